@@ -1,0 +1,141 @@
+/**
+ * What operations on every element share: the grid, the index, and splitting what is too large to
+ * bind at once. A "vector" is four neighbouring elements, which one thread handles.
+ *
+ * @module
+ */
+import type { Cost, Gpu } from "./gpu.ts";
+import type { Program } from "./program.ts";
+import { bytesOf, type Dtype, storedBytes, Tensor } from "./tensor.ts";
+
+/** Threads of a workgroup. */
+export const THREADS = 256;
+/** WebGPU's limit for one dimension of a dispatch. */
+const MAX_GROUPS = 65535;
+/** Parts begin at multiples of this many elements: 256 bytes of f16, 512 of f32. */
+const PART_UNIT = 128;
+
+/** Workgroups that give every vector a thread; a second dimension where the first is not enough. */
+export function elementGrid(vectors: number): [number, number] {
+  const groups = Math.ceil(vectors / THREADS);
+  const y = Math.ceil(groups / MAX_GROUPS);
+  return y <= 1 ? [groups, 1] : [Math.ceil(groups / y), y];
+}
+
+/**
+ * WGSL entry point that runs `body` once for each `i` below the uniform `vectors`, over the grid
+ * of {@linkcode elementGrid}. Neighbouring threads get neighbouring vectors.
+ */
+export function elementMain(body: string): string {
+  return `
+@compute @workgroup_size(${THREADS})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let i = (group.y * groups.x + group.x) * ${THREADS}u + thread;
+  if (i >= u.vectors) { return; }
+  ${body}
+}`;
+}
+
+/** A piece of equally shaped tensors that can be bound at once. */
+export interface ElementPart {
+  /** Views of the piece, in the order of the tensors. */
+  tensors: Tensor[];
+  /** First vector of the piece, counted from the tensors' start. */
+  first: number;
+  vectors: number;
+}
+
+/** Elements per part of tensors of these dtypes under a binding limit of `maxBinding` bytes. */
+export function partElements(dtypes: readonly Dtype[], maxBinding: number): number {
+  const bytes = Math.max(...dtypes.map(bytesOf));
+  const elements = Math.floor(maxBinding / (bytes * PART_UNIT)) * PART_UNIT;
+  if (elements === 0) throw new Error(`a binding limit of ${maxBinding} bytes is too small`);
+  return elements;
+}
+
+const flattened = new WeakMap<Tensor, Tensor>();
+
+/** The tensor as one dimension (always the same object, as bind groups are cached by tensor). */
+function flat(tensor: Tensor): Tensor {
+  let view = flattened.get(tensor);
+  if (view === undefined) {
+    const { name, dtype, size, buffer, offset } = tensor;
+    view = new Tensor(name, dtype, [size], buffer, offset);
+    flattened.set(tensor, view);
+  }
+  return view;
+}
+
+/**
+ * Splits the first `size` elements of tensors into parts within `maxBinding`; where all tensors fit
+ * there is one part, the tensors themselves. Tensors may be allocated larger than `size`.
+ */
+export function elementParts(
+  { maxBinding }: Pick<Gpu, "maxBinding">,
+  tensors: readonly Tensor[],
+  size: number,
+): ElementPart[] {
+  for (const tensor of tensors) {
+    if (tensor.size < size) {
+      throw new Error(`${tensor.name} holds ${tensor.size} elements of ${size}`);
+    }
+  }
+  if (tensors.every((tensor) => tensor.bytes <= maxBinding)) {
+    return [{ tensors: [...tensors], first: 0, vectors: Math.ceil(size / 4) }];
+  }
+  const most = partElements(tensors.map((tensor) => tensor.dtype), maxBinding);
+  const parts: ElementPart[] = [];
+  for (let start = 0; start < size; start += most) {
+    parts.push({
+      // Views depend on what is allocated, not on `size`, so runs of any length share them.
+      tensors: tensors.map((tensor) =>
+        flat(tensor).rows(start, Math.min(most, tensor.size - start))
+      ),
+      first: start / 4,
+      vectors: Math.ceil(Math.min(most, size - start) / 4),
+    });
+  }
+  return parts;
+}
+
+/** Arguments of {@linkcode runElements}. */
+export interface ElementRun {
+  /** Elements to handle, from the tensors' start. */
+  size: number;
+  uniforms?: Readonly<Record<string, number>>;
+  /** Tensors that every part sees whole, bound after the others. */
+  shared?: readonly Tensor[];
+  /** Work per element. */
+  cost: Cost;
+}
+
+/**
+ * Launches a program made with {@linkcode elementMain} on each part of equally shaped tensors. The
+ * uniforms `vectors` (of the part) and `first` (its first vector), where declared, are filled in.
+ */
+export function runElements(
+  gpu: Gpu,
+  program: Program,
+  tensors: readonly Tensor[],
+  { size, uniforms, shared = [], cost }: ElementRun,
+): void {
+  for (const part of elementParts(gpu, tensors, size)) {
+    const { first, vectors } = part;
+    gpu.run(
+      program,
+      [...part.tensors, ...shared],
+      { ...uniforms, first, vectors },
+      elementGrid(vectors),
+      { flops: cost.flops * 4 * vectors, bytes: cost.bytes * 4 * vectors },
+    );
+  }
+}
+
+/** True where `size` f32 elements need more than one binding. */
+export function needsParts(size: number, maxBinding: number): boolean {
+  return storedBytes("f32", [size]) > maxBinding;
+}

@@ -1,0 +1,385 @@
+/**
+ * The device: one object that knows the adapter, compiles programs, records launches and reads back.
+ *
+ * Launches are recorded into one compute pass and submitted in batches, so the GPU works while the
+ * next batch is recorded. Nothing here waits for the GPU except {@linkcode Gpu.read} and
+ * {@linkcode Gpu.finish}.
+ *
+ * @module
+ */
+import { UserError } from "./errors.ts";
+import { Memory } from "./memory.ts";
+import { Profiler } from "./profile.ts";
+import { type Program, wgsl, wgslError } from "./program.ts";
+import { type Tensor } from "./tensor.ts";
+
+/** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+}
+
+interface Pipeline {
+  pipeline: GPUComputePipeline;
+  layout: GPUBindGroupLayout;
+}
+
+const UNIFORM_BYTES = 1 << 18;
+const STAGING_BYTES = 1 << 16;
+/** Launches recorded before they are handed to the GPU. */
+const LAUNCHES_PER_SUBMIT = 400;
+
+/** How to get an adapter, for the message where there is none. */
+const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
+  "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
+
+/** Options of {@linkcode openGpu}. */
+export interface GpuOptions {
+  /** `auto` and `deno` are Deno's built-in WebGPU. */
+  provider?: "auto" | "deno";
+  /** Measure every launch (slower). */
+  profile?: boolean;
+  /** Pretend the adapter binds no more than this many bytes at once (tests of split tensors). */
+  maxBinding?: number;
+}
+
+/** An open device. */
+export class Gpu {
+  readonly memory: Memory;
+  readonly provider = "deno";
+  /** The adapter's name as its driver gives it. */
+  readonly name: string;
+  /** True for a software driver such as Mesa's lavapipe. */
+  readonly software: boolean;
+  /** Largest range one binding may cover, in bytes. */
+  readonly maxBinding: number;
+  readonly profiler?: Profiler;
+  /** Prints each program's WGSL once, for debugging. */
+  printWgsl = false;
+
+  readonly #pipelines = new Map<number, Pipeline>();
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #uniformAlignment: number;
+  readonly #uniformBuffer: GPUBuffer;
+  readonly #uniformData = new ArrayBuffer(UNIFORM_BYTES);
+  readonly #uniformU32 = new Uint32Array(this.#uniformData);
+  readonly #uniformF32 = new Float32Array(this.#uniformData);
+  #uniformOffset = 0;
+  #encoder?: GPUCommandEncoder;
+  #pass?: GPUComputePassEncoder;
+  #launches = 0;
+  #staging?: GPUBuffer;
+  #scratch?: Tensor;
+  #checks: Promise<void>[] = [];
+  #failure?: Error;
+
+  constructor(readonly device: GPUDevice, adapter: GPUAdapter, options: GpuOptions) {
+    const { limits } = device;
+    this.name = adapter.info.description || adapter.info.device || "unknown adapter";
+    this.software = /llvmpipe|lavapipe|swiftshader/i.test(this.name);
+    this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
+    this.memory = new Memory(device, { maxBufferSize: limits.maxBufferSize });
+    this.#uniformAlignment = limits.minUniformBufferOffsetAlignment;
+    this.#uniformBuffer = this.memory.buffer(
+      "workspace",
+      "uniforms",
+      UNIFORM_BYTES,
+      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    )!;
+    if (options.profile && device.features.has("timestamp-query")) {
+      this.profiler = new Profiler(device);
+    }
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      this.#failure ??= new Error((event as GPUUncapturedErrorEvent).error.message);
+    });
+    device.lost.then((info) => {
+      if (info.reason !== "destroyed") {
+        this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
+      }
+    });
+  }
+
+  /** Records one launch of `program`. Tensors are bound in the order of the program's bindings. */
+  run(
+    program: Program,
+    tensors: readonly Tensor[],
+    uniforms: Readonly<Record<string, number>>,
+    workgroups: readonly [number, number?, number?],
+    cost?: Cost,
+  ): void {
+    const [x, y = 1, z = 1] = workgroups;
+    if (x === 0 || y === 0 || z === 0) return;
+    const { pipeline } = this.#pipeline(program);
+    const size = program.uniformNames.length * 4;
+    if (this.#launches >= LAUNCHES_PER_SUBMIT || this.#uniformOffset + size > UNIFORM_BYTES) {
+      this.flush();
+    }
+    const group = this.#bindGroup(program, tensors);
+    let offset = this.#uniformOffset >> 2;
+    for (const name of program.uniformNames) {
+      const value = uniforms[name];
+      if (value === undefined) throw new Error(`${program.key}: uniform ${name} is missing`);
+      if (program.uniforms[name] === "u32") this.#uniformU32[offset++] = value;
+      else this.#uniformF32[offset++] = value;
+    }
+    this.#encoder ??= this.device.createCommandEncoder();
+    if (this.profiler !== undefined) this.#endPass();
+    this.#pass ??= this.#encoder.beginComputePass(
+      this.profiler?.beginPass(program.key, cost),
+    );
+    this.#pass.setPipeline(pipeline);
+    this.#pass.setBindGroup(0, group, size > 0 ? [this.#uniformOffset] : []);
+    this.#pass.dispatchWorkgroups(x, y, z);
+    this.#launches++;
+    this.#uniformOffset += Math.ceil(size / this.#uniformAlignment) * this.#uniformAlignment;
+  }
+
+  /** Records a copy of all of `from` to the start of `to`. */
+  copy(from: Tensor, to: Tensor): void {
+    this.#endPass();
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder.copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
+  }
+
+  /** Records filling a tensor with zeros. */
+  clear(tensor: Tensor): void {
+    this.#endPass();
+    this.#encoder ??= this.device.createCommandEncoder();
+    this.#encoder.clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
+  }
+
+  /** Writes host data to the start of a tensor, after everything recorded so far. */
+  write(tensor: Tensor, data: Uint32Array | Float32Array | Uint8Array | Uint16Array): void {
+    if (data.byteLength > tensor.bytes) {
+      throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
+    }
+    this.flush();
+    const whole = data.byteLength & ~3;
+    const { buffer, byteOffset } = data;
+    if (whole > 0) {
+      this.device.queue.writeBuffer(
+        tensor.buffer!,
+        tensor.offset,
+        buffer as ArrayBuffer,
+        byteOffset,
+        whole,
+      );
+    }
+    if (whole < data.byteLength) {
+      const tail = new Uint8Array(4);
+      tail.set(new Uint8Array(buffer as ArrayBuffer, byteOffset + whole, data.byteLength - whole));
+      this.device.queue.writeBuffer(tensor.buffer!, tensor.offset + whole, tail);
+    }
+  }
+
+  /** Working memory for one launch and the next: an f32 tensor of at least `bytes` bytes. */
+  scratch(bytes: number): Tensor {
+    if (this.#scratch === undefined || this.#scratch.bytes < bytes) {
+      if (this.#scratch !== undefined) this.free(this.#scratch);
+      this.#scratch = this.memory.tensor("workspace", "scratch", "f32", [bytes / 4]);
+    }
+    return this.#scratch;
+  }
+
+  /** Submits what is recorded. */
+  flush(): void {
+    if (this.#encoder === undefined) return;
+    this.#endPass();
+    this.profiler?.resolve(this.#encoder);
+    if (this.#uniformOffset > 0) {
+      this.device.queue.writeBuffer(
+        this.#uniformBuffer,
+        0,
+        this.#uniformData,
+        0,
+        this.#uniformOffset,
+      );
+    }
+    this.device.queue.submit([this.#encoder.finish()]);
+    this.#encoder = undefined;
+    this.#launches = 0;
+    this.#uniformOffset = 0;
+    this.profiler?.collect();
+  }
+
+  /** Reads a tensor's bytes, waiting for the GPU. */
+  async read(tensor: Tensor): Promise<ArrayBuffer> {
+    await this.check();
+    const out = new Uint8Array(tensor.bytes);
+    this.#staging ??= await this.#openStaging();
+    for (let done = 0; done < out.length; done += STAGING_BYTES) {
+      const bytes = Math.min(STAGING_BYTES, out.length - done);
+      this.#endPass();
+      this.#encoder ??= this.device.createCommandEncoder();
+      const from = tensor.offset + done;
+      this.#encoder.copyBufferToBuffer(tensor.buffer!, from, this.#staging, 0, bytes);
+      this.flush();
+      // The buffer is mapped when the call returns, though the promise resolves 10 ms later.
+      const mapped = this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
+      let range: ArrayBuffer;
+      try {
+        range = this.#staging.getMappedRange(0, bytes);
+      } catch {
+        await mapped;
+        range = this.#staging.getMappedRange(0, bytes);
+      }
+      out.set(new Uint8Array(range), done);
+      this.#staging.unmap();
+      mapped.catch(() => {});
+    }
+    await this.check();
+    return out.buffer;
+  }
+
+  /** Reads an f32 tensor. */
+  async readF32(tensor: Tensor): Promise<Float32Array> {
+    return new Float32Array(await this.read(tensor), 0, tensor.size);
+  }
+
+  /** Reads a u32 tensor. */
+  async readU32(tensor: Tensor): Promise<Uint32Array> {
+    return new Uint32Array(await this.read(tensor), 0, tensor.size);
+  }
+
+  /** Waits until the GPU has done everything submitted. */
+  async finish(): Promise<void> {
+    this.flush();
+    await this.device.queue.onSubmittedWorkDone();
+    await this.check();
+  }
+
+  /** Throws the first error that the device has reported. */
+  async check(): Promise<void> {
+    const checks = this.#checks;
+    this.#checks = [];
+    await Promise.all(checks);
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Frees a tensor's whole buffer. Other tensors of the same arena go with it. */
+  free(tensor: Tensor): void {
+    if (tensor.buffer === undefined) return;
+    this.flush();
+    this.#bindGroups.clear();
+    this.memory.free(tensor.buffer);
+  }
+
+  /** Gives the device back. */
+  close(): void {
+    this.device.destroy();
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+
+  /** A staging buffer awaited once: only then can it be mapped without the 10 ms wait. */
+  async #openStaging(): Promise<GPUBuffer> {
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    const staging = this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
+    await staging.mapAsync(GPUMapMode.READ);
+    staging.unmap();
+    return staging;
+  }
+
+  #pipeline(program: Program): Pipeline {
+    let made = this.#pipelines.get(program.id);
+    if (made === undefined) {
+      made = this.#compile(program);
+      this.#pipelines.set(program.id, made);
+    }
+    return made;
+  }
+
+  #compile(program: Program): Pipeline {
+    const { device } = this;
+    const code = wgsl(program);
+    if (this.printWgsl) console.error(`// ${program.key}\n${code}\n`);
+    const uniformBytes = program.uniformNames.length * 4;
+    const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
+      binding: i + 1,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type: b.access === "read" ? "read-only-storage" : "storage" },
+    }));
+    if (uniformBytes > 0) {
+      entries.push({
+        binding: 0,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
+      });
+    }
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label: program.key, code });
+    const layout = device.createBindGroupLayout({ entries });
+    const pipeline = device.createComputePipeline({
+      label: program.key,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: "main" },
+    });
+    this.#checks.push(
+      device.popErrorScope().then(async (error) => {
+        if (error === null) return;
+        const { messages } = await module.getCompilationInfo();
+        this.#failure = wgslError(program, messages, error.message);
+      }),
+    );
+    return { pipeline, layout };
+  }
+
+  #bindGroup(program: Program, tensors: readonly Tensor[]): GPUBindGroup {
+    let key = `${program.id}`;
+    for (const tensor of tensors) key += `,${tensor.id}`;
+    let group = this.#bindGroups.get(key);
+    if (group === undefined) {
+      if (tensors.length !== program.bindings.length) {
+        throw new Error(`${program.key}: ${program.bindings.length} tensors expected`);
+      }
+      const entries: GPUBindGroupEntry[] = tensors.map((tensor, i) => {
+        const { name, dtype } = program.bindings[i];
+        if (tensor.dtype !== dtype) {
+          throw new Error(`${program.key}: ${name} is ${dtype}, ${tensor.name} is ${tensor.dtype}`);
+        }
+        if (tensor.bytes > this.maxBinding) {
+          throw new Error(`${program.key}: ${tensor.name} exceeds the binding limit`);
+        }
+        const resource = { buffer: tensor.buffer!, offset: tensor.offset, size: tensor.bytes };
+        return { binding: i + 1, resource };
+      });
+      const size = program.uniformNames.length * 4;
+      if (size > 0) entries.push({ binding: 0, resource: { buffer: this.#uniformBuffer, size } });
+      group = this.device.createBindGroup({ layout: this.#pipeline(program).layout, entries });
+      this.#bindGroups.set(key, group);
+    }
+    return group;
+  }
+}
+
+/**
+ * Opens the GPU.
+ *
+ * @throws {UserError} where no adapter is found, saying what to install.
+ */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  if (!adapter) throw new UserError(NO_ADAPTER);
+  const { limits } = adapter;
+  const requiredFeatures: GPUFeatureName[] = [];
+  if (options.profile && adapter.features.has("timestamp-query")) {
+    requiredFeatures.push("timestamp-query");
+  }
+  const device = await adapter.requestDevice({
+    requiredFeatures,
+    requiredLimits: {
+      maxBufferSize: limits.maxBufferSize,
+      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+      maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
+      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+      minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
+    },
+  });
+  return new Gpu(device, adapter, options);
+}

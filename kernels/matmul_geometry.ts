@@ -1,0 +1,101 @@
+/**
+ * Which tiles a matrix product is cut into: pure functions that need no GPU.
+ *
+ * @module
+ */
+
+/** Tiles of one launch: a workgroup makes `blockM`×`blockN` results, a thread `threadM`×`threadN`. */
+export interface MatmulGeometry {
+  blockM: number;
+  blockN: number;
+  /** Depth of the tiles held in workgroup memory. */
+  blockK: number;
+  threadM: number;
+  threadN: number;
+  /** Workgroups that share one tile of results, each summing a part of K. */
+  splits: number;
+}
+
+/** What the choice depends on besides the shape. */
+export interface MatmulTarget {
+  /** A software driver: few cores, no warps to keep busy. */
+  software: boolean;
+}
+
+/** Workgroups that keep a large GPU busy (an H100 has 132 multiprocessors). */
+const BUSY_GPU = 264;
+/** Bytes of partial results that split sums may use. */
+export const SPLIT_BYTES = 1 << 24;
+/** Fewest values of K worth a workgroup of its own. */
+const LEAST_SPLIT = 256;
+
+type Tile = Omit<MatmulGeometry, "splits">;
+
+interface RatedTile {
+  tile: Tile;
+  /** Relative speed on whole tiles of a busy device, measured. */
+  speed: number;
+}
+
+const rated = (
+  speed: number,
+  [blockM, blockN, blockK]: [number, number, number],
+  [threadM, threadN]: [number, number],
+): RatedTile => ({ speed, tile: { blockM, blockN, blockK, threadM, threadN } });
+
+const HARDWARE_TILES: readonly RatedTile[] = [
+  rated(1.0, [128, 128, 16], [8, 8]),
+  rated(0.9, [128, 64, 16], [8, 8]),
+  rated(0.9, [64, 128, 16], [8, 8]),
+  rated(0.75, [64, 64, 16], [8, 4]),
+  rated(0.5, [32, 64, 16], [4, 8]),
+  rated(0.3, [64, 16, 32], [4, 4]),
+  rated(0.3, [16, 64, 32], [4, 4]),
+];
+
+/** A software driver compiles for longer than a short run takes, so its tiles are shallow. */
+const SOFTWARE_TILES: readonly RatedTile[] = [
+  rated(1.0, [64, 64, 8], [8, 8]),
+  rated(0.4, [16, 64, 8], [4, 4]),
+  rated(0.4, [64, 16, 8], [4, 4]),
+];
+
+/** Bytes of workgroup memory of a tile. */
+export function workgroupBytes({ blockM, blockN, blockK }: Tile): number {
+  return blockK * (blockM + 4 + blockN + 4) * 4;
+}
+
+/** Threads of a workgroup. */
+export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): number {
+  return (blockM / threadM) * (blockN / threadN);
+}
+
+function splitsFor(tile: Tile, m: number, n: number, k: number): number {
+  const groups = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
+  const wanted = Math.ceil(BUSY_GPU / groups);
+  const byDepth = Math.floor(k / LEAST_SPLIT);
+  const byMemory = Math.floor(SPLIT_BYTES / (m * n * 4));
+  return Math.max(1, Math.min(wanted, byDepth, byMemory, 32));
+}
+
+/**
+ * The tiles for C `[m, n]` = A·B with depth k: the tile whose speed on whole tiles, times the share of
+ * them that holds results, times how well they fill the GPU, is highest.
+ */
+export function matmulGeometry(
+  m: number,
+  n: number,
+  k: number,
+  { software }: MatmulTarget,
+): MatmulGeometry {
+  let best: MatmulGeometry | undefined, bestScore = -1;
+  for (const { tile, speed } of software ? SOFTWARE_TILES : HARDWARE_TILES) {
+    const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];
+    const useful = (m * n) / (tiles[0] * tile.blockM * tiles[1] * tile.blockN);
+    const splits = software ? 1 : splitsFor(tile, m, n, k);
+    const fill = software ? 1 : Math.min(1, (tiles[0] * tiles[1] * splits) / BUSY_GPU);
+    const score = speed * useful * (0.2 + 0.8 * fill);
+    if (score > bestScore) [best, bestScore] = [{ ...tile, splits }, score];
+  }
+  return best!;
+}

@@ -1,0 +1,116 @@
+/**
+ * One flat contract for everything that runs on the GPU: a name, a key, bindings, uniforms and a
+ * WGSL body. The header (bindings, uniform struct, load and store functions) is generated.
+ *
+ * In WGSL a program sees its uniforms as `u.name` and, for every binding `x`, either
+ *  - vector access, four elements at a time: `load_x(i) -> vec4<f32>`, `store_x(i, vec4<f32>)`,
+ *    whatever the dtype (f16 is stored as packed halves and computed in f32); or
+ *  - scalar access (`scalar: true`): the array `x` itself (f32 or u32).
+ *
+ * @module
+ */
+import { UserError } from "./errors.ts";
+import type { Dtype } from "./tensor.ts";
+
+/** A storage buffer a program reads or writes. */
+export interface Binding {
+  name: string;
+  dtype: Dtype;
+  access: "read" | "write";
+  /** Elements one by one instead of four at a time. */
+  scalar?: boolean;
+}
+
+/** What a kernel author writes. */
+export interface ProgramSource {
+  bindings: Binding[];
+  /** Uniform fields in order; sizes that change from run to run belong here, not in the source. */
+  uniforms: Record<string, "u32" | "f32">;
+  /** WGSL with one entry point `main`. */
+  body: string;
+}
+
+/** A program ready to be launched on any device. */
+export interface Program extends ProgramSource {
+  readonly id: number;
+  readonly name: string;
+  /** The name and everything its source depends on. */
+  readonly key: string;
+  readonly uniformNames: readonly string[];
+}
+
+let nextId = 0;
+
+/**
+ * A family of programs that differ in dtypes, tile sizes or switches: `build` runs once per
+ * combination of arguments.
+ */
+export function programFamily<A extends readonly (string | number | boolean)[]>(
+  name: string,
+  build: (...args: A) => ProgramSource,
+): (...args: A) => Program {
+  const made = new Map<string, Program>();
+  return (...args: A) => {
+    const variant = args.join(",");
+    let program = made.get(variant);
+    if (program === undefined) {
+      const source = build(...args);
+      const key = variant === "" ? name : `${name}(${variant})`;
+      program = { ...source, id: nextId++, name, key, uniformNames: Object.keys(source.uniforms) };
+      made.set(variant, program);
+    }
+    return program;
+  };
+}
+
+function elementType({ dtype, scalar }: Binding): string {
+  if (scalar) return dtype === "f16" ? "u32" : dtype;
+  return { f32: "vec4<f32>", f16: "vec2<u32>", u32: "vec4<u32>" }[dtype];
+}
+
+function accessors(binding: Binding): string {
+  const { name, dtype, access, scalar } = binding;
+  if (scalar || dtype === "u32") return "";
+  const load = dtype === "f32"
+    ? `${name}[i]`
+    : `vec4<f32>(unpack2x16float(${name}[i].x), unpack2x16float(${name}[i].y))`;
+  const store = dtype === "f32" ? "v" : "vec2<u32>(pack2x16float(v.xy), pack2x16float(v.zw))";
+  return `fn load_${name}(i: u32) -> vec4<f32> { return ${load}; }\n` +
+    (access === "read"
+      ? ""
+      : `fn store_${name}(i: u32, v: vec4<f32>) { ${name}[i] = ${store}; }\n`);
+}
+
+/** The complete WGSL of a program. */
+export function wgsl(program: ProgramSource): string {
+  const fields = Object.entries(program.uniforms);
+  let text = "";
+  if (fields.length > 0) {
+    text += `struct Uniforms {\n${fields.map(([n, t]) => `  ${n}: ${t},\n`).join("")}}\n` +
+      "@group(0) @binding(0) var<uniform> u: Uniforms;\n";
+  }
+  program.bindings.forEach((b, i) => {
+    const access = b.access === "read" ? "read" : "read_write";
+    text += `@group(0) @binding(${i + 1}) var<storage, ${access}> ${b.name}: ` +
+      `array<${elementType(b)}>;\n`;
+  });
+  return text + program.bindings.map(accessors).join("") + program.body;
+}
+
+/** A WGSL error as the user sees it: the program's name and the offending lines. */
+export function wgslError(
+  program: Program,
+  messages: readonly { lineNum: number; linePos: number; message: string }[],
+  fallback: string,
+): UserError {
+  const lines = wgsl(program).split("\n");
+  const parts = messages.filter((m) => m.lineNum > 0).map((m) => {
+    const from = Math.max(0, m.lineNum - 2), to = Math.min(lines.length, m.lineNum + 1);
+    const excerpt = lines.slice(from, to).map((line, i) =>
+      `${from + i + 1 === m.lineNum ? ">" : " "} ${String(from + i + 1).padStart(4)} | ${line}`
+    );
+    return `${m.message}\n${excerpt.join("\n")}`;
+  });
+  const detail = parts.length > 0 ? parts.join("\n") : fallback;
+  return new UserError(`WGSL error in program "${program.key}": ${detail}`);
+}

@@ -1,0 +1,101 @@
+/**
+ * A tensor is a named range of a GPU buffer, row-major, with a dtype and a shape.
+ *
+ * @module
+ */
+
+/** Element types of GPU storage. f16 is stored as packed halves, so no adapter feature is needed. */
+export type Dtype = "f32" | "f16" | "u32";
+
+/** Bytes of one element. */
+export function bytesOf(dtype: Dtype): number {
+  return dtype === "f16" ? 2 : 4;
+}
+
+/** Offsets of storage bindings are aligned to this many bytes on every adapter. */
+export const ALIGNMENT = 256;
+
+/** `n` rounded up to a multiple of `unit`. */
+export function roundUp(n: number, unit: number): number {
+  return Math.ceil(n / unit) * unit;
+}
+
+let nextId = 0;
+
+/** A range of a GPU buffer seen as a row-major array. */
+export class Tensor {
+  /** Identity for the bind-group cache. */
+  readonly id = nextId++;
+  readonly #views = new Map<string, Tensor>();
+
+  /**
+   * @param buffer The buffer that holds it; `undefined` while sizes are only being planned.
+   * @param offset First byte in the buffer, a multiple of {@linkcode ALIGNMENT}.
+   */
+  constructor(
+    readonly name: string,
+    readonly dtype: Dtype,
+    readonly shape: readonly number[],
+    readonly buffer: GPUBuffer | undefined,
+    readonly offset = 0,
+  ) {}
+
+  /** Number of elements. */
+  get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1);
+  }
+
+  /** Bytes it occupies, padded to the 16 bytes that kernels load at a time. */
+  get bytes(): number {
+    return storedBytes(this.dtype, this.shape);
+  }
+
+  /** Elements of one row: everything but the first dimension. */
+  get rowSize(): number {
+    return this.size / this.shape[0];
+  }
+
+  /** Rows `start` to `start + count` as a tensor over the same memory (memoised). */
+  rows(start: number, count: number): Tensor {
+    const key = `${start}+${count}`;
+    let view = this.#views.get(key);
+    if (view === undefined) {
+      const offset = this.offset + start * this.rowSize * bytesOf(this.dtype);
+      if (offset % ALIGNMENT !== 0) {
+        throw new Error(`${this.name}: row ${start} does not start at a multiple of ${ALIGNMENT}`);
+      }
+      const shape = [count, ...this.shape.slice(1)];
+      view = new Tensor(`${this.name}[${key}]`, this.dtype, shape, this.buffer, offset);
+      this.#views.set(key, view);
+    }
+    return view;
+  }
+}
+
+/** Bytes that a tensor of this dtype and shape occupies in a buffer. */
+export function storedBytes(dtype: Dtype, shape: readonly number[]): number {
+  return roundUp(shape.reduce((a, b) => a * b, 1) * bytesOf(dtype), 16);
+}
+
+/** One piece of a tensor too large to bind at once. */
+export interface RowRange {
+  start: number;
+  count: number;
+}
+
+/**
+ * Splits `rows` rows of `rowBytes` bytes into ranges of at most `limit` bytes, each but the last
+ * ending at a multiple of {@linkcode ALIGNMENT}. One range where all of it fits.
+ */
+export function splitRows(rows: number, rowBytes: number, limit: number): RowRange[] {
+  if (rows * rowBytes <= limit) return [{ start: 0, count: rows }];
+  let unit = 1;
+  while ((unit * rowBytes) % ALIGNMENT !== 0) unit *= 2;
+  const most = Math.floor(limit / (rowBytes * unit)) * unit;
+  if (most === 0) throw new Error(`a row of ${rowBytes} bytes does not fit a binding of ${limit}`);
+  const ranges: RowRange[] = [];
+  for (let start = 0; start < rows; start += most) {
+    ranges.push({ start, count: Math.min(most, rows - start) });
+  }
+  return ranges;
+}

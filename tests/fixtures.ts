@@ -1,0 +1,189 @@
+/**
+ * Reads the golden files of tests/fixtures/, which PyTorch made; that folder's README.md says what
+ * each holds and to what tolerance. The safetensors reader is this file's own, so that the
+ * expected values don't depend on the code under test.
+ */
+import { fileURLToPath } from "node:url";
+import { type LlamaConfig, parseLlamaConfig } from "../model/config.ts";
+import type { ReferenceSample } from "./model/reference.ts";
+
+/** A float32 tensor as a fixture file holds it, row-major. */
+export interface FixtureTensor {
+  shape: number[];
+  data: Float32Array;
+}
+
+export type FixtureModel = "llama" | "llama_tied";
+export type FixtureAdapter = "adapter_qv" | "adapter_all";
+export type LossNormalization = "sample" | "token";
+
+/** adapter_config.json, as far as tests need it. */
+export interface FixtureAdapterConfig {
+  r: number;
+  lora_alpha: number;
+  lora_dropout: number;
+  target_modules: string[];
+}
+
+/** Which model, with which adapter on top (null: none), a case is about. */
+export interface FixtureSubject {
+  model: FixtureModel;
+  adapter: FixtureAdapter | null;
+}
+
+/** logits.json: `logits[i]` are the `vocab_size` logits at row `positions[i]` of `ids`. */
+export interface LogitsCase extends FixtureSubject {
+  sample: number;
+  ids: number[];
+  positions: number[];
+  logits: number[][];
+}
+
+/** gradients.json: one micro-batch (which is a whole window) and its gradients' file. */
+export interface GradientsCase extends FixtureSubject {
+  name: string;
+  train: "lora" | "full";
+  loss_normalization: LossNormalization;
+  /** Indices into samples.json, in the row's order. */
+  samples: number[];
+  loss: number;
+  /** Micro-batch losses when the same samples are accumulated one by one; same gradient. */
+  losses_one_by_one: number[];
+  grad_norm: number;
+  /** For `readTensors`. */
+  file: string;
+  /** Largest per-tensor relative L2 difference of the float32 gradients from float64's. */
+  noise: number;
+}
+
+/** One optimizer step of a trajectory. */
+export interface TrajectoryStep {
+  learning_rate: number;
+  /** Micro-batch losses, then the window's loss. */
+  losses: number[];
+  loss: number;
+  /** L2 norm of all gradients of the window's loss, before clipping. */
+  grad_norm: number;
+  /** Ids in the window, masked ones included. */
+  tokens: number;
+}
+
+/** trajectories.json: a training run, its settings, and what it must report. */
+export interface TrajectoryCase extends FixtureSubject {
+  name: string;
+  train: "lora" | "full";
+  batch_size: number;
+  gradient_accumulation_steps: number;
+  epochs: number;
+  loss_normalization: LossNormalization;
+  optimizer: "adamw" | "sgd";
+  learning_rate: number;
+  /** On matrices only. */
+  weight_decay: number;
+  /** 0 is off. */
+  max_grad_norm: number;
+  schedule: "constant" | "linear" | "cosine";
+  warmup_steps: number;
+  /** windows[step][microBatch] lists indices into samples.json. */
+  windows: number[][][];
+  steps: TrajectoryStep[];
+  /** Of every trained tensor after the last step; `change_l2` is ‖final - start‖. */
+  final: Record<string, { sum: number; l2: number; change_l2: number }>;
+  /** Largest relative differences of float32's run from float64's. */
+  noise: { loss: number; grad_norm: number; change_l2: number };
+}
+
+/** optimizers.json: `weights[step]` after using `gradients[step]` at `learning_rates[step]`. */
+export interface OptimizerCase {
+  optimizer: "adamw" | "sgd";
+  betas: [number, number];
+  eps: number;
+  weight_decay: number;
+  max_grad_norm: number;
+  start: number[];
+  learning_rates: number[];
+  gradients: number[][];
+  /** Before clipping. */
+  grad_norms: number[];
+  weights: number[][];
+}
+
+/** greedy.json: the 24 ids that follow `prompt`, the end token not being a stop. */
+export interface GreedyCase extends FixtureSubject {
+  prompt: number[];
+  ids: number[];
+  /** Smallest lead, over the steps, of the chosen logit over the next best. */
+  smallest_margin: number;
+}
+
+/** score.json: `nll[sample][i]` is of the target at position promptLength + i. */
+export interface ScoreCase extends FixtureSubject {
+  tokens: number;
+  nll_per_token: number;
+  perplexity: number;
+  nll: number[][];
+}
+
+/** The JSON files and what they hold. */
+export interface FixtureFiles {
+  "samples.json": ReferenceSample[];
+  "logits.json": LogitsCase[];
+  "gradients.json": GradientsCase[];
+  "trajectories.json": TrajectoryCase[];
+  "optimizers.json": OptimizerCase[];
+  "greedy.json": GreedyCase[];
+  "score.json": ScoreCase[];
+}
+
+/** The path of a fixture: a model's or an adapter's folder, or a file. */
+export function fixturePath(name: string): string {
+  return fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url));
+}
+
+/** One tensor in a safetensors header; offsets are bytes from the header's end. */
+interface SafetensorsEntry {
+  shape: number[];
+  data_offsets: [number, number];
+}
+
+/** A golden JSON file, parsed. */
+export function readFixture<Name extends keyof FixtureFiles>(name: Name): FixtureFiles[Name] {
+  return JSON.parse(Deno.readTextFileSync(fixturePath(name)));
+}
+
+/** Every tensor of one of the fixtures' safetensors files (all are F32), in file order. */
+export function readTensors(name: string): Map<string, FixtureTensor> {
+  const bytes = Deno.readFileSync(fixturePath(name));
+  const headerBytes = Number(new DataView(bytes.buffer).getBigUint64(0, true));
+  const data = 8 + headerBytes;
+  const { __metadata__: _, ...entries } = JSON.parse(
+    new TextDecoder().decode(bytes.subarray(8, data)),
+  );
+  const tensors = new Map<string, FixtureTensor>();
+  for (const [key, entry] of Object.entries(entries)) {
+    const { shape, data_offsets: [start, end] } = entry as SafetensorsEntry;
+    // Sliced, because the data need not begin at a multiple of four in the file.
+    tensors.set(key, {
+      shape,
+      data: new Float32Array(bytes.slice(data + start, data + end).buffer),
+    });
+  }
+  return tensors;
+}
+
+/** A fixture model's config.json and weights. Its folder is `fixturePath(name)`. */
+export function readModel(
+  name: FixtureModel,
+): { config: LlamaConfig; weights: Map<string, FixtureTensor> } {
+  const file = fixturePath(`${name}/config.json`);
+  const config = parseLlamaConfig(JSON.parse(Deno.readTextFileSync(file)), file);
+  return { config, weights: readTensors(`${name}/model.safetensors`) };
+}
+
+/** A fixture adapter's adapter_config.json and tensors. Its folder is `fixturePath(name)`. */
+export function readAdapter(
+  name: FixtureAdapter,
+): { config: FixtureAdapterConfig; weights: Map<string, FixtureTensor> } {
+  const config = JSON.parse(Deno.readTextFileSync(fixturePath(`${name}/adapter_config.json`)));
+  return { config, weights: readTensors(`${name}/adapter_model.safetensors`) };
+}

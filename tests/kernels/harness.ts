@@ -1,0 +1,125 @@
+/**
+ * What kernel tests share: one device, uploads, poisoned outputs, comparison with a tolerance.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/tensor.ts";
+
+/** Sizes that are no multiple of a tile. */
+export const AWKWARD = [1, 7, 31, 33, 127, 129, 257];
+/** The same for dimensions that kernels read four elements at a time. */
+export const AWKWARD4 = [4, 28, 36, 124, 132, 260];
+
+/** The adapter's device, opened once; undefined (tests are ignored) where there is none. */
+export const gpu: Gpu | undefined = await openGpu().catch(() => undefined);
+
+/** Registers a test that needs an adapter; ignored, with the reason in its name, where there is none. */
+export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
+  Deno.test({
+    name: gpu ? name : `${name} (ignored: no GPU adapter)`,
+    ignore: !gpu,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    fn: async () => {
+      const { buffers, free } = collect(gpu!);
+      try {
+        await body(gpu!);
+        await gpu!.check();
+      } finally {
+        free();
+      }
+      assert.ok(buffers >= 0);
+    },
+  });
+}
+
+const made: Tensor[] = [];
+
+function collect(gpu: Gpu) {
+  const buffers = made.length;
+  return {
+    buffers,
+    free: () => {
+      for (const tensor of made.splice(buffers)) gpu.free(tensor);
+    },
+  };
+}
+
+/** A repeatable stream of numbers in (−1, 1). */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 31 - 1;
+  };
+}
+
+/** `count` random numbers times `scale`. */
+export function randomArray(count: number, seed: number, scale = 1): Float64Array {
+  const next = random(seed);
+  return Float64Array.from({ length: count }, () => next() * scale);
+}
+
+/** The values as the dtype can hold them, so that references see what the kernel sees. */
+export function quantize(values: ArrayLike<number>, dtype: Dtype): Float64Array {
+  const round = dtype === "f16"
+    ? (v: number) => float16ToFloat32(float32ToFloat16(v))
+    : (v: number) => Math.fround(v);
+  return Float64Array.from(values, round);
+}
+
+/** A tensor with these values, freed after the test. */
+export function upload(
+  gpu: Gpu,
+  values: ArrayLike<number>,
+  dtype: Dtype,
+  shape: readonly number[],
+): Tensor {
+  const tensor = gpu.memory.tensor("workspace", "input", dtype, shape);
+  made.push(tensor);
+  assert.equal(values.length, tensor.size);
+  if (dtype === "u32") gpu.write(tensor, Uint32Array.from(values));
+  else if (dtype === "f32") gpu.write(tensor, Float32Array.from(values));
+  else gpu.write(tensor, Uint16Array.from(values, float32ToFloat16));
+  return tensor;
+}
+
+/** An output tensor filled with NaN, so that every element a kernel forgets shows. */
+export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tensor {
+  const tensor = gpu.memory.tensor("workspace", "output", dtype, shape);
+  made.push(tensor);
+  gpu.write(tensor, new Uint8Array(roundUp(tensor.size * bytesOf(dtype), 4)).fill(0xff));
+  return tensor;
+}
+
+/** A tensor's values as numbers. */
+export async function download(gpu: Gpu, tensor: Tensor): Promise<Float64Array> {
+  const bytes = await gpu.read(tensor);
+  if (tensor.dtype === "u32") return Float64Array.from(new Uint32Array(bytes, 0, tensor.size));
+  if (tensor.dtype === "f32") return Float64Array.from(new Float32Array(bytes, 0, tensor.size));
+  return Float64Array.from(new Uint16Array(bytes, 0, tensor.size), float16ToFloat32);
+}
+
+/** Every element within atol + rtol·|expected|; NaN and infinity must agree exactly. */
+export function assertClose(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  { atol, rtol, what = "value" }: { atol: number; rtol: number; what?: string },
+): void {
+  assert.equal(actual.length, expected.length, `${what}: length`);
+  for (let i = 0; i < expected.length; i++) {
+    const [a, e] = [actual[i], expected[i]];
+    const same = Object.is(a, e) || Math.abs(a - e) <= atol + rtol * Math.abs(e);
+    if (!same) assert.fail(`${what}[${i}]: got ${a}, expected ${e} (atol ${atol}, rtol ${rtol})`);
+  }
+}
+
+/** Tolerances for results computed in f32 and stored in this dtype. */
+export function tolerance(dtype: Dtype): { atol: number; rtol: number } {
+  return dtype === "f16" ? { atol: 2e-3, rtol: 2e-3 } : { atol: 2e-5, rtol: 2e-5 };
+}

@@ -1,0 +1,509 @@
+/**
+ * A Llama in float64 on the CPU, forward and backward written out by hand: the oracle for cases
+ * that the PyTorch fixtures don't cover (other head counts, packed rows, dropout masks).
+ * reference_test.ts checks it against those fixtures and against finite differences.
+ *
+ * Shapes: T rows (tokens of all samples laid end to end), matrices row-major, weights [out, in].
+ */
+import type { LlamaConfig } from "../../model/config.ts";
+
+/** The part of the configuration that the computation depends on. */
+export type ReferenceConfig = Omit<
+  LlamaConfig,
+  "max_position_embeddings" | "bos_token_id" | "eos_token_id"
+>;
+
+/** Ids of which those before `promptLength` are no targets. */
+export interface ReferenceSample {
+  ids: ArrayLike<number>;
+  promptLength: number;
+}
+
+/** Flat tensors by Hugging Face's (base weights) or PEFT's (adapter) names. */
+export type ReferenceTensors = ReadonlyMap<string, ArrayLike<number>>;
+
+/** An adapter: y = xWᵀ + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ on every linear layer it has tensors for. */
+export interface ReferenceLora {
+  rank: number;
+  alpha: number;
+  weights: ReferenceTensors;
+  /**
+   * The dropout multipliers [T, in] (0, or 1 / (1 - p)) of a layer such as
+   * "model.layers.0.self_attn.q_proj" in micro-batch `batch` of the window; none means no dropout.
+   */
+  mask?: (layer: string, batch: number) => ArrayLike<number> | undefined;
+}
+
+/** Everything one call computes with. */
+export interface ReferenceModel {
+  config: ReferenceConfig;
+  weights: ReferenceTensors;
+  lora?: ReferenceLora;
+}
+
+/** What a window of micro-batches gives. */
+export interface ReferenceWindow {
+  /** Of each micro-batch: mean over its samples (`sample`) or over its tokens (`token`). */
+  losses: number[];
+  /** The loss whose gradients these are. */
+  loss: number;
+  /** Of every base weight, by name; a tied embedding's includes its part as the output layer. */
+  weights: Map<string, Float64Array>;
+  /** Of every adapter tensor, by name. */
+  lora: Map<string, Float64Array>;
+}
+
+type Vector = ArrayLike<number>;
+
+/** x [m, k] · wᵀ, w [n, k] → [m, n]. */
+function timesTransposed(x: Vector, w: Vector, m: number, n: number, k: number): Float64Array {
+  const y = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let c = 0; c < k; c++) sum += x[i * k + c] * w[j * k + c];
+      y[i * n + j] = sum;
+    }
+  }
+  return y;
+}
+
+/** x [m, k] · w [k, n] → [m, n]. */
+function times(x: Vector, w: Vector, m: number, n: number, k: number): Float64Array {
+  const y = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let c = 0; c < k; c++) {
+      const value = x[i * k + c];
+      for (let j = 0; j < n; j++) y[i * n + j] += value * w[c * n + j];
+    }
+  }
+  return y;
+}
+
+/** out [m, n] += scale · xᵀ · y, x [k, m], y [k, n]. */
+function addOuter(
+  out: Float64Array,
+  x: Vector,
+  y: Vector,
+  m: number,
+  n: number,
+  k: number,
+  scale = 1,
+): void {
+  for (let c = 0; c < k; c++) {
+    for (let i = 0; i < m; i++) {
+      const value = scale * x[c * m + i];
+      for (let j = 0; j < n; j++) out[i * n + j] += value * y[c * n + j];
+    }
+  }
+}
+
+function addTo(out: Float64Array, x: Vector, scale = 1): Float64Array {
+  for (let i = 0; i < out.length; i++) out[i] += scale * x[i];
+  return out;
+}
+
+function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x));
+}
+
+/** What a block's backward needs of its forward. */
+interface BlockTape {
+  x: Float64Array;
+  normed: Float64Array;
+  q: Float64Array;
+  k: Float64Array;
+  v: Float64Array;
+  /** [heads, T, T] */
+  probabilities: Float64Array;
+  mixed: Float64Array;
+  middle: Float64Array;
+  normedMiddle: Float64Array;
+  gate: Float64Array;
+  up: Float64Array;
+  gated: Float64Array;
+}
+
+/** One row of samples laid end to end through the model: forward, then at most once backward. */
+class Pass {
+  readonly ids: number[] = [];
+  readonly positions: number[] = [];
+  readonly blocks: BlockTape[] = [];
+  readonly logits: Float64Array;
+  readonly #last: Float64Array;
+  readonly #normedLast: Float64Array;
+  readonly #config: ReferenceConfig;
+  readonly #model: ReferenceModel;
+  readonly #batch: number;
+
+  constructor(model: ReferenceModel, sequences: Vector[], batch: number) {
+    this.#model = model;
+    this.#config = model.config;
+    this.#batch = batch;
+    for (const sequence of sequences) {
+      for (let position = 0; position < sequence.length; position++) {
+        this.ids.push(sequence[position]);
+        this.positions.push(position);
+      }
+    }
+    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
+    const embedding = this.#weight("model.embed_tokens.weight");
+    let x: Float64Array = new Float64Array(this.rows * hidden_size);
+    for (let t = 0; t < this.rows; t++) {
+      for (let c = 0; c < hidden_size; c++) {
+        x[t * hidden_size + c] = embedding[this.ids[t] * hidden_size + c];
+      }
+    }
+    for (let layer = 0; layer < num_hidden_layers; layer++) x = this.#block(x, layer);
+    this.#last = x;
+    this.#normedLast = this.#rmsNorm(x, "model.norm.weight");
+    const head = this.#weight(this.#headName);
+    this.logits = timesTransposed(this.#normedLast, head, this.rows, vocab_size, hidden_size);
+  }
+
+  get rows(): number {
+    return this.ids.length;
+  }
+
+  get #headName(): string {
+    return this.#config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  }
+
+  #weight(name: string): Vector {
+    const weight = this.#model.weights.get(name);
+    if (weight === undefined) throw new Error(`the reference model has no ${name}`);
+    return weight;
+  }
+
+  /** Adapter tensors of a linear layer with the input they see (after dropout), if it has any. */
+  #adapted(layer: string, x: Float64Array) {
+    const lora = this.#model.lora;
+    const prefix = `base_model.model.${layer}`;
+    const a = lora?.weights.get(`${prefix}.lora_A.weight`);
+    const b = lora?.weights.get(`${prefix}.lora_B.weight`);
+    if (lora === undefined || a === undefined || b === undefined) return undefined;
+    const mask = lora.mask?.(layer, this.#batch);
+    const input = mask === undefined ? x : x.map((value, i) => value * mask[i]);
+    return { a, b, mask, input, prefix, rank: lora.rank, scale: lora.alpha / lora.rank };
+  }
+
+  #linear(x: Float64Array, layer: string): Float64Array {
+    const inputs = x.length / this.rows;
+    const weight = this.#weight(`${layer}.weight`);
+    const outputs = weight.length / inputs;
+    const y = timesTransposed(x, weight, this.rows, outputs, inputs);
+    const adapted = this.#adapted(layer, x);
+    if (adapted === undefined) return y;
+    const { a, b, input, rank, scale } = adapted;
+    const inner = timesTransposed(input, a, this.rows, rank, inputs);
+    return addTo(y, timesTransposed(inner, b, this.rows, outputs, rank), scale);
+  }
+
+  #linearBackward(dy: Float64Array, x: Float64Array, layer: string, out: ReferenceWindow) {
+    const inputs = x.length / this.rows;
+    const outputs = dy.length / this.rows;
+    const weight = this.#weight(`${layer}.weight`);
+    addOuter(out.weights.get(`${layer}.weight`)!, dy, x, outputs, inputs, this.rows);
+    const dx = times(dy, weight, this.rows, inputs, outputs);
+    const adapted = this.#adapted(layer, x);
+    if (adapted === undefined) return dx;
+    const { a, b, mask, input, prefix, rank, scale } = adapted;
+    const inner = timesTransposed(input, a, this.rows, rank, inputs);
+    const dInner = times(dy, b, this.rows, rank, outputs);
+    const dB = out.lora.get(`${prefix}.lora_B.weight`)!;
+    const dA = out.lora.get(`${prefix}.lora_A.weight`)!;
+    addOuter(dB, dy, inner, outputs, rank, this.rows, scale);
+    addOuter(dA, dInner, input, rank, inputs, this.rows, scale);
+    const dInput = times(dInner, a, this.rows, inputs, rank);
+    return addTo(dx, mask ? dInput.map((value, i) => value * mask[i]) : dInput, scale);
+  }
+
+  /** 1 / rms of each row (Zhang and Sennrich 2019, with eps inside the root as in Llama). */
+  #inverseRms(x: Float64Array): Float64Array {
+    const { hidden_size, rms_norm_eps } = this.#config;
+    const inverse = new Float64Array(this.rows);
+    for (let t = 0; t < this.rows; t++) {
+      let sum = 0;
+      for (let c = 0; c < hidden_size; c++) sum += x[t * hidden_size + c] ** 2;
+      inverse[t] = 1 / Math.sqrt(sum / hidden_size + rms_norm_eps);
+    }
+    return inverse;
+  }
+
+  #rmsNorm(x: Float64Array, name: string): Float64Array {
+    const { hidden_size } = this.#config;
+    const weight = this.#weight(name);
+    const inverse = this.#inverseRms(x);
+    return x.map((value, i) =>
+      weight[i % hidden_size] * value * inverse[Math.floor(i / hidden_size)]
+    );
+  }
+
+  #rmsNormBackward(dy: Float64Array, x: Float64Array, name: string, out: ReferenceWindow) {
+    const { hidden_size } = this.#config;
+    const weight = this.#weight(name);
+    const dWeight = out.weights.get(name)!;
+    const inverse = this.#inverseRms(x);
+    const dx = new Float64Array(x.length);
+    for (let t = 0; t < this.rows; t++) {
+      const row = t * hidden_size;
+      let dot = 0;
+      for (let c = 0; c < hidden_size; c++) {
+        const unit = x[row + c] * inverse[t];
+        dWeight[c] += dy[row + c] * unit;
+        dot += dy[row + c] * weight[c] * unit;
+      }
+      for (let c = 0; c < hidden_size; c++) {
+        const unit = x[row + c] * inverse[t];
+        dx[row + c] = inverse[t] * (dy[row + c] * weight[c] - (unit * dot) / hidden_size);
+      }
+    }
+    return dx;
+  }
+
+  /** RoPE in place on [T, heads, head_dim]; feature i turns with i + head_dim/2; sign -1 undoes it. */
+  #rotate(x: Float64Array, heads: number, sign: 1 | -1): Float64Array {
+    const { head_dim, rope_theta } = this.#config;
+    const half = head_dim / 2;
+    for (let t = 0; t < this.rows; t++) {
+      for (let i = 0; i < half; i++) {
+        const angle = sign * this.positions[t] * rope_theta ** ((-2 * i) / head_dim);
+        const cos = Math.cos(angle), sin = Math.sin(angle);
+        for (let head = 0; head < heads; head++) {
+          const at = (t * heads + head) * head_dim + i;
+          const first = x[at], second = x[at + half];
+          x[at] = first * cos - second * sin;
+          x[at + half] = second * cos + first * sin;
+        }
+      }
+    }
+    return x;
+  }
+
+  /** Calls back for every (head, query row, key row) that may attend, with offsets into q and k. */
+  #pairs(visit: (head: number, t: number, s: number, q: number, k: number) => void): void {
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim } = this.#config;
+    const group = heads / kvHeads;
+    for (let head = 0; head < heads; head++) {
+      const kvHead = Math.floor(head / group);
+      for (let t = 0; t < this.rows; t++) {
+        for (let s = t - this.positions[t]; s <= t; s++) {
+          visit(head, t, s, (t * heads + head) * head_dim, (s * kvHeads + kvHead) * head_dim);
+        }
+      }
+    }
+  }
+
+  #attention(q: Float64Array, k: Float64Array, v: Float64Array) {
+    const { num_attention_heads: heads, head_dim } = this.#config;
+    const rows = this.rows;
+    const probabilities = new Float64Array(heads * rows * rows);
+    this.#pairs((head, t, s, atQ, atK) => {
+      let dot = 0;
+      for (let d = 0; d < head_dim; d++) dot += q[atQ + d] * k[atK + d];
+      probabilities[(head * rows + t) * rows + s] = dot / Math.sqrt(head_dim);
+    });
+    for (let head = 0; head < heads; head++) {
+      for (let t = 0; t < rows; t++) {
+        const at = (head * rows + t) * rows;
+        const own = probabilities.subarray(at + t - this.positions[t], at + t + 1);
+        const top = Math.max(...own);
+        let sum = 0;
+        for (let i = 0; i < own.length; i++) sum += own[i] = Math.exp(own[i] - top);
+        for (let i = 0; i < own.length; i++) own[i] /= sum;
+      }
+    }
+    const mixed = new Float64Array(q.length);
+    this.#pairs((head, t, s, atQ, atK) => {
+      const p = probabilities[(head * rows + t) * rows + s];
+      for (let d = 0; d < head_dim; d++) mixed[atQ + d] += p * v[atK + d];
+    });
+    return { probabilities, mixed };
+  }
+
+  #attentionBackward(dMixed: Float64Array, { q, k, v, probabilities }: BlockTape) {
+    const { num_attention_heads: heads, head_dim } = this.#config;
+    const rows = this.rows;
+    const dq = new Float64Array(q.length);
+    const dk = new Float64Array(k.length);
+    const dv = new Float64Array(v.length);
+    const dp = new Float64Array(probabilities.length);
+    const rowDot = new Float64Array(heads * rows);
+    this.#pairs((head, t, s, atQ, atK) => {
+      const at = (head * rows + t) * rows + s;
+      for (let d = 0; d < head_dim; d++) {
+        dp[at] += dMixed[atQ + d] * v[atK + d];
+        dv[atK + d] += probabilities[at] * dMixed[atQ + d];
+      }
+      rowDot[head * rows + t] += dp[at] * probabilities[at];
+    });
+    this.#pairs((head, t, s, atQ, atK) => {
+      const at = (head * rows + t) * rows + s;
+      const dScore = (probabilities[at] * (dp[at] - rowDot[head * rows + t])) / Math.sqrt(head_dim);
+      for (let d = 0; d < head_dim; d++) {
+        dq[atQ + d] += dScore * k[atK + d];
+        dk[atK + d] += dScore * q[atQ + d];
+      }
+    });
+    return { dq, dk, dv };
+  }
+
+  #block(x: Float64Array, layer: number): Float64Array {
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.#config;
+    const at = `model.layers.${layer}.`;
+    const normed = this.#rmsNorm(x, `${at}input_layernorm.weight`);
+    const q = this.#rotate(this.#linear(normed, `${at}self_attn.q_proj`), heads, 1);
+    const k = this.#rotate(this.#linear(normed, `${at}self_attn.k_proj`), kvHeads, 1);
+    const v = this.#linear(normed, `${at}self_attn.v_proj`);
+    const { probabilities, mixed } = this.#attention(q, k, v);
+    const middle = addTo(this.#linear(mixed, `${at}self_attn.o_proj`), x);
+    const normedMiddle = this.#rmsNorm(middle, `${at}post_attention_layernorm.weight`);
+    const gate = this.#linear(normedMiddle, `${at}mlp.gate_proj`);
+    const up = this.#linear(normedMiddle, `${at}mlp.up_proj`);
+    const gated = gate.map((value, i) => value * sigmoid(value) * up[i]);
+    this.blocks.push({
+      ...{ x, normed, q, k, v, probabilities, mixed },
+      ...{ middle, normedMiddle, gate, up, gated },
+    });
+    return addTo(this.#linear(gated, `${at}mlp.down_proj`), middle);
+  }
+
+  #blockBackward(dy: Float64Array, layer: number, out: ReferenceWindow): Float64Array {
+    const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.#config;
+    const at = `model.layers.${layer}.`;
+    const tape = this.blocks[layer];
+    const { x, normed, mixed, middle, normedMiddle, gate, up, gated } = tape;
+    const dGated = this.#linearBackward(dy, gated, `${at}mlp.down_proj`, out);
+    const dUp = dGated.map((value, i) => value * gate[i] * sigmoid(gate[i]));
+    const dGate = dGated.map((value, i) => {
+      const s = sigmoid(gate[i]);
+      return value * up[i] * s * (1 + gate[i] * (1 - s));
+    });
+    const dNormedMiddle = addTo(
+      this.#linearBackward(dUp, normedMiddle, `${at}mlp.up_proj`, out),
+      this.#linearBackward(dGate, normedMiddle, `${at}mlp.gate_proj`, out),
+    );
+    const postNorm = `${at}post_attention_layernorm.weight`;
+    const dMiddle = addTo(this.#rmsNormBackward(dNormedMiddle, middle, postNorm, out), dy);
+    const dMixed = this.#linearBackward(dMiddle, mixed, `${at}self_attn.o_proj`, out);
+    const { dq, dk, dv } = this.#attentionBackward(dMixed, tape);
+    const dNormed = this.#linearBackward(dv, normed, `${at}self_attn.v_proj`, out);
+    this.#rotate(dq, heads, -1);
+    this.#rotate(dk, kvHeads, -1);
+    addTo(dNormed, this.#linearBackward(dq, normed, `${at}self_attn.q_proj`, out));
+    addTo(dNormed, this.#linearBackward(dk, normed, `${at}self_attn.k_proj`, out));
+    return addTo(this.#rmsNormBackward(dNormed, x, `${at}input_layernorm.weight`, out), dMiddle);
+  }
+
+  /** Adds to `out` the gradients of a loss whose gradient by the logits [T, vocab] is `dLogits`. */
+  backward(dLogits: Float64Array, out: ReferenceWindow): void {
+    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
+    const head = this.#headName;
+    const dHead = out.weights.get(head)!;
+    addOuter(dHead, dLogits, this.#normedLast, vocab_size, hidden_size, this.rows);
+    const dNormed = times(dLogits, this.#weight(head), this.rows, hidden_size, vocab_size);
+    let dx: Float64Array = this.#rmsNormBackward(dNormed, this.#last, "model.norm.weight", out);
+    for (let layer = num_hidden_layers - 1; layer >= 0; layer--) {
+      dx = this.#blockBackward(dx, layer, out);
+    }
+    const dEmbedding = out.weights.get("model.embed_tokens.weight")!;
+    for (let i = 0; i < dx.length; i++) {
+      const t = Math.floor(i / hidden_size);
+      dEmbedding[this.ids[t] * hidden_size + (i % hidden_size)] += dx[i];
+    }
+  }
+}
+
+/** Logits [T, vocab] of sequences laid end to end in one row, each attending only to itself. */
+export function referenceLogits(model: ReferenceModel, sequences: Vector[]): Float64Array {
+  return new Pass(model, sequences, 0).logits;
+}
+
+/** Supervised tokens: every id from the prompt's end on, the first id never being a target. */
+export function supervisedTokens(sample: ReferenceSample): number {
+  return Math.max(0, sample.ids.length - Math.max(1, sample.promptLength));
+}
+
+/** Negative log-likelihoods of each sample's supervised tokens, in order. */
+export function referenceNll(model: ReferenceModel, samples: ReferenceSample[]): number[][] {
+  const { vocab_size } = model.config;
+  const logits = referenceLogits(model, samples.map((sample) => sample.ids));
+  let row = 0;
+  return samples.map((sample) => {
+    const nll = [];
+    for (let p = Math.max(1, sample.promptLength); p < sample.ids.length; p++) {
+      const own = logits.subarray((row + p - 1) * vocab_size, (row + p) * vocab_size);
+      nll.push(logSumExp(own) - own[sample.ids[p]]);
+    }
+    row += sample.ids.length;
+    return nll;
+  });
+}
+
+function logSumExp(values: Float64Array): number {
+  const top = Math.max(...values);
+  return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
+}
+
+/**
+ * Losses and gradients of one accumulation window. `sample`: a micro-batch's loss is the mean over
+ * its samples of each sample's mean token loss, and the window's the mean over its micro-batches;
+ * `token`: every supervised token of the window weighs the same. A sample without supervised tokens
+ * counts as a loss of 0.
+ */
+export function referenceWindow(
+  model: ReferenceModel,
+  batches: ReferenceSample[][],
+  normalization: "sample" | "token",
+): ReferenceWindow {
+  const zeros = (tensors: ReferenceTensors) =>
+    new Map([...tensors].map(([name, data]) => [name, new Float64Array(data.length)]));
+  const out: ReferenceWindow = {
+    losses: [],
+    loss: 0,
+    weights: zeros(model.weights),
+    lora: zeros(model.lora?.weights ?? new Map()),
+  };
+  const count = (batch: ReferenceSample[]) =>
+    batch.reduce((sum, sample) => sum + supervisedTokens(sample), 0);
+  const windowTokens = batches.reduce((sum, batch) => sum + count(batch), 0);
+  const { vocab_size } = model.config;
+  batches.forEach((batch, index) => {
+    // A token's share of its micro-batch's loss, and the micro-batch's share of the window's.
+    const share = normalization === "token"
+      ? count(batch) / Math.max(1, windowTokens)
+      : 1 / batches.length;
+    const pass = new Pass(model, batch.map((sample) => sample.ids), index);
+    const dLogits = new Float64Array(pass.logits.length);
+    let loss = 0;
+    let start = 0;
+    for (const { ids, promptLength } of batch) {
+      const tokens = supervisedTokens({ ids, promptLength });
+      const weight = normalization === "token" ? 1 / count(batch) : 1 / (tokens * batch.length);
+      for (let p = ids.length - tokens; p < ids.length; p++) {
+        const at = (start + p - 1) * vocab_size;
+        const own = pass.logits.subarray(at, at + vocab_size);
+        const normalizer = logSumExp(own);
+        loss += weight * (normalizer - own[ids[p]]);
+        for (let c = 0; c < vocab_size; c++) {
+          const target = c === ids[p] ? 1 : 0;
+          dLogits[at + c] += share * weight * (Math.exp(own[c] - normalizer) - target);
+        }
+      }
+      start += ids.length;
+    }
+    pass.backward(dLogits, out);
+    out.losses.push(loss);
+    out.loss += share * loss;
+  });
+  return out;
+}
+
+/** The L2 norm of all gradients together, as torch.nn.utils.clip_grad_norm_ reports it. */
+export function globalNorm(gradients: ReferenceTensors): number {
+  let sum = 0;
+  for (const data of gradients.values()) {
+    for (let i = 0; i < data.length; i++) sum += data[i] ** 2;
+  }
+  return Math.sqrt(sum);
+}
