@@ -6,7 +6,7 @@
  */
 import type { Cost, Gpu } from "./gpu.ts";
 import type { Program } from "./program.ts";
-import { bytesOf, type Dtype, storedBytes, Tensor } from "./tensor.ts";
+import { bytesOf, type Dtype, Tensor } from "./tensor.ts";
 
 /** Threads of a workgroup. */
 export const THREADS = 256;
@@ -133,9 +133,4 @@ export function runElements(
       { flops: cost.flops * 4 * vectors, bytes: cost.bytes * 4 * vectors },
     );
   }
-}
-
-/** True where `size` f32 elements need more than one binding. */
-export function needsParts(size: number, maxBinding: number): boolean {
-  return storedBytes("f32", [size]) > maxBinding;
 }

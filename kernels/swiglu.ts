@@ -14,7 +14,7 @@ import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 /** σ(g) and σ(−g) by exp(−|g|), which can't overflow; 1 − σ(g) would cancel for large g. */
 const SIGMOID = `
-struct Sigmoid { of: vec4<f32>, ofMinus: vec4<f32> }
+struct Sigmoid { plus: vec4<f32>, minus: vec4<f32> }
 fn sigmoid(g: vec4<f32>) -> Sigmoid {
   let e = exp(-abs(g));
   let large = 1.0 / (1.0 + e);
@@ -32,7 +32,7 @@ const forward = programFamily("swiglu", (act: Dtype) => ({
   uniforms: { vectors: "u32" },
   body: SIGMOID + elementMain(`
   let g = load_gate(i);
-  store_y(i, g * sigmoid(g).of * load_up(i));`),
+  store_y(i, g * sigmoid(g).plus * load_up(i));`),
 }));
 
 /** Writes `rows` rows of y. */
@@ -59,8 +59,8 @@ const backward = programFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
   let d = load_dy(i);
   let g = load_gate(i);
   let s = sigmoid(g);
-  store_dgate(i, d * load_up(i) * s.of * (1.0 + g * s.ofMinus));
-  store_dup(i, d * g * s.of);`),
+  store_dgate(i, d * load_up(i) * s.plus * (1.0 + g * s.minus));
+  store_dup(i, d * g * s.plus);`),
 }));
 
 /** Writes `rows` rows of dgate and dup. */

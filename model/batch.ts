@@ -1,0 +1,145 @@
+/**
+ * A micro-batch: several documents laid end to end in one row of tokens, never padded. Attention
+ * stays inside each document and positions restart at 0 in each.
+ *
+ * @module
+ */
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Memory } from "../kernels/memory.ts";
+import { groupTokens } from "../kernels/embedding.ts";
+import type { Dtype, Tensor } from "../kernels/tensor.ts";
+
+/** One document with the weight that each of its targets has in the loss. */
+export interface Document {
+  ids: Uint32Array;
+  /** Ids before this position are no targets. */
+  promptLength: number;
+  /** Weight of each target's negative log-likelihood. */
+  weight: number;
+}
+
+/** What the kernels read of a micro-batch, on the host. T tokens, S targets. */
+export interface Batch {
+  tokens: number;
+  targetCount: number;
+  ids: Uint32Array;
+  /** Position of each token in its document `[T]`. */
+  positions: Uint32Array;
+  /** First and one-past-last key that each token attends to `[T]`. */
+  starts: Uint32Array;
+  ends: Uint32Array;
+  /** One past the last query that attends to each token: its document's end `[T]`. */
+  queryEnds: Uint32Array;
+  /** Rows whose next token is a target, in order `[S]`. */
+  targetRows: Uint32Array;
+  targets: Uint32Array;
+  weights: Float32Array;
+}
+
+/** Lays documents end to end. */
+export function makeBatch(documents: readonly Document[]): Batch {
+  const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
+  const batch: Batch = {
+    tokens,
+    targetCount: 0,
+    ids: new Uint32Array(tokens),
+    positions: new Uint32Array(tokens),
+    starts: new Uint32Array(tokens),
+    ends: new Uint32Array(tokens),
+    queryEnds: new Uint32Array(tokens),
+    targetRows: new Uint32Array(0),
+    targets: new Uint32Array(0),
+    weights: new Float32Array(0),
+  };
+  const rows: number[] = [], targets: number[] = [], weights: number[] = [];
+  let start = 0;
+  for (const { ids, promptLength, weight } of documents) {
+    const end = start + ids.length;
+    batch.ids.set(ids, start);
+    for (let i = start; i < end; i++) {
+      batch.positions[i] = i - start;
+      batch.ends[i] = i + 1;
+    }
+    batch.starts.fill(start, start, end);
+    batch.queryEnds.fill(end, start, end);
+    for (let i = Math.max(1, promptLength); i < ids.length; i++) {
+      rows.push(start + i - 1);
+      targets.push(ids[i]);
+      weights.push(weight);
+    }
+    start = end;
+  }
+  batch.targetCount = rows.length;
+  batch.targetRows = Uint32Array.from(rows);
+  batch.targets = Uint32Array.from(targets);
+  batch.weights = Float32Array.from(weights);
+  return batch;
+}
+
+/** A micro-batch on the GPU: buffers for the largest one, reused by all. */
+export class BatchTensors {
+  readonly ids: Tensor;
+  readonly positions: Tensor;
+  readonly starts: Tensor;
+  readonly ends: Tensor;
+  readonly queryEnds: Tensor;
+  readonly targetRows: Tensor;
+  readonly targets: Tensor;
+  readonly weights: Tensor;
+  /** Tokens grouped by id, for the embedding's gradient. */
+  readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
+  tokens = 0;
+  targetCount = 0;
+  uniqueCount = 0;
+
+  /**
+   * @param maxTokens Most tokens of a micro-batch.
+   * @param grouped Whether the embedding is trained.
+   */
+  constructor(memory: Memory, maxTokens: number, grouped: boolean) {
+    const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
+      memory.tensor("workspace", name, dtype, [size]);
+    this.ids = make("ids");
+    this.positions = make("positions");
+    this.starts = make("starts");
+    this.ends = make("ends");
+    this.queryEnds = make("query_ends");
+    this.targetRows = make("target_rows");
+    this.targets = make("targets");
+    this.weights = make("weights", "f32");
+    if (grouped) {
+      this.groups = {
+        uniqueIds: make("unique_ids"),
+        offsets: make("unique_offsets", "u32", maxTokens + 1),
+        positions: make("unique_positions"),
+      };
+    }
+  }
+
+  /** Uploads a micro-batch. */
+  write(gpu: Gpu, batch: Batch): void {
+    this.tokens = batch.tokens;
+    this.targetCount = batch.targetCount;
+    for (
+      const name of [
+        "ids",
+        "positions",
+        "starts",
+        "ends",
+        "queryEnds",
+        "targetRows",
+        "targets",
+      ] as const
+    ) {
+      gpu.write(this[name], batch[name]);
+    }
+    gpu.write(this.weights, batch.weights);
+    if (this.groups !== undefined) {
+      const groups = groupTokens(batch.ids);
+      this.uniqueCount = groups.uniqueIds.length;
+      gpu.write(this.groups.uniqueIds, groups.uniqueIds);
+      gpu.write(this.groups.offsets, groups.offsets);
+      gpu.write(this.groups.positions, groups.positions);
+    }
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * One Llama block, forward and backward:
+ *
+ *     middle = x + Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n)      n = rmsnorm(x)
+ *     y      = middle + Wdown·(silu(Wgate·m)·(Wup·m))              m = rmsnorm(middle)
+ *
+ * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over
+ * memory. What is kept, and whether the block runs again before its backward, is the plan's business.
+ *
+ * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
+ *
+ * @module
+ */
+import { attention, attentionBackward } from "../kernels/attention.ts";
+import { copyRows } from "../kernels/copy_rows.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { addResidual } from "../kernels/residual.ts";
+import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
+import { rope } from "../kernels/rope.ts";
+import { swiglu, swigluBackward } from "../kernels/swiglu.ts";
+import type { Tensor } from "../kernels/tensor.ts";
+import type { Activations } from "./activations.ts";
+import type { BatchTensors } from "./batch.ts";
+import type { LlamaConfig } from "./config.ts";
+import { type DropoutState, type Linear, linear, linearBackward } from "./linear.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** The parameters of one block, under Hugging Face's names. */
+export interface Block {
+  input_layernorm: Parameter;
+  q_proj: Linear;
+  k_proj: Linear;
+  v_proj: Linear;
+  o_proj: Linear;
+  post_attention_layernorm: Parameter;
+  gate_proj: Linear;
+  up_proj: Linear;
+  down_proj: Linear;
+}
+
+/** Keys and values of earlier tokens of one block `[capacity, kv_heads·head_dim]`. */
+export interface CacheRows {
+  k: Tensor;
+  v: Tensor;
+  /** Tokens already in it. */
+  length: number;
+}
+
+/** What every block of a pass shares. */
+export interface BlockPass {
+  gpu: Gpu;
+  config: LlamaConfig;
+  activations: Activations;
+  batch: BatchTensors;
+  ropeTable: Tensor;
+  dropout: DropoutState;
+}
+
+/** Whether a layer's backward reads its input. */
+const readsInput = ({ weight, lora }: Linear) =>
+  weight.trained !== undefined || lora?.a.trained !== undefined;
+
+function norm(pass: BlockPass, w: Parameter, x: Tensor, rstd: Tensor): Tensor {
+  const { gpu, config, activations, batch } = pass;
+  const y = activations.forward.normed;
+  rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: config.rms_norm_eps });
+  return y;
+}
+
+function linearPass(pass: BlockPass) {
+  const { activations, batch, dropout } = pass;
+  return { rows: batch.tokens, dropout, workspace: activations.lora };
+}
+
+function rotate(pass: BlockPass, x: Tensor, heads: number, inverse: boolean): void {
+  const { gpu, config, batch, ropeTable: table } = pass;
+  rope(gpu, {
+    x,
+    table,
+    positions: batch.positions,
+    rows: batch.tokens,
+    heads,
+    headDim: config.head_dim,
+    inverse,
+  });
+}
+
+function attentionSizes({ config, batch }: BlockPass) {
+  return {
+    rows: batch.tokens,
+    heads: config.num_attention_heads,
+    kvHeads: config.num_key_value_heads,
+    headDim: config.head_dim,
+    starts: batch.starts,
+    ends: batch.ends,
+  };
+}
+
+/** From the residual stream x to attention's output, which is kept where the plan says. */
+function attend(
+  pass: BlockPass,
+  block: Block,
+  index: number,
+  x: Tensor,
+  cache?: CacheRows,
+): Tensor {
+  const { gpu, config, activations, batch } = pass;
+  const { plan } = activations;
+  const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
+  const n = norm(pass, block.input_layernorm, x, activations.inner[plan.inner[index]].rstd1);
+  const how = linearPass(pass);
+  linear(gpu, block.q_proj, n, q, how);
+  linear(gpu, block.k_proj, n, k, how);
+  linear(gpu, block.v_proj, n, v, how);
+  rotate(pass, q, config.num_attention_heads, false);
+  rotate(pass, k, config.num_key_value_heads, false);
+  if (cache !== undefined) {
+    copyRows(gpu, { x: k, y: cache.k, rows: batch.tokens, at: cache.length });
+    copyRows(gpu, { x: v, y: cache.v, rows: batch.tokens, at: cache.length });
+  }
+  const keysAndValues = cache ? { k: cache.k, v: cache.v } : { k, v };
+  attention(gpu, { q, ...keysAndValues, out, lse, ...attentionSizes(pass) });
+  return out;
+}
+
+/**
+ * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
+ * backward needs is there, which is all that recomputation asks for.
+ */
+export function blockForward(
+  pass: BlockPass,
+  block: Block,
+  index: number,
+  { x, y, cache }: { x: Tensor; y?: Tensor; cache?: CacheRows },
+): void {
+  const { gpu, activations, batch: { tokens: rows } } = pass;
+  const { projected, product } = activations.forward;
+  const { middle, rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
+  const how = linearPass(pass);
+  linear(gpu, block.o_proj, attend(pass, block, index, x, cache), projected, how);
+  addResidual(gpu, { x, d: projected, y: middle, rows });
+  const m = norm(pass, block.post_attention_layernorm, middle, rstd2);
+  linear(gpu, block.gate_proj, m, gate, how);
+  linear(gpu, block.up_proj, m, up, how);
+  if (y === undefined) return;
+  swiglu(gpu, { gate, up, y: product, rows });
+  linear(gpu, block.down_proj, product, projected, how);
+  addResidual(gpu, { x: middle, d: projected, y, rows });
+}
+
+/**
+ * Turns the gradient of the block's output, in the backward workspace's `residual`, into that of its
+ * input `x`, and adds the gradients of what is trained. Without `inputGradient` it stops when the
+ * latter is done and leaves `residual` undefined: nothing below is trained.
+ */
+export function blockBackward(
+  pass: BlockPass,
+  block: Block,
+  index: number,
+  { x, inputGradient }: { x: Tensor; inputGradient: boolean },
+): void {
+  const { gpu, config, activations, batch } = pass;
+  const { plan } = activations;
+  const d = activations.backward!;
+  const rows = batch.tokens;
+  const { rstd1, rstd2, middle, gate, up } = activations.inner[plan.inner[index]];
+  const how = linearPass(pass);
+
+  const { product } = activations.forward;
+  if (readsInput(block.down_proj)) swiglu(gpu, { gate, up, y: product, rows });
+  linearBackward(gpu, block.down_proj, { ...how, x: product, dy: d.residual, dx: d.product });
+  swigluBackward(gpu, { dy: d.product, gate, up, dgate: d.gate, dup: d.up, rows });
+  const { normed } = activations.forward;
+  if (readsInput(block.gate_proj) || readsInput(block.up_proj)) {
+    norm(pass, block.post_attention_layernorm, middle, rstd2);
+  }
+  linearBackward(gpu, block.gate_proj, { ...how, x: normed, dy: d.gate, dx: d.normed });
+  const addToNormed = { dx: d.normed, accumulate: true };
+  linearBackward(gpu, block.up_proj, { ...how, x: normed, dy: d.up, ...addToNormed });
+  normBackward(pass, block.post_attention_layernorm, middle, rstd2);
+
+  if (plan.recomputeAttention) attend(pass, block, index, x);
+  const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
+  linearBackward(gpu, block.o_proj, { ...how, x: out, dy: d.residual, dx: d.out });
+  attentionBackward(gpu, {
+    ...{ q, k, v, out, dout: d.out, lse, delta: d.delta, dq: d.q, dk: d.k, dv: d.v },
+    ...{ ...attentionSizes(pass), keys: rows, queryEnds: batch.queryEnds },
+  });
+  rotate(pass, d.q, config.num_attention_heads, true);
+  rotate(pass, d.k, config.num_key_value_heads, true);
+  const projections = [[block.q_proj, d.q], [block.k_proj, d.k], [block.v_proj, d.v]] as const;
+  if (projections.some(([layer]) => readsInput(layer))) {
+    norm(pass, block.input_layernorm, x, rstd1);
+  }
+  const wantsNormed = inputGradient || block.input_layernorm.trained !== undefined;
+  projections.forEach(([layer, dy], i) => {
+    const dx = wantsNormed ? { dx: d.normed, accumulate: i > 0 } : {};
+    linearBackward(gpu, layer, { ...how, x: normed, dy, ...dx });
+  });
+  if (wantsNormed) normBackward(pass, block.input_layernorm, x, rstd1);
+}
+
+function normBackward(pass: BlockPass, w: Parameter, x: Tensor, rstd: Tensor): void {
+  const { gpu, activations, batch } = pass;
+  const { normed: dy, residual: dx } = activations.backward!;
+  const dw = w.trained?.grad;
+  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, dw, rows: batch.tokens });
+}

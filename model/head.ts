@@ -1,0 +1,133 @@
+/**
+ * The output end: final norm, output projection and cross entropy, fused in chunks of rows so that the
+ * logits of all tokens never exist at once. Only rows whose next token is a target are projected.
+ *
+ * @module
+ */
+import { crossEntropy, weightedSums } from "../kernels/cross_entropy.ts";
+import { gatherRows, scatterRows } from "../kernels/gather.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { matmul } from "../kernels/matmul.ts";
+import type { Memory } from "../kernels/memory.ts";
+import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
+import type { Dtype, Tensor } from "../kernels/tensor.ts";
+import type { BatchTensors } from "./batch.ts";
+import type { LlamaConfig } from "./config.ts";
+import { type Parameter, storedShape } from "./parameters.ts";
+
+/** Bytes that one chunk of logits may take. */
+const LOGITS_BYTES = 1 << 25;
+/** Chunks start at multiples of this many rows, so that a row range can be bound. */
+const CHUNK_UNIT = 64;
+
+/** Rows of a chunk of logits. */
+export function chunkRows(vocabulary: number, rows: number): number {
+  const most = Math.floor(LOGITS_BYTES / (vocabulary * 4 * CHUNK_UNIT)) * CHUNK_UNIT;
+  return Math.min(rows, Math.max(CHUNK_UNIT, most));
+}
+
+/** Buffers of the output end. S is the most targets of a micro-batch. */
+export class Head {
+  readonly #gathered: Tensor;
+  readonly #normed: Tensor;
+  readonly #rstd: Tensor;
+  readonly #logits: Tensor;
+  readonly #nll: Tensor;
+  readonly #normedGrad?: Tensor;
+  readonly #gatheredGrad?: Tensor;
+
+  constructor(
+    memory: Memory,
+    readonly config: LlamaConfig,
+    { rows: S, dtype, backward }: { rows: number; dtype: Dtype; backward: boolean },
+  ) {
+    const { hidden_size: H } = config;
+    const [vocabulary] = storedShape([config.vocab_size]);
+    const make = (name: string, d: Dtype, shape: number[]) =>
+      memory.tensor("workspace", name, d, shape);
+    this.#gathered = make("gathered", "f32", [S, H]);
+    this.#normed = make("final_normed", dtype, [S, H]);
+    this.#rstd = make("final_rstd", "f32", [S]);
+    this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
+    this.#nll = make("nll", "f32", [S]);
+    if (backward) {
+      this.#normedGrad = make("final_normed_grad", dtype, [S, H]);
+      this.#gatheredGrad = make("gathered_grad", "f32", [S, H]);
+    }
+  }
+
+  #project(gpu: Gpu, norm: Parameter, x: Tensor, index: Tensor, rows: number): void {
+    const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
+    gatherRows(gpu, { x, index, y: this.#gathered, rows });
+    rmsnorm(gpu, { x: this.#gathered, w: norm.value, y, rstd, rows, eps });
+  }
+
+  /** Logits `[rows, padded vocabulary]` f32 of the rows of x that `index` names; rows ≤ one chunk. */
+  logits(
+    gpu: Gpu,
+    { x, norm, output, index, rows }: {
+      x: Tensor;
+      norm: Parameter;
+      output: Parameter;
+      index: Tensor;
+      rows: number;
+    },
+  ): Tensor {
+    this.#project(gpu, norm, x, index, rows);
+    const c = this.#logits;
+    matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows });
+    return c;
+  }
+
+  /** Per-target negative log-likelihoods of the last call of {@linkcode loss} `[S]` f32. */
+  get nll(): Tensor {
+    return this.#nll;
+  }
+
+  /**
+   * Weighted sum of the targets' negative log-likelihoods into `losses[slot]` and, where `dx` is
+   * given, the gradient of x (times the loss scale, control[0]), written whole.
+   */
+  loss(
+    gpu: Gpu,
+    { x, dx, norm, output, batch, control, losses, slot }: {
+      x: Tensor;
+      dx?: Tensor;
+      norm: Parameter;
+      output: Parameter;
+      batch: BatchTensors;
+      control: Tensor;
+      losses: Tensor;
+      slot: number;
+    },
+  ): void {
+    const { targetRows: index, targets, weights, targetCount: rows } = batch;
+    const [logits, nll] = [this.#logits, this.#nll];
+    const vocab = this.config.vocab_size, backward = dx !== undefined;
+    this.#project(gpu, norm, x, index, rows);
+    const step = logits.shape[0];
+    for (let firstRow = 0; firstRow < rows; firstRow += step) {
+      const count = Math.min(step, rows - firstRow);
+      const a = this.#normed.rows(firstRow, count);
+      matmul(gpu, { orientation: "nt", a, b: output.value, c: logits, rows: count });
+      const sizes = { rows: count, firstRow, vocab, backward };
+      crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
+      if (!backward) continue;
+      const c = this.#normedGrad!.rows(firstRow, count);
+      matmul(gpu, { orientation: "nn", a: logits, b: output.value, c, rows: count });
+      if (output.trained !== undefined) {
+        const sum = { c: output.trained.grad, rows: count, accumulate: true };
+        matmul(gpu, { orientation: "tn", a: logits, b: a, ...sum });
+      }
+    }
+    weightedSums(gpu, { nll, weights, out: losses, slot, rows });
+    if (!backward) return;
+    gpu.clear(this.#gatheredGrad!);
+    rmsnormBackward(gpu, {
+      ...{ dy: this.#normedGrad!, x: this.#gathered, w: norm.value, rstd: this.#rstd, rows },
+      ...{ dx: this.#gatheredGrad!, dw: norm.trained?.grad },
+    });
+    gpu.clear(dx);
+    scatterRows(gpu, { dy: this.#gatheredGrad!, index, dx, rows });
+  }
+}

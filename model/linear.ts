@@ -1,0 +1,141 @@
+/**
+ * A linear layer y = x·Wᵀ, with a LoRA adapter where it has one:
+ * y = x·Wᵀ + (α/r)·dropout(x)·Aᵀ·Bᵀ.
+ *
+ * Shapes: x `[T, in]`, W `[out, in]`, A `[r, in]`, B `[out, r]`, y `[T, out]`. The dropout mask comes
+ * from a counter, so backward makes the same mask again instead of keeping it, and dropout(x)·Aᵀ with it.
+ * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
+ *
+ * @module
+ */
+import { dropout, dropoutBackward } from "../kernels/dropout.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { matmul } from "../kernels/matmul.ts";
+import { Tensor } from "../kernels/tensor.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** An adapter of one layer. */
+export interface LoraPair {
+  a: Parameter;
+  b: Parameter;
+  /** α/r. */
+  scale: number;
+  /** Identity of this layer's dropout masks. */
+  stream: number;
+}
+
+/** A layer's weight and adapter. */
+export interface Linear {
+  weight: Parameter;
+  lora?: LoraPair;
+}
+
+/** What decides the dropout masks of a pass; forward and backward of a micro-batch share it. */
+export interface DropoutState {
+  p: number;
+  seed: number;
+  /** Differs from micro-batch to micro-batch. */
+  step: number;
+}
+
+/** Working memory of the adapters, large enough for every layer. */
+export interface LoraWorkspace {
+  /** dropout(x), and later its gradient `[T, in]`. */
+  dropped: Tensor;
+  droppedGrad: Tensor;
+  /** dropout(x)·Aᵀ and its gradient `[T, r]`. */
+  low: Tensor;
+  lowGrad: Tensor;
+}
+
+const views = new WeakMap<Tensor, Map<string, Tensor>>();
+
+/** The same memory seen with another width. */
+export function withWidth(tensor: Tensor, rows: number, width: number): Tensor {
+  let byShape = views.get(tensor);
+  if (byShape === undefined) views.set(tensor, byShape = new Map());
+  const key = `${rows}x${width}`;
+  let view = byShape.get(key);
+  if (view === undefined) {
+    view = new Tensor(tensor.name, tensor.dtype, [rows, width], tensor.buffer, tensor.offset);
+    byShape.set(key, view);
+  }
+  return view;
+}
+
+/** What both passes of a layer are given. */
+export interface LinearPass {
+  rows: number;
+  dropout: DropoutState;
+  workspace?: LoraWorkspace;
+}
+
+/** dropout(x) and dropout(x)·Aᵀ in the workspace. */
+function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
+  const { rows, dropout: { p, seed, step }, workspace } = pass;
+  const [rank, width] = lora.a.value.shape;
+  const capacity = workspace!.dropped.shape[0];
+  let input = x;
+  if (p > 0) {
+    input = withWidth(workspace!.dropped, capacity, width);
+    dropout(gpu, { x, y: input, rows, p, seed, step, stream: lora.stream });
+  }
+  const low = withWidth(workspace!.low, capacity, rank);
+  matmul(gpu, { orientation: "nt", a: input, b: lora.a.value, c: low, rows });
+  return { input, low };
+}
+
+/** y = x·Wᵀ and the adapter's part. */
+export function linear(gpu: Gpu, layer: Linear, x: Tensor, y: Tensor, pass: LinearPass): void {
+  const { rows } = pass;
+  matmul(gpu, { orientation: "nt", a: x, b: layer.weight.value, c: y, rows });
+  const { lora } = layer;
+  if (lora === undefined) return;
+  const { low } = projectDown(gpu, lora, x, pass);
+  const alpha = lora.scale;
+  matmul(gpu, { orientation: "nt", a: low, b: lora.b.value, c: y, rows, alpha, accumulate: true });
+}
+
+/**
+ * Adds the gradients of what is trained to their sums and, where `dx` is given, writes the input's
+ * gradient there (adds it where `accumulate`).
+ */
+export function linearBackward(
+  gpu: Gpu,
+  layer: Linear,
+  { x, dy, dx, accumulate = false, ...pass }: LinearPass & {
+    x: Tensor;
+    dy: Tensor;
+    dx?: Tensor;
+    accumulate?: boolean;
+  },
+): void {
+  const { rows } = pass;
+  const { weight, lora } = layer;
+  if (weight.trained !== undefined) {
+    const c = weight.trained.grad;
+    matmul(gpu, { orientation: "tn", a: dy, b: x, c, rows, accumulate: true });
+  }
+  if (dx !== undefined) {
+    matmul(gpu, { orientation: "nn", a: dy, b: weight.value, c: dx, rows, accumulate });
+  }
+  if (lora?.a.trained === undefined || lora.b.trained === undefined) return;
+  const { input, low } = projectDown(gpu, lora, x, pass);
+  const { a, b, scale: alpha } = lora;
+  const [rank, width] = a.value.shape;
+  const { workspace, dropout: { p, seed, step } } = pass;
+  const capacity = workspace!.low.shape[0];
+  const lowGrad = withWidth(workspace!.lowGrad, capacity, rank);
+  const [gradA, gradB] = [a.trained!.grad, b.trained!.grad];
+  matmul(gpu, { orientation: "tn", a: dy, b: low, c: gradB, rows, alpha, accumulate: true });
+  matmul(gpu, { orientation: "nn", a: dy, b: b.value, c: lowGrad, rows, alpha });
+  matmul(gpu, { orientation: "tn", a: lowGrad, b: input, c: gradA, rows, accumulate: true });
+  if (dx === undefined) return;
+  if (p === 0) {
+    matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: dx, rows, accumulate: true });
+    return;
+  }
+  const droppedGrad = withWidth(workspace!.droppedGrad, capacity, width);
+  matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: droppedGrad, rows });
+  dropoutBackward(gpu, { dy: droppedGrad, dx, rows, p, seed, step, stream: lora.stream });
+}

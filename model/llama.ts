@@ -1,0 +1,307 @@
+/**
+ * A Llama: embedding, blocks, output end; its parameters, the buffers of its passes, and the passes.
+ *
+ * The constructor allocates everything a run will need and nothing is allocated later. Given a
+ * {@linkcode Memory} without a device it only counts, which is how a run is planned.
+ *
+ * @module
+ */
+import { embedding, embeddingBackward } from "../kernels/embedding.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { initialControl } from "../kernels/loss_scale.ts";
+import type { Memory } from "../kernels/memory.ts";
+import { ropeTable } from "../kernels/rope.ts";
+import type { Dtype, Tensor } from "../kernels/tensor.ts";
+import { type Activations, allocateActivations } from "./activations.ts";
+import { adapterTensorName, isLinearModule, LINEAR_MODULES, type LinearModule } from "./adapter.ts";
+import { type Batch, BatchTensors } from "./batch.ts";
+import {
+  type Block,
+  blockBackward,
+  blockForward,
+  type BlockPass,
+  type CacheRows,
+} from "./block.ts";
+import { type LlamaConfig, weightShapes } from "./config.ts";
+import { Head } from "./head.ts";
+import type { DropoutState, Linear } from "./linear.ts";
+import { allocateParameters, type Parameter, type ParameterSpec } from "./parameters.ts";
+import { activationPlan, inferencePlan } from "./plan.ts";
+
+/** Adapters of a model. */
+export interface LoraOptions {
+  rank: number;
+  alpha: number;
+  targets: readonly LinearModule[];
+}
+
+/** What a model is to do. */
+export interface LlamaOptions {
+  config: LlamaConfig;
+  /** `mixed`: weights and activations in f16; the residual stream and every sum in f32. */
+  precision: "fp32" | "mixed";
+  /** What is trained: nothing, the adapters, or every weight. */
+  trained: "nothing" | "adapters" | "weights";
+  lora?: LoraOptions;
+  /** Checkpointing mode; absent where no backward follows. */
+  checkpointing?: string;
+  /** Most tokens of one pass. */
+  maxTokens: number;
+  /** Most rows of one pass that need logits. */
+  maxTargets: number;
+  /** Tokens of one document at most, cached ones included. Default: `maxTokens`. */
+  maxPosition?: number;
+  /** Most micro-batches whose losses are kept before they are read. */
+  lossSlots?: number;
+  /** Loss scale to start with. Default 1. */
+  initialLossScale?: number;
+}
+
+const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
+
+/** A model on the GPU. */
+export class Llama {
+  readonly config: LlamaConfig;
+  readonly dtype: Dtype;
+  /** The base model's parameters in load order, and the adapters'. */
+  readonly weights: readonly Parameter[];
+  readonly adapters: readonly Parameter[];
+  /** Loss scale and what else decides an optimizer step; see kernels/loss_scale.ts. */
+  readonly control: Tensor;
+  /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
+  readonly losses: Tensor;
+
+  readonly #embedding: Parameter;
+  readonly #blocks: Block[];
+  readonly #norm: Parameter;
+  readonly #output: Parameter;
+  readonly #activations: Activations;
+  readonly #head: Head;
+  readonly #batch: BatchTensors;
+  readonly #ropeTable: Tensor;
+  /** The lowest block with something to train; below it backward has nothing to do. */
+  readonly #lowestTrained: number;
+
+  constructor(memory: Memory, readonly options: LlamaOptions) {
+    const { config, precision, trained, lora, maxTokens, maxTargets } = options;
+    this.config = config;
+    const dtype = this.dtype = precision === "mixed" ? "f16" : "f32";
+    const backward = options.checkpointing !== undefined;
+    const blocks = config.num_hidden_layers;
+
+    const byName = new Map<string, Parameter>();
+    for (const [label, specs] of weightGroups(config, trained === "weights")) {
+      for (const p of allocateParameters(memory, label, specs, dtype)) byName.set(p.name, p);
+    }
+    this.weights = [...byName.values()];
+    const adapterSpecs = lora ? loraSpecs(config, lora, trained === "adapters") : [];
+    this.adapters = allocateParameters(memory, "adapters", adapterSpecs, dtype);
+    const adapters = new Map(this.adapters.map((p) => [p.name, p]));
+    this.#embedding = byName.get("model.embed_tokens.weight")!;
+    this.#norm = byName.get("model.norm.weight")!;
+    this.#output = byName.get("lm_head.weight") ?? this.#embedding;
+    this.#blocks = Array.from({ length: blocks }, (_, i) => makeBlock(i, byName, adapters, lora));
+    this.#lowestTrained = trained === "weights" ? 0 : this.#blocks.findIndex(isTrained);
+
+    const plan = backward ? activationPlan(options.checkpointing!, blocks) : inferencePlan(blocks);
+    const widest = Math.max(
+      ...adapterSpecs.map(({ name, shape }) => /lora_A/.test(name) ? shape[1] : 0),
+    );
+    this.#activations = allocateActivations(memory, config, plan, {
+      tokens: maxTokens,
+      dtype,
+      backward,
+      lora: lora && { rank: lora.rank, width: widest },
+    });
+    this.#head = new Head(memory, config, { rows: maxTargets, dtype, backward });
+    this.#batch = new BatchTensors(memory, maxTokens, trained === "weights");
+    const positions = options.maxPosition ?? maxTokens;
+    this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
+    this.control = memory.tensor("workspace", "control", "f32", [initialControl(1).length]);
+    this.losses = memory.tensor("workspace", "losses", "f32", [options.lossSlots ?? 1]);
+  }
+
+  /** Everything that is trained. */
+  get trained(): Parameter[] {
+    return [...this.weights, ...this.adapters].filter((p) => p.trained !== undefined);
+  }
+
+  /** Writes the tables that are neither weights nor activations. Call once before any pass. */
+  initialize(gpu: Gpu): void {
+    const { head_dim: headDim, rope_theta: theta } = this.config;
+    gpu.write(
+      this.#ropeTable,
+      ropeTable({ headDim, theta, positions: this.#ropeTable.shape[0] }),
+    );
+    gpu.write(this.control, initialControl(this.options.initialLossScale ?? 1));
+  }
+
+  /**
+   * Forward pass of a micro-batch, its loss into `losses[slot]`: Σ weight · nll over its targets.
+   * With `backward`, the gradients of the loss (times the loss scale) are added to those of what is
+   * trained.
+   */
+  loss(
+    gpu: Gpu,
+    batch: Batch,
+    { slot = 0, backward, dropout = NO_DROPOUT }: {
+      slot?: number;
+      backward: boolean;
+      dropout?: DropoutState;
+    },
+  ): void {
+    const pass = this.#forward(gpu, batch, dropout);
+    const { plan, residual } = this.#activations;
+    const x = residual[plan.residual[this.#blocks.length]];
+    const d = this.#activations.backward;
+    this.#head.loss(gpu, {
+      ...{ x, dx: backward ? d!.residual : undefined, norm: this.#norm, output: this.#output },
+      ...{ batch: this.#batch, control: this.control, losses: this.losses, slot },
+    });
+    if (backward) this.#backward(pass);
+  }
+
+  /** Negative log-likelihood of each target of the last pass `[targets]` f32. */
+  get nll(): Tensor {
+    return this.#head.nll;
+  }
+
+  /**
+   * Logits `[rows, padded vocabulary]` f32 at the batch's target rows. With a cache, the batch's
+   * tokens follow those in it and are added to it.
+   */
+  logits(gpu: Gpu, batch: Batch, cache?: readonly CacheRows[]): Tensor {
+    this.#forward(gpu, batch, NO_DROPOUT, cache);
+    const { plan, residual } = this.#activations;
+    return this.#head.logits(gpu, {
+      x: residual[plan.residual[this.#blocks.length]],
+      norm: this.#norm,
+      output: this.#output,
+      index: this.#batch.targetRows,
+      rows: batch.targetCount,
+    });
+  }
+
+  #forward(
+    gpu: Gpu,
+    batch: Batch,
+    dropout: DropoutState,
+    cache?: readonly CacheRows[],
+  ): BlockPass {
+    const { maxTokens, maxTargets } = this.options;
+    if (batch.tokens > maxTokens || batch.targetCount > maxTargets) {
+      throw new Error(`a batch of ${batch.tokens} tokens exceeds the plan's ${maxTokens}`);
+    }
+    this.#batch.write(gpu, batch);
+    const { plan, residual } = this.#activations;
+    const pass: BlockPass = {
+      ...{ gpu, config: this.config, activations: this.#activations, batch: this.#batch },
+      ...{ ropeTable: this.#ropeTable, dropout },
+    };
+    embedding(gpu, {
+      table: this.#embedding.value,
+      ids: this.#batch.ids,
+      y: residual[plan.residual[0]],
+      rows: batch.tokens,
+    });
+    this.#blocks.forEach((block, b) => {
+      const [x, y] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
+      blockForward(pass, block, b, { x, y, cache: cache?.[b] });
+    });
+    return pass;
+  }
+
+  #backward(pass: BlockPass): void {
+    const { plan, residual, backward } = this.#activations;
+    const lowest = this.#lowestTrained;
+    const trainsEmbedding = this.#embedding.trained !== undefined;
+    const lastSegment = plan.segments.length - 1;
+    for (let s = lastSegment; s >= 0; s--) {
+      const { first, count } = plan.segments[s];
+      const last = first + count - 1;
+      if (last < lowest) break;
+      // The last segment's activations are those of the forward pass just done.
+      for (let b = first; s < lastSegment && b <= last; b++) {
+        const [x, next] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
+        blockForward(pass, this.#blocks[b], b, { x, y: b < last ? next : undefined });
+      }
+      for (let b = last; b >= Math.max(first, lowest); b--) {
+        const x = residual[plan.residual[b]];
+        blockBackward(pass, this.#blocks[b], b, {
+          x,
+          inputGradient: b > lowest || trainsEmbedding,
+        });
+      }
+    }
+    if (!trainsEmbedding) return;
+    const { uniqueIds, offsets, positions } = this.#batch.groups!;
+    embeddingBackward(pass.gpu, {
+      ...{ dy: backward!.residual, uniqueIds, offsets, positions },
+      ...{ dtable: this.#embedding.trained!.grad, unique: this.#batch.uniqueCount },
+    });
+  }
+}
+
+/** Weights that share a buffer: each block's, and each of the rest. */
+function weightGroups(config: LlamaConfig, trained: boolean): Map<string, ParameterSpec[]> {
+  const groups = new Map<string, ParameterSpec[]>();
+  for (const [name, shape] of weightShapes(config)) {
+    const label = /^model\.layers\.\d+/.exec(name)?.[0] ?? name;
+    if (!groups.has(label)) groups.set(label, []);
+    groups.get(label)!.push({ name, shape, trained });
+  }
+  return groups;
+}
+
+function loraSpecs(config: LlamaConfig, lora: LoraOptions, trained: boolean): ParameterSpec[] {
+  const shapes = weightShapes(config);
+  const specs: ParameterSpec[] = [];
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    for (const module of lora.targets) {
+      const [out, input] = shapes.get(weightName(layer, module))!;
+      const name = (matrix: "A" | "B") => adapterTensorName(layer, module, matrix);
+      specs.push({ name: name("A"), shape: [lora.rank, input], trained });
+      specs.push({ name: name("B"), shape: [out, lora.rank], trained });
+    }
+  }
+  return specs;
+}
+
+function weightName(layer: number, module: LinearModule): string {
+  return `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`;
+}
+
+function makeBlock(
+  layer: number,
+  weights: Map<string, Parameter>,
+  adapters: Map<string, Parameter>,
+  lora?: LoraOptions,
+): Block {
+  const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
+  const linearOf = (module: LinearModule): Linear => {
+    const a = adapters.get(adapterTensorName(layer, module, "A"));
+    const b = adapters.get(adapterTensorName(layer, module, "B"));
+    const stream = layer * modules.length + modules.indexOf(module);
+    const pair = a && b && lora ? { a, b, scale: lora.alpha / lora.rank, stream } : undefined;
+    return { weight: weights.get(weightName(layer, module))!, lora: pair };
+  };
+  const normOf = (name: string) => weights.get(`model.layers.${layer}.${name}.weight`)!;
+  return {
+    input_layernorm: normOf("input_layernorm"),
+    q_proj: linearOf("q_proj"),
+    k_proj: linearOf("k_proj"),
+    v_proj: linearOf("v_proj"),
+    o_proj: linearOf("o_proj"),
+    post_attention_layernorm: normOf("post_attention_layernorm"),
+    gate_proj: linearOf("gate_proj"),
+    up_proj: linearOf("up_proj"),
+    down_proj: linearOf("down_proj"),
+  };
+}
+
+function isTrained(block: Block): boolean {
+  return [
+    ...[block.q_proj, block.k_proj, block.v_proj, block.o_proj],
+    ...[block.gate_proj, block.up_proj, block.down_proj],
+  ].some(({ lora }) => lora?.a.trained !== undefined);
+}

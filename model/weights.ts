@@ -1,0 +1,137 @@
+/**
+ * Where a model's weights come from, and the file handling that every folder of weights shares.
+ *
+ * @module
+ */
+
+import { UserError } from "../kernels/errors.ts";
+import type { LlamaConfig } from "./config.ts";
+
+/** How weights are stored in a file, in safetensors' names. */
+export type FileDtype = "F32" | "F16" | "BF16";
+
+/** Bytes of one number in a file. */
+export function bytesPerElement(dtype: FileDtype): 2 | 4 {
+  return dtype === "F32" ? 4 : 2;
+}
+
+/** A model's weights, read one tensor at a time in bounded pieces. */
+export interface WeightSource {
+  readonly config: LlamaConfig;
+  /** What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. */
+  info(name: string): { dtype: FileDtype; shape: number[]; bytes: number };
+  /**
+   * A tensor's raw little-endian bytes in order. Every chunk but the last has exactly `chunkBytes`
+   * (a multiple of 4) bytes and starts on a 4-byte boundary of its buffer. A chunk is valid until
+   * the next is asked for: its memory is used again, so that host memory stays bounded.
+   */
+  read(name: string, chunkBytes: number): Generator<Uint8Array<ArrayBuffer>>;
+  /** Closes files. Nothing may be read afterwards. */
+  close(): void;
+}
+
+/** Whether a value from JSON is an object, neither null nor a list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A value from JSON as it would stand in the file, cut to fit a message. */
+export function brief(value: unknown): string {
+  const text = JSON.stringify(value) ?? "missing";
+  return text.length > 100 ? `${text.slice(0, 97)}...` : text;
+}
+
+/** Whether two shapes are the same. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, i) => size === b[i]);
+}
+
+/** A failed file operation as one sentence; anything that is no file error passes through. */
+export function fileError(path: string, doing: "read" | "write", error: unknown): unknown {
+  if (error instanceof UserError || !(error instanceof Error)) return error;
+  const { NotFound, PermissionDenied, NotCapable, IsADirectory } = Deno.errors;
+  if (error instanceof NotFound) {
+    const missing = doing === "read" ? "it does not exist" : "its folder does not exist";
+    return new UserError(`cannot ${doing} ${path}: ${missing}`);
+  }
+  if (error instanceof PermissionDenied || error instanceof NotCapable) {
+    return new UserError(`cannot ${doing} ${path}: permission denied`);
+  }
+  if (error instanceof IsADirectory) {
+    return new UserError(`cannot ${doing} ${path}: it is a folder, expected a file`);
+  }
+  const system = "code" in error || /\(os error \d+\)/.test(error.message);
+  return system ? new UserError(`cannot ${doing} ${path}: ${error.message}`) : error;
+}
+
+/** Whether anything has this name. */
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw fileError(path, "read", error);
+  }
+}
+
+/** Descriptions of models are small; a file beyond this is something else. */
+const MAX_JSON_BYTES = 100_000_000;
+
+/** A JSON file's value. @throws UserError where it can't be read, is over 100 MB or is not JSON. */
+export function readJson(path: string): unknown {
+  let text: string;
+  try {
+    const { size, isFile } = Deno.statSync(path);
+    if (!isFile) throw new UserError(`cannot read ${path}: it is no file`);
+    if (size > MAX_JSON_BYTES) {
+      throw new UserError(`${path}: is ${size} bytes, expected a JSON file of at most 100 MB`);
+    }
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+}
+
+/** Writes a value as indented JSON that ends in a newline. */
+export function writeJson(path: string, value: unknown): void {
+  Deno.writeTextFileSync(path, JSON.stringify(value, null, 2) + "\n");
+}
+
+/** A name beside `path` that nothing has, so that a rename to `path` stays on one file system. */
+export function temporaryName(path: string): string {
+  return `${path.replace(/[/\\]+$/, "")}.partial-${crypto.randomUUID().slice(0, 8)}`;
+}
+
+/**
+ * Makes a folder whole or not at all: `fill` writes into a temporary one beside it, which gets its
+ * name at the end and is removed if anything fails. Missing parents are made.
+ *
+ * @throws UserError where `folder` exists already: nothing is overwritten.
+ */
+export async function writeFolder(
+  folder: string,
+  fill: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const refuse = () => {
+    if (exists(folder)) throw new UserError(`${folder} exists already and is not overwritten`);
+  };
+  refuse();
+  const temporary = temporaryName(folder);
+  try {
+    await Deno.mkdir(temporary, { recursive: true });
+    await fill(temporary);
+    refuse(); // Saving can take minutes; rename would replace an empty folder made meanwhile.
+    await Deno.rename(temporary, folder);
+  } catch (error) {
+    await Deno.remove(temporary, { recursive: true }).catch(() => {});
+    throw fileError(folder, "write", error);
+  }
+}

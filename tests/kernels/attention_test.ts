@@ -1,0 +1,338 @@
+import assert from "node:assert/strict";
+import { attention, attentionBackward, attentionTiles } from "../../kernels/attention.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Dtype } from "../../kernels/tensor.ts";
+import {
+  assertClose,
+  download,
+  gpuTest,
+  poisoned,
+  quantize,
+  randomArray,
+  tolerance,
+  upload,
+} from "./harness.ts";
+
+interface Shape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+}
+
+interface Ranges {
+  starts: number[];
+  ends: number[];
+}
+
+/** out and lse in float64. */
+function reference(
+  q: Float64Array,
+  k: Float64Array,
+  v: Float64Array,
+  { starts, ends }: Ranges,
+  { heads, kvHeads, headDim }: Shape,
+) {
+  const rows = starts.length, out = new Float64Array(q.length);
+  const lse = new Float64Array(rows * heads);
+  for (let i = 0; i < rows; i++) {
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads)), to = (i * heads + h) * headDim;
+      const scores: number[] = [];
+      for (let j = starts[i]; j < ends[i]; j++) {
+        let sum = 0;
+        for (let c = 0; c < headDim; c++) {
+          sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
+        }
+        scores.push(sum / Math.sqrt(headDim));
+      }
+      const top = Math.max(...scores);
+      const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);
+      lse[i * heads + h] = top + Math.log(total);
+      scores.forEach((s, n) => {
+        const p = Math.exp(s - top) / total, from = ((starts[i] + n) * kvHeads + kvHead) * headDim;
+        for (let c = 0; c < headDim; c++) out[to + c] += p * v[from + c];
+      });
+    }
+  }
+  return { out, lse };
+}
+
+/** Gradients in float64, with probabilities from `lse` and delta from `out`. */
+function referenceBackward(
+  q: Float64Array,
+  k: Float64Array,
+  v: Float64Array,
+  out: Float64Array,
+  dout: Float64Array,
+  lse: Float64Array,
+  { starts, ends }: Ranges,
+  { heads, kvHeads, headDim }: Shape,
+) {
+  const dq = new Float64Array(q.length), dk = new Float64Array(k.length);
+  const dv = new Float64Array(v.length), scale = 1 / Math.sqrt(headDim);
+  for (let i = 0; i < starts.length; i++) {
+    for (let h = 0; h < heads; h++) {
+      const a = (i * heads + h) * headDim;
+      let delta = 0;
+      for (let c = 0; c < headDim; c++) delta += dout[a + c] * out[a + c];
+      for (let j = starts[i]; j < ends[i]; j++) {
+        const b = (j * kvHeads + Math.floor(h / (heads / kvHeads))) * headDim;
+        let score = 0, dp = 0;
+        for (let c = 0; c < headDim; c++) {
+          score += q[a + c] * k[b + c];
+          dp += dout[a + c] * v[b + c];
+        }
+        const p = Math.exp(score * scale - lse[i * heads + h]), ds = p * (dp - delta) * scale;
+        for (let c = 0; c < headDim; c++) {
+          dq[a + c] += ds * k[b + c];
+          dk[b + c] += ds * q[a + c];
+          dv[b + c] += p * dout[a + c];
+        }
+      }
+    }
+  }
+  return { dq, dk, dv };
+}
+
+/** Causal attention within documents of these lengths. */
+function documents(lengths: number[]) {
+  const starts: number[] = [], ends: number[] = [], queryEnds: number[] = [];
+  for (const length of lengths) {
+    const start = starts.length;
+    for (let i = 0; i < length; i++) {
+      starts.push(start);
+      ends.push(start + i + 1);
+      queryEnds.push(start + length);
+    }
+  }
+  return { starts, ends, queryEnds };
+}
+
+function inputs(shape: Shape, rows: number, keys: number, dtype: Dtype, scale = 1) {
+  const { heads, kvHeads, headDim } = shape;
+  return {
+    q: quantize(randomArray(rows * heads * headDim, 1, scale), dtype),
+    k: quantize(randomArray(keys * kvHeads * headDim, 2, scale), dtype),
+    v: quantize(randomArray(keys * kvHeads * headDim, 3), dtype),
+    dout: quantize(randomArray(rows * heads * headDim, 4), dtype),
+  };
+}
+
+interface Host {
+  q: ArrayLike<number>;
+  k: ArrayLike<number>;
+  v: ArrayLike<number>;
+}
+
+async function runForward(
+  gpu: Gpu,
+  { q, k, v }: Host,
+  { starts, ends }: Ranges,
+  shape: Shape,
+  dtype: Dtype,
+) {
+  const { heads, kvHeads, headDim } = shape, rows = starts.length;
+  const keys = k.length / (kvHeads * headDim);
+  const tensors = {
+    q: upload(gpu, q, dtype, [rows, heads * headDim]),
+    k: upload(gpu, k, dtype, [keys, kvHeads * headDim]),
+    v: upload(gpu, v, dtype, [keys, kvHeads * headDim]),
+    starts: upload(gpu, starts, "u32", [rows]),
+    ends: upload(gpu, ends, "u32", [rows]),
+    out: poisoned(gpu, dtype, [rows, heads * headDim]),
+    lse: poisoned(gpu, "f32", [rows, heads]),
+  };
+  attention(gpu, { ...tensors, rows, ...shape });
+  return { out: await download(gpu, tensors.out), lse: await download(gpu, tensors.lse) };
+}
+
+/** Runs the backward with the reference's out and lse, twice, and compares every gradient. */
+async function checkBackward(
+  gpu: Gpu,
+  host: ReturnType<typeof inputs>,
+  ranges: ReturnType<typeof documents>,
+  expected: ReturnType<typeof reference>,
+  shape: Shape,
+  dtype: Dtype,
+  limits: { atol: number; rtol: number },
+  what: string,
+) {
+  const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
+  const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
+  const want = referenceBackward(host.q, host.k, host.v, out, host.dout, lse, ranges, shape);
+  const wide = [rows, heads * headDim], narrow = [rows, kvHeads * headDim];
+  const fixed = {
+    q: upload(gpu, host.q, dtype, wide),
+    k: upload(gpu, host.k, dtype, narrow),
+    v: upload(gpu, host.v, dtype, narrow),
+    out: upload(gpu, out, dtype, wide),
+    dout: upload(gpu, host.dout, dtype, wide),
+    lse: upload(gpu, lse, "f32", [rows, heads]),
+    starts: upload(gpu, ranges.starts, "u32", [rows]),
+    ends: upload(gpu, ranges.ends, "u32", [rows]),
+    queryEnds: upload(gpu, ranges.queryEnds, "u32", [rows]),
+  };
+  const gradients = [];
+  for (let repeat = 0; repeat < 2; repeat++) {
+    const written = {
+      delta: poisoned(gpu, "f32", [rows, heads]),
+      dq: poisoned(gpu, dtype, wide),
+      dk: poisoned(gpu, dtype, narrow),
+      dv: poisoned(gpu, dtype, narrow),
+    };
+    attentionBackward(gpu, { ...fixed, ...written, rows, keys: rows, ...shape });
+    gradients.push({
+      dq: await download(gpu, written.dq),
+      dk: await download(gpu, written.dk),
+      dv: await download(gpu, written.dv),
+    });
+  }
+  assertClose(gradients[0].dq, want.dq, { ...limits, what: `dq ${what}` });
+  assertClose(gradients[0].dk, want.dk, { ...limits, what: `dk ${what}` });
+  assertClose(gradients[0].dv, want.dv, { ...limits, what: `dv ${what}` });
+  assert.deepEqual(gradients[1], gradients[0], `${what}: a second run differs`);
+}
+
+Deno.test("attention tiles fit every adapter's workgroup memory and cover a tile exactly", () => {
+  for (let headDim = 4; headDim <= 256; headDim += 4) {
+    const tiles = attentionTiles(headDim);
+    const { rows, vectors, chunk, chunks, slice, slices, lanes, stride, weightStride } = tiles;
+    for (const [program, bytes] of Object.entries(tiles.workgroupBytes)) {
+      assert.ok(bytes <= 32768, `${program} of head_dim ${headDim} needs ${bytes} bytes`);
+    }
+    assert.equal(vectors * 4, headDim);
+    assert.ok(chunk * chunks >= vectors && chunk * (chunks - 1) < vectors, `${headDim}: chunks`);
+    assert.ok(
+      slice * slices === 32 && slice % 4 === 0 && slice * chunks <= 32,
+      `${headDim}: slices`,
+    );
+    assert.ok(lanes >= chunk && Number.isInteger(rows * lanes / 128), `${headDim}: lanes`);
+    assert.ok(Number.isInteger(rows / 16) && 128 % rows === 0, `${headDim}: rows`);
+    assert.ok(stride >= chunk && stride % 2 === 1, `${headDim}: stride`);
+    assert.ok(weightStride >= slice / 4 && weightStride % 2 === 1, `${headDim}: weight stride`);
+  }
+  assert.equal(attentionTiles(128).rows, 32);
+  assert.equal(attentionTiles(256).rows, 16);
+  for (const wrong of [0, 6, 260]) assert.throws(() => attentionTiles(wrong), /head_dim/);
+});
+
+const CASES: { lengths: number[]; shape: Shape; dtypes: Dtype[] }[] = [
+  { lengths: [1], shape: { heads: 2, kvHeads: 2, headDim: 8 }, dtypes: ["f32", "f16"] },
+  { lengths: [5, 1, 1, 24], shape: { heads: 4, kvHeads: 2, headDim: 8 }, dtypes: ["f32", "f16"] },
+  { lengths: [7], shape: { heads: 4, kvHeads: 1, headDim: 24 }, dtypes: ["f32", "f16"] },
+  { lengths: [31], shape: { heads: 2, kvHeads: 2, headDim: 24 }, dtypes: ["f32", "f16"] },
+  { lengths: [1, 40, 3, 85], shape: { heads: 4, kvHeads: 2, headDim: 24 }, dtypes: ["f32"] },
+  { lengths: [33], shape: { heads: 4, kvHeads: 1, headDim: 64 }, dtypes: ["f32", "f16"] },
+  { lengths: [129], shape: { heads: 2, kvHeads: 2, headDim: 64 }, dtypes: ["f32"] },
+  { lengths: [1, 70, 58], shape: { heads: 2, kvHeads: 1, headDim: 128 }, dtypes: ["f32", "f16"] },
+  { lengths: [7, 30], shape: { heads: 2, kvHeads: 1, headDim: 256 }, dtypes: ["f32"] },
+  { lengths: [33], shape: { heads: 1, kvHeads: 1, headDim: 136 }, dtypes: ["f32"] },
+];
+
+for (const dtype of ["f32", "f16"] as Dtype[]) {
+  gpuTest(`attention and its backward agree with the reference (${dtype})`, async (gpu) => {
+    for (const { lengths, shape, dtypes } of CASES) {
+      if (!dtypes.includes(dtype)) continue;
+      const what = `of ${lengths} with ${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
+      const ranges = documents(lengths), rows = ranges.starts.length;
+      const host = inputs(shape, rows, rows, dtype);
+      const expected = reference(host.q, host.k, host.v, ranges, shape);
+      const { out, lse } = await runForward(gpu, host, ranges, shape, dtype);
+      assertClose(out, expected.out, { ...tolerance(dtype), what: `out ${what}` });
+      assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
+      const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
+      await checkBackward(gpu, host, ranges, expected, shape, dtype, limits, what);
+    }
+  });
+
+  gpuTest(`attention never reads the unfilled rows of a cache (${dtype})`, async (gpu) => {
+    const shape = { heads: 4, kvHeads: 2, headDim: 24 }, allocated = 150;
+    for (const [filled, rows] of [[1, 1], [32, 1], [71, 1], [100, 37]]) {
+      const host = inputs(shape, rows, allocated, dtype);
+      const ranges = {
+        starts: Array<number>(rows).fill(0),
+        ends: Array.from({ length: rows }, (_, i) => filled - rows + i + 1),
+      };
+      const expected = reference(host.q, host.k, host.v, ranges, shape);
+      const width = shape.kvHeads * shape.headDim;
+      const k = host.k.fill(NaN, filled * width), v = host.v.fill(NaN, filled * width);
+      const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, shape, dtype);
+      assertClose(out, expected.out, { ...tolerance(dtype), what: `out at ${filled}` });
+      assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse at ${filled}` });
+    }
+  });
+}
+
+gpuTest("attention uses no more rows than it is told and needs no lse", async (gpu) => {
+  const shape = { heads: 2, kvHeads: 1, headDim: 24 }, rows = 33, allocated = 40;
+  const ranges = documents([rows]);
+  const host = inputs(shape, allocated, allocated, "f32");
+  const wide = [allocated, 48], narrow = [allocated, 24];
+  const padded = (values: number[]) => [...values, ...Array<number>(7).fill(0xffffffff)];
+  const out = upload(gpu, new Array(allocated * 48).fill(7), "f32", wide);
+  attention(gpu, {
+    q: upload(gpu, host.q, "f32", wide),
+    k: upload(gpu, host.k, "f32", narrow),
+    v: upload(gpu, host.v, "f32", narrow),
+    starts: upload(gpu, padded(ranges.starts), "u32", [allocated]),
+    ends: upload(gpu, padded(ranges.ends), "u32", [allocated]),
+    out,
+    rows,
+    ...shape,
+  });
+  const expected = reference(host.q.slice(0, rows * 48), host.k, host.v, ranges, shape).out;
+  const all = [...expected, ...new Array(7 * 48).fill(7)];
+  assertClose(await download(gpu, out), all, tolerance("f32"));
+});
+
+gpuTest("attention gives zeros to a query without keys", async (gpu) => {
+  const shape = { heads: 1, kvHeads: 1, headDim: 8 };
+  const host = inputs(shape, 3, 3, "f32");
+  for (const ends of [[0, 1, 2], [0, 0, 0]]) {
+    const ranges = { starts: [0, 0, 0], ends };
+    const { out } = await runForward(gpu, host, ranges, shape, "f32");
+    assertClose(out, reference(host.q, host.k, host.v, ranges, shape).out, tolerance("f32"));
+  }
+});
+
+gpuTest("attention stays exact for scores of hundreds and thousands", async (gpu) => {
+  const shape = { heads: 2, kvHeads: 1, headDim: 64 }, rows = 129;
+  const ranges = documents([rows]);
+  // Whole numbers make exact scores, so that only the exponentials are rounded.
+  const host = inputs(shape, rows, rows, "f32", 30);
+  const q = host.q.map(Math.round), k = host.k.map(Math.round);
+  const expected = reference(q, k, host.v, ranges, shape);
+  const highest = Math.max(...expected.lse), lowest = Math.min(...expected.lse);
+  assert.ok(highest > 2000 && lowest < -100, `scores from ${lowest} to ${highest}`);
+  const limits = { atol: 1e-3, rtol: 1e-3 };
+  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, shape, "f32");
+  assertClose(out, expected.out, { ...limits, what: "out" });
+  assertClose(lse, expected.lse, { atol: 1e-3, rtol: 1e-6, what: "lse" });
+  // Gradients are of the order of the scores' factors, up to 30.
+  const steep = { atol: 3e-2, rtol: 3e-3 };
+  const exact = { ...host, q, k };
+  await checkBackward(gpu, exact, ranges, expected, shape, "f32", steep, "of large scores");
+
+  // Every key beats all before it by far, so each tile discards the sum so far; and the reverse.
+  for (const step of [3, -3]) {
+    const ones = new Float64Array(rows * 128).fill(1);
+    const rising = Float64Array.from({ length: rows * 64 }, (_, n) => step * Math.floor(n / 64));
+    const want = reference(ones, rising, host.v, ranges, shape);
+    const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, ranges, shape, "f32");
+    assertClose(got.out, want.out, { ...limits, what: `out for steps of ${step}` });
+    assertClose(got.lse, want.lse, { atol: 1e-3, rtol: 1e-6, what: `lse for steps of ${step}` });
+  }
+});
+
+gpuTest("attention passes an overflow on instead of hiding it", async (gpu) => {
+  const shape = { heads: 1, kvHeads: 1, headDim: 8 };
+  const host = inputs(shape, 40, 40, "f16");
+  const ranges = documents([40]);
+  for (const bad of [Infinity, -Infinity, NaN]) {
+    const q = host.q.slice();
+    q[35 * 8 + 2] = bad;
+    const { out } = await runForward(gpu, { ...host, q }, ranges, shape, "f16");
+    assert.ok(Number.isNaN(out[35 * 8]), `a query of ${bad} gave ${out[35 * 8]}`);
+    assert.ok(out.slice(0, 35 * 8).every(Number.isFinite), `${bad} reached other queries`);
+  }
+});

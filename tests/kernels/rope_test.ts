@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { rope, ropeTable } from "../../kernels/rope.ts";
+import type { Dtype } from "../../kernels/tensor.ts";
+import {
+  assertClose,
+  download,
+  gpuTest,
+  quantize,
+  randomArray,
+  tolerance,
+  upload,
+} from "./harness.ts";
+
+const THETA = 10000;
+/** Packed documents restart at 0; the last one is the context's end. */
+const POSITIONS = [0, 1, 2, 0, 1, 257, 4095];
+
+/** rotate_half as Hugging Face writes it: x cos + concat(−x2, x1) sin, angles in float64. */
+function reference(x: Float64Array, heads: number, headDim: number, sign: number): Float64Array {
+  const half = headDim / 2;
+  return x.map((value, i) => {
+    const d = i % headDim;
+    const position = POSITIONS[Math.floor(i / (heads * headDim))];
+    const angle = sign * position / THETA ** ((2 * (d % half)) / headDim);
+    const rotated = d < half ? -x[i + half] : x[i - half];
+    return value * Math.cos(angle) + rotated * Math.sin(angle);
+  });
+}
+
+Deno.test("ropeTable is exact to f32 at large positions", () => {
+  const table = ropeTable({ headDim: 8, theta: 500000, positions: 100001 });
+  assert.equal(table.length, 100001 * 8);
+  const row = table.subarray(100000 * 8);
+  for (let i = 0; i < 4; i++) {
+    const angle = 100000 / 500000 ** (i / 4);
+    assert.ok(Math.abs(row[i] - Math.cos(angle)) < 1e-7);
+    assert.ok(Math.abs(row[4 + i] - Math.sin(angle)) < 1e-7);
+  }
+});
+
+for (const dtype of ["f32", "f16"] as Dtype[]) {
+  gpuTest(`rope turns by the position's angles, and back (${dtype})`, async (gpu) => {
+    const rows = POSITIONS.length;
+    for (const [heads, headDim] of [[1, 8], [3, 24], [2, 64], [7, 128]]) {
+      const width = heads * headDim;
+      const x = quantize(randomArray(rows * width, headDim), dtype);
+      const X = upload(gpu, x, dtype, [rows, width]);
+      const values = ropeTable({ headDim, theta: THETA, positions: 4096 });
+      const table = upload(gpu, values, "f32", [4096, headDim]);
+      const positions = upload(gpu, POSITIONS, "u32", [rows]);
+      const options = { x: X, table, positions, rows, heads, headDim };
+      rope(gpu, { ...options, inverse: false });
+      const turned = await download(gpu, X);
+      const limits = tolerance(dtype);
+      assertClose(turned, reference(x, heads, headDim, 1), { ...limits, what: "y" });
+      rope(gpu, { ...options, inverse: true });
+      const back = await download(gpu, X);
+      assertClose(back, reference(turned, heads, headDim, -1), { ...limits, what: "dx" });
+      assertClose(back, x, { ...limits, what: "turned back" });
+    }
+  });
+}
+
+gpuTest("rope leaves rows beyond `rows` alone", async (gpu) => {
+  const x = quantize(randomArray(POSITIONS.length * 16, 1), "f32");
+  const X = upload(gpu, x, "f32", [POSITIONS.length, 16]);
+  const table = upload(
+    gpu,
+    ropeTable({ headDim: 8, theta: THETA, positions: 8 }),
+    "f32",
+    [8, 8],
+  );
+  const positions = upload(gpu, [5, 6, 7], "u32", [3]);
+  rope(gpu, { x: X, table, positions, rows: 3, heads: 2, headDim: 8, inverse: false });
+  const after = await download(gpu, X);
+  assert.deepEqual(after.subarray(3 * 16), x.subarray(3 * 16));
+  assert.notDeepEqual(after.subarray(2 * 16, 3 * 16), x.subarray(2 * 16, 3 * 16));
+});

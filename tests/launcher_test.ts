@@ -1,0 +1,180 @@
+import assert from "node:assert/strict";
+import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
+
+const COMMANDS = "train generate score bench test check ok compile deno".split(" ");
+
+function launcherTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
+  const windows = Deno.build.os === "windows";
+  Deno.test({
+    name: `launcher: ${name}${windows ? " (ignored: no POSIX shell on Windows)" : ""}`,
+    ignore: windows,
+    async fn() {
+      await using system = await FakeSystem.create();
+      await body(system);
+    },
+  });
+}
+
+/** A machine with Deno on the PATH and the software driver: what most tests start from. */
+async function ready(system: FakeSystem): Promise<string> {
+  await system.program("deno", fakeDeno("2.9.6"));
+  return await system.softwareDriver();
+}
+
+async function folderNames(path: string): Promise<string[]> {
+  return (await Array.fromAsync(Deno.readDir(path))).map(({ name }) => name).sort();
+}
+
+launcherTest("without a command, and with --help, lists the commands", async (system) => {
+  for (const args of [[], ["--help"], ["help"]]) {
+    const { code, stdout, stderr } = await system.run(args);
+    assert.deepEqual([code, stderr], [0, ""]);
+    for (const command of COMMANDS) assert.match(stdout, new RegExp(`^  ${command} +\\w`, "m"));
+  }
+});
+
+launcherTest("an unknown command names the nearest and the known ones", async (system) => {
+  const near = await system.run(["trian"]);
+  assert.equal(near.code, 2);
+  assert.match(near.stderr, /^error: unknown command "trian"; did you mean "train"\?/);
+  for (const command of COMMANDS) assert.match(near.stderr, new RegExp(`\\b${command}\\b`));
+  const far = await system.run(["quux*"]);
+  assert.equal(far.code, 2);
+  assert.match(far.stderr, /unknown command "quux\*" \(the commands are/);
+});
+
+launcherTest("train keeps folder and arguments, and may not use the network", async (system) => {
+  await ready(system);
+  const outcome = await system.run(["train", "my config.yaml", "--output", ""], {
+    cwd: system.path("home"),
+  });
+  assert.equal(outcome.code, 0, outcome.stderr);
+  const args = argumentsOf(outcome);
+  const program = args.indexOf(system.path("project", "train/main.ts"));
+  assert.deepEqual(args.slice(program + 1), ["my config.yaml", "--output", ""]);
+  assert.match(outcome.stdout, new RegExp(`^cwd:.*/home$`, "m"));
+  const flags = args.slice(0, program);
+  for (const flag of ["run", "--no-prompt", "--frozen", "--allow-read", "--allow-write"]) {
+    assert.ok(flags.includes(flag), flag);
+  }
+  const allowed = flags.filter((flag) => flag.startsWith("--allow")).join(" ");
+  assert.doesNotMatch(allowed, /-all\b|net|ffi|import|run/);
+  assert.equal(variableOf(outcome, "DENO_NO_UPDATE_CHECK"), "1");
+});
+
+launcherTest("nvidia-smi may be run where it is", async (system) => {
+  await ready(system);
+  await system.program("nvidia-smi", "exit 0");
+  assert.ok(argumentsOf(await system.run(["train"])).includes("--allow-run=nvidia-smi"));
+});
+
+launcherTest("generate and score may neither write nor run anything", async (system) => {
+  await ready(system);
+  await system.program("nvidia-smi", "exit 0");
+  for (const command of ["generate", "score"]) {
+    const args = argumentsOf(await system.run([command, "--json"]));
+    const program = args.indexOf(system.path("project", "infer/main.ts"));
+    assert.deepEqual(args.slice(program + 1), [command, "--json"]);
+    assert.doesNotMatch(args.slice(0, program).join(" "), /--allow-(all|write|run|net|ffi)/);
+  }
+});
+
+launcherTest("works through symlinks", async (system) => {
+  await ready(system);
+  await Deno.symlink("../project/lorikeet", system.path("home/second"));
+  await Deno.symlink(system.path("home/second"), system.path("first"));
+  const outcome = await system.run(["train"], { launcher: system.path("first"), cwd: "/" });
+  assert.ok(argumentsOf(outcome).includes(system.path("project/train/main.ts")), outcome.stderr);
+});
+
+launcherTest("test runs what it is given, else the whole suite", async (system) => {
+  await ready(system);
+  const suite = system.path("project/tests/");
+  assert.equal(argumentsOf(await system.run(["test"])).at(-1), suite);
+  const filtered = argumentsOf(await system.run(["test", "--filter", "matmul"]));
+  assert.deepEqual(filtered.slice(-3), ["--filter", "matmul", suite]);
+  assert.equal(argumentsOf(await system.run(["test", "home"])).at(-1), "home");
+});
+
+launcherTest("--version tells Lorikeet's and Deno's", async (system) => {
+  await system.program("deno", fakeDeno("2.10.1"));
+  const { version } = JSON.parse(await Deno.readTextFile(system.path("project/deno.json")));
+  const { stdout } = await system.run(["--version"]);
+  assert.equal(stdout, `lorikeet ${version}\ndeno 2.10.1\n`);
+});
+
+launcherTest("installs a missing Deno from npm, once", async (system) => {
+  await system.softwareDriver();
+  await system.program("npm", fakeNpm(fakeDeno("2.9.6")));
+  const first = await system.run(["train", "--seed", "1"]);
+  assert.equal(first.code, 0, first.stderr);
+  assert.equal(first.stderr, "Installing Deno 2.9.6 from npm (one time)...\n");
+  assert.deepEqual(argumentsOf(first).slice(-2), ["--seed", "1"]);
+  const second = await system.run(["train"]);
+  assert.deepEqual([second.code, second.stderr], [0, ""]);
+  const calls = (await Deno.readTextFile(system.path("bin/npm.calls"))).trim().split("\n");
+  assert.equal(calls.length, 1);
+  assert.match(calls[0], /--ignore-scripts.* @deno\/linux-x64-glibc@2\.9\.6$/);
+  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "runtime"]);
+});
+
+launcherTest("two first starts at once both work", async (system) => {
+  await system.softwareDriver();
+  await system.program("npm", fakeNpm(fakeDeno("2.9.6")));
+  const outcomes = await Promise.all([1, 2, 3].map((seed) => system.run(["train", `${seed}`])));
+  assert.deepEqual(outcomes.map((outcome) => argumentsOf(outcome).at(-1)), ["1", "2", "3"]);
+  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "runtime"]);
+});
+
+launcherTest("a Deno that is too old or broken is passed over", async (system) => {
+  await system.softwareDriver();
+  for (const version of ["2.8.9", "1.46.3", "broken"]) {
+    await system.program("deno", version === "broken" ? "exit 1" : fakeDeno(version));
+    const { code, stderr } = await system.run(["train"]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^error: Lorikeet needs Deno 2\.9 or newer; the one on the PATH /);
+    assert.ok(stderr.includes(`is ${version}, and there is no npm`), stderr);
+  }
+  await system.program("npm", fakeNpm(fakeDeno("2.9.6")));
+  const outcome = await system.run(["--version"]);
+  assert.match(outcome.stdout, /^deno 2\.9\.6$/m);
+});
+
+launcherTest("a failed install says why and leaves nothing", async (system) => {
+  await system.program("npm", "echo 'npm error code ENOTFOUND' >&2; exit 1");
+  const refused = await system.run(["train"]);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /npm error code ENOTFOUND\nerror: .*npm could not install @deno/);
+  await system.program("npm", fakeNpm("exit 127"));
+  const broken = await system.run(["train"]);
+  assert.match(broken.stderr, /error: .*does not run on this system/);
+  assert.deepEqual(await folderNames(system.path("project/.deno")), []);
+});
+
+launcherTest("picks npm's package for the system, or says there is none", async (system) => {
+  await system.program("npm", fakeNpm(fakeDeno("2.9.6")));
+  await system.program("uname", "echo Darwin arm64");
+  // No Vulkan is looked for on macOS: there Deno uses Metal.
+  const mac = await system.run(["train"]);
+  assert.equal(mac.code, 0, mac.stderr);
+  assert.equal(variableOf(mac, "VK_DRIVER_FILES"), "unset");
+  assert.match(await Deno.readTextFile(system.path("bin/npm.calls")), /@deno\/darwin-arm64@/);
+  await Deno.remove(system.path("project/.deno"), { recursive: true });
+  await system.program("uname", "echo FreeBSD amd64");
+  const other = await system.run(["train"]);
+  assert.equal(other.code, 1);
+  assert.match(other.stderr, /npm has none for this system \(FreeBSD amd64\)/);
+});
+
+launcherTest(
+  "DENO_DIR moves into the project where the home folder can't be used",
+  async (system) => {
+    await ready(system);
+    const usual = await system.run(["train"]);
+    assert.equal(variableOf(usual, "DENO_DIR"), "unset");
+    const homeless = await system.run(["train"], { env: { HOME: "/dev/null/home" } });
+    assert.equal(variableOf(homeless, "DENO_DIR"), system.path("project/.deno/cache"));
+    const own = await system.run(["train"], { env: { HOME: undefined, DENO_DIR: "/own" } });
+    assert.equal(variableOf(own, "DENO_DIR"), "/own");
+  },
+);
