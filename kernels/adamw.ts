@@ -27,8 +27,8 @@ const update = programFamily("adamw", (value: Dtype | "none") => ({
   bindings: [
     { name: "master", dtype: "f32", access: "write" },
     { name: "grad", dtype: "f32", access: "read" },
-    { name: "m", dtype: "f32", access: "write" },
-    { name: "v", dtype: "f32", access: "write" },
+    { name: "mean", dtype: "f32", access: "write" },
+    { name: "square", dtype: "f32", access: "write" },
     ...value === "none" ? [] : [{ name: "value", dtype: value, access: "write" } as const],
     { name: "control", dtype: "f32", access: "read", scalar: true },
   ],
@@ -57,11 +57,11 @@ fn oneMinusExp(x: f32) -> f32 {
   let stepSize = u.learningRate / oneMinusExp(t * u.logBeta1);
   let rootCorrection = sqrt(oneMinusExp(t * u.logBeta2));
   let g = load_grad(i) * control[${CONTROL.multiplier}];
-  let m1 = u.beta1 * load_m(i) + u.rest1 * g;
-  let v1 = u.beta2 * load_v(i) + u.rest2 * g * g;
+  let m1 = u.beta1 * load_mean(i) + u.rest1 * g;
+  let v1 = u.beta2 * load_square(i) + u.rest2 * g * g;
   let w = load_master(i) * u.decay - stepSize * m1 / (sqrt(v1) / rootCorrection + u.eps);
-  store_m(i, m1);
-  store_v(i, v1);
+  store_mean(i, m1);
+  store_square(i, v1);
   store_master(i, w);
   ${value === "none" ? "" : "store_value(i, w);"}`),
 }));

@@ -120,31 +120,34 @@ const sumProgram = programFamily("weighted_sums", () => ({
     { name: "weights", dtype: "f32", access: "read", scalar: true },
     { name: "sums", dtype: "f32", access: "write", scalar: true },
   ],
-  uniforms: { rows: "u32", slot: "u32" },
+  uniforms: { firstRow: "u32", rows: "u32", slot: "u32" },
   body: `
 var<workgroup> partials: array<f32, ${THREADS}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(local_invocation_index) thread: u32) {
   var partial = 0.0;
-  for (var i = thread; i < u.rows; i += ${THREADS}u) { partial += nll[i] * weights[i]; }
+  for (var i = thread; i < u.rows; i += ${THREADS}u) {
+    partial += nll[u.firstRow + i] * weights[u.firstRow + i];
+  }
   partials[thread] = partial;
   ${reduce("partials[thread] += partials[other];")}
   if (thread == 0u) { sums[u.slot] = partials[0]; }
 }`,
 }));
 
-/** Writes Σ nll · weights over the first `rows` rows to out[slot]. */
+/** Writes Σ nll · weights over `rows` rows from `firstRow` on to out[slot]. */
 export function weightedSums(
   gpu: Gpu,
-  { nll, weights, out, slot, rows }: {
+  { nll, weights, out, slot, firstRow = 0, rows }: {
     nll: Tensor;
     weights: Tensor;
     out: Tensor;
     slot: number;
+    firstRow?: number;
     rows: number;
   },
 ): void {
-  gpu.run(sumProgram(), [nll, weights, out], { rows, slot }, [1], {
+  gpu.run(sumProgram(), [nll, weights, out], { firstRow, rows, slot }, [1], {
     flops: 2 * rows,
     bytes: 8 * rows,
   });

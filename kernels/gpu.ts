@@ -25,7 +25,9 @@ interface Pipeline {
 }
 
 const UNIFORM_BYTES = 1 << 18;
-const STAGING_BYTES = 1 << 16;
+const STAGING_BYTES = 1 << 20;
+/** Bytes of workspace that an open device takes for itself, for plans. */
+export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 /** Launches recorded before they are handed to the GPU. */
 const LAUNCHES_PER_SUBMIT = 400;
 

@@ -86,3 +86,19 @@ export class Profiler {
     buffer.destroy();
   }
 }
+
+/** A table of programs for people: time, share, launches, TFLOP/s and GB/s. */
+export function profileLines(rows: readonly ProfileRow[]): string[] {
+  const total = rows.reduce((sum, { seconds }) => sum + seconds, 0);
+  const lines = rows.map(({ key, launches, seconds, flops, bytes }) =>
+    [
+      `${(seconds * 1e3).toFixed(2).padStart(10)} ms`,
+      `${(100 * seconds / total).toFixed(1).padStart(5)} %`,
+      `${String(launches).padStart(7)} launches`,
+      `${(flops / seconds / 1e12).toFixed(3).padStart(8)} TFLOP/s`,
+      `${(bytes / seconds / 1e9).toFixed(1).padStart(7)} GB/s`,
+      ` ${key}`,
+    ].join(" ")
+  );
+  return [...lines, `${(total * 1e3).toFixed(2).padStart(10)} ms in all`];
+}

@@ -16,6 +16,15 @@ export interface Document {
   promptLength: number;
   /** Weight of each target's negative log-likelihood. */
   weight: number;
+  /** Which of the model's `losses` its targets add up in; ascending over a batch. Default 0. */
+  slot?: number;
+}
+
+/** Targets, next to each other, whose weighted sum is one loss. */
+export interface LossGroup {
+  slot: number;
+  firstRow: number;
+  rows: number;
 }
 
 /** What the kernels read of a micro-batch, on the host. T tokens, S targets. */
@@ -34,6 +43,7 @@ export interface Batch {
   targetRows: Uint32Array;
   targets: Uint32Array;
   weights: Float32Array;
+  lossGroups: LossGroup[];
 }
 
 /** Lays documents end to end. */
@@ -50,11 +60,13 @@ export function makeBatch(documents: readonly Document[]): Batch {
     targetRows: new Uint32Array(0),
     targets: new Uint32Array(0),
     weights: new Float32Array(0),
+    lossGroups: [],
   };
   const rows: number[] = [], targets: number[] = [], weights: number[] = [];
   let start = 0;
-  for (const { ids, promptLength, weight } of documents) {
+  for (const { ids, promptLength, weight, slot = 0 } of documents) {
     const end = start + ids.length;
+    const firstRow = rows.length;
     batch.ids.set(ids, start);
     for (let i = start; i < end; i++) {
       batch.positions[i] = i - start;
@@ -67,6 +79,9 @@ export function makeBatch(documents: readonly Document[]): Batch {
       targets.push(ids[i]);
       weights.push(weight);
     }
+    const group = batch.lossGroups.at(-1);
+    if (group?.slot === slot) group.rows += rows.length - firstRow;
+    else batch.lossGroups.push({ slot, firstRow, rows: rows.length - firstRow });
     start = end;
   }
   batch.targetCount = rows.length;
@@ -90,6 +105,7 @@ export class BatchTensors {
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
   targetCount = 0;
+  lossGroups: readonly LossGroup[] = [];
   uniqueCount = 0;
 
   /**
@@ -120,6 +136,7 @@ export class BatchTensors {
   write(gpu: Gpu, batch: Batch): void {
     this.tokens = batch.tokens;
     this.targetCount = batch.targetCount;
+    this.lossGroups = batch.lossGroups;
     for (
       const name of [
         "ids",

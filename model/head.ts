@@ -85,12 +85,12 @@ export class Head {
   }
 
   /**
-   * Weighted sum of the targets' negative log-likelihoods into `losses[slot]` and, where `dx` is
+   * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `dx` is
    * given, the gradient of x (times the loss scale, control[0]), written whole.
    */
   loss(
     gpu: Gpu,
-    { x, dx, norm, output, batch, control, losses, slot }: {
+    { x, dx, norm, output, batch, control, losses }: {
       x: Tensor;
       dx?: Tensor;
       norm: Parameter;
@@ -98,7 +98,6 @@ export class Head {
       batch: BatchTensors;
       control: Tensor;
       losses: Tensor;
-      slot: number;
     },
   ): void {
     const { targetRows: index, targets, weights, targetCount: rows } = batch;
@@ -120,7 +119,9 @@ export class Head {
         matmul(gpu, { orientation: "tn", a: logits, b: a, ...sum });
       }
     }
-    weightedSums(gpu, { nll, weights, out: losses, slot, rows });
+    for (const group of batch.lossGroups) {
+      weightedSums(gpu, { nll, weights, out: losses, ...group });
+    }
     if (!backward) return;
     gpu.clear(this.#gatheredGrad!);
     rmsnormBackward(gpu, {

@@ -137,18 +137,15 @@ export class Llama {
   }
 
   /**
-   * Forward pass of a micro-batch, its loss into `losses[slot]`: Σ weight · nll over its targets.
+   * Forward pass of a micro-batch, its loss (or one loss a group of its documents) into `losses`:
+   * Σ weight · nll over the targets.
    * With `backward`, the gradients of the loss (times the loss scale) are added to those of what is
    * trained.
    */
   loss(
     gpu: Gpu,
     batch: Batch,
-    { slot = 0, backward, dropout = NO_DROPOUT }: {
-      slot?: number;
-      backward: boolean;
-      dropout?: DropoutState;
-    },
+    { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
   ): void {
     const pass = this.#forward(gpu, batch, dropout);
     const { plan, residual } = this.#activations;
@@ -156,7 +153,7 @@ export class Llama {
     const d = this.#activations.backward;
     this.#head.loss(gpu, {
       ...{ x, dx: backward ? d!.residual : undefined, norm: this.#norm, output: this.#output },
-      ...{ batch: this.#batch, control: this.control, losses: this.losses, slot },
+      ...{ batch: this.#batch, control: this.control, losses: this.losses },
     });
     if (backward) this.#backward(pass);
   }

@@ -97,16 +97,18 @@ function* fields(bytes: Uint8Array): Generator<Field> {
 
 /**
  * Reads the piece types and the control tokens' ids. Field numbers are those of
- * sentencepiece_model.proto: ModelProto.pieces = 1 and trainer_spec = 2, SentencePiece.piece = 1 and
- * type = 3, TrainerSpec.bos_piece = 46 and eos_piece = 47.
+ * sentencepiece_model.proto: ModelProto.pieces = 1, trainer_spec = 2 and normalizer_spec = 3,
+ * SentencePiece.piece = 1 and type = 3, TrainerSpec.bos_piece = 46 and eos_piece = 47.
  */
 function readModelFile(bytes: Uint8Array): ModelFile {
   const utf8 = new TextDecoder();
   const types: number[] = [];
   const controls = new Map<string, number>();
+  const seen = new Set<number>();
   let bosPiece = "<s>", eosPiece = "</s>";
   for (const { number, value } of fields(bytes)) {
     if (typeof value === "number") continue;
+    seen.add(number);
     if (number === 1) {
       let piece = "", type = 1;
       for (const field of fields(value)) {
@@ -124,6 +126,8 @@ function readModelFile(bytes: Uint8Array): ModelFile {
     }
   }
   if (types.length === 0) throw new RangeError("holds no pieces");
+  // A file cut between two pieces is still well-formed, but the settings come after the pieces.
+  if (!seen.has(2) || !seen.has(3)) throw new RangeError("ends before its settings");
   return {
     types: Uint8Array.from(types),
     bos_id: controls.get(bosPiece),

@@ -31,7 +31,7 @@ for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DEN
 done`;
 }
 
-/** A script that installs the script `deno` as npm does, into the current folder, and counts its calls in npm.calls. */
+/** A script that installs the script `deno` as npm would, and notes its calls in npm.calls. */
 export function fakeNpm(deno: string): string {
   return `echo "$*" >>"\${0%/*}/npm.calls"
 [ -e package.json ] || { echo 'npm would install into a folder further up'; exit 1; }

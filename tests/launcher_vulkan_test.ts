@@ -38,7 +38,9 @@ vulkanTest("without a GPU, names the software driver", async (system) => {
 vulkanTest("an NVIDIA GPU's driver comes first, wherever it lies", async (system) => {
   await system.softwareDriver();
   await system.file("dev/nvidiactl");
-  const nvidia = await system.file("usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json");
+  const folder = "usr/local/nvidia/share/vulkan/icd.d";
+  await system.file(`${folder}/nvidia_icd.i686.json`); // for 32-bit programs, beside the other
+  const nvidia = await system.file(`${folder}/nvidia_icd.x86_64.json`);
   const outcome = await system.run(["train"]);
   assert.equal(driverOf(outcome), nvidia);
   assert.equal(

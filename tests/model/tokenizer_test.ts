@@ -91,13 +91,23 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
   const folder = await Deno.makeTempDir();
   const whole = Deno.readFileSync(tiny);
   const piece = field(1, Uint8Array.from([...field(1, "a"), 0x18, 1]));
+  const settings = [...field(2, ""), ...field(3, "")];
   const files: [string, Uint8Array, RegExp][] = [
     ["empty", new Uint8Array(), /holds no pieces: it is truncated or not a SentencePiece model/],
-    ["half", whole.slice(0, whole.length >> 1), /truncated or not a SentencePiece model/],
+    [
+      "half",
+      whole.slice(0, whole.length >> 1),
+      /ends before its settings: it is truncated or not a SentencePiece model/,
+    ],
+    ["inside", whole.slice(0, 1234), /ends inside a field: it is truncated/],
     ["tail", whole.slice(0, -3), /truncated or not a SentencePiece model/],
     ["text", new TextEncoder().encode('{"model": 1}'), /truncated or not a SentencePiece model/],
     ["endless", new Uint8Array(40).fill(255), /more than 64 bits/],
-    ["bare", Uint8Array.from(piece), /no control token for the beginning \(BOS\)/],
+    [
+      "bare",
+      Uint8Array.from([...piece, ...settings]),
+      /no control token for the beginning \(BOS\)/,
+    ],
   ];
   try {
     for (const [name, bytes, message] of files) {
@@ -114,7 +124,7 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
     const control = (text: string) => field(1, Uint8Array.from([...field(1, text), 0x18, 3]));
     Deno.writeFileSync(
       `${folder}/tokenizer.model`,
-      Uint8Array.from([...control("<s>"), ...control("</s>"), ...piece]),
+      Uint8Array.from([...control("<s>"), ...control("</s>"), ...piece, ...settings]),
     );
     await assert.rejects(
       loadTokenizer(folder),
@@ -152,7 +162,6 @@ Deno.test("tokenizer: read permission for the file is all it needs", async () =>
     const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
     const { stdout, stderr, code } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "--no-prompt", "--quiet", `--config=${config}`, `--allow-read=${tiny}`, file],
-      clearEnv: false,
     }).output();
     assert.equal(code, 0, new TextDecoder().decode(stderr));
     const expected = cases.tiny.find(({ text }) => text === "Hello world")?.ids;

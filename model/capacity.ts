@@ -1,0 +1,79 @@
+/**
+ * Whether a plan fits: what it needs against the memory there is, before anything is allocated.
+ * WebGPU doesn't tell how much memory a GPU has, so it is asked of whoever knows.
+ *
+ * @module
+ */
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { megabytes, type Memory, memoryLines } from "../kernels/memory.ts";
+
+/** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
+async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
+  try {
+    const { stdout } = await new Deno.Command("nvidia-smi", {
+      args: ["--query-gpu=name,memory.free", "--format=csv,noheader,nounits"],
+      stdout: "piped",
+      stderr: "null",
+    }).output();
+    const gpus = new TextDecoder().decode(stdout).trim().split("\n").map((line) =>
+      line.split(", ")
+    );
+    const gpu = gpus.find(([gpuName]) => name.includes(gpuName)) ?? gpus[0];
+    const free = Number(gpu?.[1]);
+    return free > 0 ? free * 2 ** 20 : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Bytes that can be allocated, or undefined where nobody knows. */
+export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
+  if (gpu.software) {
+    try {
+      return Deno.systemMemoryInfo().available;
+    } catch {
+      return undefined;
+    }
+  }
+  return /nvidia|geforce|rtx|tesla|quadro/i.test(gpu.name)
+    ? await nvidiaFreeBytes(gpu.name)
+    : undefined;
+}
+
+/** The message for a run that does not fit. */
+function tooLarge(plan: Memory, have: string): UserError {
+  const lines = memoryLines(plan.peak, plan.peakTotal);
+  return new UserError(
+    `this run does not fit the GPU's memory; it needs\n${lines.join("\n")}\n  ` +
+      `${"there is".padEnd(12)}${have}\n` +
+      "Less memory: --checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
+      "full fine-tuning, --precision mixed, --layers N.",
+  );
+}
+
+/**
+ * Refuses a plan that needs more than there is.
+ *
+ * @param have Bytes that can be allocated; undefined where nobody knows, and then nothing is refused.
+ * @throws {UserError} with a table of need against have.
+ */
+export function checkFits(plan: Memory, have: number | undefined): void {
+  if (have !== undefined && plan.peakTotal > have) {
+    throw tooLarge(plan, `${megabytes(have).toFixed(1).padStart(12)} MB`);
+  }
+}
+
+/**
+ * Runs `allocate` and reports running out of memory as {@linkcode checkFits} does, for adapters whose
+ * memory nobody knows.
+ */
+export async function allocateOrExplain<T>(gpu: Gpu, plan: Memory, allocate: () => T): Promise<T> {
+  gpu.device.pushErrorScope("out-of-memory");
+  const made = allocate();
+  if (await gpu.device.popErrorScope() !== null) {
+    gpu.close();
+    throw tooLarge(plan, "         less (the driver refused it)");
+  }
+  return made;
+}

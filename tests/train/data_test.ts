@@ -1,0 +1,147 @@
+import assert from "node:assert/strict";
+import type { TokenizedSample } from "../../model/prompt.ts";
+import {
+  accumulationWindows,
+  countSteps,
+  epochOrder,
+  lossWeights,
+  plannedSteps,
+  splitEvaluation,
+  type StepPlan,
+} from "../../train/data.ts";
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+Deno.test("data: an order without shuffling is the data's own", () => {
+  assert.deepEqual([...epochOrder(5, 3, 42, false)], [0, 1, 2, 3, 4]);
+  assert.deepEqual([...epochOrder(0, 0, 42, true)], []);
+});
+
+Deno.test("data: a shuffled order is a permutation, another for each epoch and seed", () => {
+  for (const count of [1, 7, 31, 257]) {
+    assert.deepEqual([...epochOrder(count, 0, 42, true)].sort((a, b) => a - b), range(count));
+  }
+  const orders = [[0, 42], [1, 42], [0, 43], [0, 2 ** 32 - 1]].map(([epoch, seed]) =>
+    epochOrder(100, epoch, seed, true).join()
+  );
+  assert.equal(new Set([...orders, range(100).join()]).size, 5);
+});
+
+Deno.test("data: a seed's order is the same on every machine", () => {
+  assert.deepEqual([...epochOrder(10, 0, 42, true)], [6, 0, 3, 7, 4, 5, 2, 8, 9, 1]);
+  assert.deepEqual([...epochOrder(10, 1, 42, true)], [2, 9, 6, 4, 5, 3, 0, 7, 8, 1]);
+});
+
+Deno.test("data: every position is equally likely for a sample", () => {
+  const counts = range(5).map(() => new Array(5).fill(0));
+  for (let epoch = 0; epoch < 5000; epoch++) {
+    epochOrder(5, epoch, 1, true).forEach((sample, position) => counts[sample][position]++);
+  }
+  // 1000 ± 28 expected: five deviations.
+  for (const count of counts.flat()) assert.ok(Math.abs(count - 1000) < 142, `${count}`);
+});
+
+Deno.test("data: the evaluation split is disjoint, complete and drawn by the seed", () => {
+  const { train, evaluation } = splitEvaluation(200, 0.05, 42);
+  assert.equal(evaluation.length, 10);
+  assert.deepEqual([...train, ...evaluation].sort((a, b) => a - b), range(200));
+  assert.deepEqual([...train], [...train].sort((a, b) => a - b));
+  assert.deepEqual([...evaluation], [...evaluation].sort((a, b) => a - b));
+  assert.deepEqual(splitEvaluation(200, 0.05, 42).evaluation, evaluation);
+  assert.notDeepEqual(splitEvaluation(200, 0.05, 43).evaluation, evaluation);
+});
+
+Deno.test("data: the evaluation split at its edges", () => {
+  assert.deepEqual([...splitEvaluation(3, 0, 42).train], [0, 1, 2]);
+  assert.equal(splitEvaluation(3, 0.01, 42).evaluation.length, 1);
+  assert.equal(splitEvaluation(1, 0.5, 42).train.length, 1);
+  assert.equal(splitEvaluation(2, 0.5, 42).train.length, 1);
+});
+
+Deno.test("data: the last window and the last micro-batch may be short", () => {
+  assert.deepEqual(accumulationWindows(range(7), 2, 3), [[[0, 1], [2, 3], [4, 5]], [[6]]]);
+  assert.deepEqual(accumulationWindows(Uint32Array.of(3, 1, 2), 1, 2), [[[3], [1]], [[2]]]);
+  assert.deepEqual(accumulationWindows([], 2, 3), []);
+});
+
+const plan: StepPlan = {
+  samples: Uint32Array.of(10, 11, 12, 13, 14, 15, 16),
+  epochs: 3,
+  batch_size: 2,
+  gradient_accumulation_steps: 3,
+  seed: 42,
+  shuffle: true,
+};
+
+Deno.test("data: a run's steps visit every sample once an epoch", () => {
+  const steps = [...plannedSteps(plan)];
+  assert.deepEqual(steps.map(({ step }) => step), [1, 2, 3, 4, 5, 6]);
+  assert.deepEqual(steps.map(({ epoch }) => epoch), [0, 0, 1, 1, 2, 2]);
+  assert.deepEqual(steps.map(({ progress }) => progress), [0.5, 1, 1.5, 2, 2.5, 3]);
+  for (const epoch of [0, 1, 2]) {
+    const seen = steps.filter((step) => step.epoch === epoch).flatMap(({ window }) =>
+      window.flat()
+    );
+    assert.deepEqual(seen.sort(), [10, 11, 12, 13, 14, 15, 16]);
+  }
+  assert.notDeepEqual(steps[0].window, steps[2].window);
+});
+
+Deno.test("data: steps resumed anywhere are those of a run from the start", () => {
+  for (const variant of [plan, { ...plan, max_steps: 5 }, { ...plan, shuffle: false }]) {
+    const all = [...plannedSteps(variant)];
+    for (let done = 0; done <= all.length; done++) {
+      assert.deepEqual([...plannedSteps(variant, done)], all.slice(done));
+    }
+  }
+});
+
+Deno.test("data: countSteps is the number of planned steps", () => {
+  const variants: StepPlan[] = [
+    plan,
+    { ...plan, max_steps: 4 },
+    { ...plan, max_steps: 100 },
+    { ...plan, batch_size: 100 },
+    { ...plan, batch_size: 1, gradient_accumulation_steps: 7 },
+    { ...plan, batch_size: 1, gradient_accumulation_steps: 1 },
+    { ...plan, samples: [] },
+  ];
+  for (const variant of variants) {
+    assert.equal(countSteps(variant), [...plannedSteps(variant)].length);
+  }
+  assert.deepEqual(variants.slice(0, 3).map(countSteps), [6, 4, 6]);
+});
+
+/** A sample with so many masked and supervised tokens. */
+const tokenized = (promptLength: number, supervised: number): TokenizedSample => ({
+  ids: new Uint32Array(promptLength + supervised),
+  promptLength,
+  truncated: false,
+});
+
+Deno.test("data: weights of normalization sample", () => {
+  const window = [[tokenized(3, 4), tokenized(9, 1)], [tokenized(1, 5)]];
+  const weights = lossWeights(window, "sample");
+  assert.deepEqual(weights.microBatch, [[1 / 8, 1 / 2], [1 / 5]]);
+  assert.deepEqual(weights.window, [[1 / 16, 1 / 4], [1 / 10]]);
+});
+
+Deno.test("data: weights of normalization token", () => {
+  const window = [[tokenized(3, 4), tokenized(9, 1)], [tokenized(1, 5)]];
+  const weights = lossWeights(window, "token");
+  assert.deepEqual(weights.microBatch, [[1 / 5, 1 / 5], [1 / 5]]);
+  assert.deepEqual(weights.window, [[1 / 10, 1 / 10], [1 / 10]]);
+});
+
+Deno.test("data: accumulating 8 batches of 1 weighs as one batch of 8", () => {
+  const samples = range(8).map((i) => tokenized(2, 1 + i * 3));
+  for (const normalization of ["sample", "token"] as const) {
+    const accumulated = lossWeights(samples.map((sample) => [sample]), normalization);
+    const batch = lossWeights([samples], normalization);
+    assert.deepEqual(accumulated.window.flat(), batch.window.flat());
+  }
+});
+
+Deno.test("data: a sample with nothing supervised has no weight to give", () => {
+  assert.throws(() => lossWeights([[tokenized(3, 0)]], "sample"), RangeError);
+});

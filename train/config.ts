@@ -1,0 +1,150 @@
+/**
+ * From a command line and a YAML file to a checked configuration.
+ *
+ * @module
+ */
+
+import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
+import { didYouMean, UserError } from "../kernels/errors.ts";
+import { readConfigFile, readYaml } from "./config_file.ts";
+import { readFlags, trainHelp } from "./flags.ts";
+import { asFlag, type Given, type Givens } from "./given.ts";
+import { type Key, KEYS, type LoraSettings, type TrainConfig } from "./schema.ts";
+
+export { trainHelp } from "./flags.ts";
+export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
+
+/** Whether a value means "as if it were not given". */
+function isUnset(value: unknown, key: Key): boolean {
+  if (value === null || value === undefined) return true;
+  return key.optional && (value === "none" || (value === "all" && key.kind === "number"));
+}
+
+/** A value as messages show it. */
+const shown = (value: unknown) => typeof value === "number" ? String(value) : JSON.stringify(value);
+
+/** Checks every value against its key's schema; faulty ones are reported and left out. */
+function checkValues(givens: Givens, problems: string[]): Map<string, unknown> {
+  const checked = new Map<string, unknown>();
+  for (const key of KEYS) {
+    if (key.kind === "lora") continue;
+    const given = givens.get(key.name);
+    const value = given === undefined || isUnset(given.value, key) ? undefined : given.value;
+    const result = key.schema.safeParse(value);
+    if (result.success) {
+      checked.set(key.name, result.data);
+      continue;
+    }
+    const choices = key.value.includes("|") ? key.value.split("|") : [];
+    const hint = typeof value === "string" ? didYouMean(value, choices) : "";
+    problems.push(`${given!.where} is ${shown(value)}; expected ${key.expected}${hint}`);
+  }
+  return checked;
+}
+
+/** Whether LoRA is on: its own switch, or a flag that sets one of its keys. */
+function loraSwitch(file: Givens, flags: Givens, problems: string[]): boolean {
+  const read = (given: Given | undefined): boolean | undefined => {
+    const value = given?.value ?? undefined;
+    if (value === undefined || typeof value === "boolean") return value;
+    if (value === "on" || value === "off") return value === "on";
+    const { expected } = KEYS.find((key) => key.name === "lora")!;
+    problems.push(`${given!.where} is ${shown(value)}; expected ${expected}`);
+  };
+  const byFlag = read(flags.get("lora"));
+  const byFile = read(file.get("lora"));
+  const inner = [...flags.keys()].find((name) => name.startsWith("lora."));
+  if (byFlag === false && inner) {
+    problems.push(`${asFlag(inner)} and --lora off exclude each other; expected one of them`);
+  }
+  return byFlag ?? (inner !== undefined || (byFile ?? true));
+}
+
+/** What one key demands of another; a rule is asked only when its keys are right by themselves. */
+function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: string[]): void {
+  const rule = (keys: (keyof TrainConfig)[], broken: (config: TrainConfig) => string | false) => {
+    if (!keys.every((key) => checked.has(key))) return;
+    const problem = broken(Object.fromEntries(checked) as unknown as TrainConfig);
+    if (problem) problems.push(problem);
+  };
+  rule(
+    ["warmup_steps", "schedule"],
+    (c) =>
+      c.warmup_steps > 0 && c.schedule === "constant" &&
+      `warmup_steps is ${c.warmup_steps} but schedule is constant; expected schedule linear or cosine`,
+  );
+  rule(
+    ["warmup_steps", "max_steps"],
+    (c) =>
+      c.warmup_steps > (c.max_steps ?? Infinity) &&
+      `warmup_steps is ${c.warmup_steps}; expected at most max_steps, which is ${c.max_steps}`,
+  );
+  rule(
+    ["optimizer", "weight_decay"],
+    (c) =>
+      c.optimizer === "sgd" && c.weight_decay > 0 &&
+      `weight_decay is ${c.weight_decay} but optimizer is sgd, which has none; expected optimizer adamw`,
+  );
+  rule(
+    ["resume", "adapter"],
+    (c) =>
+      c.resume !== undefined && c.adapter !== undefined &&
+      "resume and adapter exclude each other; expected one of them (a state holds its adapter)",
+  );
+  rule(
+    ["adapter"],
+    (c) =>
+      c.adapter !== undefined && !lora &&
+      "adapter is given but lora is off; expected lora on, or no adapter",
+  );
+}
+
+/** `runs/` and the local time, in characters every file system takes. */
+function defaultOutput(): string {
+  const now = new Date();
+  const two = (number: number) => String(number).padStart(2, "0");
+  const date = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");
+  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join("-");
+  return `runs/${date}_${time}`;
+}
+
+/**
+ * The configuration that `[CONFIG.yaml] [--flag value …]` asks for, every default filled in. Flags
+ * win over the file; without a file, `--model` and `--data`, examples/builtin.yaml is the file.
+ * Paths are relative to the working folder. `--help` prints the help and ends the program.
+ *
+ * @throws {UserError} With exit code 2 and all problems, one a line.
+ */
+export function parseTrainArguments(args: string[]): TrainConfig {
+  if (args.includes("--help") || args.includes("-h")) {
+    console.log(trainHelp().trimEnd());
+    Deno.exit(0);
+  }
+  const problems: string[] = [];
+  const { givens: flags, files } = readFlags(args, problems);
+  if (files.length > 1) {
+    problems.push(`got "${files.join('" and "')}"; expected at most one configuration file`);
+  }
+  let file: Givens = new Map();
+  if (files.length === 1) {
+    file = readConfigFile(files[0], problems);
+  } else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
+    file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
+  }
+  const givens: Givens = new Map([...file, ...flags]);
+  const lora = loraSwitch(file, flags, problems);
+  const checked = checkValues(givens, problems);
+  checkTogether(checked, lora, problems);
+  if (problems.length > 0) {
+    throw new UserError([...new Set(problems)].join("\n       "), 2);
+  }
+  const config: Record<string, unknown> = {};
+  const settings: Record<string, unknown> = {};
+  for (const [name, value] of checked) {
+    if (name.startsWith("lora.")) settings[name.slice(5)] = value;
+    else config[name] = value;
+  }
+  config.output ??= defaultOutput();
+  config.lora = lora ? settings as LoraSettings : false;
+  return config as unknown as TrainConfig;
+}

@@ -1,0 +1,195 @@
+/**
+ * The order of a run: which samples are held out, in which order the others come, and what makes up
+ * each optimizer step. Everything follows from the configuration and its seed alone, so that a run
+ * can be resumed at any step.
+ *
+ * @module
+ */
+
+import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
+
+export { loadAlpaca } from "../model/alpaca.ts";
+
+/** Purposes that random numbers are drawn for, so that they don't repeat one another. */
+const SHUFFLE = 1, EVALUATION = 2;
+
+/** The finaliser of MurmurHash3: every bit of the result depends on every bit of `x`. */
+function mix(x: number): number {
+  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (x ^ (x >>> 16)) >>> 0;
+}
+
+/** A 32-bit random number that is a function of its four coordinates (a counter-based generator). */
+function random(seed: number, purpose: number, epoch: number, counter: number): number {
+  let x = mix(seed + 0x9e3779b9);
+  for (const coordinate of [purpose, epoch, counter]) {
+    x = mix(x ^ mix(coordinate + 0x9e3779b9));
+  }
+  return x;
+}
+
+/** A Fisher-Yates shuffle of 0 … count − 1. */
+function permutation(count: number, seed: number, purpose: number, epoch: number): Uint32Array {
+  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  for (let i = count - 1; i > 0; i--) {
+    const j = Math.floor(random(seed, purpose, epoch, i) / 2 ** 32 * (i + 1));
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
+/**
+ * The order in which an epoch visits samples 0 … count − 1: as they are, or by a Fisher-Yates
+ * shuffle whose random numbers are a hash of (seed, epoch, position). A seed gives the same order on
+ * every machine.
+ *
+ * @param epoch Counted from 0.
+ */
+export function epochOrder(
+  count: number,
+  epoch: number,
+  seed: number,
+  shuffle: boolean,
+): Uint32Array {
+  return shuffle
+    ? permutation(count, seed, SHUFFLE, epoch)
+    : Uint32Array.from({ length: count }, (_, i) => i);
+}
+
+/**
+ * Holds out `fraction` of the samples, drawn by the seed: the nearest whole number, but at least one
+ * where `fraction` is not 0, and never all. Both parts are ascending.
+ */
+export function splitEvaluation(
+  count: number,
+  fraction: number,
+  seed: number,
+): { train: Uint32Array; evaluation: Uint32Array } {
+  const wanted = fraction > 0 ? Math.max(1, Math.round(count * fraction)) : 0;
+  const held = Math.max(0, Math.min(wanted, count - 1));
+  const order = permutation(count, seed, EVALUATION, 0);
+  return { evaluation: order.slice(0, held).sort(), train: order.slice(held).sort() };
+}
+
+/** Cuts a list into parts of `size`; the last one holds what is left. */
+function chunks<T>(list: ArrayLike<T>, size: number): T[][] {
+  const parts: T[][] = [];
+  for (let i = 0; i < list.length; i += size) {
+    parts.push(Array.prototype.slice.call(list, i, i + size));
+  }
+  return parts;
+}
+
+/**
+ * The windows of an epoch: window → micro-batch → sample indexes. The last window, and the last
+ * micro-batch in it, may be short.
+ */
+export function accumulationWindows(
+  order: ArrayLike<number>,
+  batchSize: number,
+  accumulation: number,
+): number[][][] {
+  return chunks(chunks(order, batchSize), accumulation);
+}
+
+/** What decides the steps of a run. */
+export interface StepPlan {
+  /** Indexes of the samples to train on. */
+  samples: ArrayLike<number>;
+  epochs: number;
+  /** Stop after so many optimizer steps, even inside an epoch. */
+  max_steps?: number;
+  batch_size: number;
+  gradient_accumulation_steps: number;
+  seed: number;
+  shuffle: boolean;
+}
+
+/** One optimizer step. */
+export interface PlannedStep {
+  /** Counted from 1. */
+  step: number;
+  /** The epoch it belongs to, counted from 0. */
+  epoch: number;
+  /** How much of the epochs is done after it: 1.5 is the middle of the second. */
+  progress: number;
+  /** Micro-batch → sample indexes. */
+  window: number[][];
+}
+
+function epochWindows(plan: StepPlan, epoch: number): number[][][] {
+  const positions = epochOrder(plan.samples.length, epoch, plan.seed, plan.shuffle);
+  const order = Array.from(positions, (position) => plan.samples[position]);
+  return accumulationWindows(order, plan.batch_size, plan.gradient_accumulation_steps);
+}
+
+/**
+ * The optimizer steps of a run, without the first `done` of them: those that follow are the same as
+ * in a run from the start, which is what resuming needs.
+ */
+export function* plannedSteps(plan: StepPlan, done: number = 0): Generator<PlannedStep> {
+  let step = 0;
+  for (let epoch = 0; epoch < plan.epochs; epoch++) {
+    const windows = epochWindows(plan, epoch);
+    for (const [i, window] of windows.entries()) {
+      if (step >= (plan.max_steps ?? Infinity)) return;
+      step++;
+      if (step > done) yield { step, epoch, progress: epoch + (i + 1) / windows.length, window };
+    }
+  }
+}
+
+/** The number of optimizer steps of a whole run, for the schedule and the progress bar. */
+export function countSteps(plan: StepPlan): number {
+  const perEpoch = Math.ceil(
+    Math.ceil(plan.samples.length / plan.batch_size) / plan.gradient_accumulation_steps,
+  );
+  return Math.min(perEpoch * plan.epochs, plan.max_steps ?? Infinity);
+}
+
+/** What makes a window's loss a mean: over its micro-batches and samples, or over its tokens. */
+export type LossNormalization = "sample" | "token";
+
+/** Weights of supervised tokens, by micro-batch and sample; all tokens of a sample share one. */
+export interface LossWeights {
+  /** In the loss of the window, whose gradient the optimizer step takes. */
+  window: number[][];
+  /** In the loss reported for the token's own micro-batch. */
+  microBatch: number[][];
+}
+
+/**
+ * The weight of each supervised token of a window.
+ *
+ * `sample`: a micro-batch's loss is the mean over its samples of their mean token losses, the
+ * window's is the mean over its micro-batches: 1 / (micro-batches in the window × samples in the
+ * micro-batch × supervised tokens of the sample). `token`: every supervised token weighs the same,
+ * 1 / (supervised tokens of the window). Short windows are divided by what they hold. Over a window,
+ * and over each micro-batch, the weights of all supervised tokens sum to 1.
+ *
+ * @param window Micro-batches of samples; each sample has at least one supervised token.
+ * @throws {RangeError} When a sample has none.
+ */
+export function lossWeights(
+  window: readonly (readonly TokenizedSample[])[],
+  normalization: LossNormalization,
+): LossWeights {
+  const tokens = window.map((samples) => samples.map(supervisedTokens));
+  if (tokens.flat().some((count) => count < 1)) {
+    throw new RangeError("a sample without supervised tokens has no mean loss");
+  }
+  const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
+  if (normalization === "token") {
+    const total = sum(tokens.flat());
+    return {
+      window: tokens.map((counts) => counts.map(() => 1 / total)),
+      microBatch: tokens.map((counts) => counts.map(() => 1 / sum(counts))),
+    };
+  }
+  const microBatch = tokens.map((counts) => counts.map((count) => 1 / (counts.length * count)));
+  return {
+    window: microBatch.map((weights) => weights.map((weight) => weight / window.length)),
+    microBatch,
+  };
+}

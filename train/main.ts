@@ -1,0 +1,252 @@
+/**
+ * Entry point of `lorikeet train`: from a configuration to a fine-tuned model.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { runMain, UserError } from "../kernels/errors.ts";
+import { FIXED_WORKSPACE, type Gpu, openGpu } from "../kernels/gpu.ts";
+import { Memory, memoryLines } from "../kernels/memory.ts";
+import { profileLines } from "../kernels/profile.ts";
+import { checkAdapter, readAdapter } from "../model/adapter.ts";
+import { allocateOrExplain, availableBytes, checkFits } from "../model/capacity.ts";
+import {
+  initializeAdapters,
+  loadAdapter,
+  loadWeights,
+  type ModelSource,
+  openModel,
+  tokenizerPathOf,
+} from "../model/load.ts";
+import {
+  describeSample,
+  encodeSample,
+  supervisedTokens,
+  type TokenizedSample,
+} from "../model/prompt.ts";
+import { loadTokenizer, type Tokenizer, vocabularyCheck } from "../model/tokenizer.ts";
+import { parseTrainArguments, type TrainConfig } from "./config.ts";
+import { countSteps, loadAlpaca, plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import {
+  countParameters,
+  MetricsFile,
+  refuseExisting,
+  writeSummary,
+  writeTrained,
+} from "./output.ts";
+import { clock, ProgressBar } from "./progress.ts";
+import { learningRate } from "./schedule.ts";
+import { Showcase } from "./showcase.ts";
+import { loadState, type Progress, saveState } from "./state.ts";
+import { type RunSizes, runSizes, Trainer } from "./trainer.ts";
+
+/** Samples as ids, without those that the cut at max_length left nothing to learn from. */
+function tokenize(
+  config: TrainConfig,
+  source: ModelSource,
+  tokenizer: Tokenizer,
+): TokenizedSample[] {
+  const maxLength = Math.min(config.max_length, source.config.max_position_embeddings);
+  const all = loadAlpaca(config.data, config.samples)
+    .map((sample) => encodeSample(tokenizer, sample, maxLength));
+  const samples = all.filter((sample) => supervisedTokens(sample) > 0);
+  const truncated = samples.filter((sample) => sample.truncated).length;
+  const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
+  console.log(`Data: ${config.data}, ${samples.length} samples, ${tokens} tokens`);
+  if (truncated > 0) console.log(`  ${truncated} samples were cut at ${maxLength} tokens`);
+  const dropped = all.length - samples.length;
+  if (dropped > 0) {
+    console.log(
+      `  ${dropped} samples left out: nothing of their output is within ${maxLength} tokens`,
+    );
+  }
+  if (samples.length === 0) {
+    throw new UserError(
+      `data "${config.data}": no sample has any of its output within max_length ${maxLength}`,
+    );
+  }
+  return samples;
+}
+
+/** The largest pass of the run, evaluation and held-out prompts included. */
+function largestPass(
+  config: TrainConfig,
+  plan: StepPlan,
+  samples: readonly TokenizedSample[],
+  evaluation: readonly TokenizedSample[],
+  showcase: Showcase | undefined,
+): RunSizes {
+  const windows = plannedSteps(plan).map(({ window }) =>
+    window.map((indexes) => indexes.map((i) => samples[i]))
+  );
+  const sizes = runSizes(windows, config.packing);
+  const also = runSizes([evaluation.map((sample) => [sample])], false);
+  return {
+    maxTokens: Math.max(sizes.maxTokens, also.maxTokens, showcase?.longest.prompt ?? 0),
+    maxTargets: Math.max(sizes.maxTargets, also.maxTargets),
+    maxPosition: Math.max(sizes.maxPosition, also.maxPosition, showcase?.longest.total ?? 0),
+  };
+}
+
+/** Loads weights with a progress bar, then adapters, fresh or from a folder. */
+async function fillModel(
+  gpu: Gpu,
+  trainer: Trainer,
+  source: ModelSource,
+  config: TrainConfig,
+): Promise<void> {
+  const { model } = trainer;
+  model.initialize(gpu);
+  const bar = new ProgressBar("Loading", 100);
+  await loadWeights(gpu, model, source, {
+    seed: config.seed,
+    progress: (done, total) => {
+      if (total > 2 ** 28) bar.update(Math.floor(100 * done / total), "% of the weights");
+    },
+  });
+  if (!config.lora) return;
+  if (config.adapter === undefined) {
+    initializeAdapters(gpu, model, { init: config.lora.init, seed: config.seed });
+    return;
+  }
+  const adapter = readAdapter(config.adapter);
+  checkAdapter(adapter, source.config, config.adapter);
+  checkLora(config, adapter.config);
+  loadAdapter(gpu, model, adapter);
+}
+
+/** Refuses an adapter to start from that is not what the configuration asks for. */
+function checkLora(
+  { lora, adapter }: TrainConfig,
+  found: { r: number; lora_alpha: number; target_modules: readonly string[] },
+): void {
+  if (!lora) return;
+  const differences = [
+    ["rank", found.r, lora.rank],
+    ["alpha", found.lora_alpha, lora.alpha],
+    ["targets", [...found.target_modules].sort().join(","), [...lora.targets].sort().join(",")],
+  ].filter(([, has, wants]) => has !== wants);
+  if (differences.length === 0) return;
+  const [key, has, wants] = differences[0];
+  throw new UserError(
+    `adapter ${adapter} has ${key} ${has}, but lora.${key} is ${wants}; expected the same`,
+    2,
+  );
+}
+
+async function main(): Promise<void> {
+  const config = parseTrainArguments(Deno.args);
+  refuseExisting(config.output);
+  const source = openModel(config.model, config.layers);
+  const tokenizerPath = tokenizerPathOf(source, config.tokenizer);
+  const tokenizer = await loadTokenizer(tokenizerPath);
+  vocabularyCheck(tokenizer, source.config.vocab_size, {
+    tokenizer: tokenizerPath,
+    model: config.model,
+  });
+  console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
+  const samples = tokenize(config, source, tokenizer);
+  console.log(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
+  const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
+  const evaluation = Array.from(split.evaluation, (i) => samples[i]);
+  const plan: StepPlan = { ...config, samples: split.train };
+  const showcase = config.model === "builtin" && config.data === "builtin"
+    ? new Showcase(tokenizer)
+    : undefined;
+  const sizes = largestPass(config, plan, samples, evaluation, showcase);
+
+  const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
+  gpu.printWgsl = config.print_wgsl;
+  const planned = new Memory(undefined, gpu.memory.limits);
+  planned.buffer("workspace", "device", FIXED_WORKSPACE);
+  const allocate = (memory: Memory) =>
+    new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+  allocate(planned);
+  checkFits(planned, await availableBytes(gpu));
+  const trainer = await allocateOrExplain(gpu, planned, () => allocate(gpu.memory));
+  const { model } = trainer;
+  const { trainable, total } = countParameters(model);
+  const percent = (100 * trainable / total).toFixed(4);
+  console.log(`GPU: ${gpu.name} (${gpu.provider})`);
+  console.log(`Trainable parameters: ${trainable} of ${total} (${percent} %)`);
+  await fillModel(gpu, trainer, source, config);
+  const start: Progress = config.resume === undefined
+    ? { step: 0, microBatches: 0, firstLoss: null }
+    : loadState(gpu, trainer, config.resume);
+
+  const metrics = new MetricsFile(config.output);
+  const before = await showcase?.answers(gpu, model);
+  const evaluations: number[] = [];
+  const evaluate = async (when: string) => {
+    if (evaluation.length === 0) return;
+    evaluations.push(await trainer.evaluate(gpu, evaluation));
+    console.log(`Held-out loss ${when}: ${evaluations.at(-1)!.toFixed(4)}`);
+  };
+  await evaluate("before");
+
+  const steps = countSteps(plan);
+  const bar = new ProgressBar("Training", steps, start.step);
+  const progress = { ...start };
+  let lastLoss: number | null = null, tokens = 0, stopped = false, epoch = 0;
+  const stop = () => {
+    stopped = true;
+    console.error("\nStopping after this step; the state is saved.");
+  };
+  Deno.addSignalListener("SIGINT", stop);
+  for (const planned of plannedSteps(plan, start.step)) {
+    if (planned.epoch > epoch && planned.step > start.step + 1) {
+      await evaluate(`after epoch ${planned.epoch}`);
+    }
+    epoch = planned.epoch;
+    const window = planned.window.map((indexes) => indexes.map((i) => samples[i]));
+    const rate = learningRate(config, planned.step, steps);
+    const began = performance.now();
+    const result = await trainer.step(gpu, window, {
+      learningRate: rate,
+      firstMicroBatch: progress.microBatches,
+    });
+    const seconds = (performance.now() - began) / 1000;
+    metrics.write({
+      ...{ step: planned.step, epoch: planned.progress, learningRate: rate, seconds, result },
+    });
+    tokens += result.tokens;
+    lastLoss = result.loss;
+    progress.firstLoss ??= result.loss;
+    progress.step = planned.step;
+    progress.microBatches += window.length;
+    const speed = `${Math.round(tokens / bar.seconds)} tokens/s`;
+    bar.update(planned.step, `loss ${result.loss.toFixed(4)}  ${speed}`);
+    if (config.save_every > 0 && planned.step % config.save_every === 0 || stopped) {
+      await saveState(gpu, trainer, join(config.output, "state"), progress);
+    }
+    if (stopped) break;
+  }
+  const runtime = bar.seconds;
+  Deno.removeSignalListener("SIGINT", stop);
+  metrics.close();
+  if (stopped) {
+    console.error(`Go on with --resume ${join(config.output, "state")} and a new --output.`);
+    Deno.exit(130);
+  }
+  await evaluate("after");
+  const after = await showcase?.answers(gpu, model);
+  const folder = await writeTrained(gpu, model, config, tokenizerPath);
+  await saveState(gpu, trainer, join(config.output, "state"), progress);
+  const { firstLoss } = progress;
+  writeSummary(config.output, {
+    ...{ gpu, model, config, runtime, tokens, firstLoss, lastLoss, evaluations },
+    skipped: trainer.skipped,
+  });
+  if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
+  console.log(`\nPeak GPU memory by category:`);
+  console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
+  if (gpu.profiler) console.log(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  console.log(`\nTrained ${trainable} of ${total} parameters (${percent} %) in ${clock(runtime)}`);
+  if (firstLoss !== null && lastLoss !== null) {
+    console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
+  }
+  if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
+  console.log(`Files: ${folder}, ${join(config.output, "metrics.jsonl")}, summary.json, state/`);
+}
+
+if (import.meta.main) await runMain(main);

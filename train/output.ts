@@ -1,0 +1,159 @@
+/**
+ * The output folder of a run: metrics.jsonl, summary.json, and `adapter/` or `model/`.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { CATEGORIES, megabytes } from "../kernels/memory.ts";
+import { type AdapterTensor, writeAdapter } from "../model/adapter.ts";
+import { writeHuggingFace } from "../model/huggingface.ts";
+import type { Llama } from "../model/llama.ts";
+import { cutRows } from "../model/load.ts";
+import { type Parameter, parameterCount } from "../model/parameters.ts";
+import { exists, fileError, writeJson } from "../model/weights.ts";
+import type { TrainConfig } from "./config.ts";
+import type { StepResult } from "./trainer.ts";
+
+/** Refuses a folder that is there already. */
+export function refuseExisting(folder: string): void {
+  if (exists(folder)) {
+    throw new UserError(
+      `output folder ${folder} exists already and is not overwritten; expected a new one`,
+    );
+  }
+}
+
+/** The metrics of a run, a line a step, each written at once. */
+export class MetricsFile {
+  readonly #file: Deno.FsFile;
+
+  /** Makes the output folder, which must not exist. */
+  constructor(folder: string) {
+    refuseExisting(folder);
+    try {
+      Deno.mkdirSync(folder, { recursive: true });
+      this.#file = Deno.openSync(join(folder, "metrics.jsonl"), { write: true, createNew: true });
+    } catch (error) {
+      throw fileError(folder, "write", error);
+    }
+  }
+
+  /** Adds the line of one step. */
+  write(
+    { step, epoch, learningRate, seconds, result }: {
+      step: number;
+      epoch: number;
+      learningRate: number;
+      seconds: number;
+      result: StepResult;
+    },
+  ): void {
+    const { loss, losses, gradNorm, lossScale, skipped, tokens } = result;
+    const line = {
+      ...{ step, epoch, loss, losses, learning_rate: learningRate, grad_norm: gradNorm },
+      ...{ loss_scale: lossScale, skipped, tokens, seconds },
+    };
+    this.#file.writeSync(new TextEncoder().encode(JSON.stringify(line) + "\n"));
+  }
+
+  /** Closes the file. */
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** Numbers of trained and of all parameters. */
+export function countParameters(model: Llama): { trainable: number; total: number } {
+  const sum = (parameters: readonly Parameter[]) =>
+    parameters.reduce((total, parameter) => total + parameterCount(parameter), 0);
+  return { trainable: sum(model.trained), total: sum(model.weights) + sum(model.adapters) };
+}
+
+/** summary.json. */
+export function writeSummary(
+  folder: string,
+  { gpu, model, config, runtime, tokens, firstLoss, lastLoss, skipped, evaluations }: {
+    gpu: Gpu;
+    model: Llama;
+    config: TrainConfig;
+    /** Seconds of training. */
+    runtime: number;
+    tokens: number;
+    firstLoss: number | null;
+    lastLoss: number | null;
+    skipped: number;
+    evaluations: readonly number[];
+  },
+): void {
+  const { trainable, total } = countParameters(model);
+  const { peak, peakTotal } = gpu.memory;
+  const round = (bytes: number) => Number(megabytes(bytes).toFixed(3));
+  writeJson(join(folder, "summary.json"), {
+    runtime_s: runtime,
+    tokens,
+    tokens_per_second: tokens / runtime,
+    peak_memory_mb: round(peakTotal),
+    memory_mb: Object.fromEntries(CATEGORIES.map((category) => [category, round(peak[category])])),
+    trainable_parameters: trainable,
+    total_parameters: total,
+    trainable_percent: 100 * trainable / total,
+    first_loss: firstLoss,
+    last_loss: lastLoss,
+    skipped_steps: skipped,
+    ...(evaluations.length > 0 ? { eval_losses: evaluations } : {}),
+    gpu: gpu.name,
+    provider: gpu.provider,
+    config,
+  });
+}
+
+/**
+ * Writes what was trained: `adapter/` in PEFT's format, or the whole model as a Hugging Face folder
+ * `model/` in the dtype it was computed in.
+ *
+ * @returns The folder.
+ */
+export async function writeTrained(
+  gpu: Gpu,
+  model: Llama,
+  config: TrainConfig,
+  tokenizerPath: string,
+): Promise<string> {
+  const { lora } = config;
+  if (lora) {
+    const folder = join(config.output, "adapter");
+    const tensors = new Map<string, AdapterTensor>();
+    for (const { name, shape, trained, value } of model.adapters) {
+      const tensor = trained?.master ?? value;
+      const data = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
+      tensors.set(name, { shape: [...shape], data });
+    }
+    await writeAdapter(folder, {
+      r: lora.rank,
+      lora_alpha: lora.alpha,
+      lora_dropout: lora.dropout,
+      target_modules: [...lora.targets],
+      base_model_name_or_path: config.model,
+    }, tensors);
+    return folder;
+  }
+  const folder = join(config.output, "model");
+  const dtype = model.dtype === "f16" ? "F16" : "F32";
+  const tensors = model.weights.map((parameter) => ({
+    name: parameter.name,
+    dtype,
+    shape: [...parameter.shape],
+    data: valueBytes(gpu, parameter),
+  } as const));
+  await writeHuggingFace(folder, model.config, tensors, tokenizerPath);
+  return folder;
+}
+
+/** A weight's bytes without its padding rows, read back when asked for. */
+async function* valueBytes(gpu: Gpu, parameter: Parameter): AsyncGenerator<Uint8Array> {
+  const { value } = parameter;
+  const bytes = await gpu.read(value);
+  yield new Uint8Array(bytes, 0, parameterCount(parameter) * (value.dtype === "f16" ? 2 : 4));
+}

@@ -1,0 +1,51 @@
+/**
+ * What a run shows while it works: one line that is redrawn on a terminal, or a line now and then
+ * where output goes to a file.
+ *
+ * @module
+ */
+
+const BAR = 24;
+/** Seconds between lines where there is no terminal. */
+const QUIET_SECONDS = 10;
+
+/** `1:05` or `2:03:10`. */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (n: number) => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** A progress bar on stderr. */
+export class ProgressBar {
+  readonly #start = performance.now();
+  readonly #terminal = Deno.stderr.isTerminal();
+  #lastLine = -Infinity;
+
+  /** @param total Units of work in all; @param done Units done before this run. */
+  constructor(readonly label: string, readonly total: number, readonly done = 0) {}
+
+  /** Seconds since the bar was made. */
+  get seconds(): number {
+    return (performance.now() - this.#start) / 1000;
+  }
+
+  /** Shows that `now` units are done, with a few words about how it goes. */
+  update(now: number, words: string): void {
+    const { seconds, total, done } = this;
+    const last = now >= total;
+    if (!this.#terminal && !last && seconds - this.#lastLine < QUIET_SECONDS) return;
+    this.#lastLine = seconds;
+    const left = now > done ? seconds / (now - done) * (total - now) : 0;
+    const filled = Math.round(BAR * now / total);
+    const bar = "█".repeat(filled) + "░".repeat(BAR - filled);
+    const line = `${this.label} ${bar} ${now}/${total}  ${words}  ` +
+      (last ? `took ${clock(seconds)}` : `${clock(left)} left`);
+    this.#write(this.#terminal ? `\r\x1b[2K${line}${last ? "\n" : ""}` : `${line}\n`);
+  }
+
+  #write(text: string): void {
+    Deno.stderr.writeSync(new TextEncoder().encode(text));
+  }
+}

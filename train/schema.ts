@@ -1,0 +1,250 @@
+/**
+ * The configuration of a training run: every key with its type, range, default and meaning.
+ *
+ * @module
+ */
+
+import { z } from "zod";
+
+/** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
+export const LORA_TARGETS = [
+  "q_proj",
+  "k_proj",
+  "v_proj",
+  "o_proj",
+  "gate_proj",
+  "up_proj",
+  "down_proj",
+] as const;
+
+/** What a key's values look like, for messages and help; `value` is short, `expected` is complete. */
+interface Wording {
+  value: string;
+  expected: string;
+}
+
+const wordings = z.registry<Wording>();
+
+function worded<T extends z.ZodType>(schema: T, value: string, expected: string): T {
+  wordings.add(schema, { value, expected });
+  return schema;
+}
+
+const text = (value: string, expected: string) => worded(z.string().min(1), value, expected);
+
+const whole = (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER) =>
+  worded(
+    z.int().min(minimum).max(maximum),
+    "integer",
+    maximum === Number.MAX_SAFE_INTEGER
+      ? `a whole number of at least ${minimum}`
+      : `a whole number from ${minimum} to ${maximum}`,
+  );
+
+const atLeastZero = () => worded(z.number().min(0), "number", "a number of at least 0");
+
+const aboveZero = () => worded(z.number().positive(), "number", "a number above 0");
+
+/** A number in [0, 1). */
+const share = () =>
+  worded(z.number().min(0).lt(1), "number", "a number of at least 0 and less than 1");
+
+const flag = () => worded(z.boolean(), "boolean", "true or false");
+
+function choice<const T extends readonly [string, ...string[]]>(values: T) {
+  return worded(z.enum(values), values.join("|"), `one of ${values.join(", ")}`);
+}
+
+/** Which activations are kept; `every:k` keeps the input of every k-th block. */
+export type Checkpointing = "none" | "block" | "sqrt" | "attention" | `every:${number}`;
+
+/** The keys of `lora`. */
+export const loraSchema = z.strictObject({
+  rank: whole(1, 1024).default(16).describe("Rank r of the update B·A of a weight."),
+  alpha: aboveZero().default(32).describe("The update is scaled by alpha / rank."),
+  dropout: share().default(0.05).describe("Share of the adapter's inputs dropped while training."),
+  targets: worded(
+    z.array(z.enum(LORA_TARGETS)).min(1).refine((names) => new Set(names).size === names.length),
+    "names",
+    `a list of different names out of ${LORA_TARGETS.join(", ")}`,
+  ).default(["q_proj", "v_proj"]).describe("Linear layers that get an adapter."),
+  init: choice(["kaiming", "gaussian"]).default("kaiming").describe(
+    "How A begins (B is zero): kaiming as in PEFT, or gaussian with deviation 1 / rank.",
+  ),
+});
+
+/** All keys; `lora` and `output` get their final form in `train/config.ts`. */
+export const trainSchema = z.strictObject({
+  model: text("path", "a model folder, random:<size>, or builtin").default("builtin").describe(
+    "Hugging Face folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
+  ),
+  tokenizer: text("path", "a tokenizer.model file or a folder with one").optional().describe(
+    "File tokenizer.model or a folder with one; without it, the one beside the model.",
+  ),
+  adapter: text("folder", "a PEFT adapter folder").optional().describe(
+    "PEFT adapter folder to start from.",
+  ),
+  layers: whole(1).optional().describe("Load only the first so many blocks of the model."),
+  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").default("builtin").describe(
+    "Samples in Alpaca's format, as JSON or JSON Lines, or builtin.",
+  ),
+  samples: whole(1).optional().describe("Use only the first so many samples."),
+  eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
+    .describe("Share of the samples held out, on which the loss is measured."),
+  max_length: whole(2).default(512).describe("Longer samples are cut at so many tokens."),
+  output: text("folder", "a folder that does not exist yet").optional().describe(
+    "Folder for the results, which must not exist; without it, runs/<time>.",
+  ),
+  epochs: whole(1).default(1).describe("Passes over the samples."),
+  max_steps: whole(1).optional().describe("Stop after so many optimizer steps."),
+  batch_size: whole(1).default(1).describe("Samples in a micro-batch."),
+  gradient_accumulation_steps: whole(1).default(8).describe(
+    "Micro-batches whose gradients are added up for one optimizer step.",
+  ),
+  packing: flag().default(false).describe(
+    "Run the micro-batches of a step together in long rows, for speed; the step stays the same.",
+  ),
+  loss_normalization: choice(["sample", "token"]).default("sample").describe(
+    "Whether every micro-batch, or every supervised token, of a step weighs the same.",
+  ),
+  learning_rate: atLeastZero().default(1e-5).describe(
+    "Learning rate, the highest of the schedule.",
+  ),
+  schedule: choice(["constant", "linear", "cosine"]).default("constant").describe(
+    "How the learning rate falls over the run.",
+  ),
+  warmup_steps: whole(0).default(0).describe("Steps in which a schedule first rises from 0."),
+  optimizer: choice(["adamw", "sgd"]).default("adamw").describe(
+    "AdamW with decoupled weight decay, or SGD without momentum.",
+  ),
+  betas: worded(
+    z.array(z.number().min(0).lt(1)).length(2),
+    "b1,b2",
+    "two numbers of at least 0 and less than 1",
+  ).default([0.9, 0.999]).describe("AdamW's decay of its first and second moments."),
+  eps: aboveZero().default(1e-8).describe("Added to the root of AdamW's second moment."),
+  weight_decay: atLeastZero().default(0).describe("Weight decay of trainable matrices."),
+  max_grad_norm: atLeastZero().default(0).describe("Gradients are clipped to this norm; 0 is off."),
+  precision: choice(["fp32", "mixed"]).default("mixed").describe(
+    "fp32 throughout, or f16 storage and compute with f32 masters and loss scaling.",
+  ),
+  initial_loss_scale: aboveZero().default(65536).describe(
+    "What mixed precision multiplies the loss by at first.",
+  ),
+  lora: z.union([loraSchema, z.literal(false)]).describe(
+    "LoRA adapters on frozen weights; off trains all weights.",
+  ),
+  checkpointing: worded(
+    z.string().regex(/^(none|block|sqrt|attention|every:[1-9]\d{0,3})$/),
+    "mode",
+    "none, block, sqrt, attention, or every:k with a whole number k of at least 1",
+  ).default("none").describe(
+    "Activations to compute again in the backward pass: none, block (every block), sqrt, every:k, " +
+      "or attention (only its inside).",
+  ),
+  seed: whole(0, 2 ** 32 - 1).default(42).describe("Decides order, dropout and initial weights."),
+  shuffle: flag().default(true).describe("Visit the samples of every epoch in a new order."),
+  save_every: whole(0).default(0).describe("Save after every so many steps; 0 is only at the end."),
+  resume: text("folder", "a state folder of an earlier run").optional().describe(
+    "State folder of an earlier run to go on from.",
+  ),
+  profile: flag().default(false).describe("Print the GPU's time by program (slower)."),
+  print_wgsl: flag().default(false).describe("Print every program's WGSL, for debugging."),
+  gpu: choice(["auto", "deno"]).default("auto").describe("WebGPU provider."),
+});
+
+/** LoRA's settings. */
+export type LoraSettings = z.output<typeof loraSchema>;
+
+/** A checked configuration with every default filled in. */
+export type TrainConfig =
+  & Omit<z.output<typeof trainSchema>, "output" | "checkpointing" | "betas">
+  & {
+    output: string;
+    checkpointing: Checkpointing;
+    betas: [number, number];
+    /** `false` trains all weights. */
+    lora: LoraSettings | false;
+  };
+
+/** What a value is written as on the command line. */
+export type ValueKind = "string" | "number" | "boolean" | "strings" | "numbers" | "lora";
+
+/** A key as messages, flags and the help need it. */
+export interface Key {
+  /** Dotted inside `lora`: `lora.rank`. */
+  name: string;
+  kind: ValueKind;
+  schema: z.ZodType;
+  optional: boolean;
+  default: unknown;
+  description: string;
+  /** A word for the value, for the help. */
+  value: string;
+  /** What a value must be, for messages. */
+  expected: string;
+}
+
+function describeKey(name: string, schema: z.ZodType): Key {
+  const description = schema.description ?? "";
+  if (name === "lora") {
+    const expected = "on, off, or a mapping with rank, alpha, dropout, targets and init";
+    return {
+      name,
+      kind: "lora",
+      schema,
+      optional: false,
+      default: "on",
+      description,
+      value: "on|off",
+      expected,
+    };
+  }
+  let inner = schema;
+  let fallback: unknown;
+  if (inner instanceof z.ZodDefault) {
+    fallback = inner.def.defaultValue;
+    inner = inner.def.innerType as z.ZodType;
+  }
+  const optional = inner instanceof z.ZodOptional;
+  if (inner instanceof z.ZodOptional) inner = inner.def.innerType as z.ZodType;
+  const wording = wordings.get(inner) as Wording;
+  let kind: ValueKind = "string";
+  if (inner instanceof z.ZodNumber) kind = "number";
+  if (inner instanceof z.ZodBoolean) kind = "boolean";
+  if (inner instanceof z.ZodArray) {
+    kind = inner.element instanceof z.ZodNumber ? "numbers" : "strings";
+  }
+  return { name, kind, schema, optional, default: fallback, description, ...wording };
+}
+
+/** Every key, those of `lora` right after it. */
+export const KEYS: readonly Key[] = Object.entries(trainSchema.shape).flatMap(([name, schema]) => [
+  describeKey(name, schema),
+  ...(name === "lora"
+    ? Object.entries(loraSchema.shape).map(([inner, schema]) =>
+      describeKey(`lora.${inner}`, schema)
+    )
+    : []),
+]);
+
+/** The configuration file's JSON Schema, for editors. */
+export function jsonSchema(): Record<string, unknown> {
+  const { $schema, ...schema } = z.toJSONSchema(trainSchema, { io: "input" });
+  const properties = { ...schema.properties } as Record<string, Record<string, unknown>>;
+  properties.lora = {
+    description: properties.lora.description,
+    anyOf: [
+      ...(properties.lora.anyOf as unknown[]),
+      { enum: ["on", "off", true] },
+    ],
+  };
+  const required = schema.required?.filter((key) => key !== "lora");
+  return {
+    $schema,
+    title: "Lorikeet training configuration",
+    ...schema,
+    properties,
+    required: required?.length ? required : undefined,
+  };
+}

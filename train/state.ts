@@ -1,0 +1,142 @@
+/**
+ * Exact resume: everything that decides the rest of a run, in one folder `state/`:
+ * state.json (step, micro-batches, control values) and state.safetensors (f32 masters and moments).
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Tensor } from "../kernels/tensor.ts";
+import { cutRows, padRows, refreshValue } from "../model/load.ts";
+import { openSafetensors, type TensorToWrite, writeSafetensors } from "../model/safetensors.ts";
+import { exists, isObject, readJson, writeJson } from "../model/weights.ts";
+import type { Trainer } from "./trainer.ts";
+
+const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";
+/** Bytes read back and written at a time. */
+const CHUNK_BYTES = 1 << 24;
+
+/** Where a run stands. */
+export interface Progress {
+  /** Optimizer steps done, and micro-batches in them. */
+  step: number;
+  microBatches: number;
+  /** Loss of the first step, for the summary. */
+  firstLoss: number | null;
+}
+
+/** Every tensor of the state with its shape in the file. */
+function* stateTensors(trainer: Trainer) {
+  for (const { parameter, moments } of trainer.optimizer.parameters) {
+    const { name, shape, trained } = parameter;
+    yield { name, shape, tensor: trained!.master };
+    if (moments === undefined) continue;
+    yield { name: `${name}.exp_avg`, shape, tensor: moments.m };
+    yield { name: `${name}.exp_avg_sq`, shape, tensor: moments.v };
+  }
+}
+
+/** A tensor's values in its file shape, read back when asked for. */
+export async function* fileBytes(
+  gpu: Gpu,
+  tensor: Tensor,
+  shape: readonly number[],
+): AsyncGenerator<Uint8Array> {
+  const values = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
+  for (let at = 0; at < values.byteLength; at += CHUNK_BYTES) {
+    yield new Uint8Array(values.buffer, at, Math.min(CHUNK_BYTES, values.byteLength - at));
+  }
+}
+
+/**
+ * Writes the state of a run, replacing the one before it only when the new one is whole: a run killed
+ * while it saves leaves `folder` or `folder.old` behind.
+ */
+export async function saveState(
+  gpu: Gpu,
+  trainer: Trainer,
+  folder: string,
+  progress: Progress,
+): Promise<void> {
+  const fresh = `${folder}.new`, old = `${folder}.old`;
+  if (exists(fresh)) Deno.removeSync(fresh, { recursive: true });
+  Deno.mkdirSync(fresh, { recursive: true });
+  const tensors: TensorToWrite[] = [];
+  for (const { name, shape, tensor } of stateTensors(trainer)) {
+    tensors.push({ name, dtype: "F32", shape: [...shape], data: fileBytes(gpu, tensor, shape) });
+  }
+  await writeSafetensors(join(fresh, TENSORS_FILE), tensors);
+  const control = Array.from(await gpu.readF32(trainer.model.control));
+  writeJson(join(fresh, JSON_FILE), { ...progress, control, config: trainer.config });
+  if (exists(folder)) Deno.renameSync(folder, old);
+  Deno.renameSync(fresh, folder);
+  if (exists(old)) Deno.removeSync(old, { recursive: true });
+}
+
+/** Keys that must be the same for a resumed run to be the run it goes on with. */
+const FIXED = [
+  "model",
+  "layers",
+  "data",
+  "samples",
+  "batch_size",
+  "gradient_accumulation_steps",
+  "optimizer",
+  "seed",
+  "shuffle",
+  "eval_fraction",
+  "max_length",
+  "lora",
+  "precision",
+] as const;
+
+/**
+ * Restores a state saved by {@linkcode saveState}.
+ *
+ * @throws {UserError} where the folder is no state, or belongs to a run of another configuration.
+ */
+export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress {
+  const path = join(folder, JSON_FILE);
+  if (!exists(path)) {
+    throw new UserError(`resume: ${folder} holds no ${JSON_FILE}; expected a run's state folder`);
+  }
+  const state = readJson(path);
+  if (!isObject(state) || !isObject(state.config) || !Array.isArray(state.control)) {
+    throw new UserError(`${path}: expected what a run of Lorikeet saved`);
+  }
+  for (const key of FIXED) {
+    const [was, is] = [state.config[key], trainer.config[key]].map((v) => JSON.stringify(v));
+    if (was === is) continue;
+    throw new UserError(
+      `${path}: the run was made with ${key} ${was ?? "unset"}, not ${is ?? "unset"}; ` +
+        "expected the configuration it began with",
+      2,
+    );
+  }
+  const file = openSafetensors(join(folder, TENSORS_FILE));
+  for (const { name, shape, tensor } of stateTensors(trainer)) {
+    const entry = file.tensors.get(name);
+    if (entry?.dtype !== "F32" || entry.shape.join() !== shape.join()) {
+      throw new UserError(`${join(folder, TENSORS_FILE)}: expected F32 tensor ${name} [${shape}]`);
+    }
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    const bytes = new Uint8Array(values.buffer);
+    let at = 0;
+    for (const chunk of file.read(name, CHUNK_BYTES)) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    gpu.write(tensor, padRows(values, shape, tensor.shape));
+  }
+  file.close();
+  for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
+  const control = Float32Array.from(state.control as number[]);
+  gpu.write(trainer.model.control, control);
+  trainer.restored(control);
+  return {
+    step: Number(state.step),
+    microBatches: Number(state.microBatches),
+    firstLoss: state.firstLoss === null ? null : Number(state.firstLoss),
+  };
+}
