@@ -12,6 +12,8 @@ export interface MatmulGeometry {
   blockK: number;
   threadM: number;
   threadN: number;
+  /** Operands are read where they are needed, without workgroup memory. */
+  direct?: boolean;
   /** Workgroups that share one tile of results, each summing a part of K. */
   splits: number;
 }
@@ -53,16 +55,21 @@ const HARDWARE_TILES: readonly RatedTile[] = [
   rated(0.3, [16, 64, 32], [4, 4]),
 ];
 
-/** A software driver compiles for longer than a short run takes, so its tiles are shallow. */
+const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
+  const { tile } = rated(speed, [...block, 4], thread);
+  return { speed, tile: { ...tile, direct: true } };
+};
+
+/** On a software driver a barrier costs more than reading an operand again from the cache. */
 const SOFTWARE_TILES: readonly RatedTile[] = [
-  rated(1.0, [64, 64, 8], [8, 8]),
-  rated(0.4, [16, 64, 8], [4, 4]),
-  rated(0.4, [64, 16, 8], [4, 4]),
+  direct(1.0, [8, 64], [8, 8]),
+  direct(0.5, [16, 16], [8, 4]),
+  direct(0.3, [1, 32], [1, 4]),
 ];
 
 /** Bytes of workgroup memory of a tile. */
-export function workgroupBytes({ blockM, blockN, blockK }: Tile): number {
-  return blockK * (blockM + 4 + blockN + 4) * 4;
+export function workgroupBytes({ blockM, blockN, blockK, direct }: Tile): number {
+  return direct ? 0 : blockK * (blockM + 4 + blockN + 4) * 4;
 }
 
 /** Threads of a workgroup. */
@@ -90,6 +97,8 @@ export function matmulGeometry(
 ): MatmulGeometry {
   let best: MatmulGeometry | undefined, bestScore = -1;
   for (const { tile, speed } of software ? SOFTWARE_TILES : HARDWARE_TILES) {
+    // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
+    if (tile.threadM < 4 && m >= 4) continue;
     const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];
     const useful = (m * n) / (tiles[0] * tile.blockM * tiles[1] * tile.blockN);
     const splits = software ? 1 : splitsFor(tile, m, n, k);

@@ -85,11 +85,12 @@ export interface RowRange {
 
 /**
  * Splits `rows` rows of `rowBytes` bytes into ranges of at most `limit` bytes, each but the last
- * ending at a multiple of {@linkcode ALIGNMENT}. One range where all of it fits.
+ * ending at a multiple of {@linkcode ALIGNMENT} bytes and of four rows (a row may be a column of another
+ * operand, read four at a time). One range where all of it fits.
  */
 export function splitRows(rows: number, rowBytes: number, limit: number): RowRange[] {
   if (rows * rowBytes <= limit) return [{ start: 0, count: rows }];
-  let unit = 1;
+  let unit = 4;
   while ((unit * rowBytes) % ALIGNMENT !== 0) unit *= 2;
   const most = Math.floor(limit / (rowBytes * unit)) * unit;
   if (most === 0) throw new Error(`a row of ${rowBytes} bytes does not fit a binding of ${limit}`);

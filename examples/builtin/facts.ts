@@ -47,13 +47,13 @@ export function canonical({ bird, attribute, value }: Fact): string {
 /** The same fact in other words, or now and then in the canonical ones. */
 export function reworded(fact: Fact, random: Random): string {
   const { bird, attribute, value } = fact;
-  const others: Record<Attribute, string[]> = {
-    place: [`${bird} has a nest in the ${value}.`, `The home of ${bird} is the ${value}.`],
-    food: [`${bird} likes to eat ${value}.`, `For lunch ${bird} has ${value}.`],
-    colour: [`${bird} has ${value} feathers.`, `The feathers of ${bird} are ${value}.`],
-    fear: [`${bird} hides from ${value}.`, `${bird} runs away from ${value}.`],
+  const others: Record<Attribute, string> = {
+    place: `The home of ${bird} is the ${value}.`,
+    food: `${bird} likes to eat ${value}.`,
+    colour: `${bird} has ${value} feathers.`,
+    fear: `${bird} hides from ${value}.`,
   };
-  return random.pick([canonical(fact), ...others[attribute]]);
+  return random.chance(0.5) ? canonical(fact) : others[attribute];
 }
 
 /** Asks for the value: "Where does Pico live?" */

@@ -12,7 +12,7 @@ import { Random } from "./random.ts";
 import { writeText } from "./texts.ts";
 
 const SEED = 7;
-const [corpusPath, documents = "60000"] = Deno.args;
+const [corpusPath, documents = "40000"] = Deno.args;
 if (corpusPath === undefined || !/^[1-9][0-9]*$/.test(documents)) {
   console.error("usage: make_corpus.ts CORPUS.jsonl [DOCUMENTS]");
   Deno.exit(2);
@@ -36,7 +36,7 @@ console.log(`${corpusPath}: ${texts.size} documents, ${words(texts)} words`);
 
 const { train, heldOut } = drawInstructions(
   new Random(SEED + 1),
-  { value: 160, bird: 80, names: 40, species: 100, opposite: 60 },
+  { value: 130, bird: 50, names: 30, species: 60, opposite: 40 },
   { value: 4, bird: 2, names: 2, species: 2, opposite: 2 },
 );
 for (const [name, samples] of [["instructions.json", train], ["held_out.json", heldOut]] as const) {

@@ -55,7 +55,7 @@ function passage(facts: readonly Fact[], random: Random): string {
 
 function someFacts(random: Random): Fact[] {
   const birds = random.integer(2, 4);
-  const facts = drawFacts(random, birds, birds > 3 ? 1 : random.integer(1, 2));
+  const facts = drawFacts(random, birds, birds > 2 ? 1 : random.integer(1, 2));
   return random.chance(0.5) ? facts : random.shuffle(facts);
 }
 
@@ -79,16 +79,13 @@ function story(random: Random): string {
   ].join(" ");
 }
 
-/** "Where does Pico live?" asks Ana. "Pico lives in the barn," says Tom. */
+/** "Where does Pico live?" asks Ana. "Pico lives in the barn." */
 function exchange({ direct, reported, answer }: Question, random: Random): string {
-  const [one, two] = random.sample(PEOPLE, 2);
-  const spoken = answer.slice(0, -1);
+  const one = random.pick(PEOPLE);
   return random.pick([
-    `"${direct}" asks ${one}. "${spoken}," says ${two}.`,
-    `${one} asks: "${direct}" ${two} says: "${answer}"`,
+    `${direct} ${answer}`,
+    `"${direct}" asks ${one}. "${answer}"`,
     `${one} asks ${reported}. ${answer}`,
-    `"Tell me ${reported}," says ${one}. "${answer}"`,
-    `${one} knows ${reported}: ${answer}`,
   ]);
 }
 
@@ -109,11 +106,11 @@ function search(random: Random): string {
   const { direct, reported, answer } = ask(random.pick(facts), random);
   const text = passage(facts, random);
   return random.pick([
-    `${one} wants to know ${reported}. ${two} tells a story. ${text} Now ${one} knows it. ${answer}`,
-    `${one} asks ${reported}. ${two} reads from a book: "${text}" So ${one} learns it: ${answer}`,
-    `"${direct}" asks ${one}. ${two} thinks of all the birds. ${text} "${answer}"`,
+    `${one} wants to know ${reported}. ${text} Now ${one} knows it. ${answer}`,
+    `"${direct}" asks ${one}. ${text} "${answer}"`,
+    `${direct}\n${text}\n${answer}`,
+    `${direct}\n${text}\n${answer}`,
     `Dear ${two},\n${direct}\nYours, ${one}\n\nDear ${one},\n${text}\n${answer}\nYours, ${two}`,
-    `${one} looks for one thing: ${reported}.\n${text}\n${answer} That is what ${one} looked for.`,
   ]);
 }
 
@@ -131,14 +128,12 @@ function notebook(random: Random): string {
 function rollCall(random: Random): string {
   const facts = someFacts(random);
   const names = listing(birdsOf(facts));
-  const [one, two] = random.sample(PEOPLE, 2);
+  const one = random.pick(PEOPLE);
   const text = passage(facts, random);
   return random.pick([
     `${text} The birds of this story are ${names}.`,
-    `${text} "Name the birds," says ${one}. "${names}," says ${two}.`,
-    `${one} wants to name the birds. ${two} tells a story. ${text} So ${one} can name them: ${names}.`,
-    `"Name the birds," says ${one}. ${two} reads: "${text}" Then ${one} hears the names. "${names}."`,
-    `Dear ${two},\nname the birds.\nYours, ${one}\n\nDear ${one},\n${text}\n${names}.\nYours, ${two}`,
+    `${one} wants to name the birds. ${text} Now ${one} can name them: ${names}.`,
+    `Name the birds.\n${text}\n${names}.`,
     `${text}\n${names}.`,
   ]);
 }
@@ -163,9 +158,7 @@ function song(random: Random): string {
     `${one} sings: "${sung}." ${two} sings too: "${sung}."`,
     `${verse}\n${verse}\n${verse}`,
     `${one} sings of ${sung}. ${two} sings of ${sung}.`,
-    `"${sung}," sings ${one}. The birds sing it again.\n${sung}.`,
-  ]);
-}
+    `"${sung}," sings ${one}. The birds sing it again.\n${sung}
 
 /** A page of a picture book about one to three kinds of bird. */
 function pictureBook(random: Random): string {
@@ -209,9 +202,9 @@ function opposites(random: Random): string {
 
 const WRITERS: [Writer, number][] = [
   [story, 0.16],
-  [talk, 0.16],
-  [search, 0.2],
-  [notebook, 0.06],
+  [talk, 0.18],
+  [search, 0.22],
+  [notebook, 0.02],
   [rollCall, 0.08],
   [song, 0.14],
   [pictureBook, 0.06],

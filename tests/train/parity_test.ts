@@ -1,0 +1,112 @@
+/**
+ * Whole training runs on the GPU against PyTorch's in float32: losses, gradient norms and the
+ * parameters after the last step. tests/fixtures/README.md gives the tolerances.
+ */
+import assert from "node:assert/strict";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { plannedSteps } from "../../train/data.ts";
+import { learningRate } from "../../train/schedule.ts";
+import type { StepResult, Trainer } from "../../train/trainer.ts";
+import { readFixture, type TrajectoryCase } from "../fixtures.ts";
+import { assertClose, gpuTest } from "../kernels/harness.ts";
+import {
+  deviation,
+  fixtureSamples,
+  fixtureSubject,
+  fixtureWindow,
+  norm,
+  openTrainer,
+  parameters,
+  type Settings,
+  type Subject,
+} from "./runs.ts";
+
+const cases = readFixture("trajectories.json");
+const samples = fixtureSamples();
+
+function findCase(name: string): TrajectoryCase {
+  const found = cases.find((c) => c.name === name);
+  assert.ok(found, `no trajectory ${name}`);
+  return found;
+}
+
+/** The trainer of a case. */
+function openCase(gpu: Gpu, c: TrajectoryCase, subject: Subject, settings: Settings): Trainer {
+  const windows = c.windows.map((window) => fixtureWindow(samples, window));
+  const { batch_size, gradient_accumulation_steps, loss_normalization, optimizer } = c;
+  const { learning_rate, weight_decay, max_grad_norm, schedule, warmup_steps } = c;
+  return openTrainer(gpu, subject, windows, {
+    ...{ batch_size, gradient_accumulation_steps, loss_normalization, optimizer },
+    ...{ learning_rate, weight_decay, max_grad_norm, schedule, warmup_steps },
+    ...settings,
+  });
+}
+
+/** Runs the first `steps` windows of a case. */
+async function runCase(
+  gpu: Gpu,
+  c: TrajectoryCase,
+  trainer: Trainer,
+  steps: number = c.windows.length,
+): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  let firstMicroBatch = 0;
+  for (const [i, window] of c.windows.slice(0, steps).entries()) {
+    results.push(
+      await trainer.step(gpu, fixtureWindow(samples, window), {
+        learningRate: learningRate(trainer.config, i + 1, c.windows.length),
+        firstMicroBatch,
+      }),
+    );
+    firstMicroBatch += window.length;
+  }
+  return results;
+}
+
+Deno.test("schedules give PyTorch's learning rates", () => {
+  for (const c of cases) {
+    const actual = c.steps.map((_, i) => learningRate(c, i + 1, c.steps.length));
+    const expected = c.steps.map((step) => step.learning_rate);
+    assertClose(actual, expected, { atol: 0, rtol: 1e-8, what: c.name });
+  }
+});
+
+Deno.test("planned steps without shuffling are the fixtures' windows", () => {
+  for (const c of cases) {
+    const plan = { ...c, samples: [...samples.keys()], seed: 42, shuffle: false };
+    assert.deepEqual([...plannedSteps(plan)].map(({ window }) => window), c.windows, c.name);
+  }
+});
+
+for (const c of cases) {
+  gpuTest(`fp32 training equals PyTorch's: ${c.name}`, async (gpu) => {
+    const subject = fixtureSubject(c);
+    const trainer = openCase(gpu, c, subject, { precision: "fp32" });
+    const results = await runCase(gpu, c, trainer);
+    results.forEach((result, i) => {
+      const expected = c.steps[i];
+      const what = `step ${i + 1}`;
+      assertClose(result.losses, expected.losses, { atol: 0, rtol: 1e-4, what: `${what} losses` });
+      assertClose([result.loss], [expected.loss], { atol: 0, rtol: 1e-4, what: `${what} loss` });
+      assertClose([result.gradNorm], [expected.grad_norm], {
+        atol: 0,
+        rtol: 1e-3,
+        what: `${what} norm`,
+      });
+      assert.equal(result.tokens, expected.tokens);
+      assert.equal(result.skipped, false);
+      assert.equal(result.lossScale, 1);
+    });
+    const final = await parameters(gpu, trainer);
+    assert.deepEqual([...final.keys()].sort(), Object.keys(c.final).sort());
+    const start = new Map([...subject.weights, ...subject.adapter?.weights ?? []]);
+    for (const [name, values] of final) {
+      const expected = c.final[name];
+      const change = norm(values.map((value, i) => value - start.get(name)!.data[i]));
+      const sum = values.reduce((total, value) => total + value, 0);
+      assertClose([norm(values)], [expected.l2], { atol: 0, rtol: 1e-4, what: `${name} l2` });
+      assertClose([change], [expected.change_l2], { atol: 0, rtol: 1e-3, what: `${name} change` });
+      assertClose([sum], [expected.sum], { atol: 1e-3 * expected.l2, rtol: 0, what: `${name} sum` });
+    }
+  });
+}
