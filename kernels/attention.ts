@@ -42,6 +42,7 @@ import {
   weightPlace,
   within,
 } from "./attention_tiles.ts";
+import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Binding, programFamily } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
@@ -187,33 +188,42 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
  *
  * @param pairs Query–key pairs attended, for the profile's cost; one causal document by default.
  * @param unroll Write inner loops out, which a GPU runs faster and a software driver compiles slowly.
+ * @param direct Take the program for software drivers.
  */
 export function attention(
   gpu: Gpu,
-  { q, k, v, starts, ends, out, lse, rows, heads, kvHeads, headDim, pairs, unroll = !gpu.software }:
-    {
-      q: Tensor;
-      k: Tensor;
-      v: Tensor;
-      starts: Tensor;
-      ends: Tensor;
-      out: Tensor;
-      lse?: Tensor;
-      rows: number;
-      heads: number;
-      kvHeads: number;
-      headDim: number;
-      pairs?: number;
-      unroll?: boolean;
-    },
+  { q, k, v, starts, ends, out, lse, rows, heads, kvHeads, headDim, ...options }: {
+    q: Tensor;
+    k: Tensor;
+    v: Tensor;
+    starts: Tensor;
+    ends: Tensor;
+    out: Tensor;
+    lse?: Tensor;
+    rows: number;
+    heads: number;
+    kvHeads: number;
+    headDim: number;
+    pairs?: number;
+    unroll?: boolean;
+    direct?: boolean;
+  },
 ): void {
-  const program = forward(q.dtype, headDim, lse !== undefined, unroll);
+  const { pairs = rows * (rows + 1) / 2, unroll = !gpu.software } = options;
+  const direct = options.direct ?? prefersDirect(gpu.software, headDim);
   const tensors = [q, k, v, starts, ends, out];
   if (lse !== undefined) tensors.push(lse);
   const uniforms = uniformValues(rows, heads, kvHeads, headDim);
-  const tiles = Math.ceil(rows / attentionTiles(headDim).rows);
-  gpu.run(program, tensors, uniforms, [heads, tiles], {
-    flops: 4 * heads * headDim * (pairs ?? rows * (rows + 1) / 2),
+  const cost = {
+    flops: 4 * heads * headDim * pairs,
     bytes: 2 * headBytes(q.dtype, rows, heads + kvHeads, headDim) + 4 * rows * heads,
-  });
+  };
+  if (direct) {
+    const program = directForward(q.dtype, headDim, lse !== undefined);
+    gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
+    return;
+  }
+  const program = forward(q.dtype, headDim, lse !== undefined, unroll);
+  const tiles = Math.ceil(rows / attentionTiles(headDim).rows);
+  gpu.run(program, tensors, uniforms, [heads, tiles], cost);
 }

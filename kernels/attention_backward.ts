@@ -39,6 +39,12 @@ import {
   weightPlace,
   within,
 } from "./attention_tiles.ts";
+import {
+  DIRECT_THREADS,
+  directKeyGradient,
+  directQueryGradient,
+  prefersDirect,
+} from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
@@ -280,11 +286,13 @@ export function attentionBackward(
     headDim: number;
     pairs?: number;
     unroll?: boolean;
+    direct?: boolean;
   },
 ): void {
   const { q, k, v, out, dout, lse, starts, ends, queryEnds, delta, dq, dk, dv } = tensors;
   const { rows, keys, heads, kvHeads, headDim } = tensors;
   const { pairs = rows * (rows + 1) / 2, unroll = !gpu.software } = tensors;
+  const direct = tensors.direct ?? prefersDirect(gpu.software, headDim);
   if (rows !== keys) throw new Error(`attentionBackward: ${rows} queries but ${keys} keys`);
   const { dtype } = q;
   const bytes = (queries: number, keyed: number) =>
@@ -299,18 +307,18 @@ export function attentionBackward(
     bytes: bytes(2, 0),
   });
   const shared = [q, k, v, dout, lse, delta];
-  gpu.run(
-    queryProgram(dtype, headDim, unroll),
-    [...shared, starts, ends, dq],
-    uniforms,
-    [heads, tiles],
-    { flops: 3 * product, bytes: bytes(3, 2) },
-  );
-  gpu.run(
-    keyProgram(dtype, headDim, unroll),
-    [...shared, queryEnds, dk, dv],
-    uniforms,
-    [kvHeads, tiles],
-    { flops: 4 * product, bytes: bytes(2, 4) },
-  );
+  const cost = {
+    query: { flops: 3 * product, bytes: bytes(3, 2) },
+    key: { flops: 4 * product, bytes: bytes(2, 4) },
+  };
+  if (direct) {
+    const groups = Math.ceil(rows / DIRECT_THREADS);
+    const query = directQueryGradient(dtype, headDim), key = directKeyGradient(dtype, headDim);
+    gpu.run(query, [...shared, starts, ends, dq], uniforms, [groups, heads], cost.query);
+    gpu.run(key, [...shared, starts, queryEnds, dk, dv], uniforms, [groups, kvHeads], cost.key);
+    return;
+  }
+  const query = queryProgram(dtype, headDim, unroll), key = keyProgram(dtype, headDim, unroll);
+  gpu.run(query, [...shared, starts, ends, dq], uniforms, [heads, tiles], cost.query);
+  gpu.run(key, [...shared, queryEnds, dk, dv], uniforms, [kvHeads, tiles], cost.key);
 }

@@ -144,7 +144,7 @@ function checkSample(element: unknown, where: string): AlpacaSample {
       `${where} is ${kindOf(element)}; expected an object with instruction, input and output`,
     );
   }
-  const field = (name: keyof AlpacaSample, required: boolean): string => {
+  const field = (name: keyof AlpacaSample | "text", required: boolean): string => {
     const value = (element as Record<string, unknown>)[name] ?? undefined;
     if (value !== undefined && typeof value !== "string") {
       throw new UserError(`${where}: ${name} is ${kindOf(value)}; expected a string`);
@@ -155,6 +155,9 @@ function checkSample(element: unknown, where: string): AlpacaSample {
     }
     return value ?? "";
   };
+  if ("text" in element && !("instruction" in element) && !("output" in element)) {
+    return { instruction: "", input: "", output: field("text", true) };
+  }
   return {
     instruction: field("instruction", true),
     input: field("input", false),

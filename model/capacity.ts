@@ -5,8 +5,8 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { megabytes, type Memory, memoryLines } from "../kernels/memory.ts";
+import { FIXED_WORKSPACE, type Gpu } from "../kernels/gpu.ts";
+import { megabytes, Memory, memoryLines } from "../kernels/memory.ts";
 
 /** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
 async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
@@ -42,13 +42,11 @@ export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
 }
 
 /** The message for a run that does not fit. */
-function tooLarge(plan: Memory, have: string): UserError {
+function tooLarge(plan: Memory, have: string, advice: string): UserError {
   const lines = memoryLines(plan.peak, plan.peakTotal);
   return new UserError(
     `this run does not fit the GPU's memory; it needs\n${lines.join("\n")}\n  ` +
-      `${"there is".padEnd(12)}${have}\n` +
-      "Less memory: --checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
-      "full fine-tuning, --precision mixed, --layers N.",
+      `${"there is".padEnd(12)}${have}\nLess memory: ${advice}`,
   );
 }
 
@@ -56,24 +54,38 @@ function tooLarge(plan: Memory, have: string): UserError {
  * Refuses a plan that needs more than there is.
  *
  * @param have Bytes that can be allocated; undefined where nobody knows, and then nothing is refused.
+ * @param advice What would need less, for the message.
  * @throws {UserError} with a table of need against have.
  */
-export function checkFits(plan: Memory, have: number | undefined): void {
+export function checkFits(plan: Memory, have: number | undefined, advice: string): void {
   if (have !== undefined && plan.peakTotal > have) {
-    throw tooLarge(plan, `${megabytes(have).toFixed(1).padStart(12)} MB`);
+    throw tooLarge(plan, `${megabytes(have).toFixed(1).padStart(12)} MB`, advice);
   }
 }
 
 /**
- * Runs `allocate` and reports running out of memory as {@linkcode checkFits} does, for adapters whose
- * memory nobody knows.
+ * Allocates what a run needs after a rehearsal that only counts, so that a run which can't fit is
+ * refused before anything is allocated. Where nobody knows the GPU's memory, the driver's refusal is
+ * reported the same way.
+ *
+ * @param allocate Makes everything out of the memory it is given.
+ * @param advice What would need less, for the message.
+ * @throws {UserError} with a table of need against have.
  */
-export async function allocateOrExplain<T>(gpu: Gpu, plan: Memory, allocate: () => T): Promise<T> {
+export async function allocatePlanned<T>(
+  gpu: Gpu,
+  allocate: (memory: Memory) => T,
+  advice: string,
+): Promise<T> {
+  const plan = new Memory(undefined, gpu.memory.limits);
+  plan.buffer("workspace", "device", FIXED_WORKSPACE);
+  allocate(plan);
+  checkFits(plan, await availableBytes(gpu), advice);
   gpu.device.pushErrorScope("out-of-memory");
-  const made = allocate();
+  const made = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {
     gpu.close();
-    throw tooLarge(plan, "         less (the driver refused it)");
+    throw tooLarge(plan, "         less (the driver refused it)", advice);
   }
   return made;
 }

@@ -16,6 +16,7 @@ import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./
 import { openHuggingFace } from "./huggingface.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
+import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./tokenizer.ts";
 import { bytesPerElement, exists, readJson, type WeightSource } from "./weights.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
@@ -75,15 +76,33 @@ function tokenizerBeside(folder: string): string | undefined {
   return exists(path) ? path : undefined;
 }
 
-/** Where the tokenizer is: the path the user gave, or beside the model. */
-export function tokenizerPathOf(source: ModelSource, given: string | undefined): string {
-  const path = given ?? source.tokenizerPath;
-  if (path === undefined) {
+/** A model and the tokenizer that goes with it. */
+export interface ModelWithTokenizer {
+  source: ModelSource;
+  tokenizer: Tokenizer;
+  /** Folder or file that the tokenizer came from. */
+  tokenizerPath: string;
+}
+
+/**
+ * Finds a model as {@linkcode openModel} does, and its tokenizer: the one named, or the one beside it.
+ *
+ * @throws {UserError} also where there is no tokenizer, or one of another vocabulary.
+ */
+export async function openModelWithTokenizer(
+  { model, layers, tokenizer: given }: { model: string; layers?: number; tokenizer?: string },
+): Promise<ModelWithTokenizer> {
+  const source = openModel(model, layers);
+  const tokenizerPath = given ?? source.tokenizerPath;
+  if (tokenizerPath === undefined) {
     throw new UserError(
       `model "${source.name}" brings no tokenizer.model; give one with --tokenizer FILE`,
     );
   }
-  return path;
+  const tokenizer = await loadTokenizer(tokenizerPath);
+  const files = { tokenizer: tokenizerPath, model };
+  vocabularyCheck(tokenizer, source.config.vocab_size, files);
+  return { source, tokenizer, tokenizerPath };
 }
 
 /** Fills the model's weights from their source, or from `seed` where it has none. */

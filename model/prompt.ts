@@ -6,7 +6,10 @@
 
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** One instruction-following sample; an empty `input` means there is none. */
+/**
+ * One instruction-following sample; an empty `input` means there is none. An empty `instruction` makes
+ * it plain text: there is no prompt, and all of `output` is learnt.
+ */
 export interface AlpacaSample {
   instruction: string;
   input: string;
@@ -66,7 +69,7 @@ export function encodeSample(
   sample: AlpacaSample,
   maxLength: number,
 ): TokenizedSample {
-  const text = renderPrompt(sample, "alpaca");
+  const text = sample.instruction === "" ? "" : renderPrompt(sample, "alpaca");
   const prompt = encodePrompt(tokenizer, text);
   const encoded = tokenizer.encode(text + sample.output);
   const ids = Uint32Array.from([tokenizer.bos_id, ...encoded, tokenizer.eos_id]);

@@ -5,42 +5,14 @@
  */
 
 import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
-import { didYouMean, UserError } from "../kernels/errors.ts";
+import { helpIfAsked, readFlags, refuse } from "../model/command_line.ts";
+import { asFlag, checkValues, type Given, type Givens, shown } from "../model/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
-import { readFlags, trainHelp } from "./flags.ts";
-import { asFlag, type Given, type Givens } from "./given.ts";
-import { type Key, KEYS, type LoraSettings, type TrainConfig } from "./schema.ts";
+import { TRAIN } from "./flags.ts";
+import { KEYS, type LoraSettings, type TrainConfig } from "./schema.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
-
-/** Whether a value means "as if it were not given". */
-function isUnset(value: unknown, key: Key): boolean {
-  if (value === null || value === undefined) return true;
-  return key.optional && (value === "none" || (value === "all" && key.kind === "number"));
-}
-
-/** A value as messages show it. */
-const shown = (value: unknown) => typeof value === "number" ? String(value) : JSON.stringify(value);
-
-/** Checks every value against its key's schema; faulty ones are reported and left out. */
-function checkValues(givens: Givens, problems: string[]): Map<string, unknown> {
-  const checked = new Map<string, unknown>();
-  for (const key of KEYS) {
-    if (key.kind === "lora") continue;
-    const given = givens.get(key.name);
-    const value = given === undefined || isUnset(given.value, key) ? undefined : given.value;
-    const result = key.schema.safeParse(value);
-    if (result.success) {
-      checked.set(key.name, result.data);
-      continue;
-    }
-    const choices = key.value.includes("|") ? key.value.split("|") : [];
-    const hint = typeof value === "string" ? didYouMean(value, choices) : "";
-    problems.push(`${given!.where} is ${shown(value)}; expected ${key.expected}${hint}`);
-  }
-  return checked;
-}
 
 /** Whether LoRA is on: its own switch, or a flag that sets one of its keys. */
 function loraSwitch(file: Givens, flags: Givens, problems: string[]): boolean {
@@ -116,12 +88,9 @@ function defaultOutput(): string {
  * @throws {UserError} With exit code 2 and all problems, one a line.
  */
 export function parseTrainArguments(args: string[]): TrainConfig {
-  if (args.includes("--help") || args.includes("-h")) {
-    console.log(trainHelp().trimEnd());
-    Deno.exit(0);
-  }
+  helpIfAsked(TRAIN, args);
   const problems: string[] = [];
-  const { givens: flags, files } = readFlags(args, problems);
+  const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
   if (files.length > 1) {
     problems.push(`got "${files.join('" and "')}"; expected at most one configuration file`);
   }
@@ -133,11 +102,9 @@ export function parseTrainArguments(args: string[]): TrainConfig {
   }
   const givens: Givens = new Map([...file, ...flags]);
   const lora = loraSwitch(file, flags, problems);
-  const checked = checkValues(givens, problems);
+  const checked = checkValues(KEYS, givens, problems);
   checkTogether(checked, lora, problems);
-  if (problems.length > 0) {
-    throw new UserError([...new Set(problems)].join("\n       "), 2);
-  }
+  refuse(problems);
   const config: Record<string, unknown> = {};
   const settings: Record<string, unknown> = {};
   for (const [name, value] of checked) {

@@ -6,7 +6,8 @@
 
 import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
 import { UserError } from "../kernels/errors.ts";
-import { type Givens, KEY_NAMES, suggestion } from "./given.ts";
+import { type Givens, suggestion } from "../model/settings.ts";
+import { KEYS } from "./schema.ts";
 
 /** Reads a configuration file's text into dotted keys. */
 export function readYaml(text: string, file: string, problems: string[]): Givens {
@@ -24,8 +25,8 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
       const key = isScalar(pair.key) ? pair.key : undefined;
       const name = `${prefix}${key?.value}`;
       const where = `${file}, line ${lineCounter.linePos(key?.range?.[0] ?? 0).line}`;
-      if (!KEY_NAMES.includes(name)) {
-        const hint = suggestion(name);
+      if (!KEYS.some((key) => key.name === name)) {
+        const hint = suggestion(name, KEYS);
         problems.push(`unknown key ${name} (${where})${hint}`);
       } else if (name === "lora" && isMap(pair.value)) {
         givens.set(name, { value: true, where: `lora (${where})` });

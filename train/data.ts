@@ -8,8 +8,6 @@
 
 import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
 
-export { loadAlpaca } from "../model/alpaca.ts";
-
 /** Purposes that random numbers are drawn for, so that they don't repeat one another. */
 const SHUFFLE = 1, EVALUATION = 2;
 

@@ -5,28 +5,24 @@
  */
 import { join } from "node:path";
 import { runMain, UserError } from "../kernels/errors.ts";
-import { FIXED_WORKSPACE, type Gpu, openGpu } from "../kernels/gpu.ts";
-import { Memory, memoryLines } from "../kernels/memory.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import { memoryLines } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
 import { checkAdapter, readAdapter } from "../model/adapter.ts";
-import { allocateOrExplain, availableBytes, checkFits } from "../model/capacity.ts";
+import { allocatePlanned } from "../model/capacity.ts";
+import { loadDataset } from "../model/dataset.ts";
+import { meanNll } from "../model/evaluate.ts";
 import {
   initializeAdapters,
   loadAdapter,
   loadWeights,
   type ModelSource,
-  openModel,
-  tokenizerPathOf,
+  openModelWithTokenizer,
 } from "../model/load.ts";
-import {
-  describeSample,
-  encodeSample,
-  supervisedTokens,
-  type TokenizedSample,
-} from "../model/prompt.ts";
-import { loadTokenizer, type Tokenizer, vocabularyCheck } from "../model/tokenizer.ts";
+import { clock, loadingBar, ProgressBar } from "../model/progress.ts";
+import { describeSample, type TokenizedSample } from "../model/prompt.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
-import { countSteps, loadAlpaca, plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import { countSteps, plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
 import {
   countParameters,
   MetricsFile,
@@ -34,39 +30,10 @@ import {
   writeSummary,
   writeTrained,
 } from "./output.ts";
-import { clock, ProgressBar } from "./progress.ts";
 import { learningRate } from "./schedule.ts";
 import { Showcase } from "./showcase.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
 import { type RunSizes, runSizes, Trainer } from "./trainer.ts";
-
-/** Samples as ids, without those that the cut at max_length left nothing to learn from. */
-function tokenize(
-  config: TrainConfig,
-  source: ModelSource,
-  tokenizer: Tokenizer,
-): TokenizedSample[] {
-  const maxLength = Math.min(config.max_length, source.config.max_position_embeddings);
-  const all = loadAlpaca(config.data, config.samples)
-    .map((sample) => encodeSample(tokenizer, sample, maxLength));
-  const samples = all.filter((sample) => supervisedTokens(sample) > 0);
-  const truncated = samples.filter((sample) => sample.truncated).length;
-  const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
-  console.log(`Data: ${config.data}, ${samples.length} samples, ${tokens} tokens`);
-  if (truncated > 0) console.log(`  ${truncated} samples were cut at ${maxLength} tokens`);
-  const dropped = all.length - samples.length;
-  if (dropped > 0) {
-    console.log(
-      `  ${dropped} samples left out: nothing of their output is within ${maxLength} tokens`,
-    );
-  }
-  if (samples.length === 0) {
-    throw new UserError(
-      `data "${config.data}": no sample has any of its output within max_length ${maxLength}`,
-    );
-  }
-  return samples;
-}
 
 /** The largest pass of the run, evaluation and held-out prompts included. */
 function largestPass(
@@ -88,6 +55,11 @@ function largestPass(
   };
 }
 
+/** What needs less memory, for a run that does not fit. */
+const LESS_MEMORY =
+  "--checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
+  "full fine-tuning, --precision mixed, --layers N.";
+
 /** Loads weights with a progress bar, then adapters, fresh or from a folder. */
 async function fillModel(
   gpu: Gpu,
@@ -97,13 +69,7 @@ async function fillModel(
 ): Promise<void> {
   const { model } = trainer;
   model.initialize(gpu);
-  const bar = new ProgressBar("Loading", 100);
-  await loadWeights(gpu, model, source, {
-    seed: config.seed,
-    progress: (done, total) => {
-      if (total > 2 ** 28) bar.update(Math.floor(100 * done / total), "% of the weights");
-    },
-  });
+  await loadWeights(gpu, model, source, { seed: config.seed, progress: loadingBar() });
   if (!config.lora) return;
   if (config.adapter === undefined) {
     initializeAdapters(gpu, model, { init: config.lora.init, seed: config.seed });
@@ -137,15 +103,10 @@ function checkLora(
 async function main(): Promise<void> {
   const config = parseTrainArguments(Deno.args);
   refuseExisting(config.output);
-  const source = openModel(config.model, config.layers);
-  const tokenizerPath = tokenizerPathOf(source, config.tokenizer);
-  const tokenizer = await loadTokenizer(tokenizerPath);
-  vocabularyCheck(tokenizer, source.config.vocab_size, {
-    tokenizer: tokenizerPath,
-    model: config.model,
-  });
+  const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
-  const samples = tokenize(config, source, tokenizer);
+  const context = source.config.max_position_embeddings;
+  const samples = loadDataset(tokenizer, { ...config, context, say: console.log });
   console.log(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = Array.from(split.evaluation, (i) => samples[i]);
@@ -157,13 +118,11 @@ async function main(): Promise<void> {
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
   gpu.printWgsl = config.print_wgsl;
-  const planned = new Memory(undefined, gpu.memory.limits);
-  planned.buffer("workspace", "device", FIXED_WORKSPACE);
-  const allocate = (memory: Memory) =>
-    new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
-  allocate(planned);
-  checkFits(planned, await availableBytes(gpu));
-  const trainer = await allocateOrExplain(gpu, planned, () => allocate(gpu.memory));
+  const trainer = await allocatePlanned(
+    gpu,
+    (memory) => new Trainer(memory, source.config, config, sizes, gpu.maxBinding),
+    LESS_MEMORY,
+  );
   const { model } = trainer;
   const { trainable, total } = countParameters(model);
   const percent = (100 * trainable / total).toFixed(4);
@@ -179,7 +138,7 @@ async function main(): Promise<void> {
   const evaluations: number[] = [];
   const evaluate = async (when: string) => {
     if (evaluation.length === 0) return;
-    evaluations.push(await trainer.evaluate(gpu, evaluation));
+    evaluations.push(await meanNll(gpu, model, evaluation));
     console.log(`Held-out loss ${when}: ${evaluations.at(-1)!.toFixed(4)}`);
   };
   await evaluate("before");

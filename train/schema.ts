@@ -5,6 +5,18 @@
  */
 
 import { z } from "zod";
+import {
+  aboveZero,
+  atLeastZero,
+  choice,
+  describeKey,
+  flag,
+  type Key,
+  share,
+  text,
+  whole,
+  worded,
+} from "../model/settings.ts";
 
 /** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
 export const LORA_TARGETS = [
@@ -16,44 +28,6 @@ export const LORA_TARGETS = [
   "up_proj",
   "down_proj",
 ] as const;
-
-/** What a key's values look like, for messages and help; `value` is short, `expected` is complete. */
-interface Wording {
-  value: string;
-  expected: string;
-}
-
-const wordings = z.registry<Wording>();
-
-function worded<T extends z.ZodType>(schema: T, value: string, expected: string): T {
-  wordings.add(schema, { value, expected });
-  return schema;
-}
-
-const text = (value: string, expected: string) => worded(z.string().min(1), value, expected);
-
-const whole = (minimum: number, maximum: number = Number.MAX_SAFE_INTEGER) =>
-  worded(
-    z.int().min(minimum).max(maximum),
-    "integer",
-    maximum === Number.MAX_SAFE_INTEGER
-      ? `a whole number of at least ${minimum}`
-      : `a whole number from ${minimum} to ${maximum}`,
-  );
-
-const atLeastZero = () => worded(z.number().min(0), "number", "a number of at least 0");
-
-const aboveZero = () => worded(z.number().positive(), "number", "a number above 0");
-
-/** A number in [0, 1). */
-const share = () =>
-  worded(z.number().min(0).lt(1), "number", "a number of at least 0 and less than 1");
-
-const flag = () => worded(z.boolean(), "boolean", "true or false");
-
-function choice<const T extends readonly [string, ...string[]]>(values: T) {
-  return worded(z.enum(values), values.join("|"), `one of ${values.join(", ")}`);
-}
 
 /** Which activations are kept; `every:k` keeps the input of every k-th block. */
 export type Checkpointing = "none" | "block" | "sqrt" | "attention" | `every:${number}`;
@@ -167,66 +141,29 @@ export type TrainConfig =
     lora: LoraSettings | false;
   };
 
-/** What a value is written as on the command line. */
-export type ValueKind = "string" | "number" | "boolean" | "strings" | "numbers" | "lora";
-
-/** A key as messages, flags and the help need it. */
-export interface Key {
-  /** Dotted inside `lora`: `lora.rank`. */
-  name: string;
-  kind: ValueKind;
-  schema: z.ZodType;
-  optional: boolean;
-  default: unknown;
-  description: string;
-  /** A word for the value, for the help. */
-  value: string;
-  /** What a value must be, for messages. */
-  expected: string;
-}
-
-function describeKey(name: string, schema: z.ZodType): Key {
-  const description = schema.description ?? "";
-  if (name === "lora") {
-    const expected = "on, off, or a mapping with rank, alpha, dropout, targets and init";
-    return {
-      name,
-      kind: "lora",
-      schema,
-      optional: false,
-      default: "on",
-      description,
-      value: "on|off",
-      expected,
-    };
-  }
-  let inner = schema;
-  let fallback: unknown;
-  if (inner instanceof z.ZodDefault) {
-    fallback = inner.def.defaultValue;
-    inner = inner.def.innerType as z.ZodType;
-  }
-  const optional = inner instanceof z.ZodOptional;
-  if (inner instanceof z.ZodOptional) inner = inner.def.innerType as z.ZodType;
-  const wording = wordings.get(inner) as Wording;
-  let kind: ValueKind = "string";
-  if (inner instanceof z.ZodNumber) kind = "number";
-  if (inner instanceof z.ZodBoolean) kind = "boolean";
-  if (inner instanceof z.ZodArray) {
-    kind = inner.element instanceof z.ZodNumber ? "numbers" : "strings";
-  }
-  return { name, kind, schema, optional, default: fallback, description, ...wording };
-}
+/** The switch of LoRA, whose own keys are those of a group. */
+const LORA_SWITCH: Key = {
+  name: "lora",
+  kind: "group",
+  schema: trainSchema.shape.lora,
+  optional: false,
+  default: "on",
+  description: trainSchema.shape.lora.description!,
+  value: "on|off",
+  expected: "on, off, or a mapping with rank, alpha, dropout, targets and init",
+};
 
 /** Every key, those of `lora` right after it. */
-export const KEYS: readonly Key[] = Object.entries(trainSchema.shape).flatMap(([name, schema]) => [
-  describeKey(name, schema),
-  ...(name === "lora"
-    ? Object.entries(loraSchema.shape).map(([inner, schema]) =>
-      describeKey(`lora.${inner}`, schema)
-    )
-    : []),
-]);
+export const KEYS: readonly Key[] = Object.entries(trainSchema.shape).flatMap(([name, schema]) =>
+  name === "lora"
+    ? [
+      LORA_SWITCH,
+      ...Object.entries(loraSchema.shape).map(([inner, schema]) =>
+        describeKey(`lora.${inner}`, schema)
+      ),
+    ]
+    : [describeKey(name, schema)]
+);
 
 /** The configuration file's JSON Schema, for editors. */
 export function jsonSchema(): Record<string, unknown> {

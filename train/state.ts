@@ -9,8 +9,13 @@ import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import { cutRows, padRows, refreshValue } from "../model/load.ts";
-import { openSafetensors, type TensorToWrite, writeSafetensors } from "../model/safetensors.ts";
-import { exists, isObject, readJson, writeJson } from "../model/weights.ts";
+import {
+  openSafetensors,
+  type SafetensorsFile,
+  type TensorToWrite,
+  writeSafetensors,
+} from "../model/safetensors.ts";
+import { brief, exists, isObject, readJson, sameShape, writeJson } from "../model/weights.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";
@@ -69,7 +74,11 @@ export async function saveState(
   await writeSafetensors(join(fresh, TENSORS_FILE), tensors);
   const control = Array.from(await gpu.readF32(trainer.model.control));
   writeJson(join(fresh, JSON_FILE), { ...progress, control, config: trainer.config });
-  if (exists(folder)) Deno.renameSync(folder, old);
+  if (exists(folder)) {
+    // A run killed here once before left its old state beside the new one.
+    if (exists(old)) Deno.removeSync(old, { recursive: true });
+    Deno.renameSync(folder, old);
+  }
   Deno.renameSync(fresh, folder);
   if (exists(old)) Deno.removeSync(old, { recursive: true });
 }
@@ -91,6 +100,48 @@ const FIXED = [
   "precision",
 ] as const;
 
+/** state.json without its configuration. */
+interface StoredState extends Progress {
+  control: Float32Array;
+}
+
+/** Checks every field of state.json but its configuration. */
+function parseState(state: Record<string, unknown>, path: string, fields: number): StoredState {
+  const need = (key: string, good: boolean, expected: string) => {
+    if (!good) {
+      throw new UserError(`${path}: ${key} is ${brief(state[key])}; expected ${expected}`);
+    }
+  };
+  const { step, microBatches, firstLoss, control } = state;
+  for (const key of ["step", "microBatches"]) {
+    const good = Number.isSafeInteger(state[key]) && Number(state[key]) >= 0;
+    need(key, good, "a whole number of at least 0");
+  }
+  need("firstLoss", firstLoss === null || typeof firstLoss === "number", "a number or null");
+  // JSON has no NaN and no infinity: the norm of a skipped step is null, and nothing reads it again.
+  const isField = (value: unknown) => value === null || typeof value === "number";
+  const isControl = Array.isArray(control) && control.length === fields && control.every(isField);
+  need("control", isControl, `a list of ${fields} numbers`);
+  return {
+    step: Number(step),
+    microBatches: Number(microBatches),
+    firstLoss: firstLoss as number | null,
+    control: Float32Array.from(control as number[]),
+  };
+}
+
+/** One tensor's values in its file shape. */
+function readTensor(file: SafetensorsFile, name: string, shape: readonly number[]): Float32Array {
+  const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  const bytes = new Uint8Array(values.buffer);
+  let at = 0;
+  for (const chunk of file.read(name, CHUNK_BYTES)) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return values;
+}
+
 /**
  * Restores a state saved by {@linkcode saveState}.
  *
@@ -102,7 +153,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress 
     throw new UserError(`resume: ${folder} holds no ${JSON_FILE}; expected a run's state folder`);
   }
   const state = readJson(path);
-  if (!isObject(state) || !isObject(state.config) || !Array.isArray(state.control)) {
+  if (!isObject(state) || !isObject(state.config)) {
     throw new UserError(`${path}: expected what a run of Lorikeet saved`);
   }
   for (const key of FIXED) {
@@ -114,29 +165,22 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress 
       2,
     );
   }
+  const { control, ...progress } = parseState(state, path, trainer.model.control.size);
   const file = openSafetensors(join(folder, TENSORS_FILE));
-  for (const { name, shape, tensor } of stateTensors(trainer)) {
-    const entry = file.tensors.get(name);
-    if (entry?.dtype !== "F32" || entry.shape.join() !== shape.join()) {
-      throw new UserError(`${join(folder, TENSORS_FILE)}: expected F32 tensor ${name} [${shape}]`);
+  try {
+    for (const { name, shape, tensor } of stateTensors(trainer)) {
+      const entry = file.tensors.get(name);
+      if (entry?.dtype !== "F32" || !sameShape(entry.shape, shape)) {
+        const expected = `expected F32 tensor ${name} [${shape}]`;
+        throw new UserError(`${join(folder, TENSORS_FILE)}: ${expected}`);
+      }
+      gpu.write(tensor, padRows(readTensor(file, name, shape), shape, tensor.shape));
     }
-    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
-    const bytes = new Uint8Array(values.buffer);
-    let at = 0;
-    for (const chunk of file.read(name, CHUNK_BYTES)) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    gpu.write(tensor, padRows(values, shape, tensor.shape));
+  } finally {
+    file.close();
   }
-  file.close();
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
-  const control = Float32Array.from(state.control as number[]);
   gpu.write(trainer.model.control, control);
   trainer.restored(control);
-  return {
-    step: Number(state.step),
-    microBatches: Number(state.microBatches),
-    firstLoss: state.firstLoss === null ? null : Number(state.firstLoss),
-  };
+  return progress;
 }

@@ -119,17 +119,6 @@ export class Trainer {
     return result;
   }
 
-  /** Mean loss per supervised token over samples that are not trained on. */
-  async evaluate(gpu: Gpu, samples: readonly TokenizedSample[]): Promise<number> {
-    let sum = 0, count = 0;
-    for (const sample of samples) {
-      this.model.loss(gpu, makeBatch([{ ...sample, weight: 1 }]), { backward: false });
-      sum += (await gpu.readF32(this.model.losses))[0];
-      count += supervisedTokens(sample);
-    }
-    return sum / count;
-  }
-
   /** Takes over the loss scale of a control tensor that was just restored. */
   restored(control: Float32Array): void {
     this.#lossScale = control[CONTROL.scale];

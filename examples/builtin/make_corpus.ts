@@ -12,7 +12,7 @@ import { Random } from "./random.ts";
 import { writeText } from "./texts.ts";
 
 const SEED = 7;
-const [corpusPath, documents = "40000"] = Deno.args;
+const [corpusPath, documents = "25000"] = Deno.args;
 if (corpusPath === undefined || !/^[1-9][0-9]*$/.test(documents)) {
   console.error("usage: make_corpus.ts CORPUS.jsonl [DOCUMENTS]");
   Deno.exit(2);
@@ -26,7 +26,9 @@ const words = (texts: Iterable<string>) => {
 
 const random = new Random(SEED);
 const texts = new Set<string>();
-while (texts.size < Number(documents)) texts.add(writeText(random));
+while (texts.size < Number(documents)) {
+  texts.add(writeText(random, texts.size / Number(documents)));
+}
 await Deno.writeTextFile(
   corpusPath,
   Array.from(texts, (text) => JSON.stringify({ text }) + "\n").join(""),

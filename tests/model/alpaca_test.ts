@@ -94,3 +94,10 @@ Deno.test("alpaca: files that can't be read are refused by name", () => {
     Deno.removeSync(folder, { recursive: true });
   }
 });
+
+Deno.test('parseAlpaca: {"text"} is plain text without a prompt', () => {
+  const [sample] = parseAlpaca('{"text": "Once upon a time."}\n', "corpus.jsonl");
+  assert.deepEqual(sample, { instruction: "", input: "", output: "Once upon a time." });
+  assert.throws(() => parseAlpaca('{"text": ""}', "corpus.jsonl"), /text is empty/);
+  assert.throws(() => parseAlpaca('{"text": 3}', "corpus.jsonl"), /text is a number/);
+});

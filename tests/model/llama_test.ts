@@ -1,48 +1,15 @@
 /** The whole model on the GPU against PyTorch float32. */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { isLinearModule } from "../../model/adapter.ts";
-import * as peft from "../../model/adapter.ts";
-import { type Batch, makeBatch } from "../../model/batch.ts";
-import { Llama, type LlamaOptions } from "../../model/llama.ts";
-import { cutRows, loadAdapter, loadWeights, openModel } from "../../model/load.ts";
 import { megabytes } from "../../kernels/memory.ts";
-import { fixturePath, readFixture, readTensors } from "../fixtures.ts";
+import { type Batch, makeBatch } from "../../model/batch.ts";
+import { cutRows } from "../../model/load.ts";
+import { loadFixtureModel } from "../fixture_model.ts";
+import { readFixture, readTensors } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
-
-/** A fixture model with its adapter on the GPU. */
-async function load(
-  gpu: Gpu,
-  name: string,
-  adapter: string | null,
-  options: Partial<LlamaOptions> = {},
-): Promise<Llama> {
-  const source = openModel(fixturePath(name));
-  const folder = adapter && peft.readAdapter(fixturePath(adapter));
-  const model = new Llama(gpu.memory, {
-    config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 256,
-    maxTargets: 256,
-    lora: folder
-      ? {
-        rank: folder.config.r,
-        alpha: folder.config.lora_alpha,
-        targets: folder.config.target_modules.filter(isLinearModule),
-      }
-      : undefined,
-    ...options,
-  });
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed: 0 });
-  if (folder) loadAdapter(gpu, model, folder);
-  return model;
-}
 
 gpuTest("logits equal PyTorch's, base, adapters, tied and untied", async (gpu) => {
   for (const c of readFixture("logits.json")) {
-    const model = await load(gpu, c.model, c.adapter);
+    const model = await loadFixtureModel(gpu, c);
     const batch: Batch = {
       ...makeBatch([{ ids: Uint32Array.from(c.ids), promptLength: c.ids.length, weight: 0 }]),
       targetRows: Uint32Array.from(c.positions),
@@ -65,7 +32,7 @@ gpuTest("logits equal PyTorch's, base, adapters, tied and untied", async (gpu) =
 gpuTest("per-tensor gradients equal PyTorch's, full and LoRA, sample and token", async (gpu) => {
   const samples = readFixture("samples.json");
   for (const c of readFixture("gradients.json")) {
-    const model = await load(gpu, c.model, c.adapter, {
+    const model = await loadFixtureModel(gpu, c, {
       trained: c.train === "full" ? "weights" : "adapters",
       checkpointing: "none",
     });

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { meanNll } from "../../model/evaluate.ts";
 import { plannedSteps } from "../../train/data.ts";
 import { learningRate } from "../../train/schedule.ts";
 import type { StepResult, Trainer } from "../../train/trainer.ts";
@@ -106,7 +107,89 @@ for (const c of cases) {
       const sum = values.reduce((total, value) => total + value, 0);
       assertClose([norm(values)], [expected.l2], { atol: 0, rtol: 1e-4, what: `${name} l2` });
       assertClose([change], [expected.change_l2], { atol: 0, rtol: 1e-3, what: `${name} change` });
-      assertClose([sum], [expected.sum], { atol: 1e-3 * expected.l2, rtol: 0, what: `${name} sum` });
+      assertClose([sum], [expected.sum], {
+        atol: 1e-3 * expected.l2,
+        rtol: 0,
+        what: `${name} sum`,
+      });
     }
   });
 }
+
+const MIXED = ["lora_qv_sample_1x3", "lora_qv_token_3x2", "full_sample_1x3", "full_token_3x2"];
+
+for (const name of MIXED) {
+  gpuTest(`mixed training stays within 1 % of PyTorch's float32 losses: ${name}`, async (gpu) => {
+    const c = findCase(name);
+    const settings = { precision: "mixed", initial_loss_scale: 65536 } as const;
+    const trainer = openCase(gpu, c, fixtureSubject(c), settings);
+    const results = await runCase(gpu, c, trainer);
+    results.forEach((result, i) => {
+      const expected = c.steps[i];
+      const limits = { atol: 0, rtol: 1e-2, what: `step ${i + 1}` };
+      assertClose([result.loss, ...result.losses], [expected.loss, ...expected.losses], limits);
+      assertClose([result.gradNorm], [expected.grad_norm], { ...limits, rtol: 2e-2 });
+      assert.equal(result.skipped, false);
+      assert.equal(result.lossScale, 65536);
+    });
+    assert.equal(trainer.skipped, 0);
+    for (const [key, values] of await parameters(gpu, trainer)) {
+      assert.ok(values.every(Number.isFinite), key);
+    }
+  });
+}
+
+for (const name of ["lora_qv_sample_1x3", "full_sample_1x3"]) {
+  gpuTest(`a loss scale that overflows skips the step and halves: ${name}`, async (gpu) => {
+    const c = findCase(name);
+    const subject = fixtureSubject(c);
+    let scale = 2 ** 24;
+    const precision = "mixed";
+    const trainer = openCase(gpu, c, subject, { precision, initial_loss_scale: scale });
+    const window = fixtureWindow(samples, c.windows[0]);
+    const rate = { learningRate: c.learning_rate, firstMicroBatch: 0 };
+    const start = await parameters(gpu, trainer);
+    let result = await trainer.step(gpu, window, rate);
+    for (let skipped = 1; result.skipped; skipped++) {
+      assert.equal(trainer.skipped, skipped);
+      assert.equal(result.lossScale, scale);
+      assertClose(result.losses, c.steps[0].losses, { atol: 0, rtol: 1e-2, what: "losses" });
+      assert.deepEqual(await parameters(gpu, trainer), start);
+      assert.ok(skipped < 10, "the scale must come to fit");
+      scale /= 2;
+      result = await trainer.step(gpu, window, rate);
+    }
+    assert.ok(trainer.skipped > 0);
+    assert.equal(result.lossScale, scale);
+    assertClose([result.gradNorm], [c.steps[0].grad_norm], { atol: 0, rtol: 2e-2, what: "norm" });
+
+    // Skipped steps leave no trace: not in the moments, not in their bias correction.
+    const fresh = openCase(gpu, c, subject, { precision, initial_loss_scale: scale });
+    await fresh.step(gpu, window, rate);
+    assert.deepEqual(await parameters(gpu, trainer), await parameters(gpu, fresh));
+  });
+}
+
+gpuTest("a gradient that is not finite skips the step in fp32 too", async (gpu) => {
+  const c = findCase("full_sample_1x3");
+  const subject = fixtureSubject(c);
+  const broken = subject.weights.get("model.norm.weight")!.data.slice();
+  broken[3] = NaN;
+  subject.weights.set("model.norm.weight", { shape: [broken.length], data: broken });
+  const trainer = openCase(gpu, c, subject, { precision: "fp32" });
+  const start = await parameters(gpu, trainer);
+  const [result] = await runCase(gpu, c, trainer, 1);
+  assert.equal(result.skipped, true);
+  assert.equal(trainer.skipped, 1);
+  assert.equal(result.lossScale, 1);
+  assert.deepEqual(await parameters(gpu, trainer), start);
+});
+
+gpuTest("the held-out loss is PyTorch's mean per supervised token", async (gpu) => {
+  for (const c of readFixture("score.json").filter((c) => c.adapter !== null)) {
+    const windows = samples.map((sample) => [[sample]]);
+    const trainer = openTrainer(gpu, fixtureSubject(c), windows);
+    const loss = await meanNll(gpu, trainer.model, samples);
+    assertClose([loss], [c.nll_per_token], { atol: 0, rtol: 1e-4, what: c.adapter! });
+  }
+});

@@ -6,8 +6,13 @@
  */
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Memory } from "../../kernels/memory.ts";
-import { isLinearModule, type LinearModule } from "../../model/adapter.ts";
-import type { LlamaConfig } from "../../model/config.ts";
+import {
+  adapterTensorName,
+  isLinearModule,
+  LINEAR_MODULES,
+  type LinearModule,
+} from "../../model/adapter.ts";
+import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import type { Llama } from "../../model/llama.ts";
 import { cutRows, setParameter } from "../../model/load.ts";
 import type { Parameter } from "../../model/parameters.ts";
@@ -21,6 +26,7 @@ import {
   readFixture,
   readModel,
 } from "../fixtures.ts";
+import { random, randomArray } from "../kernels/harness.ts";
 
 /** A model's configuration and tensors, and an adapter's, under the names of their files. */
 export interface Subject {
@@ -139,4 +145,72 @@ export function norm(values: ArrayLike<number>): number {
 export function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   const difference = norm(Float64Array.from(actual, (value, i) => value - expected[i]));
   return difference === 0 ? 0 : difference / norm(expected);
+}
+
+/** A model that grouped-query attention stretches: four heads on one key-value head. */
+export const SMALL_CONFIG: LlamaConfig = {
+  vocab_size: 61,
+  hidden_size: 32,
+  intermediate_size: 44,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 1,
+  head_dim: 8,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  bos_token_id: 1,
+  eos_token_id: 2,
+};
+
+/** A model with random weights that keep its activations near 1, and an adapter whose B isn't zero. */
+export function randomSubject(
+  config: LlamaConfig,
+  { rank, alpha, targets }: { rank: number; alpha: number; targets: readonly LinearModule[] } = {
+    rank: 0,
+    alpha: 0,
+    targets: [],
+  },
+  seed = 1,
+): Subject {
+  const shapes = weightShapes(config);
+  const weights = new Map<string, FixtureTensor>();
+  const draw = (shape: readonly number[], scale: number, mean = 0): FixtureTensor => {
+    const size = shape.reduce((a, b) => a * b, 1);
+    const data = Float32Array.from(randomArray(size, seed++, scale), (value) => mean + value);
+    return { shape: [...shape], data };
+  };
+  for (const [name, shape] of shapes) {
+    const scale = name.includes("embed") ? 1 : 2 / Math.sqrt(shape[1]);
+    weights.set(name, shape.length === 1 ? draw(shape, 0.3, 1) : draw(shape, scale));
+  }
+  if (rank === 0) return { config, weights };
+  const adapter = new Map<string, FixtureTensor>();
+  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
+    for (const module of targets) {
+      const [out, input] = shapes.get(
+        `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`,
+      )!;
+      const name = (matrix: "A" | "B") => adapterTensorName(layer, module, matrix);
+      adapter.set(name("A"), draw([rank, input], 1 / Math.sqrt(input)));
+      adapter.set(name("B"), draw([out, rank], 0.5 / Math.sqrt(rank)));
+    }
+  }
+  return { config, weights, adapter: { rank, alpha, targets: [...targets], weights: adapter } };
+}
+
+/** Samples of these lengths whose prompts take up to half of them. */
+export function randomSamples(
+  config: LlamaConfig,
+  lengths: readonly number[],
+  seed = 1,
+): TokenizedSample[] {
+  const next = random(seed);
+  const below = (limit: number) => Math.floor((next() + 1) / 2 * limit);
+  return lengths.map((length) => ({
+    ids: Uint32Array.from({ length }, () => below(config.vocab_size)),
+    promptLength: 1 + below(length / 2),
+    truncated: false,
+  }));
 }

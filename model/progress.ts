@@ -1,6 +1,6 @@
 /**
- * What a run shows while it works: one line that is redrawn on a terminal, or a line now and then
- * where output goes to a file.
+ * What a command shows on stderr while it works: one line that is redrawn on a terminal, or a line
+ * now and then where output goes to a file.
  *
  * @module
  */
@@ -48,4 +48,15 @@ export class ProgressBar {
   #write(text: string): void {
     Deno.stderr.writeSync(new TextEncoder().encode(text));
   }
+}
+
+/** Models whose weights take less than this are there before a bar could be read. */
+const QUICK_BYTES = 2 ** 28;
+
+/** A bar for `loadWeights`. */
+export function loadingBar(): (done: number, total: number) => void {
+  const bar = new ProgressBar("Loading", 100);
+  return (done, total) => {
+    if (total > QUICK_BYTES) bar.update(Math.floor(100 * done / total), "% of the weights");
+  };
 }

@@ -1,0 +1,76 @@
+/**
+ * What `generate` and `score` do alike: find a model with its tokenizer and adapter, and bring it to
+ * the GPU once its memory is planned.
+ *
+ * @module
+ */
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import type { Memory } from "../kernels/memory.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/adapter.ts";
+import { allocatePlanned } from "../model/capacity.ts";
+import { Llama, type LlamaOptions } from "../model/llama.ts";
+import {
+  loadAdapter,
+  loadWeights,
+  type ModelWithTokenizer,
+  openModelWithTokenizer,
+} from "../model/load.ts";
+import { loadingBar } from "../model/progress.ts";
+import type { CommonFlags } from "./flags.ts";
+
+/** A model that was found and checked; its weights are still in their files. */
+export interface FoundModel extends ModelWithTokenizer {
+  adapter?: Adapter;
+}
+
+/**
+ * Finds what the flags name.
+ *
+ * @throws {UserError} where a file is missing or wrong, or tokenizer or adapter don't fit the model.
+ */
+export async function findModel(flags: CommonFlags): Promise<FoundModel> {
+  const found = await openModelWithTokenizer(flags);
+  if (flags.adapter === undefined) return found;
+  const adapter = readAdapter(flags.adapter);
+  checkAdapter(adapter, found.source.config, flags.adapter);
+  return { ...found, adapter };
+}
+
+/** The largest pass to come, which sizes the buffers. */
+export type PassSizes = Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosition">;
+
+/**
+ * Opens the GPU and loads the model.
+ *
+ * @param also Allocates what is needed beside the model.
+ * @param advice What would need less memory, for the message where it does not fit.
+ * @throws {UserError} where there is no GPU, or not the memory: then before anything is allocated.
+ */
+export async function loadModel<T>(
+  { source, adapter }: FoundModel,
+  flags: CommonFlags,
+  sizes: PassSizes,
+  also: (memory: Memory, model: Llama) => T,
+  advice: string,
+): Promise<{ gpu: Gpu; model: Llama; also: T }> {
+  const gpu = await openGpu({ provider: flags.gpu, profile: flags.profile });
+  const options: LlamaOptions = {
+    config: source.config,
+    precision: flags.precision,
+    trained: "nothing",
+    lora: adapter && {
+      rank: adapter.config.r,
+      alpha: adapter.config.lora_alpha,
+      targets: adapter.config.target_modules,
+    },
+    ...sizes,
+  };
+  const made = await allocatePlanned(gpu, (memory) => {
+    const model = new Llama(memory, options);
+    return { model, also: also(memory, model) };
+  }, advice);
+  made.model.initialize(gpu);
+  await loadWeights(gpu, made.model, source, { seed: flags.seed, progress: loadingBar() });
+  if (adapter !== undefined) loadAdapter(gpu, made.model, adapter);
+  return { gpu, ...made };
+}

@@ -1,0 +1,66 @@
+/**
+ * `lorikeet score`: how likely a model finds the answers of a data set.
+ *
+ * @module
+ */
+import { megabytes } from "../kernels/memory.ts";
+import { profileLines } from "../kernels/profile.ts";
+import { loadDataset } from "../model/dataset.ts";
+import { meanNll } from "../model/evaluate.ts";
+import { ProgressBar } from "../model/progress.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
+import { parseScoreArguments } from "./flags.ts";
+import { findModel, loadModel, type PassSizes } from "./open.ts";
+
+/** What needs less memory, for a run that does not fit. */
+const LESS_MEMORY = "a smaller --max-length, --precision mixed, --layers N.";
+
+/** What `--json` prints. */
+export interface ScoreResult {
+  /** Mean over all supervised tokens, in nats. */
+  nll_per_token: number;
+  /** exp(nll_per_token). */
+  perplexity: number;
+  /** Number of supervised tokens. */
+  tokens: number;
+}
+
+/** The passes of {@linkcode meanNll}: a sample each. */
+export function scoreSizes(samples: readonly TokenizedSample[]): PassSizes {
+  const maxTokens = Math.max(...samples.map(({ ids }) => ids.length));
+  return { maxTokens, maxTargets: Math.max(...samples.map(supervisedTokens)) };
+}
+
+/** The result of scoring samples that have this mean. */
+export function scoreResult(
+  samples: readonly TokenizedSample[],
+  nll_per_token: number,
+): ScoreResult {
+  const tokens = samples.reduce((sum, sample) => sum + supervisedTokens(sample), 0);
+  return { nll_per_token, perplexity: Math.exp(nll_per_token), tokens };
+}
+
+/** Runs the command. */
+export async function score(args: string[]): Promise<void> {
+  const flags = parseScoreArguments(args);
+  const found = await findModel(flags);
+  const samples = loadDataset(found.tokenizer, {
+    ...flags,
+    context: found.source.config.max_position_embeddings,
+    say: console.error,
+  });
+  const sizes = scoreSizes(samples);
+  const { gpu, model } = await loadModel(found, flags, sizes, () => undefined, LESS_MEMORY);
+  const bar = new ProgressBar("Scoring", samples.length);
+  const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));
+  const result = scoreResult(samples, nll);
+  if (flags.json) console.log(JSON.stringify(result));
+  else {
+    console.log(`Negative log-likelihood per token: ${nll.toFixed(6)} nats`);
+    console.log(`Perplexity: ${result.perplexity.toFixed(4)}`);
+    console.log(`Supervised tokens: ${result.tokens}`);
+  }
+  console.error(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
+  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  gpu.close();
+}

@@ -1,0 +1,193 @@
+/**
+ * Attention for software drivers: one thread a query and head (or a key and key head), which walks over
+ * the other side with everything in registers. Without workgroup memory there are no barriers, which
+ * such a driver pays for with a switch of every thread's stack, and no work on masked pairs.
+ *
+ * Contract and equations are those of attention.ts.
+ *
+ * @module
+ */
+import { programFamily } from "./program.ts";
+import type { Binding } from "./program.ts";
+import type { Dtype } from "./tensor.ts";
+
+/** Longest head row that is worth it: longer ones take seconds to compile. */
+const MOST_HEAD_DIM = 64;
+
+/** Whether a device is to take these programs. */
+export function prefersDirect(software: boolean, headDim: number): boolean {
+  return software && headDim <= MOST_HEAD_DIM;
+}
+
+/** Threads of a workgroup: neighbouring rows of one head. */
+export const DIRECT_THREADS = 32;
+
+const UNIFORMS = {
+  rows: "u32",
+  heads: "u32",
+  kv_heads: "u32",
+  vectors: "u32",
+  scale: "f32",
+} as const;
+
+const read = (dtype: Dtype, ...names: string[]): Binding[] =>
+  names.map((name) => ({ name, dtype, access: "read" }));
+const write = (dtype: Dtype, ...names: string[]): Binding[] =>
+  names.map((name) => ({ name, dtype, access: "write" }));
+const scalars = (dtype: Dtype, ...names: string[]): Binding[] =>
+  names.map((name) => ({ name, dtype, access: "read", scalar: true }));
+
+/** WGSL that runs `line` for each vector of a head row. */
+function each(vectors: number, line: (e: string) => string): string {
+  return Array.from({ length: vectors }, (_, e) => `  ${line(`${e}u`)}`).join("\n");
+}
+
+/** A head row of zeros in registers. */
+const zero = (vectors: number, name: string) => `  var ${name}: array<vec4<f32>, ${vectors}>;`;
+
+/** A head row in registers, loaded from `base`. */
+const load = (vectors: number, name: string, binding: string, base: string) =>
+  `${zero(vectors, name)}\n${
+    each(vectors, (e) => `${name}[${e}] = load_${binding}(${base} + ${e});`)
+  }`;
+
+const store = (vectors: number, binding: string, base: string, name: string, factor = "1.0") =>
+  each(vectors, (e) => `store_${binding}(${base} + ${e}, ${name}[${e}] * ${factor});`);
+
+/** The dot product of two head rows as the variable `result`. */
+const product = (vectors: number, result: string, a: string, b: string) =>
+  `  var ${result} = 0.0;\n${each(vectors, (e) => `${result} += dot(${a}[${e}], ${b}[${e}]);`)}`;
+
+const entry = (rows: string) => `
+@compute @workgroup_size(${DIRECT_THREADS})
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let row = id.x;
+  let head = id.y;
+  if (row >= ${rows}) { return; }`;
+
+/** Where a query's and a key's head row begin, in vectors. */
+const queryRow = (vectors: number, row: string, head: string) =>
+  `(${row} * u.heads + ${head}) * ${vectors}u`;
+const keyRow = (vectors: number, row: string, head: string) =>
+  `(${row} * u.kv_heads + ${head}) * ${vectors}u`;
+
+/** out and lse: a running maximum and sum over the keys. */
+export const directForward = programFamily(
+  "attention_direct",
+  (dtype: Dtype, headDim: number, withLse: boolean) => {
+    const n = headDim / 4;
+    const bindings = [
+      ...read(dtype, "q", "k", "v"),
+      ...scalars("u32", "starts", "ends"),
+      ...write(dtype, "out"),
+    ];
+    if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
+    return {
+      bindings,
+      uniforms: UNIFORMS,
+      body: `${entry("u.rows")}
+  let kv_head = head / (u.heads / u.kv_heads);
+  let own = ${queryRow(n, "row", "head")};
+${load(n, "q", "q", "own")}
+${zero(n, "sum")}
+  var highest = -3.4e38;
+  var total = 0.0;
+  let end = ends[row];
+  for (var j = starts[row]; j < end; j++) {
+    let other = ${keyRow(n, "j", "kv_head")};
+${load(n, "k", "k", "other")}
+${product(n, "dots", "q", "k")}
+    let score = dots * u.scale;
+    let next = max(highest, score);
+    let keep = exp(highest - next);
+    let weight = exp(score - next);
+    highest = next;
+    total = total * keep + weight;
+${each(n, (e) => `sum[${e}] = sum[${e}] * keep + weight * load_v(other + ${e});`)}
+  }
+  let factor = select(0.0, 1.0 / total, total > 0.0);
+${store(n, "out", "own", "sum", "factor")}
+  ${withLse ? "lse[row * u.heads + head] = highest + log(max(total, 1e-37));" : ""}
+}`,
+    };
+  },
+);
+
+/** dq, one thread a query and head. */
+export const directQueryGradient = programFamily(
+  "attention_direct_query",
+  (dtype: Dtype, headDim: number) => {
+    const n = headDim / 4;
+    return {
+      bindings: [
+        ...read(dtype, "q", "k", "v", "dout"),
+        ...scalars("f32", "lse", "delta"),
+        ...scalars("u32", "starts", "ends"),
+        ...write(dtype, "dq"),
+      ],
+      uniforms: UNIFORMS,
+      body: `${entry("u.rows")}
+  let kv_head = head / (u.heads / u.kv_heads);
+  let own = ${queryRow(n, "row", "head")};
+  let statistics = row * u.heads + head;
+${load(n, "q", "q", "own")}
+${load(n, "g", "dout", "own")}
+${zero(n, "sum")}
+  let end = ends[row];
+  for (var j = starts[row]; j < end; j++) {
+    let other = ${keyRow(n, "j", "kv_head")};
+${load(n, "k", "k", "other")}
+${load(n, "v", "v", "other")}
+${product(n, "score", "q", "k")}
+${product(n, "dp", "g", "v")}
+    let weight = exp(score * u.scale - lse[statistics]);
+    let ds = weight * (dp - delta[statistics]) * u.scale;
+${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
+  }
+${store(n, "dq", "own", "sum")}
+}`,
+    };
+  },
+);
+
+/** dk and dv, one thread a key and key head, over the queries of every head that reads it. */
+export const directKeyGradient = programFamily(
+  "attention_direct_key",
+  (dtype: Dtype, headDim: number) => {
+    const n = headDim / 4;
+    return {
+      bindings: [
+        ...read(dtype, "q", "k", "v", "dout"),
+        ...scalars("f32", "lse", "delta"),
+        ...scalars("u32", "starts", "query_ends"),
+        ...write(dtype, "dk", "dv"),
+      ],
+      uniforms: UNIFORMS,
+      body: `${entry("u.rows")}
+  let group = u.heads / u.kv_heads;
+  let own = ${keyRow(n, "row", "head")};
+${load(n, "k", "k", "own")}
+${load(n, "v", "v", "own")}
+${zero(n, "dk")}
+${zero(n, "dv")}
+  let end = query_ends[row];
+  for (var i = row; i < end; i++) {
+    if (starts[i] > row) { continue; }
+    for (var h = head * group; h < (head + 1u) * group; h++) {
+      let other = ${queryRow(n, "i", "h")};
+      let statistics = i * u.heads + h;
+${load(n, "q", "q", "other")}
+${load(n, "g", "dout", "other")}
+${product(n, "score", "q", "k")}
+${product(n, "dp", "g", "v")}
+      let weight = exp(score * u.scale - lse[statistics]);
+      let ds = weight * (dp - delta[statistics]) * u.scale;
+${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
+    }
+  }
+${store(n, "dk", "own", "dk")}
+${store(n, "dv", "own", "dv")}
+}`,
+    };
+  },
+);

@@ -1,0 +1,33 @@
+/** The fixtures' models on the GPU, loaded from their folders as the commands do. */
+import type { Gpu } from "../kernels/gpu.ts";
+import { readAdapter } from "../model/adapter.ts";
+import { Llama, type LlamaOptions } from "../model/llama.ts";
+import { loadAdapter, loadWeights, openModel } from "../model/load.ts";
+import { fixturePath, type FixtureSubject } from "./fixtures.ts";
+
+/** A fixture model with its adapter on the GPU: fp32 and untrained where nothing is said. */
+export async function loadFixtureModel(
+  gpu: Gpu,
+  { model: name, adapter: adapterName }: FixtureSubject,
+  options: Partial<LlamaOptions> = {},
+): Promise<Llama> {
+  const source = openModel(fixturePath(name));
+  const adapter = adapterName === null ? undefined : readAdapter(fixturePath(adapterName));
+  const model = new Llama(gpu.memory, {
+    config: source.config,
+    precision: "fp32",
+    trained: "nothing",
+    maxTokens: 256,
+    maxTargets: 256,
+    lora: adapter && {
+      rank: adapter.config.r,
+      alpha: adapter.config.lora_alpha,
+      targets: adapter.config.target_modules,
+    },
+    ...options,
+  });
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed: 0 });
+  if (adapter) loadAdapter(gpu, model, adapter);
+  return model;
+}

@@ -1,0 +1,187 @@
+/**
+ * What must not change a step: how its samples are divided into micro-batches, and whether these run
+ * packed; against each other and against the float64 reference, whose rows are independent code.
+ */
+import assert from "node:assert/strict";
+import { dropoutMask } from "../../kernels/dropout.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/adapter.ts";
+import type { TokenizedSample } from "../../model/prompt.ts";
+import type { LossNormalization } from "../../train/data.ts";
+import { joinMicroBatches } from "../../train/packing.ts";
+import { runSizes, type StepResult, type Window } from "../../train/trainer.ts";
+import { assertClose, gpuTest } from "../kernels/harness.ts";
+import { globalNorm, type ReferenceModel, referenceWindow } from "../model/reference.ts";
+import {
+  deviation,
+  gradients,
+  openTrainer,
+  randomSamples,
+  randomSubject,
+  type Settings,
+  SMALL_CONFIG,
+  type Subject,
+} from "./runs.ts";
+
+const MODULES = Object.keys(LINEAR_MODULES) as LinearModule[];
+const SUBJECTS = {
+  "LoRA": randomSubject(SMALL_CONFIG, { rank: 6, alpha: 12, targets: MODULES }),
+  "full": randomSubject(SMALL_CONFIG),
+};
+const samples = randomSamples(SMALL_CONFIG, [17, 2, 40, 9, 3, 25, 12, 31]);
+
+interface Step {
+  result: StepResult;
+  gradients: Map<string, Float32Array>;
+}
+
+/** The losses and gradients of one window. */
+async function step(
+  gpu: Gpu,
+  subject: Subject,
+  window: Window,
+  settings: Settings,
+  firstMicroBatch = 0,
+): Promise<Step> {
+  const trainer = openTrainer(gpu, subject, [window], {
+    gradient_accumulation_steps: window.length,
+    ...settings,
+  });
+  const result = await trainer.step(gpu, window, { learningRate: 0, firstMicroBatch });
+  return { result, gradients: await gradients(gpu, trainer) };
+}
+
+/** The model as the float64 reference takes it. */
+function referenceModel({ config, weights, adapter }: Subject): ReferenceModel {
+  const data = (tensors: Subject["weights"]) =>
+    new Map([...tensors].map(([name, tensor]) => [name, tensor.data]));
+  const lora = adapter && {
+    rank: adapter.rank,
+    alpha: adapter.alpha,
+    weights: data(adapter.weights),
+  };
+  return { config, weights: data(weights), lora };
+}
+
+function assertSameStep(actual: Step, expected: Step, limit: number): void {
+  const { loss, gradNorm, tokens } = expected.result;
+  const limits = { atol: 0, rtol: limit };
+  assertClose([actual.result.loss], [loss], { ...limits, what: "loss" });
+  assertClose([actual.result.gradNorm], [gradNorm], { ...limits, what: "norm" });
+  assert.equal(actual.result.tokens, tokens);
+  assertSameGradients(actual.gradients, expected.gradients, limit);
+}
+
+function assertSameGradients(
+  actual: ReadonlyMap<string, ArrayLike<number>>,
+  expected: ReadonlyMap<string, ArrayLike<number>>,
+  limit: number,
+): void {
+  assert.deepEqual([...actual.keys()].sort(), [...expected.keys()].sort());
+  for (const [name, gradient] of actual) {
+    const relative = deviation(gradient, expected.get(name)!);
+    assert.ok(relative <= limit, `${name}: off by ${relative}`);
+  }
+}
+
+/** Asserts a step to be the reference's. */
+function assertReference(
+  actual: Step,
+  model: ReferenceModel,
+  window: Window,
+  normalization: LossNormalization,
+): void {
+  const expected = referenceWindow(model, window.map((batch) => [...batch]), normalization);
+  const trained = model.lora ? expected.lora : expected.weights;
+  const { losses, loss, gradNorm } = actual.result;
+  const limits = { atol: 0, rtol: 1e-5, what: "losses" };
+  assertClose([loss, ...losses], [expected.loss, ...expected.losses], limits);
+  assertClose([gradNorm], [globalNorm(trained)], { atol: 0, rtol: 1e-4, what: "norm" });
+  assertSameGradients(actual.gradients, trained, 1e-4);
+}
+
+const one = samples.map((sample) => [sample]);
+
+for (const [what, subject] of Object.entries(SUBJECTS)) {
+  for (const loss_normalization of ["sample", "token"] as const) {
+    const name = `${what}, ${loss_normalization}`;
+
+    gpuTest(`eight batches of one equal one batch of eight: ${name}`, async (gpu) => {
+      const accumulated = await step(gpu, subject, one, { loss_normalization });
+      const batch = await step(gpu, subject, [samples], { loss_normalization, batch_size: 8 });
+      assertSameStep(accumulated, batch, 1e-5);
+      assert.equal(accumulated.result.losses.length, 8);
+      assert.equal(batch.result.losses.length, 1);
+    });
+
+    gpuTest(`packing changes neither losses nor gradients: ${name}`, async (gpu) => {
+      // Batches of three; the window ends in a short one, then a window of a single short batch.
+      const long = [samples.slice(0, 3), samples.slice(3, 6), samples.slice(6)];
+      for (const window of [long, [samples.slice(3, 5)]]) {
+        const settings = { loss_normalization, batch_size: 3 };
+        const apart = await step(gpu, subject, window, { ...settings, packing: false });
+        const packed = await step(gpu, subject, window, { ...settings, packing: true });
+        assertSameStep(packed, apart, 1e-5);
+        const { losses } = packed.result;
+        assertClose(losses, apart.result.losses, { atol: 0, rtol: 1e-5, what: "losses" });
+        assertReference(packed, referenceModel(subject), window, loss_normalization);
+      }
+    });
+  }
+}
+
+gpuTest("a document's loss does not depend on what it is packed with", async (gpu) => {
+  const { LoRA: subject } = SUBJECTS;
+  const [first, second, third] = [samples[2], samples[5], samples[7]];
+  const others = randomSamples(SMALL_CONFIG, [40, 31], 99);
+  const losses = async (window: Window) =>
+    (await step(gpu, subject, window, { packing: true })).result.losses;
+  const before = await losses([[first], [second], [third]]);
+  const after = await losses([[others[0]], [second], [others[1]]]);
+  assertClose([after[1]], [before[1]], { atol: 0, rtol: 1e-6, what: "middle document" });
+  assert.ok(Math.abs(after[0] - before[0]) > 1e-3 && Math.abs(after[2] - before[2]) > 1e-3);
+});
+
+Deno.test("rows of packed micro-batches keep order, cut nothing and stay within their length", () => {
+  const batch = (...lengths: number[]) => randomSamples(SMALL_CONFIG, lengths);
+  const window = [batch(5, 5), batch(6), batch(30), batch(2), batch(8, 6), batch(4)];
+  assert.deepEqual(joinMicroBatches(window, 16), [[0, 1], [2], [3, 4], [5]]);
+  assert.deepEqual(joinMicroBatches(window, 1), [[0], [1], [2], [3], [4], [5]]);
+  assert.deepEqual(joinMicroBatches(window), [[0, 1, 2, 3, 4, 5]]);
+  assert.deepEqual(joinMicroBatches([]), []);
+});
+
+Deno.test("run sizes are those of the largest pass, packed or not", () => {
+  const make = (length: number, promptLength: number): TokenizedSample => ({
+    ids: new Uint32Array(length),
+    promptLength,
+    truncated: false,
+  });
+  const windows = [[[make(10, 4)], [make(7, 1), make(2, 1)]], [[make(12, 11)]]];
+  assert.deepEqual(runSizes(windows, false), { maxTokens: 12, maxTargets: 7, maxPosition: 12 });
+  assert.deepEqual(runSizes(windows, true), { maxTokens: 19, maxTargets: 13, maxPosition: 12 });
+});
+
+for (const targets of [MODULES, ["o_proj", "up_proj", "down_proj"]] as LinearModule[][]) {
+  for (const p of [0.1, 0.5]) {
+    gpuTest(`LoRA dropout ${p} gives the reference's gradients: ${targets}`, async (gpu) => {
+      const subject = randomSubject(SMALL_CONFIG, { rank: 4, alpha: 8, targets });
+      const window = [samples.slice(0, 2), samples.slice(5, 6)];
+      const [seed, firstMicroBatch] = [1234567, 11];
+      const model = referenceModel(subject);
+      model.lora!.mask = (layer, batch) => {
+        const [, index, module] = /^model\.layers\.(\d+)\.\w+\.(\w+)$/.exec(layer)!;
+        const stream = Number(index) * MODULES.length + MODULES.indexOf(module as LinearModule);
+        const width = subject.weights.get(`${layer}.weight`)!.shape[1];
+        const rows = window[batch].reduce((sum, { ids }) => sum + ids.length, 0);
+        const mask = dropoutMask(rows * width, { p, seed, step: firstMicroBatch + batch, stream });
+        return Float64Array.from(mask, (kept) => kept / (1 - p));
+      };
+      const settings = { dropout: p, seed, batch_size: 2 };
+      const actual = await step(gpu, subject, window, settings, firstMicroBatch);
+      assertReference(actual, model, window, "sample");
+      const undropped = await step(gpu, subject, window, { ...settings, dropout: 0 });
+      assert.notEqual(undropped.result.loss, actual.result.loss);
+    });
+  }
+}

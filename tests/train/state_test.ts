@@ -1,0 +1,202 @@
+/** Saving and resuming: a resumed run goes on bit for bit, and anything else is refused. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { loadState, type Progress, saveState } from "../../train/state.ts";
+import type { StepResult, Trainer } from "../../train/trainer.ts";
+import { gpuTest } from "../kernels/harness.ts";
+import {
+  fixtureSamples,
+  fixtureSubject,
+  fixtureWindow,
+  openTrainer,
+  parameters,
+  type Settings,
+  type Subject,
+} from "./runs.ts";
+
+const samples = fixtureSamples();
+const WINDOWS = [[[0], [1], [2]], [[3, 4], [5]], [[6], [7], [8]], [[9], [10]]]
+  .map((window) => fixtureWindow(samples, window));
+
+const LORA = fixtureSubject({ model: "llama", adapter: "adapter_qv" });
+const FULL = fixtureSubject({ model: "llama", adapter: null });
+const TIED = fixtureSubject({ model: "llama_tied", adapter: null });
+
+/** A subject whose trained tensors are all zero, so that only a state can fill them. */
+function emptied({ adapter, weights, config }: Subject): Subject {
+  const zeros = (tensors: Subject["weights"]) =>
+    new Map(
+      [...tensors].map(([name, { shape, data }]) => [name, {
+        shape,
+        data: new Float32Array(data.length),
+      }]),
+    );
+  return adapter
+    ? { config, weights, adapter: { ...adapter, weights: zeros(adapter.weights) } }
+    : { config, weights: zeros(weights) };
+}
+
+/** Trains on windows `from` to `to`. */
+async function train(
+  gpu: Gpu,
+  trainer: Trainer,
+  progress: Progress,
+  to: number,
+): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  for (const window of WINDOWS.slice(progress.step, to)) {
+    const result = await trainer.step(gpu, window, {
+      learningRate: 0.003,
+      firstMicroBatch: progress.microBatches,
+    });
+    results.push(result);
+    progress.firstLoss ??= result.loss;
+    progress.step++;
+    progress.microBatches += window.length;
+  }
+  return results;
+}
+
+const start = (): Progress => ({ step: 0, microBatches: 0, firstLoss: null });
+
+async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    await body(join(folder, "state"));
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+const CASES: { what: string; subject: Subject; settings: Settings }[] = [
+  { what: "LoRA fp32 with dropout", subject: LORA, settings: { dropout: 0.2 } },
+  {
+    what: "LoRA mixed with skipped steps",
+    subject: LORA,
+    settings: { precision: "mixed", dropout: 0.2, initial_loss_scale: 2 ** 24 },
+  },
+  { what: "full fp32", subject: TIED, settings: { weight_decay: 0.1 } },
+  { what: "full mixed", subject: FULL, settings: { precision: "mixed", max_grad_norm: 1 } },
+  { what: "full SGD", subject: FULL, settings: { optimizer: "sgd" } },
+];
+
+for (const { what, subject, settings } of CASES) {
+  gpuTest(`a resumed run goes on bit for bit: ${what}`, async (gpu) => {
+    await withFolder(async (folder) => {
+      const whole = openTrainer(gpu, subject, WINDOWS, settings);
+      const progress = start();
+      await train(gpu, whole, progress, 2);
+      await saveState(gpu, whole, folder, progress);
+      const expected = await train(gpu, whole, progress, WINDOWS.length);
+
+      const resumed = openTrainer(gpu, emptied(subject), WINDOWS, settings);
+      const restored = loadState(gpu, resumed, folder);
+      assert.equal(restored.step, 2);
+      assert.equal(restored.microBatches, 5);
+      assert.equal(restored.firstLoss, progress.firstLoss);
+      assert.deepEqual(await train(gpu, resumed, restored, WINDOWS.length), expected);
+      assert.deepEqual(await parameters(gpu, resumed), await parameters(gpu, whole));
+      assert.equal(resumed.skipped, whole.skipped);
+      assert.equal(what.includes("skipped"), whole.skipped > 0);
+      assert.deepEqual(restored, progress);
+    });
+  });
+}
+
+gpuTest("a state replaces the one before it, and what a killed save left behind", async (gpu) => {
+  await withFolder(async (folder) => {
+    const trainer = openTrainer(gpu, LORA, WINDOWS);
+    const progress = start();
+    await saveState(gpu, trainer, folder, progress);
+    for (const left of [".old", ".new"]) {
+      Deno.mkdirSync(folder + left);
+      Deno.writeTextFileSync(join(folder + left, "state.json"), "{");
+    }
+    await train(gpu, trainer, progress, 1);
+    await saveState(gpu, trainer, folder, progress);
+    assert.equal(loadState(gpu, trainer, folder).step, 1);
+    const beside = [...Deno.readDirSync(join(folder, ".."))].map(({ name }) => name);
+    assert.deepEqual(beside, ["state"]);
+  });
+});
+
+gpuTest("a damaged state is refused with the file's name and what is wrong", async (gpu) => {
+  await withFolder(async (folder) => {
+    const trainer = openTrainer(gpu, LORA, WINDOWS);
+    assert.throws(() => loadState(gpu, trainer, folder), expecting(/holds no state\.json/));
+    await saveState(gpu, trainer, folder, start());
+    const json = join(folder, "state.json"), tensors = join(folder, "state.safetensors");
+    const good = JSON.parse(Deno.readTextFileSync(json));
+    const bytes = Deno.readFileSync(tensors);
+    const refused = (pattern: RegExp) =>
+      assert.throws(() => loadState(gpu, trainer, folder), expecting(pattern));
+
+    Deno.writeTextFileSync(json, JSON.stringify(good).slice(0, -20));
+    refused(/state\.json.*JSON/);
+    const changes: [string, unknown, RegExp][] = [
+      ["step", undefined, /state\.json: step/],
+      ["step", -1, /state\.json: step/],
+      ["microBatches", "many", /state\.json: microBatches/],
+      ["firstLoss", "low", /state\.json: firstLoss/],
+      ["control", good.control.slice(1), /state\.json: control/],
+      ["control", good.control.map(String), /state\.json: control/],
+      ["config", 3, /state\.json/],
+    ];
+    for (const [key, value, pattern] of changes) {
+      Deno.writeTextFileSync(json, JSON.stringify({ ...good, [key]: value }));
+      refused(pattern);
+    }
+    Deno.writeTextFileSync(json, "[]");
+    refused(/state\.json/);
+
+    Deno.writeTextFileSync(json, JSON.stringify(good));
+    assert.equal(loadState(gpu, trainer, folder).step, 0);
+    Deno.writeFileSync(tensors, bytes.subarray(0, -4));
+    refused(/state\.safetensors/);
+    const renamed = new TextDecoder("latin1").decode(bytes).replace('.exp_avg"', '.EXP_AVG"');
+    Deno.writeFileSync(tensors, Uint8Array.from(renamed, (c) => c.charCodeAt(0)));
+    refused(/state\.safetensors: expected F32 tensor \S+\.exp_avg \[/);
+    Deno.removeSync(tensors);
+    refused(/state\.safetensors/);
+  });
+});
+
+gpuTest("a state of another configuration is refused by key", async (gpu) => {
+  await withFolder(async (folder) => {
+    await saveState(gpu, openTrainer(gpu, LORA, WINDOWS), folder, start());
+    const others: [string, Subject, Settings][] = [
+      ["seed", LORA, { seed: 1 }],
+      ["batch_size", LORA, { batch_size: 2 }],
+      ["gradient_accumulation_steps", LORA, { gradient_accumulation_steps: 4 }],
+      ["optimizer", LORA, { optimizer: "sgd" }],
+      ["precision", LORA, { precision: "mixed" }],
+      ["samples", LORA, { samples: 3 }],
+      ["lora", LORA, { dropout: 0.3 }],
+      ["lora", FULL, {}],
+    ];
+    for (const [key, subject, settings] of others) {
+      const trainer = openTrainer(gpu, subject, WINDOWS, settings);
+      assert.throws(
+        () => loadState(gpu, trainer, folder),
+        (error) =>
+          error instanceof UserError && error.exitCode === 2 &&
+          error.message.includes(`made with ${key} `),
+        key,
+      );
+    }
+    // What may differ: where a longer run ends, and how its memory is used.
+    const longer = openTrainer(gpu, LORA, WINDOWS, { epochs: 3, checkpointing: "block" });
+    assert.equal(loadState(gpu, longer, folder).step, 0);
+  });
+});
+
+/** A check for a UserError of one line that matches. */
+function expecting(pattern: RegExp): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof UserError, String(error));
+    assert.match(error.message, pattern);
+    return true;
+  };
+}
