@@ -26,7 +26,6 @@ const UNIFORMS = {
   rows: "u32",
   heads: "u32",
   kv_heads: "u32",
-  vectors: "u32",
   scale: "f32",
 } as const;
 

@@ -11,7 +11,6 @@ import type { StepResult, Trainer } from "../../train/trainer.ts";
 import { readFixture, type TrajectoryCase } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import {
-  deviation,
   fixtureSamples,
   fixtureSubject,
   fixtureWindow,

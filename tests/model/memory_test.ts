@@ -1,0 +1,156 @@
+/** Planned against allocated memory, the refusal of what can't fit, and tensors too large to bind. */
+import assert from "node:assert/strict";
+import { UserError } from "../../kernels/errors.ts";
+import { CATEGORIES, Memory, type MemoryTable } from "../../kernels/memory.ts";
+import { openGpu } from "../../kernels/gpu.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/adapter.ts";
+import { allocatePlanned, checkFits } from "../../model/capacity.ts";
+import { type RunSizes, Trainer } from "../../train/trainer.ts";
+import { gpuTest } from "../kernels/harness.ts";
+import { withMaxBinding } from "../kernels/small_binding.ts";
+import {
+  deviation,
+  gradients,
+  openTrainer,
+  randomSamples,
+  randomSubject,
+  type Settings,
+  SMALL_CONFIG,
+  trainConfig,
+} from "../train/runs.ts";
+
+const MODULES = Object.keys(LINEAR_MODULES) as LinearModule[];
+const FULL = randomSubject(SMALL_CONFIG);
+const LORA = randomSubject(SMALL_CONFIG, { rank: 6, alpha: 12, targets: MODULES });
+const SIZES: RunSizes = { maxTokens: 77, maxTargets: 53, maxPosition: 41 };
+
+function difference(after: MemoryTable, before: MemoryTable): MemoryTable {
+  return Object.fromEntries(CATEGORIES.map((c) => [c, after[c] - before[c]])) as MemoryTable;
+}
+
+for (const [what, subject] of Object.entries({ LoRA: LORA, full: FULL })) {
+  const variants: Settings[] = [
+    { precision: "fp32" },
+    { precision: "mixed" },
+    { precision: "mixed", checkpointing: "block", optimizer: "sgd" },
+    { precision: "fp32", checkpointing: "attention", gradient_accumulation_steps: 5 },
+  ];
+  for (const settings of variants) {
+    gpuTest(`the plan is what is allocated: ${what}, ${JSON.stringify(settings)}`, async (gpu) => {
+      const config = trainConfig(subject, settings);
+      const make = (memory: Memory) =>
+        new Trainer(memory, subject.config, config, SIZES, gpu.maxBinding);
+      const plan = new Memory(undefined, gpu.memory.limits);
+      make(plan);
+      const before = gpu.memory.live;
+      make(gpu.memory);
+      assert.deepEqual(difference(gpu.memory.live, before), plan.live);
+      assert.deepEqual(plan.peak, plan.live);
+      assert.equal(plan.peakTotal, Object.values(plan.live).reduce((a, b) => a + b));
+      for (const category of CATEGORIES) {
+        const none = category === "optimizer" && settings.optimizer === "sgd";
+        assert.equal(plan.live[category] === 0, none, category);
+      }
+      await gpu.finish();
+    });
+  }
+}
+
+gpuTest("a device's whole peak is what was planned for it", async () => {
+  const gpu = await openGpu();
+  const window = [randomSamples(SMALL_CONFIG, [21, 9])];
+  const advice = "none";
+  const planned = new Memory(undefined, gpu.memory.limits);
+  const trainer = await allocatePlanned(gpu, (memory) => {
+    const made = openTrainer(gpu, LORA, [window], {}, memory);
+    if (memory.device === undefined) openTrainer(gpu, LORA, [window], {}, planned);
+    return made;
+  }, advice);
+  await trainer.step(gpu, window, { learningRate: 1e-3, firstMicroBatch: 0 });
+  gpu.close();
+});
+
+Deno.test("what can't fit is refused with a table of need against have", () => {
+  const plan = new Memory();
+  plan.buffer("parameter", "weights", 3 * 2 ** 20);
+  plan.buffer("activation", "residual", 2 ** 20);
+  checkFits(plan, 4 * 2 ** 20, "less");
+  checkFits(plan, undefined, "less");
+  assert.throws(
+    () => checkFits(plan, 4 * 2 ** 20 - 1, "try --layers 1"),
+    (error) => {
+      assert.ok(error instanceof UserError);
+      const lines = error.message.split("\n").map((line) => line.trim().replace(/\s+/g, " "));
+      assert.deepEqual(lines, [
+        "this run does not fit the GPU's memory; it needs",
+        "parameter 3.0 MB",
+        "activation 1.0 MB",
+        "gradient 0.0 MB",
+        "optimizer 0.0 MB",
+        "workspace 0.0 MB",
+        "total 4.0 MB",
+        "there is 4.0 MB",
+        "Less memory: try --layers 1",
+      ]);
+      return true;
+    },
+  );
+});
+
+gpuTest("a buffer larger than the adapter allows is refused while planning", async (gpu) => {
+  const plan = new Memory(undefined, gpu.memory.limits);
+  const sizes = { ...SIZES, maxTokens: 2 ** 30 };
+  assert.throws(
+    () => new Trainer(plan, FULL.config, trainConfig(FULL), sizes, gpu.maxBinding),
+    (error) => error instanceof UserError && /adapter allows/.test(error.message),
+  );
+  await gpu.finish();
+});
+
+/** Rows of 256 bytes in f32, of 128 in f16: parts of them need not end at a multiple of 4 rows. */
+const WIDE = {
+  ...SMALL_CONFIG,
+  vocab_size: 259,
+  hidden_size: 64,
+  intermediate_size: 260,
+  num_key_value_heads: 2,
+  head_dim: 16,
+};
+/** The largest activation, [24, 260] f32, fits; a third of the embedding or of an MLP weight does. */
+const MAX_BINDING = 27000;
+
+for (const lora of [true, false]) {
+  for (const precision of ["fp32", "mixed"] as const) {
+    const what = `${lora ? "LoRA" : "full"}, ${precision}`;
+    gpuTest(`weights too large to bind give the same step: ${what}`, async (gpu) => {
+      const adapter = { rank: 4, alpha: 8, targets: MODULES };
+      const subject = randomSubject(WIDE, lora ? adapter : undefined);
+      const window = [randomSamples(WIDE, [15, 9]), randomSamples(WIDE, [20], 5)];
+      const settings: Settings = {
+        ...{ precision, initial_loss_scale: 256, gradient_accumulation_steps: 2 },
+        max_grad_norm: 1,
+      };
+      const step = { learningRate: 1e-3, firstMicroBatch: 0 };
+      const whole = openTrainer(gpu, subject, [window], settings);
+      const expected = [await whole.step(gpu, window, step), await whole.step(gpu, window, step)];
+      const gradient = await gradients(gpu, whole);
+      const limit = precision === "mixed" ? 5e-3 : 1e-5;
+      await withMaxBinding(MAX_BINDING, async (small) => {
+        const largest = Math.max(...whole.model.weights.map(({ value }) => value.bytes));
+        assert.ok(largest > small.maxBinding);
+        const split = openTrainer(small, subject, [window], settings);
+        for (const { losses, gradNorm } of expected) {
+          const actual = await split.step(small, window, step);
+          [...losses, gradNorm].forEach((value, i) => {
+            const relative = Math.abs([...actual.losses, actual.gradNorm][i] / value - 1);
+            assert.ok(relative <= limit, `loss or norm ${i}: off by ${relative}`);
+          });
+        }
+        for (const [name, values] of await gradients(small, split)) {
+          const relative = deviation(values, gradient.get(name)!);
+          assert.ok(relative <= limit, `${name}: off by ${relative}`);
+        }
+      });
+    });
+  }
+}
