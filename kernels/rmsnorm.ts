@@ -11,14 +11,15 @@ import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
-const THREADS = 128;
+/** Threads a row; on a software driver barriers are dear, and eight threads are one SIMD group. */
+const threadsOn = ({ software }: Gpu) => software ? 8 : 128;
 
 /** Sum over the workgroup's threads of `partial`, left in `sums[0]`. */
-const REDUCE = `
-var<workgroup> sums: array<f32, ${THREADS}>;
+const reduce = (threads: number) => `
+var<workgroup> sums: array<f32, ${threads}>;
 fn reduce(thread: u32, partial: f32) -> f32 {
   sums[thread] = partial;
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
+  for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
     workgroupBarrier();
     if (thread < stride) { sums[thread] += sums[thread + stride]; }
   }
@@ -26,7 +27,7 @@ fn reduce(thread: u32, partial: f32) -> f32 {
   return sums[0];
 }`;
 
-const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype) => ({
+const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype, threads: number) => ({
   bindings: [
     { name: "x", dtype: "f32", access: "read" },
     { name: "w", dtype: w, access: "read" },
@@ -34,18 +35,18 @@ const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype) => ({
     { name: "rstd", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { width: "u32", eps: "f32" },
-  body: `${REDUCE}
-@compute @workgroup_size(${THREADS})
+  body: `${reduce(threads)}
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
   let row = group.x * vectors;
   var partial = 0.0;
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
+  for (var i = thread; i < vectors; i += ${threads}u) {
     let v = load_x(row + i);
     partial += dot(v, v);
   }
   let scale = inverseSqrt(reduce(thread, partial) / f32(u.width) + u.eps);
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
+  for (var i = thread; i < vectors; i += ${threads}u) {
     store_y(row + i, load_x(row + i) * scale * load_w(i));
   }
   if (thread == 0u) { rstd[group.x] = scale; }
@@ -65,13 +66,13 @@ export function rmsnorm(
   },
 ): void {
   const width = w.shape[0];
-  gpu.run(forward(w.dtype, y.dtype), [x, w, y, rstd], { width, eps }, [rows], {
+  gpu.run(forward(w.dtype, y.dtype, threadsOn(gpu)), [x, w, y, rstd], { width, eps }, [rows], {
     flops: 4 * rows * width,
     bytes: rows * (x.rowSize * 4 + y.bytes / y.shape[0]),
   });
 }
 
-const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype) => ({
+const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype, threads: number) => ({
   bindings: [
     { name: "dy", dtype: dy, access: "read" },
     { name: "x", dtype: "f32", access: "read" },
@@ -80,18 +81,18 @@ const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype) => ({
     { name: "dx", dtype: "f32", access: "write" },
   ],
   uniforms: { width: "u32" },
-  body: `${REDUCE}
-@compute @workgroup_size(${THREADS})
+  body: `${reduce(threads)}
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
   let row = group.x * vectors;
   var partial = 0.0;
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
+  for (var i = thread; i < vectors; i += ${threads}u) {
     partial += dot(load_dy(row + i) * load_w(i), load_x(row + i));
   }
   let scale = rstd[group.x];
   let mean = reduce(thread, partial) / f32(u.width) * scale * scale;
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
+  for (var i = thread; i < vectors; i += ${threads}u) {
     let g = load_dy(row + i) * load_w(i);
     store_dx(row + i, load_dx(row + i) + scale * (g - load_x(row + i) * mean));
   }
@@ -135,7 +136,7 @@ export function rmsnormBackward(
 ): void {
   const width = w.shape[0];
   const bytes = rows * (dy.bytes / dy.shape[0] + 12 * width);
-  gpu.run(backward(dy.dtype, w.dtype), [dy, x, w, rstd, dx], { width }, [rows], {
+  gpu.run(backward(dy.dtype, w.dtype, threadsOn(gpu)), [dy, x, w, rstd, dx], { width }, [rows], {
     flops: 8 * rows * width,
     bytes,
   });

@@ -6,7 +6,9 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../kernels/gpu.ts";
+import { SPLIT_BYTES } from "../kernels/matmul_geometry.ts";
 import { megabytes, Memory, memoryLines } from "../kernels/memory.ts";
+import { UPLOAD_BYTES } from "./load.ts";
 
 /** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
 async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
@@ -63,6 +65,19 @@ export function checkFits(plan: Memory, have: number | undefined, advice: string
   }
 }
 
+/** What `allocate` and the device itself take, counted without allocating anything. */
+export function planMemory(
+  limits: Memory["limits"],
+  allocate: (memory: Memory) => unknown,
+): Memory {
+  const plan = new Memory(undefined, limits);
+  plan.buffer("workspace", "device", FIXED_WORKSPACE);
+  // Uploads are over when the first product that splits its sums begins.
+  plan.buffer("workspace", "uploads and split sums", Math.max(UPLOAD_BYTES, SPLIT_BYTES));
+  allocate(plan);
+  return plan;
+}
+
 /**
  * Allocates what a run needs after a rehearsal that only counts, so that a run which can't fit is
  * refused before anything is allocated. Where nobody knows the GPU's memory, the driver's refusal is
@@ -77,9 +92,7 @@ export async function allocatePlanned<T>(
   allocate: (memory: Memory) => T,
   advice: string,
 ): Promise<T> {
-  const plan = new Memory(undefined, gpu.memory.limits);
-  plan.buffer("workspace", "device", FIXED_WORKSPACE);
-  allocate(plan);
+  const plan = planMemory(gpu.memory.limits, allocate);
   checkFits(plan, await availableBytes(gpu), advice);
   gpu.device.pushErrorScope("out-of-memory");
   const made = allocate(gpu.memory);

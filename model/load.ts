@@ -22,7 +22,7 @@ import { bytesPerElement, exists, readJson, type WeightSource } from "./weights.
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;
 /** Bytes read from a file and sent to the GPU at a time. */
-const CHUNK_BYTES = 1 << 24;
+export const UPLOAD_BYTES = 1 << 24;
 /** Random streams of weights and adapters start apart. */
 const ADAPTER_STREAM = 1 << 20;
 
@@ -105,12 +105,20 @@ export async function openModelWithTokenizer(
   return { source, tokenizer, tokenizerPath };
 }
 
-/** Fills the model's weights from their source, or from `seed` where it has none. */
+/**
+ * Fills the model's weights from their source, or from `seed` where it has none.
+ *
+ * @param chunkBytes Bytes sent at a time, a multiple of 512: parts begin where a binding may.
+ */
 export async function loadWeights(
   gpu: Gpu,
   model: Llama,
   source: ModelSource,
-  { seed, progress }: { seed: number; progress?: (done: number, total: number) => void },
+  { seed, progress, chunkBytes = UPLOAD_BYTES }: {
+    seed: number;
+    progress?: (done: number, total: number) => void;
+    chunkBytes?: number;
+  },
 ): Promise<void> {
   if (source.weights === undefined) {
     model.weights.forEach((parameter, stream) => randomise(gpu, parameter, seed, stream));
@@ -119,13 +127,13 @@ export async function loadWeights(
   }
   const { weights } = source;
   const total = model.weights.reduce((sum, { name }) => sum + weights.info(name).bytes, 0);
-  const words = gpu.memory.tensor("workspace", "upload", "u32", [CHUNK_BYTES / 4]);
+  const words = gpu.memory.tensor("workspace", "upload", "u32", [chunkBytes / 4]);
   let done = 0;
   for (const parameter of model.weights) {
     const { dtype } = weights.info(parameter.name);
     const target = parameter.trained?.master ?? parameter.value;
     let element = 0;
-    for (const chunk of weights.read(parameter.name, CHUNK_BYTES)) {
+    for (const chunk of weights.read(parameter.name, chunkBytes)) {
       const count = chunk.byteLength / bytesPerElement(dtype);
       gpu.write(words, chunk);
       castBytes(gpu, { words, from: dtype, y: elements(target, element, count), count });

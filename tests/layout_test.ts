@@ -1,0 +1,60 @@
+/** Who may import whom: DESIGN's layers, read from the source files. */
+import assert from "node:assert/strict";
+import { join, relative } from "node:path";
+import { ROOT } from "../scripts/compile.ts";
+
+/** What files of each folder may import of the project, besides their own folder. */
+const MAY_IMPORT: Record<string, string[]> = {
+  kernels: [],
+  model: ["kernels", "examples"],
+  train: ["kernels", "model", "examples"],
+  infer: ["kernels", "model", "examples"],
+};
+
+/** Every TypeScript file below a folder. */
+function sources(folder: string): string[] {
+  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => {
+    const path = join(folder, name);
+    return isDirectory ? sources(path) : name.endsWith(".ts") ? [path] : [];
+  });
+}
+
+/** What a file imports or re-exports by a literal name. */
+function imports(path: string): string[] {
+  const text = Deno.readTextFileSync(path);
+  const found = text.matchAll(/^(?:import|export)\b[^;"']*?["']([^"']+)["']/gm);
+  const dynamic = text.matchAll(/\bimport\(\s*["']([^"']+)["']/g);
+  return [...found, ...dynamic].map(([, name]) => name);
+}
+
+for (const [folder, allowed] of Object.entries(MAY_IMPORT)) {
+  const others = allowed.length === 0 ? "" : ` and ${allowed.join(", ")}`;
+  Deno.test(`layout: ${folder}/ imports nothing of the project but itself${others}`, () => {
+    const files = sources(join(ROOT, folder));
+    let local = 0;
+    for (const path of files) {
+      for (const name of imports(path).filter((name) => name.startsWith("."))) {
+        const [target] = relative(ROOT, join(path, "..", name)).split(/[/\\]/);
+        assert.ok([folder, ...allowed].includes(target), `${relative(ROOT, path)}: ${name}`);
+        local++;
+      }
+    }
+    assert.ok(local > 0, "no import was found");
+  });
+}
+
+Deno.test("layout: dependencies are npm: or node:, pinned, and imported by role", () => {
+  const config = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
+  for (const [role, target] of Object.entries<string>(config.imports)) {
+    assert.match(target, /^npm:(@[\w-]+\/)?[\w.-]+@\d+\.\d+\.\d+$/, role);
+  }
+  const roles = Object.keys(config.imports);
+  for (const folder of [...Object.keys(MAY_IMPORT), "bench", "scripts", "tests", "examples"]) {
+    for (const path of sources(join(ROOT, folder))) {
+      for (const name of imports(path).filter((name) => !name.startsWith("."))) {
+        const known = name.startsWith("node:") || roles.includes(name);
+        assert.ok(known, `${relative(ROOT, path)}: ${name}`);
+      }
+    }
+  }
+});
