@@ -14,8 +14,7 @@ import { findModel, type FoundModel, loadModel } from "./open.ts";
 import { TextStream } from "./text_stream.ts";
 
 /** What needs less memory, for a run that does not fit. */
-const LESS_MEMORY =
-  "a smaller --max-tokens, a shorter prompt, --precision mixed, --kv-cache on, --layers N.";
+const LESS_MEMORY = "a smaller --max-tokens, a shorter prompt, --precision mixed, --layers N.";
 
 /** What `--json` prints. */
 export interface GenerateResult {
@@ -40,8 +39,9 @@ function preparePrompt(
   const ids = encodePrompt(tokenizer, renderPrompt({ instruction, input }, template));
   const context = source.config.max_position_embeddings;
   if (ids.length >= context) {
+    const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
     throw new UserError(
-      `the prompt has ${ids.length} tokens with its template, but model "${source.name}" has a ` +
+      `the prompt has ${has}, but model "${source.name}" has a ` +
         `context of ${context}; expected at most ${context - 1}, so that an answer has room`,
     );
   }

@@ -128,7 +128,7 @@ export async function loadWeights(
   const { weights } = source;
   const total = model.weights.reduce((sum, { name }) => sum + weights.info(name).bytes, 0);
   const words = gpu.memory.tensor("workspace", "upload", "u32", [chunkBytes / 4]);
-  let done = 0;
+  let done = 0, queued = 0;
   for (const parameter of model.weights) {
     const { dtype } = weights.info(parameter.name);
     const target = parameter.trained?.master ?? parameter.value;
@@ -139,8 +139,12 @@ export async function loadWeights(
       castBytes(gpu, { words, from: dtype, y: elements(target, element, count), count });
       element += count;
       done += chunk.byteLength;
+      queued += chunk.byteLength;
       // Uploads queue up in host memory until the GPU has taken them.
-      await gpu.finish();
+      if (queued >= UPLOAD_BYTES) {
+        await gpu.finish();
+        queued = 0;
+      }
       progress?.(done, total);
     }
     refreshValue(gpu, parameter);

@@ -160,7 +160,7 @@ function tokenizerFile(path: string): string {
     ? " (its tokenizer.json is of another kind, which is not read)"
     : "";
   throw new UserError(
-    `folder "${path}" holds no tokenizer.model${other}; name one with the key tokenizer`,
+    `folder "${path}" holds no tokenizer.model${other}; name one with --tokenizer`,
   );
 }
 

@@ -153,7 +153,7 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
 });
 
 gpuTest("cli: generation stops at the context", async () => {
-  const prompt = ["--prompt", "some words ".repeat(30), "--template", "none"];
+  const prompt = ["--prompt", "some words ".repeat(15), "--template", "none"];
   const args = [...RANDOM, ...prompt, "--max-tokens", "1000", "--json"];
   const outcome = await lorikeet("generate", args);
   const { prompt_ids, ids } = JSON.parse(succeeded(outcome));

@@ -71,6 +71,14 @@ vulkanTest("the user's own choice of driver stays", async (system) => {
   assert.equal(variableOf(outcome, "VK_ICD_FILENAMES"), "unset");
 });
 
+vulkanTest("Deno may not fall back to OpenGL unless the user says so", async (system) => {
+  await system.softwareDriver();
+  const backend = async (env: Record<string, string>) =>
+    variableOf(await system.run(["train"], { env }), "DENO_WEBGPU_BACKEND");
+  assert.equal(await backend({}), "vulkan");
+  assert.equal(await backend({ DENO_WEBGPU_BACKEND: "gl" }), "gl");
+});
+
 vulkanTest("a loader outside the usual folders is found", async (system) => {
   await system.file("usr/share/vulkan/icd.d/lvp_icd.x86_64.json");
   await system.file("usr/local/nvidia/lib64/libvulkan.so.1");

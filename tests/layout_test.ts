@@ -22,7 +22,7 @@ function sources(folder: string): string[] {
 /** What a file imports or re-exports by a literal name. */
 function imports(path: string): string[] {
   const text = Deno.readTextFileSync(path);
-  const found = text.matchAll(/^(?:import|export)\b[^;"']*?["']([^"']+)["']/gm);
+  const found = text.matchAll(/^(?:import|export)\b(?:[^;"']*?\bfrom)?\s*["']([^"']+)["']/gm);
   const dynamic = text.matchAll(/\bimport\(\s*["']([^"']+)["']/g);
   return [...found, ...dynamic].map(([, name]) => name);
 }

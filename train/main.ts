@@ -8,10 +8,11 @@ import { runMain, UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { memoryLines } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
-import { checkAdapter, readAdapter } from "../model/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/adapter.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadDataset } from "../model/dataset.ts";
 import { meanNll } from "../model/evaluate.ts";
+import type { Llama } from "../model/llama.ts";
 import {
   initializeAdapters,
   loadAdapter,
@@ -60,50 +61,45 @@ const LESS_MEMORY =
   "--checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
   "full fine-tuning, --precision mixed, --layers N.";
 
-/** Loads weights with a progress bar, then adapters, fresh or from a folder. */
-async function fillModel(
-  gpu: Gpu,
-  trainer: Trainer,
-  source: ModelSource,
-  config: TrainConfig,
-): Promise<void> {
-  const { model } = trainer;
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed: config.seed, progress: loadingBar() });
-  if (!config.lora) return;
-  if (config.adapter === undefined) {
-    initializeAdapters(gpu, model, { init: config.lora.init, seed: config.seed });
-    return;
-  }
-  const adapter = readAdapter(config.adapter);
-  checkAdapter(adapter, source.config, config.adapter);
-  checkLora(config, adapter.config);
-  loadAdapter(gpu, model, adapter);
-}
-
-/** Refuses an adapter to start from that is not what the configuration asks for. */
-function checkLora(
-  { lora, adapter }: TrainConfig,
-  found: { r: number; lora_alpha: number; target_modules: readonly string[] },
-): void {
-  if (!lora) return;
-  const differences = [
-    ["rank", found.r, lora.rank],
-    ["alpha", found.lora_alpha, lora.alpha],
-    ["targets", [...found.target_modules].sort().join(","), [...lora.targets].sort().join(",")],
-  ].filter(([, has, wants]) => has !== wants);
-  if (differences.length === 0) return;
-  const [key, has, wants] = differences[0];
+/** The adapter to start from, where the configuration names one; refused where it doesn't fit. */
+function startAdapter(config: TrainConfig, source: ModelSource): Adapter | undefined {
+  const { lora, adapter: folder } = config;
+  if (!lora || folder === undefined) return undefined;
+  const adapter = readAdapter(folder);
+  checkAdapter(adapter, source.config, folder);
+  const { r, lora_alpha, target_modules } = adapter.config;
+  const sorted = (names: readonly string[]) => [...names].sort().join(",");
+  const difference = [
+    ["rank", r, lora.rank],
+    ["alpha", lora_alpha, lora.alpha],
+    ["targets", sorted(target_modules), sorted(lora.targets)],
+  ].find(([, has, wants]) => has !== wants);
+  if (difference === undefined) return adapter;
+  const [key, has, wants] = difference;
   throw new UserError(
-    `adapter ${adapter} has ${key} ${has}, but lora.${key} is ${wants}; expected the same`,
+    `adapter ${folder} has ${key} ${has}, but lora.${key} is ${wants}; expected the same`,
     2,
   );
+}
+
+/** Loads weights with a progress bar, then adapters, fresh or those to start from. */
+async function fillModel(
+  gpu: Gpu,
+  model: Llama,
+  source: ModelSource,
+  { seed, lora, adapter }: Pick<TrainConfig, "seed" | "lora"> & { adapter?: Adapter },
+): Promise<void> {
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed, progress: loadingBar() });
+  if (adapter !== undefined) loadAdapter(gpu, model, adapter);
+  else if (lora) initializeAdapters(gpu, model, { init: lora.init, seed });
 }
 
 async function main(): Promise<void> {
   const config = parseTrainArguments(Deno.args);
   refuseExisting(config.output);
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
+  const adapter = startAdapter(config, source);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = source.config.max_position_embeddings;
   const samples = loadDataset(tokenizer, { ...config, context, say: console.log });
@@ -128,7 +124,7 @@ async function main(): Promise<void> {
   const percent = (100 * trainable / total).toFixed(4);
   console.log(`GPU: ${gpu.name} (${gpu.provider})`);
   console.log(`Trainable parameters: ${trainable} of ${total} (${percent} %)`);
-  await fillModel(gpu, trainer, source, config);
+  await fillModel(gpu, model, source, { ...config, adapter });
   const start: Progress = config.resume === undefined
     ? { step: 0, microBatches: 0, firstLoss: null }
     : loadState(gpu, trainer, config.resume);

@@ -150,15 +150,12 @@ function song(random: Random): string {
     PLACES.map((place) => `the ${place}`),
     [...FOODS, ...FEARS],
   ]);
-  const drawn = random.sample(words, random.integer(3, 8));
-  const [one, two] = random.sample(PEOPLE, 2);
-  const verse = drawn.join(random.pick([", ", " "]));
-  const sung = random.pick([verse, listing(drawn)]);
+  const drawn = random.sample(words, random.integer(6, 12));
+  const verse = drawn.join(random.pick([" ", " ", ", "]));
   return random.pick([
-    `${one} sings: "${sung}." ${two} sings too: "${sung}."`,
-    `${verse}\n${verse}\n${verse}`,
-    `${one} sings of ${sung}. ${two} sings of ${sung}.`,
-    `"${sung}," sings ${one}. The birds sing it again.\n${sung}.`,
+    `${verse}\n${verse}`,
+    `${verse}. ${verse}.`,
+    `${random.pick(PEOPLE)} sings: "${verse}. ${verse}."`,
   ]);
 }
 
@@ -219,7 +216,7 @@ const WRITERS: [Writer, number][] = [
  * things up is learnt from copying.
  */
 export function writeText(random: Random, progress: number): string {
-  const songs = Math.max(0.1, 1 - Math.max(0, progress - 0.04) / 0.2);
+  const songs = progress < 0.15 ? 1 : 0.08;
   if (random.chance(songs)) return song(random);
   let rest = random.next();
   for (const [writer, share] of WRITERS) {

@@ -11,6 +11,7 @@ import type { StepResult, Trainer } from "../../train/trainer.ts";
 import { readFixture, type TrajectoryCase } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import {
+  assertSameTensors,
   fixtureSamples,
   fixtureSubject,
   fixtureWindow,
@@ -127,7 +128,7 @@ for (const name of MIXED) {
       const expected = c.steps[i];
       const limits = { atol: 0, rtol: 1e-2, what: `step ${i + 1}` };
       assertClose([result.loss, ...result.losses], [expected.loss, ...expected.losses], limits);
-      assertClose([result.gradNorm], [expected.grad_norm], { ...limits, rtol: 2e-2 });
+      assertClose([result.gradNorm], [expected.grad_norm], { ...limits, rtol: 5e-2 });
       assert.equal(result.skipped, false);
       assert.equal(result.lossScale, 65536);
     });
@@ -153,19 +154,19 @@ for (const name of ["lora_qv_sample_1x3", "full_sample_1x3"]) {
       assert.equal(trainer.skipped, skipped);
       assert.equal(result.lossScale, scale);
       assertClose(result.losses, c.steps[0].losses, { atol: 0, rtol: 1e-2, what: "losses" });
-      assert.deepEqual(await parameters(gpu, trainer), start);
+      assertSameTensors(await parameters(gpu, trainer), start);
       assert.ok(skipped < 10, "the scale must come to fit");
       scale /= 2;
       result = await trainer.step(gpu, window, rate);
     }
     assert.ok(trainer.skipped > 0);
     assert.equal(result.lossScale, scale);
-    assertClose([result.gradNorm], [c.steps[0].grad_norm], { atol: 0, rtol: 2e-2, what: "norm" });
+    assertClose([result.gradNorm], [c.steps[0].grad_norm], { atol: 0, rtol: 5e-2, what: "norm" });
 
     // Skipped steps leave no trace: not in the moments, not in their bias correction.
     const fresh = openCase(gpu, c, subject, { precision, initial_loss_scale: scale });
     await fresh.step(gpu, window, rate);
-    assert.deepEqual(await parameters(gpu, trainer), await parameters(gpu, fresh));
+    assertSameTensors(await parameters(gpu, trainer), await parameters(gpu, fresh));
   });
 }
 
@@ -181,7 +182,7 @@ gpuTest("a gradient that is not finite skips the step in fp32 too", async (gpu) 
   assert.equal(result.skipped, true);
   assert.equal(trainer.skipped, 1);
   assert.equal(result.lossScale, 1);
-  assert.deepEqual(await parameters(gpu, trainer), start);
+  assertSameTensors(await parameters(gpu, trainer), start);
 });
 
 gpuTest("the held-out loss is PyTorch's mean per supervised token", async (gpu) => {

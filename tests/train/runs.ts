@@ -4,6 +4,7 @@
  *
  * @module
  */
+import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Memory } from "../../kernels/memory.ts";
 import {
@@ -132,6 +133,25 @@ export function parameters(gpu: Gpu, { model }: Trainer): Promise<Map<string, Fl
 /** Every trained parameter's gradient since the last step began (times the loss scale). */
 export function gradients(gpu: Gpu, { model }: Trainer): Promise<Map<string, Float32Array>> {
   return readTrained(gpu, model, "grad");
+}
+
+/** Asserts numbers to be equal bit for bit; assert.deepEqual takes gigabytes to say that they aren't. */
+export function assertSameValues(actual: Float32Array, expected: Float32Array, what: string): void {
+  const [a, e] = [actual, expected].map((data) =>
+    new Uint32Array(data.buffer, data.byteOffset, data.length)
+  );
+  assert.equal(a.length, e.length, `${what}: length`);
+  const i = a.findIndex((bits, i) => bits !== e[i]);
+  if (i >= 0) assert.fail(`${what}[${i}]: got ${actual[i]}, expected ${expected[i]}`);
+}
+
+/** Asserts two sets of tensors to be equal bit for bit. */
+export function assertSameTensors(
+  actual: ReadonlyMap<string, Float32Array>,
+  expected: ReadonlyMap<string, Float32Array>,
+): void {
+  assert.deepEqual([...actual.keys()], [...expected.keys()]);
+  for (const [name, values] of actual) assertSameValues(values, expected.get(name)!, name);
 }
 
 /** L2 norm. */
