@@ -24,14 +24,15 @@ export interface MatmulTarget {
   software: boolean;
 }
 
-/** Workgroups that keep a large GPU busy (an H100 has 132 multiprocessors). */
-const BUSY_GPU = 264;
+/** Multiprocessors of the GPU that tiles are rated on (an H100), and the threads each runs at once. */
+const MULTIPROCESSORS = 132, RESIDENT_THREADS = 512;
 /** Bytes of partial results that split sums may use. */
 export const SPLIT_BYTES = 1 << 24;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 256;
 
-type Tile = Omit<MatmulGeometry, "splits">;
+/** A geometry without its splits. */
+export type Tile = Omit<MatmulGeometry, "splits">;
 
 interface RatedTile {
   tile: Tile;
@@ -47,12 +48,12 @@ const rated = (
 
 const HARDWARE_TILES: readonly RatedTile[] = [
   rated(1.0, [128, 128, 16], [8, 8]),
+  rated(0.95, [64, 128, 16], [8, 8]),
   rated(0.9, [128, 64, 16], [8, 8]),
-  rated(0.9, [64, 128, 16], [8, 8]),
-  rated(0.75, [64, 64, 16], [8, 4]),
-  rated(0.5, [32, 64, 16], [4, 8]),
-  rated(0.3, [64, 16, 32], [4, 4]),
-  rated(0.3, [16, 64, 32], [4, 4]),
+  rated(0.88, [64, 64, 16], [8, 8]),
+  rated(0.7, [32, 128, 16], [4, 8]),
+  rated(0.45, [64, 16, 32], [4, 4]),
+  rated(0.45, [16, 64, 32], [4, 4]),
 ];
 
 const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
@@ -67,6 +68,11 @@ const SOFTWARE_TILES: readonly RatedTile[] = [
   direct(0.3, [1, 32], [1, 4]),
 ];
 
+/** Every tile that a device may choose. */
+export function allTiles({ software }: MatmulTarget): Tile[] {
+  return (software ? SOFTWARE_TILES : HARDWARE_TILES).map(({ tile }) => tile);
+}
+
 /** Bytes of workgroup memory of a tile. */
 export function workgroupBytes({ blockM, blockN, blockK, direct }: Tile): number {
   return direct ? 0 : blockK * (blockM + 4 + blockN + 4) * 4;
@@ -77,13 +83,22 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
   return (blockM / threadM) * (blockN / threadN);
 }
 
-function splitsFor(tile: Tile, m: number, n: number, k: number): number {
-  const groups = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
-  const wanted = Math.ceil(BUSY_GPU / groups);
+/** Numbers of workgroups that may share a tile of results. */
+function possibleSplits(m: number, n: number, k: number): number[] {
   const byDepth = Math.floor(k / LEAST_SPLIT);
   const byMemory = Math.floor(SPLIT_BYTES / (m * n * 4));
-  return Math.max(1, Math.min(wanted, byDepth, byMemory, 32));
+  const most = Math.max(1, Math.min(byDepth, byMemory, 32));
+  return Array.from({ length: most }, (_, i) => i + 1);
 }
+
+/** Share of a GPU's time that these workgroups use: the last wave of them may leave it half empty. */
+function filling(tile: Tile, workgroups: number): number {
+  const atOnce = MULTIPROCESSORS * Math.floor(RESIDENT_THREADS / workgroupThreads(tile));
+  return workgroups / (Math.ceil(workgroups / atOnce) * atOnce);
+}
+
+/** Writing and adding up partial results costs about as much as this many values of k each. */
+const SPLIT_COST = 40;
 
 /**
  * The tiles for C `[m, n]` = A·B with depth k: the tile whose speed on whole tiles, times the share of
@@ -95,16 +110,28 @@ export function matmulGeometry(
   k: number,
   { software }: MatmulTarget,
 ): MatmulGeometry {
+  const key = `${m},${n},${k},${software}`;
+  let geometry = chosen.get(key);
+  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, software));
+  return geometry;
+}
+
+/** Choices made so far: a training step asks thousands of times for a few of them. */
+const chosen = new Map<string, MatmulGeometry>();
+
+function choose(m: number, n: number, k: number, software: boolean): MatmulGeometry {
   let best: MatmulGeometry | undefined, bestScore = -1;
   for (const { tile, speed } of software ? SOFTWARE_TILES : HARDWARE_TILES) {
     // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
     if (tile.threadM < 4 && m >= 4) continue;
     const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];
     const useful = (m * n) / (tiles[0] * tile.blockM * tiles[1] * tile.blockN);
-    const splits = software ? 1 : splitsFor(tile, m, n, k);
-    const fill = software ? 1 : Math.min(1, (tiles[0] * tiles[1] * splits) / BUSY_GPU);
-    const score = speed * useful * (0.2 + 0.8 * fill);
-    if (score > bestScore) [best, bestScore] = [{ ...tile, splits }, score];
+    for (const splits of software ? [1] : possibleSplits(m, n, k)) {
+      const fill = software ? 1 : filling(tile, tiles[0] * tiles[1] * splits);
+      const overhead = splits === 1 ? 1 : k / (k + SPLIT_COST * splits);
+      const score = speed * useful * fill * overhead;
+      if (score > bestScore) [best, bestScore] = [{ ...tile, splits }, score];
+    }
   }
   return best!;
 }

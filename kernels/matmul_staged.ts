@@ -26,7 +26,10 @@ function staging(
   firstThread: number,
 ) {
   const squares = (width / 4) * (blockK / 4);
-  const count = Math.ceil(squares / threads);
+  // Unless every thread has the same number of squares, they begin where the other operand's end.
+  const even = squares % threads === 0;
+  const first = even ? 0 : firstThread;
+  const count = Math.ceil((squares + first) / threads);
   const stride = width / 4 + 1;
   const [rows, limit, base] = name === "a"
     ? ["u.m", "u.m", "rowBase"]
@@ -37,15 +40,15 @@ function staging(
     declare += range(4).map((r) => `  var ${reg(r)} = vec4<f32>();\n`).join("");
     const id = `${name}Square${s}`;
     const inner = alongK ? blockK / 4 : width / 4;
-    const offset = (s * threads - firstThread + squares * 8) % squares;
+    const offset = (s * threads - first + squares * 8) % squares;
     // Neighbouring threads read neighbouring memory: k runs fastest where memory runs along k.
     declare += `  let ${id} = (thread + ${offset}u) % ${squares}u;\n`;
     declare += alongK
       ? `  let ${id}K = (${id} % ${inner}u) * 4u; let ${id}X = (${id} / ${inner}u) * 4u;\n`
       : `  let ${id}K = (${id} / ${inner}u) * 4u; let ${id}X = (${id} % ${inner}u) * 4u;\n`;
     // Where the squares run out before the threads do, the rest of the threads would repeat them.
-    const guard = squares % threads === 0 ? "" : `thread + ${s * threads}u >= ${firstThread}u && ` +
-      `thread + ${s * threads}u < ${firstThread + squares}u`;
+    const guard = even ? "" : `thread + ${s * threads}u >= ${first}u && ` +
+      `thread + ${s * threads}u < ${first + squares}u`;
     const wrap = (code: string) => guard === "" ? code : `    if (${guard}) {\n${code}    }\n`;
     let code = `    { let kk = k0 + ${id}K; let x = ${base} + ${id}X;\n`;
     for (const r of range(4)) {

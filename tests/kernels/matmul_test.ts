@@ -1,7 +1,12 @@
 import assert from "node:assert/strict";
 import { openGpu } from "../../kernels/gpu.ts";
 import { matmul, type Orientation } from "../../kernels/matmul.ts";
-import { matmulGeometry, workgroupBytes, workgroupThreads } from "../../kernels/matmul_geometry.ts";
+import {
+  allTiles,
+  matmulGeometry,
+  workgroupBytes,
+  workgroupThreads,
+} from "../../kernels/matmul_geometry.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import {
   assertClose,
@@ -88,12 +93,12 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
     const A = upload(gpu, a, "f32", shape.a), B = upload(gpu, b, "f16", shape.b);
     const expected = reference(orientation, a, b, m, n, k);
     const rows = orientation === "tn" ? k : m;
-    const shapesOfTiles = [[1, 1], [40, 16], [16, 400], [300, 300], [60, 600], [100, 100]];
-    // A software driver compiles the large tiles for seconds; one of them stands for all there.
-    const tiles = shapesOfTiles.flatMap(([rows, columns], i) =>
-      [true, false].filter((software) => software || !gpu.software || i === 3)
-        .map((software) => matmulGeometry(rows, columns, 64, { software }))
-    );
+    // A software driver compiles the large tiles for seconds; a small one of them stands for all.
+    const hardware = allTiles({ software: false });
+    const tiles = [
+      ...allTiles({ software: true }),
+      ...(gpu.software ? hardware.filter(({ blockM }) => blockM === 32) : hardware),
+    ];
     for (const geometry of tiles) {
       if (orientation === "tn" && geometry.threadM < 4) continue;
       for (const splits of geometry.direct ? [1] : [1, 3]) {
