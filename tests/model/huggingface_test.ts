@@ -17,7 +17,7 @@ const CONFIG: LlamaConfig = {
   vocab_size: 12,
   hidden_size: 8,
   intermediate_size: 12,
-  head_dim: 4,
+  head_dim: 8,
   num_attention_heads: 2,
   num_key_value_heads: 1,
 };
