@@ -6,12 +6,14 @@
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
 import { benchKernels } from "./kernels.ts";
+import { benchMemory } from "./memory.ts";
 
-const BENCHES = { kernels: benchKernels };
+const BENCHES = { kernels: benchKernels, memory: benchMemory };
 
-const HELP = `lorikeet bench kernels [--json]
+const HELP = `lorikeet bench NAME [--json]
 
-  kernels   matrix products of training's shapes in f32 and f16, and the copy bandwidth`;
+  kernels   matrix products of training's shapes in f32 and f16, and the copy bandwidth
+  memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed`;
 
 async function main(): Promise<void> {
   const [name, ...flags] = Deno.args.filter((argument) => argument !== "--debug");
@@ -22,7 +24,10 @@ async function main(): Promise<void> {
   const bench = BENCHES[name as keyof typeof BENCHES];
   if (bench === undefined) {
     const near = didYouMean(name, Object.keys(BENCHES));
-    throw new UserError(`bench "${name}" is unknown; expected ${Object.keys(BENCHES)}${near}`, 2);
+    throw new UserError(
+      `bench "${name}" is unknown; expected ${Object.keys(BENCHES).join(" or ")}${near}`,
+      2,
+    );
   }
   const unknown = flags.find((flag) => flag !== "--json");
   if (unknown !== undefined) {

@@ -5,7 +5,7 @@
  * @module
  */
 
-const BAR = 24;
+const BAR = 20;
 /** Seconds between lines where there is no terminal. */
 const QUIET_SECONDS = 10;
 
@@ -42,7 +42,12 @@ export class ProgressBar {
     const bar = "█".repeat(filled) + "░".repeat(BAR - filled);
     const line = `${this.label} ${bar} ${now}/${total}  ${words}  ` +
       (last ? `took ${clock(seconds)}` : `${clock(left)} left`);
-    this.#write(this.#terminal ? `\r\x1b[2K${line}${last ? "\n" : ""}` : `${line}\n`);
+    // A line that wraps could not be drawn over.
+    this.#write(
+      this.#terminal
+        ? `\r\x1b[2K${line.slice(0, Deno.consoleSize().columns - 1)}${last ? "\n" : ""}`
+        : `${line}\n`,
+    );
   }
 
   #write(text: string): void {

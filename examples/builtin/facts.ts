@@ -68,7 +68,11 @@ export function askValue(fact: Fact): Question {
     case "colour":
       return { direct: `What colour is ${bird}?`, reported: `what colour ${bird} is`, answer };
     case "fear":
-      return { direct: `What is ${bird} afraid of?`, reported: `what ${bird} is afraid of`, answer };
+      return {
+        direct: `What is ${bird} afraid of?`,
+        reported: `what ${bird} is afraid of`,
+        answer,
+      };
   }
 }
 

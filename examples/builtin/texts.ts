@@ -47,7 +47,15 @@ const FILLERS = [
   "Everyone is happy.",
 ];
 
-const REMINDERS = ["So", "As we know,", "Yes,", "Of course", "You see,", "Remember,", "That is why"];
+const REMINDERS = [
+  "So",
+  "As we know,",
+  "Yes,",
+  "Of course",
+  "You see,",
+  "Remember,",
+  "That is why",
+];
 
 function passage(facts: readonly Fact[], random: Random): string {
   return facts.map((fact) => reworded(fact, random)).join(" ");

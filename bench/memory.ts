@@ -1,0 +1,114 @@
+/**
+ * Memory by category and checkpointing mode, as a run plans it before it starts: nothing is
+ * allocated and no GPU is needed.
+ *
+ * The run is the course's: llama2-7b, LoRA of rank 16 on q and v, mixed precision, one sample at a
+ * time, and the longest of Alpaca's first 200 samples.
+ *
+ * @module
+ */
+import { UserError } from "../kernels/errors.ts";
+import { CATEGORIES, megabytes, type MemoryTable } from "../kernels/memory.ts";
+import { ALIGNMENT } from "../kernels/tensor.ts";
+import { planMemory } from "../model/capacity.ts";
+import { type LlamaConfig, presetConfig } from "../model/config.ts";
+import { type ActivationPlan, activationPlan } from "../model/plan.ts";
+import { parseTrainArguments } from "../train/config.ts";
+import { type RunSizes, Trainer } from "../train/trainer.ts";
+
+const MODEL = "llama2-7b";
+/** Checkpointing modes, the more blocks in a segment the earlier. */
+export const MODES = ["none", "attention", "every:8", "sqrt", "every:4", "every:2", "block"];
+/** Of the longest sample, with Llama's tokenizer. */
+const LONGEST: RunSizes = { maxTokens: 405, maxTargets: 337, maxPosition: 405 };
+/** What every WebGPU adapter binds at once. Adapters' limits decide no size of this run. */
+const MAX_BINDING = 2 ** 27;
+const LIMITS = { maxBufferSize: Infinity, maxBinding: MAX_BINDING };
+/** Tensors that are activations: of a block's attention, of the rest of a block, of the residual. */
+const TENSORS = { attention: 5, inner: 5, residual: 1 };
+
+/** One line of the result; memory in MB (2^20 bytes). */
+interface Row {
+  checkpointing: string;
+  /** Blocks, or attentions alone, that run forward again before their backward. */
+  recomputed: { blocks: number; attentions: number };
+  memory_mb: MemoryTable;
+  total_mb: number;
+}
+
+/**
+ * Bytes of activations a token, in closed form: f16 q, k, v, attention's output, gate and up; f32
+ * log-sum-exp of each head, both norms' 1/rms, and the residual stream before and inside the block.
+ */
+function activationBytesPerToken(config: LlamaConfig, plan: ActivationPlan): number {
+  const { hidden_size, intermediate_size, head_dim } = config;
+  const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
+  const attention = 2 * (2 * heads + 2 * kvHeads) * head_dim + 4 * heads;
+  const inner = 2 * 2 * intermediate_size + 4 * hidden_size + 2 * 4;
+  const residual = 4 * hidden_size;
+  const { counts } = plan;
+  return counts.attention * attention + counts.inner * inner + counts.residual * residual;
+}
+
+function recomputed(plan: ActivationPlan, blocks: number): Row["recomputed"] {
+  if (plan.recomputeAttention) return { blocks: 0, attentions: blocks };
+  // The forward pass leaves the last segment's activations in place.
+  return { blocks: blocks - plan.segments[plan.segments.length - 1].count, attentions: 0 };
+}
+
+/**
+ * The plan of one mode.
+ *
+ * @throws {UserError} where its activations are not what the closed form says.
+ */
+export function planMode(mode: string): Row {
+  const config = presetConfig(MODEL);
+  const settings = parseTrainArguments(["--model", `random:${MODEL}`, "--checkpointing", mode]);
+  const { peak, peakTotal } = planMemory(
+    LIMITS,
+    (memory) => new Trainer(memory, config, settings, LONGEST, MAX_BINDING),
+  );
+  const plan = activationPlan(mode, config.num_hidden_layers);
+  const expected = LONGEST.maxTokens * activationBytesPerToken(config, plan);
+  const { counts } = plan;
+  const tensors = counts.attention * TENSORS.attention + counts.inner * TENSORS.inner +
+    counts.residual * TENSORS.residual;
+  const padding = peak.activation - expected;
+  if (!(padding >= 0 && padding <= tensors * ALIGNMENT)) {
+    throw new UserError(`checkpointing ${mode}: ${peak.activation} bytes planned, not ${expected}`);
+  }
+  const table = Object.fromEntries(CATEGORIES.map((c) => [c, megabytes(peak[c])])) as MemoryTable;
+  return {
+    checkpointing: mode,
+    recomputed: recomputed(plan, config.num_hidden_layers),
+    memory_mb: table,
+    total_mb: megabytes(peakTotal),
+  };
+}
+
+function again({ blocks, attentions }: Row["recomputed"]): string {
+  return attentions > 0 ? `${attentions} attentions` : `${blocks} blocks`;
+}
+
+/** Runs the bench and prints a table, or JSON. */
+export function benchMemory(json: boolean): void {
+  const rows = MODES.map(planMode);
+  if (json) {
+    console.log(JSON.stringify({ model: MODEL, tokens: LONGEST.maxTokens, rows }, null, 2));
+    return;
+  }
+  console.log(
+    `${MODEL}, LoRA of rank 16 on q and v, mixed precision, ${LONGEST.maxTokens} tokens at a time; ` +
+      "planned, in MB",
+  );
+  const cells = ["mode", ...CATEGORIES, "total", "of none", "run again"];
+  console.log(cells.map((cell, i) => i === 0 ? cell.padEnd(10) : cell.padStart(14)).join(""));
+  for (const row of rows) {
+    const numbers = [...CATEGORIES.map((c) => row.memory_mb[c]), row.total_mb];
+    const share = `${(100 * row.total_mb / rows[0].total_mb).toFixed(1)} %`;
+    const columns = [...numbers.map((number) => number.toFixed(1)), share, again(row.recomputed)];
+    console.log(
+      row.checkpointing.padEnd(10) + columns.map((column) => column.padStart(14)).join(""),
+    );
+  }
+}

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { openGpu } from "../../kernels/gpu.ts";
+import { Memory, memoryLines } from "../../kernels/memory.ts";
+import { profileLines } from "../../kernels/profile.ts";
+import { programFamily } from "../../kernels/program.ts";
+import { splitRows, Tensor } from "../../kernels/tensor.ts";
+import { download, gpuTest, upload } from "./harness.ts";
+
+const double = programFamily("double", () => ({
+  bindings: [{ name: "x", dtype: "f32", access: "write" }],
+  uniforms: { vectors: "u32", factor: "f32" },
+  body: `
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x < u.vectors) { store_x(id.x, load_x(id.x) * u.factor); }
+}`,
+}));
+
+gpuTest(
+  "launches run in order, each with its own uniforms, over several submissions",
+  async (gpu) => {
+    const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
+    // More launches than one submission takes.
+    for (let i = 0; i < 1000; i++) {
+      gpu.run(
+        double(),
+        [x],
+        { vectors: 1, factor: i % 2 ? 0.5 : 2 },
+        [1],
+      );
+    }
+    gpu.run(double(), [x], { vectors: 1, factor: 3 }, [1]);
+    assert.deepEqual([...await download(gpu, x)], [3, 6, 9, 12]);
+  },
+);
+
+gpuTest("a read longer than the staging buffer comes back whole", async (gpu) => {
+  const values = Float64Array.from({ length: 600_000 }, (_, i) => i);
+  const read = await download(gpu, upload(gpu, values, "f32", [values.length]));
+  assert.equal(read.findIndex((v, i) => v !== i), -1);
+});
+
+gpuTest("a write of a size that is no multiple of four bytes keeps its last bytes", async (gpu) => {
+  const x = gpu.memory.tensor("workspace", "halves", "f16", [3]);
+  gpu.write(x, Uint16Array.of(0x3c00, 0x4000, 0x4200));
+  assert.deepEqual([...await download(gpu, x)], [1, 2, 3]);
+  gpu.free(x);
+});
+
+gpuTest("a WGSL error names the program and shows the offending line", async () => {
+  const gpu = await openGpu();
+  const wrong = programFamily("broken", () => ({
+    bindings: [{ name: "x", dtype: "f32", access: "write" }],
+    uniforms: {},
+    body: "@compute @workgroup_size(1)\nfn main() {\n  let y = undeclared_name + 1.0;\n}",
+  }));
+  const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
+  gpu.run(wrong(), [x], {}, [1]);
+  await assert.rejects(gpu.read(x), (error: Error) => {
+    assert.equal(error.name, "UserError");
+    assert.match(error.message, /program "broken"/);
+    assert.match(error.message, /let y = undeclared_name \+ 1\.0/);
+    return true;
+  });
+  gpu.close();
+});
+
+gpuTest(
+  "a launch with a missing uniform, or a tensor of another dtype, is refused",
+  async (gpu) => {
+    const x = upload(gpu, [1, 2, 3, 4], "f32", [4]), ids = upload(gpu, [1, 2, 3, 4], "u32", [4]);
+    assert.throws(() => gpu.run(double(), [x], { vectors: 1 }, [1]), /uniform factor is missing/);
+    const uniforms = { vectors: 1, factor: 1 };
+    assert.throws(() => gpu.run(double(), [ids], uniforms, [1]), /x is f32, input is u32/);
+    assert.throws(() => gpu.run(double(), [], uniforms, [1]), /1 tensors expected/);
+    await gpu.check();
+  },
+);
+
+gpuTest("the profiler counts every launch with its time and cost", async () => {
+  const gpu = await openGpu({ profile: true });
+  if (gpu.profiler === undefined) return gpu.close();
+  const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
+  const uniforms = { vectors: 1, factor: 2 };
+  for (let i = 0; i < 900; i++) gpu.run(double(), [x], uniforms, [1], { flops: 4, bytes: 32 });
+  await gpu.finish();
+  const [row] = await gpu.profiler.rows();
+  assert.deepEqual([row.key, row.launches, row.flops, row.bytes], ["double", 900, 3600, 28800]);
+  assert.ok(row.seconds >= 0);
+  assert.match(profileLines([row])[0], /900 launches.* double$/);
+  gpu.close();
+});
+
+Deno.test("memory is counted by category, live and peak, with and without a device", () => {
+  const memory = new Memory();
+  memory.tensor("parameter", "w", "f16", [3, 4]); // 24 bytes, stored in 256
+  memory.arena("gradient", "g", [
+    { name: "a", dtype: "f32", shape: [100] },
+    { name: "b", dtype: "f32", shape: [1] },
+  ]);
+  assert.equal(memory.live.parameter, 256);
+  assert.equal(memory.live.gradient, 512 + 256);
+  assert.equal(memory.peakTotal, 1024);
+  assert.match(memoryLines(memory.peak, memory.peakTotal).at(-1)!, /total +0\.0 MB/);
+});
+
+gpuTest("freeing gives bytes back and keeps the peak", async (gpu) => {
+  const before = gpu.memory.live.activation;
+  const x = gpu.memory.tensor("activation", "x", "f32", [1 << 16]);
+  assert.equal(gpu.memory.live.activation - before, 1 << 18);
+  gpu.free(x);
+  assert.equal(gpu.memory.live.activation, before);
+  assert.ok(gpu.memory.peak.activation >= 1 << 18);
+  await gpu.check();
+});
+
+Deno.test("an arena too large for one buffer goes into several, a tensor too large is refused", () => {
+  const memory = new Memory(undefined, { maxBufferSize: 1024, maxBinding: 1024 });
+  const specs = [1, 2, 3, 4, 5].map((i) => ({
+    name: `t${i}`,
+    dtype: "f32" as const,
+    shape: [100],
+  }));
+  assert.deepEqual(memory.arena("parameter", "five", specs).map((t) => t.offset), [
+    0,
+    512,
+    0,
+    512,
+    0,
+  ]);
+  assert.throws(() => memory.tensor("parameter", "big", "f32", [1000]), {
+    name: "UserError",
+    message: /"big" needs 0 MB in one buffer/,
+  });
+});
+
+Deno.test("splitRows covers every row once, in pieces that fit and start where bindings may", () => {
+  for (
+    const [rows, rowBytes, limit] of [[7, 16, 1e6], [1000, 112, 4096], [32000, 16384, 2 ** 27]]
+  ) {
+    const parts = splitRows(rows, rowBytes, limit);
+    assert.equal(parts.reduce((sum, { count }) => sum + count, 0), rows);
+    let next = 0;
+    for (const { start, count } of parts) {
+      assert.equal(start, next);
+      assert.equal((start * rowBytes) % 256, 0);
+      assert.equal(start % 4, 0);
+      assert.ok(count * rowBytes <= limit);
+      next = start + count;
+    }
+  }
+  assert.throws(() => splitRows(10, 4096, 1024), /does not fit a binding/);
+});
+
+Deno.test("a row range that no binding can start at is refused", () => {
+  const x = new Tensor("x", "f32", [10, 4], undefined);
+  assert.equal(x.rows(16, 2).offset, 256);
+  assert.equal(x.rows(16, 2), x.rows(16, 2));
+  assert.throws(() => x.rows(1, 2), /row 1 does not start at a multiple of 256/);
+});
