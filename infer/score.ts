@@ -27,8 +27,13 @@ export interface ScoreResult {
 
 /** The passes of {@linkcode meanNll}: a sample each. */
 export function scoreSizes(samples: readonly TokenizedSample[]): PassSizes {
-  const maxTokens = Math.max(...samples.map(({ ids }) => ids.length));
-  return { maxTokens, maxTargets: Math.max(...samples.map(supervisedTokens)) };
+  // One by one: a call takes no more arguments than the stack holds, and data sets are long.
+  let maxTokens = 1, maxTargets = 1;
+  for (const sample of samples) {
+    maxTokens = Math.max(maxTokens, sample.ids.length);
+    maxTargets = Math.max(maxTargets, supervisedTokens(sample));
+  }
+  return { maxTokens, maxTargets };
 }
 
 /** The result of scoring samples that have this mean. */

@@ -258,10 +258,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 );
 
 /**
- * Writes delta, dq, dk and dv for `rows` queries of the same `keys` = `rows` keys.
+ * Writes delta, dq, dk and dv for `rows` queries and as many keys.
  *
  * @param pairs Query–key pairs attended, for the profile's cost; one causal document by default.
  * @param unroll Write inner loops out, which a GPU runs faster and a software driver compiles slowly.
+ * @param direct Take the programs for software drivers.
  */
 export function attentionBackward(
   gpu: Gpu,
@@ -280,7 +281,6 @@ export function attentionBackward(
     dk: Tensor;
     dv: Tensor;
     rows: number;
-    keys: number;
     heads: number;
     kvHeads: number;
     headDim: number;
@@ -290,10 +290,9 @@ export function attentionBackward(
   },
 ): void {
   const { q, k, v, out, dout, lse, starts, ends, queryEnds, delta, dq, dk, dv } = tensors;
-  const { rows, keys, heads, kvHeads, headDim } = tensors;
+  const { rows, heads, kvHeads, headDim } = tensors;
   const { pairs = rows * (rows + 1) / 2, unroll = !gpu.software } = tensors;
   const direct = tensors.direct ?? prefersDirect(gpu.software, headDim);
-  if (rows !== keys) throw new Error(`attentionBackward: ${rows} queries but ${keys} keys`);
   const { dtype } = q;
   const bytes = (queries: number, keyed: number) =>
     headBytes(dtype, rows, queries * heads + keyed * kvHeads, headDim) + 8 * rows * heads;

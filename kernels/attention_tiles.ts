@@ -307,7 +307,7 @@ export function declareSums(tiles: AttentionTiles, name: string): string {
 }
 
 /** A line for every vector of the thread's part of a weighted sum. */
-export function eachSum(tiles: AttentionTiles, line: (i: number, c: number) => string): string {
+function eachSum(tiles: AttentionTiles, line: (i: number, c: number) => string): string {
   return repeat(sumRows(tiles), (i) => repeat(tiles.chunks, (c) => line(i, c)));
 }
 

@@ -60,6 +60,10 @@ export async function runMain(main: () => Promise<number | void>): Promise<never
       console.error(`error: ${error.message}`);
       Deno.exit(error.exitCode);
     }
+    if (error instanceof Deno.errors.BrokenPipe) {
+      console.error("error: the output was closed before all of it was written");
+      Deno.exit(1);
+    }
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     console.error(`error: ${message}${debug ? "" : " (run again with --debug for the stack)"}`);
     Deno.exit(1);

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { setImmediate } from "node:timers/promises";
 import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
 import { Profiler } from "./profile.ts";
@@ -80,7 +81,10 @@ export class Gpu {
     this.name = adapter.info.description || adapter.info.device || "unknown adapter";
     this.software = /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
-    this.memory = new Memory(device, { maxBufferSize: limits.maxBufferSize });
+    this.memory = new Memory(device, {
+      maxBufferSize: limits.maxBufferSize,
+      maxBinding: this.maxBinding,
+    });
     this.#uniformAlignment = limits.minUniformBufferOffsetAlignment;
     this.#uniformBuffer = this.memory.buffer(
       "workspace",
@@ -93,7 +97,10 @@ export class Gpu {
     }
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
-      this.#failure ??= new Error((event as GPUUncapturedErrorEvent).error.message);
+      const { error } = event as GPUUncapturedErrorEvent;
+      this.#failure ??= error instanceof GPUOutOfMemoryError
+        ? new UserError(`the GPU is out of memory: ${error.message}`)
+        : new Error(error.message);
     });
     device.lost.then((info) => {
       if (info.reason !== "destroyed") {
@@ -205,7 +212,12 @@ export class Gpu {
     this.profiler?.collect();
   }
 
-  /** Reads a tensor's bytes, waiting for the GPU. */
+  /**
+   * Reads a tensor's bytes, waiting for the GPU.
+   *
+   * @throws the first error that the device has reported; a {@linkcode UserError} where it was lost, ran
+   * out of memory or refused a program.
+   */
   async read(tensor: Tensor): Promise<ArrayBuffer> {
     await this.check();
     const out = new Uint8Array(tensor.bytes);
@@ -223,19 +235,21 @@ export class Gpu {
       try {
         range = this.#staging.getMappedRange(0, bytes);
       } catch {
-        await mapped;
+        await mapped.catch((error) => this.#explain(error));
         range = this.#staging.getMappedRange(0, bytes);
       }
       out.set(new Uint8Array(range), done);
       this.#staging.unmap();
       mapped.catch(() => {});
     }
+    // Signals, lost devices and errors are events, which a program that never waits would not see.
+    await setImmediate();
     await this.check();
     return out.buffer;
   }
 
   /** Reads an f32 tensor. */
-  async readF32(tensor: Tensor): Promise<Float32Array> {
+  async readF32(tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
     return new Float32Array(await this.read(tensor), 0, tensor.size);
   }
 
@@ -270,6 +284,13 @@ export class Gpu {
   /** Gives the device back. */
   close(): void {
     this.device.destroy();
+  }
+
+  /** Throws what the device reports about a failed call, which says more, or else the call's error. */
+  async #explain(error: unknown): Promise<never> {
+    await setImmediate(); // Reports are events: they arrive once the program waits.
+    await this.check();
+    throw error;
   }
 
   #endPass(): void {
@@ -361,7 +382,7 @@ export class Gpu {
 /**
  * Opens the GPU.
  *
- * @throws {UserError} where no adapter is found, saying what to install.
+ * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
@@ -382,6 +403,8 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
       minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
     },
+  }).catch((error: Error) => {
+    throw new UserError(`the GPU ${adapter.info.description} can't be opened: ${error.message}`);
   });
   return new Gpu(device, adapter, options);
 }

@@ -15,6 +15,7 @@ export const CATEGORIES = [
   "optimizer",
   "workspace",
 ] as const;
+/** One of {@linkcode CATEGORIES}. */
 export type Category = typeof CATEGORIES[number];
 
 /** Bytes by category. */
@@ -37,6 +38,16 @@ const zeroTable = (): MemoryTable => ({
 
 const STORAGE = 0x80 | 0x08 | 0x04; // STORAGE | COPY_DST | COPY_SRC
 
+/** What an adapter allows, in bytes. */
+export interface MemoryLimits {
+  maxBufferSize: number;
+  /** Largest range that a kernel can bind. Default: no limit of its own. */
+  maxBinding?: number;
+}
+
+/** Tensors of these are split where they exceed what one binding covers; all others are bound whole. */
+const SPLIT: readonly Category[] = ["parameter", "gradient", "optimizer"];
+
 /** Hands out tensors and keeps count. Without a device it only plans. */
 export class Memory {
   readonly #live = zeroTable();
@@ -46,7 +57,7 @@ export class Memory {
 
   constructor(
     readonly device?: GPUDevice,
-    readonly limits: { maxBufferSize: number } = { maxBufferSize: Infinity },
+    readonly limits: MemoryLimits = { maxBufferSize: Infinity },
   ) {}
 
   /** Bytes in use now, by category. */
@@ -64,7 +75,7 @@ export class Memory {
     return this.#peakTotal;
   }
 
-  /** Allocates one tensor, filled with zeros. */
+  /** Allocates one tensor, filled with zeros. @throws as {@linkcode arena} does. */
   tensor(category: Category, name: string, dtype: Dtype, shape: readonly number[]): Tensor {
     return this.arena(category, name, [{ name, dtype, shape }])[0];
   }
@@ -72,6 +83,8 @@ export class Memory {
   /**
    * Allocates several tensors side by side in as few buffers as the adapter's largest buffer allows:
    * drivers round every small buffer up, and large ones waste least.
+   *
+   * @throws {UserError} where a tensor exceeds a buffer, or a binding though its category is not split.
    */
   arena(category: Category, label: string, specs: readonly TensorSpec[]): Tensor[] {
     const tensors: Tensor[] = [];
@@ -81,6 +94,7 @@ export class Memory {
       let bytes = 0, last = first;
       for (; last < specs.length; last++) {
         const size = roundUp(storedBytes(specs[last].dtype, specs[last].shape), ALIGNMENT);
+        this.#checkBinding(category, specs[last]);
         if (bytes + size > this.limits.maxBufferSize && last > first) break;
         offsets.push(bytes);
         bytes += size;
@@ -116,6 +130,16 @@ export class Memory {
     const buffer = this.device.createBuffer({ label, size: bytes, usage });
     this.#buffers.set(buffer, { category, bytes });
     return buffer;
+  }
+
+  #checkBinding(category: Category, { name, dtype, shape }: TensorSpec): void {
+    const need = storedBytes(dtype, shape), most = this.limits.maxBinding ?? Infinity;
+    if (SPLIT.includes(category) || need <= most) return;
+    const [needs, allows] = [need, most].map((bytes) => Number(megabytes(bytes).toPrecision(4)));
+    throw new UserError(
+      `"${name}" [${shape}] needs ${needs} MB in one binding, and this adapter allows ${allows} MB; ` +
+        "expected fewer tokens in one pass (a smaller micro-batch, shorter samples or prompts)",
+    );
   }
 
   /** Destroys a buffer and forgets its bytes. */

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { UserError } from "../kernels/errors.ts";
 import type { Category, Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
@@ -79,13 +80,22 @@ export interface ActivationSizes {
   lora?: { rank: number; width: number };
 }
 
-/** Allocates the buffers of a plan. */
+/** Kernels that give a row a workgroup can't be given more in one dispatch. */
+const MOST_TOKENS = 65535;
+
+/** Allocates the buffers of a plan. @throws {UserError} where a pass has too many tokens. */
 export function allocateActivations(
   memory: Memory,
   config: LlamaConfig,
   plan: ActivationPlan,
   { tokens: T, dtype, backward, lora }: ActivationSizes,
 ): Activations {
+  if (T > MOST_TOKENS) {
+    throw new UserError(
+      `a pass over ${T} tokens exceeds the ${MOST_TOKENS} that kernels take; expected fewer ` +
+        "(a smaller micro-batch, shorter samples or prompts)",
+    );
+  }
   const { hidden_size: H, intermediate_size: I, head_dim } = config;
   const heads = config.num_attention_heads;
   const queries = heads * head_dim, keys = config.num_key_value_heads * head_dim;

@@ -9,7 +9,7 @@ import { UserError } from "../kernels/errors.ts";
 import type { AlpacaSample } from "./prompt.ts";
 
 /** The name that stands for the samples of examples/builtin, which are part of the program. */
-export const BUILTIN_DATA = "builtin";
+const BUILTIN_DATA = "builtin";
 
 /**
  * Reads samples from a JSON array or from JSON Lines; which of them is told by the content.

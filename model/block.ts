@@ -184,7 +184,7 @@ export function blockBackward(
   linearBackward(gpu, block.o_proj, { ...how, x: out, dy: d.residual, dx: d.out });
   attentionBackward(gpu, {
     ...{ q, k, v, out, dout: d.out, lse, delta: d.delta, dq: d.q, dk: d.k, dv: d.v },
-    ...{ ...attentionSizes(pass), keys: rows, queryEnds: batch.queryEnds },
+    ...{ ...attentionSizes(pass), queryEnds: batch.queryEnds },
   });
   rotate(pass, d.q, config.num_attention_heads, true);
   rotate(pass, d.k, config.num_key_value_heads, true);

@@ -9,7 +9,7 @@ import type { KvCache } from "./cache.ts";
 import type { Llama } from "./llama.ts";
 
 /** Tokens that follow `past` earlier ones of the same document, with logits asked of the last. */
-export function continuation(ids: Uint32Array, past: number): Batch {
+function continuation(ids: Uint32Array, past: number): Batch {
   const tokens = ids.length;
   const indexes = Uint32Array.from({ length: tokens }, (_, i) => i);
   return {

@@ -21,7 +21,7 @@ const LOGITS_BYTES = 1 << 25;
 const CHUNK_UNIT = 64;
 
 /** Rows of a chunk of logits. */
-export function chunkRows(vocabulary: number, rows: number): number {
+function chunkRows(vocabulary: number, rows: number): number {
   const most = Math.floor(LOGITS_BYTES / (vocabulary * 4 * CHUNK_UNIT)) * CHUNK_UNIT;
   return Math.min(rows, Math.max(CHUNK_UNIT, most));
 }

@@ -51,7 +51,7 @@ export interface LoraWorkspace {
 const views = new WeakMap<Tensor, Map<string, Tensor>>();
 
 /** The same memory seen with another width. */
-export function withWidth(tensor: Tensor, rows: number, width: number): Tensor {
+function withWidth(tensor: Tensor, rows: number, width: number): Tensor {
   let byShape = views.get(tensor);
   if (byShape === undefined) views.set(tensor, byShape = new Map());
   const key = `${rows}x${width}`;

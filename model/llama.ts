@@ -13,7 +13,13 @@ import type { Memory } from "../kernels/memory.ts";
 import { ropeTable } from "../kernels/rope.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import { type Activations, allocateActivations } from "./activations.ts";
-import { adapterTensorName, isLinearModule, LINEAR_MODULES, type LinearModule } from "./adapter.ts";
+import {
+  adapterShapes,
+  adapterTensorName,
+  isLinearModule,
+  LINEAR_MODULES,
+  type LinearModule,
+} from "./adapter.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
 import {
   type Block,
@@ -251,21 +257,8 @@ function weightGroups(config: LlamaConfig, trained: boolean): Map<string, Parame
 }
 
 function loraSpecs(config: LlamaConfig, lora: LoraOptions, trained: boolean): ParameterSpec[] {
-  const shapes = weightShapes(config);
-  const specs: ParameterSpec[] = [];
-  for (let layer = 0; layer < config.num_hidden_layers; layer++) {
-    for (const module of lora.targets) {
-      const [out, input] = shapes.get(weightName(layer, module))!;
-      const name = (matrix: "A" | "B") => adapterTensorName(layer, module, matrix);
-      specs.push({ name: name("A"), shape: [lora.rank, input], trained });
-      specs.push({ name: name("B"), shape: [out, lora.rank], trained });
-    }
-  }
-  return specs;
-}
-
-function weightName(layer: number, module: LinearModule): string {
-  return `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`;
+  const shapes = adapterShapes(config, { r: lora.rank, target_modules: [...lora.targets] });
+  return Array.from(shapes, ([name, shape]) => ({ name, shape, trained }));
 }
 
 function makeBlock(
@@ -280,7 +273,8 @@ function makeBlock(
     const b = adapters.get(adapterTensorName(layer, module, "B"));
     const stream = layer * modules.length + modules.indexOf(module);
     const pair = a && b && lora ? { a, b, scale: lora.alpha / lora.rank, stream } : undefined;
-    return { weight: weights.get(weightName(layer, module))!, lora: pair };
+    const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`;
+    return { weight: weights.get(name)!, lora: pair };
   };
   const normOf = (name: string) => weights.get(`model.layers.${layer}.${name}.weight`)!;
   return {

@@ -17,7 +17,7 @@ import { openHuggingFace } from "./huggingface.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
 import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./tokenizer.ts";
-import { bytesPerElement, exists, readJson, type WeightSource } from "./weights.ts";
+import { bytesPerElement, exists, readJson, sameShape, type WeightSource } from "./weights.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;
@@ -38,7 +38,7 @@ export interface ModelSource {
 }
 
 /** The folder of the built-in model. */
-export function builtinModelFolder(): string {
+function builtinModelFolder(): string {
   return fileURLToPath(new URL("../examples/builtin/model", import.meta.url));
 }
 
@@ -225,18 +225,20 @@ export function setParameter(gpu: Gpu, parameter: Parameter, data: Float32Array)
     refreshValue(gpu, parameter);
     return;
   }
-  const staging = gpu.memory.tensor("workspace", "upload", "f32", target.shape);
+  // Like the parameter itself, and unlike working memory, it may exceed what one binding covers.
+  const staging = gpu.memory.tensor("parameter", "upload", "f32", target.shape);
   gpu.write(staging, padded);
   cast(gpu, { x: staging, y: target });
   gpu.free(staging);
 }
 
-/** Copies `[rows, columns]` into a zero-padded larger shape. */
+/** `[rows, columns]` in a zero-padded larger shape; `data` itself where there is no padding. */
 export function padRows(
   data: Float32Array,
   shape: readonly number[],
   stored: readonly number[],
 ): Float32Array {
+  if (sameShape(shape, stored)) return data;
   const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
   const out = new Float32Array(stored.reduce((a, b) => a * b, 1));
   for (let row = 0; row * width < data.length; row++) {
@@ -247,10 +249,11 @@ export function padRows(
 
 /** The reverse of {@linkcode padRows}. */
 export function cutRows(
-  data: Float32Array,
+  data: Float32Array<ArrayBuffer>,
   shape: readonly number[],
   stored: readonly number[],
 ): Float32Array<ArrayBuffer> {
+  if (sameShape(shape, stored)) return data;
   const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
   const out = new Float32Array(shape.reduce((a, b) => a * b, 1));
   for (let row = 0; row * width < out.length; row++) {

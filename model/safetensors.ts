@@ -19,7 +19,7 @@ import {
 } from "./weights.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
-export const MAX_HEADER_BYTES = 100_000_000;
+const MAX_HEADER_BYTES = 100_000_000;
 
 /** Bytes per element of every dtype that fills whole bytes. */
 const DTYPE_BYTES: Record<string, number> = {

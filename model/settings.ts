@@ -38,14 +38,18 @@ export function whole(minimum: number, maximum: number = Number.MAX_SAFE_INTEGER
   );
 }
 
+/** What the GPU's float32 holds, with room for a factor: smaller is 0 there, larger is infinite. */
+const SMALLEST = 1e-37, LARGEST = 1e37;
+
 /** A number of at least 0. */
 export function atLeastZero(): z.ZodNumber {
-  return worded(z.number().min(0), "number", "a number of at least 0");
+  return worded(z.number().min(0).max(LARGEST), "number", `a number from 0 to ${LARGEST}`);
 }
 
 /** A number above 0. */
 export function aboveZero(): z.ZodNumber {
-  return worded(z.number().positive(), "number", "a number above 0");
+  const schema = z.number().min(SMALLEST).max(LARGEST);
+  return worded(schema, "number", `a number above 0 (from ${SMALLEST} to ${LARGEST})`);
 }
 
 /** A number in [0, 1). */

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import process from "node:process";
 import sentencepiece from "sentencepiece-js";
 import { UserError } from "../kernels/errors.ts";
+import { fileError } from "./weights.ts";
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -148,7 +149,7 @@ function tokenizerFile(path: string): string {
   try {
     info = Deno.statSync(path);
   } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw fileError(path, "read", error);
     throw new UserError(
       `tokenizer "${path}" does not exist; expected a tokenizer.model file or a folder with one`,
     );
@@ -203,7 +204,7 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   try {
     model = readModelFile(Deno.readFileSync(file));
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
+    if (!(error instanceof RangeError)) throw fileError(file, "read", error);
     throw new UserError(
       `tokenizer "${file}" ${error.message}: it is truncated or not a SentencePiece model`,
     );

@@ -100,9 +100,13 @@ export function readJson(path: string): unknown {
   }
 }
 
-/** Writes a value as indented JSON that ends in a newline. */
+/** Writes a value as indented JSON that ends in a newline. @throws UserError where it can't. */
 export function writeJson(path: string, value: unknown): void {
-  Deno.writeTextFileSync(path, JSON.stringify(value, null, 2) + "\n");
+  try {
+    Deno.writeTextFileSync(path, JSON.stringify(value, null, 2) + "\n");
+  } catch (error) {
+    throw fileError(path, "write", error);
+  }
 }
 
 /** A name beside `path` that nothing has, so that a rename to `path` stays on one file system. */

@@ -34,15 +34,14 @@ async function permissionsOf(command: string): Promise<string[]> {
   return flags;
 }
 
-/** Runs `lorikeet <command> <args>`. */
-export async function lorikeet(
+/** Starts `lorikeet <command> <args>`. */
+export async function startLorikeet(
   command: keyof typeof ENTRY,
   args: readonly string[],
   env: Record<string, string> = {},
-): Promise<Outcome> {
+): Promise<Deno.ChildProcess> {
   const [file, ...first] = ENTRY[command];
-  const began = performance.now();
-  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+  return new Deno.Command(Deno.execPath(), {
     args: [
       ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
       ...await permissionsOf(command),
@@ -50,7 +49,19 @@ export async function lorikeet(
     ],
     env: { NO_COLOR: "1", ...env },
     stdin: "null",
-  }).output();
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** Runs `lorikeet <command> <args>`. */
+export async function lorikeet(
+  command: keyof typeof ENTRY,
+  args: readonly string[],
+  env: Record<string, string> = {},
+): Promise<Outcome> {
+  const began = performance.now();
+  const { code, stdout, stderr } = await (await startLorikeet(command, args, env)).output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   const seconds = (performance.now() - began) / 1000;
   return { code, stdout: text(stdout), stderr: text(stderr), seconds };

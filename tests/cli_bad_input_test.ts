@@ -201,7 +201,7 @@ Deno.test("cli: a vocabulary that does not match the tokenizer", async () => {
   refused(await lorikeet("generate", [...args, "--prompt", "x"]), 1, sentence);
 });
 
-Deno.test("cli: an output folder that exists is left as it is", async () => {
+Deno.test("cli: an output folder that exists is left as it is, and one that can't be made is refused", async () => {
   using folder = new TemporaryFolder();
   const data = folder.file("data.json", smallData(2));
   const kept = folder.file("kept", "mine");
@@ -209,6 +209,12 @@ Deno.test("cli: an output folder that exists is left as it is", async () => {
     const args = [...RANDOM, "--data", data, "--output", output];
     refused(await lorikeet("train", args), 1, output, "exists already and is not overwritten");
   }
+  const below = `${data}/new`;
+  refused(
+    await lorikeet("train", [...RANDOM, "--data", data, "--output", below]),
+    1,
+    `output folder ${below} can't be made: ${data} is no folder`,
+  );
   assert.equal(Deno.readTextFileSync(kept), "mine");
   const names = [...Deno.readDirSync(folder.path)].map(({ name }) => name).sort();
   assert.deepEqual(names, ["data.json", "kept"]);

@@ -4,7 +4,15 @@ import { join } from "node:path";
 import { checkAdapter, readAdapter } from "../model/adapter.ts";
 import { presetConfig } from "../model/config.ts";
 import { openHuggingFace } from "../model/huggingface.ts";
-import { lorikeet, smallData, succeeded, TemporaryFolder, TOKENIZER } from "./cli.ts";
+import {
+  exists,
+  lorikeet,
+  smallData,
+  startLorikeet,
+  succeeded,
+  TemporaryFolder,
+  TOKENIZER,
+} from "./cli.ts";
 import { gpuTest } from "./kernels/harness.ts";
 
 const RANDOM = ["--model", "random:tiny", "--tokenizer", TOKENIZER];
@@ -131,11 +139,35 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.equal((await score("--samples", "2")).tokens < after.tokens, true);
 });
 
+gpuTest("cli: Ctrl-C ends a run after its step, with a state to go on from", async () => {
+  using folder = new TemporaryFolder();
+  const data = folder.file("data.json", smallData(4));
+  const settings = [...RANDOM, "--data", data, "--epochs", "100000", "--max-steps"];
+  const [part, rest] = [folder.file("part"), folder.file("rest")];
+  const run = await startLorikeet("train", [...settings, "100000", "--output", part]);
+  const metrics = join(part, "metrics.jsonl");
+  const begun = () => exists(metrics) && Deno.readTextFileSync(metrics).includes("\n");
+  while (!begun()) await new Promise((resolve) => setTimeout(resolve, 50));
+  run.kill("SIGINT");
+  const { code, stderr } = await run.output();
+  const message = new TextDecoder().decode(stderr);
+  assert.equal(code, 130, message);
+  assert.match(message, /Stopping after this step; the state is saved/);
+  assert.ok(message.includes(`--resume ${join(part, "state")}`), message);
+  assert.deepEqual(names(part), ["metrics.jsonl", "state"]);
+  const done = metricsOf(part).length;
+  const resume = ["--resume", join(part, "state"), "--output", rest];
+  succeeded(await lorikeet("train", [...settings, `${done + 1}`, ...resume]));
+  assert.deepEqual(metricsOf(rest).map(({ step }) => step), [done + 1]);
+});
+
 gpuTest("cli: full fine-tuning writes a model that generate loads by itself", async () => {
   using folder = new TemporaryFolder();
   const data = folder.file("data.jsonl", JSON.stringify(JSON.parse(smallData(2))[0]));
   const output = folder.file("full");
   const args = [...RANDOM, "--data", data, "--lora", "off", "--output", output];
+  // Far more micro-batches and samples in them than there is data.
+  args.push("--gradient-accumulation-steps", "1e12", "--batch-size", "1e12");
   succeeded(await lorikeet("train", [...args, "--precision", "fp32", "--max-steps", "1"]));
   assert.deepEqual(names(output), ["metrics.jsonl", "model", "state", "summary.json"]);
   const { trainable_percent } = summaryOf(output);

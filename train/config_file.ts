@@ -9,7 +9,22 @@ import { UserError } from "../kernels/errors.ts";
 import { type Givens, suggestion } from "../model/settings.ts";
 import { KEYS } from "./schema.ts";
 
-/** Reads a configuration file's text into dotted keys. */
+/** A node's value; refused where an alias makes it endless, or names nothing. */
+function plain(node: unknown, document: unknown, where: string): unknown {
+  try {
+    const value = (node as { toJS(document: unknown): unknown } | null)?.toJS(document);
+    JSON.stringify(value); // as every message and summary.json will
+    return value;
+  } catch {
+    throw new UserError(`${where}: an alias leads nowhere or back to itself; expected a value`, 2);
+  }
+}
+
+/**
+ * Reads a configuration file's text into dotted keys. Unknown keys are added to `problems`.
+ *
+ * @throws {UserError} with exit code 2 where the text is no YAML mapping of plain values.
+ */
 export function readYaml(text: string, file: string, problems: string[]): Givens {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
@@ -23,7 +38,7 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
     if (!isMap(map)) return;
     for (const pair of map.items) {
       const key = isScalar(pair.key) ? pair.key : undefined;
-      const name = `${prefix}${key?.value}`;
+      const name = `${prefix}${key?.value ?? pair.key}`;
       const where = `${file}, line ${lineCounter.linePos(key?.range?.[0] ?? 0).line}`;
       if (!KEYS.some((key) => key.name === name)) {
         const hint = suggestion(name, KEYS);
@@ -32,8 +47,10 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
         givens.set(name, { value: true, where: `lora (${where})` });
         walk(pair.value, "lora.");
       } else {
-        const node = pair.value as { toJS(document: unknown): unknown } | null;
-        givens.set(name, { value: node?.toJS(document), where: `${name} (${where})` });
+        givens.set(name, {
+          value: plain(pair.value, document, where),
+          where: `${name} (${where})`,
+        });
       }
     }
   };
@@ -44,7 +61,7 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
   return givens;
 }
 
-/** Reads the configuration file at `path`. */
+/** Reads the configuration file at `path` as {@linkcode readYaml} does its text. */
 export function readConfigFile(path: string, problems: string[]): Givens {
   let text: string;
   try {

@@ -24,13 +24,7 @@ import { clock, loadingBar, ProgressBar } from "../model/progress.ts";
 import { describeSample, type TokenizedSample } from "../model/prompt.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
 import { countSteps, plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
-import {
-  countParameters,
-  MetricsFile,
-  refuseExisting,
-  writeSummary,
-  writeTrained,
-} from "./output.ts";
+import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
 import { learningRate } from "./schedule.ts";
 import { Showcase } from "./showcase.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
@@ -44,15 +38,19 @@ function largestPass(
   evaluation: readonly TokenizedSample[],
   showcase: Showcase | undefined,
 ): RunSizes {
-  const windows = plannedSteps(plan).map(({ window }) =>
+  // Where batches are the same in every epoch, one epoch shows them all.
+  const same = !config.shuffle || (config.batch_size === 1 && !config.packing);
+  const windows = plannedSteps(same ? { ...plan, epochs: 1 } : plan).map(({ window }) =>
     window.map((indexes) => indexes.map((i) => samples[i]))
   );
   const sizes = runSizes(windows, config.packing);
+  const microBatches = Math.ceil(plan.samples.length / config.batch_size);
   const also = runSizes([evaluation.map((sample) => [sample])], false);
   return {
     maxTokens: Math.max(sizes.maxTokens, also.maxTokens, showcase?.longest.prompt ?? 0),
     maxTargets: Math.max(sizes.maxTargets, also.maxTargets),
     maxPosition: Math.max(sizes.maxPosition, also.maxPosition, showcase?.longest.total ?? 0),
+    maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
   };
 }
 
@@ -95,9 +93,9 @@ async function fillModel(
   else if (lora) initializeAdapters(gpu, model, { init: lora.init, seed });
 }
 
-async function main(): Promise<void> {
+async function main(): Promise<number> {
   const config = parseTrainArguments(Deno.args);
-  refuseExisting(config.output);
+  checkOutput(config.output);
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
   const adapter = startAdapter(config, source);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
@@ -106,6 +104,9 @@ async function main(): Promise<void> {
   console.log(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = Array.from(split.evaluation, (i) => samples[i]);
+  if (config.eval_fraction > 0) {
+    console.log(`Held out: ${evaluation.length} of ${samples.length} samples\n`);
+  }
   const plan: StepPlan = { ...config, samples: split.train };
   const showcase = config.model === "builtin" && config.data === "builtin"
     ? new Showcase(tokenizer)
@@ -114,11 +115,10 @@ async function main(): Promise<void> {
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
   gpu.printWgsl = config.print_wgsl;
-  const trainer = await allocatePlanned(
-    gpu,
-    (memory) => new Trainer(memory, source.config, config, sizes, gpu.maxBinding),
-    LESS_MEMORY,
-  );
+  const { trainer, cache } = await allocatePlanned(gpu, (memory) => {
+    const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+    return { trainer, cache: showcase?.cache(memory, trainer.model) };
+  }, LESS_MEMORY);
   const { model } = trainer;
   const { trainable, total } = countParameters(model);
   const percent = (100 * trainable / total).toFixed(4);
@@ -130,7 +130,7 @@ async function main(): Promise<void> {
     : loadState(gpu, trainer, config.resume);
 
   const metrics = new MetricsFile(config.output);
-  const before = await showcase?.answers(gpu, model);
+  const before = await showcase?.answers(gpu, model, cache!);
   const evaluations: number[] = [];
   const evaluate = async (when: string) => {
     if (evaluation.length === 0) return;
@@ -142,10 +142,13 @@ async function main(): Promise<void> {
   const steps = countSteps(plan);
   const bar = new ProgressBar("Training", steps, start.step);
   const progress = { ...start };
-  let lastLoss: number | null = null, tokens = 0, stopped = false, epoch = 0;
+  let lastLoss: number | null = null, tokens = 0, epoch = 0;
+  let training = true, stopped = false;
   const stop = () => {
+    if (stopped) Deno.exit(130);
     stopped = true;
-    console.error("\nStopping after this step; the state is saved.");
+    const now = training ? "Stopping after this step; the state is saved" : "Writing the results";
+    console.error(`\n${now} (Ctrl-C again: stop at once).`);
   };
   Deno.addSignalListener("SIGINT", stop);
   for (const planned of plannedSteps(plan, start.step)) {
@@ -177,14 +180,15 @@ async function main(): Promise<void> {
     if (stopped) break;
   }
   const runtime = bar.seconds;
-  Deno.removeSignalListener("SIGINT", stop);
   metrics.close();
   if (stopped) {
     console.error(`Go on with --resume ${join(config.output, "state")} and a new --output.`);
-    Deno.exit(130);
+    gpu.close();
+    return 130;
   }
+  training = false;
   await evaluate("after");
-  const after = await showcase?.answers(gpu, model);
+  const after = await showcase?.answers(gpu, model, cache!);
   const folder = await writeTrained(gpu, model, config, tokenizerPath);
   await saveState(gpu, trainer, join(config.output, "state"), progress);
   const { firstLoss } = progress;
@@ -200,8 +204,13 @@ async function main(): Promise<void> {
   if (firstLoss !== null && lastLoss !== null) {
     console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
+  if (lastLoss !== null && !Number.isFinite(lastLoss)) {
+    console.error("The last loss is no number: the run diverged; try a lower --learning-rate.");
+  }
   if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
   console.log(`Files: ${folder}, ${join(config.output, "metrics.jsonl")}, summary.json, state/`);
+  gpu.close();
+  return 0;
 }
 
 if (import.meta.main) await runMain(main);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { CATEGORIES, megabytes } from "../kernels/memory.ts";
@@ -17,7 +17,7 @@ import type { TrainConfig } from "./config.ts";
 import type { StepResult } from "./trainer.ts";
 
 /** Refuses a folder that is there already. */
-export function refuseExisting(folder: string): void {
+function refuseExisting(folder: string): void {
   if (exists(folder)) {
     throw new UserError(
       `output folder ${folder} exists already and is not overwritten; expected a new one`,
@@ -25,16 +25,37 @@ export function refuseExisting(folder: string): void {
   }
 }
 
+/**
+ * Refuses an output folder that exists or could not be made, before a run spends time on anything else.
+ *
+ * @throws {UserError} that names the folder.
+ */
+export function checkOutput(folder: string): void {
+  refuseExisting(folder);
+  let parent = dirname(resolve(folder));
+  while (!exists(parent) && dirname(parent) !== parent) parent = dirname(parent);
+  try {
+    if (!Deno.statSync(parent).isDirectory) {
+      throw new UserError(`output folder ${folder} can't be made: ${parent} is no folder`);
+    }
+    Deno.removeSync(Deno.makeTempDirSync({ dir: parent }));
+  } catch (error) {
+    throw fileError(parent, "write", error);
+  }
+}
+
 /** The metrics of a run, a line a step, each written at once. */
 export class MetricsFile {
+  readonly #path: string;
   readonly #file: Deno.FsFile;
 
   /** Makes the output folder, which must not exist. */
   constructor(folder: string) {
     refuseExisting(folder);
+    this.#path = join(folder, "metrics.jsonl");
     try {
       Deno.mkdirSync(folder, { recursive: true });
-      this.#file = Deno.openSync(join(folder, "metrics.jsonl"), { write: true, createNew: true });
+      this.#file = Deno.openSync(this.#path, { write: true, createNew: true });
     } catch (error) {
       throw fileError(folder, "write", error);
     }
@@ -55,7 +76,12 @@ export class MetricsFile {
       ...{ step, epoch, loss, losses, learning_rate: learningRate, grad_norm: gradNorm },
       ...{ loss_scale: lossScale, skipped, tokens, seconds },
     };
-    this.#file.writeSync(new TextEncoder().encode(JSON.stringify(line) + "\n"));
+    const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
+    try {
+      for (let done = 0; done < bytes.length;) done += this.#file.writeSync(bytes.subarray(done));
+    } catch (error) {
+      throw fileError(this.#path, "write", error);
+    }
   }
 
   /** Closes the file. */

@@ -5,6 +5,7 @@
  */
 
 import { z } from "zod";
+import { isLinearModule, LINEAR_MODULES } from "../model/adapter.ts";
 import {
   aboveZero,
   atLeastZero,
@@ -19,15 +20,7 @@ import {
 } from "../model/settings.ts";
 
 /** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
-export const LORA_TARGETS = [
-  "q_proj",
-  "k_proj",
-  "v_proj",
-  "o_proj",
-  "gate_proj",
-  "up_proj",
-  "down_proj",
-] as const;
+const LORA_TARGETS = Object.keys(LINEAR_MODULES).filter(isLinearModule);
 
 /** Which activations are kept; `every:k` keeps the input of every k-th block. */
 export type Checkpointing = "none" | "block" | "sqrt" | "attention" | `every:${number}`;

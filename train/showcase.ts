@@ -5,6 +5,7 @@
  */
 import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
 import type { Gpu } from "../kernels/gpu.ts";
+import type { Memory } from "../kernels/memory.ts";
 import { parseAlpaca } from "../model/alpaca.ts";
 import { KvCache } from "../model/cache.ts";
 import { greedy } from "../model/generate.ts";
@@ -19,7 +20,6 @@ const ANSWER_TOKENS = 20;
 export class Showcase {
   readonly samples: readonly AlpacaSample[];
   readonly #prompts: Uint32Array[];
-  #cache?: KvCache;
 
   constructor(readonly tokenizer: Tokenizer) {
     this.samples = parseAlpaca(heldOutJson, "held_out.json");
@@ -32,17 +32,17 @@ export class Showcase {
     return { prompt, total: prompt + ANSWER_TOKENS };
   }
 
+  /** The cache that answering takes. */
+  cache(memory: Memory, model: Llama): KvCache {
+    return new KvCache(memory, model.config, this.longest.total, model.dtype);
+  }
+
   /** The model's answers. */
-  async answers(gpu: Gpu, model: Llama): Promise<string[]> {
-    this.#cache ??= new KvCache(gpu.memory, model.config, this.longest.total, model.dtype);
+  async answers(gpu: Gpu, model: Llama, cache: KvCache): Promise<string[]> {
     const answers: string[] = [];
     for (const prompt of this.#prompts) {
       const ids: number[] = [];
-      const options = {
-        maxTokens: ANSWER_TOKENS,
-        stop: [this.tokenizer.eos_id],
-        cache: this.#cache,
-      };
+      const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id], cache };
       for await (const id of greedy(gpu, model, prompt, options)) ids.push(id);
       answers.push(this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
     }

@@ -15,7 +15,15 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from "../model/safetensors.ts";
-import { brief, exists, isObject, readJson, sameShape, writeJson } from "../model/weights.ts";
+import {
+  brief,
+  exists,
+  fileError,
+  isObject,
+  readJson,
+  sameShape,
+  writeJson,
+} from "../model/weights.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";
@@ -49,14 +57,17 @@ export async function* fileBytes(
   shape: readonly number[],
 ): AsyncGenerator<Uint8Array> {
   const values = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
-  for (let at = 0; at < values.byteLength; at += CHUNK_BYTES) {
-    yield new Uint8Array(values.buffer, at, Math.min(CHUNK_BYTES, values.byteLength - at));
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    yield bytes.subarray(at, at + CHUNK_BYTES);
   }
 }
 
 /**
  * Writes the state of a run, replacing the one before it only when the new one is whole: a run killed
  * while it saves leaves `folder` or `folder.old` behind.
+ *
+ * @throws {UserError} where the folder can't be written.
  */
 export async function saveState(
   gpu: Gpu,
@@ -65,22 +76,31 @@ export async function saveState(
   progress: Progress,
 ): Promise<void> {
   const fresh = `${folder}.new`, old = `${folder}.old`;
-  if (exists(fresh)) Deno.removeSync(fresh, { recursive: true });
-  Deno.mkdirSync(fresh, { recursive: true });
   const tensors: TensorToWrite[] = [];
   for (const { name, shape, tensor } of stateTensors(trainer)) {
     tensors.push({ name, dtype: "F32", shape: [...shape], data: fileBytes(gpu, tensor, shape) });
   }
-  await writeSafetensors(join(fresh, TENSORS_FILE), tensors);
-  const control = Array.from(await gpu.readF32(trainer.model.control));
-  writeJson(join(fresh, JSON_FILE), { ...progress, control, config: trainer.config });
-  if (exists(folder)) {
-    // A run killed here once before left its old state beside the new one.
-    if (exists(old)) Deno.removeSync(old, { recursive: true });
-    Deno.renameSync(folder, old);
+  try {
+    remove(fresh);
+    Deno.mkdirSync(fresh, { recursive: true });
+    await writeSafetensors(join(fresh, TENSORS_FILE), tensors);
+    const control = Array.from(await gpu.readF32(trainer.model.control));
+    writeJson(join(fresh, JSON_FILE), { ...progress, control, config: trainer.config });
+    if (exists(folder)) {
+      // A run killed here once before left its old state beside the new one.
+      remove(old);
+      Deno.renameSync(folder, old);
+    }
+    Deno.renameSync(fresh, folder);
+    remove(old);
+  } catch (error) {
+    throw fileError(folder, "write", error);
   }
-  Deno.renameSync(fresh, folder);
-  if (exists(old)) Deno.removeSync(old, { recursive: true });
+}
+
+/** Removes a folder, where there is one. */
+function remove(folder: string): void {
+  if (exists(folder)) Deno.removeSync(folder, { recursive: true });
 }
 
 /** Keys that must be the same for a resumed run to be the run it goes on with. */

@@ -26,6 +26,8 @@ export interface RunSizes {
   maxTargets: number;
   /** Most tokens of one document. */
   maxPosition: number;
+  /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
+  maxMicroBatches?: number;
 }
 
 /** What a step did. */
@@ -63,6 +65,7 @@ export class Trainer {
     maxBinding: number,
   ) {
     const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
+    const { maxMicroBatches = gradient_accumulation_steps, ...pass } = sizes;
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
@@ -70,9 +73,9 @@ export class Trainer {
       trained: lora ? "adapters" : "weights",
       lora: lora || undefined,
       checkpointing,
-      lossSlots: gradient_accumulation_steps,
+      lossSlots: maxMicroBatches,
       initialLossScale: this.#lossScale,
-      ...sizes,
+      ...pass,
     });
     this.optimizer = new Optimizer(memory, this.model.trained, config, maxBinding);
   }

@@ -196,7 +196,7 @@ async function checkBackward(
       dk: poisoned(gpu, dtype, narrow),
       dv: poisoned(gpu, dtype, narrow),
     };
-    attentionBackward(gpu, { ...fixed, ...written, rows, keys: rows, ...shape, unroll, direct });
+    attentionBackward(gpu, { ...fixed, ...written, rows, ...shape, unroll, direct });
     gradients.push({
       dq: await download(gpu, written.dq),
       dk: await download(gpu, written.dk),

@@ -15,6 +15,7 @@ export const AWKWARD4 = [4, 28, 36, 124, 132, 260];
 
 /** The adapter's device, opened once; undefined (tests are ignored) where there is none. */
 export const gpu: Gpu | undefined = await openGpu().catch(() => undefined);
+globalThis.addEventListener("unload", () => gpu?.close());
 
 /** Registers a test that needs an adapter; ignored, with the reason in its name, where there is none. */
 export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
@@ -80,7 +81,7 @@ export function upload(
   dtype: Dtype,
   shape: readonly number[],
 ): Tensor {
-  const tensor = gpu.memory.tensor("workspace", "input", dtype, shape);
+  const tensor = gpu.memory.tensor("parameter", "input", dtype, shape);
   made.push(tensor);
   assert.equal(values.length, tensor.size);
   if (dtype === "u32") gpu.write(tensor, Uint32Array.from(values));
@@ -91,7 +92,7 @@ export function upload(
 
 /** An output tensor filled with NaN, so that every element a kernel forgets shows. */
 export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tensor {
-  const tensor = gpu.memory.tensor("workspace", "output", dtype, shape);
+  const tensor = gpu.memory.tensor("parameter", "output", dtype, shape);
   made.push(tensor);
   gpu.write(tensor, new Uint8Array(roundUp(tensor.size * bytesOf(dtype), 4)).fill(0xff));
   return tensor;

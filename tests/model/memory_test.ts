@@ -109,12 +109,55 @@ Deno.test("what can't fit is refused with a table of need against have", () => {
 
 gpuTest("a buffer larger than the adapter allows is refused while planning", async (gpu) => {
   const plan = new Memory(undefined, gpu.memory.limits);
-  const sizes = { ...SIZES, maxTokens: 2 ** 30 };
+  const most = gpu.memory.limits.maxBufferSize;
   assert.throws(
-    () => new Trainer(plan, FULL.config, trainConfig(FULL), sizes, gpu.maxBinding),
-    (error) => error instanceof UserError && /adapter allows/.test(error.message),
+    () => plan.tensor("parameter", "embedding", "f32", [most / 4 + 4]),
+    (error) =>
+      error instanceof UserError && /"embedding" needs .* adapter allows/.test(error.message),
   );
   await gpu.finish();
+});
+
+gpuTest(
+  "activations too large to bind are refused while planning, weights are not",
+  async (gpu) => {
+    const small = { ...gpu.memory.limits, maxBinding: 4096 };
+    const plan = new Memory(undefined, small);
+    for (const category of ["parameter", "gradient", "optimizer"] as const) {
+      assert.equal(plan.tensor(category, "matrix", "f32", [64, 32]).size, 2048);
+    }
+    assert.equal(plan.tensor("activation", "fits", "f16", [64, 32]).size, 2048);
+    for (const category of ["activation", "workspace"] as const) {
+      assert.throws(() => plan.tensor(category, "gate", "f32", [64, 32]), {
+        name: "UserError",
+        message:
+          '"gate" [64,32] needs 0.007813 MB in one binding, and this adapter allows 0.003906 MB; ' +
+          "expected fewer tokens in one pass (a smaller micro-batch, shorter samples or prompts)",
+      });
+    }
+    const sizes = { ...SIZES, maxTokens: 4000 };
+    const make = (memory: Memory) =>
+      new Trainer(memory, FULL.config, trainConfig(FULL), sizes, small.maxBinding);
+    assert.throws(() => planMemory(small, make), /in one binding, and this adapter allows/);
+    await gpu.finish();
+  },
+);
+
+Deno.test("losses take no more room than the longest window has micro-batches", () => {
+  const sizes = { ...SIZES, maxMicroBatches: 3 };
+  const config = trainConfig(FULL, { gradient_accumulation_steps: 2 ** 40 });
+  assert.equal(
+    new Trainer(new Memory(), FULL.config, config, sizes, Infinity).model.losses.size,
+    3,
+  );
+});
+
+Deno.test("more tokens than a dispatch has workgroups are refused while planning", () => {
+  const sizes = { ...SIZES, maxTokens: 65536 };
+  assert.throws(
+    () => new Trainer(new Memory(), FULL.config, trainConfig(FULL), sizes, Infinity),
+    /a pass over 65536 tokens exceeds the 65535 that kernels take; expected fewer/,
+  );
 });
 
 /** Rows of 256 bytes in f32, of 128 in f16: parts of them need not end at a multiple of 4 rows. */

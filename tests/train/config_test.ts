@@ -224,7 +224,9 @@ const wrong: [string, string][] = [
   ["--learning-rate", ""],
   ["--learning-rate", "Infinity"],
   ["--eval-fraction", "0.6"],
+  ["--learning-rate", "1e38"],
   ["--eps", "0"],
+  ["--eps", "1e-50"],
   ["--betas", "0.9,1"],
   ["--betas", "0.9"],
   ["--max-grad-norm", "-1"],
@@ -278,6 +280,9 @@ Deno.test("config: files and arguments that can't be used", () => {
     /\.yaml, line \d: not valid YAML/,
   );
   refused(() => parseYaml("seed: 1\nseed: 2\n"), /\.yaml, line 2: not valid YAML: .*unique/);
+  refused(() => parseYaml("seed: 1\nmodel: *m\n"), /\.yaml, line 2: an alias leads nowhere/);
+  refused(() => parseYaml("betas: &b [*b]\n"), /\.yaml, line 1: an alias .* back to itself/);
+  refused(() => parseYaml("? [a, b]\n: 1\n"), /^unknown key \["a","b"\] \(.*line 1\)/);
   refused(() => parseYaml("- seed\n"), /is no mapping; expected lines such as/);
   refused(() => parseYaml("just text"), /is no mapping/);
 });
