@@ -20,12 +20,12 @@ import {
   type ModelSource,
   openModelWithTokenizer,
 } from "../model/load.ts";
-import { clock, loadingBar, ProgressBar } from "../model/progress.ts";
+import { clock, loadingBar } from "../model/progress.ts";
 import { describeSample, type TokenizedSample } from "../model/prompt.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
-import { countSteps, plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import { plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import { type Outcome, runSteps, StopRequest } from "./loop.ts";
 import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
-import { learningRate } from "./schedule.ts";
 import { Showcase } from "./showcase.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
 import { type RunSizes, runSizes, Trainer } from "./trainer.ts";
@@ -93,6 +93,34 @@ async function fillModel(
   else if (lora) initializeAdapters(gpu, model, { init: lora.init, seed });
 }
 
+/** Prints what a finished run did. */
+async function report(
+  gpu: Gpu,
+  trainer: Trainer,
+  { outcome, folder }: { outcome: Outcome; folder: string },
+): Promise<void> {
+  const { progress: { firstLoss }, lastLoss, seconds } = outcome;
+  const { output } = trainer.config;
+  console.log(`\nPeak GPU memory by category:`);
+  console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
+  if (gpu.profiler) console.log(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  console.log(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
+  if (firstLoss !== null && lastLoss !== null) {
+    console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
+  }
+  if (lastLoss !== null && !Number.isFinite(lastLoss)) {
+    console.error("The last loss is no number: the run diverged; try a lower --learning-rate.");
+  }
+  if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
+  console.log(`Files: ${folder}, ${join(output, "metrics.jsonl")}, summary.json, state/`);
+}
+
+/** `28672 of 1078400 parameters (2.6588 %)`. */
+function describeParameters(model: Llama): string {
+  const { trainable, total } = countParameters(model);
+  return `${trainable} of ${total} parameters (${(100 * trainable / total).toFixed(4)} %)`;
+}
+
 async function main(): Promise<number> {
   const config = parseTrainArguments(Deno.args);
   checkOutput(config.output);
@@ -120,15 +148,14 @@ async function main(): Promise<number> {
     return { trainer, cache: showcase?.cache(memory, trainer.model) };
   }, LESS_MEMORY);
   const { model } = trainer;
-  const { trainable, total } = countParameters(model);
-  const percent = (100 * trainable / total).toFixed(4);
   console.log(`GPU: ${gpu.name} (${gpu.provider})`);
-  console.log(`Trainable parameters: ${trainable} of ${total} (${percent} %)`);
+  console.log(`Trainable: ${describeParameters(model)}`);
   await fillModel(gpu, model, source, { ...config, adapter });
   const start: Progress = config.resume === undefined
     ? { step: 0, microBatches: 0, firstLoss: null }
     : loadState(gpu, trainer, config.resume);
 
+  const stop = new StopRequest();
   const metrics = new MetricsFile(config.output);
   const before = await showcase?.answers(gpu, model, cache!);
   const evaluations: number[] = [];
@@ -138,77 +165,29 @@ async function main(): Promise<number> {
     console.log(`Held-out loss ${when}: ${evaluations.at(-1)!.toFixed(4)}`);
   };
   await evaluate("before");
-
-  const steps = countSteps(plan);
-  const bar = new ProgressBar("Training", steps, start.step);
-  const progress = { ...start };
-  let lastLoss: number | null = null, tokens = 0, epoch = 0;
-  let training = true, stopped = false;
-  const stop = () => {
-    if (stopped) Deno.exit(130);
-    stopped = true;
-    const now = training ? "Stopping after this step; the state is saved" : "Writing the results";
-    console.error(`\n${now} (Ctrl-C again: stop at once).`);
-  };
-  Deno.addSignalListener("SIGINT", stop);
-  for (const planned of plannedSteps(plan, start.step)) {
-    if (planned.epoch > epoch && planned.step > start.step + 1) {
-      await evaluate(`after epoch ${planned.epoch}`);
-    }
-    epoch = planned.epoch;
-    const window = planned.window.map((indexes) => indexes.map((i) => samples[i]));
-    const rate = learningRate(config, planned.step, steps);
-    const began = performance.now();
-    const result = await trainer.step(gpu, window, {
-      learningRate: rate,
-      firstMicroBatch: progress.microBatches,
-    });
-    const seconds = (performance.now() - began) / 1000;
-    metrics.write({
-      ...{ step: planned.step, epoch: planned.progress, learningRate: rate, seconds, result },
-    });
-    tokens += result.tokens;
-    lastLoss = result.loss;
-    progress.firstLoss ??= result.loss;
-    progress.step = planned.step;
-    progress.microBatches += window.length;
-    const speed = `${Math.round(tokens / bar.seconds)} tokens/s`;
-    bar.update(planned.step, `loss ${result.loss.toFixed(4)}  ${speed}`);
-    if (config.save_every > 0 && planned.step % config.save_every === 0 || stopped) {
-      await saveState(gpu, trainer, join(config.output, "state"), progress);
-    }
-    if (stopped) break;
-  }
-  const runtime = bar.seconds;
+  const epochStart = (epochsDone: number) => evaluate(`after epoch ${epochsDone}`);
+  const outcome = await runSteps(gpu, trainer, { plan, samples, start, metrics, stop, epochStart });
   metrics.close();
-  if (stopped) {
+  if (outcome.stopped) {
     console.error(`Go on with --resume ${join(config.output, "state")} and a new --output.`);
     gpu.close();
     return 130;
   }
-  training = false;
+  stop.answer = "Writing the results";
   await evaluate("after");
   const after = await showcase?.answers(gpu, model, cache!);
   const folder = await writeTrained(gpu, model, config, tokenizerPath);
-  await saveState(gpu, trainer, join(config.output, "state"), progress);
-  const { firstLoss } = progress;
+  await saveState(gpu, trainer, join(config.output, "state"), outcome.progress);
   writeSummary(config.output, {
-    ...{ gpu, model, config, runtime, tokens, firstLoss, lastLoss, evaluations },
+    gpu,
+    model,
+    config,
+    outcome,
+    evaluations,
     skipped: trainer.skipped,
   });
   if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
-  console.log(`\nPeak GPU memory by category:`);
-  console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (gpu.profiler) console.log(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
-  console.log(`\nTrained ${trainable} of ${total} parameters (${percent} %) in ${clock(runtime)}`);
-  if (firstLoss !== null && lastLoss !== null) {
-    console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
-  }
-  if (lastLoss !== null && !Number.isFinite(lastLoss)) {
-    console.error("The last loss is no number: the run diverged; try a lower --learning-rate.");
-  }
-  if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
-  console.log(`Files: ${folder}, ${join(config.output, "metrics.jsonl")}, summary.json, state/`);
+  await report(gpu, trainer, { outcome, folder });
   gpu.close();
   return 0;
 }

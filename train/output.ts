@@ -14,6 +14,7 @@ import { cutRows } from "../model/load.ts";
 import { type Parameter, parameterCount } from "../model/parameters.ts";
 import { exists, fileError, writeJson } from "../model/weights.ts";
 import type { TrainConfig } from "./config.ts";
+import type { Outcome } from "./loop.ts";
 import type { StepResult } from "./trainer.ts";
 
 /** Refuses a folder that is there already. */
@@ -100,32 +101,31 @@ export function countParameters(model: Llama): { trainable: number; total: numbe
 /** summary.json. */
 export function writeSummary(
   folder: string,
-  { gpu, model, config, runtime, tokens, firstLoss, lastLoss, skipped, evaluations }: {
+  { gpu, model, config, outcome, evaluations, skipped }: {
     gpu: Gpu;
     model: Llama;
     config: TrainConfig;
-    /** Seconds of training. */
-    runtime: number;
-    tokens: number;
-    firstLoss: number | null;
-    lastLoss: number | null;
-    skipped: number;
+    outcome: Outcome;
+    /** Held-out losses: before, after each epoch, at the end. */
     evaluations: readonly number[];
+    /** Steps skipped for overflow, those of a resumed run included. */
+    skipped: number;
   },
 ): void {
+  const { progress, lastLoss, tokens, seconds } = outcome;
   const { trainable, total } = countParameters(model);
   const { peak, peakTotal } = gpu.memory;
   const round = (bytes: number) => Number(megabytes(bytes).toFixed(3));
   writeJson(join(folder, "summary.json"), {
-    runtime_s: runtime,
+    runtime_s: seconds,
     tokens,
-    tokens_per_second: tokens / runtime,
+    tokens_per_second: tokens / seconds,
     peak_memory_mb: round(peakTotal),
     memory_mb: Object.fromEntries(CATEGORIES.map((category) => [category, round(peak[category])])),
     trainable_parameters: trainable,
     total_parameters: total,
     trainable_percent: 100 * trainable / total,
-    first_loss: firstLoss,
+    first_loss: progress.firstLoss,
     last_loss: lastLoss,
     skipped_steps: skipped,
     ...(evaluations.length > 0 ? { eval_losses: evaluations } : {}),

@@ -1,0 +1,108 @@
+/**
+ * The loop over optimizer steps: run, write metrics, show progress, save, stop when asked to.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import type { Gpu } from "../kernels/gpu.ts";
+import { ProgressBar } from "../model/progress.ts";
+import type { TokenizedSample } from "../model/prompt.ts";
+import type { TrainConfig } from "./config.ts";
+import { countSteps, plannedSteps, type StepPlan } from "./data.ts";
+import type { MetricsFile } from "./output.ts";
+import { learningRate } from "./schedule.ts";
+import { type Progress, saveState } from "./state.ts";
+import type { Trainer } from "./trainer.ts";
+
+/** What the steps of this run added up to; those of a run it resumes are not in it. */
+export interface Outcome {
+  progress: Progress;
+  /** Loss of the last step, or null where there was none. */
+  lastLoss: number | null;
+  /** Tokens trained on, and the seconds that the steps took. */
+  tokens: number;
+  seconds: number;
+  /** Whether the user stopped it before its last step. */
+  stopped: boolean;
+}
+
+/** Ctrl-C, and what a cluster sends before it takes a node away. */
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+/**
+ * Takes note of the first request to stop, so that the work in hand can end well; a second one ends
+ * the program at once with exit code 130.
+ */
+export class StopRequest {
+  /** Whether somebody asked. */
+  requested = false;
+  /** What the first request is answered with. */
+  answer = "Stopping after this step; the state is saved";
+
+  constructor() {
+    for (const signal of SIGNALS) Deno.addSignalListener(signal, () => this.#ask());
+  }
+
+  #ask(): void {
+    if (this.requested) Deno.exit(130);
+    this.requested = true;
+    console.error(`\n${this.answer} (Ctrl-C again: stop at once).`);
+  }
+}
+
+/**
+ * Runs the steps of `plan` after those in `start`.
+ *
+ * @param epochStart Called between epochs with the number of those done.
+ */
+export async function runSteps(
+  gpu: Gpu,
+  trainer: Trainer,
+  { plan, samples, start, metrics, stop, epochStart }: {
+    plan: StepPlan;
+    samples: readonly TokenizedSample[];
+    start: Progress;
+    metrics: MetricsFile;
+    stop: StopRequest;
+    epochStart: (epochsDone: number) => Promise<void>;
+  },
+): Promise<Outcome> {
+  const config: TrainConfig = trainer.config;
+  const steps = countSteps(plan);
+  const bar = new ProgressBar("Training", steps, start.step);
+  const progress = { ...start };
+  const outcome: Outcome = { progress, lastLoss: null, tokens: 0, seconds: 0, stopped: false };
+  let epoch: number | undefined;
+  for (
+    const { step, epoch: nextEpoch, progress: epochs, window: indexes } of plannedSteps(
+      plan,
+      start.step,
+    )
+  ) {
+    if (epoch !== undefined && nextEpoch > epoch) await epochStart(nextEpoch);
+    epoch = nextEpoch;
+    const window = indexes.map((microBatch) => microBatch.map((i) => samples[i]));
+    const rate = learningRate(config, step, steps);
+    const began = performance.now();
+    const result = await trainer.step(gpu, window, {
+      learningRate: rate,
+      firstMicroBatch: progress.microBatches,
+    });
+    const seconds = (performance.now() - began) / 1000;
+    metrics.write({ step, epoch: epochs, learningRate: rate, seconds, result });
+    outcome.tokens += result.tokens;
+    outcome.seconds += seconds;
+    outcome.lastLoss = result.loss;
+    progress.firstLoss ??= result.loss;
+    progress.step = step;
+    progress.microBatches += window.length;
+    const speed = `${Math.round(outcome.tokens / outcome.seconds)} tokens/s`;
+    bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
+    outcome.stopped = stop.requested;
+    if (config.save_every > 0 && step % config.save_every === 0 || stop.requested) {
+      await saveState(gpu, trainer, join(config.output, "state"), progress);
+    }
+    if (stop.requested) break;
+  }
+  return outcome;
+}
