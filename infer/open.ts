@@ -9,12 +9,8 @@ import type { Memory } from "../kernels/memory.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { Llama, type LlamaOptions } from "../model/llama.ts";
-import {
-  loadAdapter,
-  loadWeights,
-  type ModelWithTokenizer,
-  openModelWithTokenizer,
-} from "../model/load.ts";
+import { loadAdapter, loadWeights } from "../model/load.ts";
+import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/source.ts";
 import { loadingBar } from "../model/progress.ts";
 import type { CommonFlags } from "./flags.ts";
 

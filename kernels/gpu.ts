@@ -11,18 +11,14 @@ import { setImmediate } from "node:timers/promises";
 import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
 import { Profiler } from "./profile.ts";
-import { type Program, wgsl, wgslError } from "./program.ts";
+import { Pipelines } from "./pipelines.ts";
+import type { Program } from "./program.ts";
 import { type Tensor } from "./tensor.ts";
 
 /** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
 export interface Cost {
   flops: number;
   bytes: number;
-}
-
-interface Pipeline {
-  pipeline: GPUComputePipeline;
-  layout: GPUBindGroupLayout;
 }
 
 const UNIFORM_BYTES = 1 << 18;
@@ -49,6 +45,7 @@ export interface GpuOptions {
 /** An open device. */
 export class Gpu {
   readonly memory: Memory;
+  readonly pipelines: Pipelines;
   readonly provider = "deno";
   /** The adapter's name as its driver gives it. */
   readonly name: string;
@@ -57,10 +54,7 @@ export class Gpu {
   /** Largest range one binding may cover, in bytes. */
   readonly maxBinding: number;
   readonly profiler?: Profiler;
-  /** Prints each program's WGSL once, for debugging. */
-  printWgsl = false;
 
-  readonly #pipelines = new Map<number, Pipeline>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #uniformAlignment: number;
   readonly #uniformBuffer: GPUBuffer;
@@ -73,11 +67,11 @@ export class Gpu {
   #launches = 0;
   #staging?: GPUBuffer;
   #scratch?: Tensor;
-  #checks: Promise<void>[] = [];
   #failure?: Error;
 
   constructor(readonly device: GPUDevice, adapter: GPUAdapter, options: GpuOptions) {
     const { limits } = device;
+    this.pipelines = new Pipelines(device);
     this.name = adapter.info.description || adapter.info.device || "unknown adapter";
     this.software = /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
@@ -119,7 +113,7 @@ export class Gpu {
   ): void {
     const [x, y = 1, z = 1] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    const { pipeline } = this.#pipeline(program);
+    const { pipeline } = this.pipelines.get(program);
     const size = program.uniformNames.length * 4;
     if (this.#launches >= LAUNCHES_PER_SUBMIT || this.#uniformOffset + size > UNIFORM_BYTES) {
       this.flush();
@@ -267,9 +261,7 @@ export class Gpu {
 
   /** Throws the first error that the device has reported. */
   async check(): Promise<void> {
-    const checks = this.#checks;
-    this.#checks = [];
-    await Promise.all(checks);
+    await this.pipelines.check();
     if (this.#failure !== undefined) throw this.#failure;
   }
 
@@ -307,50 +299,6 @@ export class Gpu {
     return staging;
   }
 
-  #pipeline(program: Program): Pipeline {
-    let made = this.#pipelines.get(program.id);
-    if (made === undefined) {
-      made = this.#compile(program);
-      this.#pipelines.set(program.id, made);
-    }
-    return made;
-  }
-
-  #compile(program: Program): Pipeline {
-    const { device } = this;
-    const code = wgsl(program);
-    if (this.printWgsl) console.error(`// ${program.key}\n${code}\n`);
-    const uniformBytes = program.uniformNames.length * 4;
-    const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
-      binding: i + 1,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: b.access === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (uniformBytes > 0) {
-      entries.push({
-        binding: 0,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
-      });
-    }
-    device.pushErrorScope("validation");
-    const module = device.createShaderModule({ label: program.key, code });
-    const layout = device.createBindGroupLayout({ entries });
-    const pipeline = device.createComputePipeline({
-      label: program.key,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main" },
-    });
-    this.#checks.push(
-      device.popErrorScope().then(async (error) => {
-        if (error === null) return;
-        const { messages } = await module.getCompilationInfo();
-        this.#failure = wgslError(program, messages, error.message);
-      }),
-    );
-    return { pipeline, layout };
-  }
-
   #bindGroup(program: Program, tensors: readonly Tensor[]): GPUBindGroup {
     let key = `${program.id}`;
     for (const tensor of tensors) key += `,${tensor.id}`;
@@ -372,7 +320,7 @@ export class Gpu {
       });
       const size = program.uniformNames.length * 4;
       if (size > 0) entries.push({ binding: 0, resource: { buffer: this.#uniformBuffer, size } });
-      group = this.device.createBindGroup({ layout: this.#pipeline(program).layout, entries });
+      group = this.device.createBindGroup({ layout: this.pipelines.get(program).layout, entries });
       this.#bindGroups.set(key, group);
     }
     return group;

@@ -2,7 +2,8 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { readAdapter } from "../model/adapter.ts";
 import { Llama, type LlamaOptions } from "../model/llama.ts";
-import { loadAdapter, loadWeights, openModel } from "../model/load.ts";
+import { loadAdapter, loadWeights } from "../model/load.ts";
+import { openModel } from "../model/source.ts";
 import { fixturePath, type FixtureSubject } from "./fixtures.ts";
 
 /** A fixture model with its adapter on the GPU: fp32 and untrained where nothing is said. */

@@ -13,13 +13,8 @@ import { allocatePlanned } from "../model/capacity.ts";
 import { loadDataset } from "../model/dataset.ts";
 import { meanNll } from "../model/evaluate.ts";
 import type { Llama } from "../model/llama.ts";
-import {
-  initializeAdapters,
-  loadAdapter,
-  loadWeights,
-  type ModelSource,
-  openModelWithTokenizer,
-} from "../model/load.ts";
+import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
+import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { clock, loadingBar } from "../model/progress.ts";
 import { describeSample, type TokenizedSample } from "../model/prompt.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
@@ -142,7 +137,7 @@ async function main(): Promise<number> {
   const sizes = largestPass(config, plan, samples, evaluation, showcase);
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
-  gpu.printWgsl = config.print_wgsl;
+  gpu.pipelines.print = config.print_wgsl;
   const { trainer, cache } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
     return { trainer, cache: showcase?.cache(memory, trainer.model) };

@@ -11,11 +11,10 @@ import {
   cutRows,
   initializeAdapters,
   loadWeights,
-  openModel,
-  openModelWithTokenizer,
   padRows,
   setParameter,
 } from "../../model/load.ts";
+import { openModel, openModelWithTokenizer } from "../../model/source.ts";
 import type { Parameter } from "../../model/parameters.ts";
 import type { FileDtype } from "../../model/weights.ts";
 import { fixturePath, readModel } from "../fixtures.ts";

@@ -1,0 +1,92 @@
+/**
+ * From what the user calls a model to its configuration, weights and tokenizer: `builtin`,
+ * `random:PRESET`, `random:PATH/config.json`, or a Hugging Face folder.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UserError } from "../kernels/errors.ts";
+import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
+import { openHuggingFace } from "./huggingface.ts";
+import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./tokenizer.ts";
+import { exists, readJson, type WeightSource } from "./weights.ts";
+
+/** Where a model's weights come from. */
+export interface ModelSource {
+  /** What the user called it. */
+  name: string;
+  config: LlamaConfig;
+  /** Absent for random weights. */
+  weights?: WeightSource;
+  /** Folder or file the tokenizer is in, where the model brings one. */
+  tokenizerPath?: string;
+}
+
+/** The folder of the built-in model. */
+function builtinModelFolder(): string {
+  return fileURLToPath(new URL("../examples/builtin/model", import.meta.url));
+}
+
+/**
+ * Finds a model and reads its configuration; weights are read later.
+ *
+ * @param layers Only the first so many blocks.
+ * @throws {UserError} where there is no such model or its files are wrong.
+ */
+export function openModel(name: string, layers?: number): ModelSource {
+  if (name.startsWith("random:")) {
+    const what = name.slice("random:".length);
+    const isFile = what.endsWith(".json");
+    const config = isFile ? parseLlamaConfig(readJson(what), what) : presetConfig(what);
+    const beside = isFile ? tokenizerBeside(dirname(what)) : undefined;
+    return {
+      name,
+      config: layers === undefined ? config : withLayers(config, layers, name),
+      tokenizerPath: beside,
+    };
+  }
+  const folder = name === "builtin" ? builtinModelFolder() : name;
+  if (!exists(folder)) {
+    throw new UserError(
+      `model "${name}" does not exist; expected builtin, random:llama2-7b (-13b, llama-1b, tiny) ` +
+        "or a Hugging Face folder",
+    );
+  }
+  const weights = openHuggingFace(folder, { layers });
+  return { name, config: weights.config, weights, tokenizerPath: tokenizerBeside(folder) };
+}
+
+function tokenizerBeside(folder: string): string | undefined {
+  const path = join(folder, "tokenizer.model");
+  return exists(path) ? path : undefined;
+}
+
+/** A model and the tokenizer that goes with it. */
+export interface ModelWithTokenizer {
+  source: ModelSource;
+  tokenizer: Tokenizer;
+  /** Folder or file that the tokenizer came from. */
+  tokenizerPath: string;
+}
+
+/**
+ * Finds a model as {@linkcode openModel} does, and its tokenizer: the one named, or the one beside it.
+ *
+ * @throws {UserError} also where there is no tokenizer, or one of another vocabulary.
+ */
+export async function openModelWithTokenizer(
+  { model, layers, tokenizer: given }: { model: string; layers?: number; tokenizer?: string },
+): Promise<ModelWithTokenizer> {
+  const source = openModel(model, layers);
+  const tokenizerPath = given ?? source.tokenizerPath;
+  if (tokenizerPath === undefined) {
+    throw new UserError(
+      `model "${source.name}" brings no tokenizer.model; give one with --tokenizer FILE`,
+    );
+  }
+  const tokenizer = await loadTokenizer(tokenizerPath);
+  const files = { tokenizer: tokenizerPath, model };
+  vocabularyCheck(tokenizer, source.config.vocab_size, files);
+  return { source, tokenizer, tokenizerPath };
+}
