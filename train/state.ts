@@ -111,6 +111,8 @@ const FIXED = [
   "samples",
   "batch_size",
   "gradient_accumulation_steps",
+  "packing",
+  "loss_normalization",
   "optimizer",
   "seed",
   "shuffle",
