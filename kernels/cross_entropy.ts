@@ -10,20 +10,10 @@
  */
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
+import { sumOfThreads } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
 
 const THREADS = 256;
-
-/** WGSL statement: tree reduction over the workgroup, `combine` merging `other` into `thread`. */
-const reduce = (combine: string) => `
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
-    workgroupBarrier();
-    if (thread < stride) {
-      let other = thread + stride;
-      ${combine}
-    }
-  }
-  workgroupBarrier();`;
 
 const GRADIENT = `
   let factor = weights[s] * control[0] / sum;
@@ -74,13 +64,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   maxima[thread] = most;
   sums[thread] = partial;
-  ${
-    reduce(`
+  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
+    workgroupBarrier();
+    if (thread < stride) {
+      let other = thread + stride;
       let joint = max(maxima[thread], maxima[other]);
       sums[thread] = sums[thread] * exp(maxima[thread] - joint) +
         sums[other] * exp(maxima[other] - joint);
-      maxima[thread] = joint;`)
+      maxima[thread] = joint;
+    }
   }
+  workgroupBarrier();
   let largest = maxima[0];
   let sum = sums[0];
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
@@ -118,20 +112,18 @@ const sumProgram = programFamily("weighted_sums", () => ({
   bindings: [
     { name: "nll", dtype: "f32", access: "read", scalar: true },
     { name: "weights", dtype: "f32", access: "read", scalar: true },
-    { name: "sums", dtype: "f32", access: "write", scalar: true },
+    { name: "totals", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { firstRow: "u32", rows: "u32", slot: "u32" },
-  body: `
-var<workgroup> partials: array<f32, ${THREADS}>;
+  body: `${sumOfThreads(THREADS)}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(local_invocation_index) thread: u32) {
   var partial = 0.0;
   for (var i = thread; i < u.rows; i += ${THREADS}u) {
     partial += nll[u.firstRow + i] * weights[u.firstRow + i];
   }
-  partials[thread] = partial;
-  ${reduce("partials[thread] += partials[other];")}
-  if (thread == 0u) { sums[u.slot] = partials[0]; }
+  let sum = sumOfThreads(thread, partial);
+  if (thread == 0u) { totals[u.slot] = sum; }
 }`,
 }));
 

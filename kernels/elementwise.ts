@@ -57,19 +57,6 @@ export function partElements(dtypes: readonly Dtype[], maxBinding: number): numb
   return elements;
 }
 
-const flattened = new WeakMap<Tensor, Tensor>();
-
-/** The tensor as one dimension (always the same object, as bind groups are cached by tensor). */
-function flat(tensor: Tensor): Tensor {
-  let view = flattened.get(tensor);
-  if (view === undefined) {
-    const { name, dtype, size, buffer, offset } = tensor;
-    view = new Tensor(name, dtype, [size], buffer, offset);
-    flattened.set(tensor, view);
-  }
-  return view;
-}
-
 /**
  * Splits the first `size` elements of tensors into parts within `maxBinding`; where all tensors fit
  * there is one part, the tensors themselves. Tensors may be allocated larger than `size`.
@@ -92,9 +79,7 @@ export function elementParts(
   for (let start = 0; start < size; start += most) {
     parts.push({
       // Views depend on what is allocated, not on `size`, so runs of any length share them.
-      tensors: tensors.map((tensor) =>
-        flat(tensor).rows(start, Math.min(most, tensor.size - start))
-      ),
+      tensors: tensors.map((tensor) => tensor.view([Math.min(most, tensor.size - start)], start)),
       first: start / 4,
       vectors: Math.ceil(Math.min(most, size - start) / 4),
     });

@@ -247,11 +247,6 @@ export class Gpu {
     return new Float32Array(await this.read(tensor), 0, tensor.size);
   }
 
-  /** Reads a u32 tensor. */
-  async readU32(tensor: Tensor): Promise<Uint32Array> {
-    return new Uint32Array(await this.read(tensor), 0, tensor.size);
-  }
-
   /** Waits until the GPU has done everything submitted. */
   async finish(): Promise<void> {
     this.flush();

@@ -11,6 +11,7 @@ import { elementParts } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
 import { programFamily } from "./program.ts";
+import { sumOfThreads } from "./reduce.ts";
 import { Tensor } from "./tensor.ts";
 
 const THREADS = 256;
@@ -25,8 +26,7 @@ const squares = programFamily("sum_of_squares", () => ({
     { name: "partials", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { vectors: "u32", slot: "u32" },
-  body: `
-var<workgroup> sums: array<f32, ${THREADS}>;
+  body: `${sumOfThreads(THREADS)}
 @compute @workgroup_size(${THREADS})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -40,12 +40,8 @@ fn main(
     let v = load_x(i) * factor;
     partial += dot(v, v);
   }
-  sums[thread] = partial;
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
-    workgroupBarrier();
-    if (thread < stride) { sums[thread] += sums[thread + stride]; }
-  }
-  if (thread == 0u) { partials[u.slot + group.x] = sums[0]; }
+  let sum = sumOfThreads(thread, partial);
+  if (thread == 0u) { partials[u.slot + group.x] = sum; }
 }`,
 }));
 

@@ -14,6 +14,7 @@
  */
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
+import { sumOfThreads } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Indices of the control tensor's fields. */
@@ -54,8 +55,7 @@ const update = programFamily("update_control", () => ({
     { name: "control", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { count: "u32", dynamic: "u32", maxGradNorm: "f32", growthInterval: "f32" },
-  body: `
-var<workgroup> sums: array<f32, ${THREADS}>;
+  body: `${sumOfThreads(THREADS)}
 
 // By its bits: compilers may assume that infinity and NaN never happen.
 fn finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u; }
@@ -64,19 +64,15 @@ fn finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000
 fn main(@builtin(local_invocation_index) thread: u32) {
   var partial = 0.0;
   for (var i = thread; i < u.count; i += ${THREADS}u) { partial += partials[i]; }
-  sums[thread] = partial;
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
-    workgroupBarrier();
-    if (thread < stride) { sums[thread] += sums[thread + stride]; }
-  }
+  let sum = sumOfThreads(thread, partial);
   if (thread != 0u) { return; }
 
   let scale = ${field("scale")};
-  let norm = sqrt(sums[0]);
+  let norm = sqrt(sum);
   ${field("gradNorm")} = norm;
   // The sum's bits decide: a square root of infinity or NaN may come out as anything.
-  if (!finite(sums[0])) {
-    ${field("gradNorm")} = sums[0];
+  if (!finite(sum)) {
+    ${field("gradNorm")} = sum;
     ${field("skip")} = 1.0;
     ${field("skipped")} += 1.0;
     ${field("growth")} = 0.0;

@@ -9,23 +9,11 @@
  */
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
+import { sumOfThreads } from "./reduce.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
 /** Threads a row; on a software driver barriers are dear, and eight threads are one SIMD group. */
 const threadsOn = ({ software }: Gpu) => software ? 8 : 128;
-
-/** Sum over the workgroup's threads of `partial`, left in `sums[0]`. */
-const reduce = (threads: number) => `
-var<workgroup> sums: array<f32, ${threads}>;
-fn reduce(thread: u32, partial: f32) -> f32 {
-  sums[thread] = partial;
-  for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
-    workgroupBarrier();
-    if (thread < stride) { sums[thread] += sums[thread + stride]; }
-  }
-  workgroupBarrier();
-  return sums[0];
-}`;
 
 const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype, threads: number) => ({
   bindings: [
@@ -35,7 +23,7 @@ const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype, threads: number) =
     { name: "rstd", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { width: "u32", eps: "f32" },
-  body: `${reduce(threads)}
+  body: `${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
@@ -45,7 +33,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let v = load_x(row + i);
     partial += dot(v, v);
   }
-  let scale = inverseSqrt(reduce(thread, partial) / f32(u.width) + u.eps);
+  let scale = inverseSqrt(sumOfThreads(thread, partial) / f32(u.width) + u.eps);
   for (var i = thread; i < vectors; i += ${threads}u) {
     store_y(row + i, load_x(row + i) * scale * load_w(i));
   }
@@ -81,7 +69,7 @@ const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype, threads
     { name: "dx", dtype: "f32", access: "write" },
   ],
   uniforms: { width: "u32" },
-  body: `${reduce(threads)}
+  body: `${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
@@ -91,7 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     partial += dot(load_dy(row + i) * load_w(i), load_x(row + i));
   }
   let scale = rstd[group.x];
-  let mean = reduce(thread, partial) / f32(u.width) * scale * scale;
+  let mean = sumOfThreads(thread, partial) / f32(u.width) * scale * scale;
   for (var i = thread; i < vectors; i += ${threads}u) {
     let g = load_dy(row + i) * load_w(i);
     store_dx(row + i, load_dx(row + i) + scale * (g - load_x(row + i) * mean));

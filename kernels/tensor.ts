@@ -55,17 +55,28 @@ export class Tensor {
     return this.size / this.shape[0];
   }
 
-  /** Rows `start` to `start + count` as a tensor over the same memory (memoised). */
+  /**
+   * The memory from element `first` on seen with another shape. The same arguments give the same
+   * object, as bind groups are cached by tensor.
+   */
+  view(shape: readonly number[], first = 0): Tensor {
+    return this.#view(shape, first, `element ${first}`);
+  }
+
+  /** Rows `start` to `start + count`, as {@linkcode view} gives them. */
   rows(start: number, count: number): Tensor {
-    const key = `${start}+${count}`;
+    return this.#view([count, ...this.shape.slice(1)], start * this.rowSize, `row ${start}`);
+  }
+
+  #view(shape: readonly number[], first: number, place: string): Tensor {
+    const key = `${first}:${shape}`;
     let view = this.#views.get(key);
     if (view === undefined) {
-      const offset = this.offset + start * this.rowSize * bytesOf(this.dtype);
+      const offset = this.offset + first * bytesOf(this.dtype);
       if (offset % ALIGNMENT !== 0) {
-        throw new Error(`${this.name}: row ${start} does not start at a multiple of ${ALIGNMENT}`);
+        throw new Error(`${this.name}: ${place} does not start at a multiple of ${ALIGNMENT}`);
       }
-      const shape = [count, ...this.shape.slice(1)];
-      view = new Tensor(`${this.name}[${key}]`, this.dtype, shape, this.buffer, offset);
+      view = new Tensor(this.name, this.dtype, shape, this.buffer, offset);
       this.#views.set(key, view);
     }
     return view;

@@ -11,7 +11,7 @@
 import { dropout, dropoutBackward } from "../kernels/dropout.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
-import { Tensor } from "../kernels/tensor.ts";
+import type { Tensor } from "../kernels/tensor.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** An adapter of one layer. */
@@ -48,21 +48,6 @@ export interface LoraWorkspace {
   lowGrad: Tensor;
 }
 
-const views = new WeakMap<Tensor, Map<string, Tensor>>();
-
-/** The same memory seen with another width. */
-function withWidth(tensor: Tensor, rows: number, width: number): Tensor {
-  let byShape = views.get(tensor);
-  if (byShape === undefined) views.set(tensor, byShape = new Map());
-  const key = `${rows}x${width}`;
-  let view = byShape.get(key);
-  if (view === undefined) {
-    view = new Tensor(tensor.name, tensor.dtype, [rows, width], tensor.buffer, tensor.offset);
-    byShape.set(key, view);
-  }
-  return view;
-}
-
 /** What both passes of a layer are given. */
 export interface LinearPass {
   rows: number;
@@ -77,10 +62,10 @@ function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
   const capacity = workspace!.dropped.shape[0];
   let input = x;
   if (p > 0) {
-    input = withWidth(workspace!.dropped, capacity, width);
+    input = workspace!.dropped.view([capacity, width]);
     dropout(gpu, { x, y: input, rows, p, seed, step, stream: lora.stream });
   }
-  const low = withWidth(workspace!.low, capacity, rank);
+  const low = workspace!.low.view([capacity, rank]);
   matmul(gpu, { orientation: "nt", a: input, b: lora.a.value, c: low, rows });
   return { input, low };
 }
@@ -125,7 +110,7 @@ export function linearBackward(
   const [rank, width] = a.value.shape;
   const { workspace, dropout: { p, seed, step } } = pass;
   const capacity = workspace!.low.shape[0];
-  const lowGrad = withWidth(workspace!.lowGrad, capacity, rank);
+  const lowGrad = workspace!.lowGrad.view([capacity, rank]);
   const [gradA, gradB] = [a.trained!.grad, b.trained!.grad];
   matmul(gpu, { orientation: "tn", a: dy, b: low, c: gradB, rows, alpha, accumulate: true });
   matmul(gpu, { orientation: "nn", a: dy, b: b.value, c: lowGrad, rows, alpha });
@@ -135,7 +120,7 @@ export function linearBackward(
     matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: dx, rows, accumulate: true });
     return;
   }
-  const droppedGrad = withWidth(workspace!.droppedGrad, capacity, width);
+  const droppedGrad = workspace!.droppedGrad.view([capacity, width]);
   matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: droppedGrad, rows });
   dropoutBackward(gpu, { dy: droppedGrad, dx, rows, p, seed, step, stream: lora.stream });
 }

@@ -6,7 +6,7 @@
 import { cast, castBytes } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
-import { bytesOf, Tensor } from "../kernels/tensor.ts";
+import type { Tensor } from "../kernels/tensor.ts";
 import type { Adapter } from "./adapter.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
@@ -51,7 +51,7 @@ export async function loadWeights(
     for (const chunk of weights.read(parameter.name, chunkBytes)) {
       const count = chunk.byteLength / bytesPerElement(dtype);
       gpu.write(words, chunk);
-      castBytes(gpu, { words, from: dtype, y: elements(target, element, count), count });
+      castBytes(gpu, { words, from: dtype, y: target.view([count], element), count });
       element += count;
       done += chunk.byteLength;
       queued += chunk.byteLength;
@@ -69,21 +69,9 @@ export async function loadWeights(
   weights.close();
 }
 
-/** `count` elements of a tensor from element `first` on; both start where a binding may. */
-function elements(tensor: Tensor, first: number, count: number): Tensor {
-  const offset = tensor.offset + first * bytesOf(tensor.dtype);
-  return new Tensor(tensor.name, tensor.dtype, [count], tensor.buffer, offset);
-}
-
 /** The first rows of a padded tensor: those that the file has. */
-function unpadded({ shape, name }: Parameter, tensor: Tensor): Tensor {
-  return new Tensor(
-    name,
-    tensor.dtype,
-    [shape[0], ...tensor.shape.slice(1)],
-    tensor.buffer,
-    tensor.offset,
-  );
+function unpadded({ shape }: Parameter, tensor: Tensor): Tensor {
+  return tensor.view([shape[0], ...tensor.shape.slice(1)]);
 }
 
 /** Makes the compute-dtype value agree with the f32 master. */

@@ -7,7 +7,6 @@ import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu.ts";
 import { ProgressBar } from "../model/progress.ts";
 import type { TokenizedSample } from "../model/prompt.ts";
-import type { TrainConfig } from "./config.ts";
 import { countSteps, plannedSteps, type StepPlan } from "./data.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
@@ -22,7 +21,7 @@ export interface Outcome {
   /** Tokens trained on, and the seconds that the steps took. */
   tokens: number;
   seconds: number;
-  /** Whether the user stopped it before its last step. */
+  /** Whether the user asked it to stop; its results are then left to a run that resumes it. */
   stopped: boolean;
 }
 
@@ -67,21 +66,17 @@ export async function runSteps(
     epochStart: (epochsDone: number) => Promise<void>;
   },
 ): Promise<Outcome> {
-  const config: TrainConfig = trainer.config;
+  const { config } = trainer;
   const steps = countSteps(plan);
   const bar = new ProgressBar("Training", steps, start.step);
   const progress = { ...start };
   const outcome: Outcome = { progress, lastLoss: null, tokens: 0, seconds: 0, stopped: false };
   let epoch: number | undefined;
-  for (
-    const { step, epoch: nextEpoch, progress: epochs, window: indexes } of plannedSteps(
-      plan,
-      start.step,
-    )
-  ) {
-    if (epoch !== undefined && nextEpoch > epoch) await epochStart(nextEpoch);
-    epoch = nextEpoch;
-    const window = indexes.map((microBatch) => microBatch.map((i) => samples[i]));
+  for (const planned of plannedSteps(plan, start.step)) {
+    const { step } = planned;
+    if (epoch !== undefined && planned.epoch > epoch) await epochStart(planned.epoch);
+    epoch = planned.epoch;
+    const window = planned.window.map((microBatch) => microBatch.map((i) => samples[i]));
     const rate = learningRate(config, step, steps);
     const began = performance.now();
     const result = await trainer.step(gpu, window, {
@@ -89,7 +84,7 @@ export async function runSteps(
       firstMicroBatch: progress.microBatches,
     });
     const seconds = (performance.now() - began) / 1000;
-    metrics.write({ step, epoch: epochs, learningRate: rate, seconds, result });
+    metrics.write({ step, epoch: planned.progress, learningRate: rate, seconds, result });
     outcome.tokens += result.tokens;
     outcome.seconds += seconds;
     outcome.lastLoss = result.loss;

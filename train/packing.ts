@@ -6,6 +6,19 @@
  */
 import type { TokenizedSample } from "../model/prompt.ts";
 
+/**
+ * The passes that a window takes: each micro-batch alone, or with packing as {@linkcode joinMicroBatches}
+ * joins them.
+ *
+ * @returns Indexes of micro-batches, by pass, in order.
+ */
+export function passes(
+  window: readonly (readonly TokenizedSample[])[],
+  packing: boolean,
+): number[][] {
+  return packing ? joinMicroBatches(window) : window.map((_, index) => [index]);
+}
+
 /** Longest row that micro-batches are joined to; beyond it there is nothing to gain but memory. */
 const MAX_ROW_TOKENS = 4096;
 

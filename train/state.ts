@@ -51,7 +51,7 @@ function* stateTensors(trainer: Trainer) {
 }
 
 /** A tensor's values in its file shape, read back when asked for. */
-export async function* fileBytes(
+async function* fileBytes(
   gpu: Gpu,
   tensor: Tensor,
   shape: readonly number[],
@@ -203,6 +203,6 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress 
   }
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
   gpu.write(trainer.model.control, control);
-  trainer.restored(control);
+  trainer.readControl(control);
   return progress;
 }

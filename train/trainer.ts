@@ -17,7 +17,7 @@ import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
 import type { TrainConfig } from "./config.ts";
 import { lossWeights } from "./data.ts";
 import { Optimizer } from "./optimizer.ts";
-import { joinMicroBatches } from "./packing.ts";
+import { passes } from "./packing.ts";
 
 /** The largest passes of a run, which size its buffers. */
 export interface RunSizes {
@@ -97,7 +97,7 @@ export class Trainer {
     );
     const p = lora ? lora.dropout : 0;
     this.optimizer.clearGradients(gpu);
-    for (const slots of packing ? joinMicroBatches(window) : window.keys().map((slot) => [slot])) {
+    for (const slots of passes(window, packing)) {
       const batch = makeBatch(slots.flatMap((slot) => documents[slot]));
       const dropout = { p, seed, step: firstMicroBatch + slots[0] };
       this.model.loss(gpu, batch, { backward: true, dropout });
@@ -117,13 +117,12 @@ export class Trainer {
       skipped: control[CONTROL.skip] === 1,
       tokens: window.flat().reduce((sum, { ids }) => sum + ids.length, 0),
     };
-    this.#lossScale = control[CONTROL.scale];
-    this.skipped = control[CONTROL.skipped];
+    this.readControl(control);
     return result;
   }
 
-  /** Takes over the loss scale of a control tensor that was just restored. */
-  restored(control: Float32Array): void {
+  /** Takes over the loss scale and the count of skipped steps from the control tensor's values. */
+  readControl(control: Float32Array): void {
     this.#lossScale = control[CONTROL.scale];
     this.skipped = control[CONTROL.skipped];
   }
@@ -133,7 +132,7 @@ export class Trainer {
 export function runSizes(windows: Iterable<Window>, packing: boolean): RunSizes {
   const sizes: RunSizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1 };
   for (const window of windows) {
-    for (const slots of packing ? joinMicroBatches(window) : window.keys().map((slot) => [slot])) {
+    for (const slots of passes(window, packing)) {
       const samples = slots.flatMap((slot) => window[slot]);
       const total = (count: (sample: TokenizedSample) => number) =>
         samples.reduce((sum, sample) => sum + count(sample), 0);
