@@ -44,7 +44,7 @@ import {
 } from "./attention_tiles.ts";
 import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Binding, programFamily } from "./program.ts";
+import { type Binding, programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
 export { type AttentionTiles, attentionTiles } from "./attention_tiles.ts";
@@ -60,12 +60,9 @@ const forward = programFamily(
     const key = { from: "tile", end: "key_end", head: "kv_head", heads: "u.kv_heads" };
     const q: Source = { binding: "q", ...query }, out: Source = { binding: "out", ...query };
     const bindings: Binding[] = [
-      { name: "q", dtype, access: "read" },
-      { name: "k", dtype, access: "read" },
-      { name: "v", dtype, access: "read" },
-      { name: "starts", dtype: "u32", access: "read", scalar: true },
-      { name: "ends", dtype: "u32", access: "read", scalar: true },
-      { name: "out", dtype, access: "write" },
+      ...reads(dtype, "q", "k", "v"),
+      ...readsScalars("u32", "starts", "ends"),
+      ...writes(dtype, "out"),
     ];
     if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
     const own = (e: number) =>

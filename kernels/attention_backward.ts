@@ -18,6 +18,7 @@
 import {
   addScores,
   addWeighted,
+  type AttentionPlan,
   attentionTiles,
   attentionUniforms,
   COLUMNS,
@@ -30,6 +31,7 @@ import {
   repeat,
   scorePlace,
   scoreRows,
+  type Source,
   storeSums,
   sumPlace,
   THREADS,
@@ -46,7 +48,7 @@ import {
   prefersDirect,
 } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
-import { programFamily } from "./program.ts";
+import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
 /** Threads that share one row of delta. */
@@ -87,32 +89,41 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 const queryOf = (from: string, end: string) => ({ from, end, head: "head", heads: "u.heads" });
 const keyOf = (from: string, end: string) => ({ from, end, head: "kv_head", heads: "u.kv_heads" });
 
+/** What both gradients read of every pair. */
+const pairBindings = (dtype: Dtype) => [
+  ...reads(dtype, "q", "k", "v", "dout"),
+  ...readsScalars("f32", "lse", "delta"),
+];
+
+/** WGSL that adds the products of own rows of `a` and the other side's rows of `b` to a tile `sum`. */
+function products(
+  tiles: AttentionPlan,
+  own: Omit<Source, "binding">,
+  other: Omit<Source, "binding">,
+): (sum: string, a: string, b: string) => string {
+  return (sum, a, b) => `
+    ${loop(tiles, "chunk", tiles.chunks)} {
+      workgroupBarrier();
+      ${loadChunk(tiles, "own", tiles.rows, "chunk", { binding: a, ...own })}
+      ${loadChunk(tiles, "others", COLUMNS, "chunk", { binding: b, ...other }, true)}
+      workgroupBarrier();
+      ${addScores(tiles, sum, "own", "others")}
+    }`;
+}
+
 /** Own rows are queries, the other side is keys. */
 const queryProgram = programFamily(
   "attention_backward_query",
   (dtype: Dtype, headDim: number, unroll: boolean) => {
     const tiles = { ...attentionTiles(headDim), unroll };
-    const { rows, chunks, slices } = tiles;
+    const { rows, slices } = tiles;
     const query = queryOf("first", "u.rows"), key = keyOf("tile", "key_end");
-    const product = (sum: string, a: string, b: string) => `
-    ${loop(tiles, "chunk", chunks)} {
-      workgroupBarrier();
-      ${loadChunk(tiles, "own", rows, "chunk", { binding: a, ...query })}
-      ${loadChunk(tiles, "others", COLUMNS, "chunk", { binding: b, ...key }, true)}
-      workgroupBarrier();
-      ${addScores(tiles, sum, "own", "others")}
-    }`;
+    const product = products(tiles, query, key);
     return {
       bindings: [
-        { name: "q", dtype, access: "read" },
-        { name: "k", dtype, access: "read" },
-        { name: "v", dtype, access: "read" },
-        { name: "dout", dtype, access: "read" },
-        { name: "lse", dtype: "f32", access: "read", scalar: true },
-        { name: "delta", dtype: "f32", access: "read", scalar: true },
-        { name: "starts", dtype: "u32", access: "read", scalar: true },
-        { name: "ends", dtype: "u32", access: "read", scalar: true },
-        { name: "dq", dtype, access: "write" },
+        ...pairBindings(dtype),
+        ...readsScalars("u32", "starts", "ends"),
+        ...writes(dtype, "dq"),
       ],
       uniforms: attentionUniforms(tiles),
       body: `${functions(tiles, ["q", "k", "v", "dout"])}
@@ -169,29 +180,16 @@ const keyProgram = programFamily(
   "attention_backward_key",
   (dtype: Dtype, headDim: number, unroll: boolean) => {
     const tiles = { ...attentionTiles(headDim), unroll };
-    const { rows, chunks, slices } = tiles;
+    const { rows, slices } = tiles;
     const key = keyOf("first", "u.rows"), query = queryOf("tile", "query_end");
-    const product = (sum: string, a: string, b: string) => `
-      ${loop(tiles, "chunk", chunks)} {
-        workgroupBarrier();
-        ${loadChunk(tiles, "own", rows, "chunk", { binding: a, ...key })}
-        ${loadChunk(tiles, "others", COLUMNS, "chunk", { binding: b, ...query }, true)}
-        workgroupBarrier();
-        ${addScores(tiles, sum, "own", "others")}
-      }`;
+    const product = products(tiles, key, query);
     const four = (array: string) =>
       `vec4<f32>(${[0, 1, 2, 3].map((j) => `${array}[score_column + ${j}u]`).join(", ")})`;
     return {
       bindings: [
-        { name: "q", dtype, access: "read" },
-        { name: "k", dtype, access: "read" },
-        { name: "v", dtype, access: "read" },
-        { name: "dout", dtype, access: "read" },
-        { name: "lse", dtype: "f32", access: "read", scalar: true },
-        { name: "delta", dtype: "f32", access: "read", scalar: true },
-        { name: "query_ends", dtype: "u32", access: "read", scalar: true },
-        { name: "dk", dtype, access: "write" },
-        { name: "dv", dtype, access: "write" },
+        ...pairBindings(dtype),
+        ...readsScalars("u32", "query_ends"),
+        ...writes(dtype, "dk", "dv"),
       ],
       uniforms: attentionUniforms(tiles),
       body: `${functions(tiles, ["q", "k", "v", "dout"])}

@@ -7,8 +7,7 @@
  *
  * @module
  */
-import { programFamily } from "./program.ts";
-import type { Binding } from "./program.ts";
+import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
@@ -28,13 +27,6 @@ const UNIFORMS = {
   kv_heads: "u32",
   scale: "f32",
 } as const;
-
-const read = (dtype: Dtype, ...names: string[]): Binding[] =>
-  names.map((name) => ({ name, dtype, access: "read" }));
-const write = (dtype: Dtype, ...names: string[]): Binding[] =>
-  names.map((name) => ({ name, dtype, access: "write" }));
-const scalars = (dtype: Dtype, ...names: string[]): Binding[] =>
-  names.map((name) => ({ name, dtype, access: "read", scalar: true }));
 
 /** WGSL that runs `line` for each vector of a head row. */
 function each(vectors: number, line: (e: string) => string): string {
@@ -57,6 +49,13 @@ const store = (vectors: number, binding: string, base: string, name: string, fac
 const product = (vectors: number, result: string, a: string, b: string) =>
   `  var ${result} = 0.0;\n${each(vectors, (e) => `${result} += dot(${a}[${e}], ${b}[${e}]);`)}`;
 
+/** The weight of a query–key pair, and `ds`, the gradient of its score, from the rows of both. */
+const pairGradient = (vectors: number) => `
+${product(vectors, "score", "q", "k")}
+${product(vectors, "dp", "g", "v")}
+  let weight = exp(score * u.scale - lse[statistics]);
+  let ds = weight * (dp - delta[statistics]) * u.scale;`;
+
 const entry = (rows: string) => `
 @compute @workgroup_size(${DIRECT_THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -76,9 +75,9 @@ export const directForward = programFamily(
   (dtype: Dtype, headDim: number, withLse: boolean) => {
     const n = headDim / 4;
     const bindings = [
-      ...read(dtype, "q", "k", "v"),
-      ...scalars("u32", "starts", "ends"),
-      ...write(dtype, "out"),
+      ...reads(dtype, "q", "k", "v"),
+      ...readsScalars("u32", "starts", "ends"),
+      ...writes(dtype, "out"),
     ];
     if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
     return {
@@ -119,10 +118,10 @@ export const directQueryGradient = programFamily(
     const n = headDim / 4;
     return {
       bindings: [
-        ...read(dtype, "q", "k", "v", "dout"),
-        ...scalars("f32", "lse", "delta"),
-        ...scalars("u32", "starts", "ends"),
-        ...write(dtype, "dq"),
+        ...reads(dtype, "q", "k", "v", "dout"),
+        ...readsScalars("f32", "lse", "delta"),
+        ...readsScalars("u32", "starts", "ends"),
+        ...writes(dtype, "dq"),
       ],
       uniforms: UNIFORMS,
       body: `${entry("u.rows")}
@@ -137,10 +136,7 @@ ${zero(n, "sum")}
     let other = ${keyRow(n, "j", "kv_head")};
 ${load(n, "k", "k", "other")}
 ${load(n, "v", "v", "other")}
-${product(n, "score", "q", "k")}
-${product(n, "dp", "g", "v")}
-    let weight = exp(score * u.scale - lse[statistics]);
-    let ds = weight * (dp - delta[statistics]) * u.scale;
+${pairGradient(n)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
 ${store(n, "dq", "own", "sum")}
@@ -156,10 +152,10 @@ export const directKeyGradient = programFamily(
     const n = headDim / 4;
     return {
       bindings: [
-        ...read(dtype, "q", "k", "v", "dout"),
-        ...scalars("f32", "lse", "delta"),
-        ...scalars("u32", "starts", "query_ends"),
-        ...write(dtype, "dk", "dv"),
+        ...reads(dtype, "q", "k", "v", "dout"),
+        ...readsScalars("f32", "lse", "delta"),
+        ...readsScalars("u32", "starts", "query_ends"),
+        ...writes(dtype, "dk", "dv"),
       ],
       uniforms: UNIFORMS,
       body: `${entry("u.rows")}
@@ -177,10 +173,7 @@ ${zero(n, "dv")}
       let statistics = i * u.heads + h;
 ${load(n, "q", "q", "other")}
 ${load(n, "g", "dout", "other")}
-${product(n, "score", "q", "k")}
-${product(n, "dp", "g", "v")}
-      let weight = exp(score * u.scale - lse[statistics]);
-      let ds = weight * (dp - delta[statistics]) * u.scale;
+${pairGradient(n)}
 ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }

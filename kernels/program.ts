@@ -21,6 +21,21 @@ export interface Binding {
   scalar?: boolean;
 }
 
+/** Bindings of one dtype that are read four elements at a time. */
+export function reads(dtype: Dtype, ...names: string[]): Binding[] {
+  return names.map((name) => ({ name, dtype, access: "read" }));
+}
+
+/** Bindings of one dtype that are written (and may be read) four elements at a time. */
+export function writes(dtype: Dtype, ...names: string[]): Binding[] {
+  return names.map((name) => ({ name, dtype, access: "write" }));
+}
+
+/** Bindings of one dtype that are read one element at a time. */
+export function readsScalars(dtype: Dtype, ...names: string[]): Binding[] {
+  return names.map((name) => ({ name, dtype, access: "read", scalar: true }));
+}
+
 /** What a kernel author writes. */
 export interface ProgramSource {
   bindings: Binding[];
