@@ -5,20 +5,17 @@
  */
 import { z } from "zod";
 import { type CommandLine, helpIfAsked, readFlags, refuse } from "../model/command_line.ts";
+import * as common from "../model/common_settings.ts";
 import { checkValues, choice, describeKey, flag, text, whole, worded } from "../model/settings.ts";
 
 /** What both commands need to know of the model. */
 const modelKeys = {
-  model: text("path", "a model folder, random:<size>, or builtin").describe(
-    "Hugging Face folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
-  ),
-  tokenizer: text("path", "a tokenizer.model file or a folder with one").optional().describe(
-    "File tokenizer.model or a folder with one; without it, the one beside the model.",
-  ),
+  model: common.model,
+  tokenizer: common.tokenizer,
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to add to the model.",
   ),
-  layers: whole(1).optional().describe("Load only the first so many blocks of the model."),
+  layers: common.layers,
   precision: choice(["mixed", "fp32"]).default("mixed").describe(
     "mixed stores and computes in f16 and adds up in f32; fp32 throughout.",
   ),
@@ -27,7 +24,7 @@ const modelKeys = {
 /** What both commands need to know of the machine and the output. */
 const runKeys = {
   seed: whole(0, 2 ** 32 - 1).default(42).describe("Decides the weights of random: models."),
-  gpu: choice(["auto", "deno"]).default("auto").describe("WebGPU provider."),
+  gpu: common.gpu,
   json: flag().default(false).describe("Print one JSON object on stdout and nothing else there."),
   profile: flag().default(false).describe("Print the GPU's time by program on stderr (slower)."),
 };
@@ -50,11 +47,9 @@ const generateSchema = z.strictObject({
 
 const scoreSchema = z.strictObject({
   ...modelKeys,
-  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").describe(
-    "Samples in Alpaca's format, as JSON or JSON Lines, or builtin.",
-  ),
-  samples: whole(1).optional().describe("Use only the first so many samples."),
-  max_length: whole(2).default(512).describe("Longer samples are cut at so many tokens."),
+  data: common.data,
+  samples: common.samples,
+  max_length: common.max_length,
   ...runKeys,
 });
 

@@ -6,6 +6,7 @@
 
 import { z } from "zod";
 import { isLinearModule, LINEAR_MODULES } from "../model/adapter.ts";
+import * as common from "../model/common_settings.ts";
 import {
   aboveZero,
   atLeastZero,
@@ -42,23 +43,17 @@ export const loraSchema = z.strictObject({
 
 /** All keys; `lora` and `output` get their final form in `train/config.ts`. */
 export const trainSchema = z.strictObject({
-  model: text("path", "a model folder, random:<size>, or builtin").default("builtin").describe(
-    "Hugging Face folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
-  ),
-  tokenizer: text("path", "a tokenizer.model file or a folder with one").optional().describe(
-    "File tokenizer.model or a folder with one; without it, the one beside the model.",
-  ),
+  model: common.withDefault(common.model, "builtin"),
+  tokenizer: common.tokenizer,
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to start from.",
   ),
-  layers: whole(1).optional().describe("Load only the first so many blocks of the model."),
-  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").default("builtin").describe(
-    "Samples in Alpaca's format, as JSON or JSON Lines, or builtin.",
-  ),
-  samples: whole(1).optional().describe("Use only the first so many samples."),
+  layers: common.layers,
+  data: common.withDefault(common.data, "builtin"),
+  samples: common.samples,
   eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
     .describe("Share of the samples held out, on which the loss is measured."),
-  max_length: whole(2).default(512).describe("Longer samples are cut at so many tokens."),
+  max_length: common.max_length,
   output: text("folder", "a folder that does not exist yet").optional().describe(
     "Folder for the results, which must not exist; without it, runs/<time>.",
   ),
@@ -117,7 +112,7 @@ export const trainSchema = z.strictObject({
   ),
   profile: flag().default(false).describe("Print the GPU's time by program (slower)."),
   print_wgsl: flag().default(false).describe("Print every program's WGSL, for debugging."),
-  gpu: choice(["auto", "deno"]).default("auto").describe("WebGPU provider."),
+  gpu: common.gpu,
 });
 
 /** LoRA's settings. */
