@@ -4,8 +4,8 @@
  * Query i attends to the keys j with starts[i] ≤ j < ends[i]:
  *   s_ij = q_i · k_j / √d, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
  *
- * Shapes: q, out `[rows, heads · d]`, k, v `[≥ max(ends), kvHeads · d]`, all f32 or all f16, head by
- * head; starts, ends `[rows]` u32, neither decreasing; lse `[rows, heads]` f32. Query head h reads
+ * Shapes: q, out `[rows, heads · d]`, k, v `[≥ max(ends), kvHeads · d]`, head by head, f32 or f16 (k and
+ * v, which may be a cache's, apart from q and out); starts, ends `[rows]` u32, neither decreasing; lse `[rows, heads]` f32. Query head h reads
  * key head ⌊h / (heads / kvHeads)⌋. d is a multiple of 4 from 4 to 256. Key rows from the last of
  * `ends` on are never read. A query without keys gets zeros (and the lowest f32 as its lse).
  *
@@ -52,7 +52,7 @@ export { attentionBackward } from "./attention_backward.ts";
 
 const forward = programFamily(
   "attention",
-  (dtype: Dtype, headDim: number, withLse: boolean, unroll: boolean) => {
+  (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean, unroll: boolean) => {
     const tiles = { ...attentionTiles(headDim), unroll };
     const { rows, chunks, slices } = tiles;
     const parts = THREADS / rows, partVectors = COLUMNS / 4 / parts;
@@ -60,7 +60,8 @@ const forward = programFamily(
     const key = { from: "tile", end: "key_end", head: "kv_head", heads: "u.kv_heads" };
     const q: Source = { binding: "q", ...query }, out: Source = { binding: "out", ...query };
     const bindings: Binding[] = [
-      ...reads(dtype, "q", "k", "v"),
+      ...reads(dtype, "q"),
+      ...reads(kv, "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
       ...writes(dtype, "out"),
     ];
@@ -216,11 +217,11 @@ export function attention(
     bytes: 2 * headBytes(q.dtype, rows, heads + kvHeads, headDim) + 4 * rows * heads,
   };
   if (direct) {
-    const program = directForward(q.dtype, headDim, lse !== undefined);
+    const program = directForward(q.dtype, k.dtype, headDim, lse !== undefined);
     gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
     return;
   }
-  const program = forward(q.dtype, headDim, lse !== undefined, unroll);
+  const program = forward(q.dtype, k.dtype, headDim, lse !== undefined, unroll);
   const tiles = Math.ceil(rows / attentionTiles(headDim).rows);
   gpu.run(program, tensors, uniforms, [heads, tiles], cost);
 }

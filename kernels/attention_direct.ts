@@ -72,10 +72,11 @@ const keyRow = (vectors: number, row: string, head: string) =>
 /** out and lse: a running maximum and sum over the keys. */
 export const directForward = programFamily(
   "attention_direct",
-  (dtype: Dtype, headDim: number, withLse: boolean) => {
+  (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean) => {
     const n = headDim / 4;
     const bindings = [
-      ...reads(dtype, "q", "k", "v"),
+      ...reads(dtype, "q"),
+      ...reads(kv, "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
       ...writes(dtype, "out"),
     ];

@@ -7,7 +7,8 @@
  *  - `tn`: A `[K, M]`, B `[K, N]` — gradient of the weight, dW = dyᵀ·x
  *
  * Every operand is f32 or f16 in storage; sums are f32. The last dimension of every operand is a
- * multiple of 4, the others are free. B and C may exceed what one binding covers.
+ * multiple of 4, the others are free. B and C may exceed what one binding covers. A few rows of A
+ * (decoding a token a sequence) go another way: see matvec.ts.
  *
  * @module
  */
@@ -16,6 +17,7 @@ import { directMatmul } from "./matmul_direct.ts";
 import { type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
 import type { Orientation } from "./matmul_orientation.ts";
 import { stagedMatmul } from "./matmul_staged.ts";
+import { matvec, MATVEC_ROWS } from "./matvec.ts";
 import { programFamily } from "./program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
 
@@ -155,6 +157,9 @@ export function matmul(
         ...{ ...shared, b, c: part, m: count, n: width, k: rows, accumulate },
         ...{ aOffset: start, aStride: height, bStride: width, cOffset: 0, cStride: width },
       };
+    // A software driver pays more for a barrier than for reading B once a row.
+    const few = orientation === "nt" && rows <= MATVEC_ROWS && !gpu.software;
+    if (few && geometry === undefined) return matvec(gpu, piece);
     launch(gpu, piece, geometry ?? matmulGeometry(piece.m, piece.n, piece.k, gpu));
   });
 }

@@ -3,6 +3,7 @@ import { attention, attentionBackward, attentionTiles } from "../../kernels/atte
 import { prefersDirect } from "../../kernels/attention_direct.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
+import { attentionReference as reference, type Ranges, type Shape } from "./attention_reference.ts";
 import {
   assertClose,
   download,
@@ -13,12 +14,6 @@ import {
   tolerance,
   upload,
 } from "./harness.ts";
-
-interface Shape {
-  heads: number;
-  kvHeads: number;
-  headDim: number;
-}
 
 /** Which programs the launchers take: those for GPUs or those for software drivers. */
 let direct = false;
@@ -31,44 +26,6 @@ function bothTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
       await body(gpu);
     });
   }
-}
-
-interface Ranges {
-  starts: number[];
-  ends: number[];
-}
-
-/** out and lse in float64. */
-function reference(
-  q: Float64Array,
-  k: Float64Array,
-  v: Float64Array,
-  { starts, ends }: Ranges,
-  { heads, kvHeads, headDim }: Shape,
-) {
-  const rows = starts.length, out = new Float64Array(q.length);
-  const lse = new Float64Array(rows * heads);
-  for (let i = 0; i < rows; i++) {
-    for (let h = 0; h < heads; h++) {
-      const kvHead = Math.floor(h / (heads / kvHeads)), to = (i * heads + h) * headDim;
-      const scores: number[] = [];
-      for (let j = starts[i]; j < ends[i]; j++) {
-        let sum = 0;
-        for (let c = 0; c < headDim; c++) {
-          sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
-        }
-        scores.push(sum / Math.sqrt(headDim));
-      }
-      const top = Math.max(...scores);
-      const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);
-      lse[i * heads + h] = top + Math.log(total);
-      scores.forEach((s, n) => {
-        const p = Math.exp(s - top) / total, from = ((starts[i] + n) * kvHeads + kvHead) * headDim;
-        for (let c = 0; c < headDim; c++) out[to + c] += p * v[from + c];
-      });
-    }
-  }
-  return { out, lse };
 }
 
 /** Gradients in float64, with probabilities from `lse` and delta from `out`. */
@@ -108,15 +65,15 @@ function referenceBackward(
   return { dq, dk, dv };
 }
 
-/** Causal attention within documents of these lengths. */
-function documents(lengths: number[]) {
+/** Causal attention within documents of these lengths, over the last `window` keys of each query. */
+function documents(lengths: number[], window = Infinity) {
   const starts: number[] = [], ends: number[] = [], queryEnds: number[] = [];
   for (const length of lengths) {
     const start = starts.length;
     for (let i = 0; i < length; i++) {
-      starts.push(start);
+      starts.push(Math.max(start, start + i - window + 1));
       ends.push(start + i + 1);
-      queryEnds.push(start + length);
+      queryEnds.push(Math.min(start + length, start + i + window));
     }
   }
   return { starts, ends, queryEnds };
@@ -234,6 +191,8 @@ Deno.test("attention tiles fit every adapter's workgroup memory and cover a tile
 
 interface Case {
   lengths: number[];
+  /** Keys that a query attends to at most. */
+  window?: number;
   shape: Shape;
   /** Loops as the adapter likes them where it is not said. */
   unroll?: boolean;
@@ -250,22 +209,28 @@ const CASES: Record<"f32" | "f16", Case[]> = {
     { lengths: [129], shape: { heads: 2, kvHeads: 2, headDim: 64 } },
     { lengths: [1, 70, 58], shape: { heads: 2, kvHeads: 1, headDim: 128 } },
     { lengths: [7, 30], shape: { heads: 2, kvHeads: 1, headDim: 256 } },
+    // Windows shorter than a tile and longer, and one that only the longer document fills.
+    { lengths: [70, 1, 9], window: 1, shape: { heads: 4, kvHeads: 2, headDim: 8 } },
+    { lengths: [3, 100, 40], window: 5, shape: { heads: 4, kvHeads: 2, headDim: 24 } },
+    { lengths: [129, 20], window: 37, shape: { heads: 2, kvHeads: 2, headDim: 64 } },
   ],
   f16: [
     { lengths: [1], shape: { heads: 1, kvHeads: 1, headDim: 24 } },
     { lengths: [31], shape: { heads: 2, kvHeads: 2, headDim: 24 } },
     { lengths: [1, 70, 58], shape: { heads: 4, kvHeads: 1, headDim: 128 } },
     { lengths: [33], shape: { heads: 2, kvHeads: 1, headDim: 136 } },
+    { lengths: [100, 31], window: 33, shape: { heads: 2, kvHeads: 2, headDim: 24 } },
   ],
 };
 
 for (const dtype of ["f32", "f16"] as const) {
   bothTest(`attention and its backward agree with the reference (${dtype})`, async (gpu) => {
-    for (const { lengths, shape, unroll } of CASES[dtype]) {
+    for (const { lengths, window, shape, unroll } of CASES[dtype]) {
       // Software drivers take the direct programs for short head rows only.
       if (direct && !prefersDirect(true, shape.headDim)) continue;
-      const what = `of ${lengths} with ${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
-      const ranges = documents(lengths), rows = ranges.starts.length;
+      const sizes = `${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
+      const what = `of ${lengths} with ${sizes}${window ? ` in a window of ${window}` : ""}`;
+      const ranges = documents(lengths, window), rows = ranges.starts.length;
       const host = inputs(shape, rows, rows, dtype);
       const expected = reference(host.q, host.k, host.v, ranges, shape);
       const { out, lse } = await runForward(gpu, host, ranges, shape, dtype, unroll);

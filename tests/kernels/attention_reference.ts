@@ -1,0 +1,46 @@
+/** Attention in float64, for the tests of its programs. */
+
+export interface Shape {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+}
+
+/** Keys of each query: the first, and one past the last. */
+export interface Ranges {
+  starts: number[];
+  ends: number[];
+}
+
+/** out and lse in float64. */
+export function attentionReference(
+  q: Float64Array,
+  k: Float64Array,
+  v: Float64Array,
+  { starts, ends }: Ranges,
+  { heads, kvHeads, headDim }: Shape,
+): { out: Float64Array; lse: Float64Array } {
+  const rows = starts.length, out = new Float64Array(q.length);
+  const lse = new Float64Array(rows * heads);
+  for (let i = 0; i < rows; i++) {
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads)), to = (i * heads + h) * headDim;
+      const scores: number[] = [];
+      for (let j = starts[i]; j < ends[i]; j++) {
+        let sum = 0;
+        for (let c = 0; c < headDim; c++) {
+          sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
+        }
+        scores.push(sum / Math.sqrt(headDim));
+      }
+      const top = Math.max(...scores);
+      const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);
+      lse[i * heads + h] = top + Math.log(total);
+      scores.forEach((s, n) => {
+        const p = Math.exp(s - top) / total, from = ((starts[i] + n) * kvHeads + kvHead) * headDim;
+        for (let c = 0; c < headDim; c++) out[to + c] += p * v[from + c];
+      });
+    }
+  }
+  return { out, lse };
+}
