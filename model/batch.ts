@@ -1,6 +1,7 @@
 /**
  * A micro-batch: several documents laid end to end in one row of tokens, never padded. Attention
- * stays inside each document and positions restart at 0 in each.
+ * stays inside each document (and inside the model's sliding window, where it has one) and positions
+ * restart at 0 in each.
  *
  * @module
  */
@@ -37,17 +38,28 @@ export interface Batch {
   /** First and one-past-last key that each token attends to `[T]`. */
   starts: Uint32Array;
   ends: Uint32Array;
-  /** One past the last query that attends to each token: its document's end `[T]`. */
+  /** One past the last query that attends to each token `[T]`. */
   queryEnds: Uint32Array;
   /** Rows whose next token is a target, in order `[S]`. */
   targetRows: Uint32Array;
   targets: Uint32Array;
   weights: Float32Array;
   lossGroups: LossGroup[];
+  /** Row of the KV cache that each token's key and value go to `[T]`; absent without a cache. */
+  cacheRows?: Uint32Array;
 }
 
-/** Lays documents end to end. */
-export function makeBatch(documents: readonly Document[]): Batch {
+/**
+ * Lays documents end to end.
+ *
+ * @param slidingWindow The model's `sliding_window`: query i attends to the keys j of its document with
+ *   i − window < j ≤ i, itself included, as a Mistral in `transformers` does.
+ */
+export function makeBatch(
+  documents: readonly Document[],
+  slidingWindow: number | null = null,
+): Batch {
+  const window = slidingWindow ?? Infinity;
   const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
   const batch: Batch = {
     tokens,
@@ -70,10 +82,10 @@ export function makeBatch(documents: readonly Document[]): Batch {
     batch.ids.set(ids, start);
     for (let i = start; i < end; i++) {
       batch.positions[i] = i - start;
+      batch.starts[i] = Math.max(start, i - window + 1);
+      batch.queryEnds[i] = Math.min(end, i + window);
       batch.ends[i] = i + 1;
     }
-    batch.starts.fill(start, start, end);
-    batch.queryEnds.fill(end, start, end);
     for (let i = Math.max(1, promptLength); i < ids.length; i++) {
       rows.push(start + i - 1);
       targets.push(ids[i]);
@@ -101,6 +113,7 @@ export class BatchTensors {
   readonly targetRows: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor;
+  readonly cacheRows?: Tensor;
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
@@ -110,9 +123,13 @@ export class BatchTensors {
 
   /**
    * @param maxTokens Most tokens of a micro-batch.
-   * @param grouped Whether the embedding is trained.
+   * @param options `grouped`: the embedding is trained. `cached`: there is a KV cache.
    */
-  constructor(memory: Memory, maxTokens: number, grouped: boolean) {
+  constructor(
+    memory: Memory,
+    maxTokens: number,
+    { grouped = false, cached = false }: { grouped?: boolean; cached?: boolean },
+  ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
     this.ids = make("ids");
@@ -123,6 +140,7 @@ export class BatchTensors {
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
+    if (cached) this.cacheRows = make("cache_rows");
     if (grouped) {
       this.groups = {
         uniqueIds: make("unique_ids"),
@@ -151,6 +169,7 @@ export class BatchTensors {
       gpu.write(this[name], batch[name]);
     }
     gpu.write(this.weights, batch.weights);
+    if (batch.cacheRows !== undefined) gpu.write(this.cacheRows!, batch.cacheRows);
     if (this.groups !== undefined) {
       const groups = groupTokens(batch.ids);
       this.uniqueCount = groups.uniqueIds.length;

@@ -1,15 +1,22 @@
 /**
- * The shape of a Llama: Hugging Face's `config.json` read strictly, presets of real sizes, and the
- * name and shape of every weight that follows from them.
+ * The shape of a Llama or a Mistral: Hugging Face's `config.json` read strictly and written, and the
+ * name and shape of every weight that follows from it.
  *
  * @module
  */
 
-import { didYouMean, UserError } from "../kernels/errors.ts";
+import { UserError } from "../kernels/errors.ts";
+import type { RopeScaling } from "../kernels/rope.ts";
+import { Fields } from "./json_fields.ts";
+import { readRope } from "./rope_scaling.ts";
 import { brief, isObject } from "./weights.ts";
 
-/** A Llama's hyperparameters, named as in Hugging Face's `config.json`. */
+export { presetConfig } from "./presets.ts";
+
+/** A model's hyperparameters, named as in Hugging Face's `config.json`. */
 export interface LlamaConfig {
+  /** The class that `transformers` loads; a Mistral differs in its sliding window alone. */
+  model_type: keyof typeof ARCHITECTURES;
   /** Rows of the embedding and of the output projection. */
   vocab_size: number;
   /** Width of the residual stream; a multiple of 4. */
@@ -20,18 +27,32 @@ export interface LlamaConfig {
   num_attention_heads: number;
   /** Divides `num_attention_heads`; each key/value head serves that many query heads. */
   num_key_value_heads: number;
-  /** Width of one head: a multiple of 4, at most 256. `hidden_size / num_attention_heads` by default. */
+  /** Width of one head: a multiple of 8, at most 256. `hidden_size / num_attention_heads` by default. */
   head_dim: number;
   /** Longest context the model was made for, in tokens. */
   max_position_embeddings: number;
   rms_norm_eps: number;
   /** Base of the rotary frequencies. */
   rope_theta: number;
+  /** How the rotary frequencies are changed for longer contexts; null where they are not. */
+  rope_scaling: RopeScaling | null;
+  /** Keys that a query attends to, its own included; null where it is all from the text's start. */
+  sliding_window: number | null;
+  /** Whether the q, k, v and o projections have biases. */
+  attention_bias: boolean;
+  /** Whether the gate, up and down projections have biases. */
+  mlp_bias: boolean;
   /** Whether the output projection is the embedding matrix itself. */
   tie_word_embeddings: boolean;
   bos_token_id: number;
+  /** The first of `eos_token_ids`. */
   eos_token_id: number;
+  /** Every token that ends a text; at least one. */
+  eos_token_ids: number[];
 }
+
+/** The class in `transformers` of each model type. */
+const ARCHITECTURES = { llama: "LlamaForCausalLM", mistral: "MistralForCausalLM" } as const;
 
 /** Largest values taken from a file: beyond any Llama, and small enough that no product overflows. */
 const LIMITS = {
@@ -43,20 +64,18 @@ const LIMITS = {
   num_key_value_heads: 2 ** 16,
   head_dim: 256,
   max_position_embeddings: 2 ** 31,
+  sliding_window: 2 ** 31,
 } as const;
 
 /**
  * What `config.json` may say that changes the computation and is not built: each key with the
- * values that leave a plain Llama as it is. An absent key and `null` always do.
+ * values that leave the model as it is. An absent key and `null` always do.
  */
-const PLAIN_LLAMA: Record<string, readonly unknown[]> = {
+const NOT_BUILT: Record<string, readonly unknown[]> = {
   hidden_act: ["silu"],
-  attention_bias: [false],
-  mlp_bias: [false],
   attention_dropout: [0],
   partial_rotary_factor: [1],
   rope_interleaved: [false],
-  sliding_window: [],
   quantization_config: [],
   auto_map: [],
   is_encoder_decoder: [false],
@@ -68,129 +87,111 @@ const PLAIN_LLAMA: Record<string, readonly unknown[]> = {
   logits_scaling: [1],
 };
 
-/** Reads fields of one `config.json`, and words its errors. */
-class Fields {
-  constructor(readonly json: Record<string, unknown>, readonly file: string) {}
-
-  fail(field: string, expected: string): never {
-    const value = this.json[field];
-    const has = value === undefined ? "is missing" : `is ${brief(value)}`;
-    throw new UserError(`${this.file}: ${field} ${has}, expected ${expected}`);
-  }
-
-  /** A field that is neither absent nor null. */
-  has(field: string): boolean {
-    return this.json[field] !== undefined && this.json[field] !== null;
-  }
-
-  count(field: keyof typeof LIMITS): number {
-    const value = this.json[field], max = LIMITS[field];
-    if (!Number.isSafeInteger(value) || (value as number) < 1 || (value as number) > max) {
-      this.fail(field, `a whole number from 1 to ${max}`);
-    }
-    return value as number;
-  }
-
-  number(field: string, ok: (value: number) => boolean, expected: string): number {
-    const value = this.json[field];
-    if (typeof value !== "number" || !ok(value)) this.fail(field, expected);
-    return value as number;
-  }
-
-  boolean(field: string, absent: boolean): boolean {
-    if (!this.has(field)) return absent;
-    if (typeof this.json[field] !== "boolean") this.fail(field, "true or false");
-    return this.json[field] as boolean;
-  }
-
-  /** A token id below `vocab_size`; of a list (several ways to end a text) the first. */
-  tokenId(field: string, absent: number, vocabSize: number): number {
-    const given = this.json[field];
-    const value = given === undefined ? absent : Array.isArray(given) ? given[0] : given;
-    if (!Number.isSafeInteger(value) || value < 0 || value >= vocabSize) {
-      const unset = given === undefined ? ` (${absent} where the file says nothing)` : "";
-      this.fail(field, `a token id below vocab_size ${vocabSize}${unset}`);
-    }
-    return value;
-  }
-}
+/** What a Mistral's `config.json` means where it leaves these out: `transformers`' MistralConfig. */
+const MISTRAL_DEFAULTS = { sliding_window: 4096, num_key_value_heads: 8 };
 
 /**
- * The base of RoPE. `transformers` 5 writes `rope_parameters`, older releases `rope_theta` beside
- * `rope_scaling`; scaled variants (linear, dynamic, yarn, llama3) are refused.
+ * Keys that a query attends to. `layer_types` must say the same of every layer, and keys by which other
+ * families switch the window off, wholly or for some layers, must not contradict it.
  */
-function ropeTheta(fields: Fields): number {
-  const positive = (value: number) => value > 0 && Number.isFinite(value);
-  let theta = fields.has("rope_theta")
-    ? fields.number("rope_theta", positive, "a positive number")
-    : undefined;
-  for (const field of ["rope_scaling", "rope_parameters"]) {
-    if (!fields.has(field)) continue;
-    const value = fields.json[field];
-    const plain = isObject(value) &&
-      Object.keys(value).every((key) => ["rope_type", "type", "rope_theta"].includes(key)) &&
-      [value.rope_type, value.type].every((type) => type === undefined || type === "default");
-    if (!plain) fields.fail(field, `none or type "default": scaled RoPE is not supported`);
-    const inner = (value as Record<string, unknown>).rope_theta;
-    if (inner === undefined) continue;
-    if (typeof inner !== "number" || !positive(inner) || (theta !== undefined && theta !== inner)) {
-      fields.fail(field, "a positive rope_theta, the same wherever the file gives it");
+function readSlidingWindow(fields: Fields, modelType: LlamaConfig["model_type"]): number | null {
+  const { json } = fields;
+  const used = fields.boolean("use_sliding_window", true);
+  let window = fields.has("sliding_window")
+    ? fields.count("sliding_window", LIMITS.sliding_window)
+    : null;
+  if (modelType === "mistral") {
+    if (json.sliding_window === undefined) window = MISTRAL_DEFAULTS.sliding_window;
+    if (window !== null && !used) fields.fail("use_sliding_window", "true beside sliding_window");
+    if (window !== null && fields.has("max_window_layers") && json.max_window_layers !== 0) {
+      fields.fail("max_window_layers", "0: a window in some layers only is not supported");
     }
-    theta = inner;
+  } else {
+    if (window !== null && used) {
+      fields.fail("sliding_window", `none: a window with model_type "llama" is not supported`);
+    }
+    window = null;
   }
-  return theta ?? 10000;
+  if (fields.has("layer_types")) {
+    const types = json.layer_types;
+    const expected = window === null ? "full_attention" : "sliding_attention";
+    if (!Array.isArray(types) || types.some((type) => type !== expected)) {
+      fields.fail("layer_types", `"${expected}" in every layer`);
+    }
+  }
+  return window;
+}
+
+function readBias(
+  fields: Fields,
+  field: "attention_bias" | "mlp_bias",
+  modelType: LlamaConfig["model_type"],
+): boolean {
+  const bias = fields.boolean(field, false);
+  if (bias && modelType === "mistral") fields.fail(field, "false: a Mistral has no biases");
+  return bias;
 }
 
 /**
- * Reads a Hugging Face `config.json`.
+ * Reads a Hugging Face `config.json` of model type `llama` or `mistral`, as `transformers` 4 and 5
+ * write it.
+ *
+ * The dtype of the weights (`torch_dtype`, `dtype`) is not read: the files with the weights say it.
  *
  * @param json The parsed file.
  * @param file Its name, for messages.
  * @throws UserError that names the field, for everything that is missing, malformed or not honoured
- *   (another architecture, scaled RoPE, biases, a sliding window, quantized weights ...).
+ *   (another architecture, YaRN, a window in some layers only, quantized weights ...).
  */
 export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
   if (!isObject(json)) throw new UserError(`${file}: expected a JSON object`);
   const fields = new Fields(json, file);
-  if (json.model_type !== "llama") fields.fail("model_type", `"llama"`);
+  const modelType = json.model_type;
+  if (modelType !== "llama" && modelType !== "mistral") {
+    return fields.fail("model_type", `"llama" or "mistral"`);
+  }
   if (fields.has("architectures")) {
-    const names = json.architectures;
-    if (!Array.isArray(names) || !names.includes("LlamaForCausalLM")) {
-      fields.fail("architectures", `["LlamaForCausalLM"]`);
+    const names = json.architectures, architecture = ARCHITECTURES[modelType];
+    if (!Array.isArray(names) || !names.includes(architecture)) {
+      fields.fail("architectures", `["${architecture}"]`);
     }
   }
-  for (const [field, plain] of Object.entries(PLAIN_LLAMA)) {
+  for (const [field, plain] of Object.entries(NOT_BUILT)) {
     if (!fields.has(field) || plain.includes(json[field])) continue;
     fields.fail(field, `${plain.length > 0 ? brief(plain[0]) : "none"}: nothing else is supported`);
   }
-  if (fields.has("layer_types")) {
-    const types = json.layer_types;
-    if (!Array.isArray(types) || types.some((type) => type !== "full_attention")) {
-      fields.fail("layer_types", `"full_attention" in every layer`);
-    }
-  }
 
-  const hidden = fields.count("hidden_size"), heads = fields.count("num_attention_heads");
+  const count = (field: keyof typeof LIMITS) => fields.count(field, LIMITS[field]);
+  const hidden = count("hidden_size"), heads = count("num_attention_heads");
   if (!fields.has("head_dim") && hidden % heads !== 0) {
     fields.fail("num_attention_heads", `a divisor of hidden_size ${hidden}`);
   }
-  const vocab = fields.count("vocab_size");
+  const vocab = count("vocab_size"), context = count("max_position_embeddings");
+  const keyHeads = modelType === "mistral" && json.num_key_value_heads === undefined
+    ? MISTRAL_DEFAULTS.num_key_value_heads
+    : heads;
+  const ends = fields.tokenIds("eos_token_id", 2, vocab);
   const config: LlamaConfig = {
+    model_type: modelType,
     vocab_size: vocab,
     hidden_size: hidden,
-    intermediate_size: fields.count("intermediate_size"),
-    num_hidden_layers: fields.count("num_hidden_layers"),
+    intermediate_size: count("intermediate_size"),
+    num_hidden_layers: count("num_hidden_layers"),
     num_attention_heads: heads,
     num_key_value_heads: fields.has("num_key_value_heads")
-      ? fields.count("num_key_value_heads")
-      : heads,
-    head_dim: fields.has("head_dim") ? fields.count("head_dim") : hidden / heads,
-    max_position_embeddings: fields.count("max_position_embeddings"),
+      ? count("num_key_value_heads")
+      : keyHeads,
+    head_dim: fields.has("head_dim") ? count("head_dim") : hidden / heads,
+    max_position_embeddings: context,
     rms_norm_eps: fields.number("rms_norm_eps", (v) => v > 0 && v < 1, "a number between 0 and 1"),
-    rope_theta: ropeTheta(fields),
+    ...readRope(fields, context),
+    sliding_window: readSlidingWindow(fields, modelType),
+    attention_bias: readBias(fields, "attention_bias", modelType),
+    mlp_bias: readBias(fields, "mlp_bias", modelType),
     tie_word_embeddings: fields.boolean("tie_word_embeddings", false),
-    bos_token_id: fields.tokenId("bos_token_id", 1, vocab),
-    eos_token_id: fields.tokenId("eos_token_id", 2, vocab),
+    bos_token_id: fields.tokenIds("bos_token_id", 1, vocab)[0],
+    eos_token_id: ends[0],
+    eos_token_ids: ends,
   };
   checkKernelShapes(config, fields);
   return config;
@@ -217,116 +218,58 @@ function checkKernelShapes(config: LlamaConfig, { file }: Fields): void {
 }
 
 /**
- * A `config.json` for `transformers`; `parseLlamaConfig` reads it back unchanged.
+ * A `config.json` for `transformers`, in the spelling that releases 4 and 5 read; `parseLlamaConfig`
+ * reads it back unchanged.
  *
  * The dtype of the weights is not part of the shape: whoever writes them adds `torch_dtype`.
  */
 export function configJson(config: LlamaConfig): Record<string, unknown> {
+  const { model_type, eos_token_ids } = config;
   return {
-    architectures: ["LlamaForCausalLM"],
-    model_type: "llama",
-    attention_bias: false,
+    architectures: [ARCHITECTURES[model_type]],
+    model_type,
     attention_dropout: 0,
     bos_token_id: config.bos_token_id,
-    eos_token_id: config.eos_token_id,
+    eos_token_id: eos_token_ids.length === 1 ? eos_token_ids[0] : eos_token_ids,
     head_dim: config.head_dim,
     hidden_act: "silu",
     hidden_size: config.hidden_size,
     initializer_range: 0.02,
     intermediate_size: config.intermediate_size,
     max_position_embeddings: config.max_position_embeddings,
-    mlp_bias: false,
     num_attention_heads: config.num_attention_heads,
     num_hidden_layers: config.num_hidden_layers,
     num_key_value_heads: config.num_key_value_heads,
-    pretraining_tp: 1,
     rms_norm_eps: config.rms_norm_eps,
-    rope_scaling: null,
+    rope_scaling: ropeScalingJson(config.rope_scaling),
     rope_theta: config.rope_theta,
     tie_word_embeddings: config.tie_word_embeddings,
     use_cache: true,
     vocab_size: config.vocab_size,
+    ...(model_type === "mistral" ? { sliding_window: config.sliding_window } : {
+      attention_bias: config.attention_bias,
+      mlp_bias: config.mlp_bias,
+      pretraining_tp: 1,
+    }),
   };
 }
 
-/** A Llama with the given sizes, and Llama 2's values for everything else. */
-function preset(
-  sizes: Omit<
-    LlamaConfig,
-    | "head_dim"
-    | "rms_norm_eps"
-    | "rope_theta"
-    | "tie_word_embeddings"
-    | "bos_token_id"
-    | "eos_token_id"
-  >,
-): LlamaConfig {
-  return {
-    ...sizes,
-    head_dim: sizes.hidden_size / sizes.num_attention_heads,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
-    tie_word_embeddings: false,
-    bos_token_id: 1,
-    eos_token_id: 2,
-  };
+/** Releases that know `llama3` call its type `rope_type`; the others are older than that name. */
+function ropeScalingJson(scaling: RopeScaling | null): Record<string, unknown> | null {
+  if (scaling?.type !== "llama3") return scaling;
+  const { type: rope_type, ...rest } = scaling;
+  return { ...rest, rope_type };
 }
-
-/** Llama 2: https://arxiv.org/abs/2307.09288; 1b is TinyLlama: https://arxiv.org/abs/2401.02385. */
-const PRESETS: Record<string, LlamaConfig> = {
-  "llama2-7b": preset({
-    vocab_size: 32000,
-    hidden_size: 4096,
-    intermediate_size: 11008,
-    num_hidden_layers: 32,
-    num_attention_heads: 32,
-    num_key_value_heads: 32,
-    max_position_embeddings: 4096,
-  }),
-  "llama2-13b": preset({
-    vocab_size: 32000,
-    hidden_size: 5120,
-    intermediate_size: 13824,
-    num_hidden_layers: 40,
-    num_attention_heads: 40,
-    num_key_value_heads: 40,
-    max_position_embeddings: 4096,
-  }),
-  "llama-1b": preset({
-    vocab_size: 32000,
-    hidden_size: 2048,
-    intermediate_size: 5632,
-    num_hidden_layers: 22,
-    num_attention_heads: 32,
-    num_key_value_heads: 4,
-    max_position_embeddings: 2048,
-  }),
-  tiny: preset({
-    vocab_size: 512,
-    hidden_size: 64,
-    intermediate_size: 176,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    max_position_embeddings: 256,
-  }),
-};
 
 /**
- * The shape of a known model: `llama2-7b`, `llama2-13b`, `llama-1b` or `tiny`.
- *
- * @throws UserError (exit code 2) that lists them and names the nearest.
+ * Most tokens of a text that the model can be given: `max_position_embeddings`, times the factor where
+ * RoPE is scaled as `linear` or `dynamic`. With `llama3` the factor is in max_position_embeddings already.
  */
-export function presetConfig(name: string): LlamaConfig {
-  const names = Object.keys(PRESETS);
-  if (!names.includes(name)) {
-    const known = names.join(", ");
-    throw new UserError(
-      `unknown model size "${name}", expected one of ${known}${didYouMean(name, names)}`,
-      2,
-    );
-  }
-  return { ...PRESETS[name] };
+export function contextLength(
+  { max_position_embeddings: trained, rope_scaling: scaling }: LlamaConfig,
+): number {
+  const stretched = scaling?.type === "linear" || scaling?.type === "dynamic";
+  return stretched ? Math.floor(trained * scaling.factor) : trained;
 }
 
 /**
@@ -348,7 +291,8 @@ export function withLayers(config: LlamaConfig, layers: number, what: string): L
 
 /**
  * Every weight of a model in load order, with its shape: `[out, in]` for matrices, `[hidden]` for
- * norms. Names are Hugging Face's. `lm_head.weight` is absent where the embedding is tied.
+ * norms, `[out]` for biases, each after its matrix. Names are Hugging Face's. `lm_head.weight` is absent
+ * where the embedding is tied.
  */
 export function weightShapes(config: LlamaConfig): Map<string, number[]> {
   const { hidden_size: hidden, intermediate_size: inner, vocab_size: vocab } = config;
@@ -367,7 +311,12 @@ export function weightShapes(config: LlamaConfig): Map<string, number[]> {
       ["mlp.up_proj", [inner, hidden]],
       ["mlp.down_proj", [hidden, inner]],
     ];
-    for (const [name, shape] of block) shapes.set(`model.layers.${layer}.${name}.weight`, shape);
+    for (const [name, shape] of block) {
+      const module = `model.layers.${layer}.${name}`;
+      shapes.set(`${module}.weight`, shape);
+      const bias = name.startsWith("mlp.") ? config.mlp_bias : config.attention_bias;
+      if (bias && shape.length === 2) shapes.set(`${module}.bias`, [shape[0]]);
+    }
   }
   shapes.set("model.norm.weight", [hidden]);
   if (!config.tie_word_embeddings) shapes.set("lm_head.weight", [vocab, hidden]);

@@ -23,7 +23,8 @@ export async function meanNll(
 ): Promise<number> {
   let sum = 0, count = 0;
   for (const [i, sample] of samples.entries()) {
-    model.loss(gpu, makeBatch([{ ...sample, weight: 1 }]), { backward: false });
+    const batch = makeBatch([{ ...sample, weight: 1 }], model.config.sliding_window);
+    model.loss(gpu, batch, { backward: false });
     sum += (await gpu.readF32(model.losses))[0];
     count += supervisedTokens(sample);
     progress?.(i + 1);

@@ -1,13 +1,14 @@
 /**
- * A linear layer y = x·Wᵀ, with a LoRA adapter where it has one:
- * y = x·Wᵀ + (α/r)·dropout(x)·Aᵀ·Bᵀ.
+ * A linear layer y = x·Wᵀ, with a bias and a LoRA adapter where it has them:
+ * y = x·Wᵀ + b + (α/r)·dropout(x)·Aᵀ·Bᵀ.
  *
- * Shapes: x `[T, in]`, W `[out, in]`, A `[r, in]`, B `[out, r]`, y `[T, out]`. The dropout mask comes
+ * Shapes: x `[T, in]`, W `[out, in]`, b `[out]`, A `[r, in]`, B `[out, r]`, y `[T, out]`. The dropout mask comes
  * from a counter, so backward makes the same mask again instead of keeping it, and dropout(x)·Aᵀ with it.
  * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  *
  * @module
  */
+import { addBias, biasBackward } from "../kernels/bias.ts";
 import { dropout, dropoutBackward } from "../kernels/dropout.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
@@ -24,9 +25,10 @@ export interface LoraPair {
   stream: number;
 }
 
-/** A layer's weight and adapter. */
+/** A layer's weight, bias and adapter. */
 export interface Linear {
   weight: Parameter;
+  bias?: Parameter;
   lora?: LoraPair;
 }
 
@@ -70,11 +72,12 @@ function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
   return { input, low };
 }
 
-/** y = x·Wᵀ and the adapter's part. */
+/** y = x·Wᵀ, the bias and the adapter's part. */
 export function linear(gpu: Gpu, layer: Linear, x: Tensor, y: Tensor, pass: LinearPass): void {
   const { rows } = pass;
   matmul(gpu, { orientation: "nt", a: x, b: layer.weight.value, c: y, rows });
-  const { lora } = layer;
+  const { bias, lora } = layer;
+  if (bias !== undefined) addBias(gpu, { y, b: bias.value, rows });
   if (lora === undefined) return;
   const { low } = projectDown(gpu, lora, x, pass);
   const alpha = lora.scale;
@@ -96,11 +99,12 @@ export function linearBackward(
   },
 ): void {
   const { rows } = pass;
-  const { weight, lora } = layer;
+  const { weight, bias, lora } = layer;
   if (weight.trained !== undefined) {
     const c = weight.trained.grad;
     matmul(gpu, { orientation: "tn", a: dy, b: x, c, rows, accumulate: true });
   }
+  if (bias?.trained !== undefined) biasBackward(gpu, { dy, db: bias.trained.grad, rows });
   if (dx !== undefined) {
     matmul(gpu, { orientation: "nn", a: dy, b: weight.value, c: dx, rows, accumulate });
   }

@@ -4,6 +4,7 @@
  * expected values don't depend on the code under test.
  */
 import { fileURLToPath } from "node:url";
+import type { RopeOptions } from "../kernels/rope.ts";
 import { type LlamaConfig, parseLlamaConfig } from "../model/config.ts";
 import type { ReferenceSample } from "./model/reference.ts";
 
@@ -13,8 +14,8 @@ export interface FixtureTensor {
   data: Float32Array;
 }
 
-export type FixtureModel = "llama" | "llama_tied";
-export type FixtureAdapter = "adapter_qv" | "adapter_all";
+export type FixtureModel = "llama" | "llama_tied" | "family" | "family_bias";
+export type FixtureAdapter = "adapter_qv" | "adapter_all" | "family_adapter";
 export type LossNormalization = "sample" | "token";
 
 /** adapter_config.json, as far as tests need it. */
@@ -124,6 +125,32 @@ export interface ScoreCase extends FixtureSubject {
   nll: number[][];
 }
 
+/** family.json: models whose config.json says something else than the folder's in `changes`. */
+export interface FamilyFixture {
+  logits: {
+    name: string;
+    model: FixtureModel;
+    changes: Record<string, unknown>;
+    ids: number[];
+    positions: number[];
+    logits: number[][];
+  }[];
+  /** One pass over all samples, every supervised token weighing the same; `lora`: family_adapter. */
+  gradients: {
+    /** A name of `logits`. */
+    variant: string;
+    train: "lora" | "full";
+    samples: ReferenceSample[];
+    loss: number;
+    file: string;
+  }[];
+}
+
+/** rope.json: frequencies in radians a position. */
+export interface RopeCase extends RopeOptions {
+  frequencies: number[];
+}
+
 /** The JSON files and what they hold. */
 export interface FixtureFiles {
   "samples.json": ReferenceSample[];
@@ -133,6 +160,8 @@ export interface FixtureFiles {
   "optimizers.json": OptimizerCase[];
   "greedy.json": GreedyCase[];
   "score.json": ScoreCase[];
+  "family.json": FamilyFixture;
+  "rope.json": RopeCase[];
 }
 
 /** The path of a fixture: a model's or an adapter's folder, or a file. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { rope, ropeTable } from "../../kernels/rope.ts";
+import { rope, ropeFrequencies, ropeTable } from "../../kernels/rope.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
+import { readFixture } from "../fixtures.ts";
 import {
   assertClose,
   download,
@@ -36,6 +37,31 @@ Deno.test("ropeTable is exact to f32 at large positions", () => {
     assert.ok(Math.abs(row[i] - Math.cos(angle)) < 1e-7);
     assert.ok(Math.abs(row[4 + i] - Math.sin(angle)) < 1e-7);
   }
+});
+
+Deno.test("ropeFrequencies are those of the published rules, plain and scaled", () => {
+  for (const { frequencies, ...options } of readFixture("rope.json")) {
+    const what = JSON.stringify(options);
+    assertClose(ropeFrequencies(options), frequencies, { atol: 0, rtol: 1e-8, what });
+  }
+});
+
+Deno.test("ropeTable turns position p by p times the scaled frequency", () => {
+  const scaling = { type: "linear", factor: 4 } as const;
+  const options = { headDim: 8, theta: THETA, positions: 9 };
+  const scaled = ropeTable({ ...options, scaling }), plain = ropeTable(options);
+  assert.deepEqual(scaled.subarray(8 * 8), plain.subarray(2 * 8, 3 * 8));
+});
+
+Deno.test("dynamic RoPE leaves runs within the trained context alone", () => {
+  const scaling = { type: "dynamic", factor: 2 } as const;
+  const options = { headDim: 8, theta: THETA, trainedPositions: 64 };
+  const frequencies = (positions: number) => ropeFrequencies({ ...options, positions, scaling });
+  const plain = ropeFrequencies({ ...options, positions: 64 });
+  assert.deepEqual(frequencies(1), plain);
+  assert.deepEqual(frequencies(64), plain);
+  assert.ok(frequencies(65)[3] < plain[3]);
+  assert.throws(() => ropeFrequencies({ headDim: 8, theta: THETA, positions: 1, scaling }));
 });
 
 for (const dtype of ["f32", "f16"] as Dtype[]) {

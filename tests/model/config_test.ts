@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import {
   configJson,
+  contextLength,
+  type LlamaConfig,
   parseLlamaConfig,
   presetConfig,
   weightShapes,
   withLayers,
 } from "../../model/config.ts";
+import { PUBLISHED } from "./published_configs.ts";
 
 /** The tiny model's file with some fields changed; `undefined` removes one. */
 function tinyJson(changes: Record<string, unknown> = {}): Record<string, unknown> {
@@ -22,7 +25,68 @@ function weightCount(name: string): number {
 Deno.test("presets have the published numbers of weights", () => {
   assert.equal(weightCount("llama2-7b"), 6_738_415_616);
   assert.equal(weightCount("llama2-13b"), 13_015_864_320);
+  assert.equal(weightCount("llama2-70b"), 68_976_648_192);
   assert.equal(weightCount("llama-1b"), 1_100_048_384);
+  assert.equal(weightCount("llama3-8b"), 8_030_261_248);
+  assert.equal(weightCount("llama3.2-1b"), 1_235_814_400);
+  assert.equal(weightCount("mistral-7b"), 7_241_732_096);
+  assert.equal(weightCount("smollm-135m"), 134_515_008);
+});
+
+const LLAMA_3_SCALING = {
+  type: "llama3",
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+} as const;
+
+/** What published files mean: a preset, and what differs from it. */
+const MEANINGS: Record<string, [preset: string, changes?: Partial<LlamaConfig>]> = {
+  "meta-llama/Llama-2-7b-hf": ["llama2-7b"],
+  "meta-llama/Llama-2-13b-hf": ["llama2-13b"],
+  "meta-llama/Llama-2-70b-hf": ["llama2-70b"],
+  "meta-llama/Meta-Llama-3-8B": ["llama3-8b"],
+  "meta-llama/Llama-3.1-8B-Instruct": ["llama3-8b", {
+    eos_token_ids: [128001, 128008, 128009],
+    max_position_embeddings: 131072,
+    rope_scaling: LLAMA_3_SCALING,
+  }],
+  "meta-llama/Llama-3.2-1B": ["llama3.2-1b"],
+  "meta-llama/Llama-3.2-1B saved by transformers 5": ["llama3.2-1b"],
+  "TinyLlama/TinyLlama-1.1B-Chat-v1.0": ["llama-1b"],
+  "HuggingFaceTB/SmolLM-135M": ["smollm-135m"],
+  "HuggingFaceTB/SmolLM2-135M": ["smollm-135m", {
+    max_position_embeddings: 8192,
+    rope_theta: 1e5,
+  }],
+  "mistralai/Mistral-7B-v0.1": ["mistral-7b"],
+  "mistralai/Mistral-7B-Instruct-v0.3": ["mistral-7b", {
+    rope_theta: 1e6,
+    sliding_window: null,
+    vocab_size: 32768,
+  }],
+  "mistralai/Mistral-Nemo-Base-2407": ["mistral-7b", {
+    hidden_size: 5120,
+    max_position_embeddings: 131072,
+    num_hidden_layers: 40,
+    rope_theta: 1e6,
+    sliding_window: null,
+    vocab_size: 131072,
+  }],
+};
+
+Deno.test("parseLlamaConfig: published files mean what they say, and are written back", () => {
+  assert.deepEqual(Object.keys(MEANINGS), Object.keys(PUBLISHED));
+  for (const [repository, [name, changes]] of Object.entries(MEANINGS)) {
+    const config = parseLlamaConfig(PUBLISHED[repository], repository);
+    assert.deepEqual(config, { ...presetConfig(name), ...changes }, repository);
+    const written = JSON.parse(JSON.stringify(configJson(config)));
+    assert.deepEqual(parseLlamaConfig(written, "written"), config, repository);
+    for (const field of ["architectures", "model_type", "eos_token_id", "sliding_window"]) {
+      assert.deepEqual(written[field], PUBLISHED[repository][field], `${repository} ${field}`);
+    }
+  }
 });
 
 Deno.test("presetConfig: an unknown size names the nearest", () => {
@@ -32,15 +96,49 @@ Deno.test("presetConfig: an unknown size names the nearest", () => {
 });
 
 Deno.test("presetConfig: changing what it gave does not change the preset", () => {
-  presetConfig("tiny").hidden_size = 1;
+  const changed = presetConfig("tiny");
+  changed.hidden_size = 1;
+  changed.eos_token_ids.push(3);
   assert.equal(presetConfig("tiny").hidden_size, 64);
+  assert.deepEqual(presetConfig("tiny").eos_token_ids, [2]);
 });
 
 Deno.test("configJson is read back unchanged", () => {
-  for (const name of ["llama2-7b", "llama2-13b", "llama-1b", "tiny"]) {
+  for (const name of ["llama2-7b", "llama2-70b", "llama3.2-1b", "mistral-7b", "tiny"]) {
     const config = { ...presetConfig(name), rope_theta: 5e5, tie_word_embeddings: true };
     assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
   }
+  for (const type of ["linear", "dynamic"] as const) {
+    const config: LlamaConfig = {
+      ...presetConfig("tiny"),
+      rope_scaling: { type, factor: 2.5 },
+      attention_bias: true,
+      mlp_bias: true,
+      eos_token_ids: [2, 7],
+    };
+    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+    // As releases before 4.43 want it: these two fields and no other.
+    assert.deepEqual(configJson(config).rope_scaling, { type, factor: 2.5 });
+  }
+});
+
+Deno.test("configJson: a Mistral has no fields that its class in transformers does not know", () => {
+  const json = configJson(presetConfig("mistral-7b"));
+  assert.deepEqual(json.architectures, ["MistralForCausalLM"]);
+  assert.equal(json.model_type, "mistral");
+  assert.equal(json.sliding_window, 4096);
+  for (const field of ["attention_bias", "mlp_bias", "pretraining_tp"]) {
+    assert.ok(!(field in json), field);
+  }
+  assert.ok(!("sliding_window" in configJson(presetConfig("tiny"))));
+});
+
+Deno.test("contextLength: linear and dynamic scaling stretch it, llama3 is stretched already", () => {
+  const config = presetConfig("tiny");
+  assert.equal(contextLength(config), 256);
+  assert.equal(contextLength({ ...config, rope_scaling: { type: "linear", factor: 2.5 } }), 640);
+  assert.equal(contextLength({ ...config, rope_scaling: { type: "dynamic", factor: 4 } }), 1024);
+  assert.equal(contextLength({ ...config, rope_scaling: LLAMA_3_SCALING }), 256);
 });
 
 Deno.test("parseLlamaConfig: defaults are those of transformers", () => {
@@ -57,14 +155,117 @@ Deno.test("parseLlamaConfig: defaults are those of transformers", () => {
   assert.deepEqual(config, { ...presetConfig("tiny"), num_key_value_heads: 4 });
 });
 
-Deno.test("parseLlamaConfig: of several eos ids the first counts", () => {
-  assert.equal(parse({ eos_token_id: [7, 8] }).eos_token_id, 7);
+Deno.test("parseLlamaConfig: several eos ids are kept, the first of them apart", () => {
+  const { eos_token_id, eos_token_ids } = parse({ eos_token_id: [7, 8] });
+  assert.equal(eos_token_id, 7);
+  assert.deepEqual(eos_token_ids, [7, 8]);
+  assert.deepEqual(parse({ eos_token_id: 9 }).eos_token_ids, [9]);
 });
 
 Deno.test("parseLlamaConfig: rope_parameters of transformers 5", () => {
   const rope_parameters = { rope_type: "default", rope_theta: 5e5 };
   assert.equal(parse({ rope_theta: undefined, rope_parameters }).rope_theta, 5e5);
   assert.equal(parse({ rope_scaling: { type: "default" } }).rope_theta, 10000);
+  const inert = { partial_rotary_factor: 1, attention_factor: null };
+  assert.equal(
+    parse({ rope_parameters: { ...rope_parameters, ...inert }, rope_theta: 5e5 }).rope_theta,
+    5e5,
+  );
+});
+
+Deno.test("parseLlamaConfig: scaled RoPE in every spelling", () => {
+  const scaled = (json: Record<string, unknown>) => parse(json).rope_scaling;
+  const linear = { type: "linear", factor: 4 };
+  const { type: _, ...rules } = LLAMA_3_SCALING;
+  assert.deepEqual(scaled({ rope_scaling: linear }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { rope_type: "linear", factor: 4 } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { ...linear, rope_type: "linear" } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { ...linear, rope_type: null } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: linear, rope_parameters: linear }), linear);
+  const dynamic = { type: "dynamic", factor: 2 };
+  assert.deepEqual(scaled({ rope_scaling: dynamic }), dynamic);
+  const trained = { ...dynamic, original_max_position_embeddings: 256 };
+  assert.deepEqual(scaled({ rope_scaling: trained }), dynamic);
+  const rope_parameters = { rope_type: "llama3", ...rules, rope_theta: 10000 };
+  assert.deepEqual(scaled({ rope_parameters }), LLAMA_3_SCALING);
+});
+
+const MISTRAL = { ...configJson(presetConfig("tiny")), ...{ model_type: "mistral" } };
+const mistral = (changes: Record<string, unknown>) => {
+  const architectures = ["MistralForCausalLM"];
+  return parseLlamaConfig(
+    JSON.parse(JSON.stringify({ ...MISTRAL, architectures, ...changes })),
+    "c.json",
+  );
+};
+
+Deno.test("parseLlamaConfig: a Mistral's window, and its defaults of transformers", () => {
+  assert.equal(mistral({ sliding_window: 100 }).sliding_window, 100);
+  assert.equal(mistral({ sliding_window: null }).sliding_window, null);
+  assert.equal(mistral({}).sliding_window, 4096);
+  const heads = { num_attention_heads: 8, head_dim: 8, num_key_value_heads: undefined };
+  assert.equal(mistral(heads).num_key_value_heads, 8);
+  assert.equal(mistral({ ...heads, num_attention_heads: 16 }).num_key_value_heads, 8);
+  const inert = { use_sliding_window: true, max_window_layers: 0 };
+  const layer_types = ["sliding_attention", "sliding_attention"];
+  assert.equal(mistral({ sliding_window: 100, ...inert, layer_types }).sliding_window, 100);
+  const off = { sliding_window: null, use_sliding_window: false, max_window_layers: 1 };
+  const everywhere = ["full_attention", "full_attention"];
+  assert.equal(mistral({ ...off, layer_types: everywhere }).sliding_window, null);
+  // A Llama has none, which is what switching it off says too.
+  assert.equal(parse({ sliding_window: 4096, use_sliding_window: false }).sliding_window, null);
+});
+
+Deno.test("parseLlamaConfig: a Mistral that contradicts itself is refused by name", () => {
+  const refused: [field: string, value: unknown, others?: Record<string, unknown>][] = [
+    ["architectures", ["LlamaForCausalLM"]],
+    ["sliding_window", 0],
+    ["sliding_window", "4096"],
+    ["attention_bias", true],
+    ["mlp_bias", true],
+    ["use_sliding_window", false],
+    ["max_window_layers", 1],
+    ["layer_types", ["full_attention", "sliding_attention"]],
+    ["layer_types", ["full_attention", "full_attention"]],
+    ["layer_types", ["sliding_attention", "sliding_attention"], { sliding_window: null }],
+  ];
+  for (const [field, value, others] of refused) {
+    assert.throws(() => mistral({ sliding_window: 100, ...others, [field]: value }), {
+      name: "UserError",
+      message: new RegExp(`^c\\.json: ${field} is .*expected `),
+    }, `${field}: ${JSON.stringify(value)}`);
+  }
+});
+
+Deno.test("parseLlamaConfig: unknown kinds of scaling are refused by their name", () => {
+  for (const type of ["yarn", "longrope", "su", "mrope"]) {
+    assert.throws(() => parse({ rope_scaling: { rope_type: type, factor: 4 } }), {
+      name: "UserError",
+      message:
+        `c.json: rope_scaling is {"rope_type":"${type}","factor":4}, expected type "default", ` +
+        `"linear", "dynamic" or "llama3": "${type}" is not supported`,
+    });
+  }
+});
+
+Deno.test("weightShapes: a bias follows its matrix where config.json announces it", () => {
+  const biases = (changes: Record<string, unknown>) =>
+    [...weightShapes(parse(changes))].filter(([name]) => name.endsWith(".bias"));
+  assert.deepEqual(biases({}), []);
+  assert.deepEqual(biases({ attention_bias: true, num_hidden_layers: 1 }), [
+    ["model.layers.0.self_attn.q_proj.bias", [64]],
+    ["model.layers.0.self_attn.k_proj.bias", [32]],
+    ["model.layers.0.self_attn.v_proj.bias", [32]],
+    ["model.layers.0.self_attn.o_proj.bias", [64]],
+  ]);
+  assert.deepEqual(biases({ mlp_bias: true, num_hidden_layers: 1 }), [
+    ["model.layers.0.mlp.gate_proj.bias", [176]],
+    ["model.layers.0.mlp.up_proj.bias", [176]],
+    ["model.layers.0.mlp.down_proj.bias", [64]],
+  ]);
+  const names = [...weightShapes(parse({ attention_bias: true })).keys()];
+  const at = names.indexOf("model.layers.1.self_attn.q_proj.weight");
+  assert.equal(names[at + 1], "model.layers.1.self_attn.q_proj.bias");
 });
 
 Deno.test("parseLlamaConfig: an explicit head_dim need not be hidden_size / heads", () => {
@@ -75,17 +276,29 @@ Deno.test("parseLlamaConfig: an explicit head_dim need not be hidden_size / head
 });
 
 const REFUSED: [field: string, value: unknown][] = [
-  ["model_type", "mistral"],
+  ["model_type", "qwen2"],
   ["model_type", undefined],
   ["architectures", ["LlamaForSequenceClassification"]],
   ["hidden_act", "gelu"],
-  ["attention_bias", true],
-  ["mlp_bias", true],
+  ["attention_bias", "yes"],
+  ["mlp_bias", 1],
   ["attention_dropout", 0.1],
-  ["rope_scaling", { type: "linear", factor: 2 }],
+  ["rope_scaling", { type: "linear" }],
+  ["rope_scaling", { type: "linear", factor: 0.5 }],
+  ["rope_scaling", { type: "linear", factor: "2" }],
+  ["rope_scaling", { type: "linear", rope_type: "dynamic", factor: 2 }],
+  ["rope_scaling", { type: "linear", factor: 2, beta_fast: 32 }],
+  ["rope_scaling", { type: "dynamic", factor: 2, original_max_position_embeddings: 128 }],
+  ["rope_scaling", { factor: 2 }],
+  ["rope_scaling", { type: 7, factor: 2 }],
+  ["rope_scaling", { type: "constructor" }],
   ["rope_scaling", { rope_type: "llama3", factor: 8 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 4 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 0 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, original_max_position_embeddings: 0.5 }],
   ["rope_scaling", "linear"],
   ["rope_parameters", { rope_type: "yarn" }],
+  ["rope_parameters", { full_attention: { rope_type: "default" } }],
   ["rope_parameters", { rope_type: "default", partial_rotary_factor: 0.5 }],
   ["rope_parameters", { rope_type: "default", rope_theta: 1 }],
   ["rope_parameters", { rope_type: "default", rope_theta: "10000" }],
@@ -94,6 +307,7 @@ const REFUSED: [field: string, value: unknown][] = [
   ["partial_rotary_factor", 0.5],
   ["rope_interleaved", true],
   ["sliding_window", 4096],
+  ["use_sliding_window", 0],
   ["layer_types", ["full_attention", "sliding_attention"]],
   ["quantization_config", { quant_method: "gptq" }],
   ["auto_map", { AutoModelForCausalLM: "modeling.Custom" }],
@@ -123,6 +337,8 @@ const REFUSED: [field: string, value: unknown][] = [
   ["bos_token_id", null],
   ["bos_token_id", 512],
   ["eos_token_id", []],
+  ["eos_token_id", [2, 512]],
+  ["eos_token_id", ["2"]],
   ["eos_token_id", -1],
 ];
 

@@ -7,11 +7,22 @@
  */
 import type { LlamaConfig } from "../../model/config.ts";
 
-/** The part of the configuration that the computation depends on. */
-export type ReferenceConfig = Omit<
-  LlamaConfig,
-  "max_position_embeddings" | "bos_token_id" | "eos_token_id"
->;
+/** The part of the configuration that the computation depends on; RoPE is not scaled here. */
+export type ReferenceConfig =
+  & Pick<
+    LlamaConfig,
+    | "vocab_size"
+    | "hidden_size"
+    | "intermediate_size"
+    | "num_hidden_layers"
+    | "num_attention_heads"
+    | "num_key_value_heads"
+    | "head_dim"
+    | "rms_norm_eps"
+    | "rope_theta"
+    | "tie_word_embeddings"
+  >
+  & { sliding_window?: number | null };
 
 /** Ids of which those before `promptLength` are no targets. */
 export interface ReferenceSample {
@@ -192,6 +203,8 @@ class Pass {
     const weight = this.#weight(`${layer}.weight`);
     const outputs = weight.length / inputs;
     const y = timesTransposed(x, weight, this.rows, outputs, inputs);
+    const bias = this.#model.weights.get(`${layer}.bias`);
+    if (bias !== undefined) { for (let i = 0; i < y.length; i++) y[i] += bias[i % outputs]; }
     const adapted = this.#adapted(layer, x);
     if (adapted === undefined) return y;
     const { a, b, input, rank, scale } = adapted;
@@ -204,6 +217,8 @@ class Pass {
     const outputs = dy.length / this.rows;
     const weight = this.#weight(`${layer}.weight`);
     addOuter(out.weights.get(`${layer}.weight`)!, dy, x, outputs, inputs, this.rows);
+    const dBias = out.weights.get(`${layer}.bias`);
+    if (dBias !== undefined) dy.forEach((value, i) => dBias[i % outputs] += value);
     const dx = times(dy, weight, this.rows, inputs, outputs);
     const adapted = this.#adapted(layer, x);
     if (adapted === undefined) return dx;
@@ -280,6 +295,11 @@ class Pass {
     return x;
   }
 
+  /** The first row that row t may attend to: its sample's, or the first within the window. */
+  #firstKey(t: number): number {
+    return Math.max(t - this.positions[t], t - (this.#config.sliding_window ?? Infinity) + 1);
+  }
+
   /** Calls back for every (head, query row, key row) that may attend, with offsets into q and k. */
   #pairs(visit: (head: number, t: number, s: number, q: number, k: number) => void): void {
     const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim } = this.#config;
@@ -287,7 +307,7 @@ class Pass {
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / group);
       for (let t = 0; t < this.rows; t++) {
-        for (let s = t - this.positions[t]; s <= t; s++) {
+        for (let s = this.#firstKey(t); s <= t; s++) {
           visit(head, t, s, (t * heads + head) * head_dim, (s * kvHeads + kvHead) * head_dim);
         }
       }
@@ -306,7 +326,7 @@ class Pass {
     for (let head = 0; head < heads; head++) {
       for (let t = 0; t < rows; t++) {
         const at = (head * rows + t) * rows;
-        const own = probabilities.subarray(at + t - this.positions[t], at + t + 1);
+        const own = probabilities.subarray(at + this.#firstKey(t), at + t + 1);
         const top = Math.max(...own);
         let sum = 0;
         for (let i = 0; i < own.length; i++) sum += own[i] = Math.exp(own[i] - top);

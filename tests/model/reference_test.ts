@@ -99,7 +99,10 @@ Deno.test("the reference's scores and first windows are PyTorch's", () => {
   }
 });
 
-/** A model unlike the fixtures': four heads on one key-value head, LoRA with dropout, tied or not. */
+/**
+ * A model unlike the fixtures': four heads on one key-value head, LoRA with dropout; tied, or with biases
+ * and a sliding window.
+ */
 function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSample[] } {
   const next = uniform(7);
   const tensor = (scale: number, size: number, centre = 0) =>
@@ -108,6 +111,7 @@ function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSam
     ...{ vocab_size: 11, hidden_size: 12, intermediate_size: 20, num_hidden_layers: 2 },
     ...{ num_attention_heads: 4, num_key_value_heads: 1, head_dim: 4 },
     ...{ rms_norm_eps: 1e-5, rope_theta: 100, tie_word_embeddings: tied },
+    sliding_window: tied ? null : 3,
   };
   const weights = new Map([
     ["model.embed_tokens.weight", tensor(0.8, 132)],
@@ -136,6 +140,7 @@ function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSam
     ];
     for (const [name, outputs, inputs] of linears) {
       weights.set(`${at}${name}.weight`, tensor(0.5, outputs * inputs));
+      if (!tied) weights.set(`${at}${name}.bias`, tensor(0.5, outputs));
       adapter.set(`base_model.model.${at}${name}.lora_A.weight`, tensor(0.5, 3 * inputs));
       adapter.set(`base_model.model.${at}${name}.lora_B.weight`, tensor(0.5, outputs * 3));
       for (const batch of [0, 1]) {
