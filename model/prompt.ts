@@ -31,7 +31,10 @@ export type PromptTemplate = "alpaca" | "none";
 
 const WITH_INPUT = "Below is an instruction that describes a task, paired with an input that " +
   "provides further context. Write a response that appropriately completes the request.";
-const WITHOUT_INPUT = "Below is an instruction that describes a task. Write a response that " +
+
+/** What Alpaca's template begins with where an instruction has no input. */
+export const ALPACA_OPENING =
+  "Below is an instruction that describes a task. Write a response that " +
   "appropriately completes the request.";
 
 /**
@@ -47,7 +50,7 @@ export function renderPrompt(
   if (template === "none") return input ? `${instruction}\n${input}` : instruction;
   return input
     ? `${WITH_INPUT}\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:`
-    : `${WITHOUT_INPUT}\n\n### Instruction:\n${instruction}\n\n### Response:`;
+    : `${ALPACA_OPENING}\n\n### Instruction:\n${instruction}\n\n### Response:`;
 }
 
 /** BOS followed by the ids of `prompt`. */

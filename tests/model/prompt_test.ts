@@ -8,6 +8,7 @@ import {
   renderPrompt,
   supervisedTokens,
 } from "../../model/prompt.ts";
+import { splitSpecial } from "../../model/special_tokens.ts";
 import { loadTokenizer, type Tokenizer } from "../../model/tokenizer.ts";
 import { hasShared, sharedPath, sharedReason } from "../shared.ts";
 
@@ -18,8 +19,12 @@ const letters: Tokenizer = {
   vocab_size: 1000,
   bos_id: 1,
   eos_id: 2,
+  special_tokens: new Map([["<s>", 1], ["</s>", 2]]),
   encode: (text) =>
     text.match(/:y|[^]/g)!.map((piece) => piece === ":y" ? 999 : piece.charCodeAt(0)),
+  encodeSpecial: (text) => letters.encodeParts(splitSpecial(text, letters.special_tokens)),
+  encodeParts: (parts) =>
+    parts.flatMap((part) => typeof part === "number" ? part : letters.encode(part)),
   decode: (ids) =>
     ids.filter((id) => id > 2).map((id) => id === 999 ? ":y" : String.fromCharCode(id)).join(""),
 };

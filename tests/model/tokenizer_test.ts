@@ -59,6 +59,43 @@ Deno.test("tokenizer: control tokens in a text stay text", async () => {
   assert.equal(tokenizer.decode(ids), "<s>x</s>");
 });
 
+Deno.test("tokenizer: control tokens in a rendered template become their ids", async () => {
+  const tokenizer = await loadTokenizer(tiny);
+  const { bos_id, eos_id } = tokenizer;
+  assert.deepEqual([...tokenizer.special_tokens], [["<s>", bos_id], ["</s>", eos_id]]);
+  const [name, bird] = [tokenizer.encode("Name a"), tokenizer.encode(" bird <unk>")];
+  const ids = [bos_id, ...name, eos_id, eos_id, ...bird];
+  assert.deepEqual(tokenizer.encodeSpecial("<s>Name a</s></s> bird <unk>"), ids);
+  assert.deepEqual(
+    tokenizer.encodeParts([bos_id, "Na", "me a", eos_id, eos_id, " bird <unk>"]),
+    ids,
+  );
+  assert.deepEqual(tokenizer.encodeSpecial(""), []);
+});
+
+Deno.test("tokenizer: the library's encoder and our decoder keep a byte order mark", async () => {
+  const tokenizer = await loadTokenizer(tiny);
+  for (
+    const text of ["\ufeffa text of more than sixteen bytes", "a\0\ufeffand again, after a NUL"]
+  ) {
+    assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
+  }
+});
+
+Deno.test("tokenizer: decoding of any ids is that of Google's library", async () => {
+  // Python's sentencepiece 0.1.97 on the same ids; byte b is id b + 3, 0 is <unk> and 2 </s>.
+  const tokenizer = await loadTokenizer(tiny);
+  const bytes = (...values: number[]) => values.map((value) => value + 3);
+  const cases: [number[], string][] = [
+    [[0, ...bytes(0x41)], " \u2047 A"],
+    [bytes(0xe2, 0x82, 0xac, 0xe2, 0x82), "€\ufffd\ufffd"],
+    [bytes(0xed, 0xa0, 0x80, 0xf4, 0x90, 0x80, 0x80, 0xc0, 0x80), "\ufffd".repeat(9)],
+    [[...bytes(0xe2, 0x82), 2, ...bytes(0xac)], "\ufffd\ufffd\ufffd"],
+    [bytes(0xef, 0xbb, 0xbf, 0x20), "\ufeff "],
+  ];
+  for (const [ids, text] of cases) assert.equal(tokenizer.decode(ids), text);
+});
+
 Deno.test("tokenizer: a lone surrogate becomes U+FFFD and spares its neighbours", async () => {
   const tokenizer = await loadTokenizer(tiny);
   assert.equal(tokenizer.decode(tokenizer.encode("a\ud800b\udc00")), "a\ufffdb\ufffd");
@@ -102,6 +139,11 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
     ["inside", whole.slice(0, 1234), /ends inside a field: it is truncated/],
     ["tail", whole.slice(0, -3), /truncated or not a SentencePiece model/],
     ["text", new TextEncoder().encode('{"model": 1}'), /truncated or not a SentencePiece model/],
+    [
+      "tiktoken",
+      new TextEncoder().encode("IQ== 0\nIg== 1\nIw== 2\n"),
+      /is in tiktoken's format, which is not read; expected .* tokenizer\.json/,
+    ],
     ["endless", new Uint8Array(40).fill(255), /more than 64 bits/],
     [
       "bare",
@@ -133,12 +175,9 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
     Deno.removeSync(`${folder}/tokenizer.model`);
     await assert.rejects(
       loadTokenizer(folder),
-      (error) => error instanceof UserError && /holds no tokenizer\.model;/.test(error.message),
-    );
-    Deno.writeTextFileSync(`${folder}/tokenizer.json`, "{}");
-    await assert.rejects(
-      loadTokenizer(folder),
-      (error) => error instanceof UserError && /its tokenizer\.json is of/.test(error.message),
+      (error) =>
+        error instanceof UserError &&
+        /holds no tokenizer\.model or tokenizer\.json;/.test(error.message),
     );
     await assert.rejects(
       loadTokenizer(`${folder}/missing`),
