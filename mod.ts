@@ -5,27 +5,33 @@
  * programs that drive the same parts themselves. The built-in model continues a text:
  *
  * ```ts
- * import { encodePrompt, greedy, KvCache, Llama, loadTokenizer, loadWeights, openGpu, openModel } from "./mod.ts";
+ * import {
+ *   decoderPasses,
+ *   encodePrompt,
+ *   Generator,
+ *   Llama,
+ *   loadTokenizer,
+ *   loadWeights,
+ *   openGpu,
+ *   openModel,
+ * } from "./mod.ts";
  *
  * const gpu = await openGpu();
  * const source = openModel("builtin");
  * const tokenizer = await loadTokenizer(source.tokenizerPath!);
- * const prompt = encodePrompt(tokenizer, "Rio is a lorikeet.");
+ * const prompt = Array.from(encodePrompt(tokenizer, "Rio is a lorikeet."));
+ * const sizes = { sequences: 1, context: 64, promptTokens: prompt.length, cache: "f32" } as const;
  * const model = new Llama(gpu.memory, {
  *   config: source.config,
  *   precision: "fp32",
  *   trained: "nothing",
- *   maxTokens: prompt.length,
- *   maxTargets: 1,
- *   maxPosition: prompt.length + 20,
+ *   ...decoderPasses(sizes),
  * });
+ * const generator = new Generator(gpu.memory, model, sizes);
  * model.initialize(gpu);
  * await loadWeights(gpu, model, source, { seed: 0 });
- * const cache = new KvCache(gpu.memory, source.config, prompt.length + 20, model.dtype);
- * const ids: number[] = [];
- * for await (const id of greedy(gpu, model, prompt, { maxTokens: 20, stop: [tokenizer.eos_id], cache })) {
- *   ids.push(id);
- * }
+ * const options = { maxTokens: 20, stop: [tokenizer.eos_id] };
+ * const [ids] = await generator.generate(gpu, [prompt], options);
  * console.log(tokenizer.decode(ids));
  * gpu.close();
  * ```
@@ -39,9 +45,9 @@ export { Tensor } from "./kernels/tensor.ts";
 export { readAdapter, writeAdapter } from "./model/adapter.ts";
 export { loadAlpaca } from "./model/alpaca.ts";
 export { makeBatch } from "./model/batch.ts";
-export { KvCache } from "./model/cache.ts";
 export { type LlamaConfig, presetConfig } from "./model/config.ts";
-export { greedy } from "./model/generate.ts";
+export { decoderPasses, type DecoderSizes } from "./model/decoder.ts";
+export { type GenerateOptions, Generator, GREEDY, type Sampling } from "./model/generate.ts";
 export { openHuggingFace, writeHuggingFace } from "./model/huggingface.ts";
 export { Llama, type LlamaOptions } from "./model/llama.ts";
 export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";

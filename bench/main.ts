@@ -5,14 +5,34 @@
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { benchDecode } from "./decode.ts";
 import { benchKernels } from "./kernels.ts";
+import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
 
-const BENCHES = { kernels: benchKernels, memory: benchMemory };
+/** A bench that has no flag but `--json`. */
+function plain(bench: (json: boolean) => void | Promise<void>) {
+  return async (flags: readonly string[]) => {
+    const unknown = flags.find((flag) => flag !== "--json");
+    if (unknown !== undefined) {
+      throw new UserError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`, 2);
+    }
+    await bench(flags.includes("--json"));
+  };
+}
+
+const BENCHES = {
+  decode: benchDecode,
+  kernels: plain(benchKernels),
+  load: benchLoad,
+  memory: plain(benchMemory),
+};
 
 const HELP = `lorikeet bench NAME [--json]
 
+  decode    generation with and without the KV cache: [--model M] [--contexts 128,1024] [--plot FILE.svg]
   kernels   matrix products of training's shapes in f32 and f16, and the copy bandwidth
+  load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed`;
 
 async function main(): Promise<void> {
@@ -25,15 +45,11 @@ async function main(): Promise<void> {
   if (bench === undefined) {
     const near = didYouMean(name, Object.keys(BENCHES));
     throw new UserError(
-      `bench "${name}" is unknown; expected ${Object.keys(BENCHES).join(" or ")}${near}`,
+      `bench "${name}" is unknown; expected ${Object.keys(BENCHES).join(", ")}${near}`,
       2,
     );
   }
-  const unknown = flags.find((flag) => flag !== "--json");
-  if (unknown !== undefined) {
-    throw new UserError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`, 2);
-  }
-  await bench(flags.includes("--json"));
+  await bench(flags);
 }
 
 if (import.meta.main) await runMain(main);

@@ -1,15 +1,14 @@
 /**
- * The command lines of `lorikeet generate` and `lorikeet score`.
+ * Flags that the commands of inference share.
  *
  * @module
  */
 import { z } from "zod";
-import { type CommandLine, helpIfAsked, readFlags, refuse } from "../model/command_line.ts";
 import * as common from "../model/common_settings.ts";
-import { checkValues, choice, describeKey, flag, text, whole, worded } from "../model/settings.ts";
+import { aboveZero, choice, flag, text, whole, worded } from "../model/settings.ts";
 
-/** What both commands need to know of the model. */
-const modelKeys = {
+/** What a command needs to know of the model. */
+export const modelKeys = {
   model: common.model,
   tokenizer: common.tokenizer,
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
@@ -21,99 +20,50 @@ const modelKeys = {
   ),
 };
 
-/** What both commands need to know of the machine and the output. */
-const runKeys = {
-  seed: whole(0, 2 ** 32 - 1).default(42).describe("Decides the weights of random: models."),
+/** What a command needs to know of the machine and the output. */
+export const runKeys = {
+  seed: whole(0, 2 ** 32 - 1).default(42).describe(
+    "Decides what is drawn, and the weights of random: models.",
+  ),
   gpu: common.gpu,
   json: flag().default(false).describe("Print one JSON object on stdout and nothing else there."),
   profile: flag().default(false).describe("Print the GPU's time by program on stderr (slower)."),
 };
 
-const generateSchema = z.strictObject({
-  ...modelKeys,
-  prompt: text("text", "the text to answer").describe("What the model is asked."),
-  input: worded(z.string(), "text", "text").default("").describe(
-    "The input that an Alpaca instruction is about.",
+/** A probability, both ends included. */
+const probability = () => worded(z.number().min(0).max(1), "number", "a number from 0 to 1");
+
+/** How the next token is chosen. */
+export const samplingKeys = {
+  temperature: worded(z.number().min(0).max(1e4), "number", "a number from 0 to 10000").default(0)
+    .describe(
+      "Draw tokens from the model's probabilities, sharpened below 1 and flattened above; 0 takes the most likely (greedy).",
+    ),
+  top_k: whole(0).default(0).describe("Draw from the so many most likely tokens; 0 from all."),
+  top_p: probability().default(1).describe(
+    "Draw from the most likely tokens that make up this probability.",
   ),
-  template: choice(["alpaca", "none"]).default("alpaca").describe(
-    "What is put around the prompt: the instructions of Alpaca, or nothing.",
+  min_p: probability().default(0).describe(
+    "Draw from tokens at least this likely, as a share of the most likely one's probability.",
   ),
-  max_tokens: whole(1).default(128).describe("Stop after so many tokens."),
+  repetition_penalty: worded(aboveZero().min(0.01).max(100), "number", "a number from 0.01 to 100")
+    .default(1).describe("Above 1, tokens that occurred before become less likely."),
+};
+
+/** Words for the KV cache. */
+export const cacheKeys = {
   kv_cache: flag().default(true).describe(
     "Keep the keys and values of earlier tokens; --no-kv-cache computes them anew for each token.",
   ),
-  ...runKeys,
-});
+  cache_dtype: choice(["auto", "f16", "f32"]).default("auto").describe(
+    "Element type of the KV cache; auto is f16 with precision mixed and f32 with fp32.",
+  ),
+};
 
-const scoreSchema = z.strictObject({
-  ...modelKeys,
-  data: common.data,
-  samples: common.samples,
-  max_length: common.max_length,
-  ...runKeys,
-});
+/** The flags that {@linkcode modelKeys} and {@linkcode runKeys} give a command. */
+export type ModelFlags =
+  & z.output<z.ZodObject<typeof modelKeys>>
+  & Omit<z.output<z.ZodObject<typeof runKeys>>, "json">;
 
-/** The flags of `lorikeet generate`, checked, with every default filled in. */
-export type GenerateFlags = z.output<typeof generateSchema>;
-
-/** The flags of `lorikeet score`, checked, with every default filled in. */
-export type ScoreFlags = z.output<typeof scoreSchema>;
-
-/** The flags that both have. */
-export type CommonFlags = Omit<ScoreFlags, "data" | "samples" | "max_length">;
-
-function commandLine(
-  name: string,
-  usage: string,
-  description: string,
-  schema: z.ZodObject,
-): CommandLine {
-  const keys = Object.entries(schema.shape).map(([name, key]) =>
-    describeKey(name, key as z.ZodType)
-  );
-  return { name: `lorikeet ${name}`, usage, description, keys };
-}
-
-const GENERATE = commandLine(
-  "generate",
-  "--model M --prompt TEXT [--flag value ...]",
-  "Answers a prompt: the most likely token each time (greedy), until the model ends its answer. The\n" +
-    "answer is on stdout, as it is made; everything else is on stderr.",
-  generateSchema,
-);
-
-const SCORE = commandLine(
-  "score",
-  "--model M --data D [--flag value ...]",
-  "Measures how likely the model finds the answers of a data set: negative log-likelihood (nats) and\n" +
-    "perplexity per token of the answers.",
-  scoreSchema,
-);
-
-function parse<S extends z.ZodObject>(line: CommandLine, schema: S, args: string[]): z.output<S> {
-  helpIfAsked(line, args);
-  const problems: string[] = [];
-  const { givens, operands } = readFlags(line, args, problems);
-  if (operands.length > 0) {
-    problems.push(
-      `got ${JSON.stringify(operands[0])}; expected only flags (quote a text of several words)`,
-    );
-  }
-  const checked = checkValues(line.keys, givens, problems);
-  refuse(problems);
-  return schema.parse(Object.fromEntries(checked));
-}
-
-/**
- * The flags of `lorikeet generate`. `--help` prints the help and ends the program.
- *
- * @throws {UserError} With exit code 2 and all problems, one a line.
- */
-export function parseGenerateArguments(args: string[]): GenerateFlags {
-  return parse(GENERATE, generateSchema, args);
-}
-
-/** The flags of `lorikeet score`, as {@linkcode parseGenerateArguments} reads its own. */
-export function parseScoreArguments(args: string[]): ScoreFlags {
-  return parse(SCORE, scoreSchema, args);
-}
+/** Those of the KV cache. */
+export type CacheFlags = z.output<z.ZodObject<typeof cacheKeys>> & Pick<ModelFlags, "precision">;

@@ -1,122 +1,218 @@
 /**
- * `lorikeet generate`: from a prompt to its greedy answer.
+ * `lorikeet generate`: from prompts to their answers.
  *
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
-import { KvCache } from "../model/cache.ts";
-import { greedy } from "../model/generate.ts";
+import { loadAlpaca } from "../model/alpaca.ts";
+import { BeamSearcher } from "../model/beams.ts";
+import { encodeChat } from "../model/chat.ts";
+import { contextLength } from "../model/config.ts";
+import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
+import { Generator } from "../model/generate.ts";
 import { encodePrompt, renderPrompt } from "../model/prompt.ts";
-import { type GenerateFlags, parseGenerateArguments } from "./flags.ts";
-import { findModel, type FoundModel, loadModel } from "./open.ts";
-import { TextStream } from "./text_stream.ts";
+import { stopTokens } from "../model/stop_tokens.ts";
+import { Answer } from "./answer.ts";
+import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
+import { cacheDtype, findModel, type FoundModel, loadModel } from "./open.ts";
 
 /** What needs less memory, for a run that does not fit. */
-const LESS_MEMORY = "a smaller --max-tokens, a shorter prompt, --precision mixed, --layers N.";
+const LESS_MEMORY =
+  "a smaller --max-tokens or --batch-size, shorter prompts, --precision mixed, --layers N.";
 
-/** What `--json` prints. */
+/** What `--json` prints for each prompt. */
 export interface GenerateResult {
   text: string;
-  /** BOS and the prompt in its template. */
+  /** The prompt in its template, BOS included. */
   prompt_ids: number[];
   /** The answer, without the token that ended it. */
   ids: number[];
-  /** Prompt tokens by the time to the first token, in which the GPU's programs are built too. */
+  /**
+   * Prompt tokens by the time to the first token, in which the GPU's programs are built too. This and the next
+   * are of all prompts that were answered together.
+   */
   prefill_tokens_per_second: number;
   /** Tokens after the first by the time they took; null where there is none. */
   decode_tokens_per_second: number | null;
   peak_memory_mb: number;
+  /** `stop`: the model or a stop text ended it; `length`: --max-tokens or the model's context did. */
+  finish_reason: "stop" | "length";
 }
 
-/** The prompt as ids, and how many tokens may follow it. */
-function preparePrompt(
-  { source, tokenizer }: FoundModel,
-  flags: GenerateFlags,
-): { ids: Uint32Array; maxTokens: number } {
-  const { prompt: instruction, input, template } = flags;
-  const ids = encodePrompt(tokenizer, renderPrompt({ instruction, input }, template));
-  const context = source.config.max_position_embeddings;
-  if (ids.length >= context) {
+/** The prompts as ids. */
+function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
+  const { source, tokenizer, tokenizerPath } = found;
+  const { template, input, prompt, data, samples } = flags;
+  const asked = prompt === undefined
+    ? loadAlpaca(data!, samples)
+    : prompt.map((instruction) => ({ instruction, input }));
+  const context = contextLength(source.config);
+  return asked.map(({ instruction, input }, i) => {
+    const ids = template === "alpaca" || template === "none"
+      ? encodePrompt(tokenizer, renderPrompt({ instruction, input }, template))
+      : encodeChat(
+        [{ role: "user", content: renderPrompt({ instruction, input }, "none") }],
+        template,
+        tokenizer,
+        tokenizerPath,
+      );
+    if (ids.length < context) return Array.from(ids);
     const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
+    const which = asked.length > 1 ? `prompt ${i + 1}` : "the prompt";
     throw new UserError(
-      `the prompt has ${has}, but model "${source.name}" has a ` +
-        `context of ${context}; expected at most ${context - 1}, so that an answer has room`,
+      `${which} has ${has}, but model "${source.name}" has a context of ${context}; ` +
+        `expected at most ${context - 1}, so that an answer has room`,
     );
-  }
-  return { ids, maxTokens: Math.min(flags.max_tokens, context - ids.length) };
+  });
+}
+
+/** Prompts in groups that are answered at once. */
+function batches(prompts: readonly number[][], size: number): number[][][] {
+  const groups = Array.from({ length: Math.ceil(prompts.length / size) }, (_, i) => i * size);
+  return groups.map((first) => prompts.slice(first, first + size));
+}
+
+/** The largest batch. */
+function decoderSizes(groups: readonly number[][][], flags: GenerateFlags, limit: number) {
+  const longest = Math.max(...groups.flat().map(({ length }) => length));
+  const sizes: DecoderSizes = {
+    sequences: flags.beams > 1 ? flags.beams : Math.max(...groups.map(({ length }) => length)),
+    context: Math.min(longest + flags.max_tokens, limit),
+    promptTokens: Math.max(...groups.map((group) => group.flat().length)),
+    cache: flags.kv_cache ? cacheDtype(flags) : undefined,
+  };
+  return sizes;
 }
 
 /** Runs the command. */
 export async function generate(args: string[]): Promise<void> {
   const flags = parseGenerateArguments(args);
   const found = await findModel(flags);
-  const { source: { config }, tokenizer } = found;
-  const prompt = preparePrompt(found, flags);
-  const total = prompt.ids.length + prompt.maxTokens;
-  const sizes = {
-    maxTokens: flags.kv_cache ? prompt.ids.length : total,
-    maxTargets: 1,
-    maxPosition: total,
-  };
-  const { gpu, model, also: cache } = await loadModel(
+  const { source: { config } } = found;
+  const prompts = preparePrompts(found, flags);
+  // A beam search fills a batch with continuations of one prompt.
+  const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
+  const sizes = decoderSizes(groups, flags, contextLength(config));
+  const { gpu, also: generator } = await loadModel(
     found,
     flags,
-    sizes,
-    (memory, model) => flags.kv_cache ? new KvCache(memory, config, total, model.dtype) : undefined,
+    decoderPasses(sizes),
+    (memory, model) => {
+      if (flags.beams > 1) return new BeamSearcher(memory, model, sizes);
+      const penalized = flags.repetition_penalty !== 1;
+      return new Generator(memory, model, sizes, { penalized });
+    },
     LESS_MEMORY,
   );
   // Weights still on their way would count as time of the first token.
   await gpu.finish();
+  const { cache } = generator.decoder;
+  console.error(
+    cache === undefined
+      ? "KV cache: none"
+      : `KV cache: ${sizes.sequences} × ${sizes.context} tokens in ${sizes.cache}, ` +
+        `${megabytes(cache.bytes).toFixed(1)} MB`,
+  );
 
-  const output = new TextStream((ids) => tokenizer.decode(ids));
-  const print = (text: string) => {
-    if (!flags.json) Deno.stdout.writeSync(new TextEncoder().encode(text));
-  };
-  const ids: number[] = [];
-  const stop = [tokenizer.eos_id, config.eos_token_id];
-  const began = performance.now();
-  let first = began, last = began;
-  for await (
-    const id of greedy(gpu, model, prompt.ids, { maxTokens: prompt.maxTokens, stop, cache })
-  ) {
-    last = performance.now();
-    if (ids.length === 0) first = last;
-    ids.push(id);
-    print(output.push(id));
+  const asked: Asked = { gpu, flags, generator, found, alone: prompts.length === 1 };
+  let number = 0;
+  for (const group of groups) {
+    const results = await answerGroup(asked, group, number);
+    for (const result of results) {
+      number++;
+      if (flags.json) console.log(JSON.stringify(result));
+      else if (prompts.length > 1) write(`${number}: ${result.text}\n`);
+    }
+    report(results, contextLength(config));
   }
-  print(output.end() + "\n");
-  if (ids.length === 0) first = performance.now();
-
-  const perSecond = (tokens: number, milliseconds: number) =>
-    Number((1000 * tokens / milliseconds).toFixed(3));
-  const result: GenerateResult = {
-    text: output.text,
-    prompt_ids: Array.from(prompt.ids),
-    ids,
-    prefill_tokens_per_second: perSecond(prompt.ids.length, first - began),
-    decode_tokens_per_second: ids.length > 1 ? perSecond(ids.length - 1, last - first) : null,
-    peak_memory_mb: Number(megabytes(gpu.memory.peakTotal).toFixed(3)),
-  };
-  if (flags.json) console.log(JSON.stringify(result));
-  report(result, prompt.maxTokens < flags.max_tokens, config.max_position_embeddings);
   if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
   gpu.close();
 }
 
+/** What every group of prompts is answered with. */
+interface Asked {
+  gpu: Gpu;
+  flags: GenerateFlags;
+  generator: Generator | BeamSearcher;
+  found: FoundModel;
+  /** There is one prompt, whose answer is printed as it is made. */
+  alone: boolean;
+}
+
+/** Answers prompts at once; the first has this number. */
+async function answerGroup(
+  { gpu, flags, generator, found: { source, tokenizer }, alone }: Asked,
+  prompts: readonly number[][],
+  firstStream: number,
+): Promise<GenerateResult[]> {
+  const print = alone && !flags.json ? write : () => {};
+  const decode = (ids: readonly number[]) => tokenizer.decode(ids);
+  const answers = prompts.map(() => new Answer(decode, flags.stop ?? [], print));
+  const stop = stopTokens(source.config, tokenizer, source.folder);
+  const maxTokens = flags.max_tokens;
+  const began = performance.now();
+  let first = 0, last = 0;
+  const tick = () => {
+    last = performance.now();
+    first ||= last;
+  };
+  if (generator instanceof BeamSearcher) {
+    const { length_penalty } = flags;
+    const ids = await generator.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
+    ids.every((id) => answers[0].take(id));
+  } else {
+    const take = (sequence: number, id: number) => {
+      tick();
+      return answers[sequence].take(id);
+    };
+    await generator.generate(gpu, prompts, { sampling: flags, maxTokens, stop, take, firstStream });
+  }
+  if (first === 0) first = performance.now();
+  answers.forEach((answer) => answer.end());
+  print("\n");
+
+  const perSecond = (tokens: number, milliseconds: number) =>
+    Number((1000 * tokens / milliseconds).toFixed(3));
+  const total = (lists: readonly { length: number }[]) =>
+    lists.reduce((sum, { length }) => sum + length, 0);
+  const later = total(answers.map(({ ids }) => ids.slice(1)));
+  return answers.map(({ text, ids, stopped }, i): GenerateResult => {
+    const room = Math.min(maxTokens, generator.decoder.sizes.context - prompts[i].length);
+    return {
+      text,
+      prompt_ids: prompts[i],
+      ids,
+      prefill_tokens_per_second: perSecond(total(prompts), first - began),
+      decode_tokens_per_second: later > 0 ? perSecond(later, last - first) : null,
+      peak_memory_mb: Number(megabytes(gpu.memory.peakTotal).toFixed(3)),
+      finish_reason: stopped || ids.length < room ? "stop" : "length",
+    };
+  });
+}
+
+function write(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
+}
+
 /** Says on stderr how it went. */
-function report(result: GenerateResult, cut: boolean, context: number): void {
-  const { prompt_ids, ids, prefill_tokens_per_second, decode_tokens_per_second } = result;
-  if (cut && prompt_ids.length + ids.length === context) {
+function report(results: readonly GenerateResult[], context: number): void {
+  const [{ prefill_tokens_per_second, decode_tokens_per_second, peak_memory_mb }] = results;
+  const tokens = (lists: readonly number[][]) => lists.reduce((sum, ids) => sum + ids.length, 0);
+  for (const { prompt_ids, ids } of results) {
+    if (prompt_ids.length + ids.length < context) continue;
     console.error(`Stopped at the model's context of ${context} tokens.`);
   }
   const decode = decode_tokens_per_second === null
     ? ""
     : ` at ${decode_tokens_per_second} a second`;
+  const several = results.length > 1;
   console.error(
-    `Prompt: ${prompt_ids.length} tokens at ${prefill_tokens_per_second} a second; ` +
-      `answer: ${ids.length} tokens${decode}; ` +
-      `peak GPU memory: ${result.peak_memory_mb.toFixed(1)} MB`,
+    `Prompt${several ? "s" : ""}: ${tokens(results.map((r) => r.prompt_ids))} tokens ` +
+      `at ${prefill_tokens_per_second} a second; ` +
+      `answer${several ? "s" : ""}: ${tokens(results.map((r) => r.ids))} tokens${decode}; ` +
+      `peak GPU memory: ${peak_memory_mb.toFixed(1)} MB`,
   );
 }

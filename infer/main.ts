@@ -1,20 +1,30 @@
 /**
- * Entry point of `lorikeet generate` and `lorikeet score`, which of them being the first argument.
+ * Entry point of `lorikeet generate`, `chat`, `score`, `merge` and `convert`, which of them being the first
+ * argument.
  *
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { chat } from "./chat.ts";
+import { convert } from "./convert.ts";
 import { generate } from "./generate.ts";
+import { merge } from "./merge.ts";
 import { score } from "./score.ts";
 
-const COMMANDS: Record<string, (args: string[]) => Promise<void>> = { generate, score };
+/** What a command returns is its exit status. */
+const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
+  ...{ generate, chat, score, merge, convert },
+};
 
-const HELP = `lorikeet generate   answers a prompt
+const HELP = `lorikeet generate   answers prompts
+lorikeet chat       is a conversation in the terminal
 lorikeet score      measures how likely a model finds the answers of a data set
+lorikeet merge      writes a model with an adapter merged into it
+lorikeet convert    writes a model of Meta's layout, or in another dtype, as a Hugging Face folder
 
 Each tells its flags with --help.`;
 
-async function main(): Promise<void> {
+async function main(): Promise<number | void> {
   const [name, ...args] = Deno.args;
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(HELP);
@@ -23,11 +33,11 @@ async function main(): Promise<void> {
   if (!Object.hasOwn(COMMANDS, name)) {
     const names = Object.keys(COMMANDS);
     throw new UserError(
-      `unknown command "${name}"; expected ${names.join(" or ")}${didYouMean(name, names)}`,
+      `unknown command "${name}"; expected ${names.join(", ")}${didYouMean(name, names)}`,
       2,
     );
   }
-  await COMMANDS[name](args);
+  return await COMMANDS[name](args);
 }
 
 if (import.meta.main) await runMain(main);

@@ -12,7 +12,8 @@ import { Llama, type LlamaOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/source.ts";
 import { loadingBar } from "../model/progress.ts";
-import type { CommonFlags } from "./flags.ts";
+import type { Dtype } from "../kernels/tensor.ts";
+import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** A model that was found and checked; its weights are still in their files. */
 export interface FoundModel extends ModelWithTokenizer {
@@ -24,7 +25,7 @@ export interface FoundModel extends ModelWithTokenizer {
  *
  * @throws {UserError} where a file is missing or wrong, or tokenizer or adapter don't fit the model.
  */
-export async function findModel(flags: CommonFlags): Promise<FoundModel> {
+export async function findModel(flags: ModelFlags): Promise<FoundModel> {
   const found = await openModelWithTokenizer(flags);
   if (flags.adapter === undefined) return found;
   const adapter = readAdapter(flags.adapter);
@@ -33,7 +34,16 @@ export async function findModel(flags: CommonFlags): Promise<FoundModel> {
 }
 
 /** The largest pass to come, which sizes the buffers. */
-export type PassSizes = Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosition">;
+export type PassSizes = Pick<
+  LlamaOptions,
+  "maxTokens" | "maxTargets" | "maxPosition" | "decodedSequences"
+>;
+
+/** Element type of the KV cache. */
+export function cacheDtype({ cache_dtype, precision }: CacheFlags): Dtype {
+  if (cache_dtype !== "auto") return cache_dtype;
+  return precision === "fp32" ? "f32" : "f16";
+}
 
 /**
  * Opens the GPU and loads the model.
@@ -44,7 +54,7 @@ export type PassSizes = Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosi
  */
 export async function loadModel<T>(
   { source, adapter }: FoundModel,
-  flags: CommonFlags,
+  flags: ModelFlags,
   sizes: PassSizes,
   also: (memory: Memory, model: Llama) => T,
   advice: string,

@@ -3,14 +3,34 @@
  *
  * @module
  */
+import { z } from "zod";
 import { megabytes } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
+import { command, parseFlags } from "../model/command_line.ts";
+import * as common from "../model/common_settings.ts";
+import { contextLength } from "../model/config.ts";
 import { loadDataset } from "../model/dataset.ts";
 import { meanNll } from "../model/evaluate.ts";
 import { ProgressBar } from "../model/progress.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
-import { parseScoreArguments } from "./flags.ts";
+import { modelKeys, runKeys } from "./flags.ts";
 import { findModel, loadModel, type PassSizes } from "./open.ts";
+
+const schema = z.strictObject({
+  ...modelKeys,
+  data: common.data,
+  samples: common.samples,
+  max_length: common.max_length,
+  ...runKeys,
+});
+
+const SCORE = command(
+  "score",
+  "--model M --data D [--flag value ...]",
+  "Measures how likely the model finds the answers of a data set: negative log-likelihood (nats) and\n" +
+    "perplexity per token of the answers.",
+  schema,
+);
 
 /** What needs less memory, for a run that does not fit. */
 const LESS_MEMORY = "a smaller --max-length, --precision mixed, --layers N.";
@@ -47,11 +67,11 @@ export function scoreResult(
 
 /** Runs the command. */
 export async function score(args: string[]): Promise<void> {
-  const flags = parseScoreArguments(args);
+  const flags = parseFlags(SCORE, args);
   const found = await findModel(flags);
   const samples = loadDataset(found.tokenizer, {
     ...flags,
-    context: found.source.config.max_position_embeddings,
+    context: contextLength(found.source.config),
     say: console.error,
   });
   const sizes = scoreSizes(samples);

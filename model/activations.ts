@@ -5,6 +5,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import { type DecodeWorkspace, mostSplits } from "../kernels/attention_decode.ts";
 import type { Category, Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
@@ -68,6 +69,7 @@ export interface Activations {
   forward: ForwardWorkspace;
   backward?: BackwardWorkspace;
   lora?: LoraWorkspace;
+  decode?: DecodeWorkspace;
 }
 
 /** What sizes the buffers. */
@@ -78,6 +80,8 @@ export interface ActivationSizes {
   backward: boolean;
   /** Largest rank and input width of the adapters; absent without adapters. */
   lora?: { rank: number; width: number };
+  /** Sequences decoded at once and the most keys of each; absent where nothing is decoded. */
+  decode?: { sequences: number; longest: number };
 }
 
 /** Kernels that give a row a workgroup can't be given more in one dispatch. */
@@ -88,7 +92,7 @@ export function allocateActivations(
   memory: Memory,
   config: LlamaConfig,
   plan: ActivationPlan,
-  { tokens: T, dtype, backward, lora }: ActivationSizes,
+  { tokens: T, dtype, backward, lora, decode }: ActivationSizes,
 ): Activations {
   if (T > MOST_TOKENS) {
     throw new UserError(
@@ -145,5 +149,18 @@ export function allocateActivations(
       low: work("low", storedShape([lora.rank])[0]),
       lowGrad: work("low_grad", storedShape([lora.rank])[0]),
     },
+    decode: decode && decodeWorkspace(memory, config, decode),
+  };
+}
+
+function decodeWorkspace(
+  memory: Memory,
+  { num_attention_heads: heads, head_dim }: LlamaConfig,
+  { sequences, longest }: { sequences: number; longest: number },
+): DecodeWorkspace {
+  const ranges = sequences * mostSplits(longest) * heads;
+  return {
+    sums: memory.tensor("workspace", "decode_sums", "f32", [ranges * head_dim]),
+    tops: memory.tensor("workspace", "decode_tops", "f32", [ranges * 2]),
   };
 }

@@ -12,7 +12,8 @@
  * @module
  */
 import { attention, attentionBackward } from "../kernels/attention.ts";
-import { copyRows } from "../kernels/copy_rows.ts";
+import { attentionDecode } from "../kernels/attention_decode.ts";
+import { appendRows } from "../kernels/cache_rows.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { addResidual } from "../kernels/residual.ts";
 import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
@@ -38,12 +39,23 @@ export interface Block {
   down_proj: Linear;
 }
 
-/** Keys and values of earlier tokens of one block `[capacity, kv_heads·head_dim]`. */
-export interface CacheRows {
+/** Keys and values of earlier tokens of one block `[rows, kv_heads·head_dim]`. */
+export interface CachedBlock {
   k: Tensor;
   v: Tensor;
-  /** Tokens already in it. */
-  length: number;
+}
+
+/** How a pass uses the KV cache. Its keys and values are appended at the batch's `cacheRows`. */
+export interface CachePass {
+  blocks: readonly CachedBlock[];
+  /**
+   * `begin`: documents that start in this pass, which attend to its own keys and values. `continue`:
+   * the next tokens of one document. `decode`: the next token of each of several. The last two attend
+   * to the cache, and the batch's `starts` and `ends` are rows of it.
+   */
+  stage: "begin" | "continue" | "decode";
+  /** Most keys of a query, for `decode`. */
+  longest: number;
 }
 
 /** What every block of a pass shares. */
@@ -54,6 +66,7 @@ export interface BlockPass {
   batch: BatchTensors;
   ropeTable: Tensor;
   dropout: DropoutState;
+  cache?: CachePass;
 }
 
 /** Whether a layer's backward reads its input. */
@@ -102,9 +115,8 @@ function attend(
   block: Block,
   index: number,
   x: Tensor,
-  cache?: CacheRows,
 ): Tensor {
-  const { gpu, config, activations, batch } = pass;
+  const { gpu, config, activations, batch, cache } = pass;
   const { plan } = activations;
   const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
   const n = norm(pass, block.input_layernorm, x, activations.inner[plan.inner[index]].rstd1);
@@ -114,12 +126,19 @@ function attend(
   linear(gpu, block.v_proj, n, v, how);
   rotate(pass, q, config.num_attention_heads, false);
   rotate(pass, k, config.num_key_value_heads, false);
-  if (cache !== undefined) {
-    copyRows(gpu, { x: k, y: cache.k, rows: batch.tokens, at: cache.length });
-    copyRows(gpu, { x: v, y: cache.v, rows: batch.tokens, at: cache.length });
+  if (cache === undefined) {
+    attention(gpu, { q, k, v, out, lse, ...attentionSizes(pass) });
+    return out;
   }
-  const keysAndValues = cache ? { k: cache.k, v: cache.v } : { k, v };
-  attention(gpu, { q, ...keysAndValues, out, lse, ...attentionSizes(pass) });
+  const { k: cachedK, v: cachedV } = cache.blocks[index];
+  appendRows(gpu, { k, v, cachedK, cachedV, index: batch.cacheRows!, rows: batch.tokens });
+  const sizes = attentionSizes(pass), cached = { k: cachedK, v: cachedV };
+  if (cache.stage === "begin") attention(gpu, { q, k, v, out, ...sizes });
+  else if (cache.stage === "continue") attention(gpu, { q, ...cached, out, ...sizes });
+  else {
+    const { longest } = cache, workspace = activations.decode!;
+    attentionDecode(gpu, { q, ...cached, out, workspace, longest, ...sizes });
+  }
   return out;
 }
 
@@ -131,13 +150,13 @@ export function blockForward(
   pass: BlockPass,
   block: Block,
   index: number,
-  { x, y, cache }: { x: Tensor; y?: Tensor; cache?: CacheRows },
+  { x, y }: { x: Tensor; y?: Tensor },
 ): void {
   const { gpu, activations, batch: { tokens: rows } } = pass;
   const { projected, product } = activations.forward;
   const { middle, rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
   const how = linearPass(pass);
-  linear(gpu, block.o_proj, attend(pass, block, index, x, cache), projected, how);
+  linear(gpu, block.o_proj, attend(pass, block, index, x), projected, how);
   addResidual(gpu, { x, d: projected, y: middle, rows });
   const m = norm(pass, block.post_attention_layernorm, middle, rstd2);
   linear(gpu, block.gate_proj, m, gate, how);

@@ -4,30 +4,37 @@
  * @module
  */
 import type { Memory } from "../kernels/memory.ts";
-import type { Dtype, Tensor } from "../kernels/tensor.ts";
-import type { CacheRows } from "./block.ts";
+import type { Dtype } from "../kernels/tensor.ts";
+import type { CachedBlock } from "./block.ts";
 import type { LlamaConfig } from "./config.ts";
 
-/** Keys and values `[capacity, kv_heads·head_dim]` of every block. */
-export class KvCache {
-  readonly #k: Tensor[];
-  readonly #v: Tensor[];
-  /** Tokens in it. */
-  length = 0;
+/** What sizes a cache. */
+export interface CacheSizes {
+  sequences: number;
+  /** Tokens of one sequence at most. */
+  context: number;
+  dtype: Dtype;
+}
 
-  constructor(memory: Memory, config: LlamaConfig, readonly capacity: number, dtype: Dtype) {
-    const width = config.num_key_value_heads * config.head_dim;
-    const make = (name: string) =>
-      Array.from(
-        { length: config.num_hidden_layers },
-        () => memory.tensor("activation", name, dtype, [capacity, width]),
-      );
-    this.#k = make("cached_k");
-    this.#v = make("cached_v");
+/**
+ * Keys and values `[sequences · context, kv_heads · head_dim]` of every block; sequence i has rows
+ * i · context to (i + 1) · context.
+ */
+export class KvCache {
+  readonly blocks: CachedBlock[];
+
+  constructor(memory: Memory, config: LlamaConfig, readonly sizes: CacheSizes) {
+    const { sequences, context, dtype } = sizes;
+    const shape = [sequences * context, config.num_key_value_heads * config.head_dim];
+    const make = (name: string) => memory.tensor("activation", name, dtype, shape);
+    this.blocks = Array.from({ length: config.num_hidden_layers }, () => ({
+      k: make("cached_k"),
+      v: make("cached_v"),
+    }));
   }
 
-  /** What a pass over the next tokens is given. */
-  rows(): CacheRows[] {
-    return this.#k.map((k, i) => ({ k, v: this.#v[i], length: this.length }));
+  /** Bytes of all keys and values. */
+  get bytes(): number {
+    return this.blocks.reduce((sum, { k, v }) => sum + k.bytes + v.bytes, 0);
   }
 }

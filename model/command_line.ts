@@ -4,9 +4,18 @@
  * @module
  */
 
-import { Command, CommanderError, Option } from "commander";
+import { Command as Parser, CommanderError, Option } from "commander";
+import type { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { asFlag, type Givens, type Key, suggestion, type ValueKind } from "./settings.ts";
+import {
+  asFlag,
+  checkValues,
+  describeKey,
+  type Givens,
+  type Key,
+  suggestion,
+  type ValueKind,
+} from "./settings.ts";
 
 /** One command of the program. */
 export interface CommandLine {
@@ -34,9 +43,9 @@ function defaultOf(key: Key): string {
 const isSwitch = (key: Key) => key.kind === "boolean" || key.kind === "group";
 
 /** The option parser, made from the keys; it only takes the command line apart. */
-function parser(line: CommandLine): { command: Command; keys: Map<string, Key> } {
+function parser(line: CommandLine): { command: Parser; keys: Map<string, Key> } {
   const keys = new Map<string, Key>();
-  const command = new Command(line.name)
+  const command = new Parser(line.name)
     .usage(line.usage)
     .description(line.description)
     .helpOption("--help", "Show this.")
@@ -58,6 +67,9 @@ function parser(line: CommandLine): { command: Command; keys: Map<string, Key> }
       `${asFlag(key.name)} ${isSwitch(key) ? "[value]" : "<value>"}`,
       key.description + defaultOf(key),
     );
+    if (key.kind === "repeated") {
+      option.argParser((text: string, before?: string[]) => [...(before ?? []), text]);
+    }
     keys.set(option.attributeName(), key);
     command.addOption(option);
     if (isSwitch(key)) {
@@ -81,12 +93,13 @@ export function helpIfAsked(line: CommandLine, args: readonly string[]): void {
 }
 
 /** A flag's text as the value it would be in a YAML file; what doesn't convert stays text. */
-function fromFlag(text: string | boolean, kind: ValueKind): unknown {
-  if (typeof text === "boolean") return text;
+function fromFlag(text: string | string[] | boolean, kind: ValueKind): unknown {
+  if (typeof text !== "string") return text;
   const number = (word: string) => word.trim() === "" || isNaN(Number(word)) ? word : Number(word);
   const words = () => text.split(",").map((word) => word.trim());
   switch (kind) {
     case "string":
+    case "repeated":
       return text;
     case "number":
       return number(text);
@@ -161,4 +174,48 @@ export function refuse(problems: readonly string[]): void {
   if (problems.length > 0) {
     throw new UserError([...new Set(problems)].join("\n       "), 2);
   }
+}
+
+/** What one command takes. */
+export interface Command<S extends z.ZodObject> {
+  line: CommandLine;
+  schema: S;
+}
+
+/** A command with the flags of its schema. */
+export function command<S extends z.ZodObject>(
+  name: string,
+  usage: string,
+  description: string,
+  schema: S,
+): Command<S> {
+  const keys = Object.entries(schema.shape).map(([name, key]) =>
+    describeKey(name, key as z.ZodType)
+  );
+  return { line: { name: `lorikeet ${name}`, usage, description, keys }, schema };
+}
+
+/**
+ * The flags of a command, with every default filled in. `--help` prints the help and ends the program.
+ *
+ * @param conflicts What is wrong with flags that are right by themselves; those that aren't are left out.
+ * @throws {UserError} With exit code 2 and all problems, one a line.
+ */
+export function parseFlags<S extends z.ZodObject>(
+  { line, schema }: Command<S>,
+  args: string[],
+  conflicts: (flags: Partial<z.output<S>>) => string[] = () => [],
+): z.output<S> {
+  helpIfAsked(line, args);
+  const problems: string[] = [];
+  const { givens, operands } = readFlags(line, args, problems);
+  if (operands.length > 0) {
+    problems.push(
+      `got ${JSON.stringify(operands[0])}; expected only flags (quote a text of several words)`,
+    );
+  }
+  const checked = Object.fromEntries(checkValues(line.keys, givens, problems));
+  problems.push(...conflicts(checked as Partial<z.output<S>>));
+  refuse(problems);
+  return schema.parse(checked);
 }

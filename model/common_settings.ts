@@ -9,7 +9,7 @@ import { choice, text, whole } from "./settings.ts";
 
 /** What to call a model; see model/source.ts. */
 export const model = text("path", "a model folder, random:<size>, or builtin").describe(
-  "Hugging Face folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
+  "Hugging Face or Meta folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
 );
 
 /** Where the tokenizer is. */

@@ -1,69 +1,149 @@
 /**
- * Greedy continuation of a prompt, with a KV cache or recomputing everything for every token.
+ * Continuations of prompts: the most likely token each time, or one drawn at random.
+ *
+ * Tokens are decided on the GPU and fed to the next step there, so that the host reads several at
+ * once; that a sequence has ended shows when they are read, and at most one such chunk is made in vain.
  *
  * @module
  */
 import type { Gpu } from "../kernels/gpu.ts";
-import type { Batch } from "./batch.ts";
-import type { KvCache } from "./cache.ts";
+import type { Memory } from "../kernels/memory.ts";
+import { markSeen, sample, type Sampling } from "../kernels/sample.ts";
+import { roundUp, type Tensor } from "../kernels/tensor.ts";
+import { Decoder, type DecoderSizes } from "./decoder.ts";
 import type { Llama } from "./llama.ts";
 
-/** Tokens that follow `past` earlier ones of the same document, with logits asked of the last. */
-function continuation(ids: Uint32Array, past: number): Batch {
-  const tokens = ids.length;
-  const indexes = Uint32Array.from({ length: tokens }, (_, i) => i);
-  return {
-    tokens,
-    targetCount: 1,
-    ids,
-    positions: indexes.map((i) => past + i),
-    starts: new Uint32Array(tokens),
-    ends: indexes.map((i) => past + i + 1),
-    queryEnds: new Uint32Array(tokens).fill(tokens),
-    targetRows: Uint32Array.of(tokens - 1),
-    targets: new Uint32Array(1),
-    weights: new Float32Array(1),
-    lossGroups: [],
-  };
+export type { Sampling } from "../kernels/sample.ts";
+
+/** The most likely token each time. */
+export const GREEDY: Sampling = {
+  temperature: 0,
+  top_k: 0,
+  top_p: 1,
+  min_p: 0,
+  repetition_penalty: 1,
+  seed: 0,
+};
+
+/** Steps between two readings, at most and by time: text is to flow, and a reading costs little. */
+const MOST_STEPS = 16, CHUNK_MILLISECONDS = 50;
+
+/** How to continue. */
+export interface GenerateOptions {
+  sampling?: Sampling;
+  /** Tokens of each answer at most. */
+  maxTokens: number;
+  /** Tokens that end a sequence; they are not part of the answer. */
+  stop: readonly number[];
+  /** Called with every token as it is read; false ends its sequence after it. */
+  take?: (sequence: number, id: number) => boolean;
+  /** Ends all sequences where they are, after the chunk under way. */
+  signal?: AbortSignal;
+  /** Number of the first sequence: random numbers belong to a sequence's number. Default 0. */
+  firstStream?: number;
 }
 
-/** The logits `[vocabulary]` after `ids`, which follow `past` earlier tokens. */
-async function nextLogits(
-  gpu: Gpu,
-  model: Llama,
-  ids: Uint32Array,
-  cache: KvCache | undefined,
-): Promise<Float32Array> {
-  const past = cache?.length ?? 0;
-  const logits = model.logits(gpu, continuation(ids, past), cache?.rows());
-  if (cache !== undefined) cache.length += ids.length;
-  return (await gpu.readF32(logits.rows(0, 1))).subarray(0, model.config.vocab_size);
-}
+/** Continues prompts, several at once. */
+export class Generator {
+  readonly decoder: Decoder;
+  /** Tokens of the steps since the last reading `[steps, sequences]`. */
+  readonly #made: Tensor;
+  readonly #streams: Tensor;
+  /** Which tokens each sequence has had `[sequences, padded vocabulary]`, and room to mark the prompts'. */
+  readonly #seen?: { flags: Tensor; ids: Tensor; sequences: Tensor };
 
-/** The index of the largest value; the first of several. */
-function argmax(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i;
-  return best;
-}
+  /**
+   * @param model Made with `decoderPasses` of the same sizes.
+   * @param penalized Whether a repetition penalty will be asked for.
+   */
+  constructor(
+    memory: Memory,
+    readonly model: Llama,
+    sizes: DecoderSizes,
+    { penalized = false }: { penalized?: boolean } = {},
+  ) {
+    this.decoder = new Decoder(memory, model, sizes);
+    const { sequences, promptTokens } = sizes;
+    const make = (name: string, shape: number[]) => memory.tensor("workspace", name, "u32", shape);
+    this.#made = make("made", [MOST_STEPS, sequences]);
+    this.#streams = make("streams", [sequences]);
+    if (penalized) {
+      this.#seen = {
+        flags: make("seen", [sequences, roundUp(model.config.vocab_size, 4)]),
+        ids: make("seen_ids", [promptTokens]),
+        sequences: make("seen_sequences", [promptTokens]),
+      };
+    }
+  }
 
-/**
- * Yields up to `maxTokens` tokens, the most likely one each time, and stops before `stop`.
- *
- * @param cache Emptied first; without one, every token costs a pass over all tokens so far.
- */
-export async function* greedy(
-  gpu: Gpu,
-  model: Llama,
-  prompt: Uint32Array,
-  { maxTokens, stop, cache }: { maxTokens: number; stop: readonly number[]; cache?: KvCache },
-): AsyncGenerator<number> {
-  if (cache !== undefined) cache.length = 0;
-  let ids = prompt;
-  for (let made = 0; made < maxTokens; made++) {
-    const token = argmax(await nextLogits(gpu, model, ids, cache));
-    if (stop.includes(token)) return;
-    yield token;
-    ids = cache === undefined ? Uint32Array.of(...ids, token) : Uint32Array.of(token);
+  /**
+   * Continues each prompt (one or more ids) until it ends; the answers' tokens.
+   *
+   * @throws {Error} where the prompts or answers exceed the sizes planned.
+   */
+  async generate(
+    gpu: Gpu,
+    prompts: readonly (readonly number[])[],
+    { sampling = GREEDY, maxTokens, stop, take, signal, firstStream = 0 }: GenerateOptions,
+  ): Promise<number[][]> {
+    const { decoder } = this;
+    const { sequences, context } = decoder.sizes;
+    const answers = prompts.map((): number[] => []);
+    if (maxTokens === 0 || prompts.length === 0) return answers;
+    const most = prompts.map(({ length }) => Math.min(maxTokens, context - length));
+    const ended = most.map((tokens) => tokens <= 0);
+    gpu.write(this.#streams, Uint32Array.from(prompts, (_, i) => firstStream + i));
+    const seen = sampling.repetition_penalty === 1 ? undefined : this.#mark(gpu, prompts);
+    const decide = (step: number) => (logits: Tensor, first: number, rows: number) =>
+      sample(gpu, {
+        ...{ logits, vocab: this.model.config.vocab_size, rows, first, ids: decoder.ids },
+        ...{ made: this.#made, step, stride: sequences, positions: decoder.positions },
+        ...{ streams: this.#streams, seen, options: sampling },
+      });
+
+    let steps = 1, began = performance.now();
+    decoder.begin(gpu, prompts, decide(0));
+    while (true) {
+      const made = new Uint32Array(await gpu.read(this.#made.rows(0, steps)));
+      const next = prompts.map((_, i) =>
+        Array.from({ length: steps }, (_, step) => made[step * sequences + i])
+      );
+      decoder.append(next);
+      next.forEach((ids, i) => {
+        for (const id of ids) {
+          if (ended[i]) return;
+          if (stop.includes(id)) ended[i] = true;
+          else {
+            answers[i].push(id);
+            ended[i] = take?.(i, id) === false || answers[i].length >= most[i];
+          }
+        }
+      });
+      if (ended.every(Boolean) || signal?.aborted) return answers;
+      const left = Math.max(...most.map((tokens, i) => ended[i] ? 0 : tokens - answers[i].length));
+      const now = performance.now();
+      steps = Math.min(left, this.#nextSteps(steps, now - began));
+      began = now;
+      for (let step = 0; step < steps; step++) decoder.step(gpu, decide(step));
+    }
+  }
+
+  /** Marks the prompts' tokens as seen, and no others. */
+  #mark(gpu: Gpu, prompts: readonly (readonly number[])[]): Tensor {
+    const { flags: seen, ids, sequences } = this.#seen!;
+    const count = prompts.reduce((sum, { length }) => sum + length, 0);
+    gpu.clear(seen);
+    gpu.write(ids, Uint32Array.from(prompts.flat()));
+    gpu.write(sequences, Uint32Array.from(prompts.flatMap((ids, i) => ids.map(() => i))));
+    markSeen(gpu, { ids, sequences, seen, count });
+    return seen;
+  }
+
+  /** Steps until the next reading, after some that took so long. */
+  #nextSteps(steps: number, milliseconds: number): number {
+    // Without a cache the host lays out every pass, and has to know the tokens.
+    if (this.decoder.cache === undefined) return 1;
+    const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
+    return Math.max(1, Math.min(fitting, 2 * steps, MOST_STEPS));
   }
 }

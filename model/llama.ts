@@ -26,7 +26,7 @@ import {
   blockBackward,
   blockForward,
   type BlockPass,
-  type CacheRows,
+  type CachePass,
 } from "./block.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
 import { Head } from "./head.ts";
@@ -57,6 +57,8 @@ export interface LlamaOptions {
   maxTargets: number;
   /** Tokens of one document at most, cached ones included. Default: `maxTokens`. */
   maxPosition?: number;
+  /** Sequences that are decoded together with a KV cache; absent where there is no cache. */
+  decodedSequences?: number;
   /** Most micro-batches whose losses are kept before they are read. */
   lossSlots?: number;
   /** Loss scale to start with. Default 1. */
@@ -84,6 +86,7 @@ export class Llama {
   readonly #activations: Activations;
   readonly #head: Head;
   readonly #batch: BatchTensors;
+  readonly #decoded?: BatchTensors;
   readonly #ropeTable: Tensor;
   /** The lowest block with something to train; below it backward has nothing to do. */
   readonly #lowestTrained: number;
@@ -94,6 +97,8 @@ export class Llama {
     const dtype = this.dtype = precision === "mixed" ? "f16" : "f32";
     const backward = options.checkpointing !== undefined;
     const blocks = config.num_hidden_layers;
+    const positions = options.maxPosition ?? maxTokens;
+    const sequences = options.decodedSequences;
 
     const byName = new Map<string, Parameter>();
     for (const [label, specs] of weightGroups(config, trained === "weights")) {
@@ -114,14 +119,16 @@ export class Llama {
       ...adapterSpecs.map(({ name, shape }) => /lora_A/.test(name) ? shape[1] : 0),
     );
     this.#activations = allocateActivations(memory, config, plan, {
-      tokens: maxTokens,
+      tokens: Math.max(maxTokens, sequences ?? 0),
       dtype,
       backward,
       lora: lora && { rank: lora.rank, width: widest },
+      decode: sequences === undefined ? undefined : { sequences, longest: positions },
     });
     this.#head = new Head(memory, config, { rows: maxTargets, dtype, backward });
-    this.#batch = new BatchTensors(memory, maxTokens, trained === "weights");
-    const positions = options.maxPosition ?? maxTokens;
+    const cached = sequences !== undefined;
+    this.#batch = new BatchTensors(memory, maxTokens, { grouped: trained === "weights", cached });
+    if (cached) this.#decoded = new BatchTensors(memory, sequences, { cached });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     this.control = memory.tensor("workspace", "control", "f32", [initialControl(1).length]);
     this.losses = memory.tensor("workspace", "losses", "f32", [options.lossSlots ?? 1]);
@@ -134,10 +141,12 @@ export class Llama {
 
   /** Writes the tables that are neither weights nor activations. Call once before any pass. */
   initialize(gpu: Gpu): void {
-    const { head_dim: headDim, rope_theta: theta } = this.config;
+    const { head_dim: headDim, rope_theta: theta, rope_scaling: scaling } = this.config;
+    const { max_position_embeddings: trainedPositions } = this.config;
+    const positions = this.#ropeTable.shape[0];
     gpu.write(
       this.#ropeTable,
-      ropeTable({ headDim, theta, positions: this.#ropeTable.shape[0] }),
+      ropeTable({ headDim, theta, positions, scaling, trainedPositions }),
     );
     gpu.write(this.control, initialControl(this.options.initialLossScale ?? 1));
   }
@@ -170,46 +179,60 @@ export class Llama {
   }
 
   /**
-   * Logits `[rows, padded vocabulary]` f32 at the batch's target rows. With a cache, the batch's
-   * tokens follow those in it and are added to it.
+   * Logits `[rows, padded vocabulary]` f32 at the batch's target rows. With a cache, its tokens are
+   * added to it.
    */
-  logits(gpu: Gpu, batch: Batch, cache?: readonly CacheRows[]): Tensor {
+  logits(gpu: Gpu, batch: Batch, cache?: CachePass): Tensor {
     this.#forward(gpu, batch, NO_DROPOUT, cache);
-    const { plan, residual } = this.#activations;
-    return this.#head.logits(gpu, {
-      x: residual[plan.residual[this.#blocks.length]],
-      norm: this.#norm,
-      output: this.#output,
-      index: this.#batch.targetRows,
-      rows: batch.targetCount,
-    });
+    return this.#logits(gpu, this.#batch);
   }
 
-  #forward(
-    gpu: Gpu,
-    batch: Batch,
-    dropout: DropoutState,
-    cache?: readonly CacheRows[],
-  ): BlockPass {
+  /**
+   * What {@linkcode decode} reads: for each sequence its next token, its position, the range of cache
+   * rows that it sees (`starts`, `ends`) and the row that it is to take (`cacheRows`).
+   */
+  get decoded(): BatchTensors {
+    return this.#decoded!;
+  }
+
+  /** Logits `[rows, padded vocabulary]` f32 after the next token of each of the first `rows` sequences. */
+  decode(gpu: Gpu, rows: number, cache: CachePass): Tensor {
+    const batch = this.#decoded!;
+    batch.tokens = batch.targetCount = rows;
+    this.#run(gpu, batch, NO_DROPOUT, cache);
+    return this.#logits(gpu, batch);
+  }
+
+  #logits(gpu: Gpu, { targetRows: index, targetCount: rows }: BatchTensors): Tensor {
+    const { plan, residual } = this.#activations;
+    const x = residual[plan.residual[this.#blocks.length]];
+    return this.#head.logits(gpu, { x, norm: this.#norm, output: this.#output, index, rows });
+  }
+
+  #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): BlockPass {
     const { maxTokens, maxTargets } = this.options;
     if (batch.tokens > maxTokens || batch.targetCount > maxTargets) {
       throw new Error(`a batch of ${batch.tokens} tokens exceeds the plan's ${maxTokens}`);
     }
     this.#batch.write(gpu, batch);
+    return this.#run(gpu, this.#batch, dropout, cache);
+  }
+
+  #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): BlockPass {
     const { plan, residual } = this.#activations;
     const pass: BlockPass = {
-      ...{ gpu, config: this.config, activations: this.#activations, batch: this.#batch },
-      ...{ ropeTable: this.#ropeTable, dropout },
+      ...{ gpu, config: this.config, activations: this.#activations, batch },
+      ...{ ropeTable: this.#ropeTable, dropout, cache },
     };
     embedding(gpu, {
       table: this.#embedding.value,
-      ids: this.#batch.ids,
+      ids: batch.ids,
       y: residual[plan.residual[0]],
       rows: batch.tokens,
     });
     this.#blocks.forEach((block, b) => {
       const [x, y] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
-      blockForward(pass, block, b, { x, y, cache: cache?.[b] });
+      blockForward(pass, block, b, { x, y });
     });
     return pass;
   }
@@ -273,8 +296,9 @@ function makeBlock(
     const b = adapters.get(adapterTensorName(layer, module, "B"));
     const stream = layer * modules.length + modules.indexOf(module);
     const pair = a && b && lora ? { a, b, scale: lora.alpha / lora.rank, stream } : undefined;
-    const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`;
-    return { weight: weights.get(name)!, lora: pair };
+    const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
+    const [weight, bias] = [weights.get(`${name}.weight`)!, weights.get(`${name}.bias`)];
+    return { weight, bias, lora: pair };
   };
   const normOf = (name: string) => weights.get(`model.layers.${layer}.${name}.weight`)!;
   return {

@@ -15,6 +15,8 @@ interface Wording {
 }
 
 const wordings = z.registry<Wording>();
+/** Lists whose entries are given with a flag each. */
+const repeated = new WeakSet<z.ZodType>();
 
 /** Attaches the words for a schema's values. */
 export function worded<T extends z.ZodType>(schema: T, value: string, expected: string): T {
@@ -62,6 +64,13 @@ export function flag(): z.ZodBoolean {
   return worded(z.boolean(), "boolean", "true or false");
 }
 
+/** Texts, each given with a flag of its own: the flag may be repeated. */
+export function texts(value: string, expected: string): z.ZodArray<z.ZodString> {
+  const schema = worded(z.array(z.string().min(1)), value, expected);
+  repeated.add(schema);
+  return schema;
+}
+
 /** One of a few words. */
 export function choice<const T extends readonly [string, ...string[]]>(
   values: T,
@@ -69,8 +78,18 @@ export function choice<const T extends readonly [string, ...string[]]>(
   return worded(z.enum(values), values.join("|"), `one of ${values.join(", ")}`);
 }
 
-/** What a value is written as on the command line; `group` switches keys `<name>.*` on and off. */
-export type ValueKind = "string" | "number" | "boolean" | "strings" | "numbers" | "group";
+/**
+ * What a value is written as on the command line: lists with commas or, `repeated`, with a flag for each
+ * entry; `group` switches keys `<name>.*` on and off.
+ */
+export type ValueKind =
+  | "string"
+  | "number"
+  | "boolean"
+  | "strings"
+  | "numbers"
+  | "repeated"
+  | "group";
 
 /** A key as messages, flags and the help need it. */
 export interface Key {
@@ -106,6 +125,7 @@ export function describeKey(name: string, schema: z.ZodType): Key {
   if (inner instanceof z.ZodBoolean) kind = "boolean";
   if (inner instanceof z.ZodArray) {
     kind = inner.element instanceof z.ZodNumber ? "numbers" : "strings";
+    if (repeated.has(inner)) kind = "repeated";
   }
   return { name, kind, schema, optional, default: fallback, description, ...wording };
 }

@@ -1,6 +1,6 @@
 /**
  * From what the user calls a model to its configuration, weights and tokenizer: `builtin`,
- * `random:PRESET`, `random:PATH/config.json`, or a Hugging Face folder.
+ * `random:PRESET`, `random:PATH/config.json`, a Hugging Face folder, or one in Meta's layout.
  *
  * @module
  */
@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { UserError } from "../kernels/errors.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
 import { openHuggingFace } from "./huggingface.ts";
+import { isMetaFolder, openMeta } from "./meta.ts";
 import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./tokenizer.ts";
 import { exists, readJson, type WeightSource } from "./weights.ts";
 
@@ -19,6 +20,8 @@ export interface ModelSource {
   config: LlamaConfig;
   /** Absent for random weights. */
   weights?: WeightSource;
+  /** The model's folder; absent for random weights. */
+  folder?: string;
   /** Folder or file the tokenizer is in, where the model brings one. */
   tokenizerPath?: string;
 }
@@ -50,16 +53,19 @@ export function openModel(name: string, layers?: number): ModelSource {
   if (!exists(folder)) {
     throw new UserError(
       `model "${name}" does not exist; expected builtin, random:llama2-7b (-13b, llama-1b, tiny) ` +
-        "or a Hugging Face folder",
+        "or a model folder in Hugging Face's or Meta's layout",
     );
   }
-  const weights = openHuggingFace(folder, { layers });
-  return { name, config: weights.config, weights, tokenizerPath: tokenizerBeside(folder) };
+  const open = isMetaFolder(folder) ? openMeta : openHuggingFace;
+  const weights = open(folder, { layers });
+  const tokenizerPath = tokenizerBeside(folder);
+  return { name, config: weights.config, weights, folder, tokenizerPath };
 }
 
+/** The folder, where it holds a tokenizer: `loadTokenizer` knows which file to read. */
 function tokenizerBeside(folder: string): string | undefined {
-  const path = join(folder, "tokenizer.model");
-  return exists(path) ? path : undefined;
+  const files = ["tokenizer.model", "tokenizer.json"];
+  return files.some((file) => exists(join(folder, file))) ? folder : undefined;
 }
 
 /** A model and the tokenizer that goes with it. */

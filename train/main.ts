@@ -10,6 +10,7 @@ import { memoryLines } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter.ts";
 import { allocatePlanned } from "../model/capacity.ts";
+import { contextLength } from "../model/config.ts";
 import { loadDataset } from "../model/dataset.ts";
 import { meanNll } from "../model/evaluate.ts";
 import type { Llama } from "../model/llama.ts";
@@ -41,10 +42,12 @@ function largestPass(
   const sizes = runSizes(windows, config.packing);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
   const also = runSizes([evaluation.map((sample) => [sample])], false);
+  const shown = showcase?.sizes;
   return {
-    maxTokens: Math.max(sizes.maxTokens, also.maxTokens, showcase?.longest.prompt ?? 0),
-    maxTargets: Math.max(sizes.maxTargets, also.maxTargets),
-    maxPosition: Math.max(sizes.maxPosition, also.maxPosition, showcase?.longest.total ?? 0),
+    maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
+    maxTargets: Math.max(sizes.maxTargets, also.maxTargets, shown?.sequences ?? 0),
+    maxPosition: Math.max(sizes.maxPosition, also.maxPosition, shown?.context ?? 0),
+    decodedSequences: shown?.sequences,
     maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
   };
 }
@@ -122,7 +125,7 @@ async function main(): Promise<number> {
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
   const adapter = startAdapter(config, source);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
-  const context = source.config.max_position_embeddings;
+  const context = contextLength(source.config);
   const samples = loadDataset(tokenizer, { ...config, context, say: console.log });
   console.log(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
@@ -138,9 +141,9 @@ async function main(): Promise<number> {
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
   gpu.pipelines.print = config.print_wgsl;
-  const { trainer, cache } = await allocatePlanned(gpu, (memory) => {
+  const { trainer, generator } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
-    return { trainer, cache: showcase?.cache(memory, trainer.model) };
+    return { trainer, generator: showcase?.generator(memory, trainer.model) };
   }, LESS_MEMORY);
   const { model } = trainer;
   console.log(`GPU: ${gpu.name} (${gpu.provider})`);
@@ -152,7 +155,7 @@ async function main(): Promise<number> {
 
   const stop = new StopRequest();
   const metrics = new MetricsFile(config.output);
-  const before = await showcase?.answers(gpu, model, cache!);
+  const before = await showcase?.answers(gpu, generator!);
   const evaluations: number[] = [];
   const evaluate = async (when: string) => {
     if (evaluation.length === 0) return;
@@ -170,7 +173,7 @@ async function main(): Promise<number> {
   }
   stop.answer = "Writing the results";
   await evaluate("after");
-  const after = await showcase?.answers(gpu, model, cache!);
+  const after = await showcase?.answers(gpu, generator!);
   const folder = await writeTrained(gpu, model, config, tokenizerPath);
   await saveState(gpu, trainer, join(config.output, "state"), outcome.progress);
   writeSummary(config.output, {

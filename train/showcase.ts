@@ -7,8 +7,8 @@ import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" 
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import { parseAlpaca } from "../model/alpaca.ts";
-import { KvCache } from "../model/cache.ts";
-import { greedy } from "../model/generate.ts";
+import type { DecoderSizes } from "../model/decoder.ts";
+import { Generator } from "../model/generate.ts";
 import type { Llama } from "../model/llama.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/prompt.ts";
 import type { Tokenizer } from "../model/tokenizer.ts";
@@ -19,34 +19,36 @@ const ANSWER_TOKENS = 20;
 /** Prompts the run never trains on. */
 export class Showcase {
   readonly samples: readonly AlpacaSample[];
-  readonly #prompts: Uint32Array[];
+  readonly #prompts: number[][];
 
   constructor(readonly tokenizer: Tokenizer) {
     this.samples = parseAlpaca(heldOutJson, "held_out.json");
-    this.#prompts = this.samples.map((s) => encodePrompt(tokenizer, renderPrompt(s, "alpaca")));
+    this.#prompts = this.samples.map((s) =>
+      Array.from(encodePrompt(tokenizer, renderPrompt(s, "alpaca")))
+    );
   }
 
-  /** Tokens of the longest prompt, and of it with its answer. */
-  get longest(): { prompt: number; total: number } {
-    const prompt = Math.max(...this.#prompts.map((ids) => ids.length));
-    return { prompt, total: prompt + ANSWER_TOKENS };
+  /** All prompts at once. */
+  get sizes(): DecoderSizes {
+    const lengths = this.#prompts.map(({ length }) => length);
+    return {
+      sequences: lengths.length,
+      context: Math.max(...lengths) + ANSWER_TOKENS,
+      promptTokens: lengths.reduce((sum, length) => sum + length, 0),
+      cache: "f32",
+    };
   }
 
-  /** The cache that answering takes. */
-  cache(memory: Memory, model: Llama): KvCache {
-    return new KvCache(memory, model.config, this.longest.total, model.dtype);
+  /** What answering takes beside the model. */
+  generator(memory: Memory, model: Llama): Generator {
+    return new Generator(memory, model, this.sizes);
   }
 
-  /** The model's answers. */
-  async answers(gpu: Gpu, model: Llama, cache: KvCache): Promise<string[]> {
-    const answers: string[] = [];
-    for (const prompt of this.#prompts) {
-      const ids: number[] = [];
-      const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id], cache };
-      for await (const id of greedy(gpu, model, prompt, options)) ids.push(id);
-      answers.push(this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
-    }
-    return answers;
+  /** The model's answers, the most likely token each time. */
+  async answers(gpu: Gpu, generator: Generator): Promise<string[]> {
+    const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id] };
+    const answers = await generator.generate(gpu, this.#prompts, options);
+    return answers.map((ids) => this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
   }
 
   /** Number of answers that are the expected ones. */

@@ -26,6 +26,8 @@ export interface RunSizes {
   maxTargets: number;
   /** Most tokens of one document. */
   maxPosition: number;
+  /** Sequences that are decoded together between steps, where any are. */
+  decodedSequences?: number;
   /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
   maxMicroBatches?: number;
 }
@@ -98,7 +100,10 @@ export class Trainer {
     const p = lora ? lora.dropout : 0;
     this.optimizer.clearGradients(gpu);
     for (const slots of passes(window, packing)) {
-      const batch = makeBatch(slots.flatMap((slot) => documents[slot]));
+      const batch = makeBatch(
+        slots.flatMap((slot) => documents[slot]),
+        this.model.config.sliding_window,
+      );
       const dropout = { p, seed, step: firstMicroBatch + slots[0] };
       this.model.loss(gpu, batch, { backward: true, dropout });
     }

@@ -1,0 +1,240 @@
+/**
+ * Generation at several context lengths: tokens a second of prefill and of decoding with the KV cache, the
+ * time of a token without it, and the memory of it all. Weights and prompts are random by default.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import { megabytes } from "../kernels/memory.ts";
+import { pcg4d } from "../kernels/hash.ts";
+import { availableBytes } from "../model/capacity.ts";
+import { command, parseFlags } from "../model/command_line.ts";
+import { contextLength } from "../model/config.ts";
+import { Decoder, decoderPasses, type DecoderSizes } from "../model/decoder.ts";
+import { Generator } from "../model/generate.ts";
+import { Llama } from "../model/llama.ts";
+import { loadWeights } from "../model/load.ts";
+import { loadingBar } from "../model/progress.ts";
+import { choice, flag, text, whole, worded } from "../model/settings.ts";
+import { openModel } from "../model/source.ts";
+
+const lengths = worded(z.array(z.int().min(2)).min(1), "integers", "whole numbers from 2 up");
+
+const schema = z.strictObject({
+  model: text("path", "a model folder, random:<size>, or builtin").optional().describe(
+    "Model; without it random:llama2-7b on a GPU with 24 GB or more, else builtin.",
+  ),
+  precision: choice(["mixed", "fp32"]).default("mixed").describe("As in generate."),
+  contexts: lengths.optional().describe("Tokens before the ones that are timed."),
+  tokens: whole(2, 4096).default(64).describe("Tokens that are timed at each context."),
+  plot: text("file", "an .svg file to write").optional().describe(
+    "Write a plot of time a token against context.",
+  ),
+  json: flag().default(false).describe("Print one JSON object."),
+});
+/** Timed passes without a cache at each context; the median counts. */
+const UNCACHED_PASSES = 3;
+/** Largest difference of logits allowed before anything is timed, as a share of the largest logit. */
+const MOST_DIFFERENCE = { mixed: 2e-2, fp32: 1e-4 };
+
+/** One line of the result. */
+interface Row {
+  context: number;
+  prefill_tokens_per_second: number;
+  /** With the cache. */
+  decode_tokens_per_second: number;
+  milliseconds_per_token: number;
+  /** Without the cache: a pass over all tokens. */
+  uncached_milliseconds_per_token: number;
+}
+
+const DECODE = command(
+  "bench decode",
+  "[--flag value ...]",
+  "Times generation with and without the KV cache.",
+  schema,
+);
+
+/** Random ids that are no control tokens. */
+function randomIds(count: number, vocab: number): number[] {
+  return Array.from({ length: count }, (_, i) => 3 + pcg4d(i, 1, 2, 3)[0] % (vocab - 3));
+}
+
+/** The same next-token logits come out of a whole pass and of prefill plus one step. */
+async function check(gpu: Gpu, model: Llama, sizes: DecoderSizes, most: number): Promise<number> {
+  const vocab = model.config.vocab_size, ids = randomIds(sizes.context - 1, vocab);
+  const read: Float32Array[] = [];
+  for (const cache of [sizes.cache, undefined]) {
+    const decoder = new Decoder(gpu.memory, model, { ...sizes, cache });
+    let logits;
+    const given = cache ? ids.slice(0, -1) : ids;
+    decoder.begin(gpu, [given], (l) => logits = l);
+    if (cache) {
+      decoder.append([ids.slice(-1)]);
+      gpu.write(decoder.ids, Uint32Array.of(ids.at(-1)!));
+      decoder.step(gpu, (l) => logits = l);
+    }
+    read.push((await gpu.readF32(logits!)).slice(0, vocab));
+  }
+  const [cached, whole] = read;
+  const top = whole.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
+  const error = whole.reduce((e, v, i) => Math.max(e, Math.abs(v - cached[i])), 0) / top;
+  if (!(error <= most)) {
+    throw new UserError(
+      `decoding with the cache is wrong: its logits differ by ${error} of the largest`,
+    );
+  }
+  return error;
+}
+
+/** Times of one answer: to the first token, and of each later one, in milliseconds. */
+async function timed(gpu: Gpu, generator: Generator, prompt: number[], tokens: number) {
+  const began = performance.now();
+  let first = 0, last = began;
+  const take = () => {
+    last = performance.now();
+    first ||= last;
+    return true;
+  };
+  await generator.generate(gpu, [prompt], { maxTokens: tokens, stop: [], take });
+  return { prefill: first - began, each: (last - first) / (tokens - 1) };
+}
+
+async function measure(
+  gpu: Gpu,
+  cached: Generator,
+  uncached: Generator,
+  { context, tokens }: { context: number; tokens: number },
+): Promise<Row> {
+  const ids = randomIds(context, cached.model.config.vocab_size);
+  // Another prompt first: programs are compiled, and the cache holds nothing of this one.
+  await cached.generate(gpu, [[...ids].reverse()], { maxTokens: 4, stop: [] });
+  const { prefill, each } = await timed(gpu, cached, ids, tokens);
+  const passes: number[] = [];
+  for (let i = 0; i <= UNCACHED_PASSES; i++) {
+    passes.push((await timed(gpu, uncached, ids.slice(0, context - 1), 2)).each);
+  }
+  const median = passes.slice(1).sort((a, b) => a - b)[UNCACHED_PASSES >> 1];
+  return {
+    context,
+    prefill_tokens_per_second: 1000 * context / prefill,
+    decode_tokens_per_second: 1000 / each,
+    milliseconds_per_token: each,
+    uncached_milliseconds_per_token: median,
+  };
+}
+
+/** Runs the bench and prints a table, or JSON. */
+export async function benchDecode(args: string[]): Promise<void> {
+  const flags = parseFlags(DECODE, args);
+  const gpu = await openGpu();
+  const roomy = !gpu.software && (await availableBytes(gpu) ?? 0) > 24e9;
+  const name = flags.model ?? (roomy ? "random:llama2-7b" : "builtin");
+  const source = openModel(name);
+  const limit = contextLength(source.config);
+  const contexts = (flags.contexts ?? [128, 512, 1024, 2048, 4000])
+    .filter((context) => flags.contexts || context + flags.tokens <= limit);
+  if (contexts.length === 0) contexts.push(Math.floor(limit / 4), Math.floor(limit / 2));
+  const context = Math.max(...contexts) + flags.tokens;
+  if (context > limit) {
+    throw new UserError(
+      `contexts up to ${
+        Math.max(...contexts)
+      } and ${flags.tokens} tokens exceed the ${limit} that ${name} takes`,
+      2,
+    );
+  }
+  const cache = flags.precision === "fp32" ? "f32" : "f16";
+  const sizes: DecoderSizes = { sequences: 1, context, promptTokens: context, cache };
+  const model = new Llama(gpu.memory, {
+    ...{ config: source.config, precision: flags.precision, trained: "nothing" },
+    // Without a cache, a pass is as long as the context.
+    ...{ ...decoderPasses(sizes), maxTokens: context },
+  });
+  const generator = new Generator(gpu.memory, model, sizes);
+  const uncached = new Generator(gpu.memory, model, { ...sizes, cache: undefined });
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
+  const difference = await check(
+    gpu,
+    model,
+    { ...sizes, context: Math.min(context, 160) },
+    MOST_DIFFERENCE[flags.precision],
+  );
+
+  const rows: Row[] = [];
+  for (const context of contexts) {
+    rows.push(await measure(gpu, generator, uncached, { context, tokens: flags.tokens }));
+    if (!flags.json) console.error(`context ${context}`);
+  }
+  const prompt = randomIds(Math.min(64, context - flags.tokens), source.config.vocab_size);
+  const whole = await timed(gpu, uncached, prompt, flags.tokens);
+  const result = {
+    ...{ gpu: gpu.name, provider: gpu.provider, model: name, precision: flags.precision },
+    ...{ tokens: flags.tokens, logit_difference: difference, rows },
+    uncached: { prompt: prompt.length, tokens_per_second: 1000 / whole.each },
+    peak_memory_mb: megabytes(gpu.memory.peakTotal),
+    cache_mb: megabytes(generator.decoder.cache!.bytes),
+  };
+  gpu.close();
+  if (flags.plot !== undefined) await plot(flags.plot, result);
+  if (flags.json) console.log(JSON.stringify(result, null, 2));
+  else print(result);
+}
+
+interface Result {
+  gpu: string;
+  provider: string;
+  model: string;
+  precision: string;
+  tokens: number;
+  rows: Row[];
+  uncached: { prompt: number; tokens_per_second: number };
+  peak_memory_mb: number;
+  cache_mb: number;
+}
+
+function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Result): void {
+  console.log(
+    `${model}, ${precision}, on ${gpu} (${provider}); ${tokens} tokens after each context`,
+  );
+  const header = ["context", "prefill/s", "decode/s", "ms/token", "without cache ms/token"];
+  console.log(header.map((cell) => cell.padStart(12)).join(""));
+  for (const row of rows) {
+    const cells = [
+      String(row.context),
+      row.prefill_tokens_per_second.toFixed(0),
+      row.decode_tokens_per_second.toFixed(1),
+      row.milliseconds_per_token.toFixed(2),
+      row.uncached_milliseconds_per_token.toFixed(2),
+    ];
+    console.log(cells.map((cell, i) => cell.padStart(Math.max(12, header[i].length))).join(""));
+  }
+  const { uncached, peak_memory_mb, cache_mb } = rest;
+  console.log(
+    `without cache, ${tokens} tokens after ${uncached.prompt}: ` +
+      `${uncached.tokens_per_second.toFixed(1)} tokens/s; ` +
+      `peak memory ${peak_memory_mb.toFixed(1)} MB, of it KV cache ${cache_mb.toFixed(1)} MB`,
+  );
+}
+
+async function plot(path: string, { model, gpu, rows }: Result): Promise<void> {
+  const { linePlot } = await import("./plot.ts");
+  const series = [
+    ["with the KV cache", "milliseconds_per_token"],
+    ["without", "uncached_milliseconds_per_token"],
+  ] as const;
+  const svg = await linePlot({
+    title: `Time of a token: ${model}, ${gpu}`,
+    xTitle: "tokens before it",
+    yTitle: "milliseconds",
+    series: series.map(([name, field]) => ({
+      name,
+      points: rows.map((row) => ({ x: row.context, y: row[field] })),
+    })),
+    logarithmic: true,
+  });
+  await Deno.writeTextFile(path, svg);
+}

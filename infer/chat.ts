@@ -1,0 +1,168 @@
+/**
+ * `lorikeet chat`: a conversation in the terminal.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { hasChatTemplate } from "../model/chat_template.ts";
+import { command, parseFlags } from "../model/command_line.ts";
+import { contextLength } from "../model/config.ts";
+import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
+import { Generator } from "../model/generate.ts";
+import { choice, text, whole } from "../model/settings.ts";
+import { stopTokens } from "../model/stop_tokens.ts";
+import { exists, writeJson } from "../model/weights.ts";
+import { Answer } from "./answer.ts";
+import { Conversation } from "./conversation.ts";
+import { cacheKeys, modelKeys, runKeys, samplingKeys } from "./flags.ts";
+import { type LineInput, openLineInput } from "./line_input.ts";
+import { cacheDtype, findModel, loadModel } from "./open.ts";
+
+const { json: _, ...chatRunKeys } = runKeys;
+
+const schema = z.strictObject({
+  ...modelKeys,
+  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
+    "How the conversation is written out: Alpaca's or Llama 2's way, the model's own chat template, or plainly; auto is the model's own where it has one, else alpaca.",
+  ),
+  system: text("text", "instructions for the model").optional().describe(
+    "Instructions before the conversation, where the template takes them.",
+  ),
+  context: whole(16).default(4096).describe(
+    "Tokens of the conversation that are kept at most; the model's own context is a limit too.",
+  ),
+  max_tokens: whole(1).default(512).describe("End an answer after so many tokens."),
+  ...samplingKeys,
+  ...cacheKeys,
+  ...chatRunKeys,
+});
+type ChatFlags = z.output<typeof schema>;
+
+const CHAT = command(
+  "chat",
+  "--model M [--flag value ...]",
+  "A conversation: type a message, read the answer. /help lists what else can be typed; Ctrl-C stops an\n" +
+    "answer, Ctrl-D leaves.",
+  schema,
+);
+
+const HELP = `/reset       forget the conversation
+/save FILE   write the conversation to a JSON file
+/help        this
+/exit        leave (Ctrl-D does too); Ctrl-C stops an answer`;
+
+const LESS_MEMORY = "a smaller --context, --precision mixed, --layers N.";
+/** Tokens of the context that an answer has room for at least. */
+const LEAST_ANSWER = 32;
+
+/** Runs the command. */
+export async function chat(args: string[]): Promise<void> {
+  const flags = parseFlags(CHAT, args);
+  const found = await findModel(flags);
+  const { source, tokenizer, tokenizerPath } = found;
+  const own = flags.template === "auto" && hasChatTemplate(tokenizerPath);
+  const template = flags.template === "auto" ? (own ? "chat" : "alpaca") : flags.template;
+  const context = Math.min(flags.context, contextLength(source.config));
+  const sizes: DecoderSizes = {
+    ...{ sequences: 1, context, promptTokens: context },
+    cache: flags.kv_cache ? cacheDtype(flags) : undefined,
+  };
+  const conversation = new Conversation({ template, tokenizer, tokenizerPath }, flags.system);
+  const penalized = flags.repetition_penalty !== 1;
+  const { gpu, also: generator } = await loadModel(
+    found,
+    flags,
+    decoderPasses(sizes),
+    (memory, model) => new Generator(memory, model, sizes, { penalized }),
+    LESS_MEMORY,
+  );
+  await gpu.finish();
+  console.error(
+    `${source.name}, template ${template}, context ${context} tokens. /help lists the commands.`,
+  );
+  const stop = stopTokens(source.config, tokenizer, source.folder);
+  const decode = (ids: readonly number[]) => tokenizer.decode(ids);
+  await converse(openLineInput(), conversation, flags, async (content, print) => {
+    const least = Math.min(LEAST_ANSWER, Math.ceil(context / 2));
+    const { ids, forgotten } = conversation.ask(content, context - least);
+    if (forgotten > 0) {
+      console.error(
+        `(the oldest ${forgotten === 1 ? "turn was" : `${forgotten} turns were`} ` +
+          "forgotten: the context is full)",
+      );
+    }
+    const answer = new Answer(decode, [], print);
+    await interruptible(gpu, generator, ids, { flags, stop, take: (id) => answer.take(id) });
+    answer.end();
+    conversation.answer(answer.text.trim());
+  });
+  gpu.close();
+}
+
+/** Answers until the model or Ctrl-C ends it. */
+async function interruptible(
+  gpu: Gpu,
+  generator: Generator,
+  ids: number[],
+  { flags, stop, take }: { flags: ChatFlags; stop: number[]; take: (id: number) => boolean },
+): Promise<void> {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  Deno.addSignalListener("SIGINT", abort);
+  try {
+    await generator.generate(gpu, [ids], {
+      ...{ sampling: flags, maxTokens: flags.max_tokens, stop, signal: controller.signal },
+      take: (_, id) => take(id) && !controller.signal.aborted,
+    });
+  } finally {
+    Deno.removeSignalListener("SIGINT", abort);
+  }
+}
+
+/** Reads messages and commands until the end of input. */
+async function converse(
+  input: LineInput,
+  conversation: Conversation,
+  { model, adapter }: ChatFlags,
+  reply: (content: string, print: (text: string) => void) => Promise<void>,
+): Promise<void> {
+  const print = (text: string) => {
+    Deno.stdout.writeSync(new TextEncoder().encode(text));
+  };
+  while (true) {
+    const line = (await input.read("> "))?.trim();
+    if (line === undefined || line === "/exit") return;
+    if (line === "") continue;
+    try {
+      if (!line.startsWith("/")) {
+        await reply(line, print);
+        print("\n");
+        continue;
+      }
+      const [command, ...rest] = line.split(/\s+/);
+      if (command === "/help") console.error(HELP);
+      else if (command === "/reset") {
+        conversation.reset();
+        console.error("(forgotten)");
+      } else if (command === "/save") {
+        const file = rest.join(" ");
+        save(file, { model, adapter: adapter ?? null, messages: conversation.messages });
+        console.error(`(written to ${file})`);
+      } else {
+        throw new UserError(`${command} is unknown; expected /reset, /save FILE, /help or /exit`);
+      }
+    } catch (error) {
+      // A mistake in what was typed ends nothing.
+      if (!(error instanceof UserError)) throw error;
+      console.error(`error: ${error.message}`);
+    }
+  }
+}
+
+function save(file: string, content: unknown): void {
+  if (file === "") throw new UserError("/save needs the name of a file to write");
+  if (exists(file)) throw new UserError(`${file} exists already and is not overwritten`);
+  writeJson(file, content);
+}

@@ -1,0 +1,91 @@
+/**
+ * The command line of `lorikeet generate`.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { command, parseFlags } from "../model/command_line.ts";
+import * as common from "../model/common_settings.ts";
+import { choice, text, texts, whole, worded } from "../model/settings.ts";
+import { cacheKeys, modelKeys, runKeys, samplingKeys } from "./flags.ts";
+
+const schema = z.strictObject({
+  ...modelKeys,
+  prompt: texts("text", "the text to answer").optional().describe(
+    "What the model is asked. Give it several times for several answers at once.",
+  ),
+  input: worded(z.string(), "text", "text").default("").describe(
+    "The input that an Alpaca instruction is about.",
+  ),
+  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
+    "Answer the instructions of this file (Alpaca's format; outputs are not read) instead of --prompt.",
+  ),
+  samples: common.samples,
+  batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),
+  template: choice(["alpaca", "llama2", "chat", "none"]).default("alpaca").describe(
+    "What is put around the prompt: Alpaca's or Llama 2's words, the model's own chat template, or nothing.",
+  ),
+  max_tokens: whole(1).default(128).describe("Stop after so many tokens."),
+  stop: texts("text", "text that ends an answer").optional().describe(
+    "Stop before this text. May be given several times.",
+  ),
+  ...samplingKeys,
+  beams: whole(1, 32).default(1).describe(
+    "Beam search: keep so many continuations and give the most likely one.",
+  ),
+  length_penalty: worded(z.number().min(-10).max(10), "number", "a number from -10 to 10")
+    .default(1).describe(
+      "Beams are compared by log-probability over length to this power; above 1 favours longer answers.",
+    ),
+  ...cacheKeys,
+  ...runKeys,
+});
+
+const GENERATE = command(
+  "generate",
+  "--model M --prompt TEXT [--flag value ...]",
+  "Answers prompts, until the model ends its answer: with the most likely token each time (greedy), or\n" +
+    "drawn at random (--temperature), or with beam search (--beams). The answer is on stdout, as it is\n" +
+    "made; everything else is on stderr.",
+  schema,
+);
+
+/** The flags of `lorikeet generate`, checked, with every default filled in. */
+export type GenerateFlags = z.output<typeof schema>;
+
+/** Values that leave the model's own order of tokens alone. */
+const DRAWING_OFF = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };
+
+/** Flags that don't go together. */
+function conflicts(flags: Partial<GenerateFlags>): string[] {
+  const problems: string[] = [];
+  const { prompt, data, samples, input, beams = 1 } = flags;
+  if ((prompt === undefined) === (data === undefined)) {
+    const both = prompt === undefined ? "is missing" : "and --data are both given";
+    problems.push(`--prompt ${both}; expected --prompt TEXT or --data FILE`);
+  }
+  if (samples !== undefined && data === undefined) {
+    problems.push("--samples counts the instructions of --data, which is not given");
+  }
+  if (input && prompt?.length !== 1) {
+    problems.push("--input belongs to one --prompt; with several, or --data, leave it out");
+  }
+  if (beams > 1) {
+    for (const [name, off] of Object.entries(DRAWING_OFF)) {
+      const value = flags[name as keyof typeof DRAWING_OFF];
+      if (value === undefined || value === off) continue;
+      const dashed = name.replaceAll("_", "-");
+      problems.push(`--${dashed} does not go with --beams ${beams}, which draws nothing`);
+    }
+  }
+  return problems;
+}
+
+/**
+ * The flags of `lorikeet generate`. `--help` prints the help and ends the program.
+ *
+ * @throws {UserError} With exit code 2 and all problems, one a line.
+ */
+export function parseGenerateArguments(args: string[]): GenerateFlags {
+  return parseFlags(GENERATE, args, conflicts);
+}

@@ -1,0 +1,64 @@
+/**
+ * Lines that a person types, or that come from a pipe.
+ *
+ * @module
+ */
+import process from "node:process";
+import { createInterface } from "node:readline";
+
+/** Reads lines one by one. */
+export interface LineInput {
+  /** The next line without its end; undefined at the end of input (Ctrl-D). */
+  read(prompt: string): Promise<string | undefined>;
+}
+
+/** From a terminal: lines can be edited, and earlier ones come back with the arrow keys. */
+class TerminalInput implements LineInput {
+  #history: string[] = [];
+
+  read(prompt: string): Promise<string | undefined> {
+    // An interface for each line: in between the terminal is as ever, and Ctrl-C is a signal.
+    const lines = createInterface({
+      ...{ input: process.stdin, output: process.stdout, terminal: true },
+      ...{ history: this.#history, historySize: 200 },
+    });
+    return new Promise((resolve) => {
+      lines.on("history", (history: string[]) => this.#history = [...history]);
+      lines.on("SIGINT", () => {
+        lines.write(null, { ctrl: true, name: "u" });
+        process.stdout.write("\r\x1b[K(/exit or Ctrl-D leaves)\n");
+        lines.prompt();
+      });
+      lines.on("close", () => resolve(undefined));
+      lines.question(prompt, (line) => {
+        resolve(line);
+        lines.close();
+      });
+    });
+  }
+}
+
+/** From a pipe or file, without prompts. */
+class PipeInput implements LineInput {
+  readonly #lines = this.#read();
+
+  async *#read(): AsyncGenerator<string> {
+    let rest = "";
+    for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split(/\r?\n/);
+      rest = lines.pop()!;
+      yield* lines;
+    }
+    if (rest !== "") yield rest;
+  }
+
+  async read(): Promise<string | undefined> {
+    const { value, done } = await this.#lines.next();
+    return done ? undefined : value;
+  }
+}
+
+/** Standard input. */
+export function openLineInput(): LineInput {
+  return Deno.stdin.isTerminal() ? new TerminalInput() : new PipeInput();
+}

@@ -1,0 +1,276 @@
+/**
+ * Sequences on their way through the model: a prefill pass brings in whole prompts through the matrix
+ * kernels, then every step feeds the next token of each sequence. With a KV cache a step reads the
+ * keys and values of earlier tokens; without one it computes all of them again.
+ *
+ * Which token follows is not decided here: `decide` gets the logits of each pass and puts the ids
+ * of the next tokens into {@linkcode Decoder.ids}.
+ *
+ * @module
+ */
+import { advance } from "../kernels/advance.ts";
+import { moveRows } from "../kernels/cache_rows.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Memory } from "../kernels/memory.ts";
+import type { Dtype, Tensor } from "../kernels/tensor.ts";
+import type { Batch } from "./batch.ts";
+import type { CachePass } from "./block.ts";
+import { KvCache } from "./cache.ts";
+import type { Llama, LlamaOptions } from "./llama.ts";
+
+/** What sizes a decoder. */
+export interface DecoderSizes {
+  /** Sequences at once. */
+  sequences: number;
+  /** Tokens of one sequence at most, prompt and answer. */
+  context: number;
+  /** Tokens of all prompts together at most. */
+  promptTokens: number;
+  /** Element type of the KV cache; absent to do without one. */
+  cache?: Dtype;
+}
+
+/** Tokens of one prefill pass at most: larger passes are no faster and take more memory. */
+const PREFILL_TOKENS = 2048;
+
+/** What a model needs to be made with for such a decoder. */
+export function decoderPasses(
+  { sequences, context, promptTokens, cache }: DecoderSizes,
+): Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosition" | "decodedSequences"> {
+  return {
+    maxTokens: cache ? Math.min(PREFILL_TOKENS, promptTokens) : sequences * context,
+    maxTargets: sequences,
+    maxPosition: context,
+    decodedSequences: sequences,
+  };
+}
+
+/** Logits `[rows, padded vocabulary]` of sequences `first` to `first + rows`. */
+export type Decide = (logits: Tensor, first: number, rows: number) => void;
+
+/** Tokens of one sequence that a pass computes. */
+interface Piece {
+  ids: readonly number[];
+  /** Position of the first. */
+  from: number;
+  /** First row of the sequence in the cache. */
+  base: number;
+  /** Whether its last token's logits are wanted. */
+  last: boolean;
+}
+
+/** Pieces laid end to end. `window`: most keys a token sees. */
+function layPieces(
+  pieces: readonly Piece[],
+  { window, cached, stage }: { window: number; cached: boolean; stage: CachePass["stage"] },
+): Batch {
+  const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
+  const column = () => new Uint32Array(tokens);
+  const batch = {
+    ...{ ids: column(), positions: column(), starts: column(), ends: column() },
+    ...{ queryEnds: column().fill(tokens), cacheRows: cached ? column() : undefined },
+  };
+  const targetRows: number[] = [];
+  let row = 0;
+  for (const { ids, from, base, last } of pieces) {
+    // The row of the sequence's first key, where this pass looks for keys.
+    const firstKey = stage === "begin" ? row : base;
+    ids.forEach((id, i) => {
+      const position = from + i;
+      batch.ids[row] = id;
+      batch.positions[row] = position;
+      batch.starts[row] = firstKey + Math.max(0, position + 1 - window);
+      batch.ends[row] = firstKey + position + 1;
+      if (batch.cacheRows) batch.cacheRows[row] = base + position;
+      row++;
+    });
+    if (last) targetRows.push(row - 1);
+  }
+  const targetCount = targetRows.length;
+  return {
+    ...{ ...batch, tokens, targetCount, targetRows: Uint32Array.from(targetRows) },
+    targets: new Uint32Array(targetCount),
+    weights: new Float32Array(targetCount),
+    lossGroups: [],
+  };
+}
+
+/** How many ids two sequences have in common from their start. */
+function commonPrefix(a: readonly number[], b: readonly number[]): number {
+  let length = 0;
+  while (length < a.length && length < b.length && a[length] === b[length]) length++;
+  return length;
+}
+
+/** Sequences and the buffers that their decoding needs beside the model's. */
+export class Decoder {
+  readonly cache?: KvCache;
+  readonly #bases: Tensor;
+  readonly #limits: Tensor;
+  /** Tokens whose keys and values each place of the cache holds. */
+  readonly #held: number[][];
+  /** All tokens of each live sequence, as far as the host knows them. */
+  #sequences: number[][] = [];
+  /** Place in the cache of each live sequence. */
+  #places: number[] = [];
+  /** Tokens of the longest live sequence, those that the host doesn't know yet included. */
+  #longest = 0;
+
+  /** @param model Made with {@linkcode decoderPasses} of the same sizes. */
+  constructor(memory: Memory, readonly model: Llama, readonly sizes: DecoderSizes) {
+    const { sequences, context, cache: dtype } = sizes;
+    if (dtype) this.cache = new KvCache(memory, model.config, { sequences, context, dtype });
+    const make = (name: string) => memory.tensor("workspace", name, "u32", [sequences]);
+    this.#bases = make("cache_bases");
+    this.#limits = make("cache_limits");
+    this.#held = Array.from({ length: sequences }, () => []);
+  }
+
+  /** Next token of each live sequence `[sequences]` u32, for `decide` to write. */
+  get ids(): Tensor {
+    return this.model.decoded.ids;
+  }
+
+  /** Position of each live sequence's last token, while `decide` is called `[sequences]` u32. */
+  get positions(): Tensor {
+    return this.model.decoded.positions;
+  }
+
+  /** Number of live sequences. */
+  get rows(): number {
+    return this.#sequences.length;
+  }
+
+  /** Tokens of each live sequence, those appended included. */
+  get sequences(): readonly (readonly number[])[] {
+    return this.#sequences;
+  }
+
+  /**
+   * Starts sequences with their prompts, one or more tokens each. What the cache already holds of a prompt (of
+   * an earlier conversation) is not computed again.
+   */
+  begin(gpu: Gpu, prompts: readonly (readonly number[])[], decide: Decide): void {
+    const { sequences, context } = this.sizes;
+    if (prompts.length > sequences || prompts.some(({ length }) => length > context)) {
+      throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
+    }
+    this.#live(gpu, prompts.map((ids, place) => ({ place, ids })));
+    if (this.cache === undefined) return this.#recompute(gpu, decide);
+    const most = this.model.options.maxTokens;
+    let together: Piece[] = [], tokens = 0, first = 0;
+    const flush = () => {
+      if (together.length > 0) this.#pass(gpu, together, "begin", first, decide);
+      first += together.length;
+      [together, tokens] = [[], 0];
+    };
+    prompts.forEach((ids, place) => {
+      const base = place * context;
+      // The last token is computed in any case: its logits are wanted.
+      const kept = Math.min(commonPrefix(ids, this.#held[place]), ids.length - 1);
+      this.#held[place] = [...ids];
+      if (tokens + ids.length > most || kept > 0) flush();
+      if (kept === 0 && ids.length <= most) {
+        together.push({ ids, from: 0, base, last: true });
+        tokens += ids.length;
+        return;
+      }
+      for (let from = kept; from < ids.length; from += most) {
+        const end = Math.min(from + most, ids.length);
+        const piece = { ids: ids.slice(from, end), from, base, last: end === ids.length };
+        this.#pass(gpu, [piece], from === 0 ? "begin" : "continue", first, decide);
+      }
+      first++;
+    });
+    flush();
+  }
+
+  /** Feeds the next token of every live sequence. Without a cache the host has to know them all. */
+  step(gpu: Gpu, decide: Decide): void {
+    if (this.cache === undefined) return this.#recompute(gpu, decide);
+    const { rows, model } = this;
+    const { positions, starts, ends, cacheRows } = model.decoded;
+    advance(gpu, {
+      ...{ positions, starts, ends, cacheRows: cacheRows!, bases: this.#bases },
+      ...{ limits: this.#limits, rows, window: model.config.sliding_window },
+    });
+    const longest = this.#longest = Math.min(this.#longest + 1, this.sizes.context);
+    const { blocks } = this.cache;
+    decide(model.decode(gpu, rows, { blocks, stage: "decode", longest }), 0, rows);
+  }
+
+  /** Tells the host's side which tokens were decided; `ids[i]` are the next ones of sequence i. */
+  append(ids: readonly (readonly number[])[]): void {
+    ids.forEach((next, i) => {
+      const sequence = this.#sequences[i];
+      sequence.push(...next);
+      // The last token is not in the cache before it is fed, and a full sequence's last row is anyone's.
+      const held = Math.min(sequence.length, this.sizes.context) - 1;
+      this.#held[this.#places[i]] = sequence.slice(0, held);
+    });
+  }
+
+  /**
+   * Replaces the live sequences: each has all its tokens but the last in its `place` of the cache, and
+   * the last is fed next.
+   *
+   * @param copies Places whose tokens from `from` on are copied first.
+   */
+  arrange(
+    gpu: Gpu,
+    live: readonly { place: number; ids: readonly number[] }[],
+    copies: readonly { from: number; to: number; first: number; tokens: number }[] = [],
+  ): void {
+    const { context } = this.sizes;
+    for (const { from, to, first, tokens: rows } of copies) {
+      if (rows === 0) continue;
+      const range = { from: from * context + first, to: to * context + first, rows };
+      for (const { k, v } of this.cache?.blocks ?? []) {
+        moveRows(gpu, { x: k, ...range });
+        moveRows(gpu, { x: v, ...range });
+      }
+    }
+    // What the places hold from now on is not worth remembering.
+    this.#held.forEach((held) => held.length = 0);
+    this.#live(gpu, live.map(({ place, ids }) => ({ place, ids: ids.slice(0, -1) })));
+    this.#sequences.forEach((sequence, i) => sequence.push(live[i].ids.at(-1)!));
+    gpu.write(this.ids, Uint32Array.from(live, ({ ids }) => ids.at(-1)!));
+  }
+
+  /** Sets what the GPU knows of each sequence: its last position and its place in the cache. */
+  #live(gpu: Gpu, live: readonly { place: number; ids: readonly number[] }[]): void {
+    const { context } = this.sizes;
+    this.#sequences = live.map(({ ids }) => [...ids]);
+    this.#places = live.map(({ place }) => place);
+    this.#longest = Math.max(...live.map(({ ids }) => ids.length));
+    const { positions, targetRows } = this.model.decoded;
+    gpu.write(positions, Uint32Array.from(live, ({ ids }) => ids.length - 1));
+    gpu.write(targetRows, Uint32Array.from(live.keys()));
+    gpu.write(this.#bases, Uint32Array.from(live, ({ place }) => place * context));
+    gpu.write(this.#limits, new Uint32Array(live.length).fill(context));
+  }
+
+  #pass(
+    gpu: Gpu,
+    pieces: readonly Piece[],
+    stage: "begin" | "continue",
+    first: number,
+    decide: Decide,
+  ): void {
+    const window = this.model.config.sliding_window ?? Infinity, { cache } = this;
+    const batch = layPieces(pieces, { window, cached: cache !== undefined, stage });
+    const logits = this.model.logits(
+      gpu,
+      batch,
+      cache && { blocks: cache.blocks, stage, longest: 0 },
+    );
+    if (batch.targetCount > 0) decide(logits, first, batch.targetCount);
+  }
+
+  /** All tokens of all sequences in one pass, for decoding without a cache. */
+  #recompute(gpu: Gpu, decide: Decide): void {
+    gpu.write(this.positions, Uint32Array.from(this.#sequences, ({ length }) => length - 1));
+    const pieces = this.#sequences.map((ids) => ({ ids, from: 0, base: 0, last: true }));
+    this.#pass(gpu, pieces, "begin", 0, decide);
+  }
+}
