@@ -5,7 +5,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import {
   configJson,
@@ -123,7 +123,8 @@ function checkTensor(name: string, file: SafetensorsFile, expected: readonly num
 /**
  * Opens a model folder for reading. Only headers are read here; every weight's presence, shape and
  * dtype are checked against `config.json`. Tensors that a Llama does not use (rotary `inv_freq`, an
- * `lm_head` where the embedding is tied) are ignored; biases, which would change the result, are not.
+ * `lm_head` where the embedding is tied) are ignored; biases that `config.json` does not announce, which
+ * would change the result, are not.
  *
  * @param folder Holds `config.json` and `model.safetensors` or its shards with their index.
  * @param options `layers`: the model cut after its first blocks; only shards that hold one are opened.
@@ -131,8 +132,9 @@ function checkTensor(name: string, file: SafetensorsFile, expected: readonly num
  */
 export function openHuggingFace(folder: string, options: { layers?: number } = {}): WeightSource {
   const configPath = join(folder, "config.json");
-  let config = parseLlamaConfig(readJson(configPath), configPath);
-  if (options.layers !== undefined) config = withLayers(config, options.layers, folder);
+  const whole = parseLlamaConfig(readJson(configPath), configPath);
+  const { layers } = options;
+  const config = layers === undefined ? whole : withLayers(whole, layers, folder);
   const shapes = weightShapes(config);
   const open: SafetensorsFile[] = [];
   const close = () => open.splice(0).forEach((file) => file.close());
@@ -144,11 +146,14 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
       return file;
     });
     for (const [name, file] of places) checkTensor(name, file, shapes.get(name)!);
+    const announced = weightShapes(whole);
     for (const file of open) {
-      const bias = [...file.tensors.keys()].find((name) => name.endsWith(".bias"));
+      const names = [...file.tensors.keys()];
+      const bias = names.find((name) => name.endsWith(".bias") && !announced.has(name));
       if (bias === undefined) continue;
       throw new UserError(
-        `${file.path}: tensor ${brief(bias)} is a bias, expected a Llama without biases`,
+        `${file.path}: tensor ${brief(bias)} is a bias, expected only those that config.json ` +
+          `announces (attention_bias ${config.attention_bias}, mlp_bias ${config.mlp_bias})`,
       );
     }
   } catch (error) {
@@ -166,7 +171,7 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
       const { dtype, shape, begin, end } = place(name).tensors.get(name)!;
       return { dtype: dtype as FileDtype, shape: [...shape], bytes: end - begin };
     },
-    read: (name, chunkBytes) => place(name).read(name, chunkBytes),
+    read: (name, begin, target) => place(name).read(name, begin, target),
     close,
   };
 }
@@ -203,28 +208,68 @@ function inLoadOrder(config: LlamaConfig, tensors: Iterable<TensorToWrite>): Ten
   });
 }
 
-/** Copies the tokenizer, given as a file or as the folder that holds it. */
+/** What a tokenizer consists of: one or both of the first two, and what goes with them. */
+const TOKENIZER_FILES = ["tokenizer.model", "tokenizer.json"];
+const TOKENIZER_SETTINGS = [
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "chat_template.jinja",
+];
+
+/**
+ * Copies the tokenizer, given as a file or as the folder that holds it, with the settings beside it. A
+ * file of another name gets the usual one; what is beside such a file need not belong to it.
+ */
 async function copyTokenizer(from: string, folder: string): Promise<void> {
+  const copy = async (file: string, name: string) => {
+    try {
+      await Deno.copyFile(file, join(folder, name));
+    } catch (error) {
+      throw fileError(file, "read", error);
+    }
+  };
+  const copyAll = async (source: string, names: string[]) => {
+    for (const name of names) {
+      const file = join(source, name);
+      if (exists(file)) await copy(file, name);
+    }
+  };
+  if (exists(from) && Deno.statSync(from).isDirectory) {
+    if (!TOKENIZER_FILES.some((name) => exists(join(from, name)))) {
+      throw new UserError(`folder "${from}" holds no tokenizer.model or tokenizer.json`);
+    }
+    return await copyAll(from, [...TOKENIZER_FILES, ...TOKENIZER_SETTINGS]);
+  }
+  await copy(from, from.endsWith(".json") ? "tokenizer.json" : "tokenizer.model");
+  if (TOKENIZER_FILES.includes(basename(from))) await copyAll(dirname(from), TOKENIZER_SETTINGS);
+}
+
+/** Copies generation_config.json, the settings that `transformers` generates with. */
+async function copyGenerationConfig(from: string, folder: string): Promise<void> {
   try {
-    const { isDirectory } = await Deno.stat(from);
-    await Deno.copyFile(
-      isDirectory ? join(from, "tokenizer.model") : from,
-      join(folder, "tokenizer.model"),
-    );
+    await Deno.copyFile(from, join(folder, "generation_config.json"));
   } catch (error) {
     throw fileError(from, "read", error);
   }
 }
 
+/** What a model folder holds besides configuration and weights, and how large its files may be. */
+export interface FolderOptions {
+  /** A tokenizer to copy: its file, or a folder that holds one. */
+  tokenizerPath?: string;
+  /** A `generation_config.json` to copy. */
+  generationConfig?: string;
+  /** Largest file before the weights are sharded. Default: 4 GB. */
+  maxFileBytes?: number;
+}
+
 /**
  * Writes a model folder that `transformers` and `openHuggingFace` load: `config.json`,
- * `model.safetensors` (above 4 GB shards and their index) and `tokenizer.model`. The folder appears
+ * `model.safetensors` (above 4 GB shards and their index) and the tokenizer's files. The folder appears
  * under its name only when it is complete.
  *
  * @param tensors Every weight of `weightShapes(config)`, in any order; data is pulled in load order,
  *   wider dtypes of a file first.
- * @param tokenizerPath A `tokenizer.model` to copy, or a folder that holds one.
- * @param maxFileBytes Largest file before the weights are sharded.
  * @throws UserError where the folder exists or a file can't be read or written; RangeError where the
  *   tensors are not the model's.
  */
@@ -232,12 +277,12 @@ export async function writeHuggingFace(
   folder: string,
   config: LlamaConfig,
   tensors: Iterable<TensorToWrite>,
-  tokenizerPath?: string,
-  maxFileBytes = 4e9,
+  { tokenizerPath, generationConfig, maxFileBytes = 4e9 }: FolderOptions = {},
 ): Promise<void> {
   const ordered = inLoadOrder(config, tensors);
   await writeFolder(folder, async (temporary) => {
     if (tokenizerPath !== undefined) await copyTokenizer(tokenizerPath, temporary);
+    if (generationConfig !== undefined) await copyGenerationConfig(generationConfig, temporary);
     const torch_dtype = TORCH_DTYPES[ordered[0].dtype];
     writeJson(join(temporary, "config.json"), { ...configJson(config), torch_dtype });
     const shards = intoShards(ordered, maxFileBytes);

@@ -58,9 +58,9 @@ export class ProgressBar {
 /** Models whose weights take less than this are there before a bar could be read. */
 const QUICK_BYTES = 2 ** 28;
 
-/** A bar for `loadWeights`. */
-export function loadingBar(): (done: number, total: number) => void {
-  const bar = new ProgressBar("Loading", 100);
+/** A bar for bytes of weights: of `loadWeights`, or of those that are written. */
+export function loadingBar(label = "Loading"): (done: number, total: number) => void {
+  const bar = new ProgressBar(label, 100);
   return (done, total) => {
     if (total > QUICK_BYTES) bar.update(Math.floor(100 * done / total), "% of the weights");
   };

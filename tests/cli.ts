@@ -19,6 +19,8 @@ const ENTRY = {
   train: ["train/main.ts"],
   generate: ["infer/main.ts", "generate"],
   score: ["infer/main.ts", "score"],
+  merge: ["infer/main.ts", "merge"],
+  convert: ["infer/main.ts", "convert"],
 };
 
 const permissions = new Map<string, string[]>();

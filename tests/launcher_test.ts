@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
-const COMMANDS = "train generate score bench test check ok compile deno".split(" ");
+const COMMANDS = "train generate score merge convert bench test check ok compile deno".split(" ");
 
 function launcherTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
   const windows = Deno.build.os === "windows";
@@ -76,6 +76,26 @@ launcherTest("generate and score may neither write nor run anything", async (sys
     const program = args.indexOf(system.path("project", "infer/main.ts"));
     assert.deepEqual(args.slice(program + 1), [command, "--json"]);
     assert.doesNotMatch(args.slice(0, program).join(" "), /--allow-(all|write|run|net|ffi)/);
+  }
+});
+
+launcherTest("merge and convert may write, and only merge needs Vulkan", async (system) => {
+  await system.program("deno", fakeDeno("2.9.6"));
+  await system.program("nvidia-smi", "exit 0");
+  const converted = await system.run(["convert", "--model", "m"]); // there is no driver yet
+  assert.equal(converted.code, 0, converted.stderr);
+  assert.equal(variableOf(converted, "VK_DRIVER_FILES"), "unset");
+  await system.softwareDriver();
+  const merged = await system.run(["merge", "--model", "m"]);
+  assert.match(variableOf(merged, "VK_DRIVER_FILES") ?? "", /\.json$/);
+  for (const [command, outcome] of [["convert", converted], ["merge", merged]] as const) {
+    const args = argumentsOf(outcome);
+    const program = args.indexOf(system.path("project", "infer/main.ts"));
+    assert.deepEqual(args.slice(program + 1), [command, "--model", "m"]);
+    const flags = args.slice(0, program);
+    assert.ok(flags.includes("--allow-write"), command);
+    assert.equal(flags.includes("--allow-run=nvidia-smi"), command === "merge");
+    assert.doesNotMatch(flags.join(" "), /--allow-(all|net|ffi)/);
   }
 });
 

@@ -21,7 +21,7 @@ Deno.test("README: the configuration table has every key with its default", () =
 });
 
 Deno.test("documents and examples name only flags that exist", async () => {
-  const commands = ["train", "generate", "score"] as const;
+  const commands = ["train", "generate", "score", "merge", "convert"] as const;
   const helps = await Promise.all(
     commands.map(async (command) => succeeded(await lorikeet(command, ["--help"]))),
   );

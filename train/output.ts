@@ -173,7 +173,7 @@ export async function writeTrained(
     shape: [...parameter.shape],
     data: valueBytes(gpu, parameter),
   } as const));
-  await writeHuggingFace(folder, model.config, tensors, tokenizerPath);
+  await writeHuggingFace(folder, model.config, tensors, { tokenizerPath });
   return folder;
 }
 

@@ -53,15 +53,20 @@ async function folderWith(
   return folder;
 }
 
-/** Reads every weight and compares it with what `weights` wrote. */
-function checkContents(source: WeightSource, written: LlamaConfig, dtype: FileDtype): void {
+/** Reads every weight in two parts at once and compares it with what `weights` wrote. */
+async function checkContents(
+  source: WeightSource,
+  written: LlamaConfig,
+  dtype: FileDtype,
+): Promise<void> {
   const order = [...weightShapes(written).keys()];
   for (const [name, shape] of weightShapes(source.config)) {
     const bytes = tensorBytes({ dtype, shape });
     assert.deepEqual(source.info(name), { dtype, shape, bytes });
-    const read: number[] = [];
-    for (const chunk of source.read(name, 20)) read.push(...chunk);
-    assert.deepEqual(read, [...weightBytes(order.indexOf(name), bytes)], name);
+    const read = new Uint8Array(bytes), half = bytes >> 1;
+    const parts = [read.subarray(0, half), read.subarray(half)];
+    await Promise.all(parts.map((part, i) => source.read(name, i * half, part)));
+    assert.deepEqual([...read], [...weightBytes(order.indexOf(name), bytes)], name);
   }
 }
 
@@ -84,7 +89,7 @@ Deno.test("a single file is written and read back, in every dtype", async () => 
     ]);
     const source = openHuggingFace(folder);
     assert.deepEqual(source.config, CONFIG);
-    checkContents(source, CONFIG, dtype);
+    await checkContents(source, CONFIG, dtype);
     source.close();
     const json = JSON.parse(Deno.readTextFileSync(join(folder, "config.json")));
     const torch_dtype = { F32: "float32", F16: "float16", BF16: "bfloat16" }[dtype];
@@ -94,7 +99,7 @@ Deno.test("a single file is written and read back, in every dtype", async () => 
 
 Deno.test("weights above the limit are sharded, with an index", async () => {
   const folder = join(root, "sharded");
-  await writeHuggingFace(folder, CONFIG, weights(CONFIG), undefined, 1000);
+  await writeHuggingFace(folder, CONFIG, weights(CONFIG), { maxFileBytes: 1000 });
   const files = [...Deno.readDirSync(folder)].map((file) => file.name).sort();
   const shards = files.filter((name) => /^model-\d{5}-of-\d{5}\.safetensors$/.test(name));
   assert.ok(shards.length >= 4);
@@ -104,13 +109,13 @@ Deno.test("weights above the limit are sharded, with an index", async () => {
   const total = weights(CONFIG).reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   assert.equal(index.metadata.total_size, total);
   const source = openHuggingFace(folder);
-  checkContents(source, CONFIG, "F32");
+  await checkContents(source, CONFIG, "F32");
   source.close();
 });
 
 Deno.test("layers: N needs only the shards of the first blocks", async () => {
   const folder = join(root, "layers");
-  await writeHuggingFace(folder, CONFIG, weights(CONFIG), undefined, 1000);
+  await writeHuggingFace(folder, CONFIG, weights(CONFIG), { maxFileBytes: 1000 });
   const indexPath = join(folder, "model.safetensors.index.json");
   const files: Record<string, string> = JSON.parse(Deno.readTextFileSync(indexPath)).weight_map;
   const needed = new Set(
@@ -121,7 +126,7 @@ Deno.test("layers: N needs only the shards of the first blocks", async () => {
   for (const file of unneeded) Deno.removeSync(join(folder, file));
   const source = openHuggingFace(folder, { layers: 1 });
   assert.equal(source.config.num_hidden_layers, 1);
-  checkContents(source, CONFIG, "F32");
+  await checkContents(source, CONFIG, "F32");
   source.close();
   refused(folder, /does not exist/);
   refused(folder, /layers is 3, expected a whole number from 1 to the 2 of /, { layers: 3 });
@@ -132,7 +137,7 @@ Deno.test("a tied embedding needs no lm_head, and ignores one", async () => {
   for (const [label, tensors] of [["tied", weights(tied)], ["extra", weights(CONFIG)]] as const) {
     const source = openHuggingFace(await folderWith(label, tensors, tied));
     assert.throws(() => source.info("lm_head.weight"), RangeError);
-    checkContents(source, CONFIG, "F32");
+    await checkContents(source, CONFIG, "F32");
     source.close();
   }
   refused(await folderWith("untied", weights(tied)), /tensor "lm_head.weight" is missing/);
@@ -191,7 +196,7 @@ async function withIndex(
   change: (files: Record<string, unknown>) => unknown,
 ): Promise<string> {
   const folder = join(root, label);
-  await writeHuggingFace(folder, CONFIG, weights(CONFIG), undefined, 1000);
+  await writeHuggingFace(folder, CONFIG, weights(CONFIG), { maxFileBytes: 1000 });
   const path = join(folder, "model.safetensors.index.json");
   const index = JSON.parse(Deno.readTextFileSync(path));
   Deno.writeTextFileSync(path, JSON.stringify(change(index.weight_map)));
@@ -239,7 +244,7 @@ Deno.test("writeHuggingFace copies the tokenizer, from a file or a folder", asyn
   Deno.writeTextFileSync(file, "pieces");
   for (const [i, path] of [file, tokenizers].entries()) {
     const folder = join(root, `with-tokenizer${i}`);
-    await writeHuggingFace(folder, CONFIG, weights(CONFIG), path);
+    await writeHuggingFace(folder, CONFIG, weights(CONFIG), { tokenizerPath: path });
     assert.equal(Deno.readTextFileSync(join(folder, "tokenizer.model")), "pieces");
   }
 });
@@ -249,10 +254,11 @@ async function notWritten(
   label: string,
   tensors: TensorToWrite[],
   error: Record<string, unknown>,
-  tokenizer?: string,
+  tokenizerPath?: string,
 ): Promise<void> {
   const parent = join(root, label);
-  await assert.rejects(writeHuggingFace(join(parent, "m"), CONFIG, tensors, tokenizer), error);
+  const writing = writeHuggingFace(join(parent, "m"), CONFIG, tensors, { tokenizerPath });
+  await assert.rejects(writing, error);
   const left = await Array.fromAsync(Deno.readDir(parent)).catch(() => []);
   assert.deepEqual(left, []);
 }

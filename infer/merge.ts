@@ -1,0 +1,99 @@
+/**
+ * `lorikeet merge`: an adapter merged into its model, as a Hugging Face folder, and what that changed.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { openGpu } from "../kernels/gpu.ts";
+import { megabytes } from "../kernels/memory.ts";
+import { checkAdapter, readAdapter } from "../model/adapter.ts";
+import { command, parseFlags } from "../model/command_line.ts";
+import { AdapterMerge } from "../model/merge.ts";
+import { flag, text } from "../model/settings.ts";
+import { runKeys } from "./flags.ts";
+import { compareLogits, type LogitDifference } from "./merge_check.ts";
+import {
+  fileKeys,
+  noteMissingTokenizer,
+  openFiles,
+  writeModel,
+  type Written,
+} from "./write_model.ts";
+
+const schema = z.strictObject({
+  ...fileKeys,
+  adapter: text("folder", "a PEFT adapter folder").describe("PEFT adapter folder to merge."),
+  check: flag().default(true).describe(
+    "Compare the logits of the merged model with those of model and adapter.",
+  ),
+  gpu: runKeys.gpu,
+  json: runKeys.json,
+});
+
+const MERGE = command(
+  "merge",
+  "--model M --adapter A --output DIR [--flag value ...]",
+  "Writes a Hugging Face folder of the model with the adapter merged into its weights, and tells how\n" +
+    "far its logits are from those of model and adapter.",
+  schema,
+);
+
+/** What `--json` prints. */
+export interface MergeResult extends Written {
+  /** Tensors that the adapter changed. */
+  merged_tensors: number;
+  /** Largest difference between a logit of the merged model and one of model and adapter. */
+  max_logit_difference: number | null;
+  /** Largest logit by magnitude; null, as the one above, where they were not compared. */
+  max_logit: number | null;
+  /** Of the merging, not of the comparison. */
+  seconds: number;
+}
+
+/** Runs the command; 130 where it was stopped. */
+export async function merge(args: string[]): Promise<number | void> {
+  const flags = parseFlags(MERGE, args);
+  const source = await openFiles(flags);
+  const adapter = readAdapter(flags.adapter);
+  checkAdapter(adapter, source.config, flags.adapter);
+  const gpu = await openGpu({ provider: flags.gpu });
+  const began = performance.now();
+  const change = new AdapterMerge(gpu, adapter);
+  const written = await writeModel(source, flags, "Merging", change);
+  gpu.close();
+  source.weights.close();
+  if (written === undefined) return 130;
+  noteMissingTokenizer(source);
+  const seconds = (performance.now() - began) / 1000;
+  const difference = flags.check ? await compareLogits(flags, adapter) : undefined;
+  if (flags.check && difference?.precision !== "fp32") {
+    const instead = difference ? "compared in mixed precision" : "not compared";
+    console.error(`The model does not fit the GPU in fp32: merged and unmerged were ${instead}.`);
+  }
+  const result: MergeResult = {
+    output: written.output,
+    tensors: written.tensors,
+    merged_tensors: change.count,
+    max_logit_difference: difference?.largest ?? null,
+    max_logit: difference?.largestLogit ?? null,
+    bytes: written.bytes,
+    seconds: Number(seconds.toFixed(3)),
+  };
+  if (flags.json) console.log(JSON.stringify(result));
+  else report(result, difference);
+}
+
+/** Says on stdout how it went. */
+function report(result: MergeResult, difference?: LogitDifference): void {
+  const { output, tensors, merged_tensors, bytes, seconds } = result;
+  console.log(
+    `Wrote ${output}: ${tensors} tensors, ${merged_tensors} of them merged, ` +
+      `${megabytes(bytes).toFixed(1)} MB, in ${seconds.toFixed(1)} s`,
+  );
+  if (difference === undefined) return;
+  const { largest, largestLogit, rows, precision } = difference;
+  console.log(
+    `Largest logit difference between merged and unmerged: ${largest.toPrecision(3)} ` +
+      `(largest logit ${largestLogit.toPrecision(3)}; ${rows} positions, ${precision})`,
+  );
+}

@@ -1,0 +1,120 @@
+/**
+ * Whether a merged model still says what model and adapter said: their logits on fixed prompts.
+ *
+ * @module
+ */
+import { UserError } from "../kernels/errors.ts";
+import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import type { Adapter } from "../model/adapter.ts";
+import { type Batch, makeBatch } from "../model/batch.ts";
+import { allocatePlanned } from "../model/capacity.ts";
+import { contextLength, type LlamaConfig } from "../model/config.ts";
+import { Llama } from "../model/llama.ts";
+import { loadAdapter, loadWeights } from "../model/load.ts";
+import { loadingBar } from "../model/progress.ts";
+import { openModel } from "../model/source.ts";
+import type { ModelFlags } from "./flags.ts";
+
+/** Tokens of the prompts, where the model's context allows them; few enough for one pass of logits. */
+const PROMPT_TOKENS = [32, 20];
+
+/** Logits of two models compared. */
+export interface LogitDifference {
+  /** Largest difference. */
+  largest: number;
+  /** Largest logit by magnitude. */
+  largestLogit: number;
+  /** Positions compared; each has a logit for every id. */
+  rows: number;
+  precision: "fp32" | "mixed";
+}
+
+/** Prompts of BOS and ids from all over the vocabulary, with logits asked of every position. */
+export function checkPrompts(config: LlamaConfig): Batch {
+  const documents = PROMPT_TOKENS.map((tokens, prompt) => {
+    const length = Math.min(tokens, contextLength(config));
+    const ids = Uint32Array.from(
+      { length },
+      (_, i) => i === 0 ? config.bos_token_id : (7919 * i + 104729 * prompt) % config.vocab_size,
+    );
+    return { ids, promptLength: length, weight: 0 };
+  });
+  const batch = makeBatch(documents, config.sliding_window);
+  const targetRows = Uint32Array.from({ length: batch.tokens }, (_, i) => i);
+  return { ...batch, targetRows, targetCount: batch.tokens };
+}
+
+/** Gives the weights' memory back now: closing the device alone leaves that to the garbage collector. */
+async function freeWeights(gpu: Gpu, { weights }: Llama): Promise<void> {
+  for (const { value } of weights) gpu.free(value);
+  gpu.device.queue.submit([]); // What is destroyed is freed with the next submission.
+  await gpu.finish();
+}
+
+/** The model's logits `[positions, vocabulary]`, row by row; undefined where it does not fit the GPU. */
+async function promptLogits(
+  name: string,
+  adapter: Adapter | undefined,
+  { precision, provider }: { precision: "fp32" | "mixed"; provider: ModelFlags["gpu"] },
+): Promise<Float32Array[] | undefined> {
+  const source = openModel(name), { config } = source;
+  const batch = checkPrompts(config);
+  const gpu = await openGpu({ provider });
+  try {
+    const model = await allocatePlanned(gpu, (memory) =>
+      new Llama(memory, {
+        ...{ config, precision, trained: "nothing" },
+        maxTokens: batch.tokens,
+        maxTargets: batch.targetCount,
+        lora: adapter && {
+          rank: adapter.config.r,
+          alpha: adapter.config.lora_alpha,
+          targets: adapter.config.target_modules,
+        },
+      }), "").catch((error) => {
+        if (!(error instanceof UserError)) throw error;
+      });
+    if (model === undefined) {
+      source.weights?.close();
+      return undefined;
+    }
+    model.initialize(gpu);
+    await loadWeights(gpu, model, source, { seed: 0, progress: loadingBar("Comparing") });
+    if (adapter !== undefined) loadAdapter(gpu, model, adapter);
+    const logits = model.logits(gpu, batch);
+    const values = await gpu.readF32(logits), width = logits.rowSize;
+    await freeWeights(gpu, model);
+    return Array.from(
+      { length: batch.targetCount },
+      (_, row) => values.subarray(row * width, row * width + config.vocab_size),
+    );
+  } finally {
+    gpu.close();
+  }
+}
+
+/**
+ * Runs model with adapter, then the merged model from its folder, each alone on the GPU: in fp32, or
+ * where that does not fit in mixed precision.
+ *
+ * @returns Undefined where neither fits.
+ */
+export async function compareLogits(
+  { model, output, gpu: provider }: { model: string; output: string; gpu: ModelFlags["gpu"] },
+  adapter: Adapter,
+): Promise<LogitDifference | undefined> {
+  for (const precision of ["fp32", "mixed"] as const) {
+    const unmerged = await promptLogits(model, adapter, { precision, provider });
+    const merged = unmerged && await promptLogits(output, undefined, { precision, provider });
+    if (unmerged === undefined || merged === undefined) continue;
+    let largest = 0, largestLogit = 0;
+    unmerged.forEach((row, r) =>
+      row.forEach((logit, i) => {
+        // Math.max keeps a NaN, which is then what is reported.
+        largest = Math.max(largest, Math.abs(merged[r][i] - logit));
+        largestLogit = Math.max(largestLogit, Math.abs(logit));
+      })
+    );
+    return { largest, largestLogit, rows: unmerged.length, precision };
+  }
+}
