@@ -185,6 +185,12 @@ export class Gpu {
     return this.#scratch;
   }
 
+  /** Submits what is recorded and what was written, which else waits for the next submission. */
+  send(): void {
+    this.flush();
+    this.device.queue.submit([]);
+  }
+
   /** Submits what is recorded. */
   flush(): void {
     if (this.#encoder === undefined) return;

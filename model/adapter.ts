@@ -7,57 +7,39 @@
 
 import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
+import {
+  type AdapterConfig,
+  adapterConfigJson,
+  isLinearModule,
+  LINEAR_MODULES,
+  type LinearModule,
+  parseAdapterConfig,
+  type Targets,
+} from "./adapter_config.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
-import { toFloat32 } from "./half.ts";
+import { fromFloat32, toFloat32 } from "./half.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import {
   brief,
+  bytesPerElement,
   exists,
   type FileDtype,
-  isObject,
   readJson,
   sameShape,
   writeFolder,
   writeJson,
 } from "./weights.ts";
 
-/** The linear layers of a block, and the submodule that each belongs to. */
-export const LINEAR_MODULES = {
-  q_proj: "self_attn",
-  k_proj: "self_attn",
-  v_proj: "self_attn",
-  o_proj: "self_attn",
-  gate_proj: "mlp",
-  up_proj: "mlp",
-  down_proj: "mlp",
-} as const;
+export { type AdapterConfig, isLinearModule, LINEAR_MODULES, type LinearModule };
 
-/** A linear layer that LoRA can adapt. */
-export type LinearModule = keyof typeof LINEAR_MODULES;
-
-/** Whether a word names one of the seven linear layers. */
-export function isLinearModule(name: unknown): name is LinearModule {
-  return typeof name === "string" && Object.hasOwn(LINEAR_MODULES, name);
-}
-
-/** What `adapter_config.json` says, as far as it is used here. */
-export interface AdapterConfig {
-  /** Rank. */
-  r: number;
-  /** The update is scaled by `lora_alpha / r`. */
-  lora_alpha: number;
-  /** Probability in training, from 0 to below 1. */
-  lora_dropout: number;
-  target_modules: LinearModule[];
-  /** The model that the adapter was trained for, or null where nothing is said. */
-  base_model_name_or_path: string | null;
-}
-
-/** A float32 tensor in host memory. */
+/** A matrix in host memory. */
 export interface AdapterTensor {
   /** `[r, in]` for A, `[out, r]` for B. */
   shape: number[];
+  /** Its numbers, widened where the file has them in half precision. */
   data: Float32Array<ArrayBuffer>;
+  /** How a file holds them. Default: F32. */
+  dtype?: FileDtype;
 }
 
 /** An adapter in host memory; tensors under PEFT's names. */
@@ -68,6 +50,8 @@ export interface Adapter {
 
 const CONFIG_FILE = "adapter_config.json";
 const TENSORS_FILE = "adapter_model.safetensors";
+/** The longest there are name every layer of a model, some 50 bytes each. */
+const MAX_CONFIG_BYTES = 1_000_000;
 
 /** PEFT's name of A `[r, in]` or B `[out, r]` of one linear layer. */
 export function adapterTensorName(layer: number, module: LinearModule, matrix: "A" | "B"): string {
@@ -92,85 +76,8 @@ export function adapterShapes(
   return shapes;
 }
 
-/**
- * Fields of `adapter_config.json` that do not change what an adapter computes: provenance, defaults
- * of other fields, and recipes for an initialisation that has already happened.
- */
-const INERT_FIELDS = new Set([
-  "auto_mapping",
-  "corda_config",
-  "ensure_weight_tying",
-  "eva_config",
-  "inference_mode",
-  "layers_pattern",
-  "lora_ga_config",
-  "megatron_core",
-  "peft_version",
-  "qalora_group_size",
-  "revision",
-  "runtime_config",
-]);
-
-/** Initialisations that leave the base model's weights alone, so that only A and B matter. */
-const PLAIN_INITIALISATIONS = [true, false, "gaussian", "orthogonal", "eva"];
-
-function isNeutral(value: unknown): boolean {
-  if (value === undefined || value === null || value === false) return true;
-  return typeof value === "object" && Object.keys(value).length === 0;
-}
-
-/** Reads `adapter_config.json`; whatever is not plain LoRA of linear layers is refused by name. */
-function parseAdapterConfig(json: unknown, file: string): AdapterConfig {
-  if (!isObject(json)) throw new UserError(`${file}: expected a JSON object`);
-  const known: Record<string, [ok: (value: unknown) => boolean, expected: string]> = {
-    peft_type: [(v) => v === "LORA", `"LORA"`],
-    task_type: [(v) => v === undefined || v === null || v === "CAUSAL_LM", `"CAUSAL_LM"`],
-    r: [
-      (v) => Number.isSafeInteger(v) && (v as number) >= 1 && (v as number) <= 65536,
-      "a whole number from 1 to 65536",
-    ],
-    lora_alpha: [
-      (v) => typeof v === "number" && Number.isFinite(v) && v > 0,
-      "a positive number",
-    ],
-    lora_dropout: [
-      (v) => v === undefined || (typeof v === "number" && v >= 0 && v < 1),
-      "a number from 0 to below 1",
-    ],
-    target_modules: [
-      (v) => Array.isArray(v) && v.length > 0 && v.every(isLinearModule),
-      `a list out of ${Object.keys(LINEAR_MODULES).join(", ")}`,
-    ],
-    bias: [(v) => v === undefined || v === "none", `"none"`],
-    init_lora_weights: [
-      (v) => v === undefined || PLAIN_INITIALISATIONS.includes(v as string | boolean),
-      "one that leaves the base model's weights unchanged (true, false, gaussian, orthogonal, eva)",
-    ],
-    base_model_name_or_path: [
-      (v) => v === undefined || v === null || typeof v === "string",
-      "a string",
-    ],
-  };
-  for (const [field, [ok, expected]] of Object.entries(known)) {
-    if (ok(json[field])) continue;
-    const has = json[field] === undefined ? "is missing" : `is ${brief(json[field])}`;
-    throw new UserError(`${file}: ${field} ${has}, expected ${expected}`);
-  }
-  for (const [field, value] of Object.entries(json)) {
-    if (Object.hasOwn(known, field) || INERT_FIELDS.has(field) || isNeutral(value)) continue;
-    throw new UserError(`${file}: ${field} is ${brief(value)}, which is not supported`);
-  }
-  return {
-    r: json.r as number,
-    lora_alpha: json.lora_alpha as number,
-    lora_dropout: (json.lora_dropout ?? 0) as number,
-    target_modules: [...new Set(json.target_modules as LinearModule[])],
-    base_model_name_or_path: (json.base_model_name_or_path ?? null) as string | null,
-  };
-}
-
 /** Checks names, shapes and completeness of an adapter's tensors as far as its config tells them. */
-function checkTensors(file: SafetensorsFile, config: AdapterConfig): void {
+function checkTensors(file: SafetensorsFile, config: AdapterConfig, targets: Targets): void {
   const fail = (name: string, problem: string): never => {
     throw new UserError(`${file.path}: tensor ${brief(name)} ${problem}`);
   };
@@ -184,7 +91,7 @@ function checkTensors(file: SafetensorsFile, config: AdapterConfig): void {
     ) {
       return fail(name, "is no LoRA matrix of a Llama's linear layer");
     }
-    if (!config.target_modules.includes(module)) {
+    if (!targets.has(module)) {
       fail(name, `is for ${module}, which is not in target_modules of ${CONFIG_FILE}`);
     }
     if (shape.length !== 2 || shape[matrix === "A" ? 0 : 1] !== config.r || shape.includes(0)) {
@@ -198,7 +105,13 @@ function checkTensors(file: SafetensorsFile, config: AdapterConfig): void {
   }
   if (layers.size === 0) throw new UserError(`${file.path}: holds no LoRA matrices`);
   for (const layer of layers) {
-    for (const module of config.target_modules) {
+    for (const [module, blocks] of targets) {
+      if (blocks !== "every" && !blocks.has(layer)) {
+        throw new UserError(
+          `${file.path}: has matrices for layer ${layer}, but target_modules of ${CONFIG_FILE} does ` +
+            `not name its ${module}, expected the same modules in every layer`,
+        );
+      }
       for (const matrix of ["A", "B"] as const) {
         const name = adapterTensorName(layer, module, matrix);
         if (!file.tensors.has(name)) fail(name, "is missing");
@@ -208,7 +121,8 @@ function checkTensors(file: SafetensorsFile, config: AdapterConfig): void {
 }
 
 /**
- * Reads an adapter folder. Tensors stored as f16 or bf16 are widened to float32.
+ * Reads an adapter folder. Tensors stored as f16 or bf16 are widened to float32, and written back as
+ * they were.
  *
  * That it fits a model is checked by `checkAdapter`.
  *
@@ -217,18 +131,23 @@ function checkTensors(file: SafetensorsFile, config: AdapterConfig): void {
  */
 export function readAdapter(folder: string): Adapter {
   const configPath = join(folder, CONFIG_FILE), tensorsPath = join(folder, TENSORS_FILE);
-  const config = parseAdapterConfig(readJson(configPath), configPath);
+  const json = readJson(configPath, MAX_CONFIG_BYTES);
+  const { config, targets } = parseAdapterConfig(json, configPath);
   if (!exists(tensorsPath)) {
     throw new UserError(`${folder}: expected ${TENSORS_FILE} beside ${CONFIG_FILE}`);
   }
   const file = openSafetensors(tensorsPath);
   try {
-    checkTensors(file, config);
+    checkTensors(file, config, targets);
     const tensors = new Map<string, AdapterTensor>();
     for (const name of [...file.tensors.keys()].sort()) {
       const { dtype, shape, begin, end } = file.tensors.get(name)!;
-      const [bytes] = file.read(name, Math.ceil((end - begin) / 4) * 4); // one chunk: all of it
-      tensors.set(name, { shape, data: toFloat32(bytes, dtype as FileDtype) });
+      const bytes = new Uint8Array(end - begin);
+      file.readSync(name, 0, bytes);
+      const data = dtype === "F32"
+        ? new Float32Array(bytes.buffer)
+        : toFloat32(bytes, dtype as FileDtype);
+      tensors.set(name, { shape, data, dtype: dtype as FileDtype });
     }
     return { config, tensors };
   } finally {
@@ -268,35 +187,16 @@ export function checkAdapter(
   }
 }
 
-/** `adapter_config.json` as PEFT writes it: sorted keys, and only fields that every release knows. */
-function adapterConfigJson(config: AdapterConfig): Record<string, unknown> {
-  return {
-    alpha_pattern: {},
-    auto_mapping: null,
-    base_model_name_or_path: config.base_model_name_or_path,
-    bias: "none",
-    fan_in_fan_out: false,
-    inference_mode: true,
-    init_lora_weights: true,
-    layers_pattern: null,
-    layers_to_transform: null,
-    lora_alpha: config.lora_alpha,
-    lora_dropout: config.lora_dropout,
-    modules_to_save: null,
-    peft_type: "LORA",
-    r: config.r,
-    rank_pattern: {},
-    revision: null,
-    target_modules: config.target_modules,
-    task_type: "CAUSAL_LM",
-    use_dora: false,
-    use_rslora: false,
-  };
+/** A tensor's bytes in a file, made when they are asked for. */
+function* fileBytes(data: Float32Array, dtype: FileDtype): Generator<Uint8Array> {
+  const bytes = new Uint8Array(data.length * bytesPerElement(dtype));
+  fromFloat32(data, dtype, bytes);
+  yield bytes;
 }
 
 /**
- * Writes an adapter folder that PEFT and `readAdapter` load, as float32. The folder appears under its
- * name only when it is complete.
+ * Writes an adapter folder that PEFT and `readAdapter` load, each tensor in its dtype. The folder appears
+ * under its name only when it is complete.
  *
  * @param tensors Under the names of `adapterTensorName`, with the shapes of `adapterShapes`.
  * @throws UserError where the folder exists or can't be written.
@@ -304,19 +204,19 @@ function adapterConfigJson(config: AdapterConfig): Record<string, unknown> {
 export async function writeAdapter(
   folder: string,
   config: AdapterConfig,
-  tensors: ReadonlyMap<string, { shape: readonly number[]; data: Float32Array }>,
+  tensors: ReadonlyMap<
+    string,
+    { shape: readonly number[]; data: Float32Array; dtype?: FileDtype }
+  >,
 ): Promise<void> {
   const sorted = [...tensors].sort(([a], [b]) => a < b ? -1 : 1);
   await writeFolder(folder, async (temporary) => {
     writeJson(join(temporary, CONFIG_FILE), adapterConfigJson(config));
     await writeSafetensors(
       join(temporary, TENSORS_FILE),
-      sorted.map(([name, { shape, data }]) => ({
-        name,
-        dtype: "F32",
-        shape,
-        data: [new Uint8Array(data.buffer, data.byteOffset, data.byteLength)],
-      })),
+      sorted.map(([name, { shape, data, dtype = "F32" }]) => (
+        { name, dtype, shape, data: fileBytes(data, dtype) }
+      )),
     );
   });
 }

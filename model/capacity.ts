@@ -17,6 +17,8 @@ async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
       args: ["--query-gpu=name,memory.free", "--format=csv,noheader,nounits"],
       stdout: "piped",
       stderr: "null",
+      // Deno hands LD_LIBRARY_PATH, which the launcher may set, only to programs allowed everything.
+      clearEnv: true,
     }).output();
     const gpus = new TextDecoder().decode(stdout).trim().split("\n").map((line) =>
       line.split(", ")

@@ -11,25 +11,97 @@ import type { Adapter } from "./adapter.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
 import type { ModelSource } from "./source.ts";
-import { bytesPerElement, sameShape } from "./weights.ts";
+import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./weights.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;
-/** Bytes read from a file and sent to the GPU at a time. */
-export const UPLOAD_BYTES = 1 << 24;
+/**
+ * Bytes read from a file and sent to the GPU at a time. Larger pieces are slower: they leave the
+ * processor's cache before they are sent, and from 32 MiB on the system maps new memory for every copy.
+ */
+const PIECE_BYTES = 1 << 23;
+/** GPU memory for pieces that are cast: two, so that one arrives while the one before is cast. */
+export const UPLOAD_BYTES = 2 * PIECE_BYTES;
+/** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
+const READS = 8;
+/** Uploads wait in host memory until the GPU has taken them, which is looked after every so many bytes. */
+const QUEUED_BYTES = 1 << 27;
 /** Random streams of weights and adapters start apart. */
 const ADAPTER_STREAM = 1 << 20;
 
+/** Bytes `begin` to `end` of a parameter's tensor in the file. */
+interface Piece {
+  parameter: Parameter;
+  dtype: FileDtype;
+  begin: number;
+  end: number;
+  /** Nothing of the parameter comes after it. */
+  last: boolean;
+}
+
+function* piecesOf(
+  parameters: readonly Parameter[],
+  weights: WeightSource,
+  bytesAtATime: number,
+): Generator<Piece> {
+  for (const parameter of parameters) {
+    const { dtype, bytes } = weights.info(parameter.name);
+    for (let begin = 0; begin < bytes; begin += bytesAtATime) {
+      const end = Math.min(begin + bytesAtATime, bytes);
+      yield { parameter, dtype, begin, end, last: end === bytes };
+    }
+  }
+}
+
 /**
- * Fills the model's weights from their source, or from `seed` where it has none.
+ * The bytes of the pieces in order, while the next ones are being read. They are valid until the next
+ * are asked for: memory is used again.
+ */
+async function* readAhead(
+  pieces: Iterable<Piece>,
+  weights: WeightSource,
+  pieceBytes: number,
+): AsyncGenerator<{ piece: Piece; bytes: Uint8Array<ArrayBuffer> }> {
+  const idle = Array.from({ length: READS }, () => new Uint8Array(pieceBytes));
+  const ahead: { piece: Piece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
+  const waiting = Iterator.from(pieces);
+  const start = (buffer: Uint8Array<ArrayBuffer>) => {
+    const { value: piece, done } = waiting.next();
+    if (done) return;
+    const { parameter, begin, end } = piece;
+    const bytes = buffer.subarray(0, end - begin);
+    const read = weights.read(parameter.name, begin, bytes);
+    read.catch(() => {}); // heard when its turn comes, which may be after another's failure
+    ahead.push({ piece, bytes, read });
+  };
+  try {
+    idle.forEach(start);
+    while (ahead.length > 0) {
+      const { piece, bytes, read } = ahead.shift()!;
+      await read;
+      yield { piece, bytes };
+      start(new Uint8Array(bytes.buffer));
+    }
+  } finally {
+    await Promise.allSettled(ahead.map(({ read }) => read));
+  }
+}
+
+/**
+ * Fills the model's weights from their source, which is closed then, or from `seed` where it has none.
+ *
+ * Several pieces of the files are read at once into host memory, from where `gpu.write` takes them in
+ * order: straight into the tensor where the file has its dtype, else through a cast. (Mapped buffers
+ * would cost more: Deno copies them out and back, at 20 MB/s where an H100's host memory is uncached.)
  *
  * @param chunkBytes Bytes sent at a time, a multiple of 512: parts begin where a binding may.
+ * @throws UserError where a file can't be read, or the GPU fails.
  */
 export async function loadWeights(
   gpu: Gpu,
   model: Llama,
   source: ModelSource,
-  { seed, progress, chunkBytes = UPLOAD_BYTES }: {
+  { seed, progress, chunkBytes = PIECE_BYTES }: {
     seed: number;
     progress?: (done: number, total: number) => void;
     chunkBytes?: number;
@@ -41,32 +113,56 @@ export async function loadWeights(
     return;
   }
   const { weights } = source;
-  const total = model.weights.reduce((sum, { name }) => sum + weights.info(name).bytes, 0);
-  const words = gpu.memory.tensor("workspace", "upload", "u32", [chunkBytes / 4]);
+  const sizes = model.weights.map(({ name }) => weights.info(name).bytes);
+  const total = sizes.reduce((a, b) => a + b, 0);
+  const pieces = piecesOf(model.weights, weights, chunkBytes);
+  const pieceBytes = Math.min(chunkBytes, Math.max(...sizes));
+  const words = gpu.memory.tensor("workspace", "upload", "u32", [2 * chunkBytes / 4]);
+  const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
+  /** One promise for each time that the queue was looked after, each later than the one before. */
+  const taken: Promise<void>[] = [];
   let done = 0, queued = 0;
-  for (const parameter of model.weights) {
-    const { dtype } = weights.info(parameter.name);
-    const target = parameter.trained?.master ?? parameter.value;
-    let element = 0;
-    for (const chunk of weights.read(parameter.name, chunkBytes)) {
-      const count = chunk.byteLength / bytesPerElement(dtype);
-      gpu.write(words, chunk);
-      castBytes(gpu, { words, from: dtype, y: target.view([count], element), count });
-      element += count;
-      done += chunk.byteLength;
-      queued += chunk.byteLength;
-      // Uploads queue up in host memory until the GPU has taken them.
-      if (queued >= UPLOAD_BYTES) {
-        await gpu.finish();
+  try {
+    for await (const { piece, bytes } of readAhead(pieces, weights, pieceBytes)) {
+      upload(gpu, piece, bytes, halves[0]);
+      halves.reverse();
+      gpu.send();
+      done += bytes.length;
+      queued += bytes.length;
+      if (queued >= QUEUED_BYTES) {
+        const finished = gpu.finish();
+        finished.catch(() => {}); // heard when its turn comes
+        taken.push(finished);
         queued = 0;
+        // In Deno a promise comes 10 ms after the fact: waiting for an older one costs nothing.
+        if (taken.length > 2) await taken.shift();
       }
       progress?.(done, total);
     }
-    refreshValue(gpu, parameter);
+    await gpu.finish();
+  } finally {
+    weights.close();
+    gpu.free(words);
   }
-  await gpu.finish();
-  gpu.free(words);
-  weights.close();
+}
+
+/** Sends a piece to where the parameter's values are, or to its masters where it is trained. */
+function upload(
+  gpu: Gpu,
+  { parameter, dtype, begin, last }: Piece,
+  bytes: Uint8Array<ArrayBuffer>,
+  words: Tensor,
+): void {
+  const target = parameter.trained?.master ?? parameter.value;
+  const size = bytesPerElement(dtype), count = bytes.length / size;
+  const y = target.view([count], begin / size);
+  if (dtype === target.dtype.toUpperCase()) {
+    gpu.write(y, bytes);
+  } else {
+    gpu.write(words, bytes);
+    castBytes(gpu, { words, from: dtype, y, count });
+  }
+  if (last) refreshValue(gpu, parameter);
 }
 
 /** The first rows of a padded tensor: those that the file has. */
@@ -81,7 +177,8 @@ export function refreshValue(gpu: Gpu, { value, trained }: Parameter): void {
 
 function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number): void {
   const y = unpadded(parameter, parameter.trained?.master ?? parameter.value);
-  if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
+  if (parameter.name.endsWith(".bias")) fillConstant(gpu, { y, value: 0 });
+  else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
   else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream });
   refreshValue(gpu, parameter);
 }

@@ -15,17 +15,18 @@ export function bytesPerElement(dtype: FileDtype): 2 | 4 {
   return dtype === "F32" ? 4 : 2;
 }
 
-/** A model's weights, read one tensor at a time in bounded pieces. */
+/** A model's weights, any bytes of any tensor at a time. */
 export interface WeightSource {
   readonly config: LlamaConfig;
   /** What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. */
   info(name: string): { dtype: FileDtype; shape: number[]; bytes: number };
   /**
-   * A tensor's raw little-endian bytes in order. Every chunk but the last has exactly `chunkBytes`
-   * (a multiple of 4) bytes and starts on a 4-byte boundary of its buffer. A chunk is valid until
-   * the next is asked for: its memory is used again, so that host memory stays bounded.
+   * Fills `target` with the tensor's raw little-endian bytes from byte `begin` on. Several calls may
+   * be under way at once.
+   *
+   * @throws UserError where the file can't be read, RangeError for bytes that the tensor doesn't have.
    */
-  read(name: string, chunkBytes: number): Generator<Uint8Array<ArrayBuffer>>;
+  read(name: string, begin: number, target: Uint8Array): Promise<void>;
   /** Closes files. Nothing may be read afterwards. */
   close(): void;
 }
@@ -79,19 +80,49 @@ export function exists(path: string): boolean {
 
 /** Descriptions of models are small; a file beyond this is something else. */
 const MAX_JSON_BYTES = 100_000_000;
+/** More than any description has, and few enough for whatever walks through a value. */
+const MAX_JSON_DEPTH = 64;
 
-/** A JSON file's value. @throws UserError where it can't be read, is over 100 MB or is not JSON. */
-export function readJson(path: string): unknown {
+/** Whether brackets are nested deeper than `most`. Safe on any text; only JSON's answer means anything. */
+export function nestedDeeper(text: string, most: number): boolean {
+  for (let at = 0, depth = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') at = stringEnd(text, at);
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    if (depth > most) return true;
+  }
+  return false;
+}
+
+/** Where the string that begins at a quotation mark ends: at its other one, or beyond the text. */
+export function stringEnd(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
+  return at;
+}
+
+/**
+ * A JSON file's value.
+ *
+ * @param maxBytes Refused beyond this size, since the value takes many times as much memory.
+ * @throws UserError where it can't be read, is too large, is not JSON or is nested absurdly deep.
+ */
+export function readJson(path: string, maxBytes = MAX_JSON_BYTES): unknown {
   let text: string;
   try {
     const { size, isFile } = Deno.statSync(path);
     if (!isFile) throw new UserError(`cannot read ${path}: it is no file`);
-    if (size > MAX_JSON_BYTES) {
-      throw new UserError(`${path}: is ${size} bytes, expected a JSON file of at most 100 MB`);
+    if (size > maxBytes) {
+      const most = `a JSON file of at most ${maxBytes / 1e6} MB`;
+      throw new UserError(`${path}: is ${size} bytes, expected ${most}`);
     }
     text = Deno.readTextFileSync(path);
   } catch (error) {
     throw fileError(path, "read", error);
+  }
+  if (nestedDeeper(text, MAX_JSON_DEPTH)) {
+    throw new UserError(`${path}: is nested more than ${MAX_JSON_DEPTH} levels deep`);
   }
   try {
     return JSON.parse(text);

@@ -155,12 +155,7 @@ function parseState(state: Record<string, unknown>, path: string, fields: number
 /** One tensor's values in its file shape. */
 function readTensor(file: SafetensorsFile, name: string, shape: readonly number[]): Float32Array {
   const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
-  const bytes = new Uint8Array(values.buffer);
-  let at = 0;
-  for (const chunk of file.read(name, CHUNK_BYTES)) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
+  file.readSync(name, 0, new Uint8Array(values.buffer));
   return values;
 }
 

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import {
@@ -14,6 +15,7 @@ import {
 import { presetConfig } from "../../model/config.ts";
 import { openSafetensors, type TensorToWrite, writeSafetensors } from "../../model/safetensors.ts";
 import type { FileDtype } from "../../model/weights.ts";
+import { randomPicker } from "../fuzz/mutate.ts";
 
 let root = "";
 Deno.test.beforeAll(() => {
@@ -36,7 +38,7 @@ function example(config: AdapterConfig = CONFIG): Adapter {
   const tensors = new Map(
     [...adapterShapes(MODEL, config)].map(([name, shape]) => {
       const data = Float32Array.from({ length: shape[0] * shape[1] }, () => next++ / 7);
-      return [name, { shape, data }];
+      return [name, { shape, data, dtype: "F32" as const }];
     }),
   );
   return { config, tensors };
@@ -154,6 +156,44 @@ Deno.test("a view into a larger array is written as that view only", async () =>
   assert.deepEqual([...readAdapter(folder).tensors.get(name)!.data], new Array(192).fill(2));
 });
 
+/** Bytes of each tensor of an adapter folder. */
+function tensorBytesOf(folder: string): Map<string, { dtype: string; bytes: Uint8Array }> {
+  const file = openSafetensors(join(folder, "adapter_model.safetensors"));
+  const all = [...file.tensors].map(([name, { dtype, begin, end }]) => {
+    const bytes = new Uint8Array(end - begin);
+    file.readSync(name, 0, bytes);
+    return [name, { dtype, bytes }] as const;
+  });
+  file.close();
+  return new Map(all);
+}
+
+for (const dtype of ["F32", "F16", "BF16"] as const) {
+  Deno.test(`an adapter read and written again has the same bytes: ${dtype}`, async () => {
+    const pick = randomPicker(3);
+    const tensors = [...example().tensors].map(([name, { shape }]): TensorToWrite => {
+      const words = Uint16Array.from(
+        { length: shape[0] * shape[1] * (dtype === "F32" ? 2 : 1) },
+        // Any bits, but no NaN in half precision: its payload may change.
+        () => dtype === "F32" || pick(2) ? pick(65536) & 0xbfff : pick(2) << 15,
+      );
+      return { name, dtype, shape, data: [new Uint8Array(words.buffer)] };
+    });
+    const [from, to] = [join(root, `from-${dtype}`), join(root, `to-${dtype}`)];
+    Deno.mkdirSync(from);
+    Deno.writeTextFileSync(join(from, "adapter_config.json"), JSON.stringify(PEFT_JSON));
+    await writeSafetensors(join(from, "adapter_model.safetensors"), tensors);
+    const adapter = readAdapter(from);
+    await writeAdapter(to, adapter.config, adapter.tensors);
+    const [before, after] = [tensorBytesOf(from), tensorBytesOf(to)];
+    assert.equal(after.size, 8);
+    for (const [name, { bytes }] of before) {
+      assert.equal(after.get(name)!.dtype, dtype);
+      assert.equal(Buffer.compare(after.get(name)!.bytes, bytes), 0, name);
+    }
+  });
+}
+
 Deno.test("adapters stored in half precision are widened", async () => {
   const name = adapterTensorName(1, "v_proj", "B");
   const widened = async (dtype: FileDtype) =>
@@ -165,22 +205,76 @@ Deno.test("adapters stored in half precision are widened", async () => {
   assert.deepEqual(new Set(bits), new Set([0x3c3c0000]));
 });
 
-Deno.test("readAdapter reads PEFT's own fields, of newer releases too", async () => {
-  const newer = {
-    ...PEFT_JSON,
-    peft_version: "0.18.0",
-    corda_config: null,
-    eva_config: null,
-    exclude_modules: null,
-    lora_bias: false,
-    qalora_group_size: 16,
-    target_parameters: null,
-    trainable_token_indices: null,
-    use_qalora: false,
+Deno.test("readAdapter reads PEFT's own fields, of every release", async () => {
+  const releases: Record<string, Record<string, unknown>> = {
+    "0.3": {
+      base_model_name_or_path: "random:tiny",
+      bias: "none",
+      fan_in_fan_out: false,
+      inference_mode: true,
+      init_lora_weights: true,
+      lora_alpha: 32,
+      lora_dropout: 0.05,
+      modules_to_save: null,
+      peft_type: "LORA",
+      r: 3,
+      target_modules: ["q_proj", "v_proj"],
+      task_type: "CAUSAL_LM",
+    },
+    "0.11": PEFT_JSON,
+    "0.15": {
+      ...PEFT_JSON,
+      corda_config: null,
+      eva_config: null,
+      exclude_modules: null,
+      lora_bias: false,
+      trainable_token_indices: null,
+    },
+    "0.18": {
+      ...PEFT_JSON,
+      alora_invocation_tokens: null,
+      arrow_config: null,
+      corda_config: null,
+      ensure_weight_tying: false,
+      eva_config: null,
+      exclude_modules: null,
+      lora_bias: false,
+      peft_version: "0.18.0",
+      qalora_group_size: 16,
+      target_parameters: null,
+      trainable_token_indices: null,
+      use_qalora: false,
+    },
   };
-  for (const [label, json] of [["old", PEFT_JSON], ["new", newer]] as const) {
-    assert.deepEqual(readAdapter(await folderWith(label, json)).config, CONFIG);
+  for (const [release, json] of Object.entries(releases)) {
+    assert.deepEqual(readAdapter(await folderWith(release, json)).config, CONFIG, release);
   }
+});
+
+Deno.test("target_modules may be all-linear, or longer names", async () => {
+  const layers = [0, 1].flatMap((
+    i,
+  ) => [`model.layers.${i}.self_attn.q_proj`, `layers.${i}.mlp.up_proj`]);
+  const seven = Object.keys(LINEAR_MODULES) as AdapterConfig["target_modules"];
+  const cases: [unknown, AdapterConfig["target_modules"]][] = [
+    ["all-linear", seven],
+    ["All-Linear", seven],
+    [["self_attn.q_proj", "mlp.up_proj"], ["q_proj", "up_proj"]],
+    [layers, ["q_proj", "up_proj"]],
+    [[...layers, "v_proj"], ["q_proj", "up_proj", "v_proj"]],
+    [["layers.0.self_attn.q_proj", "q_proj"], ["q_proj"]],
+  ];
+  for (const [i, [target_modules, expected]] of cases.entries()) {
+    const { tensors } = example({ ...CONFIG, target_modules: expected });
+    const named = [...tensors].map(([name, { shape }]) => ({ name, shape }));
+    const folder = await folderWith(`names${i}`, { ...PEFT_JSON, target_modules }, named);
+    assert.deepEqual(readAdapter(folder).config.target_modules, expected);
+  }
+  const some = { ...PEFT_JSON, target_modules: ["model.layers.0.self_attn.q_proj", "v_proj"] };
+  refused(
+    await folderWith("some", some),
+    /has matrices for layer 1, but target_modules of adapter_config\.json does not name its q_proj/,
+  );
 });
 
 const REFUSED: [field: string, value: unknown][] = [
@@ -192,9 +286,14 @@ const REFUSED: [field: string, value: unknown][] = [
   ["r", undefined],
   ["lora_alpha", undefined],
   ["lora_alpha", -1],
+  ["lora_alpha", 1e308],
   ["lora_dropout", 1],
   ["lora_dropout", "0.1"],
-  ["target_modules", "all-linear"],
+  ["target_modules", "q_proj"],
+  ["target_modules", ".*_proj"],
+  ["target_modules", ["mlp.q_proj"]],
+  ["target_modules", ["layers.x.self_attn.q_proj"]],
+  ["target_modules", [3]],
   ["target_modules", []],
   ["target_modules", ["q_proj", "lm_head"]],
   ["target_modules", ["toString"]],
@@ -262,6 +361,18 @@ Deno.test("readAdapter refuses a missing folder, file or truncated tensors", asy
   refused(folder, /beyond the \d+ bytes of data in the file/);
   Deno.removeSync(path);
   refused(folder, /expected adapter_model\.safetensors beside adapter_config\.json/);
+});
+
+Deno.test("readAdapter refuses a configuration too large or nested too deeply to be one", async () => {
+  const large = await folderWith("large", { ...PEFT_JSON, auto_mapping: "x".repeat(1e6) });
+  refused(large, /adapter_config\.json: is \d+ bytes, expected a JSON file of at most 1 MB$/);
+  const deep = await folderWith("deep", {});
+  const path = join(deep, "adapter_config.json");
+  Deno.writeTextFileSync(path, `{"x":${"[".repeat(5e5)}`);
+  refused(deep, /adapter_config\.json: is nested more than 64 levels deep$/);
+  // Brackets in a string are none.
+  Deno.writeTextFileSync(path, JSON.stringify({ ...PEFT_JSON, peft_version: '["'.repeat(1e4) }));
+  assert.deepEqual(readAdapter(deep).config, CONFIG);
 });
 
 Deno.test("checkAdapter compares with the model", () => {

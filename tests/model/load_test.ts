@@ -14,9 +14,9 @@ import {
   padRows,
   setParameter,
 } from "../../model/load.ts";
-import { openModel, openModelWithTokenizer } from "../../model/source.ts";
+import { type ModelSource, openModel, openModelWithTokenizer } from "../../model/source.ts";
 import type { Parameter } from "../../model/parameters.ts";
-import type { FileDtype } from "../../model/weights.ts";
+import type { FileDtype, WeightSource } from "../../model/weights.ts";
 import { fixturePath, readModel } from "../fixtures.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../kernels/half_reference.ts";
 import { download, gpuTest } from "../kernels/harness.ts";
@@ -179,6 +179,65 @@ gpuTest("progress is told chunk by chunk until all bytes are there", async (gpu)
     const before = i > 0 ? told[i - 1][0] : 0;
     assert.ok(done > before && done - before <= 4096 && total === bytes);
   });
+});
+
+/** The fixture's source, whose reads go through `read`. */
+function throughReads(
+  read: (original: () => Promise<void>) => Promise<void>,
+): { source: ModelSource; closed: () => boolean } {
+  const source = openModel(fixturePath("llama")), { weights } = source;
+  let closed = false;
+  const wrapped: WeightSource = {
+    config: weights!.config,
+    info: (name) => weights!.info(name),
+    read: (name, begin, target) => read(() => weights!.read(name, begin, target)),
+    close() {
+      weights!.close();
+      closed = true;
+    },
+  };
+  return { source: { ...source, weights: wrapped }, closed: () => closed };
+}
+
+gpuTest("a few reads are under way at once, and may end in any order", async (gpu) => {
+  let now = 0, most = 0, count = 0;
+  const { source, closed } = throughReads(async (original) => {
+    most = Math.max(most, ++now);
+    const delay = count++ * 7 % 5;
+    await original();
+    for (let i = 0; i < delay; i++) await new Promise((resolve) => setTimeout(resolve, 0));
+    now--;
+  });
+  const options = { config: source.config, precision: "fp32", trained: "nothing" } as const;
+  const model = new Llama(gpu.memory, { ...options, maxTokens: 1, maxTargets: 1 });
+  await loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 });
+  assert.ok(most > 1 && most <= 8, `${most} reads at once`);
+  assert.equal(now, 0);
+  assert.ok(closed());
+  const { weights } = readModel("llama");
+  for (const [name, data] of await allValues(gpu, model)) {
+    assertSameValues(data, weights.get(name)!.data, name);
+  }
+});
+
+gpuTest("a read that fails ends the loading, with nothing left under way", async (gpu) => {
+  let count = 0, now = 0;
+  const { source, closed } = throughReads(async (original) => {
+    now++;
+    const failing = ++count === 6;
+    await original();
+    await new Promise((resolve) => setTimeout(resolve, failing ? 0 : 5));
+    now--;
+    if (failing) throw new UserError("w.safetensors: became shorter while it was read");
+  });
+  const options = { config: source.config, precision: "fp32", trained: "nothing" } as const;
+  const model = new Llama(gpu.memory, { ...options, maxTokens: 1, maxTargets: 1 });
+  const { workspace } = gpu.memory.live;
+  await assert.rejects(
+    loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 }),
+    refusal(/^w\.safetensors: became shorter/),
+  );
+  assert.deepEqual([now, closed(), gpu.memory.live.workspace], [0, true, workspace]);
 });
 
 Deno.test("models that don't exist and missing tokenizers are explained", async () => {

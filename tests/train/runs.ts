@@ -13,7 +13,7 @@ import {
   LINEAR_MODULES,
   type LinearModule,
 } from "../../model/adapter.ts";
-import { type LlamaConfig, weightShapes } from "../../model/config.ts";
+import { type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
 import type { Llama } from "../../model/llama.ts";
 import { cutRows, setParameter } from "../../model/load.ts";
 import type { Parameter } from "../../model/parameters.ts";
@@ -169,6 +169,7 @@ export function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>
 
 /** A model that grouped-query attention stretches: four heads on one key-value head. */
 export const SMALL_CONFIG: LlamaConfig = {
+  ...presetConfig("tiny"),
   vocab_size: 61,
   hidden_size: 32,
   intermediate_size: 44,
@@ -177,11 +178,6 @@ export const SMALL_CONFIG: LlamaConfig = {
   num_key_value_heads: 1,
   head_dim: 8,
   max_position_embeddings: 64,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  tie_word_embeddings: false,
-  bos_token_id: 1,
-  eos_token_id: 2,
 };
 
 /** A model with random weights that keep its activations near 1, and an adapter whose B isn't zero. */
