@@ -48,7 +48,18 @@ const ranged = programFamily(
   "attention_decode",
   (q: Dtype, kv: Dtype, headDim: number, heads: number) => {
     const { lanes, parallel, batch } = layout(headDim, heads);
-    const batches = Math.ceil(TILE / batch), reading = Math.ceil(batch / parallel);
+    const batches = Math.ceil(TILE / batch);
+    /** Rows of keys or values whose loads a thread has under way at once. */
+    const ahead = heads <= 2 ? 8 : 4;
+    /** Loads rows `from` + place, place + parallel ... of a tile; those past the end become its last. */
+    const loadRows = (x: string, from: string) =>
+      repeat(
+        ahead,
+        (i) =>
+          `let x${i} = load_${x}((min(tile + ${from} + ${
+            i * parallel
+          }u, end - 1u) * u.kv_heads + kv_head) * ${lanes}u + lane);`,
+      );
     return {
       bindings: [
         ...reads(q, "q"),
@@ -94,19 +105,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 
   for (var tile = first; tile < end; tile += ${TILE}u) {
     for (var b = 0u; b < ${batches}u; b++) {
-      for (var r = 0u; r < ${reading}u; r++) {
-        let slot = r * ${parallel}u + place;
-        let key = tile + b * ${batch}u + slot;
-        if (!idle && slot < ${batch}u && key < end) {
-          let x = load_k((key * u.kv_heads + kv_head) * ${lanes}u + lane);
-          ${repeat(heads, (h) => `products[slot * ${heads}u + ${h}u][lane] = dot(q${h}, x);`)}
+      let here = min(${batch}u, end - min(end, tile + b * ${batch}u));
+      if (!idle) {
+        for (var slot = place; slot < here; slot += ${ahead * parallel}u) {
+          ${loadRows("k", `b * ${batch}u + slot`)}
+          ${
+        repeat(ahead, (i) =>
+          `if (slot + ${i * parallel}u < here) {
+            ${
+            repeat(heads, (h) =>
+              `products[(slot + ${i * parallel}u) * ${heads}u + ${h}u][lane] = dot(q${h}, x${i});`)
+          }
+          }`)
+      }
         }
       }
       workgroupBarrier();
       if (thread < ${batch * heads}u) {
         let slot = b * ${batch}u + thread / ${heads}u;
         var score = 0.0;
-        for (var l = 0u; l < ${lanes}u; l++) { score += products[thread][l]; }
+        ${repeat(lanes, (l) => `score += products[thread][${l}];`)}
         if (slot < ${TILE}u) {
           weights[thread % ${heads}u][slot] =
             select(MASKED, score * (u.scale * ${Math.LOG2E}), tile + slot < end);
@@ -137,13 +155,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     workgroupBarrier();
     if (!idle) {
-      for (var key = place; key < min(${TILE}u, end - tile); key += ${parallel}u) {
-        let x = load_v(((tile + key) * u.kv_heads + kv_head) * ${lanes}u + lane);
+      for (var key = place; key < min(${TILE}u, end - tile); key += ${ahead * parallel}u) {
+        ${loadRows("v", "key")}
         ${
-        repeat(heads, (h) =>
-          `let w${h} = weights[${h}][key];
-        sum${h} += w${h} * x;
-        total${h} += w${h};`)
+        repeat(ahead, (i) =>
+          repeat(heads, (h) =>
+            `let w${i}_${h} = select(0.0, weights[${h}][min(key + ${i * parallel}u, ${
+              TILE - 1
+            }u)], key + ${i * parallel}u < ${TILE}u);
+        sum${h} += w${i}_${h} * x${i};
+        total${h} += w${i}_${h};`))
       }
       }
     }

@@ -12,8 +12,12 @@ import { programFamily } from "./program.ts";
 import { sumOfThreads } from "./reduce.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
-/** Threads a row; on a software driver barriers are dear, and eight threads are one SIMD group. */
-const threadsOn = ({ software }: Gpu) => software ? 8 : 128;
+/**
+ * Threads a row; on a software driver barriers are dear, and eight threads are one SIMD group. A few rows
+ * (decoding) leave most of a GPU idle: more threads then make each faster.
+ */
+const threadsOn = ({ software, device }: Gpu, rows: number) =>
+  software ? 8 : rows > 16 ? 128 : Math.min(512, device.limits.maxComputeInvocationsPerWorkgroup);
 
 const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype, threads: number) => ({
   bindings: [
@@ -54,10 +58,16 @@ export function rmsnorm(
   },
 ): void {
   const width = w.shape[0];
-  gpu.run(forward(w.dtype, y.dtype, threadsOn(gpu)), [x, w, y, rstd], { width, eps }, [rows], {
-    flops: 4 * rows * width,
-    bytes: rows * (x.rowSize * 4 + y.bytes / y.shape[0]),
-  });
+  gpu.run(
+    forward(w.dtype, y.dtype, threadsOn(gpu, rows)),
+    [x, w, y, rstd],
+    { width, eps },
+    [rows],
+    {
+      flops: 4 * rows * width,
+      bytes: rows * (x.rowSize * 4 + y.bytes / y.shape[0]),
+    },
+  );
 }
 
 const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype, threads: number) => ({
@@ -124,7 +134,9 @@ export function rmsnormBackward(
 ): void {
   const width = w.shape[0];
   const bytes = rows * (dy.bytes / dy.shape[0] + 12 * width);
-  gpu.run(backward(dy.dtype, w.dtype, threadsOn(gpu)), [dy, x, w, rstd, dx], { width }, [rows], {
+  gpu.run(backward(dy.dtype, w.dtype, threadsOn(gpu, rows)), [dy, x, w, rstd, dx], { width }, [
+    rows,
+  ], {
     flops: 8 * rows * width,
     bytes,
   });
