@@ -40,6 +40,8 @@ export interface GpuOptions {
   profile?: boolean;
   /** Pretend the adapter binds no more than this many bytes at once (tests of split tensors). */
   maxBinding?: number;
+  /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
+  software?: boolean;
 }
 
 /** An open device. */
@@ -73,7 +75,7 @@ export class Gpu {
     const { limits } = device;
     this.pipelines = new Pipelines(device);
     this.name = adapter.info.description || adapter.info.device || "unknown adapter";
-    this.software = /llvmpipe|lavapipe|swiftshader/i.test(this.name);
+    this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
     this.memory = new Memory(device, {
       maxBufferSize: limits.maxBufferSize,

@@ -28,8 +28,8 @@ export interface InnerActivations {
   /** 1/rms of both norms `[T]` f32. */
   rstd1: Tensor;
   rstd2: Tensor;
-  /** Residual stream between attention and MLP `[T, hidden]` f32. */
-  middle: Tensor;
+  /** Residual stream between attention and MLP `[T, hidden]` f32; absent without backward. */
+  middle?: Tensor;
   gate: Tensor;
   up: Tensor;
 }
@@ -38,8 +38,8 @@ export interface InnerActivations {
 export interface ForwardWorkspace {
   /** A norm's output `[T, hidden]`. */
   normed: Tensor;
-  /** A projection back to the residual stream `[T, hidden]`. */
-  projected: Tensor;
+  /** A projection back to the residual stream `[T, hidden]`; absent without backward. */
+  projected?: Tensor;
   /** silu(gate)·up `[T, intermediate]`. */
   product: Tensor;
 }
@@ -120,13 +120,13 @@ export function allocateActivations(
     inner: repeat(plan.counts.inner, () => ({
       rstd1: keep("rstd1", 1, "f32"),
       rstd2: keep("rstd2", 1, "f32"),
-      middle: keep("middle", H, "f32"),
+      middle: backward ? keep("middle", H, "f32") : undefined,
       gate: keep("gate", I),
       up: keep("up", I),
     })),
     forward: {
       normed: work("normed", H),
-      projected: work("projected", H),
+      projected: backward ? work("projected", H) : undefined,
       product: work("product", I),
     },
     backward: backward

@@ -13,17 +13,24 @@
  */
 import { attention, attentionBackward } from "../kernels/attention.ts";
 import { attentionDecode } from "../kernels/attention_decode.ts";
-import { appendRows } from "../kernels/cache_rows.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { addResidual } from "../kernels/residual.ts";
 import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import { rope } from "../kernels/rope.ts";
+import { ropeAppend } from "../kernels/rope_append.ts";
 import { swiglu, swigluBackward } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import type { Activations } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
-import { type DropoutState, type Linear, linear, linearBackward } from "./linear.ts";
+import {
+  type DropoutState,
+  gatedLinear,
+  type Linear,
+  linear,
+  linearBackward,
+  linears,
+} from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The parameters of one block, under Hugging Face's names. */
@@ -120,18 +127,19 @@ function attend(
   const { plan } = activations;
   const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
   const n = norm(pass, block.input_layernorm, x, activations.inner[plan.inner[index]].rstd1);
-  const how = linearPass(pass);
-  linear(gpu, block.q_proj, n, q, how);
-  linear(gpu, block.k_proj, n, k, how);
-  linear(gpu, block.v_proj, n, v, how);
-  rotate(pass, q, config.num_attention_heads, false);
-  rotate(pass, k, config.num_key_value_heads, false);
+  linears(gpu, [block.q_proj, block.k_proj, block.v_proj], n, [q, k, v], linearPass(pass));
   if (cache === undefined) {
+    rotate(pass, q, config.num_attention_heads, false);
+    rotate(pass, k, config.num_key_value_heads, false);
     attention(gpu, { q, k, v, out, lse, ...attentionSizes(pass) });
     return out;
   }
   const { k: cachedK, v: cachedV } = cache.blocks[index];
-  appendRows(gpu, { k, v, cachedK, cachedV, index: batch.cacheRows!, rows: batch.tokens });
+  ropeAppend(gpu, {
+    ...{ q, k, v, cachedK, cachedV, table: pass.ropeTable, positions: batch.positions },
+    ...{ index: batch.cacheRows!, rows: batch.tokens, headDim: config.head_dim },
+    ...{ heads: config.num_attention_heads, kvHeads: config.num_key_value_heads },
+  });
   const sizes = attentionSizes(pass), cached = { k: cachedK, v: cachedV };
   if (cache.stage === "begin") attention(gpu, { q, k, v, out, ...sizes });
   else if (cache.stage === "continue") attention(gpu, { q, ...cached, out, ...sizes });
@@ -156,15 +164,31 @@ export function blockForward(
   const { projected, product } = activations.forward;
   const { middle, rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
   const how = linearPass(pass);
-  linear(gpu, block.o_proj, attend(pass, block, index, x), projected, how);
-  addResidual(gpu, { x, d: projected, y: middle, rows });
-  const m = norm(pass, block.post_attention_layernorm, middle, rstd2);
+  linear(gpu, block.o_proj, attend(pass, block, index, x), projected!, how);
+  addResidual(gpu, { x, d: projected!, y: middle!, rows });
+  const m = norm(pass, block.post_attention_layernorm, middle!, rstd2);
   linear(gpu, block.gate_proj, m, gate, how);
   linear(gpu, block.up_proj, m, up, how);
   if (y === undefined) return;
   swiglu(gpu, { gate, up, y: product, rows });
-  linear(gpu, block.down_proj, product, projected, how);
-  addResidual(gpu, { x: middle, d: projected, y, rows });
+  linear(gpu, block.down_proj, product, projected!, how);
+  addResidual(gpu, { x: middle!, d: projected!, y, rows });
+}
+
+/**
+ * Runs block `index` on the residual stream `x` in place, for passes that no backward follows: nothing
+ * is kept, so both projections are added to `x` as they are made.
+ */
+export function blockInference(pass: BlockPass, block: Block, index: number, x: Tensor): void {
+  const { gpu, activations } = pass;
+  const { product } = activations.forward;
+  const { rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
+  const how = linearPass(pass), add = { ...how, accumulate: true };
+  linear(gpu, block.o_proj, attend(pass, block, index, x), x, add);
+  const m = norm(pass, block.post_attention_layernorm, x, rstd2);
+  const layers = { gate: block.gate_proj, up: block.up_proj };
+  gatedLinear(gpu, layers, m, product, { ...how, gate, up });
+  linear(gpu, block.down_proj, product, x, add);
 }
 
 /**
@@ -191,12 +215,12 @@ export function blockBackward(
   swigluBackward(gpu, { dy: d.product, gate, up, dgate: d.gate, dup: d.up, rows });
   const { normed } = activations.forward;
   if (readsInput(block.gate_proj) || readsInput(block.up_proj)) {
-    norm(pass, block.post_attention_layernorm, middle, rstd2);
+    norm(pass, block.post_attention_layernorm, middle!, rstd2);
   }
   linearBackward(gpu, block.gate_proj, { ...how, x: normed, dy: d.gate, dx: d.normed });
   const addToNormed = { dx: d.normed, accumulate: true };
   linearBackward(gpu, block.up_proj, { ...how, x: normed, dy: d.up, ...addToNormed });
-  normBackward(pass, block.post_attention_layernorm, middle, rstd2);
+  normBackward(pass, block.post_attention_layernorm, middle!, rstd2);
 
   if (plan.recomputeAttention) attend(pass, block, index, x);
   const { q, k, v, out, lse } = activations.attention[plan.attention[index]];

@@ -9,7 +9,7 @@
  * @module
  */
 import { advance } from "../kernels/advance.ts";
-import { moveRows } from "../kernels/cache_rows.ts";
+import { moveRows } from "../kernels/move_rows.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";

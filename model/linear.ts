@@ -12,7 +12,9 @@ import { addBias, biasBackward } from "../kernels/bias.ts";
 import { dropout, dropoutBackward } from "../kernels/dropout.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
-import type { Tensor } from "../kernels/tensor.ts";
+import { MATVEC_ROWS, matvecJoined, matvecSwiglu } from "../kernels/matvec.ts";
+import { swiglu } from "../kernels/swiglu.ts";
+import { bytesOf, type Tensor } from "../kernels/tensor.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** An adapter of one layer. */
@@ -72,10 +74,76 @@ function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
   return { input, low };
 }
 
-/** y = x·Wᵀ, the bias and the adapter's part. */
-export function linear(gpu: Gpu, layer: Linear, x: Tensor, y: Tensor, pass: LinearPass): void {
+/** y = x·Wᵀ, the bias and the adapter's part; added to y where `accumulate`. */
+export function linear(
+  gpu: Gpu,
+  layer: Linear,
+  x: Tensor,
+  y: Tensor,
+  { accumulate = false, ...pass }: LinearPass & { accumulate?: boolean },
+): void {
   const { rows } = pass;
-  matmul(gpu, { orientation: "nt", a: x, b: layer.weight.value, c: y, rows });
+  matmul(gpu, { orientation: "nt", a: x, b: layer.weight.value, c: y, rows, accumulate });
+  addRest(gpu, layer, x, y, pass);
+}
+
+/** Three layers of the same input: y[i] = x·W[i]ᵀ and what belongs to it. */
+export function linears(
+  gpu: Gpu,
+  layers: readonly [Linear, Linear, Linear],
+  x: Tensor,
+  ys: readonly [Tensor, Tensor, Tensor],
+  pass: LinearPass,
+): void {
+  const { rows } = pass;
+  const joined = joinedWeights(gpu, layers, rows);
+  if (joined !== undefined) matvecJoined(gpu, { a: x, b: joined, c: ys, rows });
+  layers.forEach((layer, i) => {
+    if (joined === undefined) linear(gpu, layer, x, ys[i], pass);
+    else addRest(gpu, layer, x, ys[i], pass);
+  });
+}
+
+/**
+ * y = silu(gate(x)) · up(x).
+ *
+ * @param pass `gate` and `up`: working memory of y's shape for their products, where they are made apart.
+ */
+export function gatedLinear(
+  gpu: Gpu,
+  layers: { gate: Linear; up: Linear },
+  x: Tensor,
+  y: Tensor,
+  { gate, up, ...pass }: LinearPass & { gate: Tensor; up: Tensor },
+): void {
+  const both = [layers.gate, layers.up], { rows } = pass;
+  const plain = both.every(({ bias, lora }) => bias === undefined && lora === undefined);
+  const joined = plain ? joinedWeights(gpu, both, rows) : undefined;
+  if (joined !== undefined) return matvecSwiglu(gpu, { a: x, b: joined, c: y, rows });
+  linear(gpu, layers.gate, x, gate, pass);
+  linear(gpu, layers.up, x, up, pass);
+  swiglu(gpu, { gate, up, y, rows });
+}
+
+/** Weights that lie one after the other in memory as one matrix, where that saves launches. */
+function joinedWeights(gpu: Gpu, layers: readonly Linear[], rows: number): Tensor | undefined {
+  if (gpu.software || rows > MATVEC_ROWS) return undefined;
+  const weights = layers.map(({ weight }) => weight.value);
+  const adjacent = weights.every((w, i) => {
+    const before = weights[i - 1];
+    if (before === undefined) return true;
+    return w.buffer === before.buffer &&
+      w.offset === before.offset + before.size * bytesOf(before.dtype);
+  });
+  const [first] = weights, [, width] = first.shape;
+  const height = weights.reduce((sum, { shape }) => sum + shape[0], 0);
+  const bytes = height * width * bytesOf(first.dtype);
+  return adjacent && bytes <= gpu.maxBinding ? first.view([height, width]) : undefined;
+}
+
+/** Adds the bias and the adapter's part of x·Wᵀ to y. */
+function addRest(gpu: Gpu, layer: Linear, x: Tensor, y: Tensor, pass: LinearPass): void {
+  const { rows } = pass;
   const { bias, lora } = layer;
   if (bias !== undefined) addBias(gpu, { y, b: bias.value, rows });
   if (lora === undefined) return;

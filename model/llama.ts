@@ -25,6 +25,7 @@ import {
   type Block,
   blockBackward,
   blockForward,
+  blockInference,
   type BlockPass,
   type CachePass,
 } from "./block.ts";
@@ -230,9 +231,11 @@ export class Llama {
       y: residual[plan.residual[0]],
       rows: batch.tokens,
     });
+    const kept = this.#activations.backward !== undefined;
     this.#blocks.forEach((block, b) => {
       const [x, y] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
-      blockForward(pass, block, b, { x, y });
+      if (kept) blockForward(pass, block, b, { x, y });
+      else blockInference(pass, block, b, x);
     });
     return pass;
   }

@@ -80,15 +80,15 @@ export function activationPlan(mode: string, blocks: number): ActivationPlan {
   );
 }
 
-/** The plan of a forward pass that no backward follows: two residual buffers in turn, one of the rest. */
+/** The plan of passes that no backward follows: every block works in the same buffers. */
 export function inferencePlan(blocks: number): ActivationPlan {
   const zeros = Array.from({ length: blocks }, () => 0);
   return {
     segments: [{ first: 0, count: blocks }],
-    residual: Array.from({ length: blocks + 1 }, (_, b) => b % 2),
+    residual: [...zeros, 0],
     attention: zeros,
     inner: zeros,
-    counts: { residual: 2, attention: 1, inner: 1 },
+    counts: { residual: 1, attention: 1, inner: 1 },
     recomputeAttention: false,
   };
 }

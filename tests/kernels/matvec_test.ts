@@ -1,4 +1,4 @@
-import { matvec, MATVEC_ROWS } from "../../kernels/matvec.ts";
+import { matvec, MATVEC_ROWS, matvecJoined, matvecSwiglu } from "../../kernels/matvec.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import {
   assertClose,
@@ -73,3 +73,53 @@ gpuTest("matvec: strides and offsets, f16 weights with f32 rows", async (gpu) =>
   });
   assertClose(await download(gpu, C), expected, tolerance("f32"));
 });
+
+/** The columns `from` to `to` of rows that are `width` long. */
+function columns(x: Float64Array, width: number, from: number, to: number): Float64Array {
+  return x.filter((_, i) => i % width >= from && i % width < to);
+}
+
+for (const dtype of ["f32", "f16"] as Dtype[]) {
+  gpuTest(
+    `matvec: three matrices joined, each with a result of its own (${dtype})`,
+    async (gpu) => {
+      const k = 132, heights = [36, 8, 12], n = 56;
+      for (const rows of [1, 3, 8]) {
+        const a = quantize(randomArray(rows * k, rows), dtype);
+        const b = quantize(randomArray(n * k, n), dtype);
+        const c = heights.map((height) => poisoned(gpu, dtype, [rows, height]));
+        matvecJoined(gpu, {
+          a: upload(gpu, a, dtype, [rows, k]),
+          b: upload(gpu, b, dtype, [n, k]),
+          c: [c[0], c[1], c[2]],
+          rows,
+        });
+        const whole = product(a, b, rows, n, k);
+        let from = 0;
+        for (const [i, height] of heights.entries()) {
+          const expected = columns(whole, n, from, from + height);
+          const limits = { ...tolerance(dtype), what: `${rows} rows, result ${i}` };
+          if (dtype === "f16") limits.atol = 2e-2;
+          assertClose(await download(gpu, c[i]), expected, limits);
+          from += height;
+        }
+      }
+    },
+  );
+
+  gpuTest(`matvec: a gate and its projection in one (${dtype})`, async (gpu) => {
+    const k = 132, n = 36;
+    for (const rows of [1, 4, 8]) {
+      const a = quantize(randomArray(rows * k, rows), dtype);
+      const b = quantize(randomArray(2 * n * k, n, 0.3), dtype);
+      const c = poisoned(gpu, dtype, [rows, n]);
+      const A = upload(gpu, a, dtype, [rows, k]), B = upload(gpu, b, dtype, [2 * n, k]);
+      matvecSwiglu(gpu, { a: A, b: B, c, rows });
+      const both = product(a, b, rows, 2 * n, k);
+      const gate = columns(both, 2 * n, 0, n), up = columns(both, 2 * n, n, 2 * n);
+      const expected = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
+      const limits = { ...tolerance(dtype), what: `${rows} rows` };
+      assertClose(await download(gpu, c), expected, limits);
+    }
+  });
+}

@@ -1,6 +1,6 @@
 /** Generation against PyTorch float32, with and without the KV cache, alone and in batches. */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { type Dtype, type Tensor } from "../../kernels/tensor.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { type GenerateOptions, Generator, GREEDY, type Sampling } from "../../model/generate.ts";
@@ -63,6 +63,17 @@ for (const precision of ["fp32", "mixed"] as const) {
     },
   );
 }
+
+gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () => {
+  const gpu = await openGpu({ software: false });
+  for (const [subject, cases] of bySubject().filter(([{ adapter }]) => adapter !== "adapter_qv")) {
+    const chosen = [cases[1], cases[4]];
+    const generator = await makeGenerator(gpu, subject, { sizes: { sequences: 2 } });
+    const ids = await answers(gpu, generator, chosen.map(({ prompt }) => prompt));
+    assert.deepEqual(ids, chosen.map(({ ids }) => ids), `${subject.model} ${subject.adapter}`);
+  }
+  gpu.close();
+});
 
 gpuTest("generate: prefill and decode give the logits of one full pass", async (gpu) => {
   for (const [subject, cases] of bySubject()) {
