@@ -6,7 +6,8 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { hasChatTemplate } from "../model/chat_template.ts";
+import { profileLines } from "../kernels/profile.ts";
+import { findChatTemplate, hasChatTemplate } from "../model/chat_template.ts";
 import { command, parseFlags } from "../model/command_line.ts";
 import { contextLength } from "../model/config.ts";
 import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
@@ -64,6 +65,8 @@ export async function chat(args: string[]): Promise<void> {
   const { source, tokenizer, tokenizerPath } = found;
   const own = flags.template === "auto" && hasChatTemplate(tokenizerPath);
   const template = flags.template === "auto" ? (own ? "chat" : "alpaca") : flags.template;
+  // That there is none is said now and not at every message.
+  if (template === "chat") findChatTemplate(tokenizerPath);
   const context = Math.min(flags.context, contextLength(source.config));
   const sizes: DecoderSizes = {
     ...{ sequences: 1, context, promptTokens: context },
@@ -98,6 +101,7 @@ export async function chat(args: string[]): Promise<void> {
     answer.end();
     conversation.answer(answer.text.trim());
   });
+  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
   gpu.close();
 }
 
@@ -141,13 +145,12 @@ async function converse(
         print("\n");
         continue;
       }
-      const [command, ...rest] = line.split(/\s+/);
+      const [, command, file] = /^(\S+)\s*(.*)$/.exec(line)!;
       if (command === "/help") console.error(HELP);
       else if (command === "/reset") {
         conversation.reset();
         console.error("(forgotten)");
       } else if (command === "/save") {
-        const file = rest.join(" ");
         save(file, { model, adapter: adapter ?? null, messages: conversation.messages });
         console.error(`(written to ${file})`);
       } else {

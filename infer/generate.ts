@@ -51,6 +51,9 @@ function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
     : prompt.map((instruction) => ({ instruction, input }));
   const context = contextLength(source.config);
   return asked.map(({ instruction, input }, i) => {
+    if (instruction === "") {
+      throw new UserError(`data file "${data}": sample ${i + 1} is plain text, not an instruction`);
+    }
     const ids = template === "alpaca" || template === "none"
       ? encodePrompt(tokenizer, renderPrompt({ instruction, input }, template))
       : encodeChat(

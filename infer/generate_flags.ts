@@ -18,7 +18,7 @@ const schema = z.strictObject({
     "The input that an Alpaca instruction is about.",
   ),
   data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-    "Answer the instructions of this file (Alpaca's format; outputs are not read) instead of --prompt.",
+    "Answer the instructions of this file (Alpaca's format; its outputs play no part) instead of --prompt.",
   ),
   samples: common.samples,
   batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),
@@ -56,19 +56,24 @@ export type GenerateFlags = z.output<typeof schema>;
 /** Values that leave the model's own order of tokens alone. */
 const DRAWING_OFF = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };
 
-/** Flags that don't go together. */
+/** Flags that don't go together. One that is wrong by itself is not among them. */
 function conflicts(flags: Partial<GenerateFlags>): string[] {
   const problems: string[] = [];
   const { prompt, data, samples, input, beams = 1 } = flags;
-  if ((prompt === undefined) === (data === undefined)) {
-    const both = prompt === undefined ? "is missing" : "and --data are both given";
-    problems.push(`--prompt ${both}; expected --prompt TEXT or --data FILE`);
+  if ("prompt" in flags && "data" in flags) {
+    if ((prompt === undefined) === (data === undefined)) {
+      const both = prompt === undefined ? "is missing" : "and --data are both given";
+      problems.push(`--prompt ${both}; expected --prompt TEXT or --data FILE`);
+    }
+    if (samples !== undefined && data === undefined) {
+      problems.push("--samples counts the instructions of --data, which is not given");
+    }
+    if (input && prompt?.length !== 1) {
+      problems.push("--input belongs to one --prompt; with several, or --data, leave it out");
+    }
   }
-  if (samples !== undefined && data === undefined) {
-    problems.push("--samples counts the instructions of --data, which is not given");
-  }
-  if (input && prompt?.length !== 1) {
-    problems.push("--input belongs to one --prompt; with several, or --data, leave it out");
+  if (flags.beams === 1 && (flags.length_penalty ?? 1) !== 1) {
+    problems.push("--length-penalty compares beams; give it with --beams 2 or more");
   }
   if (beams > 1) {
     for (const [name, off] of Object.entries(DRAWING_OFF)) {

@@ -15,11 +15,20 @@ export interface LineInput {
 /** From a terminal: lines can be edited, and earlier ones come back with the arrow keys. */
 class TerminalInput implements LineInput {
   #history: string[] = [];
+  /** Lines that came at once with an earlier one, as pasted text does. */
+  #ahead: string[] = [];
+  /** What was typed of the line after them. */
+  #begun = "";
 
   read(prompt: string): Promise<string | undefined> {
+    const ahead = this.#ahead.shift();
+    if (ahead !== undefined) {
+      process.stdout.write(`${prompt}${ahead}\n`);
+      return Promise.resolve(ahead);
+    }
     // An interface for each line: in between the terminal is as ever, and Ctrl-C is a signal.
     const lines = createInterface({
-      ...{ input: process.stdin, output: process.stdout, terminal: true },
+      ...{ input: process.stdin, output: process.stdout, terminal: true, prompt },
       ...{ history: this.#history, historySize: 200 },
     });
     return new Promise((resolve) => {
@@ -29,11 +38,19 @@ class TerminalInput implements LineInput {
         process.stdout.write("\r\x1b[K(/exit or Ctrl-D leaves)\n");
         lines.prompt();
       });
-      lines.on("close", () => resolve(undefined));
-      lines.question(prompt, (line) => {
-        resolve(line);
-        lines.close();
+      lines.on("line", (line) => {
+        this.#ahead.push(line);
+        // Not at once: whatever was read together with this line comes first.
+        queueMicrotask(() => lines.close());
       });
+      lines.on("close", () => {
+        this.#begun = lines.line;
+        if (this.#begun !== "") process.stdout.write("\r\x1b[K"); // shown again with the next prompt
+        else if (this.#ahead.length === 0) process.stdout.write("\n");
+        resolve(this.#ahead.shift());
+      });
+      lines.prompt();
+      lines.write(this.#begun);
     });
   }
 }

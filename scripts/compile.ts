@@ -25,7 +25,7 @@ export interface CompiledProgram {
 /** What `deno task compile` makes. */
 export const PROGRAMS: readonly CompiledProgram[] = [
   { output: "dist/lorikeet-train", entry: "train/main.ts", command: "train" },
-  { output: "dist/lorikeet-infer", entry: "infer/main.ts", command: "generate" },
+  { output: "dist/lorikeet-infer", entry: "infer/main.ts", command: "merge" },
 ];
 
 /** The folder whose files the programs open at run time instead of importing them. */

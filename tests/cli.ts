@@ -18,6 +18,7 @@ export interface Outcome {
 const ENTRY = {
   train: ["train/main.ts"],
   generate: ["infer/main.ts", "generate"],
+  chat: ["infer/main.ts", "chat"],
   score: ["infer/main.ts", "score"],
   merge: ["infer/main.ts", "merge"],
   convert: ["infer/main.ts", "convert"],
@@ -36,21 +37,30 @@ async function permissionsOf(command: string): Promise<string[]> {
   return flags;
 }
 
+/** What Deno is given to run `lorikeet <command> <args>`. */
+export async function denoArguments(
+  command: keyof typeof ENTRY,
+  args: readonly string[],
+): Promise<string[]> {
+  const [file, ...first] = ENTRY[command];
+  return [
+    ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
+    ...await permissionsOf(command),
+    ...[join(ROOT, file), ...first, ...args],
+  ];
+}
+
 /** Starts `lorikeet <command> <args>`. */
 export async function startLorikeet(
   command: keyof typeof ENTRY,
   args: readonly string[],
   env: Record<string, string> = {},
+  stdin: "null" | "piped" = "null",
 ): Promise<Deno.ChildProcess> {
-  const [file, ...first] = ENTRY[command];
   return new Deno.Command(Deno.execPath(), {
-    args: [
-      ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
-      ...await permissionsOf(command),
-      ...[join(ROOT, file), ...first, ...args],
-    ],
+    args: await denoArguments(command, args),
     env: { NO_COLOR: "1", ...env },
-    stdin: "null",
+    stdin,
     stdout: "piped",
     stderr: "piped",
   }).spawn();
@@ -63,7 +73,23 @@ export async function lorikeet(
   env: Record<string, string> = {},
 ): Promise<Outcome> {
   const began = performance.now();
-  const { code, stdout, stderr } = await (await startLorikeet(command, args, env)).output();
+  return await outcomeOf(await startLorikeet(command, args, env), began);
+}
+
+/** Runs `lorikeet chat <args>` with this on stdin. */
+export async function chatAbout(args: readonly string[], input: string): Promise<Outcome> {
+  const began = performance.now();
+  const process = await startLorikeet("chat", args, {}, "piped");
+  const outcome = outcomeOf(process, began);
+  const writer = process.stdin.getWriter();
+  writer.write(new TextEncoder().encode(input)).catch(() => {});
+  // A chat that has ended by itself reads no more: its outcome tells.
+  await writer.close().catch(() => {});
+  return await outcome;
+}
+
+async function outcomeOf(process: Deno.ChildProcess, began: number): Promise<Outcome> {
+  const { code, stdout, stderr } = await process.output();
   const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
   const seconds = (performance.now() - began) / 1000;
   return { code, stdout: text(stdout), stderr: text(stderr), seconds };

@@ -39,11 +39,11 @@ Deno.test("cli: unknown flags and keys name the nearest, all problems at once", 
     '--schedule is "cosin"; expected one of constant, linear, cosine',
   );
   refused(
-    await lorikeet("generate", ["--model", "random:tiny", "--promt", "x", "--temperature", "1"]),
+    await lorikeet("generate", ["--model", "random:tiny", "--promt", "x", "--wings", "2"]),
     2,
     'unknown flag --promt; did you mean "--prompt"?',
-    "unknown flag --temperature",
-    "--prompt is missing; expected the text to answer",
+    "unknown flag --wings",
+    "--prompt is missing; expected --prompt TEXT or --data FILE",
   );
   refused(
     await lorikeet("score", ["builtin", "--max-length", "1"]),

@@ -119,13 +119,18 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   ];
   assert.deepEqual(Object.keys(tuned), [
     ...["text", "prompt_ids", "ids", "prefill_tokens_per_second", "decode_tokens_per_second"],
-    "peak_memory_mb",
+    ...["peak_memory_mb", "finish_reason"],
   ]);
   assert.equal(tuned.prompt_ids[0], 1);
   assert.ok(tuned.ids.length <= 6 && tuned.prefill_tokens_per_second > 0);
   assert.ok(tuned.peak_memory_mb > 0);
   assert.deepEqual([uncached.ids, uncached.text], [tuned.ids, tuned.text]);
   assert.notDeepEqual(tuned.ids, base.ids);
+  const both = [...prompt, ...withAdapter, "--prompt", "Say blue and black."];
+  const [first, second] = succeeded(await lorikeet("generate", both)).trimEnd().split("\n")
+    .map((line) => JSON.parse(line));
+  assert.deepEqual([first.ids, first.text], [tuned.ids, tuned.text], "an adapter in a batch");
+  assert.ok(second.prompt_ids.length > first.prompt_ids.length);
 
   const score = async (...args: string[]) => {
     const outcome = await lorikeet("score", [...RANDOM, "--data", data, "--json", ...args]);

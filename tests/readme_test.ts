@@ -8,7 +8,7 @@ import { lorikeet, succeeded } from "./cli.ts";
 
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 
-const DOCUMENTS = ["README.md", "docs/training.md"];
+const DOCUMENTS = ["README.md", "docs/training.md", "docs/inference.md"];
 const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "full_finetune.yaml"]
   .map((name) => `examples/${name}`);
 
@@ -21,7 +21,7 @@ Deno.test("README: the configuration table has every key with its default", () =
 });
 
 Deno.test("documents and examples name only flags that exist", async () => {
-  const commands = ["train", "generate", "score", "merge", "convert"] as const;
+  const commands = ["train", "generate", "chat", "score", "merge", "convert"] as const;
   const helps = await Promise.all(
     commands.map(async (command) => succeeded(await lorikeet(command, ["--help"]))),
   );
@@ -34,7 +34,7 @@ Deno.test("documents and examples name only flags that exist", async () => {
 
 Deno.test("documents link to files that exist", () => {
   for (const path of DOCUMENTS) {
-    const links = [...read(path).matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target);
+    const links = [...read(path).matchAll(/\]\(([^)#][^)]*)\)/g)].map(([, target]) => target);
     assert.ok(links.length > 3, path);
     for (const link of links) Deno.statSync(join(ROOT, dirname(path), link));
   }
