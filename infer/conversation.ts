@@ -4,8 +4,8 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import { type ChatTemplate, encodeChat, type Message } from "../model/chat.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import { type ChatTemplate, encodeChat, type Message } from "../model/text/chat.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 
 /** What turns messages into ids. */
 export interface Encoding {

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { megabytes } from "../kernels/memory.ts";
-import { command, parseFlags } from "../model/command_line.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
 import { runKeys } from "./flags.ts";
 import {
   fileKeys,

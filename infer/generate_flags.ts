@@ -4,9 +4,9 @@
  * @module
  */
 import { z } from "zod";
-import { command, parseFlags } from "../model/command_line.ts";
-import * as common from "../model/common_settings.ts";
-import { choice, text, texts, whole, worded } from "../model/settings.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import * as common from "../model/cli/common_settings.ts";
+import { choice, text, texts, whole, worded } from "../model/cli/settings.ts";
 import { cacheKeys, modelKeys, runKeys, samplingKeys } from "./flags.ts";
 
 const schema = z.strictObject({

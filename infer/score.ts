@@ -6,13 +6,13 @@
 import { z } from "zod";
 import { megabytes } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
-import { command, parseFlags } from "../model/command_line.ts";
-import * as common from "../model/common_settings.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import * as common from "../model/cli/common_settings.ts";
 import { contextLength } from "../model/config.ts";
-import { loadDataset } from "../model/dataset.ts";
+import { loadDataset } from "../model/text/dataset.ts";
 import { meanNll } from "../model/evaluate.ts";
-import { ProgressBar } from "../model/progress.ts";
-import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
+import { ProgressBar } from "../model/cli/progress.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";
 import { findModel, loadModel, type PassSizes } from "./open.ts";
 

@@ -7,9 +7,9 @@
 
 import { UserError } from "../kernels/errors.ts";
 import type { RopeScaling } from "../kernels/rope.ts";
-import { Fields } from "./json_fields.ts";
+import { Fields } from "./files/json_fields.ts";
 import { readRope } from "./rope_scaling.ts";
-import { brief, isObject } from "./weights.ts";
+import { brief, isObject } from "./files/weights.ts";
 
 export { presetConfig } from "./presets.ts";
 

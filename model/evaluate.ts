@@ -6,7 +6,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { makeBatch } from "./batch.ts";
 import type { Llama } from "./llama.ts";
-import { supervisedTokens, type TokenizedSample } from "./prompt.ts";
+import { supervisedTokens, type TokenizedSample } from "./text/prompt.ts";
 
 /**
  * Mean negative log-likelihood per supervised token, in nats: Σ nll / count over all samples, each of

@@ -19,7 +19,7 @@ import {
   isLinearModule,
   LINEAR_MODULES,
   type LinearModule,
-} from "./adapter.ts";
+} from "./files/adapter.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
 import {
   type Block,

@@ -7,11 +7,11 @@ import { cast, castBytes } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import type { Adapter } from "./adapter.ts";
+import type { Adapter } from "./files/adapter.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
 import type { ModelSource } from "./source.ts";
-import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./weights.ts";
+import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;

@@ -5,8 +5,8 @@
  */
 
 import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
-import { helpIfAsked, readFlags, refuse } from "../model/command_line.ts";
-import { asFlag, checkValues, type Given, type Givens, shown } from "../model/settings.ts";
+import { helpIfAsked, readFlags, refuse } from "../model/cli/command_line.ts";
+import { asFlag, checkValues, type Given, type Givens, shown } from "../model/cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
 import { KEYS, type LoraSettings, type TrainConfig } from "./schema.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 
 /** Purposes that random numbers are drawn for, so that they don't repeat one another. */
 const SHUFFLE = 1, EVALUATION = 2;

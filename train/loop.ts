@@ -5,8 +5,8 @@
  */
 import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu.ts";
-import { ProgressBar } from "../model/progress.ts";
-import type { TokenizedSample } from "../model/prompt.ts";
+import { ProgressBar } from "../model/cli/progress.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
 import { countSteps, plannedSteps, type StepPlan } from "./data.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";

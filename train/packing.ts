@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { TokenizedSample } from "../model/prompt.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
 
 /**
  * The passes that a window takes: each micro-batch alone, or with packing as {@linkcode joinMicroBatches}

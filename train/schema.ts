@@ -5,8 +5,8 @@
  */
 
 import { z } from "zod";
-import { isLinearModule, LINEAR_MODULES } from "../model/adapter.ts";
-import * as common from "../model/common_settings.ts";
+import { isLinearModule, LINEAR_MODULES } from "../model/files/adapter.ts";
+import * as common from "../model/cli/common_settings.ts";
 import {
   aboveZero,
   atLeastZero,
@@ -18,7 +18,7 @@ import {
   text,
   whole,
   worded,
-} from "../model/settings.ts";
+} from "../model/cli/settings.ts";
 
 /** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = Object.keys(LINEAR_MODULES).filter(isLinearModule);

@@ -6,12 +6,12 @@
 import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { parseAlpaca } from "../model/alpaca.ts";
+import { parseAlpaca } from "../model/text/alpaca.ts";
 import type { DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
 import type { Llama } from "../model/llama.ts";
-import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/prompt.ts";
-import type { Tokenizer } from "../model/tokenizer.ts";
+import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 
 /** Tokens of an answer at most; the longest right one has fewer. */
 const ANSWER_TOKENS = 20;

@@ -14,7 +14,7 @@ import {
   type SafetensorsFile,
   type TensorToWrite,
   writeSafetensors,
-} from "../model/safetensors.ts";
+} from "../model/files/safetensors.ts";
 import {
   brief,
   exists,
@@ -23,7 +23,7 @@ import {
   readJson,
   sameShape,
   writeJson,
-} from "../model/weights.ts";
+} from "../model/files/weights.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";

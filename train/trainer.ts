@@ -13,7 +13,7 @@ import type { Memory } from "../kernels/memory.ts";
 import { type Document, makeBatch } from "../model/batch.ts";
 import type { LlamaConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
-import { supervisedTokens, type TokenizedSample } from "../model/prompt.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import type { TrainConfig } from "./config.ts";
 import { lossWeights } from "./data.ts";
 import { Optimizer } from "./optimizer.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { adapterShapes, readAdapter } from "../../model/adapter.ts";
+import { adapterShapes, readAdapter } from "../../model/files/adapter.ts";
 import { presetConfig } from "../../model/presets.ts";
 import { fuzz, mutateBytes, mutateJson } from "./mutate.ts";
 

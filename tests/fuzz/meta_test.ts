@@ -7,8 +7,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { weightShapes } from "../../model/config.ts";
-import { openMeta } from "../../model/meta.ts";
-import { PthFile } from "../../model/pth.ts";
+import { openMeta } from "../../model/files/meta.ts";
+import { PthFile } from "../../model/files/pth.ts";
 import { fixturePath } from "../fixtures.ts";
 import {
   ascii,
@@ -18,7 +18,7 @@ import {
   pickleDictionary,
   pickleTensor,
   zipFile,
-} from "../model/pth_writer.ts";
+} from "../model/files/pth_writer.ts";
 
 /** What a case may allocate beyond twice its files: buffers of fixed size. */
 const ALLOWANCE = 64 * 1024;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openSafetensors } from "../../model/safetensors.ts";
+import { openSafetensors } from "../../model/files/safetensors.ts";
 import { AllocationCounter, fuzz, mutateBytes, mutateJson, type Picker } from "./mutate.ts";
 
 const DATA = Uint8Array.from({ length: 61 }, (_, i) => i * 37);

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { Conversation } from "../../infer/conversation.ts";
 import { UserError } from "../../kernels/errors.ts";
-import { type ChatTemplate, encodeChat, type Message } from "../../model/chat.ts";
-import { loadTokenizer } from "../../model/tokenizer.ts";
+import { type ChatTemplate, encodeChat, type Message } from "../../model/text/chat.ts";
+import { loadTokenizer } from "../../model/text/tokenizer.ts";
 import { fixturePath } from "../fixtures.ts";
 
 const tokenizerPath = fixturePath("tiny_tokenizer.model");

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { scoreResult, scoreSizes } from "../../infer/score.ts";
 import { meanNll } from "../../model/evaluate.ts";
-import type { TokenizedSample } from "../../model/prompt.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadFixtureModel } from "../fixture_model.ts";
 import { readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";

@@ -1,7 +1,7 @@
 /** Scaled RoPE, sliding windows and biases on the GPU against PyTorch float32. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { readAdapter } from "../../model/adapter.ts";
+import { readAdapter } from "../../model/files/adapter.ts";
 import { type Batch, makeBatch } from "../../model/batch.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig } from "../../model/config.ts";
 import { meanNll } from "../../model/evaluate.ts";

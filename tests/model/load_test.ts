@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { weightShapes } from "../../model/config.ts";
-import { writeHuggingFace } from "../../model/huggingface.ts";
+import { writeHuggingFace } from "../../model/files/huggingface.ts";
 import { Llama, type LlamaOptions } from "../../model/llama.ts";
 import {
   cutRows,
@@ -16,7 +16,7 @@ import {
 } from "../../model/load.ts";
 import { type ModelSource, openModel, openModelWithTokenizer } from "../../model/source.ts";
 import type { Parameter } from "../../model/parameters.ts";
-import type { FileDtype, WeightSource } from "../../model/weights.ts";
+import type { FileDtype, WeightSource } from "../../model/files/weights.ts";
 import { fixturePath, readModel } from "../fixtures.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../kernels/half_reference.ts";
 import { download, gpuTest } from "../kernels/harness.ts";

@@ -1,9 +1,9 @@
 /** Weights made up for tests of what reads them: in host memory, or in files of zeros. */
 import { join } from "node:path";
 import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
-import { fromFloat32 } from "../../model/half.ts";
-import { tensorBytes } from "../../model/safetensors.ts";
-import { bytesPerElement, type FileDtype, type WeightSource } from "../../model/weights.ts";
+import { fromFloat32 } from "../../model/files/half.ts";
+import { tensorBytes } from "../../model/files/safetensors.ts";
+import { bytesPerElement, type FileDtype, type WeightSource } from "../../model/files/weights.ts";
 
 /** A Llama of one block with these sizes; heads of 8. */
 export function smallConfig(sizes: Partial<LlamaConfig>): LlamaConfig {

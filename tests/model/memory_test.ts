@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { CATEGORIES, Memory, type MemoryTable } from "../../kernels/memory.ts";
 import { FIXED_WORKSPACE, openGpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { checkFits, planMemory } from "../../model/capacity.ts";
 import { loadWeights } from "../../model/load.ts";
 import { openModel } from "../../model/source.ts";

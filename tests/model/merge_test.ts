@@ -7,12 +7,12 @@ import {
   type AdapterTensor,
   type LinearModule,
   readAdapter,
-} from "../../model/adapter.ts";
+} from "../../model/files/adapter.ts";
 import { type LlamaConfig, weightShapes } from "../../model/config.ts";
-import { toFloat32 } from "../../model/half.ts";
+import { toFloat32 } from "../../model/files/half.ts";
 import { AdapterMerge } from "../../model/merge.ts";
-import { rewrittenTensors } from "../../model/rewrite.ts";
-import type { FileDtype } from "../../model/weights.ts";
+import { rewrittenTensors } from "../../model/files/rewrite.ts";
+import type { FileDtype } from "../../model/files/weights.ts";
 import { fixturePath, readModel } from "../fixtures.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
 import { encode, memoryWeights, smallConfig } from "./made_weights.ts";

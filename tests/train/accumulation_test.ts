@@ -5,8 +5,8 @@
 import assert from "node:assert/strict";
 import { dropoutMask } from "../../kernels/dropout.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/adapter.ts";
-import type { TokenizedSample } from "../../model/prompt.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { LossNormalization } from "../../train/data.ts";
 import { joinMicroBatches } from "../../train/packing.ts";
 import { runSizes, type StepResult, type Window } from "../../train/trainer.ts";

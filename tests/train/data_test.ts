@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { TokenizedSample } from "../../model/prompt.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 import {
   accumulationWindows,
   countSteps,

@@ -12,12 +12,12 @@ import {
   isLinearModule,
   LINEAR_MODULES,
   type LinearModule,
-} from "../../model/adapter.ts";
+} from "../../model/files/adapter.ts";
 import { type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
 import type { Llama } from "../../model/llama.ts";
 import { cutRows, setParameter } from "../../model/load.ts";
 import type { Parameter } from "../../model/parameters.ts";
-import type { TokenizedSample } from "../../model/prompt.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { type TrainConfig, trainSchema } from "../../train/schema.ts";
 import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
 import {

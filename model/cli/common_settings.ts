@@ -1,0 +1,43 @@
+/**
+ * Settings that training and inference share, so that both take the same values and say the same of
+ * them.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { choice, text, whole } from "./settings.ts";
+
+/** What to call a model; see model/source.ts. */
+export const model = text("path", "a model folder, random:<size>, or builtin").describe(
+  "Hugging Face or Meta folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
+);
+
+/** Where the tokenizer is. */
+export const tokenizer = text("path", "a tokenizer.model file or a folder with one").optional()
+  .describe("File tokenizer.model or a folder with one; without it, the one beside the model.");
+
+/** Number of blocks to load. */
+export const layers = whole(1).optional().describe(
+  "Load only the first so many blocks of the model.",
+);
+
+/** Samples; see model/text/alpaca.ts. */
+export const data = text("file", "an Alpaca JSON or JSON Lines file, or builtin").describe(
+  "Samples in Alpaca's format, as JSON or JSON Lines, or builtin.",
+);
+
+/** Number of samples to use. */
+export const samples = whole(1).optional().describe("Use only the first so many samples.");
+
+/** Tokens of a sample at most. */
+export const max_length = whole(2).default(512).describe(
+  "Longer samples are cut at so many tokens.",
+);
+
+/** Which WebGPU. */
+export const gpu = choice(["auto", "deno"]).default("auto").describe("WebGPU provider.");
+
+/** A setting that may be left out, with the same description. */
+export function withDefault(setting: z.ZodString, value: string): z.ZodDefault<z.ZodString> {
+  return setting.default(value).describe(setting.description!);
+}

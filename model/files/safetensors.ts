@@ -1,0 +1,366 @@
+/**
+ * The safetensors format: 8 bytes with the header's length (little-endian), a JSON header that gives
+ * every tensor's dtype, shape and place, then the tensors' bytes without gaps.
+ * https://github.com/huggingface/safetensors#format
+ *
+ * A header is believed only after everything in it has been checked against the file.
+ *
+ * @module
+ */
+
+import { UserError } from "../../kernels/errors.ts";
+import { FileReader } from "./file_reader.ts";
+import {
+  brief,
+  bytesPerElement,
+  type FileDtype,
+  fileError,
+  isObject,
+  nestedDeeper,
+  stringEnd,
+  temporaryName,
+} from "./weights.ts";
+
+/** The format's own limit: a longer header is an attack or another kind of file. */
+const MAX_HEADER_BYTES = 100_000_000;
+
+/** Bytes per element of every dtype that fills whole bytes. */
+const DTYPE_BYTES: Record<string, number> = {
+  BOOL: 1,
+  U8: 1,
+  I8: 1,
+  F8_E5M2: 1,
+  F8_E4M3: 1,
+  F8_E8M0: 1,
+  F8_E4M3FNUZ: 1,
+  F8_E5M2FNUZ: 1,
+  U16: 2,
+  I16: 2,
+  F16: 2,
+  BF16: 2,
+  U32: 4,
+  I32: 4,
+  F32: 4,
+  U64: 8,
+  I64: 8,
+  F64: 8,
+  C64: 8,
+};
+
+/** One tensor of a file. */
+export interface TensorEntry {
+  /** A dtype of the format, of which the models here use F32, F16 and BF16. */
+  dtype: string;
+  shape: number[];
+  /** Where its bytes begin and end, counted from the end of the header. */
+  begin: number;
+  end: number;
+}
+
+/** What a file says about itself. */
+export interface SafetensorsHeader {
+  tensors: Map<string, TensorEntry>;
+  metadata: Record<string, string>;
+}
+
+/** Header, tensor and shape are three levels; room for fields that a later version may add. */
+const MAX_DEPTH = 16;
+
+/**
+ * A key that an object of a header has twice, which `JSON.parse` would not notice: it keeps the last.
+ * Escapes are understood, so "a" and "\u0061" are the same. Safe on any text; what is not JSON is left
+ * to `JSON.parse`.
+ */
+function repeatedKey(text: string): string | undefined {
+  const open: Set<string>[] = []; // the keys so far of every object (or array) that is open
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === "{" || character === "[") open.push(new Set());
+    else if (character === "}" || character === "]") open.pop();
+    else if (character === '"') {
+      const start = at;
+      at = stringEnd(text, start);
+      let next = at + 1;
+      while (" \t\n\r".includes(text[next] ?? "end")) next++;
+      if (text[next] !== ":" || open.length === 0) continue;
+      let key: string;
+      try {
+        key = JSON.parse(text.slice(start, at + 1));
+      } catch {
+        return undefined;
+      }
+      const keys = open[open.length - 1];
+      if (keys.has(key)) return key;
+      keys.add(key);
+    }
+  }
+}
+
+/** Checks one tensor on its own; where it lies among the others is checked by `checkLayout`. */
+function parseEntry(name: string, value: unknown, dataBytes: number, file: string): TensorEntry {
+  const fail = (problem: string): never => {
+    throw new UserError(`${file}: tensor ${brief(name)} ${problem}`);
+  };
+  if (!isObject(value)) return fail("is not described by a JSON object");
+  const { dtype, shape, data_offsets: offsets } = value;
+  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype)) {
+    return fail(`has dtype ${brief(dtype)}, which is not known`);
+  }
+  const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
+  if (!Array.isArray(shape) || !shape.every(isSize)) {
+    return fail("has a shape that is not a list of whole numbers");
+  }
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize)) {
+    return fail("has data_offsets that are not two whole numbers");
+  }
+  const [begin, end] = offsets;
+  if (begin > end) return fail(`ends at byte ${end}, before it begins at byte ${begin}`);
+  if (end > dataBytes) {
+    return fail(`ends at byte ${end}, beyond the ${dataBytes} bytes of data in the file`);
+  }
+  // Factors are at least 1 here, so a product too large to be exact can't come back to a file's size.
+  const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, DTYPE_BYTES[dtype]);
+  if (bytes !== end - begin) {
+    return fail(
+      `has ${end - begin} bytes, but shape ${brief(shape)} of ${dtype} needs ${bytes}`,
+    );
+  }
+  return { dtype, shape, begin, end };
+}
+
+/** Tensors must cover the data exactly: no byte twice, none left over. */
+function checkLayout(tensors: Map<string, TensorEntry>, dataBytes: number, file: string): void {
+  const ordered = [...tensors].sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end);
+  let end = 0, before = "";
+  for (const [name, entry] of ordered) {
+    const quoted = brief(name);
+    if (entry.begin < end) throw new UserError(`${file}: tensor ${quoted} overlaps ${before}`);
+    if (entry.begin > end) {
+      const hole = `bytes ${end} to ${entry.begin} of the data, before tensor ${quoted},`;
+      throw new UserError(`${file}: ${hole} belong to no tensor`);
+    }
+    [end, before] = [entry.end, quoted];
+  }
+  if (end !== dataBytes) {
+    throw new UserError(
+      `${file}: ${dataBytes - end} bytes after the last tensor belong to no tensor`,
+    );
+  }
+}
+
+/**
+ * Reads and checks a header.
+ *
+ * @param header The JSON, without the length before it.
+ * @param dataBytes How many bytes follow it in the file.
+ * @param file The file's name, for messages.
+ * @throws UserError that names the file, and the tensor where there is one.
+ */
+export function parseSafetensorsHeader(
+  header: Uint8Array,
+  dataBytes: number,
+  file: string,
+): SafetensorsHeader {
+  const fail = (problem: string): never => {
+    throw new UserError(`${file}: the safetensors header ${problem}`);
+  };
+  let text = "", json: unknown;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
+  } catch {
+    fail("is not valid UTF-8");
+  }
+  if (nestedDeeper(text, MAX_DEPTH)) fail(`is nested more than ${MAX_DEPTH} levels deep`);
+  const repeated = repeatedKey(text);
+  if (repeated !== undefined) fail(`has the name ${brief(repeated)} twice`);
+  try {
+    json = JSON.parse(text);
+  } catch {
+    fail("is not valid JSON");
+  }
+  if (!isObject(json) || !text.startsWith("{")) return fail("is not a JSON object");
+  const tensors = new Map<string, TensorEntry>();
+  const metadata: Record<string, string> = {};
+  for (const [name, value] of Object.entries(json)) {
+    if (name !== "__metadata__") {
+      tensors.set(name, parseEntry(name, value, dataBytes, file));
+    } else if (isObject(value) && Object.values(value).every((v) => typeof v === "string")) {
+      Object.assign(metadata, value);
+    } else {
+      throw new UserError(`${file}: __metadata__ is not a JSON object of strings`);
+    }
+  }
+  checkLayout(tensors, dataBytes, file);
+  return { tensors, metadata };
+}
+
+/** An open safetensors file. */
+export class SafetensorsFile implements SafetensorsHeader {
+  readonly path: string;
+  readonly tensors: Map<string, TensorEntry>;
+  readonly metadata: Record<string, string>;
+  readonly #file: FileReader;
+  readonly #dataStart: number;
+
+  /** Use `openSafetensors`. Takes over `file`. */
+  constructor(file: FileReader) {
+    const { path, size } = file;
+    this.path = path;
+    this.#file = file;
+    if (size < 8) {
+      throw new UserError(`${path}: is ${size} bytes, too short for a safetensors file`);
+    }
+    const prefix = new Uint8Array(8);
+    file.readSync(0, prefix);
+    const length = new DataView(prefix.buffer).getBigUint64(0, true);
+    if (length > BigInt(MAX_HEADER_BYTES)) {
+      throw new UserError(
+        `${path}: says that its header has ${length} bytes, more than the limit of 100 MB`,
+      );
+    }
+    this.#dataStart = 8 + Number(length);
+    if (this.#dataStart > size) {
+      throw new UserError(
+        `${path}: says that its header has ${length} bytes, but the file ends after ${size - 8}`,
+      );
+    }
+    const header = new Uint8Array(Number(length));
+    file.readSync(8, header);
+    const parsed = parseSafetensorsHeader(header, size - this.#dataStart, path);
+    this.tensors = parsed.tensors;
+    this.metadata = parsed.metadata;
+  }
+
+  /**
+   * Fills `target` with a tensor's bytes from its byte `begin` on, as `WeightSource.read` does.
+   *
+   * @throws UserError where the file can't be read, RangeError for bytes that the tensor doesn't have.
+   */
+  async read(name: string, begin: number, target: Uint8Array): Promise<void> {
+    await this.#file.read(this.#position(name, begin, target.length), target);
+  }
+
+  /** The same without a promise. */
+  readSync(name: string, begin: number, target: Uint8Array): void {
+    this.#file.readSync(this.#position(name, begin, target.length), target);
+  }
+
+  #position(name: string, begin: number, bytes: number): number {
+    const entry = this.tensors.get(name);
+    if (entry === undefined) throw new RangeError(`${this.path} has no tensor "${name}"`);
+    const size = entry.end - entry.begin;
+    if (!(begin >= 0 && begin + bytes <= size)) {
+      throw new RangeError(`"${name}" has ${size} bytes, not ${bytes} from byte ${begin} on`);
+    }
+    return this.#dataStart + entry.begin + begin;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/**
+ * Opens a safetensors file and checks its header.
+ *
+ * @throws UserError that names the file and what is wrong with it.
+ */
+export function openSafetensors(path: string): SafetensorsFile {
+  const file = new FileReader(path);
+  try {
+    return new SafetensorsFile(file);
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** A tensor to be written; `data` is asked for only when its turn comes. */
+export interface TensorToWrite {
+  name: string;
+  dtype: FileDtype;
+  shape: readonly number[];
+  /** Exactly the tensor's little-endian bytes, in pieces of any size. */
+  data: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+}
+
+/** Bytes of a tensor of this dtype and shape. */
+export function tensorBytes(tensor: { dtype: FileDtype; shape: readonly number[] }): number {
+  return tensor.shape.reduce((a, b) => a * b, bytesPerElement(tensor.dtype));
+}
+
+/** Length prefix and header, padded with spaces so that the data begins on 8 bytes. */
+function encodeHeader(tensors: TensorToWrite[], metadata: Record<string, string>): Uint8Array {
+  const names = new Set(["__metadata__"]);
+  const fields = [`"__metadata__":${JSON.stringify(metadata)}`];
+  let begin = 0;
+  for (const tensor of tensors) {
+    const { name, dtype, shape } = tensor;
+    if (names.has(name)) throw new RangeError(`tensor name "${name}" is given twice or reserved`);
+    names.add(name);
+    const end = begin + tensorBytes(tensor);
+    if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0) || !Number.isSafeInteger(end)) {
+      throw new RangeError(`tensor "${name}" has an invalid shape [${shape.join(", ")}]`);
+    }
+    const entry = JSON.stringify({ dtype, shape, data_offsets: [begin, end] });
+    fields.push(`${JSON.stringify(name)}:${entry}`);
+    begin = end;
+  }
+  const json = new TextEncoder().encode(`{${fields.join(",")}}`);
+  const length = Math.ceil(json.length / 8) * 8;
+  const bytes = new Uint8Array(8 + length).fill(0x20);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
+  bytes.set(json, 8);
+  return bytes;
+}
+
+async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
+}
+
+/**
+ * Writes a safetensors file, tensor by tensor, under a temporary name that becomes `path` at the
+ * end; if anything fails nothing is left behind and a file at `path` stays as it was.
+ *
+ * Wider dtypes come first, so that every tensor is aligned to its element; otherwise the order given
+ * is kept.
+ *
+ * @param metadata Strings for `__metadata__`; `transformers` wants `{format: "pt"}`.
+ * @throws UserError where the file can't be written, RangeError where a tensor's name or shape is
+ *   invalid or its data does not have the size of its shape.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: Iterable<TensorToWrite>,
+  metadata: Record<string, string> = { format: "pt" },
+): Promise<void> {
+  const ordered = [...tensors].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype));
+  const header = encodeHeader(ordered, metadata);
+  const temporary = temporaryName(path);
+  let file: Deno.FsFile | undefined;
+  try {
+    file = await Deno.open(temporary, { write: true, createNew: true });
+    await writeAll(file, header);
+    for (const tensor of ordered) {
+      const expected = tensorBytes(tensor);
+      let written = 0;
+      for await (const chunk of tensor.data) {
+        written += chunk.length;
+        if (written > expected) break;
+        await writeAll(file, chunk);
+      }
+      if (written !== expected) {
+        const has = written > expected ? "more than" : `only ${written} of`;
+        throw new RangeError(`data of tensor "${tensor.name}" has ${has} its ${expected} bytes`);
+      }
+    }
+    await file.syncData();
+    file.close();
+    file = undefined;
+    await Deno.rename(temporary, path);
+  } catch (error) {
+    file?.close();
+    await Deno.remove(temporary).catch(() => {});
+    throw fileError(path, "write", error);
+  }
+}

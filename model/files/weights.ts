@@ -1,0 +1,172 @@
+/**
+ * Where a model's weights come from, and the file handling that every folder of weights shares.
+ *
+ * @module
+ */
+
+import { UserError } from "../../kernels/errors.ts";
+import type { LlamaConfig } from "../config.ts";
+
+/** How weights are stored in a file, in safetensors' names. */
+export type FileDtype = "F32" | "F16" | "BF16";
+
+/** Bytes of one number in a file. */
+export function bytesPerElement(dtype: FileDtype): 2 | 4 {
+  return dtype === "F32" ? 4 : 2;
+}
+
+/** A model's weights, any bytes of any tensor at a time. */
+export interface WeightSource {
+  readonly config: LlamaConfig;
+  /** What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. */
+  info(name: string): { dtype: FileDtype; shape: number[]; bytes: number };
+  /**
+   * Fills `target` with the tensor's raw little-endian bytes from byte `begin` on. Several calls may
+   * be under way at once.
+   *
+   * @throws UserError where the file can't be read, RangeError for bytes that the tensor doesn't have.
+   */
+  read(name: string, begin: number, target: Uint8Array): Promise<void>;
+  /** Closes files. Nothing may be read afterwards. */
+  close(): void;
+}
+
+/** Whether a value from JSON is an object, neither null nor a list. */
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** A value from JSON as it would stand in the file, cut to fit a message. */
+export function brief(value: unknown): string {
+  const text = JSON.stringify(value) ?? "missing";
+  return text.length > 100 ? `${text.slice(0, 97)}...` : text;
+}
+
+/** Whether two shapes are the same. */
+export function sameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((size, i) => size === b[i]);
+}
+
+/** A failed file operation as one sentence; anything that is no file error passes through. */
+export function fileError(path: string, doing: "read" | "write", error: unknown): unknown {
+  if (error instanceof UserError || !(error instanceof Error)) return error;
+  const { NotFound, PermissionDenied, NotCapable, IsADirectory } = Deno.errors;
+  if (error instanceof NotFound) {
+    const missing = doing === "read" ? "it does not exist" : "its folder does not exist";
+    return new UserError(`cannot ${doing} ${path}: ${missing}`);
+  }
+  if (error instanceof PermissionDenied || error instanceof NotCapable) {
+    return new UserError(`cannot ${doing} ${path}: permission denied`);
+  }
+  if (error instanceof IsADirectory) {
+    return new UserError(`cannot ${doing} ${path}: it is a folder, expected a file`);
+  }
+  const system = "code" in error || /\(os error \d+\)/.test(error.message);
+  return system ? new UserError(`cannot ${doing} ${path}: ${error.message}`) : error;
+}
+
+/** Whether anything has this name. */
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw fileError(path, "read", error);
+  }
+}
+
+/** Descriptions of models are small; a file beyond this is something else. */
+const MAX_JSON_BYTES = 100_000_000;
+/** More than any description has, and few enough for whatever walks through a value. */
+const MAX_JSON_DEPTH = 64;
+
+/** Whether brackets are nested deeper than `most`. Safe on any text; only JSON's answer means anything. */
+export function nestedDeeper(text: string, most: number): boolean {
+  for (let at = 0, depth = 0; at < text.length; at++) {
+    const character = text[at];
+    if (character === '"') at = stringEnd(text, at);
+    else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+    if (depth > most) return true;
+  }
+  return false;
+}
+
+/** Where the string that begins at a quotation mark ends: at its other one, or beyond the text. */
+export function stringEnd(text: string, start: number): number {
+  let at = start + 1;
+  while (at < text.length && text[at] !== '"') at += text[at] === "\\" ? 2 : 1;
+  return at;
+}
+
+/**
+ * A JSON file's value.
+ *
+ * @param maxBytes Refused beyond this size, since the value takes many times as much memory.
+ * @throws UserError where it can't be read, is too large, is not JSON or is nested absurdly deep.
+ */
+export function readJson(path: string, maxBytes = MAX_JSON_BYTES): unknown {
+  let text: string;
+  try {
+    const { size, isFile } = Deno.statSync(path);
+    if (!isFile) throw new UserError(`cannot read ${path}: it is no file`);
+    if (size > maxBytes) {
+      const most = `a JSON file of at most ${maxBytes / 1e6} MB`;
+      throw new UserError(`${path}: is ${size} bytes, expected ${most}`);
+    }
+    text = Deno.readTextFileSync(path);
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+  if (nestedDeeper(text, MAX_JSON_DEPTH)) {
+    throw new UserError(`${path}: is nested more than ${MAX_JSON_DEPTH} levels deep`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new UserError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+}
+
+/** Writes a value as indented JSON that ends in a newline. @throws UserError where it can't. */
+export function writeJson(path: string, value: unknown): void {
+  try {
+    Deno.writeTextFileSync(path, JSON.stringify(value, null, 2) + "\n");
+  } catch (error) {
+    throw fileError(path, "write", error);
+  }
+}
+
+/** A name beside `path` that nothing has, so that a rename to `path` stays on one file system. */
+export function temporaryName(path: string): string {
+  return `${path.replace(/[/\\]+$/, "")}.partial-${crypto.randomUUID().slice(0, 8)}`;
+}
+
+/**
+ * Makes a folder whole or not at all: `fill` writes into a temporary one beside it, which gets its
+ * name at the end and is removed if anything fails. Missing parents are made.
+ *
+ * @throws UserError where `folder` exists already: nothing is overwritten.
+ */
+export async function writeFolder(
+  folder: string,
+  fill: (temporary: string) => Promise<void>,
+): Promise<void> {
+  const refuse = () => {
+    if (exists(folder)) throw new UserError(`${folder} exists already and is not overwritten`);
+  };
+  refuse();
+  const temporary = temporaryName(folder);
+  try {
+    await Deno.mkdir(temporary, { recursive: true });
+    await fill(temporary);
+    refuse(); // Saving can take minutes; rename would replace an empty folder made meanwhile.
+    await Deno.rename(temporary, folder);
+  } catch (error) {
+    await Deno.remove(temporary, { recursive: true }).catch(() => {});
+    throw fileError(folder, "write", error);
+  }
+}
