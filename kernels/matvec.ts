@@ -156,20 +156,20 @@ const plain = programFamily(
 
 const joined = programFamily(
   "matvec_joined",
-  (a: Dtype, b: Dtype, c: Dtype, rows: number, threads: number, unroll: number) =>
+  (a: Dtype, b: Dtype, first: Dtype, rest: Dtype, rows: number, threads: number, unroll: number) =>
     source([a, b], rows, { threads, outputs: 2, unroll }, {
-      results: [0, 1, 2].map((n) => result(`c${n}`, c)),
+      results: [result("c0", first), result("c1", rest), result("c2", rest)],
       uniforms: { pairs0: "u32", pairs1: "u32", pairs2: "u32" },
       row: (j) => `group * 2u + ${j}u`,
       store: (i, sum) => {
         const value = `vec2<f32>(${sum(i, 0)}, ${sum(i, 1)})`;
         return `  if (group < u.pairs0) { ${
-          storePair(["c0", c], `${i}u * u.pairs0 + group`, value)
+          storePair(["c0", first], `${i}u * u.pairs0 + group`, value)
         } }
   else if (group < u.pairs0 + u.pairs1) {
-    ${storePair(["c1", c], `${i}u * u.pairs1 + group - u.pairs0`, value)}
+    ${storePair(["c1", rest], `${i}u * u.pairs1 + group - u.pairs0`, value)}
   } else {
-    ${storePair(["c2", c], `${i}u * u.pairs2 + group - u.pairs0 - u.pairs1`, value)}
+    ${storePair(["c2", rest], `${i}u * u.pairs2 + group - u.pairs0 - u.pairs1`, value)}
   }`;
       },
     }),
@@ -238,7 +238,10 @@ export function matvec(
   gpu.run(program, [a, b, c], uniforms, grid(groups), cost({ a, b }, c.dtype, m, n, k));
 }
 
-/** Three products of the same rows: the rows of B belong to c[0], then to c[1], then to c[2]. */
+/**
+ * Three products of the same rows: the rows of B belong to c[0], then to c[1], then to c[2], of which
+ * the last two have the same dtype.
+ */
 export function matvecJoined(
   gpu: Gpu,
   { a, b, c, rows }: { a: Tensor; b: Tensor; c: readonly [Tensor, Tensor, Tensor]; rows: number },
@@ -251,7 +254,7 @@ export function matvecJoined(
     ...{ vectors: k / 4, groups, aOffset: 0, aStride: k / 4 },
     ...{ pairs0, pairs1, pairs2 },
   };
-  const program = joined(a.dtype, b.dtype, c[0].dtype, rows, threads, unroll);
+  const program = joined(a.dtype, b.dtype, c[0].dtype, c[1].dtype, rows, threads, unroll);
   gpu.run(program, [a, b, ...c], uniforms, grid(groups), cost({ a, b }, c[0].dtype, rows, n, k));
 }
 

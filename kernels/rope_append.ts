@@ -3,8 +3,8 @@
  * positions, in place, and keys and values go to their rows of the cache:
  * cachedK[index[t]] = rope(k[t]), cachedV[index[t]] = v[t].
  *
- * Shapes: q `[T, heads · D]`, k and v `[T, kvHeads · D]` of one dtype; cachedK and cachedV
- * `[L, kvHeads · D]` of another or the same; positions and index `[T]` u32; table `[positions, D]` f32,
+ * Shapes: q `[T, heads · D]`, k and v `[T, kvHeads · D]`, cachedK and cachedV `[L, kvHeads · D]`, each
+ * of the three in a dtype of its own, f32 or f16; positions and index `[T]` u32; table `[positions, D]` f32,
  * as rope.ts makes it and turns by it. D is a multiple of 8.
  *
  * @module
@@ -14,10 +14,11 @@ import type { Gpu } from "./gpu.ts";
 import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
-const program = programFamily("rope_append", (x: Dtype, cache: Dtype) => ({
+const program = programFamily("rope_append", (q: Dtype, kv: Dtype, cache: Dtype) => ({
   bindings: [
-    ...writes(x, "q", "k"),
-    ...reads(x, "v"),
+    ...writes(q, "q"),
+    ...writes(kv, "k"),
+    ...reads(kv, "v"),
     ...writes(cache, "cached_k", "cached_v"),
     ...reads("f32", "table"),
     ...readsScalars("u32", "positions", "index"),
@@ -58,8 +59,9 @@ const program = programFamily("rope_append", (x: Dtype, cache: Dtype) => ({
   let b = load_k(at + u.half);
   store_k(at, a * c - b * s);
   store_k(at + u.half, b * c + a * s);
-  store_cached_k(to, a * c - b * s);
-  store_cached_k(to + u.half, b * c + a * s);`),
+  // Read back, so that a cache of more precision holds what attention within a pass sees.
+  store_cached_k(to, load_k(at));
+  store_cached_k(to + u.half, load_k(at + u.half));`),
 }));
 
 /** Turns the first `rows` rows of q and k, and appends k and v to the cache. */
@@ -82,14 +84,14 @@ export function ropeAppend(
 ): void {
   const half = headDim / 8, vectors = rows * (heads + 2 * kvHeads) * half;
   gpu.run(
-    program(q.dtype, cachedK.dtype),
+    program(q.dtype, k.dtype, cachedK.dtype),
     [q, k, v, cachedK, cachedV, table, positions, index],
     { vectors, heads, kv_heads: kvHeads, half },
     elementGrid(vectors),
     {
       flops: 3 * rows * (heads + kvHeads) * headDim,
-      bytes: rows * headDim * (bytesOf(q.dtype) * (2 * heads + 3 * kvHeads) +
-        2 * kvHeads * bytesOf(cachedK.dtype)),
+      bytes: rows * headDim * (bytesOf(q.dtype) * 2 * heads +
+        kvHeads * (3 * bytesOf(k.dtype) + 2 * bytesOf(cachedK.dtype))),
     },
   );
 }

@@ -76,6 +76,8 @@ export interface Activations {
 export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
+  /** Of keys and values. */
+  kvDtype: Dtype;
   /** Whether a backward pass follows. */
   backward: boolean;
   /** Largest rank and input width of the adapters; absent without adapters. */
@@ -92,7 +94,7 @@ export function allocateActivations(
   memory: Memory,
   config: LlamaConfig,
   plan: ActivationPlan,
-  { tokens: T, dtype, backward, lora, decode }: ActivationSizes,
+  { tokens: T, dtype, kvDtype, backward, lora, decode }: ActivationSizes,
 ): Activations {
   if (T > MOST_TOKENS) {
     throw new UserError(
@@ -112,8 +114,8 @@ export function allocateActivations(
     residual: repeat(plan.counts.residual, () => keep("residual", H, "f32")),
     attention: repeat(plan.counts.attention, () => ({
       q: keep("q", queries),
-      k: keep("k", keys),
-      v: keep("v", keys),
+      k: keep("k", keys, kvDtype),
+      v: keep("v", keys, kvDtype),
       out: keep("attention_out", queries),
       lse: keep("lse", heads, "f32"),
     })),

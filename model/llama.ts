@@ -45,7 +45,10 @@ export interface LoraOptions {
 /** What a model is to do. */
 export interface LlamaOptions {
   config: LlamaConfig;
-  /** `mixed`: weights and activations in f16; the residual stream and every sum in f32. */
+  /**
+   * `mixed`: weights, keys and values in f16, and activations that a backward reads; the residual stream and
+   * every sum in f32.
+   */
   precision: "fp32" | "mixed";
   /** What is trained: nothing, the adapters, or every weight. */
   trained: "nothing" | "adapters" | "weights";
@@ -97,6 +100,10 @@ export class Llama {
     this.config = config;
     const dtype = this.dtype = precision === "mixed" ? "f16" : "f32";
     const backward = options.checkpointing !== undefined;
+    // Without backward, activations are few. In f32 they leave the result to the order of sums by rounding
+    // of f32 alone, so that generation with and without a cache, alone and in a batch, is the same; keys and
+    // values are as a cache holds them.
+    const activation: Dtype = backward ? dtype : "f32";
     const blocks = config.num_hidden_layers;
     const positions = options.maxPosition ?? maxTokens;
     const sequences = options.decodedSequences;
@@ -121,12 +128,13 @@ export class Llama {
     );
     this.#activations = allocateActivations(memory, config, plan, {
       tokens: Math.max(maxTokens, sequences ?? 0),
-      dtype,
+      dtype: activation,
+      kvDtype: dtype,
       backward,
       lora: lora && { rank: lora.rank, width: widest },
       decode: sequences === undefined ? undefined : { sequences, longest: positions },
     });
-    this.#head = new Head(memory, config, { rows: maxTargets, dtype, backward });
+    this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, backward });
     const cached = sequences !== undefined;
     this.#batch = new BatchTensors(memory, maxTokens, { grouped: trained === "weights", cached });
     if (cached) this.#decoded = new BatchTensors(memory, sequences, { cached });

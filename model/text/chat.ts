@@ -116,7 +116,7 @@ function encodeOwn(
  *
  * - `alpaca`: the prompt of Alpaca's instruction tuning, earlier turns as sections before it.
  * - `llama2`: Meta's `[INST]` format, each earlier turn between BOS and EOS.
- * - `none`: the contents one after the other with nothing between, for models that continue texts.
+ * - `none`: the contents, a line each, for models that continue texts.
  * - `chat`: the Jinja template in the tokenizer's folder.
  *
  * Control tokens that are written out in a message stay plain text.
@@ -138,7 +138,7 @@ export function encodeChat(
       case "llama2":
         return encodeLlama2(takeTurns(messages, template), tokenizer);
       case "none":
-        return tokenizer.encode(messages.map(({ content }) => content).join(""));
+        return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
       case "chat":
         return encodeOwn(messages, tokenizer, folder);
     }

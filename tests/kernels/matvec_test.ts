@@ -87,7 +87,9 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
       for (const rows of [1, 3, 8]) {
         const a = quantize(randomArray(rows * k, rows), dtype);
         const b = quantize(randomArray(n * k, n), dtype);
-        const c = heights.map((height) => poisoned(gpu, dtype, [rows, height]));
+        const c = heights.map((height, i) =>
+          poisoned(gpu, i === 0 ? "f32" : dtype, [rows, height])
+        );
         matvecJoined(gpu, {
           a: upload(gpu, a, dtype, [rows, k]),
           b: upload(gpu, b, dtype, [n, k]),

@@ -6,9 +6,17 @@ import { AWKWARD, download, gpuTest, quantize, randomArray, upload } from "./har
 /** More rows than are appended; the others must stay. */
 const CAPACITY = 600;
 
-for (const [dtype, cache] of [["f32", "f32"], ["f16", "f16"], ["f32", "f16"]] as const) {
+const DTYPES = [
+  ["f32", "f32", "f32"],
+  ["f16", "f16", "f16"],
+  ["f32", "f32", "f16"],
+  ["f32", "f16", "f16"],
+  ["f32", "f16", "f32"],
+] as const;
+
+for (const [dtype, kv, cache] of DTYPES) {
   gpuTest(
-    `queries and keys are turned, keys and values cached (${dtype}, ${cache})`,
+    `queries and keys are turned, keys and values cached (${dtype}, ${kv}, ${cache})`,
     async (gpu) => {
       const headDim = 24, heads = 6, kvHeads = 2, positions = 40;
       const table = upload(
@@ -65,7 +73,7 @@ for (const [dtype, cache] of [["f32", "f32"], ["f16", "f16"], ["f32", "f16"]] as
         const keys = await download(gpu, turnedK);
         await same(k.tensor, keys, "k");
         const width = kvHeads * headDim;
-        // In f32 the turned key is rounded to the cache's type from the same number that k is.
+        // The cache holds what k holds, rounded to its type.
         for (let t = 0; t < rows; t++) {
           K.values.set(
             quantize(keys.subarray(t * width, (t + 1) * width), cache),
