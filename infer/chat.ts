@@ -117,7 +117,13 @@ async function interruptible(
   Deno.addSignalListener("SIGINT", abort);
   try {
     await generator.generate(gpu, [ids], {
-      ...{ sampling: flags, maxTokens: flags.max_tokens, stop, signal: controller.signal },
+      ...{
+        sampling: flags,
+        maxTokens: flags.max_tokens,
+        stop,
+        signal: controller.signal,
+        reuse: true,
+      },
       take: (_, id) => take(id) && !controller.signal.aborted,
     });
   } finally {

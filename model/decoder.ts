@@ -147,10 +147,17 @@ export class Decoder {
   }
 
   /**
-   * Starts sequences with their prompts, one or more tokens each. What the cache already holds of a prompt (of
-   * an earlier conversation) is not computed again.
+   * Starts sequences with their prompts, one or more tokens each.
+   *
+   * @param reuse What the cache holds of a prompt from before is not computed again: for conversations.
+   *   The weights must not have changed since.
    */
-  begin(gpu: Gpu, prompts: readonly (readonly number[])[], decide: Decide): void {
+  begin(
+    gpu: Gpu,
+    prompts: readonly (readonly number[])[],
+    decide: Decide,
+    { reuse = false }: { reuse?: boolean } = {},
+  ): void {
     const { sequences, context } = this.sizes;
     if (prompts.length > sequences || prompts.some(({ length }) => length > context)) {
       throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
@@ -167,7 +174,7 @@ export class Decoder {
     prompts.forEach((ids, place) => {
       const base = place * context;
       // The last token is computed in any case: its logits are wanted.
-      const kept = Math.min(commonPrefix(ids, this.#held[place]), ids.length - 1);
+      const kept = reuse ? Math.min(commonPrefix(ids, this.#held[place]), ids.length - 1) : 0;
       this.#held[place] = [...ids];
       if (tokens + ids.length > most || kept > 0) flush();
       if (kept === 0 && ids.length <= most) {

@@ -39,6 +39,8 @@ export interface GenerateOptions {
   take?: (sequence: number, id: number) => boolean;
   /** Ends all sequences where they are, after the chunk under way. */
   signal?: AbortSignal;
+  /** Use again what the cache holds of the prompts from the call before; the weights must be the same. */
+  reuse?: boolean;
   /** Number of the first sequence: random numbers belong to a sequence's number. Default 0. */
   firstStream?: number;
 }
@@ -84,7 +86,7 @@ export class Generator {
   async generate(
     gpu: Gpu,
     prompts: readonly (readonly number[])[],
-    { sampling = GREEDY, maxTokens, stop, take, signal, firstStream = 0 }: GenerateOptions,
+    { sampling = GREEDY, maxTokens, stop, take, signal, reuse, firstStream = 0 }: GenerateOptions,
   ): Promise<number[][]> {
     const { decoder } = this;
     const { sequences, context } = decoder.sizes;
@@ -102,7 +104,7 @@ export class Generator {
       });
 
     let steps = 1, began = performance.now();
-    decoder.begin(gpu, prompts, decide(0));
+    decoder.begin(gpu, prompts, decide(0), { reuse });
     while (true) {
       const made = new Uint32Array(await gpu.read(this.#made.rows(0, steps)));
       const next = prompts.map((_, i) =>

@@ -5,6 +5,8 @@ import { type Dtype, type Tensor } from "../../kernels/tensor.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { type GenerateOptions, Generator, GREEDY, type Sampling } from "../../model/generate.ts";
 import { makeBatch } from "../../model/batch.ts";
+import { setParameter } from "../../model/load.ts";
+import { parameterCount } from "../../model/parameters.ts";
 import { type FixtureSubject, type GreedyCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest, randomArray } from "../kernels/harness.ts";
 import { loadForDecoder, makeGenerator, SIZES } from "./generators.ts";
@@ -116,17 +118,30 @@ gpuTest(
     const [first, , , , , long] = readFixture("greedy.json");
     for (const maxTokens of [64, 324]) {
       const generator = await makeGenerator(gpu, first, { maxTokens });
-      const once = (prompt: number[]) => answers(gpu, generator, [prompt]);
+      const once = (prompt: number[], options: Partial<GenerateOptions> = { reuse: true }) =>
+        answers(gpu, generator, [prompt], options);
       assert.deepEqual(await once(long.prompt), [long.ids], `passes of ${maxTokens}`);
       // The same again, then as the conversation would go on, then another from its middle on.
       assert.deepEqual(await once(long.prompt), [long.ids]);
       const further = [...long.prompt, ...long.ids.slice(0, 10)];
-      const rest = await answers(gpu, generator, [further], { maxTokens: 14 });
-      assert.deepEqual(rest, [long.ids.slice(10)]);
+      assert.deepEqual(await once(further, { reuse: true, maxTokens: 14 }), [long.ids.slice(10)]);
       const other = [...long.prompt.slice(0, 150), 7, 8, 9];
       const kept = await once(other);
       const fresh = await makeGenerator(gpu, first);
       assert.deepEqual(kept, await answers(gpu, fresh, [other]));
+
+      // Other weights: only an answer that uses nothing again is theirs.
+      const { weights } = generator.model;
+      const norm = weights.find(({ name }) => name === "model.layers.0.input_layernorm.weight")!;
+      setParameter(gpu, norm, Float32Array.from(randomArray(parameterCount(norm), 4, 2)));
+      setParameter(
+        gpu,
+        fresh.model.weights[weights.indexOf(norm)],
+        Float32Array.from(randomArray(parameterCount(norm), 4, 2)),
+      );
+      const changed = await answers(gpu, fresh, [long.prompt]);
+      assert.notDeepEqual(changed, [long.ids]);
+      assert.deepEqual(await once(long.prompt, {}), changed);
     }
   },
 );
