@@ -47,7 +47,7 @@ function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
   const { source, tokenizer, tokenizerPath } = found;
   const { template, input, prompt, data, samples } = flags;
   const asked = prompt === undefined
-    ? loadAlpaca(data!, samples)
+    ? loadAlpaca(data!, samples, { outputs: false })
     : prompt.map((instruction) => ({ instruction, input }));
   const context = contextLength(source.config);
   return asked.map(({ instruction, input }, i) => {

@@ -18,7 +18,7 @@ const schema = z.strictObject({
     "The input that an Alpaca instruction is about.",
   ),
   data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-    "Answer the instructions of this file (Alpaca's format; its outputs play no part) instead of --prompt.",
+    "Answer the instructions of this file (Alpaca's format, outputs not needed) instead of --prompt.",
   ),
   samples: common.samples,
   batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),

@@ -16,10 +16,15 @@ const BUILTIN_DATA = "builtin";
  *
  * @param path A file, or `builtin`.
  * @param limit Only the first so many samples; the others aren't even checked.
+ * @param options `outputs`: whether each sample needs one. Questions to be answered don't.
  * @throws {UserError} When the file is missing, unreadable, empty, cut short or something else, or
  * when a sample is not in Alpaca's format; names the file and the sample or line.
  */
-export function loadAlpaca(path: string, limit: number = Infinity): AlpacaSample[] {
+export function loadAlpaca(
+  path: string,
+  limit: number = Infinity,
+  { outputs = true }: { outputs?: boolean } = {},
+): AlpacaSample[] {
   if (path === BUILTIN_DATA) return parseAlpaca(builtinJson, BUILTIN_DATA, limit);
   let bytes: Uint8Array;
   try {
@@ -43,7 +48,7 @@ export function loadAlpaca(path: string, limit: number = Infinity): AlpacaSample
       `data file "${path}" is not UTF-8 text; expected Alpaca JSON or JSON Lines`,
     );
   }
-  return parseAlpaca(text, path, limit);
+  return parseAlpaca(text, path, limit, { outputs });
 }
 
 /**
@@ -51,21 +56,31 @@ export function loadAlpaca(path: string, limit: number = Infinity): AlpacaSample
  *
  * @param file What to call it in messages.
  */
-export function parseAlpaca(text: string, file: string, limit: number = Infinity): AlpacaSample[] {
+export function parseAlpaca(
+  text: string,
+  file: string,
+  limit: number = Infinity,
+  { outputs = true }: { outputs?: boolean } = {},
+): AlpacaSample[] {
   const start = text.trimStart();
   if (start === "") {
     throw new UserError(`data file "${file}" is empty; expected Alpaca JSON or JSON Lines`);
   }
   const samples = start.startsWith("{")
-    ? parseLines(text, file, limit)
-    : parseArray(text, file, limit);
+    ? parseLines(text, file, limit, outputs)
+    : parseArray(text, file, limit, outputs);
   if (samples.length === 0) {
     throw new UserError(`data file "${file}" holds no samples; expected at least one`);
   }
   return samples;
 }
 
-function parseArray(text: string, file: string, limit: number): AlpacaSample[] {
+function parseArray(
+  text: string,
+  file: string,
+  limit: number,
+  outputs: boolean,
+): AlpacaSample[] {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -81,11 +96,16 @@ function parseArray(text: string, file: string, limit: number): AlpacaSample[] {
     );
   }
   return json.slice(0, limit).map((element, i) =>
-    checkSample(element, `data file "${file}", sample ${i + 1}`)
+    checkSample(element, `data file "${file}", sample ${i + 1}`, outputs)
   );
 }
 
-function parseLines(text: string, file: string, limit: number): AlpacaSample[] {
+function parseLines(
+  text: string,
+  file: string,
+  limit: number,
+  outputs: boolean,
+): AlpacaSample[] {
   const samples: AlpacaSample[] = [];
   const lines = text.split("\n");
   for (const [i, line] of lines.entries()) {
@@ -96,11 +116,11 @@ function parseLines(text: string, file: string, limit: number): AlpacaSample[] {
       json = JSON.parse(line);
     } catch (error) {
       // One object laid out over several lines is JSON, but neither an array nor JSON Lines.
-      if (samples.length === 0 && isJson(text)) return parseArray(text, file, limit);
+      if (samples.length === 0 && isJson(text)) return parseArray(text, file, limit, outputs);
       const fault = jsonFault(line, error as Error, i + 1);
       throw new UserError(`data file "${file}" is ${fault}; expected one JSON object a line`);
     }
-    samples.push(checkSample(json, `data file "${file}", line ${i + 1}`));
+    samples.push(checkSample(json, `data file "${file}", line ${i + 1}`, outputs));
   }
   return samples;
 }
@@ -138,7 +158,7 @@ function kindOf(value: unknown): string {
 }
 
 /** @param where Names the file and the sample. */
-function checkSample(element: unknown, where: string): AlpacaSample {
+function checkSample(element: unknown, where: string, outputs: boolean): AlpacaSample {
   if (typeof element !== "object" || element === null || Array.isArray(element)) {
     throw new UserError(
       `${where} is ${kindOf(element)}; expected an object with instruction, input and output`,
@@ -161,6 +181,6 @@ function checkSample(element: unknown, where: string): AlpacaSample {
   return {
     instruction: field("instruction", true),
     input: field("input", false),
-    output: field("output", true),
+    output: field("output", outputs),
   };
 }

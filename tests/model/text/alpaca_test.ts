@@ -13,6 +13,19 @@ Deno.test("alpaca: JSON array and JSON Lines are told apart by content", () => {
   assert.deepEqual(parseAlpaca(JSON.stringify(one), "f"), [one]);
 });
 
+Deno.test("alpaca: questions need no output where none is asked for", () => {
+  const text = JSON.stringify([{ instruction: "Why?" }, { instruction: "How?", output: "So." }]);
+  assert.throws(() => parseAlpaca(text, "q.json"), /sample 1: output is missing/);
+  assert.deepEqual(parseAlpaca(text, "q.json", Infinity, { outputs: false }), [
+    { instruction: "Why?", input: "", output: "" },
+    { instruction: "How?", input: "", output: "So." },
+  ]);
+  assert.throws(
+    () => parseAlpaca('{"input": "x"}', "q.jsonl", Infinity, { outputs: false }),
+    /instruction is missing/,
+  );
+});
+
 Deno.test("alpaca: input may be missing or null, other keys are ignored", () => {
   const { input: _, ...bare } = one;
   const text = JSON.stringify([bare, { ...one, input: null, id: 7 }]);

@@ -78,13 +78,13 @@ Deno.test("chat: llama2 is Meta's format, turn by turn", () => {
   ]);
 });
 
-Deno.test("chat: none is the texts as they are", () => {
+Deno.test("chat: none is the texts as they are, a line each", () => {
   assert.deepEqual([...encodeChat([user(" Once\n")], "none", tokenizer)], [
     BOS,
     ...encode(" Once\n"),
   ]);
-  const texts = [system("a "), user("b"), assistant(" c"), user("\nd")];
-  assert.deepEqual([...encodeChat(texts, "none", tokenizer)], [BOS, ...encode("a b c\nd")]);
+  const texts = [system("a "), user("b"), assistant(" c"), user("d")];
+  assert.deepEqual([...encodeChat(texts, "none", tokenizer)], [BOS, ...encode("a \nb\n c\nd")]);
 });
 
 Deno.test("chat: control tokens in messages are plain text", () => {
