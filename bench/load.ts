@@ -9,7 +9,7 @@ import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
-import { readFlags, refuse } from "../model/cli/command_line.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
 import { type LlamaConfig, weightShapes } from "../model/config.ts";
 import { fromFloat32, toFloat32 } from "../model/files/half.ts";
 import { openHuggingFace, writeHuggingFace } from "../model/files/huggingface.ts";
@@ -17,7 +17,7 @@ import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
 import { presetConfig } from "../model/presets.ts";
 import { tensorBytes, type TensorToWrite } from "../model/files/safetensors.ts";
-import { checkValues, choice, describeKey, flag, worded } from "../model/cli/settings.ts";
+import { choice, flag, worded } from "../model/cli/settings.ts";
 import type { FileDtype } from "../model/files/weights.ts";
 
 const schema = z.strictObject({
@@ -28,7 +28,6 @@ const schema = z.strictObject({
   ),
   json: flag().default(false).describe("Print one JSON object."),
 });
-type Flags = z.output<typeof schema>;
 
 const REPEATS = { warm: 5, cold: 3 };
 
@@ -44,17 +43,12 @@ interface Row {
   host_memory_mb: number;
 }
 
-function parseFlags(args: readonly string[]): Flags {
-  const keys = Object.entries(schema.shape).map(([name, key]) => describeKey(name, key));
-  const description = "Times the loading of weights.";
-  const line = { name: "lorikeet bench load", usage: "[--flag value ...]", description, keys };
-  const problems: string[] = [];
-  const { givens, operands } = readFlags(line, args, problems);
-  if (operands.length > 0) problems.push(`unexpected argument "${operands[0]}"; expected flags`);
-  const values = checkValues(keys, givens, problems);
-  refuse(problems);
-  return schema.parse(Object.fromEntries(values));
-}
+const LOAD = command(
+  "bench load",
+  "[--flag value ...]",
+  "Times the loading of weights beside `cat`.",
+  schema,
+);
 
 /** A model of so many bytes in a file: wide as llama-1b, with as many blocks as it takes. */
 function modelOf(bytes: number, dtype: FileDtype): LlamaConfig {
@@ -208,8 +202,8 @@ function report({ gpu, software, bytes, dtype, rows }: {
 }
 
 /** Runs the bench and prints a table, or JSON. */
-export async function benchLoad(args: readonly string[]): Promise<void> {
-  const flags = parseFlags(args);
+export async function benchLoad(args: string[]): Promise<void> {
+  const flags = parseFlags(LOAD, args);
   const dtype = flags.dtype.toUpperCase() as FileDtype;
   const { name: gpuName, software } = await openGpu().then((gpu) => (gpu.close(), gpu));
   const folder = Deno.makeTempDirSync();

@@ -13,6 +13,7 @@ import { benchMemory } from "./memory.ts";
 /** A bench that has no flag but `--json`. */
 function plain(bench: (json: boolean) => void | Promise<void>) {
   return async (flags: readonly string[]) => {
+    if (flags.includes("--help")) return console.log(HELP);
     const unknown = flags.find((flag) => flag !== "--json");
     if (unknown !== undefined) {
       throw new UserError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`, 2);
@@ -33,11 +34,13 @@ const HELP = `lorikeet bench NAME [--json]
   decode    generation with and without the KV cache: [--model M] [--contexts 128,1024] [--plot FILE.svg]
   kernels   matrix products of training's shapes in f32 and f16, and the copy bandwidth
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
-  memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed`;
+  memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
+
+decode and load tell their other flags with --help.`;
 
 async function main(): Promise<void> {
   const [name, ...flags] = Deno.args.filter((argument) => argument !== "--debug");
-  if (name === undefined || name === "--help" || flags.includes("--help")) {
+  if (name === undefined || name === "--help") {
     console.log(HELP);
     return;
   }

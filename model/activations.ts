@@ -146,10 +146,14 @@ export function allocateActivations(
       }
       : undefined,
     lora: lora && {
-      dropped: work("dropped", lora.width),
-      droppedGrad: work("dropped_grad", lora.width),
       low: work("low", storedShape([lora.rank])[0]),
-      lowGrad: work("low_grad", storedShape([lora.rank])[0]),
+      backward: backward
+        ? {
+          dropped: work("dropped", lora.width),
+          droppedGrad: work("dropped_grad", lora.width),
+          lowGrad: work("low_grad", storedShape([lora.rank])[0]),
+        }
+        : undefined,
     },
     decode: decode && decodeWorkspace(memory, config, decode),
   };

@@ -44,12 +44,10 @@ export interface DropoutState {
 
 /** Working memory of the adapters, large enough for every layer. */
 export interface LoraWorkspace {
-  /** dropout(x), and later its gradient `[T, in]`. */
-  dropped: Tensor;
-  droppedGrad: Tensor;
-  /** dropout(x)·Aᵀ and its gradient `[T, r]`. */
+  /** dropout(x)·Aᵀ `[T, r]`. */
   low: Tensor;
-  lowGrad: Tensor;
+  /** dropout(x) `[T, in]` and both gradients; absent where no backward follows. */
+  backward?: { dropped: Tensor; droppedGrad: Tensor; lowGrad: Tensor };
 }
 
 /** What both passes of a layer are given. */
@@ -63,10 +61,10 @@ export interface LinearPass {
 function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
   const { rows, dropout: { p, seed, step }, workspace } = pass;
   const [rank, width] = lora.a.value.shape;
-  const capacity = workspace!.dropped.shape[0];
+  const capacity = workspace!.low.shape[0];
   let input = x;
   if (p > 0) {
-    input = workspace!.dropped.view([capacity, width]);
+    input = workspace!.backward!.dropped.view([capacity, width]);
     dropout(gpu, { x, y: input, rows, p, seed, step, stream: lora.stream });
   }
   const low = workspace!.low.view([capacity, rank]);
@@ -182,7 +180,7 @@ export function linearBackward(
   const [rank, width] = a.value.shape;
   const { workspace, dropout: { p, seed, step } } = pass;
   const capacity = workspace!.low.shape[0];
-  const lowGrad = workspace!.lowGrad.view([capacity, rank]);
+  const lowGrad = workspace!.backward!.lowGrad.view([capacity, rank]);
   const [gradA, gradB] = [a.trained!.grad, b.trained!.grad];
   matmul(gpu, { orientation: "tn", a: dy, b: low, c: gradB, rows, alpha, accumulate: true });
   matmul(gpu, { orientation: "nn", a: dy, b: b.value, c: lowGrad, rows, alpha });
@@ -192,7 +190,7 @@ export function linearBackward(
     matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: dx, rows, accumulate: true });
     return;
   }
-  const droppedGrad = workspace!.droppedGrad.view([capacity, width]);
+  const droppedGrad = workspace!.backward!.droppedGrad.view([capacity, width]);
   matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: droppedGrad, rows });
   dropoutBackward(gpu, { dy: droppedGrad, dx, rows, p, seed, step, stream: lora.stream });
 }

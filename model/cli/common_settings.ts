@@ -9,12 +9,17 @@ import { choice, text, whole } from "./settings.ts";
 
 /** What to call a model; see model/source.ts. */
 export const model = text("path", "a model folder, random:<size>, or builtin").describe(
-  "Hugging Face or Meta folder, random:llama2-7b (llama2-13b, llama-1b, tiny), or builtin.",
+  "Hugging Face or Meta folder, random:<size> such as random:llama2-7b, or builtin.",
 );
 
 /** Where the tokenizer is. */
-export const tokenizer = text("path", "a tokenizer.model file or a folder with one").optional()
-  .describe("File tokenizer.model or a folder with one; without it, the one beside the model.");
+export const tokenizer = text(
+  "path",
+  "a tokenizer.model or tokenizer.json file or a folder with one",
+).optional()
+  .describe(
+    "File tokenizer.model or tokenizer.json, or a folder with one; without it, the one beside the model.",
+  );
 
 /** Number of blocks to load. */
 export const layers = whole(1).optional().describe(
