@@ -15,7 +15,9 @@ export class Fields {
   fail(field: string, expected: string): never {
     const value = this.json[field];
     const has = value === undefined ? "is missing" : `is ${brief(value)}`;
-    throw new UserError(`${this.file}: ${field} ${has}, expected ${expected}`);
+    // An unknown name may be anything.
+    const name = /^\w{1,60}$/.test(field) ? field : brief(field);
+    throw new UserError(`${this.file}: ${name} ${has}, expected ${expected}`);
   }
 
   /** A field that is neither absent nor null. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { adapterShapes, readAdapter } from "../../model/files/adapter.ts";
 import { presetConfig } from "../../model/presets.ts";
+import { ascii, concat, little } from "../model/files/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson } from "./mutate.ts";
 
 const SIZES = { hidden_size: 8, intermediate_size: 12, num_attention_heads: 2, head_dim: 4 };
@@ -40,26 +40,23 @@ Deno.test("20,000 damaged adapters load whole or are refused in a sentence", asy
   const { header, bytes } = tensorsHeader();
   const data = Uint8Array.from({ length: bytes }, (_, i) => i * 31);
   const fileOf = (header: string, data: Uint8Array) => {
-    const json = new TextEncoder().encode(header), length = new Uint8Array(8);
-    new DataView(length.buffer).setBigUint64(0, BigInt(json.length), true);
-    return Uint8Array.from([...length, ...json, ...data]);
+    const json = ascii(header);
+    return concat(little(json.length, 8), json, data);
   };
-  const whole = fileOf(header, data);
+  const config = ascii(CONFIG), whole = fileOf(header, data);
   const { loaded, problems } = await fuzz({
     ...{ seed: 20260102, rounds: 20_000 },
     // Text of both files, and matrices in half precision that are copied and widened.
     total: 4,
-    write(folder, pick) {
+    damage(pick) {
       const part = pick(5);
-      const config = part < 3 ? mutateJson(CONFIG, pick) : CONFIG;
+      const adapter_config = part < 3 ? ascii(mutateJson(CONFIG, pick)) : config;
       const tensors = part === 0 || part === 3
         ? fileOf(mutateJson(header, pick), data)
         : part === 4
         ? mutateBytes(whole, pick)
         : whole;
-      Deno.writeTextFileSync(join(folder, "adapter_config.json"), config);
-      Deno.writeFileSync(join(folder, "adapter_model.safetensors"), tensors);
-      return config.length + tensors.length;
+      return { "adapter_config.json": adapter_config, "adapter_model.safetensors": tensors };
     },
     load: readAdapter,
   });

@@ -4,7 +4,9 @@
  * @module
  */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { concat } from "../model/files/pth_writer.ts";
 
 /** A whole number from 0 to below `below`. */
 export type Picker = (below: number) => number;
@@ -19,11 +21,29 @@ export function randomPicker(seed: number): Picker {
   };
 }
 
-const HOSTILE_WORDS = [0n, 1n, 0xffn, 0x7fff_ffffn, 0xffff_ffffn, 1n << 53n, (1n << 64n) - 1n];
+/** Bounds of number formats and their neighbours, and sizes too large for memory. */
+const HOSTILE_WORDS = [0n, 1n, 0xffn, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn, 1n << 40n]
+  .concat([(1n << 53n) - 1n, 1n << 53n, 1n << 63n, (1n << 64n) - 1n]);
+
+/** A little-endian number that breaks sums and products. */
+export function hostileNumber(width: number, pick: Picker): Uint8Array {
+  const word = new BigUint64Array([HOSTILE_WORDS[pick(HOSTILE_WORDS.length)]]);
+  return new Uint8Array(word.buffer, 0, width);
+}
+
+/** The bytes with `size` of them from `at` on replaced, as `splice` does it in arrays. */
+export function spliced(
+  bytes: Uint8Array,
+  at: number,
+  size: number,
+  by: ArrayLike<number> = [],
+): Uint8Array<ArrayBuffer> {
+  return concat(bytes.subarray(0, at), by, bytes.subarray(at + size));
+}
 
 /** One to four random edits of a file's bytes. */
-export function mutateBytes(original: Uint8Array, pick: Picker): Uint8Array {
-  let bytes = [...original];
+export function mutateBytes(original: Uint8Array, pick: Picker): Uint8Array<ArrayBuffer> {
+  let bytes = original.slice() as Uint8Array<ArrayBuffer>;
   for (let edits = 1 + pick(4); edits > 0; edits--) {
     const at = pick(bytes.length + 1), size = 1 + pick(pick(4) === 0 ? 200 : 12);
     const stretch = bytes.slice(at, at + size);
@@ -38,37 +58,34 @@ export function mutateBytes(original: Uint8Array, pick: Picker): Uint8Array {
         bytes = bytes.slice(0, at);
         break;
       case 3: // more after the end
-        bytes.push(...Array.from({ length: size }, () => pick(256)));
+        bytes = concat(bytes, Array.from({ length: size }, () => pick(256)));
         break;
       case 4: // a stretch less
-        bytes.splice(at, size);
+        bytes = spliced(bytes, at, size);
         break;
       case 5: // a stretch twice
-        bytes.splice(at, 0, ...stretch);
+        bytes = spliced(bytes, at, 0, stretch);
         break;
       case 6: // a stretch somewhere else instead of what was there
-        bytes.splice(pick(bytes.length + 1), pick(2) * size, ...stretch);
+        bytes = spliced(bytes, pick(bytes.length + 1), pick(2) * size, stretch);
         break;
       case 7: { // two stretches swapped
         const other = pick(bytes.length + 1);
         if (Math.abs(other - at) < size) break;
         const [low, high] = at < other ? [at, other] : [other, at];
         const moved = bytes.slice(low, low + size);
-        bytes.splice(low, size, ...bytes.slice(high, high + size));
-        bytes.splice(high, size, ...moved);
+        bytes = spliced(bytes, low, size, bytes.slice(high, high + size));
+        bytes = spliced(bytes, high, size, moved);
         break;
       }
       case 8: { // a length or an offset
-        const width = [2, 4, 8][pick(3)], word = HOSTILE_WORDS[pick(HOSTILE_WORDS.length)];
-        const place = pick(3) === 0 ? 0 : at;
-        for (let i = 0; i < width && place + i < bytes.length; i++) {
-          bytes[place + i] = Number((word >> BigInt(8 * i)) & 0xffn);
-        }
+        const number = hostileNumber([2, 4, 8][pick(3)], pick), place = pick(3) === 0 ? 0 : at;
+        bytes.set(number.subarray(0, bytes.length - place), place);
         break;
       }
     }
   }
-  return Uint8Array.from(bytes);
+  return bytes;
 }
 
 /** What stands in for a number or another value of JSON. */
@@ -213,12 +230,15 @@ export interface Outcome {
   problems: Set<string>;
 }
 
+/** Contents of the files in a folder. */
+type Files = Record<string, Uint8Array>;
+
 /** A fuzz test of one format. */
 export interface FuzzTest {
   seed: number;
   rounds: number;
-  /** Writes the damaged files into the folder, and returns how many bytes they have. */
-  write: (folder: string, pick: Picker) => number;
+  /** The files of a round by their names. One that is the same object as before is not written again. */
+  damage: (pick: Picker) => Files;
   /** Reads everything in them; returns or throws. */
   load: (folder: string) => unknown;
   /** Bytes allocated in all, as a multiple of the files' size. Default: 2, as for any one allocation. */
@@ -229,12 +249,16 @@ export interface FuzzTest {
  * Reads damaged files, each of which has to load whole or to be refused in a sentence that begins with
  * a path in its folder: in time, and with no more memory than the files' size explains.
  */
-export async function fuzz({ seed, rounds, write, load, total = 2 }: FuzzTest): Promise<Outcome> {
+export async function fuzz({ seed, rounds, damage, load, total = 2 }: FuzzTest): Promise<Outcome> {
   const pick = randomPicker(seed), outcome: Outcome = { loaded: 0, problems: new Set() };
-  const folder = makeFolder(), counter = new AllocationCounter();
+  const folder = Deno.makeTempDirSync(), counter = new AllocationCounter();
+  let files: Files = {};
   try {
     for (let round = 0; round < rounds; round++) {
-      const size = write(folder, pick), where = `seed ${seed}, round ${round}`;
+      const where = `seed ${seed}, round ${round}`, before = files;
+      files = damage(pick);
+      replaceFiles(folder, before, files);
+      const size = Object.values(files).reduce((sum, { length }) => sum + length, 0);
       let error: unknown, failed = false;
       counter.reset();
       const start = performance.now();
@@ -265,14 +289,15 @@ function refusal(error: unknown, folder: string): string | undefined {
   const [before, after] = error.message.split(folder, 2);
   const clear = after !== undefined && /^(cannot read )?$/.test(before) && after.length < 500 &&
     !after.includes("\n");
-  return clear ? after.replace(/".*"|\[.*\]|\d+/g, "_") : undefined;
+  return clear ? after.replace(/".*"|\[.*\]|\d+|(?<= names )\S+/g, "_") : undefined;
 }
 
-/** A folder in memory, where the system has one. */
-function makeFolder(): string {
-  try {
-    return Deno.makeTempDirSync({ dir: "/dev/shm" });
-  } catch {
-    return Deno.makeTempDirSync();
+/** Removes and writes what differs. (Where a file is emptied to be written, ext4 waits for the disk.) */
+function replaceFiles(folder: string, before: Files, after: Files): void {
+  for (const name of Object.keys(before)) {
+    if (before[name] !== after[name]) Deno.removeSync(join(folder, name));
+  }
+  for (const name of Object.keys(after)) {
+    if (before[name] !== after[name]) Deno.writeFileSync(join(folder, name), after[name]);
   }
 }

@@ -141,6 +141,10 @@ Deno.test("refuses fields that are missing, wrong or not of a plain Llama", () =
     refuse(changed({ [field]: 64 }), `${field} is 64, ${problem}`);
     readParamsOf(changed({ [field]: null }));
   }
+  // Whatever a field is called, the message is one line.
+  const problem = "expected none: no Llama up to 3.1 that reads text has this field";
+  refuse(changed({ "\n_heads": 1 }), `"\\n_heads" is 1, ${problem}`);
+  refuse(changed({ ["x".repeat(1000)]: 1 }), `"${"x".repeat(96)}... is 1, ${problem}`);
 });
 
 function readParamsOf(params: unknown): void {
