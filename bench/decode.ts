@@ -7,17 +7,17 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
 import { pcg4d } from "../kernels/hash.ts";
+import { megabytes } from "../kernels/memory.ts";
 import { availableBytes } from "../model/capacity.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
+import { loadingBar } from "../model/cli/progress.ts";
+import { choice, flag, text, whole, worded } from "../model/cli/settings.ts";
 import { contextLength } from "../model/config.ts";
 import { Decoder, decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import { choice, flag, text, whole, worded } from "../model/cli/settings.ts";
 import { openModel } from "../model/source.ts";
 
 const lengths = worded(z.array(z.int().min(2)).min(1), "integers", "whole numbers from 2 up");

@@ -10,15 +10,15 @@ import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
+import { choice, flag, worded } from "../model/cli/settings.ts";
 import { type LlamaConfig, weightShapes } from "../model/config.ts";
 import { fromFloat32, toFloat32 } from "../model/files/half.ts";
 import { openHuggingFace, writeHuggingFace } from "../model/files/huggingface.ts";
+import { tensorBytes, type TensorToWrite } from "../model/files/safetensors.ts";
+import type { FileDtype } from "../model/files/weights.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
 import { presetConfig } from "../model/presets.ts";
-import { tensorBytes, type TensorToWrite } from "../model/files/safetensors.ts";
-import { choice, flag, worded } from "../model/cli/settings.ts";
-import type { FileDtype } from "../model/files/weights.ts";
 
 const schema = z.strictObject({
   gigabytes: worded(z.number().min(0.1).max(1000), "number", "a number from 0.1 to 1000").default(2)

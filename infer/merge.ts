@@ -6,10 +6,10 @@
 import { z } from "zod";
 import { openGpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
-import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
-import { AdapterMerge } from "../model/merge.ts";
 import { flag, text } from "../model/cli/settings.ts";
+import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
+import { AdapterMerge } from "../model/merge.ts";
 import { runKeys } from "./flags.ts";
 import { compareLogits, type LogitDifference } from "./merge_check.ts";
 import {

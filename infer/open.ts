@@ -6,13 +6,13 @@
  */
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
+import type { Dtype } from "../kernels/tensor.ts";
 import { allocatePlanned } from "../model/capacity.ts";
+import { loadingBar } from "../model/cli/progress.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
 import { Llama, type LlamaOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/source.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import type { Dtype } from "../kernels/tensor.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** A model that was found and checked; its weights are still in their files. */

@@ -7,15 +7,15 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { writeHuggingFace } from "../model/files/huggingface.ts";
 import * as common from "../model/cli/common_settings.ts";
 import { loadingBar } from "../model/cli/progress.ts";
+import { choice, text } from "../model/cli/settings.ts";
+import { writeHuggingFace } from "../model/files/huggingface.ts";
 import { rewrittenTensors, type WeightChange } from "../model/files/rewrite.ts";
 import { tensorBytes } from "../model/files/safetensors.ts";
-import { choice, text } from "../model/cli/settings.ts";
+import { exists, type FileDtype, type WeightSource } from "../model/files/weights.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
 import { loadTokenizer, vocabularyCheck } from "../model/text/tokenizer.ts";
-import { exists, type FileDtype, type WeightSource } from "../model/files/weights.ts";
 
 /** A model with files. */
 export interface FileModel extends ModelSource {

@@ -16,6 +16,7 @@
  *
  * @module
  */
+import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
 import {
   addScores,
   addWeighted,
@@ -42,7 +43,6 @@ import {
   weightPlace,
   within,
 } from "./attention_tiles.ts";
-import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
 import { type Binding, programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";

@@ -16,6 +16,12 @@
  * @module
  */
 import {
+  DIRECT_THREADS,
+  directKeyGradient,
+  directQueryGradient,
+  prefersDirect,
+} from "./attention_direct.ts";
+import {
   addScores,
   addWeighted,
   type AttentionPlan,
@@ -41,12 +47,6 @@ import {
   weightPlace,
   within,
 } from "./attention_tiles.ts";
-import {
-  DIRECT_THREADS,
-  directKeyGradient,
-  directQueryGradient,
-  prefersDirect,
-} from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";

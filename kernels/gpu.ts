@@ -10,8 +10,8 @@
 import { setImmediate } from "node:timers/promises";
 import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
-import { Profiler } from "./profile.ts";
 import { Pipelines } from "./pipelines.ts";
+import { Profiler } from "./profile.ts";
 import type { Program } from "./program.ts";
 import { type Tensor } from "./tensor.ts";
 

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
 import { type DecodeWorkspace, mostSplits } from "../kernels/attention_decode.ts";
+import { UserError } from "../kernels/errors.ts";
 import type { Category, Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";

@@ -5,9 +5,9 @@
  *
  * @module
  */
+import { groupTokens } from "../kernels/embedding.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { groupTokens } from "../kernels/embedding.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 
 /** One document with the weight that each of its targets has in the loss. */

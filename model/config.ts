@@ -8,8 +8,8 @@
 import { UserError } from "../kernels/errors.ts";
 import type { RopeScaling } from "../kernels/rope.ts";
 import { Fields } from "./files/json_fields.ts";
-import { readRope } from "./rope_scaling.ts";
 import { brief, isObject } from "./files/weights.ts";
+import { readRope } from "./rope_scaling.ts";
 
 export { presetConfig } from "./presets.ts";
 

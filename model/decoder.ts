@@ -9,9 +9,9 @@
  * @module
  */
 import { advance } from "../kernels/advance.ts";
-import { moveRows } from "../kernels/move_rows.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
+import { moveRows } from "../kernels/move_rows.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { Batch } from "./batch.ts";
 import type { CachePass } from "./block.ts";

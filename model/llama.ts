@@ -13,13 +13,6 @@ import type { Memory } from "../kernels/memory.ts";
 import { ropeTable } from "../kernels/rope.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import { type Activations, allocateActivations } from "./activations.ts";
-import {
-  adapterShapes,
-  adapterTensorName,
-  isLinearModule,
-  LINEAR_MODULES,
-  type LinearModule,
-} from "./files/adapter.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
 import {
   type Block,
@@ -30,6 +23,13 @@ import {
   type CachePass,
 } from "./block.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
+import {
+  adapterShapes,
+  adapterTensorName,
+  isLinearModule,
+  LINEAR_MODULES,
+  type LinearModule,
+} from "./files/adapter.ts";
 import { Head } from "./head.ts";
 import type { DropoutState, Linear } from "./linear.ts";
 import { allocateParameters, type Parameter, type ParameterSpec } from "./parameters.ts";

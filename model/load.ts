@@ -8,10 +8,10 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import type { Adapter } from "./files/adapter.ts";
+import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
 import type { ModelSource } from "./source.ts";
-import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;

@@ -11,9 +11,9 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import type { Adapter, AdapterTensor } from "./files/adapter.ts";
+import { mostElements, type Piece, type WeightChange } from "./files/rewrite.ts";
 import { padRows } from "./load.ts";
 import { storedShape } from "./parameters.ts";
-import { mostElements, type Piece, type WeightChange } from "./files/rewrite.ts";
 
 /** The two matrices of one linear layer. */
 interface Matrices {

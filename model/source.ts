@@ -10,8 +10,8 @@ import { UserError } from "../kernels/errors.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
-import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./text/tokenizer.ts";
 import { exists, readJson, type WeightSource } from "./files/weights.ts";
+import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./text/tokenizer.ts";
 
 /** Where a model's weights come from. */
 export interface ModelSource {

@@ -1,8 +1,8 @@
 /** `lorikeet merge` and `lorikeet convert` from end to end, and what they refuse. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { adapterShapes, type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
 import { weightShapes } from "../model/config.ts";
+import { adapterShapes, type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
 import { openModel } from "../model/source.ts";
 import {
   exists,

@@ -5,7 +5,6 @@
  */
 
 import { z } from "zod";
-import { isLinearModule, LINEAR_MODULES } from "../model/files/adapter.ts";
 import * as common from "../model/cli/common_settings.ts";
 import {
   aboveZero,
@@ -19,6 +18,7 @@ import {
   whole,
   worded,
 } from "../model/cli/settings.ts";
+import { isLinearModule, LINEAR_MODULES } from "../model/files/adapter.ts";
 
 /** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = Object.keys(LINEAR_MODULES).filter(isLinearModule);

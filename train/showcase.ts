@@ -6,10 +6,10 @@
 import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { parseAlpaca } from "../model/text/alpaca.ts";
 import type { DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
 import type { Llama } from "../model/llama.ts";
+import { parseAlpaca } from "../model/text/alpaca.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 

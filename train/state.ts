@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import { cutRows, padRows, refreshValue } from "../model/load.ts";
 import {
   openSafetensors,
   type SafetensorsFile,
@@ -24,6 +23,7 @@ import {
   sameShape,
   writeJson,
 } from "../model/files/weights.ts";
+import { cutRows, padRows, refreshValue } from "../model/load.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";

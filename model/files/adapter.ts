@@ -7,6 +7,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { type LlamaConfig, weightShapes } from "../config.ts";
 import {
   type AdapterConfig,
   adapterConfigJson,
@@ -16,7 +17,6 @@ import {
   parseAdapterConfig,
   type Targets,
 } from "./adapter_config.ts";
-import { type LlamaConfig, weightShapes } from "../config.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import {

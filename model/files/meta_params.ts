@@ -5,9 +5,9 @@
  * @module
  */
 
+import { UserError } from "../../kernels/errors.ts";
 import { type LlamaConfig, parseLlamaConfig } from "../config.ts";
 import { Fields } from "./json_fields.ts";
-import { UserError } from "../../kernels/errors.ts";
 import { isObject, readJson } from "./weights.ts";
 
 /** Sizes beyond any Llama, small enough that no product overflows. */

@@ -6,8 +6,8 @@
 import { Environment, Interpreter, Template } from "jinja";
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import type { Message } from "./chat.ts";
 import { brief, exists, fileError, isObject, readJson } from "../files/weights.ts";
+import type { Message } from "./chat.ts";
 
 /** A template and the file it is from. */
 export interface ChatTemplateSource {

@@ -9,10 +9,10 @@ import type { EventEmitter } from "node:events";
 import process from "node:process";
 import sentencepiece from "sentencepiece-js";
 import { UserError } from "../../kernels/errors.ts";
+import { fileError } from "../files/weights.ts";
 import { decodePieces, type Piece, pieceByte } from "./pieces.ts";
 import { joinText, splitSpecial } from "./special_tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { fileError } from "../files/weights.ts";
 
 /**
  * What is used of the library's processor, which comes without types. Its `decodeIds` is not: it loses a

@@ -6,8 +6,8 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { LlamaConfig } from "../config.ts";
-import type { Tokenizer } from "./tokenizer.ts";
 import { brief, exists, isObject, readJson } from "../files/weights.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 
 /** `eos_token_id` of `generation_config.json`, one or several. */
 function generationEos(folder: string): number[] {

@@ -6,9 +6,9 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { exists, fileError, isObject, readJson } from "../files/weights.ts";
 import { loadSentencePiece } from "./sentencepiece.ts";
 import { loadTokenizerJson } from "./tokenizer_json.ts";
-import { exists, fileError, isObject, readJson } from "../files/weights.ts";
 
 /** Text to token ids and back. */
 export interface Tokenizer {

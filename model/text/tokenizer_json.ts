@@ -7,11 +7,11 @@
 import { dirname, join } from "node:path";
 import { Tokenizer as Library } from "tokenizers";
 import { UserError } from "../../kernels/errors.ts";
+import { brief, exists, isObject, readJson } from "../files/weights.ts";
 import { decodePieces, type Piece, pieceByte } from "./pieces.ts";
 import { joinText, splitSpecial } from "./special_tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { type Decoding, decoding, normalizer, preTokenizer } from "./tokenizer_pipeline.ts";
-import { brief, exists, isObject, readJson } from "../files/weights.ts";
 
 /** Largest id taken, beyond any vocabulary in use. */
 const MAX_ID = 2 ** 24;

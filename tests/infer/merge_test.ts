@@ -1,18 +1,18 @@
 /** Merged and converted folders: they say what model and adapter say, and how far from it they are. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
 import { compareLogits } from "../../infer/merge_check.ts";
 import { openFiles, writeModel } from "../../infer/write_model.ts";
-import { type Adapter, adapterShapes, readAdapter } from "../../model/files/adapter.ts";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { presetConfig, weightShapes } from "../../model/config.ts";
+import { type Adapter, adapterShapes, readAdapter } from "../../model/files/adapter.ts";
 import { writeHuggingFace } from "../../model/files/huggingface.ts";
+import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import { Llama } from "../../model/llama.ts";
 import { loadWeights } from "../../model/load.ts";
 import { AdapterMerge } from "../../model/merge.ts";
-import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import { openModel } from "../../model/source.ts";
 import { exists, TemporaryFolder } from "../cli.ts";
 import { fixturePath, readFixture, readTensors } from "../fixtures.ts";

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { sumOfSquares, sumOfSquaresSlots } from "../../kernels/grad_norm.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { sumOfSquares, sumOfSquaresSlots } from "../../kernels/grad_norm.ts";
 import { initialControl } from "../../kernels/loss_scale.ts";
 import {
   assertClose,

@@ -4,10 +4,10 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/tensor.ts";
+import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
 
 /** Sizes that are no multiple of a tile. */
 export const AWKWARD = [1, 7, 31, 33, 127, 129, 257];

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { addResidual } from "../../kernels/residual.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { addResidual } from "../../kernels/residual.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import {
   AWKWARD,

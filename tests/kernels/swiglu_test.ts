@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { swiglu, swigluBackward } from "../../kernels/swiglu.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { swiglu, swigluBackward } from "../../kernels/swiglu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import {
   assertClose,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { MOST_TOP_TOKENS, topTokens } from "../../kernels/top_tokens.ts";
 import { roundUp } from "../../kernels/tensor.ts";
+import { MOST_TOP_TOKENS, topTokens } from "../../kernels/top_tokens.ts";
 import {
   assertClose,
   AWKWARD,

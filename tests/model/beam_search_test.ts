@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
+import { uniformNumbers } from "../../kernels/random.ts";
 import {
   assignSlots,
   type BeamOptions,
   BeamSearch,
   type Hypothesis,
 } from "../../model/beam_search.ts";
-import { uniformNumbers } from "../../kernels/random.ts";
 
 /** Log-probabilities of the next token after a prefix: an invented model. */
 type Model = (prefix: readonly number[]) => Float64Array;

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { Memory } from "../../kernels/memory.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { presetConfig } from "../../model/config.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { Llama } from "../../model/llama.ts";
 import { type ActivationPlan, activationPlan } from "../../model/plan.ts";
 import type { TrainConfig } from "../../train/schema.ts";

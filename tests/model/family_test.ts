@@ -1,10 +1,10 @@
 /** Scaled RoPE, sliding windows and biases on the GPU against PyTorch float32. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { readAdapter } from "../../model/files/adapter.ts";
 import { type Batch, makeBatch } from "../../model/batch.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig } from "../../model/config.ts";
 import { meanNll } from "../../model/evaluate.ts";
+import { readAdapter } from "../../model/files/adapter.ts";
 import { Llama, type LlamaOptions } from "../../model/llama.ts";
 import { cutRows, loadAdapter, loadWeights } from "../../model/load.ts";
 import { openModel } from "../../model/source.ts";

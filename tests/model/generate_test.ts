@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { type Dtype, type Tensor } from "../../kernels/tensor.ts";
+import { makeBatch } from "../../model/batch.ts";
 import { Decoder } from "../../model/decoder.ts";
 import { type GenerateOptions, Generator, GREEDY, type Sampling } from "../../model/generate.ts";
-import { makeBatch } from "../../model/batch.ts";
 import { setParameter } from "../../model/load.ts";
 import { parameterCount } from "../../model/parameters.ts";
 import { type FixtureSubject, type GreedyCase, readFixture } from "../fixtures.ts";

@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { weightShapes } from "../../model/config.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { writeHuggingFace } from "../../model/files/huggingface.ts";
+import type { FileDtype, WeightSource } from "../../model/files/weights.ts";
 import { Llama, type LlamaOptions } from "../../model/llama.ts";
 import {
   cutRows,
@@ -14,9 +15,8 @@ import {
   padRows,
   setParameter,
 } from "../../model/load.ts";
-import { type ModelSource, openModel, openModelWithTokenizer } from "../../model/source.ts";
 import type { Parameter } from "../../model/parameters.ts";
-import type { FileDtype, WeightSource } from "../../model/files/weights.ts";
+import { type ModelSource, openModel, openModelWithTokenizer } from "../../model/source.ts";
 import { fixturePath, readModel } from "../fixtures.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../kernels/half_reference.ts";
 import { download, gpuTest } from "../kernels/harness.ts";

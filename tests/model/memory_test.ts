@@ -1,10 +1,10 @@
 /** Planned against allocated memory, the refusal of what can't fit, and tensors too large to bind. */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import { CATEGORIES, Memory, type MemoryTable } from "../../kernels/memory.ts";
 import { FIXED_WORKSPACE, openGpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
+import { CATEGORIES, Memory, type MemoryTable } from "../../kernels/memory.ts";
 import { checkFits, planMemory } from "../../model/capacity.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { loadWeights } from "../../model/load.ts";
 import { openModel } from "../../model/source.ts";
 import { type RunSizes, runSizes, Trainer } from "../../train/trainer.ts";

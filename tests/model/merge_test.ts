@@ -1,6 +1,7 @@
 /** Adapters merged into weights on the GPU, against the same sums in float64. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import {
   type Adapter,
   adapterShapes,
@@ -8,11 +9,10 @@ import {
   type LinearModule,
   readAdapter,
 } from "../../model/files/adapter.ts";
-import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import { toFloat32 } from "../../model/files/half.ts";
-import { AdapterMerge } from "../../model/merge.ts";
 import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import type { FileDtype } from "../../model/files/weights.ts";
+import { AdapterMerge } from "../../model/merge.ts";
 import { fixturePath, readModel } from "../fixtures.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
 import { encode, memoryWeights, smallConfig } from "./made_weights.ts";

@@ -7,13 +7,13 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Memory } from "../../kernels/memory.ts";
+import { type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
 import {
   adapterTensorName,
   isLinearModule,
   LINEAR_MODULES,
   type LinearModule,
 } from "../../model/files/adapter.ts";
-import { type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
 import type { Llama } from "../../model/llama.ts";
 import { cutRows, setParameter } from "../../model/load.ts";
 import type { Parameter } from "../../model/parameters.ts";

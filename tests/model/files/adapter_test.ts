@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
+import { presetConfig } from "../../../model/config.ts";
 import {
   type Adapter,
   type AdapterConfig,
@@ -12,7 +13,6 @@ import {
   readAdapter,
   writeAdapter,
 } from "../../../model/files/adapter.ts";
-import { presetConfig } from "../../../model/config.ts";
 import {
   openSafetensors,
   type TensorToWrite,
