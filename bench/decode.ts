@@ -19,6 +19,7 @@ import { Generator } from "../model/generate.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
+import { median } from "./median.ts";
 
 const lengths = worded(z.array(z.int().min(2)).min(1), "integers", "whole numbers from 2 up");
 
@@ -34,6 +35,7 @@ const schema = z.strictObject({
   ),
   json: flag().default(false).describe("Print one JSON object."),
 });
+
 /** Timed passes without a cache at each context; the median counts. */
 const UNCACHED_PASSES = 3;
 /** Largest difference of logits allowed before anything is timed, as a share of the largest logit. */
@@ -116,13 +118,13 @@ async function measure(
   for (let i = 0; i <= UNCACHED_PASSES; i++) {
     passes.push((await timed(gpu, uncached, ids.slice(0, context - 1), 2)).each);
   }
-  const median = passes.slice(1).sort((a, b) => a - b)[UNCACHED_PASSES >> 1];
   return {
     context,
     prefill_tokens_per_second: 1000 * context / prefill,
     decode_tokens_per_second: 1000 / each,
     milliseconds_per_token: each,
-    uncached_milliseconds_per_token: median,
+    // The first is not counted: programs may be compiled in it.
+    uncached_milliseconds_per_token: median(passes.slice(1)),
   };
 }
 
@@ -201,7 +203,9 @@ function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Resul
     `${model}, ${precision}, on ${gpu} (${provider}); ${tokens} tokens after each context`,
   );
   const header = ["context", "prefill/s", "decode/s", "ms/token", "without cache ms/token"];
-  console.log(header.map((cell) => cell.padStart(12)).join(""));
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, i) => cell.padStart(Math.max(12, header[i].length + 2))).join("");
+  console.log(line(header));
   for (const row of rows) {
     const cells = [
       String(row.context),
@@ -210,7 +214,7 @@ function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Resul
       row.milliseconds_per_token.toFixed(2),
       row.uncached_milliseconds_per_token.toFixed(2),
     ];
-    console.log(cells.map((cell, i) => cell.padStart(Math.max(12, header[i].length))).join(""));
+    console.log(line(cells));
   }
   const { uncached, peak_memory_mb, cache_mb } = rest;
   console.log(

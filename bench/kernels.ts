@@ -9,6 +9,7 @@ import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { matmul, type Orientation } from "../kernels/matmul.ts";
 import { fillNormal } from "../kernels/random.ts";
 import { bytesOf, type Dtype, type Tensor } from "../kernels/tensor.ts";
+import { median } from "./median.ts";
 
 /** One line of the result. */
 interface Row {
@@ -25,7 +26,7 @@ interface Row {
 const REPEATS = 7;
 
 /** Median seconds of one call, from batches long enough that the wait at the end doesn't count. */
-async function median(gpu: Gpu, run: () => void): Promise<number> {
+async function medianSeconds(gpu: Gpu, run: () => void): Promise<number> {
   const timed = async (count: number) => {
     const start = performance.now();
     for (let i = 0; i < count; i++) run();
@@ -40,7 +41,7 @@ async function median(gpu: Gpu, run: () => void): Promise<number> {
   while (await timed(count) - idle < 0.1 && count < 4096) count *= 2;
   const times: number[] = [];
   for (let i = 0; i < REPEATS; i++) times.push((await timed(count) - idle) / count);
-  return times.sort((a, b) => a - b)[REPEATS >> 1];
+  return median(times);
 }
 
 /** An element of op(A)·op(B) in float64. */
@@ -92,7 +93,7 @@ async function product(
   }
   const name = `matmul ${orientation} ${dtype} ${m}×${n}×${k}`;
   if (!(error < 1e-3)) throw new UserError(`${name}: wrong result, relative error ${error}`);
-  const seconds = await median(gpu, run);
+  const seconds = await medianSeconds(gpu, run);
   const bytes = (m * k + n * k) * bytesOf(dtype) + m * n * 4;
   for (const tensor of [a, b, c]) gpu.free(tensor);
   return {
@@ -108,7 +109,7 @@ async function copyBandwidth(gpu: Gpu): Promise<Row> {
   const elements = gpu.software ? 1 << 22 : 1 << 26;
   const x = gpu.memory.tensor("workspace", "x", "f32", [elements]);
   const y = gpu.memory.tensor("workspace", "y", "f32", [elements]);
-  const seconds = await median(gpu, () => gpu.copy(x, y));
+  const seconds = await medianSeconds(gpu, () => gpu.copy(x, y));
   gpu.free(x);
   gpu.free(y);
   const gigabytesPerSecond = 8 * elements / seconds / 1e9;

@@ -19,6 +19,7 @@ import type { FileDtype } from "../model/files/weights.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
 import { presetConfig } from "../model/presets.ts";
+import { median } from "./median.ts";
 
 const schema = z.strictObject({
   gigabytes: worded(z.number().min(0.1).max(1000), "number", "a number from 0.1 to 1000").default(2)
@@ -167,7 +168,6 @@ async function measure(
     loads.push(loaded.seconds);
     grown = Math.max(grown, loaded.grown);
   }
-  const median = (times: number[]) => times.sort((a, b) => a - b)[times.length >> 1];
   const [cat_seconds, load_seconds] = [median(cats), median(loads)];
   return {
     ...{ page_cache, cat_seconds, load_seconds, ratio: load_seconds / cat_seconds },
