@@ -29,7 +29,6 @@ import {
   loadChunk,
   loadSlice,
   loop,
-  repeat,
   scorePlace,
   scoreRows,
   type Source,
@@ -44,7 +43,7 @@ import {
   within,
 } from "./attention_tiles.ts";
 import type { Gpu } from "./gpu.ts";
-import { type Binding, programFamily, reads, readsScalars, writes } from "./program.ts";
+import { type Binding, programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
 export { type AttentionTiles, attentionTiles } from "./attention_tiles.ts";

@@ -34,7 +34,6 @@ import {
   loadChunk,
   loadSlice,
   loop,
-  repeat,
   scorePlace,
   scoreRows,
   type Source,
@@ -48,7 +47,7 @@ import {
   within,
 } from "./attention_tiles.ts";
 import type { Gpu } from "./gpu.ts";
-import { programFamily, reads, readsScalars, writes } from "./program.ts";
+import { programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
 /** Threads that share one row of delta. */

@@ -10,9 +10,10 @@
  *
  * @module
  */
-import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
+import { attention } from "./attention.ts";
+import { prefersDirect } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
-import { programFamily, reads, readsScalars, writes } from "./program.ts";
+import { programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 const THREADS = 128;
@@ -22,10 +23,6 @@ const MOST_HEADS = 8;
 const TILE = THREADS;
 /** Ranges that the keys of one query are split into at most. */
 const MOST_SPLITS = 64;
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
-const repeat = (count: number, line: (i: number) => string): string =>
-  range(count).map(line).join("\n");
 
 /** How the work of one head dimension is laid out over threads. */
 function layout(headDim: number, heads: number) {
@@ -41,7 +38,9 @@ function layout(headDim: number, heads: number) {
 
 /** Query heads that share a workgroup, out of those that share a key head. */
 function headsPerGroup(sharing: number): number {
-  return Math.max(...range(MOST_HEADS).map((i) => i + 1).filter((n) => sharing % n === 0));
+  let heads = Math.min(sharing, MOST_HEADS);
+  while (sharing % heads !== 0) heads--;
+  return heads;
 }
 
 const ranged = programFamily(
@@ -271,17 +270,10 @@ export function attentionDecode(
     direct?: boolean;
   },
 ): void {
-  const scale = 1 / Math.sqrt(headDim);
-  const cost = {
-    flops: 4 * rows * heads * headDim * longest,
-    bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(k.dtype),
-  };
-  if (options.direct ?? prefersDirect(gpu.software, headDim)) {
-    const program = directForward(q.dtype, k.dtype, headDim, false);
-    const uniforms = { rows, heads, kv_heads: kvHeads, scale };
-    const tensors = [q, k, v, starts, ends, out];
-    gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
-    return;
+  const direct = options.direct ?? prefersDirect(gpu.software, headDim);
+  if (direct) {
+    const sizes = { rows, heads, kvHeads, headDim, pairs: rows * longest };
+    return attention(gpu, { q, k, v, starts, ends, out, ...sizes, direct });
   }
   const { splits, keysPerSplit } = decodeSplits(longest);
   const perGroup = headsPerGroup(heads / kvHeads);
@@ -289,9 +281,15 @@ export function attentionDecode(
   gpu.run(
     ranged(q.dtype, k.dtype, headDim, perGroup),
     [q, k, v, starts, ends, out, sums, tops],
-    { heads, kv_heads: kvHeads, splits, keys_per_split: keysPerSplit, scale },
+    {
+      ...{ heads, kv_heads: kvHeads, splits, keys_per_split: keysPerSplit },
+      scale: 1 / Math.sqrt(headDim),
+    },
     [heads / perGroup, splits, rows],
-    cost,
+    {
+      flops: 4 * rows * heads * headDim * longest,
+      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(k.dtype),
+    },
   );
   if (splits === 1) return;
   const lanes = headDim / 4, vectors = rows * heads * lanes;

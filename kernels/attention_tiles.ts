@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { repeat } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 
 /** Threads of a workgroup. */
@@ -83,10 +84,6 @@ export function attentionTiles(headDim: number): AttentionTiles {
 }
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
-
-/** `count` lines made from 0, 1, …, joined. */
-export const repeat = (count: number, line: (i: number) => string): string =>
-  range(count).map(line).join("\n");
 
 /** What programs are generated from. */
 export interface AttentionPlan extends AttentionTiles {

@@ -17,7 +17,7 @@ import { directMatmul } from "./matmul_direct.ts";
 import { type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
 import type { Orientation } from "./matmul_orientation.ts";
 import { stagedMatmul } from "./matmul_staged.ts";
-import { matvec, MATVEC_ROWS } from "./matvec.ts";
+import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
 import { programFamily } from "./program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
 
@@ -96,10 +96,7 @@ function launch(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
     Math.ceil(m / blockM),
     Math.ceil(n / blockN),
     parts,
-  ], {
-    flops: 2 * m * n * k,
-    bytes: m * k * bytesOf(a.dtype) + n * k * bytesOf(b.dtype) + m * n * bytesOf(c.dtype),
-  });
+  ], productCost({ a, b, c }, m, n, k));
   if (!partial) return;
   const vectors = m * n / 4;
   const { cOffset, cStride } = uniforms;

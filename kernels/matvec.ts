@@ -10,17 +10,14 @@
  *
  * @module
  */
-import type { Gpu } from "./gpu.ts";
-import { type Binding, programFamily, type ProgramSource, reads } from "./program.ts";
+import type { Cost, Gpu } from "./gpu.ts";
+import { type Binding, programFamily, type ProgramSource, reads, repeat } from "./program.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 /** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
 export const MATVEC_ROWS = 8;
 /** WebGPU's limit for one dimension of a dispatch. */
 const MAX_GROUPS = 65535;
-
-const lines = (count: number, line: (i: number) => string): string =>
-  Array.from({ length: count }, (_, i) => line(i)).join("\n");
 
 /** How a workgroup goes about it. */
 export interface MatvecGeometry {
@@ -39,13 +36,13 @@ function geometryFor(m: number, k: number): MatvecGeometry {
 
 /** `unroll` steps, each a vector of every row of B and A, from vector `v` on. */
 function steps(rows: number, { threads, outputs }: MatvecGeometry, unroll: number): string {
-  return lines(unroll, (s) => {
+  return repeat(unroll, (s) => {
     const at = `v + ${s * threads}u`;
-    return `${lines(outputs, (j) => `    let b${j}_${s} = load_b(b${j} + ${at});`)}
-${lines(rows, (i) => `    let a${i}_${s} = load_a(u.aOffset + ${i}u * u.aStride + ${at});`)}`;
-  }) + "\n" + lines(unroll, (s) =>
-    lines(rows, (i) =>
-      lines(outputs, (j) =>
+    return `${repeat(outputs, (j) => `    let b${j}_${s} = load_b(b${j} + ${at});`)}
+${repeat(rows, (i) => `    let a${i}_${s} = load_a(u.aOffset + ${i}u * u.aStride + ${at});`)}`;
+  }) + "\n" + repeat(unroll, (s) =>
+    repeat(rows, (i) =>
+      repeat(outputs, (j) =>
         `    sum${i}_${j} += dot(a${i}_${s}, b${j}_${s});`)));
 }
 
@@ -73,7 +70,7 @@ function source(
   const { threads, outputs, unroll } = geometry;
   const sums = rows * outputs;
   const each = (line: (i: number, j: number) => string) =>
-    lines(rows, (i) => lines(outputs, (j) => line(i, j)));
+    repeat(rows, (i) => repeat(outputs, (j) => line(i, j)));
   return {
     bindings: [...reads(a, "a"), ...reads(b, "b"), ...results],
     uniforms: { vectors: "u32", groups: "u32", aOffset: "u32", aStride: "u32", ...uniforms },
@@ -89,7 +86,7 @@ fn main(
 ) {
   let group = id.y * groups.x + id.x;
   if (group >= u.groups) { return; }
-${lines(outputs, (j) => `  let b${j} = (${row(j)}) * u.vectors;`)}
+${repeat(outputs, (j) => `  let b${j} = (${row(j)}) * u.vectors;`)}
 ${each((i, j) => `  var sum${i}_${j} = 0.0;`)}
   var v = thread;
   for (; v + ${(unroll - 1) * threads}u < u.vectors; v += ${unroll * threads}u) {
@@ -102,11 +99,11 @@ ${each((i, j) => `  partial[${i * outputs + j}][thread] = sum${i}_${j};`)}
   for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
     workgroupBarrier();
     if (thread < stride) {
-${lines(sums, (s) => `      partial[${s}][thread] += partial[${s}][thread + stride];`)}
+${repeat(sums, (s) => `      partial[${s}][thread] += partial[${s}][thread + stride];`)}
     }
   }
   if (thread != 0u) { return; }
-${lines(rows, (i) => store(i, (i, j) => `partial[${i * outputs + j}][0]`))}
+${repeat(rows, (i) => store(i, (i, j) => `partial[${i * outputs + j}][0]`))}
 }`,
   };
 }
@@ -144,7 +141,7 @@ const plain = programFamily(
       uniforms: { cOffset: "u32", cStride: "u32", alpha: "f32" },
       row: (j) => `group * ${outputs}u + ${j}u`,
       store: (i, sum) =>
-        lines(outputs / 2, (pair) =>
+        repeat(outputs / 2, (pair) =>
           storePair(
             ["c", c],
             `u.cOffset + ${i}u * u.cStride + group * ${outputs / 2}u + ${pair}u`,
@@ -197,10 +194,16 @@ function grid(groups: number): [number, number] {
   return [Math.ceil(groups / y), y];
 }
 
-function cost({ a, b }: { a: Tensor; b: Tensor }, c: Dtype, m: number, n: number, k: number) {
+/** Work of C `[m, n]` = A·Bᵀ with depth k, whatever the orientation. */
+export function productCost(
+  { a, b, c }: { a: Tensor; b: Tensor; c: Tensor },
+  m: number,
+  n: number,
+  k: number,
+): Cost {
   return {
     flops: 2 * m * n * k,
-    bytes: m * k * bytesOf(a.dtype) + n * k * bytesOf(b.dtype) + m * n * bytesOf(c),
+    bytes: m * k * bytesOf(a.dtype) + n * k * bytesOf(b.dtype) + m * n * bytesOf(c.dtype),
   };
 }
 
@@ -235,7 +238,7 @@ export function matvec(
     ...{ cOffset: places.cOffset / 2, cStride: places.cStride / 2 },
   };
   const program = plain(a.dtype, b.dtype, c.dtype, m, accumulate, threads, outputs, unroll);
-  gpu.run(program, [a, b, c], uniforms, grid(groups), cost({ a, b }, c.dtype, m, n, k));
+  gpu.run(program, [a, b, c], uniforms, grid(groups), productCost({ a, b, c }, m, n, k));
 }
 
 /**
@@ -255,7 +258,13 @@ export function matvecJoined(
     ...{ pairs0, pairs1, pairs2 },
   };
   const program = joined(a.dtype, b.dtype, c[0].dtype, c[1].dtype, rows, threads, unroll);
-  gpu.run(program, [a, b, ...c], uniforms, grid(groups), cost({ a, b }, c[0].dtype, rows, n, k));
+  gpu.run(
+    program,
+    [a, b, ...c],
+    uniforms,
+    grid(groups),
+    productCost({ a, b, c: c[0] }, rows, n, k),
+  );
 }
 
 /** c `[rows, N]` = silu(A·Gateᵀ) · (A·Upᵀ), where B `[2N, K]` is Gate above Up. */
@@ -268,5 +277,5 @@ export function matvecSwiglu(
   const groups = n / 4;
   const uniforms = { vectors: k / 4, groups, aOffset: 0, aStride: k / 4 };
   const program = swiglu(a.dtype, b.dtype, c.dtype, rows, threads, unroll);
-  gpu.run(program, [a, b, c], uniforms, grid(groups), cost({ a, b }, c.dtype, rows, n, k));
+  gpu.run(program, [a, b, c], uniforms, grid(groups), productCost({ a, b, c }, rows, n, k));
 }

@@ -78,6 +78,11 @@ export function programFamily<A extends readonly (string | number | boolean)[]>(
   };
 }
 
+/** `count` lines of WGSL made from 0, 1, …, joined. */
+export function repeat(count: number, line: (i: number) => string): string {
+  return Array.from({ length: count }, (_, i) => line(i)).join("\n");
+}
+
 function elementType({ dtype, scalar }: Binding): string {
   if (scalar) return dtype === "f16" ? "u32" : dtype;
   return { f32: "vec4<f32>", f16: "vec2<u32>", u32: "vec4<u32>" }[dtype];
