@@ -15,6 +15,7 @@ import { loadAlpaca } from "../model/text/alpaca.ts";
 import { encodeChat } from "../model/text/chat.ts";
 import { encodePrompt, renderPrompt } from "../model/text/prompt.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
+import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { Answer } from "./answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
 import { cacheDtype, findModel, type FoundModel, loadModel } from "./open.ts";
@@ -94,7 +95,8 @@ function decoderSizes(groups: readonly number[][][], flags: GenerateFlags, limit
 export async function generate(args: string[]): Promise<void> {
   const flags = parseGenerateArguments(args);
   const found = await findModel(flags);
-  const { source: { config } } = found;
+  const { source: { config, folder }, tokenizer } = found;
+  const stop = stopTokens(config, tokenizer, folder);
   const prompts = preparePrompts(found, flags);
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
@@ -120,7 +122,7 @@ export async function generate(args: string[]): Promise<void> {
         `${megabytes(cache.bytes).toFixed(1)} MB`,
   );
 
-  const asked: Asked = { gpu, flags, generator, found, alone: prompts.length === 1 };
+  const asked: Asked = { gpu, flags, generator, tokenizer, stop, alone: prompts.length === 1 };
   let number = 0;
   for (const group of groups) {
     const results = await answerGroup(asked, group, number);
@@ -140,21 +142,22 @@ interface Asked {
   gpu: Gpu;
   flags: GenerateFlags;
   generator: Generator | BeamSearcher;
-  found: FoundModel;
+  tokenizer: Tokenizer;
+  /** Tokens that end an answer. */
+  stop: number[];
   /** There is one prompt, whose answer is printed as it is made. */
   alone: boolean;
 }
 
 /** Answers prompts at once; the first has this number. */
 async function answerGroup(
-  { gpu, flags, generator, found: { source, tokenizer }, alone }: Asked,
+  { gpu, flags, generator, tokenizer, stop, alone }: Asked,
   prompts: readonly number[][],
   firstStream: number,
 ): Promise<GenerateResult[]> {
   const print = alone && !flags.json ? write : () => {};
   const decode = (ids: readonly number[]) => tokenizer.decode(ids);
   const answers = prompts.map(() => new Answer(decode, flags.stop ?? [], print));
-  const stop = stopTokens(source.config, tokenizer, source.folder);
   const maxTokens = flags.max_tokens;
   const began = performance.now();
   let first = 0, last = 0;

@@ -10,7 +10,7 @@ import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { contextLength, type LlamaConfig } from "../model/config.ts";
 import type { Adapter } from "../model/files/adapter.ts";
-import { Llama } from "../model/llama.ts";
+import { Llama, loraOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
 import type { ModelFlags } from "./flags.ts";
@@ -47,7 +47,7 @@ export function checkPrompts(config: LlamaConfig): Batch {
 /** Gives the weights' memory back now: closing the device alone leaves that to the garbage collector. */
 async function freeWeights(gpu: Gpu, { weights }: Llama): Promise<void> {
   for (const { value } of weights) gpu.free(value);
-  gpu.device.queue.submit([]); // What is destroyed is freed with the next submission.
+  gpu.send(); // What is destroyed is freed with the next submission.
   await gpu.finish();
 }
 
@@ -66,11 +66,7 @@ async function promptLogits(
         ...{ config, precision, trained: "nothing" },
         maxTokens: batch.tokens,
         maxTargets: batch.targetCount,
-        lora: adapter && {
-          rank: adapter.config.r,
-          alpha: adapter.config.lora_alpha,
-          targets: adapter.config.target_modules,
-        },
+        lora: adapter && loraOptions(adapter),
       }), "").catch((error) => {
         if (!(error instanceof UserError)) throw error;
       });

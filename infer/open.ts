@@ -10,7 +10,7 @@ import type { Dtype } from "../kernels/tensor.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
-import { Llama, type LlamaOptions } from "../model/llama.ts";
+import { Llama, type LlamaOptions, loraOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/source.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
@@ -64,11 +64,7 @@ export async function loadModel<T>(
     config: source.config,
     precision: flags.precision,
     trained: "nothing",
-    lora: adapter && {
-      rank: adapter.config.r,
-      alpha: adapter.config.lora_alpha,
-      targets: adapter.config.target_modules,
-    },
+    lora: adapter && loraOptions(adapter),
     ...sizes,
   };
   const made = await allocatePlanned(gpu, (memory) => {

@@ -20,6 +20,7 @@ import { loadTokenizer, vocabularyCheck } from "../model/text/tokenizer.ts";
 /** A model with files. */
 export interface FileModel extends ModelSource {
   weights: WeightSource;
+  folder: string;
 }
 
 /** What `merge` and `convert` need to know of the files. */
@@ -52,8 +53,8 @@ export interface Written {
  */
 export async function openFiles({ model, output, tokenizer }: WriteFlags): Promise<FileModel> {
   const source = openModel(model);
-  const { weights } = source;
-  if (weights === undefined) {
+  const { weights, folder } = source;
+  if (weights === undefined || folder === undefined) {
     throw new UserError(
       `model "${model}" has no files: its weights are random; expected builtin or a model folder`,
     );
@@ -66,7 +67,7 @@ export async function openFiles({ model, output, tokenizer }: WriteFlags): Promi
   if (tokenizer !== undefined) {
     vocabularyCheck(await loadTokenizer(tokenizer), source.config.vocab_size, { tokenizer, model });
   }
-  return { ...source, weights, tokenizerPath: tokenizer ?? source.tokenizerPath };
+  return { ...source, weights, folder, tokenizerPath: tokenizer ?? source.tokenizerPath };
 }
 
 /** Says so where a model was written without a tokenizer. */
@@ -93,7 +94,7 @@ const FILE_DTYPES: Record<string, FileDtype> = { f32: "F32", f16: "F16", bf16: "
  */
 export async function writeModel(
   source: FileModel,
-  { model, output, dtype }: WriteFlags,
+  { output, dtype }: WriteFlags,
   verb: string,
   change?: WeightChange,
 ): Promise<Written | undefined> {
@@ -110,12 +111,12 @@ export async function writeModel(
       bar(done, total);
     },
   });
-  const generation = join(model, "generation_config.json");
+  const generation = join(source.folder, "generation_config.json");
   for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
   try {
     await writeHuggingFace(output, source.config, tensors, {
       tokenizerPath: source.tokenizerPath,
-      generationConfig: model !== "builtin" && exists(generation) ? generation : undefined,
+      generationConfig: exists(generation) ? generation : undefined,
     });
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;

@@ -107,8 +107,6 @@ export class Decoder {
   readonly cache?: KvCache;
   readonly #bases: Tensor;
   readonly #limits: Tensor;
-  /** Tokens whose keys and values each place of the cache holds. */
-  readonly #held: number[][];
   /** All tokens of each live sequence, as far as the host knows them. */
   #sequences: number[][] = [];
   /** Place in the cache of each live sequence. */
@@ -123,7 +121,6 @@ export class Decoder {
     const make = (name: string) => memory.tensor("workspace", name, "u32", [sequences]);
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
-    this.#held = Array.from({ length: sequences }, () => []);
   }
 
   /** Next token of each live sequence `[sequences]` u32, for `decide` to write. */
@@ -139,11 +136,6 @@ export class Decoder {
   /** Number of live sequences. */
   get rows(): number {
     return this.#sequences.length;
-  }
-
-  /** Tokens of each live sequence, those appended included. */
-  get sequences(): readonly (readonly number[])[] {
-    return this.#sequences;
   }
 
   /**
@@ -162,6 +154,7 @@ export class Decoder {
     if (prompts.length > sequences || prompts.some(({ length }) => length > context)) {
       throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
     }
+    const held = reuse ? this.#held() : new Map<number, number[]>();
     this.#live(gpu, prompts.map((ids, place) => ({ place, ids })));
     if (this.cache === undefined) return this.#recompute(gpu, decide);
     const most = this.model.options.maxTokens;
@@ -174,8 +167,7 @@ export class Decoder {
     prompts.forEach((ids, place) => {
       const base = place * context;
       // The last token is computed in any case: its logits are wanted.
-      const kept = reuse ? Math.min(commonPrefix(ids, this.#held[place]), ids.length - 1) : 0;
-      this.#held[place] = [...ids];
+      const kept = Math.min(commonPrefix(ids, held.get(place) ?? []), ids.length - 1);
       if (tokens + ids.length > most || kept > 0) flush();
       if (kept === 0 && ids.length <= most) {
         together.push({ ids, from: 0, base, last: true });
@@ -208,13 +200,15 @@ export class Decoder {
 
   /** Tells the host's side which tokens were decided; `ids[i]` are the next ones of sequence i. */
   append(ids: readonly (readonly number[])[]): void {
-    ids.forEach((next, i) => {
-      const sequence = this.#sequences[i];
-      sequence.push(...next);
+    ids.forEach((next, i) => this.#sequences[i].push(...next));
+  }
+
+  /** Tokens of the live sequences whose keys and values the cache holds, by place. */
+  #held(): Map<number, number[]> {
+    return new Map(this.#sequences.map((ids, i) => {
       // The last token is not in the cache before it is fed, and a full sequence's last row is anyone's.
-      const held = Math.min(sequence.length, this.sizes.context) - 1;
-      this.#held[this.#places[i]] = sequence.slice(0, held);
-    });
+      return [this.#places[i], ids.slice(0, Math.min(ids.length, this.sizes.context) - 1)];
+    }));
   }
 
   /**
@@ -237,8 +231,6 @@ export class Decoder {
         moveRows(gpu, { x: v, ...range });
       }
     }
-    // What the places hold from now on is not worth remembering.
-    this.#held.forEach((held) => held.length = 0);
     this.#live(gpu, live.map(({ place, ids }) => ({ place, ids: ids.slice(0, -1) })));
     this.#sequences.forEach((sequence, i) => sequence.push(live[i].ids.at(-1)!));
     gpu.write(this.ids, Uint32Array.from(live, ({ ids }) => ids.at(-1)!));

@@ -24,6 +24,7 @@ import {
 } from "./block.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
 import {
+  type Adapter,
   adapterShapes,
   adapterTensorName,
   isLinearModule,
@@ -40,6 +41,11 @@ export interface LoraOptions {
   rank: number;
   alpha: number;
   targets: readonly LinearModule[];
+}
+
+/** What makes room for an adapter. */
+export function loraOptions({ config }: Adapter): LoraOptions {
+  return { rank: config.r, alpha: config.lora_alpha, targets: config.target_modules };
 }
 
 /** What a model is to do. */

@@ -1,7 +1,7 @@
 /** The fixtures' models on the GPU, loaded from their folders as the commands do. */
 import type { Gpu } from "../kernels/gpu.ts";
 import { readAdapter } from "../model/files/adapter.ts";
-import { Llama, type LlamaOptions } from "../model/llama.ts";
+import { Llama, type LlamaOptions, loraOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
 import { fixturePath, type FixtureSubject } from "./fixtures.ts";
@@ -20,11 +20,7 @@ export async function loadFixtureModel(
     trained: "nothing",
     maxTokens: 256,
     maxTargets: 256,
-    lora: adapter && {
-      rank: adapter.config.r,
-      alpha: adapter.config.lora_alpha,
-      targets: adapter.config.target_modules,
-    },
+    lora: adapter && loraOptions(adapter),
     ...options,
   });
   model.initialize(gpu);
