@@ -12,7 +12,7 @@ import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Profiler } from "./profile.ts";
-import type { Program } from "./program.ts";
+import type { Dialect, Extension, Program } from "./program.ts";
 import { type Tensor } from "./tensor.ts";
 
 /** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
@@ -31,6 +31,11 @@ const LAUNCHES_PER_SUBMIT = 400;
 /** How to get an adapter, for the message where there is none. */
 const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
   "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
+
+/** Features that extensions need. */
+const FEATURES: Partial<Record<Extension, string>> = { f16: "shader-f16", subgroups: "subgroups" };
+/** Deno's naga takes subgroup functions without an `enable` line, and refuses one. */
+const DIALECT: Dialect = { enable: { f16: "enable f16;\n" } };
 
 /** Options of {@linkcode openGpu}. */
 export interface GpuOptions {
@@ -55,6 +60,8 @@ export class Gpu {
   readonly software: boolean;
   /** Largest range one binding may cover, in bytes. */
   readonly maxBinding: number;
+  /** What programs may use beyond WGSL's core. */
+  readonly extensions: ReadonlySet<Extension>;
   readonly profiler?: Profiler;
 
   readonly #bindGroups = new Map<string, GPUBindGroup>();
@@ -73,7 +80,11 @@ export class Gpu {
 
   constructor(readonly device: GPUDevice, adapter: GPUAdapter, options: GpuOptions) {
     const { limits } = device;
-    this.pipelines = new Pipelines(device);
+    this.pipelines = new Pipelines(device, DIALECT);
+    const known = Object.entries(FEATURES) as [Extension, GPUFeatureName][];
+    this.extensions = new Set(
+      known.filter(([, feature]) => device.features.has(feature)).map(([name]) => name),
+    );
     this.name = adapter.info.description || adapter.info.device || "unknown adapter";
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
@@ -339,23 +350,27 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new UserError(NO_ADAPTER);
   const { limits } = adapter;
-  const requiredFeatures: GPUFeatureName[] = [];
-  if (options.profile && adapter.features.has("timestamp-query")) {
-    requiredFeatures.push("timestamp-query");
-  }
-  const device = await adapter.requestDevice({
-    requiredFeatures,
-    requiredLimits: {
-      maxBufferSize: limits.maxBufferSize,
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-      maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
-      maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-      maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-      maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
-      minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
-    },
-  }).catch((error: Error) => {
-    throw new UserError(`the GPU ${adapter.info.description} can't be opened: ${error.message}`);
-  });
+  const requiredFeatures = (["shader-f16", "timestamp-query"] as const).filter((feature) =>
+    adapter.features.has(feature) && (feature !== "timestamp-query" || options.profile)
+  );
+  const request = (features: readonly GPUFeatureName[]) =>
+    adapter.requestDevice({
+      requiredFeatures: [...features],
+      requiredLimits: {
+        maxBufferSize: limits.maxBufferSize,
+        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+        maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
+        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+        minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
+      },
+    });
+  // Deno's adapter does not list subgroups, though its device has them where the hardware does.
+  const device = await request([...requiredFeatures, "subgroups"])
+    .catch(() => request(requiredFeatures))
+    .catch((error: Error) => {
+      throw new UserError(`the GPU ${adapter.info.description} can't be opened: ${error.message}`);
+    });
   return new Gpu(device, adapter, options);
 }

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type Program, wgsl, wgslError } from "./program.ts";
+import { type Dialect, type Program, wgsl, wgslError } from "./program.ts";
 
 /** A compiled program. */
 export interface Pipeline {
@@ -21,7 +21,7 @@ export class Pipelines {
   /** Prints each program's WGSL once, for debugging. */
   print = false;
 
-  constructor(readonly device: GPUDevice) {}
+  constructor(readonly device: GPUDevice, readonly dialect: Dialect) {}
 
   /** The pipeline of a program. */
   get(program: Program): Pipeline {
@@ -43,7 +43,7 @@ export class Pipelines {
 
   #build(program: Program): Pipeline {
     const { device } = this;
-    const code = wgsl(program);
+    const code = wgsl(program, this.dialect);
     if (this.print) console.error(`// ${program.key}\n${code}\n`);
     const uniformBytes = program.uniformNames.length * 4;
     const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
@@ -70,7 +70,7 @@ export class Pipelines {
       device.popErrorScope().then(async (error) => {
         if (error === null) return;
         const { messages } = await module.getCompilationInfo();
-        this.#failure ??= wgslError(program, messages, error.message);
+        this.#failure ??= wgslError(program, this.dialect, messages, error.message);
       }),
     );
     return { pipeline, layout };

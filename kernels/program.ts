@@ -5,7 +5,8 @@
  * In WGSL a program sees its uniforms as `u.name` and, for every binding `x`, either
  *  - vector access, four elements at a time: `load_x(i) -> vec4<f32>`, `store_x(i, vec4<f32>)`,
  *    whatever the dtype (f16 is stored as packed halves and computed in f32); or
- *  - scalar access (`scalar: true`): the array `x` itself (f32 or u32).
+ *  - scalar access (`scalar: true`): the array `x` itself (f32 or u32); or
+ *  - raw access (`raw: true`): the array `x` itself, as `vec4<u32>`: 16 bytes at a time.
  *
  * @module
  */
@@ -19,6 +20,17 @@ export interface Binding {
   access: "read" | "write";
   /** Elements one by one instead of four at a time. */
   scalar?: boolean;
+  /** 16 bytes at a time, as they are. */
+  raw?: boolean;
+}
+
+/** What a program may use beyond WGSL's core, where the device has it; see {@linkcode Dialect}. */
+export type Extension = "f16" | "subgroups" | "subgroup_matrix";
+
+/** How a WebGPU implementation wants extensions to be announced. */
+export interface Dialect {
+  /** Lines that a program which uses the extension begins with. */
+  enable: Readonly<Partial<Record<Extension, string>>>;
 }
 
 /** Bindings of one dtype that are read four elements at a time. */
@@ -41,6 +53,8 @@ export interface ProgramSource {
   bindings: Binding[];
   /** Uniform fields in order; sizes that change from run to run belong here, not in the source. */
   uniforms: Record<string, "u32" | "f32">;
+  /** Extensions that the body uses. */
+  extensions?: readonly Extension[];
   /** WGSL with one entry point `main`. */
   body: string;
 }
@@ -83,14 +97,15 @@ export function repeat(count: number, line: (i: number) => string): string {
   return Array.from({ length: count }, (_, i) => line(i)).join("\n");
 }
 
-function elementType({ dtype, scalar }: Binding): string {
+function elementType({ dtype, scalar, raw }: Binding): string {
+  if (raw) return "vec4<u32>";
   if (scalar) return dtype === "f16" ? "u32" : dtype;
   return { f32: "vec4<f32>", f16: "vec2<u32>", u32: "vec4<u32>" }[dtype];
 }
 
 function accessors(binding: Binding): string {
-  const { name, dtype, access, scalar } = binding;
-  if (scalar || dtype === "u32") return "";
+  const { name, dtype, access, scalar, raw } = binding;
+  if (scalar || raw || dtype === "u32") return "";
   const load = dtype === "f32"
     ? `${name}[i]`
     : `vec4<f32>(unpack2x16float(${name}[i].x), unpack2x16float(${name}[i].y))`;
@@ -101,10 +116,10 @@ function accessors(binding: Binding): string {
       : `fn store_${name}(i: u32, v: vec4<f32>) { ${name}[i] = ${store}; }\n`);
 }
 
-/** The complete WGSL of a program. */
-export function wgsl(program: ProgramSource): string {
+/** The complete WGSL of a program in an implementation's dialect. */
+export function wgsl(program: ProgramSource, { enable }: Dialect): string {
   const fields = Object.entries(program.uniforms);
-  let text = "";
+  let text = (program.extensions ?? []).map((name) => enable[name] ?? "").join("");
   if (fields.length > 0) {
     text += `struct Uniforms {\n${fields.map(([n, t]) => `  ${n}: ${t},\n`).join("")}}\n` +
       "@group(0) @binding(0) var<uniform> u: Uniforms;\n";
@@ -120,10 +135,11 @@ export function wgsl(program: ProgramSource): string {
 /** A WGSL error as the user sees it: the program's name and the offending lines. */
 export function wgslError(
   program: Program,
+  dialect: Dialect,
   messages: readonly { lineNum: number; linePos: number; message: string }[],
   fallback: string,
 ): UserError {
-  const lines = wgsl(program).split("\n");
+  const lines = wgsl(program, dialect).split("\n");
   const parts = messages.filter((m) => m.lineNum > 0).map((m) => {
     const from = Math.max(0, m.lineNum - 2), to = Math.min(lines.length, m.lineNum + 1);
     const excerpt = lines.slice(from, to).map((line, i) =>
