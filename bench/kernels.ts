@@ -1,151 +1,173 @@
 /**
- * Kernels alone: copy bandwidth, then matrix products in the three orientations of training.
+ * Kernels alone, at the sizes that training and decoding give them: first their results are checked, then
+ * they are timed beside the roofs of the same run, copy bandwidth and the best matrix product.
  *
  * @module
  */
-import { cast } from "../kernels/cast.ts";
+import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { matmul, type Orientation } from "../kernels/matmul.ts";
-import { fillNormal } from "../kernels/random.ts";
-import { bytesOf, type Dtype, type Tensor } from "../kernels/tensor.ts";
-import { median } from "./median.ts";
+import { limitOf, type Roofs } from "../kernels/roofline.ts";
+import { copySeconds, squareSide } from "../kernels/roofs.ts";
+import type { Dtype } from "../kernels/tensor.ts";
+import { gpuSeconds } from "../kernels/timing.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import * as common from "../model/cli/common_settings.ts";
+import { choice, flag, text, worded } from "../model/cli/settings.ts";
+import { openModel } from "../model/source.ts";
+import { attentionCases } from "./attention_cases.ts";
+import { type Bed, type KernelCase, MOST_ERROR } from "./kernel_case.ts";
+import { loraCases } from "./lora_cases.ts";
+import { productCases, squareCase } from "./product_cases.ts";
+import { plotRoofline } from "./roofline_plot.ts";
+import { crossEntropyCases, normCases, swigluCases } from "./row_cases.ts";
+
+const schema = z.strictObject({
+  model: text("path", "a model folder, random:<size>, or builtin").optional().describe(
+    "Model whose sizes are taken; without it random:llama2-7b, or random:tiny without a GPU.",
+  ),
+  tokens: worded(z.array(z.int().min(2)).min(1), "integers", "whole numbers from 2 up").optional()
+    .describe(
+      "Rows of tokens in training's kernels; without it 121,968,4096 (31,128 without a GPU).",
+    ),
+  dtype: choice(["f16", "f32"]).optional().describe("Of weights; without it both."),
+  only: text("text", "part of a kernel's name").optional().describe(
+    "Only kernels whose name has this in it, beside the roofs.",
+  ),
+  plot: text("file", "an .svg file to write").optional().describe("Draw the roofline plot."),
+  gpu: common.gpu,
+  json: flag().default(false).describe("Print one JSON object."),
+});
+
+const KERNELS = command(
+  "bench kernels",
+  "[--flag value ...]",
+  "Checks and times kernels at the sizes of training and decoding.",
+  schema,
+);
 
 /** One line of the result. */
-interface Row {
+export interface KernelRow {
   name: string;
+  dtype: Dtype;
+  tokens: number;
   milliseconds: number;
-  tflops?: number;
-  gigabytesPerSecond: number;
-  /** Share of the bandwidth that copying reaches. */
-  ofCopy: number;
-  /** Largest error relative to the largest result, against float64. */
-  error?: number;
+  flops: number;
+  bytes: number;
+  tflops_per_second: number;
+  gigabytes_per_second: number;
+  /** The roof that is in the way, and how much of it is reached. */
+  roof: keyof Roofs;
+  of_roof: number;
+  /** Against float64, relative, in the root mean square. */
+  error: number;
 }
 
-const REPEATS = 7;
+/** What a case gave. */
+type Timed = Pick<KernelCase, "name" | "tokens" | "flops" | "bytes"> & {
+  dtype: Dtype;
+  seconds: number;
+  error: number;
+};
 
-/** Median seconds of one call, from batches long enough that the wait at the end doesn't count. */
-async function medianSeconds(gpu: Gpu, run: () => void): Promise<number> {
-  const timed = async (count: number) => {
-    const start = performance.now();
-    for (let i = 0; i < count; i++) run();
-    await gpu.finish();
-    return (performance.now() - start) / 1000;
-  };
-  run();
-  await gpu.finish();
-  // Waiting alone costs 10 ms: what a batch takes beyond an empty one is the work.
-  const idle = await timed(0);
-  let count = 1;
-  while (await timed(count) - idle < 0.1 && count < 4096) count *= 2;
-  const times: number[] = [];
-  for (let i = 0; i < REPEATS; i++) times.push((await timed(count) - idle) / count);
-  return median(times);
-}
-
-/** An element of op(A)·op(B) in float64. */
-function element(
-  orientation: Orientation,
-  a: Float32Array,
-  b: Float32Array,
-  [m, n, k]: readonly number[],
-  [i, j]: readonly number[],
-): number {
-  let sum = 0;
-  for (let l = 0; l < k; l++) {
-    sum += (orientation === "tn" ? a[l * m + i] : a[i * k + l]) *
-      (orientation === "nt" ? b[j * k + l] : b[l * n + j]);
+/** Checks and times one case. @throws {UserError} where its result is wrong. */
+async function time(bed: Bed, { name, tokens, flops, bytes, ...kernel }: KernelCase) {
+  const { gpu, dtype } = bed, error = await kernel.check();
+  if (!(error <= MOST_ERROR[dtype])) {
+    throw new UserError(`${name}, ${dtype}: wrong result, relative error ${error}`);
   }
-  return sum;
+  const seconds = await gpuSeconds(gpu, () => kernel.run(), { repeats: 5 });
+  return { name, dtype, tokens, flops, bytes, seconds, error };
 }
 
-async function values(gpu: Gpu, x: Tensor): Promise<Float32Array> {
-  const f32 = gpu.memory.tensor("workspace", "values", "f32", x.shape);
-  cast(gpu, { x, y: f32 });
-  const read = await gpu.readF32(f32);
-  gpu.free(f32);
-  return read;
+/** Every case of a dtype: decoding first, then training with so many tokens. */
+function* cases(bed: Bed, tokens: readonly number[]): Generator<KernelCase> {
+  yield* productCases(bed, 1);
+  for (const count of tokens) {
+    yield* productCases(bed, count);
+    yield* attentionCases(bed, count);
+    yield* normCases(bed, count);
+    yield* swigluCases(bed, count);
+    yield* loraCases(bed, count);
+    yield* crossEntropyCases(bed, count);
+  }
 }
 
-async function product(
+/** Times beside the roofs: a dtype's own best matrix product, and the bandwidth. */
+function compare(timed: readonly Timed[], bandwidth: number): KernelRow[] {
+  const best = (dtype: Dtype) =>
+    Math.max(
+      ...timed.filter((row) => row.dtype === dtype && row.name.startsWith("matmul"))
+        .map(({ flops, seconds }) => flops / seconds),
+    );
+  const matmul = { f16: best("f16"), f32: best("f32"), u32: NaN };
+  return timed.map(({ seconds, flops, bytes, error, ...what }) => {
+    const limit = limitOf({ flops, bytes, seconds }, { bandwidth, matmul: matmul[what.dtype] });
+    return {
+      ...{ ...what, milliseconds: 1e3 * seconds, flops, bytes },
+      ...{ tflops_per_second: flops / seconds / 1e12, gigabytes_per_second: bytes / seconds / 1e9 },
+      ...{ roof: limit.roof, of_roof: limit.share, error },
+    };
+  });
+}
+
+async function measure(
   gpu: Gpu,
-  orientation: Orientation,
-  dtype: Dtype,
-  size: readonly [number, number, number],
-): Promise<Omit<Row, "ofCopy">> {
-  const [m, n, k] = size;
-  const make = (name: string, d: Dtype, shape: number[]) =>
-    gpu.memory.tensor("workspace", name, d, shape);
-  const a = make("a", dtype, orientation === "tn" ? [k, m] : [m, k]);
-  const b = make("b", dtype, orientation === "nt" ? [n, k] : [k, n]);
-  const c = make("c", "f32", [m, n]);
-  fillNormal(gpu, { y: a, mean: 0, std: 1, seed: 1, stream: 0 });
-  fillNormal(gpu, { y: b, mean: 0, std: 1, seed: 1, stream: 1 });
-  const run = () => matmul(gpu, { orientation, a, b, c, rows: orientation === "tn" ? k : m });
-  run();
-  const [A, B, C] = [await values(gpu, a), await values(gpu, b), await gpu.readF32(c)];
-  let error = 0;
-  for (let s = 0; s < 64; s++) {
-    const [i, j] = [(s * 7919) % m, (s * 104729) % n];
-    const difference = C[i * n + j] - element(orientation, A, B, size, [i, j]);
-    error = Math.max(error, Math.abs(difference) / Math.sqrt(k));
+  { dtypes, tokens, only, config }: {
+    dtypes: readonly Dtype[];
+    tokens: readonly number[];
+    only?: string;
+    config: Bed["config"];
+  },
+): Promise<Timed[]> {
+  const timed: Timed[] = [];
+  for (const dtype of dtypes) {
+    const bed: Bed = { gpu, config, dtype };
+    for (const square of squareCase(bed, squareSide(gpu))) timed.push(await time(bed, square));
+    for (const kernel of cases(bed, tokens)) {
+      if (only !== undefined && !kernel.name.includes(only)) continue;
+      timed.push(await time(bed, kernel));
+      const { name, seconds } = timed[timed.length - 1];
+      console.error(`${dtype} ${name}: ${(1e6 * seconds).toFixed(1)} µs`);
+    }
   }
-  const name = `matmul ${orientation} ${dtype} ${m}×${n}×${k}`;
-  if (!(error < 1e-3)) throw new UserError(`${name}: wrong result, relative error ${error}`);
-  const seconds = await medianSeconds(gpu, run);
-  const bytes = (m * k + n * k) * bytesOf(dtype) + m * n * 4;
-  for (const tensor of [a, b, c]) gpu.free(tensor);
-  return {
-    name,
-    milliseconds: seconds * 1e3,
-    tflops: 2 * m * n * k / seconds / 1e12,
-    gigabytesPerSecond: bytes / seconds / 1e9,
-    error,
-  };
+  return timed;
 }
 
-async function copyBandwidth(gpu: Gpu): Promise<Row> {
-  const elements = gpu.software ? 1 << 22 : 1 << 26;
-  const x = gpu.memory.tensor("workspace", "x", "f32", [elements]);
-  const y = gpu.memory.tensor("workspace", "y", "f32", [elements]);
-  const seconds = await medianSeconds(gpu, () => gpu.copy(x, y));
-  gpu.free(x);
-  gpu.free(y);
-  const gigabytesPerSecond = 8 * elements / seconds / 1e9;
-  return { name: "copy", milliseconds: seconds * 1e3, gigabytesPerSecond, ofCopy: 1 };
+function line(row: KernelRow): string {
+  return [
+    `${(1e3 * row.milliseconds).toFixed(1).padStart(11)} µs`,
+    `${row.tflops_per_second.toFixed(3).padStart(9)} TFLOP/s`,
+    `${row.gigabytes_per_second.toFixed(1).padStart(8)} GB/s`,
+    `${(100 * row.of_roof).toFixed(0).padStart(5)} % of ${row.roof.padEnd(9)}`,
+    `error ${row.error.toExponential(1)}`,
+    ` ${row.dtype} ${row.name}`,
+  ].join(" ");
 }
 
 /** Runs the bench and prints a table, or JSON. */
-export async function benchKernels(json: boolean): Promise<void> {
-  const gpu = await openGpu();
-  const copy = await copyBandwidth(gpu);
-  const rows: Row[] = [copy];
-  const hidden = gpu.software ? 512 : 4096, tokens = gpu.software ? [32, 128] : [121, 512, 4096];
-  for (const dtype of ["f32", "f16"] as const) {
-    for (const orientation of ["nt", "nn", "tn"] as const) {
-      for (const t of tokens) {
-        const size = orientation === "tn"
-          ? [hidden, hidden, t] as const
-          : [t, hidden, hidden] as const;
-        const row = await product(gpu, orientation, dtype, size);
-        rows.push({ ...row, ofCopy: row.gigabytesPerSecond / copy.gigabytesPerSecond });
-        if (!json) console.error(row.name);
-      }
-    }
-  }
-  if (json) {
-    console.log(JSON.stringify({ gpu: gpu.name, provider: gpu.provider, rows }, null, 2));
-  } else {
-    console.log(`${gpu.name} (${gpu.provider}); medians of ${REPEATS}`);
-    for (const { name, milliseconds, tflops, gigabytesPerSecond, ofCopy } of rows) {
-      console.log(
-        name.padEnd(32) + `${milliseconds.toFixed(3).padStart(10)} ms` +
-          `${tflops === undefined ? "" : tflops.toFixed(3)}`.padStart(10) +
-          ` TFLOP/s${gigabytesPerSecond.toFixed(1).padStart(9)} GB/s` +
-          `${(100 * ofCopy).toFixed(0).padStart(5)} % of copy`,
-      );
-    }
-  }
+export async function benchKernels(args: string[]): Promise<void> {
+  const flags = parseFlags(KERNELS, args);
+  const dtypes: Dtype[] = flags.dtype === undefined ? ["f16", "f32"] : [flags.dtype];
+  const precision = dtypes[0] === "f16" ? "mixed" : "fp32";
+  const gpu = await openGpu({ provider: flags.gpu, precision, profile: true });
+  if (gpu.profiler) gpu.profiler.granularity = "nothing";
+  const model = flags.model ?? (gpu.software ? "random:tiny" : "random:llama2-7b");
+  const tokens = flags.tokens ?? (gpu.software ? [31, 128] : [121, 968, 4096]);
+  const { config } = openModel(model), { only } = flags;
+  const copy = await copySeconds(gpu), bandwidth = copy.bytes / copy.seconds;
+  const rows = compare(await measure(gpu, { dtypes, tokens, only, config }), bandwidth);
+  const result = {
+    ...{ gpu: gpu.name, provider: gpu.provider, model, tokens },
+    copy_gigabytes_per_second: bandwidth / 1e9,
+    rows,
+  };
   gpu.close();
+  if (flags.plot !== undefined) {
+    await plotRoofline(flags.plot, `${gpu.name} (${gpu.provider})`, rows, bandwidth);
+  }
+  if (flags.json) return console.log(JSON.stringify(result, null, 2));
+  console.log(`${model} on ${gpu.name} (${gpu.provider}); medians of batches`);
+  console.log(`copy, read plus written: ${(bandwidth / 1e9).toFixed(1)} GB/s`);
+  console.log(rows.map(line).join("\n"));
 }

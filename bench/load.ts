@@ -9,6 +9,7 @@ import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
+import { median } from "../kernels/timing.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { choice, flag, worded } from "../model/cli/settings.ts";
 import { type LlamaConfig, weightShapes } from "../model/config.ts";
@@ -19,7 +20,6 @@ import type { FileDtype } from "../model/files/weights.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";
 import { presetConfig } from "../model/presets.ts";
-import { median } from "./median.ts";
 
 const schema = z.strictObject({
   gigabytes: worded(z.number().min(0.1).max(1000), "number", "a number from 0.1 to 1000").default(2)

@@ -9,6 +9,7 @@ import { benchDecode } from "./decode.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { benchTrain } from "./train.ts";
 
 /** A bench that has no flag but `--json`. */
 function plain(bench: (json: boolean) => void | Promise<void>) {
@@ -24,19 +25,23 @@ function plain(bench: (json: boolean) => void | Promise<void>) {
 
 const BENCHES = {
   decode: benchDecode,
-  kernels: plain(benchKernels),
+  kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
+  train: benchTrain,
 };
 
-const HELP = `lorikeet bench NAME [--json]
+const HELP = `lorikeet bench NAME [--flag value ...]
 
   decode    generation with and without the KV cache: [--model M] [--contexts 128,1024] [--plot FILE.svg]
-  kernels   matrix products of training's shapes in f32 and f16, and the copy bandwidth
+  kernels   every kernel of training and decoding beside the roofs: [--tokens 121,968] [--dtype f16|f32]
+            [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
+  train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
+            or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]
 
-decode and load tell their other flags with --help.`;
+All take --json, and all but load and memory --gpu; NAME --help tells the other flags.`;
 
 async function main(): Promise<void> {
   const [name, ...flags] = Deno.args.filter((argument) => argument !== "--debug");

@@ -13,7 +13,7 @@ import { ALIGNMENT } from "../kernels/tensor.ts";
 import { planMemory } from "../model/capacity.ts";
 import { type LlamaConfig, presetConfig } from "../model/config.ts";
 import { type ActivationPlan, activationPlan } from "../model/plan.ts";
-import { parseTrainArguments } from "../train/config.ts";
+import { type LoraSettings, parseTrainArguments } from "../train/config.ts";
 import { type RunSizes, Trainer } from "../train/trainer.ts";
 
 const MODEL = "llama2-7b";
@@ -25,7 +25,7 @@ const LONGEST: RunSizes = { maxTokens: 405, maxTargets: 337, maxPosition: 405 };
 const MAX_BINDING = 2 ** 27;
 const LIMITS = { maxBufferSize: Infinity, maxBinding: MAX_BINDING };
 /** Tensors that are activations: of a block's attention, of the rest of a block, of the residual. */
-const TENSORS = { attention: 5, inner: 5, residual: 1 };
+const TENSORS = { attention: 4, inner: 4, residual: 1 };
 
 /** One line of the result; memory in MB (2^20 bytes). */
 interface Row {
@@ -38,12 +38,18 @@ interface Row {
 
 /**
  * Bytes of activations a token, in closed form: f16 q, k, v, attention's output, gate and up; f32
- * log-sum-exp of each head, both norms' 1/rms, and the residual stream before and inside the block.
+ * log-sum-exp of each head, both norms' 1/rms, what comes out of the adapters' A, and the residual stream
+ * before and inside the block.
  */
-function activationBytesPerToken(config: LlamaConfig, plan: ActivationPlan): number {
+function activationBytesPerToken(
+  config: LlamaConfig,
+  plan: ActivationPlan,
+  { rank, targets }: LoraSettings,
+): number {
   const { hidden_size, intermediate_size, head_dim } = config;
   const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
-  const attention = 2 * (2 * heads + 2 * kvHeads) * head_dim + 4 * heads;
+  const attention = 2 * (2 * heads + 2 * kvHeads) * head_dim + 4 * heads +
+    4 * rank * targets.length;
   const inner = 2 * 2 * intermediate_size + 4 * hidden_size + 2 * 4;
   const residual = 4 * hidden_size;
   const { counts } = plan;
@@ -69,7 +75,8 @@ export function planMode(mode: string): Row {
     (memory) => new Trainer(memory, config, settings, LONGEST, MAX_BINDING),
   );
   const plan = activationPlan(mode, config.num_hidden_layers);
-  const expected = LONGEST.maxTokens * activationBytesPerToken(config, plan);
+  const lora = settings.lora as LoraSettings;
+  const expected = LONGEST.maxTokens * activationBytesPerToken(config, plan, lora);
   const { counts } = plan;
   const tensors = counts.attention * TENSORS.attention + counts.inner * TENSORS.inner +
     counts.residual * TENSORS.residual;

@@ -101,7 +101,7 @@ export async function chat(args: string[]): Promise<void> {
     answer.end();
     conversation.answer(answer.text.trim());
   });
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
   gpu.close();
 }
 

@@ -18,6 +18,7 @@ export const modelKeys = {
   precision: choice(["mixed", "fp32"]).default("mixed").describe(
     "mixed stores and computes in f16 and adds up in f32; fp32 throughout.",
   ),
+  exact_products: common.exact_products,
 };
 
 /** What a command needs to know of the machine and the output. */

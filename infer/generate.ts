@@ -133,7 +133,7 @@ export async function generate(args: string[]): Promise<void> {
     }
     report(results, contextLength(config));
   }
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
   gpu.close();
 }
 

@@ -6,6 +6,7 @@
  */
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
+import { measureRoofs } from "../kernels/roofs.ts";
 import type { Dtype } from "../kernels/tensor.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
@@ -60,9 +61,11 @@ export async function loadModel<T>(
   advice: string,
 ): Promise<{ gpu: Gpu; model: Llama; also: T }> {
   const gpu = await openGpu({ provider: flags.gpu, profile: flags.profile });
+  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu);
   const options: LlamaOptions = {
     config: source.config,
     precision: flags.precision,
+    exact: flags.exact_products,
     trained: "nothing",
     lora: adapter && loraOptions(adapter),
     ...sizes,
@@ -74,5 +77,6 @@ export async function loadModel<T>(
   made.model.initialize(gpu);
   await loadWeights(gpu, made.model, source, { seed: flags.seed, progress: loadingBar() });
   if (adapter !== undefined) loadAdapter(gpu, made.model, adapter);
+  await gpu.profiler?.take(); // loading is no part of the profile
   return { gpu, ...made };
 }

@@ -86,6 +86,6 @@ export async function score(args: string[]): Promise<void> {
     console.log(`Supervised tokens: ${result.tokens}`);
   }
   console.error(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
   gpu.close();
 }

@@ -1,40 +1,35 @@
 /**
  * Attention of single queries over long ranges of keys, as decoding asks for: every query is the next
- * token of another sequence, so its keys are the work, and they are split over workgroups.
+ * token of another sequence, so its keys are the work. The token's own key and value don't lie in the cache
+ * yet: the same launch turns query and key by the token's position, appends key and value to the cache, and
+ * attends to them.
  *
- * Equations and shapes are those of attention.ts; k and v may have another dtype than q (a cache's),
- * and rows' key ranges may lie anywhere in them, in any order. A workgroup takes one row, one key
- * head with up to {@linkcode MOST_HEADS} of the query heads that read it, and a range of keys, which it walks in
- * tiles with a running maximum and sum; a second program adds up the ranges.
- * Source: "Flash-Decoding for long-context inference", Dao et al., 2023.
+ * Equations are those of rope.ts and attention.ts. Shapes: qkv `[rows, (heads + 2·kvHeads) · D]`, the columns of
+ * q, then k, then v, and out `[rows, heads · D]`, both f32 or f16; cachedK and cachedV `[L, kvHeads · D]`, f32 or
+ * f16. The keys of row t lie in rows starts[t] to ends[t] of the cache, of which the last is the token's
+ * own; ranges may lie anywhere, in any order, but no row's range holds another row's token.
+ *
+ * A workgroup takes one row, one key head with up to {@linkcode MOST_HEADS} of the query heads that read it, and a
+ * range of keys, which it walks in tiles with a running maximum and sum; where there are several ranges a second
+ * program adds them up. Source: "Flash-Decoding for long-context inference", Dao et al., 2023.
  *
  * @module
  */
 import { attention } from "./attention.ts";
 import { prefersDirect } from "./attention_direct.ts";
 import type { Gpu } from "./gpu.ts";
-import { programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
+import { type Binding, programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
+import { ropeAppend } from "./rope_append.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
-const THREADS = 128;
 /** Query heads of one workgroup at most: each costs registers. */
 const MOST_HEADS = 8;
-/** Keys of a tile: one a thread in the softmax. */
-const TILE = THREADS;
-/** Ranges that the keys of one query are split into at most. */
-const MOST_SPLITS = 64;
-
-/** How the work of one head dimension is laid out over threads. */
-function layout(headDim: number, heads: number) {
-  const lanes = headDim / 4;
-  return {
-    /** Threads along a head row, and rows of keys or values that are read side by side. */
-    lanes,
-    parallel: Math.floor(THREADS / lanes),
-    /** Keys whose products are summed over the lanes at a time. */
-    batch: Math.floor((lanes <= 32 ? THREADS : THREADS / 2) / heads),
-  };
-}
+/** Fewest keys of a tile, and ranges that the keys of one query are split into at most. */
+const LEAST_TILE = 128, MOST_SPLITS = 64;
+/** Rows of values whose loads a thread has under way at once. */
+const AHEAD = 8;
+/** Loads of a thread that fetches weights into the GPU's cache, and the bytes that each of them brings there. */
+const WARM_LOADS = 8, WARM_BYTES = 32;
 
 /** Query heads that share a workgroup, out of those that share a key head. */
 function headsPerGroup(sharing: number): number {
@@ -45,152 +40,301 @@ function headsPerGroup(sharing: number): number {
 
 const ranged = programFamily(
   "attention_decode",
-  (q: Dtype, kv: Dtype, headDim: number, heads: number) => {
-    const { lanes, parallel, batch } = layout(headDim, heads);
-    const batches = Math.ceil(TILE / batch);
-    /** Rows of keys or values whose loads a thread has under way at once. */
-    const ahead = heads <= 2 ? 8 : 4;
-    /** Loads rows `from` + place, place + parallel ... of a tile; those past the end become its last. */
-    const loadRows = (x: string, from: string) =>
+  (
+    ...[q, kv, headDim, heads, threads, subgroups, warm]: [
+      ...[q: Dtype, kv: Dtype, headDim: number, heads: number, threads: number],
+      ...[subgroups: boolean, warm: Dtype | "none"],
+    ]
+  ) => {
+    /** Elements of 16 bytes, threads along a row of keys or values, and rows that are read side by side. */
+    const width = kv === "f16" ? 8 : 4, lanes = headDim / width;
+    const places = Math.floor(threads / lanes);
+    const vectors = headDim / 4, perLoad = width / 4;
+    /** Threads that share a column when the places are added up. */
+    const parts = Math.min(Math.floor(threads / vectors), Math.ceil(Math.sqrt(places)));
+    const batches = Math.ceil(threads / (places * AHEAD));
+    const slots = subgroups ? threads / 4 : threads;
+    const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", raw: true });
+    const eachHead = (line: (h: number) => string) => repeat(heads, line);
+    /** Vectors of four in 16 bytes of a cache, and the other way round. */
+    const unpack = (x: string, p: number) =>
+      kv === "f32"
+        ? `bitcast<vec4<f32>>(${x})`
+        : `vec4<f32>(unpack2x16float(${x}.${"xz"[p]}), unpack2x16float(${x}.${"yw"[p]}))`;
+    const packed = (x: string) =>
+      kv === "f32"
+        ? `bitcast<vec4<u32>>(${x}[thread])`
+        : `vec4<u32>(${
+          [0, 1].map((p) =>
+            ["xy", "zw"].map((pair) => `pack2x16float(${x}[2u * thread + ${p}u].${pair})`)
+          ).flat().join(", ")
+        })`;
+    const keyRow = (key: string) => `((${key}) * u.kv_heads + kv_head) * ${lanes}u`;
+    const loadValues = (from: string) =>
       repeat(
-        ahead,
+        AHEAD,
         (i) =>
-          `let x${i} = load_${x}((min(tile + ${from} + ${
-            i * parallel
-          }u, end - 1u) * u.kv_heads + kv_head) * ${lanes}u + lane);`,
+          `x${i} = cached_v[${
+            keyRow(`min(tile + ${from} + ${i * places}u, memory_end - 1u)`)
+          } + lane];`,
       );
+    const bindings: Binding[] = [
+      ...reads(q, "qkv"),
+      ...[cached("cached_k"), cached("cached_v")],
+      ...reads("f32", "table"),
+      ...readsScalars("u32", "positions", "starts", "ends"),
+      ...writes(q, "out"),
+      ...writes("f32", "sums"),
+      { name: "tops", dtype: "f32", access: "write", scalar: true },
+    ];
+    if (warm !== "none") bindings.push({ name: "warm", dtype: warm, access: "read", raw: true });
+    const warming = `if (group.x * ${heads}u >= u.heads) {
+    // Not a head: the next launch's weights pass by on their way into the cache.
+    if (group.z > 0u) { return; }
+    let origin = (group.x - u.heads / ${heads}u) * ${threads * WARM_LOADS}u + thread;
+    ${
+      repeat(WARM_LOADS, (i) =>
+        `let x${i} = warm[min(origin + ${i * threads}u, u.warm - 1u) * ${WARM_BYTES / 16}u].x;`)
+    }
+    let all = ${Array.from({ length: WARM_LOADS }, (_, i) => `x${i}`).join(" ^ ")};
+    // Loads whose values go nowhere are not made. With one range \`tops\` is not read.
+    if (all == 0x5f3759dfu) { tops[0] = 0.0; }
+    return;
+  }`;
     return {
-      bindings: [
-        ...reads(q, "q"),
-        ...reads(kv, "k", "v"),
-        ...readsScalars("u32", "starts", "ends"),
-        ...writes(q, "out"),
-        ...writes("f32", "sums"),
-        { name: "tops", dtype: "f32", access: "write", scalar: true },
-      ],
+      bindings,
       uniforms: {
-        heads: "u32",
-        kv_heads: "u32",
-        splits: "u32",
-        keys_per_split: "u32",
-        scale: "f32",
+        ...{ heads: "u32", kv_heads: "u32", splits: "u32", keys_per_split: "u32", scale: "f32" },
+        warm: "u32",
       },
+      extensions: subgroups ? ["subgroups"] : [],
       body: `
 // A score that is no score. A true one may be NaN or infinite and must stay so.
 const MASKED = -3.4028234e38;
-var<workgroup> products: array<array<f32, ${lanes | 1}>, ${batch * heads}>;
-var<workgroup> weights: array<array<f32, ${TILE}>, ${heads}>;
-var<workgroup> highest: array<array<f32, ${THREADS}>, ${heads}>;
-var<workgroup> partial: array<array<vec4<f32>, ${lanes}>, ${parallel}>;
-var<workgroup> totals: array<f32, ${parallel}>;
+var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
+var<workgroup> own_key: array<vec4<f32>, ${vectors}>;
+var<workgroup> own_value: array<vec4<f32>, ${vectors}>;
+var<workgroup> own_scores: array<f32, ${heads}>;
+var<workgroup> weights: array<array<f32, ${threads}>, ${heads}>;
+var<workgroup> highest: array<array<f32, ${slots}>, ${heads}>;
+var<workgroup> partial: array<array<vec4<f32>, ${vectors}>, ${places}>;
+var<workgroup> totals: array<f32, ${places}>;
 
-@compute @workgroup_size(${THREADS})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+/** Half a head, vectors \`lane\` and lane + half of it, turned by the angles of \`row\`. */
+fn turned(at: u32, lane: u32, row: u32) -> array<vec4<f32>, 2> {
+  let a = load_qkv(at);
+  let b = load_qkv(at + ${vectors / 2}u);
+  let angle = positions[row] * ${vectors}u + lane;
+  let c = load_table(angle);
+  let s = load_table(angle + ${vectors / 2}u);
+  return array<vec4<f32>, 2>(a * c - b * s, b * c + a * s);
+}
+
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+  ${subgroups ? "@builtin(subgroup_size) size: u32," : ""}
+  ${subgroups ? "@builtin(subgroup_invocation_id) subgroup_thread: u32," : ""}
+) {
+  ${warm === "none" ? "" : warming}
   let head = group.x * ${heads}u;
   let kv_head = head / (u.heads / u.kv_heads);
   let row = group.z;
   let first = starts[row] + group.y * u.keys_per_split;
   let end = min(ends[row], first + u.keys_per_split);
+  // The range with the token itself, which is not in the cache yet.
+  let has_own = first < end && end == ends[row];
+  let memory_end = select(end, end - 1u, has_own);
   let lane = thread % ${lanes}u;
   let place = thread / ${lanes}u;
-  let idle = place >= ${parallel}u;
+  let idle = place >= ${places}u;
+  let row_start = row * (u.heads + 2u * u.kv_heads) * ${vectors}u;
+
+  for (var i = thread; i < ${heads * vectors / 2}u; i += ${threads}u) {
+    let h = i / ${vectors / 2}u;
+    let l = i % ${vectors / 2}u;
+    let pair = turned(row_start + (head + h) * ${vectors}u + l, l, row);
+    queries[h][l] = pair[0];
+    queries[h][l + ${vectors / 2}u] = pair[1];
+  }
+  if (has_own && thread < ${vectors / 2}u) {
+    let pair = turned(row_start + (u.heads + kv_head) * ${vectors}u + thread, thread, row);
+    own_key[thread] = pair[0];
+    own_key[thread + ${vectors / 2}u] = pair[1];
+    let at = row_start + (u.heads + u.kv_heads + kv_head) * ${vectors}u + thread;
+    own_value[thread] = load_qkv(at);
+    own_value[thread + ${vectors / 2}u] = load_qkv(at + ${vectors / 2}u);
+  }
+  workgroupBarrier();
+  if (has_own && thread < ${lanes}u) {
+    let k = ${packed("own_key")};
+    let v = ${packed("own_value")};
+    // One of the workgroups that share a key head stores it. All see what the cache holds.
+    if (head % (u.heads / u.kv_heads) == 0u) {
+      cached_k[${keyRow("end - 1u")} + thread] = k;
+      cached_v[${keyRow("end - 1u")} + thread] = v;
+    }
+    ${
+        repeat(perLoad, (p) =>
+          `own_key[${perLoad}u * thread + ${p}u] = ${unpack("k", p)};
+    own_value[${perLoad}u * thread + ${p}u] = ${unpack("v", p)};`)
+      }
+  }
   ${
-        repeat(heads, (h) =>
-          `let q${h} = load_q((row * u.heads + head + ${h}u) * ${lanes}u + lane);
-  var sum${h} = vec4<f32>();
+        eachHead((h) =>
+          `${repeat(perLoad, (p) => `var sum${h}_${p} = vec4<f32>();`)}
   var total${h} = 0.0;
-  var top${h} = MASKED;`)
+  var top${h} = MASKED;`
+        )
       }
 
-  for (var tile = first; tile < end; tile += ${TILE}u) {
-    for (var b = 0u; b < ${batches}u; b++) {
-      let here = min(${batch}u, end - min(end, tile + b * ${batch}u));
-      if (!idle) {
-        for (var slot = place; slot < here; slot += ${ahead * parallel}u) {
-          ${loadRows("k", `b * ${batch}u + slot`)}
-          ${
-        repeat(ahead, (i) =>
-          `if (slot + ${i * parallel}u < here) {
-            ${
-            repeat(heads, (h) =>
-              `products[(slot + ${i * parallel}u) * ${heads}u + ${h}u][lane] = dot(q${h}, x${i});`)
+  for (var tile = first; tile < memory_end; tile += ${threads}u) {
+    ${repeat(AHEAD, (i) => `var x${i}: vec4<u32>;`)}
+    if (!idle) { ${loadValues("place")} }
+    // A key for each thread.
+    let key = ${keyRow(`min(tile + thread, memory_end - 1u)`)};
+    ${eachHead((h) => `var score${h} = 0.0;`)}
+    ${repeat(lanes, (l) => `let k${l} = cached_k[key + ${l}u];`)}
+    ${
+        repeat(lanes, (l) =>
+          `{
+      ${repeat(perLoad, (p) => `let y${p} = ${unpack(`k${l}`, p)};`)}
+      ${
+            eachHead((h) =>
+              `score${h} += ${
+                Array.from(
+                  { length: perLoad },
+                  (_, p) => `dot(queries[${h}][${l * perLoad + p}], y${p})`,
+                ).join(" + ")
+              };`
+            )
           }
-          }`)
+    }`)
       }
-        }
+    ${
+        eachHead((h) =>
+          `score${h} = select(MASKED, score${h} * (u.scale * ${Math.LOG2E}), tile + thread < memory_end);`
+        )
       }
-      workgroupBarrier();
-      if (thread < ${batch * heads}u) {
-        let slot = b * ${batch}u + thread / ${heads}u;
-        var score = 0.0;
-        ${repeat(lanes, (l) => `score += products[thread][${l}];`)}
-        if (slot < ${TILE}u) {
-          weights[thread % ${heads}u][slot] =
-            select(MASKED, score * (u.scale * ${Math.LOG2E}), tile + slot < end);
-        }
-      }
-      workgroupBarrier();
-    }
-    ${repeat(heads, (h) => `highest[${h}][thread] = weights[${h}][thread];`)}
-    for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
+    ${
+        subgroups
+          ? eachHead((h) =>
+            `let highest${h} = subgroupMax(score${h});
+    if (subgroup_thread == 0u) { highest[${h}][thread / size] = highest${h}; }`
+          ) + `
+    workgroupBarrier();
+    ${eachHead((h) => `var new_top${h} = top${h};`)}
+    for (var s = 0u; s < (${threads - 1}u + size) / size; s++) {
+      ${eachHead((h) => `new_top${h} = max(new_top${h}, highest[${h}][s]);`)}
+    }`
+          : `${eachHead((h) => `highest[${h}][thread] = score${h};`)}
+    for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
       workgroupBarrier();
       if (thread < stride) {
         ${
-        repeat(heads, (h) =>
-          `highest[${h}][thread] = max(highest[${h}][thread], highest[${h}][thread + stride]);`)
-      }
+            eachHead((h) =>
+              `highest[${h}][thread] = max(highest[${h}][thread], highest[${h}][thread + stride]);`
+            )
+          }
       }
     }
     workgroupBarrier();
+    ${eachHead((h) => `let new_top${h} = max(top${h}, highest[${h}][0]);`)}`
+      }
     ${
-        repeat(heads, (h) =>
-          `let new_top${h} = max(top${h}, highest[${h}][0]);
-    let correction${h} = exp2(top${h} - new_top${h});
+        eachHead((h) =>
+          `let correction${h} = exp2(top${h} - new_top${h});
     top${h} = new_top${h};
-    sum${h} *= correction${h};
+    ${repeat(perLoad, (p) => `sum${h}_${p} *= correction${h};`)}
     total${h} *= correction${h};
-    let weight${h} = weights[${h}][thread];
-    weights[${h}][thread] = select(exp2(weight${h} - top${h}), 0.0, weight${h} == MASKED);`)
+    weights[${h}][thread] = select(exp2(score${h} - top${h}), 0.0, score${h} == MASKED);`
+        )
       }
     workgroupBarrier();
     if (!idle) {
-      for (var key = place; key < min(${TILE}u, end - tile); key += ${ahead * parallel}u) {
-        ${loadRows("v", "key")}
+      for (var b = 0u; b < ${batches}u; b++) {
+        let origin = place + b * ${AHEAD * places}u;
         ${
-        repeat(ahead, (i) =>
-          repeat(heads, (h) =>
-            `let w${i}_${h} = select(0.0, weights[${h}][min(key + ${i * parallel}u, ${
-              TILE - 1
-            }u)], key + ${i * parallel}u < ${TILE}u);
-        sum${h} += w${i}_${h} * x${i};
-        total${h} += w${i}_${h};`))
+        repeat(AHEAD, (i) =>
+          `{
+          let at = origin + ${i * places}u;
+          ${repeat(perLoad, (p) => `let y${p} = ${unpack(`x${i}`, p)};`)}
+          ${
+            eachHead((h) =>
+              `let w${h} = select(0.0, weights[${h}][min(at, ${threads - 1}u)], at < ${threads}u);
+          ${repeat(perLoad, (p) => `sum${h}_${p} += w${h} * y${p};`)}
+          total${h} += w${h};`
+            )
+          }
+        }`)
       }
+        let next = (b + 1u) * ${AHEAD * places}u;
+        if (next >= ${threads}u || tile + next >= memory_end) { break; }
+        ${loadValues("place + next")}
       }
     }
     workgroupBarrier();
   }
 
-  ${
-        repeat(heads, (h) =>
-          `if (!idle) {
-    partial[place][lane] = sum${h};
-    totals[place] = total${h};
+  workgroupBarrier();
+  if (has_own && thread < ${heads}u) {
+    var score = 0.0;
+    ${repeat(vectors, (l) => `score += dot(queries[thread][${l}], own_key[${l}]);`)}
+    own_scores[thread] = score * (u.scale * ${Math.LOG2E});
   }
   workgroupBarrier();
-  if (place == 0u) {
-    var sum = partial[0][lane];
-    var total = totals[0];
-    for (var p = 1u; p < ${parallel}u; p++) { sum += partial[p][lane]; total += totals[p]; }
-    let query = row * u.heads + head + ${h}u;
+  if (has_own) {
+    ${
+        eachHead((h) =>
+          `{
+      let new_top = max(top${h}, own_scores[${h}]);
+      let correction = exp2(top${h} - new_top);
+      let weight = select(0.0, exp2(own_scores[${h}] - new_top), place == 0u);
+      top${h} = new_top;
+      ${
+            repeat(perLoad, (p) =>
+              `sum${h}_${p} = sum${h}_${p} * correction + weight * own_value[${perLoad}u * lane + ${p}u];`)
+          }
+      total${h} = total${h} * correction + weight;
+    }`
+        )
+      }
+  }
+  let column = thread % ${vectors}u;
+  let part = thread / ${vectors}u;
+  ${
+        eachHead((h) =>
+          `if (!idle) {
+    ${repeat(perLoad, (p) => `partial[place][${perLoad}u * lane + ${p}u] = sum${h}_${p};`)}
+    if (lane == 0u) { totals[place] = total${h}; }
+  }
+  workgroupBarrier();
+  if (part < ${parts}u) {
+    var sum = vec4<f32>();
+    for (var p = part; p < ${places}u; p += ${parts}u) { sum += partial[p][column]; }
+    partial[part][column] = sum;
+  }
+  workgroupBarrier();
+  if (part == 0u) {
+    var sum = vec4<f32>();
+    ${repeat(parts, (p) => `sum += partial[${p}][column];`)}
+    var total = 0.0;
+    for (var p = 0u; p < ${places}u; p++) { total += totals[p]; }
     if (u.splits == 1u) {
-      store_out(query * ${lanes}u + lane, select(sum / total, vec4<f32>(), starts[row] >= ends[row]));
+      store_out((row * u.heads + head + ${h}u) * ${vectors}u + column, sum / total);
     } else {
       let at = (row * u.splits + group.y) * u.heads + head + ${h}u;
-      store_sums(at * ${lanes}u + lane, sum);
-      if (lane == 0u) { tops[2u * at] = top${h}; tops[2u * at + 1u] = total; }
+      store_sums(at * ${vectors}u + column, sum);
+      if (column == 0u) { tops[2u * at] = top${h}; tops[2u * at + 1u] = total; }
     }
   }
-  workgroupBarrier();`)
+  ${
+            h < heads - 1
+              ? "workgroupBarrier();"
+              : ""
+          }`
+        )
       }
 }`,
     };
@@ -223,7 +367,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     sum += factor * load_sums(at * u.lanes + lane);
     total += factor * tops[2u * at + 1u];
   }
-  store_out(id.x, select(sum / total, vec4<f32>(), total == 0.0));
+  store_out(id.x, sum / total);
 }`,
 }));
 
@@ -235,29 +379,42 @@ export interface DecodeWorkspace {
   tops: Tensor;
 }
 
-/** Ranges that keys are split into, for queries of at most `longest` keys. */
+/** Ranges that keys are split into at most, for queries of at most `longest` keys. */
 export function mostSplits(longest: number): number {
-  return Math.min(MOST_SPLITS, Math.ceil(longest / TILE));
+  return Math.min(MOST_SPLITS, Math.ceil(longest / LEAST_TILE));
 }
 
-/** Ranges that `longest` keys are split into, and the keys of each. */
-function decodeSplits(longest: number): { splits: number; keysPerSplit: number } {
-  const keysPerSplit = TILE * Math.max(1, Math.ceil(longest / (TILE * MOST_SPLITS)));
-  return { splits: Math.max(1, Math.ceil(longest / keysPerSplit)), keysPerSplit };
+/** How {@linkcode attentionDecode} goes about it; what is left out is chosen by size. */
+export interface DecodeGeometry {
+  /** Threads of a workgroup, and keys of a tile: a multiple of 128. */
+  threads?: number;
+  /** Add up with subgroup functions. */
+  subgroups?: boolean;
+  /** Bytes of `warm` to fetch at most. */
+  warmBytes?: number;
 }
+
+/** Bytes of weights fetched: more than attention has time for, or the cache has room for, is lost. */
+const MOST_WARM_BYTES = 24 << 20;
 
 /**
- * Writes out for `rows` queries.
+ * Writes out for `rows` queries, and the cache. What is left in qkv is undefined.
  *
- * @param longest Most keys of a query.
- * @param direct Take the program for software drivers.
+ * @param index `[rows]` u32: each token's row of the cache, ends[t] − 1.
+ * @param longest Most keys of a query, its own among them.
+ * @param warm Weights that the next launch reads: processors without a head to work on fetch them into
+ *   the GPU's cache meanwhile.
+ * @param direct Take the programs for software drivers.
  */
 export function attentionDecode(
   gpu: Gpu,
-  { q, k, v, starts, ends, out, workspace, rows, heads, kvHeads, headDim, longest, ...options }: {
-    q: Tensor;
-    k: Tensor;
-    v: Tensor;
+  { qkv, cachedK, cachedV, table, positions, index, starts, ends, out, workspace, ...options }: {
+    qkv: Tensor;
+    cachedK: Tensor;
+    cachedV: Tensor;
+    table: Tensor;
+    positions: Tensor;
+    index: Tensor;
     starts: Tensor;
     ends: Tensor;
     out: Tensor;
@@ -267,34 +424,53 @@ export function attentionDecode(
     kvHeads: number;
     headDim: number;
     longest: number;
+    warm?: Tensor;
     direct?: boolean;
+    geometry?: DecodeGeometry;
   },
 ): void {
-  const direct = options.direct ?? prefersDirect(gpu.software, headDim);
-  if (direct) {
-    const sizes = { rows, heads, kvHeads, headDim, pairs: rows * longest };
-    return attention(gpu, { q, k, v, starts, ends, out, ...sizes, direct });
+  const { rows, heads, kvHeads, headDim, longest, geometry = {} } = options;
+  const sizes = { rows, heads, kvHeads, headDim };
+  if (options.direct ?? prefersDirect(gpu.software, headDim)) {
+    ropeAppend(gpu, { qkv, cachedK, cachedV, table, positions, index, ...sizes });
+    const [q, k, v] = [qkv, cachedK, cachedV].map((tensor) => ({ tensor, from: 0 }));
+    attention(gpu, { q, k, v, starts, ends, out, ...sizes, pairs: rows * longest, direct: true });
+    return;
   }
-  const { splits, keysPerSplit } = decodeSplits(longest);
   const perGroup = headsPerGroup(heads / kvHeads);
-  const { sums, tops } = workspace;
+  const { subgroups = gpu.extensions.has("subgroups") } = geometry;
+  const { maxComputeInvocationsPerWorkgroup: most } = gpu.device.limits;
+  const threads = geometry.threads ?? Math.min(most, perGroup > 2 || !subgroups ? 256 : 512);
+  const keysPerSplit = threads * Math.max(1, Math.ceil(longest / (threads * MOST_SPLITS)));
+  const splits = Math.max(1, Math.ceil(longest / keysPerSplit));
+  const fetched = splits === 1 && (options.warm?.bytes ?? Infinity) <= gpu.maxBinding;
+  const warm = fetched ? options.warm : undefined;
+  const warmLoads = warm === undefined ? 0 : Math.floor(
+    Math.min(warm.bytes, geometry.warmBytes ?? MOST_WARM_BYTES) / WARM_BYTES,
+  );
+  const headGroups = heads / perGroup, { sums, tops } = workspace;
+  const tensors = [qkv, cachedK, cachedV, table, positions, starts, ends, out, sums, tops];
+  if (warm !== undefined) tensors.push(warm);
   gpu.run(
-    ranged(q.dtype, k.dtype, headDim, perGroup),
-    [q, k, v, starts, ends, out, sums, tops],
+    ranged(
+      ...[qkv.dtype, cachedK.dtype, headDim, perGroup, threads] as const,
+      ...[subgroups, warm?.dtype ?? "none"] as const,
+    ),
+    tensors,
     {
       ...{ heads, kv_heads: kvHeads, splits, keys_per_split: keysPerSplit },
-      scale: 1 / Math.sqrt(headDim),
+      ...{ scale: 1 / Math.sqrt(headDim), warm: warmLoads },
     },
-    [heads / perGroup, splits, rows],
+    [headGroups + Math.ceil(warmLoads / (threads * WARM_LOADS)), splits, rows],
     {
       flops: 4 * rows * heads * headDim * longest,
-      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(k.dtype),
+      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(cachedK.dtype),
     },
   );
   if (splits === 1) return;
   const lanes = headDim / 4, vectors = rows * heads * lanes;
   gpu.run(
-    combine(q.dtype),
+    combine(qkv.dtype),
     [sums, tops, out],
     { vectors, heads, lanes, splits },
     [Math.ceil(vectors / COMBINE_THREADS)],

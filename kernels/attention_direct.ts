@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { headStart, headUniforms } from "./attention_heads.ts";
 import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 
@@ -21,12 +22,13 @@ export function prefersDirect(software: boolean, headDim: number): boolean {
 /** Threads of a workgroup: neighbouring rows of one head. */
 export const DIRECT_THREADS = 32;
 
-const UNIFORMS = {
+const uniforms = (...names: string[]): Record<string, "u32" | "f32"> => ({
   rows: "u32",
   heads: "u32",
   kv_heads: "u32",
   scale: "f32",
-} as const;
+  ...headUniforms(...names),
+});
 
 /** WGSL that runs `line` for each vector of a head row. */
 function each(vectors: number, line: (e: string) => string): string {
@@ -54,7 +56,13 @@ const pairGradient = (vectors: number) => `
 ${product(vectors, "score", "q", "k")}
 ${product(vectors, "dp", "g", "v")}
   let weight = exp(score * u.scale - lse[statistics]);
-  let ds = weight * (dp - delta[statistics]) * u.scale;`;
+  let ds = weight * (dp - delta) * u.scale;`;
+
+/** delta, the dot product of a query's out (from vector `base` on) and its gradient \`g\`. */
+const rowDelta = (vectors: number, base: string) =>
+  `  let own_out = ${base};
+  var delta = 0.0;
+${each(vectors, (e) => `delta += dot(load_out(own_out + ${e}), g[${e}]);`)}`;
 
 const entry = (rows: string) => `
 @compute @workgroup_size(${DIRECT_THREADS})
@@ -62,12 +70,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = id.x;
   let head = id.y;
   if (row >= ${rows}) { return; }`;
-
-/** Where a query's and a key's head row begin, in vectors. */
-const queryRow = (vectors: number, row: string, head: string) =>
-  `(${row} * u.heads + ${head}) * ${vectors}u`;
-const keyRow = (vectors: number, row: string, head: string) =>
-  `(${row} * u.kv_heads + ${head}) * ${vectors}u`;
 
 /** out and lse: a running maximum and sum over the keys. */
 export const directForward = programFamily(
@@ -83,18 +85,17 @@ export const directForward = programFamily(
     if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
     return {
       bindings,
-      uniforms: UNIFORMS,
+      uniforms: uniforms("q", "k", "v", "out"),
       body: `${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
-  let own = ${queryRow(n, "row", "head")};
-${load(n, "q", "q", "own")}
+${load(n, "q", "q", headStart("q", "row", "head", n))}
 ${zero(n, "sum")}
   var highest = -3.4e38;
   var total = 0.0;
   let end = ends[row];
   for (var j = starts[row]; j < end; j++) {
-    let other = ${keyRow(n, "j", "kv_head")};
-${load(n, "k", "k", "other")}
+    let values = ${headStart("v", "j", "kv_head", n)};
+${load(n, "k", "k", headStart("k", "j", "kv_head", n))}
 ${product(n, "dots", "q", "k")}
     let score = dots * u.scale;
     let next = max(highest, score);
@@ -102,10 +103,10 @@ ${product(n, "dots", "q", "k")}
     let weight = exp(score - next);
     highest = next;
     total = total * keep + weight;
-${each(n, (e) => `sum[${e}] = sum[${e}] * keep + weight * load_v(other + ${e});`)}
+${each(n, (e) => `sum[${e}] = sum[${e}] * keep + weight * load_v(values + ${e});`)}
   }
   let factor = select(0.0, 1.0 / total, total > 0.0);
-${store(n, "out", "own", "sum", "factor")}
+${store(n, "out", headStart("out", "row", "head", n), "sum", "factor")}
   ${withLse ? "lse[row * u.heads + head] = highest + log(max(total, 1e-37));" : ""}
 }`,
     };
@@ -119,28 +120,27 @@ export const directQueryGradient = programFamily(
     const n = headDim / 4;
     return {
       bindings: [
-        ...reads(dtype, "q", "k", "v", "dout"),
-        ...readsScalars("f32", "lse", "delta"),
+        ...reads(dtype, "qkv", "out", "dout"),
+        ...readsScalars("f32", "lse"),
         ...readsScalars("u32", "starts", "ends"),
-        ...writes(dtype, "dq"),
+        ...writes(dtype, "gradient"),
       ],
-      uniforms: UNIFORMS,
+      uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
       body: `${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
-  let own = ${queryRow(n, "row", "head")};
   let statistics = row * u.heads + head;
-${load(n, "q", "q", "own")}
-${load(n, "g", "dout", "own")}
+${load(n, "q", "qkv", headStart("q", "row", "head", n))}
+${load(n, "g", "dout", headStart("dout", "row", "head", n))}
+${rowDelta(n, headStart("out", "row", "head", n))}
 ${zero(n, "sum")}
   let end = ends[row];
   for (var j = starts[row]; j < end; j++) {
-    let other = ${keyRow(n, "j", "kv_head")};
-${load(n, "k", "k", "other")}
-${load(n, "v", "v", "other")}
+${load(n, "k", "qkv", headStart("k", "j", "kv_head", n))}
+${load(n, "v", "qkv", headStart("v", "j", "kv_head", n))}
 ${pairGradient(n)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
-${store(n, "dq", "own", "sum")}
+${store(n, "gradient", headStart("dq", "row", "head", n), "sum")}
 }`,
     };
   },
@@ -153,33 +153,32 @@ export const directKeyGradient = programFamily(
     const n = headDim / 4;
     return {
       bindings: [
-        ...reads(dtype, "q", "k", "v", "dout"),
-        ...readsScalars("f32", "lse", "delta"),
+        ...reads(dtype, "qkv", "out", "dout"),
+        ...readsScalars("f32", "lse"),
         ...readsScalars("u32", "starts", "query_ends"),
-        ...writes(dtype, "dk", "dv"),
+        ...writes(dtype, "gradient"),
       ],
-      uniforms: UNIFORMS,
+      uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
       body: `${entry("u.rows")}
   let group = u.heads / u.kv_heads;
-  let own = ${keyRow(n, "row", "head")};
-${load(n, "k", "k", "own")}
-${load(n, "v", "v", "own")}
+${load(n, "k", "qkv", headStart("k", "row", "head", n))}
+${load(n, "v", "qkv", headStart("v", "row", "head", n))}
 ${zero(n, "dk")}
 ${zero(n, "dv")}
   let end = query_ends[row];
   for (var i = row; i < end; i++) {
     if (starts[i] > row) { continue; }
     for (var h = head * group; h < (head + 1u) * group; h++) {
-      let other = ${queryRow(n, "i", "h")};
       let statistics = i * u.heads + h;
-${load(n, "q", "q", "other")}
-${load(n, "g", "dout", "other")}
+${load(n, "q", "qkv", headStart("q", "i", "h", n))}
+${load(n, "g", "dout", headStart("dout", "i", "h", n))}
+${rowDelta(n, headStart("out", "i", "h", n))}
 ${pairGradient(n)}
 ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }
-${store(n, "dk", "own", "dk")}
-${store(n, "dv", "own", "dv")}
+${store(n, "gradient", headStart("dk", "row", "head", n), "dk")}
+${store(n, "gradient", headStart("dv", "row", "head", n), "dv")}
 }`,
     };
   },

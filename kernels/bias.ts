@@ -1,36 +1,39 @@
 /**
  * The bias of a linear layer: y_t += b for every row t.
  *
- * Shapes: y `[T, N]` f32 or f16, in place, b `[N]` f32 or f16. N is a multiple of 4.
+ * Shapes: y `[T, M]` f32 or f16, in place, b `[N]` f32 or f16, for N columns of y from `from` on. N, M and
+ * `from` are multiples of 4.
  * Backward: db = Σ_t dy_t, summed in f32; the gradient of the sum's other part is dy itself.
  *
  * @module
  */
-import { elementMain, runElements } from "./elementwise.ts";
+import { elementGrid, elementMain } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
-import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
+import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 const forward = programFamily("bias", (y: Dtype, b: Dtype) => ({
   bindings: [
     { name: "y", dtype: y, access: "write" },
     { name: "b", dtype: b, access: "read" },
   ],
-  // `width` is a row's vectors; this part of y begins at vector `first`.
-  uniforms: { vectors: "u32", first: "u32", width: "u32" },
-  body: elementMain("store_y(i, load_y(i) + load_b((u.first + i) % u.width));"),
+  // `width` and `stride` are the vectors of b and of a row of y.
+  uniforms: { vectors: "u32", width: "u32", first: "u32", stride: "u32" },
+  body: elementMain(`
+  let at = i / u.width * u.stride + u.first + i % u.width;
+  store_y(at, load_y(at) + load_b(i % u.width));`),
 }));
 
-/** Adds b to `rows` rows of y. */
+/** Adds b to the columns of `rows` rows of y. */
 export function addBias(
   gpu: Gpu,
-  { y, b, rows }: { y: Tensor; b: Tensor; rows: number },
+  { y, b, from = 0, rows }: { y: Tensor; b: Tensor; from?: number; rows: number },
 ): void {
-  runElements(gpu, forward(y.dtype, b.dtype), [y], {
-    size: rows * y.rowSize,
-    uniforms: { width: y.rowSize / 4 },
-    shared: [b],
-    cost: { flops: 1, bytes: 2 * bytesOf(y.dtype) },
+  const width = b.size / 4, stride = y.rowSize / 4, vectors = rows * width;
+  const uniforms = { vectors, width, first: from / 4, stride };
+  gpu.run(forward(y.dtype, b.dtype), [y, b], uniforms, elementGrid(vectors), {
+    flops: 4 * vectors,
+    bytes: 8 * vectors * bytesOf(y.dtype),
   });
 }
 
@@ -44,7 +47,7 @@ const backward = programFamily("bias_backward", (dy: Dtype, lanes: number) => ({
     { name: "dy", dtype: dy, access: "read" },
     { name: "db", dtype: "f32", access: "write" },
   ],
-  uniforms: { rows: "u32", width: "u32" },
+  uniforms: { rows: "u32", width: "u32", first: "u32", stride: "u32" },
   body: `
 var<workgroup> sums: array<array<vec4<f32>, ${COLUMNS}>, ${lanes}>;
 @compute @workgroup_size(${COLUMNS * lanes})
@@ -55,7 +58,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var sum = vec4<f32>();
   if (column < u.width) {
     for (var row = lane; row < u.rows; row += ${lanes}u) {
-      sum += load_dy(row * u.width + column);
+      sum += load_dy(row * u.stride + u.first + column);
     }
   }
   sums[lane][place] = sum;
@@ -67,24 +70,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }));
 
 /**
- * Adds the sums of `rows` rows of dy to db (f32), in the same order every time.
+ * Adds the sums of the columns of `rows` rows of dy to db (f32), in the same order every time.
  *
  * @param lanes Threads that share a column.
  */
 export function biasBackward(
   gpu: Gpu,
-  { dy, db, rows, lanes = lanesOn(gpu) }: { dy: Tensor; db: Tensor; rows: number; lanes?: number },
+  { dy, db, from = 0, rows, lanes = lanesOn(gpu) }: {
+    dy: Tensor;
+    db: Tensor;
+    from?: number;
+    rows: number;
+    lanes?: number;
+  },
 ): void {
-  const width = dy.rowSize / 4, rowBytes = dy.rowSize * bytesOf(dy.dtype);
-  const parts = splitRows(dy.shape[0], rowBytes, gpu.maxBinding);
-  for (const { start, count } of parts) {
-    const own = Math.min(count, rows - start);
-    if (own <= 0) break;
-    const part = parts.length === 1 ? dy : dy.rows(start, count);
-    const workgroups = Math.ceil(width / COLUMNS);
-    gpu.run(backward(dy.dtype, lanes), [part, db], { rows: own, width }, [workgroups], {
-      flops: own * dy.rowSize,
-      bytes: own * rowBytes + 8 * dy.rowSize,
-    });
-  }
+  const width = db.size / 4, uniforms = { rows, width, first: from / 4, stride: dy.rowSize / 4 };
+  gpu.run(backward(dy.dtype, lanes), [dy, db], uniforms, [Math.ceil(width / COLUMNS)], {
+    flops: rows * db.size,
+    bytes: rows * db.size * bytesOf(dy.dtype) + 8 * db.size,
+  });
 }

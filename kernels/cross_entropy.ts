@@ -9,78 +9,87 @@
  * @module
  */
 import type { Gpu } from "./gpu.ts";
-import { programFamily } from "./program.ts";
-import { sumOfThreads } from "./reduce.ts";
+import { programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
+import { maxOfThreads, sumOfThreads } from "./reduce.ts";
 import type { Tensor } from "./tensor.ts";
 
-const THREADS = 256;
+/** Threads of a row, and vectors that each loads before it uses one: loads that are under way together. */
+const shareOn = ({ software, device }: Gpu) =>
+  software
+    ? { threads: 8, ahead: 1 }
+    : { threads: Math.min(1024, device.limits.maxComputeInvocationsPerWorkgroup), ahead: 4 };
 
-const GRADIENT = `
-  let factor = weights[s] * control[0] / sum;
-  let onehot = weights[s] * control[0];
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
-    let column = i * 4u + LANES;
-    let hit = select(vec4<f32>(), vec4<f32>(onehot), column == vec4<u32>(targets[s]));
-    let g = exp(load_logits(row + i) - largest) * factor - hit;
-    store_logits(row + i, select(vec4<f32>(), g, column < vec4<u32>(u.vocab)));
+const program = programFamily(
+  "cross_entropy",
+  (backward: boolean, threads: number, ahead: number) => {
+    /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
+    const pass = (body: string) => `
+  for (var first = thread; first < vectors; first += ${threads * ahead}u) {
+${
+      repeat(ahead, (k) =>
+        `    let v${k} = load_logits(row + min(first + ${k * threads}u, vectors - 1u));`)
+    }
+${
+      repeat(ahead, (k) =>
+        `    {
+      let i = first + ${k * threads}u;
+      let v = v${k};
+      ${body}
+    }`)
+    }
   }`;
-
-const program = programFamily("cross_entropy", (backward: boolean) => ({
-  bindings: [
-    { name: "logits", dtype: "f32", access: backward ? "write" : "read" },
-    { name: "targets", dtype: "u32", access: "read", scalar: true },
-    { name: "nll", dtype: "f32", access: "write", scalar: true },
-    ...backward
-      ? [
-        { name: "weights", dtype: "f32", access: "read", scalar: true } as const,
-        { name: "control", dtype: "f32", access: "read", scalar: true } as const,
-      ]
-      : [],
-  ],
-  uniforms: { width: "u32", vocab: "u32", firstRow: "u32" },
-  // One pass keeps each thread's maximum and its sum of exponentials relative to that maximum.
-  body: `
+    return {
+      bindings: [
+        ...backward ? writes("f32", "logits") : reads("f32", "logits"),
+        ...readsScalars("u32", "targets"),
+        { name: "nll", dtype: "f32", access: "write", scalar: true },
+        ...backward ? readsScalars("f32", "weights", "control") : [],
+      ],
+      uniforms: { width: "u32", vocab: "u32", firstRow: "u32" },
+      // One pass keeps each thread's maximum and its sum of exponentials relative to that maximum.
+      body: `${maxOfThreads(threads)}${sumOfThreads(threads)}
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const LOWEST = -3.4e38;
-var<workgroup> maxima: array<f32, ${THREADS}>;
-var<workgroup> sums: array<f32, ${THREADS}>;
 var<workgroup> labelLogit: f32;
 
-@compute @workgroup_size(${THREADS})
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
   let row = group.x * vectors;
   let s = u.firstRow + group.x;
+  let label = targets[s];
   // Before the first barrier, because backward overwrites it.
-  if (thread == 0u) { labelLogit = load_logits(row + targets[s] / 4u)[targets[s] % 4u]; }
+  if (thread == 0u) { labelLogit = load_logits(row + label / 4u)[label % 4u]; }
   var most = LOWEST;
   var partial = 0.0;
-  for (var i = thread; i < vectors; i += ${THREADS}u) {
-    let real = i * 4u + LANES < vec4<u32>(u.vocab);
-    let v = select(vec4<f32>(LOWEST), load_logits(row + i), real);
-    let before = most;
-    most = max(most, max(max(v.x, v.y), max(v.z, v.w)));
-    partial = partial * exp(before - most) + dot(exp(v - most), vec4<f32>(1.0));
-  }
-  maxima[thread] = most;
-  sums[thread] = partial;
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
-    workgroupBarrier();
-    if (thread < stride) {
-      let other = thread + stride;
-      let joint = max(maxima[thread], maxima[other]);
-      sums[thread] = sums[thread] * exp(maxima[thread] - joint) +
-        sums[other] * exp(maxima[other] - joint);
-      maxima[thread] = joint;
-    }
-  }
-  workgroupBarrier();
-  let largest = maxima[0];
-  let sum = sums[0];
+${
+        pass(`let real = i * 4u + LANES < vec4<u32>(u.vocab);
+      let l = select(vec4<f32>(LOWEST), v, real);
+      let before = most;
+      most = max(most, max(max(l.x, l.y), max(l.z, l.w)));
+      partial = partial * exp(before - most) + dot(exp(l - most), vec4<f32>(real));`)
+      }
+  let largest = maxOfThreads(thread, most);
+  let sum = sumOfThreads(thread, partial * exp(most - largest));
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
-  ${backward ? GRADIENT : ""}
+${
+        backward
+          ? `  let onehot = weights[s] * control[0];
+  let factor = onehot / sum;
+${
+            pass(`if (i < vectors) {
+        let column = i * 4u + LANES;
+        let hit = select(vec4<f32>(), vec4<f32>(onehot), column == vec4<u32>(label));
+        let g = exp(v - largest) * factor - hit;
+        store_logits(row + i, select(vec4<f32>(), g, column < vec4<u32>(u.vocab)));
+      }`)
+          }`
+          : ""
+      }
 }`,
-}));
+    };
+  },
+);
 
 /**
  * Writes nll of rows firstRow to firstRow + rows (at most 65,535 rows) and, where `backward`, turns
@@ -102,11 +111,14 @@ export function crossEntropy(
 ): void {
   const width = logits.rowSize;
   const tensors = backward ? [logits, targets, nll, weights, control] : [logits, targets, nll];
-  gpu.run(program(backward), tensors, { width, vocab, firstRow }, [rows], {
+  const { threads, ahead } = shareOn(gpu);
+  gpu.run(program(backward, threads, ahead), tensors, { width, vocab, firstRow }, [rows], {
     flops: rows * width * (backward ? 7 : 4),
     bytes: rows * width * (backward ? 12 : 4),
   });
 }
+
+const THREADS = 256;
 
 const sumProgram = programFamily("weighted_sums", () => ({
   bindings: [

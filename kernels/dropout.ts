@@ -1,18 +1,13 @@
 /**
- * Inverted dropout: y = x · mask / (1 − p), with mask 0 at probability p.
+ * Inverted dropout: x · mask / (1 − p), with mask 0 at probability p, as kernels that read x apply it.
  *
- * Shapes: x, y, dy, dx `[T, N]` f32 or f16. N is a multiple of 4. Backward: dx = dy · mask / (1 − p).
- * The mask is never stored: elements 4i to 4i + 3 take the four words of
+ * The mask is never stored: elements 4i to 4i + 3 of x take the four words of
  * {@linkcode pcg4d}(i, seed, step, stream), so backward and recomputed forward passes make it again.
  * Source: Srivastava et al., "Dropout", 2014.
  *
  * @module
  */
-import { elementMain, runElements } from "./elementwise.ts";
-import type { Gpu } from "./gpu.ts";
 import { PCG4D, pcg4d } from "./hash.ts";
-import { programFamily } from "./program.ts";
-import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 /** What a mask depends on: probability in [0, 1), and u32 words. */
 export interface DropoutMask {
@@ -29,6 +24,20 @@ function threshold(p: number): number {
   return Math.min(Math.round(p * 2 ** 32), 2 ** 32 - 1);
 }
 
+/** Uniforms that {@linkcode KEPT} reads. */
+export const MASK_UNIFORMS = { seed: "u32", step: "u32", dropped: "u32" } as const;
+
+/** Values of {@linkcode MASK_UNIFORMS}. */
+export function maskUniforms({ p, seed, step }: Omit<DropoutMask, "stream">) {
+  return { seed, step, dropped: threshold(p) };
+}
+
+/** WGSL `kept(i, stream)`: which elements of vector i a stream keeps. */
+export const KEPT = `${PCG4D}
+fn kept(i: u32, stream: u32) -> vec4<bool> {
+  return pcg4d(vec4<u32>(i, u.seed, u.step, stream)) >= vec4<u32>(u.dropped);
+}`;
+
 /** The first `count` elements' mask, 1 where kept: what the kernels use, on the host. */
 export function dropoutMask(count: number, { p, seed, step, stream }: DropoutMask): Uint8Array {
   const mask = new Uint8Array(count);
@@ -40,67 +49,4 @@ export function dropoutMask(count: number, { p, seed, step, stream }: DropoutMas
     }
   }
   return mask;
-}
-
-const UNIFORMS = {
-  vectors: "u32",
-  first: "u32",
-  seed: "u32",
-  step: "u32",
-  stream: "u32",
-  dropped: "u32",
-  scale: "f32",
-} as const;
-
-/** WGSL: what vector i of this part is multiplied by. */
-const FACTOR = `${PCG4D}
-fn factor(i: u32) -> vec4<f32> {
-  let words = pcg4d(vec4<u32>(u.first + i, u.seed, u.step, u.stream));
-  return select(vec4<f32>(), vec4<f32>(u.scale), words >= vec4<u32>(u.dropped));
-}`;
-
-const forward = programFamily("dropout", (x: Dtype, y: Dtype) => ({
-  bindings: [
-    { name: "x", dtype: x, access: "read" },
-    { name: "y", dtype: y, access: "write" },
-  ],
-  uniforms: UNIFORMS,
-  body: FACTOR + elementMain("store_y(i, load_x(i) * factor(i));"),
-}));
-
-const backward = programFamily("dropout_backward", (dy: Dtype, dx: Dtype) => ({
-  bindings: [
-    { name: "dy", dtype: dy, access: "read" },
-    { name: "dx", dtype: dx, access: "write" },
-  ],
-  uniforms: UNIFORMS,
-  body: FACTOR + elementMain("store_dx(i, load_dx(i) + load_dy(i) * factor(i));"),
-}));
-
-function uniforms({ p, seed, step, stream }: DropoutMask) {
-  return { seed, step, stream, dropped: threshold(p), scale: 1 / (1 - p) };
-}
-
-/** Writes `rows` rows of y. */
-export function dropout(
-  gpu: Gpu,
-  { x, y, rows, ...mask }: { x: Tensor; y: Tensor; rows: number } & DropoutMask,
-): void {
-  runElements(gpu, forward(x.dtype, y.dtype), [x, y], {
-    size: rows * x.rowSize,
-    uniforms: uniforms(mask),
-    cost: { flops: 1, bytes: bytesOf(x.dtype) + bytesOf(y.dtype) },
-  });
-}
-
-/** Adds the gradient of `rows` rows to dx. */
-export function dropoutBackward(
-  gpu: Gpu,
-  { dy, dx, rows, ...mask }: { dy: Tensor; dx: Tensor; rows: number } & DropoutMask,
-): void {
-  runElements(gpu, backward(dy.dtype, dx.dtype), [dy, dx], {
-    size: rows * dy.rowSize,
-    uniforms: uniforms(mask),
-    cost: { flops: 2, bytes: bytesOf(dy.dtype) + 2 * bytesOf(dx.dtype) },
-  });
 }

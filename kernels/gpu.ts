@@ -12,7 +12,10 @@ import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Profiler } from "./profile.ts";
-import type { Dialect, Extension, Program } from "./program.ts";
+import type { Extension, Program } from "./program.ts";
+import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
+import type { Provider } from "./providers/provider.ts";
+import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import { type Tensor } from "./tensor.ts";
 
 /** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
@@ -21,26 +24,16 @@ export interface Cost {
   bytes: number;
 }
 
-const UNIFORM_BYTES = 1 << 18;
 const STAGING_BYTES = 1 << 20;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
-/** Launches recorded before they are handed to the GPU. */
-const LAUNCHES_PER_SUBMIT = 400;
-
-/** How to get an adapter, for the message where there is none. */
-const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
-  "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
-
-/** Features that extensions need. */
-const FEATURES: Partial<Record<Extension, string>> = { f16: "shader-f16", subgroups: "subgroups" };
-/** Deno's naga takes subgroup functions without an `enable` line, and refuses one. */
-const DIALECT: Dialect = { enable: { f16: "enable f16;\n" } };
 
 /** Options of {@linkcode openGpu}. */
 export interface GpuOptions {
-  /** `auto` and `deno` are Deno's built-in WebGPU. */
-  provider?: "auto" | "deno";
+  /** Which WebGPU; see {@linkcode chooseAdapter} for `auto`, the default. */
+  provider?: ProviderName;
+  /** What the run computes in, by which `auto` chooses. */
+  precision?: "fp32" | "mixed";
   /** Measure every launch (slower). */
   profile?: boolean;
   /** Pretend the adapter binds no more than this many bytes at once (tests of split tensors). */
@@ -53,7 +46,9 @@ export interface GpuOptions {
 export class Gpu {
   readonly memory: Memory;
   readonly pipelines: Pipelines;
-  readonly provider = "deno";
+  readonly provider: Provider["name"];
+  /** Why this provider, in a few words. */
+  readonly reason: string;
   /** The adapter's name as its driver gives it. */
   readonly name: string;
   /** True for a software driver such as Mesa's lavapipe. */
@@ -64,55 +59,55 @@ export class Gpu {
   readonly extensions: ReadonlySet<Extension>;
   readonly profiler?: Profiler;
 
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
-  readonly #uniformAlignment: number;
-  readonly #uniformBuffer: GPUBuffer;
-  readonly #uniformData = new ArrayBuffer(UNIFORM_BYTES);
-  readonly #uniformU32 = new Uint32Array(this.#uniformData);
-  readonly #uniformF32 = new Float32Array(this.#uniformData);
-  #uniformOffset = 0;
-  #encoder?: GPUCommandEncoder;
-  #pass?: GPUComputePassEncoder;
-  #launches = 0;
+  readonly #map: Provider["map"];
+  readonly #recorder: Recorder;
+  #rehearsing = false;
   #staging?: GPUBuffer;
   #scratch?: Tensor;
   #failure?: Error;
+  #closed = false;
 
-  constructor(readonly device: GPUDevice, adapter: GPUAdapter, options: GpuOptions) {
-    const { limits } = device;
-    this.pipelines = new Pipelines(device, DIALECT);
-    const known = Object.entries(FEATURES) as [Extension, GPUFeatureName][];
+  constructor(readonly device: GPUDevice, choice: Choice, options: GpuOptions) {
+    const { provider, adapter, reason } = choice, { limits } = device;
+    this.provider = provider.name;
+    this.reason = reason;
+    this.#map = provider.map;
+    this.pipelines = new Pipelines(device, provider);
     this.extensions = new Set(
-      known.filter(([, feature]) => device.features.has(feature)).map(([name]) => name),
+      provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
+        .map(([name]) => name),
     );
-    this.name = adapter.info.description || adapter.info.device || "unknown adapter";
+    this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
-    this.maxBinding = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
+    // In whole vectors of 16 bytes, which kernels read.
+    const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
+    this.maxBinding = most - most % 16;
     this.memory = new Memory(device, {
       maxBufferSize: limits.maxBufferSize,
       maxBinding: this.maxBinding,
     });
-    this.#uniformAlignment = limits.minUniformBufferOffsetAlignment;
-    this.#uniformBuffer = this.memory.buffer(
-      "workspace",
-      "uniforms",
-      UNIFORM_BYTES,
-      GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    )!;
     if (options.profile && device.features.has("timestamp-query")) {
       this.profiler = new Profiler(device);
     }
+    this.#recorder = new Recorder(
+      device,
+      this.pipelines,
+      this.memory,
+      this.maxBinding,
+      this.profiler,
+    );
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       const { error } = event as GPUUncapturedErrorEvent;
-      this.#failure ??= error instanceof GPUOutOfMemoryError
+      // By name: each implementation has classes of its own.
+      this.#failure ??= error.constructor.name === "GPUOutOfMemoryError"
         ? new UserError(`the GPU is out of memory: ${error.message}`)
         : new Error(error.message);
     });
     device.lost.then((info) => {
-      if (info.reason !== "destroyed") {
-        this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
-      }
+      // Not even looked at after `close`: Dawn's object for it may then be gone.
+      if (this.#closed) return;
+      this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
     });
   }
 
@@ -120,49 +115,46 @@ export class Gpu {
   run(
     program: Program,
     tensors: readonly Tensor[],
-    uniforms: Readonly<Record<string, number>>,
+    uniforms: Uniforms,
     workgroups: readonly [number, number?, number?],
     cost?: Cost,
   ): void {
-    const [x, y = 1, z = 1] = workgroups;
+    const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    const { pipeline } = this.pipelines.get(program);
-    const size = program.uniformNames.length * 4;
-    if (this.#launches >= LAUNCHES_PER_SUBMIT || this.#uniformOffset + size > UNIFORM_BYTES) {
-      this.flush();
+    if (this.#rehearsing) this.pipelines.prepare(program);
+    else this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
+  }
+
+  /**
+   * Builds what `body` will need: in it launches only build their pipelines, beside each other where
+   * the implementation can, and nothing is copied, cleared or written.
+   *
+   * @returns the number of programs built, when all are ready.
+   * @throws as {@linkcode check} does, and where `body` reads.
+   */
+  async rehearse(body: () => void): Promise<number> {
+    const before = this.pipelines.count;
+    this.#rehearsing = true;
+    try {
+      body();
+    } finally {
+      this.#rehearsing = false;
     }
-    const group = this.#bindGroup(program, tensors);
-    let offset = this.#uniformOffset >> 2;
-    for (const name of program.uniformNames) {
-      const value = uniforms[name];
-      if (value === undefined) throw new Error(`${program.key}: uniform ${name} is missing`);
-      if (program.uniforms[name] === "u32") this.#uniformU32[offset++] = value;
-      else this.#uniformF32[offset++] = value;
-    }
-    this.#encoder ??= this.device.createCommandEncoder();
-    if (this.profiler !== undefined) this.#endPass();
-    this.#pass ??= this.#encoder.beginComputePass(
-      this.profiler?.beginPass(program.key, cost),
-    );
-    this.#pass.setPipeline(pipeline);
-    this.#pass.setBindGroup(0, group, size > 0 ? [this.#uniformOffset] : []);
-    this.#pass.dispatchWorkgroups(x, y, z);
-    this.#launches++;
-    this.#uniformOffset += Math.ceil(size / this.#uniformAlignment) * this.#uniformAlignment;
+    await this.check();
+    return this.pipelines.count - before;
   }
 
   /** Records a copy of all of `from` to the start of `to`. */
   copy(from: Tensor, to: Tensor): void {
-    this.#endPass();
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
+    if (this.#rehearsing) return;
+    this.#recorder.encoder()
+      .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
   }
 
   /** Records filling a tensor with zeros. */
   clear(tensor: Tensor): void {
-    this.#endPass();
-    this.#encoder ??= this.device.createCommandEncoder();
-    this.#encoder.clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
+    if (this.#rehearsing) return;
+    this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }
 
   /** Writes host data to the start of a tensor, after everything recorded so far. */
@@ -170,6 +162,7 @@ export class Gpu {
     if (data.byteLength > tensor.bytes) {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
+    if (this.#rehearsing) return;
     this.flush();
     const whole = data.byteLength & ~3;
     const { buffer, byteOffset } = data;
@@ -206,23 +199,7 @@ export class Gpu {
 
   /** Submits what is recorded. */
   flush(): void {
-    if (this.#encoder === undefined) return;
-    this.#endPass();
-    this.profiler?.resolve(this.#encoder);
-    if (this.#uniformOffset > 0) {
-      this.device.queue.writeBuffer(
-        this.#uniformBuffer,
-        0,
-        this.#uniformData,
-        0,
-        this.#uniformOffset,
-      );
-    }
-    this.device.queue.submit([this.#encoder.finish()]);
-    this.#encoder = undefined;
-    this.#launches = 0;
-    this.#uniformOffset = 0;
-    this.profiler?.collect();
+    this.#recorder.submit();
   }
 
   /**
@@ -232,28 +209,18 @@ export class Gpu {
    * out of memory or refused a program.
    */
   async read(tensor: Tensor): Promise<ArrayBuffer> {
+    if (this.#rehearsing) throw new Error(`${tensor.name} can't be read in a rehearsal`);
     await this.check();
     const out = new Uint8Array(tensor.bytes);
-    this.#staging ??= await this.#openStaging();
+    const staging = this.#staging ??= await this.#openStaging();
     for (let done = 0; done < out.length; done += STAGING_BYTES) {
       const bytes = Math.min(STAGING_BYTES, out.length - done);
-      this.#endPass();
-      this.#encoder ??= this.device.createCommandEncoder();
-      const from = tensor.offset + done;
-      this.#encoder.copyBufferToBuffer(tensor.buffer!, from, this.#staging, 0, bytes);
+      this.#recorder.encoder()
+        .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
       this.flush();
-      // The buffer is mapped when the call returns, though the promise resolves 10 ms later.
-      const mapped = this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
-      let range: ArrayBuffer;
-      try {
-        range = this.#staging.getMappedRange(0, bytes);
-      } catch {
-        await mapped.catch((error) => this.#explain(error));
-        range = this.#staging.getMappedRange(0, bytes);
-      }
+      const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
       out.set(new Uint8Array(range), done);
-      this.#staging.unmap();
-      mapped.catch(() => {});
+      staging.unmap();
     }
     // Signals, lost devices and errors are events, which a program that never waits would not see.
     await setImmediate();
@@ -283,12 +250,13 @@ export class Gpu {
   free(tensor: Tensor): void {
     if (tensor.buffer === undefined) return;
     this.flush();
-    this.#bindGroups.clear();
+    this.#recorder.forget();
     this.memory.free(tensor.buffer);
   }
 
   /** Gives the device back. */
   close(): void {
+    this.#closed = true;
     this.device.destroy();
   }
 
@@ -299,45 +267,13 @@ export class Gpu {
     throw error;
   }
 
-  #endPass(): void {
-    this.#pass?.end();
-    this.#pass = undefined;
-  }
-
-  /** A staging buffer awaited once: only then can it be mapped without the 10 ms wait. */
+  /** A staging buffer mapped and awaited once, as {@linkcode Provider.map} wants it. */
   async #openStaging(): Promise<GPUBuffer> {
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
     const staging = this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
     await staging.mapAsync(GPUMapMode.READ);
     staging.unmap();
     return staging;
-  }
-
-  #bindGroup(program: Program, tensors: readonly Tensor[]): GPUBindGroup {
-    let key = `${program.id}`;
-    for (const tensor of tensors) key += `,${tensor.id}`;
-    let group = this.#bindGroups.get(key);
-    if (group === undefined) {
-      if (tensors.length !== program.bindings.length) {
-        throw new Error(`${program.key}: ${program.bindings.length} tensors expected`);
-      }
-      const entries: GPUBindGroupEntry[] = tensors.map((tensor, i) => {
-        const { name, dtype } = program.bindings[i];
-        if (tensor.dtype !== dtype) {
-          throw new Error(`${program.key}: ${name} is ${dtype}, ${tensor.name} is ${tensor.dtype}`);
-        }
-        if (tensor.bytes > this.maxBinding) {
-          throw new Error(`${program.key}: ${tensor.name} exceeds the binding limit`);
-        }
-        const resource = { buffer: tensor.buffer!, offset: tensor.offset, size: tensor.bytes };
-        return { binding: i + 1, resource };
-      });
-      const size = program.uniformNames.length * 4;
-      if (size > 0) entries.push({ binding: 0, resource: { buffer: this.#uniformBuffer, size } });
-      group = this.device.createBindGroup({ layout: this.pipelines.get(program).layout, entries });
-      this.#bindGroups.set(key, group);
-    }
-    return group;
   }
 }
 
@@ -347,15 +283,13 @@ export class Gpu {
  * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) throw new UserError(NO_ADAPTER);
-  const { limits } = adapter;
-  const requiredFeatures = (["shader-f16", "timestamp-query"] as const).filter((feature) =>
-    adapter.features.has(feature) && (feature !== "timestamp-query" || options.profile)
-  );
-  const request = (features: readonly GPUFeatureName[]) =>
+  const choice = await chooseAdapter(options.provider, options.precision);
+  const { provider, adapter } = choice, { limits } = adapter;
+  const features = provider.extensions(adapter).map(([, feature]) => feature);
+  if (options.profile && adapter.features.has("timestamp-query")) features.push("timestamp-query");
+  const request = (requiredFeatures: GPUFeatureName[]) =>
     adapter.requestDevice({
-      requiredFeatures: [...features],
+      requiredFeatures,
       requiredLimits: {
         maxBufferSize: limits.maxBufferSize,
         maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -366,11 +300,12 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
         minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
       },
     });
-  // Deno's adapter does not list subgroups, though its device has them where the hardware does.
-  const device = await request([...requiredFeatures, "subgroups"])
-    .catch(() => request(requiredFeatures))
+  // The first try asks also for what the adapter may have without listing it.
+  const device = await request(features)
+    .catch(() => request(features.filter((feature) => adapter.features.has(feature))))
     .catch((error: Error) => {
-      throw new UserError(`the GPU ${adapter.info.description} can't be opened: ${error.message}`);
+      const name = provider.adapterName(adapter);
+      throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
     });
-  return new Gpu(device, adapter, options);
+  return new Gpu(device, choice, options);
 }

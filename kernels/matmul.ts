@@ -18,22 +18,19 @@ import { type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geome
 import type { Orientation } from "./matmul_orientation.ts";
 import { stagedMatmul } from "./matmul_staged.ts";
 import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
+import { type Partials, partialsBytes } from "./partials.ts";
 import { programFamily } from "./program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
+
+export type { Orientation } from "./matmul_orientation.ts";
+export { type Partials, partialsBytes } from "./partials.ts";
 
 const sumSplits = programFamily("matmul_splits", (c: Dtype, accumulate: boolean) => ({
   bindings: [
     { name: "partials", dtype: "f32", access: "read" },
     { name: "c", dtype: c, access: "write" },
   ],
-  uniforms: {
-    vectors: "u32",
-    perRow: "u32",
-    splits: "u32",
-    cOffset: "u32",
-    cStride: "u32",
-    alpha: "f32",
-  },
+  uniforms: { vectors: "u32", perRow: "u32", splits: "u32", cOffset: "u32", cStride: "u32" },
   body: `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -41,11 +38,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var sum = vec4<f32>();
   for (var s = 0u; s < u.splits; s++) { sum += load_partials(s * u.vectors + id.x); }
   let at = u.cOffset + (id.x / u.perRow) * u.cStride + id.x % u.perRow;
-  store_c(at, sum * u.alpha${accumulate ? " + load_c(at)" : ""});
+  store_c(at, sum${accumulate ? " + load_c(at)" : ""});
 }`,
 }));
-
-export type { Orientation } from "./matmul_orientation.ts";
 
 /** One product over bindable tensors; offsets and strides in elements. */
 interface Piece {
@@ -63,100 +58,167 @@ interface Piece {
   cStride: number;
   alpha: number;
   accumulate: boolean;
+  half: boolean;
 }
 
+/** Parts that K is cut into, each of `perSplit` values but the last. */
+function cut(k: number, { blockK, splits, direct }: MatmulGeometry) {
+  if (direct) return { perSplit: k, parts: 1 };
+  const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;
+  return { perSplit, parts: Math.ceil(k / perSplit) };
+}
+
+/** One launch; part s of K makes rows s·m to (s + 1)·m of c, which has as many parts as K is cut into. */
 function launch(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
   const { orientation, a, b, c, m, n, k, alpha, accumulate } = piece;
   const { blockM, blockN, blockK, threadM, threadN } = geometry;
-  const splits = geometry.direct ? 1 : geometry.splits;
-  const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;
-  const parts = Math.ceil(k / perSplit);
-  const partial = parts > 1;
-  const target = partial ? gpu.scratch(SPLIT_BYTES) : c;
-  const add = accumulate && !partial;
-  const tile = [blockM, blockN, blockK, threadM, threadN] as const;
-  const kind = [orientation, a.dtype, b.dtype, target.dtype, add] as const;
+  const { perSplit, parts } = cut(k, geometry);
+  const kind = [orientation, a.dtype, b.dtype, c.dtype, accumulate] as const;
   const program = geometry.direct
     ? directMatmul(...kind, blockM, blockN, threadM, threadN)
-    : stagedMatmul(...kind, ...tile, partial);
+    : stagedMatmul(...kind, blockM, blockN, blockK, threadM, threadN);
   const uniforms = {
-    m,
-    n,
-    k,
-    aOffset: piece.aOffset / 4,
-    aStride: piece.aStride / 4,
-    bOffset: 0,
-    bStride: piece.bStride / 4,
-    cOffset: piece.cOffset / 4,
-    cStride: piece.cStride / 4,
-    kPerSplit: perSplit,
-    alpha,
+    ...{ m, n, k, kPerSplit: perSplit, alpha },
+    ...{ aOffset: piece.aOffset / 4, aStride: piece.aStride / 4 },
+    ...{ bOffset: 0, bStride: piece.bStride / 4 },
+    ...{ cOffset: piece.cOffset / 4, cStride: piece.cStride / 4 },
   };
-  gpu.run(program, [a, b, target], uniforms, [
-    Math.ceil(m / blockM),
-    Math.ceil(n / blockN),
-    parts,
-  ], productCost({ a, b, c }, m, n, k));
-  if (!partial) return;
+  const grid = [Math.ceil(m / blockM), Math.ceil(n / blockN), parts] as const;
+  gpu.run(program, [a, b, c], uniforms, grid, productCost({ a, b, c }, m, n, k));
+}
+
+/** One product, by way of working memory where K is cut. */
+function multiply(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
+  const { c, m, n, accumulate } = piece;
+  const { parts } = cut(piece.k, geometry);
+  if (parts === 1) return launch(gpu, piece, geometry);
+  const partials = gpu.scratch(SPLIT_BYTES);
+  launch(
+    gpu,
+    { ...piece, c: partials, cOffset: 0, cStride: n, accumulate: false },
+    geometry,
+  );
   const vectors = m * n / 4;
-  const { cOffset, cStride } = uniforms;
   gpu.run(
     sumSplits(c.dtype, accumulate),
-    [target, c],
-    { vectors, perRow: n / 4, splits: parts, cOffset, cStride, alpha },
+    [partials, c],
+    {
+      ...{ vectors, perRow: n / 4, splits: parts },
+      ...{ cOffset: piece.cOffset / 4, cStride: piece.cStride / 4 },
+    },
     [Math.ceil(vectors / 64)],
     { flops: m * n * parts, bytes: m * n * 4 * (parts + 1) },
   );
+}
+
+/** What {@linkcode matmul} and {@linkcode matmulPartials} take alike. */
+interface Product {
+  a: Tensor;
+  b: Tensor;
+  /** Rows of tokens. */
+  rows: number;
+  alpha?: number;
+  /** First column of A that takes part, a multiple of 4. Default 0. */
+  aFrom?: number;
+  /** Operands may be rounded to f16, and sums over short ranges of K may be f16. */
+  half?: boolean;
+  /** Tiles to use, for tests and measurements. */
+  geometry?: MatmulGeometry;
+}
+
+/** A product as pieces that can be bound, over ranges of the weight-like operand's rows. */
+function pieces(
+  gpu: Gpu,
+  product: Product & {
+    orientation: Orientation;
+    c: Tensor;
+    cFrom: number;
+    cStride: number;
+    accumulate: boolean;
+  },
+): Piece[] {
+  const { orientation, a, b, c, rows, alpha = 1, aFrom = 0, half = false, accumulate } = product;
+  const { cFrom, cStride } = product;
+  const weight = orientation === "tn" ? c : b;
+  const [height, width] = weight.shape;
+  if (width % 4 !== 0 || (orientation !== "nn" && height % 4 !== 0)) {
+    throw new Error(`matmul: ${weight.name} [${weight.shape}] needs sizes that are multiples of 4`);
+  }
+  const shared = { orientation, a, alpha, half, accumulate, aStride: a.rowSize };
+  const parts = splitRows(height, width * bytesOf(weight.dtype), gpu.maxBinding);
+  return parts.map(({ start, count }, index) => {
+    const part = parts.length === 1 ? weight : weight.rows(start, count);
+    if (orientation === "tn") {
+      return {
+        ...{ ...shared, b, c: part, m: count, n: width, k: rows },
+        ...{ aOffset: aFrom + start, bStride: b.rowSize, cOffset: 0, cStride: width },
+      };
+    }
+    const rest = { ...shared, b: part, c, m: rows, bStride: width, cStride };
+    return orientation === "nt"
+      ? { ...rest, n: count, k: width, aOffset: aFrom, cOffset: cFrom + start }
+      : {
+        ...{ ...rest, n: width, k: count, aOffset: aFrom + start, cOffset: cFrom },
+        accumulate: accumulate || index > 0,
+      };
+  });
+}
+
+/** A software driver pays more for a barrier than for reading B once a row. */
+function few(gpu: Gpu, { orientation, m }: Piece, geometry?: MatmulGeometry): boolean {
+  return orientation === "nt" && m <= MATVEC_ROWS && !gpu.software && geometry === undefined;
 }
 
 /**
  * C = alpha·op(A)·op(B), added to C where `accumulate`.
  *
  * `rows` is the number of tokens: M for `nt` and `nn`, K for `tn`. The other sizes are those of the
- * weight-like operand: B for `nt` and `nn`, C `[M, N]` for `tn`.
+ * weight-like operand: B for `nt` and `nn`, C `[M, N]` for `tn`. A and the C of `nt` and `nn` may have
+ * more columns: those from `aFrom` and `cFrom` on, multiples of 4, take part.
  */
 export function matmul(
   gpu: Gpu,
-  { orientation, a, b, c, rows, alpha = 1, accumulate = false, geometry }: {
+  { c, accumulate = false, cFrom = 0, geometry, ...product }: Product & {
     orientation: Orientation;
-    a: Tensor;
-    b: Tensor;
     c: Tensor;
-    rows: number;
-    alpha?: number;
     accumulate?: boolean;
-    geometry?: MatmulGeometry;
+    cFrom?: number;
   },
 ): void {
-  if (rows === 0) return;
-  const weight = orientation === "tn" ? c : b;
-  const [height, width] = weight.shape;
-  if (width % 4 !== 0 || (orientation !== "nn" && height % 4 !== 0)) {
-    throw new Error(`matmul: ${weight.name} [${weight.shape}] needs sizes that are multiples of 4`);
+  if (product.rows === 0) return;
+  const all = { ...product, c, cFrom, cStride: c.rowSize, accumulate };
+  for (const piece of pieces(gpu, all)) {
+    if (few(gpu, piece, geometry)) matvec(gpu, piece);
+    else multiply(gpu, piece, geometry ?? matmulGeometry(piece.m, piece.n, piece.k, gpu));
   }
-  const parts = splitRows(height, width * bytesOf(weight.dtype), gpu.maxBinding);
-  const whole = parts.length === 1;
-  parts.forEach(({ start, count }, index) => {
-    const part = whole ? weight : weight.rows(start, count);
-    const shared = { orientation, a, alpha };
-    const piece: Piece = orientation === "nt"
-      ? {
-        ...{ ...shared, b: part, c, m: rows, n: count, k: width, accumulate },
-        ...{ aOffset: 0, aStride: width, bStride: width, cOffset: start, cStride: height },
-      }
-      : orientation === "nn"
-      ? {
-        ...{ ...shared, b: part, c, m: rows, n: width, k: count },
-        accumulate: accumulate || index > 0,
-        ...{ aOffset: start, aStride: height, bStride: width, cOffset: 0, cStride: width },
-      }
-      : {
-        ...{ ...shared, b, c: part, m: count, n: width, k: rows, accumulate },
-        ...{ aOffset: start, aStride: height, bStride: width, cOffset: 0, cStride: width },
-      };
-    // A software driver pays more for a barrier than for reading B once a row.
-    const few = orientation === "nt" && rows <= MATVEC_ROWS && !gpu.software;
-    if (few && geometry === undefined) return matvec(gpu, piece);
-    launch(gpu, piece, geometry ?? matmulGeometry(piece.m, piece.n, piece.k, gpu));
-  });
+}
+
+/**
+ * alpha·A·op(B) as partial results in working memory, for the next launch to add up.
+ *
+ * @param product `spare`: slots to leave room for, which others append.
+ */
+export function matmulPartials(
+  gpu: Gpu,
+  { spare = 0, geometry, ...product }: Product & { orientation: "nt" | "nn"; spare?: number },
+): Partials {
+  const { orientation, b, rows } = product;
+  const width = b.shape[orientation === "nt" ? 0 : 1];
+  const bytes = Math.min(partialsBytes(rows, width, spare), gpu.maxBinding);
+  const c = gpu.scratch(bytes);
+  let splits = 1;
+  if (rows > 0) {
+    const all = { ...product, c, cFrom: 0, cStride: width, accumulate: false };
+    const [first, ...rest] = pieces(gpu, all);
+    if (few(gpu, first, geometry)) {
+      for (const piece of [first, ...rest]) matvec(gpu, piece);
+    } else {
+      // The same parts of K for every range of columns; ranges of K add to the first one's parts.
+      const most = Math.floor(bytes / (rows * width * 4)) - spare;
+      const tiles = geometry ?? matmulGeometry(rows, first.n, first.k, gpu, most);
+      for (const piece of [first, ...rest]) launch(gpu, piece, tiles);
+      splits = cut(first.k, tiles).parts;
+    }
+  }
+  return { tensor: c, splits, rows, width };
 }

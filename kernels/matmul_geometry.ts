@@ -84,9 +84,8 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
 }
 
 /** Numbers of workgroups that may share a tile of results. */
-function possibleSplits(m: number, n: number, k: number): number[] {
+function possibleSplits(k: number, byMemory: number): number[] {
   const byDepth = Math.floor(k / LEAST_SPLIT);
-  const byMemory = Math.floor(SPLIT_BYTES / (m * n * 4));
   const most = Math.max(1, Math.min(byDepth, byMemory, 32));
   return Array.from({ length: most }, (_, i) => i + 1);
 }
@@ -103,30 +102,39 @@ const SPLIT_COST = 40;
 /**
  * The tiles for C `[m, n]` = A·B with depth k: the tile whose speed on whole tiles, times the share of
  * them that holds results, times how well they fill the GPU, is highest.
+ *
+ * @param most Parts that K may be cut into.
  */
 export function matmulGeometry(
   m: number,
   n: number,
   k: number,
   { software }: MatmulTarget,
+  most = Math.floor(SPLIT_BYTES / (m * n * 4)),
 ): MatmulGeometry {
-  const key = `${m},${n},${k},${software}`;
+  const key = `${m},${n},${k},${software},${most}`;
   let geometry = chosen.get(key);
-  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, software));
+  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, software, most));
   return geometry;
 }
 
 /** Choices made so far: a training step asks thousands of times for a few of them. */
 const chosen = new Map<string, MatmulGeometry>();
 
-function choose(m: number, n: number, k: number, software: boolean): MatmulGeometry {
+function choose(
+  m: number,
+  n: number,
+  k: number,
+  software: boolean,
+  mostSplits: number,
+): MatmulGeometry {
   let best: MatmulGeometry | undefined, bestScore = -1;
   for (const { tile, speed } of software ? SOFTWARE_TILES : HARDWARE_TILES) {
     // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
     if (tile.threadM < 4 && m >= 4) continue;
     const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];
     const useful = (m * n) / (tiles[0] * tile.blockM * tiles[1] * tile.blockN);
-    for (const splits of software ? [1] : possibleSplits(m, n, k)) {
+    for (const splits of software ? [1] : possibleSplits(k, mostSplits)) {
       const fill = software ? 1 : filling(tile, tiles[0] * tiles[1] * splits);
       const overhead = splits === 1 ? 1 : k / (k + SPLIT_COST * splits);
       const score = speed * useful * fill * overhead;

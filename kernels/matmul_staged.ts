@@ -84,7 +84,6 @@ export const stagedMatmul = programFamily(
     blockK: number,
     threadM: number,
     threadN: number,
-    partial: boolean,
   ) => {
     const threads = workgroupThreads({ blockM, blockN, blockK, threadM, threadN });
     const across = blockN / threadN, down = blockM / threadM;
@@ -119,13 +118,11 @@ export const stagedMatmul = programFamily(
         for (const j of columns) {
           const name = `c${i * 4 + r}_${j}`;
           results += `  var ${name} = vec4<f32>();\n`;
-          const at = partial
-            ? "(group.z * u.m + row) * (u.n / 4u) + column / 4u"
-            : "u.cOffset + row * u.cStride + column / 4u";
-          const value = partial ? name : `${name} * u.alpha`;
           epilogue += `      { let column = columnBase + (tx + ${j * across}u) * 4u;\n` +
-            `        if (column < u.n) {\n          let at = ${at};\n` +
-            `          store_c(at, ${value}${accumulate ? " + load_c(at)" : ""});\n        } }\n`;
+            `        if (column < u.n) {\n          let at = firstC + row * u.cStride + column / 4u;\n` +
+            `          store_c(at, ${name} * u.alpha${
+              accumulate ? " + load_c(at)" : ""
+            });\n        } }\n`;
         }
         epilogue += "    }\n  }\n";
       }
@@ -163,6 +160,7 @@ ${A.load}${B.load}
 ${inner}
     workgroupBarrier();
   }
+  let firstC = u.cOffset + group.z * u.m * u.cStride;
 ${epilogue}
 }`,
     };

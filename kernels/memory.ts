@@ -53,6 +53,7 @@ export class Memory {
   readonly #live = zeroTable();
   readonly #peak = zeroTable();
   #peakTotal = 0;
+  #scratchBytes = 0;
   readonly #buffers = new Map<GPUBuffer, { category: Category; bytes: number }>();
 
   constructor(
@@ -73,6 +74,16 @@ export class Memory {
   /** Most bytes held at one time over all categories. */
   get peakTotal(): number {
     return this.#peakTotal;
+  }
+
+  /** Most bytes of working memory that launches are known to ask for; see `Gpu.scratch`. */
+  get scratchBytes(): number {
+    return this.#scratchBytes;
+  }
+
+  /** Makes it known that launches will ask for so many bytes of working memory. */
+  needScratch(bytes: number): void {
+    this.#scratchBytes = Math.max(this.#scratchBytes, bytes);
   }
 
   /** Allocates one tensor, filled with zeros. @throws as {@linkcode arena} does. */

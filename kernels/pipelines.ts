@@ -1,11 +1,12 @@
 /**
- * Pipelines of a device, built once per program when it is first launched.
+ * Pipelines of a device, built once per program: when it is first launched, or before that.
  *
  * Building doesn't wait: WGSL errors are collected and thrown by {@linkcode Pipelines.check}.
  *
  * @module
  */
-import { type Dialect, type Program, wgsl, wgslError } from "./program.ts";
+import { type Program, wgsl, wgslError } from "./program.ts";
+import type { Provider } from "./providers/provider.ts";
 
 /** A compiled program. */
 export interface Pipeline {
@@ -13,24 +14,44 @@ export interface Pipeline {
   layout: GPUBindGroupLayout;
 }
 
+/** What a pipeline is built from. */
+interface Plan {
+  module: GPUShaderModule;
+  layout: GPUBindGroupLayout;
+  descriptor: GPUComputePipelineDescriptor;
+}
+
 /** The pipelines made so far. */
 export class Pipelines {
-  readonly #made = new Map<number, Pipeline>();
+  /** By program id. */
+  readonly #made: (Pipeline | undefined)[] = [];
+  /** Ids of the programs that were built or are being built. */
+  readonly #begun = new Set<number>();
   #checks: Promise<void>[] = [];
   #failure?: Error;
   /** Prints each program's WGSL once, for debugging. */
   print = false;
 
-  constructor(readonly device: GPUDevice, readonly dialect: Dialect) {}
+  constructor(
+    readonly device: GPUDevice,
+    readonly provider: Pick<Provider, "dialect" | "compilesInParallel">,
+  ) {}
+
+  /** Number of programs built or being built. */
+  get count(): number {
+    return this.#begun.size;
+  }
 
   /** The pipeline of a program. */
   get(program: Program): Pipeline {
-    let made = this.#made.get(program.id);
-    if (made === undefined) {
-      made = this.#build(program);
-      this.#made.set(program.id, made);
-    }
-    return made;
+    return this.#made[program.id] ??= this.#build(program);
+  }
+
+  /** Builds a program's pipeline if there is none, so that it is ready when {@linkcode check} is done. */
+  prepare(program: Program): void {
+    if (this.#begun.has(program.id)) return;
+    if (this.provider.compilesInParallel) this.#checks.push(this.#buildAside(program));
+    else this.get(program);
   }
 
   /** @throws {UserError} the first WGSL error, with the program's name and the offending lines. */
@@ -42,8 +63,34 @@ export class Pipelines {
   }
 
   #build(program: Program): Pipeline {
+    this.device.pushErrorScope("validation");
+    const { module, layout, descriptor } = this.#plan(program);
+    const pipeline = this.device.createComputePipeline(descriptor);
+    this.#checks.push(
+      this.device.popErrorScope().then(async (error) => {
+        if (error !== null) await this.#fail(program, module, error);
+      }),
+    );
+    return { pipeline, layout };
+  }
+
+  async #buildAside(program: Program): Promise<void> {
+    this.device.pushErrorScope("validation");
+    const { module, layout, descriptor } = this.#plan(program);
+    // The error that a wrong module leaves here comes again with the pipeline.
+    this.device.popErrorScope();
+    try {
+      const pipeline = await this.device.createComputePipelineAsync(descriptor);
+      this.#made[program.id] ??= { pipeline, layout };
+    } catch (error) {
+      await this.#fail(program, module, error as Error);
+    }
+  }
+
+  #plan(program: Program): Plan {
     const { device } = this;
-    const code = wgsl(program, this.dialect);
+    this.#begun.add(program.id);
+    const code = wgsl(program, this.provider.dialect);
     if (this.print) console.error(`// ${program.key}\n${code}\n`);
     const uniformBytes = program.uniformNames.length * 4;
     const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
@@ -58,21 +105,19 @@ export class Pipelines {
         buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
       });
     }
-    device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: program.key, code });
     const layout = device.createBindGroupLayout({ entries });
-    const pipeline = device.createComputePipeline({
+    const descriptor = {
       label: program.key,
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
       compute: { module, entryPoint: "main" },
-    });
-    this.#checks.push(
-      device.popErrorScope().then(async (error) => {
-        if (error === null) return;
-        const { messages } = await module.getCompilationInfo();
-        this.#failure ??= wgslError(program, this.dialect, messages, error.message);
-      }),
-    );
-    return { pipeline, layout };
+    };
+    return { module, layout, descriptor };
+  }
+
+  async #fail(program: Program, module: GPUShaderModule, { message }: GPUError): Promise<void> {
+    const { messages } = await module.getCompilationInfo();
+    const errors = messages.filter(({ type }) => type === "error");
+    this.#failure ??= wgslError(program, this.provider.dialect, errors, message);
   }
 }

@@ -1,5 +1,6 @@
 /**
- * RMSNorm: y = x · w / rms(x), rms(x) = √(mean(x²) + ε) over the last dimension.
+ * RMSNorm: y = x · w / rms(x), rms(x) = √(mean(x²) + ε) over the last dimension; alone, and after the residual
+ * connection, whose addend may still be a product's partial sums.
  *
  * Shapes: x `[T, H]` f32, w `[H]`, y `[T, H]`, rstd = 1/rms `[T]` f32. H is a multiple of 4.
  * Backward, with g = dy · w: dx = rstd · (g − x · rstd² · mean(g · x)), dw = Σ_t dy · x · rstd.
@@ -8,103 +9,149 @@
  * @module
  */
 import type { Gpu } from "./gpu.ts";
-import { programFamily } from "./program.ts";
-import { sumOfThreads } from "./reduce.ts";
-import type { Dtype, Tensor } from "./tensor.ts";
+import type { Partials } from "./partials.ts";
+import { programFamily, reads, readsScalars, writes } from "./program.ts";
+import { rowMain, rowShare } from "./row_passes.ts";
+import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
-/**
- * Threads a row; on a software driver barriers are dear, and eight threads are one SIMD group. A few rows
- * (decoding) leave most of a GPU idle: more threads then make each faster.
- */
-const threadsOn = ({ software, device }: Gpu, rows: number) =>
-  software ? 8 : rows > 16 ? 128 : Math.min(512, device.limits.maxComputeInvocationsPerWorkgroup);
+const rstdBinding = (wanted: boolean) =>
+  wanted ? writes("f32", "rstd").map((binding) => ({ ...binding, scalar: true })) : [];
+const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
+const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
 
-const forward = programFamily("rmsnorm", (w: Dtype, y: Dtype, threads: number) => ({
-  bindings: [
-    { name: "x", dtype: "f32", access: "read" },
-    { name: "w", dtype: w, access: "read" },
-    { name: "y", dtype: y, access: "write" },
-    { name: "rstd", dtype: "f32", access: "write", scalar: true },
-  ],
-  uniforms: { width: "u32", eps: "f32" },
-  body: `${sumOfThreads(threads)}
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let vectors = u.width / 4u;
-  let row = group.x * vectors;
-  var partial = 0.0;
-  for (var i = thread; i < vectors; i += ${threads}u) {
-    let v = load_x(row + i);
-    partial += dot(v, v);
-  }
-  let scale = inverseSqrt(sumOfThreads(thread, partial) / f32(u.width) + u.eps);
-  for (var i = thread; i < vectors; i += ${threads}u) {
-    store_y(row + i, load_x(row + i) * scale * load_w(i));
-  }
-  if (thread == 0u) { rstd[group.x] = scale; }
-}`,
-}));
+const forward = programFamily(
+  "rmsnorm",
+  (w: Dtype, y: Dtype, rstd: boolean, threads: number, held: number) => ({
+    bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
+    uniforms: { width: "u32", eps: "f32" },
+    body: rowMain({ threads, held }, {
+      values: { v: "load_x(at)", weight: "load_w(i)" },
+      addSlots: false,
+      first: "partial += dot(v, v);",
+      between: `${SCALE}\n  ${storeRstd(rstd)}`,
+      second: "store_y(at, v * scale * weight);",
+    }),
+  }),
+);
 
-/** Writes y and rstd for `rows` rows of x. */
+/** Writes y and, where given, rstd for `rows` rows of x. */
 export function rmsnorm(
   gpu: Gpu,
   { x, w, y, rstd, rows, eps }: {
     x: Tensor;
     w: Tensor;
     y: Tensor;
-    rstd: Tensor;
+    rstd?: Tensor;
     rows: number;
     eps: number;
   },
 ): void {
-  const width = w.shape[0];
+  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
   gpu.run(
-    forward(w.dtype, y.dtype, threadsOn(gpu, rows)),
-    [x, w, y, rstd],
+    forward(w.dtype, y.dtype, rstd !== undefined, threads, held),
+    [x, w, y, ...rstd === undefined ? [] : [rstd]],
     { width, eps },
     [rows],
-    {
-      flops: 4 * rows * width,
-      bytes: rows * (x.rowSize * 4 + y.bytes / y.shape[0]),
-    },
+    { flops: 4 * rows * width, bytes: rows * width * (4 + bytesOf(y.dtype)) },
   );
 }
 
-const backward = programFamily("rmsnorm_backward", (dy: Dtype, w: Dtype, threads: number) => ({
-  bindings: [
-    { name: "dy", dtype: dy, access: "read" },
-    { name: "x", dtype: "f32", access: "read" },
-    { name: "w", dtype: w, access: "read" },
-    { name: "rstd", dtype: "f32", access: "read", scalar: true },
-    { name: "dx", dtype: "f32", access: "write" },
-  ],
-  uniforms: { width: "u32" },
-  body: `${sumOfThreads(threads)}
-@compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let vectors = u.width / 4u;
-  let row = group.x * vectors;
-  var partial = 0.0;
-  for (var i = thread; i < vectors; i += ${threads}u) {
-    partial += dot(load_dy(row + i) * load_w(i), load_x(row + i));
-  }
-  let scale = rstd[group.x];
-  let mean = sumOfThreads(thread, partial) / f32(u.width) * scale * scale;
-  for (var i = thread; i < vectors; i += ${threads}u) {
-    let g = load_dy(row + i) * load_w(i);
-    store_dx(row + i, load_dx(row + i) + scale * (g - load_x(row + i) * mean));
-  }
-}`,
-}));
+const addForward = programFamily(
+  "add_partials",
+  (inPlace: boolean, w: Dtype | "none", n: Dtype, rstd: boolean, threads: number, held: number) => {
+    const x = inPlace ? "load_y(at)" : "load_x(at)";
+    const keep = "store_y(at, v);";
+    const bindings = [
+      ...reads("f32", "d"),
+      ...writes("f32", "y"),
+      ...inPlace ? [] : reads("f32", "x"),
+      ...w === "none" ? [] : [...reads(w, "w"), ...writes(n, "n"), ...rstdBinding(rstd)],
+    ];
+    const uniforms = { width: "u32", splits: "u32", slot: "u32", eps: "f32" } as const;
+    if (w === "none") {
+      const program = { values: { v: x }, addSlots: true, first: keep };
+      return { bindings, uniforms, body: rowMain({ threads, held }, program) };
+    }
+    const body = rowMain({ threads, held }, {
+      values: { v: x, weight: "load_w(i)" },
+      addSlots: true,
+      again: { v: "load_y(at)" },
+      first: `${keep} partial += dot(v, v);`,
+      between: `${SCALE}\n  ${storeRstd(rstd)}`,
+      second: "store_n(at, v * scale * weight);",
+    });
+    return { bindings, uniforms, body };
+  },
+);
 
-const weightBackward = programFamily("rmsnorm_backward_weight", (dy: Dtype) => ({
+/**
+ * The residual connection y = x + Σ d and, where `norm` is given, n = rmsnorm(y) · w and rstd of it.
+ *
+ * @param d Partial sums of `rows` rows. y may be x, which is then updated in place.
+ */
+export function addPartials(
+  gpu: Gpu,
+  { x, d, y, rows, norm }: {
+    x: Tensor;
+    d: Partials;
+    y: Tensor;
+    rows: number;
+    norm?: { w: Tensor; n: Tensor; rstd?: Tensor; eps: number };
+  },
+): void {
+  const { splits, width } = d, inPlace = x === y, { threads, held } = rowShare(gpu, width);
+  const { w, n, rstd, eps = 0 } = norm ?? {};
+  const kind = [w?.dtype ?? "none", n?.dtype ?? "f32", rstd !== undefined] as const;
+  const tensors = [d.tensor, y, ...inPlace ? [] : [x], w, n, rstd].filter((t) => t !== undefined);
+  const uniforms = { width, splits, slot: slotVectors(d), eps };
+  gpu.run(addForward(inPlace, ...kind, threads, held), tensors, uniforms, [rows], {
+    flops: rows * width * (splits + (norm === undefined ? 0 : 4)),
+    bytes: rows * width * (8 + 4 * splits + (n === undefined ? 0 : bytesOf(n.dtype))),
+  });
+}
+
+/** Vectors from one slot to the next. */
+const slotVectors = ({ rows, width }: Partials) => rows * width / 4;
+
+/** What a program that takes a tensor or partial sums calls the binding `d`. */
+type Source = Dtype | "partials";
+const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : source, "d");
+
+const backward = programFamily(
+  "rmsnorm_backward",
+  (source: Source, w: Dtype, threads: number, held: number) => ({
+    bindings: [
+      ...sourceBinding(source),
+      ...reads("f32", "x"),
+      ...reads(w, "w"),
+      ...readsScalars("f32", "rstd"),
+      ...writes("f32", "dx"),
+    ],
+    uniforms: { width: "u32", splits: "u32", slot: "u32" },
+    body: rowMain({ threads, held }, {
+      values: {
+        dy: source === "partials" ? "vec4<f32>()" : "load_d(at)",
+        weight: "load_w(i)",
+        v: "load_x(at)",
+        before: "load_dx(at)",
+      },
+      addSlots: source === "partials",
+      first: "partial += dot(dy * weight, v);",
+      between: `let scale = rstd[group.x];
+  let mean = sum / f32(u.width) * scale * scale;`,
+      second: "store_dx(at, before + scale * (dy * weight - v * mean));",
+    }),
+  }),
+);
+
+const weightBackward = programFamily("rmsnorm_backward_weight", (source: Source) => ({
   bindings: [
-    { name: "dy", dtype: dy, access: "read" },
-    { name: "x", dtype: "f32", access: "read" },
-    { name: "rstd", dtype: "f32", access: "read", scalar: true },
-    { name: "dw", dtype: "f32", access: "write" },
+    ...sourceBinding(source),
+    ...reads("f32", "x"),
+    ...readsScalars("f32", "rstd"),
+    ...writes("f32", "dw"),
   ],
-  uniforms: { width: "u32", rows: "u32" },
+  uniforms: { width: "u32", rows: "u32", splits: "u32", slot: "u32" },
   body: `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -112,18 +159,28 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   if (id.x >= vectors) { return; }
   var sum = vec4<f32>();
   for (var row = 0u; row < u.rows; row++) {
-    let i = row * vectors + id.x;
-    sum += load_dy(i) * load_x(i) * rstd[row];
+    let at = row * vectors + id.x;
+    var dy = load_d(at);
+    ${
+    source === "partials"
+      ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.slot + at); }"
+      : ""
+  }
+    sum += dy * load_x(at) * rstd[row];
   }
   store_dw(id.x, load_dw(id.x) + sum);
 }`,
 }));
 
-/** Adds the input's gradient to dx and, where it is trained, the weight's to dw (f32). */
+/**
+ * Adds the input's gradient to dx and, where it is trained, the weight's to dw (f32).
+ *
+ * @param dy The output's gradient or its partial sums.
+ */
 export function rmsnormBackward(
   gpu: Gpu,
   { dy, x, w, rstd, dx, dw, rows }: {
-    dy: Tensor;
+    dy: Tensor | Partials;
     x: Tensor;
     w: Tensor;
     rstd: Tensor;
@@ -132,18 +189,43 @@ export function rmsnormBackward(
     rows: number;
   },
 ): void {
-  const width = w.shape[0];
-  const bytes = rows * (dy.bytes / dy.shape[0] + 12 * width);
-  gpu.run(backward(dy.dtype, w.dtype, threadsOn(gpu, rows)), [dy, x, w, rstd, dx], { width }, [
-    rows,
-  ], {
-    flops: 8 * rows * width,
+  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
+  const partial = "splits" in dy, d = partial ? dy.tensor : dy;
+  const source = partial ? "partials" : dy.dtype;
+  const slots = partial ? { splits: dy.splits, slot: slotVectors(dy) } : { splits: 1, slot: 0 };
+  const bytes = rows * width * (12 + bytesOf(d.dtype) * slots.splits);
+  const backwardProgram = backward(source, w.dtype, threads, held);
+  gpu.run(backwardProgram, [d, x, w, rstd, dx], { width, ...slots }, [rows], {
+    flops: (7 + slots.splits) * rows * width,
     bytes,
   });
   if (dw === undefined) return;
   const workgroups = Math.ceil(width / 256);
-  gpu.run(weightBackward(dy.dtype), [dy, x, rstd, dw], { width, rows }, [workgroups], {
-    flops: 3 * rows * width,
+  gpu.run(weightBackward(source), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
+    flops: (2 + slots.splits) * rows * width,
     bytes,
+  });
+}
+
+const sum = programFamily("sum_partials", (c: Dtype, threads: number, held: number) => ({
+  bindings: [...reads("f32", "d"), ...writes(c, "c")],
+  uniforms: { width: "u32", splits: "u32", slot: "u32", cFrom: "u32", cStride: "u32" },
+  body: rowMain({ threads, held }, {
+    values: { v: "vec4<f32>()" },
+    addSlots: true,
+    first: "store_c(u.cFrom + group.x * u.cStride + i, v);",
+  }),
+}));
+
+/** Writes `rows` rows of c = Σ d, to the columns of c from `cFrom` (a multiple of 4) on. */
+export function sumPartials(
+  gpu: Gpu,
+  { d, c, cFrom = 0, rows }: { d: Partials; c: Tensor; cFrom?: number; rows: number },
+): void {
+  const { splits, width } = d, { threads, held } = rowShare(gpu, width);
+  const places = { slot: slotVectors(d), cFrom: cFrom / 4, cStride: c.rowSize / 4 };
+  gpu.run(sum(c.dtype, threads, held), [d.tensor, c], { width, splits, ...places }, [rows], {
+    flops: rows * width * splits,
+    bytes: rows * width * (4 * splits + bytesOf(c.dtype)),
   });
 }

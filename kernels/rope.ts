@@ -3,7 +3,7 @@
  * elements, i and i + D/2 are a pair, turned at position p by p times their frequency, θ^(−2i/D) where
  * nothing is scaled.
  *
- * Shapes: x `[T, heads·D]` f32 or f16, in place; positions `[T]` u32. D is a multiple of 8.
+ * Shapes: x `[T, ≥ heads·D]` f32 or f16, its first heads in place; positions `[T]` u32. D is a multiple of 8.
  * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward is the same turn by the
  * opposite angle. Source: Su et al., "RoFormer", 2021.
  *
@@ -92,22 +92,22 @@ const turn = programFamily("rope", (x: Dtype) => ({
     { name: "table", dtype: "f32", access: "read" },
     { name: "positions", dtype: "u32", access: "read", scalar: true },
   ],
-  // `half` is half a head's vectors; `sign` is −1 for the opposite angle.
-  uniforms: { vectors: "u32", heads: "u32", half: "u32", sign: "f32" },
+  // `half` is half a head's vectors, `stride` those from row to row; `sign` is −1 for the opposite angle.
+  uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32", sign: "f32" },
   body: elementMain(`
   let head = i / u.half;
   let lane = i % u.half;
   let row = positions[head / u.heads] * 2u * u.half;
   let c = load_table(row + lane);
   let s = load_table(row + u.half + lane) * u.sign;
-  let at = head * 2u * u.half + lane;
+  let at = head / u.heads * u.stride + head % u.heads * 2u * u.half + lane;
   let a = load_x(at);
   let b = load_x(at + u.half);
   store_x(at, a * c - b * s);
   store_x(at + u.half, b * c + a * s);`),
 }));
 
-/** Turns `rows` rows of x in place; `inverse` turns gradients back. */
+/** Turns the first `heads` heads of `rows` rows of x in place; `inverse` turns gradients back. */
 export function rope(
   gpu: Gpu,
   { x, table, positions, rows, heads, headDim, inverse }: {
@@ -121,7 +121,7 @@ export function rope(
   },
 ): void {
   const half = headDim / 8, vectors = rows * heads * half;
-  const uniforms = { vectors, heads, half, sign: inverse ? -1 : 1 };
+  const uniforms = { vectors, heads, half, stride: x.rowSize / 4, sign: inverse ? -1 : 1 };
   gpu.run(turn(x.dtype), [x, table, positions], uniforms, elementGrid(vectors), {
     flops: 3 * rows * heads * headDim,
     bytes: rows * headDim * (2 * heads * bytesOf(x.dtype) + 4),

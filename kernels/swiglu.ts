@@ -1,15 +1,15 @@
 /**
  * SwiGLU: y = silu(gate) · up, silu(g) = g · σ(g).
  *
- * Shapes: gate, up, y `[T, I]` f32 or f16. I is a multiple of 4.
- * Backward: dgate = dy · up · σ(g) · (1 + g · (1 − σ(g))), dup = dy · silu(g).
+ * Shapes: gateUp `[T, 2·I]`, gate's columns and then up's, and y `[T, I]`, f32 or f16. I is a multiple of 4.
+ * Backward, in place: dgate = dy · up · σ(g) · (1 + g · (1 − σ(g))), dup = dy · silu(g).
  * Source: Shazeer, "GLU Variants Improve Transformer", 2020.
  *
  * @module
  */
-import { elementMain, runElements } from "./elementwise.ts";
+import { elementGrid, elementMain } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
-import { programFamily } from "./program.ts";
+import { programFamily, reads, writes } from "./program.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 /** σ(g) and σ(−g) by exp(−|g|), which can't overflow; 1 − σ(g) would cancel for large g. */
@@ -23,60 +23,53 @@ fn sigmoid(g: vec4<f32>) -> Sigmoid {
   return Sigmoid(select(small, large, positive), select(large, small, positive));
 }`;
 
-const forward = programFamily("swiglu", (act: Dtype) => ({
-  bindings: [
-    { name: "gate", dtype: act, access: "read" },
-    { name: "up", dtype: act, access: "read" },
-    { name: "y", dtype: act, access: "write" },
-  ],
-  uniforms: { vectors: "u32" },
-  body: SIGMOID + elementMain(`
-  let g = load_gate(i);
-  store_y(i, g * sigmoid(g).plus * load_up(i));`),
+/** WGSL: where vector i of a row's half is found, in `width` vectors of gate followed by as many of up. */
+const PLACES = `
+  let gate = i + (i / u.width) * u.width;
+  let up = gate + u.width;`;
+
+const forward = programFamily("swiglu", (act: Dtype, y: Dtype) => ({
+  bindings: [...reads(act, "gateUp"), ...writes(y, "y")],
+  uniforms: { vectors: "u32", width: "u32" },
+  body: SIGMOID + elementMain(`${PLACES}
+  let g = load_gateUp(gate);
+  store_y(i, g * sigmoid(g).plus * load_gateUp(up));`),
 }));
 
 /** Writes `rows` rows of y. */
 export function swiglu(
   gpu: Gpu,
-  { gate, up, y, rows }: { gate: Tensor; up: Tensor; y: Tensor; rows: number },
+  { gateUp, y, rows }: { gateUp: Tensor; y: Tensor; rows: number },
 ): void {
-  runElements(gpu, forward(gate.dtype), [gate, up, y], {
-    size: rows * gate.rowSize,
-    cost: { flops: 6, bytes: 3 * bytesOf(gate.dtype) },
+  const width = y.rowSize / 4, vectors = rows * width;
+  const uniforms = { vectors, width };
+  gpu.run(forward(gateUp.dtype, y.dtype), [gateUp, y], uniforms, elementGrid(vectors), {
+    flops: 24 * vectors,
+    bytes: 4 * vectors * (2 * bytesOf(gateUp.dtype) + bytesOf(y.dtype)),
   });
 }
 
 const backward = programFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
-  bindings: [
-    { name: "dy", dtype: dy, access: "read" },
-    { name: "gate", dtype: act, access: "read" },
-    { name: "up", dtype: act, access: "read" },
-    { name: "dgate", dtype: act, access: "write" },
-    { name: "dup", dtype: act, access: "write" },
-  ],
-  uniforms: { vectors: "u32" },
-  body: SIGMOID + elementMain(`
+  bindings: [...reads(dy, "dy"), ...writes(act, "gateUp")],
+  uniforms: { vectors: "u32", width: "u32" },
+  body: SIGMOID + elementMain(`${PLACES}
   let d = load_dy(i);
-  let g = load_gate(i);
+  let g = load_gateUp(gate);
   let s = sigmoid(g);
-  store_dgate(i, d * load_up(i) * s.plus * (1.0 + g * s.minus));
-  store_dup(i, d * g * s.plus);`),
+  let gateGradient = d * load_gateUp(up) * s.plus * (1.0 + g * s.minus);
+  store_gateUp(gate, gateGradient);
+  store_gateUp(up, d * g * s.plus);`),
 }));
 
-/** Writes `rows` rows of dgate and dup. */
+/** Overwrites `rows` rows of gateUp by their gradient. */
 export function swigluBackward(
   gpu: Gpu,
-  { dy, gate, up, dgate, dup, rows }: {
-    dy: Tensor;
-    gate: Tensor;
-    up: Tensor;
-    dgate: Tensor;
-    dup: Tensor;
-    rows: number;
-  },
+  { dy, gateUp, rows }: { dy: Tensor; gateUp: Tensor; rows: number },
 ): void {
-  runElements(gpu, backward(dy.dtype, gate.dtype), [dy, gate, up, dgate, dup], {
-    size: rows * gate.rowSize,
-    cost: { flops: 12, bytes: bytesOf(dy.dtype) + 4 * bytesOf(gate.dtype) },
+  const width = dy.rowSize / 4, vectors = rows * width;
+  const uniforms = { vectors, width };
+  gpu.run(backward(dy.dtype, gateUp.dtype), [dy, gateUp], uniforms, elementGrid(vectors), {
+    flops: 48 * vectors,
+    bytes: 4 * vectors * (bytesOf(dy.dtype) + 4 * bytesOf(gateUp.dtype)),
   });
 }

@@ -9,18 +9,20 @@ import { UserError } from "../kernels/errors.ts";
 import type { Category, Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
-import type { LoraWorkspace } from "./linear.ts";
-import { storedShape } from "./parameters.ts";
 import type { ActivationPlan } from "./plan.ts";
+
+/** The groups of linear layers in a block, each with one input. */
+export type GroupName = "qkv" | "o" | "gateUp" | "down";
 
 /** What attention's backward reads. */
 export interface AttentionActivations {
-  q: Tensor;
-  k: Tensor;
-  v: Tensor;
+  /** Queries, keys and values side by side `[T, (heads + 2 kv_heads) · head_dim]`. */
+  qkv: Tensor;
   out: Tensor;
-  /** Log-sum-exp of the scores `[T, heads]` f32. */
-  lse: Tensor;
+  /** Log-sum-exp of the scores `[T, heads]` f32; absent without backward. */
+  lse?: Tensor;
+  /** dropout(x)·Aᵀ of the adapters of q, k and v. */
+  low?: Tensor;
 }
 
 /** What the rest of a block's backward reads. */
@@ -30,34 +32,37 @@ export interface InnerActivations {
   rstd2: Tensor;
   /** Residual stream between attention and MLP `[T, hidden]` f32; absent without backward. */
   middle?: Tensor;
-  gate: Tensor;
-  up: Tensor;
+  /** Gate and up side by side `[T, 2 intermediate]`; backward puts their gradient there. */
+  gateUp: Tensor;
+  /** dropout(x)·Aᵀ of the adapters of the other groups, by group. */
+  low: Partial<Record<GroupName, Tensor>>;
 }
 
 /** Working memory of the forward pass. */
 export interface ForwardWorkspace {
   /** A norm's output `[T, hidden]`. */
   normed: Tensor;
-  /** A projection back to the residual stream `[T, hidden]`; absent without backward. */
+  /** A projection back to the residual stream `[T, hidden]` f32, where it can't stay partial sums. */
   projected?: Tensor;
   /** silu(gate)·up `[T, intermediate]`. */
   product: Tensor;
+  /** Turned keys and values as a cache holds them `[T, kv_heads · head_dim]`; absent with backward. */
+  kv?: { k: Tensor; v: Tensor };
 }
 
 /** Working memory of the backward pass. */
 export interface BackwardWorkspace {
   /** Gradient of the residual stream `[T, hidden]` f32. */
   residual: Tensor;
-  normed: Tensor;
+  /** Gradient of a norm's output `[T, hidden]` f32, where it can't stay partial sums. */
+  normed?: Tensor;
   product: Tensor;
-  gate: Tensor;
-  up: Tensor;
   out: Tensor;
-  q: Tensor;
-  k: Tensor;
-  v: Tensor;
+  qkv: Tensor;
   /** Row sums of dout·out `[T, heads]` f32. */
   delta: Tensor;
+  /** Gradient of dropout(x)·Aᵀ, for the group with most adapters. */
+  low?: Tensor;
 }
 
 /** All buffers of a model's passes. */
@@ -68,7 +73,6 @@ export interface Activations {
   inner: InnerActivations[];
   forward: ForwardWorkspace;
   backward?: BackwardWorkspace;
-  lora?: LoraWorkspace;
   decode?: DecodeWorkspace;
 }
 
@@ -76,12 +80,16 @@ export interface Activations {
 export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
-  /** Of keys and values. */
+  /** Of keys and values, where they are apart. */
   kvDtype: Dtype;
   /** Whether a backward pass follows. */
   backward: boolean;
-  /** Largest rank and input width of the adapters; absent without adapters. */
-  lora?: { rank: number; width: number };
+  /** Columns of dropout(x)·Aᵀ of each group of layers; 0 without adapters. */
+  low: Record<GroupName, number>;
+  /** Whether a projection to the residual stream has a bias or an adapter. */
+  projected: boolean;
+  /** Whether all weights of a group lie side by side. */
+  stacked: boolean;
   /** Sequences decoded at once and the most keys of each; absent where nothing is decoded. */
   decode?: { sequences: number; longest: number };
 }
@@ -94,7 +102,7 @@ export function allocateActivations(
   memory: Memory,
   config: LlamaConfig,
   plan: ActivationPlan,
-  { tokens: T, dtype, kvDtype, backward, lora, decode }: ActivationSizes,
+  { tokens: T, dtype, kvDtype, backward, low, projected, stacked, decode }: ActivationSizes,
 ): Activations {
   if (T > MOST_TOKENS) {
     throw new UserError(
@@ -108,53 +116,43 @@ export function allocateActivations(
   const maker = (category: Category) => (name: string, width: number, d: Dtype = dtype) =>
     memory.tensor(category, name, d, [T, width]);
   const keep = maker("activation"), work = maker("workspace");
+  const keepLow = (name: GroupName) =>
+    low[name] > 0 ? keep(`${name}_low`, low[name], "f32") : undefined;
   const repeat = <X>(count: number, make: () => X) => Array.from({ length: count }, make);
+  const mostLow = Math.max(...Object.values(low));
   return {
     plan,
     residual: repeat(plan.counts.residual, () => keep("residual", H, "f32")),
     attention: repeat(plan.counts.attention, () => ({
-      q: keep("q", queries),
-      k: keep("k", keys, kvDtype),
-      v: keep("v", keys, kvDtype),
+      qkv: keep("qkv", queries + 2 * keys),
       out: keep("attention_out", queries),
-      lse: keep("lse", heads, "f32"),
+      lse: backward ? keep("lse", heads, "f32") : undefined,
+      low: keepLow("qkv"),
     })),
     inner: repeat(plan.counts.inner, () => ({
       rstd1: keep("rstd1", 1, "f32"),
       rstd2: keep("rstd2", 1, "f32"),
       middle: backward ? keep("middle", H, "f32") : undefined,
-      gate: keep("gate", I),
-      up: keep("up", I),
+      gateUp: keep("gate_up", 2 * I),
+      low: { o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") },
     })),
     forward: {
       normed: work("normed", H),
-      projected: backward ? work("projected", H) : undefined,
+      projected: projected ? work("projected", H, "f32") : undefined,
       product: work("product", I),
+      kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
     },
     backward: backward
       ? {
         residual: work("residual_grad", H, "f32"),
-        normed: work("normed_grad", H),
+        normed: stacked ? undefined : work("normed_grad", H, "f32"),
         product: work("product_grad", I),
-        gate: work("gate_grad", I),
-        up: work("up_grad", I),
         out: work("attention_out_grad", queries),
-        q: work("q_grad", queries),
-        k: work("k_grad", keys),
-        v: work("v_grad", keys),
+        qkv: work("qkv_grad", queries + 2 * keys),
         delta: work("delta", heads, "f32"),
+        low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
       }
       : undefined,
-    lora: lora && {
-      low: work("low", storedShape([lora.rank])[0]),
-      backward: backward
-        ? {
-          dropped: work("dropped", lora.width),
-          droppedGrad: work("dropped_grad", lora.width),
-          lowGrad: work("low_grad", storedShape([lora.rank])[0]),
-        }
-        : undefined,
-    },
     decode: decode && decodeWorkspace(memory, config, decode),
   };
 }

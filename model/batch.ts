@@ -113,7 +113,8 @@ export class BatchTensors {
   readonly targetRows: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor;
-  readonly cacheRows?: Tensor;
+  /** Row of the KV cache, or of working memory, that each token's key and value go to `[T]`. */
+  readonly keyRows?: Tensor;
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
@@ -123,12 +124,12 @@ export class BatchTensors {
 
   /**
    * @param maxTokens Most tokens of a micro-batch.
-   * @param options `grouped`: the embedding is trained. `cached`: there is a KV cache.
+   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, cached = false }: { grouped?: boolean; cached?: boolean },
+    { grouped = false, keyed = false }: { grouped?: boolean; keyed?: boolean },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
@@ -140,7 +141,7 @@ export class BatchTensors {
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
-    if (cached) this.cacheRows = make("cache_rows");
+    if (keyed) this.keyRows = make("key_rows");
     if (grouped) {
       this.groups = {
         uniqueIds: make("unique_ids"),
@@ -169,7 +170,9 @@ export class BatchTensors {
       gpu.write(this[name], batch[name]);
     }
     gpu.write(this.weights, batch.weights);
-    if (batch.cacheRows !== undefined) gpu.write(this.cacheRows!, batch.cacheRows);
+    if (this.keyRows !== undefined) {
+      gpu.write(this.keyRows, batch.cacheRows ?? Uint32Array.from(batch.ids.keys()));
+    }
     if (this.groups !== undefined) {
       const groups = groupTokens(batch.ids);
       this.uniqueCount = groups.uniqueIds.length;

@@ -4,46 +4,47 @@
  *     middle = x + Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n)      n = rmsnorm(x)
  *     y      = middle + Wdown·(silu(Wgate·m)·(Wup·m))              m = rmsnorm(middle)
  *
- * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over
- * memory. What is kept, and whether the block runs again before its backward, is the plan's business.
+ * Projections of the same input are one product. A projection back to the residual stream leaves partial
+ * sums, which one launch adds to the stream and norms for what comes next. Norm outputs and
+ * silu(gate)·up are not kept for backward: making them again costs one pass over memory. What is kept,
+ * and whether the block runs again before its backward, is the plan's business.
  *
  * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
  *
  * @module
  */
 import { attention, attentionBackward } from "../kernels/attention.ts";
-import { attentionDecode } from "../kernels/attention_decode.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { addResidual } from "../kernels/residual.ts";
-import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
+import type { Partials } from "../kernels/partials.ts";
+import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import { rope } from "../kernels/rope.ts";
-import { ropeAppend } from "../kernels/rope_append.ts";
 import { swiglu, swigluBackward } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import type { Activations } from "./activations.ts";
+import type { Activations, GroupName } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
 import {
   type DropoutState,
-  gatedLinear,
-  type Linear,
   linear,
   linearBackward,
-  linears,
+  linearBackwardPartials,
+  type LinearGroup,
+  linearPartials,
+  projectDown,
+  readsInput,
 } from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** The parameters of one block, under Hugging Face's names. */
+/** The parameters of one block. */
 export interface Block {
   input_layernorm: Parameter;
-  q_proj: Linear;
-  k_proj: Linear;
-  v_proj: Linear;
-  o_proj: Linear;
+  /** q_proj, k_proj, v_proj. */
+  qkv: LinearGroup;
+  o: LinearGroup;
   post_attention_layernorm: Parameter;
-  gate_proj: Linear;
-  up_proj: Linear;
-  down_proj: Linear;
+  /** gate_proj, up_proj. */
+  gateUp: LinearGroup;
+  down: LinearGroup;
 }
 
 /** Keys and values of earlier tokens of one block `[rows, kv_heads·head_dim]`. */
@@ -52,17 +53,14 @@ export interface CachedBlock {
   v: Tensor;
 }
 
-/** How a pass uses the KV cache. Its keys and values are appended at the batch's `cacheRows`. */
+/**
+ * How a pass uses the KV cache: its keys and values are appended at the batch's `cacheRows`, and the
+ * batch's `starts` and `ends` are rows of the cache.
+ */
 export interface CachePass {
   blocks: readonly CachedBlock[];
-  /**
-   * `begin`: documents that start in this pass, which attend to its own keys and values. `continue`:
-   * the next tokens of one document. `decode`: the next token of each of several. The last two attend
-   * to the cache, and the batch's `starts` and `ends` are rows of it.
-   */
-  stage: "begin" | "continue" | "decode";
-  /** Most keys of a query, for `decode`. */
-  longest: number;
+  /** Most keys of a query where the rows are each the next token of a sequence; else absent. */
+  longest?: number;
 }
 
 /** What every block of a pass shares. */
@@ -73,39 +71,84 @@ export interface BlockPass {
   batch: BatchTensors;
   ropeTable: Tensor;
   dropout: DropoutState;
+  /** Operands of products may be rounded to f16; see kernels/matmul.ts. */
+  half: boolean;
   cache?: CachePass;
 }
 
-/** Whether a layer's backward reads its input. */
-const readsInput = ({ weight, lora }: Linear) =>
-  weight.trained !== undefined || lora?.a.trained !== undefined;
+/** A norm of a later block whose input is the output of this one. */
+export interface NextNorm {
+  w: Parameter;
+  rstd: Tensor;
+}
 
-function norm(pass: BlockPass, w: Parameter, x: Tensor, rstd: Tensor): Tensor {
+/** The norm at the start of block `index`. */
+export function inputNorm({ activations }: BlockPass, block: Block, index: number): NextNorm {
+  return {
+    w: block.input_layernorm,
+    rstd: activations.inner[activations.plan.inner[index]].rstd1,
+  };
+}
+
+/** The norm of x, in working memory. */
+export function norm(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor): Tensor {
   const { gpu, config, activations, batch } = pass;
   const y = activations.forward.normed;
   rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: config.rms_norm_eps });
   return y;
 }
 
-function linearPass(pass: BlockPass) {
-  const { activations, batch, dropout } = pass;
-  return { rows: batch.tokens, dropout, workspace: activations.lora };
-}
-
-function rotate(pass: BlockPass, x: Tensor, heads: number, inverse: boolean): void {
-  const { gpu, config, batch, ropeTable: table } = pass;
-  rope(gpu, {
-    x,
-    table,
-    positions: batch.positions,
-    rows: batch.tokens,
-    heads,
-    headDim: config.head_dim,
-    inverse,
+/** y = x + a projection to the residual stream, and the norm of it that comes next. */
+export function project(
+  pass: BlockPass,
+  group: LinearGroup,
+  { input, low, x, y, next }: {
+    input: Tensor;
+    low?: Tensor;
+    x: Tensor;
+    y: Tensor;
+    next?: NextNorm;
+  },
+): void {
+  const { gpu, config, activations: { forward }, batch: { tokens: rows } } = pass;
+  const d = linearPartials(gpu, group, input, {
+    ...{ ...linearPass(pass), low, whole: forward.projected },
+  });
+  addPartials(gpu, {
+    ...{ x, d, y, rows },
+    norm: next &&
+      { w: next.w.value, n: forward.normed, rstd: next.rstd, eps: config.rms_norm_eps },
   });
 }
 
-function attentionSizes({ config, batch }: BlockPass) {
+/** What a group of linear layers is told of the pass. */
+export function linearPass({ batch, dropout, half }: BlockPass) {
+  return { rows: batch.tokens, dropout, half };
+}
+
+/** Queries, keys and values of a joined tensor. */
+function heads({ config }: BlockPass, tensor: Tensor) {
+  const queries = config.num_attention_heads * config.head_dim;
+  const keys = config.num_key_value_heads * config.head_dim;
+  return {
+    q: { tensor, from: 0 },
+    k: { tensor, from: queries },
+    v: { tensor, from: queries + keys },
+  };
+}
+
+/** Turns queries and keys of a joined tensor. */
+function rotate(pass: BlockPass, x: Tensor, inverse: boolean): void {
+  const { gpu, config, batch, ropeTable: table } = pass;
+  rope(gpu, {
+    ...{ x, table, positions: batch.positions, rows: batch.tokens, inverse },
+    ...{ heads: config.num_attention_heads + config.num_key_value_heads },
+    headDim: config.head_dim,
+  });
+}
+
+/** What attention is told of the pass. */
+export function attentionSizes({ config, batch, half }: BlockPass) {
   return {
     rows: batch.tokens,
     heads: config.num_attention_heads,
@@ -113,82 +156,46 @@ function attentionSizes({ config, batch }: BlockPass) {
     headDim: config.head_dim,
     starts: batch.starts,
     ends: batch.ends,
+    half,
   };
 }
 
-/** From the residual stream x to attention's output, which is kept where the plan says. */
-function attend(
-  pass: BlockPass,
-  block: Block,
-  index: number,
-  x: Tensor,
-): Tensor {
-  const { gpu, config, activations, batch, cache } = pass;
-  const { plan } = activations;
-  const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
-  const n = norm(pass, block.input_layernorm, x, activations.inner[plan.inner[index]].rstd1);
-  linears(gpu, [block.q_proj, block.k_proj, block.v_proj], n, [q, k, v], linearPass(pass));
-  if (cache === undefined) {
-    rotate(pass, q, config.num_attention_heads, false);
-    rotate(pass, k, config.num_key_value_heads, false);
-    attention(gpu, { q, k, v, out, lse, ...attentionSizes(pass) });
-    return out;
-  }
-  const { k: cachedK, v: cachedV } = cache.blocks[index];
-  ropeAppend(gpu, {
-    ...{ q, k, v, cachedK, cachedV, table: pass.ropeTable, positions: batch.positions },
-    ...{ index: batch.cacheRows!, rows: batch.tokens, headDim: config.head_dim },
-    ...{ heads: config.num_attention_heads, kvHeads: config.num_key_value_heads },
-  });
-  const sizes = attentionSizes(pass), cached = { k: cachedK, v: cachedV };
-  if (cache.stage === "begin") attention(gpu, { q, k, v, out, ...sizes });
-  else if (cache.stage === "continue") attention(gpu, { q, ...cached, out, ...sizes });
-  else {
-    const { longest } = cache, workspace = activations.decode!;
-    attentionDecode(gpu, { q, ...cached, out, workspace, longest, ...sizes });
-  }
+/** From the normed input to attention's output, which is kept where the plan says. */
+function attend(pass: BlockPass, block: Block, index: number, n: Tensor): Tensor {
+  const { gpu, activations } = pass;
+  const { qkv, out, lse, low } = activations.attention[activations.plan.attention[index]];
+  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+  rotate(pass, qkv, false);
+  attention(gpu, { ...heads(pass, qkv), out, lse, ...attentionSizes(pass) });
   return out;
 }
 
 /**
  * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
  * backward needs is there, which is all that recomputation asks for.
+ *
+ * @param streams `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
  */
 export function blockForward(
   pass: BlockPass,
   block: Block,
   index: number,
-  { x, y }: { x: Tensor; y?: Tensor },
+  { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
 ): void {
   const { gpu, activations, batch: { tokens: rows } } = pass;
-  const { projected, product } = activations.forward;
-  const { middle, rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
-  const how = linearPass(pass);
-  linear(gpu, block.o_proj, attend(pass, block, index, x), projected!, how);
-  addResidual(gpu, { x, d: projected!, y: middle!, rows });
-  const m = norm(pass, block.post_attention_layernorm, middle!, rstd2);
-  linear(gpu, block.gate_proj, m, gate, how);
-  linear(gpu, block.up_proj, m, up, how);
-  if (y === undefined) return;
-  swiglu(gpu, { gate, up, y: product, rows });
-  linear(gpu, block.down_proj, product, projected!, how);
-  addResidual(gpu, { x: middle!, d: projected!, y, rows });
-}
-
-/**
- * Runs block `index` on the residual stream `x` in place, for passes that no backward follows: nothing
- * is kept, so both projections are added to `x` as they are made.
- */
-export function blockInference(pass: BlockPass, block: Block, index: number, x: Tensor): void {
-  const { gpu, activations } = pass;
-  const { product } = activations.forward;
-  const { rstd2, gate, up } = activations.inner[activations.plan.inner[index]];
-  const how = linearPass(pass), add = { ...how, accumulate: true };
-  linear(gpu, block.o_proj, attend(pass, block, index, x), x, add);
-  const m = norm(pass, block.post_attention_layernorm, x, rstd2);
-  const layers = { gate: block.gate_proj, up: block.up_proj };
-  gatedLinear(gpu, layers, m, product, { ...how, gate, up });
-  linear(gpu, block.down_proj, product, x, add);
+  const { normed: n, product } = activations.forward;
+  const { middle, rstd2, gateUp, low } = activations.inner[activations.plan.inner[index]];
+  if (!normed) norm(pass, inputNorm(pass, block, index), x);
+  project(pass, block.o, {
+    ...{ input: attend(pass, block, index, n), low: low.o, x, y: middle! },
+    next: { w: block.post_attention_layernorm, rstd: rstd2 },
+  });
+  linear(gpu, block.gateUp, n, gateUp, { ...linearPass(pass), low: low.gateUp });
+  const ends = y === undefined;
+  if (ends && block.down.lora === undefined) return;
+  swiglu(gpu, { gateUp, y: product, rows });
+  if (ends) return projectDown(gpu, block.down, product, { ...linearPass(pass), low: low.down });
+  project(pass, block.down, { input: product, low: low.down, x: middle!, y, next });
 }
 
 /**
@@ -202,50 +209,47 @@ export function blockBackward(
   index: number,
   { x, inputGradient }: { x: Tensor; inputGradient: boolean },
 ): void {
-  const { gpu, config, activations, batch } = pass;
-  const { plan } = activations;
+  const { gpu, activations, batch } = pass, rows = batch.tokens;
+  const { plan, forward: { normed, product } } = activations;
   const d = activations.backward!;
-  const rows = batch.tokens;
-  const { rstd1, rstd2, middle, gate, up } = activations.inner[plan.inner[index]];
-  const how = linearPass(pass);
+  const inner = activations.inner[plan.inner[index]];
+  const { middle, gateUp } = inner;
+  const postNorm = { w: block.post_attention_layernorm, rstd: inner.rstd2 };
+  const gradients = (group: GroupName, low = inner.low[group]) => ({
+    ...{ ...linearPass(pass), low, lowGrad: d.low, whole: d.normed },
+  });
 
-  const { product } = activations.forward;
-  if (readsInput(block.down_proj)) swiglu(gpu, { gate, up, y: product, rows });
-  linearBackward(gpu, block.down_proj, { ...how, x: product, dy: d.residual, dx: d.product });
-  swigluBackward(gpu, { dy: d.product, gate, up, dgate: d.gate, dup: d.up, rows });
-  const { normed } = activations.forward;
-  if (readsInput(block.gate_proj) || readsInput(block.up_proj)) {
-    norm(pass, block.post_attention_layernorm, middle!, rstd2);
-  }
-  linearBackward(gpu, block.gate_proj, { ...how, x: normed, dy: d.gate, dx: d.normed });
-  const addToNormed = { dx: d.normed, accumulate: true };
-  linearBackward(gpu, block.up_proj, { ...how, x: normed, dy: d.up, ...addToNormed });
-  normBackward(pass, block.post_attention_layernorm, middle!, rstd2);
+  if (readsInput(block.down)) swiglu(gpu, { gateUp, y: product, rows });
+  linearBackward(gpu, block.down, {
+    ...{ ...gradients("down"), x: product, dy: d.residual, dx: d.product },
+  });
+  swigluBackward(gpu, { dy: d.product, gateUp, rows });
+  if (readsInput(block.gateUp)) norm(pass, postNorm, middle!);
+  normBackward(pass, postNorm, middle!, linearBackwardPartials(gpu, block.gateUp, {
+    ...{ ...gradients("gateUp"), x: normed, dy: gateUp },
+  }));
 
-  if (plan.recomputeAttention) attend(pass, block, index, x);
-  const { q, k, v, out, lse } = activations.attention[plan.attention[index]];
-  linearBackward(gpu, block.o_proj, { ...how, x: out, dy: d.residual, dx: d.out });
+  const preNorm = inputNorm(pass, block, index);
+  if (plan.recomputeAttention) attend(pass, block, index, norm(pass, preNorm, x));
+  const { qkv, out, lse, low } = activations.attention[plan.attention[index]];
+  linearBackward(gpu, block.o, { ...gradients("o"), x: out, dy: d.residual, dx: d.out });
+  const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
   attentionBackward(gpu, {
-    ...{ q, k, v, out, dout: d.out, lse, delta: d.delta, dq: d.q, dk: d.k, dv: d.v },
+    ...{ ...heads(pass, qkv), out, dout: d.out, lse: lse!, delta: d.delta, dq, dk, dv },
     ...{ ...attentionSizes(pass), queryEnds: batch.queryEnds },
   });
-  rotate(pass, d.q, config.num_attention_heads, true);
-  rotate(pass, d.k, config.num_key_value_heads, true);
-  const projections = [[block.q_proj, d.q], [block.k_proj, d.k], [block.v_proj, d.v]] as const;
-  if (projections.some(([layer]) => readsInput(layer))) {
-    norm(pass, block.input_layernorm, x, rstd1);
+  rotate(pass, d.qkv, true);
+  if (readsInput(block.qkv)) norm(pass, preNorm, x);
+  const sides = { ...gradients("qkv", low), x: normed, dy: d.qkv };
+  if (inputGradient || block.input_layernorm.trained !== undefined) {
+    normBackward(pass, preNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
+  } else {
+    linearBackward(gpu, block.qkv, sides);
   }
-  const wantsNormed = inputGradient || block.input_layernorm.trained !== undefined;
-  projections.forEach(([layer, dy], i) => {
-    const dx = wantsNormed ? { dx: d.normed, accumulate: i > 0 } : {};
-    linearBackward(gpu, layer, { ...how, x: normed, dy, ...dx });
-  });
-  if (wantsNormed) normBackward(pass, block.input_layernorm, x, rstd1);
 }
 
-function normBackward(pass: BlockPass, w: Parameter, x: Tensor, rstd: Tensor): void {
+function normBackward(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor, dy: Partials): void {
   const { gpu, activations, batch } = pass;
-  const { normed: dy, residual: dx } = activations.backward!;
-  const dw = w.trained?.grad;
+  const dx = activations.backward!.residual, dw = w.trained?.grad;
   rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, dw, rows: batch.tokens });
 }

@@ -74,9 +74,10 @@ export function planMemory(
 ): Memory {
   const plan = new Memory(undefined, limits);
   plan.buffer("workspace", "device", FIXED_WORKSPACE);
-  // Uploads are over when the first product that splits its sums begins.
-  plan.buffer("workspace", "uploads and split sums", Math.max(UPLOAD_BYTES, SPLIT_BYTES));
   allocate(plan);
+  // Uploads are over when the first launch asks for working memory of its own.
+  const scratch = Math.max(UPLOAD_BYTES, SPLIT_BYTES, plan.scratchBytes);
+  plan.buffer("workspace", "uploads and split sums", scratch);
   return plan;
 }
 

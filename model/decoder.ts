@@ -14,7 +14,6 @@ import type { Memory } from "../kernels/memory.ts";
 import { moveRows } from "../kernels/move_rows.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { Batch } from "./batch.ts";
-import type { CachePass } from "./block.ts";
 import { KvCache } from "./cache.ts";
 import type { Llama, LlamaOptions } from "./llama.ts";
 
@@ -62,7 +61,7 @@ interface Piece {
 /** Pieces laid end to end. `window`: most keys a token sees. */
 function layPieces(
   pieces: readonly Piece[],
-  { window, cached, stage }: { window: number; cached: boolean; stage: CachePass["stage"] },
+  { window, cached }: { window: number; cached: boolean },
 ): Batch {
   const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
   const column = () => new Uint32Array(tokens);
@@ -74,7 +73,7 @@ function layPieces(
   let row = 0;
   for (const { ids, from, base, last } of pieces) {
     // The row of the sequence's first key, where this pass looks for keys.
-    const firstKey = stage === "begin" ? row : base;
+    const firstKey = cached ? base : row;
     ids.forEach((id, i) => {
       const position = from + i;
       batch.ids[row] = id;
@@ -160,7 +159,7 @@ export class Decoder {
     const most = this.model.options.maxTokens;
     let together: Piece[] = [], tokens = 0, first = 0;
     const flush = () => {
-      if (together.length > 0) this.#pass(gpu, together, "begin", first, decide);
+      if (together.length > 0) this.#pass(gpu, together, first, decide);
       first += together.length;
       [together, tokens] = [[], 0];
     };
@@ -177,7 +176,7 @@ export class Decoder {
       for (let from = kept; from < ids.length; from += most) {
         const end = Math.min(from + most, ids.length);
         const piece = { ids: ids.slice(from, end), from, base, last: end === ids.length };
-        this.#pass(gpu, [piece], from === 0 ? "begin" : "continue", first, decide);
+        this.#pass(gpu, [piece], first, decide);
       }
       first++;
     });
@@ -188,14 +187,14 @@ export class Decoder {
   step(gpu: Gpu, decide: Decide): void {
     if (this.cache === undefined) return this.#recompute(gpu, decide);
     const { rows, model } = this;
-    const { positions, starts, ends, cacheRows } = model.decoded;
+    const { positions, starts, ends, keyRows: cacheRows } = model.decoded;
     advance(gpu, {
       ...{ positions, starts, ends, cacheRows: cacheRows!, bases: this.#bases },
       ...{ limits: this.#limits, rows, window: model.config.sliding_window },
     });
     const longest = this.#longest = Math.min(this.#longest + 1, this.sizes.context);
     const { blocks } = this.cache;
-    decide(model.decode(gpu, rows, { blocks, stage: "decode", longest }), 0, rows);
+    decide(model.decode(gpu, rows, { blocks, longest }), 0, rows);
   }
 
   /** Tells the host's side which tokens were decided; `ids[i]` are the next ones of sequence i. */
@@ -252,17 +251,12 @@ export class Decoder {
   #pass(
     gpu: Gpu,
     pieces: readonly Piece[],
-    stage: "begin" | "continue",
     first: number,
     decide: Decide,
   ): void {
     const window = this.model.config.sliding_window ?? Infinity, { cache } = this;
-    const batch = layPieces(pieces, { window, cached: cache !== undefined, stage });
-    const logits = this.model.logits(
-      gpu,
-      batch,
-      cache && { blocks: cache.blocks, stage, longest: 0 },
-    );
+    const batch = layPieces(pieces, { window, cached: cache !== undefined });
+    const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
     if (batch.targetCount > 0) decide(logits, first, batch.targetCount);
   }
 
@@ -270,6 +264,6 @@ export class Decoder {
   #recompute(gpu: Gpu, decide: Decide): void {
     gpu.write(this.positions, Uint32Array.from(this.#sequences, ({ length }) => length - 1));
     const pieces = this.#sequences.map((ids) => ({ ids, from: 0, base: 0, last: true }));
-    this.#pass(gpu, pieces, "begin", 0, decide);
+    this.#pass(gpu, pieces, 0, decide);
   }
 }

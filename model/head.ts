@@ -65,17 +65,18 @@ export class Head {
   /** Logits `[rows, padded vocabulary]` f32 of the rows of x that `index` names; rows ≤ one chunk. */
   logits(
     gpu: Gpu,
-    { x, norm, output, index, rows }: {
+    { x, norm, output, index, rows, half }: {
       x: Tensor;
       norm: Parameter;
       output: Parameter;
       index: Tensor;
       rows: number;
+      half: boolean;
     },
   ): Tensor {
     this.#project(gpu, norm, x, index, rows);
     const c = this.#logits;
-    matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows });
+    matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows, half });
     return c;
   }
 
@@ -90,7 +91,7 @@ export class Head {
    */
   loss(
     gpu: Gpu,
-    { x, dx, norm, output, batch, control, losses }: {
+    { x, dx, norm, output, batch, control, losses, half }: {
       x: Tensor;
       dx?: Tensor;
       norm: Parameter;
@@ -98,6 +99,7 @@ export class Head {
       batch: BatchTensors;
       control: Tensor;
       losses: Tensor;
+      half: boolean;
     },
   ): void {
     const { targetRows: index, targets, weights, targetCount: rows } = batch;
@@ -108,14 +110,14 @@ export class Head {
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
       const count = Math.min(step, rows - firstRow);
       const a = this.#normed.rows(firstRow, count);
-      matmul(gpu, { orientation: "nt", a, b: output.value, c: logits, rows: count });
+      matmul(gpu, { orientation: "nt", a, b: output.value, c: logits, rows: count, half });
       const sizes = { rows: count, firstRow, vocab, backward };
       crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
       if (!backward) continue;
       const c = this.#normedGrad!.rows(firstRow, count);
-      matmul(gpu, { orientation: "nn", a: logits, b: output.value, c, rows: count });
+      matmul(gpu, { orientation: "nn", a: logits, b: output.value, c, rows: count, half });
       if (output.trained !== undefined) {
-        const sum = { c: output.trained.grad, rows: count, accumulate: true };
+        const sum = { c: output.trained.grad, rows: count, accumulate: true, half };
         matmul(gpu, { orientation: "tn", a: logits, b: a, ...sum });
       }
     }

@@ -1,19 +1,19 @@
 /**
- * A linear layer y = x·Wᵀ, with a bias and a LoRA adapter where it has them:
- * y = x·Wᵀ + b + (α/r)·dropout(x)·Aᵀ·Bᵀ.
+ * Linear layers that share an input, as one product: y = x·Wᵀ with the layers' weights one below the
+ * other and their outputs side by side, then a bias and a LoRA adapter for each layer that has them:
+ * y_i = x·W_iᵀ + b_i + (α/r)·dropout_i(x)·A_iᵀ·B_iᵀ.
  *
- * Shapes: x `[T, in]`, W `[out, in]`, b `[out]`, A `[r, in]`, B `[out, r]`, y `[T, out]`. The dropout mask comes
- * from a counter, so backward makes the same mask again instead of keeping it, and dropout(x)·Aᵀ with it.
+ * Shapes: x `[T, in]`, W_i `[out_i, in]`, b_i `[out_i]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, Σ out_i]`. The
+ * dropout mask comes from a counter, so backward makes the same mask again instead of keeping it.
  * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  *
  * @module
  */
 import { addBias, biasBackward } from "../kernels/bias.ts";
-import { dropout, dropoutBackward } from "../kernels/dropout.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { matmul } from "../kernels/matmul.ts";
-import { MATVEC_ROWS, matvecJoined, matvecSwiglu } from "../kernels/matvec.ts";
-import { swiglu } from "../kernels/swiglu.ts";
+import { loraBackward, loraDown, type LoraGroup, type LoraModule, loraUp } from "../kernels/lora.ts";
+import { matmul, matmulPartials } from "../kernels/matmul.ts";
+import { type Partials, wholePartials } from "../kernels/partials.ts";
 import { bytesOf, type Tensor } from "../kernels/tensor.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -34,6 +34,18 @@ export interface Linear {
   lora?: LoraPair;
 }
 
+/** Layers of one input. */
+export interface LinearGroup {
+  /** Each with the first of its columns in y. */
+  readonly layers: readonly (Linear & { readonly from: number })[];
+  /** Columns of y. */
+  readonly width: number;
+  /** All weights as one matrix `[Σ out, in]`, and all their gradients, where memory holds them so. */
+  readonly weight?: Tensor;
+  readonly grad?: Tensor;
+  readonly lora?: Omit<LoraGroup, "mask">;
+}
+
 /** What decides the dropout masks of a pass; forward and backward of a micro-batch share it. */
 export interface DropoutState {
   p: number;
@@ -42,155 +54,211 @@ export interface DropoutState {
   step: number;
 }
 
-/** Working memory of the adapters, large enough for every layer. */
-export interface LoraWorkspace {
-  /** dropout(x)·Aᵀ `[T, r]`. */
-  low: Tensor;
-  /** dropout(x) `[T, in]` and both gradients; absent where no backward follows. */
-  backward?: { dropped: Tensor; droppedGrad: Tensor; lowGrad: Tensor };
-}
-
-/** What both passes of a layer are given. */
+/** What both passes of a group are given. */
 export interface LinearPass {
   rows: number;
+  /** Operands may be rounded to f16; see kernels/matmul.ts. */
+  half: boolean;
   dropout: DropoutState;
-  workspace?: LoraWorkspace;
+  /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
+  low?: Tensor;
 }
 
-/** dropout(x) and dropout(x)·Aᵀ in the workspace. */
-function projectDown(gpu: Gpu, lora: LoraPair, x: Tensor, pass: LinearPass) {
-  const { rows, dropout: { p, seed, step }, workspace } = pass;
-  const [rank, width] = lora.a.value.shape;
-  const capacity = workspace!.low.shape[0];
-  let input = x;
-  if (p > 0) {
-    input = workspace!.backward!.dropped.view([capacity, width]);
-    dropout(gpu, { x, y: input, rows, p, seed, step, stream: lora.stream });
-  }
-  const low = workspace!.low.view([capacity, rank]);
-  matmul(gpu, { orientation: "nt", a: input, b: lora.a.value, c: low, rows });
-  return { input, low };
+/** The group of these layers, in the order of y's columns. */
+export function linearGroup(linears: readonly Linear[]): LinearGroup {
+  let width = 0;
+  const layers = linears.map((linear) => {
+    const from = width;
+    width += linear.weight.value.shape[0];
+    return { ...linear, from };
+  });
+  const trained = layers.every(({ weight }) => weight.trained !== undefined);
+  const modules = layers.flatMap(({ lora, from }): LoraModule[] =>
+    lora === undefined ? [] : [{
+      ...{ a: lora.a.value, b: lora.b.value, from, stream: lora.stream },
+      ...{ gradA: lora.a.trained?.grad, gradB: lora.b.trained?.grad },
+    }]
+  );
+  const scale = layers.find(({ lora }) => lora !== undefined)?.lora!.scale;
+  return {
+    ...{ layers, width },
+    weight: stacked(layers.map(({ weight }) => weight.value)),
+    grad: trained ? stacked(layers.map(({ weight }) => weight.trained!.grad)) : undefined,
+    lora: scale === undefined ? undefined : { modules, scale },
+  };
 }
 
-/** y = x·Wᵀ, the bias and the adapter's part; added to y where `accumulate`. */
+/** Matrices that lie one after the other in memory as one. */
+function stacked(matrices: readonly Tensor[]): Tensor | undefined {
+  const [first] = matrices;
+  if (matrices.length === 1) return first;
+  const adjacent = matrices.slice(1).every((matrix, i) => {
+    const before = matrices[i];
+    return matrix.buffer === before.buffer &&
+      matrix.offset === before.offset + before.size * bytesOf(before.dtype);
+  });
+  const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
+  return adjacent ? first.view([height, first.shape[1]]) : undefined;
+}
+
+/** Whether the group's backward reads its input. */
+export function readsInput({ layers, lora }: LinearGroup): boolean {
+  return isTrained(lora) || layers.some(({ weight }) => weight.trained !== undefined);
+}
+
+/** Whether y is nothing but x·Wᵀ. */
+export function isPlain({ layers, lora }: LinearGroup): boolean {
+  return lora === undefined && layers.every(({ bias }) => bias === undefined);
+}
+
+const isTrained = (lora: LinearGroup["lora"]) =>
+  lora !== undefined && lora.modules[0].gradA !== undefined;
+
+/** y `[T, width]`, added to what is there where `accumulate`. */
 export function linear(
   gpu: Gpu,
-  layer: Linear,
+  group: LinearGroup,
   x: Tensor,
   y: Tensor,
   { accumulate = false, ...pass }: LinearPass & { accumulate?: boolean },
 ): void {
-  const { rows } = pass;
-  matmul(gpu, { orientation: "nt", a: x, b: layer.weight.value, c: y, rows, accumulate });
-  addRest(gpu, layer, x, y, pass);
+  const { rows, half } = pass;
+  const common = { orientation: "nt", a: x, c: y, rows, half, accumulate } as const;
+  if (group.weight !== undefined) matmul(gpu, { ...common, b: group.weight });
+  else {
+    for (const { weight, from } of group.layers) {
+      matmul(gpu, { ...common, b: weight.value, cFrom: from });
+    }
+  }
+  addRest(gpu, group, x, y, pass);
 }
 
-/** Three layers of the same input: y[i] = x·W[i]ᵀ and what belongs to it. */
-export function linears(
+/** Adds the biases and the adapters' part to y. */
+export function addRest(
   gpu: Gpu,
-  layers: readonly [Linear, Linear, Linear],
+  group: LinearGroup,
   x: Tensor,
-  ys: readonly [Tensor, Tensor, Tensor],
+  y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows } = pass;
-  const joined = joinedWeights(gpu, layers, rows);
-  if (joined !== undefined) matvecJoined(gpu, { a: x, b: joined, c: ys, rows });
-  layers.forEach((layer, i) => {
-    if (joined === undefined) linear(gpu, layer, x, ys[i], pass);
-    else addRest(gpu, layer, x, ys[i], pass);
-  });
+  const { rows, dropout: mask, low } = pass;
+  for (const { bias, from } of group.layers) {
+    if (bias !== undefined) addBias(gpu, { y, b: bias.value, from, rows });
+  }
+  projectDown(gpu, group, x, pass);
+  if (group.lora !== undefined) loraUp(gpu, { low: low!, group: { ...group.lora, mask }, y, rows });
+}
+
+/** dropout(x)·Aᵀ of the group's adapters, where it has any: all that backward needs of its forward pass. */
+export function projectDown(
+  gpu: Gpu,
+  { lora }: LinearGroup,
+  x: Tensor,
+  { rows, dropout: mask, low }: LinearPass,
+): void {
+  if (lora !== undefined) loraDown(gpu, { x, group: { ...lora, mask }, low: low!, rows });
 }
 
 /**
- * y = silu(gate(x)) · up(x).
+ * y `[T, width]` f32 as partial sums, for the next launch to add up.
  *
- * @param pass `gate` and `up`: working memory of y's shape for their products, where they are made apart.
+ * @param whole Working memory of y's shape, f32, for groups that are not plain.
  */
-export function gatedLinear(
+export function linearPartials(
   gpu: Gpu,
-  layers: { gate: Linear; up: Linear },
+  group: LinearGroup,
   x: Tensor,
-  y: Tensor,
-  { gate, up, ...pass }: LinearPass & { gate: Tensor; up: Tensor },
-): void {
-  const both = [layers.gate, layers.up], { rows } = pass;
-  const plain = both.every(({ bias, lora }) => bias === undefined && lora === undefined);
-  const joined = plain ? joinedWeights(gpu, both, rows) : undefined;
-  if (joined !== undefined) return matvecSwiglu(gpu, { a: x, b: joined, c: y, rows });
-  linear(gpu, layers.gate, x, gate, pass);
-  linear(gpu, layers.up, x, up, pass);
-  swiglu(gpu, { gate, up, y, rows });
+  { whole, ...pass }: LinearPass & { whole?: Tensor },
+): Partials {
+  const { rows, half } = pass;
+  if (isPlain(group)) {
+    return matmulPartials(gpu, { orientation: "nt", a: x, b: group.weight!, rows, half });
+  }
+  linear(gpu, group, x, whole!, pass);
+  return wholePartials(whole!, rows);
 }
 
-/** Weights that lie one after the other in memory as one matrix, where that saves launches. */
-function joinedWeights(gpu: Gpu, layers: readonly Linear[], rows: number): Tensor | undefined {
-  if (gpu.software || rows > MATVEC_ROWS) return undefined;
-  const weights = layers.map(({ weight }) => weight.value);
-  const adjacent = weights.every((w, i) => {
-    const before = weights[i - 1];
-    if (before === undefined) return true;
-    return w.buffer === before.buffer &&
-      w.offset === before.offset + before.size * bytesOf(before.dtype);
-  });
-  const [first] = weights, [, width] = first.shape;
-  const height = weights.reduce((sum, { shape }) => sum + shape[0], 0);
-  const bytes = height * width * bytesOf(first.dtype);
-  return adjacent && bytes <= gpu.maxBinding ? first.view([height, width]) : undefined;
-}
-
-/** Adds the bias and the adapter's part of x·Wᵀ to y. */
-function addRest(gpu: Gpu, layer: Linear, x: Tensor, y: Tensor, pass: LinearPass): void {
-  const { rows } = pass;
-  const { bias, lora } = layer;
-  if (bias !== undefined) addBias(gpu, { y, b: bias.value, rows });
-  if (lora === undefined) return;
-  const { low } = projectDown(gpu, lora, x, pass);
-  const alpha = lora.scale;
-  matmul(gpu, { orientation: "nt", a: low, b: lora.b.value, c: y, rows, alpha, accumulate: true });
+/** Operands of a backward pass: the group's input and the gradient of its output. */
+export interface LinearGradients extends LinearPass {
+  x: Tensor;
+  dy: Tensor;
+  /** Working memory of the adapters `[T, adapters · r]` f32. */
+  lowGrad?: Tensor;
 }
 
 /**
  * Adds the gradients of what is trained to their sums and, where `dx` is given, writes the input's
- * gradient there (adds it where `accumulate`).
+ * gradient there.
  */
 export function linearBackward(
   gpu: Gpu,
-  layer: Linear,
-  { x, dy, dx, accumulate = false, ...pass }: LinearPass & {
-    x: Tensor;
-    dy: Tensor;
-    dx?: Tensor;
-    accumulate?: boolean;
-  },
+  group: LinearGroup,
+  { dx, ...gradients }: LinearGradients & { dx?: Tensor },
 ): void {
-  const { rows } = pass;
-  const { weight, bias, lora } = layer;
-  if (weight.trained !== undefined) {
-    const c = weight.trained.grad;
-    matmul(gpu, { orientation: "tn", a: dy, b: x, c, rows, accumulate: true });
+  weightGradients(gpu, group, gradients);
+  if (dx !== undefined) inputGradient(gpu, group, gradients, dx);
+  adapterGradients(gpu, group, gradients, dx);
+}
+
+/**
+ * The same with the input's gradient `[T, in]` f32 as partial sums, for the next launch to add up.
+ *
+ * @param whole Working memory of x's shape, f32, for groups whose weights are apart in memory.
+ */
+export function linearBackwardPartials(
+  gpu: Gpu,
+  group: LinearGroup,
+  { whole, ...gradients }: LinearGradients & { whole?: Tensor },
+): Partials {
+  const { dy, rows, half } = gradients;
+  weightGradients(gpu, group, gradients);
+  if (group.weight === undefined) {
+    inputGradient(gpu, group, gradients, whole!);
+    adapterGradients(gpu, group, gradients, whole);
+    return wholePartials(whole!, rows);
   }
-  if (bias?.trained !== undefined) biasBackward(gpu, { dy, db: bias.trained.grad, rows });
-  if (dx !== undefined) {
-    matmul(gpu, { orientation: "nn", a: dy, b: weight.value, c: dx, rows, accumulate });
+  const spare = isTrained(group.lora) ? 1 : 0;
+  const common = { orientation: "nn", a: dy, b: group.weight, rows, half, spare } as const;
+  const partials = matmulPartials(gpu, common);
+  adapterGradients(gpu, group, gradients, partials);
+  return partials;
+}
+
+function weightGradients(
+  gpu: Gpu,
+  { layers, grad }: LinearGroup,
+  { x, dy, rows, half }: LinearGradients,
+): void {
+  const common = { orientation: "tn", a: dy, b: x, rows, half, accumulate: true } as const;
+  if (grad !== undefined) matmul(gpu, { ...common, c: grad });
+  for (const { weight, bias, from } of layers) {
+    if (grad === undefined && weight.trained !== undefined) {
+      matmul(gpu, { ...common, c: weight.trained.grad, aFrom: from });
+    }
+    if (bias?.trained !== undefined) biasBackward(gpu, { dy, db: bias.trained.grad, from, rows });
   }
-  if (lora?.a.trained === undefined || lora.b.trained === undefined) return;
-  const { input, low } = projectDown(gpu, lora, x, pass);
-  const { a, b, scale: alpha } = lora;
-  const [rank, width] = a.value.shape;
-  const { workspace, dropout: { p, seed, step } } = pass;
-  const capacity = workspace!.low.shape[0];
-  const lowGrad = workspace!.backward!.lowGrad.view([capacity, rank]);
-  const [gradA, gradB] = [a.trained!.grad, b.trained!.grad];
-  matmul(gpu, { orientation: "tn", a: dy, b: low, c: gradB, rows, alpha, accumulate: true });
-  matmul(gpu, { orientation: "nn", a: dy, b: b.value, c: lowGrad, rows, alpha });
-  matmul(gpu, { orientation: "tn", a: lowGrad, b: input, c: gradA, rows, accumulate: true });
-  if (dx === undefined) return;
-  if (p === 0) {
-    matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: dx, rows, accumulate: true });
-    return;
-  }
-  const droppedGrad = workspace!.backward!.droppedGrad.view([capacity, width]);
-  matmul(gpu, { orientation: "nn", a: lowGrad, b: a.value, c: droppedGrad, rows });
-  dropoutBackward(gpu, { dy: droppedGrad, dx, rows, p, seed, step, stream: lora.stream });
+}
+
+function inputGradient(
+  gpu: Gpu,
+  { layers, weight }: LinearGroup,
+  { dy, rows, half }: LinearGradients,
+  dx: Tensor,
+): void {
+  const common = { orientation: "nn", a: dy, c: dx, rows, half } as const;
+  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
+  layers.forEach(({ weight, from }, i) => {
+    matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });
+  });
+}
+
+function adapterGradients(
+  gpu: Gpu,
+  { lora }: LinearGroup,
+  { x, dy, rows, dropout: mask, low, lowGrad }: LinearGradients,
+  dx: Tensor | Partials | undefined,
+): void {
+  if (lora === undefined || !isTrained(lora)) return;
+  const group = { ...lora, mask };
+  loraBackward(gpu, { x, dy, low: low!, lowGrad: lowGrad!, group, dx, rows });
 }

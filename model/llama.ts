@@ -10,18 +10,21 @@ import { embedding, embeddingBackward } from "../kernels/embedding.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { initialControl } from "../kernels/loss_scale.ts";
 import type { Memory } from "../kernels/memory.ts";
+import { partialsBytes } from "../kernels/partials.ts";
 import { ropeTable } from "../kernels/rope.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
-import { type Activations, allocateActivations } from "./activations.ts";
+import { type Activations, allocateActivations, type GroupName } from "./activations.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
 import {
   type Block,
   blockBackward,
   blockForward,
-  blockInference,
   type BlockPass,
   type CachePass,
+  inputNorm,
+  type NextNorm,
 } from "./block.ts";
+import { blockInference } from "./block_inference.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
 import {
   type Adapter,
@@ -32,7 +35,7 @@ import {
   type LinearModule,
 } from "./files/adapter.ts";
 import { Head } from "./head.ts";
-import type { DropoutState, Linear } from "./linear.ts";
+import { type DropoutState, isPlain, type Linear, type LinearGroup, linearGroup } from "./linear.ts";
 import { allocateParameters, type Parameter, type ParameterSpec } from "./parameters.ts";
 import { activationPlan, inferencePlan } from "./plan.ts";
 
@@ -71,6 +74,8 @@ export interface LlamaOptions {
   decodedSequences?: number;
   /** Most micro-batches whose losses are kept before they are read. */
   lossSlots?: number;
+  /** Sums and operands of products stay f32 where `mixed` would have f16. Default false. */
+  exact?: boolean;
   /** Loss scale to start with. Default 1. */
   initialLossScale?: number;
 }
@@ -118,9 +123,9 @@ export class Llama {
     for (const [label, specs] of weightGroups(config, trained === "weights")) {
       for (const p of allocateParameters(memory, label, specs, dtype)) byName.set(p.name, p);
     }
-    this.weights = [...byName.values()];
+    this.weights = Array.from(weightShapes(config).keys(), (name) => byName.get(name)!);
     const adapterSpecs = lora ? loraSpecs(config, lora, trained === "adapters") : [];
-    this.adapters = allocateParameters(memory, "adapters", adapterSpecs, dtype);
+    this.adapters = allocateParameters(memory, "adapters", adapterSpecs, "f32");
     const adapters = new Map(this.adapters.map((p) => [p.name, p]));
     this.#embedding = byName.get("model.embed_tokens.weight")!;
     this.#norm = byName.get("model.norm.weight")!;
@@ -129,21 +134,20 @@ export class Llama {
     this.#lowestTrained = trained === "weights" ? 0 : this.#blocks.findIndex(isTrained);
 
     const plan = backward ? activationPlan(options.checkpointing!, blocks) : inferencePlan(blocks);
-    const widest = Math.max(
-      ...adapterSpecs.map(({ name, shape }) => /lora_A/.test(name) ? shape[1] : 0),
-    );
     this.#activations = allocateActivations(memory, config, plan, {
       tokens: Math.max(maxTokens, sequences ?? 0),
       dtype: activation,
       kvDtype: dtype,
       backward,
-      lora: lora && { rank: lora.rank, width: widest },
+      ...groupSizes(this.#blocks[0]),
       decode: sequences === undefined ? undefined : { sequences, longest: positions },
     });
+    const spare = lora && backward ? 1 : 0;
+    memory.needScratch(partialsBytes(maxTokens, config.hidden_size, spare));
     this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, backward });
-    const cached = sequences !== undefined;
-    this.#batch = new BatchTensors(memory, maxTokens, { grouped: trained === "weights", cached });
-    if (cached) this.#decoded = new BatchTensors(memory, sequences, { cached });
+    const grouped = trained === "weights", keyed = !backward || sequences !== undefined;
+    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed });
+    if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     this.control = memory.tensor("workspace", "control", "f32", [initialControl(1).length]);
     this.losses = memory.tensor("workspace", "losses", "f32", [options.lossSlots ?? 1]);
@@ -184,6 +188,7 @@ export class Llama {
     this.#head.loss(gpu, {
       ...{ x, dx: backward ? d!.residual : undefined, norm: this.#norm, output: this.#output },
       ...{ batch: this.#batch, control: this.control, losses: this.losses },
+      half: pass.half,
     });
     if (backward) this.#backward(pass);
   }
@@ -204,7 +209,7 @@ export class Llama {
 
   /**
    * What {@linkcode decode} reads: for each sequence its next token, its position, the range of cache
-   * rows that it sees (`starts`, `ends`) and the row that it is to take (`cacheRows`).
+   * rows that it sees (`starts`, `ends`) and the row that it is to take (`keyRows`).
    */
   get decoded(): BatchTensors {
     return this.#decoded!;
@@ -221,7 +226,8 @@ export class Llama {
   #logits(gpu: Gpu, { targetRows: index, targetCount: rows }: BatchTensors): Tensor {
     const { plan, residual } = this.#activations;
     const x = residual[plan.residual[this.#blocks.length]];
-    return this.#head.logits(gpu, { x, norm: this.#norm, output: this.#output, index, rows });
+    const weights = { norm: this.#norm, output: this.#output }, half = this.#half(gpu);
+    return this.#head.logits(gpu, { x, ...weights, index, rows, half });
   }
 
   #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): BlockPass {
@@ -237,21 +243,35 @@ export class Llama {
     const { plan, residual } = this.#activations;
     const pass: BlockPass = {
       ...{ gpu, config: this.config, activations: this.#activations, batch },
-      ...{ ropeTable: this.#ropeTable, dropout, cache },
+      ...{ ropeTable: this.#ropeTable, dropout, half: this.#half(gpu), cache },
     };
-    embedding(gpu, {
-      table: this.#embedding.value,
-      ids: batch.ids,
-      y: residual[plan.residual[0]],
-      rows: batch.tokens,
-    });
-    const kept = this.#activations.backward !== undefined;
+    // Where no backward follows, the residual stream stays in one buffer, that of the result.
+    const inPlace = cache !== undefined || this.#activations.backward === undefined;
+    const stream = (b: number) => residual[plan.residual[inPlace ? this.#blocks.length : b]];
+    const table = this.#embedding.value;
+    embedding(gpu, { table, ids: batch.ids, y: stream(0), rows: batch.tokens });
     this.#blocks.forEach((block, b) => {
-      const [x, y] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
-      if (kept) blockForward(pass, block, b, { x, y });
-      else blockInference(pass, block, b, x);
+      const [x, y, next] = [stream(b), stream(b + 1), this.#normAfter(pass, b)];
+      if (inPlace) blockInference(pass, block, b, x, next);
+      else blockForward(pass, block, b, { x, y, normed: b > 0, next });
     });
     return pass;
+  }
+
+  /** The norm at the start of the block after block `b`, if there is one. */
+  #normAfter(pass: BlockPass, b: number): NextNorm | undefined {
+    const next = this.#blocks[b + 1];
+    return next && inputNorm(pass, next, b + 1);
+  }
+
+  /**
+   * Whether products may round their operands to f16. In mixed precision training they may; generation keeps
+   * f32 activations as they are, unless there are tensor cores, which take nothing else.
+   */
+  #half(gpu: Gpu): boolean {
+    const { precision, checkpointing, exact = false } = this.options;
+    if (precision === "fp32" || exact) return false;
+    return checkpointing !== undefined || gpu.extensions.has("subgroup_matrix");
   }
 
   #backward(pass: BlockPass): void {
@@ -266,7 +286,8 @@ export class Llama {
       // The last segment's activations are those of the forward pass just done.
       for (let b = first; s < lastSegment && b <= last; b++) {
         const [x, next] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
-        blockForward(pass, this.#blocks[b], b, { x, y: b < last ? next : undefined });
+        const [y, norm] = b < last ? [next, this.#normAfter(pass, b)] : [];
+        blockForward(pass, this.#blocks[b], b, { x, y, normed: b > first, next: norm });
       }
       for (let b = last; b >= Math.max(first, lowest); b--) {
         const x = residual[plan.residual[b]];
@@ -293,6 +314,10 @@ function weightGroups(config: LlamaConfig, trained: boolean): Map<string, Parame
     if (!groups.has(label)) groups.set(label, []);
     groups.get(label)!.push({ name, shape, trained });
   }
+  // Matrices of one input are to lie side by side, with no bias in between.
+  for (const specs of groups.values()) {
+    specs.sort((a, b) => Number(/bias$/.test(a.name)) - Number(/bias$/.test(b.name)));
+  }
   return groups;
 }
 
@@ -318,22 +343,31 @@ function makeBlock(
     return { weight, bias, lora: pair };
   };
   const normOf = (name: string) => weights.get(`model.layers.${layer}.${name}.weight`)!;
+  const groupOf = (...group: LinearModule[]) => linearGroup(group.map(linearOf));
   return {
     input_layernorm: normOf("input_layernorm"),
-    q_proj: linearOf("q_proj"),
-    k_proj: linearOf("k_proj"),
-    v_proj: linearOf("v_proj"),
-    o_proj: linearOf("o_proj"),
+    qkv: groupOf("q_proj", "k_proj", "v_proj"),
+    o: groupOf("o_proj"),
     post_attention_layernorm: normOf("post_attention_layernorm"),
-    gate_proj: linearOf("gate_proj"),
-    up_proj: linearOf("up_proj"),
-    down_proj: linearOf("down_proj"),
+    gateUp: groupOf("gate_proj", "up_proj"),
+    down: groupOf("down_proj"),
   };
 }
 
-function isTrained(block: Block): boolean {
-  return [
-    ...[block.q_proj, block.k_proj, block.v_proj, block.o_proj],
-    ...[block.gate_proj, block.up_proj, block.down_proj],
-  ].some(({ lora }) => lora?.a.trained !== undefined);
+/** What buffers the groups of a block ask for; all blocks are alike. */
+function groupSizes({ qkv, o, gateUp, down }: Block) {
+  const low = ({ lora }: LinearGroup) =>
+    lora === undefined ? 0 : lora.modules.reduce((sum, { a }) => sum + a.shape[0], 0);
+  const sizes: Record<GroupName, number> = {
+    ...{ qkv: low(qkv), o: low(o), gateUp: low(gateUp), down: low(down) },
+  };
+  return {
+    low: sizes,
+    projected: ![o, down].every(isPlain),
+    stacked: [qkv, gateUp].every(({ weight }) => weight !== undefined),
+  };
+}
+
+function isTrained({ qkv, o, gateUp, down }: Block): boolean {
+  return [qkv, o, gateUp, down].some(({ lora }) => lora?.modules[0].gradA !== undefined);
 }

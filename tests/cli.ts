@@ -22,6 +22,7 @@ const ENTRY = {
   score: ["infer/main.ts", "score"],
   merge: ["infer/main.ts", "merge"],
   convert: ["infer/main.ts", "convert"],
+  bench: ["bench/main.ts"],
 };
 
 const permissions = new Map<string, string[]>();

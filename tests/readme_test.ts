@@ -8,7 +8,7 @@ import { lorikeet, succeeded } from "./cli.ts";
 
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 
-const DOCUMENTS = ["README.md", "docs/training.md", "docs/inference.md"];
+const DOCUMENTS = ["README.md", "docs/training.md", "docs/inference.md", "docs/performance.md"];
 const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "full_finetune.yaml"]
   .map((name) => `examples/${name}`);
 
@@ -24,6 +24,12 @@ Deno.test("documents and examples name only flags that exist", async () => {
   const commands = ["train", "generate", "chat", "score", "merge", "convert"] as const;
   const helps = await Promise.all(
     commands.map(async (command) => succeeded(await lorikeet(command, ["--help"]))),
+  );
+  const benches = ["decode", "kernels", "load", "train"];
+  helps.push(
+    ...await Promise.all(
+      benches.map(async (name) => succeeded(await lorikeet("bench", [name, "--help"]))),
+    ),
   );
   const flagsOf = (text: string) => text.match(/--[a-z][a-z.-]*[a-z]/g) ?? [];
   const known = new Set([...helps, read("lorikeet"), read("bench/main.ts")].flatMap(flagsOf));

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { runMain, UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { memoryLines } from "../kernels/memory.ts";
-import { profileLines } from "../kernels/profile.ts";
+import { type Profile, profileLines } from "../kernels/profile.ts";
+import { measureRoofs } from "../kernels/roofs.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { clock, loadingBar } from "../model/cli/progress.ts";
 import { contextLength } from "../model/config.ts";
@@ -24,21 +25,30 @@ import { type Outcome, runSteps, StopRequest } from "./loop.ts";
 import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
 import { Showcase } from "./showcase.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
-import { type RunSizes, runSizes, Trainer } from "./trainer.ts";
+import { type RunSizes, runSizes, Trainer, type Window } from "./trainer.ts";
+
+/** The windows of the run; where batches are the same in every epoch, one epoch shows them all. */
+function allWindows(
+  { shuffle, batch_size, packing }: TrainConfig,
+  plan: StepPlan,
+  samples: readonly TokenizedSample[],
+): Window[] {
+  const same = !shuffle || (batch_size === 1 && !packing);
+  const steps = plannedSteps(same ? { ...plan, epochs: 1 } : plan);
+  return Array.from(
+    steps,
+    ({ window }) => window.map((indexes) => indexes.map((i) => samples[i])),
+  );
+}
 
 /** The largest pass of the run, evaluation and held-out prompts included. */
 function largestPass(
   config: TrainConfig,
   plan: StepPlan,
-  samples: readonly TokenizedSample[],
+  windows: readonly Window[],
   evaluation: readonly TokenizedSample[],
   showcase: Showcase | undefined,
 ): RunSizes {
-  // Where batches are the same in every epoch, one epoch shows them all.
-  const same = !config.shuffle || (config.batch_size === 1 && !config.packing);
-  const windows = plannedSteps(same ? { ...plan, epochs: 1 } : plan).map(({ window }) =>
-    window.map((indexes) => indexes.map((i) => samples[i]))
-  );
   const sizes = runSizes(windows, config.packing);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
   const also = runSizes([evaluation.map((sample) => [sample])], false);
@@ -92,16 +102,16 @@ async function fillModel(
 }
 
 /** Prints what a finished run did. */
-async function report(
+function report(
   gpu: Gpu,
   trainer: Trainer,
-  { outcome, folder }: { outcome: Outcome; folder: string },
-): Promise<void> {
+  { outcome, folder, profile }: { outcome: Outcome; folder: string; profile?: Profile },
+): void {
   const { progress: { firstLoss }, lastLoss, seconds } = outcome;
   const { output } = trainer.config;
   console.log(`\nPeak GPU memory by category:`);
   console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (gpu.profiler) console.log(`\n${profileLines(await gpu.profiler.rows()).join("\n")}`);
+  if (profile) console.log(`\n${profileLines(profile).join("\n")}`);
   console.log(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
   if (firstLoss !== null && lastLoss !== null) {
     console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
@@ -137,9 +147,11 @@ async function main(): Promise<number> {
   const showcase = config.model === "builtin" && config.data === "builtin"
     ? new Showcase(tokenizer)
     : undefined;
-  const sizes = largestPass(config, plan, samples, evaluation, showcase);
+  const windows = allWindows(config, plan, samples);
+  const sizes = largestPass(config, plan, windows, evaluation, showcase);
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
+  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu);
   gpu.pipelines.print = config.print_wgsl;
   const { trainer, generator } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
@@ -152,6 +164,10 @@ async function main(): Promise<number> {
   const start: Progress = config.resume === undefined
     ? { step: 0, microBatches: 0, firstLoss: null }
     : loadState(gpu, trainer, config.resume);
+  const began = performance.now();
+  const programs = await trainer.rehearse(gpu, windows);
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  console.log(`Compiled ${programs} programs in ${seconds} s`);
 
   const stop = new StopRequest();
   const metrics = new MetricsFile(config.output);
@@ -164,7 +180,9 @@ async function main(): Promise<number> {
   };
   await evaluate("before");
   const epochStart = (epochsDone: number) => evaluate(`after epoch ${epochsDone}`);
+  await gpu.profiler?.take(); // the profile is that of the steps
   const outcome = await runSteps(gpu, trainer, { plan, samples, start, metrics, stop, epochStart });
+  const profile = await gpu.profiler?.take();
   metrics.close();
   if (outcome.stopped) {
     console.error(`Go on with --resume ${join(config.output, "state")} and a new --output.`);
@@ -185,7 +203,7 @@ async function main(): Promise<number> {
     skipped: trainer.skipped,
   });
   if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
-  await report(gpu, trainer, { outcome, folder });
+  report(gpu, trainer, { outcome, folder, profile });
   gpu.close();
   return 0;
 }

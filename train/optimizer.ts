@@ -29,9 +29,57 @@ export interface OptimizedParameter {
   moments?: { m: Tensor; v: Tensor };
 }
 
+/** What one launch updates: a parameter, or several that lie side by side in memory. */
+interface Update {
+  master: Tensor;
+  grad: Tensor;
+  /** Copy in the compute dtype, where that is not f32. */
+  value?: Tensor;
+  m?: Tensor;
+  v?: Tensor;
+  decayed: boolean;
+}
+
+const updateOf = ({ parameter, moments }: OptimizedParameter): Update => {
+  const { master, grad } = parameter.trained!;
+  return {
+    ...{ master, grad, ...moments },
+    value: parameter.value === master ? undefined : parameter.value,
+    // Norm weights are not decayed: they scale, they don't mix.
+    decayed: parameter.shape.length > 1,
+  };
+};
+
+/** Whether b follows a in memory with nothing in between. */
+const follows = (a: Tensor | undefined, b: Tensor | undefined) =>
+  a === undefined || b === undefined
+    ? a === b
+    : a.buffer === b.buffer && b.offset === a.offset + a.bytes;
+
+const TENSORS = ["master", "grad", "value", "m", "v"] as const;
+
+/** Updates with neighbours joined: adapters are many and small, and a launch costs more than they do. */
+function joinNeighbours(updates: readonly Update[], maxBinding: number): Update[] {
+  const joined: Update[] = [];
+  for (const next of updates) {
+    const last = joined.at(-1);
+    const adjacent = last !== undefined && last.decayed === next.decayed &&
+      TENSORS.every((name) => follows(last[name], next[name])) &&
+      last.grad.bytes + next.grad.bytes <= maxBinding;
+    if (!adjacent) joined.push(next);
+    else {
+      const size = last.grad.size + next.grad.size;
+      const views = TENSORS.map((name) => [name, last[name]?.view([size])]);
+      joined[joined.length - 1] = { ...last, ...Object.fromEntries(views) };
+    }
+  }
+  return joined;
+}
+
 /** AdamW or SGD. */
 export class Optimizer {
   readonly parameters: readonly OptimizedParameter[];
+  readonly #updates: readonly Update[];
   readonly #partials: Tensor;
 
   /** @param maxBinding Bytes one binding covers; larger gradients need more partial sums. */
@@ -53,8 +101,9 @@ export class Optimizer {
       parameter,
       moments: adam ? { m: m[i], v: v[i] } : undefined,
     }));
-    const slots = trained.reduce(
-      (sum, { trained }) => sum + sumOfSquaresSlots(trained!.grad.size, maxBinding),
+    this.#updates = joinNeighbours(this.parameters.map(updateOf), maxBinding);
+    const slots = this.#updates.reduce(
+      (sum, { grad }) => sum + sumOfSquaresSlots(grad.size, maxBinding),
       0,
     );
     this.#partials = memory.tensor("workspace", "norm partials", "f32", [slots]);
@@ -62,7 +111,7 @@ export class Optimizer {
 
   /** Sets every gradient to zero. */
   clearGradients(gpu: Gpu): void {
-    for (const { parameter } of this.parameters) gpu.clear(parameter.trained!.grad);
+    for (const { grad } of this.#updates) gpu.clear(grad);
   }
 
   /** Updates every parameter, or none where a gradient is not finite. */
@@ -70,21 +119,17 @@ export class Optimizer {
     const { precision, max_grad_norm: maxGradNorm, betas, eps, weight_decay } = this.settings;
     const partials = this.#partials;
     let count = 0;
-    for (const { parameter } of this.parameters) {
-      const x = parameter.trained!.grad;
+    for (const { grad: x } of this.#updates) {
       count += sumOfSquares(gpu, { x, partials, slot: count, control });
     }
     const growthInterval = GROWTH_INTERVAL;
     const dynamic = precision === "mixed";
     updateControl(gpu, { partials, count, control, dynamic, maxGradNorm, growthInterval });
-    for (const { parameter, moments } of this.parameters) {
-      const { master, grad } = parameter.trained!;
-      const value = parameter.value === master ? undefined : parameter.value;
-      // Norm weights are not decayed: they scale, they don't mix.
-      const weightDecay = parameter.shape.length > 1 ? weight_decay : 0;
+    for (const { master, grad, value, m, v, decayed } of this.#updates) {
+      const weightDecay = decayed ? weight_decay : 0;
       const common = { master, grad, value, control, learningRate, weightDecay };
-      if (moments === undefined) sgd(gpu, common);
-      else adamw(gpu, { ...common, ...moments, beta1: betas[0], beta2: betas[1], eps });
+      if (m === undefined || v === undefined) sgd(gpu, common);
+      else adamw(gpu, { ...common, m, v, beta1: betas[0], beta2: betas[1], eps });
     }
   }
 }

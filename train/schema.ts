@@ -90,6 +90,7 @@ export const trainSchema = z.strictObject({
   precision: choice(["fp32", "mixed"]).default("mixed").describe(
     "fp32 throughout, or f16 storage and compute with f32 masters and loss scaling.",
   ),
+  exact_products: common.exact_products,
   initial_loss_scale: aboveZero().default(65536).describe(
     "What mixed precision multiplies the loss by at first.",
   ),

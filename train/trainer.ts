@@ -10,7 +10,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { CONTROL } from "../kernels/loss_scale.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { type Document, makeBatch } from "../model/batch.ts";
+import { type Batch, type Document, makeBatch } from "../model/batch.ts";
 import type { LlamaConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
@@ -66,12 +66,13 @@ export class Trainer {
     sizes: RunSizes,
     maxBinding: number,
   ) {
-    const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
+    const { lora, precision, exact_products, checkpointing, gradient_accumulation_steps } = config;
     const { maxMicroBatches = gradient_accumulation_steps, ...pass } = sizes;
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
       precision,
+      exact: exact_products,
       trained: lora ? "adapters" : "weights",
       lora: lora || undefined,
       checkpointing,
@@ -92,20 +93,10 @@ export class Trainer {
     window: Window,
     { learningRate, firstMicroBatch }: { learningRate: number; firstMicroBatch: number },
   ): Promise<StepResult> {
-    const { lora, seed, packing, loss_normalization } = this.config;
-    const weights = lossWeights(window, loss_normalization);
-    const documents = window.map((samples, slot) =>
-      samples.map((sample, i): Document => ({ ...sample, weight: weights.window[slot][i], slot }))
-    );
-    const p = lora ? lora.dropout : 0;
+    const weights = lossWeights(window, this.config.loss_normalization);
     this.optimizer.clearGradients(gpu);
-    for (const slots of passes(window, packing)) {
-      const batch = makeBatch(
-        slots.flatMap((slot) => documents[slot]),
-        this.model.config.sliding_window,
-      );
-      const dropout = { p, seed, step: firstMicroBatch + slots[0] };
-      this.model.loss(gpu, batch, { backward: true, dropout });
+    for (const { batch, slot } of this.#batches(window, weights.window)) {
+      this.#pass(gpu, batch, firstMicroBatch + slot);
     }
     this.optimizer.step(gpu, this.model.control, learningRate);
 
@@ -124,6 +115,43 @@ export class Trainer {
     };
     this.readControl(control);
     return result;
+  }
+
+  /**
+   * Goes through every pass of these windows without running it, so that all programs are compiled before
+   * the first step.
+   *
+   * @returns Programs compiled.
+   */
+  rehearse(gpu: Gpu, windows: Iterable<Window>): Promise<number> {
+    return gpu.rehearse(() => {
+      const sizes = new Set<string>();
+      for (const window of windows) {
+        const weights = lossWeights(window, this.config.loss_normalization);
+        for (const { batch } of this.#batches(window, weights.window)) {
+          const size = `${batch.tokens},${batch.targetCount}`;
+          if (!sizes.has(size)) this.#pass(gpu, batch, 0);
+          sizes.add(size);
+        }
+      }
+      this.optimizer.step(gpu, this.model.control, 0);
+    });
+  }
+
+  /** The passes of a window, each with its first micro-batch's number. */
+  *#batches(window: Window, weights: readonly (readonly number[])[]) {
+    const { packing } = this.config, { sliding_window } = this.model.config;
+    for (const slots of passes(window, packing)) {
+      const documents = slots.flatMap((slot) =>
+        window[slot].map((sample, i): Document => ({ ...sample, weight: weights[slot][i], slot }))
+      );
+      yield { batch: makeBatch(documents, sliding_window), slot: slots[0] };
+    }
+  }
+
+  #pass(gpu: Gpu, batch: Batch, step: number): void {
+    const { lora, seed } = this.config, p = lora ? lora.dropout : 0;
+    this.model.loss(gpu, batch, { backward: true, dropout: { p, seed, step } });
   }
 
   /** Takes over the loss scale and the count of skipped steps from the control tensor's values. */

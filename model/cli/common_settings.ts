@@ -5,7 +5,7 @@
  * @module
  */
 import type { z } from "zod";
-import { choice, text, whole } from "./settings.ts";
+import { choice, flag, text, whole } from "./settings.ts";
 
 /** What to call a model; see model/source.ts. */
 export const model = text("path", "a model folder, random:<size>, or builtin").describe(
@@ -37,6 +37,11 @@ export const samples = whole(1).optional().describe("Use only the first so many 
 /** Tokens of a sample at most. */
 export const max_length = whole(2).default(512).describe(
   "Longer samples are cut at so many tokens.",
+);
+
+/** Whether mixed precision keeps products exact. */
+export const exact_products = flag().default(false).describe(
+  "In mixed precision, keep operands and sums of matrix products in f32 (slower).",
 );
 
 /** Which WebGPU. */

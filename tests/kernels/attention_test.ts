@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { attention, attentionBackward, attentionTiles } from "../../kernels/attention.ts";
+import { attention, attentionBackward } from "../../kernels/attention.ts";
 import { prefersDirect } from "../../kernels/attention_direct.ts";
+import { choosePlan, keyedPlan, workgroupBytes } from "../../kernels/attention_tiles.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { attentionReference as reference, type Ranges, type Shape } from "./attention_reference.ts";
@@ -95,6 +96,35 @@ interface Host {
   v: ArrayLike<number>;
 }
 
+/** Columns of padding between the heads of queries, keys and values in one tensor, and at its end. */
+const GAP = 4;
+
+/** The same rows of several matrices side by side, with gaps of NaN. */
+function joined(gpu: Gpu, parts: ArrayLike<number>[], widths: number[], dtype: Dtype) {
+  const rows = parts[0].length / widths[0];
+  const width = widths.reduce((sum, n) => sum + n + GAP, 0);
+  const values = new Float64Array(rows * width).fill(NaN), from: number[] = [];
+  let column = 0;
+  parts.forEach((part, p) => {
+    from.push(column);
+    for (let i = 0; i < part.length; i++) {
+      values[Math.floor(i / widths[p]) * width + column + i % widths[p]] = part[i];
+    }
+    column += widths[p] + GAP;
+  });
+  const tensor = upload(gpu, values, dtype, [rows, width]);
+  return from.map((from) => ({ tensor, from }));
+}
+
+/** Columns of a matrix. */
+function columns(values: Float64Array, rowSize: number, from: number, width: number) {
+  const rows = values.length / rowSize;
+  return Float64Array.from(
+    { length: rows * width },
+    (_, i) => values[Math.floor(i / width) * rowSize + from + i % width],
+  );
+}
+
 async function runForward(
   gpu: Gpu,
   { q, k, v }: Host,
@@ -105,10 +135,15 @@ async function runForward(
 ) {
   const { heads, kvHeads, headDim } = shape, rows = starts.length;
   const keys = k.length / (kvHeads * headDim);
+  const narrow = kvHeads * headDim;
+  // A cache has more rows than there are queries and lies apart.
+  const own = keys === rows;
+  const queries = joined(gpu, own ? [q, k, v] : [q], [heads * headDim, narrow, narrow], dtype);
+  const [k_, v_] = own ? queries.slice(1) : joined(gpu, [k, v], [narrow, narrow], dtype);
   const tensors = {
-    q: upload(gpu, q, dtype, [rows, heads * headDim]),
-    k: upload(gpu, k, dtype, [keys, kvHeads * headDim]),
-    v: upload(gpu, v, dtype, [keys, kvHeads * headDim]),
+    q: queries[0],
+    k: k_,
+    v: v_,
     starts: upload(gpu, starts, "u32", [rows]),
     ends: upload(gpu, ends, "u32", [rows]),
     out: poisoned(gpu, dtype, [rows, heads * headDim]),
@@ -133,11 +168,13 @@ async function checkBackward(
   const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
   const want = referenceBackward(host.q, host.k, host.v, out, host.dout, lse, ranges, shape);
-  const wide = [rows, heads * headDim], narrow = [rows, kvHeads * headDim];
+  const wide = [rows, heads * headDim];
+  const widths = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
+  const [q, k, v] = joined(gpu, [host.q, host.k, host.v], widths, dtype);
   const fixed = {
-    q: upload(gpu, host.q, dtype, wide),
-    k: upload(gpu, host.k, dtype, narrow),
-    v: upload(gpu, host.v, dtype, narrow),
+    q,
+    k,
+    v,
     out: upload(gpu, out, dtype, wide),
     dout: upload(gpu, host.dout, dtype, wide),
     lse: upload(gpu, lse, "f32", [rows, heads]),
@@ -147,18 +184,14 @@ async function checkBackward(
   };
   const gradients = [];
   for (let repeat = 0; repeat < 2; repeat++) {
-    const written = {
-      delta: poisoned(gpu, "f32", [rows, heads]),
-      dq: poisoned(gpu, dtype, wide),
-      dk: poisoned(gpu, dtype, narrow),
-      dv: poisoned(gpu, dtype, narrow),
-    };
-    attentionBackward(gpu, { ...fixed, ...written, rows, ...shape, unroll, direct });
-    gradients.push({
-      dq: await download(gpu, written.dq),
-      dk: await download(gpu, written.dk),
-      dv: await download(gpu, written.dv),
-    });
+    const tensor = poisoned(gpu, dtype, [rows, q.tensor.rowSize]);
+    const [dq, dk, dv] = [q, k, v].map(({ from }) => ({ tensor, from }));
+    attentionBackward(gpu, { ...fixed, dq, dk, dv, rows, ...shape, unroll, direct });
+    const all = await download(gpu, tensor);
+    const part = (p: number, from: number) => columns(all, tensor.rowSize, from, widths[p]);
+    gradients.push({ dq: part(0, dq.from), dk: part(1, dk.from), dv: part(2, dv.from) });
+    const rest = all.filter(Number.isNaN).length;
+    assert.equal(rest, rows * 3 * GAP, `${what}: columns between the gradients were written`);
   }
   assertClose(gradients[0].dq, want.dq, { ...limits, what: `dq ${what}` });
   assertClose(gradients[0].dk, want.dk, { ...limits, what: `dk ${what}` });
@@ -166,27 +199,36 @@ async function checkBackward(
   assert.deepEqual(gradients[1], gradients[0], `${what}: a second run differs`);
 }
 
-Deno.test("attention tiles fit every adapter's workgroup memory and cover a tile exactly", () => {
+Deno.test("attention's plans fit workgroup memory and share a tile out exactly", () => {
   for (let headDim = 4; headDim <= 256; headDim += 4) {
-    const tiles = attentionTiles(headDim);
-    const { rows, vectors, chunk, chunks, slice, slices, lanes, stride, weightStride } = tiles;
-    for (const [program, bytes] of Object.entries(tiles.workgroupBytes)) {
-      assert.ok(bytes <= 32768, `${program} of head_dim ${headDim} needs ${bytes} bytes`);
+    for (const kind of ["forward", "backward"] as const) {
+      for (const dtype of ["f32", "f16"] as const) {
+        for (const half of [false, true]) {
+          for (const limit of [16384, 32768, 49152]) {
+            const wish = { rows: 300, headDim, dtypes: [dtype], half, unroll: true, limit };
+            const plan = keyedPlan(...choosePlan(kind, wish));
+            const what = `${kind} of head_dim ${headDim} within ${limit}`;
+            assert.ok(workgroupBytes(plan, kind) <= limit, what);
+            const { rows, columns, scoreRows, scoreColumns, threads, lanes } = plan;
+            assert.equal(rows * columns, threads * scoreRows * scoreColumns, what);
+            assert.equal(lanes * scoreColumns, columns, what);
+            const { pairs, chunk, chunks, sumLanes, sumPairs, sumRows, keyStep } = plan;
+            assert.equal(plan.vectors * 4, headDim);
+            assert.ok(2 * pairs >= plan.vectors && 2 * pairs - plan.vectors < 2, what);
+            assert.ok(chunk * chunks >= pairs && chunk * (chunks - 1) < pairs, `${what}: chunks`);
+            assert.ok(sumLanes * sumPairs >= chunk, `${what}: pairs of a sum`);
+            assert.ok(rows / sumRows * sumLanes <= threads, `${what}: threads of a sum`);
+            assert.ok(keyStep % lanes === 0 && columns % keyStep === 0, `${what}: key step`);
+            assert.equal(threads % Math.max(rows, columns), 0, `${what}: threads of delta`);
+          }
+        }
+      }
     }
-    assert.equal(vectors * 4, headDim);
-    assert.ok(chunk * chunks >= vectors && chunk * (chunks - 1) < vectors, `${headDim}: chunks`);
-    assert.ok(
-      slice * slices === 32 && slice % 4 === 0 && slice * chunks <= 32,
-      `${headDim}: slices`,
-    );
-    assert.ok(lanes >= chunk && Number.isInteger(rows * lanes / 128), `${headDim}: lanes`);
-    assert.ok(Number.isInteger(rows / 16) && 128 % rows === 0, `${headDim}: rows`);
-    assert.ok(stride >= chunk && stride % 2 === 1, `${headDim}: stride`);
-    assert.ok(weightStride >= slice / 4 && weightStride % 2 === 1, `${headDim}: weight stride`);
   }
-  assert.equal(attentionTiles(128).rows, 32);
-  assert.equal(attentionTiles(256).rows, 16);
-  for (const wrong of [0, 6, 260]) assert.throws(() => attentionTiles(wrong), /head_dim/);
+  const wish = { rows: 8, dtypes: ["f32"], unroll: true, limit: 32768 } as const;
+  for (const headDim of [0, 6, 260]) {
+    assert.throws(() => choosePlan("forward", { ...wish, headDim }), /head_dim/);
+  }
 });
 
 interface Case {
@@ -267,9 +309,9 @@ bothTest("attention uses no more rows than it is told and needs no lse", async (
   const padded = (values: number[]) => [...values, ...Array<number>(7).fill(0xffffffff)];
   const out = upload(gpu, new Array(allocated * 48).fill(7), "f32", wide);
   attention(gpu, {
-    q: upload(gpu, host.q, "f32", wide),
-    k: upload(gpu, host.k, "f32", narrow),
-    v: upload(gpu, host.v, "f32", narrow),
+    q: { tensor: upload(gpu, host.q, "f32", wide), from: 0 },
+    k: { tensor: upload(gpu, host.k, "f32", narrow), from: 0 },
+    v: { tensor: upload(gpu, host.v, "f32", narrow), from: 0 },
     direct,
     starts: upload(gpu, padded(ranges.starts), "u32", [allocated]),
     ends: upload(gpu, padded(ranges.ends), "u32", [allocated]),

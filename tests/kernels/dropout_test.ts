@@ -1,57 +1,34 @@
 import assert from "node:assert/strict";
-import { dropout, dropoutBackward, type DropoutMask, dropoutMask } from "../../kernels/dropout.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import type { Dtype } from "../../kernels/tensor.ts";
 import {
-  assertClose,
-  AWKWARD,
-  AWKWARD4,
-  download,
-  gpuTest,
-  poisoned,
-  quantize,
-  randomArray,
-  upload,
-} from "./harness.ts";
-import { withMaxBinding } from "./small_binding.ts";
+  type DropoutMask,
+  dropoutMask,
+  KEPT,
+  MASK_UNIFORMS,
+  maskUniforms,
+} from "../../kernels/dropout.ts";
+import { elementGrid, elementMain } from "../../kernels/elementwise.ts";
+import { programFamily, writes } from "../../kernels/program.ts";
+import { download, gpuTest, poisoned } from "./harness.ts";
 
 const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, stream: 31 };
 
-async function test(gpu: Gpu, dtype: Dtype, rows: number, width: number, mask = MASK) {
-  const count = rows * width, shape = [rows, width];
-  const kept = dropoutMask(count, mask);
-  const scale = Math.fround(1 / (1 - mask.p));
-  // Away from 0, so that a zero means dropped.
-  const x = quantize(randomArray(count, rows).map((v) => v + Math.sign(v)), dtype);
-  const y = poisoned(gpu, dtype, [rows + 1, width]);
-  const X = upload(gpu, x, dtype, shape);
-  dropout(gpu, { x: X, y, rows, ...mask });
-  const actual = await download(gpu, y);
-  assert.deepEqual(Uint8Array.from(actual.subarray(0, count), (v) => v === 0 ? 0 : 1), kept);
-  const limits = dtype === "f16" ? { atol: 0, rtol: 1e-3 } : { atol: 0, rtol: 2e-7 };
-  assertClose(actual.subarray(0, count), x.map((v, i) => v * kept[i] * scale + 0), limits);
-  assert.ok(actual.subarray(count).every(Number.isNaN));
+const keptProgram = programFamily("kept", () => ({
+  bindings: writes("f32", "y"),
+  uniforms: { ...MASK_UNIFORMS, vectors: "u32", stream: "u32" },
+  body: KEPT + elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.stream)));"),
+}));
 
-  const before = quantize(randomArray(count, 5), "f32");
-  const dx = upload(gpu, before, "f32", shape);
-  dropoutBackward(gpu, { dy: X, dx, rows, ...mask });
-  assertClose(
-    await download(gpu, dx),
-    before.map((v, i) => v + x[i] * kept[i] * scale),
-    { atol: 5e-7, rtol: 5e-7, what: "dx" },
-  );
-}
-
-for (const dtype of ["f32", "f16"] as Dtype[]) {
-  gpuTest(`dropout and its backward use the host's mask (${dtype})`, async (gpu) => {
-    for (const width of AWKWARD4) await test(gpu, dtype, 3, width);
-    for (const rows of AWKWARD) await test(gpu, dtype, rows, 8);
-    for (const p of [0, 0.05, 0.5, 1 - 2 ** -10]) {
-      await test(gpu, dtype, 5, 36, { ...MASK, p, seed: 0xffffffff, step: 0xffffffff });
+gpuTest("kernels keep what the host's mask keeps", async (gpu) => {
+  const count = 4 * 1031, vectors = count / 4;
+  for (const p of [0, 0.05, 0.5, 1 - 2 ** -10]) {
+    for (const words of [MASK, { ...MASK, seed: 0xffffffff, step: 0xffffffff, stream: 0 }]) {
+      const mask = { ...words, p }, y = poisoned(gpu, "f32", [count]);
+      const uniforms = { vectors, ...maskUniforms(mask), stream: mask.stream };
+      gpu.run(keptProgram(), [y], uniforms, elementGrid(vectors));
+      assert.deepEqual(Uint8Array.from(await download(gpu, y)), dropoutMask(count, mask), `p ${p}`);
     }
-    await withMaxBinding(1024, (small) => test(small, dtype, 33, 36));
-  });
-}
+  }
+});
 
 Deno.test("dropoutMask keeps 1 − p of the elements, everywhere alike", () => {
   const count = 1 << 18;

@@ -1,4 +1,11 @@
-import { matvec, MATVEC_ROWS, matvecJoined, matvecSwiglu } from "../../kernels/matvec.ts";
+import assert from "node:assert/strict";
+import {
+  matvec,
+  MATVEC_ROWS,
+  type MatvecGeometry,
+  matvecLayout,
+  matvecSwiglu,
+} from "../../kernels/matvec.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import {
   assertClose,
@@ -22,8 +29,29 @@ function product(a: Float64Array, b: Float64Array, m: number, n: number, k: numb
   return c;
 }
 
+/** RMSNorm of the rows of a `[m, k]`, in float64. */
+function normed(a: Float64Array, w: Float64Array, k: number, eps: number): Float64Array {
+  const y = new Float64Array(a.length);
+  for (let row = 0; row < a.length; row += k) {
+    let squares = 0;
+    for (let l = 0; l < k; l++) squares += a[row + l] ** 2;
+    const scale = 1 / Math.sqrt(squares / k + eps);
+    for (let l = 0; l < k; l++) y[row + l] = a[row + l] * scale * w[l];
+  }
+  return y;
+}
+
 /** [n, k]: shorter than a workgroup's threads, and not a whole number of its steps. */
-const SIZES = [[4, 4], [28, 36], [132, 260], [36, 1028], [4, 2052]];
+const SIZES = [[4, 4], [28, 36], [132, 260], [36, 1028], [4, 2052], [260, 1024]];
+/** Ways to lay a product out: as the sizes ask for, and every other one. */
+const GEOMETRIES: MatvecGeometry[] = [
+  {},
+  { held: true, subgroups: false },
+  { held: true, steps: 2, units: 3 },
+  { held: true, steps: 8, outputs: 2, units: 4 },
+  { held: false },
+  { held: false, subgroups: false, threads: 64, outputs: 2, steps: 2 },
+];
 
 for (const dtype of ["f32", "f16"] as Dtype[]) {
   gpuTest(`matvec: one to ${MATVEC_ROWS} rows agree with the reference (${dtype})`, async (gpu) => {
@@ -35,43 +63,99 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
         const expected = product(a, b, m, n, k);
         const places = { aOffset: 0, aStride: k, cOffset: 0, cStride: n };
         const sizes = { a: A, b: B, m, n, k, ...places };
-        const C = poisoned(gpu, dtype, [m, n]);
-        matvec(gpu, { ...sizes, c: C, alpha: 0.5, accumulate: false });
-        const limits = { ...tolerance(dtype), what: `${m}×${n}×${k}` };
-        if (dtype === "f16") limits.atol = 2e-2;
-        assertClose(await download(gpu, C), expected.map((v) => v * 0.5), limits);
+        for (const geometry of m <= 2 ? GEOMETRIES : [{}]) {
+          const C = poisoned(gpu, dtype, [m, n]);
+          matvec(gpu, { ...sizes, c: C, alpha: 0.5, accumulate: false, geometry });
+          const what = `${m}×${n}×${k} ${JSON.stringify(geometry)}`;
+          const limits = { ...tolerance(dtype), what };
+          if (dtype === "f16") limits.atol = 2e-2;
+          assertClose(await download(gpu, C), expected.map((v) => v * 0.5), limits);
 
-        const before = quantize(randomArray(m * n, 5), "f32");
-        const sum = upload(gpu, before, "f32", [m, n]);
-        matvec(gpu, { ...sizes, c: sum, alpha: 1, accumulate: true });
-        const added = expected.map((v, i) => v + before[i]);
-        assertClose(await download(gpu, sum), added, { atol: 2e-4, rtol: 1e-4 });
+          const before = quantize(randomArray(m * n, 5), "f32");
+          const sum = upload(gpu, before, "f32", [m, n]);
+          matvec(gpu, { ...sizes, c: sum, alpha: 1, accumulate: true, geometry });
+          const added = expected.map((v, i) => v + before[i]);
+          assertClose(await download(gpu, sum), added, { atol: 2e-4, rtol: 1e-4, what });
+        }
+      }
+    }
+  });
+
+  gpuTest(`matvec: the norm of its rows, in whole and rounded (${dtype})`, async (gpu) => {
+    const eps = 1e-5;
+    for (const [n, k] of [[36, 132], [28, 1032]]) {
+      for (const m of [1, 2, 3, 8]) {
+        // Rows of very different size: each has its own norm.
+        const a = quantize(randomArray(m * k, m).map((v, i) => v * 10 ** Math.floor(i / k)), "f32");
+        const b = quantize(randomArray(n * k, n), dtype), w = quantize(randomArray(k, 7), dtype);
+        const A = upload(gpu, a, "f32", [m, k]), B = upload(gpu, b, dtype, [n, k]);
+        const W = upload(gpu, w, dtype, [k]);
+        const exact = normed(a, w, k, eps);
+        for (const roundHalf of [false, true]) {
+          for (const geometry of m === 1 ? GEOMETRIES : [{}]) {
+            const C = poisoned(gpu, "f32", [m, n]);
+            matvec(gpu, {
+              ...{ a: A, b: B, c: C, m, n, k, alpha: 1, accumulate: false, geometry },
+              ...{ aOffset: 0, aStride: k, cOffset: 0, cStride: n },
+              ...{ norm: { w: W, eps }, roundHalf },
+            });
+            const expected = product(roundHalf ? quantize(exact, "f16") : exact, b, m, n, k);
+            // A value next to the middle of two halves may go to either.
+            const atol = roundHalf ? 2e-3 : 1e-4;
+            const what = `${m}×${n}×${k} ${roundHalf} ${JSON.stringify(geometry)}`;
+            assertClose(await download(gpu, C), expected, { atol, rtol: 1e-4, what });
+          }
+        }
+      }
+    }
+  });
+
+  gpuTest(`matvec: a gate and its projection in one (${dtype})`, async (gpu) => {
+    const k = 132, n = 36, eps = 1e-6;
+    for (const rows of [1, 2, 4, 8]) {
+      for (const withNorm of [false, true]) {
+        const a = quantize(randomArray(rows * k, rows), dtype);
+        const b = quantize(randomArray(2 * n * k, n, 0.3), dtype);
+        const w = quantize(randomArray(k, 3), "f32");
+        const c = poisoned(gpu, dtype, [rows, n]);
+        const norm = withNorm ? { w: upload(gpu, w, "f32", [k]), eps } : undefined;
+        const A = upload(gpu, a, withNorm ? "f32" : dtype, [rows, k]);
+        matvecSwiglu(gpu, { a: A, b: upload(gpu, b, dtype, [2 * n, k]), c, rows, norm });
+        const input = withNorm ? normed(a, w, k, eps) : a;
+        const both = product(input, b, rows, 2 * n, k);
+        const gate = columns(both, 2 * n, 0, n), up = columns(both, 2 * n, n, 2 * n);
+        const expected = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
+        const limits = { ...tolerance(dtype), what: `${rows} rows, norm ${withNorm}` };
+        if (dtype === "f16") limits.atol = 5e-3;
+        assertClose(await download(gpu, c), expected, limits);
       }
     }
   });
 }
 
 gpuTest("matvec: strides and offsets, f16 weights with f32 rows", async (gpu) => {
-  const [m, n, k] = [3, 12, 20], aStride = 28, aOffset = 8, cStride = 32, cOffset = 16;
-  const a = randomArray(aOffset + m * aStride, 1), b = quantize(randomArray(n * k, 2), "f16");
-  const stored = quantize(a, "f32");
-  const before = quantize(randomArray(m * cStride, 3), "f32");
-  const C = upload(gpu, before, "f32", [m, cStride]);
-  matvec(gpu, {
-    a: upload(gpu, stored, "f32", [1, stored.length]),
-    b: upload(gpu, b, "f16", [n, k]),
-    c: C,
-    ...{ m, n, k, aOffset, aStride, cOffset, cStride, alpha: 1, accumulate: false },
-  });
-  const rows = Float64Array.from(
-    { length: m * k },
-    (_, i) => stored[aOffset + Math.floor(i / k) * aStride + i % k],
-  );
-  const expected = before.slice();
-  product(rows, b, m, n, k).forEach((v, i) => {
-    expected[Math.floor(i / n) * cStride + cOffset + i % n] = v;
-  });
-  assertClose(await download(gpu, C), expected, tolerance("f32"));
+  for (const [m, n, k] of [[3, 12, 20], [2, 12, 24], [1, 12, 24]]) {
+    const aStride = 28, aOffset = 8, cStride = 32, cOffset = 16;
+    const a = randomArray(aOffset + m * aStride, 1), b = quantize(randomArray(n * k, 2), "f16");
+    const stored = quantize(a, "f32");
+    const before = quantize(randomArray(m * cStride, 3), "f32");
+    const C = upload(gpu, before, "f32", [m, cStride]);
+    matvec(gpu, {
+      a: upload(gpu, stored, "f32", [1, stored.length]),
+      b: upload(gpu, b, "f16", [n, k]),
+      c: C,
+      ...{ m, n, k, aOffset, aStride, cOffset, cStride, alpha: 1, accumulate: false },
+    });
+    const rows = Float64Array.from(
+      { length: m * k },
+      (_, i) => stored[aOffset + Math.floor(i / k) * aStride + i % k],
+    );
+    const expected = before.slice();
+    product(rows, b, m, n, k).forEach((v, i) => {
+      expected[Math.floor(i / n) * cStride + cOffset + i % n] = v;
+    });
+    assertClose(await download(gpu, C), expected, tolerance("f32"));
+  }
 });
 
 /** The columns `from` to `to` of rows that are `width` long. */
@@ -79,49 +163,26 @@ function columns(x: Float64Array, width: number, from: number, to: number): Floa
   return x.filter((_, i) => i % width >= from && i % width < to);
 }
 
-for (const dtype of ["f32", "f16"] as Dtype[]) {
-  gpuTest(
-    `matvec: three matrices joined, each with a result of its own (${dtype})`,
-    async (gpu) => {
-      const k = 132, heights = [36, 8, 12], n = 56;
-      for (const rows of [1, 3, 8]) {
-        const a = quantize(randomArray(rows * k, rows), dtype);
-        const b = quantize(randomArray(n * k, n), dtype);
-        const c = heights.map((height, i) =>
-          poisoned(gpu, i === 0 ? "f32" : dtype, [rows, height])
-        );
-        matvecJoined(gpu, {
-          a: upload(gpu, a, dtype, [rows, k]),
-          b: upload(gpu, b, dtype, [n, k]),
-          c: [c[0], c[1], c[2]],
-          rows,
-        });
-        const whole = product(a, b, rows, n, k);
-        let from = 0;
-        for (const [i, height] of heights.entries()) {
-          const expected = columns(whole, n, from, from + height);
-          const limits = { ...tolerance(dtype), what: `${rows} rows, result ${i}` };
-          if (dtype === "f16") limits.atol = 2e-2;
-          assertClose(await download(gpu, c[i]), expected, limits);
-          from += height;
+Deno.test("matvec: layouts cover K, and give every pair of results a thread", () => {
+  for (const names of [["subgroups"], []] as const) {
+    for (const most of [256, 1024]) {
+      const gpu = {
+        extensions: new Set(names),
+        device: { limits: { maxComputeInvocationsPerWorkgroup: most } },
+      };
+      for (const m of [1, 2, 3, 8]) {
+        for (const k of [4, 132, 2048, 4096, 11008, 13824, 28672]) {
+          for (const n of [4, 4096, 32000]) {
+            const layout = matvecLayout(gpu, { m, n, k, half: true });
+            const { held, threads, steps, outputs, units, wide, subgroups } = layout;
+            assert.equal(subgroups, names.length > 0);
+            assert.equal(wide, k % 8 === 0 ? 8 : 4);
+            assert.ok(threads <= most && n % outputs === 0);
+            assert.ok(units * outputs / 2 * m <= threads, `${m}×${n}×${k}`);
+            if (held) assert.ok(threads * steps * wide >= k && threads * (steps - 1) * wide < k);
+          }
         }
       }
-    },
-  );
-
-  gpuTest(`matvec: a gate and its projection in one (${dtype})`, async (gpu) => {
-    const k = 132, n = 36;
-    for (const rows of [1, 4, 8]) {
-      const a = quantize(randomArray(rows * k, rows), dtype);
-      const b = quantize(randomArray(2 * n * k, n, 0.3), dtype);
-      const c = poisoned(gpu, dtype, [rows, n]);
-      const A = upload(gpu, a, dtype, [rows, k]), B = upload(gpu, b, dtype, [2 * n, k]);
-      matvecSwiglu(gpu, { a: A, b: B, c, rows });
-      const both = product(a, b, rows, 2 * n, k);
-      const gate = columns(both, 2 * n, 0, n), up = columns(both, 2 * n, n, 2 * n);
-      const expected = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
-      const limits = { ...tolerance(dtype), what: `${rows} rows` };
-      assertClose(await download(gpu, c), expected, limits);
     }
-  });
-}
+  }
+});

@@ -1,5 +1,10 @@
-import { rmsnorm, rmsnormBackward } from "../../kernels/rmsnorm.ts";
+import assert from "node:assert/strict";
+import type { Gpu } from "../../kernels/gpu.ts";
+import type { Partials } from "../../kernels/partials.ts";
+import { addPartials, rmsnorm, rmsnormBackward, sumPartials } from "../../kernels/rmsnorm.ts";
+import { rowShare } from "../../kernels/row_passes.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
+import { withHardwarePrograms } from "./hardware_programs.ts";
 import {
   assertClose,
   AWKWARD4,
@@ -12,19 +17,26 @@ import {
   upload,
 } from "./harness.ts";
 
+const EPS = 1e-5, ROWS = 5;
+/** 4100: several vectors a thread; 16400: more than a thread's registers hold. */
+const WIDTHS = [...AWKWARD4, 4100, 16400];
+const LIMITS = { atol: 1e-4, rtol: 1e-4 };
+
+const sum = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
+
 /** y, rstd and the gradients in float64. */
-function reference(x: Float64Array, w: Float64Array, dy: Float64Array, rows: number, eps: number) {
+function reference(x: Float64Array, w: Float64Array, dy: Float64Array) {
   const width = w.length;
   const y = new Float64Array(x.length), dx = new Float64Array(x.length);
-  const rstd = new Float64Array(rows), dw = new Float64Array(width);
-  for (let t = 0; t < rows; t++) {
+  const rstd = new Float64Array(ROWS), dw = new Float64Array(width);
+  for (let t = 0; t < ROWS; t++) {
     const row = t * width;
     let squares = 0, products = 0;
     for (let i = 0; i < width; i++) {
       squares += x[row + i] ** 2;
       products += dy[row + i] * w[i] * x[row + i];
     }
-    rstd[t] = 1 / Math.sqrt(squares / width + eps);
+    rstd[t] = 1 / Math.sqrt(squares / width + EPS);
     for (let i = 0; i < width; i++) {
       y[row + i] = x[row + i] * rstd[t] * w[i];
       dw[i] += dy[row + i] * x[row + i] * rstd[t];
@@ -35,29 +47,143 @@ function reference(x: Float64Array, w: Float64Array, dy: Float64Array, rows: num
   return { y, rstd, dx, dw };
 }
 
-for (const dtype of ["f32", "f16"] as Dtype[]) {
-  gpuTest(`rmsnorm and its backward agree with the reference (${dtype})`, async (gpu) => {
-    for (const width of AWKWARD4) {
-      const rows = 5, eps = 1e-5;
-      const x = quantize(randomArray(rows * width, width, 3), "f32");
-      const w = quantize(randomArray(width, 2), dtype);
-      const dy = quantize(randomArray(rows * width, 3), dtype);
-      const expected = reference(x, w, dy, rows, eps);
-      const X = upload(gpu, x, "f32", [rows, width]), W = upload(gpu, w, dtype, [width]);
-      const Y = poisoned(gpu, dtype, [rows, width]), rstd = poisoned(gpu, "f32", [rows]);
-      rmsnorm(gpu, { x: X, w: W, y: Y, rstd, rows, eps });
-      assertClose(await download(gpu, Y), expected.y, { ...tolerance(dtype), what: "y" });
-      assertClose(await download(gpu, rstd), expected.rstd, tolerance("f32"));
-
-      const before = randomArray(rows * width, 4), beforeW = randomArray(width, 5);
-      const dx = upload(gpu, before, "f32", [rows, width]),
-        dw = upload(gpu, beforeW, "f32", [width]);
-      const DY = upload(gpu, dy, dtype, [rows, width]);
-      rmsnormBackward(gpu, { dy: DY, x: X, w: W, rstd, dx, dw, rows });
-      const sum = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
-      const limits = { atol: 1e-4, rtol: 1e-4 };
-      assertClose(await download(gpu, dx), sum(expected.dx, before), { ...limits, what: "dx" });
-      assertClose(await download(gpu, dw), sum(expected.dw, beforeW), { ...limits, what: "dw" });
-    }
-  });
+/** Partial sums of ROWS rows with one row more allocated a slot, and what they add up to. */
+function partialSums(gpu: Gpu, splits: number, width: number) {
+  const slot = ROWS * width, total = new Float64Array(slot);
+  const values = quantize(randomArray(splits * slot, 6), "f32");
+  values.forEach((v, i) => total[i % slot] += v);
+  const beyond = new Array(slot).fill(NaN);
+  const tensor = upload(gpu, [...values, ...beyond], "f32", [(splits + 1) * slot]);
+  const partials: Partials = { tensor, splits, rows: ROWS, width };
+  return { partials, total };
 }
+
+async function testForward(gpu: Gpu, dtype: Dtype, width: number) {
+  const x = quantize(randomArray(ROWS * width, width, 3), "f32");
+  const w = quantize(randomArray(width, 2), dtype);
+  const expected = reference(x, w, new Float64Array(x.length));
+  const X = upload(gpu, x, "f32", [ROWS, width]), W = upload(gpu, w, dtype, [width]);
+  const rstd = poisoned(gpu, "f32", [ROWS + 1]);
+  for (const scale of [rstd, undefined]) {
+    const y = poisoned(gpu, dtype, [ROWS + 1, width]);
+    rmsnorm(gpu, { x: X, w: W, y, rstd: scale, rows: ROWS, eps: EPS });
+    const actual = await download(gpu, y), what = `y, width ${width}`;
+    assertClose(actual.subarray(0, x.length), expected.y, { ...tolerance(dtype), what });
+    assert.ok(actual.subarray(x.length).every(Number.isNaN));
+  }
+  const actual = await download(gpu, rstd);
+  assertClose(actual.subarray(0, ROWS), expected.rstd, tolerance("f32"));
+  assert.ok(Number.isNaN(actual[ROWS]));
+}
+
+async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
+  const x = quantize(randomArray(ROWS * width, width, 3), "f32");
+  const w = quantize(randomArray(width, 2), dtype);
+  const { partials: d, total } = partialSums(gpu, splits, width);
+  const added = sum(x, total), expected = reference(added, w, total);
+  const W = upload(gpu, w, dtype, [width]);
+  for (const inPlace of [false, true]) {
+    for (const wanted of ["nothing", "norm", "norm and rstd"]) {
+      const what = `${splits} slots of ${width}, ${wanted}`;
+      const X = upload(gpu, x, "f32", [ROWS, width]);
+      const y = inPlace ? X : poisoned(gpu, "f32", [ROWS, width]);
+      const n = poisoned(gpu, dtype, [ROWS, width]), rstd = poisoned(gpu, "f32", [ROWS]);
+      const norm = wanted === "nothing"
+        ? undefined
+        : { w: W, n, rstd: wanted === "norm" ? undefined : rstd, eps: EPS };
+      addPartials(gpu, { x: X, d, y, rows: ROWS, norm });
+      assertClose(await download(gpu, y), added, { ...tolerance("f32"), what: `${what}: y` });
+      if (!inPlace) assertClose(await download(gpu, X), x, { atol: 0, rtol: 0, what });
+      const [actual, scale] = [await download(gpu, n), await download(gpu, rstd)];
+      if (wanted === "nothing") assert.ok(actual.every(Number.isNaN), what);
+      else assertClose(actual, expected.y, { ...tolerance(dtype), what: `${what}: n` });
+      if (wanted !== "norm and rstd") assert.ok(scale.every(Number.isNaN), what);
+      else assertClose(scale, expected.rstd, { ...tolerance("f32"), what: `${what}: rstd` });
+    }
+  }
+}
+
+async function testBackward(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
+  const x = quantize(randomArray(ROWS * width, width, 3), "f32");
+  const w = quantize(randomArray(width, 2), dtype);
+  const X = upload(gpu, x, "f32", [ROWS, width]), W = upload(gpu, w, dtype, [width]);
+  const whole = quantize(randomArray(x.length, 3), dtype);
+  const { partials, total } = partialSums(gpu, splits, width);
+  for (const parts of [false, true]) {
+    const what = `${parts ? `${splits} slots` : dtype}, width ${width}`;
+    const expected = reference(x, w, parts ? total : whole);
+    const rstd = upload(gpu, expected.rstd, "f32", [ROWS]);
+    const before = randomArray(x.length, 4), beforeW = randomArray(width, 5);
+    const dx = upload(gpu, before, "f32", [ROWS, width]), dw = upload(gpu, beforeW, "f32", [width]);
+    const dy = parts ? partials : upload(gpu, whole, dtype, [ROWS, width]);
+    const run = { dy, x: X, w: W, rstd, dx, rows: ROWS };
+    rmsnormBackward(gpu, run);
+    const once = sum(expected.dx, before);
+    assertClose(await download(gpu, dx), once, { ...LIMITS, what: `${what}: dx` });
+    rmsnormBackward(gpu, { ...run, dw });
+    const twice = sum(expected.dx, once);
+    assertClose(await download(gpu, dx), twice, { ...LIMITS, what: `${what}: dx again` });
+    const weights = sum(expected.dw, beforeW);
+    assertClose(await download(gpu, dw), weights, { ...LIMITS, what: `${what}: dw` });
+  }
+}
+
+for (const dtype of ["f32", "f16"] as Dtype[]) {
+  gpuTest(
+    `rmsnorm agrees with the reference (${dtype})`,
+    (gpu) =>
+      withHardwarePrograms(gpu, async (gpu) => {
+        for (const width of WIDTHS) await testForward(gpu, dtype, width);
+      }),
+  );
+
+  gpuTest(
+    `addPartials adds, and norms the sum (${dtype})`,
+    (gpu) =>
+      withHardwarePrograms(gpu, async (gpu) => {
+        for (const width of [4, 260, 4100, 16400]) await testAdd(gpu, dtype, width, 3);
+        for (const splits of [1, 2, 4, 5, 9]) await testAdd(gpu, dtype, 36, splits);
+      }),
+  );
+
+  gpuTest(
+    `rmsnormBackward agrees with the reference (${dtype})`,
+    (gpu) =>
+      withHardwarePrograms(gpu, async (gpu) => {
+        for (const width of WIDTHS) await testBackward(gpu, dtype, width, 3);
+        for (const splits of [1, 6]) await testBackward(gpu, dtype, 36, splits);
+      }),
+  );
+}
+
+gpuTest(
+  "sumPartials adds up slots into columns of another tensor",
+  (gpu) =>
+    withHardwarePrograms(gpu, async (gpu) => {
+      for (const dtype of ["f32", "f16"] as Dtype[]) {
+        for (const [width, splits] of [[36, 1], [260, 7], [4100, 3]]) {
+          const { partials: d, total } = partialSums(gpu, splits, width);
+          const stride = width + 12, c = poisoned(gpu, dtype, [ROWS, stride]);
+          sumPartials(gpu, { d, c, cFrom: 8, rows: ROWS });
+          const expected = Float64Array.from({ length: ROWS * stride }, (_, i) => {
+            const column = i % stride - 8;
+            return column < 0 || column >= width
+              ? NaN
+              : total[Math.floor(i / stride) * width + column];
+          });
+          assertClose(await download(gpu, c), expected, { ...tolerance(dtype), what: `${width}` });
+        }
+      }
+    }),
+);
+
+Deno.test("rowShare gives every vector of a row to one thread", () => {
+  const device = { limits: { maxComputeInvocationsPerWorkgroup: 256 } } as unknown as GPUDevice;
+  for (const width of WIDTHS) {
+    const { threads, held } = rowShare({ software: false, device }, width);
+    assert.ok(threads <= 256 && Math.log2(threads) % 1 === 0);
+    if (held > 0) assert.ok(threads * held * 4 >= width && threads * (held - 1) * 4 < width);
+    else assert.equal(width, 16400);
+  }
+  assert.deepEqual(rowShare({ software: true, device }, 4096), { threads: 8, held: 0 });
+});

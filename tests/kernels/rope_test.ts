@@ -87,6 +87,19 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
   });
 }
 
+gpuTest("rope leaves the heads behind the first ones alone", async (gpu) => {
+  const rows = POSITIONS.length, width = 3 * 8;
+  const x = quantize(randomArray(rows * width, 1), "f16");
+  const X = upload(gpu, x, "f16", [rows, width]);
+  const values = ropeTable({ headDim: 8, theta: THETA, positions: 4096 });
+  const table = upload(gpu, values, "f32", [4096, 8]);
+  const positions = upload(gpu, POSITIONS, "u32", [rows]);
+  rope(gpu, { x: X, table, positions, rows, heads: 2, headDim: 8, inverse: false });
+  const all = reference(x, 3, 8, 1);
+  const expected = x.map((value, i) => i % width < 16 ? all[i] : value);
+  assertClose(await download(gpu, X), expected, tolerance("f16"));
+});
+
 gpuTest("rope leaves rows beyond `rows` alone", async (gpu) => {
   const x = quantize(randomArray(POSITIONS.length * 16, 1), "f32");
   const X = upload(gpu, x, "f32", [POSITIONS.length, 16]);

@@ -128,9 +128,9 @@ Deno.test("planned activations of 32 blocks shrink as the modes promise", () => 
   assert.ok(modes.none > modes.attention && modes.attention > modes.sqrt);
   assert.ok(modes.sqrt > modes.block);
   assert.ok(modes.none > modes["every:7"] && modes["every:7"] > modes["every:2"]);
-  // Residual stream f32; q, k, v and output f16 with one f32 sum a head; gate and up f16, the middle
-  // residual and both 1/rms f32.
-  const residual = T * H * 4, attention = T * (4 * H * 2 + heads * 4);
+  // Residual stream f32; q, k, v and output f16 with one f32 sum a head, and f32 dropout(x)·Aᵀ of two
+  // adapters; gate and up f16, the middle residual and both 1/rms f32.
+  const residual = T * H * 4, attention = T * (4 * H * 2 + heads * 4 + 2 * 16 * 4);
   const inner = T * (2 * I * 2 + H * 4 + 2 * 4);
   assert.equal(modes.none, 33 * residual + 32 * (attention + inner));
   assert.equal(modes.attention, 33 * residual + attention + 32 * inner);

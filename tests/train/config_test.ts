@@ -59,6 +59,7 @@ Deno.test("config: the defaults are those of the design", () => {
     weight_decay: 0,
     max_grad_norm: 0,
     precision: "mixed",
+    exact_products: false,
     print_wgsl: false,
     profile: false,
     initial_loss_scale: 65536,

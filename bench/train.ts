@@ -1,0 +1,190 @@
+/**
+ * Training steps of the course's run: LLaMA-2 7B's shapes, LoRA on q and v, 200 samples as long as Alpaca's
+ * first ones. With `--tokens` instead one packed row of so many tokens a step: how time and memory grow.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { openGpu } from "../kernels/gpu.ts";
+import { profileLines } from "../kernels/profile.ts";
+import { limitOf, type Roofs } from "../kernels/roofline.ts";
+import { measureRoofs } from "../kernels/roofs.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import { flag, text, whole, worded } from "../model/cli/settings.ts";
+import { contextLength } from "../model/config.ts";
+import { type ModelSource, openModel, openModelWithTokenizer } from "../model/source.ts";
+import { loadDataset } from "../model/text/dataset.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
+import { parseTrainArguments } from "../train/config.ts";
+import { trainSchema } from "../train/schema.ts";
+import { defaultModel, modelFlag } from "./default_model.ts";
+import { randomSample } from "./samples.ts";
+import { benchScaling, plotScaling, scalingLines } from "./scaling.ts";
+import { type Bench, runBench, type TrainProfile, type TrainResult } from "./train_run.ts";
+
+const { shape } = trainSchema;
+const schema = z.strictObject({
+  model: modelFlag,
+  layers: shape.layers,
+  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
+    "Samples; without it random tokens, as many to a sample as Alpaca's first 200 have.",
+  ),
+  tokenizer: shape.tokenizer,
+  samples: whole(1).default(200).describe("Number of samples."),
+  max_length: shape.max_length,
+  precision: shape.precision,
+  exact_products: shape.exact_products,
+  checkpointing: shape.checkpointing,
+  packing: shape.packing,
+  batch_size: shape.batch_size,
+  gradient_accumulation_steps: shape.gradient_accumulation_steps,
+  tokens: worded(z.array(z.int().min(2)).min(2), "integers", "two or more whole numbers from 2 up")
+    .optional().describe("Time and memory of steps of so many tokens, in place of the run."),
+  plot: text("file", "an .svg file to write").optional().describe(
+    "Write a plot of time and memory against --tokens.",
+  ),
+  profile: flag().default(false).describe("Then measure a few steps again, by program."),
+  gpu: shape.gpu,
+  json: flag().default(false).describe("Print one JSON object."),
+});
+type Flags = z.output<typeof schema>;
+
+const TRAIN = command(
+  "bench train",
+  "[--flag value ...]",
+  "Times the training steps of the course's run, or steps of several numbers of tokens.",
+  schema,
+);
+
+/** What is wrong with flags that are right by themselves. */
+function conflicts({ tokens, plot, profile, data }: Partial<Flags>): string[] {
+  const problems: string[] = [];
+  if (plot !== undefined && tokens === undefined) {
+    problems.push("--plot draws time and memory against --tokens; expected --tokens too");
+  }
+  const other = profile ? "--profile" : data !== undefined ? "--data" : undefined;
+  if (other !== undefined && tokens !== undefined) {
+    problems.push(`${other} and --tokens exclude each other; expected one of them`);
+  }
+  return problems;
+}
+
+async function openSamples(
+  flags: Flags,
+  model: string,
+): Promise<{ source: ModelSource; samples: TokenizedSample[] }> {
+  const { data, samples: count, max_length, json } = flags;
+  if (data === undefined) {
+    const source = openModel(model, flags.layers), { vocab_size } = source.config;
+    const limit = Math.min(contextLength(source.config), max_length);
+    const samples = Array.from({ length: count }, (_, i) => randomSample(i, vocab_size, limit));
+    return { source, samples };
+  }
+  const { source, tokenizer } = await openModelWithTokenizer({ ...flags, model });
+  const context = contextLength(source.config), say = json ? () => {} : console.error;
+  return {
+    source,
+    samples: loadDataset(tokenizer, { data, samples: count, max_length, context, say }),
+  };
+}
+
+/** Lines of the table's head: what was measured. */
+function headLines({ gpu, source, config, roofs }: Bench): string[] {
+  const { precision, checkpointing, lora } = config;
+  return [
+    `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, LoRA of rank ` +
+    `${lora.rank} on ${lora.targets.join(", ")}, checkpointing ${checkpointing}, packing ` +
+    `${config.packing ? "on" : "off"}, on ${gpu.name} (${gpu.provider}: ${gpu.reason})`,
+    roofLine(roofs),
+  ];
+}
+
+/** What times are compared with. */
+function roofLine({ bandwidth, matmul }: Roofs): string {
+  return `Roofs: copy ${(bandwidth / 1e9).toFixed(1)} GB/s, best matrix product ` +
+    `${(matmul / 1e12).toFixed(3)} TFLOP/s`;
+}
+
+function resultLines(result: TrainResult): string[] {
+  const { samples, tokens, steps, seconds, useful_tflop, useful_tflops_per_second } = result;
+  const skipped = result.skipped_steps > 0 ? `, ${result.skipped_steps} steps skipped` : "";
+  return [
+    `${samples} samples, ${tokens} tokens, ${steps} steps: ${seconds.toFixed(2)} s, ` +
+    `${result.tokens_per_second.toFixed(0)} tokens/s; median step ` +
+    `${(1000 * result.median_step_seconds).toFixed(1)} ms`,
+    `${useful_tflop.toPrecision(4)} TFLOP needed: ${
+      useful_tflops_per_second.toFixed(3)
+    } TFLOP/s, ` +
+    `${(100 * result.of_matmul).toFixed(1)} % of the best matrix product`,
+    `Peak memory ${result.peak_memory_mb.toFixed(1)} MB; loss of the first step ` +
+    `${result.first_loss.toFixed(4)}${skipped}; ${result.programs} programs compiled in ` +
+    `${result.compile_seconds.toFixed(2)} s before it`,
+  ];
+}
+
+function profiledLines(profile: TrainProfile): string[] {
+  const { steps, unprofiledSeconds } = profile;
+  return [
+    `The first ${steps} steps by program; without measuring it they took ` +
+    `${(1000 * unprofiledSeconds).toFixed(2)} ms:`,
+    ...profileLines(profile),
+  ];
+}
+
+function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, unknown> {
+  return {
+    ...{ steps: profile.steps, unprofiled_seconds: profile.unprofiledSeconds },
+    ...{ wall_seconds: profile.wallSeconds, submissions: profile.submissions },
+    between_launches_seconds: profile.gaps.inside,
+    between_submissions_seconds: profile.gaps.between,
+    programs: rows.map((row) => {
+      const { roof, share } = limitOf(row, roofs!);
+      return { ...row, roof, of_roof: share };
+    }),
+  };
+}
+
+/** Runs the bench and prints a table, or JSON. */
+export async function benchTrain(args: string[]): Promise<void> {
+  const flags = parseFlags(TRAIN, args, conflicts);
+  const { json, tokens, plot, profile } = flags;
+  const gpu = await openGpu({ provider: flags.gpu, precision: flags.precision, profile });
+  const model = flags.model ?? await defaultModel(gpu);
+  const { source, samples } = await openSamples(flags, model);
+  if (gpu.profiler) gpu.profiler.granularity = "nothing";
+  const roofs = await measureRoofs(gpu);
+  if (gpu.profiler) gpu.profiler.roofs = roofs;
+  const { precision, exact_products, packing, batch_size, gradient_accumulation_steps } = flags;
+  const config = {
+    ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, "--lora"]),
+    ...{ precision, exact_products, packing, batch_size, gradient_accumulation_steps },
+  } as Bench["config"];
+  const bench: Bench = { gpu, source, config, roofs };
+  const common = {
+    ...{ gpu: gpu.name, provider: gpu.provider, model, precision: config.precision },
+    ...{ checkpointing: config.checkpointing, packing: config.packing },
+    roofs: {
+      copy_gigabytes_per_second: roofs.bandwidth / 1e9,
+      matmul_tflops_per_second: roofs.matmul / 1e12,
+    },
+  };
+  if (tokens !== undefined) {
+    const scaling = await benchScaling(bench, tokens);
+    if (plot !== undefined) {
+      await plotScaling(plot, `Training step: ${model}, ${config.precision}, ${gpu.name}`, scaling);
+    }
+    if (json) console.log(JSON.stringify({ ...common, ...scaling }, null, 2));
+    else console.log([...headLines(bench), ...scalingLines(scaling)].join("\n"));
+  } else {
+    const { result, profile } = await runBench(bench, samples);
+    if (json) {
+      const programs = profile && { profile: profileJson(profile) };
+      console.log(JSON.stringify({ ...common, ...result, ...programs }, null, 2));
+    } else {
+      const lines = [...headLines(bench), ...resultLines(result)];
+      if (profile) lines.push("", ...profiledLines(profile));
+      console.log(lines.join("\n"));
+    }
+  }
+  gpu.close();
+}

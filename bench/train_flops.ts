@@ -1,0 +1,62 @@
+/**
+ * The arithmetic that a training step with LoRA needs, whatever a program makes of it: what is computed
+ * again for checkpointing, or on padding, is not counted.
+ *
+ * With T tokens, S targets, P pairs of a query and a key that it attends to, L blocks of N parameters in
+ * their linear layers, of which N₁ make q, k and v, hidden size H, vocabulary V, heads of D:
+ *  - forward: 2·T·N·L for the linear layers, 4·P·heads·D·L for attention (scores, and values weighted by
+ *    them), 2·S·H·V for the logits;
+ *  - backward: the same for the inputs of linear layers, but not below the first adapters (the input of q, k
+ *    and v in the first block); twice the forward for attention (gradients of q, k, v and the weights); the same for
+ *    the input of the logits;
+ *  - an adapter of rank r from n inputs to m outputs: 2·T·r·(n + m) forward, 4·T·r·(n + m) backward (both
+ *    matrices' gradients, and those of what goes into them), but not the input's, 2·T·r·n, in the first block.
+ *
+ * Norms, activations, softmax and the optimizer are left out: they are below 1 %.
+ *
+ * @module
+ */
+import type { LlamaConfig } from "../model/config.ts";
+import { adapterShapes, type LinearModule } from "../model/files/adapter.ts";
+
+/** What a step works on. */
+export interface StepWork {
+  /** Tokens of each document. */
+  documents: readonly number[];
+  /** Tokens whose loss counts. */
+  targets: number;
+  lora: { rank: number; targets: readonly LinearModule[] };
+}
+
+/** Pairs of a query and a key at or before it, inside documents and the model's window. */
+export function attendedPairs(documents: readonly number[], window: number | null): number {
+  return documents.reduce((sum, tokens) => {
+    const full = Math.min(tokens, window ?? tokens);
+    return sum + full * (full + 1) / 2 + (tokens - full) * full;
+  }, 0);
+}
+
+/** Floating-point operations of one forward and backward pass. */
+export function trainingFlops(
+  config: LlamaConfig,
+  { documents, targets, lora }: StepWork,
+): number {
+  const { hidden_size: hidden, num_hidden_layers: blocks, head_dim } = config;
+  const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
+  const tokens = documents.reduce((sum, length) => sum + length, 0);
+  const qkv = hidden * (heads + 2 * kvHeads) * head_dim;
+  const linear = qkv + hidden * heads * head_dim + 3 * hidden * config.intermediate_size;
+  const attention = 4 * attendedPairs(documents, config.sliding_window) * heads * head_dim;
+  const logits = 2 * targets * hidden * config.vocab_size;
+  const forward = 2 * tokens * linear * blocks + attention * blocks + logits;
+  const backward = forward + attention * blocks - 2 * tokens * qkv;
+
+  const one = { ...config, num_hidden_layers: 1 };
+  const shapes = adapterShapes(one, { r: lora.rank, target_modules: [...lora.targets] });
+  let elements = 0, inputs = 0;
+  for (const [name, [height, width]] of shapes) {
+    elements += height * width;
+    if (name.endsWith("lora_A.weight")) inputs += height * width;
+  }
+  return forward + backward + 6 * tokens * elements * blocks - 2 * tokens * inputs;
+}

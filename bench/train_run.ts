@@ -1,0 +1,143 @@
+/**
+ * Training steps to be timed: everything is as in `lorikeet train`, without its files.
+ *
+ * @module
+ */
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/memory.ts";
+import type { Profile } from "../kernels/profile.ts";
+import type { Roofs } from "../kernels/roofline.ts";
+import { median } from "../kernels/timing.ts";
+import { allocatePlanned } from "../model/capacity.ts";
+import { loadingBar, ProgressBar } from "../model/cli/progress.ts";
+import { initializeAdapters, loadWeights } from "../model/load.ts";
+import type { ModelSource } from "../model/source.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import { plannedSteps } from "../train/data.ts";
+import type { LoraSettings, TrainConfig } from "../train/schema.ts";
+import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
+import { trainingFlops } from "./train_flops.ts";
+
+/** What is trained, and what it runs on. */
+export interface Bench {
+  gpu: Gpu;
+  source: ModelSource;
+  config: TrainConfig & { lora: LoraSettings };
+  roofs: Roofs;
+}
+
+/** The result of a run; memory in MB (2^20 bytes). */
+export interface TrainResult {
+  samples: number;
+  tokens: number;
+  steps: number;
+  /** Loss of the first step, before anything is trained. */
+  first_loss: number;
+  skipped_steps: number;
+  /** Programs compiled before the first step, and the time it took. */
+  programs: number;
+  compile_seconds: number;
+  seconds: number;
+  median_step_seconds: number;
+  tokens_per_second: number;
+  /** Arithmetic that the run needs, by the formula of train_flops.ts. */
+  useful_tflop: number;
+  useful_tflops_per_second: number;
+  /** That of the best matrix product. */
+  of_matmul: number;
+  peak_memory_mb: number;
+  memory_mb: MemoryTable;
+  step_seconds: number[];
+}
+
+/** A profile of steps that were also run without one. */
+export interface TrainProfile extends Profile {
+  steps: number;
+  /** By the clock, without timestamps around every launch. */
+  unprofiledSeconds: number;
+}
+
+/** Steps that are profiled. */
+const PROFILED = 2;
+
+/** What a run of these sizes allocates. */
+export function makeTrainer(
+  { gpu, source, config }: Bench,
+  sizes: RunSizes,
+): (memory: Memory) => Trainer {
+  return (memory) => new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+}
+
+/** A trainer with its weights on the GPU, large enough for passes of these sizes. */
+export async function openTrainer(bench: Bench, sizes: RunSizes): Promise<Trainer> {
+  const { gpu, source, config: { seed, lora } } = bench;
+  const advice = "--checkpointing block, shorter or fewer samples in a pass, --layers N.";
+  const trainer = await allocatePlanned(gpu, makeTrainer(bench, sizes), advice);
+  const { model } = trainer;
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed, progress: loadingBar() });
+  initializeAdapters(gpu, model, { init: lora.init, seed });
+  return trainer;
+}
+
+/** Seconds of one step, and its loss, which has to be a number. */
+export async function timedStep(
+  gpu: Gpu,
+  trainer: Trainer,
+  window: Window,
+): Promise<{ seconds: number; loss: number }> {
+  const start = performance.now();
+  const { learning_rate: learningRate } = trainer.config;
+  const { loss } = await trainer.step(gpu, window, { learningRate, firstMicroBatch: 0 });
+  const seconds = (performance.now() - start) / 1000;
+  if (!Number.isFinite(loss)) throw new UserError(`a step's loss is ${loss}: nothing to time`);
+  return { seconds, loss };
+}
+
+const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+
+/** One epoch over the samples; where the GPU has a profiler, a few steps again with it. */
+export async function runBench(
+  bench: Bench,
+  samples: readonly TokenizedSample[],
+): Promise<{ result: TrainResult; profile?: TrainProfile }> {
+  const { gpu, config, source, roofs } = bench;
+  const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
+    .map(({ window }) => window.map((microBatch) => microBatch.map((i) => samples[i])));
+  const trainer = await openTrainer(bench, {
+    ...runSizes(windows, config.packing),
+    maxMicroBatches: Math.max(...windows.map((window) => window.length)),
+  });
+  const began = performance.now();
+  const programs = await trainer.rehearse(gpu, windows);
+  const compile_seconds = (performance.now() - began) / 1000;
+  // The first step of a device is slower: memory is touched for the first time.
+  const { loss: first_loss } = await timedStep(gpu, trainer, windows[0]);
+  const bar = new ProgressBar("Steps", windows.length), times: number[] = [];
+  for (const window of windows) {
+    times.push((await timedStep(gpu, trainer, window)).seconds);
+    bar.update(times.length, `${times.at(-1)!.toFixed(3)} s`);
+  }
+  const documents = samples.map(({ ids }) => ids.length), tokens = sum(documents);
+  const targets = sum(samples.map(supervisedTokens)), { lora } = config;
+  const flops = trainingFlops(source.config, { documents, targets, lora });
+  const seconds = sum(times), { peak, peakTotal } = gpu.memory;
+  const result: TrainResult = {
+    ...{ samples: samples.length, tokens, steps: times.length },
+    ...{ first_loss, skipped_steps: trainer.skipped, programs, compile_seconds, seconds },
+    ...{ median_step_seconds: median(times), tokens_per_second: tokens / seconds },
+    ...{ useful_tflop: flops / 1e12, useful_tflops_per_second: flops / seconds / 1e12 },
+    of_matmul: flops / seconds / roofs.matmul,
+    peak_memory_mb: megabytes(peakTotal),
+    memory_mb: Object.fromEntries(CATEGORIES.map((c) => [c, megabytes(peak[c])])) as MemoryTable,
+    step_seconds: times,
+  };
+  if (gpu.profiler === undefined) return { result };
+  gpu.profiler.granularity = "launches";
+  await gpu.profiler.take();
+  const profiled = windows.slice(0, PROFILED), steps = profiled.length;
+  for (const window of profiled) await timedStep(gpu, trainer, window);
+  const profile = await gpu.profiler.take();
+  return { result, profile: { ...profile, steps, unprofiledSeconds: sum(times.slice(0, steps)) } };
+}

@@ -1,0 +1,234 @@
+/**
+ * The tiled program of attention's gradients (see attention_backward.ts for the contract).
+ *
+ * Both gradients are one program. With own rows a, b and the other side's rows c, d a workgroup forms
+ *   s = a·cᵀ, dp = b·dᵀ, ds = p(dp − delta), Σ ds·c, Σ p·d:
+ * for queries a, b = q, dout and c, d = k, v, and the first sum is dq; for keys the sides are exchanged,
+ * and the sums are dk and dv.
+ *
+ * @module
+ */
+import { headUniforms } from "./attention_heads.ts";
+import {
+  addScores,
+  addWeighted,
+  commonFunctions,
+  declareSums,
+  declareTile,
+  declareWeights,
+  eachScore,
+  type Fetch,
+  fetchFunction,
+  fill,
+  loop,
+  otherTile,
+  ownTile,
+  putWeights,
+  scorePlace,
+  storeSums,
+  sumPlace,
+  type Tile,
+} from "./attention_pieces.ts";
+import { type AttentionPlan, attentionUniforms } from "./attention_tiles.ts";
+import { type ProgramSource, reads, readsScalars, repeat, writes } from "./program.ts";
+import type { Dtype } from "./tensor.ts";
+
+/** Threads that share a row of delta. */
+export const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
+  threads / Math.max(rows, columns);
+
+/** The source for a plan and the dtype of all tensors. */
+export function gradientSource(plan: AttentionPlan, dtype: Dtype): ProgramSource {
+  const { rows, columns, threads, lanes, scoreRows, scoreColumns, vectors, chunk, chunks } = plan;
+  const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
+  const c = otherTile(plan, "scores"), d = otherTile(plan, "values");
+  const most = Math.max(rows, columns), parts = deltaLanes(plan);
+  const piece = (n: string | number) => chunks === 1 ? "" : `${n} * ${chunk}u + `;
+  const fetch = (
+    name: string,
+    from: string,
+    end: string,
+    start: string,
+    n: string | number,
+  ): Fetch =>
+  (row, pair) => `${name}${from} + ${row}, ${end}, ${start}, ${piece(n)}${pair})`;
+  const ownRows = (n: string | number): [Tile, Fetch][] => [
+    [a, fetch("fetch_qkv(", "first", "u.rows", "own_start", n)],
+    [b, fetch("fetch_values(key_side, ", "first", "u.rows", "own_value_start", n)],
+  ];
+  const otherRows = (n: string | number): [Tile, Fetch][] => [
+    [c, fetch("fetch_qkv(", "tile", "other_end", "start", n)],
+    [d, fetch("fetch_values(!key_side, ", "tile", "other_end", "value_start", n)],
+  ];
+  /** delta, in parts, and lse of queries from `from` on. */
+  const statistics = (from: string) =>
+    `{
+    let local = thread / ${parts}u;
+    let part = thread % ${parts}u;
+    let row = ${from} + local;
+    var sum = 0.0;
+    var exponent = 0.0;
+    if (row < u.rows) {
+      let at_out = row * u.out_stride + u.out_from + head * ${vectors}u;
+      let at_dout = row * u.dout_stride + u.dout_from + head * ${vectors}u;
+      for (var i = part; i < ${vectors}u; i += ${parts}u) {
+        sum += dot(load_out(at_out + i), load_dout(at_dout + i));
+      }
+      exponent = lse[row * u.heads + head] * ${Math.LOG2E};
+    }
+    if (local < ${most}u) {
+      deltas[local][part] = sum;
+      if (part == 0u) { exponents[local] = exponent; }
+    }
+  }`;
+  const delta = (at: string) =>
+    Array.from({ length: parts }, (_, n) => `deltas[${at}][${n}]`).join(" + ");
+  return {
+    bindings: [
+      ...reads(dtype, "qkv", "out", "dout"),
+      ...readsScalars("f32", "lse"),
+      ...readsScalars("u32", "starts", "ends", "query_ends"),
+      ...writes(dtype, "gradient"),
+    ],
+    uniforms: {
+      ...attentionUniforms(plan),
+      ...headUniforms("q", "out", "dout", "dq"),
+      ...{ k_from: "u32", v_from: "u32", dk_from: "u32", dv_from: "u32" },
+    },
+    extensions: plan.half ? ["f16"] : [],
+    body: `${commonFunctions(plan)}
+${fetchFunction(plan, "qkv", dtype, "q")}
+${fetchFunction(plan, "dout", dtype)}
+fn fetch_values(are_values: bool, row: u32, end: u32, start: u32, pair: u32) -> ${
+      plan.stage === "f16" ? "vec4<u32>" : "Pair"
+    } {
+  if (are_values) { return fetch_qkv(row, end, start, pair); }
+  return fetch_dout(row, end, start, pair);
+}
+${[a, b, c, d].map((tile) => declareTile(plan, tile)).join("\n")}
+${declareWeights(plan, "p")}
+${declareWeights(plan, "ds")}
+var<workgroup> deltas: array<array<f32, ${parts}>, ${most}>;
+var<workgroup> exponents: array<f32, ${most}>;
+
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  // The longest work goes first: keys that many queries attend to, queries that attend to many keys.
+  let key_side = group.y % 2u == 0u;
+  if (key_side && group.x >= u.kv_heads) { return; }
+  let sharing = u.heads / u.kv_heads;
+  let kv_head = select(group.x / sharing, group.x, key_side);
+  var head = select(group.x, group.x * sharing, key_side);
+  let head_end = select(head + 1u, head + sharing, key_side);
+  let number = select((u.rows - 1u) / ${rows}u - group.y / 2u, group.y / 2u, key_side);
+  let first = number * ${rows}u;
+  let last = min(first + ${rows}u, u.rows) - 1u;
+  let other_first = select(starts[first], first, key_side);
+  let other_end = select(ends[last], query_ends[last], key_side);
+  let own_start =
+    select(u.q_from + head * ${vectors}u, u.k_from + kv_head * ${vectors}u, key_side);
+  let own_value_start =
+    select(u.dout_from + head * ${vectors}u, u.v_from + kv_head * ${vectors}u, key_side);
+  ${scorePlace(plan)}
+  ${
+      repeat(scoreRows, (i) =>
+        `var low${i} = 0u; var high${i} = 0u;
+  {
+    let row = first + row_first + ${i}u;
+    if (row < u.rows) {
+      low${i} = select(starts[row], row, key_side);
+      high${i} = select(ends[row], query_ends[row], key_side);
+    }
+  }`)
+    }
+  ${sumPlace(plan)}
+  ${declareSums(plan, "sum")}
+  ${declareSums(plan, "value_sum")}
+  ${chunks === 1 ? fill(plan, ownRows(0)) : ""}
+  // A score's lse and delta are its query's: its row's in a query's gradient, its column's in a key's.
+  ${repeat(scoreRows, (i) => `var row_exponent${i} = 0.0; var row_delta${i} = 0.0;`)}
+  if (!key_side) {
+    ${statistics("first")}
+    workgroupBarrier();
+    ${
+      repeat(scoreRows, (i) =>
+        `row_exponent${i} = exponents[row_first + ${i}u];
+    row_delta${i} = ${delta(`row_first + ${i}u`)};`)
+    }
+  }
+
+  for (; head < head_end; head++) {
+    let start = select(u.k_from + kv_head * ${vectors}u, u.q_from + head * ${vectors}u, key_side);
+    let value_start =
+      select(u.v_from + kv_head * ${vectors}u, u.dout_from + head * ${vectors}u, key_side);
+    for (var tile = other_first; tile < other_end; tile += ${columns}u) {
+      ${eachScore(plan, (i, j) => `var s${i}_${j} = 0.0; var dp${i}_${j} = 0.0;`)}
+      ${chunks === 1 ? "{" : `${loop(plan, "piece", chunks)} {`}
+        workgroupBarrier();
+        ${fill(plan, chunks === 1 ? otherRows(0) : [...ownRows("piece"), ...otherRows("piece")])}
+        ${
+      chunks === 1
+        ? `if (key_side) ${statistics("tile")}`
+        : `if (key_side && piece == 0u) ${statistics("tile")}`
+    }
+        workgroupBarrier();
+        ${addScores(plan, "s", a, c)}
+        ${addScores(plan, "dp", b, d)}
+      }
+      ${
+      repeat(scoreColumns, (j) =>
+        `let column${j} = tile + lane + ${j * lanes}u;
+      var exponent${j} = 0.0; var delta${j} = 0.0;
+      if (key_side) {
+        exponent${j} = exponents[lane + ${j * lanes}u];
+        delta${j} = ${delta(`lane + ${j * lanes}u`)};
+      }`)
+    }
+      ${
+      eachScore(plan, (i, j) =>
+        `{
+        let attends = column${j} >= low${i} && column${j} < high${i};
+        let p = exp2(s${i}_${j} * (u.scale * ${Math.LOG2E}) - (row_exponent${i} + exponent${j}));
+        s${i}_${j} = select(0.0, p, attends);
+        dp${i}_${j} = select(0.0, p * (dp${i}_${j} - (row_delta${i} + delta${j})), attends);
+      }`)
+    }
+      ${putWeights(plan, "ds", (i, j) => `dp${i}_${j}`)}
+      if (key_side) {
+        ${putWeights(plan, "p", (i, j) => `s${i}_${j}`)}
+      }
+      workgroupBarrier();
+      ${
+      repeat(chunks, (n) =>
+        `${
+          chunks === 1 ? "" : `${n === 0 ? "" : "workgroupBarrier();"}
+      ${fill(plan, otherRows(n))}
+      workgroupBarrier();`
+        }
+      ${addWeighted(plan, "sum", "ds", c, n)}
+      if (key_side) {
+        ${addWeighted(plan, "value_sum", "p", d, n)}
+      }`)
+    }
+    }
+  }
+  let to_first = select(u.dq_from + group.x * ${vectors}u, u.dk_from + kv_head * ${vectors}u, key_side);
+  ${
+      storeSums(plan, "sum", {
+        binding: "gradient",
+        start: (row) => `(first + ${row}) * u.dq_stride + to_first`,
+        exists: (row) => `first + ${row} < u.rows`,
+      }, () => "u.scale")
+    }
+  if (key_side) {
+    ${
+      storeSums(plan, "value_sum", {
+        binding: "gradient",
+        start: (row) => `(first + ${row}) * u.dq_stride + u.dv_from + kv_head * ${vectors}u`,
+        exists: (row) => `first + ${row} < u.rows`,
+      }, () => "1.0")
+    }
+  }
+}`,
+  };
+}

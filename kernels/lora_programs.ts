@@ -1,0 +1,156 @@
+/**
+ * The programs of LoRA adapters (lora.ts): which products make up a launch, with its bindings and uniforms.
+ *
+ * @module
+ */
+import { KEPT, MASK_UNIFORMS } from "./dropout.ts";
+import { downDy, downX, gradients, partsMemory, upX, upY } from "./lora_products.ts";
+import { LORA_TILES, type LoraTileKind } from "./lora_tiles.ts";
+import { type Binding, programFamily, reads, writes } from "./program.ts";
+import type { Dtype } from "./tensor.ts";
+
+const counted = (count: number, make: (m: number) => Binding[]) =>
+  Array.from({ length: count }, (_, m) => make(m)).flat();
+const scalars = (bindings: Binding[]) => bindings.map((b) => ({ ...b, scalar: true }));
+
+/** Uniforms of each module under their name and its number. */
+export function numbered<V>(
+  count: number,
+  fields: Record<string, (m: number) => V>,
+): Record<string, V> {
+  const pairs = Array.from(
+    { length: count },
+    (_, m) => Object.entries(fields).map(([name, value]) => [`${name}${m}`, value(m)] as const),
+  );
+  return Object.fromEntries(pairs.flat());
+}
+
+/** Uniforms of the side of x, and of the side of y. */
+const xUniforms = (modules: number) => ({
+  ...{ rows: "u32", rank: "u32", width: "u32", factor: "f32" } as const,
+  ...MASK_UNIFORMS,
+  ...numbered(modules, { stream: () => "u32" as const }),
+});
+const yUniforms = (modules: number) => ({
+  ...{ rows: "u32", rank: "u32", scale: "f32" } as const,
+  ...numbered(modules, { from: () => "u32" as const, width: () => "u32" as const }),
+});
+
+/** The tile of a workgroup in a grid of {@linkcode grid}. */
+const MAIN = (threads: number, body: string) => `
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let tile = group.y * groups.x + group.x;
+  if (tile >= u.tiles) { return; }
+  ${body}
+}`;
+
+/** low of every module. */
+export const down = programFamily(
+  "lora_down",
+  (x: Dtype, a: Dtype, modules: number, drop: boolean, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads(x, "x"),
+        ...counted(modules, (m) => reads(a, `a${m}`)),
+        ...scalars(writes("f32", "low")),
+      ],
+      uniforms: { ...xUniforms(modules), tiles: "u32" },
+      body: partsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
+        MAIN(tiles.threads, "downX(tile, thread);"),
+    };
+  },
+);
+
+/** The modules' part of y. */
+export const up = programFamily(
+  "lora_up",
+  (b: Dtype, y: Dtype, modules: number, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads("f32", "low"),
+        ...counted(modules, (m) => reads(b, `b${m}`)),
+        ...writes(y, "y"),
+      ],
+      uniforms: {
+        ...yUniforms(modules),
+        ...{ yStride: "u32", columnTiles: "u32", rowTiles: "u32", tiles: "u32" } as const,
+      },
+      body: upY(tiles, modules) + MAIN(
+        tiles.threads,
+        "upY(tile % u.columnTiles, tile / u.columnTiles % u.rowTiles, " +
+          "tile / u.columnTiles / u.rowTiles, thread);",
+      ),
+    };
+  },
+);
+
+/** lowGrad and gradB, which read dy. */
+export const backwardY = programFamily(
+  "lora_backward_b",
+  (dy: Dtype, b: Dtype, modules: number, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads(dy, "dy"),
+        ...reads("f32", "low"),
+        ...counted(modules, (m) => reads(b, `b${m}`)),
+        ...scalars(writes("f32", "lowGrad")),
+        ...scalars(counted(modules, (m) => writes("f32", `gradB${m}`))),
+      ],
+      uniforms: {
+        ...yUniforms(modules),
+        ...{ dyStride: "u32", downTiles: "u32", columnTiles: "u32", tiles: "u32" } as const,
+      },
+      body: partsMemory(tiles) + downDy(tiles, modules) + gradients(tiles, modules, { of: "b" }) +
+        MAIN(
+          tiles.threads,
+          "if (tile < u.downTiles) { downDy(tile, thread); } " +
+            "else { gradients(tile - u.downTiles, thread); }",
+        ),
+    };
+  },
+);
+
+/** gradA and dx, which read lowGrad. */
+export const backwardX = programFamily(
+  "lora_backward_a",
+  (
+    x: Dtype,
+    a: Dtype,
+    dx: Dtype | "none",
+    accumulate: boolean,
+    modules: number,
+    drop: boolean,
+    kind: LoraTileKind,
+  ) => {
+    const tiles = LORA_TILES[kind];
+    const withDx = dx !== "none";
+    return {
+      bindings: [
+        ...reads(x, "x"),
+        ...reads("f32", "lowGrad"),
+        ...withDx ? counted(modules, (m) => reads(a, `a${m}`)) : [],
+        ...scalars(counted(modules, (m) => writes("f32", `gradA${m}`))),
+        ...withDx ? writes(dx, "dx") : [],
+      ],
+      uniforms: {
+        ...xUniforms(modules),
+        ...{ columnTiles: "u32", gradTiles: "u32", upTiles: "u32", dxFrom: "u32" } as const,
+        tiles: "u32",
+      },
+      body: partsMemory(tiles) + (drop ? KEPT : "") + gradients(tiles, modules, { of: "a", drop }) +
+        (withDx ? upX(tiles, modules, { drop, accumulate }) : "") + MAIN(
+          tiles.threads,
+          `if (tile < u.gradTiles) { gradients(tile, thread); return; }
+  ${withDx ? "let up = tile - u.gradTiles;\n  upX(up % u.upTiles, up / u.upTiles, thread);" : ""}`,
+        ),
+    };
+  },
+);

@@ -1,0 +1,42 @@
+/**
+ * Deno's built-in WebGPU: wgpu, whose WGSL compiler is naga.
+ *
+ * @module
+ */
+import type { Provider } from "./provider.ts";
+
+/** Deno's built-in WebGPU. */
+export const denoProvider: Provider = {
+  name: "deno",
+  // naga takes subgroup functions without an `enable` line, and refuses one.
+  dialect: { enable: { f16: "enable f16;\n" } },
+  // createComputePipelineAsync compiles before it returns, as createComputePipeline does.
+  compilesInParallel: false,
+
+  async requestAdapter() {
+    return await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
+  },
+
+  adapterName({ info }) {
+    return info.description || info.device || "unknown adapter";
+  },
+
+  extensions({ features }) {
+    // The adapter does not list subgroups, though its device has them where the hardware does.
+    return features.has("shader-f16")
+      ? [["f16", "shader-f16"], ["subgroups", "subgroups"]]
+      : [["subgroups", "subgroups"]];
+  },
+
+  async map(staging, bytes) {
+    // The buffer is mapped when the call returns, though the promise resolves 10 ms later.
+    const mapped = staging.mapAsync(GPUMapMode.READ, 0, bytes);
+    mapped.catch(() => {});
+    try {
+      return staging.getMappedRange(0, bytes);
+    } catch {
+      await mapped;
+      return staging.getMappedRange(0, bytes);
+    }
+  },
+};

@@ -1,0 +1,23 @@
+/**
+ * What differs between the implementations of WebGPU that Lorikeet runs on: how one is reached, what
+ * it calls its features, how its WGSL announces them, and how a buffer is read back.
+ *
+ * @module
+ */
+import type { Dialect, Extension } from "../program.ts";
+
+/** An implementation of WebGPU. */
+export interface Provider {
+  readonly name: "deno" | "dawn";
+  readonly dialect: Dialect;
+  /** Whether pipelines created asynchronously are compiled beside each other. */
+  readonly compilesInParallel: boolean;
+  /** The best adapter, or null where there is none. */
+  requestAdapter(): Promise<GPUAdapter | null>;
+  /** The adapter's name as its driver gives it. */
+  adapterName(adapter: GPUAdapter): string;
+  /** Extensions that the adapter has or may have, each with the feature to ask its device for. */
+  extensions(adapter: GPUAdapter): readonly (readonly [Extension, GPUFeatureName])[];
+  /** Maps the first `bytes` bytes of a staging buffer that has been mapped before. */
+  map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
+}

@@ -1,0 +1,82 @@
+/**
+ * Groups of linear layers for a few rows (decoding a token a sequence): matrix-vector products that
+ * make the norm of their input themselves.
+ *
+ * @module
+ */
+import type { Gpu } from "../kernels/gpu.ts";
+import { matvec, MATVEC_ROWS, matvecSwiglu } from "../kernels/matvec.ts";
+import { rmsnorm } from "../kernels/rmsnorm.ts";
+import { swiglu } from "../kernels/swiglu.ts";
+import type { Tensor } from "../kernels/tensor.ts";
+import { addRest, isPlain, linear, type LinearGroup, type LinearPass } from "./linear.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** How to go about it. */
+export interface FewRows extends LinearPass {
+  eps: number;
+  /** Working memory of x's shape, for norms that a product can't make. */
+  normed: Tensor;
+  /** The norm of the input; absent where it needs none. */
+  norm?: Parameter;
+}
+
+/** Whether so many rows go by matrix-vector products: a software driver has nothing to gain. */
+export function takesFewRows({ software }: Gpu, rows: number): boolean {
+  return rows <= MATVEC_ROWS && !software;
+}
+
+/** Whether one launch covers the group's weights. */
+const isBindable = ({ maxBinding }: Gpu, weight: Tensor | undefined): weight is Tensor =>
+  weight !== undefined && weight.bytes <= maxBinding;
+
+/** The norm of x, where one is wanted. */
+function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: FewRows): Tensor {
+  if (norm === undefined) return x;
+  rmsnorm(gpu, { x, w: norm.value, y: normed, rows, eps });
+  return normed;
+}
+
+/** y = norm(x)·Wᵀ with what belongs to it, added to y where `accumulate`. */
+export function linearFew(
+  gpu: Gpu,
+  group: LinearGroup,
+  x: Tensor,
+  y: Tensor,
+  { accumulate = false, ...how }: FewRows & { accumulate?: boolean },
+): void {
+  const { rows, half, norm, eps } = how, { weight } = group;
+  // Adapters read the norm themselves.
+  if (!isBindable(gpu, weight) || (group.lora !== undefined && norm !== undefined)) {
+    const input = normOf(gpu, x, how);
+    return linear(gpu, group, input, y, { ...how, accumulate });
+  }
+  const [n, k] = weight.shape;
+  matvec(gpu, {
+    ...{ a: x, b: weight, c: y, m: rows, n, k, alpha: 1, accumulate, roundHalf: half },
+    ...{ aOffset: 0, aStride: x.rowSize, cOffset: 0, cStride: y.rowSize },
+    norm: norm && { w: norm.value, eps },
+  });
+  addRest(gpu, group, x, y, how);
+}
+
+/**
+ * y = silu(gate) · up of the norm of x.
+ *
+ * @param how `gateUp`: working memory for gate and up where they are made apart.
+ */
+export function swigluFew(
+  gpu: Gpu,
+  group: LinearGroup,
+  x: Tensor,
+  y: Tensor,
+  { gateUp, ...how }: FewRows & { gateUp: Tensor },
+): void {
+  const { rows, half, norm, eps } = how, { weight } = group;
+  if (isPlain(group) && isBindable(gpu, weight)) {
+    const normIt = norm && { w: norm.value, eps };
+    return matvecSwiglu(gpu, { a: x, b: weight, c: y, rows, norm: normIt, roundHalf: half });
+  }
+  linearFew(gpu, group, x, gateUp, how);
+  swiglu(gpu, { gateUp, y, rows });
+}

@@ -1,0 +1,110 @@
+/** `lorikeet bench` from end to end: what it prints as JSON and what it refuses. */
+import assert from "node:assert/strict";
+import { lorikeet, refused, succeeded, TemporaryFolder } from "./cli.ts";
+import { gpuTest } from "./kernels/harness.ts";
+
+const json = async (...args: string[]) =>
+  JSON.parse(succeeded(await lorikeet("bench", [...args, "--json"])));
+
+gpuTest("cli: bench kernels gives every kernel its time, roof and error", async () => {
+  using folder = new TemporaryFolder();
+  const plot = folder.file("roofline.svg");
+  const args = ["--model", "random:tiny", "--tokens", "31", "--dtype", "f16", "--only", "rmsnorm"];
+  const result = await json("kernels", ...args, "--plot", plot);
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "tokens", "copy_gigabytes_per_second", "rows"],
+  ]);
+  assert.deepEqual(result.rows.map(({ name }: { name: string }) => name.replace(/ \d.*/, "")), [
+    ...["matmul square nt", "rmsnorm", "residual and rmsnorm", "rmsnorm backward"],
+  ]);
+  for (const row of result.rows) {
+    assert.deepEqual(Object.keys(row), [
+      ...["name", "dtype", "tokens", "milliseconds", "flops", "bytes", "tflops_per_second"],
+      ...["gigabytes_per_second", "roof", "of_roof", "error"],
+    ]);
+    assert.ok(row.milliseconds > 0 && row.of_roof > 0 && row.error < 1e-3, row.name);
+  }
+  assert.ok(Math.abs(result.rows[0].of_roof - 1) < 1e-9, "the best product is its own roof");
+  assert.match(Deno.readTextFileSync(plot), /^<svg.*Roofline/s);
+});
+
+gpuTest("cli: bench train times every step of a run", async () => {
+  const args = ["--model", "random:tiny", "--samples", "12", "--packing"];
+  const result = await json("train", ...args, "--profile");
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "precision", "checkpointing", "packing", "roofs"],
+    ...["samples", "tokens", "steps", "first_loss", "skipped_steps", "programs", "compile_seconds"],
+    ...["seconds", "median_step_seconds", "tokens_per_second", "useful_tflop"],
+    ...["useful_tflops_per_second", "of_matmul", "peak_memory_mb", "memory_mb", "step_seconds"],
+    "profile",
+  ]);
+  assert.deepEqual([result.samples, result.steps, result.packing], [12, 2, true]);
+  assert.equal(result.step_seconds.length, 2);
+  // Untrained weights know nothing: every token of 512 is about as likely.
+  assert.ok(Math.abs(result.first_loss - Math.log(512)) < 0.5, `${result.first_loss}`);
+  const { profile } = result;
+  const inLaunches = profile.programs.reduce(
+    (s: number, p: { seconds: number }) => s + p.seconds,
+    0,
+  );
+  assert.ok(inLaunches > 0 && inLaunches < profile.wall_seconds);
+  assert.ok(profile.unprofiled_seconds > 0 && profile.between_launches_seconds >= 0);
+});
+
+gpuTest(
+  "cli: bench train --tokens gives time and memory of each length, and their lines",
+  async () => {
+    using folder = new TemporaryFolder();
+    const plot = folder.file("scaling.svg");
+    const args = ["--model", "random:tiny", "--tokens", "32,64,128", "--plot", plot];
+    const result = await json("train", ...args);
+    assert.deepEqual(result.rows.map(({ tokens }: { tokens: number }) => tokens), [32, 64, 128]);
+    for (const row of result.rows) {
+      assert.deepEqual(Object.keys(row), [
+        ...["tokens", "seconds", "tokens_per_second", "useful_tflops_per_second", "memory_mb"],
+      ]);
+    }
+    assert.ok(result.memory_fit.slope > 0 && result.memory_fit.r2 > 0.99);
+    assert.deepEqual(Object.keys(result.seconds_fit), ["slope", "intercept", "r2"]);
+    assert.match(Deno.readTextFileSync(plot), /^<svg.*memory, MB/s);
+  },
+);
+
+gpuTest("cli: bench decode compares both ways of generation before it times them", async () => {
+  const result = await json(
+    "decode",
+    "--model",
+    "random:tiny",
+    "--contexts",
+    "16",
+    "--tokens",
+    "4",
+  );
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "precision", "tokens", "logit_difference", "rows", "uncached"],
+    ...["peak_memory_mb", "cache_mb"],
+  ]);
+  assert.deepEqual(Object.keys(result.rows[0]), [
+    ...["context", "prefill_tokens_per_second", "decode_tokens_per_second"],
+    ...["milliseconds_per_token", "uncached_milliseconds_per_token"],
+  ]);
+  assert.ok(result.logit_difference < 1e-3);
+});
+
+Deno.test("cli: bench refuses what it does not know, and flags that exclude each other", async () => {
+  const bench = (...args: string[]) => lorikeet("bench", args);
+  const [name, flag, dtype, plot, both, few] = await Promise.all([
+    bench("trian"),
+    bench("memory", "--jsno"),
+    bench("kernels", "--dtype", "f8"),
+    bench("train", "--plot", "x.svg"),
+    bench("train", "--tokens", "64,128", "--profile"),
+    bench("train", "--tokens", "64"),
+  ]);
+  refused(name, 2, '"trian" is unknown', 'did you mean "train"');
+  refused(flag, 2, "--jsno is unknown", "--json");
+  refused(dtype, 2, '--dtype is "f8"; expected one of f16, f32');
+  refused(plot, 2, "expected --tokens too");
+  refused(both, 2, "--profile and --tokens exclude each other");
+  refused(few, 2, "--tokens is [64]; expected two or more whole numbers");
+});

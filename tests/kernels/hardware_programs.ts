@@ -1,0 +1,18 @@
+/** The programs for GPUs on whatever adapter there is, for tests. @module */
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+
+/** Runs `body` on the test's device and, where that is a software driver, on one that takes the programs for GPUs. */
+export async function withHardwarePrograms(
+  gpu: Gpu,
+  body: (gpu: Gpu) => Promise<void>,
+): Promise<void> {
+  await body(gpu);
+  if (!gpu.software) return;
+  const other = await openGpu({ software: false });
+  try {
+    await body(other);
+    await other.check();
+  } finally {
+    other.close();
+  }
+}

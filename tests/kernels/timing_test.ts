@@ -1,0 +1,58 @@
+/** Times of launches by timestamps and by the clock, and the roofs measured with them. */
+import assert from "node:assert/strict";
+import { fillConstant } from "../../kernels/random.ts";
+import { openGpu } from "../../kernels/gpu.ts";
+import { measureRoofs } from "../../kernels/roofs.ts";
+import { clockSeconds, gpuSeconds } from "../../kernels/timing.ts";
+import { gpuTest } from "./harness.ts";
+
+const quick = { repeats: 3, batch: 0.005 };
+
+gpuTest("timing: more work takes longer, by timestamps as by the clock", async () => {
+  const gpu = await openGpu({ profile: true });
+  try {
+    const [small, large] = [1 << 16, 1 << 21].map((size) =>
+      gpu.memory.tensor("workspace", "y", "f32", [size])
+    );
+    for (const seconds of [gpuSeconds, clockSeconds]) {
+      const [one, many] = [
+        await seconds(gpu, () => fillConstant(gpu, { y: small, value: 1 }), quick),
+        await seconds(gpu, () => fillConstant(gpu, { y: large, value: 1 }), quick),
+      ];
+      assert.ok(one > 0 && many > 2 * one && many < 10, `${seconds.name}: ${one} and ${many} s`);
+    }
+  } finally {
+    gpu.close();
+  }
+});
+
+gpuTest("timing: what it measures is not left over for the profile", async () => {
+  const gpu = await openGpu({ profile: true });
+  try {
+    const { profiler } = gpu;
+    if (profiler === undefined) return;
+    const y = gpu.memory.tensor("workspace", "y", "f32", [64]);
+    const fill = () => fillConstant(gpu, { y, value: 1 });
+    await gpuSeconds(gpu, fill, quick);
+    assert.equal(profiler.granularity, "launches");
+    for (let i = 0; i < 3; i++) fill();
+    await gpu.finish();
+    const { rows, submissions, wallSeconds } = await profiler.take();
+    assert.deepEqual([rows.length, rows[0].launches, submissions], [1, 3, 1]);
+    assert.ok(wallSeconds > 0 && wallSeconds < 60);
+    assert.deepEqual((await profiler.take()).rows, []);
+  } finally {
+    gpu.close();
+  }
+});
+
+gpuTest(
+  "roofs: bandwidth and arithmetic of the device, and no memory is left in use",
+  async (gpu) => {
+    const before = gpu.memory.live;
+    const { bandwidth, matmul } = await measureRoofs(gpu);
+    assert.ok(bandwidth > 1e8 && bandwidth < 1e14, `${bandwidth} bytes/s`);
+    assert.ok(matmul > 1e8 && matmul < 1e16, `${matmul} operations/s`);
+    assert.deepEqual({ ...gpu.memory.live, workspace: 0 }, { ...before, workspace: 0 });
+  },
+);
