@@ -134,7 +134,7 @@ function profiledLines(profile: TrainProfile): string[] {
 function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, unknown> {
   return {
     ...{ steps: profile.steps, unprofiled_seconds: profile.unprofiledSeconds },
-    ...{ wall_seconds: profile.wallSeconds, submissions: profile.submissions },
+    ...{ wall_seconds: profile.wallSeconds, submissions: profile.submissions.length },
     between_launches_seconds: profile.gaps.inside,
     between_submissions_seconds: profile.gaps.between,
     programs: rows.map((row) => {
@@ -152,7 +152,7 @@ export async function benchTrain(args: string[]): Promise<void> {
   const model = flags.model ?? await defaultModel(gpu);
   const { source, samples } = await openSamples(flags, model);
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
-  const roofs = await measureRoofs(gpu);
+  const roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
   if (gpu.profiler) gpu.profiler.roofs = roofs;
   const { precision, exact_products, packing, batch_size, gradient_accumulation_steps } = flags;
   const config = {

@@ -61,7 +61,7 @@ export async function loadModel<T>(
   advice: string,
 ): Promise<{ gpu: Gpu; model: Llama; also: T }> {
   const gpu = await openGpu({ provider: flags.gpu, profile: flags.profile });
-  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu);
+  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
   const options: LlamaOptions = {
     config: source.config,
     precision: flags.precision,

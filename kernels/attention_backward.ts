@@ -40,12 +40,14 @@ import type { Dtype, Tensor } from "./tensor.ts";
 
 const gradients = programFamily(
   "attention_backward",
-  (dtype: Dtype, ...key: PlanKey) => gradientSource(keyedPlan(...key), dtype),
+  (dtype: Dtype, turned: boolean, ...key: PlanKey) =>
+    gradientSource(keyedPlan(...key), dtype, turned),
 );
 
 /**
  * Writes dq, dk and dv for `rows` queries and as many keys.
  *
+ * @param turn Undo RoPE in dq and dk: its table and the rows' positions (see rope.ts).
  * @param half Operands may be rounded to f16, and sums over short ranges be f16.
  * @param pairs Query–key pairs attended, for the profile's cost; one causal document by default.
  * @param unroll Write inner loops out, which a GPU runs faster and a software driver compiles slowly.
@@ -55,7 +57,7 @@ const gradients = programFamily(
  */
 export function attentionBackward(
   gpu: Gpu,
-  { q, k, v, out, dout, lse, starts, ends, queryEnds, dq, dk, dv, ...options }: {
+  { q, k, v, out, dout, lse, starts, ends, queryEnds, dq, dk, dv, turn, ...options }: {
     q: Heads;
     k: Heads;
     v: Heads;
@@ -68,6 +70,7 @@ export function attentionBackward(
     dq: Heads;
     dk: Heads;
     dv: Heads;
+    turn?: { table: Tensor; positions: Tensor };
     rows: number;
     heads: number;
     kvHeads: number;
@@ -85,6 +88,11 @@ export function attentionBackward(
   if (k.tensor !== qkv || v.tensor !== qkv || dk.tensor !== gradient || dv.tensor !== gradient) {
     throw new Error("attention: q, k and v, or their gradients, are not parts of one tensor");
   }
+  if (turn !== undefined && headDim % 8 !== 0) {
+    throw new Error(`attention: head_dim ${headDim} can't be turned in pairs of vectors`);
+  }
+  const turned = turn !== undefined;
+  const written = turned ? [gradient, turn.table, turn.positions] : [gradient];
   const bytes = (queries: number, keyed: number) =>
     headBytes(dtype, rows, queries * heads + keyed * kvHeads, headDim) + 4 * rows * heads;
   const uniforms = {
@@ -94,12 +102,13 @@ export function attentionBackward(
   const product = 2 * heads * headDim * pairs;
   if (direct) {
     const groups = Math.ceil(rows / DIRECT_THREADS);
-    const query = directQueryGradient(dtype, headDim), key = directKeyGradient(dtype, headDim);
+    const query = directQueryGradient(dtype, headDim, turned);
+    const key = directKeyGradient(dtype, headDim, turned);
     const read = [qkv, out, dout, lse, starts];
     const queryCost = { flops: 3 * product, bytes: bytes(4, 2) };
-    gpu.run(query, [...read, ends, gradient], uniforms, [groups, heads], queryCost);
+    gpu.run(query, [...read, ends, ...written], uniforms, [groups, heads], queryCost);
     const keyCost = { flops: 4 * product, bytes: bytes(3, 4) };
-    gpu.run(key, [...read, queryEnds, gradient], uniforms, [groups, kvHeads], keyCost);
+    gpu.run(key, [...read, queryEnds, ...written], uniforms, [groups, kvHeads], keyCost);
     return;
   }
   const key = choosePlan("backward", {
@@ -108,8 +117,8 @@ export function attentionBackward(
   });
   const tiles = Math.ceil(rows / keyedPlan(...key).rows);
   gpu.run(
-    gradients(dtype, ...key),
-    [qkv, out, dout, lse, starts, ends, queryEnds, gradient],
+    gradients(dtype, turned, ...key),
+    [qkv, out, dout, lse, starts, ends, queryEnds, ...written],
     uniforms,
     [heads, 2 * tiles],
     { flops: 7 * product, bytes: bytes(4, 4) },

@@ -47,6 +47,25 @@ const load = (vectors: number, name: string, binding: string, base: string) =>
 const store = (vectors: number, binding: string, base: string, name: string, factor = "1.0") =>
   each(vectors, (e) => `store_${binding}(${base} + ${e}, ${name}[${e}] * ${factor});`);
 
+/** {@linkcode store} with RoPE's turn undone: elements i and i + d/2 of a head row are a pair. */
+const storeTurned = (vectors: number, binding: string, base: string, name: string) =>
+  `  let angle = positions[row] * ${vectors}u;\n` +
+  each(vectors / 2, (e) => {
+    const half = `${vectors / 2}u`;
+    return `{
+    let cos = load_table(angle + ${e});
+    let sin = load_table(angle + ${half} + ${e});
+    let a = ${name}[${e}];
+    let b = ${name}[${half} + ${e}];
+    store_${binding}(${base} + ${e}, a * cos + b * sin);
+    store_${binding}(${base} + ${half} + ${e}, b * cos - a * sin);
+  }`;
+  });
+
+/** What a turn back reads. */
+const turnBindings = (turned: boolean) =>
+  turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : [];
+
 /** The dot product of two head rows as the variable `result`. */
 const product = (vectors: number, result: string, a: string, b: string) =>
   `  var ${result} = 0.0;\n${each(vectors, (e) => `${result} += dot(${a}[${e}], ${b}[${e}]);`)}`;
@@ -116,7 +135,7 @@ ${store(n, "out", headStart("out", "row", "head", n), "sum", "factor")}
 /** dq, one thread a query and head. */
 export const directQueryGradient = programFamily(
   "attention_direct_query",
-  (dtype: Dtype, headDim: number) => {
+  (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;
     return {
       bindings: [
@@ -124,6 +143,7 @@ export const directQueryGradient = programFamily(
         ...readsScalars("f32", "lse"),
         ...readsScalars("u32", "starts", "ends"),
         ...writes(dtype, "gradient"),
+        ...turnBindings(turned),
       ],
       uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
       body: `${entry("u.rows")}
@@ -140,7 +160,7 @@ ${load(n, "v", "qkv", headStart("v", "j", "kv_head", n))}
 ${pairGradient(n)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
-${store(n, "gradient", headStart("dq", "row", "head", n), "sum")}
+${(turned ? storeTurned : store)(n, "gradient", headStart("dq", "row", "head", n), "sum")}
 }`,
     };
   },
@@ -149,7 +169,7 @@ ${store(n, "gradient", headStart("dq", "row", "head", n), "sum")}
 /** dk and dv, one thread a key and key head, over the queries of every head that reads it. */
 export const directKeyGradient = programFamily(
   "attention_direct_key",
-  (dtype: Dtype, headDim: number) => {
+  (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;
     return {
       bindings: [
@@ -157,6 +177,7 @@ export const directKeyGradient = programFamily(
         ...readsScalars("f32", "lse"),
         ...readsScalars("u32", "starts", "query_ends"),
         ...writes(dtype, "gradient"),
+        ...turnBindings(turned),
       ],
       uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
       body: `${entry("u.rows")}
@@ -177,7 +198,7 @@ ${pairGradient(n)}
 ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }
-${store(n, "gradient", headStart("dk", "row", "head", n), "dk")}
+${(turned ? storeTurned : store)(n, "gradient", headStart("dk", "row", "head", n), "dk")}
 ${store(n, "gradient", headStart("dv", "row", "head", n), "dv")}
 }`,
     };

@@ -37,8 +37,12 @@ import type { Dtype } from "./tensor.ts";
 export const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
   threads / Math.max(rows, columns);
 
-/** The source for a plan and the dtype of all tensors. */
-export function gradientSource(plan: AttentionPlan, dtype: Dtype): ProgramSource {
+/** The source for a plan, the dtype of all tensors, and whether dq and dk are turned back. */
+export function gradientSource(
+  plan: AttentionPlan,
+  dtype: Dtype,
+  turned: boolean,
+): ProgramSource {
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, vectors, chunk, chunks } = plan;
   const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
   const c = otherTile(plan, "scores"), d = otherTile(plan, "values");
@@ -89,6 +93,7 @@ export function gradientSource(plan: AttentionPlan, dtype: Dtype): ProgramSource
       ...readsScalars("f32", "lse"),
       ...readsScalars("u32", "starts", "ends", "query_ends"),
       ...writes(dtype, "gradient"),
+      ...(turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : []),
     ],
     uniforms: {
       ...attentionUniforms(plan),
@@ -218,6 +223,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         binding: "gradient",
         start: (row) => `(first + ${row}) * u.dq_stride + to_first`,
         exists: (row) => `first + ${row} < u.rows`,
+        turn: turned ? (row) => `positions[first + ${row}] * ${vectors}u` : undefined,
       }, () => "u.scale")
     }
   if (key_side) {

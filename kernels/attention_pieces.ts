@@ -64,11 +64,17 @@ ${
       ? `${
         half === "struct"
           ? "struct Word { lo: vec4<f16>, hi: vec4<f16> }"
-          : half === "mat" ? "alias Word = mat2x4<f16>;" : "alias Word = vec4<u32>;"
+          : half === "mat"
+          ? "alias Word = mat2x4<f16>;"
+          : "alias Word = vec4<u32>;"
       }
 fn word(v: vec4<u32>) -> Word {
-  ${half === "unpack" ? "return v;" : `return Word(vec4<f16>(vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))),
-    vec4<f16>(vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w))));`}
+  ${
+        half === "unpack"
+          ? "return v;"
+          : `return Word(vec4<f16>(vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y))),
+    vec4<f16>(vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w))));`
+      }
 }
 fn add_halves(a: Word, b: Word, sum: vec2<f16>) -> vec2<f16> {
   return fma(${h("a", 0)}, ${h("b", 0)}, fma(${h("a", 1)}, ${h("b", 1)},
@@ -415,7 +421,9 @@ ${repeat(sumPairs, (k) => `let x${k} = ${tile.name}[${j}][sum_pair${k}][${l}];`)
 ${
       rowsOf((i, k) =>
         repeat(4, (e) =>
-          `h${i}_${k}_${e} = fma(vec2<f16>(${part(i)}), ${halvesOf(half, `x${k}`, e)}, h${i}_${k}_${e});`)
+          `h${i}_${k}_${e} = fma(vec2<f16>(${part(i)}), ${
+            halvesOf(half, `x${k}`, e)
+          }, h${i}_${k}_${e});`)
       )
     }`;
   if (!unroll) {
@@ -472,13 +480,15 @@ export interface Target {
   start: (row: string) => string;
   /** WGSL for whether there is such a row. */
   exists: (row: string) => string;
+  /** WGSL for a row's first vector in RoPE's table, where rows are to be turned back. */
+  turn?: (row: string) => string;
 }
 
 /** Stores a weighted sum, each row times `factor`. */
 export function storeSums(
   plan: AttentionPlan,
   sum: string,
-  { binding, start, exists }: Target,
+  { binding, start, exists, turn }: Target,
   factor: (i: number) => string,
 ): string {
   const { chunk, chunks, pairs, vectors, sumRows, sumPairs, sumLanes } = plan;
@@ -488,7 +498,14 @@ export function storeSums(
       (k + 1) * sumLanes > chunk ? `${pair} < ${chunk}u` : "",
       chunk * chunks > pairs && c === chunks - 1 ? `${c * chunk}u + ${pair} < ${pairs}u` : "",
     ].filter(Boolean);
-    const to = `to + ${c * chunk + k * sumLanes}u`;
+    const offset = c * chunk + k * sumLanes, to = `to + ${offset}u`;
+    if (turn !== undefined) {
+      const back = `let cos = load_table(angle + ${offset}u) * factor;
+let sin = load_table(angle + ${offset + pairs}u) * factor;
+store_${binding}(${to}, ${at}_lo * cos + ${at}_hi * sin);
+store_${binding}(${to} + ${pairs}u, ${at}_hi * cos - ${at}_lo * sin);`;
+      return `${conditions.length === 0 ? "" : `if (${conditions.join(" && ")})`} {\n${back}\n}`;
+    }
     const second = `store_${binding}(${to} + ${pairs}u, ${at}_hi * factor);`;
     const both = `store_${binding}(${to}, ${at}_lo * factor);
 ${
@@ -502,6 +519,7 @@ ${
     `if (!sum_idle && ${exists(`sum_first + ${i}u`)}) {
 let to = ${start(`sum_first + ${i}u`)} + sum_lane;
 let factor = ${factor(i)};
+${turn === undefined ? "" : `let angle = ${turn(`sum_first + ${i}u`)} + sum_lane;`}
 ${repeat(chunks, (c) => repeat(sumPairs, (k) => store(i, c, k)))}
 }`);
 }

@@ -264,34 +264,66 @@ ${
   }`;
 }
 
+/** Vectors of the rank that a tile of B has in workgroup memory. */
+const STAGED = 4;
+
 /** y_i[t, k] += u.scale · Σ_j low[t, i·r + j] · B_i[k, j]: `upY(columnTile, rowTile, layer, thread)`. */
 export function upY(tiles: LoraTiles, modules: number): string {
-  const { upRows: R, upAhead: ahead } = tiles;
+  const { threads, upColumns: N, upRows: R } = tiles, count = 4 * STAGED * N / threads;
+  const at = (k: number) => `(thread + ${k * threads}u)`;
+  // Read as it lies in memory, a row of B after the other; then neighbouring threads have neighbouring columns.
+  const fetch = (m: number) =>
+    repeat(count, (k) => `
+    let b${k} = load_b${m}(min(columnTile * ${4 * N}u + ${
+      at(k)
+    } / ${STAGED}u, u.width${m} * 4u - 1u) * u.rank +
+      min(first + ${at(k)} % ${STAGED}u, u.rank - 1u));`);
+  const put = repeat(count, (k) => `
+    staged[${at(k)} % ${STAGED}u * 4u + ${at(k)} / ${STAGED}u % 4u][${at(k)} / ${
+    4 * STAGED
+  }u] = b${k};`);
+  const rows = (line: (r: number) => string) => repeat(R, line);
   return `
+var<workgroup> staged: array<array<vec4<f32>, ${N + 1}>, ${4 * STAGED}>;
 fn upY(columnTile: u32, rowTile: u32, layer: u32, thread: u32) {${upTile(tiles, modules, "low")}
+${rows((r) => `  var sum${r} = vec4<f32>();`)}
 ${
     perModule(modules, (m) => `
-  if (column >= u.width${m}) { return; }
-${repeat(R, (r) => `  var sum${r} = vec4<f32>();`)}
-  ${
-      steps({ ahead, from: "0u", stride: 1, end: "u.rank" }, {
-        load: (k) => `
-${repeat(4, (l) => `    let w${l}_${k} = load_b${m}((column * 4u + ${l}u) * u.rank + i_${k});`)}
-${repeat(R, (r) => `    let v${r}_${k} = load_low(low${r} + ${m}u * u.rank + i_${k});`)}`,
-        use: (k) =>
-          repeat(R, (r) => {
-            const dots = LANES.map((_, l) => `dot(v${r}_${k}, w${l}_${k})`).join(", ");
-            return `    sum${r} += ${inside(k, `vec4<f32>(${dots})`)};`;
-          }),
-      })
-    }
 ${
-      repeat(R, (r) => `
-  if (firstRow + ${r}u < u.rows) {
-    let at = (firstRow + ${r}u) * u.yStride + u.from${m} + column;
-    store_y(at, load_y(at) + u.scale * sum${r});
-  }`)
+      rows((r) => `
+  let y${r} = min(firstRow + ${r}u, u.rows - 1u) * u.yStride + u.from${m} + min(column, u.width${m} - 1u);
+  let before${r} = load_y(y${r});`)
+    }
+  for (var first = 0u; first < u.rank; first += ${STAGED}u) {
+${fetch(m)}
+${
+      rows((r) =>
+        repeat(STAGED, (k) => `
+    let v${r}_${k} = load_low(low${r} + ${m}u * u.rank + min(first + ${k}u, u.rank - 1u));`)
+      )
+    }
+    workgroupBarrier();
+${put}
+    workgroupBarrier();
+${
+      repeat(STAGED, (k) => `
+    if (first + ${k}u < u.rank) {
+${repeat(4, (l) => `      let w${l} = staged[${k * 4 + l}][thread % ${N}u];`)}
+${
+        rows((r) =>
+          `      sum${r} += vec4<f32>(${LANES.map((_, l) => `dot(v${r}_${k}, w${l})`).join(", ")});`
+        )
+      }
     }`)
+    }
+  }
+  if (column < u.width${m}) {
+${
+      rows((r) =>
+        `    if (firstRow + ${r}u < u.rows) { store_y(y${r}, before${r} + u.scale * sum${r}); }`
+      )
+    }
+  }`)
   }
 }`;
 }

@@ -17,8 +17,6 @@ import { bytesOf, roundUp, type Tensor } from "./tensor.ts";
 
 /** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
 export const MATVEC_ROWS = 8;
-/** Most rows of A that threads hold in registers. */
-const HELD_ROWS = 2;
 /** WebGPU's limit for one dimension of a dispatch. */
 const MAX_GROUPS = 65535;
 
@@ -30,31 +28,38 @@ type Device = Pick<Gpu, "extensions"> & {
   device: { limits: Pick<GPUSupportedLimits, "maxComputeInvocationsPerWorkgroup"> };
 };
 
-/** What was fastest on an H100. */
+/** Most rows of A whose parts a thread keeps in registers: more cost what they save. */
+const WHOLE_ROWS = 2;
+/** From so many columns on workgroups of four are enough to fill a GPU. */
+const MANY_COLUMNS = 8192;
+
+/**
+ * What was fastest on an H100.
+ *
+ * @param size `half`: B is f16.
+ * @param given What is decided already.
+ */
 export function matvecLayout(
-  gpu: Device,
+  { extensions, device }: Device,
   { m, n, k, half }: { m: number; n: number; k: number; half: boolean },
   given: MatvecGeometry = {},
 ): MatvecLayout {
+  const { subgroups = extensions.has("subgroups"), whole = m <= WHOLE_ROWS } = given;
   const wide = half && k % 8 === 0 ? 8 : 4, vectors = k / wide;
-  const subgroups = given.subgroups ?? gpu.extensions.has("subgroups");
-  const outputs = given.outputs ?? 4;
-  const held = given.held ?? m <= HELD_ROWS;
-  if (!held) {
-    const streamed = { held, threads: 32, steps: m <= 4 ? 2 : 1, units: 1 };
-    return { ...streamed, ...given, wide, outputs, subgroups };
+  if (!whole) {
+    const along = m <= 4
+      ? { threads: 64, steps: 2, outputs: n % 8 === 0 ? 8 : 4 }
+      : { threads: 64, steps: 2, outputs: 4 };
+    return { whole, ...along, ...given, wide, subgroups };
   }
-  const most = gpu.device.limits.maxComputeInvocationsPerWorkgroup;
+  const { outputs = n < MANY_COLUMNS ? 2 : 4 } = given;
+  const most = device.limits.maxComputeInvocationsPerWorkgroup;
   const wanted = Math.max(given.steps ?? 4, Math.ceil(vectors / most));
   // Without subgroups sums go by halves, over a power of two.
   const rounded = (count: number) =>
     subgroups ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
-  const threads = given.threads ?? Math.min(most, rounded(Math.ceil(vectors / wanted)));
-  const steps = Math.ceil(vectors / threads);
-  // As many units as leave 528 workgroups, four a processor; a thread stores one pair of results.
-  const wantedUnits = given.units ?? Math.ceil(n / outputs / 528);
-  const units = subgroups ? Math.min(wantedUnits, 8, Math.floor(threads * 2 / (outputs * m))) : 1;
-  return { held, threads, steps, outputs, units, wide, subgroups };
+  const threads = Math.min(most, rounded(Math.ceil(vectors / wanted)));
+  return { whole, threads, steps: Math.ceil(vectors / threads), outputs, wide, subgroups };
 }
 
 /** Workgroups in as many dimensions as they need. */
@@ -107,31 +112,38 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const { b, c, m, n, k, alpha, accumulate, norm, roundHalf = false, geometry } = product;
   const layout = matvecLayout(gpu, { m, n, k, half: b.dtype === "f16" }, geometry);
   let { a, aOffset, aStride } = product;
-  if (norm !== undefined && !layout.held) {
-    // Every workgroup would have to make the norms of many rows.
-    const y = gpu.scratch(m * k * 4);
-    const rows = aOffset === 0 && aStride === k ? a : a.view([m, k], aOffset);
-    if (aStride !== k) {
-      throw new Error(`matvec: the norm of ${m} rows needs them one after the other`);
-    }
-    rmsnorm(gpu, { x: rows, w: norm.w, y: y.view([m, k]), rows: m, eps: norm.eps });
-    [a, aOffset, aStride] = [y, 0, k];
+  let fused = norm;
+  if (norm !== undefined && !layout.whole) {
+    // Every workgroup would walk along the rows twice.
+    a = normed(gpu, product, norm);
+    [aOffset, aStride, fused] = [0, k, undefined];
   }
-  const { held, threads, steps, outputs, units, wide, subgroups } = layout;
-  const normed = held ? norm : undefined;
-  const all = n / outputs, groups = Math.ceil(all / units);
+  const { whole, threads, steps, outputs, wide, subgroups } = layout;
+  const groups = n / outputs;
   const uniforms = {
-    ...{ vectors: k / wide, units: all, groups, alpha, eps: normed?.eps ?? 0 },
+    ...{ vectors: k / wide, groups, alpha, eps: fused?.eps ?? 0 },
     ...{ aOffset: aOffset / 4, aStride: aStride / 4 },
     ...{ cOffset: product.cOffset / 2, cStride: product.cStride / 2 },
   };
   const program = matvecProgram(
-    ...[a.dtype, b.dtype, c.dtype, normed?.w.dtype ?? "none", roundHalf] as const,
-    ...[swiglu, accumulate, m] as const,
-    ...[held, threads, steps, outputs, units, wide, subgroups] as const,
+    ...[a.dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
+    ...[swiglu, accumulate, m, whole, threads, steps, outputs, wide, subgroups] as const,
   );
-  const tensors = normed === undefined ? [a, b, c] : [a, b, c, normed.w];
+  const tensors = fused === undefined ? [a, b, c] : [a, b, c, fused.w];
   gpu.run(program, tensors, uniforms, grid(groups), productCost({ a, b, c }, m, n, k));
+}
+
+/** A's norm, in working memory. */
+function normed(
+  gpu: Gpu,
+  { a, aOffset, aStride, m, k }: Matvec,
+  { w, eps }: NonNullable<Input["norm"]>,
+): Tensor {
+  if (aStride !== k) throw new Error(`matvec: the rows of ${a.name} to norm lie apart`);
+  const x = aOffset === 0 ? a : a.view([m, k], aOffset);
+  const y = gpu.scratch(m * k * 4).view([m, k]);
+  rmsnorm(gpu, { x, w, y, rows: m, eps });
+  return y;
 }
 
 /** C = alpha·A·Bᵀ, added to C where `accumulate`. */
@@ -153,6 +165,6 @@ export function matvecSwiglu(
   launch(gpu, true, {
     ...{ ...product, m: rows, n, k, alpha: 1, accumulate: false },
     ...{ aOffset: 0, aStride: k, cOffset: 0, cStride: n / 2 },
-    geometry: { ...geometry, outputs: 4 },
+    geometry: { outputs: 4, ...geometry },
   });
 }

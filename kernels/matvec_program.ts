@@ -1,30 +1,41 @@
 /**
- * The WGSL of products of a few rows (matvec.ts).
- *
- * The threads of a workgroup share K. They make a unit of 2 or 4 columns of C at a time, and add up at
- * its end. Where A's rows are `held`, every thread keeps its part of them in registers, from unit to unit, and
- * loads the next unit's weights before it adds up; otherwise it reads A again for every unit.
+ * The WGSL of products of a few rows (matvec.ts): the threads of a workgroup share K, make 2 to 8 columns
+ * of C, and add up at the end. Where one round of loads covers K (`whole`) all of them are under way at
+ * once, and the norm of A's rows is made while the weights arrive; otherwise threads walk along K.
  *
  * @module
  */
-import { type Binding, programFamily, reads, repeat } from "./program.ts";
+import { type Binding, programFamily, type ProgramSource, reads, repeat } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 
 /** How a product is laid out over threads. */
 export interface MatvecLayout {
-  /** Threads keep their part of A; K is then at most threads · steps · wide. */
-  held: boolean;
+  /** One round of loads covers K: threads · steps · wide ≥ K. */
+  whole: boolean;
   threads: number;
   /** Loads of a row of B that a thread has under way at once. */
   steps: number;
-  /** Columns of C that make a unit: 2, or 4. */
+  /** Columns of C of a workgroup: 2, 4 or 8. */
   outputs: number;
-  /** Units of a workgroup; above 1 only with subgroups, and no more than make a pair of C a thread. */
-  units: number;
   /** Weights of one load: 4, or 8 of f16. */
   wide: number;
   /** Add up with subgroup functions. */
   subgroups: boolean;
+}
+
+/** What a product computes, as far as its program depends on it. */
+interface MatvecKind {
+  a: Dtype;
+  b: Dtype;
+  c: Dtype;
+  /** The norm's weight; A's rows are multiplied as they are where there is none. */
+  norm: Dtype | "none";
+  /** A is rounded to f16. */
+  round: boolean;
+  /** Half of the columns are gates of the others. */
+  swiglu: boolean;
+  accumulate: boolean;
+  rows: number;
 }
 
 /** Functions on weights as they are stored, and on A. */
@@ -44,190 +55,133 @@ fn rounded(x: vec4<f32>) -> vec4<f32> {
 fn silu(g: vec2<f32>) -> vec2<f32> { return g / (1.0 + exp(-g)); }`;
 }
 
-/** WGSL that stores two neighbouring values at pair `at`. */
-const store = (c: Dtype) =>
-  c === "f16"
-    ? "c[at] = pack2x16float(value);"
-    : "c[2u * at] = value.x; c[2u * at + 1u] = value.y;";
+/** WGSL that leaves the sums of `values` over the workgroup's threads as partial sums in `array`. */
+function addUp(array: string, values: string[], { threads, subgroups }: MatvecLayout): string {
+  const each = (line: (value: string, i: number) => string) => values.map(line).join("\n    ");
+  if (subgroups) {
+    return each((value, i) =>
+      `let ${array}${i} = subgroupAdd(${value});
+    if (lane == 0u) { ${array}[${i}][thread / size] = ${array}${i}; }`
+    );
+  }
+  return `${each((value, i) => `${array}[${i}][thread] = ${value};`)}
+  for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
+    workgroupBarrier();
+    if (thread < stride) {
+    ${each((_, i) => `${array}[${i}][thread] += ${array}[${i}][thread + stride];`)}
+    }
+  }`;
+}
 
-/** WGSL of the two values at pair `at`. */
-const loaded = (c: Dtype) =>
-  c === "f16" ? "unpack2x16float(c[at])" : "vec2<f32>(c[2u * at], c[2u * at + 1u])";
-
-export const matvecProgram = programFamily("matvec", (
-  ...[a, b, c, norm, round, swiglu, accumulate, rows, ...layout]: [
-    ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
-    ...[swiglu: boolean, accumulate: boolean, rows: number],
-    ...[held: boolean, threads: number, steps: number, outputs: number, units: number],
-    ...[wide: number, subgroups: boolean],
-  ]
-) => {
-  const [held, threads, steps, outputs, units, wide, subgroups] = layout;
+function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
+  const { a, b, c, norm, round, swiglu, accumulate, rows } = kind;
+  const { whole, threads, steps, outputs, wide, subgroups } = layout;
   /** Vectors of four that A is read in for one load of B. */
   const parts = wide / 4;
-  const sums = rows * outputs;
-  /** Pairs of C that a unit makes, and rows of C's part of it. */
-  const across = swiglu ? 1 : outputs / 2, pairs = across * rows;
-  // A subgroup has at least four threads.
-  const slots = subgroups ? threads / 4 : threads;
+  /** Pairs of neighbouring columns that a workgroup stores of each row. */
+  const pairs = swiglu ? outputs / 4 : outputs / 2;
+  // A subgroup has four threads at least.
+  const slots = subgroups ? Math.ceil(threads / 4) : threads;
   const bindings: Binding[] = [
     ...reads(a, "a"),
     { name: "b", dtype: b, access: "read", raw: wide === 8 },
     { name: "c", dtype: c, access: "write", scalar: true },
   ];
   if (norm !== "none") bindings.push(...reads(norm, "w"));
-  const each = (line: (i: number, j: number) => string) =>
-    repeat(rows, (i) => repeat(outputs, (j) => line(i, j)));
-  const row = (unit: string, j: number) =>
-    swiglu && j >= 2
-      ? `2u * (u.units + ${unit}) + ${j - 2}u`
-      : `${unit} * ${swiglu ? 2 : outputs}u + ${j}u`;
-  const names = (i: number, s: number | string) =>
+  const own = swiglu ? outputs / 2 : outputs;
+  const row = (j: number) => {
+    const column = `group * ${own}u + ${j % own}u`;
+    return j < own ? column : `u.groups * ${own}u + ${column}`;
+  };
+  /** What a thread has of row i of A in step s. */
+  const names = (i: number, s: number) =>
     Array.from({ length: parts }, (_, p) => `x${i}_${s}_${p}`);
-
-  /** Sums of `count` values of each thread, ready for \`total\`. */
-  const addUp = (array: string, entries: [entry: string, value: string][]) =>
-    subgroups
-      ? entries.map(([entry, value], n) =>
-        `let added${n} = subgroupAdd(${value});
-    if (lane == 0u) { ${array}[${entry}][thread / size] = added${n}; }`
-      ).join("\n")
-      : `${entries.map(([entry, value]) => `${array}[${entry}][thread] = ${value};`).join("\n")}
-    for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
-      workgroupBarrier();
-      if (thread < stride) {
-        ${
-        entries.map(([e]) => `${array}[${e}][thread] += ${array}[${e}][thread + stride];`).join(
-          "\n",
-        )
-      }
-      }
-    }`;
+  const eachX = (line: (x: string, i: number, s: number, p: number) => string, count = steps) =>
+    repeat(
+      rows,
+      (i) => repeat(count, (s) => names(i, s).map((x, p) => line(x, i, s, p)).join("\n")),
+    );
+  const rounding = (count: number) => round ? eachX((x) => `  ${x} = rounded(${x});`, count) : "";
+  const sums = Array.from({ length: rows * outputs }, (_, n) => n);
+  const multiply = (count: number) =>
+    repeat(
+      count,
+      (s) =>
+        sums.map((n) =>
+          `  sum${n} += multiplied(${names(Math.floor(n / outputs), s).join(", ")}, w${
+            n % outputs
+          }_${s});`
+        ).join("\n"),
+    );
+  const loadA = (i: number, v: string, p: number) =>
+    `load_a(u.aOffset + ${i}u * u.aStride + (${v}) * ${parts}u + ${p}u)`;
 
   const norming = norm === "none" ? "" : `
-${
-    repeat(rows, (i) =>
-      `  var squares${i} = 0.0;
-${repeat(steps, (s) => names(i, s).map((x) => `  squares${i} += dot(${x}, ${x});`).join("\n"))}`)
-  }
-  ${addUp("squares", Array.from({ length: rows }, (_, i) => [`${i}`, `squares${i}`]))}
+${repeat(rows, (i) => `  var square${i} = 0.0;`)}
+${eachX((x, i) => `  square${i} += dot(${x}, ${x});`)}
+  ${addUp("squares", Array.from({ length: rows }, (_, i) => `square${i}`), layout)}
   workgroupBarrier();
 ${
     repeat(rows, (i) =>
-      `  var sum${i} = 0.0;
-  for (var s = 0u; s < slots; s++) { sum${i} += squares[${i}][s]; }
-  let scale${i} = inverseSqrt(sum${i} / f32(u.vectors * ${wide}u) + u.eps);
-${
-        repeat(steps, (s) =>
-          names(i, s).map((x, p) => `  ${x} *= scale${i} * load_w(v${s} * ${parts}u + ${p}u);`)
-            .join("\n"))
-      }`)
-  }`;
+      `  var mean${i} = 0.0;
+  for (var s = 0u; s < slots; s++) { mean${i} += squares[${i}][s]; }
+  let scale${i} = inverseSqrt(mean${i} / f32(u.vectors * ${wide}u) + u.eps);`)
+  }
+${eachX((x, i, s, p) => `  ${x} *= scale${i} * load_w(v${s} * ${parts}u + ${p}u);`)}`;
 
-  const rounding = (i: number, s: number | string) =>
-    round ? names(i, s).map((x) => `${x} = rounded(${x});`).join(" ") : "";
-
-  const heldBody = `
+  const wholeBody = `
 ${repeat(steps, (s) => `  let v${s} = min(thread + ${s * threads}u, u.vectors - 1u);`)}
-  var unit = group;
-${repeat(outputs, (j) => `  var b${j} = (${row("unit", j)}) * u.vectors;`)}
-${repeat(outputs, (j) => repeat(steps, (s) => `  var w${j}_${s} = b[b${j} + v${s}];`))}
+${repeat(outputs, (j) => repeat(steps, (s) => `  let w${j}_${s} = b[b${j} + v${s}];`))}
 ${
-    repeat(rows, (i) =>
-      repeat(steps, (s) =>
-        names(i, s).map((x, p) =>
-          `  var ${x} = select(vec4<f32>(), load_a(u.aOffset + ${i}u * u.aStride + v${s} * ${parts}u + ${p}u), thread + ${
-            s * threads
-          }u < u.vectors);`
-        ).join("\n")))
-  }
+    // Past the end: zeros times the last weight.
+    eachX((x, i, s, p) =>
+      `  var ${x} = select(vec4<f32>(), ${loadA(i, `v${s}`, p)}, thread + ${
+        s * threads
+      }u < u.vectors);`
+    )}
 ${norming}
-${repeat(rows, (i) => repeat(steps, (s) => rounding(i, s)))}
-  for (var n = 0u; n < ${units}u; n++) {
-    if (unit >= u.units) { break; }
-${
-    each((i, j) =>
-      `    let sum${i}_${j} = ${
-        Array.from({ length: steps }, (_, s) => `multiplied(${names(i, s).join(", ")}, w${j}_${s})`)
-          .join(" + ")
-      };`
-    )
-  }
-    ${
-    units === 1 ? "" : `unit += u.groups;
-    let next = min(unit, u.units - 1u);
-${repeat(outputs, (j) => `    b${j} = (${row("next", j)}) * u.vectors;`)}
-${repeat(outputs, (j) => repeat(steps, (s) => `    w${j}_${s} = b[b${j} + v${s}];`))}`
-  }
-    ${
-    addUp(
-      "partial",
-      Array.from(
-        { length: sums },
-        (_, n) => [`n * ${sums}u + ${n}u`, `sum${Math.floor(n / outputs)}_${n % outputs}`],
-      ),
-    )
-  }
-    ${units === 1 ? "break;" : ""}
-  }`;
-
-  const step = (count: number) => `
+${rounding(steps)}
+${multiply(steps)}`;
+  const round1 = (count: number) => `
 ${
     repeat(count, (s) =>
-      repeat(outputs, (j) => `    let w${j}_${s} = b[b${j} + v + ${s * threads}u];`))
+      repeat(outputs, (j) => `  let w${j}_${s} = b[b${j} + v + ${s * threads}u];`))
   }
-${
-    repeat(count, (s) =>
-      repeat(rows, (i) =>
-        names(i, s).map((x, p) =>
-          `    var ${x} = load_a(u.aOffset + ${i}u * u.aStride + (v + ${
-            s * threads
-          }u) * ${parts}u + ${p}u);`
-        ).join("\n") + rounding(i, s)))
-  }
-${
-    repeat(count, (s) =>
-      each((i, j) => `    sum${i}_${j} += multiplied(${names(i, s).join(", ")}, w${j}_${s});`))
-  }`;
-
-  const streamedBody = `
-${repeat(outputs, (j) => `  let b${j} = (${row("group", j)}) * u.vectors;`)}
-${each((i, j) => `  var sum${i}_${j} = 0.0;`)}
+${eachX((x, i, s, p) => `  var ${x} = ${loadA(i, `v + ${s * threads}u`, p)};`, count)}
+${rounding(count)}
+${multiply(count)}`;
+  const alongBody = `
   var v = thread;
-  for (; v + ${(steps - 1) * threads}u < u.vectors; v += ${steps * threads}u) {${step(steps)}
+  for (; v + ${(steps - 1) * threads}u < u.vectors; v += ${steps * threads}u) {${round1(steps)}
   }
   ${
-    steps === 1 ? "" : `for (; v < u.vectors; v += ${threads}u) {${step(1)}
+    steps === 1 ? "" : `for (; v < u.vectors; v += ${threads}u) {${round1(1)}
   }`
-  }
-  ${
-    addUp(
-      "partial",
-      Array.from(
-        { length: sums },
-        (_, n) => [`${n}`, `sum${Math.floor(n / outputs)}_${n % outputs}`],
-      ),
-    )
   }`;
 
-  const entry = (j: string) => `total(first + ${j}, slots)`;
+  const entry = (j: string) => `total(i * ${outputs}u + ${j}, slots)`;
+  const two = (j: string) => `vec2<f32>(${entry(j)}, ${entry(`${j} + 1u`)})`;
   const value = swiglu
-    ? `silu(vec2<f32>(${entry("0u")}, ${entry("1u")})) * vec2<f32>(${entry("2u")}, ${entry("3u")})`
-    : `vec2<f32>(${entry("2u * pair")}, ${entry("2u * pair + 1u")}) * u.alpha`;
+    ? `silu(${two("2u * pair")}) * ${two(`${own}u + 2u * pair`)}`
+    : `${two("2u * pair")} * u.alpha`;
+  const pairAt = c === "f16" ? "unpack2x16float(c[at])" : "vec2<f32>(c[2u * at], c[2u * at + 1u])";
+  const store = c === "f16"
+    ? "c[at] = pack2x16float(value);"
+    : "c[2u * at] = value.x;\n  c[2u * at + 1u] = value.y;";
   return {
     bindings,
     uniforms: {
-      ...{ vectors: "u32", units: "u32", groups: "u32", alpha: "f32", eps: "f32" },
+      ...{ vectors: "u32", groups: "u32", alpha: "f32", eps: "f32" },
       ...{ aOffset: "u32", aStride: "u32", cOffset: "u32", cStride: "u32" },
     },
     extensions: subgroups ? ["subgroups"] : [],
     body: `
-var<workgroup> partial: array<array<f32, ${slots}>, ${units * sums}>;
+var<workgroup> partial: array<array<f32, ${slots}>, ${rows * outputs}>;
 ${norm === "none" ? "" : `var<workgroup> squares: array<array<f32, ${slots}>, ${rows}>;`}
 ${functions(b, wide)}
-fn total(entry: u32, slots: u32) -> f32 {
+fn total(n: u32, slots: u32) -> f32 {
   var sum = 0.0;
-  for (var s = 0u; s < slots; s++) { sum += partial[entry][s]; }
+  for (var s = 0u; s < slots; s++) { sum += partial[n][s]; }
   return sum;
 }
 
@@ -238,32 +192,60 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
   ${
       subgroups
-        ? "@builtin(subgroup_size) size: u32, @builtin(subgroup_invocation_id) lane: u32,"
+        ? "@builtin(subgroup_size) size: u32,\n  @builtin(subgroup_invocation_id) lane: u32,"
         : ""
     }
 ) {
   let group = id.y * groups.x + id.x;
   if (group >= u.groups) { return; }
   let slots = ${subgroups ? `(${threads - 1}u + size) / size` : "1u"};
-  // The pair of C that this thread stores: of unit \`mine\`, row i.
-  let mine = thread / ${pairs}u;
-  let i = thread / ${across}u % ${rows}u;
-  let pair = thread % ${across}u;
-  let column = (group + mine * u.groups) * ${across}u + pair;
-  let at = u.cOffset + i * u.cStride + column;
-  let stores = mine < ${units}u && group + mine * u.groups < u.units;
+  // The pair of C that this thread stores, if any.
+  let i = thread / ${pairs}u;
+  let pair = thread % ${pairs}u;
+  let at = u.cOffset + i * u.cStride + group * ${pairs}u + pair;
   ${
       accumulate
         ? `var before = vec2<f32>();
-  if (stores) { before = ${loaded(c)}; }`
+  if (i < ${rows}u) { before = ${pairAt}; }`
         : ""
     }
-${held ? heldBody : streamedBody}
+${repeat(outputs, (j) => `  let b${j} = (${row(j)}) * u.vectors;`)}
+${sums.map((n) => `  var sum${n} = 0.0;`).join("\n")}
+${whole ? wholeBody : alongBody}
+  ${addUp("partial", sums.map((n) => `sum${n}`), layout)}
   workgroupBarrier();
-  if (!stores) { return; }
-  let first = mine * ${sums}u + i * ${outputs}u;
+  if (i >= ${rows}u) { return; }
   let value = ${value}${accumulate ? " + before" : ""};
-  ${store(c)}
+  ${store}
 }`,
   };
-});
+}
+
+/** The program of a kind of product in a layout. */
+export const matvecProgram = programFamily("matvec", (
+  ...[
+    a,
+    b,
+    c,
+    norm,
+    round,
+    swiglu,
+    accumulate,
+    rows,
+    whole,
+    threads,
+    steps,
+    outputs,
+    wide,
+    subgroups,
+  ]: [
+    ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
+    ...[swiglu: boolean, accumulate: boolean, rows: number],
+    ...[whole: boolean, threads: number, steps: number, outputs: number],
+    ...[wide: number, subgroups: boolean],
+  ]
+) =>
+  source(
+    { a, b, c, norm, round, swiglu, accumulate, rows },
+    { whole, threads, steps, outputs, wide, subgroups },
+  ));

@@ -174,3 +174,14 @@ export function memoryLines(table: MemoryTable, total: number): string[] {
     `  ${name.padEnd(12)}${megabytes(bytes).toFixed(1).padStart(12)} MB`;
   return [...CATEGORIES.map((c) => line(c, table[c])), line("total", total)];
 }
+
+/**
+ * A tensor at the start of another one's memory, which nobody uses for anything else at the same time.
+ * One launch can't read the one and write the other.
+ *
+ * @returns undefined where it does not fit.
+ */
+export function overlay(host: Tensor, { name, dtype, shape }: TensorSpec): Tensor | undefined {
+  const tensor = new Tensor(name, dtype, shape, host.buffer, host.offset);
+  return tensor.bytes <= host.bytes ? tensor : undefined;
+}

@@ -19,7 +19,8 @@ export interface ProfileRow {
 export interface Profile {
   /** Programs by time, longest first. */
   rows: ProfileRow[];
-  submissions: number;
+  /** Every submission, from the beginning of its first launch to the end of its last. */
+  submissions: Span[];
   /** Seconds that the GPU spent between launches of one submission, and between submissions. */
   gaps: { inside: number; between: number };
   /** Seconds by the clock since the call before. */
@@ -47,6 +48,11 @@ interface Launch {
 
 /** Queries that a query set may hold, by WebGPU's limit of 4096, two for each pass. */
 const MOST_QUERIES = 4096;
+
+/** Seconds that a span takes. */
+export function spanSeconds({ begin, end }: Span): number {
+  return Number(end - begin) / 1e9;
+}
 
 /** Seconds between one span's end and the next one's beginning, added up; spans are in order. */
 export function idleSeconds(spans: readonly Span[]): number {
@@ -118,7 +124,7 @@ export class Profiler {
       launches.forEach(({ key, cost }, i) => {
         const row = rows.get(key) ?? { key, launches: 0, seconds: 0, flops: 0, bytes: 0 };
         row.launches++;
-        row.seconds += Number(spans[i].end - spans[i].begin) * 1e-9;
+        row.seconds += spanSeconds(spans[i]);
         row.flops += cost?.flops ?? 0;
         row.bytes += cost?.bytes ?? 0;
         rows.set(key, row);
@@ -133,7 +139,7 @@ export class Profiler {
     this.#taken = now;
     return {
       rows: [...rows.values()].sort((a, b) => b.seconds - a.seconds),
-      submissions: submissions.length,
+      submissions: whole,
       gaps: { inside, between: idleSeconds(whole) },
       wallSeconds,
       roofs: this.roofs,
@@ -178,7 +184,7 @@ export function profileLines(profile: Profile): string[] {
   lines.push(
     line(total, `in ${launches} launches`),
     line(gaps.inside, "between launches of one submission"),
-    line(gaps.between, `between ${submissions} submissions`),
+    line(gaps.between, `between ${submissions.length} submissions`),
     line(wallSeconds, "by the clock"),
   );
   if (roofs !== undefined) {

@@ -8,7 +8,7 @@ import { matmul } from "./matmul.ts";
 import { Memory } from "./memory.ts";
 import { fillNormal } from "./random.ts";
 import type { Roofs } from "./roofline.ts";
-import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
+import type { Dtype, Tensor } from "./tensor.ts";
 import { clockSeconds, type TimingOptions } from "./timing.ts";
 
 /** Bytes copied, and the side of the square matrices: more than caches hold, and enough to fill the device. */
@@ -52,19 +52,18 @@ export async function copySeconds(
   });
 }
 
-/** Bandwidth, and the faster of square matrix products in f32 and in f16. */
-export async function measureRoofs(gpu: Gpu): Promise<Roofs> {
-  const copy = await copySeconds(gpu, QUICK);
-  const side = squareSide(gpu), shape = [side, side];
-  let matmulSpeed = 0;
-  for (const dtype of ["f32", "f16"] as const) {
-    const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
-    await borrow(gpu, specs, async ([a, b, c]) => {
-      [a, b].forEach((y, stream) => fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, stream }));
-      const half = bytesOf(dtype) === 2;
-      const run = () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, half });
-      matmulSpeed = Math.max(matmulSpeed, 2 * side ** 3 / await clockSeconds(gpu, run, QUICK));
-    });
-  }
-  return { bandwidth: copy.bytes / copy.seconds, matmul: matmulSpeed };
+/** Bandwidth, and the speed of a square matrix product whose operands have this dtype. */
+export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
+  const copy = await copySeconds(gpu, QUICK), side = squareSide(gpu), shape = [side, side];
+  const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
+  const seconds = await borrow(gpu, specs, async ([a, b, c]) => {
+    [a, b].forEach((y, stream) => fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, stream }));
+    const half = dtype === "f16";
+    return await clockSeconds(
+      gpu,
+      () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, half }),
+      QUICK,
+    );
+  });
+  return { bandwidth: copy.bytes / copy.seconds, matmul: 2 * side ** 3 / seconds };
 }

@@ -4,15 +4,12 @@
  * @module
  */
 import type { Gpu } from "./gpu.ts";
-import type { Granularity } from "./profile.ts";
+import { type Granularity, spanSeconds } from "./profile.ts";
 
 /** The median of at least one number; of an even count the upper of the two in the middle. */
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[values.length >> 1];
 }
-
-/** Calls in a batch at most. */
-const MOST_CALLS = 4096;
 
 /** How often and how long. */
 export interface TimingOptions {
@@ -20,49 +17,6 @@ export interface TimingOptions {
   repeats?: number;
   /** Seconds that a batch takes at least. */
   batch?: number;
-}
-
-/** Batches of growing length until one is long enough, then the median of `repeats` of those. */
-async function medianOf(
-  batchSeconds: (calls: number) => Promise<number>,
-  { repeats = 7, batch }: { repeats?: number; batch: number },
-): Promise<number> {
-  await batchSeconds(1); // compiles
-  let calls = 1, seconds = await batchSeconds(1);
-  while (seconds < batch && calls < MOST_CALLS) {
-    const wanted = Math.ceil(1.2 * calls * batch / Math.max(seconds, 1e-9));
-    calls = Math.min(MOST_CALLS, 8 * calls, Math.max(2 * calls, wanted));
-    seconds = await batchSeconds(calls);
-  }
-  const times: number[] = [];
-  for (let i = 0; i < repeats; i++) times.push(await batchSeconds(calls) / calls);
-  return median(times);
-}
-
-/**
- * Seconds of one call by the clock, for copies and for launches of more than some 10 µs: shorter ones
- * may wait for the next to be recorded.
- *
- * @param run Records one call.
- */
-export async function clockSeconds(
-  gpu: Gpu,
-  run: () => void,
-  { repeats, batch = 0.1 }: TimingOptions = {},
-): Promise<number> {
-  const timed = async (calls: number) => {
-    const start = performance.now();
-    for (let i = 0; i < calls; i++) run();
-    await gpu.finish();
-    return (performance.now() - start) / 1000;
-  };
-  return await measuring(gpu, "nothing", async () => {
-    // Waiting alone costs up to 10 ms: what a batch takes beyond an empty one is the work.
-    await gpu.finish();
-    const idle = await timed(0);
-    const batchSeconds = async (calls: number) => Math.max(0, await timed(calls) - idle);
-    return await medianOf(batchSeconds, { repeats, batch });
-  });
 }
 
 /** Does `work` with the profiler, where there is one, at this granularity. */
@@ -73,8 +27,8 @@ async function measuring<T>(
 ): Promise<T> {
   const { profiler } = gpu;
   if (profiler === undefined) return await work();
-  const before = profiler.granularity;
   gpu.flush();
+  const before = profiler.granularity;
   profiler.granularity = granularity;
   try {
     return await work();
@@ -84,24 +38,77 @@ async function measuring<T>(
   }
 }
 
+/** Calls in a batch by the clock at most. */
+const MOST_CALLS = 4096;
+
 /**
- * Seconds of one call on the GPU, from timestamps around passes of many calls: the time between its
- * launches counts, the host's doesn't. By the clock where the device was opened without a profiler.
+ * Seconds of one call by the clock, for copies and for launches of more than some 10 µs: shorter ones
+ * may wait for the next to be recorded.
  *
- * @param run Records the launches of one call.
+ * @param run Records one call.
+ */
+export async function clockSeconds(
+  gpu: Gpu,
+  run: () => void,
+  { repeats = 7, batch = 0.1 }: TimingOptions = {},
+): Promise<number> {
+  const timed = async (calls: number) => {
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) run();
+    await gpu.finish();
+    return (performance.now() - start) / 1000;
+  };
+  return await measuring(gpu, "nothing", async () => {
+    await timed(1); // compiles
+    // Waiting alone costs up to 10 ms: what a batch takes beyond an empty one is the work.
+    const idle = await timed(0);
+    const batchSeconds = async (calls: number) => Math.max(0, await timed(calls) - idle);
+    let calls = 1, seconds = await batchSeconds(1);
+    while (seconds < batch && calls < MOST_CALLS) {
+      const wanted = Math.ceil(1.2 * calls * batch / Math.max(seconds, 1e-9));
+      calls = Math.min(MOST_CALLS, 8 * calls, Math.max(2 * calls, wanted));
+      seconds = await batchSeconds(calls);
+    }
+    const times: number[] = [];
+    for (let i = 0; i < repeats; i++) times.push(await batchSeconds(calls) / calls);
+    return median(times);
+  });
+}
+
+/** Calls in a submission at most: four launches each fit without another one. */
+const MOST_SUBMITTED = 96;
+/** Seconds of work before the batches that count: an idle GPU's clock is slow. */
+const WARM_UP = 0.03;
+
+/**
+ * Seconds of one call on the GPU, from timestamps at both ends of submissions of many calls: the time
+ * between its launches counts, the host's doesn't. By the clock where the device was opened without a
+ * profiler.
+ *
+ * @param run Records the launches of one call, four at most.
  */
 export async function gpuSeconds(
   gpu: Gpu,
   run: () => void,
-  { repeats, batch = 0.02 }: TimingOptions = {},
+  { repeats = 7, batch = 0.005 }: TimingOptions = {},
 ): Promise<number> {
   const { profiler } = gpu;
   if (profiler === undefined) return await clockSeconds(gpu, run, { repeats });
-  return await measuring(gpu, "passes", () =>
-    medianOf(async (calls) => {
-      for (let i = 0; i < calls; i++) run();
+  return await measuring(gpu, "passes", async () => {
+    const batches = async (count: number, calls: number) => {
+      await profiler.take();
+      for (let i = 0; i < count; i++) {
+        for (let j = 0; j < calls; j++) run();
+        gpu.flush();
+      }
       await gpu.finish();
-      const { rows, gaps } = await profiler.take();
-      return rows.reduce((sum, { seconds }) => sum + seconds, gaps.inside);
-    }, { repeats, batch }));
+      const { submissions } = await profiler.take();
+      if (submissions.length !== count) throw new Error("a call has more than four launches");
+      return submissions.map((span) => Math.max(1e-9, spanSeconds(span) / calls));
+    };
+    const [, first] = await batches(2, 1);
+    const calls = Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / first)));
+    const warmUp = Math.min(4 * repeats, Math.ceil(WARM_UP / (calls * first)));
+    return median((await batches(warmUp + repeats, calls)).slice(warmUp));
+  });
 }

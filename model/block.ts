@@ -225,9 +225,14 @@ export function blockBackward(
   });
   swigluBackward(gpu, { dy: d.product, gateUp, rows });
   if (readsInput(block.gateUp)) norm(pass, postNorm, middle!);
-  normBackward(pass, postNorm, middle!, linearBackwardPartials(gpu, block.gateUp, {
-    ...{ ...gradients("gateUp"), x: normed, dy: gateUp },
-  }));
+  normBackward(
+    pass,
+    postNorm,
+    middle!,
+    linearBackwardPartials(gpu, block.gateUp, {
+      ...{ ...gradients("gateUp"), x: normed, dy: gateUp },
+    }),
+  );
 
   const preNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, preNorm, x));

@@ -48,7 +48,11 @@ export function blockInference(
     const common: FewRows = { rows, half, eps, dropout: pass.dropout, normed: n };
     const preNorm = block.input_layernorm, postNorm = block.post_attention_layernorm;
     linearFew(gpu, block.qkv, x, qkv, { ...common, norm: preNorm, low: qkvLow });
-    linearFew(gpu, block.o, attend(pass, block, index), x, { ...common, low: low.o, accumulate: true });
+    linearFew(gpu, block.o, attend(pass, block, index), x, {
+      ...common,
+      low: low.o,
+      accumulate: true,
+    });
     const swigluHow = { ...common, norm: postNorm, low: low.gateUp, gateUp };
     swigluFew(gpu, block.gateUp, x, product, swigluHow);
     linearFew(gpu, block.down, product, x, { ...common, low: low.down, accumulate: true });
@@ -57,7 +61,13 @@ export function blockInference(
   if (index === 0) norm(pass, inputNorm(pass, block, index), x);
   linear(gpu, block.qkv, n, qkv, { ...how, low: qkvLow });
   const postNorm = { w: block.post_attention_layernorm, rstd: rstd2 };
-  project(pass, block.o, { input: attend(pass, block, index), low: low.o, x, y: x, next: postNorm });
+  project(pass, block.o, {
+    input: attend(pass, block, index),
+    low: low.o,
+    x,
+    y: x,
+    next: postNorm,
+  });
   linear(gpu, block.gateUp, n, gateUp, { ...how, low: low.gateUp });
   swiglu(gpu, { gateUp, y: product, rows });
   project(pass, block.down, { input: product, low: low.down, x, y: x, next });

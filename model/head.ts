@@ -8,7 +8,7 @@ import { crossEntropy, weightedSums } from "../kernels/cross_entropy.ts";
 import { gatherRows, scatterRows } from "../kernels/gather.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
-import type { Memory } from "../kernels/memory.ts";
+import { type Memory, overlay } from "../kernels/memory.ts";
 import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
@@ -16,7 +16,7 @@ import type { LlamaConfig } from "./config.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
 /** Bytes that one chunk of logits may take. */
-const LOGITS_BYTES = 1 << 25;
+const LOGITS_BYTES = 1 << 24;
 /** Chunks start at multiples of this many rows, so that a row range can be bound. */
 const CHUNK_UNIT = 64;
 
@@ -39,20 +39,27 @@ export class Head {
   constructor(
     memory: Memory,
     readonly config: LlamaConfig,
-    { rows: S, dtype, backward }: { rows: number; dtype: Dtype; backward: boolean },
+    { rows: S, dtype, idle }: {
+      rows: number;
+      dtype: Dtype;
+      /** Working memory that the head may use, each apart from the others; absent without backward. */
+      idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
+    },
   ) {
     const { hidden_size: H } = config;
     const [vocabulary] = storedShape([config.vocab_size]);
     const make = (name: string, d: Dtype, shape: number[]) =>
       memory.tensor("workspace", name, d, shape);
-    this.#gathered = make("gathered", "f32", [S, H]);
-    this.#normed = make("final_normed", dtype, [S, H]);
+    const rowsIn = (host: Tensor | undefined, name: string, d: Dtype) =>
+      (host && overlay(host, { name, dtype: d, shape: [S, H] })) ?? make(name, d, [S, H]);
+    this.#gathered = rowsIn(idle?.gathered, "gathered", "f32");
+    this.#normed = rowsIn(idle?.normed, "final_normed", dtype);
     this.#rstd = make("final_rstd", "f32", [S]);
     this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
     this.#nll = make("nll", "f32", [S]);
-    if (backward) {
-      this.#normedGrad = make("final_normed_grad", dtype, [S, H]);
-      this.#gatheredGrad = make("gathered_grad", "f32", [S, H]);
+    if (idle !== undefined) {
+      this.#gatheredGrad = rowsIn(idle.gatheredGrad, "gathered_grad", "f32");
+      this.#normedGrad = rowsIn(idle.normedGrad, "final_normed_grad", dtype);
     }
   }
 

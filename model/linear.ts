@@ -11,7 +11,13 @@
  */
 import { addBias, biasBackward } from "../kernels/bias.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { loraBackward, loraDown, type LoraGroup, type LoraModule, loraUp } from "../kernels/lora.ts";
+import {
+  loraBackward,
+  loraDown,
+  type LoraGroup,
+  type LoraModule,
+  loraUp,
+} from "../kernels/lora.ts";
 import { matmul, matmulPartials } from "../kernels/matmul.ts";
 import { type Partials, wholePartials } from "../kernels/partials.ts";
 import { bytesOf, type Tensor } from "../kernels/tensor.ts";

@@ -35,7 +35,13 @@ import {
   type LinearModule,
 } from "./files/adapter.ts";
 import { Head } from "./head.ts";
-import { type DropoutState, isPlain, type Linear, type LinearGroup, linearGroup } from "./linear.ts";
+import {
+  type DropoutState,
+  isPlain,
+  type Linear,
+  type LinearGroup,
+  linearGroup,
+} from "./linear.ts";
 import { allocateParameters, type Parameter, type ParameterSpec } from "./parameters.ts";
 import { activationPlan, inferencePlan } from "./plan.ts";
 
@@ -144,7 +150,12 @@ export class Llama {
     });
     const spare = lora && backward ? 1 : 0;
     memory.needScratch(partialsBytes(maxTokens, config.hidden_size, spare));
-    this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, backward });
+    const { forward: { product }, backward: d } = this.#activations;
+    // What blocks work in is free between their forward and their backward pass.
+    const idle = d && {
+      ...{ gathered: product, normed: d.product, gatheredGrad: d.qkv, normedGrad: d.out },
+    };
+    this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, idle });
     const grouped = trained === "weights", keyed = !backward || sequences !== undefined;
     this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });

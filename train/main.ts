@@ -151,7 +151,7 @@ async function main(): Promise<number> {
   const sizes = largestPass(config, plan, windows, evaluation, showcase);
 
   const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
-  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu);
+  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu, config.precision === "mixed" ? "f16" : "f32");
   gpu.pipelines.print = config.print_wgsl;
   const { trainer, generator } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);

@@ -24,8 +24,6 @@ interface Case extends Shape {
   dtypes?: [q: Dtype, kv: Dtype];
   direct?: boolean;
   geometry?: DecodeGeometry;
-  /** Weights to fetch meanwhile. */
-  warm?: Dtype;
 }
 
 /** A head turned by an angle of the table, in place. */
@@ -41,7 +39,7 @@ function turn(x: Float64Array, at: number, headDim: number, table: Float32Array,
 
 function decodeTest(name: string, cases: readonly Case[]): void {
   gpuTest(`attention of single queries: ${name}`, async (gpu) => {
-    for (const { ranges, dtypes: given, direct = false, geometry, warm, ...shape } of cases) {
+    for (const { ranges, dtypes: given, direct = false, geometry, ...shape } of cases) {
       const dtypes = given ?? ["f32", "f32"] as const;
       const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
       const lengths = ranges.ends.map((end, i) => end - ranges.starts[i]);
@@ -68,7 +66,6 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         starts: upload(gpu, ranges.starts, "u32", [rows]),
         ends: upload(gpu, ranges.ends, "u32", [rows]),
         out: poisoned(gpu, dtypes[0], [rows, own]),
-        warm: warm && upload(gpu, randomArray(300 * 64, 9), warm, [300, 64]),
       };
       const ranged = rows * mostSplits(longest) * heads;
       const workspace = {
@@ -146,11 +143,6 @@ decodeTest(
     ranges: { starts: [2, 150], ends: [140, 190] },
   })),
 );
-decodeTest("weights fetched meanwhile", [
-  { ...small, ranges: { starts: [3], ends: [140] }, warm: "f16" },
-  { ...small, ranges: { starts: [3, 200], ends: [140, 260] }, warm: "f32" },
-  { ...small, ranges: { starts: [3], ends: [1300] }, warm: "f16", geometry: { threads: 128 } },
-]);
 decodeTest("the programs for software drivers", [
   { ...small, ranges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, direct: true },
   { ...small, ranges: { starts: [9], ends: [50] }, direct: true, dtypes: ["f32", "f16"] },

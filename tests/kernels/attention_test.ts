@@ -4,6 +4,7 @@ import { prefersDirect } from "../../kernels/attention_direct.ts";
 import { choosePlan, keyedPlan, workgroupBytes } from "../../kernels/attention_tiles.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
+import { ropeTable } from "../../kernels/rope.ts";
 import { attentionReference as reference, type Ranges, type Shape } from "./attention_reference.ts";
 import {
   assertClose,
@@ -64,6 +65,19 @@ function referenceBackward(
     }
   }
   return { dq, dk, dv };
+}
+
+/** Turns every head of gradients by the opposite of its row's angles, in place. */
+function turnBack(gradient: Float64Array, positions: number[], headDim: number): void {
+  const half = headDim / 2, width = gradient.length / positions.length;
+  for (let from = 0; from < gradient.length; from += headDim) {
+    for (let i = 0; i < half; i++) {
+      const angle = positions[Math.floor(from / width)] / 100 ** (i / half);
+      const a = gradient[from + i], b = gradient[from + half + i];
+      gradient[from + i] = a * Math.cos(angle) + b * Math.sin(angle);
+      gradient[from + half + i] = b * Math.cos(angle) - a * Math.sin(angle);
+    }
+  }
 }
 
 /** Causal attention within documents of these lengths, over the last `window` keys of each query. */
@@ -164,10 +178,22 @@ async function checkBackward(
   limits: { atol: number; rtol: number },
   what: string,
   unroll?: boolean,
+  turned = false,
 ) {
   const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
   const want = referenceBackward(host.q, host.k, host.v, out, host.dout, lse, ranges, shape);
+  const positions = ranges.starts.map((_, i) => 3 * i % 50);
+  if (turned) {
+    turnBack(want.dq, positions, headDim);
+    turnBack(want.dk, positions, headDim);
+  }
+  const turn = turned
+    ? {
+      table: upload(gpu, ropeTable({ headDim, theta: 100, positions: 50 }), "f32", [50, headDim]),
+      positions: upload(gpu, positions, "u32", [rows]),
+    }
+    : undefined;
   const wide = [rows, heads * headDim];
   const widths = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
   const [q, k, v] = joined(gpu, [host.q, host.k, host.v], widths, dtype);
@@ -186,7 +212,7 @@ async function checkBackward(
   for (let repeat = 0; repeat < 2; repeat++) {
     const tensor = poisoned(gpu, dtype, [rows, q.tensor.rowSize]);
     const [dq, dk, dv] = [q, k, v].map(({ from }) => ({ tensor, from }));
-    attentionBackward(gpu, { ...fixed, dq, dk, dv, rows, ...shape, unroll, direct });
+    attentionBackward(gpu, { ...fixed, dq, dk, dv, turn, rows, ...shape, unroll, direct });
     const all = await download(gpu, tensor);
     const part = (p: number, from: number) => columns(all, tensor.rowSize, from, widths[p]);
     gradients.push({ dq: part(0, dq.from), dk: part(1, dk.from), dv: part(2, dv.from) });
@@ -300,6 +326,17 @@ for (const dtype of ["f32", "f16"] as const) {
     }
   });
 }
+
+bothTest("attention's backward undoes RoPE", async (gpu) => {
+  for (const [headDim, dtype] of [[8, "f32"], [24, "f16"], [64, "f32"]] as const) {
+    const shape = { heads: 4, kvHeads: 2, headDim }, ranges = documents([1, 40, 28]);
+    const rows = ranges.starts.length, host = inputs(shape, rows, rows, dtype);
+    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
+    const what = `of head_dim ${headDim}, turned back`;
+    await checkBackward(gpu, host, ranges, expected, shape, dtype, limits, what, undefined, true);
+  }
+});
 
 bothTest("attention uses no more rows than it is told and needs no lse", async (gpu) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 24 }, rows = 33, allocated = 40;

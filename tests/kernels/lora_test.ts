@@ -195,25 +195,31 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   gpu.free(arena[0]);
 }
 
-gpuTest(
-  "adapters and their backward agree with the reference at awkward sizes",
-  (gpu) =>
-    withHardwarePrograms(gpu, async (gpu) => {
-      for (const rows of AWKWARD) await test(gpu, { rows });
-      for (const input of AWKWARD4) await test(gpu, { input });
-      for (const output of AWKWARD4) await test(gpu, { outputs: [12, output] });
-      for (const rank of [4, 12, 16, 20, 64, 68, 256]) await test(gpu, { rank });
-    }),
-);
+gpuTest("adapters and their backward agree with the reference at awkward sizes", async (gpu) => {
+  for (const rows of AWKWARD) await test(gpu, { rows });
+  for (const input of AWKWARD4) await test(gpu, { input });
+  for (const output of AWKWARD4) await test(gpu, { outputs: [12, output] });
+  for (const rank of [4, 12, 16, 20, 64, 68, 256]) await test(gpu, { rank });
+});
 
 gpuTest(
   "adapters of one to three layers, with and without dropout, in every dtype",
+  async (gpu) => {
+    for (const p of [0, 0.9]) await test(gpu, { p });
+    for (const outputs of [[40], [132, 4, 260]]) await test(gpu, { outputs, rows: 33 });
+    await test(gpu, { act: "f16", weight: "f16", rows: 31 });
+  },
+);
+
+gpuTest(
+  "adapters agree with the reference in programs for GPUs",
   (gpu) =>
     withHardwarePrograms(gpu, async (gpu) => {
-      for (const p of [0, 0.9]) await test(gpu, { p });
-      for (const outputs of [[40], [132, 4, 260]]) await test(gpu, { outputs, rows: 33 });
-      await test(gpu, { act: "f16", weight: "f16", rows: 31 });
-      await test(gpu, { act: "f16", outputs: [40], rows: 31, p: 0 });
+      for (const rows of [1, 33, 129, 300]) await test(gpu, { rows });
+      for (const input of [4, 260]) await test(gpu, { input });
+      for (const output of [4, 260, 1028]) await test(gpu, { outputs: [12, output] });
+      for (const rank of [4, 20, 64, 256]) await test(gpu, { rank });
+      await test(gpu, { act: "f16", outputs: [260, 12, 12], rows: 31, p: 0 });
     }),
 );
 

@@ -31,7 +31,12 @@ Deno.test("profile: the table has each program's roof, and the time between laun
   const row = { launches: 2, flops: 1e10, bytes: 1e9 };
   const profile: Profile = {
     rows: [{ ...row, key: "slow", seconds: 3e-3 }, { ...row, key: "fast", seconds: 1e-3 }],
-    ...{ submissions: 3, gaps: { inside: 5e-4, between: 2e-3 }, wallSeconds: 0.01, roofs },
+    ...{
+      submissions: [span(0, 1), span(2, 3), span(4, 5)],
+      gaps: { inside: 5e-4, between: 2e-3 },
+      wallSeconds: 0.01,
+      roofs,
+    },
   };
   const lines = profileLines(profile);
   assert.match(lines[0], /3\.00 ms +75\.0 % +2 launches .* 33 % of bandwidth slow$/);
