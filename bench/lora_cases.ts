@@ -50,12 +50,12 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       for (const [m, { a, stream }] of modules.entries()) {
         const weights = await valuesOf(gpu, a);
         for (const row of sampleRows) {
+          const dropped = Float64Array.from({ length: hidden }, (_, i) => {
+            const at = row * hidden + i;
+            return kept(at, stream) ? input[at] / (1 - p) : 0;
+          });
           for (let r = 0; r < rank; r++) {
-            let sum = 0;
-            for (let i = 0; i < hidden; i++) {
-              const at = row * hidden + i;
-              if (kept(at, stream)) sum += input[at] * weights[r * hidden + i] / (1 - p);
-            }
+            const sum = dropped.reduce((sum, v, i) => sum + v * weights[r * hidden + i], 0);
             samples.add(actual[lowAt(m, row, r)], sum);
           }
         }

@@ -60,8 +60,15 @@ export async function loadModel<T>(
   also: (memory: Memory, model: Llama) => T,
   advice: string,
 ): Promise<{ gpu: Gpu; model: Llama; also: T }> {
-  const gpu = await openGpu({ provider: flags.gpu, profile: flags.profile });
-  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
+  const gpu = await openGpu({
+    provider: flags.gpu,
+    precision: flags.precision,
+    profile: flags.profile,
+  });
+  console.error(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
+  if (gpu.profiler) {
+    gpu.profiler.roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
+  }
   const options: LlamaOptions = {
     config: source.config,
     precision: flags.precision,

@@ -112,7 +112,7 @@ export function attentionBackward(
     return;
   }
   const key = choosePlan("backward", {
-    ...{ rows, headDim, dtypes: [dtype], shape },
+    ...{ keys: pairs / rows, headDim, dtypes: [dtype], shape },
     ...deviceWish(gpu, options),
   });
   const tiles = Math.ceil(rows / keyedPlan(...key).rows);

@@ -6,29 +6,27 @@
 import { headStart, headUniforms } from "./attention_heads.ts";
 import {
   addScores,
-  addWeighted,
-  commonFunctions,
   declareStatistics,
-  declareSums,
-  declareTile,
   declareWeights,
   eachScore,
-  eachSum,
+  putWeights,
+  rowPart,
+  rowValues,
+  rowVector,
+  scorePlace,
+  weightVector,
+} from "./attention_scores.ts";
+import {
+  commonFunctions,
+  declareTile,
   type Fetch,
   fetchFunction,
   fill,
   loop,
   otherTile,
   ownTile,
-  putWeights,
-  rowPart,
-  rowValues,
-  rowVector,
-  scorePlace,
-  storeSums,
-  sumPlace,
-  weightVector,
-} from "./attention_pieces.ts";
+} from "./attention_staging.ts";
+import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./attention_sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./attention_tiles.ts";
 import {
   type Binding,

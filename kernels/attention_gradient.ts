@@ -11,30 +11,29 @@
 import { headUniforms } from "./attention_heads.ts";
 import {
   addScores,
-  addWeighted,
-  commonFunctions,
-  declareSums,
-  declareTile,
   declareWeights,
   eachScore,
+  putWeights,
+  scorePlace,
+} from "./attention_scores.ts";
+import {
+  commonFunctions,
+  declareTile,
   type Fetch,
   fetchFunction,
   fill,
   loop,
   otherTile,
   ownTile,
-  putWeights,
-  scorePlace,
-  storeSums,
-  sumPlace,
   type Tile,
-} from "./attention_pieces.ts";
+} from "./attention_staging.ts";
+import { addWeighted, declareSums, storeSums, sumPlace } from "./attention_sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./attention_tiles.ts";
 import { type ProgramSource, reads, readsScalars, repeat, writes } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 
 /** Threads that share a row of delta. */
-export const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
+const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
   threads / Math.max(rows, columns);
 
 /** The source for a plan, the dtype of all tensors, and whether dq and dk are turned back. */

@@ -20,9 +20,6 @@ export interface TileShape {
   scoreColumns: number;
   /** Rows of one thread's part of a weighted sum. */
   sumRows: number;
-  /** Pairs and keys whose products are written out in one turn of a loop. */
-  pairStep: number;
-  keyStep: number;
 }
 
 /** What a program is generated from. */
@@ -41,10 +38,8 @@ export interface AttentionPlan extends TileShape {
   sumPairs: number;
   /** What head rows are held in. */
   stage: "f32" | "f16";
-  /** Products and short sums in f16: of so many pairs in scores, of so many keys in weighted sums. */
-  half: false | "mat" | "struct" | "unpack";
-  halfPairs: number;
-  halfKeys: number;
+  /** Products and short sums in f16, of part of a head row in scores, of a tile in weighted sums. */
+  half: boolean;
   /**
    * Write inner loops out, which GPUs run faster. Otherwise they stay loops, which a software driver
    * compiles many times faster; `u.most`, larger than any count, keeps it from unrolling them itself.
@@ -56,17 +51,15 @@ export interface AttentionPlan extends TileShape {
 export interface PlanOptions {
   headDim: number;
   stage: "f32" | "f16";
-  half: false | "mat" | "struct" | "unpack";
+  half: boolean;
   unroll: boolean;
   /** Pairs of a head row held at a time at most. */
   chunk?: number;
-  halfPairs?: number;
-  halfKeys?: number;
 }
 
 /** Completes a tile shape. */
 export function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
-  const { headDim, stage, half, unroll, halfPairs = 4, halfKeys = 16 } = options;
+  const { headDim, stage, half, unroll } = options;
   if (!Number.isInteger(headDim / 4) || headDim < 4 || headDim > 256) {
     throw new Error(`attention: head_dim ${headDim} is not a multiple of 4 from 4 to 256`);
   }
@@ -90,33 +83,29 @@ export function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
     sumPairs: Math.ceil(chunk / sumLanes),
     stage,
     half,
-    halfPairs,
-    halfKeys,
     unroll,
   };
 }
-
-const ODD = 1;
 
 /** Bytes of workgroup memory that a plan's program takes. */
 export function workgroupBytes(plan: AttentionPlan, kind: AttentionKind): number {
   const { rows, columns, scoreRows, scoreColumns, sumRows, lanes, threads } = plan;
   const pair = plan.stage === "f16" ? 16 : 32, vector = scoreRows % 4 || sumRows % 4 ? 2 : 4;
-  const own = scoreRows * plan.chunk * (rows / scoreRows | ODD) * pair;
-  const other = scoreColumns * plan.chunk * (lanes | ODD) * pair;
-  const vectors = rows / vector | ODD;
-  const weights = columns * vectors * vector * (plan.half ? 2 : 4);
-  if (kind === "forward") return own + other + weights + (lanes * vectors * vector + rows) * 4;
+  const own = scoreRows * plan.chunk * ((rows / scoreRows) | 1) * pair;
+  const other = scoreColumns * plan.chunk * (lanes | 1) * pair;
+  const padded = vector * ((rows / vector) | 1), weights = columns * padded * (plan.half ? 2 : 4);
+  if (kind === "forward") return own + other + weights + (lanes * padded + rows) * 4;
   return 2 * (own + other + weights) + (threads + Math.max(rows, columns)) * 4;
 }
 
-/** Shapes by name; each is measured in docs/performance.md. */
+/** Shapes by name. */
 const SHAPES = {
   tall: shape(64, 32, 4, 4, 8),
   even: shape(32, 32, 4, 2, 4),
+  /** `even` with twice the threads. */
+  dense: shape(32, 32, 2, 2, 2),
   low: shape(16, 32, 2, 2, 2),
-  small: shape(16, 16, 2, 2, 2),
-} as const;
+};
 
 function shape(
   rows: number,
@@ -125,15 +114,7 @@ function shape(
   scoreColumns: number,
   sumRows: number,
 ): TileShape {
-  return {
-    rows,
-    columns,
-    scoreRows,
-    scoreColumns,
-    sumRows,
-    pairStep: 2,
-    keyStep: columns / scoreColumns,
-  };
+  return { rows, columns, scoreRows, scoreColumns, sumRows };
 }
 
 /** A shape's name. */
@@ -157,12 +138,13 @@ export type PlanKey = [
 
 /** The plan of a key. */
 export function keyedPlan(...[name, headDim, chunk, stage, half, unroll]: PlanKey): AttentionPlan {
-  return planOf(SHAPES[name], { headDim, chunk, stage, half: half ? "struct" : false, unroll });
+  return planOf(SHAPES[name], { headDim, chunk, stage, half, unroll });
 }
 
 /** What a plan is chosen for. */
 export interface PlanWish {
-  rows: number;
+  /** Keys of a query, on average. */
+  keys: number;
   headDim: number;
   /** Dtypes of what is read. */
   dtypes: readonly Dtype[];
@@ -175,16 +157,34 @@ export interface PlanWish {
   shape?: ShapeName;
 }
 
+/** Fewer keys a query than this ask for low tiles: more workgroups, and less of them masked. */
+const MANY_KEYS = 128;
+
 /**
- * The plan for so many rows: the first shape that holds whole head rows within the limit, or else with
- * pieces of them.
+ * The shapes to try, best first. In µs on an H100 with 32 heads of 128, for one document of 121 tokens,
+ * eight of 121 on average, one of 1,024, f16:
+ *  - forward, sums in f16: low 12, 61, 271; even 14, 64, 240; tall 20, 92, 276;
+ *  - forward, sums in f32: low 15, 93, 437; even 18, 114, 463; tall 27, 125, 391;
+ *  - backward, sums in f16: dense 31, 296, 1253; even 34, 323, 1360; low 49, 448, 2191;
+ *  - backward, sums in f32: dense 43, 414, 1827; even 47, 442, 1917; low 61, 559, 2852;
+ * and f32, for documents of 121 and 405: forward even 17, 82; low 17, 119; backward, where head rows
+ * are held in two pieces, even 61, 474; dense 62, 491; low 83, 716.
  */
+function preference(
+  kind: AttentionKind,
+  { stage, half, keys }: { stage: "f32" | "f16"; half: boolean; keys: number },
+): ShapeName[] {
+  if (kind === "backward") return stage === "f16" ? ["dense", "low"] : ["even"];
+  if (stage === "f32") return ["even", "low"];
+  if (keys < MANY_KEYS) return ["low"];
+  return half ? ["even", "low"] : ["tall", "even", "low"];
+}
+
+/** The plan: the first shape that holds whole head rows within the limit, or else with pieces of them. */
 export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
-  const { rows, headDim, dtypes, half = false, unroll, limit } = wish;
+  const { keys, headDim, dtypes, half = false, unroll, limit } = wish;
   const stage = half || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
-  let names: ShapeName[] = ["even", "low", "small"];
-  if (kind === "forward" && rows > MANY_ROWS) names.unshift("tall");
-  if (wish.shape !== undefined) names = [wish.shape];
+  const names = wish.shape === undefined ? preference(kind, { stage, half, keys }) : [wish.shape];
   for (let chunk = Math.ceil(headDim / 8);; chunk = Math.ceil(chunk / 2)) {
     for (const name of names) {
       const key: PlanKey = [name, headDim, chunk, stage, half, unroll];
@@ -194,20 +194,17 @@ export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
   }
 }
 
-/** What a device adds to a wish. */
+/** What a device adds to a wish. Loops for software drivers have no sums in f16. */
 export function deviceWish(
   gpu: Pick<Gpu, "device" | "extensions" | "software">,
   { half, unroll = !gpu.software }: { half?: boolean; unroll?: boolean },
 ): Pick<PlanWish, "half" | "unroll" | "limit"> {
   return {
-    half: half && gpu.extensions.has("f16") && !gpu.software,
+    half: half && unroll && gpu.extensions.has("f16"),
     unroll,
     limit: gpu.device.limits.maxComputeWorkgroupStorageSize,
   };
 }
-
-/** From so many rows on tall tiles fill the device. */
-const MANY_ROWS = 256;
 
 /** The uniforms of every program with tiles. */
 export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u32" | "f32"> {

@@ -28,7 +28,9 @@ function threshold(p: number): number {
 export const MASK_UNIFORMS = { seed: "u32", step: "u32", dropped: "u32" } as const;
 
 /** Values of {@linkcode MASK_UNIFORMS}. */
-export function maskUniforms({ p, seed, step }: Omit<DropoutMask, "stream">) {
+export function maskUniforms(
+  { p, seed, step }: Omit<DropoutMask, "stream">,
+): { seed: number; step: number; dropped: number } {
   return { seed, step, dropped: threshold(p) };
 }
 

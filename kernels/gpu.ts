@@ -25,6 +25,8 @@ export interface Cost {
 }
 
 const STAGING_BYTES = 1 << 20;
+/** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
+const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -91,6 +93,7 @@ export class Gpu {
     }
     this.#recorder = new Recorder(
       device,
+      provider,
       this.pipelines,
       this.memory,
       this.maxBinding,
@@ -291,7 +294,7 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
     adapter.requestDevice({
       requiredFeatures,
       requiredLimits: {
-        maxBufferSize: limits.maxBufferSize,
+        maxBufferSize: Math.min(limits.maxBufferSize, MOST_ALLOCATED),
         maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
         maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
         maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,

@@ -59,57 +59,80 @@ function grid(tiles: number): [number, number] {
   return [Math.ceil(tiles / y), y];
 }
 
-/** What every launch of a group needs. */
-function sizes({ modules, scale, mask }: LoraGroup, rows: number) {
-  const count = modules.length, [first] = modules;
+/** What does not change from launch to launch. */
+interface Shape {
+  count: number;
+  r: number;
+  input: number;
+  /** Elements of the widest layer, and of all. */
+  widest: number;
+  outputs: number;
+  a: Tensor[];
+  b: Tensor[];
+  gradA: Tensor[];
+  gradB: Tensor[];
+  /** Uniforms of the modules on the side of x and of y. */
+  streams: Record<string, number>;
+  columns: Record<string, number>;
+}
+
+/** By the list of modules: making it again for every launch would take longer than recording one. */
+const shapes = new WeakMap<readonly LoraModule[], Shape>();
+
+function shapeOf(modules: readonly LoraModule[]): Shape {
+  let shape = shapes.get(modules);
+  if (shape === undefined) shapes.set(modules, shape = makeShape(modules));
+  return shape;
+}
+
+function makeShape(modules: readonly LoraModule[]): Shape {
+  const count = modules.length;
   if (count < 1 || count > MOST_MODULES) throw new Error(`${count} adapters in one group`);
-  const [r, input] = first.a.shape;
-  const rank = r / 4, width = input / 4;
+  const [r, input] = modules[0].a.shape;
   for (const { a, b } of modules) {
     if (a.shape[0] !== r || b.shape[1] !== r || a.shape[1] !== input || (r | input) % 4 !== 0) {
       throw new Error(`adapters ${a.name} [${a.shape}] and ${b.name} [${b.shape}] do not fit`);
     }
   }
-  const shared = { rows, rank };
+  const present = (tensors: (Tensor | undefined)[]) => tensors.filter((t) => t !== undefined);
+  const outputs = modules.map(({ b }) => b.shape[0]);
   return {
-    count,
-    r,
-    input,
-    drop: mask.p > 0,
-    /** Elements of the widest layer, and of all. */
-    widest: Math.max(...modules.map(({ b }) => b.shape[0])),
-    outputs: modules.reduce((sum, { b }) => sum + b.shape[0], 0),
-    x: {
-      ...{ ...shared, width, factor: 1 / (1 - mask.p), ...maskUniforms(mask) },
-      ...numbered(count, { stream: (m) => modules[m].stream }),
-    },
-    y: {
-      ...{ ...shared, scale },
-      ...numbered(count, {
-        from: (m) => modules[m].from / 4,
-        width: (m) => modules[m].b.shape[0] / 4,
-      }),
-    },
+    ...{ count, r, input, widest: Math.max(...outputs) },
+    outputs: outputs.reduce((sum, width) => sum + width, 0),
+    ...{ a: modules.map((m) => m.a), b: modules.map((m) => m.b) },
+    ...{ gradA: present(modules.map((m) => m.gradA)), gradB: present(modules.map((m) => m.gradB)) },
+    streams: numbered(count, { stream: (m) => modules[m].stream }),
+    columns: numbered(count, { from: (m) => modules[m].from / 4, width: (m) => outputs[m] / 4 }),
   };
 }
+
+/** Uniforms on the side of x. */
+const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) => ({
+  ...{ ...streams, ...maskUniforms(mask), factor: 1 / (1 - mask.p) },
+  ...{ rows, rank: r / 4, width: input / 4 },
+});
+
+/** Uniforms on the side of y. */
+const ofY = ({ r, columns }: Shape, { scale }: LoraGroup, rows: number) => ({
+  ...{ ...columns, scale, rows, rank: r / 4 },
+});
 
 /** low_i = dropout_i(x)·A_iᵀ for `rows` rows. */
 export function loraDown(
   gpu: Gpu,
   { x, group, low, rows }: { x: Tensor; group: LoraGroup; low: Tensor; rows: number },
 ): void {
-  const { modules } = group, kind = loraTileKind(gpu.software, rows);
-  const { count, r, input, drop, x: uniforms } = sizes(group, rows);
-  const [{ a }] = modules;
+  const shape = shapeOf(group.modules), { count, r, input, a } = shape;
+  const kind = loraTileKind(gpu.software, rows);
   const tiles = downTileCount(LORA_TILES[kind], { rows, rank: r, modules: count });
   gpu.run(
-    down(x.dtype, a.dtype, count, drop, kind),
-    [x, ...modules.map((m) => m.a), low],
-    { ...uniforms, tiles },
+    down(x.dtype, a[0].dtype, count, group.mask.p > 0, kind),
+    [x, ...a, low],
+    { ...ofX(shape, group, rows), tiles },
     grid(tiles),
     {
       flops: 2 * rows * input * r * count,
-      bytes: rows * input * bytesOf(x.dtype) + count * r * (input * bytesOf(a.dtype) + 4 * rows),
+      bytes: rows * input * bytesOf(x.dtype) + count * r * (input * bytesOf(a[0].dtype) + 4 * rows),
     },
   );
 }
@@ -119,19 +142,18 @@ export function loraUp(
   gpu: Gpu,
   { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
-  const { modules } = group, kind = loraTileKind(gpu.software, rows);
-  const { count, r, widest, outputs, y: uniforms } = sizes(group, rows);
-  const [{ b }] = modules;
+  const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
+  const kind = loraTileKind(gpu.software, rows);
   const places = upTileCount(LORA_TILES[kind], { columns: widest, rows });
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
-    up(b.dtype, y.dtype, count, kind),
-    [low, ...modules.map((m) => m.b), y],
-    { ...uniforms, ...places, yStride: y.rowSize / 4, tiles },
+    up(b[0].dtype, y.dtype, count, kind),
+    [low, ...b, y],
+    { ...ofY(shape, group, rows), ...places, yStride: y.rowSize / 4, tiles },
     grid(tiles),
     {
       flops: 2 * rows * outputs * r,
-      bytes: outputs * (2 * rows * bytesOf(y.dtype) + r * bytesOf(b.dtype)),
+      bytes: outputs * (2 * rows * bytesOf(y.dtype) + r * bytesOf(b[0].dtype)),
     },
   );
 }
@@ -156,48 +178,48 @@ export function loraBackward(
     dx?: Tensor | Partials;
   },
 ): void {
-  const { modules } = group, kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
-  const { count, r, input, drop, widest, outputs, ...uniforms } = sizes(group, rows);
+  const shape = shapeOf(group.modules), { count, r, input, widest, outputs, a, b } = shape;
+  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
   const shared = { rank: r, modules: count };
-  const [{ a, b }] = modules;
   const columnTiles = (columns: number) => Math.ceil(columns / (4 * geometry.gradColumns));
 
   const downTiles = downTileCount(geometry, { rows, ...shared });
   const tilesY = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
   gpu.run(
-    backwardY(dy.dtype, b.dtype, count, kind),
-    [dy, low, ...modules.map((m) => m.b), lowGrad, ...modules.map((m) => m.gradB!)],
+    backwardY(dy.dtype, b[0].dtype, count, kind),
+    [dy, low, ...b, lowGrad, ...shape.gradB],
     {
-      ...{ ...uniforms.y, dyStride: dy.rowSize / 4, downTiles },
+      ...{ ...ofY(shape, group, rows), dyStride: dy.rowSize / 4, downTiles },
       ...{ columnTiles: columnTiles(widest), tiles: tilesY },
     },
     grid(tilesY),
     {
       flops: 4 * rows * outputs * r,
-      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b.dtype))),
+      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
     },
   );
 
   const slot = dx !== undefined && "splits" in dx ? dx : undefined;
+  if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
+    throw new Error(`${slot.tensor.name} has no room for another slot`);
+  }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
   const gradTiles = gradTileCount(geometry, { columns: input, ...shared });
   const places = upTileCount(geometry, { columns: input, rows });
   const tilesX = gradTiles + (target === undefined ? 0 : places.columnTiles * places.rowTiles);
   const dxBytes = target === undefined ? 0 : bytesOf(target.dtype) * (slot === undefined ? 2 : 1);
+  const drop = group.mask.p > 0, kinds = [slot === undefined, count, drop, kind] as const;
   gpu.run(
-    backwardX(x.dtype, a.dtype, target?.dtype ?? "none", slot === undefined, count, drop, kind),
-    [
-      ...[x, lowGrad, ...target === undefined ? [] : modules.map((m) => m.a)],
-      ...[...modules.map((m) => m.gradA!), ...target === undefined ? [] : [target]],
-    ],
+    backwardX(x.dtype, a[0].dtype, target?.dtype ?? "none", ...kinds),
+    [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
     {
-      ...{ ...uniforms.x, columnTiles: columnTiles(input), gradTiles, tiles: tilesX },
+      ...{ ...ofX(shape, group, rows), columnTiles: columnTiles(input), gradTiles, tiles: tilesX },
       ...{ upTiles: places.columnTiles, dxFrom: (slot?.splits ?? 0) * rows * input / 4 },
     },
     grid(tilesX),
     {
       flops: (target === undefined ? 2 : 4) * rows * input * r * count,
-      bytes: input * (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a.dtype))),
+      bytes: input * (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
     },
   );
   if (slot !== undefined) slot.splits++;

@@ -4,8 +4,11 @@
  * @module
  */
 import { KEPT, MASK_UNIFORMS } from "./dropout.ts";
-import { downDy, downX, gradients, partsMemory, upX, upY } from "./lora_products.ts";
+import { downDy, downX } from "./lora_down.ts";
+import { gradients } from "./lora_gradients.ts";
+import { partsMemory } from "./lora_parts.ts";
 import { LORA_TILES, type LoraTileKind } from "./lora_tiles.ts";
+import { upX, upY } from "./lora_up.ts";
 import { type Binding, programFamily, reads, writes } from "./program.ts";
 import type { Dtype } from "./tensor.ts";
 

@@ -6,7 +6,7 @@
  *  - `nn`: A `[M, K]`, B `[K, N]` — gradient of the input, dx = dy·W
  *  - `tn`: A `[K, M]`, B `[K, N]` — gradient of the weight, dW = dyᵀ·x
  *
- * Every operand is f32 or f16 in storage; sums are f32. The last dimension of every operand is a
+ * Every operand is f32 or f16 in storage; sums are f32, or with `half` f16 over short ranges. The last dimension of every operand is a
  * multiple of 4, the others are free. B and C may exceed what one binding covers. A few rows of A
  * (decoding a token a sequence) go another way: see matvec.ts.
  *
@@ -68,15 +68,20 @@ function cut(k: number, { blockK, splits, direct }: MatmulGeometry) {
   return { perSplit, parts: Math.ceil(k / perSplit) };
 }
 
+/** The tiles for a product, K cut into at most `most` parts. */
+function geometryOf({ software }: Gpu, { m, n, k, half }: Piece, most?: number): MatmulGeometry {
+  return matmulGeometry(m, n, k, { software, half }, most);
+}
+
 /** One launch; part s of K makes rows s·m to (s + 1)·m of c, which has as many parts as K is cut into. */
 function launch(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
-  const { orientation, a, b, c, m, n, k, alpha, accumulate } = piece;
+  const { orientation, a, b, c, m, n, k, alpha, accumulate, half } = piece;
   const { blockM, blockN, blockK, threadM, threadN } = geometry;
   const { perSplit, parts } = cut(k, geometry);
   const kind = [orientation, a.dtype, b.dtype, c.dtype, accumulate] as const;
   const program = geometry.direct
     ? directMatmul(...kind, blockM, blockN, threadM, threadN)
-    : stagedMatmul(...kind, blockM, blockN, blockK, threadM, threadN);
+    : stagedMatmul(...kind, half, blockM, blockN, blockK, threadM, threadN);
   const uniforms = {
     ...{ m, n, k, kPerSplit: perSplit, alpha },
     ...{ aOffset: piece.aOffset / 4, aStride: piece.aStride / 4 },
@@ -144,7 +149,8 @@ function pieces(
   if (width % 4 !== 0 || (orientation !== "nn" && height % 4 !== 0)) {
     throw new Error(`matmul: ${weight.name} [${weight.shape}] needs sizes that are multiples of 4`);
   }
-  const shared = { orientation, a, alpha, half, accumulate, aStride: a.rowSize };
+  const halves = half && gpu.extensions.has("f16");
+  const shared = { orientation, a, alpha, half: halves, accumulate, aStride: a.rowSize };
   const parts = splitRows(height, width * bytesOf(weight.dtype), gpu.maxBinding);
   return parts.map(({ start, count }, index) => {
     const part = parts.length === 1 ? weight : weight.rows(start, count);
@@ -189,7 +195,7 @@ export function matmul(
   const all = { ...product, c, cFrom, cStride: c.rowSize, accumulate };
   for (const piece of pieces(gpu, all)) {
     if (few(gpu, piece, geometry)) matvec(gpu, piece);
-    else multiply(gpu, piece, geometry ?? matmulGeometry(piece.m, piece.n, piece.k, gpu));
+    else multiply(gpu, piece, geometry ?? geometryOf(gpu, piece));
   }
 }
 
@@ -215,7 +221,7 @@ export function matmulPartials(
     } else {
       // The same parts of K for every range of columns; ranges of K add to the first one's parts.
       const most = Math.floor(bytes / (rows * width * 4)) - spare;
-      const tiles = geometry ?? matmulGeometry(rows, first.n, first.k, gpu, most);
+      const tiles = geometry ?? geometryOf(gpu, first, most);
       for (const piece of [first, ...rest]) launch(gpu, piece, tiles);
       splits = cut(first.k, tiles).parts;
     }

@@ -22,6 +22,8 @@ export interface MatmulGeometry {
 export interface MatmulTarget {
   /** A software driver: few cores, no warps to keep busy. */
   software: boolean;
+  /** Operands are staged as f16, in words of eight. */
+  half?: boolean;
 }
 
 /** Multiprocessors of the GPU that tiles are rated on (an H100), and the threads each runs at once. */
@@ -46,14 +48,22 @@ const rated = (
   [threadM, threadN]: [number, number],
 ): RatedTile => ({ speed, tile: { blockM, blockN, blockK, threadM, threadN } });
 
-const HARDWARE_TILES: readonly RatedTile[] = [
+const FLOAT_TILES: readonly RatedTile[] = [
   rated(1.0, [128, 128, 16], [8, 8]),
-  rated(0.95, [64, 128, 16], [8, 8]),
-  rated(0.9, [128, 64, 16], [8, 8]),
-  rated(0.88, [64, 64, 16], [8, 8]),
+  rated(0.87, [64, 128, 16], [8, 8]),
+  rated(0.85, [128, 64, 16], [8, 8]),
+  rated(0.9, [64, 64, 16], [8, 8]),
   rated(0.7, [32, 128, 16], [4, 8]),
   rated(0.45, [64, 16, 32], [4, 4]),
   rated(0.45, [16, 64, 32], [4, 4]),
+];
+
+const HALF_TILES: readonly RatedTile[] = [
+  rated(1.0, [64, 128, 32], [8, 8]),
+  rated(0.96, [64, 64, 32], [8, 8]),
+  rated(0.92, [128, 128, 32], [8, 8]),
+  rated(0.8, [32, 128, 32], [8, 8]),
+  rated(0.45, [32, 32, 32], [8, 8]),
 ];
 
 const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
@@ -69,13 +79,29 @@ const SOFTWARE_TILES: readonly RatedTile[] = [
 ];
 
 /** Every tile that a device may choose. */
-export function allTiles({ software }: MatmulTarget): Tile[] {
-  return (software ? SOFTWARE_TILES : HARDWARE_TILES).map(({ tile }) => tile);
+export function allTiles(target: MatmulTarget): Tile[] {
+  return ratedTiles(target).map(({ tile }) => tile);
+}
+
+function ratedTiles({ software, half }: MatmulTarget): readonly RatedTile[] {
+  return software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
+}
+
+/** Elements of the 16-byte words that a tile is staged in. */
+export function wordElements(half: boolean): number {
+  return half ? 8 : 4;
+}
+
+/** Words of a staged tile at one value of k, a few more than used so that stores meet no bank conflicts. */
+export function wordsAcross({ blockM, blockN, blockK }: Tile, half: boolean): number {
+  // Eight neighbouring threads store for all groups of four k, side by side, and as many words as that leaves.
+  const apart = Math.max(1, 32 / blockK), used = (blockM + blockN) / wordElements(half);
+  return used + (((apart - used) % 8) + 8) % 8;
 }
 
 /** Bytes of workgroup memory of a tile. */
-export function workgroupBytes({ blockM, blockN, blockK, direct }: Tile): number {
-  return direct ? 0 : blockK * (blockM + 4 + blockN + 4) * 4;
+export function workgroupBytes(tile: Tile, half: boolean): number {
+  return tile.direct ? 0 : tile.blockK * wordsAcross(tile, half) * 16;
 }
 
 /** Threads of a workgroup. */
@@ -109,12 +135,12 @@ export function matmulGeometry(
   m: number,
   n: number,
   k: number,
-  { software }: MatmulTarget,
+  { software, half = false }: MatmulTarget,
   most = Math.floor(SPLIT_BYTES / (m * n * 4)),
 ): MatmulGeometry {
-  const key = `${m},${n},${k},${software},${most}`;
+  const key = `${m},${n},${k},${software},${half},${most}`;
   let geometry = chosen.get(key);
-  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, software, most));
+  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, { software, half }, most));
   return geometry;
 }
 
@@ -125,11 +151,12 @@ function choose(
   m: number,
   n: number,
   k: number,
-  software: boolean,
+  target: MatmulTarget,
   mostSplits: number,
 ): MatmulGeometry {
+  const { software } = target;
   let best: MatmulGeometry | undefined, bestScore = -1;
-  for (const { tile, speed } of software ? SOFTWARE_TILES : HARDWARE_TILES) {
+  for (const { tile, speed } of ratedTiles(target)) {
     // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
     if (tile.threadM < 4 && m >= 4) continue;
     const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];

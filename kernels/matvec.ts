@@ -47,10 +47,7 @@ export function matvecLayout(
   const { subgroups = extensions.has("subgroups"), whole = m <= WHOLE_ROWS } = given;
   const wide = half && k % 8 === 0 ? 8 : 4, vectors = k / wide;
   if (!whole) {
-    const along = m <= 4
-      ? { threads: 64, steps: 2, outputs: n % 8 === 0 ? 8 : 4 }
-      : { threads: 64, steps: 2, outputs: 4 };
-    return { whole, ...along, ...given, wide, subgroups };
+    return { whole, threads: 128, steps: 2, outputs: 4, ...given, wide, subgroups };
   }
   const { outputs = n < MANY_COLUMNS ? 2 : 4 } = given;
   const most = device.limits.maxComputeInvocationsPerWorkgroup;
@@ -119,15 +116,16 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
     [aOffset, aStride, fused] = [0, k, undefined];
   }
   const { whole, threads, steps, outputs, wide, subgroups } = layout;
-  const groups = n / outputs;
+  const vectors = k / wide, groups = n / outputs;
   const uniforms = {
-    ...{ vectors: k / wide, groups, alpha, eps: fused?.eps ?? 0 },
+    ...{ vectors, groups, alpha, eps: fused?.eps ?? 0 },
     ...{ aOffset: aOffset / 4, aStride: aStride / 4 },
     ...{ cOffset: product.cOffset / 2, cStride: product.cStride / 2 },
   };
   const program = matvecProgram(
     ...[a.dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
-    ...[swiglu, accumulate, m, whole, threads, steps, outputs, wide, subgroups] as const,
+    ...[swiglu, accumulate, m, whole ? vectors : 0, whole ? groups : 0] as const,
+    ...[whole, threads, steps, outputs, wide, subgroups] as const,
   );
   const tensors = fused === undefined ? [a, b, c] : [a, b, c, fused.w];
   gpu.run(program, tensors, uniforms, grid(groups), productCost({ a, b, c }, m, n, k));

@@ -36,6 +36,9 @@ interface MatvecKind {
   swiglu: boolean;
   accumulate: boolean;
   rows: number;
+  /** Loads of a row of B, and workgroups, of a `whole` product; of others these are uniforms. */
+  vectors: number;
+  groups: number;
 }
 
 /** Functions on weights as they are stored, and on A. */
@@ -91,7 +94,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
   const own = swiglu ? outputs / 2 : outputs;
   const row = (j: number) => {
     const column = `group * ${own}u + ${j % own}u`;
-    return j < own ? column : `u.groups * ${own}u + ${column}`;
+    return j < own ? column : `groups * ${own}u + ${column}`;
   };
   /** What a thread has of row i of A in step s. */
   const names = (i: number, s: number) =>
@@ -125,19 +128,19 @@ ${
     repeat(rows, (i) =>
       `  var mean${i} = 0.0;
   for (var s = 0u; s < slots; s++) { mean${i} += squares[${i}][s]; }
-  let scale${i} = inverseSqrt(mean${i} / f32(u.vectors * ${wide}u) + u.eps);`)
+  let scale${i} = inverseSqrt(mean${i} / f32(vectors * ${wide}u) + u.eps);`)
   }
 ${eachX((x, i, s, p) => `  ${x} *= scale${i} * load_w(v${s} * ${parts}u + ${p}u);`)}`;
 
   const wholeBody = `
-${repeat(steps, (s) => `  let v${s} = min(thread + ${s * threads}u, u.vectors - 1u);`)}
+${repeat(steps, (s) => `  let v${s} = min(thread + ${s * threads}u, vectors - 1u);`)}
 ${repeat(outputs, (j) => repeat(steps, (s) => `  let w${j}_${s} = b[b${j} + v${s}];`))}
 ${
     // Past the end: zeros times the last weight.
     eachX((x, i, s, p) =>
       `  var ${x} = select(vec4<f32>(), ${loadA(i, `v${s}`, p)}, thread + ${
         s * threads
-      }u < u.vectors);`
+      }u < vectors);`
     )}
 ${norming}
 ${rounding(steps)}
@@ -152,10 +155,10 @@ ${rounding(count)}
 ${multiply(count)}`;
   const alongBody = `
   var v = thread;
-  for (; v + ${(steps - 1) * threads}u < u.vectors; v += ${steps * threads}u) {${round1(steps)}
+  for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round1(steps)}
   }
   ${
-    steps === 1 ? "" : `for (; v < u.vectors; v += ${threads}u) {${round1(1)}
+    steps === 1 ? "" : `for (; v < vectors; v += ${threads}u) {${round1(1)}
   }`
   }`;
 
@@ -188,7 +191,7 @@ fn total(n: u32, slots: u32) -> f32 {
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) id: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
   ${
       subgroups
@@ -196,8 +199,11 @@ fn main(
         : ""
     }
 ) {
-  let group = id.y * groups.x + id.x;
-  if (group >= u.groups) { return; }
+  // Written out where all loads begin at once, so that they don't wait for the uniforms.
+  let vectors = ${whole ? `${kind.vectors}u` : "u.vectors"};
+  let groups = ${whole ? `${kind.groups}u` : "u.groups"};
+  let group = id.y * grid.x + id.x;
+  if (group >= groups) { return; }
   let slots = ${subgroups ? `(${threads - 1}u + size) / size` : "1u"};
   // The pair of C that this thread stores, if any.
   let i = thread / ${pairs}u;
@@ -209,7 +215,7 @@ fn main(
   if (i < ${rows}u) { before = ${pairAt}; }`
         : ""
     }
-${repeat(outputs, (j) => `  let b${j} = (${row(j)}) * u.vectors;`)}
+${repeat(outputs, (j) => `  let b${j} = (${row(j)}) * vectors;`)}
 ${sums.map((n) => `  var sum${n} = 0.0;`).join("\n")}
 ${whole ? wholeBody : alongBody}
   ${addUp("partial", sums.map((n) => `sum${n}`), layout)}
@@ -223,29 +229,16 @@ ${whole ? wholeBody : alongBody}
 
 /** The program of a kind of product in a layout. */
 export const matvecProgram = programFamily("matvec", (
-  ...[
-    a,
-    b,
-    c,
-    norm,
-    round,
-    swiglu,
-    accumulate,
-    rows,
-    whole,
-    threads,
-    steps,
-    outputs,
-    wide,
-    subgroups,
-  ]: [
+  ...[a, b, c, norm, round, swiglu, accumulate, rows, vectors, groups, ...layout]: [
     ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
-    ...[swiglu: boolean, accumulate: boolean, rows: number],
+    ...[swiglu: boolean, accumulate: boolean, rows: number, vectors: number, groups: number],
     ...[whole: boolean, threads: number, steps: number, outputs: number],
     ...[wide: number, subgroups: boolean],
   ]
-) =>
-  source(
-    { a, b, c, norm, round, swiglu, accumulate, rows },
+) => {
+  const [whole, threads, steps, outputs, wide, subgroups] = layout;
+  return source(
+    { a, b, c, norm, round, swiglu, accumulate, rows, vectors, groups },
     { whole, threads, steps, outputs, wide, subgroups },
-  ));
+  );
+});

@@ -70,6 +70,12 @@ export interface Program extends ProgramSource {
 
 let nextId = 0;
 
+/** Programs by their first argument, and so on; looked up at every launch, so no key is put together. */
+class Variants {
+  readonly next = new Map<string | number | boolean, Variants>();
+  program?: Program;
+}
+
 /**
  * A family of programs that differ in dtypes, tile sizes or switches: `build` runs once per
  * combination of arguments.
@@ -78,18 +84,24 @@ export function programFamily<A extends readonly (string | number | boolean)[]>(
   name: string,
   build: (...args: A) => ProgramSource,
 ): (...args: A) => Program {
-  const made = new Map<string, Program>();
+  const made = new Variants();
   return (...args: A) => {
-    const variant = args.join(",");
-    let program = made.get(variant);
-    if (program === undefined) {
-      const source = build(...args);
-      const key = variant === "" ? name : `${name}(${variant})`;
-      program = { ...source, id: nextId++, name, key, uniformNames: Object.keys(source.uniforms) };
-      made.set(variant, program);
+    let variant = made;
+    for (const argument of args) {
+      let next = variant.next.get(argument);
+      if (next === undefined) variant.next.set(argument, next = new Variants());
+      variant = next;
     }
-    return program;
+    return variant.program ??= makeProgram(
+      args.length === 0 ? name : `${name}(${args})`,
+      build(...args),
+    );
   };
+}
+
+function makeProgram(key: string, source: ProgramSource): Program {
+  const [name] = key.split("(");
+  return { ...source, id: nextId++, name, key, uniformNames: Object.keys(source.uniforms) };
 }
 
 /** `count` lines of WGSL made from 0, 1, …, joined. */

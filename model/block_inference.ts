@@ -48,7 +48,7 @@ export function blockInference(
     const common: FewRows = { rows, half, eps, dropout: pass.dropout, normed: n };
     const preNorm = block.input_layernorm, postNorm = block.post_attention_layernorm;
     linearFew(gpu, block.qkv, x, qkv, { ...common, norm: preNorm, low: qkvLow });
-    linearFew(gpu, block.o, attend(pass, block, index), x, {
+    linearFew(gpu, block.o, attend(pass, index), x, {
       ...common,
       low: low.o,
       accumulate: true,
@@ -62,7 +62,7 @@ export function blockInference(
   linear(gpu, block.qkv, n, qkv, { ...how, low: qkvLow });
   const postNorm = { w: block.post_attention_layernorm, rstd: rstd2 };
   project(pass, block.o, {
-    input: attend(pass, block, index),
+    input: attend(pass, index),
     low: low.o,
     x,
     y: x,
@@ -74,7 +74,7 @@ export function blockInference(
 }
 
 /** From queries, keys and values to attention's output, over the pass's own keys or a cache's. */
-function attend(pass: BlockPass, block: Block, index: number): Tensor {
+function attend(pass: BlockPass, index: number): Tensor {
   const { gpu, activations, batch, cache } = pass;
   const { qkv, out } = activations.attention[activations.plan.attention[index]];
   // Without a cache keys and values are rounded as a cache would: the result is the same.
@@ -86,9 +86,8 @@ function attend(pass: BlockPass, block: Block, index: number): Tensor {
   };
   const longest = cache?.longest;
   if (longest !== undefined) {
-    // While few threads attend, others can fetch what comes next.
-    const workspace = activations.decode!, warm = block.o.weight;
-    attentionDecode(gpu, { ...appended, starts, ends, out, workspace, longest, warm });
+    const workspace = activations.decode!;
+    attentionDecode(gpu, { ...appended, starts, ends, out, workspace, longest });
   } else {
     ropeAppend(gpu, appended);
     const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));

@@ -44,9 +44,11 @@ export async function denoArguments(
   args: readonly string[],
 ): Promise<string[]> {
   const [file, ...first] = ENTRY[command];
+  const dawn = Deno.env.get("DAWN_NODE");
   return [
     ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
     ...await permissionsOf(command),
+    ...dawn ? [`--allow-ffi=${dawn}`] : [],
     ...[join(ROOT, file), ...first, ...args],
   ];
 }

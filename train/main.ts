@@ -150,15 +150,21 @@ async function main(): Promise<number> {
   const windows = allWindows(config, plan, samples);
   const sizes = largestPass(config, plan, windows, evaluation, showcase);
 
-  const gpu = await openGpu({ provider: config.gpu, profile: config.profile });
-  if (gpu.profiler) gpu.profiler.roofs = await measureRoofs(gpu, config.precision === "mixed" ? "f16" : "f32");
+  const gpu = await openGpu({
+    provider: config.gpu,
+    precision: config.precision,
+    profile: config.profile,
+  });
+  if (gpu.profiler) {
+    gpu.profiler.roofs = await measureRoofs(gpu, config.precision === "mixed" ? "f16" : "f32");
+  }
   gpu.pipelines.print = config.print_wgsl;
   const { trainer, generator } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
     return { trainer, generator: showcase?.generator(memory, trainer.model) };
   }, LESS_MEMORY);
   const { model } = trainer;
-  console.log(`GPU: ${gpu.name} (${gpu.provider})`);
+  console.log(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
   console.log(`Trainable: ${describeParameters(model)}`);
   await fillModel(gpu, model, source, { ...config, adapter });
   const start: Progress = config.resume === undefined

@@ -82,6 +82,10 @@ export const dawnProvider: Provider = {
     );
   },
 
+  bind(pass, group, offset) {
+    pass.setBindGroup(0, group, [offset]); // 1.1 µs, and 1.45 µs with a typed array
+  },
+
   async map(staging, bytes) {
     await staging.mapAsync(GPUMapMode.READ, 0, bytes);
     return staging.getMappedRange(0, bytes);

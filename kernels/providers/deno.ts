@@ -5,6 +5,8 @@
  */
 import type { Provider } from "./provider.ts";
 
+const offsets = new Uint32Array(1);
+
 /** Deno's built-in WebGPU. */
 export const denoProvider: Provider = {
   name: "deno",
@@ -26,6 +28,11 @@ export const denoProvider: Provider = {
     return features.has("shader-f16")
       ? [["f16", "shader-f16"], ["subgroups", "subgroups"]]
       : [["subgroups", "subgroups"]];
+  },
+
+  bind(pass, group, offset) {
+    offsets[0] = offset;
+    pass.setBindGroup(0, group, offsets, 0, 1); // 0.13 µs, and 0.59 µs with a list
   },
 
   async map(staging, bytes) {

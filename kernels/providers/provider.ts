@@ -18,6 +18,8 @@ export interface Provider {
   adapterName(adapter: GPUAdapter): string;
   /** Extensions that the adapter has or may have, each with the feature to ask its device for. */
   extensions(adapter: GPUAdapter): readonly (readonly [Extension, GPUFeatureName])[];
+  /** Binds group 0 with its one dynamic offset. */
+  bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
   /** Maps the first `bytes` bytes of a staging buffer that has been mapped before. */
   map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
 }

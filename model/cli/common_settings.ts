@@ -5,6 +5,7 @@
  * @module
  */
 import type { z } from "zod";
+import { PROVIDERS } from "../../kernels/providers/choose.ts";
 import { choice, flag, text, whole } from "./settings.ts";
 
 /** What to call a model; see model/source.ts. */
@@ -44,8 +45,10 @@ export const exact_products = flag().default(false).describe(
   "In mixed precision, keep operands and sums of matrix products in f32 (slower).",
 );
 
-/** Which WebGPU. */
-export const gpu = choice(["auto", "deno"]).default("auto").describe("WebGPU provider.");
+/** Which WebGPU; see kernels/providers/choose.ts. */
+export const gpu = choice(PROVIDERS).default("auto").describe(
+  "WebGPU: deno is built in, dawn has tensor cores, auto takes dawn where it is there and pays.",
+);
 
 /** A setting that may be left out, with the same description. */
 export function withDefault(setting: z.ZodString, value: string): z.ZodDefault<z.ZodString> {

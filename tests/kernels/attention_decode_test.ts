@@ -4,6 +4,7 @@ import {
   type DecodeGeometry,
   mostSplits,
 } from "../../kernels/attention_decode.ts";
+import { decodeLayout } from "../../kernels/attention_decode_program.ts";
 import { ropeTable } from "../../kernels/rope.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";
@@ -109,13 +110,16 @@ const small = { heads: 4, kvHeads: 2, headDim: 8 };
 /** Sequences in no order, with gaps between them, one of them just begun. */
 const scattered: Ranges = { starts: [700, 0, 300, 270], ends: [1029, 257, 301, 272] };
 
-decodeTest("every length around a tile and a split", [
-  ...[1, 31, 127, 128, 129, 130, 257, 258, 513].map((n) => ({
-    ...{ ...small, ranges: { starts: [0], ends: [n] } },
-    geometry: { threads: 128 },
+decodeTest("every length around a tile and a range", [
+  ...[1, 31, 127, 129, 256, 257, 258, 513, 514, 1025, 33_000].map((n) => ({
+    ...{ ...small, ranges: { starts: [3], ends: [3 + n] } },
   })),
-  { ...small, ranges: { starts: [3], ends: [8300] }, geometry: { threads: 128 } },
-  { ...small, ranges: { starts: [3], ends: [1300] } },
+]);
+decodeTest("columns of values in one workgroup, two and four", [
+  ...[1, 2, 4].map((columnGroups) => ({
+    ...{ heads: 2, kvHeads: 2, headDim: 64, ranges: scattered, geometry: { columnGroups } },
+    dtypes: ["f32", "f16"] as [Dtype, Dtype],
+  })),
 ]);
 decodeTest("without subgroups", [
   { ...small, ranges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
@@ -131,10 +135,8 @@ decodeTest(
   "head sizes and groups",
   ([
     [1, 1, 128, "f16"],
-    [3, 1, 40, "f32"],
     [3, 1, 40, "f16"],
     [8, 1, 64, "f16"],
-    [9, 3, 16, "f32"],
     [16, 1, 8, "f16"],
     [7, 7, 80, "f16"],
     [2, 2, 256, "f32"],
@@ -148,8 +150,23 @@ decodeTest("the programs for software drivers", [
   { ...small, ranges: { starts: [9], ends: [50] }, direct: true, dtypes: ["f32", "f16"] },
 ]);
 
-Deno.test("attention of single queries: ranges never outnumber the workspace's", () => {
-  for (const longest of [1, 127, 128, 129, 4096, 8192, 8193, 100_000]) {
-    assert.ok(mostSplits(longest) * 128 >= Math.min(longest, 8192));
+Deno.test("attention of single queries: as many ranges as its workspace has room for", () => {
+  for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
+    assert.equal(mostSplits(longest), Math.min(64, Math.ceil(longest / 512)));
+  }
+});
+
+Deno.test("attention of single queries: a tile has all of its keys, and a thread for each", () => {
+  for (const dtype of ["f32", "f16"] as const) {
+    for (const headDim of [8, 16, 40, 64, 80, 96, 128, 256]) {
+      for (const threads of [128, 256, 512]) {
+        const layout = decodeLayout(dtype, headDim, { threads, columnGroups: 1 });
+        const { wide, lanes, sharing, perKey, rounds, tile, places } = layout;
+        assert.equal(lanes * wide, headDim);
+        assert.equal(sharing * perKey, lanes);
+        assert.ok(Number.isInteger(tile) && tile <= threads && tile * sharing === rounds * threads);
+        assert.ok(places >= 1 && places * lanes <= threads);
+      }
+    }
   }
 });

@@ -77,6 +77,52 @@ gpuTest(
   },
 );
 
+gpuTest("a rehearsal builds each program once and does nothing else", async (gpu) => {
+  const scaled = programFamily("rehearsed", (factor: number) => ({
+    bindings: [{ name: "x", dtype: "f32", access: "write" }],
+    uniforms: { unused: "u32" },
+    body: `@compute @workgroup_size(1)
+fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
+  }));
+  const x = upload(gpu, [1, 2, 3, 4], "f32", [4]), y = upload(gpu, [5, 6, 7, 8], "f32", [4]);
+  const work = () => {
+    gpu.run(scaled(2), [x], { unused: 0 }, [1]);
+    gpu.run(scaled(3), [x], { unused: 0 }, [1]);
+    gpu.run(scaled(2), [x], { unused: 0 }, [1]);
+    gpu.copy(y, x);
+    gpu.write(y, Float32Array.of(9, 9, 9, 9));
+    gpu.clear(x);
+  };
+  assert.equal(await gpu.rehearse(work), 2);
+  assert.equal(await gpu.rehearse(work), 0);
+  assert.deepEqual([...await download(gpu, x)], [1, 2, 3, 4]);
+  assert.deepEqual([...await download(gpu, y)], [5, 6, 7, 8]);
+  gpu.run(scaled(3), [x], { unused: 0 }, [1]);
+  assert.deepEqual([...await download(gpu, x)], [3, 6, 9, 12]);
+});
+
+gpuTest("a rehearsal reports WGSL errors and refuses to read", async () => {
+  const gpu = await openGpu();
+  const wrong = programFamily("rehearsed_wrong", () => ({
+    bindings: [{ name: "x", dtype: "f32", access: "write" }],
+    uniforms: {},
+    body: "@compute @workgroup_size(1)\nfn main() {\n  store_x(0u, missing);\n}",
+  }));
+  const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
+  let reading: Promise<unknown> | undefined;
+  await gpu.rehearse(() => {
+    reading = gpu.read(x);
+    reading.catch(() => {});
+  });
+  await assert.rejects(reading!, /x can't be read in a rehearsal/);
+  await assert.rejects(gpu.rehearse(() => gpu.run(wrong(), [x], {}, [1])), (error: Error) => {
+    assert.equal(error.name, "UserError");
+    assert.match(error.message, /program "rehearsed_wrong"[^]*store_x\(0u, missing\)/);
+    return true;
+  });
+  gpu.close();
+});
+
 gpuTest("the profiler counts every launch with its time and cost", async () => {
   const gpu = await openGpu({ profile: true });
   if (gpu.profiler === undefined) return gpu.close();

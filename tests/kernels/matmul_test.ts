@@ -1,13 +1,17 @@
 import assert from "node:assert/strict";
-import { openGpu } from "../../kernels/gpu.ts";
-import { matmul, type Orientation } from "../../kernels/matmul.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { matmul, matmulPartials, type Orientation, partialsBytes } from "../../kernels/matmul.ts";
 import {
   allTiles,
+  type MatmulGeometry,
   matmulGeometry,
+  type Tile,
   workgroupBytes,
   workgroupThreads,
 } from "../../kernels/matmul_geometry.ts";
-import type { Dtype } from "../../kernels/tensor.ts";
+import { HALF_RANGE } from "../../kernels/matmul_staged.ts";
+import type { Dtype, Tensor } from "../../kernels/tensor.ts";
+import { withHardwarePrograms } from "./hardware_programs.ts";
 import {
   assertClose,
   AWKWARD,
@@ -21,7 +25,7 @@ import {
   upload,
 } from "./harness.ts";
 
-/** op(A)·op(B) in float64 and, per element, the sum of magnitudes that rounding scales with. */
+/** op(A)·op(B) in float64. */
 function reference(
   orientation: Orientation,
   a: Float64Array,
@@ -87,33 +91,150 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
   }
 
   gpuTest(`matmul ${orientation}: split sums, every tile, mixed dtypes`, async (gpu) => {
-    const [m, n, k] = orientation === "tn" ? [36, 68, 301] : [67, 36, 300];
-    const a = quantize(randomArray(m * k, 1), "f32"), b = quantize(randomArray(n * k, 2), "f16");
-    const shape = shapes(orientation, m, n, k);
-    const A = upload(gpu, a, "f32", shape.a), B = upload(gpu, b, "f16", shape.b);
-    const expected = reference(orientation, a, b, m, n, k);
-    const rows = orientation === "tn" ? k : m;
-    // A software driver compiles the large tiles for seconds; a small one of them stands for all.
-    const hardware = allTiles({ software: false });
-    const tiles = [
-      ...allTiles({ software: true }),
-      ...(gpu.software ? hardware.filter(({ blockM }) => blockM === 32) : hardware),
-    ];
-    for (const geometry of tiles) {
-      if (orientation === "tn" && geometry.threadM < 4) continue;
-      for (const splits of geometry.direct ? [1] : [1, 3]) {
-        const C = poisoned(gpu, "f32", [m, n]);
-        const all = { ...geometry, splits };
-        matmul(gpu, { orientation, a: A, b: B, c: C, rows, geometry: all });
-        assertClose(await download(gpu, C), expected, {
-          atol: 1e-4,
-          rtol: 1e-4,
-          what: JSON.stringify(all),
-        });
+    for (const [a, b] of [["f32", "f16"], ["f16", "f16"], ["f16", "f32"]] as [Dtype, Dtype][]) {
+      const [m, n, k] = orientation === "tn" ? [36, 68, 301] : [67, 36, 300];
+      const { A, B, expected } = operands(gpu, orientation, [m, n, k], [a, b]);
+      const rows = orientation === "tn" ? k : m;
+      for (const { half, ...tile } of tiles(gpu)) {
+        if (orientation === "tn" && tile.threadM < 4) continue;
+        for (const splits of tile.direct ? [1] : [1, 3]) {
+          const C = poisoned(gpu, "f32", [m, n]);
+          const geometry = { ...tile, splits };
+          matmul(gpu, { orientation, a: A, b: B, c: C, rows, half, geometry });
+          const what = `${a} ${b} ${half ? "half " : ""}${JSON.stringify(geometry)}`;
+          const sums = await download(gpu, C);
+          if (half) assertHalf(sums, expected, what);
+          else assertClose(sums, expected, { atol: 1e-4, rtol: 1e-4, what });
+        }
       }
     }
   });
 }
+
+/** Operands with random values, and op(A)·op(B). */
+function operands(
+  gpu: Gpu,
+  orientation: Orientation,
+  [m, n, k]: readonly [number, number, number],
+  [a, b]: readonly [Dtype, Dtype],
+) {
+  const [x, y] = [quantize(randomArray(m * k, 1), a), quantize(randomArray(n * k, 2), b)];
+  const shape = shapes(orientation, m, n, k);
+  const [A, B] = [upload(gpu, x, a, shape.a), upload(gpu, y, b, shape.b)];
+  return { A, B, expected: reference(orientation, x, y, m, n, k) };
+}
+
+/** Every tile that this adapter can try, with the arithmetic it is for. */
+function tiles(gpu: Gpu): (Tile & { half: boolean })[] {
+  // A software driver compiles the large tiles for seconds; the small ones of them stand for all.
+  const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 1024;
+  const list = (half: boolean) =>
+    allTiles({ software: false, half }).filter(some).map((tile) => ({ ...tile, half }));
+  return [
+    ...allTiles({ software: true }).map((tile) => ({ ...tile, half: false })),
+    ...list(false),
+    ...(gpu.extensions.has("f16") ? list(true) : []),
+  ];
+}
+
+/**
+ * Rounding to f16 has a relative error of 2⁻¹¹·0.4 in the root mean square, and a sum of L random numbers
+ * made one by one √((L + 1)/2) times as much.
+ */
+function assertHalf(actual: Float64Array, expected: Float64Array, what: string): void {
+  let error = 0, size = 0;
+  expected.forEach((v, i) => [error, size] = [error + (actual[i] - v) ** 2, size + v * v]);
+  const most = 2 ** -11 * 0.4 * Math.sqrt((HALF_RANGE + 1) / 2), relative = Math.sqrt(error / size);
+  assert.ok(relative < 1.5 * most, `${what}: relative error ${relative}`);
+  assert.ok(relative > 0.2 * most, `${what}: relative error ${relative}, sums are not f16`);
+  assertClose(actual, expected, { atol: 0.05, rtol: 0, what });
+}
+
+gpuTest("matmul takes columns of wider tensors", async (gpu) => {
+  const [m, n, k] = [36, 44, 52], [before, after] = [12, 4];
+  const geometry: MatmulGeometry = { ...allTiles({ software: false })[6], splits: 2 };
+  /** A tensor of columns [NaN | values | NaN]. */
+  const wide = (values: Float64Array, rows: number) => {
+    const width = values.length / rows, all = before + width + after;
+    const padded = new Float64Array(rows * all).fill(NaN);
+    for (let i = 0; i < rows; i++) {
+      padded.set(values.subarray(i * width, (i + 1) * width), i * all + before);
+    }
+    return padded;
+  };
+  const check = async (c: Tensor, expected: Float64Array, what: string) =>
+    assertClose(await download(gpu, c), wide(expected, m), { atol: 1e-4, rtol: 1e-4, what });
+  for (const orientation of ["nt", "nn"] as const) {
+    const a = quantize(randomArray(m * k, 1), "f32"), b = quantize(randomArray(n * k, 2), "f32");
+    const A = upload(gpu, wide(a, m), "f32", [m, before + k + after]);
+    const B = upload(gpu, b, "f32", shapes(orientation, m, n, k).b);
+    const expected = reference(orientation, a, b, m, n, k);
+    for (const tiles of [undefined, geometry]) {
+      const C = poisoned(gpu, "f32", [m, before + n + after]);
+      const places = { aFrom: before, cFrom: before, geometry: tiles };
+      matmul(gpu, { orientation, a: A, b: B, c: C, rows: m, ...places });
+      await check(C, expected, `${orientation} ${JSON.stringify(tiles)}`);
+    }
+  }
+  const dy = quantize(randomArray(k * m, 1), "f32"), x = quantize(randomArray(k * n, 2), "f32");
+  const DY = upload(gpu, wide(dy, k), "f32", [k, before + m + after]);
+  const X = upload(gpu, x, "f32", [k, n]), G = poisoned(gpu, "f32", [m, n]);
+  matmul(gpu, { orientation: "tn", a: DY, b: X, c: G, rows: k, aFrom: before });
+  const expected = reference("tn", dy, x, m, n, k);
+  assertClose(await download(gpu, G), expected, { atol: 1e-4, rtol: 1e-4 });
+});
+
+gpuTest("matmul with a few rows takes columns of wider tensors", async (test) => {
+  await withHardwarePrograms(test, async (gpu) => {
+    const [m, n, k] = [3, 44, 52];
+    const a = quantize(randomArray(m * 2 * k, 1), "f16"),
+      b = quantize(randomArray(n * k, 2), "f16");
+    const A = upload(gpu, a, "f16", [m, 2 * k]), B = upload(gpu, b, "f16", [n, k]);
+    const C = poisoned(gpu, "f32", [m, 3 * n]);
+    matmul(gpu, { orientation: "nt", a: A, b: B, c: C, rows: m, aFrom: k, cFrom: n });
+    const right = Float64Array.from({ length: m * k }, (_, i) => {
+      return a[Math.floor(i / k) * 2 * k + k + i % k];
+    });
+    const product = reference("nt", right, b, m, n, k);
+    const expected = Float64Array.from({ length: m * 3 * n }, (_, i) => {
+      const [row, column] = [Math.floor(i / (3 * n)), i % (3 * n)];
+      return column >= n && column < 2 * n ? product[row * n + column - n] : NaN;
+    });
+    assertClose(await download(gpu, C), expected, { atol: 1e-4, rtol: 1e-4 });
+  });
+});
+
+/** The sums of partial results, after a look at their memory. */
+async function added(gpu: Gpu, partials: ReturnType<typeof matmulPartials>): Promise<Float64Array> {
+  const { tensor, splits, rows, width } = partials, size = rows * width;
+  const all = await download(gpu, tensor);
+  return Float64Array.from({ length: size }, (_, i) => {
+    let sum = 0;
+    for (let s = 0; s < splits; s++) sum += all[s * size + i];
+    return sum;
+  });
+}
+
+gpuTest("matmulPartials leaves parts that add up to the product", async (test) => {
+  const limits = { atol: 1e-4, rtol: 1e-4 };
+  await withHardwarePrograms(test, async (gpu) => {
+    for (const orientation of ["nt", "nn"] as const) {
+      for (const [m, n, k] of [[5, 36, 1028], [33, 68, 1300]] as const) {
+        const { A, B, expected } = operands(gpu, orientation, [m, n, k], ["f32", "f16"]);
+        const half = expected.map((v) => v * 0.5);
+        const product = { orientation, a: A, b: B, rows: m, alpha: 0.5 };
+        const partials = matmulPartials(gpu, { ...product, spare: 1 });
+        assert.ok((partials.splits + 1) * m * n * 4 <= partials.tensor.bytes);
+        assert.deepEqual([partials.rows, partials.width], [m, n]);
+        assertClose(await added(gpu, partials), half, { ...limits, what: `${orientation} ${m}` });
+        const geometry: MatmulGeometry = { ...allTiles({ software: false })[6], splits: 3 };
+        const parts = matmulPartials(gpu, { ...product, geometry });
+        assert.equal(parts.splits, 3);
+        assertClose(await added(gpu, parts), half, limits);
+      }
+    }
+  });
+});
 
 gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
   const [m, k, height] = [9, 28, 260];
@@ -134,20 +255,40 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
   const G = poisoned(gpu, "f32", [height, k]);
   matmul(gpu, { orientation: "tn", a: D, b: A, c: G, rows: m });
   assertClose(await download(gpu, G), reference("tn", d, a, height, k, m), limits);
+  assertClose(
+    await added(gpu, matmulPartials(gpu, { orientation: "nt", a: A, b: W, rows: m })),
+    reference("nt", a, w, m, height, k),
+    limits,
+  );
+  for (const splits of [1, 3]) {
+    const geometry = { ...allTiles({ software: false })[6], splits };
+    const dx = matmulPartials(gpu, { orientation: "nn", a: D, b: W, rows: m, geometry });
+    assertClose(await added(gpu, dx), reference("nn", d, w, m, k, height), limits);
+  }
   gpu.close();
 });
 
 Deno.test("matmul tiles fit every adapter's workgroup memory", () => {
-  for (const m of [1, 16, 70, 121, 512, 4096]) {
-    for (const n of [16, 4096, 32000]) {
-      for (const software of [true, false]) {
-        const tile = matmulGeometry(m, n, 4096, { software });
-        assert.ok(workgroupBytes(tile) <= 32768 && workgroupThreads(tile) <= 256);
-        assert.ok(software ? tile.splits === 1 : tile.splits >= 1);
-      }
+  for (const target of [{ software: true }, { software: false }, { software: false, half: true }]) {
+    for (const tile of allTiles(target)) {
+      assert.ok(
+        workgroupBytes(tile, target.half ?? false) <= 32768 && workgroupThreads(tile) <= 256,
+      );
     }
   }
-  assert.equal(matmulGeometry(1, 4096, 4096, { software: false }).blockM, 16);
-  assert.equal(matmulGeometry(4096, 4096, 4096, { software: false }).blockM, 128);
-  assert.ok(matmulGeometry(121, 16, 4096, { software: false }).splits > 4);
+});
+
+Deno.test("matmul cuts K where tiles are few, as far as working memory allows", () => {
+  for (const target of [{ software: false }, { software: false, half: true }]) {
+    for (const [m, n] of [[9, 16], [121, 4096], [512, 32000]]) {
+      for (const most of [1, 3, 8]) {
+        const { splits } = matmulGeometry(m, n, 4096, target, most);
+        assert.ok(splits >= 1 && splits <= most);
+      }
+    }
+    assert.ok(matmulGeometry(121, 16, 4096, target).splits > 4);
+    assert.equal(matmulGeometry(4096, 4096, 4096, target).splits, 1);
+  }
+  assert.equal(matmulGeometry(121, 16, 4096, { software: true }).splits, 1);
+  assert.equal(partialsBytes(4096, 4096, 1), 2 * 4096 * 4096 * 4);
 });

@@ -42,7 +42,7 @@ function normed(a: Float64Array, w: Float64Array, k: number, eps: number): Float
 }
 
 /** [n, k]: shorter than a workgroup's threads, and not a whole number of its steps. */
-const SIZES = [[4, 4], [28, 36], [132, 260], [36, 1028], [4, 2052], [260, 1024]];
+const SIZES = [[4, 4], [28, 36], [132, 260], [4, 2052], [260, 1024]];
 /** Ways to lay a product out: as the sizes ask for, and every other one. */
 const GEOMETRIES: MatvecGeometry[] = [
   {},
@@ -55,14 +55,14 @@ const GEOMETRIES: MatvecGeometry[] = [
 for (const dtype of ["f32", "f16"] as Dtype[]) {
   gpuTest(`matvec: one to ${MATVEC_ROWS} rows agree with the reference (${dtype})`, async (gpu) => {
     for (let m = 1; m <= MATVEC_ROWS; m++) {
-      for (const [n, k] of m === 1 || m === MATVEC_ROWS ? SIZES : SIZES.slice(0, 3)) {
+      for (const [n, k] of m === 1 || m === MATVEC_ROWS ? SIZES : SIZES.slice(1, 3)) {
         const a = quantize(randomArray(m * k, m), dtype),
           b = quantize(randomArray(n * k, n), dtype);
         const A = upload(gpu, a, dtype, [m, k]), B = upload(gpu, b, dtype, [n, k]);
         const expected = product(a, b, m, n, k);
         const places = { aOffset: 0, aStride: k, cOffset: 0, cStride: n };
         const sizes = { a: A, b: B, m, n, k, ...places };
-        for (const geometry of m <= 2 ? GEOMETRIES : [{}]) {
+        for (const geometry of m === 1 || (m === 2 && k === 260) ? GEOMETRIES : [{}]) {
           const C = poisoned(gpu, dtype, [m, n]);
           matvec(gpu, { ...sizes, c: C, alpha: 0.5, accumulate: false, geometry });
           const what = `${m}×${n}×${k} ${JSON.stringify(geometry)}`;
@@ -82,7 +82,7 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
 
   gpuTest(`matvec: the norm of its rows, in whole and rounded (${dtype})`, async (gpu) => {
     const eps = 1e-5;
-    for (const [n, k] of [[36, 132], [28, 1032]]) {
+    for (const [n, k] of [[36, 132], [12, 1032]]) {
       for (const m of [1, 2, 3, 8]) {
         // Rows of very different size: each has its own norm.
         const a = quantize(randomArray(m * k, m).map((v, i) => v * 10 ** Math.floor(i / k)), "f32");

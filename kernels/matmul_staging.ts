@@ -1,0 +1,147 @@
+/**
+ * How a workgroup of {@linkcode stagedMatmul} brings tiles of A and B into workgroup memory: WGSL that
+ * loads a thread's share into registers, and WGSL that puts it into the tile.
+ *
+ * A tile holds words of 16 bytes: `vector` neighbouring rows of A or columns of B at one value of k (4 of
+ * f32 or 8 of f16), A's words first, then B's. A share is a number of units of `vector` words at four values of
+ * k. Where memory runs along k, a unit is transposed on its way. Values stay in registers as they are stored
+ * until they are put into the tile: converting at once would wait for the load.
+ *
+ * @module
+ */
+import { type Tile, wordElements, wordsAcross, workgroupThreads } from "./matmul_geometry.ts";
+import type { Orientation } from "./matmul_orientation.ts";
+import { repeat } from "./program.ts";
+import type { Dtype } from "./tensor.ts";
+
+/** What the staging of a tile depends on. */
+export interface Staging {
+  orientation: Orientation;
+  a: Dtype;
+  b: Dtype;
+  /** The tile holds f16 instead of f32. */
+  half: boolean;
+  tile: Tile;
+}
+
+/** WGSL of a tile. The code sees `thread`, `rowBase`, `columnBase`, `kBegin`, `kEnd` and `k0`. */
+export interface StagingCode {
+  /** Declarations outside of functions: the type `Word` and the array `tile[k % 4][k / 4][word]`. */
+  module: string;
+  /** Registers and places, ahead of the loop. */
+  declare: string;
+  /** Loads the share that begins at `k0` and moves on. */
+  load: string;
+  /** Puts the loaded share into the tile. */
+  store: string;
+}
+
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+const list = (count: number, item: (i: number) => string) => range(count).map(item).join(", ");
+
+type Operand = "a" | "b";
+/** WGSL types of four elements as bindings hold them, and of either. */
+const STORED = { f16: "vec2<u32>", f32: "vec4<f32>", u32: "vec4<u32>" } as const;
+
+/** The four elements in register `s`, loaded from an operand of `dtype` into one of type `held`. */
+function unpacked(s: string, dtype: Dtype, held: string, half: boolean): string {
+  const floats = dtype === "f16"
+    ? `vec4<f32>(unpack2x16float(${s}.x), unpack2x16float(${s}.y))`
+    : held === STORED.u32
+    ? `bitcast<vec4<f32>>(${s})`
+    : s;
+  return half ? `vec4<f16>(${floats})` : floats;
+}
+
+/** The word at k = 4·q + r of a unit whose registers hold `v0`, `v1`, …. */
+function word(r: number, along: boolean, half: boolean): string {
+  const rows = (from: number, type: string) =>
+    `vec4<${type}>(${list(4, (i) => `v${from + i}[${r}]`)})`;
+  if (!half) return along ? rows(0, "f32") : `v${r}`;
+  return along ? `Word(${rows(0, "f16")}, ${rows(4, "f16")})` : `Word(v${2 * r}, v${2 * r + 1})`;
+}
+
+/** The staging of a tile. */
+export function staging(
+  { orientation, a, b, half, tile }: Staging,
+): StagingCode {
+  const { blockM, blockN, blockK } = tile, threads = workgroupThreads(tile);
+  const dtypes = { a, b }, vector = wordElements(half), groups = blockK / 4;
+  const words = { a: blockM / vector, b: blockN / vector };
+  const alongK = { a: orientation !== "tn", b: orientation === "nt" };
+  const unitsOfA = words.a * groups, units = unitsOfA + words.b * groups;
+
+  /** One unit a thread: units of A, units of B, or both where the boundary falls between threads. */
+  const pass = (p: number) => {
+    const from = p * threads, to = Math.min(from + threads, units);
+    const operands: Operand[] = [];
+    if (from < unitsOfA) operands.push("a");
+    if (to > unitsOfA) operands.push("b");
+    const held = operands.length === 2 && a !== b ? STORED.u32 : STORED[dtypes[operands[0]]];
+    const choose = (code: (name: Operand) => string) =>
+      operands.length === 1
+        ? code(operands[0])
+        : `if (unit${p} < ${unitsOfA}u) {\n${code("a")}\n} else {\n${code("b")}\n}`;
+    const place = (name: Operand) => {
+      const unit = name === "a" ? `unit${p}` : `(unit${p} - ${unitsOfA}u)`;
+      const base = name === "a" ? "rowBase" : "columnBase";
+      // Neighbouring threads read neighbouring memory.
+      const [q, x] = alongK[name] ? ["%", "/"] : ["/", "%"];
+      const inner = alongK[name] ? groups : words[name];
+      const [outer, along] = alongK[name]
+        ? [`${base} + x${p} * ${vector}u`, `kBegin / 4u + q${p}`]
+        : [`kBegin + q${p} * 4u`, `(${base} + x${p} * ${vector}u) / 4u`];
+      return `q${p} = ${unit} ${q} ${inner}u; x${p} = ${unit} ${x} ${inner}u;
+at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
+        (name === "b" ? ` x${p} += ${words.a}u;` : "");
+    };
+    const fetch = (name: Operand) => {
+      const element = (r: number, index: string) => {
+        const value = `${name}[at${p} + ${index}]`;
+        if (held !== STORED.u32) return `s${p}_${r} = ${value};`;
+        return dtypes[name] === "f32"
+          ? `s${p}_${r} = bitcast<vec4<u32>>(${value});`
+          : `s${p}_${r} = vec4<u32>(${value}, 0u, 0u);`;
+      };
+      if (alongK[name]) {
+        return repeat(vector, (r) => element(r, `${r}u * u.${name}Stride`)) +
+          `\nat${p} += ${groups}u;`;
+      }
+      const row = (k: number) =>
+        repeat(vector / 4, (v) => element(k * vector / 4 + v, `${k}u * u.${name}Stride + ${v}u`));
+      // Only the tokens, of which there are any number, end within a group of four.
+      return repeat(
+        4,
+        (k) =>
+          orientation === "tn" && k > 0
+            ? `if (k0 + q${p} * 4u + ${k}u < kEnd) {\n${row(k)}\n}`
+            : row(k),
+      ) +
+        `\nat${p} += ${blockK}u * u.${name}Stride;`;
+    };
+    const put = (name: Operand) =>
+      `{\n${
+        repeat(vector, (r) => `let v${r} = ${unpacked(`s${p}_${r}`, dtypes[name], held, half)};`)
+      }
+${repeat(4, (r) => `tile[${r}][q${p}][x${p}] = ${word(r, alongK[name], half)};`)}\n}`;
+    const some = from + threads > units ? `unit${p} < ${units}u` : undefined;
+    return {
+      declare: `${repeat(vector, (r) => `var s${p}_${r} = ${held}();`)}
+let unit${p} = thread + ${from}u;
+var q${p} = 0u; var x${p} = 0u; var at${p} = 0u;
+${choose(place)}`,
+      load: `${repeat(vector, (r) => `s${p}_${r} = ${held}();`)}
+if (k0 + q${p} * 4u < kEnd${some === undefined ? "" : ` && ${some}`}) {\n${choose(fetch)}\n}`,
+      store: some === undefined ? choose(put) : `if (${some}) {\n${choose(put)}\n}`,
+    };
+  };
+  const passes = range(Math.ceil(units / threads)).map(pass);
+  const pitch = wordsAcross(tile, half);
+  return {
+    module: `${half ? "struct Word { low: vec4<f16>, high: vec4<f16> }" : "alias Word = vec4<f32>;"}
+var<workgroup> tile: array<array<array<Word, ${pitch}>, ${groups}>, 4>;`,
+    declare: passes.map(({ declare }) => declare).join("\n"),
+    load: passes.map(({ load }) => load).join("\n"),
+    store: passes.map(({ store }) => store).join("\n"),
+  };
+}

@@ -1,0 +1,259 @@
+/**
+ * The matrix product on tensor cores. A workgroup stages tiles of A and B in workgroup memory as f16; each
+ * of its subgroups multiplies matrices out of them and keeps its sums, f32, in registers. The next tiles
+ * are loaded into registers while the present ones are multiplied.
+ *
+ * Workgroup memory is made of words of eight halves, written whole: an array of halves would be written
+ * half by half. A row of a tile has an odd number of words, so that neither the rows of a matrix nor the
+ * words that threads write meet in a bank.
+ *
+ * To launch: workgroups `[⌈m / blockM⌉, ⌈n / blockN⌉, parts of K]` with the uniforms of every product.
+ * Part s of K makes rows s·m to (s + 1)·m of C. {@linkcode subgroupFits} says which products it takes.
+ *
+ * @module
+ */
+import type { SubgroupTile } from "./matmul_subgroup_geometry.ts";
+import { type Orientation, UNIFORMS } from "./matmul_orientation.ts";
+import { type Binding, programFamily, type ProgramSource, repeat } from "./program.ts";
+import { type MatrixShape, subgroupMatrix, TENSOR_CORES } from "./subgroup_matrix.ts";
+import type { Dtype } from "./tensor.ts";
+
+/** Whether sizes, offsets and strides (in elements) suit words of eight halves. */
+export function subgroupFits(
+  orientation: Orientation,
+  { m, n, k, aOffset, aStride, bStride }: {
+    m: number;
+    n: number;
+    k: number;
+    aOffset: number;
+    aStride: number;
+    bStride: number;
+  },
+): boolean {
+  const along = { nt: [k], nn: [k, n], tn: [m, n] }[orientation];
+  return [...along, aOffset, aStride, bStride].every((size) => size % 8 === 0);
+}
+
+/** What a product's program depends on, but for the tile. */
+export interface SubgroupKind {
+  orientation: Orientation;
+  a: Dtype;
+  b: Dtype;
+  c: Dtype;
+  /** Adds to C. */
+  accumulate: boolean;
+  /** K, or its last part, may end within a tile. */
+  ragged: boolean;
+}
+
+/** Words of a tile's row: where memory runs along k a row is one of A or B, else one of k. */
+function tileRows(alongK: boolean, width: number, blockK: number) {
+  const rows = alongK ? width : blockK, words = (alongK ? blockK : width) / 8;
+  return { alongK, rows, words, stride: words + 1, size: rows * (words + 1) };
+}
+
+/** Where the tiles of A and B lie in workgroup memory, and where results pass through it at the end. */
+function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixShape) {
+  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
+  const a = tileRows(orientation !== "tn", blockM, blockK);
+  const b = tileRows(orientation === "nt", blockN, blockK);
+  // Each subgroup passes on one row of its matrices at a time, in words of four f32.
+  const resultStride = blockN / subgroupsN / 4 + 1;
+  const perSubgroup = m * resultStride;
+  const words = Math.max(a.size + b.size, subgroupsM * subgroupsN * perSubgroup);
+  return { a, b, resultStride, perSubgroup, words };
+}
+
+/** Bytes of workgroup memory. */
+export function subgroupMemory(orientation: Orientation, tile: SubgroupTile): number {
+  return memoryOf(orientation, tile, TENSOR_CORES).words * 16;
+}
+
+/** Code that loads a thread's words of an operand's tile into registers, and that stores them. */
+function staging(
+  name: "a" | "b",
+  { alongK, rows, words, stride }: ReturnType<typeof tileRows>,
+  { first, dtype, threads, ragged }: {
+    first: number;
+    dtype: Dtype;
+    threads: number;
+    ragged: boolean;
+  },
+) {
+  const count = rows * words / threads, rowsAtOnce = threads / words;
+  if (!Number.isInteger(count) || !Number.isInteger(rowsAtOnce)) {
+    throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
+  }
+  const [base, limit] = name === "a" ? ["rowBase", "u.m"] : ["columnBase", "u.n"];
+  const [row, word] = [`${name}Row`, `${name}Word`];
+  const type = dtype === "f16" ? "vec4<u32>" : "vec4<f32>", registers = dtype === "f16" ? 1 : 2;
+  const register = (s: number, half: number) => `${name}${s}_${half}`;
+  let declare = `let ${row} = thread / ${words}u; let ${word} = thread % ${words}u;\n`;
+  let load = "", store = "";
+  for (let s = 0; s < count; s++) {
+    const rowHere = `${row} + ${s * rowsAtOnce}u`, at = `${name}At${s}`;
+    // Past the last row of A or B the last one is read again: its results are not stored.
+    declare += alongK
+      ? `let ${at} = (u.${name}Offset + min(${base} + ${rowHere}, ${limit} - 1u) * u.${name}Stride)` +
+        ` / 2u + ${word};\n`
+      : `let ${at} = (u.${name}Offset + (${rowHere}) * u.${name}Stride) / 2u` +
+        ` + min(${base} / 8u + ${word}, ${limit} / 8u - 1u);\n`;
+    const [k, index] = alongK
+      ? [`k0 + ${word} * 8u`, `${at} + k0 / 8u`]
+      : [`k0 + ${rowHere}`, `${at} + k0 * u.${name}Stride / 2u`];
+    for (let half = 0; half < registers; half++) {
+      const [target, source] = registers === 1
+        ? [register(s, 0), `${name}[${index}]`]
+        : [register(s, half), `${name}[(${index}) * 2u + ${half}u]`];
+      declare += `var ${target} = ${type}();\n`;
+      load += ragged
+        ? `if (${k} < kEnd) { ${target} = ${source}; } else { ${target} = ${type}(); }\n`
+        : `${target} = ${source};\n`;
+    }
+    const pack = (half: number) =>
+      ["xy", "zw"].map((two) => `pack2x16float(${register(s, half)}.${two})`).join(", ");
+    const value = registers === 1 ? register(s, 0) : `vec4<u32>(${pack(0)}, ${pack(1)})`;
+    store += `tile[${first}u + (${rowHere}) * ${stride}u + ${word}] = ${value};\n`;
+  }
+  return { declare, load, store };
+}
+
+/** The program of one kind and one tile. */
+function source(kind: SubgroupKind, tile: SubgroupTile, shape: MatrixShape): ProgramSource {
+  const { orientation, a, b, c, accumulate, ragged } = kind;
+  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
+  const threads = subgroupsM * subgroupsN * shape.lanes;
+  const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
+  const [down, across] = [partM / shape.m, partN / shape.n];
+  const memory = memoryOf(orientation, tile, shape);
+  const [tileA, tileB] = [memory.a, memory.b];
+  const matrix = subgroupMatrix(shape);
+
+  const A = staging("a", tileA, { first: 0, dtype: a, threads, ragged });
+  const B = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged });
+
+  /** Matrix i of an operand's tile, at k. */
+  const place = (at: typeof tileA, first: string, width: number, i: number, k: number) => ({
+    array: "tile",
+    at: `${first} + ${at.alongK ? i * width * at.stride + k / 8 : k * at.stride + i * width / 8}u`,
+    stride: at.stride,
+  });
+  const left = (i: number, k: number) =>
+    matrix.loadLeft({
+      ...place(tileA, "aFirst", shape.m, i, k),
+      majority: tileA.alongK ? "row" : "column",
+    });
+  const right = (j: number, k: number) =>
+    matrix.loadRight({
+      ...place(tileB, "bFirst", shape.n, j, k),
+      majority: tileB.alongK ? "column" : "row",
+    });
+  const multiply = repeat(blockK / shape.k, (step) => {
+    const k = step * shape.k;
+    return `{\n${repeat(down, (i) => `let left${i} = ${left(i, k)};`)}\n` +
+      repeat(across, (j) =>
+        `let right${j} = ${right(j, k)};\n` +
+        repeat(down, (i) => {
+          const sum = `sum${i}_${j}`;
+          return `${sum} = ${matrix.multiplyAdd(`left${i}`, `right${j}`, sum)};`;
+        })) +
+      "\n}";
+  });
+
+  // Sums leave by way of workgroup memory: only there can a thread find its four of a row.
+  const perRow = blockN / 4, vectors = subgroupsM * shape.m * perRow;
+  const results = repeat(down, (i) => `
+workgroupBarrier();
+${
+    repeat(across, (j) =>
+      matrix.store({
+        array: "tile",
+        at: `subgroup * ${memory.perSubgroup}u + ${j * shape.n / 4}u`,
+        stride: memory.resultStride,
+        majority: "row",
+      }, `sum${i}_${j}`) + ";")
+  }
+workgroupBarrier();
+for (var v = thread; v < ${vectors}u; v += ${threads}u) {
+  let y = v / ${perRow}u; let x = v % ${perRow}u;
+  let owner = y / ${shape.m}u * ${subgroupsN}u + x / ${partN / 4}u;
+  let row = rowBase + y / ${shape.m}u * ${partM}u + ${i * shape.m}u + y % ${shape.m}u;
+  let column = columnBase + x * 4u;
+  if (row < u.m && column < u.n) {
+    let from = owner * ${memory.perSubgroup}u + y % ${shape.m}u * ${memory.resultStride}u;
+    let sums = bitcast<vec4<f32>>(tile[from + x % ${partN / 4}u]);
+    let at = u.cOffset + (group.z * u.m + row) * u.cStride + column / 4u;
+    store_c(at, sums * u.alpha${accumulate ? " + load_c(at)" : ""});
+  }
+}`);
+
+  const operand = (name: string, dtype: Dtype): Binding => ({
+    name,
+    dtype,
+    access: "read",
+    raw: dtype === "f16",
+  });
+  const firstOf = ({ alongK, stride }: typeof tileA, part: number) =>
+    `${alongK ? part * stride : part / 8}u`;
+  return {
+    bindings: [operand("a", a), operand("b", b), { name: "c", dtype: c, access: "write" }],
+    uniforms: UNIFORMS,
+    extensions: ["f16", "subgroups", "subgroup_matrix"],
+    body: `
+var<workgroup> tile: array<vec4<u32>, ${memory.words}>;
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_id) subgroup: u32,
+) {
+let rowBase = group.x * ${blockM}u;
+let columnBase = group.y * ${blockN}u;
+let aFirst = subgroup / ${subgroupsN}u * ${firstOf(tileA, partM)};
+let bFirst = ${tileA.size}u + subgroup % ${subgroupsN}u * ${firstOf(tileB, partN)};
+var k0 = group.z * u.kPerSplit;
+let kEnd = min(u.k, k0 + u.kPerSplit);
+${A.declare}${B.declare}${
+      repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.result}();`))
+    }
+${A.load}${B.load}
+loop {
+if (k0 >= kEnd) { break; }
+${A.store}${B.store}
+workgroupBarrier();
+k0 += ${blockK}u;
+if (k0 < kEnd) {
+${A.load}${B.load}}
+${multiply}
+workgroupBarrier();
+}
+${results}
+}`,
+  };
+}
+
+/** Program sources for matrices of another shape than {@linkcode TENSOR_CORES}. */
+export const subgroupMatmulSource = source;
+
+/** The program of one kind and one tile. */
+export const subgroupMatmul = programFamily(
+  "matmul_subgroup",
+  (
+    orientation: Orientation,
+    a: Dtype,
+    b: Dtype,
+    c: Dtype,
+    accumulate: boolean,
+    ragged: boolean,
+    blockM: number,
+    blockN: number,
+    blockK: number,
+    subgroupsM: number,
+    subgroupsN: number,
+  ) =>
+    source(
+      { orientation, a, b, c, accumulate, ragged },
+      { blockM, blockN, blockK, subgroupsM, subgroupsN },
+      TENSOR_CORES,
+    ),
+);

@@ -1,0 +1,112 @@
+/**
+ * Which tiles a matrix product on tensor cores is cut into: pure functions that need no GPU.
+ *
+ * @module
+ */
+import { SPLIT_BYTES } from "./matmul_geometry.ts";
+import type { Orientation } from "./matmul_orientation.ts";
+
+/** Tiles of one launch: a workgroup makes `blockM`×`blockN` results. */
+export interface SubgroupTile {
+  blockM: number;
+  blockN: number;
+  /** Depth of the tiles held in workgroup memory. */
+  blockK: number;
+  /** Subgroups of a workgroup, one below the other and side by side; each makes an equal part. */
+  subgroupsM: number;
+  subgroupsN: number;
+}
+
+/** A tile, and how many workgroups share one, each summing a part of K. */
+export interface SubgroupGeometry extends SubgroupTile {
+  splits: number;
+}
+
+/** Multiprocessors of the GPU that the times below were measured on (an H100). */
+const MULTIPROCESSORS = 132;
+/** Fewest values of K worth a workgroup of its own. */
+const LEAST_SPLIT = 512;
+/** Microseconds to begin and end a workgroup, and to write and add up a mebibyte of partial results. */
+const BEGIN_TIME = 6, PARTIALS_TIME = 0.7;
+
+interface TimedTile {
+  tile: SubgroupTile;
+  /** Microseconds that a multiprocessor takes for 64 values of K. */
+  time: number;
+}
+
+const timed = (
+  time: number,
+  [blockM, blockN, blockK]: [number, number, number],
+  [subgroupsM, subgroupsN]: [number, number],
+): TimedTile => ({ time, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
+
+/**
+ * Heights for few and for many rows. Measured were 128 rows (1.01 to 1.05 µs, with one workgroup a
+ * multiprocessor or with two) and half a tile; the times of other heights lie on the line through both.
+ */
+const TALL = [timed(0.91, [96, 128, 64], [2, 4]), timed(1.02, [128, 128, 64], [2, 4])];
+const TALLER = timed(1.33, [192, 128, 64], [2, 4]);
+
+const TILES: Readonly<Record<Orientation, readonly TimedTile[]>> = {
+  nt: [...TALL, TALLER],
+  // 291 TFLOP/s where every multiprocessor has two workgroups; the deeper tile makes 248.
+  nn: [...TALL, TALLER, timed(0.95, [128, 128, 32], [2, 2])],
+  tn: [timed(1.77, [128, 256, 32], [2, 4])],
+};
+
+/** Every tile that a product may be given. */
+export function subgroupTiles(orientation: Orientation): SubgroupTile[] {
+  return TILES[orientation].map(({ tile }) => tile);
+}
+
+/** Numbers of workgroups that may share a tile of results. */
+function possibleSplits(k: number, most: number): number[] {
+  const count = Math.max(1, Math.min(Math.floor(k / LEAST_SPLIT), most, 16));
+  return Array.from({ length: count }, (_, i) => i + 1);
+}
+
+/**
+ * The tiles for C `[m, n]` = A·B with depth k: those that take the least time, where the
+ * multiprocessors take turns at the workgroups and what overhangs the edges costs as much as the rest.
+ *
+ * @param most Parts that K may be cut into.
+ */
+export function subgroupGeometry(
+  orientation: Orientation,
+  m: number,
+  n: number,
+  k: number,
+  most: number = Math.floor(SPLIT_BYTES / (m * n * 4)),
+): SubgroupGeometry {
+  const key = `${orientation},${m},${n},${k},${most}`;
+  let geometry = chosen.get(key);
+  if (geometry === undefined) chosen.set(key, geometry = choose(orientation, m, n, k, most));
+  return geometry;
+}
+
+/** Choices made so far: a training step asks thousands of times for a few of them. */
+const chosen = new Map<string, SubgroupGeometry>();
+
+function choose(
+  orientation: Orientation,
+  m: number,
+  n: number,
+  k: number,
+  most: number,
+): SubgroupGeometry {
+  let best: SubgroupGeometry | undefined, bestTime = Infinity;
+  for (const { tile, time } of TILES[orientation]) {
+    const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
+    // The small workgroups were measured two at a time.
+    const atOnce = tile.subgroupsM * tile.subgroupsN < 8 ? 2 : 1;
+    for (const splits of possibleSplits(k, most)) {
+      const rounds = Math.ceil(tiles * splits / (MULTIPROCESSORS * atOnce)) * atOnce;
+      const steps = Math.ceil(k / splits / tile.blockK) * tile.blockK / 64;
+      const partials = splits === 1 ? 0 : splits * m * n * 4 / 2 ** 20 * PARTIALS_TIME;
+      const total = rounds * steps * time + BEGIN_TIME + partials;
+      if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
+    }
+  }
+  return best!;
+}

@@ -1,0 +1,89 @@
+import assert from "node:assert/strict";
+import { argumentsOf, fakeDeno, FakeSystem, type Outcome, variableOf } from "./fake_system.ts";
+
+/** A Deno that also installs npm's webgpu, and notes it in deno.installs. */
+const DENO = `if [ "$1" = install ]; then
+  echo "$*" >>"\${0%/*}/deno.installs"
+  for library in linux-x64 linux-arm64 darwin-universal; do
+    mkdir -p "node_modules/webgpu/dist/$library"
+    echo "$library" >"node_modules/webgpu/dist/$library/dawn.node"
+  done
+  exit
+fi
+${fakeDeno("2.9.6")}`;
+
+const LIBRARY = "project/.deno/dawn-0.6.2/dawn.node";
+
+function dawnTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
+  const windows = Deno.build.os === "windows";
+  Deno.test({
+    name: `launcher: ${name}${windows ? " (ignored: no POSIX shell on Windows)" : ""}`,
+    ignore: windows,
+    async fn() {
+      await using system = await FakeSystem.create();
+      await system.softwareDriver();
+      await system.program("deno", DENO);
+      await body(system);
+    },
+  });
+}
+
+/** What the program may load. */
+function native(outcome: Outcome): string[] {
+  assert.equal(outcome.code, 0, outcome.stderr);
+  return argumentsOf(outcome).filter((flag) => flag.startsWith("--allow-ffi"));
+}
+
+dawnTest(
+  "--gpu dawn fetches Dawn once, keeps its library and lets it be loaded",
+  async (system) => {
+    const library = system.path(LIBRARY);
+    for (const args of [["--gpu", "dawn"], ["--gpu=dawn"]]) {
+      const outcome = await system.run(["generate", ...args]);
+      assert.deepEqual(native(outcome), [`--allow-ffi=${library}`]);
+      assert.equal(variableOf(outcome, "DAWN_NODE"), library);
+    }
+    assert.equal(await Deno.readTextFile(library), "linux-x64\n");
+    const installs = await Deno.readTextFile(system.path("bin/deno.installs"));
+    assert.equal(installs.trim().split("\n").length, 1);
+    const kept = await Array.fromAsync(Deno.readDir(system.path("project/.deno")));
+    assert.deepEqual(kept.map(({ name }) => name).sort(), ["dawn-0.6.2", "runtime"]);
+  },
+);
+
+dawnTest("nobody else fetches Dawn, and only those who may take it may load it", async (system) => {
+  assert.deepEqual(native(await system.run(["train"])), []);
+  assert.deepEqual(native(await system.run(["train", "--help", "--gpu", "dawn"])), []);
+  await assert.rejects(Deno.stat(system.path("bin/deno.installs")));
+
+  await system.run(["train"], { env: { LORIKEET_GPU: "dawn" } });
+  const allowed = [`--allow-ffi=${system.path(LIBRARY)}`];
+  assert.deepEqual(native(await system.run(["train"])), allowed, "auto may take it");
+  assert.deepEqual(native(await system.run(["test"])), allowed);
+  assert.deepEqual(native(await system.run(["train", "--gpu", "deno"])), []);
+  assert.deepEqual(native(await system.run(["convert", "--model", "m"])), []);
+  const flagWins = { env: { LORIKEET_GPU: "deno" } };
+  assert.deepEqual(native(await system.run(["train"], flagWins)), []);
+  assert.deepEqual(native(await system.run(["train", "--gpu", "dawn"], flagWins)), allowed);
+});
+
+dawnTest("DAWN_NODE names another library", async (system) => {
+  const outcome = await system.run(["train", "--gpu", "dawn"], { env: { DAWN_NODE: "/own.node" } });
+  assert.deepEqual(native(outcome), ["--allow-ffi=/own.node"]);
+  assert.equal(variableOf(outcome, "DAWN_NODE"), "/own.node");
+  await assert.rejects(Deno.stat(system.path("bin/deno.installs")));
+});
+
+dawnTest("a Dawn that can't be fetched says why and leaves nothing", async (system) => {
+  await system.program(
+    "deno",
+    `[ "$1" != install ] || { echo "error: no such host" >&2; exit 1; }\n${fakeDeno("2.9.6")}`,
+  );
+  const outcome = await system.run(["train", "--gpu", "dawn"]);
+  assert.equal(outcome.code, 1);
+  assert.match(outcome.stderr, /no such host\nerror: npm's webgpu@0\.6\.2, .* not be fetched\.$/m);
+  assert.deepEqual(await Array.fromAsync(Deno.readDir(system.path("project/.deno"))), []);
+  await system.program("uname", "echo FreeBSD amd64");
+  const other = await system.run(["train", "--gpu", "dawn"]);
+  assert.match(other.stderr, /no Dawn for this system \(FreeBSD amd64\)/);
+});
