@@ -137,8 +137,7 @@ function ropeCase(bed: Bed, tensors: Tensors, qkv: Tensor, sizes: Sizes): Kernel
   const table = tensors.zeros("f32", [tokens, headDim]);
   gpu.write(table, cosines);
   const positions = tensors.of(Uint32Array.from({ length: tokens }, (_, i) => i));
-  const run = () =>
-    rope(gpu, { x: qkv, table, positions, rows: tokens, heads, headDim, inverse: false });
+  const run = () => rope(gpu, { x: qkv, table, positions, rows: tokens, heads, headDim });
   return {
     name: `rope ${tokens}×${heads}×${headDim}`,
     tokens,

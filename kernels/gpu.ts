@@ -8,6 +8,7 @@
  * @module
  */
 import { setImmediate } from "node:timers/promises";
+import { clearBytes, copyBytes } from "./bytes.ts";
 import { UserError } from "./errors.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -147,8 +148,9 @@ export class Gpu {
     return this.pipelines.count - before;
   }
 
-  /** Records a copy of all of `from` to the start of `to`. */
+  /** Records a copy of all of `from` to the start of `to`, which lies in another buffer. */
   copy(from: Tensor, to: Tensor): void {
+    if (Math.max(from.bytes, to.bytes) <= this.maxBinding) return copyBytes(this, from, to);
     if (this.#rehearsing) return;
     this.#recorder.encoder()
       .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
@@ -156,6 +158,7 @@ export class Gpu {
 
   /** Records filling a tensor with zeros. */
   clear(tensor: Tensor): void {
+    if (tensor.bytes <= this.maxBinding) return clearBytes(this, tensor);
     if (this.#rehearsing) return;
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }

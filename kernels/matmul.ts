@@ -6,15 +6,15 @@
  *  - `nn`: A `[M, K]`, B `[K, N]` — gradient of the input, dx = dy·W
  *  - `tn`: A `[K, M]`, B `[K, N]` — gradient of the weight, dW = dyᵀ·x
  *
- * Every operand is f32 or f16 in storage; sums are f32, or with `half` f16 over short ranges. The last dimension of every operand is a
- * multiple of 4, the others are free. B and C may exceed what one binding covers. A few rows of A
- * (decoding a token a sequence) go another way: see matvec.ts.
+ * Every operand is f32 or f16 in storage; sums are f32, or with `half` f16 over short ranges. The last
+ * dimension of every operand is a multiple of 4, the others are free. B and C may exceed what one
+ * binding covers. A few rows of A (decoding a token a sequence) go another way: see matvec.ts.
  *
  * @module
  */
 import type { Gpu } from "./gpu.ts";
 import { directMatmul } from "./matmul_direct.ts";
-import { type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
+import { cut, type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
 import type { Orientation } from "./matmul_orientation.ts";
 import { stagedMatmul } from "./matmul_staged.ts";
 import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
@@ -61,16 +61,9 @@ interface Piece {
   half: boolean;
 }
 
-/** Parts that K is cut into, each of `perSplit` values but the last. */
-function cut(k: number, { blockK, splits, direct }: MatmulGeometry) {
-  if (direct) return { perSplit: k, parts: 1 };
-  const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;
-  return { perSplit, parts: Math.ceil(k / perSplit) };
-}
-
-/** The tiles for a product, K cut into at most `most` parts. */
-function geometryOf({ software }: Gpu, { m, n, k, half }: Piece, most?: number): MatmulGeometry {
-  return matmulGeometry(m, n, k, { software, half }, most);
+/** The tiles for a product; `slots`: the parts of K that there is room for, where the next launch adds them up. */
+function geometryOf({ software }: Gpu, { m, n, k, half }: Piece, slots?: number): MatmulGeometry {
+  return matmulGeometry(m, n, k, { software, half, slots });
 }
 
 /** One launch; part s of K makes rows s·m to (s + 1)·m of c, which has as many parts as K is cut into. */
@@ -220,8 +213,8 @@ export function matmulPartials(
       for (const piece of [first, ...rest]) matvec(gpu, piece);
     } else {
       // The same parts of K for every range of columns; ranges of K add to the first one's parts.
-      const most = Math.floor(bytes / (rows * width * 4)) - spare;
-      const tiles = geometry ?? geometryOf(gpu, first, most);
+      const slots = Math.floor(bytes / (rows * width * 4)) - spare;
+      const tiles = geometry ?? geometryOf(gpu, first, slots);
       for (const piece of [first, ...rest]) launch(gpu, piece, tiles);
       splits = cut(first.k, tiles).parts;
     }

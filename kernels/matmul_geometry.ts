@@ -24,21 +24,19 @@ export interface MatmulTarget {
   software: boolean;
   /** Operands are staged as f16, in words of eight. */
   half?: boolean;
+  /** The next launch adds up the parts of K, at most so many. Otherwise one launch more does. */
+  slots?: number;
 }
 
-/** Multiprocessors of the GPU that tiles are rated on (an H100), and the threads each runs at once. */
-const MULTIPROCESSORS = 132, RESIDENT_THREADS = 512;
-/** Bytes of partial results that split sums may use. */
-export const SPLIT_BYTES = 1 << 24;
-/** Fewest values of K worth a workgroup of its own. */
-const LEAST_SPLIT = 256;
+/** Bytes of partial results that a product may leave for the launch that adds them up. */
+export const SPLIT_BYTES = 1 << 25;
 
 /** A geometry without its splits. */
 export type Tile = Omit<MatmulGeometry, "splits">;
 
 interface RatedTile {
   tile: Tile;
-  /** Relative speed on whole tiles of a busy device, measured. */
+  /** TFLOP/s on whole tiles of a busy H100; for a software driver, relative. */
   speed: number;
 }
 
@@ -49,21 +47,16 @@ const rated = (
 ): RatedTile => ({ speed, tile: { blockM, blockN, blockK, threadM, threadN } });
 
 const FLOAT_TILES: readonly RatedTile[] = [
-  rated(1.0, [128, 128, 16], [8, 8]),
-  rated(0.87, [64, 128, 16], [8, 8]),
-  rated(0.85, [128, 64, 16], [8, 8]),
-  rated(0.9, [64, 64, 16], [8, 8]),
-  rated(0.7, [32, 128, 16], [4, 8]),
-  rated(0.45, [64, 16, 32], [4, 4]),
-  rated(0.45, [16, 64, 32], [4, 4]),
+  rated(47, [128, 128, 16], [8, 8]),
+  rated(43, [64, 64, 16], [8, 8]),
+  rated(20, [64, 16, 32], [4, 4]),
+  rated(20, [16, 64, 32], [4, 4]),
 ];
 
 const HALF_TILES: readonly RatedTile[] = [
-  rated(1.0, [64, 128, 32], [8, 8]),
-  rated(0.96, [64, 64, 32], [8, 8]),
-  rated(0.92, [128, 128, 32], [8, 8]),
-  rated(0.8, [32, 128, 32], [8, 8]),
-  rated(0.45, [32, 32, 32], [8, 8]),
+  rated(50, [64, 128, 32], [8, 8]),
+  rated(48, [64, 64, 32], [8, 8]),
+  rated(38, [32, 64, 32], [8, 8]),
 ];
 
 const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
@@ -109,64 +102,105 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
   return (blockM / threadM) * (blockN / threadN);
 }
 
-/** Numbers of workgroups that may share a tile of results. */
-function possibleSplits(k: number, byMemory: number): number[] {
-  const byDepth = Math.floor(k / LEAST_SPLIT);
-  const most = Math.max(1, Math.min(byDepth, byMemory, 32));
-  return Array.from({ length: most }, (_, i) => i + 1);
+/** Parts that K is cut into, each of `perSplit` values but the last. */
+export function cut(
+  k: number,
+  { blockK, splits, direct }: MatmulGeometry,
+): { perSplit: number; parts: number } {
+  if (direct) return { perSplit: k, parts: 1 };
+  const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;
+  return { perSplit, parts: Math.ceil(k / perSplit) };
 }
-
-/** Share of a GPU's time that these workgroups use: the last wave of them may leave it half empty. */
-function filling(tile: Tile, workgroups: number): number {
-  const atOnce = MULTIPROCESSORS * Math.floor(RESIDENT_THREADS / workgroupThreads(tile));
-  return workgroups / (Math.ceil(workgroups / atOnce) * atOnce);
-}
-
-/** Writing and adding up partial results costs about as much as this many values of k each. */
-const SPLIT_COST = 40;
 
 /**
- * The tiles for C `[m, n]` = A·B with depth k: the tile whose speed on whole tiles, times the share of
- * them that holds results, times how well they fill the GPU, is highest.
- *
- * @param most Parts that K may be cut into.
+ * The tiles for C `[m, n]` = A·B with depth k that take the least time by the model of an H100 below, or on
+ * a software driver those with the highest speed times share of results.
  */
 export function matmulGeometry(
   m: number,
   n: number,
   k: number,
-  { software, half = false }: MatmulTarget,
-  most = Math.floor(SPLIT_BYTES / (m * n * 4)),
+  target: MatmulTarget,
 ): MatmulGeometry {
-  const key = `${m},${n},${k},${software},${half},${most}`;
+  const { software, half = false, slots } = target;
+  const key = `${m},${n},${k},${software},${half},${slots}`;
   let geometry = chosen.get(key);
-  if (geometry === undefined) chosen.set(key, geometry = choose(m, n, k, { software, half }, most));
+  if (geometry === undefined) {
+    geometry = software ? chooseDirect(m, n) : chooseStaged(m, n, k, target);
+    chosen.set(key, geometry);
+  }
   return geometry;
 }
 
 /** Choices made so far: a training step asks thousands of times for a few of them. */
 const chosen = new Map<string, MatmulGeometry>();
 
-function choose(
-  m: number,
-  n: number,
-  k: number,
-  target: MatmulTarget,
-  mostSplits: number,
-): MatmulGeometry {
-  const { software } = target;
-  let best: MatmulGeometry | undefined, bestScore = -1;
-  for (const { tile, speed } of ratedTiles(target)) {
+function chooseDirect(m: number, n: number): MatmulGeometry {
+  let best: MatmulGeometry | undefined, most = -1;
+  for (const { tile, speed } of SOFTWARE_TILES) {
     // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
     if (tile.threadM < 4 && m >= 4) continue;
-    const tiles = [Math.ceil(m / tile.blockM), Math.ceil(n / tile.blockN)];
-    const useful = (m * n) / (tiles[0] * tile.blockM * tiles[1] * tile.blockN);
-    for (const splits of software ? [1] : possibleSplits(k, mostSplits)) {
-      const fill = software ? 1 : filling(tile, tiles[0] * tiles[1] * splits);
-      const overhead = splits === 1 ? 1 : k / (k + SPLIT_COST * splits);
-      const score = speed * useful * fill * overhead;
-      if (score > bestScore) [best, bestScore] = [{ ...tile, splits }, score];
+    const whole = Math.ceil(m / tile.blockM) * tile.blockM * Math.ceil(n / tile.blockN) *
+      tile.blockN;
+    const score = speed * m * n / whole;
+    if (score > most) [best, most] = [{ ...tile, splits: 1 }, score];
+  }
+  return best!;
+}
+
+function chooseStaged(m: number, n: number, k: number, target: MatmulTarget): MatmulGeometry {
+  const { slots } = target;
+  const byMemory = slots ?? Math.floor(SPLIT_BYTES / (m * n * 4));
+  const most = Math.max(1, Math.min(byMemory, Math.floor(k / LEAST_SPLIT), 32));
+  let best: MatmulGeometry | undefined, least = Infinity;
+  const tiles = ratedTiles(target);
+  for (const { tile, speed } of tiles) {
+    for (let splits = 1; splits <= most; splits++) {
+      const geometry = { ...tile, splits };
+      const time = seconds(m, n, k, geometry, speed, slots !== undefined) *
+        (tile === tiles[0].tile ? 1 : WORTH);
+      if (time < least) [best, least] = [geometry, time];
     }
   }
   return best!;
+}
+
+/** Multiprocessors of the GPU that tiles are rated on, and warps that keep one of them busy. */
+const MULTIPROCESSORS = 132, BUSY_WARPS = 8;
+/** Fewest values of K worth a workgroup of its own. */
+const LEAST_SPLIT = 256;
+/** Values of K that a workgroup could multiply while it waits for its first tiles and stores its results. */
+const RAMP = 48;
+/** How much better than the first a tile must be, as every other is a program more to compile. */
+const WORTH = 1.05;
+/** Share of a workgroup's time that threads without rows cost all the same, to stage tiles. */
+const STAGING = 0.15;
+/** Adding up parts: seconds of a launch, and bytes a second. */
+const LAUNCH_SECONDS = 5e-6, SUM_BYTES = 2.5e12;
+
+/** Seconds that a product takes, beside the reading of its operands, which all tiles have in common. */
+function seconds(
+  m: number,
+  n: number,
+  k: number,
+  geometry: MatmulGeometry,
+  speed: number,
+  addedLater: boolean,
+): number {
+  const { blockM, blockN, threadM, threadN } = geometry;
+  const { perSplit, parts } = cut(k, geometry);
+  const [down, across] = [Math.ceil(m / blockM), Math.ceil(n / blockN)];
+  // Warps without rows do not multiply.
+  const warpRows = Math.ceil(32 / (blockN / threadN)) * threadM;
+  const lastRows = Math.ceil((m - (down - 1) * blockM) / warpRows) * warpRows;
+  const filled = (down - 1 + Math.min(1, lastRows / blockM)) / down;
+  // Multiprocessors share their time among workgroups: the one with the most of them is the last.
+  const workgroups = Math.ceil(down * across * parts / MULTIPROCESSORS);
+  const warps = workgroups * filled * workgroupThreads(geometry) / 32;
+  const busy = 0.5 + 0.5 * Math.min(1, warps / BUSY_WARPS);
+  const area = blockM * blockN * (STAGING + (1 - STAGING) * filled);
+  const products = workgroups * area * (perSplit + RAMP) * MULTIPROCESSORS;
+  const time = 2 * products / (speed * 1e12 * busy);
+  if (parts === 1) return time;
+  return time + (parts + 1) * m * n * 4 / SUM_BYTES + (addedLater ? 0 : LAUNCH_SECONDS);
 }

@@ -15,7 +15,7 @@
 import type { SubgroupTile } from "./matmul_subgroup_geometry.ts";
 import { type Orientation, UNIFORMS } from "./matmul_orientation.ts";
 import { type Binding, programFamily, type ProgramSource, repeat } from "./program.ts";
-import { type MatrixShape, subgroupMatrix, TENSOR_CORES } from "./subgroup_matrix.ts";
+import { type MatrixShape, type Place, subgroupMatrix, TENSOR_CORES } from "./subgroup_matrix.ts";
 import type { Dtype } from "./tensor.ts";
 
 /** Whether sizes, offsets and strides (in elements) suit words of eight halves. */
@@ -118,9 +118,54 @@ function staging(
   return { declare, load, store };
 }
 
-/** The program of one kind and one tile. */
-function source(kind: SubgroupKind, tile: SubgroupTile, shape: MatrixShape): ProgramSource {
-  const { orientation, a, b, c, accumulate, ragged } = kind;
+/**
+ * Stores the sums of row i of every subgroup's matrices, by way of workgroup memory: only there can a
+ * thread find its four of a row.
+ */
+function storeRow(
+  i: number,
+  { accumulate }: SubgroupKind,
+  { blockN, subgroupsM, subgroupsN, blockM }: SubgroupTile,
+  { perSubgroup, resultStride }: ReturnType<typeof memoryOf>,
+  shape: MatrixShape,
+): string {
+  const threads = subgroupsM * subgroupsN * shape.lanes;
+  const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
+  const perRow = blockN / 4, perThread = subgroupsM * shape.m * perRow / threads;
+  const stores = repeat(partN / shape.n, (j) => {
+    const at = `subgroup * ${perSubgroup}u + ${j * shape.n / 4}u`;
+    const place: Place = { array: "tile", at, stride: resultStride, majority: "row" };
+    return subgroupMatrix(shape).store(place, `sum${i}_${j}`);
+  });
+  return `
+${i > 0 ? "workgroupBarrier();" : ""}
+${stores}
+workgroupBarrier();
+for (var s = 0u; s < ${perThread}u; s++) {
+  let v = thread + s * ${threads}u;
+  let y = v / ${perRow}u; let x = v % ${perRow}u;
+  let owner = y / ${shape.m}u * ${subgroupsN}u + x / ${partN / 4}u;
+  let row = rowBase + y / ${shape.m}u * ${partM}u + ${i * shape.m}u + y % ${shape.m}u;
+  let column = columnBase + x * 4u;
+  if (row < u.m && column < u.n) {
+    let word = owner * ${perSubgroup}u + y % ${shape.m}u * ${resultStride}u + x % ${partN / 4}u;
+    let at = u.cOffset + (group.z * u.m + row) * u.cStride + column / 4u;
+    store_c(at, bitcast<vec4<f32>>(tile[word]) * u.alpha${accumulate ? " + load_c(at)" : ""});
+  }
+}`;
+}
+
+/**
+ * The source of one kind and one tile, for subgroups that multiply matrices of this shape.
+ *
+ * @throws {Error} where the threads can't share the tiles evenly.
+ */
+export function subgroupMatmulSource(
+  kind: SubgroupKind,
+  tile: SubgroupTile,
+  shape: MatrixShape = TENSOR_CORES,
+): ProgramSource {
+  const { orientation, a, b, c, ragged } = kind;
   const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
   const threads = subgroupsM * subgroupsN * shape.lanes;
   const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
@@ -129,8 +174,8 @@ function source(kind: SubgroupKind, tile: SubgroupTile, shape: MatrixShape): Pro
   const [tileA, tileB] = [memory.a, memory.b];
   const matrix = subgroupMatrix(shape);
 
-  const A = staging("a", tileA, { first: 0, dtype: a, threads, ragged });
-  const B = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged });
+  const stageA = staging("a", tileA, { first: 0, dtype: a, threads, ragged });
+  const stageB = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged });
 
   /** Matrix i of an operand's tile, at k. */
   const place = (at: typeof tileA, first: string, width: number, i: number, k: number) => ({
@@ -160,32 +205,7 @@ function source(kind: SubgroupKind, tile: SubgroupTile, shape: MatrixShape): Pro
       "\n}";
   });
 
-  // Sums leave by way of workgroup memory: only there can a thread find its four of a row.
-  const perRow = blockN / 4, vectors = subgroupsM * shape.m * perRow;
-  const results = repeat(down, (i) => `
-workgroupBarrier();
-${
-    repeat(across, (j) =>
-      matrix.store({
-        array: "tile",
-        at: `subgroup * ${memory.perSubgroup}u + ${j * shape.n / 4}u`,
-        stride: memory.resultStride,
-        majority: "row",
-      }, `sum${i}_${j}`) + ";")
-  }
-workgroupBarrier();
-for (var v = thread; v < ${vectors}u; v += ${threads}u) {
-  let y = v / ${perRow}u; let x = v % ${perRow}u;
-  let owner = y / ${shape.m}u * ${subgroupsN}u + x / ${partN / 4}u;
-  let row = rowBase + y / ${shape.m}u * ${partM}u + ${i * shape.m}u + y % ${shape.m}u;
-  let column = columnBase + x * 4u;
-  if (row < u.m && column < u.n) {
-    let from = owner * ${memory.perSubgroup}u + y % ${shape.m}u * ${memory.resultStride}u;
-    let sums = bitcast<vec4<f32>>(tile[from + x % ${partN / 4}u]);
-    let at = u.cOffset + (group.z * u.m + row) * u.cStride + column / 4u;
-    store_c(at, sums * u.alpha${accumulate ? " + load_c(at)" : ""});
-  }
-}`);
+  const results = repeat(down, (i) => storeRow(i, kind, tile, memory, shape));
 
   const operand = (name: string, dtype: Dtype): Binding => ({
     name,
@@ -213,17 +233,17 @@ let aFirst = subgroup / ${subgroupsN}u * ${firstOf(tileA, partM)};
 let bFirst = ${tileA.size}u + subgroup % ${subgroupsN}u * ${firstOf(tileB, partN)};
 var k0 = group.z * u.kPerSplit;
 let kEnd = min(u.k, k0 + u.kPerSplit);
-${A.declare}${B.declare}${
-      repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.result}();`))
+${stageA.declare}${stageB.declare}${
+      repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.zeros};`))
     }
-${A.load}${B.load}
+${stageA.load}${stageB.load}
 loop {
 if (k0 >= kEnd) { break; }
-${A.store}${B.store}
+${stageA.store}${stageB.store}
 workgroupBarrier();
 k0 += ${blockK}u;
 if (k0 < kEnd) {
-${A.load}${B.load}}
+${stageA.load}${stageB.load}}
 ${multiply}
 workgroupBarrier();
 }
@@ -231,9 +251,6 @@ ${results}
 }`,
   };
 }
-
-/** Program sources for matrices of another shape than {@linkcode TENSOR_CORES}. */
-export const subgroupMatmulSource = source;
 
 /** The program of one kind and one tile. */
 export const subgroupMatmul = programFamily(
@@ -251,9 +268,8 @@ export const subgroupMatmul = programFamily(
     subgroupsM: number,
     subgroupsN: number,
   ) =>
-    source(
+    subgroupMatmulSource(
       { orientation, a, b, c, accumulate, ragged },
       { blockM, blockN, blockK, subgroupsM, subgroupsN },
-      TENSOR_CORES,
     ),
 );

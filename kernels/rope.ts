@@ -92,14 +92,14 @@ const turn = programFamily("rope", (x: Dtype) => ({
     { name: "table", dtype: "f32", access: "read" },
     { name: "positions", dtype: "u32", access: "read", scalar: true },
   ],
-  // `half` is half a head's vectors, `stride` those from row to row; `sign` is −1 for the opposite angle.
-  uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32", sign: "f32" },
+  // `half` is half a head's vectors, `stride` those from row to row.
+  uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32" },
   body: elementMain(`
   let head = i / u.half;
   let lane = i % u.half;
   let row = positions[head / u.heads] * 2u * u.half;
   let c = load_table(row + lane);
-  let s = load_table(row + u.half + lane) * u.sign;
+  let s = load_table(row + u.half + lane);
   let at = head / u.heads * u.stride + head % u.heads * 2u * u.half + lane;
   let a = load_x(at);
   let b = load_x(at + u.half);
@@ -107,21 +107,20 @@ const turn = programFamily("rope", (x: Dtype) => ({
   store_x(at + u.half, b * c + a * s);`),
 }));
 
-/** Turns the first `heads` heads of `rows` rows of x in place; `inverse` turns gradients back. */
+/** Turns the first `heads` heads of `rows` rows of x in place; attention's backward turns gradients back. */
 export function rope(
   gpu: Gpu,
-  { x, table, positions, rows, heads, headDim, inverse }: {
+  { x, table, positions, rows, heads, headDim }: {
     x: Tensor;
     table: Tensor;
     positions: Tensor;
     rows: number;
     heads: number;
     headDim: number;
-    inverse: boolean;
   },
 ): void {
   const half = headDim / 8, vectors = rows * heads * half;
-  const uniforms = { vectors, heads, half, stride: x.rowSize / 4, sign: inverse ? -1 : 1 };
+  const uniforms = { vectors, heads, half, stride: x.rowSize / 4 };
   gpu.run(turn(x.dtype), [x, table, positions], uniforms, elementGrid(vectors), {
     flops: 3 * rows * heads * headDim,
     bytes: rows * headDim * (2 * heads * bytesOf(x.dtype) + 4),

@@ -53,72 +53,76 @@ export interface RowProgram {
 
 /** The entry point, for one workgroup a row, and what it needs. The uniform `width` is in elements. */
 export function rowMain({ threads, held }: RowShare, program: RowProgram): string {
-  const { values, addSlots, again, first, between, second } = program;
-  const names = Object.keys(values), [summed] = names;
-  const open = `
+  const { between } = program;
+  const middle = between === undefined ? "" : `
+  let sum = sumOfThreads(thread, partial);
+  ${between}`;
+  return `${between === undefined ? "" : sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let vectors = u.width / 4u;
   let row = group.x * vectors;
-  var partial = 0.0;`;
-  const middle = between === undefined ? "" : `
-  let sum = sumOfThreads(thread, partial);
-  ${between}`;
-  const head = between === undefined ? open : sumOfThreads(threads) + open;
-  if (held === 0) {
-    const pass = (body: string, expressions: Readonly<Record<string, string>>, slots: boolean) => `
+  var partial = 0.0;
+${
+    held === 0
+      ? readTwice(threads, program, middle)
+      : keepInRegisters(threads, held, program, middle)
+  }
+}`;
+}
+
+function readTwice(threads: number, program: RowProgram, middle: string): string {
+  const { values, addSlots, again, first, second } = program, [summed] = Object.keys(values);
+  const pass = (body: string, from: Readonly<Record<string, string>>, slots: boolean) => `
   for (var i = thread; i < vectors; i += ${threads}u) {
     let at = row + i;
-${names.map((name) => `    var ${name} = ${expressions[name]};`).join("\n")}
+${Object.entries(from).map(([name, value]) => `    var ${name} = ${value};`).join("\n")}
     ${slots ? `for (var s = 0u; s < u.splits; s++) { ${summed} += load_d(s * u.slot + at); }` : ""}
     ${body}
   }`;
-    const other = { ...values, ...again };
-    const slotsAgain = addSlots && again?.[summed] === undefined;
-    return head + pass(first, values, addSlots) + middle +
-      (second === undefined ? "" : pass(second, other, slotsAgain)) + "\n}";
-  }
-  const place = (k: number) => `let i = thread + ${k * threads}u;`;
+  const slotsAgain = addSlots && again?.[summed] === undefined;
+  return pass(first, values, addSlots) + middle +
+    (second === undefined ? "" : pass(second, { ...values, ...again }, slotsAgain));
+}
+
+/** All loads come first, so that they are under way together. */
+function keepInRegisters(
+  threads: number,
+  held: number,
+  { values, addSlots, first, second }: RowProgram,
+  middle: string,
+): string {
+  const names = Object.keys(values), [summed] = names, ahead = Math.ceil(SLOTS_AT_ONCE / held);
+  const own = (line: (k: number) => string) => repeat(held, line);
   // Beyond the row's end the last vector is read instead, which is cheaper than a branch.
-  const inside = (k: number) =>
-    `${place(k)}
-    let at = row + min(i, vectors - 1u);`;
-  const load = repeat(held, (k) =>
-    `  {
-    let i = min(thread + ${k * threads}u, vectors - 1u);
+  const load = (k: number) => `
+  let i_${k} = min(thread + ${k * threads}u, vectors - 1u);
+  {
+    let i = i_${k};
     let at = row + i;
 ${names.map((name) => `    ${name}_${k} = ${values[name]};`).join("\n")}
-  }`);
-  const pass = (body: string) =>
-    repeat(held, (k) =>
-      `  {
-    ${inside(k)}
-    if (i < vectors) {
-${names.map((name) => `      let ${name} = ${name}_${k};`).join("\n")}
-      ${body}
-    }
-  }`);
-  const ahead = Math.ceil(SLOTS_AT_ONCE / held);
+  }`;
+  const slot = (k: number, a: number) =>
+    `    let d${k}_${a} = load_d(min(s + ${a}u, u.splits - 1u) * u.slot + row + i_${k});`;
+  const add = (k: number, a: number) => {
+    const d = a === 0 ? `d${k}_0` : `select(vec4<f32>(), d${k}_${a}, s + ${a}u < u.splits)`;
+    return `    ${summed}_${k} += ${d};`;
+  };
   const slots = `
   for (var s = 0u; s < u.splits; s += ${ahead}u) {
-${
-    repeat(held, (k) =>
-      repeat(ahead, (a) =>
-        `    let d${k}_${a} = load_d(min(s + ${a}u, u.splits - 1u) * u.slot + row + ` +
-        `min(thread + ${k * threads}u, vectors - 1u));`))
-  }
-${
-    repeat(held, (k) =>
-      repeat(ahead, (a) =>
-        a === 0
-          ? `    ${summed}_${k} += d${k}_0;`
-          : `    ${summed}_${k} += select(vec4<f32>(), d${k}_${a}, s + ${a}u < u.splits);`))
-  }
+${own((k) => repeat(ahead, (a) => slot(k, a)))}
+${own((k) => repeat(ahead, (a) => add(k, a)))}
   }`;
-  return `${head}
-${names.map((name) => repeat(held, (k) => `  var ${name}_${k}: vec4<f32>;`)).join("\n")}
-${load}${addSlots ? slots : ""}
+  const pass = (body: string) =>
+    own((k) => `
+  if (thread + ${k * threads}u < vectors) {
+    let i = i_${k};
+    let at = row + i;
+${names.map((name) => `    let ${name} = ${name}_${k};`).join("\n")}
+    ${body}
+  }`);
+  return `${names.map((name) => own((k) => `  var ${name}_${k}: vec4<f32>;`)).join("\n")}
+${own(load)}${addSlots ? slots : ""}
 ${pass(first)}${middle}
-${second === undefined ? "" : pass(second)}
-}`;
+${second === undefined ? "" : pass(second)}`;
 }

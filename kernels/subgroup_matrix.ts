@@ -32,22 +32,31 @@ export interface Place {
 
 const MAJORITY = { row: "row_major", column: "col_major" };
 
-/** WGSL types and functions for one shape. */
-export function subgroupMatrix({ m, n, k }: MatrixShape) {
+/** WGSL for one shape: expressions, and of `store` a statement. */
+export interface SubgroupMatrix {
+  /** Sums `[m, n]` in f32, all zero. */
+  readonly zeros: string;
+  /** A left operand `[m, k]` in f16. */
+  loadLeft(place: Place): string;
+  /** A right operand `[k, n]` in f16. */
+  loadRight(place: Place): string;
+  /** left·right + sum. */
+  multiplyAdd(left: string, right: string, sum: string): string;
+  /** Writes sums as f32. */
+  store(place: Place, sum: string): string;
+}
+
+/** How matrices of this shape are spelled. */
+export function subgroupMatrix({ m, n, k }: MatrixShape): SubgroupMatrix {
   const load = (type: string, { array, at, stride, majority }: Place) =>
     `subgroupMatrixLoad<${type}, ${MAJORITY[majority]}>(&${array}, ${at}, ${stride}u)`;
   return {
-    /** The type of sums `[m, n]`; without a value its constructor makes zeros. */
-    result: `subgroup_matrix_result<f32, ${n}, ${m}>`,
-    /** Reads a left operand `[m, k]`. */
-    loadLeft: (place: Place) => load(`subgroup_matrix_left<f16, ${k}, ${m}>`, place),
-    /** Reads a right operand `[k, n]`. */
-    loadRight: (place: Place) => load(`subgroup_matrix_right<f16, ${n}, ${k}>`, place),
-    /** left·right + sum. */
-    multiplyAdd: (left: string, right: string, sum: string) =>
+    zeros: `subgroup_matrix_result<f32, ${n}, ${m}>()`,
+    loadLeft: (place) => load(`subgroup_matrix_left<f16, ${k}, ${m}>`, place),
+    loadRight: (place) => load(`subgroup_matrix_right<f16, ${n}, ${k}>`, place),
+    multiplyAdd: (left, right, sum) =>
       `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
-    /** Writes sums as f32. */
-    store: ({ array, at, stride, majority }: Place, value: string) =>
-      `subgroupMatrixStore<${MAJORITY[majority]}>(&${array}, ${at}, ${value}, ${stride}u)`,
+    store: ({ array, at, stride, majority }, sum) =>
+      `subgroupMatrixStore<${MAJORITY[majority]}>(&${array}, ${at}, ${sum}, ${stride}u);`,
   };
 }

@@ -59,8 +59,6 @@ export interface BackwardWorkspace {
   product: Tensor;
   out: Tensor;
   qkv: Tensor;
-  /** Row sums of dout·out `[T, heads]` f32. */
-  delta: Tensor;
   /** Gradient of dropout(x)·Aᵀ, for the group with most adapters. */
   low?: Tensor;
 }
@@ -149,7 +147,6 @@ export function allocateActivations(
         product: work("product_grad", I),
         out: work("attention_out_grad", queries),
         qkv: work("qkv_grad", queries + 2 * keys),
-        delta: work("delta", heads, "f32"),
         low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
       }
       : undefined,

@@ -137,18 +137,8 @@ function heads({ config }: BlockPass, tensor: Tensor) {
   };
 }
 
-/** Turns queries and keys of a joined tensor. */
-function rotate(pass: BlockPass, x: Tensor, inverse: boolean): void {
-  const { gpu, config, batch, ropeTable: table } = pass;
-  rope(gpu, {
-    ...{ x, table, positions: batch.positions, rows: batch.tokens, inverse },
-    ...{ heads: config.num_attention_heads + config.num_key_value_heads },
-    headDim: config.head_dim,
-  });
-}
-
 /** What attention is told of the pass. */
-export function attentionSizes({ config, batch, half }: BlockPass) {
+export function attentionSizes({ config, batch }: BlockPass) {
   return {
     rows: batch.tokens,
     heads: config.num_attention_heads,
@@ -156,17 +146,21 @@ export function attentionSizes({ config, batch, half }: BlockPass) {
     headDim: config.head_dim,
     starts: batch.starts,
     ends: batch.ends,
-    half,
   };
 }
 
 /** From the normed input to attention's output, which is kept where the plan says. */
 function attend(pass: BlockPass, block: Block, index: number, n: Tensor): Tensor {
-  const { gpu, activations } = pass;
+  const { gpu, config, activations, batch } = pass;
   const { qkv, out, lse, low } = activations.attention[activations.plan.attention[index]];
   linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
-  rotate(pass, qkv, false);
-  attention(gpu, { ...heads(pass, qkv), out, lse, ...attentionSizes(pass) });
+  rope(gpu, {
+    ...{ x: qkv, table: pass.ropeTable, positions: batch.positions, rows: batch.tokens },
+    ...{ headDim: config.head_dim, heads: config.num_attention_heads + config.num_key_value_heads },
+  });
+  attention(gpu, {
+    ...{ ...heads(pass, qkv), out, lse, ...attentionSizes(pass), half: pass.half },
+  });
   return out;
 }
 
@@ -240,10 +234,10 @@ export function blockBackward(
   linearBackward(gpu, block.o, { ...gradients("o"), x: out, dy: d.residual, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
   attentionBackward(gpu, {
-    ...{ ...heads(pass, qkv), out, dout: d.out, lse: lse!, delta: d.delta, dq, dk, dv },
-    ...{ ...attentionSizes(pass), queryEnds: batch.queryEnds },
+    ...{ ...heads(pass, qkv), out, dout: d.out, lse: lse!, dq, dk, dv },
+    ...{ ...attentionSizes(pass), half: pass.half, queryEnds: batch.queryEnds },
+    turn: { table: pass.ropeTable, positions: batch.positions },
   });
-  rotate(pass, d.qkv, true);
   if (readsInput(block.qkv)) norm(pass, preNorm, x);
   const sides = { ...gradients("qkv", low), x: normed, dy: d.qkv };
   if (inputGradient || block.input_layernorm.trained !== undefined) {

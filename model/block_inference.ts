@@ -79,7 +79,7 @@ function attend(pass: BlockPass, index: number): Tensor {
   const { qkv, out } = activations.attention[activations.plan.attention[index]];
   // Without a cache keys and values are rounded as a cache would: the result is the same.
   const { k, v } = cache?.blocks[index] ?? activations.forward.kv!;
-  const { starts, ends, half, ...sizes } = attentionSizes(pass);
+  const { starts, ends, ...sizes } = attentionSizes(pass);
   const appended = {
     ...{ ...sizes, qkv, cachedK: k, cachedV: v, index: batch.keyRows! },
     ...{ table: pass.ropeTable, positions: batch.positions },
@@ -91,7 +91,7 @@ function attend(pass: BlockPass, index: number): Tensor {
   } else {
     ropeAppend(gpu, appended);
     const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-    attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, half });
+    attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out });
   }
   return out;
 }

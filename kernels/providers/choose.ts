@@ -36,7 +36,9 @@ function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapte
 async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adapter">> {
   const adapter = await provider.requestAdapter();
   if (adapter === null) {
-    throw new UserError(provider === dawnProvider ? "Dawn found no adapter for it" : NO_ADAPTER);
+    throw new UserError(
+      provider === dawnProvider ? "Dawn found no GPU that it can use" : NO_ADAPTER,
+    );
   }
   return { provider, adapter };
 }

@@ -47,7 +47,7 @@ export const exact_products = flag().default(false).describe(
 
 /** Which WebGPU; see kernels/providers/choose.ts. */
 export const gpu = choice(PROVIDERS).default("auto").describe(
-  "WebGPU: deno is built in, dawn has tensor cores, auto takes dawn where it is there and pays.",
+  "WebGPU: deno (built in), dawn (has tensor cores), or auto: dawn where it is installed and pays.",
 );
 
 /** A setting that may be left out, with the same description. */

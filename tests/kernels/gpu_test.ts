@@ -47,6 +47,29 @@ gpuTest("a write of a size that is no multiple of four bytes keeps its last byte
   gpu.free(x);
 });
 
+gpuTest("copies and zeros of any size cover their tensor and nothing else", async () => {
+  // The second device binds less than the larger tensors hold.
+  for (const gpu of [await openGpu(), await openGpu({ maxBinding: 4096 })]) {
+    for (const [dtype, size] of [["f32", 1], ["f16", 7], ["u32", 257], ["f32", 70_001]] as const) {
+      const [x, y] = ["x", "y"].map((name) =>
+        gpu.memory.tensor("parameter", name, dtype, [size + 64])
+      );
+      const bytes = y.bytes;
+      gpu.write(x, new Uint8Array(x.bytes).fill(1));
+      gpu.write(y, new Uint8Array(bytes).fill(2));
+      const part = x.view([size]);
+      gpu.copy(part, y);
+      const copied = new Uint8Array(await gpu.read(y));
+      assert.equal(copied.findIndex((v, i) => v !== (i < part.bytes ? 1 : 2)), -1);
+      gpu.clear(part);
+      const cleared = new Uint8Array(await gpu.read(x));
+      assert.equal(cleared.findIndex((v, i) => v !== (i < part.bytes ? 0 : 1)), -1);
+      for (const tensor of [x, y]) gpu.free(tensor);
+    }
+    gpu.close();
+  }
+});
+
 gpuTest("a WGSL error names the program and shows the offending line", async () => {
   const gpu = await openGpu();
   const wrong = programFamily("broken", () => ({
@@ -93,7 +116,7 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
     gpu.write(y, Float32Array.of(9, 9, 9, 9));
     gpu.clear(x);
   };
-  assert.equal(await gpu.rehearse(work), 2);
+  assert.equal(await gpu.rehearse(work), 4, "two scalings, a copy and a clear");
   assert.equal(await gpu.rehearse(work), 0);
   assert.deepEqual([...await download(gpu, x)], [1, 2, 3, 4]);
   assert.deepEqual([...await download(gpu, y)], [5, 6, 7, 8]);

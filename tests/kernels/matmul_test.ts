@@ -3,8 +3,10 @@ import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { matmul, matmulPartials, type Orientation, partialsBytes } from "../../kernels/matmul.ts";
 import {
   allTiles,
+  cut,
   type MatmulGeometry,
   matmulGeometry,
+  SPLIT_BYTES,
   type Tile,
   workgroupBytes,
   workgroupThreads,
@@ -127,7 +129,7 @@ function operands(
 /** Every tile that this adapter can try, with the arithmetic it is for. */
 function tiles(gpu: Gpu): (Tile & { half: boolean })[] {
   // A software driver compiles the large tiles for seconds; the small ones of them stand for all.
-  const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 1024;
+  const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 2048;
   const list = (half: boolean) =>
     allTiles({ software: false, half }).filter(some).map((tile) => ({ ...tile, half }));
   return [
@@ -150,9 +152,12 @@ function assertHalf(actual: Float64Array, expected: Float64Array, what: string):
   assertClose(actual, expected, { atol: 0.05, rtol: 0, what });
 }
 
+/** Tiles that a software driver compiles quickly. */
+const SMALL = allTiles({ software: false }).find(({ blockM }) => blockM === 16)!;
+
 gpuTest("matmul takes columns of wider tensors", async (gpu) => {
   const [m, n, k] = [36, 44, 52], [before, after] = [12, 4];
-  const geometry: MatmulGeometry = { ...allTiles({ software: false })[6], splits: 2 };
+  const geometry: MatmulGeometry = { ...SMALL, splits: 2 };
   /** A tensor of columns [NaN | values | NaN]. */
   const wide = (values: Float64Array, rows: number) => {
     const width = values.length / rows, all = before + width + after;
@@ -227,7 +232,7 @@ gpuTest("matmulPartials leaves parts that add up to the product", async (test) =
         assert.ok((partials.splits + 1) * m * n * 4 <= partials.tensor.bytes);
         assert.deepEqual([partials.rows, partials.width], [m, n]);
         assertClose(await added(gpu, partials), half, { ...limits, what: `${orientation} ${m}` });
-        const geometry: MatmulGeometry = { ...allTiles({ software: false })[6], splits: 3 };
+        const geometry: MatmulGeometry = { ...SMALL, splits: 3 };
         const parts = matmulPartials(gpu, { ...product, geometry });
         assert.equal(parts.splits, 3);
         assertClose(await added(gpu, parts), half, limits);
@@ -261,7 +266,7 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
     limits,
   );
   for (const splits of [1, 3]) {
-    const geometry = { ...allTiles({ software: false })[6], splits };
+    const geometry = { ...SMALL, splits };
     const dx = matmulPartials(gpu, { orientation: "nn", a: D, b: W, rows: m, geometry });
     assertClose(await added(gpu, dx), reference("nn", d, w, m, k, height), limits);
   }
@@ -281,14 +286,20 @@ Deno.test("matmul tiles fit every adapter's workgroup memory", () => {
 Deno.test("matmul cuts K where tiles are few, as far as working memory allows", () => {
   for (const target of [{ software: false }, { software: false, half: true }]) {
     for (const [m, n] of [[9, 16], [121, 4096], [512, 32000]]) {
-      for (const most of [1, 3, 8]) {
-        const { splits } = matmulGeometry(m, n, 4096, target, most);
-        assert.ok(splits >= 1 && splits <= most);
+      for (const slots of [1, 3, 8]) {
+        const { splits } = matmulGeometry(m, n, 4096, { ...target, slots });
+        assert.ok(splits >= 1 && splits <= slots);
       }
+      const { splits } = matmulGeometry(m, n, 4096, target);
+      assert.ok(splits === 1 || splits * m * n * 4 <= SPLIT_BYTES);
     }
     assert.ok(matmulGeometry(121, 16, 4096, target).splits > 4);
     assert.equal(matmulGeometry(4096, 4096, 4096, target).splits, 1);
   }
-  assert.equal(matmulGeometry(121, 16, 4096, { software: true }).splits, 1);
+  const few = matmulGeometry(121, 16, 4096, { software: true });
+  assert.deepEqual(cut(4096, { ...few, splits: 3 }), { perSplit: 4096, parts: 1 });
+  const staged = { ...SMALL, blockK: 32, splits: 3 };
+  assert.deepEqual(cut(4096, staged), { perSplit: 1376, parts: 3 });
+  assert.deepEqual(cut(70, { ...staged, splits: 9 }), { perSplit: 32, parts: 3 });
   assert.equal(partialsBytes(4096, 4096, 1), 2 * 4096 * 4096 * 4);
 });

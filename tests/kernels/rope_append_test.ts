@@ -54,7 +54,7 @@ for (const [dtype, cache] of DTYPES) {
         const turned = async (from: number, count: number, to: Dtype) => {
           const part = columns(values, width, from, count * headDim);
           const x = upload(gpu, part, "f32", [rows, count * headDim]);
-          rope(gpu, { x, table, positions: at, rows, heads: count, headDim, inverse: false });
+          rope(gpu, { x, table, positions: at, rows, heads: count, headDim });
           return quantize(await download(gpu, x), to);
         };
         const after = await download(gpu, qkv);

@@ -21,8 +21,9 @@ async function top(gpu: Gpu, rows: readonly ArrayLike<number>[], count: number) 
     return column < vocab ? rows[Math.floor(i / width)]?.[column] ?? 0 : [NaN, 2 ** 100][i % 2];
   });
   const logits = upload(gpu, values, "f32", [R + 1, width]);
-  const ids = poisoned(gpu, "u32", [R + 1, count]);
-  const logprobs = poisoned(gpu, "f32", [R + 1, count]);
+  const columns = count || 1; // a refused count allocates nothing odd
+  const ids = poisoned(gpu, "u32", [R + 1, columns]);
+  const logprobs = poisoned(gpu, "f32", [R + 1, columns]);
   topTokens(gpu, { logits, vocab, rows: R, count, ids, logprobs });
   const [allIds, allLogprobs] = [await download(gpu, ids), await download(gpu, logprobs)];
   assert.ok(allIds.subarray(R * count).every((id) => id === 0xffffffff), "a row not asked for");

@@ -1,7 +1,5 @@
 import assert from "node:assert/strict";
-import { UserError } from "../../../kernels/errors.ts";
-import { openGpu } from "../../../kernels/gpu.ts";
-import { programFamily, wgsl } from "../../../kernels/program.ts";
+import { wgsl } from "../../../kernels/program.ts";
 import { chooseAdapter } from "../../../kernels/providers/choose.ts";
 import { dawnProvider } from "../../../kernels/providers/dawn.ts";
 import { denoProvider } from "../../../kernels/providers/deno.ts";
@@ -26,9 +24,6 @@ class Variables {
 }
 
 const builtIn = await denoProvider.requestAdapter();
-/** What loading Dawn gives here; the last tests' library stays loaded, so this comes before them. */
-const given = Deno.env.get("DAWN_NODE");
-
 function builtInTest(name: string, fn: () => Promise<void>): void {
   const title = builtIn ? name : `${name} (ignored: no GPU adapter)`;
   Deno.test({ name: title, ignore: !builtIn, fn });
@@ -90,43 +85,4 @@ Deno.test("each implementation gets the enable lines that it wants", () => {
     "enable subgroups;",
     "enable chromium_experimental_subgroup_matrix;",
   ]);
-});
-
-/** Dawn's adapter, or why there is none. */
-const dawn = given === undefined
-  ? "DAWN_NODE is not set"
-  : await chooseAdapter("dawn").catch((error) => {
-    if (error instanceof UserError) return error.message;
-    throw error;
-  });
-
-Deno.test({
-  name: "Dawn runs f16 and subgroup programs and reads back what they wrote" +
-    (typeof dawn === "string" ? ` (ignored: ${dawn})` : ""),
-  ignore: typeof dawn === "string",
-  sanitizeOps: false,
-  sanitizeResources: false,
-  async fn() {
-    const gpu = await openGpu({ provider: "dawn" });
-    assert.equal(gpu.provider, "dawn");
-    assert.match(gpu.reason, /^(no )?tensor cores$/);
-    assert.equal(gpu.extensions.has("subgroup_matrix"), gpu.reason === "tensor cores");
-    if (!gpu.extensions.has("f16") || !gpu.extensions.has("subgroups")) return gpu.close();
-    const sum = programFamily("sum", () => ({
-      bindings: [{ name: "x", dtype: "f32", access: "write", scalar: true }],
-      uniforms: { factor: "f32" },
-      extensions: ["f16", "subgroups"],
-      body: `@compute @workgroup_size(4)
-fn main(@builtin(local_invocation_index) i: u32) {
-  x[i] = subgroupAdd(f32(f16(x[i]) * f16(u.factor)));
-}`,
-    }));
-    const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
-    for (let i = 1; i <= 3; i++) {
-      gpu.write(x, Float32Array.of(1, 2, 3, 4));
-      gpu.run(sum(), [x], { factor: i }, [1]);
-      assert.deepEqual([...await gpu.readF32(x)], Array(4).fill(10 * i));
-    }
-    gpu.close();
-  },
 });
