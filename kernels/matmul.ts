@@ -17,6 +17,8 @@ import { directMatmul } from "./matmul_direct.ts";
 import { cut, type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
 import type { Orientation } from "./matmul_orientation.ts";
 import { stagedMatmul } from "./matmul_staged.ts";
+import { subgroupFits, subgroupMatmul } from "./matmul_subgroup.ts";
+import { type SubgroupGeometry, subgroupGeometry } from "./matmul_subgroup_geometry.ts";
 import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
 import { type Partials, partialsBytes } from "./partials.ts";
 import { programFamily } from "./program.ts";
@@ -61,20 +63,39 @@ interface Piece {
   half: boolean;
 }
 
-/** The tiles for a product; `slots`: the parts of K that there is room for, where the next launch adds them up. */
-function geometryOf({ software }: Gpu, { m, n, k, half }: Piece, slots?: number): MatmulGeometry {
-  return matmulGeometry(m, n, k, { software, half, slots });
+/** Tiles of any program. */
+type Geometry = MatmulGeometry | SubgroupGeometry;
+
+/**
+ * The tiles for ranges of one product, the same for all. `slots`: the parts of K that there is room for, where
+ * the next launch adds them up.
+ */
+function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
+  const [{ orientation, m, n, k, half }] = ranges;
+  const tensorCores = half && gpu.extensions.has("subgroup_matrix") &&
+    ranges.every((range) => subgroupFits(orientation, range));
+  return tensorCores
+    ? subgroupGeometry(orientation, m, n, k, slots)
+    : matmulGeometry(m, n, k, { software: gpu.software, half, slots });
+}
+
+function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometry: Geometry) {
+  const kind = [orientation, a.dtype, b.dtype, c.dtype, accumulate] as const;
+  const { blockM, blockN, blockK } = geometry;
+  if ("subgroupsM" in geometry) {
+    const { subgroupsM, subgroupsN } = geometry, ragged = k % blockK !== 0;
+    return subgroupMatmul(...kind, ragged, blockM, blockN, blockK, subgroupsM, subgroupsN);
+  }
+  const { threadM, threadN } = geometry;
+  return geometry.direct
+    ? directMatmul(...kind, blockM, blockN, threadM, threadN)
+    : stagedMatmul(...kind, half, blockM, blockN, blockK, threadM, threadN);
 }
 
 /** One launch; part s of K makes rows s·m to (s + 1)·m of c, which has as many parts as K is cut into. */
-function launch(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
-  const { orientation, a, b, c, m, n, k, alpha, accumulate, half } = piece;
-  const { blockM, blockN, blockK, threadM, threadN } = geometry;
+function launch(gpu: Gpu, piece: Piece, geometry: Geometry): void {
+  const { a, b, c, m, n, k, alpha } = piece, { blockM, blockN } = geometry;
   const { perSplit, parts } = cut(k, geometry);
-  const kind = [orientation, a.dtype, b.dtype, c.dtype, accumulate] as const;
-  const program = geometry.direct
-    ? directMatmul(...kind, blockM, blockN, threadM, threadN)
-    : stagedMatmul(...kind, half, blockM, blockN, blockK, threadM, threadN);
   const uniforms = {
     ...{ m, n, k, kPerSplit: perSplit, alpha },
     ...{ aOffset: piece.aOffset / 4, aStride: piece.aStride / 4 },
@@ -82,11 +103,11 @@ function launch(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
     ...{ cOffset: piece.cOffset / 4, cStride: piece.cStride / 4 },
   };
   const grid = [Math.ceil(m / blockM), Math.ceil(n / blockN), parts] as const;
-  gpu.run(program, [a, b, c], uniforms, grid, productCost({ a, b, c }, m, n, k));
+  gpu.run(programOf(piece, geometry), [a, b, c], uniforms, grid, productCost({ a, b, c }, m, n, k));
 }
 
 /** One product, by way of working memory where K is cut. */
-function multiply(gpu: Gpu, piece: Piece, geometry: MatmulGeometry): void {
+function multiply(gpu: Gpu, piece: Piece, geometry: Geometry): void {
   const { c, m, n, accumulate } = piece;
   const { parts } = cut(piece.k, geometry);
   if (parts === 1) return launch(gpu, piece, geometry);
@@ -118,7 +139,10 @@ interface Product {
   alpha?: number;
   /** First column of A that takes part, a multiple of 4. Default 0. */
   aFrom?: number;
-  /** Operands may be rounded to f16, and sums over short ranges of K may be f16. */
+  /**
+   * Operands may be rounded to f16, and sums over short ranges of K may be f16; on tensor cores all sums are
+   * f32. Ignored where the device has no f16.
+   */
   half?: boolean;
   /** Tiles to use, for tests and measurements. */
   geometry?: MatmulGeometry;
@@ -188,7 +212,7 @@ export function matmul(
   const all = { ...product, c, cFrom, cStride: c.rowSize, accumulate };
   for (const piece of pieces(gpu, all)) {
     if (few(gpu, piece, geometry)) matvec(gpu, piece);
-    else multiply(gpu, piece, geometry ?? geometryOf(gpu, piece));
+    else multiply(gpu, piece, geometry ?? geometryOf(gpu, [piece]));
   }
 }
 
@@ -208,15 +232,15 @@ export function matmulPartials(
   let splits = 1;
   if (rows > 0) {
     const all = { ...product, c, cFrom: 0, cStride: width, accumulate: false };
-    const [first, ...rest] = pieces(gpu, all);
-    if (few(gpu, first, geometry)) {
-      for (const piece of [first, ...rest]) matvec(gpu, piece);
+    const ranges = pieces(gpu, all);
+    if (few(gpu, ranges[0], geometry)) {
+      for (const range of ranges) matvec(gpu, range);
     } else {
       // The same parts of K for every range of columns; ranges of K add to the first one's parts.
       const slots = Math.floor(bytes / (rows * width * 4)) - spare;
-      const tiles = geometry ?? geometryOf(gpu, first, slots);
-      for (const piece of [first, ...rest]) launch(gpu, piece, tiles);
-      splits = cut(first.k, tiles).parts;
+      const tiles = geometry ?? geometryOf(gpu, ranges, slots);
+      for (const range of ranges) launch(gpu, range, tiles);
+      splits = cut(ranges[0].k, tiles).parts;
     }
   }
   return { tensor: c, splits, rows, width };

@@ -105,7 +105,7 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
 /** Parts that K is cut into, each of `perSplit` values but the last. */
 export function cut(
   k: number,
-  { blockK, splits, direct }: MatmulGeometry,
+  { blockK, splits, direct }: Pick<MatmulGeometry, "blockK" | "splits" | "direct">,
 ): { perSplit: number; parts: number } {
   if (direct) return { perSplit: k, parts: 1 };
   const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;

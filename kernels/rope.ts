@@ -4,8 +4,8 @@
  * nothing is scaled.
  *
  * Shapes: x `[T, ≥ heads·D]` f32 or f16, its first heads in place; positions `[T]` u32. D is a multiple of 8.
- * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward is the same turn by the
- * opposite angle. Source: Su et al., "RoFormer", 2021.
+ * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward, the same turn by
+ * the opposite angle, is part of attention's. Source: Su et al., "RoFormer", 2021.
  *
  * @module
  */

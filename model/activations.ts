@@ -6,7 +6,7 @@
  */
 import { type DecodeWorkspace, mostSplits } from "../kernels/attention_decode.ts";
 import { UserError } from "../kernels/errors.ts";
-import type { Category, Memory } from "../kernels/memory.ts";
+import { type Category, type Memory, overlay } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { ActivationPlan } from "./plan.ts";
@@ -118,9 +118,12 @@ export function allocateActivations(
     low[name] > 0 ? keep(`${name}_low`, low[name], "f32") : undefined;
   const repeat = <X>(count: number, make: () => X) => Array.from({ length: count }, make);
   const mostLow = Math.max(...Object.values(low));
+  const residual = repeat(plan.counts.residual, () => keep("residual", H, "f32"));
+  const normed = work("normed", H);
+  const outGrad = { name: "attention_out_grad", dtype, shape: [T, queries] };
   return {
     plan,
-    residual: repeat(plan.counts.residual, () => keep("residual", H, "f32")),
+    residual,
     attention: repeat(plan.counts.attention, () => ({
       qkv: keep("qkv", queries + 2 * keys),
       out: keep("attention_out", queries),
@@ -135,17 +138,19 @@ export function allocateActivations(
       low: { o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") },
     })),
     forward: {
-      normed: work("normed", H),
+      normed,
       projected: projected ? work("projected", H, "f32") : undefined,
       product: work("product", I),
       kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
     },
     backward: backward
       ? {
-        residual: work("residual_grad", H, "f32"),
+        // Once the loss is known nobody reads the last residual any more.
+        residual: residual[plan.residual[plan.residual.length - 1]],
         normed: stacked ? undefined : work("normed_grad", H, "f32"),
         product: work("product_grad", I),
-        out: work("attention_out_grad", queries),
+        // Between the two norms' backward passes no norm's output is in use.
+        out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
         qkv: work("qkv_grad", queries + 2 * keys),
         low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
       }

@@ -23,7 +23,8 @@ async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
     const gpus = new TextDecoder().decode(stdout).trim().split("\n").map((line) =>
       line.split(", ")
     );
-    const gpu = gpus.find(([gpuName]) => name.includes(gpuName)) ?? gpus[0];
+    const gpu = gpus.find(([gpuName]) => name.toLowerCase().includes(gpuName.toLowerCase())) ??
+      gpus[0];
     const free = Number(gpu?.[1]);
     return free > 0 ? free * 2 ** 20 : undefined;
   } catch {

@@ -16,7 +16,7 @@ import type { LlamaConfig } from "./config.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
 /** Bytes that one chunk of logits may take. */
-const LOGITS_BYTES = 1 << 24;
+const LOGITS_BYTES = 1 << 23;
 /** Chunks start at multiples of this many rows, so that a row range can be bound. */
 const CHUNK_UNIT = 64;
 

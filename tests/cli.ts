@@ -38,17 +38,22 @@ async function permissionsOf(command: string): Promise<string[]> {
   return flags;
 }
 
+/** Leave to load Dawn, where the tests were given it. */
+export function nativePermissions(): string[] {
+  const dawn = Deno.env.get("DAWN_NODE");
+  return dawn ? [`--allow-ffi=${dawn}`] : [];
+}
+
 /** What Deno is given to run `lorikeet <command> <args>`. */
 export async function denoArguments(
   command: keyof typeof ENTRY,
   args: readonly string[],
 ): Promise<string[]> {
   const [file, ...first] = ENTRY[command];
-  const dawn = Deno.env.get("DAWN_NODE");
   return [
     ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
     ...await permissionsOf(command),
-    ...dawn ? [`--allow-ffi=${dawn}`] : [],
+    ...nativePermissions(),
     ...[join(ROOT, file), ...first, ...args],
   ];
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { launcherPermissions, ROOT } from "../scripts/compile.ts";
-import { TemporaryFolder } from "./cli.ts";
+import { nativePermissions, TemporaryFolder } from "./cli.ts";
 import { gpuTest } from "./kernels/harness.ts";
 
 /** The code of the first example of a module's doc comment. */
@@ -27,6 +27,7 @@ gpuTest("mod.ts: the example in its doc comment runs", async () => {
     args: [
       ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
       ...await launcherPermissions("generate"),
+      ...nativePermissions(),
       file,
     ],
     stdin: "null",

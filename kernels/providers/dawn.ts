@@ -73,7 +73,8 @@ export const dawnProvider: Provider = {
 
   adapterName({ info }) {
     // The name comes as an identifier: nvidia-h100-80gb-hbm3.
-    return info.device.replaceAll("-", " ").trim().toUpperCase() || "unknown adapter";
+    const words = info.device.replaceAll("-", " ").trim().toUpperCase();
+    return words || info.description || "unknown adapter";
   },
 
   extensions(adapter) {
