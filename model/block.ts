@@ -30,6 +30,7 @@ import {
   linearBackwardPartials,
   type LinearGroup,
   linearPartials,
+  type LinearPass,
   projectDown,
   readsInput,
 } from "./linear.ts";
@@ -122,7 +123,7 @@ export function project(
 }
 
 /** What a group of linear layers is told of the pass. */
-export function linearPass({ batch, dropout, half }: BlockPass) {
+export function linearPass({ batch, dropout, half }: BlockPass): LinearPass {
   return { rows: batch.tokens, dropout, half };
 }
 
@@ -137,8 +138,18 @@ function heads({ config }: BlockPass, tensor: Tensor) {
   };
 }
 
-/** What attention is told of the pass. */
-export function attentionSizes({ config, batch }: BlockPass) {
+/** What attention is told of a pass. */
+export interface AttentionSizes {
+  rows: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  starts: Tensor;
+  ends: Tensor;
+}
+
+/** What attention is told of this pass. */
+export function attentionSizes({ config, batch }: BlockPass): AttentionSizes {
   return {
     rows: batch.tokens,
     heads: config.num_attention_heads,

@@ -79,19 +79,26 @@ export function linearGroup(linears: readonly Linear[]): LinearGroup {
     return { ...linear, from };
   });
   const trained = layers.every(({ weight }) => weight.trained !== undefined);
-  const modules = layers.flatMap(({ lora, from }): LoraModule[] =>
-    lora === undefined ? [] : [{
-      ...{ a: lora.a.value, b: lora.b.value, from, stream: lora.stream },
-      ...{ gradA: lora.a.trained?.grad, gradB: lora.b.trained?.grad },
-    }]
-  );
-  const scale = layers.find(({ lora }) => lora !== undefined)?.lora!.scale;
   return {
-    ...{ layers, width },
+    ...{ layers, width, lora: loraGroup(layers) },
     weight: stacked(layers.map(({ weight }) => weight.value)),
     grad: trained ? stacked(layers.map(({ weight }) => weight.trained!.grad)) : undefined,
-    lora: scale === undefined ? undefined : { modules, scale },
   };
+}
+
+/** The adapters of layers, if any has one. */
+function loraGroup(layers: LinearGroup["layers"]): LinearGroup["lora"] {
+  let scale: number | undefined;
+  const modules: LoraModule[] = [];
+  for (const { lora, from } of layers) {
+    if (lora === undefined) continue;
+    scale = lora.scale;
+    modules.push({
+      ...{ a: lora.a.value, b: lora.b.value, from, stream: lora.stream },
+      ...{ gradA: lora.a.trained?.grad, gradB: lora.b.trained?.grad },
+    });
+  }
+  return scale === undefined ? undefined : { modules, scale };
 }
 
 /** Matrices that lie one after the other in memory as one. */
