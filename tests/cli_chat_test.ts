@@ -52,7 +52,9 @@ gpuTest("cli chat: a conversation with history, /reset, /save, /help and mistake
   const answers = [talk[1], talk[3], fresh[1]].map(({ content }) => content);
   assert.equal(words(stdout), words(answers.join(" ")));
 
-  assert.deepEqual(outcome.stderr.trimEnd().split("\n"), [
+  const [gpu, ...said] = outcome.stderr.trimEnd().split("\n");
+  assert.match(gpu, /^GPU: /);
+  assert.deepEqual(said, [
     "builtin, template alpaca, context 512 tokens. /help lists the commands.",
     `(written to ${first})`,
     `error: ${first} exists already and is not overwritten`,

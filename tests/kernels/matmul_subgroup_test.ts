@@ -138,7 +138,7 @@ Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
 });
 
 Deno.test("tensor cores: tiles fit the number of tokens", () => {
-  const heights = [60, 96, 121, 150, 192, 256, 400].map((rows) =>
+  const heights = [60, 96, 121, 150, 192, 256, 384].map((rows) =>
     subgroupGeometry("nt", rows, 4096, 4096).blockM
   );
   assert.deepEqual(heights, [96, 96, 128, 192, 192, 128, 192]);
