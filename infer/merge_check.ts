@@ -6,11 +6,12 @@
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { type Batch, makeBatch } from "../model/batch.ts";
+import { loraOptions } from "../model/assemble.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { contextLength, type LlamaConfig } from "../model/config.ts";
 import type { Adapter } from "../model/files/adapter.ts";
-import { Llama, loraOptions } from "../model/llama.ts";
+import { Llama } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
 import type { ModelFlags } from "./flags.ts";

@@ -1,7 +1,8 @@
 /** The fixtures' models on the GPU, loaded from their folders as the commands do. */
 import type { Gpu } from "../kernels/gpu.ts";
 import { readAdapter } from "../model/files/adapter.ts";
-import { Llama, type LlamaOptions, loraOptions } from "../model/llama.ts";
+import { loraOptions } from "../model/assemble.ts";
+import { Llama, type LlamaOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
 import { fixturePath, type FixtureSubject } from "./fixtures.ts";

@@ -134,6 +134,7 @@ export class Trainer {
           sizes.add(size);
         }
       }
+      this.optimizer.clearGradients(gpu);
       this.optimizer.step(gpu, this.model.control, 0);
     });
   }
