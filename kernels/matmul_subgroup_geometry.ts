@@ -26,8 +26,8 @@ export interface SubgroupGeometry extends SubgroupTile {
 const MULTIPROCESSORS = 132;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 512;
-/** Microseconds to begin and end a workgroup, and to write and add up a mebibyte of partial results. */
-const BEGIN_TIME = 6, PARTIALS_TIME = 0.7;
+/** Microseconds to write and add up a mebibyte of partial results at the speed of a copy; a launch more. */
+const PARTIALS_TIME = 0.7, LAUNCH_TIME = 4;
 
 interface TimedTile {
   tile: SubgroupTile;
@@ -42,16 +42,19 @@ const timed = (
 ): TimedTile => ({ time, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
 
 /**
- * Heights for few and for many rows. Measured were 128 rows (1.01 to 1.05 µs, with one workgroup a
- * multiprocessor or with two) and half a tile; the times of other heights lie on the line through both.
+ * Heights from which `nt` and `nn` choose. Measured were 128 rows (0.97 to 1.05 µs, whether every multiprocessor
+ * has one workgroup or more) and half such a tile (0.8 µs); the other heights' times are estimates from both.
  */
-const TALL = [timed(0.91, [96, 128, 64], [2, 4]), timed(1.02, [128, 128, 64], [2, 4])];
-const TALLER = timed(1.33, [192, 128, 64], [2, 4]);
+const HEIGHTS = [
+  timed(0.91, [96, 128, 64], [2, 4]),
+  timed(0.99, [128, 128, 64], [2, 4]),
+  timed(1.33, [192, 128, 64], [2, 4]),
+];
 
 const TILES: Readonly<Record<Orientation, readonly TimedTile[]>> = {
-  nt: [...TALL, TALLER],
+  nt: HEIGHTS,
   // 291 TFLOP/s where every multiprocessor has two workgroups; the deeper tile makes 248.
-  nn: [...TALL, TALLER, timed(0.95, [128, 128, 32], [2, 2])],
+  nn: [...HEIGHTS, timed(0.95, [128, 128, 32], [2, 2])],
   tn: [timed(1.77, [128, 256, 32], [2, 4])],
 };
 
@@ -103,8 +106,10 @@ function choose(
     for (const splits of possibleSplits(k, most)) {
       const rounds = Math.ceil(tiles * splits / (MULTIPROCESSORS * atOnce)) * atOnce;
       const steps = Math.ceil(k / splits / tile.blockK) * tile.blockK / 64;
-      const partials = splits === 1 ? 0 : splits * m * n * 4 / 2 ** 20 * PARTIALS_TIME;
-      const total = rounds * steps * time + BEGIN_TIME + partials;
+      const partials = splits === 1
+        ? 0
+        : splits * m * n * 4 / 2 ** 20 * PARTIALS_TIME + LAUNCH_TIME;
+      const total = rounds * steps * time + partials;
       if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
     }
   }

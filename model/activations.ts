@@ -48,6 +48,8 @@ export interface ForwardWorkspace {
   product: Tensor;
   /** Turned keys and values as a cache holds them `[T, kv_heads · head_dim]`; absent with backward. */
   kv?: { k: Tensor; v: Tensor };
+  /** Attention's output at the rows that logits are wanted of; absent with backward. */
+  wantedOut?: Tensor;
 }
 
 /** Working memory of the backward pass. */
@@ -120,6 +122,8 @@ export function allocateActivations(
   const mostLow = Math.max(...Object.values(low));
   const residual = repeat(plan.counts.residual, () => keep("residual", H, "f32"));
   const normed = work("normed", H);
+  const product = work("product", I);
+  const wantedOut = { name: "wanted_out", dtype, shape: [T, queries] };
   const outGrad = { name: "attention_out_grad", dtype, shape: [T, queries] };
   return {
     plan,
@@ -140,8 +144,10 @@ export function allocateActivations(
     forward: {
       normed,
       projected: projected ? work("projected", H, "f32") : undefined,
-      product: work("product", I),
+      product,
       kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
+      // It has been multiplied by the time that there is a product.
+      wantedOut: backward ? undefined : overlay(product, wantedOut) ?? work("wanted_out", queries),
     },
     backward: backward
       ? {

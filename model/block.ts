@@ -103,17 +103,18 @@ export function norm(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor): Tensor 
 export function project(
   pass: BlockPass,
   group: LinearGroup,
-  { input, low, x, y, next }: {
+  { input, low, x, y, next, rows = pass.batch.tokens }: {
     input: Tensor;
     low?: Tensor;
     x: Tensor;
     y: Tensor;
     next?: NextNorm;
+    rows?: number;
   },
 ): void {
-  const { gpu, config, activations: { forward }, batch: { tokens: rows } } = pass;
+  const { gpu, config, activations: { forward } } = pass;
   const d = linearPartials(gpu, group, input, {
-    ...{ ...linearPass(pass), low, whole: forward.projected },
+    ...{ ...linearPass(pass, rows), low, whole: forward.projected },
   });
   addPartials(gpu, {
     ...{ x, d, y, rows },
@@ -123,8 +124,8 @@ export function project(
 }
 
 /** What a group of linear layers is told of the pass. */
-export function linearPass({ batch, dropout, half }: BlockPass): LinearPass {
-  return { rows: batch.tokens, dropout, half };
+export function linearPass({ batch, dropout, half }: BlockPass, rows = batch.tokens): LinearPass {
+  return { rows, dropout, half };
 }
 
 /** Queries, keys and values of a joined tensor. */

@@ -9,6 +9,7 @@
  */
 import { attention } from "../kernels/attention.ts";
 import { attentionDecode } from "../kernels/attention_decode.ts";
+import { gatherRows } from "../kernels/gather.ts";
 import { ropeAppend } from "../kernels/rope_append.ts";
 import { swiglu } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
@@ -24,53 +25,78 @@ import {
 } from "./block.ts";
 import { type FewRows, linearFew, swigluFew, takesFewRows } from "./few_rows.ts";
 import { linear } from "./linear.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** The rows of a pass whose results are wanted. */
+export interface WantedRows {
+  /** Which they are `[rows]` u32, ascending. */
+  index: Tensor;
+  rows: number;
+  /** Where their residual stream goes `[rows, hidden]` f32, and attention's output `[rows, heads · head_dim]`. */
+  x: Tensor;
+  out: Tensor;
+}
 
 /**
  * Runs block `index` on the residual stream `x` in place.
  *
- * @param next The norm at the start of the next block, where there is one.
+ * @param ends `next`: the norm at the start of the next block, where there is one. `wanted`: after
+ *   attention only these rows go on, which is all that the last block is asked for.
  */
 export function blockInference(
   pass: BlockPass,
   block: Block,
   index: number,
   x: Tensor,
-  next?: NextNorm,
+  { next, wanted }: { next?: NextNorm; wanted?: WantedRows },
 ): void {
-  const { gpu, config, activations, batch } = pass;
-  const few = takesFewRows(gpu, batch.tokens);
-  const { forward: { normed: n, product }, plan } = activations;
-  const { rstd2, gateUp, low } = activations.inner[plan.inner[index]];
-  const { qkv, low: qkvLow } = activations.attention[plan.attention[index]];
-  const rows = batch.tokens, how = linearPass(pass);
-  if (few) {
-    const eps = config.rms_norm_eps, { half } = pass;
-    const common: FewRows = { rows, half, eps, dropout: pass.dropout, normed: n };
-    const preNorm = block.input_layernorm, postNorm = block.post_attention_layernorm;
-    linearFew(gpu, block.qkv, x, qkv, { ...common, norm: preNorm, low: qkvLow });
-    linearFew(gpu, block.o, attend(pass, index), x, {
-      ...common,
-      low: low.o,
-      accumulate: true,
+  const { gpu, activations, batch: { tokens } } = pass;
+  const { qkv, low } = activations.attention[activations.plan.attention[index]];
+  if (takesFewRows(gpu, tokens)) {
+    linearFew(gpu, block.qkv, x, qkv, { ...fewRows(pass, tokens, block.input_layernorm), low });
+  } else {
+    // Every other block's is made by the block before.
+    if (index === 0) norm(pass, inputNorm(pass, block, index), x);
+    linear(gpu, block.qkv, activations.forward.normed, qkv, { ...linearPass(pass), low });
+  }
+  const out = attend(pass, index);
+  if (wanted === undefined) return finish(pass, block, index, { rows: tokens, out, x, next });
+  const { index: rowIndex, rows } = wanted;
+  if (rows === 0) return;
+  gatherRows(gpu, { x: out, index: rowIndex, y: wanted.out, rows });
+  gatherRows(gpu, { x, index: rowIndex, y: wanted.x, rows });
+  finish(pass, block, index, { rows, out: wanted.out, x: wanted.x });
+}
+
+/** What follows attention, on `rows` rows of its output and of the residual stream. */
+function finish(
+  pass: BlockPass,
+  block: Block,
+  index: number,
+  { rows, out, x, next }: { rows: number; out: Tensor; x: Tensor; next?: NextNorm },
+): void {
+  const { gpu, activations: { forward: { normed, product }, inner, plan } } = pass;
+  const { rstd2, gateUp, low } = inner[plan.inner[index]];
+  const w = block.post_attention_layernorm;
+  if (takesFewRows(gpu, rows)) {
+    const add = { ...fewRows(pass, rows), accumulate: true };
+    linearFew(gpu, block.o, out, x, { ...add, low: low.o });
+    swigluFew(gpu, block.gateUp, x, product, {
+      ...{ ...fewRows(pass, rows, w), low: low.gateUp, gateUp },
     });
-    const swigluHow = { ...common, norm: postNorm, low: low.gateUp, gateUp };
-    swigluFew(gpu, block.gateUp, x, product, swigluHow);
-    linearFew(gpu, block.down, product, x, { ...common, low: low.down, accumulate: true });
+    linearFew(gpu, block.down, product, x, { ...add, low: low.down });
     return;
   }
-  if (index === 0) norm(pass, inputNorm(pass, block, index), x);
-  linear(gpu, block.qkv, n, qkv, { ...how, low: qkvLow });
-  const postNorm = { w: block.post_attention_layernorm, rstd: rstd2 };
-  project(pass, block.o, {
-    input: attend(pass, index),
-    low: low.o,
-    x,
-    y: x,
-    next: postNorm,
-  });
-  linear(gpu, block.gateUp, n, gateUp, { ...how, low: low.gateUp });
+  const stream = { x, y: x, rows };
+  project(pass, block.o, { ...stream, input: out, low: low.o, next: { w, rstd: rstd2 } });
+  linear(gpu, block.gateUp, normed, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
   swiglu(gpu, { gateUp, y: product, rows });
-  project(pass, block.down, { input: product, low: low.down, x, y: x, next });
+  project(pass, block.down, { ...stream, input: product, low: low.down, next });
+}
+
+function fewRows(pass: BlockPass, rows: number, norm?: Parameter): FewRows {
+  const { config: { rms_norm_eps: eps }, activations: { forward: { normed } } } = pass;
+  return { ...linearPass(pass, rows), eps, normed, norm };
 }
 
 /** From queries, keys and values to attention's output, over the pass's own keys or a cache's. */

@@ -26,6 +26,19 @@ function chunkRows(vocabulary: number, rows: number): number {
   return Math.min(rows, Math.max(CHUNK_UNIT, most));
 }
 
+/** What is projected to logits. */
+export interface HeadInput {
+  /** Residual stream after the last block `[T, H]` f32. */
+  x: Tensor;
+  /** The wanted rows of x `[rows]` u32; absent where those are its first ones. */
+  index?: Tensor;
+  rows: number;
+  norm: Parameter;
+  output: Parameter;
+  /** Operands of products may be rounded to f16. */
+  half: boolean;
+}
+
 /** Buffers of the output end. S is the most targets of a micro-batch. */
 export class Head {
   readonly #gathered: Tensor;
@@ -63,25 +76,23 @@ export class Head {
     }
   }
 
-  #project(gpu: Gpu, norm: Parameter, x: Tensor, index: Tensor, rows: number): void {
-    const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
-    gatherRows(gpu, { x, index, y: this.#gathered, rows });
-    rmsnorm(gpu, { x: this.#gathered, w: norm.value, y, rstd, rows, eps });
+  /** Memory for the rows of x that are projected `[S, H]` f32, for who gathers them before. */
+  get rows(): Tensor {
+    return this.#gathered;
   }
 
-  /** Logits `[rows, padded vocabulary]` f32 of the rows of x that `index` names; rows ≤ one chunk. */
-  logits(
-    gpu: Gpu,
-    { x, norm, output, index, rows, half }: {
-      x: Tensor;
-      norm: Parameter;
-      output: Parameter;
-      index: Tensor;
-      rows: number;
-      half: boolean;
-    },
-  ): Tensor {
-    this.#project(gpu, norm, x, index, rows);
+  /** The norm of the rows of x that `index` names, or of its first ones. */
+  #norm(gpu: Gpu, { x, norm, index, rows }: HeadInput): void {
+    const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
+    if (index !== undefined) gatherRows(gpu, { x, index, y: this.#gathered, rows });
+    const source = index === undefined ? x : this.#gathered;
+    rmsnorm(gpu, { x: source, w: norm.value, y, rstd, rows, eps });
+  }
+
+  /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
+  logits(gpu: Gpu, input: HeadInput): Tensor {
+    const { output, rows, half } = input;
+    this.#norm(gpu, input);
     const c = this.#logits;
     matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows, half });
     return c;
@@ -94,25 +105,22 @@ export class Head {
 
   /**
    * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `dx` is
-   * given, the gradient of x (times the loss scale, control[0]), written whole.
+   * given, the gradient of x (times the loss scale, control[0]), written whole; that needs an `index`.
    */
   loss(
     gpu: Gpu,
-    { x, dx, norm, output, batch, control, losses, half }: {
-      x: Tensor;
+    { dx, batch, control, losses, ...input }: HeadInput & {
       dx?: Tensor;
-      norm: Parameter;
-      output: Parameter;
       batch: BatchTensors;
       control: Tensor;
       losses: Tensor;
-      half: boolean;
     },
   ): void {
-    const { targetRows: index, targets, weights, targetCount: rows } = batch;
+    const { norm, output, index, rows, half } = input;
+    const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const vocab = this.config.vocab_size, backward = dx !== undefined;
-    this.#project(gpu, norm, x, index, rows);
+    this.#norm(gpu, input);
     const step = logits.shape[0];
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
       const count = Math.min(step, rows - firstRow);
@@ -138,6 +146,6 @@ export class Head {
       ...{ dx: this.#gatheredGrad!, dw: norm.trained?.grad },
     });
     gpu.clear(dx);
-    scatterRows(gpu, { dy: this.#gatheredGrad!, index, dx, rows });
+    scatterRows(gpu, { dy: this.#gatheredGrad!, index: index!, dx, rows });
   }
 }

@@ -34,7 +34,7 @@ import {
 } from "./block.ts";
 import { blockInference } from "./block_inference.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
-import { Head } from "./head.ts";
+import { Head, type HeadInput } from "./head.ts";
 import type { DropoutState } from "./linear.ts";
 import { allocateParameters, type Parameter } from "./parameters.ts";
 import { activationPlan, inferencePlan } from "./plan.ts";
@@ -66,6 +66,12 @@ export interface LlamaOptions {
   exact?: boolean;
   /** Loss scale to start with. Default 1. */
   initialLossScale?: number;
+}
+
+/** A forward pass, and what the output end is given of it. */
+interface Forward {
+  pass: BlockPass;
+  input: HeadInput;
 }
 
 const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
@@ -174,15 +180,10 @@ export class Llama {
     batch: Batch,
     { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
   ): void {
-    const pass = this.#forward(gpu, batch, dropout);
-    const { plan, residual } = this.#activations;
-    const x = residual[plan.residual[this.#blocks.length]];
-    const d = this.#activations.backward;
-    this.#head.loss(gpu, {
-      ...{ x, dx: backward ? d!.residual : undefined, norm: this.#norm, output: this.#output },
-      ...{ batch: this.#batch, control: this.control, losses: this.losses },
-      half: pass.half,
-    });
+    const { pass, input } = this.#forward(gpu, batch, dropout);
+    const dx = backward ? this.#activations.backward!.residual : undefined;
+    const losses = { batch: this.#batch, control: this.control, losses: this.losses };
+    this.#head.loss(gpu, { ...input, ...losses, dx });
     if (backward) this.#backward(pass);
   }
 
@@ -196,8 +197,7 @@ export class Llama {
    * added to it.
    */
   logits(gpu: Gpu, batch: Batch, cache?: CachePass): Tensor {
-    this.#forward(gpu, batch, NO_DROPOUT, cache);
-    return this.#logits(gpu, this.#batch);
+    return this.#head.logits(gpu, this.#forward(gpu, batch, NO_DROPOUT, cache).input);
   }
 
   /**
@@ -212,18 +212,10 @@ export class Llama {
   decode(gpu: Gpu, rows: number, cache: CachePass): Tensor {
     const batch = this.#decoded!;
     batch.tokens = batch.targetCount = rows;
-    this.#run(gpu, batch, NO_DROPOUT, cache);
-    return this.#logits(gpu, batch);
+    return this.#head.logits(gpu, this.#run(gpu, batch, NO_DROPOUT, cache).input);
   }
 
-  #logits(gpu: Gpu, { targetRows: index, targetCount: rows }: BatchTensors): Tensor {
-    const { plan, residual } = this.#activations;
-    const x = residual[plan.residual[this.#blocks.length]];
-    const weights = { norm: this.#norm, output: this.#output }, half = this.#half(gpu);
-    return this.#head.logits(gpu, { x, ...weights, index, rows, half });
-  }
-
-  #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): BlockPass {
+  #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): Forward {
     const { maxTokens, maxTargets } = this.options;
     if (batch.tokens > maxTokens || batch.targetCount > maxTargets) {
       throw new Error(`a batch of ${batch.tokens} tokens exceeds the plan's ${maxTokens}`);
@@ -232,23 +224,31 @@ export class Llama {
     return this.#run(gpu, this.#batch, dropout, cache);
   }
 
-  #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): BlockPass {
-    const { plan, residual } = this.#activations;
+  #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): Forward {
+    const { plan, residual, backward, forward } = this.#activations;
+    const half = this.#half(gpu), blocks = this.#blocks.length;
     const pass: BlockPass = {
       ...{ gpu, config: this.config, activations: this.#activations, batch },
-      ...{ ropeTable: this.#ropeTable, dropout, half: this.#half(gpu), cache },
+      ...{ ropeTable: this.#ropeTable, dropout, half, cache },
     };
     // Where no backward follows, the residual stream stays in one buffer, that of the result.
-    const inPlace = cache !== undefined || this.#activations.backward === undefined;
-    const stream = (b: number) => residual[plan.residual[inPlace ? this.#blocks.length : b]];
+    const inPlace = cache !== undefined || backward === undefined;
+    const stream = (b: number) => residual[plan.residual[inPlace ? blocks : b]];
+    const { targetRows: index, targetCount: rows, tokens } = batch;
+    const wanted = forward.wantedOut && rows < tokens
+      ? { index, rows, x: this.#head.rows, out: forward.wantedOut }
+      : undefined;
     const table = this.#embedding.value;
-    embedding(gpu, { table, ids: batch.ids, y: stream(0), rows: batch.tokens });
+    embedding(gpu, { table, ids: batch.ids, y: stream(0), rows: tokens });
     this.#blocks.forEach((block, b) => {
       const [x, y, next] = [stream(b), stream(b + 1), this.#normAfter(pass, b)];
-      if (inPlace) blockInference(pass, block, b, x, next);
-      else blockForward(pass, block, b, { x, y, normed: b > 0, next });
+      if (!inPlace) blockForward(pass, block, b, { x, y, normed: b > 0, next });
+      else blockInference(pass, block, b, x, { next, wanted: next ? undefined : wanted });
     });
-    return pass;
+    const weights = { norm: this.#norm, output: this.#output };
+    const whole = wanted !== undefined || (inPlace && rows === tokens);
+    const x = wanted?.x ?? stream(blocks);
+    return { pass, input: { x, index: whole ? undefined : index, rows, ...weights, half } };
   }
 
   /** The norm at the start of the block after block `b`, if there is one. */
