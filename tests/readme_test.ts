@@ -8,7 +8,7 @@ import { lorikeet, succeeded } from "./cli.ts";
 
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 
-const DOCUMENTS = ["README.md", "docs/training.md", "docs/inference.md"];
+const DOCUMENTS = ["README.md", "docs/training.md", "docs/inference.md", "docs/performance.md"];
 const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "full_finetune.yaml"]
   .map((name) => `examples/${name}`);
 
