@@ -130,6 +130,12 @@ function multiply(gpu: Gpu, piece: Piece, geometry: Geometry): void {
   );
 }
 
+/** A product of a few rows, rounded where tensor cores would round more of them: the result is the same. */
+function multiplyFew(gpu: Gpu, piece: Piece): void {
+  const roundHalf = piece.half && gpu.extensions.has("subgroup_matrix");
+  matvec(gpu, { ...piece, roundHalf });
+}
+
 /** What {@linkcode matmul} and {@linkcode matmulPartials} take alike. */
 interface Product {
   a: Tensor;
@@ -211,7 +217,7 @@ export function matmul(
   if (product.rows === 0) return;
   const all = { ...product, c, cFrom, cStride: c.rowSize, accumulate };
   for (const piece of pieces(gpu, all)) {
-    if (few(gpu, piece, geometry)) matvec(gpu, piece);
+    if (few(gpu, piece, geometry)) multiplyFew(gpu, piece);
     else multiply(gpu, piece, geometry ?? geometryOf(gpu, [piece]));
   }
 }
@@ -234,7 +240,7 @@ export function matmulPartials(
     const all = { ...product, c, cFrom: 0, cStride: width, accumulate: false };
     const ranges = pieces(gpu, all);
     if (few(gpu, ranges[0], geometry)) {
-      for (const range of ranges) matvec(gpu, range);
+      for (const range of ranges) multiplyFew(gpu, range);
     } else {
       // The same parts of K for every range of columns; ranges of K add to the first one's parts.
       const slots = Math.floor(bytes / (rows * width * 4)) - spare;

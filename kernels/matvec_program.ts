@@ -132,9 +132,16 @@ ${
   }
 ${eachX((x, i, s, p) => `  ${x} *= scale${i} * load_w(v${s} * ${parts}u + ${p}u);`)}`;
 
+  const pairAt = c === "f16" ? "unpack2x16float(c[at])" : "vec2<f32>(c[2u * at], c[2u * at + 1u])";
+  // After the first weights: where it lies waits for the uniforms.
+  const before = accumulate
+    ? `  var before = vec2<f32>();
+  if (i < ${rows}u) { before = ${pairAt}; }`
+    : "";
   const wholeBody = `
 ${repeat(steps, (s) => `  let v${s} = min(thread + ${s * threads}u, vectors - 1u);`)}
 ${repeat(outputs, (j) => repeat(steps, (s) => `  let w${j}_${s} = b[b${j} + v${s}];`))}
+${before}
 ${
     // Past the end: zeros times the last weight.
     eachX((x, i, s, p) =>
@@ -153,7 +160,7 @@ ${
 ${eachX((x, i, s, p) => `  var ${x} = ${loadA(i, `v + ${s * threads}u`, p)};`, count)}
 ${rounding(count)}
 ${multiply(count)}`;
-  const alongBody = `
+  const alongBody = `${before}
   var v = thread;
   for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round1(steps)}
   }
@@ -167,7 +174,6 @@ ${multiply(count)}`;
   const value = swiglu
     ? `silu(${two("2u * pair")}) * ${two(`${own}u + 2u * pair`)}`
     : `${two("2u * pair")} * u.alpha`;
-  const pairAt = c === "f16" ? "unpack2x16float(c[at])" : "vec2<f32>(c[2u * at], c[2u * at + 1u])";
   const store = c === "f16"
     ? "c[at] = pack2x16float(value);"
     : "c[2u * at] = value.x;\n  c[2u * at + 1u] = value.y;";
@@ -209,12 +215,6 @@ fn main(
   let i = thread / ${pairs}u;
   let pair = thread % ${pairs}u;
   let at = u.cOffset + i * u.cStride + group * ${pairs}u + pair;
-  ${
-      accumulate
-        ? `var before = vec2<f32>();
-  if (i < ${rows}u) { before = ${pairAt}; }`
-        : ""
-    }
 ${repeat(outputs, (j) => `  let b${j} = (${row(j)}) * vectors;`)}
 ${sums.map((n) => `  var sum${n} = 0.0;`).join("\n")}
 ${whole ? wholeBody : alongBody}

@@ -74,6 +74,12 @@ interface Forward {
   input: HeadInput;
 }
 
+/** Whether every product of a pass can run on tensor cores, which want sizes that are multiples of 8. */
+function takesTensorCores({ extensions }: Gpu, config: LlamaConfig): boolean {
+  const sizes = [...weightShapes(config).values()].flat();
+  return extensions.has("subgroup_matrix") && sizes.every((size) => size % 8 === 0);
+}
+
 const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
 
 /** A model on the GPU. */
@@ -264,7 +270,7 @@ export class Llama {
   #half(gpu: Gpu): boolean {
     const { precision, checkpointing, exact = false } = this.options;
     if (precision === "fp32" || exact) return false;
-    return checkpointing !== undefined || gpu.extensions.has("subgroup_matrix");
+    return checkpointing !== undefined || takesTensorCores(gpu, this.config);
   }
 
   #backward(pass: BlockPass): void {
