@@ -154,8 +154,11 @@ export class Llama {
     this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
-    this.control = memory.tensor("workspace", "control", "f32", [initialControl(1).length]);
-    this.losses = memory.tensor("workspace", "losses", "f32", [options.lossSlots ?? 1]);
+    const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];
+    [this.control, this.losses] = memory.arena("workspace", "results", [
+      { name: "control", dtype: "f32", shape: [control] },
+      { name: "losses", dtype: "f32", shape: [losses] },
+    ]);
   }
 
   /** Everything that is trained. */
@@ -191,6 +194,14 @@ export class Llama {
     const losses = { batch: this.#batch, control: this.control, losses: this.losses };
     this.#head.loss(gpu, { ...input, ...losses, dx });
     if (backward) this.#backward(pass);
+  }
+
+  /** What an optimizer step leaves behind, in one read: the values of `control` and of `losses`. */
+  async readResults(gpu: Gpu): Promise<{ control: Float32Array; losses: Float32Array }> {
+    const { control, losses } = this;
+    const first = (losses.offset - control.offset) / 4;
+    const values = await gpu.readF32(control.view([first + losses.size]));
+    return { control: values.subarray(0, control.size), losses: values.subarray(first) };
   }
 
   /** Negative log-likelihood of each target of the last pass `[targets]` f32. */

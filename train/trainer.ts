@@ -100,10 +100,9 @@ export class Trainer {
     }
     this.optimizer.step(gpu, this.model.control, learningRate);
 
-    const parts = (await gpu.readF32(this.model.losses)).subarray(0, window.length);
-    const control = await gpu.readF32(this.model.control);
+    const { control, losses: parts } = await this.model.readResults(gpu);
     const result = {
-      loss: parts.reduce((sum, part) => sum + part, 0),
+      loss: parts.subarray(0, window.length).reduce((sum, part) => sum + part, 0),
       // A token's weight differs between the window's loss and its micro-batch's by a factor.
       losses: window.map((_, slot) =>
         parts[slot] * weights.microBatch[slot][0] / weights.window[slot][0]
