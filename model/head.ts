@@ -13,6 +13,8 @@ import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
+import { linearFew, takesFewRows } from "./few_rows.ts";
+import { linearGroup, NO_DROPOUT } from "./linear.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
 /** Bytes that one chunk of logits may take. */
@@ -81,19 +83,29 @@ export class Head {
     return this.#gathered;
   }
 
-  /** The norm of the rows of x that `index` names, or of its first ones. */
-  #norm(gpu: Gpu, { x, norm, index, rows }: HeadInput): void {
+  /** The rows of x that `index` names, side by side; x itself without one. */
+  #gather(gpu: Gpu, { x, index, rows }: HeadInput): Tensor {
+    if (index === undefined) return x;
+    gatherRows(gpu, { x, index, y: this.#gathered, rows });
+    return this.#gathered;
+  }
+
+  #norm(gpu: Gpu, { norm, rows }: HeadInput, x: Tensor): void {
     const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
-    if (index !== undefined) gatherRows(gpu, { x, index, y: this.#gathered, rows });
-    const source = index === undefined ? x : this.#gathered;
-    rmsnorm(gpu, { x: source, w: norm.value, y, rstd, rows, eps });
+    rmsnorm(gpu, { x, w: norm.value, y, rstd, rows, eps });
   }
 
   /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
   logits(gpu: Gpu, input: HeadInput): Tensor {
-    const { output, rows, half } = input;
-    this.#norm(gpu, input);
-    const c = this.#logits;
+    const { output, norm, rows, half } = input;
+    const x = this.#gather(gpu, input), c = this.#logits;
+    if (takesFewRows(gpu, rows)) {
+      const eps = this.config.rms_norm_eps, pass = { rows, half, dropout: NO_DROPOUT };
+      const group = linearGroup([{ weight: output }]);
+      linearFew(gpu, group, x, c, { ...pass, norm, normed: this.#normed, eps });
+      return c;
+    }
+    this.#norm(gpu, input, x);
     matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows, half });
     return c;
   }
@@ -120,7 +132,7 @@ export class Head {
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const vocab = this.config.vocab_size, backward = dx !== undefined;
-    this.#norm(gpu, input);
+    this.#norm(gpu, input, this.#gather(gpu, input));
     const step = logits.shape[0];
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
       const count = Math.min(step, rows - firstRow);

@@ -60,6 +60,9 @@ export interface DropoutState {
   step: number;
 }
 
+/** Nothing is dropped. */
+export const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
+
 /** What both passes of a group are given. */
 export interface LinearPass {
   rows: number;

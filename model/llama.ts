@@ -35,7 +35,7 @@ import {
 import { blockInference } from "./block_inference.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
 import { Head, type HeadInput } from "./head.ts";
-import type { DropoutState } from "./linear.ts";
+import { type DropoutState, NO_DROPOUT } from "./linear.ts";
 import { allocateParameters, type Parameter } from "./parameters.ts";
 import { activationPlan, inferencePlan } from "./plan.ts";
 
@@ -79,8 +79,6 @@ function takesTensorCores({ extensions }: Gpu, config: LlamaConfig): boolean {
   const sizes = [...weightShapes(config).values()].flat();
   return extensions.has("subgroup_matrix") && sizes.every((size) => size % 8 === 0);
 }
-
-const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
 
 /** A model on the GPU. */
 export class Llama {
