@@ -18,9 +18,9 @@
  *
  * @module
  */
-import { DIRECT_THREADS, directForward, prefersDirect } from "./attention_direct.ts";
-import { forwardSource } from "./attention_forward.ts";
-import { type Heads, headValues } from "./attention_heads.ts";
+import { DIRECT_THREADS, directForward, prefersDirect } from "./attention/direct.ts";
+import { forwardSource } from "./attention/forward.ts";
+import { type Heads, headValues } from "./attention/heads.ts";
 import {
   choosePlan,
   deviceWish,
@@ -29,13 +29,13 @@ import {
   type PlanKey,
   type ShapeName,
   uniformValues,
-} from "./attention_tiles.ts";
+} from "./attention/tiles.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
 
-export { attentionBackward } from "./attention_backward.ts";
-export type { Heads } from "./attention_heads.ts";
+export { attentionBackward } from "./attention/backward.ts";
+export type { Heads } from "./attention/heads.ts";
 
 const forward = programFamily(
   "attention",

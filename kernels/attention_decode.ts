@@ -17,9 +17,9 @@
  * @module
  */
 import { attention } from "./attention.ts";
-import { prefersDirect } from "./attention_direct.ts";
+import { prefersDirect } from "./attention/direct.ts";
 import type { Gpu } from "./gpu.ts";
-import { decodeLayout, decodeProgram } from "./attention_decode_program.ts";
+import { decodeLayout, decodeProgram } from "./attention/decode_program.ts";
 import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import { ropeAppend } from "./rope_append.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";

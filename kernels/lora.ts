@@ -17,14 +17,14 @@
  */
 import { type DropoutMask, maskUniforms } from "./dropout.ts";
 import type { Gpu } from "./gpu.ts";
-import { backwardX, backwardY, down, numbered, up } from "./lora_programs.ts";
+import { backwardX, backwardY, down, numbered, up } from "./lora/programs.ts";
 import {
   downTileCount,
   gradTileCount,
   LORA_TILES,
   loraTileKind,
   upTileCount,
-} from "./lora_tiles.ts";
+} from "./lora/tiles.ts";
 import type { Partials } from "./partials.ts";
 import { bytesOf, type Tensor } from "./tensor.ts";
 

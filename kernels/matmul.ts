@@ -13,18 +13,18 @@
  * @module
  */
 import type { Gpu } from "./gpu.ts";
-import { directMatmul } from "./matmul_direct.ts";
-import { cut, type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul_geometry.ts";
-import type { Orientation } from "./matmul_orientation.ts";
-import { stagedMatmul } from "./matmul_staged.ts";
-import { subgroupFits, subgroupMatmul } from "./matmul_subgroup.ts";
-import { type SubgroupGeometry, subgroupGeometry } from "./matmul_subgroup_geometry.ts";
+import { directMatmul } from "./matmul/direct.ts";
+import { cut, type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul/geometry.ts";
+import type { Orientation } from "./matmul/orientation.ts";
+import { stagedMatmul } from "./matmul/staged.ts";
+import { subgroupFits, subgroupMatmul } from "./matmul/subgroup.ts";
+import { type SubgroupGeometry, subgroupGeometry } from "./matmul/subgroup_geometry.ts";
 import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
 import { type Partials, partialsBytes } from "./partials.ts";
 import { programFamily } from "./program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
 
-export type { Orientation } from "./matmul_orientation.ts";
+export type { Orientation } from "./matmul/orientation.ts";
 export { type Partials, partialsBytes } from "./partials.ts";
 
 const sumSplits = programFamily("matmul_splits", (c: Dtype, accumulate: boolean) => ({

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { SPLIT_BYTES } from "./matmul_geometry.ts";
+import { SPLIT_BYTES } from "./matmul/geometry.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**

@@ -6,7 +6,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../kernels/gpu.ts";
-import { SPLIT_BYTES } from "../kernels/matmul_geometry.ts";
+import { SPLIT_BYTES } from "../kernels/matmul/geometry.ts";
 import { megabytes, Memory, memoryLines } from "../kernels/memory.ts";
 import { UPLOAD_BYTES } from "./load.ts";
 

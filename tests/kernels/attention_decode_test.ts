@@ -4,7 +4,7 @@ import {
   type DecodeGeometry,
   mostSplits,
 } from "../../kernels/attention_decode.ts";
-import { decodeLayout } from "../../kernels/attention_decode_program.ts";
+import { decodeLayout } from "../../kernels/attention/decode_program.ts";
 import { ropeTable } from "../../kernels/rope.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";

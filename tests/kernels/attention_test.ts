@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { attention, attentionBackward } from "../../kernels/attention.ts";
-import { prefersDirect } from "../../kernels/attention_direct.ts";
+import { prefersDirect } from "../../kernels/attention/direct.ts";
 import {
   choosePlan,
   keyedPlan,
   SHAPE_NAMES,
   type ShapeName,
   workgroupBytes,
-} from "../../kernels/attention_tiles.ts";
+} from "../../kernels/attention/tiles.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { ropeTable } from "../../kernels/rope.ts";

@@ -10,8 +10,8 @@ import {
   type Tile,
   workgroupBytes,
   workgroupThreads,
-} from "../../kernels/matmul_geometry.ts";
-import { HALF_RANGE } from "../../kernels/matmul_staged.ts";
+} from "../../kernels/matmul/geometry.ts";
+import { HALF_RANGE } from "../../kernels/matmul/staged.ts";
 import type { Dtype, Tensor } from "../../kernels/tensor.ts";
 import { withHardwarePrograms } from "./hardware_programs.ts";
 import {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Tensor } from "./tensor.ts";
+import type { Tensor } from "../tensor.ts";
 
 /** Heads side by side in the columns of a tensor, from column `from` (a multiple of 4) on. */
 export interface Heads {

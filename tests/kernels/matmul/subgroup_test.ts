@@ -1,19 +1,19 @@
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { SPLIT_BYTES } from "../../kernels/matmul_geometry.ts";
-import type { Orientation } from "../../kernels/matmul_orientation.ts";
+import type { Gpu } from "../../../kernels/gpu.ts";
+import { SPLIT_BYTES } from "../../../kernels/matmul/geometry.ts";
+import type { Orientation } from "../../../kernels/matmul/orientation.ts";
 import {
   subgroupFits,
   subgroupMatmul,
   subgroupMatmulSource,
   subgroupMemory,
-} from "../../kernels/matmul_subgroup.ts";
+} from "../../../kernels/matmul/subgroup.ts";
 import {
   subgroupGeometry,
   type SubgroupTile,
   subgroupTiles,
-} from "../../kernels/matmul_subgroup_geometry.ts";
-import type { Dtype } from "../../kernels/tensor.ts";
+} from "../../../kernels/matmul/subgroup_geometry.ts";
+import type { Dtype } from "../../../kernels/tensor.ts";
 import {
   assertClose,
   download,
@@ -23,7 +23,7 @@ import {
   quantize,
   randomArray,
   upload,
-} from "./harness.ts";
+} from "../harness.ts";
 
 const ORIENTATIONS: Orientation[] = ["nt", "nn", "tn"];
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { headStart, headUniforms } from "./attention_heads.ts";
+import { headStart, headUniforms } from "./heads.ts";
 import {
   addScores,
   declareStatistics,
@@ -15,7 +15,7 @@ import {
   rowVector,
   scorePlace,
   weightVector,
-} from "./attention_scores.ts";
+} from "./scores.ts";
 import {
   commonFunctions,
   declareTile,
@@ -25,9 +25,9 @@ import {
   loop,
   otherTile,
   ownTile,
-} from "./attention_staging.ts";
-import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./attention_sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./attention_tiles.ts";
+} from "./staging.ts";
+import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./sums.ts";
+import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
 import {
   type Binding,
   type ProgramSource,
@@ -35,8 +35,8 @@ import {
   readsScalars,
   repeat,
   writes,
-} from "./program.ts";
-import type { Dtype } from "./tensor.ts";
+} from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 
 /** The source for a plan, dtypes of q and out and of k and v, and whether lse is written. */
 export function forwardSource(

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import { type Binding, programFamily, reads, readsScalars, repeat, writes } from "./program.ts";
-import type { Dtype } from "./tensor.ts";
+import { type Binding, programFamily, reads, readsScalars, repeat, writes } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 
 /** Loads that a thread has under way at once: of keys, and of values. */
 const KEY_LOADS = 16, VALUE_LOADS = 8;

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { CHUNK, LANES, perModule, steps } from "./lora_parts.ts";
-import type { LoraTiles } from "./lora_tiles.ts";
-import { repeat } from "./program.ts";
+import { CHUNK, LANES, perModule, steps } from "./parts.ts";
+import type { LoraTiles } from "./tiles.ts";
+import { repeat } from "../program.ts";
 
 /**
  * Adds to a gradient the sum over rows of the outer products of a wide and a narrow row: `gradients(tile,

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import type { Gpu } from "./gpu.ts";
-import { bytesOf, type Dtype } from "./tensor.ts";
+import type { Gpu } from "../gpu.ts";
+import { bytesOf, type Dtype } from "../tensor.ts";
 
 /** The shape of a tile, and how it is shared out. */
 export interface TileShape {

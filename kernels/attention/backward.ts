@@ -17,14 +17,9 @@
  *
  * @module
  */
-import {
-  DIRECT_THREADS,
-  directKeyGradient,
-  directQueryGradient,
-  prefersDirect,
-} from "./attention_direct.ts";
-import { gradientSource } from "./attention_gradient.ts";
-import { type Heads, headValues } from "./attention_heads.ts";
+import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./direct.ts";
+import { gradientSource } from "./gradient.ts";
+import { type Heads, headValues } from "./heads.ts";
 import {
   choosePlan,
   deviceWish,
@@ -33,10 +28,10 @@ import {
   type PlanKey,
   type ShapeName,
   uniformValues,
-} from "./attention_tiles.ts";
-import type { Gpu } from "./gpu.ts";
-import { programFamily } from "./program.ts";
-import type { Dtype, Tensor } from "./tensor.ts";
+} from "./tiles.ts";
+import type { Gpu } from "../gpu.ts";
+import { programFamily } from "../program.ts";
+import type { Dtype, Tensor } from "../tensor.ts";
 
 const gradients = programFamily(
   "attention_backward",

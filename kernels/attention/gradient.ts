@@ -1,5 +1,5 @@
 /**
- * The tiled program of attention's gradients (see attention_backward.ts for the contract).
+ * The tiled program of attention's gradients (see backward.ts for the contract).
  *
  * Both gradients are one program. With own rows a, b and the other side's rows c, d a workgroup forms
  *   s = a·cᵀ, dp = b·dᵀ, ds = p(dp − delta), Σ ds·c, Σ p·d:
@@ -8,14 +8,8 @@
  *
  * @module
  */
-import { headUniforms } from "./attention_heads.ts";
-import {
-  addScores,
-  declareWeights,
-  eachScore,
-  putWeights,
-  scorePlace,
-} from "./attention_scores.ts";
+import { headUniforms } from "./heads.ts";
+import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
 import {
   commonFunctions,
   declareTile,
@@ -26,11 +20,11 @@ import {
   otherTile,
   ownTile,
   type Tile,
-} from "./attention_staging.ts";
-import { addWeighted, declareSums, storeSums, sumPlace } from "./attention_sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./attention_tiles.ts";
-import { type ProgramSource, reads, readsScalars, repeat, writes } from "./program.ts";
-import type { Dtype } from "./tensor.ts";
+} from "./staging.ts";
+import { addWeighted, declareSums, storeSums, sumPlace } from "./sums.ts";
+import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
+import { type ProgramSource, reads, readsScalars, repeat, writes } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 
 /** Threads that share a row of delta. */
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>

@@ -7,9 +7,9 @@
  *
  * @module
  */
-import { headStart, headUniforms } from "./attention_heads.ts";
-import { programFamily, reads, readsScalars, writes } from "./program.ts";
-import type { Dtype } from "./tensor.ts";
+import { headStart, headUniforms } from "./heads.ts";
+import { programFamily, reads, readsScalars, writes } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;

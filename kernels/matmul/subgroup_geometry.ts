@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { SPLIT_BYTES } from "./matmul_geometry.ts";
-import type { Orientation } from "./matmul_orientation.ts";
+import { SPLIT_BYTES } from "./geometry.ts";
+import type { Orientation } from "./orientation.ts";
 
 /** Tiles of one launch: a workgroup makes `blockM`×`blockN` results. */
 export interface SubgroupTile {

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { KEPT, MASK_UNIFORMS } from "./dropout.ts";
-import { downDy, downX } from "./lora_down.ts";
-import { gradients } from "./lora_gradients.ts";
-import { partsMemory } from "./lora_parts.ts";
-import { LORA_TILES, type LoraTileKind } from "./lora_tiles.ts";
-import { upX, upY } from "./lora_up.ts";
-import { type Binding, programFamily, reads, writes } from "./program.ts";
-import type { Dtype } from "./tensor.ts";
+import { KEPT, MASK_UNIFORMS } from "../dropout.ts";
+import { downDy, downX } from "./down.ts";
+import { gradients } from "./gradients.ts";
+import { partsMemory } from "./parts.ts";
+import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
+import { upX, upY } from "./up.ts";
+import { type Binding, programFamily, reads, writes } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 
 const counted = (count: number, make: (m: number) => Binding[]) =>
   Array.from({ length: count }, (_, m) => make(m)).flat();
