@@ -159,13 +159,11 @@ export async function benchDecode(args: string[]): Promise<void> {
   const uncached = new Generator(gpu.memory, model, { ...sizes, cache: undefined });
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
-  const rounded = flags.precision === "mixed" && !flags.exact_products &&
-    gpu.extensions.has("subgroup_matrix");
   const difference = await check(
     gpu,
     model,
     { ...sizes, context: Math.min(context, 160) },
-    MOST_DIFFERENCE[rounded ? "rounded" : "exact"],
+    MOST_DIFFERENCE[model.half(gpu) ? "rounded" : "exact"],
   );
 
   const rows: Row[] = [];

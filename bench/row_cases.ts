@@ -7,14 +7,14 @@ import { crossEntropy } from "../kernels/cross_entropy.ts";
 import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import { swiglu, swigluBackward } from "../kernels/swiglu.ts";
 import { bytesOf } from "../kernels/tensor.ts";
+import { chunkRows } from "../model/head.ts";
+import { storedShape } from "../model/parameters.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 
 /** Rows and columns whose results are compared with float64. */
 const ROWS = 16, COLUMNS = 64;
 /** Partial sums of a product that a norm adds up. */
 const SPLITS = 4;
-/** Rows of logits at a time, as the model has them: see model/head.ts. */
-const MOST_LOGITS = 256;
 
 /** RMSNorm alone, after adding up partial sums, and backward. */
 export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator<KernelCase> {
@@ -151,9 +151,9 @@ export function* swigluCases({ gpu, config, dtype }: Bed, rows: number): Generat
 
 /** Softmax cross entropy and its gradient, of a chunk of rows of logits. */
 export function* crossEntropyCases({ gpu, config }: Bed, tokens: number): Generator<KernelCase> {
-  const rows = Math.min(tokens, MOST_LOGITS), vocab = config.vocab_size;
+  const vocab = config.vocab_size, [width] = storedShape([vocab]);
+  const rows = chunkRows(width, tokens);
   using tensors = new Tensors(gpu);
-  const width = Math.ceil(vocab / 4) * 4;
   const logits = tensors.normal("f32", [rows, width], 1), nll = tensors.zeros("f32", [rows]);
   const labels = Uint32Array.from(pick(rows, vocab, 1)), targets = tensors.of(labels);
   const weights = tensors.of(new Float32Array(rows).fill(1));

@@ -14,7 +14,7 @@ import { loadingBar, ProgressBar } from "../model/cli/progress.ts";
 import { initializeAdapters, loadWeights } from "../model/load.ts";
 import type { ModelSource } from "../model/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
-import { plannedSteps } from "../train/data.ts";
+import { plannedSteps, windowSamples } from "../train/data.ts";
 import type { LoraSettings, TrainConfig } from "../train/schema.ts";
 import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
 import { trainingFlops } from "./train_flops.ts";
@@ -104,7 +104,7 @@ export async function runBench(
 ): Promise<{ result: TrainResult; profile?: TrainProfile }> {
   const { gpu, config, source, roofs } = bench;
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
-    .map(({ window }) => window.map((microBatch) => microBatch.map((i) => samples[i])));
+    .map(({ window }) => windowSamples(window, samples));
   const trainer = await openTrainer(bench, {
     ...runSizes(windows, config.packing),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),

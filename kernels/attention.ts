@@ -22,12 +22,12 @@ import { DIRECT_THREADS, directForward, prefersDirect } from "./attention/direct
 import { forwardSource } from "./attention/forward.ts";
 import { type Heads, headValues } from "./attention/heads.ts";
 import {
+  type AttentionOptions,
   choosePlan,
   deviceWish,
   headBytes,
   keyedPlan,
   type PlanKey,
-  type ShapeName,
   uniformValues,
 } from "./attention/tiles.ts";
 import type { Gpu } from "./gpu.ts";
@@ -45,33 +45,20 @@ const forward = programFamily(
 
 /**
  * Writes out (and lse where given) for `rows` queries.
- *
- * @param half Operands may be rounded to f16, and sums over short ranges be f16.
- * @param pairs Query–key pairs attended, for the profile's cost; one causal document by default.
- * @param unroll Write inner loops out, which a GPU runs faster and a software driver compiles slowly.
- * @param direct Take the program for software drivers.
- * @param shape Take tiles of this shape.
  */
 export function attention(
   gpu: Gpu,
-  { q, k, v, starts, ends, out, lse, rows, heads, kvHeads, headDim, ...options }: {
-    q: Heads;
-    k: Heads;
-    v: Heads;
-    starts: Tensor;
-    ends: Tensor;
-    out: Tensor;
-    lse?: Tensor;
-    rows: number;
-    heads: number;
-    kvHeads: number;
-    headDim: number;
-    half?: boolean;
-    pairs?: number;
-    unroll?: boolean;
-    direct?: boolean;
-    shape?: ShapeName;
-  },
+  { q, k, v, starts, ends, out, lse, rows, heads, kvHeads, headDim, ...options }:
+    & AttentionOptions
+    & {
+      q: Heads;
+      k: Heads;
+      v: Heads;
+      starts: Tensor;
+      ends: Tensor;
+      out: Tensor;
+      lse?: Tensor;
+    },
 ): void {
   const { pairs = rows * (rows + 1) / 2, shape } = options;
   const direct = options.direct ?? prefersDirect(gpu.software, headDim);

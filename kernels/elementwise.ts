@@ -15,11 +15,15 @@ const MAX_GROUPS = 65535;
 /** Parts begin at multiples of this many elements: 256 bytes of f16, 512 of f32. */
 const PART_UNIT = 128;
 
-/** Workgroups that give every vector a thread; a second dimension where the first is not enough. */
-export function elementGrid(vectors: number): [number, number] {
-  const groups = Math.ceil(vectors / THREADS);
+/** A grid of at least so many workgroups; a second dimension where the first is not enough. */
+export function groupGrid(groups: number): [number, number] {
   const y = Math.ceil(groups / MAX_GROUPS);
   return y <= 1 ? [groups, 1] : [Math.ceil(groups / y), y];
+}
+
+/** Workgroups that give every vector a thread. */
+export function elementGrid(vectors: number): [number, number] {
+  return groupGrid(Math.ceil(vectors / THREADS));
 }
 
 /**

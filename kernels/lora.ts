@@ -16,6 +16,7 @@
  * @module
  */
 import { type DropoutMask, maskUniforms } from "./dropout.ts";
+import { groupGrid } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import { backwardX, backwardY, down, numbered, up } from "./lora/programs.ts";
 import {
@@ -51,14 +52,6 @@ export interface LoraGroup {
 
 /** Most modules of a group: each takes up to three bindings of a program. */
 const MOST_MODULES = 3;
-/** WebGPU's limit for one dimension of a dispatch. */
-const MAX_GROUPS = 65535;
-
-function grid(tiles: number): [number, number] {
-  const y = Math.ceil(tiles / MAX_GROUPS);
-  return [Math.ceil(tiles / y), y];
-}
-
 /** What does not change from launch to launch. */
 interface Shape {
   count: number;
@@ -129,7 +122,7 @@ export function loraDown(
     down(x.dtype, a[0].dtype, count, group.mask.p > 0, kind),
     [x, ...a, low],
     { ...ofX(shape, group, rows), tiles },
-    grid(tiles),
+    groupGrid(tiles),
     {
       flops: 2 * rows * input * r * count,
       bytes: rows * input * bytesOf(x.dtype) + count * r * (input * bytesOf(a[0].dtype) + 4 * rows),
@@ -150,7 +143,7 @@ export function loraUp(
     up(b[0].dtype, y.dtype, count, kind),
     [low, ...b, y],
     { ...ofY(shape, group, rows), ...places, yStride: y.rowSize / 4, tiles },
-    grid(tiles),
+    groupGrid(tiles),
     {
       flops: 2 * rows * outputs * r,
       bytes: outputs * (2 * rows * bytesOf(y.dtype) + r * bytesOf(b[0].dtype)),
@@ -192,7 +185,7 @@ export function loraBackward(
       ...{ ...ofY(shape, group, rows), dyStride: dy.rowSize / 4, downTiles },
       ...{ columnTiles: columnTiles(widest), tiles: tilesY },
     },
-    grid(tilesY),
+    groupGrid(tilesY),
     {
       flops: 4 * rows * outputs * r,
       bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
@@ -216,7 +209,7 @@ export function loraBackward(
       ...{ ...ofX(shape, group, rows), columnTiles: columnTiles(input), gradTiles, tiles: tilesX },
       ...{ upTiles: places.columnTiles, dxFrom: (slot?.splits ?? 0) * rows * input / 4 },
     },
-    grid(tilesX),
+    groupGrid(tilesX),
     {
       flops: (target === undefined ? 2 : 4) * rows * input * r * count,
       bytes: input * (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),

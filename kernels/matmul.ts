@@ -19,30 +19,11 @@ import type { Orientation } from "./matmul/orientation.ts";
 import { stagedMatmul } from "./matmul/staged.ts";
 import { subgroupFits, subgroupMatmul } from "./matmul/subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./matmul/subgroup_geometry.ts";
-import { matvec, MATVEC_ROWS, productCost } from "./matvec.ts";
-import { type Partials, partialsBytes } from "./partials.ts";
-import { programFamily } from "./program.ts";
-import { bytesOf, type Dtype, splitRows, type Tensor } from "./tensor.ts";
+import { matvec, productCost, takesFewRows } from "./matvec.ts";
+import { type Partials, partialsBytes, sumPartials } from "./partials.ts";
+import { bytesOf, splitRows, type Tensor } from "./tensor.ts";
 
 export type { Orientation } from "./matmul/orientation.ts";
-export { type Partials, partialsBytes } from "./partials.ts";
-
-const sumSplits = programFamily("matmul_splits", (c: Dtype, accumulate: boolean) => ({
-  bindings: [
-    { name: "partials", dtype: "f32", access: "read" },
-    { name: "c", dtype: c, access: "write" },
-  ],
-  uniforms: { vectors: "u32", perRow: "u32", splits: "u32", cOffset: "u32", cStride: "u32" },
-  body: `
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= u.vectors) { return; }
-  var sum = vec4<f32>();
-  for (var s = 0u; s < u.splits; s++) { sum += load_partials(s * u.vectors + id.x); }
-  let at = u.cOffset + (id.x / u.perRow) * u.cStride + id.x % u.perRow;
-  store_c(at, sum${accumulate ? " + load_c(at)" : ""});
-}`,
-}));
 
 /** One product over bindable tensors; offsets and strides in elements. */
 interface Piece {
@@ -111,23 +92,10 @@ function multiply(gpu: Gpu, piece: Piece, geometry: Geometry): void {
   const { c, m, n, accumulate } = piece;
   const { parts } = cut(piece.k, geometry);
   if (parts === 1) return launch(gpu, piece, geometry);
-  const partials = gpu.scratch(SPLIT_BYTES);
-  launch(
-    gpu,
-    { ...piece, c: partials, cOffset: 0, cStride: n, accumulate: false },
-    geometry,
-  );
-  const vectors = m * n / 4;
-  gpu.run(
-    sumSplits(c.dtype, accumulate),
-    [partials, c],
-    {
-      ...{ vectors, perRow: n / 4, splits: parts },
-      ...{ cOffset: piece.cOffset / 4, cStride: piece.cStride / 4 },
-    },
-    [Math.ceil(vectors / 64)],
-    { flops: m * n * parts, bytes: m * n * 4 * (parts + 1) },
-  );
+  const tensor = gpu.scratch(SPLIT_BYTES);
+  launch(gpu, { ...piece, c: tensor, cOffset: 0, cStride: n, accumulate: false }, geometry);
+  const d = { tensor, splits: parts, rows: m, width: n };
+  sumPartials(gpu, { d, c, cFrom: piece.cOffset, accumulate });
 }
 
 /** A product of a few rows, rounded where tensor cores would round more of them: the result is the same. */
@@ -193,9 +161,9 @@ function pieces(
   });
 }
 
-/** A software driver pays more for a barrier than for reading B once a row. */
+/** Whether a product goes the way of a few rows. */
 function few(gpu: Gpu, { orientation, m }: Piece, geometry?: MatmulGeometry): boolean {
-  return orientation === "nt" && m <= MATVEC_ROWS && !gpu.software && geometry === undefined;
+  return orientation === "nt" && takesFewRows(gpu, m) && geometry === undefined;
 }
 
 /**

@@ -10,6 +10,7 @@
  *
  * @module
  */
+import { groupGrid } from "./elementwise.ts";
 import type { Cost, Gpu } from "./gpu.ts";
 import { type MatvecLayout, matvecProgram } from "./matvec_program.ts";
 import { rmsnorm } from "./rmsnorm.ts";
@@ -17,8 +18,11 @@ import { bytesOf, roundUp, type Tensor } from "./tensor.ts";
 
 /** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
 export const MATVEC_ROWS = 8;
-/** WebGPU's limit for one dimension of a dispatch. */
-const MAX_GROUPS = 65535;
+
+/** Whether so many rows go this way: a software driver pays more for a barrier than for reading B once a row. */
+export function takesFewRows({ software }: Pick<Gpu, "software">, rows: number): boolean {
+  return rows <= MATVEC_ROWS && !software;
+}
 
 /** How a product is laid out over threads; what is left out is chosen by size. */
 export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
@@ -57,12 +61,6 @@ export function matvecLayout(
     subgroups ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const threads = Math.min(most, rounded(Math.ceil(vectors / wanted)));
   return { whole, threads, steps: Math.ceil(vectors / threads), outputs, wide, subgroups };
-}
-
-/** Workgroups in as many dimensions as they need. */
-function grid(groups: number): [number, number] {
-  const y = Math.ceil(groups / MAX_GROUPS);
-  return [Math.ceil(groups / y), y];
 }
 
 /** Work of C `[m, n]` = A·Bᵀ with depth k, whatever the orientation. */
@@ -128,7 +126,7 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
     ...[whole, threads, steps, outputs, wide, subgroups] as const,
   );
   const tensors = fused === undefined ? [a, b, c] : [a, b, c, fused.w];
-  gpu.run(program, tensors, uniforms, grid(groups), productCost({ a, b, c }, m, n, k));
+  gpu.run(program, tensors, uniforms, groupGrid(groups), productCost({ a, b, c }, m, n, k));
 }
 
 /** A's norm, in working memory. */

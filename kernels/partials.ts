@@ -3,8 +3,11 @@
  *
  * @module
  */
+import { elementGrid, elementMain } from "./elementwise.ts";
+import type { Gpu } from "./gpu.ts";
 import { SPLIT_BYTES } from "./matmul/geometry.ts";
-import type { Tensor } from "./tensor.ts";
+import { programFamily, reads, writes } from "./program.ts";
+import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
 /**
  * Partial results of a product `[splits, rows, width]` f32, in working memory, to be consumed by the
@@ -26,4 +29,36 @@ export function partialsBytes(rows: number, width: number, spare = 0): number {
 /** A whole result `[≥ rows, width]` f32 as partial sums: the only slot. */
 export function wholePartials(tensor: Tensor, rows: number): Partials {
   return { tensor, splits: 1, rows, width: tensor.rowSize };
+}
+
+const sum = programFamily("sum_partials", (c: Dtype, accumulate: boolean) => ({
+  bindings: [...reads("f32", "d"), ...writes(c, "c")],
+  uniforms: { vectors: "u32", width: "u32", splits: "u32", cFrom: "u32", cStride: "u32" },
+  body: elementMain(`
+  var sum = vec4<f32>();
+  for (var s = 0u; s < u.splits; s++) { sum += load_d(s * u.vectors + i); }
+  let at = u.cFrom + i / u.width * u.cStride + i % u.width;
+  store_c(at, sum${accumulate ? " + load_c(at)" : ""});`),
+}));
+
+/**
+ * Writes c = Σ d, or adds it to c where `accumulate`.
+ *
+ * @param sums `cFrom`: the first column of c to take part, a multiple of 4.
+ */
+export function sumPartials(
+  gpu: Gpu,
+  { d, c, cFrom = 0, accumulate = false }: {
+    d: Partials;
+    c: Tensor;
+    cFrom?: number;
+    accumulate?: boolean;
+  },
+): void {
+  const { splits, rows } = d, width = d.width / 4, vectors = rows * width;
+  const uniforms = { vectors, width, splits, cFrom: cFrom / 4, cStride: c.rowSize / 4 };
+  gpu.run(sum(c.dtype, accumulate), [d.tensor, c], uniforms, elementGrid(vectors), {
+    flops: 4 * vectors * splits,
+    bytes: 4 * vectors * (4 * splits + bytesOf(c.dtype)),
+  });
 }

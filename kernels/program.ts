@@ -48,6 +48,11 @@ export function readsScalars(dtype: Dtype, ...names: string[]): Binding[] {
   return names.map((name) => ({ name, dtype, access: "read", scalar: true }));
 }
 
+/** Bindings of one dtype that are written (and may be read) one element at a time. */
+export function writesScalars(dtype: Dtype, ...names: string[]): Binding[] {
+  return names.map((name) => ({ name, dtype, access: "write", scalar: true }));
+}
+
 /** What a kernel author writes. */
 export interface ProgramSource {
   bindings: Binding[];

@@ -10,12 +10,11 @@
  */
 import type { Gpu } from "./gpu.ts";
 import type { Partials } from "./partials.ts";
-import { programFamily, reads, readsScalars, writes } from "./program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "./program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
 
-const rstdBinding = (wanted: boolean) =>
-  wanted ? writes("f32", "rstd").map((binding) => ({ ...binding, scalar: true })) : [];
+const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") : [];
 const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
 const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
 
@@ -204,28 +203,5 @@ export function rmsnormBackward(
   gpu.run(weightBackward(source), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
     flops: (2 + slots.splits) * rows * width,
     bytes,
-  });
-}
-
-const sum = programFamily("sum_partials", (c: Dtype, threads: number, held: number) => ({
-  bindings: [...reads("f32", "d"), ...writes(c, "c")],
-  uniforms: { width: "u32", splits: "u32", slot: "u32", cFrom: "u32", cStride: "u32" },
-  body: rowMain({ threads, held }, {
-    values: { v: "vec4<f32>()" },
-    addSlots: true,
-    first: "store_c(u.cFrom + group.x * u.cStride + i, v);",
-  }),
-}));
-
-/** Writes `rows` rows of c = Σ d, to the columns of c from `cFrom` (a multiple of 4) on. */
-export function sumPartials(
-  gpu: Gpu,
-  { d, c, cFrom = 0, rows }: { d: Partials; c: Tensor; cFrom?: number; rows: number },
-): void {
-  const { splits, width } = d, { threads, held } = rowShare(gpu, width);
-  const places = { slot: slotVectors(d), cFrom: cFrom / 4, cStride: c.rowSize / 4 };
-  gpu.run(sum(c.dtype, threads, held), [d.tensor, c], { width, splits, ...places }, [rows], {
-    flops: rows * width * splits,
-    bytes: rows * width * (4 * splits + bytesOf(c.dtype)),
   });
 }

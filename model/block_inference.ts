@@ -10,6 +10,7 @@
 import { attention } from "../kernels/attention.ts";
 import { attentionDecode } from "../kernels/attention_decode.ts";
 import { gatherRows } from "../kernels/gather.ts";
+import { takesFewRows } from "../kernels/matvec.ts";
 import { ropeAppend } from "../kernels/rope_append.ts";
 import { swiglu } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
@@ -23,7 +24,7 @@ import {
   norm,
   project,
 } from "./block.ts";
-import { type FewRows, linearFew, swigluFew, takesFewRows } from "./few_rows.ts";
+import { type FewRows, linearFew, swigluFew } from "./few_rows.ts";
 import { linear } from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu.ts";
-import { matvec, MATVEC_ROWS, matvecSwiglu } from "../kernels/matvec.ts";
+import { matvec, matvecSwiglu } from "../kernels/matvec.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { swiglu } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
@@ -19,11 +19,6 @@ export interface FewRows extends LinearPass {
   normed: Tensor;
   /** The norm of the input; absent where it needs none. */
   norm?: Parameter;
-}
-
-/** Whether so many rows go by matrix-vector products: a software driver has nothing to gain. */
-export function takesFewRows({ software }: Gpu, rows: number): boolean {
-  return rows <= MATVEC_ROWS && !software;
 }
 
 /** Whether one launch covers the group's weights. */

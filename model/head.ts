@@ -8,12 +8,13 @@ import { crossEntropy, weightedSums } from "../kernels/cross_entropy.ts";
 import { gatherRows, scatterRows } from "../kernels/gather.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
+import { takesFewRows } from "../kernels/matvec.ts";
 import { type Memory, overlay } from "../kernels/memory.ts";
 import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
-import { linearFew, takesFewRows } from "./few_rows.ts";
+import { linearFew } from "./few_rows.ts";
 import { linearGroup, NO_DROPOUT } from "./linear.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
@@ -22,8 +23,8 @@ const LOGITS_BYTES = 1 << 23;
 /** Chunks start at multiples of this many rows, so that a row range can be bound. */
 const CHUNK_UNIT = 64;
 
-/** Rows of a chunk of logits. */
-function chunkRows(vocabulary: number, rows: number): number {
+/** Rows of a chunk of logits, where so many are wanted of a vocabulary as it is stored. */
+export function chunkRows(vocabulary: number, rows: number): number {
   const most = Math.floor(LOGITS_BYTES / (vocabulary * 4 * CHUNK_UNIT)) * CHUNK_UNIT;
   return Math.min(rows, Math.max(CHUNK_UNIT, most));
 }

@@ -230,6 +230,16 @@ export class Llama {
     return this.#head.logits(gpu, this.#run(gpu, batch, NO_DROPOUT, cache).input);
   }
 
+  /**
+   * Whether products may round their operands to f16. In mixed precision training they may; generation keeps
+   * f32 activations as they are, unless there are tensor cores, which take nothing else.
+   */
+  half(gpu: Gpu): boolean {
+    const { precision, checkpointing, exact = false } = this.options;
+    if (precision === "fp32" || exact) return false;
+    return checkpointing !== undefined || takesTensorCores(gpu, this.config);
+  }
+
   #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): Forward {
     const { maxTokens, maxTargets } = this.options;
     if (batch.tokens > maxTokens || batch.targetCount > maxTargets) {
@@ -241,7 +251,7 @@ export class Llama {
 
   #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): Forward {
     const { plan, residual, backward, forward } = this.#activations;
-    const half = this.#half(gpu), blocks = this.#blocks.length;
+    const half = this.half(gpu), blocks = this.#blocks.length;
     const pass: BlockPass = {
       ...{ gpu, config: this.config, activations: this.#activations, batch },
       ...{ ropeTable: this.#ropeTable, dropout, half, cache },
@@ -270,16 +280,6 @@ export class Llama {
   #normAfter(pass: BlockPass, b: number): NextNorm | undefined {
     const next = this.#blocks[b + 1];
     return next && inputNorm(pass, next, b + 1);
-  }
-
-  /**
-   * Whether products may round their operands to f16. In mixed precision training they may; generation keeps
-   * f32 activations as they are, unless there are tensor cores, which take nothing else.
-   */
-  #half(gpu: Gpu): boolean {
-    const { precision, checkpointing, exact = false } = this.options;
-    if (precision === "fp32" || exact) return false;
-    return checkpointing !== undefined || takesTensorCores(gpu, this.config);
   }
 
   #backward(pass: BlockPass): void {

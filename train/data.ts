@@ -138,6 +138,14 @@ export function* plannedSteps(plan: StepPlan, done: number = 0): Generator<Plann
   }
 }
 
+/** The samples of a window of indexes. */
+export function windowSamples(
+  window: readonly (readonly number[])[],
+  samples: readonly TokenizedSample[],
+): TokenizedSample[][] {
+  return window.map((microBatch) => microBatch.map((i) => samples[i]));
+}
+
 /** The number of optimizer steps of a whole run, for the schedule and the progress bar. */
 export function countSteps(plan: StepPlan): number {
   const perEpoch = Math.ceil(

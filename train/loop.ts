@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
-import { countSteps, plannedSteps, type StepPlan } from "./data.ts";
+import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
 import { type Progress, saveState } from "./state.ts";
@@ -76,7 +76,7 @@ export async function runSteps(
     const { step } = planned;
     if (epoch !== undefined && planned.epoch > epoch) await epochStart(planned.epoch);
     epoch = planned.epoch;
-    const window = planned.window.map((microBatch) => microBatch.map((i) => samples[i]));
+    const window = windowSamples(planned.window, samples);
     const rate = learningRate(config, step, steps);
     const began = performance.now();
     const result = await trainer.step(gpu, window, {

@@ -20,7 +20,7 @@ import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { loadDataset } from "../model/text/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
-import { plannedSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
 import { type Outcome, runSteps, StopRequest } from "./loop.ts";
 import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
 import { Showcase } from "./showcase.ts";
@@ -35,10 +35,7 @@ function allWindows(
 ): Window[] {
   const same = !shuffle || (batch_size === 1 && !packing);
   const steps = plannedSteps(same ? { ...plan, epochs: 1 } : plan);
-  return Array.from(
-    steps,
-    ({ window }) => window.map((indexes) => indexes.map((i) => samples[i])),
-  );
+  return Array.from(steps, ({ window }) => windowSamples(window, samples));
 }
 
 /** The largest pass of the run, evaluation and held-out prompts included. */

@@ -17,21 +17,21 @@
  *
  * @module
  */
+import type { Gpu } from "../gpu.ts";
+import { programFamily } from "../program.ts";
+import type { Dtype, Tensor } from "../tensor.ts";
 import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./direct.ts";
 import { gradientSource } from "./gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
 import {
+  type AttentionOptions,
   choosePlan,
   deviceWish,
   headBytes,
   keyedPlan,
   type PlanKey,
-  type ShapeName,
   uniformValues,
 } from "./tiles.ts";
-import type { Gpu } from "../gpu.ts";
-import { programFamily } from "../program.ts";
-import type { Dtype, Tensor } from "../tensor.ts";
 
 const gradients = programFamily(
   "attention_backward",
@@ -43,39 +43,27 @@ const gradients = programFamily(
  * Writes dq, dk and dv for `rows` queries and as many keys.
  *
  * @param turn Undo RoPE in dq and dk: its table and the rows' positions (see rope.ts).
- * @param half Operands may be rounded to f16, and sums over short ranges be f16.
- * @param pairs Query–key pairs attended, for the profile's cost; one causal document by default.
- * @param unroll Write inner loops out, which a GPU runs faster and a software driver compiles slowly.
- * @param direct Take the programs for software drivers.
- * @param shape Take tiles of this shape.
  * @throws {Error} where q, k and v, or their gradients, are not parts of one tensor.
  */
 export function attentionBackward(
   gpu: Gpu,
-  { q, k, v, out, dout, lse, starts, ends, queryEnds, dq, dk, dv, turn, ...options }: {
-    q: Heads;
-    k: Heads;
-    v: Heads;
-    out: Tensor;
-    dout: Tensor;
-    lse: Tensor;
-    starts: Tensor;
-    ends: Tensor;
-    queryEnds: Tensor;
-    dq: Heads;
-    dk: Heads;
-    dv: Heads;
-    turn?: { table: Tensor; positions: Tensor };
-    rows: number;
-    heads: number;
-    kvHeads: number;
-    headDim: number;
-    half?: boolean;
-    pairs?: number;
-    unroll?: boolean;
-    direct?: boolean;
-    shape?: ShapeName;
-  },
+  { q, k, v, out, dout, lse, starts, ends, queryEnds, dq, dk, dv, turn, ...options }:
+    & AttentionOptions
+    & {
+      q: Heads;
+      k: Heads;
+      v: Heads;
+      out: Tensor;
+      dout: Tensor;
+      lse: Tensor;
+      starts: Tensor;
+      ends: Tensor;
+      queryEnds: Tensor;
+      dq: Heads;
+      dk: Heads;
+      dv: Heads;
+      turn?: { table: Tensor; positions: Tensor };
+    },
 ): void {
   const { rows, heads, kvHeads, headDim, shape, pairs = rows * (rows + 1) / 2 } = options;
   const direct = options.direct ?? prefersDirect(gpu.software, headDim);

@@ -7,9 +7,10 @@
  *
  * @module
  */
-import { headStart, headUniforms } from "./heads.ts";
-import { programFamily, reads, readsScalars, writes } from "../program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
+import { gradientBindings } from "./bindings.ts";
+import { headStart, headUniforms } from "./heads.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;
@@ -62,10 +63,6 @@ const storeTurned = (vectors: number, binding: string, base: string, name: strin
   }`;
   });
 
-/** What a turn back reads. */
-const turnBindings = (turned: boolean) =>
-  turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : [];
-
 /** The dot product of two head rows as the variable `result`. */
 const product = (vectors: number, result: string, a: string, b: string) =>
   `  var ${result} = 0.0;\n${each(vectors, (e) => `${result} += dot(${a}[${e}], ${b}[${e}]);`)}`;
@@ -101,7 +98,7 @@ export const directForward = programFamily(
       ...readsScalars("u32", "starts", "ends"),
       ...writes(dtype, "out"),
     ];
-    if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
+    if (withLse) bindings.push(...writesScalars("f32", "lse"));
     return {
       bindings,
       uniforms: uniforms("q", "k", "v", "out"),
@@ -138,13 +135,7 @@ export const directQueryGradient = programFamily(
   (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;
     return {
-      bindings: [
-        ...reads(dtype, "qkv", "out", "dout"),
-        ...readsScalars("f32", "lse"),
-        ...readsScalars("u32", "starts", "ends"),
-        ...writes(dtype, "gradient"),
-        ...turnBindings(turned),
-      ],
+      bindings: gradientBindings(dtype, ["starts", "ends"], turned),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
       body: `${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
@@ -172,13 +163,7 @@ export const directKeyGradient = programFamily(
   (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;
     return {
-      bindings: [
-        ...reads(dtype, "qkv", "out", "dout"),
-        ...readsScalars("f32", "lse"),
-        ...readsScalars("u32", "starts", "query_ends"),
-        ...writes(dtype, "gradient"),
-        ...turnBindings(turned),
-      ],
+      bindings: gradientBindings(dtype, ["starts", "query_ends"], turned),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
       body: `${entry("u.rows")}
   let group = u.heads / u.kv_heads;

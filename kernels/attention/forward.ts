@@ -3,6 +3,16 @@
  *
  * @module
  */
+import {
+  type Binding,
+  type ProgramSource,
+  reads,
+  readsScalars,
+  repeat,
+  writes,
+  writesScalars,
+} from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 import { headStart, headUniforms } from "./heads.ts";
 import {
   addScores,
@@ -28,15 +38,6 @@ import {
 } from "./staging.ts";
 import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
-import {
-  type Binding,
-  type ProgramSource,
-  reads,
-  readsScalars,
-  repeat,
-  writes,
-} from "../program.ts";
-import type { Dtype } from "../tensor.ts";
 
 /** The source for a plan, dtypes of q and out and of k and v, and whether lse is written. */
 export function forwardSource(
@@ -55,7 +56,7 @@ export function forwardSource(
     ...readsScalars("u32", "starts", "ends"),
     ...writes(dtype, "out"),
   ];
-  if (withLse) bindings.push({ name: "lse", dtype: "f32", access: "write", scalar: true });
+  if (withLse) bindings.push(...writesScalars("f32", "lse"));
   const piece = (c: string | number) => chunks === 1 ? "" : `${c} * ${chunk}u + `;
   const queries = (c: string | number): Fetch => (row, pair) =>
     `fetch_q(first + ${row}, u.rows, u.q_from + head * ${vectors}u, ${piece(c)}${pair})`;

@@ -8,6 +8,9 @@
  *
  * @module
  */
+import { type ProgramSource, repeat } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
+import { gradientBindings } from "./bindings.ts";
 import { headUniforms } from "./heads.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
 import {
@@ -23,8 +26,6 @@ import {
 } from "./staging.ts";
 import { addWeighted, declareSums, storeSums, sumPlace } from "./sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
-import { type ProgramSource, reads, readsScalars, repeat, writes } from "../program.ts";
-import type { Dtype } from "../tensor.ts";
 
 /** Threads that share a row of delta. */
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
@@ -81,13 +82,7 @@ export function gradientSource(
   const delta = (at: string) =>
     Array.from({ length: parts }, (_, n) => `deltas[${at}][${n}]`).join(" + ");
   return {
-    bindings: [
-      ...reads(dtype, "qkv", "out", "dout"),
-      ...readsScalars("f32", "lse"),
-      ...readsScalars("u32", "starts", "ends", "query_ends"),
-      ...writes(dtype, "gradient"),
-      ...(turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : []),
-    ],
+    bindings: gradientBindings(dtype, ["starts", "ends", "query_ends"], turned),
     uniforms: {
       ...attentionUniforms(plan),
       ...headUniforms("q", "out", "dout", "dq"),

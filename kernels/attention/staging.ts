@@ -9,9 +9,9 @@
  *
  * @module
  */
-import type { AttentionPlan } from "./tiles.ts";
 import { repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
+import type { AttentionPlan } from "./tiles.ts";
 
 /** Rows of one side held in workgroup memory. */
 export interface Tile {

@@ -206,6 +206,25 @@ export function deviceWish(
   };
 }
 
+/** Sizes of attention, forward and backward, and how to go about it. */
+export interface AttentionOptions {
+  /** Queries, and in the backward as many keys. */
+  rows: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Operands may be rounded to f16, and sums over short ranges be f16. */
+  half?: boolean;
+  /** Query–key pairs attended, for the profile's cost; one causal document by default. */
+  pairs?: number;
+  /** Write inner loops out, which a GPU runs faster and a software driver compiles slowly. */
+  unroll?: boolean;
+  /** Take the programs for software drivers. */
+  direct?: boolean;
+  /** Take tiles of this shape. */
+  shape?: ShapeName;
+}
+
 /** The uniforms of every program with tiles. */
 export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u32" | "f32"> {
   const sizes = { rows: "u32", heads: "u32", kv_heads: "u32", scale: "f32" } as const;

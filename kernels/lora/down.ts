@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { repeat } from "../program.ts";
 import { addScaled, CHUNK, perModule, steps } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
-import { repeat } from "../program.ts";
 
 /**
  * Adds up `own` numbers s0, s1, … of every thread over those threads that have the same index modulo

@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { repeat } from "../program.ts";
 import { CHUNK, LANES, perModule, steps } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
-import { repeat } from "../program.ts";
 
 /**
  * Adds to a gradient the sum over rows of the outer products of a wide and a narrow row: `gradients(tile,

@@ -7,8 +7,8 @@
  *
  * @module
  */
-import type { LoraTiles } from "./tiles.ts";
 import { repeat } from "../program.ts";
+import type { LoraTiles } from "./tiles.ts";
 
 /** Components of a vector. */
 export const LANES: readonly string[] = ["x", "y", "z", "w"];

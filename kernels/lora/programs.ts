@@ -4,17 +4,16 @@
  * @module
  */
 import { KEPT, MASK_UNIFORMS } from "../dropout.ts";
+import { type Binding, programFamily, reads, writes, writesScalars } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 import { downDy, downX } from "./down.ts";
 import { gradients } from "./gradients.ts";
 import { partsMemory } from "./parts.ts";
 import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
 import { upX, upY } from "./up.ts";
-import { type Binding, programFamily, reads, writes } from "../program.ts";
-import type { Dtype } from "../tensor.ts";
 
 const counted = (count: number, make: (m: number) => Binding[]) =>
   Array.from({ length: count }, (_, m) => make(m)).flat();
-const scalars = (bindings: Binding[]) => bindings.map((b) => ({ ...b, scalar: true }));
 
 /** Uniforms of each module under their name and its number. */
 export function numbered<V>(
@@ -39,7 +38,7 @@ const yUniforms = (modules: number) => ({
   ...numbered(modules, { from: () => "u32" as const, width: () => "u32" as const }),
 });
 
-/** The tile of a workgroup in a grid of {@linkcode grid}. */
+/** The tile of a workgroup in a grid that may have two dimensions. */
 const MAIN = (threads: number, body: string) => `
 @compute @workgroup_size(${threads})
 fn main(
@@ -61,7 +60,7 @@ export const down = programFamily(
       bindings: [
         ...reads(x, "x"),
         ...counted(modules, (m) => reads(a, `a${m}`)),
-        ...scalars(writes("f32", "low")),
+        ...writesScalars("f32", "low"),
       ],
       uniforms: { ...xUniforms(modules), tiles: "u32" },
       body: partsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
@@ -104,8 +103,8 @@ export const backwardY = programFamily(
         ...reads(dy, "dy"),
         ...reads("f32", "low"),
         ...counted(modules, (m) => reads(b, `b${m}`)),
-        ...scalars(writes("f32", "lowGrad")),
-        ...scalars(counted(modules, (m) => writes("f32", `gradB${m}`))),
+        ...writesScalars("f32", "lowGrad"),
+        ...counted(modules, (m) => writesScalars("f32", `gradB${m}`)),
       ],
       uniforms: {
         ...yUniforms(modules),
@@ -140,7 +139,7 @@ export const backwardX = programFamily(
         ...reads(x, "x"),
         ...reads("f32", "lowGrad"),
         ...withDx ? counted(modules, (m) => reads(a, `a${m}`)) : [],
-        ...scalars(counted(modules, (m) => writes("f32", `gradA${m}`))),
+        ...counted(modules, (m) => writesScalars("f32", `gradA${m}`)),
         ...withDx ? writes(dx, "dx") : [],
       ],
       uniforms: {

@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { repeat } from "../program.ts";
 import { addScaled, LANES, perModule } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
-import { repeat } from "../program.ts";
 
 /** What a thread of {@linkcode upY} and {@linkcode upX} has: a vector's column and some rows. */
 function upTile({ threads, upColumns: N, upRows: R }: LoraTiles, modules: number, low: string) {

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { programFamily, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
+import { type Orientation, UNIFORMS } from "./orientation.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 

@@ -8,11 +8,11 @@
  *
  * @module
  */
+import { programFamily, repeat } from "../program.ts";
+import type { Dtype } from "../tensor.ts";
 import { type Tile, wordElements, workgroupThreads } from "./geometry.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { staging } from "./staging.ts";
-import { programFamily, repeat } from "../program.ts";
-import type { Dtype } from "../tensor.ts";
 
 /** Values of k whose products are added up in f16. The error grows with its square root. */
 export const HALF_RANGE = 16;

@@ -9,10 +9,10 @@
  *
  * @module
  */
-import { type Tile, wordElements, wordsAcross, workgroupThreads } from "./geometry.ts";
-import type { Orientation } from "./orientation.ts";
 import { repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
+import { type Tile, wordElements, wordsAcross, workgroupThreads } from "./geometry.ts";
+import type { Orientation } from "./orientation.ts";
 
 /** What the staging of a tile depends on. */
 export interface Staging {

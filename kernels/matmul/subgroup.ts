@@ -12,11 +12,11 @@
  *
  * @module
  */
-import type { SubgroupTile } from "./subgroup_geometry.ts";
-import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { type Binding, programFamily, type ProgramSource, repeat } from "../program.ts";
 import { type MatrixShape, type Place, subgroupMatrix, TENSOR_CORES } from "../subgroup_matrix.ts";
 import type { Dtype } from "../tensor.ts";
+import { type Orientation, UNIFORMS } from "./orientation.ts";
+import type { SubgroupTile } from "./subgroup_geometry.ts";
 
 /** Whether sizes, offsets and strides (in elements) suit words of eight halves. */
 export function subgroupFits(

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { matmul, matmulPartials, type Orientation, partialsBytes } from "../../kernels/matmul.ts";
+import { matmul, matmulPartials, type Orientation } from "../../kernels/matmul.ts";
+import { partialsBytes } from "../../kernels/partials.ts";
 import {
   allTiles,
   cut,

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
-import type { Partials } from "../../kernels/partials.ts";
-import { addPartials, rmsnorm, rmsnormBackward, sumPartials } from "../../kernels/rmsnorm.ts";
+import { addPartials, rmsnorm, rmsnormBackward } from "../../kernels/rmsnorm.ts";
 import { rowShare } from "../../kernels/row_passes.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { withHardwarePrograms } from "./hardware_programs.ts";
@@ -16,8 +15,9 @@ import {
   tolerance,
   upload,
 } from "./harness.ts";
+import { partialSums, ROWS } from "./partial_sums.ts";
 
-const EPS = 1e-5, ROWS = 5;
+const EPS = 1e-5;
 /** 4100: several vectors a thread; 16400: more than a thread's registers hold. */
 const WIDTHS = [...AWKWARD4, 4100, 16400];
 const LIMITS = { atol: 1e-4, rtol: 1e-4 };
@@ -45,17 +45,6 @@ function reference(x: Float64Array, w: Float64Array, dy: Float64Array) {
     }
   }
   return { y, rstd, dx, dw };
-}
-
-/** Partial sums of ROWS rows with one row more allocated a slot, and what they add up to. */
-function partialSums(gpu: Gpu, splits: number, width: number) {
-  const slot = ROWS * width, total = new Float64Array(slot);
-  const values = quantize(randomArray(splits * slot, 6), "f32");
-  values.forEach((v, i) => total[i % slot] += v);
-  const beyond = new Array(slot).fill(NaN);
-  const tensor = upload(gpu, [...values, ...beyond], "f32", [(splits + 1) * slot]);
-  const partials: Partials = { tensor, splits, rows: ROWS, width };
-  return { partials, total };
 }
 
 async function testForward(gpu: Gpu, dtype: Dtype, width: number) {
@@ -155,27 +144,6 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
       }),
   );
 }
-
-gpuTest(
-  "sumPartials adds up slots into columns of another tensor",
-  (gpu) =>
-    withHardwarePrograms(gpu, async (gpu) => {
-      for (const dtype of ["f32", "f16"] as Dtype[]) {
-        for (const [width, splits] of [[36, 1], [260, 7], [4100, 3]]) {
-          const { partials: d, total } = partialSums(gpu, splits, width);
-          const stride = width + 12, c = poisoned(gpu, dtype, [ROWS, stride]);
-          sumPartials(gpu, { d, c, cFrom: 8, rows: ROWS });
-          const expected = Float64Array.from({ length: ROWS * stride }, (_, i) => {
-            const column = i % stride - 8;
-            return column < 0 || column >= width
-              ? NaN
-              : total[Math.floor(i / stride) * width + column];
-          });
-          assertClose(await download(gpu, c), expected, { ...tolerance(dtype), what: `${width}` });
-        }
-      }
-    }),
-);
 
 Deno.test("rowShare gives every vector of a row to one thread", () => {
   const device = { limits: { maxComputeInvocationsPerWorkgroup: 256 } } as unknown as GPUDevice;
