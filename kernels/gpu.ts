@@ -228,6 +228,7 @@ export class Gpu {
       out.set(new Uint8Array(range), done);
       staging.unmap();
     }
+    this.#recorder.idle();
     // Signals, lost devices and errors are events, which a program that never waits would not see.
     await setImmediate();
     await this.check();

@@ -17,6 +17,8 @@ import type { Tensor } from "./tensor.ts";
 export const UNIFORM_BYTES = 1 << 18;
 /** Launches recorded before they are handed to the GPU. */
 const LAUNCHES_PER_SUBMIT = 400;
+/** The same where the GPU has nothing to do; from one batch to the next it doubles. */
+const FIRST_LAUNCHES = 25;
 
 /** Values of a program's uniforms, by name. */
 export type Uniforms = Readonly<Record<string, number>>;
@@ -43,6 +45,7 @@ export class Recorder {
   #pass?: GPUComputePassEncoder;
   #program?: Program;
   #launches = 0;
+  #mostLaunches = FIRST_LAUNCHES;
 
   /** @param maxBinding Largest range that a binding may cover, in bytes. */
   constructor(
@@ -68,7 +71,7 @@ export class Recorder {
     cost?: Cost,
   ): void {
     const size = program.uniformNames.length * 4;
-    if (this.#launches >= LAUNCHES_PER_SUBMIT || this.#used + size > UNIFORM_BYTES) this.submit();
+    if (this.#launches >= this.#mostLaunches || this.#used + size > UNIFORM_BYTES) this.submit();
     const group = this.#group(program, tensors);
     this.#writeUniforms(program, uniforms);
     if (this.profiler?.granularity === "launches") this.#endPass();
@@ -101,7 +104,13 @@ export class Recorder {
     this.#encoder = undefined;
     this.#launches = 0;
     this.#used = 0;
+    this.#mostLaunches = Math.min(2 * this.#mostLaunches, LAUNCHES_PER_SUBMIT);
     this.profiler?.collect();
+  }
+
+  /** Takes note that the GPU has done all and waits. */
+  idle(): void {
+    this.#mostLaunches = FIRST_LAUNCHES;
   }
 
   /** Forgets all bind groups, as some of their tensors are to be freed. */

@@ -8,6 +8,7 @@
 import { createRequire } from "node:module";
 import { UserError } from "../errors.ts";
 import type { Extension } from "../program.ts";
+import { paceTurns, type TurnScope } from "./dawn_turns.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
 
@@ -67,7 +68,10 @@ export const dawnProvider: Provider = {
   compilesInParallel: true,
 
   async requestAdapter() {
-    instance ??= loadDawn().create(OPTIONS);
+    if (instance === undefined) {
+      instance = loadDawn().create(OPTIONS);
+      paceTurns(globalThis as unknown as TurnScope);
+    }
     return await instance.requestAdapter({ powerPreference: "high-performance" });
   },
 
