@@ -11,25 +11,36 @@
  *
  * A workgroup takes one row, one key head with up to {@linkcode MOST_HEADS} of the query heads that read it, and a
  * range of keys, which it walks in tiles with a running maximum and sum; where there are several ranges a second
- * program adds them up. With few heads up to four workgroups share one: each works out all weights, for its
- * part of the values' columns (10.8 µs instead of 12.4 on an H100, for 32 heads and 512 keys). Source: "Flash-Decoding for long-context inference", Dao et al., 2023.
+ * program adds them up, or the product that follows. With few heads up to four workgroups share one: each works
+ * out all weights, for its part of the values' columns (10.8 µs instead of 12.4 on an H100, for 32 heads and 512
+ * keys). Source: "Flash-Decoding for long-context inference", Dao et al., 2023.
  *
  * @module
  */
 import { attention } from "./attention.ts";
+import { decodeLayout } from "./attention/decode_layout.ts";
+import { decodeProgram } from "./attention/decode_program.ts";
 import { prefersDirect } from "./attention/direct.ts";
+import { type AttentionRanges, combineRanges } from "./attention/ranges.ts";
 import type { Gpu } from "./gpu.ts";
-import { decodeLayout, decodeProgram } from "./attention/decode_program.ts";
-import { programFamily, reads, readsScalars, writes } from "./program.ts";
 import { ropeAppend } from "./rope_append.ts";
-import { bytesOf, type Dtype, type Tensor } from "./tensor.ts";
+import { bytesOf, type Tensor } from "./tensor.ts";
 
 /** Query heads of one workgroup at most: each costs registers and workgroup memory. */
 const MOST_HEADS = 4;
 /** Threads of a workgroup of so many heads, as its memory allows. */
 const THREADS = [512, 256, 128, 128];
+/** Loads of keys that a thread has under way at once. */
+const KEY_LOADS = 16;
 /** Keys of a range at least, as a second one costs a second launch, and ranges of a query's keys at most. */
-const LEAST_RANGE = 512, MOST_SPLITS = 64;
+const LEAST_RANGE = 512, MOST_RANGES = 64;
+/**
+ * Ranges that the keys of a lone query, up to so many, go to where the next product adds them up: always as
+ * many, as it has a program for each number. Its workgroups all read them all, so they should be few.
+ */
+const RANGES_APART = 4, MOST_KEYS_APART = 2048;
+/** For these, loads of keys, and threads of a workgroup where a range has up to so many keys. */
+const KEY_LOADS_APART = 8, FEW_THREADS = 256, FEW_KEYS = 128;
 /** Workgroups, one a processor: while there are fewer, a head goes to several. */
 const FULL_GPU = 132;
 
@@ -40,47 +51,17 @@ function headsPerGroup(sharing: number): number {
   return heads;
 }
 
-const COMBINE_THREADS = 64;
-
-const combine = programFamily("attention_decode_sum", (out: Dtype) => ({
-  bindings: [
-    ...reads("f32", "sums"),
-    ...readsScalars("f32", "tops"),
-    ...writes(out, "out"),
-  ],
-  uniforms: { vectors: "u32", heads: "u32", lanes: "u32", splits: "u32" },
-  body: `
-@compute @workgroup_size(${COMBINE_THREADS})
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= u.vectors) { return; }
-  let query = id.x / u.lanes;
-  let lane = id.x % u.lanes;
-  let first = query / u.heads * u.splits * u.heads + query % u.heads;
-  var top = tops[2u * first];
-  for (var s = 1u; s < u.splits; s++) { top = max(top, tops[2u * (first + s * u.heads)]); }
-  var sum = vec4<f32>();
-  var total = 0.0;
-  for (var s = 0u; s < u.splits; s++) {
-    let at = first + s * u.heads;
-    let factor = exp2(tops[2u * at] - top);
-    sum += factor * load_sums(at * u.lanes + lane);
-    total += factor * tops[2u * at + 1u];
-  }
-  store_out(id.x, sum / total);
-}`,
-}));
-
-/** Working memory for queries whose keys are split: f32 sums and two statistics a range. */
+/** Working memory for queries whose keys are split into ranges; see attention/ranges.ts. */
 export interface DecodeWorkspace {
-  /** `[rows · splits · heads · head_dim]` */
+  /** `[rows · ranges · heads · head_dim]` */
   sums: Tensor;
-  /** `[rows · splits · heads · 2]` */
+  /** `[rows · ranges · heads · 2]` */
   tops: Tensor;
 }
 
 /** Ranges that keys are split into at most, for queries of at most `longest` keys. */
-export function mostSplits(longest: number): number {
-  return Math.min(MOST_SPLITS, Math.ceil(longest / LEAST_RANGE));
+export function mostRanges(longest: number): number {
+  return Math.max(RANGES_APART, Math.min(MOST_RANGES, Math.ceil(longest / LEAST_RANGE)));
 }
 
 /** How {@linkcode attentionDecode} goes about it; what is left out is chosen by size. */
@@ -89,6 +70,8 @@ export interface DecodeGeometry {
   threads?: number;
   /** Keys of a range at least. */
   range?: number;
+  /** Loads of keys that a thread has under way at once. */
+  keyLoads?: number;
   /** Workgroups that share a head's columns of values, each of which works out the weights. */
   columnGroups?: number;
   /** Add up with subgroup functions. */
@@ -101,6 +84,8 @@ export interface DecodeGeometry {
  * @param index `[rows]` u32: each token's row of the cache, ends[t] − 1.
  * @param longest Most keys of a query, its own among them.
  * @param direct Take the programs for software drivers.
+ * @param apart Where that is faster, the results of ranges of keys may be left for the next product to add up.
+ * @returns these results, where they are; then out is undefined.
  */
 export function attentionDecode(
   gpu: Gpu,
@@ -121,9 +106,10 @@ export function attentionDecode(
     headDim: number;
     longest: number;
     direct?: boolean;
+    apart?: boolean;
     geometry?: DecodeGeometry;
   },
-): void {
+): AttentionRanges | undefined {
   const { rows, heads, kvHeads, headDim, longest, geometry = {} } = options;
   const sizes = { rows, heads, kvHeads, headDim };
   if (options.direct ?? prefersDirect(gpu.software, headDim)) {
@@ -132,38 +118,41 @@ export function attentionDecode(
     attention(gpu, { q, k, v, starts, ends, out, ...sizes, pairs: rows * longest, direct: true });
     return;
   }
+  const apart = options.apart === true && rows === 1 && longest <= MOST_KEYS_APART;
   const perGroup = headsPerGroup(heads / kvHeads);
-  const { subgroups = gpu.extensions.has("subgroups"), range = LEAST_RANGE } = geometry;
+  const {
+    subgroups = gpu.extensions.has("subgroups"),
+    keyLoads = apart ? KEY_LOADS_APART : KEY_LOADS,
+    range = apart ? Math.ceil(longest / RANGES_APART) : LEAST_RANGE,
+  } = geometry;
   const { maxComputeInvocationsPerWorkgroup: most } = gpu.device.limits;
-  const threads = geometry.threads ?? Math.min(most, THREADS[perGroup - 1]);
-  const { tile } = decodeLayout(cachedK.dtype, headDim, { threads, columnGroups: 1 });
+  const few = apart && range <= FEW_KEYS ? FEW_THREADS : Infinity;
+  const threads = geometry.threads ?? Math.min(most, few, THREADS[perGroup - 1]);
+  const [q, kv] = [qkv.dtype, cachedK.dtype];
+  const shape = { q, kv, headDim, heads: perGroup, threads, columnGroups: 1, keyLoads, subgroups };
+  const { tile, lanes } = decodeLayout(shape);
   const least = tile * Math.ceil(range / tile);
-  const keysPerSplit = least * Math.max(1, Math.ceil(longest / (least * MOST_SPLITS)));
-  const splits = Math.max(1, Math.ceil(longest / keysPerSplit));
-  const groups = heads / perGroup, lanes = headDim * bytesOf(cachedK.dtype) / 16;
+  const keysPerRange = least * Math.max(1, Math.ceil(longest / (least * MOST_RANGES)));
+  const ranges = apart ? RANGES_APART : Math.max(1, Math.ceil(longest / keysPerRange));
+  const groups = heads / perGroup;
   const columnGroups = geometry.columnGroups ??
-    [4, 2].find((n) => lanes % n === 0 && n * groups * splits * rows <= FULL_GPU) ?? 1;
+    [4, 2].find((n) => lanes % n === 0 && n * groups * ranges * rows <= FULL_GPU) ?? 1;
   const { sums, tops } = workspace;
   gpu.run(
-    decodeProgram(qkv.dtype, cachedK.dtype, headDim, perGroup, threads, columnGroups, subgroups),
+    decodeProgram(q, kv, headDim, perGroup, threads, columnGroups, keyLoads, subgroups),
     [qkv, cachedK, cachedV, table, positions, starts, ends, out, sums, tops],
     {
-      ...{ heads, kv_heads: kvHeads, splits, keys_per_split: keysPerSplit },
+      ...{ heads, kv_heads: kvHeads, ranges, keys_per_range: keysPerRange },
       scale: 1 / Math.sqrt(headDim),
     },
-    [groups * columnGroups, splits, rows],
+    [groups * columnGroups, ranges, rows],
     {
       flops: 4 * rows * heads * headDim * longest,
-      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(cachedK.dtype),
+      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(kv),
     },
   );
-  if (splits === 1) return;
-  const vectors = rows * heads * headDim / 4;
-  gpu.run(
-    combine(qkv.dtype),
-    [sums, tops, out],
-    { vectors, heads, lanes: headDim / 4, splits },
-    [Math.ceil(vectors / COMBINE_THREADS)],
-    { flops: 2 * vectors * 4 * splits, bytes: 4 * vectors * 4 * splits },
-  );
+  if (ranges === 1) return;
+  const results = { sums, tops, ranges, headDim };
+  if (apart) return results;
+  combineRanges(gpu, { ...results, out, rows, heads });
 }

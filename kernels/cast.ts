@@ -20,10 +20,13 @@ const convert = programFamily("cast", (x: Dtype, y: Dtype) => ({
   body: elementMain("store_y(i, load_x(i));"),
 }));
 
-/** Writes all of x to y, of the same shape. */
-export function cast(gpu: Gpu, { x, y }: { x: Tensor; y: Tensor }): void {
+/** Writes the first `rows` rows of x, or all of it, to y, which has rows of the same size. */
+export function cast(
+  gpu: Gpu,
+  { x, y, rows = x.shape[0] }: { x: Tensor; y: Tensor; rows?: number },
+): void {
   runElements(gpu, convert(x.dtype, y.dtype), [x, y], {
-    size: x.size,
+    size: rows * x.rowSize,
     cost: { flops: 0, bytes: bytesOf(x.dtype) + bytesOf(y.dtype) },
   });
 }

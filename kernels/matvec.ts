@@ -3,18 +3,21 @@
  * that of reading W once, so every weight is read by one thread and nothing of W is staged.
  *
  * Shapes: A `[M, K]`, B `[N, K]`, C `[M, N]`, each f32 or f16; K and N are multiples of 4. Sums are f32. Two
- * programs, both in matvec_program.ts:
+ * products, of one program (matvec/program.ts):
  *  - {@linkcode matvec}: C = α·A·Bᵀ, added to C where `accumulate`;
  *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = silu(gate)·up.
- * A may be replaced by its RMSNorm, rmsnorm.ts's equation, so that decoding needs no launch for it.
+ * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's result over
+ * ranges of keys, so that decoding needs no launches for them.
  *
  * @module
  */
+import type { AttentionRanges } from "./attention/ranges.ts";
 import { groupGrid } from "./elementwise.ts";
 import type { Cost, Gpu } from "./gpu.ts";
-import { type MatvecLayout, matvecProgram } from "./matvec_program.ts";
+import { type MatvecGeometry, matvecLayout } from "./matvec/layout.ts";
+import { matvecProgram, storedColumns } from "./matvec/program.ts";
 import { rmsnorm } from "./rmsnorm.ts";
-import { bytesOf, roundUp, type Tensor } from "./tensor.ts";
+import { bytesOf, type Tensor } from "./tensor.ts";
 
 /** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
 export const MATVEC_ROWS = 8;
@@ -22,45 +25,6 @@ export const MATVEC_ROWS = 8;
 /** Whether so many rows go this way: a software driver pays more for a barrier than for reading B once a row. */
 export function takesFewRows({ software }: Pick<Gpu, "software">, rows: number): boolean {
   return rows <= MATVEC_ROWS && !software;
-}
-
-/** How a product is laid out over threads; what is left out is chosen by size. */
-export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
-
-/** A device as far as layouts depend on it. */
-type Device = Pick<Gpu, "extensions"> & {
-  device: { limits: Pick<GPUSupportedLimits, "maxComputeInvocationsPerWorkgroup"> };
-};
-
-/** Most rows of A whose parts a thread keeps in registers: more cost what they save. */
-const WHOLE_ROWS = 2;
-/** From so many columns on workgroups of four are enough to fill a GPU. */
-const MANY_COLUMNS = 8192;
-
-/**
- * What was fastest on an H100.
- *
- * @param size `half`: B is f16.
- * @param given What is decided already.
- */
-export function matvecLayout(
-  { extensions, device }: Device,
-  { m, n, k, half }: { m: number; n: number; k: number; half: boolean },
-  given: MatvecGeometry = {},
-): MatvecLayout {
-  const { subgroups = extensions.has("subgroups"), whole = m <= WHOLE_ROWS } = given;
-  const wide = half && k % 8 === 0 ? 8 : 4, vectors = k / wide;
-  if (!whole) {
-    return { whole, threads: 128, steps: 2, outputs: 4, ...given, wide, subgroups };
-  }
-  const { outputs = n < MANY_COLUMNS ? 2 : 4 } = given;
-  const most = device.limits.maxComputeInvocationsPerWorkgroup;
-  const wanted = Math.max(given.steps ?? 4, Math.ceil(vectors / most));
-  // Without subgroups sums go by halves, over a power of two.
-  const rounded = (count: number) =>
-    subgroups ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
-  const threads = Math.min(most, rounded(Math.ceil(vectors / wanted)));
-  return { whole, threads, steps: Math.ceil(vectors / threads), outputs, wide, subgroups };
 }
 
 /** Work of C `[m, n]` = A·Bᵀ with depth k, whatever the orientation. */
@@ -78,7 +42,8 @@ export function productCost(
 
 /** What A goes through before it is multiplied. */
 interface Input {
-  a: Tensor;
+  /** A, or attention's result over ranges of keys as its only row. */
+  a: Tensor | AttentionRanges;
   /** Take A's RMSNorm, times w `[K]`, instead of A. */
   norm?: { w: Tensor; eps: number };
   /** Round it to f16, as products of f16 operands do. */
@@ -102,37 +67,53 @@ export interface Matvec extends Input {
   geometry?: MatvecGeometry;
 }
 
-/** A launch of either program. */
+/** A launch of either product. */
 function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const { b, c, m, n, k, alpha, accumulate, norm, roundHalf = false, geometry } = product;
-  const layout = matvecLayout(gpu, { m, n, k, half: b.dtype === "f16" }, geometry);
+  const ranged = "ranges" in product.a, half = b.dtype === "f16";
+  const layout = matvecLayout(gpu, { m, n, k, half, ranged, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
-  if (norm !== undefined && !layout.whole) {
+  if ("ranges" in a) {
+    if (m !== 1 || !layout.whole || a.headDim % layout.wide !== 0) {
+      throw new Error(`matvec: ranges of ${m} rows by heads of ${a.headDim}`);
+    }
+  } else if (norm !== undefined && !layout.whole) {
     // Every workgroup would walk along the rows twice.
-    a = normed(gpu, product, norm);
+    a = normed(gpu, { ...product, a }, norm);
     [aOffset, aStride, fused] = [0, k, undefined];
   }
-  const { whole, threads, steps, outputs, wide, subgroups } = layout;
-  const vectors = k / wide, groups = n / outputs;
+  const { whole, threads, steps, outputs, wide, grid, ahead, subgroup } = layout;
+  const vectors = k / wide, groups = n / outputs, stored = storedColumns(c.dtype);
+  const { cOffset, cStride } = product, width = swiglu ? n / 2 : n;
+  const compact = whole && aOffset === 0 && aStride === k && cOffset === 0 && cStride === width;
+  const { tensors, dtype, ranges, headDim } = "ranges" in a
+    ? { ...a, tensors: [a.sums, a.tops], dtype: "f32" as const }
+    : { tensors: [a], dtype: a.dtype, ranges: 0, headDim: 0 };
   const uniforms = {
     ...{ vectors, groups, alpha, eps: fused?.eps ?? 0 },
     ...{ aOffset: aOffset / 4, aStride: aStride / 4 },
-    ...{ cOffset: product.cOffset / 2, cStride: product.cStride / 2 },
+    ...{ cOffset: cOffset / stored, cStride: cStride / stored },
   };
   const program = matvecProgram(
-    ...[a.dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
+    ...[dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
     ...[swiglu, accumulate, m, whole ? vectors : 0, whole ? groups : 0] as const,
-    ...[whole, threads, steps, outputs, wide, subgroups] as const,
+    ...[compact, ranges, headDim] as const,
+    ...[whole, threads, steps, outputs, wide, grid, ahead, subgroup] as const,
   );
-  const tensors = fused === undefined ? [a, b, c] : [a, b, c, fused.w];
-  gpu.run(program, tensors, uniforms, groupGrid(groups), productCost({ a, b, c }, m, n, k));
+  gpu.run(
+    program,
+    fused === undefined ? [...tensors, b, c] : [...tensors, b, c, fused.w],
+    uniforms,
+    grid > 0 ? [grid] : groupGrid(groups),
+    productCost({ a: tensors[0], b, c }, m, n, k),
+  );
 }
 
 /** A's norm, in working memory. */
 function normed(
   gpu: Gpu,
-  { a, aOffset, aStride, m, k }: Matvec,
+  { a, aOffset, aStride, m, k }: Matvec & { a: Tensor },
   { w, eps }: NonNullable<Input["norm"]>,
 ): Tensor {
   if (aStride !== k) throw new Error(`matvec: the rows of ${a.name} to norm lie apart`);
@@ -161,6 +142,6 @@ export function matvecSwiglu(
   launch(gpu, true, {
     ...{ ...product, m: rows, n, k, alpha: 1, accumulate: false },
     ...{ aOffset: 0, aStride: k, cOffset: 0, cStride: n / 2 },
-    geometry: { outputs: 4, ...geometry },
+    geometry,
   });
 }

@@ -118,13 +118,14 @@ const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : 
 
 const backward = programFamily(
   "rmsnorm_backward",
-  (source: Source, w: Dtype, threads: number, held: number) => ({
+  (source: Source, w: Dtype, rounded: boolean, threads: number, held: number) => ({
     bindings: [
       ...sourceBinding(source),
       ...reads("f32", "x"),
       ...reads(w, "w"),
       ...readsScalars("f32", "rstd"),
       ...writes("f32", "dx"),
+      ...rounded ? writes("f16", "rounded") : [],
     ],
     uniforms: { width: "u32", splits: "u32", slot: "u32" },
     body: rowMain({ threads, held }, {
@@ -138,7 +139,10 @@ const backward = programFamily(
       first: "partial += dot(dy * weight, v);",
       between: `let scale = rstd[group.x];
   let mean = sum / f32(u.width) * scale * scale;`,
-      second: "store_dx(at, before + scale * (dy * weight - v * mean));",
+      second: `
+    let sum_at = before + scale * (dy * weight - v * mean);
+    store_dx(at, sum_at);
+    ${rounded ? "store_rounded(at, sum_at);" : ""}`,
     }),
   }),
 );
@@ -175,15 +179,17 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
  * Adds the input's gradient to dx and, where it is trained, the weight's to dw (f32).
  *
  * @param dy The output's gradient or its partial sums.
+ * @param rounded Where dx is to be written in f16 too, for products that would round it.
  */
 export function rmsnormBackward(
   gpu: Gpu,
-  { dy, x, w, rstd, dx, dw, rows }: {
+  { dy, x, w, rstd, dx, rounded, dw, rows }: {
     dy: Tensor | Partials;
     x: Tensor;
     w: Tensor;
     rstd: Tensor;
     dx: Tensor;
+    rounded?: Tensor;
     dw?: Tensor;
     rows: number;
   },
@@ -193,10 +199,11 @@ export function rmsnormBackward(
   const source = partial ? "partials" : dy.dtype;
   const slots = partial ? { splits: dy.splits, slot: slotVectors(dy) } : { splits: 1, slot: 0 };
   const bytes = rows * width * (12 + bytesOf(d.dtype) * slots.splits);
-  const backwardProgram = backward(source, w.dtype, threads, held);
-  gpu.run(backwardProgram, [d, x, w, rstd, dx], { width, ...slots }, [rows], {
+  const backwardProgram = backward(source, w.dtype, rounded !== undefined, threads, held);
+  const written = rounded === undefined ? [dx] : [dx, rounded];
+  gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...slots }, [rows], {
     flops: (7 + slots.splits) * rows * width,
-    bytes,
+    bytes: bytes + (rounded === undefined ? 0 : 2 * rows * width),
   });
   if (dw === undefined) return;
   const workgroups = Math.ceil(width / 256);

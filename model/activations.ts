@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { type DecodeWorkspace, mostSplits } from "../kernels/attention_decode.ts";
+import { type DecodeWorkspace, mostRanges } from "../kernels/attention_decode.ts";
 import { UserError } from "../kernels/errors.ts";
 import { type Category, type Memory, overlay } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
@@ -56,6 +56,8 @@ export interface ForwardWorkspace {
 export interface BackwardWorkspace {
   /** Gradient of the residual stream `[T, hidden]` f32. */
   residual: Tensor;
+  /** That rounded to f16, for products that take no more of it; absent in f32, and where there is no room. */
+  rounded?: Tensor;
   /** Gradient of a norm's output `[T, hidden]` f32, where it can't stay partial sums. */
   normed?: Tensor;
   product: Tensor;
@@ -124,6 +126,7 @@ export function allocateActivations(
   const normed = work("normed", H);
   const product = work("product", I);
   const wantedOut = { name: "wanted_out", dtype, shape: [T, queries] };
+  const qkvGrad = backward ? work("qkv_grad", queries + 2 * keys) : undefined;
   const outGrad = { name: "attention_out_grad", dtype, shape: [T, queries] };
   return {
     plan,
@@ -153,11 +156,15 @@ export function allocateActivations(
       ? {
         // Once the loss is known nobody reads the last residual any more.
         residual: residual[plan.residual[plan.residual.length - 1]],
+        // Attention's gradient is not there yet, or no more, when the stream's is multiplied.
+        rounded: dtype === "f16"
+          ? overlay(qkvGrad!, { name: "residual_grad_rounded", dtype, shape: [T, H] })
+          : undefined,
         normed: stacked ? undefined : work("normed_grad", H, "f32"),
         product: work("product_grad", I),
         // Between the two norms' backward passes no norm's output is in use.
         out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
-        qkv: work("qkv_grad", queries + 2 * keys),
+        qkv: qkvGrad!,
         low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
       }
       : undefined,
@@ -170,7 +177,7 @@ function decodeWorkspace(
   { num_attention_heads: heads, head_dim }: LlamaConfig,
   { sequences, longest }: { sequences: number; longest: number },
 ): DecodeWorkspace {
-  const ranges = sequences * mostSplits(longest) * heads;
+  const ranges = sequences * mostRanges(longest) * heads;
   return {
     sums: memory.tensor("workspace", "decode_sums", "f32", [ranges * head_dim]),
     tops: memory.tensor("workspace", "decode_tops", "f32", [ranges * 2]),

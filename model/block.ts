@@ -205,8 +205,8 @@ export function blockForward(
 }
 
 /**
- * Turns the gradient of the block's output, in the backward workspace's `residual`, into that of its
- * input `x`, and adds the gradients of what is trained. Without `inputGradient` it stops when the
+ * Turns the gradient of the block's output, in the backward workspace's `residual` (and `rounded`, see
+ * {@linkcode roundedResidual}), into that of its input `x`, and adds the gradients of what is trained. Without `inputGradient` it stops when the
  * latter is done and leaves `residual` undefined: nothing below is trained.
  */
 export function blockBackward(
@@ -224,10 +224,11 @@ export function blockBackward(
   const gradients = (group: GroupName, low = inner.low[group]) => ({
     ...{ ...linearPass(pass), low, lowGrad: d.low, whole: d.normed },
   });
+  const stream = { dy: d.residual, dyRounded: roundedResidual(pass) };
 
   if (readsInput(block.down)) swiglu(gpu, { gateUp, y: product, rows });
   linearBackward(gpu, block.down, {
-    ...{ ...gradients("down"), x: product, dy: d.residual, dx: d.product },
+    ...{ ...gradients("down"), x: product, ...stream, dx: d.product },
   });
   swigluBackward(gpu, { dy: d.product, gateUp, rows });
   if (readsInput(block.gateUp)) norm(pass, postNorm, middle!);
@@ -243,7 +244,7 @@ export function blockBackward(
   const preNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, preNorm, x));
   const { qkv, out, lse, low } = activations.attention[plan.attention[index]];
-  linearBackward(gpu, block.o, { ...gradients("o"), x: out, dy: d.residual, dx: d.out });
+  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
   attentionBackward(gpu, {
     ...{ ...heads(pass, qkv), out, dout: d.out, lse: lse!, dq, dk, dv },
@@ -259,8 +260,14 @@ export function blockBackward(
   }
 }
 
+/** The residual stream's gradient in f16, where products round it. */
+export function roundedResidual({ half, activations }: BlockPass): Tensor | undefined {
+  return half ? activations.backward!.rounded : undefined;
+}
+
 function normBackward(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor, dy: Partials): void {
   const { gpu, activations, batch } = pass;
-  const dx = activations.backward!.residual, dw = w.trained?.grad;
-  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, dw, rows: batch.tokens });
+  const dx = activations.backward!.residual, rounded = roundedResidual(pass);
+  const dw = w.trained?.grad;
+  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, rounded, dw, rows: batch.tokens });
 }

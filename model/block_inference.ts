@@ -3,11 +3,13 @@
  * with keys and values in a cache, or in working memory in the same form.
  *
  * A few rows (decoding) go by matrix-vector products, which make the norm of their input themselves
- * and add to the residual stream as they end.
+ * and add to the residual stream as they end. Attention's output for a single row is not even put together:
+ * the projection that follows reads its parts.
  *
  * @module
  */
 import { attention } from "../kernels/attention.ts";
+import type { AttentionRanges } from "../kernels/attention/ranges.ts";
 import { attentionDecode } from "../kernels/attention_decode.ts";
 import { gatherRows } from "../kernels/gather.ts";
 import { takesFewRows } from "../kernels/matvec.ts";
@@ -24,7 +26,7 @@ import {
   norm,
   project,
 } from "./block.ts";
-import { type FewRows, linearFew, swigluFew } from "./few_rows.ts";
+import { addRanges, type FewRows, linearFew, swigluFew, takesRanges } from "./few_rows.ts";
 import { linear } from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -60,8 +62,12 @@ export function blockInference(
     if (index === 0) norm(pass, inputNorm(pass, block, index), x);
     linear(gpu, block.qkv, activations.forward.normed, qkv, { ...linearPass(pass), low });
   }
-  const out = attend(pass, index);
-  if (wanted === undefined) return finish(pass, block, index, { rows: tokens, out, x, next });
+  const { out } = activations.attention[activations.plan.attention[index]];
+  const apart = wanted === undefined && takesFewRows(gpu, tokens) && takesRanges(gpu, block.o);
+  const ranges = attend(pass, index, apart);
+  if (wanted === undefined) {
+    return finish(pass, block, index, { rows: tokens, out: ranges ?? out, x, next });
+  }
   const { index: rowIndex, rows } = wanted;
   if (rows === 0) return;
   gatherRows(gpu, { x: out, index: rowIndex, y: wanted.out, rows });
@@ -74,14 +80,20 @@ function finish(
   pass: BlockPass,
   block: Block,
   index: number,
-  { rows, out, x, next }: { rows: number; out: Tensor; x: Tensor; next?: NextNorm },
+  { rows, out, x, next }: {
+    rows: number;
+    out: Tensor | AttentionRanges;
+    x: Tensor;
+    next?: NextNorm;
+  },
 ): void {
   const { gpu, activations: { forward: { normed, product }, inner, plan } } = pass;
   const { rstd2, gateUp, low } = inner[plan.inner[index]];
   const w = block.post_attention_layernorm;
-  if (takesFewRows(gpu, rows)) {
+  if ("ranges" in out || takesFewRows(gpu, rows)) {
     const add = { ...fewRows(pass, rows), accumulate: true };
-    linearFew(gpu, block.o, out, x, { ...add, low: low.o });
+    if ("ranges" in out) addRanges(gpu, block.o, out, x, add);
+    else linearFew(gpu, block.o, out, x, { ...add, low: low.o });
     swigluFew(gpu, block.gateUp, x, product, {
       ...{ ...fewRows(pass, rows, w), low: low.gateUp, gateUp },
     });
@@ -100,8 +112,12 @@ function fewRows(pass: BlockPass, rows: number, norm?: Parameter): FewRows {
   return { ...linearPass(pass, rows), eps, normed, norm };
 }
 
-/** From queries, keys and values to attention's output, over the pass's own keys or a cache's. */
-function attend(pass: BlockPass, index: number): Tensor {
+/**
+ * From queries, keys and values to attention's output, over the pass's own keys or a cache's.
+ *
+ * @returns the output's parts where it was left `apart`.
+ */
+function attend(pass: BlockPass, index: number, apart: boolean): AttentionRanges | undefined {
   const { gpu, activations, batch, cache } = pass;
   const { qkv, out } = activations.attention[activations.plan.attention[index]];
   // Without a cache keys and values are rounded as a cache would: the result is the same.
@@ -114,11 +130,9 @@ function attend(pass: BlockPass, index: number): Tensor {
   const longest = cache?.longest;
   if (longest !== undefined) {
     const workspace = activations.decode!;
-    attentionDecode(gpu, { ...appended, starts, ends, out, workspace, longest });
-  } else {
-    ropeAppend(gpu, appended);
-    const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-    attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out });
+    return attentionDecode(gpu, { ...appended, starts, ends, out, workspace, longest, apart });
   }
-  return out;
+  ropeAppend(gpu, appended);
+  const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out });
 }

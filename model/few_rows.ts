@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { AttentionRanges } from "../kernels/attention/ranges.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matvec, matvecSwiglu } from "../kernels/matvec.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
@@ -25,12 +26,26 @@ export interface FewRows extends LinearPass {
 const isBindable = ({ maxBinding }: Gpu, weight: Tensor | undefined): weight is Tensor =>
   weight !== undefined && weight.bytes <= maxBinding;
 
+/** Whether the group is one product, which can add up ranges of keys itself. */
+export function takesRanges(gpu: Gpu, group: LinearGroup): boolean {
+  return isPlain(group) && isBindable(gpu, group.weight);
+}
+
 /** The norm of x, where one is wanted. */
 function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: FewRows): Tensor {
   if (norm === undefined) return x;
   rmsnorm(gpu, { x, w: norm.value, y: normed, rows, eps });
   return normed;
 }
+
+/** Operands of a product with all of a group's weights. */
+const operands = (weight: Tensor, y: Tensor, { rows, half, norm, eps }: FewRows) => {
+  const [n, k] = weight.shape;
+  return {
+    ...{ b: weight, c: y, m: rows, n, k, alpha: 1, roundHalf: half },
+    ...{ aOffset: 0, cOffset: 0, cStride: y.rowSize, norm: norm && { w: norm.value, eps } },
+  };
+};
 
 /** y = norm(x)·Wᵀ with what belongs to it, added to y where `accumulate`. */
 export function linearFew(
@@ -40,19 +55,26 @@ export function linearFew(
   y: Tensor,
   { accumulate = false, ...how }: FewRows & { accumulate?: boolean },
 ): void {
-  const { rows, half, norm, eps } = how, { weight } = group;
+  const { norm } = how, { weight } = group;
   // Adapters read the norm themselves.
   if (!isBindable(gpu, weight) || (group.lora !== undefined && norm !== undefined)) {
     const input = normOf(gpu, x, how);
     return linear(gpu, group, input, y, { ...how, accumulate });
   }
-  const [n, k] = weight.shape;
-  matvec(gpu, {
-    ...{ a: x, b: weight, c: y, m: rows, n, k, alpha: 1, accumulate, roundHalf: half },
-    ...{ aOffset: 0, aStride: x.rowSize, cOffset: 0, cStride: y.rowSize },
-    norm: norm && { w: norm.value, eps },
-  });
+  matvec(gpu, { ...operands(weight, y, how), a: x, aStride: x.rowSize, accumulate });
   addRest(gpu, group, x, y, how);
+}
+
+/** y += x·Wᵀ, where x `[1, in]` is attention's result over ranges of keys; see {@linkcode takesRanges}. */
+export function addRanges(
+  gpu: Gpu,
+  { weight }: LinearGroup,
+  x: AttentionRanges,
+  y: Tensor,
+  how: FewRows,
+): void {
+  const product = operands(weight!, y, how);
+  matvec(gpu, { ...product, a: x, aStride: product.k, accumulate: true });
 }
 
 /**

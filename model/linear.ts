@@ -198,6 +198,8 @@ export function linearPartials(
 export interface LinearGradients extends LinearPass {
   x: Tensor;
   dy: Tensor;
+  /** dy in f16, where the products would round it; see `half`. */
+  dyRounded?: Tensor;
   /** Working memory of the adapters `[T, adapters · r]` f32. */
   lowGrad?: Tensor;
 }
@@ -226,7 +228,7 @@ export function linearBackwardPartials(
   group: LinearGroup,
   { whole, ...gradients }: LinearGradients & { whole?: Tensor },
 ): Partials {
-  const { dy, rows, half } = gradients;
+  const { dy, dyRounded = dy, rows, half } = gradients;
   weightGradients(gpu, group, gradients);
   if (group.weight === undefined) {
     inputGradient(gpu, group, gradients, whole!);
@@ -234,7 +236,7 @@ export function linearBackwardPartials(
     return wholePartials(whole!, rows);
   }
   const spare = isTrained(group.lora) ? 1 : 0;
-  const common = { orientation: "nn", a: dy, b: group.weight, rows, half, spare } as const;
+  const common = { orientation: "nn", a: dyRounded, b: group.weight, rows, half, spare } as const;
   const partials = matmulPartials(gpu, common);
   adapterGradients(gpu, group, gradients, partials);
   return partials;
@@ -243,9 +245,9 @@ export function linearBackwardPartials(
 function weightGradients(
   gpu: Gpu,
   { layers, grad }: LinearGroup,
-  { x, dy, rows, half }: LinearGradients,
+  { x, dy, dyRounded = dy, rows, half }: LinearGradients,
 ): void {
-  const common = { orientation: "tn", a: dy, b: x, rows, half, accumulate: true } as const;
+  const common = { orientation: "tn", a: dyRounded, b: x, rows, half, accumulate: true } as const;
   if (grad !== undefined) matmul(gpu, { ...common, c: grad });
   for (const { weight, bias, from } of layers) {
     if (grad === undefined && weight.trained !== undefined) {
@@ -258,10 +260,10 @@ function weightGradients(
 function inputGradient(
   gpu: Gpu,
   { layers, weight }: LinearGroup,
-  { dy, rows, half }: LinearGradients,
+  { dy, dyRounded = dy, rows, half }: LinearGradients,
   dx: Tensor,
 ): void {
-  const common = { orientation: "nn", a: dy, c: dx, rows, half } as const;
+  const common = { orientation: "nn", a: dyRounded, c: dx, rows, half } as const;
   if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
   layers.forEach(({ weight, from }, i) => {
     matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });

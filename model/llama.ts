@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { cast } from "../kernels/cast.ts";
 import { embedding, embeddingBackward } from "../kernels/embedding.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { initialControl } from "../kernels/loss_scale.ts";
@@ -31,6 +32,7 @@ import {
   type CachePass,
   inputNorm,
   type NextNorm,
+  roundedResidual,
 } from "./block.ts";
 import { blockInference } from "./block_inference.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
@@ -287,6 +289,10 @@ export class Llama {
     const lowest = this.#lowestTrained;
     const trainsEmbedding = this.#embedding.trained !== undefined;
     const lastSegment = plan.segments.length - 1;
+    const rounded = roundedResidual(pass);
+    if (rounded !== undefined) {
+      cast(pass.gpu, { x: backward!.residual, y: rounded, rows: pass.batch.tokens });
+    }
     for (let s = lastSegment; s >= 0; s--) {
       const { first, count } = plan.segments[s];
       const last = first + count - 1;

@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import {
   attentionDecode,
   type DecodeGeometry,
-  mostSplits,
+  mostRanges,
 } from "../../kernels/attention_decode.ts";
-import { decodeLayout } from "../../kernels/attention/decode_program.ts";
+import { decodeLayout } from "../../kernels/attention/decode_layout.ts";
+import { combineRanges } from "../../kernels/attention/ranges.ts";
 import { ropeTable } from "../../kernels/rope.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";
@@ -24,6 +25,8 @@ interface Case extends Shape {
   /** Of queries and results, and of the cache. */
   dtypes?: [q: Dtype, kv: Dtype];
   direct?: boolean;
+  /** The ranges' results are left, and added up here. */
+  apart?: boolean;
   geometry?: DecodeGeometry;
 }
 
@@ -40,7 +43,7 @@ function turn(x: Float64Array, at: number, headDim: number, table: Float32Array,
 
 function decodeTest(name: string, cases: readonly Case[]): void {
   gpuTest(`attention of single queries: ${name}`, async (gpu) => {
-    for (const { ranges, dtypes: given, direct = false, geometry, ...shape } of cases) {
+    for (const { ranges, dtypes: given, direct = false, apart, geometry, ...shape } of cases) {
       const dtypes = given ?? ["f32", "f32"] as const;
       const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
       const lengths = ranges.ends.map((end, i) => end - ranges.starts[i]);
@@ -68,12 +71,15 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         ends: upload(gpu, ranges.ends, "u32", [rows]),
         out: poisoned(gpu, dtypes[0], [rows, own]),
       };
-      const ranged = rows * mostSplits(longest) * heads;
+      const ranged = rows * mostRanges(longest) * heads;
       const workspace = {
         sums: poisoned(gpu, "f32", [ranged * headDim]),
         tops: poisoned(gpu, "f32", [ranged * 2]),
       };
-      attentionDecode(gpu, { ...tensors, workspace, rows, longest, direct, geometry, ...shape });
+      const how = { rows, longest, direct, apart, geometry, ...shape };
+      const results = attentionDecode(gpu, { ...tensors, workspace, ...how });
+      assert.equal(results !== undefined, apart === true && rows === 1 && longest <= 2048);
+      if (results) combineRanges(gpu, { ...results, out: tensors.out, rows, heads });
 
       const q = new Float64Array(rows * own);
       for (let t = 0; t < rows; t++) {
@@ -86,7 +92,7 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         k.set(quantize(qkv.subarray(from + own, from + own + shared), dtypes[1]), row);
         v.set(quantize(qkv.subarray(from + own + shared, from + width), dtypes[1]), row);
       }
-      const what = `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${direct}`;
+      const what = `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${direct} ${apart}`;
       const expected = attentionReference(q, k, v, ranges, shape).out;
       const limits = { ...tolerance(dtypes[0]), what };
       // A turned key next to the middle of two halves may go to either.
@@ -121,6 +127,16 @@ decodeTest("columns of values in one workgroup, two and four", [
     dtypes: ["f32", "f16"] as [Dtype, Dtype],
   })),
 ]);
+decodeTest("ranges that are left for the next product, some of them empty", [
+  ...[1, 2, 129, 257, 511, 513, 1030, 2048, 2049].map((n) => ({
+    ...{ ...small, ranges: { starts: [3], ends: [3 + n] }, apart: true },
+  })),
+  ...[5, 300, 700].map((n) => ({
+    ...{ heads: 6, kvHeads: 2, headDim: 128, dtypes: ["f32", "f16"] as [Dtype, Dtype] },
+    ...{ ranges: { starts: [0], ends: [n] }, apart: true },
+  })),
+  { ...small, ranges: { starts: [1, 200], ends: [101, 290] }, apart: true },
+]);
 decodeTest("without subgroups", [
   { ...small, ranges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
   { ...small, ranges: scattered, geometry: { subgroups: false, threads: 128 } },
@@ -152,20 +168,26 @@ decodeTest("the programs for software drivers", [
 
 Deno.test("attention of single queries: as many ranges as its workspace has room for", () => {
   for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
-    assert.equal(mostSplits(longest), Math.min(64, Math.ceil(longest / 512)));
+    const apart = longest <= 2048 ? 4 : 0;
+    assert.equal(mostRanges(longest), Math.max(apart, Math.min(64, Math.ceil(longest / 512))));
   }
 });
 
 Deno.test("attention of single queries: a tile has all of its keys, and a thread for each", () => {
-  for (const dtype of ["f32", "f16"] as const) {
+  const same = { q: "f32", heads: 1, columnGroups: 1, subgroups: true } as const;
+  for (const kv of ["f32", "f16"] as const) {
     for (const headDim of [8, 16, 40, 64, 80, 96, 128, 256]) {
       for (const threads of [128, 256, 512]) {
-        const layout = decodeLayout(dtype, headDim, { threads, columnGroups: 1 });
-        const { wide, lanes, sharing, perKey, rounds, tile, places } = layout;
-        assert.equal(lanes * wide, headDim);
-        assert.equal(sharing * perKey, lanes);
-        assert.ok(Number.isInteger(tile) && tile <= threads && tile * sharing === rounds * threads);
-        assert.ok(places >= 1 && places * lanes <= threads);
+        for (const keyLoads of [8, 16]) {
+          const layout = decodeLayout({ ...same, kv, headDim, threads, keyLoads });
+          const { wide, lanes, sharing, perKey, rounds, tile, places } = layout;
+          assert.equal(lanes * wide, headDim);
+          assert.equal(sharing * perKey, lanes);
+          assert.ok(Number.isInteger(tile) && tile <= threads);
+          assert.equal(tile * sharing, rounds * threads);
+          assert.ok(places >= 1 && places * lanes <= threads);
+          assert.ok(rounds === 1 || rounds * perKey <= keyLoads);
+        }
       }
     }
   }

@@ -34,6 +34,15 @@ gpuTest("cast rounds to nearest, split or not", async (gpu) => {
   }
 });
 
+gpuTest("cast leaves rows alone that it is not asked for", async (gpu) => {
+  const values = randomArray(5 * 36, 1), x = upload(gpu, values, "f32", [5, 36]);
+  const y = poisoned(gpu, "f16", [5, 36]);
+  cast(gpu, { x, y, rows: 3 });
+  const result = await download(gpu, y);
+  assertClose(result.slice(0, 3 * 36), quantize(values.slice(0, 3 * 36), "f16"), EXACT);
+  assert.ok(result.slice(3 * 36).every(Number.isNaN));
+});
+
 gpuTest("halves overflow to infinity, and keep NaN, subnormals and ties to even", async (gpu) => {
   const x = [
     65504,

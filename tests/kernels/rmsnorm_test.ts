@@ -109,9 +109,12 @@ async function testBackward(gpu: Gpu, dtype: Dtype, width: number, splits: numbe
     rmsnormBackward(gpu, run);
     const once = sum(expected.dx, before);
     assertClose(await download(gpu, dx), once, { ...LIMITS, what: `${what}: dx` });
-    rmsnormBackward(gpu, { ...run, dw });
+    const rounded = poisoned(gpu, "f16", [ROWS, width]);
+    rmsnormBackward(gpu, { ...run, dw, rounded });
     const twice = sum(expected.dx, once);
     assertClose(await download(gpu, dx), twice, { ...LIMITS, what: `${what}: dx again` });
+    const exact = { atol: 0, rtol: 0, what: `${what}: dx rounded` };
+    assertClose(await download(gpu, rounded), quantize(await download(gpu, dx), "f16"), exact);
     const weights = sum(expected.dw, beforeW);
     assertClose(await download(gpu, dw), weights, { ...LIMITS, what: `${what}: dw` });
   }

@@ -74,9 +74,12 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
   const gpu = await openGpu({ software: false });
   for (const [subject, cases] of bySubject().filter(([{ adapter }]) => adapter !== "adapter_qv")) {
     const chosen = [cases[1], cases[4]];
-    const generator = await makeGenerator(gpu, subject, { sizes: { sequences: 2 } });
-    const ids = await answers(gpu, generator, chosen.map(({ prompt }) => prompt));
-    assert.deepEqual(ids, chosen.map(({ ids }) => ids), `${subject.model} ${subject.adapter}`);
+    for (const sequences of [1, 2]) {
+      const generator = await makeGenerator(gpu, subject, { sizes: { sequences } });
+      const ids = await answers(gpu, generator, chosen.map(({ prompt }) => prompt));
+      const what = `${subject.model} ${subject.adapter}, batch ${sequences}`;
+      assert.deepEqual(ids, chosen.map(({ ids }) => ids), what);
+    }
   }
   gpu.close();
 });
