@@ -98,10 +98,9 @@ function multiply(gpu: Gpu, piece: Piece, geometry: Geometry): void {
   sumPartials(gpu, { d, c, cFrom: piece.cOffset, accumulate });
 }
 
-/** A product of a few rows, rounded where tensor cores would round more of them: the result is the same. */
+/** A product of a few rows, rounded as more of them would be. */
 function multiplyFew(gpu: Gpu, piece: Piece): void {
-  const roundHalf = piece.half && gpu.extensions.has("subgroup_matrix");
-  matvec(gpu, { ...piece, roundHalf });
+  matvec(gpu, { ...piece, roundHalf: piece.half });
 }
 
 /** What {@linkcode matmul} and {@linkcode matmulPartials} take alike. */

@@ -27,6 +27,7 @@ export class Tensor {
   /** Identity for the bind-group cache. */
   readonly id = nextId++;
   readonly #views = new Map<string, Tensor>();
+  readonly #retyped = new Map<Dtype, Tensor>();
 
   /**
    * @param buffer The buffer that holds it; `undefined` while sizes are only being planned.
@@ -61,6 +62,20 @@ export class Tensor {
    */
   view(shape: readonly number[], first = 0): Tensor {
     return this.#view(shape, first, `element ${first}`);
+  }
+
+  /** The same memory for elements of a dtype that is no larger; the same object each time. */
+  as(dtype: Dtype): Tensor {
+    if (dtype === this.dtype) return this;
+    if (bytesOf(dtype) > bytesOf(this.dtype)) {
+      throw new Error(`${this.name} is too small for ${dtype}`);
+    }
+    const { name, shape, buffer, offset } = this;
+    let tensor = this.#retyped.get(dtype);
+    if (tensor === undefined) {
+      this.#retyped.set(dtype, tensor = new Tensor(name, dtype, shape, buffer, offset));
+    }
+    return tensor;
   }
 
   /** Rows `start` to `start + count`, as {@linkcode view} gives them. */

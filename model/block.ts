@@ -91,10 +91,15 @@ export function inputNorm({ activations }: BlockPass, block: Block, index: numbe
   };
 }
 
+/** Working memory for what only products read: f16 where they would round it. */
+export function operand({ half }: BlockPass, tensor: Tensor): Tensor {
+  return half ? tensor.as("f16") : tensor;
+}
+
 /** The norm of x, in working memory. */
 export function norm(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor): Tensor {
   const { gpu, config, activations, batch } = pass;
-  const y = activations.forward.normed;
+  const y = operand(pass, activations.forward.normed);
   rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: config.rms_norm_eps });
   return y;
 }
@@ -119,7 +124,10 @@ export function project(
   addPartials(gpu, {
     ...{ x, d, y, rows },
     norm: next &&
-      { w: next.w.value, n: forward.normed, rstd: next.rstd, eps: config.rms_norm_eps },
+      {
+        ...{ w: next.w.value, n: operand(pass, forward.normed), rstd: next.rstd },
+        eps: config.rms_norm_eps,
+      },
   });
 }
 

@@ -24,6 +24,7 @@ import {
   linearPass,
   type NextNorm,
   norm,
+  operand,
   project,
 } from "./block.ts";
 import { addRanges, type FewRows, linearFew, swigluFew, takesRanges } from "./few_rows.ts";
@@ -60,7 +61,8 @@ export function blockInference(
   } else {
     // Every other block's is made by the block before.
     if (index === 0) norm(pass, inputNorm(pass, block, index), x);
-    linear(gpu, block.qkv, activations.forward.normed, qkv, { ...linearPass(pass), low });
+    const normed = operand(pass, activations.forward.normed);
+    linear(gpu, block.qkv, normed, qkv, { ...linearPass(pass), low });
   }
   const { out } = activations.attention[activations.plan.attention[index]];
   const apart = wanted === undefined && takesFewRows(gpu, tokens) && takesRanges(gpu, block.o);
@@ -100,11 +102,11 @@ function finish(
     linearFew(gpu, block.down, product, x, { ...add, low: low.down });
     return;
   }
-  const stream = { x, y: x, rows };
+  const stream = { x, y: x, rows }, [n, y] = [normed, product].map((t) => operand(pass, t));
   project(pass, block.o, { ...stream, input: out, low: low.o, next: { w, rstd: rstd2 } });
-  linear(gpu, block.gateUp, normed, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
-  swiglu(gpu, { gateUp, y: product, rows });
-  project(pass, block.down, { ...stream, input: product, low: low.down, next });
+  linear(gpu, block.gateUp, n, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
+  swiglu(gpu, { gateUp, y, rows });
+  project(pass, block.down, { ...stream, input: y, low: low.down, next });
 }
 
 function fewRows(pass: BlockPass, rows: number, norm?: Parameter): FewRows {

@@ -8,22 +8,24 @@ import { repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import type { DecodeLayout } from "./decode_layout.ts";
 
-/** WGSL of 16 bytes of a cache as vectors of four, and back. */
+/** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
 function conversions(kv: Dtype): string {
   if (kv === "f32") {
     return `
-fn rounded(x: vec4<f32>) -> vec4<f32> { return x; }
+alias Stored = vec4<f32>;
+fn stored(x: vec4<f32>) -> Stored { return x; }
+fn value(x: Stored) -> vec4<f32> { return x; }
 fn values(x: vec4<u32>) -> array<vec4<f32>, 1> { return array<vec4<f32>, 1>(bitcast<vec4<f32>>(x)); }
-fn words(x: array<vec4<f32>, 1>) -> vec4<u32> { return bitcast<vec4<u32>>(x[0]); }`;
+fn words(x: array<Stored, 1>) -> vec4<u32> { return bitcast<vec4<u32>>(x[0]); }`;
   }
   return `
-fn halves(x: vec4<f32>) -> vec2<u32> { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
-fn whole(x: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y)); }
-fn rounded(x: vec4<f32>) -> vec4<f32> { return whole(halves(x)); }
+alias Stored = vec2<u32>;
+fn stored(x: vec4<f32>) -> Stored { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
+fn value(x: Stored) -> vec4<f32> { return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y)); }
 fn values(x: vec4<u32>) -> array<vec4<f32>, 2> {
-  return array<vec4<f32>, 2>(whole(vec2<u32>(x.x, x.y)), whole(vec2<u32>(x.z, x.w)));
+  return array<vec4<f32>, 2>(value(vec2<u32>(x.x, x.y)), value(vec2<u32>(x.z, x.w)));
 }
-fn words(x: array<vec4<f32>, 2>) -> vec4<u32> { return vec4<u32>(halves(x[0]), halves(x[1])); }`;
+fn words(x: array<Stored, 2>) -> vec4<u32> { return vec4<u32>(x[0], x[1]); }`;
 }
 
 /** First load of a key's or value's row in the cache. */
@@ -33,12 +35,12 @@ export function cacheRow(key: string, { lanes }: DecodeLayout): string {
 
 /** Declarations of what follows. */
 export function tokenDeclarations({ kv, heads, vectors }: DecodeLayout): string {
-  return `
+  return `${conversions(kv)}
 var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
-var<workgroup> own_key: array<vec4<f32>, ${vectors}>;
-var<workgroup> own_value: array<vec4<f32>, ${vectors}>;
+// As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
+var<workgroup> own_key: array<Stored, ${vectors}>;
+var<workgroup> own_value: array<Stored, ${vectors}>;
 var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
-${conversions(kv)}
 
 /** Vectors \`at\` and half a head further, turned by the angles of a position. */
 fn turned(at: u32, angle: u32) -> array<vec4<f32>, 2> {
@@ -65,11 +67,11 @@ export function turnToken({ heads, threads, vectors }: DecodeLayout): string {
   if (has_own && thread < ${vectors / 2}u) {
     let other = thread + ${vectors / 2}u;
     let pair = turned(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
-    own_key[thread] = rounded(pair[0]);
-    own_key[other] = rounded(pair[1]);
+    own_key[thread] = stored(pair[0]);
+    own_key[other] = stored(pair[1]);
     let at = row_start + (u.heads + u.kv_heads + kv_head) * ${vectors}u;
-    own_value[thread] = rounded(load_qkv(at + thread));
-    own_value[other] = rounded(load_qkv(at + other));
+    own_value[thread] = stored(load_qkv(at + thread));
+    own_value[other] = stored(load_qkv(at + other));
   }
   workgroupBarrier();`;
 }
@@ -82,7 +84,7 @@ export function storeToken(layout: DecodeLayout): string {
       { length: perLoad },
       (_, p) => `${array}[${perLoad}u * thread + ${p}u]`,
     );
-    return `words(array<vec4<f32>, ${perLoad}>(${parts.join(", ")}))`;
+    return `words(array<Stored, ${perLoad}>(${parts.join(", ")}))`;
   };
   return `
   // One of the workgroups that share a key head stores it.
@@ -95,7 +97,7 @@ export function storeToken(layout: DecodeLayout): string {
     ${
     repeat(
       heads,
-      (h) => `own_products[${h}][thread] = dot(queries[${h}][thread], own_key[thread]);`,
+      (h) => `own_products[${h}][thread] = dot(queries[${h}][thread], value(own_key[thread]));`,
     )
   }
   }`;
@@ -111,7 +113,7 @@ export function addToken(h: number, { vectors }: DecodeLayout): string {
       top = max(top${h}, score);
       let correction = exp2(top${h} - top);
       let weight = exp2(score - top);
-      sum = sum * correction + weight * own_value[out_column];
+      sum = sum * correction + weight * value(own_value[out_column]);
       total = total * correction + weight;
     }`;
 }

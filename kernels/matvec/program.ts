@@ -46,8 +46,14 @@ function functions(b: Dtype, wide: number): string {
     : `dot(x0, ${half("xy")})` + (wide === 8 ? ` + dot(x1, ${half("zw")})` : "");
   return `
 fn multiplied(${x}, w: ${type}) -> f32 { return ${value}; }
+// What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
 fn rounded(x: vec4<f32>) -> vec4<f32> {
-  return vec4<f32>(unpack2x16float(pack2x16float(x.xy)), unpack2x16float(pack2x16float(x.zw)));
+  let bits = bitcast<vec4<u32>>(x);
+  let even = (bits >> vec4<u32>(13u)) & vec4<u32>(1u);
+  let normal = bitcast<vec4<f32>>((bits + 0xfffu + even) & vec4<u32>(0xffffe000u));
+  let subnormal = round(x * ${2 ** 24}.0) * ${2 ** -24};
+  let finite = select(normal, subnormal, abs(x) < vec4<f32>(${2 ** -14}));
+  return select(finite, finite * 3e38, abs(finite) > vec4<f32>(65504.0));
 }
 fn silu(g: f32) -> f32 { return g / (1.0 + exp(-g)); }`;
 }
