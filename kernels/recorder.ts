@@ -71,7 +71,7 @@ export class Recorder {
     cost?: Cost,
   ): void {
     const size = program.uniformNames.length * 4;
-    if (this.#launches >= this.#mostLaunches || this.#used + size > UNIFORM_BYTES) this.submit();
+    if (this.#launches >= this.#most() || this.#used + size > UNIFORM_BYTES) this.submit();
     const group = this.#group(program, tensors);
     this.#writeUniforms(program, uniforms);
     if (this.profiler?.granularity === "launches") this.#endPass();
@@ -106,6 +106,12 @@ export class Recorder {
     this.#used = 0;
     this.#mostLaunches = Math.min(2 * this.#mostLaunches, LAUNCHES_PER_SUBMIT);
     this.profiler?.collect();
+  }
+
+  /** Launches of the batch that is being recorded; one that is measured stays whole. */
+  #most(): number {
+    const measuring = (this.profiler?.granularity ?? "nothing") !== "nothing";
+    return measuring ? LAUNCHES_PER_SUBMIT : this.#mostLaunches;
   }
 
   /** Takes note that the GPU has done all and waits. */

@@ -136,5 +136,5 @@ function attend(pass: BlockPass, index: number, apart: boolean): AttentionRanges
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out });
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, half: pass.half });
 }

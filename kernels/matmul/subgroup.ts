@@ -1,7 +1,8 @@
 /**
  * The matrix product on tensor cores. A workgroup stages tiles of A and B in workgroup memory as f16; each
  * of its subgroups multiplies matrices out of them and keeps its sums, f32, in registers. The next tiles
- * are loaded into registers while the present ones are multiplied.
+ * are loaded into registers while the present ones are multiplied: where a tile is shallow, the next two,
+ * as a load takes about as long as 64 values of K.
  *
  * Workgroup memory is made of words of eight halves, written whole: an array of halves would be written
  * half by half. A row of a tile has an odd number of words, so that neither the rows of a matrix nor the
@@ -17,6 +18,7 @@ import { type MatrixShape, type Place, subgroupMatrix, TENSOR_CORES } from "../s
 import type { Dtype } from "../tensor.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import type { SubgroupTile } from "./subgroup_geometry.ts";
+import { LOADED_AHEAD, type StagedTile, stagedTile, staging } from "./subgroup_staging.ts";
 
 /** Whether sizes, offsets and strides (in elements) suit words of eight halves. */
 export function subgroupFits(
@@ -46,17 +48,11 @@ export interface SubgroupKind {
   ragged: boolean;
 }
 
-/** Words of a tile's row: where memory runs along k a row is one of A or B, else one of k. */
-function tileRows(alongK: boolean, width: number, blockK: number) {
-  const rows = alongK ? width : blockK, words = (alongK ? blockK : width) / 8;
-  return { alongK, rows, words, stride: words + 1, size: rows * (words + 1) };
-}
-
 /** Where the tiles of A and B lie in workgroup memory, and where results pass through it at the end. */
 function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixShape) {
   const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
-  const a = tileRows(orientation !== "tn", blockM, blockK);
-  const b = tileRows(orientation === "nt", blockN, blockK);
+  const a = stagedTile(orientation !== "tn", blockM, blockK);
+  const b = stagedTile(orientation === "nt", blockN, blockK);
   // Each subgroup passes on one row of its matrices at a time, in words of four f32.
   const resultStride = blockN / subgroupsN / 4 + 1;
   const perSubgroup = m * resultStride;
@@ -67,55 +63,6 @@ function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixSha
 /** Bytes of workgroup memory. */
 export function subgroupMemory(orientation: Orientation, tile: SubgroupTile): number {
   return memoryOf(orientation, tile, TENSOR_CORES).words * 16;
-}
-
-/** Code that loads a thread's words of an operand's tile into registers, and that stores them. */
-function staging(
-  name: "a" | "b",
-  { alongK, rows, words, stride }: ReturnType<typeof tileRows>,
-  { first, dtype, threads, ragged }: {
-    first: number;
-    dtype: Dtype;
-    threads: number;
-    ragged: boolean;
-  },
-) {
-  const count = rows * words / threads, rowsAtOnce = threads / words;
-  if (!Number.isInteger(count) || !Number.isInteger(rowsAtOnce)) {
-    throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
-  }
-  const [base, limit] = name === "a" ? ["rowBase", "u.m"] : ["columnBase", "u.n"];
-  const [row, word] = [`${name}Row`, `${name}Word`];
-  const type = dtype === "f16" ? "vec4<u32>" : "vec4<f32>", registers = dtype === "f16" ? 1 : 2;
-  const register = (s: number, half: number) => `${name}${s}_${half}`;
-  let declare = `let ${row} = thread / ${words}u; let ${word} = thread % ${words}u;\n`;
-  let load = "", store = "";
-  for (let s = 0; s < count; s++) {
-    const rowHere = `${row} + ${s * rowsAtOnce}u`, at = `${name}At${s}`;
-    // Past the last row of A or B the last one is read again: its results are not stored.
-    declare += alongK
-      ? `let ${at} = (u.${name}Offset + min(${base} + ${rowHere}, ${limit} - 1u) * u.${name}Stride)` +
-        ` / 2u + ${word};\n`
-      : `let ${at} = (u.${name}Offset + (${rowHere}) * u.${name}Stride) / 2u` +
-        ` + min(${base} / 8u + ${word}, ${limit} / 8u - 1u);\n`;
-    const [k, index] = alongK
-      ? [`k0 + ${word} * 8u`, `${at} + k0 / 8u`]
-      : [`k0 + ${rowHere}`, `${at} + k0 * u.${name}Stride / 2u`];
-    for (let half = 0; half < registers; half++) {
-      const [target, source] = registers === 1
-        ? [register(s, 0), `${name}[${index}]`]
-        : [register(s, half), `${name}[(${index}) * 2u + ${half}u]`];
-      declare += `var ${target} = ${type}();\n`;
-      load += ragged
-        ? `if (${k} < kEnd) { ${target} = ${source}; } else { ${target} = ${type}(); }\n`
-        : `${target} = ${source};\n`;
-    }
-    const pack = (half: number) =>
-      ["xy", "zw"].map((two) => `pack2x16float(${register(s, half)}.${two})`).join(", ");
-    const value = registers === 1 ? register(s, 0) : `vec4<u32>(${pack(0)}, ${pack(1)})`;
-    store += `tile[${first}u + (${rowHere}) * ${stride}u + ${word}] = ${value};\n`;
-  }
-  return { declare, load, store };
 }
 
 /**
@@ -174,11 +121,19 @@ export function subgroupMatmulSource(
   const [tileA, tileB] = [memory.a, memory.b];
   const matrix = subgroupMatrix(shape);
 
-  const stageA = staging("a", tileA, { first: 0, dtype: a, threads, ragged });
-  const stageB = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged });
+  const sets = a === "f16" && b === "f16" ? Math.max(1, LOADED_AHEAD / blockK) : 1;
+  const stageA = staging("a", tileA, { first: 0, dtype: a, threads, ragged, sets });
+  const stageB = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged, sets });
+
+  const load = (set: number, steps: number) =>
+    `{ let kLoad = k0 + ${steps * blockK}u;
+if (kLoad < kEnd) {
+${stageA.load(set)}
+${stageB.load(set)}
+} }`;
 
   /** Matrix i of an operand's tile, at k. */
-  const place = (at: typeof tileA, first: string, width: number, i: number, k: number) => ({
+  const place = (at: StagedTile, first: string, width: number, i: number, k: number) => ({
     array: "tile",
     at: `${first} + ${at.alongK ? i * width * at.stride + k / 8 : k * at.stride + i * width / 8}u`,
     stride: at.stride,
@@ -213,7 +168,7 @@ export function subgroupMatmulSource(
     access: "read",
     raw: dtype === "f16",
   });
-  const firstOf = ({ alongK, stride }: typeof tileA, part: number) =>
+  const firstOf = ({ alongK, stride }: StagedTile, part: number) =>
     `${alongK ? part * stride : part / 8}u`;
   return {
     bindings: [operand("a", a), operand("b", b), { name: "c", dtype: c, access: "write" }],
@@ -236,16 +191,19 @@ let kEnd = min(u.k, k0 + u.kPerSplit);
 ${stageA.declare}${stageB.declare}${
       repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.zeros};`))
     }
-${stageA.load}${stageB.load}
+${repeat(sets, (set) => load(set, set))}
 loop {
+${
+      repeat(sets, (set) => `
 if (k0 >= kEnd) { break; }
-${stageA.store}${stageB.store}
+${stageA.store(set)}
+${stageB.store(set)}
+${load(set, sets)}
 workgroupBarrier();
-k0 += ${blockK}u;
-if (k0 < kEnd) {
-${stageA.load}${stageB.load}}
 ${multiply}
 workgroupBarrier();
+k0 += ${blockK}u;`)
+    }
 }
 ${results}
 }`,

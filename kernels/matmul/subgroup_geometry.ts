@@ -31,31 +31,37 @@ const PARTIALS_TIME = 0.7, LAUNCH_TIME = 4;
 
 interface TimedTile {
   tile: SubgroupTile;
-  /** Microseconds that a multiprocessor takes for 64 values of K. */
-  time: number;
+  /**
+   * Microseconds that a multiprocessor takes for 64 values of K: where one workgroup reads each value of B, from
+   * memory, and where several do.
+   */
+  times: readonly [once: number, often: number];
 }
 
 const timed = (
-  time: number,
+  times: [number, number],
   [blockM, blockN, blockK]: [number, number, number],
   [subgroupsM, subgroupsN]: [number, number],
-): TimedTile => ({ time, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
+): TimedTile => ({ times, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
 
 /**
- * Heights from which `nt` and `nn` choose. Measured were 128 rows (0.97 to 1.05 µs, whether every multiprocessor
- * has one workgroup or more) and half such a tile (0.8 µs); the other heights' times are estimates from both.
+ * Measured with 121 rows, and with 968 and 4096. A multiprocessor holds two workgroups of the tile of four
+ * subgroups (not if it took 28 KiB of workgroup memory), and one of the others.
  */
-const HEIGHTS = [
-  timed(0.91, [96, 128, 64], [2, 4]),
-  timed(0.99, [128, 128, 64], [2, 4]),
-  timed(1.33, [192, 128, 64], [2, 4]),
-];
-
 const TILES: Readonly<Record<Orientation, readonly TimedTile[]>> = {
-  nt: HEIGHTS,
-  // 291 TFLOP/s where every multiprocessor has two workgroups; the deeper tile makes 248.
-  nn: [...HEIGHTS, timed(0.95, [128, 128, 32], [2, 2])],
-  tn: [timed(1.77, [128, 256, 32], [2, 4])],
+  nt: [
+    timed([1.46, 1.31], [128, 192, 64], [2, 4]),
+    timed([1.05, 0.97], [128, 128, 64], [2, 4]),
+    timed([1.46, 1.29], [192, 128, 64], [4, 2]), // the first estimated
+    timed([1.2, 0.91], [128, 128, 32], [2, 2]),
+  ],
+  nn: [
+    timed([1.3, 1.31], [128, 192, 64], [2, 4]),
+    timed([1.03, 0.97], [128, 128, 64], [2, 4]),
+    timed([1.3, 1.31], [192, 128, 64], [4, 2]), // estimated
+    timed([0.93, 0.84], [128, 128, 32], [2, 2]),
+  ],
+  tn: [timed([0.8, 0.8], [128, 128, 32], [2, 2])],
 };
 
 /** Every tile that a product may be given. */
@@ -99,9 +105,9 @@ function choose(
   most: number,
 ): SubgroupGeometry {
   let best: SubgroupGeometry | undefined, bestTime = Infinity;
-  for (const { tile, time } of TILES[orientation]) {
+  for (const { tile, times } of TILES[orientation]) {
+    const time = times[m <= tile.blockM ? 0 : 1];
     const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
-    // The small workgroups were measured two at a time.
     const atOnce = tile.subgroupsM * tile.subgroupsN < 8 ? 2 : 1;
     for (const splits of possibleSplits(k, most)) {
       const rounds = Math.ceil(tiles * splits / (MULTIPROCESSORS * atOnce)) * atOnce;

@@ -138,13 +138,21 @@ Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
 });
 
 Deno.test("tensor cores: tiles fit the number of tokens", () => {
-  const heights = [60, 96, 121, 150, 192, 256, 384].map((rows) =>
-    subgroupGeometry("nt", rows, 4096, 4096).blockM
-  );
-  assert.deepEqual(heights, [96, 96, 128, 192, 192, 128, 192]);
-  // 32 tiles leave most of 132 multiprocessors idle: four share one.
-  assert.equal(subgroupGeometry("nt", 121, 4096, 11008).splits, 4);
-  assert.equal(subgroupGeometry("nn", 4096, 4096, 4096).subgroupsN, 2);
+  const choose = (...sizes: Parameters<typeof subgroupGeometry>) => {
+    const { blockM, blockN, blockK, splits } = subgroupGeometry(...sizes);
+    return [blockM, blockN, blockK, splits];
+  };
+  // Few rows: as many workgroups as 132 multiprocessors, in one go or nearly.
+  assert.deepEqual(choose("nt", 121, 12288, 4096), [128, 192, 64, 2]);
+  assert.deepEqual(choose("nt", 121, 22016, 4096), [128, 192, 64, 1]);
+  assert.deepEqual(choose("nt", 121, 4096, 11008), [128, 192, 64, 6]);
+  assert.deepEqual(choose("nn", 121, 4096, 12288), [128, 192, 64, 6]);
+  assert.deepEqual(choose("nt", 150, 4096, 4096), [192, 128, 64, 4]);
+  // Many rows: two workgroups of a multiprocessor, unless the other tile makes fewer rounds.
+  assert.deepEqual(choose("nt", 968, 12288, 4096), [128, 192, 64, 1]);
+  for (const orientation of ORIENTATIONS) {
+    assert.deepEqual(choose(orientation, 4096, 4096, 4096), [128, 128, 32, 1]);
+  }
 });
 
 Deno.test("tensor cores: K is cut into no more parts than allowed", () => {
