@@ -5,14 +5,15 @@
  *   s_ij = q_i · k_j / √d, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
  *
  * Shapes: q `[rows, heads · d]` and k, v `[≥ max(ends), kvHeads · d]` are ranges of columns, head by
- * head, f32 or f16 (k and v, which may be a cache's, apart from q and out); out `[rows, heads · d]`;
- * starts, ends `[rows]` u32, neither decreasing; lse `[rows, heads]` f32. Query head h reads key head
+ * head, f32 or f16 (k and v, which may be a cache's, apart from q, and out from both); out
+ * `[rows, heads · d]`; starts, ends `[rows]` u32, neither decreasing; lse `[rows, heads]` f32. Query head h reads key head
  * ⌊h / (heads / kvHeads)⌋. d is a multiple of 4 from 4 to 256. Key rows from the last of `ends` on are
  * never read. A query without keys gets zeros (and the lowest f32 as its lse).
  *
  * No matrix of scores is stored: a workgroup takes a tile of queries of one head and walks over
- * tiles of keys with a running maximum and sum. Arithmetic is f32, in powers of two. With `half`
- * products are of f16, and so are sums over 32 elements of a head row or over a tile of 32 keys.
+ * tiles of keys with a running maximum and sum. Arithmetic is f32, in powers of two; with `rounded` q is
+ * rounded to f16 first. With `half` products are of f16, and so are sums over 32 elements of a head row or
+ * over a tile of 32 keys.
  * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
  * 2023; grouped queries: Ainslie et al., "GQA", 2023.
  *
@@ -39,8 +40,8 @@ export type { Heads } from "./attention/heads.ts";
 
 const forward = programFamily(
   "attention",
-  (dtype: Dtype, kv: Dtype, withLse: boolean, ...key: PlanKey) =>
-    forwardSource(keyedPlan(...key), dtype, kv, withLse),
+  (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, ...key: PlanKey) =>
+    forwardSource(keyedPlan(...key), dtype, kv, out, withLse),
 );
 
 /**
@@ -86,6 +87,6 @@ export function attention(
     ...deviceWish(gpu, options),
   };
   const key = choosePlan("forward", wish);
-  const program = forward(dtype, kv, lse !== undefined, ...key);
+  const program = forward(dtype, kv, out.dtype, lse !== undefined, ...key);
   gpu.run(program, tensors, uniforms, [heads, Math.ceil(rows / keyedPlan(...key).rows)], cost);
 }

@@ -70,6 +70,7 @@ export interface Matvec extends Input {
 /** A launch of either product. */
 function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const { b, c, m, n, k, alpha, accumulate, norm, roundHalf = false, geometry } = product;
+  if (m === 0) return;
   const ranged = "ranges" in product.a, half = b.dtype === "f16";
   const layout = matvecLayout(gpu, { m, n, k, half, ranged, swiglu }, geometry);
   let { a, aOffset, aStride } = product;

@@ -55,8 +55,9 @@ export function blockInference(
   { next, wanted }: { next?: NextNorm; wanted?: WantedRows },
 ): void {
   const { gpu, activations, batch: { tokens } } = pass;
-  const { qkv, low } = activations.attention[activations.plan.attention[index]];
-  if (takesFewRows(gpu, tokens)) {
+  const { qkv, low, ...kept } = activations.attention[activations.plan.attention[index]];
+  const few = takesFewRows(gpu, tokens);
+  if (few) {
     linearFew(gpu, block.qkv, x, qkv, { ...fewRows(pass, tokens, block.input_layernorm), low });
   } else {
     // Every other block's is made by the block before.
@@ -64,9 +65,10 @@ export function blockInference(
     const normed = operand(pass, activations.forward.normed);
     linear(gpu, block.qkv, normed, qkv, { ...linearPass(pass), low });
   }
-  const { out } = activations.attention[activations.plan.attention[index]];
-  const apart = wanted === undefined && takesFewRows(gpu, tokens) && takesRanges(gpu, block.o);
-  const ranges = attend(pass, index, apart);
+  // A few rows are rounded by the product itself, and wanted ones are picked out of f32.
+  const out = few || wanted !== undefined ? kept.out : operand(pass, kept.out);
+  const apart = wanted === undefined && few && takesRanges(gpu, block.o);
+  const ranges = attend(pass, index, { out, apart });
   if (wanted === undefined) {
     return finish(pass, block, index, { rows: tokens, out: ranges ?? out, x, next });
   }
@@ -119,9 +121,13 @@ function fewRows(pass: BlockPass, rows: number, norm?: Parameter): FewRows {
  *
  * @returns the output's parts where it was left `apart`.
  */
-function attend(pass: BlockPass, index: number, apart: boolean): AttentionRanges | undefined {
+function attend(
+  pass: BlockPass,
+  index: number,
+  { out, apart }: { out: Tensor; apart: boolean },
+): AttentionRanges | undefined {
   const { gpu, activations, batch, cache } = pass;
-  const { qkv, out } = activations.attention[activations.plan.attention[index]];
+  const { qkv } = activations.attention[activations.plan.attention[index]];
   // Without a cache keys and values are rounded as a cache would: the result is the same.
   const { k, v } = cache?.blocks[index] ?? activations.forward.kv!;
   const { starts, ends, ...sizes } = attentionSizes(pass);
@@ -136,5 +142,5 @@ function attend(pass: BlockPass, index: number, apart: boolean): AttentionRanges
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, half: pass.half });
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, rounded: pass.half });
 }

@@ -39,11 +39,12 @@ import {
 import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
 
-/** The source for a plan, dtypes of q and out and of k and v, and whether lse is written. */
+/** The source for a plan, dtypes of q, of k and v and of out, and whether lse is written. */
 export function forwardSource(
   plan: AttentionPlan,
   dtype: Dtype,
   kv: Dtype,
+  out: Dtype,
   withLse: boolean,
 ): ProgramSource {
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, sumRows, vectors } = plan;
@@ -54,7 +55,7 @@ export function forwardSource(
     ...reads(dtype, "q"),
     ...reads(kv, "k", "v"),
     ...readsScalars("u32", "starts", "ends"),
-    ...writes(dtype, "out"),
+    ...writes(out, "out"),
   ];
   if (withLse) bindings.push(...writesScalars("f32", "lse"));
   const piece = (c: string | number) => chunks === 1 ? "" : `${c} * ${chunk}u + `;

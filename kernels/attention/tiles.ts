@@ -148,7 +148,9 @@ export interface PlanWish {
   headDim: number;
   /** Dtypes of what is read. */
   dtypes: readonly Dtype[];
-  /** Operands may be rounded to f16, and short sums be f16. */
+  /** Operands may be rounded to f16. */
+  rounded?: boolean;
+  /** The same, and short sums may be f16. */
   half?: boolean;
   unroll: boolean;
   /** Bytes of workgroup memory there are. */
@@ -182,8 +184,8 @@ function preference(
 
 /** The plan: the first shape that holds whole head rows within the limit, or else with pieces of them. */
 export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
-  const { keys, headDim, dtypes, half = false, unroll, limit } = wish;
-  const stage = half || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
+  const { keys, headDim, dtypes, rounded = false, half = false, unroll, limit } = wish;
+  const stage = rounded || half || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
   const names = wish.shape === undefined ? preference(kind, { stage, half, keys }) : [wish.shape];
   for (let chunk = Math.ceil(headDim / 8);; chunk = Math.ceil(chunk / 2)) {
     for (const name of names) {
@@ -197,9 +199,10 @@ export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
 /** What a device adds to a wish. Loops for software drivers have no sums in f16. */
 export function deviceWish(
   gpu: Pick<Gpu, "device" | "extensions" | "software">,
-  { half, unroll = !gpu.software }: { half?: boolean; unroll?: boolean },
-): Pick<PlanWish, "half" | "unroll" | "limit"> {
+  { rounded, half, unroll = !gpu.software }: Pick<AttentionOptions, "rounded" | "half" | "unroll">,
+): Pick<PlanWish, "rounded" | "half" | "unroll" | "limit"> {
   return {
+    rounded,
     half: half && unroll && gpu.extensions.has("f16"),
     unroll,
     limit: gpu.device.limits.maxComputeWorkgroupStorageSize,
@@ -213,7 +216,9 @@ export interface AttentionOptions {
   heads: number;
   kvHeads: number;
   headDim: number;
-  /** Operands may be rounded to f16, and sums over short ranges be f16. */
+  /** Operands may be rounded to f16. */
+  rounded?: boolean;
+  /** The same, and sums over short ranges may be f16. */
   half?: boolean;
   /** Query–key pairs attended, for the profile's cost; one causal document by default. */
   pairs?: number;

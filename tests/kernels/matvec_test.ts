@@ -51,6 +51,14 @@ const GEOMETRIES: MatvecGeometry[] = [
   { grid: 4, ahead: true, subgroup: 0 },
 ];
 
+gpuTest("matvec: of no rows there is nothing to do", async (gpu) => {
+  const [a, b] = [[4, 36], [28, 36]].map((shape) => poisoned(gpu, "f32", shape));
+  const c = poisoned(gpu, "f32", [4, 28]), norm = { w: poisoned(gpu, "f32", [36]), eps: 0 };
+  const sizes = { n: 28, k: 36, aOffset: 0, aStride: 36, cOffset: 0, cStride: 28 };
+  matvec(gpu, { a, b, c, m: 0, ...sizes, alpha: 1, accumulate: false, norm });
+  assert.ok((await download(gpu, c)).every(Number.isNaN));
+});
+
 for (const dtype of ["f32", "f16"] as Dtype[]) {
   gpuTest(`matvec: one to ${MATVEC_ROWS} rows agree with the reference (${dtype})`, async (gpu) => {
     for (let m = 1; m <= MATVEC_ROWS; m++) {

@@ -11,7 +11,7 @@ const quick = { repeats: 3, batch: 0.005 };
 gpuTest("timing: more work takes longer, by timestamps as by the clock", async () => {
   const gpu = await openGpu({ profile: true });
   try {
-    const [small, large] = [1 << 16, 1 << 21].map((size) =>
+    const [small, large] = [1 << 16, 1 << 23].map((size) =>
       gpu.memory.tensor("workspace", "y", "f32", [size])
     );
     for (const seconds of [gpuSeconds, clockSeconds]) {

@@ -80,6 +80,9 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
       const what = `${subject.model} ${subject.adapter}, batch ${sequences}`;
       assert.deepEqual(ids, chosen.map(({ ids }) => ids), what);
     }
+    // No logits are wanted of a pass that the prompt goes on after.
+    const inPasses = await makeGenerator(gpu, subject, { maxTokens: 64 }), long = cases.at(-1)!;
+    assert.deepEqual(await answers(gpu, inPasses, [long.prompt]), [long.ids], subject.model);
   }
   gpu.close();
 });
