@@ -1,15 +1,16 @@
 /**
  * The matrix product on tensor cores. A workgroup stages tiles of A and B in workgroup memory as f16; each
  * of its subgroups multiplies matrices out of them and keeps its sums, f32, in registers. The next tiles
- * are loaded into registers while the present ones are multiplied: where a tile is shallow, the next two,
+ * are loaded into registers while the present ones are multiplied: where they are shallow, the next two,
  * as a load takes about as long as 64 values of K.
  *
  * Workgroup memory is made of words of eight halves, written whole: an array of halves would be written
  * half by half. A row of a tile has an odd number of words, so that neither the rows of a matrix nor the
  * words that threads write meet in a bank.
  *
- * To launch: workgroups `[⌈m / blockM⌉, ⌈n / blockN⌉, parts of K]` with the uniforms of every product.
- * Part s of K makes rows s·m to (s + 1)·m of C. {@linkcode subgroupFits} says which products it takes.
+ * To launch: workgroups `[⌈m / blockM⌉, ⌈n / blockN⌉, parts of K]` with the uniforms of every product,
+ * where parts are multiples of blockK. Part s of K makes rows s·m to (s + 1)·m of C.
+ * {@linkcode subgroupFits} says which products it takes.
  *
  * @module
  */
@@ -17,8 +18,14 @@ import { type Binding, programFamily, type ProgramSource, repeat } from "../prog
 import { type MatrixShape, type Place, subgroupMatrix, TENSOR_CORES } from "../subgroup_matrix.ts";
 import type { Dtype } from "../tensor.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
-import type { SubgroupTile } from "./subgroup_geometry.ts";
-import { LOADED_AHEAD, type StagedTile, stagedTile, staging } from "./subgroup_staging.ts";
+import { depthOf, type SubgroupTile } from "./subgroup_geometry.ts";
+import {
+  pairStaging,
+  type StagedTile,
+  stagedTile,
+  type Staging,
+  staging,
+} from "./subgroup_staging.ts";
 
 /** Whether sizes, offsets and strides (in elements) suit words of eight halves. */
 export function subgroupFits(
@@ -44,15 +51,15 @@ export interface SubgroupKind {
   c: Dtype;
   /** Adds to C. */
   accumulate: boolean;
-  /** K, or its last part, may end within a tile. */
+  /** K is no multiple of the tile's blockK. */
   ragged: boolean;
 }
 
 /** Where the tiles of A and B lie in workgroup memory, and where results pass through it at the end. */
 function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixShape) {
-  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
-  const a = stagedTile(orientation !== "tn", blockM, blockK);
-  const b = stagedTile(orientation === "nt", blockN, blockK);
+  const { blockM, blockN, subgroupsM, subgroupsN } = tile, depth = depthOf(tile);
+  const a = stagedTile(orientation !== "tn", blockM, depth);
+  const b = stagedTile(orientation === "nt", blockN, depth);
   // Each subgroup passes on one row of its matrices at a time, in words of four f32.
   const resultStride = blockN / subgroupsN / 4 + 1;
   const perSubgroup = m * resultStride;
@@ -113,7 +120,7 @@ export function subgroupMatmulSource(
   shape: MatrixShape = TENSOR_CORES,
 ): ProgramSource {
   const { orientation, a, b, c, ragged } = kind;
-  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
+  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile, depth = depthOf(tile);
   const threads = subgroupsM * subgroupsN * shape.lanes;
   const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
   const [down, across] = [partM / shape.m, partN / shape.n];
@@ -121,15 +128,22 @@ export function subgroupMatmulSource(
   const [tileA, tileB] = [memory.a, memory.b];
   const matrix = subgroupMatrix(shape);
 
-  const sets = a === "f16" && b === "f16" ? Math.max(1, LOADED_AHEAD / blockK) : 1;
-  const stageA = staging("a", tileA, { first: 0, dtype: a, threads, ragged, sets });
-  const stageB = staging("b", tileB, { first: tileA.size, dtype: b, threads, ragged, sets });
+  // Registers hold blockK values of K of f16 operands: two tiles of depth 32 gain up to 8% over one (336
+  // instead of 312 TFLOP/s in tn). Of f32 they hold one tile.
+  const tiles = a === "f16" && b === "f16" ? blockK / depth : 1;
+  const inPairs = ({ alongK }: StagedTile) => alongK && tiles === 2;
+  const stage = (name: "a" | "b", staged: StagedTile, first: number, dtype: Dtype) =>
+    inPairs(staged)
+      ? pairStaging(name, staged, { first, threads, ragged })
+      : staging(name, staged, { first, dtype, threads, ragged, sets: tiles });
+  const stageA = stage("a", tileA, 0, a), stageB = stage("b", tileB, tileA.size, b);
+  const pairs = [...inPairs(tileA) ? [stageA] : [], ...inPairs(tileB) ? [stageB] : []];
+  const singles = [stageA, stageB].filter((staged) => !pairs.includes(staged));
 
-  const load = (set: number, steps: number) =>
-    `{ let kLoad = k0 + ${steps * blockK}u;
+  const load = (operands: Staging[], set: number, ahead: number) =>
+    operands.length === 0 ? "" : `{ let kLoad = k0 + ${ahead}u;
 if (kLoad < kEnd) {
-${stageA.load(set)}
-${stageB.load(set)}
+${operands.map((operand) => operand.load(set)).join("\n")}
 } }`;
 
   /** Matrix i of an operand's tile, at k. */
@@ -148,7 +162,7 @@ ${stageB.load(set)}
       ...place(tileB, "bFirst", shape.n, j, k),
       majority: tileB.alongK ? "column" : "row",
     });
-  const multiply = repeat(blockK / shape.k, (step) => {
+  const multiply = repeat(depth / shape.k, (step) => {
     const k = step * shape.k;
     return `{\n${repeat(down, (i) => `let left${i} = ${left(i, k)};`)}\n` +
       repeat(across, (j) =>
@@ -191,18 +205,20 @@ let kEnd = min(u.k, k0 + u.kPerSplit);
 ${stageA.declare}${stageB.declare}${
       repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.zeros};`))
     }
-${repeat(sets, (set) => load(set, set))}
+${load(pairs, 0, 0)}
+${repeat(tiles, (set) => load(singles, set, set * depth))}
 loop {
 ${
-      repeat(sets, (set) => `
+      repeat(tiles, (set) => `
 if (k0 >= kEnd) { break; }
 ${stageA.store(set)}
 ${stageB.store(set)}
-${load(set, sets)}
+${set === tiles - 1 ? load(pairs, 0, depth) : ""}
+${load(singles, set, tiles * depth)}
 workgroupBarrier();
 ${multiply}
 workgroupBarrier();
-k0 += ${blockK}u;`)
+k0 += ${depth}u;`)
     }
 }
 ${results}

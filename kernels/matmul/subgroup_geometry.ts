@@ -10,11 +10,26 @@ import type { Orientation } from "./orientation.ts";
 export interface SubgroupTile {
   blockM: number;
   blockN: number;
-  /** Depth of the tiles held in workgroup memory. */
+  /** Values of K that operands in f16 are loaded ahead. */
   blockK: number;
   /** Subgroups of a workgroup, one below the other and side by side; each makes an equal part. */
   subgroupsM: number;
   subgroupsN: number;
+}
+
+/**
+ * Workgroups that a multiprocessor holds at once: two of four subgroups, whose tiles are half as deep (with
+ * 28 KiB of workgroup memory it would hold one), or one of eight.
+ */
+export function workgroupsHeld(
+  { subgroupsM, subgroupsN }: Pick<SubgroupTile, "subgroupsM" | "subgroupsN">,
+): number {
+  return subgroupsM * subgroupsN < 8 ? 2 : 1;
+}
+
+/** Depth of the tiles held in workgroup memory. */
+export function depthOf(tile: SubgroupTile): number {
+  return tile.blockK / workgroupsHeld(tile);
 }
 
 /** A tile, and how many workgroups share one, each summing a part of K. */
@@ -26,14 +41,18 @@ export interface SubgroupGeometry extends SubgroupTile {
 const MULTIPROCESSORS = 132;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 512;
+/** Microseconds that a round of workgroups takes to begin and end. */
+const ROUND_TIME = 6.7;
+/** Time of a workgroup that has a multiprocessor for two to itself, in halves of the time of two. */
+const ALONE = 1.4;
 /** Microseconds to write and add up a mebibyte of partial results at the speed of a copy; a launch more. */
 const PARTIALS_TIME = 0.7, LAUNCH_TIME = 4;
 
 interface TimedTile {
   tile: SubgroupTile;
   /**
-   * Microseconds that a multiprocessor takes for 64 values of K: where one workgroup reads each value of B, from
-   * memory, and where several do.
+   * Microseconds that a multiprocessor takes for blockK values of K of each workgroup it holds, over their
+   * number: where one workgroup reads each value of B, from memory, and where several do.
    */
   times: readonly [once: number, often: number];
 }
@@ -45,23 +64,23 @@ const timed = (
 ): TimedTile => ({ times, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
 
 /**
- * Measured with 121 rows, and with 968 and 4096. A multiprocessor holds two workgroups of the tile of four
- * subgroups (not if it took 28 KiB of workgroup memory), and one of the others.
+ * These times and those of a round fit measurements with 121, 968 and 4096 rows, K whole and in 2 to 8 parts,
+ * within 5% (root mean square).
  */
 const TILES: Readonly<Record<Orientation, readonly TimedTile[]>> = {
   nt: [
-    timed([1.46, 1.31], [128, 192, 64], [2, 4]),
-    timed([1.05, 0.97], [128, 128, 64], [2, 4]),
-    timed([1.46, 1.29], [192, 128, 64], [4, 2]), // the first estimated
-    timed([1.2, 0.91], [128, 128, 32], [2, 2]),
+    timed([1.28, 1.23], [128, 192, 64], [2, 4]),
+    timed([0.95, 0.92], [128, 128, 64], [2, 4]),
+    timed([1.13, 1.19], [192, 128, 64], [4, 2]),
+    timed([0.98, 0.74], [128, 128, 64], [2, 2]),
   ],
   nn: [
-    timed([1.3, 1.31], [128, 192, 64], [2, 4]),
-    timed([1.03, 0.97], [128, 128, 64], [2, 4]),
-    timed([1.3, 1.31], [192, 128, 64], [4, 2]), // estimated
-    timed([0.93, 0.84], [128, 128, 32], [2, 2]),
+    timed([1.23, 1.23], [128, 192, 64], [2, 4]),
+    timed([0.93, 0.94], [128, 128, 64], [2, 4]),
+    timed([1.13, 1.19], [192, 128, 64], [4, 2]), // as for nt
+    timed([0.93, 0.81], [128, 128, 64], [2, 2]),
   ],
-  tn: [timed([0.8, 0.8], [128, 128, 32], [2, 2])],
+  tn: [timed([0.74, 0.74], [128, 128, 64], [2, 2])],
 };
 
 /** Every tile that a product may be given. */
@@ -108,14 +127,17 @@ function choose(
   for (const { tile, times } of TILES[orientation]) {
     const time = times[m <= tile.blockM ? 0 : 1];
     const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
-    const atOnce = tile.subgroupsM * tile.subgroupsN < 8 ? 2 : 1;
+    const held = workgroupsHeld(tile), places = MULTIPROCESSORS * held;
     for (const splits of possibleSplits(k, most)) {
-      const rounds = Math.ceil(tiles * splits / (MULTIPROCESSORS * atOnce)) * atOnce;
-      const steps = Math.ceil(k / splits / tile.blockK) * tile.blockK / 64;
+      const rounds = Math.ceil(tiles * splits / places);
+      const inLast = tiles * splits - (rounds - 1) * places;
+      const inTurn = (rounds - 1) * held +
+        (inLast > MULTIPROCESSORS ? held : Math.min(held, ALONE));
+      const steps = Math.ceil(k / splits / tile.blockK);
       const partials = splits === 1
         ? 0
         : splits * m * n * 4 / 2 ** 20 * PARTIALS_TIME + LAUNCH_TIME;
-      const total = rounds * steps * time + partials;
+      const total = rounds * ROUND_TIME + inTurn * steps * time + partials;
       if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
     }
   }
