@@ -148,7 +148,11 @@ Deno.test("tensor cores: tiles fit the number of tokens", () => {
   assert.deepEqual(choose("nt", 121, 22016, 4096), [128, 192, 1, 1]);
   assert.deepEqual(choose("nt", 121, 4096, 11008), [128, 192, 1, 6]);
   assert.deepEqual(choose("nn", 121, 4096, 12288), [128, 192, 1, 6]);
-  assert.deepEqual(choose("nt", 150, 4096, 4096), [192, 128, 1, 4]);
+  assert.deepEqual(choose("nt", 60, 22016, 4096), [64, 192, 1, 1]);
+  assert.deepEqual(choose("nn", 96, 4096, 22016), [96, 192, 1, 6]);
+  assert.deepEqual(choose("nt", 150, 4096, 4096), [160, 128, 1, 4]);
+  assert.deepEqual(choose("nt", 180, 4096, 11008), [192, 128, 1, 4]);
+  assert.deepEqual(choose("nt", 180, 22016, 4096), [96, 192, 1, 1]);
   // Many rows: two workgroups of a multiprocessor.
   for (const orientation of ORIENTATIONS) {
     assert.deepEqual(choose(orientation, 968, 4096, 12288), [128, 128, 2, 1]);
