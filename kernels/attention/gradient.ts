@@ -27,6 +27,12 @@ import {
 import { addWeighted, declareSums, storeSums, sumPlace } from "./sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
 
+/**
+ * Sums in f16 take dout by so much less: the loss scale brings gradients near the largest f16, and sums of 32 of
+ * them beyond.
+ */
+const HALF_SCALE = 1 / 32;
+
 /** Threads that share a row of delta. */
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
   threads / Math.max(rows, columns);
@@ -41,6 +47,7 @@ export function gradientSource(
   const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
   const c = otherTile(plan, "scores"), d = otherTile(plan, "values");
   const most = Math.max(rows, columns), parts = deltaLanes(plan);
+  const scale = plan.half ? HALF_SCALE : 1, factor = `${1 / scale}.0`;
   const piece = (n: string | number) => chunks === 1 ? "" : `${n} * ${chunk}u + `;
   const fetch = (
     name: string,
@@ -75,7 +82,7 @@ export function gradientSource(
       exponent = lse[row * u.heads + head] * ${Math.LOG2E};
     }
     if (local < ${most}u) {
-      deltas[local][part] = sum;
+      deltas[local][part] = sum * ${scale === 1 ? "1.0" : scale};
       if (part == 0u) { exponents[local] = exponent; }
     }
   }`;
@@ -90,8 +97,8 @@ export function gradientSource(
     },
     extensions: plan.half ? ["f16"] : [],
     body: `${commonFunctions(plan)}
-${fetchFunction(plan, "qkv", dtype, "q")}
-${fetchFunction(plan, "dout", dtype)}
+${fetchFunction(plan, "qkv", dtype, { stride: "q" })}
+${fetchFunction(plan, "dout", dtype, { scale })}
 fn fetch_values(are_values: bool, row: u32, end: u32, start: u32, pair: u32) -> ${
       plan.stage === "f16" ? "vec4<u32>" : "Pair"
     } {
@@ -212,7 +219,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         start: (row) => `(first + ${row}) * u.dq_stride + to_first`,
         exists: (row) => `first + ${row} < u.rows`,
         turn: turned ? (row) => `positions[first + ${row}] * ${vectors}u` : undefined,
-      }, () => "u.scale")
+      }, () => `u.scale * ${factor}`)
     }
   if (key_side) {
     ${
@@ -220,7 +227,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         binding: "gradient",
         start: (row) => `(first + ${row}) * u.dq_stride + u.dv_from + kv_head * ${vectors}u`,
         exists: (row) => `first + ${row} < u.rows`,
-      }, () => "1.0")
+      }, () => factor)
     }
   }
 }`,

@@ -69,12 +69,14 @@ fn add_halves(a: vec4<u32>, b: vec4<u32>, sum: vec2<f16>) -> vec2<f16> {
  * A function `fetch_<binding>(row, end, start, pair)`: a pair of the head row that begins at vector
  * `start` of row `row`, zeros from row `end` on. Those rows may hold anything, NaN too, which a
  * weight of zero would not remove.
+ *
+ * @param scale What the values are multiplied with, in f16; for tiles of f16.
  */
 export function fetchFunction(
   plan: AttentionPlan,
   binding: string,
   dtype: Dtype,
-  stride = binding,
+  { stride = binding, scale = 1 }: { stride?: string; scale?: number } = {},
 ): string {
   const { vectors, pairs, stage } = plan, type = pairType(plan);
   // The last pair of an odd number of vectors is one alone.
@@ -92,8 +94,17 @@ export function fetchFunction(
   if (row >= end || pair >= ${pairs}u) { return ${type}(); }
   let at = row * u.${stride}_stride + start + pair;
   ${load}
-  return ${pair};
+  ${scale === 1 ? `return ${pair};` : scaledHalves(pair, scale)}
 }`;
+}
+
+/** WGSL that returns two vectors of halves times a number. */
+function scaledHalves(pair: string, scale: number): string {
+  const words = ["x", "y", "z", "w"].map((word) =>
+    `pack2x16float(unpack2x16float(two.${word}) * ${scale})`
+  );
+  return `let two = ${pair};
+  return vec4<u32>(${words.join(", ")});`;
 }
 
 /** The header of a loop that runs `count` times. */

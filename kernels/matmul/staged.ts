@@ -12,10 +12,7 @@ import { programFamily, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import { type Tile, wordElements, workgroupThreads } from "./geometry.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
-import { staging } from "./staging.ts";
-
-/** Values of k whose products are added up in f16. The error grows with its square root. */
-export const HALF_RANGE = 16;
+import { HALF_RANGE, halfScale, staging } from "./staging.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
@@ -77,13 +74,14 @@ function results({ threadM, threadN }: Tile, half: boolean): string {
 }
 
 /** Stores the results that are within C. */
-function store(tile: Tile, vector: number, accumulate: boolean): string {
+function store(tile: Tile, vector: number, accumulate: boolean, scale: number): string {
   const { blockN, threadM, threadN } = tile, across = blockN / threadN;
+  const alpha = scale === 1 ? "u.alpha" : `(u.alpha * ${1 / scale}.0)`;
   const line = (i: number, j: number) => {
     const word = Math.floor(4 * j / vector) * across;
     return `{ let column = columnBase + (tx + ${word}u) * ${vector}u + ${4 * j % vector}u;
 if (column < u.n) { let at = first + column / 4u;
-store_c(at, c${i}_${j} * u.alpha${accumulate ? " + load_c(at)" : ""}); } }`;
+store_c(at, c${i}_${j} * ${alpha}${accumulate ? " + load_c(at)" : ""}); } }`;
   };
   return repeat(threadM, (i) =>
     `{ let row = firstRow + ${i}u;
@@ -148,7 +146,7 @@ ${half ? multiplyHalf(tile) : multiply(tile)}
 }
 workgroupBarrier();
 }
-${store(tile, vector, accumulate)}
+${store(tile, vector, accumulate, halfScale({ orientation, half }))}
 }`,
     };
   },

@@ -36,6 +36,9 @@ export interface StagingCode {
   store: string;
 }
 
+/** Values of k whose products are added up in f16. The error grows with its square root. */
+export const HALF_RANGE = 16;
+
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const list = (count: number, item: (i: number) => string) => range(count).map(item).join(", ");
 
@@ -43,14 +46,23 @@ type Operand = "a" | "b";
 /** WGSL types of four elements as bindings hold them, and of either. */
 const STORED = { f16: "vec2<u32>", f32: "vec4<f32>", u32: "vec4<u32>" } as const;
 
+/**
+ * Sums in f16 take A by so much less where A is a gradient: the loss scale brings gradients near the largest
+ * f16, and sums of {@linkcode HALF_RANGE} of them beyond.
+ */
+export function halfScale({ orientation, half }: Pick<Staging, "orientation" | "half">): number {
+  return half && orientation !== "nt" ? 1 / HALF_RANGE : 1;
+}
+
 /** The four elements in register `s`, loaded from an operand of `dtype` into one of type `held`. */
-function unpacked(s: string, dtype: Dtype, held: string, half: boolean): string {
+function unpacked(s: string, dtype: Dtype, held: string, half: boolean, scale: number): string {
   const floats = dtype === "f16"
     ? `vec4<f32>(unpack2x16float(${s}.x), unpack2x16float(${s}.y))`
     : held === STORED.u32
     ? `bitcast<vec4<f32>>(${s})`
     : s;
-  return half ? `vec4<f16>(${floats})` : floats;
+  if (!half) return floats;
+  return `vec4<f16>(${floats})${scale === 1 ? "" : ` * ${scale}h`}`;
 }
 
 /** The word at k = 4·q + r of a unit whose registers hold `v0`, `v1`, …. */
@@ -67,6 +79,7 @@ export function staging(
 ): StagingCode {
   const { blockM, blockN, blockK } = tile, threads = workgroupThreads(tile);
   const dtypes = { a, b }, vector = wordElements(half), groups = blockK / 4;
+  const scale = halfScale({ orientation, half });
   const words = { a: blockM / vector, b: blockN / vector };
   const alongK = { a: orientation !== "tn", b: orientation === "nt" };
   const unitsOfA = words.a * groups, units = unitsOfA + words.b * groups;
@@ -121,7 +134,10 @@ at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
     };
     const put = (name: Operand) =>
       `{\n${
-        repeat(vector, (r) => `let v${r} = ${unpacked(`s${p}_${r}`, dtypes[name], held, half)};`)
+        repeat(vector, (r) => {
+          const value = unpacked(`s${p}_${r}`, dtypes[name], held, half, name === "a" ? scale : 1);
+          return `let v${r} = ${value};`;
+        })
       }
 ${repeat(4, (r) => `tile[${r}][q${p}][x${p}] = ${word(r, alongK[name], half)};`)}\n}`;
     const some = from + threads > units ? `unit${p} < ${units}u` : undefined;

@@ -12,7 +12,7 @@ import {
   workgroupBytes,
   workgroupThreads,
 } from "../../kernels/matmul/geometry.ts";
-import { HALF_RANGE } from "../../kernels/matmul/staged.ts";
+import { HALF_RANGE } from "../../kernels/matmul/staging.ts";
 import type { Dtype, Tensor } from "../../kernels/tensor.ts";
 import { withHardwarePrograms } from "./hardware_programs.ts";
 import {
