@@ -26,7 +26,7 @@ export const GREEDY: Sampling = {
 };
 
 /** Steps between two readings, at most and by time: text is to flow, and a reading costs little. */
-const MOST_STEPS = 16, CHUNK_MILLISECONDS = 50;
+const MOST_STEPS = 32, CHUNK_MILLISECONDS = 100;
 
 /** How to continue. */
 export interface GenerateOptions {
@@ -146,6 +146,6 @@ export class Generator {
     // Without a cache the host lays out every pass, and has to know the tokens.
     if (this.decoder.cache === undefined) return 1;
     const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
-    return Math.max(1, Math.min(fitting, 2 * steps, MOST_STEPS));
+    return Math.max(1, Math.min(fitting, 4 * steps, MOST_STEPS));
   }
 }
