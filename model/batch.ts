@@ -9,6 +9,7 @@ import { groupTokens } from "../kernels/embedding.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
+import { takeTokens } from "../kernels/token_history.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
 export interface Document {
@@ -32,7 +33,10 @@ export interface LossGroup {
 export interface Batch {
   tokens: number;
   targetCount: number;
+  /** Each token `[T]`; with `history` its place there. */
   ids: Uint32Array;
+  /** Where tokens are that the host may not know yet `[places]` u32. */
+  history?: Tensor;
   /** Position of each token in its document `[T]`. */
   positions: Uint32Array;
   /** First and one-past-last key that each token attends to `[T]`. */
@@ -168,6 +172,9 @@ export class BatchTensors {
       ] as const
     ) {
       gpu.write(this[name], batch[name]);
+    }
+    if (batch.history) {
+      takeTokens(gpu, { ids: this.ids, history: batch.history, rows: batch.tokens });
     }
     gpu.write(this.weights, batch.weights);
     if (this.keyRows !== undefined) {

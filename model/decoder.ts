@@ -13,6 +13,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import { moveRows } from "../kernels/move_rows.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
+import { putTokens } from "../kernels/token_history.ts";
 import type { Batch } from "./batch.ts";
 import { KvCache } from "./cache.ts";
 import type { Llama, LlamaOptions } from "./llama.ts";
@@ -49,7 +50,8 @@ export type Decide = (logits: Tensor, first: number, rows: number) => void;
 
 /** Tokens of one sequence that a pass computes. */
 interface Piece {
-  ids: readonly number[];
+  /** As {@linkcode Batch.ids}. */
+  ids: ArrayLike<number>;
   /** Position of the first. */
   from: number;
   /** First row of the sequence in the cache. */
@@ -58,10 +60,10 @@ interface Piece {
   last: boolean;
 }
 
-/** Pieces laid end to end. `window`: most keys a token sees. */
+/** Pieces laid end to end. `window`: most keys a token sees. `history`: as in {@linkcode Batch}. */
 function layPieces(
   pieces: readonly Piece[],
-  { window, cached }: { window: number; cached: boolean },
+  { window, cached, history }: { window: number; cached: boolean; history?: Tensor },
 ): Batch {
   const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
   const column = () => new Uint32Array(tokens);
@@ -74,15 +76,15 @@ function layPieces(
   for (const { ids, from, base, last } of pieces) {
     // The row of the sequence's first key, where this pass looks for keys.
     const firstKey = cached ? base : row;
-    ids.forEach((id, i) => {
+    for (let i = 0; i < ids.length; i++) {
       const position = from + i;
-      batch.ids[row] = id;
+      batch.ids[row] = ids[i];
       batch.positions[row] = position;
       batch.starts[row] = firstKey + Math.max(0, position + 1 - window);
       batch.ends[row] = firstKey + position + 1;
       if (batch.cacheRows) batch.cacheRows[row] = base + position;
       row++;
-    });
+    }
     if (last) targetRows.push(row - 1);
   }
   const targetCount = targetRows.length;
@@ -90,7 +92,7 @@ function layPieces(
     ...{ ...batch, tokens, targetCount, targetRows: Uint32Array.from(targetRows) },
     targets: new Uint32Array(targetCount),
     weights: new Float32Array(targetCount),
-    lossGroups: [],
+    ...{ lossGroups: [], history },
   };
 }
 
@@ -104,20 +106,24 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
 /** Sequences and the buffers that their decoding needs beside the model's. */
 export class Decoder {
   readonly cache?: KvCache;
+  /** Without a cache, the tokens of each place `[sequences, context]` u32, for passes to read. */
+  readonly #history?: Tensor;
   readonly #bases: Tensor;
   readonly #limits: Tensor;
   /** All tokens of each live sequence, as far as the host knows them. */
   #sequences: number[][] = [];
-  /** Place in the cache of each live sequence. */
+  /** Place in the cache, or in the history, of each live sequence. */
   #places: number[] = [];
-  /** Tokens of the longest live sequence, those that the host doesn't know yet included. */
-  #longest = 0;
+  /** Tokens of each live sequence that were fed, those that the host doesn't know yet included. */
+  #fed: number[] = [];
 
   /** @param model Made with {@linkcode decoderPasses} of the same sizes. */
   constructor(memory: Memory, readonly model: Llama, readonly sizes: DecoderSizes) {
     const { sequences, context, cache: dtype } = sizes;
     if (dtype) this.cache = new KvCache(memory, model.config, { sequences, context, dtype });
-    const make = (name: string) => memory.tensor("workspace", name, "u32", [sequences]);
+    const make = (name: string, ...shape: number[]) =>
+      memory.tensor("workspace", name, "u32", [sequences, ...shape]);
+    if (!dtype) this.#history = make("history", context);
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
   }
@@ -183,17 +189,20 @@ export class Decoder {
     flush();
   }
 
-  /** Feeds the next token of every live sequence. Without a cache the host has to know them all. */
+  /** Feeds the next token of every live sequence. */
   step(gpu: Gpu, decide: Decide): void {
-    if (this.cache === undefined) return this.#recompute(gpu, decide);
     const { rows, model } = this;
     const { positions, starts, ends, keyRows: cacheRows } = model.decoded;
     advance(gpu, {
       ...{ positions, starts, ends, cacheRows: cacheRows!, bases: this.#bases },
       ...{ limits: this.#limits, rows, window: model.config.sliding_window },
     });
-    const longest = this.#longest = Math.min(this.#longest + 1, this.sizes.context);
-    const { blocks } = this.cache;
+    this.#fed = this.#fed.map((tokens) => Math.min(tokens + 1, this.sizes.context));
+    if (this.cache === undefined) {
+      putTokens(gpu, { ids: this.ids, places: cacheRows!, history: this.#history!, rows });
+      return this.#recompute(gpu, decide);
+    }
+    const { blocks } = this.cache, longest = Math.max(...this.#fed);
     decide(model.decode(gpu, rows, { blocks, longest }), 0, rows);
   }
 
@@ -235,35 +244,38 @@ export class Decoder {
     gpu.write(this.ids, Uint32Array.from(live, ({ ids }) => ids.at(-1)!));
   }
 
-  /** Sets what the GPU knows of each sequence: its last position and its place in the cache. */
+  /** Sets what the GPU knows of each sequence: its last position, its place and, without a cache, its tokens. */
   #live(gpu: Gpu, live: readonly { place: number; ids: readonly number[] }[]): void {
     const { context } = this.sizes;
     this.#sequences = live.map(({ ids }) => [...ids]);
     this.#places = live.map(({ place }) => place);
-    this.#longest = Math.max(...live.map(({ ids }) => ids.length));
+    this.#fed = live.map(({ ids }) => ids.length);
     const { positions, targetRows } = this.model.decoded;
     gpu.write(positions, Uint32Array.from(live, ({ ids }) => ids.length - 1));
     gpu.write(targetRows, Uint32Array.from(live.keys()));
     gpu.write(this.#bases, Uint32Array.from(live, ({ place }) => place * context));
     gpu.write(this.#limits, new Uint32Array(live.length).fill(context));
+    if (this.#history === undefined) return;
+    const history = new Uint32Array(this.#history.size);
+    for (const { place, ids } of live) history.set(ids, place * context);
+    gpu.write(this.#history, history);
   }
 
-  #pass(
-    gpu: Gpu,
-    pieces: readonly Piece[],
-    first: number,
-    decide: Decide,
-  ): void {
+  #pass(gpu: Gpu, pieces: readonly Piece[], first: number, decide: Decide): void {
     const window = this.model.config.sliding_window ?? Infinity, { cache } = this;
-    const batch = layPieces(pieces, { window, cached: cache !== undefined });
+    const layout = { window, cached: cache !== undefined, history: this.#history };
+    const batch = layPieces(pieces, layout);
     const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
     if (batch.targetCount > 0) decide(logits, first, batch.targetCount);
   }
 
   /** All tokens of all sequences in one pass, for decoding without a cache. */
   #recompute(gpu: Gpu, decide: Decide): void {
-    gpu.write(this.positions, Uint32Array.from(this.#sequences, ({ length }) => length - 1));
-    const pieces = this.#sequences.map((ids) => ({ ids, from: 0, base: 0, last: true }));
+    const pieces = this.#fed.map((tokens, i): Piece => {
+      const first = this.#places[i] * this.sizes.context;
+      const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
+      return { ids, from: 0, base: 0, last: true };
+    });
     this.#pass(gpu, pieces, 0, decide);
   }
 }

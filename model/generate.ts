@@ -143,8 +143,6 @@ export class Generator {
 
   /** Steps until the next reading, after some that took so long. */
   #nextSteps(steps: number, milliseconds: number): number {
-    // Without a cache the host lays out every pass, and has to know the tokens.
-    if (this.decoder.cache === undefined) return 1;
     const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
     return Math.max(1, Math.min(fitting, 4 * steps, MOST_STEPS));
   }
