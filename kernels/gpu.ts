@@ -17,6 +17,7 @@ import type { Extension, Program } from "./program.ts";
 import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
 import type { Provider } from "./providers/provider.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
+import type { MatrixName } from "./subgroup_matrix.ts";
 import { type Tensor } from "./tensor.ts";
 
 /** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
@@ -60,6 +61,8 @@ export class Gpu {
   readonly maxBinding: number;
   /** What programs may use beyond WGSL's core. */
   readonly extensions: ReadonlySet<Extension>;
+  /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
+  readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
 
   readonly #map: Provider["map"];
@@ -80,6 +83,7 @@ export class Gpu {
       provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
         .map(([name]) => name),
     );
+    if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
     this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     // In whole vectors of 16 bytes, which kernels read.

@@ -53,7 +53,7 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  */
 function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
   const [{ orientation, m, n, k, half }] = ranges;
-  const tensorCores = half && gpu.extensions.has("subgroup_matrix") &&
+  const tensorCores = half && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
   return tensorCores
     ? subgroupGeometry(orientation, m, n, k, slots)
@@ -65,7 +65,8 @@ function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometr
   const { blockM, blockN, blockK } = geometry;
   if ("subgroupsM" in geometry) {
     const { subgroupsM, subgroupsN } = geometry, ragged = k % blockK !== 0;
-    return subgroupMatmul(...kind, ragged, blockM, blockN, blockK, subgroupsM, subgroupsN);
+    const sizes = [blockM, blockN, blockK, subgroupsM, subgroupsN] as const;
+    return subgroupMatmul("tensor_cores", ...kind, ragged, ...sizes);
   }
   const { threadM, threadN } = geometry;
   return geometry.direct

@@ -18,8 +18,15 @@ export interface MatrixShape {
   lanes: number;
 }
 
-/** What NVIDIA's tensor cores take. */
-export const TENSOR_CORES: MatrixShape = { m: 16, n: 16, k: 16, lanes: 32 };
+/** The shapes that programs are written for. */
+export const MATRIX_SHAPES = {
+  /** What NVIDIA's tensor cores take. */
+  tensor_cores: { m: 16, n: 16, k: 16, lanes: 32 },
+  /** What Mesa's software driver multiplies, from version 26 on: slowly, but tests need no GPU. */
+  software: { m: 8, n: 8, k: 8, lanes: 8 },
+} as const satisfies Record<string, MatrixShape>;
+/** The name of a shape, which fits a program's key. */
+export type MatrixName = keyof typeof MATRIX_SHAPES;
 
 /** Where a matrix lies, and whether its rows or its columns are contiguous. */
 export interface Place {

@@ -77,9 +77,9 @@ interface Forward {
 }
 
 /** Whether every product of a pass can run on tensor cores, which want sizes that are multiples of 8. */
-function takesTensorCores({ extensions }: Gpu, config: LlamaConfig): boolean {
+function takesTensorCores({ matrices }: Gpu, config: LlamaConfig): boolean {
   const sizes = [...weightShapes(config).values()].flat();
-  return extensions.has("subgroup_matrix") && sizes.every((size) => size % 8 === 0);
+  return matrices === "tensor_cores" && sizes.every((size) => size % 8 === 0);
 }
 
 /** A model on the GPU. */

@@ -15,7 +15,13 @@
  * @module
  */
 import { type Binding, programFamily, type ProgramSource, repeat } from "../program.ts";
-import { type MatrixShape, type Place, subgroupMatrix, TENSOR_CORES } from "../subgroup_matrix.ts";
+import {
+  MATRIX_SHAPES,
+  type MatrixName,
+  type MatrixShape,
+  type Place,
+  subgroupMatrix,
+} from "../subgroup_matrix.ts";
 import type { Dtype } from "../tensor.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { depthOf, type SubgroupTile } from "./subgroup_geometry.ts";
@@ -67,9 +73,9 @@ function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixSha
   return { a, b, resultStride, perSubgroup, words };
 }
 
-/** Bytes of workgroup memory. */
+/** Bytes of workgroup memory on tensor cores. */
 export function subgroupMemory(orientation: Orientation, tile: SubgroupTile): number {
-  return memoryOf(orientation, tile, TENSOR_CORES).words * 16;
+  return memoryOf(orientation, tile, MATRIX_SHAPES.tensor_cores).words * 16;
 }
 
 /**
@@ -117,7 +123,7 @@ for (var s = 0u; s < ${perThread}u; s++) {
 export function subgroupMatmulSource(
   kind: SubgroupKind,
   tile: SubgroupTile,
-  shape: MatrixShape = TENSOR_CORES,
+  shape: MatrixShape = MATRIX_SHAPES.tensor_cores,
 ): ProgramSource {
   const { orientation, a, b, c, ragged } = kind;
   const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile, depth = depthOf(tile);
@@ -230,6 +236,7 @@ ${results}
 export const subgroupMatmul = programFamily(
   "matmul_subgroup",
   (
+    matrices: MatrixName,
     orientation: Orientation,
     a: Dtype,
     b: Dtype,
@@ -245,5 +252,6 @@ export const subgroupMatmul = programFamily(
     subgroupMatmulSource(
       { orientation, a, b, c, accumulate, ragged },
       { blockM, blockN, blockK, subgroupsM, subgroupsN },
+      MATRIX_SHAPES[matrices],
     ),
 );

@@ -30,7 +30,7 @@ const HINT = "built in; --gpu dawn may have tensor cores, see README";
 
 /** Whether the adapter multiplies matrices on tensor cores. */
 function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapter">): boolean {
-  return provider.extensions(adapter).some(([name]) => name === "subgroup_matrix");
+  return provider.matrices(adapter) === "tensor_cores";
 }
 
 async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adapter">> {

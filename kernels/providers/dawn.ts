@@ -8,6 +8,7 @@
 import { createRequire } from "node:module";
 import { UserError } from "../errors.ts";
 import type { Extension } from "../program.ts";
+import { MATRIX_SHAPES, type MatrixName, type MatrixShape } from "../subgroup_matrix.ts";
 import { paceTurns, type TurnScope } from "./dawn_turns.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
@@ -45,14 +46,15 @@ const FEATURES: readonly (readonly [Extension, GPUFeatureName])[] = [
 /** Dawn's objects outlive the process's end only while this, which owns them all, is kept. */
 let instance: GPU | undefined;
 
-/** Whether the adapter multiplies f16 matrices of 16×16×16 with f32 sums. */
-function hasTensorCores(adapter: GPUAdapter): boolean {
-  const { subgroupMatrixConfigs = [] } = adapter.info as GPUAdapterInfo & {
+/** Whether the adapter's subgroups multiply f16 matrices of this shape with f32 sums. */
+function multiplies({ info }: GPUAdapter, { m, n, k, lanes }: MatrixShape): boolean {
+  const { subgroupMatrixConfigs = [], subgroupMaxSize } = info as GPUAdapterInfo & {
     subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
-  return [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) =>
-    componentType === "f16" && resultComponentType === "f32" && M === 16 && N === 16 && K === 16
-  );
+  return subgroupMaxSize === lanes &&
+    [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) =>
+      componentType === "f16" && resultComponentType === "f32" && M === m && N === n && K === k
+    );
 }
 
 /** Dawn, where {@linkcode loadDawn} has loaded it. */
@@ -83,8 +85,13 @@ export const dawnProvider: Provider = {
 
   extensions(adapter) {
     return FEATURES.filter(([name, feature]) =>
-      adapter.features.has(feature) && (name !== "subgroup_matrix" || hasTensorCores(adapter))
+      adapter.features.has(feature) && (name !== "subgroup_matrix" || this.matrices(adapter))
     );
+  },
+
+  matrices(adapter) {
+    const names = Object.keys(MATRIX_SHAPES) as MatrixName[];
+    return names.find((name) => multiplies(adapter, MATRIX_SHAPES[name]));
   },
 
   bind(pass, group, offset) {

@@ -30,6 +30,10 @@ export const denoProvider: Provider = {
       : [["subgroups", "subgroups"]];
   },
 
+  matrices() {
+    return undefined; // Deno asks for none of wgpu's experimental features.
+  },
+
   bind(pass, group, offset) {
     offsets[0] = offset;
     pass.setBindGroup(0, group, offsets, 0, 1); // 0.13 µs, and 0.59 µs with a list

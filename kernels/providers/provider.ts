@@ -5,6 +5,7 @@
  * @module
  */
 import type { Dialect, Extension } from "../program.ts";
+import type { MatrixName } from "../subgroup_matrix.ts";
 
 /** An implementation of WebGPU. */
 export interface Provider {
@@ -18,6 +19,8 @@ export interface Provider {
   adapterName(adapter: GPUAdapter): string;
   /** Extensions that the adapter has or may have, each with the feature to ask its device for. */
   extensions(adapter: GPUAdapter): readonly (readonly [Extension, GPUFeatureName])[];
+  /** The matrices that the adapter's subgroups multiply, of f16 with sums in f32; of several the largest. */
+  matrices(adapter: GPUAdapter): MatrixName | undefined;
   /** Binds group 0 with its one dynamic offset. */
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
   /** Maps the first `bytes` bytes of a staging buffer that has been mapped before. */

@@ -30,7 +30,7 @@ const ORIENTATIONS: Orientation[] = ["nt", "nn", "tn"];
 
 /** A test on tensor cores; ignored, with the reason in its name, where the device has none. */
 function tensorCoreTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
-  if (gpu === undefined || gpu.extensions.has("subgroup_matrix")) return gpuTest(name, body);
+  if (gpu === undefined || gpu.matrices) return gpuTest(name, body);
   Deno.test({ name: `${name} (ignored: no subgroup matrices)`, ignore: true, fn: () => {} });
 }
 
@@ -70,7 +70,15 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
     : poisoned(gpu, cDtype, [parts * m, cStride]);
   gpu.run(
     subgroupMatmul(
-      ...[orientation, aDtype, bDtype, cDtype, accumulate, k % blockK !== 0] as const,
+      ...[
+        gpu.matrices!,
+        orientation,
+        aDtype,
+        bDtype,
+        cDtype,
+        accumulate,
+        k % blockK !== 0,
+      ] as const,
       ...[blockM, blockN, blockK, subgroupsM, subgroupsN] as const,
     ),
     [A, B, C],
@@ -103,10 +111,17 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
   assertClose(sums, expected, { ...limits, what });
 }
 
+/** Tiles for matrices of the software driver, held once and twice by a multiprocessor. */
+const SOFTWARE_TILES: SubgroupTile[] = [
+  { blockM: 32, blockN: 64, blockK: 32, subgroupsM: 2, subgroupsN: 4 },
+  { blockM: 32, blockN: 32, blockK: 64, subgroupsM: 2, subgroupsN: 2 },
+];
+
 for (const orientation of ORIENTATIONS) {
   tensorCoreTest(`tensor cores ${orientation} agree with the reference`, async (gpu) => {
     const tn = orientation === "tn", nt = orientation === "nt";
-    for (const tile of subgroupTiles(orientation)) {
+    const tensorCores = gpu.matrices === "tensor_cores";
+    for (const tile of tensorCores ? subgroupTiles(orientation) : SOFTWARE_TILES) {
       const of = (sizes: [number, number, number], dtypes: [Dtype, Dtype, Dtype], more = {}) =>
         check(gpu, { orientation, tile, sizes, dtypes, ...more });
       // One beyond a tile, K within a tile; the least; K over several tiles; parts of K.

@@ -22,7 +22,8 @@ Deno.test({
     const gpu = await openGpu({ provider: "dawn" });
     assert.equal(gpu.provider, "dawn");
     assert.match(gpu.reason, /^(no )?tensor cores$/);
-    assert.equal(gpu.extensions.has("subgroup_matrix"), gpu.reason === "tensor cores");
+    assert.equal(gpu.matrices === "tensor_cores", gpu.reason === "tensor cores");
+    assert.equal(gpu.matrices !== undefined, gpu.extensions.has("subgroup_matrix"));
     if (!gpu.extensions.has("f16") || !gpu.extensions.has("subgroups")) return gpu.close();
     const sum = programFamily("sum", () => ({
       bindings: [{ name: "x", dtype: "f32", access: "write", scalar: true }],
