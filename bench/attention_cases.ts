@@ -184,31 +184,35 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
   const pairs = tokens * (tokens + 1) / 2, what = `${tokens}×${heads}×${headDim}`;
   const head = tokens * headDim * bytesOf(dtype), rest = 4 * tokens * heads;
 
-  const forward = () => attention(gpu, shared);
-  yield {
-    name: `attention ${what}`,
-    tokens,
-    flops: 4 * pairs * heads * headDim,
-    bytes: 2 * (heads + kvHeads) * head + rest,
-    run: forward,
-    check: () => {
-      forward();
-      return forwardError(bed, qkv, out, sizes);
-    },
-  };
-  const backward = () => attentionBackward(gpu, { ...shared, dout, queryEnds, dq, dk, dv });
-  yield {
-    name: `attention backward ${what}`,
-    tokens,
-    // Scores again, and the gradients of probabilities, values, queries and keys.
-    flops: 10 * pairs * heads * headDim,
-    bytes: (4 * heads + 4 * kvHeads) * head + rest,
-    run: backward,
-    check: () => {
-      forward();
-      backward();
-      return backwardError(bed, { qkv, out, dout, dqkv, lse }, sizes);
-    },
-  };
+  for (const matrices of gpu.matrices && half ? [false, true] : [false]) {
+    const way = matrices ? " on matrices" : "";
+    const forward = () => attention(gpu, { ...shared, matrices });
+    yield {
+      name: `attention${way} ${what}`,
+      tokens,
+      flops: 4 * pairs * heads * headDim,
+      bytes: 2 * (heads + kvHeads) * head + rest,
+      run: forward,
+      check: () => {
+        forward();
+        return forwardError(bed, qkv, out, sizes);
+      },
+    };
+    const gradients = { dout, queryEnds, dq, dk, dv };
+    const backward = () => attentionBackward(gpu, { ...shared, ...gradients, matrices });
+    yield {
+      name: `attention backward${way} ${what}`,
+      tokens,
+      // Scores again, and the gradients of probabilities, values, queries and keys.
+      flops: 10 * pairs * heads * headDim,
+      bytes: (4 * heads + 4 * kvHeads) * head + rest,
+      run: backward,
+      check: () => {
+        forward();
+        backward();
+        return backwardError(bed, { qkv, out, dout, dqkv, lse }, sizes);
+      },
+    };
+  }
   yield ropeCase(bed, tensors, qkv, sizes);
 }

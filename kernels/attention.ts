@@ -31,6 +31,8 @@ import {
   type PlanKey,
   uniformValues,
 } from "./attention/tiles.ts";
+import { inWords, matrixKey, matrixPlan } from "./attention/matrices.ts";
+import { matrixForwardSource } from "./attention/matrix_forward.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
 import type { Dtype, Tensor } from "./tensor.ts";
@@ -43,6 +45,8 @@ const forward = programFamily(
   (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, ...key: PlanKey) =>
     forwardSource(keyedPlan(...key), dtype, kv, out, withLse),
 );
+
+const matrixForward = programFamily("attention_matrices", matrixForwardSource);
 
 /**
  * Writes out (and lse where given) for `rows` queries.
@@ -77,6 +81,13 @@ export function attention(
   if (direct) {
     const program = directForward(dtype, kv, headDim, lse !== undefined);
     gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
+    return;
+  }
+  const matrices = matrixKey(gpu, { headDim, ...options }, [q, k, v, out]);
+  if (matrices !== undefined) {
+    const tiles = Math.ceil(rows / matrixPlan(...matrices).rows);
+    const sizes = { ...uniforms, ...inWords(headValues({ q, k, v })) };
+    gpu.run(matrixForward(lse !== undefined, ...matrices), tensors, sizes, [heads, tiles], cost);
     return;
   }
   const wish = {

@@ -23,6 +23,8 @@ import type { Dtype, Tensor } from "../tensor.ts";
 import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./direct.ts";
 import { gradientSource } from "./gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
+import { inWords, matrixKey, matrixPlan } from "./matrices.ts";
+import { matrixGradientSource } from "./matrix_gradient.ts";
 import {
   type AttentionOptions,
   choosePlan,
@@ -38,6 +40,8 @@ const gradients = programFamily(
   (dtype: Dtype, turned: boolean, ...key: PlanKey) =>
     gradientSource(keyedPlan(...key), dtype, turned),
 );
+
+const matrixGradients = programFamily("attention_backward_matrices", matrixGradientSource);
 
 /**
  * Writes dq, dk and dv for `rows` queries and as many keys.
@@ -94,16 +98,19 @@ export function attentionBackward(
     gpu.run(key, [...read, queryEnds, ...written], uniforms, [groups, kvHeads], keyCost);
     return;
   }
+  const tensors = [qkv, out, dout, lse, starts, ends, queryEnds, ...written];
+  const cost = { flops: 7 * product, bytes: bytes(4, 4) };
+  const matrices = matrixKey(gpu, options, [q, k, v, out, dout, dq, dk, dv]);
+  if (matrices !== undefined) {
+    const tiles = Math.ceil(rows / matrixPlan(...matrices).rows);
+    const sizes = { ...uniforms, ...inWords(headValues({ q, k, v, out, dout })) };
+    gpu.run(matrixGradients(turned, ...matrices), tensors, sizes, [heads, 2 * tiles], cost);
+    return;
+  }
   const key = choosePlan("backward", {
     ...{ keys: pairs / rows, headDim, dtypes: [dtype], shape },
     ...deviceWish(gpu, options),
   });
   const tiles = Math.ceil(rows / keyedPlan(...key).rows);
-  gpu.run(
-    gradients(dtype, turned, ...key),
-    [qkv, out, dout, lse, starts, ends, queryEnds, ...written],
-    uniforms,
-    [heads, 2 * tiles],
-    { flops: 7 * product, bytes: bytes(4, 4) },
-  );
+  gpu.run(gradients(dtype, turned, ...key), tensors, uniforms, [heads, 2 * tiles], cost);
 }

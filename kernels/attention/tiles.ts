@@ -228,6 +228,11 @@ export interface AttentionOptions {
   direct?: boolean;
   /** Take tiles of this shape. */
   shape?: ShapeName;
+  /**
+   * With `half`, take the programs for subgroup matrices where there are such and sizes suit them. Not the
+   * default: `bench kernels` has yet to show on a GPU that they are faster.
+   */
+  matrices?: boolean;
 }
 
 /** The uniforms of every program with tiles. */

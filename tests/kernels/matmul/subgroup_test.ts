@@ -15,24 +15,10 @@ import {
   workgroupsHeld,
 } from "../../../kernels/matmul/subgroup_geometry.ts";
 import type { Dtype } from "../../../kernels/tensor.ts";
-import {
-  assertClose,
-  download,
-  gpu,
-  gpuTest,
-  poisoned,
-  quantize,
-  randomArray,
-  upload,
-} from "../harness.ts";
+import { assertClose, download, poisoned, quantize, randomArray, upload } from "../harness.ts";
+import { matrixTest } from "../subgroup_matrices.ts";
 
 const ORIENTATIONS: Orientation[] = ["nt", "nn", "tn"];
-
-/** A test on tensor cores; ignored, with the reason in its name, where the device has none. */
-function tensorCoreTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
-  if (gpu === undefined || gpu.matrices) return gpuTest(name, body);
-  Deno.test({ name: `${name} (ignored: no subgroup matrices)`, ignore: true, fn: () => {} });
-}
 
 /** A product whose A has columns before those that take part, all NaN, and whose C is wider too. */
 interface Product {
@@ -118,7 +104,7 @@ const SOFTWARE_TILES: SubgroupTile[] = [
 ];
 
 for (const orientation of ORIENTATIONS) {
-  tensorCoreTest(`tensor cores ${orientation} agree with the reference`, async (gpu) => {
+  matrixTest(`tensor cores ${orientation} agree with the reference`, async (gpu) => {
     const tn = orientation === "tn", nt = orientation === "nt";
     const tensorCores = gpu.matrices === "tensor_cores";
     for (const tile of tensorCores ? subgroupTiles(orientation) : SOFTWARE_TILES) {
