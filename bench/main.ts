@@ -6,6 +6,7 @@
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
 import { benchDecode } from "./decode.ts";
+import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
@@ -25,6 +26,7 @@ function plain(bench: (json: boolean) => void | Promise<void>) {
 
 const BENCHES = {
   decode: benchDecode,
+  device: benchDevice,
   kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
@@ -34,6 +36,7 @@ const BENCHES = {
 const HELP = `lorikeet bench NAME [--flag value ...]
 
   decode    generation with and without the KV cache: [--model M] [--contexts 128,1024] [--plot FILE.svg]
+  device    which GPU, WebGPU and driver a run gets
   kernels   every kernel of training and decoding beside the roofs: [--tokens 121,968] [--dtype f16|f32]
             [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]

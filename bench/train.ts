@@ -5,10 +5,13 @@
  * @module
  */
 import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
+import type { MemoryTable } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
 import { limitOf, type Roofs } from "../kernels/roofline.ts";
 import { measureRoofs } from "../kernels/roofs.ts";
+import { DoesNotFit } from "../model/capacity.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag, text, whole, worded } from "../model/cli/settings.ts";
 import { contextLength } from "../model/config.ts";
@@ -35,6 +38,9 @@ const schema = z.strictObject({
   precision: shape.precision,
   exact_products: shape.exact_products,
   checkpointing: shape.checkpointing,
+  lora: flag().default(true).describe("LoRA of rank 16 on q and v; off trains all weights."),
+  optimizer: shape.optimizer,
+  learning_rate: shape.learning_rate,
   packing: shape.packing,
   batch_size: shape.batch_size,
   gradient_accumulation_steps: shape.gradient_accumulation_steps,
@@ -44,6 +50,9 @@ const schema = z.strictObject({
     "Write a plot of time and memory against --tokens.",
   ),
   profile: flag().default(false).describe("Then measure a few steps again, by program."),
+  ignore_plan: flag().default(false).describe(
+    "Try to allocate what the plan says does not fit, so that the driver tells (not without a GPU).",
+  ),
   gpu: shape.gpu,
   json: flag().default(false).describe("Print one JSON object."),
 });
@@ -90,10 +99,11 @@ async function openSamples(
 
 /** Lines of the table's head: what was measured. */
 function headLines({ gpu, source, config, roofs }: Bench): string[] {
-  const { precision, checkpointing, lora } = config;
+  const { precision, checkpointing, lora, optimizer } = config;
+  const trained = lora ? `LoRA of rank ${lora.rank} on ${lora.targets.join(", ")}` : "all weights";
   return [
-    `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, LoRA of rank ` +
-    `${lora.rank} on ${lora.targets.join(", ")}, checkpointing ${checkpointing}, packing ` +
+    `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, ${trained}, ` +
+    `${optimizer}, checkpointing ${checkpointing}, packing ` +
     `${config.packing ? "on" : "off"}, on ${gpu.name} (${gpu.provider}: ${gpu.reason})`,
     roofLine(roofs),
   ];
@@ -116,8 +126,10 @@ function resultLines(result: TrainResult): string[] {
       useful_tflops_per_second.toFixed(3)
     } TFLOP/s, ` +
     `${(100 * result.of_matmul).toFixed(1)} % of the best matrix product`,
-    `Peak memory ${result.peak_memory_mb.toFixed(1)} MB; loss of the first step ` +
-    `${result.first_loss.toFixed(4)}${skipped}; ${result.programs} programs compiled in ` +
+    `Peak memory ${result.peak_memory_mb.toFixed(1)} MB; loss ` +
+    `${result.first_loss.toFixed(4)} first, ${
+      result.last_loss.toFixed(4)
+    } last${skipped}; ${result.programs} programs compiled in ` +
     `${result.compile_seconds.toFixed(2)} s before it`,
   ];
 }
@@ -144,24 +156,61 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
   };
 }
 
+/** The run's configuration: that of `lorikeet train` with the same flags. */
+function configOf(flags: Flags, model: string): Bench["config"] {
+  const { precision, exact_products, packing, batch_size, gradient_accumulation_steps } = flags;
+  const { optimizer, learning_rate } = flags;
+  const lora = ["--lora", flags.lora ? "on" : "off"];
+  return {
+    ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, ...lora]),
+    ...{ precision, exact_products, packing, batch_size, gradient_accumulation_steps },
+    ...{ optimizer, learning_rate },
+  };
+}
+
+/** A run that was refused for memory, as JSON; bytes. */
+export interface Refused {
+  refused: {
+    by: DoesNotFit["by"];
+    needed: MemoryTable;
+    total: number;
+    available?: number;
+  };
+}
+
 /** Runs the bench and prints a table, or JSON. */
 export async function benchTrain(args: string[]): Promise<void> {
   const flags = parseFlags(TRAIN, args, conflicts);
-  const { json, tokens, plot, profile } = flags;
+  try {
+    await run(flags);
+  } catch (error) {
+    if (flags.json && error instanceof DoesNotFit) {
+      const { by, needed, total, available } = error;
+      const refused: Refused = { refused: { by, needed, total, available } };
+      console.log(JSON.stringify(refused, null, 2));
+    }
+    throw error;
+  }
+}
+
+async function run(flags: Flags): Promise<void> {
+  const { json, tokens, plot, profile, ignore_plan: ignorePlan } = flags;
   const gpu = await openGpu({ provider: flags.gpu, precision: flags.precision, profile });
+  if (ignorePlan && gpu.software) {
+    throw new UserError(
+      "--ignore-plan needs a GPU: without one, memory that isn't there is handed out all the same",
+      2,
+    );
+  }
   const model = flags.model ?? await defaultModel(gpu);
   const { source, samples } = await openSamples(flags, model);
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
   if (gpu.profiler) gpu.profiler.roofs = roofs;
-  const { precision, exact_products, packing, batch_size, gradient_accumulation_steps } = flags;
-  const config = {
-    ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, "--lora"]),
-    ...{ precision, exact_products, packing, batch_size, gradient_accumulation_steps },
-  } as Bench["config"];
-  const bench: Bench = { gpu, source, config, roofs };
+  const config = configOf(flags, model), { precision, lora, optimizer } = config;
+  const bench: Bench = { gpu, source, config, roofs, ignorePlan };
   const common = {
-    ...{ gpu: gpu.name, provider: gpu.provider, model, precision: config.precision },
+    ...{ gpu: gpu.name, provider: gpu.provider, model, precision, lora: lora !== false, optimizer },
     ...{ checkpointing: config.checkpointing, packing: config.packing },
     roofs: {
       copy_gigabytes_per_second: roofs.bandwidth / 1e9,

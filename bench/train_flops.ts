@@ -1,18 +1,20 @@
 /**
- * The arithmetic that a training step with LoRA needs, whatever a program makes of it: what is computed
- * again for checkpointing, or on padding, is not counted.
+ * The arithmetic that a training step needs, whatever a program makes of it: what is computed again for
+ * checkpointing, or on padding, is not counted.
  *
  * With T tokens, S targets, P pairs of a query and a key that it attends to, L blocks of N parameters in
  * their linear layers, of which N₁ make q, k and v, hidden size H, vocabulary V, heads of D:
  *  - forward: 2·T·N·L for the linear layers, 4·P·heads·D·L for attention (scores, and values weighted by
  *    them), 2·S·H·V for the logits;
- *  - backward: the same for the inputs of linear layers, but not below the first adapters (the input of q, k
- *    and v in the first block); twice the forward for attention (gradients of q, k, v and the weights); the same for
- *    the input of the logits;
+ *  - backward: the same for the inputs of linear layers, but with LoRA not below the first adapters (the input
+ *    of q, k and v in the first block); twice the forward for attention (gradients of q, k, v and the weights); the
+ *    same for the input of the logits;
+ *  - full fine-tuning: the gradients of the weights, 2·T·N·L for the linear layers and 2·S·H·V for the logits';
  *  - an adapter of rank r from n inputs to m outputs: 2·T·r·(n + m) forward, 4·T·r·(n + m) backward (both
  *    matrices' gradients, and those of what goes into them), but not the input's, 2·T·r·n, in the first block.
  *
- * Norms, activations, softmax and the optimizer are left out: they are below 1 %.
+ * Norms, activations, softmax, the embedding and the optimizer are left out: with LLaMA-2 7B's shapes they are
+ * below 1 %.
  *
  * @module
  */
@@ -25,7 +27,8 @@ export interface StepWork {
   documents: readonly number[];
   /** Tokens whose loss counts. */
   targets: number;
-  lora: { rank: number; targets: readonly LinearModule[] };
+  /** False: all weights are trained. */
+  lora: { rank: number; targets: readonly LinearModule[] } | false;
 }
 
 /** Pairs of a query and a key at or before it, inside documents and the model's window. */
@@ -49,7 +52,8 @@ export function trainingFlops(
   const attention = 4 * attendedPairs(documents, config.sliding_window) * heads * head_dim;
   const logits = 2 * targets * hidden * config.vocab_size;
   const forward = 2 * tokens * linear * blocks + attention * blocks + logits;
-  const backward = forward + attention * blocks - 2 * tokens * qkv;
+  const backward = forward + attention * blocks;
+  if (!lora) return forward + backward + 2 * tokens * linear * blocks + logits;
 
   const one = { ...config, num_hidden_layers: 1 };
   const shapes = adapterShapes(one, { r: lora.rank, target_modules: [...lora.targets] });
@@ -58,5 +62,6 @@ export function trainingFlops(
     elements += height * width;
     if (name.endsWith("lora_A.weight")) inputs += height * width;
   }
-  return forward + backward + 6 * tokens * elements * blocks - 2 * tokens * inputs;
+  return forward + backward - 2 * tokens * qkv +
+    6 * tokens * elements * blocks - 2 * tokens * inputs;
 }

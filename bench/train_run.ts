@@ -4,27 +4,36 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
+import type { Gpu, Work } from "../kernels/gpu.ts";
 import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/memory.ts";
 import type { Profile } from "../kernels/profile.ts";
 import type { Roofs } from "../kernels/roofline.ts";
 import { median } from "../kernels/timing.ts";
-import { allocatePlanned } from "../model/capacity.ts";
+import { allocatePlanned, planMemory } from "../model/capacity.ts";
 import { loadingBar, ProgressBar } from "../model/cli/progress.ts";
 import { initializeAdapters, loadWeights } from "../model/load.ts";
 import type { ModelSource } from "../model/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { plannedSteps, windowSamples } from "../train/data.ts";
-import type { LoraSettings, TrainConfig } from "../train/schema.ts";
-import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
+import { countParameters } from "../train/output.ts";
+import type { TrainConfig } from "../train/schema.ts";
+import {
+  type RunSizes,
+  runSizes,
+  type StepResult,
+  Trainer,
+  type Window,
+} from "../train/trainer.ts";
 import { trainingFlops } from "./train_flops.ts";
 
 /** What is trained, and what it runs on. */
 export interface Bench {
   gpu: Gpu;
   source: ModelSource;
-  config: TrainConfig & { lora: LoraSettings };
+  config: TrainConfig;
   roofs: Roofs;
+  /** Try to allocate whatever the plan says. */
+  ignorePlan?: boolean;
 }
 
 /** The result of a run; memory in MB (2^20 bytes). */
@@ -32,8 +41,13 @@ export interface TrainResult {
   samples: number;
   tokens: number;
   steps: number;
-  /** Loss of the first step, before anything is trained. */
+  trainable_parameters: number;
+  total_parameters: number;
+  /** Mean losses of the first and of the last {@linkcode ENDS} samples. */
   first_loss: number;
+  last_loss: number;
+  /** Of each micro-batch. */
+  losses: number[];
   skipped_steps: number;
   /** Programs compiled before the first step, and the time it took. */
   programs: number;
@@ -46,6 +60,10 @@ export interface TrainResult {
   useful_tflops_per_second: number;
   /** That of the best matrix product. */
   of_matmul: number;
+  /** All launches of the timed steps, as their kernels count them. */
+  work: Work;
+  /** What the run planned to allocate before it started. */
+  planned_mb: number;
   peak_memory_mb: number;
   memory_mb: MemoryTable;
   step_seconds: number[];
@@ -58,6 +76,8 @@ export interface TrainProfile extends Profile {
   unprofiledSeconds: number;
 }
 
+/** Samples at each end of a run whose losses are averaged: one alone says little. */
+const ENDS = 8;
 /** Steps that are profiled. */
 const PROFILED = 2;
 
@@ -71,31 +91,34 @@ export function makeTrainer(
 
 /** A trainer with its weights on the GPU, large enough for passes of these sizes. */
 export async function openTrainer(bench: Bench, sizes: RunSizes): Promise<Trainer> {
-  const { gpu, source, config: { seed, lora } } = bench;
-  const advice = "--checkpointing block, shorter or fewer samples in a pass, --layers N.";
-  const trainer = await allocatePlanned(gpu, makeTrainer(bench, sizes), advice);
+  const { gpu, source, config: { seed, lora }, ignorePlan } = bench;
+  const advice =
+    "--checkpointing block, shorter or fewer samples in a pass, --lora on, --layers N.";
+  const trainer = await allocatePlanned(gpu, makeTrainer(bench, sizes), advice, { ignorePlan });
   const { model } = trainer;
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed, progress: loadingBar() });
-  initializeAdapters(gpu, model, { init: lora.init, seed });
+  if (lora) initializeAdapters(gpu, model, { init: lora.init, seed });
   return trainer;
 }
 
-/** Seconds of one step, and its loss, which has to be a number. */
+/** One step and its seconds. Its loss has to be a number. */
 export async function timedStep(
   gpu: Gpu,
   trainer: Trainer,
   window: Window,
-): Promise<{ seconds: number; loss: number }> {
+  firstMicroBatch = 0,
+): Promise<StepResult & { seconds: number }> {
   const start = performance.now();
   const { learning_rate: learningRate } = trainer.config;
-  const { loss } = await trainer.step(gpu, window, { learningRate, firstMicroBatch: 0 });
-  const seconds = (performance.now() - start) / 1000;
+  const result = await trainer.step(gpu, window, { learningRate, firstMicroBatch });
+  const seconds = (performance.now() - start) / 1000, { loss } = result;
   if (!Number.isFinite(loss)) throw new UserError(`a step's loss is ${loss}: nothing to time`);
-  return { seconds, loss };
+  return { ...result, seconds };
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
+const mean = (numbers: readonly number[]) => sum(numbers) / numbers.length;
 
 /** One epoch over the samples; where the GPU has a profiler, a few steps again with it. */
 export async function runBench(
@@ -105,30 +128,40 @@ export async function runBench(
   const { gpu, config, source, roofs } = bench;
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
-  const trainer = await openTrainer(bench, {
+  const sizes: RunSizes = {
     ...runSizes(windows, config.packing),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),
-  });
+  };
+  const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizes));
+  const trainer = await openTrainer(bench, sizes);
   const began = performance.now();
   const programs = await trainer.rehearse(gpu, windows);
   const compile_seconds = (performance.now() - began) / 1000;
-  // The first step of a device is slower: memory is touched for the first time.
-  const { loss: first_loss } = await timedStep(gpu, trainer, windows[0]);
+  await trainer.warmUp(gpu, windows[0]);
+  const before = gpu.work, losses: number[] = [];
   const bar = new ProgressBar("Steps", windows.length), times: number[] = [];
   for (const window of windows) {
-    times.push((await timedStep(gpu, trainer, window)).seconds);
-    bar.update(times.length, `${times.at(-1)!.toFixed(3)} s`);
+    const step = await timedStep(gpu, trainer, window, losses.length);
+    losses.push(...step.losses);
+    times.push(step.seconds);
+    bar.update(times.length, `loss ${step.loss.toFixed(4)}  ${step.seconds.toFixed(3)} s`);
   }
+  const work = gpu.work;
+  for (const key of ["launches", "flops", "bytes"] as const) work[key] -= before[key];
   const documents = samples.map(({ ids }) => ids.length), tokens = sum(documents);
   const targets = sum(samples.map(supervisedTokens)), { lora } = config;
   const flops = trainingFlops(source.config, { documents, targets, lora });
+  const { trainable, total } = countParameters(trainer.model);
+  const ends = Math.ceil(ENDS / config.batch_size);
   const seconds = sum(times), { peak, peakTotal } = gpu.memory;
   const result: TrainResult = {
     ...{ samples: samples.length, tokens, steps: times.length },
-    ...{ first_loss, skipped_steps: trainer.skipped, programs, compile_seconds, seconds },
+    ...{ trainable_parameters: trainable, total_parameters: total },
+    ...{ first_loss: mean(losses.slice(0, ends)), last_loss: mean(losses.slice(-ends)), losses },
+    ...{ skipped_steps: trainer.skipped, programs, compile_seconds, seconds },
     ...{ median_step_seconds: median(times), tokens_per_second: tokens / seconds },
     ...{ useful_tflop: flops / 1e12, useful_tflops_per_second: flops / seconds / 1e12 },
-    of_matmul: flops / seconds / roofs.matmul,
+    ...{ of_matmul: flops / seconds / roofs.matmul, work, planned_mb: megabytes(plan.peakTotal) },
     peak_memory_mb: megabytes(peakTotal),
     memory_mb: Object.fromEntries(CATEGORIES.map((c) => [c, megabytes(peak[c])])) as MemoryTable,
     step_seconds: times,

@@ -26,6 +26,11 @@ export interface Cost {
   bytes: number;
 }
 
+/** Launches, and the sums of their {@linkcode Cost}s. */
+export interface Work extends Cost {
+  launches: number;
+}
+
 const STAGING_BYTES = 1 << 20;
 /** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
 const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
@@ -117,6 +122,11 @@ export class Gpu {
       if (this.#closed) return;
       this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
     });
+  }
+
+  /** What was launched so far; rehearsals don't count. */
+  get work(): Work {
+    return { ...this.#recorder.work };
   }
 
   /** Records one launch of `program`. Tensors are bound in the order of the program's bindings. */

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Cost } from "./gpu.ts";
+import type { Cost, Work } from "./gpu.ts";
 import type { Memory } from "./memory.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { Profiler } from "./profile.ts";
@@ -40,6 +40,8 @@ export class Recorder {
   readonly #f32 = new Float32Array(this.#data);
   /** Bytes of uniforms recorded. */
   #used = 0;
+  /** What was recorded so far. */
+  readonly work: Work = { launches: 0, flops: 0, bytes: 0 };
   readonly #bind: Provider["bind"];
   #encoder?: GPUCommandEncoder;
   #pass?: GPUComputePassEncoder;
@@ -84,6 +86,11 @@ export class Recorder {
     else pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(x, y, z);
     this.#launches++;
+    this.work.launches++;
+    if (cost !== undefined) {
+      this.work.flops += cost.flops;
+      this.work.bytes += cost.bytes;
+    }
     this.#used += Math.ceil(size / this.#alignment) * this.#alignment;
   }
 

@@ -7,29 +7,15 @@
 import { UserError } from "../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../kernels/gpu.ts";
 import { SPLIT_BYTES } from "../kernels/matmul/geometry.ts";
-import { megabytes, Memory, memoryLines } from "../kernels/memory.ts";
+import { megabytes, Memory, memoryLines, type MemoryTable } from "../kernels/memory.ts";
 import { UPLOAD_BYTES } from "./load.ts";
+import { nvidiaGpus } from "./nvidia_smi.ts";
 
 /** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
 async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
-  try {
-    const { stdout } = await new Deno.Command("nvidia-smi", {
-      args: ["--query-gpu=name,memory.free", "--format=csv,noheader,nounits"],
-      stdout: "piped",
-      stderr: "null",
-      // Deno hands LD_LIBRARY_PATH, which the launcher may set, only to programs allowed everything.
-      clearEnv: true,
-    }).output();
-    const gpus = new TextDecoder().decode(stdout).trim().split("\n").map((line) =>
-      line.split(", ")
-    );
-    const gpu = gpus.find(([gpuName]) => name.toLowerCase().includes(gpuName.toLowerCase())) ??
-      gpus[0];
-    const free = Number(gpu?.[1]);
-    return free > 0 ? free * 2 ** 20 : undefined;
-  } catch {
-    return undefined;
-  }
+  const gpus = await nvidiaGpus();
+  const gpu = gpus.find((gpu) => name.toLowerCase().includes(gpu.name.toLowerCase())) ?? gpus[0];
+  return gpu && gpu.free > 0 ? gpu.free : undefined;
 }
 
 /** Bytes that can be allocated, or undefined where nobody knows. */
@@ -46,13 +32,31 @@ export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
     : undefined;
 }
 
-/** The message for a run that does not fit. */
-function tooLarge(plan: Memory, have: string, advice: string): UserError {
-  const lines = memoryLines(plan.peak, plan.peakTotal);
-  return new UserError(
-    `this run does not fit the GPU's memory; it needs\n${lines.join("\n")}\n  ` +
-      `${"there is".padEnd(12)}${have}\nLess memory: ${advice}`,
-  );
+/** A run that does not fit: the plan or the driver said so. */
+export class DoesNotFit extends UserError {
+  override name = "DoesNotFit";
+  /** Bytes that the run plans to allocate, by category and in all. */
+  readonly needed: MemoryTable;
+  readonly total: number;
+
+  /** @param available Bytes that can be allocated, where anybody knows. */
+  constructor(
+    plan: Memory,
+    readonly by: "plan" | "driver",
+    readonly available: number | undefined,
+    advice: string,
+  ) {
+    const have = by === "driver"
+      ? "         less (the driver refused it)"
+      : `${megabytes(available!).toFixed(1).padStart(12)} MB`;
+    super(
+      `this run does not fit the GPU's memory; it needs\n` +
+        `${memoryLines(plan.peak, plan.peakTotal).join("\n")}\n  ` +
+        `${"there is".padEnd(12)}${have}\nLess memory: ${advice}`,
+    );
+    this.needed = plan.peak;
+    this.total = plan.peakTotal;
+  }
 }
 
 /**
@@ -60,11 +64,11 @@ function tooLarge(plan: Memory, have: string, advice: string): UserError {
  *
  * @param have Bytes that can be allocated; undefined where nobody knows, and then nothing is refused.
  * @param advice What would need less, for the message.
- * @throws {UserError} with a table of need against have.
+ * @throws {DoesNotFit} with a table of need against have.
  */
 export function checkFits(plan: Memory, have: number | undefined, advice: string): void {
   if (have !== undefined && plan.peakTotal > have) {
-    throw tooLarge(plan, `${megabytes(have).toFixed(1).padStart(12)} MB`, advice);
+    throw new DoesNotFit(plan, "plan", have, advice);
   }
 }
 
@@ -89,20 +93,22 @@ export function planMemory(
  *
  * @param allocate Makes everything out of the memory it is given.
  * @param advice What would need less, for the message.
- * @throws {UserError} with a table of need against have.
+ * @param ignorePlan Try to allocate whatever the plan says.
+ * @throws {DoesNotFit} with a table of need against have.
  */
 export async function allocatePlanned<T>(
   gpu: Gpu,
   allocate: (memory: Memory) => T,
   advice: string,
+  { ignorePlan = false } = {},
 ): Promise<T> {
-  const plan = planMemory(gpu.memory.limits, allocate);
-  checkFits(plan, await availableBytes(gpu), advice);
+  const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
+  if (!ignorePlan) checkFits(plan, have, advice);
   gpu.device.pushErrorScope("out-of-memory");
   const made = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {
     gpu.close();
-    throw tooLarge(plan, "         less (the driver refused it)", advice);
+    throw new DoesNotFit(plan, "driver", have, advice);
   }
   return made;
 }

@@ -32,10 +32,12 @@ gpuTest("cli: bench train times every step of a run", async () => {
   const args = ["--model", "random:tiny", "--samples", "12", "--packing"];
   const result = await json("train", ...args, "--profile");
   assert.deepEqual(Object.keys(result), [
-    ...["gpu", "provider", "model", "precision", "checkpointing", "packing", "roofs"],
-    ...["samples", "tokens", "steps", "first_loss", "skipped_steps", "programs", "compile_seconds"],
+    ...["gpu", "provider", "model", "precision", "lora", "optimizer", "checkpointing", "packing"],
+    ...["roofs", "samples", "tokens", "steps", "trainable_parameters", "total_parameters"],
+    ...["first_loss", "last_loss", "losses", "skipped_steps", "programs", "compile_seconds"],
     ...["seconds", "median_step_seconds", "tokens_per_second", "useful_tflop"],
-    ...["useful_tflops_per_second", "of_matmul", "peak_memory_mb", "memory_mb", "step_seconds"],
+    ...["useful_tflops_per_second", "of_matmul", "work", "planned_mb", "peak_memory_mb"],
+    ...["memory_mb", "step_seconds"],
     "profile",
   ]);
   assert.deepEqual([result.samples, result.steps, result.packing], [12, 2, true]);
@@ -49,6 +51,37 @@ gpuTest("cli: bench train times every step of a run", async () => {
   );
   assert.ok(inLaunches > 0 && inLaunches < profile.wall_seconds);
   assert.ok(profile.unprofiled_seconds > 0 && profile.between_launches_seconds >= 0);
+});
+
+gpuTest("cli: bench train has the losses of lorikeet train, with LoRA and without", async () => {
+  using folder = new TemporaryFolder();
+  for (const lora of ["on", "off"]) {
+    const output = folder.file(`run-${lora}`), count = 24;
+    const common = ["--model", "builtin", "--data", "builtin", "--samples", `${count}`];
+    const settings = ["--lora", lora, "--learning-rate", "1e-3", "--precision", "fp32"];
+    succeeded(await lorikeet("train", [...common, ...settings, "--output", output]));
+    const result = await json("train", ...common, ...settings);
+    const losses = Deno.readTextFileSync(`${output}/metrics.jsonl`).trim().split("\n")
+      .flatMap((line) => JSON.parse(line).losses);
+    assert.deepEqual(result.losses, losses);
+    const mean = (few: number[]) => few.reduce((sum, loss) => sum + loss, 0) / few.length;
+    assert.ok(Math.abs(result.first_loss - mean(losses.slice(0, 8))) < 1e-9);
+    assert.ok(Math.abs(result.last_loss - mean(losses.slice(-8))) < 1e-9);
+    assert.ok(result.work.flops > 1e12 * result.useful_tflop, "what is needed was counted");
+    assert.equal(result.trainable_parameters === result.total_parameters, lora === "off");
+  }
+});
+
+gpuTest("cli: bench train says as JSON what a run that does not fit needs", async () => {
+  const args = ["train", "--model", "random:llama2-13b", "--lora", "off", "--samples", "1"];
+  const outcome = await lorikeet("bench", [...args, "--json"]);
+  refused(outcome, 1, "does not fit");
+  const { refused: why } = JSON.parse(outcome.stdout);
+  assert.equal(why.by, "plan");
+  const parts = Object.values(why.needed as Record<string, number>);
+  assert.ok(parts.reduce((sum, bytes) => sum + bytes, 0) >= why.total);
+  assert.ok(why.total > why.available && why.available > 0);
+  refused(await lorikeet("bench", [...args, "--ignore-plan"]), 2, "--ignore-plan needs a GPU");
 });
 
 gpuTest(

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
-const COMMANDS = "train generate score merge convert bench test check ok compile deno".split(" ");
+const COMMANDS = "train generate score merge convert bench report test check ok compile deno".split(
+  " ",
+);
 
 function launcherTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
   const windows = Deno.build.os === "windows";
@@ -98,6 +100,24 @@ launcherTest("merge and convert may write, and only merge needs Vulkan", async (
     assert.doesNotMatch(flags.join(" "), /--allow-(all|net|ffi)/);
   }
 });
+
+launcherTest(
+  "commands that start others need no driver and may start nothing else",
+  async (system) => {
+    await system.program("deno", fakeDeno("2.9.6")); // and there is no driver
+    const launcher = system.path("project/lorikeet"), env = { LD_LIBRARY_PATH: "/own/lib" };
+    for (const args of [["bench", "table1"], ["bench", "table2"], ["report"]]) {
+      const outcome = await system.run([...args, "--gpu", "dawn"], { env });
+      assert.equal(outcome.code, 0, outcome.stderr);
+      const flags = argumentsOf(outcome).filter((flag) => /^--allow-(run|ffi|net|all)/.test(flag));
+      assert.deepEqual(flags, [`--allow-run=${launcher}`]);
+      assert.equal(variableOf(outcome, "LD_LIBRARY_PATH"), "unset");
+    }
+    await system.softwareDriver();
+    const child = await system.run(["train"], { env: { LORIKEET_LIBRARY_PATH: "/own/lib" } });
+    assert.equal(variableOf(child, "LD_LIBRARY_PATH"), "/own/lib");
+  },
+);
 
 launcherTest("works through symlinks", async (system) => {
   await ready(system);

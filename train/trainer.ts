@@ -138,6 +138,19 @@ export class Trainer {
     });
   }
 
+  /**
+   * Runs the passes of a window and waits, so that memory is touched before steps are timed. Parameters,
+   * the optimizer's state and the loss scale stay as they are, and the next step clears the gradients.
+   */
+  async warmUp(gpu: Gpu, window: Window): Promise<void> {
+    const weights = lossWeights(window, this.config.loss_normalization);
+    this.optimizer.clearGradients(gpu);
+    for (const { batch, slot } of this.#batches(window, weights.window)) {
+      this.#pass(gpu, batch, slot);
+    }
+    await this.model.readResults(gpu);
+  }
+
   /** The passes of a window, each with its first micro-batch's number. */
   *#batches(window: Window, weights: readonly (readonly number[])[]) {
     const { packing } = this.config, { sliding_window } = this.model.config;

@@ -59,6 +59,9 @@ Deno.test("bench train: useful arithmetic of the course's run", () => {
   // Tokens cost the same each, but for attention.
   const many = trainingFlops(config, { documents: Array(100).fill(1), targets: 100, lora });
   assert.equal(many, 100 * one);
+  // Full fine-tuning: forward, the gradients of inputs and those of weights, each as much as the other.
+  const full = trainingFlops(config, { documents: [1], targets: 1, lora: false });
+  assert.equal(full, 6 * blocks + 3 * attention + 3 * head);
   const longer = trainingFlops(config, { documents: [100], targets: 100, lora });
   assert.equal(longer, 100 * one + 3 * attention * (5050 - 100));
 });

@@ -1,0 +1,58 @@
+/**
+ * The GPU that a run would get, for benches that only start others.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { openGpu } from "../kernels/gpu.ts";
+import { megabytes } from "../kernels/memory.ts";
+import { availableBytes } from "../model/capacity.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import { flag } from "../model/cli/settings.ts";
+import { nvidiaGpus } from "../model/nvidia_smi.ts";
+import { trainSchema } from "../train/schema.ts";
+import { defaultModel } from "./default_model.ts";
+
+const DEVICE = command(
+  "bench device",
+  "[--flag value ...]",
+  "Tells which GPU, WebGPU and driver a run in mixed precision gets.",
+  z.strictObject({
+    gpu: trainSchema.shape.gpu,
+    json: flag().default(false).describe("Print one JSON object."),
+  }),
+);
+
+/** What is known of a GPU; memory in MB (2^20 bytes). */
+export interface DeviceInfo {
+  gpu: string;
+  provider: string;
+  /** Why this provider, in a few words. */
+  reason: string;
+  /** Whether it is a software driver. */
+  software: boolean;
+  /** The driver's version, where `nvidia-smi` tells. */
+  driver?: string;
+  /** Memory that can be allocated, where anybody knows. */
+  available_mb?: number;
+  /** The model that benches take here where none is named. */
+  default_model: string;
+}
+
+/** Runs the bench and prints lines, or JSON. */
+export async function benchDevice(args: string[]): Promise<void> {
+  const { gpu: provider, json } = parseFlags(DEVICE, args);
+  const gpu = await openGpu({ provider, precision: "mixed" });
+  const bytes = await availableBytes(gpu), nvidia = await nvidiaGpus();
+  const info: DeviceInfo = {
+    ...{ gpu: gpu.name, provider: gpu.provider, reason: gpu.reason, software: gpu.software },
+    driver: gpu.software ? undefined : nvidia.find(({ name }) => gpu.name.includes(name))?.driver,
+    available_mb: bytes === undefined ? undefined : megabytes(bytes),
+    default_model: await defaultModel(gpu),
+  };
+  gpu.close();
+  if (json) console.log(JSON.stringify(info, null, 2));
+  else {for (const [key, value] of Object.entries(info)) {
+      console.log(`${key}: ${value ?? "unknown"}`);
+    }}
+}
