@@ -10,6 +10,7 @@ import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { benchTimeline } from "./timeline.ts";
 import { benchTrain } from "./train.ts";
 
 /** A bench that has no flag but `--json`. */
@@ -30,6 +31,7 @@ const BENCHES = {
   kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
+  timeline: benchTimeline,
   train: benchTrain,
 };
 
@@ -41,6 +43,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
             [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
+    timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens 405]
+            [--inference] [--plot FILE.svg]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]
 

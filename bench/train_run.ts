@@ -83,14 +83,17 @@ const PROFILED = 2;
 
 /** What a run of these sizes allocates. */
 export function makeTrainer(
-  { gpu, source, config }: Bench,
+  { gpu, source, config }: Pick<Bench, "gpu" | "source" | "config">,
   sizes: RunSizes,
 ): (memory: Memory) => Trainer {
   return (memory) => new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
 }
 
 /** A trainer with its weights on the GPU, large enough for passes of these sizes. */
-export async function openTrainer(bench: Bench, sizes: RunSizes): Promise<Trainer> {
+export async function openTrainer(
+  bench: Omit<Bench, "roofs">,
+  sizes: RunSizes,
+): Promise<Trainer> {
   const { gpu, source, config: { seed, lora }, ignorePlan } = bench;
   const advice =
     "--checkpointing block, shorter or fewer samples in a pass, --lora on, --layers N.";

@@ -31,6 +31,15 @@ export interface Work extends Cost {
   launches: number;
 }
 
+/** What a launch, a copy, a clear or a write does with memory. */
+export interface Use {
+  /** The program's name; `copy`, `clear` or `write` for what is none. */
+  name: string;
+  reads: readonly Tensor[];
+  /** What is written, in part or whole, and may be read too. */
+  writes: readonly Tensor[];
+}
+
 const STAGING_BYTES = 1 << 20;
 /** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
 const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
@@ -69,6 +78,8 @@ export class Gpu {
   /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
+  /** Told of everything that is recorded, in order; for looking at memory. */
+  tracer?: (use: Use) => void;
 
   readonly #map: Provider["map"];
   readonly #recorder: Recorder;
@@ -139,8 +150,9 @@ export class Gpu {
   ): void {
     const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    if (this.#rehearsing) this.pipelines.prepare(program);
-    else this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
+    if (this.#rehearsing) return this.pipelines.prepare(program);
+    this.tracer?.(launchUse(program, tensors));
+    this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
   }
 
   /**
@@ -166,6 +178,7 @@ export class Gpu {
   copy(from: Tensor, to: Tensor): void {
     if (Math.max(from.bytes, to.bytes) <= this.maxBinding) return copyBytes(this, from, to);
     if (this.#rehearsing) return;
+    this.tracer?.({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
   }
@@ -174,6 +187,7 @@ export class Gpu {
   clear(tensor: Tensor): void {
     if (tensor.bytes <= this.maxBinding) return clearBytes(this, tensor);
     if (this.#rehearsing) return;
+    this.tracer?.({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }
 
@@ -183,6 +197,7 @@ export class Gpu {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
     if (this.#rehearsing) return;
+    this.tracer?.({ name: "write", reads: [], writes: [tensor] });
     this.flush();
     const whole = data.byteLength & ~3;
     const { buffer, byteOffset } = data;
@@ -296,6 +311,11 @@ export class Gpu {
     staging.unmap();
     return staging;
   }
+}
+
+function launchUse({ name, bindings }: Program, tensors: readonly Tensor[]): Use {
+  const of = (access: "read" | "write") => tensors.filter((_, i) => bindings[i].access === access);
+  return { name, reads: of("read"), writes: of("write") };
 }
 
 /**

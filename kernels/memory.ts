@@ -153,6 +153,11 @@ export class Memory {
     );
   }
 
+  /** What a buffer is used for; undefined where it is not of this memory. */
+  categoryOf(buffer: GPUBuffer): Category | undefined {
+    return this.#buffers.get(buffer)?.category;
+  }
+
   /** Destroys a buffer and forgets its bytes. */
   free(buffer: GPUBuffer): void {
     const entry = this.#buffers.get(buffer);
