@@ -57,8 +57,9 @@ export async function countModes(gpu: Gpu): Promise<CountedMode[]> {
     const { trainer, windows } = await openBuiltin(gpu, flags);
     const blocks = trainer.model.config.num_hidden_layers;
     const { segments } = activationPlan(mode, blocks);
-    const launches = await launchesOf(gpu, () =>
-      trainer.step(gpu, windows[0], { learningRate: 0, firstMicroBatch: 0 })
+    const launches = await launchesOf(
+      gpu,
+      () => trainer.step(gpu, windows[0], { learningRate: 0, firstMicroBatch: 0 }),
     );
     const attentions = launches.filter(({ key }) => ATTENTION.test(key)).length;
     counted.push({ mode, planned: blocks - segments.at(-1)!.count, attentions });

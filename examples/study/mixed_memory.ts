@@ -22,7 +22,11 @@ export interface RunMemory {
 const LIMITS = { maxBufferSize: Infinity };
 
 /** Plans one micro-batch of so many tokens, half of them targets. */
-export function planRun(precision: "fp32" | "mixed", lora: "on" | "off", tokens: number): RunMemory {
+export function planRun(
+  precision: "fp32" | "mixed",
+  lora: "on" | "off",
+  tokens: number,
+): RunMemory {
   const config = parseTrainArguments(
     ["--model", "random:llama2-7b", "--precision", precision, "--lora", lora],
   );
@@ -59,7 +63,9 @@ export function memoryLines(): string[] {
 }
 
 /** Bytes a trained or frozen parameter takes, from the plans of a run. */
-export function bytesPerParameter(precision: "fp32" | "mixed"): { trained: number; frozen: number } {
+export function bytesPerParameter(
+  precision: "fp32" | "mixed",
+): { trained: number; frozen: number } {
   // Only the base model: weights and adapters' parts of a category are told apart by subtraction.
   const base = 6_738_415_616, adapters = 8_388_608;
   const full = planRun(precision, "off", 128).categories;

@@ -44,13 +44,16 @@ function grey(x: number, y: number): number {
 /** The picture `[SIZE, SIZE]`, each pixel the mean of sixteen points. */
 export function picture(): Matrix {
   const points = [1, 3, 5, 7].map((i) => i / 8);
-  const rows = Array.from({ length: SIZE }, (_, row) =>
-    Array.from({ length: SIZE }, (_, column) => {
-      const greys = points.flatMap((dy) =>
-        points.map((dx) => grey((column + dx) / SIZE, (row + dy) / SIZE))
-      );
-      return greys.reduce((sum, value) => sum + value, 0) / greys.length;
-    }));
+  const rows = Array.from(
+    { length: SIZE },
+    (_, row) =>
+      Array.from({ length: SIZE }, (_, column) => {
+        const greys = points.flatMap((dy) =>
+          points.map((dx) => grey((column + dx) / SIZE, (row + dy) / SIZE))
+        );
+        return greys.reduce((sum, value) => sum + value, 0) / greys.length;
+      }),
+  );
   return new Matrix(rows);
 }
 

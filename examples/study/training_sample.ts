@@ -11,8 +11,8 @@ import { loadAlpaca } from "../../model/text/alpaca.ts";
 import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
 import type { Tokenizer } from "../../model/text/tokenizer.ts";
 
-/** Text that has a word of the built-in corpus and characters that are not in it. */
-const TEXT = "A parrot 🦜";
+/** A word of the built-in corpus, and a character that is not in it. */
+const WORD = "A parrot", CHARACTER = "🦜";
 
 /** What the study guide quotes of a sample: the third one, which has no input. */
 export function sampleLines(tokenizer: Tokenizer): string[] {
@@ -25,14 +25,26 @@ export function sampleLines(tokenizer: Tokenizer): string[] {
   ];
 }
 
-/** Pieces of the text, and the text again. */
-export function pieces(tokenizer: Tokenizer): { ids: number[]; decoded: string } {
-  const ids = [...tokenizer.encode(TEXT)];
-  return { ids, decoded: tokenizer.decode(ids) };
+/** Ids of a text with a character that the vocabulary lacks, and those of its bytes. */
+export function byteFallback(
+  tokenizer: Tokenizer,
+): { ids: number[]; last: number[]; bytes: number[]; decoded: string } {
+  const bytes = [...new TextEncoder().encode(CHARACTER)];
+  const ids = tokenizer.encode(`${WORD} ${CHARACTER}`);
+  return { ids, last: ids.slice(-bytes.length), bytes, decoded: tokenizer.decode(ids) };
+}
+
+/** What the study guide quotes of it. */
+export function byteLines({ ids, last, bytes, decoded }: ReturnType<typeof byteFallback>) {
+  return [
+    `ids:     ${ids.join(" ")}`,
+    `bytes of ${CHARACTER}: ${bytes.join(" ")}, as ids ${last.join(" ")}`,
+    `decoded: ${decoded}`,
+  ];
 }
 
 if (import.meta.main) {
   const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
-  console.log(sampleLines(tokenizer).join("\n"));
-  console.log(pieces(tokenizer));
+  const lines = [...sampleLines(tokenizer), "", ...byteLines(byteFallback(tokenizer))];
+  console.log(lines.join("\n"));
 }
