@@ -1,0 +1,67 @@
+/**
+ * The built-in model in training, as `./lorikeet train` sets it up, for the examples that need one.
+ *
+ * @module
+ */
+import type { Gpu } from "../../kernels/gpu.ts";
+import { contextLength } from "../../model/config.ts";
+import { cutRows, initializeAdapters, loadWeights } from "../../model/load.ts";
+import { openModelWithTokenizer } from "../../model/source.ts";
+import { loadDataset } from "../../model/text/dataset.ts";
+import { parseTrainArguments } from "../../train/config.ts";
+import { plannedSteps, windowSamples } from "../../train/data.ts";
+import { runSizes, type StepResult, Trainer, type Window } from "../../train/trainer.ts";
+
+/** Flags of `./lorikeet train` that every example shares; later ones win. */
+const COMMON = ["--model", "builtin", "--data", "builtin", "--gpu", "deno", "--no-shuffle"];
+
+/** A run before its first step. */
+export interface BuiltinRun {
+  gpu: Gpu;
+  trainer: Trainer;
+  /** The samples of each optimizer step of the run. */
+  windows: Window[];
+}
+
+/** The built-in model with its samples, set up by flags of `./lorikeet train`. */
+export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<BuiltinRun> {
+  const config = parseTrainArguments([...COMMON, ...flags]);
+  const { source, tokenizer } = await openModelWithTokenizer(config);
+  const context = contextLength(source.config);
+  const samples = loadDataset(tokenizer, { ...config, context, say: () => {} });
+  const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
+    .map(({ window }) => windowSamples(window, samples));
+  const sizes = runSizes(windows, config.packing);
+  const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
+  trainer.model.initialize(gpu);
+  await loadWeights(gpu, trainer.model, source, { seed: config.seed });
+  if (config.lora) {
+    initializeAdapters(gpu, trainer.model, { init: config.lora.init, seed: config.seed });
+  }
+  return { gpu, trainer, windows };
+}
+
+/** Runs every step and returns what each did. */
+export async function train({ gpu, trainer, windows }: BuiltinRun): Promise<StepResult[]> {
+  const results: StepResult[] = [];
+  const { learning_rate: learningRate } = trainer.config;
+  let firstMicroBatch = 0;
+  for (const window of windows) {
+    results.push(await trainer.step(gpu, window, { learningRate, firstMicroBatch }));
+    firstMicroBatch += window.length;
+  }
+  return results;
+}
+
+/** Values, in the shape of their file, of everything that is trained, or of its gradients. */
+export async function readTrained(
+  { gpu, trainer }: BuiltinRun,
+  which: "master" | "grad",
+): Promise<Map<string, { shape: readonly number[]; data: Float32Array }>> {
+  const values = new Map<string, { shape: readonly number[]; data: Float32Array }>();
+  for (const { name, shape, trained } of trainer.model.trained) {
+    const tensor = trained![which];
+    values.set(name, { shape, data: cutRows(await gpu.readF32(tensor), shape, tensor.shape) });
+  }
+  return values;
+}

@@ -1,0 +1,133 @@
+/**
+ * Every number in the study guide's prose, as the phrase it stands in: made from what the project's code
+ * says where that can be computed, else with its source. Numbers in the guide's quoted blocks are those
+ * that the examples print.
+ *
+ * @module
+ */
+import { presetConfig, weightShapes } from "../../model/config.ts";
+import { adapterShapes } from "../../model/files/adapter.ts";
+import { halfLimits } from "./half_updates.ts";
+import { linearGradients } from "./linear_accumulation.ts";
+import { bytesPerParameter } from "./mixed_memory.ts";
+import { grouped } from "./numbers.ts";
+import type { Source } from "./sources.ts";
+
+/** A phrase of the study guide with at least one number. */
+export interface Fact {
+  text: string;
+  /** Where it is from; absent where it was computed. */
+  source?: Source;
+  /** Whether it agrees with what the code computes, where the phrase itself is not made from it. */
+  holds?: () => boolean;
+}
+
+/** Tokens that each model was trained on, in units of 10¹², and how the papers write it. */
+export const TRAINING_TOKENS: { model: string; tokens: number; written: string; source: Source }[] =
+  [
+    { model: "LLaMA 7B, 13B", tokens: 1.0, written: "1.0 T", source: "llama" },
+    { model: "LLaMA 33B, 65B", tokens: 1.4, written: "1.4 T", source: "llama" },
+    { model: "Llama 2, all sizes", tokens: 2.0, written: "2.0 T", source: "llama2" },
+    { model: "Llama 3, all sizes", tokens: 15, written: "over 15 T", source: "llama3" },
+  ];
+
+/** LLaMA's pre-training data: share of what is sampled, in per cent. */
+export const LLAMA_DATA: [name: string, percent: number][] = [
+  ["CommonCrawl (English)", 67],
+  ["C4", 15],
+  ["GitHub", 4.5],
+  ["Wikipedia", 4.5],
+  ["Books (Gutenberg, Books3)", 4.5],
+  ["arXiv", 2.5],
+  ["Stack Exchange", 2],
+];
+
+/** Elements of all tensors of these shapes. */
+function elements(shapes: Map<string, number[]>): number {
+  return [...shapes.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0);
+}
+
+const config = presetConfig("llama2-7b");
+const parameters = elements(weightShapes(config));
+const adapters = elements(adapterShapes(config, { r: 16, target_modules: ["q_proj", "v_proj"] }));
+const vocabulary = grouped(config.vocab_size);
+const hidden = config.hidden_size;
+/** Keys and values of one token in f16. */
+const cacheBytes = 2 * 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim;
+const { least, most } = halfLimits().ratios;
+const bytes = { fp32: bytesPerParameter("fp32"), mixed: bytesPerParameter("mixed") };
+
+const cited = (source: Source, ...texts: string[]): Fact[] =>
+  texts.map((text) => ({ text, source }));
+const computed = (...texts: string[]): Fact[] => texts.map((text) => ({ text }));
+
+/** All of them. */
+export const FACTS: Fact[] = [
+  // Large language models.
+  ...TRAINING_TOKENS.map(({ model, written, source }) => ({
+    text: `| ${model} | ${written} |`,
+    source,
+  })),
+  ...LLAMA_DATA.map(([name, percent]): Fact => ({
+    text: `| ${name} | ${percent} % |`,
+    source: "llama",
+  })),
+  ...cited("llama", "1.4 T tokens in all", "the 7B and 13B models saw 1.0 T of them"),
+  ...cited("alpaca", "52,002 samples", "from 175 tasks", "text-davinci-003"),
+  ...cited("bert", "15 % of the tokens"),
+  ...cited("mmlu", "57 subjects"),
+  ...cited("bigBench", "204 tasks"),
+  ...cited("helm", "16 core scenarios", "7 kinds of metrics"),
+  ...computed(
+    `a vocabulary of ${vocabulary} tokens`,
+    `${grouped(presetConfig("llama3-8b").vocab_size)} tokens in Llama 3`,
+    `perplexity of a model that finds every token equally likely is ${vocabulary}`,
+  ),
+  // Gradient accumulation.
+  ...[
+    { text: "4 · 2/8 · Σ", factor: 4 * 2 / 8 },
+    { text: "2/8 · Σ", factor: 2 / 8 },
+    { text: "1/4 · 2/8 · Σ = 2/32 · Σ", factor: 1 / 4 * 2 / 8 },
+    { text: "2/32 · Σ", factor: 2 / 32 },
+  ].map(({ text, factor }) => ({ text, holds: () => agrees(text, factor) })),
+  ...cited("batchNorm", "x̂ = (x − μ) / √(σ² + ε)"),
+  {
+    text: "a factor of 4 too large",
+    holds: () => {
+      const { added, whole } = linearGradients();
+      return Math.abs(added / whole - 4) < 1e-9;
+    },
+  },
+  // Gradient checkpointing.
+  ...computed(`${grouped(cacheBytes)} bytes a token`),
+  // LoRA.
+  ...computed(
+    `${grouped(parameters)} parameters`,
+    `${grouped(adapters)} trained ones`,
+    `${(100 * adapters / (parameters + adapters)).toFixed(4)} % of all`,
+    `a ${grouped(hidden)} × ${grouped(hidden)} weight has ${grouped(hidden * hidden)} elements`,
+    `rank 16 has ${grouped(2 * 16 * hidden)}`,
+    `${grouped(2 * 16 * hidden / (hidden * hidden) * 100, 2)} % of it`,
+  ),
+  // Mixed precision.
+  ...computed(
+    `${grouped(least)} to ${grouped(most)} times`,
+    `2^${Math.log2(halfLimits().smallest)}`,
+    `2^${Math.log2(halfLimits().largestLost)}`,
+    `${bytes.mixed.trained.toFixed(0)} bytes instead of ${bytes.fp32.trained.toFixed(0)}`,
+    `${bytes.mixed.frozen.toFixed(0)} bytes instead of ${bytes.fp32.frozen.toFixed(0)}`,
+  ),
+  ...cited("mixedPrecision", "increases the memory requirements for the weights by 50 %"),
+];
+
+/** What the phrases of accumulation's algebra say, as multiples of the sum over all 32 samples. */
+function agrees(text: string, factor: number): boolean {
+  const { whole, added, divided } = linearGradients();
+  const total = whole * 32 / 2;
+  const near = (value: number) => Math.abs(value - factor * total) < 1e-9 * Math.abs(total);
+  if (text.startsWith("1/4")) return near(divided);
+  if (text.startsWith("2/32")) return near(whole);
+  if (text.startsWith("2/8")) return near(added);
+  // The printed answer: neither what accumulation gives nor what it should give.
+  return !near(added) && !near(whole);
+}

@@ -1,0 +1,71 @@
+/**
+ * Gradient accumulation for a Llama: the built-in model's gradients of eight samples, as one batch of
+ * eight, as eight micro-batches, and as eight micro-batches in one packed row.
+ *
+ *     ./lorikeet deno run --allow-read --allow-env --allow-sys examples/study/llama_accumulation.ts
+ *
+ * @module
+ */
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { openBuiltin, readTrained } from "./builtin_run.ts";
+import { deviation, table } from "./numbers.ts";
+
+/** A way to take the step, compared with one batch of eight. */
+export interface Accumulation {
+  name: string;
+  loss: number;
+  /** Largest ‖g − g₈‖ / ‖g₈‖ of any trained tensor. */
+  deviation: number;
+}
+
+const WAYS = [
+  { name: "one batch of 8", flags: ["--batch-size", "8", "--gradient-accumulation-steps", "1"] },
+  { name: "8 micro-batches of 1", flags: ["--gradient-accumulation-steps", "8"] },
+  {
+    name: "8 micro-batches, packed",
+    flags: ["--gradient-accumulation-steps", "8", "--packing"],
+  },
+];
+
+/** Rounding of f32 sums in another order stays below this. */
+export const ROUNDING = 1e-5;
+
+/** Losses and gradients of all ways, all weights trained, in fp32. */
+export async function accumulations(gpu: Gpu): Promise<Accumulation[]> {
+  const results: Accumulation[] = [];
+  let batch: Awaited<ReturnType<typeof readTrained>> | undefined;
+  for (const { name, flags } of WAYS) {
+    const common = ["--lora", "off", "--precision", "fp32", "--samples", "8"];
+    const run = await openBuiltin(gpu, [...common, ...flags]);
+    const { loss } = await run.trainer.step(gpu, run.windows[0], {
+      learningRate: 0,
+      firstMicroBatch: 0,
+    });
+    const gradients = await readTrained(run, "grad");
+    const expected = batch ??= gradients;
+    const deviations = Array.from(
+      gradients,
+      ([name, { data }]) => deviation(data, expected.get(name)!.data),
+    );
+    results.push({ name, loss, deviation: Math.max(...deviations) });
+  }
+  return results;
+}
+
+/** What the study guide quotes. */
+export function lines(results: readonly Accumulation[]): string[] {
+  return table([
+    ["", "loss", "gradients differ by"],
+    ...results.map(({ name, loss, deviation }, i) => [
+      name,
+      loss.toFixed(3),
+      i === 0 ? "" : deviation < ROUNDING ? `less than ${ROUNDING}` : deviation.toExponential(1),
+    ]),
+  ]);
+}
+
+if (import.meta.main) {
+  const gpu = await openGpu();
+  console.log(lines(await accumulations(gpu)).join("\n"));
+  gpu.close();
+}

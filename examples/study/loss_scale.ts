@@ -1,0 +1,98 @@
+/**
+ * Why mixed precision scales the loss: the gradients of the built-in model after it has learnt eight
+ * samples, in fp32 and in mixed precision with and without a loss scale.
+ *
+ *     ./lorikeet deno run --allow-read --allow-env --allow-sys examples/study/loss_scale.ts
+ *
+ * Source: Micikevicius et al., "Mixed Precision Training", 2018, section 3.2.
+ *
+ * @module
+ */
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { setParameter } from "../../model/load.ts";
+import { openBuiltin, readTrained, train } from "./builtin_run.ts";
+import { half } from "./half_updates.ts";
+import { deviation, lessThan, moreThan, table } from "./numbers.ts";
+
+/** The loss scale a run starts with, and a run without one. */
+export const SCALES = [1, 65536];
+
+/** What became of the gradients of a run with a loss scale. */
+export interface ScaledGradients {
+  scale: number;
+  /** Share of the elements of fp32's gradient that f16 makes zero once they are scaled. */
+  lost: number;
+  /** ‖g − g₃₂‖ / ‖g₃₂‖ over everything trained, g being mixed precision's gradient. */
+  deviation: number;
+}
+
+/** Eight samples in one batch, all weights trained. */
+const COMMON = [
+  ...["--lora", "off", "--samples", "8", "--batch-size", "8"],
+  ...["--gradient-accumulation-steps", "1"],
+];
+
+/** Everything one after the other. */
+function joined(tensors: Map<string, { data: Float32Array }>): Float64Array {
+  return Float64Array.from([...tensors.values()].flatMap(({ data }) => Array.from(data)));
+}
+
+/** Trains in fp32 until the loss is small, then takes the gradient of one more step in each way. */
+export async function scaledGradients(
+  gpu: Gpu,
+): Promise<{ loss: number; runs: ScaledGradients[] }> {
+  const learning = ["--precision", "fp32", "--epochs", "30", "--learning-rate", "2e-3"];
+  const first = await openBuiltin(gpu, [...COMMON, ...learning]);
+  await train(first);
+  const weights = await readTrained(first, "master");
+  const gradient = async (flags: readonly string[]) => {
+    const run = await openBuiltin(gpu, [...COMMON, ...flags]);
+    for (const parameter of run.trainer.model.trained) {
+      setParameter(gpu, parameter, weights.get(parameter.name)!.data);
+    }
+    const none = { learningRate: 0, firstMicroBatch: 0 };
+    const { loss, lossScale } = await run.trainer.step(gpu, run.windows[0], none);
+    return { loss, values: joined(await readTrained(run, "grad")).map((g) => g / lossScale) };
+  };
+  const exact = await gradient(["--precision", "fp32"]);
+  const nonZero = exact.values.filter((g) => g !== 0);
+  const runs: ScaledGradients[] = [];
+  for (const scale of SCALES) {
+    const flags = ["--precision", "mixed", "--initial-loss-scale", String(scale)];
+    const { values } = await gradient(flags);
+    runs.push({
+      scale,
+      lost: nonZero.filter((g) => half(g * scale) === 0).length / nonZero.length,
+      deviation: deviation(values, exact.values),
+    });
+  }
+  return { loss: exact.loss, runs };
+}
+
+/** What f16 makes of one small gradient; the study guide quotes it. */
+export function roundTripLines(): string[] {
+  const gradient = 2e-8;
+  return SCALES.map((scale) =>
+    `${gradient} × ${scale} in f16, divided by ${scale}: ${
+      (half(gradient * scale) / scale).toExponential(3)
+    }`
+  );
+}
+
+/** What the study guide quotes of the run. */
+export function runLines(runs: readonly ScaledGradients[]): string[] {
+  const [without, scaled] = runs;
+  return table([
+    ["loss scale", "gradients that f16 makes zero", "error of the run's gradient"],
+    [String(without.scale), moreThan(without.lost), moreThan(without.deviation)],
+    [String(scaled.scale), lessThan(scaled.lost), lessThan(scaled.deviation)],
+  ]);
+}
+
+if (import.meta.main) {
+  const gpu = await openGpu();
+  const { loss, runs } = await scaledGradients(gpu);
+  console.log([...roundTripLines(), "", ...runLines(runs)].join("\n"));
+  console.log(`\nloss ${loss.toExponential(1)};`, runs);
+  gpu.close();
+}

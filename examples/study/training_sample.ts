@@ -1,0 +1,50 @@
+/**
+ * A training sample as the model sees it: text in Alpaca's template, token ids, and which of them are
+ * targets. Then what becomes of a text that the vocabulary has no tokens for.
+ *
+ *     ./lorikeet deno run --allow-read examples/study/training_sample.ts
+ *
+ * @module
+ */
+import { openModelWithTokenizer } from "../../model/source.ts";
+import { loadAlpaca } from "../../model/text/alpaca.ts";
+import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
+import type { Tokenizer } from "../../model/text/tokenizer.ts";
+
+/** A word of the built-in corpus, and a character that is not in it. */
+const WORD = "A parrot", CHARACTER = "🦜";
+
+/** What the study guide quotes of a sample: the third one, which has no input. */
+export function sampleLines(tokenizer: Tokenizer): string[] {
+  const sample = encodeSample(tokenizer, loadAlpaca("builtin", 3)[2], 512);
+  const targets = supervisedTokens(sample);
+  return [
+    ...describeSample(tokenizer, sample).split("\n"),
+    "",
+    `${sample.ids.length} tokens: ${sample.promptLength} of the prompt, ${targets} targets`,
+  ];
+}
+
+/** Ids of a text with a character that the vocabulary lacks, and those of its bytes. */
+export function byteFallback(
+  tokenizer: Tokenizer,
+): { ids: number[]; last: number[]; bytes: number[]; decoded: string } {
+  const bytes = [...new TextEncoder().encode(CHARACTER)];
+  const ids = tokenizer.encode(`${WORD} ${CHARACTER}`);
+  return { ids, last: ids.slice(-bytes.length), bytes, decoded: tokenizer.decode(ids) };
+}
+
+/** What the study guide quotes of it. */
+export function byteLines({ ids, last, bytes, decoded }: ReturnType<typeof byteFallback>) {
+  return [
+    `ids:     ${ids.join(" ")}`,
+    `bytes of ${CHARACTER}: ${bytes.join(" ")}, as ids ${last.join(" ")}`,
+    `decoded: ${decoded}`,
+  ];
+}
+
+if (import.meta.main) {
+  const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
+  const lines = [...sampleLines(tokenizer), "", ...byteLines(byteFallback(tokenizer))];
+  console.log(lines.join("\n"));
+}
