@@ -10,6 +10,7 @@ import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { benchTable2 } from "./table2_command.ts";
 import { benchTrain } from "./train.ts";
 
 /** A bench that has no flag but `--json`. */
@@ -30,6 +31,7 @@ const BENCHES = {
   kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
+  table2: benchTable2,
   train: benchTrain,
 };
 
@@ -41,6 +43,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
             [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
+  table2    the course's table 2: memory and time of every combination of its techniques, each in a
+            process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]
 
