@@ -11,6 +11,7 @@ import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
 import { benchTimeline } from "./timeline.ts";
+import { benchTable2 } from "./table2_command.ts";
 import { benchTrain } from "./train.ts";
 
 /** A bench that has no flag but `--json`. */
@@ -32,6 +33,7 @@ const BENCHES = {
   load: benchLoad,
   memory: plain(benchMemory),
   timeline: benchTimeline,
+  table2: benchTable2,
   train: benchTrain,
 };
 
@@ -45,6 +47,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
     timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens 405]
             [--inference] [--plot FILE.svg]
+  table2    the course's table 2: memory and time of every combination of its techniques, each in a
+            process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]
 

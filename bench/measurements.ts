@@ -100,22 +100,28 @@ export class Measurements {
   async measure(name: string, command: readonly string[]): Promise<Measured> {
     const kept = this.#kept(name, command);
     if (kept !== undefined) return kept;
-    const outcome = await runProcess(this.program.path, [...this.program.args, ...command]);
+    const measured = await this.run(command);
+    this.#write(name, measured);
+    return measured;
+  }
+
+  /** The result of a command, measured now and not kept. @throws as {@linkcode measure} does. */
+  async run(command: readonly string[]): Promise<Measured> {
+    const words = [...this.program.args, ...command];
+    const outcome = await runProcess(this.program.path, words);
     const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
     if (refused === undefined && (object === undefined || outcome.code !== 0)) {
-      const words = [...this.program.args, ...command].join(" ");
       const said = outcome.stderr.slice(Math.max(0, outcome.stderr.search(/^error: /m))).trim();
       throw new UserError(
-        `${words} failed (exit code ${outcome.code}): ${said || "it printed no JSON object"}`,
+        `${words.join(" ")} failed (exit code ${outcome.code}): ` +
+          (said || "it printed no JSON object"),
       );
     }
-    const measured: Measured = {
+    return {
       ...{ command: [...command], version: VERSION, measured_at: new Date().toISOString() },
       ...(refused === undefined ? { result: object } : { refused }),
       nvidia_smi_mb: outcome.nvidia_smi_mb,
     };
-    this.#write(name, measured);
-    return measured;
   }
 
   #path(name: string): string {
