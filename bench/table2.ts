@@ -5,10 +5,12 @@
  *
  * @module
  */
+import type { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import type { MemoryTable } from "../kernels/memory.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
+import { modelFlag } from "./default_model.ts";
 import type { DeviceInfo } from "./device.ts";
 import { type Measured, type Measurements, VERSION } from "./measurements.ts";
 import { tableLines } from "./text_table.ts";
@@ -16,7 +18,7 @@ import type { TrainResult } from "./train_run.ts";
 
 /** Which runs. */
 export interface Table2Settings {
-  /** Without it, what fits the machine; see default_model.ts. */
+  /** Without it, what fits the machine; see {@linkcode courseModel}. */
   model?: string;
   layers?: number;
   /** Without it, the built-in samples for the built-in model, else random ones of Alpaca's lengths. */
@@ -91,6 +93,19 @@ export function combinations(optimizer: Combination["optimizer"]): Combination[]
 export async function findDevice(measurements: Measurements, gpu: string): Promise<DeviceInfo> {
   const { result } = await measurements.run(["bench", "device", "--gpu", gpu, "--json"]);
   return result as unknown as DeviceInfo;
+}
+
+/** The flag that names another model than {@linkcode courseModel}. */
+export const courseModelFlag: z.ZodOptional<z.ZodString> = modelFlag.describe(
+  "Model; without it random:llama2-7b on a GPU with 40 GB or more, else builtin.",
+);
+
+/** Memory, in MB, of GPUs that are sold as having 40 GB, less what a driver keeps. */
+const ROOMY = 38000;
+
+/** The model that the course's tables are measured on where none is named: its own on a GPU with 40 GB or more. */
+export function courseModel({ software, available_mb = 0 }: DeviceInfo): string {
+  return !software && available_mb >= ROOMY ? "random:llama2-7b" : "builtin";
 }
 
 /** The flags of `bench train` that say what is trained on what. */
@@ -183,7 +198,7 @@ export async function table2(
   settings: Table2Settings,
 ): Promise<Table2> {
   const device = await findDevice(measurements, settings.gpu);
-  const model = settings.model ?? device.default_model;
+  const model = settings.model ?? courseModel(device);
   const subject = subjectFlags(settings, model);
   // Without a GPU, memory that isn't there is handed out all the same: trying would prove nothing.
   const tries = !settings.trust_plan && !device.software;

@@ -7,9 +7,9 @@ import { z } from "zod";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag, text, whole } from "../model/cli/settings.ts";
 import { trainSchema } from "../train/schema.ts";
-import { modelFlag } from "./default_model.ts";
+
 import { Measurements } from "./measurements.ts";
-import { markdown, table2, table2Lines } from "./table2.ts";
+import { courseModelFlag, markdown, table2, table2Lines } from "./table2.ts";
 
 const { shape } = trainSchema;
 
@@ -18,7 +18,7 @@ const TABLE2 = command(
   "[--flag value ...]",
   "Measures the course's table 2, and goes on where it was interrupted.",
   z.strictObject({
-    model: modelFlag,
+    model: courseModelFlag,
     layers: shape.layers,
     data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
       "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",

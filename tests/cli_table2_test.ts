@@ -62,7 +62,7 @@ gpuTest("cli: bench table2, killed in the middle, keeps what it measured and end
 
 /** A launcher with 10 MB of memory, on which a run with AdamW never fits and one with SGD does. */
 const SMALL = `case "$*" in
-  *device*) echo '{"gpu": "G", "provider": "deno", "software": false, "default_model": "m"}'; exit ;;
+  *device*) echo '{"gpu": "G", "provider": "deno", "software": false }'; exit ;;
   *adamw*--ignore-plan*) by=driver ;;
   *adamw*) by=plan ;;
   *) echo '{"gpu": "G", "provider": "deno", "tokens": 5, "planned_mb": 8, "peak_memory_mb": 7, "memory_mb": {},
@@ -76,7 +76,13 @@ exit 1`;
 Deno.test("bench table2: what does not fit is tried, crossed out with its need, and SGD follows", async () => {
   using temporary = new TemporaryFolder();
   const program = { path: "sh", args: [temporary.file("small.sh", SMALL)] };
-  const settings = { samples: 1, gpu: "auto", optimizer: "adamw", learning_rate: 1e-5 } as const;
+  const settings = {
+    model: "m",
+    samples: 1,
+    gpu: "auto",
+    optimizer: "adamw",
+    learning_rate: 1e-5,
+  } as const;
   for (const [trust_plan, by] of [[false, "driver"], [true, "plan"]] as const) {
     const measurements = new Measurements(temporary.file(by), program);
     const table = await table2(measurements, { ...settings, trust_plan });
@@ -94,7 +100,13 @@ Deno.test("bench table2: what does not fit is tried, crossed out with its need, 
 
 Deno.test("bench table2: another GPU's measurements are refused", async () => {
   using temporary = new TemporaryFolder();
-  const settings = { samples: 1, gpu: "auto", optimizer: "sgd", learning_rate: 1e-5 } as const;
+  const settings = {
+    model: "m",
+    samples: 1,
+    gpu: "auto",
+    optimizer: "sgd",
+    learning_rate: 1e-5,
+  } as const;
   const measure = (gpu: string) => {
     const script = temporary.file("small.sh", SMALL.replaceAll('"G"', `"${gpu}"`));
     const program = { path: "sh", args: [script] };
