@@ -11,7 +11,6 @@ import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag } from "../model/cli/settings.ts";
 import { nvidiaGpus } from "../model/nvidia_smi.ts";
 import { trainSchema } from "../train/schema.ts";
-import { defaultModel } from "./default_model.ts";
 
 const DEVICE = command(
   "bench device",
@@ -35,8 +34,6 @@ export interface DeviceInfo {
   driver?: string;
   /** Memory that can be allocated, where anybody knows. */
   available_mb?: number;
-  /** The model that benches take here where none is named. */
-  default_model: string;
 }
 
 /** Runs the bench and prints lines, or JSON. */
@@ -48,7 +45,6 @@ export async function benchDevice(args: string[]): Promise<void> {
     ...{ gpu: gpu.name, provider: gpu.provider, reason: gpu.reason, software: gpu.software },
     driver: gpu.software ? undefined : nvidia.find(({ name }) => gpu.name.includes(name))?.driver,
     available_mb: bytes === undefined ? undefined : megabytes(bytes),
-    default_model: await defaultModel(gpu),
   };
   gpu.close();
   if (json) console.log(JSON.stringify(info, null, 2));

@@ -10,6 +10,8 @@ import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { benchTable1 } from "./table1.ts";
+import { benchTable2 } from "./table2_command.ts";
 import { benchTimeline } from "./timeline.ts";
 import { benchTrain } from "./train.ts";
 
@@ -31,6 +33,8 @@ const BENCHES = {
   kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
+  table1: benchTable1,
+  table2: benchTable2,
   timeline: benchTimeline,
   train: benchTrain,
 };
@@ -43,7 +47,10 @@ const HELP = `lorikeet bench NAME [--flag value ...]
             [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
-    timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens 405]
+  table1    the course's table 1: which way each technique moves memory and computation, with the numbers
+  table2    the course's table 2: memory and time of every combination of its techniques, each in a
+            process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]
+  timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens 405]
             [--inference] [--plot FILE.svg]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]

@@ -6,6 +6,7 @@
  * @module
  */
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { z } from "zod";
 import project from "../deno.json" with { type: "json" };
 import { UserError } from "../kernels/errors.ts";
@@ -68,6 +69,15 @@ function printed({ stdout }: Outcome): Record<string, unknown> | undefined {
   }
 }
 
+/** Whether this process is there and, as far as its command line tells, a bench (Linux). */
+function runs(pid: number): boolean {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/cmdline`).includes("bench");
+  } catch {
+    return false;
+  }
+}
+
 /** A program that prints one JSON object, and the arguments that come before a measurement's own. */
 export interface Program {
   path: string;
@@ -100,22 +110,49 @@ export class Measurements {
   async measure(name: string, command: readonly string[]): Promise<Measured> {
     const kept = this.#kept(name, command);
     if (kept !== undefined) return kept;
-    const outcome = await runProcess(this.program.path, [...this.program.args, ...command]);
+    const measured = await this.run(command);
+    this.#write(name, measured);
+    return measured;
+  }
+
+  /** The result of a command, measured now and not kept. @throws as {@linkcode measure} does. */
+  async run(command: readonly string[]): Promise<Measured> {
+    const words = [...this.program.args, ...command];
+    await this.#waitForAnother();
+    const outcome = await runProcess(this.program.path, words, (pid) => {
+      Deno.mkdirSync(this.folder, { recursive: true });
+      Deno.writeTextFileSync(this.#running, `${pid}`);
+    });
+    Deno.removeSync(this.#running);
     const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
     if (refused === undefined && (object === undefined || outcome.code !== 0)) {
-      const words = [...this.program.args, ...command].join(" ");
       const said = outcome.stderr.slice(Math.max(0, outcome.stderr.search(/^error: /m))).trim();
       throw new UserError(
-        `${words} failed (exit code ${outcome.code}): ${said || "it printed no JSON object"}`,
+        `${words.join(" ")} failed (exit code ${outcome.code}): ` +
+          (said || "it printed no JSON object"),
       );
     }
-    const measured: Measured = {
+    return {
       ...{ command: [...command], version: VERSION, measured_at: new Date().toISOString() },
       ...(refused === undefined ? { result: object } : { refused }),
       nvidia_smi_mb: outcome.nvidia_smi_mb,
     };
-    this.#write(name, measured);
-    return measured;
+  }
+
+  /** Holds the id of the process that is under way. */
+  get #running(): string {
+    return join(this.folder, "running");
+  }
+
+  /**
+   * A killed series leaves the run that it had started: until that has ended too, the next one would compete
+   * with it for the GPU's memory.
+   */
+  async #waitForAnother(): Promise<void> {
+    if (!exists(this.#running)) return;
+    const pid = Number(Deno.readTextFileSync(this.#running));
+    if (runs(pid)) console.error(`Waiting for a run (process ${pid}) of a series that was killed`);
+    while (runs(pid)) await setTimeout(200);
   }
 
   #path(name: string): string {

@@ -30,9 +30,14 @@ const INTERVAL = 200;
 /**
  * Runs a program to its end.
  *
+ * @param started Called with the process's id.
  * @throws {UserError} where it can't be started.
  */
-export async function runProcess(program: string, args: readonly string[]): Promise<Outcome> {
+export async function runProcess(
+  program: string,
+  args: readonly string[],
+  started?: (pid: number) => void,
+): Promise<Outcome> {
   const before = await nvidiaGpus();
   let child: Deno.ChildProcess;
   try {
@@ -45,6 +50,7 @@ export async function runProcess(program: string, args: readonly string[]): Prom
   } catch (error) {
     throw new UserError(`${program} can't be run: ${(error as Error).message}`);
   }
+  started?.(child.pid);
   const ended = new AbortController();
   const memory = most(before.map(({ used }) => used), ended.signal);
   const { code, stdout, stderr } = await child.output().finally(() => ended.abort());

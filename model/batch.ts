@@ -122,6 +122,8 @@ export class BatchTensors {
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
+  /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
+  pairs?: number;
   targetCount = 0;
   lossGroups: readonly LossGroup[] = [];
   uniqueCount = 0;
@@ -158,6 +160,7 @@ export class BatchTensors {
   /** Uploads a micro-batch. */
   write(gpu: Gpu, batch: Batch): void {
     this.tokens = batch.tokens;
+    this.pairs = batch.ends.reduce((sum, end, i) => sum + end - batch.starts[i], 0);
     this.targetCount = batch.targetCount;
     this.lossGroups = batch.lossGroups;
     for (

@@ -155,6 +155,7 @@ export interface AttentionSizes {
   headDim: number;
   starts: Tensor;
   ends: Tensor;
+  pairs?: number;
 }
 
 /** What attention is told of this pass. */
@@ -166,6 +167,7 @@ export function attentionSizes({ config, batch }: BlockPass): AttentionSizes {
     headDim: config.head_dim,
     starts: batch.starts,
     ends: batch.ends,
+    pairs: batch.pairs,
   };
 }
 

@@ -7,6 +7,7 @@
  */
 import { presetConfig, weightShapes } from "../../model/config.ts";
 import { adapterShapes } from "../../model/files/adapter.ts";
+import { keepNothing } from "./checkpoint_chain.ts";
 import { halfLimits } from "./half_updates.ts";
 import { linearGradients } from "./linear_accumulation.ts";
 import { bytesPerParameter } from "./mixed_memory.ts";
@@ -84,7 +85,9 @@ export const FACTS: Fact[] = [
     `perplexity of a model that finds every token equally likely is ${vocabulary}`,
   ),
   // Gradient accumulation.
+  ...computed("With a batch of 32", "A mini-batch of 8 gives"),
   ...[
+    { text: "∂L/∂w = 2/n · Σ", factor: 2 / 32 },
     { text: "4 · 2/8 · Σ", factor: 4 * 2 / 8 },
     { text: "2/8 · Σ", factor: 2 / 8 },
     { text: "1/4 · 2/8 · Σ = 2/32 · Σ", factor: 1 / 4 * 2 / 8 },
@@ -99,6 +102,13 @@ export const FACTS: Fact[] = [
     },
   },
   // Gradient checkpointing.
+  {
+    text: "| keep none, always begin again | O(1) | O(n²) |",
+    holds: () => {
+      const [few, many] = [keepNothing(64), keepNothing(1024)];
+      return few.peak === many.peak && Math.abs(many.forward / few.forward / 16 ** 2 - 1) < 0.02;
+    },
+  },
   ...computed(`${grouped(cacheBytes)} bytes a token`),
   // LoRA.
   ...computed(
@@ -106,6 +116,8 @@ export const FACTS: Fact[] = [
     `${grouped(adapters)} trained ones`,
     `${(100 * adapters / (parameters + adapters)).toFixed(4)} % of all`,
     `a ${grouped(hidden)} × ${grouped(hidden)} weight has ${grouped(hidden * hidden)} elements`,
+    "With rank 16 on q and v",
+    "Rank 16 of a matrix of this size",
     `rank 16 has ${grouped(2 * 16 * hidden)}`,
     `${grouped(2 * 16 * hidden / (hidden * hidden) * 100, 2)} % of it`,
   ),
@@ -126,7 +138,7 @@ function agrees(text: string, factor: number): boolean {
   const total = whole * 32 / 2;
   const near = (value: number) => Math.abs(value - factor * total) < 1e-9 * Math.abs(total);
   if (text.startsWith("1/4")) return near(divided);
-  if (text.startsWith("2/32")) return near(whole);
+  if (text.startsWith("2/32") || text.startsWith("∂")) return near(whole);
   if (text.startsWith("2/8")) return near(added);
   // The printed answer: neither what accumulation gives nor what it should give.
   return !near(added) && !near(whole);

@@ -104,7 +104,9 @@ export function limitLines({ smallest, largestLost, ratios }: HalfLimits): strin
 }
 
 /** What the study guide quotes of the updates. */
-export function updateLines({ master, value, alone }: Awaited<ReturnType<typeof trainWeight>>) {
+export function updateLines(
+  { master, value, alone }: Awaited<ReturnType<typeof trainWeight>>,
+): string[] {
   return table([
     [`after ${grouped(STEPS)} updates of −${LEARNING_RATE}`, "weight"],
     ["exact", (1 - STEPS * LEARNING_RATE).toFixed(4)],

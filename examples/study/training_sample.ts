@@ -35,7 +35,9 @@ export function byteFallback(
 }
 
 /** What the study guide quotes of it. */
-export function byteLines({ ids, last, bytes, decoded }: ReturnType<typeof byteFallback>) {
+export function byteLines(
+  { ids, last, bytes, decoded }: ReturnType<typeof byteFallback>,
+): string[] {
   return [
     `ids:     ${ids.join(" ")}`,
     `bytes of ${CHARACTER}: ${bytes.join(" ")}, as ids ${last.join(" ")}`,

@@ -62,3 +62,17 @@ Deno.test("measurements: a refusal for memory is kept, any other failure is not"
   }
   assert.ok(!measurements.has("b", ["{}", "1"]));
 });
+
+Deno.test("measurements: a run that a killed series left is waited for", async () => {
+  using temporary = new TemporaryFolder();
+  // Its name stands in for that of a bench.
+  const left = new Deno.Command("sh", { args: ["-c", "sleep 0.5; : bench"] }).spawn();
+  const began = performance.now();
+  temporary.file("running", `${left.pid}`);
+  const script = temporary.file("program.sh", `echo '{"value": 1}'`);
+  const measurements = new Measurements(temporary.path, { path: "sh", args: [script] });
+  await measurements.measure("one", []);
+  assert.ok(performance.now() - began > 450, "measured while the other run was under way");
+  await left.status;
+  assert.throws(() => Deno.statSync(temporary.file("running")), Deno.errors.NotFound);
+});

@@ -1,0 +1,295 @@
+/**
+ * The course's table 2: peak memory and run time of instruction tuning with every combination of gradient
+ * accumulation, mixed precision and LoRA, without checkpointing and with it. Every row is a run of
+ * `bench train` in a process of its own, batch 1, with the course's settings.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
+import type { MemoryTable } from "../kernels/memory.ts";
+import { megabytes } from "../kernels/memory.ts";
+import { ProgressBar } from "../model/cli/progress.ts";
+import { modelFlag } from "./default_model.ts";
+import type { DeviceInfo } from "./device.ts";
+import { type Measured, type Measurements, VERSION } from "./measurements.ts";
+import { tableLines } from "./text_table.ts";
+import type { TrainResult } from "./train_run.ts";
+
+/** Which runs. */
+export interface Table2Settings {
+  /** Without it, what fits the machine; see {@linkcode courseModel}. */
+  model?: string;
+  layers?: number;
+  /** Without it, the built-in samples for the built-in model, else random ones of Alpaca's lengths. */
+  data?: string;
+  tokenizer?: string;
+  samples: number;
+  gpu: string;
+  optimizer: "adamw" | "sgd";
+  learning_rate: number;
+  /** Take a run that the plan refuses as one that does not fit, without trying. */
+  trust_plan: boolean;
+}
+
+/** The techniques of one row. */
+export interface Combination {
+  gradient_accumulation: boolean;
+  mixed_precision: boolean;
+  lora: boolean;
+  checkpointing: "none" | "block";
+  optimizer: "adamw" | "sgd";
+}
+
+/** One row; memory in MB (2^20 bytes). What a run did is absent where it did not fit. */
+export interface Table2Row extends Combination {
+  fits: boolean;
+  /** By whom it was refused: the plan, or the driver when it was tried. */
+  refused_by?: "plan" | "driver";
+  planned_mb: number;
+  peak_memory_mb?: number;
+  /** By category: the peak, or where it does not fit what it needs. */
+  memory_mb: MemoryTable;
+  /** What `nvidia-smi` saw at most, where it is there. */
+  nvidia_smi_mb?: number;
+  runtime_s?: number;
+  tokens_per_second?: number;
+  first_loss?: number;
+  last_loss?: number;
+  /** Of each sample, in their order. */
+  losses?: number[];
+  step_seconds?: number[];
+}
+
+/** The table. */
+export interface Table2 {
+  model: string;
+  samples: number;
+  /** Of all samples together, where any run fits. */
+  tokens?: number;
+  gpu: string;
+  provider: string;
+  device: DeviceInfo;
+  lorikeet: string;
+  rows: Table2Row[];
+}
+
+const SWITCH = [false, true] as const;
+
+/** The sixteen combinations, in the order of the course's columns. */
+export function combinations(optimizer: Combination["optimizer"]): Combination[] {
+  return (["none", "block"] as const).flatMap((checkpointing) =>
+    SWITCH.flatMap((gradient_accumulation) =>
+      SWITCH.flatMap((mixed_precision) =>
+        SWITCH.map((lora) => ({
+          ...{ gradient_accumulation, mixed_precision, lora, checkpointing, optimizer },
+        }))
+      )
+    )
+  );
+}
+
+/** The GPU that runs get. @throws {UserError} where there is none. */
+export async function findDevice(measurements: Measurements, gpu: string): Promise<DeviceInfo> {
+  const { result } = await measurements.run(["bench", "device", "--gpu", gpu, "--json"]);
+  return result as unknown as DeviceInfo;
+}
+
+/** The flag that names another model than {@linkcode courseModel}. */
+export const courseModelFlag: z.ZodOptional<z.ZodString> = modelFlag.describe(
+  "Model; without it random:llama2-7b on a GPU with 40 GB or more, else builtin.",
+);
+
+/** Memory, in MB, of GPUs that are sold as having 40 GB, less what a driver keeps. */
+const ROOMY = 38000;
+
+/** The model that the course's tables are measured on where none is named: its own on a GPU with 40 GB or more. */
+export function courseModel({ software, available_mb = 0 }: DeviceInfo): string {
+  return !software && available_mb >= ROOMY ? "random:llama2-7b" : "builtin";
+}
+
+/** The flags of `bench train` that say what is trained on what. */
+export function subjectFlags(
+  { data, layers, tokenizer, samples, gpu, learning_rate }: Omit<
+    Table2Settings,
+    "model" | "optimizer" | "trust_plan"
+  >,
+  model: string,
+): string[] {
+  const given = { data: data ?? (model === "builtin" ? "builtin" : undefined), layers, tokenizer };
+  const optional = Object.entries(given)
+    .flatMap(([name, value]) => value === undefined ? [] : [`--${name}`, `${value}`]);
+  return [
+    ...["bench", "train", "--json", "--model", model, ...optional, "--samples", `${samples}`],
+    ...["--gpu", gpu, "--learning-rate", `${learning_rate}`],
+  ];
+}
+
+const onOff = (on: boolean) => on ? "on" : "off";
+
+function techniqueFlags(row: Combination): string[] {
+  return [
+    ...["--gradient-accumulation-steps", row.gradient_accumulation ? "8" : "1"],
+    ...["--precision", row.mixed_precision ? "mixed" : "fp32", "--lora", onOff(row.lora)],
+    ...["--checkpointing", row.checkpointing, "--optimizer", row.optimizer],
+  ];
+}
+
+function nameOf(row: Combination): string {
+  const accumulation = row.gradient_accumulation ? 8 : 1;
+  const precision = row.mixed_precision ? "mixed" : "fp32";
+  return `table2-accumulation-${accumulation}-${precision}-lora-${onOff(row.lora)}-` +
+    `checkpointing-${row.checkpointing}-${row.optimizer}`;
+}
+
+/** What `bench train` prints of a run that fits. */
+export type TrainJson = TrainResult & { gpu: string; provider: string };
+
+/**
+ * One run: as planned, and where the plan refuses it and is not trusted, tried all the same.
+ *
+ * @throws {UserError} where the folder's measurement is of another GPU.
+ */
+async function measureRow(
+  measurements: Measurements,
+  row: Combination,
+  { subject, tries, device }: { subject: readonly string[]; tries: boolean; device: DeviceInfo },
+): Promise<Measured> {
+  const command = [...subject, ...techniqueFlags(row)], name = nameOf(row);
+  let measured = await measurements.measure(name, command);
+  if (measured.refused && tries) {
+    measured = await measurements.measure(`${name}-tried`, [...command, "--ignore-plan"]);
+  }
+  const gpu = measured.result?.gpu;
+  if (gpu !== undefined && gpu !== device.gpu) {
+    throw new UserError(
+      `folder ${measurements.folder} holds measurements of ${gpu}, and this machine's GPU is ` +
+        `${device.gpu}; expected another --folder`,
+    );
+  }
+  return measured;
+}
+
+function rowOf(combination: Combination, { result, refused, nvidia_smi_mb }: Measured): Table2Row {
+  if (refused !== undefined) {
+    const needed = Object.entries(refused.needed).map(([name, bytes]) => [name, megabytes(bytes)]);
+    return {
+      ...{ ...combination, fits: false, refused_by: refused.by },
+      ...{ planned_mb: megabytes(refused.total), memory_mb: Object.fromEntries(needed) },
+    };
+  }
+  const run = result as unknown as TrainJson;
+  return {
+    ...{ ...combination, fits: true, planned_mb: run.planned_mb },
+    ...{ peak_memory_mb: run.peak_memory_mb, memory_mb: run.memory_mb, nvidia_smi_mb },
+    ...{ runtime_s: run.seconds, tokens_per_second: run.tokens_per_second },
+    ...{ first_loss: run.first_loss, last_loss: run.last_loss, losses: run.losses },
+    step_seconds: run.step_seconds,
+  };
+}
+
+/**
+ * Measures what the folder does not hold yet. Where AdamW does not fit, a row with SGD follows.
+ *
+ * @throws {UserError} where a run fails other than for want of memory.
+ */
+export async function table2(
+  measurements: Measurements,
+  settings: Table2Settings,
+): Promise<Table2> {
+  const device = await findDevice(measurements, settings.gpu);
+  const model = settings.model ?? courseModel(device);
+  const subject = subjectFlags(settings, model);
+  // Without a GPU, memory that isn't there is handed out all the same: trying would prove nothing.
+  const tries = !settings.trust_plan && !device.software;
+  const rows: Table2Row[] = [], planned = combinations(settings.optimizer);
+  const bar = new ProgressBar("Runs", planned.length);
+  let first: TrainJson | undefined;
+  for (const [i, combination] of planned.entries()) {
+    const both = combination.optimizer === "adamw" ? ["adamw", "sgd"] as const : ["sgd"] as const;
+    for (const optimizer of both) {
+      const row = { ...combination, optimizer };
+      const measured = await measureRow(measurements, row, { subject, tries, device });
+      rows.push(rowOf(row, measured));
+      first ??= measured.result as unknown as TrainJson | undefined;
+      if (measured.result !== undefined) break;
+    }
+    bar.update(i + 1, describe(rows.at(-1)!));
+  }
+  return {
+    ...{ model, samples: settings.samples, tokens: first?.tokens },
+    ...{ gpu: device.gpu, provider: first?.provider ?? device.provider, device },
+    ...{ lorikeet: VERSION, rows },
+  };
+}
+
+function describe({ peak_memory_mb, runtime_s }: Table2Row): string {
+  return runtime_s === undefined
+    ? "does not fit"
+    : `${peak_memory_mb!.toFixed(0)} MB, ${runtime_s.toFixed(1)} s`;
+}
+
+const CROSS = "×", SWITCHED = ["OFF", "ON"];
+const switched = (on: boolean) => SWITCHED[Number(on)];
+const number = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? CROSS;
+
+/** The course's layout: a column for each combination, for one checkpointing mode. */
+function courseRows(rows: readonly Table2Row[]): string[][] {
+  const columns = rows.filter(({ optimizer }) => optimizer === rows[0].optimizer);
+  const lines = [
+    ["GA", ...columns.map((row) => switched(row.gradient_accumulation))],
+    ["MP", ...columns.map((row) => switched(row.mixed_precision))],
+    ["LoRA", ...columns.map((row) => switched(row.lora))],
+    ["Peak Mem (MB)", ...columns.map((row) => number(row.peak_memory_mb, 1))],
+    ["Runtime (s)", ...columns.map((row) => number(row.runtime_s, 2))],
+  ];
+  if (columns.length === rows.length) return lines;
+  const again = columns.map((column) => rows[rows.indexOf(column) + (column.fits ? 0 : 1)]);
+  const shown = (field: "peak_memory_mb" | "runtime_s", digits: number) =>
+    again.map((row, i) => row === columns[i] ? "" : number(row[field], digits));
+  lines.push(["Needed (MB)", ...columns.map((row) => row.fits ? "" : number(row.planned_mb, 1))]);
+  lines.push(["Peak Mem with SGD (MB)", ...shown("peak_memory_mb", 1)]);
+  lines.push(["Runtime with SGD (s)", ...shown("runtime_s", 2)]);
+  return lines;
+}
+
+/** One line a row. */
+function longRows(rows: readonly Table2Row[]): string[][] {
+  const fit = (row: Table2Row) => row.fits ? "yes" : `no (${row.refused_by})`;
+  return [
+    [
+      ...["GA", "MP", "LoRA", "checkpointing", "optimizer", "fits", "planned (MB)", "peak (MB)"],
+      ...["nvidia-smi (MB)", "runtime (s)", "tokens/s", "first loss", "last loss"],
+    ],
+    ...rows.map((row) => [
+      ...[row.gradient_accumulation, row.mixed_precision, row.lora].map(switched),
+      ...[row.checkpointing, row.optimizer, fit(row), number(row.planned_mb, 1)],
+      number(row.peak_memory_mb, 1),
+      row.nvidia_smi_mb?.toFixed(0) ?? "",
+      ...[number(row.runtime_s, 2), number(row.tokens_per_second, 0)],
+      ...[number(row.first_loss, 4), number(row.last_loss, 4)],
+    ]),
+  ];
+}
+
+/** The table in the course's layout, for both checkpointing modes, then a line for each run. */
+export function table2Lines(table: Table2, markdown: boolean): string[] {
+  const { model, samples, tokens, gpu, provider, lorikeet, rows } = table;
+  const lines = [
+    `${model}, ${samples} samples${
+      tokens === undefined ? "" : ` of ${tokens} tokens`
+    }, batch 1, on ` +
+    `${gpu} (${provider}), Lorikeet ${lorikeet}`,
+  ];
+  for (const mode of ["none", "block"]) {
+    const part = rows.filter(({ checkpointing }) => checkpointing === mode);
+    lines.push("", `Gradient checkpointing ${mode === "none" ? "off" : "on, every block"}:`, "");
+    lines.push(...tableLines(courseRows(part), markdown));
+  }
+  return [...lines, "", "All runs:", "", ...tableLines(longRows(rows), markdown)];
+}
+
+/** The same in Markdown. */
+export function markdown(table: Table2): string {
+  return table2Lines(table, true).join("\n");
+}

@@ -1,0 +1,120 @@
+/** `lorikeet bench table2` from end to end: killed in the middle it goes on, and tells what it measured. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { combinations, markdown, type Table2, table2 } from "../bench/table2.ts";
+import { Measurements } from "../bench/measurements.ts";
+import { ROOT } from "../scripts/compile.ts";
+import { TemporaryFolder } from "./cli.ts";
+import { gpuTest } from "./kernels/harness.ts";
+
+function bench(folder: string): Deno.ChildProcess {
+  const flags = ["--model", "random:tiny", "--samples", "2", "--gpu", "deno", "--folder", folder];
+  return new Deno.Command(join(ROOT, "lorikeet"), {
+    args: ["bench", "table2", ...flags, "--json"],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+const files = (folder: string) =>
+  [...Deno.readDirSync(folder)].map(({ name }) => name).filter((name) => name.endsWith(".json"));
+
+gpuTest("cli: bench table2, killed in the middle, keeps what it measured and ends", async () => {
+  using temporary = new TemporaryFolder();
+  const folder = temporary.file("course");
+  Deno.mkdirSync(folder);
+  const killed = bench(folder), output = killed.output();
+  while (files(folder).length < 3) await setTimeout(20);
+  killed.kill("SIGKILL");
+  assert.equal((await output).signal, "SIGKILL");
+  const before = new Map(
+    files(folder).map((name) => [name, Deno.readTextFileSync(join(folder, name))]),
+  );
+  const { code, stdout, stderr } = await bench(folder).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  const table: Table2 = JSON.parse(new TextDecoder().decode(stdout));
+  for (const [name, text] of before) {
+    assert.equal(Deno.readTextFileSync(join(folder, name)), text, "measured again");
+    const { result } = JSON.parse(text);
+    assert.ok(table.rows.some(({ losses }) => losses?.join() === result.losses.join()), name);
+  }
+  assert.equal(files(folder).length, 16);
+  assert.deepEqual(
+    table.rows.map((
+      { gradient_accumulation, mixed_precision, lora, checkpointing, optimizer },
+    ) => ({
+      ...{ gradient_accumulation, mixed_precision, lora, checkpointing, optimizer },
+    })),
+    combinations("adamw"),
+  );
+  for (const row of table.rows) {
+    assert.ok(row.fits && row.runtime_s! > 0 && row.peak_memory_mb! <= row.planned_mb);
+    assert.deepEqual([row.losses!.length, row.step_seconds!.length], [
+      2,
+      row.gradient_accumulation ? 1 : 2,
+    ]);
+  }
+  const [{ memory_mb: full }, { memory_mb: lora }] = table.rows;
+  assert.ok(lora.gradient < full.gradient && lora.optimizer < full.optimizer);
+});
+
+/** A launcher with 10 MB of memory, on which a run with AdamW never fits and one with SGD does. */
+const SMALL = `case "$*" in
+  *device*) echo '{"gpu": "G", "provider": "deno", "software": false }'; exit ;;
+  *adamw*--ignore-plan*) by=driver ;;
+  *adamw*) by=plan ;;
+  *) echo '{"gpu": "G", "provider": "deno", "tokens": 5, "planned_mb": 8, "peak_memory_mb": 7, "memory_mb": {},
+      "seconds": 2, "tokens_per_second": 3, "first_loss": 1, "last_loss": 1, "losses": [1], "step_seconds": [2]}'
+    exit ;;
+esac
+echo '{"refused": {"by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
+  "gradient": 0, "optimizer": 0, "workspace": 0}}}'
+exit 1`;
+
+Deno.test("bench table2: what does not fit is tried, crossed out with its need, and SGD follows", async () => {
+  using temporary = new TemporaryFolder();
+  const program = { path: "sh", args: [temporary.file("small.sh", SMALL)] };
+  const settings = {
+    model: "m",
+    samples: 1,
+    gpu: "auto",
+    optimizer: "adamw",
+    learning_rate: 1e-5,
+  } as const;
+  for (const [trust_plan, by] of [[false, "driver"], [true, "plan"]] as const) {
+    const measurements = new Measurements(temporary.file(by), program);
+    const table = await table2(measurements, { ...settings, trust_plan });
+    assert.deepEqual(
+      table.rows.map(({ optimizer, fits, refused_by }) => [optimizer, fits, refused_by]),
+      Array(16).fill([["adamw", false, by], ["sgd", true, undefined]]).flat(),
+    );
+    assert.deepEqual([table.rows[0].planned_mb, table.model], [100, "m"]);
+    const text = markdown(table);
+    assert.match(text, /^\| Peak Mem \(MB\) +(\| +× ){8}\|$/m);
+    assert.match(text, /^\| Needed \(MB\) +(\| +100\.0 ){8}\|$/m);
+    assert.match(text, /^\| Peak Mem with SGD \(MB\) +(\| +7\.0 ){8}\|$/m);
+  }
+});
+
+Deno.test("bench table2: another GPU's measurements are refused", async () => {
+  using temporary = new TemporaryFolder();
+  const settings = {
+    model: "m",
+    samples: 1,
+    gpu: "auto",
+    optimizer: "sgd",
+    learning_rate: 1e-5,
+  } as const;
+  const measure = (gpu: string) => {
+    const script = temporary.file("small.sh", SMALL.replaceAll('"G"', `"${gpu}"`));
+    const program = { path: "sh", args: [script] };
+    return table2(new Measurements(temporary.file("course"), program), {
+      ...settings,
+      trust_plan: false,
+    });
+  };
+  await measure("G");
+  await assert.rejects(measure("H"), /measurements of G, and .* is H; expected another --folder/);
+});
