@@ -108,7 +108,10 @@ const stackColor = (names: readonly string[]) => ({
 /** One plot of lines and points. */
 export async function linePlot(panel: Panel, rules: readonly Rule[] = []): Promise<string> {
   const { layer, encoding, data } = panelSpec(panel);
-  const layers = layer.map((part) => ({ ...part, data, encoding }));
+  // Long names in one line would make the plot wider than a phone's screen.
+  const legend = { ...encoding.color.legend, columns: 2 };
+  const color = { ...encoding.color, legend };
+  const layers = layer.map((part) => ({ ...part, data, encoding: { ...encoding, color } }));
   return await render({ ...SINGLE, layer: [...layers, ...ruleLayers(rules)] });
 }
 

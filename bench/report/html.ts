@@ -17,14 +17,14 @@ main { max-width: 66rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0; }
 h2 { font-size: 1.35rem; line-height: 1.25; margin: 2.8rem 0 .6rem; padding-top: .7rem; border-top: 1px solid var(--line); }
 p, ul { max-width: 46rem; }
-.subtitle, figcaption, caption { color: var(--quiet); }
+.subtitle, figcaption { color: var(--quiet); }
 figure { margin: 1.4rem 0; }
 .plots { display: flex; flex-wrap: wrap; gap: .8rem; }
 .plots img { flex: 1 1 20rem; min-width: 0; width: 100%; max-width: 36rem; height: auto; background: #fff; border-radius: 4px; }
-figcaption, caption { font-size: .92rem; text-align: left; padding: .4rem 0; }
-.scroll { overflow-x: auto; margin: 1.2rem 0; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .32rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
+figcaption { max-width: 46rem; font-size: .92rem; padding: .4rem 0; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
 .numbers td, .numbers thead th + th { text-align: right; white-space: nowrap; }
 .words td { min-width: 8rem; }
 thead th { border-bottom: 2px solid var(--quiet); }
@@ -62,8 +62,12 @@ function tableHtml({ caption, rows: [head, ...rows], cells }: Table): string {
     `<tr><th scope="row">${escape(first)}</th>` +
     others.map((text) => `<td>${escape(text)}</td>`).join("") + "</tr>"
   );
-  return `<div class="scroll"><table class="${cells}"><caption>${escape(caption)}</caption>\n` +
-    `<thead><tr>${headCells}</tr></thead>\n<tbody>\n${body.join("\n")}\n</tbody></table></div>`;
+  return `<figure><figcaption>${
+    escape(caption)
+  }</figcaption><div class="scroll"><table class="${cells}">\n` +
+    `<thead><tr>${headCells}</tr></thead>\n<tbody>\n${
+      body.join("\n")
+    }\n</tbody></table></div></figure>`;
 }
 
 function blockHtml(block: Block): string {

@@ -33,7 +33,10 @@ function loadFonts(): void {
 const WRITTEN: Record<string, string> = { "↑": "+", "↓": "−", "−": "–" };
 const written = (text: string) => text.replaceAll(/[↑↓]/g, (character) => WRITTEN[character]);
 
-/** Plots side by side, two to a line. */
+/**
+ * Plots side by side, two to a line. Their letters are in the font in use, the report's: its file is in memory,
+ * where the plot's renderer warns that it does not find it.
+ */
 function plotRows(plots: readonly Plot[]): unknown[] {
   const width = plots.length === 1 ? PLOT_WIDTH : (WIDTH - GAP) / 2;
   const lines = Array.from(
@@ -41,7 +44,7 @@ function plotRows(plots: readonly Plot[]): unknown[] {
     (_, i) => plots.slice(2 * i, 2 * i + 2),
   );
   return lines.map((line) => ({
-    columns: line.map(({ svg }) => ({ svg, width })),
+    columns: line.map(({ svg }) => ({ svg, width, options: { warningCallback: () => {} } })),
     columnGap: GAP,
     margin: [0, 0, 0, 4],
   }));
@@ -83,7 +86,7 @@ function tablePart({ caption, rows: [head, ...rows], cells }: Table): unknown {
 function part(block: Block): unknown {
   switch (block.kind) {
     case "heading":
-      return { text: written(block.text), style: "heading", headlineLevel: 1 };
+      return { text: written(block.text), style: "heading" };
     case "paragraph":
       return { text: written(block.text), margin: [0, 0, 0, 6] };
     case "list":
@@ -101,6 +104,26 @@ function part(block: Block): unknown {
   }
 }
 
+/** The blocks from each heading to the next. */
+function sections(blocks: readonly Block[]): Block[][] {
+  const all: Block[][] = [];
+  for (const block of blocks) {
+    if (block.kind === "heading" || all.length === 0) all.push([]);
+    all.at(-1)!.push(block);
+  }
+  return all;
+}
+
+/** A heading stays on the page of what it is about: its first figure or table, if it has one. */
+function sectionPart(blocks: readonly Block[]): unknown {
+  const first = blocks.findIndex(({ kind }) => kind === "figure" || kind === "table");
+  const together = first < 0 ? 2 : first + 1;
+  return [
+    { stack: blocks.slice(0, together).map(part), unbreakable: true },
+    ...blocks.slice(together).map(part),
+  ];
+}
+
 /** The file's bytes. */
 export async function reportPdf({ title, subtitle, blocks }: Report): Promise<Uint8Array> {
   loadFonts();
@@ -113,15 +136,10 @@ export async function reportPdf({ title, subtitle, blocks }: Report): Promise<Ui
     footer: (page: number, pages: number) => ({
       ...{ text: `${page} / ${pages}`, alignment: "center", fontSize: 8, color: QUIET },
     }),
-    // A heading is not left alone at the foot of a page.
-    pageBreakBefore: (
-      node: { headlineLevel?: number },
-      { getFollowingNodesOnPage: following }: { getFollowingNodesOnPage: () => unknown[] },
-    ) => node.headlineLevel === 1 && following().length === 0,
     content: [
       { text: title, fontSize: 20, bold: true },
       { text: subtitle, color: QUIET, margin: [0, 2, 0, 4] },
-      ...blocks.map(part),
+      ...sections(blocks).map(sectionPart),
     ],
   });
   return new Uint8Array(await document.getBuffer());

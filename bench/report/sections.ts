@@ -147,10 +147,8 @@ export function thinned(points: readonly TimelinePoint[]): TimelinePoint[] {
   );
 }
 
-/** Those that change over a step. */
-const CHANGING = CATEGORIES.filter((category) =>
-  category !== "parameter" && category !== "optimizer"
-);
+/** What a step's blow-up is made of. */
+const CHANGING = ["activation", "gradient"] as const;
 
 const passOf = ({ inference, checkpointing }: Timeline) =>
   inference
@@ -173,12 +171,10 @@ async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
     });
     return { svg, alt: `Memory in use over the launches of a step, ${pass}` };
   }));
-  const peaks = timelines.map((
-    timeline,
-  ) => [
+  const peaks = timelines.map((timeline) => [
     passOf(timeline),
     Math.max(...timeline.points.map(total)).toFixed(2),
-    `${timeline.points.length}`,
+    ...[timeline.peak_mb.toFixed(2), timeline.allocated_mb.toFixed(2), `${timeline.points.length}`],
   ]);
   return [
     heading("Memory over one step"),
@@ -189,11 +185,11 @@ async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
     ),
     figure(
       `Memory that holds values still needed, after each launch: ${deep.model}, ${deep.blocks} blocks, ` +
-        `${deep.tokens} tokens. Parameters and optimizer state, which stay the same, are left out.`,
+        `${deep.tokens} tokens. Parameters, optimizer state and workspace are left out.`,
       ...plots,
     ),
-    numbers("Most in use at one time, parameters and optimizer state left out.", [
-      ["pass", "MB", "launches"],
+    numbers("Most in use at one time, in MB.", [
+      ["pass", "activations and gradients", "all", "allocated", "launches"],
       ...peaks,
     ]),
   ];
