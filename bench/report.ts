@@ -11,7 +11,7 @@ import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag, text, whole } from "../model/cli/settings.ts";
 import { fileError, temporaryName } from "../model/files/weights.ts";
 import { trainSchema } from "../train/schema.ts";
-import { modelFlag } from "./default_model.ts";
+import { courseModelFlag } from "./table2.ts";
 import { Measurements } from "./measurements.ts";
 import type { Report } from "./report/content.ts";
 import { reportHtml } from "./report/html.ts";
@@ -27,7 +27,7 @@ const REPORT = command(
   "[--flag value ...]",
   "Writes the course's measurements as report.html, report.pdf and tables.md; measures what is missing.",
   z.strictObject({
-    model: modelFlag,
+    model: courseModelFlag,
     layers: shape.layers,
     data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
       "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",

@@ -13,7 +13,7 @@ const STYLE = `
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 17px/1.55 system-ui, sans-serif; }
-main { max-width: 66rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 72rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0; }
 h2 { font-size: 1.35rem; line-height: 1.25; margin: 2.8rem 0 .6rem; padding-top: .7rem; border-top: 1px solid var(--line); }
 p, ul { max-width: 46rem; }
@@ -24,9 +24,9 @@ figure { margin: 1.4rem 0; }
 figcaption { max-width: 46rem; font-size: .92rem; padding: .4rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .45rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
+th, td { padding: .3rem .4rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
 .numbers td, .numbers thead th + th { text-align: right; white-space: nowrap; }
-.words td { min-width: 8rem; }
+.words td { min-width: 6rem; }
 thead th { border-bottom: 2px solid var(--quiet); }
 tbody tr:nth-child(even) { background: var(--band); }
 tbody th { font-weight: 600; }

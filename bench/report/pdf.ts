@@ -27,11 +27,12 @@ function loadFonts(): void {
   }
   pdfmake.addFonts({ [FONT]: FACES });
   pdfmake.setUrlAccessPolicy(() => false);
+  pdfmake.setLocalAccessPolicy(() => false);
 }
 
 /** Characters that the font lacks, as those that it has. */
-const WRITTEN: Record<string, string> = { "↑": "+", "↓": "−", "−": "–" };
-const written = (text: string) => text.replaceAll(/[↑↓]/g, (character) => WRITTEN[character]);
+const WRITTEN: Record<string, string> = { "↑": "up", "↓": "down", "→": "to" };
+const written = (text: string) => text.replaceAll(/[↑↓→]/g, (character) => WRITTEN[character]);
 
 /**
  * Plots side by side, two to a line. Their letters are in the font in use, the report's: its file is in memory,

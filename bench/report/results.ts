@@ -11,6 +11,7 @@ import { openModel } from "../../model/source.ts";
 import type { Measurements } from "../measurements.ts";
 import { runProcess } from "../processes.ts";
 import type { Scaling } from "../scaling.ts";
+import { type Table1, table1 } from "../table1.ts";
 import { type Table2, table2, type Table2Settings } from "../table2.ts";
 import type { Timeline } from "../timeline.ts";
 
@@ -40,6 +41,7 @@ export interface Training {
 
 /** Everything that a report shows. */
 export interface Results {
+  table1: Table1;
   table2: Table2;
   scaling: Scaling;
   /** The model of the timelines and intervals, and its blocks. */
@@ -171,6 +173,7 @@ export async function collect(
   settings: Table2Settings,
 ): Promise<Results> {
   const table = await table2(measurements, settings), { model, device: { software } } = table;
+  const effects = await table1(measurements, { ...settings, model });
   const deepModel = model === "builtin" ? "random:tiny-deep" : model;
   const blocks = openModel(deepModel, settings.layers).config.num_hidden_layers;
   const intervals = checkpointIntervals(blocks), prompts = heldOut();
@@ -217,7 +220,8 @@ export async function collect(
     });
   }
   return {
-    ...{ table2: table, scaling, deep: { model: deepModel, blocks, tokens }, timelines },
+    ...{ table1: effects, table2: table },
+    ...{ scaling, deep: { model: deepModel, blocks, tokens }, timelines },
     ...{ intervals: measured, training, answers, commands: series.commands },
   };
 }

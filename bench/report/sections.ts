@@ -8,6 +8,7 @@ import { weightShapes } from "../../model/config.ts";
 import { adapterShapes, isLinearModule, LINEAR_MODULES } from "../../model/files/adapter.ts";
 import { openModel } from "../../model/source.ts";
 import { areaPlot, barPlot, linePlot, type Panel, type Point } from "../plot.ts";
+import { table1Cells, table1Subject } from "../table1.ts";
 import { courseRows, longRows, type Table2, type Table2Row } from "../table2.ts";
 import { type Timeline, type TimelinePoint, totalMemory } from "../timeline.ts";
 import type { Block, Plot, Report, Table } from "./content.ts";
@@ -27,6 +28,16 @@ const mean = (values: readonly number[]) =>
 
 const MODES = ["none", "block"] as const;
 const modeName = (mode: string) => mode === "none" ? "off" : "on, every block";
+
+function table1Part({ table1 }: Results): Block[] {
+  const { arrows, numbers: both } = table1Cells(table1);
+  return [
+    heading("What each technique does"),
+    paragraph(table1Subject(table1)),
+    words("Table 1: more (↑), less (↓) or no change (−) with one technique alone.", arrows),
+    words("The numbers behind it: without → with the technique.", both),
+  ];
+}
 
 function table2Part(table: Table2): Block[] {
   const tables = MODES.map((mode) =>
@@ -106,7 +117,6 @@ async function lossPart({ table2: { rows }, training }: Results): Promise<Block[
     const series = own.map((row) => ({
       name: `${row.mixed_precision ? "mixed" : "fp32"}, ${row.lora ? "LoRA" : "all weights"}`,
       points: lossPoints(row.losses!),
-      shape: "line" as const,
     }));
     const svg = await linePlot({ xTitle: `samples, ${how}`, yTitle: "loss", series });
     return { svg, alt: `Loss against samples, ${how}` };
@@ -338,7 +348,9 @@ function machinePart({ table2: { device, lorikeet, provider }, commands }: Resul
         `Lorikeet ${lorikeet}, Deno ${Deno.version.deno}, ${Deno.build.os} ${Deno.build.arch}`,
       ],
     },
-    paragraph("Table 2 is of ./lorikeet bench table2; the rest is of these commands:"),
+    paragraph(
+      "Tables 1 and 2 are of ./lorikeet bench table1 and bench table2; the rest is of these commands:",
+    ),
     { kind: "preformatted", text: commands.join("\n") },
   ];
 }
@@ -350,6 +362,7 @@ export async function reportOf(results: Results): Promise<Report> {
     title: "Fine-tuning on a single GPU: measurements",
     subtitle: `${table.model} on ${table.gpu}, Lorikeet ${table.lorikeet}`,
     blocks: [
+      ...table1Part(results),
       ...table2Part(table),
       ...await memoryPart(table),
       ...await lossPart(results),
