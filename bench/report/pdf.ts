@@ -51,13 +51,18 @@ function plotRows(plots: readonly Plot[]): unknown[] {
   }));
 }
 
+/** Rows of a table that surely fit a page. */
+const MOST_ROWS = 24;
+
 function tablePart({ caption, rows: [head, ...rows], cells }: Table): unknown {
   const columns = head.length;
   const align = (column: number) => cells === "numbers" && column > 0 ? "right" : "left";
   const cell = (text: string, column: number, bold: boolean) => ({
     ...{ text: written(text), bold, alignment: align(column) },
   });
-  return [
+  // A caption does not stay behind alone; only a table longer than a page may be cut.
+  const unbreakable = rows.length <= MOST_ROWS;
+  const stack = [
     { text: written(caption), color: QUIET, margin: [0, 6, 0, 3] },
     {
       table: {
@@ -82,6 +87,7 @@ function tablePart({ caption, rows: [head, ...rows], cells }: Table): unknown {
       margin: [0, 0, 0, 8],
     },
   ];
+  return { stack, unbreakable };
 }
 
 function part(block: Block): unknown {
