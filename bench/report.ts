@@ -8,10 +8,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { runMain } from "../kernels/errors.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
-import { flag, text, whole } from "../model/cli/settings.ts";
+import { text } from "../model/cli/settings.ts";
 import { fileError, temporaryName } from "../model/files/weights.ts";
-import { trainSchema } from "../train/schema.ts";
-import { courseModelFlag } from "./table2.ts";
 import { Measurements } from "./measurements.ts";
 import type { Report } from "./report/content.ts";
 import { reportHtml } from "./report/html.ts";
@@ -19,31 +17,17 @@ import { reportMarkdown } from "./report/markdown.ts";
 import { reportPdf } from "./report/pdf.ts";
 import { collect } from "./report/results.ts";
 import { reportOf } from "./report/sections.ts";
-
-const { shape } = trainSchema;
+import { seriesFlags } from "./table2_command.ts";
 
 const REPORT = command(
   "report",
   "[--flag value ...]",
   "Writes the course's measurements as report.html, report.pdf and tables.md; measures what is missing.",
   z.strictObject({
-    model: courseModelFlag,
-    layers: shape.layers,
-    data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-      "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
-    ),
-    tokenizer: shape.tokenizer,
-    samples: whole(1).default(200).describe("Number of samples."),
-    gpu: shape.gpu,
-    optimizer: shape.optimizer,
-    learning_rate: shape.learning_rate,
-    folder: text("folder", "a folder for the measurements").default("runs/course").describe(
-      "Folder of the measurements; what it holds is not measured again.",
-    ),
+    ...seriesFlags,
     output: text("folder", "a folder for the report").optional().describe(
       "Folder of the report; without it, that of the measurements.",
     ),
-    trust_plan: flag().default(false).describe("Don't try what the plan says does not fit."),
   }),
 );
 
