@@ -234,7 +234,7 @@ const switched = (on: boolean) => SWITCHED[Number(on)];
 const number = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? CROSS;
 
 /** The course's layout: a column for each combination, for one checkpointing mode. */
-function courseRows(rows: readonly Table2Row[]): string[][] {
+export function courseRows(rows: readonly Table2Row[]): string[][] {
   const columns = rows.filter(({ optimizer }) => optimizer === rows[0].optimizer);
   const lines = [
     ["GA", ...columns.map((row) => switched(row.gradient_accumulation))],
@@ -254,7 +254,7 @@ function courseRows(rows: readonly Table2Row[]): string[][] {
 }
 
 /** One line a row. */
-function longRows(rows: readonly Table2Row[]): string[][] {
+export function longRows(rows: readonly Table2Row[]): string[][] {
   const fit = (row: Table2Row) => row.fits ? "yes" : `no (${row.refused_by})`;
   return [
     [

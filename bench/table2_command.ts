@@ -13,25 +13,30 @@ import { courseModelFlag, markdown, table2, table2Lines } from "./table2.ts";
 
 const { shape } = trainSchema;
 
+/** What is measured, and where the measurements are. */
+export const seriesFlags = {
+  model: courseModelFlag,
+  layers: shape.layers,
+  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
+    "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
+  ),
+  tokenizer: shape.tokenizer,
+  samples: whole(1).default(200).describe("Number of samples."),
+  gpu: shape.gpu,
+  optimizer: shape.optimizer,
+  learning_rate: shape.learning_rate,
+  folder: text("folder", "a folder for the measurements").default("runs/course").describe(
+    "Folder of the measurements; what it holds is not measured again.",
+  ),
+  trust_plan: flag().default(false).describe("Don't try what the plan says does not fit."),
+};
+
 const TABLE2 = command(
   "bench table2",
   "[--flag value ...]",
   "Measures the course's table 2, and goes on where it was interrupted.",
   z.strictObject({
-    model: courseModelFlag,
-    layers: shape.layers,
-    data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-      "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
-    ),
-    tokenizer: shape.tokenizer,
-    samples: whole(1).default(200).describe("Number of samples."),
-    gpu: shape.gpu,
-    optimizer: shape.optimizer,
-    learning_rate: shape.learning_rate,
-    folder: text("folder", "a folder for the measurements").default("runs/course").describe(
-      "Folder of the measurements; what it holds is not measured again.",
-    ),
-    trust_plan: flag().default(false).describe("Don't try what the plan says does not fit."),
+    ...seriesFlags,
     json: flag().default(false).describe("Print one JSON object."),
     markdown: flag().default(false).describe("Print the tables as Markdown."),
   }),

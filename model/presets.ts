@@ -148,11 +148,22 @@ const PRESETS: Record<string, () => LlamaConfig> = {
       num_key_value_heads: 2,
       max_position_embeddings: 256,
     }),
+  // As many blocks as checkpointing needs to show something, small enough for a machine without a GPU.
+  "tiny-deep": () =>
+    preset({
+      vocab_size: 512,
+      hidden_size: 64,
+      intermediate_size: 176,
+      num_hidden_layers: 16,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      max_position_embeddings: 512,
+    }),
 };
 
 /**
  * The shape of a known model: `llama2-7b`, `llama2-13b`, `llama2-70b`, `llama3-8b`, `llama3.2-1b`,
- * `llama-1b`, `mistral-7b`, `smollm-135m` or `tiny`.
+ * `llama-1b`, `mistral-7b`, `smollm-135m`, `tiny` or `tiny-deep`.
  *
  * @throws UserError (exit code 2) that lists them and names the nearest.
  */
