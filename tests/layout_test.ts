@@ -52,7 +52,8 @@ Deno.test("layout: dependencies are npm: or node:, pinned, and imported by role"
   for (const folder of [...Object.keys(MAY_IMPORT), "bench", "scripts", "tests", "examples"]) {
     for (const path of sources(join(ROOT, folder))) {
       for (const name of imports(path).filter((name) => !name.startsWith("."))) {
-        const known = name.startsWith("node:") || roles.includes(name);
+        const known = name.startsWith("node:") ||
+          roles.some((role) => name === role || name.startsWith(`${role}/`));
         assert.ok(known, `${relative(ROOT, path)}: ${name}`);
       }
     }
