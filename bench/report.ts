@@ -17,7 +17,7 @@ import { reportMarkdown } from "./report/markdown.ts";
 import { reportPdf } from "./report/pdf.ts";
 import { collect } from "./report/results.ts";
 import { reportOf } from "./report/sections.ts";
-import { seriesFlags } from "./table2_command.ts";
+import { seriesFlags } from "./series_flags.ts";
 
 const REPORT = command(
   "report",

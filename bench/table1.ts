@@ -9,18 +9,11 @@ import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
-import { flag, text } from "../model/cli/settings.ts";
 import { openModel } from "../model/source.ts";
-import { trainSchema } from "../train/schema.ts";
 
 import { type Measured, Measurements, VERSION } from "./measurements.ts";
-import {
-  courseModel,
-  courseModelFlag,
-  findDevice,
-  subjectFlags,
-  type TrainJson,
-} from "./table2.ts";
+import { subjectSettings, tableFlags } from "./series_flags.ts";
+import { courseModel, findDevice, subjectFlags, type TrainJson } from "./table2.ts";
 import { tableLines } from "./text_table.ts";
 
 /** Samples of one optimizer step, and optimizer steps of a run. */
@@ -228,21 +221,7 @@ const TABLE1 = command(
   "bench table1",
   "[--flag value ...]",
   "Derives the course's table 1 from measurements: what each technique does to memory and computation.",
-  z.strictObject({
-    model: courseModelFlag,
-    layers: trainSchema.shape.layers,
-    data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-      "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
-    ),
-    tokenizer: trainSchema.shape.tokenizer,
-    gpu: trainSchema.shape.gpu,
-    learning_rate: trainSchema.shape.learning_rate,
-    folder: text("folder", "a folder for the measurements").default("runs/course").describe(
-      "Folder of the measurements; what it holds is not measured again.",
-    ),
-    json: flag().default(false).describe("Print one JSON object."),
-    markdown: flag().default(false).describe("Print the tables as Markdown."),
-  }),
+  z.strictObject({ ...subjectSettings, ...tableFlags }),
 );
 
 /** Runs the bench and prints tables, or JSON. */

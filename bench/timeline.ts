@@ -111,18 +111,6 @@ export function totalMemory({ memory_mb }: TimelinePoint): number {
   return CATEGORIES.reduce((sum, category) => sum + memory_mb[category], 0);
 }
 
-/** Records what a device is told during `body`. */
-async function traced(gpu: Gpu, body: () => Promise<unknown>): Promise<Use[]> {
-  const uses: Use[] = [];
-  gpu.tracer = (use) => uses.push(use);
-  try {
-    await body();
-  } finally {
-    gpu.tracer = undefined;
-  }
-  return uses;
-}
-
 async function tracedStep(
   gpu: Gpu,
   source: ModelSource,
@@ -134,8 +122,7 @@ async function tracedStep(
   const config = parseTrainArguments([...given, ...settings]);
   const sizes = { ...runSizes([window], true), maxMicroBatches: 1 };
   const trainer = await openTrainer({ gpu, source, config }, sizes);
-  return await traced(
-    gpu,
+  return await gpu.trace(
     () => trainer.step(gpu, window, { learningRate: config.learning_rate, firstMicroBatch: 0 }),
   );
 }
@@ -160,7 +147,7 @@ async function tracedInference(
   );
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
-  return await traced(gpu, () => gpu.read(model.logits(gpu, batch).rows(0, 1)));
+  return await gpu.trace(() => gpu.read(model.logits(gpu, batch).rows(0, 1)));
 }
 
 /** Runs the bench and prints lines, or JSON. */

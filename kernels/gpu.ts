@@ -35,6 +35,8 @@ export interface Work extends Cost {
 export interface Use {
   /** The program's name; `copy`, `clear` or `write` for what is none. */
   name: string;
+  /** The program's key and what the launch costs; absent for what is none. */
+  launch?: { key: string; cost?: Cost };
   reads: readonly Tensor[];
   /** What is written, in part or whole, and may be read too. */
   writes: readonly Tensor[];
@@ -78,12 +80,12 @@ export class Gpu {
   /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
-  /** Told of everything that is recorded, in order; for looking at memory. */
-  tracer?: (use: Use) => void;
 
   readonly #map: Provider["map"];
   readonly #recorder: Recorder;
   #rehearsing = false;
+  /** Everything that is recorded while {@linkcode trace} runs. */
+  #trace?: Use[];
   #staging?: GPUBuffer;
   #scratch?: Tensor;
   #failure?: Error;
@@ -151,7 +153,7 @@ export class Gpu {
     const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
     if (this.#rehearsing) return this.pipelines.prepare(program);
-    this.tracer?.(launchUse(program, tensors));
+    this.#trace?.push(launchUse(program, tensors, cost));
     this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
   }
 
@@ -174,11 +176,22 @@ export class Gpu {
     return this.pipelines.count - before;
   }
 
+  /** What `body` does with memory, in order. It runs as always. */
+  async trace(body: () => unknown): Promise<Use[]> {
+    const uses: Use[] = this.#trace = [];
+    try {
+      await body();
+    } finally {
+      this.#trace = undefined;
+    }
+    return uses;
+  }
+
   /** Records a copy of all of `from` to the start of `to`, which lies in another buffer. */
   copy(from: Tensor, to: Tensor): void {
     if (Math.max(from.bytes, to.bytes) <= this.maxBinding) return copyBytes(this, from, to);
     if (this.#rehearsing) return;
-    this.tracer?.({ name: "copy", reads: [from], writes: [to] });
+    this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
   }
@@ -187,7 +200,7 @@ export class Gpu {
   clear(tensor: Tensor): void {
     if (tensor.bytes <= this.maxBinding) return clearBytes(this, tensor);
     if (this.#rehearsing) return;
-    this.tracer?.({ name: "clear", reads: [], writes: [tensor] });
+    this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }
 
@@ -197,7 +210,7 @@ export class Gpu {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
     if (this.#rehearsing) return;
-    this.tracer?.({ name: "write", reads: [], writes: [tensor] });
+    this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     this.flush();
     const whole = data.byteLength & ~3;
     const { buffer, byteOffset } = data;
@@ -313,9 +326,9 @@ export class Gpu {
   }
 }
 
-function launchUse({ name, bindings }: Program, tensors: readonly Tensor[]): Use {
+function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[], cost?: Cost): Use {
   const of = (access: "read" | "write") => tensors.filter((_, i) => bindings[i].access === access);
-  return { name, reads: of("read"), writes: of("write") };
+  return { name, launch: { key, cost }, reads: of("read"), writes: of("write") };
 }
 
 /**

@@ -93,11 +93,7 @@ export class Trainer {
     window: Window,
     { learningRate, firstMicroBatch }: { learningRate: number; firstMicroBatch: number },
   ): Promise<StepResult> {
-    const weights = lossWeights(window, this.config.loss_normalization);
-    this.optimizer.clearGradients(gpu);
-    for (const { batch, slot } of this.#batches(window, weights.window)) {
-      this.#pass(gpu, batch, firstMicroBatch + slot);
-    }
+    const weights = this.#passes(gpu, window, firstMicroBatch);
     this.optimizer.step(gpu, this.model.control, learningRate);
 
     const { control, losses: parts } = await this.model.readResults(gpu);
@@ -143,12 +139,18 @@ export class Trainer {
    * the optimizer's state and the loss scale stay as they are, and the next step clears the gradients.
    */
   async warmUp(gpu: Gpu, window: Window): Promise<void> {
+    this.#passes(gpu, window, 0);
+    await this.model.readResults(gpu);
+  }
+
+  /** Runs the passes of a window, whose gradients are then those of its loss. @returns its targets' weights. */
+  #passes(gpu: Gpu, window: Window, firstMicroBatch: number): ReturnType<typeof lossWeights> {
     const weights = lossWeights(window, this.config.loss_normalization);
     this.optimizer.clearGradients(gpu);
     for (const { batch, slot } of this.#batches(window, weights.window)) {
-      this.#pass(gpu, batch, slot);
+      this.#pass(gpu, batch, firstMicroBatch + slot);
     }
-    await this.model.readResults(gpu);
+    return weights;
   }
 
   /** The passes of a window, each with its first micro-batch's number. */

@@ -12,16 +12,8 @@ export interface Launch extends Cost {
 
 /** The launches that `work` records. */
 export async function launchesOf(gpu: Gpu, work: () => unknown): Promise<Launch[]> {
-  const launches: Launch[] = [];
-  const { run } = gpu;
-  gpu.run = (program, tensors, uniforms, workgroups, cost) => {
-    launches.push({ key: program.key, flops: cost?.flops ?? 0, bytes: cost?.bytes ?? 0 });
-    run.call(gpu, program, tensors, uniforms, workgroups, cost);
-  };
-  try {
-    await work();
-  } finally {
-    gpu.run = run;
-  }
-  return launches;
+  const uses = await gpu.trace(work);
+  return uses.flatMap(({ launch }) =>
+    launch === undefined ? [] : [{ key: launch.key, ...(launch.cost ?? { flops: 0, bytes: 0 }) }]
+  );
 }

@@ -13,6 +13,7 @@ import type { Dtype } from "../tensor.ts";
 import { gradientBindings } from "./bindings.ts";
 import { headUniforms } from "./heads.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
+import { gradientSides } from "./sides.ts";
 import {
   commonFunctions,
   declareTile,
@@ -113,22 +114,7 @@ var<workgroup> exponents: array<f32, ${most}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  // The longest work goes first: keys that many queries attend to, queries that attend to many keys.
-  let key_side = group.y % 2u == 0u;
-  if (key_side && group.x >= u.kv_heads) { return; }
-  let sharing = u.heads / u.kv_heads;
-  let kv_head = select(group.x / sharing, group.x, key_side);
-  var head = select(group.x, group.x * sharing, key_side);
-  let head_end = select(head + 1u, head + sharing, key_side);
-  let number = select((u.rows - 1u) / ${rows}u - group.y / 2u, group.y / 2u, key_side);
-  let first = number * ${rows}u;
-  let last = min(first + ${rows}u, u.rows) - 1u;
-  let other_first = select(starts[first], first, key_side);
-  let other_end = select(ends[last], query_ends[last], key_side);
-  let own_start =
-    select(u.q_from + head * ${vectors}u, u.k_from + kv_head * ${vectors}u, key_side);
-  let own_value_start =
-    select(u.dout_from + head * ${vectors}u, u.v_from + kv_head * ${vectors}u, key_side);
+  ${gradientSides(rows, vectors)}
   ${scorePlace(plan)}
   ${
       repeat(scoreRows, (i) =>

@@ -24,6 +24,7 @@ import {
   storeWeights,
   tileWords,
 } from "./matrices.ts";
+import { gradientSides } from "./sides.ts";
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
@@ -110,21 +111,7 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  // The longest work goes first: keys that many queries attend to, queries that attend to many keys.
-  let key_side = group.y % 2u == 0u;
-  if (key_side && group.x >= u.kv_heads) { return; }
-  let sharing = u.heads / u.kv_heads;
-  let kv_head = select(group.x / sharing, group.x, key_side);
-  var head = select(group.x, group.x * sharing, key_side);
-  let head_end = select(head + 1u, head + sharing, key_side);
-  let number = select((u.rows - 1u) / ${rows}u - group.y / 2u, group.y / 2u, key_side);
-  let first = number * ${rows}u;
-  let last = min(first + ${rows}u, u.rows) - 1u;
-  let other_first = select(starts[first], first, key_side);
-  let other_end = select(ends[last], query_ends[last], key_side);
-  let own_start = select(u.q_from + head * ${words}u, u.k_from + kv_head * ${words}u, key_side);
-  let own_value_start =
-    select(u.dout_from + head * ${words}u, u.v_from + kv_head * ${words}u, key_side);
+  ${gradientSides(rows, words)}
   ${matrixPlaces(plan)}
   var low = 0u;
   var high = 0u;

@@ -1,0 +1,29 @@
+/**
+ * Which rows a workgroup of a gradient program works on. One program makes both gradients: workgroups of the key
+ * side own keys and walk over queries, the others own queries and walk over keys.
+ *
+ * @module
+ */
+
+/**
+ * WGSL that finds the workgroup's head or heads, its own `rows` rows and the range of the other side's.
+ *
+ * @param unit Vectors, or words, of a head row, as the program's uniforms count them.
+ */
+export function gradientSides(rows: number, unit: number): string {
+  return `// The longest work goes first: keys that many queries attend to, queries that attend to many keys.
+  let key_side = group.y % 2u == 0u;
+  if (key_side && group.x >= u.kv_heads) { return; }
+  let sharing = u.heads / u.kv_heads;
+  let kv_head = select(group.x / sharing, group.x, key_side);
+  var head = select(group.x, group.x * sharing, key_side);
+  let head_end = select(head + 1u, head + sharing, key_side);
+  let number = select((u.rows - 1u) / ${rows}u - group.y / 2u, group.y / 2u, key_side);
+  let first = number * ${rows}u;
+  let last = min(first + ${rows}u, u.rows) - 1u;
+  let other_first = select(starts[first], first, key_side);
+  let other_end = select(ends[last], query_ends[last], key_side);
+  let own_start = select(u.q_from + head * ${unit}u, u.k_from + kv_head * ${unit}u, key_side);
+  let own_value_start =
+    select(u.dout_from + head * ${unit}u, u.v_from + kv_head * ${unit}u, key_side);`;
+}
