@@ -184,8 +184,9 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
   const pairs = tokens * (tokens + 1) / 2, what = `${tokens}×${heads}×${headDim}`;
   const head = tokens * headDim * bytesOf(dtype), rest = 4 * tokens * heads;
 
-  for (const matrices of gpu.matrices && half ? [false, true] : [false]) {
-    const way = matrices ? " on matrices" : "";
+  const ways = gpu.matrices && half ? [true, false] : [undefined];
+  for (const matrices of ways) {
+    const way = matrices === false ? " in tiles" : "";
     const forward = () => attention(gpu, { ...shared, matrices });
     yield {
       name: `attention${way} ${what}`,

@@ -77,8 +77,11 @@ export async function clockSeconds(
 
 /** Calls in a submission at most: four launches each fit without another one. */
 const MOST_SUBMITTED = 96;
-/** Seconds of work before the batches that count: an idle GPU's clock is slow. */
-const WARM_UP = 0.03;
+/**
+ * Seconds of work before the batches that count. While a program compiles the GPU idles, and its clock takes
+ * a quarter of a second to rise again (to 5 times as fast on an H100).
+ */
+const WARM_UP = { gpu: 0.3, software: 0.03 };
 
 /**
  * Seconds of one call on the GPU, from timestamps at both ends of submissions of many calls: the time
@@ -106,9 +109,16 @@ export async function gpuSeconds(
       if (submissions.length !== count) throw new Error("a call has more than four launches");
       return submissions.map((span) => Math.max(1e-9, spanSeconds(span) / calls));
     };
-    const [, first] = await batches(2, 1);
-    const calls = Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / first)));
-    const warmUp = Math.min(4 * repeats, Math.ceil(WARM_UP / (calls * first)));
-    return median((await batches(warmUp + repeats, calls)).slice(warmUp));
+    const callsFor = (seconds: number) =>
+      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
+    let [, seconds] = await batches(2, 1); // the first one compiles
+    const enough = gpu.software ? WARM_UP.software : WARM_UP.gpu;
+    for (let spent = 0; spent < enough;) {
+      const calls = callsFor(seconds), count = Math.min(8, Math.ceil(enough / (calls * seconds)));
+      const times = await batches(count, calls);
+      spent += calls * times.reduce((sum, time) => sum + time);
+      seconds = times.at(-1)!;
+    }
+    return median((await batches(repeats + 1, callsFor(seconds))).slice(1));
   });
 }

@@ -66,15 +66,16 @@ export function matrixPlan(...[matrices, headDim]: MatrixKey): MatrixPlan {
 }
 
 /**
- * The key of the program for these tensors, or undefined where none is asked for, the device has no matrices,
+ * The key of the program for these tensors, or undefined where tiles are asked for, the device has no matrices,
  * results have to be exact, or sizes do not suit words and matrices.
  */
 export function matrixKey(
   gpu: Pick<Gpu, "matrices">,
-  { headDim, half, matrices }: Pick<AttentionOptions, "headDim" | "half" | "matrices">,
+  options: Pick<AttentionOptions, "headDim" | "half" | "matrices" | "shape">,
   tensors: readonly (Heads | Tensor)[],
 ): MatrixKey | undefined {
-  if (!matrices || !half || gpu.matrices === undefined) return undefined;
+  const { headDim, half, shape, matrices = gpu.matrices === "tensor_cores" } = options;
+  if (!matrices || !half || shape !== undefined || gpu.matrices === undefined) return undefined;
   const even = headDim % (SUBGROUPS * MATRIX_SHAPES[gpu.matrices].n) === 0;
   const suits = tensors.every((x) => {
     const { tensor, from } = "tensor" in x ? x : { tensor: x, from: 0 };

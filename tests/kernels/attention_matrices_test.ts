@@ -65,10 +65,10 @@ Deno.test("attention's programs for matrices are for f16 in words, and fit workg
     new Tensor("x", dtype, [4, width], undefined);
   const device = { matrices: "tensor_cores" } as const, whole = tensor("f16", 256);
   const key = (
-    options: { headDim?: number; half?: boolean; matrices?: boolean },
+    options: { headDim?: number; half?: boolean; matrices?: boolean; shape?: "low" },
     ...tensors: Tensor[]
   ) =>
-    matrixKey(device, { headDim: 128, half: true, matrices: true, ...options }, [
+    matrixKey(device, { headDim: 128, half: true, ...options }, [
       whole,
       ...tensors,
     ]);
@@ -77,14 +77,20 @@ Deno.test("attention's programs for matrices are for f16 in words, and fit workg
   assert.equal(key({ headDim: 80 }), undefined);
   assert.equal(key({ headDim: 256 }), undefined);
   assert.equal(key({ half: false }), undefined);
-  assert.equal(key({ matrices: undefined }), undefined);
+  assert.equal(key({ matrices: false }), undefined);
+  assert.equal(key({ shape: "low" }), undefined);
   assert.equal(key({}, tensor("f32", 256)), undefined);
   assert.equal(key({}, tensor("f16", 252)), undefined);
   assert.equal(
-    matrixKey(device, { headDim: 64, half: true, matrices: true }, [{ tensor: whole, from: 4 }]),
+    matrixKey(device, { headDim: 64, half: true }, [{ tensor: whole, from: 4 }]),
     undefined,
   );
   assert.equal(matrixKey({}, { headDim: 64, half: true, matrices: true }, [whole]), undefined);
+  // A software driver multiplies matrices slowly: only tests ask for them.
+  assert.equal(
+    matrixKey({ matrices: "software" }, { headDim: 64, half: true }, [whole]),
+    undefined,
+  );
   for (const matrices of Object.keys(MATRIX_SHAPES) as MatrixName[]) {
     for (const headDim of [64, 128]) {
       for (
