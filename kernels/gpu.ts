@@ -69,6 +69,8 @@ export class Gpu {
   readonly provider: Provider["name"];
   /** Why this provider, in a few words. */
   readonly reason: string;
+  /** Whether {@linkcode Gpu.read} leaves the GPU at work on what is recorded after it. */
+  readonly readsInOrder: boolean;
   /** The adapter's name as its driver gives it. */
   readonly name: string;
   /** True for a software driver such as Mesa's lavapipe. */
@@ -87,6 +89,7 @@ export class Gpu {
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
   #staging?: GPUBuffer;
+  #reading = false;
   #scratch?: Tensor;
   #failure?: Error;
   #closed = false;
@@ -95,6 +98,7 @@ export class Gpu {
     const { provider, adapter, reason } = choice, { limits } = device;
     this.provider = provider.name;
     this.reason = reason;
+    this.readsInOrder = provider.mapsInOrder;
     this.#map = provider.map;
     this.pipelines = new Pipelines(device, provider);
     this.extensions = new Set(
@@ -251,26 +255,33 @@ export class Gpu {
   }
 
   /**
-   * Reads a tensor's bytes, waiting for the GPU.
+   * Reads a tensor's bytes, waiting for the GPU. Of one of up to {@linkcode STAGING_BYTES} it reads what is
+   * there by the launches recorded before the call, whatever is recorded until it returns.
    *
    * @throws the first error that the device has reported; a {@linkcode UserError} where it was lost, ran
    * out of memory or refused a program.
    */
   async read(tensor: Tensor): Promise<ArrayBuffer> {
     if (this.#rehearsing) throw new Error(`${tensor.name} can't be read in a rehearsal`);
-    await this.check();
-    const out = new Uint8Array(tensor.bytes);
-    const staging = this.#staging ??= await this.#openStaging();
-    for (let done = 0; done < out.length; done += STAGING_BYTES) {
-      const bytes = Math.min(STAGING_BYTES, out.length - done);
-      this.#recorder.encoder()
-        .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
-      this.flush();
-      const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
-      out.set(new Uint8Array(range), done);
-      staging.unmap();
+    if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
+    const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
+    this.#reading = true;
+    try {
+      for (let done = 0; done < out.length; done += STAGING_BYTES) {
+        const bytes = Math.min(STAGING_BYTES, out.length - done);
+        this.#recorder.encoder()
+          .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
+        this.flush();
+        const { submissions } = this.#recorder;
+        await this.check();
+        const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
+        out.set(new Uint8Array(range), done);
+        staging.unmap();
+        if (this.#recorder.submissions === submissions) this.#recorder.idle();
+      }
+    } finally {
+      this.#reading = false;
     }
-    this.#recorder.idle();
     // Signals, lost devices and errors are events, which a program that never waits would not see.
     await setImmediate();
     await this.check();
@@ -316,13 +327,9 @@ export class Gpu {
     throw error;
   }
 
-  /** A staging buffer mapped and awaited once, as {@linkcode Provider.map} wants it. */
-  async #openStaging(): Promise<GPUBuffer> {
+  #makeStaging(): GPUBuffer {
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    const staging = this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
-    await staging.mapAsync(GPUMapMode.READ);
-    staging.unmap();
-    return staging;
+    return this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
   }
 }
 

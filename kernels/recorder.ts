@@ -42,6 +42,8 @@ export class Recorder {
   #used = 0;
   /** What was recorded so far. */
   readonly work: Work = { launches: 0, flops: 0, bytes: 0 };
+  /** Batches handed to the GPU so far. */
+  submissions = 0;
   readonly #bind: Provider["bind"];
   #encoder?: GPUCommandEncoder;
   #pass?: GPUComputePassEncoder;
@@ -108,6 +110,7 @@ export class Recorder {
     const { queue } = this.device;
     if (this.#used > 0) queue.writeBuffer(this.#buffer, 0, this.#data, 0, this.#used);
     queue.submit([this.#encoder.finish()]);
+    this.submissions++;
     this.#encoder = undefined;
     this.#launches = 0;
     this.#used = 0;

@@ -1,8 +1,9 @@
 /**
  * Continuations of prompts: the most likely token each time, or one drawn at random.
  *
- * Tokens are decided on the GPU and fed to the next step there, so that the host reads several at
- * once; that a sequence has ended shows when they are read, and at most one such chunk is made in vain.
+ * Tokens are decided on the GPU and fed to the next step there, so that the host reads several at once, a
+ * chunk. Where the GPU goes on during a reading, the next chunk is recorded before one is read. That a
+ * sequence has ended shows when it is read: the rest of its chunk, and a chunk under way, are made in vain.
  *
  * @module
  */
@@ -25,8 +26,10 @@ export const GREEDY: Sampling = {
   seed: 0,
 };
 
-/** Steps between two readings, at most and by time: text is to flow, and a reading costs little. */
-const MOST_STEPS = 32, CHUNK_MILLISECONDS = 100;
+/** Steps of a chunk at most. */
+const MOST_STEPS = 32;
+/** The time that a chunk is to take: text is to flow, and a reading for which the GPU waits costs some. */
+const CHUNK_MILLISECONDS = { waiting: 100, ahead: 40 };
 
 /** How to continue. */
 export interface GenerateOptions {
@@ -103,10 +106,21 @@ export class Generator {
         ...{ streams: this.#streams, seen, options: sampling },
       });
 
-    let steps = 1, began = performance.now();
+    /** Records the steps of the next chunk, as many as are still needed; their number. */
+    const recordNext = (wanted: number): number => {
+      const needed = Math.max(...most.map((tokens, i) => ended[i] ? 0 : tokens));
+      const steps = Math.max(0, Math.min(wanted, needed - recorded));
+      for (let step = 0; step < steps; step++) decoder.step(gpu, decide(step));
+      gpu.flush();
+      recorded += steps;
+      return steps;
+    };
     decoder.begin(gpu, prompts, decide(0), { reuse });
+    let recorded = 1, steps = 1, wanted = 1, began = performance.now();
     while (true) {
-      const made = new Uint32Array(await gpu.read(this.#made.rows(0, steps)));
+      const reading = gpu.read(this.#made.rows(0, steps));
+      const ahead = gpu.readsInOrder ? recordNext(wanted) : 0;
+      const made = new Uint32Array(await reading);
       const next = prompts.map((_, i) =>
         Array.from({ length: steps }, (_, step) => made[step * sequences + i])
       );
@@ -122,11 +136,10 @@ export class Generator {
         }
       });
       if (ended.every(Boolean) || signal?.aborted) return answers;
-      const left = Math.max(...most.map((tokens, i) => ended[i] ? 0 : tokens - answers[i].length));
       const now = performance.now();
-      steps = Math.min(left, this.#nextSteps(steps, now - began));
+      wanted = nextSteps(steps, now - began, gpu.readsInOrder);
       began = now;
-      for (let step = 0; step < steps; step++) decoder.step(gpu, decide(step));
+      steps = ahead || recordNext(wanted);
     }
   }
 
@@ -140,10 +153,11 @@ export class Generator {
     markSeen(gpu, { ids, sequences, seen, count });
     return seen;
   }
+}
 
-  /** Steps until the next reading, after some that took so long. */
-  #nextSteps(steps: number, milliseconds: number): number {
-    const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
-    return Math.max(1, Math.min(fitting, 4 * steps, MOST_STEPS));
-  }
+/** Steps of the next chunk, after one that took so long. */
+function nextSteps(steps: number, milliseconds: number, ahead: boolean): number {
+  const wanted = ahead ? CHUNK_MILLISECONDS.ahead : CHUNK_MILLISECONDS.waiting;
+  const fitting = Math.round(wanted * steps / milliseconds);
+  return Math.max(1, Math.min(fitting, 4 * steps, MOST_STEPS));
 }

@@ -37,7 +37,7 @@ export interface StagingCode {
 }
 
 /** Values of k whose products are added up in f16. The error grows with its square root. */
-export const HALF_RANGE = 16;
+export const HALF_RANGE = 32;
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const list = (count: number, item: (i: number) => string) => range(count).map(item).join(", ");

@@ -68,6 +68,7 @@ export const dawnProvider: Provider = {
     },
   },
   compilesInParallel: true,
+  mapsInOrder: true,
 
   async requestAdapter() {
     if (instance === undefined) {

@@ -6,6 +6,8 @@
 import type { Provider } from "./provider.ts";
 
 const offsets = new Uint32Array(1);
+/** Buffers that were mapped before, and waited for. */
+const awaited = new WeakSet<GPUBuffer>();
 
 /** Deno's built-in WebGPU. */
 export const denoProvider: Provider = {
@@ -14,6 +16,7 @@ export const denoProvider: Provider = {
   dialect: { enable: { f16: "enable f16;\n" } },
   // createComputePipelineAsync compiles before it returns, as createComputePipeline does.
   compilesInParallel: false,
+  mapsInOrder: false,
 
   async requestAdapter() {
     return await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" }) ?? null;
@@ -40,8 +43,14 @@ export const denoProvider: Provider = {
   },
 
   async map(staging, bytes) {
-    // The buffer is mapped when the call returns, though the promise resolves 10 ms later.
+    // The buffer is mapped when the call returns, though the promise resolves 10 ms later. Deno crashes where
+    // none of a buffer's was ever awaited.
     const mapped = staging.mapAsync(GPUMapMode.READ, 0, bytes);
+    if (!awaited.has(staging)) {
+      await mapped;
+      awaited.add(staging);
+      return staging.getMappedRange(0, bytes);
+    }
     mapped.catch(() => {});
     try {
       return staging.getMappedRange(0, bytes);

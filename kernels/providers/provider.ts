@@ -13,6 +13,11 @@ export interface Provider {
   readonly dialect: Dialect;
   /** Whether pipelines created asynchronously are compiled beside each other. */
   readonly compilesInParallel: boolean;
+  /**
+   * Whether a buffer is mapped as soon as the work submitted before it is done, while the GPU goes on with what
+   * came later. Otherwise mapping waits for everything, and nothing can be recorded meanwhile.
+   */
+  readonly mapsInOrder: boolean;
   /** The best adapter, or null where there is none. */
   requestAdapter(): Promise<GPUAdapter | null>;
   /** The adapter's name as its driver gives it. */
@@ -23,6 +28,6 @@ export interface Provider {
   matrices(adapter: GPUAdapter): MatrixName | undefined;
   /** Binds group 0 with its one dynamic offset. */
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
-  /** Maps the first `bytes` bytes of a staging buffer that has been mapped before. */
+  /** Maps the first `bytes` bytes of a staging buffer: the second time on at once. */
   map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
 }

@@ -40,6 +40,18 @@ gpuTest("a read longer than the staging buffer comes back whole", async (gpu) =>
   assert.equal(read.findIndex((v, i) => v !== i), -1);
 });
 
+gpuTest("a read gives what was there when it was asked for, and only one waits", async (gpu) => {
+  const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
+  const triple = () => gpu.run(double(), [x], { vectors: 1, factor: 3 }, [1]);
+  triple();
+  const reading = gpu.readF32(x);
+  triple();
+  gpu.flush();
+  await assert.rejects(gpu.read(x), /can't be read while another reading waits/);
+  assert.deepEqual([...await reading], [3, 6, 9, 12]);
+  assert.deepEqual([...await gpu.readF32(x)], [9, 18, 27, 36]);
+});
+
 gpuTest("a write of a size that is no multiple of four bytes keeps its last bytes", async (gpu) => {
   const x = gpu.memory.tensor("workspace", "halves", "f16", [3]);
   gpu.write(x, Uint16Array.of(0x3c00, 0x4000, 0x4200));
