@@ -13,7 +13,7 @@ import { runSizes, type Window } from "../train/trainer.ts";
 import { fitLine, type LineFit } from "./line_fit.ts";
 import { randomRow } from "./samples.ts";
 import { trainingFlops } from "./train_flops.ts";
-import { type Bench, makeTrainer, openTrainer, timedStep } from "./train_run.ts";
+import { type Bench, makeTrainer, openTrainer, stepSeconds } from "./train_run.ts";
 
 /** Timed steps of each length: at least and at most, and the seconds after which there are enough. */
 const STEPS = { least: 2, most: 5, seconds: 2 };
@@ -54,12 +54,12 @@ export async function benchScaling(bench: Bench, lengths: readonly number[]): Pr
   for (const [i, tokens] of lengths.entries()) {
     const window = windows[i], times: number[] = [];
     await trainer.rehearse(gpu, [window]);
-    await timedStep(gpu, trainer, window); // the first one touches new memory
+    await stepSeconds(gpu, trainer, window); // the first one touches new memory
     const began = performance.now();
     while (
       times.length < STEPS.least ||
       times.length < STEPS.most && performance.now() - began < 1000 * STEPS.seconds
-    ) times.push((await timedStep(gpu, trainer, window)).seconds);
+    ) times.push(await stepSeconds(gpu, trainer, window));
     const documents = window[0].map(({ ids }) => ids.length), seconds = median(times);
     const targets = window[0].reduce((sum, sample) => sum + supervisedTokens(sample), 0);
     const flops = trainingFlops(config, { documents, targets, lora });

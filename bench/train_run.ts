@@ -17,13 +17,8 @@ import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts"
 import { plannedSteps, windowSamples } from "../train/data.ts";
 import { countParameters } from "../train/output.ts";
 import type { TrainConfig } from "../train/schema.ts";
-import {
-  type RunSizes,
-  runSizes,
-  type StepResult,
-  Trainer,
-  type Window,
-} from "../train/trainer.ts";
+import { runInTurn } from "../train/steps.ts";
+import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
 import { trainingFlops } from "./train_flops.ts";
 
 /** What is trained, and what it runs on. */
@@ -105,19 +100,17 @@ export async function openTrainer(
   return trainer;
 }
 
-/** One step and its seconds. Its loss has to be a number. */
-export async function timedStep(
-  gpu: Gpu,
-  trainer: Trainer,
-  window: Window,
-  firstMicroBatch = 0,
-): Promise<StepResult & { seconds: number }> {
+/** Seconds of one step. */
+export async function stepSeconds(gpu: Gpu, trainer: Trainer, window: Window): Promise<number> {
   const start = performance.now();
   const { learning_rate: learningRate } = trainer.config;
-  const result = await trainer.step(gpu, window, { learningRate, firstMicroBatch });
-  const seconds = (performance.now() - start) / 1000, { loss } = result;
+  const { loss } = await trainer.step(gpu, window, { learningRate, firstMicroBatch: 0 });
+  checkLoss(loss);
+  return (performance.now() - start) / 1000;
+}
+
+function checkLoss(loss: number): void {
   if (!Number.isFinite(loss)) throw new UserError(`a step's loss is ${loss}: nothing to time`);
-  return { ...result, seconds };
 }
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -143,11 +136,15 @@ export async function runBench(
   await trainer.warmUp(gpu, windows[0]);
   const before = gpu.work, losses: number[] = [];
   const bar = new ProgressBar("Steps", windows.length), times: number[] = [];
-  for (const window of windows) {
-    const step = await timedStep(gpu, trainer, window, losses.length);
+  const { learning_rate: learningRate, gradient_accumulation_steps: accumulated } = config;
+  const steps = windows.map((window, i) => {
+    return { window, learningRate, firstMicroBatch: i * accumulated };
+  });
+  for await (const { result: { loss, ...step }, seconds } of runInTurn(gpu, trainer, steps)) {
+    checkLoss(loss);
     losses.push(...step.losses);
-    times.push(step.seconds);
-    bar.update(times.length, `loss ${step.loss.toFixed(4)}  ${step.seconds.toFixed(3)} s`);
+    times.push(seconds);
+    bar.update(times.length, `loss ${loss.toFixed(4)}  ${seconds.toFixed(3)} s`);
   }
   const work = gpu.work;
   for (const key of ["launches", "flops", "bytes"] as const) work[key] -= before[key];
@@ -172,8 +169,15 @@ export async function runBench(
   if (gpu.profiler === undefined) return { result };
   gpu.profiler.granularity = "launches";
   await gpu.profiler.take();
-  const profiled = windows.slice(0, PROFILED), steps = profiled.length;
-  for (const window of profiled) await timedStep(gpu, trainer, window);
+  const profiled = windows.slice(0, PROFILED);
+  for (const window of profiled) await stepSeconds(gpu, trainer, window);
   const profile = await gpu.profiler.take();
-  return { result, profile: { ...profile, steps, unprofiledSeconds: sum(times.slice(0, steps)) } };
+  return {
+    result,
+    profile: {
+      ...profile,
+      steps: profiled.length,
+      unprofiledSeconds: sum(times.slice(0, profiled.length)),
+    },
+  };
 }

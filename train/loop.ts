@@ -11,6 +11,7 @@ import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.t
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
 import { type Progress, saveState } from "./state.ts";
+import { runInTurn } from "./steps.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What the steps of this run added up to; those of a run it resumes are not in it. */
@@ -71,20 +72,26 @@ export async function runSteps(
   const bar = new ProgressBar("Training", steps, start.step);
   const progress = { ...start };
   const outcome: Outcome = { progress, lastLoss: null, tokens: 0, seconds: 0, stopped: false };
-  let epoch: number | undefined;
-  for (const planned of plannedSteps(plan, start.step)) {
-    const { step } = planned;
-    if (epoch !== undefined && planned.epoch > epoch) await epochStart(planned.epoch);
-    epoch = planned.epoch;
-    const window = windowSamples(planned.window, samples);
-    const rate = learningRate(config, step, steps);
-    const began = performance.now();
-    const result = await trainer.step(gpu, window, {
-      learningRate: rate,
-      firstMicroBatch: progress.microBatches,
-    });
-    const seconds = (performance.now() - began) / 1000;
-    metrics.write({ step, epoch: planned.progress, learningRate: rate, seconds, result });
+  const planned = function* () {
+    let firstMicroBatch = start.microBatches;
+    for (const { window, ...rest } of plannedSteps(plan, start.step)) {
+      const rate = learningRate(config, rest.step, steps);
+      yield {
+        ...rest,
+        window: windowSamples(window, samples),
+        learningRate: rate,
+        firstMicroBatch,
+      };
+      firstMicroBatch += window.length;
+    }
+  };
+  const saves = (step: number) => config.save_every > 0 && step % config.save_every === 0;
+  // What is saved, or evaluated between epochs, are the weights of that step.
+  const apart = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
+    saves(step) || next.epoch > epoch || stop.requested;
+  for await (const done of runInTurn(gpu, trainer, planned(), apart)) {
+    const { step: { step, epoch, window, learningRate, ...planned }, result, seconds } = done;
+    metrics.write({ step, epoch: planned.progress, learningRate, seconds, result });
     outcome.tokens += result.tokens;
     outcome.seconds += seconds;
     outcome.lastLoss = result.loss;
@@ -93,11 +100,13 @@ export async function runSteps(
     progress.microBatches += window.length;
     const speed = `${Math.round(outcome.tokens / outcome.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
+    if (!done.idle) continue;
     outcome.stopped = stop.requested;
-    if (config.save_every > 0 && step % config.save_every === 0 || stop.requested) {
+    if (saves(step) || outcome.stopped) {
       await saveState(gpu, trainer, join(config.output, "state"), progress);
     }
-    if (stop.requested) break;
+    if (outcome.stopped) break;
+    if (done.next !== undefined && done.next.epoch > epoch) await epochStart(done.next.epoch);
   }
   return outcome;
 }

@@ -47,6 +47,19 @@ export interface StepResult {
   tokens: number;
 }
 
+/** What a step is told beside its samples. */
+export interface StepOptions {
+  learningRate: number;
+  /** Micro-batches of the run before this window; decides the dropout masks. */
+  firstMicroBatch: number;
+}
+
+/** A step on its way to the GPU: its window, and the weights of its targets. */
+export interface RecordedStep {
+  window: Window;
+  weights: ReturnType<typeof lossWeights>;
+}
+
 /** Samples of a window, by micro-batch. */
 export type Window = readonly (readonly TokenizedSample[])[];
 
@@ -83,20 +96,32 @@ export class Trainer {
     this.optimizer = new Optimizer(memory, this.model.trained, config, maxBinding);
   }
 
-  /**
-   * One optimizer step.
-   *
-   * @param firstMicroBatch Micro-batches of the run before this window; decides the dropout masks.
-   */
-  async step(
-    gpu: Gpu,
-    window: Window,
-    { learningRate, firstMicroBatch }: { learningRate: number; firstMicroBatch: number },
-  ): Promise<StepResult> {
+  /** One optimizer step. */
+  step(gpu: Gpu, window: Window, options: StepOptions): Promise<StepResult> {
+    return this.finish(gpu, this.record(gpu, window, options));
+  }
+
+  /** Records an optimizer step; {@linkcode finish} then tells what it did. */
+  record(gpu: Gpu, window: Window, { learningRate, firstMicroBatch }: StepOptions): RecordedStep {
     const weights = this.#passes(gpu, window, firstMicroBatch);
     this.optimizer.step(gpu, this.model.control, learningRate);
+    gpu.flush();
+    return { window, weights };
+  }
 
-    const { control, losses: parts } = await this.model.readResults(gpu);
+  /**
+   * What a recorded step did; waits for it.
+   *
+   * @param meanwhile Called once the step is being read; may record the next one.
+   */
+  async finish(
+    gpu: Gpu,
+    { window, weights }: RecordedStep,
+    meanwhile: () => void = () => {},
+  ): Promise<StepResult> {
+    const reading = this.model.readResults(gpu);
+    meanwhile();
+    const { control, losses: parts } = await reading;
     const result = {
       loss: parts.subarray(0, window.length).reduce((sum, part) => sum + part, 0),
       // A token's weight differs between the window's loss and its micro-batch's by a factor.
