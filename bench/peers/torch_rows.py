@@ -116,6 +116,7 @@ def resident_peak():
 
 def train(subject, flags):
     device, mixed = subject["device"], flags.precision == "mixed"
+    torch.set_float32_matmul_precision("highest")  # without TF32, whatever the environment says
     torch.manual_seed(subject["seed"])
     before = resident_peak()
     build = from_plain if peft is None else from_transformers
