@@ -10,6 +10,7 @@ import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { benchPeers } from "./peers.ts";
 import { benchTable1 } from "./table1.ts";
 import { benchTable2 } from "./table2_command.ts";
 import { benchTimeline } from "./timeline.ts";
@@ -33,6 +34,7 @@ const BENCHES = {
   kernels: benchKernels,
   load: benchLoad,
   memory: plain(benchMemory),
+  peers: benchPeers,
   table1: benchTable1,
   table2: benchTable2,
   timeline: benchTimeline,
@@ -47,6 +49,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
             [--only NAME] [--plot FILE.svg]
   load      weights from a file to the GPU, beside \`cat\`: [--gigabytes 2] [--dtype f16|f32|bf16]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
+  peers     table 2's rows in turn with the same in PyTorch, where a Python has it, and the ratios:
+            [--python python3] [--model M] [--samples 200] [--only TEXT] [--folder DIR] [--markdown]
   table1    the course's table 1: which way each technique moves memory and computation, with the numbers
   table2    the course's table 2: memory and time of every combination of its techniques, each in a
             process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]

@@ -60,7 +60,7 @@ const same = (a: readonly string[], b: readonly string[]) =>
   a.length === b.length && a.every((word, i) => word === b[i]);
 
 /** The JSON object that a process printed, or undefined. */
-function printed({ stdout }: Outcome): Record<string, unknown> | undefined {
+export function printed({ stdout }: Pick<Outcome, "stdout">): Record<string, unknown> | undefined {
   try {
     return z.record(z.string(), z.unknown()).safeParse(JSON.parse(stdout)).data;
   } catch {

@@ -13,7 +13,6 @@ import { ProgressBar } from "../model/cli/progress.ts";
 import { modelFlag } from "./default_model.ts";
 import type { DeviceInfo } from "./device.ts";
 import { type Measured, type Measurements, VERSION } from "./measurements.ts";
-import { tableLines } from "./text_table.ts";
 import type { TrainResult } from "./train_run.ts";
 
 /** Which runs. */
@@ -108,6 +107,11 @@ export function courseModel({ software, available_mb = 0 }: DeviceInfo): string 
   return !software && available_mb >= ROOMY ? "random:llama2-7b" : "builtin";
 }
 
+/** The data of a run: without any named, the built-in model has its own samples, others random ones. */
+export function courseData(data: string | undefined, model: string): string | undefined {
+  return data ?? (model === "builtin" ? "builtin" : undefined);
+}
+
 /** The flags of `bench train` that say what is trained on what. */
 export function subjectFlags(
   { data, layers, tokenizer, samples, gpu, learning_rate }: Omit<
@@ -116,7 +120,7 @@ export function subjectFlags(
   >,
   model: string,
 ): string[] {
-  const given = { data: data ?? (model === "builtin" ? "builtin" : undefined), layers, tokenizer };
+  const given = { data: courseData(data, model), layers, tokenizer };
   const optional = Object.entries(given)
     .flatMap(([name, value]) => value === undefined ? [] : [`--${name}`, `${value}`]);
   return [
@@ -127,7 +131,8 @@ export function subjectFlags(
 
 const onOff = (on: boolean) => on ? "on" : "off";
 
-function techniqueFlags(row: Combination): string[] {
+/** The flags of `bench train` that say how. */
+export function techniqueFlags(row: Combination): string[] {
   return [
     ...["--gradient-accumulation-steps", row.gradient_accumulation ? "8" : "1"],
     ...["--precision", row.mixed_precision ? "mixed" : "fp32", "--lora", onOff(row.lora)],
@@ -135,10 +140,11 @@ function techniqueFlags(row: Combination): string[] {
   ];
 }
 
-function nameOf(row: Combination): string {
+/** A row's name among the measurements. */
+export function nameOf(row: Combination): string {
   const accumulation = row.gradient_accumulation ? 8 : 1;
   const precision = row.mixed_precision ? "mixed" : "fp32";
-  return `table2-accumulation-${accumulation}-${precision}-lora-${onOff(row.lora)}-` +
+  return `accumulation-${accumulation}-${precision}-lora-${onOff(row.lora)}-` +
     `checkpointing-${row.checkpointing}-${row.optimizer}`;
 }
 
@@ -153,9 +159,9 @@ export type TrainJson = TrainResult & { gpu: string; provider: string };
 async function measureRow(
   measurements: Measurements,
   row: Combination,
-  { subject, tries, device }: { subject: readonly string[]; tries: boolean; device: DeviceInfo },
+  { subject, tries, device }: Table2Plan,
 ): Promise<Measured> {
-  const command = [...subject, ...techniqueFlags(row)], name = nameOf(row);
+  const command = [...subject, ...techniqueFlags(row)], name = `table2-${nameOf(row)}`;
   let measured = await measurements.measure(name, command);
   if (measured.refused && tries) {
     measured = await measurements.measure(`${name}-tried`, [...command, "--ignore-plan"]);
@@ -188,31 +194,64 @@ function rowOf(combination: Combination, { result, refused, nvidia_smi_mb }: Mea
   };
 }
 
+/** On what all rows are measured, and how. */
+export interface Table2Plan {
+  device: DeviceInfo;
+  model: string;
+  /** The flags that all rows share. */
+  subject: string[];
+  /** Whether a run that the plan refuses is tried all the same. */
+  tries: boolean;
+}
+
+/** Finds the GPU and the model. @throws {UserError} where there is no GPU. */
+export async function planTable2(
+  measurements: Measurements,
+  settings: Table2Settings,
+): Promise<Table2Plan> {
+  const device = await findDevice(measurements, settings.gpu);
+  const model = settings.model ?? courseModel(device);
+  return {
+    ...{ device, model, subject: subjectFlags(settings, model) },
+    // Without a GPU, memory that isn't there is handed out all the same: trying would prove nothing.
+    tries: !settings.trust_plan && !device.software,
+  };
+}
+
 /**
- * Measures what the folder does not hold yet. Where AdamW does not fit, a row with SGD follows.
+ * The rows of a combination, measured where the folder does not hold them: where AdamW does not fit, one with SGD
+ * follows.
  *
  * @throws {UserError} where a run fails other than for want of memory.
  */
+export async function* combinationRows(
+  measurements: Measurements,
+  combination: Combination,
+  plan: Table2Plan,
+): AsyncGenerator<{ row: Table2Row; run?: TrainJson }> {
+  const both = combination.optimizer === "adamw" ? ["adamw", "sgd"] as const : ["sgd"] as const;
+  for (const optimizer of both) {
+    const row = { ...combination, optimizer };
+    const measured = await measureRow(measurements, row, plan);
+    const run = measured.result as TrainJson | undefined;
+    yield { row: rowOf(row, measured), run };
+    if (run !== undefined) return;
+  }
+}
+
+/** Measures what the folder does not hold yet. @throws as {@linkcode combinationRows} does. */
 export async function table2(
   measurements: Measurements,
   settings: Table2Settings,
 ): Promise<Table2> {
-  const device = await findDevice(measurements, settings.gpu);
-  const model = settings.model ?? courseModel(device);
-  const subject = subjectFlags(settings, model);
-  // Without a GPU, memory that isn't there is handed out all the same: trying would prove nothing.
-  const tries = !settings.trust_plan && !device.software;
+  const plan = await planTable2(measurements, settings), { device, model } = plan;
   const rows: Table2Row[] = [], planned = combinations(settings.optimizer);
   const bar = new ProgressBar("Runs", planned.length);
   let first: TrainJson | undefined;
   for (const [i, combination] of planned.entries()) {
-    const both = combination.optimizer === "adamw" ? ["adamw", "sgd"] as const : ["sgd"] as const;
-    for (const optimizer of both) {
-      const row = { ...combination, optimizer };
-      const measured = await measureRow(measurements, row, { subject, tries, device });
-      rows.push(rowOf(row, measured));
-      first ??= measured.result as unknown as TrainJson | undefined;
-      if (measured.result !== undefined) break;
+    for await (const { row, run } of combinationRows(measurements, combination, plan)) {
+      rows.push(row);
+      first ??= run;
     }
     bar.update(i + 1, describe(rows.at(-1)!));
   }
@@ -223,73 +262,11 @@ export async function table2(
   };
 }
 
-function describe({ peak_memory_mb, runtime_s }: Table2Row): string {
+/** How a run went, in a few words. */
+export function describe(
+  { peak_memory_mb, runtime_s }: Pick<Table2Row, "peak_memory_mb" | "runtime_s">,
+): string {
   return runtime_s === undefined
     ? "does not fit"
     : `${peak_memory_mb!.toFixed(0)} MB, ${runtime_s.toFixed(1)} s`;
-}
-
-const CROSS = "×", SWITCHED = ["OFF", "ON"];
-const switched = (on: boolean) => SWITCHED[Number(on)];
-const number = (value: number | undefined, digits: number) => value?.toFixed(digits) ?? CROSS;
-
-/** The course's layout: a column for each combination, for one checkpointing mode. */
-export function courseRows(rows: readonly Table2Row[]): string[][] {
-  const columns = rows.filter(({ optimizer }) => optimizer === rows[0].optimizer);
-  const lines = [
-    ["GA", ...columns.map((row) => switched(row.gradient_accumulation))],
-    ["MP", ...columns.map((row) => switched(row.mixed_precision))],
-    ["LoRA", ...columns.map((row) => switched(row.lora))],
-    ["Peak Mem (MB)", ...columns.map((row) => number(row.peak_memory_mb, 1))],
-    ["Runtime (s)", ...columns.map((row) => number(row.runtime_s, 2))],
-  ];
-  if (columns.length === rows.length) return lines;
-  const again = columns.map((column) => rows[rows.indexOf(column) + (column.fits ? 0 : 1)]);
-  const shown = (field: "peak_memory_mb" | "runtime_s", digits: number) =>
-    again.map((row, i) => row === columns[i] ? "" : number(row[field], digits));
-  lines.push(["Needed (MB)", ...columns.map((row) => row.fits ? "" : number(row.planned_mb, 1))]);
-  lines.push(["Peak Mem with SGD (MB)", ...shown("peak_memory_mb", 1)]);
-  lines.push(["Runtime with SGD (s)", ...shown("runtime_s", 2)]);
-  return lines;
-}
-
-/** One line a row. */
-export function longRows(rows: readonly Table2Row[]): string[][] {
-  const fit = (row: Table2Row) => row.fits ? "yes" : `no (${row.refused_by})`;
-  return [
-    [
-      ...["GA", "MP", "LoRA", "checkpointing", "optimizer", "fits", "planned (MB)", "peak (MB)"],
-      ...["nvidia-smi (MB)", "runtime (s)", "tokens/s", "first loss", "last loss"],
-    ],
-    ...rows.map((row) => [
-      ...[row.gradient_accumulation, row.mixed_precision, row.lora].map(switched),
-      ...[row.checkpointing, row.optimizer, fit(row), number(row.planned_mb, 1)],
-      number(row.peak_memory_mb, 1),
-      row.nvidia_smi_mb?.toFixed(0) ?? "",
-      ...[number(row.runtime_s, 2), number(row.tokens_per_second, 0)],
-      ...[number(row.first_loss, 4), number(row.last_loss, 4)],
-    ]),
-  ];
-}
-
-/** The table in the course's layout, for both checkpointing modes, then a line for each run. */
-export function table2Lines(table: Table2, markdown: boolean): string[] {
-  const { model, samples, tokens, gpu, provider, lorikeet, rows } = table;
-  const lines = [
-    `${model}, ${samples} samples${
-      tokens === undefined ? "" : ` of ${tokens} tokens`
-    }, batch 1, on ` +
-    `${gpu} (${provider}), Lorikeet ${lorikeet}`,
-  ];
-  for (const mode of ["none", "block"]) {
-    const part = rows.filter(({ checkpointing }) => checkpointing === mode);
-    lines.push("", `Gradient checkpointing ${mode === "none" ? "off" : "on, every block"}:`, "");
-    lines.push(...tableLines(courseRows(part), markdown));
-  }
-  return [...lines, "", "All runs:", "", ...tableLines(longRows(rows), markdown)];
-}
-
-/** The same in Markdown. */
-export function markdown(table: Table2): string {
-  return table2Lines(table, true).join("\n");
 }

@@ -7,7 +7,8 @@ import { z } from "zod";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { Measurements } from "./measurements.ts";
 import { seriesFlags, tableFlags } from "./series_flags.ts";
-import { markdown, table2, table2Lines } from "./table2.ts";
+import { table2 } from "./table2.ts";
+import { markdown, table2Lines } from "./table2_lines.ts";
 
 const TABLE2 = command(
   "bench table2",

@@ -14,15 +14,11 @@ import { measureRoofs } from "../kernels/roofs.ts";
 import { DoesNotFit } from "../model/capacity.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag, text, whole, worded } from "../model/cli/settings.ts";
-import { contextLength } from "../model/config.ts";
-import { type ModelSource, openModel, openModelWithTokenizer } from "../model/source.ts";
-import { loadDataset } from "../model/text/dataset.ts";
-import type { TokenizedSample } from "../model/text/prompt.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
-import { randomSample } from "./samples.ts";
 import { benchScaling, plotScaling, scalingLines } from "./scaling.ts";
+import { openSamples } from "./train_samples.ts";
 import { type Bench, runBench, type TrainProfile, type TrainResult } from "./train_run.ts";
 
 const { shape } = trainSchema;
@@ -76,25 +72,6 @@ function conflicts({ tokens, plot, profile, data }: Partial<Flags>): string[] {
     problems.push(`${other} and --tokens exclude each other; expected one of them`);
   }
   return problems;
-}
-
-async function openSamples(
-  flags: Flags,
-  model: string,
-): Promise<{ source: ModelSource; samples: TokenizedSample[] }> {
-  const { data, samples: count, max_length, json } = flags;
-  if (data === undefined) {
-    const source = openModel(model, flags.layers), { vocab_size } = source.config;
-    const limit = Math.min(contextLength(source.config), max_length);
-    const samples = Array.from({ length: count }, (_, i) => randomSample(i, vocab_size, limit));
-    return { source, samples };
-  }
-  const { source, tokenizer } = await openModelWithTokenizer({ ...flags, model });
-  const context = contextLength(source.config), say = json ? () => {} : console.error;
-  return {
-    source,
-    samples: loadDataset(tokenizer, { data, samples: count, max_length, context, say }),
-  };
 }
 
 /** Lines of the table's head: what was measured. */
@@ -203,7 +180,10 @@ async function run(flags: Flags): Promise<void> {
     );
   }
   const model = flags.model ?? await defaultModel(gpu);
-  const { source, samples } = await openSamples(flags, model);
+  const { source, samples } = await openSamples(
+    { ...flags, model },
+    json ? () => {} : console.error,
+  );
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
   if (gpu.profiler) gpu.profiler.roofs = roofs;

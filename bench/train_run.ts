@@ -113,8 +113,20 @@ function checkLoss(loss: number): void {
   if (!Number.isFinite(loss)) throw new UserError(`a step's loss is ${loss}: nothing to time`);
 }
 
-const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
-const mean = (numbers: readonly number[]) => sum(numbers) / numbers.length;
+/** The sum of numbers. */
+export function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+/** The losses at both ends of a run, from those of its micro-batches. */
+export function lossEnds(
+  losses: readonly number[],
+  batchSize: number,
+): Pick<TrainResult, "first_loss" | "last_loss"> {
+  const ends = Math.ceil(ENDS / batchSize),
+    mean = (few: readonly number[]) => sum(few) / few.length;
+  return { first_loss: mean(losses.slice(0, ends)), last_loss: mean(losses.slice(-ends)) };
+}
 
 /** One epoch over the samples; where the GPU has a profiler, a few steps again with it. */
 export async function runBench(
@@ -152,12 +164,11 @@ export async function runBench(
   const targets = sum(samples.map(supervisedTokens)), { lora } = config;
   const flops = trainingFlops(source.config, { documents, targets, lora });
   const { trainable, total } = countParameters(trainer.model);
-  const ends = Math.ceil(ENDS / config.batch_size);
   const seconds = sum(times), { peak, peakTotal } = gpu.memory;
   const result: TrainResult = {
     ...{ samples: samples.length, tokens, steps: times.length },
     ...{ trainable_parameters: trainable, total_parameters: total },
-    ...{ first_loss: mean(losses.slice(0, ends)), last_loss: mean(losses.slice(-ends)), losses },
+    ...{ ...lossEnds(losses, config.batch_size), losses },
     ...{ skipped_steps: trainer.skipped, programs, compile_seconds, seconds },
     ...{ median_step_seconds: median(times), tokens_per_second: tokens / seconds },
     ...{ useful_tflop: flops / 1e12, useful_tflops_per_second: flops / seconds / 1e12 },

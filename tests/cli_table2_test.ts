@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { combinations, markdown, type Table2, table2 } from "../bench/table2.ts";
+import { combinations, type Table2, table2 } from "../bench/table2.ts";
+import { markdown } from "../bench/table2_lines.ts";
 import { Measurements } from "../bench/measurements.ts";
 import { ROOT } from "../scripts/compile.ts";
 import { TemporaryFolder } from "./cli.ts";

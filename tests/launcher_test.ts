@@ -119,6 +119,24 @@ launcherTest(
   },
 );
 
+launcherTest("bench peers may also run the Python that it is given", async (system) => {
+  await system.program("deno", fakeDeno("2.9.6"));
+  const launcher = system.path("project/lorikeet"), own = system.path("bin", "own");
+  const allowed = async (...args: string[]) => {
+    const outcome = await system.run(["bench", "peers", ...args]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    return argumentsOf(outcome).filter((flag) => /^--allow-(run|ffi|net|all)/.test(flag));
+  };
+  assert.deepEqual(await allowed(), [`--allow-run=${launcher}`], "there is no python3");
+  await system.program("python3", "exit 0");
+  await system.program("own", "exit 0");
+  assert.deepEqual(await allowed("--json"), [`--allow-run=${launcher},python3`]);
+  for (const flag of [["--python", own], [`--python=${own}`]]) {
+    assert.deepEqual(await allowed(...flag), [`--allow-run=${launcher},${own}`]);
+  }
+  assert.deepEqual(await allowed("--python", "a,b"), [`--allow-run=${launcher}`]);
+});
+
 launcherTest("works through symlinks", async (system) => {
   await ready(system);
   await Deno.symlink("../project/lorikeet", system.path("home/second"));

@@ -9,7 +9,8 @@ import { adapterShapes, isLinearModule, LINEAR_MODULES } from "../../model/files
 import { openModel } from "../../model/source.ts";
 import { areaPlot, barPlot, linePlot, type Panel, type Point } from "../plot.ts";
 import { table1Cells, table1Subject } from "../table1.ts";
-import { courseRows, longRows, type Table2, type Table2Row } from "../table2.ts";
+import type { Table2, Table2Row } from "../table2.ts";
+import { courseRows, longRows } from "../table2_lines.ts";
 import { type Timeline, type TimelinePoint, totalMemory } from "../timeline.ts";
 import type { Block, Plot, Report, Table } from "./content.ts";
 import type { Results } from "./results.ts";
