@@ -69,8 +69,6 @@ export class Gpu {
   readonly provider: Provider["name"];
   /** Why this provider, in a few words. */
   readonly reason: string;
-  /** Whether {@linkcode Gpu.read} leaves the GPU at work on what is recorded after it. */
-  readonly readsInOrder: boolean;
   /** The adapter's name as its driver gives it. */
   readonly name: string;
   /** True for a software driver such as Mesa's lavapipe. */
@@ -84,6 +82,7 @@ export class Gpu {
   readonly profiler?: Profiler;
 
   readonly #map: Provider["map"];
+  readonly #mapsInOrder: boolean;
   readonly #recorder: Recorder;
   #rehearsing = false;
   /** Everything that is recorded while {@linkcode trace} runs. */
@@ -98,8 +97,8 @@ export class Gpu {
     const { provider, adapter, reason } = choice, { limits } = device;
     this.provider = provider.name;
     this.reason = reason;
-    this.readsInOrder = provider.mapsInOrder;
     this.#map = provider.map;
+    this.#mapsInOrder = provider.mapsInOrder;
     this.pipelines = new Pipelines(device, provider);
     this.extensions = new Set(
       provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
@@ -215,22 +214,13 @@ export class Gpu {
     }
     if (this.#rehearsing) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
-    this.flush();
-    const whole = data.byteLength & ~3;
-    const { buffer, byteOffset } = data;
-    if (whole > 0) {
-      this.device.queue.writeBuffer(
-        tensor.buffer!,
-        tensor.offset,
-        buffer as ArrayBuffer,
-        byteOffset,
-        whole,
-      );
-    }
-    if (whole < data.byteLength) {
+    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    const whole = bytes.length & ~3;
+    if (whole > 0) this.#recorder.write(tensor.buffer!, tensor.offset, bytes.subarray(0, whole));
+    if (whole < bytes.length) {
       const tail = new Uint8Array(4);
-      tail.set(new Uint8Array(buffer as ArrayBuffer, byteOffset + whole, data.byteLength - whole));
-      this.device.queue.writeBuffer(tensor.buffer!, tensor.offset + whole, tail);
+      tail.set(bytes.subarray(whole));
+      this.#recorder.write(tensor.buffer!, tensor.offset + whole, tail);
     }
   }
 
@@ -246,6 +236,7 @@ export class Gpu {
   /** Submits what is recorded and what was written, which else waits for the next submission. */
   send(): void {
     this.flush();
+    this.#recorder.release();
     this.device.queue.submit([]);
   }
 
@@ -255,16 +246,18 @@ export class Gpu {
   }
 
   /**
-   * Reads a tensor's bytes, waiting for the GPU. Of one of up to {@linkcode STAGING_BYTES} it reads what is
-   * there by the launches recorded before the call, whatever is recorded until it returns.
+   * Reads a tensor's bytes, waiting for the GPU.
    *
+   * @param meanwhile Called while the GPU works on what was recorded so far: what it records follows at once,
+   *   without a wait for the host, and is not seen by this reading. The tensor has up to {@linkcode STAGING_BYTES}.
    * @throws the first error that the device has reported; a {@linkcode UserError} where it was lost, ran
    * out of memory or refused a program.
    */
-  async read(tensor: Tensor): Promise<ArrayBuffer> {
+  async read(tensor: Tensor, meanwhile?: () => void): Promise<ArrayBuffer> {
     if (this.#rehearsing) throw new Error(`${tensor.name} can't be read in a rehearsal`);
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
     const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
+    if (meanwhile && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
     this.#reading = true;
     try {
       for (let done = 0; done < out.length; done += STAGING_BYTES) {
@@ -272,30 +265,37 @@ export class Gpu {
         this.#recorder.encoder()
           .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
         this.flush();
-        const { submissions } = this.#recorder;
+        if (meanwhile !== undefined) {
+          if (!this.#mapsInOrder) this.#recorder.hold();
+          meanwhile();
+          this.flush();
+        }
         await this.check();
         const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
+        this.#recorder.release();
         out.set(new Uint8Array(range), done);
         staging.unmap();
-        if (this.#recorder.submissions === submissions) this.#recorder.idle();
       }
     } finally {
+      this.#recorder.release();
       this.#reading = false;
     }
+    if (meanwhile === undefined) this.#recorder.idle();
     // Signals, lost devices and errors are events, which a program that never waits would not see.
     await setImmediate();
     await this.check();
     return out.buffer;
   }
 
-  /** Reads an f32 tensor. */
-  async readF32(tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
-    return new Float32Array(await this.read(tensor), 0, tensor.size);
+  /** Reads an f32 tensor, as {@linkcode read} does. */
+  async readF32(tensor: Tensor, meanwhile?: () => void): Promise<Float32Array<ArrayBuffer>> {
+    return new Float32Array(await this.read(tensor, meanwhile), 0, tensor.size);
   }
 
   /** Waits until the GPU has done everything submitted. */
   async finish(): Promise<void> {
     this.flush();
+    this.#recorder.release();
     await this.device.queue.onSubmittedWorkDone();
     await this.check();
   }
@@ -310,6 +310,7 @@ export class Gpu {
   free(tensor: Tensor): void {
     if (tensor.buffer === undefined) return;
     this.flush();
+    this.#recorder.release();
     this.#recorder.forget();
     this.memory.free(tensor.buffer);
   }

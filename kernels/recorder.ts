@@ -20,6 +20,9 @@ const LAUNCHES_PER_SUBMIT = 400;
 /** The same where the GPU has nothing to do; from one batch to the next it doubles. */
 const FIRST_LAUNCHES = 25;
 
+/** Submissions and writes that are kept back at most: they take memory of the host. */
+const MOST_HELD = 256;
+
 /** Values of a program's uniforms, by name. */
 export type Uniforms = Readonly<Record<string, number>>;
 
@@ -42,8 +45,8 @@ export class Recorder {
   #used = 0;
   /** What was recorded so far. */
   readonly work: Work = { launches: 0, flops: 0, bytes: 0 };
-  /** Batches handed to the GPU so far. */
-  submissions = 0;
+  /** Submissions and writes that are kept back, in order. */
+  #held?: (() => void)[];
   readonly #bind: Provider["bind"];
   #encoder?: GPUCommandEncoder;
   #pass?: GPUComputePassEncoder;
@@ -102,20 +105,46 @@ export class Recorder {
     return this.#encoder ??= this.device.createCommandEncoder();
   }
 
-  /** Hands what is recorded to the GPU. */
+  /** Hands what is recorded to the GPU, or keeps it until {@linkcode release}. */
   submit(): void {
     if (this.#encoder === undefined) return;
     this.#endPass();
     this.profiler?.resolve(this.#encoder);
-    const { queue } = this.device;
-    if (this.#used > 0) queue.writeBuffer(this.#buffer, 0, this.#data, 0, this.#used);
-    queue.submit([this.#encoder.finish()]);
-    this.submissions++;
+    const commands = [this.#encoder.finish()], { queue } = this.device;
+    if (this.#used > 0) this.#send(this.#buffer, 0, new Uint8Array(this.#data, 0, this.#used));
+    if (this.#held === undefined) queue.submit(commands);
+    else this.#held.push(() => queue.submit(commands));
     this.#encoder = undefined;
     this.#launches = 0;
     this.#used = 0;
     this.#mostLaunches = Math.min(2 * this.#mostLaunches, LAUNCHES_PER_SUBMIT);
     this.profiler?.collect();
+    if (this.#held !== undefined && this.#held.length > MOST_HELD) this.release();
+  }
+
+  /** Writes to a buffer after everything recorded so far. */
+  write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    this.submit();
+    this.#send(buffer, offset, bytes);
+  }
+
+  #send(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const { queue } = this.device;
+    if (this.#held === undefined) return queue.writeBuffer(buffer, offset, bytes);
+    const kept = bytes.slice();
+    this.#held.push(() => queue.writeBuffer(buffer, offset, kept));
+  }
+
+  /** Keeps from now on what would go to the GPU: not where launches are measured. */
+  hold(): void {
+    if ((this.profiler?.granularity ?? "nothing") === "nothing") this.#held ??= [];
+  }
+
+  /** Hands what was kept to the GPU. */
+  release(): void {
+    const held = this.#held;
+    this.#held = undefined;
+    held?.forEach((send) => send());
   }
 
   /** Launches of the batch that is being recorded; one that is measured stays whole. */

@@ -2,8 +2,8 @@
  * Continuations of prompts: the most likely token each time, or one drawn at random.
  *
  * Tokens are decided on the GPU and fed to the next step there, so that the host reads several at once, a
- * chunk. Where the GPU goes on during a reading, the next chunk is recorded before one is read. That a
- * sequence has ended shows when it is read: the rest of its chunk, and a chunk under way, are made in vain.
+ * chunk, and records the next chunk meanwhile. That a sequence has ended shows when it is read: the rest of its
+ * chunk, and the one under way, are made in vain.
  *
  * @module
  */
@@ -28,8 +28,8 @@ export const GREEDY: Sampling = {
 
 /** Steps of a chunk at most. */
 const MOST_STEPS = 32;
-/** The time that a chunk is to take: text is to flow, and a reading for which the GPU waits costs some. */
-const CHUNK_MILLISECONDS = { waiting: 100, ahead: 40 };
+/** The time that a chunk is to take: text is to flow. */
+const CHUNK_MILLISECONDS = 50;
 
 /** How to continue. */
 export interface GenerateOptions {
@@ -111,16 +111,15 @@ export class Generator {
       const needed = Math.max(...most.map((tokens, i) => ended[i] ? 0 : tokens));
       const steps = Math.max(0, Math.min(wanted, needed - recorded));
       for (let step = 0; step < steps; step++) decoder.step(gpu, decide(step));
-      gpu.flush();
       recorded += steps;
       return steps;
     };
     decoder.begin(gpu, prompts, decide(0), { reuse });
     let recorded = 1, steps = 1, wanted = 1, began = performance.now();
     while (true) {
-      const reading = gpu.read(this.#made.rows(0, steps));
-      const ahead = gpu.readsInOrder ? recordNext(wanted) : 0;
-      const made = new Uint32Array(await reading);
+      let ahead = 0;
+      const read = await gpu.read(this.#made.rows(0, steps), () => ahead = recordNext(wanted));
+      const made = new Uint32Array(read);
       const next = prompts.map((_, i) =>
         Array.from({ length: steps }, (_, step) => made[step * sequences + i])
       );
@@ -137,7 +136,7 @@ export class Generator {
       });
       if (ended.every(Boolean) || signal?.aborted) return answers;
       const now = performance.now();
-      wanted = nextSteps(steps, now - began, gpu.readsInOrder);
+      wanted = nextSteps(steps, now - began);
       began = now;
       steps = ahead || recordNext(wanted);
     }
@@ -156,8 +155,7 @@ export class Generator {
 }
 
 /** Steps of the next chunk, after one that took so long. */
-function nextSteps(steps: number, milliseconds: number, ahead: boolean): number {
-  const wanted = ahead ? CHUNK_MILLISECONDS.ahead : CHUNK_MILLISECONDS.waiting;
-  const fitting = Math.round(wanted * steps / milliseconds);
+function nextSteps(steps: number, milliseconds: number): number {
+  const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
   return Math.max(1, Math.min(fitting, 4 * steps, MOST_STEPS));
 }

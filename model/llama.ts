@@ -196,11 +196,17 @@ export class Llama {
     if (backward) this.#backward(pass);
   }
 
-  /** What an optimizer step leaves behind, in one read: the values of `control` and of `losses`. */
-  async readResults(gpu: Gpu): Promise<{ control: Float32Array; losses: Float32Array }> {
+  /**
+   * What an optimizer step leaves behind, in one read: the values of `control` and of `losses`. `meanwhile`: as of
+   * {@linkcode Gpu.read}.
+   */
+  async readResults(
+    gpu: Gpu,
+    meanwhile?: () => void,
+  ): Promise<{ control: Float32Array; losses: Float32Array }> {
     const { control, losses } = this;
     const first = (losses.offset - control.offset) / 4;
-    const values = await gpu.readF32(control.view([first + losses.size]));
+    const values = await gpu.readF32(control.view([first + losses.size]), meanwhile);
     return { control: values.subarray(0, control.size), losses: values.subarray(first) };
   }
 

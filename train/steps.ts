@@ -1,6 +1,6 @@
 /**
- * Optimizer steps, one after the other. Where the GPU goes on during a reading, the next step is recorded
- * before what the present one did is read, so that the GPU never waits for the host.
+ * Optimizer steps, one after the other. The next step is recorded while the GPU works on the present one, so
+ * that it never waits for the host.
  *
  * @module
  */
@@ -23,6 +23,9 @@ export interface StepDone<S extends Step> {
   idle: boolean;
 }
 
+/** Seconds of a step that is long: after one, the host's part does not count, and a request to stop does. */
+const LONG = 5;
+
 /**
  * Runs steps. Between two of them the caller has its turn.
  *
@@ -40,15 +43,16 @@ export async function* runInTurn<S extends Step>(
     return done ? undefined : value as S;
   };
   let step = take(), next = step && take(), began = performance.now();
-  let recorded = step && trainer.record(gpu, step.window, step);
+  let recorded = step && trainer.record(gpu, step.window, step), long = true;
   while (step !== undefined) {
     let ahead: ReturnType<Trainer["record"]> | undefined;
     const result = await trainer.finish(gpu, recorded!, () => {
-      if (next === undefined || !gpu.readsInOrder || apart(step!, next)) return;
+      if (next === undefined || long || apart(step!, next)) return;
       ahead = trainer.record(gpu, next.window, next);
     });
     const now = performance.now(), seconds = (now - began) / 1000;
     began = now;
+    long = seconds > LONG;
     yield { step, result, seconds, next, idle: ahead === undefined };
     [step, next] = [next, next && take()];
     if (ahead === undefined) began = performance.now();

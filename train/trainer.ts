@@ -105,23 +105,20 @@ export class Trainer {
   record(gpu: Gpu, window: Window, { learningRate, firstMicroBatch }: StepOptions): RecordedStep {
     const weights = this.#passes(gpu, window, firstMicroBatch);
     this.optimizer.step(gpu, this.model.control, learningRate);
-    gpu.flush();
     return { window, weights };
   }
 
   /**
    * What a recorded step did; waits for it.
    *
-   * @param meanwhile Called once the step is being read; may record the next one.
+   * @param meanwhile Called while the GPU is at work on the step; may record the next one.
    */
   async finish(
     gpu: Gpu,
     { window, weights }: RecordedStep,
-    meanwhile: () => void = () => {},
+    meanwhile?: () => void,
   ): Promise<StepResult> {
-    const reading = this.model.readResults(gpu);
-    meanwhile();
-    const { control, losses: parts } = await reading;
+    const { control, losses: parts } = await this.model.readResults(gpu, meanwhile);
     const result = {
       loss: parts.subarray(0, window.length).reduce((sum, part) => sum + part, 0),
       // A token's weight differs between the window's loss and its micro-batch's by a factor.

@@ -15,7 +15,7 @@ export interface Provider {
   readonly compilesInParallel: boolean;
   /**
    * Whether a buffer is mapped as soon as the work submitted before it is done, while the GPU goes on with what
-   * came later. Otherwise mapping waits for everything, and nothing can be recorded meanwhile.
+   * came later. Otherwise mapping waits for everything submitted.
    */
   readonly mapsInOrder: boolean;
   /** The best adapter, or null where there is none. */

@@ -40,16 +40,35 @@ gpuTest("a read longer than the staging buffer comes back whole", async (gpu) =>
   assert.equal(read.findIndex((v, i) => v !== i), -1);
 });
 
-gpuTest("a read gives what was there when it was asked for, and only one waits", async (gpu) => {
+gpuTest("what is recorded during a reading follows it, in order", async (gpu) => {
   const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
-  const triple = () => gpu.run(double(), [x], { vectors: 1, factor: 3 }, [1]);
-  triple();
-  const reading = gpu.readF32(x);
-  triple();
-  gpu.flush();
+  const times = (factor: number) => gpu.run(double(), [x], { vectors: 1, factor }, [1]);
+  times(3);
+  const read = await gpu.readF32(x, () => {
+    times(3);
+    gpu.write(x, Float32Array.of(5, 6, 7, 8));
+    times(2);
+    // More than what is kept back.
+    for (let i = 0; i < 300; i++) gpu.write(x, Float32Array.of(i, 6, 7, 8));
+    for (let i = 0; i < 1000; i++) times(i % 2 ? 0.5 : 2);
+    times(10);
+  });
+  assert.deepEqual([...read], [3, 6, 9, 12]);
+  assert.deepEqual([...await gpu.readF32(x)], [2990, 60, 70, 80]);
+});
+
+gpuTest("only one reading waits, and nothing is kept back after one that failed", async (gpu) => {
+  const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
+  const fail = () => {
+    gpu.run(double(), [x], { vectors: 1, factor: 2 }, [1]);
+    gpu.write(x, Float32Array.of(7, 8));
+    throw new Error("meanwhile");
+  };
+  await assert.rejects(gpu.read(x, fail), /meanwhile/);
+  assert.deepEqual([...await gpu.readF32(x)], [7, 8, 6, 8]);
+  const reading = gpu.read(x);
   await assert.rejects(gpu.read(x), /can't be read while another reading waits/);
-  assert.deepEqual([...await reading], [3, 6, 9, 12]);
-  assert.deepEqual([...await gpu.readF32(x)], [9, 18, 27, 36]);
+  await reading;
 });
 
 gpuTest("a write of a size that is no multiple of four bytes keeps its last bytes", async (gpu) => {

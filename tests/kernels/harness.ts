@@ -117,17 +117,3 @@ export function assertClose(
 export function tolerance(dtype: Dtype): { atol: number; rtol: number } {
   return dtype === "f16" ? { atol: 2e-3, rtol: 2e-3 } : { atol: 2e-5, rtol: 2e-5 };
 }
-
-/** Does `work` once as where a reading lets the GPU go on with what is recorded after it, and once as where not. */
-export async function bothWaysOfReading(gpu: Gpu, work: () => Promise<void>): Promise<void> {
-  const { readsInOrder } = gpu;
-  const set = (value: boolean) => Object.assign(gpu, { readsInOrder: value });
-  try {
-    for (const inOrder of [false, true]) {
-      set(inOrder);
-      await work();
-    }
-  } finally {
-    set(readsInOrder);
-  }
-}

@@ -8,7 +8,7 @@ import { type GenerateOptions, Generator, GREEDY, type Sampling } from "../../mo
 import { setParameter } from "../../model/load.ts";
 import { parameterCount } from "../../model/parameters.ts";
 import { type FixtureSubject, type GreedyCase, readFixture } from "../fixtures.ts";
-import { assertClose, bothWaysOfReading, gpuTest, randomArray } from "../kernels/harness.ts";
+import { assertClose, gpuTest, randomArray } from "../kernels/harness.ts";
 import { loadForDecoder, makeGenerator, SIZES } from "./generators.ts";
 
 const TOKENS = 24;
@@ -158,31 +158,28 @@ gpuTest(
     const cases = readFixture("greedy.json").slice(0, 4);
     const prompts = cases.map(({ prompt }) => prompt), stop = [cases[0].ids[5], 200];
     for (const cache of ["f32", undefined] as const) {
-      await bothWaysOfReading(gpu, async () => {
-        const generator = await makeGenerator(gpu, cases[0], { sizes: { sequences: 4, cache } });
-        const taken: number[][] = [[], [], [], []];
-        const take = (sequence: number, id: number) =>
-          taken[sequence].push(id) < 7 || sequence !== 2;
-        const ids = await answers(gpu, generator, prompts, { stop, take });
-        const expected = cases.map(({ ids }, i) => {
-          const end = ids.findIndex((id) => stop.includes(id));
-          const before = end < 0 ? ids : ids.slice(0, end);
-          return i === 2 ? before.slice(0, 7) : before;
-        });
-        assert.ok(expected[0].length < TOKENS && expected.some(({ length }) => length === TOKENS));
-        assert.deepEqual(ids, expected);
-        assert.deepEqual(taken, expected);
-
-        // The context ends the longest prompt's answer first; the others go on unharmed beside it.
-        const context = prompts[3].length + 5;
-        const tight = await makeGenerator(gpu, cases[0], {
-          sizes: { sequences: 4, cache, context },
-        });
-        const cut = await answers(gpu, tight, prompts);
-        assert.deepEqual(cut, cases.map(({ ids }, i) => i === 3 ? ids.slice(0, 5) : ids));
-        const none = await answers(gpu, tight, prompts, { maxTokens: 0 });
-        assert.deepEqual(none, [[], [], [], []]);
+      const generator = await makeGenerator(gpu, cases[0], { sizes: { sequences: 4, cache } });
+      const taken: number[][] = [[], [], [], []];
+      const take = (sequence: number, id: number) => taken[sequence].push(id) < 7 || sequence !== 2;
+      const ids = await answers(gpu, generator, prompts, { stop, take });
+      const expected = cases.map(({ ids }, i) => {
+        const end = ids.findIndex((id) => stop.includes(id));
+        const before = end < 0 ? ids : ids.slice(0, end);
+        return i === 2 ? before.slice(0, 7) : before;
       });
+      assert.ok(expected[0].length < TOKENS && expected.some(({ length }) => length === TOKENS));
+      assert.deepEqual(ids, expected);
+      assert.deepEqual(taken, expected);
+
+      // The context ends the longest prompt's answer first; the others go on unharmed beside it.
+      const context = prompts[3].length + 5;
+      const tight = await makeGenerator(gpu, cases[0], {
+        sizes: { sequences: 4, cache, context },
+      });
+      const cut = await answers(gpu, tight, prompts);
+      assert.deepEqual(cut, cases.map(({ ids }, i) => i === 3 ? ids.slice(0, 5) : ids));
+      const none = await answers(gpu, tight, prompts, { maxTokens: 0 });
+      assert.deepEqual(none, [[], [], [], []]);
     }
   },
 );
