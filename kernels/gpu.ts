@@ -258,6 +258,7 @@ export class Gpu {
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
     const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
     if (meanwhile && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    const { launches } = this.#recorder.work;
     this.#reading = true;
     try {
       for (let done = 0; done < out.length; done += STAGING_BYTES) {
@@ -280,7 +281,7 @@ export class Gpu {
       this.#recorder.release();
       this.#reading = false;
     }
-    if (meanwhile === undefined) this.#recorder.idle();
+    if (this.#recorder.work.launches === launches) this.#recorder.idle();
     // Signals, lost devices and errors are events, which a program that never waits would not see.
     await setImmediate();
     await this.check();
