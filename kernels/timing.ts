@@ -38,6 +38,15 @@ async function measuring<T>(
   }
 }
 
+/**
+ * Seconds of work before the batches that count. While a program compiles the GPU idles, and its clock takes
+ * a quarter of a second to rise again (to 5 times as fast on an H100).
+ */
+const WARM_UP = { gpu: 0.3, software: 0.03 };
+
+/** Seconds of {@linkcode WARM_UP} that a device needs. */
+const warmUpSeconds = ({ software }: Gpu) => software ? WARM_UP.software : WARM_UP.gpu;
+
 /** Calls in a batch by the clock at most. */
 const MOST_CALLS = 4096;
 
@@ -69,6 +78,7 @@ export async function clockSeconds(
       calls = Math.min(MOST_CALLS, 8 * calls, Math.max(2 * calls, wanted));
       seconds = await batchSeconds(calls);
     }
+    for (let spent = 0; spent < warmUpSeconds(gpu);) spent += await timed(calls);
     const times: number[] = [];
     for (let i = 0; i < repeats; i++) times.push(await batchSeconds(calls) / calls);
     return median(times);
@@ -77,12 +87,6 @@ export async function clockSeconds(
 
 /** Calls in a submission at most: four launches each fit without another one. */
 const MOST_SUBMITTED = 96;
-/**
- * Seconds of work before the batches that count. While a program compiles the GPU idles, and its clock takes
- * a quarter of a second to rise again (to 5 times as fast on an H100).
- */
-const WARM_UP = { gpu: 0.3, software: 0.03 };
-
 /**
  * Seconds of one call on the GPU, from timestamps at both ends of submissions of many calls: the time
  * between its launches counts, the host's doesn't. By the clock where the device was opened without a
@@ -112,7 +116,7 @@ export async function gpuSeconds(
     const callsFor = (seconds: number) =>
       Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
     let [, seconds] = await batches(2, 1); // the first one compiles
-    const enough = gpu.software ? WARM_UP.software : WARM_UP.gpu;
+    const enough = warmUpSeconds(gpu);
     for (let spent = 0; spent < enough;) {
       const calls = callsFor(seconds), count = Math.min(8, Math.ceil(enough / (calls * seconds)));
       const times = await batches(count, calls);

@@ -188,7 +188,8 @@ for (const lora of [true, false]) {
       const whole = openTrainer(gpu, subject, [window], settings);
       const expected = [await whole.step(gpu, window, step), await whole.step(gpu, window, step)];
       const gradient = await gradients(gpu, whole);
-      const limit = precision === "mixed" ? 5e-3 : 1e-5;
+      // Parts of a weight sum over other ranges, which mixed precision rounds to f16.
+      const limit = precision === "mixed" ? 7e-3 : 1e-5;
       await withMaxBinding(MAX_BINDING[precision], async (small) => {
         const largest = Math.max(...whole.model.weights.map(({ value }) => value.bytes));
         assert.ok(largest > small.maxBinding);
