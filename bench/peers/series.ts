@@ -6,7 +6,6 @@
  */
 import { UserError } from "../../kernels/errors.ts";
 import { ProgressBar } from "../../model/cli/progress.ts";
-import type { DeviceInfo } from "../device.ts";
 import { type Measurements, VERSION } from "../measurements.ts";
 import {
   type Combination,
@@ -15,6 +14,7 @@ import {
   describe,
   nameOf,
   planTable2,
+  type Table2,
   type Table2Row,
   type Table2Settings,
 } from "../table2.ts";
@@ -39,15 +39,7 @@ export interface PeersRow extends Combination {
 }
 
 /** The rows, and what they were measured with. */
-export interface Peers {
-  model: string;
-  samples: number;
-  /** Of all samples together, where any of Lorikeet's runs fits. */
-  tokens?: number;
-  gpu: string;
-  provider: string;
-  device: DeviceInfo;
-  lorikeet: string;
+export interface Peers extends Omit<Table2, "rows"> {
   torch: TorchInfo & { device: TorchDevice };
   rows: PeersRow[];
 }
