@@ -7,7 +7,8 @@
  * a tile's scores, and a quarter of the columns of a weighted sum.
  *
  * Workgroup memory is made of words of eight halves. A row has one word more than it needs, so that neither
- * the rows of a matrix nor the words that threads write meet in a bank.
+ * the rows of a matrix nor the words that threads write meet in a bank. All of it together is 24 KiB with heads of
+ * 128: a multiprocessor of an H100 holds two such workgroups, and one that takes more.
  *
  * @module
  */
@@ -42,11 +43,13 @@ export interface MatrixPlan {
   /** Words of a head row, and from row to row of a tile of them. */
   words: number;
   stride: number;
-  /** Vectors of four f32 from row to row of a tile of scores. */
+  /** Words, of four f32 each, from row to row of a tile of scores. */
   scoreStride: number;
   /** Words of a tile's row of weights, and from row to row. */
   weightWords: number;
   weightStride: number;
+  /** Where tiles of weights begin behind the tiles of head rows: in place of the scores, and after them. */
+  weightPlaces: { overScores: number; afterScores: number };
   /** Vectors of four f32 from row to row of a weighted sum on its way out. */
   sumStride: number;
   /** Matrices side by side in a subgroup's part of a weighted sum. */
@@ -61,6 +64,7 @@ export function matrixPlan(...[matrices, headDim]: MatrixKey): MatrixPlan {
     threads: SUBGROUPS * shape.lanes,
     ...{ words: headDim / 8, stride: headDim / 8 + 1, scoreStride: columns / 4 + 1 },
     ...{ weightWords: columns / 8, weightStride: columns / 8 + 1 },
+    weightPlaces: { overScores: 0, afterScores: rows * (columns / 4 + 1) },
     ...{ sumStride: headDim / 4 + 1, sumColumns: headDim / shape.n / SUBGROUPS },
   };
 }
@@ -94,15 +98,15 @@ export function readsWords(...names: string[]): Binding[] {
   return names.map((name) => ({ name, dtype: "f16", access: "read", raw: true }));
 }
 
-/** Declares workgroup memory for two tiles of head rows, `scores` tiles of scores and `weights` of weights. */
-export function declareTiles(
-  { rows, columns, stride, scoreStride, weightStride, sumStride }: MatrixPlan,
-  { scores, weights }: { scores: number; weights: number },
-): string {
+/**
+ * Declares workgroup memory: `tiles` for two tiles of head rows, and `scores` for a tile of scores and one of
+ * weights after it. Weights may also take the place of scores that all threads have read.
+ */
+export function declareTiles(plan: MatrixPlan): string {
+  const { rows, columns, stride, weightStride, sumStride, weightPlaces } = plan;
   const words = Math.max(2 * columns * stride, rows * sumStride);
   return `var<workgroup> tiles: array<vec4<u32>, ${words}>;
-var<workgroup> scores: array<vec4<f32>, ${scores * rows * scoreStride}>;
-var<workgroup> weights: array<vec4<u32>, ${weights * rows * weightStride}>;`;
+var<workgroup> scores: array<vec4<u32>, ${weightPlaces.afterScores + rows * weightStride}>;`;
 }
 
 /** A function `fetch_<binding>(row, end, first, word)`: a word of a head row, zeros from row `end` on. */
@@ -167,12 +171,10 @@ let tile_row = thread / ${weightWords}u;
 let tile_word = thread % ${weightWords}u;`;
 }
 
-/** Stores the products of own rows `<name>…` and the rows of tile `tile` as tile `tile` of scores. */
+/** Stores the products of own rows `<name>…` and the rows of tile `tile` as scores. */
 export function makeScores(plan: MatrixPlan, name: string, tile: number): string {
-  const { shape: { m, n, k }, matrix, rows, columns, stride, scoreStride, headDim } = plan;
-  const to = `own_matrix * ${m * scoreStride}u + other_matrix * ${n / 4}u + ${
-    tile * rows * scoreStride
-  }u`;
+  const { shape: { m, n, k }, matrix, columns, stride, scoreStride, headDim } = plan;
+  const to = `own_matrix * ${m * scoreStride}u + other_matrix * ${n / 4}u`;
   const products = repeat(headDim / k, (step) => {
     const at = `other_matrix * ${n * stride}u + ${tile * columns * stride + step * k / 8}u`;
     const right = matrix.loadRight({ array: "tiles", at, stride, majority: "column" });
@@ -185,15 +187,11 @@ ${matrix.store({ array: "scores", at: to, stride: scoreStride, majority: "row" }
 }`;
 }
 
-/** Reads the thread's eight scores of a tile of scores as `<name>_lo` and `<name>_hi`. */
-export function readScores(
-  { rows, scoreStride }: MatrixPlan,
-  name: string,
-  tile: number,
-): string {
-  const at = `tile_row * ${scoreStride}u + tile_word * 2u + ${tile * rows * scoreStride}u`;
-  return `let ${name}_lo = scores[${at}];
-let ${name}_hi = scores[${at} + 1u];`;
+/** Reads the thread's eight scores as `<name>_lo` and `<name>_hi`. */
+export function readScores({ scoreStride }: MatrixPlan, name: string): string {
+  const at = `tile_row * ${scoreStride}u + tile_word * 2u`;
+  return `let ${name}_lo = bitcast<vec4<f32>>(scores[${at}]);
+let ${name}_hi = bitcast<vec4<f32>>(scores[${at} + 1u]);`;
 }
 
 /** WGSL for whether the thread's row attends to each of its columns of the tile at `tile`. */
@@ -203,17 +201,13 @@ let column_hi = column_lo + 4u;
 let attends_lo = (column_lo >= vec4<u32>(low)) & (column_lo < vec4<u32>(high));
 let attends_hi = (column_hi >= vec4<u32>(low)) & (column_hi < vec4<u32>(high));`;
 
-/** Stores the thread's eight weights `<name>_lo` and `<name>_hi`, rounded to f16, in a tile of weights. */
-export function storeWeights(
-  { rows, weightStride }: MatrixPlan,
-  name: string,
-  tile: number,
-): string {
-  const at = `tile_row * ${weightStride}u + tile_word + ${tile * rows * weightStride}u`;
+/** Stores the thread's eight weights `<name>_lo` and `<name>_hi`, rounded to f16, in the tile that begins at `place`. */
+export function storeWeights({ weightStride }: MatrixPlan, name: string, place: number): string {
+  const at = `tile_row * ${weightStride}u + tile_word + ${place}u`;
   const pairs = ["lo.xy", "lo.zw", "hi.xy", "hi.zw"].map((pair) =>
     `pack2x16float(${name}_${pair})`
   );
-  return `weights[${at}] = vec4<u32>(${pairs.join(", ")});`;
+  return `scores[${at}] = vec4<u32>(${pairs.join(", ")});`;
 }
 
 /** A line for each matrix of the subgroup's part of a weighted sum: down i, across j. */
@@ -226,17 +220,17 @@ export function declareMatrixSums(plan: MatrixPlan, sum: string): string {
   return eachSum(plan, (i, j) => `var ${sum}${i}_${j} = ${plan.matrix.zeros};`);
 }
 
-/** Adds a tile of weights times a tile of head rows to a weighted sum. */
+/** Adds the tile of weights that begins at `weights` times a tile of head rows to a weighted sum. */
 export function addProducts(
   plan: MatrixPlan,
   sum: string,
   { weights, tile }: { weights: number; tile: number },
 ): string {
-  const { shape: { m, n, k }, matrix, rows, columns, stride, weightStride, sumColumns } = plan;
+  const { shape: { m, n, k }, matrix, columns, stride, weightStride, sumColumns } = plan;
   return repeat(columns / k, (step) => {
     const left = (i: number) => {
-      const at = `${(weights * rows + i * m) * weightStride + step * k / 8}u`;
-      return matrix.loadLeft({ array: "weights", at, stride: weightStride, majority: "row" });
+      const at = `${weights + i * m * weightStride + step * k / 8}u`;
+      return matrix.loadLeft({ array: "scores", at, stride: weightStride, majority: "row" });
     };
     const right = (j: number) => {
       const from = (tile * columns + step * k) * stride + j * n / 8;

@@ -31,7 +31,7 @@ import {
 /** The source of a key, with or without lse. */
 export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): ProgramSource {
   const plan = matrixPlan(...key);
-  const { rows, columns, threads, words, weightWords } = plan;
+  const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
   const fetch = (name: "k" | "v", tile: string): FetchWord => (row, word) =>
     `fetch_${name}(${tile} + ${row}, key_end, u.${name}_from + kv_head * ${words}u, ${word})`;
   const queries = tileWords(plan, "query", [
@@ -50,7 +50,7 @@ export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): Progra
     ${tiles("next").load}
     ${makeScores(plan, "own", 0)}
     workgroupBarrier();
-    ${readScores(plan, "s", 0)}
+    ${readScores(plan, "s")}
     ${ATTENDS}
     ${weigh}
   }`;
@@ -77,7 +77,7 @@ export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): Progra
 // A score that is no score. A true one may be NaN or infinite and must stay so.
 const MASKED = -3.4028234e38;
 fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
-${declareTiles(plan, { scores: 1, weights: 1 })}
+${declareTiles(plan)}
 
 @compute @workgroup_size(${threads})
 fn main(
@@ -147,9 +147,9 @@ fn main(
         both,
         `${weighed("lo")}
     ${weighed("hi")}
-    ${storeWeights(plan, "p", 0)}
+    ${storeWeights(plan, "p", afterScores)}
     workgroupBarrier();
-    ${addProducts(plan, "sum", { weights: 0, tile: 1 })}`,
+    ${addProducts(plan, "sum", { weights: afterScores, tile: 1 })}`,
       )
     }
   ${

@@ -32,7 +32,8 @@ const WEIGHT_SCALE = 1 / 32;
 /** The source of a key; `turned`: dq and dk are turned back. */
 export function matrixGradientSource(turned: boolean, ...key: MatrixKey): ProgramSource {
   const plan = matrixPlan(...key);
-  const { rows, columns, threads, words } = plan, vectors = 2 * words;
+  const { rows, columns, threads, words, stride, weightPlaces } = plan, vectors = 2 * words;
+  const { overScores, afterScores } = weightPlaces;
   /** Threads that share a row of delta. */
   const parts = threads / columns;
   const fetch =
@@ -47,7 +48,7 @@ export function matrixGradientSource(turned: boolean, ...key: MatrixKey): Progra
       fetch("fetch_qkv(", tile, "other_end", "start"),
       fetch("fetch_values(!key_side, ", tile, "other_end", "value_start"),
     ]);
-  /** delta and lse of queries from `from` on. */
+  /** delta and lse of queries from `from` on, in the words that rows of the first tile have over. */
   const statistics = (from: string) =>
     `{
     let local = thread / ${parts}u;
@@ -64,18 +65,21 @@ export function matrixGradientSource(turned: boolean, ...key: MatrixKey): Progra
     }
     ${repeat(Math.log2(parts), (n) => `sum += subgroupShuffleXor(sum, ${1 << n}u);`)}
     if (thread % ${parts}u == 0u) {
-      deltas[local] = sum;
-      exponents[local] = exponent;
+      tiles[local * ${stride}u + ${words}u] =
+        vec4<u32>(bitcast<u32>(sum), bitcast<u32>(exponent), 0u, 0u);
     }
   }`;
-  const ofColumns = (name: string, half: number) => {
-    const at = (e: number) => `${name}[tile_word * 8u + ${4 * half + e}u]`;
+  const statistic = (name: "delta" | "exponent", row: string) =>
+    `bitcast<f32>(tiles[(${row}) * ${stride}u + ${words}u].${name === "delta" ? "x" : "y"})`;
+  const ofColumns = (name: "delta" | "exponent", half: number) => {
+    const at = (e: number) => statistic(name, `tile_word * 8u + ${4 * half + e}u`);
     return `vec4<f32>(${[0, 1, 2, 3].map(at).join(", ")})`;
   };
-  const weighed = (half: "lo" | "hi") =>
+  const weight = (half: "lo" | "hi") =>
     `let p_${half} = select(vec4<f32>(), exp2(s_${half} * (u.scale * ${Math.LOG2E}) - exponent_${half}),
-        attends_${half});
-      let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half}) * ${WEIGHT_SCALE},
+        attends_${half});`;
+  const gradient = (half: "lo" | "hi") =>
+    `let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half}) * ${WEIGHT_SCALE},
         attends_${half});`;
   return {
     bindings: [
@@ -101,9 +105,7 @@ fn word_dot(a: vec4<u32>, b: vec4<u32>) -> f32 {
   return dot(unpack2x16float(a.x), unpack2x16float(b.x)) + dot(unpack2x16float(a.y), unpack2x16float(b.y)) +
     dot(unpack2x16float(a.z), unpack2x16float(b.z)) + dot(unpack2x16float(a.w), unpack2x16float(b.w));
 }
-${declareTiles(plan, { scores: 2, weights: 2 })}
-var<workgroup> deltas: array<f32, ${columns}>;
-var<workgroup> exponents: array<f32, ${columns}>;
+${declareTiles(plan)}
 
 @compute @workgroup_size(${threads})
 fn main(
@@ -130,9 +132,9 @@ fn main(
   workgroupBarrier();
   ${loadOwn(plan, "own", 0)}
   ${loadOwn(plan, "own_value", 1)}
-  var exponent_lo = vec4<f32>(exponents[tile_row]);
+  var exponent_lo = vec4<f32>(${statistic("exponent", "tile_row")});
   var exponent_hi = exponent_lo;
-  var delta_lo = vec4<f32>(deltas[tile_row]);
+  var delta_lo = vec4<f32>(${statistic("delta", "tile_row")});
   var delta_hi = delta_lo;
   ${declareMatrixSums(plan, "sum")}
   ${declareMatrixSums(plan, "value_sum")}
@@ -152,25 +154,30 @@ fn main(
       ${others("next").load}
       if (key_side) ${statistics("tile")}
       ${makeScores(plan, "own", 0)}
+      workgroupBarrier();
+      if (key_side) {
+        exponent_lo = ${ofColumns("exponent", 0)};
+        exponent_hi = ${ofColumns("exponent", 1)};
+        delta_lo = ${ofColumns("delta", 0)};
+        delta_hi = ${ofColumns("delta", 1)};
+      }
+      ${readScores(plan, "s")}
+      ${ATTENDS}
+      ${weight("lo")}
+      ${weight("hi")}
+      if (key_side) { ${storeWeights(plan, "p", afterScores)} }
+      workgroupBarrier();
       ${makeScores(plan, "own_value", 1)}
       workgroupBarrier();
-      if (key_side) {
-        exponent_lo = ${ofColumns("exponents", 0)};
-        exponent_hi = ${ofColumns("exponents", 1)};
-        delta_lo = ${ofColumns("deltas", 0)};
-        delta_hi = ${ofColumns("deltas", 1)};
-      }
-      ${readScores(plan, "s", 0)}
-      ${readScores(plan, "dp", 1)}
-      ${ATTENDS}
-      ${weighed("lo")}
-      ${weighed("hi")}
-      ${storeWeights(plan, "ds", 0)}
-      if (key_side) { ${storeWeights(plan, "p", 1)} }
+      ${readScores(plan, "dp")}
+      ${gradient("lo")}
+      ${gradient("hi")}
       workgroupBarrier();
-      ${addProducts(plan, "sum", { weights: 0, tile: 0 })}
+      ${storeWeights(plan, "ds", overScores)}
+      workgroupBarrier();
+      ${addProducts(plan, "sum", { weights: overScores, tile: 0 })}
       if (key_side) {
-        ${addProducts(plan, "value_sum", { weights: 1, tile: 1 })}
+        ${addProducts(plan, "value_sum", { weights: afterScores, tile: 1 })}
       }
     }
   }
