@@ -10,6 +10,7 @@ import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
+import { endWithParent } from "./parent.ts";
 import { benchPeers } from "./peers.ts";
 import { benchTable1 } from "./table1.ts";
 import { benchTable2 } from "./table2_command.ts";
@@ -75,6 +76,7 @@ async function main(): Promise<void> {
       2,
     );
   }
+  endWithParent();
   await bench(flags);
 }
 

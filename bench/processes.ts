@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { nvidiaGpus } from "../model/nvidia_smi.ts";
+import { PARENT } from "./parent.ts";
 
 /** The launcher, which runs Lorikeet's commands. */
 export const LORIKEET: string = fileURLToPath(new URL("../lorikeet", import.meta.url));
@@ -28,7 +29,8 @@ export interface Outcome {
 const INTERVAL = 200;
 
 /**
- * Runs a program to its end.
+ * Runs a program to its end. Where this process does not live to see it, Lorikeet's benches and torch_rows.py
+ * end too.
  *
  * @throws {UserError} where it can't be started.
  */
@@ -38,6 +40,7 @@ export async function runProcess(program: string, args: readonly string[]): Prom
   try {
     child = new Deno.Command(program, {
       args: [...args],
+      env: { [PARENT]: `${Deno.pid}` },
       stdin: "null",
       stdout: "piped",
       stderr: "piped",

@@ -18,6 +18,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 
 # Lorikeet's launcher hands the libraries' folders on under another name; they are read when a process starts.
@@ -39,6 +40,15 @@ except (ImportError, RuntimeError):  # transformers raises both
     peft = transformers = None
 
 MB = 2**20
+
+
+def end_with_parent():
+    """Ends this process once that which LORIKEET_PARENT names is no longer its parent: see bench/parent.ts."""
+    parent = os.environ.get("LORIKEET_PARENT")
+    while parent is not None:
+        if str(os.getppid()) != parent:
+            os._exit(1)
+        time.sleep(0.5)
 
 
 def versions():
@@ -188,6 +198,7 @@ def main():
     flags = parser.parse_args()
     if flags.subject is None and not flags.versions:
         parser.error("expected a subject's file, or --versions")
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with contextlib.redirect_stdout(sys.stderr):  # what libraries print is not the result
         result = run(flags)
     print(json.dumps(result))
