@@ -18,6 +18,7 @@ export const VERSION: string = project.version;
 const bytes = z.number().nonnegative();
 
 const refusalSchema = z.object({
+  gpu: z.string(),
   by: z.enum(["plan", "driver"]),
   needed: z.object({
     ...{ parameter: bytes, activation: bytes, gradient: bytes, optimizer: bytes },
@@ -27,7 +28,7 @@ const refusalSchema = z.object({
   available: bytes.optional(),
 });
 
-/** A run that was refused for memory: by whom, what it needs and what there is, in bytes. */
+/** A run that was refused for memory: on which GPU and by whom, what it needs and what there is, in bytes. */
 export type Refusal = z.output<typeof refusalSchema>;
 
 const measuredSchema = z.strictObject({

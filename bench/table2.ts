@@ -166,7 +166,7 @@ async function measureRow(
   if (measured.refused && tries) {
     measured = await measurements.measure(`${name}-tried`, [...command, "--ignore-plan"]);
   }
-  const gpu = measured.result?.gpu;
+  const gpu = measured.result?.gpu ?? measured.refused?.gpu;
   if (gpu !== undefined && gpu !== device.gpu) {
     throw new UserError(
       `folder ${measurements.folder} holds measurements of ${gpu}, and this machine's GPU is ` +

@@ -27,7 +27,7 @@ const launcher = (gpu: string, software: boolean, refuses = "none) by=") =>
       "seconds": 2, "tokens_per_second": 3, "first_loss": 1, "last_loss": 1, "losses": [1], "step_seconds": [2]}'
     exit ;;
 esac
-echo '{"refused": {"by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
+echo '{"refused": {"gpu": "G", "by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
   "gradient": 0, "optimizer": 0, "workspace": 0}}}'
 exit 1`;
 

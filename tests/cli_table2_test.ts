@@ -70,7 +70,7 @@ const SMALL = `case "$*" in
       "seconds": 2, "tokens_per_second": 3, "first_loss": 1, "last_loss": 1, "losses": [1], "step_seconds": [2]}'
     exit ;;
 esac
-echo '{"refused": {"by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
+echo '{"refused": {"gpu": "G", "by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
   "gradient": 0, "optimizer": 0, "workspace": 0}}}'
 exit 1`;
 
@@ -101,21 +101,17 @@ Deno.test("bench table2: what does not fit is tried, crossed out with its need, 
 
 Deno.test("bench table2: another GPU's measurements are refused", async () => {
   using temporary = new TemporaryFolder();
-  const settings = {
-    model: "m",
-    samples: 1,
-    gpu: "auto",
-    optimizer: "sgd",
-    learning_rate: 1e-5,
-  } as const;
-  const measure = (gpu: string) => {
-    const script = temporary.file("small.sh", SMALL.replaceAll('"G"', `"${gpu}"`));
-    const program = { path: "sh", args: [script] };
-    return table2(new Measurements(temporary.file("course"), program), {
-      ...settings,
-      trust_plan: false,
-    });
-  };
-  await measure("G");
-  await assert.rejects(measure("H"), /measurements of G, and .* is H; expected another --folder/);
+  const settings = { model: "m", samples: 1, gpu: "auto", learning_rate: 1e-5 } as const;
+  // With AdamW only refusals are kept.
+  for (const optimizer of ["sgd", "adamw"] as const) {
+    const measure = (gpu: string) => {
+      const script = temporary.file("small.sh", SMALL.replaceAll('"G"', `"${gpu}"`));
+      const program = { path: "sh", args: [script] };
+      return table2(new Measurements(temporary.file(optimizer), program), {
+        ...{ ...settings, optimizer, trust_plan: optimizer === "sgd" },
+      });
+    };
+    await measure("G");
+    await assert.rejects(measure("H"), /measurements of G, and .* is H; expected another --folder/);
+  }
 });

@@ -49,7 +49,7 @@ Deno.test("measurements: a refusal for memory is kept, any other failure is not"
   using folder = new TemporaryFolder();
   const { measurements, calls } = counting(folder);
   const needed = { parameter: 8, activation: 0, gradient: 0, optimizer: 0, workspace: 1 };
-  const why = { by: "driver", needed, total: 9, available: 5 };
+  const why = { gpu: "G", by: "driver", needed, total: 9, available: 5 };
   const command = [JSON.stringify({ refused: why }), "1"];
   assert.deepEqual((await measurements.measure("a", command)).refused, why);
   assert.deepEqual((await measurements.measure("a", command)).refused, why);
