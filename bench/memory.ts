@@ -15,12 +15,13 @@ import { type LlamaConfig, presetConfig } from "../model/config.ts";
 import { type ActivationPlan, activationPlan } from "../model/plan.ts";
 import { type LoraSettings, parseTrainArguments } from "../train/config.ts";
 import { type RunSizes, Trainer } from "../train/trainer.ts";
+import { LONGEST } from "./samples.ts";
 
 const MODEL = "llama2-7b";
 /** Checkpointing modes, the more blocks in a segment the earlier. */
 export const MODES = ["none", "attention", "every:8", "sqrt", "every:4", "every:2", "block"];
-/** Of the longest sample, with Llama's tokenizer. */
-const LONGEST: RunSizes = { maxTokens: 405, maxTargets: 337, maxPosition: 405 };
+const { tokens, targets } = LONGEST;
+const SIZES: RunSizes = { maxTokens: tokens, maxTargets: targets, maxPosition: tokens };
 /** What every WebGPU adapter binds at once. Adapters' limits decide no size of this run. */
 const MAX_BINDING = 2 ** 27;
 const LIMITS = { maxBufferSize: Infinity, maxBinding: MAX_BINDING };
@@ -72,11 +73,11 @@ export function planMode(mode: string): Row {
   const settings = parseTrainArguments(["--model", `random:${MODEL}`, "--checkpointing", mode]);
   const { peak, peakTotal } = planMemory(
     LIMITS,
-    (memory) => new Trainer(memory, config, settings, LONGEST, MAX_BINDING),
+    (memory) => new Trainer(memory, config, settings, SIZES, MAX_BINDING),
   );
   const plan = activationPlan(mode, config.num_hidden_layers);
   const lora = settings.lora as LoraSettings;
-  const expected = LONGEST.maxTokens * activationBytesPerToken(config, plan, lora);
+  const expected = SIZES.maxTokens * activationBytesPerToken(config, plan, lora);
   const { counts } = plan;
   const tensors = counts.attention * TENSORS.attention + counts.inner * TENSORS.inner +
     counts.residual * TENSORS.residual;
@@ -101,11 +102,11 @@ function again({ blocks, attentions }: Row["recomputed"]): string {
 export function benchMemory(json: boolean): void {
   const rows = MODES.map(planMode);
   if (json) {
-    console.log(JSON.stringify({ model: MODEL, tokens: LONGEST.maxTokens, rows }, null, 2));
+    console.log(JSON.stringify({ model: MODEL, tokens: SIZES.maxTokens, rows }, null, 2));
     return;
   }
   console.log(
-    `${MODEL}, LoRA of rank 16 on q and v, mixed precision, ${LONGEST.maxTokens} tokens at a time; ` +
+    `${MODEL}, LoRA of rank 16 on q and v, mixed precision, ${SIZES.maxTokens} tokens at a time; ` +
       "planned, in MB",
   );
   const cells = ["mode", ...CATEGORIES, "total", "of none", "run again"];

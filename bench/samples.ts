@@ -33,6 +33,10 @@ const PROMPTS = [
   76, 73, 66, 67, 67, 89, 119, 76, 71, 50, 74, 71, 74, 66, 69, 87, 52, 71, 48,
 ];
 
+const place = TOKENS.indexOf(Math.max(...TOKENS));
+/** The longest of them: its tokens, and how many of those follow the prompt. */
+export const LONGEST = { tokens: TOKENS[place], targets: TOKENS[place] - PROMPTS[place] };
+
 /** Random ids from 3 on, which are no control tokens; `stream` tells apart those of different texts. */
 export function randomIds(count: number, vocab: number, stream = 3): number[] {
   return Array.from({ length: count }, (_, i) => 3 + pcg4d(i, 1, 2, stream)[0] % (vocab - 3));

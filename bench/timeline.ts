@@ -23,7 +23,8 @@ import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { runSizes, type Window } from "../train/trainer.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
-import { randomRow } from "./samples.ts";
+import { LONGEST, randomRow } from "./samples.ts";
+import { tableLines } from "./text_table.ts";
 import { openTrainer } from "./train_run.ts";
 
 const { shape } = trainSchema;
@@ -34,7 +35,7 @@ const schema = z.strictObject({
   checkpointing: shape.checkpointing,
   lora: flag().default(true).describe("LoRA of rank 16 on q and v; off trains all weights."),
   tokens: whole(2).optional().describe(
-    "Tokens of the step's one micro-batch; without it 405, or the model's context if less.",
+    `Tokens of the step's one micro-batch; without it ${LONGEST.tokens}, or the model's context if less.`,
   ),
   inference: flag().default(false).describe("A forward pass alone, as generation makes it."),
   plot: text("file", "an .svg file to write").optional().describe(
@@ -51,9 +52,6 @@ const TIMELINE = command(
   "Memory that holds values still needed, after every launch of one training step.",
   schema,
 );
-
-/** Of the longest of Alpaca's first 200 samples, with Llama's tokenizer. */
-const TOKENS = 405;
 
 /** Which part of a step a launch belongs to. */
 export type Phase = "forward" | "backward" | "optimizer";
@@ -156,7 +154,7 @@ export async function benchTimeline(args: string[]): Promise<void> {
   const gpu = await openGpu({ provider: flags.gpu, precision: flags.precision });
   const model = flags.model ?? await defaultModel(gpu);
   const source = openModel(model, flags.layers), limit = contextLength(source.config);
-  const tokens = flags.tokens ?? Math.min(TOKENS, limit);
+  const tokens = flags.tokens ?? Math.min(LONGEST.tokens, limit);
   if (tokens > limit) {
     throw new UserError(`--tokens ${tokens} exceeds ${model}'s context of ${limit} tokens`, 2);
   }
@@ -185,22 +183,22 @@ function peakOf(points: readonly TimelinePoint[], category: Category): TimelineP
 function timelineLines(timeline: Timeline): string[] {
   const { model, checkpointing, inference, tokens, gpu, provider, points } = timeline;
   const what = inference ? "one pass of inference" : `one step, checkpointing ${checkpointing}`;
-  const line = (cells: readonly string[]) =>
-    cells.map((cell, i) => i === 0 ? cell.padEnd(12) : cell.padStart(17)).join("");
   const phases = (["forward", "backward", "optimizer"] as const)
     .flatMap((phase) => points.findLast((point) => point.phase === phase) ?? []);
   const mb = (value: number) => value.toFixed(1);
   return [
     `${model}, ${what}, ${tokens} tokens, on ${gpu} (${provider}); MB that hold values still needed`,
-    line(["", ...phases.map(({ phase }) => `after ${phase}`), "at most", "at launch"]),
-    ...CATEGORIES.map((category) => {
-      const peak = peakOf(points, category);
-      return line([
-        category,
-        ...[...phases, peak].map(({ memory_mb }) => mb(memory_mb[category])),
-        `${peak.launch} of ${points.length}`,
-      ]);
-    }),
+    ...tableLines([
+      ["", ...phases.map(({ phase }) => `after ${phase}`), "at most", "at launch"],
+      ...CATEGORIES.map((category) => {
+        const peak = peakOf(points, category);
+        return [
+          category,
+          ...[...phases, peak].map(({ memory_mb }) => mb(memory_mb[category])),
+          `${peak.launch} of ${points.length}`,
+        ];
+      }),
+    ], false),
     `At most ${mb(timeline.peak_mb)} MB at one time, of ${mb(timeline.allocated_mb)} MB allocated`,
   ];
 }

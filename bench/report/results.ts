@@ -43,6 +43,8 @@ export interface Training {
 export interface Results {
   table1: Table1;
   table2: Table2;
+  /** Blocks of the model that were used, where not all. */
+  layers?: number;
   scaling: Scaling;
   /** The model of the timelines and intervals, and its blocks. */
   deep: { model: string; blocks: number; tokens: number };
@@ -220,7 +222,7 @@ export async function collect(
     });
   }
   return {
-    ...{ table1: effects, table2: table },
+    ...{ table1: effects, table2: table, layers: settings.layers },
     ...{ scaling, deep: { model: deepModel, blocks, tokens }, timelines },
     ...{ intervals: measured, training, answers, commands: series.commands },
   };

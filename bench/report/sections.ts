@@ -4,7 +4,7 @@
  * @module
  */
 import { CATEGORIES } from "../../kernels/memory.ts";
-import { weightShapes } from "../../model/config.ts";
+import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import { adapterShapes, isLinearModule, LINEAR_MODULES } from "../../model/files/adapter.ts";
 import { openModel } from "../../model/source.ts";
 import { areaPlot, barPlot, linePlot, type Panel, type Point } from "../plot.ts";
@@ -282,10 +282,10 @@ const count = (shapes: Map<string, number[]>) =>
 
 /** Share of the parameters that LoRA trains, in percent, for ranks 1 to 256. */
 export function loraShares(
-  model: string,
+  config: LlamaConfig,
   targets: readonly string[],
 ): { rank: number; percent: number }[] {
-  const { config } = openModel(model), weights = count(weightShapes(config));
+  const weights = count(weightShapes(config));
   const target_modules = targets.filter(isLinearModule);
   return Array.from({ length: 9 }, (_, i) => {
     const rank = 2 ** i, trained = count(adapterShapes(config, { r: rank, target_modules }));
@@ -293,9 +293,11 @@ export function loraShares(
   });
 }
 
-async function rankPart({ table2: { model } }: Results): Promise<Block[]> {
-  const two = loraShares(model, ["q_proj", "v_proj"]),
-    all = loraShares(model, Object.keys(LINEAR_MODULES));
+async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]> {
+  const { config } = openModel(model, layers);
+  const what = layers === undefined ? model : `the first ${layers} blocks of ${model}`;
+  const two = loraShares(config, ["q_proj", "v_proj"]);
+  const all = loraShares(config, Object.keys(LINEAR_MODULES));
   const points = (shares: typeof two) =>
     shares.map(({ rank, percent }) => ({ x: rank, y: percent }));
   const svg = await linePlot({
@@ -305,7 +307,7 @@ async function rankPart({ table2: { model } }: Results): Promise<Block[]> {
   return [
     heading("LoRA rank against trainable parameters"),
     figure(
-      `Counted for ${model}, adapters on the query and value projections or on all seven linear layers.`,
+      `Counted for ${what}, adapters on the query and value projections or on all seven linear layers.`,
       {
         ...{ svg, alt: "Trainable percentage against LoRA rank, both axes logarithmic" },
       },

@@ -8,6 +8,7 @@ import { checkpointIntervals } from "../../bench/report/results.ts";
 import { loraShares, lossPoints, thinned } from "../../bench/report/sections.ts";
 import { areaPlot, barPlot, linePlot } from "../../bench/plot.ts";
 import { CATEGORIES, type MemoryTable } from "../../kernels/memory.ts";
+import { presetConfig } from "../../model/config.ts";
 import { TemporaryFolder } from "../cli.ts";
 
 const series = [{ name: "a", points: [{ x: 1, y: 2 }, { x: 4, y: 3 }] }];
@@ -99,7 +100,7 @@ Deno.test("report: a thinned timeline keeps its peak", () => {
 });
 
 Deno.test("report: LLaMA-2 7B's share of LoRA parameters is counted exactly", () => {
-  const share = loraShares("random:llama2-7b", ["q_proj", "v_proj"]).find(({ rank }) =>
+  const share = loraShares(presetConfig("llama2-7b"), ["q_proj", "v_proj"]).find(({ rank }) =>
     rank === 16
   )!;
   // 32 blocks · 2 layers · 2 matrices · 16 · 4096 of 6,738,415,616 and themselves.
