@@ -9,7 +9,7 @@ import roboto from "pdfmake/build/vfs_fonts.js";
 import type { Block, Plot, Report, Table } from "./content.ts";
 
 /** Points (1/72 inch). */
-const MARGIN = 42, WIDTH = 595.28 - 2 * MARGIN, GAP = 10, PLOT_WIDTH = 400;
+const MARGIN = 42, WIDTH = 595.28 - 2 * MARGIN, GAP = 10, PLOT_WIDTH = 300;
 const QUIET = "#555555";
 
 /** The text's font goes by the name that plots call theirs by. */
