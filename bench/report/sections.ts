@@ -295,7 +295,8 @@ export function loraShares(
 
 async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]> {
   const { config } = openModel(model, layers);
-  const what = layers === undefined ? model : `the first ${layers} blocks of ${model}`;
+  const blocks = layers === 1 ? "block" : `${layers} blocks`;
+  const what = layers === undefined ? model : `the first ${blocks} of ${model}`;
   const two = loraShares(config, ["q_proj", "v_proj"]);
   const all = loraShares(config, Object.keys(LINEAR_MODULES));
   const points = (shares: typeof two) =>
