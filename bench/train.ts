@@ -173,7 +173,7 @@ export async function benchTrain(args: string[]): Promise<void> {
 }
 
 async function run(gpu: Gpu, flags: Flags): Promise<void> {
-  const { json, tokens, plot, profile, ignore_plan: ignorePlan } = flags;
+  const { json, tokens, plot, ignore_plan: ignorePlan } = flags;
   if (ignorePlan && gpu.software) {
     throw new UserError(
       "--ignore-plan needs a GPU: without one, memory that isn't there is handed out all the same",
