@@ -189,7 +189,7 @@ for (const lora of [true, false]) {
       const expected = [await whole.step(gpu, window, step), await whole.step(gpu, window, step)];
       const gradient = await gradients(gpu, whole);
       // Parts of a weight sum over other ranges, which mixed precision rounds to f16.
-      const limit = precision === "mixed" ? 7e-3 : 1e-5;
+      const limit = precision === "mixed" ? 1e-2 : 1e-5;
       await withMaxBinding(MAX_BINDING[precision], async (small) => {
         const largest = Math.max(...whole.model.weights.map(({ value }) => value.bytes));
         assert.ok(largest > small.maxBinding);
