@@ -11,6 +11,7 @@ import { presetConfig } from "../model/config.ts";
 import { ROOT } from "../scripts/compile.ts";
 import { epochOrder } from "../train/data.ts";
 import { lorikeet, refused, TemporaryFolder } from "./cli.ts";
+import { fakeLauncher } from "./fake_launcher.ts";
 import { gpu } from "./kernels/harness.ts";
 
 const SETTINGS: PeersSettings = {
@@ -18,18 +19,9 @@ const SETTINGS: PeersSettings = {
   ...{ trust_plan: false, python: "" },
 };
 
-/** A launcher whose runs need 8 MB and 2 s; `refuses` is a pattern of commands that don't fit, and who says so. */
+/** A launcher; `refuses` is a pattern of commands that don't fit, and who says so. */
 const launcher = (gpu: string, software: boolean, refuses = "none) by=") =>
-  `case "$*" in
-  *device*) echo '{"gpu": "${gpu}", "provider": "deno", "software": ${software}}'; exit ;;
-  ${refuses} ;;
-  *) echo '{"gpu": "${gpu}", "provider": "dawn", "tokens": 5, "planned_mb": 9, "peak_memory_mb": 8, "memory_mb": {},
-      "seconds": 2, "tokens_per_second": 3, "first_loss": 1, "last_loss": 1, "losses": [1], "step_seconds": [2]}'
-    exit ;;
-esac
-echo '{"refused": {"gpu": "G", "by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600, "activation": 0,
-  "gradient": 0, "optimizer": 0, "workspace": 0}}}'
-exit 1`;
+  fakeLauncher({ gpu, software, provider: "dawn", refuses: `${refuses} ;;` });
 
 const info = (cuda: string | null, torch = "2.0") =>
   JSON.stringify({
