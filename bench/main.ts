@@ -5,12 +5,12 @@
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { endWithParent } from "../model/cli/parent.ts";
 import { benchDecode } from "./decode.ts";
 import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
-import { endWithParent } from "./parent.ts";
 import { benchPeers } from "./peers.ts";
 import { benchTable1 } from "./table1.ts";
 import { benchTable2 } from "./table2_command.ts";
@@ -63,6 +63,7 @@ const HELP = `lorikeet bench NAME [--flag value ...]
 All take --json, and all but load and memory --gpu; NAME --help tells the other flags.`;
 
 async function main(): Promise<void> {
+  endWithParent();
   const [name, ...flags] = Deno.args.filter((argument) => argument !== "--debug");
   if (name === undefined || name === "--help") {
     console.log(HELP);
@@ -76,7 +77,6 @@ async function main(): Promise<void> {
       2,
     );
   }
-  endWithParent();
   await bench(flags);
 }
 

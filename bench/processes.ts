@@ -7,8 +7,8 @@ import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/memory.ts";
+import { PARENT } from "../model/cli/parent.ts";
 import { nvidiaGpus } from "../model/nvidia_smi.ts";
-import { PARENT } from "./parent.ts";
 
 /** The launcher, which runs Lorikeet's commands. */
 export const LORIKEET: string = fileURLToPath(new URL("../lorikeet", import.meta.url));
@@ -29,7 +29,7 @@ export interface Outcome {
 const INTERVAL = 200;
 
 /**
- * Runs a program to its end. Where this process does not live to see it, Lorikeet's benches and torch_rows.py
+ * Runs a program to its end. Where this process does not live to see it, Lorikeet's commands and torch_rows.py
  * end too.
  *
  * @throws {UserError} where it can't be started.

@@ -5,6 +5,7 @@
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { endWithParent } from "../model/cli/parent.ts";
 import { chat } from "./chat.ts";
 import { convert } from "./convert.ts";
 import { generate } from "./generate.ts";
@@ -25,6 +26,7 @@ lorikeet convert    writes a model of Meta's layout, or in another dtype, as a H
 Each tells its flags with --help.`;
 
 async function main(): Promise<number | void> {
+  endWithParent();
   const [name, ...args] = Deno.args;
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(HELP);

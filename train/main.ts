@@ -10,6 +10,7 @@ import { memoryLines } from "../kernels/memory.ts";
 import { type Profile, profileLines } from "../kernels/profile.ts";
 import { measureRoofs } from "../kernels/roofs.ts";
 import { allocatePlanned } from "../model/capacity.ts";
+import { endWithParent } from "../model/cli/parent.ts";
 import { clock, loadingBar } from "../model/cli/progress.ts";
 import { contextLength } from "../model/config.ts";
 import { meanNll } from "../model/evaluate.ts";
@@ -127,6 +128,7 @@ function describeParameters(model: Llama): string {
 }
 
 async function main(): Promise<number> {
+  endWithParent();
   const config = parseTrainArguments(Deno.args);
   checkOutput(config.output);
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);

@@ -26,6 +26,22 @@ if os.environ.get("LORIKEET_LIBRARY_PATH"):
     os.environ["LD_LIBRARY_PATH"] = os.environ.pop("LORIKEET_LIBRARY_PATH")
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
+
+def end_with_series(series, parent):
+    """Ends this process with the series that started it, be it through a script: see model/cli/parent.ts."""
+    while os.getppid() == parent:
+        try:
+            os.kill(series, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.5)
+    os._exit(1)
+
+
+if os.environ.get("LORIKEET_PARENT"):
+    ids = int(os.environ["LORIKEET_PARENT"]), os.getppid()
+    threading.Thread(target=end_with_series, args=ids, daemon=True).start()
+
 sys.dont_write_bytecode = True
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded
 
@@ -40,15 +56,6 @@ except (ImportError, RuntimeError):  # transformers raises both
     peft = transformers = None
 
 MB = 2**20
-
-
-def end_with_parent():
-    """Ends this process once that which LORIKEET_PARENT names is no longer its parent: see bench/parent.ts."""
-    parent = os.environ.get("LORIKEET_PARENT")
-    while parent is not None:
-        if str(os.getppid()) != parent:
-            os._exit(1)
-        time.sleep(0.5)
 
 
 def versions():
@@ -198,7 +205,6 @@ def main():
     flags = parser.parse_args()
     if flags.subject is None and not flags.versions:
         parser.error("expected a subject's file, or --versions")
-    threading.Thread(target=end_with_parent, daemon=True).start()
     with contextlib.redirect_stdout(sys.stderr):  # what libraries print is not the result
         result = run(flags)
     print(json.dumps(result))

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { environment } from "../kernels/providers/environment.ts";
+import { environment } from "../../kernels/providers/environment.ts";
 
 /** The environment variable by which a series tells its runs its process. */
 export const PARENT = "LORIKEET_PARENT";
