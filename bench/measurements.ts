@@ -10,6 +10,7 @@ import { z } from "zod";
 import project from "../deno.json" with { type: "json" };
 import { UserError } from "../kernels/errors.ts";
 import { exists, fileError, readJson, temporaryName, writeJson } from "../model/files/weights.ts";
+import type { DeviceInfo } from "./device.ts";
 import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
 
 /** Lorikeet's version. */
@@ -18,7 +19,6 @@ export const VERSION: string = project.version;
 const bytes = z.number().nonnegative();
 
 const refusalSchema = z.object({
-  gpu: z.string(),
   by: z.enum(["plan", "driver"]),
   needed: z.object({
     ...{ parameter: bytes, activation: bytes, gradient: bytes, optimizer: bytes },
@@ -28,12 +28,14 @@ const refusalSchema = z.object({
   available: bytes.optional(),
 });
 
-/** A run that was refused for memory: on which GPU and by whom, what it needs and what there is, in bytes. */
+/** A run that was refused for memory: by whom, what it needs and what there is, in bytes. */
 export type Refusal = z.output<typeof refusalSchema>;
 
 const measuredSchema = z.strictObject({
   command: z.array(z.string()),
   version: z.string(),
+  /** The name of the GPU that it is of. */
+  gpu: z.string(),
   /** When it ended, in ISO 8601. */
   measured_at: z.string(),
   /** What the command printed, one JSON object; or why it was refused. */
@@ -75,20 +77,46 @@ export interface Program {
   args: readonly string[];
 }
 
-/** A folder of measurements. */
+const LAUNCHER: Program = { path: LORIKEET, args: [] };
+
+/**
+ * What a command's process left behind: one JSON object, so Lorikeet's get `--json`.
+ *
+ * @throws {UserError} where it fails other than for want of memory, or prints something else.
+ */
+async function run(
+  program: Program,
+  command: readonly string[],
+): Promise<Pick<Measured, "result" | "refused" | "nvidia_smi_mb">> {
+  const words = [...program.args, ...command];
+  const outcome = await runProcess(program.path, words), { nvidia_smi_mb } = outcome;
+  const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
+  if (refused !== undefined) return { refused, nvidia_smi_mb };
+  if (object !== undefined && outcome.code === 0) return { result: object, nvidia_smi_mb };
+  const said = outcome.stderr.slice(Math.max(0, outcome.stderr.search(/^error: /m))).trim();
+  throw new UserError(
+    `${words.join(" ")} failed (exit code ${outcome.code}): ` +
+      (said || "it printed no JSON object"),
+  );
+}
+
+/** A folder of measurements of one GPU. */
 export class Measurements {
   /**
    * @param folder Made where it does not exist.
+   * @param device What measurements are of.
    * @param program What is run; without it, Lorikeet's launcher.
    */
   constructor(
     readonly folder: string,
-    readonly program: Program = { path: LORIKEET, args: [] },
+    readonly device: DeviceInfo,
+    readonly program: Program = LAUNCHER,
   ) {}
 
-  /** Whether `name` is there, measured with this command. */
-  has(name: string, command: readonly string[]): boolean {
-    return this.#kept(name, command) !== undefined;
+  /** A folder of measurements of the GPU that runs get. @throws {UserError} where there is none. */
+  static async open(folder: string, gpu: string, program = LAUNCHER): Promise<Measurements> {
+    const { result } = await run(program, ["bench", "device", "--gpu", gpu, "--json"]);
+    return new Measurements(folder, result as unknown as DeviceInfo, program);
   }
 
   /**
@@ -96,33 +124,19 @@ export class Measurements {
    * measured now and kept.
    *
    * @param name The file's name, without `.json`.
-   * @throws {UserError} where the command fails other than for want of memory, or prints something else.
+   * @throws {UserError} where the command fails other than for want of memory, or prints something else, and where
+   * the folder has the result of another GPU.
    */
   async measure(name: string, command: readonly string[]): Promise<Measured> {
     const kept = this.#kept(name, command);
     if (kept !== undefined) return kept;
-    const measured = await this.run(command);
+    const outcome = await run(this.program, command);
+    const measured = {
+      ...{ command: [...command], version: VERSION, gpu: this.device.gpu },
+      ...{ measured_at: new Date().toISOString(), ...outcome },
+    };
     this.#write(name, measured);
     return measured;
-  }
-
-  /** The result of a command, measured now and not kept. @throws as {@linkcode measure} does. */
-  async run(command: readonly string[]): Promise<Measured> {
-    const words = [...this.program.args, ...command];
-    const outcome = await runProcess(this.program.path, words);
-    const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
-    if (refused === undefined && (object === undefined || outcome.code !== 0)) {
-      const said = outcome.stderr.slice(Math.max(0, outcome.stderr.search(/^error: /m))).trim();
-      throw new UserError(
-        `${words.join(" ")} failed (exit code ${outcome.code}): ` +
-          (said || "it printed no JSON object"),
-      );
-    }
-    return {
-      ...{ command: [...command], version: VERSION, measured_at: new Date().toISOString() },
-      ...(refused === undefined ? { result: object } : { refused }),
-      nvidia_smi_mb: outcome.nvidia_smi_mb,
-    };
   }
 
   #path(name: string): string {
@@ -131,7 +145,12 @@ export class Measurements {
 
   #kept(name: string, command: readonly string[]): Measured | undefined {
     const kept = read(this.#path(name));
-    return kept?.version === VERSION && same(kept.command, command) ? kept : undefined;
+    if (kept?.version !== VERSION || !same(kept.command, command)) return undefined;
+    if (kept.gpu === this.device.gpu) return kept;
+    throw new UserError(
+      `folder ${this.folder} holds measurements of ${kept.gpu}, and this machine's GPU is ` +
+        `${this.device.gpu}; expected another --folder`,
+    );
   }
 
   /** Under its own name a file is whole, whenever the program is killed. */

@@ -30,6 +30,6 @@ const PEERS = command(
 /** Runs the bench and prints a table, or JSON. */
 export async function benchPeers(args: string[]): Promise<void> {
   const { folder, json, markdown, ...settings } = parseFlags(PEERS, args);
-  const result = await peers(new Measurements(folder), settings);
+  const result = await peers(await Measurements.open(folder, settings.gpu), settings);
   console.log(json ? JSON.stringify(result, null, 2) : peersLines(result, markdown).join("\n"));
 }

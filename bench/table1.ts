@@ -10,10 +10,9 @@ import { UserError } from "../kernels/errors.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import { openModel } from "../model/source.ts";
-
 import { type Measured, Measurements, VERSION } from "./measurements.ts";
 import { subjectSettings, tableFlags } from "./series_flags.ts";
-import { courseModel, findDevice, subjectFlags, type TrainJson } from "./table2.ts";
+import { courseModel, subjectFlags, type TrainJson } from "./table2.ts";
 import { tableLines } from "./text_table.ts";
 
 /** Samples of one optimizer step, and optimizer steps of a run. */
@@ -138,8 +137,7 @@ export async function table1(
   measurements: Measurements,
   settings: Table1Settings,
 ): Promise<Table1> {
-  const device = await findDevice(measurements, settings.gpu);
-  const model = settings.model ?? courseModel(device);
+  const model = settings.model ?? courseModel(measurements.device);
   const blocks = openModel(model).config.num_hidden_layers;
   const samples = WINDOW * STEPS;
   const bar = new ProgressBar("Runs", 1 + Object.keys(TECHNIQUES).length);
@@ -227,7 +225,7 @@ const TABLE1 = command(
 /** Runs the bench and prints tables, or JSON. */
 export async function benchTable1(args: string[]): Promise<void> {
   const { folder, json, markdown, ...settings } = parseFlags(TABLE1, args);
-  const table = await table1(new Measurements(folder), settings);
+  const table = await table1(await Measurements.open(folder, settings.gpu), settings);
   if (json) console.log(JSON.stringify(table, null, 2));
   else console.log(table1Lines(table, markdown).join("\n"));
 }

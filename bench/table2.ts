@@ -6,7 +6,6 @@
  * @module
  */
 import type { z } from "zod";
-import { UserError } from "../kernels/errors.ts";
 import type { MemoryTable } from "../kernels/memory.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
@@ -88,12 +87,6 @@ export function combinations(optimizer: Combination["optimizer"]): Combination[]
   );
 }
 
-/** The GPU that runs get. @throws {UserError} where there is none. */
-export async function findDevice(measurements: Measurements, gpu: string): Promise<DeviceInfo> {
-  const { result } = await measurements.run(["bench", "device", "--gpu", gpu, "--json"]);
-  return result as unknown as DeviceInfo;
-}
-
 /** The flag that names another model than {@linkcode courseModel}. */
 export const courseModelFlag: z.ZodOptional<z.ZodString> = modelFlag.describe(
   "Model; without it random:llama2-7b on a GPU with 40 GB or more, else builtin.",
@@ -151,29 +144,16 @@ export function nameOf(row: Combination): string {
 /** What `bench train` prints of a run that fits. */
 export type TrainJson = TrainResult & { gpu: string; provider: string };
 
-/**
- * One run: as planned, and where the plan refuses it and is not trusted, tried all the same.
- *
- * @throws {UserError} where the folder's measurement is of another GPU.
- */
+/** One run: as planned, and where the plan refuses it and is not trusted, tried all the same. */
 async function measureRow(
   measurements: Measurements,
   row: Combination,
-  { subject, tries, device }: Table2Plan,
+  { subject, tries }: Table2Plan,
 ): Promise<Measured> {
   const command = [...subject, ...techniqueFlags(row)], name = `table2-${nameOf(row)}`;
-  let measured = await measurements.measure(name, command);
-  if (measured.refused && tries) {
-    measured = await measurements.measure(`${name}-tried`, [...command, "--ignore-plan"]);
-  }
-  const gpu = measured.result?.gpu ?? measured.refused?.gpu;
-  if (gpu !== undefined && gpu !== device.gpu) {
-    throw new UserError(
-      `folder ${measurements.folder} holds measurements of ${gpu}, and this machine's GPU is ` +
-        `${device.gpu}; expected another --folder`,
-    );
-  }
-  return measured;
+  const measured = await measurements.measure(name, command);
+  if (!measured.refused || !tries) return measured;
+  return await measurements.measure(`${name}-tried`, [...command, "--ignore-plan"]);
 }
 
 function rowOf(combination: Combination, { result, refused, nvidia_smi_mb }: Measured): Table2Row {
@@ -204,12 +184,8 @@ export interface Table2Plan {
   tries: boolean;
 }
 
-/** Finds the GPU and the model. @throws {UserError} where there is no GPU. */
-export async function planTable2(
-  measurements: Measurements,
-  settings: Table2Settings,
-): Promise<Table2Plan> {
-  const device = await findDevice(measurements, settings.gpu);
+/** Says what is run on this GPU. */
+export function planTable2(device: DeviceInfo, settings: Table2Settings): Table2Plan {
   const model = settings.model ?? courseModel(device);
   return {
     ...{ device, model, subject: subjectFlags(settings, model) },
@@ -222,7 +198,7 @@ export async function planTable2(
  * The rows of a combination, measured where the folder does not hold them: where AdamW does not fit, one with SGD
  * follows.
  *
- * @throws {UserError} where a run fails other than for want of memory.
+ * @throws {UserError} as {@linkcode Measurements.measure} does.
  */
 export async function* combinationRows(
   measurements: Measurements,
@@ -244,7 +220,7 @@ export async function table2(
   measurements: Measurements,
   settings: Table2Settings,
 ): Promise<Table2> {
-  const plan = await planTable2(measurements, settings), { device, model } = plan;
+  const plan = planTable2(measurements.device, settings), { device, model } = plan;
   const rows: Table2Row[] = [], planned = combinations(settings.optimizer);
   const bar = new ProgressBar("Runs", planned.length);
   let first: TrainJson | undefined;

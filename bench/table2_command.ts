@@ -20,7 +20,7 @@ const TABLE2 = command(
 /** Runs the bench and prints tables, or JSON. */
 export async function benchTable2(args: string[]): Promise<void> {
   const { folder, json, markdown: asMarkdown, ...settings } = parseFlags(TABLE2, args);
-  const table = await table2(new Measurements(folder), settings);
+  const table = await table2(await Measurements.open(folder, settings.gpu), settings);
   if (json) console.log(JSON.stringify(table, null, 2));
   else console.log(asMarkdown ? markdown(table) : table2Lines(table, false).join("\n"));
 }

@@ -50,10 +50,14 @@ class Fakes extends TemporaryFolder {
     return path;
   }
 
-  peers(launcher: string, python: string, settings: Partial<PeersSettings> = {}): Promise<Peers> {
+  async peers(
+    launcher: string,
+    python: string,
+    settings: Partial<PeersSettings> = {},
+  ): Promise<Peers> {
     const ours = { path: "sh", args: [this.file("launcher.sh", launcher)] };
-    const measurements = new Measurements(this.file("results"), ours);
-    return peers(measurements, { ...SETTINGS, ...settings, python });
+    const measurements = await Measurements.open(this.file("results"), "auto", ours);
+    return await peers(measurements, { ...SETTINGS, ...settings, python });
   }
 
   /** The techniques of PyTorch's runs so far. */

@@ -77,7 +77,7 @@ Deno.test("bench table2: what does not fit is tried, crossed out with its need, 
     learning_rate: 1e-5,
   } as const;
   for (const [trust_plan, by] of [[false, "driver"], [true, "plan"]] as const) {
-    const measurements = new Measurements(temporary.file(by), program);
+    const measurements = await Measurements.open(temporary.file(by), "auto", program);
     const table = await table2(measurements, { ...settings, trust_plan });
     assert.deepEqual(
       table.rows.map(({ optimizer, fits, refused_by }) => [optimizer, fits, refused_by]),
@@ -96,10 +96,10 @@ Deno.test("bench table2: another GPU's measurements are refused", async () => {
   const settings = { model: "m", samples: 1, gpu: "auto", learning_rate: 1e-5 } as const;
   // With AdamW only refusals are kept.
   for (const optimizer of ["sgd", "adamw"] as const) {
-    const measure = (gpu: string) => {
+    const measure = async (gpu: string) => {
       const script = temporary.file("small.sh", small(gpu));
       const program = { path: "sh", args: [script] };
-      return table2(new Measurements(temporary.file(optimizer), program), {
+      return await table2(await Measurements.open(temporary.file(optimizer), "auto", program), {
         ...{ ...settings, optimizer, trust_plan: optimizer === "sgd" },
       });
     };

@@ -78,8 +78,8 @@ export async function peers(
   settings: PeersSettings,
 ): Promise<Peers> {
   const planned = chosen(settings.optimizer, settings.only);
-  const plan = await planTable2(measurements, settings), { device, model } = plan;
-  const torch = await Torch.find(settings.python, device, measurements.folder);
+  const plan = planTable2(measurements.device, settings), { device, model } = plan;
+  const torch = await Torch.find(settings.python, measurements);
   const subject = await writeSubject(measurements.folder, settings, plan, torch.device);
   const rows: PeersRow[] = [], bar = new ProgressBar("Rows", planned.length);
   let tokens: number | undefined, provider = device.provider;

@@ -12,7 +12,6 @@ import { fileError } from "../../model/files/weights.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { epochOrder } from "../../train/data.ts";
 import { loraSchema } from "../../train/schema.ts";
-import type { DeviceInfo } from "../device.ts";
 import { Measurements, printed } from "../measurements.ts";
 import { runProcess } from "../processes.ts";
 import { type Combination, courseData, nameOf, techniqueFlags } from "../table2.ts";
@@ -79,18 +78,19 @@ export class Torch {
     readonly python: string,
     readonly info: TorchInfo,
     readonly device: TorchDevice,
-    folder: string,
+    { folder, device: gpu }: Measurements,
   ) {
-    this.#measurements = new Measurements(folder, { path: python, args: [SCRIPT] });
+    this.#measurements = new Measurements(folder, gpu, { path: python, args: [SCRIPT] });
   }
 
   /**
    * Asks a Python for its PyTorch.
    *
-   * @param folder Of the measurements.
+   * @param measurements Lorikeet's, in whose folder PyTorch's go too.
    * @throws {UserError} where it can't be run, has no PyTorch, or has none for the GPU that Lorikeet runs on.
    */
-  static async find(python: string, { gpu, software }: DeviceInfo, folder: string): Promise<Torch> {
+  static async find(python: string, measurements: Measurements): Promise<Torch> {
+    const { gpu, software } = measurements.device;
     const outcome = await runProcess(python, [SCRIPT, "--versions"]).catch((error) => {
       if (!(error instanceof UserError)) throw error;
       throw new UserError(`${python} can't be run; ${EXPECTED}`);
@@ -106,7 +106,7 @@ export class Torch {
           "PyTorch that computes on it: name its Python with --python PROGRAM",
       );
     }
-    return new Torch(python, info, software ? "cpu" : "cuda", folder);
+    return new Torch(python, info, software ? "cpu" : "cuda", measurements);
   }
 
   /**

@@ -8,7 +8,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { ProgressBar } from "../../model/cli/progress.ts";
 import { exists, readJson } from "../../model/files/weights.ts";
 import { openModel } from "../../model/source.ts";
-import type { Measurements } from "../measurements.ts";
+import { type Measurements, VERSION } from "../measurements.ts";
 import { runProcess } from "../processes.ts";
 import type { Scaling } from "../scaling.ts";
 import { type Table1, table1 } from "../table1.ts";
@@ -133,10 +133,10 @@ function isComplete(folder: string, note: string): boolean {
   return exists(join(folder, "summary.json"));
 }
 
-/** Fine-tunes with LoRA, once: its output folder is kept beside the measurements. */
+/** Fine-tunes with LoRA, once by a version on a GPU: its output folder is kept beside the measurements. */
 async function train(series: Series, command: readonly string[], model: string): Promise<Training> {
-  const { measurements: { folder, program } } = series, output = join(folder, "train");
-  const note = join(folder, "train.command"), words = command.join("\n");
+  const { folder, device, program } = series.measurements, output = join(folder, "train");
+  const note = join(folder, "train.command"), words = [VERSION, device.gpu, ...command].join("\n");
   const kept = isComplete(output, note) && Deno.readTextFileSync(note) === words;
   if (!kept) {
     if (exists(output)) Deno.removeSync(output, { recursive: true });

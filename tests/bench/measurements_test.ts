@@ -4,12 +4,14 @@ import { Measurements } from "../../bench/measurements.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { TemporaryFolder } from "../cli.ts";
 
+const GPU = { gpu: "G", provider: "deno", reason: "built in", software: false };
+
 /** A program that notes its calls and prints what its second argument says. */
 function counting(folder: TemporaryFolder): { measurements: Measurements; calls: () => number } {
   const log = folder.file("calls", "");
   const script = folder.file("program.sh", `echo call >>'${log}'; echo "$1"; exit "\${2:-0}"`);
   return {
-    measurements: new Measurements(folder.file("results"), { path: "sh", args: [script] }),
+    measurements: new Measurements(folder.file("results"), GPU, { path: "sh", args: [script] }),
     calls: () => Deno.readTextFileSync(log).split("\n").length - 1,
   };
 }
@@ -22,7 +24,6 @@ Deno.test("measurements: the same command is measured once, another one again", 
   const again = await measurements.measure("a", ['{"x": 1}']);
   assert.deepEqual([again.result, again.measured_at], [first.result, first.measured_at]);
   assert.equal(calls(), 1);
-  assert.ok(measurements.has("a", ['{"x": 1}']) && !measurements.has("a", ['{"x": 2}']));
   assert.deepEqual((await measurements.measure("a", ['{"x": 2}'])).result, { x: 2 });
   assert.equal(calls(), 2);
   const names = [...Deno.readDirSync(measurements.folder)].map(({ name }) => name);
@@ -49,7 +50,7 @@ Deno.test("measurements: a refusal for memory is kept, any other failure is not"
   using folder = new TemporaryFolder();
   const { measurements, calls } = counting(folder);
   const needed = { parameter: 8, activation: 0, gradient: 0, optimizer: 0, workspace: 1 };
-  const why = { gpu: "G", by: "driver", needed, total: 9, available: 5 };
+  const why = { by: "driver", needed, total: 9, available: 5 };
   const command = [JSON.stringify({ refused: why }), "1"];
   assert.deepEqual((await measurements.measure("a", command)).refused, why);
   assert.deepEqual((await measurements.measure("a", command)).refused, why);
@@ -60,5 +61,28 @@ Deno.test("measurements: a refusal for memory is kept, any other failure is not"
       (error) => error instanceof UserError && error.message.includes(`exit code ${code}`),
     );
   }
-  assert.ok(!measurements.has("b", ["{}", "1"]));
+  assert.deepEqual([...Deno.readDirSync(measurements.folder)].map(({ name }) => name), ["a.json"]);
+});
+
+Deno.test("measurements: every one names its GPU, refusals too, and another's is refused", async () => {
+  using folder = new TemporaryFolder();
+  const { measurements, calls } = counting(folder);
+  const needed = { parameter: 8, activation: 0, gradient: 0, optimizer: 0, workspace: 1 };
+  const refusal = [JSON.stringify({ refused: { by: "plan", needed, total: 9 } }), "1"];
+  const all = { fits: ['{"x": 1}'], refused: refusal };
+  for (const [name, command] of Object.entries(all)) {
+    assert.equal((await measurements.measure(name, command)).gpu, "G");
+  }
+  const { program } = measurements;
+  const moved = new Measurements(measurements.folder, { ...GPU, gpu: "H" }, program);
+  for (const [name, command] of Object.entries(all)) {
+    await assert.rejects(moved.measure(name, command), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, /^folder .* of G, and .* is H; expected another --folder$/);
+      return true;
+    });
+  }
+  // What would be measured again in any case is of no GPU's concern.
+  assert.equal((await moved.measure("fits", ['{"x": 2}'])).gpu, "H");
+  assert.equal(calls(), 3);
 });

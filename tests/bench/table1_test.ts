@@ -32,10 +32,11 @@ echo '{"gpu": "G", "provider": "deno", "steps": 4, "work": {"flops": 4e9}, "medi
 Deno.test("table1: where the whole model does not fit, the most blocks that do are taken", async () => {
   using temporary = new TemporaryFolder();
   const settings = { gpu: "auto", learning_rate: 1e-5 };
-  const measure = (fitting: number) => {
+  const measure = async (fitting: number) => {
     const script = SMALL.replace("$FITTING", `${fitting}`);
     const program = { path: "sh", args: [temporary.file(`${fitting}.sh`, script)] };
-    return table1(new Measurements(temporary.file(`course-${fitting}`), program), settings);
+    const folder = temporary.file(`course-${fitting}`);
+    return await table1(await Measurements.open(folder, "auto", program), settings);
   };
   for (const fitting of [1, 5, 31, 32]) {
     const table = await measure(fitting);
