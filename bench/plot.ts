@@ -98,11 +98,11 @@ export interface Bars extends Stack {
 }
 
 /** Of a plot that stands alone: it may be shown on a phone, so letters are large for its width. */
-const SINGLE = { width: 400, height: 250 };
+const SINGLE = { width: 360, height: 200 };
 
 const stackColor = (names: readonly string[]) => ({
   ...{ field: "name", type: "nominal", title: null, scale: { domain: names } },
-  legend: { orient: "top", labelLimit: 0, columns: 3 },
+  legend: { orient: "top", labelLimit: 0, columns: 2 },
 });
 
 /** One plot of lines and points. */
@@ -145,7 +145,7 @@ export async function barPlot({ names, title, most, bars }: Bars): Promise<strin
   const scale = most === undefined ? {} : { domain: [0, most] };
   return await render({
     width: SINGLE.width - 120, // the labels' share
-    height: { step: 26 },
+    height: { step: 18 },
     data: { values },
     mark: "bar",
     encoding: {

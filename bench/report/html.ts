@@ -20,17 +20,20 @@ p, ul { max-width: 46rem; }
 .subtitle, figcaption { color: var(--quiet); }
 figure { margin: 1.4rem 0; }
 .plots { display: flex; flex-wrap: wrap; gap: .8rem; }
-.plots img { flex: 1 1 20rem; min-width: 0; width: 100%; max-width: 36rem; height: auto; background: #fff; border-radius: 4px; }
+.plots img { flex: 1 1 20rem; min-width: 0; width: 100%; max-width: 34rem; height: auto; background: #fff; border-radius: 4px; }
 figcaption { max-width: 46rem; font-size: .92rem; padding: .4rem 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .4rem; border-bottom: 1px solid var(--line); vertical-align: top; text-align: left; }
 .numbers td, .numbers thead th + th { text-align: right; white-space: nowrap; }
-.words td { min-width: 6rem; }
+.words td, .words tbody th { min-width: 6rem; }
+.words tbody th { max-width: 22rem; }
 thead th { border-bottom: 2px solid var(--quiet); }
+tr { background: var(--page); }
 tbody tr:nth-child(even) { background: var(--band); }
 tbody th { font-weight: 600; }
-pre { overflow-x: auto; background: var(--band); padding: .8rem; border-radius: 4px; font-size: .8rem; line-height: 1.45; }
+tr > :first-child { position: sticky; left: 0; background: inherit; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--band); padding: .8rem; border-radius: 4px; font-size: .8rem; line-height: 1.45; }
 @media print {
   @page { size: A4; margin: 16mm; }
   :root { color-scheme: light; --text: #000; --quiet: #444; --page: #fff; --line: #bbb; --band: #f4f4f4; }
@@ -40,8 +43,7 @@ pre { overflow-x: auto; background: var(--band); padding: .8rem; border-radius: 
   figure, tr { break-inside: avoid; }
   .plots { flex-wrap: nowrap; }
   .plots img { flex-basis: 0; }
-  .scroll, pre { overflow: visible; }
-  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding: 2pt 3pt; }
 }

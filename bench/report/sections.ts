@@ -35,8 +35,8 @@ function table1Part({ table1 }: Results): Block[] {
   return [
     heading("What each technique does"),
     paragraph(table1Subject(table1)),
-    words("Table 1: more (↑), less (↓) or no change (−) with one technique alone.", arrows),
-    words("The numbers behind it: without → with the technique.", both),
+    words("Table 1: what one technique alone changes; − is no change.", arrows),
+    words("The numbers behind it: without the technique, then with it.", both),
   ];
 }
 
@@ -82,7 +82,7 @@ async function memoryPart({ rows }: Table2): Promise<Block[]> {
     }));
     const svg = await barPlot({
       names: CATEGORIES,
-      title: `MB, checkpointing ${modeName(mode)}`,
+      title: `MB, checkpointing ${mode === "none" ? "off" : "on"}`,
       bars,
       most,
     });
@@ -168,6 +168,9 @@ const passOf = ({ inference, checkpointing }: Timeline) =>
     ? "without checkpointing"
     : "checkpointing every block";
 
+/** Where the axis of the timelines ends, in what is most in use: the loss is marked above that. */
+const ROOM = 1.1;
+
 async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
   const values = ({ memory_mb }: TimelinePoint) => CHANGING.map((category) => memory_mb[category]);
   const total = (point: TimelinePoint) => values(point).reduce((sum, value) => sum + value);
@@ -176,7 +179,7 @@ async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
     const { points } = timeline, pass = passOf(timeline);
     const backward = points.find(({ phase }) => phase === "backward");
     const svg = await areaPlot({
-      ...{ names: CHANGING, title: "MB in use", most, xTitle: `launch, ${pass}` },
+      ...{ names: CHANGING, title: "MB in use", most: ROOM * most, xTitle: `launch, ${pass}` },
       places: thinned(points).map((point) => ({ x: point.launch, values: values(point) })),
       rules: backward ? [{ x: backward.launch, label: "loss" }] : [],
     });
