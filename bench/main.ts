@@ -12,6 +12,7 @@ import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./peers.ts";
+import { LONGEST } from "./samples.ts";
 import { benchTable1 } from "./table1.ts";
 import { benchTable2 } from "./table2_command.ts";
 import { benchTimeline } from "./timeline.ts";
@@ -55,7 +56,7 @@ const HELP = `lorikeet bench NAME [--flag value ...]
   table1    the course's table 1: which way each technique moves memory and computation, with the numbers
   table2    the course's table 2: memory and time of every combination of its techniques, each in a
             process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]
-  timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens 405]
+  timeline  memory in use after every launch of a training step: [--checkpointing MODE] [--tokens ${LONGEST.tokens}]
             [--inference] [--plot FILE.svg]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]

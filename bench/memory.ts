@@ -16,6 +16,7 @@ import { type ActivationPlan, activationPlan } from "../model/plan.ts";
 import { type LoraSettings, parseTrainArguments } from "../train/config.ts";
 import { type RunSizes, Trainer } from "../train/trainer.ts";
 import { LONGEST } from "./samples.ts";
+import { tableLines } from "./text_table.ts";
 
 const MODEL = "llama2-7b";
 /** Checkpointing modes, the more blocks in a segment the earlier. */
@@ -109,14 +110,12 @@ export function benchMemory(json: boolean): void {
     `${MODEL}, LoRA of rank 16 on q and v, mixed precision, ${SIZES.maxTokens} tokens at a time; ` +
       "planned, in MB",
   );
-  const cells = ["mode", ...CATEGORIES, "total", "of none", "run again"];
-  console.log(cells.map((cell, i) => i === 0 ? cell.padEnd(10) : cell.padStart(14)).join(""));
-  for (const row of rows) {
+  const lines = rows.map((row) => {
     const numbers = [...CATEGORIES.map((c) => row.memory_mb[c]), row.total_mb];
     const share = `${(100 * row.total_mb / rows[0].total_mb).toFixed(1)} %`;
-    const columns = [...numbers.map((number) => number.toFixed(1)), share, again(row.recomputed)];
-    console.log(
-      row.checkpointing.padEnd(10) + columns.map((column) => column.padStart(14)).join(""),
-    );
-  }
+    const cells = numbers.map((number) => number.toFixed(1));
+    return [row.checkpointing, ...cells, share, again(row.recomputed)];
+  });
+  const head = ["mode", ...CATEGORIES, "total", "of none", "run again"];
+  console.log(tableLines([head, ...lines], false).join("\n"));
 }
