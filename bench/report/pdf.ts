@@ -119,7 +119,9 @@ function parts(block: Block): unknown[] {
     case "list":
       return [{ ul: block.items, margin: [0, 0, 0, 6] }];
     case "preformatted":
-      return [{ text: block.text, fontSize: 7, margin: [0, 0, 0, 6] }];
+      return [{
+        ...{ text: block.text, fontSize: 7, preserveLeadingSpaces: true, margin: [0, 0, 0, 6] },
+      }];
     case "figure":
       return figureLines(block.plots, block.caption);
     case "table":

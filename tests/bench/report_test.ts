@@ -1,9 +1,10 @@
 /** The report: the same content in HTML, PDF and Markdown, made of measurements. */
 import assert from "node:assert/strict";
 import { writeReport } from "../../bench/report.ts";
-import type { Report } from "../../bench/report/content.ts";
+import type { Report, Table } from "../../bench/report/content.ts";
 import { reportHtml } from "../../bench/report/html.ts";
 import { reportMarkdown } from "../../bench/report/markdown.ts";
+import { reportPdf } from "../../bench/report/pdf.ts";
 import { checkpointIntervals } from "../../bench/report/results.ts";
 import { loraShares, lossPoints, thinned } from "../../bench/report/sections.ts";
 import { areaPlot, barPlot, linePlot } from "../../bench/plot.ts";
@@ -76,6 +77,30 @@ Deno.test("report: three whole files are written, nothing temporary is left", as
   assert.match(pdf, /%%EOF\s*$/);
   assert.equal([...pdf.matchAll(/\/Type \/Page\b/g)].length, 1);
   assert.match(pdf, /\/FontFile2/, "the font is inside");
+});
+
+/** What the pages of a PDF are told to draw. */
+async function drawing(pdf: Uint8Array): Promise<string> {
+  let text = "";
+  const whole = new TextDecoder("latin1").decode(pdf);
+  for (const { index, 0: head, 1: length } of whole.matchAll(/\/Length (\d+)[^]*?stream\n/g)) {
+    const start = index + head.length;
+    const bytes = pdf.slice(start, start + Number(length));
+    const inflated = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    text += await new Response(inflated).text();
+  }
+  return text;
+}
+
+Deno.test("report: the PDF draws the arrows that its font lacks", async () => {
+  const strokes = async (...cells: string[]) => {
+    const table: Table = { kind: "table", caption: "c", rows: [cells, cells], cells: "words" };
+    const pdf = await reportPdf({ title: "t", subtitle: "s", blocks: [table] });
+    return (await drawing(pdf)).match(/^S$/gm)!.length;
+  };
+  const without = await strokes("−", "a b", "1");
+  // In both rows.
+  assert.equal(await strokes("↑", "↓", "1.5 → 2"), without + 2 * 3);
 });
 
 Deno.test("report: checkpoint intervals are the powers of two and the root", () => {
