@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
+import { openGpu } from "../kernels/gpu.ts";
 import type { MemoryTable } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
 import { limitOf, type Roofs } from "../kernels/roofline.ts";
@@ -148,7 +148,6 @@ function configOf(flags: Flags, model: string): Bench["config"] {
 /** A run that was refused for memory, as JSON; bytes. */
 export interface Refused {
   refused: {
-    gpu: string;
     by: DoesNotFit["by"];
     needed: MemoryTable;
     total: number;
@@ -158,22 +157,22 @@ export interface Refused {
 
 /** Runs the bench and prints a table, or JSON. */
 export async function benchTrain(args: string[]): Promise<void> {
-  const flags = parseFlags(TRAIN, args, conflicts), { precision, profile } = flags;
-  const gpu = await openGpu({ provider: flags.gpu, precision, profile });
+  const flags = parseFlags(TRAIN, args, conflicts);
   try {
-    await run(gpu, flags);
+    await run(flags);
   } catch (error) {
     if (flags.json && error instanceof DoesNotFit) {
       const { by, needed, total, available } = error;
-      const refused: Refused = { refused: { gpu: gpu.name, by, needed, total, available } };
+      const refused: Refused = { refused: { by, needed, total, available } };
       console.log(JSON.stringify(refused, null, 2));
     }
     throw error;
   }
 }
 
-async function run(gpu: Gpu, flags: Flags): Promise<void> {
-  const { json, tokens, plot, ignore_plan: ignorePlan } = flags;
+async function run(flags: Flags): Promise<void> {
+  const { json, tokens, plot, profile, ignore_plan: ignorePlan } = flags;
+  const gpu = await openGpu({ provider: flags.gpu, precision: flags.precision, profile });
   if (ignorePlan && gpu.software) {
     throw new UserError(
       "--ignore-plan needs a GPU: without one, memory that isn't there is handed out all the same",

@@ -19,7 +19,7 @@ export function fakeLauncher({ gpu = "G", software = false, provider = "deno", r
       "step_seconds": [2]}'
     exit ;;
 esac
-echo '{"refused": {"gpu": "${gpu}", "by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600,
+echo '{"refused": {"by": "'$by'", "total": 104857600, "needed": {"parameter": 104857600,
   "activation": 0, "gradient": 0, "optimizer": 0, "workspace": 0}}}'
 exit 1`;
 }

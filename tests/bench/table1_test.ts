@@ -22,7 +22,7 @@ esac
 layers=\${*#*--layers }
 layers=\${layers%% *}
 if [ "$layers" -gt "$FITTING" ]; then
-  echo '{"refused": {"gpu": "G", "by": "plan", "total": 1, "needed": {"parameter": 1, "activation": 0, "gradient": 0,
+  echo '{"refused": {"by": "plan", "total": 1, "needed": {"parameter": 1, "activation": 0, "gradient": 0,
     "optimizer": 0, "workspace": 0}}}'
   exit 1
 fi
