@@ -230,7 +230,8 @@ export interface AttentionOptions {
   shape?: ShapeName;
   /**
    * With `half`, take the programs for subgroup matrices where there are such and sizes suit them: the default
-   * on tensor cores, where they take half the time of tiles and less.
+   * on tensor cores, where forward they take 0.86 (121 tokens) to 0.5 (968) of the time of tiles, backward 0.65
+   * to 0.48.
    */
   matrices?: boolean;
 }
