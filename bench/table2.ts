@@ -45,6 +45,8 @@ export interface Table2Row extends Combination {
   /** By whom it was refused: the plan, or the driver when it was tried. */
   refused_by?: "plan" | "driver";
   planned_mb: number;
+  /** Of WebGPU: `--gpu auto` chooses by precision. */
+  provider?: string;
   peak_memory_mb?: number;
   /** By category: the peak, or where it does not fit what it needs. */
   memory_mb: MemoryTable;
@@ -66,6 +68,7 @@ export interface Table2 {
   /** Of all samples together, where any run fits. */
   tokens?: number;
   gpu: string;
+  /** As {@linkcode providersOf} says. */
   provider: string;
   device: DeviceInfo;
   lorikeet: string;
@@ -166,7 +169,7 @@ function rowOf(combination: Combination, { result, refused, nvidia_smi_mb }: Mea
   }
   const run = result as unknown as TrainJson;
   return {
-    ...{ ...combination, fits: true, planned_mb: run.planned_mb },
+    ...{ ...combination, fits: true, planned_mb: run.planned_mb, provider: run.provider },
     ...{ peak_memory_mb: run.peak_memory_mb, memory_mb: run.memory_mb, nvidia_smi_mb },
     ...{ runtime_s: run.seconds, tokens_per_second: run.tokens_per_second },
     ...{ first_loss: run.first_loss, last_loss: run.last_loss, losses: run.losses },
@@ -215,6 +218,19 @@ export async function* combinationRows(
   }
 }
 
+/** The provider that rows were measured with, or both where one took f32 and the other f16. */
+export function providersOf(
+  rows: readonly Pick<Table2Row, "mixed_precision" | "provider">[],
+  device: DeviceInfo,
+): string {
+  const of = (mixed: boolean) =>
+    rows.find((row) => row.mixed_precision === mixed && row.provider !== undefined)?.provider;
+  const [fp32, mixed] = [of(false), of(true)];
+  return fp32 !== undefined && mixed !== undefined && fp32 !== mixed
+    ? `${fp32} in fp32, ${mixed} in mixed precision`
+    : fp32 ?? mixed ?? device.provider;
+}
+
 /** Measures what the folder does not hold yet. @throws as {@linkcode combinationRows} does. */
 export async function table2(
   measurements: Measurements,
@@ -223,17 +239,17 @@ export async function table2(
   const plan = planTable2(measurements.device, settings), { device, model } = plan;
   const rows: Table2Row[] = [], planned = combinations(settings.optimizer);
   const bar = new ProgressBar("Runs", planned.length);
-  let first: TrainJson | undefined;
+  let tokens: number | undefined;
   for (const [i, combination] of planned.entries()) {
     for await (const { row, run } of combinationRows(measurements, combination, plan)) {
       rows.push(row);
-      first ??= run;
+      tokens ??= run?.tokens;
     }
     bar.update(i + 1, describe(rows.at(-1)!));
   }
   return {
-    ...{ model, samples: settings.samples, tokens: first?.tokens },
-    ...{ gpu: device.gpu, provider: first?.provider ?? device.provider, device },
+    ...{ model, samples: settings.samples, tokens, device },
+    ...{ gpu: device.gpu, provider: providersOf(rows, device) },
     ...{ lorikeet: VERSION, rows },
   };
 }

@@ -53,11 +53,12 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  */
 function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
   const [{ orientation, m, n, k, half }] = ranges;
+  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
   const tensorCores = half && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
   return tensorCores
     ? subgroupGeometry(orientation, m, n, k, slots)
-    : matmulGeometry(m, n, k, { software: gpu.software, half, slots });
+    : matmulGeometry(m, n, k, { software: gpu.software, half, memory, slots });
 }
 
 function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometry: Geometry) {

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { combinations, type Table2, table2 } from "../bench/table2.ts";
+import { combinations, providersOf, type Table2, table2 } from "../bench/table2.ts";
+import type { DeviceInfo } from "../bench/device.ts";
 import { markdown } from "../bench/table2_lines.ts";
 import { Measurements } from "../bench/measurements.ts";
 import { ROOT } from "../scripts/compile.ts";
@@ -106,4 +107,17 @@ Deno.test("bench table2: another GPU's measurements are refused", async () => {
     await measure("G");
     await assert.rejects(measure("H"), /measurements of G, and .* is H; expected another --folder/);
   }
+});
+
+Deno.test("bench table2: where precisions have different providers, both are named", () => {
+  const row = (mixed_precision: boolean, provider?: string) => ({ mixed_precision, provider });
+  const named = (...rows: ReturnType<typeof row>[]) =>
+    providersOf(rows, { provider: "deno" } as DeviceInfo);
+  assert.equal(named(row(false), row(true)), "deno");
+  assert.equal(named(row(false), row(true, "dawn")), "dawn");
+  assert.equal(named(row(true, "dawn"), row(false, "dawn")), "dawn");
+  assert.equal(
+    named(row(false), row(true), row(true, "dawn"), row(false, "deno")),
+    "deno in fp32, dawn in mixed precision",
+  );
 });

@@ -14,6 +14,7 @@ import {
   describe,
   nameOf,
   planTable2,
+  providersOf,
   type Table2,
   type Table2Row,
   type Table2Settings,
@@ -82,20 +83,25 @@ export async function peers(
   const torch = await Torch.find(settings.python, measurements);
   const subject = await writeSubject(measurements.folder, settings, plan, torch.device);
   const rows: PeersRow[] = [], bar = new ProgressBar("Rows", planned.length);
-  let tokens: number | undefined, provider = device.provider;
+  let tokens: number | undefined;
   for (const [i, combination] of planned.entries()) {
     for await (const { row, run } of combinationRows(measurements, combination, plan)) {
       // What the plan alone refuses was tried by nobody.
       const tried = row.refused_by !== "plan";
       const theirs = tried ? await torch.row(subject, row) : undefined;
       rows.push(compare(row, theirs));
-      if (run) ({ tokens, provider } = run);
+      tokens ??= run?.tokens;
     }
     const { lorikeet, torch: theirs } = rows.at(-1)!;
     bar.update(i + 1, `${describe(lorikeet)}; PyTorch ${theirs ? describe(theirs) : "not tried"}`);
   }
+  const ours = rows.map(({ mixed_precision, lorikeet: { provider } }) => ({
+    mixed_precision,
+    provider,
+  }));
   return {
-    ...{ model, samples: settings.samples, tokens, gpu: device.gpu, provider, device },
-    ...{ lorikeet: VERSION, torch: { ...torch.info, device: torch.device }, rows },
+    ...{ model, samples: settings.samples, tokens, gpu: device.gpu, device },
+    ...{ provider: providersOf(ours, device), lorikeet: VERSION },
+    ...{ torch: { ...torch.info, device: torch.device }, rows },
   };
 }

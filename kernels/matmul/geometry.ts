@@ -24,6 +24,8 @@ export interface MatmulTarget {
   software: boolean;
   /** Operands are staged as f16, in words of eight. */
   half?: boolean;
+  /** Bytes of workgroup memory that a workgroup may take. */
+  memory?: number;
   /** The next launch adds up the parts of K, at most so many. Otherwise one launch more does. */
   slots?: number;
 }
@@ -52,6 +54,7 @@ const rated = (
 // Speeds and numbers held fit 250 measurements with 48 to 300 rows, K whole and in 2 to 8 parts, within 12%
 // (root mean square), and the tiles chosen by them are on average 1% slower than the best.
 const FLOAT_TILES: readonly RatedTile[] = [
+  rated(48, 1, [128, 128, 32], [8, 8]),
   rated(47, 1, [128, 128, 16], [8, 8]),
   rated(48, 2, [96, 128, 16], [8, 8]),
   rated(47, 5, [64, 64, 16], [8, 8]),
@@ -83,8 +86,14 @@ export function allTiles(target: MatmulTarget): Tile[] {
   return ratedTiles(target).map(({ tile }) => tile);
 }
 
-function ratedTiles({ software, half }: MatmulTarget): readonly RatedTile[] {
-  return software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
+/** What every GPU worth tuning for has. */
+const LEAST_MEMORY = 32 << 10;
+
+function ratedTiles(
+  { software, half = false, memory = LEAST_MEMORY }: MatmulTarget,
+): readonly RatedTile[] {
+  const tiles = software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
+  return tiles.filter(({ tile }) => workgroupBytes(tile, half) <= memory);
 }
 
 /** Elements of the 16-byte words that a tile is staged in. */
@@ -129,8 +138,8 @@ export function matmulGeometry(
   k: number,
   target: MatmulTarget,
 ): MatmulGeometry {
-  const { software, half = false, slots } = target;
-  const key = `${m},${n},${k},${software},${half},${slots}`;
+  const { software, half = false, memory, slots } = target;
+  const key = `${m},${n},${k},${software},${half},${memory},${slots}`;
   let geometry = chosen.get(key);
   if (geometry === undefined) {
     geometry = software ? chooseDirect(m, n) : chooseStaged(m, n, k, target);

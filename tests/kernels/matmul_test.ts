@@ -131,8 +131,9 @@ function operands(
 function tiles(gpu: Gpu): (Tile & { half: boolean })[] {
   // A software driver compiles the large tiles for seconds; the small ones of them stand for all.
   const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 2048;
+  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
   const list = (half: boolean) =>
-    allTiles({ software: false, half }).filter(some).map((tile) => ({ ...tile, half }));
+    allTiles({ software: false, half, memory }).filter(some).map((tile) => ({ ...tile, half }));
   return [
     ...allTiles({ software: true }).map((tile) => ({ ...tile, half: false })),
     ...list(false),
@@ -274,14 +275,20 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
   gpu.close();
 });
 
-Deno.test("matmul tiles fit every adapter's workgroup memory", () => {
+Deno.test("matmul tiles fit the adapter's workgroup memory: 32 KiB unless it says more", () => {
   for (const target of [{ software: true }, { software: false }, { software: false, half: true }]) {
-    for (const tile of allTiles(target)) {
-      assert.ok(
-        workgroupBytes(tile, target.half ?? false) <= 32768 && workgroupThreads(tile) <= 256,
-      );
+    for (const memory of [undefined, 32768, 49152]) {
+      const tiles = allTiles({ ...target, memory });
+      assert.ok(tiles.length >= 3);
+      for (const tile of tiles) {
+        assert.ok(workgroupBytes(tile, target.half ?? false) <= (memory ?? 32768));
+        assert.ok(workgroupThreads(tile) <= 256);
+      }
     }
   }
+  const depth = (memory: number) =>
+    matmulGeometry(4096, 4096, 4096, { software: false, memory }).blockK;
+  assert.deepEqual([32768, 49152].map(depth), [16, 32]);
 });
 
 Deno.test("matmul cuts K where tiles are few, as far as working memory allows", () => {
