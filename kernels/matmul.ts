@@ -53,12 +53,11 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  */
 function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
   const [{ orientation, m, n, k, half }] = ranges;
-  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
   const tensorCores = half && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
-  return tensorCores
-    ? subgroupGeometry(orientation, m, n, k, slots)
-    : matmulGeometry(m, n, k, { software: gpu.software, half, memory, slots });
+  if (tensorCores) return subgroupGeometry(orientation, m, n, k, slots);
+  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
+  return matmulGeometry(m, n, k, { software: gpu.software, half, memory, slots });
 }
 
 function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometry: Geometry) {

@@ -82,23 +82,21 @@ export async function peers(
   const plan = planTable2(measurements.device, settings), { device, model } = plan;
   const torch = await Torch.find(settings.python, measurements);
   const subject = await writeSubject(measurements.folder, settings, plan, torch.device);
-  const rows: PeersRow[] = [], bar = new ProgressBar("Rows", planned.length);
+  const ours: Table2Row[] = [], rows: PeersRow[] = [];
+  const bar = new ProgressBar("Rows", planned.length);
   let tokens: number | undefined;
   for (const [i, combination] of planned.entries()) {
     for await (const { row, run } of combinationRows(measurements, combination, plan)) {
       // What the plan alone refuses was tried by nobody.
       const tried = row.refused_by !== "plan";
       const theirs = tried ? await torch.row(subject, row) : undefined;
+      ours.push(row);
       rows.push(compare(row, theirs));
       tokens ??= run?.tokens;
     }
     const { lorikeet, torch: theirs } = rows.at(-1)!;
     bar.update(i + 1, `${describe(lorikeet)}; PyTorch ${theirs ? describe(theirs) : "not tried"}`);
   }
-  const ours = rows.map(({ mixed_precision, lorikeet: { provider } }) => ({
-    mixed_precision,
-    provider,
-  }));
   return {
     ...{ model, samples: settings.samples, tokens, gpu: device.gpu, device },
     ...{ provider: providersOf(ours, device), lorikeet: VERSION },

@@ -24,7 +24,7 @@ export interface MatmulTarget {
   software: boolean;
   /** Operands are staged as f16, in words of eight. */
   half?: boolean;
-  /** Bytes of workgroup memory that a workgroup may take. */
+  /** Bytes of workgroup memory that a workgroup may take; 32 KiB without it. */
   memory?: number;
   /** The next launch adds up the parts of K, at most so many. Otherwise one launch more does. */
   slots?: number;
@@ -86,7 +86,7 @@ export function allTiles(target: MatmulTarget): Tile[] {
   return ratedTiles(target).map(({ tile }) => tile);
 }
 
-/** What every GPU worth tuning for has. */
+/** Bytes of workgroup memory that a tile may take unless the GPU says more. */
 const LEAST_MEMORY = 32 << 10;
 
 function ratedTiles(
