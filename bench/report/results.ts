@@ -197,10 +197,12 @@ export async function collect(
     );
   }
   const measured: Interval[] = [];
+  // `bench train --tokens` takes two lengths or more, and only the last is shown: the first costs next to nothing.
+  const intervalLengths = `16,${tokens}`;
   for (const k of intervals) {
     const { rows } = await series.measure<Scaling>(`checkpointing-every-${k}`, [
       ...["bench", "train", "--model", deepModel, "--checkpointing", `every:${k}`],
-      ...["--tokens", `${tokens / 2},${tokens}`, ...tail],
+      ...["--tokens", intervalLengths, ...tail],
     ]);
     const { seconds, memory_mb } = rows.at(-1)!;
     measured.push({ k, seconds, memory_mb });
