@@ -1,7 +1,8 @@
 /**
  * Grouped-query attention over ranges of keys, for several documents laid end to end.
  *
- * Query i attends to the keys j with starts[i] ≤ j < ends[i]:
+ * Query i attends to the keys j with starts[i] ≤ j < ends[i], but for those of its hole (attention/holes.ts), where
+ * documents share the rows of their beginning:
  *   s_ij = q_i · k_j / √d, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
  *
  * Shapes: q `[rows, heads · d]` and k, v `[≥ max(ends), kvHeads · d]` are ranges of columns, head by
@@ -42,8 +43,8 @@ export type { Heads } from "./attention/heads.ts";
 
 const forward = programFamily(
   "attention",
-  (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, ...key: PlanKey) =>
-    forwardSource(keyedPlan(...key), dtype, kv, out, withLse),
+  (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, holed: boolean, ...key: PlanKey) =>
+    forwardSource(keyedPlan(...key), dtype, kv, out, withLse, holed),
 );
 
 const matrixForward = programFamily("attention_matrices", matrixForwardSource);
@@ -53,7 +54,7 @@ const matrixForward = programFamily("attention_matrices", matrixForwardSource);
  */
 export function attention(
   gpu: Gpu,
-  { q, k, v, starts, ends, out, lse, rows, heads, kvHeads, headDim, ...options }:
+  { q, k, v, starts, ends, holes, out, lse, rows, heads, kvHeads, headDim, ...options }:
     & AttentionOptions
     & {
       q: Heads;
@@ -61,14 +62,18 @@ export function attention(
       v: Heads;
       starts: Tensor;
       ends: Tensor;
+      /** Keys in between that are not attended to (attention/holes.ts). */
+      holes?: Tensor;
       out: Tensor;
       lse?: Tensor;
     },
 ): void {
   const { pairs = rows * (rows + 1) / 2, shape } = options;
   const direct = options.direct ?? prefersDirect(gpu.software, headDim);
-  const tensors = [q.tensor, k.tensor, v.tensor, starts, ends, out];
-  if (lse !== undefined) tensors.push(lse);
+  const optional = (tensor?: Tensor) => tensor === undefined ? [] : [tensor];
+  const read = [q.tensor, k.tensor, v.tensor, starts, ends, ...optional(holes)];
+  const tensors = [...read, out, ...optional(lse)];
+  const variant = [lse !== undefined, holes !== undefined] as const;
   const uniforms = {
     ...uniformValues(rows, heads, kvHeads, headDim),
     ...headValues({ q, k, v, out }),
@@ -79,7 +84,7 @@ export function attention(
     bytes: 2 * headBytes(dtype, rows, heads + kvHeads, headDim) + 4 * rows * heads,
   };
   if (direct) {
-    const program = directForward(dtype, kv, headDim, lse !== undefined);
+    const program = directForward(dtype, kv, headDim, ...variant);
     gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
     return;
   }
@@ -87,7 +92,7 @@ export function attention(
   if (matrices !== undefined) {
     const tiles = Math.ceil(rows / matrixPlan(...matrices).rows);
     const sizes = { ...uniforms, ...inWords(headValues({ q, k, v })) };
-    gpu.run(matrixForward(lse !== undefined, ...matrices), tensors, sizes, [heads, tiles], cost);
+    gpu.run(matrixForward(...variant, ...matrices), tensors, sizes, [heads, tiles], cost);
     return;
   }
   const wish = {
@@ -98,6 +103,6 @@ export function attention(
     ...deviceWish(gpu, options),
   };
   const key = choosePlan("forward", wish);
-  const program = forward(dtype, kv, out.dtype, lse !== undefined, ...key);
+  const program = forward(dtype, kv, out.dtype, ...variant, ...key);
   gpu.run(program, tensors, uniforms, [heads, Math.ceil(rows / keyedPlan(...key).rows)], cost);
 }

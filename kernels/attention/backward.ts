@@ -8,8 +8,8 @@
  *
  * Shapes: q, dq `[rows, heads · d]` and k, v, dk, dv `[rows, kvHeads · d]` are ranges of columns of
  * one tensor, the gradients of another; out, dout `[rows, heads · d]`; all f32 or all f16; lse
- * `[rows, heads]` f32; starts, ends, queryEnds `[rows]` u32, none decreasing. The queries that attend to
- * key j are those from j to queryEnds[j]. Scores are computed again tile by tile; every gradient element
+ * `[rows, heads]` f32; starts, ends, queryEnds `[rows]` u32, none decreasing (with holes, queryEnds may). The
+ * queries that attend to key j are those from j to queryEnds[j]. Scores are computed again tile by tile; every gradient element
  * is summed by one thread in a fixed order, so results repeat exactly.
  * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
  * 2023, algorithm 2, with the query gradient by workgroups of its own instead of atomic additions, and
@@ -37,8 +37,8 @@ import {
 
 const gradients = programFamily(
   "attention_backward",
-  (dtype: Dtype, turned: boolean, ...key: PlanKey) =>
-    gradientSource(keyedPlan(...key), dtype, turned),
+  (dtype: Dtype, turned: boolean, holed: boolean, ...key: PlanKey) =>
+    gradientSource(keyedPlan(...key), dtype, turned, holed),
 );
 
 const matrixGradients = programFamily("attention_backward_matrices", matrixGradientSource);
@@ -51,7 +51,7 @@ const matrixGradients = programFamily("attention_backward_matrices", matrixGradi
  */
 export function attentionBackward(
   gpu: Gpu,
-  { q, k, v, out, dout, lse, starts, ends, queryEnds, dq, dk, dv, turn, ...options }:
+  { q, k, v, out, dout, lse, starts, ends, queryEnds, holes, dq, dk, dv, turn, ...options }:
     & AttentionOptions
     & {
       q: Heads;
@@ -63,6 +63,7 @@ export function attentionBackward(
       starts: Tensor;
       ends: Tensor;
       queryEnds: Tensor;
+      holes?: Tensor;
       dq: Heads;
       dk: Heads;
       dv: Heads;
@@ -78,7 +79,8 @@ export function attentionBackward(
   if (turn !== undefined && headDim % 8 !== 0) {
     throw new Error(`attention: head_dim ${headDim} can't be turned in pairs of vectors`);
   }
-  const turned = turn !== undefined;
+  const turned = turn !== undefined, holed = holes !== undefined;
+  const between = holed ? [holes] : [];
   const written = turned ? [gradient, turn.table, turn.positions] : [gradient];
   const bytes = (queries: number, keyed: number) =>
     headBytes(dtype, rows, queries * heads + keyed * kvHeads, headDim) + 4 * rows * heads;
@@ -89,22 +91,22 @@ export function attentionBackward(
   const product = 2 * heads * headDim * pairs;
   if (direct) {
     const groups = Math.ceil(rows / DIRECT_THREADS);
-    const query = directQueryGradient(dtype, headDim, turned);
+    const query = directQueryGradient(dtype, headDim, turned, holed);
     const key = directKeyGradient(dtype, headDim, turned);
     const read = [qkv, out, dout, lse, starts];
     const queryCost = { flops: 3 * product, bytes: bytes(4, 2) };
-    gpu.run(query, [...read, ends, ...written], uniforms, [groups, heads], queryCost);
+    gpu.run(query, [...read, ends, ...between, ...written], uniforms, [groups, heads], queryCost);
     const keyCost = { flops: 4 * product, bytes: bytes(3, 4) };
     gpu.run(key, [...read, queryEnds, ...written], uniforms, [groups, kvHeads], keyCost);
     return;
   }
-  const tensors = [qkv, out, dout, lse, starts, ends, queryEnds, ...written];
+  const tensors = [qkv, out, dout, lse, starts, ends, queryEnds, ...between, ...written];
   const cost = { flops: 7 * product, bytes: bytes(4, 4) };
   const matrices = matrixKey(gpu, options, [q, k, v, out, dout, dq, dk, dv]);
   if (matrices !== undefined) {
     const tiles = Math.ceil(rows / matrixPlan(...matrices).rows);
     const sizes = { ...uniforms, ...inWords(headValues({ q, k, v, out, dout })) };
-    gpu.run(matrixGradients(turned, ...matrices), tensors, sizes, [heads, 2 * tiles], cost);
+    gpu.run(matrixGradients(turned, holed, ...matrices), tensors, sizes, [heads, 2 * tiles], cost);
     return;
   }
   const key = choosePlan("backward", {
@@ -112,5 +114,5 @@ export function attentionBackward(
     ...deviceWish(gpu, options),
   });
   const tiles = Math.ceil(rows / keyedPlan(...key).rows);
-  gpu.run(gradients(dtype, turned, ...key), tensors, uniforms, [heads, 2 * tiles], cost);
+  gpu.run(gradients(dtype, turned, holed, ...key), tensors, uniforms, [heads, 2 * tiles], cost);
 }

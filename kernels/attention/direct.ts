@@ -11,6 +11,7 @@ import { programFamily, reads, readsScalars, writes, writesScalars } from "../pr
 import type { Dtype } from "../tensor.ts";
 import { gradientBindings } from "./bindings.ts";
 import { headStart, headUniforms } from "./heads.ts";
+import { holeBindings } from "./holes.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;
@@ -87,15 +88,20 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let head = id.y;
   if (row >= ${rows}) { return; }`;
 
+/** Goes on behind the query's hole. */
+const skipHole = (holed: boolean) =>
+  holed ? "if (j == holes[2u * row]) { j = holes[2u * row + 1u]; }" : "";
+
 /** out and lse: a running maximum and sum over the keys. */
 export const directForward = programFamily(
   "attention_direct",
-  (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean) => {
+  (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean, holed: boolean) => {
     const n = headDim / 4;
     const bindings = [
       ...reads(dtype, "q"),
       ...reads(kv, "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
+      ...holeBindings(holed),
       ...writes(dtype, "out"),
     ];
     if (withLse) bindings.push(...writesScalars("f32", "lse"));
@@ -110,6 +116,7 @@ ${zero(n, "sum")}
   var total = 0.0;
   let end = ends[row];
   for (var j = starts[row]; j < end; j++) {
+    ${skipHole(holed)}
     let values = ${headStart("v", "j", "kv_head", n)};
 ${load(n, "k", "k", headStart("k", "j", "kv_head", n))}
 ${product(n, "dots", "q", "k")}
@@ -132,10 +139,10 @@ ${store(n, "out", headStart("out", "row", "head", n), "sum", "factor")}
 /** dq, one thread a query and head. */
 export const directQueryGradient = programFamily(
   "attention_direct_query",
-  (dtype: Dtype, headDim: number, turned: boolean) => {
+  (dtype: Dtype, headDim: number, turned: boolean, holed: boolean) => {
     const n = headDim / 4;
     return {
-      bindings: gradientBindings(dtype, ["starts", "ends"], turned),
+      bindings: gradientBindings(dtype, ["starts", "ends"], { turned, holed }),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
       body: `${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
@@ -146,6 +153,7 @@ ${rowDelta(n, headStart("out", "row", "head", n))}
 ${zero(n, "sum")}
   let end = ends[row];
   for (var j = starts[row]; j < end; j++) {
+    ${skipHole(holed)}
 ${load(n, "k", "qkv", headStart("k", "j", "kv_head", n))}
 ${load(n, "v", "qkv", headStart("v", "j", "kv_head", n))}
 ${pairGradient(n)}
@@ -163,7 +171,7 @@ export const directKeyGradient = programFamily(
   (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;
     return {
-      bindings: gradientBindings(dtype, ["starts", "query_ends"], turned),
+      bindings: gradientBindings(dtype, ["starts", "query_ends"], { turned, holed: false }),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
       body: `${entry("u.rows")}
   let group = u.heads / u.kv_heads;

@@ -14,6 +14,7 @@ import {
 } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import { headStart, headUniforms } from "./heads.ts";
+import { holeBindings, nextTile } from "./holes.ts";
 import {
   addScores,
   declareStatistics,
@@ -39,13 +40,14 @@ import {
 import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./sums.ts";
 import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
 
-/** The source for a plan, dtypes of q, of k and v and of out, and whether lse is written. */
+/** The source for a plan, dtypes of q, of k and v and of out, whether lse is written, and whether keys have holes. */
 export function forwardSource(
   plan: AttentionPlan,
   dtype: Dtype,
   kv: Dtype,
   out: Dtype,
   withLse: boolean,
+  holed: boolean,
 ): ProgramSource {
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, sumRows, vectors } = plan;
   const { chunk, chunks, half } = plan;
@@ -55,6 +57,7 @@ export function forwardSource(
     ...reads(dtype, "q"),
     ...reads(kv, "k", "v"),
     ...readsScalars("u32", "starts", "ends"),
+    ...holeBindings(holed),
     ...writes(out, "out"),
   ];
   if (withLse) bindings.push(...writesScalars("f32", "lse"));
@@ -75,7 +78,9 @@ export function forwardSource(
     ${
     eachScore(plan, (i, j) =>
       `s${i}_${j} = select(MASKED, s${i}_${j} * (u.scale * ${Math.LOG2E}),
-      column${j} >= low${i} && column${j} < high${i});`)
+      column${j} >= low${i} && column${j} < high${i}${
+        holed ? ` && (column${j} < hole_low${i} || column${j} >= hole_high${i})` : ""
+      });`)
   }`;
   const highest = (i: number) => {
     let text = `s${i}_0`;
@@ -116,10 +121,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${scorePlace(plan)}
   ${
       repeat(scoreRows, (i) =>
-        `var low${i} = 0u; var high${i} = 0u;
+        `var low${i} = 0u; var high${i} = 0u;${
+          holed ? ` var hole_low${i} = 0u; var hole_high${i} = 0u;` : ""
+        }
   if (first + row_first + ${i}u < u.rows) {
     low${i} = starts[first + row_first + ${i}u];
     high${i} = ends[first + row_first + ${i}u];
+    ${
+          holed
+            ? `hole_low${i} = holes[2u * (first + row_first + ${i}u)];
+    hole_high${i} = holes[2u * (first + row_first + ${i}u) + 1u];`
+            : ""
+        }
   }`)
     }
   // All threads of a row know its maximum, each the sum of its own columns.
@@ -128,7 +141,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${declareSums(plan, "sum")}
   ${chunks === 1 ? fill(plan, [[own, queries(0)]]) : ""}
 
-  for (var tile = starts[first]; tile < key_end; tile += ${columns}u) {
+  ${holed ? "let skip_low = holes[2u * first]; let skip_high = holes[2u * first + 1u];" : ""}
+  for (var tile = starts[first]; tile < key_end; tile = ${nextTile(columns, holed)}) {
     ${eachScore(plan, (i, j) => `var s${i}_${j} = 0.0;`)}
     ${chunks === 1 ? "{" : `${loop(plan, "piece", chunks)} {`}
       workgroupBarrier();

@@ -12,6 +12,7 @@ import { type ProgramSource, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import { gradientBindings } from "./bindings.ts";
 import { headUniforms } from "./heads.ts";
+import { nextTile } from "./holes.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
 import { gradientSides } from "./sides.ts";
 import {
@@ -38,11 +39,12 @@ const HALF_SCALE = 1 / 32;
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
   threads / Math.max(rows, columns);
 
-/** The source for a plan, the dtype of all tensors, and whether dq and dk are turned back. */
+/** The source for a plan, the dtype of all tensors, whether dq and dk are turned back, and whether keys have holes. */
 export function gradientSource(
   plan: AttentionPlan,
   dtype: Dtype,
   turned: boolean,
+  holed: boolean,
 ): ProgramSource {
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, vectors, chunk, chunks } = plan;
   const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
@@ -90,7 +92,7 @@ export function gradientSource(
   const delta = (at: string) =>
     Array.from({ length: parts }, (_, n) => `deltas[${at}][${n}]`).join(" + ");
   return {
-    bindings: gradientBindings(dtype, ["starts", "ends", "query_ends"], turned),
+    bindings: gradientBindings(dtype, ["starts", "ends", "query_ends"], { turned, holed }),
     uniforms: {
       ...attentionUniforms(plan),
       ...headUniforms("q", "out", "dout", "dq"),
@@ -114,16 +116,24 @@ var<workgroup> exponents: array<f32, ${most}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  ${gradientSides(rows, vectors)}
+  ${gradientSides(rows, vectors, holed)}
   ${scorePlace(plan)}
   ${
       repeat(scoreRows, (i) =>
-        `var low${i} = 0u; var high${i} = 0u;
+        `var low${i} = 0u; var high${i} = 0u;${
+          holed ? ` var hole_low${i} = 0u; var hole_high${i} = 0u;` : ""
+        }
   {
     let row = first + row_first + ${i}u;
     if (row < u.rows) {
       low${i} = select(starts[row], row, key_side);
       high${i} = select(ends[row], query_ends[row], key_side);
+      ${
+          holed
+            ? `hole_low${i} = select(holes[2u * row], 0u, key_side);
+      hole_high${i} = select(holes[2u * row + 1u], 0u, key_side);`
+            : ""
+        }
     }
   }`)
     }
@@ -147,7 +157,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let start = select(u.k_from + kv_head * ${vectors}u, u.q_from + head * ${vectors}u, key_side);
     let value_start =
       select(u.v_from + kv_head * ${vectors}u, u.dout_from + head * ${vectors}u, key_side);
-    for (var tile = other_first; tile < other_end; tile += ${columns}u) {
+    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, holed)}) {
       ${eachScore(plan, (i, j) => `var s${i}_${j} = 0.0; var dp${i}_${j} = 0.0;`)}
       ${chunks === 1 ? "{" : `${loop(plan, "piece", chunks)} {`}
         workgroupBarrier();
@@ -173,7 +183,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       ${
       eachScore(plan, (i, j) =>
         `{
-        let attends = column${j} >= low${i} && column${j} < high${i};
+        let attends = column${j} >= low${i} && column${j} < high${i}${
+          holed ? ` && (column${j} < hole_low${i} || column${j} >= hole_high${i})` : ""
+        };
         let p = exp2(s${i}_${j} * (u.scale * ${Math.LOG2E}) - (row_exponent${i} + exponent${j}));
         s${i}_${j} = select(0.0, p, attends);
         dp${i}_${j} = select(0.0, p * (dp${i}_${j} - (row_delta${i} + delta${j})), attends);

@@ -195,11 +195,20 @@ let ${name}_hi = bitcast<vec4<f32>>(scores[${at} + 1u]);`;
 }
 
 /** WGSL for whether the thread's row attends to each of its columns of the tile at `tile`. */
-export const ATTENDS =
+export const attends = (holed: boolean): string =>
   `let column_lo = vec4<u32>(tile + tile_word * 8u) + vec4<u32>(0u, 1u, 2u, 3u);
 let column_hi = column_lo + 4u;
-let attends_lo = (column_lo >= vec4<u32>(low)) & (column_lo < vec4<u32>(high));
-let attends_hi = (column_hi >= vec4<u32>(low)) & (column_hi < vec4<u32>(high));`;
+let attends_lo = (column_lo >= vec4<u32>(low)) & (column_lo < vec4<u32>(high))${
+    outside("lo", holed)
+  };
+let attends_hi = (column_hi >= vec4<u32>(low)) & (column_hi < vec4<u32>(high))${
+    outside("hi", holed)
+  };`;
+
+const outside = (half: "lo" | "hi", holed: boolean) =>
+  holed
+    ? ` & ((column_${half} < vec4<u32>(hole_low)) | (column_${half} >= vec4<u32>(hole_high)))`
+    : "";
 
 /** Stores the thread's eight weights `<name>_lo` and `<name>_hi`, rounded to f16, in the tile that begins at `place`. */
 export function storeWeights({ weightStride }: MatrixPlan, name: string, place: number): string {

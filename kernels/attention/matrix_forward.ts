@@ -8,9 +8,10 @@
  */
 import { type ProgramSource, readsScalars, repeat, writes, writesScalars } from "../program.ts";
 import { headStart, headUniforms } from "./heads.ts";
+import { holeBindings, nextTile } from "./holes.ts";
 import {
   addProducts,
-  ATTENDS,
+  attends,
   declareMatrixSums,
   declareTiles,
   type FetchWord,
@@ -28,8 +29,12 @@ import {
   tileWords,
 } from "./matrices.ts";
 
-/** The source of a key, with or without lse. */
-export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): ProgramSource {
+/** The source of a key, with or without lse and holes in the keys. */
+export function matrixForwardSource(
+  withLse: boolean,
+  holed: boolean,
+  ...key: MatrixKey
+): ProgramSource {
   const plan = matrixPlan(...key);
   const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
   const fetch = (name: "k" | "v", tile: string): FetchWord => (row, word) =>
@@ -42,16 +47,16 @@ export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): Progra
   /** One walk over the keys. The next tiles are under way while these are multiplied. */
   const walk = (tiles: (tile: string) => TileWords, weigh: string) =>
     `${tiles("key_first").load}
-  for (var tile = key_first; tile < key_end; tile += ${columns}u) {
+  for (var tile = key_first; tile < key_end; tile = ${nextTile(columns, holed)}) {
     workgroupBarrier();
     ${tiles("tile").store}
     workgroupBarrier();
-    let next = tile + ${columns}u;
+    let next = ${nextTile(columns, holed)};
     ${tiles("next").load}
     ${makeScores(plan, "own", 0)}
     workgroupBarrier();
     ${readScores(plan, "s")}
-    ${ATTENDS}
+    ${attends(holed)}
     ${weigh}
   }`;
   const scores = (half: "lo" | "hi") =>
@@ -65,6 +70,7 @@ export function matrixForwardSource(withLse: boolean, ...key: MatrixKey): Progra
     bindings: [
       ...readsWords("q", "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
+      ...holeBindings(holed),
       ...writes("f16", "out"),
       ...withLse ? writesScalars("f32", "lse") : [],
     ],
@@ -94,9 +100,23 @@ fn main(
   ${matrixPlaces(plan)}
   var low = 0u;
   var high = 0u;
+  ${
+      holed
+        ? `let skip_low = holes[2u * first];
+  let skip_high = holes[2u * first + 1u];
+  var hole_low = 0u;
+  var hole_high = 0u;`
+        : ""
+    }
   if (first + tile_row < u.rows) {
     low = starts[first + tile_row];
     high = ends[first + tile_row];
+    ${
+      holed
+        ? `hole_low = holes[2u * (first + tile_row)];
+    hole_high = holes[2u * (first + tile_row) + 1u];`
+        : ""
+    }
   }
   // The subgroup's own queries stay in registers.
   {

@@ -6,9 +6,10 @@
  */
 import { type ProgramSource, reads, readsScalars, repeat, writes } from "../program.ts";
 import { headUniforms } from "./heads.ts";
+import { holeBindings, nextTile } from "./holes.ts";
 import {
   addProducts,
-  ATTENDS,
+  attends,
   declareMatrixSums,
   declareTiles,
   type FetchWord,
@@ -29,8 +30,12 @@ import { gradientSides } from "./sides.ts";
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
 
-/** The source of a key; `turned`: dq and dk are turned back. */
-export function matrixGradientSource(turned: boolean, ...key: MatrixKey): ProgramSource {
+/** The source of a key; `turned`: dq and dk are turned back; `holed`: keys have holes. */
+export function matrixGradientSource(
+  turned: boolean,
+  holed: boolean,
+  ...key: MatrixKey
+): ProgramSource {
   const plan = matrixPlan(...key);
   const { rows, columns, threads, words, stride, weightPlaces } = plan, vectors = 2 * words;
   const { overScores, afterScores } = weightPlaces;
@@ -86,6 +91,7 @@ export function matrixGradientSource(turned: boolean, ...key: MatrixKey): Progra
       ...readsWords("qkv", "out", "dout"),
       ...readsScalars("f32", "lse"),
       ...readsScalars("u32", "starts", "ends", "query_ends"),
+      ...holeBindings(holed),
       ...writes("f16", "gradient"),
       ...turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : [],
     ],
@@ -113,13 +119,20 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  ${gradientSides(rows, words)}
+  ${gradientSides(rows, words, holed)}
   ${matrixPlaces(plan)}
   var low = 0u;
   var high = 0u;
+  ${holed ? "var hole_low = 0u;\n  var hole_high = 0u;" : ""}
   if (first + tile_row < u.rows) {
     low = select(starts[first + tile_row], first + tile_row, key_side);
     high = select(ends[first + tile_row], query_ends[first + tile_row], key_side);
+    ${
+      holed
+        ? `hole_low = select(holes[2u * (first + tile_row)], 0u, key_side);
+    hole_high = select(holes[2u * (first + tile_row) + 1u], 0u, key_side);`
+        : ""
+    }
   }
   // The subgroup's own rows stay in registers.
   {
@@ -145,12 +158,12 @@ fn main(
     let value_start =
       select(u.v_from + kv_head * ${words}u, u.dout_from + head * ${words}u, key_side);
         ${others("other_first").load}
-    for (var tile = other_first; tile < other_end; tile += ${columns}u) {
+    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, holed)}) {
       workgroupBarrier();
       ${others("tile").store}
       workgroupBarrier();
       // The next tile is under way while this one is multiplied.
-      let next = tile + ${columns}u;
+      let next = ${nextTile(columns, holed)};
       ${others("next").load}
       if (key_side) ${statistics("tile")}
       ${makeScores(plan, "own", 0)}
@@ -162,7 +175,7 @@ fn main(
         delta_hi = ${ofColumns("delta", 1)};
       }
       ${readScores(plan, "s")}
-      ${ATTENDS}
+      ${attends(holed)}
       ${weight("lo")}
       ${weight("hi")}
       if (key_side) { ${storeWeights(plan, "p", afterScores)} }

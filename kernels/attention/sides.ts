@@ -9,8 +9,9 @@
  * WGSL that finds the workgroup's head or heads, its own `rows` rows and the range of the other side's.
  *
  * @param unit Vectors, or words, of a head row, as the program's uniforms count them.
+ * @param holed Keys have holes (holes.ts): then `query_ends` may fall, and queries are not all of a range.
  */
-export function gradientSides(rows: number, unit: number): string {
+export function gradientSides(rows: number, unit: number, holed: boolean): string {
   return `// The longest work goes first: keys that many queries attend to, queries that attend to many keys.
   let key_side = group.y % 2u == 0u;
   if (key_side && group.x >= u.kv_heads) { return; }
@@ -22,7 +23,16 @@ export function gradientSides(rows: number, unit: number): string {
   let first = number * ${rows}u;
   let last = min(first + ${rows}u, u.rows) - 1u;
   let other_first = select(starts[first], first, key_side);
-  let other_end = select(ends[last], query_ends[last], key_side);
+  var other_end = select(ends[last], query_ends[last], key_side);
+  ${
+    holed
+      ? `if (key_side) {
+    for (var row = first; row < last; row++) { other_end = max(other_end, query_ends[row]); }
+  }
+  let skip_low = select(holes[2u * first], 0u, key_side);
+  let skip_high = select(holes[2u * first + 1u], 0u, key_side);`
+      : ""
+  }
   let own_start = select(u.q_from + head * ${unit}u, u.k_from + kv_head * ${unit}u, key_side);
   let own_value_start =
     select(u.dout_from + head * ${unit}u, u.v_from + kv_head * ${unit}u, key_side);`;
