@@ -1,6 +1,6 @@
 /**
- * Samples of random tokens that are as long as real ones: time and memory of a step depend on the lengths of
- * samples and not on what they say.
+ * Samples of random tokens that are as long as real ones and begin alike where these do: time and memory of a step
+ * depend on that and not on what samples say.
  *
  * @module
  */
@@ -33,6 +33,19 @@ const PROMPTS = [
   76, 73, 66, 67, 67, 89, 119, 76, 71, 50, 74, 71, 74, 66, 69, 87, 52, 71, 48,
 ];
 
+/** The samples with an input, whose prompt has another template; by place. */
+// deno-fmt-ignore
+const WITH_INPUT = new Set([
+  5, 6, 9, 14, 17, 23, 28, 31, 35, 36, 37, 38, 41, 43, 45, 48, 49, 50, 52, 53, 57, 61, 63, 64, 65, 66,
+  67, 68, 69, 70, 71, 72, 73, 74, 75, 76, 78, 81, 82, 87, 88, 89, 91, 92, 95, 99, 101, 102, 106, 109,
+  110, 111, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 123, 125, 126, 127, 129, 130, 131,
+  132, 133, 135, 137, 139, 141, 142, 144, 145, 148, 151, 153, 154, 155, 157, 161, 162, 163, 164, 165,
+  166, 167, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 181, 182, 183, 184, 185, 186, 187, 188,
+  189, 191, 192, 193, 194, 195, 196, 198,
+]);
+/** Tokens that all prompts begin with, and all those with and without an input. */
+const COMMON = { all: 9, withInput: 39, withoutInput: 29 };
+
 const place = TOKENS.indexOf(Math.max(...TOKENS));
 /** The longest of them: its tokens, and how many of those follow the prompt. */
 export const LONGEST = { tokens: TOKENS[place], targets: TOKENS[place] - PROMPTS[place] };
@@ -45,8 +58,17 @@ export function randomIds(count: number, vocab: number, stream = 3): number[] {
 /** Sample `index`: the lengths repeat after 200; cut at `limit` tokens, of which one at least is a target. */
 export function randomSample(index: number, vocab: number, limit: number): TokenizedSample {
   const place = index % TOKENS.length, tokens = Math.min(TOKENS[place], limit);
+  const ids = Uint32Array.from(randomIds(tokens, vocab, 6 + index));
+  const withInput = WITH_INPUT.has(place);
+  const opening = randomIds(
+    COMMON[withInput ? "withInput" : "withoutInput"],
+    vocab,
+    withInput ? 4 : 5,
+  );
+  opening.splice(0, COMMON.all, ...randomIds(COMMON.all, vocab, 3));
+  ids.set(opening.slice(0, tokens));
   return {
-    ids: Uint32Array.from(randomIds(tokens, vocab, 4 + index)),
+    ids,
     promptLength: Math.min(PROMPTS[place], tokens - 1),
     truncated: tokens < TOKENS[place],
   };

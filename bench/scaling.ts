@@ -41,12 +41,14 @@ export interface Scaling {
 }
 
 /** Times steps of each of these lengths with one set of weights. */
-export async function benchScaling(bench: Bench, lengths: readonly number[]): Promise<Scaling> {
-  const { gpu, source: { config }, config: { packing, lora } } = bench;
+export async function benchScaling(given: Bench, lengths: readonly number[]): Promise<Scaling> {
+  // Every token of a length is to be computed.
+  const bench = { ...given, config: { ...given.config, share_prefixes: false } };
+  const { gpu, source: { config }, config: { lora } } = bench;
   const limit = Math.min(LONGEST, contextLength(config));
   const windows = lengths.map((tokens): Window => [randomRow(tokens, config.vocab_size, limit)]);
   const sizesOf = (windows: readonly Window[]) => ({
-    ...runSizes(windows, packing),
+    ...runSizes(windows, bench.config, config.sliding_window),
     maxMicroBatches: 1,
   });
   const trainer = await openTrainer(bench, sizesOf(windows));

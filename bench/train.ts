@@ -38,6 +38,7 @@ const schema = z.strictObject({
   optimizer: shape.optimizer,
   learning_rate: shape.learning_rate,
   packing: shape.packing,
+  share_prefixes: shape.share_prefixes,
   batch_size: shape.batch_size,
   gradient_accumulation_steps: shape.gradient_accumulation_steps,
   tokens: worded(z.array(z.int().min(2)).min(2), "integers", "two or more whole numbers from 2 up")
@@ -95,8 +96,9 @@ function roofLine({ bandwidth, matmul }: Roofs): string {
 function resultLines(result: TrainResult): string[] {
   const { samples, tokens, steps, seconds, useful_tflop, useful_tflops_per_second } = result;
   const skipped = result.skipped_steps > 0 ? `, ${result.skipped_steps} steps skipped` : "";
+  const sharing = result.shared_tokens > 0 ? `, ${result.shared_tokens} shared` : "";
   return [
-    `${samples} samples, ${tokens} tokens, ${steps} steps: ${seconds.toFixed(2)} s, ` +
+    `${samples} samples, ${tokens} tokens${sharing}, ${steps} steps: ${seconds.toFixed(2)} s, ` +
     `${result.tokens_per_second.toFixed(0)} tokens/s; median step ` +
     `${(1000 * result.median_step_seconds).toFixed(1)} ms`,
     `${useful_tflop.toPrecision(4)} TFLOP needed: ${
@@ -135,13 +137,13 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
 
 /** The run's configuration: that of `lorikeet train` with the same flags. */
 function configOf(flags: Flags, model: string): Bench["config"] {
-  const { precision, exact_products, packing, batch_size, gradient_accumulation_steps } = flags;
-  const { optimizer, learning_rate } = flags;
+  const { precision, exact_products, packing, share_prefixes, batch_size } = flags;
+  const { gradient_accumulation_steps, optimizer, learning_rate } = flags;
   const lora = ["--lora", flags.lora ? "on" : "off"];
   return {
     ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, ...lora]),
-    ...{ precision, exact_products, packing, batch_size, gradient_accumulation_steps },
-    ...{ optimizer, learning_rate },
+    ...{ precision, exact_products, packing, share_prefixes, batch_size },
+    ...{ gradient_accumulation_steps, optimizer, learning_rate },
   };
 }
 

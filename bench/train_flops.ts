@@ -25,6 +25,8 @@ import { adapterShapes, type LinearModule } from "../model/files/adapter.ts";
 export interface StepWork {
   /** Tokens of each document. */
   documents: readonly number[];
+  /** Leading tokens of documents that another one's rows serve for, which are not computed again. */
+  shared?: readonly number[];
   /** Tokens whose loss counts. */
   targets: number;
   /** False: all weights are trained. */
@@ -42,14 +44,16 @@ export function attendedPairs(documents: readonly number[], window: number | nul
 /** Floating-point operations of one forward and backward pass. */
 export function trainingFlops(
   config: LlamaConfig,
-  { documents, targets, lora }: StepWork,
+  { documents, shared = [], targets, lora }: StepWork,
 ): number {
   const { hidden_size: hidden, num_hidden_layers: blocks, head_dim } = config;
   const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
-  const tokens = documents.reduce((sum, length) => sum + length, 0);
+  const sum = (lengths: readonly number[]) => lengths.reduce((sum, length) => sum + length, 0);
+  const tokens = sum(documents) - sum(shared), { sliding_window: window } = config;
+  const pairs = attendedPairs(documents, window) - attendedPairs(shared, window);
   const qkv = hidden * (heads + 2 * kvHeads) * head_dim;
   const linear = qkv + hidden * heads * head_dim + 3 * hidden * config.intermediate_size;
-  const attention = 4 * attendedPairs(documents, config.sliding_window) * heads * head_dim;
+  const attention = 4 * pairs * heads * head_dim;
   const logits = 2 * targets * hidden * config.vocab_size;
   const forward = 2 * tokens * linear * blocks + attention * blocks + logits;
   const backward = forward + attention * blocks;

@@ -16,6 +16,7 @@ import type { ModelSource } from "../model/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { plannedSteps, windowSamples } from "../train/data.ts";
 import { countParameters } from "../train/output.ts";
+import { passes } from "../train/packing.ts";
 import type { TrainConfig } from "../train/schema.ts";
 import { runInTurn } from "../train/steps.ts";
 import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
@@ -35,6 +36,8 @@ export interface Bench {
 export interface TrainResult {
   samples: number;
   tokens: number;
+  /** Of these, those that packing computes once for several samples, beyond that once. */
+  shared_tokens: number;
   steps: number;
   trainable_parameters: number;
   total_parameters: number;
@@ -137,7 +140,7 @@ export async function runBench(
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes: RunSizes = {
-    ...runSizes(windows, config.packing),
+    ...runSizes(windows, config, source.config.sliding_window),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),
   };
   const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizes));
@@ -161,12 +164,16 @@ export async function runBench(
   const work = gpu.work;
   for (const key of ["launches", "flops", "bytes"] as const) work[key] -= before[key];
   const documents = samples.map(({ ids }) => ids.length), tokens = sum(documents);
+  const packed = windows.flatMap((window) =>
+    passes(window, config, source.config.sliding_window).flat()
+  );
+  const shared = packed.map(({ shared }) => shared);
   const targets = sum(samples.map(supervisedTokens)), { lora } = config;
-  const flops = trainingFlops(source.config, { documents, targets, lora });
+  const flops = trainingFlops(source.config, { documents, shared, targets, lora });
   const { trainable, total } = countParameters(trainer.model);
   const seconds = sum(times), { peak, peakTotal } = gpu.memory;
   const result: TrainResult = {
-    ...{ samples: samples.length, tokens, steps: times.length },
+    ...{ samples: samples.length, tokens, shared_tokens: sum(shared), steps: times.length },
     ...{ trainable_parameters: trainable, total_parameters: total },
     ...{ ...lossEnds(losses, config.batch_size), losses },
     ...{ skipped_steps: trainer.skipped, programs, compile_seconds, seconds },

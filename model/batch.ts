@@ -1,7 +1,8 @@
 /**
  * A micro-batch: several documents laid end to end in one row of tokens, never padded. Attention
  * stays inside each document (and inside the model's sliding window, where it has one) and positions
- * restart at 0 in each.
+ * restart at 0 in each. Documents that begin alike may share the rows of their beginning: a causal model makes the
+ * same of it in each, and their gradients add up there.
  *
  * @module
  */
@@ -18,8 +19,13 @@ export interface Document {
   promptLength: number;
   /** Weight of each target's negative log-likelihood. */
   weight: number;
-  /** Which of the model's `losses` its targets add up in; ascending over a batch. Default 0. */
+  /** Which of the model's `losses` its targets add up in. Default 0. */
   slot?: number;
+  /**
+   * So many of its first ids are those of the nearest document before it that shares none, whose rows serve for
+   * both. No row of them is one whose next token is a target. Default 0.
+   */
+  shared?: number;
 }
 
 /** Targets, next to each other, whose weighted sum is one loss. */
@@ -44,7 +50,9 @@ export interface Batch {
   ends: Uint32Array;
   /** One past the last query that attends to each token `[T]`. */
   queryEnds: Uint32Array;
-  /** Rows whose next token is a target, in order `[S]`. */
+  /** Where documents share rows, the keys in between that each token does not attend to `[T, 2]`. */
+  holes?: Uint32Array;
+  /** Rows whose next token is a target, by slot `[S]`. */
   targetRows: Uint32Array;
   targets: Uint32Array;
   weights: Float32Array;
@@ -57,14 +65,15 @@ export interface Batch {
  * Lays documents end to end.
  *
  * @param slidingWindow The model's `sliding_window`: query i attends to the keys j of its document with
- *   i − window < j ≤ i, itself included, as a Mistral in `transformers` does.
+ *   i − window < j ≤ i, itself included, as a Mistral in `transformers` does. Documents longer than that share none.
+ * @throws {Error} where a document can't share what it is said to.
  */
 export function makeBatch(
   documents: readonly Document[],
   slidingWindow: number | null = null,
 ): Batch {
   const window = slidingWindow ?? Infinity;
-  const tokens = documents.reduce((sum, { ids }) => sum + ids.length, 0);
+  const tokens = documents.reduce((sum, { ids, shared = 0 }) => sum + ids.length - shared, 0);
   const batch: Batch = {
     tokens,
     targetCount: 0,
@@ -78,33 +87,71 @@ export function makeBatch(
     weights: new Float32Array(0),
     lossGroups: [],
   };
-  const rows: number[] = [], targets: number[] = [], weights: number[] = [];
-  let start = 0;
-  for (const { ids, promptLength, weight, slot = 0 } of documents) {
-    const end = start + ids.length;
-    const firstRow = rows.length;
-    batch.ids.set(ids, start);
+  if (documents.some(({ shared = 0 }) => shared > 0)) batch.holes = new Uint32Array(2 * tokens);
+  const placed: { document: Document; rows: number[] }[] = [];
+  let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
+  for (const document of documents) {
+    const { ids, promptLength, shared = 0 } = document, end = start + ids.length - shared;
+    if (shared === 0) head = { start, ids };
+    else checkShared(document, head.ids, window);
+    batch.ids.set(ids.subarray(shared), start);
     for (let i = start; i < end; i++) {
-      batch.positions[i] = i - start;
-      batch.starts[i] = Math.max(start, i - window + 1);
+      batch.positions[i] = i - start + shared;
+      batch.starts[i] = Math.max(shared === 0 ? start : head.start, i - window + 1);
       batch.queryEnds[i] = Math.min(end, i + window);
       batch.ends[i] = i + 1;
+      if (shared > 0) batch.holes!.set([head.start + shared, start], 2 * i);
     }
-    for (let i = Math.max(1, promptLength); i < ids.length; i++) {
-      rows.push(start + i - 1);
-      targets.push(ids[i]);
-      weights.push(weight);
-    }
-    const group = batch.lossGroups.at(-1);
-    if (group?.slot === slot) group.rows += rows.length - firstRow;
-    else batch.lossGroups.push({ slot, firstRow, rows: rows.length - firstRow });
+    batch.queryEnds.fill(end, head.start, head.start + shared);
+    const rows = [];
+    for (let i = Math.max(1, promptLength); i < ids.length; i++) rows.push(start - shared + i - 1);
+    placed.push({ document, rows });
     start = end;
   }
-  batch.targetCount = rows.length;
-  batch.targetRows = Uint32Array.from(rows);
-  batch.targets = Uint32Array.from(targets);
-  batch.weights = Float32Array.from(weights);
+  placed.sort((a, b) => (a.document.slot ?? 0) - (b.document.slot ?? 0));
+  let firstRow = 0;
+  for (const { document: { slot = 0 }, rows } of placed) {
+    const group = batch.lossGroups.at(-1);
+    if (group?.slot === slot) group.rows += rows.length;
+    else batch.lossGroups.push({ slot, firstRow, rows: rows.length });
+    firstRow += rows.length;
+  }
+  batch.targetCount = firstRow;
+  batch.targetRows = Uint32Array.from(placed.flatMap(({ rows }) => rows));
+  batch.targets = Uint32Array.from(
+    placed.flatMap(({ document: { ids, promptLength } }) => [
+      ...ids.subarray(Math.max(1, promptLength)),
+    ]),
+  );
+  batch.weights = Float32Array.from(
+    placed.flatMap(({ document, rows }) => rows.map(() => document.weight)),
+  );
   return batch;
+}
+
+/** That a document's first rows can be those of `head`. */
+function checkShared(
+  { ids, promptLength, shared = 0 }: Document,
+  head: Uint32Array,
+  window: number,
+) {
+  if (shared > head.length || ids.subarray(0, shared).some((id, i) => id !== head[i])) {
+    throw new Error(`batch: a document does not begin with the ${shared} ids that it shares`);
+  }
+  if (shared >= Math.max(1, promptLength)) {
+    throw new Error(`batch: ${shared} shared ids of a prompt of ${promptLength} reach its targets`);
+  }
+  if (ids.length > window) {
+    throw new Error("batch: a sliding window cuts a document that shares ids");
+  }
+}
+
+/** Pairs of a query and a key that it attends to. */
+export function attendedPairs({ starts, ends, holes }: Batch): number {
+  return ends.reduce((sum, end, i) => {
+    const hole = holes === undefined ? 0 : holes[2 * i + 1] - holes[2 * i];
+    return sum + end - starts[i] - hole;
+  }, 0);
 }
 
 /** A micro-batch on the GPU: buffers for the largest one, reused by all. */
@@ -114,6 +161,7 @@ export class BatchTensors {
   readonly starts: Tensor;
   readonly ends: Tensor;
   readonly queryEnds: Tensor;
+  readonly #holes?: Tensor;
   readonly targetRows: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor;
@@ -122,6 +170,8 @@ export class BatchTensors {
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
+  /** As of a {@linkcode Batch}, where this one has holes. */
+  holes?: Tensor;
   /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
   pairs?: number;
   targetCount = 0;
@@ -130,12 +180,17 @@ export class BatchTensors {
 
   /**
    * @param maxTokens Most tokens of a micro-batch.
-   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart.
+   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `holed`:
+   *   documents may share rows.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, keyed = false }: { grouped?: boolean; keyed?: boolean },
+    { grouped = false, keyed = false, holed = false }: {
+      grouped?: boolean;
+      keyed?: boolean;
+      holed?: boolean;
+    },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
@@ -147,6 +202,7 @@ export class BatchTensors {
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
+    if (holed) this.#holes = make("holes", "u32", 2 * maxTokens);
     if (keyed) this.keyRows = make("key_rows");
     if (grouped) {
       this.groups = {
@@ -160,7 +216,9 @@ export class BatchTensors {
   /** Uploads a micro-batch. */
   write(gpu: Gpu, batch: Batch): void {
     this.tokens = batch.tokens;
-    this.pairs = batch.ends.reduce((sum, end, i) => sum + end - batch.starts[i], 0);
+    this.pairs = attendedPairs(batch);
+    this.holes = batch.holes && this.#holes;
+    if (batch.holes) gpu.write(this.#holes!, batch.holes);
     this.targetCount = batch.targetCount;
     this.lossGroups = batch.lossGroups;
     for (

@@ -155,6 +155,7 @@ export interface AttentionSizes {
   headDim: number;
   starts: Tensor;
   ends: Tensor;
+  holes?: Tensor;
   pairs?: number;
 }
 
@@ -167,6 +168,7 @@ export function attentionSizes({ config, batch }: BlockPass): AttentionSizes {
     headDim: config.head_dim,
     starts: batch.starts,
     ends: batch.ends,
+    holes: batch.holes,
     pairs: batch.pairs,
   };
 }

@@ -64,6 +64,8 @@ export interface LlamaOptions {
   decodedSequences?: number;
   /** Most micro-batches whose losses are kept before they are read. */
   lossSlots?: number;
+  /** Documents of a batch may share the rows of their beginning. Default false. */
+  sharedRows?: boolean;
   /** Sums and operands of products stay f32 where `mixed` would have f16. Default false. */
   exact?: boolean;
   /** Loss scale to start with. Default 1. */
@@ -151,7 +153,9 @@ export class Llama {
     };
     this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, idle });
     const grouped = trained === "weights", keyed = !backward || sequences !== undefined;
-    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed });
+    this.#batch = new BatchTensors(memory, maxTokens, {
+      ...{ grouped, keyed, holed: options.sharedRows },
+    });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];

@@ -46,10 +46,11 @@ function largestPass(
   windows: readonly Window[],
   evaluation: readonly TokenizedSample[],
   showcase: Showcase | undefined,
+  slidingWindow: number | null,
 ): RunSizes {
-  const sizes = runSizes(windows, config.packing);
+  const sizes = runSizes(windows, config, slidingWindow);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
-  const also = runSizes([evaluation.map((sample) => [sample])], false);
+  const also = runSizes([evaluation.map((sample) => [sample])]);
   const shown = showcase?.sizes;
   return {
     maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
@@ -147,7 +148,14 @@ async function main(): Promise<number> {
     ? new Showcase(tokenizer)
     : undefined;
   const windows = allWindows(config, plan, samples);
-  const sizes = largestPass(config, plan, windows, evaluation, showcase);
+  const sizes = largestPass(
+    config,
+    plan,
+    windows,
+    evaluation,
+    showcase,
+    source.config.sliding_window,
+  );
 
   const gpu = await openGpu({
     provider: config.gpu,

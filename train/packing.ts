@@ -2,21 +2,56 @@
  * Packing: the micro-batches of an accumulation window run together as one row of tokens. Attention
  * stays inside each sample and every loss keeps its weight, so the step is the same as without.
  *
+ * Samples that begin alike, as those of one prompt template do, share the rows of their beginning: what a causal
+ * model makes of a token depends on the tokens before it alone, so these rows are the same in each, and the
+ * gradients that reach them add up.
+ *
  * @module
  */
 import type { TokenizedSample } from "../model/text/prompt.ts";
+
+/** A sample in a pass. */
+export interface PackedSample {
+  /** Its micro-batch in the window, and which of its samples it is. */
+  slot: number;
+  index: number;
+  sample: TokenizedSample;
+  /** So many of its first tokens are those of the nearest sample before it that shares none. */
+  shared: number;
+}
+
+/** What decides the passes of a window. */
+export interface PackingOptions {
+  packing: boolean;
+  share_prefixes: boolean;
+}
+
+type Window = readonly (readonly TokenizedSample[])[];
 
 /**
  * The passes that a window takes: each micro-batch alone, or with packing as {@linkcode joinMicroBatches}
  * joins them.
  *
- * @returns Indexes of micro-batches, by pass, in order.
+ * @param slidingWindow The model's; samples that it cuts share nothing.
  */
 export function passes(
-  window: readonly (readonly TokenizedSample[])[],
-  packing: boolean,
-): number[][] {
-  return packing ? joinMicroBatches(window) : window.map((_, index) => [index]);
+  window: Window,
+  { packing, share_prefixes }: PackingOptions,
+  slidingWindow: number | null,
+): PackedSample[][] {
+  const rows = packing ? joinMicroBatches(window) : window.map((_, index) => [index]);
+  return rows.map((slots) => {
+    const row = slots.flatMap((slot) =>
+      window[slot].map((sample, index) => ({ slot, index, sample, shared: 0 }))
+    );
+    const cut = row.some(({ sample: { ids } }) => ids.length > (slidingWindow ?? Infinity));
+    return packing && share_prefixes && !cut ? sharePrefixes(row) : row;
+  });
+}
+
+/** Tokens that a pass computes. */
+export function passTokens(pass: readonly PackedSample[]): number {
+  return pass.reduce((sum, { sample, shared }) => sum + sample.ids.length - shared, 0);
 }
 
 /** Longest row that micro-batches are joined to; beyond it there is nothing to gain but memory. */
@@ -28,10 +63,7 @@ const MAX_ROW_TOKENS = 4096;
  *
  * @returns Indexes of micro-batches, by row, in order.
  */
-export function joinMicroBatches(
-  window: readonly (readonly TokenizedSample[])[],
-  maxTokens: number = MAX_ROW_TOKENS,
-): number[][] {
+export function joinMicroBatches(window: Window, maxTokens: number = MAX_ROW_TOKENS): number[][] {
   const rows: number[][] = [];
   let room = 0;
   window.forEach((samples, index) => {
@@ -44,4 +76,54 @@ export function joinMicroBatches(
     room -= tokens;
   });
   return rows;
+}
+
+/** Fewer tokens than this are not worth sharing. */
+const LEAST_SHARED = 8;
+
+/**
+ * Groups samples by what they begin with, so that a row of them has the fewest tokens: in lexical order, those of a
+ * group are neighbours, and of all divisions into groups that share their common beginning the best is taken. A
+ * group's first sample shares nothing, the others its beginning. Targets are not shared, nor is the row before one.
+ */
+export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
+  const sorted = [...row].sort((a, b) => compare(a.sample.ids, b.sample.ids));
+  // Of the samples before index i: the most tokens saved, and where the last group begins.
+  const best = [{ saved: 0, from: 0, shared: 0 }];
+  for (let end = 1; end <= sorted.length; end++) {
+    best.push({ saved: best[end - 1].saved, from: end - 1, shared: 0 });
+    let shared = sharable(sorted[end - 1]);
+    for (let from = end - 2; from >= 0; from--) {
+      const { ids } = sorted[from + 1].sample;
+      shared = Math.min(shared, sharable(sorted[from]), common(sorted[from].sample.ids, ids));
+      if (shared < LEAST_SHARED) break;
+      const saved = best[from].saved + shared * (end - 1 - from);
+      if (saved > best[end].saved) best[end] = { saved, from, shared };
+    }
+  }
+  const groups: PackedSample[][] = [];
+  for (let end = sorted.length; end > 0; end = best[end].from) {
+    const { from, shared } = best[end];
+    groups.unshift(
+      sorted.slice(from, end).map((sample, i) => ({ ...sample, shared: i === 0 ? 0 : shared })),
+    );
+  }
+  return groups.flat();
+}
+
+/** Tokens whose rows predict no target: rows before the prompt's last. */
+function sharable({ sample: { ids, promptLength } }: PackedSample): number {
+  return Math.max(0, Math.min(promptLength, ids.length) - 1);
+}
+
+/** Tokens that both begin with. */
+function common(a: Uint32Array, b: Uint32Array): number {
+  const most = Math.min(a.length, b.length);
+  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return i;
+  return most;
+}
+
+function compare(a: Uint32Array, b: Uint32Array): number {
+  const at = common(a, b);
+  return (a[at] ?? -1) - (b[at] ?? -1);
 }

@@ -66,6 +66,9 @@ export const trainSchema = z.strictObject({
   packing: flag().default(false).describe(
     "Run the micro-batches of a step together in long rows, for speed; the step stays the same.",
   ),
+  share_prefixes: flag().default(true).describe(
+    "With packing, compute what samples begin with alike, such as the template of a prompt, once a step.",
+  ),
   loss_normalization: choice(["sample", "token"]).default("sample").describe(
     "Whether every micro-batch, or every supervised token, of a step weighs the same.",
   ),

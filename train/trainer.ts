@@ -17,7 +17,7 @@ import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts"
 import type { TrainConfig } from "./config.ts";
 import { lossWeights } from "./data.ts";
 import { Optimizer } from "./optimizer.ts";
-import { passes } from "./packing.ts";
+import { type PackingOptions, passes, passTokens } from "./packing.ts";
 
 /** The largest passes of a run, which size its buffers. */
 export interface RunSizes {
@@ -90,6 +90,7 @@ export class Trainer {
       lora: lora || undefined,
       checkpointing,
       lossSlots: maxMicroBatches,
+      sharedRows: config.packing && config.share_prefixes,
       initialLossScale: this.#lossScale,
       ...pass,
     });
@@ -146,7 +147,7 @@ export class Trainer {
       for (const window of windows) {
         const weights = lossWeights(window, this.config.loss_normalization);
         for (const { batch } of this.#batches(window, weights.window)) {
-          const size = `${batch.tokens},${batch.targetCount}`;
+          const size = `${batch.tokens},${batch.targetCount},${batch.holes !== undefined}`;
           if (!sizes.has(size)) this.#pass(gpu, batch, 0);
           sizes.add(size);
         }
@@ -177,12 +178,13 @@ export class Trainer {
 
   /** The passes of a window, each with its first micro-batch's number. */
   *#batches(window: Window, weights: readonly (readonly number[])[]) {
-    const { packing } = this.config, { sliding_window } = this.model.config;
-    for (const slots of passes(window, packing)) {
-      const documents = slots.flatMap((slot) =>
-        window[slot].map((sample, i): Document => ({ ...sample, weight: weights[slot][i], slot }))
-      );
-      yield { batch: makeBatch(documents, sliding_window), slot: slots[0] };
+    const { sliding_window } = this.model.config;
+    for (const pass of passes(window, this.config, sliding_window)) {
+      const documents = pass.map(({ sample, slot, index, shared }): Document => {
+        return { ...sample, weight: weights[slot][index], slot, shared };
+      });
+      const slot = Math.min(...pass.map(({ slot }) => slot));
+      yield { batch: makeBatch(documents, sliding_window), slot };
     }
   }
 
@@ -198,17 +200,22 @@ export class Trainer {
   }
 }
 
-/** The largest passes over any of these windows. */
-export function runSizes(windows: Iterable<Window>, packing: boolean): RunSizes {
+/** The largest passes over any of these windows; by default every micro-batch is one. */
+export function runSizes(
+  windows: Iterable<Window>,
+  packing: PackingOptions = { packing: false, share_prefixes: false },
+  slidingWindow: number | null = null,
+): RunSizes {
   const sizes: RunSizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1 };
   for (const window of windows) {
-    for (const slots of passes(window, packing)) {
-      const samples = slots.flatMap((slot) => window[slot]);
-      const total = (count: (sample: TokenizedSample) => number) =>
-        samples.reduce((sum, sample) => sum + count(sample), 0);
-      sizes.maxTokens = Math.max(sizes.maxTokens, total(({ ids }) => ids.length));
-      sizes.maxTargets = Math.max(sizes.maxTargets, total(supervisedTokens));
-      sizes.maxPosition = Math.max(sizes.maxPosition, ...samples.map(({ ids }) => ids.length));
+    for (const pass of passes(window, packing, slidingWindow)) {
+      const targets = pass.reduce((sum, { sample }) => sum + supervisedTokens(sample), 0);
+      sizes.maxTokens = Math.max(sizes.maxTokens, passTokens(pass));
+      sizes.maxTargets = Math.max(sizes.maxTargets, targets);
+      sizes.maxPosition = Math.max(
+        sizes.maxPosition,
+        ...pass.map(({ sample }) => sample.ids.length),
+      );
     }
   }
   return sizes;

@@ -31,7 +31,7 @@ export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<B
   const samples = loadDataset(tokenizer, { ...config, context, say: () => {} });
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
-  const sizes = runSizes(windows, config.packing);
+  const sizes = runSizes(windows, config, source.config.sliding_window);
   const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
   trainer.model.initialize(gpu);
   await loadWeights(gpu, trainer.model, source, { seed: config.seed });

@@ -5,7 +5,15 @@ import { matrixKey } from "../../kernels/attention/matrices.ts";
 import { MATRIX_SHAPES, type MatrixName } from "../../kernels/subgroup_matrix.ts";
 import { Tensor } from "../../kernels/tensor.ts";
 import { attentionReference as reference } from "./attention_reference.ts";
-import { checkBackward, documents, inputs, relative, runForward } from "./attention_runs.ts";
+import {
+  checkBackward,
+  documents,
+  inputs,
+  relative,
+  runForward,
+  SHARED,
+  sharingDocuments,
+} from "./attention_runs.ts";
 import { assertClose } from "./harness.ts";
 import { matrixTest } from "./subgroup_matrices.ts";
 
@@ -29,6 +37,19 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse ${what}` });
     assert.ok(relative(out, expected.out) < 5e-4, `out ${what} is off by the mean`);
     await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how);
+    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
+  }
+});
+
+matrixTest("attention on subgroup matrices takes documents that share rows", async (gpu) => {
+  const shape = { heads: 2, kvHeads: 1, headDim: 64 };
+  for (const groups of SHARED) {
+    const ranges = sharingDocuments(groups), rows = ranges.starts.length;
+    const host = inputs(shape, rows, rows, "f16"), what = JSON.stringify(groups);
+    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    assertClose(out, expected.out, { ...limits, what: `out of ${what}` });
+    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse of ${what}` });
     await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
   }
 });
@@ -95,8 +116,8 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
     for (const headDim of [64, 128]) {
       for (
         const source of [
-          matrixForwardSource(true, matrices, headDim),
-          matrixGradientSource(true, matrices, headDim),
+          matrixForwardSource(true, true, matrices, headDim),
+          matrixGradientSource(true, true, matrices, headDim),
         ]
       ) {
         const declared = [...source.body.matchAll(/var<workgroup> \w+: array<vec4<u32>, (\d+)>/g)];

@@ -10,6 +10,13 @@ export interface Shape {
 export interface Ranges {
   starts: number[];
   ends: number[];
+  /** Keys in between that a query does not attend to, from and to; by query. */
+  holes?: [from: number, to: number][];
+}
+
+/** Whether key j of its range is one that query i attends to. */
+export function isKey({ holes }: Ranges, i: number, j: number): boolean {
+  return holes === undefined || j < holes[i][0] || j >= holes[i][1];
 }
 
 /** out and lse in float64. */
@@ -17,10 +24,10 @@ export function attentionReference(
   q: Float64Array,
   k: Float64Array,
   v: Float64Array,
-  { starts, ends }: Ranges,
+  ranges: Ranges,
   { heads, kvHeads, headDim }: Shape,
 ): { out: Float64Array; lse: Float64Array } {
-  const rows = starts.length, out = new Float64Array(q.length);
+  const { starts, ends } = ranges, rows = starts.length, out = new Float64Array(q.length);
   const lse = new Float64Array(rows * heads);
   for (let i = 0; i < rows; i++) {
     for (let h = 0; h < heads; h++) {
@@ -31,7 +38,7 @@ export function attentionReference(
         for (let c = 0; c < headDim; c++) {
           sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
         }
-        scores.push(sum / Math.sqrt(headDim));
+        scores.push(isKey(ranges, i, j) ? sum / Math.sqrt(headDim) : -Infinity);
       }
       const top = Math.max(...scores);
       const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);

@@ -4,8 +4,13 @@ import { attention, attentionBackward } from "../../kernels/attention.ts";
 import type { ShapeName } from "../../kernels/attention/tiles.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { ropeTable } from "../../kernels/rope.ts";
-import type { Dtype } from "../../kernels/tensor.ts";
-import { attentionReference as reference, type Ranges, type Shape } from "./attention_reference.ts";
+import type { Dtype, Tensor } from "../../kernels/tensor.ts";
+import {
+  attentionReference as reference,
+  isKey,
+  type Ranges,
+  type Shape,
+} from "./attention_reference.ts";
 import { assertClose, download, poisoned, quantize, randomArray, upload } from "./harness.ts";
 
 /** Gradients in float64, with probabilities from `lse` and delta from `out`. */
@@ -16,9 +21,10 @@ function referenceBackward(
   out: Float64Array,
   dout: Float64Array,
   lse: Float64Array,
-  { starts, ends }: Ranges,
+  ranges: Ranges,
   { heads, kvHeads, headDim }: Shape,
 ) {
+  const { starts, ends } = ranges;
   const dq = new Float64Array(q.length), dk = new Float64Array(k.length);
   const dv = new Float64Array(v.length), scale = 1 / Math.sqrt(headDim);
   for (let i = 0; i < starts.length; i++) {
@@ -27,6 +33,7 @@ function referenceBackward(
       let delta = 0;
       for (let c = 0; c < headDim; c++) delta += dout[a + c] * out[a + c];
       for (let j = starts[i]; j < ends[i]; j++) {
+        if (!isKey(ranges, i, j)) continue;
         const b = (j * kvHeads + Math.floor(h / (heads / kvHeads))) * headDim;
         let score = 0, dp = 0;
         for (let c = 0; c < headDim; c++) {
@@ -75,6 +82,47 @@ export function documents(lengths: number[], window = Infinity): Documents {
     }
   }
   return { starts, ends, queryEnds };
+}
+
+/**
+ * Groups of documents of these lengths, of which all but the first have the first's leading `shared` rows before
+ * their own.
+ */
+export function sharingDocuments(groups: { shared: number; lengths: number[] }[]): Documents {
+  const ranges = { ...documents(groups.flatMap(({ lengths }) => lengths)), holes: [] } as
+    & Documents
+    & Required<Ranges>;
+  let head = 0;
+  for (const { shared, lengths } of groups) {
+    let start = head;
+    for (const length of lengths) {
+      for (let i = start; i < start + length; i++) {
+        ranges.starts[i] = head;
+        ranges.holes.push(start === head ? [0, 0] : [head + shared, start]);
+      }
+      start += length;
+    }
+    ranges.queryEnds.fill(start, head, head + shared);
+    head = start;
+  }
+  return ranges;
+}
+
+/**
+ * Rows that are shared by others in the same tile and far behind, by documents as short as one row, and several
+ * groups in a tile.
+ */
+export const SHARED: Parameters<typeof sharingDocuments>[0][] = [
+  [{ shared: 9, lengths: [40, 31, 1, 70] }, { shared: 0, lengths: [5] }, {
+    shared: 39,
+    lengths: [45, 12],
+  }],
+  [3, 2, 8].map((shared) => ({ shared, lengths: [8, 3, 4, 1, 1] })),
+];
+
+/** The ranges' holes on the GPU. */
+function uploadHoles(gpu: Gpu, { holes }: Ranges): Tensor | undefined {
+  return holes && upload(gpu, holes.flat(), "u32", [holes.length, 2]);
 }
 
 /** What attention and its backward read. */
@@ -156,11 +204,12 @@ function columns(values: Float64Array, rowSize: number, from: number, width: num
 export async function runForward(
   gpu: Gpu,
   { q, k, v }: Record<"q" | "k" | "v", ArrayLike<number>>,
-  { starts, ends }: Ranges,
+  ranges: Ranges,
   shape: Shape,
   dtype: Dtype,
   { gap = 4, ...how }: How,
 ): Promise<{ out: Float64Array; lse: Float64Array }> {
+  const { starts, ends } = ranges;
   const { heads, kvHeads, headDim } = shape, rows = starts.length;
   const keys = k.length / (kvHeads * headDim);
   const narrow = kvHeads * headDim;
@@ -175,6 +224,7 @@ export async function runForward(
     v: v_,
     starts: upload(gpu, starts, "u32", [rows]),
     ends: upload(gpu, ends, "u32", [rows]),
+    holes: uploadHoles(gpu, ranges),
     out: poisoned(gpu, dtype, [rows, heads * headDim]),
     lse: poisoned(gpu, "f32", [rows, heads]),
   };
@@ -222,6 +272,7 @@ export async function checkBackward(
     starts: upload(gpu, ranges.starts, "u32", [rows]),
     ends: upload(gpu, ranges.ends, "u32", [rows]),
     queryEnds: upload(gpu, ranges.queryEnds, "u32", [rows]),
+    holes: uploadHoles(gpu, ranges),
   };
   const gradients = [];
   for (let repeat = 0; repeat < 2; repeat++) {

@@ -10,7 +10,15 @@ import {
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Dtype } from "../../kernels/tensor.ts";
 import { attentionReference as reference, type Shape } from "./attention_reference.ts";
-import { checkBackward, documents, inputs, relative, runForward } from "./attention_runs.ts";
+import {
+  checkBackward,
+  documents,
+  inputs,
+  relative,
+  runForward,
+  SHARED,
+  sharingDocuments,
+} from "./attention_runs.ts";
 import { assertClose, download, gpuTest, poisoned, tolerance, upload } from "./harness.ts";
 
 /** Registers a test for each kind of program. */
@@ -141,6 +149,30 @@ for (const shape of SHAPE_NAMES) {
     await checkBackward(gpu, host, ranges, expected, sizes, "f16", tolerance("f16"), shape, how);
   });
 }
+
+bothTest(
+  "attention of documents that share rows agrees with the reference",
+  async (gpu, direct) => {
+    const shapes = direct ? [undefined] : SHAPE_NAMES;
+    for (const [headDim, dtype] of [[8, "f32"], [24, "f16"]] as const) {
+      const sizes = { heads: 4, kvHeads: 2, headDim }, limits = tolerance(dtype);
+      for (const shape of headDim === 8 ? shapes : [undefined]) {
+        for (const groups of SHARED) {
+          const ranges = sharingDocuments(groups), rows = ranges.starts.length;
+          const host = inputs(sizes, rows, rows, dtype);
+          const expected = reference(host.q, host.k, host.v, ranges, sizes);
+          const how = { direct, shape, unroll: false };
+          const what = `${JSON.stringify(groups)} in ${shape} tiles`;
+          const { out, lse } = await runForward(gpu, host, ranges, sizes, dtype, how);
+          assertClose(out, expected.out, { ...limits, what: `out ${what}` });
+          assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
+          const wide = dtype === "f16" ? limits : { atol: 5e-5, rtol: 5e-5 };
+          await checkBackward(gpu, host, ranges, expected, sizes, dtype, wide, what, how, true);
+        }
+      }
+    }
+  },
+);
 
 gpuTest("attention with short sums in f16 stays close", async (gpu) => {
   const how = { direct: false, half: true, unroll: true };

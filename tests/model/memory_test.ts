@@ -65,7 +65,7 @@ gpuTest("a run's whole peak stays within its plan", async () => {
   const config = trainConfig({}, { precision: "mixed" });
   const window = [randomSamples(source.config, [21, 9])];
   const make = (memory: Memory) =>
-    new Trainer(memory, source.config, config, runSizes([window], false), gpu.maxBinding);
+    new Trainer(memory, source.config, config, runSizes([window]), gpu.maxBinding);
   const trainer = make(gpu.memory);
   trainer.model.initialize(gpu);
   await loadWeights(gpu, trainer.model, source, { seed: 1 });

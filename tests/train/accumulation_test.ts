@@ -158,8 +158,12 @@ Deno.test("run sizes are those of the largest pass, packed or not", () => {
     truncated: false,
   });
   const windows = [[[make(10, 4)], [make(7, 1), make(2, 1)]], [[make(12, 11)]]];
-  assert.deepEqual(runSizes(windows, false), { maxTokens: 12, maxTargets: 7, maxPosition: 12 });
-  assert.deepEqual(runSizes(windows, true), { maxTokens: 19, maxTargets: 13, maxPosition: 12 });
+  assert.deepEqual(runSizes(windows), { maxTokens: 12, maxTargets: 7, maxPosition: 12 });
+  assert.deepEqual(runSizes(windows, { packing: true, share_prefixes: false }), {
+    maxTokens: 19,
+    maxTargets: 13,
+    maxPosition: 12,
+  });
 });
 
 for (const targets of [MODULES, ["o_proj", "up_proj", "down_proj"]] as LinearModule[][]) {

@@ -99,7 +99,7 @@ export function openTrainer(
   memory: Memory = gpu.memory,
 ): Trainer {
   const config = trainConfig(subject, settings);
-  const sizes = runSizes(windows, config.packing);
+  const sizes = runSizes(windows, config, subject.config.sliding_window);
   const trainer = new Trainer(memory, subject.config, config, sizes, gpu.maxBinding);
   const { model } = trainer;
   model.initialize(gpu);
