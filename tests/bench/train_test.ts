@@ -5,6 +5,7 @@ import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
 import { attendedPairs, trainingFlops } from "../../bench/train_flops.ts";
 import { presetConfig } from "../../model/config.ts";
+import { passes, passTokens } from "../../train/packing.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -28,6 +29,16 @@ Deno.test("bench samples: 200 are as long as Alpaca's first, and cut ones keep a
 Deno.test("bench samples: texts differ, and equal ones are equal", () => {
   assert.deepEqual(randomIds(50, 1000), randomIds(50, 1000));
   assert.notDeepEqual(randomIds(50, 1000, 4), randomIds(50, 1000, 5));
+});
+
+Deno.test("bench samples: packed steps share as much of them as of Alpaca's first 200", () => {
+  const samples = Array.from({ length: 200 }, (_, i) => [randomSample(i, 32000, 512)]);
+  const tokens = Array.from({ length: 25 }, (_, i) => samples.slice(8 * i, 8 * i + 8))
+    .flatMap((window) => passes(window, { packing: true, share_prefixes: true }, null))
+    .map(passTokens);
+  // With Llama 2's tokenizer on the real ones, in their order.
+  assert.equal(sum(tokens), 18_833);
+  assert.equal(Math.max(...tokens), 1483);
 });
 
 Deno.test("bench samples: a row has exactly so many tokens, in samples of at least two", () => {
@@ -64,6 +75,10 @@ Deno.test("bench train: useful arithmetic of the course's run", () => {
   assert.equal(full, 6 * blocks + 3 * attention + 3 * head);
   const longer = trainingFlops(config, { documents: [100], targets: 100, lora });
   assert.equal(longer, 100 * one + 3 * attention * (5050 - 100));
+  // A beginning of 10 tokens that another document's rows serve for.
+  const shared = trainingFlops(config, { documents: [100], shared: [10], targets: 100, lora });
+  const saved = 10 * (one - 2 * head) + 3 * attention * (55 - 10);
+  assert.equal(shared, longer - saved);
 });
 
 Deno.test("bench train: a straight line fits itself, and a bent one less", () => {

@@ -8,7 +8,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { LossNormalization } from "../../train/data.ts";
-import { joinMicroBatches } from "../../train/packing.ts";
+import { joinMicroBatches, passes, passTokens, sharePrefixes } from "../../train/packing.ts";
 import { runSizes, type StepResult, type Window } from "../../train/trainer.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { globalNorm, type ReferenceModel, referenceWindow } from "../model/reference.ts";
@@ -129,6 +129,91 @@ for (const [what, subject] of Object.entries(SUBJECTS)) {
     });
   }
 }
+
+/** Samples of which some begin with the same `shared` tokens, all of their prompt; by place in `lengths`. */
+function alike(
+  lengths: readonly number[],
+  shared: number,
+  places: readonly number[],
+  seed: number,
+) {
+  const made = randomSamples(SMALL_CONFIG, lengths, seed);
+  for (const place of places) {
+    made[place].ids.set(made[places[0]].ids.subarray(0, shared));
+    made[place].promptLength = Math.max(made[place].promptLength, shared + 1);
+  }
+  return made;
+}
+
+for (const [what, subject] of Object.entries(SUBJECTS)) {
+  gpuTest(
+    `samples that share a beginning change neither losses nor gradients: ${what}`,
+    async (gpu) => {
+      // Two templates, a sample of each at both ends, one as short as can be, and one sample apart.
+      const first = alike([30, 50, 17, 40], 15, [0, 1, 2, 3], 5);
+      const second = alike([60, 25, 12], 22, [0, 1], 6);
+      const all = [first[0], second[0], second[2], first[1], first[2], second[1], first[3]];
+      for (const batch_size of [1, 3]) {
+        const window = Array.from(
+          { length: Math.ceil(all.length / batch_size) },
+          (_, i) => all.slice(i * batch_size, (i + 1) * batch_size),
+        );
+        const [pass] = passes(window, { packing: true, share_prefixes: true }, null);
+        assert.equal(passTokens(pass), 30 + 50 + 17 + 40 + 60 + 25 + 12 - 3 * 15 - 22);
+        for (const loss_normalization of ["sample", "token"] as const) {
+          const settings = { loss_normalization, batch_size, packing: true };
+          const apart = await step(gpu, subject, window, { ...settings, packing: false });
+          const packed = await step(gpu, subject, window, settings);
+          assertSameStep(packed, apart, 1e-5);
+          const limits = { atol: 0, rtol: 1e-5, what: "losses" };
+          assertClose(packed.result.losses, apart.result.losses, limits);
+          assertReference(packed, referenceModel(subject), window, loss_normalization);
+          const off = await step(gpu, subject, window, { ...settings, share_prefixes: false });
+          assertSameStep(off, apart, 1e-5);
+        }
+      }
+    },
+  );
+}
+
+Deno.test("samples are grouped so that a row has the fewest tokens", () => {
+  const tokens = (text: string) => Uint32Array.from(text, (letter) => letter.charCodeAt(0));
+  const pack = (texts: string[], promptLength: number) =>
+    sharePrefixes(texts.map((text, slot) => {
+      const sample = { ids: tokens(text), promptLength, truncated: false };
+      return { slot, index: 0, sample, shared: 0 };
+    })).map(({ slot, shared }) => [slot, shared]);
+  const long = "abcdefghijklmnop", other = "ABCDEFGHIJ";
+  // Those that are alike share what all of them begin with; the others nothing.
+  assert.deepEqual(pack([`${long}1`, `${other}4`, `${long}2`, "x", `${other}3`, `${long}0`], 99), [
+    ...[[4, 0], [1, 10], [5, 0], [0, 16], [2, 16], [3, 0]],
+  ]);
+  // A pair that has more in common than with a third does not wait for it where it would lose by it…
+  const near = `${long}qrstuvwxyz`, far = `${long.slice(0, 9)}!`;
+  assert.deepEqual(pack([`${near}1`, `${near}2`, far], 99), [[2, 0], [0, 0], [1, 26]]);
+  // …and does where all together save more.
+  assert.deepEqual(pack([`${long}1`, `${long}2`, far, `${far}!`, `${far}"`], 99), [
+    ...[[2, 0], [3, 9], [4, 9], [0, 9], [1, 9]],
+  ]);
+  // The row before the first target is not shared, and few tokens are not.
+  assert.deepEqual(pack([`${long}1`, `${long}2`], 12), [[0, 0], [1, 11]]);
+  assert.deepEqual(pack([`${long}1`, `${long}2`], 8), [[0, 0], [1, 0]]);
+  assert.deepEqual(pack([long, long], 99), [[0, 0], [1, 15]]);
+  assert.deepEqual(pack([], 5), []);
+});
+
+Deno.test("nothing is shared without packing, where it is off, and where a window cuts", () => {
+  const samples = alike([30, 50], 15, [0, 1], 5), window = samples.map((sample) => [sample]);
+  const tokens = (packing: boolean, share_prefixes: boolean, slidingWindow: number | null) =>
+    passes(window, { packing, share_prefixes }, slidingWindow).map(passTokens);
+  assert.deepEqual(tokens(true, true, null), [65]);
+  assert.deepEqual(tokens(true, true, 50), [65]);
+  assert.deepEqual(tokens(true, true, 49), [80]);
+  assert.deepEqual(tokens(true, false, null), [80]);
+  assert.deepEqual(tokens(false, true, null), [30, 50]);
+  const sizes = runSizes([window], { packing: true, share_prefixes: true });
+  assert.deepEqual([sizes.maxTokens, sizes.maxPosition], [65, 50]);
+});
 
 gpuTest("a document's loss does not depend on what it is packed with", async (gpu) => {
   const { LoRA: subject } = SUBJECTS;
