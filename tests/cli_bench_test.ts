@@ -33,7 +33,8 @@ gpuTest("cli: bench train times every step of a run", async () => {
   const result = await json("train", ...args, "--profile");
   assert.deepEqual(Object.keys(result), [
     ...["gpu", "provider", "model", "precision", "lora", "optimizer", "checkpointing", "packing"],
-    ...["roofs", "samples", "tokens", "steps", "trainable_parameters", "total_parameters"],
+    ...["roofs", "samples", "tokens", "shared_tokens", "steps"],
+    ...["trainable_parameters", "total_parameters"],
     ...["first_loss", "last_loss", "losses", "skipped_steps", "programs", "compile_seconds"],
     ...["seconds", "median_step_seconds", "tokens_per_second", "useful_tflop"],
     ...["useful_tflops_per_second", "of_matmul", "work", "planned_mb", "peak_memory_mb"],
@@ -41,6 +42,7 @@ gpuTest("cli: bench train times every step of a run", async () => {
     "profile",
   ]);
   assert.deepEqual([result.samples, result.steps, result.packing], [12, 2, true]);
+  assert.ok(result.shared_tokens > 0.1 * result.tokens, `${result.shared_tokens} shared`);
   assert.equal(result.step_seconds.length, 2);
   // Untrained weights know nothing: every token of 512 is about as likely.
   assert.ok(Math.abs(result.first_loss - Math.log(512)) < 0.5, `${result.first_loss}`);

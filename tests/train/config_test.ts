@@ -49,6 +49,7 @@ Deno.test("config: the defaults are those of the design", () => {
     batch_size: 1,
     gradient_accumulation_steps: 8,
     packing: false,
+    share_prefixes: true,
     loss_normalization: "sample",
     learning_rate: 1e-5,
     schedule: "constant",
