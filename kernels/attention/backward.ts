@@ -9,8 +9,8 @@
  * Shapes: q, dq `[rows, heads · d]` and k, v, dk, dv `[rows, kvHeads · d]` are ranges of columns of
  * one tensor, the gradients of another; out, dout `[rows, heads · d]`; all f32 or all f16; lse
  * `[rows, heads]` f32; starts, ends, queryEnds `[rows]` u32, none decreasing (with holes, queryEnds may). The
- * queries that attend to key j are those from j to queryEnds[j]. Scores are computed again tile by tile; every gradient element
- * is summed by one thread in a fixed order, so results repeat exactly.
+ * queries that attend to key j are those from j to queryEnds[j]. Scores are computed again tile by tile;
+ * every gradient element is summed by one thread in a fixed order, so results repeat exactly.
  * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
  * 2023, algorithm 2, with the query gradient by workgroups of its own instead of atomic additions, and
  * delta formed where it is needed.

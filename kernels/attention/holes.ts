@@ -3,7 +3,7 @@
  * a later one are that beginning and its own rows, and not what lies between.
  *
  * `holes` `[rows, 2]` u32: query i does not attend to the keys from holes[i, 0] to before holes[i, 1]; none where
- * both are 0. The hole of a query holds no key of a later one. Programs without holes are not bound to them.
+ * both are 0. The hole of a query holds no key of a later query. Programs without holes are not bound to them.
  *
  * @module
  */
@@ -15,8 +15,8 @@ export function holeBindings(holed: boolean): Binding[] {
 }
 
 /**
- * WGSL for `to = next tile` of the other side after `tile`: what lies in the hole of the workgroup's first query,
- * from `skip_low` to `skip_high`, is left out, as no later query attends to it either.
+ * WGSL for where the tile of the other side after the one at `tile` begins. What lies in the hole of the workgroup's
+ * first query, from `skip_low` to `skip_high`, is left out, as no later query attends to it either.
  */
 export function nextTile(columns: number, holed: boolean): string {
   const next = `tile + ${columns}u`;

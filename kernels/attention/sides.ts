@@ -9,7 +9,7 @@
  * WGSL that finds the workgroup's head or heads, its own `rows` rows and the range of the other side's.
  *
  * @param unit Vectors, or words, of a head row, as the program's uniforms count them.
- * @param holed Keys have holes (holes.ts): then `query_ends` may fall, and queries are not all of a range.
+ * @param holed Keys have holes (holes.ts): then `query_ends` may fall from one key to the next.
  */
 export function gradientSides(rows: number, unit: number, holed: boolean): string {
   return `// The longest work goes first: keys that many queries attend to, queries that attend to many keys.
