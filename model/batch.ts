@@ -97,7 +97,7 @@ export function makeBatch(
     batch.ids.set(ids.subarray(shared), start);
     for (let i = start; i < end; i++) {
       batch.positions[i] = i - start + shared;
-      batch.starts[i] = Math.max(shared === 0 ? start : head.start, i - window + 1);
+      batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - window + 1);
       batch.queryEnds[i] = Math.min(end, i + window);
       batch.ends[i] = i + 1;
       if (shared > 0) batch.holes!.set([head.start + shared, start], 2 * i);
