@@ -59,14 +59,11 @@ export function randomIds(count: number, vocab: number, stream = 3): number[] {
 export function randomSample(index: number, vocab: number, limit: number): TokenizedSample {
   const place = index % TOKENS.length, tokens = Math.min(TOKENS[place], limit);
   const ids = Uint32Array.from(randomIds(tokens, vocab, 6 + index));
-  const withInput = WITH_INPUT.has(place);
-  const opening = randomIds(
-    COMMON[withInput ? "withInput" : "withoutInput"],
-    vocab,
-    withInput ? 4 : 5,
-  );
-  opening.splice(0, COMMON.all, ...randomIds(COMMON.all, vocab, 3));
-  ids.set(opening.slice(0, tokens));
+  const begin = (count: number, stream: number) =>
+    ids.set(randomIds(Math.min(count, tokens), vocab, stream));
+  if (WITH_INPUT.has(place)) begin(COMMON.withInput, 4);
+  else begin(COMMON.withoutInput, 5);
+  begin(COMMON.all, 3);
   return {
     ids,
     promptLength: Math.min(PROMPTS[place], tokens - 1),

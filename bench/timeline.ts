@@ -118,10 +118,7 @@ async function tracedStep(
   const given = ["--model", model, "--checkpointing", checkpointing, "--precision", precision];
   const settings = ["--gradient-accumulation-steps", "1", "--lora", lora ? "on" : "off"];
   const config = parseTrainArguments([...given, ...settings]);
-  const sizes = {
-    ...runSizes([window], { packing: true, share_prefixes: false }),
-    maxMicroBatches: 1,
-  };
+  const sizes = { ...runSizes([window]), maxMicroBatches: 1 };
   const trainer = await openTrainer({ gpu, source, config }, sizes);
   return await gpu.trace(
     () => trainer.step(gpu, window, { learningRate: config.learning_rate, firstMicroBatch: 0 }),

@@ -164,10 +164,8 @@ export async function runBench(
   const work = gpu.work;
   for (const key of ["launches", "flops", "bytes"] as const) work[key] -= before[key];
   const documents = samples.map(({ ids }) => ids.length), tokens = sum(documents);
-  const packed = windows.flatMap((window) =>
-    passes(window, config, source.config.sliding_window).flat()
-  );
-  const shared = packed.map(({ shared }) => shared);
+  const shared = windows.flatMap((window) => passes(window, config, source.config.sliding_window))
+    .flat().map(({ shared }) => shared);
   const targets = sum(samples.map(supervisedTokens)), { lora } = config;
   const flops = trainingFlops(source.config, { documents, shared, targets, lora });
   const { trainable, total } = countParameters(trainer.model);

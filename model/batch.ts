@@ -11,6 +11,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import { takeTokens } from "../kernels/token_history.ts";
+import { commonPrefix } from "./common_prefix.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
 export interface Document {
@@ -88,10 +89,10 @@ export function makeBatch(
     lossGroups: [],
   };
   if (documents.some(({ shared = 0 }) => shared > 0)) batch.holes = new Uint32Array(2 * tokens);
-  const placed: { document: Document; rows: number[] }[] = [];
+  const placed: { document: Document; first: number }[] = [];
   let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
   for (const document of documents) {
-    const { ids, promptLength, shared = 0 } = document, end = start + ids.length - shared;
+    const { ids, shared = 0 } = document, end = start + ids.length - shared;
     if (shared === 0) head = { start, ids };
     else checkShared(document, head.ids, window);
     batch.ids.set(ids.subarray(shared), start);
@@ -103,29 +104,27 @@ export function makeBatch(
       if (shared > 0) batch.holes!.set([head.start + shared, start], 2 * i);
     }
     batch.queryEnds.fill(end, head.start, head.start + shared);
-    const rows = [];
-    for (let i = Math.max(1, promptLength); i < ids.length; i++) rows.push(start - shared + i - 1);
-    placed.push({ document, rows });
+    // Where its first token would lie if all of it lay here.
+    placed.push({ document, first: start - shared });
     start = end;
   }
   placed.sort((a, b) => (a.document.slot ?? 0) - (b.document.slot ?? 0));
-  let firstRow = 0;
-  for (const { document: { slot = 0 }, rows } of placed) {
+  const rows: number[] = [], targets: number[] = [], weights: number[] = [];
+  for (const { document: { ids, promptLength, weight, slot = 0 }, first } of placed) {
+    const firstRow = rows.length;
+    for (let i = Math.max(1, promptLength); i < ids.length; i++) {
+      rows.push(first + i - 1);
+      targets.push(ids[i]);
+      weights.push(weight);
+    }
     const group = batch.lossGroups.at(-1);
-    if (group?.slot === slot) group.rows += rows.length;
-    else batch.lossGroups.push({ slot, firstRow, rows: rows.length });
-    firstRow += rows.length;
+    if (group?.slot === slot) group.rows += rows.length - firstRow;
+    else batch.lossGroups.push({ slot, firstRow, rows: rows.length - firstRow });
   }
-  batch.targetCount = firstRow;
-  batch.targetRows = Uint32Array.from(placed.flatMap(({ rows }) => rows));
-  batch.targets = Uint32Array.from(
-    placed.flatMap(({ document: { ids, promptLength } }) => [
-      ...ids.subarray(Math.max(1, promptLength)),
-    ]),
-  );
-  batch.weights = Float32Array.from(
-    placed.flatMap(({ document, rows }) => rows.map(() => document.weight)),
-  );
+  batch.targetCount = rows.length;
+  batch.targetRows = Uint32Array.from(rows);
+  batch.targets = Uint32Array.from(targets);
+  batch.weights = Float32Array.from(weights);
   return batch;
 }
 
@@ -135,7 +134,7 @@ function checkShared(
   head: Uint32Array,
   window: number,
 ) {
-  if (shared > head.length || ids.subarray(0, shared).some((id, i) => id !== head[i])) {
+  if (commonPrefix(ids, head) < shared) {
     throw new Error(`batch: a document does not begin with the ${shared} ids that it shares`);
   }
   if (shared >= Math.max(1, promptLength)) {

@@ -16,6 +16,7 @@ import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import { putTokens } from "../kernels/token_history.ts";
 import type { Batch } from "./batch.ts";
 import { KvCache } from "./cache.ts";
+import { commonPrefix } from "./common_prefix.ts";
 import type { Llama, LlamaOptions } from "./llama.ts";
 
 /** What sizes a decoder. */
@@ -94,13 +95,6 @@ function layPieces(
     weights: new Float32Array(targetCount),
     ...{ lossGroups: [], history },
   };
-}
-
-/** How many ids two sequences have in common from their start. */
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
-  let length = 0;
-  while (length < a.length && length < b.length && a[length] === b[length]) length++;
-  return length;
 }
 
 /** Sequences and the buffers that their decoding needs beside the model's. */

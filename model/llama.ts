@@ -153,9 +153,8 @@ export class Llama {
     };
     this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, idle });
     const grouped = trained === "weights", keyed = !backward || sequences !== undefined;
-    this.#batch = new BatchTensors(memory, maxTokens, {
-      ...{ grouped, keyed, holed: options.sharedRows },
-    });
+    const holed = options.sharedRows;
+    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, holed });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { commonPrefix } from "../model/common_prefix.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 
 /** A sample in a pass. */
@@ -95,7 +96,7 @@ export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
     let shared = sharable(sorted[end - 1]);
     for (let from = end - 2; from >= 0; from--) {
       const { ids } = sorted[from + 1].sample;
-      shared = Math.min(shared, sharable(sorted[from]), common(sorted[from].sample.ids, ids));
+      shared = Math.min(shared, sharable(sorted[from]), commonPrefix(sorted[from].sample.ids, ids));
       if (shared < LEAST_SHARED) break;
       const saved = best[from].saved + shared * (end - 1 - from);
       if (saved > best[end].saved) best[end] = { saved, from, shared };
@@ -116,14 +117,7 @@ function sharable({ sample: { ids, promptLength } }: PackedSample): number {
   return Math.max(0, Math.min(promptLength, ids.length) - 1);
 }
 
-/** Tokens that both begin with. */
-function common(a: Uint32Array, b: Uint32Array): number {
-  const most = Math.min(a.length, b.length);
-  for (let i = 0; i < most; i++) if (a[i] !== b[i]) return i;
-  return most;
-}
-
 function compare(a: Uint32Array, b: Uint32Array): number {
-  const at = common(a, b);
+  const at = commonPrefix(a, b);
   return (a[at] ?? -1) - (b[at] ?? -1);
 }

@@ -14,7 +14,7 @@ import {
 } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings, nextTile } from "./holes.ts";
+import { holeBindings, nextTile, outsideHole, readHole } from "./holes.ts";
 import {
   addScores,
   declareStatistics,
@@ -78,9 +78,7 @@ export function forwardSource(
     ${
     eachScore(plan, (i, j) =>
       `s${i}_${j} = select(MASKED, s${i}_${j} * (u.scale * ${Math.LOG2E}),
-      column${j} >= low${i} && column${j} < high${i}${
-        holed ? ` && (column${j} < hole_low${i} || column${j} >= hole_high${i})` : ""
-      });`)
+      column${j} >= low${i} && column${j} < high${i}${outsideHole(`column${j}`, i, holed)});`)
   }`;
   const highest = (i: number) => {
     let text = `s${i}_0`;
@@ -127,12 +125,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (first + row_first + ${i}u < u.rows) {
     low${i} = starts[first + row_first + ${i}u];
     high${i} = ends[first + row_first + ${i}u];
-    ${
-          holed
-            ? `hole_low${i} = holes[2u * (first + row_first + ${i}u)];
-    hole_high${i} = holes[2u * (first + row_first + ${i}u) + 1u];`
-            : ""
-        }
+    ${readHole(`(first + row_first + ${i}u)`, { holed, index: i })}
   }`)
     }
   // All threads of a row know its maximum, each the sum of its own columns.

@@ -12,9 +12,9 @@ import { type ProgramSource, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
 import { gradientBindings } from "./bindings.ts";
 import { headUniforms } from "./heads.ts";
-import { nextTile } from "./holes.ts";
+import { nextTile, outsideHole, readHole } from "./holes.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
-import { gradientSides } from "./sides.ts";
+import { gradientSides, ofQueries } from "./sides.ts";
 import {
   commonFunctions,
   declareTile,
@@ -128,12 +128,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (row < u.rows) {
       low${i} = select(starts[row], row, key_side);
       high${i} = select(ends[row], query_ends[row], key_side);
-      ${
-          holed
-            ? `hole_low${i} = select(holes[2u * row], 0u, key_side);
-      hole_high${i} = select(holes[2u * row + 1u], 0u, key_side);`
-            : ""
-        }
+      ${readHole("row", { holed, index: i, value: ofQueries })}
     }
   }`)
     }
@@ -184,7 +179,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       eachScore(plan, (i, j) =>
         `{
         let attends = column${j} >= low${i} && column${j} < high${i}${
-          holed ? ` && (column${j} < hole_low${i} || column${j} >= hole_high${i})` : ""
+          outsideHole(`column${j}`, i, holed)
         };
         let p = exp2(s${i}_${j} * (u.scale * ${Math.LOG2E}) - (row_exponent${i} + exponent${j}));
         s${i}_${j} = select(0.0, p, attends);

@@ -15,6 +15,30 @@ export function holeBindings(holed: boolean): Binding[] {
 }
 
 /**
+ * WGSL that reads a row's hole into `hole_low` and `hole_high`, which are declared before and have `index` after
+ * their names.
+ *
+ * @param value WGSL to be made of what is read.
+ */
+export function readHole(
+  row: string,
+  { holed, index = "", value = (word) => word }: {
+    holed: boolean;
+    index?: number | "";
+    value?: (word: string) => string;
+  },
+): string {
+  if (!holed) return "";
+  return `hole_low${index} = ${value(`holes[2u * ${row}]`)};
+    hole_high${index} = ${value(`holes[2u * ${row} + 1u]`)};`;
+}
+
+/** WGSL that follows a condition: and the column lies outside row `i`'s hole. */
+export function outsideHole(column: string, i: number, holed: boolean): string {
+  return holed ? ` && (${column} < hole_low${i} || ${column} >= hole_high${i})` : "";
+}
+
+/**
  * WGSL for where the tile of the other side after the one at `tile` begins. What lies in the hole of the workgroup's
  * first query, from `skip_low` to `skip_high`, is left out, as no later query attends to it either.
  */

@@ -8,7 +8,7 @@
  */
 import { type ProgramSource, readsScalars, repeat, writes, writesScalars } from "../program.ts";
 import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings, nextTile } from "./holes.ts";
+import { holeBindings, nextTile, readHole } from "./holes.ts";
 import {
   addProducts,
   attends,
@@ -111,12 +111,7 @@ fn main(
   if (first + tile_row < u.rows) {
     low = starts[first + tile_row];
     high = ends[first + tile_row];
-    ${
-      holed
-        ? `hole_low = holes[2u * (first + tile_row)];
-    hole_high = holes[2u * (first + tile_row) + 1u];`
-        : ""
-    }
+    ${readHole("(first + tile_row)", { holed })}
   }
   // The subgroup's own queries stay in registers.
   {

@@ -6,7 +6,7 @@
  */
 import { type ProgramSource, reads, readsScalars, repeat, writes } from "../program.ts";
 import { headUniforms } from "./heads.ts";
-import { holeBindings, nextTile } from "./holes.ts";
+import { holeBindings, nextTile, readHole } from "./holes.ts";
 import {
   addProducts,
   attends,
@@ -25,7 +25,7 @@ import {
   storeWeights,
   tileWords,
 } from "./matrices.ts";
-import { gradientSides } from "./sides.ts";
+import { gradientSides, ofQueries } from "./sides.ts";
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
@@ -127,12 +127,7 @@ fn main(
   if (first + tile_row < u.rows) {
     low = select(starts[first + tile_row], first + tile_row, key_side);
     high = select(ends[first + tile_row], query_ends[first + tile_row], key_side);
-    ${
-      holed
-        ? `hole_low = select(holes[2u * (first + tile_row)], 0u, key_side);
-    hole_high = select(holes[2u * (first + tile_row) + 1u], 0u, key_side);`
-        : ""
-    }
+    ${readHole("(first + tile_row)", { holed, value: ofQueries })}
   }
   // The subgroup's own rows stay in registers.
   {

@@ -5,6 +5,9 @@
  * @module
  */
 
+/** WGSL for a word that only rows of queries have: 0 for keys. */
+export const ofQueries = (word: string): string => `select(${word}, 0u, key_side)`;
+
 /**
  * WGSL that finds the workgroup's head or heads, its own `rows` rows and the range of the other side's.
  *
@@ -29,8 +32,8 @@ export function gradientSides(rows: number, unit: number, holed: boolean): strin
       ? `if (key_side) {
     for (var row = first; row < last; row++) { other_end = max(other_end, query_ends[row]); }
   }
-  let skip_low = select(holes[2u * first], 0u, key_side);
-  let skip_high = select(holes[2u * first + 1u], 0u, key_side);`
+  let skip_low = ${ofQueries("holes[2u * first]")};
+  let skip_high = ${ofQueries("holes[2u * first + 1u]")};`
       : ""
   }
   let own_start = select(u.q_from + head * ${unit}u, u.k_from + kv_head * ${unit}u, key_side);
