@@ -17,6 +17,7 @@ import { benchTable1 } from "./table1.ts";
 import { benchTable2 } from "./table2_command.ts";
 import { benchTimeline } from "./timeline.ts";
 import { benchTrain } from "./train.ts";
+import { benchTune } from "./tune.ts";
 
 /** A bench that has no flag but `--json`. */
 function plain(bench: (json: boolean) => void | Promise<void>) {
@@ -41,6 +42,7 @@ const BENCHES = {
   table2: benchTable2,
   timeline: benchTimeline,
   train: benchTrain,
+  tune: benchTune,
 };
 
 const HELP = `lorikeet bench NAME [--flag value ...]

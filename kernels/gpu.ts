@@ -10,11 +10,13 @@
 import { setImmediate } from "node:timers/promises";
 import { clearBytes, copyBytes } from "./bytes.ts";
 import { UserError } from "./errors.ts";
+import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "./matmul/tuned.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Profiler } from "./profile.ts";
 import type { Extension, Program } from "./program.ts";
 import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
+import { environment } from "./providers/environment.ts";
 import type { Provider } from "./providers/provider.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
@@ -60,6 +62,8 @@ export interface GpuOptions {
   maxBinding?: number;
   /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
   software?: boolean;
+  /** The file of measured tiles, null for none; without it the one that the variable LORIKEET_TILES names. */
+  tiles?: string | null;
 }
 
 /** An open device. */
@@ -80,6 +84,8 @@ export class Gpu {
   /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
+  /** The tiles of matrix products on FMA units. */
+  readonly tiles: TileChoice;
 
   readonly #map: Provider["map"];
   readonly #mapsInOrder: boolean;
@@ -93,10 +99,14 @@ export class Gpu {
   #failure?: Error;
   #closed = false;
 
-  constructor(readonly device: GPUDevice, choice: Choice, options: GpuOptions) {
+  constructor(
+    readonly device: GPUDevice,
+    choice: Choice,
+    options: GpuOptions,
+    { tiles }: TilesFile,
+  ) {
     const { provider, adapter, reason } = choice, { limits } = device;
     this.provider = provider.name;
-    this.reason = reason;
     this.#map = provider.map;
     this.#mapsInOrder = provider.mapsInOrder;
     this.pipelines = new Pipelines(device, provider);
@@ -107,6 +117,9 @@ export class Gpu {
     if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
     this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
+    const memory = limits.maxComputeWorkgroupStorageSize;
+    this.tiles = new TileChoice({ software: this.software, memory }, tiles[tilesKey(this)]);
+    this.reason = this.tiles.measured > 0 ? `${reason}; measured tiles` : reason;
     // In whole vectors of 16 bytes, which kernels read.
     const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
     this.maxBinding = most - most % 16;
@@ -343,9 +356,12 @@ function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[],
 /**
  * Opens the GPU.
  *
- * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device.
+ * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device; and as
+ * {@linkcode readTiles} does.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const { tiles: path = environment("LORIKEET_TILES") } = options;
+  const tiles = path ? readTiles(path) : NO_TILES;
   const choice = await chooseAdapter(options.provider, options.precision);
   const { provider, adapter } = choice, { limits } = adapter;
   const features = provider.extensions(adapter).map(([, feature]) => feature);
@@ -370,5 +386,5 @@ export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
       const name = provider.adapterName(adapter);
       throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
     });
-  return new Gpu(device, choice, options);
+  return new Gpu(device, choice, options, tiles);
 }

@@ -14,7 +14,7 @@
  */
 import type { Gpu } from "./gpu.ts";
 import { directMatmul } from "./matmul/direct.ts";
-import { cut, type MatmulGeometry, matmulGeometry, SPLIT_BYTES } from "./matmul/geometry.ts";
+import { cut, type MatmulGeometry, SPLIT_BYTES } from "./matmul/geometry.ts";
 import type { Orientation } from "./matmul/orientation.ts";
 import { stagedMatmul } from "./matmul/staged.ts";
 import { subgroupFits, subgroupMatmul } from "./matmul/subgroup.ts";
@@ -52,12 +52,12 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  * the next launch adds them up.
  */
 function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
-  const [{ orientation, m, n, k, half }] = ranges;
+  const [{ orientation, a, b, c, m, n, k, half }] = ranges;
   const tensorCores = half && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
   if (tensorCores) return subgroupGeometry(orientation, m, n, k, slots);
-  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
-  return matmulGeometry(m, n, k, { software: gpu.software, half, memory, slots });
+  const dtypes = { a: a.dtype, b: b.dtype, c: c.dtype };
+  return gpu.tiles.of({ orientation, ...dtypes, m, n, k, half, slots });
 }
 
 function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometry: Geometry) {

@@ -126,3 +126,60 @@ export async function gpuSeconds(
     return median((await batches(repeats + 1, callsFor(seconds))).slice(1));
   });
 }
+
+/** Rounds in which alternatives are timed, and batches of each in a round. */
+const ROUNDS = 3, BATCHES = 2;
+/** Seconds of work at the beginning of a round: the GPU idled while the one before was read. */
+const ROUND_WARM_UP = 0.02;
+
+/**
+ * Seconds of one call of each alternative, in turns, so that all find the GPU equally warm: medians of six
+ * batches, from timestamps as {@linkcode gpuSeconds} takes them, or by the clock.
+ *
+ * @param runs Each records the launches of one call, four at most.
+ */
+export async function compareSeconds(
+  gpu: Gpu,
+  runs: readonly (() => void)[],
+  { batch = 0.002 }: Pick<TimingOptions, "batch"> = {},
+): Promise<number[]> {
+  const { profiler } = gpu;
+  if (profiler === undefined) {
+    const times: number[] = [];
+    for (const run of runs) times.push(await clockSeconds(gpu, run, { repeats: 3, batch }));
+    return times;
+  }
+  return await measuring(gpu, "passes", async () => {
+    const submit = (run: () => void, calls: number) => {
+      for (let i = 0; i < calls; i++) run();
+      gpu.flush();
+    };
+    const taken = async () => {
+      await gpu.finish();
+      return (await profiler.take()).submissions.map((span) => Math.max(1e-9, spanSeconds(span)));
+    };
+    const programs = gpu.pipelines.count;
+    await profiler.take();
+    for (const run of [...runs, ...runs]) submit(run, 1); // the first ones compile
+    const single = (await taken()).slice(-runs.length);
+    const calls = single.map((seconds) =>
+      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)))
+    );
+    const times = runs.map((): number[] => []);
+    for (let round = 0; round < ROUNDS; round++) {
+      const compiled = round === 0 && gpu.pipelines.count > programs;
+      const warm = compiled ? warmUpSeconds(gpu) : Math.min(warmUpSeconds(gpu), ROUND_WARM_UP);
+      const ahead = Math.ceil(warm / (calls[0] * single[0]));
+      for (let i = 0; i < ahead; i++) submit(runs[0], calls[0]);
+      runs.forEach((run, i) => {
+        for (let j = 0; j < BATCHES; j++) submit(run, calls[i]);
+      });
+      const spans = (await taken()).slice(ahead);
+      spans.forEach((span, at) => {
+        const i = Math.floor(at / BATCHES);
+        times[i].push(span / calls[i]);
+      });
+    }
+    return times.map(median);
+  });
+}

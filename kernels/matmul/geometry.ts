@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { Orientation } from "./orientation.ts";
+
 /** Tiles of one launch: a workgroup makes `blockM`×`blockN` results, a thread `threadM`×`threadN`. */
 export interface MatmulGeometry {
   blockM: number;
@@ -24,6 +26,8 @@ export interface MatmulTarget {
   software: boolean;
   /** Operands are staged as f16, in words of eight. */
   half?: boolean;
+  /** In `tn` a thread's rows are whole words, as they are read. */
+  orientation?: Orientation;
   /** Bytes of workgroup memory that a workgroup may take; 32 KiB without it. */
   memory?: number;
   /** The next launch adds up the parts of K, at most so many. Otherwise one launch more does. */
@@ -32,6 +36,11 @@ export interface MatmulTarget {
 
 /** Bytes of partial results that a product may leave for the launch that adds them up. */
 export const SPLIT_BYTES = 1 << 25;
+
+/** Parts of K that there is room for: `slots` where the next launch adds them up, or as many as fit working memory. */
+export function mostSplits(m: number, n: number, slots?: number): number {
+  return Math.max(1, slots ?? Math.floor(SPLIT_BYTES / (m * n * 4)));
+}
 
 /** A geometry without its splits. */
 export type Tile = Omit<MatmulGeometry, "splits">;
@@ -51,23 +60,38 @@ const rated = (
   [threadM, threadN]: [number, number],
 ): RatedTile => ({ speed, held, tile: { blockM, blockN, blockK, threadM, threadN } });
 
-// Speeds and numbers held fit 250 measurements with 48 to 300 rows, K whole and in 2 to 8 parts, within 12%
-// (root mean square), and the tiles chosen by them are on average 1% slower than the best.
+/**
+ * Speeds, numbers held and idleness fit 5,200 measurements with 16 to 300 rows, K whole and in 2 to 8 parts, within 5%
+ * (f16) and 8% (f32) in the root mean square; the tiles chosen by them are on average 0.4% slower than the best.
+ */
 const FLOAT_TILES: readonly RatedTile[] = [
-  rated(48, 1, [128, 128, 32], [8, 8]),
-  rated(47, 1, [128, 128, 16], [8, 8]),
-  rated(48, 2, [96, 128, 16], [8, 8]),
-  rated(47, 5, [64, 64, 16], [8, 8]),
-  rated(40, 4, [32, 128, 16], [8, 8]),
+  rated(47.6, 1, [128, 128, 32], [8, 8]),
+  rated(45, 1, [128, 128, 16], [8, 8]),
+  rated(48.8, 2, [112, 128, 16], [7, 8]),
+  rated(44.7, 2, [96, 128, 16], [8, 8]),
+  rated(45, 2, [88, 128, 16], [11, 8]),
+  rated(51.3, 3, [80, 128, 16], [10, 8]),
+  rated(45.4, 3, [56, 128, 16], [7, 8]),
+  rated(41.4, 3, [48, 128, 16], [6, 8]),
+  rated(46.3, 5, [64, 64, 16], [8, 8]),
+  rated(40.6, 4, [32, 128, 16], [8, 8]),
   rated(20, 4, [64, 16, 32], [4, 4]),
   rated(20, 4, [16, 64, 32], [4, 4]),
 ];
 
 const HALF_TILES: readonly RatedTile[] = [
-  rated(57, 2, [64, 128, 32], [8, 8]),
-  rated(55, 4, [64, 64, 32], [8, 8]),
-  rated(47, 4, [32, 128, 32], [8, 8]),
+  rated(54.9, 5, [64, 128, 32], [8, 8]),
+  rated(54, 8, [64, 64, 32], [8, 8]),
+  rated(53.8, 4, [88, 128, 32], [11, 8]),
+  rated(51.3, 3, [72, 128, 32], [9, 8]),
+  rated(52.6, 4, [56, 128, 32], [7, 8]),
+  rated(56.1, 6, [48, 128, 32], [6, 8]),
+  rated(55.1, 6, [40, 128, 32], [5, 8]),
+  rated(52.2, 8, [32, 128, 32], [4, 8]),
 ];
+
+/** A multiprocessor with a share s of the workgroups it could hold works at s to the power of this. */
+const IDLENESS = { float: 0.5, half: 0.13 };
 
 const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
   const { tile } = rated(speed, 1, [...block, 4], thread);
@@ -90,10 +114,13 @@ export function allTiles(target: MatmulTarget): Tile[] {
 const LEAST_MEMORY = 32 << 10;
 
 function ratedTiles(
-  { software, half = false, memory = LEAST_MEMORY }: MatmulTarget,
+  { software, half = false, orientation, memory = LEAST_MEMORY }: MatmulTarget,
 ): readonly RatedTile[] {
   const tiles = software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
-  return tiles.filter(({ tile }) => workgroupBytes(tile, half) <= memory);
+  return tiles.filter(({ tile }) =>
+    workgroupBytes(tile, half) <= memory &&
+    (tile.direct || orientation !== "tn" || tile.threadM % wordElements(half) === 0)
+  );
 }
 
 /** Elements of the 16-byte words that a tile is staged in. */
@@ -101,10 +128,16 @@ export function wordElements(half: boolean): number {
   return half ? 8 : 4;
 }
 
+/** Words of A in a staged tile at one value of k: each thread's rows begin a word, the last of which need not be full. */
+export function wordsOfA({ blockM, threadM }: Tile, half: boolean): number {
+  return blockM / threadM * Math.ceil(threadM / wordElements(half));
+}
+
 /** Words of a staged tile at one value of k, a few more than used so that stores meet no bank conflicts. */
-export function wordsAcross({ blockM, blockN, blockK }: Tile, half: boolean): number {
+export function wordsAcross(tile: Tile, half: boolean): number {
+  const { blockN, blockK } = tile;
   // Eight neighbouring threads store for all groups of four k, side by side, and as many words as that leaves.
-  const apart = Math.max(1, 32 / blockK), used = (blockM + blockN) / wordElements(half);
+  const apart = Math.max(1, 32 / blockK), used = wordsOfA(tile, half) + blockN / wordElements(half);
   return used + (((apart - used) % 8) + 8) % 8;
 }
 
@@ -128,6 +161,12 @@ export function cut(
   return { perSplit, parts: Math.ceil(k / perSplit) };
 }
 
+/** A geometry and the seconds that a product should take with it; on a software driver only relative to others. */
+export interface RatedGeometry {
+  geometry: MatmulGeometry;
+  seconds: number;
+}
+
 /**
  * The tiles for C `[m, n]` = A·B with depth k that take the least time by the model of an H100 below, or on
  * a software driver those with the highest speed times share of results.
@@ -138,47 +177,51 @@ export function matmulGeometry(
   k: number,
   target: MatmulTarget,
 ): MatmulGeometry {
-  const { software, half = false, memory, slots } = target;
-  const key = `${m},${n},${k},${software},${half},${memory},${slots}`;
+  const { software, half = false, orientation, memory, slots } = target;
+  const key = `${m},${n},${k},${software},${half},${orientation},${memory},${slots}`;
   let geometry = chosen.get(key);
-  if (geometry === undefined) {
-    geometry = software ? chooseDirect(m, n) : chooseStaged(m, n, k, target);
-    chosen.set(key, geometry);
-  }
+  if (geometry === undefined) chosen.set(key, geometry = geometries(m, n, k, target)[0].geometry);
   return geometry;
 }
 
 /** Choices made so far: a training step asks thousands of times for a few of them. */
 const chosen = new Map<string, MatmulGeometry>();
 
-function chooseDirect(m: number, n: number): MatmulGeometry {
-  let best: MatmulGeometry | undefined, most = -1;
-  for (const { tile, speed } of SOFTWARE_TILES) {
-    // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
-    if (tile.threadM < 4 && m >= 4) continue;
-    const whole = Math.ceil(m / tile.blockM) * tile.blockM * Math.ceil(n / tile.blockN) *
-      tile.blockN;
-    const score = speed * m * n / whole;
-    if (score > most) [best, most] = [{ ...tile, splits: 1 }, score];
-  }
-  return best!;
+/** Every geometry that a product may have, the best by the model first. */
+export function geometries(
+  m: number,
+  n: number,
+  k: number,
+  target: MatmulTarget,
+): RatedGeometry[] {
+  const all = target.software ? directGeometries(m, n) : stagedGeometries(m, n, k, target);
+  return all.sort((a, b) => a.seconds - b.seconds);
 }
 
-function chooseStaged(m: number, n: number, k: number, target: MatmulTarget): MatmulGeometry {
+function directGeometries(m: number, n: number): RatedGeometry[] {
+  // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
+  return SOFTWARE_TILES.filter(({ tile }) => tile.threadM >= 4 || m < 4).map(({ tile, speed }) => {
+    const whole = Math.ceil(m / tile.blockM) * tile.blockM * Math.ceil(n / tile.blockN) *
+      tile.blockN;
+    return { geometry: { ...tile, splits: 1 }, seconds: whole / speed };
+  });
+}
+
+function stagedGeometries(
+  m: number,
+  n: number,
+  k: number,
+  target: MatmulTarget,
+): RatedGeometry[] {
   const { slots } = target;
-  const byMemory = slots ?? Math.floor(SPLIT_BYTES / (m * n * 4));
-  const most = Math.max(1, Math.min(byMemory, Math.floor(k / LEAST_SPLIT), 32));
-  let best: MatmulGeometry | undefined, least = Infinity;
-  const tiles = ratedTiles(target);
-  for (const rated of tiles) {
-    for (let splits = 1; splits <= most; splits++) {
-      const geometry = { ...rated.tile, splits };
-      const time = seconds(m, n, k, geometry, rated, slots !== undefined) *
-        (rated === tiles[0] ? 1 : WORTH);
-      if (time < least) [best, least] = [geometry, time];
-    }
-  }
-  return best!;
+  const most = Math.max(1, Math.min(mostSplits(m, n, slots), Math.floor(k / LEAST_SPLIT), 32));
+  return ratedTiles(target).flatMap((rated, i) =>
+    Array.from({ length: most }, (_, part): RatedGeometry => {
+      const geometry = { ...rated.tile, splits: part + 1 };
+      const time = seconds(m, n, k, geometry, rated, target);
+      return { geometry, seconds: time * (i === 0 ? 1 : WORTH) };
+    })
+  );
 }
 
 /** Multiprocessors of the GPU that tiles are rated on. */
@@ -186,11 +229,9 @@ const MULTIPROCESSORS = 132;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 256;
 /** Values of K that a workgroup could multiply while it waits for its first tiles and stores its results. */
-const RAMP = 48;
+const RAMP = 6;
 /** How much better than the first a tile must be, as every other is a program more to compile. */
-const WORTH = 1.05;
-/** A multiprocessor with a share s of the workgroups it could hold works at s to the power of this. */
-const IDLENESS = 0.5;
+const WORTH = 1.02;
 /** Adding up parts: seconds of a launch, and bytes a second. */
 const LAUNCH_SECONDS = 5e-6, SUM_BYTES = 2.5e12;
 
@@ -201,17 +242,17 @@ function seconds(
   k: number,
   geometry: MatmulGeometry,
   { speed, held }: RatedTile,
-  addedLater: boolean,
+  { half, slots }: MatmulTarget,
 ): number {
   const { blockM, blockN } = geometry;
   const { perSplit, parts } = cut(k, geometry);
   // The multiprocessor with the most workgroups is the last. What overhangs the edges costs as much as the rest:
   // threads without rows leave the multiplying to the others, but there are too few of those to keep it busy.
   const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * parts / MULTIPROCESSORS);
-  const inLast = most % held;
-  const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / held) ** IDLENESS : 0);
+  const inLast = most % held, idleness = half ? IDLENESS.half : IDLENESS.float;
+  const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / held) ** idleness : 0);
   const products = rounds * blockM * blockN * (perSplit + RAMP) * MULTIPROCESSORS;
   const time = 2 * products / (speed * 1e12);
   if (parts === 1) return time;
-  return time + (parts + 1) * m * n * 4 / SUM_BYTES + (addedLater ? 0 : LAUNCH_SECONDS);
+  return time + (parts + 1) * m * n * 4 / SUM_BYTES + (slots === undefined ? LAUNCH_SECONDS : 0);
 }

@@ -10,7 +10,7 @@
  */
 import { programFamily, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
-import { type Tile, wordElements, workgroupThreads } from "./geometry.ts";
+import { type Tile, wordElements, wordsOfA, workgroupThreads } from "./geometry.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { HALF_RANGE, halfScale, staging } from "./staging.ts";
 
@@ -21,7 +21,7 @@ const COMPONENTS = "xyzw";
 function words(k: number, { blockN, threadM, threadN }: Tile, vector: number): string {
   const across = blockN / threadN;
   const at = `tile[${k % 4}][${k >> 2}]`;
-  return repeat(threadM / vector, (i) => `let a${i} = ${at}[aFirst + ${i}u];`) + "\n" +
+  return repeat(Math.ceil(threadM / vector), (i) => `let a${i} = ${at}[aFirst + ${i}u];`) + "\n" +
     repeat(threadN / vector, (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
 }
 
@@ -37,11 +37,12 @@ function multiply(tile: Tile): string {
   const rows = (i: number) => {
     const columns = range(threadN);
     const there = columns.map((j) => fma(i, j));
-    return [...there, ...columns.reverse().map((j) => fma(i + 1, j))].join("\n");
+    const back = i + 1 < threadM ? columns.reverse().map((j) => fma(i + 1, j)) : [];
+    return [...there, ...back].join("\n");
   };
   return repeat(
     blockK,
-    (k) => `{\n${words(k, tile, 4)}\n${repeat(threadM / 2, (i) => rows(2 * i))}\n}`,
+    (k) => `{\n${words(k, tile, 4)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
   );
 }
 
@@ -127,8 +128,8 @@ let tx = turned % ${across}u;
 let ty = turned / ${across}u;
 let firstRow = rowBase + ty * ${threadM}u;
 let busy = firstRow < u.m;
-let aFirst = ty * ${threadM / vector}u;
-let bFirst = tx + ${blockM / vector}u;
+let aFirst = ty * ${Math.ceil(threadM / vector)}u;
+let bFirst = tx + ${wordsOfA(tile, half)}u;
 let kBegin = group.z * u.kPerSplit;
 let kEnd = min(u.k, kBegin + u.kPerSplit);
 ${stage.declare}

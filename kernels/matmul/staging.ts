@@ -11,7 +11,7 @@
  */
 import { repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
-import { type Tile, wordElements, wordsAcross, workgroupThreads } from "./geometry.ts";
+import { type Tile, wordElements, wordsAcross, wordsOfA, workgroupThreads } from "./geometry.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** What the staging of a tile depends on. */
@@ -77,10 +77,12 @@ function word(r: number, along: boolean, half: boolean): string {
 export function staging(
   { orientation, a, b, half, tile }: Staging,
 ): StagingCode {
-  const { blockM, blockN, blockK } = tile, threads = workgroupThreads(tile);
+  const { blockN, blockK, threadM } = tile, threads = workgroupThreads(tile);
   const dtypes = { a, b }, vector = wordElements(half), groups = blockK / 4;
   const scale = halfScale({ orientation, half });
-  const words = { a: blockM / vector, b: blockN / vector };
+  const words = { a: wordsOfA(tile, half), b: blockN / vector };
+  // Words of a thread's rows, and the rows in the last of them.
+  const perThread = Math.ceil(threadM / vector), inLast = threadM - (perThread - 1) * vector;
   const alongK = { a: orientation !== "tn", b: orientation === "nt" };
   const unitsOfA = words.a * groups, units = unitsOfA + words.b * groups;
 
@@ -101,8 +103,11 @@ export function staging(
       // Neighbouring threads read neighbouring memory.
       const [q, x] = alongK[name] ? ["%", "/"] : ["/", "%"];
       const inner = alongK[name] ? groups : words[name];
+      const row = name === "b" || inLast === vector
+        ? `x${p} * ${vector}u`
+        : `x${p} / ${perThread}u * ${threadM}u + x${p} % ${perThread}u * ${vector}u`;
       const [outer, along] = alongK[name]
-        ? [`${base} + x${p} * ${vector}u`, `kBegin / 4u + q${p}`]
+        ? [`${base} + ${row}`, `kBegin / 4u + q${p}`]
         : [`kBegin + q${p} * 4u`, `(${base} + x${p} * ${vector}u) / 4u`];
       return `q${p} = ${unit} ${q} ${inner}u; x${p} = ${unit} ${x} ${inner}u;
 at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
@@ -117,8 +122,15 @@ at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
           : `s${p}_${r} = vec4<u32>(${value}, 0u, 0u);`;
       };
       if (alongK[name]) {
-        return repeat(vector, (r) => element(r, `${r}u * u.${name}Stride`)) +
-          `\nat${p} += ${groups}u;`;
+        const rows = (from: number, to: number) =>
+          repeat(to - from, (i) => element(from + i, `${from + i}u * u.${name}Stride`));
+        const short = name === "a" && inLast < vector;
+        const rest = !short
+          ? rows(inLast, vector)
+          : perThread > 1
+          ? `if (x${p} % ${perThread}u < ${perThread - 1}u) {\n${rows(inLast, vector)}\n}`
+          : "";
+        return `${rows(0, inLast)}\n${rest}\nat${p} += ${groups}u;`;
       }
       const row = (k: number) =>
         repeat(vector / 4, (v) => element(k * vector / 4 + v, `${k}u * u.${name}Stride + ${v}u`));

@@ -98,7 +98,7 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
       const [m, n, k] = orientation === "tn" ? [36, 68, 301] : [67, 36, 300];
       const { A, B, expected } = operands(gpu, orientation, [m, n, k], [a, b]);
       const rows = orientation === "tn" ? k : m;
-      for (const { half, ...tile } of tiles(gpu)) {
+      for (const { half, ...tile } of tiles(gpu, orientation)) {
         if (orientation === "tn" && tile.threadM < 4) continue;
         for (const splits of tile.direct ? [1] : [1, 3]) {
           const C = poisoned(gpu, "f32", [m, n]);
@@ -128,12 +128,14 @@ function operands(
 }
 
 /** Every tile that this adapter can try, with the arithmetic it is for. */
-function tiles(gpu: Gpu): (Tile & { half: boolean })[] {
+function tiles(gpu: Gpu, orientation: Orientation): (Tile & { half: boolean })[] {
   // A software driver compiles the large tiles for seconds; the small ones of them stand for all.
   const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 2048;
   const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
   const list = (half: boolean) =>
-    allTiles({ software: false, half, memory }).filter(some).map((tile) => ({ ...tile, half }));
+    [...allTiles({ software: false, half, orientation, memory }).filter(some), ...UNEVEN]
+      .filter(({ threadM }) => orientation !== "tn" || threadM % 4 === 0)
+      .map((tile) => ({ ...tile, half }));
   return [
     ...allTiles({ software: true }).map((tile) => ({ ...tile, half: false })),
     ...list(false),
@@ -153,6 +155,11 @@ function assertHalf(actual: Float64Array, expected: Float64Array, what: string):
   assert.ok(relative > 0.2 * most, `${what}: relative error ${relative}, sums are not f16`);
   assertClose(actual, expected, { atol: 0.05, rtol: 0, what });
 }
+
+/** Small tiles whose threads' rows are no whole words. */
+const UNEVEN: Tile[] = [5, 6, 7].map((threadM) => {
+  return { blockM: 4 * threadM, blockN: 32, blockK: 32, threadM, threadN: 8 };
+});
 
 /** Tiles that a software driver compiles quickly. */
 const SMALL = allTiles({ software: false }).find(({ blockM }) => blockM === 16)!;

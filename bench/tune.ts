@@ -1,0 +1,136 @@
+/**
+ * Measures tiles of matrix products on the GPU at hand and keeps the best: every command finds them there.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
+import { openGpu } from "../kernels/gpu.ts";
+import {
+  MOST_TUNED_ROWS,
+  readTiles,
+  tileNumbers,
+  tilesKey,
+  tokensOf,
+  TUNED_STEP,
+} from "../kernels/matmul/tuned.ts";
+import { environment } from "../kernels/providers/environment.ts";
+import { command, parseFlags } from "../model/cli/command_line.ts";
+import * as common from "../model/cli/common_settings.ts";
+import { ProgressBar } from "../model/cli/progress.ts";
+import { flag, text } from "../model/cli/settings.ts";
+import { exists, fileError, temporaryName, writeJson } from "../model/files/weights.ts";
+import { openModel } from "../model/source.ts";
+import { parseTrainArguments } from "../train/config.ts";
+import { trainSchema } from "../train/schema.ts";
+import { defaultModel, modelFlag } from "./default_model.ts";
+import { tableLines } from "./text_table.ts";
+import { askedProducts, tune, type Tuned } from "./tuning.ts";
+
+/** Tiles are kept that take less than this share of the time of those that are reckoned best. */
+const WORTH = 0.99;
+
+const schema = z.strictObject({
+  model: modelFlag,
+  precision: trainSchema.shape.precision,
+  lora: flag().default(true).describe("Train adapters; --no-lora trains every weight."),
+  tokens: z.int().min(TUNED_STEP).max(MOST_TUNED_ROWS).default(320).describe(
+    "Products of up to so many rows of tokens.",
+  ),
+  file: text("file", "a .json file to write").optional().describe(
+    "Where measured tiles are kept; without it the file that the variable LORIKEET_TILES names.",
+  ),
+  gpu: common.gpu,
+  json: flag().default(false).describe("Print one JSON object."),
+});
+
+const TUNE = command(
+  "bench tune",
+  "[--flag value ...]",
+  "Measures tiles of matrix products on FMA units and keeps the best for every later run.",
+  schema,
+);
+
+/** Puts the tiles of a GPU beside what the file holds already; under its own name the file is always whole. */
+function keep(path: string, gpu: string, tuned: readonly Tuned[]): void {
+  const file = exists(path) ? readTiles(path) : { tiles: {} };
+  const kept = { ...file.tiles[gpu] };
+  for (const { name, reckoned, best } of tuned) {
+    delete kept[name];
+    if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
+  }
+  file.tiles[gpu] = kept;
+  const temporary = temporaryName(path);
+  try {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    writeJson(temporary, file);
+    Deno.renameSync(temporary, path);
+  } catch (error) {
+    throw fileError(path, "write", error);
+  }
+}
+
+const sum = (tuned: readonly Tuned[], which: "reckoned" | "best") =>
+  tuned.reduce((total, product) => total + product[which].seconds, 0);
+
+/** One line for each weight and orientation: over all numbers of rows, how much less time it takes. */
+function lines(tuned: readonly Tuned[]): string[] {
+  const groups = Map.groupBy(tuned, ({ name, product }) => {
+    const { orientation, n, k, m } = product;
+    const [kind] = name.split(/ \d/), weight = orientation === "tn" ? `${m}×${n}` : `${n}×${k}`;
+    return `${kind} ${weight}${name.endsWith("parts") ? " in parts" : ""}`;
+  });
+  const percent = (less: number) => `${(100 * less).toFixed(1)} %`;
+  const saved = (some: readonly Tuned[]) => 1 - sum(some, "best") / sum(some, "reckoned");
+  return tableLines([
+    ["product", "rows of tokens", "TFLOP/s reckoned", "measured", "less time", "at most"],
+    ...[...groups].map(([name, some]) => {
+      const rows = some.map(({ product }) => tokensOf(product));
+      const flops = some.reduce((total, { product: { m, n, k } }) => total + 2 * m * n * k, 0);
+      return [
+        name,
+        `${Math.min(...rows)} to ${Math.max(...rows)}`,
+        ...[sum(some, "reckoned"), sum(some, "best")].map((s) => (flops / s / 1e12).toFixed(3)),
+        percent(saved(some)),
+        percent(Math.max(...some.map((one) => saved([one])))),
+      ];
+    }),
+    ["all", "", "", "", percent(saved(tuned)), ""],
+  ], false);
+}
+
+/** Runs the bench and prints a table, or JSON. */
+export async function benchTune(args: string[]): Promise<void> {
+  const { gpu: provider, json, precision, ...flags } = parseFlags(TUNE, args);
+  const path = flags.file ?? environment("LORIKEET_TILES");
+  if (path === undefined) {
+    throw new UserError("flag --file is missing: expected a .json file to keep tiles in", 2);
+  }
+  if (exists(path)) readTiles(path); // a damaged one is found before the work
+  const gpu = await openGpu({ provider, precision, profile: true, tiles: null });
+  const model = flags.model ?? await defaultModel(gpu);
+  const { config: whole } = openModel(model);
+  // All blocks but the first are alike.
+  const config = { ...whole, num_hidden_layers: Math.min(2, whole.num_hidden_layers) };
+  const settings = ["--model", model, "--precision", precision, "--lora"];
+  const training = parseTrainArguments([...settings, flags.lora ? "on" : "off"]);
+  const steps = Math.floor(flags.tokens / TUNED_STEP);
+  const tokens = Array.from({ length: steps }, (_, i) => TUNED_STEP * (i + 1));
+  const products = await askedProducts(gpu, config, training, tokens), tuned: Tuned[] = [];
+  const bar = new ProgressBar("Products", products.length);
+  for (const product of products) {
+    tuned.push(await tune(gpu, product));
+    bar.update(tuned.length, tuned.at(-1)!.name);
+  }
+  gpu.close();
+  keep(path, tilesKey(gpu), tuned);
+  const result = {
+    ...{ gpu: gpu.name, provider: gpu.provider, model, precision, lora: flags.lora, file: path },
+    ...{ reckoned_seconds: sum(tuned, "reckoned"), measured_seconds: sum(tuned, "best") },
+    products: tuned,
+  };
+  if (json) return console.log(JSON.stringify(result, null, 2));
+  console.log(`${gpu.name} (${gpu.provider}), ${model}, ${precision}`);
+  console.log([...lines(tuned), `Kept in ${path}; remove it to have none.`].join("\n"));
+}

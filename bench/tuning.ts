@@ -1,0 +1,141 @@
+/**
+ * Which tiles matrix products take least time with on the GPU at hand: every product that a model asks for,
+ * with every geometry that might be the best.
+ *
+ * @module
+ */
+import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { matmul, matmulPartials } from "../kernels/matmul.ts";
+import { geometries, type MatmulGeometry } from "../kernels/matmul/geometry.ts";
+import { type AskedProduct, productClass } from "../kernels/matmul/tuned.ts";
+import { Memory } from "../kernels/memory.ts";
+import { sumPartials } from "../kernels/partials.ts";
+import { bytesOf, type Tensor } from "../kernels/tensor.ts";
+import { compareSeconds } from "../kernels/timing.ts";
+import { makeBatch } from "../model/batch.ts";
+import type { LlamaConfig } from "../model/config.ts";
+import { Llama } from "../model/llama.ts";
+import type { TrainConfig } from "../train/schema.ts";
+import { runSizes, Trainer } from "../train/trainer.ts";
+import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
+import { randomIds, randomRow } from "./samples.ts";
+
+/** Geometries are measured that the model in geometry.ts thinks at most so many times slower than its best. */
+const DOUBT = 1.25;
+/** Of those, so many at most. */
+const MOST_CANDIDATES = 16;
+/** Equal copies of B are read in turn until they are this large: no cache holds the next one. */
+const COLD_BYTES = 128e6;
+
+/** One product with one geometry. */
+export interface Timed {
+  geometry: MatmulGeometry;
+  seconds: number;
+}
+
+/** A product and what was measured of it. */
+export interface Tuned {
+  /** See {@linkcode productClass}. */
+  name: string;
+  product: AskedProduct;
+  /** Seconds with the geometry that is reckoned to be best, and with the one that is. */
+  reckoned: Timed;
+  best: Timed;
+  all: Timed[];
+}
+
+/**
+ * Every product on FMA units of a training step and of generation with `model`, for passes of these numbers
+ * of tokens: one of each class, that with the most rows.
+ */
+export async function askedProducts(
+  gpu: Gpu,
+  model: LlamaConfig,
+  config: TrainConfig,
+  tokens: readonly number[],
+): Promise<AskedProduct[]> {
+  const asked = new Map<string, AskedProduct>();
+  gpu.tiles.listener = (product) => {
+    const name = productClass(product);
+    if (name === undefined) return;
+    const known = asked.get(name);
+    if (known === undefined || known.m * known.k < product.m * product.k) asked.set(name, product);
+  };
+  const windows = tokens.map((count) => [randomRow(count, model.vocab_size, count)]);
+  const plan = () => new Memory(undefined, gpu.memory.limits);
+  const trainer = new Trainer(plan(), model, config, runSizes(windows), gpu.maxBinding);
+  await trainer.rehearse(gpu, windows);
+  const batches = tokens.map((count) => {
+    const ids = Uint32Array.from(randomIds(count, model.vocab_size));
+    return makeBatch([{ ids, promptLength: count - 1, weight: 1 }], model.sliding_window);
+  });
+  const generator = new Llama(plan(), {
+    ...{ config: model, precision: config.precision, trained: "nothing" },
+    ...{ maxTokens: Math.max(...tokens), maxTargets: 1 },
+  });
+  await gpu.rehearse(() => {
+    for (const batch of batches) generator.logits(gpu, batch);
+  });
+  gpu.tiles.listener = undefined;
+  return [...asked.values()];
+}
+
+/** A product with random operands, ready to be run with any geometry. */
+function operands(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
+  const { orientation, a, b, c, m, n, k, half, slots } = product;
+  const rows = orientation === "tn" ? k : m;
+  const A = tensors.normal(a, orientation === "tn" ? [k, m] : [m, k], 1);
+  const shape = orientation === "nt" ? [n, k] : [k, n];
+  const copies = Math.max(1, Math.min(8, Math.ceil(COLD_BYTES / (n * k * bytesOf(b)))));
+  const B = Array.from({ length: copies }, () => tensors.normal(b, shape, 2));
+  const C = tensors.zeros(c, [m, n]);
+  let call = 0;
+  const run = (geometry: MatmulGeometry) => {
+    const shared = { a: A, b: B[call++ % copies], rows, half, geometry };
+    if (slots === undefined) return matmul(gpu, { ...shared, orientation, c: C });
+    if (orientation === "tn") throw new Error("a weight's gradient has no parts");
+    // In place of the launch that adds the parts up.
+    sumPartials(gpu, { d: matmulPartials(gpu, { ...shared, orientation }), c: C });
+  };
+  return { run, C };
+}
+
+/** That both geometries make the same of the operands. @throws {UserError} where they don't. */
+async function compare(
+  gpu: Gpu,
+  { name, product, reckoned, best }: Tuned,
+  { run, C }: { run: (geometry: MatmulGeometry) => void; C: Tensor },
+): Promise<void> {
+  const samples = new Samples();
+  run(reckoned.geometry);
+  const expected = await valuesOf(gpu, C);
+  run(best.geometry);
+  const actual = await valuesOf(gpu, C);
+  for (let i = 0; i < expected.length; i++) samples.add(actual[i], expected[i]);
+  if (samples.error <= MOST_ERROR[product.half || product.c === "f16" ? "f16" : "f32"]) return;
+  throw new UserError(
+    `${name}: tiles ${
+      JSON.stringify(best.geometry)
+    } make other results, relative error ${samples.error}`,
+  );
+}
+
+/** Measures one product. @throws {UserError} where the best geometry's results are wrong. */
+export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
+  const { m, n, k } = product;
+  const rated = geometries(m, n, k, gpu.tiles.targetOf(product));
+  const candidates = rated.filter(({ seconds }) => seconds <= DOUBT * rated[0].seconds)
+    .slice(0, MOST_CANDIDATES).map(({ geometry }) => geometry);
+  using tensors = new Tensors(gpu);
+  const made = operands(gpu, tensors, product);
+  const seconds = await compareSeconds(
+    gpu,
+    candidates.map((geometry) => () => made.run(geometry)),
+  );
+  const all = candidates.map((geometry, i): Timed => ({ geometry, seconds: seconds[i] }));
+  const best = all.reduce((a, b) => b.seconds < a.seconds ? b : a);
+  const tuned = { name: productClass(product)!, product, reckoned: all[0], best, all };
+  if (best !== all[0]) await compare(gpu, tuned, made);
+  return tuned;
+}
