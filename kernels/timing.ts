@@ -129,8 +129,8 @@ export async function gpuSeconds(
 
 /** Rounds in which alternatives are timed, and batches of each in a round. */
 const ROUNDS = 3, BATCHES = 2;
-/** Seconds of work at the beginning of a round: the GPU idled while the one before was read. */
-const ROUND_WARM_UP = 0.02;
+/** Batches at the beginning of a round that don't count: the GPU idled while the one before was read. */
+const AHEAD = 10;
 
 /**
  * Seconds of one call of each alternative, in turns, so that all find the GPU equally warm: medians of six
@@ -158,24 +158,30 @@ export async function compareSeconds(
       await gpu.finish();
       return (await profiler.take()).submissions.map((span) => Math.max(1e-9, spanSeconds(span)));
     };
-    const programs = gpu.pipelines.count;
+    const callsFor = (seconds: number) =>
+      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
     await profiler.take();
-    for (const run of [...runs, ...runs]) submit(run, 1); // the first ones compile
-    const single = (await taken()).slice(-runs.length);
-    const calls = single.map((seconds) =>
-      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)))
-    );
+    const programs = gpu.pipelines.count;
+    for (const run of runs) submit(run, 1); // compiles
+    await taken();
+    // While programs compile the clock falls.
+    const enough = gpu.pipelines.count > programs ? warmUpSeconds(gpu) : 0;
+    for (let spent = 0, seconds = 0; spent < enough;) {
+      const calls = seconds === 0 ? 1 : callsFor(seconds);
+      for (let i = 0; i < 8; i++) submit(runs[0], calls);
+      const spans = await taken();
+      spent += spans.reduce((sum, span) => sum + span);
+      seconds = spans.at(-1)! / calls;
+    }
+    for (const run of runs) submit(run, 1);
+    const calls = (await taken()).map(callsFor);
     const times = runs.map((): number[] => []);
     for (let round = 0; round < ROUNDS; round++) {
-      const compiled = round === 0 && gpu.pipelines.count > programs;
-      const warm = compiled ? warmUpSeconds(gpu) : Math.min(warmUpSeconds(gpu), ROUND_WARM_UP);
-      const ahead = Math.ceil(warm / (calls[0] * single[0]));
-      for (let i = 0; i < ahead; i++) submit(runs[0], calls[0]);
+      for (let i = 0; i < AHEAD; i++) submit(runs[0], calls[0]);
       runs.forEach((run, i) => {
         for (let j = 0; j < BATCHES; j++) submit(run, calls[i]);
       });
-      const spans = (await taken()).slice(ahead);
-      spans.forEach((span, at) => {
+      (await taken()).slice(AHEAD).forEach((span, at) => {
         const i = Math.floor(at / BATCHES);
         times[i].push(span / calls[i]);
       });

@@ -119,25 +119,29 @@ function ratedTiles(
   const tiles = software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
   return tiles.filter(({ tile }) =>
     workgroupBytes(tile, half) <= memory &&
-    (tile.direct || orientation !== "tn" || tile.threadM % wordElements(half) === 0)
+    (tile.direct || orientation !== "tn" || tile.threadM % ROWS_OF_WORD === 0)
   );
 }
 
-/** Elements of the 16-byte words that a tile is staged in. */
-export function wordElements(half: boolean): number {
+/** Rows of A in the 16-byte words that a tile is staged in. */
+export const ROWS_OF_WORD = 4;
+
+/** Columns of B in the 16-byte words that a tile is staged in. */
+export function columnsOfWord(half: boolean): number {
   return half ? 8 : 4;
 }
 
 /** Words of A in a staged tile at one value of k: each thread's rows begin a word, the last of which need not be full. */
-export function wordsOfA({ blockM, threadM }: Tile, half: boolean): number {
-  return blockM / threadM * Math.ceil(threadM / wordElements(half));
+export function wordsOfA({ blockM, threadM }: Tile): number {
+  return blockM / threadM * Math.ceil(threadM / ROWS_OF_WORD);
 }
 
 /** Words of a staged tile at one value of k, a few more than used so that stores meet no bank conflicts. */
 export function wordsAcross(tile: Tile, half: boolean): number {
   const { blockN, blockK } = tile;
   // Eight neighbouring threads store for all groups of four k, side by side, and as many words as that leaves.
-  const apart = Math.max(1, 32 / blockK), used = wordsOfA(tile, half) + blockN / wordElements(half);
+  const apart = Math.max(1, Math.floor(32 / blockK)),
+    used = wordsOfA(tile) + blockN / columnsOfWord(half);
   return used + (((apart - used) % 8) + 8) % 8;
 }
 

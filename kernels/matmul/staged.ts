@@ -10,7 +10,7 @@
  */
 import { programFamily, repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
-import { type Tile, wordElements, wordsOfA, workgroupThreads } from "./geometry.ts";
+import { columnsOfWord, ROWS_OF_WORD, type Tile, wordsOfA, workgroupThreads } from "./geometry.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { HALF_RANGE, halfScale, staging } from "./staging.ts";
 
@@ -18,11 +18,12 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
 
 /** The words of A and B at k that a thread needs: `a0`, `a1`, … and `b0`, `b1`, …. */
-function words(k: number, { blockN, threadM, threadN }: Tile, vector: number): string {
+function words(k: number, { blockN, threadM, threadN }: Tile, half: boolean): string {
   const across = blockN / threadN;
   const at = `tile[${k % 4}][${k >> 2}]`;
-  return repeat(Math.ceil(threadM / vector), (i) => `let a${i} = ${at}[aFirst + ${i}u];`) + "\n" +
-    repeat(threadN / vector, (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
+  return repeat(Math.ceil(threadM / ROWS_OF_WORD), (i) => `let a${i} = ${at}[aFirst + ${i}u];`) +
+    "\n" +
+    repeat(threadN / columnsOfWord(half), (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
 }
 
 /** Adds the products of a tile to the results `c{row}_{column/4}`, vectors of f32. */
@@ -42,29 +43,28 @@ function multiply(tile: Tile): string {
   };
   return repeat(
     blockK,
-    (k) => `{\n${words(k, tile, 4)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
+    (k) => `{\n${words(k, tile, false)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
   );
 }
 
 /** The same with f16 sums `h{row}_{column/2}`, vectors of two, over up to {@linkcode HALF_RANGE} values of k. */
 function multiplyHalf(tile: Tile): string {
   const { threadM, threadN, blockK } = tile;
-  const pair = (name: string, i: number) =>
-    `${name}${i >> 2}.${i & 2 ? "high" : "low"}.${i & 1 ? "zw" : "xy"}`;
+  const pair = (name: string, i: number) => `${name}${i >> 2}.${COMPONENTS[i % 4]}`;
   const summed = Math.min(HALF_RANGE, blockK);
   return repeat(blockK, (k) => {
     const first = k % summed === 0, last = k % summed === summed - 1;
     const products = repeat(threadM, (i) =>
       repeat(threadN / 2, (j) => {
-        const [x, y] = [`vec2<f16>(${pair("a", i >> 1)}[${i & 1}])`, pair("b", j)];
-        return first ? `h${i}_${j} = ${x} * ${y};` : `h${i}_${j} = fma(${x}, ${y}, h${i}_${j});`;
+        const [x, y, h] = [pair("a", i), pair("b", j), `h${i}_${j}`];
+        return first ? `${h} = ${x} * ${y};` : `${h} = fma(${x}, ${y}, ${h});`;
       }));
     const sums = repeat(threadM, (i) =>
       repeat(
         threadN / 4,
         (j) => `c${i}_${j} += vec4<f32>(vec2<f32>(h${i}_${2 * j}), vec2<f32>(h${i}_${2 * j + 1}));`,
       ));
-    return `{\n${words(k, tile, 8)}\n${products}\n}\n${last ? sums : ""}`;
+    return `{\n${words(k, tile, true)}\n${products}\n}\n${last ? sums : ""}`;
   });
 }
 
@@ -76,12 +76,12 @@ function results({ threadM, threadN }: Tile, half: boolean): string {
 }
 
 /** Stores the results that are within C. */
-function store(tile: Tile, vector: number, accumulate: boolean, scale: number): string {
+function store(tile: Tile, inWord: number, accumulate: boolean, scale: number): string {
   const { blockN, threadM, threadN } = tile, across = blockN / threadN;
   const alpha = scale === 1 ? "u.alpha" : `(u.alpha * ${1 / scale}.0)`;
   const line = (i: number, j: number) => {
-    const word = Math.floor(4 * j / vector) * across;
-    return `{ let column = columnBase + (tx + ${word}u) * ${vector}u + ${4 * j % vector}u;
+    const word = Math.floor(4 * j / inWord) * across;
+    return `{ let column = columnBase + (tx + ${word}u) * ${inWord}u + ${4 * j % inWord}u;
 if (column < u.n) { let at = first + column / 4u;
 store_c(at, c${i}_${j} * ${alpha}${accumulate ? " + load_c(at)" : ""}); } }`;
   };
@@ -104,7 +104,7 @@ export const stagedMatmul = programFamily(
     ]
   ) => {
     const tile: Tile = { blockM, blockN, blockK, threadM, threadN };
-    const across = blockN / threadN, vector = wordElements(half);
+    const across = blockN / threadN, columns = columnsOfWord(half);
     const threads = workgroupThreads(tile);
     const stage = staging({ orientation, a, b, half, tile });
     return {
@@ -128,8 +128,8 @@ let tx = turned % ${across}u;
 let ty = turned / ${across}u;
 let firstRow = rowBase + ty * ${threadM}u;
 let busy = firstRow < u.m;
-let aFirst = ty * ${Math.ceil(threadM / vector)}u;
-let bFirst = tx + ${wordsOfA(tile, half)}u;
+let aFirst = ty * ${Math.ceil(threadM / ROWS_OF_WORD)}u;
+let bFirst = tx + ${wordsOfA(tile)}u;
 let kBegin = group.z * u.kPerSplit;
 let kEnd = min(u.k, kBegin + u.kPerSplit);
 ${stage.declare}
@@ -148,7 +148,7 @@ ${half ? multiplyHalf(tile) : multiply(tile)}
 }
 workgroupBarrier();
 }
-${store(tile, vector, accumulate, halfScale({ orientation, half }))}
+${store(tile, columns, accumulate, halfScale({ orientation, half }))}
 }`,
     };
   },

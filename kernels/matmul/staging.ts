@@ -2,16 +2,25 @@
  * How a workgroup of {@linkcode stagedMatmul} brings tiles of A and B into workgroup memory: WGSL that
  * loads a thread's share into registers, and WGSL that puts it into the tile.
  *
- * A tile holds words of 16 bytes: `vector` neighbouring rows of A or columns of B at one value of k (4 of
- * f32 or 8 of f16), A's words first, then B's. A share is a number of units of `vector` words at four values of
- * k. Where memory runs along k, a unit is transposed on its way. Values stay in registers as they are stored
- * until they are put into the tile: converting at once would wait for the load.
+ * A tile holds words of 16 bytes, A's first, then B's: neighbouring rows of A or columns of B at one value of
+ * k. Of f32 a word has four. Of f16 it has eight columns of B, in pairs, and four rows of A, each twice: a pair
+ * of results is then a multiply-add of pairs, without any that has to spread a number over a pair, which takes as
+ * long as a multiply-add. A share is a number of units, each a word at four values of k. Where memory runs along k,
+ * a unit is transposed on its way. Values stay in registers as they are stored until they are put into the tile:
+ * converting at once would wait for the load.
  *
  * @module
  */
 import { repeat } from "../program.ts";
 import type { Dtype } from "../tensor.ts";
-import { type Tile, wordElements, wordsAcross, wordsOfA, workgroupThreads } from "./geometry.ts";
+import {
+  columnsOfWord,
+  ROWS_OF_WORD,
+  type Tile,
+  wordsAcross,
+  wordsOfA,
+  workgroupThreads,
+} from "./geometry.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** What the staging of a tile depends on. */
@@ -42,6 +51,8 @@ export const HALF_RANGE = 32;
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const list = (count: number, item: (i: number) => string) => range(count).map(item).join(", ");
 
+const PAIRS = "struct Word { x: vec2<f16>, y: vec2<f16>, z: vec2<f16>, w: vec2<f16> }";
+
 type Operand = "a" | "b";
 /** WGSL types of four elements as bindings hold them, and of either. */
 const STORED = { f16: "vec2<u32>", f32: "vec4<f32>", u32: "vec4<u32>" } as const;
@@ -66,11 +77,17 @@ function unpacked(s: string, dtype: Dtype, held: string, half: boolean, scale: n
 }
 
 /** The word at k = 4·q + r of a unit whose registers hold `v0`, `v1`, …. */
-function word(r: number, along: boolean, half: boolean): string {
-  const rows = (from: number, type: string) =>
-    `vec4<${type}>(${list(4, (i) => `v${from + i}[${r}]`)})`;
-  if (!half) return along ? rows(0, "f32") : `v${r}`;
-  return along ? `Word(${rows(0, "f16")}, ${rows(4, "f16")})` : `Word(v${2 * r}, v${2 * r + 1})`;
+function word(name: Operand, r: number, along: boolean, half: boolean): string {
+  if (!half) return along ? `vec4<f32>(${list(4, (i) => `v${i}[${r}]`)})` : `v${r}`;
+  /** Element i of the word: a row of A or a column of B. */
+  const element = (i: number) =>
+    along ? `v${i}[${r}]` : name === "a" ? `v${r}[${i}]` : `v${2 * r + (i >> 2)}[${i % 4}]`;
+  return `Word(${
+    list(4, (i) => {
+      const [low, high] = name === "a" ? [i, i] : [2 * i, 2 * i + 1];
+      return `vec2<f16>(${element(low)}, ${element(high)})`;
+    })
+  })`;
 }
 
 /** The staging of a tile. */
@@ -78,11 +95,13 @@ export function staging(
   { orientation, a, b, half, tile }: Staging,
 ): StagingCode {
   const { blockN, blockK, threadM } = tile, threads = workgroupThreads(tile);
-  const dtypes = { a, b }, vector = wordElements(half), groups = blockK / 4;
+  const dtypes = { a, b }, groups = blockK / 4;
+  const elements = { a: ROWS_OF_WORD, b: columnsOfWord(half) };
   const scale = halfScale({ orientation, half });
-  const words = { a: wordsOfA(tile, half), b: blockN / vector };
+  const words = { a: wordsOfA(tile), b: blockN / elements.b };
   // Words of a thread's rows, and the rows in the last of them.
-  const perThread = Math.ceil(threadM / vector), inLast = threadM - (perThread - 1) * vector;
+  const perThread = Math.ceil(threadM / elements.a);
+  const inLast = threadM - (perThread - 1) * elements.a;
   const alongK = { a: orientation !== "tn", b: orientation === "nt" };
   const unitsOfA = words.a * groups, units = unitsOfA + words.b * groups;
 
@@ -93,13 +112,14 @@ export function staging(
     if (from < unitsOfA) operands.push("a");
     if (to > unitsOfA) operands.push("b");
     const held = operands.length === 2 && a !== b ? STORED.u32 : STORED[dtypes[operands[0]]];
+    const registers = Math.max(...operands.map((name) => elements[name]));
     const choose = (code: (name: Operand) => string) =>
       operands.length === 1
         ? code(operands[0])
         : `if (unit${p} < ${unitsOfA}u) {\n${code("a")}\n} else {\n${code("b")}\n}`;
     const place = (name: Operand) => {
       const unit = name === "a" ? `unit${p}` : `(unit${p} - ${unitsOfA}u)`;
-      const base = name === "a" ? "rowBase" : "columnBase";
+      const base = name === "a" ? "rowBase" : "columnBase", vector = elements[name];
       // Neighbouring threads read neighbouring memory.
       const [q, x] = alongK[name] ? ["%", "/"] : ["/", "%"];
       const inner = alongK[name] ? groups : words[name];
@@ -114,6 +134,7 @@ at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
         (name === "b" ? ` x${p} += ${words.a}u;` : "");
     };
     const fetch = (name: Operand) => {
+      const vector = elements[name];
       const element = (r: number, index: string) => {
         const value = `${name}[at${p} + ${index}]`;
         if (held !== STORED.u32) return `s${p}_${r} = ${value};`;
@@ -146,19 +167,19 @@ at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
     };
     const put = (name: Operand) =>
       `{\n${
-        repeat(vector, (r) => {
+        repeat(elements[name], (r) => {
           const value = unpacked(`s${p}_${r}`, dtypes[name], held, half, name === "a" ? scale : 1);
           return `let v${r} = ${value};`;
         })
       }
-${repeat(4, (r) => `tile[${r}][q${p}][x${p}] = ${word(r, alongK[name], half)};`)}\n}`;
+${repeat(4, (r) => `tile[${r}][q${p}][x${p}] = ${word(name, r, alongK[name], half)};`)}\n}`;
     const some = from + threads > units ? `unit${p} < ${units}u` : undefined;
     return {
-      declare: `${repeat(vector, (r) => `var s${p}_${r} = ${held}();`)}
+      declare: `${repeat(registers, (r) => `var s${p}_${r} = ${held}();`)}
 let unit${p} = thread + ${from}u;
 var q${p} = 0u; var x${p} = 0u; var at${p} = 0u;
 ${choose(place)}`,
-      load: `${repeat(vector, (r) => `s${p}_${r} = ${held}();`)}
+      load: `${repeat(registers, (r) => `s${p}_${r} = ${held}();`)}
 if (k0 + q${p} * 4u < kEnd${some === undefined ? "" : ` && ${some}`}) {\n${choose(fetch)}\n}`,
       store: some === undefined ? choose(put) : `if (${some}) {\n${choose(put)}\n}`,
     };
@@ -166,7 +187,7 @@ if (k0 + q${p} * 4u < kEnd${some === undefined ? "" : ` && ${some}`}) {\n${choos
   const passes = range(Math.ceil(units / threads)).map(pass);
   const pitch = wordsAcross(tile, half);
   return {
-    module: `${half ? "struct Word { low: vec4<f16>, high: vec4<f16> }" : "alias Word = vec4<f32>;"}
+    module: `${half ? PAIRS : "alias Word = vec4<f32>;"}
 var<workgroup> tile: array<array<array<Word, ${pitch}>, ${groups}>, 4>;`,
     declare: passes.map(({ declare }) => declare).join("\n"),
     load: passes.map(({ load }) => load).join("\n"),
