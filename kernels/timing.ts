@@ -129,8 +129,10 @@ export async function gpuSeconds(
 
 /** Rounds in which alternatives are timed, and batches of each in a round. */
 const ROUNDS = 3, BATCHES = 2;
-/** Batches at the beginning of a round that don't count: the GPU idled while the one before was read. */
-const AHEAD = 10;
+/** Seconds of work at the beginning of a round that don't count: the GPU idled while the one before was read. */
+const ROUND_WARM_UP = 0.05;
+/** Batches that are submitted without waiting for any. */
+const MOST_AHEAD = 200;
 
 /**
  * Seconds of one call of each alternative, in turns, so that all find the GPU equally warm: medians of six
@@ -164,26 +166,32 @@ export async function compareSeconds(
     const programs = gpu.pipelines.count;
     for (const run of runs) submit(run, 1); // compiles
     await taken();
+    /** Works so long without a pause. */
+    const work = async (seconds: number) => {
+      for (let spent = 0; spent < seconds;) {
+        const batches = Math.min(MOST_AHEAD, Math.ceil((seconds - spent) / (calls * call)));
+        for (let i = 0; i < batches; i++) submit(runs[0], calls);
+        const spans = await taken();
+        spent += spans.reduce((sum, span) => sum + span);
+        call = spans.at(-1)! / calls;
+        calls = callsFor(call);
+      }
+    };
+    submit(runs[0], 1);
+    let [call] = await taken(), calls = callsFor(call);
     // While programs compile the clock falls.
-    const enough = gpu.pipelines.count > programs ? warmUpSeconds(gpu) : 0;
-    for (let spent = 0, seconds = 0; spent < enough;) {
-      const calls = seconds === 0 ? 1 : callsFor(seconds);
-      for (let i = 0; i < 8; i++) submit(runs[0], calls);
-      const spans = await taken();
-      spent += spans.reduce((sum, span) => sum + span);
-      seconds = spans.at(-1)! / calls;
-    }
+    if (gpu.pipelines.count > programs) await work(warmUpSeconds(gpu));
     for (const run of runs) submit(run, 1);
-    const calls = (await taken()).map(callsFor);
-    const times = runs.map((): number[] => []);
+    const each = (await taken()).map(callsFor), times = runs.map((): number[] => []);
     for (let round = 0; round < ROUNDS; round++) {
-      for (let i = 0; i < AHEAD; i++) submit(runs[0], calls[0]);
+      const ahead = Math.ceil(Math.min(warmUpSeconds(gpu), ROUND_WARM_UP) / (calls * call));
+      for (let i = 0; i < ahead; i++) submit(runs[0], calls);
       runs.forEach((run, i) => {
-        for (let j = 0; j < BATCHES; j++) submit(run, calls[i]);
+        for (let j = 0; j < BATCHES; j++) submit(run, each[i]);
       });
-      (await taken()).slice(AHEAD).forEach((span, at) => {
+      (await taken()).slice(ahead).forEach((span, at) => {
         const i = Math.floor(at / BATCHES);
-        times[i].push(span / calls[i]);
+        times[i].push(span / each[i]);
       });
     }
     return times.map(median);

@@ -17,22 +17,31 @@ import { HALF_RANGE, halfScale, staging } from "./staging.ts";
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
 
-/** The words of A and B at k that a thread needs: `a0`, `a1`, … and `b0`, `b1`, …. */
-function words(k: number, { blockN, threadM, threadN }: Tile, half: boolean): string {
-  const across = blockN / threadN;
+/**
+ * What a thread needs of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Only
+ * what is needed is read: a whole word takes as long as four of its parts.
+ */
+function operands(k: number, { blockN, threadM, threadN }: Tile, half: boolean): string {
+  const across = blockN / threadN, words = Math.ceil(threadM / ROWS_OF_WORD);
   const at = `tile[${k % 4}][${k >> 2}]`;
-  return repeat(Math.ceil(threadM / ROWS_OF_WORD), (i) => `let a${i} = ${at}[aFirst + ${i}u];`) +
-    "\n" +
+  const rows = (word: number) => {
+    const place = `${at}[aFirst + ${word}u]`, first = word * ROWS_OF_WORD;
+    const count = Math.min(ROWS_OF_WORD, threadM - first);
+    const part = (i: number) => `let a${first + i} = `;
+    return count < ROWS_OF_WORD
+      ? repeat(count, (i) => `${part(i)}${place}.${COMPONENTS[i]};`)
+      : `let w${word} = ${place};\n${repeat(count, (i) => `${part(i)}w${word}.${COMPONENTS[i]};`)}`;
+  };
+  return repeat(words, rows) + "\n" +
     repeat(threadN / columnsOfWord(half), (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
 }
 
 /** Adds the products of a tile to the results `c{row}_{column/4}`, vectors of f32. */
 function multiply(tile: Tile): string {
   const { threadM, threadN, blockK } = tile;
-  const part = (name: string, i: number) => `${name}${i >> 2}.${COMPONENTS[i % 4]}`;
   const fma = (i: number, j: number) => {
-    const sum = `c${i}_${j >> 2}.${COMPONENTS[j % 4]}`;
-    return `${sum} = fma(${part("a", i)}, ${part("b", j)}, ${sum});`;
+    const component = COMPONENTS[j % 4], sum = `c${i}_${j >> 2}.${component}`;
+    return `${sum} = fma(a${i}, b${j >> 2}.${component}, ${sum});`;
   };
   // There and back over two rows, so that a register is read again at once: 47 instead of 44 TFLOP/s on an H100.
   const rows = (i: number) => {
@@ -43,28 +52,28 @@ function multiply(tile: Tile): string {
   };
   return repeat(
     blockK,
-    (k) => `{\n${words(k, tile, false)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
+    (k) =>
+      `{\n${operands(k, tile, false)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
   );
 }
 
 /** The same with f16 sums `h{row}_{column/2}`, vectors of two, over up to {@linkcode HALF_RANGE} values of k. */
 function multiplyHalf(tile: Tile): string {
   const { threadM, threadN, blockK } = tile;
-  const pair = (name: string, i: number) => `${name}${i >> 2}.${COMPONENTS[i % 4]}`;
   const summed = Math.min(HALF_RANGE, blockK);
   return repeat(blockK, (k) => {
     const first = k % summed === 0, last = k % summed === summed - 1;
     const products = repeat(threadM, (i) =>
       repeat(threadN / 2, (j) => {
-        const [x, y, h] = [pair("a", i), pair("b", j), `h${i}_${j}`];
-        return first ? `${h} = ${x} * ${y};` : `${h} = fma(${x}, ${y}, ${h});`;
+        const h = `h${i}_${j}`, pair = `b${j >> 2}.${COMPONENTS[j % 4]}`;
+        return first ? `${h} = a${i} * ${pair};` : `${h} = fma(a${i}, ${pair}, ${h});`;
       }));
     const sums = repeat(threadM, (i) =>
       repeat(
         threadN / 4,
         (j) => `c${i}_${j} += vec4<f32>(vec2<f32>(h${i}_${2 * j}), vec2<f32>(h${i}_${2 * j + 1}));`,
       ));
-    return `{\n${words(k, tile, true)}\n${products}\n}\n${last ? sums : ""}`;
+    return `{\n${operands(k, tile, true)}\n${products}\n}\n${last ? sums : ""}`;
   });
 }
 
