@@ -62,6 +62,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
             [--inference] [--plot FILE.svg]
   train     training steps of the course's run: [--model M] [--packing] [--checkpointing MODE] [--profile],
             or time and memory against the tokens of a step: --tokens 128,1024,8192 [--plot FILE.svg]
+  tune      matrix products with the tiles that may suit this GPU best; what is best is kept for later
+            runs: [--model M] [--precision mixed|fp32] [--no-lora] [--tokens 320] [--file FILE.json]
 
 All take --json, and all but load and memory --gpu; NAME --help tells the other flags.`;
 

@@ -143,3 +143,28 @@ Deno.test("cli: bench refuses what it does not know, and flags that exclude each
   refused(both, 2, "--profile and --tokens exclude each other");
   refused(few, 2, "--tokens is [64]; expected two or more whole numbers");
 });
+
+gpuTest(
+  "cli: bench tune keeps tiles beside those of other GPUs, and refuses a damaged file",
+  async () => {
+    using folder = new TemporaryFolder();
+    const file = folder.file("cache/tiles.json"), others = { "another GPU (deno)": {} };
+    Deno.mkdirSync(folder.file("cache"));
+    Deno.writeTextFileSync(file, JSON.stringify({ tiles: others }));
+    const args = ["tune", "--model", "random:tiny", "--tokens", "8", "--file", file];
+    const result = await json(...args);
+    assert.deepEqual(Object.keys(result), [
+      ...["gpu", "provider", "model", "precision", "lora", "file", "reckoned_seconds"],
+      ...["measured_seconds", "products"],
+    ]);
+    assert.ok(result.measured_seconds > 0 && result.measured_seconds <= result.reckoned_seconds);
+    const { tiles } = JSON.parse(Deno.readTextFileSync(file));
+    const key = `${result.gpu} (${result.provider})`;
+    assert.deepEqual(Object.keys(tiles), [...Object.keys(others), key]);
+    assert.deepEqual([...Deno.readDirSync(folder.file("cache"))].map(({ name }) => name), [
+      "tiles.json",
+    ]);
+    Deno.writeTextFileSync(file, "{}");
+    refused(await lorikeet("bench", args), 1, `${file} of measured tiles is damaged`);
+  },
+);

@@ -26,7 +26,7 @@ export function fakeDeno(version: string): string {
   return `[ "$1" != --version ] || { echo "deno ${version} (stable, release)"; exit; }
 printf 'arg:%s\\n' "$@"
 printf 'cwd:%s\\n' "$PWD"
-for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DENO_DIR DENO_NO_UPDATE_CHECK DENO_WEBGPU_BACKEND DAWN_NODE; do
+for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DENO_DIR DENO_NO_UPDATE_CHECK DENO_WEBGPU_BACKEND DAWN_NODE LORIKEET_TILES; do
   eval "printf 'env:%s=%s\\n' $name \\"\\\${$name-unset}\\""
 done`;
 }

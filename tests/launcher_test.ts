@@ -62,6 +62,7 @@ launcherTest("train keeps folder and arguments, and may not use the network", as
   const allowed = flags.filter((flag) => flag.startsWith("--allow")).join(" ");
   assert.doesNotMatch(allowed, /-all\b|net|ffi|import|run/);
   assert.equal(variableOf(outcome, "DENO_NO_UPDATE_CHECK"), "1");
+  assert.match(variableOf(outcome, "LORIKEET_TILES") ?? "", /\/\.cache\/lorikeet\/tiles\.json$/);
 });
 
 launcherTest("nvidia-smi may be run where it is", async (system) => {

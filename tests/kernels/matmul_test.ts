@@ -133,8 +133,10 @@ function tiles(gpu: Gpu, orientation: Orientation): (Tile & { half: boolean })[]
   const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 2048;
   const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
   const list = (half: boolean) =>
-    [...allTiles({ software: false, half, orientation, memory }).filter(some), ...UNEVEN]
-      .filter(({ threadM }) => orientation !== "tn" || threadM % 4 === 0)
+    [
+      ...allTiles({ software: false, half, orientation, memory }).filter(some),
+      ...orientation === "tn" ? [] : [uneven(half ? 7 : 5)],
+    ]
       .map((tile) => ({ ...tile, half }));
   return [
     ...allTiles({ software: true }).map((tile) => ({ ...tile, half: false })),
@@ -156,10 +158,10 @@ function assertHalf(actual: Float64Array, expected: Float64Array, what: string):
   assertClose(actual, expected, { atol: 0.05, rtol: 0, what });
 }
 
-/** Small tiles whose threads' rows are no whole words. */
-const UNEVEN: Tile[] = [5, 6, 7].map((threadM) => {
-  return { blockM: 4 * threadM, blockN: 32, blockK: 32, threadM, threadN: 8 };
-});
+/** A small tile whose threads' rows are no whole words. */
+const uneven = (threadM: number): Tile => {
+  return { blockM: 4 * threadM, blockN: 16, blockK: 8, threadM, threadN: 8 };
+};
 
 /** Tiles that a software driver compiles quickly. */
 const SMALL = allTiles({ software: false }).find(({ blockM }) => blockM === 16)!;

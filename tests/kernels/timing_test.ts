@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { fillConstant } from "../../kernels/random.ts";
 import { openGpu } from "../../kernels/gpu.ts";
 import { measureRoofs } from "../../kernels/roofs.ts";
-import { clockSeconds, gpuSeconds } from "../../kernels/timing.ts";
+import { clockSeconds, compareSeconds, gpuSeconds } from "../../kernels/timing.ts";
 import { gpuTest } from "./harness.ts";
 
 const quick = { repeats: 3, batch: 0.005 };
@@ -25,6 +25,26 @@ gpuTest("timing: more work takes longer, by timestamps as by the clock", async (
     gpu.close();
   }
 });
+
+gpuTest(
+  "timing: alternatives are compared in their order, by timestamps as by the clock",
+  async () => {
+    for (const profile of [true, false]) {
+      const gpu = await openGpu({ profile });
+      try {
+        const runs = [1 << 22, 1 << 16, 1 << 23].map((size) => {
+          const y = gpu.memory.tensor("workspace", "y", "f32", [size]);
+          return () => fillConstant(gpu, { y, value: 1 });
+        });
+        const [some, few, many] = await compareSeconds(gpu, runs);
+        assert.ok(few > 0 && some > 2 * few && many > some, `${few}, ${some}, ${many} s`);
+        assert.equal(gpu.profiler?.granularity, profile ? "launches" : undefined);
+      } finally {
+        gpu.close();
+      }
+    }
+  },
+);
 
 gpuTest("timing: what it measures is not left over for the profile", async () => {
   const gpu = await openGpu({ profile: true });
