@@ -109,6 +109,7 @@ export async function benchTune(args: string[]): Promise<void> {
   }
   if (exists(path)) readTiles(path); // a damaged one is found before the work
   const gpu = await openGpu({ provider, precision, profile: true, tiles: null });
+  if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const model = flags.model ?? await defaultModel(gpu);
   const { config: whole } = openModel(model);
   // All blocks but the first are alike.

@@ -18,8 +18,8 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
 
 /**
- * What a thread needs of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Only
- * what is needed is read: a whole word takes as long as four of its parts.
+ * What a thread needs of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Of its
+ * last word of rows only what it needs is read.
  */
 function operands(k: number, { blockN, threadM, threadN }: Tile, half: boolean): string {
   const across = blockN / threadN, words = Math.ceil(threadM / ROWS_OF_WORD);
