@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import project from "../deno.json" with { type: "json" };
 import { UserError } from "../kernels/errors.ts";
-import { exists, fileError, readJson, temporaryName, writeJson } from "../model/files/weights.ts";
+import { exists, readJson, replaceJson } from "../model/files/weights.ts";
 import type { DeviceInfo } from "./device.ts";
 import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
 
@@ -135,7 +135,7 @@ export class Measurements {
       ...{ command: [...command], version: VERSION, gpu: this.device.gpu },
       ...{ measured_at: new Date().toISOString(), ...outcome },
     };
-    this.#write(name, measured);
+    replaceJson(this.#path(name), measured);
     return measured;
   }
 
@@ -151,17 +151,5 @@ export class Measurements {
       `folder ${this.folder} holds measurements of ${kept.gpu}, and this machine's GPU is ` +
         `${this.device.gpu}; expected another --folder`,
     );
-  }
-
-  /** Under its own name a file is whole, whenever the program is killed. */
-  #write(name: string, measured: Measured): void {
-    const path = this.#path(name), temporary = temporaryName(path);
-    try {
-      Deno.mkdirSync(this.folder, { recursive: true });
-      writeJson(temporary, measured);
-      Deno.renameSync(temporary, path);
-    } catch (error) {
-      throw fileError(path, "write", error);
-    }
   }
 }

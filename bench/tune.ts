@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { dirname } from "node:path";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
@@ -20,7 +19,7 @@ import { command, parseFlags } from "../model/cli/command_line.ts";
 import * as common from "../model/cli/common_settings.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import { flag, text } from "../model/cli/settings.ts";
-import { exists, fileError, temporaryName, writeJson } from "../model/files/weights.ts";
+import { replaceJson } from "../model/files/weights.ts";
 import { openModel } from "../model/source.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
@@ -52,23 +51,14 @@ const TUNE = command(
   schema,
 );
 
-/** Puts the tiles of a GPU beside what the file holds already; under its own name the file is always whole. */
+/** Puts the tiles of a GPU beside what the file holds already. */
 function keep(path: string, gpu: string, tuned: readonly Tuned[]): void {
-  const file = exists(path) ? readTiles(path) : { tiles: {} };
-  const kept = { ...file.tiles[gpu] };
+  const { tiles } = readTiles(path), kept = { ...tiles[gpu] };
   for (const { name, reckoned, best } of tuned) {
     delete kept[name];
     if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
   }
-  file.tiles[gpu] = kept;
-  const temporary = temporaryName(path);
-  try {
-    Deno.mkdirSync(dirname(path), { recursive: true });
-    writeJson(temporary, file);
-    Deno.renameSync(temporary, path);
-  } catch (error) {
-    throw fileError(path, "write", error);
-  }
+  replaceJson(path, { tiles: { ...tiles, [gpu]: kept } });
 }
 
 const sum = (tuned: readonly Tuned[], which: "reckoned" | "best") =>
@@ -107,7 +97,7 @@ export async function benchTune(args: string[]): Promise<void> {
   if (path === undefined) {
     throw new UserError("flag --file is missing: expected a .json file to keep tiles in", 2);
   }
-  if (exists(path)) readTiles(path); // a damaged one is found before the work
+  readTiles(path); // a damaged one is found before the work
   const gpu = await openGpu({ provider, precision, profile: true, tiles: null });
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const model = flags.model ?? await defaultModel(gpu);

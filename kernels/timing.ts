@@ -4,7 +4,7 @@
  * @module
  */
 import type { Gpu } from "./gpu.ts";
-import { type Granularity, spanSeconds } from "./profile.ts";
+import { type Granularity, type Profiler, spanSeconds } from "./profile.ts";
 
 /** The median of at least one number; of an even count the upper of the two in the middle. */
 export function median(values: readonly number[]): number {
@@ -87,6 +87,33 @@ export async function clockSeconds(
 
 /** Calls in a submission at most: four launches each fit without another one. */
 const MOST_SUBMITTED = 96;
+
+/** Calls in a submission that takes so long at least. */
+function callsFor(seconds: number, batch: number): number {
+  return Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
+}
+
+/**
+ * Seconds of one call in each of several submissions of so many calls, which follow each other without a wait.
+ *
+ * @throws where a call has more than four launches.
+ */
+async function submissionSeconds(
+  gpu: Gpu,
+  profiler: Profiler,
+  submissions: readonly (readonly [run: () => void, calls: number])[],
+): Promise<number[]> {
+  await profiler.take();
+  for (const [run, calls] of submissions) {
+    for (let i = 0; i < calls; i++) run();
+    gpu.flush();
+  }
+  await gpu.finish();
+  const taken = (await profiler.take()).submissions;
+  if (taken.length !== submissions.length) throw new Error("a call has more than four launches");
+  return taken.map((span, i) => Math.max(1e-9, spanSeconds(span) / submissions[i][1]));
+}
+
 /**
  * Seconds of one call on the GPU, from timestamps at both ends of submissions of many calls: the time
  * between its launches counts, the host's doesn't. By the clock where the device was opened without a
@@ -102,28 +129,18 @@ export async function gpuSeconds(
   const { profiler } = gpu;
   if (profiler === undefined) return await clockSeconds(gpu, run, { repeats });
   return await measuring(gpu, "passes", async () => {
-    const batches = async (count: number, calls: number) => {
-      await profiler.take();
-      for (let i = 0; i < count; i++) {
-        for (let j = 0; j < calls; j++) run();
-        gpu.flush();
-      }
-      await gpu.finish();
-      const { submissions } = await profiler.take();
-      if (submissions.length !== count) throw new Error("a call has more than four launches");
-      return submissions.map((span) => Math.max(1e-9, spanSeconds(span) / calls));
-    };
-    const callsFor = (seconds: number) =>
-      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
+    const batches = (count: number, calls: number) =>
+      submissionSeconds(gpu, profiler, Array.from({ length: count }, () => [run, calls]));
     let [, seconds] = await batches(2, 1); // the first one compiles
     const enough = warmUpSeconds(gpu);
     for (let spent = 0; spent < enough;) {
-      const calls = callsFor(seconds), count = Math.min(8, Math.ceil(enough / (calls * seconds)));
+      const calls = callsFor(seconds, batch),
+        count = Math.min(8, Math.ceil(enough / (calls * seconds)));
       const times = await batches(count, calls);
       spent += calls * times.reduce((sum, time) => sum + time);
       seconds = times.at(-1)!;
     }
-    return median((await batches(repeats + 1, callsFor(seconds))).slice(1));
+    return median((await batches(repeats + 1, callsFor(seconds, batch))).slice(1));
   });
 }
 
@@ -152,46 +169,32 @@ export async function compareSeconds(
     return times;
   }
   return await measuring(gpu, "passes", async () => {
-    const submit = (run: () => void, calls: number) => {
-      for (let i = 0; i < calls; i++) run();
-      gpu.flush();
+    const [first] = runs, programs = gpu.pipelines.count;
+    const timed = (submissions: (readonly [() => void, number])[]) =>
+      submissionSeconds(gpu, profiler, submissions);
+    const once = runs.map((run) => [run, 1] as const);
+    await timed(once); // compiles
+    let [call] = await timed([[first, 1]]);
+    /** Submissions of work that takes about so long. */
+    const work = (seconds: number) => {
+      const calls = callsFor(call, batch), count = Math.ceil(seconds / (calls * call));
+      return Array.from({ length: Math.min(MOST_AHEAD, count) }, () => [first, calls] as const);
     };
-    const taken = async () => {
-      await gpu.finish();
-      return (await profiler.take()).submissions.map((span) => Math.max(1e-9, spanSeconds(span)));
-    };
-    const callsFor = (seconds: number) =>
-      Math.max(1, Math.min(MOST_SUBMITTED, Math.ceil(batch / seconds)));
-    await profiler.take();
-    const programs = gpu.pipelines.count;
-    for (const run of runs) submit(run, 1); // compiles
-    await taken();
-    /** Works so long without a pause. */
-    const work = async (seconds: number) => {
-      for (let spent = 0; spent < seconds;) {
-        const batches = Math.min(MOST_AHEAD, Math.ceil((seconds - spent) / (calls * call)));
-        for (let i = 0; i < batches; i++) submit(runs[0], calls);
-        const spans = await taken();
-        spent += spans.reduce((sum, span) => sum + span);
-        call = spans.at(-1)! / calls;
-        calls = callsFor(call);
-      }
-    };
-    submit(runs[0], 1);
-    let [call] = await taken(), calls = callsFor(call);
     // While programs compile the clock falls.
-    if (gpu.pipelines.count > programs) await work(warmUpSeconds(gpu));
-    for (const run of runs) submit(run, 1);
-    const each = (await taken()).map(callsFor), times = runs.map((): number[] => []);
+    const enough = gpu.pipelines.count > programs ? warmUpSeconds(gpu) : 0;
+    for (let spent = 0; spent < enough;) {
+      const submissions = work(enough - spent), seconds = await timed(submissions);
+      seconds.forEach((each, i) => spent += each * submissions[i][1]);
+      call = seconds.at(-1)!;
+    }
+    const batches = (await timed(once)).flatMap((seconds, i) =>
+      Array.from({ length: BATCHES }, () => [runs[i], callsFor(seconds, batch)] as const)
+    );
+    const times = runs.map((): number[] => []);
     for (let round = 0; round < ROUNDS; round++) {
-      const ahead = Math.ceil(Math.min(warmUpSeconds(gpu), ROUND_WARM_UP) / (calls * call));
-      for (let i = 0; i < ahead; i++) submit(runs[0], calls);
-      runs.forEach((run, i) => {
-        for (let j = 0; j < BATCHES; j++) submit(run, each[i]);
-      });
-      (await taken()).slice(ahead).forEach((span, at) => {
-        const i = Math.floor(at / BATCHES);
-        times[i].push(span / each[i]);
+      const ahead = work(Math.min(warmUpSeconds(gpu), ROUND_WARM_UP));
+      (await timed([...ahead, ...batches])).slice(ahead.length).forEach((seconds, at) => {
+        times[Math.floor(at / BATCHES)].push(seconds);
       });
     }
     return times.map(median);

@@ -24,7 +24,7 @@ export interface MatmulGeometry {
 export interface MatmulTarget {
   /** A software driver: few cores, no warps to keep busy. */
   software: boolean;
-  /** Operands are staged as f16, in words of eight. */
+  /** Operands are staged as f16. */
   half?: boolean;
   /** In `tn` a thread's rows are whole words, as they are read. */
   orientation?: Orientation;

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { LlamaConfig } from "../config.ts";
 
@@ -131,10 +132,30 @@ export function readJson(path: string, maxBytes = MAX_JSON_BYTES): unknown {
   }
 }
 
+/** A value as indented JSON that ends in a newline. */
+function jsonText(value: unknown): string {
+  return JSON.stringify(value, null, 2) + "\n";
+}
+
 /** Writes a value as indented JSON that ends in a newline. @throws UserError where it can't. */
 export function writeJson(path: string, value: unknown): void {
   try {
-    Deno.writeTextFileSync(path, JSON.stringify(value, null, 2) + "\n");
+    Deno.writeTextFileSync(path, jsonText(value));
+  } catch (error) {
+    throw fileError(path, "write", error);
+  }
+}
+
+/**
+ * As {@linkcode writeJson}, in a folder that is made where there is none: under its own name the file is whole,
+ * whenever the program is killed.
+ */
+export function replaceJson(path: string, value: unknown): void {
+  const temporary = temporaryName(path);
+  try {
+    Deno.mkdirSync(dirname(path), { recursive: true });
+    Deno.writeTextFileSync(temporary, jsonText(value));
+    Deno.renameSync(temporary, path);
   } catch (error) {
     throw fileError(path, "write", error);
   }

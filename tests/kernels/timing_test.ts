@@ -32,7 +32,7 @@ gpuTest(
     for (const profile of [true, false]) {
       const gpu = await openGpu({ profile });
       try {
-        const runs = [1 << 22, 1 << 16, 1 << 23].map((size) => {
+        const runs = [1 << 20, 1 << 14, 1 << 24].map((size) => {
           const y = gpu.memory.tensor("workspace", "y", "f32", [size]);
           return () => fillConstant(gpu, { y, value: 1 });
         });
