@@ -1,25 +1,31 @@
 /** Times of launches by timestamps and by the clock, and the roofs measured with them. */
 import assert from "node:assert/strict";
 import { fillConstant } from "../../kernels/random.ts";
-import { openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { measureRoofs } from "../../kernels/roofs.ts";
 import { clockSeconds, compareSeconds, gpuSeconds } from "../../kernels/timing.ts";
 import { gpuTest } from "./harness.ts";
 
 const quick = { repeats: 3, batch: 0.005 };
 
+/** Some values, and as many as a binding may have everywhere: 128 MiB, 45 µs of a fast GPU. */
+const [few, many] = [1 << 14, 1 << 25];
+
+/** Work that fills `size` values `launches` times. */
+function fills(gpu: Gpu, size: number, launches: number): () => void {
+  const y = gpu.memory.tensor("workspace", "y", "f32", [size]);
+  return () => {
+    for (let i = 0; i < launches; i++) fillConstant(gpu, { y, value: 1 });
+  };
+}
+
 gpuTest("timing: more work takes longer, by timestamps as by the clock", async () => {
   const gpu = await openGpu({ profile: true });
   try {
-    const [small, large] = [1 << 16, 1 << 23].map((size) =>
-      gpu.memory.tensor("workspace", "y", "f32", [size])
-    );
+    const [little, much] = [fills(gpu, few, 1), fills(gpu, many, 4)];
     for (const seconds of [gpuSeconds, clockSeconds]) {
-      const [one, many] = [
-        await seconds(gpu, () => fillConstant(gpu, { y: small, value: 1 }), quick),
-        await seconds(gpu, () => fillConstant(gpu, { y: large, value: 1 }), quick),
-      ];
-      assert.ok(one > 0 && many > 2 * one && many < 10, `${seconds.name}: ${one} and ${many} s`);
+      const [short, long] = [await seconds(gpu, little, quick), await seconds(gpu, much, quick)];
+      assert.ok(short > 0 && long > 2 * short && long < 10, `${seconds.name}: ${short}, ${long} s`);
     }
   } finally {
     gpu.close();
@@ -32,12 +38,12 @@ gpuTest(
     for (const profile of [true, false]) {
       const gpu = await openGpu({ profile });
       try {
-        const runs = [1 << 20, 1 << 14, 1 << 24].map((size) => {
-          const y = gpu.memory.tensor("workspace", "y", "f32", [size]);
-          return () => fillConstant(gpu, { y, value: 1 });
-        });
-        const [some, few, many] = await compareSeconds(gpu, runs);
-        assert.ok(few > 0 && some > 2 * few && many > some, `${few}, ${some}, ${many} s`);
+        const runs = [fills(gpu, many, 2), fills(gpu, few, 1), fills(gpu, many, 6)];
+        const [middle, short, long] = await compareSeconds(gpu, runs);
+        assert.ok(
+          short > 0 && middle > 2 * short && long > 1.5 * middle,
+          `${short}, ${middle}, ${long} s`,
+        );
         assert.equal(gpu.profiler?.granularity, profile ? "launches" : undefined);
       } finally {
         gpu.close();
