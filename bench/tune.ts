@@ -51,13 +51,11 @@ const TUNE = command(
   schema,
 );
 
-/** Puts the tiles of a GPU beside what the file holds already. */
-function keep(path: string, gpu: string, tuned: readonly Tuned[]): void {
+/** Puts a product's tiles on a GPU beside what the file holds already. */
+function keep(path: string, gpu: string, { name, reckoned, best }: Tuned): void {
   const { tiles } = readTiles(path), kept = { ...tiles[gpu] };
-  for (const { name, reckoned, best } of tuned) {
-    delete kept[name];
-    if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
-  }
+  delete kept[name];
+  if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
   replaceJson(path, { tiles: { ...tiles, [gpu]: kept } });
 }
 
@@ -111,11 +109,12 @@ export async function benchTune(args: string[]): Promise<void> {
   const products = await askedProducts(gpu, config, training, tokens), tuned: Tuned[] = [];
   const bar = new ProgressBar("Products", products.length);
   for (const product of products) {
-    tuned.push(await tune(gpu, product));
-    bar.update(tuned.length, tuned.at(-1)!.name);
+    const one = await tune(gpu, product);
+    keep(path, tilesKey(gpu), one);
+    tuned.push(one);
+    bar.update(tuned.length, one.name);
   }
   gpu.close();
-  keep(path, tilesKey(gpu), tuned);
   const result = {
     ...{ gpu: gpu.name, provider: gpu.provider, model, precision, lora: flags.lora, file: path },
     ...{ reckoned_seconds: sum(tuned, "reckoned"), measured_seconds: sum(tuned, "best") },

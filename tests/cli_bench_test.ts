@@ -1,6 +1,7 @@
 /** `lorikeet bench` from end to end: what it prints as JSON and what it refuses. */
 import assert from "node:assert/strict";
-import { lorikeet, refused, succeeded, TemporaryFolder } from "./cli.ts";
+import { setTimeout } from "node:timers/promises";
+import { exists, lorikeet, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
 import { gpuTest } from "./kernels/harness.ts";
 
 const json = async (...args: string[]) =>
@@ -168,3 +169,17 @@ gpuTest(
     refused(await lorikeet("bench", args), 1, `${file} of measured tiles is damaged`);
   },
 );
+
+gpuTest("cli: bench tune, killed in the middle, keeps what it measured", async () => {
+  using folder = new TemporaryFolder();
+  const file = folder.file("tiles.json");
+  const args = ["tune", "--model", "random:tiny", "--tokens", "320", "--file", file, "--json"];
+  const killed = await startLorikeet("bench", args), output = killed.output();
+  const ended = output.then(() => true);
+  while (!exists(file) && !await Promise.race([ended, setTimeout(20, false)]));
+  killed.kill("SIGKILL");
+  const { signal, stdout, stderr } = await output;
+  assert.equal(signal, "SIGKILL", new TextDecoder().decode(stderr));
+  assert.equal(stdout.length, 0);
+  assert.equal(Object.keys(JSON.parse(Deno.readTextFileSync(file)).tiles).length, 1);
+});
