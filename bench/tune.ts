@@ -107,6 +107,12 @@ export async function benchTune(args: string[]): Promise<void> {
   const steps = Math.floor(flags.tokens / TUNED_STEP);
   const tokens = Array.from({ length: steps }, (_, i) => TUNED_STEP * (i + 1));
   const products = await askedProducts(gpu, config, training, tokens), tuned: Tuned[] = [];
+  if (products.length === 0) {
+    throw new UserError(
+      `on ${gpu.name} (${gpu.provider}) every matrix product of ${model} runs on tensor cores, whose tiles ` +
+        "are fixed; those of Deno's WebGPU are measured with --gpu deno",
+    );
+  }
   const bar = new ProgressBar("Products", products.length);
   for (const product of products) {
     const one = await tune(gpu, product);
