@@ -71,9 +71,10 @@ function encodeLlama2({ system, turns }: Turns, tokenizer: Tokenizer): number[] 
   return turns.flatMap(({ user, assistant }, i) => {
     const instructions = i === 0 && system !== undefined ? `<<SYS>>\n${system}\n<</SYS>>\n\n` : "";
     const question = `[INST] ${(instructions + user).trim()} [/INST]`;
-    if (assistant === undefined) return [tokenizer.bos_id, ...tokenizer.encode(question)];
+    const { prefix_ids: bos } = tokenizer;
+    if (assistant === undefined) return [...bos, ...tokenizer.encode(question)];
     const turn = tokenizer.encode(`${question} ${assistant.trim()} `);
-    return [tokenizer.bos_id, ...turn, tokenizer.eos_id];
+    return [...bos, ...turn, tokenizer.eos_id];
   });
 }
 
@@ -95,18 +96,14 @@ function encodeOwn(
   tokenizer: Tokenizer,
   folder: string | undefined,
 ): number[] {
-  const { special_tokens, bos_id, eos_id } = tokenizer;
+  const { special_tokens, named_tokens } = tokenizer;
   const template = findChatTemplate(folder);
   const guard = unusedCharacter([template.source, ...messages.map(({ content }) => content)]);
   const guarded = messages.map(({ role, content }) => ({
     role,
     content: guardSpecial(content, special_tokens, guard),
   }));
-  const textOf = (id: number) => [...special_tokens].find((token) => token[1] === id)![0];
-  const text = renderChatTemplate(template, guarded, {
-    bos_token: textOf(bos_id),
-    eos_token: textOf(eos_id),
-  });
+  const text = renderChatTemplate(template, guarded, Object.fromEntries(named_tokens));
   return tokenizer.encodeParts(splitSpecial(text, special_tokens, guard));
 }
 
@@ -144,5 +141,6 @@ export function encodeChat(
     }
   };
   const ids = encode();
-  return Uint32Array.from(ids[0] === tokenizer.bos_id ? ids : [tokenizer.bos_id, ...ids]);
+  const { bos_id, prefix_ids } = tokenizer;
+  return Uint32Array.from(ids[0] === bos_id ? ids : [...prefix_ids, ...ids]);
 }

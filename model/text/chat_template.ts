@@ -140,7 +140,7 @@ const CONSTANTS = {
 export function renderChatTemplate(
   { source, file }: ChatTemplateSource,
   messages: readonly Message[],
-  tokens: { bos_token: string; eos_token: string },
+  tokens: Readonly<Record<string, string>>,
 ): string {
   try {
     // Not by render(): its own strftime_now and raise_exception can't be replaced.

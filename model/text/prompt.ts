@@ -53,9 +53,9 @@ export function renderPrompt(
     : `${ALPACA_OPENING}\n\n### Instruction:\n${instruction}\n\n### Response:`;
 }
 
-/** BOS followed by the ids of `prompt`. */
+/** The ids of `prompt` after those that the tokenizer begins a text with. */
 export function encodePrompt(tokenizer: Tokenizer, prompt: string): Uint32Array {
-  return Uint32Array.from([tokenizer.bos_id, ...tokenizer.encode(prompt)]);
+  return Uint32Array.from([...tokenizer.prefix_ids, ...tokenizer.encode(prompt)]);
 }
 
 /**
@@ -75,7 +75,7 @@ export function encodeSample(
   const text = sample.instruction === "" ? "" : renderPrompt(sample, "alpaca");
   const prompt = encodePrompt(tokenizer, text);
   const encoded = tokenizer.encode(text + sample.output);
-  const ids = Uint32Array.from([tokenizer.bos_id, ...encoded, tokenizer.eos_id]);
+  const ids = Uint32Array.from([...tokenizer.prefix_ids, ...encoded, tokenizer.eos_id]);
   let promptLength = 0;
   // The last id, EOS, is always a target.
   const longest = Math.min(prompt.length, ids.length - 1);

@@ -14,10 +14,18 @@ import { loadTokenizerJson } from "./tokenizer_json.ts";
 export interface Tokenizer {
   /** Number of ids; every id `encode` returns is below it. */
   readonly vocab_size: number;
-  /** Id of the beginning-of-sequence control token. */
-  readonly bos_id: number;
+  /** Id of the beginning-of-sequence control token; undefined where the tokenizer has none. */
+  readonly bos_id: number | undefined;
   /** Id of the end-of-sequence control token. */
   readonly eos_id: number;
+  /**
+   * What stands before and after a text by itself, as `transformers` adds it with `add_special_tokens`:
+   * usually BOS, and nothing.
+   */
+  readonly prefix_ids: readonly number[];
+  readonly suffix_ids: readonly number[];
+  /** Texts of the named control tokens (`bos_token`, `eos_token`, `pad_token` ...), as templates see them. */
+  readonly named_tokens: ReadonlyMap<string, string>;
   /** Control (special) tokens as they are written out, with their ids; BOS and EOS are among them. */
   readonly special_tokens: ReadonlyMap<string, number>;
   /** Ids of `text`, without BOS and EOS. Control tokens written out in the text stay plain text. */

@@ -245,6 +245,12 @@ function build(file: string, parts: TokenizerFile): Tokenizer {
     vocab_size,
     bos_id,
     eos_id,
+    prefix_ids: [bos_id],
+    suffix_ids: [],
+    named_tokens: new Map([
+      ["bos_token", tokenOf.get(bos_id)!],
+      ["eos_token", tokenOf.get(eos_id)!],
+    ]),
     special_tokens,
     encode: (text) => encodeParts([text]),
     encodeSpecial: (text) => encodeParts(splitSpecial(text, special_tokens)),

@@ -91,7 +91,7 @@ function streamAll(tokenizer: Tokenizer, texts: readonly string[]): void {
   const pick = (ids: readonly number[]) => ids[below(ids.length)];
   // Parts of characters: tokens of characters rare enough to be written in bytes.
   const parts = tokenizer.encode("\u{10ffff}\u07ff\u{e0041}𐀀\ufffd \u0378");
-  const { bos_id, eos_id, vocab_size } = tokenizer;
+  const { eos_id, vocab_size } = tokenizer, bos_id = tokenizer.bos_id!;
   const odd = [bos_id, eos_id, vocab_size, ...tokenizer.encode("\ufffd"), ...tokenizer.encode(" ")];
   for (let i = 0; i < 600; i++) {
     const length = below(i % 10 === 0 ? 300 : 12);

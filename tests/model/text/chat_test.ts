@@ -10,7 +10,7 @@ import { fixturePath } from "../../fixtures.ts";
 import { fromSentencePiece, special, writeTokenizer } from "./tokenizer_files.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
-const { bos_id: BOS, eos_id: EOS } = tokenizer;
+const { eos_id: EOS } = tokenizer, BOS = tokenizer.bos_id!;
 const encode = (text: string) => tokenizer.encode(text);
 
 const root = Deno.makeTempDirSync();

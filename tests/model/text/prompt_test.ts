@@ -18,6 +18,9 @@ const tiny = fileURLToPath(new URL("../../fixtures/tiny_tokenizer.model", import
 const letters: Tokenizer = {
   vocab_size: 1000,
   bos_id: 1,
+  prefix_ids: [1],
+  suffix_ids: [],
+  named_tokens: new Map([["bos_token", "<s>"], ["eos_token", "</s>"]]),
   eos_id: 2,
   special_tokens: new Map([["<s>", 1], ["</s>", 2]]),
   encode: (text) =>

@@ -57,7 +57,7 @@ Deno.test("tokenizer.json: control tokens in plain text and in a template", asyn
   json.model.vocab["<s"] = 360;
   const tokenizer = await loadTokenizer(write(json, SETTINGS));
   const ids = tokenizer.encode("<s>Name a bird</s>");
-  assert.ok(!ids.includes(tokenizer.bos_id) && !ids.includes(tokenizer.eos_id));
+  assert.ok(!ids.includes(tokenizer.bos_id!) && !ids.includes(tokenizer.eos_id));
   assert.equal(tokenizer.decode(ids), "<s>Name a bird</s>");
   const template = "<s>Name a</s></s> bird\n";
   assert.deepEqual(tokenizer.encodeSpecial(template), model.encodeSpecial(template));

@@ -44,7 +44,7 @@ Deno.test({
 Deno.test("tokenizer: decode skips control tokens and ids outside the vocabulary", async () => {
   const tokenizer = await loadTokenizer(tiny);
   const ids = tokenizer.encode("Name a bird");
-  const { bos_id, eos_id, vocab_size } = tokenizer;
+  const { eos_id, vocab_size } = tokenizer, bos_id = tokenizer.bos_id!;
   const noisy = [bos_id, ...ids.slice(0, 2), vocab_size, eos_id, -1, ...ids.slice(2), eos_id];
   assert.equal(tokenizer.decode(noisy), "Name a bird");
   assert.equal(tokenizer.decode([bos_id, eos_id]), "");
@@ -55,13 +55,13 @@ Deno.test("tokenizer: decode skips control tokens and ids outside the vocabulary
 Deno.test("tokenizer: control tokens in a text stay text", async () => {
   const tokenizer = await loadTokenizer(tiny);
   const ids = tokenizer.encode("<s>x</s>");
-  assert.ok(!ids.includes(tokenizer.bos_id) && !ids.includes(tokenizer.eos_id));
+  assert.ok(!ids.includes(tokenizer.bos_id!) && !ids.includes(tokenizer.eos_id));
   assert.equal(tokenizer.decode(ids), "<s>x</s>");
 });
 
 Deno.test("tokenizer: control tokens in a rendered template become their ids", async () => {
   const tokenizer = await loadTokenizer(tiny);
-  const { bos_id, eos_id } = tokenizer;
+  const { eos_id } = tokenizer, bos_id = tokenizer.bos_id!;
   assert.deepEqual([...tokenizer.special_tokens], [["<s>", bos_id], ["</s>", eos_id]]);
   const [name, bird] = [tokenizer.encode("Name a"), tokenizer.encode(" bird <unk>")];
   const ids = [bos_id, ...name, eos_id, eos_id, ...bird];
