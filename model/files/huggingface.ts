@@ -26,6 +26,7 @@ import {
   exists,
   type FileDtype,
   fileError,
+  isFileDtype,
   isObject,
   readJson,
   sameShape,
@@ -43,10 +44,6 @@ const TORCH_DTYPES: Record<FileDtype, string> = {
   F16: "float16",
   BF16: "bfloat16",
 };
-
-function isFileDtype(dtype: string): dtype is FileDtype {
-  return Object.hasOwn(TORCH_DTYPES, dtype);
-}
 
 /** Which file of the folder holds which tensor, as the index says. */
 function readIndex(path: string): Map<string, string> {

@@ -10,6 +10,7 @@
 
 import { UserError } from "../../kernels/errors.ts";
 import { FileReader } from "./file_reader.ts";
+import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
 import {
   brief,
   bytesPerElement,
@@ -23,39 +24,6 @@ import {
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;
-
-/** Bytes per element of every dtype that fills whole bytes. */
-const DTYPE_BYTES: Record<string, number> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E5M2: 1,
-  F8_E4M3: 1,
-  F8_E8M0: 1,
-  F8_E4M3FNUZ: 1,
-  F8_E5M2FNUZ: 1,
-  U16: 2,
-  I16: 2,
-  F16: 2,
-  BF16: 2,
-  U32: 4,
-  I32: 4,
-  F32: 4,
-  U64: 8,
-  I64: 8,
-  F64: 8,
-  C64: 8,
-};
-
-/** One tensor of a file. */
-export interface TensorEntry {
-  /** A dtype of the format, of which the models here use F32, F16 and BF16. */
-  dtype: string;
-  shape: number[];
-  /** Where its bytes begin and end, counted from the end of the header. */
-  begin: number;
-  end: number;
-}
 
 /** What a file says about itself. */
 export interface SafetensorsHeader {
@@ -103,7 +71,8 @@ function parseEntry(name: string, value: unknown, dataBytes: number, file: strin
   };
   if (!isObject(value)) return fail("is not described by a JSON object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype)) {
+  const unit = typeof dtype === "string" ? dtypeBytes(dtype) : undefined;
+  if (typeof dtype !== "string" || unit === undefined) {
     return fail(`has dtype ${brief(dtype)}, which is not known`);
   }
   const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
@@ -119,7 +88,7 @@ function parseEntry(name: string, value: unknown, dataBytes: number, file: strin
     return fail(`ends at byte ${end}, beyond the ${dataBytes} bytes of data in the file`);
   }
   // Factors are at least 1 here, so a product too large to be exact can't come back to a file's size.
-  const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, DTYPE_BYTES[dtype]);
+  const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, unit);
   if (bytes !== end - begin) {
     return fail(
       `has ${end - begin} bytes, but shape ${brief(shape)} of ${dtype} needs ${bytes}`,
@@ -195,7 +164,7 @@ export function parseSafetensorsHeader(
 }
 
 /** An open safetensors file. */
-export class SafetensorsFile implements SafetensorsHeader {
+export class SafetensorsFile implements SafetensorsHeader, TensorFile {
   readonly path: string;
   readonly tensors: Map<string, TensorEntry>;
   readonly metadata: Record<string, string>;

@@ -11,6 +11,11 @@ import type { LlamaConfig } from "../config.ts";
 /** How weights are stored in a file, in safetensors' names. */
 export type FileDtype = "F32" | "F16" | "BF16";
 
+/** Whether a dtype's name is one of those that weights are read in. */
+export function isFileDtype(dtype: string): dtype is FileDtype {
+  return dtype === "F32" || dtype === "F16" || dtype === "BF16";
+}
+
 /** Bytes of one number in a file. */
 export function bytesPerElement(dtype: FileDtype): 2 | 4 {
   return dtype === "F32" ? 4 : 2;
