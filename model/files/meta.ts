@@ -11,6 +11,7 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { type LlamaConfig, weightShapes, withLayers } from "../config.ts";
+import { otherWeights } from "./folder_contents.ts";
 import { JoinedMatrix, type Layout, Scratch } from "./joined.ts";
 import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
 import { openTorchFile, type PthFile } from "./pth.ts";
@@ -60,6 +61,10 @@ function shardPaths(folder: string): string[] {
   const shards = names.filter((name) => /^consolidated\.\d\d\.pth$/.test(name)).sort();
   const expected = (index: number) => `consolidated.${String(index).padStart(2, "0")}.pth`;
   const gap = shards.findIndex((name, i) => name !== expected(i));
+  if (shards.length === 0) {
+    const other = otherWeights(folder);
+    if (other !== undefined) throw new UserError(`${folder}: ${other}`);
+  }
   if (shards.length === 0 || gap >= 0) {
     throw new UserError(`${folder}: ${expected(Math.max(gap, 0))} is missing`);
   }

@@ -21,6 +21,7 @@ import {
   stringEnd,
   temporaryName,
 } from "./weights.ts";
+import { kindOf } from "./whole_file.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -65,7 +66,7 @@ function repeatedKey(text: string): string | undefined {
 }
 
 /** Checks one tensor on its own; where it lies among the others is checked by `checkLayout`. */
-function parseEntry(name: string, value: unknown, dataBytes: number, file: string): TensorEntry {
+function parseEntry(name: string, value: unknown, file: string): TensorEntry {
   const fail = (problem: string): never => {
     throw new UserError(`${file}: tensor ${brief(name)} ${problem}`);
   };
@@ -84,9 +85,6 @@ function parseEntry(name: string, value: unknown, dataBytes: number, file: strin
   }
   const [begin, end] = offsets;
   if (begin > end) return fail(`ends at byte ${end}, before it begins at byte ${begin}`);
-  if (end > dataBytes) {
-    return fail(`ends at byte ${end}, beyond the ${dataBytes} bytes of data in the file`);
-  }
   // Factors are at least 1 here, so a product too large to be exact can't come back to a file's size.
   const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, unit);
   if (bytes !== end - begin) {
@@ -109,6 +107,12 @@ function checkLayout(tensors: Map<string, TensorEntry>, dataBytes: number, file:
       throw new UserError(`${file}: ${hole} belong to no tensor`);
     }
     [end, before] = [entry.end, quoted];
+  }
+  if (end > dataBytes) {
+    throw new UserError(
+      `${file}: is truncated: its tensors have ${end} bytes, of which ${dataBytes} are there; ` +
+        "expected the whole file",
+    );
   }
   if (end !== dataBytes) {
     throw new UserError(
@@ -152,7 +156,7 @@ export function parseSafetensorsHeader(
   const metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(json)) {
     if (name !== "__metadata__") {
-      tensors.set(name, parseEntry(name, value, dataBytes, file));
+      tensors.set(name, parseEntry(name, value, file));
     } else if (isObject(value) && Object.values(value).every((v) => typeof v === "string")) {
       Object.assign(metadata, value);
     } else {
@@ -176,21 +180,26 @@ export class SafetensorsFile implements SafetensorsHeader, TensorFile {
     const { path, size } = file;
     this.path = path;
     this.#file = file;
+    const kind = kindOf(file.head);
+    const not = kind === undefined || kind === "a safetensors file" ? "" : `: it is ${kind}`;
     if (size < 8) {
-      throw new UserError(`${path}: is ${size} bytes, too short for a safetensors file`);
+      throw new UserError(`${path}: is ${size} bytes, too short for a safetensors file${not}`);
     }
-    const prefix = new Uint8Array(8);
-    file.readSync(0, prefix);
-    const length = new DataView(prefix.buffer).getBigUint64(0, true);
+    const { buffer, byteOffset } = file.head;
+    const length = new DataView(buffer, byteOffset).getBigUint64(0, true);
     if (length > BigInt(MAX_HEADER_BYTES)) {
       throw new UserError(
-        `${path}: says that its header has ${length} bytes, more than the limit of 100 MB`,
+        not === ""
+          ? `${path}: says that its header has ${length} bytes, more than the limit of 100 MB`
+          : `${path}: is no safetensors file${not}`,
       );
     }
     this.#dataStart = 8 + Number(length);
     if (this.#dataStart > size) {
       throw new UserError(
-        `${path}: says that its header has ${length} bytes, but the file ends after ${size - 8}`,
+        `${path}: is truncated: says that its header has ${length} bytes, but the file ends after ${
+          size - 8
+        }`,
       );
     }
     const header = new Uint8Array(Number(length));

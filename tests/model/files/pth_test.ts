@@ -193,8 +193,11 @@ Deno.test("PyTorch's files that hold no weights are refused with a reason", () =
 });
 
 Deno.test("refuses files that are none of torch.save's", () => {
-  refused(new Uint8Array(0), /^is no whole zip archive, which torch\.save writes$/);
-  refused(ascii("version https://git-lfs"), /^is no whole zip archive/);
+  refused(new Uint8Array(3), /^is no whole zip archive, which torch\.save writes$/);
+  refused(
+    ascii("Entry not found"),
+    /^is no whole zip archive, which torch\.save writes: it is the text "Entry not found"$/,
+  );
   assert.throws(() => openTorchFile(folder), { name: "UserError", message: /it is no file$/ });
   const content = pickleDictionary({});
   refused(
