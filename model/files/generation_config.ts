@@ -51,7 +51,11 @@ export function generationConfig(
   const same = theirs.size === endTokens.length && endTokens.every((id) => theirs.has(id));
   if (same) return undefined;
   const eos_token_id = endTokens.length === 1 ? endTokens[0] : endTokens;
-  if (generation !== undefined) return { ...generation, eos_token_id };
+  if (generation !== undefined) {
+    // A file that says so is made anew from config.json by some releases, which would undo the change.
+    const { _from_model_config: _, ...kept } = generation;
+    return { ...kept, eos_token_id };
+  }
   const kept = IN_CONFIG.filter((key) => config[key] !== undefined && config[key] !== null);
   return { ...Object.fromEntries(kept.map((key) => [key, config[key]])), eos_token_id };
 }

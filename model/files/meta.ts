@@ -50,6 +50,15 @@ export function isMetaFolder(folder: string): boolean {
   return exists(join(folder, "params.json")) && !exists(join(folder, "config.json"));
 }
 
+/** Refuses Mistral's own layout, which has a params.json too. */
+function refuseOtherLayouts(folder: string): void {
+  if (!exists(folder) || exists(join(folder, "consolidated.00.pth"))) return;
+  const other = otherWeights(folder);
+  if (other !== undefined && !/^holds consolidated\.\d/.test(other)) {
+    throw new UserError(`${folder}: ${other}`);
+  }
+}
+
 /** The shards in order. */
 function shardPaths(folder: string): string[] {
   let names: string[];
@@ -61,10 +70,6 @@ function shardPaths(folder: string): string[] {
   const shards = names.filter((name) => /^consolidated\.\d\d\.pth$/.test(name)).sort();
   const expected = (index: number) => `consolidated.${String(index).padStart(2, "0")}.pth`;
   const gap = shards.findIndex((name, i) => name !== expected(i));
-  if (shards.length === 0) {
-    const other = otherWeights(folder);
-    if (other !== undefined) throw new UserError(`${folder}: ${other}`);
-  }
   if (shards.length === 0 || gap >= 0) {
     throw new UserError(`${folder}: ${expected(Math.max(gap, 0))} is missing`);
   }
@@ -208,6 +213,7 @@ function metaName(
  * @throws UserError that names the file, and the field or the tensor.
  */
 export function openMeta(folder: string, options: { layers?: number } = {}): WeightSource {
+  refuseOtherLayouts(folder);
   const params = readParams(join(folder, "params.json"));
   const paths = shardPaths(folder), open: PthFile[] = [];
   const shards = new Shards(params, open);
