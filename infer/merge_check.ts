@@ -36,7 +36,8 @@ export function checkPrompts(config: LlamaConfig): Batch {
     const length = Math.min(tokens, contextLength(config));
     const ids = Uint32Array.from(
       { length },
-      (_, i) => i === 0 ? config.bos_token_id : (7919 * i + 104729 * prompt) % config.vocab_size,
+      (_, i) =>
+        i === 0 ? config.bos_token_id ?? 0 : (7919 * i + 104729 * prompt) % config.vocab_size,
     );
     return { ids, promptLength: length, weight: 0 };
   });

@@ -4,16 +4,15 @@
  *
  * @module
  */
-import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import * as common from "../model/cli/common_settings.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { choice, text } from "../model/cli/settings.ts";
-import { writeHuggingFace } from "../model/files/huggingface.ts";
 import { rewrittenTensors, type WeightChange } from "../model/files/rewrite.ts";
 import { tensorBytes } from "../model/files/safetensors.ts";
 import { exists, type FileDtype, type WeightSource } from "../model/files/weights.ts";
+import { saveModel } from "../model/save.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
 import { loadTokenizer, vocabularyCheck } from "../model/text/tokenizer.ts";
 
@@ -85,8 +84,7 @@ class Stopped extends Error {}
 const FILE_DTYPES: Record<string, FileDtype> = { f32: "F32", f16: "F16", bf16: "BF16" };
 
 /**
- * Writes the model with its tokenizer and generation_config.json, as far as it has them. Ctrl-C or
- * SIGTERM undoes it.
+ * Writes the model with all that belongs to it. Ctrl-C or SIGTERM undoes it.
  *
  * @param verb For the progress bar: what is done to the model.
  * @param change New values for some weights.
@@ -111,12 +109,13 @@ export async function writeModel(
       bar(done, total);
     },
   });
-  const generation = join(source.folder, "generation_config.json");
   for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
   try {
-    await writeHuggingFace(output, source.config, tensors, {
+    await saveModel(output, {
+      source,
+      config: source.config,
+      tensors,
       tokenizerPath: source.tokenizerPath,
-      generationConfig: exists(generation) ? generation : undefined,
     });
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;

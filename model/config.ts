@@ -7,6 +7,7 @@
 
 import { UserError } from "../kernels/errors.ts";
 import type { RopeScaling } from "../kernels/rope.ts";
+import { modernConfig } from "./files/first_conversions.ts";
 import { Fields } from "./files/json_fields.ts";
 import { brief, isObject } from "./files/weights.ts";
 import { readRope } from "./rope_scaling.ts";
@@ -44,10 +45,11 @@ export interface LlamaConfig {
   mlp_bias: boolean;
   /** Whether the output projection is the embedding matrix itself. */
   tie_word_embeddings: boolean;
-  bos_token_id: number;
-  /** The first of `eos_token_ids`. */
-  eos_token_id: number;
-  /** Every token that ends a text; at least one. */
+  /** Null where the model has none. */
+  bos_token_id: number | null;
+  /** The first of `eos_token_ids`; null where there is none. */
+  eos_token_id: number | null;
+  /** Every token that ends a text, as far as the configuration says it. */
   eos_token_ids: number[];
 }
 
@@ -89,6 +91,9 @@ const NOT_BUILT: Record<string, readonly unknown[]> = {
 
 /** What a Mistral's `config.json` means where it leaves these out: `transformers`' MistralConfig. */
 const MISTRAL_DEFAULTS = { sliding_window: 4096, num_key_value_heads: 8 };
+
+/** The same of what both families leave out, in LlamaConfig and MistralConfig. */
+const CONTEXT_DEFAULTS = { llama: 2048, mistral: 131072 }, RMS_NORM_EPS_DEFAULT = 1e-6;
 
 /**
  * Keys that a query attends to. `layer_types` must say the same of every layer, and keys by which other
@@ -134,7 +139,8 @@ function readBias(
 
 /**
  * Reads a Hugging Face `config.json` of model type `llama` or `mistral`, as `transformers` 4 and 5
- * write it.
+ * write it, and as the first conversions of LLaMA have it (model/files/first_conversions.ts). What the file
+ * leaves out is what `transformers` takes, but for the five sizes of the model: those are never guessed.
  *
  * The dtype of the weights (`torch_dtype`, `dtype`) is not read: the files with the weights say it.
  *
@@ -145,7 +151,11 @@ function readBias(
  */
 export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
   if (!isObject(json)) throw new UserError(`${file}: expected a JSON object`);
-  const fields = new Fields(json, file);
+  return parseFields(new Fields(modernConfig(json), file));
+}
+
+function parseFields(fields: Fields): LlamaConfig {
+  const { json } = fields;
   const modelType = json.model_type;
   if (modelType !== "llama" && modelType !== "mistral") {
     return fields.fail("model_type", `"llama" or "mistral"`);
@@ -166,7 +176,10 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
   if (!fields.has("head_dim") && hidden % heads !== 0) {
     fields.fail("num_attention_heads", `a divisor of hidden_size ${hidden}`);
   }
-  const vocab = count("vocab_size"), context = count("max_position_embeddings");
+  const vocab = count("vocab_size");
+  const context = fields.has("max_position_embeddings")
+    ? count("max_position_embeddings")
+    : CONTEXT_DEFAULTS[modelType];
   const keyHeads = modelType === "mistral" && json.num_key_value_heads === undefined
     ? MISTRAL_DEFAULTS.num_key_value_heads
     : heads;
@@ -183,14 +196,16 @@ export function parseLlamaConfig(json: unknown, file: string): LlamaConfig {
       : keyHeads,
     head_dim: fields.has("head_dim") ? count("head_dim") : hidden / heads,
     max_position_embeddings: context,
-    rms_norm_eps: fields.number("rms_norm_eps", (v) => v > 0 && v < 1, "a number between 0 and 1"),
+    rms_norm_eps: fields.has("rms_norm_eps")
+      ? fields.number("rms_norm_eps", (v) => v > 0 && v < 1, "a number between 0 and 1")
+      : RMS_NORM_EPS_DEFAULT,
     ...readRope(fields, context),
     sliding_window: readSlidingWindow(fields, modelType),
     attention_bias: readBias(fields, "attention_bias", modelType),
     mlp_bias: readBias(fields, "mlp_bias", modelType),
     tie_word_embeddings: fields.boolean("tie_word_embeddings", false),
-    bos_token_id: fields.tokenIds("bos_token_id", 1, vocab)[0],
-    eos_token_id: ends[0],
+    bos_token_id: fields.tokenIds("bos_token_id", 1, vocab).at(0) ?? null,
+    eos_token_id: ends.at(0) ?? null,
     eos_token_ids: ends,
   };
   checkKernelShapes(config, fields);
@@ -230,7 +245,7 @@ export function configJson(config: LlamaConfig): Record<string, unknown> {
     model_type,
     attention_dropout: 0,
     bos_token_id: config.bos_token_id,
-    eos_token_id: eos_token_ids.length === 1 ? eos_token_ids[0] : eos_token_ids,
+    eos_token_id: eos_token_ids.length > 1 ? eos_token_ids : config.eos_token_id,
     head_dim: config.head_dim,
     hidden_act: "silu",
     hidden_size: config.hidden_size,

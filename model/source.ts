@@ -22,6 +22,8 @@ export interface ModelSource {
   weights?: WeightSource;
   /** The model's folder; absent for random weights. */
   folder?: string;
+  /** The `config.json` that random weights were described by, where it was a file. */
+  configPath?: string;
   /** Folder or file the tokenizer is in, where the model brings one. */
   tokenizerPath?: string;
 }
@@ -46,20 +48,34 @@ export function openModel(name: string, layers?: number): ModelSource {
     return {
       name,
       config: layers === undefined ? config : withLayers(config, layers, name),
+      configPath: isFile ? what : undefined,
       tokenizerPath: beside,
     };
   }
   const folder = name === "builtin" ? builtinModelFolder() : name;
   if (!exists(folder)) {
+    // A name on the hub has one slash; nothing is downloaded here.
+    const onHub = /^[\w.-]+\/[\w.-]+$/.test(name)
+      ? `; "hf download ${name} --local-dir DIR" would bring one of that name from the hub`
+      : "";
     throw new UserError(
       `model "${name}" does not exist; expected builtin, random:llama2-7b (-13b, llama-1b, tiny) ` +
-        "or a model folder in Hugging Face's or Meta's layout",
+        `or a model folder in Hugging Face's or Meta's layout${onHub}`,
     );
   }
+  if (Deno.statSync(folder).isFile) throw notAFolder(folder);
   const open = isMetaFolder(folder) ? openMeta : openHuggingFace;
   const weights = open(folder, { layers });
   const tokenizerPath = tokenizerBeside(folder);
   return { name, config: weights.config, weights, folder, tokenizerPath };
+}
+
+/** The refusal of a file in place of a folder. */
+function notAFolder(file: string): UserError {
+  const gguf = file.endsWith(".gguf")
+    ? "; GGUF files are not read, expected the model it was made from"
+    : `; expected the folder that holds the model's files: ${dirname(file)}`;
+  return new UserError(`model "${file}" is a file${gguf}`);
 }
 
 /** The folder, where it holds a tokenizer: `loadTokenizer` knows which file to read. */

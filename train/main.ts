@@ -205,7 +205,7 @@ async function main(): Promise<number> {
   stop.answer = "Writing the results";
   await evaluate("after");
   const after = await showcase?.answers(gpu, generator!);
-  const folder = await writeTrained(gpu, model, config, tokenizerPath);
+  const folder = await writeTrained(gpu, model, config, { source, tokenizerPath });
   await saveState(gpu, trainer, join(config.output, "state"), outcome.progress);
   writeSummary(config.output, {
     gpu,

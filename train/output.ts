@@ -8,11 +8,12 @@ import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { CATEGORIES, megabytes } from "../kernels/memory.ts";
 import { type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
-import { writeHuggingFace } from "../model/files/huggingface.ts";
 import { exists, fileError, writeJson } from "../model/files/weights.ts";
 import type { Llama } from "../model/llama.ts";
 import { cutRows } from "../model/load.ts";
 import { type Parameter, parameterCount } from "../model/parameters.ts";
+import { saveModel } from "../model/save.ts";
+import type { ModelWithTokenizer } from "../model/source.ts";
 import type { TrainConfig } from "./config.ts";
 import type { Outcome } from "./loop.ts";
 import type { StepResult } from "./trainer.ts";
@@ -137,7 +138,7 @@ export function writeSummary(
 
 /**
  * Writes what was trained: `adapter/` in PEFT's format, or the whole model as a Hugging Face folder
- * `model/` in the dtype it was computed in.
+ * `model/` in the dtype it was computed in, with all else that belonged to the model it began from.
  *
  * @returns The folder.
  */
@@ -145,7 +146,7 @@ export async function writeTrained(
   gpu: Gpu,
   model: Llama,
   config: TrainConfig,
-  tokenizerPath: string,
+  { source, tokenizerPath }: Pick<ModelWithTokenizer, "source" | "tokenizerPath">,
 ): Promise<string> {
   const { lora } = config;
   if (lora) {
@@ -173,7 +174,7 @@ export async function writeTrained(
     shape: [...parameter.shape],
     data: valueBytes(gpu, parameter),
   } as const));
-  await writeHuggingFace(folder, model.config, tensors, { tokenizerPath });
+  await saveModel(folder, { source, config: model.config, tensors, tokenizerPath });
   return folder;
 }
 

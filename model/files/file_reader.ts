@@ -5,19 +5,21 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { fileError } from "./weights.ts";
+import { fileError, HEAD_BYTES, refuseStandIn } from "./whole_file.ts";
 
 /** Random access to one file; several reads may be under way at once (each on a handle of its own). */
 export class FileReader {
   readonly path: string;
   /** Bytes of the file when it was opened. */
   readonly size: number;
+  /** Its first bytes. */
+  readonly head: Uint8Array;
   readonly #identity: string;
   /** Handles that no read uses now, and all of them. */
   readonly #idle: Deno.FsFile[] = [];
   readonly #open = new Set<Deno.FsFile>();
 
-  /** @throws UserError where the file can't be read, is a folder, a pipe ... */
+  /** @throws UserError where the file can't be read, is a folder, a pipe, a pointer of Git LFS, empty ... */
   constructor(path: string) {
     this.path = path;
     let file: Deno.FsFile | undefined;
@@ -28,12 +30,15 @@ export class FileReader {
       const info = file.statSync();
       this.size = info.size;
       this.#identity = identity(info);
+      this.#open.add(file);
+      this.#idle.push(file);
+      this.head = new Uint8Array(Math.min(HEAD_BYTES, this.size));
+      this.readSync(0, this.head);
+      refuseStandIn(path, this.head, this.size);
     } catch (error) {
       file?.close();
       throw fileError(path, "read", error);
     }
-    this.#open.add(file);
-    this.#idle.push(file);
   }
 
   /**

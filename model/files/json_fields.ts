@@ -45,12 +45,13 @@ export class Fields {
     return this.json[field] as boolean;
   }
 
-  /** Token ids below `vocabSize`: one, or a list of several, of which there is at least one. */
+  /** Token ids below `vocabSize`: one, or a list of several; none where the file says null or -1. */
   tokenIds(field: string, absent: number, vocabSize: number): number[] {
     const given = this.json[field];
+    if (given === null || given === -1) return [];
     const ids = given === undefined ? [absent] : Array.isArray(given) ? given : [given];
     const known = (id: unknown) => Number.isSafeInteger(id) && id as number >= 0;
-    if (ids.length === 0 || !ids.every((id) => known(id) && id < vocabSize)) {
+    if (!ids.every((id) => known(id) && id < vocabSize)) {
       const unset = given === undefined ? ` (${absent} where the file says nothing)` : "";
       this.fail(field, `a token id below vocab_size ${vocabSize}${unset}`);
     }

@@ -11,9 +11,10 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { type LlamaConfig, weightShapes, withLayers } from "../config.ts";
+import { otherWeights } from "./folder_contents.ts";
 import { JoinedMatrix, type Layout, Scratch } from "./joined.ts";
 import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
-import { PthFile } from "./pth.ts";
+import { openTorchFile, type PthFile } from "./pth.ts";
 import {
   brief,
   bytesPerElement,
@@ -49,6 +50,15 @@ export function isMetaFolder(folder: string): boolean {
   return exists(join(folder, "params.json")) && !exists(join(folder, "config.json"));
 }
 
+/** Refuses Mistral's own layout, which has a params.json too. */
+function refuseOtherLayouts(folder: string): void {
+  if (!exists(folder) || exists(join(folder, "consolidated.00.pth"))) return;
+  const other = otherWeights(folder);
+  if (other !== undefined && !/^holds consolidated\.\d/.test(other)) {
+    throw new UserError(`${folder}: ${other}`);
+  }
+}
+
 /** The shards in order. */
 function shardPaths(folder: string): string[] {
   let names: string[];
@@ -72,11 +82,11 @@ class Shards {
 
   /** A message about a tensor of one file. */
   fail(file: PthFile, name: string, problem: string): never {
-    throw new UserError(`${file.file.path}: tensor ${brief(name)} ${problem}`);
+    throw new UserError(`${file.path}: tensor ${brief(name)} ${problem}`);
   }
 
   failShape(file: PthFile, name: string, expected: string): never {
-    const { shape } = file.locate(name), { length } = this.files;
+    const { shape } = file.weight(name), { length } = this.files;
     const each = length === 1 ? "" : ` in each of ${length} shards`;
     this.fail(file, name, `has shape ${brief(shape)}, but params.json needs ${expected}${each}`);
   }
@@ -96,7 +106,7 @@ class Shards {
    */
   sizes(): { vocab_size: number; intermediate_size: number; embedding: Split } {
     const { dim, vocab_size: given } = this.params, first = this.files[0], { length } = this.files;
-    const [rows, columns, ...more] = first.locate(EMBEDDING).shape;
+    const [rows, columns, ...more] = first.weight(EMBEDDING).shape;
     const embedding = columns === dim ? "rows" : "columns";
     const vocab_size = embedding === "rows" ? rows * length : rows;
     const fits = columns * (embedding === "rows" ? 1 : length) === dim && more.length === 0;
@@ -105,7 +115,7 @@ class Shards {
       const whole = `[${vocabulary},${dim}]`;
       this.failShape(first, EMBEDDING, length === 1 ? whole : `an equal part of ${whole}`);
     }
-    const { shape } = first.locate(GATE);
+    const { shape } = first.weight(GATE);
     if (shape.length !== 2) this.failShape(first, GATE, `two dimensions, the second ${dim}`);
     return { vocab_size, intermediate_size: shape[0] * length, embedding };
   }
@@ -126,7 +136,7 @@ class Shards {
 
   /** A tensor in all shards, checked against the whole's shape. */
   join(
-    name: string,
+    meta: string,
     shape: readonly number[],
     split: Split,
     headRows: number,
@@ -135,20 +145,20 @@ class Shards {
     const { length } = this.files, axis = split === "columns" ? 1 : 0;
     const part = shape.map((size, i) => split === "copies" || i !== axis ? size : size / length);
     const places = this.files.map((file) => {
-      const place = file.locate(name);
+      const place = file.weight(meta);
       if (!sameShape(place.shape, part)) {
         const whole = part.every(Number.isInteger)
           ? brief(part)
           : `an equal part of ${brief(shape)}`;
-        this.failShape(file, name, whole);
+        this.failShape(file, meta, whole);
       }
       return place;
     });
     const [{ dtype }] = places;
     places.forEach((place, i) => {
       if (place.dtype === dtype) return;
-      const first = `${dtype} in ${this.files[0].file.path}`;
-      this.fail(this.files[i], name, `is ${place.dtype}, but ${first}`);
+      const first = `${dtype} in ${this.files[0].path}`;
+      this.fail(this.files[i], meta, `is ${place.dtype}, but ${first}`);
     });
     const [rows, columns = 1] = part;
     const layout: Layout = {
@@ -157,7 +167,10 @@ class Shards {
       join: split === "columns" ? "columns" : "rows",
       headRows,
     };
-    const parts = places.map(({ position }, i) => ({ file: this.files[i].file, position }));
+    const parts = this.files.map((file) => {
+      const read = (at: number, target: Uint8Array) => file.read(meta, at, target);
+      return { file: { read }, position: 0 };
+    });
     if (split === "copies") parts.length = 1;
     return { dtype, matrix: new JoinedMatrix(parts, layout, scratch) };
   }
@@ -200,13 +213,14 @@ function metaName(
  * @throws UserError that names the file, and the field or the tensor.
  */
 export function openMeta(folder: string, options: { layers?: number } = {}): WeightSource {
+  refuseOtherLayouts(folder);
   const params = readParams(join(folder, "params.json"));
   const paths = shardPaths(folder), open: PthFile[] = [];
   const shards = new Shards(params, open);
   const tensors = new Map<string, ReturnType<Shards["join"]> & { shape: number[] }>();
   let config: LlamaConfig;
   try {
-    for (const path of paths) open.push(new PthFile(path));
+    for (const path of paths) open.push(openTorchFile(path));
     shards.checkHeads();
     const { embedding, ...sizes } = shards.sizes();
     config = metaConfig(params, sizes);

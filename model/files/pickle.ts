@@ -20,6 +20,7 @@ import {
   PickledStorage,
   PickledTuple,
   type PickledValue,
+  STORAGE_DTYPES,
 } from "./pickle_values.ts";
 import { brief } from "./weights.ts";
 
@@ -52,6 +53,22 @@ const VALUE_BYTES = 16, CONTAINER_BYTES = 256, MEMO_BYTES = 48;
  *   pickle that is damaged.
  */
 export function unpickle(bytes: Uint8Array, what: string, size: number): PickledValue {
+  const { value, end } = unpickleFirst(bytes, what, size);
+  const rest = bytes.length - end;
+  if (rest > 0) throw new UserError(`${what} has ${rest} bytes after its end`);
+  return value;
+}
+
+/**
+ * As {@linkcode unpickle}, of bytes that may go on after the pickle.
+ *
+ * @returns Its value, and where it ends.
+ */
+export function unpickleFirst(
+  bytes: Uint8Array,
+  what: string,
+  size: number,
+): { value: PickledValue; end: number } {
   return new Unpickler(bytes, what, size + ALLOWANCE).run();
 }
 
@@ -75,7 +92,7 @@ class Unpickler {
     this.#left = memory;
   }
 
-  run(): PickledValue {
+  run(): { value: PickledValue; end: number } {
     // PROTO is an opcode like any other to Python, but every pickle of protocol 2 or later begins so.
     if (this.#bytes.length < 2 || this.#bytes[0] !== 0x80) {
       this.#fail("is no pickle of protocol 2 to 5");
@@ -87,10 +104,7 @@ class Unpickler {
         this.#step(opcode, at);
         continue;
       }
-      const result = this.#pop();
-      const rest = this.#bytes.length - this.#at;
-      if (rest > 0) this.#fail(`has ${rest} bytes after its end`);
-      return result;
+      return { value: this.#pop(), end: this.#at };
     }
   }
 
@@ -195,7 +209,9 @@ class Unpickler {
     if (name !== undefined) return name;
     const shown = /^[\w.]{1,100}$/.test(text) ? text : brief(text);
     if (/^torch\.\w+Storage$/.test(text)) {
-      this.#fail(`has a tensor of ${shown}, expected FloatStorage, HalfStorage or BFloat16Storage`);
+      this.#fail(
+        `has a tensor of ${shown}, expected one of ${Object.keys(STORAGE_DTYPES).join(", ")}`,
+      );
     }
     return this.#refuse(`names ${shown}, which is not a tensor`);
   }
@@ -210,11 +226,15 @@ class Unpickler {
     this.#push(this.#container(value));
   }
 
-  /** `("storage", storage type, key, device, number of elements)`. */
+  /**
+   * `("storage", storage type, key, device, number of elements)`. The format before PyTorch 1.6 has one more, by
+   * which a storage may be a part of another: None in all that its later versions write.
+   */
   #persistentId(): PickledStorage {
     const id = this.#pop();
-    const items = id instanceof PickledTuple && id.items.length === 5 ? id.items : [];
-    const [kind, type, key, , count] = items;
+    const given = id instanceof PickledTuple ? id.items : [];
+    const plain = given.length === 5 || given.length === 6 && given[5] === null;
+    const [kind, type, key, , count] = plain ? given : [];
     const dtype = type instanceof Name ? type.dtype : undefined;
     if (kind !== "storage" || dtype === undefined || typeof key !== "string" || !isCount(count)) {
       this.#refuse("refers to data that is not a tensor's");

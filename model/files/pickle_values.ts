@@ -4,13 +4,12 @@
  * @module
  */
 
-import type { FileDtype } from "./weights.ts";
-
 /** Where the numbers of one or several tensors are. */
 export class PickledStorage {
   constructor(
-    readonly dtype: FileDtype,
-    /** The name of the archive's entry below `data/`. */
+    /** In safetensors' names. */
+    readonly dtype: string,
+    /** The name of the archive's entry below `data/`, or any other by which the file finds it. */
     readonly key: string,
     /** How many numbers it holds. */
     readonly count: number,
@@ -60,7 +59,7 @@ export class Name {
     /** What its call makes of plain data; undefined where the arguments are not as they should be. */
     readonly call?: (args: readonly PickledValue[]) => PickledValue | undefined,
     /** Of the storage types, which are not called. */
-    readonly dtype?: FileDtype,
+    readonly dtype?: string,
   ) {}
 }
 
@@ -87,20 +86,48 @@ function rebuildTensor(args: readonly PickledValue[]): PickledTensor | undefined
   return new PickledTensor(storage, offset, shape, stride);
 }
 
-/** `_rebuild_parameter(tensor, requires_grad, backward_hooks)`. */
-function rebuildParameter(args: readonly PickledValue[]): PickledTensor | undefined {
-  return args.length === 3 && args[0] instanceof PickledTensor ? args[0] : undefined;
+/** `_rebuild_parameter(tensor, requires_grad, backward_hooks)`, and `_with_state` one more: its attributes. */
+function rebuildParameter(count: 3 | 4) {
+  return (args: readonly PickledValue[]): PickledTensor | undefined =>
+    args.length === count && args[0] instanceof PickledTensor ? args[0] : undefined;
 }
+
+/** PyTorch's types of storages, with their dtypes in safetensors' names. */
+export const STORAGE_DTYPES: Readonly<Record<string, string>> = {
+  BoolStorage: "BOOL",
+  ByteStorage: "U8",
+  CharStorage: "I8",
+  ShortStorage: "I16",
+  IntStorage: "I32",
+  LongStorage: "I64",
+  HalfStorage: "F16",
+  BFloat16Storage: "BF16",
+  FloatStorage: "F32",
+  DoubleStorage: "F64",
+  ComplexFloatStorage: "C64",
+};
 
 /** Every name that a pickle may use. */
 export const NAMES: ReadonlyMap<string, Name> = new Map([
   new Name("torch._utils._rebuild_tensor_v2", rebuildTensor),
-  new Name("torch._utils._rebuild_parameter", rebuildParameter),
+  new Name("torch._utils._rebuild_parameter", rebuildParameter(3)),
+  new Name("torch._utils._rebuild_parameter_with_state", rebuildParameter(4)),
   new Name(
     "collections.OrderedDict",
     (args) => args.length === 0 ? new PickledDictionary(true) : undefined,
   ),
-  new Name("torch.FloatStorage", undefined, "F32"),
-  new Name("torch.HalfStorage", undefined, "F16"),
-  new Name("torch.BFloat16Storage", undefined, "BF16"),
+  ...Object.entries(STORAGE_DTYPES).map(([storage, dtype]) =>
+    new Name(`torch.${storage}`, undefined, dtype)
+  ),
 ].map((name) => [name.name, name]));
+
+/** What a file's pickle says, and where it has the numbers of storages. */
+export interface PthContents {
+  value: PickledValue;
+  /** What to call the pickle in messages. */
+  pickle: string;
+  /** What to call a storage's numbers in messages. */
+  name(storage: PickledStorage): string;
+  /** Where in the file a storage's numbers are; undefined where it has none. @throws UserError */
+  place(storage: PickledStorage): { position: number; bytes: number } | undefined;
+}

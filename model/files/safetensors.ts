@@ -10,6 +10,7 @@
 
 import { UserError } from "../../kernels/errors.ts";
 import { FileReader } from "./file_reader.ts";
+import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
 import {
   brief,
   bytesPerElement,
@@ -20,42 +21,10 @@ import {
   stringEnd,
   temporaryName,
 } from "./weights.ts";
+import { kindOf } from "./whole_file.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;
-
-/** Bytes per element of every dtype that fills whole bytes. */
-const DTYPE_BYTES: Record<string, number> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E5M2: 1,
-  F8_E4M3: 1,
-  F8_E8M0: 1,
-  F8_E4M3FNUZ: 1,
-  F8_E5M2FNUZ: 1,
-  U16: 2,
-  I16: 2,
-  F16: 2,
-  BF16: 2,
-  U32: 4,
-  I32: 4,
-  F32: 4,
-  U64: 8,
-  I64: 8,
-  F64: 8,
-  C64: 8,
-};
-
-/** One tensor of a file. */
-export interface TensorEntry {
-  /** A dtype of the format, of which the models here use F32, F16 and BF16. */
-  dtype: string;
-  shape: number[];
-  /** Where its bytes begin and end, counted from the end of the header. */
-  begin: number;
-  end: number;
-}
 
 /** What a file says about itself. */
 export interface SafetensorsHeader {
@@ -97,13 +66,14 @@ function repeatedKey(text: string): string | undefined {
 }
 
 /** Checks one tensor on its own; where it lies among the others is checked by `checkLayout`. */
-function parseEntry(name: string, value: unknown, dataBytes: number, file: string): TensorEntry {
+function parseEntry(name: string, value: unknown, file: string): TensorEntry {
   const fail = (problem: string): never => {
     throw new UserError(`${file}: tensor ${brief(name)} ${problem}`);
   };
   if (!isObject(value)) return fail("is not described by a JSON object");
   const { dtype, shape, data_offsets: offsets } = value;
-  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype)) {
+  const unit = typeof dtype === "string" ? dtypeBytes(dtype) : undefined;
+  if (typeof dtype !== "string" || unit === undefined) {
     return fail(`has dtype ${brief(dtype)}, which is not known`);
   }
   const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
@@ -115,11 +85,8 @@ function parseEntry(name: string, value: unknown, dataBytes: number, file: strin
   }
   const [begin, end] = offsets;
   if (begin > end) return fail(`ends at byte ${end}, before it begins at byte ${begin}`);
-  if (end > dataBytes) {
-    return fail(`ends at byte ${end}, beyond the ${dataBytes} bytes of data in the file`);
-  }
   // Factors are at least 1 here, so a product too large to be exact can't come back to a file's size.
-  const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, DTYPE_BYTES[dtype]);
+  const bytes = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, unit);
   if (bytes !== end - begin) {
     return fail(
       `has ${end - begin} bytes, but shape ${brief(shape)} of ${dtype} needs ${bytes}`,
@@ -140,6 +107,12 @@ function checkLayout(tensors: Map<string, TensorEntry>, dataBytes: number, file:
       throw new UserError(`${file}: ${hole} belong to no tensor`);
     }
     [end, before] = [entry.end, quoted];
+  }
+  if (end > dataBytes) {
+    throw new UserError(
+      `${file}: is truncated: its tensors have ${end} bytes, of which ${dataBytes} are there; ` +
+        "expected the whole file",
+    );
   }
   if (end !== dataBytes) {
     throw new UserError(
@@ -183,7 +156,7 @@ export function parseSafetensorsHeader(
   const metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(json)) {
     if (name !== "__metadata__") {
-      tensors.set(name, parseEntry(name, value, dataBytes, file));
+      tensors.set(name, parseEntry(name, value, file));
     } else if (isObject(value) && Object.values(value).every((v) => typeof v === "string")) {
       Object.assign(metadata, value);
     } else {
@@ -195,7 +168,7 @@ export function parseSafetensorsHeader(
 }
 
 /** An open safetensors file. */
-export class SafetensorsFile implements SafetensorsHeader {
+export class SafetensorsFile implements SafetensorsHeader, TensorFile {
   readonly path: string;
   readonly tensors: Map<string, TensorEntry>;
   readonly metadata: Record<string, string>;
@@ -207,21 +180,26 @@ export class SafetensorsFile implements SafetensorsHeader {
     const { path, size } = file;
     this.path = path;
     this.#file = file;
+    const kind = kindOf(file.head);
+    const not = kind === undefined || kind === "a safetensors file" ? "" : `: it is ${kind}`;
     if (size < 8) {
-      throw new UserError(`${path}: is ${size} bytes, too short for a safetensors file`);
+      throw new UserError(`${path}: is ${size} bytes, too short for a safetensors file${not}`);
     }
-    const prefix = new Uint8Array(8);
-    file.readSync(0, prefix);
-    const length = new DataView(prefix.buffer).getBigUint64(0, true);
+    const { buffer, byteOffset } = file.head;
+    const length = new DataView(buffer, byteOffset).getBigUint64(0, true);
     if (length > BigInt(MAX_HEADER_BYTES)) {
       throw new UserError(
-        `${path}: says that its header has ${length} bytes, more than the limit of 100 MB`,
+        not === ""
+          ? `${path}: says that its header has ${length} bytes, more than the limit of 100 MB`
+          : `${path}: is no safetensors file${not}`,
       );
     }
     this.#dataStart = 8 + Number(length);
     if (this.#dataStart > size) {
       throw new UserError(
-        `${path}: says that its header has ${length} bytes, but the file ends after ${size - 8}`,
+        `${path}: is truncated: says that its header has ${length} bytes, but the file ends after ${
+          size - 8
+        }`,
       );
     }
     const header = new Uint8Array(Number(length));

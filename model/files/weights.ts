@@ -7,9 +7,17 @@
 import { dirname } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { LlamaConfig } from "../config.ts";
+import { fileError, readText } from "./whole_file.ts";
+
+export { fileError };
 
 /** How weights are stored in a file, in safetensors' names. */
 export type FileDtype = "F32" | "F16" | "BF16";
+
+/** Whether a dtype's name is one of those that weights are read in. */
+export function isFileDtype(dtype: string): dtype is FileDtype {
+  return dtype === "F32" || dtype === "F16" || dtype === "BF16";
+}
 
 /** Bytes of one number in a file. */
 export function bytesPerElement(dtype: FileDtype): 2 | 4 {
@@ -46,24 +54,6 @@ export function brief(value: unknown): string {
 /** Whether two shapes are the same. */
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((size, i) => size === b[i]);
-}
-
-/** A failed file operation as one sentence; anything that is no file error passes through. */
-export function fileError(path: string, doing: "read" | "write", error: unknown): unknown {
-  if (error instanceof UserError || !(error instanceof Error)) return error;
-  const { NotFound, PermissionDenied, NotCapable, IsADirectory } = Deno.errors;
-  if (error instanceof NotFound) {
-    const missing = doing === "read" ? "it does not exist" : "its folder does not exist";
-    return new UserError(`cannot ${doing} ${path}: ${missing}`);
-  }
-  if (error instanceof PermissionDenied || error instanceof NotCapable) {
-    return new UserError(`cannot ${doing} ${path}: permission denied`);
-  }
-  if (error instanceof IsADirectory) {
-    return new UserError(`cannot ${doing} ${path}: it is a folder, expected a file`);
-  }
-  const system = "code" in error || /\(os error \d+\)/.test(error.message);
-  return system ? new UserError(`cannot ${doing} ${path}: ${error.message}`) : error;
 }
 
 /** Whether anything has this name. */
@@ -107,26 +97,36 @@ export function stringEnd(text: string, start: number): number {
  * A JSON file's value.
  *
  * @param maxBytes Refused beyond this size, since the value takes many times as much memory.
- * @throws UserError where it can't be read, is too large, is not JSON or is nested absurdly deep.
+ * @throws UserError where it can't be read, is too large, stands in place of another file (a pointer of Git LFS
+ *   ...), is not JSON or is nested absurdly deep.
  */
 export function readJson(path: string, maxBytes = MAX_JSON_BYTES): unknown {
-  let text: string;
-  try {
-    const { size, isFile } = Deno.statSync(path);
-    if (!isFile) throw new UserError(`cannot read ${path}: it is no file`);
-    if (size > maxBytes) {
-      const most = `a JSON file of at most ${maxBytes / 1e6} MB`;
-      throw new UserError(`${path}: is ${size} bytes, expected ${most}`);
-    }
-    text = Deno.readTextFileSync(path);
-  } catch (error) {
-    throw fileError(path, "read", error);
-  }
+  return parseJson(path, maxBytes);
+}
+
+/**
+ * As {@linkcode readJson}, for values that are written again: numbers that JavaScript would spell otherwise
+ * (`10000.0`, which Python reads as a float, or 10^30 with all its digits) are kept as they are spelled.
+ * `JSON.stringify` writes them so; nothing else can be done with those numbers.
+ */
+export function readJsonToWrite(path: string): unknown {
+  return parseJson(path, MAX_JSON_BYTES, (_key, value, { source } = {}) => {
+    const same = typeof value !== "number" || source === undefined || source === String(value);
+    return same ? value : rawJSON(source);
+  });
+}
+
+/** Parts of JSON that TypeScript's library doesn't describe yet: what a number's text was, and such a text. */
+type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };
+
+function parseJson(path: string, maxBytes: number, reviver?: Reviver): unknown {
+  const text = readText(path, { what: "a JSON file", maxBytes });
   if (nestedDeeper(text, MAX_JSON_DEPTH)) {
     throw new UserError(`${path}: is nested more than ${MAX_JSON_DEPTH} levels deep`);
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(text, reviver);
   } catch (error) {
     throw new UserError(`${path}: is not valid JSON (${(error as Error).message})`);
   }

@@ -11,6 +11,7 @@ import { crc32 } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
 import type { FileReader } from "./file_reader.ts";
 import { brief } from "./weights.ts";
+import { kindOf } from "./whole_file.ts";
 
 /** One stored entry, as the archive's directory at its end describes it. */
 export interface ZipEntry {
@@ -87,7 +88,14 @@ export class ZipArchive {
       at >= 0 && (record.getUint32(at, true) !== END ||
         record.getUint16(at + 20, true) !== tail.length - END_BYTES - at)
     ) at--;
-    if (at < 0) this.#fail("is no whole zip archive, which torch.save writes");
+    if (at < 0) {
+      const kind = kindOf(this.#file.head);
+      if (kind?.startsWith("a zip")) {
+        this.#fail("is truncated: it begins as a zip archive, but has no directory at its end");
+      }
+      const not = kind === undefined ? "" : `: it is ${kind}`;
+      this.#fail(`is no whole zip archive, which torch.save writes${not}`);
+    }
     const disks = record.getUint32(at + 4, true);
     let count = record.getUint16(at + 10, true);
     let bytes = record.getUint32(at + 12, true), begin = record.getUint32(at + 16, true);

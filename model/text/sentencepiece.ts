@@ -9,7 +9,7 @@ import type { EventEmitter } from "node:events";
 import process from "node:process";
 import sentencepiece from "sentencepiece-js";
 import { UserError } from "../../kernels/errors.ts";
-import { fileError } from "../files/weights.ts";
+import { readBytes } from "../files/whole_file.ts";
 import { decodePieces, type Piece, pieceByte } from "./pieces.ts";
 import { joinText, splitSpecial } from "./special_tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -140,16 +140,6 @@ function readModelFile(bytes: Uint8Array): ModelFile {
   };
 }
 
-/** A file's bytes. @throws UserError where it can't be read or is too large. */
-function readFile(file: string): Uint8Array {
-  const { size, isFile } = Deno.statSync(file);
-  if (!isFile) throw new UserError(`cannot read ${file}: it is no file`);
-  if (size > MAX_BYTES) {
-    throw new UserError(`tokenizer "${file}" is ${size} bytes, expected at most 100 MB`);
-  }
-  return Deno.readFileSync(file);
-}
-
 /**
  * Starts the library on a model file. Emscripten's start-up code adds process-wide handlers for
  * uncaught errors, which would hide the program's own reports: they are taken off again.
@@ -189,13 +179,13 @@ function isTiktoken(bytes: Uint8Array): boolean {
  * @throws {UserError} When the file is missing, truncated, of another format, or without BOS or EOS.
  */
 export async function loadSentencePiece(file: string): Promise<Tokenizer> {
-  let bytes: Uint8Array | undefined, model: ModelFile;
+  const bytes = readBytes(file, { what: "a tokenizer", maxBytes: MAX_BYTES });
+  let model: ModelFile;
   try {
-    bytes = readFile(file);
     model = readModelFile(bytes);
   } catch (error) {
-    if (!(error instanceof RangeError)) throw fileError(file, "read", error);
-    if (bytes && isTiktoken(bytes)) {
+    if (!(error instanceof RangeError)) throw error;
+    if (isTiktoken(bytes)) {
       throw new UserError(
         `tokenizer "${file}" is in tiktoken's format, which is not read; ` +
           "expected a SentencePiece model, or the tokenizer.json that Hugging Face has for the model",

@@ -8,7 +8,7 @@ import { weightShapes } from "../../model/config.ts";
 import { openMeta } from "../../model/files/meta.ts";
 import { unpickle } from "../../model/files/pickle.ts";
 import { PickledDictionary, PickledTensor } from "../../model/files/pickle_values.ts";
-import { PthFile } from "../../model/files/pth.ts";
+import { openTorchFile } from "../../model/files/pth.ts";
 import { fixturePath } from "../fixtures.ts";
 import {
   ascii,
@@ -117,11 +117,10 @@ async function loadModel(folder: string): Promise<void> {
 }
 
 function loadTensors(folder: string): void {
-  const file = new PthFile(join(folder, "tensors.pth"));
+  const file = openTorchFile(join(folder, "tensors.pth"));
   try {
-    for (const name of file.names()) {
-      const { position, bytes } = file.locate(name);
-      file.file.readSync(position, new Uint8Array(bytes));
+    for (const [name, { begin, end }] of file.tensors) {
+      file.readSync(name, 0, new Uint8Array(end - begin));
     }
   } finally {
     file.close();
@@ -157,6 +156,18 @@ Deno.test("5,000 damaged .pth files of PyTorch's end so too", async () => {
     .map((name) => Deno.readFileSync(fixturePath(`meta_odd/${name}.pth`)));
   const { loaded, problems } = await fuzz({
     ...{ seed: 20260104, rounds: 5000 },
+    damage: (pick) => ({ "tensors.pth": mutateBytes(written[pick(written.length)], pick) }),
+    load: loadTensors,
+  });
+  assert.ok(loaded > 50 && loaded < 2500, `${loaded} loaded`);
+  assert.ok(problems.size > 15, [...problems].join("\n"));
+});
+
+Deno.test("5,000 damaged files with strides, or in the format before PyTorch 1.6, end so too", async () => {
+  const written = ["strided", "strided_old", "old_protocol4"]
+    .map((name) => Deno.readFileSync(fixturePath(`torch_odd/${name}.bin`)));
+  const { loaded, problems } = await fuzz({
+    ...{ seed: 20260107, rounds: 5000, total: 6 },
     damage: (pick) => ({ "tensors.pth": mutateBytes(written[pick(written.length)], pick) }),
     load: loadTensors,
   });

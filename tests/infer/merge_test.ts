@@ -8,7 +8,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { presetConfig, weightShapes } from "../../model/config.ts";
 import { type Adapter, adapterShapes, readAdapter } from "../../model/files/adapter.ts";
-import { writeHuggingFace } from "../../model/files/huggingface.ts";
+import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
 import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import { Llama } from "../../model/llama.ts";
 import { loadWeights } from "../../model/load.ts";

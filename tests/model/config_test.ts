@@ -329,17 +329,15 @@ const REFUSED: [field: string, value: unknown][] = [
   ["head_dim", 15],
   ["head_dim", 18],
   ["head_dim", 260],
-  ["max_position_embeddings", undefined],
-  ["rms_norm_eps", undefined],
+  ["max_position_embeddings", 0],
   ["rms_norm_eps", 0],
   ["rms_norm_eps", "1e-5"],
   ["tie_word_embeddings", "yes"],
-  ["bos_token_id", null],
   ["bos_token_id", 512],
-  ["eos_token_id", []],
   ["eos_token_id", [2, 512]],
   ["eos_token_id", ["2"]],
-  ["eos_token_id", -1],
+  ["eos_token_id", [-1]],
+  ["bos_token_id", -2],
 ];
 
 Deno.test("parseLlamaConfig: refuses by name what it does not honour", () => {
@@ -350,6 +348,45 @@ Deno.test("parseLlamaConfig: refuses by name what it does not honour", () => {
       `${field}: ${JSON.stringify(value)}`,
     );
   }
+});
+
+Deno.test("parseLlamaConfig: what the file leaves out is what transformers takes", () => {
+  const gone = { max_position_embeddings: undefined, rms_norm_eps: undefined };
+  const llama = parse(gone);
+  assert.deepEqual([llama.max_position_embeddings, llama.rms_norm_eps], [2048, 1e-6]);
+  const mistral = parse({ ...gone, model_type: "mistral", architectures: ["MistralForCausalLM"] });
+  assert.deepEqual([mistral.max_position_embeddings, mistral.rms_norm_eps], [131072, 1e-6]);
+  const ids = ({ bos_token_id, eos_token_id, eos_token_ids }: ReturnType<typeof parse>) => [
+    bos_token_id,
+    eos_token_id,
+    eos_token_ids,
+  ];
+  const none = parse({ bos_token_id: undefined, eos_token_id: undefined, pad_token_id: -1 });
+  assert.deepEqual(ids(none), [1, 2, [2]]);
+  for (const absent of [null, -1, []]) {
+    const config = parse({ bos_token_id: absent, eos_token_id: absent, pad_token_id: 99999 });
+    assert.deepEqual(ids(config), [null, null, []]);
+    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+  }
+});
+
+Deno.test("parseLlamaConfig: the first conversions of LLaMA, with the ids of their tokenizer", () => {
+  const old = {
+    architectures: ["LLaMAForCausalLM"],
+    bos_token_id: 0,
+    eos_token_id: 1,
+    max_position_embeddings: undefined,
+    max_sequence_length: 1024,
+    pad_token_id: -1,
+  };
+  const config = parse(old);
+  assert.equal(config.max_position_embeddings, 1024);
+  assert.deepEqual([config.bos_token_id, config.eos_token_ids], [1, [2]]);
+  assert.equal(parse({ ...old, model_type: undefined }).model_type, "llama");
+  // Ids that are right, and the same ids in other files, stay.
+  assert.equal(parse({ ...old, bos_token_id: 1, eos_token_id: 2 }).eos_token_id, 2);
+  assert.deepEqual(parse({ bos_token_id: 0, eos_token_id: 1 }).eos_token_ids, [1]);
+  assert.equal(parse({ max_sequence_length: 7 }).max_position_embeddings, 256);
 });
 
 Deno.test("parseLlamaConfig: a derived head_dim obeys the same limits", () => {

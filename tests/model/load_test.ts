@@ -5,7 +5,7 @@ import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { weightShapes } from "../../model/config.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
-import { writeHuggingFace } from "../../model/files/huggingface.ts";
+import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
 import type { FileDtype, WeightSource } from "../../model/files/weights.ts";
 import { Llama, type LlamaOptions } from "../../model/llama.ts";
 import {

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../../model/config.ts";
-import { openHuggingFace, writeHuggingFace } from "../../../model/files/huggingface.ts";
+import { openHuggingFace } from "../../../model/files/huggingface.ts";
+import { writeHuggingFace } from "../../../model/files/write_huggingface.ts";
 import {
   tensorBytes,
   type TensorToWrite,
@@ -187,11 +188,16 @@ Deno.test("refuses a folder that is missing, empty or has no weights", () => {
   refused(join(root, "nowhere"), /config\.json: it does not exist$/);
   const folder = join(root, "no-weights");
   Deno.mkdirSync(folder);
+  refused(folder, /: is empty, expected a model folder with config\.json$/);
+  Deno.writeTextFileSync(join(folder, "notes.txt"), "");
   refused(folder, /config\.json: it does not exist$/);
   Deno.writeTextFileSync(join(folder, "config.json"), "{");
   refused(folder, /config\.json: is not valid JSON/);
   Deno.writeTextFileSync(join(folder, "config.json"), JSON.stringify(configJson(CONFIG)));
-  refused(folder, /expected model\.safetensors or model\.safetensors\.index\.json/);
+  refused(
+    folder,
+    /: expected one of model\.safetensors, model\.safetensors\.index\.json, pytorch_model\.bin, /,
+  );
 });
 
 /** A sharded model whose index is replaced by what `change` makes of its weight_map. */

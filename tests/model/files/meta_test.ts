@@ -271,7 +271,10 @@ Deno.test("openModel tells Meta's layout by params.json without config.json", ()
   again.weights!.close();
   // Mistral's folders on Hugging Face hold both.
   Deno.copyFileSync(fixturePath("llama/config.json"), join(folder, "config.json"));
-  assert.throws(() => openModel(folder), /expected model\.safetensors or/);
+  assert.throws(
+    () => openModel(folder),
+    /: holds consolidated\.00\.pth, weights in Meta's layout, which is read from a folder with params\.json/,
+  );
   assert.throws(() => openModel(join(root, "nowhere")), {
     name: "UserError",
     message: /or a model folder in Hugging Face's or Meta's layout$/,

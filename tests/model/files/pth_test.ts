@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { PthFile, type PthTensor } from "../../../model/files/pth.ts";
+import { toFloat32 } from "../../../model/files/half.ts";
+import { openTorchFile, type PthFile } from "../../../model/files/pth.ts";
+import type { TensorFile } from "../../../model/files/tensor_file.ts";
+import type { FileDtype } from "../../../model/files/weights.ts";
 import { fixturePath } from "../../fixtures.ts";
 import {
   ascii,
@@ -22,7 +25,7 @@ Deno.test.afterAll(() => Deno.removeSync(folder, { recursive: true }));
 
 /** Opens a file for `use`. */
 function withFile<T>(path: string, use: (file: PthFile) => T): T {
-  const file = new PthFile(path);
+  const file = openTorchFile(path);
   try {
     return use(file);
   } finally {
@@ -31,14 +34,14 @@ function withFile<T>(path: string, use: (file: PthFile) => T): T {
 }
 
 /** A tensor's numbers, of F32. */
-function numbers({ file }: PthFile, { position, bytes }: PthTensor): number[] {
-  const target = new Uint8Array(bytes);
-  file.readSync(position, target);
+function numbers(file: PthFile, name: string): number[] {
+  const target = new Uint8Array(file.weight(name).bytes);
+  file.readSync(name, 0, target);
   return [...new Float32Array(target.buffer)];
 }
 
 function refusedPath(path: string, problem: RegExp, name?: string): void {
-  const open = () => withFile(path, (file) => name === undefined || file.locate(name));
+  const open = () => withFile(path, (file) => name === undefined || file.weight(name));
   assert.throws(open, (error: unknown) => {
     assert.ok(error instanceof UserError, String(error));
     assert.ok(error.message.startsWith(`${path}: `), error.message);
@@ -67,9 +70,9 @@ Deno.test("tensors that share a storage are found in it", () => {
       last: [[1], [11]],
     };
     for (const [name, [shape, values]] of Object.entries(expected)) {
-      const tensor = file.locate(name);
+      const tensor = file.weight(name);
       assert.deepEqual([tensor.dtype, tensor.shape], ["F32", shape]);
-      assert.deepEqual(numbers(file, tensor), values);
+      assert.deepEqual(numbers(file, name), values);
     }
   });
 });
@@ -77,19 +80,105 @@ Deno.test("tensors that share a storage are found in it", () => {
 Deno.test("PyTorch's files of protocols 3, 4 and 5", () => {
   for (const protocol of [3, 4, 5]) {
     withFile(odd(`protocol${protocol}`), (file) => {
-      assert.deepEqual(numbers(file, file.locate("weight")), TWELVE);
+      assert.deepEqual(numbers(file, "weight"), TWELVE);
     });
   }
 });
 
-Deno.test("PyTorch's files that are not Meta's are refused with a reason", () => {
-  const contiguous = "has shape \\[4,3\\] with strides \\[1,4\\], expected a contiguous tensor";
+/** Names, shapes and numbers of the tensors in torch_odd/; numbers are null of those that are no floats. */
+const ODD: Record<string, { shape: number[]; values: number[] | null }> = JSON.parse(
+  Deno.readTextFileSync(fixturePath("torch_odd/expected.json")),
+);
+
+/** A tensor's numbers as float32, by one read of all or by reads of `piece` bytes. */
+async function floats(file: TensorFile, name: string, piece?: number): Promise<number[]> {
+  const entry = file.tensors.get(name);
+  assert.ok(entry !== undefined, name);
+  const bytes = new Uint8Array(entry.end - entry.begin);
+  for (let at = 0; at < bytes.length; at += piece ?? bytes.length) {
+    const part = bytes.subarray(at, at + (piece ?? bytes.length));
+    if (piece === undefined) file.readSync(name, at, part);
+    else await file.read(name, at, part);
+  }
+  if (entry.dtype === "F64") return [...new Float64Array(bytes.buffer)];
+  return entry.dtype === "F32"
+    ? [...new Float32Array(bytes.buffer)]
+    : [...toFloat32(bytes, entry.dtype as FileDtype)];
+}
+
+Deno.test("tensors of every dtype and any strides, in the zip format and the one before", async () => {
+  for (const name of ["strided", "strided_old", "old_protocol4"]) {
+    const file = openTorchFile(fixturePath(`torch_odd/${name}.bin`));
+    try {
+      assert.deepEqual([...file.tensors.keys()], Object.keys(ODD));
+      const dtypes = [
+        ..."whole turned step columns expanded scalar empty".split(" ").map(() => "F32"),
+      ]
+        .concat("F16", "F64", "BOOL", "I8", "C64");
+      assert.deepEqual([...file.tensors.values()].map(({ dtype }) => dtype), dtypes);
+      for (const [key, { shape, values }] of Object.entries(ODD)) {
+        assert.deepEqual(file.tensors.get(key)?.shape, shape, key);
+        if (values === null) continue;
+        assert.deepEqual(await floats(file, key), values, `${name} ${key}`);
+        // Pieces that end inside a row, and inside a number.
+        for (const piece of [4, 12, 7, 3]) {
+          assert.deepEqual(
+            await floats(file, key, piece),
+            values,
+            `${name} ${key}, ${piece} bytes`,
+          );
+        }
+      }
+    } finally {
+      file.close();
+    }
+  }
+});
+
+Deno.test("a Parameter with attributes is its tensor", async () => {
+  const file = openTorchFile(fixturePath("torch_odd/attributes.bin"));
+  assert.deepEqual(await floats(file, "weight"), ODD.whole.values);
+  file.close();
+});
+
+Deno.test("a tensor whose elements share numbers is refused", () => {
   refusedPath(
-    odd("transposed"),
-    new RegExp(`^tensor "weight" ${contiguous}: save it with`),
-    "weight",
+    fixturePath("torch_odd/expanded.bin"),
+    /^tensor "weight" has shape \[24\] with strides \[0\], expected numbers of its own for every element/,
   );
-  refusedPath(odd("int64"), /^int64\/data\.pkl has a tensor of torch\.LongStorage, expected Float/);
+});
+
+Deno.test("files in the old format that are cut or changed are refused with a reason", () => {
+  const whole = Deno.readFileSync(odd("old_format")),
+    strided = fixturePath("torch_odd/strided_old.bin");
+  const key = `"\\d+"`;
+  refused(
+    whole.subarray(0, -1),
+    new RegExp(`^is truncated: storage ${key} ends at byte 392, the file at 391$`),
+  );
+  refused(whole.subarray(0, -50), new RegExp(`^is truncated: storage ${key} is missing$`));
+  refused(concat(whole, [0]), /^has 1 bytes after its last storage$/);
+  refused(
+    whole.subarray(0, 100),
+    /^its pickle is damaged: it ends too early$|^the pickle of its machine is/,
+  );
+  const text = String.fromCharCode(...whole);
+  const changed = (from: string, to: number[]) => {
+    const bytes = whole.slice(), at = text.indexOf(from);
+    assert.ok(at > 0);
+    bytes.set(to, at + from.length);
+    return bytes;
+  };
+  refused(changed("\x80\x02M", [1, 2]), /^has protocol version 513, expected 1001$/);
+  refused(
+    changed("little_endianq\x02", [0x89]),
+    /^is of a machine that is not little-endian, which is not/,
+  );
+  withFile(strided, (file) => assert.equal(file.tensors.size, Object.keys(ODD).length));
+});
+
+Deno.test("PyTorch's files that hold no weights are refused with a reason", () => {
+  refusedPath(odd("int64"), /^tensor "weight" has dtype I64, expected F32, F16 or BF16$/, "weight");
   refusedPath(
     odd("list"),
     /^list\/data\.pkl holds no dictionary, expected one of tensors by name$/,
@@ -97,19 +186,19 @@ Deno.test("PyTorch's files that are not Meta's are refused with a reason", () =>
   refusedPath(odd("nested"), /^tensor "model" is no tensor$/, "model");
   refusedPath(odd("nested"), /^tensor "step" is no tensor$/, "step");
   refusedPath(odd("nested"), /^tensor "weight" is missing$/, "weight");
-  refusedPath(
-    odd("old_format"),
-    /^is in the old format of torch\.save, expected the zip format: torch\.load and torch\.save it with/,
-  );
   withFile(odd("transposed"), (file) => {
-    assert.deepEqual(numbers(file, file.locate("good")), TWELVE);
+    assert.deepEqual(numbers(file, "good"), TWELVE);
+    assert.deepEqual(numbers(file, "weight"), [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]);
   });
 });
 
 Deno.test("refuses files that are none of torch.save's", () => {
-  refused(new Uint8Array(0), /^is no whole zip archive, which torch\.save writes$/);
-  refused(ascii("version https://git-lfs"), /^is no whole zip archive/);
-  assert.throws(() => new PthFile(folder), { name: "UserError", message: /it is no file$/ });
+  refused(new Uint8Array(3), /^is no whole zip archive, which torch\.save writes$/);
+  refused(
+    ascii("Entry not found"),
+    /^is no whole zip archive, which torch\.save writes: it is the text "Entry not found"$/,
+  );
+  assert.throws(() => openTorchFile(folder), { name: "UserError", message: /it is no file$/ });
   const content = pickleDictionary({});
   refused(
     zipFile([{ name: "data.pkl", content }]),
@@ -141,7 +230,7 @@ Deno.test("the byte order must be little where it is said", () => {
     });
   const path = join(folder, "little.pth");
   Deno.writeFileSync(path, order("little"));
-  withFile(path, (file) => assert.deepEqual(file.locate("weight").shape, [2, 3]));
+  withFile(path, (file) => assert.deepEqual(file.weight("weight").shape, [2, 3]));
   refused(order("big"), /^entry "x\/byteorder" is "big", expected "little"$/);
   refused(
     order("x".repeat(101)),
@@ -164,21 +253,27 @@ Deno.test("refuses a tensor that its storage doesn't hold", () => {
   check(one({ dtype: "BF16" }), /data\/0 of 24 bytes, but 6 numbers of BF16 need 12$/);
 });
 
-Deno.test("refuses a tensor whose numbers are not in order", () => {
-  const check = (tensor: Partial<TensorToPickle>, text: string) =>
-    refused(
-      one(tensor),
-      new RegExp(`^tensor "weight" has shape ${text}, expected a cont`),
-      "weight",
-    );
-  check({ stride: [1, 2] }, "\\[2,3\\] with strides \\[1,2\\]");
-  check({ stride: [0, 1] }, "\\[2,3\\] with strides \\[0,1\\]");
-  check({ shape: [3], stride: [2] }, "\\[3\\] with strides \\[2\\]");
+Deno.test("refuses strides that leave the storage or use numbers twice", () => {
+  const check = (tensor: Partial<TensorToPickle>, problem: RegExp) =>
+    refused(one(tensor), problem, "weight");
+  check(
+    { stride: [0, 1] },
+    /^tensor "weight" has shape \[2,3\] with strides \[0,1\], expected numbers of its/,
+  );
+  check({ stride: [1, 3] }, /^tensor "weight" ends at number 8 of its storage, which has 6$/);
+  check(
+    { shape: [3, 3], stride: [1, 1] },
+    /^tensor "weight" ends at number 9 of its storage, which has 6$/,
+  );
+  check(
+    { shape: [3], stride: [2 ** 52] },
+    /^tensor "weight" ends at number \d+ of its storage, which has 6$/,
+  );
   const path = join(folder, "free.pth");
   // The stride of a size of 1 is never used, nor any where there are no numbers.
   for (const fine of [{ shape: [1, 6], stride: [99, 1] }, { shape: [2, 0], stride: [5, 5] }]) {
     Deno.writeFileSync(path, one(fine));
-    withFile(path, (file) => assert.deepEqual(file.locate("weight").shape, fine.shape));
+    withFile(path, (file) => assert.deepEqual(file.weight("weight").shape, fine.shape));
   }
 });
 

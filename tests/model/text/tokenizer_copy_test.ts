@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { presetConfig, weightShapes } from "../../../model/config.ts";
-import { writeHuggingFace } from "../../../model/files/huggingface.ts";
+import { writeHuggingFace } from "../../../model/files/write_huggingface.ts";
 import { openModel } from "../../../model/source.ts";
 
 const ALL = [

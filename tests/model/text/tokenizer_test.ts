@@ -130,7 +130,11 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
   const piece = field(1, Uint8Array.from([...field(1, "a"), 0x18, 1]));
   const settings = [...field(2, ""), ...field(3, "")];
   const files: [string, Uint8Array, RegExp][] = [
-    ["empty", new Uint8Array(), /holds no pieces: it is truncated or not a SentencePiece model/],
+    [
+      "empty",
+      Uint8Array.from(settings),
+      /holds no pieces: it is truncated or not a SentencePiece model/,
+    ],
     [
       "half",
       whole.slice(0, whole.length >> 1),

@@ -1,0 +1,162 @@
+/**
+ * What a model's folder holds besides configuration and weights, on its way into a folder that is made of it:
+ * tokenizer, chat templates, generation settings, licence, notes, code.
+ *
+ * @module
+ */
+
+import { basename, dirname, join } from "node:path";
+import { UserError } from "../../kernels/errors.ts";
+import { exists, fileError } from "./weights.ts";
+
+/** What a tokenizer consists of: one or both of the first two, and what goes with them. */
+const TOKENIZER_MODELS = ["tokenizer.model", "tokenizer.json"];
+const TOKENIZER_SETTINGS = [
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+  "additional_chat_templates",
+];
+/** The same of tokenizers in older forms, which no other tokenizer's files may lie beside. */
+const OLD_TOKENIZERS = ["vocab.json", "merges.txt", "tekken.json"];
+
+/** Weights, states of training and what describes them, by their names. */
+const WEIGHTS =
+  /\.(?:safetensors|bin|pth|pt|ckpt|gguf|ggml|h5|msgpack|onnx|onnx_data|tflite|ot|npz|nemo|pkl|mlmodel)$|\.index(?:\.[\w-]+)?\.json$/;
+/** The model's own weights, in the formats that its folder may have them in side by side. */
+const OWN_WEIGHTS =
+  /^(?:(?:model|pytorch_model)(?:-\d+-of-\d+)?\.(?:safetensors|bin)|consolidated\.\d\d\.pth|.*\.index\.json)$/;
+/**
+ * What would make another model of the folder: an adapter's configuration is applied by `transformers`, and Meta's
+ * layout is told by its own (the checksums are those of weights that are made anew).
+ */
+const OF_OTHER_WEIGHTS = new Set([
+  "adapter_config.json",
+  "checklist.chk",
+  "tokenizer_checklist.chk",
+]);
+
+/** The largest file that is carried over; a tokenizer of 256,000 tokens has 35 MB. */
+const MAX_BYTES = 1_000_000_000;
+/** Folders in a model's folder hold pictures of its notes; more than this is something else. */
+const MAX_DEPTH = 4, MAX_FILES = 2000;
+
+/** Files to copy, as paths below the folder, and what is left out with the reason. */
+export interface Carried {
+  files: string[];
+  left: string[];
+}
+
+/** A folder's entries, sorted; links are what they lead to, and nothing where that is missing. */
+function entries(folder: string): { name: string; info: Deno.FileInfo | undefined }[] {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort().map((name) => {
+      try {
+        return { name, info: Deno.statSync(join(folder, name)) };
+      } catch (error) {
+        if (error instanceof Deno.errors.NotFound) return { name, info: undefined };
+        throw error;
+      }
+    });
+  } catch (error) {
+    throw fileError(folder, "read", error);
+  }
+}
+
+/** The files of a folder inside the model's; undefined where it holds weights, or too much. */
+function inFolder(folder: string, depth: number): string[] | undefined {
+  const files: string[] = [];
+  for (const { name, info } of entries(folder)) {
+    if (name.startsWith(".")) continue;
+    if (WEIGHTS.test(name) || info === undefined || info.size > MAX_BYTES) return undefined;
+    if (info.isFile) files.push(name);
+    if (!info.isDirectory) continue;
+    const inner = depth < MAX_DEPTH ? inFolder(join(folder, name), depth + 1) : undefined;
+    if (inner === undefined) return undefined;
+    files.push(...inner.map((file) => join(name, file)));
+  }
+  return files.length > MAX_FILES ? undefined : files;
+}
+
+/**
+ * What of a model's folder belongs into one that is made of it: every file, links followed, that holds no weights
+ * and is not written anew. Hidden files, which are those of Git and of caches, are not looked at.
+ *
+ * @param options `written`: names that are written anew. `tokenizer`: whether the tokenizer's files are carried over,
+ *   too. `meta`: whether the folder is in Meta's layout, whose params.json becomes config.json.
+ */
+export function carriedFiles(
+  folder: string,
+  { written, tokenizer, meta }: { written: readonly string[]; tokenizer: boolean; meta: boolean },
+): Carried {
+  const carried: Carried = { files: [], left: [] };
+  const replaced = [...TOKENIZER_MODELS, ...TOKENIZER_SETTINGS, ...OLD_TOKENIZERS];
+  let weights = 0;
+  for (const { name, info } of entries(folder)) {
+    if (name.startsWith(".") || written.includes(name) || OWN_WEIGHTS.test(name)) continue;
+    if (!tokenizer && replaced.includes(name)) continue;
+    if (meta && name === "params.json") continue;
+    if (OF_OTHER_WEIGHTS.has(name)) carried.left.push(name);
+    else if (info === undefined) carried.left.push(`${name} (a link to nothing)`);
+    else if (info.isDirectory) {
+      const inner = inFolder(join(folder, name), 1);
+      if (inner === undefined) carried.left.push(`${name}/`);
+      else carried.files.push(...inner.map((file) => join(name, file)));
+    } else if (WEIGHTS.test(name)) weights++;
+    else if (!info.isFile) carried.left.push(`${name} (no file)`);
+    else if (info.size > MAX_BYTES) carried.left.push(`${name} (${info.size} bytes)`);
+    else carried.files.push(name);
+  }
+  if (weights > 0) {
+    carried.left.unshift(weights === 1 ? "a file of weights" : `${weights} files of weights`);
+  }
+  return carried;
+}
+
+/** Copies a file's content; its permissions stay behind, since a cache's files are read-only. */
+async function copyFile(from: string, to: string): Promise<void> {
+  try {
+    using source = await Deno.open(from);
+    await Deno.mkdir(dirname(to), { recursive: true });
+    using target = await Deno.open(to, { write: true, create: true, truncate: true });
+    await source.readable.pipeTo(target.writable, { preventClose: true });
+  } catch (error) {
+    throw fileError(from, "read", error);
+  }
+}
+
+/** Copies files given by paths below `folder`. @throws UserError that names the file. */
+export async function copyFiles(
+  folder: string,
+  files: readonly string[],
+  to: string,
+): Promise<void> {
+  for (const file of files) await copyFile(join(folder, file), join(to, file));
+}
+
+/**
+ * Copies a tokenizer, given as a file or as the folder that holds it, with the settings beside it. A file of another
+ * name gets the usual one; what is beside such a file need not belong to it.
+ *
+ * @throws UserError where it is missing or can't be read.
+ */
+export async function copyTokenizer(from: string, to: string): Promise<void> {
+  const copyAll = async (source: string, names: readonly string[]) => {
+    for (const name of names) {
+      const path = join(source, name);
+      if (!exists(path)) continue;
+      const inner = Deno.statSync(path).isDirectory ? inFolder(path, 1) ?? [] : undefined;
+      await copyFiles(source, inner?.map((file) => join(name, file)) ?? [name], to);
+    }
+  };
+  if (exists(from) && Deno.statSync(from).isDirectory) {
+    if (!TOKENIZER_MODELS.some((name) => exists(join(from, name)))) {
+      throw new UserError(`folder "${from}" holds no tokenizer.model or tokenizer.json`);
+    }
+    return await copyAll(from, [...TOKENIZER_MODELS, ...TOKENIZER_SETTINGS]);
+  }
+  await copyFile(from, join(to, from.endsWith(".json") ? "tokenizer.json" : "tokenizer.model"));
+  if (TOKENIZER_MODELS.includes(basename(from))) await copyAll(dirname(from), TOKENIZER_SETTINGS);
+}

@@ -1,0 +1,103 @@
+/**
+ * What a folder holds that is no model to be read, for messages that say what to do about it.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { UserError } from "../../kernels/errors.ts";
+import { brief, exists, fileError, isObject, readJson } from "./weights.ts";
+
+/** The names in a folder, sorted. */
+function namesIn(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  } catch (error) {
+    throw fileError(folder, "read", error);
+  }
+}
+
+/** Weights that are not read, by a pattern of their names, and what they are. */
+const OTHER_WEIGHTS: [pattern: RegExp, what: string][] = [
+  [
+    /^consolidated.*\.safetensors$/,
+    "weights in Mistral's own layout, which is not read; expected the model-*.safetensors with config.json and " +
+    "their index that the hub has beside them",
+  ],
+  [
+    /^(?:model|pytorch_model)-\d+-of-\d+\.(?:safetensors|bin)$/,
+    "one of several files of weights, but not the index that says what is in which " +
+    "(model.safetensors.index.json or pytorch_model.bin.index.json)",
+  ],
+  [
+    /^(?:model|pytorch_model)\.[\w-]+?(?:-\d+-of-\d+)?\.(?:safetensors|bin)$/,
+    "weights of a variant, which are read under their plain name alone; expected model.safetensors: rename it, " +
+    "or link it",
+  ],
+  [/\.gguf$/, "weights in the GGUF format, which is not read; expected the model it was made from"],
+  [/^tf_model.*\.h5$/, "weights of TensorFlow, which are not read; expected model.safetensors"],
+  [/^flax_model.*\.msgpack$/, "weights of Flax, which are not read; expected model.safetensors"],
+  [/\.onnx$/, "weights in ONNX, which are not read; expected model.safetensors"],
+  [
+    /^consolidated\.\d\d\.pth$/,
+    "weights in Meta's layout, which is read from a folder with params.json and without config.json",
+  ],
+];
+
+/** What else of weights lies in a folder, as `holds NAME, WHAT`. */
+export function otherWeights(folder: string): string | undefined {
+  const names = namesIn(folder);
+  for (const [pattern, what] of OTHER_WEIGHTS) {
+    const name = names.find((name) => pattern.test(name));
+    if (name !== undefined) return `holds ${name}, ${what}`;
+  }
+}
+
+/** What is said of a folder with an adapter where a model was expected. */
+function adapterAsModel(folder: string): string {
+  const config = readJson(join(folder, "adapter_config.json"));
+  const base = isObject(config) ? config.base_model_name_or_path : undefined;
+  const of = typeof base === "string" && base !== "" ? ` (made for ${brief(base)})` : "";
+  return `holds an adapter, not a model; expected it as --adapter, and its base model${of} as --model`;
+}
+
+/**
+ * The refusal of a folder without `config.json`, which says what the folder is instead, where that can be told.
+ */
+export function noModel(folder: string): UserError {
+  const names = namesIn(folder), has = (name: string) => names.includes(name);
+  const say = (problem: string) => new UserError(`${folder}: ${problem}`);
+  if (names.length === 0) return say("is empty, expected a model folder with config.json");
+  if (has("adapter_config.json")) return say(adapterAsModel(folder));
+  if (has("snapshots") && has("blobs")) {
+    const [snapshot = "…"] = namesIn(join(folder, "snapshots"));
+    return say(
+      `is the hub's cache of a model, expected a version in it: ${
+        join(folder, "snapshots", snapshot)
+      }`,
+    );
+  }
+  if (exists(join(folder, "model", "config.json"))) {
+    return say(`holds no model itself, expected the one in it: ${join(folder, "model")}`);
+  }
+  if (exists(join(folder, "adapter", "adapter_config.json"))) {
+    return say(
+      "holds no model, but the output of a training run; expected --model as in that run, and " +
+        `--adapter ${join(folder, "adapter")}`,
+    );
+  }
+  const weights = otherWeights(folder);
+  if (weights !== undefined && !/consolidated\.\d\d\.pth/.test(weights)) return say(weights);
+  if (names.some((name) => /^consolidated\.\d\d\.pth$/.test(name))) {
+    return say("holds weights in Meta's layout, but not the params.json that belongs to them");
+  }
+  if (
+    names.some((name) => /^(?:model|pytorch_model).*\.(?:safetensors|bin|index\.json)$/.test(name))
+  ) {
+    return say("holds weights, but not the config.json that belongs to them");
+  }
+  if (has("tokenizer.json") || has("tokenizer.model")) {
+    return say("holds a tokenizer, but no model: config.json and weights are missing");
+  }
+  return new UserError(`cannot read ${join(folder, "config.json")}: it does not exist`);
+}
