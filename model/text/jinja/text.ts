@@ -1,0 +1,179 @@
+/**
+ * Strings that know where their characters are from.
+ *
+ * A chat template writes control tokens, and so may a user into a message. What a template makes of a
+ * message depends on the message alone, so nothing may be put into it: instead, each string carries which
+ * of its characters are quoted from messages, and every operation on strings keeps that.
+ *
+ * @module
+ */
+import { fail } from "./errors.ts";
+
+/** The longest string, in UTF-16 units. */
+const MAX_LENGTH = 20_000_000;
+
+const SURROGATE = /[\ud800-\udfff]/;
+const NONE: readonly number[] = [];
+
+/** A Python `str`: indexed by code points. */
+export class Text {
+  #points: Uint32Array | null | undefined;
+
+  /**
+   * @param quoted Ranges of UTF-16 units that are quoted: start and end of each, ascending and apart.
+   * @param markup Whether it is a `Markup`, which `safe` and `escape` make.
+   */
+  constructor(
+    readonly value: string,
+    readonly quoted: readonly number[] = NONE,
+    readonly markup = false,
+  ) {
+    if (value.length > MAX_LENGTH) fail(`a text of more than ${MAX_LENGTH} characters is made`);
+  }
+
+  /** A string all of whose characters are quoted. */
+  static quote(value: string): Text {
+    return value === "" ? EMPTY : new Text(value, [0, value.length]);
+  }
+
+  /** Strings one after the other. */
+  static concat(parts: readonly Text[], markup = false): Text {
+    const quoted: number[] = [];
+    let offset = 0;
+    for (const part of parts) {
+      for (let i = 0; i < part.quoted.length; i += 2) {
+        const start = part.quoted[i] + offset, end = part.quoted[i + 1] + offset;
+        if (quoted.length > 0 && quoted[quoted.length - 1] === start) {
+          quoted[quoted.length - 1] = end;
+        } else quoted.push(start, end);
+      }
+      offset += part.value.length;
+      if (offset > MAX_LENGTH) break;
+    }
+    return new Text(parts.map(({ value }) => value).join(""), quoted, markup);
+  }
+
+  /** Where the code points begin, in UTF-16 units, and the end; null where each unit is one. */
+  get #offsets(): Uint32Array | null {
+    if (this.#points === undefined) {
+      if (!SURROGATE.test(this.value)) this.#points = null;
+      else {
+        const offsets: number[] = [];
+        let offset = 0;
+        for (const point of this.value) {
+          offsets.push(offset);
+          offset += point.length;
+        }
+        offsets.push(offset);
+        this.#points = Uint32Array.from(offsets);
+      }
+    }
+    return this.#points;
+  }
+
+  /** Number of code points. */
+  get length(): number {
+    return this.#offsets === null ? this.value.length : this.#offsets.length - 1;
+  }
+
+  /** UTF-16 offset of a code point. */
+  unit(point: number): number {
+    const offsets = this.#offsets;
+    return offsets === null ? point : offsets[Math.min(point, offsets.length - 1)];
+  }
+
+  /** Number of the code point at a UTF-16 offset. */
+  point(unit: number): number {
+    const offsets = this.#offsets;
+    if (offsets === null || unit < 0) return unit;
+    let low = 0, high = offsets.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (offsets[middle] < unit) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** The part between two UTF-16 offsets. */
+  cut(start: number, end: number = this.value.length): Text {
+    if (start <= 0 && end >= this.value.length) return this;
+    const quoted: number[] = [];
+    for (let i = 0; i < this.quoted.length; i += 2) {
+      const from = Math.max(this.quoted[i], start), to = Math.min(this.quoted[i + 1], end);
+      if (from < to) quoted.push(from - start, to - start);
+    }
+    return new Text(this.value.slice(start, end), quoted, this.markup);
+  }
+
+  /** The part between two code points, both between 0 and `length`. */
+  slice(start: number, end: number): Text {
+    return this.cut(this.unit(start), this.unit(Math.max(start, end)));
+  }
+
+  /** The code points as strings of their own. */
+  *characters(): Generator<Text> {
+    let offset = 0;
+    for (const point of this.value) {
+      yield this.cut(offset, offset + point.length).plain();
+      offset += point.length;
+    }
+  }
+
+  /** The string with each code point replaced by what `change` makes of it. */
+  map(change: (point: string, index: number) => string): Text {
+    const points = [...this.value];
+    if (this.quoted.length === 0) return new Text(points.map(change).join(""), NONE, this.markup);
+    const parts: Text[] = [];
+    let offset = 0;
+    points.forEach((point, i) => {
+      parts.push(this.cut(offset, offset + point.length).as(change(point, i)));
+      offset += point.length;
+    });
+    return Text.concat(parts, this.markup);
+  }
+
+  /** Another text in place of this one, quoted where any of this one is. */
+  as(value: string): Text {
+    const quoted = this.quoted.length > 0 && value !== "" ? [0, value.length] : NONE;
+    return new Text(value, quoted, this.markup);
+  }
+
+  /** The string as an ordinary one, in place of a `Markup`. */
+  plain(): Text {
+    return this.markup ? new Text(this.value, this.quoted) : this;
+  }
+
+  /** The string as `Markup`. */
+  marked(): Text {
+    return this.markup ? this : new Text(this.value, this.quoted, true);
+  }
+
+  /** Whether any unit between two UTF-16 offsets is quoted. */
+  isQuoted(start: number, end: number): boolean {
+    for (let i = 0; i < this.quoted.length; i += 2) {
+      if (this.quoted[i] < end && start < this.quoted[i + 1]) return true;
+    }
+    return false;
+  }
+}
+
+export const EMPTY = new Text("");
+
+/** Python's white space, for a class of characters in a regular expression. */
+export const SPACE =
+  "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+
+/** `Markup.escape`: the characters that HTML needs escaped, of what isn't `Markup` already. */
+export function escapeHtml(text: Text): Text {
+  if (text.markup) return text;
+  const escapes: Record<string, string> = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    "'": "&#39;",
+    '"': "&#34;",
+  };
+  return (/[&<>'"]/.test(text.value) ? text.map((point) => escapes[point] ?? point) : text)
+    .marked();
+}
