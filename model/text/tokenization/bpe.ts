@@ -108,10 +108,10 @@ export class Bpe implements SubwordModel {
   constructor(
     readonly settings: BpeSettings,
     readonly never: ReadonlySet<number> = new Set(),
-    merges?: Merges,
+    merges: Merges = readMerges(settings),
   ) {
     const { vocab, unk_token, byte_fallback } = settings;
-    this.#merges = merges ?? readMerges(settings);
+    this.#merges = merges;
     this.#unknown = unk_token === undefined ? undefined : vocab.get(unk_token);
     if (unk_token !== undefined && this.#unknown === undefined) {
       throw new RangeError(

@@ -62,7 +62,6 @@ const NEWER_CAPITALS = new Map(
 
 /** Unicode's normalization, by the library's tables. */
 export function normalizeUnicode(text: string, form: "NFC" | "NFD" | "NFKC" | "NFKD"): string {
-  // deno-lint-ignore no-control-regex
   if (/^[\0-\x7f]*$/.test(text)) return text;
   if (!UNNORMALIZED.test(text)) return text.normalize(form);
   return text.split(UNNORMALIZED).map((part, i) => i % 2 === 1 ? part : part.normalize(form))
