@@ -26,7 +26,7 @@ function characterBytes(lead: number): number {
 }
 
 /** Characters of a run of byte tokens; a byte that is part of none is U+FFFD on its own. */
-function bytesText(bytes: readonly number[]): string {
+export function bytesText(bytes: readonly number[]): string {
   let text = "";
   for (let at = 0; at < bytes.length;) {
     const length = characterBytes(bytes[at]);

@@ -1,0 +1,49 @@
+/**
+ * Regular expressions of a tokenizer.json, which are Oniguruma's, as this runtime's.
+ *
+ * @module
+ */
+import type { Patterns } from "./steps.ts";
+
+/** Whether a tokenizer.json has patterns: only then is the translator loaded. */
+export function hasPatterns(value: unknown): boolean {
+  if (Array.isArray(value)) return value.some(hasPatterns);
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(([key, inner]) => key === "Regex" || hasPatterns(inner));
+}
+
+/** For a tokenizer without patterns. */
+export const noPatterns: Patterns = (pattern) => {
+  throw new Error(`pattern ${pattern} was not looked for`);
+};
+
+/**
+ * Oniguruma's `\\w` as this runtime's classes, all code points compared: letters and what counts as such,
+ * marks, decimal digits, connectors, and the superscripts and fractions of Latin-1. The translator takes all
+ * numbers for it.
+ */
+const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\u00b2\u00b3\u00b9\u00bc-\u00be";
+
+/** A pattern with `\\w` and `\\W` written out. */
+function withWords(pattern: string): string {
+  return pattern.replace(/\\[^]/g, (escape) => {
+    if (escape === "\\w") return `[${WORD}]`;
+    return escape === "\\W" ? `[^${WORD}]` : escape;
+  });
+}
+
+/** Loads the translator. */
+export async function loadPatterns(): Promise<Patterns> {
+  const { toRegExp } = await import("oniguruma-to-es");
+  return (pattern) => {
+    try {
+      return toRegExp(withWords(pattern), { global: true });
+    } catch (error) {
+      throw new RangeError(
+        `has the pattern ${JSON.stringify(pattern)}, which is not supported: ${
+          (error as Error).message
+        }`,
+      );
+    }
+  };
+}

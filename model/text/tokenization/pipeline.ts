@@ -1,0 +1,139 @@
+/**
+ * What a tokenizer.json describes, computed: added tokens are found, the text between them is normalized,
+ * cut into words, and each word into tokens; and back.
+ *
+ * @module
+ */
+import { type AddedToken, AddedVocabulary } from "./added_tokens.ts";
+import { decoder } from "./decoders.ts";
+import {
+  baseVocabulary,
+  buildModel,
+  modelJson,
+  type ModelSettings,
+  tokenIds,
+  unknownId,
+} from "./models.ts";
+import { type Normalizer, normalizer } from "./normalizers.ts";
+import { type PreTokenizer, preTokenizer, type Word } from "./pre_tokenizers.ts";
+import type { Patterns } from "./steps.ts";
+import type { SubwordModel } from "./subword_model.ts";
+
+/** The parts of a tokenizer.json; `post_processor` can be set later, when ids are known. */
+export interface PipelineParts {
+  model: ModelSettings;
+  normalizer: unknown;
+  pre_tokenizer: unknown;
+  decoder: unknown;
+  post_processor: unknown;
+}
+
+/** Which added tokens count where they are written out in a text. */
+export type Parsed = "all" | "ordinary";
+
+/** An executable tokenizer.json. */
+export class Pipeline {
+  readonly added: AddedVocabulary;
+  readonly #normalize: Normalizer;
+  readonly #preTokenize: PreTokenizer;
+  readonly #decode: (tokens: readonly string[]) => string;
+  readonly #model: SubwordModel;
+  #plainModel: SubwordModel | undefined;
+  #texts: Map<number, string> | undefined;
+
+  /** @throws {RangeError} naming what is wrong or can't be computed. */
+  constructor(readonly parts: PipelineParts, patterns: Patterns) {
+    this.#normalize = normalizer(parts.normalizer, patterns);
+    this.#preTokenize = preTokenizer(parts.pre_tokenizer, patterns);
+    this.#decode = decoder(parts.decoder, patterns);
+    this.#model = buildModel(parts.model);
+    this.added = new AddedVocabulary(
+      baseVocabulary(parts.model),
+      (text) => this.#normalize(text).text,
+    );
+  }
+
+  /** Texts of the tokens by id. */
+  get texts(): ReadonlyMap<number, string> {
+    if (this.#texts !== undefined) return this.#texts;
+    const texts = new Map<number, string>();
+    for (const [token, id] of tokenIds(this.parts.model)) texts.set(id, token);
+    for (const [id, { content }] of this.added.tokens) texts.set(id, content);
+    return this.#texts = texts;
+  }
+
+  /** The model that no control token comes out of, whatever the letters. */
+  get #plain(): SubwordModel {
+    if (this.#plainModel !== undefined) return this.#plainModel;
+    const unknown = unknownId(this.parts.model);
+    const never = [...this.added.tokens]
+      .filter(([id, { content }]) => id !== unknown && this.added.isSpecial(content))
+      .map(([id]) => id);
+    return this.#plainModel = this.#model.without(new Set(never));
+  }
+
+  /**
+   * Ids of a well-formed text.
+   *
+   * @param parsed With `ordinary`, control tokens written out stay letters.
+   * @param first Whether it begins the whole text.
+   */
+  encode(text: string, parsed: Parsed, first = true): number[] {
+    const model = parsed === "all" ? this.#model : this.#plain;
+    const takes = parsed === "all"
+      ? () => true
+      : ({ content }: AddedToken) => !this.added.isSpecial(content);
+    const ids: number[] = [];
+    for (const section of this.added.sections(text, takes)) {
+      if (section.id !== undefined) {
+        ids.push(section.id);
+        continue;
+      }
+      const normal = this.#normalize(text.slice(section.start, section.end));
+      const begins = first && section.start === 0 && !normal.shifted;
+      for (const { id, start, end } of this.added.normalizedSections(normal.text, takes)) {
+        if (id !== undefined) ids.push(id);
+        else {this.#words(
+            { text: normal.text.slice(start, end), first: begins && start === 0 },
+            model,
+            ids,
+          );}
+      }
+    }
+    return ids;
+  }
+
+  #words(part: Word, model: SubwordModel, ids: number[]): void {
+    if (part.text === "") return;
+    for (const { text } of this.#preTokenize([part])) {
+      for (const id of model.encode(text)) ids.push(id);
+    }
+  }
+
+  /** The text of tokens; control tokens and ids that there are not add nothing. */
+  decode(ids: readonly number[]): string {
+    const tokens: string[] = [];
+    for (const id of ids) {
+      const token = this.texts.get(id);
+      if (token !== undefined && !this.added.isSpecial(token)) tokens.push(token);
+    }
+    return this.#decode(tokens);
+  }
+
+  /** All of it as a tokenizer.json. */
+  json(): Record<string, unknown> {
+    const { normalizer, pre_tokenizer, post_processor, decoder, model } = this.parts;
+    return {
+      version: "1.0",
+      truncation: null,
+      padding: null,
+      added_tokens: [...this.added.tokens].sort(([a], [b]) => a - b)
+        .map(([id, token]) => ({ id, ...token })),
+      normalizer: normalizer ?? null,
+      pre_tokenizer: pre_tokenizer ?? null,
+      post_processor: post_processor ?? null,
+      decoder: decoder ?? null,
+      model: modelJson(model),
+    };
+  }
+}

@@ -1,0 +1,11 @@
+/**
+ * What cuts a word into tokens.
+ *
+ * @module
+ */
+export interface SubwordModel {
+  /** The ids of a word, of a text where no pre-tokenizer cuts it into words. */
+  encode(word: string): readonly number[];
+  /** The same model, of which no text becomes any of the ids. The unknown token stays what it was. */
+  without(ids: ReadonlySet<number>): SubwordModel;
+}
