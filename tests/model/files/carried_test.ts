@@ -98,7 +98,11 @@ Deno.test("every file that holds no weights is carried over, byte for byte", asy
   Deno.chmodSync(blob, 0o444);
   Deno.symlinkSync(blob, join(base, "USE_POLICY.md"));
   Deno.symlinkSync(join(root, "gone"), join(base, "dangling.txt"));
+  // Python refuses JSON with a byte order mark.
+  Deno.writeTextFileSync(join(base, "added_tokens.json"), `\ufeff${OTHERS["added_tokens.json"]}`);
   const { folder, carried, read } = await written("carried", base);
+  const [first] = Deno.readFileSync(join(folder, "added_tokens.json"));
+  assert.equal(first, "{".charCodeAt(0));
   const expected = [...Object.keys(OTHERS), "USE_POLICY.md", "config.json", "model.safetensors"];
   assert.deepEqual(filesIn(folder), expected.sort());
   for (const [name, text] of Object.entries(OTHERS)) assert.equal(read(name), text);
