@@ -162,9 +162,15 @@ Deno.test("a config.json of the first conversions is written in the names of tod
     eos_token_id: 1,
     pad_token_id: -1,
   };
-  const base = folderWith("decapoda", { "config.json": "\ufeff" + JSON.stringify(old) });
+  const generation = { bos_token_id: 0, eos_token_id: 1, pad_token_id: 0, temperature: 0.5 };
+  const base = folderWith("decapoda", {
+    "generation_config.json": JSON.stringify(generation),
+    "config.json": "\ufeff" + JSON.stringify(old),
+  });
   Deno.writeTextFileSync(join(base, "config.json"), JSON.stringify(old));
-  const { read } = await written("modern", base);
+  const { read } = await written("modern", base, { endTokens: [2] });
+  const made = JSON.parse(read("generation_config.json"));
+  assert.deepEqual(made, { ...generation, bos_token_id: 1, eos_token_id: 2 });
   const after = JSON.parse(read("config.json"));
   assert.deepEqual(after.architectures, ["LlamaForCausalLM"]);
   assert.equal(after.max_position_embeddings, 64);
