@@ -115,10 +115,19 @@ export function carriedFiles(
   return carried;
 }
 
-/** Copies a file's content; its permissions stay behind, since a cache's files are read-only. */
+const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
+
+/**
+ * Copies a file's content; its permissions stay behind, since a cache's files are read-only. JSON loses a byte order
+ * mark, with which Python refuses it.
+ */
 async function copyFile(from: string, to: string): Promise<void> {
   try {
     using source = await Deno.open(from);
+    const start = new Uint8Array(BYTE_ORDER_MARK.length);
+    const marked = to.endsWith(".json") && await source.read(start) === start.length &&
+      BYTE_ORDER_MARK.every((byte, i) => start[i] === byte);
+    if (!marked) await source.seek(0, Deno.SeekMode.Start);
     await Deno.mkdir(dirname(to), { recursive: true });
     using target = await Deno.open(to, { write: true, create: true, truncate: true });
     await source.readable.pipeTo(target.writable, { preventClose: true });

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isObject } from "./weights.ts";
+
 /** The class's name before the release. */
 const OLD_CLASS = "LLaMAForCausalLM";
 /** Token ids that those conversions wrote: the tokenizer beside them has BOS 1 and EOS 2, and no padding. */
@@ -14,19 +16,40 @@ const WRONG_IDS: Record<string, { wrong: number; right: number | null }> = {
   pad_token_id: { wrong: -1, right: null },
 };
 
+/** Whether a `config.json` is of those. */
+function isFirstConversion({ architectures }: Record<string, unknown>): boolean {
+  return Array.isArray(architectures) && architectures.includes(OLD_CLASS);
+}
+
+/** The same object with the ids put right. */
+function rightIds(json: Record<string, unknown>): Record<string, unknown> {
+  const right = { ...json };
+  for (const [field, ids] of Object.entries(WRONG_IDS)) {
+    if (right[field] === ids.wrong) right[field] = ids.right;
+  }
+  return right;
+}
+
+/**
+ * A `generation_config.json` with the ids of the tokenizer, where it lies beside a `config.json` of the first
+ * conversions; any other as it is.
+ */
+export function modernGeneration(
+  generation: Record<string, unknown>,
+  config: unknown,
+): Record<string, unknown> {
+  return isObject(config) && isFirstConversion(config) ? rightIds(generation) : generation;
+}
+
 /**
  * A `config.json` in the names of today: `max_sequence_length` is `max_position_embeddings`, the class is
  * `LlamaForCausalLM`, and token ids that no tokenizer of LLaMA has are its own. Any other file stays as it is.
  */
 export function modernConfig(json: Record<string, unknown>): Record<string, unknown> {
-  const { architectures } = json;
-  if (!Array.isArray(architectures) || !architectures.includes(OLD_CLASS)) return json;
-  const { max_sequence_length, ...modern } = json;
+  if (!isFirstConversion(json)) return json;
+  const { max_sequence_length, ...modern } = rightIds(json);
   modern.architectures = ["LlamaForCausalLM"];
   modern.model_type ??= "llama";
   if (max_sequence_length !== undefined) modern.max_position_embeddings ??= max_sequence_length;
-  for (const [field, { wrong, right }] of Object.entries(WRONG_IDS)) {
-    if (modern[field] === wrong) modern[field] = right;
-  }
   return modern;
 }

@@ -105,6 +105,11 @@ export class PthFile implements TensorFile {
     const rowMajor = isRowMajor(shape, stride);
     // Factors are at least 1, so a product too large to be exact can't come back to a file's size.
     const count = shape.includes(0) ? 0 : shape.reduce((a, b) => a * b, 1);
+    if (count === 0) {
+      // A slice without numbers may begin beyond its storage.
+      this.#places.set(name, { unit, position: 0 });
+      return { dtype, shape: [...shape], begin: 0, end: 0 };
+    }
     if (!rowMajor && shape.some((size, axis) => size > 1 && stride[axis] === 0)) {
       fail(
         `has shape ${brief(shape)} with strides ${

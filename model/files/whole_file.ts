@@ -6,12 +6,21 @@
 
 import { UserError } from "../../kernels/errors.ts";
 
+/** Why there is nothing to read: the hub's cache is of links, which can lead to nothing. */
+function missingFile(path: string): string {
+  try {
+    return `it is a link to ${Deno.readLinkSync(path)}, which does not exist`;
+  } catch {
+    return "it does not exist";
+  }
+}
+
 /** A failed file operation as one sentence; anything that is no file error passes through. */
 export function fileError(path: string, doing: "read" | "write", error: unknown): unknown {
   if (error instanceof UserError || !(error instanceof Error)) return error;
   const { NotFound, PermissionDenied, NotCapable, IsADirectory } = Deno.errors;
   if (error instanceof NotFound) {
-    const missing = doing === "read" ? "it does not exist" : "its folder does not exist";
+    const missing = doing === "read" ? missingFile(path) : "its folder does not exist";
     return new UserError(`cannot ${doing} ${path}: ${missing}`);
   }
   if (error instanceof PermissionDenied || error instanceof NotCapable) {

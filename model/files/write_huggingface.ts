@@ -8,7 +8,7 @@
 import { join } from "node:path";
 import { configJson, type LlamaConfig, parseLlamaConfig, weightShapes } from "../config.ts";
 import { type Carried, carriedFiles, copyFiles, copyTokenizer } from "./carried_files.ts";
-import { modernConfig } from "./first_conversions.ts";
+import { modernConfig, modernGeneration } from "./first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
 import { tensorBytes, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
 import {
@@ -167,8 +167,11 @@ export async function writeHuggingFace(
     writeJson(join(temporary, CONFIG_FILE), json);
     if (endTokens !== undefined) {
       const path = join(temporary, GENERATION_FILE);
-      const changed = generationConfig({ config: json, generation: objectIn(path) }, endTokens);
+      const given = objectIn(path), before = baseConfig && readJson(baseConfig);
+      const generation = given && modernGeneration(given, before);
+      const changed = generationConfig({ config: json, generation }, endTokens);
       if (changed !== undefined) writeJson(path, changed);
+      else if (generation !== given) writeJson(path, generation);
     }
     await completeTokenizer?.(temporary);
     await writeWeights(temporary, ordered, maxFileBytes);

@@ -7,6 +7,7 @@ import { Environment, Interpreter, Template } from "jinja";
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { brief, exists, fileError, isObject, readJson } from "../files/weights.ts";
+import { readText } from "../files/whole_file.ts";
 import type { Message } from "./chat.ts";
 
 /** A template and the file it is from. */
@@ -19,18 +20,6 @@ const OTHERS = "the other templates are alpaca, llama2 and none";
 
 /** The largest template read; the longest in use have some 20 kB. */
 const MAX_BYTES = 1_000_000;
-
-function readText(file: string): string {
-  try {
-    const { size } = Deno.statSync(file);
-    if (size > MAX_BYTES) {
-      throw new UserError(`${file}: is ${size} bytes, expected a chat template of at most 1 MB`);
-    }
-    return Deno.readTextFileSync(file);
-  } catch (error) {
-    throw fileError(file, "read", error);
-  }
-}
 
 /** `chat_template` of tokenizer_config.json: a text, or a list of named ones. */
 function fromConfig(value: unknown, file: string): ChatTemplateSource {
@@ -55,7 +44,12 @@ export function findChatTemplate(path: string | undefined): ChatTemplateSource {
     throw new UserError(`template chat needs a model with a folder of its own; ${OTHERS}`);
   }
   const { jinja, file } = templateFiles(path);
-  if (exists(jinja)) return { source: readText(jinja), file: jinja };
+  if (exists(jinja)) {
+    return {
+      source: readText(jinja, { what: "a chat template", maxBytes: MAX_BYTES }),
+      file: jinja,
+    };
+  }
   const value = templateInConfig(file);
   if (value !== undefined) return fromConfig(value, file);
   throw new UserError(

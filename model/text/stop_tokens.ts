@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { LlamaConfig } from "../config.ts";
+import { modernGeneration } from "../files/first_conversions.ts";
 import { brief, exists, isObject, readJson } from "../files/weights.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -14,8 +15,10 @@ function generationEos(folder: string): number[] {
   const file = join(folder, "generation_config.json");
   const json = exists(file) ? readJson(file) : {};
   if (!isObject(json)) throw new UserError(`${file}: is ${brief(json)}, expected an object`);
-  const value = json.eos_token_id ?? [];
-  const ids = Array.isArray(value) ? value : [value];
+  const config = join(folder, "config.json");
+  const modern = exists(file) && exists(config) ? modernGeneration(json, readJson(config)) : json;
+  const value = modern.eos_token_id ?? [];
+  const ids = Array.isArray(value) ? value : value === -1 ? [] : [value];
   if (ids.every((id) => Number.isSafeInteger(id) && id >= 0)) return ids;
   throw new UserError(
     `${file}: eos_token_id is ${brief(value)}, expected a token id or a list of them`,

@@ -98,7 +98,11 @@ Deno.test("every file that holds no weights is carried over, byte for byte", asy
   Deno.chmodSync(blob, 0o444);
   Deno.symlinkSync(blob, join(base, "USE_POLICY.md"));
   Deno.symlinkSync(join(root, "gone"), join(base, "dangling.txt"));
+  // Python refuses JSON with a byte order mark.
+  Deno.writeTextFileSync(join(base, "added_tokens.json"), `\ufeff${OTHERS["added_tokens.json"]}`);
   const { folder, carried, read } = await written("carried", base);
+  const [first] = Deno.readFileSync(join(folder, "added_tokens.json"));
+  assert.equal(first, "{".charCodeAt(0));
   const expected = [...Object.keys(OTHERS), "USE_POLICY.md", "config.json", "model.safetensors"];
   assert.deepEqual(filesIn(folder), expected.sort());
   for (const [name, text] of Object.entries(OTHERS)) assert.equal(read(name), text);
@@ -158,9 +162,15 @@ Deno.test("a config.json of the first conversions is written in the names of tod
     eos_token_id: 1,
     pad_token_id: -1,
   };
-  const base = folderWith("decapoda", { "config.json": "\ufeff" + JSON.stringify(old) });
+  const generation = { bos_token_id: 0, eos_token_id: 1, pad_token_id: 0, temperature: 0.5 };
+  const base = folderWith("decapoda", {
+    "generation_config.json": JSON.stringify(generation),
+    "config.json": "\ufeff" + JSON.stringify(old),
+  });
   Deno.writeTextFileSync(join(base, "config.json"), JSON.stringify(old));
-  const { read } = await written("modern", base);
+  const { read } = await written("modern", base, { endTokens: [2] });
+  const made = JSON.parse(read("generation_config.json"));
+  assert.deepEqual(made, { ...generation, bos_token_id: 1, eos_token_id: 2 });
   const after = JSON.parse(read("config.json"));
   assert.deepEqual(after.architectures, ["LlamaForCausalLM"]);
   assert.equal(after.max_position_embeddings, 64);

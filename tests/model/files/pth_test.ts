@@ -271,7 +271,9 @@ Deno.test("refuses strides that leave the storage or use numbers twice", () => {
   );
   const path = join(folder, "free.pth");
   // The stride of a size of 1 is never used, nor any where there are no numbers.
-  for (const fine of [{ shape: [1, 6], stride: [99, 1] }, { shape: [2, 0], stride: [5, 5] }]) {
+  for (
+    const fine of [{ shape: [1, 6], stride: [99, 1] }, { shape: [2, 0], stride: [5, 5], offset: 9 }]
+  ) {
     Deno.writeFileSync(path, one(fine));
     withFile(path, (file) => assert.deepEqual(file.weight("weight").shape, fine.shape));
   }

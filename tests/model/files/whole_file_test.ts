@@ -51,6 +51,20 @@ Deno.test("a pointer of Git LFS is named in place of every file, with what bring
   );
 });
 
+Deno.test("a link to nothing is named in place of every file", async () => {
+  for (const [name, read] of Object.entries(READERS)) {
+    const path = join(folder, name);
+    Deno.removeSync(path);
+    Deno.symlinkSync("../../blobs/0123", path);
+    const message = `cannot read ${path}: it is a link to ../../blobs/0123, which does not exist`;
+    const loads = name.startsWith("tokenizer")
+      ? { name: "UserError" }
+      : { name: "UserError", message };
+    await assert.rejects(async () => await read(path), loads);
+    Deno.removeSync(path);
+  }
+});
+
 Deno.test("a page of HTML and an empty file are named in place of every file", async () => {
   const problem = /^is an HTML page, not the file itself; expected the raw file, as "hf download"/;
   await refusedByAll(ascii("<!doctype html>\n<html class=''>\n<head>"), problem);

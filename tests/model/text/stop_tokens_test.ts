@@ -21,7 +21,12 @@ Deno.test("stop tokens: the tokenizer's, config.json's and generation_config.jso
     };
     assert.deepEqual(stops({ eos_token_id: [9, 8, 10] }), [2, 7, 8, 9, 10]);
     assert.deepEqual(stops({ eos_token_id: 9 }), [2, 7, 8, 9]);
-    assert.deepEqual(stops({ eos_token_id: null }), [2, 7, 8]);
+    for (const none of [null, -1]) assert.deepEqual(stops({ eos_token_id: none }), [2, 7, 8]);
+    // The first conversions of LLaMA called BOS, 1, their end; other models may.
+    Deno.writeTextFileSync(join(folder, "config.json"), '{"architectures":["LLaMAForCausalLM"]}');
+    assert.deepEqual(stops({ eos_token_id: 1 }), [2, 7, 8]);
+    Deno.writeTextFileSync(join(folder, "config.json"), '{"architectures":["LlamaForCausalLM"]}');
+    assert.deepEqual(stops({ eos_token_id: 1 }), [2, 7, 8, 1]);
     const refused = (json: unknown, message: RegExp) =>
       assert.throws(
         () => stops(json),
