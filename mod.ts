@@ -43,7 +43,7 @@ export { type Gpu, type GpuOptions, openGpu } from "./kernels/gpu.ts";
 export { Memory, memoryLines, type MemoryTable } from "./kernels/memory.ts";
 export { Tensor } from "./kernels/tensor.ts";
 export { readAdapter, writeAdapter } from "./model/files/adapter.ts";
-export { loadAlpaca } from "./model/text/alpaca.ts";
+export { loadSamples, parseSamples } from "./model/text/data/load.ts";
 export { makeBatch } from "./model/batch.ts";
 export { type BeamOptions, BeamSearcher } from "./model/beams.ts";
 export { type LlamaConfig, presetConfig } from "./model/config.ts";
@@ -57,7 +57,13 @@ export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";
 export { openModel } from "./model/source.ts";
 export { activationPlan } from "./model/plan.ts";
 export { type ChatTemplate, encodeChat, type Message } from "./model/text/chat.ts";
-export { encodePrompt, encodeSample, renderPrompt } from "./model/text/prompt.ts";
+export {
+  encodePrompt,
+  encodeRaw,
+  encodeSample,
+  renderPrompt,
+  type Sample,
+} from "./model/text/prompt.ts";
 export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer.ts";
 export { parseTrainArguments, type TrainConfig } from "./train/config.ts";
 export { Trainer } from "./train/trainer.ts";

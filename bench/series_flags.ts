@@ -13,9 +13,10 @@ const { shape } = trainSchema;
 export const subjectSettings = {
   model: courseModelFlag,
   layers: shape.layers,
-  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-    "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
-  ),
+  data: text("file", "a JSON, JSON Lines, CSV, TSV or Parquet file, or builtin").optional()
+    .describe(
+      "Samples; without it those of the built-in model, else random tokens of Alpaca's lengths.",
+    ),
   tokenizer: shape.tokenizer,
   gpu: shape.gpu,
   learning_rate: shape.learning_rate,

@@ -25,9 +25,10 @@ const { shape } = trainSchema;
 const schema = z.strictObject({
   model: modelFlag,
   layers: shape.layers,
-  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-    "Samples; without it random tokens, as many to a sample as Alpaca's first 200 have.",
-  ),
+  data: text("file", "a JSON, JSON Lines, CSV, TSV or Parquet file, or builtin").optional()
+    .describe(
+      "Samples; without it random tokens, as many to a sample as Alpaca's first 200 have.",
+    ),
   tokenizer: shape.tokenizer,
   samples: whole(1).default(200).describe("Number of samples."),
   max_length: shape.max_length,

@@ -11,9 +11,15 @@ import { BeamSearcher } from "../model/beams.ts";
 import { contextLength } from "../model/config.ts";
 import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
-import { loadAlpaca } from "../model/text/alpaca.ts";
-import { encodeChat } from "../model/text/chat.ts";
-import { encodePrompt, renderPrompt } from "../model/text/prompt.ts";
+import { encodeChat, type Message } from "../model/text/chat.ts";
+import { loadSamples } from "../model/text/data/load.ts";
+import {
+  encodePrompt,
+  encodeRaw,
+  type Instruction,
+  renderPrompt,
+  type Sample,
+} from "../model/text/prompt.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { Answer } from "./answer.ts";
@@ -43,26 +49,63 @@ export interface GenerateResult {
   finish_reason: "stop" | "length";
 }
 
-/** The prompts as ids. */
-function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
-  const { source, tokenizer, tokenizerPath } = found;
-  const { template, input, prompt, data, samples } = flags;
-  const asked = prompt === undefined
-    ? loadAlpaca(data!, samples, { outputs: false })
-    : prompt.map((instruction) => ({ instruction, input }));
-  const context = contextLength(source.config);
-  return asked.map(({ instruction, input }, i) => {
-    if (instruction === "") {
-      throw new UserError(`data file "${data}": sample ${i + 1} is plain text, not an instruction`);
+/** An instruction with its history as a conversation. */
+function messagesOf({ system, history = [], ...question }: Instruction): Message[] {
+  return [
+    ...(system ? [{ role: "system", content: system } as const] : []),
+    ...history.flatMap(([question, answer]): Message[] => [
+      { role: "user", content: question },
+      { role: "assistant", content: answer },
+    ]),
+    { role: "user", content: renderPrompt(question, "none") },
+  ];
+}
+
+/** The ids of a sample of data that is to be answered. A prompt of its own stands for itself, as in training. */
+function encodeQuestion(
+  { tokenizer, tokenizerPath }: FoundModel,
+  sample: Sample,
+  template: GenerateFlags["template"],
+): Uint32Array {
+  const own = "completion" in sample;
+  if (template === "alpaca" || template === "none") {
+    return own
+      ? encodeRaw(tokenizer, sample.prompt)
+      : encodePrompt(tokenizer, renderPrompt(sample, template));
+  }
+  const messages = messagesOf(own ? { instruction: sample.prompt } : sample);
+  return encodeChat(messages, template, tokenizer, tokenizerPath);
+}
+
+/** The questions of a data file as ids. */
+async function dataPrompts(
+  found: FoundModel,
+  { template, samples: limit }: GenerateFlags,
+  data: string,
+): Promise<Uint32Array[]> {
+  const { samples, notes } = await loadSamples(data, { limit, outputs: false });
+  notes.forEach((note) => console.error(note));
+  return samples.map((sample, i) => {
+    if ("completion" in sample && sample.prompt === "") {
+      throw new UserError(`data file "${data}": row ${i + 1} is plain text, not an instruction`);
     }
-    const ids = template === "alpaca" || template === "none"
-      ? encodePrompt(tokenizer, renderPrompt({ instruction, input }, template))
-      : encodeChat(
-        [{ role: "user", content: renderPrompt({ instruction, input }, "none") }],
-        template,
-        tokenizer,
-        tokenizerPath,
-      );
+    return encodeQuestion(found, sample, template);
+  });
+}
+
+/** The prompts as ids. */
+async function preparePrompts(found: FoundModel, flags: GenerateFlags): Promise<number[][]> {
+  const { source, tokenizer } = found, { template, input, prompt, data } = flags;
+  // A prompt without a template stands for itself: control tokens in it count.
+  const asked = prompt === undefined
+    ? await dataPrompts(found, flags, data!)
+    : prompt.map((instruction) =>
+      template === "none"
+        ? encodeRaw(tokenizer, renderPrompt({ instruction, input }, template))
+        : encodeQuestion(found, { instruction, input: input ?? "", output: "" }, template)
+    );
+  const context = contextLength(source.config);
+  return asked.map((ids, i) => {
     if (ids.length < context) return Array.from(ids);
     const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
     const which = asked.length > 1 ? `prompt ${i + 1}` : "the prompt";
@@ -97,7 +140,7 @@ export async function generate(args: string[]): Promise<void> {
   const found = await findModel(flags);
   const { source: { config, folder }, tokenizer } = found;
   const stop = stopTokens(config, tokenizer, folder);
-  const prompts = preparePrompts(found, flags);
+  const prompts = await preparePrompts(found, flags);
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));

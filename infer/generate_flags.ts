@@ -17,9 +17,10 @@ const schema = z.strictObject({
   input: worded(z.string(), "text", "text").default("").describe(
     "The input that an Alpaca instruction is about.",
   ),
-  data: text("file", "an Alpaca JSON or JSON Lines file, or builtin").optional().describe(
-    "Answer the instructions of this file (Alpaca's format, outputs not needed) instead of --prompt.",
-  ),
+  data: text("file", "a JSON, JSON Lines, CSV, TSV or Parquet file, or builtin").optional()
+    .describe(
+      "Answer the instructions of this file (read as in training, outputs not needed) instead of --prompt.",
+    ),
   samples: common.samples,
   batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),
   template: choice(["alpaca", "llama2", "chat", "none"]).default("alpaca").describe(

@@ -69,7 +69,7 @@ export function scoreResult(
 export async function score(args: string[]): Promise<void> {
   const flags = parseFlags(SCORE, args);
   const found = await findModel(flags);
-  const samples = loadDataset(found.tokenizer, {
+  const samples = await loadDataset(found.tokenizer, {
     ...flags,
     context: contextLength(found.source.config),
     say: console.error,

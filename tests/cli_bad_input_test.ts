@@ -50,7 +50,7 @@ Deno.test("cli: unknown flags and keys name the nearest, all problems at once", 
     2,
     'got "builtin"; expected only flags',
     "--model is missing; expected a model folder",
-    "--data is missing; expected an Alpaca JSON or JSON Lines file",
+    "--data is missing; expected a JSON, JSON Lines, CSV, TSV or Parquet file",
     "--max-length is 1; expected a whole number of at least 2",
   );
   refused(await train(folder, ["missing.yaml"]), 2, '"missing.yaml" does not exist');
@@ -76,12 +76,28 @@ Deno.test("cli: data that is missing, truncated, not JSON or without output", as
   using folder = new TemporaryFolder();
   const whole = smallData(3);
   const cases: [string, string | undefined, RegExp][] = [
-    ["missing.json", undefined, /does not exist; expected Alpaca JSON or JSON Lines/],
-    ["truncated.json", whole.slice(0, -20), /is truncated: it ends before its JSON array does/],
-    ["prose.json", "Once upon a time", /is not JSON \(.*\); expected a JSON array/],
-    ["no_output.json", whole.replace(/"output":"green 1"/, '"outptu":"x"'), /sample 2: output is/],
-    ["empty_output.jsonl", '{"instruction":"a","output":" "}', /line 1: output is empty/],
-    ["cut.jsonl", '{"instruction":"a","output":"b"}\n{"instruc', /truncated at line 2/],
+    ["missing.json", undefined, /does not exist; expected JSON, JSON Lines, CSV, TSV or Parquet/],
+    [
+      "truncated.json",
+      whole.slice(0, -20),
+      /is truncated: a string does not end \(row 3, line 1\)/,
+    ],
+    ["prose.json", "Once upon a time", /is neither JSON nor a table with a first line of names; e/],
+    [
+      "no_output.json",
+      whole.replace(/"output":"green 1"/, '"outptu":"x"'),
+      /row 2 .*output is miss/,
+    ],
+    [
+      "empty_output.jsonl",
+      '{"instruction":"a","output":" "}',
+      /nothing is left to learn \(1 sample/,
+    ],
+    [
+      "cut.jsonl",
+      '{"instruction":"a","output":"b"}\n{"instruc',
+      /is truncated: .* \(row 2, line 2\)/,
+    ],
     ["empty.json", "", /is empty/],
   ];
   for (const [name, text, message] of cases) {

@@ -278,13 +278,13 @@ Deno.test("cli generate: prompts that are too long, and data that is no instruct
   refused(
     await lorikeet("generate", [...args, "--data", missing]),
     1,
-    `data file "${missing}" does not exist; expected Alpaca JSON or JSON Lines\n`,
+    `data file "${missing}" does not exist; expected JSON, JSON Lines, CSV, TSV or Parquet\n`,
   );
   const samples = [{ instruction: "a", output: "b" }, { text: "Once upon a time." }];
   const prose = folder.file("prose.json", JSON.stringify(samples));
   refused(
     await lorikeet("generate", [...args, "--data", prose]),
     1,
-    `data file "${prose}": sample 2 is plain text, not an instruction\n`,
+    `data file "${prose}": row 2 is plain text, not an instruction\n`,
   );
 });

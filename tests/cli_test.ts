@@ -49,7 +49,7 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   const stdout = succeeded(await lorikeet("train", [...settings, "--output", output]));
 
   assert.match(stdout, /Data: .*, 7 samples, \d+ tokens/);
-  assert.match(stdout, /\[<s>Below is an instruction[^]*### Response:\]/, "the masked prompt");
+  assert.match(stdout, /\[⟨<s>⟩Below is an instruction[^]*### Response:\]/, "the masked prompt");
   assert.match(stdout, /Trainable: (\d+) of \d+ parameters \(\d+\.\d{4} %\)/);
   assert.match(stdout, /^ {2}optimizer +\d+\.\d MB$/m);
   assert.ok(stdout.includes(join(output, "adapter")), stdout);

@@ -136,7 +136,7 @@ async function main(): Promise<number> {
   const adapter = startAdapter(config, source);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
-  const samples = loadDataset(tokenizer, { ...config, context, say: console.log });
+  const samples = await loadDataset(tokenizer, { ...config, context, say: console.log });
   console.log(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = Array.from(split.evaluation, (i) => samples[i]);

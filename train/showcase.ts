@@ -9,7 +9,7 @@ import type { Memory } from "../kernels/memory.ts";
 import type { DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
 import type { Llama } from "../model/llama.ts";
-import { parseAlpaca } from "../model/text/alpaca.ts";
+import { parseSamples } from "../model/text/data/load.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 
@@ -22,7 +22,8 @@ export class Showcase {
   readonly #prompts: number[][];
 
   constructor(readonly tokenizer: Tokenizer) {
-    this.samples = parseAlpaca(heldOutJson, "held_out.json");
+    const { samples } = parseSamples(heldOutJson, "held_out.json");
+    this.samples = samples.filter((sample) => "instruction" in sample);
     this.#prompts = this.samples.map((s) =>
       Array.from(encodePrompt(tokenizer, renderPrompt(s, "alpaca")))
     );

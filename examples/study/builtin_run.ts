@@ -28,7 +28,7 @@ export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<B
   const config = parseTrainArguments([...COMMON, ...flags]);
   const { source, tokenizer } = await openModelWithTokenizer(config);
   const context = contextLength(source.config);
-  const samples = loadDataset(tokenizer, { ...config, context, say: () => {} });
+  const samples = await loadDataset(tokenizer, { ...config, context, say: () => {} });
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes = runSizes(windows, config, source.config.sliding_window);

@@ -7,7 +7,7 @@
  * @module
  */
 import { openModelWithTokenizer } from "../../model/source.ts";
-import { loadAlpaca } from "../../model/text/alpaca.ts";
+import { loadSamples } from "../../model/text/data/load.ts";
 import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
 import type { Tokenizer } from "../../model/text/tokenizer.ts";
 
@@ -15,8 +15,9 @@ import type { Tokenizer } from "../../model/text/tokenizer.ts";
 const WORD = "A parrot", CHARACTER = "🦜";
 
 /** What the study guide quotes of a sample: the third one, which has no input. */
-export function sampleLines(tokenizer: Tokenizer): string[] {
-  const sample = encodeSample(tokenizer, loadAlpaca("builtin", 3)[2], 512);
+export async function sampleLines(tokenizer: Tokenizer): Promise<string[]> {
+  const { samples } = await loadSamples("builtin", { limit: 3 });
+  const sample = encodeSample(tokenizer, samples[2], 512);
   const targets = supervisedTokens(sample);
   return [
     ...describeSample(tokenizer, sample).split("\n"),
@@ -47,6 +48,6 @@ export function byteLines(
 
 if (import.meta.main) {
   const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
-  const lines = [...sampleLines(tokenizer), "", ...byteLines(byteFallback(tokenizer))];
+  const lines = [...await sampleLines(tokenizer), "", ...byteLines(byteFallback(tokenizer))];
   console.log(lines.join("\n"));
 }

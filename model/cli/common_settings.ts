@@ -27,13 +27,16 @@ export const layers = whole(1).optional().describe(
   "Load only the first so many blocks of the model.",
 );
 
-/** Samples; see model/text/alpaca.ts. */
-export const data = text("file", "an Alpaca JSON or JSON Lines file, or builtin").describe(
-  "Samples in Alpaca's format, as JSON or JSON Lines, or builtin.",
-);
+/** Samples; see model/text/data/load.ts. */
+export const data = text("file", "a JSON, JSON Lines, CSV, TSV or Parquet file, or builtin")
+  .describe(
+    "Samples as JSON, JSON Lines, CSV, TSV or Parquet, also packed by gzip, or builtin.",
+  );
 
 /** Number of samples to use. */
-export const samples = whole(1).optional().describe("Use only the first so many samples.");
+export const samples = whole(1).optional().describe(
+  "Use only the first so many rows of the data; the others aren't even checked.",
+);
 
 /** Tokens of a sample at most. */
 export const max_length = whole(2).default(512).describe(

@@ -6,15 +6,33 @@
 
 import type { Tokenizer } from "./tokenizer.ts";
 
-/**
- * One instruction-following sample; an empty `input` means there is none. An empty `instruction` makes
- * it plain text: there is no prompt, and all of `output` is learnt.
- */
-export interface AlpacaSample {
+/** An instruction with its surroundings; what is empty or left out isn't there. */
+export interface Instruction {
   instruction: string;
+  input?: string;
+  /** Takes the place of the template's opening sentences. */
+  system?: string;
+  /** Questions and answers before it. */
+  history?: (readonly [question: string, answer: string])[];
+}
+
+/** An instruction-following sample. Control tokens that are written out in it are letters. */
+export interface AlpacaSample extends Instruction {
   input: string;
   output: string;
 }
+
+/**
+ * Text without a template, in which control tokens count: after an empty prompt all of it is learnt, else
+ * the completion.
+ */
+export interface RawSample {
+  prompt: string;
+  completion: string;
+}
+
+/** What a model learns from, or answers. */
+export type Sample = AlpacaSample | RawSample;
 
 /** A sample as the model sees it. */
 export interface TokenizedSample {
@@ -39,50 +57,75 @@ export const ALPACA_OPENING =
 
 /**
  * The text of a prompt. `alpaca` is the template of Stanford Alpaca with or without an input, ending
- * in "### Response:" with no newline; `none` is the instruction itself, with a non-empty input on
- * the line after it.
+ * in "### Response:" with no newline; earlier questions and answers are sections before it in the same form.
+ * `none` is the texts themselves, a line each.
  */
 export function renderPrompt(
-  sample: { instruction: string; input?: string },
+  { instruction, input, system, history = [] }: Instruction,
   template: PromptTemplate,
 ): string {
-  const { instruction, input } = sample;
-  if (template === "none") return input ? `${instruction}\n${input}` : instruction;
-  return input
-    ? `${WITH_INPUT}\n\n### Instruction:\n${instruction}\n\n### Input:\n${input}\n\n### Response:`
-    : `${ALPACA_OPENING}\n\n### Instruction:\n${instruction}\n\n### Response:`;
+  if (template === "none") {
+    return [...(system ? [system] : []), ...history.flat(), instruction, ...(input ? [input] : [])]
+      .join("\n");
+  }
+  const section = (question: string, input?: string) =>
+    `### Instruction:\n${question}\n\n${input ? `### Input:\n${input}\n\n` : ""}### Response:`;
+  return [
+    system || (input ? WITH_INPUT : ALPACA_OPENING),
+    ...history.map(([question, answer]) => section(question) + answer),
+    section(instruction, input),
+  ].join("\n\n");
 }
 
-/** The ids of `prompt` after those that the tokenizer begins a text with. */
+/**
+ * The ids of `prompt` after those that the tokenizer begins a text with; control tokens that are written out
+ * in it are letters.
+ */
 export function encodePrompt(tokenizer: Tokenizer, prompt: string): Uint32Array {
   return Uint32Array.from([...tokenizer.prefix_ids, ...tokenizer.encode(prompt)]);
 }
 
 /**
- * BOS, Alpaca prompt and output, EOS, cut at `maxLength` ids.
+ * The ids of a text that stands for itself, as `transformers` has them without what comes last: control tokens
+ * that are written out in it count, and the beginning (BOS) is not added where it is one of them.
+ */
+export function encodeRaw(tokenizer: Tokenizer, text: string): Uint32Array {
+  const ids = tokenizer.encodeSpecial(text), { prefix_ids } = tokenizer;
+  const begun = prefix_ids.every((id, i) => ids[i] === id);
+  return Uint32Array.from(begun ? ids : [...prefix_ids, ...ids]);
+}
+
+/** The ids of a sample's prompt, and of all of it without its end. */
+function encodeBoth(tokenizer: Tokenizer, sample: Sample): [prompt: Uint32Array, all: Uint32Array] {
+  if ("completion" in sample) {
+    const { prompt, completion } = sample;
+    return [encodeRaw(tokenizer, prompt), encodeRaw(tokenizer, prompt + completion)];
+  }
+  const prompt = renderPrompt(sample, "alpaca");
+  return [encodePrompt(tokenizer, prompt), encodePrompt(tokenizer, prompt + sample.output)];
+}
+
+/**
+ * BOS, prompt and output, EOS, cut at `maxLength` ids. Where the text itself ends with EOS, none is added.
  *
- * Prompt and output are encoded as one text, so a token may span both: such a token is a target.
- * The mask is a position, the length of the prefix shared with the encoded prompt, and never
- * depends on an id (padding and EOS may share one).
+ * Prompt and output are encoded as one text, so a token may span both. As many tokens as the prompt alone has
+ * are masked, as in Stanford Alpaca's `preprocess` (https://github.com/tatsu-lab/stanford_alpaca, train.py):
+ * such a token is no target. The mask is a position and never depends on an id (padding and EOS may
+ * share one). The first token, which nothing precedes, is none either.
  *
  * @param maxLength At least 1.
  */
 export function encodeSample(
   tokenizer: Tokenizer,
-  sample: AlpacaSample,
+  sample: Sample,
   maxLength: number,
 ): TokenizedSample {
-  const text = sample.instruction === "" ? "" : renderPrompt(sample, "alpaca");
-  const prompt = encodePrompt(tokenizer, text);
-  const encoded = tokenizer.encode(text + sample.output);
-  const ids = Uint32Array.from([...tokenizer.prefix_ids, ...encoded, tokenizer.eos_id]);
-  let promptLength = 0;
-  // The last id, EOS, is always a target.
-  const longest = Math.min(prompt.length, ids.length - 1);
-  while (promptLength < longest && prompt[promptLength] === ids[promptLength]) promptLength++;
+  const [prompt, all] = encodeBoth(tokenizer, sample), { eos_id } = tokenizer;
+  const ended = "completion" in sample && all.at(-1) === eos_id;
+  const ids = ended ? all : Uint32Array.from([...all, eos_id]);
   return {
     ids: ids.slice(0, maxLength),
-    promptLength: Math.min(promptLength, maxLength),
+    promptLength: Math.min(Math.max(prompt.length, 1), ids.length, maxLength),
     truncated: ids.length > maxLength,
   };
 }
@@ -92,24 +135,66 @@ export function supervisedTokens(sample: TokenizedSample): number {
   return sample.ids.length - sample.promptLength;
 }
 
+/** Brackets around control tokens; the first pair that the text has none of is used. */
+const BRACKETS = ["⟨⟩", "⟪⟫", "«»", "‹›"];
+
 /**
- * A sample decoded for people, with the masked part dim (with `colour`) or in [brackets], and BOS
- * and EOS written out.
+ * Ids decoded in pieces: control tokens as they are written, on their own, and the text between them. `cut`
+ * is a position where a piece ends, too.
+ */
+function decodedPieces(
+  tokenizer: Tokenizer,
+  ids: readonly number[],
+  cut: number,
+): { text: string; control: boolean; end: number }[] {
+  const controls = new Map([...tokenizer.special_tokens].map(([text, id]) => [id, text]));
+  const pieces: { text: string; control: boolean; end: number }[] = [];
+  let begin = 0, before = "";
+  const endText = (end: number) => {
+    if (end === begin) return;
+    // Decoding a piece alone would lose the space before its first word.
+    const whole = tokenizer.decode(ids.slice(0, end));
+    const text = whole.startsWith(before)
+      ? whole.slice(before.length)
+      : tokenizer.decode(ids.slice(begin, end));
+    if (text !== "") pieces.push({ text, control: false, end });
+    [begin, before] = [end, whole];
+  };
+  for (const [i, id] of ids.entries()) {
+    if (i === cut) endText(i);
+    const text = controls.get(id);
+    if (text === undefined) continue;
+    endText(i);
+    pieces.push({ text, control: true, end: i + 1 });
+    begin = i + 1;
+  }
+  endText(ids.length);
+  return pieces;
+}
+
+/**
+ * A sample decoded for people, with the masked part dim (with `colour`) or in [brackets]. Control tokens are
+ * written as the tokenizer does, and told from letters that look the same: inverse, or in ⟨brackets⟩ of
+ * their own.
  */
 export function describeSample(
   tokenizer: Tokenizer,
-  sample: TokenizedSample,
+  { ids, promptLength }: TokenizedSample,
   colour = false,
 ): string {
-  const ids = Array.from(sample.ids);
-  const prompt = tokenizer.decode(ids.slice(0, sample.promptLength));
-  const whole = tokenizer.decode(ids);
-  // Decoding the targets alone would lose the space before their first word.
-  const target = whole.startsWith(prompt)
-    ? whole.slice(prompt.length)
-    : tokenizer.decode(ids.slice(sample.promptLength));
+  const pieces = decodedPieces(tokenizer, Array.from(ids), promptLength);
+  const letters = pieces.filter(({ control }) => !control).map(({ text }) => text).join("");
+  const [before, after] = BRACKETS.find((pair) => ![...pair].some((c) => letters.includes(c))) ??
+    BRACKETS[0];
+  const written = pieces.map(({ text, control, end }) => ({
+    masked: end <= promptLength,
+    text: control
+      ? colour ? `\x1b[7m${text}\x1b[27m` : before + text + after
+      // What a terminal would obey is shown instead.
+      : text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd"),
+  }));
   const [open, close] = colour ? ["\x1b[2m", "\x1b[22m"] : ["[", "]"];
-  const bos = ids[0] === tokenizer.bos_id ? "<s>" : "";
-  const eos = ids.length > sample.promptLength && ids.at(-1) === tokenizer.eos_id ? "</s>" : "";
-  return `${open}${bos}${prompt}${close}${target}${eos}`;
+  const part = (masked: boolean) =>
+    written.filter((piece) => piece.masked === masked).map(({ text }) => text).join("");
+  return `${open}${part(true)}${close}${part(false)}`;
 }

@@ -185,7 +185,7 @@ Deno.test("study: a training sample, and bytes for what has no token", async () 
   const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
   const fallback = byteFallback(tokenizer);
   assert.equal(fallback.decoded, "A parrot 🦜");
-  assertQuoted("training_sample.ts", sampleLines(tokenizer));
+  assertQuoted("training_sample.ts", await sampleLines(tokenizer));
   assertQuoted("training_sample.ts", byteLines(fallback));
 });
 

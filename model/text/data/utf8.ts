@@ -1,0 +1,43 @@
+/**
+ * Data files' text as UTF-8 without a byte order mark.
+ *
+ * @module
+ */
+import { UserError } from "../../../kernels/errors.ts";
+import { startsWith } from "./file.ts";
+
+/** Byte order marks; that of UTF-32 begins as UTF-16's does, so it comes first. */
+const MARKS = [
+  ["\xff\xfe\x00\x00", "UTF-32"],
+  ["\x00\x00\xfe\xff", "UTF-32"],
+  ["\xef\xbb\xbf", "UTF-8"],
+  ["\xff\xfe", "UTF-16LE"],
+  ["\xfe\xff", "UTF-16BE"],
+] as const;
+
+/**
+ * The same text in UTF-8. Whether bytes without a mark are UTF-8 is left to who decodes them.
+ *
+ * @param file What to call it in messages.
+ * @throws {UserError} Where it is UTF-32, damaged UTF-16, or UTF-16 without its mark.
+ */
+export function toUtf8(bytes: Uint8Array<ArrayBuffer>, file: string): Uint8Array<ArrayBuffer> {
+  const [mark, encoding] = MARKS.find(([mark]) => startsWith(bytes, mark)) ?? ["", undefined];
+  const content = bytes.subarray(mark.length);
+  const refuse = (is: string) =>
+    new UserError(`data file "${file}" is ${is}; expected text in UTF-8`);
+  if (encoding === "UTF-32") throw refuse("text in UTF-32");
+  if (encoding === "UTF-8") return content;
+  if (encoding === undefined) {
+    // Half of what structures a table or JSON has a zero byte beside it in UTF-16.
+    const zeros = [0, 1].filter((i) => content[i] === 0).length;
+    if (zeros === 1) throw refuse("text in UTF-16 without a byte order mark");
+    return content;
+  }
+  try {
+    const text = new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(content);
+    return new TextEncoder().encode(text);
+  } catch {
+    throw refuse(`damaged or too long as ${encoding}, whose byte order mark it has`);
+  }
+}

@@ -1,0 +1,75 @@
+import assert from "node:assert/strict";
+import { UserError } from "../../../../kernels/errors.ts";
+import { parquetRows } from "../../../../model/text/data/parquet_rows.ts";
+import type { Value } from "../../../../model/text/data/row.ts";
+import { isField } from "../../../../model/text/data/sample.ts";
+import { fixturePath } from "../../../fixtures.ts";
+import { concat } from "../../files/pth_writer.ts";
+
+const folder = fixturePath("rows");
+const bytesOf = (name: string) => Deno.readFileSync(`${folder}/${name}.parquet`);
+const expected: Record<string, Record<string, Value>[]> = JSON.parse(
+  Deno.readTextFileSync(`${folder}/rows.json`),
+);
+
+async function read(bytes: Uint8Array<ArrayBuffer>, limit = Infinity) {
+  const { rows, unread } = await parquetRows(bytes, "some.parquet", isField, limit);
+  return { rows: [...rows], unread };
+}
+
+for (const [name, rows] of Object.entries(expected)) {
+  Deno.test(`parquet rows: ${name}, as pyarrow reads it`, async () => {
+    // A column that is no sample's isn't read.
+    const known = rows.map((row) => "id" in row ? { ...row, id: null } : row);
+    assert.deepEqual((await read(bytesOf(name))).rows.map(({ value }) => value), known);
+  });
+}
+
+Deno.test("parquet rows: a limit, places, and names of columns that aren't read", async () => {
+  const { rows, unread } = await read(bytesOf("groups"), 3);
+  assert.deepEqual(
+    rows.map(({ where }) => where()),
+    [1, 2, 3].map((i) => {
+      return `data file "some.parquet", row ${i}`;
+    }),
+  );
+  assert.deepEqual(unread, new Map([["id", 3]]));
+  assert.deepEqual((await read(bytesOf("others"))).rows.map(({ value }) => value), [
+    { question: null, answer: null },
+  ]);
+});
+
+const whole = bytesOf("groups");
+/** The last bytes: the metadata's size and the format's mark. */
+const size = new DataView(whole.buffer).getUint32(whole.length - 8, true);
+/** The file without the metadata's first bytes, and with others of them. */
+const cut = (by: number) =>
+  concat(
+    whole.subarray(0, whole.length - 8 - size),
+    whole.subarray(whole.length - 8 - size + by),
+  );
+
+const faults: [string, Uint8Array<ArrayBuffer>][] = [
+  ["cut at its end", whole.slice(0, -100)],
+  ["cut in the middle", whole.slice(0, whole.length / 2)],
+  ["no more than its mark", new TextEncoder().encode("PAR1")],
+  ["without some metadata", cut(40)],
+  ["with bytes that are no text", bytesOf("bytes")],
+];
+for (const [name, bytes] of faults) {
+  Deno.test(`parquet rows: a file ${name} is refused`, async () => {
+    await assert.rejects(read(bytes), (error) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, /^data file "some\.parquet" is truncated or damaged: it can't/);
+      return true;
+    });
+  });
+}
+
+Deno.test("parquet rows: metadata of other columns or another number of rows is refused", async () => {
+  const text = new TextDecoder("latin1").decode(whole);
+  const at = text.lastIndexOf("instruction");
+  const renamed = whole.slice();
+  renamed[at] ^= 1;
+  await assert.rejects(read(renamed), /a row group has other columns than the schema/);
+});
