@@ -20,6 +20,7 @@ import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { loadDataset } from "../model/text/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import { samplesChecksum } from "./checksums.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
 import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
 import { type Outcome, runSteps } from "./loop.ts";
@@ -175,9 +176,10 @@ async function main(): Promise<number> {
   console.log(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
   console.log(`Trainable: ${describeParameters(model)}`);
   await fillModel(gpu, model, source, { ...config, adapter });
+  const data = samplesChecksum(samples);
   const start: Progress = config.resume === undefined
-    ? { step: 0, microBatches: 0, firstLoss: null }
-    : loadState(gpu, trainer, config.resume);
+    ? { step: 0, microBatches: 0, firstLoss: null, data }
+    : loadState(gpu, trainer, config.resume, data);
   const stop = new StopRequest();
   const began = performance.now();
   const programs = await trainer.rehearse(gpu, windows);
