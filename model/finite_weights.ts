@@ -90,7 +90,9 @@ export async function checkFlags(
   const has = faults.beyondF16 === 1 ? "a value" : `${faults.beyondF16} values`;
   throw new UserError(
     `model "${model}": tensor "${name}" has ${has} beyond what f16 holds${others} (the largest is ` +
-      `${Number(faults.largest.toPrecision(6))}, f16 holds ${F16_LARGEST}); expected --precision fp32`,
+      `${
+        Number(faults.largest.toPrecision(6))
+      }, f16 holds ${F16_LARGEST}); expected --precision fp32`,
   );
 }
 
