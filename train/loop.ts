@@ -8,6 +8,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.ts";
+import { Health } from "./health.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
 import { type Progress, saveState } from "./state.ts";
@@ -28,9 +29,11 @@ export interface Outcome {
 }
 
 /**
- * Runs the steps of `plan` after those in `start`.
+ * Runs the steps of `plan` after those in `start`. Of a run that fails, the state stays that was saved last.
  *
  * @param epochStart Called between epochs with the number of those done; may end early where `stop` asks.
+ *   The state is saved where it throws.
+ * @throws {UserError} where a loss is no number or steps are skipped in vain; see {@linkcode Health}.
  */
 export async function runSteps(
   gpu: Gpu,
@@ -49,6 +52,7 @@ export async function runSteps(
   const bar = new ProgressBar("Training", steps, start.step);
   const progress = { ...start };
   const outcome: Outcome = { progress, lastLoss: null, tokens: 0, seconds: 0, stopped: false };
+  const health = new Health(config);
   const planned = function* () {
     let firstMicroBatch = start.microBatches;
     for (const { window, ...rest } of plannedSteps(plan, start.step)) {
@@ -69,6 +73,7 @@ export async function runSteps(
   for await (const done of runInTurn(gpu, trainer, planned(), apart)) {
     const { step: { step, epoch, window, learningRate, ...planned }, result, seconds } = done;
     metrics.write({ step, epoch: planned.progress, learningRate, seconds, result });
+    health.look(step, result);
     outcome.tokens += result.tokens;
     outcome.seconds += seconds;
     outcome.lastLoss = result.loss;
@@ -82,12 +87,18 @@ export async function runSteps(
     const saved = saves(step);
     if (saved) await save();
     if (!stop.requested && done.next !== undefined && done.next.epoch > epoch) {
-      await epochStart(done.next.epoch);
+      try {
+        await epochStart(done.next.epoch);
+      } catch (error) {
+        if (!saved) await save();
+        throw error;
+      }
     }
     // Also where that was asked for while the state was saved or the model evaluated.
     outcome.stopped = stop.requested;
     if (outcome.stopped && !saved) await save();
-    if (outcome.stopped) break;
+    if (outcome.stopped) return outcome;
   }
+  health.finish(trainer.taken);
   return outcome;
 }

@@ -117,9 +117,6 @@ function report(
   if (firstLoss !== null && lastLoss !== null) {
     console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
-  if (lastLoss !== null && !Number.isFinite(lastLoss)) {
-    console.error("The last loss is no number: the run diverged; try a lower --learning-rate.");
-  }
   if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
   console.log(`Files: ${folder}, ${join(output, "metrics.jsonl")}, summary.json, state/`);
 }
@@ -219,8 +216,14 @@ async function main(): Promise<number> {
   stop.answer = "Writing the results";
   const folder = await writeTrained(gpu, model, config, { source, tokenizerPath });
   await saveState(gpu, trainer, join(config.output, "state"), outcome.progress);
-  await evaluate("after").catch(unlessStopped);
-  const after = stop.requested ? undefined : await showcase?.answers(gpu, generator!);
+  // What comes now can fail or be left out: the results are written.
+  let failure: unknown, after: string[] | undefined;
+  try {
+    await evaluate("after");
+    after = await showcase?.answers(gpu, generator!);
+  } catch (error) {
+    failure = error;
+  }
   writeSummary(config.output, {
     gpu,
     model,
@@ -232,6 +235,8 @@ async function main(): Promise<number> {
   if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
   report(gpu, trainer, { outcome, folder, profile });
   gpu.close();
+  if (failure instanceof Stopped) return 130;
+  if (failure !== undefined) throw failure;
   return 0;
 }
 
