@@ -7,54 +7,19 @@ import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { flagNotFinite } from "../kernels/not_finite.ts";
 import type { Tensor } from "../kernels/tensor.ts";
+import {
+  countFaults,
+  DAMAGED_FILE,
+  describeNotFinite,
+  F16_LARGEST,
+  type Faults,
+} from "./files/finite.ts";
 import { toFloat32 } from "./files/half.ts";
 import { bytesPerElement, type WeightSource } from "./files/weights.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** The least magnitude that rounds to infinity in f16, and the largest finite f16. */
-const F16_INFINITE = 65520, F16_LARGEST = 65504;
 /** Bytes of a file looked at together. */
 const CHUNK_BYTES = 1 << 24;
-
-/** What is wrong with numbers. */
-export interface Faults {
-  nan: number;
-  infinite: number;
-  /** Finite numbers that f16 has no room for. */
-  beyondF16: number;
-  /** Largest magnitude of a finite number. */
-  largest: number;
-}
-
-/** Counts what is wrong with numbers, on top of what was found before. */
-export function countFaults(
-  values: Float32Array,
-  faults: Faults = { nan: 0, infinite: 0, beyondF16: 0, largest: 0 },
-): Faults {
-  for (let i = 0; i < values.length; i++) {
-    const size = Math.abs(values[i]);
-    if (size < F16_INFINITE) {
-      if (size > faults.largest) faults.largest = size;
-    } else if (size === Infinity) faults.infinite++;
-    else if (Number.isNaN(size)) faults.nan++;
-    else {
-      faults.beyondF16++;
-      if (size > faults.largest) faults.largest = size;
-    }
-  }
-  return faults;
-}
-
-/** `2 values that are NaN and 1 that is infinite`; undefined where all are finite. */
-export function describeNotFinite({ nan, infinite }: Faults): string | undefined {
-  const are = (count: number) => count === 1 ? "is" : "are";
-  const word = nan + infinite === 1 ? "value" : "values";
-  if (nan > 0 && infinite > 0) {
-    return `${nan} ${word} that ${are(nan)} NaN and ${infinite} that ${are(infinite)} infinite`;
-  }
-  if (nan > 0) return `${nan} ${word} that ${are(nan)} NaN`;
-  if (infinite > 0) return `${infinite} ${word} that ${are(infinite)} infinite`;
-}
 
 /** Flags, for {@linkcode checkFlags}, the parameters whose values in the compute dtype are not all finite. */
 export function flagWeights(gpu: Gpu, parameters: readonly Parameter[], flags: Tensor): void {
@@ -84,7 +49,7 @@ export async function checkFlags(
   if (notFinite !== undefined) {
     throw new UserError(
       `model "${model}": tensor "${name}" has ${notFinite}${others}; expected finite numbers: ` +
-        "the file is damaged, or was written after a training run that diverged",
+        DAMAGED_FILE,
     );
   }
   const has = faults.beyondF16 === 1 ? "a value" : `${faults.beyondF16} values`;
