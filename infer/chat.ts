@@ -13,6 +13,7 @@ import { contextLength } from "../model/config.ts";
 import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { exists, writeJson } from "../model/files/weights.ts";
 import { Generator } from "../model/generate.ts";
+import { NotFinite } from "../model/not_finite.ts";
 import { findChatTemplate, hasChatTemplate } from "../model/text/chat_template.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
 import { Answer } from "./answer.ts";
@@ -163,8 +164,8 @@ async function converse(
         throw new UserError(`${command} is unknown; expected /reset, /save FILE, /help or /exit`);
       }
     } catch (error) {
-      // A mistake in what was typed ends nothing.
-      if (!(error instanceof UserError)) throw error;
+      // A mistake in what was typed ends nothing; a model that can't answer does.
+      if (!(error instanceof UserError) || error instanceof NotFinite) throw error;
       console.error(`error: ${error.message}`);
     }
   }

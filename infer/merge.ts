@@ -4,13 +4,14 @@
  * @module
  */
 import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import { flag, text } from "../model/cli/settings.ts";
-import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
 import { AdapterMerge } from "../model/merge.ts";
-import { runKeys } from "./flags.ts";
+import { type ModelFlags, runKeys } from "./flags.ts";
 import { compareLogits, type LogitDifference } from "./merge_check.ts";
 import {
   fileKeys,
@@ -65,7 +66,7 @@ export async function merge(args: string[]): Promise<number | void> {
   if (written === undefined) return 130;
   noteMissingTokenizer(source);
   const seconds = (performance.now() - began) / 1000;
-  const difference = flags.check ? await compareLogits(flags, adapter) : undefined;
+  const difference = flags.check ? await compare(flags, adapter) : undefined;
   if (flags.check && difference?.precision !== "fp32") {
     const instead = difference ? "compared in mixed precision" : "not compared";
     console.error(`The model does not fit the GPU in fp32: merged and unmerged were ${instead}.`);
@@ -81,6 +82,31 @@ export async function merge(args: string[]): Promise<number | void> {
   };
   if (flags.json) console.log(JSON.stringify(result));
   else report(result, difference);
+}
+
+/**
+ * Compares the folder that was written with model and adapter. It stays, whatever comes out.
+ *
+ * @throws {UserError} where that can't be told, or their logits are no finite numbers.
+ */
+async function compare(
+  flags: { model: string; output: string; gpu: ModelFlags["gpu"] },
+  adapter: Adapter,
+): Promise<LogitDifference | undefined> {
+  const written = `${flags.output} was written, but is not shown to be what model and adapter are`;
+  let difference: LogitDifference | undefined;
+  try {
+    difference = await compareLogits(flags, adapter);
+  } catch (error) {
+    if (error instanceof UserError) error.message = `${written}: ${error.message}`;
+    throw error;
+  }
+  const { notFinite = 0, logits } = difference ?? {};
+  if (notFinite === 0) return difference;
+  throw new UserError(
+    `${written}: ${notFinite} of ${logits} logits are NaN or infinite in ${difference?.precision}; ` +
+      "expected weights of a model, and of an adapter, that give finite ones",
+  );
 }
 
 /** Says on stdout how it went. */

@@ -21,10 +21,13 @@ const PROMPT_TOKENS = [32, 20];
 
 /** Logits of two models compared. */
 export interface LogitDifference {
-  /** Largest difference. */
+  /** Largest difference; NaN where a logit of either is NaN or infinite. */
   largest: number;
   /** Largest logit by magnitude. */
   largestLogit: number;
+  /** Logits of either that are NaN or infinite, out of how many. */
+  notFinite: number;
+  logits: number;
   /** Positions compared; each has a logit for every id. */
   rows: number;
   precision: "fp32" | "mixed";
@@ -105,14 +108,16 @@ export async function compareLogits(
     const unmerged = await promptLogits(model, adapter, { precision, provider });
     const merged = unmerged && await promptLogits(output, undefined, { precision, provider });
     if (unmerged === undefined || merged === undefined) continue;
-    let largest = 0, largestLogit = 0;
+    let largest = 0, largestLogit = 0, notFinite = 0, logits = 0;
     unmerged.forEach((row, r) =>
       row.forEach((logit, i) => {
         // Math.max keeps a NaN, which is then what is reported.
         largest = Math.max(largest, Math.abs(merged[r][i] - logit));
         largestLogit = Math.max(largestLogit, Math.abs(logit));
+        logits += 2;
+        for (const value of [logit, merged[r][i]]) if (!Number.isFinite(value)) notFinite++;
       })
     );
-    return { largest, largestLogit, rows: unmerged.length, precision };
+    return { largest, largestLogit, notFinite, logits, rows: unmerged.length, precision };
   }
 }

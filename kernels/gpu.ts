@@ -7,9 +7,9 @@
  *
  * @module
  */
-import { setImmediate } from "node:timers/promises";
 import { clearBytes, copyBytes } from "./bytes.ts";
 import { UserError } from "./errors.ts";
+import { eventTurn } from "./event_turn.ts";
 import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "./matmul/tuned.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -295,8 +295,7 @@ export class Gpu {
       this.#reading = false;
     }
     if (this.#recorder.work.launches === launches) this.#recorder.idle();
-    // Signals, lost devices and errors are events, which a program that never waits would not see.
-    await setImmediate();
+    await eventTurn();
     await this.check();
     return out.buffer;
   }
@@ -337,7 +336,7 @@ export class Gpu {
 
   /** Throws what the device reports about a failed call, which says more, or else the call's error. */
   async #explain(error: unknown): Promise<never> {
-    await setImmediate(); // Reports are events: they arrive once the program waits.
+    await eventTurn(); // Reports are events.
     await this.check();
     throw error;
   }

@@ -13,7 +13,8 @@
  * kept tokens, with g = −log E Gumbel noise and E exponential (Gumbel, "Statistical Theory of Extreme
  * Values", 1954), from word id mod 4 of {@linkcode pcg4d}(⌊id / 4⌋, seed, stream, position): a draw depends
  * neither on the batch nor on what was drawn before. +infinity counts as the largest f32. −infinity and NaN
- * are never chosen, unless nothing else is left: then it is token 0.
+ * are never chosen, unless nothing else is left: then it is token 0. Where any logit is one of the three, the
+ * host is told so: it reads {@linkcode NOT_FINITE} in the token's place.
  *
  * @module
  */
@@ -33,6 +34,8 @@ import {
   THREADS,
   TOKEN_KEYS,
 } from "./token_order.ts";
+
+export { NOT_FINITE } from "./token_order.ts";
 
 /** How tokens are chosen. */
 export interface Sampling {
@@ -174,6 +177,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         overRow(`
     let ids = i * 4u + LANES;
     let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
+    lookForFaults(keys, ids);
     ${KEEP_FIRST}`)
       }
   var chosen = firstOfThreads(thread, first.x, first.y);
@@ -181,7 +185,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (thread == 0u) {
     let id = select(chosen.y, 0u, chosen.x == 0u);
     ids[sequence] = id;
-    made[u.slot + sequence] = id;
+    made[u.slot + sequence] = select(id, NO_TOKEN, atomicLoad(&faults) != 0u);
     ${penalty ? "seen[seenRow + id / 4u][id % 4u] = 1u;" : ""}
   }
 }`,
@@ -199,7 +203,7 @@ export interface SampleRun {
   first: number;
   /** `[sequences]` u32: receives the tokens. */
   ids: Tensor;
-  /** u32: receives the tokens too, at step · stride + sequence. */
+  /** u32: receives the tokens too, or {@linkcode NOT_FINITE}, at step · stride + sequence. */
   made: Tensor;
   step: number;
   stride: number;

@@ -23,6 +23,9 @@ const COPIES = 8;
 /** Digits of a key. */
 const KEY_DIGITS = 4;
 
+/** What takes a token's place where one of a row's logits is NaN or infinite. */
+export const NOT_FINITE = 0xffffffff;
+
 /** Uniforms of programs that use this module. */
 export const ORDER_UNIFORMS = {
   width: "u32",
@@ -41,8 +44,9 @@ export function orderUniforms(width: number, vocab: number): Record<string, numb
 export const TOKEN_KEYS = `
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const NO_TOKEN = 0xffffffffu;
-/** The lowest key of a possible token. */
+/** The lowest key of a possible token, and the largest, which infinity has. */
 const LOWEST_KEY = 0x00800000u;
+const LARGEST_KEY = 0xff7fffffu;
 /** First vector of the workgroup's row. */
 var<private> row: u32;
 
@@ -60,6 +64,13 @@ fn valuesOf(keys: vec4<u32>) -> vec4<f32> {
   let key = max(keys, vec4<u32>(LOWEST_KEY));
   let negative = key < vec4<u32>(0x80000000u);
   return bitcast<vec4<f32>>(select(key & vec4<u32>(0x7fffffffu), ~key, negative));
+}
+
+/** 1 where a thread has seen a logit that is NaN or infinite. */
+var<workgroup> faults: atomic<u32>;
+fn lookForFaults(keys: vec4<u32>, ids: vec4<u32>) {
+  let faulty = (keys == vec4<u32>()) | (keys >= vec4<u32>(LARGEST_KEY));
+  if (any(faulty & (ids < vec4<u32>(u.vocab)))) { atomicStore(&faults, 1u); }
 }
 
 var<workgroup> firsts: array<vec2<u32>, ${THREADS}>;

@@ -2,7 +2,8 @@
  * The most likely tokens of every row of logits, in order, with their log-probabilities.
  *
  * The order and what is impossible (−infinity and NaN) are token_order.ts's. Log-probabilities are
- * x − log Σ exp(x) over the vocabulary, in f32; impossible tokens come last and have −infinity.
+ * x − log Σ exp(x) over the vocabulary, in f32; impossible tokens come last and have −infinity. All ids are
+ * {@linkcode NOT_FINITE} where one of the row's logits is NaN or infinite.
  *
  * @module
  */
@@ -21,6 +22,8 @@ import {
   THREADS,
   TOKEN_KEYS,
 } from "./token_order.ts";
+
+export { NOT_FINITE } from "./token_order.ts";
 
 /** Most tokens a row can be asked for. */
 export const MOST_TOP_TOKENS = 64;
@@ -48,6 +51,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     overRow(`
     let ids = i * 4u + LANES;
     let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
+    lookForFaults(keys, ids);
     ${KEEP_FIRST}`)
   }
   let top = valuesOf(vec4<u32>(firstOfThreads(thread, first.x, first.y).x)).x;
@@ -77,7 +81,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let before = other.x > token.x || (other.x == token.x && other.y < token.y);
     index += select(0u, 1u, before);
   }
-  ids[index] = token.y;
+  ids[index] = select(token.y, NO_TOKEN, atomicLoad(&faults) != 0u);
   // A variable, because an infinite constant is an error.
   var infinite = 0xff800000u;
   let logprob = valuesOf(vec4<u32>(token.x)).x - top - logSum;

@@ -10,9 +10,10 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import { MOST_TOP_TOKENS, topTokens } from "../kernels/top_tokens.ts";
+import { MOST_TOP_TOKENS, NOT_FINITE, topTokens } from "../kernels/top_tokens.ts";
 import { assignSlots, BeamSearch } from "./beam_search.ts";
 import { Decoder, type DecoderSizes } from "./decoder.ts";
+import { notFiniteLogits } from "./generate.ts";
 import type { Llama } from "./llama.ts";
 
 /** How to search. */
@@ -42,7 +43,11 @@ export class BeamSearcher {
     this.#logprobs = memory.tensor("workspace", "candidate_logprobs", "f32", shape);
   }
 
-  /** The best continuation found of a prompt (one or more ids). */
+  /**
+   * The best continuation found of a prompt (one or more ids).
+   *
+   * @throws {NotFinite} where logits are NaN or infinite.
+   */
   async search(
     gpu: Gpu,
     prompt: readonly number[],
@@ -64,8 +69,13 @@ export class BeamSearcher {
     const prompted = new Set([0]);
     while (true) {
       const candidates = search.live * count;
+      const found = new Uint32Array(await gpu.read(ids.view([candidates])), 0, candidates);
+      if (found.includes(NOT_FINITE)) {
+        const token = live[0].ids.length - prompt.length + 1;
+        throw notFiniteLogits(`token ${token} of the answer`, this.model);
+      }
       const next = search.advance({
-        ids: new Uint32Array(await gpu.read(ids.view([candidates])), 0, candidates),
+        ids: found,
         logprobs: await gpu.readF32(logprobs.view([candidates])),
       });
       tick?.();

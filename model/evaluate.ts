@@ -6,6 +6,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { makeBatch } from "./batch.ts";
 import type { Llama } from "./llama.ts";
+import { DAMAGED, NotFinite } from "./not_finite.ts";
 import { supervisedTokens, type TokenizedSample } from "./text/prompt.ts";
 
 /**
@@ -13,7 +14,8 @@ import { supervisedTokens, type TokenizedSample } from "./text/prompt.ts";
  * which runs alone. Nothing is dropped out.
  *
  * @param samples With at least one supervised token among them.
- * @param progress Told after each sample how many are done.
+ * @param progress Told after each sample how many are done; may throw to end it.
+ * @throws {NotFinite} where a sample's is NaN or infinite, with the sample's number, counted from 1.
  */
 export async function meanNll(
   gpu: Gpu,
@@ -25,7 +27,12 @@ export async function meanNll(
   for (const [i, sample] of samples.entries()) {
     const batch = makeBatch([{ ...sample, weight: 1 }], model.config.sliding_window);
     model.loss(gpu, batch, { backward: false });
-    sum += (await gpu.readF32(model.losses))[0];
+    const [nll] = await gpu.readF32(model.losses);
+    if (!Number.isFinite(nll)) {
+      const what = `sample ${i + 1} of ${samples.length}: its negative log-likelihood is ${nll}`;
+      throw new NotFinite(what, model.options, DAMAGED);
+    }
+    sum += nll;
     count += supervisedTokens(sample);
     progress?.(i + 1);
   }

@@ -9,10 +9,11 @@
  */
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
-import { markSeen, sample, type Sampling } from "../kernels/sample.ts";
+import { markSeen, NOT_FINITE, sample, type Sampling } from "../kernels/sample.ts";
 import { roundUp, type Tensor } from "../kernels/tensor.ts";
 import { Decoder, type DecoderSizes } from "./decoder.ts";
 import type { Llama } from "./llama.ts";
+import { DAMAGED, NotFinite } from "./not_finite.ts";
 
 export type { Sampling } from "../kernels/sample.ts";
 
@@ -85,6 +86,7 @@ export class Generator {
    * Continues each prompt (one or more ids) until it ends; the answers' tokens.
    *
    * @throws {Error} where the prompts or answers exceed the sizes planned.
+   * @throws {NotFinite} where logits of an answer are NaN or infinite.
    */
   async generate(
     gpu: Gpu,
@@ -127,6 +129,10 @@ export class Generator {
       next.forEach((ids, i) => {
         for (const id of ids) {
           if (ended[i]) return;
+          if (id === NOT_FINITE) {
+            const which = `prompt ${firstStream + i + 1}, token ${answers[i].length + 1}`;
+            throw notFiniteLogits(`${which} of the answer`, this.model);
+          }
           if (stop.includes(id)) ended[i] = true;
           else {
             answers[i].push(id);
@@ -152,6 +158,11 @@ export class Generator {
     markSeen(gpu, { ids, sequences, seen, count });
     return seen;
   }
+}
+
+/** What ends an answer whose next token can't be told. */
+export function notFiniteLogits(where: string, { options }: Llama): NotFinite {
+  return new NotFinite(`${where}: the model's logits are NaN or infinite`, options, DAMAGED);
 }
 
 /**

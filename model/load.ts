@@ -8,6 +8,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import type { Adapter } from "./files/adapter.ts";
+import { checkFlags, flagWeights } from "./finite_weights.ts";
 import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
 import type { Llama } from "./llama.ts";
 import type { Parameter } from "./parameters.ts";
@@ -95,7 +96,8 @@ async function* readAhead(
  * would cost more: Deno copies them out and back, at 20 MB/s where an H100's host memory is uncached.)
  *
  * @param chunkBytes Bytes sent at a time, a multiple of 512: parts begin where a binding may.
- * @throws UserError where a file can't be read, or the GPU fails.
+ * @throws UserError where a file can't be read, weights are no finite numbers in the dtype that is computed in, or
+ *   the GPU fails.
  */
 export async function loadWeights(
   gpu: Gpu,
@@ -117,7 +119,8 @@ export async function loadWeights(
   const total = sizes.reduce((a, b) => a + b, 0);
   const pieces = piecesOf(model.weights, weights, chunkBytes);
   const pieceBytes = Math.min(chunkBytes, Math.max(...sizes));
-  const words = gpu.memory.tensor("workspace", "upload", "u32", [2 * chunkBytes / 4]);
+  const room = Math.max(2 * chunkBytes / 4, model.weights.length);
+  const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
   const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
   /** One promise for each time that the queue was looked after, each later than the one before. */
   const taken: Promise<void>[] = [];
@@ -139,7 +142,9 @@ export async function loadWeights(
       }
       progress?.(done, total);
     }
-    await gpu.finish();
+    const flags = words.view([model.weights.length]);
+    flagWeights(gpu, model.weights, flags);
+    await checkFlags(new Uint32Array(await gpu.read(flags)), model.weights, { ...source, weights });
   } finally {
     weights.close();
     gpu.free(words);

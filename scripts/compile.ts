@@ -20,12 +20,19 @@ export interface CompiledProgram {
   readonly output: string;
   readonly entry: string;
   readonly command: string;
+  /** Modules of other threads, which no import names. */
+  readonly workers: readonly string[];
 }
 
 /** What `deno task compile` makes. */
 export const PROGRAMS: readonly CompiledProgram[] = [
-  { output: "dist/lorikeet-train", entry: "train/main.ts", command: "train" },
-  { output: "dist/lorikeet-infer", entry: "infer/main.ts", command: "merge" },
+  {
+    output: "dist/lorikeet-train",
+    entry: "train/main.ts",
+    command: "train",
+    workers: ["train/stop_worker.ts"],
+  },
+  { output: "dist/lorikeet-infer", entry: "infer/main.ts", command: "merge", workers: [] },
 ];
 
 /** The folder whose files the programs open at run time instead of importing them. */
@@ -65,7 +72,7 @@ export function compileArguments(
     "--no-check",
     "--frozen",
     "--exclude-unused-npm",
-    ...included.flatMap((path) => ["--include", path]),
+    ...[...program.workers, ...included].flatMap((path) => ["--include", path]),
     ...permissions,
     "--output",
     program.output,

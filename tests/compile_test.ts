@@ -60,7 +60,7 @@ for (const program of PROGRAMS) {
   });
 
   Deno.test(`compile: files that ${program.entry} opens beside its modules would go in`, async () => {
-    const included = await includedFiles();
+    const included = [...program.workers, ...await includedFiles()];
     for (const file of localFiles(await moduleGraph(program.entry))) {
       if (!file.endsWith(".ts")) continue;
       const source = await Deno.readTextFile(file);
@@ -82,7 +82,7 @@ Deno.test("compile: the built-in model and instructions would go in", async () =
   }
   const [train] = PROGRAMS;
   const args = compileArguments(train, [], included);
-  for (const path of included) assert.ok(args.includes(path), path);
+  for (const path of [...included, ...train.workers]) assert.ok(args.includes(path), path);
 });
 
 Deno.test({

@@ -8,10 +8,12 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.ts";
+import { Health } from "./health.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
 import { type Progress, saveState } from "./state.ts";
 import { runInTurn } from "./steps.ts";
+import type { StopRequest } from "./stop_request.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** What the steps of this run added up to; those of a run it resumes are not in it. */
@@ -26,34 +28,12 @@ export interface Outcome {
   stopped: boolean;
 }
 
-/** Ctrl-C, and what a cluster sends before it takes a node away. */
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
-
 /**
- * Takes note of the first request to stop, so that the work in hand can end well; a second one ends
- * the program at once with exit code 130.
- */
-export class StopRequest {
-  /** Whether somebody asked. */
-  requested = false;
-  /** What the first request is answered with. */
-  answer = "Stopping after this step; the state is saved";
-
-  constructor() {
-    for (const signal of SIGNALS) Deno.addSignalListener(signal, () => this.#ask());
-  }
-
-  #ask(): void {
-    if (this.requested) Deno.exit(130);
-    this.requested = true;
-    console.error(`\n${this.answer} (Ctrl-C again: stop at once).`);
-  }
-}
-
-/**
- * Runs the steps of `plan` after those in `start`.
+ * Runs the steps of `plan` after those in `start`. Of a run that fails, the state stays that was saved last.
  *
- * @param epochStart Called between epochs with the number of those done.
+ * @param epochStart Called between epochs with the number of those done; may end early where `stop` asks.
+ *   The state is saved where it throws.
+ * @throws {UserError} where a loss is no number or steps are skipped in vain; see {@linkcode Health}.
  */
 export async function runSteps(
   gpu: Gpu,
@@ -72,6 +52,7 @@ export async function runSteps(
   const bar = new ProgressBar("Training", steps, start.step);
   const progress = { ...start };
   const outcome: Outcome = { progress, lastLoss: null, tokens: 0, seconds: 0, stopped: false };
+  const health = new Health(config);
   const planned = function* () {
     let firstMicroBatch = start.microBatches;
     for (const { window, ...rest } of plannedSteps(plan, start.step)) {
@@ -92,6 +73,7 @@ export async function runSteps(
   for await (const done of runInTurn(gpu, trainer, planned(), apart)) {
     const { step: { step, epoch, window, learningRate, ...planned }, result, seconds } = done;
     metrics.write({ step, epoch: planned.progress, learningRate, seconds, result });
+    health.look(step, result);
     outcome.tokens += result.tokens;
     outcome.seconds += seconds;
     outcome.lastLoss = result.loss;
@@ -101,12 +83,22 @@ export async function runSteps(
     const speed = `${Math.round(outcome.tokens / outcome.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
     if (!done.idle) continue;
-    outcome.stopped = stop.requested;
-    if (saves(step) || outcome.stopped) {
-      await saveState(gpu, trainer, join(config.output, "state"), progress);
+    const save = () => saveState(gpu, trainer, join(config.output, "state"), progress);
+    const saved = saves(step);
+    if (saved) await save();
+    if (!stop.requested && done.next !== undefined && done.next.epoch > epoch) {
+      try {
+        await epochStart(done.next.epoch);
+      } catch (error) {
+        if (!saved) await save();
+        throw error;
+      }
     }
-    if (outcome.stopped) break;
-    if (done.next !== undefined && done.next.epoch > epoch) await epochStart(done.next.epoch);
+    // Also where that was asked for while the state was saved or the model evaluated.
+    outcome.stopped = stop.requested;
+    if (outcome.stopped && !saved) await save();
+    if (outcome.stopped) return outcome;
   }
+  health.finish(trainer.taken);
   return outcome;
 }

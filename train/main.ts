@@ -20,12 +20,14 @@ import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { loadDataset } from "../model/text/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import { samplesChecksum } from "./checksums.ts";
 import { parseTrainArguments, type TrainConfig } from "./config.ts";
 import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
-import { type Outcome, runSteps, StopRequest } from "./loop.ts";
+import { type Outcome, runSteps } from "./loop.ts";
 import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
 import { Showcase } from "./showcase.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
+import { Stopped, StopRequest } from "./stop_request.ts";
 import { type RunSizes, runSizes, Trainer, type Window } from "./trainer.ts";
 
 /** The windows of the run; where batches are the same in every epoch, one epoch shows them all. */
@@ -115,9 +117,6 @@ function report(
   if (firstLoss !== null && lastLoss !== null) {
     console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
-  if (lastLoss !== null && !Number.isFinite(lastLoss)) {
-    console.error("The last loss is no number: the run diverged; try a lower --learning-rate.");
-  }
   if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
   console.log(`Files: ${folder}, ${join(output, "metrics.jsonl")}, summary.json, state/`);
 }
@@ -174,25 +173,37 @@ async function main(): Promise<number> {
   console.log(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
   console.log(`Trainable: ${describeParameters(model)}`);
   await fillModel(gpu, model, source, { ...config, adapter });
+  const data = samplesChecksum(samples);
   const start: Progress = config.resume === undefined
-    ? { step: 0, microBatches: 0, firstLoss: null }
-    : loadState(gpu, trainer, config.resume);
+    ? { step: 0, microBatches: 0, firstLoss: null, data }
+    : loadState(gpu, trainer, config.resume, data);
+  const stop = new StopRequest();
   const began = performance.now();
   const programs = await trainer.rehearse(gpu, windows);
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   console.log(`Compiled ${programs} programs in ${seconds} s`);
 
-  const stop = new StopRequest();
+  await stop.listen();
   const metrics = new MetricsFile(config.output);
-  const before = await showcase?.answers(gpu, generator!);
   const evaluations: number[] = [];
   const evaluate = async (when: string) => {
     if (evaluation.length === 0) return;
-    evaluations.push(await meanNll(gpu, model, evaluation));
+    evaluations.push(await meanNll(gpu, model, evaluation, () => stop.check()));
     console.log(`Held-out loss ${when}: ${evaluations.at(-1)!.toFixed(4)}`);
   };
-  await evaluate("before");
-  const epochStart = (epochsDone: number) => evaluate(`after epoch ${epochsDone}`);
+  let before: string[] | undefined;
+  try {
+    before = await showcase?.answers(gpu, generator!);
+    await evaluate("before");
+    stop.check();
+  } catch (error) {
+    metrics.discard();
+    if (!(error instanceof Stopped)) throw error;
+    console.error("Stopped before the first step: nothing was written.");
+    return 130;
+  }
+  const epochStart = (epochsDone: number) =>
+    evaluate(`after epoch ${epochsDone}`).catch(unlessStopped);
   await gpu.profiler?.take(); // the profile is that of the steps
   const outcome = await runSteps(gpu, trainer, { plan, samples, start, metrics, stop, epochStart });
   const profile = await gpu.profiler?.take();
@@ -203,10 +214,16 @@ async function main(): Promise<number> {
     return 130;
   }
   stop.answer = "Writing the results";
-  await evaluate("after");
-  const after = await showcase?.answers(gpu, generator!);
   const folder = await writeTrained(gpu, model, config, { source, tokenizerPath });
   await saveState(gpu, trainer, join(config.output, "state"), outcome.progress);
+  // What comes now can fail or be left out: the results are written.
+  let failure: unknown, after: string[] | undefined;
+  try {
+    await evaluate("after");
+    after = await showcase?.answers(gpu, generator!);
+  } catch (error) {
+    failure = error;
+  }
   writeSummary(config.output, {
     gpu,
     model,
@@ -218,7 +235,14 @@ async function main(): Promise<number> {
   if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
   report(gpu, trainer, { outcome, folder, profile });
   gpu.close();
+  if (failure instanceof Stopped) return 130;
+  if (failure !== undefined) throw failure;
   return 0;
+}
+
+/** Lets a request to stop be answered by who called. */
+function unlessStopped(error: unknown): void {
+  if (!(error instanceof Stopped)) throw error;
 }
 
 if (import.meta.main) await runMain(main);

@@ -90,6 +90,13 @@ export class MetricsFile {
   close(): void {
     this.#file.close();
   }
+
+  /** Takes the folder back: nothing was measured. */
+  discard(): void {
+    this.close();
+    Deno.removeSync(this.#path);
+    Deno.removeSync(dirname(this.#path));
+  }
 }
 
 /** Numbers of trained and of all parameters. */

@@ -1,6 +1,9 @@
 /**
  * Exact resume: everything that decides the rest of a run, in one folder `state/`:
- * state.json (step, micro-batches, control values) and state.safetensors (f32 masters and moments).
+ * state.json (step, micro-batches, control values, checksums) and state.safetensors (f32 masters and moments).
+ *
+ * Both files are checked before anything is resumed: state.json ends with a checksum of itself, and holds those of the
+ * other file's header and of each of its tensors.
  *
  * @module
  */
@@ -14,16 +17,10 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from "../model/files/safetensors.ts";
-import {
-  brief,
-  exists,
-  fileError,
-  isObject,
-  readJson,
-  sameShape,
-  writeJson,
-} from "../model/files/weights.ts";
+import { brief, exists, fileError, isObject, readJson, sameShape } from "../model/files/weights.ts";
 import { cutRows, padRows, refreshValue } from "../model/load.ts";
+import { checkSeal, checksum, INSTEAD, sealedJson, startChecksum } from "./checksums.ts";
+import { RESUME_RULES, type TrainConfig } from "./schema.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";
@@ -37,6 +34,14 @@ export interface Progress {
   microBatches: number;
   /** Loss of the first step, for the summary. */
   firstLoss: number | null;
+  /** `samplesChecksum` of the run's data. */
+  data: string;
+}
+
+/** Checksums of state.safetensors: of what is before the data, and of each tensor's bytes. */
+interface TensorChecksums {
+  header: string;
+  tensors: Record<string, string>;
 }
 
 /** Every tensor of the state with its shape in the file. */
@@ -50,17 +55,22 @@ function* stateTensors(trainer: Trainer) {
   }
 }
 
-/** A tensor's values in its file shape, read back when asked for. */
+/** A tensor's values in its file shape, read back when asked for; `done` is told their checksum. */
 async function* fileBytes(
   gpu: Gpu,
   tensor: Tensor,
   shape: readonly number[],
+  done: (checksum: string) => void,
 ): AsyncGenerator<Uint8Array> {
   const values = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  const hash = startChecksum();
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
-    yield bytes.subarray(at, at + CHUNK_BYTES);
+    const chunk = bytes.subarray(at, at + CHUNK_BYTES);
+    hash.update(chunk);
+    yield chunk;
   }
+  done(hash.digest("hex"));
 }
 
 /**
@@ -76,16 +86,21 @@ export async function saveState(
   progress: Progress,
 ): Promise<void> {
   const fresh = `${folder}.new`, old = `${folder}.old`;
-  const tensors: TensorToWrite[] = [];
+  const tensors: TensorToWrite[] = [], checksums: TensorChecksums = { header: "", tensors: {} };
   for (const { name, shape, tensor } of stateTensors(trainer)) {
-    tensors.push({ name, dtype: "F32", shape: [...shape], data: fileBytes(gpu, tensor, shape) });
+    const data = fileBytes(gpu, tensor, shape, (sum) => checksums.tensors[name] = sum);
+    tensors.push({ name, dtype: "F32", shape: [...shape], data });
   }
   try {
     remove(fresh);
     Deno.mkdirSync(fresh, { recursive: true });
     await writeSafetensors(join(fresh, TENSORS_FILE), tensors);
+    const written = openSafetensors(join(fresh, TENSORS_FILE));
+    checksums.header = checksum(written.head);
+    written.close();
     const control = Array.from(await gpu.readF32(trainer.model.control));
-    writeJson(join(fresh, JSON_FILE), { ...progress, control, config: trainer.config });
+    const state = { ...progress, control, config: trainer.config, checksums };
+    Deno.writeTextFileSync(join(fresh, JSON_FILE), sealedJson(state));
     if (exists(folder)) {
       // A run killed here once before left its old state beside the new one.
       remove(old);
@@ -103,28 +118,40 @@ function remove(folder: string): void {
   if (exists(folder)) Deno.removeSync(folder, { recursive: true });
 }
 
-/** Keys that must be the same for a resumed run to be the run it goes on with. */
-const FIXED = [
-  "model",
-  "layers",
-  "data",
-  "samples",
-  "batch_size",
-  "gradient_accumulation_steps",
-  "packing",
-  "loss_normalization",
-  "optimizer",
-  "seed",
-  "shuffle",
-  "eval_fraction",
-  "max_length",
-  "lora",
-  "precision",
-] as const;
+/**
+ * The configuration's keys that must be the same for a resumed run to be the run it goes on with, with their
+ * values; those of groups one by one.
+ */
+function fixedSettings(config: Record<string, unknown>): Map<string, unknown> {
+  const settings = new Map<string, unknown>();
+  for (const [key, rule] of Object.entries(RESUME_RULES)) {
+    const value = config[key];
+    if (rule === "free") continue;
+    settings.set(key, isObject(value) ? "on" : value === false && key === "lora" ? "off" : value);
+    if (!isObject(value)) continue;
+    for (const [inner, setting] of Object.entries(value)) settings.set(`${key}.${inner}`, setting);
+  }
+  return settings;
+}
+
+/** Refuses a configuration that is not the one that the state was made with. */
+function checkConfig(stored: Record<string, unknown>, config: TrainConfig, path: string): void {
+  const [was, is] = [fixedSettings(stored), fixedSettings({ ...config })];
+  for (const key of new Set([...is.keys(), ...was.keys()])) {
+    const [before, now] = [was.get(key), is.get(key)].map((value) => JSON.stringify(value));
+    if (before === now) continue;
+    throw new UserError(
+      `${path}: the run was made with ${key} ${before ?? "unset"}, not ${now ?? "unset"}; ` +
+        "expected the configuration it began with",
+      2,
+    );
+  }
+}
 
 /** state.json without its configuration. */
 interface StoredState extends Progress {
   control: Float32Array;
+  checksums: TensorChecksums;
 }
 
 /** Checks every field of state.json but its configuration. */
@@ -134,7 +161,7 @@ function parseState(state: Record<string, unknown>, path: string, fields: number
       throw new UserError(`${path}: ${key} is ${brief(state[key])}; expected ${expected}`);
     }
   };
-  const { step, microBatches, firstLoss, control } = state;
+  const { step, microBatches, firstLoss, control, data, checksums } = state;
   for (const key of ["step", "microBatches"]) {
     const good = Number.isSafeInteger(state[key]) && Number(state[key]) >= 0;
     need(key, good, "a whole number of at least 0");
@@ -144,54 +171,82 @@ function parseState(state: Record<string, unknown>, path: string, fields: number
   const isField = (value: unknown) => value === null || typeof value === "number";
   const isControl = Array.isArray(control) && control.length === fields && control.every(isField);
   need("control", isControl, `a list of ${fields} numbers`);
+  need("data", typeof data === "string", "a checksum");
+  const areChecksums = isObject(checksums) && typeof checksums.header === "string" &&
+    isObject(checksums.tensors);
+  need("checksums", areChecksums, "those of a header and of tensors");
   return {
     step: Number(step),
     microBatches: Number(microBatches),
     firstLoss: firstLoss as number | null,
     control: Float32Array.from(control as number[]),
+    data: data as string,
+    checksums: checksums as unknown as TensorChecksums,
   };
 }
 
-/** One tensor's values in its file shape. */
-function readTensor(file: SafetensorsFile, name: string, shape: readonly number[]): Float32Array {
+/** One tensor's values in its file shape. @throws {UserError} where their checksum is not this one. */
+function readTensor(
+  file: SafetensorsFile,
+  name: string,
+  shape: readonly number[],
+  expected: string | undefined,
+): Float32Array {
   const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
-  file.readSync(name, 0, new Uint8Array(values.buffer));
+  const bytes = new Uint8Array(values.buffer), hash = startChecksum();
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    const chunk = bytes.subarray(at, at + CHUNK_BYTES);
+    file.readSync(name, at, chunk);
+    hash.update(chunk);
+  }
+  if (hash.digest("hex") !== expected) throw damaged(file, `tensor ${brief(name)}`);
   return values;
+}
+
+function damaged({ path }: SafetensorsFile, what: string): UserError {
+  return new UserError(
+    `${path}: ${what} is damaged or of another save: its checksum (SHA-256) is not the one in ` +
+      `${JSON_FILE}; ${INSTEAD}`,
+  );
 }
 
 /**
  * Restores a state saved by {@linkcode saveState}.
  *
- * @throws {UserError} where the folder is no state, or belongs to a run of another configuration.
+ * @param data `samplesChecksum` of the data to go on with.
+ * @throws {UserError} where the folder is no state, is damaged, or belongs to a run of another configuration or other
+ *   data. Parameters may then be those of the state in part.
  */
-export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress {
+export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: string): Progress {
   const path = join(folder, JSON_FILE);
   if (!exists(path)) {
     throw new UserError(`resume: ${folder} holds no ${JSON_FILE}; expected a run's state folder`);
   }
+  checkSeal(path);
   const state = readJson(path);
   if (!isObject(state) || !isObject(state.config)) {
     throw new UserError(`${path}: expected what a run of Lorikeet saved`);
   }
-  for (const key of FIXED) {
-    const [was, is] = [state.config[key], trainer.config[key]].map((v) => JSON.stringify(v));
-    if (was === is) continue;
+  checkConfig(state.config, trainer.config, path);
+  const { control, checksums, ...progress } = parseState(state, path, trainer.model.control.size);
+  if (progress.data !== data) {
     throw new UserError(
-      `${path}: the run was made with ${key} ${was ?? "unset"}, not ${is ?? "unset"}; ` +
-        "expected the configuration it began with",
+      `${path}: the run was made with other samples: the data, as the tokenizer gives it, ` +
+        "has changed since; expected the same data and tokenizer",
       2,
     );
   }
-  const { control, ...progress } = parseState(state, path, trainer.model.control.size);
   const file = openSafetensors(join(folder, TENSORS_FILE));
   try {
+    if (checksum(file.head) !== checksums.header) throw damaged(file, "the header");
     for (const { name, shape, tensor } of stateTensors(trainer)) {
       const entry = file.tensors.get(name);
       if (entry?.dtype !== "F32" || !sameShape(entry.shape, shape)) {
         const expected = `expected F32 tensor ${name} [${shape}]`;
         throw new UserError(`${join(folder, TENSORS_FILE)}: ${expected}`);
       }
-      gpu.write(tensor, padRows(readTensor(file, name, shape), shape, tensor.shape));
+      const values = readTensor(file, name, shape, checksums.tensors[name]);
+      gpu.write(tensor, padRows(values, shape, tensor.shape));
     }
   } finally {
     file.close();

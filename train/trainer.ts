@@ -68,8 +68,9 @@ export class Trainer {
   readonly model: Llama;
   readonly optimizer: Optimizer;
   #lossScale: number;
-  /** Steps skipped so far. */
+  /** Steps skipped and steps taken so far, those of the runs that this one goes on with included. */
   skipped = 0;
+  taken = 0;
 
   /** Allocates everything; a {@linkcode Memory} without a device only counts. */
   constructor(
@@ -193,10 +194,11 @@ export class Trainer {
     this.model.loss(gpu, batch, { backward: true, dropout: { p, seed, step } });
   }
 
-  /** Takes over the loss scale and the count of skipped steps from the control tensor's values. */
+  /** Takes over the loss scale and the counts of steps from the control tensor's values. */
   readControl(control: Float32Array): void {
     this.#lossScale = control[CONTROL.scale];
     this.skipped = control[CONTROL.skipped];
+    this.taken = control[CONTROL.steps];
   }
 }
 

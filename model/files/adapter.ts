@@ -17,6 +17,7 @@ import {
   parseAdapterConfig,
   type Targets,
 } from "./adapter_config.ts";
+import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
 import {
@@ -147,6 +148,7 @@ export function readAdapter(folder: string): Adapter {
       const data = dtype === "F32"
         ? new Float32Array(bytes.buffer)
         : toFloat32(bytes, dtype as FileDtype);
+      refuseNotFinite(data, `${tensorsPath}: tensor ${brief(name)}`, DAMAGED_FILE);
       tensors.set(name, { shape, data, dtype: dtype as FileDtype });
     }
     return { config, tensors };

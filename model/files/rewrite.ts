@@ -6,6 +6,7 @@
  */
 import { UserError } from "../../kernels/errors.ts";
 import { weightShapes } from "../config.ts";
+import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { tensorBytes, type TensorToWrite } from "./safetensors.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "./weights.ts";
@@ -91,7 +92,8 @@ function valuesOf({ dtype, bytes }: Piece): Float32Array {
 
 /**
  * Every weight of a model for `writeHuggingFace`, one tensor to be pulled at a time. Tensors whose
- * dtype and values stay are copied byte for byte; values are rounded to nearest, ties to even.
+ * dtype and values stay are copied byte for byte; values are rounded to nearest, ties to even. Others are refused where
+ * they are no finite numbers, or become infinite in their new dtype.
  *
  * @param options `dtype`: of every tensor, or each keeps its own; `change`: new values for some of them;
  *   `progress` hears of the bytes made so far and of all.
@@ -112,6 +114,10 @@ export function rewrittenTensors(
       let bytes = piece.bytes;
       if (changed !== undefined || dtype !== piece.dtype) {
         const values = changed === undefined ? valuesOf(piece) : await changed.apply(piece);
+        const why = changed === undefined
+          ? DAMAGED_FILE
+          : `${DAMAGED_FILE}, or the adapter is too large for the model`;
+        refuseNotFinite(values, `tensor "${name}"`, why);
         const size = values.length * bytesPerElement(dtype);
         if (narrowed.length < size) narrowed = new Uint8Array(size);
         bytes = narrowed.subarray(0, size);

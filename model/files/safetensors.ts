@@ -172,6 +172,8 @@ export class SafetensorsFile implements SafetensorsHeader, TensorFile {
   readonly path: string;
   readonly tensors: Map<string, TensorEntry>;
   readonly metadata: Record<string, string>;
+  /** The bytes before the data: the header and its length. */
+  readonly head: Uint8Array;
   readonly #file: FileReader;
   readonly #dataStart: number;
 
@@ -202,9 +204,9 @@ export class SafetensorsFile implements SafetensorsHeader, TensorFile {
         }`,
       );
     }
-    const header = new Uint8Array(Number(length));
-    file.readSync(8, header);
-    const parsed = parseSafetensorsHeader(header, size - this.#dataStart, path);
+    this.head = new Uint8Array(this.#dataStart);
+    file.readSync(0, this.head);
+    const parsed = parseSafetensorsHeader(this.head.subarray(8), size - this.#dataStart, path);
     this.tensors = parsed.tensors;
     this.metadata = parsed.metadata;
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { markSeen, sample, type Sampling } from "../../kernels/sample.ts";
+import { markSeen, NOT_FINITE, sample, type Sampling } from "../../kernels/sample.ts";
 import { roundUp } from "../../kernels/tensor.ts";
 import { AWKWARD, download, gpuTest, poisoned, randomArray, upload } from "./harness.ts";
 import {
@@ -49,14 +49,14 @@ async function choose(
     upload(gpu, Array.from({ length: count }, (_, r) => f(r)), "u32", [count]);
   const flags = Array.from({ length: count * width }, (_, i) => seen?.includes(i % width) ? 1 : 0);
   const kept = mask ? poisoned(gpu, "u32", [count, width]) : undefined;
-  const ids = poisoned(gpu, "u32", [count]);
+  const ids = poisoned(gpu, "u32", [count]), made = poisoned(gpu, "u32", [count]);
   sample(gpu, {
     logits: upload(gpu, stored(rows, count), "f32", [count, width]),
     vocab,
     rows: count,
     first: 0,
     ids,
-    made: poisoned(gpu, "u32", [count]),
+    made,
     step: 0,
     stride: count,
     positions: perRow(position),
@@ -65,9 +65,14 @@ async function choose(
     options: { ...PLAIN, seed: SEED, ...options },
     mask: kept,
   });
+  // What the host reads: the tokens, but for those of rows that hold what is no finite number.
+  const faulty = rows.map((row) => !Array.from(row, Math.fround).every(Number.isFinite));
+  const tokens = await download(gpu, ids);
+  const read = tokens.map((token, r) => faulty[r % rows.length] ? NOT_FINITE : token);
+  assert.deepEqual(await download(gpu, made), read);
   const masks = kept === undefined ? new Float64Array() : await download(gpu, kept);
   return {
-    tokens: await download(gpu, ids),
+    tokens,
     kept: Array.from({ length: mask ? count : 0 }, (_, r) => {
       const row = masks.subarray(r * width, (r + 1) * width);
       assert.ok(row.every((flag) => flag === 0 || flag === 1), "mask");
@@ -203,6 +208,16 @@ gpuTest("sample: NaN and −infinity are never chosen unless nothing else is lef
   const hot = await choose(gpu, rows, { temperature: 1e38 }, { count: 600 });
   const drawn = new Set(hot.tokens.filter((_, r) => r % cases.length === 0));
   assert.deepEqual([...drawn].toSorted(), cases[0].kept);
+});
+
+gpuTest("sample: one logit that is not finite is told, wherever it is", async (gpu) => {
+  for (const vocab of [...AWKWARD, 1030, 5000]) {
+    const rows = [NaN, Infinity, -Infinity, 0].flatMap((value) =>
+      [0, Math.floor(vocab / 2), vocab - 1].map((place) => logitsOf(vocab, 1).with(place, value))
+    );
+    await choose(gpu, rows, { temperature: 0 }); // compares what the host reads
+    await choose(gpu, rows, { repetition_penalty: 1.3 }, { seen: [0] });
+  }
 });
 
 gpuTest("sample: greedy takes the first of the largest", async (gpu) => {

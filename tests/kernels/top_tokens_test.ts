@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { roundUp } from "../../kernels/tensor.ts";
-import { MOST_TOP_TOKENS, topTokens } from "../../kernels/top_tokens.ts";
+import { MOST_TOP_TOKENS, NOT_FINITE, topTokens } from "../../kernels/top_tokens.ts";
 import {
   assertClose,
   AWKWARD,
@@ -46,7 +46,9 @@ function reference(row: ArrayLike<number>, count: number) {
 async function check(gpu: Gpu, rows: readonly ArrayLike<number>[], count: number): Promise<void> {
   const found = await top(gpu, rows, count);
   rows.forEach((row, r) => {
-    const expected = reference(row, count), what = `${count} of ${row.length}, row ${r}`;
+    const expected = reference(row, count), finite = Array.from(row, Math.fround);
+    if (!finite.every(Number.isFinite)) expected.ids.fill(NOT_FINITE);
+    const what = `${count} of ${row.length}, row ${r}`;
     assert.deepEqual([...found[r].ids], expected.ids, what);
     assertClose(found[r].logprobs, expected.logprobs, { atol: 1e-5, rtol: 1e-5, what });
   });
@@ -68,17 +70,20 @@ gpuTest("topTokens of 32,000 and of equal logits", async (gpu) => {
   await check(gpu, [randomArray(32000, 4, 8), new Float64Array(32000)], 20);
 });
 
-gpuTest("topTokens puts −infinity and NaN last and gives them −infinity", async (gpu) => {
-  const [nan, inf] = [NaN, Infinity];
-  await check(gpu, [
-    [-inf, 2, nan, -inf, 3, 3, -0, 0],
-    [nan, nan, nan, nan, 1, nan, -inf, nan],
-    [3e38, -3e38, 1, 2, -inf, nan, 0, 0],
-    [5, inf, 5, inf, 0, nan, 0, 0],
-    Array(8).fill(-inf),
-    Array(8).fill(nan),
-  ], 8);
-});
+gpuTest(
+  "topTokens gives NaN and −infinity the log-probability −infinity, and tells of them",
+  async (gpu) => {
+    const [nan, inf] = [NaN, Infinity];
+    await check(gpu, [
+      [-inf, 2, nan, -inf, 3, 3, -0, 0],
+      [nan, nan, nan, nan, 1, nan, -inf, nan],
+      [3e38, -3e38, 1, 2, -inf, nan, 0, 0],
+      [5, inf, 5, inf, 0, nan, 0, 0],
+      Array(8).fill(-inf),
+      Array(8).fill(nan),
+    ], 8);
+  },
+);
 
 gpuTest("topTokens refuses counts it has no room for", async (gpu) => {
   for (const count of [0, 4, NaN]) {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { samplesChecksum, sealedJson } from "../../train/checksums.ts";
 import { loadState, type Progress, saveState } from "../../train/state.ts";
 import type { StepResult, Trainer } from "../../train/trainer.ts";
 import { gpuTest } from "../kernels/harness.ts";
@@ -60,7 +61,8 @@ async function train(
   return results;
 }
 
-const start = (): Progress => ({ step: 0, microBatches: 0, firstLoss: null });
+const DATA = samplesChecksum(samples);
+const start = (): Progress => ({ step: 0, microBatches: 0, firstLoss: null, data: DATA });
 
 async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
   const folder = await Deno.makeTempDir();
@@ -93,7 +95,7 @@ for (const { what, subject, settings } of CASES) {
       const expected = await train(gpu, whole, progress, WINDOWS.length);
 
       const resumed = openTrainer(gpu, emptied(subject), WINDOWS, settings);
-      const restored = loadState(gpu, resumed, folder);
+      const restored = loadState(gpu, resumed, folder, DATA);
       assert.equal(restored.step, 2);
       assert.equal(restored.microBatches, 5);
       assert.equal(restored.firstLoss, progress.firstLoss);
@@ -117,7 +119,7 @@ gpuTest("a state replaces the one before it, and what a killed save left behind"
     }
     await train(gpu, trainer, progress, 1);
     await saveState(gpu, trainer, folder, progress);
-    assert.equal(loadState(gpu, trainer, folder).step, 1);
+    assert.equal(loadState(gpu, trainer, folder, DATA).step, 1);
     const beside = [...Deno.readDirSync(join(folder, ".."))].map(({ name }) => name);
     assert.deepEqual(beside, ["state"]);
   });
@@ -126,16 +128,14 @@ gpuTest("a state replaces the one before it, and what a killed save left behind"
 gpuTest("a damaged state is refused with the file's name and what is wrong", async (gpu) => {
   await withFolder(async (folder) => {
     const trainer = openTrainer(gpu, LORA, WINDOWS);
-    assert.throws(() => loadState(gpu, trainer, folder), expecting(/holds no state\.json/));
+    assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(/holds no state\.json/));
     await saveState(gpu, trainer, folder, start());
     const json = join(folder, "state.json"), tensors = join(folder, "state.safetensors");
     const good = JSON.parse(Deno.readTextFileSync(json));
     const bytes = Deno.readFileSync(tensors);
     const refused = (pattern: RegExp) =>
-      assert.throws(() => loadState(gpu, trainer, folder), expecting(pattern));
+      assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(pattern));
 
-    Deno.writeTextFileSync(json, JSON.stringify(good).slice(0, -20));
-    refused(/state\.json.*JSON/);
     const changes: [string, unknown, RegExp][] = [
       ["step", undefined, /state\.json: step/],
       ["step", -1, /state\.json: step/],
@@ -143,26 +143,87 @@ gpuTest("a damaged state is refused with the file's name and what is wrong", asy
       ["firstLoss", "low", /state\.json: firstLoss/],
       ["control", good.control.slice(1), /state\.json: control/],
       ["control", good.control.map(String), /state\.json: control/],
+      ["checksums", { header: "" }, /state\.json: checksums/],
       ["config", 3, /state\.json/],
     ];
     for (const [key, value, pattern] of changes) {
-      Deno.writeTextFileSync(json, JSON.stringify({ ...good, [key]: value }));
+      Deno.writeTextFileSync(json, sealedJson({ ...good, [key]: value }));
       refused(pattern);
     }
-    Deno.writeTextFileSync(json, "[]");
+    // Without a checksum, as older versions wrote it, or with the text of another.
+    const { sha256: _, ...unsealed } = good;
+    Deno.writeTextFileSync(json, JSON.stringify(unsealed, null, 2));
+    refused(/state\.json: does not end with its checksum/);
+    Deno.writeTextFileSync(json, sealedJson(good).replace('"step": 0', '"step": 1'));
+    refused(/state\.json: is damaged.*start anew without --resume/);
+    Deno.writeTextFileSync(json, sealedJson(good).slice(0, -20));
     refused(/state\.json/);
 
-    Deno.writeTextFileSync(json, JSON.stringify(good));
-    assert.equal(loadState(gpu, trainer, folder).step, 0);
+    Deno.writeTextFileSync(json, sealedJson(good));
+    assert.equal(loadState(gpu, trainer, folder, DATA).step, 0);
     Deno.writeFileSync(tensors, bytes.subarray(0, -4));
     refused(/state\.safetensors/);
-    const renamed = bytes.slice();
-    const header = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-    renamed[header.indexOf('.exp_avg"') + 1] = "E".charCodeAt(0);
-    Deno.writeFileSync(tensors, renamed);
-    refused(/state\.safetensors: expected F32 tensor \S+\.exp_avg \[/);
+    // The tensors of another save have the same names and shapes.
+    const progress = start();
+    await train(gpu, trainer, progress, 1);
+    await saveState(gpu, trainer, folder, progress);
+    Deno.writeTextFileSync(json, sealedJson(good));
+    refused(/state\.safetensors: tensor "\S+" is damaged or of another save/);
     Deno.removeSync(tensors);
     refused(/state\.safetensors/);
+  });
+});
+
+gpuTest("60 flipped bits: 60 states refused, with the file's name", async (gpu) => {
+  await withFolder(async (folder) => {
+    const trainer = openTrainer(gpu, LORA, WINDOWS);
+    await saveState(gpu, trainer, folder, start());
+    const flip = (name: string, bit: number) => {
+      const path = join(folder, name), good = Deno.readFileSync(path), bytes = good.slice();
+      bytes[bit >> 3] ^= 1 << (bit & 7);
+      Deno.writeFileSync(path, bytes);
+      const where = new RegExp(name.replace(".", "\\."));
+      const what = `${name}, bit ${bit & 7} of byte ${bit >> 3}`;
+      assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(where), what);
+      Deno.writeFileSync(path, good);
+    };
+    const bits = (name: string, first: number, end: number, count: number) => {
+      for (let i = 0; i < count; i++) {
+        flip(name, 8 * Math.floor(first + (i + 0.5) / count * (end - first)) + (3 * i) % 8);
+      }
+    };
+    const { size } = Deno.statSync(join(folder, "state.safetensors"));
+    const head = 8 + Number(
+      new DataView(Deno.readFileSync(join(folder, "state.safetensors")).buffer).getBigUint64(
+        0,
+        true,
+      ),
+    );
+    bits("state.safetensors", 0, 8, 8);
+    bits("state.safetensors", 8, head, 16);
+    bits("state.safetensors", head, size, 16);
+    bits("state.json", 0, Deno.statSync(join(folder, "state.json")).size, 20);
+    assert.equal(loadState(gpu, trainer, folder, DATA).step, 0, "undamaged");
+  });
+});
+
+gpuTest("a state of other samples is refused, wherever they are", async (gpu) => {
+  await withFolder(async (folder) => {
+    const trainer = openTrainer(gpu, LORA, WINDOWS);
+    await saveState(gpu, trainer, folder, start());
+    const changed = samples.map((sample) => ({ ...sample, ids: sample.ids.slice() }));
+    changed[3].ids[2]++;
+    const masked = samples.with(1, { ...samples[1], promptLength: samples[1].promptLength + 1 });
+    for (const others of [changed, masked, samples.slice(1), samples.toReversed()]) {
+      const data = samplesChecksum(others);
+      assert.notEqual(data, DATA);
+      assert.throws(
+        () => loadState(gpu, trainer, folder, data),
+        expecting(/made with other samples/),
+      );
+    }
+    const moved = openTrainer(gpu, LORA, WINDOWS, { data: "elsewhere.json", tokenizer: "here" });
+    assert.equal(loadState(gpu, moved, folder, samplesChecksum(samples)).step, 0);
   });
 });
 
@@ -176,13 +237,20 @@ gpuTest("a state of another configuration is refused by key", async (gpu) => {
       ["optimizer", LORA, { optimizer: "sgd" }],
       ["precision", LORA, { precision: "mixed" }],
       ["samples", LORA, { samples: 3 }],
-      ["lora", LORA, { dropout: 0.3 }],
+      ["share_prefixes", LORA, { share_prefixes: false }],
+      ["exact_products", LORA, { exact_products: true }],
+      ["betas", LORA, { betas: [0.8, 0.999] }],
+      ["eps", LORA, { eps: 1e-6 }],
+      ["weight_decay", LORA, { weight_decay: 0.1 }],
+      ["max_grad_norm", LORA, { max_grad_norm: 1 }],
+      ["initial_loss_scale", LORA, { initial_loss_scale: 2 }],
+      ["lora.dropout", LORA, { dropout: 0.3 }],
       ["lora", FULL, {}],
     ];
     for (const [key, subject, settings] of others) {
       const trainer = openTrainer(gpu, subject, WINDOWS, settings);
       assert.throws(
-        () => loadState(gpu, trainer, folder),
+        () => loadState(gpu, trainer, folder, DATA),
         (error) =>
           error instanceof UserError && error.exitCode === 2 &&
           error.message.includes(`made with ${key} `),
@@ -191,7 +259,7 @@ gpuTest("a state of another configuration is refused by key", async (gpu) => {
     }
     // What may differ: where a longer run ends, and how its memory is used.
     const longer = openTrainer(gpu, LORA, WINDOWS, { epochs: 3, checkpointing: "block" });
-    assert.equal(loadState(gpu, longer, folder).step, 0);
+    assert.equal(loadState(gpu, longer, folder, DATA).step, 0);
   });
 });
 

@@ -1,0 +1,73 @@
+/**
+ * Checksums of what a run saves: SHA-256, in hexadecimal.
+ *
+ * @module
+ */
+import { createHash, type Hash } from "node:crypto";
+import { UserError } from "../kernels/errors.ts";
+import { fileError } from "../model/files/weights.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
+
+/** A checksum to be fed piece by piece, at some 1.7 GB/s where the processor knows SHA. */
+export function startChecksum(): Hash {
+  return createHash("sha256");
+}
+
+/** The checksum of some bytes. */
+export function checksum(bytes: Uint8Array | string): string {
+  return startChecksum().update(bytes).digest("hex");
+}
+
+/**
+ * The checksum of samples as training sees them: their ids and where their prompts end, in order. It does not depend on
+ * the names or formats of the files that they came from.
+ */
+export function samplesChecksum(samples: readonly TokenizedSample[]): string {
+  const hash = startChecksum();
+  for (const { ids, promptLength } of samples) {
+    hash.update(new Uint8Array(Uint32Array.of(ids.length, promptLength).buffer));
+    hash.update(new Uint8Array(Uint32Array.from(ids).buffer));
+  }
+  return hash.digest("hex");
+}
+
+/** What a damaged file is to be answered with. */
+export const INSTEAD = "expected the files as they were saved: " +
+  "go on from another state, or start anew without --resume";
+
+/** How a sealed text ends. */
+const SEAL_START = '"sha256": "', SEAL_END = '"\n}\n', NO_CHECKSUM = "0".repeat(64);
+const SEAL_BYTES = SEAL_START.length + NO_CHECKSUM.length + SEAL_END.length;
+const SEAL = /^"sha256": "([0-9a-f]{64})"\n\}\n$/;
+
+/** A value as indented JSON whose last field, `sha256`, is the checksum of the text with zeros in that place. */
+export function sealedJson(value: Record<string, unknown>): string {
+  const text = JSON.stringify({ ...value, sha256: NO_CHECKSUM }, null, 2) + "\n";
+  return text.slice(0, -SEAL_BYTES) + SEAL_START + checksum(text) + SEAL_END;
+}
+
+/**
+ * Checks a file with the text of {@linkcode sealedJson}, byte by byte.
+ *
+ * @throws {UserError} where it can't be read or is not as it was written.
+ */
+export function checkSeal(path: string): void {
+  let bytes: Uint8Array;
+  try {
+    bytes = Deno.readFileSync(path);
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+  // As Latin-1 every byte is one character, so that no damage hides in how text is decoded.
+  const found = SEAL.exec(new TextDecoder("latin1").decode(bytes.subarray(-SEAL_BYTES)))?.[1];
+  if (found === undefined) {
+    throw new UserError(
+      `${path}: does not end with its checksum: it is damaged, or of an older version; ${INSTEAD}`,
+    );
+  }
+  const at = bytes.length - SEAL_BYTES + SEAL_START.length;
+  bytes.set(new TextEncoder().encode(NO_CHECKSUM), at);
+  if (checksum(bytes) !== found) {
+    throw new UserError(`${path}: is damaged: its checksum (SHA-256) is another; ${INSTEAD}`);
+  }
+}
