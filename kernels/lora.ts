@@ -25,6 +25,7 @@ import {
   gradTileCount,
   LORA_TILES,
   loraTileKind,
+  type LoraTiles,
   upTileCount,
 } from "./lora/tiles.ts";
 import type { Partials } from "./partials.ts";
@@ -154,6 +155,44 @@ export function loraUp(
   );
 }
 
+/** Operands of {@linkcode loraUpBackward}. */
+interface UpGradients {
+  dy: Tensor;
+  low: Tensor;
+  lowGrad: Tensor;
+  group: LoraGroup;
+  rows: number;
+}
+
+/** Writes lowGrad and adds to every module's gradB, which all must be there, that of `rows` rows: what follows low. */
+export function loraUpBackward(
+  gpu: Gpu,
+  { dy, low, lowGrad, group, rows }: UpGradients,
+): void {
+  const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
+  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const shared = { rank: r, modules: count };
+  const downTiles = downTileCount(geometry, { rows, ...shared });
+  const tiles = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
+  gpu.run(
+    backwardY(dy.dtype, b[0].dtype, count, kind),
+    [dy, low, ...b, lowGrad, ...shape.gradB],
+    {
+      ...{ ...ofY(shape, rows), dyStride: dy.rowSize / 4, downTiles, tiles },
+      columnTiles: gradColumnTiles(geometry, widest),
+    },
+    groupGrid(tiles),
+    {
+      flops: 4 * rows * outputs * r,
+      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
+    },
+  );
+}
+
+/** Tiles side by side of gradients `columns` elements wide. */
+const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
+  Math.ceil(columns / (4 * gradColumns));
+
 /**
  * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
  * wanted, in two launches.
@@ -164,36 +203,13 @@ export function loraUp(
  */
 export function loraBackward(
   gpu: Gpu,
-  { x, dy, low, lowGrad, group, rows, dx }: {
-    x: Tensor;
-    dy: Tensor;
-    low: Tensor;
-    lowGrad: Tensor;
-    group: LoraGroup;
-    rows: number;
-    dx?: Tensor | Partials;
-  },
+  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
 ): void {
-  const shape = shapeOf(group.modules), { count, r, input, widest, outputs, a, b } = shape;
+  loraUpBackward(gpu, gradients);
+  const { lowGrad, group, rows } = gradients;
+  const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
   const shared = { rank: r, modules: count };
-  const columnTiles = (columns: number) => Math.ceil(columns / (4 * geometry.gradColumns));
-
-  const downTiles = downTileCount(geometry, { rows, ...shared });
-  const tilesY = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
-  gpu.run(
-    backwardY(dy.dtype, b[0].dtype, count, kind),
-    [dy, low, ...b, lowGrad, ...shape.gradB],
-    {
-      ...{ ...ofY(shape, rows), dyStride: dy.rowSize / 4, downTiles },
-      ...{ columnTiles: columnTiles(widest), tiles: tilesY },
-    },
-    groupGrid(tilesY),
-    {
-      flops: 4 * rows * outputs * r,
-      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
-    },
-  );
 
   const slot = dx !== undefined && "splits" in dx ? dx : undefined;
   if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
@@ -209,8 +225,9 @@ export function loraBackward(
     backwardX(x.dtype, a[0].dtype, target?.dtype ?? "none", ...kinds),
     [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
     {
-      ...{ ...ofX(shape, group, rows), columnTiles: columnTiles(input), gradTiles, tiles: tilesX },
+      ...{ ...ofX(shape, group, rows), columnTiles: gradColumnTiles(geometry, input), gradTiles },
       ...{ upTiles: places.columnTiles, dxFrom: (slot?.splits ?? 0) * rows * input / 4 },
+      tiles: tilesX,
     },
     groupGrid(tilesX),
     {

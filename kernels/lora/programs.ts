@@ -35,7 +35,11 @@ const xUniforms = (modules: number) => ({
 });
 const yUniforms = (modules: number) => ({
   ...{ rows: "u32", rank: "u32" } as const,
-  ...numbered<"u32" | "f32">(modules, { from: () => "u32", width: () => "u32", scale: () => "f32" }),
+  ...numbered<"u32" | "f32">(modules, {
+    from: () => "u32",
+    width: () => "u32",
+    scale: () => "f32",
+  }),
 });
 
 /** The tile of a workgroup in a grid that may have two dimensions. */
