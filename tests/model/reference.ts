@@ -33,11 +33,17 @@ export interface ReferenceSample {
 /** Flat tensors by Hugging Face's (base weights) or PEFT's (adapter) names. */
 export type ReferenceTensors = ReadonlyMap<string, ArrayLike<number>>;
 
-/** An adapter: y = xWᵀ + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ on every linear layer it has tensors for. */
+/**
+ * An adapter: y = xWᵀ + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ on every linear layer it has tensors for; with magnitudes m
+ * of a layer, and n the lengths of the rows of W + (alpha / rank) · BA, y = xWᵀ − (mask ⊙ x) Wᵀ + m / n ∘ ((mask ⊙ x) Wᵀ
+ * + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ), n being a constant in backward (DoRA).
+ */
 export interface ReferenceLora {
   rank: number;
   alpha: number;
   weights: ReferenceTensors;
+  /** n of a layer such as "model.layers.0.self_attn.q_proj", where it is to stay what it was. */
+  lengths?: (layer: string) => ArrayLike<number>;
   /**
    * The dropout multipliers [T, in] (0, or 1 / (1 - p)) of a layer such as
    * "model.layers.0.self_attn.q_proj" in micro-batch `batch` of the window; none means no dropout.
@@ -65,6 +71,22 @@ export interface ReferenceWindow {
 }
 
 type Vector = ArrayLike<number>;
+
+/** Lengths of the rows of W + scale · BA, W [out, in], A [rank, in], B [out, rank]. */
+export function rowLengths(
+  w: Vector,
+  a: Vector,
+  b: Vector,
+  scale: number,
+  rank: number,
+): Float64Array {
+  const outputs = b.length / rank, inputs = a.length / rank;
+  const sum = addTo(Float64Array.from(w), times(b, a, outputs, inputs, rank), scale);
+  return Float64Array.from(
+    { length: outputs },
+    (_, i) => Math.hypot(...sum.subarray(i * inputs, (i + 1) * inputs)),
+  );
+}
 
 /** x [m, k] · wᵀ, w [n, k] → [m, n]. */
 function timesTransposed(x: Vector, w: Vector, m: number, n: number, k: number): Float64Array {
@@ -195,7 +217,13 @@ class Pass {
     if (lora === undefined || a === undefined || b === undefined) return undefined;
     const mask = lora.mask?.(layer, this.#batch);
     const input = mask === undefined ? x : x.map((value, i) => value * mask[i]);
-    return { a, b, mask, input, prefix, rank: lora.rank, scale: lora.alpha / lora.rank };
+    const { rank, alpha } = lora, scale = alpha / rank;
+    const magnitude = lora.weights.get(`${prefix}.lora_magnitude_vector`);
+    const lengths = magnitude &&
+      (lora.lengths?.(layer) ?? rowLengths(this.#weight(`${layer}.weight`), a, b, scale, rank));
+    const dora = magnitude && lengths &&
+      { lengths, factors: Float64Array.from(magnitude, (m, i) => m / lengths[i]) };
+    return { a, b, mask, input, prefix, rank, scale, dora };
   }
 
   #linear(x: Float64Array, layer: string): Float64Array {
@@ -203,34 +231,58 @@ class Pass {
     const weight = this.#weight(`${layer}.weight`);
     const outputs = weight.length / inputs;
     const y = timesTransposed(x, weight, this.rows, outputs, inputs);
+    const adapted = this.#adapted(layer, x);
+    if (adapted !== undefined) {
+      const { a, b, input, rank, scale, dora } = adapted;
+      const inner = timesTransposed(input, a, this.rows, rank, inputs);
+      const update = timesTransposed(inner, b, this.rows, outputs, rank);
+      if (dora === undefined) addTo(y, update, scale);
+      else {
+        const base = timesTransposed(input, weight, this.rows, outputs, inputs);
+        base.forEach((value, i) =>
+          y[i] += dora.factors[i % outputs] * (value + scale * update[i]) - value
+        );
+      }
+    }
     const bias = this.#model.weights.get(`${layer}.bias`);
     if (bias !== undefined) { for (let i = 0; i < y.length; i++) y[i] += bias[i % outputs]; }
-    const adapted = this.#adapted(layer, x);
-    if (adapted === undefined) return y;
-    const { a, b, input, rank, scale } = adapted;
-    const inner = timesTransposed(input, a, this.rows, rank, inputs);
-    return addTo(y, timesTransposed(inner, b, this.rows, outputs, rank), scale);
+    return y;
   }
 
   #linearBackward(dy: Float64Array, x: Float64Array, layer: string, out: ReferenceWindow) {
     const inputs = x.length / this.rows;
     const outputs = dy.length / this.rows;
     const weight = this.#weight(`${layer}.weight`);
-    addOuter(out.weights.get(`${layer}.weight`)!, dy, x, outputs, inputs, this.rows);
+    const dWeight = out.weights.get(`${layer}.weight`)!;
+    addOuter(dWeight, dy, x, outputs, inputs, this.rows);
     const dBias = out.weights.get(`${layer}.bias`);
     if (dBias !== undefined) dy.forEach((value, i) => dBias[i % outputs] += value);
     const dx = times(dy, weight, this.rows, inputs, outputs);
     const adapted = this.#adapted(layer, x);
     if (adapted === undefined) return dx;
-    const { a, b, mask, input, prefix, rank, scale } = adapted;
+    const { a, b, mask, input, prefix, rank, scale, dora } = adapted;
     const inner = timesTransposed(input, a, this.rows, rank, inputs);
-    const dInner = times(dy, b, this.rows, rank, outputs);
+    let dUpdate = dy;
+    const dInput = new Float64Array(x.length);
+    if (dora !== undefined) {
+      const { factors, lengths } = dora;
+      const z = timesTransposed(input, weight, this.rows, outputs, inputs);
+      addTo(z, timesTransposed(inner, b, this.rows, outputs, rank), scale);
+      const dMagnitude = out.lora.get(`${prefix}.lora_magnitude_vector`)!;
+      z.forEach((value, i) => dMagnitude[i % outputs] += dy[i] * value / lengths[i % outputs]);
+      dUpdate = dy.map((value, i) => value * factors[i % outputs]);
+      // Of (factor − 1) ∘ (input · Wᵀ).
+      const dBase = dy.map((value, i) => value * (factors[i % outputs] - 1));
+      addOuter(dWeight, dBase, input, outputs, inputs, this.rows);
+      addTo(dInput, times(dBase, weight, this.rows, inputs, outputs));
+    }
+    const dInner = times(dUpdate, b, this.rows, rank, outputs);
     const dB = out.lora.get(`${prefix}.lora_B.weight`)!;
     const dA = out.lora.get(`${prefix}.lora_A.weight`)!;
-    addOuter(dB, dy, inner, outputs, rank, this.rows, scale);
+    addOuter(dB, dUpdate, inner, outputs, rank, this.rows, scale);
     addOuter(dA, dInner, input, rank, inputs, this.rows, scale);
-    const dInput = times(dInner, a, this.rows, inputs, rank);
-    return addTo(dx, mask ? dInput.map((value, i) => value * mask[i]) : dInput, scale);
+    addTo(dInput, times(dInner, a, this.rows, inputs, rank), scale);
+    return addTo(dx, mask ? dInput.map((value, i) => value * mask[i]) : dInput);
   }
 
   /** 1 / rms of each row (Zhang and Sennrich 2019, with eps inside the root as in Llama). */
