@@ -146,6 +146,22 @@ export interface FamilyFixture {
   }[];
 }
 
+/**
+ * peft.json: an adapter in the folder peft/NAME; its gradients.safetensors are of `loss`, to which every supervised
+ * token adds the same.
+ */
+export interface PeftCase {
+  name: string;
+  model: FixtureModel;
+  samples: ReferenceSample[];
+  /** Rows of the first sample, and their logits. */
+  positions: number[];
+  logits: number[][];
+  loss: number;
+  /** The same with dropout: what each layer keeps, "1" or "0", of `[rows of all samples, in]`. */
+  dropped?: { p: number; loss: number; kept: Record<string, string> };
+}
+
 /** rope.json: frequencies in radians a position. */
 export interface RopeCase extends RopeOptions {
   frequencies: number[];
@@ -162,6 +178,7 @@ export interface FixtureFiles {
   "score.json": ScoreCase[];
   "family.json": FamilyFixture;
   "rope.json": RopeCase[];
+  "peft.json": PeftCase[];
 }
 
 /** The path of a fixture: a model's or an adapter's folder, or a file. */
