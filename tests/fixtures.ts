@@ -158,6 +158,15 @@ export interface PeftCase {
   positions: number[];
   logits: number[][];
   loss: number;
+  /** Three steps of AdamW over all samples, and the same with LoRA+. */
+  training: {
+    learning_rate: number;
+    steps: { loss: number; grad_norm: number }[];
+    plus_ratio: number;
+    /** What LoRA+ multiplies each tensor's rate by; null where it has a rate of its own, 1e-6. */
+    plus_rates: Record<string, number | null>;
+    plus_steps: { loss: number; grad_norm: number }[];
+  };
   /** The same with dropout: what each layer keeps, "1" or "0", of `[rows of all samples, in]`. */
   dropped?: { p: number; loss: number; kept: Record<string, string> };
 }
