@@ -122,6 +122,15 @@ const FIXED = [
   "precision",
 ] as const;
 
+/** What state.json says of the adapter that the run started from, in PEFT's form; undefined for none. */
+export function stateAdapter(folder: string): unknown {
+  const path = join(folder, JSON_FILE);
+  const state = exists(path) ? readJson(path) : undefined;
+  const config = isObject(state) ? state.config : undefined;
+  const lora = isObject(config) ? config.lora : undefined;
+  return isObject(lora) ? lora.adapter : undefined;
+}
+
 /** state.json without its configuration. */
 interface StoredState extends Progress {
   control: Float32Array;
@@ -197,6 +206,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string): Progress 
     file.close();
   }
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
+  trainer.model.parametersChanged();
   gpu.write(trainer.model.control, control);
   trainer.readControl(control);
   return progress;

@@ -7,7 +7,12 @@ import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { presetConfig, weightShapes } from "../../model/config.ts";
-import { type Adapter, adapterShapes, readAdapter } from "../../model/files/adapter.ts";
+import {
+  type Adapter,
+  adapterConfig,
+  adapterShapes,
+  readAdapter,
+} from "../../model/files/adapter.ts";
 import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
 import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import { Llama } from "../../model/llama.ts";
@@ -84,7 +89,7 @@ gpuTest("merge: a tied embedding, and a folder in Meta's layout", async (gpu) =>
   const tied = openModel(fixturePath("llama_tied"));
   const target_modules = ["o_proj" as const], r = 2;
   const adapter: Adapter = {
-    config: { r, lora_alpha: 4, lora_dropout: 0, target_modules, base_model_name_or_path: null },
+    config: adapterConfig({ r, lora_alpha: 4, target_modules }),
     tensors: new Map(
       Array.from(adapterShapes(tied.config, { r, target_modules }), ([name, shape]) => {
         const data = new Float32Array(shape[0] * shape[1]).fill(0.25);

@@ -137,7 +137,7 @@ Deno.test("a DoRA adapter of other sizes than its layer is refused", () => {
   const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);
   const [weight, a, b] = [planned(12, 8), planned(4, 8), planned(12, 4)];
   const vectors = { magnitude: planned(12), norm: planned(12), factor: planned(12) };
-  const run = (change: Record<string, Tensor>) =>
+  const run = (change: Partial<Record<"a" | "b" | "magnitude" | "norm", Tensor>>) =>
     doraFactors({} as Gpu, { weight, a, b, scale: 1, ...vectors, ...change });
   for (
     const change of [

@@ -4,6 +4,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import {
   type Adapter,
+  adapterConfig,
   adapterShapes,
   type AdapterTensor,
   type LinearModule,
@@ -31,8 +32,7 @@ function randomAdapter(
     const data = Float32Array.from(randomArray(shape[0] * shape[1], 7 * tensors.size + r, 0.3));
     tensors.set(name, { shape, data } as AdapterTensor);
   }
-  const rest = { lora_dropout: 0, base_model_name_or_path: null };
-  return { config: { r, lora_alpha, target_modules, ...rest }, tensors };
+  return { config: adapterConfig({ r, lora_alpha, target_modules }), tensors };
 }
 
 /** The fixture's weights in a dtype. */
