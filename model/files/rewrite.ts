@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { weightShapes } from "../config.ts";
+import { type LlamaConfig, weightShapes } from "../config.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { tensorBytes, type TensorToWrite } from "./safetensors.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "./weights.ts";
@@ -26,8 +26,12 @@ export interface Piece {
   bytes: Uint8Array;
 }
 
-/** New values for some tensors of a model. */
+/** New values for some tensors of a model, and tensors that it did not have. */
 export interface WeightChange {
+  /** The model that comes of it. */
+  readonly config: LlamaConfig;
+  /** The model's tensor that one of the new model's comes from; undefined where it comes from none, and is zero. */
+  origin(name: string): string | undefined;
   /** Whether the tensor gets new values; those of others are never asked for. */
   changes(name: string): boolean;
   /** The piece's new values. */
@@ -57,14 +61,15 @@ class PieceReader {
 
   constructor(readonly source: WeightSource) {}
 
-  async *pieces(name: string): AsyncGenerator<Piece> {
-    const { dtype, shape } = this.source.info(name);
+  /** @param origin What the tensor is called in the source. */
+  async *pieces(name: string, origin: string): AsyncGenerator<Piece> {
+    const { dtype, shape } = this.source.info(origin);
     const most = pieceRows(shape);
     const rowBytes = tensorBytes({ dtype, shape: [1, ...shape.slice(1)] });
     const read = (firstRow: number, turn: number): Promise<Piece> => {
       const rows = Math.min(most, shape[0] - firstRow);
       const bytes = this.#buffer(turn, rows * rowBytes);
-      const reading = this.source.read(name, firstRow * rowBytes, bytes)
+      const reading = this.source.read(origin, firstRow * rowBytes, bytes)
         .then(() => ({ name, dtype, shape, firstRow, rows, bytes }));
       reading.catch(() => {}); // It may fail when nobody waits for it any more.
       return reading;
@@ -84,7 +89,7 @@ class PieceReader {
 }
 
 /** What a piece holds, as float32. */
-function valuesOf({ dtype, bytes }: Piece): Float32Array {
+export function pieceValues({ dtype, bytes }: Piece): Float32Array {
   if (dtype !== "F32") return toFloat32(bytes, dtype);
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
@@ -106,12 +111,19 @@ export function rewrittenTensors(
 ): TensorToWrite[] {
   const reader = new PieceReader(source);
   let narrowed = new Uint8Array(0), done = 0, total = 0;
-  async function* data(name: string, dtype: FileDtype): AsyncGenerator<Uint8Array> {
+  async function* data(
+    name: string,
+    origin: string | undefined,
+    { dtype, shape }: { dtype: FileDtype; shape: number[] },
+  ): AsyncGenerator<Uint8Array> {
     const changed = change?.changes(name) ? change : undefined;
-    for await (const piece of reader.pieces(name)) {
+    const pieces = origin === undefined
+      ? [zeroPiece(name, dtype, shape)]
+      : reader.pieces(name, origin);
+    for await (const piece of pieces) {
       let bytes = piece.bytes;
       if (changed !== undefined || dtype !== piece.dtype) {
-        const values = changed === undefined ? valuesOf(piece) : await changed.apply(piece);
+        const values = changed === undefined ? pieceValues(piece) : await changed.apply(piece);
         const size = values.length * bytesPerElement(dtype);
         if (narrowed.length < size) narrowed = new Uint8Array(size);
         bytes = narrowed.subarray(0, size);
@@ -123,12 +135,20 @@ export function rewrittenTensors(
       progress?.(done, total);
     }
   }
-  return Array.from(weightShapes(source.config).keys(), (name) => {
-    const { dtype: own, shape } = source.info(name);
-    const dtype = wanted ?? own;
-    total += tensorBytes({ dtype, shape });
-    return { name, dtype, shape, data: data(name, dtype) };
+  return Array.from(weightShapes(change?.config ?? source.config), ([name, shape]) => {
+    const origin = change === undefined ? name : change.origin(name);
+    // A bias that the model did not have is stored as its layer's weight is.
+    const { dtype: own } = source.info(origin ?? name.replace(/bias$/, "weight"));
+    const tensor = { dtype: wanted ?? own, shape };
+    total += tensorBytes(tensor);
+    return { name, ...tensor, data: data(name, origin, tensor) };
   });
+}
+
+/** A whole tensor of zeros. */
+function zeroPiece(name: string, dtype: FileDtype, shape: readonly number[]): Piece {
+  const bytes = new Uint8Array(tensorBytes({ dtype, shape }));
+  return { name, dtype, shape, firstRow: 0, rows: shape[0], bytes };
 }
 
 function tooLarge(name: string, dtype: FileDtype, overflows: number): UserError {

@@ -30,7 +30,9 @@ const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) =
 async function merge(gpu: Gpu, model: string, adapter: Adapter, output: string): Promise<void> {
   const flags = { model, output };
   const source = await openFiles(flags);
-  assert.ok(await writeModel(source, flags, "Merging", new AdapterMerge(gpu, adapter)));
+  assert.ok(
+    await writeModel(source, flags, "Merging", new AdapterMerge(gpu, adapter, source.config)),
+  );
   source.weights.close();
 }
 
@@ -59,7 +61,9 @@ gpuTest("merge: greedy answers are those of model and adapter, sharded or not", 
     const [single, sharded] = [folder.file(name), folder.file(`${name}_sharded`)];
     await merge(gpu, fixturePath("llama"), adapter, single);
     const { weights, config } = openModel(fixturePath("llama"));
-    const tensors = rewrittenTensors(weights!, { change: new AdapterMerge(gpu, adapter) });
+    const tensors = rewrittenTensors(weights!, {
+      change: new AdapterMerge(gpu, adapter, weights!.config),
+    });
     await writeHuggingFace(sharded, config, tensors, { maxFileBytes: 50_000 });
     weights!.close();
     assert.deepEqual(names(single), ["config.json", "model.safetensors"]);

@@ -63,7 +63,7 @@ async function checkMerge(
   adapter: Adapter,
   checked: (row: number, rows: number) => boolean = () => true,
 ): Promise<string[]> {
-  const change = new AdapterMerge(gpu, adapter);
+  const change = new AdapterMerge(gpu, adapter, config);
   const scale = adapter.config.lora_alpha / adapter.config.r;
   const merged: string[] = [];
   for (const tensor of rewrittenTensors(memoryWeights(config, weights), { change })) {
