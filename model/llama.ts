@@ -205,6 +205,17 @@ export class Llama {
     this.#input.initialize(gpu);
   }
 
+  /**
+   * Sets DoRA's magnitudes to the lengths of the rows of W + s·B·A, as they are before training: the model then says
+   * what it says without.
+   */
+  initializeMagnitudes(gpu: Gpu): void {
+    for (const module of this.#dora) {
+      doraFactors(gpu, module);
+      cast(gpu, { x: module.norm, y: module.magnitude });
+    }
+  }
+
   /** To be called whenever parameters have changed: what is computed from them is computed again. */
   parametersChanged(): void {
     this.#current = false;

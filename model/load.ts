@@ -202,7 +202,8 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
 
 /**
  * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
- * N(0, 1/r²) with `gaussian`, also as in PEFT.
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. DoRA's magnitudes are lengths of the weights' rows, which are to be
+ * there already.
  */
 export function initializeAdapters(
   gpu: Gpu,
@@ -222,6 +223,7 @@ export function initializeAdapters(
     }
     refreshValue(gpu, parameter);
   });
+  model.initializeMagnitudes(gpu);
   model.parametersChanged();
 }
 

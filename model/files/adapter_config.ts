@@ -225,7 +225,8 @@ export function parseAdapterConfig(json: unknown, file: string): AdapterConfig {
   }
   for (const [field, value] of Object.entries(json)) {
     if (Object.hasOwn(FIELDS, field) || INERT_FIELDS.has(field) || isNeutral(value)) continue;
-    throw new UserError(`${file}: ${field} is ${brief(value)}, which is not supported`);
+    const name = /^\w{1,80}$/.test(field) ? field : brief(field);
+    throw new UserError(`${file}: ${name} is ${brief(value)}, which is not supported`);
   }
   const config = configOf(json);
   checkTogether(config, file);
