@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { type PeftCase, readFixture, readModel, readTensors } from "../fixtures.ts";
 import { referenceLogits, type ReferenceModel, referenceWindow } from "./reference.ts";
 
-const cases = readFixture("peft.json").filter(({ name }) => ["dora", "dora_all"].includes(name));
+const cases = readFixture("peft.json").filter(({ name }) =>
+  ["dora", "dora_all", "dora_head"].includes(name)
+);
 
 /** The case's model and adapter, and what of their inputs the layers keep. */
 function referenceOf({ name, model, dropped }: PeftCase, drop: boolean): ReferenceModel {
@@ -12,13 +14,15 @@ function referenceOf({ name, model, dropped }: PeftCase, drop: boolean): Referen
   const { r, lora_alpha, use_rslora } = JSON.parse(Deno.readTextFileSync(file));
   const plain = (tensors: ReturnType<typeof readTensors>) =>
     new Map([...tensors].map(([key, { data }]) => [key, data]));
+  // Beside an adapter of the output projection is a copy of its weight.
+  const adapter = plain(readTensors(`peft/${name}/adapter_model.safetensors`));
   return {
     config,
     weights: plain(weights),
     lora: {
       rank: r,
       alpha: use_rslora ? lora_alpha * Math.sqrt(r) : lora_alpha,
-      weights: plain(readTensors(`peft/${name}/adapter_model.safetensors`)),
+      weights: new Map([...adapter].filter(([key]) => key.includes(".lora_"))),
       mask: (layer) =>
         drop && dropped
           ? Float64Array.from(dropped.kept[layer], (bit) => Number(bit) / (1 - dropped.p))

@@ -179,7 +179,7 @@ class Pass {
         this.positions.push(position);
       }
     }
-    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
+    const { hidden_size, num_hidden_layers } = this.#config;
     const embedding = this.#weight("model.embed_tokens.weight");
     let x: Float64Array = new Float64Array(this.rows * hidden_size);
     for (let t = 0; t < this.rows; t++) {
@@ -190,16 +190,17 @@ class Pass {
     for (let layer = 0; layer < num_hidden_layers; layer++) x = this.#block(x, layer);
     this.#last = x;
     this.#normedLast = this.#rmsNorm(x, "model.norm.weight");
-    const head = this.#weight(this.#headName);
-    this.logits = timesTransposed(this.#normedLast, head, this.rows, vocab_size, hidden_size);
+    this.logits = this.#linear(this.#normedLast, "lm_head");
   }
 
   get rows(): number {
     return this.ids.length;
   }
 
-  get #headName(): string {
-    return this.#config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  /** The name of a linear layer's weight. */
+  #weightName(layer: string): string {
+    const tied = layer === "lm_head" && this.#config.tie_word_embeddings;
+    return `${tied ? "model.embed_tokens" : layer}.weight`;
   }
 
   #weight(name: string): Vector {
@@ -220,7 +221,8 @@ class Pass {
     const { rank, alpha } = lora, scale = alpha / rank;
     const magnitude = lora.weights.get(`${prefix}.lora_magnitude_vector`);
     const lengths = magnitude &&
-      (lora.lengths?.(layer) ?? rowLengths(this.#weight(`${layer}.weight`), a, b, scale, rank));
+      (lora.lengths?.(layer) ??
+        rowLengths(this.#weight(this.#weightName(layer)), a, b, scale, rank));
     const dora = magnitude && lengths &&
       { lengths, factors: Float64Array.from(magnitude, (m, i) => m / lengths[i]) };
     return { a, b, mask, input, prefix, rank, scale, dora };
@@ -228,7 +230,7 @@ class Pass {
 
   #linear(x: Float64Array, layer: string): Float64Array {
     const inputs = x.length / this.rows;
-    const weight = this.#weight(`${layer}.weight`);
+    const weight = this.#weight(this.#weightName(layer));
     const outputs = weight.length / inputs;
     const y = timesTransposed(x, weight, this.rows, outputs, inputs);
     const adapted = this.#adapted(layer, x);
@@ -252,8 +254,8 @@ class Pass {
   #linearBackward(dy: Float64Array, x: Float64Array, layer: string, out: ReferenceWindow) {
     const inputs = x.length / this.rows;
     const outputs = dy.length / this.rows;
-    const weight = this.#weight(`${layer}.weight`);
-    const dWeight = out.weights.get(`${layer}.weight`)!;
+    const weight = this.#weight(this.#weightName(layer));
+    const dWeight = out.weights.get(this.#weightName(layer))!;
     addOuter(dWeight, dy, x, outputs, inputs, this.rows);
     const dBias = out.weights.get(`${layer}.bias`);
     if (dBias !== undefined) dy.forEach((value, i) => dBias[i % outputs] += value);
@@ -469,11 +471,8 @@ class Pass {
 
   /** Adds to `out` the gradients of a loss whose gradient by the logits [T, vocab] is `dLogits`. */
   backward(dLogits: Float64Array, out: ReferenceWindow): void {
-    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
-    const head = this.#headName;
-    const dHead = out.weights.get(head)!;
-    addOuter(dHead, dLogits, this.#normedLast, vocab_size, hidden_size, this.rows);
-    const dNormed = times(dLogits, this.#weight(head), this.rows, hidden_size, vocab_size);
+    const { hidden_size, num_hidden_layers } = this.#config;
+    const dNormed = this.#linearBackward(dLogits, this.#normedLast, "lm_head", out);
     let dx: Float64Array = this.#rmsNormBackward(dNormed, this.#last, "model.norm.weight", out);
     for (let layer = num_hidden_layers - 1; layer >= 0; layer--) {
       dx = this.#blockBackward(dx, layer, out);
