@@ -188,6 +188,8 @@ export interface FixtureFiles {
   "family.json": FamilyFixture;
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
+  /** Three steps from each adapter of the shared archive of real files. */
+  "real_steps.json": Record<string, { losses: number[]; grad_norm: number }[]>;
 }
 
 /** The path of a fixture: a model's or an adapter's folder, or a file. */

@@ -1,6 +1,7 @@
 /** Adapters that PEFT wrote for a model that transformers wrote: the same logits and the same greedy tokens. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { refuseOtherBase } from "../../model/adapter/base_copies.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { decoderPasses } from "../../model/decoder.ts";
 import { checkAdapter, readAdapter } from "../../model/files/adapter.ts";
@@ -8,6 +9,11 @@ import { Generator } from "../../model/generate.ts";
 import { Llama } from "../../model/llama.ts";
 import { loadAdapter, loadWeights } from "../../model/load.ts";
 import { openModel } from "../../model/source.ts";
+import { settingsFrom } from "../../train/adapter_settings.ts";
+import { parseTrainArguments } from "../../train/config.ts";
+import type { LoraSettings } from "../../train/schema.ts";
+import { runSizes, Trainer } from "../../train/trainer.ts";
+import { readFixture } from "../fixtures.ts";
 import { assertClose } from "../kernels/harness.ts";
 import { realFolder, realTest } from "../real.ts";
 
@@ -81,5 +87,58 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
       return row.indexOf(Math.max(...row));
     });
     assert.deepEqual(best, expected.greedy, name);
+  }
+});
+
+realTest("real adapters: three steps of training on equal PEFT's", async (gpu) => {
+  const folder = realFolder(), base = join(folder, "models/llama");
+  const given: { learning_rate: number; gradient_accumulation_steps: number; ids: number[][] } =
+    JSON
+      .parse(Deno.readTextFileSync(join(base, "train_expected.json")));
+  const { learning_rate, gradient_accumulation_steps: every } = given;
+  const samples = given.ids.map((ids) => ({
+    ids: Uint32Array.from(ids),
+    promptLength: 1,
+    truncated: false,
+  }));
+  for (const [name, steps] of Object.entries(readFixture("real_steps.json"))) {
+    const path = join(folder, "adapters", name);
+    const source = openModel(base), adapter = readAdapter(path);
+    const plan = checkAdapter(adapter, source.config, path);
+    await refuseOtherBase(adapter, plan, { weights: source.weights, folder: path });
+    const defaults = parseTrainArguments([
+      "--model",
+      base,
+      "--precision",
+      "fp32",
+      "--output",
+      "unused",
+    ]);
+    const lora = settingsFrom(defaults.lora as LoraSettings, adapter.config, {
+      given: new Set(),
+      model: source.config,
+      what: path,
+    });
+    const config = { ...defaults, learning_rate, gradient_accumulation_steps: every, lora };
+    const windows = steps.map((_, step) =>
+      samples.slice(every * step, every * (step + 1)).map((sample) => [sample])
+    );
+    const sizes = runSizes(windows, config, null);
+    const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
+    trainer.model.initialize(gpu);
+    await loadWeights(gpu, trainer.model, source, { seed: 0 });
+    loadAdapter(gpu, trainer.model, adapter);
+    for (const [i, { losses, grad_norm }] of steps.entries()) {
+      const result = await trainer.step(gpu, windows[i], {
+        learningRate: learning_rate,
+        firstMicroBatch: every * i,
+      });
+      assertClose(result.losses, losses, { atol: 0, rtol: 1e-4, what: `${name} step ${i}` });
+      assertClose([result.gradNorm], [grad_norm], {
+        atol: 0,
+        rtol: 1e-3,
+        what: `${name} norm ${i}`,
+      });
+    }
   }
 });
