@@ -64,7 +64,7 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
       assertClose(actual, row, { atol: 1e-4, rtol: 1e-4, what: `${name} row ${i}` });
     });
     // The expectations were made with the end token left out, which is the best one after nine of DoRA's.
-    const end = source.config.eos_token_id;
+    const [end] = source.config.eos_token_ids;
     const [ids] = await generator.generate(gpu, [prompt], {
       maxTokens: expected.greedy.length,
       stop: [],
