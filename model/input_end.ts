@@ -3,6 +3,9 @@
  *
  * @module
  */
+import { cast } from "../kernels/cast.ts";
+import { magnitudeGradient, scaleColumns } from "../kernels/dora.ts";
+import { embeddingDoraFactors } from "../kernels/dora_embedding.ts";
 import { embedding, embeddingBackward } from "../kernels/embedding.ts";
 import { embeddingLora, embeddingLoraBackward } from "../kernels/embedding_lora.ts";
 import type { Gpu } from "../kernels/gpu.ts";
@@ -14,6 +17,7 @@ import { EMBEDDING, OUTPUT } from "./adapter/plan.ts";
 import { loraNames, tokenRowsName } from "./adapter/tensors.ts";
 import type { Parts } from "./assemble.ts";
 import type { BatchTensors } from "./batch.ts";
+import type { Dora } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** Rows of one table that are trained on their own; see kernels/token_rows.ts. */
@@ -34,6 +38,13 @@ interface EmbeddingAdapter {
   low: Tensor;
   /** Working memory of backward; absent where it is not trained. */
   lowGrad?: Tensor;
+  dora?: EmbeddingDora;
+}
+
+/** What DoRA adds to the embedding's adapter; see kernels/dora_embedding.ts. */
+interface EmbeddingDora extends Dora {
+  /** What the factors multiply, and then y's gradient times them `[T, hidden]`; absent where it is not trained. */
+  z?: Tensor;
 }
 
 /** Trained rows as the output end needs them: their gradient there is a product of a few columns of the logits'. */
@@ -53,7 +64,7 @@ export class InputEnd {
   readonly #outputRows?: TrainedRows;
 
   /** @param tokens Most tokens of a pass. */
-  constructor(memory: Memory, { weights, adapters, plan, config }: Parts, tokens: number) {
+  constructor(memory: Memory, { weights, adapters, plan, config, dora }: Parts, tokens: number) {
     this.table = weights.get(`${EMBEDDING}.weight`)!;
     const output = weights.get(`${OUTPUT}.weight`);
     const vocabulary = config.vocab_size;
@@ -78,6 +89,10 @@ export class InputEnd {
     const [a, b] = [adapters.get(names.a)!, adapters.get(names.b)!];
     const low = (name: string) =>
       memory.tensor("activation", name, "f32", [tokens, a.value.shape[0]]);
+    const own = dora.get(EMBEDDING), isTrained = a.trained !== undefined;
+    const z = isTrained && own !== undefined
+      ? memory.tensor("workspace", "embedding_dora_z", "f32", [tokens, config.hidden_size])
+      : undefined;
     this.#adapter = {
       group: {
         modules: [{
@@ -92,7 +107,8 @@ export class InputEnd {
         mask: { p: 0, seed: 0, step: 0 },
       },
       low: low("embedding_low"),
-      lowGrad: a.trained === undefined ? undefined : low("embedding_low_grad"),
+      lowGrad: isTrained ? low("embedding_low_grad") : undefined,
+      dora: own && { ...own, z },
     };
   }
 
@@ -117,15 +133,34 @@ export class InputEnd {
     }
   }
 
-  /** Writes the trained rows into their tables. */
+  /** Writes the trained rows into their tables, and DoRA's factors. */
   refresh(gpu: Gpu): void {
     for (const { tokens, delta, table, indices } of this.#rows) {
       putTokenRows(gpu, { delta: delta.value, indices, table, count: tokens.length });
     }
+    if (this.#adapter?.dora === undefined) return;
+    const { group: { modules: [{ a, b, scale }] }, dora } = this.#adapter,
+      weight = this.table.value;
+    embeddingDoraFactors(gpu, { ...dora, weight, a, b, scale, magnitude: dora.magnitude.value });
+  }
+
+  /** DoRA's magnitudes become what leaves the embedding as it is. */
+  initializeMagnitudes(gpu: Gpu): void {
+    const dora = this.#adapter?.dora;
+    if (dora === undefined) return;
+    this.refresh(gpu);
+    cast(gpu, { x: dora.norm, y: dora.magnitude.value });
   }
 
   /** Writes the tokens' embeddings `[T, hidden]` f32. */
-  forward(gpu: Gpu, { ids, tokens: rows }: BatchTensors, y: Tensor): void {
+  forward(gpu: Gpu, batch: BatchTensors, y: Tensor): void {
+    this.#adapted(gpu, batch, y);
+    const factor = this.#adapter?.dora?.factor;
+    if (factor !== undefined) scaleColumns(gpu, { x: y, factor, y, from: 0, rows: batch.tokens });
+  }
+
+  /** y without the factors. */
+  #adapted(gpu: Gpu, { ids, tokens: rows }: BatchTensors, y: Tensor): void {
     embedding(gpu, { table: this.table.value, ids, y, rows });
     if (this.#adapter === undefined) return;
     const { group, low } = this.#adapter;
@@ -133,11 +168,8 @@ export class InputEnd {
   }
 
   /** Adds to the gradients of what is trained those of the tokens' embeddings, dy `[T, hidden]`. */
-  backward(
-    gpu: Gpu,
-    { groups, uniqueCount: unique, tokens: rows }: BatchTensors,
-    dy: Tensor,
-  ): void {
+  backward(gpu: Gpu, batch: BatchTensors, dy: Tensor): void {
+    const { groups, uniqueCount: unique, tokens: rows } = batch;
     if (groups === undefined) return;
     const dtable = this.table.trained?.grad;
     if (dtable !== undefined) embeddingBackward(gpu, { ...groups, dy, dtable, unique });
@@ -147,7 +179,25 @@ export class InputEnd {
       tokenRowsBackward(gpu, { ...groups, dy, slots, grad, unique });
     }
     if (this.#adapter?.lowGrad === undefined) return;
-    const { group, low, lowGrad } = this.#adapter;
-    embeddingLoraBackward(gpu, { ...groups, dy, group, low, lowGrad, rows, unique });
+    const { group, low, lowGrad, dora } = this.#adapter;
+    const scaled = dora === undefined ? dy : this.#magnitudeBackward(gpu, batch, dy, dora);
+    embeddingLoraBackward(gpu, { ...groups, dy: scaled, group, low, lowGrad, rows, unique });
+  }
+
+  /** Adds to the magnitudes' gradient. @returns factor ∘ dy. */
+  #magnitudeBackward(
+    gpu: Gpu,
+    batch: BatchTensors,
+    dy: Tensor,
+    { magnitude, norm, factor, z }: EmbeddingDora,
+  ): Tensor {
+    if (z === undefined) throw new Error("an embedding with DoRA needs its working memory");
+    const grad = magnitude.trained?.grad, place = { from: 0, rows: batch.tokens };
+    if (grad !== undefined) {
+      this.#adapted(gpu, batch, z);
+      magnitudeGradient(gpu, { dy, z, norm, grad, ...place });
+    }
+    scaleColumns(gpu, { x: dy, factor, y: z, ...place });
+    return z;
   }
 }

@@ -214,6 +214,7 @@ export class Llama {
       doraFactors(gpu, module);
       cast(gpu, { x: module.norm, y: module.magnitude });
     }
+    this.#input.initializeMagnitudes(gpu);
   }
 
   /** To be called whenever parameters have changed: what is computed from them is computed again. */

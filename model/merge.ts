@@ -1,6 +1,6 @@
 /**
- * Adapters merged into the weights they adapt, on the GPU in f32: W' = W + s·B·A, with DoRA each row of it brought
- * to the length that the adapter has for it. What the adapter has copies of is replaced by them.
+ * Adapters merged into the weights they adapt, on the GPU in f32: W' = W + s·B·A, with DoRA each row of it (of the
+ * embedding each column) brought to the length that the adapter has for it. What the adapter has copies of is replaced by them.
  *
  * A model whose embeddings are tied gets an output projection of its own where the adapter changes only one of
  * the two; and projections that the adapter gives biases get them, the others beside them biases of zero.
@@ -29,8 +29,8 @@ interface Update {
   a: AdapterTensor;
   b: AdapterTensor;
   scale: number;
-  /** DoRA's `[out]`. */
-  magnitude?: AdapterTensor;
+  /** DoRA's lengths `[out]` of the rows, of the embedding `[hidden]` of the columns. */
+  magnitude?: { lengths: Float32Array; of: "rows" | "columns" };
 }
 
 /** What becomes of one weight, in this order. */
@@ -70,10 +70,11 @@ function changesOf({ tensors }: Adapter, plan: AdapterPlan, tied: boolean): Map<
   };
   for (const [module, { scale }] of plan.modules) {
     const names = loraNames(module), [a, b] = [tensor(names.a), tensor(names.b)];
+    const lengths = tensors.get(names.magnitude)?.data;
     change(`${module}.weight`).update = {
       ...module === EMBEDDING ? { a: transposed(b), b: transposed(a) } : { a, b },
       scale,
-      magnitude: tensors.get(names.magnitude),
+      magnitude: lengths && { lengths, of: module === EMBEDDING ? "columns" : "rows" },
     };
     const bias = tensors.get(names.bias);
     if (bias !== undefined) change(`${module}.bias`).bias = { tensor: bias, scale };
@@ -133,6 +134,8 @@ export class AdapterMerge implements WeightChange {
   readonly #values: Tensor;
   /** The layer in work, with its matrices on the GPU. */
   #current?: { name: string; a: Tensor; b: Tensor };
+  /** Sums of squares of the columns of the tensor that was surveyed last. */
+  #squares = new Float64Array();
 
   /**
    * @param what What the adapter is called in messages.
@@ -167,14 +170,34 @@ export class AdapterMerge implements WeightChange {
     return name === `${OUTPUT}.weight` ? `${EMBEDDING}.weight` : undefined;
   }
 
+  surveys(name: string): boolean {
+    return this.#changes.get(name)?.update?.magnitude?.of === "columns";
+  }
+
+  async survey(piece: Piece): Promise<void> {
+    const [, width = 1] = piece.shape;
+    if (piece.firstRow === 0) this.#squares = new Float64Array(width);
+    const squares = this.#squares;
+    (await this.#adapted(piece)).forEach((value, i) => squares[i % width] += value * value);
+  }
+
+  /** A piece with the adapter's copy and update. */
+  async #adapted(piece: Piece): Promise<Float32Array> {
+    const { name, firstRow, rows, shape: [, width = 1] } = piece;
+    const { copy, update } = this.#changes.get(name) ?? {};
+    const begin = firstRow * width, end = begin + rows * width;
+    const values = copy === undefined ? pieceValues(piece) : copy.data.slice(begin, end);
+    return update === undefined ? values : await this.#updated(piece, update, copy && values);
+  }
+
   async apply(piece: Piece): Promise<Float32Array> {
     const { name, firstRow, rows, shape } = piece, width = shape[1] ?? 1;
-    const { copy, update, rows: replaced, bias } = this.#changes.get(name) ?? {};
-    const begin = firstRow * width, end = begin + rows * width;
-    let values = copy === undefined ? pieceValues(piece) : copy.data.slice(begin, end);
-    if (update !== undefined) {
-      values = await this.#updated(piece, update, copy && values);
-      if (update.magnitude !== undefined) scaleRows(values, width, update.magnitude.data, firstRow);
+    const { update, rows: replaced, bias } = this.#changes.get(name) ?? {};
+    let values = await this.#adapted(piece);
+    if (update?.magnitude !== undefined) {
+      const { lengths, of } = update.magnitude;
+      if (of === "rows") scaleRows(values, width, lengths, firstRow);
+      else scaleColumns(values, lengths, this.#squares);
     }
     if (replaced !== undefined) {
       values = values.slice();
@@ -242,4 +265,10 @@ function scaleRows(
     const factor = sum > 0 ? lengths[firstRow + row] / Math.sqrt(sum) : 0;
     for (let i = 0; i < width; i++) numbers[i] *= factor;
   }
+}
+
+/** Brings every column to a length, in place, given their sums of squares; a column of zeros stays one. */
+function scaleColumns(values: Float32Array, lengths: Float32Array, squares: Float64Array): void {
+  const factors = squares.map((sum, i) => sum > 0 ? lengths[i] / Math.sqrt(sum) : 0);
+  for (let i = 0; i < values.length; i++) values[i] *= factors[i % factors.length];
 }

@@ -192,13 +192,10 @@ function tokenRows(
     }
     return { module, tokens };
   });
-  if (!model.tie_word_embeddings) return rows;
-  const [first, ...others] = rows;
-  if (others.some(({ tokens }) => tokens.join() !== first.tokens.join())) {
-    fail("trainable_token_indices differ for embed_tokens and lm_head, but the model ties them");
-  }
-  // Tied rows are stored once, as the embedding's.
-  return rows.filter(({ module }) => module === EMBEDDING || rows.length === 1);
+  const alike = new Set(rows.map(({ tokens }) => tokens.join())).size === 1;
+  if (!model.tie_word_embeddings || rows.length === 1 || !alike) return rows;
+  // Rows that are tied are stored once, as the embedding's.
+  return rows.filter(({ module }) => module === EMBEDDING);
 }
 
 /** Refuses what PEFT does with embeddings and this project does not. */
@@ -208,9 +205,6 @@ function checkEmbeddings(
   fail: (what: string) => never,
 ): void {
   if (modules.has(EMBEDDING)) {
-    if (config.use_dora) {
-      fail("use_dora is true for embed_tokens, expected DoRA of linear layers only");
-    }
     if (config.lora_bias) fail("lora_bias is true for embed_tokens, which PEFT does not have");
   }
   for (const { module } of tokens) {
@@ -222,9 +216,6 @@ function checkEmbeddings(
     if (modules.has(module)) {
       fail(`${module} is in both trainable_token_indices and target_modules, expected one of them`);
     }
-    if (model.tie_word_embeddings && module !== EMBEDDING) {
-      fail("trainable_token_indices names lm_head, which the model ties to embed_tokens");
-    }
   }
   if (!model.tie_word_embeddings) return;
   const touched = [EMBEDDING, OUTPUT].filter((name) =>
@@ -235,15 +226,20 @@ function checkEmbeddings(
       `trainable_token_indices are given beside ${touched[0]}, but the model ties both embeddings`,
     );
   }
-  if (touched.length > 0 && config.ensure_weight_tying) {
-    fail(`ensure_weight_tying is true for ${touched[0]}, expected an adapter that unties it`);
+  const [untied] = tokens.some(({ module }) => module === OUTPUT) ? [OUTPUT] : touched;
+  if (untied !== undefined && config.ensure_weight_tying) {
+    fail(`ensure_weight_tying is true for ${untied}, expected an adapter that unties it`);
   }
 }
 
-/** PEFT's copies of a tied embedding and of its output projection are not tied. */
-function unties({ replaced }: Pick<AdapterPlan, "replaced">, model: LlamaConfig): boolean {
+/** PEFT's copies of a tied embedding and of its output projection are not tied, nor rows of the latter alone. */
+function unties(
+  { replaced, tokens }: Pick<AdapterPlan, "replaced" | "tokens">,
+  model: LlamaConfig,
+): boolean {
   return model.tie_word_embeddings &&
-    [EMBEDDING, OUTPUT].some((name) => replaced.includes(`${name}.weight`));
+    ([EMBEDDING, OUTPUT].some((name) => replaced.includes(`${name}.weight`)) ||
+      tokens.some(({ module }) => module === OUTPUT));
 }
 
 /** The plan of a new adapter. */

@@ -34,6 +34,10 @@ export interface WeightChange {
   origin(name: string): string | undefined;
   /** Whether the tensor gets new values; those of others are never asked for. */
   changes(name: string): boolean;
+  /** Whether new values depend on all of the tensor, so that it is gone through once before. */
+  surveys(name: string): boolean;
+  /** Sees a piece of such a tensor; the first one begins at row 0. */
+  survey(piece: Piece): Promise<void>;
   /** The piece's new values. */
   apply(piece: Piece): Promise<Float32Array>;
 }
@@ -117,10 +121,12 @@ export function rewrittenTensors(
     { dtype, shape }: { dtype: FileDtype; shape: number[] },
   ): AsyncGenerator<Uint8Array> {
     const changed = change?.changes(name) ? change : undefined;
-    const pieces = origin === undefined
-      ? [zeroPiece(name, dtype, shape)]
-      : reader.pieces(name, origin);
-    for await (const piece of pieces) {
+    const pieces = () =>
+      origin === undefined ? [zeroPiece(name, dtype, shape)] : reader.pieces(name, origin);
+    if (changed?.surveys(name)) {
+      for await (const piece of pieces()) await changed.survey(piece);
+    }
+    for await (const piece of pieces()) {
       let bytes = piece.bytes;
       if (changed !== undefined || dtype !== piece.dtype) {
         const values = changed === undefined ? pieceValues(piece) : await changed.apply(piece);
