@@ -22,12 +22,12 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   using tensors = new Tensors(gpu);
   const make = (out: number, from: number, stream: number) => ({
     ...{ a: tensors.normal("f32", [rank, hidden], 10 + stream, 1 / Math.sqrt(hidden)) },
-    ...{ b: tensors.normal("f32", [out, rank], 20 + stream), from, stream },
+    ...{ b: tensors.normal("f32", [out, rank], 20 + stream), from, stream, scale },
     gradA: tensors.zeros("f32", [rank, hidden]),
     gradB: tensors.zeros("f32", [out, rank]),
   });
   const modules = [make(queries, 0, 0), make(keys, queries + keys, 1)];
-  const mask = { p, seed: 1, step: 1 }, group: LoraGroup = { modules, scale, mask };
+  const mask = { p, seed: 1, step: 1 }, group: LoraGroup = { modules, mask };
   const x = tensors.normal(dtype, [rows, hidden], 1), y = tensors.zeros(dtype, [rows, width]);
   const dy = tensors.normal(dtype, y.shape, 2), dx = tensors.zeros("f32", x.shape);
   const [low, lowGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));

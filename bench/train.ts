@@ -79,7 +79,9 @@ function conflicts({ tokens, plot, profile, data }: Partial<Flags>): string[] {
 /** Lines of the table's head: what was measured. */
 function headLines({ gpu, source, config, roofs }: Bench): string[] {
   const { precision, checkpointing, lora, optimizer } = config;
-  const trained = lora ? `LoRA of rank ${lora.rank} on ${lora.targets.join(", ")}` : "all weights";
+  const trained = lora
+    ? `LoRA of rank ${lora.rank} on ${[lora.targets].flat().join(", ")}`
+    : "all weights";
   return [
     `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, ${trained}, ` +
     `${optimizer}, checkpointing ${checkpointing}, packing ` +

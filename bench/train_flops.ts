@@ -19,7 +19,7 @@
  * @module
  */
 import type { LlamaConfig } from "../model/config.ts";
-import { adapterShapes, type LinearModule } from "../model/files/adapter.ts";
+import { adapterShapes } from "../model/files/adapter.ts";
 
 /** What a step works on. */
 export interface StepWork {
@@ -30,7 +30,7 @@ export interface StepWork {
   /** Tokens whose loss counts. */
   targets: number;
   /** False: all weights are trained. */
-  lora: { rank: number; targets: readonly LinearModule[] } | false;
+  lora: { rank: number; targets: string | readonly string[] } | false;
 }
 
 /** Pairs of a query and a key at or before it, inside documents and the model's window. */
@@ -60,7 +60,7 @@ export function trainingFlops(
   if (!lora) return forward + backward + 2 * tokens * linear * blocks + logits;
 
   const one = { ...config, num_hidden_layers: 1 };
-  const shapes = adapterShapes(one, { r: lora.rank, target_modules: [...lora.targets] });
+  const shapes = adapterShapes(one, { r: lora.rank, target_modules: lora.targets });
   let elements = 0, inputs = 0;
   for (const [name, [height, width]] of shapes) {
     elements += height * width;

@@ -59,7 +59,7 @@ export async function merge(args: string[]): Promise<number | void> {
   checkAdapter(adapter, source.config, flags.adapter);
   const gpu = await openGpu({ provider: flags.gpu });
   const began = performance.now();
-  const change = new AdapterMerge(gpu, adapter);
+  const change = new AdapterMerge(gpu, adapter, source.config, flags.adapter);
   const written = await writeModel(source, flags, "Merging", change);
   gpu.close();
   source.weights.close();

@@ -6,11 +6,10 @@
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { type Batch, makeBatch } from "../model/batch.ts";
-import { loraOptions } from "../model/assemble.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { contextLength, type LlamaConfig } from "../model/config.ts";
-import type { Adapter } from "../model/files/adapter.ts";
+import { type Adapter, checkAdapter } from "../model/files/adapter.ts";
 import { Llama } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
@@ -71,7 +70,7 @@ async function promptLogits(
         ...{ config, precision, trained: "nothing" },
         maxTokens: batch.tokens,
         maxTargets: batch.targetCount,
-        lora: adapter && loraOptions(adapter),
+        lora: adapter && checkAdapter(adapter, config, "the adapter"),
       }), "").catch((error) => {
         if (!(error instanceof UserError)) throw error;
       });

@@ -8,7 +8,7 @@ import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import type { Memory } from "../kernels/memory.ts";
 import { measureRoofs } from "../kernels/roofs.ts";
 import type { Dtype } from "../kernels/tensor.ts";
-import { loraOptions } from "../model/assemble.ts";
+import type { AdapterPlan } from "../model/adapter/plan.ts";
 import { allocatePlanned } from "../model/capacity.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
@@ -19,7 +19,7 @@ import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** A model that was found and checked; its weights are still in their files. */
 export interface FoundModel extends ModelWithTokenizer {
-  adapter?: Adapter;
+  adapter?: Adapter & { plan: AdapterPlan };
 }
 
 /**
@@ -31,8 +31,8 @@ export async function findModel(flags: ModelFlags): Promise<FoundModel> {
   const found = await openModelWithTokenizer(flags);
   if (flags.adapter === undefined) return found;
   const adapter = readAdapter(flags.adapter);
-  checkAdapter(adapter, found.source.config, flags.adapter);
-  return { ...found, adapter };
+  const plan = checkAdapter(adapter, found.source.config, flags.adapter);
+  return { ...found, adapter: { ...adapter, plan } };
 }
 
 /** The largest pass to come, which sizes the buffers. */
@@ -75,7 +75,7 @@ export async function loadModel<T>(
     precision: flags.precision,
     exact: flags.exact_products,
     trained: "nothing",
-    lora: adapter && loraOptions(adapter),
+    lora: adapter?.plan,
     ...sizes,
   };
   const made = await allocatePlanned(gpu, (memory) => {

@@ -113,7 +113,7 @@ export async function writeModel(
   try {
     await saveModel(output, {
       source,
-      config: source.config,
+      config: change?.config ?? source.config,
       tensors,
       tokenizerPath: source.tokenizerPath,
     });

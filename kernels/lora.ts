@@ -1,12 +1,13 @@
 /**
- * LoRA adapters of up to three layers that have one input: y_i += (α/r)·dropout_i(x)·A_iᵀ·B_iᵀ.
+ * LoRA adapters of up to three layers that have one input: y_i += s_i·dropout_i(x)·A_iᵀ·B_iᵀ.
  *
  * Shapes: x `[T, in]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, …]` with layer i's columns from `from_i` on, so
  * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16; low,
- * lowGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4. With s = α/r:
+ * lowGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module of a
+ * lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
  *
- *     low_i = dropout_i(x)·A_iᵀ            y_i     += s·low_i·B_iᵀ
- *     lowGrad_i = s·dy_i·B_i               gradB_i += s·dy_iᵀ·low_i
+ *     low_i = dropout_i(x)·A_iᵀ            y_i     += s_i·low_i·B_iᵀ
+ *     lowGrad_i = s_i·dy_i·B_i             gradB_i += s_i·dy_iᵀ·low_i
  *     gradA_i += lowGrad_iᵀ·dropout_i(x)   dx      += Σ_i mask_i ⊙ (lowGrad_i·A_i) / (1 − p)
  *
  * Dropout is that of dropout.ts, over elements of `[T, in]`. dropout_i(x) is never stored: the mask is made
@@ -24,6 +25,7 @@ import {
   gradTileCount,
   LORA_TILES,
   loraTileKind,
+  type LoraTiles,
   upTileCount,
 } from "./lora/tiles.ts";
 import type { Partials } from "./partials.ts";
@@ -35,6 +37,8 @@ export interface LoraModule {
   b: Tensor;
   /** First column of y and dy, a multiple of 4. */
   from: number;
+  /** What its part of y is multiplied by. */
+  scale: number;
   /** Identity of this layer's dropout masks. */
   stream: number;
   /** f32, added to. */
@@ -42,11 +46,9 @@ export interface LoraModule {
   gradB?: Tensor;
 }
 
-/** Adapters of one rank whose layers share their input. */
+/** Adapters whose layers share their input, stored at one rank. */
 export interface LoraGroup {
   modules: readonly LoraModule[];
-  /** α/r. */
-  scale: number;
   mask: Omit<DropoutMask, "stream">;
 }
 
@@ -95,7 +97,11 @@ function makeShape(modules: readonly LoraModule[]): Shape {
     ...{ a: modules.map((m) => m.a), b: modules.map((m) => m.b) },
     ...{ gradA: present(modules.map((m) => m.gradA)), gradB: present(modules.map((m) => m.gradB)) },
     streams: numbered(count, { stream: (m) => modules[m].stream }),
-    columns: numbered(count, { from: (m) => modules[m].from / 4, width: (m) => outputs[m] / 4 }),
+    columns: numbered(count, {
+      from: (m) => modules[m].from / 4,
+      width: (m) => outputs[m] / 4,
+      scale: (m) => modules[m].scale,
+    }),
   };
 }
 
@@ -106,9 +112,7 @@ const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) =>
 });
 
 /** Uniforms on the side of y. */
-const ofY = ({ r, columns }: Shape, { scale }: LoraGroup, rows: number) => ({
-  ...{ ...columns, scale, rows, rank: r / 4 },
-});
+const ofY = ({ r, columns }: Shape, rows: number) => ({ ...columns, rows, rank: r / 4 });
 
 /** low_i = dropout_i(x)·A_iᵀ for `rows` rows. */
 export function loraDown(
@@ -130,7 +134,7 @@ export function loraDown(
   );
 }
 
-/** y_i += scale·low_i·B_iᵀ for `rows` rows. */
+/** y_i += s_i·low_i·B_iᵀ for `rows` rows. */
 export function loraUp(
   gpu: Gpu,
   { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
@@ -142,7 +146,7 @@ export function loraUp(
   gpu.run(
     up(b[0].dtype, y.dtype, count, kind),
     [low, ...b, y],
-    { ...ofY(shape, group, rows), ...places, yStride: y.rowSize / 4, tiles },
+    { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),
     {
       flops: 2 * rows * outputs * r,
@@ -150,6 +154,44 @@ export function loraUp(
     },
   );
 }
+
+/** Operands of {@linkcode loraUpBackward}. */
+interface UpGradients {
+  dy: Tensor;
+  low: Tensor;
+  lowGrad: Tensor;
+  group: LoraGroup;
+  rows: number;
+}
+
+/** Writes lowGrad and adds to every module's gradB, which all must be there, that of `rows` rows: what follows low. */
+export function loraUpBackward(
+  gpu: Gpu,
+  { dy, low, lowGrad, group, rows }: UpGradients,
+): void {
+  const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
+  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const shared = { rank: r, modules: count };
+  const downTiles = downTileCount(geometry, { rows, ...shared });
+  const tiles = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
+  gpu.run(
+    backwardY(dy.dtype, b[0].dtype, count, kind),
+    [dy, low, ...b, lowGrad, ...shape.gradB],
+    {
+      ...{ ...ofY(shape, rows), dyStride: dy.rowSize / 4, downTiles, tiles },
+      columnTiles: gradColumnTiles(geometry, widest),
+    },
+    groupGrid(tiles),
+    {
+      flops: 4 * rows * outputs * r,
+      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
+    },
+  );
+}
+
+/** Tiles side by side of gradients `columns` elements wide. */
+const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
+  Math.ceil(columns / (4 * gradColumns));
 
 /**
  * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
@@ -161,36 +203,13 @@ export function loraUp(
  */
 export function loraBackward(
   gpu: Gpu,
-  { x, dy, low, lowGrad, group, rows, dx }: {
-    x: Tensor;
-    dy: Tensor;
-    low: Tensor;
-    lowGrad: Tensor;
-    group: LoraGroup;
-    rows: number;
-    dx?: Tensor | Partials;
-  },
+  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
 ): void {
-  const shape = shapeOf(group.modules), { count, r, input, widest, outputs, a, b } = shape;
+  loraUpBackward(gpu, gradients);
+  const { lowGrad, group, rows } = gradients;
+  const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
   const shared = { rank: r, modules: count };
-  const columnTiles = (columns: number) => Math.ceil(columns / (4 * geometry.gradColumns));
-
-  const downTiles = downTileCount(geometry, { rows, ...shared });
-  const tilesY = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
-  gpu.run(
-    backwardY(dy.dtype, b[0].dtype, count, kind),
-    [dy, low, ...b, lowGrad, ...shape.gradB],
-    {
-      ...{ ...ofY(shape, group, rows), dyStride: dy.rowSize / 4, downTiles },
-      ...{ columnTiles: columnTiles(widest), tiles: tilesY },
-    },
-    groupGrid(tilesY),
-    {
-      flops: 4 * rows * outputs * r,
-      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
-    },
-  );
 
   const slot = dx !== undefined && "splits" in dx ? dx : undefined;
   if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
@@ -206,8 +225,9 @@ export function loraBackward(
     backwardX(x.dtype, a[0].dtype, target?.dtype ?? "none", ...kinds),
     [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
     {
-      ...{ ...ofX(shape, group, rows), columnTiles: columnTiles(input), gradTiles, tiles: tilesX },
+      ...{ ...ofX(shape, group, rows), columnTiles: gradColumnTiles(geometry, input), gradTiles },
       ...{ upTiles: places.columnTiles, dxFrom: (slot?.splits ?? 0) * rows * input / 4 },
+      tiles: tilesX,
     },
     groupGrid(tilesX),
     {

@@ -9,6 +9,7 @@ import { UserError } from "../kernels/errors.ts";
 import { type Category, type Memory, overlay } from "../kernels/memory.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { LlamaConfig } from "./config.ts";
+import type { DoraWorkspace } from "./linear_group.ts";
 import type { ActivationPlan } from "./plan.ts";
 
 /** The groups of linear layers in a block, each with one input. */
@@ -46,6 +47,8 @@ export interface ForwardWorkspace {
   projected?: Tensor;
   /** silu(gate)·up `[T, intermediate]`. */
   product: Tensor;
+  /** Working memory of DoRA, for both passes; absent without. */
+  dora?: DoraWorkspace;
   /** Turned keys and values as a cache holds them `[T, kv_heads · head_dim]`; absent with backward. */
   kv?: { k: Tensor; v: Tensor };
   /** Attention's output at the rows that logits are wanted of; absent with backward. */
@@ -90,8 +93,10 @@ export interface ActivationSizes {
   low: Record<GroupName, number>;
   /** Whether a projection to the residual stream has a bias or an adapter. */
   projected: boolean;
-  /** Whether all weights of a group lie side by side. */
+  /** Whether all weights of a group lie side by side, and none has DoRA. */
   stacked: boolean;
+  /** Widest input and output of a group with DoRA; 0 without. */
+  dora: { input: number; output: number };
   /** Sequences decoded at once and the most keys of each; absent where nothing is decoded. */
   decode?: { sequences: number; longest: number };
 }
@@ -104,7 +109,7 @@ export function allocateActivations(
   memory: Memory,
   config: LlamaConfig,
   plan: ActivationPlan,
-  { tokens: T, dtype, kvDtype, backward, low, projected, stacked, decode }: ActivationSizes,
+  { tokens: T, dtype, kvDtype, backward, low, projected, stacked, dora, decode }: ActivationSizes,
 ): Activations {
   if (T > MOST_TOKENS) {
     throw new UserError(
@@ -148,6 +153,10 @@ export function allocateActivations(
       normed,
       projected: projected ? work("projected", H, "f32") : undefined,
       product,
+      dora: dora.output === 0 ? undefined : {
+        z: work("dora_z", dora.output, "f32"),
+        input: work("dora_input", dora.input, "f32"),
+      },
       kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
       // It has been multiplied by the time that there is a product.
       wantedOut: backward ? undefined : overlay(product, wantedOut) ?? work("wanted_out", queries),

@@ -3,39 +3,43 @@
  *
  * @module
  */
+import type { Memory, TensorSpec } from "../kernels/memory.ts";
+import { roundUp } from "../kernels/tensor.ts";
 import type { ActivationSizes, GroupName } from "./activations.ts";
+import { type AdapterPlan, OUTPUT } from "./adapter/plan.ts";
+import { loraNames, loraShapes } from "./adapter/tensors.ts";
 import type { Block } from "./block.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
+import { isLinearModule, LINEAR_MODULES, type LinearModule } from "./files/adapter_config.ts";
 import {
-  type Adapter,
-  adapterShapes,
-  adapterTensorName,
-  isLinearModule,
-  LINEAR_MODULES,
-  type LinearModule,
-} from "./files/adapter.ts";
-import { isPlain, type Linear, type LinearGroup, linearGroup } from "./linear.ts";
-import type { Parameter, ParameterSpec } from "./parameters.ts";
+  type Dora,
+  isPlain,
+  type Linear,
+  type LinearGroup,
+  linearGroup,
+  lowWidth,
+  trainsGroup,
+} from "./linear_group.ts";
+import { type Parameter, type ParameterSpec, storedShape } from "./parameters.ts";
 
-/** Adapters of a model. */
-export interface LoraOptions {
-  rank: number;
-  alpha: number;
-  targets: readonly LinearModule[];
-}
-
-/** What makes room for an adapter. */
-export function loraOptions({ config }: Adapter): LoraOptions {
-  return { rank: config.r, alpha: config.lora_alpha, targets: config.target_modules };
-}
+/** Layers of a block that share an input, in the order of their columns. */
+const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
+  qkv: ["q_proj", "k_proj", "v_proj"],
+  o: ["o_proj"],
+  gateUp: ["gate_proj", "up_proj"],
+  down: ["down_proj"],
+};
 
 /** Weights that share a buffer: each block's, and each of the rest. */
-export function weightGroups(config: LlamaConfig, trained: boolean): Map<string, ParameterSpec[]> {
+export function weightGroups(
+  config: LlamaConfig,
+  isTrained: (name: string) => boolean,
+): Map<string, ParameterSpec[]> {
   const groups = new Map<string, ParameterSpec[]>();
   for (const [name, shape] of weightShapes(config)) {
     const label = /^model\.layers\.\d+/.exec(name)?.[0] ?? name;
     if (!groups.has(label)) groups.set(label, []);
-    groups.get(label)!.push({ name, shape, trained });
+    groups.get(label)!.push({ name, shape, trained: isTrained(name) });
   }
   // Matrices of one input are to lie side by side, with no bias in between.
   for (const specs of groups.values()) {
@@ -44,62 +48,147 @@ export function weightGroups(config: LlamaConfig, trained: boolean): Map<string,
   return groups;
 }
 
-/** The tensors of an adapter, layers in order. */
+/** The modules whose inputs and launches a module shares, itself included. */
+function groupOf(module: string): string[] {
+  const [, block, name] = /^(model\.layers\.\d+\.)\w+\.(\w+)$/.exec(module) ?? [];
+  if (!isLinearModule(name)) return [module];
+  const group = Object.values(GROUPS).find((modules) => modules.includes(name)) ?? [name];
+  return group.map((module) => `${block}${LINEAR_MODULES[module]}.${module}`);
+}
+
+/** The tensors of an adapter, layers in order. What shares launches is stored at the highest rank among it. */
 export function loraSpecs(
   config: LlamaConfig,
-  lora: LoraOptions,
+  plan: AdapterPlan,
   trained: boolean,
 ): ParameterSpec[] {
-  const shapes = adapterShapes(config, { r: lora.rank, target_modules: [...lora.targets] });
-  return Array.from(shapes, ([name, shape]) => ({ name, shape, trained }));
+  const stored = new Map<string, number[]>();
+  const shapes = loraShapes(config, plan);
+  for (const module of plan.modules.keys()) {
+    const ranks = groupOf(module).map((name) => plan.modules.get(name)?.rank ?? 0);
+    const rank = roundUp(Math.max(...ranks), 4), { a, b } = loraNames(module);
+    stored.set(a, [rank, storedShape(shapes.get(a)!)[1]]);
+    stored.set(b, [storedShape(shapes.get(b)!)[0], rank]);
+  }
+  return Array.from(
+    shapes,
+    ([name, shape]) => ({ name, shape, trained, stored: stored.get(name) ?? storedShape(shape) }),
+  );
+}
+
+/** The parameters that a model's layers are made of, by name. */
+export interface Parts {
+  config: LlamaConfig;
+  weights: ReadonlyMap<string, Parameter>;
+  adapters: ReadonlyMap<string, Parameter>;
+  plan?: AdapterPlan;
+  /** What DoRA computes of every module that has it, by module. */
+  dora: ReadonlyMap<string, Dora>;
+}
+
+/** DoRA's lengths and factors, side by side in memory. */
+export function allocateDora(
+  memory: Memory,
+  adapters: ReadonlyMap<string, Parameter>,
+  plan: AdapterPlan | undefined,
+): Map<string, Dora> {
+  const dora = new Map<string, Dora>();
+  if (plan === undefined || !plan.config.use_dora) return dora;
+  const modules = [...plan.modules.keys()];
+  const magnitudes = modules.map((module) => adapters.get(loraNames(module).magnitude)!);
+  const specs = magnitudes.flatMap(({ value: { shape } }): TensorSpec[] => [
+    { name: "dora_norm", dtype: "f32", shape },
+    { name: "dora_factor", dtype: "f32", shape },
+  ]);
+  const tensors = memory.arena("parameter", "DoRA", specs);
+  modules.forEach((module, i) => {
+    const [norm, factor] = tensors.slice(2 * i);
+    dora.set(module, { magnitude: magnitudes[i], norm, factor });
+  });
+  return dora;
+}
+
+/** The layer of a module. */
+function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream: number): Linear {
+  const weight = weights.get(`${name}.weight`)!, bias = weights.get(`${name}.bias`);
+  const module = plan?.modules.get(name);
+  if (module === undefined) return { weight, bias };
+  const names = loraNames(name);
+  return {
+    weight,
+    bias,
+    lora: {
+      a: adapters.get(names.a)!,
+      b: adapters.get(names.b)!,
+      scale: module.scale,
+      stream,
+      bias: adapters.get(names.bias),
+      dora: dora.get(name),
+    },
+  };
 }
 
 /** Block `layer`. */
-export function makeBlock(
-  layer: number,
-  weights: Map<string, Parameter>,
-  adapters: Map<string, Parameter>,
-  lora?: LoraOptions,
-): Block {
+export function makeBlock(layer: number, parts: Parts): Block {
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
-  const linearOf = (module: LinearModule): Linear => {
-    const a = adapters.get(adapterTensorName(layer, module, "A"));
-    const b = adapters.get(adapterTensorName(layer, module, "B"));
-    const stream = layer * modules.length + modules.indexOf(module);
-    const pair = a && b && lora ? { a, b, scale: lora.alpha / lora.rank, stream } : undefined;
-    const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
-    const [weight, bias] = [weights.get(`${name}.weight`)!, weights.get(`${name}.bias`)];
-    return { weight, bias, lora: pair };
-  };
-  const normOf = (name: string) => weights.get(`model.layers.${layer}.${name}.weight`)!;
-  const groupOf = (...group: LinearModule[]) => linearGroup(group.map(linearOf));
+  const normOf = (name: string) => parts.weights.get(`model.layers.${layer}.${name}.weight`)!;
+  const groupOf = (group: GroupName) =>
+    linearGroup(GROUPS[group].map((module) => {
+      const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
+      return linearOf(parts, name, layer * modules.length + modules.indexOf(module));
+    }));
   return {
     input_layernorm: normOf("input_layernorm"),
-    qkv: groupOf("q_proj", "k_proj", "v_proj"),
-    o: groupOf("o_proj"),
+    qkv: groupOf("qkv"),
+    o: groupOf("o"),
     post_attention_layernorm: normOf("post_attention_layernorm"),
-    gateUp: groupOf("gate_proj", "up_proj"),
-    down: groupOf("down_proj"),
+    gateUp: groupOf("gateUp"),
+    down: groupOf("down"),
   };
 }
 
-/** What buffers the groups of a block ask for; all blocks are alike. */
+/** The output projection: the embedding's table where the two are tied. */
+export function makeOutput(parts: Parts, embedding: Parameter): LinearGroup {
+  const { config: { num_hidden_layers: layers }, weights } = parts;
+  const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
+  const stream = layers * Object.keys(LINEAR_MODULES).length;
+  return linearGroup([
+    linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, stream),
+  ]);
+}
+
+/** The groups of a block. */
+const groupsOf = ({ qkv, o, gateUp, down }: Block): Record<GroupName, LinearGroup> => ({
+  qkv,
+  o,
+  gateUp,
+  down,
+});
+
+/** What buffers the groups of any block ask for. */
 export function groupSizes(
-  { qkv, o, gateUp, down }: Block,
-): Pick<ActivationSizes, "low" | "projected" | "stacked"> {
-  const low = ({ lora }: LinearGroup) =>
-    lora === undefined ? 0 : lora.modules.reduce((sum, { a }) => sum + a.shape[0], 0);
-  const sizes: Record<GroupName, number> = {
-    ...{ qkv: low(qkv), o: low(o), gateUp: low(gateUp), down: low(down) },
-  };
+  blocks: readonly Block[],
+): Pick<ActivationSizes, "low" | "projected" | "stacked" | "dora"> {
+  const groups = blocks.map(groupsOf);
+  const low = (name: GroupName) => Math.max(0, ...groups.map((block) => lowWidth(block[name])));
+  const withDora = (size: (group: LinearGroup) => number) =>
+    Math.max(0, ...groups.flatMap(Object.values<LinearGroup>).map((g) => g.dora ? size(g) : 0));
   return {
-    low: sizes,
-    projected: ![o, down].every(isPlain),
-    stacked: [qkv, gateUp].every(({ weight }) => weight !== undefined),
+    low: { qkv: low("qkv"), o: low("o"), gateUp: low("gateUp"), down: low("down") },
+    projected: !groups.every(({ o, down }) => [o, down].every(isPlain)),
+    stacked: groups.every(({ qkv, gateUp }) =>
+      [qkv, gateUp].every(({ weight, dora }) => weight !== undefined && !dora)
+    ),
+    dora: {
+      input: withDora(({ layers: [{ weight }] }) => weight.value.shape[1]),
+      output: withDora(({ width }) => width),
+    },
   };
 }
 
-/** Whether the block has adapters that are trained. */
-export function isTrained({ qkv, o, gateUp, down }: Block): boolean {
-  return [qkv, o, gateUp, down].some(({ lora }) => lora?.modules[0].gradA !== undefined);
+/** Whether anything of the block is trained. */
+export function trainsBlock(block: Block): boolean {
+  const norms = [block.input_layernorm, block.post_attention_layernorm];
+  return norms.some(({ trained }) => trained !== undefined) ||
+    Object.values(groupsOf(block)).some(trainsGroup);
 }

@@ -24,16 +24,18 @@ import type { Activations, GroupName } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
 import {
-  type DropoutState,
   linear,
   linearBackward,
   linearBackwardPartials,
-  type LinearGroup,
   linearPartials,
-  type LinearPass,
   projectDown,
-  readsInput,
 } from "./linear.ts";
+import {
+  type DropoutState,
+  type LinearGroup,
+  type LinearPass,
+  readsInput,
+} from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The parameters of one block. */
@@ -132,8 +134,11 @@ export function project(
 }
 
 /** What a group of linear layers is told of the pass. */
-export function linearPass({ batch, dropout, half }: BlockPass, rows = batch.tokens): LinearPass {
-  return { rows, dropout, half };
+export function linearPass(
+  { batch, dropout, half, activations }: BlockPass,
+  rows = batch.tokens,
+): LinearPass {
+  return { rows, dropout, half, dora: activations.forward.dora };
 }
 
 /** Queries, keys and values of a joined tensor. */

@@ -10,7 +10,8 @@ import { matvec, matvecSwiglu } from "../kernels/matvec.ts";
 import { rmsnorm } from "../kernels/rmsnorm.ts";
 import { swiglu } from "../kernels/swiglu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import { addRest, isPlain, linear, type LinearGroup, type LinearPass } from "./linear.ts";
+import { addRest, linear } from "./linear.ts";
+import { isPlain, type LinearGroup, type LinearPass } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** How to go about it. */
@@ -56,8 +57,9 @@ export function linearFew(
   { accumulate = false, ...how }: FewRows & { accumulate?: boolean },
 ): void {
   const { norm } = how, { weight } = group;
-  // Adapters read the norm themselves.
-  if (!isBindable(gpu, weight) || (group.lora !== undefined && norm !== undefined)) {
+  // Adapters read the norm themselves, and DoRA multiplies before anything is added.
+  const apart = group.dora || (group.lora !== undefined && norm !== undefined);
+  if (!isBindable(gpu, weight) || apart) {
     const input = normOf(gpu, x, how);
     return linear(gpu, group, input, y, { ...how, accumulate });
   }

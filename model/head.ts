@@ -9,17 +9,29 @@ import { gatherRows, scatterRows } from "../kernels/gather.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { takesFewRows } from "../kernels/matvec.ts";
+import { takeColumns } from "../kernels/token_rows.ts";
 import { type Memory, overlay } from "../kernels/memory.ts";
 import { rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "./config.ts";
 import { linearFew } from "./few_rows.ts";
-import { linearGroup, NO_DROPOUT } from "./linear.ts";
+import type { OutputRows } from "./input_end.ts";
+import { linear, linearBackward } from "./linear.ts";
+import {
+  type DoraWorkspace,
+  type DropoutState,
+  type LinearGroup,
+  type LinearPass,
+  lowWidth,
+  trainsAdapters,
+} from "./linear_group.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
 /** Bytes that one chunk of logits may take. */
 const LOGITS_BYTES = 1 << 23;
+/** An odd number that spreads the first rows of chunks over the seeds of dropout. */
+const CHUNK_HASH = 0x9e3779b1;
 /** Chunks start at multiples of this many rows, so that a row range can be bound. */
 const CHUNK_UNIT = 64;
 
@@ -37,9 +49,9 @@ export interface HeadInput {
   index?: Tensor;
   rows: number;
   norm: Parameter;
-  output: Parameter;
   /** Operands of products may be rounded to f16. */
   half: boolean;
+  dropout: DropoutState;
 }
 
 /** Buffers of the output end. S is the most targets of a micro-batch. */
@@ -51,13 +63,23 @@ export class Head {
   readonly #nll: Tensor;
   readonly #normedGrad?: Tensor;
   readonly #gatheredGrad?: Tensor;
+  readonly #output: LinearGroup;
+  /** Of the output projection's adapter, for a chunk of rows. */
+  readonly #low?: Tensor;
+  readonly #lowGrad?: Tensor;
+  readonly #dora?: DoraWorkspace;
+  /** Trained rows of the output projection, with their columns of a chunk of logits. */
+  readonly #trained?: OutputRows & { columns: Tensor };
 
   constructor(
     memory: Memory,
     readonly config: LlamaConfig,
-    { rows: S, dtype, idle }: {
+    { rows: S, dtype, output, trainedRows, idle }: {
       rows: number;
       dtype: Dtype;
+      output: LinearGroup;
+      /** Rows of the output projection that are trained on their own. */
+      trainedRows?: OutputRows;
       /** Working memory that the head may use, each apart from the others; absent without backward. */
       idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
     },
@@ -73,6 +95,20 @@ export class Head {
     this.#rstd = make("final_rstd", "f32", [S]);
     this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
     this.#nll = make("nll", "f32", [S]);
+    const chunk = this.#logits.shape[0], low = lowWidth(output);
+    this.#output = output;
+    if (low > 0) this.#low = make("output_low", "f32", [chunk, low]);
+    if (trainsAdapters(output)) this.#lowGrad = make("output_low_grad", "f32", [chunk, low]);
+    if (output.dora) {
+      this.#dora = {
+        z: make("output_dora_z", "f32", [chunk, vocabulary]),
+        input: make("output_dora_input", "f32", [chunk, H]),
+      };
+    }
+    if (trainedRows !== undefined) {
+      const columns = make("trained_columns", "f32", [chunk, trainedRows.grad.shape[0]]);
+      this.#trained = { ...trainedRows, columns };
+    }
     if (idle !== undefined) {
       this.#gatheredGrad = rowsIn(idle.gatheredGrad, "gathered_grad", "f32");
       this.#normedGrad = rowsIn(idle.normedGrad, "final_normed_grad", dtype);
@@ -98,17 +134,22 @@ export class Head {
 
   /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
   logits(gpu: Gpu, input: HeadInput): Tensor {
-    const { output, norm, rows, half } = input;
-    const x = this.#gather(gpu, input), c = this.#logits;
+    const { norm, rows } = input;
+    const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
     if (takesFewRows(gpu, rows)) {
-      const eps = this.config.rms_norm_eps, pass = { rows, half, dropout: NO_DROPOUT };
-      const group = linearGroup([{ weight: output }]);
-      linearFew(gpu, group, x, c, { ...pass, norm, normed: this.#normed, eps });
+      const eps = this.config.rms_norm_eps;
+      linearFew(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
       return c;
     }
     this.#norm(gpu, input, x);
-    matmul(gpu, { orientation: "nt", a: this.#normed, b: output.value, c, rows, half });
+    linear(gpu, this.#output, this.#normed, c, pass);
     return c;
+  }
+
+  /** What the output projection is told of a chunk, whose dropout masks are its own. */
+  #pass({ half, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
+    const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
+    return { rows, half, dropout: { ...dropout, seed }, low: this.#low, dora: this.#dora };
   }
 
   /** Per-target negative log-likelihoods of the last call of {@linkcode loss} `[S]` f32. */
@@ -129,7 +170,7 @@ export class Head {
       losses: Tensor;
     },
   ): void {
-    const { norm, output, index, rows, half } = input;
+    const { norm, index, rows, half } = input, output = this.#output;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const vocab = this.config.vocab_size, backward = dx !== undefined;
@@ -138,16 +179,18 @@ export class Head {
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
       const count = Math.min(step, rows - firstRow);
       const a = this.#normed.rows(firstRow, count);
-      matmul(gpu, { orientation: "nt", a, b: output.value, c: logits, rows: count, half });
+      const pass = this.#pass(input, firstRow, count);
+      linear(gpu, output, a, logits, pass);
       const sizes = { rows: count, firstRow, vocab, backward };
       crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
       if (!backward) continue;
-      const c = this.#normedGrad!.rows(firstRow, count);
-      matmul(gpu, { orientation: "nn", a: logits, b: output.value, c, rows: count, half });
-      if (output.trained !== undefined) {
-        const sum = { c: output.trained.grad, rows: count, accumulate: true, half };
-        matmul(gpu, { orientation: "tn", a: logits, b: a, ...sum });
-      }
+      const dx = this.#normedGrad!.rows(firstRow, count);
+      linearBackward(gpu, output, { ...pass, x: a, dy: logits, lowGrad: this.#lowGrad, dx });
+      if (this.#trained === undefined) continue;
+      const { columns, indices, count: taken, grad: c } = this.#trained;
+      takeColumns(gpu, { x: logits, indices, count: taken, y: columns, rows: count });
+      const sum = { a: columns, b: a, c, rows: count, accumulate: true, half };
+      matmul(gpu, { orientation: "tn", ...sum });
     }
     for (const group of batch.lossGroups) {
       weightedSums(gpu, { nll, weights, out: losses, ...group });

@@ -1,9 +1,9 @@
 /**
  * Linear layers that share an input, as one product: y = x·Wᵀ with the layers' weights one below the
  * other and their outputs side by side, then a bias and a LoRA adapter for each layer that has them:
- * y_i = x·W_iᵀ + b_i + (α/r)·dropout_i(x)·A_iᵀ·B_iᵀ.
+ * y_i = x·W_iᵀ + b_i + s_i·(dropout_i(x)·A_iᵀ·B_iᵀ + c_i).
  *
- * Shapes: x `[T, in]`, W_i `[out_i, in]`, b_i `[out_i]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, Σ out_i]`. The
+ * Shapes: x `[T, in]`, W_i `[out_i, in]`, b_i `[out_i]`, A_i `[r, in]`, B_i `[out_i, r]`, c_i `[out_i]`, y `[T, Σ out_i]`. The
  * dropout mask comes from a counter, so backward makes the same mask again instead of keeping it.
  * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  *
@@ -11,124 +11,18 @@
  */
 import { addBias, biasBackward } from "../kernels/bias.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import {
-  loraBackward,
-  loraDown,
-  type LoraGroup,
-  type LoraModule,
-  loraUp,
-} from "../kernels/lora.ts";
+import { loraBackward, loraDown, loraUp } from "../kernels/lora.ts";
 import { matmul, matmulPartials } from "../kernels/matmul.ts";
 import { type Partials, wholePartials } from "../kernels/partials.ts";
-import { bytesOf, type Tensor } from "../kernels/tensor.ts";
-import type { Parameter } from "./parameters.ts";
-
-/** An adapter of one layer. */
-export interface LoraPair {
-  a: Parameter;
-  b: Parameter;
-  /** α/r. */
-  scale: number;
-  /** Identity of this layer's dropout masks. */
-  stream: number;
-}
-
-/** A layer's weight, bias and adapter. */
-export interface Linear {
-  weight: Parameter;
-  bias?: Parameter;
-  lora?: LoraPair;
-}
-
-/** Layers of one input. */
-export interface LinearGroup {
-  /** Each with the first of its columns in y. */
-  readonly layers: readonly (Linear & { readonly from: number })[];
-  /** Columns of y. */
-  readonly width: number;
-  /** All weights as one matrix `[Σ out, in]`, and all their gradients, where memory holds them so. */
-  readonly weight?: Tensor;
-  readonly grad?: Tensor;
-  readonly lora?: Omit<LoraGroup, "mask">;
-}
-
-/** What decides the dropout masks of a pass; forward and backward of a micro-batch share it. */
-export interface DropoutState {
-  p: number;
-  seed: number;
-  /** Differs from micro-batch to micro-batch. */
-  step: number;
-}
-
-/** Nothing is dropped. */
-export const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
-
-/** What both passes of a group are given. */
-export interface LinearPass {
-  rows: number;
-  /** Operands may be rounded to f16; see kernels/matmul.ts. */
-  half: boolean;
-  dropout: DropoutState;
-  /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
-  low?: Tensor;
-}
-
-/** The group of these layers, in the order of y's columns. */
-export function linearGroup(linears: readonly Linear[]): LinearGroup {
-  let width = 0;
-  const layers = linears.map((linear) => {
-    const from = width;
-    width += linear.weight.value.shape[0];
-    return { ...linear, from };
-  });
-  const trained = layers.every(({ weight }) => weight.trained !== undefined);
-  return {
-    ...{ layers, width, lora: loraGroup(layers) },
-    weight: stacked(layers.map(({ weight }) => weight.value)),
-    grad: trained ? stacked(layers.map(({ weight }) => weight.trained!.grad)) : undefined,
-  };
-}
-
-/** The adapters of layers, if any has one. */
-function loraGroup(layers: LinearGroup["layers"]): LinearGroup["lora"] {
-  let scale: number | undefined;
-  const modules: LoraModule[] = [];
-  for (const { lora, from } of layers) {
-    if (lora === undefined) continue;
-    scale = lora.scale;
-    modules.push({
-      ...{ a: lora.a.value, b: lora.b.value, from, stream: lora.stream },
-      ...{ gradA: lora.a.trained?.grad, gradB: lora.b.trained?.grad },
-    });
-  }
-  return scale === undefined ? undefined : { modules, scale };
-}
-
-/** Matrices that lie one after the other in memory as one. */
-function stacked(matrices: readonly Tensor[]): Tensor | undefined {
-  const [first] = matrices;
-  if (matrices.length === 1) return first;
-  const adjacent = matrices.slice(1).every((matrix, i) => {
-    const before = matrices[i];
-    return matrix.buffer === before.buffer &&
-      matrix.offset === before.offset + before.size * bytesOf(before.dtype);
-  });
-  const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
-  return adjacent ? first.view([height, first.shape[1]]) : undefined;
-}
-
-/** Whether the group's backward reads its input. */
-export function readsInput({ layers, lora }: LinearGroup): boolean {
-  return isTrained(lora) || layers.some(({ weight }) => weight.trained !== undefined);
-}
-
-/** Whether y is nothing but x·Wᵀ. */
-export function isPlain({ layers, lora }: LinearGroup): boolean {
-  return lora === undefined && layers.every(({ bias }) => bias === undefined);
-}
-
-const isTrained = (lora: LinearGroup["lora"]) =>
-  lora !== undefined && lora.modules[0].gradA !== undefined;
+import type { Tensor } from "../kernels/tensor.ts";
+import { doraBackward, doraForward } from "./dora_linear.ts";
+import {
+  isPlain,
+  type LinearGradients,
+  type LinearGroup,
+  type LinearPass,
+  trainsAdapters,
+} from "./linear_group.ts";
 
 /** y `[T, width]`, added to what is there where `accumulate`. */
 export function linear(
@@ -139,6 +33,10 @@ export function linear(
   { accumulate = false, ...pass }: LinearPass & { accumulate?: boolean },
 ): void {
   const { rows, half } = pass;
+  if (group.dora) {
+    doraForward(gpu, group, x, y, { ...pass, accumulate });
+    return addBiases(gpu, group, y, rows);
+  }
   const common = { orientation: "nt", a: x, c: y, rows, half, accumulate } as const;
   if (group.weight !== undefined) matmul(gpu, { ...common, b: group.weight });
   else {
@@ -149,7 +47,7 @@ export function linear(
   addRest(gpu, group, x, y, pass);
 }
 
-/** Adds the biases and the adapters' part to y. */
+/** Adds the biases and the adapters' part to y. Not for DoRA, which multiplies what is there. */
 export function addRest(
   gpu: Gpu,
   group: LinearGroup,
@@ -158,11 +56,17 @@ export function addRest(
   pass: LinearPass,
 ): void {
   const { rows, dropout: mask, low } = pass;
-  for (const { bias, from } of group.layers) {
-    if (bias !== undefined) addBias(gpu, { y, b: bias.value, from, rows });
-  }
+  addBiases(gpu, group, y, rows);
   projectDown(gpu, group, x, pass);
   if (group.lora !== undefined) loraUp(gpu, { low: low!, group: { ...group.lora, mask }, y, rows });
+}
+
+function addBiases(gpu: Gpu, { layers }: LinearGroup, y: Tensor, rows: number): void {
+  for (const { bias, lora, from } of layers) {
+    if (bias !== undefined) addBias(gpu, { y, b: bias.value, from, rows });
+    if (lora?.bias === undefined) continue;
+    addBias(gpu, { y, b: lora.bias.value, from, rows, scale: lora.scale });
+  }
 }
 
 /** dropout(x)·Aᵀ of the group's adapters, where it has any: all that backward needs of its forward pass. */
@@ -194,16 +98,6 @@ export function linearPartials(
   return wholePartials(whole!, rows);
 }
 
-/** Operands of a backward pass: the group's input and the gradient of its output. */
-export interface LinearGradients extends LinearPass {
-  x: Tensor;
-  dy: Tensor;
-  /** dy in f16, where the products would round it; see `half`. */
-  dyRounded?: Tensor;
-  /** Working memory of the adapters `[T, adapters · r]` f32. */
-  lowGrad?: Tensor;
-}
-
 /**
  * Adds the gradients of what is trained to their sums and, where `dx` is given, writes the input's
  * gradient there.
@@ -214,6 +108,7 @@ export function linearBackward(
   { dx, ...gradients }: LinearGradients & { dx?: Tensor },
 ): void {
   weightGradients(gpu, group, gradients);
+  if (group.dora) return doraBackward(gpu, group, gradients, dx);
   if (dx !== undefined) inputGradient(gpu, group, gradients, dx);
   adapterGradients(gpu, group, gradients, dx);
 }
@@ -221,7 +116,7 @@ export function linearBackward(
 /**
  * The same with the input's gradient `[T, in]` f32 as partial sums, for the next launch to add up.
  *
- * @param whole Working memory of x's shape, f32, for groups whose weights are apart in memory.
+ * @param whole Working memory of x's shape, f32, for groups whose weights are apart in memory, and those with DoRA.
  */
 export function linearBackwardPartials(
   gpu: Gpu,
@@ -229,13 +124,12 @@ export function linearBackwardPartials(
   { whole, ...gradients }: LinearGradients & { whole?: Tensor },
 ): Partials {
   const { dy, dyRounded = dy, rows, half } = gradients;
-  weightGradients(gpu, group, gradients);
-  if (group.weight === undefined) {
-    inputGradient(gpu, group, gradients, whole!);
-    adapterGradients(gpu, group, gradients, whole);
+  if (group.dora || group.weight === undefined) {
+    linearBackward(gpu, group, { ...gradients, dx: whole! });
     return wholePartials(whole!, rows);
   }
-  const spare = isTrained(group.lora) ? 1 : 0;
+  weightGradients(gpu, group, gradients);
+  const spare = trainsAdapters(group) ? 1 : 0;
   const common = { orientation: "nn", a: dyRounded, b: group.weight, rows, half, spare } as const;
   const partials = matmulPartials(gpu, common);
   adapterGradients(gpu, group, gradients, partials);
@@ -249,11 +143,13 @@ function weightGradients(
 ): void {
   const common = { orientation: "tn", a: dyRounded, b: x, rows, half, accumulate: true } as const;
   if (grad !== undefined) matmul(gpu, { ...common, c: grad });
-  for (const { weight, bias, from } of layers) {
+  for (const { weight, bias, lora, from } of layers) {
     if (grad === undefined && weight.trained !== undefined) {
       matmul(gpu, { ...common, c: weight.trained.grad, aFrom: from });
     }
     if (bias?.trained !== undefined) biasBackward(gpu, { dy, db: bias.trained.grad, from, rows });
+    if (lora?.bias?.trained === undefined) continue;
+    biasBackward(gpu, { dy, db: lora.bias.trained.grad, from, rows, scale: lora.scale });
   }
 }
 
@@ -272,11 +168,11 @@ function inputGradient(
 
 function adapterGradients(
   gpu: Gpu,
-  { lora }: LinearGroup,
+  group: LinearGroup,
   { x, dy, rows, dropout: mask, low, lowGrad }: LinearGradients,
   dx: Tensor | Partials | undefined,
 ): void {
-  if (lora === undefined || !isTrained(lora)) return;
-  const group = { ...lora, mask };
-  loraBackward(gpu, { x, dy, low: low!, lowGrad: lowGrad!, group, dx, rows });
+  if (group.lora === undefined || !trainsAdapters(group)) return;
+  const lora = { ...group.lora, mask };
+  loraBackward(gpu, { x, dy, low: low!, lowGrad: lowGrad!, group: lora, dx, rows });
 }

@@ -7,7 +7,7 @@
  * @module
  */
 import { cast } from "../kernels/cast.ts";
-import { embedding, embeddingBackward } from "../kernels/embedding.ts";
+import { doraFactors, type DoraModule } from "../kernels/dora.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { initialControl } from "../kernels/loss_scale.ts";
 import type { Memory } from "../kernels/memory.ts";
@@ -15,12 +15,15 @@ import { partialsBytes } from "../kernels/partials.ts";
 import { ropeTable } from "../kernels/rope.ts";
 import type { Dtype, Tensor } from "../kernels/tensor.ts";
 import { type Activations, allocateActivations } from "./activations.ts";
+import { adaptedConfig, type AdapterPlan } from "./adapter/plan.ts";
 import {
+  allocateDora,
   groupSizes,
-  isTrained,
-  type LoraOptions,
   loraSpecs,
   makeBlock,
+  makeOutput,
+  type Parts,
+  trainsBlock,
   weightGroups,
 } from "./assemble.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
@@ -37,7 +40,8 @@ import {
 import { blockInference } from "./block_inference.ts";
 import { type LlamaConfig, weightShapes } from "./config.ts";
 import { Head, type HeadInput } from "./head.ts";
-import { type DropoutState, NO_DROPOUT } from "./linear.ts";
+import { InputEnd } from "./input_end.ts";
+import { type DropoutState, type LinearGroup, NO_DROPOUT } from "./linear_group.ts";
 import { allocateParameters, type Parameter } from "./parameters.ts";
 import { activationPlan, inferencePlan } from "./plan.ts";
 
@@ -51,7 +55,8 @@ export interface LlamaOptions {
   precision: "fp32" | "mixed";
   /** What is trained: nothing, the adapters, or every weight. */
   trained: "nothing" | "adapters" | "weights";
-  lora?: LoraOptions;
+  /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
+  lora?: AdapterPlan;
   /** Checkpointing mode; absent where no backward follows. */
   checkpointing?: string;
   /** Most tokens of one pass. */
@@ -96,10 +101,13 @@ export class Llama {
   /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
   readonly losses: Tensor;
 
-  readonly #embedding: Parameter;
+  readonly #input: InputEnd;
   readonly #blocks: Block[];
   readonly #norm: Parameter;
-  readonly #output: Parameter;
+  readonly #output: LinearGroup;
+  readonly #dora: readonly DoraModule[];
+  /** Whether what is computed from the adapters is that of their present values. */
+  #current = false;
   readonly #activations: Activations;
   readonly #head: Head;
   readonly #batch: BatchTensors;
@@ -109,8 +117,8 @@ export class Llama {
   readonly #lowestTrained: number;
 
   constructor(memory: Memory, readonly options: LlamaOptions) {
-    const { config, precision, trained, lora, maxTokens, maxTargets } = options;
-    this.config = config;
+    const { precision, trained, lora, maxTokens, maxTargets } = options;
+    const config = this.config = adaptedConfig(options.config, lora);
     const dtype = this.dtype = precision === "mixed" ? "f16" : "f32";
     const backward = options.checkpointing !== undefined;
     // Without backward, activations are few. In f32 they leave the result to the order of sums by rounding
@@ -122,26 +130,35 @@ export class Llama {
     const sequences = options.decodedSequences;
 
     const byName = new Map<string, Parameter>();
-    for (const [label, specs] of weightGroups(config, trained === "weights")) {
+    const own = new Set(
+      trained === "adapters" ? [...lora?.replaced ?? [], ...lora?.biases ?? []] : [],
+    );
+    const isTrained = (name: string) => trained === "weights" || own.has(name);
+    for (const [label, specs] of weightGroups(config, isTrained)) {
       for (const p of allocateParameters(memory, label, specs, dtype)) byName.set(p.name, p);
     }
     this.weights = Array.from(weightShapes(config).keys(), (name) => byName.get(name)!);
     const adapterSpecs = lora ? loraSpecs(config, lora, trained === "adapters") : [];
     this.adapters = allocateParameters(memory, "adapters", adapterSpecs, "f32");
     const adapters = new Map(this.adapters.map((p) => [p.name, p]));
-    this.#embedding = byName.get("model.embed_tokens.weight")!;
+    const dora = allocateDora(memory, adapters, lora);
+    const parts: Parts = { config, weights: byName, adapters, plan: lora, dora };
+    const tokens = Math.max(maxTokens, sequences ?? 0);
+    const input = this.#input = new InputEnd(memory, parts, tokens);
     this.#norm = byName.get("model.norm.weight")!;
-    this.#output = byName.get("lm_head.weight") ?? this.#embedding;
-    this.#blocks = Array.from({ length: blocks }, (_, i) => makeBlock(i, byName, adapters, lora));
-    this.#lowestTrained = trained === "weights" ? 0 : this.#blocks.findIndex(isTrained);
+    this.#output = makeOutput(parts, input.table);
+    this.#blocks = Array.from({ length: blocks }, (_, i) => makeBlock(i, parts));
+    this.#dora = doraModules([...this.#blocks.flatMap(blockGroups), this.#output]);
+    const lowest = input.isTrained ? 0 : this.#blocks.findIndex(trainsBlock);
+    this.#lowestTrained = lowest < 0 ? blocks : lowest;
 
     const plan = backward ? activationPlan(options.checkpointing!, blocks) : inferencePlan(blocks);
     this.#activations = allocateActivations(memory, config, plan, {
-      tokens: Math.max(maxTokens, sequences ?? 0),
+      tokens,
       dtype: activation,
       kvDtype: dtype,
       backward,
-      ...groupSizes(this.#blocks[0]),
+      ...groupSizes(this.#blocks),
       decode: sequences === undefined ? undefined : { sequences, longest: positions },
     });
     const spare = lora && backward ? 1 : 0;
@@ -151,8 +168,14 @@ export class Llama {
     const idle = d && {
       ...{ gathered: product, normed: d.product, gatheredGrad: d.qkv, normedGrad: d.out },
     };
-    this.#head = new Head(memory, config, { rows: maxTargets, dtype: activation, idle });
-    const grouped = trained === "weights", keyed = !backward || sequences !== undefined;
+    this.#head = new Head(memory, config, {
+      rows: maxTargets,
+      dtype: activation,
+      output: this.#output,
+      trainedRows: input.outputRows,
+      idle,
+    });
+    const grouped = input.isTrained, keyed = !backward || sequences !== undefined;
     const holed = options.sharedRows;
     this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, holed });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
@@ -179,6 +202,31 @@ export class Llama {
       ropeTable({ headDim, theta, positions, scaling, trainedPositions }),
     );
     gpu.write(this.control, initialControl(this.options.initialLossScale ?? 1));
+    this.#input.initialize(gpu);
+  }
+
+  /**
+   * Sets DoRA's magnitudes to the lengths of the rows of W + s·B·A, as they are before training: the model then says
+   * what it says without.
+   */
+  initializeMagnitudes(gpu: Gpu): void {
+    for (const module of this.#dora) {
+      doraFactors(gpu, module);
+      cast(gpu, { x: module.norm, y: module.magnitude });
+    }
+    this.#input.initializeMagnitudes(gpu);
+  }
+
+  /** To be called whenever parameters have changed: what is computed from them is computed again. */
+  parametersChanged(): void {
+    this.#current = false;
+  }
+
+  /** Brings what is computed from the adapters up to date: DoRA's factors, and the trained rows of embeddings. */
+  refresh(gpu: Gpu): void {
+    for (const module of this.#dora) doraFactors(gpu, module);
+    this.#input.refresh(gpu);
+    this.#current = true;
   }
 
   /**
@@ -262,6 +310,7 @@ export class Llama {
 
   #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): Forward {
     const { plan, residual, backward, forward } = this.#activations;
+    if (!this.#current) this.refresh(gpu);
     const half = this.half(gpu), blocks = this.#blocks.length;
     const pass: BlockPass = {
       ...{ gpu, config: this.config, activations: this.#activations, batch },
@@ -274,17 +323,16 @@ export class Llama {
     const wanted = forward.wantedOut && rows < tokens
       ? { index, rows, x: this.#head.rows, out: forward.wantedOut }
       : undefined;
-    const table = this.#embedding.value;
-    embedding(gpu, { table, ids: batch.ids, y: stream(0), rows: tokens });
+    this.#input.forward(gpu, batch, stream(0));
     this.#blocks.forEach((block, b) => {
       const [x, y, next] = [stream(b), stream(b + 1), this.#normAfter(pass, b)];
       if (!inPlace) blockForward(pass, block, b, { x, y, normed: b > 0, next });
       else blockInference(pass, block, b, x, { next, wanted: next ? undefined : wanted });
     });
-    const weights = { norm: this.#norm, output: this.#output };
+    const common = { norm: this.#norm, half, dropout };
     const whole = wanted !== undefined || (inPlace && rows === tokens);
     const x = wanted?.x ?? stream(blocks);
-    return { pass, input: { x, index: whole ? undefined : index, rows, ...weights, half } };
+    return { pass, input: { x, index: whole ? undefined : index, rows, ...common } };
   }
 
   /** The norm at the start of the block after block `b`, if there is one. */
@@ -296,7 +344,6 @@ export class Llama {
   #backward(pass: BlockPass): void {
     const { plan, residual, backward } = this.#activations;
     const lowest = this.#lowestTrained;
-    const trainsEmbedding = this.#embedding.trained !== undefined;
     const lastSegment = plan.segments.length - 1;
     const rounded = roundedResidual(pass);
     if (rounded !== undefined) {
@@ -316,15 +363,31 @@ export class Llama {
         const x = residual[plan.residual[b]];
         blockBackward(pass, this.#blocks[b], b, {
           x,
-          inputGradient: b > lowest || trainsEmbedding,
+          inputGradient: b > lowest || this.#input.isTrained,
         });
       }
     }
-    if (!trainsEmbedding) return;
-    const { uniqueIds, offsets, positions } = this.#batch.groups!;
-    embeddingBackward(pass.gpu, {
-      ...{ dy: backward!.residual, uniqueIds, offsets, positions },
-      ...{ dtable: this.#embedding.trained!.grad, unique: this.#batch.uniqueCount },
-    });
+    this.#input.backward(pass.gpu, this.#batch, backward!.residual);
   }
+}
+
+const blockGroups = ({ qkv, o, gateUp, down }: Block) => [qkv, o, gateUp, down];
+
+/** The modules with DoRA. */
+function doraModules(groups: readonly LinearGroup[]): DoraModule[] {
+  return groups.flatMap(({ layers }) =>
+    layers.flatMap(({ weight, lora }) => {
+      if (lora?.dora === undefined) return [];
+      const { a, b, scale, dora: { magnitude, norm, factor } } = lora;
+      return [{
+        weight: weight.value,
+        a: a.value,
+        b: b.value,
+        scale,
+        magnitude: magnitude.value,
+        norm,
+        factor,
+      }];
+    })
+  );
 }

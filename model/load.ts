@@ -7,6 +7,8 @@ import { cast, castBytes } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
 import type { Tensor } from "../kernels/tensor.ts";
+import { EMBEDDING, OUTPUT } from "./adapter/plan.ts";
+import { copiedWeight } from "./adapter/tensors.ts";
 import type { Adapter } from "./files/adapter.ts";
 import { checkFlags, flagWeights } from "./finite_weights.ts";
 import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
@@ -88,6 +90,17 @@ async function* readAhead(
   }
 }
 
+/** The weights of a model with tied embeddings, with the output projection under a name of its own. */
+function untied(weights: WeightSource): WeightSource {
+  const named = (name: string) => name === `${OUTPUT}.weight` ? `${EMBEDDING}.weight` : name;
+  return {
+    config: weights.config,
+    info: (name) => weights.info(named(name)),
+    read: (name, begin, target) => weights.read(named(name), begin, target),
+    close: () => weights.close(),
+  };
+}
+
 /**
  * Fills the model's weights from their source, which is closed then, or from `seed` where it has none.
  *
@@ -109,12 +122,16 @@ export async function loadWeights(
     chunkBytes?: number;
   },
 ): Promise<void> {
+  const tied = source.config.tie_word_embeddings;
   if (source.weights === undefined) {
-    model.weights.forEach((parameter, stream) => randomise(gpu, parameter, seed, stream));
+    model.weights.forEach((parameter, stream) => {
+      const first = tied && parameter.name === `${OUTPUT}.weight` ? 0 : stream;
+      randomise(gpu, parameter, seed, first);
+    });
     await gpu.finish();
     return;
   }
-  const { weights } = source;
+  const weights = tied ? untied(source.weights) : source.weights;
   const sizes = model.weights.map(({ name }) => weights.info(name).bytes);
   const total = sizes.reduce((a, b) => a + b, 0);
   const pieces = piecesOf(model.weights, weights, chunkBytes);
@@ -190,7 +207,8 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
 
 /**
  * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
- * N(0, 1/r²) with `gaussian`, also as in PEFT.
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. DoRA's magnitudes are lengths of the weights' rows, which are to be
+ * there already.
  */
 export function initializeAdapters(
   gpu: Gpu,
@@ -210,14 +228,25 @@ export function initializeAdapters(
     }
     refreshValue(gpu, parameter);
   });
+  model.initializeMagnitudes(gpu);
+  model.parametersChanged();
 }
 
-/** Fills the model's adapters with those of a PEFT folder. */
-export function loadAdapter(gpu: Gpu, model: Llama, adapter: Adapter): void {
+/** Fills the model's adapters with those of a PEFT folder, and the weights that it has copies of with these. */
+export function loadAdapter(gpu: Gpu, model: Llama, { tensors }: Adapter): void {
   for (const parameter of model.adapters) {
-    const { data } = adapter.tensors.get(parameter.name)!;
-    setParameter(gpu, parameter, data);
+    const tensor = tensors.get(parameter.name);
+    if (tensor === undefined) throw new Error(`the adapter has no ${parameter.name}`);
+    setParameter(gpu, parameter, tensor.data);
   }
+  const weights = new Map(model.weights.map((parameter) => [parameter.name, parameter]));
+  const tied = weights.get(`${EMBEDDING}.weight`);
+  if (tied !== undefined && !weights.has(`${OUTPUT}.weight`)) weights.set(`${OUTPUT}.weight`, tied);
+  for (const [name, { data }] of tensors) {
+    const parameter = weights.get(copiedWeight(name) ?? "");
+    if (parameter !== undefined) setParameter(gpu, parameter, data);
+  }
+  model.parametersChanged();
 }
 
 /** Sets a parameter (its master, where it is trained) to values of its file shape. */

@@ -44,6 +44,8 @@ export interface ParameterSpec {
   name: string;
   shape: readonly number[];
   trained: boolean;
+  /** Shape on the GPU, where more of it is padding. Default: {@linkcode storedShape}. */
+  stored?: readonly number[];
 }
 
 /**
@@ -62,10 +64,10 @@ export function allocateParameters(
     wanted: readonly ParameterSpec[],
     d: Dtype,
   ) => {
-    const list = wanted.map(({ name, shape }): TensorSpec => ({
+    const list = wanted.map(({ name, shape, stored = storedShape(shape) }): TensorSpec => ({
       name,
       dtype: d,
-      shape: storedShape(shape),
+      shape: [...stored],
     }));
     return list.length === 0 ? [] : memory.arena(category, `${label} ${kind}`, list);
   };

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { weightShapes } from "../model/config.ts";
-import { adapterShapes, type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
+import {
+  adapterConfig,
+  adapterShapes,
+  type AdapterTensor,
+  writeAdapter,
+} from "../model/files/adapter.ts";
 import { openModel } from "../model/source.ts";
 import {
   exists,
@@ -30,8 +35,7 @@ async function builtinAdapter(folder: TemporaryFolder): Promise<string> {
     tensors.set(name, { dtype: "F32", shape, data } as AdapterTensor);
   }
   const path = folder.file("adapter");
-  const rest = { lora_dropout: 0, base_model_name_or_path: null };
-  await writeAdapter(path, { r, lora_alpha: 8, target_modules, ...rest }, tensors);
+  await writeAdapter(path, adapterConfig({ r, lora_alpha: 8, target_modules }), tensors);
   return path;
 }
 

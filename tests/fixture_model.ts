@@ -1,7 +1,6 @@
 /** The fixtures' models on the GPU, loaded from their folders as the commands do. */
 import type { Gpu } from "../kernels/gpu.ts";
-import { readAdapter } from "../model/files/adapter.ts";
-import { loraOptions } from "../model/assemble.ts";
+import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
 import { Llama, type LlamaOptions } from "../model/llama.ts";
 import { loadAdapter, loadWeights } from "../model/load.ts";
 import { openModel } from "../model/source.ts";
@@ -21,7 +20,7 @@ export async function loadFixtureModel(
     trained: "nothing",
     maxTokens: 256,
     maxTargets: 256,
-    lora: adapter && loraOptions(adapter),
+    lora: adapter && checkAdapter(adapter, source.config, adapterName ?? ""),
     ...options,
   });
   model.initialize(gpu);

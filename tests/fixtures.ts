@@ -146,6 +146,31 @@ export interface FamilyFixture {
   }[];
 }
 
+/**
+ * peft.json: an adapter in the folder peft/NAME; its gradients.safetensors are of `loss`, to which every supervised
+ * token adds the same.
+ */
+export interface PeftCase {
+  name: string;
+  model: FixtureModel;
+  samples: ReferenceSample[];
+  /** Rows of the first sample, and their logits. */
+  positions: number[];
+  logits: number[][];
+  loss: number;
+  /** Three steps of AdamW over all samples, and the same with LoRA+. */
+  training: {
+    learning_rate: number;
+    steps: { loss: number; grad_norm: number }[];
+    plus_ratio: number;
+    /** What LoRA+ multiplies each tensor's rate by; null where it has a rate of its own, 1e-6. */
+    plus_rates: Record<string, number | null>;
+    plus_steps: { loss: number; grad_norm: number }[];
+  };
+  /** The same with dropout: what each layer keeps, "1" or "0", of `[rows of all samples, in]`. */
+  dropped?: { p: number; loss: number; kept: Record<string, string> };
+}
+
 /** rope.json: frequencies in radians a position. */
 export interface RopeCase extends RopeOptions {
   frequencies: number[];
@@ -162,6 +187,9 @@ export interface FixtureFiles {
   "score.json": ScoreCase[];
   "family.json": FamilyFixture;
   "rope.json": RopeCase[];
+  "peft.json": PeftCase[];
+  /** Three steps from each adapter of the shared archive of real files. */
+  "real_steps.json": Record<string, { losses: number[]; grad_norm: number }[]>;
 }
 
 /** The path of a fixture: a model's or an adapter's folder, or a file. */

@@ -28,3 +28,9 @@ export const hasShared = exists(sharedPath("llama2/tokenizer.model")) &&
 
 /** Ends the name of a test that is ignored for want of the data. */
 export const sharedReason = hasShared ? "" : " (no shared data; LORIKEET_SHARED names its folder)";
+
+/** Models and adapters that transformers and PEFT wrote; see real.ts. */
+export const realArchivePath = join(folder, "real", "real_a.tar.xz");
+
+/** Whether that archive is here. */
+export const hasRealArchive = exists(realArchivePath);

@@ -4,12 +4,13 @@
  * @module
  */
 
+import type { z } from "zod";
 import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
 import { helpIfAsked, readFlags, refuse } from "../model/cli/command_line.ts";
 import { asFlag, checkValues, type Given, type Givens, shown } from "../model/cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
-import { KEYS, type LoraSettings, type TrainConfig } from "./schema.ts";
+import { KEYS, type loraSchema, loraSettings, type TrainConfig } from "./schema.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
@@ -80,6 +81,12 @@ function defaultOutput(): string {
   return `runs/${date}_${time}`;
 }
 
+/** A checked configuration, and which keys of `lora` it was given: the others may come from an adapter. */
+export interface TrainArguments {
+  config: TrainConfig;
+  givenLora: ReadonlySet<string>;
+}
+
 /**
  * The configuration that `[CONFIG.yaml] [--flag value …]` asks for, every default filled in. Flags
  * win over the file; without a file, `--model` and `--data`, examples/builtin.yaml is the file.
@@ -88,6 +95,11 @@ function defaultOutput(): string {
  * @throws {UserError} With exit code 2 and all problems, one a line.
  */
 export function parseTrainArguments(args: string[]): TrainConfig {
+  return readTrainArguments(args).config;
+}
+
+/** As {@linkcode parseTrainArguments}, with the keys that were given. */
+export function readTrainArguments(args: string[]): TrainArguments {
   helpIfAsked(TRAIN, args);
   const problems: string[] = [];
   const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
@@ -112,6 +124,12 @@ export function parseTrainArguments(args: string[]): TrainConfig {
     else config[name] = value;
   }
   config.output ??= defaultOutput();
-  config.lora = lora ? settings as LoraSettings : false;
-  return config as unknown as TrainConfig;
+  config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
+  const prefix = "lora.";
+  const givenLora = new Set(
+    [...givens.keys()].filter((name) => name.startsWith(prefix)).map((name) =>
+      name.slice(prefix.length)
+    ),
+  );
+  return { config: config as unknown as TrainConfig, givenLora };
 }

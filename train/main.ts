@@ -4,7 +4,7 @@
  * @module
  */
 import { join } from "node:path";
-import { runMain, UserError } from "../kernels/errors.ts";
+import { runMain } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu.ts";
 import { memoryLines } from "../kernels/memory.ts";
 import { type Profile, profileLines } from "../kernels/profile.ts";
@@ -14,19 +14,22 @@ import { endWithParent } from "../model/cli/parent.ts";
 import { clock, loadingBar } from "../model/cli/progress.ts";
 import { contextLength } from "../model/config.ts";
 import { meanNll } from "../model/evaluate.ts";
+import { refuseOtherBase } from "../model/adapter/base_copies.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
+import { parseAdapterConfig } from "../model/files/adapter_config.ts";
 import type { Llama } from "../model/llama.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
 import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { loadDataset } from "../model/text/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import { settingsFrom } from "./adapter_settings.ts";
 import { samplesChecksum } from "./checksums.ts";
-import { parseTrainArguments, type TrainConfig } from "./config.ts";
+import { readTrainArguments, type TrainArguments, type TrainConfig } from "./config.ts";
 import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
 import { type Outcome, runSteps } from "./loop.ts";
 import { checkOutput, countParameters, MetricsFile, writeSummary, writeTrained } from "./output.ts";
 import { Showcase } from "./showcase.ts";
-import { loadState, type Progress, saveState } from "./state.ts";
+import { loadState, type Progress, saveState, stateAdapter } from "./state.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { type RunSizes, runSizes, Trainer, type Window } from "./trainer.ts";
 
@@ -68,25 +71,27 @@ const LESS_MEMORY =
   "--checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
   "full fine-tuning, --precision mixed, --layers N.";
 
-/** The adapter to start from, where the configuration names one; refused where it doesn't fit. */
-function startAdapter(config: TrainConfig, source: ModelSource): Adapter | undefined {
-  const { lora, adapter: folder } = config;
-  if (!lora || folder === undefined) return undefined;
+/**
+ * The adapter to start from, where the configuration names one; refused where it doesn't fit. Keys of `lora` that were
+ * not given become the adapter's, also those of the adapter that a run to be resumed started from.
+ */
+async function startAdapter(
+  { config, givenLora: given }: TrainArguments,
+  source: ModelSource,
+): Promise<Adapter | undefined> {
+  const { lora, adapter: folder, resume } = config, model = source.config;
+  if (!lora) return undefined;
+  const before = resume === undefined ? undefined : stateAdapter(resume);
+  if (before !== undefined && resume !== undefined) {
+    const said = parseAdapterConfig(before, resume);
+    config.lora = settingsFrom(lora, said, { given, model, what: resume });
+  }
+  if (folder === undefined) return undefined;
   const adapter = readAdapter(folder);
-  checkAdapter(adapter, source.config, folder);
-  const { r, lora_alpha, target_modules } = adapter.config;
-  const sorted = (names: readonly string[]) => [...names].sort().join(",");
-  const difference = [
-    ["rank", r, lora.rank],
-    ["alpha", lora_alpha, lora.alpha],
-    ["targets", sorted(target_modules), sorted(lora.targets)],
-  ].find(([, has, wants]) => has !== wants);
-  if (difference === undefined) return adapter;
-  const [key, has, wants] = difference;
-  throw new UserError(
-    `adapter ${folder} has ${key} ${has}, but lora.${key} is ${wants}; expected the same`,
-    2,
-  );
+  const plan = checkAdapter(adapter, model, folder);
+  await refuseOtherBase(adapter, plan, { weights: source.weights, folder });
+  config.lora = settingsFrom(lora, adapter.config, { given, model, what: folder });
+  return adapter;
 }
 
 /** Loads weights with a progress bar, then adapters, fresh or those to start from. */
@@ -129,10 +134,10 @@ function describeParameters(model: Llama): string {
 
 async function main(): Promise<number> {
   endWithParent();
-  const config = parseTrainArguments(Deno.args);
+  const given = readTrainArguments(Deno.args), { config } = given;
   checkOutput(config.output);
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
-  const adapter = startAdapter(config, source);
+  const adapter = await startAdapter(given, source);
   console.log(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
   const samples = await loadDataset(tokenizer, { ...config, context, say: console.log });

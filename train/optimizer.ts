@@ -38,15 +38,18 @@ interface Update {
   m?: Tensor;
   v?: Tensor;
   decayed: boolean;
+  /** What the learning rate is multiplied by. */
+  rate: number;
 }
 
-const updateOf = ({ parameter, moments }: OptimizedParameter): Update => {
+const updateOf = ({ parameter, moments }: OptimizedParameter, rate: number): Update => {
   const { master, grad } = parameter.trained!;
   return {
     ...{ master, grad, ...moments },
     value: parameter.value === master ? undefined : parameter.value,
     // Norm weights are not decayed: they scale, they don't mix.
     decayed: parameter.shape.length > 1,
+    rate,
   };
 };
 
@@ -64,6 +67,7 @@ function joinNeighbours(updates: readonly Update[], maxBinding: number): Update[
   for (const next of updates) {
     const last = joined.at(-1);
     const adjacent = last !== undefined && last.decayed === next.decayed &&
+      last.rate === next.rate &&
       TENSORS.every((name) => follows(last[name], next[name])) &&
       last.grad.bytes + next.grad.bytes <= maxBinding;
     if (!adjacent) joined.push(next);
@@ -82,12 +86,16 @@ export class Optimizer {
   readonly #updates: readonly Update[];
   readonly #partials: Tensor;
 
-  /** @param maxBinding Bytes one binding covers; larger gradients need more partial sums. */
+  /**
+   * @param maxBinding Bytes one binding covers; larger gradients need more partial sums.
+   * @param rateOf What a parameter's learning rate is multiplied by. Default: 1.
+   */
   constructor(
     memory: Memory,
     trained: readonly Parameter[],
     readonly settings: OptimizerSettings,
     maxBinding: number,
+    rateOf: (parameter: Parameter) => number = () => 1,
   ) {
     const specs = trained.map(({ name, trained }) => ({
       name,
@@ -101,7 +109,8 @@ export class Optimizer {
       parameter,
       moments: adam ? { m: m[i], v: v[i] } : undefined,
     }));
-    this.#updates = joinNeighbours(this.parameters.map(updateOf), maxBinding);
+    const updates = this.parameters.map((own) => updateOf(own, rateOf(own.parameter)));
+    this.#updates = joinNeighbours(updates, maxBinding);
     const slots = this.#updates.reduce(
       (sum, { grad }) => sum + sumOfSquaresSlots(grad.size, maxBinding),
       0,
@@ -125,9 +134,10 @@ export class Optimizer {
     const growthInterval = GROWTH_INTERVAL;
     const dynamic = precision === "mixed";
     updateControl(gpu, { partials, count, control, dynamic, maxGradNorm, growthInterval });
-    for (const { master, grad, value, m, v, decayed } of this.#updates) {
+    for (const { master, grad, value, m, v, decayed, rate } of this.#updates) {
       const weightDecay = decayed ? weight_decay : 0;
-      const common = { master, grad, value, control, learningRate, weightDecay };
+      const own = { learningRate: rate * learningRate, weightDecay };
+      const common = { master, grad, value, control, ...own };
       if (m === undefined || v === undefined) sgd(gpu, common);
       else adamw(gpu, { ...common, m, v, beta1: betas[0], beta2: betas[1], eps });
     }

@@ -7,6 +7,7 @@ import { dirname, join, resolve } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { CATEGORIES, megabytes } from "../kernels/memory.ts";
+import { copyName, PREFIX } from "../model/adapter/tensors.ts";
 import { type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
 import { exists, fileError, writeJson } from "../model/files/weights.ts";
 import type { Llama } from "../model/llama.ts";
@@ -155,22 +156,21 @@ export async function writeTrained(
   config: TrainConfig,
   { source, tokenizerPath }: Pick<ModelWithTokenizer, "source" | "tokenizerPath">,
 ): Promise<string> {
-  const { lora } = config;
-  if (lora) {
+  const plan = model.options.lora;
+  if (plan !== undefined) {
     const folder = join(config.output, "adapter");
     const tensors = new Map<string, AdapterTensor>();
-    for (const { name, shape, trained, value } of model.adapters) {
+    for (const { name, shape, trained, value } of model.trained) {
       const tensor = trained?.master ?? value;
       const data = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
-      tensors.set(name, { shape: [...shape], data });
+      const isOwn = name.startsWith(PREFIX);
+      tensors.set(isOwn ? name : copyName(plan, name), { shape: [...shape], data });
     }
-    await writeAdapter(folder, {
-      r: lora.rank,
-      lora_alpha: lora.alpha,
-      lora_dropout: lora.dropout,
-      target_modules: [...lora.targets],
-      base_model_name_or_path: config.model,
-    }, tensors);
+    await writeAdapter(
+      folder,
+      { ...plan.config, base_model_name_or_path: config.model },
+      tensors,
+    );
     return folder;
   }
   const folder = join(config.output, "model");

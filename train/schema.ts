@@ -18,10 +18,25 @@ import {
   whole,
   worded,
 } from "../model/cli/settings.ts";
-import { isLinearModule, LINEAR_MODULES } from "../model/files/adapter.ts";
+import { ALL_LINEAR, isLinearModule, LINEAR_MODULES } from "../model/files/adapter_config.ts";
 
-/** The linear layers of a block that LoRA can adapt, by Hugging Face's names. */
-const LORA_TARGETS = Object.keys(LINEAR_MODULES).filter(isLinearModule);
+/** What LoRA can adapt, by Hugging Face's names. */
+const LORA_TARGETS = [
+  ...Object.keys(LINEAR_MODULES).filter(isLinearModule),
+  "lm_head",
+  "embed_tokens",
+] as const;
+/** What can be trained whole beside it. */
+const SAVED_MODULES = [
+  ...LORA_TARGETS,
+  "norm",
+  "input_layernorm",
+  "post_attention_layernorm",
+] as const;
+
+const differ = (names: readonly unknown[]) => new Set(names).size === names.length;
+/** Numbers and ranges of numbers: `0,1,4-7`. */
+const BLOCKS = /^\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*$/;
 
 /** Which activations are kept; `every:k` keeps the input of every k-th block. */
 export type Checkpointing = "none" | "block" | "sqrt" | "attention" | `every:${number}`;
@@ -32,10 +47,35 @@ export const loraSchema = z.strictObject({
   alpha: aboveZero().default(32).describe("The update is scaled by alpha / rank."),
   dropout: share().default(0.05).describe("Share of the adapter's inputs dropped while training."),
   targets: worded(
-    z.array(z.enum(LORA_TARGETS)).min(1).refine((names) => new Set(names).size === names.length),
+    z.union([
+      z.literal(ALL_LINEAR),
+      z.array(z.enum(LORA_TARGETS)).min(1).refine(differ),
+      z.tuple([z.literal(ALL_LINEAR)]),
+    ]),
     "names",
-    `a list of different names out of ${LORA_TARGETS.join(", ")}`,
-  ).default(["q_proj", "v_proj"]).describe("Linear layers that get an adapter."),
+    `${ALL_LINEAR}, or a list of different names out of ${LORA_TARGETS.join(", ")}`,
+  ).default(["q_proj", "v_proj"]).describe(
+    "Layers that get an adapter; all-linear: the seven of every block.",
+  ),
+  layers: worded(
+    z.union([
+      z.array(z.int().min(0)).min(1).refine(differ),
+      z.int().min(0),
+      z.string().regex(BLOCKS),
+    ]),
+    "blocks",
+    "numbers of blocks from 0 on, such as 0,1,4-7",
+  ).optional().describe("Blocks whose layers get an adapter; without it, all."),
+  modules_to_save: worded(
+    z.array(z.enum(SAVED_MODULES)).refine(differ),
+    "names",
+    `a list of different names out of ${SAVED_MODULES.join(", ")}`,
+  ).default([]).describe("Modules that are trained whole and stored with the adapter."),
+  rslora: flag().default(false).describe("Scale the update by alpha / √rank (rsLoRA)."),
+  dora: flag().default(false).describe("Train the lengths of a weight's rows apart (DoRA)."),
+  plus_ratio: aboveZero().default(1).describe(
+    "Learning rate of B over that of A (LoRA+; an adapter of the embedding then has 1e-6).",
+  ),
   init: choice(["kaiming", "gaussian"]).default("kaiming").describe(
     "How A begins (B is zero): kaiming as in PEFT, or gaussian with deviation 1 / rank.",
   ),
@@ -120,11 +160,47 @@ export const trainSchema = z.strictObject({
 });
 
 /** LoRA's settings. */
-export type LoraSettings = z.output<typeof loraSchema>;
+export type LoraSettings =
+  & Omit<
+    z.output<typeof loraSchema>,
+    "targets" | "layers" | "modules_to_save"
+  >
+  & {
+    /** `all-linear`, names, or what else an adapter to start from says. */
+    targets: string | string[];
+    layers?: number[];
+    modules_to_save: string[];
+    /** PEFT's configuration of the adapter to start from, which the keys above then agree with. */
+    adapter?: Record<string, unknown>;
+  };
+
+/** The keys of `lora` as they are used: lists and ranges of blocks as numbers. */
+export function loraSettings(given: z.output<typeof loraSchema>): LoraSettings {
+  const { targets, layers, ...rest } = given;
+  const settings: LoraSettings = {
+    ...rest,
+    targets: targets[0] === ALL_LINEAR
+      ? ALL_LINEAR
+      : typeof targets === "string"
+      ? targets
+      : [...targets],
+  };
+  if (layers !== undefined) settings.layers = blockNumbers(layers);
+  return settings;
+}
+
+function blockNumbers(layers: string | number | readonly number[]): number[] {
+  if (typeof layers !== "string") return typeof layers === "number" ? [layers] : [...layers];
+  const numbers = layers.split(",").flatMap((part) => {
+    const [first, last = first] = part.split("-").map(Number);
+    return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
+  });
+  return [...new Set(numbers)];
+}
 
 /** A checked configuration with every default filled in. */
 export type TrainConfig =
-  & Omit<z.output<typeof trainSchema>, "output" | "checkpointing" | "betas">
+  & Omit<z.output<typeof trainSchema>, "output" | "checkpointing" | "betas" | "lora">
   & {
     output: string;
     checkpointing: Checkpointing;
@@ -185,7 +261,7 @@ const LORA_SWITCH: Key = {
   default: "on",
   description: trainSchema.shape.lora.description!,
   value: "on|off",
-  expected: "on, off, or a mapping with rank, alpha, dropout, targets and init",
+  expected: "on, off, or a mapping with rank, alpha, dropout, targets and others",
 };
 
 /** Every key, those of `lora` right after it. */

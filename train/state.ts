@@ -148,6 +148,15 @@ function checkConfig(stored: Record<string, unknown>, config: TrainConfig, path:
   }
 }
 
+/** What state.json says of the adapter that the run started from, in PEFT's form; undefined for none. */
+export function stateAdapter(folder: string): unknown {
+  const path = join(folder, JSON_FILE);
+  const state = exists(path) ? readJson(path) : undefined;
+  const config = isObject(state) ? state.config : undefined;
+  const lora = isObject(config) ? config.lora : undefined;
+  return isObject(lora) ? lora.adapter : undefined;
+}
+
 /** state.json without its configuration. */
 interface StoredState extends Progress {
   control: Float32Array;
@@ -252,6 +261,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
     file.close();
   }
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
+  trainer.model.parametersChanged();
   gpu.write(trainer.model.control, control);
   trainer.readControl(control);
   return progress;

@@ -14,8 +14,10 @@ import { type Batch, type Document, makeBatch } from "../model/batch.ts";
 import type { LlamaConfig } from "../model/config.ts";
 import { Llama } from "../model/llama.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";
 import { lossWeights } from "./data.ts";
+import { loraPlusRate } from "./lora_plus.ts";
 import { Optimizer } from "./optimizer.ts";
 import { type PackingOptions, passes, passTokens } from "./packing.ts";
 
@@ -88,14 +90,22 @@ export class Trainer {
       precision,
       exact: exact_products,
       trained: lora ? "adapters" : "weights",
-      lora: lora || undefined,
+      lora: lora ? trainedPlan(lora, modelConfig) : undefined,
       checkpointing,
       lossSlots: maxMicroBatches,
       sharedRows: config.packing && config.share_prefixes,
       initialLossScale: this.#lossScale,
       ...pass,
     });
-    this.optimizer = new Optimizer(memory, this.model.trained, config, maxBinding);
+    const plus = lora && lora.plus_ratio !== 1 &&
+      { ratio: lora.plus_ratio, learningRate: config.learning_rate };
+    this.optimizer = new Optimizer(
+      memory,
+      this.model.trained,
+      config,
+      maxBinding,
+      plus ? (parameter) => loraPlusRate(parameter, plus) : undefined,
+    );
   }
 
   /** One optimizer step. */
@@ -107,6 +117,7 @@ export class Trainer {
   record(gpu: Gpu, window: Window, { learningRate, firstMicroBatch }: StepOptions): RecordedStep {
     const weights = this.#passes(gpu, window, firstMicroBatch);
     this.optimizer.step(gpu, this.model.control, learningRate);
+    this.model.parametersChanged();
     return { window, weights };
   }
 
@@ -155,6 +166,8 @@ export class Trainer {
       }
       this.optimizer.clearGradients(gpu);
       this.optimizer.step(gpu, this.model.control, 0);
+      // What was rehearsed has not been computed.
+      this.model.parametersChanged();
     });
   }
 

@@ -10,6 +10,7 @@
 import { Matrix } from "ml-matrix";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
 import { median } from "../../kernels/timing.ts";
+import { loraPlan } from "../../model/adapter/plan.ts";
 import { Decoder, decoderPasses } from "../../model/decoder.ts";
 import type { LinearModule } from "../../model/files/adapter.ts";
 import { Llama } from "../../model/llama.ts";
@@ -41,7 +42,8 @@ const LORA = { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] as LinearModul
 async function openLlama(gpu: Gpu, lora?: typeof LORA): Promise<Llama> {
   const source = openModel("builtin");
   const model = new Llama(gpu.memory, {
-    ...{ config: source.config, precision: "fp32", trained: "nothing", lora },
+    ...{ config: source.config, precision: "fp32", trained: "nothing" },
+    lora: lora && loraPlan(source.config, lora),
     ...decoderPasses(SIZES),
   });
   model.initialize(gpu);

@@ -100,19 +100,21 @@ ${code}
 }`;
 }
 
-/** lowGrad[t, i·r + j] = u.scale · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
+/** lowGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
 export function downDy(tiles: LoraTiles, modules: number): string {
   const { threads, downRows: R, downResults: C } = tiles, lanes = C / 4;
   const [row, at] = [`cell / ${C}u`, `cell % ${lanes}u * 4u + cell / ${lanes}u % 4u`];
-  const result = downResult("lowGrad", modules, row, at, "u.scale");
+  const result = downResult("lowGrad", modules, row, at, "scale");
   const { declare, code } = sumThreads({ threads, own: R * 4, lanes, result });
   return `${declare}
 fn downDy(tile: u32, thread: u32) {${downTile(tiles)}
   let lane = min(firstResult / 4u + thread % ${lanes}u, u.rank - 1u);
+  var scale = 0.0;
 ${repeat(R, (r) => `  let d${r} = min(firstRow + ${r}u, u.rows - 1u) * u.dyStride;`)}
 ${repeat(R, (r) => `  var sum${r} = vec4<f32>();`)}
 ${
     perModule(modules, (m) => `
+  scale = u.scale${m};
   for (var i = thread / ${lanes}u; i < u.width${m}; i += ${threads / lanes}u) {
 ${repeat(4, (l) => `    let w${l} = load_b${m}((i * 4u + ${l}u) * u.rank + lane);`)}
 ${repeat(R, (r) => `    let v${r} = load_dy(d${r} + u.from${m} + i);`)}

@@ -9,7 +9,7 @@ import type { LoraTiles } from "./tiles.ts";
 
 /**
  * Adds to a gradient the sum over rows of the outer products of a wide and a narrow row: `gradients(tile,
- * thread)`, for gradB[k, j] += u.scale · Σ_t dy[t, k] · low[t, j] (`b`) or
+ * thread)`, for gradB[k, j] += u.scale_i · Σ_t dy[t, k] · low[t, j] (`b`) or
  * gradA[j, k] += u.factor · Σ_t lowGrad[t, j] · dropout(x)[t, k] (`a`).
  */
 export function gradients(
@@ -35,7 +35,7 @@ export function gradients(
   const add = (m: number) =>
     side.of === "a"
       ? `gradA${m}[at * ${width(m)} * 4u + column] += total * u.factor;`
-      : `gradB${m}[column * u.rank * 4u + at] += total * u.scale;`;
+      : `gradB${m}[column * u.rank * 4u + at] += total * u.scale${m};`;
   return `
 fn gradients(tile: u32, thread: u32) {
   let firstColumn = (tile % u.columnTiles) * ${N}u;

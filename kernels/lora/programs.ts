@@ -34,8 +34,12 @@ const xUniforms = (modules: number) => ({
   ...numbered(modules, { stream: () => "u32" as const }),
 });
 const yUniforms = (modules: number) => ({
-  ...{ rows: "u32", rank: "u32", scale: "f32" } as const,
-  ...numbered(modules, { from: () => "u32" as const, width: () => "u32" as const }),
+  ...{ rows: "u32", rank: "u32" } as const,
+  ...numbered<"u32" | "f32">(modules, {
+    from: () => "u32",
+    width: () => "u32",
+    scale: () => "f32",
+  }),
 });
 
 /** The tile of a workgroup in a grid that may have two dimensions. */

@@ -75,7 +75,7 @@ ${repeat(R, (r) => addDots(`sum${r}`, `v${r}_${k}`))}
   }`;
 }
 
-/** y_i[t, k] += u.scale · Σ_j low[t, i·r + j] · B_i[k, j]: `upY(columnTile, rowTile, layer, thread)`. */
+/** y_i[t, k] += u.scale_i · Σ_j low[t, i·r + j] · B_i[k, j]: `upY(columnTile, rowTile, layer, thread)`. */
 export function upY(tiles: LoraTiles, modules: number): string {
   const { upColumns: N, upRows: R, upStaged } = tiles;
   const rows = (line: (r: number) => string) => repeat(R, line);
@@ -95,7 +95,7 @@ ${upStaged ? stagedProduct(tiles, m) : directProduct(tiles, m)}
   if (column < u.width${m}) {
 ${
       rows((r) =>
-        `    if (firstRow + ${r}u < u.rows) { store_y(y${r}, before${r} + u.scale * sum${r}); }`
+        `    if (firstRow + ${r}u < u.rows) { store_y(y${r}, before${r} + u.scale${m} * sum${r}); }`
       )
     }
   }`)

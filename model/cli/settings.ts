@@ -121,6 +121,13 @@ export function describeKey(name: string, schema: z.ZodType): Key {
   if (inner instanceof z.ZodOptional) inner = inner.def.innerType as z.ZodType;
   const wording = wordings.get(inner) as Wording;
   let kind: ValueKind = "string";
+  // A list that may be one word besides is written as a list.
+  if (inner instanceof z.ZodUnion) {
+    const list = inner.options.find((option) =>
+      option instanceof z.ZodArray && !(option.element instanceof z.ZodNumber)
+    );
+    if (list !== undefined) kind = "strings";
+  }
   if (inner instanceof z.ZodNumber) kind = "number";
   if (inner instanceof z.ZodBoolean) kind = "boolean";
   if (inner instanceof z.ZodArray) {

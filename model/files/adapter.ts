@@ -1,25 +1,36 @@
 /**
- * LoRA adapters in PEFT's format: a folder with `adapter_config.json` and
- * `adapter_model.safetensors`. https://huggingface.co/docs/peft/developer_guides/checkpoint
+ * LoRA adapters in PEFT's format: a folder with `adapter_config.json` and `adapter_model.safetensors` or, from
+ * older releases, `adapter_model.bin`. https://huggingface.co/docs/peft/developer_guides/checkpoint
  *
  * @module
  */
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, weightShapes } from "../config.ts";
+import { type AdapterPlan, adapterPlan } from "../adapter/plan.ts";
+import {
+  copiedWeight,
+  copyName,
+  loraNames,
+  loraShapes,
+  PREFIX,
+  weightShape,
+} from "../adapter/tensors.ts";
+import type { LlamaConfig } from "../config.ts";
 import {
   type AdapterConfig,
+  adapterConfig,
   adapterConfigJson,
   isLinearModule,
   LINEAR_MODULES,
   type LinearModule,
   parseAdapterConfig,
-  type Targets,
 } from "./adapter_config.ts";
 import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
-import { openSafetensors, type SafetensorsFile, writeSafetensors } from "./safetensors.ts";
+import { openTorchFile } from "./pth.ts";
+import { openSafetensors, writeSafetensors } from "./safetensors.ts";
+import type { TensorFile } from "./tensor_file.ts";
 import {
   brief,
   bytesPerElement,
@@ -31,11 +42,10 @@ import {
   writeJson,
 } from "./weights.ts";
 
-export { type AdapterConfig, isLinearModule, LINEAR_MODULES, type LinearModule };
+export { type AdapterConfig, adapterConfig, isLinearModule, LINEAR_MODULES, type LinearModule };
 
-/** A matrix in host memory. */
+/** A tensor in host memory. */
 export interface AdapterTensor {
-  /** `[r, in]` for A, `[out, r]` for B. */
   shape: number[];
   /** Its numbers, widened where the file has them in half precision. */
   data: Float32Array<ArrayBuffer>;
@@ -50,75 +60,30 @@ export interface Adapter {
 }
 
 const CONFIG_FILE = "adapter_config.json";
-const TENSORS_FILE = "adapter_model.safetensors";
+const TENSORS_FILE = "adapter_model.safetensors", TORCH_FILE = "adapter_model.bin";
 /** The longest there are name every layer of a model, some 50 bytes each. */
 const MAX_CONFIG_BYTES = 1_000_000;
 
-/** PEFT's name of A `[r, in]` or B `[out, r]` of one linear layer. */
+/** PEFT's name of A `[r, in]` or B `[out, r]` of one linear layer of a block. */
 export function adapterTensorName(layer: number, module: LinearModule, matrix: "A" | "B"): string {
-  const parent = LINEAR_MODULES[module];
-  return `base_model.model.model.layers.${layer}.${parent}.${module}.lora_${matrix}.weight`;
+  const { a, b } = loraNames(`model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`);
+  return matrix === "A" ? a : b;
 }
 
-/** Every tensor of an adapter for a model, by name, with its shape; layers in order, A before B. */
+/** Every tensor that LoRA of this configuration adds to a model, by name, with its shape. */
 export function adapterShapes(
   model: LlamaConfig,
-  { r, target_modules }: Pick<AdapterConfig, "r" | "target_modules">,
+  config: Partial<AdapterConfig> & Pick<AdapterConfig, "r" | "target_modules">,
 ): Map<string, number[]> {
-  const weights = weightShapes(model), shapes = new Map<string, number[]>();
-  for (let layer = 0; layer < model.num_hidden_layers; layer++) {
-    for (const module of target_modules) {
-      const weight = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`;
-      const [out, input] = weights.get(weight)!;
-      shapes.set(adapterTensorName(layer, module, "A"), [r, input]);
-      shapes.set(adapterTensorName(layer, module, "B"), [out, r]);
-    }
-  }
-  return shapes;
+  return loraShapes(model, adapterPlan(adapterConfig(config), model, "adapter"));
 }
 
-/** Checks names, shapes and completeness of an adapter's tensors as far as its config tells them. */
-function checkTensors(file: SafetensorsFile, config: AdapterConfig, targets: Targets): void {
-  const fail = (name: string, problem: string): never => {
-    throw new UserError(`${file.path}: tensor ${brief(name)} ${problem}`);
-  };
-  const layers = new Set<number>();
-  for (const [name, { dtype, shape }] of file.tensors) {
-    const match = name.match(/\.layers\.(0|[1-9]\d{0,5})\.\w+\.(\w+)\.lora_([AB])\.weight$/);
-    const [layer, module, matrix] = match === null ? [] : [Number(match[1]), match[2], match[3]];
-    if (
-      layer === undefined || !isLinearModule(module) ||
-      name !== adapterTensorName(layer, module, matrix as "A" | "B")
-    ) {
-      return fail(name, "is no LoRA matrix of a Llama's linear layer");
-    }
-    if (!targets.has(module)) {
-      fail(name, `is for ${module}, which is not in target_modules of ${CONFIG_FILE}`);
-    }
-    if (shape.length !== 2 || shape[matrix === "A" ? 0 : 1] !== config.r || shape.includes(0)) {
-      const form = matrix === "A" ? `[${config.r}, in]` : `[out, ${config.r}]`;
-      fail(name, `has shape ${brief(shape)}, expected ${form} since r is ${config.r}`);
-    }
-    if (!["F32", "F16", "BF16"].includes(dtype)) {
-      fail(name, `has dtype ${dtype}, expected F32, F16 or BF16`);
-    }
-    layers.add(layer);
-  }
-  if (layers.size === 0) throw new UserError(`${file.path}: holds no LoRA matrices`);
-  for (const layer of layers) {
-    for (const [module, blocks] of targets) {
-      if (blocks !== "every" && !blocks.has(layer)) {
-        throw new UserError(
-          `${file.path}: has matrices for layer ${layer}, but target_modules of ${CONFIG_FILE} does ` +
-            `not name its ${module}, expected the same modules in every layer`,
-        );
-      }
-      for (const matrix of ["A", "B"] as const) {
-        const name = adapterTensorName(layer, module, matrix);
-        if (!file.tensors.has(name)) fail(name, "is missing");
-      }
-    }
-  }
+/** Opens the file of an adapter's tensors. */
+function openTensors(folder: string): TensorFile {
+  const [safe, torch] = [TENSORS_FILE, TORCH_FILE].map((file) => join(folder, file));
+  if (exists(safe)) return openSafetensors(safe);
+  if (exists(torch)) return openTorchFile(torch);
+  throw new UserError(`${folder}: expected ${TENSORS_FILE} or ${TORCH_FILE} beside ${CONFIG_FILE}`);
 }
 
 /**
@@ -127,66 +92,107 @@ function checkTensors(file: SafetensorsFile, config: AdapterConfig, targets: Tar
  *
  * That it fits a model is checked by `checkAdapter`.
  *
- * @throws UserError that names the file and the field or tensor, for everything that is not plain
- *   LoRA of a Llama's linear layers (DoRA, rsLoRA, trained biases, rank patterns ...).
+ * @throws UserError that names the file and the field or tensor, for what is not LoRA, or can't be read.
  */
 export function readAdapter(folder: string): Adapter {
-  const configPath = join(folder, CONFIG_FILE), tensorsPath = join(folder, TENSORS_FILE);
-  const json = readJson(configPath, MAX_CONFIG_BYTES);
-  const { config, targets } = parseAdapterConfig(json, configPath);
-  if (!exists(tensorsPath)) {
-    throw new UserError(`${folder}: expected ${TENSORS_FILE} beside ${CONFIG_FILE}`);
-  }
-  const file = openSafetensors(tensorsPath);
+  const configPath = join(folder, CONFIG_FILE);
+  const config = parseAdapterConfig(readJson(configPath, MAX_CONFIG_BYTES), configPath);
+  const file = openTensors(folder);
   try {
-    checkTensors(file, config, targets);
     const tensors = new Map<string, AdapterTensor>();
     for (const name of [...file.tensors.keys()].sort()) {
-      const { dtype, shape, begin, end } = file.tensors.get(name)!;
-      const bytes = new Uint8Array(end - begin);
-      file.readSync(name, 0, bytes);
-      const data = dtype === "F32"
-        ? new Float32Array(bytes.buffer)
-        : toFloat32(bytes, dtype as FileDtype);
-      refuseNotFinite(data, `${tensorsPath}: tensor ${brief(name)}`, DAMAGED_FILE);
-      tensors.set(name, { shape, data, dtype: dtype as FileDtype });
+      const tensor = readTensor(file, name);
+      refuseNotFinite(tensor.data, `${file.path}: tensor ${brief(name)}`, DAMAGED_FILE);
+      tensors.set(name, tensor);
     }
+    if (tensors.size === 0) throw new UserError(`${file.path}: holds no tensors`);
     return { config, tensors };
   } finally {
     file.close();
   }
 }
 
+function readTensor(file: TensorFile, name: string): AdapterTensor {
+  const { dtype, shape, begin, end } = file.tensors.get(name)!;
+  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
+    throw new UserError(
+      `${file.path}: tensor ${brief(name)} has dtype ${dtype}, expected F32, F16 or BF16`,
+    );
+  }
+  const bytes = new Uint8Array(end - begin);
+  file.readSync(name, 0, bytes);
+  const data = dtype === "F32" ? new Float32Array(bytes.buffer) : toFloat32(bytes, dtype);
+  return { shape, data, dtype };
+}
+
 /**
- * Checks that an adapter fits a model: the same layers, and matrices of its sizes.
+ * Checks that an adapter fits a model: every tensor that its configuration asks for, and no other.
  *
  * @param folder What the adapter is called in messages.
- * @throws UserError that names the tensor and the two shapes.
+ * @returns What the adapter does to the model.
+ * @throws UserError that names the field or the tensor, with the two shapes.
  */
 export function checkAdapter(
   { config, tensors }: Adapter,
   model: LlamaConfig,
   folder: string,
-): void {
-  const shapes = adapterShapes(model, config);
-  for (const [name, expected] of shapes) {
+): AdapterPlan {
+  const plan = adapterPlan(config, model, join(folder, CONFIG_FILE));
+  const fail = (name: string, problem: string): never => {
+    throw new UserError(`${folder}: adapter tensor ${brief(name)} ${problem}`);
+  };
+  const needed = loraShapes(model, plan);
+  for (const weight of plan.replaced) {
+    needed.set(copyName(plan, weight), weightShape(model, weight)!);
+  }
+  for (const [name, shape] of needed) {
     const tensor = tensors.get(name);
-    const problem = tensor === undefined
-      ? `is missing, but the model has ${model.num_hidden_layers} layers`
-      : !sameShape(tensor.shape, expected)
-      ? `has shape ${brief(tensor.shape)}, but the model needs ${brief(expected)}`
-      : undefined;
-    if (problem !== undefined) {
-      throw new UserError(`${folder}: adapter tensor ${brief(name)} ${problem}`);
+    if (tensor === undefined) fail(name, `is missing, but ${CONFIG_FILE} asks for it`);
+    else if (!sameShape(tensor.shape, shape)) {
+      fail(name, `has shape ${brief(tensor.shape)}, but the model needs ${brief(shape)}`);
     }
   }
-  for (const name of tensors.keys()) {
-    if (shapes.has(name)) continue;
-    throw new UserError(
-      `${folder}: adapter tensor ${brief(name)} is for a layer that the model, ` +
-        `with ${model.num_hidden_layers} layers, does not have`,
+  for (const [name, { shape }] of tensors) {
+    if (!needed.has(name)) checkExtra(name, shape, { model, plan, fail });
+  }
+  return plan;
+}
+
+/** Checks a tensor that need not be there: a copy of a weight that the adapter does not change. */
+function checkExtra(
+  name: string,
+  shape: readonly number[],
+  { model, plan, fail }: {
+    model: LlamaConfig;
+    plan: AdapterPlan;
+    fail: (name: string, problem: string) => never;
+  },
+): void {
+  const weight = copiedWeight(name);
+  const own = weight === undefined ? undefined : weightShape(model, weight);
+  if (own !== undefined) {
+    if (sameShape(shape, own)) return;
+    const resized = shape.length === 2 && own[0] === model.vocab_size && shape[1] === own[1];
+    fail(
+      name,
+      `has shape ${brief(shape)}, but the model has ${brief(own)}` +
+        (resized
+          ? ": the adapter belongs to a model whose vocabulary was resized, expected that one as --model"
+          : ""),
     );
   }
+  const layer = /^base_model\.model\.model\.layers\.(\d+)\./.exec(name)?.[1];
+  if (layer !== undefined && Number(layer) >= model.num_hidden_layers) {
+    fail(
+      name,
+      `is for a layer that the model, with ${model.num_hidden_layers} layers, does not have`,
+    );
+  }
+  const module = /^base_model\.model\.(.+)\.lora_/.exec(name)?.[1];
+  if (module !== undefined && !plan.modules.has(module)) {
+    fail(name, `is for a module that ${CONFIG_FILE} does not ask for`);
+  }
+  fail(name, `is not one that ${CONFIG_FILE} asks for, expected names that begin with ${PREFIX}`);
 }
 
 /** A tensor's bytes in a file, made when they are asked for. */
@@ -200,7 +206,7 @@ function* fileBytes(data: Float32Array, dtype: FileDtype): Generator<Uint8Array>
  * Writes an adapter folder that PEFT and `readAdapter` load, each tensor in its dtype. The folder appears
  * under its name only when it is complete.
  *
- * @param tensors Under the names of `adapterTensorName`, with the shapes of `adapterShapes`.
+ * @param tensors Under PEFT's names.
  * @throws UserError where the folder exists or can't be written.
  */
 export async function writeAdapter(

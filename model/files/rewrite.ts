@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { weightShapes } from "../config.ts";
+import { type LlamaConfig, weightShapes } from "../config.ts";
 import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { tensorBytes, type TensorToWrite } from "./safetensors.ts";
@@ -27,10 +27,18 @@ export interface Piece {
   bytes: Uint8Array;
 }
 
-/** New values for some tensors of a model. */
+/** New values for some tensors of a model, and tensors that it did not have. */
 export interface WeightChange {
+  /** The model that comes of it. */
+  readonly config: LlamaConfig;
+  /** The model's tensor that one of the new model's comes from; undefined where it comes from none, and is zero. */
+  origin(name: string): string | undefined;
   /** Whether the tensor gets new values; those of others are never asked for. */
   changes(name: string): boolean;
+  /** Whether new values depend on all of the tensor, so that it is gone through once before. */
+  surveys(name: string): boolean;
+  /** Sees a piece of such a tensor; the first one begins at row 0. */
+  survey(piece: Piece): Promise<void>;
   /** The piece's new values. */
   apply(piece: Piece): Promise<Float32Array>;
 }
@@ -58,14 +66,15 @@ class PieceReader {
 
   constructor(readonly source: WeightSource) {}
 
-  async *pieces(name: string): AsyncGenerator<Piece> {
-    const { dtype, shape } = this.source.info(name);
+  /** @param origin What the tensor is called in the source. */
+  async *pieces(name: string, origin: string): AsyncGenerator<Piece> {
+    const { dtype, shape } = this.source.info(origin);
     const most = pieceRows(shape);
     const rowBytes = tensorBytes({ dtype, shape: [1, ...shape.slice(1)] });
     const read = (firstRow: number, turn: number): Promise<Piece> => {
       const rows = Math.min(most, shape[0] - firstRow);
       const bytes = this.#buffer(turn, rows * rowBytes);
-      const reading = this.source.read(name, firstRow * rowBytes, bytes)
+      const reading = this.source.read(origin, firstRow * rowBytes, bytes)
         .then(() => ({ name, dtype, shape, firstRow, rows, bytes }));
       reading.catch(() => {}); // It may fail when nobody waits for it any more.
       return reading;
@@ -85,7 +94,7 @@ class PieceReader {
 }
 
 /** What a piece holds, as float32. */
-function valuesOf({ dtype, bytes }: Piece): Float32Array {
+export function pieceValues({ dtype, bytes }: Piece): Float32Array {
   if (dtype !== "F32") return toFloat32(bytes, dtype);
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
@@ -108,12 +117,21 @@ export function rewrittenTensors(
 ): TensorToWrite[] {
   const reader = new PieceReader(source);
   let narrowed = new Uint8Array(0), done = 0, total = 0;
-  async function* data(name: string, dtype: FileDtype): AsyncGenerator<Uint8Array> {
+  async function* data(
+    name: string,
+    origin: string | undefined,
+    { dtype, shape }: { dtype: FileDtype; shape: number[] },
+  ): AsyncGenerator<Uint8Array> {
     const changed = change?.changes(name) ? change : undefined;
-    for await (const piece of reader.pieces(name)) {
+    const pieces = () =>
+      origin === undefined ? [zeroPiece(name, dtype, shape)] : reader.pieces(name, origin);
+    if (changed?.surveys(name)) {
+      for await (const piece of pieces()) await changed.survey(piece);
+    }
+    for await (const piece of pieces()) {
       let bytes = piece.bytes;
       if (changed !== undefined || dtype !== piece.dtype) {
-        const values = changed === undefined ? valuesOf(piece) : await changed.apply(piece);
+        const values = changed === undefined ? pieceValues(piece) : await changed.apply(piece);
         const why = changed === undefined
           ? DAMAGED_FILE
           : `${DAMAGED_FILE}, or the adapter is too large for the model`;
@@ -129,12 +147,20 @@ export function rewrittenTensors(
       progress?.(done, total);
     }
   }
-  return Array.from(weightShapes(source.config).keys(), (name) => {
-    const { dtype: own, shape } = source.info(name);
-    const dtype = wanted ?? own;
-    total += tensorBytes({ dtype, shape });
-    return { name, dtype, shape, data: data(name, dtype) };
+  return Array.from(weightShapes(change?.config ?? source.config), ([name, shape]) => {
+    const origin = change === undefined ? name : change.origin(name);
+    // A bias that the model did not have is stored as its layer's weight is.
+    const { dtype: own } = source.info(origin ?? name.replace(/bias$/, "weight"));
+    const tensor = { dtype: wanted ?? own, shape };
+    total += tensorBytes(tensor);
+    return { name, ...tensor, data: data(name, origin, tensor) };
   });
+}
+
+/** A whole tensor of zeros. */
+function zeroPiece(name: string, dtype: FileDtype, shape: readonly number[]): Piece {
+  const bytes = new Uint8Array(tensorBytes({ dtype, shape }));
+  return { name, dtype, shape, firstRow: 0, rows: shape[0], bytes };
 }
 
 function tooLarge(name: string, dtype: FileDtype, overflows: number): UserError {

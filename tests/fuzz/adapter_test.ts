@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { adapterShapes, readAdapter } from "../../model/files/adapter.ts";
+import { adapterShapes, checkAdapter, readAdapter } from "../../model/files/adapter.ts";
 import { presetConfig } from "../../model/presets.ts";
 import { ascii, concat, little } from "../model/files/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson } from "./mutate.ts";
@@ -58,7 +58,7 @@ Deno.test("20,000 damaged adapters load whole or are refused in a sentence", asy
         : whole;
       return { "adapter_config.json": adapter_config, "adapter_model.safetensors": tensors };
     },
-    load: readAdapter,
+    load: (folder) => checkAdapter(readAdapter(folder), MODEL, folder),
   });
   assert.ok(loaded > 500 && loaded < 10_000, `${loaded} loaded`);
   assert.ok(problems.size > 40, [...problems].join("\n"));

@@ -7,7 +7,12 @@ import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { presetConfig, weightShapes } from "../../model/config.ts";
-import { type Adapter, adapterShapes, readAdapter } from "../../model/files/adapter.ts";
+import {
+  type Adapter,
+  adapterConfig,
+  adapterShapes,
+  readAdapter,
+} from "../../model/files/adapter.ts";
 import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
 import { rewrittenTensors } from "../../model/files/rewrite.ts";
 import { Llama } from "../../model/llama.ts";
@@ -25,7 +30,9 @@ const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) =
 async function merge(gpu: Gpu, model: string, adapter: Adapter, output: string): Promise<void> {
   const flags = { model, output };
   const source = await openFiles(flags);
-  assert.ok(await writeModel(source, flags, "Merging", new AdapterMerge(gpu, adapter)));
+  assert.ok(
+    await writeModel(source, flags, "Merging", new AdapterMerge(gpu, adapter, source.config)),
+  );
   source.weights.close();
 }
 
@@ -54,7 +61,9 @@ gpuTest("merge: greedy answers are those of model and adapter, sharded or not", 
     const [single, sharded] = [folder.file(name), folder.file(`${name}_sharded`)];
     await merge(gpu, fixturePath("llama"), adapter, single);
     const { weights, config } = openModel(fixturePath("llama"));
-    const tensors = rewrittenTensors(weights!, { change: new AdapterMerge(gpu, adapter) });
+    const tensors = rewrittenTensors(weights!, {
+      change: new AdapterMerge(gpu, adapter, weights!.config),
+    });
     await writeHuggingFace(sharded, config, tensors, { maxFileBytes: 50_000 });
     weights!.close();
     assert.deepEqual(names(single), ["config.json", "model.safetensors"]);
@@ -84,7 +93,7 @@ gpuTest("merge: a tied embedding, and a folder in Meta's layout", async (gpu) =>
   const tied = openModel(fixturePath("llama_tied"));
   const target_modules = ["o_proj" as const], r = 2;
   const adapter: Adapter = {
-    config: { r, lora_alpha: 4, lora_dropout: 0, target_modules, base_model_name_or_path: null },
+    config: adapterConfig({ r, lora_alpha: 4, target_modules }),
     tensors: new Map(
       Array.from(adapterShapes(tied.config, { r, target_modules }), ([name, shape]) => {
         const data = new Float32Array(shape[0] * shape[1]).fill(0.25);

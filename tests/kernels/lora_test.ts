@@ -62,7 +62,10 @@ function product(
 function reference(
   { rows, input, rank, p }: Case,
   output: number,
-  { x, dy, a, b, kept }: Record<"x" | "dy" | "a" | "b", Float64Array> & { kept: Uint8Array },
+  { x, dy, a, b, kept, scale }: Record<"x" | "dy" | "a" | "b", Float64Array> & {
+    kept: Uint8Array;
+    scale: number;
+  },
 ) {
   const dropped = x.map((v, i) => kept[i] * v / (1 - p));
   const low = product(
@@ -72,12 +75,12 @@ function reference(
   );
   const y = product(
     [rows, rank, output],
-    (t, j) => SCALE * low[t * rank + j],
+    (t, j) => scale * low[t * rank + j],
     (j, k) => b[k * rank + j],
   );
   const lowGrad = product(
     [rows, output, rank],
-    (t, k) => SCALE * dy[t * output + k],
+    (t, k) => scale * dy[t * output + k],
     (k, j) => b[k * rank + j],
   );
   const gradA = product(
@@ -87,7 +90,7 @@ function reference(
   );
   const gradB = product(
     [output, rows, rank],
-    (k, t) => SCALE * dy[t * output + k],
+    (k, t) => scale * dy[t * output + k],
     (t, j) => low[t * rank + j],
   );
   const dx = product(
@@ -136,7 +139,8 @@ async function test(gpu: Gpu, change: Partial<Case>) {
       (_, i) => dy[Math.floor(i / output) * columns + first + i % output],
     );
     const kept = dropoutMask(rows * input, { ...mask, stream: 31 + m });
-    const part = reference(c, output, { x, dy: own, a, b, kept });
+    const scale = SCALE * (m + 1);
+    const part = reference(c, output, { x, dy: own, a, b, kept, scale });
     part.y.forEach((v, i) => expectedY[Math.floor(i / output) * columns + first + i % output] += v);
     part.dx.forEach((v, i) => expectedDx[i] += v);
     parts.push(part);
@@ -144,11 +148,11 @@ async function test(gpu: Gpu, change: Partial<Case>) {
     gpu.write(gradA, Float32Array.from(beforeA));
     modules.push({
       ...{ a: upload(gpu, a, weight, [rank, input]), b: upload(gpu, b, weight, [output, rank]) },
-      ...{ from: first, stream: 31 + m, gradA, gradB },
+      ...{ from: first, stream: 31 + m, scale, gradA, gradB },
     });
     from += output;
   });
-  const group: LoraGroup = { modules, scale: SCALE, mask };
+  const group: LoraGroup = { modules, mask };
   const limits = { atol: 1e-4, rtol: 1e-4 };
   const half = { atol: 2e-3, rtol: 2e-3 };
 
@@ -225,10 +229,10 @@ gpuTest(
 
 Deno.test("adapters of different sizes are refused", () => {
   const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);
-  const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, stream: 0 });
+  const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, stream: 0, scale: 1 });
   const [x, low] = [planned(3, 8), planned(3, 8)], mask = { p: 0, seed: 1, step: 1 };
   const run = (modules: LoraModule[]) =>
-    loraDown({} as Gpu, { x, low, rows: 3, group: { modules, scale: 1, mask } });
+    loraDown({} as Gpu, { x, low, rows: 3, group: { modules, mask } });
   const right = own(planned(4, 8), planned(12, 4));
   assert.throws(() => run([]), /0 adapters in one group/);
   assert.throws(() => run([right, right, right, right]), /4 adapters in one group/);

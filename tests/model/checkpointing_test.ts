@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { Memory } from "../../kernels/memory.ts";
+import { loraPlan } from "../../model/adapter/plan.ts";
 import { presetConfig } from "../../model/config.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { Llama } from "../../model/llama.ts";
@@ -117,7 +118,7 @@ Deno.test("planned activations of 32 blocks shrink as the modes promise", () => 
   const { hidden_size: H, intermediate_size: I, num_attention_heads: heads } = config;
   const planned = (checkpointing: string) => {
     const memory = new Memory();
-    const lora = { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] as LinearModule[] };
+    const lora = loraPlan(config, { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] });
     new Llama(memory, {
       ...{ config, precision: "mixed", trained: "adapters", lora, checkpointing },
       ...{ maxTokens: T, maxTargets: T },

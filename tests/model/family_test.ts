@@ -1,6 +1,7 @@
 /** Scaled RoPE, sliding windows and biases on the GPU against PyTorch float32. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { loraPlan } from "../../model/adapter/plan.ts";
 import { type Batch, makeBatch } from "../../model/batch.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig } from "../../model/config.ts";
 import { meanNll } from "../../model/evaluate.ts";
@@ -71,7 +72,7 @@ for (const c of gradients) {
     for (const checkpointing of ["none", "block"]) {
       const model = await loadVariant(gpu, variant, {
         trained: lora ? "adapters" : "weights",
-        lora: lora ? { rank, alpha, targets } : undefined,
+        lora: lora ? loraPlan(variantConfig(variant), { rank, alpha, targets }) : undefined,
         checkpointing,
       });
       if (lora) loadAdapter(gpu, model, adapter);

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { weightShapes } from "../../model/config.ts";
+import { loraPlan } from "../../model/adapter/plan.ts";
+import { presetConfig, weightShapes } from "../../model/config.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
 import type { FileDtype, WeightSource } from "../../model/files/weights.ts";
@@ -263,7 +264,7 @@ for (const precision of ["fp32", "mixed"] as const) {
     `fresh adapters: A random within its bound, B and padding zero (${precision})`,
     async (gpu) => {
       for (const trained of ["adapters", "nothing"] as const) {
-        const lora = { rank: 6, alpha: 12, targets: TARGETS };
+        const lora = loraPlan(presetConfig("tiny"), { rank: 6, alpha: 12, targets: TARGETS });
         const model = await load(gpu, "random:tiny", { precision, trained, lora });
         const draw = async (init: "kaiming" | "gaussian", seed: number) => {
           initializeAdapters(gpu, model, { init, seed });

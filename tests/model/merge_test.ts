@@ -4,6 +4,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import {
   type Adapter,
+  adapterConfig,
   adapterShapes,
   type AdapterTensor,
   type LinearModule,
@@ -31,8 +32,7 @@ function randomAdapter(
     const data = Float32Array.from(randomArray(shape[0] * shape[1], 7 * tensors.size + r, 0.3));
     tensors.set(name, { shape, data } as AdapterTensor);
   }
-  const rest = { lora_dropout: 0, base_model_name_or_path: null };
-  return { config: { r, lora_alpha, target_modules, ...rest }, tensors };
+  return { config: adapterConfig({ r, lora_alpha, target_modules }), tensors };
 }
 
 /** The fixture's weights in a dtype. */
@@ -63,7 +63,7 @@ async function checkMerge(
   adapter: Adapter,
   checked: (row: number, rows: number) => boolean = () => true,
 ): Promise<string[]> {
-  const change = new AdapterMerge(gpu, adapter);
+  const change = new AdapterMerge(gpu, adapter, config);
   const scale = adapter.config.lora_alpha / adapter.config.r;
   const merged: string[] = [];
   for (const tensor of rewrittenTensors(memoryWeights(config, weights), { change })) {
@@ -147,3 +147,49 @@ gpuTest("merge: layers of several pieces", async (gpu) => {
   const adapter = randomAdapter(config, 4, ["gate_proj", "down_proj"]);
   assert.equal((await checkMerge(gpu, { config, weights }, adapter, edges)).length, 2);
 });
+
+gpuTest(
+  "DoRA of an embedding is merged by columns, whatever pieces the table comes in",
+  async (gpu) => {
+    const { config, weights } = readModel("family"), name = "model.embed_tokens.weight";
+    const { shape, data } = weights.get(name)!, [tokens, hidden] = shape;
+    const adapter = readAdapter(fixturePath("peft/dora_embed"));
+    const tensor = (end: string) =>
+      adapter.tensors.get(`base_model.model.model.embed_tokens.${end}`)!.data;
+    const [a, b, lengths] = ["lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector"].map(
+      tensor,
+    );
+    const { r, lora_alpha } = adapter.config;
+    const sum = Float64Array.from(data, (value, i) => {
+      const token = Math.floor(i / hidden), feature = i % hidden;
+      for (let k = 0; k < r; k++) {
+        value += lora_alpha / r * a[k * tokens + token] * b[feature * r + k];
+      }
+      return value;
+    });
+    const squares = new Float64Array(hidden);
+    sum.forEach((value, i) => squares[i % hidden] += value * value);
+    const expected = sum.map((value, i) =>
+      value * lengths[i % hidden] / Math.sqrt(squares[i % hidden])
+    );
+    // With and without the copy of the table that PEFT puts beside the adapter.
+    const copy = "base_model.model.model.embed_tokens.base_layer.weight";
+    assert.ok(adapter.tensors.has(copy));
+    for (const most of [16, tokens, 16]) {
+      const merge = new AdapterMerge(gpu, adapter, config);
+      assert.ok(merge.surveys(name) && !merge.surveys("model.layers.0.self_attn.v_proj.weight"));
+      const pieces = Array.from({ length: Math.ceil(tokens / most) }, (_, i) => {
+        const firstRow = i * most, rows = Math.min(most, tokens - firstRow);
+        const bytes = encode(data.slice(firstRow * hidden, (firstRow + rows) * hidden), "F32");
+        return { name, dtype: "F32" as const, shape, firstRow, rows, bytes };
+      });
+      for (const piece of pieces) await merge.survey(piece);
+      const actual: number[] = [];
+      for (const piece of pieces) actual.push(...await merge.apply(piece));
+      assert.equal(actual.length, expected.length);
+      const error = Math.max(...actual.map((value, i) => Math.abs(value - expected[i])));
+      assert.ok(error < 1e-5, `off by ${error}`);
+      adapter.tensors.delete(copy);
+    }
+  },
+);

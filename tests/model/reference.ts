@@ -33,11 +33,17 @@ export interface ReferenceSample {
 /** Flat tensors by Hugging Face's (base weights) or PEFT's (adapter) names. */
 export type ReferenceTensors = ReadonlyMap<string, ArrayLike<number>>;
 
-/** An adapter: y = xWᵀ + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ on every linear layer it has tensors for. */
+/**
+ * An adapter: y = xWᵀ + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ on every linear layer it has tensors for; with magnitudes m
+ * of a layer, and n the lengths of the rows of W + (alpha / rank) · BA, y = xWᵀ − (mask ⊙ x) Wᵀ + m / n ∘ ((mask ⊙ x) Wᵀ
+ * + (alpha / rank) · (mask ⊙ x) Aᵀ Bᵀ), n being a constant in backward (DoRA).
+ */
 export interface ReferenceLora {
   rank: number;
   alpha: number;
   weights: ReferenceTensors;
+  /** n of a layer such as "model.layers.0.self_attn.q_proj", where it is to stay what it was. */
+  lengths?: (layer: string) => ArrayLike<number>;
   /**
    * The dropout multipliers [T, in] (0, or 1 / (1 - p)) of a layer such as
    * "model.layers.0.self_attn.q_proj" in micro-batch `batch` of the window; none means no dropout.
@@ -65,6 +71,22 @@ export interface ReferenceWindow {
 }
 
 type Vector = ArrayLike<number>;
+
+/** Lengths of the rows of W + scale · BA, W [out, in], A [rank, in], B [out, rank]. */
+export function rowLengths(
+  w: Vector,
+  a: Vector,
+  b: Vector,
+  scale: number,
+  rank: number,
+): Float64Array {
+  const outputs = b.length / rank, inputs = a.length / rank;
+  const sum = addTo(Float64Array.from(w), times(b, a, outputs, inputs, rank), scale);
+  return Float64Array.from(
+    { length: outputs },
+    (_, i) => Math.hypot(...sum.subarray(i * inputs, (i + 1) * inputs)),
+  );
+}
 
 /** x [m, k] · wᵀ, w [n, k] → [m, n]. */
 function timesTransposed(x: Vector, w: Vector, m: number, n: number, k: number): Float64Array {
@@ -157,7 +179,7 @@ class Pass {
         this.positions.push(position);
       }
     }
-    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
+    const { hidden_size, num_hidden_layers } = this.#config;
     const embedding = this.#weight("model.embed_tokens.weight");
     let x: Float64Array = new Float64Array(this.rows * hidden_size);
     for (let t = 0; t < this.rows; t++) {
@@ -168,16 +190,17 @@ class Pass {
     for (let layer = 0; layer < num_hidden_layers; layer++) x = this.#block(x, layer);
     this.#last = x;
     this.#normedLast = this.#rmsNorm(x, "model.norm.weight");
-    const head = this.#weight(this.#headName);
-    this.logits = timesTransposed(this.#normedLast, head, this.rows, vocab_size, hidden_size);
+    this.logits = this.#linear(this.#normedLast, "lm_head");
   }
 
   get rows(): number {
     return this.ids.length;
   }
 
-  get #headName(): string {
-    return this.#config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
+  /** The name of a linear layer's weight. */
+  #weightName(layer: string): string {
+    const tied = layer === "lm_head" && this.#config.tie_word_embeddings;
+    return `${tied ? "model.embed_tokens" : layer}.weight`;
   }
 
   #weight(name: string): Vector {
@@ -195,42 +218,73 @@ class Pass {
     if (lora === undefined || a === undefined || b === undefined) return undefined;
     const mask = lora.mask?.(layer, this.#batch);
     const input = mask === undefined ? x : x.map((value, i) => value * mask[i]);
-    return { a, b, mask, input, prefix, rank: lora.rank, scale: lora.alpha / lora.rank };
+    const { rank, alpha } = lora, scale = alpha / rank;
+    const magnitude = lora.weights.get(`${prefix}.lora_magnitude_vector`);
+    const lengths = magnitude &&
+      (lora.lengths?.(layer) ??
+        rowLengths(this.#weight(this.#weightName(layer)), a, b, scale, rank));
+    const dora = magnitude && lengths &&
+      { lengths, factors: Float64Array.from(magnitude, (m, i) => m / lengths[i]) };
+    return { a, b, mask, input, prefix, rank, scale, dora };
   }
 
   #linear(x: Float64Array, layer: string): Float64Array {
     const inputs = x.length / this.rows;
-    const weight = this.#weight(`${layer}.weight`);
+    const weight = this.#weight(this.#weightName(layer));
     const outputs = weight.length / inputs;
     const y = timesTransposed(x, weight, this.rows, outputs, inputs);
+    const adapted = this.#adapted(layer, x);
+    if (adapted !== undefined) {
+      const { a, b, input, rank, scale, dora } = adapted;
+      const inner = timesTransposed(input, a, this.rows, rank, inputs);
+      const update = timesTransposed(inner, b, this.rows, outputs, rank);
+      if (dora === undefined) addTo(y, update, scale);
+      else {
+        const base = timesTransposed(input, weight, this.rows, outputs, inputs);
+        base.forEach((value, i) =>
+          y[i] += dora.factors[i % outputs] * (value + scale * update[i]) - value
+        );
+      }
+    }
     const bias = this.#model.weights.get(`${layer}.bias`);
     if (bias !== undefined) { for (let i = 0; i < y.length; i++) y[i] += bias[i % outputs]; }
-    const adapted = this.#adapted(layer, x);
-    if (adapted === undefined) return y;
-    const { a, b, input, rank, scale } = adapted;
-    const inner = timesTransposed(input, a, this.rows, rank, inputs);
-    return addTo(y, timesTransposed(inner, b, this.rows, outputs, rank), scale);
+    return y;
   }
 
   #linearBackward(dy: Float64Array, x: Float64Array, layer: string, out: ReferenceWindow) {
     const inputs = x.length / this.rows;
     const outputs = dy.length / this.rows;
-    const weight = this.#weight(`${layer}.weight`);
-    addOuter(out.weights.get(`${layer}.weight`)!, dy, x, outputs, inputs, this.rows);
+    const weight = this.#weight(this.#weightName(layer));
+    const dWeight = out.weights.get(this.#weightName(layer))!;
+    addOuter(dWeight, dy, x, outputs, inputs, this.rows);
     const dBias = out.weights.get(`${layer}.bias`);
     if (dBias !== undefined) dy.forEach((value, i) => dBias[i % outputs] += value);
     const dx = times(dy, weight, this.rows, inputs, outputs);
     const adapted = this.#adapted(layer, x);
     if (adapted === undefined) return dx;
-    const { a, b, mask, input, prefix, rank, scale } = adapted;
+    const { a, b, mask, input, prefix, rank, scale, dora } = adapted;
     const inner = timesTransposed(input, a, this.rows, rank, inputs);
-    const dInner = times(dy, b, this.rows, rank, outputs);
+    let dUpdate = dy;
+    const dInput = new Float64Array(x.length);
+    if (dora !== undefined) {
+      const { factors, lengths } = dora;
+      const z = timesTransposed(input, weight, this.rows, outputs, inputs);
+      addTo(z, timesTransposed(inner, b, this.rows, outputs, rank), scale);
+      const dMagnitude = out.lora.get(`${prefix}.lora_magnitude_vector`)!;
+      z.forEach((value, i) => dMagnitude[i % outputs] += dy[i] * value / lengths[i % outputs]);
+      dUpdate = dy.map((value, i) => value * factors[i % outputs]);
+      // Of (factor − 1) ∘ (input · Wᵀ).
+      const dBase = dy.map((value, i) => value * (factors[i % outputs] - 1));
+      addOuter(dWeight, dBase, input, outputs, inputs, this.rows);
+      addTo(dInput, times(dBase, weight, this.rows, inputs, outputs));
+    }
+    const dInner = times(dUpdate, b, this.rows, rank, outputs);
     const dB = out.lora.get(`${prefix}.lora_B.weight`)!;
     const dA = out.lora.get(`${prefix}.lora_A.weight`)!;
-    addOuter(dB, dy, inner, outputs, rank, this.rows, scale);
+    addOuter(dB, dUpdate, inner, outputs, rank, this.rows, scale);
     addOuter(dA, dInner, input, rank, inputs, this.rows, scale);
-    const dInput = times(dInner, a, this.rows, inputs, rank);
-    return addTo(dx, mask ? dInput.map((value, i) => value * mask[i]) : dInput, scale);
+    addTo(dInput, times(dInner, a, this.rows, inputs, rank), scale);
+    return addTo(dx, mask ? dInput.map((value, i) => value * mask[i]) : dInput);
   }
 
   /** 1 / rms of each row (Zhang and Sennrich 2019, with eps inside the root as in Llama). */
@@ -417,11 +471,8 @@ class Pass {
 
   /** Adds to `out` the gradients of a loss whose gradient by the logits [T, vocab] is `dLogits`. */
   backward(dLogits: Float64Array, out: ReferenceWindow): void {
-    const { hidden_size, vocab_size, num_hidden_layers } = this.#config;
-    const head = this.#headName;
-    const dHead = out.weights.get(head)!;
-    addOuter(dHead, dLogits, this.#normedLast, vocab_size, hidden_size, this.rows);
-    const dNormed = times(dLogits, this.#weight(head), this.rows, hidden_size, vocab_size);
+    const { hidden_size, num_hidden_layers } = this.#config;
+    const dNormed = this.#linearBackward(dLogits, this.#normedLast, "lm_head", out);
     let dx: Float64Array = this.#rmsNormBackward(dNormed, this.#last, "model.norm.weight", out);
     for (let layer = num_hidden_layers - 1; layer >= 0; layer--) {
       dx = this.#blockBackward(dx, layer, out);

@@ -14,6 +14,7 @@ import {
   referenceNll,
   type ReferenceSample,
   referenceWindow,
+  rowLengths,
 } from "./reference.ts";
 
 function plain(tensors: Map<string, FixtureTensor>): Map<string, Float32Array> {
@@ -100,10 +101,13 @@ Deno.test("the reference's scores and first windows are PyTorch's", () => {
 });
 
 /**
- * A model unlike the fixtures': four heads on one key-value head, LoRA with dropout; tied, or with biases
+ * A model unlike the fixtures': four heads on one key-value head, LoRA or DoRA with dropout; tied, or with biases
  * and a sliding window.
  */
-function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSample[] } {
+function oddModel(
+  tied: boolean,
+  dora = false,
+): { model: ReferenceModel; samples: ReferenceSample[] } {
   const next = uniform(7);
   const tensor = (scale: number, size: number, centre = 0) =>
     Float64Array.from({ length: size }, () => centre + scale * next());
@@ -143,6 +147,8 @@ function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSam
       if (!tied) weights.set(`${at}${name}.bias`, tensor(0.5, outputs));
       adapter.set(`base_model.model.${at}${name}.lora_A.weight`, tensor(0.5, 3 * inputs));
       adapter.set(`base_model.model.${at}${name}.lora_B.weight`, tensor(0.5, outputs * 3));
+      const magnitude = `base_model.model.${at}${name}.lora_magnitude_vector`;
+      if (dora) adapter.set(magnitude, tensor(0.5, outputs, 1));
       for (const batch of [0, 1]) {
         const mask = tensor(1, 14 * inputs).map((value) => (value < -0.5 ? 0 : 4 / 3));
         masks.set(`${at}${name} ${batch}`, mask);
@@ -156,9 +162,27 @@ function oddModel(tied: boolean): { model: ReferenceModel; samples: ReferenceSam
   };
 }
 
+/** DoRA's lengths as they are, to stay so while tensors are moved. */
+function fixedLengths({ weights, lora }: ReferenceModel): (layer: string) => Float64Array {
+  const lengths = new Map<string, Float64Array>();
+  for (const name of lora!.weights.keys()) {
+    const layer = /^base_model\.model\.(.+)\.lora_A\.weight$/.exec(name)?.[1];
+    if (layer === undefined) continue;
+    const [a, b] = ["A", "B"].map((matrix) =>
+      lora!.weights.get(name.replace("lora_A", `lora_${matrix}`))!
+    );
+    lengths.set(
+      layer,
+      rowLengths(weights.get(`${layer}.weight`)!, a, b, lora!.alpha / lora!.rank, lora!.rank),
+    );
+  }
+  return (layer) => lengths.get(layer)!;
+}
+
 Deno.test("the reference's gradients are finite differences of its loss, dropout on", () => {
-  for (const tied of [false, true]) {
-    const { model, samples } = oddModel(tied);
+  for (const [tied, dora] of [[false, false], [true, false], [false, true]]) {
+    const { model, samples } = oddModel(tied, dora);
+    if (dora) model.lora!.lengths = fixedLengths(model);
     const window = [samples, samples.slice(0, 1)];
     for (const normalization of ["sample", "token"] as const) {
       const exact = referenceWindow(model, window, normalization);

@@ -70,6 +70,10 @@ Deno.test("config: the defaults are those of the design", () => {
       dropout: 0.05,
       targets: ["q_proj", "v_proj"],
       init: "kaiming",
+      modules_to_save: [],
+      rslora: false,
+      dora: false,
+      plus_ratio: 1,
     },
     checkpointing: "none",
     seed: 42,
@@ -130,6 +134,27 @@ Deno.test("config: LoRA is switched, set as a whole and set by its keys", () => 
     rank: 4,
     init: "gaussian",
   });
+  const blocks = (layers: string) => {
+    const { lora } = parseYaml(`lora: {layers: ${layers}}`);
+    return lora && lora.layers;
+  };
+  assert.deepEqual(blocks("[0, 3]"), [0, 3]);
+  assert.deepEqual(blocks("2"), [2]);
+  assert.deepEqual(blocks(`"0,4-6"`), [0, 4, 5, 6]);
+  assert.equal(blocks("none"), undefined);
+  for (
+    const everywhere of [
+      parseYaml("lora: {targets: all-linear}"),
+      parse("--lora.targets", "all-linear"),
+    ]
+  ) {
+    assert.equal(everywhere.lora && everywhere.lora.targets, "all-linear");
+  }
+  assert.throws(() => parse("--lora.targets", "all-linear,q_proj"), /lora\.targets is/);
+  assert.throws(
+    () => parse("--lora.layers", "3-x"),
+    /lora\.layers is "3-x"; expected numbers of blocks/,
+  );
   // A flag wins over the file: asking for a rank asks for LoRA.
   assert.deepEqual(parseYaml("lora: off", "--lora.rank", "4").lora, { ...lora0(), rank: 4 });
   assert.equal(parseYaml("lora: {rank: 4}", "--lora", "off").lora, false);
@@ -210,7 +235,7 @@ Deno.test("config: all problems are reported together, with place, value and wha
     /^ +--schedule is "cosin"; expected one of constant, linear, cosine; did you mean "cosine"\?/,
     /^ +betas \(.*, line 2\) is \[0\.9\]; expected two numbers/,
     /^ +lora\.dropout \(.*, line 3\) is 1; expected a number of at least 0 and less than 1/,
-    /^ +lora\.targets \(.*\) is \["q"\]; expected a list of different names out of q_proj, /,
+    /^ +lora\.targets \(.*\) is \["q"\]; expected all-linear, or a list of different names out of q_proj, /,
   );
 });
 

@@ -6,6 +6,7 @@ import { presetConfig } from "../../../model/config.ts";
 import {
   type Adapter,
   type AdapterConfig,
+  adapterConfig,
   adapterShapes,
   adapterTensorName,
   checkAdapter,
@@ -28,13 +29,13 @@ Deno.test.beforeAll(() => {
 Deno.test.afterAll(() => Deno.removeSync(root, { recursive: true }));
 
 const MODEL = presetConfig("tiny");
-const CONFIG: AdapterConfig = {
+const CONFIG: AdapterConfig = adapterConfig({
   r: 3,
   lora_alpha: 32,
   lora_dropout: 0.05,
   target_modules: ["q_proj", "v_proj"],
   base_model_name_or_path: "random:tiny",
-};
+});
 
 /** A complete adapter of the tiny model with different numbers everywhere. */
 function example(config: AdapterConfig = CONFIG): Adapter {
@@ -96,8 +97,8 @@ async function folderWith(
   return folder;
 }
 
-function refused(folder: string, message: RegExp): void {
-  assert.throws(() => readAdapter(folder), (error: unknown) => {
+function refused(folder: string, message: RegExp, model = MODEL): void {
+  assert.throws(() => checkAdapter(readAdapter(folder), model, folder), (error: unknown) => {
     assert.ok(error instanceof UserError, String(error));
     assert.ok(error.message.startsWith(folder), error.message);
     assert.match(error.message, message);
@@ -259,8 +260,8 @@ Deno.test("target_modules may be all-linear, or longer names", async () => {
   const layers = [0, 1].flatMap((
     i,
   ) => [`model.layers.${i}.self_attn.q_proj`, `layers.${i}.mlp.up_proj`]);
-  const seven = Object.keys(LINEAR_MODULES) as AdapterConfig["target_modules"];
-  const cases: [unknown, AdapterConfig["target_modules"]][] = [
+  const seven = Object.keys(LINEAR_MODULES);
+  const cases: [unknown, string[]][] = [
     ["all-linear", seven],
     ["All-Linear", seven],
     [["self_attn.q_proj", "mlp.up_proj"], ["q_proj", "up_proj"]],
@@ -272,12 +273,14 @@ Deno.test("target_modules may be all-linear, or longer names", async () => {
     const { tensors } = example({ ...CONFIG, target_modules: expected });
     const named = [...tensors].map(([name, { shape }]) => ({ name, shape }));
     const folder = await folderWith(`names${i}`, { ...PEFT_JSON, target_modules }, named);
-    assert.deepEqual(readAdapter(folder).config.target_modules, expected);
+    const { modules } = checkAdapter(readAdapter(folder), MODEL, folder);
+    const names = new Set([...modules.keys()].map((name) => name.split(".").at(-1)));
+    assert.deepEqual([...names].sort(), [...expected].sort());
   }
   const some = { ...PEFT_JSON, target_modules: ["model.layers.0.self_attn.q_proj", "v_proj"] };
   refused(
     await folderWith("some", some),
-    /has matrices for layer 1, but target_modules of adapter_config\.json does not name its q_proj/,
+    /layers\.1\.self_attn\.q_proj\.lora_A\.weight" is for a module that adapter_config\.json does not ask for/,
   );
 });
 
@@ -294,26 +297,27 @@ const REFUSED: [field: string, value: unknown][] = [
   ["lora_dropout", 1],
   ["lora_dropout", "0.1"],
   ["target_modules", "q_proj"],
-  ["target_modules", ".*_proj"],
   ["target_modules", ["mlp.q_proj"]],
   ["target_modules", ["layers.x.self_attn.q_proj"]],
   ["target_modules", [3]],
   ["target_modules", []],
-  ["target_modules", ["q_proj", "lm_head"]],
   ["target_modules", ["toString"]],
-  ["bias", "all"],
+  ["exclude_modules", 3],
+  ["bias", "some"],
   ["init_lora_weights", "pissa"],
+  ["init_lora_weights", "loftq"],
   ["base_model_name_or_path", 7],
-  ["use_dora", true],
-  ["use_rslora", true],
-  ["lora_bias", true],
-  ["fan_in_fan_out", true],
-  ["modules_to_save", ["lm_head"]],
-  ["rank_pattern", { q_proj: 4 }],
-  ["alpha_pattern", { q_proj: 4 }],
-  ["layers_to_transform", [0]],
+  ["use_dora", "yes"],
+  ["modules_to_save", "lm_head"],
+  ["rank_pattern", { q_proj: 0 }],
+  ["alpha_pattern", { q_proj: "4" }],
+  ["layers_to_transform", [-1]],
+  ["layers_pattern", [3]],
   ["layer_replication", [[0, 2]]],
-  ["trainable_token_indices", [5]],
+  ["trainable_token_indices", [0.5]],
+  ["trainable_token_indices", { embed_tokens: 3 }],
+  ["use_qalora", true],
+  ["kasa_config", { beta: 1 }],
   ["a_field_of_the_future", "on"],
 ];
 
@@ -330,15 +334,23 @@ Deno.test("readAdapter refuses tensors that its config does not describe", async
   const name = adapterTensorName(1, "v_proj", "B");
   const others = all.filter((tensor) => tensor.name !== name);
   const cases: [string, typeof all, RegExp][] = [
-    ["without", others, /"base_model.*layers\.1\.self_attn\.v_proj\.lora_B\.weight" is missing$/],
-    ["none", [], /holds no LoRA matrices$/],
-    ["rank", [...others, { name, shape: [32, 4] }], /has shape \[32,4\], expected \[out, 3\]/],
-    ["dims", [...others, { name, shape: [96] }], /has shape \[96\], expected \[out, 3\]/],
-    ["empty", [...others, { name, shape: [0, 3] }], /has shape \[0,3\], expected/],
+    [
+      "without",
+      others,
+      /"base_model.*1\.self_attn\.v_proj\.lora_B\.weight" is missing, but adapter_/,
+    ],
+    ["none", [], /holds no tensors$/],
+    [
+      "rank",
+      [...others, { name, shape: [32, 4] }],
+      /has shape \[32,4\], but the model needs \[32,3\]/,
+    ],
+    ["dims", [...others, { name, shape: [96] }], /has shape \[96\], but the model needs \[32,3\]/],
+    ["empty", [...others, { name, shape: [0, 3] }], /has shape \[0,3\], but the model needs/],
     [
       "other",
       [...all, { name: adapterTensorName(0, "k_proj", "A"), shape: [3, 64] }],
-      /is for k_proj, which is not in target_modules/,
+      /k_proj.*is for a module that adapter_config\.json does not ask for$/,
     ],
     ...["lm_head.weight", name.replace("self_attn", "mlp"), name.replace("1", "01")].map((
       stranger,
@@ -346,8 +358,13 @@ Deno.test("readAdapter refuses tensors that its config does not describe", async
     ): [string, typeof all, RegExp] => [
       `stranger${i}`,
       [...all, { name: stranger, shape: [32, 3] }],
-      /is no LoRA matrix of a Llama's linear layer$/,
+      /is not one that adapter_config\.json asks for|is for a module that/,
     ]),
+    [
+      "resized",
+      [...all, { name: "base_model.model.lm_head.weight", shape: [600, 64] }],
+      /has shape \[600,64\], but the model has \[512,64\]: .* vocabulary was resized/,
+    ],
   ];
   for (const [label, tensors, message] of cases) {
     refused(await folderWith(label, PEFT_JSON, tensors), message);
@@ -364,7 +381,10 @@ Deno.test("readAdapter refuses a missing folder, file or truncated tensors", asy
   Deno.truncateSync(path, Deno.statSync(path).size - 1);
   refused(folder, /is truncated: its tensors have 5376 bytes, of which 5375 are there/);
   Deno.removeSync(path);
-  refused(folder, /expected adapter_model\.safetensors beside adapter_config\.json/);
+  refused(
+    folder,
+    /expected adapter_model\.safetensors or adapter_model\.bin beside adapter_config\.json/,
+  );
 });
 
 Deno.test("readAdapter refuses a configuration too large or nested too deeply to be one", async () => {
@@ -388,7 +408,11 @@ Deno.test("checkAdapter compares with the model", () => {
     { ...MODEL, hidden_size: 128 },
     /^a: adapter tensor ".*" has shape \[3,64\], but the model needs \[3,128\]$/,
   );
-  refuse(example(), { ...MODEL, num_hidden_layers: 3 }, /is missing, but the model has 3 layers$/);
+  refuse(
+    example(),
+    { ...MODEL, num_hidden_layers: 3 },
+    /is missing, but adapter_config\.json asks/,
+  );
   refuse(example(), { ...MODEL, num_hidden_layers: 1 }, /with 1 layers, does not have$/);
 });
 

@@ -1,0 +1,131 @@
+/**
+ * Groups of linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·low_i·B_iᵀ) with the factors g_i of
+ * kernels/dora.ts, which also has the equations with dropout and those of backward. Layers of the group that have
+ * no adapter are plain.
+ *
+ * @module
+ */
+import { magnitudeGradient, scaleColumns } from "../kernels/dora.ts";
+import { addDropped, dropoutCopy } from "../kernels/dropout_copy.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { loraBackward, loraDown, loraUp } from "../kernels/lora.ts";
+import { matmul } from "../kernels/matmul.ts";
+import type { Tensor } from "../kernels/tensor.ts";
+import type {
+  Dora,
+  LinearGradients,
+  LinearGroup,
+  LinearPass,
+  LoraPair,
+  PlacedLinear,
+} from "./linear_group.ts";
+
+/** A layer with an adapter. */
+type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
+
+/** What passes of such a group need. */
+interface Operands {
+  lora: NonNullable<LinearGroup["lora"]>;
+  low: Tensor;
+  /** Working memory as wide as y, and as wide as x. */
+  z: Tensor;
+  input: Tensor;
+}
+
+function operands(
+  { width, lora, layers }: LinearGroup,
+  { rows, low, dora }: LinearPass,
+): Operands {
+  if (lora === undefined || low === undefined || dora === undefined) {
+    throw new Error("a group with DoRA needs its working memory");
+  }
+  const input = layers[0].weight.value.shape[1];
+  return { lora, low, z: dora.z.view([rows, width]), input: dora.input.view([rows, input]) };
+}
+
+const isAdapted = (layer: PlacedLinear): layer is Adapted => layer.lora?.dora !== undefined;
+
+/** y without biases, added to what is there where `accumulate`. */
+export function doraForward(
+  gpu: Gpu,
+  group: LinearGroup,
+  x: Tensor,
+  y: Tensor,
+  { accumulate, ...pass }: LinearPass & { accumulate: boolean },
+): void {
+  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
+  // The result itself has room for what the factors multiply where nothing else goes there.
+  const inPlace = !dropped && !accumulate;
+  const common = { orientation: "nt", rows, half } as const;
+  loraDown(gpu, { x, group: mask, low, rows });
+  for (const layer of group.layers) {
+    const { weight: { value: b }, from: cFrom } = layer;
+    if (!isAdapted(layer) || inPlace) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
+    else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
+    else {
+      const copy = { x, y: input, rows, mask: { ...dropout, stream: layer.lora.stream } };
+      dropoutCopy(gpu, copy);
+      matmul(gpu, { ...common, a: input, b, c: z, cFrom });
+      dropoutCopy(gpu, { ...copy, rest: true });
+      matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
+    }
+  }
+  loraUp(gpu, { low, group: mask, y: inPlace ? y : z, rows });
+  for (const { lora: { dora: { factor } }, from } of group.layers.filter(isAdapted)) {
+    scaleColumns(gpu, { x: inPlace ? y : z, factor, y, from, rows, accumulate: !inPlace });
+  }
+}
+
+/**
+ * Adds the gradients of A, B and the magnitudes to their sums and, where `dx` is given, writes the input's
+ * gradient there.
+ */
+export function doraBackward(
+  gpu: Gpu,
+  group: LinearGroup,
+  { x, dy, dyRounded = dy, lowGrad, ...pass }: LinearGradients,
+  dx: Tensor | undefined,
+): void {
+  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
+  const adapted = group.layers.filter(isAdapted);
+  const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
+  const scaled = (less: number) => {
+    for (const { lora: { dora: { factor } }, from } of adapted) {
+      scaleColumns(gpu, { x: dy, factor, y: z, from, rows, less });
+    }
+  };
+
+  for (const layer of adapted) {
+    if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
+    const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
+    matmul(gpu, { orientation: "nt", ...sides, rows, half });
+  }
+  loraUp(gpu, { low, group: mask, y: z, rows });
+  for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
+    const grad = magnitude.trained?.grad;
+    if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });
+  }
+
+  if (dx !== undefined && dropped) scaled(1);
+  else scaled(0);
+  if (dx !== undefined) {
+    const common = { orientation: "nn", rows, half } as const;
+    group.layers.forEach((layer, i) => {
+      const a = isAdapted(layer) && !dropped ? z : dyRounded;
+      const sides = { a, b: layer.weight.value, c: dx, aFrom: layer.from };
+      matmul(gpu, { ...common, ...sides, accumulate: i > 0 });
+    });
+    if (dropped) {
+      for (const layer of adapted) {
+        const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
+        matmul(gpu, { ...common, ...sides });
+        addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
+      }
+      scaled(0);
+    }
+  }
+  if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
+  loraBackward(gpu, { x, dy: z, low, lowGrad, group: mask, dx, rows });
+}
