@@ -80,7 +80,7 @@ Deno.test("cli: data that is missing, truncated, not JSON or without output", as
     [
       "truncated.json",
       whole.slice(0, -20),
-      /is truncated: a string does not end \(row 3, line 1\)/,
+      /is truncated: a value does not end \(row 3, line 1\)/,
     ],
     ["prose.json", "Once upon a time", /is neither JSON nor a table with a first line of names; e/],
     [

@@ -90,9 +90,9 @@ export function encodePrompt(tokenizer: Tokenizer, prompt: string): Uint32Array 
  * that are written out in it count, and the beginning (BOS) is not added where it is one of them.
  */
 export function encodeRaw(tokenizer: Tokenizer, text: string): Uint32Array {
-  const ids = tokenizer.encodeSpecial(text), { prefix_ids } = tokenizer;
-  const begun = prefix_ids.every((id, i) => ids[i] === id);
-  return Uint32Array.from(begun ? ids : [...prefix_ids, ...ids]);
+  const ids = tokenizer.encodeSpecial(text), { prefix_ids, bos_id } = tokenizer;
+  const doubled = bos_id !== undefined && prefix_ids.at(-1) === bos_id && ids[0] === bos_id;
+  return Uint32Array.from([...(doubled ? prefix_ids.slice(0, -1) : prefix_ids), ...ids]);
 }
 
 /** The ids of a sample's prompt, and of all of it without its end. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { isLfsPointer, LFS_REMEDY } from "../../files/lfs_pointer.ts";
+import { refuseStandIn } from "../../files/whole_file.ts";
 
 /** What data files may be, for messages. */
 export const FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet";
@@ -23,7 +23,7 @@ const OTHERS: [magic: string, kind: string][] = [
   ["\xff\xff\xff\xff", "an Arrow stream; write its rows with to_json or to_parquet of datasets"],
   ["PARE", "encrypted Parquet; decrypt it first"],
   ["SQLite format 3", "an SQLite data base; write its rows as JSON Lines"],
-  ["<", "HTML or XML (perhaps an error page in place of a download)"],
+  ["<", "HTML or XML"],
 ];
 
 /** Whether bytes begin with these characters, a byte each. */
@@ -42,10 +42,11 @@ export async function readDataFile(path: string): Promise<Uint8Array<ArrayBuffer
   const file = `data file "${path}"`;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    const { isDirectory, size } = Deno.statSync(path);
+    const { isDirectory, isFile, isFifo, size } = Deno.statSync(path);
     if (isDirectory) {
       throw new UserError(`data "${path}" is a folder; expected one file of ${FORMATS}`);
     }
+    if (!isFile && !isFifo) throw new UserError(`${file} is no file; expected one of ${FORMATS}`);
     if (size > MOST_BYTES) throw tooLarge(file);
     bytes = Deno.readFileSync(path);
   } catch (error) {
@@ -57,7 +58,7 @@ export async function readDataFile(path: string): Promise<Uint8Array<ArrayBuffer
       `${file} can't be read (${(error as Error).message}); expected ${FORMATS}`,
     );
   }
-  if (isLfsPointer(bytes)) throw new UserError(`${file} ${LFS_REMEDY}`);
+  if (bytes.length > 0) refuseStandIn(path, bytes, bytes.length);
   if (startsWith(bytes, "\x1f\x8b")) bytes = await unpack(bytes, file);
   const other = OTHERS.find(([magic]) => startsWith(bytes, magic));
   if (other) throw new UserError(`${file} is ${other[1]}; expected ${FORMATS}`);

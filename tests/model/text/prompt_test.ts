@@ -232,7 +232,7 @@ Deno.test({
     `prompt: targets of the 200 Alpaca samples are those of Alpaca's code, all of them${sharedReason}`,
   ignore: !hasShared,
   async fn() {
-    const tokenizer = await loadTokenizer(sharedPath("llama2"));
+    const tokenizer = await loadTokenizer(sharedPath("llama2/tokenizer.model"));
     const { samples, notes } = await loadSamples(sharedPath("alpaca_data_200.json"));
     const encoded = samples.map((sample) => encodeSample(tokenizer, sample, 4096));
     assert.deepEqual([samples.length, notes], [200, []]);
@@ -250,7 +250,7 @@ Deno.test({
   name: `prompt: the 200 Alpaca samples are 24,200 tokens${sharedReason}`,
   ignore: !hasShared,
   async fn() {
-    const tokenizer = await loadTokenizer(sharedPath("llama2"));
+    const tokenizer = await loadTokenizer(sharedPath("llama2/tokenizer.model"));
     const loaded = await loadSamples(sharedPath("alpaca_data_200.json"));
     const samples = loaded.samples.map((sample) => encodeSample(tokenizer, sample, 405));
     assert.equal(samples.length, 200);

@@ -88,8 +88,13 @@ const faults: [string, Uint8Array, RegExp][] = [
     /is neither JSON nor a table with a first line of names; exp/,
   ],
   ["a table of other names", utf8("question,answer\na,b\n"), /is neither JSON nor a table/],
-  ["a web page", utf8("<!DOCTYPE html>\n<html>"), /is HTML or XML \(perhaps an error page/],
-  ["a Git LFS pointer", utf8(pointer), /is a Git LFS pointer, not the file itself; fetch it with/],
+  ["a web page", utf8("<!DOCTYPE html>\n<html>"), /is an HTML page, not the file itself; exp/],
+  [
+    "a Git LFS pointer",
+    utf8(pointer),
+    /is a Git LFS pointer, not the file itself of 9 bytes; "git lfs pull"/,
+  ],
+  ["XML", utf8('<?xml version="1.0"?>'), /is HTML or XML; expected JSON/],
   ["a ZIP archive", utf8("PK\x03\x04..."), /is a ZIP archive .*; unpack it, .*; expected JSON/],
   ["zstd", Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0), /is compressed by zstd; unpack it first; exp/],
   ["Arrow", utf8("ARROW1\0\0"), /is an Arrow file; write its rows with to_json/],
@@ -114,7 +119,8 @@ for (const [name, bytes, message] of faults) {
     const path = folder.file("some.json", bytes);
     await assert.rejects(rowsOf(path), (error) => {
       assert.ok(error instanceof UserError);
-      assert.ok(error.message.startsWith(`data file "${path}" `), error.message);
+      const names = [`data file "${path}" `, `${path}: `];
+      assert.ok(names.some((name) => error.message.startsWith(name)), error.message);
       assert.match(error.message, message);
       return true;
     });
