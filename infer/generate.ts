@@ -55,7 +55,9 @@ function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
     if (instruction === "") {
       throw new UserError(`data file "${data}": sample ${i + 1} is plain text, not an instruction`);
     }
-    const ids = template === "alpaca" || template === "none"
+    const ids = template === "none"
+      ? tokenizer.encodeText(renderPrompt({ instruction, input }, template))
+      : template === "alpaca"
       ? encodePrompt(tokenizer, renderPrompt({ instruction, input }, template))
       : encodeChat(
         [{ role: "user", content: renderPrompt({ instruction, input }, "none") }],
