@@ -11,6 +11,7 @@ import { aboveZero, choice, flag, text, whole, worded } from "../model/cli/setti
 export const modelKeys = {
   model: common.model,
   tokenizer: common.tokenizer,
+  add_bos: common.add_bos,
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to add to the model.",
   ),

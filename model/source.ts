@@ -11,7 +11,8 @@ import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
 import { exists, readJson, type WeightSource } from "./files/weights.ts";
-import { loadTokenizer, type Tokenizer, vocabularyCheck } from "./text/tokenizer.ts";
+import { type AddBos, loadTokenizer, type Tokenizer } from "./text/tokenizer.ts";
+import { tokenizerForModel, withBos } from "./text/vocabulary_check.ts";
 
 /** Where a model's weights come from. */
 export interface ModelSource {
@@ -95,10 +96,16 @@ export interface ModelWithTokenizer {
 /**
  * Finds a model as {@linkcode openModel} does, and its tokenizer: the one named, or the one beside it.
  *
+ * @param given.add_bos Whether BOS is put before every text.
  * @throws {UserError} also where there is no tokenizer, or one of another vocabulary.
  */
 export async function openModelWithTokenizer(
-  { model, layers, tokenizer: given }: { model: string; layers?: number; tokenizer?: string },
+  { model, layers, tokenizer: given, add_bos = "auto" }: {
+    model: string;
+    layers?: number;
+    tokenizer?: string;
+    add_bos?: AddBos;
+  },
 ): Promise<ModelWithTokenizer> {
   const source = openModel(model, layers);
   const tokenizerPath = given ?? source.tokenizerPath;
@@ -107,8 +114,8 @@ export async function openModelWithTokenizer(
       `model "${source.name}" brings no tokenizer.model; give one with --tokenizer FILE`,
     );
   }
-  const tokenizer = await loadTokenizer(tokenizerPath);
-  const files = { tokenizer: tokenizerPath, model };
-  vocabularyCheck(tokenizer, source.config.vocab_size, files);
+  const names = { tokenizer: tokenizerPath, model };
+  const own = withBos(await loadTokenizer(tokenizerPath), add_bos, tokenizerPath);
+  const tokenizer = tokenizerForModel(own, source.config.vocab_size, names);
   return { source, tokenizer, tokenizerPath };
 }

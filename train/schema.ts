@@ -45,6 +45,7 @@ export const loraSchema = z.strictObject({
 export const trainSchema = z.strictObject({
   model: common.withDefault(common.model, "builtin"),
   tokenizer: common.tokenizer,
+  add_bos: common.add_bos,
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to start from.",
   ),

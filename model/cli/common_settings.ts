@@ -22,6 +22,11 @@ export const tokenizer = text(
     "File tokenizer.model or tokenizer.json, or a folder with one; without it, the one beside the model.",
   );
 
+/** Whether BOS stands before a text; see model/text/vocabulary_check.ts. */
+export const add_bos = choice(["auto", "always", "never"]).default("auto").describe(
+  "Put BOS before every text: auto as the tokenizer has it, always, or never.",
+);
+
 /** Number of blocks to load. */
 export const layers = whole(1).optional().describe(
   "Load only the first so many blocks of the model.",

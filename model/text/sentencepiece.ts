@@ -9,8 +9,9 @@ import type { EventEmitter } from "node:events";
 import process from "node:process";
 import sentencepiece from "sentencepiece-js";
 import { UserError } from "../../kernels/errors.ts";
-import { readBytes } from "../files/whole_file.ts";
 import { decodePieces, type Piece, pieceByte } from "./pieces.ts";
+import { BYTE, CONTROL, readSentencePieceFile, UNKNOWN } from "./sentencepiece_file.ts";
+import { textEncoder } from "./text_encoding.ts";
 import { joinText, splitSpecial } from "./special_tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
@@ -23,121 +24,6 @@ interface Processor {
   encodeIds(text: string): number[];
   processor: { status(): { ToString(): string; delete(): void } };
   sentencepiece: { FS: { unlink(path: string): void } };
-}
-
-/** `SentencePiece.Type` of sentencepiece_model.proto. */
-const UNKNOWN = 2, CONTROL = 3, BYTE = 6;
-
-/** The largest file taken: Llama 2's is 0.5 MB, the largest vocabularies in use about 5 MB. */
-const MAX_BYTES = 100_000_000;
-
-/** The parts of a SentencePiece model file that the library's bindings don't expose. */
-interface ModelFile {
-  /** By id. */
-  pieces: Piece[];
-  /** Ids of the control pieces. */
-  controls: Map<string, number>;
-  bosPiece: string;
-  eosPiece: string;
-  firstSpace: "kept" | "dropped" | "all dropped";
-}
-
-/** One field of a protocol buffer message: varints as numbers, sub-messages and strings as bytes. */
-interface Field {
-  number: number;
-  value: number | Uint8Array;
-}
-
-/**
- * Walks the fields of a protocol buffer message (wire types 0, 1, 2 and 5).
- *
- * @throws {RangeError} Where the bytes end inside a field or are no protocol buffer.
- */
-function* fields(bytes: Uint8Array): Generator<Field> {
-  let at = 0;
-  const varint = () => {
-    let value = 0;
-    for (let factor = 1;; factor *= 128) {
-      if (at >= bytes.length) throw new RangeError("ends inside a field");
-      if (factor > 2 ** 63) throw new RangeError("has a number of more than 64 bits");
-      const byte = bytes[at++];
-      value += (byte & 127) * factor;
-      if (byte < 128) return value;
-    }
-  };
-  const take = (count: number) => {
-    if (count > bytes.length - at) throw new RangeError("ends inside a field");
-    at += count;
-    return bytes.subarray(at - count, at);
-  };
-  while (at < bytes.length) {
-    const tag = varint();
-    const number = Math.floor(tag / 8);
-    switch (tag % 8) {
-      case 0:
-        yield { number, value: varint() };
-        break;
-      case 1:
-        yield { number, value: take(8) };
-        break;
-      case 2:
-        yield { number, value: take(varint()) };
-        break;
-      case 5:
-        yield { number, value: take(4) };
-        break;
-      default:
-        throw new RangeError(`has a field of unknown wire type ${tag % 8}`);
-    }
-  }
-}
-
-/** The fields of a message by number; of one given several times the last, as protocol buffers have it. */
-function lastFields(bytes: Uint8Array): Map<number, number | Uint8Array> {
-  return new Map([...fields(bytes)].map(({ number, value }) => [number, value]));
-}
-
-/**
- * Reads the pieces and what decoding needs. Field numbers are those of sentencepiece_model.proto:
- * ModelProto.pieces = 1, trainer_spec = 2 and normalizer_spec = 3, SentencePiece.piece = 1 and type = 3,
- * TrainerSpec.unk_surface = 44, bos_piece = 46 and eos_piece = 47, NormalizerSpec.add_dummy_prefix = 3
- * and remove_extra_whitespaces = 4.
- */
-function readModelFile(bytes: Uint8Array): ModelFile {
-  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-  const text = (value: number | Uint8Array | undefined, absent: string) =>
-    value instanceof Uint8Array ? utf8.decode(value) : absent;
-  const entries: { piece: string; type: number }[] = [];
-  let trainer: Map<number, number | Uint8Array> | undefined;
-  let normalizer: Map<number, number | Uint8Array> | undefined;
-  for (const { number, value } of fields(bytes)) {
-    if (typeof value === "number") continue;
-    if (number === 1) {
-      const field = lastFields(value);
-      entries.push({ piece: text(field.get(1), ""), type: Number(field.get(3) ?? 1) });
-    }
-    if (number === 2) trainer = lastFields(value);
-    if (number === 3) normalizer = lastFields(value);
-  }
-  if (entries.length === 0) throw new RangeError("holds no pieces");
-  // A file cut between two pieces is still well-formed, but the settings come after the pieces.
-  if (!trainer || !normalizer) throw new RangeError("ends before its settings");
-  const unknown = text(trainer.get(44), " \u2047 ");
-  const controls = new Map<string, number>();
-  const pieces = entries.map(({ piece, type }, id): Piece => {
-    if (type === CONTROL && piece !== "") controls.set(piece, id);
-    if (type === CONTROL) return null;
-    if (type === UNKNOWN) return unknown;
-    return type === BYTE ? pieceByte(piece) ?? null : piece;
-  });
-  const addsSpace = normalizer.get(3) !== 0, dropsSpaces = normalizer.get(4) !== 0;
-  return {
-    pieces,
-    controls,
-    bosPiece: text(trainer.get(46), "<s>"),
-    eosPiece: text(trainer.get(47), "</s>"),
-    firstSpace: dropsSpaces ? "all dropped" : addsSpace ? "dropped" : "kept",
-  };
 }
 
 /**
@@ -165,11 +51,6 @@ async function startProcessor(file: string): Promise<Processor> {
   return processor;
 }
 
-/** Whether a file is of the kind that Llama 3 came with: on each line a token in base64 and its rank. */
-function isTiktoken(bytes: Uint8Array): boolean {
-  return /^[A-Za-z0-9+/]+=* \d+\r?\n/.test(new TextDecoder().decode(bytes.subarray(0, 1000)));
-}
-
 /**
  * Loads a SentencePiece tokenizer. Needs read permission for the file and nothing else.
  *
@@ -179,24 +60,20 @@ function isTiktoken(bytes: Uint8Array): boolean {
  * @throws {UserError} When the file is missing, truncated, of another format, or without BOS or EOS.
  */
 export async function loadSentencePiece(file: string): Promise<Tokenizer> {
-  const bytes = readBytes(file, { what: "a tokenizer", maxBytes: MAX_BYTES });
-  let model: ModelFile;
-  try {
-    model = readModelFile(bytes);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    if (isTiktoken(bytes)) {
-      throw new UserError(
-        `tokenizer "${file}" is in tiktoken's format, which is not read; ` +
-          "expected a SentencePiece model, or the tokenizer.json that Hugging Face has for the model",
-      );
-    }
-    throw new UserError(
-      `tokenizer "${file}" ${error.message}: it is truncated or not a SentencePiece model`,
-    );
-  }
-  const { pieces, controls, firstSpace } = model;
-  const bos_id = controls.get(model.bosPiece), eos_id = controls.get(model.eosPiece);
+  const model = readSentencePieceFile(file);
+  const controls = new Map<string, number>();
+  const pieces = model.pieces.map(({ piece, type }, id): Piece => {
+    if (type === CONTROL && piece !== "") controls.set(piece, id);
+    if (type === CONTROL) return null;
+    if (type === UNKNOWN) return model.unk_surface;
+    return type === BYTE ? pieceByte(piece) ?? null : piece;
+  });
+  const firstSpace = model.remove_extra_whitespaces
+    ? "all dropped"
+    : model.add_dummy_prefix
+    ? "dropped"
+    : "kept";
+  const bos_id = controls.get(model.bos_piece), eos_id = controls.get(model.eos_piece);
   if (bos_id === undefined || eos_id === undefined) {
     const name = bos_id === undefined ? "beginning (BOS)" : "end (EOS)";
     throw new UserError(
@@ -216,16 +93,22 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
   const encode = (text: string) => processor.encodeIds(text.toWellFormed());
   const encodeParts = (parts: readonly (string | number)[]) =>
     joinText(parts).flatMap((part) => typeof part === "number" ? part : encode(part));
+  const encodeSpecial = (text: string) => encodeParts(splitSpecial(text, controls));
+  const prefix = [bos_id];
   return {
     vocab_size: pieces.length,
+    base_vocab_size: pieces.length,
     bos_id,
     eos_id,
-    prefix_ids: [bos_id],
+    prefix_ids: prefix,
     suffix_ids: [],
-    named_tokens: new Map([["bos_token", model.bosPiece], ["eos_token", model.eosPiece]]),
+    add_bos: "auto",
+    named_tokens: new Map([["bos_token", model.bos_piece], ["eos_token", model.eos_piece]]),
     special_tokens: controls,
+    token: (id) => model.pieces.at(id)?.piece,
     encode,
-    encodeSpecial: (text) => encodeParts(splitSpecial(text, controls)),
+    encodeSpecial,
+    encodeText: textEncoder({ bos_id, eos_id, prefix, suffix: [], encodeSpecial }),
     encodeParts,
     decode: (ids) => decodePieces(ids, pieces, firstSpace),
   };

@@ -6,14 +6,20 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { exists, fileError, isObject, readJson } from "../files/weights.ts";
-import { loadSentencePiece } from "./sentencepiece.ts";
-import { loadTokenizerJson } from "./tokenizer_json.ts";
+import { fileError } from "../files/weights.ts";
+import { isMetaFolder } from "../files/meta.ts";
+import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
+import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+
+/** Whether BOS stands before a text: as the tokenizer has it, or always, or never. */
+export type AddBos = "auto" | "always" | "never";
 
 /** Text to token ids and back. */
 export interface Tokenizer {
   /** Number of ids; every id `encode` returns is below it. */
   readonly vocab_size: number;
+  /** Number of ids without those of tokens that were added to the vocabulary. */
+  readonly base_vocab_size: number;
   /** Id of the beginning-of-sequence control token; undefined where the tokenizer has none. */
   readonly bos_id: number | undefined;
   /** Id of the end-of-sequence control token. */
@@ -24,17 +30,26 @@ export interface Tokenizer {
    */
   readonly prefix_ids: readonly number[];
   readonly suffix_ids: readonly number[];
+  /** What `prefix_ids` come from: the tokenizer's own, or what {@linkcode withBos} was told. */
+  readonly add_bos: AddBos;
   /** Texts of the named control tokens (`bos_token`, `eos_token`, `pad_token` ...), as templates see them. */
   readonly named_tokens: ReadonlyMap<string, string>;
   /** Control (special) tokens as they are written out, with their ids; BOS and EOS are among them. */
   readonly special_tokens: ReadonlyMap<string, number>;
-  /** Ids of `text`, without BOS and EOS. Control tokens written out in the text stay plain text. */
-  encode(text: string): number[];
+  /** A token as it is written in the vocabulary. */
+  token(id: number): string | undefined;
   /**
-   * Ids of a rendered chat template: control tokens written out in the text become their ids; no BOS or
-   * EOS is added.
+   * Ids of `text`, without BOS and EOS. Control tokens written out in the text stay plain text; tokens that
+   * were added and are no control tokens are found.
    */
+  encode(text: string): number[];
+  /** Ids of `text` in which control tokens written out become their ids; no BOS or EOS is added. */
   encodeSpecial(text: string): number[];
+  /**
+   * Ids of `text` as `transformers` gives them: control tokens written out become their ids, and
+   * `prefix_ids` and `suffix_ids` stand around it. A BOS or EOS that stands there already is not doubled.
+   */
+  encodeText(text: string): number[];
   /** Ids of a text that was cut at its control tokens: these are given as ids, the rest is plain text. */
   encodeParts(parts: readonly (string | number)[]): number[];
   /**
@@ -44,27 +59,23 @@ export interface Tokenizer {
   decode(ids: readonly number[]): string;
 }
 
-/**
- * Whether `tokenizer_config.json` lists a token that a tokenizer lacks: models that were trained
- * further often have control tokens in `tokenizer.json` that their `tokenizer.model` knows nothing of.
- */
-function listsMoreTokens(folder: string, vocab_size: number): boolean {
-  const file = join(folder, "tokenizer_config.json");
-  const config = exists(file) ? readJson(file) : undefined;
-  const added = isObject(config) ? config.added_tokens_decoder : undefined;
-  return isObject(added) && Object.keys(added).some((id) => Number(id) >= vocab_size);
-}
+/** Says what the user should know of how a tokenizer is read. */
+type Say = (line: string) => void;
 
 /**
  * Loads a tokenizer.
  *
- * Of a folder with both files, `tokenizer.model` is read, unless `tokenizer_config.json` lists tokens
- * beyond it. Files beside a `tokenizer.model` that is given itself are not looked at.
+ * All files of a folder are read together, as `transformers` 5.18 does. Two kinds keep SentencePiece's own
+ * way, a space before the text and BOS at its beginning: a folder in Meta's layout, and a tokenizer.model
+ * that is given itself, whatever is beside it.
  *
  * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, or a folder with either.
- * @throws {UserError} When a file is missing, truncated, of another format, or without BOS or EOS.
+ * @throws {UserError} When a file is missing, truncated, of another format, or without EOS.
  */
-export async function loadTokenizer(path: string): Promise<Tokenizer> {
+export async function loadTokenizer(
+  path: string,
+  say: Say = (line) => console.error(line),
+): Promise<Tokenizer> {
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);
@@ -75,36 +86,24 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
         "folder with one",
     );
   }
-  if (!info.isDirectory) {
-    return path.endsWith(".json") ? loadTokenizerJson(path) : await loadSentencePiece(path);
+  const meta = info.isDirectory && isMetaFolder(path);
+  if (meta || (!info.isDirectory && !path.endsWith(".json"))) {
+    // The library that computes it is large, and most tokenizers do without it.
+    const { loadSentencePiece } = await import("./sentencepiece.ts");
+    return await loadSentencePiece(meta ? join(path, "tokenizer.model") : path);
   }
-  const model = join(path, "tokenizer.model"), json = join(path, "tokenizer.json");
-  if (exists(model)) {
-    const tokenizer = await loadSentencePiece(model);
-    const other = exists(json) && listsMoreTokens(path, tokenizer.vocab_size);
-    return other ? loadTokenizerJson(json) : tokenizer;
+  if (info.isDirectory && !holdsTokenizer(path)) {
+    throw new UserError(
+      `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
+    );
   }
-  if (exists(json)) return loadTokenizerJson(json);
-  throw new UserError(
-    `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
-  );
-}
-
-/**
- * Refuses a tokenizer whose ids don't all have a row in the model's embedding. The opposite, rows
- * that no id uses, is common (vocabularies are padded) and fine.
- *
- * @param files What to call the two in the message.
- * @throws {UserError} Naming both numbers.
- */
-export function vocabularyCheck(
-  tokenizer: Tokenizer,
-  vocab_size: number,
-  files: { tokenizer: string; model: string },
-): void {
-  if (tokenizer.vocab_size <= vocab_size) return;
-  throw new UserError(
-    `tokenizer "${files.tokenizer}" has ${tokenizer.vocab_size} ids but model "${files.model}" has ` +
-      `a vocab_size of ${vocab_size}; expected the tokenizer the model was trained with`,
-  );
+  const folder = await readTokenizerFolder(path);
+  if (folder.bare) {
+    const model = join(path, "tokenizer.model");
+    say(
+      `tokenizer "${path}" is a tokenizer.model without tokenizer_config.json: as transformers 5 does, no ` +
+        `BOS and no space are put before a text. --tokenizer ${model} puts both, as SentencePiece does.`,
+    );
+  }
+  return pipelineTokenizer(path, folder);
 }

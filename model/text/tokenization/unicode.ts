@@ -60,9 +60,11 @@ const NEWER_CAPITALS = new Map(
   ).map(([capital, small]) => [String.fromCodePoint(capital), String.fromCodePoint(small)]),
 );
 
+const BEYOND_ASCII = /\P{ASCII}/u;
+
 /** Unicode's normalization, by the library's tables. */
 export function normalizeUnicode(text: string, form: "NFC" | "NFD" | "NFKC" | "NFKD"): string {
-  if (/^[\0-\x7f]*$/.test(text)) return text;
+  if (!BEYOND_ASCII.test(text)) return text;
   if (!UNNORMALIZED.test(text)) return text.normalize(form);
   return text.split(UNNORMALIZED).map((part, i) => i % 2 === 1 ? part : part.normalize(form))
     .join("");

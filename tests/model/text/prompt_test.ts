@@ -21,6 +21,10 @@ const tiny = fixturePath("tiny_tokenizer.model");
 /** One id a character, except that ":y" is one id: a token that can span prompt and output. */
 const letters: Tokenizer = {
   vocab_size: 1000,
+  base_vocab_size: 1000,
+  add_bos: "auto",
+  token: (id) => String.fromCharCode(id),
+  encodeText: (text) => [1, ...letters.encodeSpecial(text)],
   bos_id: 1,
   prefix_ids: [1],
   suffix_ids: [],

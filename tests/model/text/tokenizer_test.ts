@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../../kernels/errors.ts";
-import { loadTokenizer, vocabularyCheck } from "../../../model/text/tokenizer.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer.ts";
+import { vocabularyCheck } from "../../../model/text/vocabulary_check.ts";
 import { hasShared, sharedPath, sharedReason } from "../../shared.ts";
 
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/${name}`, import.meta.url));
