@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { fileError } from "../files/weights.ts";
+import { exists, fileError } from "../files/weights.ts";
 import { isMetaFolder } from "../files/meta.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
@@ -63,11 +63,24 @@ export interface Tokenizer {
 type Say = (line: string) => void;
 
 /**
+ * The file of a tokenizer that is read as SentencePiece itself does: a tokenizer.model that is given itself,
+ * and one in a folder that `transformers` does not open, in Meta's layout or with nothing else that says
+ * what it is.
+ */
+export function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
+  if (!isFolder) return path.endsWith(".json") ? undefined : path;
+  const model = join(path, "tokenizer.model");
+  const others = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+  const alone = exists(model) && !others.some((name) => exists(join(path, name)));
+  return alone || isMetaFolder(path) ? model : undefined;
+}
+
+/**
  * Loads a tokenizer.
  *
- * All files of a folder are read together, as `transformers` 5.18 does. Two kinds keep SentencePiece's own
- * way, a space before the text and BOS at its beginning: a folder in Meta's layout, and a tokenizer.model
- * that is given itself, whatever is beside it.
+ * All files of a folder are read together, as `transformers` 5.18 does. Three kinds keep SentencePiece's own
+ * way, a space before the text and BOS at its beginning: a folder in Meta's layout, one that holds a
+ * tokenizer.model and no config.json, and a tokenizer.model that is given itself, whatever is beside it.
  *
  * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, or a folder with either.
  * @throws {UserError} When a file is missing, truncated, of another format, or without EOS.
@@ -86,11 +99,11 @@ export async function loadTokenizer(
         "folder with one",
     );
   }
-  const meta = info.isDirectory && isMetaFolder(path);
-  if (meta || (!info.isDirectory && !path.endsWith(".json"))) {
+  const model = sentencePieceModel(path, info.isDirectory);
+  if (model !== undefined) {
     // The library that computes it is large, and most tokenizers do without it.
     const { loadSentencePiece } = await import("./sentencepiece.ts");
-    return await loadSentencePiece(meta ? join(path, "tokenizer.model") : path);
+    return await loadSentencePiece(model);
   }
   if (info.isDirectory && !holdsTokenizer(path)) {
     throw new UserError(
@@ -99,10 +112,11 @@ export async function loadTokenizer(
   }
   const folder = await readTokenizerFolder(path);
   if (folder.bare) {
-    const model = join(path, "tokenizer.model");
     say(
-      `tokenizer "${path}" is a tokenizer.model without tokenizer_config.json: as transformers 5 does, no ` +
-        `BOS and no space are put before a text. --tokenizer ${model} puts both, as SentencePiece does.`,
+      `tokenizer "${path}" is a tokenizer.model without tokenizer_config.json: as in transformers 5, no ` +
+        `BOS and no space are put before a text. --tokenizer ${
+          join(path, "tokenizer.model")
+        } puts both, as SentencePiece does.`,
     );
   }
   return pipelineTokenizer(path, folder);

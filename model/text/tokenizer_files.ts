@@ -6,10 +6,10 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { isMetaFolder } from "../files/meta.ts";
 import { exists, fileError, isObject, readJson } from "../files/weights.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
 import { readSentencePieceFile } from "./sentencepiece_file.ts";
+import { sentencePieceModel } from "./tokenizer.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 
 /** A file to write: a copy of another, or a text of its own. */
@@ -145,11 +145,9 @@ export async function tokenizerFiles(path: string): Promise<TokenizerFile[]> {
   } catch (error) {
     throw fileError(path, "read", error);
   }
-  if (isFolder) {
-    if (isMetaFolder(path)) return await sentencePieceFiles(join(path, "tokenizer.model"));
-    return await folderFiles(path);
-  }
-  if (!path.endsWith(".json")) return await sentencePieceFiles(path);
+  const model = sentencePieceModel(path, isFolder);
+  if (model !== undefined) return await sentencePieceFiles(model);
+  if (isFolder) return await folderFiles(path);
   const beside = dirname(path);
   const own: TokenizerFile = { name: "tokenizer.json", content: { copyOf: path } };
   return await withConfig([own, ...copies(beside, [...SETTINGS, ...templates(beside)])], path);

@@ -38,9 +38,10 @@ export function readVocab(vocab: unknown): Map<string, number> {
 /** The pairs of a `merges` list: two tokens, or both in one text with a space between them. */
 export function readMerges(merges: unknown): [string, string][] {
   if (!Array.isArray(merges)) throw new RangeError("has no model.merges list");
+  const texts = typeof merges[0] === "string";
   return merges.map((merge, i): [string, string] => {
     const pair = typeof merge === "string" ? merge.split(" ") : merge;
-    if (Array.isArray(pair) && pair.length === 2) {
+    if (Array.isArray(pair) && pair.length === 2 && texts === (typeof merge === "string")) {
       const [left, right] = pair;
       if (typeof left === "string" && typeof right === "string") return [left, right];
     }

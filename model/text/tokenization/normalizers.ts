@@ -62,7 +62,8 @@ const CHINESE =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu;
 
 /** What BERT takes out: NUL, U+FFFD and characters without a glyph, but no white space. */
-const UNCLEAN = new RegExp("[\\0\\ufffd[\\p{C}--[\\t\\n\\r\\p{Cn}]]]", "gv");
+const UNCLEAN_CLASS = "[\\0\\ufffd[\\p{C}--[\\t\\n\\r\\p{Cn}]]]";
+const UNCLEAN = new RegExp(UNCLEAN_CLASS, "gv");
 
 function bert(step: Step): Normalizer[] {
   const flag = (key: string, absent: boolean) => flagOf(step, key, absent, "normalizer");
@@ -83,10 +84,8 @@ function bert(step: Step): Normalizer[] {
 }
 
 /** What the normalizer `Nmt` takes out, and what it makes a space. */
-const NMT_DROPS = new RegExp(
-  "[\\u0001-\\u0008\\u000b\\u000e-\\u001f\\u007f\\u008f\\u009f]",
-  "gv",
-);
+const NMT_DROPS_CLASS = "[\\u0001-\\u0008\\u000b\\u000e-\\u001f\\u007f\\u008f\\u009f]";
+const NMT_DROPS = new RegExp(NMT_DROPS_CLASS, "gv");
 const NMT_SPACES = /[\t\n\f\r\u1680\u200b-\u200f\u2028\u2029\u2581\ufeff\ufffd]/gv;
 
 function normalizerStep(step: Step, patterns: Patterns): Normalizer[] {
