@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { fileError } from "../files/weights.ts";
+import { readBytes } from "../files/whole_file.ts";
 
 /** `SentencePiece.Type` of sentencepiece_model.proto. */
 export const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, BYTE = 6;
@@ -173,26 +173,9 @@ function parse(bytes: Uint8Array): SentencePieceFile {
   };
 }
 
-/** A file's bytes. @throws {UserError} where it can't be read or is too large. */
-function readBytes(file: string): Uint8Array {
-  try {
-    const { size, isFile } = Deno.statSync(file);
-    if (!isFile) throw new UserError(`cannot read ${file}: it is no file`);
-    if (size > MAX_BYTES) {
-      throw new UserError(`tokenizer "${file}" is ${size} bytes, expected at most 100 MB`);
-    }
-    return Deno.readFileSync(file);
-  } catch (error) {
-    throw fileError(file, "read", error);
-  }
-}
-
 /** What a file is that is no SentencePiece model, where its beginning tells. */
 function otherKind(bytes: Uint8Array): string | undefined {
   const start = new TextDecoder().decode(bytes.subarray(0, 1000));
-  if (start.startsWith("version https://git-lfs.github.com/spec/")) {
-    return "is a Git LFS pointer, not the file itself; expected what `git lfs pull` fetches";
-  }
   // Llama 3 came with such a file: on each line a token in base64 and its rank.
   if (/^[A-Za-z0-9+/]+=* \d+\r?\n/.test(start)) {
     return "is in tiktoken's format, which is not read; " +
@@ -203,7 +186,7 @@ function otherKind(bytes: Uint8Array): string | undefined {
 
 /** @throws {UserError} where the file is missing, truncated or of another format. */
 export function readSentencePieceFile(file: string): SentencePieceFile {
-  const bytes = readBytes(file);
+  const bytes = readBytes(file, { what: "a tokenizer", maxBytes: MAX_BYTES });
   try {
     return parse(bytes);
   } catch (error) {
