@@ -6,7 +6,8 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { exists, fileError, isObject, readJson } from "../files/weights.ts";
+import { exists, isObject, readJson } from "../files/weights.ts";
+import { fileError } from "../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
 import { readSentencePieceFile } from "./sentencepiece_file.ts";
 import { sentencePieceModel } from "./tokenizer.ts";

@@ -11,6 +11,7 @@ export interface TokenizerJson {
   normalizer: unknown;
   pre_tokenizer: unknown;
   decoder: unknown;
+  post_processor?: unknown;
   model: Record<string, unknown> & { vocab: Record<string, number>; merges: unknown[] };
 }
 
@@ -56,6 +57,16 @@ export function special(content: string, id: number): Record<string, unknown> {
   return { id, content, ...flags, special: true };
 }
 
+/** Puts a token before every text, as the published files do. */
+export function beginsWith(token: string, id: number): Record<string, unknown> {
+  return {
+    type: "TemplateProcessing",
+    single: [{ SpecialToken: { id: token, type_id: 0 } }, { Sequence: { id: "A", type_id: 0 } }],
+    pair: [],
+    special_tokens: { [token]: { id: token, ids: [id], tokens: [token] } },
+  };
+}
+
 /**
  * A SentencePiece BPE model as tokenizer.json: every way to make a piece of two is a merge, better scores
  * first; spaces and bytes as Llama 2's tokenizer.json has them.
@@ -88,6 +99,7 @@ export function fromSentencePiece(file: string): TokenizerJson {
       ],
     },
     pre_tokenizer: null,
+    post_processor: beginsWith("<s>", 1),
     decoder: {
       type: "Sequence",
       decoders: [
@@ -129,6 +141,7 @@ export function fromLlama3({ vocabById, merges }: Llama3Tokenizer): TokenizerJso
       ],
     },
     decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+    post_processor: beginsWith("<|begin_of_text|>", first),
     model: {
       type: "BPE",
       unk_token: null,

@@ -92,7 +92,7 @@ Deno.test("tokenizer.json: Metaspace puts a space where prepend_scheme says", as
     ...bare("bird"),
   ]);
   assert.deepEqual(first.encodeSpecial("<s>bird"), [1, ...bare("bird")]);
-  const never = await with_({ ...metaspace, add_prefix_space: false, split: false });
+  const never = await with_({ ...metaspace, prepend_scheme: "never", split: false });
   assert.deepEqual(never.encode("bird"), bare("bird"));
   const always = await with_({ ...metaspace, prepend_scheme: "always", split: false });
   assert.deepEqual(always.encodeSpecial("<s>bird"), [1, ...model.encode("bird")]);
@@ -114,7 +114,7 @@ function byteLevel(merges: string[], pre_tokenizer: unknown): TokenizerJson {
   const bytes = Object.entries(vocab).filter(([, id]) => id < 256);
   const made = merges.map((merge, i) => [merge.replace(" ", ""), 256 + i]);
   return {
-    added_tokens: [special("<|endoftext|>", 300)],
+    added_tokens: [special("<|endoftext|>", 256 + merges.length)],
     normalizer: null,
     pre_tokenizer,
     decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
@@ -139,7 +139,8 @@ Deno.test("tokenizer.json: byte-level, as SmolLM's, by hand", async () => {
   const merges = ["a b", "Ġ ab", "1 2", "Ġ Ġ", "ab ab", "Ù £"];
   const [ab, _ab, _twelve, spaces, abab, three] = merges.map((_, i) => 256 + i);
   const tokenizer = await loadTokenizer(write(byteLevel(merges, pre_tokenizer), END));
-  assert.deepEqual([tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id], [301, 300, 300]);
+  assert.deepEqual([tokenizer.vocab_size, tokenizer.bos_id, tokenizer.eos_id], [263, 262, 262]);
+  assert.deepEqual([tokenizer.prefix_ids, tokenizer.suffix_ids], [[], []]);
   const cases: [string, number[]][] = [
     ["ab", [ab]],
     [" ab", [_ab]],
@@ -157,8 +158,8 @@ Deno.test("tokenizer.json: byte-level, as SmolLM's, by hand", async () => {
     assert.deepEqual(tokenizer.encode(text), ids, text);
     assert.equal(tokenizer.decode(ids), text);
   }
-  assert.deepEqual(tokenizer.encodeSpecial("ab<|endoftext|> ab"), [ab, 300, _ab]);
-  assert.ok(!tokenizer.encode("<|endoftext|>").includes(300));
+  assert.deepEqual(tokenizer.encodeSpecial("ab<|endoftext|> ab"), [ab, 262, _ab]);
+  assert.ok(!tokenizer.encode("<|endoftext|>").includes(262));
   // Bytes that are no character, U+FFFD once for each start of one, as UTF-8 decoders do.
   const [e2, x82, xac] = tokenizer.encode("€");
   assert.equal(tokenizer.decode([e2, x82, a, xac]), "\ufffda\ufffd");
@@ -213,7 +214,9 @@ Deno.test("tokenizer.json: Llama 3's ids are those of llama3-tokenizer-js", asyn
 Deno.test("tokenizer.json: no clean-up takes spaces out of a text", async () => {
   const tokens = { bos_token: "<|endoftext|>", eos_token: "<|endoftext|>" };
   const settings = { ...tokens, clean_up_tokenization_spaces: true };
-  const folder = write(byteLevel([], { type: "ByteLevel" }), { "tokenizer_config.json": settings });
+  const folder = write(byteLevel([], { type: "ByteLevel", add_prefix_space: false }), {
+    "tokenizer_config.json": settings,
+  });
   const tokenizer = await loadTokenizer(folder);
   const text = "ls . ; do n't ! , 's";
   assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
@@ -238,30 +241,22 @@ Deno.test("tokenizer.json: where BOS and EOS are from", async () => {
   const map = { bos_token: { content: "<s>" }, eos_token: "a" };
   const a = json.model.vocab.a;
   assert.deepEqual(await ids({ "special_tokens_map.json": map }), [1, a]);
-  assert.deepEqual(await ids({ ...SETTINGS, "special_tokens_map.json": map }), [1, 2]);
+  // The older file counts, unless the newer one lists the added tokens.
+  assert.deepEqual(await ids({ ...SETTINGS, "special_tokens_map.json": map }), [1, a]);
+  const listed = { ...SETTINGS["tokenizer_config.json"], added_tokens_decoder: {} };
+  assert.deepEqual(
+    await ids({ "tokenizer_config.json": listed, "special_tokens_map.json": map }),
+    [1, 2],
+  );
+  // A model's config.json says which token ends a text, and nothing of what is put before it.
   const config = { "config.json": { bos_token_id: 2, eos_token_id: [1, 2] } };
-  assert.deepEqual(await ids(config), [2, 1]);
+  assert.deepEqual(await ids(config), [undefined, 1]);
   const half = { "tokenizer_config.json": { bos_token: null, eos_token: "a" } };
-  assert.deepEqual(await ids({ ...config, ...half }), [2, a]);
+  assert.deepEqual(await ids({ ...config, ...half }), [undefined, a]);
   // Whatever is EOS is a control token: it is not decoded, and not made from text.
   const tokenizer = await loadTokenizer(write(json, { ...config, ...half }));
   assert.equal(tokenizer.decode([a]), "");
   assert.ok(!tokenizer.encode("a b a").includes(a));
-});
-
-Deno.test("a folder's tokenizer.model is read, unless tokenizer_config.json lists more tokens", async () => {
-  const json = fromSentencePiece(tiny);
-  json.added_tokens.push(special("<|im_end|>", 360));
-  const config = { bos_token: "<s>", eos_token: "<|im_end|>" };
-  const listed = { 1: { content: "<s>" }, 360: { content: "<|im_end|>" } };
-  const load = async (settings: unknown) => {
-    const folder = write(json, { "tokenizer_config.json": settings });
-    Deno.copyFileSync(tiny, join(folder, "tokenizer.model"));
-    return (await loadTokenizer(folder)).eos_id;
-  };
-  assert.equal(await load(config), 2);
-  assert.equal(await load({ ...config, added_tokens_decoder: listed }), 360);
-  assert.equal(await load({ ...config, added_tokens_decoder: { 1: listed[1] } }), 2);
 });
 
 /** A change of the good file, and what the refusal says. */
@@ -272,9 +267,11 @@ const BROKEN: Broken[] = [
   [() => [], /tokenizer ".*tokenizer\.json" has no model/],
   [() => ({}), /has no model/],
   [
-    (json) => ({ ...json, model: { ...json.model, type: "Unigram" } }),
-    /type "Unigram", expected "BPE"/,
+    (json) => ({ ...json, model: { ...json.model, type: "Markov" } }),
+    /type "Markov", expected BPE, Unigram, WordPiece or WordLevel/,
   ],
+  [(json) => ({ ...json, model: { ...json.model, type: "Unigram" } }), /has no model\.vocab list/],
+  [(json) => ({ ...json, model: { ...json.model, dropout: 0.1 } }), /has a model with dropout/],
   [(json) => ({ ...json, model: { ...json.model, vocab: [] } }), /has no model\.vocab object/],
   [(json) => ({ ...json, model: { ...json.model, vocab: {} } }), /has an empty model\.vocab/],
   [(json) => ({ ...json, model: { ...json.model, vocab: { a: 1e9 } } }), /id 1000000000 for "a"/],
@@ -288,41 +285,56 @@ const BROKEN: Broken[] = [
   [(json) => ({ ...json, model: { ...json.model, merges: ["a b", ["a", "b"]] } }), /merges\[1\]/],
   [(json) => ({ ...json, model: { ...json.model, unk_token: "?!" } }), /"\?!" as model\.unk_token/],
   [
-    (json) => ({ ...json, model: { ...json.model, end_of_word_suffix: "</w>" } }),
-    /model with end_of_word_suffix/,
+    (json) => ({ ...json, model: { ...json.model, merges: ["? !"] } }),
+    /the merge \["\?","!"\], of which model\.vocab lacks/,
   ],
   [(json) => ({ ...json, added_tokens: {} }), /an added_tokens that is no list/],
   [(json) => ({ ...json, added_tokens: [{ id: 3 }] }), /\{"id":3\} among added_tokens/],
   [
-    (json) => ({ ...json, normalizer: { type: "Precompiled" } }),
-    /a normalizer of type "Precompiled"/,
+    (json) => ({ ...json, normalizer: { type: "Precompiled", precompiled_charsmap: "AAAA" } }),
+    /a normalizer Precompiled whose map of characters is cut or none/,
   ],
   [
     (json) => ({ ...json, normalizer: { type: "Replace", content: "" } }),
-    /normalizer with pattern/,
+    /normalizer "Replace" with pattern missing/,
   ],
   [(json) => ({ ...json, normalizer: { type: "Sequence" } }), /sequence without "normalizers"/],
   [(json) => ({ ...json, pre_tokenizer: "Digits" }), /a pre_tokenizer of no type/],
   [
-    (json) => ({ ...json, pre_tokenizer: { type: "Whitespace" } }),
-    /pre_tokenizer of type "Whitespace"/,
+    (json) => ({ ...json, pre_tokenizer: { type: "UnicodeScripts" } }),
+    /pre_tokenizer of type "UnicodeScripts", which is not supported/,
   ],
   [
     (json) => ({
       ...json,
-      pre_tokenizer: { type: "Split", pattern: { String: "a" }, behavior: "MergedWithNext" },
+      pre_tokenizer: { type: "Split", pattern: { String: "a" }, behavior: "Merged" },
     }),
-    /pre_tokenizer with behavior "MergedWithNext"/,
+    /pre_tokenizer "Split" with behavior "Merged", expected Removed, Isolated/,
+  ],
+  [
+    (json) => ({
+      ...json,
+      pre_tokenizer: {
+        type: "Metaspace",
+        replacement: "▁",
+        prepend_scheme: "first",
+        add_prefix_space: false,
+      },
+    }),
+    /prepend_scheme "first" and add_prefix_space false, which contradict each other/,
+  ],
+  [
+    (json) => ({ ...json, post_processor: { type: "TemplateProcessing", single: [] } }),
+    /TemplateProcessing with \[\], which is not supported/,
   ],
   [
     (json) => ({
       ...json,
       pre_tokenizer: { type: "Split", pattern: { Regex: "(" }, behavior: "Isolated" },
     }),
-    /can't be used: .*regular expression/i,
+    /has the pattern "\(", which is not supported/,
   ],
-  [(json) => ({ ...json, decoder: null }), /a decoder that makes no spaces/],
-  [(json) => ({ ...json, decoder: { type: "WordPiece" } }), /a decoder of type "WordPiece"/],
+  [(json) => ({ ...json, decoder: { type: "CTC" } }), /a decoder of type "CTC"/],
 ];
 
 Deno.test("tokenizer.json: broken files are refused in one sentence", async () => {
@@ -341,13 +353,18 @@ Deno.test("tokenizer.json: broken files are refused in one sentence", async () =
 Deno.test("tokenizer.json: settings beside it that are wrong are refused by file and field", async () => {
   const json = fromSentencePiece(tiny);
   const cases: [Record<string, unknown>, RegExp][] = [
-    [{}, /does not say which token is BOS; expected bos_token in tokenizer_config\.json/],
-    [{ "config.json": { bos_token_id: 1 } }, /does not say which token is EOS/],
+    [{}, /does not say which token is EOS; expected eos_token in tokenizer_config\.json/],
     [{ "config.json": { bos_token_id: 1, eos_token_id: 999 } }, /has no token 999, which config/],
     [{ "tokenizer_config.json": [] }, /tokenizer_config\.json: is \[\], expected an object/],
+    [{ "tokenizer_config.json": { eos_token: 3 } }, /tokenizer_config\.json: eos_token is 3/],
     [
-      { "tokenizer_config.json": { bos_token: "<bos>" } },
-      /tokenizer_config\.json: bos_token is "<bos>", expected a token of .*tokenizer\.json/,
+      { "tokenizer_config.json": { added_tokens_decoder: { x: { content: "y" } } } },
+      /added_tokens_decoder has the id "x", expected a whole number/,
+    ],
+    [{ "tokenizer_config.json": { tokenizer_class: "T5Tokenizer" } }, /class "T5Tokenizer"/],
+    [
+      { "tokenizer_config.json": { auto_map: { AutoTokenizer: ["a.B", null] } } },
+      /opened by code of its own \(auto_map/,
     ],
     [{ "special_tokens_map.json": { bos_token: 3 } }, /special_tokens_map\.json: bos_token is 3/],
   ];
