@@ -15,7 +15,7 @@ import {
   type Faults,
 } from "./files/finite.ts";
 import { toFloat32 } from "./files/half.ts";
-import { bytesPerElement, type WeightSource } from "./files/weights.ts";
+import type { WeightSource } from "./files/weights.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** Bytes of a file looked at together. */

@@ -10,6 +10,8 @@ export interface Numerics {
   precision: "fp32" | "mixed";
   /** Whether products keep f32 in mixed precision. */
   exact?: boolean;
+  /** Given where activations are kept for a backward pass: in f16 then, whatever products do. */
+  checkpointing?: string;
 }
 
 /** A result that is NaN or infinite. Whatever was asked for can't be had this way. */
@@ -20,11 +22,16 @@ export class NotFinite extends UserError {
    * @param what The result: where it came up and what it is.
    * @param cause What else, beside the numbers' range, may have led to it.
    */
-  constructor(what: string, { precision, exact = false }: Numerics, cause: string) {
+  constructor(
+    what: string,
+    { precision, exact = false, checkpointing }: Numerics,
+    cause: string,
+  ) {
     const range = "in mixed precision what exceeds f16 (65504) becomes infinite: try ";
+    const helps = exact || checkpointing !== undefined ? "" : "--exact-products or ";
     const remedy = precision === "fp32"
       ? `expected finite numbers: ${cause}`
-      : `${range}${exact ? "" : "--exact-products or "}--precision fp32, unless ${cause}`;
+      : `${range}${helps}--precision fp32, unless ${cause}`;
     super(`${what}; ${remedy}`);
   }
 }

@@ -13,7 +13,7 @@ const LEAST_SCALE = 1;
 /** Steps skipped in a row at that scale, after which the run is given up: one may be the fault of its samples. */
 const MOST_SKIPPED = 5;
 
-type Settings = Pick<TrainConfig, "precision" | "exact_products" | "lora">;
+type Settings = Pick<TrainConfig, "precision" | "checkpointing" | "lora">;
 
 /** Watches the steps of a run. */
 export class Health {
@@ -29,8 +29,7 @@ export class Health {
    * @throws {NotFinite} where its loss is NaN or infinite, or it is one too many that was skipped in vain.
    */
   look(step: number, { loss, losses, skipped, lossScale }: StepResult): void {
-    const { precision, exact_products: exact } = this.settings;
-    const numerics = { precision, exact };
+    const { precision, checkpointing } = this.settings, numerics = { precision, checkpointing };
     if (!Number.isFinite(loss)) {
       // The loss is taken before the loss scale: that the gradients overflow is another thing.
       const bad = losses.flatMap((loss, i) => Number.isFinite(loss) ? [] : [i + 1]);
@@ -63,7 +62,8 @@ export class Health {
    */
   finish(taken: number): void {
     if (taken > 0 || this.#scales.length === 0) return;
-    const { precision, lora } = this.settings, [first, last] = this.#scales;
+    const { precision, lora } = this.settings;
+    const [first, last] = this.#scales.map((scale) => Number(scale.toPrecision(3)));
     const scales = first === last ? `of ${first}` : `from ${first} down to ${last}`;
     throw new UserError(
       `every step was skipped, as its gradients were NaN or infinite${
