@@ -55,7 +55,7 @@ export { Llama, type LlamaOptions } from "./model/llama.ts";
 export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";
 export { openModel } from "./model/source.ts";
 export { activationPlan } from "./model/plan.ts";
-export { type ChatTemplate, encodeChat, type Message } from "./model/text/chat.ts";
+export { chatEncoder, type ChatTemplate, encodeChat, type Message } from "./model/text/chat.ts";
 export { encodePrompt, encodeSample, renderPrompt } from "./model/text/prompt.ts";
 export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer.ts";
 export { parseTrainArguments, type TrainConfig } from "./train/config.ts";

@@ -12,13 +12,14 @@ import { contextLength } from "../model/config.ts";
 import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
 import { loadAlpaca } from "../model/text/alpaca.ts";
-import { encodeChat } from "../model/text/chat.ts";
+import { chatEncoder } from "../model/text/chat.ts";
 import { encodePrompt, renderPrompt } from "../model/text/prompt.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { Answer } from "./answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
 import { cacheDtype, findModel, type FoundModel, loadModel } from "./open.ts";
+import { readJsonFile, resolveTemplate, templateInputs } from "./template_inputs.ts";
 
 /** What needs less memory, for a run that does not fit. */
 const LESS_MEMORY =
@@ -43,29 +44,63 @@ export interface GenerateResult {
   finish_reason: "stop" | "length";
 }
 
-/** The prompts as ids. */
-function preparePrompts(found: FoundModel, flags: GenerateFlags): number[][] {
-  const { source, tokenizer, tokenizerPath } = found;
-  const { template, input, prompt, data, samples } = flags;
-  const asked = prompt === undefined
-    ? loadAlpaca(data!, samples, { outputs: false })
-    : prompt.map((instruction) => ({ instruction, input }));
-  const context = contextLength(source.config);
-  return asked.map(({ instruction, input }, i) => {
-    if (instruction === "") {
-      throw new UserError(`data file "${data}": sample ${i + 1} is plain text, not an instruction`);
-    }
-    const ids = template === "alpaca" || template === "none"
-      ? encodePrompt(tokenizer, renderPrompt({ instruction, input }, template))
-      : encodeChat(
-        [{ role: "user", content: renderPrompt({ instruction, input }, "none") }],
-        template,
-        tokenizer,
-        tokenizerPath,
-      );
+/** One prompt as ids. */
+interface Prompt {
+  ids: Uint32Array;
+  /** How it was made, for the message where it is too long. */
+  template: string;
+}
+
+/** The conversation of --messages as ids. */
+async function prepareConversation(found: FoundModel, flags: GenerateFlags, file: string) {
+  const { tokenizer, tokenizerPath } = found;
+  const template = resolveTemplate(flags.template, tokenizerPath);
+  const { readMessages } = await import("../model/text/chat_rendering.ts");
+  const messages = readMessages(readJsonFile(file));
+  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
+  return [{ ids: encode(messages), template }];
+}
+
+/** The instructions of --prompt or --data as ids. */
+async function prepareInstructions(found: FoundModel, flags: GenerateFlags): Promise<Prompt[]> {
+  const { tokenizer, tokenizerPath } = found;
+  const { input, prompt = [], data, samples } = flags;
+  const template = flags.template === "auto" ? "alpaca" : flags.template;
+  const asked = data === undefined
+    ? prompt.map((instruction) => ({ instruction, input }))
+    : loadAlpaca(data, samples, { outputs: false });
+  const plain = asked.findIndex(({ instruction }) => instruction === "");
+  if (plain >= 0) {
+    throw new UserError(
+      `data file "${data}": sample ${plain + 1} is plain text, not an instruction`,
+    );
+  }
+  if (template === "alpaca" || template === "none") {
+    const encode = (sample: { instruction: string; input: string }) =>
+      encodePrompt(tokenizer, renderPrompt(sample, template));
+    return asked.map((sample) => ({ ids: encode(sample), template }));
+  }
+  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
+  return asked.map((sample) => ({
+    ids: encode([{ role: "user", content: renderPrompt(sample, "none") }]),
+    template,
+  }));
+}
+
+/**
+ * The prompts as ids.
+ *
+ * @throws UserError where one leaves no room for an answer.
+ */
+async function preparePrompts(found: FoundModel, flags: GenerateFlags): Promise<number[][]> {
+  const { source } = found, context = contextLength(source.config);
+  const prompts = flags.messages === undefined
+    ? await prepareInstructions(found, flags)
+    : await prepareConversation(found, flags, flags.messages);
+  return prompts.map(({ ids, template }, i) => {
     if (ids.length < context) return Array.from(ids);
     const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
-    const which = asked.length > 1 ? `prompt ${i + 1}` : "the prompt";
+    const which = prompts.length > 1 ? `prompt ${i + 1}` : "the prompt";
     throw new UserError(
       `${which} has ${has}, but model "${source.name}" has a context of ${context}; ` +
         `expected at most ${context - 1}, so that an answer has room`,
@@ -97,7 +132,7 @@ export async function generate(args: string[]): Promise<void> {
   const found = await findModel(flags);
   const { source: { config, folder }, tokenizer } = found;
   const stop = stopTokens(config, tokenizer, folder);
-  const prompts = preparePrompts(found, flags);
+  const prompts = await preparePrompts(found, flags);
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));

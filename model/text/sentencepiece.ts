@@ -235,7 +235,7 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
     named_tokens: new Map([["bos_token", model.bosPiece], ["eos_token", model.eosPiece]]),
     special_tokens: controls,
     encode,
-    encodeSpecial: (text) => encodeParts(splitSpecial(text, controls)),
+    encodeSpecial: (text, isPlain) => encodeParts(splitSpecial(text, controls, isPlain)),
     encodeParts,
     decode: (ids) => decodePieces(ids, pieces, firstSpace),
   };

@@ -33,8 +33,11 @@ export interface Tokenizer {
   /**
    * Ids of a rendered chat template: control tokens written out in the text become their ids; no BOS or
    * EOS is added.
+   *
+   * @param isPlain Whether what stands between two UTF-16 offsets stays plain text, though it reads as a
+   *   control token: what users wrote.
    */
-  encodeSpecial(text: string): number[];
+  encodeSpecial(text: string, isPlain?: (start: number, end: number) => boolean): number[];
   /** Ids of a text that was cut at its control tokens: these are given as ids, the rest is plain text. */
   encodeParts(parts: readonly (string | number)[]): number[];
   /**

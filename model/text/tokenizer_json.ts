@@ -253,7 +253,7 @@ function build(file: string, parts: TokenizerFile): Tokenizer {
     ]),
     special_tokens,
     encode: (text) => encodeParts([text]),
-    encodeSpecial: (text) => encodeParts(splitSpecial(text, special_tokens)),
+    encodeSpecial: (text, isPlain) => encodeParts(splitSpecial(text, special_tokens, isPlain)),
     encodeParts,
     decode,
   };

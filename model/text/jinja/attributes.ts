@@ -32,8 +32,16 @@ type Method<Self> = (self: Self, args: Arguments) => Value;
 type Methods<Self> = ReadonlyMap<string, Method<Self>>;
 
 /** Methods that change what they belong to: there, but unsafe. */
-const CHANGING_LIST =
-  ["append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"] as const;
+const CHANGING_LIST = [
+  "append",
+  "clear",
+  "pop",
+  "reverse",
+  "insert",
+  "sort",
+  "extend",
+  "remove",
+] as const;
 const CHANGING_DICT = ["clear", "pop", "popitem", "setdefault", "update"] as const;
 
 function indexOf(self: List | Tuple | Range, args: Arguments): Value {
@@ -267,4 +275,3 @@ export function getSlice(object: Value, bounds: readonly (Value | undefined)[]):
   if (object instanceof Dict) fail("unhashable type: 'slice'");
   fail(`'${typeName(object)}' object is not subscriptable`);
 }
-

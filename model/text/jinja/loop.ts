@@ -6,15 +6,7 @@
 import { unnamed } from "./arguments.ts";
 import { equal } from "./compare.ts";
 import { fail } from "./errors.ts";
-import {
-  type Arguments,
-  Callable,
-  int,
-  Thing,
-  Tuple,
-  Undefined,
-  type Value,
-} from "./values.ts";
+import { type Arguments, Callable, int, Thing, Tuple, Undefined, type Value } from "./values.ts";
 
 /** Goes through the items of a loop, and says where it is. */
 export class Loop extends Thing {

@@ -5,15 +5,7 @@
  */
 import { fail } from "./errors.ts";
 import type { Macro } from "./nodes.ts";
-import {
-  type Arguments,
-  Dict,
-  text,
-  Thing,
-  Tuple,
-  Undefined,
-  type Value,
-} from "./values.ts";
+import { type Arguments, Dict, text, Thing, Tuple, Undefined, type Value } from "./values.ts";
 
 /** What a call of a macro gives its body: undefined where a parameter is left out. */
 export type MacroVariables = Map<string, Value | undefined>;

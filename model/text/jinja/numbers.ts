@@ -108,7 +108,9 @@ function concatenate(left: Value, right: Value): Value | undefined {
     if (!left.markup && !right.markup) return Text.concat([left, right]);
     return Text.concat([escapeHtml(left), escapeHtml(right)], true);
   }
-  if (left instanceof List && right instanceof List) return new List([...left.items, ...right.items]);
+  if (left instanceof List && right instanceof List) {
+    return new List([...left.items, ...right.items]);
+  }
   if (left instanceof Tuple && right instanceof Tuple) {
     return new Tuple([...left.items, ...right.items]);
   }

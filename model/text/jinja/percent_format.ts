@@ -8,8 +8,8 @@ import {
   boundedWidth,
   character,
   floatDigits,
-  type Layout,
   layNumber,
+  type Layout,
   layText,
 } from "./format_spec.ts";
 import { numeric } from "./integers.ts";

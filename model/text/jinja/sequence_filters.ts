@@ -127,8 +127,10 @@ function* selected(
   if (byAttribute && positional.length === 0) fail("Missing parameter for attribute name");
   const get = byAttribute ? attributeGetter(positional[0]) : (item: Value) => item;
   const [name, ...rest] = positional.slice(byAttribute ? 1 : 0);
-  const test = name === undefined ? truth : (item: Value) =>
-    environment.test(asText("select", name).value, item, { positional: rest, named });
+  const test = name === undefined
+    ? truth
+    : (item: Value) =>
+      environment.test(asText("select", name).value, item, { positional: rest, named });
   for (const item of iterate(input)) {
     if (test(get(item)) === wanted) yield item;
   }
@@ -208,7 +210,10 @@ const groupby: Filter = (input, args) => {
 };
 
 const sum: Filter = (input, args) => {
-  const { attribute, start }: { attribute: Value; start: Value } = bind("sum", args, ["attribute", "start"], {
+  const { attribute, start }: { attribute: Value; start: Value } = bind("sum", args, [
+    "attribute",
+    "start",
+  ], {
     attribute: null,
     start: 0n,
   });

@@ -63,7 +63,10 @@ const COMPOSED: ReadonlyMap<string, string> = new Map([
 
 const hour12 = (date: Date) => date.getHours() % 12 || 12;
 
-const NUMBERS: ReadonlyMap<string, (date: Date) => Digits> = new Map<string, (date: Date) => Digits>([
+const NUMBERS: ReadonlyMap<string, (date: Date) => Digits> = new Map<
+  string,
+  (date: Date) => Digits
+>([
   ["C", (date) => digits(Number(floorDivide(BigInt(date.getFullYear()), 100n)))],
   ["d", (date) => digits(date.getDate())],
   ["e", (date) => digits(date.getDate(), 2, " ")],

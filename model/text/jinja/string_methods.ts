@@ -38,8 +38,8 @@ export function strip(value: Text, chars: Value, ends: "both" | "left" | "right"
   }
   const points = [...value.value], set = new Set(asText("strip", chars).value);
   let first = 0, last = points.length;
-  if (ends !== "right") while (first < last && set.has(points[first])) first++;
-  if (ends !== "left") while (last > first && set.has(points[last - 1])) last--;
+  if (ends !== "right") { while (first < last && set.has(points[first])) first++; }
+  if (ends !== "left") { while (last > first && set.has(points[last - 1])) last--; }
   return value.slice(first, last);
 }
 
@@ -90,7 +90,8 @@ function split(self: Text, args: Arguments, fromRight: boolean): Value {
   );
 }
 
-const LINE = /([^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*)(?:\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]|$)/g;
+const LINE =
+  /([^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*)(?:\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]|$)/g;
 
 /** The lines of a text. */
 export function splitLines(value: Text, keepEnds = false): Text[] {

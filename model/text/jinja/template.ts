@@ -47,7 +47,9 @@ function guarded<T>(run: () => T): T {
   try {
     return run();
   } catch (error) {
-    if (error instanceof RangeError) fail("the template, or a value in it, is too deep or too long");
+    if (error instanceof RangeError) {
+      fail("the template, or a value in it, is too deep or too long");
+    }
     throw error;
   }
 }

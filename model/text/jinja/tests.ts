@@ -11,16 +11,7 @@ import { binary } from "./numbers.ts";
 import { str } from "./repr.ts";
 import { KINDS } from "./string_cases.ts";
 import { Text } from "./text.ts";
-import {
-  Dict,
-  iteratorOf,
-  List,
-  Range,
-  Thing,
-  Tuple,
-  Undefined,
-  type Value,
-} from "./values.ts";
+import { Dict, iteratorOf, List, Range, Thing, Tuple, Undefined, type Value } from "./values.ts";
 
 const alone = (name: string, test: (value: Value) => boolean): [string, Test] => [
   name,
@@ -35,8 +26,7 @@ const withOther = (name: string, test: (value: Value, other: Value) => boolean):
   (input, args) => test(input, unnamed(name, args, 1)[0]),
 ];
 
-const remainder = (value: Value, by: bigint, rest: bigint) =>
-  equal(binary("%", value, by), rest);
+const remainder = (value: Value, by: bigint, rest: bigint) => equal(binary("%", value, by), rest);
 
 /** Python's `is`: texts and numbers that are alike are mostly one object. */
 function same(a: Value, b: Value): boolean {
@@ -53,8 +43,10 @@ const different = (value: Value, other: Value) => !equal(value, other);
 /** The tests by their names. */
 export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   alone("boolean", (value) => typeof value === "boolean"),
-  alone("callable", (value) =>
-    value instanceof Undefined || (value instanceof Thing && value.callable)),
+  alone(
+    "callable",
+    (value) => value instanceof Undefined || (value instanceof Thing && value.callable),
+  ),
   alone("defined", (value) => !(value instanceof Undefined)),
   alone("escaped", (value) => value instanceof Text && value.markup),
   alone("even", (value) => remainder(value, 2n, 0n)),
@@ -67,8 +59,10 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   alone("none", (value) => value === null),
   alone("number", (value) => numeric(value) !== undefined),
   alone("odd", (value) => remainder(value, 2n, 1n)),
-  alone("sequence", (value) =>
-    [Text, List, Tuple, Dict, Range, Undefined].some((type) => value instanceof type)),
+  alone(
+    "sequence",
+    (value) => [Text, List, Tuple, Dict, Range, Undefined].some((type) => value instanceof type),
+  ),
   alone("string", (value) => value instanceof Text),
   alone("true", (value) => value === true),
   alone("undefined", (value) => value instanceof Undefined),
@@ -80,12 +74,8 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ...["!=", "ne"].map((name) => withOther(name, different)),
   ...["<", "lt", "lessthan"].map((name) => withOther(name, less)),
   ...[">", "gt", "greaterthan"].map((name) => withOther(name, more)),
-  ...["<=", "le"].map((name) =>
-    withOther(name, (value, other) => ordered("<=", value, other))
-  ),
-  ...[">=", "ge"].map((name) =>
-    withOther(name, (value, other) => ordered(">=", value, other))
-  ),
+  ...["<=", "le"].map((name) => withOther(name, (value, other) => ordered("<=", value, other))),
+  ...[">=", "ge"].map((name) => withOther(name, (value, other) => ordered(">=", value, other))),
   ["filter", (input, args, environment) => {
     unnamed("filter", args, 0);
     return environment.hasFilter(asText("filter", input).value);

@@ -253,4 +253,3 @@ export const TEXT_FILTERS: readonly (readonly [string, Filter])[] = [
   ["xmlattr", xmlattr],
   ["tojson", tojson],
 ];
-
