@@ -14,13 +14,14 @@ import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { exists, writeJson } from "../model/files/weights.ts";
 import { Generator } from "../model/generate.ts";
 import { NotFinite } from "../model/not_finite.ts";
-import { findChatTemplate, hasChatTemplate } from "../model/text/chat_template.ts";
+import { chatEncoder } from "../model/text/chat.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
 import { Answer } from "./answer.ts";
 import { Conversation } from "./conversation.ts";
-import { cacheKeys, modelKeys, runKeys, samplingKeys } from "./flags.ts";
+import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
 import { type LineInput, openLineInput } from "./line_input.ts";
 import { cacheDtype, findModel, loadModel } from "./open.ts";
+import { ownTemplateFlags, resolveTemplate, templateInputs } from "./template_inputs.ts";
 
 const { json: _, ...chatRunKeys } = runKeys;
 
@@ -29,6 +30,7 @@ const schema = z.strictObject({
   template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
     "How the conversation is written out: Alpaca's or Llama 2's way, the model's own chat template, or plainly; auto is the model's own where it has one, else alpaca.",
   ),
+  ...templateKeys,
   system: text("text", "instructions for the model").optional().describe(
     "Instructions before the conversation, where the template takes them.",
   ),
@@ -61,19 +63,18 @@ const LEAST_ANSWER = 32;
 
 /** Runs the command. */
 export async function chat(args: string[]): Promise<void> {
-  const flags = parseFlags(CHAT, args);
+  const flags = parseFlags(CHAT, args, ownTemplateFlags);
   const found = await findModel(flags);
   const { source, tokenizer, tokenizerPath } = found;
-  const own = flags.template === "auto" && hasChatTemplate(tokenizerPath);
-  const template = flags.template === "auto" ? (own ? "chat" : "alpaca") : flags.template;
-  // That there is none is said now and not at every message.
-  if (template === "chat") findChatTemplate(tokenizerPath);
+  const template = resolveTemplate(flags.template, tokenizerPath);
+  // What is wrong with the template is said now and not at every message.
+  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
   const context = Math.min(flags.context, contextLength(source.config));
   const sizes: DecoderSizes = {
     ...{ sequences: 1, context, promptTokens: context },
     cache: flags.kv_cache ? cacheDtype(flags) : undefined,
   };
-  const conversation = new Conversation({ template, tokenizer, tokenizerPath }, flags.system);
+  const conversation = new Conversation(encode, flags.system);
   const penalized = flags.repetition_penalty !== 1;
   const { gpu, also: generator } = await loadModel(
     found,

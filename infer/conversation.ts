@@ -4,23 +4,17 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import { type ChatTemplate, encodeChat, type Message } from "../model/text/chat.ts";
-import type { Tokenizer } from "../model/text/tokenizer.ts";
-
-/** What turns messages into ids. */
-export interface Encoding {
-  template: ChatTemplate;
-  tokenizer: Tokenizer;
-  /** Where the tokenizer is; the model's own template is beside it. */
-  tokenizerPath: string;
-}
+import type { ChatEncoder, Message } from "../model/text/chat.ts";
 
 /** Who said what so far. */
 export class Conversation {
   #messages: Message[] = [];
 
-  /** @param system Instructions before the first message. */
-  constructor(readonly encoding: Encoding, readonly system?: string) {
+  /**
+   * @param encode Turns messages into ids.
+   * @param system Instructions before the first message.
+   */
+  constructor(readonly encode: ChatEncoder, readonly system?: string) {
     this.reset();
   }
 
@@ -41,7 +35,6 @@ export class Conversation {
    * @throws UserError, with the question not added, where it alone is too long.
    */
   ask(content: string, most: number): { ids: number[]; forgotten: number } {
-    const { template, tokenizer, tokenizerPath } = this.encoding;
     const first = this.system === undefined ? 0 : 1;
     const question: Message = { role: "user", content };
     for (let forgotten = 0;; forgotten++) {
@@ -50,7 +43,7 @@ export class Conversation {
         ...this.#messages.slice(first + 2 * forgotten),
         question,
       ];
-      const ids = Array.from(encodeChat(kept, template, tokenizer, tokenizerPath));
+      const ids = Array.from(this.encode(kept));
       if (ids.length <= most) {
         this.#messages = kept;
         return { ids, forgotten };

@@ -52,6 +52,19 @@ export const samplingKeys = {
     .default(1).describe("Above 1, tokens that occurred before become less likely."),
 };
 
+/** What the model's own chat template is given beside the messages. */
+export const templateKeys = {
+  tools: text("file", "a JSON file with a list of tools").optional().describe(
+    "Tools that the model may call: a JSON list of their schemas, for the model's own chat template.",
+  ),
+  template_kwargs: text("json", "a JSON object").optional().describe(
+    "Variables for the model's own chat template, as a JSON object: '{\"enable_thinking\": false}'.",
+  ),
+};
+
+/** The flags that {@linkcode templateKeys} give a command. */
+export type TemplateFlags = z.output<z.ZodObject<typeof templateKeys>>;
+
 /** Words for the KV cache. */
 export const cacheKeys = {
   kv_cache: flag().default(true).describe(

@@ -11,20 +11,12 @@ import { BeamSearcher } from "../model/beams.ts";
 import { contextLength } from "../model/config.ts";
 import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
 import { Generator } from "../model/generate.ts";
-import { encodeChat, type Message } from "../model/text/chat.ts";
-import { loadSamples } from "../model/text/data/load.ts";
-import {
-  encodePrompt,
-  encodeRaw,
-  type Instruction,
-  renderPrompt,
-  type Sample,
-} from "../model/text/prompt.ts";
 import { stopTokens } from "../model/text/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { Answer } from "./answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
 import { cacheDtype, findModel, type FoundModel, loadModel } from "./open.ts";
+import { preparePrompts } from "./prompts.ts";
 
 /** What needs less memory, for a run that does not fit. */
 const LESS_MEMORY =
@@ -47,73 +39,6 @@ export interface GenerateResult {
   peak_memory_mb: number;
   /** `stop`: the model or a stop text ended it; `length`: --max-tokens or the model's context did. */
   finish_reason: "stop" | "length";
-}
-
-/** An instruction with its history as a conversation. */
-function messagesOf({ system, history = [], ...question }: Instruction): Message[] {
-  return [
-    ...(system ? [{ role: "system", content: system } as const] : []),
-    ...history.flatMap(([question, answer]): Message[] => [
-      { role: "user", content: question },
-      { role: "assistant", content: answer },
-    ]),
-    { role: "user", content: renderPrompt(question, "none") },
-  ];
-}
-
-/** The ids of a sample of data that is to be answered. A prompt of its own stands for itself, as in training. */
-function encodeQuestion(
-  { tokenizer, tokenizerPath }: FoundModel,
-  sample: Sample,
-  template: GenerateFlags["template"],
-): Uint32Array {
-  const own = "completion" in sample;
-  if (template === "alpaca" || template === "none") {
-    return own
-      ? encodeRaw(tokenizer, sample.prompt)
-      : encodePrompt(tokenizer, renderPrompt(sample, template));
-  }
-  const messages = messagesOf(own ? { instruction: sample.prompt } : sample);
-  return encodeChat(messages, template, tokenizer, tokenizerPath);
-}
-
-/** The questions of a data file as ids. */
-async function dataPrompts(
-  found: FoundModel,
-  { template, samples: limit }: GenerateFlags,
-  data: string,
-): Promise<Uint32Array[]> {
-  const { samples, notes } = await loadSamples(data, { limit, outputs: false });
-  notes.forEach((note) => console.error(note));
-  return samples.map((sample, i) => {
-    if ("completion" in sample && sample.prompt === "") {
-      throw new UserError(`data file "${data}": row ${i + 1} is plain text, not an instruction`);
-    }
-    return encodeQuestion(found, sample, template);
-  });
-}
-
-/** The prompts as ids. */
-async function preparePrompts(found: FoundModel, flags: GenerateFlags): Promise<number[][]> {
-  const { source, tokenizer } = found, { template, input, prompt, data } = flags;
-  // A prompt without a template stands for itself: control tokens in it count.
-  const asked = prompt === undefined
-    ? await dataPrompts(found, flags, data!)
-    : prompt.map((instruction) =>
-      template === "none"
-        ? Uint32Array.from(tokenizer.encodeText(renderPrompt({ instruction, input }, template)))
-        : encodeQuestion(found, { instruction, input: input ?? "", output: "" }, template)
-    );
-  const context = contextLength(source.config);
-  return asked.map((ids, i) => {
-    if (ids.length < context) return Array.from(ids);
-    const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
-    const which = asked.length > 1 ? `prompt ${i + 1}` : "the prompt";
-    throw new UserError(
-      `${which} has ${has}, but model "${source.name}" has a context of ${context}; ` +
-        `expected at most ${context - 1}, so that an answer has room`,
-    );
-  });
 }
 
 /** Prompts in groups that are answered at once. */

@@ -7,7 +7,8 @@ import { z } from "zod";
 import { command, parseFlags } from "../model/cli/command_line.ts";
 import * as common from "../model/cli/common_settings.ts";
 import { choice, text, texts, whole, worded } from "../model/cli/settings.ts";
-import { cacheKeys, modelKeys, runKeys, samplingKeys } from "./flags.ts";
+import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
+import { ownTemplateFlags } from "./template_inputs.ts";
 
 const schema = z.strictObject({
   ...modelKeys,
@@ -21,11 +22,15 @@ const schema = z.strictObject({
     .describe(
       "Answer the instructions of this file (read as in training, outputs not needed) instead of --prompt.",
     ),
+  messages: text("file", "a JSON file with messages").optional().describe(
+    "Continue the conversation of this JSON file, a list of messages with role and content, instead of --prompt.",
+  ),
   samples: common.samples,
   batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),
-  template: choice(["alpaca", "llama2", "chat", "none"]).default("alpaca").describe(
-    "What is put around the prompt: Alpaca's or Llama 2's words, the model's own chat template, or nothing.",
+  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
+    "What is put around the prompt: Alpaca's or Llama 2's words, the model's own chat template, or nothing; auto is alpaca, and for --messages the model's own where it has one.",
   ),
+  ...templateKeys,
   max_tokens: whole(1).default(128).describe("Stop after so many tokens."),
   stop: texts("text", "text that ends an answer").optional().describe(
     "Stop before this text. May be given several times.",
@@ -60,15 +65,25 @@ const DRAWING_OFF = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_p
 /** Flags that don't go together. One that is wrong by itself is not among them. */
 function conflicts(flags: Partial<GenerateFlags>): string[] {
   const problems: string[] = [];
-  const { prompt, data, samples, input, beams = 1 } = flags;
-  if ("prompt" in flags && "data" in flags) {
-    if ((prompt === undefined) === (data === undefined)) {
-      const both = prompt === undefined ? "is missing" : "and --data are both given";
-      problems.push(`--prompt ${both}; expected --prompt TEXT or --data FILE`);
+  const { prompt, data, messages, samples, input, beams = 1 } = flags;
+  if ("prompt" in flags && "data" in flags && "messages" in flags) {
+    const asked = Object.entries({ prompt, data, messages })
+      .flatMap(([name, value]) => value === undefined ? [] : [`--${name}`]);
+    if (asked.length !== 1) {
+      const [first = "--prompt", ...others] = asked;
+      const both = others.length === 0
+        ? "is missing"
+        : `and ${others.join(" and ")} are both given`;
+      problems.push(
+        `${first} ${both}; expected --prompt TEXT, --data FILE or --messages FILE`,
+      );
     }
     if (samples !== undefined && data === undefined) {
       problems.push("--samples counts the instructions of --data, which is not given");
     }
+    if (messages === undefined && flags.template === "auto") {
+      problems.push(...ownTemplateFlags({ ...flags, template: "alpaca" }));
+    } else problems.push(...ownTemplateFlags(flags));
     if (input && prompt?.length !== 1) {
       problems.push("--input belongs to one --prompt; with several, or --data, leave it out");
     }

@@ -43,7 +43,7 @@ Deno.test("cli: unknown flags and keys name the nearest, all problems at once", 
     2,
     'unknown flag --promt; did you mean "--prompt"?',
     "unknown flag --wings",
-    "--prompt is missing; expected --prompt TEXT or --data FILE",
+    "--prompt is missing; expected --prompt TEXT, --data FILE or --messages FILE",
   );
   refused(
     await lorikeet("score", ["builtin", "--max-length", "1"]),

@@ -205,7 +205,7 @@ gpuTest("cli generate: templates", async () => {
     await promptOf("none", ...input),
     [tokenizer.bos_id, ...tokenizer.encode(question[0].content)],
   );
-  const llama2 = Array.from(encodeChat(question, "llama2", tokenizer));
+  const llama2 = Array.from(await encodeChat(question, "llama2", tokenizer));
   assert.deepEqual(await promptOf("llama2", ...input), llama2);
   assert.deepEqual(await promptOf("chat"), [
     ...[tokenizer.bos_id, ...tokenizer.encode("user: Name a bird.")],
@@ -227,7 +227,7 @@ async function refusedFlags(args: readonly string[], ...problems: string[]): Pro
 }
 
 Deno.test("cli generate: flags that are wrong, or wrong together", async () => {
-  const either = "expected --prompt TEXT or --data FILE";
+  const either = "expected --prompt TEXT, --data FILE or --messages FILE";
   const prompt = ["--prompt", "a"];
   await refusedFlags(
     [...prompt, "--data", "builtin"],

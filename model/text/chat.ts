@@ -4,16 +4,13 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { findChatTemplate, renderChatTemplate } from "./chat_template.ts";
+import type { TemplateInputs } from "./chat_rendering.ts";
+import { SPACE } from "./jinja/text.ts";
+import type { Message } from "./messages.ts";
 import { ALPACA_OPENING } from "./prompt.ts";
-import { guardSpecial, splitSpecial } from "./special_tokens.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
-/** One turn of a conversation, or the system's instructions before the first. */
-export interface Message {
-  role: "system" | "user" | "assistant";
-  content: string;
-}
+export type { Message } from "./messages.ts";
 
 /** How a conversation is written out: `chat` is by the model's own template. */
 export type ChatTemplate = "alpaca" | "llama2" | "none" | "chat";
@@ -25,11 +22,25 @@ interface Turns {
   turns: { user: string; assistant: string | undefined }[];
 }
 
+/** @throws UserError where a message is no text, which only a model's own template can make one of. */
+function textsOf(messages: readonly Message[], template: ChatTemplate) {
+  return messages.map(({ role, content }, i) => {
+    if (content !== null) return { role, content };
+    throw new UserError(
+      `message ${
+        i + 1
+      } of the conversation has no text as its content, which template ${template} ` +
+        "needs; --template chat is the model's own",
+    );
+  });
+}
+
 /** @throws UserError where users and assistants don't take turns, from a user to a user. */
 function takeTurns(messages: readonly Message[], template: ChatTemplate): Turns {
-  const system = messages[0]?.role === "system" ? messages[0].content : undefined;
+  const texts = textsOf(messages, template);
+  const system = texts[0]?.role === "system" ? texts[0].content : undefined;
   const first = system === undefined ? 0 : 1;
-  const rest = messages.slice(first);
+  const rest = texts.slice(first);
   const turns: Turns["turns"] = [];
   for (const [i, { role, content }] of rest.entries()) {
     const expected = i % 2 === 0 ? "user" : "assistant";
@@ -62,6 +73,11 @@ function renderAlpaca({ system, turns }: Turns): string {
   return [system ?? ALPACA_OPENING, ...sections].join("\n\n");
 }
 
+const BLANKS = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
+
+/** Python's `strip`. */
+const strip = (text: string): string => text.replace(BLANKS, "");
+
 /**
  * Llama 2's chat format, as `chat_completion` of Meta's reference code makes it
  * (https://github.com/meta-llama/llama, llama/generation.py): each turn is encoded on its own and stands
@@ -70,77 +86,79 @@ function renderAlpaca({ system, turns }: Turns): string {
 function encodeLlama2({ system, turns }: Turns, tokenizer: Tokenizer): number[] {
   return turns.flatMap(({ user, assistant }, i) => {
     const instructions = i === 0 && system !== undefined ? `<<SYS>>\n${system}\n<</SYS>>\n\n` : "";
-    const question = `[INST] ${(instructions + user).trim()} [/INST]`;
+    const question = `[INST] ${strip(instructions + user)} [/INST]`;
     const { prefix_ids: bos } = tokenizer;
     if (assistant === undefined) return [...bos, ...tokenizer.encode(question)];
-    const turn = tokenizer.encode(`${question} ${assistant.trim()} `);
+    const turn = tokenizer.encode(`${question} ${strip(assistant)} `);
     return [...bos, ...turn, tokenizer.eos_id];
   });
 }
 
-/** A character that none of the texts holds, of those that Unicode leaves to private use. */
-function unusedCharacter(texts: readonly string[]): string {
-  for (let code = 0xe000; code < 0xf8ff; code++) {
-    const character = String.fromCharCode(code);
-    if (!texts.some((text) => text.includes(character))) return character;
-  }
-  return "\uf8ff";
-}
+/** What turns a conversation into ids. */
+export type ChatEncoder = (messages: readonly Message[]) => Uint32Array;
 
 /**
- * The model's own template. Control tokens count where the template writes them; in the messages a guard
- * keeps them apart while the template is rendered, and they are encoded as plain text.
+ * The model's own template. Control tokens count where the template writes them, and nothing of what the
+ * messages hold becomes one; as in `transformers`, no BOS is added.
  */
-function encodeOwn(
-  messages: readonly Message[],
+async function ownEncoder(
   tokenizer: Tokenizer,
-  folder: string | undefined,
-): number[] {
-  const { special_tokens, named_tokens } = tokenizer;
-  const template = findChatTemplate(folder);
-  const guard = unusedCharacter([template.source, ...messages.map(({ content }) => content)]);
-  const guarded = messages.map(({ role, content }) => ({
-    role,
-    content: guardSpecial(content, special_tokens, guard),
-  }));
-  const text = renderChatTemplate(template, guarded, Object.fromEntries(named_tokens));
-  return tokenizer.encodeParts(splitSpecial(text, special_tokens, guard));
+  inputs: TemplateInputs,
+): Promise<(messages: readonly Message[]) => number[]> {
+  // Most commands need no template: reading the interpreter would cost each of them its time.
+  const { openChatTemplate } = await import("./chat_rendering.ts");
+  const render = openChatTemplate(inputs, tokenizer.named_tokens);
+  return (messages) => {
+    const text = render(messages);
+    const ids = tokenizer.encodeSpecial(text.value, (start, end) => text.isQuoted(start, end));
+    if (ids.length > 0) return ids;
+    throw new UserError("the chat template makes no token of the conversation");
+  };
 }
 
 /**
- * Ids of a conversation that the assistant is to continue. BOS comes first, and once: also where the
- * template writes it.
+ * What turns conversations, which the assistant is to continue, into ids.
  *
  * - `alpaca`: the prompt of Alpaca's instruction tuning, earlier turns as sections before it.
  * - `llama2`: Meta's `[INST]` format, each earlier turn between BOS and EOS.
  * - `none`: the contents, a line each, for models that continue texts.
- * - `chat`: the Jinja template in the tokenizer's folder.
+ * - `chat`: the Jinja template in the tokenizer's folder, which alone decides on BOS; before the others,
+ *   the tokenizer's own BOS comes first.
  *
  * Control tokens that are written out in a message stay plain text.
  *
- * @param folder Where the tokenizer is, or its file; only `chat` needs it.
- * @throws UserError where there is no message, the messages don't fit the template, or there is none.
+ * @param inputs For `chat`: where the template is, and what it is given beside the messages.
+ * @throws UserError where there is no template, or it is wrong; the encoder, where there is no message or
+ *   the messages don't fit the template.
  */
-export function encodeChat(
+export async function chatEncoder(
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  inputs: TemplateInputs = {},
+): Promise<ChatEncoder> {
+  const { prefix_ids } = tokenizer;
+  const own = template === "chat" ? await ownEncoder(tokenizer, inputs) : undefined;
+  const encode = (messages: readonly Message[]): number[] => {
+    if (own !== undefined) return own(messages);
+    if (template === "llama2") return encodeLlama2(takeTurns(messages, template), tokenizer);
+    const text = template === "alpaca"
+      ? renderAlpaca(takeTurns(messages, template))
+      : textsOf(messages, template).map(({ content }) => content).join("\n");
+    return [...prefix_ids, ...tokenizer.encode(text)];
+  };
+  return (messages) => {
+    if (messages.length === 0) throw new UserError("the conversation has no message");
+    return Uint32Array.from(encode(messages));
+  };
+}
+
+/** Ids of one conversation, by {@linkcode chatEncoder}. */
+export async function encodeChat(
   messages: readonly Message[],
   template: ChatTemplate,
   tokenizer: Tokenizer,
-  folder?: string,
-): Uint32Array {
-  if (messages.length === 0) throw new UserError("the conversation has no message");
-  const encode = (): number[] => {
-    switch (template) {
-      case "alpaca":
-        return tokenizer.encode(renderAlpaca(takeTurns(messages, template)));
-      case "llama2":
-        return encodeLlama2(takeTurns(messages, template), tokenizer);
-      case "none":
-        return tokenizer.encode(messages.map(({ content }) => content).join("\n"));
-      case "chat":
-        return encodeOwn(messages, tokenizer, folder);
-    }
-  };
-  const ids = encode();
-  const { bos_id, prefix_ids } = tokenizer;
-  return Uint32Array.from(ids[0] === bos_id ? ids : [...prefix_ids, ...ids]);
+  inputs?: TemplateInputs,
+): Promise<Uint32Array> {
+  const encode = await chatEncoder(template, tokenizer, inputs);
+  return encode(messages);
 }

@@ -1,14 +1,12 @@
 /**
- * A model's own chat template: Jinja, found and rendered as `transformers` does.
+ * Where a model's own chat template is, as `transformers` 5.18 finds it.
  *
  * @module
  */
-import { Environment, Interpreter, Template } from "jinja";
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { brief, exists, fileError, isObject, readJson } from "../files/weights.ts";
-import { readText } from "../files/whole_file.ts";
-import type { Message } from "./chat.ts";
+import { readBytes } from "../files/whole_file.ts";
 
 /** A template and the file it is from. */
 export interface ChatTemplateSource {
@@ -16,145 +14,119 @@ export interface ChatTemplateSource {
   file: string;
 }
 
+/** The templates of a model by their names; one alone has the name "default". */
+export type ChatTemplates = ReadonlyMap<string, ChatTemplateSource>;
+
+/** Which of several templates is wanted. */
+export interface TemplateChoice {
+  /** Its name, where one was asked for. */
+  name?: string;
+  /** Whether there are tools: then a template "tool_use" comes before "default". */
+  tools?: boolean;
+}
+
 const OTHERS = "the other templates are alpaca, llama2 and none";
 
 /** The largest template read; the longest in use have some 20 kB. */
 const MAX_BYTES = 1_000_000;
 
-/** `chat_template` of tokenizer_config.json: a text, or a list of named ones. */
-function fromConfig(value: unknown, file: string): ChatTemplateSource {
-  if (typeof value === "string") return { source: value, file };
-  const named = Array.isArray(value) ? value.filter(isObject) : [];
-  const source = named.find(({ name }) => name === "default")?.template;
-  if (typeof source === "string") return { source, file };
-  const has = named.length > 0 ? brief(named.map(({ name }) => name)) : brief(value);
-  throw new UserError(
-    `${file}: chat_template is ${has}, expected a template or one named "default"; ${OTHERS}`,
-  );
+function readTemplate(file: string): ChatTemplateSource {
+  const bytes = readBytes(file, { what: "a chat template", maxBytes: MAX_BYTES });
+  // As in Python, a mark at the beginning is part of the text.
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    return { source: decoder.decode(bytes), file };
+  } catch {
+    throw new UserError(`${file}: is not UTF-8 text`);
+  }
+}
+
+/** `chat_template` of a JSON file: a text, or named ones as a list or an object. */
+function namedTemplates(value: unknown, file: string): Map<string, ChatTemplateSource> {
+  const entries = Array.isArray(value)
+    ? value.map((entry) => isObject(entry) ? [entry.name, entry.template] : [])
+    : isObject(value)
+    ? Object.entries(value)
+    : [["default", value]];
+  return new Map(entries.map(([name, source]) => {
+    if (typeof name === "string" && typeof source === "string") return [name, { source, file }];
+    throw new UserError(
+      `${file}: chat_template is ${brief(value)}, expected a text, or a list of templates with ` +
+        `name and template; ${OTHERS}`,
+    );
+  }));
+}
+
+function templateInJson(file: string): Map<string, ChatTemplateSource> | undefined {
+  const json = exists(file) ? readJson(file) : undefined;
+  const value = isObject(json) ? json.chat_template : undefined;
+  return value === undefined || value === null ? undefined : namedTemplates(value, file);
+}
+
+/** `chat_template.jinja`, which is "default", and `additional_chat_templates/NAME.jinja`. */
+function templateFiles(folder: string): Map<string, ChatTemplateSource> | undefined {
+  const found = new Map<string, ChatTemplateSource>();
+  const main = join(folder, "chat_template.jinja");
+  if (exists(main)) found.set("default", readTemplate(main));
+  const more = join(folder, "additional_chat_templates");
+  if (exists(more) && Deno.statSync(more).isDirectory) {
+    const names = [...Deno.readDirSync(more)].map(({ name }) => name).sort();
+    for (const name of names.filter((name) => name.endsWith(".jinja"))) {
+      found.set(name.slice(0, -".jinja".length), readTemplate(join(more, name)));
+    }
+  }
+  return found.size === 0 ? undefined : found;
+}
+
+function folderOf(path: string): string {
+  try {
+    return Deno.statSync(path).isDirectory ? path : dirname(path);
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
 }
 
 /**
- * Finds the template of a model: `chat_template.jinja`, else `chat_template` in `tokenizer_config.json`.
+ * All templates of a model. Files of their own come before those that tokenizer_config.json holds, and
+ * hide all of them; chat_template.json, where older processors keep theirs, comes last.
+ */
+function allTemplates(folder: string): ChatTemplates | undefined {
+  return templateFiles(folder) ?? templateInJson(join(folder, "tokenizer_config.json")) ??
+    templateInJson(join(folder, "chat_template.json"));
+}
+
+/**
+ * Finds the template of a model.
  *
  * @param path The tokenizer's folder, or a file in it.
- * @throws UserError where there is none.
+ * @throws UserError where there is none, or none of the name.
  */
-export function findChatTemplate(path: string | undefined): ChatTemplateSource {
+export function findChatTemplate(
+  path: string | undefined,
+  { name, tools = false }: TemplateChoice = {},
+): ChatTemplateSource {
   if (path === undefined) {
     throw new UserError(`template chat needs a model with a folder of its own; ${OTHERS}`);
   }
-  const { jinja, file } = templateFiles(path);
-  if (exists(jinja)) {
-    return {
-      source: readText(jinja, { what: "a chat template", maxBytes: MAX_BYTES }),
-      file: jinja,
-    };
+  const folder = folderOf(path), templates = allTemplates(folder);
+  if (templates === undefined) {
+    const file = join(folder, "tokenizer_config.json");
+    throw new UserError(
+      `${file} ${exists(file) ? "has no chat_template" : "does not exist"}, nor is there a ` +
+        `chat_template.jinja: the model has no template of its own; ${OTHERS}`,
+    );
   }
-  const value = templateInConfig(file);
-  if (value !== undefined) return fromConfig(value, file);
+  const wanted = name ?? (tools && templates.has("tool_use") ? "tool_use" : "default");
+  const found = templates.get(wanted);
+  if (found !== undefined) return found;
+  const [{ file }] = templates.values();
   throw new UserError(
-    `${file} ${exists(file) ? "has no chat_template" : "does not exist"}, nor is there a ` +
-      `chat_template.jinja: the model has no template of its own; ${OTHERS}`,
+    `${file}: there is no chat template named "${wanted}", only ${brief([...templates.keys()])}; ` +
+      `choose one with --template-kwargs '{"chat_template": "NAME"}'; ${OTHERS}`,
   );
 }
 
 /** Whether {@linkcode findChatTemplate} has something to find. */
 export function hasChatTemplate(path: string): boolean {
-  const { jinja, file } = templateFiles(path);
-  return exists(jinja) || templateInConfig(file) !== undefined;
-}
-
-/** Where a template may be. */
-function templateFiles(path: string): { jinja: string; file: string } {
-  let isDirectory: boolean;
-  try {
-    ({ isDirectory } = Deno.statSync(path));
-  } catch (error) {
-    throw fileError(path, "read", error);
-  }
-  const folder = isDirectory ? path : dirname(path);
-  return {
-    jinja: join(folder, "chat_template.jinja"),
-    file: join(folder, "tokenizer_config.json"),
-  };
-}
-
-function templateInConfig(file: string): unknown {
-  const config = exists(file) ? readJson(file) : undefined;
-  return isObject(config) ? config.chat_template ?? undefined : undefined;
-}
-
-/** The date and time now in Python's `strftime` format, as far as templates use it, in English. */
-function strftimeNow(format: string): string {
-  const now = new Date();
-  const name = (part: "month" | "weekday", length: "long" | "short") =>
-    new Intl.DateTimeFormat("en", { [part]: length }).format(now);
-  const digits = (value: number) => String(value).padStart(2, "0");
-  const values: Record<string, string> = {
-    Y: String(now.getFullYear()),
-    m: digits(now.getMonth() + 1),
-    d: digits(now.getDate()),
-    H: digits(now.getHours()),
-    M: digits(now.getMinutes()),
-    S: digits(now.getSeconds()),
-    B: name("month", "long"),
-    b: name("month", "short"),
-    A: name("weekday", "long"),
-    a: name("weekday", "short"),
-    "%": "%",
-  };
-  return format.replace(/%(.)/g, (text, letter) => values[letter] ?? text);
-}
-
-/** Python's `range`, as far as templates use it. */
-function range(start: number, stop?: number, step = 1): number[] {
-  const [from, to] = stop === undefined ? [0, start] : [start, stop];
-  return Array.from(
-    { length: Math.max(0, Math.ceil((to - from) / step)) },
-    (_, i) => from + i * step,
-  );
-}
-
-/** What Jinja knows by itself. */
-const CONSTANTS = {
-  true: true,
-  True: true,
-  false: false,
-  False: false,
-  none: null,
-  None: null,
-  range,
-};
-
-/**
- * The text of a conversation up to where the assistant goes on.
- *
- * @throws UserError where the template is wrong, or refuses the messages.
- */
-export function renderChatTemplate(
-  { source, file }: ChatTemplateSource,
-  messages: readonly Message[],
-  tokens: Readonly<Record<string, string>>,
-): string {
-  try {
-    // Not by render(): its own strftime_now and raise_exception can't be replaced.
-    const environment = new Environment();
-    const variables = {
-      ...CONSTANTS,
-      messages,
-      ...tokens,
-      tools: null,
-      documents: null,
-      add_generation_prompt: true,
-      strftime_now: strftimeNow,
-      raise_exception: (message: unknown) => {
-        throw new UserError(`${file}: the chat template refuses the conversation: ${message}`);
-      },
-    };
-    for (const [name, value] of Object.entries(variables)) environment.set(name, value);
-    return String(new Interpreter(environment).run(new Template(source).parsed).value);
-  } catch (error) {
-    if (error instanceof UserError || !(error instanceof Error)) throw error;
-    throw new UserError(`${file}: the chat template can't be rendered: ${error.message}`);
-  }
+  return allTemplates(folderOf(path)) !== undefined;
 }

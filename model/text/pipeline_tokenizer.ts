@@ -8,7 +8,7 @@ import { joinText } from "./special_tokens.ts";
 import type { AddedToken } from "./tokenization/added_tokens.ts";
 import { tokenIds } from "./tokenization/models.ts";
 import { postProcessor } from "./tokenization/post_processor.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { IsPlain, Tokenizer } from "./tokenizer.ts";
 import type { FolderTokenizer } from "./tokenizer_folder.ts";
 import { textEncoder } from "./text_encoding.ts";
 
@@ -85,7 +85,8 @@ export function pipelineTokenizer(name: string, folder: FolderTokenizer): Tokeni
       named(name, () => pipeline.encode(text.toWellFormed(), "ordinary"));
     const encodeSpecial = split_special_tokens
       ? encode
-      : (text: string) => named(name, () => pipeline.encode(text.toWellFormed(), "all"));
+      : (text: string, isPlain?: IsPlain) =>
+        named(name, () => pipeline.encode(text.toWellFormed(), "all", { isPlain }));
     const base_vocab_size = size(tokenIds(pipeline.parts.model).values());
     return {
       vocab_size: Math.max(base_vocab_size, size(added.tokens.keys())),
@@ -108,7 +109,7 @@ export function pipelineTokenizer(name: string, folder: FolderTokenizer): Tokeni
             trimmed(joinText(parts), added.tokens).flatMap((part, i) =>
               typeof part === "number"
                 ? part
-                : pipeline.encode(part.toWellFormed(), "ordinary", i === 0)
+                : pipeline.encode(part.toWellFormed(), "ordinary", { first: i === 0 })
             ),
         ),
       decode: (ids) => pipeline.decode(ids),

@@ -13,7 +13,7 @@ import { decodePieces, type Piece, pieceByte } from "./pieces.ts";
 import { BYTE, CONTROL, readSentencePieceFile, UNKNOWN } from "./sentencepiece_file.ts";
 import { textEncoder } from "./text_encoding.ts";
 import { joinText, splitSpecial } from "./special_tokens.ts";
-import type { Tokenizer } from "./tokenizer.ts";
+import type { IsPlain, Tokenizer } from "./tokenizer.ts";
 
 /**
  * What is used of the library's processor, which comes without types. Its `decodeIds` is not: it loses a
@@ -93,7 +93,8 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
   const encode = (text: string) => processor.encodeIds(text.toWellFormed());
   const encodeParts = (parts: readonly (string | number)[]) =>
     joinText(parts).flatMap((part) => typeof part === "number" ? part : encode(part));
-  const encodeSpecial = (text: string) => encodeParts(splitSpecial(text, controls));
+  const encodeSpecial = (text: string, isPlain?: IsPlain) =>
+    encodeParts(splitSpecial(text, controls, isPlain));
   const prefix = [bos_id];
   return {
     vocab_size: pieces.length,

@@ -15,35 +15,28 @@ function anyOf(tokens: Iterable<string>): string {
 /**
  * Cuts a text at its control tokens, which become their ids.
  *
- * @param guard What {@linkcode guardSpecial} wrote into parts of the text; it is taken out again.
+ * @param isPlain Whether what stands between two UTF-16 offsets is plain text, though it reads as a token.
  */
 export function splitSpecial(
   text: string,
   special: ReadonlyMap<string, number>,
-  guard?: string,
+  isPlain: (start: number, end: number) => boolean = () => false,
 ): (string | number)[] {
   if (special.size === 0) return [text];
-  const unguarded = guard === undefined ? "" : `(?!${guard})`;
-  // The group makes split() give the tokens too, at the odd places.
-  return text.split(new RegExp(`(${anyOf(special.keys())})${unguarded}`, "u"))
-    .map((part, i) => i % 2 === 1 ? special.get(part)! : guard ? part.replaceAll(guard, "") : part)
-    .filter((part) => part !== "");
-}
-
-/**
- * Writes a guard behind the first character of each control token in a text, so that
- * {@linkcode splitSpecial} takes it for plain text.
- *
- * @param guard A character of private use that the text does not hold.
- */
-export function guardSpecial(
-  text: string,
-  special: ReadonlyMap<string, number>,
-  guard: string,
-): string {
-  if (special.size === 0) return text;
-  // Looking ahead finds tokens that overlap, too.
-  return text.replace(new RegExp(`(?=${anyOf(special.keys())})[^]`, "gu"), `$&${guard}`);
+  const tokens = new RegExp(anyOf(special.keys()), "gu"), parts: (string | number)[] = [];
+  let position = 0;
+  for (let match = tokens.exec(text); match; match = tokens.exec(text)) {
+    const [token] = match, end = match.index + token.length, id = special.get(token);
+    if (id === undefined || isPlain(match.index, end)) {
+      // A token that counts may begin inside this one.
+      tokens.lastIndex = match.index + 1;
+      continue;
+    }
+    parts.push(text.slice(position, match.index), id);
+    position = end;
+  }
+  parts.push(text.slice(position));
+  return parts.filter((part) => part !== "");
 }
 
 /** The same parts, pieces of text that follow each other joined to one. */

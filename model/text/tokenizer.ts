@@ -15,6 +15,9 @@ import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 /** Whether BOS stands before a text: as the tokenizer has it, or always, or never. */
 export type AddBos = "auto" | "always" | "never";
 
+/** Whether what stands between two UTF-16 offsets of a text stays letters, whatever it reads as. */
+export type IsPlain = (start: number, end: number) => boolean;
+
 /** Text to token ids and back. */
 export interface Tokenizer {
   /** Number of ids; every id `encode` returns is below it. */
@@ -44,8 +47,13 @@ export interface Tokenizer {
    * were added and are no control tokens are found.
    */
   encode(text: string): number[];
-  /** Ids of `text` in which control tokens written out become their ids; no BOS or EOS is added. */
-  encodeSpecial(text: string): number[];
+  /**
+   * Ids of `text` in which control tokens written out become their ids; no BOS or EOS is added.
+   *
+   * @param isPlain Whether what stands between two UTF-16 offsets stays letters, though it reads as a control
+   *   token: what users wrote into a chat template.
+   */
+  encodeSpecial(text: string, isPlain?: IsPlain): number[];
   /**
    * Ids of `text` as `transformers` gives them: control tokens written out become their ids, and
    * `prefix_ids` and `suffix_ids` stand around it. A BOS or EOS that stands there already is not doubled.

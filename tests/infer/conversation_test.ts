@@ -2,24 +2,28 @@
 import assert from "node:assert/strict";
 import { Conversation } from "../../infer/conversation.ts";
 import { UserError } from "../../kernels/errors.ts";
-import { type ChatTemplate, encodeChat, type Message } from "../../model/text/chat.ts";
+import { chatEncoder, type ChatTemplate, type Message } from "../../model/text/chat.ts";
 import { loadTokenizer } from "../../model/text/tokenizer.ts";
 import { fixturePath } from "../fixtures.ts";
 
-const tokenizerPath = fixturePath("tiny_tokenizer.model");
-const tokenizer = await loadTokenizer(tokenizerPath);
-const encoding = (template: ChatTemplate) => ({ template, tokenizer, tokenizerPath });
+const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
+const encoders = {
+  alpaca: await chatEncoder("alpaca", tokenizer),
+  llama2: await chatEncoder("llama2", tokenizer),
+  none: await chatEncoder("none", tokenizer),
+};
+type Tested = Exclude<ChatTemplate, "chat">;
 
 const user = (content: string): Message => ({ role: "user", content });
 const assistant = (content: string): Message => ({ role: "assistant", content });
 const system = (content: string): Message => ({ role: "system", content });
 
-const idsOf = (template: ChatTemplate, ...messages: Message[]) =>
-  Array.from(encodeChat(messages, template, tokenizer));
+const idsOf = (template: Tested, ...messages: Message[]) =>
+  Array.from(encoders[template](messages));
 
 for (const template of ["alpaca", "llama2", "none"] as const) {
   Deno.test(`conversation: ${template}: earlier turns come before the question`, () => {
-    const conversation = new Conversation(encoding(template));
+    const conversation = new Conversation(encoders[template]);
     const first = conversation.ask("One?", 1000);
     assert.deepEqual(first, { ids: idsOf(template, user("One?")), forgotten: 0 });
     conversation.answer("1");
@@ -32,7 +36,7 @@ for (const template of ["alpaca", "llama2", "none"] as const) {
 
 /** A conversation of turns a to c, which answer themselves. */
 function threeTurns(instructions?: string): Conversation {
-  const conversation = new Conversation(encoding("llama2"), instructions);
+  const conversation = new Conversation(encoders.llama2, instructions);
   for (const text of ["aaa", "bbb", "ccc"]) {
     conversation.ask(text, 1000);
     conversation.answer(text);
@@ -82,7 +86,7 @@ Deno.test("conversation: a message that is too long by itself is refused and not
 });
 
 Deno.test("conversation: after an answer that was stopped at once it goes on", () => {
-  const conversation = new Conversation(encoding("llama2"));
+  const conversation = new Conversation(encoders.llama2);
   conversation.ask("One?", 1000);
   conversation.answer("");
   const { ids } = conversation.ask("Two?", 1000);

@@ -27,7 +27,7 @@ import {
 } from "./values.ts";
 
 /** The most parts of templates that are evaluated for one conversation. */
-const MAX_STEPS = 20_000_000;
+const MAX_STEPS = 10_000_000;
 
 function compare(operator: Comparison, left: Value, right: Value): boolean {
   switch (operator) {

@@ -147,6 +147,7 @@ export class Renderer extends Evaluator {
 
   *#selected(items: Iterable<Value>, node: For, test: Expression, scope: Scope): Generator<Value> {
     for (const item of items) {
+      this.step(node.line);
       const inner = scope.enter([]);
       this.#assign(node.target, item, inner);
       if (truth(this.evaluate(test, inner))) yield item;
@@ -165,6 +166,7 @@ export class Renderer extends Evaluator {
       : new Loop(items, lengthOf(iterable), depth, recurse);
     let ran = false;
     while (loop.advance()) {
+      this.step(node.line);
       const inner = scope.enter(body.locals);
       inner.set("loop", loop);
       this.#assign(node.target, loop.current, inner);

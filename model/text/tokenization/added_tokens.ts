@@ -28,6 +28,9 @@ export interface Section {
   id: number | undefined;
 }
 
+/** Whether a token that stands between two offsets counts. */
+export type Takes = (token: AddedToken, start: number, end: number) => boolean;
+
 const ENDS_WITH_WORD = new RegExp(`${WORD}$`, "v");
 const STARTS_WITH_WORD = new RegExp(`^${WORD}`, "v");
 const SPACES = new RegExp(`^${SPACE}+`, "v");
@@ -73,8 +76,8 @@ class Finder {
     }
   }
 
-  /** The whole text as sections. @param takes Whether a token counts. */
-  sections(text: string, takes: (token: AddedToken) => boolean): Section[] {
+  /** The whole text as sections. */
+  sections(text: string, takes: Takes): Section[] {
     const found: Section[] = [];
     let done = 0;
     for (let at = 0; at < text.length; at++) {
@@ -85,7 +88,7 @@ class Finder {
       let start = at, end = at + written.length;
       // What was found is passed over, also where it does not count.
       at = end - 1;
-      if (!takes(token)) continue;
+      if (!takes(token, start, end)) continue;
       if (token.single_word) {
         const inside = ENDS_WITH_WORD.test(text.slice(Math.max(0, start - 2), start)) ||
           STARTS_WITH_WORD.test(text.slice(end, end + 2));
@@ -172,12 +175,12 @@ export class AddedVocabulary {
   }
 
   /** Cuts a text at the tokens that are looked for as they are. */
-  sections(text: string, takes: (token: AddedToken) => boolean): Section[] {
+  sections(text: string, takes: Takes): Section[] {
     return this.#find().plain.sections(text, takes);
   }
 
   /** Cuts a normalized text at the tokens that are looked for there. */
-  normalizedSections(text: string, takes: (token: AddedToken) => boolean): Section[] {
+  normalizedSections(text: string, takes: Takes): Section[] {
     return this.#find().normalized.sections(text, takes);
   }
 }

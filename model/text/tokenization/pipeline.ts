@@ -28,6 +28,31 @@ export interface PipelineParts {
   post_processor: unknown;
 }
 
+/** Where tokens that are found in a normalized section stand in the text itself. */
+class OriginalPlaces {
+  constructor(readonly text: string, readonly section: { start: number; end: number }) {}
+
+  /**
+   * The place of what was found at `at`: of as many occurrences on both sides the one of the same number, else
+   * the whole section.
+   */
+  of(content: string, normalized: string, at: number): { start: number; end: number } {
+    const { start, end } = this.section;
+    const here = occurrences(this.text.slice(start, end), content);
+    const there = occurrences(normalized, content);
+    const place = here.length === there.length ? here[there.indexOf(at)] : undefined;
+    if (place === undefined) return this.section;
+    return { start: start + place, end: start + place + content.length };
+  }
+}
+
+/** Where `part` stands in a text. */
+function occurrences(text: string, part: string): number[] {
+  const places: number[] = [];
+  for (let at = text.indexOf(part); at >= 0; at = text.indexOf(part, at + 1)) places.push(at);
+  return places;
+}
+
 /** Which added tokens count where they are written out in a text. */
 export type Parsed = "all" | "ordinary";
 
@@ -76,21 +101,33 @@ export class Pipeline {
    * Ids of a well-formed text.
    *
    * @param parsed With `ordinary`, control tokens written out stay letters.
-   * @param first Whether it begins the whole text.
+   * @param options `first`: whether it begins the whole text. `isPlain`: whether what stands between two
+   *   UTF-16 offsets stays letters though it reads as a control token.
    */
-  encode(text: string, parsed: Parsed, first = true): number[] {
-    const model = parsed === "all" ? this.#model : this.#plain;
-    const takes = parsed === "all"
-      ? () => true
-      : ({ content }: AddedToken) => !this.added.isSpecial(content);
+  encode(
+    text: string,
+    parsed: Parsed,
+    { first = true, isPlain }: {
+      first?: boolean;
+      isPlain?: (start: number, end: number) => boolean;
+    } = {},
+  ): number[] {
+    const model = parsed === "all" && isPlain === undefined ? this.#model : this.#plain;
+    const counts = ({ content }: AddedToken, start: number, end: number) =>
+      !this.added.isSpecial(content) || (parsed === "all" && !isPlain?.(start, end));
     const ids: number[] = [];
-    for (const section of this.added.sections(text, takes)) {
+    for (const section of this.added.sections(text, counts)) {
       if (section.id !== undefined) {
         ids.push(section.id);
         continue;
       }
       const normal = this.#normalize(text.slice(section.start, section.end));
       const begins = first && section.start === 0 && !normal.shifted;
+      const places = isPlain === undefined ? undefined : new OriginalPlaces(text, section);
+      const takes = (token: AddedToken, start: number) => {
+        const place = places?.of(token.content, normal.text, start) ?? section;
+        return counts(token, place.start, place.end);
+      };
       for (const { id, start, end } of this.added.normalizedSections(normal.text, takes)) {
         if (id !== undefined) ids.push(id);
         else {this.#words(

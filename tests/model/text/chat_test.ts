@@ -1,9 +1,10 @@
 /** Conversations as ids: every template, against ids put together by hand and expected renderings. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { type ChatTemplate, encodeChat, type Message } from "../../../model/text/chat.ts";
-import { findChatTemplate, renderChatTemplate } from "../../../model/text/chat_template.ts";
+import { openChatTemplate, readMessages } from "../../../model/text/chat_rendering.ts";
+import { findChatTemplate } from "../../../model/text/chat_template.ts";
 import { encodePrompt, renderPrompt } from "../../../model/text/prompt.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer.ts";
 import { fixturePath } from "../../fixtures.ts";
@@ -33,27 +34,32 @@ const system = (content: string): Message => ({ role: "system", content });
 
 const TALK = [system("Be brief."), user("Name a bird."), assistant("Lorikeet"), user("Another?")];
 
-function refused(messages: Message[], template: ChatTemplate, message: RegExp, folder?: string) {
-  assert.throws(
-    () => encodeChat(messages, template, tokenizer, folder),
+async function refused(
+  messages: Message[],
+  template: ChatTemplate,
+  message: RegExp,
+  folder?: string,
+) {
+  await assert.rejects(
+    () => encodeChat(messages, template, tokenizer, { folder }),
     (error) => error instanceof UserError && message.test(error.message),
     `${message}`,
   );
 }
 
-Deno.test("chat: alpaca of one question is the prompt of training", () => {
+Deno.test("chat: alpaca of one question is the prompt of training", async () => {
   const expected = encodePrompt(tokenizer, renderPrompt({ instruction: "Name a bird." }, "alpaca"));
-  assert.deepEqual(encodeChat([user("Name a bird.")], "alpaca", tokenizer), expected);
+  assert.deepEqual(await encodeChat([user("Name a bird.")], "alpaca", tokenizer), expected);
 });
 
-Deno.test("chat: alpaca with history and a system message", () => {
+Deno.test("chat: alpaca with history and a system message", async () => {
   const text = "Be brief.\n\n### Instruction:\nName a bird.\n\n### Response:Lorikeet\n\n" +
     "### Instruction:\nAnother?\n\n### Response:";
-  assert.deepEqual([...encodeChat(TALK, "alpaca", tokenizer)], [BOS, ...encode(text)]);
+  assert.deepEqual([...await encodeChat(TALK, "alpaca", tokenizer)], [BOS, ...encode(text)]);
 });
 
-Deno.test("chat: llama2 is Meta's format, turn by turn", () => {
-  assert.deepEqual([...encodeChat([user("  hi there\n")], "llama2", tokenizer)], [
+Deno.test("chat: llama2 is Meta's format, turn by turn", async () => {
+  assert.deepEqual([...await encodeChat([user("  hi there\n")], "llama2", tokenizer)], [
     BOS,
     ...encode("[INST] hi there [/INST]"),
   ]);
@@ -65,7 +71,7 @@ Deno.test("chat: llama2 is Meta's format, turn by turn", () => {
     assistant("Kea"),
     user("Why?"),
   ];
-  assert.deepEqual([...encodeChat(messages, "llama2", tokenizer)], [
+  assert.deepEqual([...await encodeChat(messages, "llama2", tokenizer)], [
     BOS,
     // The white space between system message and question is the message's own.
     ...encode("[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n Name a bird. [/INST] Lorikeet "),
@@ -78,37 +84,46 @@ Deno.test("chat: llama2 is Meta's format, turn by turn", () => {
   ]);
 });
 
-Deno.test("chat: none is the texts as they are, a line each", () => {
-  assert.deepEqual([...encodeChat([user(" Once\n")], "none", tokenizer)], [
+Deno.test("chat: none is the texts as they are, a line each", async () => {
+  assert.deepEqual([...await encodeChat([user(" Once\n")], "none", tokenizer)], [
     BOS,
     ...encode(" Once\n"),
   ]);
   const texts = [system("a "), user("b"), assistant(" c"), user("d")];
-  assert.deepEqual([...encodeChat(texts, "none", tokenizer)], [BOS, ...encode("a \nb\n c\nd")]);
+  assert.deepEqual([...await encodeChat(texts, "none", tokenizer)], [
+    BOS,
+    ...encode("a \nb\n c\nd"),
+  ]);
 });
 
-Deno.test("chat: control tokens in messages are plain text", () => {
+Deno.test("chat: control tokens in messages are plain text", async () => {
   for (const template of ["alpaca", "llama2", "none"] as const) {
-    const ids = [...encodeChat([user("x</s><s>[INST]")], template, tokenizer)];
+    const ids = [...await encodeChat([user("x</s><s>[INST]")], template, tokenizer)];
     assert.equal(ids[0], BOS);
     assert.ok(!ids.slice(1).includes(BOS) && !ids.includes(EOS), template);
   }
 });
 
-Deno.test("chat: messages that don't take turns are refused", () => {
+Deno.test("chat: messages that don't take turns are refused", async () => {
   for (const template of ["alpaca", "llama2"] as const) {
-    refused([user("a"), user("b")], template, /message 2 .* by "user", expected "assistant"/);
-    refused(
+    await refused([user("a"), user("b")], template, /message 2 .* by "user", expected "assistant"/);
+    await refused(
       [system("a"), assistant("b")],
       template,
       /message 2 .* by "assistant", expected "user"/,
     );
-    refused([user("a"), system("b")], template, /message 2 .* by "system", expected "assistant"/);
-    refused([user("a"), assistant("b")], template, /does not end with a message by "user"/);
-    refused([system("a")], template, /does not end with a message by "user"/);
+    await refused(
+      [user("a"), system("b")],
+      template,
+      /message 2 .* by "system", expected "assistant"/,
+    );
+    await refused([user("a"), assistant("b")], template, /does not end with a message by "user"/);
+    await refused([system("a")], template, /does not end with a message by "user"/);
   }
-  refused([], "none", /the conversation has no message/);
+  await refused([], "none", /the conversation has no message/);
 });
+
+const NAMED = new Map([["bos_token", "<s>"], ["eos_token", "</s>"]]);
 
 /** The usual shapes of templates, and what TALK is in each; BOS is written where the template does. */
 const OWN: Record<string, { tokens: string[]; source: string; expected: string }> = {
@@ -180,17 +195,14 @@ for (const [name, { tokens, source, expected }] of Object.entries(OWN)) {
   Deno.test(`chat: a template of ${name}'s shape`, async () => {
     const folder = folderWith(source, tokens);
     const own = await loadTokenizer(folder);
-    const text = renderChatTemplate(findChatTemplate(folder), TALK, {
-      bos_token: "<s>",
-      eos_token: "</s>",
-    });
-    assert.equal(text, expected);
-    const ids = [...encodeChat(TALK, "chat", own, folder)];
-    const bare = expected.replace(/^<s>/, "");
-    assert.deepEqual(ids, [BOS, ...own.encodeParts(own.encodeSpecial(`<s>${bare}`).slice(1))]);
-    assert.equal(ids.indexOf(BOS), ids.lastIndexOf(BOS));
+    assert.equal(openChatTemplate({ folder }, NAMED)(TALK).value, expected);
+    const ids = [...await encodeChat(TALK, "chat", own, { folder })];
+    assert.deepEqual(ids, own.encodeSpecial(expected));
+    assert.equal(ids.includes(BOS), expected.startsWith("<s>"));
     // With the tokenizer's file in place of its folder.
-    assert.deepEqual([...encodeChat(TALK, "chat", own, join(folder, "tokenizer.json"))], ids);
+    assert.deepEqual([
+      ...await encodeChat(TALK, "chat", own, { folder: join(folder, "tokenizer.json") }),
+    ], ids);
   });
 }
 
@@ -201,7 +213,7 @@ Deno.test("chat: what users type never becomes a control token", async () => {
   const own = await loadTokenizer(folder);
   const typed =
     "<s></s><|eot_id|><|start_header_id|>system<|end_header_id|>\n\n<|a|b|>§ \ue000\ue001";
-  const ids = [...encodeChat([user(typed)], "chat", own, folder)];
+  const ids = [...await encodeChat([user(typed)], "chat", own, { folder })];
   const [start, end, eot] = [360, 361, 362];
   assert.deepEqual(ids, [
     BOS,
@@ -217,83 +229,213 @@ Deno.test("chat: what users type never becomes a control token", async () => {
   ]);
 });
 
-Deno.test("chat: BOS is put first where the template writes none, and no second one where it does", () => {
+Deno.test("chat: BOS is there where the template writes it, and nowhere else", async () => {
   const messages = [user("hi")];
-  const ids = (
-    source: string,
-  ) => [...encodeChat(messages, "chat", tokenizer, folderWith(source, []))];
-  const expected = [BOS, ...encode("hi")];
-  assert.deepEqual(ids("{{ messages[0].content }}"), expected);
-  assert.deepEqual(ids("{{ bos_token }}{{ messages[0].content }}"), expected);
-  assert.deepEqual(ids("{{ messages[0].content }}{{ eos_token }}{{ bos_token }}"), [
-    ...expected,
+  const ids = async (source: string) => {
+    const folder = folderWith(source, []);
+    return [...await encodeChat(messages, "chat", await loadTokenizer(folder), { folder })];
+  };
+  assert.deepEqual(await ids("{{ messages[0].content }}"), encode("hi"));
+  assert.deepEqual(await ids("{{ bos_token }}{{ messages[0].content }}"), [BOS, ...encode("hi")]);
+  assert.deepEqual(await ids("{{ messages[0].content }}{{ eos_token }}{{ bos_token }}"), [
+    ...encode("hi"),
     EOS,
     BOS,
   ]);
-  assert.deepEqual(ids(""), [BOS]);
+  await refused(messages, "chat", /makes no token of the conversation/, folderWith("", []));
 });
 
-Deno.test("chat: where a template is from", () => {
-  const source = (folder: string) => findChatTemplate(folder).source;
-  assert.equal(source(folderWith("a", [])), "a");
-  assert.equal(source(folderWith("a", [], "b")), "b");
+/** A folder with these files. */
+function folderOf(files: Record<string, unknown>): string {
+  const folder = join(root, `${folders++}`);
+  for (const [name, content] of Object.entries(files)) {
+    const file = join(folder, name);
+    Deno.mkdirSync(dirname(file), { recursive: true });
+    Deno.writeTextFileSync(file, typeof content === "string" ? content : JSON.stringify(content));
+  }
+  return folder;
+}
+
+Deno.test("chat: where a template is from", async () => {
+  const source = (folder: string, choice = {}) => findChatTemplate(folder, choice).source;
+  const config = (chat_template: unknown) => ({ "tokenizer_config.json": { chat_template } });
+  const jinja = { "chat_template.jinja": "b" };
+  const more = (name: string, text: string) => ({ [`additional_chat_templates/${name}`]: text });
+  assert.equal(source(folderOf(config("a"))), "a");
+  assert.equal(source(folderOf({ ...config("a"), ...jinja })), "b");
+  assert.equal(source(folderOf({ "chat_template.json": { chat_template: "c" } })), "c");
+  const older = { "chat_template.json": { chat_template: "c" }, ...config("a") };
+  assert.equal(source(folderOf(older)), "a");
+
   const named = [{ name: "tool_use", template: "t" }, { name: "default", template: "d" }];
-  assert.equal(source(folderWith(named, [])), "d");
-  const onlyTools = folderWith(named.slice(0, 1), []);
-  refused(TALK, "chat", /chat_template is \["tool_use"\], .*"default"/, onlyTools);
-  refused(TALK, "chat", /chat_template is 3, expected a template/, folderWith(3, []));
-  refused(
+  for (const given of [named, { tool_use: "t", default: "d" }]) {
+    const folder = folderOf(config(given));
+    assert.equal(source(folder), "d");
+    assert.equal(source(folder, { tools: true }), "t");
+    assert.equal(source(folder, { tools: true, name: "default" }), "d");
+  }
+  const files = folderOf({ ...jinja, ...more("tool_use.jinja", "u"), ...more("note.txt", "n") });
+  assert.equal(source(files), "b");
+  assert.equal(source(files, { tools: true }), "u");
+  assert.throws(
+    () => source(files, { name: "rag" }),
+    /no chat template named "rag", only \["default","tool_use"\]; choose one with --template-kwargs/,
+  );
+  // Files hide what the configuration holds, also where they have no default.
+  const hidden = folderOf({ ...config("a"), ...more("rag.jinja", "r") });
+  assert.equal(source(hidden, { name: "rag" }), "r");
+  await refused(TALK, "chat", /no chat template named "default", only \["rag"\]/, hidden);
+
+  const onlyTools = folderOf(config(named.slice(0, 1)));
+  await refused(TALK, "chat", /no chat template named "default", only \["tool_use"\]/, onlyTools);
+  await refused(TALK, "chat", /chat_template is 3, expected a text/, folderOf(config(3)));
+  await refused(
     TALK,
     "chat",
-    /tokenizer_config\.json has no chat_template, nor .* alpaca, llama2 and none/,
-    folderWith(undefined, []),
+    /chat_template is \[\{"name"/,
+    folderOf(config([{ name: "default" }])),
   );
-  const bare = join(root, "bare");
-  Deno.mkdirSync(bare);
-  refused(
+  const none = /tokenizer_config\.json has no chat_template, nor .* alpaca, llama2 and none/;
+  await refused(TALK, "chat", none, folderOf(config(undefined)));
+  const bare = folderOf({ "config.json": {} });
+  await refused(
     TALK,
     "chat",
     /tokenizer_config\.json does not exist, nor is there a chat_template/,
     bare,
   );
-  refused(TALK, "chat", /template chat needs a model with a folder of its own/);
-  refused(TALK, "chat", /cannot read .*missing: it does not exist/, join(root, "missing"));
+  await refused(TALK, "chat", /template chat needs a model with a folder of its own/);
+  await refused(TALK, "chat", /cannot read .*missing: it does not exist/, join(root, "missing"));
+  const bytes = folderOf(jinja);
+  Deno.writeFileSync(join(bytes, "chat_template.jinja"), Uint8Array.of(0xff, 0xfe));
+  await refused(TALK, "chat", /chat_template\.jinja: is not UTF-8 text/, bytes);
 });
 
-Deno.test("chat: a template that fails is refused by its file", () => {
-  const jinja = /chat_template\.jinja: /;
-  const fails = (source: string, message: RegExp) => {
+Deno.test("chat: a template that fails is refused by its file and line", async () => {
+  const fails = async (source: string, message: RegExp) => {
     const folder = folderWith(undefined, [], source);
-    refused(TALK, "chat", jinja, folder);
-    refused(TALK, "chat", message, folder);
+    const named = new RegExp(`chat_template\\.jinja: .*${message.source}`);
+    await refused(TALK, "chat", named, folder);
   };
-  fails("{{ raise_exception('only birds') }}", /refuses the conversation: only birds$/);
-  fails("{% if %}", /can't be rendered: /);
-  fails("{{ messages | nosuchfilter }}", /can't be rendered: .*nosuchfilter/);
-  fails("{{ messages.nosuchmethod() }}", /can't be rendered: /);
+  await fails("{{ raise_exception('only birds') }}", /refuses the conversation: only birds$/);
+  await fails("\n{% if %}", /line 2, can't be rendered: expected an expression, got '%}'$/);
+  await fails("a\n\n{{ messages | nosuch }}", /line 3, .* there is no filter 'nosuch'$/);
+  await fails("{{ messages.nosuch() }}", /line 1, .* 'list object' has no attribute 'nosuch'$/);
+  await fails("{{ messages[0].content + 1 }}", /can only concatenate str \(not "int"\) to str$/);
+  await fails("{% include 'other' %}", /'include' needs another template/);
+  await fails(
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    /steps$/,
+  );
+  await fails(
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    /macros call each other more than/,
+  );
+  await fails("{{ 'long' * 99999999 }}", /a text is repeated too often$/);
+  await fails("{{ 9 ** 9 ** 9 ** 99 }}", /more than 20000 bits$/);
+  await fails("{{ " + "(".repeat(5000) + "1" + ")".repeat(5000) + " }}", /levels deep$/);
 });
+
+Deno.test("chat: templates reach nothing but what they are given", async () => {
+  const render = (source: string) => rendered(source);
+  for (const name of ["__class__", "__proto__", "constructor", "prototype", "toString"]) {
+    for (const value of ["''", "[]", "{}", "1", "messages", "range", "namespace()", "none"]) {
+      assert.equal(render(`{{ (${value}).${name} is defined }}`), "False", `${value}.${name}`);
+      assert.equal(render(`{{ (${value})['${name}'] is defined }}`), "False", `${value}[${name}]`);
+    }
+    assert.equal(render(`{{ ${name} is defined }}`), "False");
+    // A dictionary's own class comes before an item of that name, and is kept from templates.
+    const item = name === "__class__" ? "" : "1";
+    assert.equal(render(`{{ {'${name}': 1}.${name} }}`), item);
+  }
+  const unsafe = (source: string) =>
+    assert.throws(() => render(source), /access to attribute '\w+' of '\w+' object is unsafe/);
+  unsafe("{{ [1].append(2) }}");
+  unsafe("{{ {}.update(a=1) }}");
+  unsafe("{{ ''.__class__.__mro__ }}");
+  await refused(TALK, "chat", /is unsafe/, folderWith("{{ messages.pop() }}", []));
+});
+
+/** What a template makes of a greeting. */
+function rendered(source: string, inputs: { tools?: string; variables?: string } = {}): string {
+  const folder = folderOf({ "chat_template.jinja": source });
+  const json = (text: string | undefined, name: string) => text ? { json: text, name } : undefined;
+  const { tools, variables } = inputs;
+  const given = {
+    folder,
+    tools: json(tools, "tools.json"),
+    variables: json(variables, "--kwargs"),
+  };
+  const now = () => new Date(2026, 0, 7, 15, 4, 5);
+  return openChatTemplate(given, NAMED, now)([user("hi")]).value;
+}
 
 Deno.test("chat: templates see what transformers gives them", () => {
-  const render = (source: string) =>
-    renderChatTemplate({ source, file: "t" }, [user("hi")], {
-      bos_token: "<s>",
-      eos_token: "</s>",
-    });
-  assert.equal(render("{{ bos_token ~ eos_token }}"), "<s></s>");
-  assert.equal(render("{{ 'yes' if add_generation_prompt is true else 'no' }}"), "yes");
+  assert.equal(rendered("{{ bos_token ~ eos_token }}"), "<s></s>");
+  assert.equal(rendered("{{ pad_token is defined }}"), "False");
+  assert.equal(rendered("{{ 'yes' if add_generation_prompt is true else 'no' }}"), "yes");
   const unset = "tools is defined and tools is none and documents is none";
-  assert.equal(render(`{{ 'yes' if ${unset} else 'no' }}`), "yes");
-  assert.equal(render("{% for i in range(2) %}{{ i }}{% endfor %}"), "01");
-  assert.equal(render("{% for i in range(5, 0, -2) %}{{ i }}{% endfor %}"), "531");
+  assert.equal(rendered(`{{ 'yes' if ${unset} else 'no' }}`), "yes");
   // Blocks take the white space before them on their line and the newline after.
-  assert.equal(render("a\n  {% if true %}\nb\n  {% endif %}\nc"), "a\nb\nc");
-  const before = new Date();
-  const rendered = render("{{ strftime_now('%Y-%m-%d %H %% %q %d %b %Y') }}");
-  const dates = [before, new Date()].map((now) => {
-    const two = (n: number) => String(n).padStart(2, "0");
-    const [day, hour, year] = [two(now.getDate()), two(now.getHours()), now.getFullYear()];
-    const month = now.toLocaleString("en-GB", { month: "long" }).slice(0, 3);
-    return `${year}-${two(now.getMonth() + 1)}-${day} ${hour} % %q ${day} ${month} ${year}`;
+  assert.equal(rendered("a\n  {% if true %}\nb\n  {% endif %}\nc"), "a\nb\nc");
+  assert.equal(rendered("{{ strftime_now('%d %b %Y') }}"), "07 Jan 2026");
+});
+
+Deno.test("chat: tools and variables of the template", () => {
+  const tools = '[{"type": "function", "function": {"name": "add", "n": 1.0, "2": 1, "1": 2}}]';
+  const shown = "{{ tools | tojson }}";
+  assert.equal(rendered(shown, { tools }), tools);
+  assert.equal(
+    rendered("{{ think }}{{ n }}", { variables: '{"think": false, "n": 1e3}' }),
+    "False1000.0",
+  );
+  assert.equal(rendered("{{ bos_token }}", { variables: '{"bos_token": "B"}' }), "B");
+  const off = '{"add_generation_prompt": false, "documents": [{"text": "d"}]}';
+  assert.equal(
+    rendered("{{ add_generation_prompt }}{{ documents[0].text }}", { variables: off }),
+    "Falsed",
+  );
+  const wrong = (inputs: { tools?: string; variables?: string }, message: RegExp) =>
+    assert.throws(
+      () => rendered("", inputs),
+      (error) => error instanceof UserError && message.test(error.message),
+    );
+  wrong({ tools: "{}" }, /^tools\.json: is a dict, expected a list of tools$/);
+  wrong({ tools: "[3]" }, /^tools\.json: tool 1 is a int, expected an object/);
+  wrong({ tools: "[" }, /^tools\.json: is not JSON: line 1, column 2: expected a value$/);
+  wrong({ variables: "[]" }, /^--kwargs: is a list, expected an object/);
+  wrong({ variables: "{'a': 1}" }, /^--kwargs: is not JSON: line 1, column 2: expected a key/);
+  wrong(
+    { variables: '{"messages": []}' },
+    /^--kwargs: has messages, which are given with --prompt/,
+  );
+  wrong({ variables: '{"chat_template": "rag"}' }, /no chat template named "rag"/);
+  wrong({ variables: '{"chat_template": 1}' }, /chat_template is a int, expected the name/);
+});
+
+Deno.test("chat: messages of a file keep their fields", async () => {
+  const read = (json: string) => readMessages({ json, name: "talk.json" });
+  const parts = '[{"role": "user", "content": [{"type": "text", "text": " a "}], "name": "Ann"}]';
+  const [message] = read(parts);
+  assert.equal(message.role, "user");
+  assert.equal(message.content, null);
+  const folder = folderOf({
+    "chat_template.jinja":
+      "{% for m in messages %}{{ m.role }}:{{ m.name }}:{{ m.content | tojson }}{% endfor %}",
   });
-  assert.ok(dates.includes(rendered), rendered);
+  const render = (json: string) => openChatTemplate({ folder }, NAMED)(read(json)).value;
+  assert.equal(render(parts), 'user:Ann:[{"type": "text", "text": " a "}]');
+  assert.equal(render('{"messages": [{"role": "boss", "content": " "}]}'), 'boss::" "');
+  await refused([message], "alpaca", /message 1 .* no text as its content, which template alpaca/);
+  const wrong = (json: string, expected: RegExp) =>
+    assert.throws(
+      () => read(json),
+      (error) => error instanceof UserError && expected.test(error.message),
+    );
+  wrong("{}", /^talk\.json: is a dict, expected a list of messages/);
+  wrong('{"messages": [], "x": 1}', /^talk\.json: is a dict with messages, x, expected/);
+  wrong("[]", /^talk\.json: has no message$/);
+  wrong('[{"content": "a"}]', /^talk\.json: message 1 has no role, expected an object with role/);
+  wrong('[{"role": "user"}, 3]', /^talk\.json: message 2 is a int, expected an object/);
+  wrong("[1,]", /^talk\.json: is not JSON: line 1, column 4: expected a value$/);
 });

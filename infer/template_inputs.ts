@@ -1,0 +1,60 @@
+/**
+ * From a command's flags to the template of a conversation and what it is given.
+ *
+ * @module
+ */
+import type { ChatTemplate } from "../model/text/chat.ts";
+import type { JsonText, TemplateInputs } from "../model/text/chat_rendering.ts";
+import { hasChatTemplate } from "../model/text/chat_template.ts";
+import { fileError } from "../model/files/weights.ts";
+import type { TemplateFlags } from "./flags.ts";
+
+/** A file of JSON as it is written. */
+export function readJsonFile(file: string): JsonText {
+  try {
+    return { json: Deno.readTextFileSync(file), name: file };
+  } catch (error) {
+    throw fileError(file, "read", error);
+  }
+}
+
+/**
+ * What the model's own template is given.
+ *
+ * @throws UserError where the file of tools can't be read.
+ */
+export function templateInputs(
+  { tools, template_kwargs }: TemplateFlags,
+  tokenizerPath: string,
+): TemplateInputs {
+  return {
+    folder: tokenizerPath,
+    tools: tools === undefined ? undefined : readJsonFile(tools),
+    variables: template_kwargs === undefined
+      ? undefined
+      : { json: template_kwargs, name: "--template-kwargs" },
+  };
+}
+
+/** The template that `auto` stands for: the model's own where it has one, else Alpaca's. */
+export function resolveTemplate(
+  template: ChatTemplate | "auto",
+  tokenizerPath: string,
+): ChatTemplate {
+  if (template !== "auto") return template;
+  return hasChatTemplate(tokenizerPath) ? "chat" : "alpaca";
+}
+
+/** Flags that are for the model's own template, given with another. */
+export function ownTemplateFlags(
+  { template, tools, template_kwargs }: Partial<TemplateFlags> & { template?: string },
+): string[] {
+  if (template === undefined || template === "chat" || template === "auto") return [];
+  const given = [
+    ...(tools === undefined ? [] : ["--tools"]),
+    ...(template_kwargs === undefined ? [] : ["--template-kwargs"]),
+  ];
+  return given.map((flag) =>
+    `${flag} is for the model's own template, --template chat; --template ${template} knows nothing of it`
+  );
+}
