@@ -101,7 +101,7 @@ async function preparePrompts(found: FoundModel, flags: GenerateFlags): Promise<
     ? await dataPrompts(found, flags, data!)
     : prompt.map((instruction) =>
       template === "none"
-        ? encodeRaw(tokenizer, renderPrompt({ instruction, input }, template))
+        ? Uint32Array.from(tokenizer.encodeText(renderPrompt({ instruction, input }, template)))
         : encodeQuestion(found, { instruction, input: input ?? "", output: "" }, template)
     );
   const context = contextLength(source.config);

@@ -141,6 +141,7 @@ export type TrainConfig =
 export const RESUME_RULES: Readonly<Record<keyof TrainConfig, "same" | "free">> = {
   model: "same",
   tokenizer: "free", // the ids that it gives must be the same, wherever it is
+  add_bos: "same",
   adapter: "free", // the state holds it
   layers: "same",
   data: "free", // as the tokenizer
