@@ -44,6 +44,8 @@ export interface NamedTokens {
   named: Map<string, Named | null>;
   /** Control tokens without a name; undefined where no file lists any. */
   extra: Named[] | undefined;
+  /** Such tokens that special_tokens_map.json alone lists; those of a tokenizer.model take their place. */
+  older: Named[] | undefined;
   /** Tokens with the ids that the files give them, by id. */
   decoder: [number, AddedToken][];
 }
@@ -116,9 +118,10 @@ function fromConfig(files: SettingsFiles): Omit<NamedTokens, "decoder"> {
     for (const [name, token] of Object.entries(extra)) {
       named.set(name, readNamed(token, where(`${key}.${name}`)));
     }
-    return { named, extra: undefined };
+    return { named, extra: undefined, older: undefined };
   }
-  return { named, extra: extra === undefined ? undefined : readList(extra, where(key)) };
+  const list = extra === undefined ? undefined : readList(extra, where(key));
+  return { named, extra: list, older: undefined };
 }
 
 /** What special_tokens_map.json says, over what tokenizer_config.json said. */
@@ -134,7 +137,7 @@ function overlayMap(tokens: Omit<NamedTokens, "decoder">, files: SettingsFiles):
         tokens.named.set(name, readNamed(token, where(`${key}.${name}`), true));
       }
     } else if (key === "additional_special_tokens") {
-      tokens.extra ??= readList(value, where(key), true);
+      tokens.older = readList(value, where(key), true);
     } else if (value === null) tokens.named.set(key, null);
     else tokens.named.set(key, readNamed(value, where(key), true));
   }

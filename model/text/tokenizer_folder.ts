@@ -195,11 +195,8 @@ function addTokens(
   const { added } = pipeline;
   const list: Named[] = decoder.map(([, token]) => token);
   const known = new Set([...[...added.tokens.values()], ...list].map(textOf));
-  for (const token of [...named.values(), ...extra]) {
-    if (known.has(textOf(token))) continue;
-    list.push(token);
-    known.add(textOf(token));
-  }
+  // Of a token that is named and listed again, the settings of the last count.
+  list.push(...[...named.values(), ...extra].filter((token) => !known.has(textOf(token))));
   const names = new Set([...named.values()].map(textOf));
   for (const token of list) {
     if (typeof token === "string") added.add(addedToken(token, { special: true }));
@@ -255,7 +252,8 @@ async function build(files: Files): Promise<FolderTokenizer> {
     for (const { id: _, ...token } of settings.tokenizer_json ?? []) pipeline.added.add(token);
   }
   const named = allNamed(name, tokens, files);
-  const extra = tokens.extra ?? (sentencepiece === undefined ? [] : addedPieces(sentencepiece));
+  const extra = tokens.extra ??
+    (sentencepiece === undefined ? tokens.older ?? [] : addedPieces(sentencepiece));
   addTokens(pipeline, named, extra, tokens.decoder);
   if (form?.plain_control_tokens) {
     for (const token of [...named.values(), ...extra]) {

@@ -41,7 +41,7 @@ export async function loadPatterns(): Promise<Patterns> {
     } catch (error) {
       throw new RangeError(
         `has the pattern ${JSON.stringify(pattern)}, which is not supported: ${
-          (error as Error).message
+          (error as Error).message.replaceAll(/\s+/g, " ")
         }`,
       );
     }
