@@ -11,6 +11,7 @@ import { writeHuggingFace } from "./files/write_huggingface.ts";
 import type { ModelSource } from "./source.ts";
 import { stopTokens } from "./text/stop_tokens.ts";
 import { loadTokenizer, type Tokenizer } from "./text/tokenizer.ts";
+import { completeTokenizer } from "./text/tokenizer_files.ts";
 
 /** A model to be written. */
 export interface ModelToSave {
@@ -60,6 +61,9 @@ export async function saveModel(
     baseConfig: source.configPath,
     tokenizerPath,
     endTokens: tokenizer && stopTokens(config, tokenizer, source.folder),
+    completeTokenizer: tokenizer && tokenizerPath !== undefined
+      ? (temporary) => completeTokenizer(tokenizerPath, temporary)
+      : undefined,
   });
   const line = describeCarried(carried);
   if (line !== undefined) console.error(line);

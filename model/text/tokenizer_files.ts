@@ -153,3 +153,22 @@ export async function tokenizerFiles(path: string): Promise<TokenizerFile[]> {
   const own: TokenizerFile = { name: "tokenizer.json", content: { copyOf: path } };
   return await withConfig([own, ...copies(beside, [...SETTINGS, ...templates(beside)])], path);
 }
+
+/**
+ * Writes into a folder that has copies of the tokenizer's files what is missing for `transformers` to read it as
+ * Lorikeet does.
+ *
+ * @param path What the tokenizer was read from.
+ * @throws {UserError} where a file can't be read or written.
+ */
+export async function completeTokenizer(path: string, folder: string): Promise<void> {
+  for (const { name, content } of await tokenizerFiles(path)) {
+    if (!("text" in content)) continue;
+    const file = join(folder, name);
+    try {
+      Deno.writeTextFileSync(file, content.text);
+    } catch (error) {
+      throw fileError(file, "write", error);
+    }
+  }
+}
