@@ -54,7 +54,7 @@ Deno.test("the files are whole before they are damaged", async () => {
 const CASES: [name: string, rounds: number, loads: [number, number], problems: number][] = [
   [FIRST, 400, [10, 300], 8],
   [SECOND, 400, [10, 300], 8],
-  [INDEX, 200, [10, 160], 8],
+  [INDEX, 200, [4, 160], 8],
   [CONFIG, 600, [30, 540], 30],
 ];
 for (const [i, [name, rounds, [least, most], kinds]] of CASES.entries()) {
