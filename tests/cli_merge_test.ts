@@ -59,7 +59,14 @@ gpuTest("cli: generate with the merged model is generate with the adapter", asyn
   ]);
   assert.ok(result.max_logit_difference > 0 && result.max_logit_difference < 1e-3);
   assert.ok(result.max_logit > 1);
-  assert.deepEqual(names(merged), ["config.json", "model.safetensors", "tokenizer.model"]);
+  const written = [
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+  ];
+  assert.deepEqual(names(merged), written);
 
   const generate = async (...args: string[]) => {
     const prompt = ["--prompt", "What does a parakeet eat?", "--max-tokens", "16"];
@@ -104,7 +111,7 @@ Deno.test("cli: convert writes another dtype and back, and a folder in Meta's la
   assert.match(stdout, /^Wrote .*wide: 39 tensors, 4\.0 MB, in \d+\.\d s\n$/);
   assert.equal(
     stderr,
-    "Copied from the model's folder: 1 other file.\n",
+    "Copied from the model's folder: 2 other files.\n",
   );
   const args = ["--model", wide, "--output", back, "--dtype", "f16", "--json"];
   const result = JSON.parse(succeeded(await lorikeet("convert", args)));

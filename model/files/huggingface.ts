@@ -57,8 +57,9 @@ function readIndex(path: string, extension: string): Map<string, string> {
   }
   const files = new Map<string, string>();
   for (const [tensor, file] of Object.entries(index.weight_map)) {
-    // A shard lies in the model's own folder; an index must not make us read anything else.
-    const inFolder = typeof file === "string" && /^[^/\\\0:]+$/.test(file);
+    // A shard lies in the model's own folder; an index must not make us read anything else. File systems take
+    // names of 255 bytes at most.
+    const inFolder = typeof file === "string" && /^[^/\\\0:]{1,200}$/.test(file);
     if (!inFolder || !file.endsWith(extension) || file === extension) {
       throw new UserError(
         `${path}: tensor ${brief(tensor)} is said to be in ${brief(file)}, ` +

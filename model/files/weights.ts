@@ -128,7 +128,9 @@ function parseJson(path: string, maxBytes: number, reviver?: Reviver): unknown {
   try {
     return JSON.parse(text, reviver);
   } catch (error) {
-    throw new UserError(`${path}: is not valid JSON (${(error as Error).message})`);
+    // The message quotes the text, line breaks and all.
+    const where = (error as Error).message.replace(/\s+/g, " ");
+    throw new UserError(`${path}: is not valid JSON (${where})`);
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { exists, isObject, readJson } from "../files/weights.ts";
+import { exists, isObject, readJsonToWrite } from "../files/weights.ts";
 import { fileError } from "../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
 import { readSentencePieceFile } from "./sentencepiece_file.ts";
@@ -59,7 +59,7 @@ function except(files: readonly TokenizerFile[], made: readonly TokenizerFile[])
 /** tokenizer_config.json of a folder. */
 function configOf(folder: string): Record<string, unknown> {
   const path = join(folder, "tokenizer_config.json");
-  const config = exists(path) ? readJson(path) : {};
+  const config = exists(path) ? readJsonToWrite(path) : {};
   return isObject(config) ? config : {};
 }
 

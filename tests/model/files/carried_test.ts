@@ -256,3 +256,33 @@ Deno.test("a model in Meta's layout brings its notes and tokenizer, not its para
     "bfloat16",
   );
 });
+
+/** What transformers made of a written folder: counts of what was equal and of all, or a word. */
+type Counts = Record<string, string> & { different?: unknown };
+
+Deno.test("transformers found the same in every folder that was written, says tests/fixtures/check_written.py", () => {
+  const report: { texts: number; bases: Record<string, Record<string, Counts | string>> } = JSON
+    .parse(Deno.readTextFileSync(fixturePath("written_check.json")));
+  const bases = ["only_model", "tokenizer_json", "added_tokens", "tied_bf16", "mistral_bin"];
+  assert.deepEqual(Object.keys(report.bases), bases);
+  for (const [base, { what: _, ...ways }] of Object.entries(report.bases)) {
+    assert.deepEqual(Object.keys(ways), [
+      "convert f32",
+      "convert f16",
+      "convert bf16",
+      "merge f32",
+      "train",
+    ]);
+    for (const [way, counts] of Object.entries(ways)) {
+      assert.ok(typeof counts !== "string");
+      for (const [name, value] of Object.entries(counts)) {
+        const [, equal, all] = /^(\d+) of (\d+)$/.exec(String(value)) ?? [];
+        const good = all === undefined ? ["True", "none"].includes(String(value)) : equal === all;
+        assert.ok(good, `${base}, ${way}: ${name} ${JSON.stringify(value).slice(0, 300)}`);
+      }
+      for (const name of ["ids", "greedy tokens"]) {
+        assert.equal(counts[name], `${report.texts} of ${report.texts}`);
+      }
+    }
+  }
+});

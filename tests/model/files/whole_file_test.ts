@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
+import { presetConfig } from "../../../model/config.ts";
+import { readAdapter } from "../../../model/files/adapter.ts";
 import { openSafetensors } from "../../../model/files/safetensors.ts";
 import { openTorchFile } from "../../../model/files/pth.ts";
 import { readJson, readJsonToWrite } from "../../../model/files/weights.ts";
+import { openModel } from "../../../model/source.ts";
+import { findChatTemplate } from "../../../model/text/chat_template.ts";
+import { stopTokens } from "../../../model/text/stop_tokens.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer.ts";
+import { fixturePath } from "../../fixtures.ts";
 import { ascii, concat } from "./pth_writer.ts";
 
 let folder = "";
@@ -49,6 +55,72 @@ Deno.test("a pointer of Git LFS is named in place of every file, with what bring
     ascii(pointer.replace("git-lfs", "hawser").split("size")[0]),
     /^is a Git LFS pointer, not the file itself; "git lfs pull"/,
   );
+});
+
+/** Copies a fixture's files into a folder, under names of their own where they are given. */
+function gather(target: string, files: Record<string, string>): void {
+  Deno.mkdirSync(target);
+  for (const [name, from] of Object.entries(files)) {
+    const text = from.startsWith("{");
+    if (text) Deno.writeTextFileSync(join(target, name), from);
+    else Deno.copyFileSync(fixturePath(from), join(target, name));
+  }
+}
+
+Deno.test("a pointer of Git LFS in place of any file of a model, a tokenizer or an adapter", async () => {
+  const model = {
+    "config.json": "torch_bin_sharded/config.json",
+    "pytorch_model.bin.index.json": "torch_bin_sharded/pytorch_model.bin.index.json",
+    "pytorch_model-00001-of-00002.bin": "torch_bin_sharded/pytorch_model-00001-of-00002.bin",
+    "pytorch_model-00002-of-00002.bin": "torch_bin_sharded/pytorch_model-00002-of-00002.bin",
+  };
+  const single = {
+    "config.json": model["config.json"],
+    "model.safetensors": "family/model.safetensors",
+  };
+  const tokenizer = {
+    "tokenizer.model": "tiny_tokenizer.model",
+    "config.json": '{"model_type": "llama"}',
+    "tokenizer_config.json": '{"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}',
+    "special_tokens_map.json": "{}",
+    "added_tokens.json": "{}",
+    "generation_config.json": "{}",
+    "chat_template.jinja": "{{ 1 }}",
+  };
+  const adapter = {
+    "adapter_config.json": "adapter_qv/adapter_config.json",
+    "adapter_model.safetensors": "adapter_qv/adapter_model.safetensors",
+  };
+  const meta = {
+    "params.json": "meta/params.json",
+    "consolidated.00.pth": "meta/consolidated.00.pth",
+  };
+  const open = (path: string) => openModel(path).weights?.close();
+  const kinds: [files: Record<string, string>, read: (folder: string) => unknown][] = [
+    [model, open],
+    [single, open],
+    [meta, open],
+    [adapter, readAdapter],
+    [tokenizer, async (path) => {
+      const loaded = await loadTokenizer(path, () => {});
+      stopTokens(presetConfig("tiny"), loaded, path);
+      findChatTemplate(path);
+    }],
+  ];
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${OID}\nsize 5\n`;
+  for (const [i, [files, read]] of kinds.entries()) {
+    const target = join(folder, `kind${i}`);
+    gather(target, files);
+    await read(target); // whole, it is read
+    for (const name of Object.keys(files)) {
+      const path = join(target, name), whole = Deno.readFileSync(path);
+      Deno.writeTextFileSync(path, pointer);
+      const message = `${path}: is a Git LFS pointer, not the file itself of 5 bytes; ` +
+        '"git lfs pull" in its folder brings it';
+      await assert.rejects(async () => await read(target), { name: "UserError", message }, name);
+      Deno.writeFileSync(path, whole);
+    }
+  }
 });
 
 Deno.test("a link to nothing is named in place of every file", async () => {
