@@ -5,7 +5,7 @@
  */
 import { cast, castBytes } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { fillConstant, fillNormal, fillUniform } from "../kernels/random.ts";
+import { fillConstant, fillNormal, fillUniform, normalNumbers } from "../kernels/random.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import { EMBEDDING, OUTPUT } from "./adapter/plan.ts";
 import { copiedWeight } from "./adapter/tensors.ts";
@@ -13,7 +13,7 @@ import type { Adapter } from "./files/adapter.ts";
 import { checkFlags, flagWeights } from "./finite_weights.ts";
 import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./files/weights.ts";
 import type { Llama } from "./llama.ts";
-import type { Parameter } from "./parameters.ts";
+import { type Parameter, parameterCount } from "./parameters.ts";
 import type { ModelSource } from "./source.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
@@ -207,7 +207,7 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
 
 /**
  * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
- * N(0, 1/r²) with `gaussian`, also as in PEFT. DoRA's magnitudes are lengths of the weights' rows, which are to be
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are lengths of the weights' rows, which are to be
  * there already.
  */
 export function initializeAdapters(
@@ -218,10 +218,14 @@ export function initializeAdapters(
   model.adapters.forEach((parameter, index) => {
     const target = parameter.trained?.master ?? parameter.value;
     gpu.clear(target);
-    if (/lora_A/.test(parameter.name)) {
+    const stream = ADAPTER_STREAM + index;
+    if (/lora_embedding_B$/.test(parameter.name)) {
+      // Made here: the GPU would fill the padding of its rows too.
+      const numbers = normalNumbers(parameterCount(parameter), seed, stream);
+      setParameter(gpu, parameter, Float32Array.from(numbers));
+    } else if (/lora_A/.test(parameter.name)) {
       const y = unpadded(parameter, target);
       const [rank, width] = parameter.shape;
-      const stream = ADAPTER_STREAM + index;
       const bound = 1 / Math.sqrt(width);
       if (init === "kaiming") fillUniform(gpu, { y, low: -bound, high: bound, seed, stream });
       else fillNormal(gpu, { y, mean: 0, std: 1 / rank, seed, stream });

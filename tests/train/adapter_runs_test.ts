@@ -1,0 +1,254 @@
+/** Runs that start from an adapter of any kind, or train a new one: what they take over, resume and write. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu.ts";
+import { checkAdapter, readAdapter } from "../../model/files/adapter.ts";
+import type { LlamaConfig } from "../../model/config.ts";
+import { initializeAdapters, loadAdapter, loadWeights } from "../../model/load.ts";
+import { openModel } from "../../model/source.ts";
+import { makeBatch } from "../../model/batch.ts";
+import { Llama } from "../../model/llama.ts";
+import { settingsFrom, trainedPlan } from "../../train/adapter_settings.ts";
+import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
+import { writeTrained } from "../../train/output.ts";
+import type { LoraSettings } from "../../train/schema.ts";
+import { loadState, saveState } from "../../train/state.ts";
+import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
+import { TemporaryFolder } from "../cli.ts";
+import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
+import { assertClose, gpuTest } from "../kernels/harness.ts";
+import { assertSameTensors, parameters } from "./runs.ts";
+
+const cases = readFixture("peft.json");
+/** What a state says of the samples. */
+const DATA = "samples";
+
+/** The keys of `lora` with defaults where nothing is said. */
+function settings(...flags: string[]): LoraSettings {
+  const { lora } = parseTrainArguments(["--model", "unused", "--output", "unused", ...flags]);
+  assert.ok(lora);
+  return lora;
+}
+
+const windowsOf = ({ samples }: PeftCase): Window[] =>
+  samples.map(({ ids, promptLength }) => [
+    [{ ids: Uint32Array.from(ids), promptLength, truncated: false }],
+  ]);
+
+/** A trainer of a case's model with its weights. */
+async function open(
+  gpu: Gpu,
+  c: PeftCase,
+  lora: LoraSettings,
+  changes: Partial<TrainConfig> = {},
+): Promise<Trainer> {
+  const source = openModel(fixturePath(c.model)), windows = windowsOf(c);
+  const defaults = parseTrainArguments(["--model", "unused", "--output", "unused"]);
+  const config = { ...defaults, ...changes, lora };
+  const sizes = runSizes(windows, config, null);
+  const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
+  trainer.model.initialize(gpu);
+  await loadWeights(gpu, trainer.model, source, { seed: 0 });
+  return trainer;
+}
+
+const steps = async (gpu: Gpu, trainer: Trainer, windows: Window[], first: number) => {
+  const results = [];
+  for (const [i, window] of windows.entries()) {
+    results.push(
+      await trainer.step(gpu, window, { learningRate: 0.01, firstMicroBatch: first + i }),
+    );
+  }
+  return results;
+};
+
+for (const c of cases) {
+  gpuTest(`a resumed run goes on bit for bit: ${c.name}`, async (gpu) => {
+    for (const precision of ["fp32", "mixed"] as const) {
+      using folder = new TemporaryFolder();
+      const path = fixturePath(`peft/${c.name}`), adapter = readAdapter(path);
+      const model = openModel(fixturePath(c.model)).config, given = new Set(["dropout"]);
+      const lora = settingsFrom(
+        settings("--lora.dropout", "0.2", "--lora.plus-ratio", "4"),
+        adapter.config,
+        {
+          given,
+          model,
+          what: path,
+        },
+      );
+      const changes = { precision, initial_loss_scale: 256 };
+      const whole = await open(gpu, c, lora, changes), windows = windowsOf(c);
+      loadAdapter(gpu, whole.model, adapter);
+      await steps(gpu, whole, windows, 0);
+      const state = folder.file("state"),
+        progress = { step: 2, microBatches: 2, firstLoss: 1, data: DATA };
+      await saveState(gpu, whole, state, progress);
+      const expected = await steps(gpu, whole, windows, 2);
+
+      const resumed = await open(gpu, c, lora, changes);
+      initializeAdapters(gpu, resumed.model, { init: "kaiming", seed: 3 });
+      assert.deepEqual(loadState(gpu, resumed, state, DATA), progress);
+      assert.deepEqual(await steps(gpu, resumed, windows, 2), expected, precision);
+      assertSameTensors(await parameters(gpu, resumed), await parameters(gpu, whole));
+    }
+  });
+
+  gpuTest(`what a run writes of an adapter is read back as it was: ${c.name}`, async (gpu) => {
+    using folder = new TemporaryFolder();
+    const path = fixturePath(`peft/${c.name}`), adapter = readAdapter(path);
+    const source = openModel(fixturePath(c.model)), model = source.config;
+    const lora = settingsFrom(settings(), adapter.config, { given: new Set(), model, what: path });
+    const output = folder.file("run");
+    Deno.mkdirSync(output);
+    const trainer = await open(gpu, c, lora, { precision: "fp32", output });
+    loadAdapter(gpu, trainer.model, adapter);
+    await steps(gpu, trainer, windowsOf(c), 0);
+    const written = readAdapter(
+      await writeTrained(gpu, trainer.model, trainer.config, { source, tokenizerPath: "" }),
+    );
+    assert.deepEqual(
+      { ...written.config, base_model_name_or_path: null },
+      { ...adapter.config, base_model_name_or_path: null },
+    );
+    const { modules, replaced } = checkAdapter(written, model, "written");
+    const before = checkAdapter(adapter, model, path);
+    assert.deepEqual([modules, replaced], [before.modules, before.replaced]);
+    for (const [name, { data }] of await trainedValues(gpu, trainer)) {
+      const stored = [...written.tensors].filter(([key]) =>
+        key.replace(".base_layer.", ".").endsWith(name)
+      );
+      assert.equal(stored.length, 1, name);
+      assert.deepEqual(stored[0][1].data, data, name);
+    }
+  });
+}
+
+async function trainedValues(gpu: Gpu, trainer: Trainer) {
+  const values = await parameters(gpu, trainer);
+  return [...values].map(([name, data]) => [name, { data }] as const);
+}
+
+const MODEL: LlamaConfig = openModel(fixturePath("family")).config;
+
+Deno.test("an adapter's own settings hold where none are given, and others are refused", () => {
+  const { config } = readAdapter(fixturePath("peft/patterns"));
+  const from = (...flags: string[]) =>
+    settingsFrom(settings(...flags.flatMap((flag) => flag.split("="))), config, {
+      given: new Set(
+        flags.map((flag) => flag.split("=")[0].slice("--lora.".length).replaceAll("-", "_")),
+      ),
+      model: MODEL,
+      what: "folder",
+    });
+  const own = from();
+  assert.deepEqual([own.rank, own.alpha, own.dropout, own.rslora], [3, 6, 0, false]);
+  assert.deepEqual(own.targets, ["down_proj", "k_proj", "q_proj", "up_proj"]);
+  assert.equal(from("--lora.dropout=0.3").dropout, 0.3);
+  assert.equal(from("--lora.rank=3", "--lora.targets=q_proj,k_proj,up_proj,down_proj").rank, 3);
+  for (
+    const [flag, message] of [
+      ["--lora.rank=8", /^adapter folder has rank 3, but lora\.rank is 8; expected the same$/],
+      ["--lora.alpha=8", /has alpha 6, but lora\.alpha is 8/],
+      [
+        "--lora.targets=q_proj",
+        /has targets down_proj,k_proj,q_proj,up_proj, but lora\.targets is q_proj/,
+      ],
+      ["--lora.rslora=true", /has rslora false, but lora\.rslora is true/],
+      ["--lora.dora=true", /has dora false, but lora\.dora is true/],
+      ["--lora.layers=0", /has layers unset, but lora\.layers is 0/],
+      [
+        "--lora.modules-to-save=lm_head",
+        /has modules_to_save , but lora\.modules_to_save is lm_head/,
+      ],
+    ] as const
+  ) assert.throws(() => from(flag), { name: UserError.name, message });
+});
+
+Deno.test("the plan of a new adapter has what the keys of lora say", () => {
+  const plan = (...flags: string[]) => trainedPlan(settings(...flags), MODEL);
+  const names = (...flags: string[]) => [...plan(...flags).modules.keys()];
+  assert.deepEqual(
+    names(),
+    [0, 1].flatMap((i) =>
+      ["q_proj", "v_proj"].map((module) => `model.layers.${i}.self_attn.${module}`)
+    ),
+  );
+  assert.equal(names("--lora.targets", "all-linear").length, 14);
+  assert.deepEqual(names("--lora.targets", "up_proj,lm_head,embed_tokens", "--lora.layers", "1"), [
+    "model.embed_tokens",
+    "model.layers.1.mlp.up_proj",
+    "lm_head",
+  ]);
+  const [{ scale }] = plan("--lora.rslora", "--lora.rank", "4", "--lora.alpha", "6").modules
+    .values();
+  assert.equal(scale, 3);
+  assert.deepEqual(
+    plan("--lora.modules-to-save", "lm_head,norm").replaced,
+    [
+      "model.layers.0.input_layernorm.weight",
+      "model.layers.0.post_attention_layernorm.weight",
+      "model.layers.1.input_layernorm.weight",
+      "model.layers.1.post_attention_layernorm.weight",
+      "model.norm.weight",
+      "lm_head.weight",
+    ],
+  );
+  assert.throws(
+    () => plan("--lora.layers", "0-2"),
+    /lora\.layers has 2; expected numbers below 2/,
+  );
+  assert.throws(
+    () => plan("--lora.targets", "lm_head", "--lora.modules-to-save", "lm_head"),
+    { name: UserError.name },
+  );
+});
+
+gpuTest("a new adapter leaves the model as it was, and every part of it learns", async (gpu) => {
+  const c = cases.find(({ model }) => model === "family")!, windows = windowsOf(c);
+  const kinds = [
+    ["--lora.targets", "embed_tokens,lm_head,q_proj,down_proj", "--lora.rank", "4"],
+    ["--lora.dora", "--lora.targets", "all-linear", "--lora.rank", "4"],
+    ["--lora.rslora", "--lora.modules-to-save", "embed_tokens,lm_head,norm"],
+  ];
+  const source = openModel(fixturePath("family"));
+  const base = new Llama(gpu.memory, {
+    config: source.config,
+    precision: "fp32",
+    trained: "nothing",
+    maxTokens: 32,
+    maxTargets: 32,
+  });
+  base.initialize(gpu);
+  await loadWeights(gpu, base, source, { seed: 0 });
+  for (const kind of kinds) {
+    for (const precision of ["fp32", "mixed"] as const) {
+      const trainer = await open(gpu, c, settings(...kind), {
+        precision,
+        initial_loss_scale: 256,
+      });
+      initializeAdapters(gpu, trainer.model, { init: "kaiming", seed: 1 });
+      const weights = windows.map((window) => window[0][0]).map(({ ids, promptLength }) => ({
+        ids,
+        promptLength,
+        weight: 1,
+      }));
+      const before = await parameters(gpu, trainer);
+      trainer.model.loss(gpu, makeBatch([weights[0]]), { backward: false });
+      const [loss] = await gpu.readF32(trainer.model.losses);
+      base.loss(gpu, makeBatch([weights[0]]), { backward: false });
+      const [plain] = await gpu.readF32(base.losses);
+      const tolerance = precision === "fp32" ? 1e-5 : 1e-2;
+      assertClose([loss], [plain], { atol: 0, rtol: tolerance, what: `${kind} ${precision}` });
+      await steps(gpu, trainer, [...windows, ...windows], 0);
+      const after = await parameters(gpu, trainer);
+      for (const [name, data] of after) {
+        assert.ok(
+          data.some((value, i) => value !== before.get(name)![i]),
+          `${kind}: ${name} stays`,
+        );
+      }
+    }
+  }
+});
