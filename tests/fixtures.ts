@@ -188,6 +188,11 @@ export interface FixtureFiles {
   "family.json": FamilyFixture;
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
+  /** What PEFT makes of configurations: rank and scale by module, and whole weights; null where it refuses. */
+  "adapter_rules.json": {
+    config: Record<string, unknown>;
+    expected: { modules: Record<string, [number, number]>; saved: string[] } | null;
+  }[];
   /** Three steps from each adapter of the shared archive of real files. */
   "real_steps.json": Record<string, { losses: number[]; grad_norm: number }[]>;
 }

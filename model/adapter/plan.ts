@@ -63,6 +63,11 @@ function modulesOf(model: LlamaConfig): Module[] {
     if (!modules.has(name)) modules.set(name, { name, kind });
   }
   modules.set(OUTPUT, { name: OUTPUT, kind: "linear" });
+  // Modules without weights: a pattern that matches one is refused.
+  const blocks = Array.from({ length: model.num_hidden_layers }, (_, i) => `model.layers.${i}`);
+  for (const name of ["model.rotary_emb", ...blocks.map((block) => `${block}.mlp.act_fn`)]) {
+    modules.set(name, { name, kind: "other" });
+  }
   return [...modules.values()];
 }
 

@@ -190,20 +190,22 @@ function initialisationRemedy(value: unknown): string {
     `path_initial_model_for_weight_conversion="INITIAL"), INITIAL being the adapter as it was saved before training`;
 }
 
-/** Settings that PEFT refuses together. */
-function checkTogether(config: AdapterConfig, file: string): void {
-  const { target_modules, layers_to_transform, layers_pattern, lora_bias, use_dora } = config;
+/** Refuses what PEFT refuses together. */
+function checkTogether(json: Record<string, unknown>, file: string): void {
+  const { target_modules, layers_to_transform, layers_pattern, lora_bias, use_dora } = json;
   const fail = (what: string): never => {
     throw new UserError(`${file}: ${what}, which PEFT does not have together`);
   };
-  if (typeof target_modules === "string" && (layers_to_transform ?? layers_pattern) !== null) {
+  const layers = [layers_to_transform, layers_pattern];
+  if (typeof target_modules === "string" && !layers.every(isMissing)) {
     fail(
       `target_modules is ${
         brief(target_modules)
       } and layers_to_transform or layers_pattern is given`,
     );
   }
-  if (layers_pattern !== null && layers_to_transform === null) {
+  const isPattern = !isMissing(layers_pattern) && !isNeutral(layers_pattern);
+  if (isPattern && isMissing(layers_to_transform)) {
     fail("layers_pattern is given without layers_to_transform");
   }
   if (lora_bias && use_dora) fail("lora_bias and use_dora are true");
@@ -228,32 +230,33 @@ export function parseAdapterConfig(json: unknown, file: string): AdapterConfig {
     const name = /^\w{1,80}$/.test(field) ? field : brief(field);
     throw new UserError(`${file}: ${name} is ${brief(value)}, which is not supported`);
   }
-  const config = configOf(json);
-  checkTogether(config, file);
-  return config;
+  checkTogether(json, file);
+  return configOf(json);
 }
 
 /** The values of checked fields. An empty list means the same as none. */
 function configOf(json: Record<string, unknown>): AdapterConfig {
-  const said = Object.fromEntries(
-    Object.entries(json).filter(([field, value]) =>
-      Object.hasOwn(FIELDS, field) && !isMissing(value) &&
-      !(Array.isArray(value) && value.length === 0)
-    ),
-  ) as unknown as AdapterConfig;
-  const { peft_type: _, task_type: _task, init_lora_weights: _init, ...fields } = said as
-    & AdapterConfig
-    & Record<"peft_type" | "task_type" | "init_lora_weights", unknown>;
+  const names = Object.keys(adapterConfig({ r: 1, target_modules: [] }));
+  const said = Object.entries(json).filter(([field, value]) =>
+    names.includes(field) && !isMissing(value) && !(Array.isArray(value) && value.length === 0)
+  );
+  const config = adapterConfig(
+    Object.fromEntries(said) as unknown as Parameters<typeof adapterConfig>[0],
+  );
   const { layers_to_transform: layers, layers_pattern: pattern } = json;
-  const tokens = fields.trainable_token_indices as unknown;
-  return adapterConfig({
-    ...fields,
-    layers_to_transform: typeof layers === "number" ? [layers] : fields.layers_to_transform ?? null,
-    layers_pattern: isName(pattern) ? [pattern] : fields.layers_pattern ?? null,
+  const tokens: unknown = config.trainable_token_indices;
+  return {
+    ...config,
+    layers_to_transform: typeof layers === "number" ? [layers] : config.layers_to_transform,
+    layers_pattern: config.layers_to_transform === null
+      ? null
+      : isName(pattern)
+      ? [pattern]
+      : config.layers_pattern,
     trainable_token_indices: isTokens(tokens)
       ? { embed_tokens: tokens }
-      : fields.trainable_token_indices ?? null,
-  });
+      : config.trainable_token_indices,
+  };
 }
 
 /**

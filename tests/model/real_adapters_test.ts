@@ -1,6 +1,7 @@
 /** Adapters that PEFT wrote for a model that transformers wrote: the same logits and the same greedy tokens. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { openFiles, writeModel } from "../../infer/write_model.ts";
 import { refuseOtherBase } from "../../model/adapter/base_copies.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { decoderPasses } from "../../model/decoder.ts";
@@ -8,11 +9,13 @@ import { checkAdapter, readAdapter } from "../../model/files/adapter.ts";
 import { Generator } from "../../model/generate.ts";
 import { Llama } from "../../model/llama.ts";
 import { loadAdapter, loadWeights } from "../../model/load.ts";
+import { AdapterMerge } from "../../model/merge.ts";
 import { openModel } from "../../model/source.ts";
 import { settingsFrom } from "../../train/adapter_settings.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import type { LoraSettings } from "../../train/schema.ts";
 import { runSizes, Trainer } from "../../train/trainer.ts";
+import { TemporaryFolder } from "../cli.ts";
 import { readFixture } from "../fixtures.ts";
 import { assertClose } from "../kernels/harness.ts";
 import { realFolder, realTest } from "../real.ts";
@@ -140,5 +143,37 @@ realTest("real adapters: three steps of training on equal PEFT's", async (gpu) =
         what: `${name} norm ${i}`,
       });
     }
+  }
+});
+
+realTest("real adapters: merged models say what PEFT says of model and adapter", async (gpu) => {
+  const folder = realFolder(), base = join(folder, "models/llama");
+  const names = [...Deno.readDirSync(join(folder, "adapters"))].map(({ name }) => name);
+  for (const name of names.filter((name) => name !== "pissa")) {
+    using output = new TemporaryFolder();
+    const path = join(folder, "adapters", name), merged = output.file(name);
+    const expected: Expected = JSON.parse(Deno.readTextFileSync(join(path, "expected.json")));
+    const files = await openFiles({ model: base, output: merged });
+    const change = new AdapterMerge(gpu, readAdapter(path), files.config, path);
+    assert.ok(await writeModel(files, { model: base, output: merged }, "Merging", change));
+    const source = openModel(merged);
+    const model = new Llama(gpu.memory, {
+      config: source.config,
+      precision: "fp32",
+      trained: "nothing",
+      maxTokens: 32,
+      maxTargets: 2,
+    });
+    model.initialize(gpu);
+    await loadWeights(gpu, model, source, { seed: 0 });
+    const ids = Uint32Array.from(expected.prompt_ids), last = ids.length - 1;
+    const batch = makeBatch([{ ids, promptLength: ids.length, weight: 0 }]);
+    const targetRows = Uint32Array.of(0, last);
+    const logits = model.logits(gpu, { ...batch, targetRows, targetCount: 2 });
+    const values = await gpu.readF32(logits), width = logits.rowSize;
+    [expected.logits_first, expected.logits_last].forEach((row, i) => {
+      const actual = values.subarray(i * width, i * width + row.length);
+      assertClose(actual, row, { atol: 1e-4, rtol: 1e-4, what: `${name} row ${i}` });
+    });
   }
 });
