@@ -1,7 +1,12 @@
 /** Numbers that are none, from end to end: said where they come up, with what to try, and exit code 1. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { adapterShapes, type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
+import {
+  adapterConfig,
+  adapterShapes,
+  type AdapterTensor,
+  writeAdapter,
+} from "../model/files/adapter.ts";
 import { openModel } from "../model/source.ts";
 import {
   chatAbout,
@@ -29,8 +34,7 @@ async function adapterWith(folder: TemporaryFolder, name: string, value: number)
     tensors.set(name, { dtype: "F32", shape, data });
   }
   const path = folder.file(name);
-  const rest = { lora_dropout: 0, base_model_name_or_path: null };
-  await writeAdapter(path, { r, lora_alpha: 8, target_modules, ...rest }, tensors);
+  await writeAdapter(path, adapterConfig({ r, lora_alpha: 8, target_modules }), tensors);
   return path;
 }
 
