@@ -240,7 +240,10 @@ async function main(): Promise<number> {
   if (before && after) console.log(`\n${showcase!.describe(before, after)}`);
   report(gpu, trainer, { outcome, folder, profile });
   gpu.close();
-  if (failure instanceof Stopped) return 130;
+  if (failure instanceof Stopped) {
+    console.error("The last evaluation was left out.");
+    return 130;
+  }
   if (failure !== undefined) throw failure;
   return 0;
 }

@@ -148,10 +148,16 @@ function checkConfig(stored: Record<string, unknown>, config: TrainConfig, path:
   }
 }
 
-/** What state.json says of the adapter that the run started from, in PEFT's form; undefined for none. */
+/**
+ * What state.json says of the adapter that the run started from, in PEFT's form; undefined for none.
+ *
+ * @throws {UserError} where the file is not as it was saved.
+ */
 export function stateAdapter(folder: string): unknown {
   const path = join(folder, JSON_FILE);
-  const state = exists(path) ? readJson(path) : undefined;
+  if (!exists(path)) return undefined; // `loadState` says so
+  checkSeal(path);
+  const state = readJson(path);
   const config = isObject(state) ? state.config : undefined;
   const lora = isObject(config) ? config.lora : undefined;
   return isObject(lora) ? lora.adapter : undefined;
