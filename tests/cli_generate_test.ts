@@ -194,7 +194,8 @@ gpuTest("cli generate: templates", async () => {
   const model = randomModel(folder);
   const chat_template =
     "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}{{ eos_token }}Bot:";
-  folder.file("tokenizer_config.json", JSON.stringify({ chat_template }));
+  const settings = { tokenizer_class: "LlamaTokenizer", legacy: true, add_bos_token: true };
+  folder.file("tokenizer_config.json", JSON.stringify({ ...settings, chat_template }));
   const tokenizer = await loadTokenizer(TOKENIZER);
   const args = ["--model", model, "--prompt", "Name a bird.", "--max-tokens", "1"];
   const promptOf = async (template: string, ...more: string[]) =>
@@ -208,7 +209,7 @@ gpuTest("cli generate: templates", async () => {
   const llama2 = Array.from(await encodeChat(question, "llama2", tokenizer));
   assert.deepEqual(await promptOf("llama2", ...input), llama2);
   assert.deepEqual(await promptOf("chat"), [
-    ...[tokenizer.bos_id, ...tokenizer.encode("user: Name a bird.")],
+    ...tokenizer.encode("user: Name a bird."),
     ...tokenizer.encodeSpecial("</s>Bot:"),
   ]);
   Deno.removeSync(join(folder.path, "tokenizer_config.json"));

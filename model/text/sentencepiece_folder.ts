@@ -117,6 +117,5 @@ export async function sentencePieceTokenizer(file: SentencePieceFile): Promise<F
     split_special_tokens: false,
     tokenizer_class: "TokenizersBackend",
     config_eos_id: undefined,
-    bare: false,
   };
 }

@@ -68,18 +68,20 @@ export interface Tokenizer {
   decode(ids: readonly number[]): string;
 }
 
-/** Says what the user should know of how a tokenizer is read. */
-type Say = (line: string) => void;
-
 /**
  * The file of a tokenizer that is read as SentencePiece itself does: a tokenizer.model that is given itself,
- * and one in a folder that `transformers` does not open, in Meta's layout or with nothing else that says
- * what it is.
+ * and one in a folder in Meta's layout, or with nothing beside it that says how it is to be read.
+ * `transformers` 5 opens the last kind without BOS and with other ids, which no model was trained with.
  */
 export function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
   if (!isFolder) return path.endsWith(".json") ? undefined : path;
   const model = join(path, "tokenizer.model");
-  const others = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+  const others = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+  ];
   const alone = exists(model) && !others.some((name) => exists(join(path, name)));
   return alone || isMetaFolder(path) ? model : undefined;
 }
@@ -88,16 +90,13 @@ export function sentencePieceModel(path: string, isFolder: boolean): string | un
  * Loads a tokenizer.
  *
  * All files of a folder are read together, as `transformers` 5.18 does. Three kinds keep SentencePiece's own
- * way, a space before the text and BOS at its beginning: a folder in Meta's layout, one that holds a
- * tokenizer.model and no config.json, and a tokenizer.model that is given itself, whatever is beside it.
+ * way, a space before the text and BOS at its beginning: a folder in Meta's layout, one whose
+ * tokenizer is a tokenizer.model alone, and a tokenizer.model that is given itself, whatever is beside it.
  *
  * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, or a folder with either.
  * @throws {UserError} When a file is missing, truncated, of another format, or without EOS.
  */
-export async function loadTokenizer(
-  path: string,
-  say: Say = (line) => console.error(line),
-): Promise<Tokenizer> {
+export async function loadTokenizer(path: string): Promise<Tokenizer> {
   let info: Deno.FileInfo;
   try {
     info = Deno.statSync(path);
@@ -119,14 +118,5 @@ export async function loadTokenizer(
       `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
     );
   }
-  const folder = await readTokenizerFolder(path);
-  if (folder.bare) {
-    say(
-      `tokenizer "${path}" is a tokenizer.model without tokenizer_config.json: as in transformers 5, no ` +
-        `BOS and no space are put before a text. --tokenizer ${
-          join(path, "tokenizer.model")
-        } puts both, as SentencePiece does.`,
-    );
-  }
-  return pipelineTokenizer(path, folder);
+  return pipelineTokenizer(path, await readTokenizerFolder(path));
 }

@@ -45,8 +45,6 @@ export interface FolderTokenizer {
   tokenizer_class: TokenizerClass;
   /** `eos_token_id` of config.json, the first of several; for a tokenizer that names no end token. */
   config_eos_id: number | undefined;
-  /** There is a tokenizer.model and nothing that says how `transformers` is to read it. */
-  bare: boolean;
 }
 
 /** The files. */
@@ -285,8 +283,6 @@ async function build(files: Files): Promise<FolderTokenizer> {
     split_special_tokens: config.split_special_tokens === true,
     tokenizer_class: name,
     config_eos_id: configEos(files.model_config),
-    bare: json === undefined && settings.tokenizer_config === undefined &&
-      settings.special_tokens_map === undefined && settings.added_tokens === undefined,
   };
 }
 

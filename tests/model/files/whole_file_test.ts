@@ -102,7 +102,7 @@ Deno.test("a pointer of Git LFS in place of any file of a model, a tokenizer or 
     [meta, open],
     [adapter, readAdapter],
     [tokenizer, async (path) => {
-      const loaded = await loadTokenizer(path, () => {});
+      const loaded = await loadTokenizer(path);
       stopTokens(presetConfig("tiny"), loaded, path);
       findChatTemplate(path);
     }],

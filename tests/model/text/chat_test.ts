@@ -397,7 +397,7 @@ Deno.test("chat: tools and variables of the template", () => {
   );
   const wrong = (inputs: { tools?: string; variables?: string }, message: RegExp) =>
     assert.throws(
-      () => rendered("", inputs),
+      () => rendered("x", inputs),
       (error) => error instanceof UserError && message.test(error.message),
     );
   wrong({ tools: "{}" }, /^tools\.json: is a dict, expected a list of tools$/);

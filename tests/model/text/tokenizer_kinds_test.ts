@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
-import { loadTokenizer, type Tokenizer } from "../../../model/text/tokenizer.ts";
+import { pipelineTokenizer } from "../../../model/text/pipeline_tokenizer.ts";
+import type { Tokenizer } from "../../../model/text/tokenizer.ts";
+import { readTokenizerFolder } from "../../../model/text/tokenizer_folder.ts";
 import { fixturePath } from "../../fixtures.ts";
 
 /** A folder's files, and what transformers makes of them. */
@@ -37,7 +39,8 @@ async function load({ files }: Kind): Promise<Tokenizer> {
         : new TextEncoder().encode(JSON.stringify(content));
       Deno.writeFileSync(join(folder, name), bytes);
     }
-    return await loadTokenizer(folder, () => {});
+    // A tokenizer.model alone is read as SentencePiece does; here as transformers would.
+    return pipelineTokenizer(folder, await readTokenizerFolder(folder));
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }
