@@ -28,8 +28,12 @@ export interface PipelineParts {
   post_processor: unknown;
 }
 
-/** Which added tokens count where they are written out in a text. */
-export type Parsed = "all" | "ordinary";
+/**
+ * Which added tokens count where they are written out in a text: all; those that are no control tokens, so that
+ * control tokens stay letters; or the same, except that the model's own vocabulary may hold a control token
+ * (`split_special_tokens` of `transformers`).
+ */
+export type Parsed = "all" | "ordinary" | "split";
 
 /** An executable tokenizer.json. */
 export class Pipeline {
@@ -75,11 +79,10 @@ export class Pipeline {
   /**
    * Ids of a well-formed text.
    *
-   * @param parsed With `ordinary`, control tokens written out stay letters.
    * @param first Whether it begins the whole text.
    */
   encode(text: string, parsed: Parsed, first = true): number[] {
-    const model = parsed === "all" ? this.#model : this.#plain;
+    const model = parsed === "ordinary" ? this.#plain : this.#model;
     const takes = parsed === "all"
       ? () => true
       : ({ content }: AddedToken) => !this.added.isSpecial(content);
