@@ -44,7 +44,7 @@ export interface NamedTokens {
   named: Map<string, Named | null>;
   /** Control tokens without a name; undefined where no file lists any. */
   extra: Named[] | undefined;
-  /** Such tokens that special_tokens_map.json alone lists; those of a tokenizer.model take their place. */
+  /** Such tokens in places where those of a tokenizer.model come before them. */
   older: Named[] | undefined;
   /** Tokens with the ids that the files give them, by id. */
   decoder: [number, AddedToken][];
@@ -118,7 +118,9 @@ function fromConfig(files: SettingsFiles): Omit<NamedTokens, "decoder"> {
     for (const [name, token] of Object.entries(extra)) {
       named.set(name, readNamed(token, where(`${key}.${name}`)));
     }
-    return { named, extra: undefined, older: undefined };
+    const others = additional_special_tokens ?? undefined;
+    const older = others && readList(others, where("additional_special_tokens"));
+    return { named, extra: undefined, older };
   }
   const list = extra === undefined ? undefined : readList(extra, where(key));
   return { named, extra: list, older: undefined };
@@ -143,14 +145,21 @@ function overlayMap(tokens: Omit<NamedTokens, "decoder">, files: SettingsFiles):
   }
 }
 
-/** What added_tokens.json lists: tokens and their ids. */
+/**
+ * What added_tokens.json lists: tokens and their ids. Control tokens are those that are named; of tokenizer_config.json,
+ * those that are named by their text alone.
+ */
 function readAddedFile(
   { named, extra = [] }: Omit<NamedTokens, "decoder">,
   files: SettingsFiles,
 ): [number, AddedToken][] {
-  const special = new Set(
-    TOKEN_NAMES.flatMap((name) => named.get(name) ?? []).concat(extra).map(textOf),
-  );
+  const byText = (name: string) =>
+    files.special_tokens_map?.[name] !== undefined || !isObject(files.tokenizer_config?.[name]);
+  const names = TOKEN_NAMES.filter(byText).flatMap((name) => named.get(name) ?? []);
+  const special = new Set([
+    ...names.map(textOf),
+    ...extra.filter((token) => typeof token === "string"),
+  ]);
   return Object.entries(files.added_tokens ?? {}).map(([content, id]): [number, AddedToken] => {
     if (!Number.isSafeInteger(id) || (id as number) < 0) {
       throw new UserError(

@@ -83,10 +83,9 @@ export function pipelineTokenizer(name: string, folder: FolderTokenizer): Tokeni
     }
     const encode = (text: string) =>
       named(name, () => pipeline.encode(text.toWellFormed(), "ordinary"));
-    const encodeSpecial = split_special_tokens
-      ? encode
-      : (text: string, isPlain?: IsPlain) =>
-        named(name, () => pipeline.encode(text.toWellFormed(), "all", { isPlain }));
+    const parsed = split_special_tokens ? "split" : "all";
+    const encodeSpecial = (text: string, isPlain?: IsPlain) =>
+      named(name, () => pipeline.encode(text.toWellFormed(), parsed, { isPlain }));
     const base_vocab_size = size(tokenIds(pipeline.parts.model).values());
     return {
       vocab_size: Math.max(base_vocab_size, size(added.tokens.keys())),

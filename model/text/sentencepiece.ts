@@ -63,7 +63,7 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
   const model = readSentencePieceFile(file);
   const controls = new Map<string, number>();
   const pieces = model.pieces.map(({ piece, type }, id): Piece => {
-    if (type === CONTROL && piece !== "") controls.set(piece, id);
+    if ((type === CONTROL || type === UNKNOWN) && piece !== "") controls.set(piece, id);
     if (type === CONTROL) return null;
     if (type === UNKNOWN) return model.unk_surface;
     return type === BYTE ? pieceByte(piece) ?? null : piece;

@@ -13,9 +13,24 @@ import {
   USER_DEFINED,
 } from "./sentencepiece_file.ts";
 import type { ModelSettings } from "./tokenization/models.ts";
-import { loadPatterns, noPatterns } from "./tokenization/oniguruma.ts";
+import { hasPatterns, loadPatterns, noPatterns } from "./tokenization/oniguruma.ts";
 import { Pipeline } from "./tokenization/pipeline.ts";
 import { type FolderTokenizer, templateProcessing } from "./tokenizer_folder.ts";
+
+/**
+ * Stands before the pieces that the maker defined, and in no text: it is two codes that are no characters. SentencePiece finds such
+ * pieces in the normalized text, with the space before it. As added tokens they are normalized like a text, but get
+ * no space: the mark keeps it away, and is then taken out.
+ */
+const MARK = "\u{10fffe}\u{1fffe}";
+
+/** The pieces as the vocabulary holds them. */
+function marked(file: SentencePieceFile): SentencePieceFile {
+  const pieces = file.pieces.map((piece) =>
+    piece.type === USER_DEFINED ? { ...piece, piece: MARK + piece.piece } : piece
+  );
+  return { ...file, pieces };
+}
 
 /** Merges of ordinary pieces, those of better scores first, as SentencePiece makes them. */
 function scoredMerges({ pieces }: SentencePieceFile): [string, string][] {
@@ -82,33 +97,42 @@ function normalizers(file: SentencePieceFile): unknown[] {
       { type: "Replace", pattern: { Regex: " {2,}" }, content: " " },
     );
   }
-  if (file.add_dummy_prefix) list.push({ type: "Prepend", prepend: "\u2581" });
+  const hasMarks = file.pieces.some(({ type }) => type === USER_DEFINED);
+  if (file.add_dummy_prefix && !hasMarks) list.push({ type: "Prepend", prepend: "\u2581" });
+  if (file.add_dummy_prefix && hasMarks) {
+    list.push({ type: "Replace", pattern: { Regex: `\\A(?!${MARK})` }, content: "\u2581" });
+  }
+  if (hasMarks) list.push({ type: "Replace", pattern: { String: MARK }, content: "" });
   list.push({ type: "Replace", pattern: { String: " " }, content: "\u2581" });
   return list;
 }
 
 /** @throws {RangeError} where no tokenizer.json can say what the model does. */
-export async function sentencePieceTokenizer(file: SentencePieceFile): Promise<FolderTokenizer> {
-  const { add_dummy_prefix, bos_piece, eos_piece, remove_extra_whitespaces } = file;
-  const strip = { type: "Strip", content: " ", start: 1, stop: 0 };
+export async function sentencePieceTokenizer(given: SentencePieceFile): Promise<FolderTokenizer> {
+  const file = marked(given);
+  const { add_dummy_prefix, bos_piece, eos_piece, unk_id } = file;
+  const normalizer = { type: "Sequence", normalizers: normalizers(file) };
+  const hasMarks = file.pieces.some(({ type }) => type === USER_DEFINED);
+  const decoders = [
+    ...(hasMarks ? [{ type: "Replace", pattern: { String: MARK }, content: "" }] : []),
+    ...PIECE_DECODERS,
+    ...(add_dummy_prefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []),
+  ];
   const pipeline = new Pipeline({
     model: model(file),
-    normalizer: { type: "Sequence", normalizers: normalizers(file) },
+    normalizer,
     pre_tokenizer: null,
     post_processor: null,
-    decoder: {
-      type: "Sequence",
-      decoders: add_dummy_prefix ? [...PIECE_DECODERS, strip] : PIECE_DECODERS,
-    },
-  }, remove_extra_whitespaces ? await loadPatterns() : noPatterns);
+    decoder: { type: "Sequence", decoders },
+  }, hasPatterns(normalizer) ? await loadPatterns() : noPatterns);
   for (const { piece, type } of file.pieces) {
     if (piece === "" || ![UNKNOWN, CONTROL, USER_DEFINED].includes(type)) continue;
     const special = type !== USER_DEFINED;
-    pipeline.added.add(addedToken(piece, { special, normalized: false }));
+    pipeline.added.add(addedToken(piece, { special, normalized: !special }));
   }
   pipeline.parts.post_processor = templateProcessing(pipeline, bos_piece, undefined);
   const named = new Map([["bos_token", bos_piece], ["eos_token", eos_piece]]);
-  const unknown = file.pieces[file.unk_id]?.piece;
+  const unknown = file.pieces[unk_id]?.piece;
   if (unknown) named.set("unk_token", unknown);
   return {
     pipeline,

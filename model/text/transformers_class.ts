@@ -38,7 +38,6 @@ const OTHER_CLASSES = new Set(
 /** Classes by model type, of models that continue texts. */
 const BY_MODEL_TYPE = new Map<string, string>(
   Object.entries({
-    CodeLlamaTokenizer: "code_llama",
     CohereTokenizer: "cohere cohere2",
     GemmaTokenizer: "gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text recurrent_gemma zaya",
     GPT2Tokenizer: "codegen dbrx gpt2 gpt_neo gptj jais2 opt phi starcoder2",

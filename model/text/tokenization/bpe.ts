@@ -113,11 +113,6 @@ export class Bpe implements SubwordModel {
     const { vocab, unk_token, byte_fallback } = settings;
     this.#merges = merges;
     this.#unknown = unk_token === undefined ? undefined : vocab.get(unk_token);
-    if (unk_token !== undefined && this.#unknown === undefined) {
-      throw new RangeError(
-        `has ${JSON.stringify(unk_token)} as model.unk_token, which model.vocab lacks`,
-      );
-    }
     const code = (byte: number) => byte.toString(16).toUpperCase().padStart(2, "0");
     this.#bytes = byte_fallback
       ? Array.from({ length: 256 }, (_, byte) => vocab.get(`<0x${code(byte)}>`))
@@ -171,7 +166,7 @@ export class Bpe implements SubwordModel {
 
   /** The tokens of the single characters. */
   #characters(word: string): number[] {
-    const { continuing_subword_prefix, end_of_word_suffix, fuse_unk, byte_fallback } =
+    const { continuing_subword_prefix, end_of_word_suffix, unk_token, fuse_unk, byte_fallback } =
       this.settings;
     const ids: number[] = [];
     let unknown = false, at = 0;
@@ -182,7 +177,7 @@ export class Bpe implements SubwordModel {
       if (at === word.length) token += end_of_word_suffix;
       const id = this.#id(token);
       if (id !== undefined) {
-        if (unknown) ids.push(this.#unknown as number);
+        if (unknown) ids.push(this.#unknownId(word));
         unknown = false;
         ids.push(id);
         continue;
@@ -195,12 +190,22 @@ export class Bpe implements SubwordModel {
           continue;
         }
       }
-      if (this.#unknown === undefined) continue;
-      if (unknown && !fuse_unk) ids.push(this.#unknown);
+      if (unk_token === undefined) continue;
+      if (unknown && !fuse_unk) ids.push(this.#unknownId(character));
       unknown = true;
     }
-    if (unknown) ids.push(this.#unknown as number);
+    if (unknown) ids.push(this.#unknownId(word));
     return ids;
+  }
+
+  /** @throws {RangeError} where the vocabulary lacks the unknown token. */
+  #unknownId(text: string): number {
+    if (this.#unknown !== undefined) return this.#unknown;
+    throw new RangeError(
+      `has no token for ${JSON.stringify(text)}, and model.vocab lacks ${
+        JSON.stringify(this.settings.unk_token)
+      }, its model.unk_token`,
+    );
   }
 
   /** The rank of a pair, Infinity where it makes no token. */

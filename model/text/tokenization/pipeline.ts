@@ -53,8 +53,12 @@ function occurrences(text: string, part: string): number[] {
   return places;
 }
 
-/** Which added tokens count where they are written out in a text. */
-export type Parsed = "all" | "ordinary";
+/**
+ * Which added tokens count where they are written out in a text: all; those that are no control tokens, so that
+ * control tokens stay letters; or the same, except that the model's own vocabulary may hold a control token
+ * (`split_special_tokens` of `transformers`).
+ */
+export type Parsed = "all" | "ordinary" | "split";
 
 /** An executable tokenizer.json. */
 export class Pipeline {
@@ -100,7 +104,6 @@ export class Pipeline {
   /**
    * Ids of a well-formed text.
    *
-   * @param parsed With `ordinary`, control tokens written out stay letters.
    * @param options `first`: whether it begins the whole text. `isPlain`: whether what stands between two
    *   UTF-16 offsets stays letters though it reads as a control token.
    */
@@ -112,7 +115,8 @@ export class Pipeline {
       isPlain?: (start: number, end: number) => boolean;
     } = {},
   ): number[] {
-    const model = parsed === "all" && isPlain === undefined ? this.#model : this.#plain;
+    const letters = parsed === "ordinary" || (parsed === "all" && isPlain !== undefined);
+    const model = letters ? this.#plain : this.#model;
     const counts = ({ content }: AddedToken, start: number, end: number) =>
       !this.added.isSpecial(content) || (parsed === "all" && !isPlain?.(start, end));
     const ids: number[] = [];
