@@ -27,6 +27,22 @@ export function flagWeights(gpu: Gpu, parameters: readonly Parameter[], flags: T
   parameters.forEach(({ value }, slot) => flagNotFinite(gpu, { x: value, flags, slot }));
 }
 
+/** Names of the parameters whose values in the compute dtype are not all finite. */
+export async function notFiniteNames(
+  gpu: Gpu,
+  parameters: readonly Parameter[],
+): Promise<string[]> {
+  if (parameters.length === 0) return [];
+  const flags = gpu.memory.tensor("workspace", "flags", "u32", [parameters.length]);
+  try {
+    flagWeights(gpu, parameters, flags);
+    const flagged = new Uint32Array(await gpu.read(flags));
+    return parameters.filter((_, i) => flagged[i] !== 0).map(({ name }) => name);
+  } finally {
+    gpu.free(flags);
+  }
+}
+
 /**
  * Refuses a model of which something was flagged.
  *

@@ -7,7 +7,8 @@ import {
   type AdapterTensor,
   writeAdapter,
 } from "../model/files/adapter.ts";
-import { openModel } from "../model/source.ts";
+import { openModel, openModelWithTokenizer } from "../model/source.ts";
+import { splitEvaluation } from "../train/data.ts";
 import {
   chatAbout,
   exists,
@@ -157,6 +158,47 @@ gpuTest(
     assert.deepEqual(names(diverged).sort(), ["metrics.jsonl", "state"]);
     const { step } = JSON.parse(Deno.readTextFileSync(join(diverged, "state", "state.json")));
     assert.equal(step, 1);
+  },
+);
+
+gpuTest(
+  "cli: a held-out sample without a loss is named before the first step, and nothing is left",
+  async () => {
+    using folder = new TemporaryFolder();
+    const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
+    const samples = JSON.parse(smallData(8)), [held] = splitEvaluation(8, 0.125, 42).evaluation;
+    samples[held].instruction = "Q7";
+    // A token of that sample alone, whose embedding overflows f16 further on.
+    const others = new Set(
+      samples.filter((_: unknown, i: number) => i !== held)
+        .flatMap((sample: unknown) => [...tokenizer.encode(JSON.stringify(sample))]),
+    );
+    const id = [...tokenizer.encode("Q7")].find((id) => id > 2 && !others.has(id))!;
+    const model = await writeSpecialModel(folder.file("hot"), (name, values, [, width]) => {
+      if (name === "model.embed_tokens.weight") {
+        values.fill(6e4, id * width, (id + 1) * width);
+      }
+      if (/layers\.0\.mlp\.(gate|up)_proj/.test(name)) {
+        values.forEach((v, i) => values[i] = 300 * v);
+      }
+    });
+    const data = folder.file("data.json", JSON.stringify(samples)), output = folder.file("output");
+    const flags = [
+      "--model",
+      model,
+      "--data",
+      data,
+      "--eval-fraction",
+      "0.125",
+      "--output",
+      output,
+    ];
+    refused(
+      await lorikeet("train", flags),
+      1,
+      /^error: held-out sample 1 of 1: its negative log-likelihood is NaN; .*--precision fp32/,
+    );
+    assert.ok(!exists(output));
   },
 );
 

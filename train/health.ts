@@ -4,6 +4,9 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { notFiniteNames } from "../model/finite_weights.ts";
+import type { Llama } from "../model/llama.ts";
 import { NotFinite } from "../model/not_finite.ts";
 import type { TrainConfig } from "./config.ts";
 import type { StepResult } from "./trainer.ts";
@@ -14,6 +17,22 @@ const LEAST_SCALE = 1;
 const MOST_SKIPPED = 5;
 
 type Settings = Pick<TrainConfig, "precision" | "checkpointing" | "lora">;
+
+const LOWER_RATE = "the run diverged: try a lower --learning-rate or --max-grad-norm 1";
+
+/**
+ * Looks at what was trained before it is written, over something older and better maybe.
+ *
+ * @param doing What is not done otherwise.
+ * @throws {NotFinite} where a weight is NaN or infinite in the dtype that is computed in.
+ */
+export async function refuseDiverged(gpu: Gpu, model: Llama, doing: string): Promise<void> {
+  const [first, ...others] = await notFiniteNames(gpu, model.trained);
+  if (first === undefined) return;
+  const and = others.length === 0 ? "" : ` and ${others.length} more`;
+  const what = `tensor "${first}"${and} of what is trained holds NaN or infinity, so ${doing}`;
+  throw new NotFinite(what, model.options, LOWER_RATE);
+}
 
 /** Watches the steps of a run. */
 export class Health {
@@ -47,11 +66,7 @@ export class Health {
     const what =
       `steps ${step - MOST_SKIPPED + 1} to ${step} were skipped: their gradients are NaN or ` +
       `infinite${precision === "mixed" ? ", also at a loss scale of 1" : ""}`;
-    throw new NotFinite(
-      what,
-      numerics,
-      "the run diverged: try a lower --learning-rate or --max-grad-norm 1",
-    );
+    throw new NotFinite(what, numerics, LOWER_RATE);
   }
 
   /**

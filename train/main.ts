@@ -19,6 +19,7 @@ import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.
 import { parseAdapterConfig } from "../model/files/adapter_config.ts";
 import type { Llama } from "../model/llama.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
+import { NotFinite } from "../model/not_finite.ts";
 import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
 import { loadDataset } from "../model/text/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
@@ -193,7 +194,12 @@ async function main(): Promise<number> {
   const evaluations: number[] = [];
   const evaluate = async (when: string) => {
     if (evaluation.length === 0) return;
-    evaluations.push(await meanNll(gpu, model, evaluation, () => stop.check()));
+    try {
+      evaluations.push(await meanNll(gpu, model, evaluation, () => stop.check()));
+    } catch (error) {
+      if (error instanceof NotFinite) error.message = `held-out ${error.message}`;
+      throw error;
+    }
     console.log(`Held-out loss ${when}: ${evaluations.at(-1)!.toFixed(4)}`);
   };
   let before: string[] | undefined;

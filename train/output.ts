@@ -16,6 +16,7 @@ import { type Parameter, parameterCount } from "../model/parameters.ts";
 import { saveModel } from "../model/save.ts";
 import type { ModelWithTokenizer } from "../model/source.ts";
 import type { TrainConfig } from "./config.ts";
+import { refuseDiverged } from "./health.ts";
 import type { Outcome } from "./loop.ts";
 import type { StepResult } from "./trainer.ts";
 
@@ -149,6 +150,7 @@ export function writeSummary(
  * `model/` in the dtype it was computed in, with all else that belonged to the model it began from.
  *
  * @returns The folder.
+ * @throws {UserError} where it can't be written, or the weights are no finite numbers.
  */
 export async function writeTrained(
   gpu: Gpu,
@@ -157,6 +159,7 @@ export async function writeTrained(
   { source, tokenizerPath }: Pick<ModelWithTokenizer, "source" | "tokenizerPath">,
 ): Promise<string> {
   const plan = model.options.lora;
+  await refuseDiverged(gpu, model, `no ${plan ? "adapter" : "model"} is written`);
   if (plan !== undefined) {
     const folder = join(config.output, "adapter");
     const tensors = new Map<string, AdapterTensor>();

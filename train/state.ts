@@ -20,6 +20,7 @@ import {
 import { brief, exists, fileError, isObject, readJson, sameShape } from "../model/files/weights.ts";
 import { cutRows, padRows, refreshValue } from "../model/load.ts";
 import { checkSeal, checksum, INSTEAD, sealedJson, startChecksum } from "./checksums.ts";
+import { refuseDiverged } from "./health.ts";
 import { RESUME_RULES, type TrainConfig } from "./schema.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -77,7 +78,7 @@ async function* fileBytes(
  * Writes the state of a run, replacing the one before it only when the new one is whole: a run killed
  * while it saves leaves `folder` or `folder.old` behind.
  *
- * @throws {UserError} where the folder can't be written.
+ * @throws {UserError} where the folder can't be written, or the weights are no finite numbers: nothing is written then.
  */
 export async function saveState(
   gpu: Gpu,
@@ -85,6 +86,7 @@ export async function saveState(
   folder: string,
   progress: Progress,
 ): Promise<void> {
+  await refuseDiverged(gpu, trainer.model, `the state is not saved in ${folder}`);
   const fresh = `${folder}.new`, old = `${folder}.old`;
   const tensors: TensorToWrite[] = [], checksums: TensorChecksums = { header: "", tensors: {} };
   for (const { name, shape, tensor } of stateTensors(trainer)) {

@@ -6,6 +6,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { samplesChecksum, sealedJson } from "../../train/checksums.ts";
 import { loadState, type Progress, saveState } from "../../train/state.ts";
 import type { StepResult, Trainer } from "../../train/trainer.ts";
+import { setParameter } from "../../model/load.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import {
   assertSameTensors,
@@ -205,6 +206,34 @@ gpuTest("60 flipped bits: 60 states refused, with the file's name", async (gpu) 
     bits("state.json", 0, Deno.statSync(join(folder, "state.json")).size, 20);
     assert.equal(loadState(gpu, trainer, folder, DATA).step, 0, "undamaged");
   });
+});
+
+gpuTest("weights that are no finite numbers are not saved over a good state", async (gpu) => {
+  const cases: [string, Subject, Settings, number][] = [
+    ["NaN", LORA, {}, NaN],
+    ["infinity", LORA, { precision: "mixed" }, Infinity],
+    ["beyond f16", FULL, { precision: "mixed" }, 1e5],
+  ];
+  for (const [what, subject, settings, value] of cases) {
+    await withFolder(async (folder) => {
+      const trainer = openTrainer(gpu, subject, WINDOWS, settings);
+      await saveState(gpu, trainer, folder, start());
+      const parameter = trainer.model.trained.at(-1)!;
+      const values = new Float32Array(parameter.shape.reduce((a, b) => a * b));
+      values[values.length - 1] = value;
+      setParameter(gpu, parameter, values);
+      await assert.rejects(
+        saveState(gpu, trainer, folder, { ...start(), step: 1 }),
+        (error) =>
+          error instanceof UserError && error.message.startsWith(`tensor "${parameter.name}" of`) &&
+          error.message.includes("the state is not saved"),
+        what,
+      );
+      assert.equal(loadState(gpu, trainer, folder, DATA).step, 0);
+      await saveState(gpu, trainer, folder, { ...start(), step: 2 });
+      assert.equal(loadState(gpu, trainer, folder, DATA).step, 2);
+    });
+  }
 });
 
 gpuTest("a state of other samples is refused, wherever they are", async (gpu) => {
