@@ -154,8 +154,8 @@ export function allocateActivations(
       projected: projected ? work("projected", H, "f32") : undefined,
       product,
       dora: dora.output === 0 ? undefined : {
-        z: work("dora_z", dora.output, "f32"),
-        input: work("dora_input", dora.input, "f32"),
+        z: work("dora_z", dora.output),
+        input: work("dora_input", dora.input),
       },
       kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
       // It has been multiplied by the time that there is a product.

@@ -5,12 +5,14 @@
  *
  * @module
  */
+import { cast } from "../kernels/cast.ts";
 import { magnitudeGradient, scaleColumns } from "../kernels/dora.ts";
 import { addDropped, dropoutCopy } from "../kernels/dropout_copy.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../kernels/lora.ts";
 import { matmul } from "../kernels/matmul.ts";
 import type { Tensor } from "../kernels/tensor.ts";
+import { inputProduct, outputProduct } from "./group_products.ts";
 import type {
   Dora,
   LinearGradients,
@@ -34,13 +36,14 @@ interface Operands {
 
 function operands(
   { width, lora, layers }: LinearGroup,
-  { rows, low, dora }: LinearPass,
+  { low, dora }: LinearPass,
 ): Operands {
   if (lora === undefined || low === undefined || dora === undefined) {
     throw new Error("a group with DoRA needs its working memory");
   }
   const input = layers[0].weight.value.shape[1];
-  return { lora, low, z: dora.z.view([rows, width]), input: dora.input.view([rows, input]) };
+  const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
+  return { lora, low, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
 }
 
 const isAdapted = (layer: PlacedLinear): layer is Adapted => layer.lora?.dora !== undefined;
@@ -55,13 +58,21 @@ export function doraForward(
 ): void {
   const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
-  // The result itself has room for what the factors multiply where nothing else goes there.
-  const inPlace = !dropped && !accumulate;
   const common = { orientation: "nt", rows, half } as const;
+  const adapted = group.layers.filter(isAdapted);
   loraDown(gpu, { x, group: mask, low, rows });
+  if (!dropped && !accumulate) {
+    // The result itself has room for what the factors multiply.
+    outputProduct(gpu, group, { x, y, accumulate }, pass);
+    loraUp(gpu, { low, group: mask, y, rows });
+    for (const { lora: { dora: { factor } }, from } of adapted) {
+      scaleColumns(gpu, { x: y, factor, y, from, rows });
+    }
+    return;
+  }
   for (const layer of group.layers) {
     const { weight: { value: b }, from: cFrom } = layer;
-    if (!isAdapted(layer) || inPlace) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
+    if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
     else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
     else {
       const copy = { x, y: input, rows, mask: { ...dropout, stream: layer.lora.stream } };
@@ -71,9 +82,9 @@ export function doraForward(
       matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
     }
   }
-  loraUp(gpu, { low, group: mask, y: inPlace ? y : z, rows });
-  for (const { lora: { dora: { factor } }, from } of group.layers.filter(isAdapted)) {
-    scaleColumns(gpu, { x: inPlace ? y : z, factor, y, from, rows, accumulate: !inPlace });
+  loraUp(gpu, { low, group: mask, y: z, rows });
+  for (const { lora: { dora: { factor } }, from } of adapted) {
+    scaleColumns(gpu, { x: z, factor, y, from, rows, accumulate: true });
   }
 }
 
@@ -88,19 +99,25 @@ export function doraBackward(
   dx: Tensor | undefined,
 ): void {
   const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
-  const adapted = group.layers.filter(isAdapted);
+  const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
   const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
-  const scaled = (less: number) => {
-    for (const { lora: { dora: { factor } }, from } of adapted) {
-      scaleColumns(gpu, { x: dy, factor, y: z, from, rows, less });
+  /** z = (factor − less) ∘ from in the adapted columns. */
+  const scale = (from: Tensor, less = 0) => {
+    for (const { lora: { dora: { factor } }, from: column } of adapted) {
+      scaleColumns(gpu, { x: from, factor, y: z, from: column, rows, less });
     }
   };
 
-  for (const layer of adapted) {
-    if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
-    const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
-    matmul(gpu, { orientation: "nt", ...sides, rows, half });
+  // What the factors multiplied is not kept: it would take as much memory as all outputs do.
+  if (every && !dropped) outputProduct(gpu, group, { x, y: z, accumulate: false }, pass);
+  else {
+    for (const layer of adapted) {
+      if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
+      const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
+      matmul(gpu, { orientation: "nt", ...sides, rows, half });
+    }
   }
   loraUp(gpu, { low, group: mask, y: z, rows });
   for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
@@ -108,24 +125,20 @@ export function doraBackward(
     if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });
   }
 
-  if (dx !== undefined && dropped) scaled(1);
-  else scaled(0);
-  if (dx !== undefined) {
-    const common = { orientation: "nn", rows, half } as const;
-    group.layers.forEach((layer, i) => {
-      const a = isAdapted(layer) && !dropped ? z : dyRounded;
-      const sides = { a, b: layer.weight.value, c: dx, aFrom: layer.from };
-      matmul(gpu, { ...common, ...sides, accumulate: i > 0 });
-    });
-    if (dropped) {
-      for (const layer of adapted) {
-        const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
-        matmul(gpu, { ...common, ...sides });
-        addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
-      }
-      scaled(0);
+  if (dropped && dx !== undefined) {
+    inputProduct(gpu, group, { dy: dyRounded, dx }, pass);
+    scale(dy, 1);
+    for (const layer of adapted) {
+      const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
+      matmul(gpu, { orientation: "nn", ...sides, rows, half });
+      addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
     }
+    scale(dy);
+  } else {
+    // Columns without an adapter are part of the product too.
+    if (!every) cast(gpu, { x: dy, y: z, rows });
+    scale(every ? dy : z);
+    if (dx !== undefined) inputProduct(gpu, group, { dy: z, dx }, pass);
   }
-  if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
   loraBackward(gpu, { x, dy: z, low, lowGrad, group: mask, dx, rows });
 }

@@ -16,6 +16,7 @@ import { matmul, matmulPartials } from "../kernels/matmul.ts";
 import { type Partials, wholePartials } from "../kernels/partials.ts";
 import type { Tensor } from "../kernels/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
+import { inputProduct, outputProduct } from "./group_products.ts";
 import {
   isPlain,
   type LinearGradients,
@@ -32,18 +33,11 @@ export function linear(
   y: Tensor,
   { accumulate = false, ...pass }: LinearPass & { accumulate?: boolean },
 ): void {
-  const { rows, half } = pass;
   if (group.dora) {
     doraForward(gpu, group, x, y, { ...pass, accumulate });
-    return addBiases(gpu, group, y, rows);
+    return addBiases(gpu, group, y, pass.rows);
   }
-  const common = { orientation: "nt", a: x, c: y, rows, half, accumulate } as const;
-  if (group.weight !== undefined) matmul(gpu, { ...common, b: group.weight });
-  else {
-    for (const { weight, from } of group.layers) {
-      matmul(gpu, { ...common, b: weight.value, cFrom: from });
-    }
-  }
+  outputProduct(gpu, group, { x, y, accumulate }, pass);
   addRest(gpu, group, x, y, pass);
 }
 
@@ -109,7 +103,8 @@ export function linearBackward(
 ): void {
   weightGradients(gpu, group, gradients);
   if (group.dora) return doraBackward(gpu, group, gradients, dx);
-  if (dx !== undefined) inputGradient(gpu, group, gradients, dx);
+  const { dy, dyRounded = dy } = gradients;
+  if (dx !== undefined) inputProduct(gpu, group, { dy: dyRounded, dx }, gradients);
   adapterGradients(gpu, group, gradients, dx);
 }
 
@@ -151,19 +146,6 @@ function weightGradients(
     if (lora?.bias?.trained === undefined) continue;
     biasBackward(gpu, { dy, db: lora.bias.trained.grad, from, rows, scale: lora.scale });
   }
-}
-
-function inputGradient(
-  gpu: Gpu,
-  { layers, weight }: LinearGroup,
-  { dy, dyRounded = dy, rows, half }: LinearGradients,
-  dx: Tensor,
-): void {
-  const common = { orientation: "nn", a: dyRounded, c: dx, rows, half } as const;
-  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
-  layers.forEach(({ weight, from }, i) => {
-    matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });
-  });
 }
 
 function adapterGradients(

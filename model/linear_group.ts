@@ -67,9 +67,9 @@ export const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
 
 /** Working memory of DoRA. */
 export interface DoraWorkspace {
-  /** What the factors multiply `[T, most columns of a group]` f32, and in backward y's gradient times the factors. */
+  /** What the factors multiply `[T, most columns of a group]`, and in backward y's gradient times the factors. */
   z: Tensor;
-  /** An input after dropout, or an input's gradient `[T, widest input]` f32. */
+  /** An input after dropout, or an input's gradient `[T, widest input]`. */
   input: Tensor;
 }
 
