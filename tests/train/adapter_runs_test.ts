@@ -210,6 +210,7 @@ gpuTest("a new adapter leaves the model as it was, and every part of it learns",
   const kinds = [
     ["--lora.targets", "embed_tokens,lm_head,q_proj,down_proj", "--lora.rank", "4"],
     ["--lora.dora", "--lora.targets", "all-linear", "--lora.rank", "4"],
+    ["--lora.dora", "--lora.targets", "embed_tokens,lm_head,k_proj"],
     ["--lora.rslora", "--lora.modules-to-save", "embed_tokens,lm_head,norm"],
   ];
   const source = openModel(fixturePath("family"));
