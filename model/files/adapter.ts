@@ -27,6 +27,7 @@ import {
   parseAdapterConfig,
 } from "./adapter_config.ts";
 import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
+import { noAdapter } from "./folder_contents.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { openTorchFile } from "./pth.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
@@ -96,6 +97,7 @@ function openTensors(folder: string): TensorFile {
  */
 export function readAdapter(folder: string): Adapter {
   const configPath = join(folder, CONFIG_FILE);
+  if (!exists(configPath) && exists(folder)) throw noAdapter(folder);
   const config = parseAdapterConfig(readJson(configPath, MAX_CONFIG_BYTES), configPath);
   const file = openTensors(folder);
   try {

@@ -1,5 +1,5 @@
 /**
- * `config.json` of the first conversions of LLaMA, made before `transformers` 4.28 had the family under its present
+ * The files of the first conversions of LLaMA, made before `transformers` 4.28 had the family under its present
  * names. Their best known copy is decapoda-research/llama-7b-hf, whose models are still about.
  *
  * @module
@@ -39,6 +39,29 @@ export function modernGeneration(
   config: unknown,
 ): Record<string, unknown> {
   return isObject(config) && isFirstConversion(config) ? rightIds(generation) : generation;
+}
+
+/** Whether a named token is said to be no text at all. */
+function isEmptyToken(value: unknown): boolean {
+  return value === "" || isObject(value) && value.content === "";
+}
+
+/**
+ * A `tokenizer_config.json` of the first conversions as releases since would write it: they called the class
+ * `LLaMATokenizer`, which put BOS before a text, and left the names of its tokens, "", to tokenizer.model. Any other
+ * file stays as it is.
+ */
+export function modernTokenizerConfig(json: Record<string, unknown>): Record<string, unknown> {
+  if (json.tokenizer_class !== "LLaMATokenizer") return json;
+  const named = Object.entries(json).filter(([name, value]) =>
+    !(name.endsWith("_token") && isEmptyToken(value))
+  );
+  return {
+    add_bos_token: true,
+    legacy: true,
+    ...Object.fromEntries(named),
+    tokenizer_class: "LlamaTokenizer",
+  };
 }
 
 /**

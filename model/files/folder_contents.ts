@@ -4,7 +4,7 @@
  * @module
  */
 
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { brief, exists, fileError, isObject, readJson } from "./weights.ts";
 
@@ -100,4 +100,32 @@ export function noModel(folder: string): UserError {
     return say("holds a tokenizer, but no model: config.json and weights are missing");
   }
   return new UserError(`cannot read ${join(folder, "config.json")}: it does not exist`);
+}
+
+/** The refusal of an adapter without `adapter_config.json`, which says what is there instead. */
+export function noAdapter(path: string): UserError {
+  const say = (problem: string) => new UserError(`${path}: ${problem}`);
+  if (Deno.statSync(path).isFile) {
+    return say(`is a file, expected the folder that holds the adapter's files: ${dirname(path)}`);
+  }
+  const names = namesIn(path), config = "adapter_config.json";
+  if (names.length === 0) return say(`is empty, expected an adapter's folder with ${config}`);
+  const inner = ["adapter", ...names.filter((name) => /^checkpoint-\d+$/.test(name))]
+    .filter((name) => exists(join(path, name, config)));
+  if (inner.length > 0) {
+    const last = inner.toSorted((a, b) => Number(a.slice(11)) - Number(b.slice(11))).at(-1) ?? "";
+    return say(`holds no adapter itself, expected one in it: ${join(path, last)}`);
+  }
+  if (names.includes("snapshots") && names.includes("blobs")) {
+    const [snapshot = "…"] = namesIn(join(path, "snapshots"));
+    const version = join(path, "snapshots", snapshot);
+    return say(`is the hub's cache of an adapter, expected a version in it: ${version}`);
+  }
+  if (names.includes("config.json")) {
+    return say("holds a model, not an adapter; expected it as --model");
+  }
+  if (names.some((name) => /^adapter_model\.(?:safetensors|bin)$/.test(name))) {
+    return say(`holds tensors of an adapter, but not the ${config} that belongs to them`);
+  }
+  return new UserError(`cannot read ${join(path, config)}: it does not exist`);
 }

@@ -6,6 +6,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { modernTokenizerConfig } from "../files/first_conversions.ts";
 import { exists, isObject, readJsonToWrite } from "../files/weights.ts";
 import { fileError } from "../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
@@ -60,7 +61,7 @@ function except(files: readonly TokenizerFile[], made: readonly TokenizerFile[])
 function configOf(folder: string): Record<string, unknown> {
   const path = join(folder, "tokenizer_config.json");
   const config = exists(path) ? readJsonToWrite(path) : {};
-  return isObject(config) ? config : {};
+  return isObject(config) ? modernTokenizerConfig(config) : {};
 }
 
 /** The named tokens for tokenizer_config.json; the end token is the one that is used. */

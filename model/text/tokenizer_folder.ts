@@ -7,6 +7,7 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { modernConfig, modernTokenizerConfig } from "../files/first_conversions.ts";
 import { brief, exists, isObject, readJson } from "../files/weights.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
@@ -97,9 +98,10 @@ function readFiles(path: string): Files {
   const folder = isFile ? dirname(path) : path;
   const at = (name: string) => isFile && name === "tokenizer.json" ? path : join(folder, name);
   const json = readObject(at("tokenizer.json"));
+  const config = readObject(at("tokenizer_config.json"));
   const settings: SettingsFiles = {
     path: at,
-    tokenizer_config: readObject(at("tokenizer_config.json")),
+    tokenizer_config: config && modernTokenizerConfig(config),
     special_tokens_map: readObject(at("special_tokens_map.json")),
     added_tokens: readObject(at("added_tokens.json")),
     tokenizer_json: json && readAdded(json.added_tokens),
@@ -107,7 +109,7 @@ function readFiles(path: string): Files {
   const model = at("tokenizer.model");
   return {
     settings,
-    model_config: readObject(at("config.json")) ?? {},
+    model_config: modernConfig(readObject(at("config.json")) ?? {}),
     json,
     sentencepiece: json === undefined && exists(model) ? readSentencePieceFile(model) : undefined,
   };

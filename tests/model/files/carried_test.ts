@@ -263,7 +263,14 @@ type Counts = Record<string, string> & { different?: unknown };
 Deno.test("transformers found the same in every folder that was written, says tests/fixtures/check_written.py", () => {
   const report: { texts: number; bases: Record<string, Record<string, Counts | string>> } = JSON
     .parse(Deno.readTextFileSync(fixturePath("written_check.json")));
-  const bases = ["only_model", "tokenizer_json", "added_tokens", "tied_bf16", "mistral_bin"];
+  const bases = [
+    "only_model",
+    "tokenizer_json",
+    "added_tokens",
+    "tied_bf16",
+    "mistral_bin",
+    "first_conversion",
+  ];
   assert.deepEqual(Object.keys(report.bases), bases);
   for (const [base, { what: _, ...ways }] of Object.entries(report.bases)) {
     assert.deepEqual(Object.keys(ways), [

@@ -1,6 +1,7 @@
 /** What is said of folders and files that are no model. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
+import { readAdapter } from "../../../model/files/adapter.ts";
 import { openModel } from "../../../model/source.ts";
 import { fixturePath } from "../../fixtures.ts";
 
@@ -98,6 +99,38 @@ Deno.test("weights that are not read are named beside a config.json", () => {
   refused(
     folderWith(of("params.json", "consolidated.safetensors")),
     /: holds consolidated\.safetensors, weights in Mistral's own layout/,
+  );
+});
+
+Deno.test("a folder that is no adapter is told by what it holds", () => {
+  const no = (path: string, message: RegExp) =>
+    assert.throws(() => readAdapter(path), { name: "UserError", message });
+  const cases: [files: Record<string, string>, message: RegExp][] = [
+    [{}, /: is empty, expected an adapter's folder with adapter_config\.json$/],
+    [of("adapter/adapter_config.json", "state/x"), /expected one in it: .*\/adapter$/],
+    [
+      of("checkpoint-9/adapter_config.json", "checkpoint-10/adapter_config.json", "config.json"),
+      /expected one in it: .*\/checkpoint-10$/,
+    ],
+    [
+      of("config.json", "model.safetensors"),
+      /: holds a model, not an adapter; expected it as --model$/,
+    ],
+    [
+      of("adapter_model.bin"),
+      /: holds tensors of an adapter, but not the adapter_config\.json that/,
+    ],
+    [
+      of("blobs/a", "snapshots/12/x"),
+      /is the hub's cache of an adapter, expected .*snapshots\/12$/,
+    ],
+    [of("notes.txt"), /^cannot read .*adapter_config\.json: it does not exist$/],
+  ];
+  for (const [files, message] of cases) no(folderWith(files), message);
+  const folder = folderWith(of("adapter_model.safetensors"));
+  no(
+    join(folder, "adapter_model.safetensors"),
+    /is a file, expected the folder that holds the adapter's/,
   );
 });
 
