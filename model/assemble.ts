@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { DoraModule } from "../kernels/dora.ts";
 import type { Memory, TensorSpec } from "../kernels/memory.ts";
 import { roundUp } from "../kernels/tensor.ts";
 import type { ActivationSizes, GroupName } from "./activations.ts";
@@ -191,4 +192,24 @@ export function trainsBlock(block: Block): boolean {
   const norms = [block.input_layernorm, block.post_attention_layernorm];
   return norms.some(({ trained }) => trained !== undefined) ||
     Object.values(groupsOf(block)).some(trainsGroup);
+}
+
+/** The modules of blocks and of the output projection that have DoRA. */
+export function doraModules(blocks: readonly Block[], output: LinearGroup): DoraModule[] {
+  const groups = blocks.flatMap((block) => Object.values<LinearGroup>(groupsOf(block)));
+  return [...groups, output].flatMap(({ layers }) =>
+    layers.flatMap(({ weight, lora }) => {
+      if (lora?.dora === undefined) return [];
+      const { a, b, scale, dora: { magnitude, norm, factor } } = lora;
+      return [{
+        weight: weight.value,
+        a: a.value,
+        b: b.value,
+        scale,
+        magnitude: magnitude.value,
+        norm,
+        factor,
+      }];
+    })
+  );
 }

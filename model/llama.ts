@@ -18,6 +18,7 @@ import { type Activations, allocateActivations } from "./activations.ts";
 import { adaptedConfig, type AdapterPlan } from "./adapter/plan.ts";
 import {
   allocateDora,
+  doraModules,
   groupSizes,
   loraSpecs,
   makeBlock,
@@ -148,7 +149,7 @@ export class Llama {
     this.#norm = byName.get("model.norm.weight")!;
     this.#output = makeOutput(parts, input.table);
     this.#blocks = Array.from({ length: blocks }, (_, i) => makeBlock(i, parts));
-    this.#dora = doraModules([...this.#blocks.flatMap(blockGroups), this.#output]);
+    this.#dora = doraModules(this.#blocks, this.#output);
     const lowest = input.isTrained ? 0 : this.#blocks.findIndex(trainsBlock);
     this.#lowestTrained = lowest < 0 ? blocks : lowest;
 
@@ -369,25 +370,4 @@ export class Llama {
     }
     this.#input.backward(pass.gpu, this.#batch, backward!.residual);
   }
-}
-
-const blockGroups = ({ qkv, o, gateUp, down }: Block) => [qkv, o, gateUp, down];
-
-/** The modules with DoRA. */
-function doraModules(groups: readonly LinearGroup[]): DoraModule[] {
-  return groups.flatMap(({ layers }) =>
-    layers.flatMap(({ weight, lora }) => {
-      if (lora?.dora === undefined) return [];
-      const { a, b, scale, dora: { magnitude, norm, factor } } = lora;
-      return [{
-        weight: weight.value,
-        a: a.value,
-        b: b.value,
-        scale,
-        magnitude: magnitude.value,
-        norm,
-        factor,
-      }];
-    })
-  );
 }

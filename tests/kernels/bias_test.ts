@@ -83,3 +83,16 @@ gpuTest("bias is that of some columns, and leaves the others alone", async (gpu)
   const expected = y.map((value, i) => inside(i) ? value + b[i % width - from] : value);
   assertClose(await download(gpu, Y), expected, tolerance("f32"));
 });
+
+gpuTest("an adapter's bias is multiplied by its scale, and so is its gradient", async (gpu) => {
+  const rows = 31, width = 36, scale = -2.5;
+  const y = quantize(randomArray(rows * width, 3), "f32");
+  const b = quantize(randomArray(width, 4), "f32");
+  const Y = upload(gpu, y, "f32", [rows, width]), B = upload(gpu, b, "f32", [width]);
+  biasBackward(gpu, { dy: Y, db: B, rows, scale });
+  const scaled = y.map((value) => scale * value);
+  assertClose(await download(gpu, B), columnSums(scaled, b, rows), tolerance("f32"));
+  addBias(gpu, { y: Y, b: upload(gpu, b, "f32", [width]), rows, scale });
+  const expected = added(y, b.map((value) => scale * value), rows);
+  assertClose(await download(gpu, Y), expected, tolerance("f32"));
+});

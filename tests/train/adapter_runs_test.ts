@@ -1,6 +1,5 @@
 /** Runs that start from an adapter of any kind, or train a new one: what they take over, resume and write. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { checkAdapter, readAdapter } from "../../model/files/adapter.ts";

@@ -20,6 +20,7 @@ import {
   writeSafetensors,
 } from "../../../model/files/safetensors.ts";
 import type { FileDtype } from "../../../model/files/weights.ts";
+import { fixturePath } from "../../fixtures.ts";
 import { randomPicker } from "../../fuzz/mutate.ts";
 
 let root = "";
@@ -368,6 +369,15 @@ Deno.test("readAdapter refuses tensors that its config does not describe", async
   ];
   for (const [label, tensors, message] of cases) {
     refused(await folderWith(label, PEFT_JSON, tensors), message);
+  }
+});
+
+Deno.test("adapter_model.bin is read as adapter_model.safetensors is", () => {
+  const [bin, safe] = ["peft_bin", "peft/saved"].map((name) => readAdapter(fixturePath(name)));
+  assert.deepEqual(bin.config, safe.config);
+  assert.deepEqual([...bin.tensors.keys()].sort(), [...safe.tensors.keys()].sort());
+  for (const [name, { shape, data, dtype }] of safe.tensors) {
+    assert.deepEqual(bin.tensors.get(name), { shape, data, dtype }, name);
   }
 });
 
