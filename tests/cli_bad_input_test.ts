@@ -147,7 +147,10 @@ const LIES: Record<string, [Parameters<typeof lyingModel>[2], ...(RegExp | strin
   "a header of over 100 MB": [{ length: 100_000_001n }, "100000001 bytes", "limit of 100 MB"],
   "a header beyond the file": [{ length: 99_000_000n }, /header has 99000000 bytes, but the file/],
   "no header at all": [{ bytes: 5 }, "too short"],
-  "cut data": [{ bytes: 300_000 }, /is truncated: its tensors have \d+ bytes, of which \d+ are there; expected the whole file/],
+  "cut data": [
+    { bytes: 300_000 },
+    /is truncated: its tensors have \d+ bytes, of which \d+ are there; expected the whole file/,
+  ],
   "offsets beyond the file": [{
     header: (h) => {
       h[K].data_offsets = [1e9, 1e9 + 3072];

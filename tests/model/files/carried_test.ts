@@ -257,6 +257,55 @@ Deno.test("a model in Meta's layout brings its notes and tokenizer, not its para
   );
 });
 
+/** Writes zeros as the model of a folder, by all that merge, convert and train do; its files. */
+async function saved(label: string, base: string): Promise<(name: string) => string> {
+  const path = join(base, "config.json");
+  const config = parseLlamaConfig(JSON.parse(Deno.readTextFileSync(path)), path);
+  const tensors = [...weightShapes(config)].map(([name, shape]) => ({
+    name,
+    shape,
+    dtype: "F32" as const,
+    data: [new Uint8Array(4 * shape.reduce((a, b) => a * b, 1))],
+  }));
+  const folder = join(root, label);
+  const source = { name: base, config, folder: base };
+  await saveModel(folder, { source, config, tensors, tokenizerPath: base });
+  return (name) => Deno.readTextFileSync(join(folder, name));
+}
+
+Deno.test("the tokenizer's end token that the model's files don't name gets into generation_config.json", async () => {
+  const base = folderWith("ends", {
+    "config.json": CONFIG_TEXT.replace('"eos_token_id": 2', '"eos_token_id": 7'),
+    "tokenizer_config.json": '{"tokenizer_class": "LlamaTokenizer", "add_bos_token": true}',
+  });
+  Deno.copyFileSync(fixturePath("tiny_tokenizer.model"), join(base, "tokenizer.model"));
+  const read = await saved("ended", base);
+  assert.deepEqual(JSON.parse(read("generation_config.json")), {
+    bos_token_id: 1,
+    eos_token_id: [2, 7],
+  });
+  assert.equal(JSON.parse(read("config.json")).eos_token_id, 7);
+  assert.equal(JSON.parse(read("tokenizer.json")).model.type, "BPE");
+  assert.equal(JSON.parse(read("tokenizer_config.json")).eos_token, "</s>");
+});
+
+Deno.test("a tokenizer that can't be read here is copied as it is, and said to be", async () => {
+  const base = folderWith("exotic", {
+    "config.json": CONFIG_TEXT,
+    "tokenizer.json": '{"model": {"type": "Unheard"}}',
+  });
+  const said: unknown[] = [], { error } = console;
+  console.error = (line: unknown) => said.push(line);
+  try {
+    const read = await saved("as-it-is", base);
+    assert.equal(read("tokenizer.json"), '{"model": {"type": "Unheard"}}');
+  } finally {
+    console.error = error;
+  }
+  assert.match(String(said[0]), /^The tokenizer is copied as it is, since it can't be read here: /);
+  assert.equal(said[1], "Copied from the model's folder: 1 other file.");
+});
+
 /** What transformers made of a written folder: counts of what was equal and of all, or a word. */
 type Counts = Record<string, string> & { different?: unknown };
 
