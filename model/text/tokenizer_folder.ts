@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../files/first_conversions.ts";
 import { brief, exists, isObject, readJson } from "../files/weights.ts";
@@ -310,9 +310,4 @@ export async function readTokenizerFolder(path: string): Promise<FolderTokenizer
 /** Whether a folder holds a tokenizer. */
 export function holdsTokenizer(folder: string): boolean {
   return ["tokenizer.json", "tokenizer.model"].some((name) => exists(join(folder, name)));
-}
-
-/** Whether a file is the vocabulary of the folder that it is in. */
-export function isFolderFile(path: string): boolean {
-  return ["tokenizer.json", "tokenizer.model"].includes(basename(path));
 }
