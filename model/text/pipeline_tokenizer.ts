@@ -61,12 +61,10 @@ function trimmed(
 
 /**
  * The tokenizer.
- *
- * @param name What to call it in messages.
  * @throws {UserError} where it has no end token, or its post-processor can't be used.
  */
-export function pipelineTokenizer(name: string, folder: FolderTokenizer): Tokenizer {
-  const { pipeline, named: names, split_special_tokens } = folder;
+export function pipelineTokenizer(folder: FolderTokenizer): Tokenizer {
+  const { file: name, pipeline, named: names, split_special_tokens } = folder;
   const { added, texts } = pipeline;
   return named(name, () => {
     const { prefix, suffix } = postProcessor(pipeline.parts.post_processor);

@@ -8,6 +8,7 @@ import { addedToken, PIECE_DECODERS, pieceIds } from "./sentencepiece_conversion
 import {
   BYTE,
   CONTROL,
+  readSentencePieceFile,
   type SentencePieceFile,
   UNKNOWN,
   USER_DEFINED,
@@ -107,9 +108,14 @@ function normalizers(file: SentencePieceFile): unknown[] {
   return list;
 }
 
-/** @throws {RangeError} where no tokenizer.json can say what the model does. */
-export async function sentencePieceTokenizer(given: SentencePieceFile): Promise<FolderTokenizer> {
-  const file = marked(given);
+/**
+ * The tokenizer of a tokenizer.model. Characters that it maps to others (nmt_nfkc) are mapped as a tokenizer.json can
+ * say it: not where several of them together are one.
+ *
+ * @throws {UserError} where the file can't be read; RangeError where no tokenizer.json can say what it does.
+ */
+export async function sentencePieceTokenizer(path: string): Promise<FolderTokenizer> {
+  const file = marked(readSentencePieceFile(path));
   const { add_dummy_prefix, bos_piece, eos_piece, unk_id } = file;
   const normalizer = { type: "Sequence", normalizers: normalizers(file) };
   const hasMarks = file.pieces.some(({ type }) => type === USER_DEFINED);
@@ -135,6 +141,7 @@ export async function sentencePieceTokenizer(given: SentencePieceFile): Promise<
   const unknown = file.pieces[unk_id]?.piece;
   if (unknown) named.set("unk_token", unknown);
   return {
+    file: path,
     pipeline,
     named,
     extra: [],

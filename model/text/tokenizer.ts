@@ -118,5 +118,5 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
       `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
     );
   }
-  return pipelineTokenizer(path, await readTokenizerFolder(path));
+  return pipelineTokenizer(await readTokenizerFolder(path));
 }

@@ -10,7 +10,6 @@ import { modernTokenizerConfig } from "../files/first_conversions.ts";
 import { exists, isObject, readJsonToWrite } from "../files/weights.ts";
 import { fileError } from "../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
-import { readSentencePieceFile } from "./sentencepiece_file.ts";
 import { sentencePieceModel } from "./tokenizer.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 
@@ -125,7 +124,7 @@ async function sentencePieceFiles(file: string): Promise<TokenizerFile[]> {
   const own = basename(file) === "tokenizer.model";
   const { chat_template } = own ? configOf(beside) : {};
   const fresh = made(
-    await sentencePieceTokenizer(readSentencePieceFile(file)),
+    await sentencePieceTokenizer(file),
     chat_template === undefined ? {} : { chat_template },
   );
   const chat = own

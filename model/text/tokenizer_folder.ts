@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { basename, dirname, join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../files/first_conversions.ts";
 import { brief, exists, isObject, readJson } from "../files/weights.ts";
@@ -35,6 +35,8 @@ import { type TokenizerClass, transformersClass } from "./transformers_class.ts"
 
 /** A tokenizer as its files describe it. */
 export interface FolderTokenizer {
+  /** The file that holds the vocabulary. */
+  file: string;
   pipeline: Pipeline;
   /** Texts of the named tokens, as templates see them. */
   named: ReadonlyMap<string, string>;
@@ -235,7 +237,7 @@ function configEos({ eos_token_id }: Record<string, unknown>): number | undefine
   return Number.isSafeInteger(id) && id >= 0 ? id : undefined;
 }
 
-async function build(files: Files): Promise<FolderTokenizer> {
+async function build(files: Files): Promise<Omit<FolderTokenizer, "file">> {
   const { settings, json, sentencepiece } = files;
   const config = settings.tokenizer_config ?? {};
   const name = transformersClass(config, files.model_config);
@@ -295,16 +297,12 @@ async function build(files: Files): Promise<FolderTokenizer> {
  * @throws {UserError} naming the file and what is wrong with it or can't be computed.
  */
 export async function readTokenizerFolder(path: string): Promise<FolderTokenizer> {
-  let files: Files | undefined;
+  const json = path.endsWith(".json") ? path : join(path, "tokenizer.json");
+  const file = exists(json) ? json : join(path, "tokenizer.model");
   try {
-    files = readFiles(path);
-    return await build(files);
+    return { file, ...await build(readFiles(path)) };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
-    const isFile = path.endsWith(".json");
-    const file = isFile
-      ? path
-      : join(path, files?.sentencepiece === undefined ? "tokenizer.json" : "tokenizer.model");
     throw new UserError(`tokenizer "${file}" ${error.message}`);
   }
 }
@@ -312,9 +310,4 @@ export async function readTokenizerFolder(path: string): Promise<FolderTokenizer
 /** Whether a folder holds a tokenizer. */
 export function holdsTokenizer(folder: string): boolean {
   return ["tokenizer.json", "tokenizer.model"].some((name) => exists(join(folder, name)));
-}
-
-/** Whether a file is the vocabulary of the folder that it is in. */
-export function isFolderFile(path: string): boolean {
-  return ["tokenizer.json", "tokenizer.model"].includes(basename(path));
 }

@@ -203,7 +203,8 @@ Deno.test("convert: generation_config.json and the tokenizer's files go along", 
     tensors.reduce((sum, { data: [zeros] }) => sum + zeros.length, 0) / 2,
   );
   assert.deepEqual(names(flags.output), [
-    ...["config.json", "generation_config.json", "model.safetensors", "tokenizer.model"],
+    ...["config.json", "generation_config.json", "model.safetensors"],
+    ...["tokenizer.json", "tokenizer.model", "tokenizer_config.json"],
   ]);
   const read = (name: string) => Deno.readTextFileSync(join(flags.output, name));
   assert.equal(read("generation_config.json"), generation);

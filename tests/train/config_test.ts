@@ -42,6 +42,7 @@ Deno.test("config: the defaults are those of the design", () => {
   assert.match(output, /^runs\/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$/);
   assert.deepEqual(JSON.parse(JSON.stringify(config)), {
     model: "m",
+    add_bos: "auto",
     data: "d",
     eval_fraction: 0,
     max_length: 512,

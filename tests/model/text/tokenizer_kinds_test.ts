@@ -40,7 +40,7 @@ async function load({ files }: Kind): Promise<Tokenizer> {
       Deno.writeFileSync(join(folder, name), bytes);
     }
     // A tokenizer.model alone is read as SentencePiece does; here as transformers would.
-    return pipelineTokenizer(folder, await readTokenizerFolder(folder));
+    return pipelineTokenizer(await readTokenizerFolder(folder));
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

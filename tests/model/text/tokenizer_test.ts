@@ -63,12 +63,15 @@ Deno.test("tokenizer: control tokens in a text stay text", async () => {
 Deno.test("tokenizer: control tokens in a rendered template become their ids", async () => {
   const tokenizer = await loadTokenizer(tiny);
   const { eos_id } = tokenizer, bos_id = tokenizer.bos_id!;
-  assert.deepEqual([...tokenizer.special_tokens], [["<s>", bos_id], ["</s>", eos_id]]);
-  const [name, bird] = [tokenizer.encode("Name a"), tokenizer.encode(" bird <unk>")];
+  assert.deepEqual([...tokenizer.special_tokens], [["<unk>", 0], ["<s>", bos_id], [
+    "</s>",
+    eos_id,
+  ]]);
+  const [name, bird] = [tokenizer.encode("Name a"), tokenizer.encode(" bird <pad>")];
   const ids = [bos_id, ...name, eos_id, eos_id, ...bird];
-  assert.deepEqual(tokenizer.encodeSpecial("<s>Name a</s></s> bird <unk>"), ids);
+  assert.deepEqual(tokenizer.encodeSpecial("<s>Name a</s></s> bird <pad>"), ids);
   assert.deepEqual(
-    tokenizer.encodeParts([bos_id, "Na", "me a", eos_id, eos_id, " bird <unk>"]),
+    tokenizer.encodeParts([bos_id, "Na", "me a", eos_id, eos_id, " bird <pad>"]),
     ids,
   );
   assert.deepEqual(tokenizer.encodeSpecial(""), []);
