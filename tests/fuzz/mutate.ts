@@ -287,7 +287,8 @@ export async function fuzz({ seed, rounds, damage, load, total = 2 }: FuzzTest):
 function refusal(error: unknown, folder: string): string | undefined {
   if (!(error instanceof UserError)) return undefined;
   const [before, after] = error.message.split(folder, 2);
-  const clear = after !== undefined && /^(cannot read )?$/.test(before) && after.length < 500 &&
+  const clear = after !== undefined && /^(cannot read |data file ")?$/.test(before) &&
+    after.length < 500 &&
     !after.includes("\n");
   return clear ? after.replace(/".*"|\[.*\]|\d+|(?<= names )\S+/g, "_") : undefined;
 }

@@ -87,9 +87,15 @@ function* objectExtents(values: JsonValues): Generator<Extent, void> {
   }
 }
 
-/** Number of a list's rows. */
-function count(values: JsonValues): number {
-  return Array.from(values.elements()).length;
+/** Number of a list's rows, which are read no further. */
+function count(text: JsonText, list: Extent): number {
+  let rows = 0;
+  try {
+    for (const _ of text.values(list).elements()) rows++;
+  } catch (error) {
+    throw error instanceof JsonFault ? text.refusal(error, rows + 1) : error;
+  }
+  return rows;
 }
 
 /** The list of rows that an object around lists means: `train`, or the only one. */
@@ -103,7 +109,7 @@ function chooseList(text: JsonText, lists: readonly Member[]): Rows {
     );
   }
   const others = lists.filter((member) => member !== chosen)
-    .map((member) => `"${member.key}" (${count(text.values(member))} rows)`);
+    .map((member) => `"${member.key}" (${count(text, member)} rows)`);
   const list = `${names([chosen])[0]}, `;
   const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}`;
   return {

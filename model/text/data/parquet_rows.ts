@@ -3,12 +3,10 @@
  *
  * @module
  */
-import type { AsyncBuffer, FileMetaData, SchemaTree } from "parquet";
+import type { AsyncBuffer, FileMetaData } from "parquet";
 import { UserError } from "../../../kernels/errors.ts";
+import { checkMetadata, checkPages, Damage, type PageReaders } from "./parquet_check.ts";
 import type { Row, Rows, Value } from "./row.ts";
-
-/** What is wrong with a file, before the sentence around it. */
-class Damage extends Error {}
 
 /**
  * A value as text or what holds text: whole numbers in all their digits, and whole ones of a type that has
@@ -27,43 +25,28 @@ function toValue(value: unknown, fraction: boolean): Value {
   return Object.fromEntries(entries.map(([name, inner]) => [name, toValue(inner, fraction)]));
 }
 
-/** Paths of a schema's leaves, in the order in which row groups have columns. */
-function leafPaths({ children, path }: SchemaTree): string[] {
-  return children.length === 0 ? [path.join("\0")] : children.flatMap(leafPaths);
-}
-
-/** More rows than this for each byte of a file are no data that was written. */
-const MOST_ROWS_PER_BYTE = 1000;
-
-/**
- * Refuses metadata that contradicts itself: `hyparquet` would take it at its word, and leave promises behind that
- * nobody hears.
- */
-function checkMetadata(
-  { row_groups, num_rows }: FileMetaData,
-  root: SchemaTree,
-  bytes: number,
-): void {
-  const names = root.children.map(({ element }) => element.name);
-  if (new Set(names).size < names.length) throw new Damage("two columns have the same name");
-  const leaves = leafPaths(root);
-  let rows = 0n;
-  for (const group of row_groups) {
-    const paths = group.columns.map(({ meta_data }) => meta_data?.path_in_schema.join("\0"));
-    if (paths.length !== leaves.length || paths.some((path, i) => path !== leaves[i])) {
-      throw new Damage("a row group has other columns than the schema");
-    }
-    if (group.num_rows < 0n) throw new Damage("a row group has a negative number of rows");
-    rows += BigInt(group.num_rows);
-  }
-  if (rows !== BigInt(num_rows)) throw new Damage("its row groups have another number of rows");
-  if (rows > BigInt(MOST_ROWS_PER_BYTE * bytes)) throw new Damage(`it claims to have ${rows} rows`);
-}
-
 /** Columns that hold numbers with fractions. */
 function fractionColumns({ schema }: FileMetaData): Set<string> {
   const fractions = schema.filter(({ type }) => type === "DOUBLE" || type === "FLOAT");
   return new Set(fractions.map(({ name }) => name));
+}
+
+/** `hyparquet`, loaded where a Parquet file is read. */
+async function load() {
+  const [main, column, datapage, schema, thrift, { compressors }] = await Promise.all([
+    import("parquet"),
+    import("parquet/src/column.js"),
+    import("parquet/src/datapage.js"),
+    import("parquet/src/schema.js"),
+    import("parquet/src/thrift.js"),
+    import("parquet-compressors"),
+  ]);
+  const readers: PageReaders = {
+    readHeader: column.parquetHeader,
+    readVarInt: thrift.readVarInt,
+    unpack: (packed, size, codec) => datapage.decompressPage(packed, size, codec, compressors),
+  };
+  return { ...main, ...schema, readers, compressors };
 }
 
 /** Reads the rows, with null for the columns that aren't read. */
@@ -72,8 +55,7 @@ async function readObjects(
   isField: (name: string) => boolean,
   limit: number,
 ): Promise<{ objects: Record<string, Value>[]; unread: string[] }> {
-  const [{ parquetMetadata, parquetReadObjects, parquetSchema }, { compressors }] = await Promise
-    .all([import("parquet"), import("parquet-compressors")]);
+  const { compressors, readers, ...parquet } = await load();
   const file: AsyncBuffer = {
     byteLength: bytes.length,
     slice: (start, end) => bytes.slice(start, end).buffer,
@@ -81,14 +63,30 @@ async function readObjects(
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   // Without it, bytes that are no UTF-8 would become other text in silence.
   const parsers = { stringFromBytes: (bytes: Uint8Array) => bytes && strict.decode(bytes) };
-  const metadata = parquetMetadata(bytes, { parsers }), schema = parquetSchema(metadata);
+  // Statistics may end in the middle of a character, so metadata is read without it.
+  const metadata = parquet.parquetMetadata(bytes, { geoparquet: false });
+  const schema = parquet.parquetSchema(metadata);
   checkMetadata(metadata, schema, bytes.length);
+  for (const { meta_data: meta } of metadata.row_groups.flatMap(({ columns }) => columns)) {
+    if (meta === undefined || !isField(meta.path_in_schema[0])) continue;
+    const path = parquet.getTreePath(schema, meta.path_in_schema);
+    const maxDefinition = parquet.getMaxDefinitionLevel(path);
+    const maxRepetition = parquet.getMaxRepetitionLevel(path);
+    checkPages(bytes, { meta, maxDefinition, maxRepetition }, readers);
+  }
   const names = schema.children.map(({ element }) => element.name);
   const columns = names.filter(isField), rowEnd = Math.min(limit, Number(metadata.num_rows));
-  const options = { file, metadata, columns, compressors, parsers, rowEnd };
+  const options = {
+    file,
+    metadata,
+    columns,
+    parsers,
+    rowEnd,
+    compressors,
+  };
   const read = columns.length === 0
     ? Array.from({ length: rowEnd }, () => ({}))
-    : await parquetReadObjects(options);
+    : await parquet.parquetReadObjects(options);
   if (read.length !== rowEnd) throw new Damage(`it has ${read.length} rows of ${rowEnd}`);
   const fractions = fractionColumns(metadata);
   const objects = read.map((object: Record<string, unknown>) =>
