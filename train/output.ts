@@ -7,7 +7,7 @@ import { dirname, join, resolve } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { CATEGORIES, megabytes } from "../kernels/memory.ts";
-import { copyName, PREFIX } from "../model/adapter/tensors.ts";
+import { copyNames, PREFIX } from "../model/adapter/tensors.ts";
 import { type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
 import { exists, fileError, writeJson } from "../model/files/weights.ts";
 import type { Llama } from "../model/llama.ts";
@@ -167,7 +167,9 @@ export async function writeTrained(
       const tensor = trained?.master ?? value;
       const data = cutRows(await gpu.readF32(tensor), shape, tensor.shape);
       const isOwn = name.startsWith(PREFIX);
-      tensors.set(isOwn ? name : copyName(plan, name), { shape: [...shape], data });
+      for (const stored of isOwn ? [name] : copyNames(plan, name, model.options.config)) {
+        tensors.set(stored, { shape: [...shape], data });
+      }
     }
     await writeAdapter(
       folder,

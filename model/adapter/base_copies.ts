@@ -24,6 +24,9 @@ export async function refuseOtherBase(
   for (const [name, { data }] of tensors) {
     const weight = copiedWeight(name);
     if (weight === undefined || replaced.includes(weight) || biases.includes(weight)) continue;
+    // Where both embeddings are tied, the copy of one is that of the other.
+    const tied = weights?.config.tie_word_embeddings && weight === `${OUTPUT}.weight`;
+    if (tied && replaced.includes(`${EMBEDDING}.weight`)) continue;
     if (weights !== undefined && sameNumbers(data, await valuesOf(weights, weight))) continue;
     throw new UserError(
       `${folder}: adapter tensor ${

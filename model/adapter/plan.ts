@@ -156,7 +156,8 @@ function resolve(config: AdapterConfig, model: LlamaConfig, file: string): Adapt
   if (model.tie_word_embeddings) weights.push(`${OUTPUT}.weight`);
   const saved = modules.map(({ name }) => name)
     .filter((name) => config.modules_to_save?.some((end) => name.endsWith(end)));
-  const replaced = weights.filter((weight) => saved.some((name) => weight.startsWith(`${name}.`)));
+  const copies = weights.filter((weight) => saved.some((name) => weight.startsWith(`${name}.`)));
+  const replaced = ensuresTying(config, model) ? tiedCopies(copies) : copies;
   for (const name of adapted.keys()) {
     if (replaced.includes(`${name}.weight`)) {
       fail(`${name} is matched by both target_modules and modules_to_save, expected one of them`);
@@ -231,18 +232,33 @@ function checkEmbeddings(
       `trainable_token_indices are given beside ${touched[0]}, but the model ties both embeddings`,
     );
   }
-  const [untied] = tokens.some(({ module }) => module === OUTPUT) ? [OUTPUT] : touched;
+  // Whole copies can be tied, see tiedCopies.
+  const [untied] = tokens.some(({ module }) => module === OUTPUT)
+    ? [OUTPUT]
+    : touched.filter((name) => modules.has(name));
   if (untied !== undefined && config.ensure_weight_tying) {
     fail(`ensure_weight_tying is true for ${untied}, expected an adapter that unties it`);
   }
 }
 
+/** Whether copies of a tied embedding and of its output projection are to be one. */
+export function ensuresTying(config: AdapterConfig, model: LlamaConfig): boolean {
+  return config.ensure_weight_tying && model.tie_word_embeddings;
+}
+
+/** Copies where one of the embedding and one of the output projection are the same: the embedding's. */
+function tiedCopies(copies: readonly string[]): string[] {
+  const [input, output] = [`${EMBEDDING}.weight`, `${OUTPUT}.weight`];
+  const others = copies.filter((weight) => weight !== input && weight !== output);
+  return others.length === copies.length ? others : [input, ...others];
+}
+
 /** PEFT's copies of a tied embedding and of its output projection are not tied, nor rows of the latter alone. */
 function unties(
-  { replaced, tokens }: Pick<AdapterPlan, "replaced" | "tokens">,
+  { config, replaced, tokens }: Pick<AdapterPlan, "config" | "replaced" | "tokens">,
   model: LlamaConfig,
 ): boolean {
-  return model.tie_word_embeddings &&
+  return model.tie_word_embeddings && !ensuresTying(config, model) &&
     ([EMBEDDING, OUTPUT].some((name) => replaced.includes(`${name}.weight`)) ||
       tokens.some(({ module }) => module === OUTPUT));
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { type LlamaConfig, weightShapes } from "../config.ts";
-import { type AdapterPlan, EMBEDDING, OUTPUT } from "./plan.ts";
+import { type AdapterPlan, EMBEDDING, ensuresTying, OUTPUT } from "./plan.ts";
 
 /** What stands before a module's name in PEFT's files. */
 export const PREFIX = "base_model.model.";
@@ -88,4 +88,11 @@ export function copiedWeight(tensor: string): string | undefined {
 export function copyName({ modules }: AdapterPlan, name: string): string {
   const dot = name.lastIndexOf("."), module = name.slice(0, dot);
   return `${PREFIX}${module}${modules.has(module) ? ".base_layer" : ""}${name.slice(dot)}`;
+}
+
+/** All names that PEFT's files have the weight under: a copy that is tied is stored for both embeddings. */
+export function copyNames(plan: AdapterPlan, name: string, model: LlamaConfig): string[] {
+  const own = copyName(plan, name);
+  const tied = name === `${EMBEDDING}.weight` && ensuresTying(plan.config, model);
+  return tied ? [own, `${PREFIX}${OUTPUT}.weight`] : [own];
 }
