@@ -220,6 +220,44 @@ gpuTest("cli generate: templates", async () => {
   );
 });
 
+gpuTest(
+  "cli generate: a conversation with tools and variables, in the model's own template",
+  async () => {
+    using folder = new TemporaryFolder();
+    const model = randomModel(folder);
+    const chat_template =
+      "{% for m in messages %}<{{ m.role }} {{ m.name }}>{{ m.content }}{% endfor %}" +
+      "{{ tools | tojson }}{{ style | default('plain') }}{{ eos_token if add_generation_prompt }}";
+    folder.file("tokenizer_config.json", JSON.stringify({ chat_template }));
+    const tokenizer = await loadTokenizer(TOKENIZER);
+    const talk = folder.file(
+      "talk.json",
+      '[{"role": "system", "content": ""}, {"role": "boss", "name": "Ann", "content": " Hi </s> "}]',
+    );
+    const tools = folder.file("tools.json", '[{"name": "add", "2": 1.0, "1": 2}]');
+    const args = ["--model", model, "--messages", talk, "--max-tokens", "1"];
+    const promptOf = async (...more: string[]) => (await generate(...args, ...more))[0].prompt_ids;
+    // What is written in a message stays text; the template's own end token counts.
+    const ids = (text: string) => tokenizer.encodeParts([text, tokenizer.eos_id]);
+    assert.deepEqual(await promptOf(), ids("<system ><boss Ann> Hi </s> nullplain"));
+    const more = ["--tools", tools, "--template-kwargs", '{"style": "short"}'];
+    assert.deepEqual(
+      await promptOf(...more),
+      ids('<system ><boss Ann> Hi </s> [{"name": "add", "2": 1.0, "1": 2}]short'),
+    );
+    refused(
+      await lorikeet("generate", [...args, "--template", "llama2"]),
+      1,
+      /message 2 of the conversation is by "boss", expected "user"/,
+    );
+    refused(
+      await lorikeet("generate", [...args, "--tools", talk, "--template-kwargs", "{style: 1}"]),
+      1,
+      /^error: --template-kwargs: is not JSON: line 1, column 2: expected a key in double quotes\n$/,
+    );
+  },
+);
+
 /** Asserts that these flags are refused by exactly these lines. */
 async function refusedFlags(args: readonly string[], ...problems: string[]): Promise<void> {
   const { code, stderr, stdout } = await lorikeet("generate", ["--model", "builtin", ...args]);
@@ -233,6 +271,22 @@ Deno.test("cli generate: flags that are wrong, or wrong together", async () => {
   await refusedFlags(
     [...prompt, "--data", "builtin"],
     `--prompt and --data are both given; ${either}`,
+  );
+  await refusedFlags(
+    ["--messages", "a.json", "--data", "builtin"],
+    `--data and --messages are both given; ${either}`,
+  );
+  const others = ["--tools", "t.json", "--template-kwargs", "{}"];
+  await refusedFlags(
+    [...prompt, ...others, "--template", "none"],
+    "--tools is for the model's own template, --template chat; --template none knows nothing of it",
+    "--template-kwargs is for the model's own template, --template chat; --template none knows " +
+      "nothing of it",
+  );
+  await refusedFlags(
+    [...prompt, ...others.slice(2)],
+    "--template-kwargs is for the model's own template, --template chat; --template alpaca knows " +
+      "nothing of it",
   );
   await refusedFlags(
     ["--samples", "2", "--length-penalty", "2"],

@@ -13,7 +13,12 @@ export function sharedPath(name: string): string {
   return join(folder, "data", name);
 }
 
-function exists(path: string): boolean {
+/** A file of the shared inputs that were made for comparison. */
+export function sharedCase(name: string): string {
+  return join(folder, "cases", name);
+}
+
+export function exists(path: string): boolean {
   try {
     Deno.statSync(path);
     return true;

@@ -47,7 +47,12 @@ function exponential(value: number, precision: number): { digits: string; expone
 }
 
 /** A float without its sign, in one of C's forms: e, f or g; `r` is the shortest. */
-export function floatDigits(value: number, form: string, precision: number, alternate: boolean) {
+export function floatDigits(
+  value: number,
+  form: string,
+  precision: number,
+  alternate: boolean,
+): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : "inf";
   const absolute = Math.abs(value);
   if (form === "f") return fixed(absolute, precision) + (alternate && precision === 0 ? "." : "");

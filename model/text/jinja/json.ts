@@ -134,7 +134,7 @@ export function jsonIndent(indent: Value): string | undefined {
 }
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
-const STRING = /"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/y;
+const STRING = /"(?:[^"\\\p{Cc}]|[\x7f-\x9f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/uy;
 const BLANK = /[ \t\n\r]*/y;
 const WORDS: readonly (readonly [string, Value])[] = [
   ["null", null],

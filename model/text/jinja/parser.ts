@@ -22,6 +22,8 @@ const body = (statements: Statement[]): Body => ({ statements, locals: [] });
 class TemplateParser extends ExpressionParser {
   /** Loops that the current statement is in, of the same function. */
   #loops = 0;
+  /** Loops that the current statement is in at all. */
+  #insideFor = 0;
   readonly #blocks = new Set<string>();
 
   /** Statements up to one of the tags `end`, or up to the end of the template. */
@@ -152,6 +154,7 @@ class TemplateParser extends ExpressionParser {
   #for(line: number): Statement {
     const target = this.target({ end: ["in"] });
     refuseLoop(target);
+    this.#insideFor++;
     if (!this.skipName("in")) this.unexpected("'in'");
     const iterable = this.tuple({ conditional: false, end: ["recursive"] });
     const test = this.skipName("if") ? this.expression() : undefined;
@@ -162,6 +165,7 @@ class TemplateParser extends ExpressionParser {
     this.#loops = recursive ? 0 : outer;
     const otherwise = tag === "else" ? this.#block("endfor").statements : [];
     this.#loops = outer;
+    this.#insideFor--;
     return {
       kind: "for",
       target,
@@ -176,6 +180,7 @@ class TemplateParser extends ExpressionParser {
 
   #set(line: number): Statement {
     const target = this.target({ members: true });
+    if (this.#insideFor > 0) refuseLoop(target);
     if (this.skipOperator("=")) return { kind: "set", target, value: this.tuple(), line };
     const filter = this.isOperator("|") ? this.filter(undefined) : undefined;
     return { kind: "setBlock", target, filter, body: body(this.#inner("endset")), line };
@@ -239,11 +244,11 @@ class TemplateParser extends ExpressionParser {
   }
 }
 
-/** @throws TemplateError where a loop's own variable is to be assigned. */
+/** @throws TemplateError where the variable that a loop has of its own is to be assigned. */
 function refuseLoop(target: Target): void {
   if (target.kind === "tuple") target.items.forEach(refuseLoop);
   else if (target.kind === "name" && target.name === "loop") {
-    fail("'loop' can't be the variable of a loop", target.line);
+    fail("'loop' is a loop's own variable and can't be set in one", target.line);
   }
 }
 

@@ -49,10 +49,7 @@ const defaultTo: Filter = (input, args) => {
   return missing ? default_value : input;
 };
 
-function* inBatches(input: Value, args: Arguments): Generator<Value> {
-  const { linecount, fill_with } = bind("batch", args, ["linecount", "fill_with"], {
-    fill_with: null,
-  });
+function* inBatches(input: Value, linecount: Value, fill_with: Value): Generator<Value> {
   const size = asIndex(linecount);
   let batch: Value[] = [];
   for (const item of iterate(input)) {
@@ -68,8 +65,7 @@ function* inBatches(input: Value, args: Arguments): Generator<Value> {
   yield new List(batch);
 }
 
-function* inSlices(input: Value, args: Arguments): Generator<Value> {
-  const { slices, fill_with } = bind("slice", args, ["slices", "fill_with"], { fill_with: null });
+function* inSlices(input: Value, slices: Value, fill_with: Value): Generator<Value> {
   const items = listOf(input), count = asIndex(slices);
   if (count === 0) fail("integer division or modulo by zero");
   const each = Math.floor(items.length / count), longer = items.length % count;
@@ -82,14 +78,10 @@ function* inSlices(input: Value, args: Arguments): Generator<Value> {
   }
 }
 
-function* uniqueItems(input: Value, args: Arguments): Generator<Value> {
-  const { case_sensitive, attribute } = bind("unique", args, ["case_sensitive", "attribute"], {
-    case_sensitive: false,
-    attribute: null,
-  });
+function* uniqueItems(input: Value, sensitive: boolean, attribute: Value): Generator<Value> {
   const get = attributeGetter(attribute), seen = new Set<string>();
   for (const item of iterate(input)) {
-    const key = truth(case_sensitive) ? get(item) : ignoreCase(get(item));
+    const key = sensitive ? get(item) : ignoreCase(get(item));
     const hash = hashKey(key);
     if (seen.has(hash)) continue;
     seen.add(hash);
@@ -295,7 +287,12 @@ const pprint: Filter = (input, args) => {
 
 export const SEQUENCE_FILTERS: readonly (readonly [string, Filter])[] = [
   ["attr", attr],
-  ["batch", (input, args) => new Stream(inBatches(input, args))],
+  ["batch", (input, args) => {
+    const { linecount, fill_with } = bind("batch", args, ["linecount", "fill_with"], {
+      fill_with: null,
+    });
+    return new Stream(inBatches(input, linecount, fill_with));
+  }],
   ["count", length],
   ["d", defaultTo],
   ["default", defaultTo],
@@ -320,8 +317,17 @@ export const SEQUENCE_FILTERS: readonly (readonly [string, Filter])[] = [
   ["reverse", reverse],
   ["select", selecting(true, false)],
   ["selectattr", selecting(true, true)],
-  ["slice", (input, args) => new Stream(inSlices(input, args))],
+  ["slice", (input, args) => {
+    const { slices, fill_with } = bind("slice", args, ["slices", "fill_with"], { fill_with: null });
+    return new Stream(inSlices(input, slices, fill_with));
+  }],
   ["sort", sort],
   ["sum", sum],
-  ["unique", (input, args) => new Stream(uniqueItems(input, args))],
+  ["unique", (input, args) => {
+    const { case_sensitive, attribute } = bind("unique", args, ["case_sensitive", "attribute"], {
+      case_sensitive: false,
+      attribute: null,
+    });
+    return new Stream(uniqueItems(input, truth(case_sensitive), attribute));
+  }],
 ];

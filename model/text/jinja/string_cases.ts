@@ -30,11 +30,22 @@ const TITLE_FORMS = new Map([
   ["\u01cc", "\u01cb"],
   ["\u01f1", "\u01f2"],
   ["\u01f3", "\u01f2"],
-  ["\u00df", "Ss"],
+  ["\u1fb3", "\u1fbc"],
+  ["\u1fc3", "\u1fcc"],
+  ["\u1ff3", "\u1ffc"],
+  ["\u0149", "\u02bcN"],
 ]);
 
 function titleCase(point: string): string {
-  return TITLE_FORMS.get(point) ?? (/\p{Lt}/u.test(point) ? point : point.toUpperCase());
+  const own = TITLE_FORMS.get(point);
+  if (own !== undefined) return own;
+  if (/\p{Lt}/u.test(point)) return point;
+  const upper = point.toUpperCase();
+  if ([...upper].length === 1) return upper;
+  // Of a ligature only the first letter is a capital; Greek has letters for those with an iota below.
+  if (/[\u1f80-\u1faf]/.test(point)) return String.fromCharCode(point.charCodeAt(0) | 8);
+  const [first, ...rest] = upper;
+  return first + rest.join("").toLowerCase();
 }
 
 export function capitalize(value: Text): Text {

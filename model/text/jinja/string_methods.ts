@@ -90,8 +90,9 @@ function split(self: Text, args: Arguments, fromRight: boolean): Value {
   );
 }
 
-const LINE =
-  /([^\n\v\f\r\x1c-\x1e\x85\u2028\u2029]*)(?:\r\n|[\n\v\f\r\x1c-\x1e\x85\u2028\u2029]|$)/g;
+/** What ends a line, for a class of characters. */
+const ENDS = "\\n\\v\\f\\r\\x1c-\\x1e\\x85\\u2028\\u2029";
+const LINE = new RegExp(`([^${ENDS}]*)(?:\\r\\n|[${ENDS}]|$)`, "g");
 
 /** The lines of a text. */
 export function splitLines(value: Text, keepEnds = false): Text[] {

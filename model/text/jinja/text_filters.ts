@@ -18,6 +18,7 @@ import {
   int,
   iterate,
   iteratorOf,
+  lengthOf,
   text,
   truth,
   Tuple,
@@ -39,7 +40,7 @@ function ofText(name: string, change: (value: Text) => Value): [string, Filter] 
 function titleWords(value: Text): Text {
   const begins = new RegExp(`[-${SPACE}({\\[<]`);
   let first = true;
-  return value.map((point) => {
+  return value.plain().map((point) => {
     const changed = first ? point.toUpperCase() : point.toLowerCase();
     first = begins.test(point);
     return changed;
@@ -73,11 +74,13 @@ const truncate: Filter = (input, args) => {
     end: text("..."),
     leeway: null,
   });
-  const value = asText("truncate", input), ending = asText("truncate", end);
+  const ending = asText("truncate", end);
   const most = asIndex(length), more = leeway === null ? 5 : asIndex(leeway);
   if (most < ending.length) fail(`expected length >= ${ending.length}, got ${most}`);
   if (more < 0) fail(`expected leeway >= 0, got ${more}`);
-  if (value.length <= most + more) return value;
+  // What is short enough is given back as it is, also where it is no text.
+  if ((lengthOf(input) ?? Infinity) <= most + more) return input;
+  const value = asText("truncate", input);
   const cut = value.slice(0, most - ending.length);
   if (truth(killwords)) return Text.concat([cut, ending], value.markup);
   const space = cut.value.lastIndexOf(" ");
@@ -162,7 +165,8 @@ const tojson: Filter = (input, args) => {
   const [item, key] = given ?? [text(indent === null ? ", " : ","), text(": ")];
   return writeJsonText(input, {
     ensureAscii: truth(ensure_ascii),
-    indent: jsonIndent(indent),
+    // Python looks at it only where there is something to indent.
+    indent: lengthOf(input) === undefined || input instanceof Text ? undefined : jsonIndent(indent),
     itemSeparator: asText("tojson", item),
     keySeparator: asText("tojson", key),
     sortKeys: truth(sort_keys),
