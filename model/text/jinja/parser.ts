@@ -10,7 +10,8 @@ import { fail } from "./errors.ts";
 import { ExpressionParser } from "./expressions.ts";
 import { tokenize } from "./lexer.ts";
 import type { Body, Expression, Macro, Signature, Statement, Target } from "./nodes.ts";
-import { resolveNames, usedNames } from "./scopes.ts";
+import { resolveNames } from "./scopes.ts";
+import { usedNames } from "./used_names.ts";
 
 const OTHER_TEMPLATES = ["include", "import", "from", "extends"];
 
