@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
@@ -15,7 +14,7 @@ import { stopTokens } from "../model/text/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer.ts";
 import { Answer } from "./answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
-import { cacheDtype, findModel, type FoundModel, loadModel } from "./open.ts";
+import { cacheDtype, findModel, loadModel } from "./open.ts";
 import { preparePrompts } from "./prompts.ts";
 
 /** What needs less memory, for a run that does not fit. */
