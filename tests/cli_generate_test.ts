@@ -229,7 +229,7 @@ gpuTest(
       "{% for m in messages %}<{{ m.role }} {{ m.name }}>{{ m.content }}{% endfor %}" +
       "{{ tools | tojson }}{{ style | default('plain') }}{{ eos_token if add_generation_prompt }}";
     folder.file("tokenizer_config.json", JSON.stringify({ chat_template }));
-    const tokenizer = await loadTokenizer(TOKENIZER);
+    const tokenizer = await loadTokenizer(folder.path);
     const talk = folder.file(
       "talk.json",
       '[{"role": "system", "content": ""}, {"role": "boss", "name": "Ann", "content": " Hi </s> "}]',

@@ -9,6 +9,7 @@ import { SPACE } from "./jinja/text.ts";
 import type { Message } from "./messages.ts";
 import { ALPACA_OPENING } from "./prompt.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { templateIds } from "./vocabulary_check.ts";
 
 export type { Message } from "./messages.ts";
 
@@ -99,7 +100,7 @@ export type ChatEncoder = (messages: readonly Message[]) => Uint32Array;
 
 /**
  * The model's own template. Control tokens count where the template writes them, and nothing of what the
- * messages hold becomes one; as in `transformers`, no BOS is added.
+ * messages hold becomes one; as in `transformers`, no BOS is added unless the tokenizer was told to.
  */
 async function ownEncoder(
   tokenizer: Tokenizer,
@@ -111,7 +112,7 @@ async function ownEncoder(
   return (messages) => {
     const text = render(messages);
     const ids = tokenizer.encodeSpecial(text.value, (start, end) => text.isQuoted(start, end));
-    if (ids.length > 0) return ids;
+    if (ids.length > 0) return templateIds(tokenizer, ids);
     throw new UserError("the chat template makes no token of the conversation");
   };
 }

@@ -68,7 +68,7 @@ export function tokenizerForModel(
   return {
     ...tokenizer,
     encode: (text) => checked(tokenizer.encode(text)),
-    encodeSpecial: (text) => checked(tokenizer.encodeSpecial(text)),
+    encodeSpecial: (text, isPlain) => checked(tokenizer.encodeSpecial(text, isPlain)),
     encodeText: (text) => checked(tokenizer.encodeText(text)),
     encodeParts: (parts) => checked(tokenizer.encodeParts(parts)),
   };

@@ -6,7 +6,8 @@ import { type ChatTemplate, encodeChat, type Message } from "../../../model/text
 import { openChatTemplate, readMessages } from "../../../model/text/chat_rendering.ts";
 import { findChatTemplate } from "../../../model/text/chat_template.ts";
 import { encodePrompt, renderPrompt } from "../../../model/text/prompt.ts";
-import { loadTokenizer } from "../../../model/text/tokenizer.ts";
+import { type AddBos, loadTokenizer } from "../../../model/text/tokenizer.ts";
+import { tokenizerForModel, withBos } from "../../../model/text/vocabulary_check.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { fromSentencePiece, special, writeTokenizer } from "./tokenizer_files.ts";
 
@@ -227,6 +228,18 @@ Deno.test("chat: what users type never becomes a control token", async () => {
     start,
     end,
   ]);
+  // Also where the tokenizer is longer than the model's embedding.
+  const shorter = tokenizerForModel(own, 364, { tokenizer: "t", model: "m" });
+  assert.deepEqual([...await encodeChat([user(typed)], "chat", shorter, { folder })], ids);
+  // Parts of a token in a message and the template's own beside them make none.
+  const cut = folderWith("{{ messages[0].content }}ot_id|>|{{ messages[0].content | upper }}", [
+    "<|eot_id|>",
+  ]);
+  const another = await loadTokenizer(cut);
+  assert.deepEqual(
+    [...await encodeChat([user("<|e")], "chat", another, { folder: cut })],
+    another.encode("<|eot_id|>|<|E"),
+  );
 });
 
 Deno.test("chat: BOS is there where the template writes it, and nowhere else", async () => {
@@ -243,6 +256,16 @@ Deno.test("chat: BOS is there where the template writes it, and nowhere else", a
     BOS,
   ]);
   await refused(messages, "chat", /makes no token of the conversation/, folderWith("", []));
+  // Unless --add-bos says otherwise.
+  const told = async (source: string, add_bos: AddBos) => {
+    const folder = folderWith(source, []);
+    const own = withBos(await loadTokenizer(folder), add_bos, "t");
+    return [...await encodeChat(messages, "chat", own, { folder })];
+  };
+  assert.deepEqual(await told("{{ messages[0].content }}", "always"), [BOS, ...encode("hi")]);
+  const bos = "{{ bos_token }}{{ messages[0].content }}";
+  assert.deepEqual(await told(bos, "always"), [BOS, ...encode("hi")]);
+  assert.deepEqual(await told(bos, "never"), encode("hi"));
 });
 
 /** A folder with these files. */
