@@ -7,11 +7,11 @@
 import { UserError } from "../kernels/errors.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { TensorToWrite } from "./files/safetensors.ts";
-import { writeHuggingFace } from "./files/write_huggingface.ts";
+import { type FolderOptions, writeHuggingFace } from "./files/write_huggingface.ts";
 import type { ModelSource } from "./source.ts";
 import { stopTokens } from "./text/stop_tokens.ts";
-import { loadTokenizer, type Tokenizer } from "./text/tokenizer.ts";
-import { completeTokenizer } from "./text/tokenizer_files.ts";
+import { loadTokenizer } from "./text/tokenizer.ts";
+import { tokenizerFiles } from "./text/tokenizer_files.ts";
 
 /** A model to be written. */
 export interface ModelToSave {
@@ -24,15 +24,27 @@ export interface ModelToSave {
   tokenizerPath?: string;
 }
 
-/** Its tokenizer; where it can't be read here, says so: its files are copied as they are. */
-async function tokenizerOf(path: string): Promise<Tokenizer | undefined> {
+/**
+ * The files of its tokenizer, and where its texts end. Where the model's own tokenizer can't be read here, says so: its
+ * files are copied as they are.
+ */
+async function tokenizerToSave(
+  { source, config, tokenizerPath: path }: ModelToSave,
+): Promise<Pick<FolderOptions, "tokenizer" | "endTokens">> {
+  if (path === undefined) return {};
+  const own = path === source.folder;
   try {
-    return await loadTokenizer(path);
+    const endTokens = stopTokens(config, await loadTokenizer(path), source.folder);
+    const files = await tokenizerFiles(path);
+    if (!own) return { endTokens, tokenizer: { files, others: "replaced" } };
+    const made = files.filter(({ content }) => "text" in content);
+    return { endTokens, tokenizer: { files: made, others: "carried" } };
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
+    if (!(error instanceof UserError) || !own) throw error;
     console.error(
       `The tokenizer is copied as it is, since it can't be read here: ${error.message}`,
     );
+    return {};
   }
 }
 
@@ -51,19 +63,12 @@ function describeCarried({ files, left }: { files: string[]; left: string[] }): 
  *
  * @throws UserError where the folder exists or a file can't be read or written.
  */
-export async function saveModel(
-  folder: string,
-  { source, config, tensors, tokenizerPath }: ModelToSave,
-): Promise<void> {
-  const tokenizer = tokenizerPath === undefined ? undefined : await tokenizerOf(tokenizerPath);
+export async function saveModel(folder: string, model: ModelToSave): Promise<void> {
+  const { source, config, tensors } = model;
   const carried = await writeHuggingFace(folder, config, tensors, {
     base: source.folder,
     baseConfig: source.configPath,
-    tokenizerPath,
-    endTokens: tokenizer && stopTokens(config, tokenizer, source.folder),
-    completeTokenizer: tokenizer && tokenizerPath !== undefined
-      ? (temporary) => completeTokenizer(tokenizerPath, temporary)
-      : undefined,
+    ...await tokenizerToSave(model),
   });
   const line = describeCarried(carried);
   if (line !== undefined) console.error(line);

@@ -111,7 +111,7 @@ Deno.test("cli: convert writes another dtype and back, and a folder in Meta's la
   assert.match(stdout, /^Wrote .*wide: 39 tensors, 4\.0 MB, in \d+\.\d s\n$/);
   assert.equal(
     stderr,
-    "Copied from the model's folder: 2 other files.\n",
+    "Copied from the model's folder: 3 other files.\n",
   );
   const args = ["--model", wide, "--output", back, "--dtype", "f16", "--json"];
   const result = JSON.parse(succeeded(await lorikeet("convert", args)));

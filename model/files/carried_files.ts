@@ -5,22 +5,23 @@
  * @module
  */
 
-import { basename, dirname, join } from "node:path";
-import { UserError } from "../../kernels/errors.ts";
-import { exists, fileError } from "./weights.ts";
+import { dirname, join } from "node:path";
+import { fileError } from "./weights.ts";
 
-/** What a tokenizer consists of: one or both of the first two, and what goes with them. */
-const TOKENIZER_MODELS = ["tokenizer.model", "tokenizer.json"];
-const TOKENIZER_SETTINGS = [
+/** What a tokenizer consists of, in any of its forms, with its chat templates. */
+const TOKENIZER_FILES = [
+  "tokenizer.model",
+  "tokenizer.json",
   "tokenizer_config.json",
   "special_tokens_map.json",
   "added_tokens.json",
   "chat_template.jinja",
   "chat_template.json",
   "additional_chat_templates",
+  "vocab.json",
+  "merges.txt",
+  "tekken.json",
 ];
-/** The same of tokenizers in older forms, which no other tokenizer's files may lie beside. */
-const OLD_TOKENIZERS = ["vocab.json", "merges.txt", "tekken.json"];
 
 /** Weights, states of training and what describes them, by their names. */
 const WEIGHTS =
@@ -92,11 +93,10 @@ export function carriedFiles(
   { written, tokenizer, meta }: { written: readonly string[]; tokenizer: boolean; meta: boolean },
 ): Carried {
   const carried: Carried = { files: [], left: [] };
-  const replaced = [...TOKENIZER_MODELS, ...TOKENIZER_SETTINGS, ...OLD_TOKENIZERS];
   let weights = 0;
   for (const { name, info } of entries(folder)) {
     if (name.startsWith(".") || written.includes(name) || OWN_WEIGHTS.test(name)) continue;
-    if (!tokenizer && replaced.includes(name)) continue;
+    if (!tokenizer && TOKENIZER_FILES.includes(name)) continue;
     if (meta && name === "params.json") continue;
     if (OF_OTHER_WEIGHTS.has(name)) carried.left.push(name);
     else if (info === undefined) carried.left.push(`${name} (a link to nothing)`);
@@ -145,27 +145,25 @@ export async function copyFiles(
   for (const file of files) await copyFile(join(folder, file), join(to, file));
 }
 
-/**
- * Copies a tokenizer, given as a file or as the folder that holds it, with the settings beside it. A file of another
- * name gets the usual one; what is beside such a file need not belong to it.
- *
- * @throws UserError where it is missing or can't be read.
- */
-export async function copyTokenizer(from: string, to: string): Promise<void> {
-  const copyAll = async (source: string, names: readonly string[]) => {
-    for (const name of names) {
-      const path = join(source, name);
-      if (!exists(path)) continue;
-      const inner = Deno.statSync(path).isDirectory ? inFolder(path, 1) ?? [] : undefined;
-      await copyFiles(source, inner?.map((file) => join(name, file)) ?? [name], to);
+/** A file of a folder that is made: a copy of another, or a text of its own. */
+export interface FileToMake {
+  /** Its path below the new folder, with `/`. */
+  name: string;
+  content: { copyOf: string } | { text: string };
+}
+
+/** Makes files in a folder, in place of those that it has. @throws UserError that names the file. */
+export async function makeFiles(folder: string, files: readonly FileToMake[]): Promise<void> {
+  for (const { name, content } of files) {
+    const path = join(folder, name);
+    if ("copyOf" in content) await copyFile(content.copyOf, path);
+    else {
+      try {
+        await Deno.mkdir(dirname(path), { recursive: true });
+        await Deno.writeTextFile(path, content.text);
+      } catch (error) {
+        throw fileError(path, "write", error);
+      }
     }
-  };
-  if (exists(from) && Deno.statSync(from).isDirectory) {
-    if (!TOKENIZER_MODELS.some((name) => exists(join(from, name)))) {
-      throw new UserError(`folder "${from}" holds no tokenizer.model or tokenizer.json`);
-    }
-    return await copyAll(from, [...TOKENIZER_MODELS, ...TOKENIZER_SETTINGS]);
   }
-  await copyFile(from, join(to, from.endsWith(".json") ? "tokenizer.json" : "tokenizer.model"));
-  if (TOKENIZER_MODELS.includes(basename(from))) await copyAll(dirname(from), TOKENIZER_SETTINGS);
 }

@@ -7,7 +7,13 @@
 
 import { join } from "node:path";
 import { configJson, type LlamaConfig, parseLlamaConfig, weightShapes } from "../config.ts";
-import { type Carried, carriedFiles, copyFiles, copyTokenizer } from "./carried_files.ts";
+import {
+  type Carried,
+  carriedFiles,
+  copyFiles,
+  type FileToMake,
+  makeFiles,
+} from "./carried_files.ts";
 import { modernConfig, modernGeneration } from "./first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
 import { tensorBytes, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
@@ -71,12 +77,13 @@ export interface FolderOptions {
   base?: string;
   /** Its `config.json`, whose keys stay. Default: the one in `base`, where there is one. */
   baseConfig?: string;
-  /** Its tokenizer: a file, or a folder that holds one. That of `base` itself is carried over with the rest. */
-  tokenizerPath?: string;
+  /**
+   * Files of its tokenizer (model/text/tokenizer_files.ts), and what becomes of those in `base`: they belong to the
+   * same one, or to another that it replaces. Where nothing is given they are carried over with the rest.
+   */
+  tokenizer?: { files: readonly FileToMake[]; others: "carried" | "replaced" };
   /** Tokens that end a text of the model here. */
   endTokens?: readonly number[];
-  /** Writes what else of the tokenizer's files the folder at this path needs. */
-  completeTokenizer?: (folder: string) => void | Promise<void>;
   /** Largest file before the weights are sharded. Default: 4 GB. */
   maxFileBytes?: number;
 }
@@ -143,8 +150,7 @@ export async function writeHuggingFace(
   folder: string,
   config: LlamaConfig,
   tensors: Iterable<TensorToWrite>,
-  { base, tokenizerPath, endTokens, completeTokenizer, maxFileBytes = 4e9, ...options }:
-    FolderOptions = {},
+  { base, tokenizer, endTokens, maxFileBytes = 4e9, ...options }: FolderOptions = {},
 ): Promise<Carried> {
   const ordered = inLoadOrder(config, tensors), dtype = TORCH_DTYPES[ordered[0].dtype];
   const ownConfig = base === undefined ? undefined : join(base, CONFIG_FILE);
@@ -157,13 +163,11 @@ export async function writeHuggingFace(
       : changedConfig(baseConfig, config, dtype);
     if (base !== undefined) {
       const written = [CONFIG_FILE, SINGLE_FILE, INDEX_FILE];
-      const tokenizer = tokenizerPath === undefined || tokenizerPath === base;
-      carried = carriedFiles(base, { written, tokenizer, meta: found === undefined });
+      const keeps = tokenizer?.others !== "replaced";
+      carried = carriedFiles(base, { written, tokenizer: keeps, meta: found === undefined });
       await copyFiles(base, carried.files, temporary);
     }
-    if (tokenizerPath !== undefined && tokenizerPath !== base) {
-      await copyTokenizer(tokenizerPath, temporary);
-    }
+    if (tokenizer !== undefined) await makeFiles(temporary, tokenizer.files);
     writeJson(join(temporary, CONFIG_FILE), json);
     if (endTokens !== undefined) {
       const path = join(temporary, GENERATION_FILE);
@@ -173,7 +177,6 @@ export async function writeHuggingFace(
       if (changed !== undefined) writeJson(path, changed);
       else if (generation !== given) writeJson(path, generation);
     }
-    await completeTokenizer?.(temporary);
     await writeWeights(temporary, ordered, maxFileBytes);
   });
   return carried;

@@ -6,19 +6,13 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import type { FileToMake } from "../files/carried_files.ts";
 import { modernTokenizerConfig } from "../files/first_conversions.ts";
 import { exists, isObject, readJsonToWrite } from "../files/weights.ts";
 import { fileError } from "../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece_folder.ts";
 import { sentencePieceModel } from "./tokenizer.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
-
-/** A file to write: a copy of another, or a text of its own. */
-export interface TokenizerFile {
-  /** Its path below the new folder, with `/`. */
-  name: string;
-  content: { copyOf: string } | { text: string };
-}
 
 /** What belongs to a tokenizer, its vocabulary apart. */
 const SETTINGS = [
@@ -33,7 +27,7 @@ const SETTINGS = [
 const TEMPLATES = "additional_chat_templates";
 
 /** Copies of those files that a folder has. */
-function copies(folder: string, names: readonly string[]): TokenizerFile[] {
+function copies(folder: string, names: readonly string[]): FileToMake[] {
   return names.filter((name) => exists(join(folder, name)))
     .map((name) => ({ name, content: { copyOf: join(folder, name) } }));
 }
@@ -46,12 +40,12 @@ function templates(folder: string): string[] {
     .filter((name) => name.endsWith(".jinja")).sort();
 }
 
-function json(name: string, value: unknown, indent?: number): TokenizerFile {
+function json(name: string, value: unknown, indent?: number): FileToMake {
   return { name, content: { text: `${JSON.stringify(value, null, indent)}\n` } };
 }
 
 /** Without the files that are made anew. */
-function except(files: readonly TokenizerFile[], made: readonly TokenizerFile[]): TokenizerFile[] {
+function except(files: readonly FileToMake[], made: readonly FileToMake[]): FileToMake[] {
   const names = new Set(made.map(({ name }) => name));
   return files.filter(({ name }) => !names.has(name));
 }
@@ -72,7 +66,7 @@ function tokenSettings({ pipeline, named, config_eos_id }: FolderTokenizer) {
 }
 
 /** tokenizer.json and tokenizer_config.json of a tokenizer that was read from tokenizer.model. */
-function made(tokenizer: FolderTokenizer, config: Record<string, unknown>): TokenizerFile[] {
+function made(tokenizer: FolderTokenizer, config: Record<string, unknown>): FileToMake[] {
   const { pipeline, extra } = tokenizer;
   const added = [...pipeline.added.tokens].sort(([a], [b]) => a - b);
   const { additional_special_tokens: _, ...others } = config;
@@ -92,7 +86,7 @@ function made(tokenizer: FolderTokenizer, config: Record<string, unknown>): Toke
 }
 
 /** The files of a model folder. */
-async function folderFiles(folder: string): Promise<TokenizerFile[]> {
+async function folderFiles(folder: string): Promise<FileToMake[]> {
   if (!holdsTokenizer(folder)) {
     throw new UserError(`folder "${folder}" holds no tokenizer.model or tokenizer.json`);
   }
@@ -110,7 +104,7 @@ async function folderFiles(folder: string): Promise<TokenizerFile[]> {
 }
 
 /** With a tokenizer_config.json, where there is none. @param path What the tokenizer is read from. */
-async function withConfig(there: TokenizerFile[], path: string): Promise<TokenizerFile[]> {
+async function withConfig(there: FileToMake[], path: string): Promise<FileToMake[]> {
   if (there.some(({ name }) => name === "tokenizer_config.json")) return there;
   const tokenizer = await readTokenizerFolder(path);
   const { tokenizer_class } = tokenizer;
@@ -119,7 +113,7 @@ async function withConfig(there: TokenizerFile[], path: string): Promise<Tokeniz
 }
 
 /** The files for a tokenizer.model that is read as SentencePiece does. */
-async function sentencePieceFiles(file: string): Promise<TokenizerFile[]> {
+async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
   const beside = dirname(file);
   const own = basename(file) === "tokenizer.model";
   const { chat_template } = own ? configOf(beside) : {};
@@ -139,7 +133,7 @@ async function sentencePieceFiles(file: string): Promise<TokenizerFile[]> {
  * @param path What the tokenizer was read from: a folder, or a file of one.
  * @throws {UserError} where it is missing or can't be read.
  */
-export async function tokenizerFiles(path: string): Promise<TokenizerFile[]> {
+export async function tokenizerFiles(path: string): Promise<FileToMake[]> {
   let isFolder: boolean;
   try {
     isFolder = Deno.statSync(path).isDirectory;
@@ -150,25 +144,6 @@ export async function tokenizerFiles(path: string): Promise<TokenizerFile[]> {
   if (model !== undefined) return await sentencePieceFiles(model);
   if (isFolder) return await folderFiles(path);
   const beside = dirname(path);
-  const own: TokenizerFile = { name: "tokenizer.json", content: { copyOf: path } };
+  const own: FileToMake = { name: "tokenizer.json", content: { copyOf: path } };
   return await withConfig([own, ...copies(beside, [...SETTINGS, ...templates(beside)])], path);
-}
-
-/**
- * Writes into a folder that has copies of the tokenizer's files what is missing for `transformers` to read it as
- * Lorikeet does.
- *
- * @param path What the tokenizer was read from.
- * @throws {UserError} where a file can't be read or written.
- */
-export async function completeTokenizer(path: string, folder: string): Promise<void> {
-  for (const { name, content } of await tokenizerFiles(path)) {
-    if (!("text" in content)) continue;
-    const file = join(folder, name);
-    try {
-      Deno.writeTextFileSync(file, content.text);
-    } catch (error) {
-      throw fileError(file, "write", error);
-    }
-  }
 }

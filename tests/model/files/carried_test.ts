@@ -186,7 +186,11 @@ Deno.test("another tokenizer replaces every file of the base's own", async () =>
     "additional_chat_templates/tool.jinja": "tool",
     "README.md": "of the other",
   });
-  const { folder, read } = await written("replaced", base, { tokenizerPath: other });
+  const files = filesIn(other).filter((name) => name !== "README.md")
+    .map((name) => ({ name, content: { copyOf: join(other, name) } }));
+  const { folder, read } = await written("replaced", base, {
+    tokenizer: { files, others: "replaced" },
+  });
   const kept = Object.keys(OTHERS).filter((name) => !/token|chat_template/.test(name));
   const expected = [
     "additional_chat_templates/tool.jinja",

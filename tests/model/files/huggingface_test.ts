@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../../model/config.ts";
 import { openHuggingFace } from "../../../model/files/huggingface.ts";
-import { writeHuggingFace } from "../../../model/files/write_huggingface.ts";
+import { type FolderOptions, writeHuggingFace } from "../../../model/files/write_huggingface.ts";
 import {
   tensorBytes,
   type TensorToWrite,
@@ -247,27 +247,15 @@ Deno.test("an index can't name a file outside the folder", async () => {
   }
 });
 
-Deno.test("writeHuggingFace copies the tokenizer, from a file or a folder", async () => {
-  const tokenizers = join(root, "tokenizers");
-  Deno.mkdirSync(tokenizers);
-  const file = join(tokenizers, "tokenizer.model");
-  Deno.writeTextFileSync(file, "pieces");
-  for (const [i, path] of [file, tokenizers].entries()) {
-    const folder = join(root, `with-tokenizer${i}`);
-    await writeHuggingFace(folder, CONFIG, weights(CONFIG), { tokenizerPath: path });
-    assert.equal(Deno.readTextFileSync(join(folder, "tokenizer.model")), "pieces");
-  }
-});
-
 /** Expects a refusal to write that leaves no trace beside the target. */
 async function notWritten(
   label: string,
   tensors: TensorToWrite[],
   error: Record<string, unknown>,
-  tokenizerPath?: string,
+  options: FolderOptions = {},
 ): Promise<void> {
   const parent = join(root, label);
-  const writing = writeHuggingFace(join(parent, "m"), CONFIG, tensors, { tokenizerPath });
+  const writing = writeHuggingFace(join(parent, "m"), CONFIG, tensors, options);
   await assert.rejects(writing, error);
   const left = await Array.fromAsync(Deno.readDir(parent)).catch(() => []);
   assert.deepEqual(left, []);
@@ -284,7 +272,10 @@ Deno.test("writeHuggingFace leaves nothing behind when it fails", async () => {
   await notWritten("broken", lastBroken, { name: "UserError", message: "device lost" });
   const missing = join(root, "no-such-tokenizer");
   const message = `cannot read ${missing}: it does not exist`;
-  await notWritten("tokenizerless", weights(CONFIG), { name: "UserError", message }, missing);
+  const files = [{ name: "tokenizer.model", content: { copyOf: missing } }];
+  await notWritten("tokenizerless", weights(CONFIG), { name: "UserError", message }, {
+    tokenizer: { files, others: "replaced" },
+  });
 });
 
 Deno.test("writeHuggingFace takes exactly the model's weights", async () => {

@@ -1,10 +1,13 @@
-/** What writeHuggingFace copies of a tokenizer. */
+/** The files of a tokenizer in a model folder that is written. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { presetConfig, weightShapes } from "../../../model/config.ts";
+import type { FileToMake } from "../../../model/files/carried_files.ts";
 import { writeHuggingFace } from "../../../model/files/write_huggingface.ts";
 import { openModel } from "../../../model/source.ts";
+import { tokenizerFiles } from "../../../model/text/tokenizer_files.ts";
+import { fixturePath } from "../../fixtures.ts";
 
 const ALL = [
   "chat_template.jinja",
@@ -25,15 +28,20 @@ const config = {
   head_dim: 8,
 };
 
-/** The tokenizer's files in a model folder written with the tokenizer at `tokenizerPath`. */
-async function copied(folder: string, tokenizerPath: string): Promise<string[]> {
+/** Writes a model of zeros. */
+async function writeModel(folder: string, files: FileToMake[] = []): Promise<void> {
   const tensors = [...weightShapes(config)].map(([name, shape]) => ({
     name,
     shape,
     dtype: "F32" as const,
     data: [new Uint8Array(4 * shape.reduce((a, b) => a * b, 1))],
   }));
-  await writeHuggingFace(folder, config, tensors, { tokenizerPath });
+  await writeHuggingFace(folder, config, tensors, { tokenizer: { files, others: "replaced" } });
+}
+
+/** The tokenizer's files in a model folder written with the tokenizer at `tokenizerPath`. */
+async function copied(folder: string, tokenizerPath: string): Promise<string[]> {
+  await writeModel(folder, await tokenizerFiles(tokenizerPath));
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
   return names.filter((name) => !["config.json", "model.safetensors"].includes(name));
 }
@@ -53,11 +61,16 @@ Deno.test("a tokenizer is copied with all that belongs to it", async () => {
       await copy(join(from, "tokenizer.json")),
       [...settings, "tokenizer.json"].sort(),
     );
-    // A file of another name: what is beside it need not belong to it.
-    Deno.renameSync(join(from, "tokenizer.model"), join(from, "llama.model"));
-    assert.deepEqual(await copy(join(from, "llama.model")), ["tokenizer.model"]);
-    assert.equal(Deno.readTextFileSync(join(root, "2", "tokenizer.model")), "tokenizer.model");
-    Deno.removeSync(join(from, "tokenizer.json"));
+    // A file of another name: what is beside it need not belong to it, and what it lacks is made.
+    const tiny = fixturePath("tiny_tokenizer.model");
+    Deno.copyFileSync(tiny, join(from, "llama.model"));
+    const made = ["tokenizer.json", "tokenizer.model", "tokenizer_config.json"];
+    assert.deepEqual(await copy(join(from, "llama.model")), made);
+    assert.deepEqual(
+      Deno.readFileSync(join(root, "2", "tokenizer.model")),
+      Deno.readFileSync(tiny),
+    );
+    for (const name of ["tokenizer.json", "tokenizer.model"]) Deno.removeSync(join(from, name));
     const refused = (path: string, message: RegExp) =>
       assert.rejects(
         copy(path),
@@ -73,22 +86,18 @@ Deno.test("a tokenizer is copied with all that belongs to it", async () => {
 Deno.test("a model's own tokenizer is tokenizer.model or tokenizer.json in its folder", async () => {
   const root = Deno.makeTempDirSync();
   try {
-    const tokenizer = join(root, "tokenizer.json");
-    Deno.writeTextFileSync(tokenizer, "{}");
-    const found = async (name: string, path: string) => {
-      const folder = join(root, name);
-      await copied(folder, path);
+    const found = async (...names: string[]) => {
+      const folder = join(root, names.join("-and-") || "none");
+      await writeModel(folder);
+      for (const name of names) Deno.writeTextFileSync(join(folder, name), "{}");
       const { weights, tokenizerPath } = openModel(folder);
-      weights!.close();
-      return tokenizerPath;
+      weights?.close();
+      return tokenizerPath === folder ? "its folder" : tokenizerPath;
     };
-    assert.equal(await found("a", tokenizer), join(root, "a"));
-    Deno.renameSync(tokenizer, join(root, "tokenizer.model"));
-    assert.equal(await found("b", join(root, "tokenizer.model")), join(root, "b"));
-    Deno.removeSync(join(root, "b", "tokenizer.model"));
-    const { weights, tokenizerPath } = openModel(join(root, "b"));
-    weights!.close();
-    assert.equal(tokenizerPath, undefined);
+    assert.equal(await found("tokenizer.json"), "its folder");
+    assert.equal(await found("tokenizer.model"), "its folder");
+    assert.equal(await found("tokenizer_config.json"), undefined);
+    assert.equal(await found(), undefined);
   } finally {
     Deno.removeSync(root, { recursive: true });
   }
