@@ -25,7 +25,7 @@ const same: [string, string | Uint8Array, string[]][] = [
   ["concatenated.json", pretty.join("\n"), []],
   ["commas.json", `${pretty.join(",\n")},\n`, []],
   ["train.json", JSON.stringify({ train: birds, test: [birds[0]] }), [
-    'Rows of "train"; left out: "test" (1 rows)',
+    'Rows of "train"; left out: "test" (1 row)',
   ]],
   ["empty.json", JSON.stringify([...birds, { ...birds[0], output: "" }]), [
     "1 sample left out: its output is empty",

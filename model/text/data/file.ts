@@ -69,7 +69,7 @@ function tooLarge(file: string): UserError {
   return new UserError(`${file} has more than 2 GiB; expected less (split it)`);
 }
 
-/** `DecompressionStream` would neither check sums nor take files of several members. */
+/** `DecompressionStream` would not take a file of several members, as joined files are. */
 async function unpack(bytes: Uint8Array, file: string): Promise<Uint8Array<ArrayBuffer>> {
   const { gunzipSync } = await import("node:zlib");
   let unpacked: Uint8Array<ArrayBuffer>;

@@ -109,7 +109,10 @@ function chooseList(text: JsonText, lists: readonly Member[]): Rows {
     );
   }
   const others = lists.filter((member) => member !== chosen)
-    .map((member) => `"${member.key}" (${count(text, member)} rows)`);
+    .map((member) => {
+      const rows = count(text, member);
+      return `${JSON.stringify(member.key)} (${rows} ${rows === 1 ? "row" : "rows"})`;
+    });
   const list = `${names([chosen])[0]}, `;
   const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}`;
   return {
@@ -118,25 +121,27 @@ function chooseList(text: JsonText, lists: readonly Member[]): Rows {
   };
 }
 
-/**
- * Lists of rows in the only object of a file; none where it is a row itself.
- *
- * @param isField Whether a name is a field of rows.
- */
+/** Lists of rows in an object, or in the only object in it; none where it has fields of a row itself. */
+function listsIn(text: JsonText, extent: Extent, isField: (name: string) => boolean): Member[] {
+  const object = text.values(extent);
+  object.next();
+  const members = object.members();
+  if (members.some(({ key }) => isField(key))) return [];
+  const lists = members.filter((member) => {
+    const list = text.values(member);
+    return list.take("[") && list.next() === "{";
+  });
+  const objects = members.filter((member) => text.values(member).next() === "{");
+  return lists.length === 0 && objects.length === 1 ? listsIn(text, objects[0], isField) : lists;
+}
+
+/** Lists of rows in the only object of a file. */
 function listsOfRows(text: JsonText, isField: (name: string) => boolean): Member[] {
   const values = text.values();
   values.next();
   try {
     const { end } = values.value();
-    if (values.next() !== undefined) return [];
-    const object = text.values({ begin: 0, end });
-    object.next();
-    const members = object.members();
-    if (members.some(({ key }) => isField(key))) return [];
-    return members.filter((member) => {
-      const list = text.values(member);
-      return list.take("[") && list.next() === "{";
-    });
+    return values.next() === undefined ? listsIn(text, { begin: 0, end }, isField) : [];
   } catch (error) {
     // Reading it as rows says what is wrong.
     if (error instanceof JsonFault) return [];

@@ -43,7 +43,7 @@ Deno.test("json rows: of several lists train is taken, and the others are named"
   const lists = { test: [two], train: [one], validation: [two, two], sizes: [1, 2] };
   const { rows, notes } = read(JSON.stringify(lists));
   assert.deepEqual(Array.from(rows, ({ value }) => value), [one]);
-  assert.deepEqual(notes, ['Rows of "train"; left out: "test" (1 rows), "validation" (2 rows)']);
+  assert.deepEqual(notes, ['Rows of "train"; left out: "test" (1 row), "validation" (2 rows)']);
   assert.deepEqual(read(JSON.stringify({ data: [one] })).notes, ['Rows of "data"']);
 });
 
