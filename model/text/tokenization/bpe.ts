@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { PairTable } from "./pair_table.ts";
 import type { SubwordModel } from "./subword_model.ts";
 
 /** The settings of `model` in tokenizer.json. */
@@ -18,9 +19,6 @@ export interface BpeSettings {
   ignore_merges: boolean;
 }
 
-/** Ids are below it: a pair is one number. */
-const MAX_ID = 2 ** 24;
-
 /** Longer words are merged with a queue, shorter ones by looking through them. */
 const SHORT = 32;
 
@@ -30,20 +28,32 @@ const CACHE = 100_000;
 /** U+2581, which stands for a space. */
 const SPACE_SYMBOL = "\u2581";
 
+/** A space behind something else. */
+const SPACE_INSIDE = /[^\u2581]\u2581/;
+
 /** The learnt merges: the rank of each pair, and the token that each rank makes. */
 interface Merges {
-  ranks: Map<number, number>;
+  ranks: PairTable;
   made: Uint32Array;
 }
 
 /** @throws {RangeError} naming a merge of tokens that the vocabulary lacks. */
 function readMerges({ vocab, merges, continuing_subword_prefix: prefix }: BpeSettings): Merges {
-  const ranks = new Map<number, number>();
+  const ranks = new PairTable(merges.length);
   const made = new Uint32Array(merges.length);
+  const tokens: string[] = [];
+  for (const [token, id] of vocab) tokens[id] = token;
+  // Most files number tokens in the order of their merges: to look is faster than to join two texts.
+  let likely = -1;
+  const isLikely = (left: string, right: string) => {
+    const token = tokens[likely];
+    return token?.length === left.length + right.length && token.startsWith(left) &&
+      token.endsWith(right);
+  };
   for (let rank = 0; rank < merges.length; rank++) {
     const [left, right] = merges[rank];
-    const a = vocab.get(left), b = vocab.get(right);
-    const whole = vocab.get(prefix === "" ? left + right : left + right.slice(prefix.length));
+    const a = vocab.get(left), b = vocab.get(right), rest = right.slice(prefix.length);
+    const whole = isLikely(left, rest) ? likely : vocab.get(left + rest);
     if (a === undefined || b === undefined || whole === undefined) {
       throw new RangeError(
         `has the merge ${
@@ -51,8 +61,9 @@ function readMerges({ vocab, merges, continuing_subword_prefix: prefix }: BpeSet
         }, of which model.vocab lacks a part or the whole`,
       );
     }
-    ranks.set(a * MAX_ID + b, rank);
+    ranks.set(a, b, rank);
     made[rank] = whole;
+    likely = whole + 1;
   }
   return { ranks, made };
 }
@@ -120,7 +131,10 @@ export class Bpe implements SubwordModel {
     this.#cuts = settings.continuing_subword_prefix === "" &&
       settings.end_of_word_suffix === "" &&
       this.#id(SPACE_SYMBOL) !== undefined &&
-      !settings.merges.some(([left, right]) => /[^\u2581]\u2581/.test(left + right));
+      !settings.merges.some(([left, right]) =>
+        right.startsWith(SPACE_SYMBOL) && !left.endsWith(SPACE_SYMBOL) ||
+        SPACE_INSIDE.test(left) || SPACE_INSIDE.test(right)
+      );
   }
 
   without(ids: ReadonlySet<number>): Bpe {
@@ -210,8 +224,8 @@ export class Bpe implements SubwordModel {
 
   /** The rank of a pair, Infinity where it makes no token. */
   #rank(left: number, right: number): number {
-    const rank = this.#merges.ranks.get(left * MAX_ID + right);
-    if (rank === undefined || this.never.has(this.#merges.made[rank])) return Infinity;
+    const rank = this.#merges.ranks.get(left, right);
+    if (rank < 0 || this.never.has(this.#merges.made[rank])) return Infinity;
     return rank;
   }
 

@@ -13,7 +13,7 @@ export function hasPatterns(value: unknown): boolean {
 }
 
 /** For a tokenizer without patterns. */
-export const noPatterns: Patterns = (pattern: string): never => {
+export const noPatterns: Patterns = (pattern: string): RegExp => {
   throw new Error(`pattern ${pattern} was not looked for`);
 };
 
