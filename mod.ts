@@ -57,6 +57,7 @@ export { Llama, type LlamaOptions } from "./model/llama.ts";
 export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";
 export { openModel } from "./model/source.ts";
 export { activationPlan } from "./model/plan.ts";
+export type { JsonText, TemplateInputs } from "./model/text/chat_rendering.ts";
 export { chatEncoder, type ChatTemplate, encodeChat, type Message } from "./model/text/chat.ts";
 export {
   encodePrompt,

@@ -80,6 +80,12 @@ const round: Filter = (input, args) => {
   if (!["common", "ceil", "floor"].includes(how)) fail("method must be common, ceil or floor");
   const number = numeric(input);
   if (number === undefined) fail(`type ${typeName(input)} doesn't define __round__ method`);
+  if (precision === null && how === "common") {
+    // Python's round(value, None) is an int.
+    const whole = Number(roundTo(Number(number), 0));
+    if (!Number.isFinite(whole)) fail("cannot convert float infinity or NaN to integer");
+    return typeof number === "bigint" ? number : BigInt(whole);
+  }
   const digits = asIndex(precision);
   if (Math.abs(digits) > 400) fail(`round to ${digits} digits`);
   if (how === "common") return roundTo(number, digits);

@@ -165,8 +165,8 @@ const tojson: Filter = (input, args) => {
   const [item, key] = given ?? [text(indent === null ? ", " : ","), text(": ")];
   return writeJsonText(input, {
     ensureAscii: truth(ensure_ascii),
-    // Python looks at it only where there is something to indent.
-    indent: lengthOf(input) === undefined || input instanceof Text ? undefined : jsonIndent(indent),
+    // Python does not look at it where there is a text alone.
+    indent: input instanceof Text ? undefined : jsonIndent(indent),
     itemSeparator: asText("tojson", item),
     keySeparator: asText("tojson", key),
     sortKeys: truth(sort_keys),
