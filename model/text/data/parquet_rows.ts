@@ -67,12 +67,17 @@ async function readObjects(
   const metadata = parquet.parquetMetadata(bytes, { geoparquet: false });
   const schema = parquet.parquetSchema(metadata);
   checkMetadata(metadata, schema, bytes.length);
-  for (const { meta_data: meta } of metadata.row_groups.flatMap(({ columns }) => columns)) {
-    if (meta === undefined || !isField(meta.path_in_schema[0])) continue;
-    const path = parquet.getTreePath(schema, meta.path_in_schema);
-    const maxDefinition = parquet.getMaxDefinitionLevel(path);
-    const maxRepetition = parquet.getMaxRepetitionLevel(path);
-    checkPages(bytes, { meta, maxDefinition, maxRepetition }, readers);
+  let before = 0;
+  for (const { columns, num_rows } of metadata.row_groups) {
+    if (before >= limit) break;
+    before += Number(num_rows);
+    for (const { meta_data: meta } of columns) {
+      if (meta === undefined || !isField(meta.path_in_schema[0])) continue;
+      const path = parquet.getTreePath(schema, meta.path_in_schema);
+      const maxDefinition = parquet.getMaxDefinitionLevel(path);
+      const maxRepetition = parquet.getMaxRepetitionLevel(path);
+      checkPages(bytes, { meta, maxDefinition, maxRepetition }, readers);
+    }
   }
   const names = schema.children.map(({ element }) => element.name);
   const columns = names.filter(isField), rowEnd = Math.min(limit, Number(metadata.num_rows));

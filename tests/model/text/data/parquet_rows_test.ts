@@ -73,3 +73,11 @@ Deno.test("parquet rows: metadata of other columns or another number of rows is 
   renamed[at] ^= 1;
   await assert.rejects(read(renamed), /a row group has other columns than the schema/);
 });
+
+Deno.test("parquet rows: damage beyond the rows that are asked for is not looked at", async () => {
+  const damaged = whole.slice();
+  // The second row group's pages begin behind the first's; zeros are no page.
+  damaged.fill(0, Math.floor((whole.length - size) / 2), whole.length - 8 - size);
+  assert.equal((await read(damaged, 2)).rows.length, 2);
+  await assert.rejects(read(damaged), /is truncated or damaged/);
+});
