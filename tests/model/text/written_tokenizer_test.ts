@@ -1,8 +1,9 @@
 /** The files of a tokenizer for a new folder: what is carried over, what is made, and that both read alike. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
+import { makeFiles } from "../../../model/files/carried_files.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer.ts";
-import { completeTokenizer, tokenizerFiles } from "../../../model/text/tokenizer_files.ts";
+import { tokenizerFiles } from "../../../model/text/tokenizer_files.ts";
 import { ROOT } from "../../../scripts/compile.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { fromSentencePiece } from "./tokenizer_files.ts";
@@ -26,11 +27,7 @@ function folderOf(root: string, files: Record<string, unknown>): string {
 async function written(root: string, path: string): Promise<string> {
   const folder = Deno.makeTempDirSync({ dir: root });
   Deno.writeTextFileSync(join(folder, "config.json"), '{"model_type": "llama"}');
-  for (const { name, content } of await tokenizerFiles(path)) {
-    Deno.mkdirSync(dirname(join(folder, name)), { recursive: true });
-    if ("copyOf" in content) Deno.copyFileSync(content.copyOf, join(folder, name));
-  }
-  await completeTokenizer(path, folder);
+  await makeFiles(folder, await tokenizerFiles(path));
   return folder;
 }
 
