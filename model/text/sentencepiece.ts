@@ -96,6 +96,9 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
   const encodeSpecial = (text: string, isPlain?: IsPlain) =>
     encodeParts(splitSpecial(text, controls, isPlain));
   const prefix = [bos_id];
+  const named_tokens = new Map([["bos_token", model.bos_piece], ["eos_token", model.eos_piece]]);
+  const unknown = model.pieces.at(Math.max(0, model.unk_id))?.piece;
+  if (unknown) named_tokens.set("unk_token", unknown);
   return {
     vocab_size: pieces.length,
     base_vocab_size: pieces.length,
@@ -104,7 +107,7 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
     prefix_ids: prefix,
     suffix_ids: [],
     add_bos: "auto",
-    named_tokens: new Map([["bos_token", model.bos_piece], ["eos_token", model.eos_piece]]),
+    named_tokens,
     special_tokens: controls,
     token: (id) => model.pieces.at(id)?.piece,
     encode,

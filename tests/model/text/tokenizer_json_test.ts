@@ -376,3 +376,29 @@ Deno.test("tokenizer.json: settings beside it that are wrong are refused by file
     );
   }
 });
+
+Deno.test("tokenizer.json: added tokens that its normalizer makes alike, or nothing, are refused by name", async () => {
+  const load = async (...contents: string[]) => {
+    const json = fromSentencePiece(tiny);
+    contents.forEach((content, i) => {
+      json.added_tokens.push({ ...special(content, 360 + i), normalized: true });
+    });
+    const normalizers = [{ type: "Lowercase" }, {
+      type: "Strip",
+      strip_left: true,
+      strip_right: true,
+    }];
+    return await loadTokenizer(
+      write({ ...json, normalizer: { type: "Sequence", normalizers } }, SETTINGS),
+    );
+  };
+  const refused = (tokenizer: Tokenizer, message: RegExp) =>
+    assert.throws(
+      () => tokenizer.encodeSpecial("a foo"),
+      (error) => error instanceof UserError && message.test(error.message),
+    );
+  refused(await load("FOO", "Foo"), /the added tokens "FOO" and "Foo", which its normalizer makes/);
+  refused(await load("\n\n"), /the added token "\\n\\n", of which its normalizer leaves nothing/);
+  const tokenizer = await load("FOO");
+  assert.ok(tokenizer.encodeSpecial("a foo").includes(360));
+});
