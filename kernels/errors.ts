@@ -46,6 +46,28 @@ export function didYouMean(word: string, candidates: readonly string[]): string 
   return near === undefined ? "" : `; did you mean "${near}"?`;
 }
 
+/** What has to come to rest before the program may end with an error. */
+const atWork = new Set<() => Promise<unknown>>();
+/** Longest wait for it, in milliseconds. */
+const LONGEST_REST = 10_000;
+
+/**
+ * Makes {@linkcode runMain} wait for `rest` before it ends the program with an error: a driver whose threads
+ * are still at work when the process exits may crash it.
+ *
+ * @returns what takes it back.
+ */
+export function restBeforeExit(rest: () => Promise<unknown>): () => void {
+  atWork.add(rest);
+  return () => void atWork.delete(rest);
+}
+
+async function exitWithError(code: number): Promise<never> {
+  const resting = Promise.allSettled([...atWork].map((rest) => rest()));
+  await Promise.race([resting, new Promise((resolve) => setTimeout(resolve, LONGEST_REST))]);
+  Deno.exit(code);
+}
+
 /**
  * Runs a program's entry point and exits with its status: 0, a `UserError`'s own code, or 1.
  * Stack traces are shown with `--debug` only.
@@ -58,14 +80,14 @@ export async function runMain(main: () => Promise<number | void>): Promise<never
     if (debug && error instanceof Error) console.error(error.stack);
     if (error instanceof UserError) {
       console.error(`error: ${error.message}`);
-      Deno.exit(error.exitCode);
+      return await exitWithError(error.exitCode);
     }
     if (error instanceof Deno.errors.BrokenPipe) {
       console.error("error: the output was closed before all of it was written");
-      Deno.exit(1);
+      return await exitWithError(1);
     }
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     console.error(`error: ${message}${debug ? "" : " (run again with --debug for the stack)"}`);
-    Deno.exit(1);
+    return await exitWithError(1);
   }
 }

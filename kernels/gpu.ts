@@ -8,7 +8,7 @@
  * @module
  */
 import { clearBytes, copyBytes } from "./bytes.ts";
-import { UserError } from "./errors.ts";
+import { restBeforeExit, UserError } from "./errors.ts";
 import { eventTurn } from "./event_turn.ts";
 import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "./matmul/tuned.ts";
 import { Memory } from "./memory.ts";
@@ -98,6 +98,7 @@ export class Gpu {
   #scratch?: Tensor;
   #failure?: Error;
   #closed = false;
+  readonly #rested: () => void;
 
   constructor(
     readonly device: GPUDevice,
@@ -106,6 +107,10 @@ export class Gpu {
     { tiles }: TilesFile,
   ) {
     const { provider, adapter, reason } = choice, { limits } = device;
+    this.#rested = restBeforeExit(async () => {
+      await device.queue.onSubmittedWorkDone();
+      this.close();
+    });
     this.provider = provider.name;
     this.#map = provider.map;
     this.#mapsInOrder = provider.mapsInOrder;
@@ -331,6 +336,7 @@ export class Gpu {
   /** Gives the device back. */
   close(): void {
     this.#closed = true;
+    this.#rested();
     this.device.destroy();
   }
 
