@@ -7,13 +7,7 @@ import { UserError } from "../kernels/errors.ts";
 import { contextLength } from "../model/config.ts";
 import { chatEncoder, type ChatTemplate, type Message } from "../model/text/chat.ts";
 import { loadSamples } from "../model/text/data/load.ts";
-import {
-  encodePrompt,
-  encodeRaw,
-  type Instruction,
-  renderPrompt,
-  type Sample,
-} from "../model/text/prompt.ts";
+import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
 import type { GenerateFlags } from "./generate_flags.ts";
 import type { FoundModel } from "./open.ts";
 import { readJsonFile, resolveTemplate, templateInputs } from "./template_inputs.ts";
@@ -64,21 +58,18 @@ async function readQuestions(data: string, limit?: number): Promise<Sample[]> {
 async function prepareInstructions(found: FoundModel, flags: GenerateFlags): Promise<Prompt[]> {
   const { tokenizer, tokenizerPath } = found, { prompt = [], input, data, samples } = flags;
   const template = flags.template === "auto" ? "alpaca" : flags.template;
-  if (data === undefined && template === "none") {
-    // A prompt without a template stands for itself: control tokens in it count.
-    return prompt.map((instruction) => {
-      const text = renderPrompt({ instruction, input }, template);
-      return { ids: Uint32Array.from(tokenizer.encodeText(text)), template };
-    });
-  }
-  const asked: Sample[] = data === undefined
-    ? prompt.map((instruction) => ({ instruction, input, output: "" }))
-    : await readQuestions(data, samples);
+  const asked: Sample[] = data !== undefined
+    ? await readQuestions(data, samples)
+    : prompt.map((instruction) =>
+      // A prompt without a template stands for itself: control tokens in it count.
+      template === "none"
+        ? { prompt: renderPrompt({ instruction, input }, template), completion: "" }
+        : { instruction, input, output: "" }
+    );
   if (template === "alpaca" || template === "none") {
-    // A prompt of its own stands for itself, as in training.
     const encode = (sample: Sample) =>
       "completion" in sample
-        ? encodeRaw(tokenizer, sample.prompt)
+        ? Uint32Array.from(tokenizer.encodeText(sample.prompt))
         : encodePrompt(tokenizer, renderPrompt(sample, template));
     return asked.map((sample) => ({ ids: encode(sample), template }));
   }

@@ -37,7 +37,7 @@ function idsOf(value: unknown): unknown[] {
  * end tokens from that file alone, or where there is none from `config.json`, and never from the tokenizer.
  *
  * @param files The model's own, as they are to be written; `generation` undefined where there is none.
- * @param endTokens Where a text ends here.
+ * @param endTokens Where a text ends here; nowhere by itself where there are none.
  * @returns Undefined where the files say the same already.
  */
 export function generationConfig(
@@ -50,7 +50,7 @@ export function generationConfig(
   const theirs = new Set(idsOf((generation ?? config).eos_token_id));
   const same = theirs.size === endTokens.length && endTokens.every((id) => theirs.has(id));
   if (same) return undefined;
-  const eos_token_id = endTokens.length === 1 ? endTokens[0] : endTokens;
+  const eos_token_id = endTokens.length > 1 ? endTokens : endTokens[0] ?? null;
   if (generation !== undefined) {
     // A file that says so is made anew from config.json by some releases, which would undo the change.
     const { _from_model_config: _, ...kept } = generation;

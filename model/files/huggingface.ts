@@ -13,6 +13,7 @@ import { noModel, otherWeights } from "./folder_contents.ts";
 import { openTorchFile } from "./pth.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor_file.ts";
+import { sameNumbers } from "./tied_head.ts";
 import {
   brief,
   exists,
@@ -86,7 +87,13 @@ function openShard(
   throw new UserError(`cannot read ${path}: it does not exist, as ${count} do not`);
 }
 
-/** Opens the files that hold the wanted tensors, and finds each tensor in them. */
+/** Embedding and output projection. */
+const EMBEDDING = "model.embed_tokens.weight", HEAD = "lm_head.weight";
+
+/**
+ * Opens the files that hold the wanted tensors, and finds each tensor in them; the output projection also where it
+ * isn't wanted, if there is one.
+ */
 function locate(
   folder: string,
   wanted: Iterable<string>,
@@ -104,11 +111,12 @@ function locate(
         if (!file.tensors.has(name)) missing(name, single);
         places.set(name, file);
       }
+      if (file.tensors.has(HEAD)) places.set(HEAD, file);
       return places;
     }
     if (!exists(indexPath)) continue;
     const files = readIndex(indexPath, layout.extension), shards = new Map<string, TensorFile>();
-    for (const name of wanted) {
+    for (const name of new Set([...wanted, ...(files.has(HEAD) ? [HEAD] : [])])) {
       const shard = files.get(name) ?? missing(name, indexPath);
       const file = shards.get(shard) ?? opened(openShard(folder, shard, files, layout));
       shards.set(shard, file);
@@ -150,9 +158,11 @@ function checkTensor(name: string, file: TensorFile, expected: readonly number[]
 
 /**
  * Opens a model folder for reading. Only headers are read here; every weight's presence, shape and
- * dtype are checked against `config.json`. Tensors that a Llama does not use (rotary `inv_freq`, an
- * `lm_head` where the embedding is tied) are ignored; biases that `config.json` does not announce, which
- * would change the result, are not.
+ * dtype are checked against `config.json`. Tensors that a Llama does not use (rotary `inv_freq`) are ignored;
+ * biases that `config.json` does not announce, which would change the result, are not.
+ *
+ * Where `config.json` ties the embedding and the files hold an `lm_head` of other numbers, the model is untied, as
+ * `transformers` has it: `config` then says so, and so does a line on stderr.
  *
  * @param folder Holds `config.json` and `model.safetensors`, or its shards with their index, or the same of
  *   `pytorch_model.bin`, which is read without executing anything in it.
@@ -164,7 +174,7 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
   if (!exists(configPath) && exists(folder)) throw noModel(folder);
   const whole = parseLlamaConfig(readJson(configPath), configPath);
   const { layers } = options;
-  const config = layers === undefined ? whole : withLayers(whole, layers, folder);
+  let config = layers === undefined ? whole : withLayers(whole, layers, folder);
   const shapes = weightShapes(config);
   const open: TensorFile[] = [];
   const close = () => open.splice(0).forEach((file) => file.close());
@@ -177,6 +187,18 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
     for (const [name, shape] of shapes) {
       const file = places.get(name);
       if (file !== undefined) tensors.set(name, checkTensor(name, file, shape));
+    }
+    const embedding = tensors.get(EMBEDDING), headFile = places.get(HEAD);
+    if (config.tie_word_embeddings && embedding !== undefined && headFile !== undefined) {
+      const head = checkTensor(HEAD, headFile, embedding.shape);
+      if (!sameNumbers({ name: EMBEDDING, ...embedding }, { name: HEAD, ...head })) {
+        config = { ...config, tie_word_embeddings: false };
+        tensors.set(HEAD, head);
+        console.error(
+          `${configPath} says tie_word_embeddings true, but ${HEAD} of ${head.file.path} differs from ` +
+            `${EMBEDDING}: the model is read as untied`,
+        );
+      }
     }
     const announced = weightShapes(whole);
     for (const file of open) {

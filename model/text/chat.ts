@@ -7,7 +7,7 @@ import { UserError } from "../../kernels/errors.ts";
 import type { TemplateInputs } from "./chat_rendering.ts";
 import { SPACE } from "./jinja/text.ts";
 import type { Message } from "./messages.ts";
-import { ALPACA_OPENING } from "./prompt.ts";
+import { renderPrompt } from "./prompt.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { templateIds } from "./vocabulary_check.ts";
 
@@ -63,15 +63,12 @@ function takeTurns(messages: readonly Message[], template: ChatTemplate): Turns 
   return { system, turns };
 }
 
-/**
- * Stanford Alpaca's template, which knows one instruction: earlier turns are sections before it, in the
- * same form; a system message takes the place of the opening sentences.
- */
+/** Stanford Alpaca's template, of whose instructions the last is the open question. */
 function renderAlpaca({ system, turns }: Turns): string {
-  const sections = turns.map(({ user, assistant = "" }) =>
-    `### Instruction:\n${user}\n\n### Response:${assistant}`
-  );
-  return [system ?? ALPACA_OPENING, ...sections].join("\n\n");
+  const history = turns.slice(0, -1)
+    .map(({ user, assistant = "" }) => [user, assistant] as const);
+  const { user: instruction } = turns[turns.length - 1];
+  return renderPrompt({ system, history, instruction }, "alpaca");
 }
 
 const BLANKS = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");

@@ -51,7 +51,7 @@ const WITH_INPUT = "Below is an instruction that describes a task, paired with a
   "provides further context. Write a response that appropriately completes the request.";
 
 /** What Alpaca's template begins with where an instruction has no input. */
-export const ALPACA_OPENING =
+const ALPACA_OPENING =
   "Below is an instruction that describes a task. Write a response that " +
   "appropriately completes the request.";
 

@@ -27,12 +27,14 @@ function generationEos(folder: string): number[] {
 
 /**
  * Every token that ends an answer: the tokenizer's EOS, and those that `config.json` and
- * `generation_config.json` name (Llama 3 has three).
+ * `generation_config.json` name (Llama 3 has three). Ids that the model has no row for, which it can't answer, are
+ * none.
  *
  * @param folder The model's, where it has one.
  * @throws UserError where generation_config.json is wrong.
  */
 export function stopTokens(config: LlamaConfig, tokenizer: Tokenizer, folder?: string): number[] {
   const more = folder === undefined ? [] : generationEos(folder);
-  return [...new Set([tokenizer.eos_id, ...config.eos_token_ids, ...more])];
+  const ids = new Set([tokenizer.eos_id, ...config.eos_token_ids, ...more]);
+  return [...ids].filter((id) => id < config.vocab_size);
 }

@@ -32,6 +32,14 @@ export function isTable(bytes: Uint8Array, isField: (name: string) => boolean): 
   return delimiterOf(firstLine(bytes), isField) !== undefined;
 }
 
+/**
+ * Whether a name begins with blanks, as where a header is written `instruction, output`: then the blanks after a
+ * delimiter are no part of any value.
+ */
+function isSpaced([, ...names]: readonly string[]): boolean {
+  return names.some((name) => /^\s+\S/.test(name));
+}
+
 /** A record with where it ends. */
 interface Record {
   record: string[];
@@ -71,11 +79,18 @@ export async function csvRows(
   const { parse } = await import("csv/sync");
   let records: Record[];
   try {
-    records = parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), {
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const common = {
       delimiter: delimiterOf(firstLine(bytes), isField),
       record_delimiter: ["\r\n", "\n", "\r"],
       relax_column_count: true,
       skip_empty_lines: true,
+    };
+    // A quote after blanks is no fault of this reading, which is only to see the blanks.
+    const [names = []] = parse(text, { ...common, relax_quotes: true, to: 1 });
+    records = parse(text, {
+      ...common,
+      ltrim: isSpaced(names),
       info: true,
       ...(Number.isFinite(limit) ? { to: limit + 1 } : {}),
     }) as unknown as Record[];

@@ -98,7 +98,17 @@ function count(text: JsonText, list: Extent): number {
   return rows;
 }
 
-/** The list of rows that an object around lists means: `train`, or the only one. */
+/** Whether a value is a list without elements. */
+function isEmptyList(text: JsonText, member: Extent): boolean {
+  const list = text.values(member);
+  return list.take("[") && list.next() === "]";
+}
+
+/**
+ * The list of rows that an object around lists means: `train`, or the only one.
+ *
+ * @throws {UserError} Where that is not clear, or it has no rows.
+ */
 function chooseList(text: JsonText, lists: readonly Member[]): Rows {
   const chosen = lists.find(({ key }) => key === "train") ?? lists[0];
   const names = (members: readonly Member[]) => members.map(({ key }) => JSON.stringify(key));
@@ -113,6 +123,13 @@ function chooseList(text: JsonText, lists: readonly Member[]): Rows {
       const rows = count(text, member);
       return `${JSON.stringify(member.key)} (${rows} ${rows === 1 ? "row" : "rows"})`;
     });
+  if (isEmptyList(text, chosen)) {
+    const rows = others.length === 0 ? "" : ` (beside it: ${others.join(", ")})`;
+    throw new UserError(
+      `data file "${text.file}": its list ${names([chosen])[0]} holds no rows${rows}; ` +
+        "expected at least one",
+    );
+  }
   const list = `${names([chosen])[0]}, `;
   const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}`;
   return {
@@ -121,7 +138,10 @@ function chooseList(text: JsonText, lists: readonly Member[]): Rows {
   };
 }
 
-/** Lists of rows in an object, or in the only object in it; none where it has fields of a row itself. */
+/**
+ * Lists of rows in an object, or in the only object in it; none where it has fields of a row itself. Lists without
+ * elements count where there are no others, or one is named `train`.
+ */
 function listsIn(text: JsonText, extent: Extent, isField: (name: string) => boolean): Member[] {
   const object = text.values(extent);
   object.next();
@@ -131,8 +151,13 @@ function listsIn(text: JsonText, extent: Extent, isField: (name: string) => bool
     const list = text.values(member);
     return list.take("[") && list.next() === "{";
   });
+  const empty = members.filter((member) => isEmptyList(text, member));
+  if (empty.some(({ key }) => key === "train")) return [...lists, ...empty];
   const objects = members.filter((member) => text.values(member).next() === "{");
-  return lists.length === 0 && objects.length === 1 ? listsIn(text, objects[0], isField) : lists;
+  const inner = lists.length === 0 && objects.length === 1
+    ? listsIn(text, objects[0], isField)
+    : lists;
+  return inner.length === 0 ? empty : inner;
 }
 
 /** Lists of rows in the only object of a file. */

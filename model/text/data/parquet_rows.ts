@@ -8,12 +8,19 @@ import { UserError } from "../../../kernels/errors.ts";
 import { checkMetadata, checkPages, Damage, type PageReaders } from "./parquet_check.ts";
 import type { Row, Rows, Value } from "./row.ts";
 
+/** What stands for bytes that are no UTF-8, which decoded would become other text in silence. */
+const NOT_TEXT = Symbol("not UTF-8");
+
+/** Thrown where {@linkcode NOT_TEXT} is in a row. */
+class NotText extends Error {}
+
 /**
  * A value as text or what holds text: whole numbers in all their digits, and whole ones of a type that has
  * fractions as `4.0`.
  */
 function toValue(value: unknown, fraction: boolean): Value {
   if (value === null) return null;
+  if (value === NOT_TEXT) throw new NotText();
   // Nulls are null: what is undefined was read from beyond a dictionary's or a column's end.
   if (value === undefined) throw new Damage("a column has fewer values than rows");
   if (typeof value === "number" && fraction && Number.isInteger(value)) return value.toFixed(1);
@@ -52,8 +59,11 @@ async function load() {
 /** Reads the rows, with null for the columns that aren't read. */
 async function readObjects(
   bytes: Uint8Array<ArrayBuffer>,
-  isField: (name: string) => boolean,
-  limit: number,
+  { isField, limit, where }: {
+    isField: (name: string) => boolean;
+    limit: number;
+    where: (row: number) => string;
+  },
 ): Promise<{ objects: Record<string, Value>[]; unread: string[] }> {
   const { compressors, readers, ...parquet } = await load();
   const file: AsyncBuffer = {
@@ -61,8 +71,14 @@ async function readObjects(
     slice: (start, end) => bytes.slice(start, end).buffer,
   };
   const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  // Without it, bytes that are no UTF-8 would become other text in silence.
-  const parsers = { stringFromBytes: (bytes: Uint8Array) => bytes && strict.decode(bytes) };
+  const stringFromBytes = (bytes: Uint8Array | undefined) => {
+    try {
+      return bytes && strict.decode(bytes);
+    } catch {
+      return NOT_TEXT;
+    }
+  };
+  const parsers = { stringFromBytes };
   // Statistics may end in the middle of a character, so metadata is read without it.
   const metadata = parquet.parquetMetadata(bytes, { geoparquet: false });
   const schema = parquet.parquetSchema(metadata);
@@ -94,12 +110,19 @@ async function readObjects(
     : await parquet.parquetReadObjects(options);
   if (read.length !== rowEnd) throw new Damage(`it has ${read.length} rows of ${rowEnd}`);
   const fractions = fractionColumns(metadata);
-  const objects = read.map((object: Record<string, unknown>) =>
-    Object.fromEntries(
-      names.map((
-        name,
-      ) => [name, isField(name) ? toValue(object[name], fractions.has(name)) : null]),
-    )
+  const valueOf = (object: Record<string, unknown>, name: string, row: number): Value => {
+    if (!isField(name)) return null;
+    try {
+      return toValue(object[name], fractions.has(name));
+    } catch (error) {
+      if (!(error instanceof NotText)) throw error;
+      throw new UserError(
+        `${where(row)}: column ${JSON.stringify(name)} is not UTF-8 text; expected text in UTF-8`,
+      );
+    }
+  };
+  const objects = read.map((object: Record<string, unknown>, i) =>
+    Object.fromEntries(names.map((name) => [name, valueOf(object, name, i + 1)]))
   );
   return { objects, unread: names.filter((name) => !isField(name)) };
 }
@@ -117,17 +140,16 @@ export async function parquetRows(
   isField: (name: string) => boolean,
   limit: number,
 ): Promise<Rows> {
+  const where = (row: number) => `data file "${file}", row ${row}`;
   try {
-    const { objects, unread } = await readObjects(bytes, isField, limit);
+    const { objects, unread } = await readObjects(bytes, { isField, limit, where });
     return {
-      rows: objects.map((value, i): Row => ({
-        where: () => `data file "${file}", row ${i + 1}`,
-        value,
-      })),
+      rows: objects.map((value, i): Row => ({ where: () => where(i + 1), value })),
       notes: [],
       unread: new Map(unread.map((name) => [name, objects.length])),
     };
   } catch (error) {
+    if (error instanceof UserError) throw error;
     const message = (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ");
     throw new UserError(
       `data file "${file}" is truncated or damaged: it can't be read as Parquet (${message})`,

@@ -227,6 +227,7 @@ Deno.test("generation_config.json says the end tokens where transformers would s
     temperature: 0.6,
     eos_token_id: [2, 7],
   });
+  assert.deepEqual(made({ eos_token_id: 9, top_p: 0.9 }, []), { eos_token_id: null, top_p: 0.9 });
   const none = generationConfig({ config: { eos_token_id: null }, generation: undefined }, [2]);
   assert.deepEqual(none, { eos_token_id: 2 });
 });

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../../model/config.ts";
 import { openHuggingFace } from "../../../model/files/huggingface.ts";
+import { fromFloat32 } from "../../../model/files/half.ts";
 import { type FolderOptions, writeHuggingFace } from "../../../model/files/write_huggingface.ts";
 import {
   tensorBytes,
@@ -137,15 +138,87 @@ Deno.test("layers: N needs only the shards of the first blocks", async () => {
   refused(folder, /layers is 3, expected a whole number from 1 to the 2 of /, { layers: 3 });
 });
 
-Deno.test("a tied embedding needs no lm_head, and ignores one", async () => {
-  const tied = { ...CONFIG, tie_word_embeddings: true };
-  for (const [label, tensors] of [["tied", weights(tied)], ["extra", weights(CONFIG)]] as const) {
-    const source = openHuggingFace(await folderWith(label, tensors, tied));
-    assert.throws(() => source.info("lm_head.weight"), RangeError);
-    await checkContents(source, CONFIG, "F32");
+/** Opens a folder, with what is said on stderr. */
+function openHearing(folder: string): { source: WeightSource; said: string[] } {
+  const said: string[] = [], { error } = console;
+  console.error = (line: string) => void said.push(line);
+  try {
+    return { source: openHuggingFace(folder), said };
+  } finally {
+    console.error = error;
+  }
+}
+
+const TIED = { ...CONFIG, tie_word_embeddings: true };
+const EMBEDDING = "model.embed_tokens.weight", HEAD = "lm_head.weight";
+
+Deno.test("a tied embedding needs no lm_head, and an equal one beside it stays tied", async () => {
+  const [embedding] = weights(TIED), { shape } = embedding;
+  const copy: TensorToWrite = { ...embedding, name: HEAD };
+  // Of other dtypes: 1 and -2 as F32, F16 and BF16, zeros of both signs.
+  const numbers = (name: string, dtype: FileDtype, zero = 0): TensorToWrite => {
+    const values = Float32Array.from({ length: 96 }, (_, i) => [1, -2, zero][i % 3]);
+    const data = new Uint8Array(tensorBytes({ dtype, shape }));
+    fromFloat32(values, dtype, data);
+    return { name, dtype, shape, data: [data] };
+  };
+  const rest = weights(TIED).slice(1);
+  const cases: Record<string, TensorToWrite[]> = {
+    alone: [embedding],
+    beside: [embedding, copy],
+    zeros: [numbers(EMBEDDING, "F16"), numbers(HEAD, "F16", -0)],
+    wider: [numbers(EMBEDDING, "BF16"), numbers(HEAD, "F32")],
+    narrower: [numbers(EMBEDDING, "F16"), numbers(HEAD, "BF16")],
+  };
+  for (const [label, tensors] of Object.entries(cases)) {
+    const folder = await folderWith(`tied-${label}`, [...tensors, ...rest], TIED);
+    const { source, said } = openHearing(folder);
+    assert.deepEqual(source.config, TIED, label);
+    assert.deepEqual(said, [], label);
+    assert.throws(() => source.info(HEAD), RangeError);
     source.close();
   }
-  refused(await folderWith("untied", weights(tied)), /tensor "lm_head.weight" is missing/);
+  refused(await folderWith("untied", weights(TIED)), /tensor "lm_head.weight" is missing/);
+});
+
+Deno.test("an lm_head that differs from a tied embedding unties it, and a written folder says so", async () => {
+  const [embedding] = weights(TIED), bytes = weightBytes(0, 384);
+  bytes[383] ^= 1;
+  const last: TensorToWrite = { ...embedding, name: HEAD, data: [bytes] };
+  const cases = { other: weights(CONFIG), last: [...weights(TIED), last] };
+  for (const [label, tensors] of Object.entries(cases)) {
+    const folder = await folderWith(`untied-${label}`, tensors, TIED);
+    const { source, said } = openHearing(folder);
+    assert.deepEqual(source.config, CONFIG);
+    assert.deepEqual(said, [
+      `${join(folder, "config.json")} says tie_word_embeddings true, but lm_head.weight of ` +
+      `${join(folder, "model.safetensors")} differs from model.embed_tokens.weight: ` +
+      "the model is read as untied",
+    ]);
+    const read = new Uint8Array(384), expected = label === "last" ? bytes : weightBytes(20, 384);
+    await source.read(HEAD, 0, read);
+    assert.deepEqual(read, expected);
+    const copy = join(root, `copy-${label}`);
+    await writeHuggingFace(copy, source.config, weights(CONFIG), { base: folder });
+    source.close();
+    const json = JSON.parse(Deno.readTextFileSync(join(copy, "config.json")));
+    assert.equal(json.tie_word_embeddings, false);
+    const again = openHearing(copy);
+    assert.deepEqual([again.source.config, again.said], [CONFIG, []]);
+    again.source.close();
+  }
+  const sharded = join(root, "untied-shards");
+  await writeHuggingFace(sharded, CONFIG, weights(CONFIG), { maxFileBytes: 1000 });
+  Deno.writeTextFileSync(join(sharded, "config.json"), JSON.stringify(configJson(TIED)));
+  const { source, said } = openHearing(sharded);
+  assert.deepEqual([source.config, said.length], [CONFIG, 1]);
+  await checkContents(source, CONFIG, "F32");
+  source.close();
+  const longer = { ...last, shape: [13, 8], data: [weightBytes(0, 416)] };
+  refused(
+    await folderWith("untied-shape", [...weights(TIED), longer], TIED),
+    /tensor "lm_head.weight" has shape \[13,8\], but config\.json needs \[12,8\]/,
+  );
 });
 
 Deno.test("tensors that a Llama does not use are ignored, biases are not", async () => {

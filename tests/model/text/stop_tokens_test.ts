@@ -21,6 +21,8 @@ Deno.test("stop tokens: the tokenizer's, config.json's and generation_config.jso
     };
     assert.deepEqual(stops({ eos_token_id: [9, 8, 10] }), [2, 7, 8, 9, 10]);
     assert.deepEqual(stops({ eos_token_id: 9 }), [2, 7, 8, 9]);
+    const last = config.vocab_size - 1;
+    assert.deepEqual(stops({ eos_token_id: [last + 1, last, 2 ** 31] }), [2, 7, 8, last]);
     for (const none of [null, -1]) assert.deepEqual(stops({ eos_token_id: none }), [2, 7, 8]);
     // The first conversions of LLaMA called BOS, 1, their end; other models may.
     Deno.writeTextFileSync(join(folder, "config.json"), '{"architectures":["LLaMAForCausalLM"]}');

@@ -18,7 +18,7 @@ const row = (instruction: string, input: string | null, output: string) => ({
 });
 
 /** What a table is called, its text, and its rows. */
-const tables: [string, string, ReturnType<typeof row>[]][] = [
+const tables: [string, string, Record<string, string | null>[]][] = [
   ["commas", `${header}\nWhat?,,"That, there"\n`, [row("What?", null, "That, there")]],
   ["tabs", `${header.replaceAll(",", "\t")}\na, b\tc\td\n`, [row("a, b", "c", "d")]],
   ["semicolons", `${header.replaceAll(",", ";")}\na,b;c;d`, [row("a,b", "c", "d")]],
@@ -35,6 +35,19 @@ const tables: [string, string, ReturnType<typeof row>[]][] = [
   ["mixed line ends", `${header}\na,b,c\r\nd,e,f\n`, [row("a", "b", "c"), row("d", "e", "f")]],
   ["names in quotes with blanks", `"instruction", input ,output\n1,2.50,true`, [
     row("1", "2.50", "true"),
+  ]],
+  [
+    "blanks after every delimiter",
+    'instruction, input, output\na, , c \n"d,e", "f, ""g""",  " h"\ni,j,k',
+    [row("a", null, "c "), row("d,e", 'f, "g"', " h"), row("i", "j", "k")],
+  ],
+  ["blanks before names in quotes, between tabs", `instruction\t "output"\na\t\nb\t "c\td"\n`, [
+    { instruction: "a", output: null },
+    { instruction: "b", output: "c\td" },
+  ]],
+  ["blanks that begin values alone", `${header}\na, b, c\n`, [row("a", " b", " c")]],
+  ["a blank inside a name in quotes", '"a, b",instruction,output\n1, 2, 3\n', [
+    { "a, b": "1", instruction: " 2", output: " 3" },
   ]],
   ["words that mean nothing elsewhere", `${header}\nNA,null,None`, [row("NA", "null", "None")]],
 ];

@@ -47,6 +47,10 @@ Deno.test("json rows: of several lists train is taken, and the others are named"
   assert.deepEqual(read(JSON.stringify({ data: [one] })).notes, ['Rows of "data"']);
 });
 
+Deno.test("json rows: an empty list beside one of rows is none", () => {
+  assert.deepEqual(values(JSON.stringify({ errors: [], data: [one, two] })), [one, two]);
+});
+
 Deno.test("json rows: numbers and booleans are text as they are written, at any depth", () => {
   const text = '{"a": 4, "b": 4.0, "c": -1e3, "d": 12345678901234567890, "e": true, "f": null, ' +
     '"g": [1.50, {"h": false}], "i": "4"}';
@@ -118,6 +122,17 @@ const faults: [string, string, RegExp][] = [
     "several lists",
     JSON.stringify({ a: [one], b: [two] }),
     /several lists of rows, "a", "b"; expected/,
+  ],
+  ["an empty list", '{"train": []}', /: its list "train" holds no rows; expected at least one$/],
+  [
+    "an empty list in an object",
+    '{"a": {"rows": [ ], "n": 0}}',
+    /: its list "rows" holds no rows;/,
+  ],
+  [
+    "an empty train beside another",
+    JSON.stringify({ test: [one, two], train: [] }),
+    /: its list "train" holds no rows \(beside it: "test" \(2 rows\)\); expected/,
   ],
 ];
 for (const [name, text, message] of faults) {

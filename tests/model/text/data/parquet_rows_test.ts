@@ -54,7 +54,6 @@ const faults: [string, Uint8Array<ArrayBuffer>][] = [
   ["cut in the middle", whole.slice(0, whole.length / 2)],
   ["no more than its mark", new TextEncoder().encode("PAR1")],
   ["without some metadata", cut(40)],
-  ["with bytes that are no text", bytesOf("bytes")],
 ];
 for (const [name, bytes] of faults) {
   Deno.test(`parquet rows: a file ${name} is refused`, async () => {
@@ -65,6 +64,19 @@ for (const [name, bytes] of faults) {
     });
   });
 }
+
+Deno.test("parquet rows: bytes that are no UTF-8 are refused by column and row", async () => {
+  const refusal = (column: string, row: number) => ({
+    name: "UserError",
+    message: `data file "some.parquet", row ${row}: column "${column}" is not UTF-8 text; ` +
+      "expected text in UTF-8",
+  });
+  await assert.rejects(read(bytesOf("bytes")), refusal("output", 1));
+  const bytes = bytesOf("none");
+  bytes[new TextDecoder("latin1").decode(bytes).indexOf("Now three.")] = 0xe9;
+  await assert.rejects(read(bytes), refusal("output", 3));
+  assert.equal((await read(bytes, 2)).rows.length, 2);
+});
 
 Deno.test("parquet rows: metadata of other columns or another number of rows is refused", async () => {
   const text = new TextDecoder("latin1").decode(whole);
