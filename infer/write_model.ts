@@ -14,8 +14,8 @@ import { tensorBytes } from "../model/files/safetensors.ts";
 import { exists, type FileDtype, type WeightSource } from "../model/files/weights.ts";
 import { saveModel } from "../model/save.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
-import { vocabularyCheck } from "../model/text/vocabulary_check.ts";
+import { loadTokenizer } from "../model/text/tokenizer/tokenizer.ts";
+import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
 
 /** A model with files. */
 export interface FileModel extends ModelSource {

@@ -11,8 +11,8 @@ import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
 import { exists, readJson, type WeightSource } from "./files/weights.ts";
-import { type AddBos, loadTokenizer, type Tokenizer } from "./text/tokenizer.ts";
-import { tokenizerForModel, withBos } from "./text/vocabulary_check.ts";
+import { type AddBos, loadTokenizer, type Tokenizer } from "./text/tokenizer/tokenizer.ts";
+import { tokenizerForModel, withBos } from "./text/tokenizer/vocabulary_check.ts";
 
 /** Where a model's weights come from. */
 export interface ModelSource {

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** An instruction with its surroundings; what is empty or left out isn't there. */
 export interface Instruction {
