@@ -5,8 +5,8 @@
  */
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { brief, exists, fileError, isObject, readJson } from "../../files/weights.ts";
-import { readBytes } from "../../files/whole_file.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { exists, fileError, readBytes } from "../../files/whole_file.ts";
 
 /** A template and the file it is from. */
 export interface ChatTemplateSource {

@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { brief, isObject } from "../../files/weights.ts";
+import { brief, isObject } from "../../files/json_file.ts";
 import { addedToken } from "./sentencepiece/sentencepiece_conversion.ts";
 import type { AddedToken } from "./pipeline/added_tokens.ts";
 

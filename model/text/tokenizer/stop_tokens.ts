@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import type { LlamaConfig } from "../../config.ts";
 import { modernGeneration } from "../../files/first_conversions.ts";
-import { brief, exists, isObject, readJson } from "../../files/weights.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { exists } from "../../files/whole_file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** `eos_token_id` of `generation_config.json`, one or several. */

@@ -6,8 +6,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { exists } from "../../files/weights.ts";
-import { fileError } from "../../files/whole_file.ts";
+import { exists, fileError } from "../../files/whole_file.ts";
 import { isMetaFolder } from "../../files/meta.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";

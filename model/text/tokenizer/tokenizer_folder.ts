@@ -8,7 +8,8 @@
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
-import { brief, exists, isObject, readJson } from "../../files/weights.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { exists } from "../../files/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
   type Named,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { brief, isObject } from "../../files/weights.ts";
+import { brief, isObject } from "../../files/json_file.ts";
 
 /** Classes with a form of their own that are known here; `TokenizersBackend` has none. */
 export const KNOWN_CLASSES = [
