@@ -71,6 +71,7 @@ export {
   renderPrompt,
   type Sample,
 } from "./model/text/prompt.ts";
-export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer/tokenizer.ts";
+export { loadTokenizer } from "./model/text/tokenizer/load.ts";
+export type { Tokenizer } from "./model/text/tokenizer/tokenizer.ts";
 export { parseTrainArguments, type TrainConfig } from "./train/config.ts";
 export { Trainer } from "./train/trainer.ts";

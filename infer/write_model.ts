@@ -15,7 +15,7 @@ import type { FileDtype, WeightSource } from "../model/files/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { saveModel } from "../model/save.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
-import { loadTokenizer } from "../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../model/text/tokenizer/load.ts";
 import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
 
 /** A model with files. */

@@ -13,7 +13,8 @@ import { isMetaFolder, openMeta } from "./files/meta.ts";
 import { readJson } from "./files/json_file.ts";
 import type { WeightSource } from "./files/weights.ts";
 import { exists } from "./files/whole_file.ts";
-import { type AddBos, loadTokenizer, type Tokenizer } from "./text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "./text/tokenizer/load.ts";
+import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
 import { tokenizerForModel, withBos } from "./text/tokenizer/vocabulary_check.ts";
 
 /** Where a model's weights come from. */

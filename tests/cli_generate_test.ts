@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { encodeChat } from "../model/text/templates/chat.ts";
 import { encodePrompt, renderPrompt } from "../model/text/prompt.ts";
-import { loadTokenizer } from "../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../model/text/tokenizer/load.ts";
 import { ROOT } from "../scripts/compile.ts";
 import {
   lorikeet,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Conversation } from "../../infer/conversation.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { chatEncoder, type ChatTemplate, type Message } from "../../model/text/templates/chat.ts";
-import { loadTokenizer } from "../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../fixtures.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));

@@ -11,7 +11,7 @@ import { modernTokenizerConfig } from "../../files/first_conversions.ts";
 import { isObject, readJsonToWrite } from "../../files/json_file.ts";
 import { exists, fileError } from "../../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
-import { sentencePieceModel } from "./tokenizer.ts";
+import { sentencePieceModel } from "./load.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 
 /** What belongs to a tokenizer, its vocabulary apart. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { presetConfig } from "../../../model/config.ts";
 import { modernTokenizerConfig } from "../../../model/files/first_conversions.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
-import { loadTokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { tokenizerFiles } from "../../../model/text/tokenizer/tokenizer_files.ts";
 import { fixturePath } from "../../fixtures.ts";
 

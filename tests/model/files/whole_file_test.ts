@@ -9,7 +9,7 @@ import { readJson, readJsonToWrite } from "../../../model/files/json_file.ts";
 import { openModel } from "../../../model/source.ts";
 import { findChatTemplate } from "../../../model/text/templates/chat_template.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
-import { loadTokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { ascii, concat } from "./pth_writer.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { loadDataset } from "../../../../model/text/data/dataset.ts";
 import { encodeSample } from "../../../../model/text/prompt.ts";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { TemporaryFolder } from "../../../cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 

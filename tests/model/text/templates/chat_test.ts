@@ -10,7 +10,8 @@ import {
 import { openChatTemplate, readMessages } from "../../../../model/text/templates/chat_rendering.ts";
 import { findChatTemplate } from "../../../../model/text/templates/chat_template.ts";
 import { encodePrompt, renderPrompt } from "../../../../model/text/prompt.ts";
-import { type AddBos, loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
+import type { AddBos } from "../../../../model/text/tokenizer/tokenizer.ts";
 import { tokenizerForModel, withBos } from "../../../../model/text/tokenizer/vocabulary_check.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { fromSentencePiece, special, writeTokenizer } from "../tokenizer/tokenizer_files.ts";

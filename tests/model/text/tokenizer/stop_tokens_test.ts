@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { UserError } from "../../../../kernels/errors.ts";
 import { presetConfig } from "../../../../model/config.ts";
 import { stopTokens } from "../../../../model/text/tokenizer/stop_tokens.ts";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));

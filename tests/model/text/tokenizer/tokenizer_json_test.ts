@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import llama3 from "llama3-tokenizer-js";
 import { UserError } from "../../../../kernels/errors.ts";
-import { loadTokenizer, type Tokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
+import type { Tokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import {
   fromLlama3,

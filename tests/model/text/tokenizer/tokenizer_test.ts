@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../../../kernels/errors.ts";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { vocabularyCheck } from "../../../../model/text/tokenizer/vocabulary_check.ts";
 import { hasShared, sharedPath, sharedReason } from "../../../shared.ts";
 
@@ -200,7 +200,7 @@ Deno.test("tokenizer: files that are none are refused in one sentence", async ()
 Deno.test("tokenizer: read permission for the file is all it needs", async () => {
   const script = `
     const { loadTokenizer } = await import(${
-    JSON.stringify(new URL("../../../../model/text/tokenizer/tokenizer.ts", import.meta.url).href)
+    JSON.stringify(new URL("../../../../model/text/tokenizer/load.ts", import.meta.url).href)
   });
     const tokenizer = await loadTokenizer(${JSON.stringify(tiny)});
     console.log(JSON.stringify(tokenizer.encode("Hello world")));`;

@@ -1,7 +1,7 @@
 /** Llama 2's real tokenizer against an independent implementation, llama-tokenizer-js. */
 import assert from "node:assert/strict";
 import llama from "llama-tokenizer-js";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { hasShared, sharedPath, sharedReason } from "../../../shared.ts";
 import { fromSentencePiece, writeTokenizer } from "./tokenizer_files.ts";
 import { variedTexts } from "./tokenizer_texts.ts";

@@ -1,7 +1,7 @@
 /** Tokenizers against a model's vocabulary, and BOS as --add-bos has it. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import {
   templateIds,
   tokenizerForModel,

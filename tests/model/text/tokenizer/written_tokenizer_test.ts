@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
 import { makeFiles } from "../../../../model/files/carried_files.ts";
-import { loadTokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { tokenizerFiles } from "../../../../model/text/tokenizer/tokenizer_files.ts";
 import { ROOT } from "../../../../scripts/compile.ts";
 import { fixturePath } from "../../../fixtures.ts";
