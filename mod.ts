@@ -57,8 +57,13 @@ export { Llama, type LlamaOptions } from "./model/llama.ts";
 export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";
 export { openModel } from "./model/source.ts";
 export { activationPlan } from "./model/plan.ts";
-export type { JsonText, TemplateInputs } from "./model/text/chat_rendering.ts";
-export { chatEncoder, type ChatTemplate, encodeChat, type Message } from "./model/text/chat.ts";
+export type { JsonText, TemplateInputs } from "./model/text/templates/chat_rendering.ts";
+export {
+  chatEncoder,
+  type ChatTemplate,
+  encodeChat,
+  type Message,
+} from "./model/text/templates/chat.ts";
 export {
   encodePrompt,
   encodeRaw,
@@ -66,6 +71,7 @@ export {
   renderPrompt,
   type Sample,
 } from "./model/text/prompt.ts";
-export { loadTokenizer, type Tokenizer } from "./model/text/tokenizer.ts";
+export { loadTokenizer } from "./model/text/tokenizer/load.ts";
+export type { Tokenizer } from "./model/text/tokenizer/tokenizer.ts";
 export { parseTrainArguments, type TrainConfig } from "./train/config.ts";
 export { Trainer } from "./train/trainer.ts";

@@ -9,7 +9,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import project from "../deno.json" with { type: "json" };
 import { UserError } from "../kernels/errors.ts";
-import { exists, readJson, replaceJson } from "../model/files/weights.ts";
+import { readJson, replaceJson } from "../model/files/json_file.ts";
+import { exists } from "../model/files/whole_file.ts";
 import type { DeviceInfo } from "./device.ts";
 import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
 

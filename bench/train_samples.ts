@@ -5,7 +5,7 @@
  */
 import { contextLength } from "../model/config.ts";
 import { type ModelSource, openModel, openModelWithTokenizer } from "../model/source.ts";
-import { loadDataset } from "../model/text/dataset.ts";
+import { loadDataset } from "../model/text/data/dataset.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { randomSample } from "./samples.ts";
 

@@ -19,7 +19,7 @@ import { command, parseFlags } from "../model/cli/command_line.ts";
 import * as common from "../model/cli/common_settings.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import { flag, text } from "../model/cli/settings.ts";
-import { replaceJson } from "../model/files/weights.ts";
+import { replaceJson } from "../model/files/json_file.ts";
 import { openModel } from "../model/source.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { ChatEncoder, Message } from "../model/text/chat.ts";
+import type { ChatEncoder, Message } from "../model/text/templates/chat.ts";
 
 /** Who said what so far. */
 export class Conversation {

@@ -5,7 +5,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import { contextLength } from "../model/config.ts";
-import { chatEncoder, type ChatTemplate, type Message } from "../model/text/chat.ts";
+import { chatEncoder, type ChatTemplate, type Message } from "../model/text/templates/chat.ts";
 import { loadSamples } from "../model/text/data/load.ts";
 import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
 import type { GenerateFlags } from "./generate_flags.ts";
@@ -37,7 +37,7 @@ async function prepareConversation(
   file: string,
 ): Promise<Prompt[]> {
   const template = resolveTemplate(flags.template, tokenizerPath);
-  const { readMessages } = await import("../model/text/chat_rendering.ts");
+  const { readMessages } = await import("../model/text/templates/chat_rendering.ts");
   const messages = readMessages(readJsonFile(file));
   const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
   return [{ ids: encode(messages), template }];

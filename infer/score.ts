@@ -11,7 +11,7 @@ import * as common from "../model/cli/common_settings.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import { contextLength } from "../model/config.ts";
 import { meanNll } from "../model/evaluate.ts";
-import { loadDataset } from "../model/text/dataset.ts";
+import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";
 import { findModel, loadModel, type PassSizes } from "./open.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { ChatTemplate } from "../model/text/chat.ts";
-import type { JsonText, TemplateInputs } from "../model/text/chat_rendering.ts";
-import { hasChatTemplate } from "../model/text/chat_template.ts";
-import { fileError } from "../model/files/weights.ts";
+import type { ChatTemplate } from "../model/text/templates/chat.ts";
+import type { JsonText, TemplateInputs } from "../model/text/templates/chat_rendering.ts";
+import { hasChatTemplate } from "../model/text/templates/chat_template.ts";
+import { fileError } from "../model/files/whole_file.ts";
 import type { TemplateFlags } from "./flags.ts";
 
 /** A file of JSON as it is written. */

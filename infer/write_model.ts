@@ -11,11 +11,12 @@ import { loadingBar } from "../model/cli/progress.ts";
 import { choice, text } from "../model/cli/settings.ts";
 import { rewrittenTensors, type WeightChange } from "../model/files/rewrite.ts";
 import { tensorBytes } from "../model/files/safetensors.ts";
-import { exists, type FileDtype, type WeightSource } from "../model/files/weights.ts";
+import type { FileDtype, WeightSource } from "../model/files/weights.ts";
+import { exists } from "../model/files/whole_file.ts";
 import { saveModel } from "../model/save.ts";
 import { type ModelSource, openModel } from "../model/source.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
-import { vocabularyCheck } from "../model/text/vocabulary_check.ts";
+import { loadTokenizer } from "../model/text/tokenizer/load.ts";
+import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
 
 /** A model with files. */
 export interface FileModel extends ModelSource {

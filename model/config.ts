@@ -9,7 +9,7 @@ import { UserError } from "../kernels/errors.ts";
 import type { RopeScaling } from "../kernels/rope.ts";
 import { modernConfig } from "./files/first_conversions.ts";
 import { Fields } from "./files/json_fields.ts";
-import { brief, isObject } from "./files/weights.ts";
+import { brief, isObject } from "./files/json_file.ts";
 import { readRope } from "./rope_scaling.ts";
 
 export { presetConfig } from "./presets.ts";

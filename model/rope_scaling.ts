@@ -8,7 +8,7 @@
 
 import type { RopeScaling } from "../kernels/rope.ts";
 import type { Fields } from "./files/json_fields.ts";
-import { brief, isObject } from "./files/weights.ts";
+import { brief, isObject } from "./files/json_file.ts";
 
 /** RoPE's base and scaling, as in `LlamaConfig`. */
 export interface RopeConfig {

@@ -9,9 +9,9 @@ import type { LlamaConfig } from "./config.ts";
 import type { TensorToWrite } from "./files/safetensors.ts";
 import { type FolderOptions, writeHuggingFace } from "./files/write_huggingface.ts";
 import type { ModelSource } from "./source.ts";
-import { stopTokens } from "./text/stop_tokens.ts";
-import { loadTokenizer } from "./text/tokenizer.ts";
-import { tokenizerFiles } from "./text/tokenizer_files.ts";
+import { stopTokens } from "./text/tokenizer/stop_tokens.ts";
+import { loadTokenizer } from "./text/tokenizer/load.ts";
+import { tokenizerFiles } from "./text/tokenizer/tokenizer_files.ts";
 
 /** A model to be written. */
 export interface ModelToSave {

@@ -10,9 +10,12 @@ import { UserError } from "../kernels/errors.ts";
 import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
-import { exists, readJson, type WeightSource } from "./files/weights.ts";
-import { type AddBos, loadTokenizer, type Tokenizer } from "./text/tokenizer.ts";
-import { tokenizerForModel, withBos } from "./text/vocabulary_check.ts";
+import { readJson } from "./files/json_file.ts";
+import type { WeightSource } from "./files/weights.ts";
+import { exists } from "./files/whole_file.ts";
+import { loadTokenizer } from "./text/tokenizer/load.ts";
+import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
+import { tokenizerForModel, withBos } from "./text/tokenizer/vocabulary_check.ts";
 
 /** Where a model's weights come from. */
 export interface ModelSource {

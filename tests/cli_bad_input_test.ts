@@ -68,7 +68,7 @@ Deno.test("cli: models, adapters and tokenizers that are not there", async () =>
   refused(
     await lorikeet("generate", [...RANDOM, "--prompt", "x", "--adapter", folder.path]),
     1,
-    join(folder.path, "adapter_config.json"),
+    `${folder.path}: is empty, expected an adapter's folder with adapter_config.json`,
   );
 });
 

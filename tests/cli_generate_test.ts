@@ -1,9 +1,9 @@
 /** `lorikeet generate` from end to end: batches, decoding strategies, templates, and what it refuses. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { encodeChat } from "../model/text/chat.ts";
+import { encodeChat } from "../model/text/templates/chat.ts";
 import { encodePrompt, renderPrompt } from "../model/text/prompt.ts";
-import { loadTokenizer } from "../model/text/tokenizer.ts";
+import { loadTokenizer } from "../model/text/tokenizer/load.ts";
 import { ROOT } from "../scripts/compile.ts";
 import {
   lorikeet,

@@ -21,7 +21,7 @@ import type { Llama } from "../model/llama.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../model/load.ts";
 import { NotFinite } from "../model/not_finite.ts";
 import { type ModelSource, openModelWithTokenizer } from "../model/source.ts";
-import { loadDataset } from "../model/text/dataset.ts";
+import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import { settingsFrom } from "./adapter_settings.ts";
 import { samplesChecksum } from "./checksums.ts";

@@ -11,7 +11,7 @@ import { Generator } from "../model/generate.ts";
 import type { Llama } from "../model/llama.ts";
 import { parseSamples } from "../model/text/data/load.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
-import type { Tokenizer } from "../model/text/tokenizer.ts";
+import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 
 /** Tokens of an answer at most; the longest right one has fewer. */
 const ANSWER_TOKENS = 20;

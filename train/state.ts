@@ -17,7 +17,9 @@ import {
   type TensorToWrite,
   writeSafetensors,
 } from "../model/files/safetensors.ts";
-import { brief, exists, fileError, isObject, readJson, sameShape } from "../model/files/weights.ts";
+import { brief, isObject, readJson } from "../model/files/json_file.ts";
+import { sameShape } from "../model/files/weights.ts";
+import { exists, fileError } from "../model/files/whole_file.ts";
 import { cutRows, padRows, refreshValue } from "../model/load.ts";
 import { checkSeal, checksum, INSTEAD, sealedJson, startChecksum } from "./checksums.ts";
 import { refuseDiverged } from "./health.ts";

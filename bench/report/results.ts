@@ -6,7 +6,8 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { ProgressBar } from "../../model/cli/progress.ts";
-import { exists, readJson } from "../../model/files/weights.ts";
+import { readJson } from "../../model/files/json_file.ts";
+import { exists } from "../../model/files/whole_file.ts";
 import { openModel } from "../../model/source.ts";
 import { type Measurements, VERSION } from "../measurements.ts";
 import { runProcess } from "../processes.ts";

@@ -7,7 +7,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { contextLength } from "../../model/config.ts";
 import { cutRows, initializeAdapters, loadWeights } from "../../model/load.ts";
 import { openModelWithTokenizer } from "../../model/source.ts";
-import { loadDataset } from "../../model/text/dataset.ts";
+import { loadDataset } from "../../model/text/data/dataset.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { plannedSteps, windowSamples } from "../../train/data.ts";
 import { runSizes, type StepResult, Trainer, type Window } from "../../train/trainer.ts";

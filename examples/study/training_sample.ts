@@ -9,7 +9,7 @@
 import { openModelWithTokenizer } from "../../model/source.ts";
 import { loadSamples } from "../../model/text/data/load.ts";
 import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
-import type { Tokenizer } from "../../model/text/tokenizer.ts";
+import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 
 /** A word of the built-in corpus, and a character that is not in it. */
 const WORD = "A parrot", CHARACTER = "🦜";

@@ -6,7 +6,8 @@
 import { UserError } from "../../kernels/errors.ts";
 import type { Adapter } from "../files/adapter.ts";
 import { toFloat32 } from "../files/half.ts";
-import { brief, bytesPerElement, type WeightSource } from "../files/weights.ts";
+import { brief } from "../files/json_file.ts";
+import { bytesPerElement, type WeightSource } from "../files/weights.ts";
 import { type AdapterPlan, EMBEDDING, OUTPUT } from "./plan.ts";
 import { copiedWeight } from "./tensors.ts";
 

@@ -7,7 +7,7 @@
 import { UserError } from "../../kernels/errors.ts";
 import { type LlamaConfig, weightShapes } from "../config.ts";
 import { type AdapterConfig, adapterConfig, ALL_LINEAR } from "../files/adapter_config.ts";
-import { brief } from "../files/weights.ts";
+import { brief } from "../files/json_file.ts";
 import { endMatch, fromPython, fullMatch, partMatch, PatternProblem } from "./python_pattern.ts";
 
 /** How LoRA adapts one module. */

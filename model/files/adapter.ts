@@ -32,16 +32,10 @@ import { fromFloat32, toFloat32 } from "./half.ts";
 import { openTorchFile } from "./pth.ts";
 import { openSafetensors, writeSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor_file.ts";
-import {
-  brief,
-  bytesPerElement,
-  exists,
-  type FileDtype,
-  readJson,
-  sameShape,
-  writeFolder,
-  writeJson,
-} from "./weights.ts";
+import { brief, readJson, writeJson } from "./json_file.ts";
+import { bytesPerElement, type FileDtype, sameShape } from "./weights.ts";
+import { exists } from "./whole_file.ts";
+import { writeFolder } from "./write_folder.ts";
 
 export { type AdapterConfig, adapterConfig, isLinearModule, LINEAR_MODULES, type LinearModule };
 

@@ -6,7 +6,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { brief, isObject } from "./weights.ts";
+import { brief, isObject } from "./json_file.ts";
 
 /** The linear layers of a block, and the submodule that each belongs to. */
 export const LINEAR_MODULES = {

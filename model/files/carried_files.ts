@@ -6,7 +6,7 @@
  */
 
 import { dirname, join } from "node:path";
-import { fileError } from "./weights.ts";
+import { fileError } from "./whole_file.ts";
 
 /** What a tokenizer consists of, in any of its forms, with its chat templates. */
 const TOKENIZER_FILES = [

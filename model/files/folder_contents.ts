@@ -6,7 +6,8 @@
 
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { brief, exists, fileError, isObject, readJson } from "./weights.ts";
+import { brief, isObject, readJson } from "./json_file.ts";
+import { exists, fileError } from "./whole_file.ts";
 
 /** The names in a folder, sorted. */
 function namesIn(folder: string): string[] {

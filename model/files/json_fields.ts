@@ -5,7 +5,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { brief } from "./weights.ts";
+import { brief } from "./json_file.ts";
 
 /** Reads fields of one file; `null` counts as absent. */
 export class Fields {

@@ -22,7 +22,7 @@ import {
   type PickledValue,
   STORAGE_DTYPES,
 } from "./pickle_values.ts";
-import { brief } from "./weights.ts";
+import { brief } from "./json_file.ts";
 
 /** Opcodes that are refused, by the names of `pickletools`. */
 const REFUSED: Record<number, string> = {

@@ -15,7 +15,8 @@ import { PickledDictionary, PickledTensor, type PthContents } from "./pickle_val
 import { isLegacy, readLegacy } from "./pth_legacy.ts";
 import { isRowMajor, placeRun, spanOf, stridedRuns } from "./strided.ts";
 import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
-import { brief, type FileDtype, isFileDtype } from "./weights.ts";
+import { brief } from "./json_file.ts";
+import { type FileDtype, isFileDtype } from "./weights.ts";
 import { ZipArchive } from "./zip.ts";
 
 /** The descriptions of a 405B model's tensors take some 200 KB. */

@@ -11,17 +11,10 @@
 import { UserError } from "../../kernels/errors.ts";
 import { FileReader } from "./file_reader.ts";
 import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
-import {
-  brief,
-  bytesPerElement,
-  type FileDtype,
-  fileError,
-  isObject,
-  nestedDeeper,
-  stringEnd,
-  temporaryName,
-} from "./weights.ts";
-import { kindOf } from "./whole_file.ts";
+import { brief, isObject, nestedDeeper, stringEnd } from "./json_file.ts";
+import { bytesPerElement, type FileDtype } from "./weights.ts";
+import { fileError, kindOf } from "./whole_file.ts";
+import { temporaryName } from "./write_folder.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;

@@ -33,6 +33,19 @@ export function fileError(path: string, doing: "read" | "write", error: unknown)
   return system ? new UserError(`cannot ${doing} ${path}: ${error.message}`) : error;
 }
 
+/** Whether anything has this name. */
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw fileError(path, "read", error);
+  }
+}
+
 /** How many bytes of a file's beginning {@linkcode refuseStandIn} wants, where it has so many. */
 export const HEAD_BYTES = 256;
 

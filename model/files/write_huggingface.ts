@@ -17,17 +17,10 @@ import {
 import { modernConfig, modernGeneration } from "./first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
 import { tensorBytes, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
-import {
-  brief,
-  exists,
-  type FileDtype,
-  isObject,
-  readJson,
-  readJsonToWrite,
-  sameShape,
-  writeFolder,
-  writeJson,
-} from "./weights.ts";
+import { brief, isObject, readJson, readJsonToWrite, writeJson } from "./json_file.ts";
+import { type FileDtype, sameShape } from "./weights.ts";
+import { exists } from "./whole_file.ts";
+import { writeFolder } from "./write_folder.ts";
 
 const SINGLE_FILE = "model.safetensors", INDEX_FILE = "model.safetensors.index.json";
 const CONFIG_FILE = "config.json", GENERATION_FILE = "generation_config.json";
@@ -78,7 +71,7 @@ export interface FolderOptions {
   /** Its `config.json`, whose keys stay. Default: the one in `base`, where there is one. */
   baseConfig?: string;
   /**
-   * Files of its tokenizer (model/text/tokenizer_files.ts), and what becomes of those in `base`: they belong to the
+   * Files of its tokenizer (model/text/tokenizer/tokenizer_files.ts), and what becomes of those in `base`: they belong to the
    * same one, or to another that it replaces. Where nothing is given they are carried over with the rest.
    */
   tokenizer?: { files: readonly FileToMake[]; others: "carried" | "replaced" };

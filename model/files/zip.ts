@@ -10,7 +10,7 @@
 import { crc32 } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
 import type { FileReader } from "./file_reader.ts";
-import { brief } from "./weights.ts";
+import { brief } from "./json_file.ts";
 import { kindOf } from "./whole_file.ts";
 
 /** One stored entry, as the archive's directory at its end describes it. */

@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { Tokenizer } from "./tokenizer.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** An instruction with its surroundings; what is empty or left out isn't there. */
 export interface Instruction {
@@ -51,8 +51,7 @@ const WITH_INPUT = "Below is an instruction that describes a task, paired with a
   "provides further context. Write a response that appropriately completes the request.";
 
 /** What Alpaca's template begins with where an instruction has no input. */
-const ALPACA_OPENING =
-  "Below is an instruction that describes a task. Write a response that " +
+const ALPACA_OPENING = "Below is an instruction that describes a task. Write a response that " +
   "appropriately completes the request.";
 
 /**

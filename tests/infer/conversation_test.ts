@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { Conversation } from "../../infer/conversation.ts";
 import { UserError } from "../../kernels/errors.ts";
-import { chatEncoder, type ChatTemplate, type Message } from "../../model/text/chat.ts";
-import { loadTokenizer } from "../../model/text/tokenizer.ts";
+import { chatEncoder, type ChatTemplate, type Message } from "../../model/text/templates/chat.ts";
+import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../fixtures.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { parseGenerateArguments } from "../../infer/generate_flags.ts";
 import { preparePrompts } from "../../infer/prompts.ts";
 import { openModel } from "../../model/source.ts";
-import { textEncoder } from "../../model/text/text_encoding.ts";
-import { loadTokenizer } from "../../model/text/tokenizer.ts";
+import { textEncoder } from "../../model/text/tokenizer/text_encoding.ts";
+import { loadTokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import { TemporaryFolder } from "../cli.ts";
 import { fixturePath } from "../fixtures.ts";
 

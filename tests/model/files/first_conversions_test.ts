@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { presetConfig } from "../../../model/config.ts";
 import { modernTokenizerConfig } from "../../../model/files/first_conversions.ts";
-import { stopTokens } from "../../../model/text/stop_tokens.ts";
-import { loadTokenizer } from "../../../model/text/tokenizer.ts";
-import { tokenizerFiles } from "../../../model/text/tokenizer_files.ts";
+import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
+import { tokenizerFiles } from "../../../model/text/tokenizer/tokenizer_files.ts";
 import { fixturePath } from "../../fixtures.ts";
 
 const EMPTY = { bos_token: "", eos_token: "", unk_token: "" };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { LlamaConfig } from "../../../model/config.ts";
 import { metaConfig, readParams } from "../../../model/files/meta_params.ts";
-import { writeJson } from "../../../model/files/weights.ts";
+import { writeJson } from "../../../model/files/json_file.ts";
 
 let folder = "", file = "";
 Deno.test.beforeAll(() => {

@@ -5,11 +5,11 @@ import { presetConfig } from "../../../model/config.ts";
 import { readAdapter } from "../../../model/files/adapter.ts";
 import { openSafetensors } from "../../../model/files/safetensors.ts";
 import { openTorchFile } from "../../../model/files/pth.ts";
-import { readJson, readJsonToWrite } from "../../../model/files/weights.ts";
+import { readJson, readJsonToWrite } from "../../../model/files/json_file.ts";
 import { openModel } from "../../../model/source.ts";
-import { findChatTemplate } from "../../../model/text/chat_template.ts";
-import { stopTokens } from "../../../model/text/stop_tokens.ts";
-import { loadTokenizer } from "../../../model/text/tokenizer.ts";
+import { findChatTemplate } from "../../../model/text/templates/chat_template.ts";
+import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { ascii, concat } from "./pth_writer.ts";
 

@@ -11,8 +11,9 @@ import {
   type Sample,
   supervisedTokens,
 } from "../../../model/text/prompt.ts";
-import { splitSpecial } from "../../../model/text/special_tokens.ts";
-import { loadTokenizer, type Tokenizer } from "../../../model/text/tokenizer.ts";
+import { splitSpecial } from "../../../model/text/tokenizer/special_tokens.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
+import type { Tokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { hasShared, sharedPath, sharedReason } from "../../shared.ts";
 

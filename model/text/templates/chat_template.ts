@@ -1,0 +1,132 @@
+/**
+ * Where a model's own chat template is, as `transformers` 5.18 finds it.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { UserError } from "../../../kernels/errors.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { exists, fileError, readBytes } from "../../files/whole_file.ts";
+
+/** A template and the file it is from. */
+export interface ChatTemplateSource {
+  source: string;
+  file: string;
+}
+
+/** The templates of a model by their names; one alone has the name "default". */
+export type ChatTemplates = ReadonlyMap<string, ChatTemplateSource>;
+
+/** Which of several templates is wanted. */
+export interface TemplateChoice {
+  /** Its name, where one was asked for. */
+  name?: string;
+  /** Whether there are tools: then a template "tool_use" comes before "default". */
+  tools?: boolean;
+}
+
+const OTHERS = "the other templates are alpaca, llama2 and none";
+
+/** The largest template read; the longest in use have some 20 kB. */
+const MAX_BYTES = 1_000_000;
+
+function readTemplate(file: string): ChatTemplateSource {
+  const bytes = readBytes(file, { what: "a chat template", maxBytes: MAX_BYTES });
+  // As in Python, a mark at the beginning is part of the text.
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  try {
+    return { source: decoder.decode(bytes), file };
+  } catch {
+    throw new UserError(`${file}: is not UTF-8 text`);
+  }
+}
+
+/** `chat_template` of a JSON file: a text, or named ones as a list or an object. */
+function namedTemplates(value: unknown, file: string): Map<string, ChatTemplateSource> {
+  const entries = Array.isArray(value)
+    ? value.map((entry) => isObject(entry) ? [entry.name, entry.template] : [])
+    : isObject(value)
+    ? Object.entries(value)
+    : [["default", value]];
+  return new Map(entries.map(([name, source]) => {
+    if (typeof name === "string" && typeof source === "string") return [name, { source, file }];
+    throw new UserError(
+      `${file}: chat_template is ${brief(value)}, expected a text, or a list of templates with ` +
+        `name and template; ${OTHERS}`,
+    );
+  }));
+}
+
+function templateInJson(file: string): Map<string, ChatTemplateSource> | undefined {
+  const json = exists(file) ? readJson(file) : undefined;
+  const value = isObject(json) ? json.chat_template : undefined;
+  return value === undefined || value === null ? undefined : namedTemplates(value, file);
+}
+
+/** `chat_template.jinja`, which is "default", and `additional_chat_templates/NAME.jinja`. */
+function templateFiles(folder: string): Map<string, ChatTemplateSource> | undefined {
+  const found = new Map<string, ChatTemplateSource>();
+  const main = join(folder, "chat_template.jinja");
+  if (exists(main)) found.set("default", readTemplate(main));
+  const more = join(folder, "additional_chat_templates");
+  if (exists(more) && Deno.statSync(more).isDirectory) {
+    const names = [...Deno.readDirSync(more)].map(({ name }) => name).sort();
+    for (const name of names.filter((name) => name.endsWith(".jinja"))) {
+      found.set(name.slice(0, -".jinja".length), readTemplate(join(more, name)));
+    }
+  }
+  return found.size === 0 ? undefined : found;
+}
+
+function folderOf(path: string): string {
+  try {
+    return Deno.statSync(path).isDirectory ? path : dirname(path);
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+}
+
+/**
+ * All templates of a model. Files of their own come before those that tokenizer_config.json holds, and
+ * hide all of them; chat_template.json, where older processors keep theirs, comes last.
+ */
+function allTemplates(folder: string): ChatTemplates | undefined {
+  return templateFiles(folder) ?? templateInJson(join(folder, "tokenizer_config.json")) ??
+    templateInJson(join(folder, "chat_template.json"));
+}
+
+/**
+ * Finds the template of a model.
+ *
+ * @param path The tokenizer's folder, or a file in it.
+ * @throws UserError where there is none, or none of the name.
+ */
+export function findChatTemplate(
+  path: string | undefined,
+  { name, tools = false }: TemplateChoice = {},
+): ChatTemplateSource {
+  if (path === undefined) {
+    throw new UserError(`template chat needs a model with a folder of its own; ${OTHERS}`);
+  }
+  const folder = folderOf(path), templates = allTemplates(folder);
+  if (templates === undefined) {
+    const file = join(folder, "tokenizer_config.json");
+    throw new UserError(
+      `${file} ${exists(file) ? "has no chat_template" : "does not exist"}, nor is there a ` +
+        `chat_template.jinja: the model has no template of its own; ${OTHERS}`,
+    );
+  }
+  const wanted = name ?? (tools && templates.has("tool_use") ? "tool_use" : "default");
+  const found = templates.get(wanted);
+  if (found !== undefined) return found;
+  const [{ file }] = templates.values();
+  throw new UserError(
+    `${file}: there is no chat template named "${wanted}", only ${brief([...templates.keys()])}; ` +
+      `choose one with --template-kwargs '{"chat_template": "NAME"}'; ${OTHERS}`,
+  );
+}
+
+/** Whether {@linkcode findChatTemplate} has something to find. */
+export function hasChatTemplate(path: string): boolean {
+  return allTemplates(folderOf(path)) !== undefined;
+}

@@ -1,0 +1,66 @@
+/**
+ * Which file a tokenizer is read from.
+ *
+ * @module
+ */
+
+import { join } from "node:path";
+import { UserError } from "../../../kernels/errors.ts";
+import { exists, fileError } from "../../files/whole_file.ts";
+import { isMetaFolder } from "../../files/meta.ts";
+import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
+import type { Tokenizer } from "./tokenizer.ts";
+import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+
+/**
+ * The file of a tokenizer that is read as SentencePiece itself does: a tokenizer.model that is given itself,
+ * and one in a folder in Meta's layout, or with nothing beside it that says how it is to be read.
+ * `transformers` 5 opens the last kind without BOS and with other ids, which no model was trained with.
+ */
+export function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
+  if (!isFolder) return path.endsWith(".json") ? undefined : path;
+  const model = join(path, "tokenizer.model");
+  const others = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+  ];
+  const alone = exists(model) && !others.some((name) => exists(join(path, name)));
+  return alone || isMetaFolder(path) ? model : undefined;
+}
+
+/**
+ * Loads a tokenizer.
+ *
+ * All files of a folder are read together, as `transformers` 5.18 does. Three kinds keep SentencePiece's own
+ * way, a space before the text and BOS at its beginning: a folder in Meta's layout, one whose
+ * tokenizer is a tokenizer.model alone, and a tokenizer.model that is given itself, whatever is beside it.
+ *
+ * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, or a folder with either.
+ * @throws {UserError} When a file is missing, truncated, of another format, or without EOS.
+ */
+export async function loadTokenizer(path: string): Promise<Tokenizer> {
+  let info: Deno.FileInfo;
+  try {
+    info = Deno.statSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw fileError(path, "read", error);
+    throw new UserError(
+      `tokenizer "${path}" does not exist; expected a tokenizer.model or tokenizer.json file or a ` +
+        "folder with one",
+    );
+  }
+  const model = sentencePieceModel(path, info.isDirectory);
+  if (model !== undefined) {
+    // The library that computes it is large, and most tokenizers do without it.
+    const { loadSentencePiece } = await import("./sentencepiece/sentencepiece.ts");
+    return await loadSentencePiece(model);
+  }
+  if (info.isDirectory && !holdsTokenizer(path)) {
+    throw new UserError(
+      `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
+    );
+  }
+  return pipelineTokenizer(await readTokenizerFolder(path));
+}

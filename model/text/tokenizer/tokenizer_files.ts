@@ -1,0 +1,149 @@
+/**
+ * The files of a tokenizer, as a new model folder is to hold them: all that there were, and a tokenizer.json
+ * and tokenizer_config.json where they are missing, so that `transformers` reads what Lorikeet reads.
+ *
+ * @module
+ */
+import { basename, dirname, join } from "node:path";
+import { UserError } from "../../../kernels/errors.ts";
+import type { FileToMake } from "../../files/carried_files.ts";
+import { modernTokenizerConfig } from "../../files/first_conversions.ts";
+import { isObject, readJsonToWrite } from "../../files/json_file.ts";
+import { exists, fileError } from "../../files/whole_file.ts";
+import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
+import { sentencePieceModel } from "./load.ts";
+import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+
+/** What belongs to a tokenizer, its vocabulary apart. */
+const SETTINGS = [
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "chat_template.json",
+];
+
+/** Where chat templates beside the first are. */
+const TEMPLATES = "additional_chat_templates";
+
+/** Copies of those files that a folder has. */
+function copies(folder: string, names: readonly string[]): FileToMake[] {
+  return names.filter((name) => exists(join(folder, name)))
+    .map((name) => ({ name, content: { copyOf: join(folder, name) } }));
+}
+
+/** The chat templates in their own folder, as paths below the tokenizer's folder. */
+function templates(folder: string): string[] {
+  const path = join(folder, TEMPLATES);
+  if (!exists(path)) return [];
+  return [...Deno.readDirSync(path)].map(({ name }) => `${TEMPLATES}/${name}`)
+    .filter((name) => name.endsWith(".jinja")).sort();
+}
+
+function json(name: string, value: unknown, indent?: number): FileToMake {
+  return { name, content: { text: `${JSON.stringify(value, null, indent)}\n` } };
+}
+
+/** Without the files that are made anew. */
+function except(files: readonly FileToMake[], made: readonly FileToMake[]): FileToMake[] {
+  const names = new Set(made.map(({ name }) => name));
+  return files.filter(({ name }) => !names.has(name));
+}
+
+/** tokenizer_config.json of a folder. */
+function configOf(folder: string): Record<string, unknown> {
+  const path = join(folder, "tokenizer_config.json");
+  const config = exists(path) ? readJsonToWrite(path) : {};
+  return isObject(config) ? modernTokenizerConfig(config) : {};
+}
+
+/** The named tokens for tokenizer_config.json; the end token is the one that is used. */
+function tokenSettings({ pipeline, named, config_eos_id }: FolderTokenizer) {
+  const settings: Record<string, unknown> = Object.fromEntries(named);
+  const eos = config_eos_id === undefined ? undefined : pipeline.texts.get(config_eos_id);
+  if (!named.has("eos_token") && eos !== undefined) settings.eos_token = eos;
+  return settings;
+}
+
+/** tokenizer.json and tokenizer_config.json of a tokenizer that was read from tokenizer.model. */
+function made(tokenizer: FolderTokenizer, config: Record<string, unknown>): FileToMake[] {
+  const { pipeline, extra } = tokenizer;
+  const added = [...pipeline.added.tokens].sort(([a], [b]) => a - b);
+  const { additional_special_tokens: _, ...others } = config;
+  return [
+    json("tokenizer.json", pipeline.json()),
+    json("tokenizer_config.json", {
+      clean_up_tokenization_spaces: false,
+      ...others,
+      ...tokenSettings(tokenizer),
+      ...(extra.length > 0 && !isObject(config.extra_special_tokens)
+        ? { extra_special_tokens: extra }
+        : {}),
+      added_tokens_decoder: Object.fromEntries(added),
+      tokenizer_class: "PreTrainedTokenizerFast",
+    }, 2),
+  ];
+}
+
+/** The files of a model folder. */
+async function folderFiles(folder: string): Promise<FileToMake[]> {
+  if (!holdsTokenizer(folder)) {
+    throw new UserError(`folder "${folder}" holds no tokenizer.model or tokenizer.json`);
+  }
+  const there = copies(folder, [
+    "tokenizer.model",
+    "tokenizer.json",
+    ...SETTINGS,
+    ...templates(folder),
+  ]);
+  if (!there.some(({ name }) => name === "tokenizer.json")) {
+    const fresh = made(await readTokenizerFolder(folder), configOf(folder));
+    return [...except(there, fresh), ...fresh];
+  }
+  return await withConfig(there, folder);
+}
+
+/** With a tokenizer_config.json, where there is none. @param path What the tokenizer is read from. */
+async function withConfig(there: FileToMake[], path: string): Promise<FileToMake[]> {
+  if (there.some(({ name }) => name === "tokenizer_config.json")) return there;
+  const tokenizer = await readTokenizerFolder(path);
+  const { tokenizer_class } = tokenizer;
+  const config = { ...tokenSettings(tokenizer), tokenizer_class };
+  return [...there, json("tokenizer_config.json", config, 2)];
+}
+
+/** The files for a tokenizer.model that is read as SentencePiece does. */
+async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
+  const beside = dirname(file);
+  const own = basename(file) === "tokenizer.model";
+  const { chat_template } = own ? configOf(beside) : {};
+  const fresh = made(
+    await sentencePieceTokenizer(file),
+    chat_template === undefined ? {} : { chat_template },
+  );
+  const chat = own
+    ? copies(beside, ["chat_template.jinja", "chat_template.json", ...templates(beside)])
+    : [];
+  return [{ name: "tokenizer.model", content: { copyOf: file } }, ...chat, ...fresh];
+}
+
+/**
+ * The files that make a folder's tokenizer the one at `path`, for Lorikeet and for `transformers`.
+ *
+ * @param path What the tokenizer was read from: a folder, or a file of one.
+ * @throws {UserError} where it is missing or can't be read.
+ */
+export async function tokenizerFiles(path: string): Promise<FileToMake[]> {
+  let isFolder: boolean;
+  try {
+    isFolder = Deno.statSync(path).isDirectory;
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+  const model = sentencePieceModel(path, isFolder);
+  if (model !== undefined) return await sentencePieceFiles(model);
+  if (isFolder) return await folderFiles(path);
+  const beside = dirname(path);
+  const own: FileToMake = { name: "tokenizer.json", content: { copyOf: path } };
+  return await withConfig([own, ...copies(beside, [...SETTINGS, ...templates(beside)])], path);
+}

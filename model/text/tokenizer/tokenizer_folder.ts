@@ -1,0 +1,317 @@
+/**
+ * One reading of all files that a folder has of its tokenizer: tokenizer.json, tokenizer.model,
+ * added_tokens.json, tokenizer_config.json and special_tokens_map.json together are what `transformers`
+ * 5.18 makes of them.
+ *
+ * @module
+ */
+import { dirname, join } from "node:path";
+import { UserError } from "../../../kernels/errors.ts";
+import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { exists } from "../../files/whole_file.ts";
+import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
+import {
+  type Named,
+  type NamedTokens,
+  namedTokens,
+  type SettingsFiles,
+  textOf,
+  TOKEN_NAMES,
+} from "./named_tokens.ts";
+import {
+  addedPieces,
+  addedToken,
+  type ConvertedParts,
+  pieceIds,
+  plainConversion,
+  vocabularyMerges,
+} from "./sentencepiece/sentencepiece_conversion.ts";
+import {
+  readSentencePieceFile,
+  type SentencePieceFile,
+} from "./sentencepiece/sentencepiece_file.ts";
+import type { AddedToken } from "./pipeline/added_tokens.ts";
+import { readMerges, readModel, readPieces, readVocab, unknownId } from "./pipeline/models.ts";
+import { hasPatterns, loadPatterns, noPatterns } from "./pipeline/oniguruma.ts";
+import { Pipeline } from "./pipeline/pipeline.ts";
+import { type TokenizerClass, transformersClass } from "./transformers_class.ts";
+
+/** A tokenizer as its files describe it. */
+export interface FolderTokenizer {
+  /** The file that holds the vocabulary. */
+  file: string;
+  pipeline: Pipeline;
+  /** Texts of the named tokens, as templates see them. */
+  named: ReadonlyMap<string, string>;
+  /** Control tokens without a name. */
+  extra: readonly string[];
+  /** Control tokens written out in a text are always letters. */
+  split_special_tokens: boolean;
+  /** The class of `transformers` that reads it so. */
+  tokenizer_class: TokenizerClass;
+  /** `eos_token_id` of config.json, the first of several; for a tokenizer that names no end token. */
+  config_eos_id: number | undefined;
+}
+
+/** The files. */
+interface Files {
+  settings: SettingsFiles;
+  /** config.json. */
+  model_config: Record<string, unknown>;
+  json: Record<string, unknown> | undefined;
+  sentencepiece: SentencePieceFile | undefined;
+}
+
+/** @throws {UserError} where the file is there and holds no object. */
+function readObject(path: string): Record<string, unknown> | undefined {
+  if (!exists(path)) return undefined;
+  const json = readJson(path);
+  if (isObject(json)) return json;
+  throw new UserError(`${path}: is ${brief(json)}, expected an object`);
+}
+
+/** `added_tokens` of a tokenizer.json. */
+function readAdded(added: unknown): (AddedToken & { id: number })[] {
+  if (added === undefined || added === null) return [];
+  if (!Array.isArray(added)) throw new RangeError("has an added_tokens that is no list");
+  return added.map((token) => {
+    if (!isObject(token) || typeof token.content !== "string" || token.content === "") {
+      throw new RangeError(`has ${brief(token)} among added_tokens, expected an id and a content`);
+    }
+    if (!Number.isSafeInteger(token.id) || (token.id as number) < 0) {
+      throw new RangeError(
+        `has id ${brief(token.id)} for ${brief(token.content)} among added_tokens, expected an id`,
+      );
+    }
+    const flag = (key: string) => token[key] === true;
+    return {
+      id: token.id as number,
+      ...addedToken(token.content, {
+        special: flag("special"),
+        single_word: flag("single_word"),
+        lstrip: flag("lstrip"),
+        rstrip: flag("rstrip"),
+        normalized: typeof token.normalized === "boolean" ? token.normalized : !flag("special"),
+      }),
+    };
+  });
+}
+
+/** Reads the files of a folder, or a tokenizer.json of whatever name with what is beside it. */
+function readFiles(path: string): Files {
+  const isFile = path.endsWith(".json");
+  const folder = isFile ? dirname(path) : path;
+  const at = (name: string) => isFile && name === "tokenizer.json" ? path : join(folder, name);
+  const json = readObject(at("tokenizer.json"));
+  const config = readObject(at("tokenizer_config.json"));
+  const settings: SettingsFiles = {
+    path: at,
+    tokenizer_config: config && modernTokenizerConfig(config),
+    special_tokens_map: readObject(at("special_tokens_map.json")),
+    added_tokens: readObject(at("added_tokens.json")),
+    tokenizer_json: json && readAdded(json.added_tokens),
+  };
+  const model = at("tokenizer.model");
+  return {
+    settings,
+    model_config: modernConfig(readObject(at("config.json")) ?? {}),
+    json,
+    sentencepiece: json === undefined && exists(model) ? readSentencePieceFile(model) : undefined,
+  };
+}
+
+/** The vocabulary of a tokenizer.json, for a class with a form of its own. */
+function jsonVocabulary(json: Record<string, unknown>): Vocabulary {
+  const { model } = json;
+  if (!isObject(model)) throw new RangeError("has no model");
+  const ids = Array.isArray(model.vocab)
+    ? new Map(readPieces(model.vocab).map(([piece], id) => [piece, id]))
+    : readVocab(model.vocab);
+  return { ids, merges: model.merges === undefined ? [] : readMerges(model.merges) };
+}
+
+/** The parts of the tokenizer before anything is added to it. */
+function convertedParts(
+  name: TokenizerClass,
+  { json, sentencepiece, settings }: Files,
+  { named, decoder }: NamedTokens,
+): ConvertedParts {
+  if (name === "TokenizersBackend") {
+    if (json !== undefined) {
+      const { normalizer, pre_tokenizer, decoder } = json;
+      return { model: readModel(json.model), normalizer, pre_tokenizer, decoder };
+    }
+    const renamed = new Map(decoder.map(([id, { content }]) => [id, content]));
+    const file = sentencepiece as SentencePieceFile;
+    if (file.model_type === "unigram" && renamed.size > 0) {
+      throw new RangeError(
+        "is a Unigram model with added tokens beside it, which transformers does not open without " +
+          "a tokenizer.json; expected one",
+      );
+    }
+    return plainConversion(file, renamed);
+  }
+  const form = CLASS_FORMS[name];
+  const ids = sentencepiece && pieceIds(sentencepiece);
+  const vocabulary = ids === undefined
+    ? jsonVocabulary(json as Record<string, unknown>)
+    : { ids, merges: vocabularyMerges(ids) };
+  const config = settings.tokenizer_config ?? {};
+  const unknown = named.get("unk_token") === undefined
+    ? form.tokens.unk_token
+    : named.get("unk_token");
+  return form.parts(vocabulary, {
+    legacy: config.legacy === true,
+    add_prefix_space: typeof config.add_prefix_space === "boolean" ? config.add_prefix_space : null,
+    unk_token: unknown ? textOf(unknown) : undefined,
+  });
+}
+
+/** The named tokens with those of the class, and those of a SentencePiece model without one. */
+function allNamed(name: TokenizerClass, { named }: NamedTokens, files: Files): Map<string, Named> {
+  const all = new Map<string, Named | null>(
+    Object.entries(name === "TokenizersBackend" ? {} : CLASS_FORMS[name].tokens),
+  );
+  const padding = files.json?.padding;
+  if (isObject(padding) && typeof padding.pad_token === "string") {
+    all.set("pad_token", padding.pad_token);
+  }
+  if (name === "TokenizersBackend" && files.sentencepiece !== undefined) {
+    const { bos_id, bos_piece, eos_id, eos_piece, unk_id, unk_piece } = files.sentencepiece;
+    if (bos_id >= 0) all.set("bos_token", bos_piece || "<s>");
+    if (eos_id >= 0) all.set("eos_token", eos_piece || "</s>");
+    if (unk_id >= 0) all.set("unk_token", unk_piece || "<unk>");
+  }
+  for (const [key, token] of named) all.set(key, token);
+  const order = [...TOKEN_NAMES, ...[...all.keys()].filter((key) => !TOKEN_NAMES.includes(key))];
+  return new Map(order.flatMap((key): [string, Named][] => {
+    const token = all.get(key);
+    return token ? [[key, token]] : [];
+  }));
+}
+
+/** Adds to the vocabulary what the settings list and name. */
+function addTokens(
+  pipeline: Pipeline,
+  named: ReadonlyMap<string, Named>,
+  extra: readonly Named[],
+  decoder: NamedTokens["decoder"],
+): void {
+  const { added } = pipeline;
+  const list: Named[] = decoder.map(([, token]) => token);
+  const known = new Set([...[...added.tokens.values()], ...list].map(textOf));
+  // Of a token that is named and listed again, the settings of the last count.
+  list.push(...[...named.values(), ...extra].filter((token) => !known.has(textOf(token))));
+  const names = new Set([...named.values()].map(textOf));
+  for (const token of list) {
+    if (typeof token === "string") added.add(addedToken(token, { special: true }));
+    else added.add({ ...token, special: token.special || names.has(token.content) });
+  }
+}
+
+/** The post-processor that puts BOS before a text and EOS after it. */
+export function templateProcessing(
+  pipeline: Pipeline,
+  bos: string | undefined,
+  eos: string | undefined,
+): Record<string, unknown> {
+  const tokens = [...new Set([bos, eos].filter((token) => token !== undefined))];
+  const part = (token: string | undefined, type_id: number) =>
+    token === undefined ? [] : [{ SpecialToken: { id: token, type_id } }];
+  const text = (id: string, type_id: number) => [
+    ...part(bos, type_id),
+    { Sequence: { id, type_id } },
+    ...part(eos, type_id),
+  ];
+  return {
+    type: "TemplateProcessing",
+    single: text("A", 0),
+    pair: [...text("A", 0), ...text("B", 1)],
+    special_tokens: Object.fromEntries(tokens.map((token) => {
+      const id = pipeline.added.id(token) ?? unknownId(pipeline.parts.model);
+      return [token, { id: token, ids: [id], tokens: [token] }];
+    })),
+  };
+}
+
+/** `eos_token_id` of config.json. */
+function configEos({ eos_token_id }: Record<string, unknown>): number | undefined {
+  const id = Array.isArray(eos_token_id) ? eos_token_id[0] : eos_token_id;
+  return Number.isSafeInteger(id) && id >= 0 ? id : undefined;
+}
+
+async function build(files: Files): Promise<Omit<FolderTokenizer, "file">> {
+  const { settings, json, sentencepiece } = files;
+  const config = settings.tokenizer_config ?? {};
+  const name = transformersClass(config, files.model_config);
+  const tokens = namedTokens(settings);
+  const parts = convertedParts(name, files, tokens);
+  const { normalizer, pre_tokenizer, decoder } = parts;
+  const patterns = hasPatterns([normalizer, pre_tokenizer, decoder])
+    ? await loadPatterns()
+    : noPatterns;
+  const form = name === "TokenizersBackend" ? undefined : CLASS_FORMS[name];
+  const pipeline = new Pipeline({ ...parts, post_processor: json?.post_processor }, patterns);
+  // A class with a form of its own takes the tokens of tokenizer.json from the settings' lists alone.
+  if (form === undefined) {
+    for (const { id: _, ...token } of settings.tokenizer_json ?? []) pipeline.added.add(token);
+  }
+  const named = allNamed(name, tokens, files);
+  const extra = tokens.extra ??
+    (sentencepiece === undefined ? tokens.older ?? [] : addedPieces(sentencepiece));
+  addTokens(pipeline, named, extra, tokens.decoder);
+  if (form?.plain_control_tokens) {
+    for (const token of [...named.values(), ...extra]) {
+      pipeline.added.add(addedToken(textOf(token), { special: true }));
+    }
+  }
+  const text = (key: string) => {
+    const token = named.get(key);
+    return token === undefined ? undefined : textOf(token);
+  };
+  // Beside a tokenizer.json, what stands around a text is its post-processor's affair.
+  const says = json === undefined && ("add_bos_token" in config || "add_eos_token" in config);
+  const explicit = says || form?.adds_bos || form?.ignores_post_processor;
+  if (explicit || !pipeline.parts.post_processor) {
+    const addsBos = json === undefined && "add_bos_token" in config
+      ? config.add_bos_token === true
+      : form?.adds_bos === true;
+    const addsEos = json === undefined && config.add_eos_token === true;
+    pipeline.parts.post_processor = templateProcessing(
+      pipeline,
+      addsBos ? text("bos_token") : undefined,
+      addsEos ? text("eos_token") : undefined,
+    );
+  }
+  return {
+    pipeline,
+    named: new Map([...named].map(([key, token]) => [key, textOf(token)])),
+    extra: extra.map(textOf),
+    split_special_tokens: config.split_special_tokens === true,
+    tokenizer_class: name,
+    config_eos_id: configEos(files.model_config),
+  };
+}
+
+/**
+ * Reads a folder's tokenizer, or a tokenizer.json with what is beside it.
+ *
+ * @param path A folder that holds a tokenizer.json or a tokenizer.model, or a file whose name ends in .json.
+ * @throws {UserError} naming the file and what is wrong with it or can't be computed.
+ */
+export async function readTokenizerFolder(path: string): Promise<FolderTokenizer> {
+  const json = path.endsWith(".json") ? path : join(path, "tokenizer.json");
+  const file = exists(json) ? json : join(path, "tokenizer.model");
+  try {
+    return { file, ...await build(readFiles(path)) };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new UserError(`tokenizer "${file}" ${error.message}`);
+  }
+}
+
+/** Whether a folder holds a tokenizer. */
+export function holdsTokenizer(folder: string): boolean {
+  return ["tokenizer.json", "tokenizer.model"].some((name) => exists(join(folder, name)));
+}
