@@ -3,7 +3,7 @@ import { parseGenerateArguments } from "../../infer/generate_flags.ts";
 import { preparePrompts } from "../../infer/prompts.ts";
 import { openModel } from "../../model/source.ts";
 import { textEncoder } from "../../model/text/tokenizer/text_encoding.ts";
-import { loadTokenizer } from "../../model/text/tokenizer/tokenizer.ts";
+import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
 import { TemporaryFolder } from "../cli.ts";
 import { fixturePath } from "../fixtures.ts";
 
