@@ -45,6 +45,16 @@ function endId({ pipeline, named, config_eos_id }: FolderTokenizer): number {
   return id;
 }
 
+/**
+ * The token that Code Llama's class of `transformers` never gives to a model: it puts the texts before and after it in
+ * another order, between tokens of their own, and leaves out what nothing follows.
+ */
+function gapToken({ tokenizer_class, named, pipeline }: FolderTokenizer) {
+  const text = tokenizer_class === "CodeLlamaTokenizer" ? named.get("fill_token") : undefined;
+  const id = text === undefined ? undefined : pipeline.added.id(text);
+  return text === undefined || id === undefined ? undefined : { text, id };
+}
+
 /** The parts with the white space taken out that control tokens beside it take. */
 function trimmed(
   parts: readonly (string | number)[],
@@ -82,8 +92,18 @@ export function pipelineTokenizer(folder: FolderTokenizer): Tokenizer {
     const encode = (text: string) =>
       named(name, () => pipeline.encode(text.toWellFormed(), "ordinary"));
     const parsed = split_special_tokens ? "split" : "all";
+    const gap = gapToken(folder);
     const encodeSpecial = (text: string, isPlain?: IsPlain) =>
-      named(name, () => pipeline.encode(text.toWellFormed(), parsed, { isPlain }));
+      named(name, () => {
+        const ids = pipeline.encode(text.toWellFormed(), parsed, { isPlain });
+        if (gap !== undefined && ids.includes(gap.id)) {
+          throw new RangeError(
+            `reads ${gap.text} as a gap between two parts of a text, which is not supported; ` +
+              "expected a text without it",
+          );
+        }
+        return ids;
+      });
     const base_vocab_size = size(tokenIds(pipeline.parts.model).values());
     return {
       vocab_size: Math.max(base_vocab_size, size(added.tokens.keys())),

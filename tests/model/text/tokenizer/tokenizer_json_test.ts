@@ -403,3 +403,30 @@ Deno.test("tokenizer.json: added tokens that its normalizer makes alike, or noth
   const tokenizer = await load("FOO");
   assert.ok(tokenizer.encodeSpecial("a foo").includes(360));
 });
+
+Deno.test("tokenizer.json: Code Llama's gap token is refused in texts, and letters elsewhere", async () => {
+  const load = (tokenizer_class: string) =>
+    loadTokenizer(
+      write(fromSentencePiece(tiny), {
+        "tokenizer_config.json": {
+          ...SETTINGS["tokenizer_config.json"],
+          fill_token: "<FILL_ME>",
+          tokenizer_class,
+        },
+      }),
+    );
+  const code = await load("CodeLlamaTokenizer"), plain = await load("PreTrainedTokenizerFast");
+  for (const text of ["a<FILL_ME>b", "a <FILL_ME>", "<FILL_ME>"]) {
+    for (const encode of [code.encodeSpecial, code.encodeText]) {
+      assert.throws(() => encode(text), {
+        name: "UserError",
+        message: /^tokenizer ".*" reads <FILL_ME> as a gap .* expected a text without it$/,
+      });
+    }
+    // No other class has a use for it, and what a template quotes is letters.
+    assert.ok(plain.encodeText(text).includes(plain.special_tokens.get("<FILL_ME>") ?? -1));
+    const ids = code.encodeSpecial(text, () => true);
+    assert.deepEqual(ids, code.encode(text));
+    assert.equal(code.decode(ids), text);
+  }
+});
