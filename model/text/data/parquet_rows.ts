@@ -81,25 +81,16 @@ async function readObjects(
   }
   const names = schema.children.map(({ element }) => element.name);
   const columns = names.filter(isField), rowEnd = Math.min(limit, Number(metadata.num_rows));
-  const options = {
-    file,
-    metadata,
-    columns,
-    parsers,
-    rowEnd,
-    compressors,
-  };
+  const options = { file, metadata, columns, parsers, rowEnd, compressors };
   const read = columns.length === 0
     ? Array.from({ length: rowEnd }, () => ({}))
     : await parquet.parquetReadObjects(options);
   if (read.length !== rowEnd) throw new Damage(`it has ${read.length} rows of ${rowEnd}`);
   const fractions = fractionColumns(metadata);
+  const valueOf = (object: Record<string, unknown>, name: string) =>
+    isField(name) ? toValue(object[name], fractions.has(name)) : null;
   const objects = read.map((object: Record<string, unknown>) =>
-    Object.fromEntries(
-      names.map((
-        name,
-      ) => [name, isField(name) ? toValue(object[name], fractions.has(name)) : null]),
-    )
+    Object.fromEntries(names.map((name) => [name, valueOf(object, name)]))
   );
   return { objects, unread: names.filter((name) => !isField(name)) };
 }

@@ -7,7 +7,7 @@ import { UserError } from "../../../kernels/errors.ts";
 import type { TemplateInputs } from "./chat_rendering.ts";
 import { SPACE } from "./jinja/text.ts";
 import type { Message } from "./messages.ts";
-import { ALPACA_OPENING } from "../prompt.ts";
+import { ALPACA_OPENING, alpacaText } from "../prompt.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { templateIds } from "../tokenizer/vocabulary_check.ts";
 
@@ -27,11 +27,10 @@ interface Turns {
 function textsOf(messages: readonly Message[], template: ChatTemplate) {
   return messages.map(({ role, content }, i) => {
     if (content !== null) return { role, content };
+    const which = `message ${i + 1} of the conversation`;
     throw new UserError(
-      `message ${
-        i + 1
-      } of the conversation has no text as its content, which template ${template} ` +
-        "needs; --template chat is the model's own",
+      `${which} has no text as its content, which template ${template} needs; ` +
+        "--template chat is the model's own",
     );
   });
 }
@@ -68,10 +67,10 @@ function takeTurns(messages: readonly Message[], template: ChatTemplate): Turns 
  * same form; a system message takes the place of the opening sentences.
  */
 function renderAlpaca({ system, turns }: Turns): string {
-  const sections = turns.map(({ user, assistant = "" }) =>
-    `### Instruction:\n${user}\n\n### Response:${assistant}`
+  return alpacaText(
+    system ?? ALPACA_OPENING,
+    turns.map(({ user, assistant }) => ({ instruction: user, answer: assistant })),
   );
-  return [system ?? ALPACA_OPENING, ...sections].join("\n\n");
 }
 
 const BLANKS = new RegExp(`^[${SPACE}]+|[${SPACE}]+$`, "g");
