@@ -4,6 +4,7 @@
  * @module
  */
 
+import { textEncoder } from "./tokenizer/text_encoding.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** An instruction with its surroundings; what is empty or left out isn't there. */
@@ -67,13 +68,22 @@ export function renderPrompt(
     return [...(system ? [system] : []), ...history.flat(), instruction, ...(input ? [input] : [])]
       .join("\n");
   }
-  const section = (question: string, input?: string) =>
-    `### Instruction:\n${question}\n\n${input ? `### Input:\n${input}\n\n` : ""}### Response:`;
-  return [
-    system || (input ? WITH_INPUT : ALPACA_OPENING),
-    ...history.map(([question, answer]) => section(question) + answer),
-    section(instruction, input),
-  ].join("\n\n");
+  return alpacaText(system || (input ? WITH_INPUT : ALPACA_OPENING), [
+    ...history.map(([instruction, answer]) => ({ instruction, answer })),
+    { instruction, input },
+  ]);
+}
+
+/** Alpaca's template: the opening sentences, and a section for each instruction with what is answered so far. */
+function alpacaText(
+  opening: string,
+  turns: readonly { instruction: string; input?: string; answer?: string }[],
+): string {
+  const sections = turns.map(({ instruction, input, answer = "" }) => {
+    const given = input ? `### Input:\n${input}\n\n` : "";
+    return `### Instruction:\n${instruction}\n\n${given}### Response:${answer}`;
+  });
+  return [opening, ...sections].join("\n\n");
 }
 
 /**
@@ -89,9 +99,8 @@ export function encodePrompt(tokenizer: Tokenizer, prompt: string): Uint32Array 
  * that are written out in it count, and the beginning (BOS) is not added where it is one of them.
  */
 export function encodeRaw(tokenizer: Tokenizer, text: string): Uint32Array {
-  const ids = tokenizer.encodeSpecial(text), { prefix_ids, bos_id } = tokenizer;
-  const doubled = bos_id !== undefined && prefix_ids.at(-1) === bos_id && ids[0] === bos_id;
-  return Uint32Array.from([...(doubled ? prefix_ids.slice(0, -1) : prefix_ids), ...ids]);
+  const encode = textEncoder({ ...tokenizer, prefix: tokenizer.prefix_ids, suffix: [] });
+  return Uint32Array.from(encode(text));
 }
 
 /** The ids of a sample's prompt, and of all of it without its end. */
