@@ -37,6 +37,12 @@ const SAVED_MODULES = [
 const differ = (names: readonly unknown[]) => new Set(names).size === names.length;
 /** Numbers and ranges of numbers: `0,1,4-7`. */
 const BLOCKS = /^\d{1,6}(-\d{1,6})?(,\d{1,6}(-\d{1,6})?)*$/;
+/** First and last number of each range of them; both are the same for a number alone. */
+const rangesOf = (blocks: string) =>
+  blocks.split(",").map((part) => {
+    const [first, last = first] = part.split("-").map(Number);
+    return { first, last };
+  });
 
 /** Which activations are kept; `every:k` keeps the input of every k-th block. */
 export type Checkpointing = "none" | "block" | "sqrt" | "attention" | `every:${number}`;
@@ -61,7 +67,9 @@ export const loraSchema = z.strictObject({
     z.union([
       z.array(z.int().min(0)).min(1).refine(differ),
       z.int().min(0),
-      z.string().regex(BLOCKS),
+      z.string().regex(BLOCKS).refine((text) =>
+        rangesOf(text).every(({ first, last }) => first <= last)
+      ),
     ]),
     "blocks",
     "numbers of blocks from 0 on, such as 0,1,4-7",
@@ -192,10 +200,9 @@ export function loraSettings(given: z.output<typeof loraSchema>): LoraSettings {
 
 function blockNumbers(layers: string | number | readonly number[]): number[] {
   if (typeof layers !== "string") return typeof layers === "number" ? [layers] : [...layers];
-  const numbers = layers.split(",").flatMap((part) => {
-    const [first, last = first] = part.split("-").map(Number);
-    return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => first + i);
-  });
+  const numbers = rangesOf(layers).flatMap(({ first, last }) =>
+    Array.from({ length: last - first + 1 }, (_, i) => first + i)
+  );
   return [...new Set(numbers)];
 }
 
@@ -209,50 +216,6 @@ export type TrainConfig =
     /** `false` trains all weights. */
     lora: LoraSettings | false;
   };
-
-/**
- * Whether a resumed run must have a key as the run it goes on with, or is free to differ: `same` is what decides
- * the steps or what they work on, as far as the state itself does not hold it. `lora` speaks for all of its keys.
- */
-export const RESUME_RULES: Readonly<Record<keyof TrainConfig, "same" | "free">> = {
-  model: "same",
-  tokenizer: "free", // the ids that it gives must be the same, wherever it is
-  add_bos: "free", // as the tokenizer
-  adapter: "free", // the state holds it
-  layers: "same",
-  data: "free", // as the tokenizer
-  samples: "same",
-  eval_fraction: "same",
-  max_length: "same",
-  output: "free",
-  epochs: "free",
-  max_steps: "free",
-  batch_size: "same",
-  gradient_accumulation_steps: "same",
-  packing: "same",
-  share_prefixes: "same",
-  loss_normalization: "same",
-  learning_rate: "free",
-  schedule: "free",
-  warmup_steps: "free",
-  optimizer: "same",
-  betas: "same",
-  eps: "same",
-  weight_decay: "same",
-  max_grad_norm: "same",
-  precision: "same",
-  exact_products: "same",
-  initial_loss_scale: "same",
-  lora: "same",
-  checkpointing: "free",
-  seed: "same",
-  shuffle: "same",
-  save_every: "free",
-  resume: "free",
-  profile: "free",
-  print_wgsl: "free",
-  gpu: "free",
-};
 
 /** The switch of LoRA, whose own keys are those of a group. */
 const LORA_SWITCH: Key = {

@@ -23,7 +23,7 @@ import { exists, fileError } from "../model/files/whole_file.ts";
 import { cutRows, padRows, refreshValue } from "../model/load.ts";
 import { checkSeal, checksum, INSTEAD, sealedJson, startChecksum } from "./checksums.ts";
 import { refuseDiverged } from "./health.ts";
-import { RESUME_RULES, type TrainConfig } from "./schema.ts";
+import { checkResumedConfig } from "./resume_rules.ts";
 import type { Trainer } from "./trainer.ts";
 
 const JSON_FILE = "state.json", TENSORS_FILE = "state.safetensors";
@@ -123,36 +123,6 @@ function remove(folder: string): void {
 }
 
 /**
- * The configuration's keys that must be the same for a resumed run to be the run it goes on with, with their
- * values; those of groups one by one.
- */
-function fixedSettings(config: Record<string, unknown>): Map<string, unknown> {
-  const settings = new Map<string, unknown>();
-  for (const [key, rule] of Object.entries(RESUME_RULES)) {
-    const value = config[key];
-    if (rule === "free") continue;
-    settings.set(key, isObject(value) ? "on" : value === false && key === "lora" ? "off" : value);
-    if (!isObject(value)) continue;
-    for (const [inner, setting] of Object.entries(value)) settings.set(`${key}.${inner}`, setting);
-  }
-  return settings;
-}
-
-/** Refuses a configuration that is not the one that the state was made with. */
-function checkConfig(stored: Record<string, unknown>, config: TrainConfig, path: string): void {
-  const [was, is] = [fixedSettings(stored), fixedSettings({ ...config })];
-  for (const key of new Set([...is.keys(), ...was.keys()])) {
-    const [before, now] = [was.get(key), is.get(key)].map((value) => JSON.stringify(value));
-    if (before === now) continue;
-    throw new UserError(
-      `${path}: the run was made with ${key} ${before ?? "unset"}, not ${now ?? "unset"}; ` +
-        "expected the configuration it began with",
-      2,
-    );
-  }
-}
-
-/**
  * What state.json says of the adapter that the run started from, in PEFT's form; undefined for none.
  *
  * @throws {UserError} where the file is not as it was saved.
@@ -246,7 +216,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
   if (!isObject(state) || !isObject(state.config)) {
     throw new UserError(`${path}: expected what a run of Lorikeet saved`);
   }
-  checkConfig(state.config, trainer.config, path);
+  checkResumedConfig(state.config, trainer.config, path);
   const { control, checksums, ...progress } = parseState(state, path, trainer.model.control.size);
   if (progress.data !== data) {
     throw new UserError(

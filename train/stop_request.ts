@@ -52,6 +52,8 @@ export class StopRequest {
   readonly #worker: Worker;
   #answer: string;
   #failed = false;
+  /** Whether this thread heard a request. The other one may have begun to listen just after it. */
+  #heardHere = false;
 
   /**
    * Starts the thread, which takes some time; until {@linkcode listen}, a signal ends the program.
@@ -72,6 +74,7 @@ export class StopRequest {
   async listen(): Promise<void> {
     for (const signal of SIGNALS) {
       Deno.addSignalListener(signal, () => {
+        this.#heardHere = true;
         if (!this.#heardApart) takeDown(this.#notes, signal, this.#answer);
         this.#exitIfAsked();
       });
@@ -90,7 +93,7 @@ export class StopRequest {
   /** Whether somebody asked. */
   get requested(): boolean {
     this.#exitIfAsked();
-    return Atomics.load(this.#notes, REQUESTS) > 0;
+    return this.#heardHere || Atomics.load(this.#notes, REQUESTS) > 0;
   }
 
   /** Throws {@linkcode Stopped} where somebody asked. */

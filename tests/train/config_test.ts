@@ -152,10 +152,13 @@ Deno.test("config: LoRA is switched, set as a whole and set by its keys", () => 
     assert.equal(everywhere.lora && everywhere.lora.targets, "all-linear");
   }
   assert.throws(() => parse("--lora.targets", "all-linear,q_proj"), /lora\.targets is/);
-  assert.throws(
-    () => parse("--lora.layers", "3-x"),
-    /lora\.layers is "3-x"; expected numbers of blocks/,
-  );
+  // A range that goes down would be no blocks at all.
+  for (const wrong of ["3-x", "5-3", "0,5-3"]) {
+    assert.throws(
+      () => parse("--lora.layers", wrong),
+      new RegExp(`lora\\.layers is "${wrong}"; expected numbers of blocks`),
+    );
+  }
   // A flag wins over the file: asking for a rank asks for LoRA.
   assert.deepEqual(parseYaml("lora: off", "--lora.rank", "4").lora, { ...lora0(), rank: 4 });
   assert.equal(parseYaml("lora: {rank: 4}", "--lora", "off").lora, false);
