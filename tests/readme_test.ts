@@ -10,7 +10,13 @@ import { CHAPTERS } from "./study/guide.ts";
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));
 
 const DOCUMENTS = [
-  ...["README.md", "docs/training.md", "docs/inference.md", "docs/performance.md"],
+  ...[
+    "README.md",
+    "docs/training.md",
+    "docs/inference.md",
+    "docs/performance.md",
+    "docs/compatibility.md",
+  ],
   ...CHAPTERS,
 ];
 const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "full_finetune.yaml"]
