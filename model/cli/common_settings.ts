@@ -22,7 +22,7 @@ export const tokenizer = text(
     "File tokenizer.model or tokenizer.json, or a folder with one; without it, the one beside the model.",
   );
 
-/** Whether BOS stands before a text; see model/text/vocabulary_check.ts. */
+/** Whether BOS stands before a text; see model/text/tokenizer/vocabulary_check.ts. */
 export const add_bos = choice(["auto", "always", "never"]).default("auto").describe(
   "Put BOS before every text: auto as the tokenizer has it, always, or never.",
 );

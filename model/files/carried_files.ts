@@ -6,22 +6,8 @@
  */
 
 import { dirname, join } from "node:path";
-import { fileError } from "./whole_file.ts";
-
-/** What a tokenizer consists of, in any of its forms, with its chat templates. */
-const TOKENIZER_FILES = [
-  "tokenizer.model",
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "chat_template.json",
-  "additional_chat_templates",
-  "vocab.json",
-  "merges.txt",
-  "tekken.json",
-];
+import { TOKENIZER_FILES } from "./tokenizer_names.ts";
+import { fileError, namesIn } from "./whole_file.ts";
 
 /** Weights, states of training and what describes them, by their names. */
 const WEIGHTS =
@@ -52,18 +38,14 @@ export interface Carried {
 
 /** A folder's entries, sorted; links are what they lead to, and nothing where that is missing. */
 function entries(folder: string): { name: string; info: Deno.FileInfo | undefined }[] {
-  try {
-    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort().map((name) => {
-      try {
-        return { name, info: Deno.statSync(join(folder, name)) };
-      } catch (error) {
-        if (error instanceof Deno.errors.NotFound) return { name, info: undefined };
-        throw error;
-      }
-    });
-  } catch (error) {
-    throw fileError(folder, "read", error);
-  }
+  return namesIn(folder).map((name) => {
+    try {
+      return { name, info: Deno.statSync(join(folder, name)) };
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return { name, info: undefined };
+      throw fileError(folder, "read", error);
+    }
+  });
 }
 
 /** The files of a folder inside the model's; undefined where it holds weights, or too much. */

@@ -7,16 +7,7 @@
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { brief, isObject, readJson } from "./json_file.ts";
-import { exists, fileError } from "./whole_file.ts";
-
-/** The names in a folder, sorted. */
-function namesIn(folder: string): string[] {
-  try {
-    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
-  } catch (error) {
-    throw fileError(folder, "read", error);
-  }
-}
+import { exists, namesIn } from "./whole_file.ts";
 
 /** Weights that are not read, by a pattern of their names, and what they are. */
 const OTHER_WEIGHTS: [pattern: RegExp, what: string][] = [
@@ -62,6 +53,13 @@ function adapterAsModel(folder: string): string {
   return `holds an adapter, not a model; expected it as --adapter, and its base model${of} as --model`;
 }
 
+/** The first version in a folder that is the hub's cache; undefined where it is none. */
+function cachedVersion(folder: string, names: readonly string[]): string | undefined {
+  if (!names.includes("snapshots") || !names.includes("blobs")) return undefined;
+  const [snapshot = "…"] = namesIn(join(folder, "snapshots"));
+  return join(folder, "snapshots", snapshot);
+}
+
 /**
  * The refusal of a folder without `config.json`, which says what the folder is instead, where that can be told.
  */
@@ -70,13 +68,9 @@ export function noModel(folder: string): UserError {
   const say = (problem: string) => new UserError(`${folder}: ${problem}`);
   if (names.length === 0) return say("is empty, expected a model folder with config.json");
   if (has("adapter_config.json")) return say(adapterAsModel(folder));
-  if (has("snapshots") && has("blobs")) {
-    const [snapshot = "…"] = namesIn(join(folder, "snapshots"));
-    return say(
-      `is the hub's cache of a model, expected a version in it: ${
-        join(folder, "snapshots", snapshot)
-      }`,
-    );
+  const cached = cachedVersion(folder, names);
+  if (cached !== undefined) {
+    return say(`is the hub's cache of a model, expected a version in it: ${cached}`);
   }
   if (exists(join(folder, "model", "config.json"))) {
     return say(`holds no model itself, expected the one in it: ${join(folder, "model")}`);
@@ -117,10 +111,9 @@ export function noAdapter(path: string): UserError {
     const last = inner.toSorted((a, b) => Number(a.slice(11)) - Number(b.slice(11))).at(-1) ?? "";
     return say(`holds no adapter itself, expected one in it: ${join(path, last)}`);
   }
-  if (names.includes("snapshots") && names.includes("blobs")) {
-    const [snapshot = "…"] = namesIn(join(path, "snapshots"));
-    const version = join(path, "snapshots", snapshot);
-    return say(`is the hub's cache of an adapter, expected a version in it: ${version}`);
+  const cached = cachedVersion(path, names);
+  if (cached !== undefined) {
+    return say(`is the hub's cache of an adapter, expected a version in it: ${cached}`);
   }
   if (names.includes("config.json")) {
     return say("holds a model, not an adapter; expected it as --model");

@@ -17,7 +17,7 @@ import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
 import { openTorchFile, type PthFile } from "./pth.ts";
 import { brief } from "./json_file.ts";
 import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./weights.ts";
-import { exists, fileError } from "./whole_file.ts";
+import { exists, namesIn } from "./whole_file.ts";
 
 /** How a tensor is split over the shards; norms are whole in each. */
 type Split = "rows" | "columns" | "copies";
@@ -55,13 +55,7 @@ function refuseOtherLayouts(folder: string): void {
 
 /** The shards in order. */
 function shardPaths(folder: string): string[] {
-  let names: string[];
-  try {
-    names = [...Deno.readDirSync(folder)].map(({ name }) => name);
-  } catch (error) {
-    throw fileError(folder, "read", error);
-  }
-  const shards = names.filter((name) => /^consolidated\.\d\d\.pth$/.test(name)).sort();
+  const shards = namesIn(folder).filter((name) => /^consolidated\.\d\d\.pth$/.test(name));
   const expected = (index: number) => `consolidated.${String(index).padStart(2, "0")}.pth`;
   const gap = shards.findIndex((name, i) => name !== expected(i));
   if (shards.length === 0 || gap >= 0) {

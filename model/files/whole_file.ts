@@ -46,6 +46,15 @@ export function exists(path: string): boolean {
   }
 }
 
+/** The names in a folder, sorted. @throws UserError where it can't be read. */
+export function namesIn(folder: string): string[] {
+  try {
+    return [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
+  } catch (error) {
+    throw fileError(folder, "read", error);
+  }
+}
+
 /** How many bytes of a file's beginning {@linkcode refuseStandIn} wants, where it has so many. */
 export const HEAD_BYTES = 256;
 

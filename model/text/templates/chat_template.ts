@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { moreTemplates } from "../../files/tokenizer_names.ts";
 import { exists, fileError, readBytes } from "../../files/whole_file.ts";
 
 /** A template and the file it is from. */
@@ -68,12 +69,8 @@ function templateFiles(folder: string): Map<string, ChatTemplateSource> | undefi
   const found = new Map<string, ChatTemplateSource>();
   const main = join(folder, "chat_template.jinja");
   if (exists(main)) found.set("default", readTemplate(main));
-  const more = join(folder, "additional_chat_templates");
-  if (exists(more) && Deno.statSync(more).isDirectory) {
-    const names = [...Deno.readDirSync(more)].map(({ name }) => name).sort();
-    for (const name of names.filter((name) => name.endsWith(".jinja"))) {
-      found.set(name.slice(0, -".jinja".length), readTemplate(join(more, name)));
-    }
+  for (const path of moreTemplates(folder)) {
+    found.set(basename(path, ".jinja"), readTemplate(join(folder, path)));
   }
   return found.size === 0 ? undefined : found;
 }

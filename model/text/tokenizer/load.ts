@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { exists, fileError } from "../../files/whole_file.ts";
 import { isMetaFolder } from "../../files/meta.ts";
+import { TOKENIZER_SETTINGS } from "../../files/tokenizer_names.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
@@ -20,12 +21,7 @@ import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 export function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
   if (!isFolder) return path.endsWith(".json") ? undefined : path;
   const model = join(path, "tokenizer.model");
-  const others = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-  ];
+  const others = ["tokenizer.json", ...TOKENIZER_SETTINGS];
   const alone = exists(model) && !others.some((name) => exists(join(path, name)));
   return alone || isMetaFolder(path) ? model : undefined;
 }

@@ -9,35 +9,21 @@ import { UserError } from "../../../kernels/errors.ts";
 import type { FileToMake } from "../../files/carried_files.ts";
 import { modernTokenizerConfig } from "../../files/first_conversions.ts";
 import { isObject, readJsonToWrite } from "../../files/json_file.ts";
+import { CHAT_TEMPLATES, moreTemplates, TOKENIZER_SETTINGS } from "../../files/tokenizer_names.ts";
 import { exists, fileError } from "../../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
 import { sentencePieceModel } from "./load.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 
-/** What belongs to a tokenizer, its vocabulary apart. */
-const SETTINGS = [
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "chat_template.json",
-];
-
-/** Where chat templates beside the first are. */
-const TEMPLATES = "additional_chat_templates";
+/** What belongs to a tokenizer of this folder, its vocabulary apart. */
+function settings(folder: string): string[] {
+  return [...TOKENIZER_SETTINGS, ...CHAT_TEMPLATES, ...moreTemplates(folder)];
+}
 
 /** Copies of those files that a folder has. */
 function copies(folder: string, names: readonly string[]): FileToMake[] {
   return names.filter((name) => exists(join(folder, name)))
     .map((name) => ({ name, content: { copyOf: join(folder, name) } }));
-}
-
-/** The chat templates in their own folder, as paths below the tokenizer's folder. */
-function templates(folder: string): string[] {
-  const path = join(folder, TEMPLATES);
-  if (!exists(path)) return [];
-  return [...Deno.readDirSync(path)].map(({ name }) => `${TEMPLATES}/${name}`)
-    .filter((name) => name.endsWith(".jinja")).sort();
 }
 
 function json(name: string, value: unknown, indent?: number): FileToMake {
@@ -90,12 +76,7 @@ async function folderFiles(folder: string): Promise<FileToMake[]> {
   if (!holdsTokenizer(folder)) {
     throw new UserError(`folder "${folder}" holds no tokenizer.model or tokenizer.json`);
   }
-  const there = copies(folder, [
-    "tokenizer.model",
-    "tokenizer.json",
-    ...SETTINGS,
-    ...templates(folder),
-  ]);
+  const there = copies(folder, ["tokenizer.model", "tokenizer.json", ...settings(folder)]);
   if (!there.some(({ name }) => name === "tokenizer.json")) {
     const fresh = made(await readTokenizerFolder(folder), configOf(folder));
     return [...except(there, fresh), ...fresh];
@@ -121,9 +102,7 @@ async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
     await sentencePieceTokenizer(file),
     chat_template === undefined ? {} : { chat_template },
   );
-  const chat = own
-    ? copies(beside, ["chat_template.jinja", "chat_template.json", ...templates(beside)])
-    : [];
+  const chat = own ? copies(beside, [...CHAT_TEMPLATES, ...moreTemplates(beside)]) : [];
   return [{ name: "tokenizer.model", content: { copyOf: file } }, ...chat, ...fresh];
 }
 
@@ -145,5 +124,5 @@ export async function tokenizerFiles(path: string): Promise<FileToMake[]> {
   if (isFolder) return await folderFiles(path);
   const beside = dirname(path);
   const own: FileToMake = { name: "tokenizer.json", content: { copyOf: path } };
-  return await withConfig([own, ...copies(beside, [...SETTINGS, ...templates(beside)])], path);
+  return await withConfig([own, ...copies(beside, settings(beside))], path);
 }
