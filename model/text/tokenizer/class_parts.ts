@@ -4,8 +4,11 @@
  *
  * @module
  */
-import type { ConvertedParts } from "./sentencepiece/sentencepiece_conversion.ts";
-import { PIECE_DECODERS } from "./sentencepiece/sentencepiece_conversion.ts";
+import {
+  type ConvertedParts,
+  PIECE_DECODERS,
+  STRIP_FIRST_SPACE,
+} from "./sentencepiece/sentencepiece_conversion.ts";
 import type { TokenizerClass } from "./transformers_class.ts";
 
 /** A vocabulary as the classes take it. */
@@ -56,8 +59,6 @@ function metaspace(prepend_scheme: "always" | "first" | "never") {
   return { type: "Metaspace", replacement: "\u2581", prepend_scheme, split: false };
 }
 
-const STRIP = { type: "Strip", content: " ", start: 1, stop: 0 };
-
 /** Cuts by the pattern and turns bytes into characters. */
 function byteLevel(add_prefix_space: boolean, use_regex: boolean) {
   return { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex };
@@ -65,9 +66,9 @@ function byteLevel(add_prefix_space: boolean, use_regex: boolean) {
 
 /** How Qwen's tokenizers cut words; from 3.5 on, marks are parts of words. */
 function qwenWords(letters: string): string {
-  return `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?${
-    letters === "\\p{L}" ? letters : `[${letters}]`
-  }+|\\p{N}| ?[^\\s${letters}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
+  const letter = letters === "\\p{L}" ? letters : `[${letters}]`;
+  return `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?${letter}+|\\p{N}` +
+    `| ?[^\\s${letters}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`;
 }
 
 function qwen(letters: string): ClassForm {
@@ -139,7 +140,7 @@ export const CLASS_FORMS: Record<Exclude<TokenizerClass, "TokenizersBackend">, C
         pre_tokenizer: metaspace(!adds ? "never" : legacy ? "always" : "first"),
         decoder: {
           type: "Sequence",
-          decoders: adds ? [...PIECE_DECODERS, STRIP] : PIECE_DECODERS,
+          decoders: adds ? [...PIECE_DECODERS, STRIP_FIRST_SPACE] : PIECE_DECODERS,
         },
       };
     },
@@ -160,7 +161,7 @@ export const CLASS_FORMS: Record<Exclude<TokenizerClass, "TokenizersBackend">, C
       model: bpe(vocabulary, { unk_token, fuse_unk: true, byte_fallback: true }),
       normalizer: null,
       pre_tokenizer: metaspace(add_prefix_space ?? true ? "first" : "never"),
-      decoder: { type: "Sequence", decoders: [...PIECE_DECODERS, STRIP] },
+      decoder: { type: "Sequence", decoders: [...PIECE_DECODERS, STRIP_FIRST_SPACE] },
     }),
   },
   GemmaTokenizer: {

@@ -6,8 +6,7 @@
  */
 import { UserError } from "../../../kernels/errors.ts";
 import { brief, isObject } from "../../files/json_file.ts";
-import { addedToken } from "./sentencepiece/sentencepiece_conversion.ts";
-import type { AddedToken } from "./pipeline/added_tokens.ts";
+import { type AddedToken, addedToken, tokenFromJson } from "./pipeline/added_tokens.ts";
 
 /** The names that every tokenizer has, in the library's order. */
 export const TOKEN_NAMES = [
@@ -23,6 +22,7 @@ export const TOKEN_NAMES = [
 /** A token by its text alone, or with its settings. */
 export type Named = string | AddedToken;
 
+/** The text of a token. */
 export function textOf(token: Named): string {
   return typeof token === "string" ? token : token.content;
 }
@@ -53,16 +53,7 @@ export interface NamedTokens {
 /** A token's settings from JSON. @param where File and key, for the message. */
 function readToken(value: unknown, where: string, special = false): AddedToken {
   if (isObject(value) && typeof value.content === "string") {
-    const flag = (key: string) => value[key] === true;
-    const isSpecial = special || flag("special");
-    const { normalized } = value;
-    return addedToken(value.content, {
-      special: isSpecial,
-      single_word: flag("single_word"),
-      lstrip: flag("lstrip"),
-      rstrip: flag("rstrip"),
-      normalized: typeof normalized === "boolean" ? normalized : !isSpecial,
-    });
+    return tokenFromJson(value.content, value, special);
   }
   throw new UserError(`${where} is ${brief(value)}, expected a token with a content`);
 }

@@ -9,7 +9,7 @@
 export type Piece = string | number | null;
 
 /** U+2581, which stands for a space inside pieces. */
-const SPACE_SYMBOL = "\u2581";
+export const SPACE_SYMBOL = "\u2581";
 
 /** The byte that a piece such as `<0x0A>` stands for. */
 export function pieceByte(piece: string): number | undefined {

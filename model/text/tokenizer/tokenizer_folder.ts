@@ -21,7 +21,6 @@ import {
 } from "./named_tokens.ts";
 import {
   addedPieces,
-  addedToken,
   type ConvertedParts,
   pieceIds,
   plainConversion,
@@ -31,7 +30,7 @@ import {
   readSentencePieceFile,
   type SentencePieceFile,
 } from "./sentencepiece/sentencepiece_file.ts";
-import type { AddedToken } from "./pipeline/added_tokens.ts";
+import { type AddedToken, addedToken, tokenFromJson } from "./pipeline/added_tokens.ts";
 import { readMerges, readModel, readPieces, readVocab, unknownId } from "./pipeline/models.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "./pipeline/oniguruma.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
@@ -84,17 +83,7 @@ function readAdded(added: unknown): (AddedToken & { id: number })[] {
         `has id ${brief(token.id)} for ${brief(token.content)} among added_tokens, expected an id`,
       );
     }
-    const flag = (key: string) => token[key] === true;
-    return {
-      id: token.id as number,
-      ...addedToken(token.content, {
-        special: flag("special"),
-        single_word: flag("single_word"),
-        lstrip: flag("lstrip"),
-        rstrip: flag("rstrip"),
-        normalized: typeof token.normalized === "boolean" ? token.normalized : !flag("special"),
-      }),
-    };
+    return { id: token.id as number, ...tokenFromJson(token.content, token) };
   });
 }
 

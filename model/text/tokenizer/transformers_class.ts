@@ -7,7 +7,7 @@
 import { brief, isObject } from "../../files/json_file.ts";
 
 /** Classes with a form of their own that are known here; `TokenizersBackend` has none. */
-export const KNOWN_CLASSES = [
+const KNOWN_CLASSES = [
   "TokenizersBackend",
   "LlamaTokenizer",
   "CodeLlamaTokenizer",
@@ -19,6 +19,7 @@ export const KNOWN_CLASSES = [
   "CohereTokenizer",
 ] as const;
 
+/** One of them. */
 export type TokenizerClass = typeof KNOWN_CLASSES[number];
 
 /** Classes of `transformers` with a form of their own that isn't known here. */
@@ -100,10 +101,8 @@ export function transformersClass(
           OTHER_CLASSES.has(stem(name))));
     if (!local) {
       throw new RangeError(
-        `is opened by code of its own (auto_map in tokenizer_config.json, class ${
-          brief(given)
-        }), ` +
-          "which is not run; expected a class of transformers",
+        "is opened by code of its own (auto_map in tokenizer_config.json, class " +
+          `${brief(given)}), which is not run; expected a class of transformers`,
       );
     }
   } else if (name !== undefined && registered !== undefined && registered !== stem(name)) {

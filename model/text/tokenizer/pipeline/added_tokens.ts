@@ -21,6 +21,39 @@ export interface AddedToken {
   special: boolean;
 }
 
+/** A token with the usual settings, and those given. */
+export function addedToken(content: string, given: Partial<AddedToken> = {}): AddedToken {
+  return {
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: !given.special,
+    special: false,
+    ...given,
+  };
+}
+
+/**
+ * A token from JSON; a setting that is not true or false counts as absent.
+ *
+ * @param special Whether it is a control token, whatever the JSON says.
+ */
+export function tokenFromJson(
+  content: string,
+  json: Readonly<Record<string, unknown>>,
+  special = false,
+): AddedToken {
+  const isSpecial = special || json.special === true;
+  return addedToken(content, {
+    special: isSpecial,
+    single_word: json.single_word === true,
+    lstrip: json.lstrip === true,
+    rstrip: json.rstrip === true,
+    normalized: typeof json.normalized === "boolean" ? json.normalized : !isSpecial,
+  });
+}
+
 /** A part of a text: what an added token covers, with its id, or what is between two of them. */
 export interface Section {
   start: number;
@@ -62,10 +95,9 @@ class Finder {
       const list = this.#byFirst.get(first) ?? [];
       const same = list.find(({ written }) => written === entry.written);
       if (same !== undefined) {
+        const other = JSON.stringify(same.token.content);
         throw new RangeError(
-          `has the added tokens ${
-            JSON.stringify(same.token.content)
-          } and ${content}, which its normalizer makes the same`,
+          `has the added tokens ${other} and ${content}, which its normalizer makes the same`,
         );
       }
       list.push(entry);

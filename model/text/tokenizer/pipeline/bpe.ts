@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { SPACE_SYMBOL } from "../pieces.ts";
 import { PairTable } from "./pair_table.ts";
 import type { SubwordModel } from "./subword_model.ts";
 
@@ -24,9 +25,6 @@ const SHORT = 32;
 
 /** Words that are remembered at most. */
 const CACHE = 100_000;
-
-/** U+2581, which stands for a space. */
-const SPACE_SYMBOL = "\u2581";
 
 /** A space behind something else. */
 const SPACE_INSIDE = /[^\u2581]\u2581/;
@@ -55,10 +53,9 @@ function readMerges({ vocab, merges, continuing_subword_prefix: prefix }: BpeSet
     const a = vocab.get(left), b = vocab.get(right), rest = right.slice(prefix.length);
     const whole = isLikely(left, rest) ? likely : vocab.get(left + rest);
     if (a === undefined || b === undefined || whole === undefined) {
+      const merge = JSON.stringify([left, right]);
       throw new RangeError(
-        `has the merge ${
-          JSON.stringify([left, right])
-        }, of which model.vocab lacks a part or the whole`,
+        `has the merge ${merge}, of which model.vocab lacks a part or the whole`,
       );
     }
     ranks.set(a, b, rank);
@@ -215,10 +212,11 @@ export class Bpe implements SubwordModel {
   /** @throws {RangeError} where the vocabulary lacks the unknown token. */
   #unknownId(text: string): number {
     if (this.#unknown !== undefined) return this.#unknown;
+    const unknown = JSON.stringify(this.settings.unk_token);
     throw new RangeError(
-      `has no token for ${JSON.stringify(text)}, and model.vocab lacks ${
-        JSON.stringify(this.settings.unk_token)
-      }, its model.unk_token`,
+      `has no token for ${
+        JSON.stringify(text)
+      }, and model.vocab lacks ${unknown}, its model.unk_token`,
     );
   }
 

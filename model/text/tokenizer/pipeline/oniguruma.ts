@@ -39,10 +39,9 @@ export async function loadPatterns(): Promise<Patterns> {
     try {
       return toRegExp(withWords(pattern), { global: true });
     } catch (error) {
+      const why = (error as Error).message.replaceAll(/\s+/g, " ");
       throw new RangeError(
-        `has the pattern ${JSON.stringify(pattern)}, which is not supported: ${
-          (error as Error).message.replaceAll(/\s+/g, " ")
-        }`,
+        `has the pattern ${JSON.stringify(pattern)}, which is not supported: ${why}`,
       );
     }
   };

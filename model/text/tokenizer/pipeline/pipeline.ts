@@ -133,12 +133,12 @@ export class Pipeline {
         return counts(token, place.start, place.end);
       };
       for (const { id, start, end } of this.added.normalizedSections(normal.text, takes)) {
+        const part: Word = {
+          text: normal.text.slice(start, end),
+          first: begins && start === 0,
+        };
         if (id !== undefined) ids.push(id);
-        else {this.#words(
-            { text: normal.text.slice(start, end), first: begins && start === 0 },
-            model,
-            ids,
-          );}
+        else this.#words(part, model, ids);
       }
     }
     return ids;

@@ -18,11 +18,8 @@ function pairId(step: Step, key: "cls" | "sep"): number {
   if (Array.isArray(pair) && typeof pair[0] === "string" && Number.isSafeInteger(pair[1])) {
     return pair[1];
   }
-  throw new RangeError(
-    `has a post_processor ${brief(step.type)} with ${key} ${
-      brief(pair)
-    }, expected a token and its id`,
-  );
+  const has = `has a post_processor ${brief(step.type)} with ${key} ${brief(pair)}`;
+  throw new RangeError(`${has}, expected a token and its id`);
 }
 
 function template(step: Step): Surroundings {

@@ -73,7 +73,8 @@ export function prependScheme(step: Step, what: string): "always" | "first" | "n
       throw new RangeError(
         `has a ${what} Metaspace with prepend_scheme ${
           brief(scheme)
-        } and add_prefix_space false, which contradict each other`,
+        } and add_prefix_space false, ` +
+          "which contradict each other",
       );
     }
     return "never";

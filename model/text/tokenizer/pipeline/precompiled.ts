@@ -45,11 +45,6 @@ export function precompiled(base64: string): (text: string) => string {
   } catch {
     throw new RangeError("has a normalizer Precompiled whose map is not base64");
   }
-  return precompiledMap(bytes);
-}
-
-/** As {@linkcode precompiled}, from the bytes themselves. */
-export function precompiledMap(bytes: Uint8Array): (text: string) => string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const size = bytes.length >= 4 ? view.getUint32(0, true) : 0;
   if (size === 0 || size % 4 !== 0 || 4 + size > bytes.length) {

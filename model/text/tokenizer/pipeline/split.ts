@@ -20,6 +20,7 @@ export type Behavior =
   | "MergedWithNext"
   | "Contiguous";
 
+/** All of them. */
 export const BEHAVIORS: readonly Behavior[] = [
   "Removed",
   "Isolated",

@@ -5,9 +5,11 @@
  * @module
  */
 
-/** Sources of character classes, to be used with the flag `v`. */
+/** White space. This and the next are sources of character classes, to be used with the flag `v`. */
 export const SPACE = "\\p{White_Space}";
+/** What words are made of. */
 export const WORD = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]";
+/** Digits and other numbers. */
 export const NUMERIC = "[\\p{N}\\u{11de0}-\\u{11de9}\\u{16ff4}-\\u{16ff6}]";
 
 /** Punctuation that is newer than the library's tables. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { AddedToken } from "../pipeline/added_tokens.ts";
+import { type AddedToken, addedToken } from "../pipeline/added_tokens.ts";
 import type { ModelSettings } from "../pipeline/models.ts";
 import { CONTROL, type SentencePieceFile, USER_DEFINED } from "./sentencepiece_file.ts";
 
@@ -12,19 +12,28 @@ export function pieceIds({ pieces }: SentencePieceFile): Map<string, number> {
   return new Map(pieces.map(({ piece }, id) => [piece, id]));
 }
 
+/** The ways to make a piece of two others that `has` knows, those with the shortest first part first. */
+export function* pairsOf(
+  piece: string,
+  has: (part: string) => boolean,
+): Generator<[string, string]> {
+  let cut = 0;
+  for (const character of piece) {
+    cut += character.length;
+    const left = piece.slice(0, cut), right = piece.slice(cut);
+    if (right !== "" && has(left) && has(right)) yield [left, right];
+  }
+}
+
 /**
  * The merges that a vocabulary holds: every way to make a piece of two others. Those of lower ids come
  * first, since SentencePiece's ids are in the order of its merges.
  */
 export function vocabularyMerges(ids: ReadonlyMap<string, number>): [string, string][] {
   const merges: [string, string][] = [];
+  const has = (part: string) => ids.has(part);
   for (const [piece] of [...ids].sort(([, a], [, b]) => a - b)) {
-    let cut = 0;
-    for (const character of piece) {
-      cut += character.length;
-      const left = piece.slice(0, cut), right = piece.slice(cut);
-      if (right !== "" && ids.has(left) && ids.has(right)) merges.push([left, right]);
-    }
+    for (const pair of pairsOf(piece, has)) merges.push(pair);
   }
   return merges;
 }
@@ -35,25 +44,15 @@ export function addedPieces({ pieces }: SentencePieceFile): AddedToken[] {
     .map(({ piece, type }) => addedToken(piece, { special: type === CONTROL, normalized: false }));
 }
 
-/** A token with the usual settings, and those given. */
-export function addedToken(content: string, given: Partial<AddedToken> = {}): AddedToken {
-  return {
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: !given.special,
-    special: false,
-    ...given,
-  };
-}
-
 /** What decoding does for pieces with U+2581 for spaces. */
 export const PIECE_DECODERS = [
   { type: "Replace", pattern: { String: "\u2581" }, content: " " },
   { type: "ByteFallback" },
   { type: "Fuse" },
 ];
+
+/** Takes off the space that was put before a text. */
+export const STRIP_FIRST_SPACE = { type: "Strip", content: " ", start: 1, stop: 0 };
 
 /** The parts of a tokenizer.json. */
 export interface ConvertedParts {

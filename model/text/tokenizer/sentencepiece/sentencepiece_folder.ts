@@ -4,7 +4,12 @@
  *
  * @module
  */
-import { addedToken, PIECE_DECODERS, pieceIds } from "./sentencepiece_conversion.ts";
+import {
+  pairsOf,
+  PIECE_DECODERS,
+  pieceIds,
+  STRIP_FIRST_SPACE,
+} from "./sentencepiece_conversion.ts";
 import {
   BYTE,
   CONTROL,
@@ -13,6 +18,7 @@ import {
   UNKNOWN,
   USER_DEFINED,
 } from "./sentencepiece_file.ts";
+import { addedToken } from "../pipeline/added_tokens.ts";
 import type { ModelSettings } from "../pipeline/models.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "../pipeline/oniguruma.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
@@ -41,12 +47,7 @@ function scoredMerges({ pieces }: SentencePieceFile): [string, string][] {
   );
   const merges: { pair: [string, string]; score: number }[] = [];
   for (const [piece, score] of scores) {
-    let cut = 0;
-    for (const character of piece) {
-      cut += character.length;
-      const left = piece.slice(0, cut), right = piece.slice(cut);
-      if (scores.has(left) && scores.has(right)) merges.push({ pair: [left, right], score });
-    }
+    for (const pair of pairsOf(piece, (part) => scores.has(part))) merges.push({ pair, score });
   }
   return merges.sort((a, b) => b.score - a.score).map(({ pair }) => pair);
 }
@@ -122,7 +123,7 @@ export async function sentencePieceTokenizer(path: string): Promise<FolderTokeni
   const decoders = [
     ...(hasMarks ? [{ type: "Replace", pattern: { String: MARK }, content: "" }] : []),
     ...PIECE_DECODERS,
-    ...(add_dummy_prefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []),
+    ...(add_dummy_prefix ? [STRIP_FIRST_SPACE] : []),
   ];
   const pipeline = new Pipeline({
     model: model(file),
