@@ -4,6 +4,7 @@
  * @module
  */
 
+import { textEncoder } from "./tokenizer/text_encoding.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
 /** An instruction with its surroundings; what is empty or left out isn't there. */
@@ -89,9 +90,8 @@ export function encodePrompt(tokenizer: Tokenizer, prompt: string): Uint32Array 
  * that are written out in it count, and the beginning (BOS) is not added where it is one of them.
  */
 export function encodeRaw(tokenizer: Tokenizer, text: string): Uint32Array {
-  const ids = tokenizer.encodeSpecial(text), { prefix_ids, bos_id } = tokenizer;
-  const doubled = bos_id !== undefined && prefix_ids.at(-1) === bos_id && ids[0] === bos_id;
-  return Uint32Array.from([...(doubled ? prefix_ids.slice(0, -1) : prefix_ids), ...ids]);
+  const encode = textEncoder({ ...tokenizer, prefix: tokenizer.prefix_ids, suffix: [] });
+  return Uint32Array.from(encode(text));
 }
 
 /** The ids of a sample's prompt, and of all of it without its end. */

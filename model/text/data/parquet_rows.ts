@@ -97,14 +97,7 @@ async function readObjects(
   }
   const names = schema.children.map(({ element }) => element.name);
   const columns = names.filter(isField), rowEnd = Math.min(limit, Number(metadata.num_rows));
-  const options = {
-    file,
-    metadata,
-    columns,
-    parsers,
-    rowEnd,
-    compressors,
-  };
+  const options = { file, metadata, columns, parsers, rowEnd, compressors };
   const read = columns.length === 0
     ? Array.from({ length: rowEnd }, () => ({}))
     : await parquet.parquetReadObjects(options);

@@ -9,10 +9,18 @@ import { kindOf, parseValue, type Row, type Value } from "./row.ts";
 
 /** Names of a sample's fields: Alpaca's, Dolly's other two, TRL's, plain text's, and those of chats. */
 const NAMES = new Set([
-  ...["instruction", "input", "output", "system", "history"],
-  ...["context", "response"],
-  ...["prompt", "completion"],
-  ...["text", "messages", "conversations"],
+  "instruction",
+  "input",
+  "output",
+  "system",
+  "history",
+  "context",
+  "response",
+  "prompt",
+  "completion",
+  "text",
+  "messages",
+  "conversations",
 ]);
 
 /** Whether a field of this name may be one of a sample's. */

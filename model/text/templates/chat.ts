@@ -27,11 +27,10 @@ interface Turns {
 function textsOf(messages: readonly Message[], template: ChatTemplate) {
   return messages.map(({ role, content }, i) => {
     if (content !== null) return { role, content };
+    const which = `message ${i + 1} of the conversation`;
     throw new UserError(
-      `message ${
-        i + 1
-      } of the conversation has no text as its content, which template ${template} ` +
-        "needs; --template chat is the model's own",
+      `${which} has no text as its content, which template ${template} needs; ` +
+        "--template chat is the model's own",
     );
   });
 }

@@ -112,11 +112,8 @@ function chosenName(named: Map<string, Value>, from: string): string | undefined
   named.delete("chat_template");
   if (value === undefined || value === null) return undefined;
   if (value instanceof Text) return value.value;
-  throw new UserError(
-    `${from}: chat_template is a ${
-      typeName(value)
-    }, expected the name of one of the model's templates`,
-  );
+  const is = `chat_template is a ${typeName(value)}`;
+  throw new UserError(`${from}: ${is}, expected the name of one of the model's templates`);
 }
 
 function refused({ file }: ChatTemplateSource, error: unknown): unknown {
@@ -182,10 +179,9 @@ export function readMessages(source: JsonText): Message[] {
     const keys = value instanceof Dict && value.size > 0
       ? ` with ${value.keys().map((key) => (key as Text).value).join(", ")}`
       : "";
+    const is = `is a ${typeName(value)}${keys}`;
     throw new UserError(
-      `${name}: is a ${
-        typeName(value)
-      }${keys}, expected a list of messages, or an object with messages alone`,
+      `${name}: ${is}, expected a list of messages, or an object with messages alone`,
     );
   }
   if (list.items.length === 0) throw new UserError(`${name}: has no message`);
