@@ -8,12 +8,8 @@ import { asIndex } from "./integers.ts";
 import { Text } from "./text.ts";
 import { type Arguments, typeName, Undefined, type Value } from "./values.ts";
 
+/** Of a call without any. */
 export const NO_ARGUMENTS: Arguments = { positional: [], named: new Map() };
-
-/** Arguments by position alone. */
-export function positional(...values: Value[]): Arguments {
-  return { positional: values, named: new Map() };
-}
 
 /**
  * The values of parameters, given by position or by name.

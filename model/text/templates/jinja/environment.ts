@@ -16,7 +16,9 @@ export interface Environment {
   hasTest(name: string): boolean;
 }
 
+/** What stands behind `|`. */
 export type Filter = (input: Value, args: Arguments, environment: Environment) => Value;
+/** What stands behind `is`. */
 export type Test = (input: Value, args: Arguments, environment: Environment) => boolean;
 
 /** A text in lower case, and anything else as it is: how filters compare by default. */

@@ -37,9 +37,9 @@ function range(args: Arguments): Value {
 
 function dict({ positional, named }: Arguments): Dict {
   if (positional.length > 1) fail(`dict expected at most 1 argument, got ${positional.length}`);
-  const [given] = positional, made = new Dict();
-  if (given instanceof Dict) { for (const [key, value] of given.items()) made.set(key, value); }
-  else if (given !== undefined) {
+  const [given] = positional;
+  const made = new Dict(given instanceof Dict ? given.items() : []);
+  if (given !== undefined && !(given instanceof Dict)) {
     for (const pair of iterate(given)) {
       const items = [...iterate(pair)];
       if (items.length !== 2) fail("dict() takes pairs of a key and a value");

@@ -55,7 +55,7 @@ export class Loop extends Thing {
     return this.#current ?? null;
   }
 
-  get length(): number {
+  override get length(): number {
     if (this.#length === undefined) {
       while (this.#pull());
       this.#length = this.#index + 1 + this.#ahead.length;

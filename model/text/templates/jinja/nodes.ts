@@ -14,9 +14,12 @@ export interface CallArguments {
   namedSpread: Expression | undefined;
 }
 
+/** Operators of two numbers, or of two values for which Python has them. */
 export type BinaryOperator = "+" | "-" | "*" | "/" | "//" | "%" | "**";
+/** Operators that give true or false. */
 export type Comparison = "==" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not in";
 
+/** What has a value. */
 export type Expression =
   & { line: number }
   & (
@@ -72,6 +75,7 @@ export interface Body {
   locals: { name: string; outer: boolean }[];
 }
 
+/** A function that a template defines, or the body of a `call` block. */
 export interface Macro {
   kind: "macro";
   name: string;
@@ -82,6 +86,7 @@ export interface Macro {
   line: number;
 }
 
+/** What writes, or decides what is written. */
 export type Statement =
   | { kind: "text"; value: string; line: number }
   | { kind: "output"; value: Expression; line: number }

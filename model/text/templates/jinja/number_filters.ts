@@ -109,6 +109,7 @@ const filesizeformat: Filter = (input, args) => {
   return text(`${fixed(base * bytes / base ** (power + 1), 1)} ${letters[power - 1]}${suffix}`);
 };
 
+/** The filters by their names. */
 export const NUMBER_FILTERS: readonly (readonly [string, Filter])[] = [
   ["abs", (input, args) => {
     bind("abs", args, []);

@@ -63,8 +63,7 @@ function quoteText(value: Text): Text {
 }
 
 function joined(open: string, parts: readonly Text[], close: string): Text {
-  const pieces = parts.flatMap((part, i) => i === 0 ? [part] : [text(", "), part]);
-  return Text.concat([text(open), ...pieces, text(close)]);
+  return Text.concat([text(open), Text.join(text(", "), parts), text(close)]);
 }
 
 /** Python's `repr(value)`. */

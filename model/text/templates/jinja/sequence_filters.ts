@@ -202,10 +202,7 @@ const groupby: Filter = (input, args) => {
 };
 
 const sum: Filter = (input, args) => {
-  const { attribute, start }: { attribute: Value; start: Value } = bind("sum", args, [
-    "attribute",
-    "start",
-  ], {
+  const { attribute, start } = bind("sum", args, ["attribute", "start"], {
     attribute: null,
     start: 0n,
   });
@@ -285,6 +282,7 @@ const pprint: Filter = (input, args) => {
   return shown;
 };
 
+/** The filters by their names. */
 export const SEQUENCE_FILTERS: readonly (readonly [string, Filter])[] = [
   ["attr", attr],
   ["batch", (input, args) => {

@@ -17,7 +17,9 @@ function changeCase(value: Text, change: (text: string) => string): Text {
   return value.map((point) => changed.slice(at, at += point.length));
 }
 
+/** Python's `lower()`. */
 export const lower = (value: Text): Text => changeCase(value, (text) => text.toLowerCase());
+/** Python's `upper()`. */
 export const upper = (value: Text): Text => changeCase(value, (text) => text.toUpperCase());
 
 /** Letters such as ǆ have a form of their own at the beginning of a word; JavaScript has no word for it. */
@@ -48,6 +50,7 @@ function titleCase(point: string): string {
   return first + rest.join("").toLowerCase();
 }
 
+/** The first character in upper case, the others in lower case. */
 export function capitalize(value: Text): Text {
   const small = lower(value);
   let first = true;
@@ -69,6 +72,7 @@ export function title(value: Text): Text {
   });
 }
 
+/** Upper case in place of lower case, and the other way round. */
 export function swapCase(value: Text): Text {
   return value.map((point) => {
     if (/\p{Uppercase}/u.test(point)) return point.toLowerCase();

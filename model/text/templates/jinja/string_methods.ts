@@ -6,7 +6,6 @@
  */
 import { asText, bind, optionalIndex, unnamed } from "./arguments.ts";
 import { fail } from "./errors.ts";
-import { MAX_ITEMS } from "./values.ts";
 import { asIndex, asInteger } from "./integers.ts";
 import { softStr } from "./repr.ts";
 import { capitalize, KINDS, lower, swapCase, title, upper } from "./string_cases.ts";
@@ -16,6 +15,7 @@ import {
   int,
   iterate,
   List,
+  MAX_ITEMS,
   text,
   truth,
   Tuple,
@@ -38,8 +38,9 @@ export function strip(value: Text, chars: Value, ends: "both" | "left" | "right"
   }
   const points = [...value.value], set = new Set(asText("strip", chars).value);
   let first = 0, last = points.length;
-  if (ends !== "right") { while (first < last && set.has(points[first])) first++; }
-  if (ends !== "left") { while (last > first && set.has(points[last - 1])) last--; }
+  const inSet = (at: number) => first < last && set.has(points[at]);
+  while (ends !== "right" && inSet(first)) first++;
+  while (ends !== "left" && inSet(last - 1)) last--;
   return value.slice(first, last);
 }
 
@@ -66,8 +67,8 @@ function splitAt(value: Text, separator: string, most: number, fromRight: boolea
   return starts.map((start, i) => value.cut(start, places[i]));
 }
 
-/** The words, parted by any white space. */
-function splitBlanks(value: Text, most: number, fromRight: boolean): Text[] {
+/** The words, parted by any white space; of more than `most` the rest is one. */
+export function splitBlanks(value: Text, most = Infinity, fromRight = false): Text[] {
   const words = [...value.value.matchAll(new RegExp(`[^${SPACE}]+`, "g"))]
     .map(({ 0: { length }, index }) => [index, index + length] as const);
   if (words.length <= most) return words.map(([start, end]) => value.cut(start, end));
@@ -108,8 +109,7 @@ export function replace(value: Text, old: string, by: Text, most = Infinity): Te
   if (old === "") return replaceNothing(value, replacement, most);
   const parts = splitAt(value, old, most, false);
   if (parts.length * replacement.value.length > MAX_ITEMS * 20) fail("a text gets too long");
-  const pieces = parts.flatMap((part, i) => i === 0 ? [part] : [replacement, part]);
-  return Text.concat(pieces, value.markup);
+  return Text.join(replacement, parts, value.markup);
 }
 
 /** Python puts what replaces an empty text before each character and at the end. */
@@ -126,10 +126,9 @@ function replaceNothing(value: Text, by: Text, most: number): Text {
 
 /** The strings of what is gone through, joined. */
 export function join(separator: Text, parts: readonly Text[]): Text {
-  const { markup } = separator;
-  const plain = (part: Text) => markup ? escapeHtml(part) : part;
-  const pieces = parts.flatMap((part, i) => i === 0 ? [plain(part)] : [separator, plain(part)]);
-  return Text.concat(pieces, markup);
+  return separator.markup
+    ? Text.join(separator, parts.map(escapeHtml), true)
+    : Text.join(separator, parts);
 }
 
 /** Bounds of a part, as Python takes `[start:end]`. */

@@ -53,6 +53,11 @@ export class Text {
     return new Text(parts.map(({ value }) => value).join(""), quoted, markup);
   }
 
+  /** Strings with another between each two. */
+  static join(separator: Text, parts: readonly Text[], markup = false): Text {
+    return Text.concat(parts.flatMap((part, i) => i === 0 ? [part] : [separator, part]), markup);
+  }
+
   /** Where the code points begin, in UTF-16 units, and the end; null where each unit is one. */
   get #offsets(): Uint32Array | null {
     if (this.#points === undefined) {
@@ -158,6 +163,7 @@ export class Text {
   }
 }
 
+/** The empty string. */
 export const EMPTY = new Text("");
 
 /** Python's white space, for a class of characters in a regular expression. */

@@ -11,7 +11,7 @@ import { jsonIndent, writeJsonText } from "./json.ts";
 import { percentFormat } from "./percent_format.ts";
 import { softStr, str } from "./repr.ts";
 import { capitalize, lower, upper } from "./string_cases.ts";
-import { pad, replace, splitLines, strip } from "./string_methods.ts";
+import { pad, replace, splitBlanks, splitLines, strip } from "./string_methods.ts";
 import { escapeHtml, SPACE, Text } from "./text.ts";
 import {
   Dict,
@@ -105,7 +105,7 @@ const wordwrap: Filter = (input, args) => {
     const wrapped = wrapText(line, options);
     return wrapped.length === 0 ? [text("")] : wrapped;
   });
-  return Text.concat(lines.flatMap((line, i) => i === 0 ? [line] : [between, line]));
+  return Text.join(between, lines);
 };
 
 /** Bytes that are safe in a path stay, all others become `%XX`. */
@@ -148,7 +148,7 @@ const xmlattr: Filter = (input, args) => {
     const escaped = [escapeHtml(name), text('="'), escapeHtml(softStr(value)), text('"')];
     return [Text.concat(escaped)];
   });
-  const joined = Text.concat(parts.flatMap((part, i) => i === 0 ? [part] : [text(" "), part]));
+  const joined = Text.join(text(" "), parts);
   return truth(autospace) && parts.length > 0 ? Text.concat([text(" "), joined]) : joined;
 };
 
@@ -196,9 +196,7 @@ function stripTags(value: Text): Text {
     }
     rest = Text.concat([...parts, rest.cut(position)]);
   }
-  const words = [...rest.value.matchAll(new RegExp(`[^${SPACE}]+`, "g"))]
-    .map(({ 0: word, index }) => rest.cut(index, index + word.length));
-  let joined = Text.concat(words.flatMap((word, i) => i === 0 ? [word] : [text(" "), word]));
+  const joined = Text.join(text(" "), splitBlanks(rest));
   const parts: Text[] = [];
   let position = 0;
   for (const { 0: entity, index } of joined.value.matchAll(/&(?:#?\w+);/g)) {
@@ -208,14 +206,14 @@ function stripTags(value: Text): Text {
     parts.push(joined.cut(index, index + entity.length).as(character));
     position = index + entity.length;
   }
-  joined = Text.concat([...parts, joined.cut(position)]);
-  return joined;
+  return Text.concat([...parts, joined.cut(position)]);
 }
 
 function reject(name: string, why: string): [string, Filter] {
   return [name, () => fail(`filter '${name}' is not supported: ${why}`)];
 }
 
+/** The filters by their names. */
 export const TEXT_FILTERS: readonly (readonly [string, Filter])[] = [
   ofText("capitalize", capitalize),
   ofText("lower", lower),

@@ -8,6 +8,7 @@
 import { fail } from "./errors.ts";
 import { EMPTY, Text } from "./text.ts";
 
+/** Any of them. */
 export type Value =
   | null
   | boolean
@@ -32,12 +33,14 @@ export interface Arguments {
 /** The most items that a template's list may have. */
 export const MAX_ITEMS = 1_000_000;
 
+/** A `list`, which no template can change. */
 export class List {
   constructor(readonly items: readonly Value[]) {
     if (items.length > MAX_ITEMS) fail(`a list of more than ${MAX_ITEMS} items is made`);
   }
 }
 
+/** A `tuple`, named or not. */
 export class Tuple {
   /** @param fields Names of the items, of a named tuple. */
   constructor(readonly items: readonly Value[], readonly fields: readonly string[] = []) {
@@ -102,6 +105,7 @@ export class View {
   }
 }
 
+/** A `range`. */
 export class Range {
   readonly length: number;
 
@@ -140,6 +144,11 @@ export abstract class Thing {
     return undefined;
   }
 
+  /** Number of its items, where it has any. */
+  get length(): number | undefined {
+    return undefined;
+  }
+
   /** Calls it. */
   call(_args: Arguments): Value {
     fail(`'${this.type}' object is not callable`);
@@ -175,11 +184,6 @@ export class Callable extends Thing {
   override describe(): string {
     return `<built-in method ${this.name}>`;
   }
-}
-
-/** An object with a length of its own. */
-export interface Sized {
-  readonly length: number;
 }
 
 /** Name of a value's type in Python. */
@@ -254,8 +258,7 @@ export function lengthOf(value: Value): number | undefined {
   if (value instanceof Dict) return value.size;
   if (value instanceof View) return value.dict.size;
   if (value instanceof Undefined) return 0;
-  if (value instanceof Thing && "length" in value) return (value as Sized).length;
-  return undefined;
+  return value instanceof Thing ? value.length : undefined;
 }
 
 function* rangeItems(range: Range): Generator<Value> {

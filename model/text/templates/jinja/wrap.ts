@@ -4,9 +4,9 @@
  * @module
  */
 import { fail } from "./errors.ts";
-
 import { Text } from "./text.ts";
 
+/** Where lines may be broken. */
 export interface WrapOptions {
   width: number;
   breakLongWords: boolean;
