@@ -19,7 +19,7 @@ import type { TrainConfig } from "./config.ts";
 import { lossWeights } from "./data.ts";
 import { loraPlusRate } from "./lora_plus.ts";
 import { Optimizer } from "./optimizer.ts";
-import { type PackingOptions, passes, passTokens } from "./packing.ts";
+import { type PackedSample, type PackingOptions, passes, passTokens } from "./packing.ts";
 
 /** The largest passes of a run, which size its buffers. */
 export interface RunSizes {
@@ -148,20 +148,25 @@ export class Trainer {
   }
 
   /**
-   * Goes through every pass of these windows without running it, so that all programs are compiled before
-   * the first step.
+   * Prepares every pass of these windows without running it, so that all programs are compiled before the first
+   * step. Which programs a pass takes follows from its tokens (the blocks) and from its targets (the output end):
+   * passes that bring neither a number of tokens nor one of targets that was there before are left out.
    *
    * @returns Programs compiled.
    */
   rehearse(gpu: Gpu, windows: Iterable<Window>): Promise<number> {
+    const { sliding_window } = this.model.config;
     return gpu.rehearse(() => {
-      const sizes = new Set<string>();
+      const seen = new Set<string>();
       for (const window of windows) {
-        const weights = lossWeights(window, this.config.loss_normalization);
-        for (const { batch } of this.#batches(window, weights.window)) {
-          const size = `${batch.tokens},${batch.targetCount},${batch.holes !== undefined}`;
-          if (!sizes.has(size)) this.#pass(gpu, batch, 0);
-          sizes.add(size);
+        let weights: ReturnType<typeof lossWeights> | undefined;
+        for (const pass of passes(window, this.config, sliding_window)) {
+          const shares = pass.some(({ shared }) => shared > 0);
+          const sizes = [`${passTokens(pass)} tokens, ${shares}`, `${passTargets(pass)} targets`];
+          if (sizes.every((size) => seen.has(size))) continue;
+          sizes.forEach((size) => seen.add(size));
+          weights ??= lossWeights(window, this.config.loss_normalization);
+          this.#pass(gpu, this.#batch(pass, weights.window), 0);
         }
       }
       this.optimizer.clearGradients(gpu);
@@ -192,14 +197,18 @@ export class Trainer {
 
   /** The passes of a window, each with its first micro-batch's number. */
   *#batches(window: Window, weights: readonly (readonly number[])[]) {
-    const { sliding_window } = this.model.config;
-    for (const pass of passes(window, this.config, sliding_window)) {
-      const documents = pass.map(({ sample, slot, index, shared }): Document => {
-        return { ...sample, weight: weights[slot][index], slot, shared };
-      });
+    for (const pass of passes(window, this.config, this.model.config.sliding_window)) {
       const slot = Math.min(...pass.map(({ slot }) => slot));
-      yield { batch: makeBatch(documents, sliding_window), slot };
+      yield { batch: this.#batch(pass, weights), slot };
     }
+  }
+
+  /** A pass of a window whose targets have these weights. */
+  #batch(pass: readonly PackedSample[], weights: readonly (readonly number[])[]): Batch {
+    const documents = pass.map(({ sample, slot, index, shared }): Document => {
+      return { ...sample, weight: weights[slot][index], slot, shared };
+    });
+    return makeBatch(documents, this.model.config.sliding_window);
   }
 
   #pass(gpu: Gpu, batch: Batch, step: number): void {
@@ -215,6 +224,11 @@ export class Trainer {
   }
 }
 
+/** Targets of a pass. */
+function passTargets(pass: readonly PackedSample[]): number {
+  return pass.reduce((sum, { sample }) => sum + supervisedTokens(sample), 0);
+}
+
 /** The largest passes over any of these windows; by default every micro-batch is one. */
 export function runSizes(
   windows: Iterable<Window>,
@@ -224,9 +238,8 @@ export function runSizes(
   const sizes: RunSizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1 };
   for (const window of windows) {
     for (const pass of passes(window, packing, slidingWindow)) {
-      const targets = pass.reduce((sum, { sample }) => sum + supervisedTokens(sample), 0);
       sizes.maxTokens = Math.max(sizes.maxTokens, passTokens(pass));
-      sizes.maxTargets = Math.max(sizes.maxTargets, targets);
+      sizes.maxTargets = Math.max(sizes.maxTargets, passTargets(pass));
       sizes.maxPosition = Math.max(
         sizes.maxPosition,
         ...pass.map(({ sample }) => sample.ids.length),

@@ -215,6 +215,47 @@ Deno.test("nothing is shared without packing, where it is off, and where a windo
   assert.deepEqual([sizes.maxTokens, sizes.maxPosition], [65, 50]);
 });
 
+gpuTest("a rehearsal has every number of tokens and of targets, in few passes", async (gpu) => {
+  const make = (length: number, promptLength: number): TokenizedSample => {
+    const [{ ids }] = randomSamples(SMALL_CONFIG, [length], length);
+    return { ids, promptLength, truncated: false };
+  };
+  // The last length has no number of targets that was not there before.
+  const single = [3, 5, 9, 33, 65, 130, 70].flatMap((length) =>
+    [2, 4, 8, 32, 64].filter((targets) => targets < length)
+      .map((targets): Window => [[make(length, length - targets)]])
+  );
+  const base = samples[2].ids.slice(0, 20);
+  const shared = [[[1, 2], [3]], [[4], [5]]].map((window): Window =>
+    window.map((last) => {
+      const ids = Uint32Array.from([...base, ...last]);
+      return [{ ids, promptLength: 20, truncated: false }];
+    })
+  );
+  for (const [settings, windows] of [[{}, single], [{ packing: true }, shared]] as const) {
+    const [subject, options] = [SUBJECTS.LoRA, { ...settings, gradient_accumulation_steps: 2 }];
+    const trainer = openTrainer(gpu, subject, windows, options);
+    const { model } = trainer, { loss } = model;
+    const sizes = { rehearsed: new Set<string>(), run: new Set<string>() };
+    let passes = 0, into = sizes.rehearsed;
+    model.loss = (gpu, batch, ...given) => {
+      passes++;
+      into.add(`${batch.tokens} tokens, shared ${batch.holes !== undefined}`);
+      into.add(`${batch.targetCount} targets`);
+      return loss.call(model, gpu, batch, ...given);
+    };
+    await trainer.rehearse(gpu, [...windows, ...windows]);
+    assert.ok(passes < sizes.rehearsed.size, `${passes} of ${windows.length}`);
+    into = sizes.run;
+    const built = gpu.pipelines.count;
+    for (const window of windows) {
+      await trainer.step(gpu, window, { learningRate: 0, firstMicroBatch: 0 });
+      assert.equal(gpu.pipelines.count, built);
+    }
+    assert.deepEqual([...sizes.rehearsed].sort(), [...sizes.run].sort());
+  }
+});
+
 gpuTest("a document's loss does not depend on what it is packed with", async (gpu) => {
   const { LoRA: subject } = SUBJECTS;
   const [first, second, third] = [samples[2], samples[5], samples[7]];
