@@ -207,8 +207,8 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
 
 /**
  * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
- * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are lengths of the weights' rows, which are to be
- * there already.
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are
+ * the lengths of the weights' rows, which are to be there already.
  */
 export function initializeAdapters(
   gpu: Gpu,
