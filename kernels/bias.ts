@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { columnSums } from "./column_sums.ts";
 import { elementGrid, elementMain } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily } from "./program.ts";
@@ -54,25 +55,12 @@ const backward = programFamily("bias_backward", (dy: Dtype, lanes: number) => ({
     { name: "db", dtype: "f32", access: "write" },
   ],
   uniforms: { rows: "u32", width: "u32", first: "u32", stride: "u32", scale: "f32" },
-  body: `
-var<workgroup> sums: array<array<vec4<f32>, ${COLUMNS}>, ${lanes}>;
-@compute @workgroup_size(${COLUMNS * lanes})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let lane = thread / ${COLUMNS}u;
-  let place = thread % ${COLUMNS}u;
-  let column = group.x * ${COLUMNS}u + place;
-  var sum = vec4<f32>();
-  if (column < u.width) {
-    for (var row = lane; row < u.rows; row += ${lanes}u) {
-      sum += load_dy(row * u.stride + u.first + column);
-    }
-  }
-  sums[lane][place] = sum;
-  workgroupBarrier();
-  if (lane > 0u || column >= u.width) { return; }
-  for (var other = 1u; other < ${lanes}u; other++) { sum += sums[other][place]; }
-  store_db(column, load_db(column) + u.scale * sum);
-}`,
+  body: columnSums({
+    columns: COLUMNS,
+    lanes,
+    add: "sum += load_dy(row * u.stride + u.first + column);",
+    store: "store_db(column, load_db(column) + u.scale * sum);",
+  }),
 }));
 
 /**

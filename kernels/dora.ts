@@ -31,6 +31,7 @@
  *
  * @module
  */
+import { columnSums } from "./column_sums.ts";
 import { elementGrid, elementMain, groupGrid } from "./elementwise.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily, reads, readsScalars, repeat, writes, writesScalars } from "./program.ts";
@@ -151,7 +152,11 @@ const scaling = programFamily(
       ...writes(y, "y"),
     ],
     uniforms: {
-      ...{ vectors: "u32", width: "u32", first: "u32", xStride: "u32", yStride: "u32" } as const,
+      vectors: "u32",
+      width: "u32",
+      first: "u32",
+      xStride: "u32",
+      yStride: "u32",
       less: "f32",
     },
     body: elementMain(`
@@ -181,14 +186,12 @@ export function scaleColumns(
   },
 ): void {
   const width = factor.size / 4, vectors = rows * width, inPlace = x === y;
+  const [xStride, yStride] = [x, y].map(({ rowSize }) => rowSize / 4);
   if (inPlace && accumulate) throw new Error(`${y.name} can't be added to itself`);
   gpu.run(
     scaling(inPlace ? "in place" : x.dtype, y.dtype, accumulate),
     [factor, ...inPlace ? [] : [x], y],
-    {
-      ...{ vectors, width, first: from / 4, less },
-      ...{ xStride: x.rowSize / 4, yStride: y.rowSize / 4 },
-    },
+    { vectors, width, first: from / 4, xStride, yStride, less },
     elementGrid(vectors),
     {
       flops: (accumulate ? 8 : 4) * vectors,
@@ -210,28 +213,15 @@ const gradient = programFamily("dora_magnitude_gradient", (dy: Dtype, z: Dtype, 
     ...writes("f32", "grad"),
   ],
   uniforms: { rows: "u32", width: "u32", first: "u32", dyStride: "u32", zStride: "u32" },
-  body: `
-var<workgroup> sums: array<array<vec4<f32>, ${COLUMNS}>, ${lanes}>;
-@compute @workgroup_size(${COLUMNS * lanes})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let lane = thread / ${COLUMNS}u;
-  let place = thread % ${COLUMNS}u;
-  let column = group.x * ${COLUMNS}u + place;
-  var sum = vec4<f32>();
-  if (column < u.width) {
-    for (var row = lane; row < u.rows; row += ${lanes}u) {
-      sum += load_dy(row * u.dyStride + u.first + column) *
-        load_z(row * u.zStride + u.first + column);
-    }
-  }
-  sums[lane][place] = sum;
-  workgroupBarrier();
-  if (lane > 0u || column >= u.width) { return; }
-  for (var other = 1u; other < ${lanes}u; other++) { sum += sums[other][place]; }
-  let n = load_norm(column);
+  body: columnSums({
+    columns: COLUMNS,
+    lanes,
+    add: `sum += load_dy(row * u.dyStride + u.first + column) *
+        load_z(row * u.zStride + u.first + column);`,
+    store: `let n = load_norm(column);
   let own = select(vec4<f32>(), sum / n, n > vec4<f32>());
-  store_grad(column, load_grad(column) + own);
-}`,
+  store_grad(column, load_grad(column) + own);`,
+  }),
 }));
 
 /**

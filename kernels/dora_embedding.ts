@@ -12,6 +12,7 @@
  *
  * @module
  */
+import { columnSums } from "./column_sums.ts";
 import type { DoraModule } from "./dora.ts";
 import type { Gpu } from "./gpu.ts";
 import { programFamily, reads, repeat, writes } from "./program.ts";
@@ -33,44 +34,37 @@ const factors = programFamily("dora_embedding_factors", (table: Dtype, lanes: nu
   ],
   // `rows` of this part of the table in fours, the first of which is `first`; `tokens`, `width` and `rank` in vectors.
   uniforms: {
-    ...{ rows: "u32", first: "u32", tokens: "u32", width: "u32", rank: "u32" } as const,
-    ...{ begins: "u32", ends: "u32", scale: "f32" } as const,
+    rows: "u32",
+    first: "u32",
+    tokens: "u32",
+    width: "u32",
+    rank: "u32",
+    begins: "u32",
+    ends: "u32",
+    scale: "f32",
   },
-  body: `
-var<workgroup> sums: array<array<vec4<f32>, ${COLUMNS}>, ${lanes}>;
-@compute @workgroup_size(${COLUMNS * lanes})
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let lane = thread / ${COLUMNS}u;
-  let place = thread % ${COLUMNS}u;
-  let column = group.x * ${COLUMNS}u + place;
-  var squares = vec4<f32>();
-  if (column < u.width) {
-    for (var row = lane; row < u.rows; row += ${lanes}u) {
-${repeat(4, (t) => `      var v${t} = load_e((row * 4u + ${t}u) * u.width + column);`)}
+  body: columnSums({
+    columns: COLUMNS,
+    lanes,
+    add: `${repeat(4, (t) => `      var v${t} = load_e((row * 4u + ${t}u) * u.width + column);`)}
       for (var j = 0u; j < u.rank; j++) {
 ${repeat(4, (k) => `        let a${k} = load_a((j * 4u + ${k}u) * u.tokens + u.first + row);`)}
 ${repeat(4, (h) => `        let b${h} = u.scale * load_b((column * 4u + ${h}u) * u.rank + j);`)}
 ${
-    repeat(4, (k) => {
-      const lane = "xyzw"[k];
-      return `        let w${k} = vec4<f32>(b0.${lane}, b1.${lane}, b2.${lane}, b3.${lane});\n` +
-        repeat(4, (t) => `        v${t} += a${k}.${"xyzw"[t]} * w${k};`);
-    })
-  }
-      }
-      squares += v0 * v0 + v1 * v1 + v2 * v2 + v3 * v3;
+      repeat(4, (k) => {
+        const lane = "xyzw"[k];
+        return `        let w${k} = vec4<f32>(b0.${lane}, b1.${lane}, b2.${lane}, b3.${lane});\n` +
+          repeat(4, (t) => `        v${t} += a${k}.${"xyzw"[t]} * w${k};`);
+      })
     }
-  }
-  sums[lane][place] = squares;
-  workgroupBarrier();
-  if (lane > 0u || column >= u.width) { return; }
-  for (var other = 1u; other < ${lanes}u; other++) { squares += sums[other][place]; }
-  if (u.begins == 0u) { squares += load_norm(column); }
-  if (u.ends == 0u) { store_norm(column, squares); return; }
-  let n = sqrt(squares);
+      }
+      sum += v0 * v0 + v1 * v1 + v2 * v2 + v3 * v3;`,
+    store: `  if (u.begins == 0u) { sum += load_norm(column); }
+  if (u.ends == 0u) { store_norm(column, sum); return; }
+  let n = sqrt(sum);
   store_norm(column, n);
-  store_factor(column, select(vec4<f32>(), load_magnitude(column) / n, n > vec4<f32>()));
-}`,
+  store_factor(column, select(vec4<f32>(), load_magnitude(column) / n, n > vec4<f32>()));`,
+  }),
 }));
 
 /**
@@ -98,8 +92,14 @@ export function embeddingDoraFactors(
       factors(weight.dtype, lanes),
       [parts.length === 1 ? weight : weight.rows(start, count), a, b, magnitude, norm, factor],
       {
-        ...{ rows: count / 4, first: start / 4, tokens: tokens / 4, width, rank: rank / 4, scale },
-        ...{ begins: i === 0 ? 1 : 0, ends: i === parts.length - 1 ? 1 : 0 },
+        rows: count / 4,
+        first: start / 4,
+        tokens: tokens / 4,
+        width,
+        rank: rank / 4,
+        begins: i === 0 ? 1 : 0,
+        ends: i === parts.length - 1 ? 1 : 0,
+        scale,
       },
       [Math.ceil(width / COLUMNS)],
       {

@@ -21,7 +21,7 @@ import {
   lowWidth,
   trainsGroup,
 } from "./linear_group.ts";
-import { type Parameter, type ParameterSpec, storedShape } from "./parameters.ts";
+import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
 
 /** Layers of a block that share an input, in the order of their columns. */
 const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
@@ -96,7 +96,7 @@ export function allocateDora(
   const dora = new Map<string, Dora>();
   if (plan === undefined || !plan.config.use_dora) return dora;
   const modules = [...plan.modules.keys()];
-  const magnitudes = modules.map((module) => adapters.get(loraNames(module).magnitude)!);
+  const magnitudes = modules.map((module) => parameterOf(adapters, loraNames(module).magnitude));
   const specs = magnitudes.flatMap(({ value: { shape } }): TensorSpec[] => [
     { name: "dora_norm", dtype: "f32", shape },
     { name: "dora_factor", dtype: "f32", shape },
@@ -111,7 +111,7 @@ export function allocateDora(
 
 /** The layer of a module. */
 function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream: number): Linear {
-  const weight = weights.get(`${name}.weight`)!, bias = weights.get(`${name}.bias`);
+  const weight = parameterOf(weights, `${name}.weight`), bias = weights.get(`${name}.bias`);
   const module = plan?.modules.get(name);
   if (module === undefined) return { weight, bias };
   const names = loraNames(name);
@@ -119,8 +119,8 @@ function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream
     weight,
     bias,
     lora: {
-      a: adapters.get(names.a)!,
-      b: adapters.get(names.b)!,
+      a: parameterOf(adapters, names.a),
+      b: parameterOf(adapters, names.b),
       scale: module.scale,
       stream,
       bias: adapters.get(names.bias),
@@ -132,7 +132,8 @@ function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream
 /** Block `layer`. */
 export function makeBlock(layer: number, parts: Parts): Block {
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
-  const normOf = (name: string) => parts.weights.get(`model.layers.${layer}.${name}.weight`)!;
+  const normOf = (name: string) =>
+    parameterOf(parts.weights, `model.layers.${layer}.${name}.weight`);
   const groupOf = (group: GroupName) =>
     linearGroup(GROUPS[group].map((module) => {
       const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;

@@ -18,7 +18,7 @@ import { loraNames, tokenRowsName } from "./adapter/tensors.ts";
 import type { Parts } from "./assemble.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { Dora } from "./linear_group.ts";
-import type { Parameter } from "./parameters.ts";
+import { type Parameter, parameterOf } from "./parameters.ts";
 
 /** Rows of one table that are trained on their own; see kernels/token_rows.ts. */
 interface TrainedRows {
@@ -65,11 +65,11 @@ export class InputEnd {
 
   /** @param tokens Most tokens of a pass. */
   constructor(memory: Memory, { weights, adapters, plan, config, dora }: Parts, tokens: number) {
-    this.table = weights.get(`${EMBEDDING}.weight`)!;
+    this.table = parameterOf(weights, `${EMBEDDING}.weight`);
     const output = weights.get(`${OUTPUT}.weight`);
     const vocabulary = config.vocab_size;
     this.#rows = (plan?.tokens ?? []).map(({ module, tokens }) => {
-      const delta = adapters.get(tokenRowsName(module))!;
+      const delta = parameterOf(adapters, tokenRowsName(module));
       const isInput = module === EMBEDDING, length = delta.value.shape[0];
       return {
         tokens,
@@ -86,7 +86,7 @@ export class InputEnd {
     const module = plan?.modules.get(EMBEDDING);
     if (module === undefined) return;
     const names = loraNames(EMBEDDING);
-    const [a, b] = [adapters.get(names.a)!, adapters.get(names.b)!];
+    const [a, b] = [parameterOf(adapters, names.a), parameterOf(adapters, names.b)];
     const low = (name: string) =>
       memory.tensor("activation", name, "f32", [tokens, a.value.shape[0]]);
     const own = dora.get(EMBEDDING), isTrained = a.trained !== undefined;

@@ -23,6 +23,8 @@ const INITIAL_STD = 0.02;
  * processor's cache before they are sent, and from 32 MiB on the system maps new memory for every copy.
  */
 const PIECE_BYTES = 1 << 23;
+/** Pieces begin at multiples of so many elements, where a binding may. */
+const PIECE_UNIT = 512;
 /** GPU memory for pieces that are cast: two, so that one arrives while the one before is cast. */
 export const UPLOAD_BYTES = 2 * PIECE_BYTES;
 /** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
@@ -207,8 +209,8 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
 
 /**
  * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
- * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are lengths of the weights' rows, which are to be
- * there already.
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are
+ * the lengths of the weights' rows, which are to be there already.
  */
 export function initializeAdapters(
   gpu: Gpu,
@@ -263,10 +265,14 @@ export function setParameter(gpu: Gpu, parameter: Parameter, data: Float32Array)
     refreshValue(gpu, parameter);
     return;
   }
-  // Like the parameter itself, and unlike working memory, it may exceed what one binding covers.
-  const staging = gpu.memory.tensor("parameter", "upload", "f32", target.shape);
-  gpu.write(staging, padded);
-  cast(gpu, { x: staging, y: target });
+  // In pieces, as weights come from files: memory for those is planned.
+  const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * PIECE_UNIT)) * PIECE_UNIT;
+  const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, padded.length)]);
+  for (let first = 0; first < padded.length; first += staging.size) {
+    const piece = padded.subarray(first, first + staging.size), shape = [piece.length];
+    gpu.write(staging, piece);
+    cast(gpu, { x: staging.view(shape), y: target.view(shape, first) });
+  }
   gpu.free(staging);
 }
 

@@ -26,6 +26,13 @@ export interface Parameter {
   trained?: Trained;
 }
 
+/** The parameter of this name, which is one of them. */
+export function parameterOf(parameters: ReadonlyMap<string, Parameter>, name: string): Parameter {
+  const parameter = parameters.get(name);
+  if (parameter === undefined) throw new Error(`the model has no parameter ${name}`);
+  return parameter;
+}
+
 /** Number of elements in the files. */
 export function parameterCount({ shape }: Pick<Parameter, "shape">): number {
   return shape.reduce((a, b) => a * b, 1);

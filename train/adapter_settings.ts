@@ -29,7 +29,7 @@ function targetModules({ targets, layers }: LoraSettings): string[] {
 }
 
 /** PEFT's configuration of what is trained. @throws {UserError} for blocks that the model does not have. */
-export function trainedConfig(lora: LoraSettings, model: LlamaConfig): AdapterConfig {
+function trainedConfig(lora: LoraSettings, model: LlamaConfig): AdapterConfig {
   if (lora.adapter !== undefined) {
     return { ...parseAdapterConfig(lora.adapter, NAME), lora_dropout: lora.dropout };
   }

@@ -48,11 +48,13 @@ function allWindows(
 /** The largest pass of the run, evaluation and held-out prompts included. */
 function largestPass(
   config: TrainConfig,
-  plan: StepPlan,
-  windows: readonly Window[],
-  evaluation: readonly TokenizedSample[],
-  showcase: Showcase | undefined,
-  slidingWindow: number | null,
+  { plan, windows, evaluation, showcase, slidingWindow }: {
+    plan: StepPlan;
+    windows: readonly Window[];
+    evaluation: readonly TokenizedSample[];
+    showcase: Showcase | undefined;
+    slidingWindow: number | null;
+  },
 ): RunSizes {
   const sizes = runSizes(windows, config, slidingWindow);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
@@ -153,14 +155,8 @@ async function main(): Promise<number> {
     ? new Showcase(tokenizer)
     : undefined;
   const windows = allWindows(config, plan, samples);
-  const sizes = largestPass(
-    config,
-    plan,
-    windows,
-    evaluation,
-    showcase,
-    source.config.sliding_window,
-  );
+  const slidingWindow = source.config.sliding_window;
+  const sizes = largestPass(config, { plan, windows, evaluation, showcase, slidingWindow });
 
   const gpu = await openGpu({
     provider: config.gpu,

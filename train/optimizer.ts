@@ -84,6 +84,8 @@ function joinNeighbours(updates: readonly Update[], maxBinding: number): Update[
 export class Optimizer {
   readonly parameters: readonly OptimizedParameter[];
   readonly #updates: readonly Update[];
+  /** Gradients that are cleared and measured together: they need not be updated alike. */
+  readonly #grads: readonly Tensor[];
   readonly #partials: Tensor;
 
   /**
@@ -111,8 +113,10 @@ export class Optimizer {
     }));
     const updates = this.parameters.map((own) => updateOf(own, rateOf(own.parameter)));
     this.#updates = joinNeighbours(updates, maxBinding);
-    const slots = this.#updates.reduce(
-      (sum, { grad }) => sum + sumOfSquaresSlots(grad.size, maxBinding),
+    const alike = updates.map((update) => ({ ...update, rate: 1 }));
+    this.#grads = joinNeighbours(alike, maxBinding).map(({ grad }) => grad);
+    const slots = this.#grads.reduce(
+      (sum, { size }) => sum + sumOfSquaresSlots(size, maxBinding),
       0,
     );
     this.#partials = memory.tensor("workspace", "norm partials", "f32", [slots]);
@@ -120,7 +124,7 @@ export class Optimizer {
 
   /** Sets every gradient to zero. */
   clearGradients(gpu: Gpu): void {
-    for (const { grad } of this.#updates) gpu.clear(grad);
+    for (const grad of this.#grads) gpu.clear(grad);
   }
 
   /** Updates every parameter, or none where a gradient is not finite. */
@@ -128,7 +132,7 @@ export class Optimizer {
     const { precision, max_grad_norm: maxGradNorm, betas, eps, weight_decay } = this.settings;
     const partials = this.#partials;
     let count = 0;
-    for (const { grad: x } of this.#updates) {
+    for (const x of this.#grads) {
       count += sumOfSquares(gpu, { x, partials, slot: count, control });
     }
     const growthInterval = GROWTH_INTERVAL;

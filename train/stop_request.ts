@@ -85,9 +85,9 @@ export class StopRequest {
     }
   }
 
-  /** Whether the other thread listens. */
+  /** Whether the other thread listens; it ends where it can't write its answer. */
   get #heardApart(): boolean {
-    return Atomics.load(this.#notes, LISTENING) > 0;
+    return !this.#failed && Atomics.load(this.#notes, LISTENING) > 0;
   }
 
   /** Whether somebody asked. */
