@@ -192,9 +192,8 @@ export class SafetensorsFile implements SafetensorsHeader, TensorFile {
     this.#dataStart = 8 + Number(length);
     if (this.#dataStart > size) {
       throw new UserError(
-        `${path}: is truncated: says that its header has ${length} bytes, but the file ends after ${
-          size - 8
-        }`,
+        `${path}: is truncated: says that its header has ${length} bytes, ` +
+          `but the file ends after ${size - 8}`,
       );
     }
     this.head = new Uint8Array(this.#dataStart);
