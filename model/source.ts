@@ -7,7 +7,8 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../kernels/errors.ts";
-import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
+import { type LlamaConfig, parseLlamaConfig, withLayers } from "./config.ts";
+import { presetConfig } from "./presets.ts";
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
 import { readJson } from "./files/json_file.ts";

@@ -16,7 +16,7 @@ import {
 } from "./carried_files.ts";
 import { modernConfig, modernGeneration } from "./first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
-import { tensorBytes, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
+import { tensorBytes, type TensorToWrite, writeSafetensors } from "./write_safetensors.ts";
 import { brief, isObject, readJson, readJsonToWrite, writeJson } from "./json_file.ts";
 import { type FileDtype, sameShape } from "./weights.ts";
 import { exists } from "./whole_file.ts";
