@@ -47,7 +47,8 @@ export { adapterConfig, checkAdapter, readAdapter, writeAdapter } from "./model/
 export { loadSamples, parseSamples } from "./model/text/data/load.ts";
 export { makeBatch } from "./model/batch.ts";
 export { type BeamOptions, BeamSearcher } from "./model/beams.ts";
-export { type LlamaConfig, presetConfig } from "./model/config.ts";
+export type { LlamaConfig } from "./model/config.ts";
+export { presetConfig } from "./model/presets.ts";
 export { decoderPasses, type DecoderSizes } from "./model/decoder.ts";
 export { type GenerateOptions, Generator, GREEDY, type Sampling } from "./model/generate.ts";
 export { openMeta } from "./model/files/meta.ts";

@@ -16,7 +16,7 @@ import { type LlamaConfig, weightShapes } from "../model/config.ts";
 import { fromFloat32, toFloat32 } from "../model/files/half.ts";
 import { openHuggingFace } from "../model/files/huggingface.ts";
 import { writeHuggingFace } from "../model/files/write_huggingface.ts";
-import { tensorBytes, type TensorToWrite } from "../model/files/safetensors.ts";
+import { tensorBytes, type TensorToWrite } from "../model/files/write_safetensors.ts";
 import type { FileDtype } from "../model/files/weights.ts";
 import { Llama } from "../model/llama.ts";
 import { loadWeights } from "../model/load.ts";

@@ -72,7 +72,9 @@ export async function chat(args: string[]): Promise<void> {
   const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
   const context = Math.min(flags.context, contextLength(source.config));
   const sizes: DecoderSizes = {
-    ...{ sequences: 1, context, promptTokens: context },
+    sequences: 1,
+    context,
+    promptTokens: context,
     cache: flags.kv_cache ? cacheDtype(flags) : undefined,
   };
   const conversation = new Conversation(encode, flags.system);
@@ -120,13 +122,11 @@ async function interruptible(
   Deno.addSignalListener("SIGINT", abort);
   try {
     await generator.generate(gpu, [ids], {
-      ...{
-        sampling: flags,
-        maxTokens: flags.max_tokens,
-        stop,
-        signal: controller.signal,
-        reuse: true,
-      },
+      sampling: flags,
+      maxTokens: flags.max_tokens,
+      stop,
+      signal: controller.signal,
+      reuse: true,
       take: (_, id) => take(id) && !controller.signal.aborted,
     });
   } finally {
@@ -154,7 +154,7 @@ async function converse(
         print("\n");
         continue;
       }
-      const [, command, file] = /^(\S+)\s*(.*)$/.exec(line)!;
+      const [command, file = ""] = line.split(/\s+(.*)/);
       if (command === "/help") console.error(HELP);
       else if (command === "/reset") {
         conversation.reset();

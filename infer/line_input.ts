@@ -28,8 +28,12 @@ class TerminalInput implements LineInput {
     }
     // An interface for each line: in between the terminal is as ever, and Ctrl-C is a signal.
     const lines = createInterface({
-      ...{ input: process.stdin, output: process.stdout, terminal: true, prompt },
-      ...{ history: this.#history, historySize: 200 },
+      input: process.stdin,
+      output: process.stdout,
+      terminal: true,
+      prompt,
+      history: this.#history,
+      historySize: 200,
     });
     return new Promise((resolve) => {
       lines.on("history", (history: string[]) => this.#history = [...history]);
@@ -63,7 +67,7 @@ class PipeInput implements LineInput {
     let rest = "";
     for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + chunk).split(/\r?\n/);
-      rest = lines.pop()!;
+      rest = lines.pop() ?? "";
       yield* lines;
     }
     if (rest !== "") yield rest;

@@ -14,7 +14,11 @@ import { score } from "./score.ts";
 
 /** What a command returns is its exit status. */
 const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
-  ...{ generate, chat, score, merge, convert },
+  generate,
+  chat,
+  score,
+  merge,
+  convert,
 };
 
 const HELP = `lorikeet generate   answers prompts

@@ -33,7 +33,7 @@ export interface LogitDifference {
 }
 
 /** Prompts of BOS and ids from all over the vocabulary, with logits asked of every position. */
-export function checkPrompts(config: LlamaConfig): Batch {
+function checkPrompts(config: LlamaConfig): Batch {
   const documents = PROMPT_TOKENS.map((tokens, prompt) => {
     const length = Math.min(tokens, contextLength(config));
     const ids = Uint32Array.from(
@@ -67,7 +67,9 @@ async function promptLogits(
   try {
     const model = await allocatePlanned(gpu, (memory) =>
       new Llama(memory, {
-        ...{ config, precision, trained: "nothing" },
+        config,
+        precision,
+        trained: "nothing",
         maxTokens: batch.tokens,
         maxTargets: batch.targetCount,
         lora: adapter && checkAdapter(adapter, config, "the adapter"),

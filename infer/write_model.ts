@@ -10,7 +10,7 @@ import * as common from "../model/cli/common_settings.ts";
 import { loadingBar } from "../model/cli/progress.ts";
 import { choice, text } from "../model/cli/settings.ts";
 import { rewrittenTensors, type WeightChange } from "../model/files/rewrite.ts";
-import { tensorBytes } from "../model/files/safetensors.ts";
+import { tensorBytes } from "../model/files/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../model/files/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { saveModel } from "../model/save.ts";

@@ -12,8 +12,6 @@ import { Fields } from "./files/json_fields.ts";
 import { brief, isObject } from "./files/json_file.ts";
 import { readRope } from "./rope_scaling.ts";
 
-export { presetConfig } from "./presets.ts";
-
 /** A model's hyperparameters, named as in Hugging Face's `config.json`. */
 export interface LlamaConfig {
   /** The class that `transformers` loads; a Mistral differs in its sliding window alone. */

@@ -6,7 +6,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import type { LlamaConfig } from "./config.ts";
-import type { TensorToWrite } from "./files/safetensors.ts";
+import type { TensorToWrite } from "./files/write_safetensors.ts";
 import { type FolderOptions, writeHuggingFace } from "./files/write_huggingface.ts";
 import type { ModelSource } from "./source.ts";
 import { stopTokens } from "./text/tokenizer/stop_tokens.ts";

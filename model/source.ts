@@ -4,10 +4,11 @@
  *
  * @module
  */
-import { dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../kernels/errors.ts";
-import { type LlamaConfig, parseLlamaConfig, presetConfig, withLayers } from "./config.ts";
+import { type LlamaConfig, parseLlamaConfig, withLayers } from "./config.ts";
+import { presetConfig } from "./presets.ts";
 import { openHuggingFace } from "./files/huggingface.ts";
 import { isMetaFolder, openMeta } from "./files/meta.ts";
 import { readJson } from "./files/json_file.ts";
@@ -15,6 +16,7 @@ import type { WeightSource } from "./files/weights.ts";
 import { exists } from "./files/whole_file.ts";
 import { loadTokenizer } from "./text/tokenizer/load.ts";
 import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
+import { holdsTokenizer } from "./text/tokenizer/tokenizer_folder.ts";
 import { tokenizerForModel, withBos } from "./text/tokenizer/vocabulary_check.ts";
 
 /** Where a model's weights come from. */
@@ -84,8 +86,7 @@ function notAFolder(file: string): UserError {
 
 /** The folder, where it holds a tokenizer: `loadTokenizer` knows which file to read. */
 function tokenizerBeside(folder: string): string | undefined {
-  const files = ["tokenizer.model", "tokenizer.json"];
-  return files.some((file) => exists(join(folder, file))) ? folder : undefined;
+  return holdsTokenizer(folder) ? folder : undefined;
 }
 
 /** A model and the tokenizer that goes with it. */

@@ -7,7 +7,7 @@ import { type Peers, peers, type PeersSettings } from "../bench/peers/series.ts"
 import { randomSample } from "../bench/samples.ts";
 import { combinations } from "../bench/table2.ts";
 import { UserError } from "../kernels/errors.ts";
-import { presetConfig } from "../model/config.ts";
+import { presetConfig } from "../model/presets.ts";
 import { ROOT } from "../scripts/compile.ts";
 import { epochOrder } from "../train/data.ts";
 import { lorikeet, refused, TemporaryFolder } from "./cli.ts";

@@ -1,7 +1,7 @@
 /** The commands from end to end: train, resume, generate, score, and what they print and write. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { presetConfig } from "../model/config.ts";
+import { presetConfig } from "../model/presets.ts";
 import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
 import { openHuggingFace } from "../model/files/huggingface.ts";
 import {

@@ -43,6 +43,35 @@ for (const [folder, allowed] of Object.entries(MAY_IMPORT)) {
   });
 }
 
+/** Goes from a file of `folder` to those of it that it imports, which must not lead back. */
+function refuseCircles(
+  path: string,
+  folder: string,
+  { trail = [], done }: { trail?: readonly string[]; done: Set<string> },
+): void {
+  if (trail.includes(path)) {
+    const circle = [...trail.slice(trail.indexOf(path)), path].map((file) => relative(ROOT, file));
+    assert.fail(`a circle of imports: ${circle.join(" -> ")}`);
+  }
+  if (done.has(path)) return;
+  for (const name of imports(path).filter((name) => /^\..*\.ts$/.test(name))) {
+    const target = join(path, "..", name);
+    const isInside = !relative(folder, target).startsWith("..");
+    if (isInside) refuseCircles(target, folder, { trail: [...trail, path], done });
+  }
+  done.add(path);
+}
+
+for (const folder of ["model", "infer"]) {
+  Deno.test(`layout: no file of ${folder}/ is part of a circle of imports`, () => {
+    const done = new Set<string>();
+    for (const path of sources(join(ROOT, folder))) {
+      refuseCircles(path, join(ROOT, folder), { done });
+    }
+    assert.ok(done.size > 0, "no file was found");
+  });
+}
+
 Deno.test("layout: dependencies are npm: or node:, pinned, and imported by role", () => {
   const config = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const [role, target] of Object.entries<string>(config.imports)) {

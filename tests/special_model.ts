@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { weightShapes } from "../model/config.ts";
 import { toFloat32 } from "../model/files/half.ts";
-import { writeSafetensors } from "../model/files/safetensors.ts";
+import { writeSafetensors } from "../model/files/write_safetensors.ts";
 import type { FileDtype } from "../model/files/weights.ts";
 import { openModel } from "../model/source.ts";
 

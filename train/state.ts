@@ -11,12 +11,8 @@ import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tensor } from "../kernels/tensor.ts";
-import {
-  openSafetensors,
-  type SafetensorsFile,
-  type TensorToWrite,
-  writeSafetensors,
-} from "../model/files/safetensors.ts";
+import { openSafetensors, type SafetensorsFile } from "../model/files/safetensors.ts";
+import { type TensorToWrite, writeSafetensors } from "../model/files/write_safetensors.ts";
 import { brief, isObject, readJson } from "../model/files/json_file.ts";
 import { sameShape } from "../model/files/weights.ts";
 import { exists, fileError } from "../model/files/whole_file.ts";

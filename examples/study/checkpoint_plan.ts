@@ -8,7 +8,7 @@
  */
 import { planMode } from "../../bench/memory.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { activationPlan, inferencePlan } from "../../model/plan.ts";
 import { openBuiltin } from "./builtin_run.ts";
 import { launchesOf } from "./launches.ts";

@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { presetConfig, weightShapes } from "../../model/config.ts";
+import { weightShapes } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { adapterShapes } from "../../model/files/adapter.ts";
 import { keepNothing } from "./checkpoint_chain.ts";
 import { halfLimits } from "./half_updates.ts";

@@ -8,7 +8,7 @@
  */
 import { CATEGORIES, megabytes, type MemoryTable } from "../../kernels/memory.ts";
 import { planMemory } from "../../model/capacity.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { grouped, table } from "./numbers.ts";

@@ -30,10 +30,11 @@ import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { noAdapter } from "./folder_contents.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { openTorchFile } from "./pth.ts";
-import { openSafetensors, writeSafetensors } from "./safetensors.ts";
-import type { TensorFile } from "./tensor_file.ts";
+import { openSafetensors } from "./safetensors.ts";
+import { writeSafetensors } from "./write_safetensors.ts";
+import type { TensorEntry, TensorFile } from "./tensor_file.ts";
 import { brief, readJson, writeJson } from "./json_file.ts";
-import { bytesPerElement, type FileDtype, sameShape } from "./weights.ts";
+import { bytesPerElement, type FileDtype, isFileDtype, sameShape } from "./weights.ts";
 import { exists } from "./whole_file.ts";
 import { writeFolder } from "./write_folder.ts";
 
@@ -96,8 +97,8 @@ export function readAdapter(folder: string): Adapter {
   const file = openTensors(folder);
   try {
     const tensors = new Map<string, AdapterTensor>();
-    for (const name of [...file.tensors.keys()].sort()) {
-      const tensor = readTensor(file, name);
+    for (const [name, entry] of [...file.tensors].sort(([a], [b]) => a < b ? -1 : 1)) {
+      const tensor = readTensor(file, name, entry);
       refuseNotFinite(tensor.data, `${file.path}: tensor ${brief(name)}`, DAMAGED_FILE);
       tensors.set(name, tensor);
     }
@@ -108,9 +109,12 @@ export function readAdapter(folder: string): Adapter {
   }
 }
 
-function readTensor(file: TensorFile, name: string): AdapterTensor {
-  const { dtype, shape, begin, end } = file.tensors.get(name)!;
-  if (dtype !== "F32" && dtype !== "F16" && dtype !== "BF16") {
+function readTensor(
+  file: TensorFile,
+  name: string,
+  { dtype, shape, begin, end }: TensorEntry,
+): AdapterTensor {
+  if (!isFileDtype(dtype)) {
     throw new UserError(
       `${file.path}: tensor ${brief(name)} has dtype ${dtype}, expected F32, F16 or BF16`,
     );
@@ -139,7 +143,9 @@ export function checkAdapter(
   };
   const needed = loraShapes(model, plan);
   for (const weight of plan.replaced) {
-    needed.set(copyName(plan, weight), weightShape(model, weight)!);
+    const shape = weightShape(model, weight);
+    if (shape === undefined) throw new RangeError(`the model has no weight "${weight}"`);
+    needed.set(copyName(plan, weight), shape);
   }
   for (const [name, shape] of needed) {
     const tensor = tensors.get(name);

@@ -198,11 +198,8 @@ function checkTogether(json: Record<string, unknown>, file: string): void {
   };
   const layers = [layers_to_transform, layers_pattern];
   if (typeof target_modules === "string" && !layers.every(isMissing)) {
-    fail(
-      `target_modules is ${
-        brief(target_modules)
-      } and layers_to_transform or layers_pattern is given`,
-    );
+    const is = `target_modules is ${brief(target_modules)}`;
+    fail(`${is} and layers_to_transform or layers_pattern is given`);
   }
   const isPattern = !isMissing(layers_pattern) && !isNeutral(layers_pattern);
   if (isPattern && isMissing(layers_to_transform)) {

@@ -55,6 +55,13 @@ export function readJson(path: string, maxBytes = MAX_JSON_BYTES): unknown {
   return parseJson(path, maxBytes);
 }
 
+/** As {@linkcode readJson}, of a file that holds an object. @throws UserError where it holds anything else. */
+export function readJsonObject(path: string): Record<string, unknown> {
+  const json = readJson(path);
+  if (isObject(json)) return json;
+  throw new UserError(`${path}: is ${brief(json)}, expected an object`);
+}
+
 /**
  * As {@linkcode readJson}, for values that are written again: numbers that JavaScript would spell otherwise
  * (`10000.0`, which Python reads as a float, or 10^30 with all its digits) are kept as they are spelled.

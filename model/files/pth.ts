@@ -115,8 +115,8 @@ export class PthFile implements TensorFile {
       fail(
         `has shape ${brief(shape)} with strides ${
           brief(stride)
-        }, expected numbers of its own for every ` +
-          "element: save it with .contiguous()",
+        }, expected numbers of its own for ` +
+          "every element: save it with .contiguous()",
       );
     }
     const span = rowMajor ? count : spanOf(tensor);
@@ -129,12 +129,9 @@ export class PthFile implements TensorFile {
       return fail(`has its numbers in ${contents.name(storage)}, which is missing`);
     }
     if (place.bytes !== storage.count * unit) {
-      fail(
-        `has its numbers in ${
-          contents.name(storage)
-        } of ${place.bytes} bytes, but ${storage.count} ` +
-          `numbers of ${dtype} need ${storage.count * unit}`,
-      );
+      const numbers = `${contents.name(storage)} of ${place.bytes} bytes`;
+      const needed = `${storage.count} numbers of ${dtype} need ${storage.count * unit}`;
+      fail(`has its numbers in ${numbers}, but ${needed}`);
     }
     const position = place.position + offset * unit;
     this.#places.set(name, { unit, position, stride: rowMajor ? undefined : stride });

@@ -53,10 +53,13 @@ function storagesOf(value: PickledValue): Map<string, PickledStorage> {
     seen.add(next);
     if (next instanceof PickledStorage) storages.set(next.key, next);
     else if (next instanceof PickledTensor) waiting.push(next.storage);
-    else if (next instanceof PickledTuple) { for (const item of next.items) waiting.push(item); }
-    else if (next instanceof PickledDictionary || Array.isArray(next)) {
-      for (const item of next.values()) waiting.push(item);
-    }
+    const items = next instanceof PickledTuple
+      ? next.items
+      : next instanceof PickledDictionary || Array.isArray(next)
+      ? next.values()
+      : [];
+    // One by one: a call takes no more arguments than the stack holds.
+    for (const item of items) waiting.push(item);
   }
   return storages;
 }
@@ -90,8 +93,8 @@ export function readLegacy(file: FileReader): PthContents {
   }
   const value = next("its pickle"), keys = next("the pickle of its storages' names");
   if (!Array.isArray(keys)) return fail("has no list of storages after its pickle");
-  const storages = storagesOf(value),
-    places = new Map<string, { position: number; bytes: number }>();
+  const storages = storagesOf(value);
+  const places = new Map<string, { position: number; bytes: number }>();
   const count = new Uint8Array(8), view = new DataView(count.buffer);
   for (const key of keys) {
     const storage = typeof key === "string" ? storages.get(key) : undefined;

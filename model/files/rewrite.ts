@@ -8,7 +8,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { type LlamaConfig, weightShapes } from "../config.ts";
 import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
-import { tensorBytes, type TensorToWrite } from "./safetensors.ts";
+import { tensorBytes, type TensorToWrite } from "./write_safetensors.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "./weights.ts";
 
 /** Elements handled at a time, unless sixteen rows have more. */

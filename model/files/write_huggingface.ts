@@ -16,7 +16,7 @@ import {
 } from "./carried_files.ts";
 import { modernConfig, modernGeneration } from "./first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
-import { tensorBytes, type TensorToWrite, writeSafetensors } from "./safetensors.ts";
+import { tensorBytes, type TensorToWrite, writeSafetensors } from "./write_safetensors.ts";
 import { brief, isObject, readJson, readJsonToWrite, writeJson } from "./json_file.ts";
 import { type FileDtype, sameShape } from "./weights.ts";
 import { exists } from "./whole_file.ts";
@@ -71,8 +71,9 @@ export interface FolderOptions {
   /** Its `config.json`, whose keys stay. Default: the one in `base`, where there is one. */
   baseConfig?: string;
   /**
-   * Files of its tokenizer (model/text/tokenizer/tokenizer_files.ts), and what becomes of those in `base`: they belong to the
-   * same one, or to another that it replaces. Where nothing is given they are carried over with the rest.
+   * Files of its tokenizer (model/text/tokenizer/tokenizer_files.ts), and what becomes of those in `base`: they
+   * belong to the same one, or to another that it replaces. Where nothing is given they are carried over with
+   * the rest.
    */
   tokenizer?: { files: readonly FileToMake[]; others: "carried" | "replaced" };
   /** Tokens that end a text of the model here. */

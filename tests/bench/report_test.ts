@@ -9,7 +9,7 @@ import { checkpointIntervals } from "../../bench/report/results.ts";
 import { loraShares, lossPoints, thinned } from "../../bench/report/sections.ts";
 import { areaPlot, barPlot, linePlot } from "../../bench/plot.ts";
 import { CATEGORIES, type MemoryTable } from "../../kernels/memory.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { TemporaryFolder } from "../cli.ts";
 
 const series = [{ name: "a", points: [{ x: 1, y: 2 }, { x: 4, y: 3 }] }];

@@ -4,7 +4,7 @@ import { fitLine } from "../../bench/line_fit.ts";
 import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
 import { attendedPairs, trainingFlops } from "../../bench/train_flops.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { passes, passTokens } from "../../train/packing.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
 

@@ -6,7 +6,8 @@ import { openFiles, writeModel } from "../../infer/write_model.ts";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
-import { presetConfig, weightShapes } from "../../model/config.ts";
+import { weightShapes } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import {
   type Adapter,
   adapterConfig,

@@ -9,7 +9,7 @@ import {
   partMatch,
   PatternProblem,
 } from "../../model/adapter/python_pattern.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { parseAdapterConfig } from "../../model/files/adapter_config.ts";
 import { readFixture } from "../fixtures.ts";
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { makeBatch } from "../../model/batch.ts";
 import { BeamSearcher } from "../../model/beams.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { decoderPasses, type DecoderSizes } from "../../model/decoder.ts";
 import { Generator } from "../../model/generate.ts";
 import { Llama } from "../../model/llama.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { Memory } from "../../kernels/memory.ts";
 import { loraPlan } from "../../model/adapter/plan.ts";
-import { presetConfig } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import { Llama } from "../../model/llama.ts";
 import { type ActivationPlan, activationPlan } from "../../model/plan.ts";

@@ -4,10 +4,10 @@ import {
   contextLength,
   type LlamaConfig,
   parseLlamaConfig,
-  presetConfig,
   weightShapes,
   withLayers,
 } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { PUBLISHED } from "./published_configs.ts";
 
 /** The tiny model's file with some fields changed; `undefined` removes one. */

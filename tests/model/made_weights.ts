@@ -1,8 +1,9 @@
 /** Weights made up for tests of what reads them: in host memory, or in files of zeros. */
 import { join } from "node:path";
-import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
+import { configJson, type LlamaConfig, weightShapes } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import { fromFloat32 } from "../../model/files/half.ts";
-import { tensorBytes } from "../../model/files/safetensors.ts";
+import { tensorBytes } from "../../model/files/write_safetensors.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "../../model/files/weights.ts";
 
 /** A Llama of one block with these sizes; heads of 8. */

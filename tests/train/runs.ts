@@ -7,7 +7,8 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu.ts";
 import type { Memory } from "../../kernels/memory.ts";
-import { type LlamaConfig, presetConfig, weightShapes } from "../../model/config.ts";
+import { type LlamaConfig, weightShapes } from "../../model/config.ts";
+import { presetConfig } from "../../model/presets.ts";
 import {
   adapterTensorName,
   isLinearModule,

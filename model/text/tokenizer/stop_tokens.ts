@@ -7,15 +7,14 @@ import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import type { LlamaConfig } from "../../config.ts";
 import { modernGeneration } from "../../files/first_conversions.ts";
-import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { brief, readJson, readJsonObject } from "../../files/json_file.ts";
 import { exists } from "../../files/whole_file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** `eos_token_id` of `generation_config.json`, one or several. */
 function generationEos(folder: string): number[] {
   const file = join(folder, "generation_config.json");
-  const json = exists(file) ? readJson(file) : {};
-  if (!isObject(json)) throw new UserError(`${file}: is ${brief(json)}, expected an object`);
+  const json = exists(file) ? readJsonObject(file) : {};
   const config = join(folder, "config.json");
   const modern = exists(file) && exists(config) ? modernGeneration(json, readJson(config)) : json;
   const value = modern.eos_token_id ?? [];

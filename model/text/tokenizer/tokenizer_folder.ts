@@ -8,7 +8,7 @@
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
-import { brief, isObject, readJson } from "../../files/json_file.ts";
+import { brief, isObject, readJsonObject } from "../../files/json_file.ts";
 import { exists } from "../../files/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
@@ -64,10 +64,7 @@ interface Files {
 
 /** @throws {UserError} where the file is there and holds no object. */
 function readObject(path: string): Record<string, unknown> | undefined {
-  if (!exists(path)) return undefined;
-  const json = readJson(path);
-  if (isObject(json)) return json;
-  throw new UserError(`${path}: is ${brief(json)}, expected an object`);
+  return exists(path) ? readJsonObject(path) : undefined;
 }
 
 /** `added_tokens` of a tokenizer.json. */

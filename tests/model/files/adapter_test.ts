@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { presetConfig } from "../../../model/config.ts";
+import { presetConfig } from "../../../model/presets.ts";
 import {
   type Adapter,
   type AdapterConfig,
@@ -14,11 +14,8 @@ import {
   readAdapter,
   writeAdapter,
 } from "../../../model/files/adapter.ts";
-import {
-  openSafetensors,
-  type TensorToWrite,
-  writeSafetensors,
-} from "../../../model/files/safetensors.ts";
+import { openSafetensors } from "../../../model/files/safetensors.ts";
+import { type TensorToWrite, writeSafetensors } from "../../../model/files/write_safetensors.ts";
 import type { FileDtype } from "../../../model/files/weights.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { randomPicker } from "../../fuzz/mutate.ts";

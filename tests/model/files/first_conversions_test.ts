@@ -1,7 +1,7 @@
 /** Folders of the first conversions of LLaMA, with the tokenizer's settings that they had. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { presetConfig } from "../../../model/config.ts";
+import { presetConfig } from "../../../model/presets.ts";
 import { modernTokenizerConfig } from "../../../model/files/first_conversions.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { configJson, type LlamaConfig, presetConfig, weightShapes } from "../../../model/config.ts";
+import { configJson, type LlamaConfig, weightShapes } from "../../../model/config.ts";
+import { presetConfig } from "../../../model/presets.ts";
 import { openHuggingFace } from "../../../model/files/huggingface.ts";
 import { fromFloat32 } from "../../../model/files/half.ts";
 import { type FolderOptions, writeHuggingFace } from "../../../model/files/write_huggingface.ts";
@@ -9,7 +10,7 @@ import {
   tensorBytes,
   type TensorToWrite,
   writeSafetensors,
-} from "../../../model/files/safetensors.ts";
+} from "../../../model/files/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../../../model/files/weights.ts";
 
 let root = "";

@@ -4,7 +4,7 @@ import { UserError } from "../../../kernels/errors.ts";
 import { type LlamaConfig, weightShapes } from "../../../model/config.ts";
 import { toFloat32 } from "../../../model/files/half.ts";
 import { rewrittenTensors } from "../../../model/files/rewrite.ts";
-import type { TensorToWrite } from "../../../model/files/safetensors.ts";
+import type { TensorToWrite } from "../../../model/files/write_safetensors.ts";
 import {
   bytesPerElement,
   type FileDtype,

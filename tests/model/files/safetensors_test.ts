@@ -1,12 +1,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import {
-  openSafetensors,
-  parseSafetensorsHeader,
-  type TensorToWrite,
-  writeSafetensors,
-} from "../../../model/files/safetensors.ts";
+import { openSafetensors, parseSafetensorsHeader } from "../../../model/files/safetensors.ts";
+import { type TensorToWrite, writeSafetensors } from "../../../model/files/write_safetensors.ts";
 
 let folder = "";
 Deno.test.beforeAll(() => {

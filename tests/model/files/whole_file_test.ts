@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { presetConfig } from "../../../model/config.ts";
+import { presetConfig } from "../../../model/presets.ts";
 import { readAdapter } from "../../../model/files/adapter.ts";
 import { openSafetensors } from "../../../model/files/safetensors.ts";
 import { openTorchFile } from "../../../model/files/pth.ts";

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../../kernels/errors.ts";
-import { presetConfig, weightShapes } from "../../../../model/config.ts";
+import { weightShapes } from "../../../../model/config.ts";
+import { presetConfig } from "../../../../model/presets.ts";
 import type { FileToMake } from "../../../../model/files/carried_files.ts";
 import { writeHuggingFace } from "../../../../model/files/write_huggingface.ts";
 import { openModel } from "../../../../model/source.ts";
