@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/memory.ts";
 import { profileLines } from "../kernels/profile.ts";
 import { command, parseFlags } from "../model/cli/command_line.ts";
@@ -11,6 +12,7 @@ import * as common from "../model/cli/common_settings.ts";
 import { ProgressBar } from "../model/cli/progress.ts";
 import { contextLength } from "../model/config.ts";
 import { meanNll } from "../model/evaluate.ts";
+import { DAMAGED } from "../model/not_finite.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";
@@ -56,13 +58,24 @@ export function scoreSizes(samples: readonly TokenizedSample[]): PassSizes {
   return { maxTokens, maxTargets };
 }
 
-/** The result of scoring samples that have this mean. */
+/**
+ * The result of scoring samples that have this mean.
+ *
+ * @throws {UserError} where the perplexity is beyond every number: no sound model finds a text so unlikely.
+ */
 export function scoreResult(
   samples: readonly TokenizedSample[],
   nll_per_token: number,
 ): ScoreResult {
   const tokens = samples.reduce((sum, sample) => sum + supervisedTokens(sample), 0);
-  return { nll_per_token, perplexity: Math.exp(nll_per_token), tokens };
+  const perplexity = Math.exp(nll_per_token);
+  if (!Number.isFinite(perplexity)) {
+    throw new UserError(
+      `the negative log-likelihood is ${nll_per_token} nats per token, and its perplexity infinite; ` +
+        `expected finite numbers: ${DAMAGED}`,
+    );
+  }
+  return { nll_per_token, perplexity, tokens };
 }
 
 /** Runs the command. */

@@ -1,11 +1,21 @@
 /** Scoring against PyTorch. */
 import assert from "node:assert/strict";
+import { UserError } from "../../kernels/errors.ts";
 import { scoreResult, scoreSizes } from "../../infer/score.ts";
 import { meanNll } from "../../model/evaluate.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadFixtureModel } from "../fixture_model.ts";
 import { readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
+
+Deno.test("score: a perplexity beyond every number is refused", () => {
+  assert.throws(() => scoreResult([], 710), (error) => {
+    assert.ok(error instanceof UserError);
+    assert.match(error.message, /710 nats per token, and its perplexity infinite; expected finite/);
+    return true;
+  });
+  assert.ok(scoreResult([], 700).perplexity > 1e300);
+});
 
 gpuTest("score: mean and perplexity are PyTorch's", async (gpu) => {
   const samples = readFixture("samples.json").map(({ ids, promptLength }): TokenizedSample => ({
