@@ -7,8 +7,6 @@
 
 /** Where a tensor's elements lie. */
 export interface Strided {
-  /** Bytes of an element. */
-  unit: number;
   shape: readonly number[];
   /** In elements, from one index to the next along each axis; positive. */
   stride: readonly number[];
@@ -40,7 +38,7 @@ export function isRowMajor(shape: readonly number[], stride: readonly number[]):
 }
 
 /** How many elements lie from a tensor's first to its last in the file. */
-export function spanOf({ shape, stride }: Pick<Strided, "shape" | "stride">): number {
+export function spanOf({ shape, stride }: Strided): number {
   if (shape.includes(0)) return 0;
   return shape.reduce((span, size, axis) => span + (size - 1) * stride[axis], 1);
 }
@@ -51,7 +49,7 @@ export function spanOf({ shape, stride }: Pick<Strided, "shape" | "stride">): nu
  * matrix that is one stretch for each column, not one for each element.
  */
 export function* stridedRuns(
-  { shape, stride }: Pick<Strided, "shape" | "stride">,
+  { shape, stride }: Strided,
   first: number,
   last: number,
 ): Generator<Run> {

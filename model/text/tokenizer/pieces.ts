@@ -17,6 +17,11 @@ export function pieceByte(piece: string): number | undefined {
   return match === null ? undefined : parseInt(match[1], 16);
 }
 
+/** The piece that stands for a byte: `<0x0A>`. */
+export function bytePiece(byte: number): string {
+  return `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`;
+}
+
 const STRICT = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** Bytes of the character that a byte begins; 0 where it begins none. */

@@ -3,12 +3,13 @@
  *
  * @module
  */
+import { literal } from "./pipeline/steps.ts";
 
 /** A pattern that matches any of the tokens, of several that begin alike the longest. */
 function anyOf(tokens: Iterable<string>): string {
   return [...tokens]
     .sort((a, b) => b.length - a.length)
-    .map((token) => token.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"))
+    .map(literal)
     .join("|");
 }
 

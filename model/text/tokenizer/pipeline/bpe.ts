@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { SPACE_SYMBOL } from "../pieces.ts";
+import { bytePiece, SPACE_SYMBOL } from "../pieces.ts";
 import { PairTable } from "./pair_table.ts";
 import type { SubwordModel } from "./subword_model.ts";
+import { WordCache } from "./word_cache.ts";
 
 /** The settings of `model` in tokenizer.json. */
 export interface BpeSettings {
@@ -22,9 +23,6 @@ export interface BpeSettings {
 
 /** Longer words are merged with a queue, shorter ones by looking through them. */
 const SHORT = 32;
-
-/** Words that are remembered at most. */
-const CACHE = 100_000;
 
 /** A space behind something else. */
 const SPACE_INSIDE = /[^\u2581]\u2581/;
@@ -107,7 +105,7 @@ export class Bpe implements SubwordModel {
   /** Whether a text may be cut before each run of U+2581: no merge reaches over such a place. */
   readonly #cuts: boolean;
   readonly #bytes: readonly (number | undefined)[];
-  #cache = new Map<string, readonly number[]>();
+  readonly #cache = new WordCache();
 
   /**
    * @param never Ids that no text becomes.
@@ -121,9 +119,8 @@ export class Bpe implements SubwordModel {
     const { vocab, unk_token, byte_fallback } = settings;
     this.#merges = merges;
     this.#unknown = unk_token === undefined ? undefined : vocab.get(unk_token);
-    const code = (byte: number) => byte.toString(16).toUpperCase().padStart(2, "0");
     this.#bytes = byte_fallback
-      ? Array.from({ length: 256 }, (_, byte) => vocab.get(`<0x${code(byte)}>`))
+      ? Array.from({ length: 256 }, (_, byte) => vocab.get(bytePiece(byte)))
       : [];
     this.#cuts = settings.continuing_subword_prefix === "" &&
       settings.end_of_word_suffix === "" &&
@@ -167,11 +164,7 @@ export class Bpe implements SubwordModel {
     if (known !== undefined) return known;
     const ids = this.#characters(word);
     const merged = ids.length <= SHORT ? this.#mergeShort(ids) : this.#mergeLong(ids);
-    // A text that was cut out of a longer one would keep it in memory; words are short.
-    if (word.length <= 256) {
-      if (this.#cache.size >= CACHE) this.#cache = new Map();
-      this.#cache.set(word, merged);
-    }
+    this.#cache.set(word, merged);
     return merged;
   }
 

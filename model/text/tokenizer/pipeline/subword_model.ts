@@ -3,6 +3,8 @@
  *
  * @module
  */
+
+/** Such a model. */
 export interface SubwordModel {
   /** The ids of a word, of a text where no pre-tokenizer cuts it into words. */
   encode(word: string): readonly number[];

@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { bytePiece } from "../pieces.ts";
 import type { SubwordModel } from "./subword_model.ts";
+import { WordCache } from "./word_cache.ts";
 
 /** The settings of `model` in tokenizer.json. */
 export interface UnigramSettings {
@@ -16,9 +18,6 @@ export interface UnigramSettings {
 
 /** What an unknown character costs below the least likely piece. */
 const UNKNOWN_PENALTY = 10;
-
-/** Words that are remembered at most, and their length. */
-const CACHE = 100_000, CACHED_LENGTH = 256;
 
 /** Above any code point. */
 const CODE_POINTS = 0x110000;
@@ -57,7 +56,7 @@ export class Unigram implements SubwordModel {
   readonly #trie = new Trie();
   readonly #ids = new Map<string, number>();
   readonly #least: number;
-  #cache = new Map<string, readonly number[]>();
+  readonly #cache = new WordCache();
 
   /**
    * @param never Ids that no text becomes.
@@ -86,10 +85,7 @@ export class Unigram implements SubwordModel {
     const known = this.#cache.get(word);
     if (known !== undefined) return known;
     const ids = this.#pieces(word).flatMap((piece) => this.#pieceIds(piece));
-    if (word.length <= CACHED_LENGTH) {
-      if (this.#cache.size >= CACHE) this.#cache = new Map();
-      this.#cache.set(word, ids);
-    }
+    this.#cache.set(word, ids);
     return ids;
   }
 
@@ -99,7 +95,7 @@ export class Unigram implements SubwordModel {
     if (this.settings.byte_fallback) {
       const bytes = Array.from(
         new TextEncoder().encode(piece),
-        (byte) => this.#ids.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`),
+        (byte) => this.#ids.get(bytePiece(byte)),
       );
       if (!bytes.includes(undefined)) return bytes as number[];
     }
