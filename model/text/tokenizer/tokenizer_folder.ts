@@ -53,14 +53,17 @@ export interface FolderTokenizer {
   config_eos_id: number | undefined;
 }
 
+/** The file that holds the vocabulary: tokenizer.json, or else tokenizer.model. */
+type VocabularyFile =
+  | { json: Record<string, unknown>; sentencepiece?: undefined }
+  | { json?: undefined; sentencepiece: SentencePieceFile };
+
 /** The files. */
-interface Files {
+type Files = VocabularyFile & {
   settings: SettingsFiles;
   /** config.json. */
   model_config: Record<string, unknown>;
-  json: Record<string, unknown> | undefined;
-  sentencepiece: SentencePieceFile | undefined;
-}
+};
 
 /** @throws {UserError} where the file is there and holds no object. */
 function readObject(path: string): Record<string, unknown> | undefined {
@@ -98,13 +101,11 @@ function readFiles(path: string): Files {
     added_tokens: readObject(at("added_tokens.json")),
     tokenizer_json: json && readAdded(json.added_tokens),
   };
-  const model = at("tokenizer.model");
-  return {
-    settings,
-    model_config: modernConfig(readObject(at("config.json")) ?? {}),
-    json,
-    sentencepiece: json === undefined && exists(model) ? readSentencePieceFile(model) : undefined,
-  };
+  const vocabulary: VocabularyFile = json === undefined
+    ? { sentencepiece: readSentencePieceFile(at("tokenizer.model")) }
+    : { json };
+  const model_config = modernConfig(readObject(at("config.json")) ?? {});
+  return { ...vocabulary, settings, model_config };
 }
 
 /** The vocabulary of a tokenizer.json, for a class with a form of its own. */
@@ -115,6 +116,12 @@ function jsonVocabulary(json: Record<string, unknown>): Vocabulary {
     ? new Map(readPieces(model.vocab).map(([piece], id) => [piece, id]))
     : readVocab(model.vocab);
   return { ids, merges: model.merges === undefined ? [] : readMerges(model.merges) };
+}
+
+/** The same of a tokenizer.model. */
+function sentencePieceVocabulary(file: SentencePieceFile): Vocabulary {
+  const ids = pieceIds(file);
+  return { ids, merges: vocabularyMerges(ids) };
 }
 
 /** The parts of the tokenizer before anything is added to it. */
@@ -129,20 +136,18 @@ function convertedParts(
       return { model: readModel(json.model), normalizer, pre_tokenizer, decoder };
     }
     const renamed = new Map(decoder.map(([id, { content }]) => [id, content]));
-    const file = sentencepiece as SentencePieceFile;
-    if (file.model_type === "unigram" && renamed.size > 0) {
+    if (sentencepiece.model_type === "unigram" && renamed.size > 0) {
       throw new RangeError(
         "is a Unigram model with added tokens beside it, which transformers does not open without " +
           "a tokenizer.json; expected one",
       );
     }
-    return plainConversion(file, renamed);
+    return plainConversion(sentencepiece, renamed);
   }
   const form = CLASS_FORMS[name];
-  const ids = sentencepiece && pieceIds(sentencepiece);
-  const vocabulary = ids === undefined
-    ? jsonVocabulary(json as Record<string, unknown>)
-    : { ids, merges: vocabularyMerges(ids) };
+  const vocabulary = sentencepiece === undefined
+    ? jsonVocabulary(json)
+    : sentencePieceVocabulary(sentencepiece);
   const config = settings.tokenizer_config ?? {};
   const unknown = named.get("unk_token") === undefined
     ? form.tokens.unk_token
