@@ -62,7 +62,7 @@ function refuseCircles(
   done.add(path);
 }
 
-for (const folder of ["model", "infer"]) {
+for (const folder of ["model", "train", "infer"]) {
   Deno.test(`layout: no file of ${folder}/ is part of a circle of imports`, () => {
     const done = new Set<string>();
     for (const path of sources(join(ROOT, folder))) {

@@ -11,22 +11,11 @@ import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.t
 import { Health } from "./health.ts";
 import type { MetricsFile } from "./output.ts";
 import { learningRate } from "./schedule.ts";
+import type { Outcome } from "./outcome.ts";
 import { type Progress, saveState } from "./state.ts";
 import { runInTurn } from "./steps.ts";
 import type { StopRequest } from "./stop_request.ts";
 import type { Trainer } from "./trainer.ts";
-
-/** What the steps of this run added up to; those of a run it resumes are not in it. */
-export interface Outcome {
-  progress: Progress;
-  /** Loss of the last step, or null where there was none. */
-  lastLoss: number | null;
-  /** Tokens trained on, and the seconds that the steps took. */
-  tokens: number;
-  seconds: number;
-  /** Whether the user asked it to stop; its results are then left to a run that resumes it. */
-  stopped: boolean;
-}
 
 /**
  * Runs the steps of `plan` after those in `start`. Of a run that fails, the state stays that was saved last.

@@ -18,7 +18,7 @@ import { saveModel } from "../model/save.ts";
 import type { ModelWithTokenizer } from "../model/source.ts";
 import type { TrainConfig } from "./config.ts";
 import { refuseDiverged } from "./health.ts";
-import type { Outcome } from "./loop.ts";
+import type { Outcome } from "./outcome.ts";
 import type { StepResult } from "./trainer.ts";
 
 /** Refuses a folder that is there already. */
