@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
 import { brief, isObject, readJsonObject } from "../../files/json_file.ts";
-import { exists } from "../../files/whole_file.ts";
+import { exists, fileError } from "../../files/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
   type Named,
@@ -87,9 +87,18 @@ function readAdded(added: unknown): (AddedToken & { id: number })[] {
   });
 }
 
+/** Whether a path names a folder, whatever its name ends in. @throws {UserError} where it names nothing. */
+function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+}
+
 /** Reads the files of a folder, or a tokenizer.json of whatever name with what is beside it. */
 function readFiles(path: string): Files {
-  const isFile = path.endsWith(".json");
+  const isFile = !isFolder(path);
   const folder = isFile ? dirname(path) : path;
   const at = (name: string) => isFile && name === "tokenizer.json" ? path : join(folder, name);
   const json = readObject(at("tokenizer.json"));
@@ -288,11 +297,11 @@ async function build(files: Files): Promise<Omit<FolderTokenizer, "file">> {
 /**
  * Reads a folder's tokenizer, or a tokenizer.json with what is beside it.
  *
- * @param path A folder that holds a tokenizer.json or a tokenizer.model, or a file whose name ends in .json.
+ * @param path A folder that holds a tokenizer.json or a tokenizer.model, or a tokenizer.json of whatever name.
  * @throws {UserError} naming the file and what is wrong with it or can't be computed.
  */
 export async function readTokenizerFolder(path: string): Promise<FolderTokenizer> {
-  const json = path.endsWith(".json") ? path : join(path, "tokenizer.json");
+  const json = isFolder(path) ? join(path, "tokenizer.json") : path;
   const file = exists(json) ? json : join(path, "tokenizer.model");
   try {
     return { file, ...await build(readFiles(path)) };

@@ -234,6 +234,13 @@ Deno.test("tokenizer.json: long texts don't take long", async () => {
   assert.ok(performance.now() - began < 20_000);
 });
 
+Deno.test("tokenizer.json: a folder is one whatever its name ends in, and so is a file", async () => {
+  const folder = writeTokenizer(join(root, "model.json"), fromSentencePiece(tiny), SETTINGS);
+  const file = join(folder, "tokenizer.json"), ids = (await loadTokenizer(folder)).encode("a bird");
+  assert.deepEqual((await loadTokenizer(file)).encode("a bird"), ids);
+  assert.ok(ids.length > 0);
+});
+
 Deno.test("tokenizer.json: where BOS and EOS are from", async () => {
   const json = fromSentencePiece(tiny);
   const ids = async (files: Record<string, unknown>) => {
