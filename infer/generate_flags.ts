@@ -12,8 +12,8 @@ import { ownTemplateFlags } from "./template_inputs.ts";
 
 const schema = z.strictObject({
   ...modelKeys,
-  prompt: texts("text", "the text to answer").optional().describe(
-    "What the model is asked. Give it several times for several answers at once.",
+  prompt: texts("text", "the text to answer", 0).optional().describe(
+    "What the model is asked. Give it several times for several answers at once; empty, with --template none, it asks for what follows BOS alone.",
   ),
   input: worded(z.string(), "text", "text").default("").describe(
     "The input that an Alpaca instruction is about.",
@@ -84,6 +84,12 @@ function conflicts(flags: Partial<GenerateFlags>): string[] {
     if (messages === undefined && flags.template === "auto") {
       problems.push(...ownTemplateFlags({ ...flags, template: "alpaca" }));
     } else problems.push(...ownTemplateFlags(flags));
+    if (prompt?.includes("") && "template" in flags && flags.template !== "none") {
+      problems.push(
+        '--prompt is ""; expected the text to answer (an empty one, for what follows BOS alone, goes with ' +
+          "--template none)",
+      );
+    }
     if (input && prompt?.length !== 1) {
       problems.push("--input belongs to one --prompt; with several, or --data, leave it out");
     }

@@ -94,6 +94,11 @@ export async function preparePrompts(
     ? await prepareInstructions(found, flags)
     : await prepareConversation(found, flags, flags.messages);
   return prompts.map(({ ids, template }, i) => {
+    if (ids.length === 0) {
+      throw new UserError(
+        "--prompt is empty, and the tokenizer puts no BOS before a text; expected a text, or --add-bos always",
+      );
+    }
     if (ids.length < context) return Array.from(ids);
     const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
     const which = prompts.length > 1 ? `prompt ${i + 1}` : "the prompt";

@@ -301,11 +301,11 @@ Deno.test("cli generate: flags that are wrong, or wrong together", async () => {
   );
   await refusedFlags(
     ["--prompt", "", "--stop", "", "--top-p", "2", "--repetition-penalty", "0", "--beams", "33"],
-    '--prompt is [""]; expected the text to answer',
     '--stop is [""]; expected text that ends an answer',
     "--top-p is 2; expected a number from 0 to 1",
     "--repetition-penalty is 0; expected a number from 0.01 to 100",
     "--beams is 33; expected a whole number from 1 to 32",
+    '--prompt is ""; expected the text to answer (an empty one, for what follows BOS alone, goes with --template none)',
   );
   await refusedFlags(
     [...prompt, "--beams", "0", "--batch-size", "0", "--max-tokens", "1.5"],

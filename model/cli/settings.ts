@@ -64,9 +64,13 @@ export function flag(): z.ZodBoolean {
   return worded(z.boolean(), "boolean", "true or false");
 }
 
-/** Texts, each given with a flag of its own: the flag may be repeated. */
-export function texts(value: string, expected: string): z.ZodArray<z.ZodString> {
-  const schema = worded(z.array(z.string().min(1)), value, expected);
+/** Texts of at least `minimum` characters, each given with a flag of its own: the flag may be repeated. */
+export function texts(
+  value: string,
+  expected: string,
+  minimum = 1,
+): z.ZodArray<z.ZodString> {
+  const schema = worded(z.array(z.string().min(minimum)), value, expected);
   repeated.add(schema);
   return schema;
 }
