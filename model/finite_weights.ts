@@ -69,11 +69,10 @@ export async function checkFlags(
     );
   }
   const has = faults.beyondF16 === 1 ? "a value" : `${faults.beyondF16} values`;
+  const largest = Number(faults.largest.toPrecision(6));
   throw new UserError(
     `model "${model}": tensor "${name}" has ${has} beyond what f16 holds${others} (the largest is ` +
-      `${
-        Number(faults.largest.toPrecision(6))
-      }, f16 holds ${F16_LARGEST}); expected --precision fp32`,
+      `${largest}, f16 holds ${F16_LARGEST}); expected --precision fp32`,
   );
 }
 

@@ -90,13 +90,9 @@ function changesOf({ tensors }: Adapter, plan: AdapterPlan, tied: boolean): Map<
     if (weight === undefined) continue;
     change(weight).copy = copy;
     // The base of one is the base of both, unless the adapter has a copy of its own for each.
-    if (tied && !plan.unties) {
-      for (const other of [EMBEDDING, OUTPUT]) {
-        if (weight.startsWith(`${EMBEDDING}.`) || weight.startsWith(`${OUTPUT}.`)) {
-          change(`${other}.weight`).copy = copy;
-        }
-      }
-    }
+    const ends = [EMBEDDING, OUTPUT];
+    if (!tied || plan.unties || !ends.some((end) => weight.startsWith(`${end}.`))) continue;
+    for (const end of ends) change(`${end}.weight`).copy = copy;
   }
   return changes;
 }
@@ -110,11 +106,10 @@ function mergedConfig(model: LlamaConfig, plan: AdapterPlan, names: Iterable<str
   for (const name of names) {
     if (!name.endsWith(".bias") || weightShapes(config).has(name)) continue;
     if (model.model_type !== "llama" || name.startsWith(OUTPUT)) {
+      const module = name.slice(0, -".bias".length);
       throw new UserError(
-        `the adapter gives ${
-          name.slice(0, -".bias".length)
-        } a bias, which a ${model.model_type} model has no ` +
-          "place for; expected an adapter without lora_bias, or to be used unmerged",
+        `the adapter gives ${module} a bias, which a ${model.model_type} model has no place for; ` +
+          "expected an adapter without lora_bias, or to be used unmerged",
       );
     }
     if (name.includes(".self_attn.")) config.attention_bias = true;

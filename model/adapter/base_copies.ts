@@ -28,12 +28,10 @@ export async function refuseOtherBase(
     // Where both embeddings are tied, the copy of one is that of the other.
     const tied = weights?.config.tie_word_embeddings && weight === `${OUTPUT}.weight`;
     if (tied && replaced.includes(`${EMBEDDING}.weight`)) continue;
-    if (weights !== undefined && sameNumbers(data, await valuesOf(weights, weight))) continue;
+    if (weights !== undefined && nearlySame(data, await valuesOf(weights, weight))) continue;
     throw new UserError(
-      `${folder}: adapter tensor ${
-        brief(name)
-      } differs from the model's ${weight}, expected the model ` +
-        "that the adapter was trained with",
+      `${folder}: adapter tensor ${brief(name)} differs from the model's ${weight}, ` +
+        "expected the model that the adapter was trained with",
     );
   }
 }
@@ -50,7 +48,7 @@ async function valuesOf(weights: WeightSource, name: string): Promise<Float32Arr
 }
 
 /** Whether numbers are the same, or as near as half precision holds them. */
-function sameNumbers(a: Float32Array, b: Float32Array): boolean {
+function nearlySame(a: Float32Array, b: Float32Array): boolean {
   return a.length === b.length &&
     a.every((value, i) => value === b[i] || Math.abs(value - b[i]) <= Math.abs(b[i]) / 128);
 }

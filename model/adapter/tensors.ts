@@ -39,21 +39,22 @@ export function tokenRowsName(module: string): string {
   return `${PREFIX}${module}.token_adapter.trainable_tokens_delta`;
 }
 
-/** `[out, in]` of a module with A and B; of the embedding `[hidden, vocabulary]`. */
-function moduleShape(model: LlamaConfig, module: string): [out: number, input: number] {
-  const { vocab_size: vocab, hidden_size: hidden } = model;
-  if (module === EMBEDDING) return [hidden, vocab];
-  if (module === OUTPUT) return [vocab, hidden];
-  const [out, input] = weightShapes(model).get(`${module}.weight`)!;
-  return [out, input];
+/** What tells `[out, in]` of a module with A and B; of the embedding `[hidden, vocabulary]`. */
+function moduleShapes(model: LlamaConfig): (module: string) => readonly number[] {
+  const { vocab_size: vocab, hidden_size: hidden } = model, weights = weightShapes(model);
+  return (module) => {
+    if (module === EMBEDDING) return [hidden, vocab];
+    if (module === OUTPUT) return [vocab, hidden];
+    return weights.get(`${module}.weight`)!;
+  };
 }
 
 /** Every tensor that LoRA adds to a model, by name, with its shape; modules in order, A before B. */
 export function loraShapes(model: LlamaConfig, plan: AdapterPlan): Map<string, number[]> {
   const shapes = new Map<string, number[]>();
-  const { use_dora, lora_bias } = plan.config;
+  const { use_dora, lora_bias } = plan.config, shapeOf = moduleShapes(model);
   for (const [module, { rank }] of plan.modules) {
-    const [out, input] = moduleShape(model, module);
+    const [out, input] = shapeOf(module);
     const names = loraNames(module);
     shapes.set(names.a, [rank, input]);
     shapes.set(names.b, [out, rank]);

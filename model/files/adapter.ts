@@ -8,14 +8,7 @@
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../adapter/plan.ts";
-import {
-  copiedWeight,
-  copyName,
-  loraNames,
-  loraShapes,
-  PREFIX,
-  weightShape,
-} from "../adapter/tensors.ts";
+import { copiedWeight, copyName, loraShapes, PREFIX, weightShape } from "../adapter/tensors.ts";
 import type { LlamaConfig } from "../config.ts";
 import {
   type AdapterConfig,
@@ -59,12 +52,6 @@ const CONFIG_FILE = "adapter_config.json";
 const TENSORS_FILE = "adapter_model.safetensors", TORCH_FILE = "adapter_model.bin";
 /** The longest there are name every layer of a model, some 50 bytes each. */
 const MAX_CONFIG_BYTES = 1_000_000;
-
-/** PEFT's name of A `[r, in]` or B `[out, r]` of one linear layer of a block. */
-export function adapterTensorName(layer: number, module: LinearModule, matrix: "A" | "B"): string {
-  const { a, b } = loraNames(`model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`);
-  return matrix === "A" ? a : b;
-}
 
 /** Every tensor that LoRA of this configuration adds to a model, by name, with its shape. */
 export function adapterShapes(

@@ -55,6 +55,15 @@ export function namesIn(folder: string): string[] {
   }
 }
 
+/** Whether a path names a folder. @throws UserError where it names nothing, or can't be looked at. */
+export function isFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch (error) {
+    throw fileError(path, "read", error);
+  }
+}
+
 /** How many bytes of a file's beginning {@linkcode refuseStandIn} wants, where it has so many. */
 export const HEAD_BYTES = 256;
 

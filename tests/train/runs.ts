@@ -9,12 +9,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import type { Memory } from "../../kernels/memory.ts";
 import { type LlamaConfig, weightShapes } from "../../model/config.ts";
 import { presetConfig } from "../../model/presets.ts";
-import {
-  adapterTensorName,
-  isLinearModule,
-  LINEAR_MODULES,
-  type LinearModule,
-} from "../../model/files/adapter.ts";
+import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
 import type { Llama } from "../../model/llama.ts";
 import { cutRows, setParameter } from "../../model/load.ts";
 import type { Parameter } from "../../model/parameters.ts";
@@ -29,6 +24,7 @@ import {
   readModel,
 } from "../fixtures.ts";
 import { random, randomArray } from "../kernels/harness.ts";
+import { adapterTensorName } from "../adapter_names.ts";
 
 /** A model's configuration and tensors, and an adapter's, under the names of their files. */
 export interface Subject {

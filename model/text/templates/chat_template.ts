@@ -7,7 +7,7 @@ import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { brief, isObject, readJson } from "../../files/json_file.ts";
 import { moreTemplates } from "../../files/tokenizer_names.ts";
-import { exists, fileError, readBytes } from "../../files/whole_file.ts";
+import { exists, isFolder, readBytes } from "../../files/whole_file.ts";
 
 /** A template and the file it is from. */
 export interface ChatTemplateSource {
@@ -76,11 +76,7 @@ function templateFiles(folder: string): Map<string, ChatTemplateSource> | undefi
 }
 
 function folderOf(path: string): string {
-  try {
-    return Deno.statSync(path).isDirectory ? path : dirname(path);
-  } catch (error) {
-    throw fileError(path, "read", error);
-  }
+  return isFolder(path) ? path : dirname(path);
 }
 
 /**

@@ -10,7 +10,7 @@ import type { FileToMake } from "../../files/carried_files.ts";
 import { modernTokenizerConfig } from "../../files/first_conversions.ts";
 import { isObject, readJsonToWrite } from "../../files/json_file.ts";
 import { CHAT_TEMPLATES, moreTemplates, TOKENIZER_SETTINGS } from "../../files/tokenizer_names.ts";
-import { exists, fileError } from "../../files/whole_file.ts";
+import { exists, isFolder } from "../../files/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
 import { sentencePieceModel } from "./load.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
@@ -113,15 +113,9 @@ async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
  * @throws {UserError} where it is missing or can't be read.
  */
 export async function tokenizerFiles(path: string): Promise<FileToMake[]> {
-  let isFolder: boolean;
-  try {
-    isFolder = Deno.statSync(path).isDirectory;
-  } catch (error) {
-    throw fileError(path, "read", error);
-  }
-  const model = sentencePieceModel(path, isFolder);
+  const folder = isFolder(path), model = sentencePieceModel(path, folder);
   if (model !== undefined) return await sentencePieceFiles(model);
-  if (isFolder) return await folderFiles(path);
+  if (folder) return await folderFiles(path);
   const beside = dirname(path);
   const own: FileToMake = { name: "tokenizer.json", content: { copyOf: path } };
   return await withConfig([own, ...copies(beside, settings(beside))], path);

@@ -9,7 +9,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
 import { brief, isObject, readJsonObject } from "../../files/json_file.ts";
-import { exists, fileError } from "../../files/whole_file.ts";
+import { exists, isFolder } from "../../files/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
   type Named,
@@ -85,15 +85,6 @@ function readAdded(added: unknown): (AddedToken & { id: number })[] {
     }
     return { id: token.id as number, ...tokenFromJson(token.content, token) };
   });
-}
-
-/** Whether a path names a folder, whatever its name ends in. @throws {UserError} where it names nothing. */
-function isFolder(path: string): boolean {
-  try {
-    return Deno.statSync(path).isDirectory;
-  } catch (error) {
-    throw fileError(path, "read", error);
-  }
 }
 
 /** Reads the files of a folder, or a tokenizer.json of whatever name with what is beside it. */

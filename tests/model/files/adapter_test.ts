@@ -8,7 +8,6 @@ import {
   type AdapterConfig,
   adapterConfig,
   adapterShapes,
-  adapterTensorName,
   checkAdapter,
   LINEAR_MODULES,
   readAdapter,
@@ -19,6 +18,7 @@ import { type TensorToWrite, writeSafetensors } from "../../../model/files/write
 import type { FileDtype } from "../../../model/files/weights.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { randomPicker } from "../../fuzz/mutate.ts";
+import { adapterTensorName } from "../../adapter_names.ts";
 
 let root = "";
 Deno.test.beforeAll(() => {
