@@ -39,25 +39,25 @@
  * @module
  */
 export { UserError } from "./kernels/errors.ts";
-export { type Gpu, type GpuOptions, openGpu } from "./kernels/gpu.ts";
-export { Memory, memoryLines, type MemoryTable } from "./kernels/memory.ts";
-export { Tensor } from "./kernels/tensor.ts";
+export { type Gpu, type GpuOptions, openGpu } from "./kernels/gpu/gpu.ts";
+export { Memory, memoryLines, type MemoryTable } from "./kernels/gpu/memory.ts";
+export { Tensor } from "./kernels/gpu/tensor.ts";
 export { type AdapterPlan, loraPlan } from "./model/adapter/plan.ts";
-export { adapterConfig, checkAdapter, readAdapter, writeAdapter } from "./model/files/adapter.ts";
+export { adapterConfig, checkAdapter, readAdapter, writeAdapter } from "./model/formats/adapter.ts";
 export { loadSamples, parseSamples } from "./model/text/data/load.ts";
-export { makeBatch } from "./model/batch.ts";
-export { type BeamOptions, BeamSearcher } from "./model/beams.ts";
-export type { LlamaConfig } from "./model/config.ts";
-export { presetConfig } from "./model/presets.ts";
-export { decoderPasses, type DecoderSizes } from "./model/decoder.ts";
-export { type GenerateOptions, Generator, GREEDY, type Sampling } from "./model/generate.ts";
-export { openMeta } from "./model/files/meta.ts";
-export { openHuggingFace } from "./model/files/huggingface.ts";
-export { writeHuggingFace } from "./model/files/write_huggingface.ts";
-export { Llama, type LlamaOptions } from "./model/llama.ts";
-export { initializeAdapters, loadAdapter, loadWeights } from "./model/load.ts";
-export { openModel } from "./model/source.ts";
-export { activationPlan } from "./model/plan.ts";
+export { makeBatch } from "./model/transformer/batch.ts";
+export { type BeamOptions, BeamSearcher } from "./model/engine/beams.ts";
+export type { LlamaConfig } from "./model/families/config.ts";
+export { presetConfig } from "./model/families/presets.ts";
+export { decoderPasses, type DecoderSizes } from "./model/engine/decoder.ts";
+export { type GenerateOptions, Generator, GREEDY, type Sampling } from "./model/engine/generate.ts";
+export { openMeta } from "./model/formats/meta.ts";
+export { openHuggingFace } from "./model/formats/huggingface.ts";
+export { writeHuggingFace } from "./model/formats/write_huggingface.ts";
+export { Llama, type LlamaOptions } from "./model/transformer/llama.ts";
+export { initializeAdapters, loadAdapter, loadWeights } from "./model/checkpoint/load.ts";
+export { openModel } from "./model/checkpoint/source.ts";
+export { activationPlan } from "./model/transformer/checkpointing.ts";
 export type { JsonText, TemplateInputs } from "./model/text/templates/chat_rendering.ts";
 export {
   chatEncoder,

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { attention, attentionBackward } from "../kernels/attention.ts";
-import { rope, ropeTable } from "../kernels/rope.ts";
-import { bytesOf, type Tensor } from "../kernels/tensor.ts";
+import { attention, attentionBackward } from "../kernels/ops/attention/attention.ts";
+import { rope, ropeTable } from "../kernels/ops/rope/rope.ts";
+import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 
 /** Rows whose results are compared with float64, each in one head. */

@@ -6,19 +6,19 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { median } from "../kernels/timing.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { choice, flag, text, whole, worded } from "../model/cli/settings.ts";
-import { contextLength } from "../model/config.ts";
-import { Decoder, decoderPasses, type DecoderSizes } from "../model/decoder.ts";
-import { Generator } from "../model/generate.ts";
-import { Llama } from "../model/llama.ts";
-import { loadWeights } from "../model/load.ts";
-import { openModel } from "../model/source.ts";
+import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { median } from "../kernels/measure/timing.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { loadingBar } from "../cli/progress.ts";
+import * as common from "../cli/common_settings.ts";
+import { choice, flag, text, whole, worded } from "../cli/settings.ts";
+import { contextLength } from "../model/families/config.ts";
+import { Decoder, decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
+import { Generator } from "../model/engine/generate.ts";
+import { Llama } from "../model/transformer/llama.ts";
+import { loadWeights } from "../model/checkpoint/load.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
 import { randomIds } from "./samples.ts";
 
@@ -152,10 +152,13 @@ export async function benchDecode(args: string[]): Promise<void> {
   const cache = flags.precision === "fp32" ? "f32" : "f16";
   const sizes: DecoderSizes = { sequences: 1, context, promptTokens: context, cache };
   const model = new Llama(gpu.memory, {
-    ...{ config: source.config, precision: flags.precision, trained: "nothing" },
+    config: source.config,
+    precision: flags.precision,
+    trained: "nothing",
     exact: flags.exact_products,
     // Without a cache, a pass is as long as the context.
-    ...{ ...decoderPasses(sizes), maxTokens: context },
+    ...decoderPasses(sizes),
+    maxTokens: context,
   });
   const generator = new Generator(gpu.memory, model, sizes);
   const uncached = new Generator(gpu.memory, model, { ...sizes, cache: undefined });
@@ -181,8 +184,13 @@ export async function benchDecode(args: string[]): Promise<void> {
   // As above, in the first one programs are compiled.
   const each = median(answers.slice(1));
   const result = {
-    ...{ gpu: gpu.name, provider: gpu.provider, model: name, precision: flags.precision },
-    ...{ tokens: flags.tokens, logit_difference: difference, rows },
+    gpu: gpu.name,
+    provider: gpu.provider,
+    model: name,
+    precision: flags.precision,
+    tokens: flags.tokens,
+    logit_difference: difference,
+    rows,
     uncached: { prompt: prompt.length, tokens_per_second: 1000 / each },
     peak_memory_mb: megabytes(gpu.memory.peakTotal),
     cache_mb: megabytes(generator.decoder.cache!.bytes),

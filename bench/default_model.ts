@@ -4,9 +4,9 @@
  * @module
  */
 import type { z } from "zod";
-import type { Gpu } from "../kernels/gpu.ts";
-import { availableBytes } from "../model/capacity.ts";
-import { text } from "../model/cli/settings.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { availableBytes } from "../model/transformer/capacity.ts";
+import { text } from "../cli/settings.ts";
 
 /** Free memory from which on the course's model is the default. */
 const ROOMY = 24e9;

@@ -4,12 +4,12 @@
  * @module
  */
 import { z } from "zod";
-import { openGpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { availableBytes } from "../model/capacity.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { flag } from "../model/cli/settings.ts";
-import { nvidiaGpus } from "../model/nvidia_smi.ts";
+import { openGpu } from "../kernels/gpu/gpu.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { availableBytes } from "../model/transformer/capacity.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { flag } from "../cli/settings.ts";
+import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
 import { trainSchema } from "../train/schema.ts";
 
 const DEVICE = command(
@@ -42,7 +42,10 @@ export async function benchDevice(args: string[]): Promise<void> {
   const gpu = await openGpu({ provider, precision: "mixed" });
   const bytes = await availableBytes(gpu), nvidia = await nvidiaGpus();
   const info: DeviceInfo = {
-    ...{ gpu: gpu.name, provider: gpu.provider, reason: gpu.reason, software: gpu.software },
+    gpu: gpu.name,
+    provider: gpu.provider,
+    reason: gpu.reason,
+    software: gpu.software,
     driver: gpu.software ? undefined : nvidia.find(({ name }) => gpu.name.includes(name))?.driver,
     available_mb: bytes === undefined ? undefined : megabytes(bytes),
   };

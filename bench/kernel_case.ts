@@ -3,11 +3,11 @@
  *
  * @module
  */
-import type { Gpu } from "../kernels/gpu.ts";
-import { pcg4d } from "../kernels/hash.ts";
-import { fillNormal } from "../kernels/random.ts";
-import type { Dtype, Tensor } from "../kernels/tensor.ts";
-import type { LlamaConfig } from "../model/config.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { pcg4d } from "../kernels/wgsl/hash.ts";
+import { fillNormal } from "../kernels/ops/elements/random.ts";
+import type { Dtype, Tensor } from "../kernels/gpu/tensor.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
 
 /** A kernel to be checked and then timed. */
 export interface KernelCase {

@@ -6,15 +6,15 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { limitOf, type Roofs } from "../kernels/roofline.ts";
-import { copySeconds, squareSide } from "../kernels/roofs.ts";
-import type { Dtype } from "../kernels/tensor.ts";
-import { gpuSeconds } from "../kernels/timing.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { choice, flag, text, worded } from "../model/cli/settings.ts";
-import { openModel } from "../model/source.ts";
+import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import { limitOf, type Roofs } from "../kernels/measure/roofline.ts";
+import { copySeconds, squareSide } from "../kernels/measure/roofs.ts";
+import type { Dtype } from "../kernels/gpu/tensor.ts";
+import { gpuSeconds } from "../kernels/measure/timing.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import * as common from "../cli/common_settings.ts";
+import { choice, flag, text, worded } from "../cli/settings.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 import { attentionCases } from "./attention_cases.ts";
 import { type Bed, type KernelCase, MOST_ERROR } from "./kernel_case.ts";
 import { loraCases } from "./lora_cases.ts";
@@ -104,9 +104,15 @@ function compare(timed: readonly Timed[], bandwidth: number): KernelRow[] {
   return timed.map(({ seconds, flops, bytes, error, ...what }) => {
     const limit = limitOf({ flops, bytes, seconds }, { bandwidth, matmul: matmul[what.dtype] });
     return {
-      ...{ ...what, milliseconds: 1e3 * seconds, flops, bytes },
-      ...{ tflops_per_second: flops / seconds / 1e12, gigabytes_per_second: bytes / seconds / 1e9 },
-      ...{ roof: limit.roof, of_roof: limit.share, error },
+      ...what,
+      milliseconds: 1e3 * seconds,
+      flops,
+      bytes,
+      tflops_per_second: flops / seconds / 1e12,
+      gigabytes_per_second: bytes / seconds / 1e9,
+      roof: limit.roof,
+      of_roof: limit.share,
+      error,
     };
   });
 }
@@ -158,7 +164,10 @@ export async function benchKernels(args: string[]): Promise<void> {
   const copy = await copySeconds(gpu), bandwidth = copy.bytes / copy.seconds;
   const rows = compare(await measure(gpu, { dtypes, tokens, only, config }), bandwidth);
   const result = {
-    ...{ gpu: gpu.name, provider: gpu.provider, model, tokens },
+    gpu: gpu.name,
+    provider: gpu.provider,
+    model,
+    tokens,
     copy_gigabytes_per_second: bandwidth / 1e9,
     rows,
   };

@@ -7,20 +7,20 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { median } from "../kernels/timing.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { choice, flag, worded } from "../model/cli/settings.ts";
-import { type LlamaConfig, weightShapes } from "../model/config.ts";
-import { fromFloat32, toFloat32 } from "../model/files/half.ts";
-import { openHuggingFace } from "../model/files/huggingface.ts";
-import { writeHuggingFace } from "../model/files/write_huggingface.ts";
-import { tensorBytes, type TensorToWrite } from "../model/files/write_safetensors.ts";
-import type { FileDtype } from "../model/files/weights.ts";
-import { Llama } from "../model/llama.ts";
-import { loadWeights } from "../model/load.ts";
-import { presetConfig } from "../model/presets.ts";
+import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { median } from "../kernels/measure/timing.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { choice, flag, worded } from "../cli/settings.ts";
+import { type LlamaConfig, weightShapes } from "../model/families/config.ts";
+import { fromFloat32, toFloat32 } from "../model/formats/half.ts";
+import { openHuggingFace } from "../model/formats/huggingface.ts";
+import { writeHuggingFace } from "../model/formats/write_huggingface.ts";
+import { tensorBytes, type TensorToWrite } from "../model/formats/write_safetensors.ts";
+import type { FileDtype } from "../model/formats/weights.ts";
+import { Llama } from "../model/transformer/llama.ts";
+import { loadWeights } from "../model/checkpoint/load.ts";
+import { presetConfig } from "../model/families/presets.ts";
 
 const schema = z.strictObject({
   gigabytes: worded(z.number().min(0.1).max(1000), "number", "a number from 0.1 to 1000").default(2)
@@ -171,7 +171,10 @@ async function measure(
   }
   const [cat_seconds, load_seconds] = [median(cats), median(loads)];
   return {
-    ...{ page_cache, cat_seconds, load_seconds, ratio: load_seconds / cat_seconds },
+    page_cache,
+    cat_seconds,
+    load_seconds,
+    ratio: load_seconds / cat_seconds,
     gigabytes_per_second: Deno.statSync(file).size / load_seconds / 1e9,
     host_memory_mb: megabytes(grown),
   };

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { pcg4d } from "../kernels/hash.ts";
-import { loraBackward, loraDown, type LoraGroup, loraUp } from "../kernels/lora.ts";
-import { bytesOf } from "../kernels/tensor.ts";
+import { pcg4d } from "../kernels/wgsl/hash.ts";
+import { loraBackward, loraDown, type LoraGroup, loraUp } from "../kernels/ops/lora/lora.ts";
+import { bytesOf } from "../kernels/gpu/tensor.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 
 /** Rows and columns whose results are compared with float64. */
@@ -21,8 +21,11 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const width = queries + 2 * keys, outputs = queries + keys;
   using tensors = new Tensors(gpu);
   const make = (out: number, from: number, stream: number) => ({
-    ...{ a: tensors.normal("f32", [rank, hidden], 10 + stream, 1 / Math.sqrt(hidden)) },
-    ...{ b: tensors.normal("f32", [out, rank], 20 + stream), from, stream, scale },
+    a: tensors.normal("f32", [rank, hidden], 10 + stream, 1 / Math.sqrt(hidden)),
+    b: tensors.normal("f32", [out, rank], 20 + stream),
+    from,
+    stream,
+    scale,
     gradA: tensors.zeros("f32", [rank, hidden]),
     gradB: tensors.zeros("f32", [out, rank]),
   });
@@ -40,7 +43,9 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
 
   const down = () => loraDown(gpu, { x, group, low, rows });
   yield {
-    ...{ name: `lora down ${what}`, tokens: rows, flops: 2 * rows * hidden * total },
+    name: `lora down ${what}`,
+    tokens: rows,
+    flops: 2 * rows * hidden * total,
     bytes: rows * hidden * act + 4 * total * (hidden + rows),
     run: down,
     async check() {
@@ -66,7 +71,9 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
 
   const up = () => loraUp(gpu, { low, group, y, rows });
   yield {
-    ...{ name: `lora up ${what}`, tokens: rows, flops: 2 * rows * outputs * rank },
+    name: `lora up ${what}`,
+    tokens: rows,
+    flops: 2 * rows * outputs * rank,
     bytes: outputs * (2 * rows * act + 4 * rank) + 4 * rows * total,
     run: up,
     async check() {
@@ -93,7 +100,8 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
 
   const backward = () => loraBackward(gpu, { x, dy, low, lowGrad, group, rows, dx });
   yield {
-    ...{ name: `lora backward ${what}`, tokens: rows },
+    name: `lora backward ${what}`,
+    tokens: rows,
     flops: 4 * rows * rank * outputs + 4 * rows * hidden * total,
     bytes: rows * (outputs * act + hidden * (act + 8)) + 12 * rank * (outputs + 2 * hidden),
     run: backward,

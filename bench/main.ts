@@ -5,17 +5,17 @@
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
-import { endWithParent } from "../model/cli/parent.ts";
+import { endWithParent } from "../cli/parent.ts";
 import { benchDecode } from "./decode.ts";
 import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
 import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
-import { benchPeers } from "./peers.ts";
+import { benchPeers } from "./course/peers.ts";
 import { LONGEST } from "./samples.ts";
-import { benchTable1 } from "./table1.ts";
-import { benchTable2 } from "./table2_command.ts";
-import { benchTimeline } from "./timeline.ts";
+import { benchTable1 } from "./course/table1.ts";
+import { benchTable2 } from "./course/table2_command.ts";
+import { benchTimeline } from "./course/timeline.ts";
 import { benchTrain } from "./train.ts";
 import { benchTune } from "./tune.ts";
 

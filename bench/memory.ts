@@ -8,12 +8,12 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import { CATEGORIES, megabytes, type MemoryTable } from "../kernels/memory.ts";
-import { ALIGNMENT } from "../kernels/tensor.ts";
-import { planMemory } from "../model/capacity.ts";
-import type { LlamaConfig } from "../model/config.ts";
-import { presetConfig } from "../model/presets.ts";
-import { type ActivationPlan, activationPlan } from "../model/plan.ts";
+import { CATEGORIES, megabytes, type MemoryTable } from "../kernels/gpu/memory.ts";
+import { ALIGNMENT } from "../kernels/gpu/tensor.ts";
+import { planMemory } from "../model/transformer/capacity.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
+import { presetConfig } from "../model/families/presets.ts";
+import { type ActivationPlan, activationPlan } from "../model/transformer/checkpointing.ts";
 import { type LoraSettings, parseTrainArguments } from "../train/config.ts";
 import { type RunSizes, Trainer } from "../train/trainer.ts";
 import { LONGEST } from "./samples.ts";

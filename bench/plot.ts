@@ -36,7 +36,8 @@ function panelSpec({ xTitle, yTitle, series, logarithmic = false }: Panel) {
   const drawn = (shapes: readonly Series["shape"][]) =>
     series.filter(({ shape = "both" }) => shapes.includes(shape)).map(({ name }) => name);
   const layer = (mark: unknown, names: readonly string[]) => ({
-    ...{ mark, transform: [{ filter: { field: "name", oneOf: names } }] },
+    mark,
+    transform: [{ filter: { field: "name", oneOf: names } }],
   });
   return {
     width: WIDTH,
@@ -48,7 +49,9 @@ function panelSpec({ xTitle, yTitle, series, logarithmic = false }: Panel) {
       x: { field: "x", type: "quantitative", title: xTitle, scale: scale(2) },
       y: { field: "y", type: "quantitative", title: yTitle, scale: scale(10) },
       color: {
-        ...{ field: "name", type: "nominal", title: null },
+        field: "name",
+        type: "nominal",
+        title: null,
         scale: { domain: series.map(({ name }) => name) },
         legend: { orient: "top", labelLimit: 0 },
       },
@@ -101,7 +104,10 @@ export interface Bars extends Stack {
 const SINGLE = { width: 360, height: 200 };
 
 const stackColor = (names: readonly string[]) => ({
-  ...{ field: "name", type: "nominal", title: null, scale: { domain: names } },
+  field: "name",
+  type: "nominal",
+  title: null,
+  scale: { domain: names },
   legend: { orient: "top", labelLimit: 0, columns: 2 },
 });
 

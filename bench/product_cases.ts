@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { matmul, type Orientation } from "../kernels/matmul.ts";
-import { bytesOf, type Tensor } from "../kernels/tensor.ts";
+import { matmul, type Orientation } from "../kernels/ops/matmul/matmul.ts";
+import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 
 /** Equal copies of a weight are read in turn until they are this large: no cache holds the next one. */

@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { crossEntropy } from "../kernels/cross_entropy.ts";
-import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/rmsnorm.ts";
-import { swiglu, swigluBackward } from "../kernels/swiglu.ts";
-import { bytesOf } from "../kernels/tensor.ts";
-import { chunkRows } from "../model/head.ts";
-import { storedShape } from "../model/parameters.ts";
+import { crossEntropy } from "../kernels/ops/loss/cross_entropy.ts";
+import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
+import { swiglu, swigluBackward } from "../kernels/ops/activation/swiglu.ts";
+import { bytesOf } from "../kernels/gpu/tensor.ts";
+import { chunkRows } from "../model/transformer/head.ts";
+import { storedShape } from "../model/transformer/parameters.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 
 /** Rows and columns whose results are compared with float64. */
@@ -40,7 +40,10 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
     return samples.error;
   };
   yield {
-    ...{ name: `rmsnorm ${what}`, tokens: rows, flops: 4 * size, bytes: size * (4 + act) },
+    name: `rmsnorm ${what}`,
+    tokens: rows,
+    flops: 4 * size,
+    bytes: size * (4 + act),
     run: forward,
     async check() {
       forward();
@@ -54,7 +57,9 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const add = () => addPartials(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
   yield {
     name: `residual and rmsnorm ${what}, ${SPLITS} partial sums`,
-    ...{ tokens: rows, flops: (4 + SPLITS) * size, bytes: size * (8 + 4 * SPLITS + act) },
+    tokens: rows,
+    flops: (4 + SPLITS) * size,
+    bytes: size * (8 + 4 * SPLITS + act),
     run: add,
     async check() {
       add();
@@ -70,8 +75,10 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const dy = tensors.normal(dtype, x.shape, 4), dx = tensors.zeros("f32", x.shape);
   const backward = () => rmsnormBackward(gpu, { dy, x, w, rstd, dx, rows });
   yield {
-    ...{ name: `rmsnorm backward ${what}`, tokens: rows },
-    ...{ flops: 8 * size, bytes: size * (12 + act) },
+    name: `rmsnorm backward ${what}`,
+    tokens: rows,
+    flops: 8 * size,
+    bytes: size * (12 + act),
     run: backward,
     async check() {
       forward();
@@ -113,7 +120,10 @@ export function* swigluCases({ gpu, config, dtype }: Bed, rows: number): Generat
   const sampleRows = pick(ROWS, rows, 1), sampleColumns = pick(COLUMNS, width, 2);
   const forward = () => swiglu(gpu, { gateUp, y, rows });
   yield {
-    ...{ name: `swiglu ${what}`, tokens: rows, flops: 6 * size, bytes: 3 * act * size },
+    name: `swiglu ${what}`,
+    tokens: rows,
+    flops: 6 * size,
+    bytes: 3 * act * size,
     run: forward,
     async check() {
       forward();
@@ -130,7 +140,10 @@ export function* swigluCases({ gpu, config, dtype }: Bed, rows: number): Generat
   };
   const backward = () => swigluBackward(gpu, { dy, gateUp, rows });
   yield {
-    ...{ name: `swiglu backward ${what}`, tokens: rows, flops: 12 * size, bytes: 5 * act * size },
+    name: `swiglu backward ${what}`,
+    tokens: rows,
+    flops: 12 * size,
+    bytes: 5 * act * size,
     run: backward,
     async check() {
       const [input, d] = [await valuesOf(gpu, gateUp), await valuesOf(gpu, dy)];
@@ -163,7 +176,9 @@ export function* crossEntropyCases({ gpu, config }: Bed, tokens: number): Genera
     crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
   };
   yield {
-    ...{ name: `cross-entropy ${rows}×${vocab}`, tokens, flops: 7 * rows * width },
+    name: `cross-entropy ${rows}×${vocab}`,
+    tokens,
+    flops: 7 * rows * width,
     bytes: 8 * rows * width,
     run,
     async check() {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { pcg4d } from "../kernels/hash.ts";
+import { pcg4d } from "../kernels/wgsl/hash.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 
 /** Tokens of the first 200 samples of Alpaca with Llama 2's tokenizer, BOS and EOS included: 24,200. */

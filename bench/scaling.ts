@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { megabytes } from "../kernels/memory.ts";
-import { median } from "../kernels/timing.ts";
-import { planMemory } from "../model/capacity.ts";
-import { contextLength } from "../model/config.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { median } from "../kernels/measure/timing.ts";
+import { planMemory } from "../model/transformer/capacity.ts";
+import { contextLength } from "../model/families/config.ts";
 import { supervisedTokens } from "../model/text/prompt.ts";
 import { runSizes, type Window } from "../train/trainer.ts";
 import { fitLine, type LineFit } from "./line_fit.ts";
@@ -68,15 +68,19 @@ export async function benchScaling(given: Bench, lengths: readonly number[]): Pr
     const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizesOf([window])));
     console.error(`${tokens} tokens: ${seconds.toFixed(3)} s`);
     rows.push({
-      ...{ tokens, seconds, tokens_per_second: tokens / seconds },
-      ...{ useful_tflops_per_second: flops / seconds / 1e12 },
+      tokens,
+      seconds,
+      tokens_per_second: tokens / seconds,
+      useful_tflops_per_second: flops / seconds / 1e12,
       memory_mb: megabytes(plan.peakTotal),
     });
   }
   const fit = (field: "seconds" | "memory_mb") =>
     fitLine(rows.map((row) => ({ x: row.tokens, y: row[field] })));
   return {
-    ...{ rows, seconds_fit: fit("seconds"), memory_fit: fit("memory_mb") },
+    rows,
+    seconds_fit: fit("seconds"),
+    memory_fit: fit("memory_mb"),
     peak_memory_mb: megabytes(gpu.memory.peakTotal),
   };
 }

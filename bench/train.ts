@@ -6,14 +6,14 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { openGpu } from "../kernels/gpu.ts";
-import type { MemoryTable } from "../kernels/memory.ts";
-import { profileLines } from "../kernels/profile.ts";
-import { limitOf, type Roofs } from "../kernels/roofline.ts";
-import { measureRoofs } from "../kernels/roofs.ts";
-import { DoesNotFit } from "../model/capacity.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { flag, text, whole, worded } from "../model/cli/settings.ts";
+import { openGpu } from "../kernels/gpu/gpu.ts";
+import type { MemoryTable } from "../kernels/gpu/memory.ts";
+import { profileLines } from "../kernels/gpu/profiler.ts";
+import { limitOf, type Roofs } from "../kernels/measure/roofline.ts";
+import { measureRoofs } from "../kernels/measure/roofs.ts";
+import { DoesNotFit } from "../model/transformer/capacity.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { flag, text, whole, worded } from "../cli/settings.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -127,8 +127,10 @@ function profiledLines(profile: TrainProfile): string[] {
 
 function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, unknown> {
   return {
-    ...{ steps: profile.steps, unprofiled_seconds: profile.unprofiledSeconds },
-    ...{ wall_seconds: profile.wallSeconds, submissions: profile.submissions.length },
+    steps: profile.steps,
+    unprofiled_seconds: profile.unprofiledSeconds,
+    wall_seconds: profile.wallSeconds,
+    submissions: profile.submissions.length,
     between_launches_seconds: profile.gaps.inside,
     between_submissions_seconds: profile.gaps.between,
     programs: rows.map((row) => {
@@ -145,8 +147,14 @@ function configOf(flags: Flags, model: string): Bench["config"] {
   const lora = ["--lora", flags.lora ? "on" : "off"];
   return {
     ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, ...lora]),
-    ...{ precision, exact_products, packing, share_prefixes, batch_size },
-    ...{ gradient_accumulation_steps, optimizer, learning_rate },
+    precision,
+    exact_products,
+    packing,
+    share_prefixes,
+    batch_size,
+    gradient_accumulation_steps,
+    optimizer,
+    learning_rate,
   };
 }
 
@@ -195,8 +203,14 @@ async function run(flags: Flags): Promise<void> {
   const config = configOf(flags, model), { precision, lora, optimizer } = config;
   const bench: Bench = { gpu, source, config, roofs, ignorePlan };
   const common = {
-    ...{ gpu: gpu.name, provider: gpu.provider, model, precision, lora: lora !== false, optimizer },
-    ...{ checkpointing: config.checkpointing, packing: config.packing },
+    gpu: gpu.name,
+    provider: gpu.provider,
+    model,
+    precision,
+    lora: lora !== false,
+    optimizer,
+    checkpointing: config.checkpointing,
+    packing: config.packing,
     roofs: {
       copy_gigabytes_per_second: roofs.bandwidth / 1e9,
       matmul_tflops_per_second: roofs.matmul / 1e12,

@@ -18,8 +18,8 @@
  *
  * @module
  */
-import type { LlamaConfig } from "../model/config.ts";
-import { adapterShapes } from "../model/files/adapter.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
+import { adapterShapes } from "../model/formats/adapter.ts";
 
 /** What a step works on. */
 export interface StepWork {

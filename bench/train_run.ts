@@ -4,15 +4,15 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu, Work } from "../kernels/gpu.ts";
-import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/memory.ts";
-import type { Profile } from "../kernels/profile.ts";
-import type { Roofs } from "../kernels/roofline.ts";
-import { median } from "../kernels/timing.ts";
-import { allocatePlanned, planMemory } from "../model/capacity.ts";
-import { loadingBar, ProgressBar } from "../model/cli/progress.ts";
-import { initializeAdapters, loadWeights } from "../model/load.ts";
-import type { ModelSource } from "../model/source.ts";
+import type { Gpu, Work } from "../kernels/gpu/gpu.ts";
+import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/gpu/memory.ts";
+import type { Profile } from "../kernels/gpu/profiler.ts";
+import type { Roofs } from "../kernels/measure/roofline.ts";
+import { median } from "../kernels/measure/timing.ts";
+import { allocatePlanned, planMemory } from "../model/transformer/capacity.ts";
+import { loadingBar, ProgressBar } from "../cli/progress.ts";
+import { initializeAdapters, loadWeights } from "../model/checkpoint/load.ts";
+import type { ModelSource } from "../model/checkpoint/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { plannedSteps, windowSamples } from "../train/data.ts";
 import { countParameters } from "../train/output.ts";
@@ -171,13 +171,25 @@ export async function runBench(
   const { trainable, total } = countParameters(trainer.model);
   const seconds = sum(times), { peak, peakTotal } = gpu.memory;
   const result: TrainResult = {
-    ...{ samples: samples.length, tokens, shared_tokens: sum(shared), steps: times.length },
-    ...{ trainable_parameters: trainable, total_parameters: total },
-    ...{ ...lossEnds(losses, config.batch_size), losses },
-    ...{ skipped_steps: trainer.skipped, programs, compile_seconds, seconds },
-    ...{ median_step_seconds: median(times), tokens_per_second: tokens / seconds },
-    ...{ useful_tflop: flops / 1e12, useful_tflops_per_second: flops / seconds / 1e12 },
-    ...{ of_matmul: flops / seconds / roofs.matmul, work, planned_mb: megabytes(plan.peakTotal) },
+    samples: samples.length,
+    tokens,
+    shared_tokens: sum(shared),
+    steps: times.length,
+    trainable_parameters: trainable,
+    total_parameters: total,
+    ...lossEnds(losses, config.batch_size),
+    losses,
+    skipped_steps: trainer.skipped,
+    programs,
+    compile_seconds,
+    seconds,
+    median_step_seconds: median(times),
+    tokens_per_second: tokens / seconds,
+    useful_tflop: flops / 1e12,
+    useful_tflops_per_second: flops / seconds / 1e12,
+    of_matmul: flops / seconds / roofs.matmul,
+    work,
+    planned_mb: megabytes(plan.peakTotal),
     peak_memory_mb: megabytes(peakTotal),
     memory_mb: Object.fromEntries(CATEGORIES.map((c) => [c, megabytes(peak[c])])) as MemoryTable,
     step_seconds: times,

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { contextLength } from "../model/config.ts";
-import { type ModelSource, openModel, openModelWithTokenizer } from "../model/source.ts";
+import { contextLength } from "../model/families/config.ts";
+import { type ModelSource, openModel, openModelWithTokenizer } from "../model/checkpoint/source.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { randomSample } from "./samples.ts";

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { openGpu } from "../kernels/gpu.ts";
+import { openGpu } from "../kernels/gpu/gpu.ts";
 import {
   MOST_TUNED_ROWS,
   readTiles,
@@ -13,14 +13,14 @@ import {
   tilesKey,
   tokensOf,
   TUNED_STEP,
-} from "../kernels/matmul/tuned.ts";
-import { environment } from "../kernels/providers/environment.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { ProgressBar } from "../model/cli/progress.ts";
-import { flag, text } from "../model/cli/settings.ts";
-import { replaceJson } from "../model/files/json_file.ts";
-import { openModel } from "../model/source.ts";
+} from "../kernels/ops/matmul/tuned.ts";
+import { environment } from "../kernels/gpu/providers/environment.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import * as common from "../cli/common_settings.ts";
+import { ProgressBar } from "../cli/progress.ts";
+import { flag, text } from "../cli/settings.ts";
+import { replaceJson } from "../model/formats/json_file.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -122,8 +122,14 @@ export async function benchTune(args: string[]): Promise<void> {
   }
   gpu.close();
   const result = {
-    ...{ gpu: gpu.name, provider: gpu.provider, model, precision, lora: flags.lora, file: path },
-    ...{ reckoned_seconds: sum(tuned, "reckoned"), measured_seconds: sum(tuned, "best") },
+    gpu: gpu.name,
+    provider: gpu.provider,
+    model,
+    precision,
+    lora: flags.lora,
+    file: path,
+    reckoned_seconds: sum(tuned, "reckoned"),
+    measured_seconds: sum(tuned, "best"),
     products: tuned,
   };
   if (json) return console.log(JSON.stringify(result, null, 2));

@@ -5,17 +5,17 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { matmul, matmulPartials } from "../kernels/matmul.ts";
-import { geometries, type MatmulGeometry } from "../kernels/matmul/geometry.ts";
-import { type AskedProduct, productClass } from "../kernels/matmul/tuned.ts";
-import { Memory } from "../kernels/memory.ts";
-import { sumPartials } from "../kernels/partials.ts";
-import { bytesOf, type Tensor } from "../kernels/tensor.ts";
-import { compareSeconds } from "../kernels/timing.ts";
-import { makeBatch } from "../model/batch.ts";
-import type { LlamaConfig } from "../model/config.ts";
-import { Llama } from "../model/llama.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { matmul, matmulPartials } from "../kernels/ops/matmul/matmul.ts";
+import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/geometry.ts";
+import { type AskedProduct, productClass } from "../kernels/ops/matmul/tuned.ts";
+import { Memory } from "../kernels/gpu/memory.ts";
+import { sumPartials } from "../kernels/ops/matmul/partials.ts";
+import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
+import { compareSeconds } from "../kernels/measure/timing.ts";
+import { makeBatch } from "../model/transformer/batch.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
+import { Llama } from "../model/transformer/llama.ts";
 import type { TrainConfig } from "../train/schema.ts";
 import { runSizes, Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
@@ -71,8 +71,11 @@ export async function askedProducts(
     return makeBatch([{ ids, promptLength: count - 1, weight: 1 }], model.sliding_window);
   });
   const generator = new Llama(plan(), {
-    ...{ config: model, precision: config.precision, trained: "nothing" },
-    ...{ maxTokens: Math.max(...tokens), maxTargets: 1 },
+    config: model,
+    precision: config.precision,
+    trained: "nothing",
+    maxTokens: Math.max(...tokens),
+    maxTargets: 1,
   });
   await gpu.rehearse(() => {
     for (const batch of batches) generator.logits(gpu, batch);

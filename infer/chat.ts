@@ -5,16 +5,16 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { profileLines } from "../kernels/profile.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { choice, text, whole } from "../model/cli/settings.ts";
-import { contextLength } from "../model/config.ts";
-import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
-import { writeJson } from "../model/files/json_file.ts";
-import { exists } from "../model/files/whole_file.ts";
-import { Generator } from "../model/generate.ts";
-import { NotFinite } from "../model/not_finite.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { profileLines } from "../kernels/gpu/profiler.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { choice, text, whole } from "../cli/settings.ts";
+import { contextLength } from "../model/families/config.ts";
+import { decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
+import { writeJson } from "../model/formats/json_file.ts";
+import { exists } from "../model/formats/whole_file.ts";
+import { Generator } from "../model/engine/generate.ts";
+import { NotFinite } from "../model/transformer/not_finite.ts";
 import { chatEncoder } from "../model/text/templates/chat.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import { Answer } from "./answer.ts";

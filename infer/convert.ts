@@ -4,8 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import { megabytes } from "../kernels/memory.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
 import { runKeys } from "./flags.ts";
 import {
   fileKeys,

@@ -4,8 +4,8 @@
  * @module
  */
 import { z } from "zod";
-import * as common from "../model/cli/common_settings.ts";
-import { aboveZero, choice, flag, text, whole, worded } from "../model/cli/settings.ts";
+import * as common from "../cli/common_settings.ts";
+import { aboveZero, choice, flag, text, whole, worded } from "../cli/settings.ts";
 
 /** What a command needs to know of the model. */
 export const modelKeys = {

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import type { Gpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { profileLines } from "../kernels/profile.ts";
-import { BeamSearcher } from "../model/beams.ts";
-import { contextLength } from "../model/config.ts";
-import { decoderPasses, type DecoderSizes } from "../model/decoder.ts";
-import { Generator } from "../model/generate.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { profileLines } from "../kernels/gpu/profiler.ts";
+import { BeamSearcher } from "../model/engine/beams.ts";
+import { contextLength } from "../model/families/config.ts";
+import { decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
+import { Generator } from "../model/engine/generate.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { Answer } from "./answer.ts";

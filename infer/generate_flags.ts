@@ -4,9 +4,9 @@
  * @module
  */
 import { z } from "zod";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { choice, text, texts, whole, worded } from "../model/cli/settings.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import * as common from "../cli/common_settings.ts";
+import { choice, text, texts, whole, worded } from "../cli/settings.ts";
 import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
 import { ownTemplateFlags } from "./template_inputs.ts";
 

@@ -5,7 +5,7 @@
  * @module
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
-import { endWithParent } from "../model/cli/parent.ts";
+import { endWithParent } from "../cli/parent.ts";
 import { chat } from "./chat.ts";
 import { convert } from "./convert.ts";
 import { generate } from "./generate.ts";

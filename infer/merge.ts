@@ -5,12 +5,12 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { openGpu } from "../kernels/gpu.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import { flag, text } from "../model/cli/settings.ts";
-import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
-import { AdapterMerge } from "../model/merge.ts";
+import { openGpu } from "../kernels/gpu/gpu.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import { flag, text } from "../cli/settings.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { AdapterMerge } from "../model/checkpoint/merge.ts";
 import { type ModelFlags, runKeys } from "./flags.ts";
 import { compareLogits, type LogitDifference } from "./merge_check.ts";
 import {

@@ -4,15 +4,15 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import { type Batch, makeBatch } from "../model/batch.ts";
-import { allocatePlanned } from "../model/capacity.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import { contextLength, type LlamaConfig } from "../model/config.ts";
-import { type Adapter, checkAdapter } from "../model/files/adapter.ts";
-import { Llama } from "../model/llama.ts";
-import { loadAdapter, loadWeights } from "../model/load.ts";
-import { openModel } from "../model/source.ts";
+import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import { type Batch, makeBatch } from "../model/transformer/batch.ts";
+import { allocatePlanned } from "../model/transformer/capacity.ts";
+import { loadingBar } from "../cli/progress.ts";
+import { contextLength, type LlamaConfig } from "../model/families/config.ts";
+import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
+import { Llama } from "../model/transformer/llama.ts";
+import { loadAdapter, loadWeights } from "../model/checkpoint/load.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 import type { ModelFlags } from "./flags.ts";
 
 /** Tokens of the prompts, where the model's context allows them; few enough for one pass of logits. */

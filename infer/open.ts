@@ -4,17 +4,17 @@
  *
  * @module
  */
-import { type Gpu, openGpu } from "../kernels/gpu.ts";
-import type { Memory } from "../kernels/memory.ts";
-import { measureRoofs } from "../kernels/roofs.ts";
-import type { Dtype } from "../kernels/tensor.ts";
+import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import type { Memory } from "../kernels/gpu/memory.ts";
+import { measureRoofs } from "../kernels/measure/roofs.ts";
+import type { Dtype } from "../kernels/gpu/tensor.ts";
 import type { AdapterPlan } from "../model/adapter/plan.ts";
-import { allocatePlanned } from "../model/capacity.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import { type Adapter, checkAdapter, readAdapter } from "../model/files/adapter.ts";
-import { Llama, type LlamaOptions } from "../model/llama.ts";
-import { loadAdapter, loadWeights } from "../model/load.ts";
-import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/source.ts";
+import { allocatePlanned } from "../model/transformer/capacity.ts";
+import { loadingBar } from "../cli/progress.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { Llama, type LlamaOptions } from "../model/transformer/llama.ts";
+import { loadAdapter, loadWeights } from "../model/checkpoint/load.ts";
+import { type ModelWithTokenizer, openModelWithTokenizer } from "../model/checkpoint/source.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** A model that was found and checked; its weights are still in their files. */

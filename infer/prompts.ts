@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import { contextLength } from "../model/config.ts";
+import { contextLength } from "../model/families/config.ts";
 import { chatEncoder, type ChatTemplate, type Message } from "../model/text/templates/chat.ts";
 import { loadSamples } from "../model/text/data/load.ts";
 import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";

@@ -5,14 +5,14 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { megabytes } from "../kernels/memory.ts";
-import { profileLines } from "../kernels/profile.ts";
-import { command, parseFlags } from "../model/cli/command_line.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { ProgressBar } from "../model/cli/progress.ts";
-import { contextLength } from "../model/config.ts";
-import { meanNll } from "../model/evaluate.ts";
-import { DAMAGED } from "../model/not_finite.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import { profileLines } from "../kernels/gpu/profiler.ts";
+import { command, parseFlags } from "../cli/command_line.ts";
+import * as common from "../cli/common_settings.ts";
+import { ProgressBar } from "../cli/progress.ts";
+import { contextLength } from "../model/families/config.ts";
+import { meanNll } from "../model/transformer/evaluate.ts";
+import { DAMAGED } from "../model/transformer/not_finite.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";

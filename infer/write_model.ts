@@ -6,15 +6,15 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import * as common from "../model/cli/common_settings.ts";
-import { loadingBar } from "../model/cli/progress.ts";
-import { choice, text } from "../model/cli/settings.ts";
-import { rewrittenTensors, type WeightChange } from "../model/files/rewrite.ts";
-import { tensorBytes } from "../model/files/write_safetensors.ts";
-import type { FileDtype, WeightSource } from "../model/files/weights.ts";
-import { exists } from "../model/files/whole_file.ts";
-import { saveModel } from "../model/save.ts";
-import { type ModelSource, openModel } from "../model/source.ts";
+import * as common from "../cli/common_settings.ts";
+import { loadingBar } from "../cli/progress.ts";
+import { choice, text } from "../cli/settings.ts";
+import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts";
+import { tensorBytes } from "../model/formats/write_safetensors.ts";
+import type { FileDtype, WeightSource } from "../model/formats/weights.ts";
+import { exists } from "../model/formats/whole_file.ts";
+import { saveModel } from "../model/checkpoint/save.ts";
+import { type ModelSource, openModel } from "../model/checkpoint/source.ts";
 import { loadTokenizer } from "../model/text/tokenizer/load.ts";
 import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
 

@@ -1,9 +1,9 @@
 /** The fixtures' models on the GPU, loaded from their folders as the commands do. */
-import type { Gpu } from "../kernels/gpu.ts";
-import { checkAdapter, readAdapter } from "../model/files/adapter.ts";
-import { Llama, type LlamaOptions } from "../model/llama.ts";
-import { loadAdapter, loadWeights } from "../model/load.ts";
-import { openModel } from "../model/source.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { Llama, type LlamaOptions } from "../model/transformer/llama.ts";
+import { loadAdapter, loadWeights } from "../model/checkpoint/load.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 import { fixturePath, type FixtureSubject } from "./fixtures.ts";
 
 /** A fixture model with its adapter on the GPU: fp32 and untrained where nothing is said. */

@@ -4,8 +4,8 @@
  * expected values don't depend on the code under test.
  */
 import { fileURLToPath } from "node:url";
-import type { RopeOptions } from "../kernels/rope.ts";
-import { type LlamaConfig, parseLlamaConfig } from "../model/config.ts";
+import type { RopeOptions } from "../kernels/ops/rope/rope.ts";
+import { type LlamaConfig, parseLlamaConfig } from "../model/families/config.ts";
 import type { ReferenceSample } from "./model/reference.ts";
 
 /** A float32 tensor as a fixture file holds it, row-major. */

@@ -6,9 +6,10 @@ import { ROOT } from "../scripts/compile.ts";
 /** What files of each folder may import of the project, besides their own folder. */
 const MAY_IMPORT: Record<string, string[]> = {
   kernels: [],
+  cli: ["kernels"],
   model: ["kernels", "examples"],
-  train: ["kernels", "model", "examples"],
-  infer: ["kernels", "model", "examples"],
+  train: ["kernels", "model", "cli", "examples"],
+  infer: ["kernels", "model", "cli", "examples"],
 };
 
 /** Every TypeScript file below a folder. */

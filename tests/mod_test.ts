@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { launcherPermissions, ROOT } from "../scripts/compile.ts";
-import { nativePermissions, TemporaryFolder } from "./cli.ts";
+import { nativePermissions, TemporaryFolder } from "./cli/cli.ts";
 import { gpuTest } from "./kernels/harness.ts";
 
 /** The code of the first example of a module's doc comment. */

@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { parse } from "yaml";
 import { ROOT } from "../scripts/compile.ts";
 import { KEYS } from "../train/schema.ts";
-import { lorikeet, succeeded } from "./cli.ts";
+import { lorikeet, succeeded } from "./cli/cli.ts";
 import { CHAPTERS } from "./study/guide.ts";
 
 const read = (path: string) => Deno.readTextFileSync(join(ROOT, path));

@@ -3,7 +3,7 @@
  * unpacked once, where it is there and so is `tar`; tests that need it are ignored otherwise.
  */
 import { join } from "node:path";
-import type { Gpu } from "../kernels/gpu.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { gpuTest } from "./kernels/harness.ts";
 import { hasRealArchive, realArchivePath } from "./shared.ts";
 

@@ -1,10 +1,10 @@
 /** The built-in model with some weights of one's own, as a folder: what real models have only when they are broken. */
 import { join } from "node:path";
-import { weightShapes } from "../model/config.ts";
-import { toFloat32 } from "../model/files/half.ts";
-import { writeSafetensors } from "../model/files/write_safetensors.ts";
-import type { FileDtype } from "../model/files/weights.ts";
-import { openModel } from "../model/source.ts";
+import { weightShapes } from "../model/families/config.ts";
+import { toFloat32 } from "../model/formats/half.ts";
+import { writeSafetensors } from "../model/formats/write_safetensors.ts";
+import type { FileDtype } from "../model/formats/weights.ts";
+import { openModel } from "../model/checkpoint/source.ts";
 
 /**
  * Writes it in F32.

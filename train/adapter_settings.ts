@@ -6,7 +6,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../model/adapter/plan.ts";
-import type { LlamaConfig } from "../model/config.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
@@ -14,7 +14,7 @@ import {
   ALL_LINEAR,
   LINEAR_MODULES,
   parseAdapterConfig,
-} from "../model/files/adapter_config.ts";
+} from "../model/formats/adapter_config.ts";
 import type { LoraSettings } from "./schema.ts";
 
 /** What a run's adapter is called in messages. */

@@ -6,8 +6,8 @@
 
 import type { z } from "zod";
 import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
-import { helpIfAsked, readFlags, refuse } from "../model/cli/command_line.ts";
-import { asFlag, checkValues, type Given, type Givens, shown } from "../model/cli/settings.ts";
+import { helpIfAsked, readFlags, refuse } from "../cli/command_line.ts";
+import { asFlag, checkValues, type Given, type Givens, shown } from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
 import { KEYS, type loraSchema, loraSettings, type TrainConfig } from "./schema.ts";

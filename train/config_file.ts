@@ -6,7 +6,7 @@
 
 import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
 import { UserError } from "../kernels/errors.ts";
-import { type Givens, suggestion } from "../model/cli/settings.ts";
+import { type Givens, suggestion } from "../cli/settings.ts";
 import { KEYS } from "./schema.ts";
 
 /** A node's value; refused where an alias makes it endless, or names nothing. */

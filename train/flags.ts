@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type CommandLine, helpText } from "../model/cli/command_line.ts";
+import { type CommandLine, helpText } from "../cli/command_line.ts";
 import { KEYS } from "./schema.ts";
 
 /** `lorikeet train`. */

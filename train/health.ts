@@ -4,14 +4,14 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { notFiniteNames } from "../model/finite_weights.ts";
-import type { Llama } from "../model/llama.ts";
-import { NotFinite } from "../model/not_finite.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { notFiniteNames } from "../model/checkpoint/finite_weights.ts";
+import type { Llama } from "../model/transformer/llama.ts";
+import { NotFinite } from "../model/transformer/not_finite.ts";
 import type { TrainConfig } from "./config.ts";
 import type { StepResult } from "./trainer.ts";
 
-/** The loss scale that is never halved (kernels/loss_scale.ts); that of precision fp32. */
+/** The loss scale that is never halved (kernels/ops/optimizer/loss_scale.ts); that of precision fp32. */
 const LEAST_SCALE = 1;
 /** Steps skipped in a row at that scale, after which the run is given up: one may be the fault of its samples. */
 const MOST_SKIPPED = 5;

@@ -4,8 +4,8 @@
  * @module
  */
 import { join } from "node:path";
-import type { Gpu } from "../kernels/gpu.ts";
-import { ProgressBar } from "../model/cli/progress.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { ProgressBar } from "../cli/progress.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { countSteps, plannedSteps, type StepPlan, windowSamples } from "./data.ts";
 import { Health } from "./health.ts";

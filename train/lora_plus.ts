@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Parameter } from "../model/parameters.ts";
+import type { Parameter } from "../model/transformer/parameters.ts";
 
 /** The learning rate of an adapter of an embedding, whatever that of the others is. */
 const EMBEDDING_RATE = 1e-6;

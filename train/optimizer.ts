@@ -4,14 +4,14 @@
  *
  * @module
  */
-import { adamw } from "../kernels/adamw.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { sumOfSquares, sumOfSquaresSlots } from "../kernels/grad_norm.ts";
-import { updateControl } from "../kernels/loss_scale.ts";
-import type { Memory } from "../kernels/memory.ts";
-import { sgd } from "../kernels/sgd.ts";
-import type { Tensor } from "../kernels/tensor.ts";
-import type { Parameter } from "../model/parameters.ts";
+import { adamw } from "../kernels/ops/optimizer/adamw.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { sumOfSquares, sumOfSquaresSlots } from "../kernels/ops/optimizer/grad_norm.ts";
+import { updateControl } from "../kernels/ops/optimizer/loss_scale.ts";
+import type { Memory } from "../kernels/gpu/memory.ts";
+import { sgd } from "../kernels/ops/optimizer/sgd.ts";
+import type { Tensor } from "../kernels/gpu/tensor.ts";
+import type { Parameter } from "../model/transformer/parameters.ts";
 import type { TrainConfig } from "./config.ts";
 
 /** Good steps after which the loss scale doubles, as in PyTorch's GradScaler. */
@@ -45,7 +45,9 @@ interface Update {
 const updateOf = ({ parameter, moments }: OptimizedParameter, rate: number): Update => {
   const { master, grad } = parameter.trained!;
   return {
-    ...{ master, grad, ...moments },
+    master,
+    grad,
+    ...moments,
     value: parameter.value === master ? undefined : parameter.value,
     // Norm weights are not decayed: they scale, they don't mix.
     decayed: parameter.shape.length > 1,

@@ -5,17 +5,17 @@
  */
 import { dirname, join, resolve } from "node:path";
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import { CATEGORIES, megabytes } from "../kernels/memory.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { CATEGORIES, megabytes } from "../kernels/gpu/memory.ts";
 import { copyNames, PREFIX } from "../model/adapter/tensors.ts";
-import { type AdapterTensor, writeAdapter } from "../model/files/adapter.ts";
-import { writeJson } from "../model/files/json_file.ts";
-import { exists, fileError } from "../model/files/whole_file.ts";
-import type { Llama } from "../model/llama.ts";
-import { cutRows } from "../model/load.ts";
-import { type Parameter, parameterCount } from "../model/parameters.ts";
-import { saveModel } from "../model/save.ts";
-import type { ModelWithTokenizer } from "../model/source.ts";
+import { type AdapterTensor, writeAdapter } from "../model/formats/adapter.ts";
+import { writeJson } from "../model/formats/json_file.ts";
+import { exists, fileError } from "../model/formats/whole_file.ts";
+import type { Llama } from "../model/transformer/llama.ts";
+import { cutRows } from "../model/checkpoint/load.ts";
+import { type Parameter, parameterCount } from "../model/transformer/parameters.ts";
+import { saveModel } from "../model/checkpoint/save.ts";
+import type { ModelWithTokenizer } from "../model/checkpoint/source.ts";
 import type { TrainConfig } from "./config.ts";
 import { refuseDiverged } from "./health.ts";
 import type { Outcome } from "./outcome.ts";
@@ -78,8 +78,16 @@ export class MetricsFile {
   ): void {
     const { loss, losses, gradNorm, lossScale, skipped, tokens } = result;
     const line = {
-      ...{ step, epoch, loss, losses, learning_rate: learningRate, grad_norm: gradNorm },
-      ...{ loss_scale: lossScale, skipped, tokens, seconds },
+      step,
+      epoch,
+      loss,
+      losses,
+      learning_rate: learningRate,
+      grad_norm: gradNorm,
+      loss_scale: lossScale,
+      skipped,
+      tokens,
+      seconds,
     };
     const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
     try {

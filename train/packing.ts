@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { commonPrefix } from "../model/common_prefix.ts";
+import { commonPrefix } from "../model/transformer/common_prefix.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 
 /** A sample in a pass. */

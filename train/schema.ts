@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import * as common from "../model/cli/common_settings.ts";
+import * as common from "../cli/common_settings.ts";
 import {
   aboveZero,
   atLeastZero,
@@ -17,8 +17,8 @@ import {
   text,
   whole,
   worded,
-} from "../model/cli/settings.ts";
-import { ALL_LINEAR, isLinearModule, LINEAR_MODULES } from "../model/files/adapter_config.ts";
+} from "../cli/settings.ts";
+import { ALL_LINEAR, isLinearModule, LINEAR_MODULES } from "../model/formats/adapter_config.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = [

@@ -4,11 +4,11 @@
  * @module
  */
 import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
-import type { Gpu } from "../kernels/gpu.ts";
-import type { Memory } from "../kernels/memory.ts";
-import type { DecoderSizes } from "../model/decoder.ts";
-import { Generator } from "../model/generate.ts";
-import type { Llama } from "../model/llama.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import type { Memory } from "../kernels/gpu/memory.ts";
+import type { DecoderSizes } from "../model/engine/decoder.ts";
+import { Generator } from "../model/engine/generate.ts";
+import type { Llama } from "../model/transformer/llama.ts";
 import { parseSamples } from "../model/text/data/load.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";

@@ -9,14 +9,14 @@
  */
 import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu.ts";
-import type { Tensor } from "../kernels/tensor.ts";
-import { openSafetensors, type SafetensorsFile } from "../model/files/safetensors.ts";
-import { type TensorToWrite, writeSafetensors } from "../model/files/write_safetensors.ts";
-import { brief, isObject, readJson } from "../model/files/json_file.ts";
-import { sameShape } from "../model/files/weights.ts";
-import { exists, fileError } from "../model/files/whole_file.ts";
-import { cutRows, padRows, refreshValue } from "../model/load.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import type { Tensor } from "../kernels/gpu/tensor.ts";
+import { openSafetensors, type SafetensorsFile } from "../model/formats/safetensors.ts";
+import { type TensorToWrite, writeSafetensors } from "../model/formats/write_safetensors.ts";
+import { brief, isObject, readJson } from "../model/formats/json_file.ts";
+import { sameShape } from "../model/formats/weights.ts";
+import { exists, fileError } from "../model/formats/whole_file.ts";
+import { cutRows, padRows, refreshValue } from "../model/checkpoint/load.ts";
 import { checkSeal, checksum, INSTEAD, sealedJson, startChecksum } from "./checksums.ts";
 import { refuseDiverged } from "./health.ts";
 import { checkResumedConfig } from "./resume_rules.ts";

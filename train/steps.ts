@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Gpu } from "../kernels/gpu.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { StepOptions, StepResult, Trainer, Window } from "./trainer.ts";
 
 /** A step to be run. */

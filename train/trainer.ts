@@ -7,12 +7,12 @@
  *
  * @module
  */
-import type { Gpu } from "../kernels/gpu.ts";
-import { CONTROL } from "../kernels/loss_scale.ts";
-import type { Memory } from "../kernels/memory.ts";
-import { type Batch, type Document, makeBatch } from "../model/batch.ts";
-import type { LlamaConfig } from "../model/config.ts";
-import { Llama } from "../model/llama.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { CONTROL } from "../kernels/ops/optimizer/loss_scale.ts";
+import type { Memory } from "../kernels/gpu/memory.ts";
+import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
+import type { LlamaConfig } from "../model/families/config.ts";
+import { Llama } from "../model/transformer/llama.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Gpu } from "../../kernels/gpu.ts";
-import { contextLength } from "../../model/config.ts";
-import { cutRows, initializeAdapters, loadWeights } from "../../model/load.ts";
-import { openModelWithTokenizer } from "../../model/source.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { contextLength } from "../../model/families/config.ts";
+import { cutRows, initializeAdapters, loadWeights } from "../../model/checkpoint/load.ts";
+import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadDataset } from "../../model/text/data/dataset.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { plannedSteps, windowSamples } from "../../train/data.ts";

@@ -7,9 +7,9 @@
  * @module
  */
 import { planMode } from "../../bench/memory.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { presetConfig } from "../../model/presets.ts";
-import { activationPlan, inferencePlan } from "../../model/plan.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import { presetConfig } from "../../model/families/presets.ts";
+import { activationPlan, inferencePlan } from "../../model/transformer/checkpointing.ts";
 import { openBuiltin } from "./builtin_run.ts";
 import { launchesOf } from "./launches.ts";
 import { grouped, table } from "./numbers.ts";

@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { weightShapes } from "../../model/config.ts";
-import { presetConfig } from "../../model/presets.ts";
-import { adapterShapes } from "../../model/files/adapter.ts";
+import { weightShapes } from "../../model/families/config.ts";
+import { presetConfig } from "../../model/families/presets.ts";
+import { adapterShapes } from "../../model/formats/adapter.ts";
 import { keepNothing } from "./checkpoint_chain.ts";
 import { halfLimits } from "./half_updates.ts";
 import { linearGradients } from "./linear_accumulation.ts";

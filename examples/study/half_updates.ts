@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { cast } from "../../kernels/cast.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { initialControl } from "../../kernels/loss_scale.ts";
-import { sgd } from "../../kernels/sgd.ts";
-import { fromFloat32, toFloat32 } from "../../model/files/half.ts";
+import { cast } from "../../kernels/ops/elements/cast.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { sgd } from "../../kernels/ops/optimizer/sgd.ts";
+import { fromFloat32, toFloat32 } from "../../model/formats/half.ts";
 import { grouped, table } from "./numbers.ts";
 
 /** A number as the nearest f16 has it. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Cost, Gpu } from "../../kernels/gpu.ts";
+import type { Cost, Gpu } from "../../kernels/gpu/gpu.ts";
 
 /** One launch: the key of its program and its floating-point operations and bytes. */
 export interface Launch extends Cost {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { openBuiltin, readTrained } from "./builtin_run.ts";
 import { deviation, table } from "./numbers.ts";
 

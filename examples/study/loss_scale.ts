@@ -8,8 +8,8 @@
  *
  * @module
  */
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { setParameter } from "../../model/load.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import { setParameter } from "../../model/checkpoint/load.ts";
 import { openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { half } from "./half_updates.ts";
 import { deviation, lessThan, moreThan, table } from "./numbers.ts";

@@ -8,15 +8,20 @@
  * @module
  */
 import { Matrix } from "ml-matrix";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { median } from "../../kernels/timing.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import { median } from "../../kernels/measure/timing.ts";
 import { loraPlan } from "../../model/adapter/plan.ts";
-import { Decoder, decoderPasses } from "../../model/decoder.ts";
-import type { LinearModule } from "../../model/files/adapter.ts";
-import { Llama } from "../../model/llama.ts";
-import { cutRows, initializeAdapters, loadWeights, setParameter } from "../../model/load.ts";
-import type { Parameter } from "../../model/parameters.ts";
-import { openModel } from "../../model/source.ts";
+import { Decoder, decoderPasses } from "../../model/engine/decoder.ts";
+import type { LinearModule } from "../../model/formats/adapter.ts";
+import { Llama } from "../../model/transformer/llama.ts";
+import {
+  cutRows,
+  initializeAdapters,
+  loadWeights,
+  setParameter,
+} from "../../model/checkpoint/load.ts";
+import type { Parameter } from "../../model/transformer/parameters.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
 import { type Launch, launchesOf } from "./launches.ts";
 import { grouped, sum, table, uniform } from "./numbers.ts";
 
@@ -33,7 +38,9 @@ export interface InferenceCost {
 
 const PROMPT = [1, 300, 400, 500, 600, 700], STEPS = 64;
 const SIZES = {
-  ...{ sequences: 1, context: PROMPT.length + STEPS + 2, promptTokens: PROMPT.length },
+  sequences: 1,
+  context: PROMPT.length + STEPS + 2,
+  promptTokens: PROMPT.length,
   cache: "f32",
 } as const;
 const LORA = { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] as LinearModule[] };
@@ -42,7 +49,9 @@ const LORA = { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] as LinearModul
 async function openLlama(gpu: Gpu, lora?: typeof LORA): Promise<Llama> {
   const source = openModel("builtin");
   const model = new Llama(gpu.memory, {
-    ...{ config: source.config, precision: "fp32", trained: "nothing" },
+    config: source.config,
+    precision: "fp32",
+    trained: "nothing",
     lora: lora && loraPlan(source.config, lora),
     ...decoderPasses(SIZES),
   });

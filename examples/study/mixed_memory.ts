@@ -6,9 +6,9 @@
  *
  * @module
  */
-import { CATEGORIES, megabytes, type MemoryTable } from "../../kernels/memory.ts";
-import { planMemory } from "../../model/capacity.ts";
-import { presetConfig } from "../../model/presets.ts";
+import { CATEGORIES, megabytes, type MemoryTable } from "../../kernels/gpu/memory.ts";
+import { planMemory } from "../../model/transformer/capacity.ts";
+import { presetConfig } from "../../model/families/presets.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { grouped, table } from "./numbers.ts";

@@ -7,7 +7,7 @@
  * @module
  */
 import { Matrix } from "ml-matrix";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { type BuiltinRun, openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { moreThan, sum, table } from "./numbers.ts";
 import { decompose, droppedError, relativeError, truncated } from "./svd.ts";

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { openModelWithTokenizer } from "../../model/source.ts";
+import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadSamples } from "../../model/text/data/load.ts";
 import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
 import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type LlamaConfig, weightShapes } from "../config.ts";
+import { type LlamaConfig, weightShapes } from "../families/config.ts";
 import { type AdapterPlan, EMBEDDING, ensuresTying, OUTPUT } from "./plan.ts";
 
 /** What stands before a module's name in PEFT's files. */

@@ -5,7 +5,7 @@ import { type Bed, MOST_ERROR, pick, Samples } from "../../bench/kernel_case.ts"
 import { loraCases } from "../../bench/lora_cases.ts";
 import { productCases } from "../../bench/product_cases.ts";
 import { crossEntropyCases, normCases, swigluCases } from "../../bench/row_cases.ts";
-import { presetConfig } from "../../model/presets.ts";
+import { presetConfig } from "../../model/families/presets.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const families = {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { MODES, planMode } from "../../bench/memory.ts";
 import { UserError } from "../../kernels/errors.ts";
-import { CATEGORIES } from "../../kernels/memory.ts";
+import { CATEGORIES } from "../../kernels/gpu/memory.ts";
 
 Deno.test("bench memory: modes differ in activations alone, and a total is the sum of its parts", () => {
   const [none, ...others] = MODES.map(planMode);

@@ -4,7 +4,7 @@ import { fitLine } from "../../bench/line_fit.ts";
 import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
 import { attendedPairs, trainingFlops } from "../../bench/train_flops.ts";
-import { presetConfig } from "../../model/presets.ts";
+import { presetConfig } from "../../model/families/presets.ts";
 import { passes, passTokens } from "../../train/packing.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
 
@@ -96,7 +96,9 @@ Deno.test("bench plots: every series is drawn, points alone and lines alone too"
   const svg = await linePlots("Speed & size", [
     { xTitle: "tokens", yTitle: "seconds", series: [{ name: "both kinds", points }] },
     {
-      ...{ xTitle: "tokens", yTitle: "MB", logarithmic: true },
+      xTitle: "tokens",
+      yTitle: "MB",
+      logarithmic: true,
       series: [
         { name: "dots", points, shape: "points" },
         { name: "a line", points, shape: "line" },

@@ -1,9 +1,9 @@
 /** Tuning: which products a model asks for, and the tiles that are measured for them. */
 import assert from "node:assert/strict";
 import { askedProducts, tune } from "../../bench/tuning.ts";
-import { openGpu } from "../../kernels/gpu.ts";
-import { type AskedProduct, productClass, TUNED_STEP } from "../../kernels/matmul/tuned.ts";
-import { openModel } from "../../model/source.ts";
+import { openGpu } from "../../kernels/gpu/gpu.ts";
+import { type AskedProduct, productClass, TUNED_STEP } from "../../kernels/ops/matmul/tuned.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
@@ -36,8 +36,15 @@ gpuTest("tuning measures every geometry that may be the best", async () => {
   try {
     for (const slots of [undefined, 4]) {
       const product: AskedProduct = {
-        ...{ orientation: "nt", a: "f32", b: "f32", c: "f32", half: false, slots },
-        ...{ m: TUNED_STEP, n: 64, k: 600 },
+        orientation: "nt",
+        a: "f32",
+        b: "f32",
+        c: "f32",
+        half: false,
+        slots,
+        m: TUNED_STEP,
+        n: 64,
+        k: 600,
       };
       const { name, all, best, reckoned } = await tune(gpu, product);
       assert.equal(name, `nt f32 f32 8×64×600${slots ? " parts" : ""}`);

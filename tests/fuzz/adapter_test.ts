@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { adapterShapes, checkAdapter, readAdapter } from "../../model/files/adapter.ts";
-import { presetConfig } from "../../model/presets.ts";
-import { ascii, concat, little } from "../model/files/pth_writer.ts";
+import { adapterShapes, checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
+import { presetConfig } from "../../model/families/presets.ts";
+import { ascii, concat, little } from "../model/formats/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson } from "./mutate.ts";
 
 const SIZES = { hidden_size: 8, intermediate_size: 12, num_attention_heads: 2, head_dim: 4 };
@@ -46,7 +46,8 @@ Deno.test("20,000 damaged adapters load whole or are refused in a sentence", asy
   };
   const config = ascii(CONFIG), whole = fileOf(header, data);
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260102, rounds: 20_000 },
+    seed: 20260102,
+    rounds: 20_000,
     // Text of both files, and matrices in half precision that are copied and widened.
     total: 4,
     damage(pick) {

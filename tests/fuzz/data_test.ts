@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
 import { loadSamples } from "../../model/text/data/load.ts";
-import { TemporaryFolder } from "../cli.ts";
+import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath } from "../fixtures.ts";
-import { ascii } from "../model/files/pth_writer.ts";
+import { ascii } from "../model/formats/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson, type Picker, randomPicker } from "./mutate.ts";
 
 const ROWS = [
@@ -42,7 +42,9 @@ function damagedText(pick: Picker): Uint8Array {
 
 Deno.test("20,000 damaged data files of text load or are refused in a sentence", async () => {
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260102, rounds: 20_000, total: 8 },
+    seed: 20260102,
+    rounds: 20_000,
+    total: 8,
     damage: (pick) => ({ "rows.json": damagedText(pick) }),
     load: (folder) => loadSamples(join(folder, "rows.json")),
   });

@@ -4,11 +4,11 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { weightShapes } from "../../model/config.ts";
-import { openMeta } from "../../model/files/meta.ts";
-import { unpickle } from "../../model/files/pickle.ts";
-import { PickledDictionary, PickledTensor } from "../../model/files/pickle_values.ts";
-import { openTorchFile } from "../../model/files/pth.ts";
+import { weightShapes } from "../../model/families/config.ts";
+import { openMeta } from "../../model/formats/meta.ts";
+import { unpickle } from "../../model/formats/pickle.ts";
+import { PickledDictionary, PickledTensor } from "../../model/formats/pickle_values.ts";
+import { openTorchFile } from "../../model/formats/pth.ts";
 import { fixturePath } from "../fixtures.ts";
 import {
   ascii,
@@ -18,7 +18,7 @@ import {
   pickleDictionary,
   pickleTensor,
   zipFile,
-} from "../model/files/pth_writer.ts";
+} from "../model/formats/pth_writer.ts";
 import { fuzz, hostileNumber, mutateBytes, mutateJson, type Picker, spliced } from "./mutate.ts";
 
 /** A model of two shards, small and with every kind of tensor. */
@@ -142,7 +142,8 @@ Deno.test("the files are whole before they are damaged", async () => {
 
 Deno.test("5,000 damaged shards of a model load whole or are refused in a sentence", async () => {
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260103, rounds: 5000 },
+    seed: 20260103,
+    rounds: 5000,
     damage: (pick) => ({ ...MODEL, [`consolidated.0${pick(2)}.pth`]: mutateBytes(SHARD, pick) }),
     load: loadModel,
   });
@@ -155,7 +156,8 @@ Deno.test("5,000 damaged .pth files of PyTorch's end so too", async () => {
   const written = ["views", "protocol4", "nested"]
     .map((name) => Deno.readFileSync(fixturePath(`meta_odd/${name}.pth`)));
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260104, rounds: 5000 },
+    seed: 20260104,
+    rounds: 5000,
     damage: (pick) => ({ "tensors.pth": mutateBytes(written[pick(written.length)], pick) }),
     load: loadTensors,
   });
@@ -167,7 +169,9 @@ Deno.test("5,000 damaged files with strides, or in the format before PyTorch 1.6
   const written = ["strided", "strided_old", "old_protocol4"]
     .map((name) => Deno.readFileSync(fixturePath(`torch_odd/${name}.bin`)));
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260107, rounds: 5000, total: 6 },
+    seed: 20260107,
+    rounds: 5000,
+    total: 6,
     damage: (pick) => ({ "tensors.pth": mutateBytes(written[pick(written.length)], pick) }),
     load: loadTensors,
   });
@@ -177,7 +181,8 @@ Deno.test("5,000 damaged files with strides, or in the format before PyTorch 1.6
 
 Deno.test("10,000 damaged pickles in zip archives without a fault end so too", async () => {
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260105, rounds: 10_000 },
+    seed: 20260105,
+    rounds: 10_000,
     damage: (pick) => ({ ...MODEL, "consolidated.00.pth": shardWith(mutatePickle(PICKLE, pick)) }),
     load: loadModel,
   });
@@ -187,7 +192,8 @@ Deno.test("10,000 damaged pickles in zip archives without a fault end so too", a
 
 Deno.test("1,000 damaged params.json end so too", async () => {
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260106, rounds: 1000 },
+    seed: 20260106,
+    rounds: 1000,
     damage: (pick) => ({ ...MODEL, "params.json": ascii(mutateJson(PARAMS, pick)) }),
     load: loadModel,
   });
@@ -198,7 +204,8 @@ Deno.test("1,000 damaged params.json end so too", async () => {
 Deno.test("a reader that believes a pickle's numbers, or names no file, does not pass", async () => {
   const passes = (what: (path: string) => string, read: (tensor: PickledTensor) => void) => {
     return fuzz({
-      ...{ seed: 1, rounds: 200 },
+      seed: 1,
+      rounds: 200,
       damage: (pick) => ({ "data.pkl": mutatePickle(PICKLE, pick) }),
       load(folder) {
         const path = join(folder, "data.pkl"), bytes = Deno.readFileSync(path);

@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { concat } from "../model/files/pth_writer.ts";
+import { concat } from "../model/formats/pth_writer.ts";
 
 /** A whole number from 0 to below `below`. */
 export type Picker = (below: number) => number;

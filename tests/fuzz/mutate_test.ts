@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { FileReader } from "../../model/files/file_reader.ts";
+import { FileReader } from "../../model/formats/file_reader.ts";
 import { AllocationCounter, fuzz } from "./mutate.ts";
 
 Deno.test("what a program allocates is counted", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { openSafetensors } from "../../model/files/safetensors.ts";
-import { ascii, concat, little } from "../model/files/pth_writer.ts";
+import { openSafetensors } from "../../model/formats/safetensors.ts";
+import { ascii, concat, little } from "../model/formats/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson, type Picker } from "./mutate.ts";
 
 const DATA = Uint8Array.from({ length: 61 }, (_, i) => i * 37);
@@ -36,7 +36,8 @@ function damaged(header: string, data: Uint8Array, pick: Picker): Uint8Array {
 
 Deno.test("20,000 damaged safetensors files load whole or are refused in a sentence", async () => {
   const { loaded, problems } = await fuzz({
-    ...{ seed: 20260101, rounds: 20_000 },
+    seed: 20260101,
+    rounds: 20_000,
     damage: (pick) => ({ "w.safetensors": damaged(HEADER, DATA, pick) }),
     load: (folder) => {
       const file = openSafetensors(join(folder, "w.safetensors"));

@@ -3,10 +3,10 @@
  * UserError that names the file, or in a valid load of every weight.
  */
 import assert from "node:assert/strict";
-import { weightShapes } from "../../model/config.ts";
-import { openHuggingFace } from "../../model/files/huggingface.ts";
+import { weightShapes } from "../../model/families/config.ts";
+import { openHuggingFace } from "../../model/formats/huggingface.ts";
 import { fixturePath } from "../fixtures.ts";
-import { ascii } from "../model/files/pth_writer.ts";
+import { ascii } from "../model/formats/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson, type Picker } from "./mutate.ts";
 
 const FIRST = "pytorch_model-00001-of-00002.bin", SECOND = "pytorch_model-00002-of-00002.bin";

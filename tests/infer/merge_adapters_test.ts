@@ -1,15 +1,15 @@
 /** Every kind of adapter merged: the folder's logits are those that PEFT has for model and adapter. */
 import assert from "node:assert/strict";
-import { AdapterMerge } from "../../model/merge.ts";
+import { AdapterMerge } from "../../model/checkpoint/merge.ts";
 import { writeModel } from "../../infer/write_model.ts";
-import { makeBatch } from "../../model/batch.ts";
-import { readAdapter } from "../../model/files/adapter.ts";
-import { Llama } from "../../model/llama.ts";
-import { loadWeights } from "../../model/load.ts";
-import { type ModelSource, openModel } from "../../model/source.ts";
+import { makeBatch } from "../../model/transformer/batch.ts";
+import { readAdapter } from "../../model/formats/adapter.ts";
+import { Llama } from "../../model/transformer/llama.ts";
+import { loadWeights } from "../../model/checkpoint/load.ts";
+import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
 import { fixturePath, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
-import { TemporaryFolder } from "../cli.ts";
+import { TemporaryFolder } from "../cli/cli.ts";
 
 for (const c of readFixture("peft.json")) {
   gpuTest(`merge: logits of the merged model are PEFT's of the adapter: ${c.name}`, async (gpu) => {

@@ -4,26 +4,26 @@ import { join } from "node:path";
 import { compareLogits } from "../../infer/merge_check.ts";
 import { openFiles, writeModel } from "../../infer/write_model.ts";
 import { UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { makeBatch } from "../../model/batch.ts";
-import { weightShapes } from "../../model/config.ts";
-import { presetConfig } from "../../model/presets.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { makeBatch } from "../../model/transformer/batch.ts";
+import { weightShapes } from "../../model/families/config.ts";
+import { presetConfig } from "../../model/families/presets.ts";
 import {
   type Adapter,
   adapterConfig,
   adapterShapes,
   readAdapter,
-} from "../../model/files/adapter.ts";
-import { writeHuggingFace } from "../../model/files/write_huggingface.ts";
-import { rewrittenTensors } from "../../model/files/rewrite.ts";
-import { Llama } from "../../model/llama.ts";
-import { loadWeights } from "../../model/load.ts";
-import { AdapterMerge } from "../../model/merge.ts";
-import { openModel } from "../../model/source.ts";
-import { exists, TemporaryFolder } from "../cli.ts";
+} from "../../model/formats/adapter.ts";
+import { writeHuggingFace } from "../../model/formats/write_huggingface.ts";
+import { rewrittenTensors } from "../../model/formats/rewrite.ts";
+import { Llama } from "../../model/transformer/llama.ts";
+import { loadWeights } from "../../model/checkpoint/load.ts";
+import { AdapterMerge } from "../../model/checkpoint/merge.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { exists, TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, readFixture, readTensors } from "../fixtures.ts";
 import { gpu, gpuTest } from "../kernels/harness.ts";
-import { writeZeros } from "../model/made_weights.ts";
+import { writeZeros } from "../model/checkpoint/made_weights.ts";
 
 const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
@@ -73,7 +73,10 @@ gpuTest("merge: greedy answers are those of model and adapter, sharded or not", 
       const source = openModel(path);
       const sizes = { maxTokens: 64, maxTargets: 64 };
       const model = new Llama(gpu.memory, {
-        ...{ config: source.config, precision: "fp32", trained: "nothing", ...sizes },
+        config: source.config,
+        precision: "fp32",
+        trained: "nothing",
+        ...sizes,
       });
       model.initialize(gpu);
       await loadWeights(gpu, model, source, { seed: 0 });
@@ -159,8 +162,12 @@ Deno.test({
     using folder = new TemporaryFolder();
     const config = {
       ...presetConfig("llama2-7b"),
-      ...{ hidden_size: 8192, intermediate_size: 28672, num_hidden_layers: 160 },
-      ...{ num_attention_heads: 64, num_key_value_heads: 64, head_dim: 128 },
+      hidden_size: 8192,
+      intermediate_size: 28672,
+      num_hidden_layers: 160,
+      num_attention_heads: 64,
+      num_key_value_heads: 64,
+      head_dim: 128,
     };
     const model = folder.file("model");
     writeZeros(model, config, "F16");

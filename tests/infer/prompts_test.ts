@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { parseGenerateArguments } from "../../infer/generate_flags.ts";
 import { preparePrompts } from "../../infer/prompts.ts";
-import { openModel } from "../../model/source.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
 import { textEncoder } from "../../model/text/tokenizer/text_encoding.ts";
 import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
-import { TemporaryFolder } from "../cli.ts";
+import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath } from "../fixtures.ts";
 
 Deno.test("prompts: one of a file without a template is the same as --prompt's, a tokenizer's end included", async () => {

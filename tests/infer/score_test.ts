@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { scoreResult, scoreSizes } from "../../infer/score.ts";
-import { meanNll } from "../../model/evaluate.ts";
+import { meanNll } from "../../model/transformer/evaluate.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadFixtureModel } from "../fixture_model.ts";
 import { readFixture } from "../fixtures.ts";

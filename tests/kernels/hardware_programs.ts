@@ -1,5 +1,5 @@
 /** The programs for GPUs on whatever adapter there is, for tests. @module */
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 
 /**
  * Runs `body` on the test's device and, where that is a software driver, on one that takes the programs for

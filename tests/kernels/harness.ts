@@ -5,8 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
-import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/tensor.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/gpu/tensor.ts";
 import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
 
 /** Sizes that are no multiple of a tile. */

@@ -1,5 +1,5 @@
 /** A device that binds little at once, for tests of split tensors. @module */
-import { type Gpu, openGpu } from "../../kernels/gpu.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 
 /** Runs `body` on a device of its own that refuses to bind more than `maxBinding` bytes. */
 export async function withMaxBinding(

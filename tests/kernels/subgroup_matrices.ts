@@ -1,5 +1,5 @@
 /** Tests of programs for subgroup matrices. */
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { gpu, gpuTest } from "./harness.ts";
 
 /** A test on subgroup matrices; ignored, with the reason in its name, where the device has none. */

@@ -5,7 +5,7 @@
  *
  * Shapes: T rows (tokens of all samples laid end to end), matrices row-major, weights [out, in].
  */
-import type { LlamaConfig } from "../../model/config.ts";
+import type { LlamaConfig } from "../../model/families/config.ts";
 
 /** The part of the configuration that the computation depends on; RoPE is not scaled here. */
 export type ReferenceConfig =
@@ -436,8 +436,18 @@ class Pass {
     const up = this.#linear(normedMiddle, `${at}mlp.up_proj`);
     const gated = gate.map((value, i) => value * sigmoid(value) * up[i]);
     this.blocks.push({
-      ...{ x, normed, q, k, v, probabilities, mixed },
-      ...{ middle, normedMiddle, gate, up, gated },
+      x,
+      normed,
+      q,
+      k,
+      v,
+      probabilities,
+      mixed,
+      middle,
+      normedMiddle,
+      gate,
+      up,
+      gated,
     });
     return addTo(this.#linear(gated, `${at}mlp.down_proj`), middle);
   }

@@ -112,9 +112,16 @@ function oddModel(
   const tensor = (scale: number, size: number, centre = 0) =>
     Float64Array.from({ length: size }, () => centre + scale * next());
   const config = {
-    ...{ vocab_size: 11, hidden_size: 12, intermediate_size: 20, num_hidden_layers: 2 },
-    ...{ num_attention_heads: 4, num_key_value_heads: 1, head_dim: 4 },
-    ...{ rms_norm_eps: 1e-5, rope_theta: 100, tie_word_embeddings: tied },
+    vocab_size: 11,
+    hidden_size: 12,
+    intermediate_size: 20,
+    num_hidden_layers: 2,
+    num_attention_heads: 4,
+    num_key_value_heads: 1,
+    head_dim: 4,
+    rms_norm_eps: 1e-5,
+    rope_theta: 100,
+    tie_word_embeddings: tied,
     sliding_window: tied ? null : 3,
   };
   const weights = new Map([

@@ -44,7 +44,7 @@ import {
 } from "../../examples/study/svd_image.ts";
 import { lines as updateRankLines, RANK, updateRanks } from "../../examples/study/svd_updates.ts";
 import { byteFallback, byteLines, sampleLines } from "../../examples/study/training_sample.ts";
-import { openModelWithTokenizer } from "../../model/source.ts";
+import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { chapter, CHAPTERS, quotations } from "./guide.ts";
 

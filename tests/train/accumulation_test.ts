@@ -3,9 +3,9 @@
  * packed; against each other and against the float64 reference, whose rows are independent code.
  */
 import assert from "node:assert/strict";
-import { dropoutMask } from "../../kernels/dropout.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
+import { dropoutMask } from "../../kernels/wgsl/dropout.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { LossNormalization } from "../../train/data.ts";
 import { joinMicroBatches, passes, passTokens, sharePrefixes } from "../../train/packing.ts";

@@ -1,7 +1,7 @@
 /** DoRA on some layers, beside modules trained whole: the same step in every mode that a run may take. */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { initializeAdapters, setParameter } from "../../model/load.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { initializeAdapters, setParameter } from "../../model/checkpoint/load.ts";
 import type { LoraSettings, TrainConfig } from "../../train/schema.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { runSizes, Trainer, type Window } from "../../train/trainer.ts";

@@ -1,20 +1,20 @@
 /** Runs that start from an adapter of any kind, or train a new one: what they take over, resume and write. */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { checkAdapter, readAdapter } from "../../model/files/adapter.ts";
-import type { LlamaConfig } from "../../model/config.ts";
-import { initializeAdapters, loadAdapter, loadWeights } from "../../model/load.ts";
-import { openModel } from "../../model/source.ts";
-import { makeBatch } from "../../model/batch.ts";
-import { Llama } from "../../model/llama.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
+import type { LlamaConfig } from "../../model/families/config.ts";
+import { initializeAdapters, loadAdapter, loadWeights } from "../../model/checkpoint/load.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { makeBatch } from "../../model/transformer/batch.ts";
+import { Llama } from "../../model/transformer/llama.ts";
 import { settingsFrom, trainedPlan } from "../../train/adapter_settings.ts";
 import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
 import { writeTrained } from "../../train/output.ts";
 import type { LoraSettings } from "../../train/schema.ts";
 import { loadState, saveState } from "../../train/state.ts";
 import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
-import { TemporaryFolder } from "../cli.ts";
+import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { assertSameTensors, parameters } from "./runs.ts";

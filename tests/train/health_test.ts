@@ -1,13 +1,18 @@
 /** When a run is given up: by its steps' results alone. */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import { NotFinite } from "../../model/not_finite.ts";
+import { NotFinite } from "../../model/transformer/not_finite.ts";
 import { Health } from "../../train/health.ts";
 import type { StepResult } from "../../train/trainer.ts";
 import { trainConfig } from "./runs.ts";
 
 const step = (result: Partial<StepResult> = {}): StepResult => ({
-  ...{ loss: 2, losses: [1, 3], gradNorm: 1, lossScale: 1, skipped: false, tokens: 8 },
+  loss: 2,
+  losses: [1, 3],
+  gradNorm: 1,
+  lossScale: 1,
+  skipped: false,
+  tokens: 8,
   ...result,
 });
 const skipped = (lossScale: number) => step({ lossScale, skipped: true, gradNorm: NaN });

@@ -1,8 +1,8 @@
 /** Optimizer steps on small vectors against torch.optim, and the rates of LoRA+ against PEFT. */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { CONTROL, initialControl } from "../../kernels/loss_scale.ts";
-import type { Parameter } from "../../model/parameters.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { CONTROL, initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import type { Parameter } from "../../model/transformer/parameters.ts";
 import { loraPlusRate } from "../../train/lora_plus.ts";
 import { Optimizer } from "../../train/optimizer.ts";
 import { type OptimizerCase, readFixture, readTensors } from "../fixtures.ts";

@@ -3,8 +3,8 @@
  * parameters after the last step. tests/fixtures/README.md gives the tolerances.
  */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import { meanNll } from "../../model/evaluate.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { meanNll } from "../../model/transformer/evaluate.ts";
 import { plannedSteps } from "../../train/data.ts";
 import { learningRate } from "../../train/schedule.ts";
 import type { StepResult, Trainer } from "../../train/trainer.ts";
@@ -37,8 +37,15 @@ function openCase(gpu: Gpu, c: TrajectoryCase, subject: Subject, settings: Setti
   const { batch_size, gradient_accumulation_steps, loss_normalization, optimizer } = c;
   const { learning_rate, weight_decay, max_grad_norm, schedule, warmup_steps } = c;
   return openTrainer(gpu, subject, windows, {
-    ...{ batch_size, gradient_accumulation_steps, loss_normalization, optimizer },
-    ...{ learning_rate, weight_decay, max_grad_norm, schedule, warmup_steps },
+    batch_size,
+    gradient_accumulation_steps,
+    loss_normalization,
+    optimizer,
+    learning_rate,
+    weight_decay,
+    max_grad_norm,
+    schedule,
+    warmup_steps,
     ...settings,
   });
 }

@@ -5,14 +5,14 @@
  * @module
  */
 import assert from "node:assert/strict";
-import type { Gpu } from "../../kernels/gpu.ts";
-import type { Memory } from "../../kernels/memory.ts";
-import { type LlamaConfig, weightShapes } from "../../model/config.ts";
-import { presetConfig } from "../../model/presets.ts";
-import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/files/adapter.ts";
-import type { Llama } from "../../model/llama.ts";
-import { cutRows, setParameter } from "../../model/load.ts";
-import type { Parameter } from "../../model/parameters.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { type LlamaConfig, weightShapes } from "../../model/families/config.ts";
+import { presetConfig } from "../../model/families/presets.ts";
+import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
+import type { Llama } from "../../model/transformer/llama.ts";
+import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
+import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { type TrainConfig, trainSchema } from "../../train/schema.ts";
 import { runSizes, Trainer, type Window } from "../../train/trainer.ts";

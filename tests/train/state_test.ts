@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { samplesChecksum, sealedJson } from "../../train/checksums.ts";
 import { loadState, type Progress, saveState } from "../../train/state.ts";
 import type { StepResult, Trainer } from "../../train/trainer.ts";
-import { setParameter } from "../../model/load.ts";
+import { setParameter } from "../../model/checkpoint/load.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import {
   assertSameTensors,

@@ -1,4 +1,4 @@
-/** Requests to stop as the run's own thread hears them; tests/cli_stop_test.ts sends real signals. */
+/** Requests to stop as the run's own thread hears them; tests/cli/cli_stop_test.ts sends real signals. */
 import assert from "node:assert/strict";
 import { StopRequest } from "../../train/stop_request.ts";
 

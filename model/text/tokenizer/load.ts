@@ -6,9 +6,9 @@
 
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { exists, fileError } from "../../files/whole_file.ts";
-import { isMetaFolder } from "../../files/meta.ts";
-import { TOKENIZER_SETTINGS } from "../../files/tokenizer_names.ts";
+import { exists, fileError } from "../../formats/whole_file.ts";
+import { isMetaFolder } from "../../formats/meta.ts";
+import { TOKENIZER_SETTINGS } from "../../formats/tokenizer_names.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";

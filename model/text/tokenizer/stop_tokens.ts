@@ -5,10 +5,10 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import type { LlamaConfig } from "../../config.ts";
-import { modernGeneration } from "../../files/first_conversions.ts";
-import { brief, readJson, readJsonObject } from "../../files/json_file.ts";
-import { exists } from "../../files/whole_file.ts";
+import type { LlamaConfig } from "../../families/config.ts";
+import { modernGeneration } from "../../formats/first_conversions.ts";
+import { brief, readJson, readJsonObject } from "../../formats/json_file.ts";
+import { exists } from "../../formats/whole_file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** `eos_token_id` of `generation_config.json`, one or several. */

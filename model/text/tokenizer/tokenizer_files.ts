@@ -6,11 +6,15 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import type { FileToMake } from "../../files/carried_files.ts";
-import { modernTokenizerConfig } from "../../files/first_conversions.ts";
-import { isObject, readJsonToWrite } from "../../files/json_file.ts";
-import { CHAT_TEMPLATES, moreTemplates, TOKENIZER_SETTINGS } from "../../files/tokenizer_names.ts";
-import { exists, isFolder } from "../../files/whole_file.ts";
+import type { FileToMake } from "../../formats/carried_files.ts";
+import { modernTokenizerConfig } from "../../formats/first_conversions.ts";
+import { isObject, readJsonToWrite } from "../../formats/json_file.ts";
+import {
+  CHAT_TEMPLATES,
+  moreTemplates,
+  TOKENIZER_SETTINGS,
+} from "../../formats/tokenizer_names.ts";
+import { exists, isFolder } from "../../formats/whole_file.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
 import { sentencePieceModel } from "./load.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";

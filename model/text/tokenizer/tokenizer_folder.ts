@@ -7,9 +7,9 @@
  */
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { modernConfig, modernTokenizerConfig } from "../../files/first_conversions.ts";
-import { brief, isObject, readJsonObject } from "../../files/json_file.ts";
-import { exists, isFolder } from "../../files/whole_file.ts";
+import { modernConfig, modernTokenizerConfig } from "../../formats/first_conversions.ts";
+import { brief, isObject, readJsonObject } from "../../formats/json_file.ts";
+import { exists, isFolder } from "../../formats/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
   type Named,

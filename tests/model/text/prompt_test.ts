@@ -108,7 +108,10 @@ Deno.test("prompt: the first token is no target where no BOS precedes it", () =>
 
 Deno.test("prompt: a system text and a history, of which only the last answer is learnt", () => {
   const sample = {
-    ...{ instruction: "And now?", input: "here", output: "Three.", system: "You count." },
+    instruction: "And now?",
+    input: "here",
+    output: "Three.",
+    system: "You count.",
     history: [["One?", "One."], ["Two?", "Two."]] as const,
   };
   const expected = "You count.\n\n### Instruction:\nOne?\n\n### Response:One.\n\n" +

@@ -14,7 +14,9 @@ async function read(text: string, limit = Infinity) {
 
 const header = "instruction,input,output";
 const row = (instruction: string, input: string | null, output: string) => ({
-  ...{ instruction, input, output },
+  instruction,
+  input,
+  output,
 });
 
 /** What a table is called, its text, and its rows. */

@@ -3,7 +3,7 @@ import { UserError } from "../../../../kernels/errors.ts";
 import { loadDataset } from "../../../../model/text/data/dataset.ts";
 import { encodeSample } from "../../../../model/text/prompt.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
-import { TemporaryFolder } from "../../../cli.ts";
+import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));

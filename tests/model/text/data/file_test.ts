@@ -3,9 +3,9 @@ import { gzipSync } from "node:zlib";
 import { UserError } from "../../../../kernels/errors.ts";
 import { readRows } from "../../../../model/text/data/rows.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
-import { TemporaryFolder } from "../../../cli.ts";
+import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
-import { concat } from "../../files/pth_writer.ts";
+import { concat } from "../../formats/pth_writer.ts";
 
 const one = { instruction: "Größe?", input: "", output: "groß" };
 const line = JSON.stringify(one);

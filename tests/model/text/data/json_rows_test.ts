@@ -55,8 +55,14 @@ Deno.test("json rows: numbers and booleans are text as they are written, at any 
   const text = '{"a": 4, "b": 4.0, "c": -1e3, "d": 12345678901234567890, "e": true, "f": null, ' +
     '"g": [1.50, {"h": false}], "i": "4"}';
   assert.deepEqual(values(text), [{
-    ...{ a: "4", b: "4.0", c: "-1e3", d: "12345678901234567890", e: "true", f: null },
-    ...{ g: ["1.50", { h: "false" }], i: "4" },
+    a: "4",
+    b: "4.0",
+    c: "-1e3",
+    d: "12345678901234567890",
+    e: "true",
+    f: null,
+    g: ["1.50", { h: "false" }],
+    i: "4",
   }]);
   assert.deepEqual(values("[1, true]"), ["1", "true"]);
 });

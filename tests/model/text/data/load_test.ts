@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { type LoadOptions, loadSamples, parseSamples } from "../../../../model/text/data/load.ts";
 import type { Sample } from "../../../../model/text/prompt.ts";
-import { TemporaryFolder } from "../../../cli.ts";
+import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
 const one = { instruction: "Name a bird.", input: "", output: "Lorikeet" };
@@ -21,7 +21,9 @@ const rows: [string, unknown, Sample][] = [
   }],
   ["with a null for an input", { ...one, input: null }, one],
   ["with numbers", { instruction: 1, input: 2.5, output: 4 }, {
-    ...{ instruction: "1", input: "2.5", output: "4" },
+    instruction: "1",
+    input: "2.5",
+    output: "4",
   }],
   ["with blanks, which are kept", { ...one, output: " b\n" }, { ...one, output: " b\n" }],
   ["with a system text", { ...one, system: "Sing." }, { ...one, system: "Sing." }],
@@ -37,15 +39,20 @@ const rows: [string, unknown, Sample][] = [
   }],
   ["with an empty history as text", { ...one, history: "[]" }, one],
   ["Dolly's", { instruction: "a", context: "c", response: "b" }, {
-    ...{ instruction: "a", input: "c", output: "b" },
+    instruction: "a",
+    input: "c",
+    output: "b",
   }],
   ["with a response and Alpaca's input", { instruction: "a", input: "c", response: "b" }, {
-    ...{ instruction: "a", input: "c", output: "b" },
+    instruction: "a",
+    input: "c",
+    output: "b",
   }],
   ["TRL's", { prompt: "a", completion: " b" }, { prompt: "a", completion: " b" }],
   ["plain text", { text: "Once upon a time." }, { prompt: "", completion: "Once upon a time." }],
   ["plain text among columns without values", { instruction: null, output: null, text: "a" }, {
-    ...{ prompt: "", completion: "a" },
+    prompt: "",
+    completion: "a",
   }],
 ];
 for (const [name, row, sample] of rows) {
@@ -204,7 +211,10 @@ Deno.test("samples: the built-in ones are at least 200", async () => {
 Deno.test("samples: of Parquet and of a table", async () => {
   const { samples, notes } = await loadSamples(fixturePath("rows/zstd.parquet"));
   assert.deepEqual(samples[2], {
-    ...{ instruction: "And now?", input: "", output: "Now three.", system: "You count." },
+    instruction: "And now?",
+    input: "",
+    output: "Now three.",
+    system: "You count.",
     history: [["One?", "One."], ["Two?", "Two."]],
   });
   assert.deepEqual(notes, ["Fields not used: id (5 rows)"]);

@@ -4,7 +4,7 @@ import { parquetRows } from "../../../../model/text/data/parquet_rows.ts";
 import type { Value } from "../../../../model/text/data/row.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 import { fixturePath } from "../../../fixtures.ts";
-import { concat } from "../../files/pth_writer.ts";
+import { concat } from "../../formats/pth_writer.ts";
 
 const folder = fixturePath("rows");
 const bytesOf = (name: string) => Deno.readFileSync(`${folder}/${name}.parquet`);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../../kernels/errors.ts";
-import { presetConfig } from "../../../../model/presets.ts";
+import { presetConfig } from "../../../../model/families/presets.ts";
 import { stopTokens } from "../../../../model/text/tokenizer/stop_tokens.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../../../fixtures.ts";

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../../kernels/errors.ts";
-import { weightShapes } from "../../../../model/config.ts";
-import { presetConfig } from "../../../../model/presets.ts";
-import type { FileToMake } from "../../../../model/files/carried_files.ts";
-import { writeHuggingFace } from "../../../../model/files/write_huggingface.ts";
-import { openModel } from "../../../../model/source.ts";
+import { weightShapes } from "../../../../model/families/config.ts";
+import { presetConfig } from "../../../../model/families/presets.ts";
+import type { FileToMake } from "../../../../model/formats/carried_files.ts";
+import { writeHuggingFace } from "../../../../model/formats/write_huggingface.ts";
+import { openModel } from "../../../../model/checkpoint/source.ts";
 import { tokenizerFiles } from "../../../../model/text/tokenizer/tokenizer_files.ts";
 import { fixturePath } from "../../../fixtures.ts";
 

@@ -1,7 +1,7 @@
 /** The files of a tokenizer for a new folder: what is carried over, what is made, and that both read alike. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
-import { makeFiles } from "../../../../model/files/carried_files.ts";
+import { makeFiles } from "../../../../model/formats/carried_files.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { tokenizerFiles } from "../../../../model/text/tokenizer/tokenizer_files.ts";
 import { ROOT } from "../../../../scripts/compile.ts";

@@ -1,0 +1,162 @@
+/**
+ * A folder of measurements, one JSON file each. Every one is the result of a command in a process of its own,
+ * so that nothing of one is left when the next begins. What was measured is not measured again: a series
+ * that was interrupted goes on where it was.
+ *
+ * @module
+ */
+import { join } from "node:path";
+import { z } from "zod";
+import project from "../../deno.json" with { type: "json" };
+import { UserError } from "../../kernels/errors.ts";
+import { readJson, replaceJson } from "../../model/formats/json_file.ts";
+import { exists } from "../../model/formats/whole_file.ts";
+import type { DeviceInfo } from "../device.ts";
+import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
+
+/** Lorikeet's version. */
+export const VERSION: string = project.version;
+
+const bytes = z.number().nonnegative();
+
+const refusalSchema = z.object({
+  by: z.enum(["plan", "driver"]),
+  needed: z.object({
+    parameter: bytes,
+    activation: bytes,
+    gradient: bytes,
+    optimizer: bytes,
+    workspace: bytes,
+  }),
+  total: bytes,
+  available: bytes.optional(),
+});
+
+/** A run that was refused for memory: by whom, what it needs and what there is, in bytes. */
+export type Refusal = z.output<typeof refusalSchema>;
+
+const measuredSchema = z.strictObject({
+  command: z.array(z.string()),
+  version: z.string(),
+  /** The name of the GPU that it is of. */
+  gpu: z.string(),
+  /** When it ended, in ISO 8601. */
+  measured_at: z.string(),
+  /** What the command printed, one JSON object; or why it was refused. */
+  result: z.record(z.string(), z.unknown()).optional(),
+  refused: refusalSchema.optional(),
+  /** See {@linkcode Outcome}. */
+  nvidia_smi_mb: z.number().optional(),
+}).refine(({ result, refused }) => (result === undefined) !== (refused === undefined));
+
+/** One measurement: either `result` or `refused` is there. */
+export type Measured = z.output<typeof measuredSchema>;
+
+/** A file's measurement, or undefined where there is none or it is damaged. */
+function read(path: string): Measured | undefined {
+  if (!exists(path)) return undefined;
+  try {
+    return measuredSchema.safeParse(readJson(path)).data;
+  } catch (error) {
+    if (error instanceof UserError) return undefined;
+    throw error;
+  }
+}
+
+const same = (a: readonly string[], b: readonly string[]) =>
+  a.length === b.length && a.every((word, i) => word === b[i]);
+
+/** The JSON object that a process printed, or undefined. */
+export function printed({ stdout }: Pick<Outcome, "stdout">): Record<string, unknown> | undefined {
+  try {
+    return z.record(z.string(), z.unknown()).safeParse(JSON.parse(stdout)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A program that prints one JSON object, and the arguments that come before a measurement's own. */
+export interface Program {
+  path: string;
+  args: readonly string[];
+}
+
+const LAUNCHER: Program = { path: LORIKEET, args: [] };
+
+/**
+ * What a command's process left behind: one JSON object, so Lorikeet's get `--json`.
+ *
+ * @throws {UserError} where it fails other than for want of memory, or prints something else.
+ */
+async function run(
+  program: Program,
+  command: readonly string[],
+): Promise<Pick<Measured, "result" | "refused" | "nvidia_smi_mb">> {
+  const words = [...program.args, ...command];
+  const outcome = await runProcess(program.path, words), { nvidia_smi_mb } = outcome;
+  const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
+  if (refused !== undefined) return { refused, nvidia_smi_mb };
+  if (object !== undefined && outcome.code === 0) return { result: object, nvidia_smi_mb };
+  const said = outcome.stderr.slice(Math.max(0, outcome.stderr.search(/^error: /m))).trim();
+  throw new UserError(
+    `${words.join(" ")} failed (exit code ${outcome.code}): ` +
+      (said || "it printed no JSON object"),
+  );
+}
+
+/** A folder of measurements of one GPU. */
+export class Measurements {
+  /**
+   * @param folder Made where it does not exist.
+   * @param device What measurements are of.
+   * @param program What is run; without it, Lorikeet's launcher.
+   */
+  constructor(
+    readonly folder: string,
+    readonly device: DeviceInfo,
+    readonly program: Program = LAUNCHER,
+  ) {}
+
+  /** A folder of measurements of the GPU that runs get. @throws {UserError} where there is none. */
+  static async open(folder: string, gpu: string, program = LAUNCHER): Promise<Measurements> {
+    const { result } = await run(program, ["bench", "device", "--gpu", gpu, "--json"]);
+    return new Measurements(folder, result as unknown as DeviceInfo, program);
+  }
+
+  /**
+   * The result of a command, which prints one JSON object (so Lorikeet's get `--json`): from the folder, or
+   * measured now and kept.
+   *
+   * @param name The file's name, without `.json`.
+   * @throws {UserError} where the command fails other than for want of memory, or prints something else, and where
+   * the folder has the result of another GPU.
+   */
+  async measure(name: string, command: readonly string[]): Promise<Measured> {
+    const kept = this.#kept(name, command);
+    if (kept !== undefined) return kept;
+    const outcome = await run(this.program, command);
+    const measured = {
+      command: [...command],
+      version: VERSION,
+      gpu: this.device.gpu,
+      measured_at: new Date().toISOString(),
+      ...outcome,
+    };
+    replaceJson(this.#path(name), measured);
+    return measured;
+  }
+
+  #path(name: string): string {
+    return join(this.folder, `${name}.json`);
+  }
+
+  #kept(name: string, command: readonly string[]): Measured | undefined {
+    const kept = read(this.#path(name));
+    if (kept?.version !== VERSION || !same(kept.command, command)) return undefined;
+    if (kept.gpu === this.device.gpu) return kept;
+    throw new UserError(
+      `folder ${this.folder} holds measurements of ${kept.gpu}, and this machine's GPU is ` +
+        `${this.device.gpu}; expected another --folder`,
+    );
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Settings that training and inference share, so that both take the same values and say the same of
+ * them.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { PROVIDERS } from "../kernels/gpu/providers/choose.ts";
+import { choice, flag, text, whole } from "./settings.ts";
+
+/** What to call a model; see model/source.ts. */
+export const model = text("path", "a model folder, random:<size>, or builtin").describe(
+  "Hugging Face or Meta folder, random:<size> such as random:llama2-7b, or builtin.",
+);
+
+/** Where the tokenizer is. */
+export const tokenizer = text(
+  "path",
+  "a tokenizer.model or tokenizer.json file or a folder with one",
+).optional()
+  .describe(
+    "File tokenizer.model or tokenizer.json, or a folder with one; without it, the one beside the model.",
+  );
+
+/** Whether BOS stands before a text; see model/text/tokenizer/vocabulary_check.ts. */
+export const add_bos = choice(["auto", "always", "never"]).default("auto").describe(
+  "Put BOS before every text: auto as the tokenizer has it, always, or never.",
+);
+
+/** Number of blocks to load. */
+export const layers = whole(1).optional().describe(
+  "Load only the first so many blocks of the model.",
+);
+
+/** Samples; see model/text/data/load.ts. */
+export const data = text("file", "a JSON, JSON Lines, CSV, TSV or Parquet file, or builtin")
+  .describe(
+    "Samples as JSON, JSON Lines, CSV, TSV or Parquet, also packed by gzip, or builtin.",
+  );
+
+/** Number of samples to use. */
+export const samples = whole(1).optional().describe(
+  "Use only the first so many rows of the data; the others aren't even checked.",
+);
+
+/** Tokens of a sample at most. */
+export const max_length = whole(2).default(512).describe(
+  "Longer samples are cut at so many tokens.",
+);
+
+/** Whether mixed precision keeps products exact. */
+export const exact_products = flag().default(false).describe(
+  "In mixed precision, keep operands and sums of matrix products in f32 (slower).",
+);
+
+/** Which WebGPU; see kernels/providers/choose.ts. */
+export const gpu = choice(PROVIDERS).default("auto").describe(
+  "WebGPU: deno (built in), dawn (has tensor cores), or auto: dawn where it is installed and pays.",
+);
+
+/** A setting that may be left out, with the same description. */
+export function withDefault(setting: z.ZodString, value: string): z.ZodDefault<z.ZodString> {
+  return setting.default(value).describe(setting.description!);
+}

@@ -1,0 +1,395 @@
+/**
+ * The device: one object that knows the adapter, compiles programs, records launches and reads back.
+ *
+ * Launches are recorded into one compute pass and submitted in batches, so the GPU works while the
+ * next batch is recorded. Nothing here waits for the GPU except {@linkcode Gpu.read} and
+ * {@linkcode Gpu.finish}.
+ *
+ * @module
+ */
+import { clearBytes, copyBytes } from "../ops/elements/bytes.ts";
+import { restBeforeExit, UserError } from "../errors.ts";
+import { eventTurn } from "./event_turn.ts";
+import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "../ops/matmul/tuned.ts";
+import { Memory } from "./memory.ts";
+import { Pipelines } from "./pipelines.ts";
+import { Profiler } from "./profiler.ts";
+import type { Extension, Program } from "./program.ts";
+import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
+import { environment } from "./providers/environment.ts";
+import type { Provider } from "./providers/provider.ts";
+import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
+import type { MatrixName } from "./subgroup_matrix.ts";
+import { type Tensor } from "./tensor.ts";
+
+/** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+}
+
+/** Launches, and the sums of their {@linkcode Cost}s. */
+export interface Work extends Cost {
+  launches: number;
+}
+
+/** What a launch, a copy, a clear or a write does with memory. */
+export interface Use {
+  /** The program's name; `copy`, `clear` or `write` for what is none. */
+  name: string;
+  /** The program's key and what the launch costs; absent for what is none. */
+  launch?: { key: string; cost?: Cost };
+  reads: readonly Tensor[];
+  /** What is written, in part or whole, and may be read too. */
+  writes: readonly Tensor[];
+}
+
+const STAGING_BYTES = 1 << 20;
+/** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
+const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
+/** Bytes of workspace that an open device takes for itself, for plans. */
+export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
+
+/** Options of {@linkcode openGpu}. */
+export interface GpuOptions {
+  /** Which WebGPU; see {@linkcode chooseAdapter} for `auto`, the default. */
+  provider?: ProviderName;
+  /** What the run computes in, by which `auto` chooses. */
+  precision?: "fp32" | "mixed";
+  /** Measure every launch (slower). */
+  profile?: boolean;
+  /** Pretend the adapter binds no more than this many bytes at once (tests of split tensors). */
+  maxBinding?: number;
+  /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
+  software?: boolean;
+  /** The file of measured tiles, null for none; without it the one that the variable LORIKEET_TILES names. */
+  tiles?: string | null;
+}
+
+/** An open device. */
+export class Gpu {
+  readonly memory: Memory;
+  readonly pipelines: Pipelines;
+  readonly provider: Provider["name"];
+  /** Why this provider, in a few words. */
+  readonly reason: string;
+  /** The adapter's name as its driver gives it. */
+  readonly name: string;
+  /** True for a software driver such as Mesa's lavapipe. */
+  readonly software: boolean;
+  /** Largest range one binding may cover, in bytes. */
+  readonly maxBinding: number;
+  /** What programs may use beyond WGSL's core. */
+  readonly extensions: ReadonlySet<Extension>;
+  /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
+  readonly matrices?: MatrixName;
+  readonly profiler?: Profiler;
+  /** The tiles of matrix products on FMA units. */
+  readonly tiles: TileChoice;
+
+  readonly #map: Provider["map"];
+  readonly #mapsInOrder: boolean;
+  readonly #recorder: Recorder;
+  #rehearsing = false;
+  /** Everything that is recorded while {@linkcode trace} runs. */
+  #trace?: Use[];
+  #staging?: GPUBuffer;
+  #reading = false;
+  #scratch?: Tensor;
+  #failure?: Error;
+  #closed = false;
+  readonly #rested: () => void;
+
+  constructor(
+    readonly device: GPUDevice,
+    choice: Choice,
+    options: GpuOptions,
+    { tiles }: TilesFile,
+  ) {
+    const { provider, adapter, reason } = choice, { limits } = device;
+    this.#rested = restBeforeExit(async () => {
+      await device.queue.onSubmittedWorkDone();
+      this.close();
+    });
+    this.provider = provider.name;
+    this.#map = provider.map;
+    this.#mapsInOrder = provider.mapsInOrder;
+    this.pipelines = new Pipelines(device, provider);
+    this.extensions = new Set(
+      provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
+        .map(([name]) => name),
+    );
+    if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
+    this.name = provider.adapterName(adapter);
+    this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
+    const memory = limits.maxComputeWorkgroupStorageSize;
+    this.tiles = new TileChoice({ software: this.software, memory }, tiles[tilesKey(this)]);
+    this.reason = this.tiles.measured > 0 ? `${reason}; measured tiles` : reason;
+    // In whole vectors of 16 bytes, which kernels read.
+    const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
+    this.maxBinding = most - most % 16;
+    this.memory = new Memory(device, {
+      maxBufferSize: limits.maxBufferSize,
+      maxBinding: this.maxBinding,
+    });
+    if (options.profile && device.features.has("timestamp-query")) {
+      this.profiler = new Profiler(device);
+    }
+    this.#recorder = new Recorder(
+      device,
+      provider,
+      this.pipelines,
+      this.memory,
+      this.maxBinding,
+      this.profiler,
+    );
+    device.addEventListener("uncapturederror", (event) => {
+      event.preventDefault();
+      const { error } = event as GPUUncapturedErrorEvent;
+      // By name: each implementation has classes of its own.
+      this.#failure ??= error.constructor.name === "GPUOutOfMemoryError"
+        ? new UserError(`the GPU is out of memory: ${error.message}`)
+        : new Error(error.message);
+    });
+    device.lost.then((info) => {
+      // Not even looked at after `close`: Dawn's object for it may then be gone.
+      if (this.#closed) return;
+      this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
+    });
+  }
+
+  /** What was launched so far; rehearsals don't count. */
+  get work(): Work {
+    return { ...this.#recorder.work };
+  }
+
+  /** Records one launch of `program`. Tensors are bound in the order of the program's bindings. */
+  run(
+    program: Program,
+    tensors: readonly Tensor[],
+    uniforms: Uniforms,
+    workgroups: readonly [number, number?, number?],
+    cost?: Cost,
+  ): void {
+    const [x, y, z] = workgroups;
+    if (x === 0 || y === 0 || z === 0) return;
+    if (this.#rehearsing) return this.pipelines.prepare(program);
+    this.#trace?.push(launchUse(program, tensors, cost));
+    this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
+  }
+
+  /**
+   * Builds what `body` will need: in it launches only build their pipelines, beside each other where
+   * the implementation can, and nothing is copied, cleared or written.
+   *
+   * @returns the number of programs built, when all are ready.
+   * @throws as {@linkcode check} does, and where `body` reads.
+   */
+  async rehearse(body: () => void): Promise<number> {
+    const before = this.pipelines.count;
+    this.#rehearsing = true;
+    try {
+      body();
+    } finally {
+      this.#rehearsing = false;
+    }
+    await this.check();
+    return this.pipelines.count - before;
+  }
+
+  /** What `body` does with memory, in order. It runs as always. */
+  async trace(body: () => unknown): Promise<Use[]> {
+    const uses: Use[] = this.#trace = [];
+    try {
+      await body();
+    } finally {
+      this.#trace = undefined;
+    }
+    return uses;
+  }
+
+  /** Records a copy of all of `from` to the start of `to`, which lies in another buffer. */
+  copy(from: Tensor, to: Tensor): void {
+    if (Math.max(from.bytes, to.bytes) <= this.maxBinding) return copyBytes(this, from, to);
+    if (this.#rehearsing) return;
+    this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
+    this.#recorder.encoder()
+      .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
+  }
+
+  /** Records filling a tensor with zeros. */
+  clear(tensor: Tensor): void {
+    if (tensor.bytes <= this.maxBinding) return clearBytes(this, tensor);
+    if (this.#rehearsing) return;
+    this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
+    this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
+  }
+
+  /** Writes host data to the start of a tensor, after everything recorded so far. */
+  write(tensor: Tensor, data: Uint32Array | Float32Array | Uint8Array | Uint16Array): void {
+    if (data.byteLength > tensor.bytes) {
+      throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
+    }
+    if (this.#rehearsing) return;
+    this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
+    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    const whole = bytes.length & ~3;
+    if (whole > 0) this.#recorder.write(tensor.buffer!, tensor.offset, bytes.subarray(0, whole));
+    if (whole < bytes.length) {
+      const tail = new Uint8Array(4);
+      tail.set(bytes.subarray(whole));
+      this.#recorder.write(tensor.buffer!, tensor.offset + whole, tail);
+    }
+  }
+
+  /** Working memory for one launch and the next: an f32 tensor of at least `bytes` bytes. */
+  scratch(bytes: number): Tensor {
+    if (this.#scratch === undefined || this.#scratch.bytes < bytes) {
+      if (this.#scratch !== undefined) this.free(this.#scratch);
+      this.#scratch = this.memory.tensor("workspace", "scratch", "f32", [bytes / 4]);
+    }
+    return this.#scratch;
+  }
+
+  /** Submits what is recorded and what was written, which else waits for the next submission. */
+  send(): void {
+    this.flush();
+    this.#recorder.release();
+    this.device.queue.submit([]);
+  }
+
+  /** Submits what is recorded. */
+  flush(): void {
+    this.#recorder.submit();
+  }
+
+  /**
+   * Reads a tensor's bytes, waiting for the GPU.
+   *
+   * @param meanwhile Called while the GPU works on what was recorded so far: what it records follows at once,
+   *   without a wait for the host, and is not seen by this reading. The tensor has up to {@linkcode STAGING_BYTES}.
+   * @throws the first error that the device has reported; a {@linkcode UserError} where it was lost, ran
+   * out of memory or refused a program.
+   */
+  async read(tensor: Tensor, meanwhile?: () => void): Promise<ArrayBuffer> {
+    if (this.#rehearsing) throw new Error(`${tensor.name} can't be read in a rehearsal`);
+    if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
+    const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
+    if (meanwhile && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    const { launches } = this.#recorder.work;
+    this.#reading = true;
+    try {
+      for (let done = 0; done < out.length; done += STAGING_BYTES) {
+        const bytes = Math.min(STAGING_BYTES, out.length - done);
+        this.#recorder.encoder()
+          .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
+        this.flush();
+        if (meanwhile !== undefined) {
+          if (!this.#mapsInOrder) this.#recorder.hold();
+          meanwhile();
+          this.flush();
+        }
+        await this.check();
+        const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
+        this.#recorder.release();
+        out.set(new Uint8Array(range), done);
+        staging.unmap();
+      }
+    } finally {
+      this.#recorder.release();
+      this.#reading = false;
+    }
+    if (this.#recorder.work.launches === launches) this.#recorder.idle();
+    await eventTurn();
+    await this.check();
+    return out.buffer;
+  }
+
+  /** Reads an f32 tensor, as {@linkcode read} does. */
+  async readF32(tensor: Tensor, meanwhile?: () => void): Promise<Float32Array<ArrayBuffer>> {
+    return new Float32Array(await this.read(tensor, meanwhile), 0, tensor.size);
+  }
+
+  /** Waits until the GPU has done everything submitted. */
+  async finish(): Promise<void> {
+    this.flush();
+    this.#recorder.release();
+    await this.device.queue.onSubmittedWorkDone();
+    await this.check();
+  }
+
+  /** Throws the first error that the device has reported. */
+  async check(): Promise<void> {
+    await this.pipelines.check();
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Frees a tensor's whole buffer. Other tensors of the same arena go with it. */
+  free(tensor: Tensor): void {
+    if (tensor.buffer === undefined) return;
+    this.flush();
+    this.#recorder.release();
+    this.#recorder.forget();
+    this.memory.free(tensor.buffer);
+  }
+
+  /** Gives the device back. */
+  close(): void {
+    this.#closed = true;
+    this.#rested();
+    this.device.destroy();
+  }
+
+  /** Throws what the device reports about a failed call, which says more, or else the call's error. */
+  async #explain(error: unknown): Promise<never> {
+    await eventTurn(); // Reports are events.
+    await this.check();
+    throw error;
+  }
+
+  #makeStaging(): GPUBuffer {
+    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
+    return this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
+  }
+}
+
+function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[], cost?: Cost): Use {
+  const of = (access: "read" | "write") => tensors.filter((_, i) => bindings[i].access === access);
+  return { name, launch: { key, cost }, reads: of("read"), writes: of("write") };
+}
+
+/**
+ * Opens the GPU.
+ *
+ * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device; and as
+ * {@linkcode readTiles} does.
+ */
+export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
+  const { tiles: path = environment("LORIKEET_TILES") } = options;
+  const tiles = path ? readTiles(path) : NO_TILES;
+  const choice = await chooseAdapter(options.provider, options.precision);
+  const { provider, adapter } = choice, { limits } = adapter;
+  const features = provider.extensions(adapter).map(([, feature]) => feature);
+  if (options.profile && adapter.features.has("timestamp-query")) features.push("timestamp-query");
+  const request = (requiredFeatures: GPUFeatureName[]) =>
+    adapter.requestDevice({
+      requiredFeatures,
+      requiredLimits: {
+        maxBufferSize: Math.min(limits.maxBufferSize, MOST_ALLOCATED),
+        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+        maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
+        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+        minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
+      },
+    });
+  // The first try asks also for what the adapter may have without listing it.
+  const device = await request(features)
+    .catch(() => request(features.filter((feature) => adapter.features.has(feature))))
+    .catch((error: Error) => {
+      const name = provider.adapterName(adapter);
+      throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
+    });
+  return new Gpu(device, choice, options, tiles);
+}

@@ -1,0 +1,84 @@
+/**
+ * Which WebGPU a run takes, and why.
+ *
+ * @module
+ */
+import { UserError } from "../../errors.ts";
+import { dawnProvider } from "./dawn.ts";
+import { denoProvider } from "./deno.ts";
+import { environment } from "./environment.ts";
+import type { Provider } from "./provider.ts";
+
+/** What `--gpu` takes. */
+export const PROVIDERS = ["auto", "deno", "dawn"] as const;
+/** One of {@linkcode PROVIDERS}. */
+export type ProviderName = typeof PROVIDERS[number];
+
+/** An adapter of the WebGPU that was chosen. */
+export interface Choice {
+  provider: Provider;
+  adapter: GPUAdapter;
+  /** Why this one, in a few words. */
+  reason: string;
+}
+
+/** How to get an adapter, for the message where there is none. */
+const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
+  "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
+
+const HINT = "built in; --gpu dawn may have tensor cores, see README";
+
+/** Whether the adapter multiplies matrices on tensor cores. */
+function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapter">): boolean {
+  return provider.matrices(adapter) === "tensor_cores";
+}
+
+async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adapter">> {
+  const adapter = await provider.requestAdapter();
+  if (adapter === null) {
+    throw new UserError(
+      provider === dawnProvider ? "Dawn found no GPU that it can use" : NO_ADAPTER,
+    );
+  }
+  return { provider, adapter };
+}
+
+/**
+ * Finds the adapter to open. `auto` is what the variable LORIKEET_GPU names; where it names nothing,
+ * Dawn where it is installed, starts and has tensor cores and the run can use them, else Deno's own.
+ *
+ * @param precision What the run computes in; tensor cores are for `mixed`.
+ * @throws {UserError} where no adapter is found, saying what to install, or Dawn was asked for and
+ * can't be loaded.
+ */
+export async function chooseAdapter(
+  name: ProviderName | undefined,
+  precision?: "fp32" | "mixed",
+): Promise<Choice> {
+  const wanted = (name === "auto" ? undefined : name) ?? environment("LORIKEET_GPU") ?? "auto";
+  if (!(PROVIDERS as readonly string[]).includes(wanted)) {
+    throw new UserError(`LORIKEET_GPU is "${wanted}"; expected ${PROVIDERS.join(", ")}`, 2);
+  }
+  if (wanted === "dawn") {
+    const found = await find(dawnProvider);
+    return { ...found, reason: hasTensorCores(found) ? "tensor cores" : "no tensor cores" };
+  }
+  if (wanted === "deno" || precision !== "mixed") {
+    return { ...await find(denoProvider), reason: "built in" };
+  }
+  if (environment("DAWN_NODE") === undefined) {
+    const found = await find(denoProvider);
+    return {
+      ...found,
+      reason: /nvidia/i.test(denoProvider.adapterName(found.adapter)) ? HINT : "built in",
+    };
+  }
+  try {
+    const found = await find(dawnProvider);
+    if (hasTensorCores(found)) return { ...found, reason: "tensor cores" };
+    return { ...await find(denoProvider), reason: "built in; Dawn has no tensor cores here" };
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { ...await find(denoProvider), reason: `built in; ${error.message}` };
+  }
+}

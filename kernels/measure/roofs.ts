@@ -1,0 +1,69 @@
+/**
+ * The roofs of a device, measured: copy bandwidth and the best matrix product.
+ *
+ * @module
+ */
+import type { Gpu } from "../gpu/gpu.ts";
+import { matmul } from "../ops/matmul/matmul.ts";
+import { Memory } from "../gpu/memory.ts";
+import { fillNormal } from "../ops/elements/random.ts";
+import type { Roofs } from "./roofline.ts";
+import type { Dtype, Tensor } from "../gpu/tensor.ts";
+import { clockSeconds, type TimingOptions } from "./timing.ts";
+
+/** Bytes copied, and the side of the square matrices: more than caches hold, and enough to fill the device. */
+const SIZES = {
+  gpu: { bytes: 1 << 28, side: 4096 },
+  software: { bytes: 1 << 24, side: 256 },
+};
+
+/** What {@linkcode measureRoofs} takes to be quick: some 0.2 s each on a GPU. */
+const QUICK: TimingOptions = { repeats: 3, batch: 0.03 };
+
+/** Side of the square product whose speed is a roof. */
+export function squareSide({ software }: Gpu): number {
+  return SIZES[software ? "software" : "gpu"].side;
+}
+
+/** Tensors that are gone after `use`; no category counts them. */
+async function borrow<T>(
+  gpu: Gpu,
+  specs: readonly (readonly [Dtype, number[]])[],
+  use: (tensors: Tensor[]) => Promise<T>,
+): Promise<T> {
+  const memory = new Memory(gpu.device, gpu.memory.limits);
+  const tensors = specs.map(([dtype, shape]) => memory.tensor("workspace", "roof", dtype, shape));
+  try {
+    return await use(tensors);
+  } finally {
+    await gpu.finish();
+    for (const { buffer } of tensors) memory.free(buffer!);
+  }
+}
+
+/** Seconds and bytes, read plus written, of one large copy. */
+export async function copySeconds(
+  gpu: Gpu,
+  timing?: TimingOptions,
+): Promise<{ seconds: number; bytes: number }> {
+  const { bytes } = SIZES[gpu.software ? "software" : "gpu"], shape = [bytes / 4];
+  return await borrow(gpu, [["f32", shape], ["f32", shape]], async ([x, y]) => {
+    return { seconds: await clockSeconds(gpu, () => gpu.copy(x, y), timing), bytes: 2 * bytes };
+  });
+}
+
+/** Bandwidth, and the speed of a square matrix product whose operands have this dtype. */
+export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
+  const copy = await copySeconds(gpu, QUICK), side = squareSide(gpu), shape = [side, side];
+  const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
+  const seconds = await borrow(gpu, specs, async ([a, b, c]) => {
+    [a, b].forEach((y, stream) => fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, stream }));
+    const half = dtype === "f16";
+    return await clockSeconds(
+      gpu,
+      () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, half }),
+      QUICK,
+    );
+  });
+  return { bandwidth: copy.bytes / copy.seconds, matmul: 2 * side ** 3 / seconds };
+}

@@ -1,0 +1,79 @@
+/**
+ * How attention of single queries (attention_decode.ts) is laid out over a workgroup's threads: a function of
+ * its sizes alone.
+ *
+ * @module
+ */
+import type { Dtype } from "../../gpu/tensor.ts";
+
+/** What a layout follows from. */
+export interface DecodeShape {
+  /** Dtypes of q, k and v, and of the cache. */
+  q: Dtype;
+  kv: Dtype;
+  /** A multiple of 8. */
+  headDim: number;
+  /** Query heads of a workgroup. */
+  heads: number;
+  threads: number;
+  /** Workgroups that share a head's columns of values. */
+  columnGroups: number;
+  /** Loads of keys that a thread has under way at once. */
+  keyLoads: number;
+  /** Add up with subgroup functions. */
+  subgroups: boolean;
+}
+
+/** Loads of values that a thread has under way at once. */
+const VALUE_LOADS = 8;
+
+/** How the work of one range of keys is laid out over a workgroup's threads. */
+export interface DecodeLayout extends DecodeShape {
+  /** Elements of one load, which is 16 bytes, and loads of a row of keys or values. */
+  wide: number;
+  lanes: number;
+  /** Threads that share a key; each makes `perKey` loads of it. */
+  sharing: number;
+  perKey: number;
+  /** Keys of a thread, and of all threads together. */
+  rounds: number;
+  tile: number;
+  /** Loads of a workgroup's columns of a row of values, and rows that are read side by side. */
+  valueLanes: number;
+  places: number;
+  /** Loads of values that a thread has under way at once, and rounds of them for a tile. */
+  valueLoads: number;
+  batches: number;
+  /** Vectors of four of a head, of a load and of a workgroup's columns. */
+  vectors: number;
+  perLoad: number;
+  columns: number;
+}
+
+/** The layout of a shape. */
+export function decodeLayout(shape: DecodeShape): DecodeLayout {
+  const { kv, headDim, threads, columnGroups, keyLoads } = shape;
+  const wide = kv === "f16" ? 8 : 4, lanes = headDim / wide;
+  const sharing = [4, 2, 1].find((count) => lanes % count === 0)!;
+  const perKey = lanes / sharing;
+  const rounds = Math.max(1, Math.min(sharing, Math.floor(keyLoads / perKey)));
+  const tile = rounds * threads / sharing;
+  const valueLanes = lanes / columnGroups, places = Math.floor(threads / valueLanes);
+  const valueLoads = Math.min(VALUE_LOADS, Math.ceil(tile / places));
+  return {
+    ...shape,
+    wide,
+    lanes,
+    sharing,
+    perKey,
+    rounds,
+    tile,
+    valueLanes,
+    places,
+    valueLoads,
+    batches: Math.ceil(tile / (places * valueLoads)),
+    vectors: headDim / 4,
+    perLoad: wide / 4,
+    columns: headDim / 4 / columnGroups,
+  };
+}

@@ -1,0 +1,183 @@
+/**
+ * WGSL of a tile of cached keys (decode_program.ts). It goes three ways over the threads: each has parts of
+ * keys' dot products, then the score of one key, then a few columns of values that lie rows apart.
+ *
+ * What arrives late is asked for first: the next tile's keys before the scores of this one, and its values
+ * before its scores.
+ *
+ * @module
+ */
+import { repeat } from "../../gpu/program.ts";
+import type { DecodeLayout } from "./decode_layout.ts";
+import { cacheRow } from "./decode_token.ts";
+
+/** Declarations of what follows. */
+export function tileDeclarations(
+  { heads, sharing, tile, threads, subgroups }: DecodeLayout,
+): string {
+  // A subgroup has four threads at least.
+  const slots = subgroups ? Math.ceil(threads / 4) : threads;
+  return `
+// A score that is no score. A true one may be NaN or infinite and must stay so.
+const MASKED = -3.4028234e38;
+var<workgroup> products: array<array<array<f32, ${sharing}>, ${tile}>, ${heads}>;
+var<workgroup> weights: array<array<f32, ${tile}>, ${heads}>;
+var<workgroup> highest: array<array<f32, ${slots}>, ${heads}>;`;
+}
+
+/** Asks for a tile's keys. Loads past the end become those of the last row: they are not counted. */
+function loadKeys(first: string, layout: DecodeLayout): string {
+  const { rounds, perKey, sharing, threads } = layout;
+  return repeat(rounds, (r) => {
+    const key = `min(${first} + ${r * threads / sharing}u + key, last_row)`;
+    return `{
+      let at = ${cacheRow(key, layout)} + share;
+      ${repeat(perKey, (i) => `k${r}_${i} = cached_k[at + ${i * sharing}u];`)}
+    }`;
+  });
+}
+
+/** Asks for the values of a tile's rows from \`first\` on. */
+function loadValues(first: string, layout: DecodeLayout): string {
+  const { valueLoads, valueLanes, places } = layout;
+  return repeat(valueLoads, (i) => {
+    const row = cacheRow(`min(${first} + ${i * places}u + place, last_row)`, layout);
+    return `v${i} = cached_v[${row} + columns * ${valueLanes}u + lane];`;
+  });
+}
+
+/** Asks for the first tile. */
+export function beginTiles(layout: DecodeLayout): string {
+  const { rounds, perKey, valueLoads } = layout;
+  return `
+  ${repeat(rounds, (r) => repeat(perKey, (i) => `var k${r}_${i}: vec4<u32>;`))}
+  ${repeat(valueLoads, (i) => `var v${i}: vec4<u32>;`)}
+  ${loadKeys("first", layout)}
+  ${loadValues("first", layout)}`;
+}
+
+/** Leaves the threads' parts of the dot products. */
+function multiplyKeys({ heads, rounds, perKey, perLoad, sharing, threads }: DecodeLayout): string {
+  const product = (h: number, i: number, p: number) =>
+    `part${h} += dot(queries[${h}][(share + ${i * sharing}u) * ${perLoad}u + ${p}u], x[${p}]);`;
+  return repeat(rounds, (r) =>
+    `{
+      ${repeat(heads, (h) => `var part${h} = 0.0;`)}
+      ${
+      repeat(perKey, (i) =>
+        `{
+        let x = values(k${r}_${i});
+        ${repeat(heads, (h) => repeat(perLoad, (p) => product(h, i, p)))}
+      }`)
+    }
+      ${repeat(heads, (h) => `products[${h}][${r * threads / sharing}u + key][share] = part${h};`)}
+    }`);
+}
+
+/** The highest score of a tile and those before it, \`new_top\`, of each head. */
+function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
+  const eachHead = (line: (h: number) => string) => repeat(heads, line);
+  if (subgroups) {
+    return `${
+      eachHead((h) =>
+        `let top_here${h} = subgroupMax(score${h});
+    if (subgroup_thread == 0u) { highest[${h}][thread / size] = top_here${h}; }`
+      )
+    }
+    workgroupBarrier();
+    ${eachHead((h) => `var new_top${h} = top${h};`)}
+    for (var s = 0u; s < ${threads}u / size; s++) {
+      ${eachHead((h) => `new_top${h} = max(new_top${h}, highest[${h}][s]);`)}
+    }`;
+  }
+  return `${eachHead((h) => `highest[${h}][thread] = score${h};`)}
+    for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
+      workgroupBarrier();
+      if (thread < stride) {
+        ${
+    eachHead((h) =>
+      `highest[${h}][thread] = max(highest[${h}][thread], highest[${h}][thread + stride]);`
+    )
+  }
+      }
+    }
+    workgroupBarrier();
+    ${eachHead((h) => `let new_top${h} = max(top${h}, highest[${h}][0]);`)}`;
+}
+
+/** Leaves the weight of each key, and corrects the sums for the new highest score. */
+function weighKeys(layout: DecodeLayout): string {
+  const { heads, tile, threads, sharing, perLoad } = layout;
+  const whole = (h: number) =>
+    Array.from({ length: sharing }, (_, i) => `products[${h}][thread][${i}]`).join(" + ");
+  return `
+    // A key for each thread.
+    ${
+    repeat(heads, (h) =>
+      `var score${h} = MASKED;
+    if (thread < min(${tile}u, cached_end - tile)) {
+      score${h} = (${whole(h)}) * (u.scale * ${Math.LOG2E});
+    }`)
+  }
+    ${highestScores(layout)}
+    ${
+    repeat(heads, (h) =>
+      `let correction${h} = exp2(top${h} - new_top${h});
+    top${h} = new_top${h};
+    ${repeat(perLoad, (p) => `sum${h}_${p} *= correction${h};`)}
+    total${h} *= correction${h};
+    ${tile < threads ? `if (thread < ${tile}u) {` : "{"}
+      weights[${h}][thread] = select(exp2(score${h} - top${h}), 0.0, score${h} == MASKED);
+    }`)
+  }`;
+}
+
+/** Adds the weighted values to the sums. */
+function addValues(layout: DecodeLayout): string {
+  const { heads, tile, valueLoads, places, batches, perLoad } = layout;
+  const added = (h: number) =>
+    `let w${h} = select(0.0, weights[${h}][min(at, ${tile - 1}u)], at < ${tile}u);
+        ${repeat(perLoad, (p) => `sum${h}_${p} += w${h} * x[${p}];`)}
+        total${h} += w${h};`;
+  return `
+    for (var b = 0u; b < ${batches}u; b++) {
+      let origin = b * ${valueLoads * places}u;
+      ${
+    repeat(valueLoads, (i) =>
+      `{
+        let at = origin + ${i * places}u + place;
+        let x = values(v${i});
+        ${repeat(heads, added)}
+      }`)
+  }
+      let next = origin + ${valueLoads * places}u;
+      if (next >= ${tile}u || tile + next >= cached_end) { break; }
+      ${loadValues(`tile + next`, layout)}
+    }`;
+}
+
+/** Leaves each thread's weighted sum of values and of weights, and the highest score, of each head. */
+export function walkTiles(layout: DecodeLayout): string {
+  const { heads, perLoad, tile } = layout;
+  return `
+  ${
+    repeat(heads, (h) =>
+      `${repeat(perLoad, (p) => `var sum${h}_${p} = vec4<f32>();`)}
+  var total${h} = 0.0;
+  var top${h} = MASKED;`)
+  }
+  for (var tile = first; tile < cached_end; tile += ${tile}u) {
+    ${multiplyKeys(layout)}
+    let next_tile = tile + ${tile}u;
+    if (next_tile < cached_end) {
+      ${loadKeys("next_tile", layout)}
+    }
+    workgroupBarrier();
+    ${weighKeys(layout)}
+    workgroupBarrier();
+    ${addValues(layout)}
+    if (next_tile < cached_end) {
+      ${loadValues("next_tile", layout)}
+    }
+  }`;
+}

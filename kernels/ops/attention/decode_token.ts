@@ -1,0 +1,119 @@
+/**
+ * WGSL of the token that asks (decode_program.ts): its queries and its key turned by its position, its key and
+ * value into the cache, and its own part in the attention of its queries.
+ *
+ * @module
+ */
+import { repeat } from "../../gpu/program.ts";
+import type { Dtype } from "../../gpu/tensor.ts";
+import type { DecodeLayout } from "./decode_layout.ts";
+
+/** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
+function conversions(kv: Dtype): string {
+  if (kv === "f32") {
+    return `
+alias Stored = vec4<f32>;
+fn stored(x: vec4<f32>) -> Stored { return x; }
+fn value(x: Stored) -> vec4<f32> { return x; }
+fn values(x: vec4<u32>) -> array<vec4<f32>, 1> { return array<vec4<f32>, 1>(bitcast<vec4<f32>>(x)); }
+fn words(x: array<Stored, 1>) -> vec4<u32> { return bitcast<vec4<u32>>(x[0]); }`;
+  }
+  return `
+alias Stored = vec2<u32>;
+fn stored(x: vec4<f32>) -> Stored { return vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)); }
+fn value(x: Stored) -> vec4<f32> { return vec4<f32>(unpack2x16float(x.x), unpack2x16float(x.y)); }
+fn values(x: vec4<u32>) -> array<vec4<f32>, 2> {
+  return array<vec4<f32>, 2>(value(vec2<u32>(x.x, x.y)), value(vec2<u32>(x.z, x.w)));
+}
+fn words(x: array<Stored, 2>) -> vec4<u32> { return vec4<u32>(x[0], x[1]); }`;
+}
+
+/** First load of a key's or value's row in the cache. */
+export function cacheRow(key: string, { lanes }: DecodeLayout): string {
+  return `((${key}) * u.kv_heads + kv_head) * ${lanes}u`;
+}
+
+/** Declarations of what follows. */
+export function tokenDeclarations({ kv, heads, vectors }: DecodeLayout): string {
+  return `${conversions(kv)}
+var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
+// As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
+var<workgroup> own_key: array<Stored, ${vectors}>;
+var<workgroup> own_value: array<Stored, ${vectors}>;
+var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
+
+/** Vectors \`at\` and half a head further, turned by the angles of a position. */
+fn turned(at: u32, angle: u32) -> array<vec4<f32>, 2> {
+  let a = load_qkv(at);
+  let b = load_qkv(at + ${vectors / 2}u);
+  let c = load_table(angle);
+  let s = load_table(angle + ${vectors / 2}u);
+  return array<vec4<f32>, 2>(a * c - b * s, b * c + a * s);
+}`;
+}
+
+/** Leaves the turned queries for all threads to read, and where the range has the token its key and value. */
+export function turnToken({ heads, threads, vectors }: DecodeLayout): string {
+  return `
+  let angles = positions[row] * ${vectors}u;
+  let row_start = row * (u.heads + 2u * u.kv_heads) * ${vectors}u;
+  for (var i = thread; i < ${heads * vectors / 2}u; i += ${threads}u) {
+    let h = i / ${vectors / 2}u;
+    let l = i % ${vectors / 2}u;
+    let pair = turned(row_start + (head + h) * ${vectors}u + l, angles + l);
+    queries[h][l] = pair[0];
+    queries[h][l + ${vectors / 2}u] = pair[1];
+  }
+  if (has_own && thread < ${vectors / 2}u) {
+    let other = thread + ${vectors / 2}u;
+    let pair = turned(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
+    own_key[thread] = stored(pair[0]);
+    own_key[other] = stored(pair[1]);
+    let at = row_start + (u.heads + u.kv_heads + kv_head) * ${vectors}u;
+    own_value[thread] = stored(load_qkv(at + thread));
+    own_value[other] = stored(load_qkv(at + other));
+  }
+  workgroupBarrier();`;
+}
+
+/** Appends key and value to the cache, and leaves the products of queries and key. */
+export function storeToken(layout: DecodeLayout): string {
+  const { heads, lanes, vectors, perLoad } = layout;
+  const load = (array: string) => {
+    const parts = Array.from(
+      { length: perLoad },
+      (_, p) => `${array}[${perLoad}u * thread + ${p}u]`,
+    );
+    return `words(array<Stored, ${perLoad}>(${parts.join(", ")}))`;
+  };
+  return `
+  // One of the workgroups that share a key head stores it.
+  if (has_own && thread < ${lanes}u && columns == 0u && head % (u.heads / u.kv_heads) == 0u) {
+    let at = ${cacheRow("end - 1u", layout)} + thread;
+    cached_k[at] = ${load("own_key")};
+    cached_v[at] = ${load("own_value")};
+  }
+  if (has_own && thread < ${vectors}u) {
+    ${
+    repeat(
+      heads,
+      (h) => `own_products[${h}][thread] = dot(queries[${h}][thread], value(own_key[thread]));`,
+    )
+  }
+  }`;
+}
+
+/** Adds the token's own value to a column's \`sum\` and \`total\` of head h, and its score to \`top\`. */
+export function addToken(h: number, { vectors }: DecodeLayout): string {
+  return `
+    if (has_own) {
+      var score = 0.0;
+      ${repeat(vectors, (l) => `score += own_products[${h}][${l}];`)}
+      score *= u.scale * ${Math.LOG2E};
+      top = max(top${h}, score);
+      let correction = exp2(top${h} - top);
+      let weight = exp2(score - top);
+      sum = sum * correction + weight * value(own_value[out_column]);
+      total = total * correction + weight;
+    }`;
+}

@@ -1,0 +1,187 @@
+/**
+ * The program of attention on subgroup matrices (see attention.ts for the contract).
+ *
+ * A subgroup can't scale the rows of its sums, so there is no running maximum to correct them by: a first walk over
+ * the keys finds each query's log-sum-exp, a second adds up the values by the final weights.
+ *
+ * @module
+ */
+import {
+  type ProgramSource,
+  readsScalars,
+  repeat,
+  writes,
+  writesScalars,
+} from "../../gpu/program.ts";
+import { headStart, headUniforms } from "./heads.ts";
+import { holeBindings, nextTile, readHole } from "./holes.ts";
+import {
+  addProducts,
+  attends,
+  declareMatrixSums,
+  declareTiles,
+  type FetchWord,
+  fetchWord,
+  loadOwn,
+  makeScores,
+  type MatrixKey,
+  matrixPlaces,
+  matrixPlan,
+  readScores,
+  readsWords,
+  storeMatrixSums,
+  storeWeights,
+  type TileWords,
+  tileWords,
+} from "./matrices.ts";
+
+/** The source of a key, with or without lse and holes in the keys. */
+export function matrixForwardSource(
+  withLse: boolean,
+  holed: boolean,
+  ...key: MatrixKey
+): ProgramSource {
+  const plan = matrixPlan(...key);
+  const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
+  const fetch = (name: "k" | "v", tile: string): FetchWord => (row, word) =>
+    `fetch_${name}(${tile} + ${row}, key_end, u.${name}_from + kv_head * ${words}u, ${word})`;
+  const queries = tileWords(plan, "query", [
+    (row, word) => `fetch_q(first + ${row}, u.rows, u.q_from + head * ${words}u, ${word})`,
+  ]);
+  const keys = (tile: string) => tileWords(plan, "word", [fetch("k", tile)]);
+  const both = (tile: string) => tileWords(plan, "word", [fetch("k", tile), fetch("v", tile)]);
+  /** One walk over the keys. The next tiles are under way while these are multiplied. */
+  const walk = (tiles: (tile: string) => TileWords, weigh: string) =>
+    `${tiles("key_first").load}
+  for (var tile = key_first; tile < key_end; tile = ${nextTile(columns, holed)}) {
+    workgroupBarrier();
+    ${tiles("tile").store}
+    workgroupBarrier();
+    let next = ${nextTile(columns, holed)};
+    ${tiles("next").load}
+    ${makeScores(plan, "own", 0)}
+    workgroupBarrier();
+    ${readScores(plan, "s")}
+    ${attends(holed)}
+    ${weigh}
+  }`;
+  const scores = (half: "lo" | "hi") =>
+    `let x_${half} = select(vec4<f32>(MASKED), s_${half} * (u.scale * ${Math.LOG2E}), attends_${half});`;
+  const weighed = (half: "lo" | "hi") =>
+    `let p_${half} = select(vec4<f32>(), exp2(s_${half} * (u.scale * ${Math.LOG2E}) - exponent),
+      attends_${half});`;
+  const powers = (half: "lo" | "hi") =>
+    `dot(select(vec4<f32>(), exp2(x_${half} - highest), attends_${half}), vec4<f32>(1.0))`;
+  return {
+    bindings: [
+      ...readsWords("q", "k", "v"),
+      ...readsScalars("u32", "starts", "ends"),
+      ...holeBindings(holed),
+      ...writes("f16", "out"),
+      ...withLse ? writesScalars("f32", "lse") : [],
+    ],
+    uniforms: {
+      rows: "u32",
+      heads: "u32",
+      kv_heads: "u32",
+      scale: "f32",
+      ...headUniforms("q", "k", "v", "out"),
+    },
+    extensions: ["f16", "subgroups", "subgroup_matrix"],
+    body: `${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
+// A score that is no score. A true one may be NaN or infinite and must stay so.
+const MASKED = -3.4028234e38;
+fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
+${declareTiles(plan)}
+
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+  @builtin(subgroup_id) subgroup: u32,
+) {
+  let head = group.x;
+  let kv_head = head / (u.heads / u.kv_heads);
+  // Later queries have more keys: they go first, so that the longest work does not end last.
+  let first = ((u.rows - 1u) / ${rows}u - group.y) * ${rows}u;
+  let key_first = starts[first];
+  let key_end = ends[min(first + ${rows}u, u.rows) - 1u];
+  ${matrixPlaces(plan)}
+  var low = 0u;
+  var high = 0u;
+  ${
+      holed
+        ? `let skip_low = holes[2u * first];
+  let skip_high = holes[2u * first + 1u];
+  var hole_low = 0u;
+  var hole_high = 0u;`
+        : ""
+    }
+  if (first + tile_row < u.rows) {
+    low = starts[first + tile_row];
+    high = ends[first + tile_row];
+    ${readHole("(first + tile_row)", { holed })}
+  }
+  // The subgroup's own queries stay in registers.
+  {
+    ${queries.declare}
+    ${queries.load}
+    ${queries.store}
+  }
+  workgroupBarrier();
+  ${loadOwn(plan, "own", 0)}
+
+  var top = MASKED;
+  var total = 0.0;
+  ${both("tile").declare}
+  ${
+      walk(
+        keys,
+        `${scores("lo")}
+    ${scores("hi")}
+    let highest = max(top, max(highest_of(x_lo), highest_of(x_hi)));
+    total = total * exp2(top - highest) + ${powers("lo")} + ${powers("hi")};
+    top = highest;`,
+      )
+    }
+  // Each of a row's threads has seen some of its keys.
+  ${
+      repeat(Math.log2(weightWords), (n) =>
+        `{
+    let other_top = subgroupShuffleXor(top, ${1 << n}u);
+    let other_total = subgroupShuffleXor(total, ${1 << n}u);
+    let highest = max(top, other_top);
+    total = total * exp2(top - highest) + other_total * exp2(other_top - highest);
+    top = highest;
+  }`)
+    }
+  let exponent = top + log2(total);
+  ${
+      withLse
+        ? `if (tile_word == 0u && first + tile_row < u.rows) {
+    lse[(first + tile_row) * u.heads + head] =
+      select(exponent * ${Math.LN2}, MASKED, low >= high);
+  }`
+        : ""
+    }
+
+  ${declareMatrixSums(plan, "sum")}
+  ${
+      walk(
+        both,
+        `${weighed("lo")}
+    ${weighed("hi")}
+    ${storeWeights(plan, "p", afterScores)}
+    workgroupBarrier();
+    ${addProducts(plan, "sum", { weights: afterScores, tile: 1 })}`,
+      )
+    }
+  ${
+      storeMatrixSums(plan, "sum", {
+        binding: "out",
+        start: (row) => headStart("out", row, "head", 2 * words),
+      }, "1.0")
+    }
+}`,
+  };
+}

@@ -1,0 +1,258 @@
+/**
+ * How attention is cut into tiles, by pure functions.
+ *
+ * A workgroup owns `rows` rows of one side (queries, or keys in their gradient) and walks over the
+ * other side `columns` at a time. Each thread holds `scoreRows` × `scoreColumns` scores of a tile, and
+ * `sumRows` rows by `sumPairs` pairs of vectors of a sum weighted by scores.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import { bytesOf, type Dtype } from "../../gpu/tensor.ts";
+
+/** The shape of a tile, and how it is shared out. */
+export interface TileShape {
+  /** Rows of the workgroup's own side, and of the other side in one tile. */
+  rows: number;
+  columns: number;
+  /** Rows and columns of one thread's scores. */
+  scoreRows: number;
+  scoreColumns: number;
+  /** Rows of one thread's part of a weighted sum. */
+  sumRows: number;
+}
+
+/** What a program is generated from. */
+export interface AttentionPlan extends TileShape {
+  threads: number;
+  /** Threads side by side along a tile's columns. */
+  lanes: number;
+  /** Vectors of four in a head row, and pairs of them: vectors p and p + pairs. */
+  vectors: number;
+  pairs: number;
+  /** Pairs of a head row held at a time, and how many such pieces make a row. */
+  chunk: number;
+  chunks: number;
+  /** Threads side by side along a head row in a weighted sum, and pairs of a thread in each piece. */
+  sumLanes: number;
+  sumPairs: number;
+  /** What head rows are held in. */
+  stage: "f32" | "f16";
+  /** Products and short sums in f16, of part of a head row in scores, of a tile in weighted sums. */
+  half: boolean;
+  /**
+   * Write inner loops out, which GPUs run faster. Otherwise they stay loops, which a software driver
+   * compiles many times faster; `u.most`, larger than any count, keeps it from unrolling them itself.
+   */
+  unroll: boolean;
+}
+
+/** What a tile shape is completed with. */
+export interface PlanOptions {
+  headDim: number;
+  stage: "f32" | "f16";
+  half: boolean;
+  unroll: boolean;
+  /** Pairs of a head row held at a time at most. */
+  chunk?: number;
+}
+
+/** Completes a tile shape. */
+export function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
+  const { headDim, stage, half, unroll } = options;
+  if (!Number.isInteger(headDim / 4) || headDim < 4 || headDim > 256) {
+    throw new Error(`attention: head_dim ${headDim} is not a multiple of 4 from 4 to 256`);
+  }
+  const { rows, columns, scoreRows, scoreColumns, sumRows } = shape;
+  const vectors = headDim / 4, pairs = Math.ceil(vectors / 2);
+  const chunks = Math.ceil(pairs / (options.chunk ?? pairs)), chunk = Math.ceil(pairs / chunks);
+  const lanes = columns / scoreColumns, threads = rows / scoreRows * lanes;
+  // As many lanes as threads and pairs allow.
+  const groups = rows / sumRows;
+  let sumLanes = 1;
+  while (sumLanes < chunk && 2 * sumLanes * groups <= threads) sumLanes *= 2;
+  return {
+    ...shape,
+    threads,
+    lanes,
+    vectors,
+    pairs,
+    chunk,
+    chunks,
+    sumLanes,
+    sumPairs: Math.ceil(chunk / sumLanes),
+    stage,
+    half,
+    unroll,
+  };
+}
+
+/** Bytes of workgroup memory that a plan's program takes. */
+export function workgroupBytes(plan: AttentionPlan, kind: AttentionKind): number {
+  const { rows, columns, scoreRows, scoreColumns, sumRows, lanes, threads } = plan;
+  const pair = plan.stage === "f16" ? 16 : 32, vector = scoreRows % 4 || sumRows % 4 ? 2 : 4;
+  const own = scoreRows * plan.chunk * ((rows / scoreRows) | 1) * pair;
+  const other = scoreColumns * plan.chunk * (lanes | 1) * pair;
+  const padded = vector * ((rows / vector) | 1), weights = columns * padded * (plan.half ? 2 : 4);
+  if (kind === "forward") return own + other + weights + (lanes * padded + rows) * 4;
+  return 2 * (own + other + weights) + (threads + Math.max(rows, columns)) * 4;
+}
+
+/** Shapes by name. */
+const SHAPES = {
+  tall: shape(64, 32, 4, 4, 8),
+  even: shape(32, 32, 4, 2, 4),
+  /** `even` with twice the threads. */
+  dense: shape(32, 32, 2, 2, 2),
+  low: shape(16, 32, 2, 2, 2),
+};
+
+function shape(
+  rows: number,
+  columns: number,
+  scoreRows: number,
+  scoreColumns: number,
+  sumRows: number,
+): TileShape {
+  return { rows, columns, scoreRows, scoreColumns, sumRows };
+}
+
+/** A shape's name. */
+export type ShapeName = keyof typeof SHAPES;
+
+/** The names of all shapes. */
+export const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
+
+/** What a program computes. */
+export type AttentionKind = "forward" | "backward";
+
+/** What a plan is made from: arguments that fit a program's key. */
+export type PlanKey = [
+  name: ShapeName,
+  headDim: number,
+  chunk: number,
+  stage: "f32" | "f16",
+  half: boolean,
+  unroll: boolean,
+];
+
+/** The plan of a key. */
+export function keyedPlan(...[name, headDim, chunk, stage, half, unroll]: PlanKey): AttentionPlan {
+  return planOf(SHAPES[name], { headDim, chunk, stage, half, unroll });
+}
+
+/** What a plan is chosen for. */
+export interface PlanWish {
+  /** Keys of a query, on average. */
+  keys: number;
+  headDim: number;
+  /** Dtypes of what is read. */
+  dtypes: readonly Dtype[];
+  /** Operands may be rounded to f16. */
+  rounded?: boolean;
+  /** The same, and short sums may be f16. */
+  half?: boolean;
+  unroll: boolean;
+  /** Bytes of workgroup memory there are. */
+  limit: number;
+  /** Take this shape. */
+  shape?: ShapeName;
+}
+
+/** Fewer keys a query than this ask for low tiles: more workgroups, and less of them masked. */
+const MANY_KEYS = 128;
+
+/**
+ * The shapes to try, best first. In µs on an H100 with 32 heads of 128, for one document of 121 tokens,
+ * eight of 121 on average, one of 1,024, f16:
+ *  - forward, sums in f16: low 12, 61, 271; even 14, 64, 240; tall 20, 92, 276;
+ *  - forward, sums in f32: low 15, 93, 437; even 18, 114, 463; tall 27, 125, 391;
+ *  - backward, sums in f16: dense 31, 296, 1253; even 34, 323, 1360; low 49, 448, 2191;
+ *  - backward, sums in f32: dense 43, 414, 1827; even 47, 442, 1917; low 61, 559, 2852;
+ * and f32, for documents of 121 and 405: forward even 17, 82; low 17, 119; backward, where head rows
+ * are held in two pieces, even 61, 474; dense 62, 491; low 83, 716.
+ */
+function preference(
+  kind: AttentionKind,
+  { stage, half, keys }: { stage: "f32" | "f16"; half: boolean; keys: number },
+): ShapeName[] {
+  if (kind === "backward") return stage === "f16" ? ["dense", "low"] : ["even"];
+  if (stage === "f32") return ["even", "low"];
+  if (keys < MANY_KEYS) return ["low"];
+  return half ? ["even", "low"] : ["tall", "even", "low"];
+}
+
+/** The plan: the first shape that holds whole head rows within the limit, or else with pieces of them. */
+export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
+  const { keys, headDim, dtypes, rounded = false, half = false, unroll, limit } = wish;
+  const stage = rounded || half || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
+  const names = wish.shape === undefined ? preference(kind, { stage, half, keys }) : [wish.shape];
+  for (let chunk = Math.ceil(headDim / 8);; chunk = Math.ceil(chunk / 2)) {
+    for (const name of names) {
+      const key: PlanKey = [name, headDim, chunk, stage, half, unroll];
+      if (workgroupBytes(keyedPlan(...key), kind) <= limit) return key;
+    }
+    if (chunk === 1) throw new Error(`attention: ${limit} bytes of workgroup memory are too few`);
+  }
+}
+
+/** What a device adds to a wish. Loops for software drivers have no sums in f16. */
+export function deviceWish(
+  gpu: Pick<Gpu, "device" | "extensions" | "software">,
+  { rounded, half, unroll = !gpu.software }: Pick<AttentionOptions, "rounded" | "half" | "unroll">,
+): Pick<PlanWish, "rounded" | "half" | "unroll" | "limit"> {
+  return {
+    rounded,
+    half: half && unroll && gpu.extensions.has("f16"),
+    unroll,
+    limit: gpu.device.limits.maxComputeWorkgroupStorageSize,
+  };
+}
+
+/** Sizes of attention, forward and backward, and how to go about it. */
+export interface AttentionOptions {
+  /** Queries, and in the backward as many keys. */
+  rows: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Operands may be rounded to f16. */
+  rounded?: boolean;
+  /** The same, and sums over short ranges may be f16. */
+  half?: boolean;
+  /** Query–key pairs attended, for the profile's cost; one causal document by default. */
+  pairs?: number;
+  /** Write inner loops out, which a GPU runs faster and a software driver compiles slowly. */
+  unroll?: boolean;
+  /** Take the programs for software drivers. */
+  direct?: boolean;
+  /** Take tiles of this shape. */
+  shape?: ShapeName;
+  /**
+   * With `half`, take the programs for subgroup matrices where there are such and sizes suit them: the default
+   * on tensor cores, where forward they take 0.86 (121 tokens) to 0.5 (968) of the time of tiles, backward 0.65
+   * to 0.48.
+   */
+  matrices?: boolean;
+}
+
+/** The uniforms of every program with tiles. */
+export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u32" | "f32"> {
+  const sizes = { rows: "u32", heads: "u32", kv_heads: "u32", scale: "f32" } as const;
+  return unroll ? sizes : { ...sizes, most: "u32" };
+}
+
+/** Values of {@linkcode attentionUniforms}. */
+export function uniformValues(
+  rows: number,
+  heads: number,
+  kvHeads: number,
+  headDim: number,
+): Record<string, number> {
+  return { rows, heads, kv_heads: kvHeads, scale: 1 / Math.sqrt(headDim), most: 0xffffffff };
+}
+
+/** Bytes of `rows` rows of `heads` heads. */
+export function headBytes(dtype: Dtype, rows: number, heads: number, headDim: number): number {
+  return rows * heads * headDim * bytesOf(dtype);
+}

@@ -1,0 +1,73 @@
+/**
+ * Changing the element type: between tensors, and from the bytes of a weight file.
+ *
+ * Shapes: any, of any size. To f16, values round to nearest and overflow to infinity. From bf16 and f16
+ * to f32 nothing is lost.
+ *
+ * @module
+ */
+import { elementGrid, elementMain, runElements } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { programFamily } from "../../gpu/program.ts";
+import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+
+const convert = programFamily("cast", (x: Dtype, y: Dtype) => ({
+  bindings: [
+    { name: "x", dtype: x, access: "read" },
+    { name: "y", dtype: y, access: "write" },
+  ],
+  uniforms: { vectors: "u32" },
+  body: elementMain("store_y(i, load_x(i));"),
+}));
+
+/** Writes the first `rows` rows of x, or all of it, to y, which has rows of the same size. */
+export function cast(
+  gpu: Gpu,
+  { x, y, rows = x.shape[0] }: { x: Tensor; y: Tensor; rows?: number },
+): void {
+  runElements(gpu, convert(x.dtype, y.dtype), [x, y], {
+    size: rows * x.rowSize,
+    cost: { flops: 0, bytes: bytesOf(x.dtype) + bytesOf(y.dtype) },
+  });
+}
+
+/** Element types of weight files. */
+export type RawDtype = "F32" | "F16" | "BF16";
+
+/** WGSL expressions of the four elements at i, from `words`, sixteen bytes an element. */
+const DECODE: Record<RawDtype, string> = {
+  F32: "bitcast<vec4<f32>>(words[i])",
+  F16: "vec4<f32>(unpack2x16float(pair(i).x), unpack2x16float(pair(i).y))",
+  BF16: "bitcast<vec4<f32>>(vec4<u32>(pair(i).x << 16u, pair(i).x & 0xffff0000u, " +
+    "pair(i).y << 16u, pair(i).y & 0xffff0000u))",
+};
+
+const decode = programFamily("cast_bytes", (raw: RawDtype, y: Dtype) => ({
+  bindings: [
+    { name: "words", dtype: "u32", access: "read" },
+    { name: "y", dtype: y, access: "write" },
+  ],
+  uniforms: { vectors: "u32", count: "u32" },
+  body: `
+fn pair(i: u32) -> vec2<u32> {
+  let four = words[i / 2u];
+  return select(four.xy, four.zw, vec2<bool>(i % 2u == 1u));
+}` + elementMain(`
+  let inside = i * 4u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(u.count);
+  store_y(i, select(vec4<f32>(), ${DECODE[raw]}, inside));`),
+}));
+
+/**
+ * Writes `count` little-endian elements, raw in a u32 tensor from its start, to the start of y (f32 or
+ * f16). Where count is no multiple of 4, the rest of the last four elements becomes 0.
+ */
+export function castBytes(
+  gpu: Gpu,
+  { words, from, y, count }: { words: Tensor; from: RawDtype; y: Tensor; count: number },
+): void {
+  const vectors = Math.ceil(count / 4);
+  gpu.run(decode(from, y.dtype), [words, y], { vectors, count }, elementGrid(vectors), {
+    flops: 0,
+    bytes: count * ((from === "F32" ? 4 : 2) + bytesOf(y.dtype)),
+  });
+}

@@ -1,0 +1,122 @@
+/**
+ * Token embedding: y[t] = table[ids[t]].
+ *
+ * Shapes: table `[V, H]` f32 or f16, ids `[T]` u32, every one below V, y `[T, H]` f32. H is a
+ * multiple of 4. Backward: dtable[v] = Σ dy[t] over the t with ids[t] = v. Positions are grouped by
+ * token on the host first, so each row is summed by one thread per column, in order: no atomics, and
+ * the same bits every time.
+ *
+ * @module
+ */
+import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { programFamily } from "../../gpu/program.ts";
+import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
+
+const forward = programFamily("embedding", (table: Dtype) => ({
+  bindings: [
+    { name: "table", dtype: table, access: "read" },
+    { name: "ids", dtype: "u32", access: "read", scalar: true },
+    { name: "y", dtype: "f32", access: "write" },
+  ],
+  // `width` is a row's vectors; this part of the table has rows first to first + count.
+  uniforms: { vectors: "u32", width: "u32", first: "u32", count: "u32" },
+  body: elementMain(`
+  let t = i / u.width;
+  // Ids before this part wrap around to large numbers.
+  let row = ids[t] - u.first;
+  if (row >= u.count) { return; }
+  store_y(i, load_table(row * u.width + i % u.width));`),
+}));
+
+/** Writes `rows` rows of y, one launch for each part of the table. */
+export function embedding(
+  gpu: Gpu,
+  { table, ids, y, rows }: { table: Tensor; ids: Tensor; y: Tensor; rows: number },
+): void {
+  const hidden = table.rowSize, width = hidden / 4, vectors = rows * width;
+  const rowBytes = hidden * bytesOf(table.dtype);
+  const parts = splitRows(table.shape[0], rowBytes, gpu.maxBinding);
+  for (const { start, count } of parts) {
+    const part = parts.length === 1 ? table : table.rows(start, count);
+    const uniforms = { vectors, width, first: start, count };
+    gpu.run(forward(table.dtype), [part, ids, y], uniforms, elementGrid(vectors), {
+      flops: 0,
+      bytes: rows * (rowBytes + 4 * hidden) / parts.length,
+    });
+  }
+}
+
+/** Where each token of a row of tokens occurs. */
+export interface TokenGroups {
+  /** The different tokens, ascending `[U]`. */
+  uniqueIds: Uint32Array;
+  /** Token u's positions are `positions[offsets[u]]` up to `positions[offsets[u + 1]]` `[U + 1]`. */
+  offsets: Uint32Array;
+  /** Every position, by token and then ascending `[T]`. */
+  positions: Uint32Array;
+}
+
+/** Groups positions by token, for {@linkcode embeddingBackward}. */
+export function groupTokens(ids: Uint32Array): TokenGroups {
+  const positions = Uint32Array.from(ids.keys()).sort((a, b) => ids[a] - ids[b] || a - b);
+  const uniqueIds: number[] = [], offsets: number[] = [];
+  positions.forEach((position, i) => {
+    if (i > 0 && ids[position] === ids[positions[i - 1]]) return;
+    uniqueIds.push(ids[position]);
+    offsets.push(i);
+  });
+  offsets.push(ids.length);
+  return { uniqueIds: Uint32Array.from(uniqueIds), offsets: Uint32Array.from(offsets), positions };
+}
+
+const backward = programFamily("embedding_backward", () => ({
+  bindings: [
+    { name: "dy", dtype: "f32", access: "read" },
+    { name: "uniqueIds", dtype: "u32", access: "read", scalar: true },
+    { name: "offsets", dtype: "u32", access: "read", scalar: true },
+    { name: "positions", dtype: "u32", access: "read", scalar: true },
+    { name: "dtable", dtype: "f32", access: "write" },
+  ],
+  uniforms: { vectors: "u32", width: "u32", first: "u32", count: "u32" },
+  body: elementMain(`
+  let token = i / u.width;
+  let column = i % u.width;
+  let row = uniqueIds[token] - u.first;
+  if (row >= u.count) { return; }
+  var sum = vec4<f32>();
+  for (var k = offsets[token]; k < offsets[token + 1u]; k++) {
+    sum += load_dy(positions[k] * u.width + column);
+  }
+  let at = row * u.width + column;
+  store_dtable(at, load_dtable(at) + sum);`),
+}));
+
+/** Adds to dtable's rows the gradient of the `unique` tokens of a {@linkcode TokenGroups}. */
+export function embeddingBackward(
+  gpu: Gpu,
+  { dy, uniqueIds, offsets, positions, dtable, unique }: {
+    dy: Tensor;
+    uniqueIds: Tensor;
+    offsets: Tensor;
+    positions: Tensor;
+    dtable: Tensor;
+    unique: number;
+  },
+): void {
+  const hidden = dtable.rowSize, width = hidden / 4, vectors = unique * width;
+  const parts = splitRows(dtable.shape[0], hidden * 4, gpu.maxBinding);
+  for (const { start, count } of parts) {
+    const part = parts.length === 1 ? dtable : dtable.rows(start, count);
+    gpu.run(
+      backward(),
+      [dy, uniqueIds, offsets, positions, part],
+      { vectors, width, first: start, count },
+      elementGrid(vectors),
+      {
+        flops: positions.size * hidden / parts.length,
+        bytes: (positions.size + 2 * unique) * hidden * 4 / parts.length,
+      },
+    );
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Dropout as a tensor of its own, for products that can't make the mask while they read.
+ *
+ * Shapes: x, y, d, dx `[T, width]` f32 or f16, width a multiple of 4. With the mask of dropout.ts over elements of
+ * `[T, width]` and dropout(x) = x ⊙ mask / (1 − p):
+ *
+ *     y = dropout(x)     or y = x − dropout(x)     backward: dx += dropout(d)
+ *
+ * @module
+ */
+import { type DropoutMask, KEPT, MASK_UNIFORMS, maskUniforms } from "../../wgsl/dropout.ts";
+import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+
+/** What is stored: what dropout leaves, what it takes away, or the former added to what is there. */
+type Part = "kept" | "rest" | "added";
+
+const program = programFamily("dropout_copy", (x: Dtype, y: Dtype, part: Part) => ({
+  bindings: [...reads(x, "x"), ...writes(y, "y")],
+  uniforms: { ...MASK_UNIFORMS, stream: "u32", factor: "f32", vectors: "u32" },
+  body: KEPT + elementMain(`
+  let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), kept(i, u.stream));
+  ${
+    {
+      kept: "store_y(i, multiplier * load_x(i));",
+      rest: "store_y(i, (1.0 - multiplier) * load_x(i));",
+      added: "store_y(i, load_y(i) + multiplier * load_x(i));",
+    }[part]
+  }`),
+}));
+
+/** Rows of a tensor that dropout is applied to. */
+interface Rows {
+  x: Tensor;
+  y: Tensor;
+  rows: number;
+  mask: DropoutMask;
+}
+
+function run(gpu: Gpu, part: Part, { x, y, rows, mask }: Rows): void {
+  if (x.rowSize !== y.rowSize) throw new Error(`${x.name} and ${y.name} differ in width`);
+  const size = rows * x.rowSize, vectors = size / 4;
+  gpu.run(
+    program(x.dtype, y.dtype, part),
+    [x, y],
+    { ...maskUniforms(mask), stream: mask.stream, factor: 1 / (1 - mask.p), vectors },
+    elementGrid(vectors),
+    {
+      flops: size,
+      bytes: size * (bytesOf(x.dtype) + (part === "added" ? 2 : 1) * bytesOf(y.dtype)),
+    },
+  );
+}
+
+/** y = dropout(x), or x − dropout(x) where `rest`, for `rows` rows. */
+export function dropoutCopy(
+  gpu: Gpu,
+  { rest = false, ...rows }: Rows & { rest?: boolean },
+): void {
+  run(gpu, rest ? "rest" : "kept", rows);
+}
+
+/** dx += dropout(d) for `rows` rows: what the gradient of a copy adds to that of x. */
+export function addDropped(
+  gpu: Gpu,
+  { d, dx, rows, mask }: { d: Tensor; dx: Tensor; rows: number; mask: DropoutMask },
+): void {
+  run(gpu, "added", { x: d, y: dx, rows, mask });
+}

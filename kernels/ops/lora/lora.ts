@@ -1,0 +1,254 @@
+/**
+ * LoRA adapters of up to three layers that have one input: y_i += s_i·dropout_i(x)·A_iᵀ·B_iᵀ.
+ *
+ * Shapes: x `[T, in]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, …]` with layer i's columns from `from_i` on, so
+ * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16; low,
+ * lowGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module of a
+ * lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
+ *
+ *     low_i = dropout_i(x)·A_iᵀ            y_i     += s_i·low_i·B_iᵀ
+ *     lowGrad_i = s_i·dy_i·B_i             gradB_i += s_i·dy_iᵀ·low_i
+ *     gradA_i += lowGrad_iᵀ·dropout_i(x)   dx      += Σ_i mask_i ⊙ (lowGrad_i·A_i) / (1 − p)
+ *
+ * Dropout is that of dropout.ts, over elements of `[T, in]`. dropout_i(x) is never stored: the mask is made
+ * again wherever x is read. Every sum is f32, in the same order every time.
+ * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
+ *
+ * @module
+ */
+import { type DropoutMask, maskUniforms } from "../../wgsl/dropout.ts";
+import { groupGrid } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { backwardX, backwardY, down, numbered, up } from "./programs.ts";
+import {
+  downTileCount,
+  gradTileCount,
+  LORA_TILES,
+  loraTileKind,
+  type LoraTiles,
+  upTileCount,
+} from "./tiles.ts";
+import type { Partials } from "../matmul/partials.ts";
+import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
+
+/** The adapter of one layer. */
+export interface LoraModule {
+  a: Tensor;
+  b: Tensor;
+  /** First column of y and dy, a multiple of 4. */
+  from: number;
+  /** What its part of y is multiplied by. */
+  scale: number;
+  /** Identity of this layer's dropout masks. */
+  stream: number;
+  /** f32, added to. */
+  gradA?: Tensor;
+  gradB?: Tensor;
+}
+
+/** Adapters whose layers share their input, stored at one rank. */
+export interface LoraGroup {
+  modules: readonly LoraModule[];
+  mask: Omit<DropoutMask, "stream">;
+}
+
+/** Most modules of a group: each takes up to three bindings of a program. */
+const MOST_MODULES = 3;
+/** What does not change from launch to launch. */
+interface Shape {
+  count: number;
+  r: number;
+  input: number;
+  /** Elements of the widest layer, and of all. */
+  widest: number;
+  outputs: number;
+  a: Tensor[];
+  b: Tensor[];
+  gradA: Tensor[];
+  gradB: Tensor[];
+  /** Uniforms of the modules on the side of x and of y. */
+  streams: Record<string, number>;
+  columns: Record<string, number>;
+}
+
+/** By the list of modules: making it again for every launch would take longer than recording one. */
+const shapes = new WeakMap<readonly LoraModule[], Shape>();
+
+function shapeOf(modules: readonly LoraModule[]): Shape {
+  let shape = shapes.get(modules);
+  if (shape === undefined) shapes.set(modules, shape = makeShape(modules));
+  return shape;
+}
+
+function makeShape(modules: readonly LoraModule[]): Shape {
+  const count = modules.length;
+  if (count < 1 || count > MOST_MODULES) throw new Error(`${count} adapters in one group`);
+  const [r, input] = modules[0].a.shape;
+  for (const { a, b } of modules) {
+    if (a.shape[0] !== r || b.shape[1] !== r || a.shape[1] !== input || (r | input) % 4 !== 0) {
+      throw new Error(`adapters ${a.name} [${a.shape}] and ${b.name} [${b.shape}] do not fit`);
+    }
+  }
+  const present = (tensors: (Tensor | undefined)[]) => tensors.filter((t) => t !== undefined);
+  const outputs = modules.map(({ b }) => b.shape[0]);
+  return {
+    count,
+    r,
+    input,
+    widest: Math.max(...outputs),
+    outputs: outputs.reduce((sum, width) => sum + width, 0),
+    a: modules.map((m) => m.a),
+    b: modules.map((m) => m.b),
+    gradA: present(modules.map((m) => m.gradA)),
+    gradB: present(modules.map((m) => m.gradB)),
+    streams: numbered(count, { stream: (m) => modules[m].stream }),
+    columns: numbered(count, {
+      from: (m) => modules[m].from / 4,
+      width: (m) => outputs[m] / 4,
+      scale: (m) => modules[m].scale,
+    }),
+  };
+}
+
+/** Uniforms on the side of x. */
+const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) => ({
+  ...streams,
+  ...maskUniforms(mask),
+  factor: 1 / (1 - mask.p),
+  rows,
+  rank: r / 4,
+  width: input / 4,
+});
+
+/** Uniforms on the side of y. */
+const ofY = ({ r, columns }: Shape, rows: number) => ({ ...columns, rows, rank: r / 4 });
+
+/** low_i = dropout_i(x)·A_iᵀ for `rows` rows. */
+export function loraDown(
+  gpu: Gpu,
+  { x, group, low, rows }: { x: Tensor; group: LoraGroup; low: Tensor; rows: number },
+): void {
+  const shape = shapeOf(group.modules), { count, r, input, a } = shape;
+  const kind = loraTileKind(gpu.software, rows);
+  const tiles = downTileCount(LORA_TILES[kind], { rows, rank: r, modules: count });
+  gpu.run(
+    down(x.dtype, a[0].dtype, count, group.mask.p > 0, kind),
+    [x, ...a, low],
+    { ...ofX(shape, group, rows), tiles },
+    groupGrid(tiles),
+    {
+      flops: 2 * rows * input * r * count,
+      bytes: rows * input * bytesOf(x.dtype) + count * r * (input * bytesOf(a[0].dtype) + 4 * rows),
+    },
+  );
+}
+
+/** y_i += s_i·low_i·B_iᵀ for `rows` rows. */
+export function loraUp(
+  gpu: Gpu,
+  { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
+): void {
+  const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
+  const kind = loraTileKind(gpu.software, rows);
+  const places = upTileCount(LORA_TILES[kind], { columns: widest, rows });
+  const tiles = places.columnTiles * places.rowTiles * count;
+  gpu.run(
+    up(b[0].dtype, y.dtype, count, kind),
+    [low, ...b, y],
+    { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
+    groupGrid(tiles),
+    {
+      flops: 2 * rows * outputs * r,
+      bytes: outputs * (2 * rows * bytesOf(y.dtype) + r * bytesOf(b[0].dtype)),
+    },
+  );
+}
+
+/** Operands of {@linkcode loraUpBackward}. */
+interface UpGradients {
+  dy: Tensor;
+  low: Tensor;
+  lowGrad: Tensor;
+  group: LoraGroup;
+  rows: number;
+}
+
+/** Writes lowGrad and adds to every module's gradB, which all must be there, that of `rows` rows: what follows low. */
+export function loraUpBackward(
+  gpu: Gpu,
+  { dy, low, lowGrad, group, rows }: UpGradients,
+): void {
+  const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
+  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const shared = { rank: r, modules: count };
+  const downTiles = downTileCount(geometry, { rows, ...shared });
+  const tiles = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
+  gpu.run(
+    backwardY(dy.dtype, b[0].dtype, count, kind),
+    [dy, low, ...b, lowGrad, ...shape.gradB],
+    {
+      ...ofY(shape, rows),
+      dyStride: dy.rowSize / 4,
+      downTiles,
+      tiles,
+      columnTiles: gradColumnTiles(geometry, widest),
+    },
+    groupGrid(tiles),
+    {
+      flops: 4 * rows * outputs * r,
+      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
+    },
+  );
+}
+
+/** Tiles side by side of gradients `columns` elements wide. */
+const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
+  Math.ceil(columns / (4 * gradColumns));
+
+/**
+ * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
+ * wanted, in two launches.
+ *
+ * @param low What {@linkcode loraDown} gave for the same x and group.
+ * @param lowGrad Working memory of low's shape.
+ * @param dx A tensor that is added to, or partial sums that get another slot.
+ */
+export function loraBackward(
+  gpu: Gpu,
+  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
+): void {
+  loraUpBackward(gpu, gradients);
+  const { lowGrad, group, rows } = gradients;
+  const shape = shapeOf(group.modules), { count, r, input, a } = shape;
+  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const shared = { rank: r, modules: count };
+
+  const slot = dx !== undefined && "splits" in dx ? dx : undefined;
+  if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
+    throw new Error(`${slot.tensor.name} has no room for another slot`);
+  }
+  const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
+  const gradTiles = gradTileCount(geometry, { columns: input, ...shared });
+  const places = upTileCount(geometry, { columns: input, rows });
+  const tilesX = gradTiles + (target === undefined ? 0 : places.columnTiles * places.rowTiles);
+  const dxBytes = target === undefined ? 0 : bytesOf(target.dtype) * (slot === undefined ? 2 : 1);
+  const drop = group.mask.p > 0, kinds = [slot === undefined, count, drop, kind] as const;
+  gpu.run(
+    backwardX(x.dtype, a[0].dtype, target?.dtype ?? "none", ...kinds),
+    [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
+    {
+      ...ofX(shape, group, rows),
+      columnTiles: gradColumnTiles(geometry, input),
+      gradTiles,
+      upTiles: places.columnTiles,
+      dxFrom: (slot?.splits ?? 0) * rows * input / 4,
+      tiles: tilesX,
+    },
+    groupGrid(tilesX),
+    {
+      flops: (target === undefined ? 2 : 4) * rows * input * r * count,
+      bytes: input * (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
+    },
+  );
+  if (slot !== undefined) slot.splits++;
+}

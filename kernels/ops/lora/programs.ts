@@ -1,0 +1,184 @@
+/**
+ * The programs of LoRA adapters (lora.ts): which products make up a launch, with its bindings and uniforms.
+ *
+ * @module
+ */
+import { KEPT, MASK_UNIFORMS } from "../../wgsl/dropout.ts";
+import {
+  type Binding,
+  programFamily,
+  type ProgramSource,
+  reads,
+  writes,
+  writesScalars,
+} from "../../gpu/program.ts";
+import type { Dtype } from "../../gpu/tensor.ts";
+import { downDy, downX } from "./down.ts";
+import { gradients } from "./gradients.ts";
+import { partsMemory } from "./parts.ts";
+import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
+import { upX, upY } from "./up.ts";
+
+const counted = (count: number, make: (m: number) => Binding[]) =>
+  Array.from({ length: count }, (_, m) => make(m)).flat();
+
+/** Uniforms of each module under their name and its number. */
+export function numbered<V>(
+  count: number,
+  fields: Record<string, (m: number) => V>,
+): Record<string, V> {
+  const pairs = Array.from(
+    { length: count },
+    (_, m) => Object.entries(fields).map(([name, value]) => [`${name}${m}`, value(m)] as const),
+  );
+  return Object.fromEntries(pairs.flat());
+}
+
+type Uniforms = ProgramSource["uniforms"];
+
+/** Uniforms of the side of x, and of the side of y. */
+const xUniforms = (modules: number): Uniforms => ({
+  rows: "u32",
+  rank: "u32",
+  width: "u32",
+  factor: "f32",
+  ...MASK_UNIFORMS,
+  ...numbered<"u32" | "f32">(modules, { stream: () => "u32" }),
+});
+const yUniforms = (modules: number): Uniforms => ({
+  rows: "u32",
+  rank: "u32",
+  ...numbered<"u32" | "f32">(modules, {
+    from: () => "u32",
+    width: () => "u32",
+    scale: () => "f32",
+  }),
+});
+
+/** The tile of a workgroup in a grid that may have two dimensions. */
+const MAIN = (threads: number, body: string) => `
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let tile = group.y * groups.x + group.x;
+  if (tile >= u.tiles) { return; }
+  ${body}
+}`;
+
+/** low of every module. */
+export const down = programFamily(
+  "lora_down",
+  (x: Dtype, a: Dtype, modules: number, drop: boolean, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads(x, "x"),
+        ...counted(modules, (m) => reads(a, `a${m}`)),
+        ...writesScalars("f32", "low"),
+      ],
+      uniforms: { ...xUniforms(modules), tiles: "u32" },
+      body: partsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
+        MAIN(tiles.threads, "downX(tile, thread);"),
+    };
+  },
+);
+
+/** The modules' part of y. */
+export const up = programFamily(
+  "lora_up",
+  (b: Dtype, y: Dtype, modules: number, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads("f32", "low"),
+        ...counted(modules, (m) => reads(b, `b${m}`)),
+        ...writes(y, "y"),
+      ],
+      uniforms: {
+        ...yUniforms(modules),
+        yStride: "u32",
+        columnTiles: "u32",
+        rowTiles: "u32",
+        tiles: "u32",
+      },
+      body: upY(tiles, modules) + MAIN(
+        tiles.threads,
+        "upY(tile % u.columnTiles, tile / u.columnTiles % u.rowTiles, " +
+          "tile / u.columnTiles / u.rowTiles, thread);",
+      ),
+    };
+  },
+);
+
+/** lowGrad and gradB, which read dy. */
+export const backwardY = programFamily(
+  "lora_backward_b",
+  (dy: Dtype, b: Dtype, modules: number, kind: LoraTileKind) => {
+    const tiles = LORA_TILES[kind];
+    return {
+      bindings: [
+        ...reads(dy, "dy"),
+        ...reads("f32", "low"),
+        ...counted(modules, (m) => reads(b, `b${m}`)),
+        ...writesScalars("f32", "lowGrad"),
+        ...counted(modules, (m) => writesScalars("f32", `gradB${m}`)),
+      ],
+      uniforms: {
+        ...yUniforms(modules),
+        dyStride: "u32",
+        downTiles: "u32",
+        columnTiles: "u32",
+        tiles: "u32",
+      },
+      body: partsMemory(tiles) + downDy(tiles, modules) + gradients(tiles, modules, { of: "b" }) +
+        MAIN(
+          tiles.threads,
+          "if (tile < u.downTiles) { downDy(tile, thread); } " +
+            "else { gradients(tile - u.downTiles, thread); }",
+        ),
+    };
+  },
+);
+
+/** gradA and dx, which read lowGrad. */
+export const backwardX = programFamily(
+  "lora_backward_a",
+  (
+    x: Dtype,
+    a: Dtype,
+    dx: Dtype | "none",
+    accumulate: boolean,
+    modules: number,
+    drop: boolean,
+    kind: LoraTileKind,
+  ) => {
+    const tiles = LORA_TILES[kind];
+    const withDx = dx !== "none";
+    return {
+      bindings: [
+        ...reads(x, "x"),
+        ...reads("f32", "lowGrad"),
+        ...withDx ? counted(modules, (m) => reads(a, `a${m}`)) : [],
+        ...counted(modules, (m) => writesScalars("f32", `gradA${m}`)),
+        ...withDx ? writes(dx, "dx") : [],
+      ],
+      uniforms: {
+        ...xUniforms(modules),
+        columnTiles: "u32",
+        gradTiles: "u32",
+        upTiles: "u32",
+        dxFrom: "u32",
+        tiles: "u32",
+      },
+      body: partsMemory(tiles) + (drop ? KEPT : "") + gradients(tiles, modules, { of: "a", drop }) +
+        (withDx ? upX(tiles, modules, { drop, accumulate }) : "") + MAIN(
+          tiles.threads,
+          `if (tile < u.gradTiles) { gradients(tile, thread); return; }
+  ${withDx ? "let up = tile - u.gradTiles;\n  upX(up % u.upTiles, up / u.upTiles, thread);" : ""}`,
+        ),
+    };
+  },
+);

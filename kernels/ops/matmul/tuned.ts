@@ -1,0 +1,150 @@
+/**
+ * Tiles that were measured on the GPU at hand, which `lorikeet bench tune` keeps in a file: products that
+ * were measured take them, all others what geometry.ts reckons.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { UserError } from "../../errors.ts";
+import type { Dtype } from "../../gpu/tensor.ts";
+import {
+  allTiles,
+  type MatmulGeometry,
+  matmulGeometry,
+  type MatmulTarget,
+  mostSplits,
+  type Tile,
+} from "./geometry.ts";
+import type { Orientation } from "./orientation.ts";
+
+/** A product that tiles are chosen for. */
+export interface AskedProduct {
+  orientation: Orientation;
+  a: Dtype;
+  b: Dtype;
+  c: Dtype;
+  m: number;
+  n: number;
+  k: number;
+  /** Operands are staged as f16. */
+  half: boolean;
+  /** As {@linkcode MatmulTarget}'s. */
+  slots?: number;
+}
+
+/** Products whose rows fill equally many such steps share their tiles: so many rows, or more, are a tile's. */
+export const TUNED_STEP = 8;
+/** Rows of tokens beyond which products fill any tiles, so that nothing is measured. */
+export const MOST_TUNED_ROWS = 512;
+
+/** Rows of tokens of a product. */
+export function tokensOf({ orientation, m, k }: AskedProduct): number {
+  return orientation === "tn" ? k : m;
+}
+
+/** What products that share their tiles have in common, in words; undefined where nothing is measured. */
+export function productClass(product: AskedProduct): string | undefined {
+  const { orientation, a, b, m, n, k, half, slots } = product, tokens = tokensOf(product);
+  if (tokens > MOST_TUNED_ROWS) return undefined;
+  const rows = Math.ceil(tokens / TUNED_STEP) * TUNED_STEP;
+  const sizes = orientation === "tn" ? [m, n, rows] : [rows, n, k];
+  const kind = half ? HALF : "", sums = slots === undefined ? "" : " parts";
+  return `${orientation} ${a} ${b}${kind} ${sizes.join("×")}${sums}`;
+}
+
+const HALF = " half";
+
+const size = z.int().min(1);
+/** blockM, blockN, blockK, threadM, threadN, splits. */
+const tileSchema = z.tuple([size, size, size, size, size, size]);
+
+const fileSchema = z.strictObject({
+  /** Measured tiles by GPU, then by {@linkcode productClass}. */
+  tiles: z.record(z.string(), z.record(z.string(), tileSchema)),
+});
+
+/** What a file of tiles holds. */
+export type TilesFile = z.output<typeof fileSchema>;
+/** A file that holds none. */
+export const NO_TILES: TilesFile = { tiles: {} };
+
+/** A GPU in a file of tiles: each WebGPU compiles programs in its own way. */
+export function tilesKey(gpu: { name: string; provider: string }): string {
+  return `${gpu.name} (${gpu.provider})`;
+}
+
+/** @throws {UserError} where the file is there and can't be read, or holds something else. */
+export function readTiles(path: string): TilesFile {
+  let json: unknown;
+  try {
+    json = JSON.parse(Deno.readTextFileSync(path));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return NO_TILES;
+    const { message } = error as Error;
+    throw new UserError(`file ${path} of measured tiles can't be read (${message}); ${REMEDY}`);
+  }
+  const parsed = fileSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [{ path: place, message }] = parsed.error.issues;
+  const where = place.length === 0 ? "" : ` at ${place.join(", ")}`;
+  throw new UserError(`file ${path} of measured tiles is damaged${where}: ${message}; ${REMEDY}`);
+}
+
+const REMEDY = "remove it, or name another with LORIKEET_TILES";
+
+/** As a file keeps it. */
+export function tileNumbers(geometry: MatmulGeometry): z.output<typeof tileSchema> {
+  const { blockM, blockN, blockK, threadM, threadN, splits } = geometry;
+  return [blockM, blockN, blockK, threadM, threadN, splits];
+}
+
+function isSame(a: Tile, b: Tile): boolean {
+  return (["blockM", "blockN", "blockK", "threadM", "threadN"] as const)
+    .every((key) => a[key] === b[key]);
+}
+
+/** The tiles of every product on one GPU. */
+export class TileChoice {
+  readonly #target: MatmulTarget;
+  readonly #measured = new Map<string, MatmulGeometry>();
+  /** Is told of every product that tiles are chosen for. */
+  listener?: (product: AskedProduct) => void;
+
+  /** @param measured Of this GPU. Tiles that there are no longer are left out. */
+  constructor(
+    target: Pick<MatmulTarget, "software" | "memory">,
+    measured: TilesFile["tiles"][string] = {},
+  ) {
+    this.#target = target;
+    for (const [name, numbers] of Object.entries(measured)) {
+      const [blockM, blockN, blockK, threadM, threadN, splits] = numbers;
+      const wanted: Tile = { blockM, blockN, blockK, threadM, threadN };
+      const orientation = name.split(" ", 1)[0] as Orientation, half = name.includes(HALF);
+      const tile = allTiles({ ...target, orientation, half }).find((tile) => isSame(tile, wanted));
+      if (tile !== undefined) this.#measured.set(name, { ...tile, splits });
+    }
+  }
+
+  /** Products whose tiles were measured. */
+  get measured(): number {
+    return this.#measured.size;
+  }
+
+  /** What geometry.ts needs to know beside a product's sizes. */
+  targetOf({ orientation, half, slots }: AskedProduct): MatmulTarget {
+    return { ...this.#target, orientation, half, slots };
+  }
+
+  /** The tiles of a product. */
+  of(product: AskedProduct): MatmulGeometry {
+    this.listener?.(product);
+    const name = this.#measured.size === 0 ? undefined : productClass(product);
+    const measured = name === undefined ? undefined : this.#measured.get(name);
+    if (measured === undefined) {
+      const { m, n, k } = product;
+      return matmulGeometry(m, n, k, this.targetOf(product));
+    }
+    const { m, n, slots } = product;
+    return { ...measured, splits: Math.min(measured.splits, mostSplits(m, n, slots)) };
+  }
+}

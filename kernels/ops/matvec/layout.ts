@@ -1,0 +1,94 @@
+/**
+ * How a product of a few rows (matvec.ts) is laid out over threads: a function of its size and the device.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import { roundUp } from "../../gpu/tensor.ts";
+
+/** How a product is laid out over threads. */
+export interface MatvecLayout {
+  /** One round of loads covers K: threads · steps · wide ≥ K. */
+  whole: boolean;
+  threads: number;
+  /** Loads of a row of B that a thread has under way at once. */
+  steps: number;
+  /** Columns of C that a workgroup makes at once, a group: 2, 4 or 8. */
+  outputs: number;
+  /** Weights of one load: 4, or 8 of f16. */
+  wide: number;
+  /** Workgroups, each of which takes every grid-th group; 0: a workgroup for every group. */
+  grid: number;
+  /** With a grid: the next group's weights are asked for before these are multiplied, not after. */
+  ahead: boolean;
+  /** Threads of a subgroup at least, where subgroup functions add up; 0: without them. */
+  subgroup: number;
+}
+
+/** What is decided already; what is left out is chosen by size. */
+export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
+
+/** A device as far as layouts depend on it. */
+type Device = Pick<Gpu, "extensions"> & {
+  device: {
+    limits: Pick<GPUSupportedLimits, "maxComputeInvocationsPerWorkgroup">;
+    adapterInfo?: Partial<Pick<GPUAdapterInfo, "subgroupMinSize">>;
+  };
+};
+
+/** The size of a product, and what else its layout depends on. */
+export interface MatvecSize {
+  m: number;
+  n: number;
+  k: number;
+  /** B is f16. */
+  half: boolean;
+  /** A is the sum of ranges of keys. */
+  ranged?: boolean;
+  /** Half of the columns are gates of the others. */
+  swiglu?: boolean;
+}
+
+/** Most rows of A whose parts a thread keeps in registers: more cost what they save. */
+const WHOLE_ROWS = 2;
+/** From so many columns on workgroups of four are enough to fill a GPU. */
+const MANY_COLUMNS = 8192;
+/** From so many columns on workgroups that end make room for others in time: a grid gains nothing. */
+const MOST_COLUMNS_OF_GRID = 16384;
+/** Processors of a GPU, and threads of a grid for each: with weights asked for ahead, and without. */
+const PROCESSORS = 132, THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
+/** The smallest subgroup that WGSL knows. */
+const LEAST_SUBGROUP = 4;
+
+/** Threads of a subgroup at least; 0 without subgroup functions. */
+function leastSubgroup({ extensions, device: { adapterInfo } }: Device): number {
+  return extensions.has("subgroups") ? adapterInfo?.subgroupMinSize || LEAST_SUBGROUP : 0;
+}
+
+/** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
+export function matvecLayout(
+  gpu: Device,
+  { m, n, k, half, ranged = false, swiglu = false }: MatvecSize,
+  given: MatvecGeometry = {},
+): MatvecLayout {
+  const { whole = m <= WHOLE_ROWS, subgroup = leastSubgroup(gpu) } = given;
+  const wide = half && k % 8 === 0 ? 8 : 4, vectors = k / wide;
+  if (!whole) {
+    const along = { threads: 128, steps: 2, outputs: 4, ...given };
+    return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
+  }
+  const gridded = m === 1 && n < MOST_COLUMNS_OF_GRID && !swiglu;
+  const four = swiglu || ranged || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
+  // Every workgroup adds the ranges up: there should be few, of many threads.
+  const { steps: wanted = ranged ? 1 : 4, outputs = four ? 4 : 2, ahead = !ranged } = given;
+  const most = gpu.device.limits.maxComputeInvocationsPerWorkgroup;
+  // Without subgroups sums go by halves, over a power of two.
+  const rounded = (count: number) =>
+    subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
+  const each = Math.ceil(vectors / Math.max(wanted, Math.ceil(vectors / most)));
+  const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
+  const full = PROCESSORS * Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
+  const { grid: workgroups = gridded ? full : 0 } = given;
+  const grid = workgroups < n / outputs ? workgroups : 0;
+  return { whole, threads, steps, outputs, wide, grid, ahead: grid > 0 && ahead, subgroup };
+}

@@ -1,0 +1,161 @@
+/**
+ * Products of a few rows with a matrix, y = x·Wᵀ, for up to {@linkcode MATVEC_ROWS} rows: the time is
+ * that of reading W once, so every weight is read by one thread and nothing of W is staged.
+ *
+ * Shapes: A `[M, K]`, B `[N, K]`, C `[M, N]`, each f32 or f16; K and N are multiples of 4. Sums are f32. Two
+ * products, of one program (matvec/program.ts):
+ *  - {@linkcode matvec}: C = α·A·Bᵀ, added to C where `accumulate`;
+ *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = silu(gate)·up.
+ * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's result over
+ * ranges of keys, so that decoding needs no launches for them.
+ *
+ * @module
+ */
+import type { AttentionRanges } from "../attention/ranges.ts";
+import { groupGrid } from "../../gpu/elementwise.ts";
+import type { Cost, Gpu } from "../../gpu/gpu.ts";
+import { type MatvecGeometry, matvecLayout } from "./layout.ts";
+import { matvecProgram, storedColumns } from "./program.ts";
+import { rmsnorm } from "../norm/rmsnorm.ts";
+import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
+
+/** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
+export const MATVEC_ROWS = 8;
+
+/** Whether so many rows go this way: a software driver pays more for a barrier than for reading B once a row. */
+export function takesFewRows({ software }: Pick<Gpu, "software">, rows: number): boolean {
+  return rows <= MATVEC_ROWS && !software;
+}
+
+/** Work of C `[m, n]` = A·Bᵀ with depth k, whatever the orientation. */
+export function productCost(
+  { a, b, c }: { a: Tensor; b: Tensor; c: Tensor },
+  m: number,
+  n: number,
+  k: number,
+): Cost {
+  return {
+    flops: 2 * m * n * k,
+    bytes: m * k * bytesOf(a.dtype) + n * k * bytesOf(b.dtype) + m * n * bytesOf(c.dtype),
+  };
+}
+
+/** What A goes through before it is multiplied. */
+interface Input {
+  /** A, or attention's result over ranges of keys as its only row. */
+  a: Tensor | AttentionRanges;
+  /** Take A's RMSNorm, times w `[K]`, instead of A. */
+  norm?: { w: Tensor; eps: number };
+  /** Round it to f16, as products of f16 operands do. */
+  roundHalf?: boolean;
+}
+
+/** A product of a few rows; offsets and strides in elements, multiples of 4. */
+export interface Matvec extends Input {
+  b: Tensor;
+  c: Tensor;
+  /** Rows of A: at most {@linkcode MATVEC_ROWS}. */
+  m: number;
+  n: number;
+  k: number;
+  aOffset: number;
+  aStride: number;
+  cOffset: number;
+  cStride: number;
+  alpha: number;
+  accumulate: boolean;
+  geometry?: MatvecGeometry;
+}
+
+/** A launch of either product. */
+function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
+  const { b, c, m, n, k, alpha, accumulate, norm, roundHalf = false, geometry } = product;
+  if (m === 0) return;
+  const ranged = "ranges" in product.a, half = b.dtype === "f16";
+  const layout = matvecLayout(gpu, { m, n, k, half, ranged, swiglu }, geometry);
+  let { a, aOffset, aStride } = product;
+  let fused = norm;
+  if ("ranges" in a) {
+    if (m !== 1 || !layout.whole || a.headDim % layout.wide !== 0) {
+      throw new Error(`matvec: ranges of ${m} rows by heads of ${a.headDim}`);
+    }
+  } else if (norm !== undefined && !layout.whole) {
+    // Every workgroup would walk along the rows twice.
+    a = normed(gpu, { ...product, a }, norm);
+    [aOffset, aStride, fused] = [0, k, undefined];
+  }
+  const { whole, threads, steps, outputs, wide, grid, ahead, subgroup } = layout;
+  const vectors = k / wide, groups = n / outputs, stored = storedColumns(c.dtype);
+  const { cOffset, cStride } = product, width = swiglu ? n / 2 : n;
+  const compact = whole && aOffset === 0 && aStride === k && cOffset === 0 && cStride === width;
+  const { tensors, dtype, ranges, headDim } = "ranges" in a
+    ? { ...a, tensors: [a.sums, a.tops], dtype: "f32" as const }
+    : { tensors: [a], dtype: a.dtype, ranges: 0, headDim: 0 };
+  const uniforms = {
+    vectors,
+    groups,
+    alpha,
+    eps: fused?.eps ?? 0,
+    aOffset: aOffset / 4,
+    aStride: aStride / 4,
+    cOffset: cOffset / stored,
+    cStride: cStride / stored,
+  };
+  const program = matvecProgram(
+    ...[dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
+    ...[swiglu, accumulate, m, whole ? vectors : 0, whole ? groups : 0] as const,
+    ...[compact, ranges, headDim] as const,
+    ...[whole, threads, steps, outputs, wide, grid, ahead, subgroup] as const,
+  );
+  gpu.run(
+    program,
+    fused === undefined ? [...tensors, b, c] : [...tensors, b, c, fused.w],
+    uniforms,
+    grid > 0 ? [grid] : groupGrid(groups),
+    productCost({ a: tensors[0], b, c }, m, n, k),
+  );
+}
+
+/** A's norm, in working memory. */
+function normed(
+  gpu: Gpu,
+  { a, aOffset, aStride, m, k }: Matvec & { a: Tensor },
+  { w, eps }: NonNullable<Input["norm"]>,
+): Tensor {
+  if (aStride !== k) throw new Error(`matvec: the rows of ${a.name} to norm lie apart`);
+  const x = aOffset === 0 ? a : a.view([m, k], aOffset);
+  const y = gpu.scratch(m * k * 4).view([m, k]);
+  rmsnorm(gpu, { x, w, y, rows: m, eps });
+  return y;
+}
+
+/** C = alpha·A·Bᵀ, added to C where `accumulate`. */
+export function matvec(gpu: Gpu, product: Matvec): void {
+  launch(gpu, false, product);
+}
+
+/** c `[rows, N]` = silu(A·Gateᵀ) · (A·Upᵀ), where B `[2N, K]` is Gate above Up. */
+export function matvecSwiglu(
+  gpu: Gpu,
+  { rows, geometry, ...product }: Input & {
+    b: Tensor;
+    c: Tensor;
+    rows: number;
+    geometry?: MatvecGeometry;
+  },
+): void {
+  const [n, k] = product.b.shape;
+  launch(gpu, true, {
+    ...product,
+    m: rows,
+    n,
+    k,
+    alpha: 1,
+    accumulate: false,
+    aOffset: 0,
+    aStride: k,
+    cOffset: 0,
+    cStride: n / 2,
+    geometry,
+  });
+}

@@ -1,0 +1,282 @@
+/**
+ * The WGSL of products of a few rows (matvec.ts): the threads of a workgroup share K, make a group of 2 to 8
+ * columns of C, and add up at the end. Where one round of loads covers K (`whole`) all of them are under way
+ * at once, and A's rows are made (input.ts) while the weights arrive; with a grid a workgroup then goes on to
+ * further groups, whose weights are under way while it adds up. Otherwise threads walk along K.
+ *
+ * @module
+ */
+import {
+  type Binding,
+  programFamily,
+  type ProgramSource,
+  reads,
+  repeat,
+} from "../../gpu/program.ts";
+import type { Dtype } from "../../gpu/tensor.ts";
+import {
+  inputBindings,
+  type InputKind,
+  loadedParts,
+  partsOf,
+  roundedParts,
+  wholeInput,
+} from "./input.ts";
+import type { MatvecLayout } from "./layout.ts";
+import { addUp, partialSums, slotsInUse } from "./sums.ts";
+
+/** What a product computes, as far as its program depends on it. */
+export interface MatvecKind extends InputKind {
+  b: Dtype;
+  c: Dtype;
+  /** Half of the columns are gates of the others. */
+  swiglu: boolean;
+  accumulate: boolean;
+  /** Groups of columns of a `whole` product; of others these and `vectors` are uniforms. */
+  groups: number;
+}
+
+/** Columns of C that a thread stores: f16 goes by pairs. */
+export function storedColumns(c: Dtype): number {
+  return c === "f16" ? 2 : 1;
+}
+
+/** Functions on weights as they are stored, and on A. */
+function functions(b: Dtype, wide: number): string {
+  const half = (words: string) =>
+    `vec4<f32>(unpack2x16float(w.${words[0]}), unpack2x16float(w.${words[1]}))`;
+  const type = b === "f32" ? "vec4<f32>" : wide === 8 ? "vec4<u32>" : "vec2<u32>";
+  const x = wide === 8 ? "x0: vec4<f32>, x1: vec4<f32>" : "x0: vec4<f32>";
+  const value = b === "f32"
+    ? "dot(x0, w)"
+    : `dot(x0, ${half("xy")})` + (wide === 8 ? ` + dot(x1, ${half("zw")})` : "");
+  return `
+fn multiplied(${x}, w: ${type}) -> f32 { return ${value}; }
+// What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
+fn rounded(x: vec4<f32>) -> vec4<f32> {
+  let bits = bitcast<vec4<u32>>(x);
+  let even = (bits >> vec4<u32>(13u)) & vec4<u32>(1u);
+  let normal = bitcast<vec4<f32>>((bits + 0xfffu + even) & vec4<u32>(0xffffe000u));
+  let subnormal = round(x * ${2 ** 24}.0) * ${2 ** -24};
+  let finite = select(normal, subnormal, abs(x) < vec4<f32>(${2 ** -14}));
+  return select(finite, finite * 3e38, abs(finite) > vec4<f32>(65504.0));
+}
+fn silu(g: f32) -> f32 { return g / (1.0 + exp(-g)); }`;
+}
+
+/** Pieces of the body that each way of walking puts in its own order. */
+interface Pieces {
+  /** A thread's weights of `group`, the loads at these places, into names that begin with `to`. */
+  weights(declare: string, to: string, group: string, loads: readonly string[]): string;
+  /** What C holds, where it is added to. */
+  before: string;
+  /** Adds products of the parts and weights of `steps` steps to the sums. */
+  multiply(steps: number): string;
+  /** From the threads' sums to C; `first`: of the partial sums that are used. */
+  finish(first: string): string;
+  sums: string;
+}
+
+function pieces(kind: MatvecKind, layout: MatvecLayout): Pieces {
+  const { c, swiglu, accumulate, rows, compact, groups } = kind, { outputs } = layout;
+  const own = swiglu ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
+  const names = Array.from({ length: rows * outputs }, (_, n) => `sum${n}`);
+  const rowOfB = (group: string, j: number) =>
+    `${j < own ? "" : `groups * ${own}u + `}${group} * ${own}u + ${j % own}u`;
+  const at = (group: string) => {
+    const start = compact ? `i * ${groups * width}u` : "u.cOffset + i * u.cStride";
+    return `let at = ${start} + ${group} * ${width}u + column;`;
+  };
+  const total = (j: string) => `total_partial(first + i * ${outputs}u + ${j}, slots)`;
+  const value = (j: string) =>
+    swiglu ? `silu(${total(j)}) * ${total(`${own}u + ${j}`)}` : `${total(j)} * u.alpha`;
+  const values = stored === 2
+    ? `vec2<f32>(${value("2u * column")}, ${value("2u * column + 1u")})`
+    : value("column");
+  const added = `${values}${accumulate ? " + before" : ""}`;
+  return {
+    weights: (declare, to, group, loads) =>
+      repeat(
+        outputs,
+        (j) =>
+          loads.map((v, s) =>
+            `  ${declare}${to}${j}_${s} = b[(${rowOfB(group, j)}) * vectors + ${v}];`
+          )
+            .join("\n"),
+      ),
+    before: accumulate
+      ? `  var before = ${stored === 2 ? "vec2<f32>()" : "0.0"};
+  if (i < ${rows}u) {
+    ${at("group")}
+    before = ${stored === 2 ? "unpack2x16float(c[at])" : "c[at]"};
+  }`
+      : "",
+    multiply: (count) =>
+      repeat(count, (s) =>
+        names.map((sum, n) => {
+          const parts = partsOf(Math.floor(n / outputs), s, layout);
+          return `  ${sum} += multiplied(${parts.join(", ")}, w${n % outputs}_${s});`;
+        }).join("\n")),
+    finish: (first) => `
+  let first = ${first};
+  ${addUp("partial", names, (i) => `first + ${i}u`, layout)}
+  workgroupBarrier();
+  if (i < ${rows}u) {
+    ${at("group")}
+    c[at] = ${stored === 2 ? `pack2x16float(${added})` : added};
+  }`,
+    sums: names.map((sum) => `  var ${sum} = 0.0;`).join("\n"),
+  };
+}
+
+/** One round of loads, for one group or for every grid-th. */
+function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
+  const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
+  const { weights, before, multiply, finish, sums } = pieces(kind, layout);
+  const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
+  const loads = each((s) => `v${s}`);
+  const places = each((s) => {
+    const place = `thread + ${s * threads}u`;
+    return `  let v${s} = ${
+      threads * steps === vectors ? place : `min(${place}, ${vectors - 1}u)`
+    };`;
+  }).join("\n");
+  if (grid === 0) {
+    // C after the first weights: where it lies may wait for the uniforms.
+    return `
+  let group = id.y * grid.x + id.x;
+  if (group >= groups) { return; }
+${places}
+${weights("let ", "w", "group", loads)}
+${before}
+${wholeInput(kind, layout, false)}
+${sums}
+${multiply(steps)}
+${finish("0u")}`;
+  }
+  const taken = repeat(outputs, (j) => repeat(steps, (s) => `  w${j}_${s} = next${j}_${s};`));
+  return `
+${places}
+${weights("var ", "w", "id.x", loads)}
+${wholeInput(kind, layout, true)}
+  // Partial sums of neighbouring groups lie apart, so that a barrier a group is enough.
+  var side = 0u;
+  for (var group = id.x; group < groups; group += ${grid}u) {
+${before}
+    ${
+    ahead ? `let after = min(group + ${grid}u, ${groups - 1}u);` : `let after = group + ${grid}u;`
+  }
+${ahead ? weights("let ", "next", "after", loads) : ""}
+${sums}
+${multiply(steps)}
+${ahead ? taken : `if (after < groups) {\n${weights("", "w", "after", loads)}\n}`}
+${finish("side")}
+    side = ${rows * outputs}u - side;
+  }`;
+}
+
+/** Rounds of loads along K. */
+function alongBody(kind: MatvecKind, layout: MatvecLayout): string {
+  const { threads, steps } = layout;
+  const { weights, before, multiply, finish, sums } = pieces(kind, layout);
+  const round = (count: number) => {
+    const loads = Array.from({ length: count }, (_, s) => `v + ${s * threads}u`);
+    return `
+${weights("let ", "w", "group", loads)}
+${loadedParts(kind, layout, { loads })}
+${roundedParts(kind, layout, count)}
+${multiply(count)}`;
+  };
+  const rest = `for (; v < vectors; v += ${threads}u) {${round(1)}
+  }`;
+  return `
+  let group = id.y * grid.x + id.x;
+  if (group >= groups) { return; }
+${before}
+${sums}
+  var v = thread;
+  for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round(steps)}
+  }
+  ${steps > 1 ? rest : ""}
+${finish("0u")}`;
+}
+
+function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
+  const { b, c, norm, swiglu, rows, vectors, groups } = kind;
+  const { whole, threads, outputs, wide, grid, subgroup } = layout;
+  const bindings: Binding[] = [
+    ...inputBindings(kind),
+    { name: "b", dtype: b, access: "read", raw: wide === 8 },
+    { name: "c", dtype: c, access: "write", scalar: true },
+  ];
+  if (norm !== "none") bindings.push(...reads(norm, "w"));
+  const width = (swiglu ? outputs / 2 : outputs) / storedColumns(c);
+  const subgroupIds =
+    "@builtin(subgroup_size) size: u32,\n  @builtin(subgroup_invocation_id) lane: u32,";
+  return {
+    bindings,
+    uniforms: {
+      vectors: "u32",
+      groups: "u32",
+      alpha: "f32",
+      eps: "f32",
+      aOffset: "u32",
+      aStride: "u32",
+      cOffset: "u32",
+      cStride: "u32",
+    },
+    extensions: subgroup > 0 ? ["subgroups"] : [],
+    body: `${partialSums("partial", (grid > 0 ? 2 : 1) * rows * outputs, layout)}
+${norm === "none" ? "" : partialSums("squares", rows, layout)}
+${functions(b, wide)}
+
+@compute @workgroup_size(${threads})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+  ${subgroup > 0 ? subgroupIds : ""}
+) {
+  // Written out where all loads begin at once, so that they don't wait for the uniforms.
+  let vectors = ${whole ? `${vectors}u` : "u.vectors"};
+  let groups = ${whole ? `${groups}u` : "u.groups"};
+  let slots = ${slotsInUse(layout)};
+  // What this thread stores of a group, if anything: in C's row i.
+  let i = thread / ${width}u;
+  let column = thread % ${width}u;
+${whole ? wholeBody(kind, layout) : alongBody(kind, layout)}
+}`,
+  };
+}
+
+/** The program of a kind of product in a layout. */
+export const matvecProgram = programFamily("matvec", (
+  ...[a, b, c, norm, round, swiglu, accumulate, rows, ...rest]: [
+    ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
+    ...[swiglu: boolean, accumulate: boolean, rows: number],
+    ...[vectors: number, groups: number, compact: boolean, ranges: number, headDim: number],
+    ...[whole: boolean, threads: number, steps: number, outputs: number],
+    ...[wide: number, grid: number, ahead: boolean, subgroup: number],
+  ]
+) => {
+  const [vectors, groups, compact, ranges, headDim, ...layout] = rest;
+  const [whole, threads, steps, outputs, wide, grid, ahead, subgroup] = layout;
+  return source(
+    {
+      a,
+      b,
+      c,
+      norm,
+      round,
+      swiglu,
+      accumulate,
+      rows,
+      vectors,
+      groups,
+      compact,
+      ranges,
+      headDim,
+    },
+    { whole, threads, steps, outputs, wide, grid, ahead, subgroup },
+  );
+});

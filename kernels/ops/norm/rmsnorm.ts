@@ -1,0 +1,214 @@
+/**
+ * RMSNorm: y = x · w / rms(x), rms(x) = √(mean(x²) + ε) over the last dimension; alone, and after the residual
+ * connection, whose addend may still be a product's partial sums.
+ *
+ * Shapes: x `[T, H]` f32, w `[H]`, y `[T, H]`, rstd = 1/rms `[T]` f32. H is a multiple of 4.
+ * Backward, with g = dy · w: dx = rstd · (g − x · rstd² · mean(g · x)), dw = Σ_t dy · x · rstd.
+ * Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Partials } from "../matmul/partials.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { rowMain, rowShare } from "./row_passes.ts";
+import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+
+const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") : [];
+const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
+const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
+
+const forward = programFamily(
+  "rmsnorm",
+  (w: Dtype, y: Dtype, rstd: boolean, threads: number, held: number) => ({
+    bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
+    uniforms: { width: "u32", eps: "f32" },
+    body: rowMain({ threads, held }, {
+      values: { v: "load_x(at)", weight: "load_w(i)" },
+      addSlots: false,
+      first: "partial += dot(v, v);",
+      between: `${SCALE}\n  ${storeRstd(rstd)}`,
+      second: "store_y(at, v * scale * weight);",
+    }),
+  }),
+);
+
+/** Writes y and, where given, rstd for `rows` rows of x. */
+export function rmsnorm(
+  gpu: Gpu,
+  { x, w, y, rstd, rows, eps }: {
+    x: Tensor;
+    w: Tensor;
+    y: Tensor;
+    rstd?: Tensor;
+    rows: number;
+    eps: number;
+  },
+): void {
+  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
+  gpu.run(
+    forward(w.dtype, y.dtype, rstd !== undefined, threads, held),
+    [x, w, y, ...rstd === undefined ? [] : [rstd]],
+    { width, eps },
+    [rows],
+    { flops: 4 * rows * width, bytes: rows * width * (4 + bytesOf(y.dtype)) },
+  );
+}
+
+const addForward = programFamily(
+  "add_partials",
+  (inPlace: boolean, w: Dtype | "none", n: Dtype, rstd: boolean, threads: number, held: number) => {
+    const x = inPlace ? "load_y(at)" : "load_x(at)";
+    const keep = "store_y(at, v);";
+    const bindings = [
+      ...reads("f32", "d"),
+      ...writes("f32", "y"),
+      ...inPlace ? [] : reads("f32", "x"),
+      ...w === "none" ? [] : [...reads(w, "w"), ...writes(n, "n"), ...rstdBinding(rstd)],
+    ];
+    const uniforms = { width: "u32", splits: "u32", slot: "u32", eps: "f32" } as const;
+    if (w === "none") {
+      const program = { values: { v: x }, addSlots: true, first: keep };
+      return { bindings, uniforms, body: rowMain({ threads, held }, program) };
+    }
+    const body = rowMain({ threads, held }, {
+      values: { v: x, weight: "load_w(i)" },
+      addSlots: true,
+      again: { v: "load_y(at)" },
+      first: `${keep} partial += dot(v, v);`,
+      between: `${SCALE}\n  ${storeRstd(rstd)}`,
+      second: "store_n(at, v * scale * weight);",
+    });
+    return { bindings, uniforms, body };
+  },
+);
+
+/**
+ * The residual connection y = x + Σ d and, where `norm` is given, n = rmsnorm(y) · w and rstd of it.
+ *
+ * @param d Partial sums of `rows` rows. y may be x, which is then updated in place.
+ */
+export function addPartials(
+  gpu: Gpu,
+  { x, d, y, rows, norm }: {
+    x: Tensor;
+    d: Partials;
+    y: Tensor;
+    rows: number;
+    norm?: { w: Tensor; n: Tensor; rstd?: Tensor; eps: number };
+  },
+): void {
+  const { splits, width } = d, inPlace = x === y, { threads, held } = rowShare(gpu, width);
+  const { w, n, rstd, eps = 0 } = norm ?? {};
+  const kind = [w?.dtype ?? "none", n?.dtype ?? "f32", rstd !== undefined] as const;
+  const tensors = [d.tensor, y, ...inPlace ? [] : [x], w, n, rstd].filter((t) => t !== undefined);
+  const uniforms = { width, splits, slot: slotVectors(d), eps };
+  gpu.run(addForward(inPlace, ...kind, threads, held), tensors, uniforms, [rows], {
+    flops: rows * width * (splits + (norm === undefined ? 0 : 4)),
+    bytes: rows * width * (8 + 4 * splits + (n === undefined ? 0 : bytesOf(n.dtype))),
+  });
+}
+
+/** Vectors from one slot to the next. */
+const slotVectors = ({ rows, width }: Partials) => rows * width / 4;
+
+/** What a program that takes a tensor or partial sums calls the binding `d`. */
+type Source = Dtype | "partials";
+const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : source, "d");
+
+const backward = programFamily(
+  "rmsnorm_backward",
+  (source: Source, w: Dtype, rounded: boolean, threads: number, held: number) => ({
+    bindings: [
+      ...sourceBinding(source),
+      ...reads("f32", "x"),
+      ...reads(w, "w"),
+      ...readsScalars("f32", "rstd"),
+      ...writes("f32", "dx"),
+      ...rounded ? writes("f16", "rounded") : [],
+    ],
+    uniforms: { width: "u32", splits: "u32", slot: "u32" },
+    body: rowMain({ threads, held }, {
+      values: {
+        dy: source === "partials" ? "vec4<f32>()" : "load_d(at)",
+        weight: "load_w(i)",
+        v: "load_x(at)",
+        before: "load_dx(at)",
+      },
+      addSlots: source === "partials",
+      first: "partial += dot(dy * weight, v);",
+      between: `let scale = rstd[group.x];
+  let mean = sum / f32(u.width) * scale * scale;`,
+      second: `
+    let sum_at = before + scale * (dy * weight - v * mean);
+    store_dx(at, sum_at);
+    ${rounded ? "store_rounded(at, sum_at);" : ""}`,
+    }),
+  }),
+);
+
+const weightBackward = programFamily("rmsnorm_backward_weight", (source: Source) => ({
+  bindings: [
+    ...sourceBinding(source),
+    ...reads("f32", "x"),
+    ...readsScalars("f32", "rstd"),
+    ...writes("f32", "dw"),
+  ],
+  uniforms: { width: "u32", rows: "u32", splits: "u32", slot: "u32" },
+  body: `
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  let vectors = u.width / 4u;
+  if (id.x >= vectors) { return; }
+  var sum = vec4<f32>();
+  for (var row = 0u; row < u.rows; row++) {
+    let at = row * vectors + id.x;
+    var dy = load_d(at);
+    ${
+    source === "partials"
+      ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.slot + at); }"
+      : ""
+  }
+    sum += dy * load_x(at) * rstd[row];
+  }
+  store_dw(id.x, load_dw(id.x) + sum);
+}`,
+}));
+
+/**
+ * Adds the input's gradient to dx and, where it is trained, the weight's to dw (f32).
+ *
+ * @param dy The output's gradient or its partial sums.
+ * @param rounded Where dx is to be written in f16 too, for products that would round it.
+ */
+export function rmsnormBackward(
+  gpu: Gpu,
+  { dy, x, w, rstd, dx, rounded, dw, rows }: {
+    dy: Tensor | Partials;
+    x: Tensor;
+    w: Tensor;
+    rstd: Tensor;
+    dx: Tensor;
+    rounded?: Tensor;
+    dw?: Tensor;
+    rows: number;
+  },
+): void {
+  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
+  const partial = "splits" in dy, d = partial ? dy.tensor : dy;
+  const source = partial ? "partials" : dy.dtype;
+  const slots = partial ? { splits: dy.splits, slot: slotVectors(dy) } : { splits: 1, slot: 0 };
+  const bytes = rows * width * (12 + bytesOf(d.dtype) * slots.splits);
+  const backwardProgram = backward(source, w.dtype, rounded !== undefined, threads, held);
+  const written = rounded === undefined ? [dx] : [dx, rounded];
+  gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...slots }, [rows], {
+    flops: (7 + slots.splits) * rows * width,
+    bytes: bytes + (rounded === undefined ? 0 : 2 * rows * width),
+  });
+  if (dw === undefined) return;
+  const workgroups = Math.ceil(width / 256);
+  gpu.run(weightBackward(source), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
+    flops: (2 + slots.splits) * rows * width,
+    bytes,
+  });
+}

@@ -1,0 +1,317 @@
+/**
+ * Weights and adapters on their way to the GPU: from files in bounded pieces, or made from a seed.
+ *
+ * @module
+ */
+import { cast, castBytes } from "../../kernels/ops/elements/cast.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import {
+  fillConstant,
+  fillNormal,
+  fillUniform,
+  normalNumbers,
+} from "../../kernels/ops/elements/random.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
+import { copiedWeight } from "../adapter/tensors.ts";
+import type { Adapter } from "../formats/adapter.ts";
+import { checkFlags, flagWeights } from "./finite_weights.ts";
+import {
+  bytesPerElement,
+  type FileDtype,
+  sameShape,
+  type WeightSource,
+} from "../formats/weights.ts";
+import type { Llama } from "../transformer/llama.ts";
+import { type Parameter, parameterCount } from "../transformer/parameters.ts";
+import type { ModelSource } from "./source.ts";
+
+/** Standard deviation of random weights, as Llama is initialised. */
+const INITIAL_STD = 0.02;
+/**
+ * Bytes read from a file and sent to the GPU at a time. Larger pieces are slower: they leave the
+ * processor's cache before they are sent, and from 32 MiB on the system maps new memory for every copy.
+ */
+const PIECE_BYTES = 1 << 23;
+/** Pieces begin at multiples of so many elements, where a binding may. */
+const PIECE_UNIT = 512;
+/** GPU memory for pieces that are cast: two, so that one arrives while the one before is cast. */
+export const UPLOAD_BYTES = 2 * PIECE_BYTES;
+/** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
+const READS = 8;
+/** Uploads wait in host memory until the GPU has taken them, which is looked after every so many bytes. */
+const QUEUED_BYTES = 1 << 27;
+/** Random streams of weights and adapters start apart. */
+const ADAPTER_STREAM = 1 << 20;
+
+/** Bytes `begin` to `end` of a parameter's tensor in the file. */
+interface Piece {
+  parameter: Parameter;
+  dtype: FileDtype;
+  begin: number;
+  end: number;
+  /** Nothing of the parameter comes after it. */
+  last: boolean;
+}
+
+function* piecesOf(
+  parameters: readonly Parameter[],
+  weights: WeightSource,
+  bytesAtATime: number,
+): Generator<Piece> {
+  for (const parameter of parameters) {
+    const { dtype, bytes } = weights.info(parameter.name);
+    for (let begin = 0; begin < bytes; begin += bytesAtATime) {
+      const end = Math.min(begin + bytesAtATime, bytes);
+      yield { parameter, dtype, begin, end, last: end === bytes };
+    }
+  }
+}
+
+/**
+ * The bytes of the pieces in order, while the next ones are being read. They are valid until the next
+ * are asked for: memory is used again.
+ */
+async function* readAhead(
+  pieces: Iterable<Piece>,
+  weights: WeightSource,
+  pieceBytes: number,
+): AsyncGenerator<{ piece: Piece; bytes: Uint8Array<ArrayBuffer> }> {
+  const idle = Array.from({ length: READS }, () => new Uint8Array(pieceBytes));
+  const ahead: { piece: Piece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
+  const waiting = Iterator.from(pieces);
+  const start = (buffer: Uint8Array<ArrayBuffer>) => {
+    const { value: piece, done } = waiting.next();
+    if (done) return;
+    const { parameter, begin, end } = piece;
+    const bytes = buffer.subarray(0, end - begin);
+    const read = weights.read(parameter.name, begin, bytes);
+    read.catch(() => {}); // heard when its turn comes, which may be after another's failure
+    ahead.push({ piece, bytes, read });
+  };
+  try {
+    idle.forEach(start);
+    while (ahead.length > 0) {
+      const { piece, bytes, read } = ahead.shift()!;
+      await read;
+      yield { piece, bytes };
+      start(new Uint8Array(bytes.buffer));
+    }
+  } finally {
+    await Promise.allSettled(ahead.map(({ read }) => read));
+  }
+}
+
+/** The weights of a model with tied embeddings, with the output projection under a name of its own. */
+function untied(weights: WeightSource): WeightSource {
+  const named = (name: string) => name === `${OUTPUT}.weight` ? `${EMBEDDING}.weight` : name;
+  return {
+    config: weights.config,
+    info: (name) => weights.info(named(name)),
+    read: (name, begin, target) => weights.read(named(name), begin, target),
+    close: () => weights.close(),
+  };
+}
+
+/**
+ * Fills the model's weights from their source, which is closed then, or from `seed` where it has none.
+ *
+ * Several pieces of the files are read at once into host memory, from where `gpu.write` takes them in
+ * order: straight into the tensor where the file has its dtype, else through a cast. (Mapped buffers
+ * would cost more: Deno copies them out and back, at 20 MB/s where an H100's host memory is uncached.)
+ *
+ * @param chunkBytes Bytes sent at a time, a multiple of 512: parts begin where a binding may.
+ * @throws UserError where a file can't be read, weights are no finite numbers in the dtype that is computed in, or
+ *   the GPU fails.
+ */
+export async function loadWeights(
+  gpu: Gpu,
+  model: Llama,
+  source: ModelSource,
+  { seed, progress, chunkBytes = PIECE_BYTES }: {
+    seed: number;
+    progress?: (done: number, total: number) => void;
+    chunkBytes?: number;
+  },
+): Promise<void> {
+  const tied = source.config.tie_word_embeddings;
+  if (source.weights === undefined) {
+    model.weights.forEach((parameter, stream) => {
+      const first = tied && parameter.name === `${OUTPUT}.weight` ? 0 : stream;
+      randomise(gpu, parameter, seed, first);
+    });
+    await gpu.finish();
+    return;
+  }
+  const weights = tied ? untied(source.weights) : source.weights;
+  const sizes = model.weights.map(({ name }) => weights.info(name).bytes);
+  const total = sizes.reduce((a, b) => a + b, 0);
+  const pieces = piecesOf(model.weights, weights, chunkBytes);
+  const pieceBytes = Math.min(chunkBytes, Math.max(...sizes));
+  const room = Math.max(2 * chunkBytes / 4, model.weights.length);
+  const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
+  const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
+  /** One promise for each time that the queue was looked after, each later than the one before. */
+  const taken: Promise<void>[] = [];
+  let done = 0, queued = 0;
+  try {
+    for await (const { piece, bytes } of readAhead(pieces, weights, pieceBytes)) {
+      upload(gpu, piece, bytes, halves[0]);
+      halves.reverse();
+      gpu.send();
+      done += bytes.length;
+      queued += bytes.length;
+      if (queued >= QUEUED_BYTES) {
+        const finished = gpu.finish();
+        finished.catch(() => {}); // heard when its turn comes
+        taken.push(finished);
+        queued = 0;
+        // In Deno a promise comes 10 ms after the fact: waiting for an older one costs nothing.
+        if (taken.length > 2) await taken.shift();
+      }
+      progress?.(done, total);
+    }
+    const flags = words.view([model.weights.length]);
+    flagWeights(gpu, model.weights, flags);
+    await checkFlags(new Uint32Array(await gpu.read(flags)), model.weights, { ...source, weights });
+  } finally {
+    weights.close();
+    gpu.free(words);
+  }
+}
+
+/** Sends a piece to where the parameter's values are, or to its masters where it is trained. */
+function upload(
+  gpu: Gpu,
+  { parameter, dtype, begin, last }: Piece,
+  bytes: Uint8Array<ArrayBuffer>,
+  words: Tensor,
+): void {
+  const target = parameter.trained?.master ?? parameter.value;
+  const size = bytesPerElement(dtype), count = bytes.length / size;
+  const y = target.view([count], begin / size);
+  if (dtype === target.dtype.toUpperCase()) {
+    gpu.write(y, bytes);
+  } else {
+    gpu.write(words, bytes);
+    castBytes(gpu, { words, from: dtype, y, count });
+  }
+  if (last) refreshValue(gpu, parameter);
+}
+
+/** The first rows of a padded tensor: those that the file has. */
+function unpadded({ shape }: Parameter, tensor: Tensor): Tensor {
+  return tensor.view([shape[0], ...tensor.shape.slice(1)]);
+}
+
+/** Makes the compute-dtype value agree with the f32 master. */
+export function refreshValue(gpu: Gpu, { value, trained }: Parameter): void {
+  if (trained !== undefined && trained.master !== value) cast(gpu, { x: trained.master, y: value });
+}
+
+function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number): void {
+  const y = unpadded(parameter, parameter.trained?.master ?? parameter.value);
+  if (parameter.name.endsWith(".bias")) fillConstant(gpu, { y, value: 0 });
+  else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
+  else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream });
+  refreshValue(gpu, parameter);
+}
+
+/**
+ * Fresh adapters: B zero, A from U(−1/√in, 1/√in) as PEFT's Kaiming initialisation gives it, or from
+ * N(0, 1/r²) with `gaussian`, also as in PEFT. Of the embedding A is zero and B from N(0, 1). DoRA's magnitudes are
+ * the lengths of the weights' rows, which are to be there already.
+ */
+export function initializeAdapters(
+  gpu: Gpu,
+  model: Llama,
+  { init, seed }: { init: "kaiming" | "gaussian"; seed: number },
+): void {
+  model.adapters.forEach((parameter, index) => {
+    const target = parameter.trained?.master ?? parameter.value;
+    gpu.clear(target);
+    const stream = ADAPTER_STREAM + index;
+    if (/lora_embedding_B$/.test(parameter.name)) {
+      // Made here: the GPU would fill the padding of its rows too.
+      const numbers = normalNumbers(parameterCount(parameter), seed, stream);
+      setParameter(gpu, parameter, Float32Array.from(numbers));
+    } else if (/lora_A/.test(parameter.name)) {
+      const y = unpadded(parameter, target);
+      const [rank, width] = parameter.shape;
+      const bound = 1 / Math.sqrt(width);
+      if (init === "kaiming") fillUniform(gpu, { y, low: -bound, high: bound, seed, stream });
+      else fillNormal(gpu, { y, mean: 0, std: 1 / rank, seed, stream });
+    }
+    refreshValue(gpu, parameter);
+  });
+  model.initializeMagnitudes(gpu);
+  model.parametersChanged();
+}
+
+/** Fills the model's adapters with those of a PEFT folder, and the weights that it has copies of with these. */
+export function loadAdapter(gpu: Gpu, model: Llama, { tensors }: Adapter): void {
+  for (const parameter of model.adapters) {
+    const tensor = tensors.get(parameter.name);
+    if (tensor === undefined) throw new Error(`the adapter has no ${parameter.name}`);
+    setParameter(gpu, parameter, tensor.data);
+  }
+  const weights = new Map(model.weights.map((parameter) => [parameter.name, parameter]));
+  const tied = weights.get(`${EMBEDDING}.weight`);
+  if (tied !== undefined && !weights.has(`${OUTPUT}.weight`)) weights.set(`${OUTPUT}.weight`, tied);
+  for (const [name, { data }] of tensors) {
+    const parameter = weights.get(copiedWeight(name) ?? "");
+    if (parameter !== undefined) setParameter(gpu, parameter, data);
+  }
+  model.parametersChanged();
+}
+
+/** Sets a parameter (its master, where it is trained) to values of its file shape. */
+export function setParameter(gpu: Gpu, parameter: Parameter, data: Float32Array): void {
+  const { shape, trained, value } = parameter;
+  const target = trained?.master ?? value;
+  const padded = padRows(data, shape, target.shape);
+  if (target.dtype === "f32") {
+    gpu.write(target, padded);
+    refreshValue(gpu, parameter);
+    return;
+  }
+  // In pieces, as weights come from files: memory for those is planned.
+  const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * PIECE_UNIT)) * PIECE_UNIT;
+  const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, padded.length)]);
+  for (let first = 0; first < padded.length; first += staging.size) {
+    const piece = padded.subarray(first, first + staging.size), shape = [piece.length];
+    gpu.write(staging, piece);
+    cast(gpu, { x: staging.view(shape), y: target.view(shape, first) });
+  }
+  gpu.free(staging);
+}
+
+/** `[rows, columns]` in a zero-padded larger shape; `data` itself where there is no padding. */
+export function padRows(
+  data: Float32Array,
+  shape: readonly number[],
+  stored: readonly number[],
+): Float32Array {
+  if (sameShape(shape, stored)) return data;
+  const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
+  const out = new Float32Array(stored.reduce((a, b) => a * b, 1));
+  for (let row = 0; row * width < data.length; row++) {
+    out.set(data.subarray(row * width, (row + 1) * width), row * storedWidth);
+  }
+  return out;
+}
+
+/** The reverse of {@linkcode padRows}. */
+export function cutRows(
+  data: Float32Array<ArrayBuffer>,
+  shape: readonly number[],
+  stored: readonly number[],
+): Float32Array<ArrayBuffer> {
+  if (sameShape(shape, stored)) return data;
+  const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
+  const out = new Float32Array(shape.reduce((a, b) => a * b, 1));
+  for (let row = 0; row * width < out.length; row++) {
+    out.set(data.subarray(row * storedWidth, row * storedWidth + width), row * width);
+  }
+  return out;
+}

@@ -1,0 +1,125 @@
+/**
+ * From what the user calls a model to its configuration, weights and tokenizer: `builtin`,
+ * `random:PRESET`, `random:PATH/config.json`, a Hugging Face folder, or one in Meta's layout.
+ *
+ * @module
+ */
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { UserError } from "../../kernels/errors.ts";
+import { type LlamaConfig, parseLlamaConfig, withLayers } from "../families/config.ts";
+import { presetConfig } from "../families/presets.ts";
+import { openHuggingFace } from "../formats/huggingface.ts";
+import { isMetaFolder, openMeta } from "../formats/meta.ts";
+import { readJson } from "../formats/json_file.ts";
+import type { WeightSource } from "../formats/weights.ts";
+import { exists } from "../formats/whole_file.ts";
+import { loadTokenizer } from "../text/tokenizer/load.ts";
+import type { AddBos, Tokenizer } from "../text/tokenizer/tokenizer.ts";
+import { holdsTokenizer } from "../text/tokenizer/tokenizer_folder.ts";
+import { tokenizerForModel, withBos } from "../text/tokenizer/vocabulary_check.ts";
+
+/** Where a model's weights come from. */
+export interface ModelSource {
+  /** What the user called it. */
+  name: string;
+  config: LlamaConfig;
+  /** Absent for random weights. */
+  weights?: WeightSource;
+  /** The model's folder; absent for random weights. */
+  folder?: string;
+  /** The `config.json` that random weights were described by, where it was a file. */
+  configPath?: string;
+  /** Folder or file the tokenizer is in, where the model brings one. */
+  tokenizerPath?: string;
+}
+
+/** The folder of the built-in model. */
+function builtinModelFolder(): string {
+  return fileURLToPath(new URL("../../examples/builtin/model", import.meta.url));
+}
+
+/**
+ * Finds a model and reads its configuration; weights are read later.
+ *
+ * @param layers Only the first so many blocks.
+ * @throws {UserError} where there is no such model or its files are wrong.
+ */
+export function openModel(name: string, layers?: number): ModelSource {
+  if (name.startsWith("random:")) {
+    const what = name.slice("random:".length);
+    const isFile = what.endsWith(".json");
+    const config = isFile ? parseLlamaConfig(readJson(what), what) : presetConfig(what);
+    const beside = isFile ? tokenizerBeside(dirname(what)) : undefined;
+    return {
+      name,
+      config: layers === undefined ? config : withLayers(config, layers, name),
+      configPath: isFile ? what : undefined,
+      tokenizerPath: beside,
+    };
+  }
+  const folder = name === "builtin" ? builtinModelFolder() : name;
+  if (!exists(folder)) {
+    // A name on the hub has one slash; nothing is downloaded here.
+    const onHub = /^[\w.-]+\/[\w.-]+$/.test(name)
+      ? `; "hf download ${name} --local-dir DIR" would bring one of that name from the hub`
+      : "";
+    throw new UserError(
+      `model "${name}" does not exist; expected builtin, random:llama2-7b (-13b, llama-1b, tiny) ` +
+        `or a model folder in Hugging Face's or Meta's layout${onHub}`,
+    );
+  }
+  if (Deno.statSync(folder).isFile) throw notAFolder(folder);
+  const open = isMetaFolder(folder) ? openMeta : openHuggingFace;
+  const weights = open(folder, { layers });
+  const tokenizerPath = tokenizerBeside(folder);
+  return { name, config: weights.config, weights, folder, tokenizerPath };
+}
+
+/** The refusal of a file in place of a folder. */
+function notAFolder(file: string): UserError {
+  const gguf = file.endsWith(".gguf")
+    ? "; GGUF files are not read, expected the model it was made from"
+    : `; expected the folder that holds the model's files: ${dirname(file)}`;
+  return new UserError(`model "${file}" is a file${gguf}`);
+}
+
+/** The folder, where it holds a tokenizer: `loadTokenizer` knows which file to read. */
+function tokenizerBeside(folder: string): string | undefined {
+  return holdsTokenizer(folder) ? folder : undefined;
+}
+
+/** A model and the tokenizer that goes with it. */
+export interface ModelWithTokenizer {
+  source: ModelSource;
+  tokenizer: Tokenizer;
+  /** Folder or file that the tokenizer came from. */
+  tokenizerPath: string;
+}
+
+/**
+ * Finds a model as {@linkcode openModel} does, and its tokenizer: the one named, or the one beside it.
+ *
+ * @param given.add_bos Whether BOS is put before every text.
+ * @throws {UserError} also where there is no tokenizer, or one of another vocabulary.
+ */
+export async function openModelWithTokenizer(
+  { model, layers, tokenizer: given, add_bos = "auto" }: {
+    model: string;
+    layers?: number;
+    tokenizer?: string;
+    add_bos?: AddBos;
+  },
+): Promise<ModelWithTokenizer> {
+  const source = openModel(model, layers);
+  const tokenizerPath = given ?? source.tokenizerPath;
+  if (tokenizerPath === undefined) {
+    throw new UserError(
+      `model "${source.name}" brings no tokenizer.model; give one with --tokenizer FILE`,
+    );
+  }
+  const names = { tokenizer: tokenizerPath, model };
+  const own = withBos(await loadTokenizer(tokenizerPath), add_bos, tokenizerPath);
+  const tokenizer = tokenizerForModel(own, source.config.vocab_size, names);
+  return { source, tokenizer, tokenizerPath };
+}

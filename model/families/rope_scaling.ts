@@ -1,0 +1,102 @@
+/**
+ * What `config.json` says about RoPE. Releases 4 of `transformers` write `rope_theta` beside
+ * `rope_scaling` (whose type is `type` or, since 4.43, `rope_type`), releases 5 `rope_parameters` with
+ * both in one.
+ *
+ * @module
+ */
+
+import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
+import type { Fields } from "../formats/json_fields.ts";
+import { brief, isObject } from "../formats/json_file.ts";
+
+/** RoPE's base and scaling, as in `LlamaConfig`. */
+export interface RopeConfig {
+  rope_theta: number;
+  rope_scaling: RopeScaling | null;
+}
+
+const positive = (value: unknown): value is number =>
+  typeof value === "number" && value > 0 && Number.isFinite(value);
+
+const atLeastOne = (value: unknown): value is number => positive(value) && value >= 1;
+
+/** What each kind of scaling must say besides its type. */
+const SCALING_FIELDS: Record<string, Record<string, (value: unknown) => boolean>> = {
+  default: {},
+  linear: { factor: atLeastOne },
+  dynamic: { factor: atLeastOne },
+  llama3: {
+    factor: atLeastOne,
+    low_freq_factor: positive,
+    high_freq_factor: positive,
+    original_max_position_embeddings: (value) => positive(value) && Number.isSafeInteger(value),
+  },
+};
+
+/** The scaling that one field announces; null where it is the plain one. */
+function parseScaling(fields: Fields, field: string, context: number): RopeScaling | null {
+  const value = fields.json[field];
+  if (!isObject(value)) return fields.fail(field, "an object or null");
+  const given = [value.rope_type, value.type].filter((name) => (name ?? null) !== null);
+  const type = given[0] ?? "default";
+  if (given.some((name) => name !== type)) fields.fail(field, "a type and a rope_type that agree");
+  if (typeof type !== "string" || !Object.hasOwn(SCALING_FIELDS, type)) {
+    return fields.fail(
+      field,
+      `type "default", "linear", "dynamic" or "llama3": ${brief(type)} is not supported`,
+    );
+  }
+  // Keys that leave this kind of scaling as it is.
+  const inert: Record<string, unknown> = { rope_type: type, type, rope_theta: value.rope_theta };
+  inert.partial_rotary_factor = 1;
+  if (type === "dynamic") inert.original_max_position_embeddings = context;
+  const wanted = SCALING_FIELDS[type];
+  for (const key of Object.keys(value)) {
+    if (Object.hasOwn(wanted, key) || value[key] === null || inert[key] === value[key]) continue;
+    fields.fail(field, `no ${brief(key)} of that value with type "${type}"`);
+  }
+  for (const [key, ok] of Object.entries(wanted)) {
+    if (!ok(value[key])) {
+      const least = key === "factor" ? "of at least 1" : "above 0";
+      fields.fail(field, `a number "${key}" ${least} with type "${type}"`);
+    }
+  }
+  if (type === "default") return null;
+  const scaling = Object.fromEntries(Object.keys(wanted).map((key) => [key, value[key]]));
+  if (
+    type === "llama3" && !(scaling.low_freq_factor as number < (scaling.high_freq_factor as number))
+  ) {
+    fields.fail(field, "a low_freq_factor below high_freq_factor");
+  }
+  return { type, ...scaling } as RopeScaling;
+}
+
+/**
+ * Reads base and scaling of RoPE. An absent base is 10000, as in `transformers`.
+ *
+ * @param context max_position_embeddings.
+ * @throws UserError that names the field: yarn, longrope, mrope and other kinds, missing or wrong
+ *   factors, two fields that disagree.
+ */
+export function readRope(fields: Fields, context: number): RopeConfig {
+  let theta = fields.has("rope_theta")
+    ? fields.number("rope_theta", positive, "a positive number")
+    : undefined;
+  let scaling: RopeScaling | null | undefined;
+  for (const field of ["rope_scaling", "rope_parameters"]) {
+    if (!fields.has(field)) continue;
+    const parsed = parseScaling(fields, field, context);
+    if (scaling !== undefined && JSON.stringify(scaling) !== JSON.stringify(parsed)) {
+      fields.fail(field, "the same scaling as in rope_scaling");
+    }
+    scaling = parsed;
+    const { rope_theta: inner } = fields.json[field] as Record<string, unknown>;
+    if ((inner ?? null) === null) continue;
+    if (!positive(inner) || (theta !== undefined && theta !== inner)) {
+      fields.fail(field, "a positive rope_theta, the same wherever the file gives it");
+    }
+    theta = inner as number;
+  }
+  return { rope_theta: theta ?? 10000, rope_scaling: scaling ?? null };
+}

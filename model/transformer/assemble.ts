@@ -1,0 +1,216 @@
+/**
+ * A model's parameters put together: which of them share a buffer, and which make up a block.
+ *
+ * @module
+ */
+import type { DoraModule } from "../../kernels/ops/dora/dora.ts";
+import type { Memory, TensorSpec } from "../../kernels/gpu/memory.ts";
+import { roundUp } from "../../kernels/gpu/tensor.ts";
+import type { ActivationSizes, GroupName } from "./activations.ts";
+import { type AdapterPlan, OUTPUT } from "../adapter/plan.ts";
+import { loraNames, loraShapes } from "../adapter/tensors.ts";
+import type { Block } from "./block.ts";
+import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
+import {
+  type Dora,
+  isPlain,
+  type Linear,
+  type LinearGroup,
+  linearGroup,
+  lowWidth,
+  trainsGroup,
+} from "./linear_group.ts";
+import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
+
+/** Layers of a block that share an input, in the order of their columns. */
+const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
+  qkv: ["q_proj", "k_proj", "v_proj"],
+  o: ["o_proj"],
+  gateUp: ["gate_proj", "up_proj"],
+  down: ["down_proj"],
+};
+
+/** Weights that share a buffer: each block's, and each of the rest. */
+export function weightGroups(
+  config: LlamaConfig,
+  isTrained: (name: string) => boolean,
+): Map<string, ParameterSpec[]> {
+  const groups = new Map<string, ParameterSpec[]>();
+  for (const [name, shape] of weightShapes(config)) {
+    const label = /^model\.layers\.\d+/.exec(name)?.[0] ?? name;
+    if (!groups.has(label)) groups.set(label, []);
+    groups.get(label)!.push({ name, shape, trained: isTrained(name) });
+  }
+  // Matrices of one input are to lie side by side, with no bias in between.
+  for (const specs of groups.values()) {
+    specs.sort((a, b) => Number(/bias$/.test(a.name)) - Number(/bias$/.test(b.name)));
+  }
+  return groups;
+}
+
+/** The modules whose inputs and launches a module shares, itself included. */
+function groupOf(module: string): string[] {
+  const [, block, name] = /^(model\.layers\.\d+\.)\w+\.(\w+)$/.exec(module) ?? [];
+  if (!isLinearModule(name)) return [module];
+  const group = Object.values(GROUPS).find((modules) => modules.includes(name)) ?? [name];
+  return group.map((module) => `${block}${LINEAR_MODULES[module]}.${module}`);
+}
+
+/** The tensors of an adapter, layers in order. What shares launches is stored at the highest rank among it. */
+export function loraSpecs(
+  config: LlamaConfig,
+  plan: AdapterPlan,
+  trained: boolean,
+): ParameterSpec[] {
+  const stored = new Map<string, number[]>();
+  const shapes = loraShapes(config, plan);
+  for (const module of plan.modules.keys()) {
+    const ranks = groupOf(module).map((name) => plan.modules.get(name)?.rank ?? 0);
+    const rank = roundUp(Math.max(...ranks), 4), { a, b } = loraNames(module);
+    stored.set(a, [rank, storedShape(shapes.get(a)!)[1]]);
+    stored.set(b, [storedShape(shapes.get(b)!)[0], rank]);
+  }
+  return Array.from(
+    shapes,
+    ([name, shape]) => ({ name, shape, trained, stored: stored.get(name) ?? storedShape(shape) }),
+  );
+}
+
+/** The parameters that a model's layers are made of, by name. */
+export interface Parts {
+  config: LlamaConfig;
+  weights: ReadonlyMap<string, Parameter>;
+  adapters: ReadonlyMap<string, Parameter>;
+  plan?: AdapterPlan;
+  /** What DoRA computes of every module that has it, by module. */
+  dora: ReadonlyMap<string, Dora>;
+}
+
+/** DoRA's lengths and factors, side by side in memory. */
+export function allocateDora(
+  memory: Memory,
+  adapters: ReadonlyMap<string, Parameter>,
+  plan: AdapterPlan | undefined,
+): Map<string, Dora> {
+  const dora = new Map<string, Dora>();
+  if (plan === undefined || !plan.config.use_dora) return dora;
+  const modules = [...plan.modules.keys()];
+  const magnitudes = modules.map((module) => parameterOf(adapters, loraNames(module).magnitude));
+  const specs = magnitudes.flatMap(({ value: { shape } }): TensorSpec[] => [
+    { name: "dora_norm", dtype: "f32", shape },
+    { name: "dora_factor", dtype: "f32", shape },
+  ]);
+  const tensors = memory.arena("parameter", "DoRA", specs);
+  modules.forEach((module, i) => {
+    const [norm, factor] = tensors.slice(2 * i);
+    dora.set(module, { magnitude: magnitudes[i], norm, factor });
+  });
+  return dora;
+}
+
+/** The layer of a module. */
+function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream: number): Linear {
+  const weight = parameterOf(weights, `${name}.weight`), bias = weights.get(`${name}.bias`);
+  const module = plan?.modules.get(name);
+  if (module === undefined) return { weight, bias };
+  const names = loraNames(name);
+  return {
+    weight,
+    bias,
+    lora: {
+      a: parameterOf(adapters, names.a),
+      b: parameterOf(adapters, names.b),
+      scale: module.scale,
+      stream,
+      bias: adapters.get(names.bias),
+      dora: dora.get(name),
+    },
+  };
+}
+
+/** Block `layer`. */
+export function makeBlock(layer: number, parts: Parts): Block {
+  const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
+  const normOf = (name: string) =>
+    parameterOf(parts.weights, `model.layers.${layer}.${name}.weight`);
+  const groupOf = (group: GroupName) =>
+    linearGroup(GROUPS[group].map((module) => {
+      const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
+      return linearOf(parts, name, layer * modules.length + modules.indexOf(module));
+    }));
+  return {
+    input_layernorm: normOf("input_layernorm"),
+    qkv: groupOf("qkv"),
+    o: groupOf("o"),
+    post_attention_layernorm: normOf("post_attention_layernorm"),
+    gateUp: groupOf("gateUp"),
+    down: groupOf("down"),
+  };
+}
+
+/** The output projection: the embedding's table where the two are tied. */
+export function makeOutput(parts: Parts, embedding: Parameter): LinearGroup {
+  const { config: { num_hidden_layers: layers }, weights } = parts;
+  const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
+  const stream = layers * Object.keys(LINEAR_MODULES).length;
+  return linearGroup([
+    linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, stream),
+  ]);
+}
+
+/** The groups of a block. */
+const groupsOf = ({ qkv, o, gateUp, down }: Block): Record<GroupName, LinearGroup> => ({
+  qkv,
+  o,
+  gateUp,
+  down,
+});
+
+/** What buffers the groups of any block ask for. */
+export function groupSizes(
+  blocks: readonly Block[],
+): Pick<ActivationSizes, "low" | "projected" | "stacked" | "dora"> {
+  const groups = blocks.map(groupsOf);
+  const low = (name: GroupName) => Math.max(0, ...groups.map((block) => lowWidth(block[name])));
+  const withDora = (size: (group: LinearGroup) => number) =>
+    Math.max(0, ...groups.flatMap(Object.values<LinearGroup>).map((g) => g.dora ? size(g) : 0));
+  return {
+    low: { qkv: low("qkv"), o: low("o"), gateUp: low("gateUp"), down: low("down") },
+    projected: !groups.every(({ o, down }) => [o, down].every(isPlain)),
+    stacked: groups.every(({ qkv, gateUp }) =>
+      [qkv, gateUp].every(({ weight, dora }) => weight !== undefined && !dora)
+    ),
+    dora: {
+      input: withDora(({ layers: [{ weight }] }) => weight.value.shape[1]),
+      output: withDora(({ width }) => width),
+    },
+  };
+}
+
+/** Whether anything of the block is trained. */
+export function trainsBlock(block: Block): boolean {
+  const norms = [block.input_layernorm, block.post_attention_layernorm];
+  return norms.some(({ trained }) => trained !== undefined) ||
+    Object.values(groupsOf(block)).some(trainsGroup);
+}
+
+/** The modules of blocks and of the output projection that have DoRA. */
+export function doraModules(blocks: readonly Block[], output: LinearGroup): DoraModule[] {
+  const groups = blocks.flatMap((block) => Object.values<LinearGroup>(groupsOf(block)));
+  return [...groups, output].flatMap(({ layers }) =>
+    layers.flatMap(({ weight, lora }) => {
+      if (lora?.dora === undefined) return [];
+      const { a, b, scale, dora: { magnitude, norm, factor } } = lora;
+      return [{
+        weight: weight.value,
+        a: a.value,
+        b: b.value,
+        scale,
+        magnitude: magnitude.value,
+        norm,
+        factor,
+      }];
+    })
+  );
+}

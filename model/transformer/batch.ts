@@ -1,0 +1,251 @@
+/**
+ * A micro-batch: several documents laid end to end in one row of tokens, never padded. Attention
+ * stays inside each document (and inside the model's sliding window, where it has one) and positions
+ * restart at 0 in each. Documents that begin alike may share the rows of their beginning: a causal model makes the
+ * same of it in each, and their gradients add up there.
+ *
+ * @module
+ */
+import { groupTokens } from "../../kernels/ops/embedding/embedding.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
+import { commonPrefix } from "./common_prefix.ts";
+
+/** One document with the weight that each of its targets has in the loss. */
+export interface Document {
+  ids: Uint32Array;
+  /** Ids before this position are no targets. */
+  promptLength: number;
+  /** Weight of each target's negative log-likelihood. */
+  weight: number;
+  /** Which of the model's `losses` its targets add up in. Default 0. */
+  slot?: number;
+  /**
+   * So many of its first ids are those of the nearest document before it that shares none, whose rows serve for
+   * both. No row of them is one whose next token is a target. Default 0.
+   */
+  shared?: number;
+}
+
+/** Targets, next to each other, whose weighted sum is one loss. */
+export interface LossGroup {
+  slot: number;
+  firstRow: number;
+  rows: number;
+}
+
+/** What the kernels read of a micro-batch, on the host. T tokens, S targets. */
+export interface Batch {
+  tokens: number;
+  targetCount: number;
+  /** Each token `[T]`; with `history` its place there. */
+  ids: Uint32Array;
+  /** Where tokens are that the host may not know yet `[places]` u32. */
+  history?: Tensor;
+  /** Position of each token in its document `[T]`. */
+  positions: Uint32Array;
+  /** First and one-past-last key that each token attends to `[T]`. */
+  starts: Uint32Array;
+  ends: Uint32Array;
+  /** One past the last query that attends to each token `[T]`. */
+  queryEnds: Uint32Array;
+  /** Where documents share rows, the keys in between that each token does not attend to `[T, 2]`. */
+  holes?: Uint32Array;
+  /** Rows whose next token is a target, by slot `[S]`. */
+  targetRows: Uint32Array;
+  targets: Uint32Array;
+  weights: Float32Array;
+  lossGroups: LossGroup[];
+  /** Row of the KV cache that each token's key and value go to `[T]`; absent without a cache. */
+  cacheRows?: Uint32Array;
+}
+
+/**
+ * Lays documents end to end.
+ *
+ * @param slidingWindow The model's `sliding_window`: query i attends to the keys j of its document with
+ *   i − window < j ≤ i, itself included, as a Mistral in `transformers` does. Documents longer than that share none.
+ * @throws {Error} where a document can't share what it is said to.
+ */
+export function makeBatch(
+  documents: readonly Document[],
+  slidingWindow: number | null = null,
+): Batch {
+  const window = slidingWindow ?? Infinity;
+  const tokens = documents.reduce((sum, { ids, shared = 0 }) => sum + ids.length - shared, 0);
+  const batch: Batch = {
+    tokens,
+    targetCount: 0,
+    ids: new Uint32Array(tokens),
+    positions: new Uint32Array(tokens),
+    starts: new Uint32Array(tokens),
+    ends: new Uint32Array(tokens),
+    queryEnds: new Uint32Array(tokens),
+    targetRows: new Uint32Array(0),
+    targets: new Uint32Array(0),
+    weights: new Float32Array(0),
+    lossGroups: [],
+  };
+  if (documents.some(({ shared = 0 }) => shared > 0)) batch.holes = new Uint32Array(2 * tokens);
+  const placed: { document: Document; first: number }[] = [];
+  let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
+  for (const document of documents) {
+    const { ids, shared = 0 } = document, end = start + ids.length - shared;
+    if (shared === 0) head = { start, ids };
+    else checkShared(document, head.ids, window);
+    batch.ids.set(ids.subarray(shared), start);
+    for (let i = start; i < end; i++) {
+      batch.positions[i] = i - start + shared;
+      batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - window + 1);
+      batch.queryEnds[i] = Math.min(end, i + window);
+      batch.ends[i] = i + 1;
+      if (shared > 0) batch.holes!.set([head.start + shared, start], 2 * i);
+    }
+    batch.queryEnds.fill(end, head.start, head.start + shared);
+    // Where its first token would lie if all of it lay here.
+    placed.push({ document, first: start - shared });
+    start = end;
+  }
+  placed.sort((a, b) => (a.document.slot ?? 0) - (b.document.slot ?? 0));
+  const rows: number[] = [], targets: number[] = [], weights: number[] = [];
+  for (const { document: { ids, promptLength, weight, slot = 0 }, first } of placed) {
+    const firstRow = rows.length;
+    for (let i = Math.max(1, promptLength); i < ids.length; i++) {
+      rows.push(first + i - 1);
+      targets.push(ids[i]);
+      weights.push(weight);
+    }
+    const group = batch.lossGroups.at(-1);
+    if (group?.slot === slot) group.rows += rows.length - firstRow;
+    else batch.lossGroups.push({ slot, firstRow, rows: rows.length - firstRow });
+  }
+  batch.targetCount = rows.length;
+  batch.targetRows = Uint32Array.from(rows);
+  batch.targets = Uint32Array.from(targets);
+  batch.weights = Float32Array.from(weights);
+  return batch;
+}
+
+/** That a document's first rows can be those of `head`. */
+function checkShared(
+  { ids, promptLength, shared = 0 }: Document,
+  head: Uint32Array,
+  window: number,
+) {
+  if (commonPrefix(ids, head) < shared) {
+    throw new Error(`batch: a document does not begin with the ${shared} ids that it shares`);
+  }
+  if (shared >= Math.max(1, promptLength)) {
+    throw new Error(`batch: ${shared} shared ids of a prompt of ${promptLength} reach its targets`);
+  }
+  if (ids.length > window) {
+    throw new Error("batch: a sliding window cuts a document that shares ids");
+  }
+}
+
+/** Pairs of a query and a key that it attends to. */
+export function attendedPairs({ starts, ends, holes }: Batch): number {
+  return ends.reduce((sum, end, i) => {
+    const hole = holes === undefined ? 0 : holes[2 * i + 1] - holes[2 * i];
+    return sum + end - starts[i] - hole;
+  }, 0);
+}
+
+/** A micro-batch on the GPU: buffers for the largest one, reused by all. */
+export class BatchTensors {
+  readonly ids: Tensor;
+  readonly positions: Tensor;
+  readonly starts: Tensor;
+  readonly ends: Tensor;
+  readonly queryEnds: Tensor;
+  readonly #holes?: Tensor;
+  readonly targetRows: Tensor;
+  readonly targets: Tensor;
+  readonly weights: Tensor;
+  /** Row of the KV cache, or of working memory, that each token's key and value go to `[T]`. */
+  readonly keyRows?: Tensor;
+  /** Tokens grouped by id, for the embedding's gradient. */
+  readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
+  tokens = 0;
+  /** As of a {@linkcode Batch}, where this one has holes. */
+  holes?: Tensor;
+  /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
+  pairs?: number;
+  targetCount = 0;
+  lossGroups: readonly LossGroup[] = [];
+  uniqueCount = 0;
+
+  /**
+   * @param maxTokens Most tokens of a micro-batch.
+   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `holed`:
+   *   documents may share rows.
+   */
+  constructor(
+    memory: Memory,
+    maxTokens: number,
+    { grouped = false, keyed = false, holed = false }: {
+      grouped?: boolean;
+      keyed?: boolean;
+      holed?: boolean;
+    },
+  ) {
+    const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
+      memory.tensor("workspace", name, dtype, [size]);
+    this.ids = make("ids");
+    this.positions = make("positions");
+    this.starts = make("starts");
+    this.ends = make("ends");
+    this.queryEnds = make("query_ends");
+    this.targetRows = make("target_rows");
+    this.targets = make("targets");
+    this.weights = make("weights", "f32");
+    if (holed) this.#holes = make("holes", "u32", 2 * maxTokens);
+    if (keyed) this.keyRows = make("key_rows");
+    if (grouped) {
+      this.groups = {
+        uniqueIds: make("unique_ids"),
+        offsets: make("unique_offsets", "u32", maxTokens + 1),
+        positions: make("unique_positions"),
+      };
+    }
+  }
+
+  /** Uploads a micro-batch. */
+  write(gpu: Gpu, batch: Batch): void {
+    this.tokens = batch.tokens;
+    this.pairs = attendedPairs(batch);
+    this.holes = batch.holes && this.#holes;
+    if (batch.holes) gpu.write(this.#holes!, batch.holes);
+    this.targetCount = batch.targetCount;
+    this.lossGroups = batch.lossGroups;
+    for (
+      const name of [
+        "ids",
+        "positions",
+        "starts",
+        "ends",
+        "queryEnds",
+        "targetRows",
+        "targets",
+      ] as const
+    ) {
+      gpu.write(this[name], batch[name]);
+    }
+    if (batch.history) {
+      takeTokens(gpu, { ids: this.ids, history: batch.history, rows: batch.tokens });
+    }
+    gpu.write(this.weights, batch.weights);
+    if (this.keyRows !== undefined) {
+      gpu.write(this.keyRows, batch.cacheRows ?? Uint32Array.from(batch.ids.keys()));
+    }
+    if (this.groups !== undefined) {
+      const groups = groupTokens(batch.ids);
+      this.uniqueCount = groups.uniqueIds.length;
+      gpu.write(this.groups.uniqueIds, groups.uniqueIds);
+      gpu.write(this.groups.offsets, groups.offsets);
+      gpu.write(this.groups.positions, groups.positions);
+    }
+  }
+}

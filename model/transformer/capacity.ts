@@ -1,0 +1,114 @@
+/**
+ * Whether a plan fits: what it needs against the memory there is, before anything is allocated.
+ * WebGPU doesn't tell how much memory a GPU has, so it is asked of whoever knows.
+ *
+ * @module
+ */
+import { UserError } from "../../kernels/errors.ts";
+import { FIXED_WORKSPACE, type Gpu } from "../../kernels/gpu/gpu.ts";
+import { SPLIT_BYTES } from "../../kernels/ops/matmul/geometry.ts";
+import { megabytes, Memory, memoryLines, type MemoryTable } from "../../kernels/gpu/memory.ts";
+import { UPLOAD_BYTES } from "../checkpoint/load.ts";
+import { nvidiaGpus } from "../../kernels/measure/nvidia_smi.ts";
+
+/** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
+async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
+  const gpus = await nvidiaGpus();
+  const gpu = gpus.find((gpu) => name.toLowerCase().includes(gpu.name.toLowerCase())) ?? gpus[0];
+  return gpu && gpu.free > 0 ? gpu.free : undefined;
+}
+
+/** Bytes that can be allocated, or undefined where nobody knows. */
+export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
+  if (gpu.software) {
+    try {
+      return Deno.systemMemoryInfo().available;
+    } catch {
+      return undefined;
+    }
+  }
+  return /nvidia|geforce|rtx|tesla|quadro/i.test(gpu.name)
+    ? await nvidiaFreeBytes(gpu.name)
+    : undefined;
+}
+
+/** A run that does not fit: the plan or the driver said so. */
+export class DoesNotFit extends UserError {
+  override name = "DoesNotFit";
+  /** Bytes that the run plans to allocate, by category and in all. */
+  readonly needed: MemoryTable;
+  readonly total: number;
+
+  /** @param available Bytes that can be allocated, where anybody knows. */
+  constructor(
+    plan: Memory,
+    readonly by: "plan" | "driver",
+    readonly available: number | undefined,
+    advice: string,
+  ) {
+    const have = by === "driver"
+      ? "         less (the driver refused it)"
+      : `${megabytes(available!).toFixed(1).padStart(12)} MB`;
+    super(
+      `this run does not fit the GPU's memory; it needs\n` +
+        `${memoryLines(plan.peak, plan.peakTotal).join("\n")}\n  ` +
+        `${"there is".padEnd(12)}${have}\nLess memory: ${advice}`,
+    );
+    this.needed = plan.peak;
+    this.total = plan.peakTotal;
+  }
+}
+
+/**
+ * Refuses a plan that needs more than there is.
+ *
+ * @param have Bytes that can be allocated; undefined where nobody knows, and then nothing is refused.
+ * @param advice What would need less, for the message.
+ * @throws {DoesNotFit} with a table of need against have.
+ */
+export function checkFits(plan: Memory, have: number | undefined, advice: string): void {
+  if (have !== undefined && plan.peakTotal > have) {
+    throw new DoesNotFit(plan, "plan", have, advice);
+  }
+}
+
+/** What `allocate` and the device itself take, counted without allocating anything. */
+export function planMemory(
+  limits: Memory["limits"],
+  allocate: (memory: Memory) => unknown,
+): Memory {
+  const plan = new Memory(undefined, limits);
+  plan.buffer("workspace", "device", FIXED_WORKSPACE);
+  allocate(plan);
+  // Uploads are over when the first launch asks for working memory of its own.
+  const scratch = Math.max(UPLOAD_BYTES, SPLIT_BYTES, plan.scratchBytes);
+  plan.buffer("workspace", "uploads and split sums", scratch);
+  return plan;
+}
+
+/**
+ * Allocates what a run needs after a rehearsal that only counts, so that a run which can't fit is
+ * refused before anything is allocated. Where nobody knows the GPU's memory, the driver's refusal is
+ * reported the same way.
+ *
+ * @param allocate Makes everything out of the memory it is given.
+ * @param advice What would need less, for the message.
+ * @param ignorePlan Try to allocate whatever the plan says.
+ * @throws {DoesNotFit} with a table of need against have.
+ */
+export async function allocatePlanned<T>(
+  gpu: Gpu,
+  allocate: (memory: Memory) => T,
+  advice: string,
+  { ignorePlan = false } = {},
+): Promise<T> {
+  const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
+  if (!ignorePlan) checkFits(plan, have, advice);
+  gpu.device.pushErrorScope("out-of-memory");
+  const made = allocate(gpu.memory);
+  if (await gpu.device.popErrorScope() !== null) {
+    gpu.close();
+    throw new DoesNotFit(plan, "driver", have, advice);
+  }
+  return made;
+}

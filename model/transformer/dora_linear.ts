@@ -1,0 +1,144 @@
+/**
+ * Groups of linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·low_i·B_iᵀ) with the factors g_i of
+ * kernels/ops/dora/dora.ts, which also has the equations with dropout and those of backward. Layers of the group that have
+ * no adapter are plain.
+ *
+ * @module
+ */
+import { cast } from "../../kernels/ops/elements/cast.ts";
+import { magnitudeGradient, scaleColumns } from "../../kernels/ops/dora/dora.ts";
+import { addDropped, dropoutCopy } from "../../kernels/ops/lora/dropout_copy.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
+import { matmul } from "../../kernels/ops/matmul/matmul.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { inputProduct, outputProduct } from "./group_products.ts";
+import type {
+  Dora,
+  LinearGradients,
+  LinearGroup,
+  LinearPass,
+  LoraPair,
+  PlacedLinear,
+} from "./linear_group.ts";
+
+/** A layer with an adapter. */
+type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
+
+/** What passes of such a group need. */
+interface Operands {
+  lora: NonNullable<LinearGroup["lora"]>;
+  low: Tensor;
+  /** Working memory as wide as y, and as wide as x. */
+  z: Tensor;
+  input: Tensor;
+}
+
+function operands(
+  { width, lora, layers }: LinearGroup,
+  { low, dora }: LinearPass,
+): Operands {
+  if (lora === undefined || low === undefined || dora === undefined) {
+    throw new Error("a group with DoRA needs its working memory");
+  }
+  const input = layers[0].weight.value.shape[1];
+  const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
+  return { lora, low, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
+}
+
+const isAdapted = (layer: PlacedLinear): layer is Adapted => layer.lora?.dora !== undefined;
+
+/** y without biases, added to what is there where `accumulate`. */
+export function doraForward(
+  gpu: Gpu,
+  group: LinearGroup,
+  x: Tensor,
+  y: Tensor,
+  { accumulate, ...pass }: LinearPass & { accumulate: boolean },
+): void {
+  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
+  const common = { orientation: "nt", rows, half } as const;
+  const adapted = group.layers.filter(isAdapted);
+  loraDown(gpu, { x, group: mask, low, rows });
+  if (!dropped && !accumulate) {
+    // The result itself has room for what the factors multiply.
+    outputProduct(gpu, group, { x, y, accumulate }, pass);
+    loraUp(gpu, { low, group: mask, y, rows });
+    for (const { lora: { dora: { factor } }, from } of adapted) {
+      scaleColumns(gpu, { x: y, factor, y, from, rows });
+    }
+    return;
+  }
+  for (const layer of group.layers) {
+    const { weight: { value: b }, from: cFrom } = layer;
+    if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
+    else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
+    else {
+      const copy = { x, y: input, rows, mask: { ...dropout, stream: layer.lora.stream } };
+      dropoutCopy(gpu, copy);
+      matmul(gpu, { ...common, a: input, b, c: z, cFrom });
+      dropoutCopy(gpu, { ...copy, rest: true });
+      matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
+    }
+  }
+  loraUp(gpu, { low, group: mask, y: z, rows });
+  for (const { lora: { dora: { factor } }, from } of adapted) {
+    scaleColumns(gpu, { x: z, factor, y, from, rows, accumulate: true });
+  }
+}
+
+/**
+ * Adds the gradients of A, B and the magnitudes to their sums and, where `dx` is given, writes the input's
+ * gradient there.
+ */
+export function doraBackward(
+  gpu: Gpu,
+  group: LinearGroup,
+  { x, dy, dyRounded = dy, lowGrad, ...pass }: LinearGradients,
+  dx: Tensor | undefined,
+): void {
+  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
+  const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
+  const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
+  const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
+  /** z = (factor − less) ∘ from in the adapted columns. */
+  const scale = (from: Tensor, less = 0) => {
+    for (const { lora: { dora: { factor } }, from: column } of adapted) {
+      scaleColumns(gpu, { x: from, factor, y: z, from: column, rows, less });
+    }
+  };
+
+  // What the factors multiplied is not kept: it would take as much memory as all outputs do.
+  if (every && !dropped) outputProduct(gpu, group, { x, y: z, accumulate: false }, pass);
+  else {
+    for (const layer of adapted) {
+      if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
+      const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
+      matmul(gpu, { orientation: "nt", ...sides, rows, half });
+    }
+  }
+  loraUp(gpu, { low, group: mask, y: z, rows });
+  for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
+    const grad = magnitude.trained?.grad;
+    if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });
+  }
+
+  if (dropped && dx !== undefined) {
+    inputProduct(gpu, group, { dy: dyRounded, dx }, pass);
+    scale(dy, 1);
+    for (const layer of adapted) {
+      const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
+      matmul(gpu, { orientation: "nn", ...sides, rows, half });
+      addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
+    }
+    scale(dy);
+  } else {
+    // Columns without an adapter are part of the product too.
+    if (!every) cast(gpu, { x: dy, y: z, rows });
+    scale(every ? dy : z);
+    if (dx !== undefined) inputProduct(gpu, group, { dy: z, dx }, pass);
+  }
+  loraBackward(gpu, { x, dy: z, low, lowGrad, group: mask, dx, rows });
+}

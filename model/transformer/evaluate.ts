@@ -1,0 +1,40 @@
+/**
+ * How likely a model finds what it should answer.
+ *
+ * @module
+ */
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { makeBatch } from "./batch.ts";
+import type { Llama } from "./llama.ts";
+import { DAMAGED, NotFinite } from "./not_finite.ts";
+import { supervisedTokens, type TokenizedSample } from "../text/prompt.ts";
+
+/**
+ * Mean negative log-likelihood per supervised token, in nats: Σ nll / count over all samples, each of
+ * which runs alone. Nothing is dropped out.
+ *
+ * @param samples With at least one supervised token among them.
+ * @param progress Told after each sample how many are done; may throw to end it.
+ * @throws {NotFinite} where a sample's is NaN or infinite, with the sample's number, counted from 1.
+ */
+export async function meanNll(
+  gpu: Gpu,
+  model: Llama,
+  samples: readonly TokenizedSample[],
+  progress?: (done: number) => void,
+): Promise<number> {
+  let sum = 0, count = 0;
+  for (const [i, sample] of samples.entries()) {
+    const batch = makeBatch([{ ...sample, weight: 1 }], model.config.sliding_window);
+    model.loss(gpu, batch, { backward: false });
+    const [nll] = await gpu.readF32(model.losses);
+    if (!Number.isFinite(nll)) {
+      const what = `sample ${i + 1} of ${samples.length}: its negative log-likelihood is ${nll}`;
+      throw new NotFinite(what, model.options, DAMAGED);
+    }
+    sum += nll;
+    count += supervisedTokens(sample);
+    progress?.(i + 1);
+  }
+  return sum / count;
+}

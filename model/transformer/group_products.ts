@@ -1,0 +1,43 @@
+/**
+ * Products with the weights of linear layers that share an input: one product where the weights lie side by side in
+ * memory, else one a layer.
+ *
+ * Shapes: x, dx `[T, in]`, y, dy `[T, Σ out_i]`, W_i `[out_i, in]`.
+ *
+ * @module
+ */
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { matmul } from "../../kernels/ops/matmul/matmul.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { LinearGroup, LinearPass } from "./linear_group.ts";
+
+/** What of a pass the products go by. */
+type Pass = Pick<LinearPass, "rows" | "half">;
+
+/** y = x·Wᵀ, added to what is there where `accumulate`. */
+export function outputProduct(
+  gpu: Gpu,
+  { weight, layers }: LinearGroup,
+  { x, y, accumulate }: { x: Tensor; y: Tensor; accumulate: boolean },
+  { rows, half }: Pass,
+): void {
+  const common = { orientation: "nt", a: x, c: y, rows, half, accumulate } as const;
+  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
+  for (const { weight, from } of layers) {
+    matmul(gpu, { ...common, b: weight.value, cFrom: from });
+  }
+}
+
+/** dx = dy·W. */
+export function inputProduct(
+  gpu: Gpu,
+  { weight, layers }: LinearGroup,
+  { dy, dx }: { dy: Tensor; dx: Tensor },
+  { rows, half }: Pass,
+): void {
+  const common = { orientation: "nn", a: dy, c: dx, rows, half } as const;
+  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
+  layers.forEach(({ weight, from }, i) => {
+    matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });
+  });
+}

@@ -1,0 +1,212 @@
+/**
+ * The output end: final norm, output projection and cross entropy, fused in chunks of rows so that the
+ * logits of all tokens never exist at once. Only rows whose next token is a target are projected.
+ *
+ * @module
+ */
+import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
+import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { matmul } from "../../kernels/ops/matmul/matmul.ts";
+import { takesFewRows } from "../../kernels/ops/matvec/matvec.ts";
+import { takeColumns } from "../../kernels/ops/embedding/token_rows.ts";
+import { type Memory, overlay } from "../../kernels/gpu/memory.ts";
+import { rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
+import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import type { BatchTensors } from "./batch.ts";
+import type { LlamaConfig } from "../families/config.ts";
+import { linearFew } from "./few_rows.ts";
+import type { OutputRows } from "./input_end.ts";
+import { linear, linearBackward } from "./linear.ts";
+import {
+  type DoraWorkspace,
+  type DropoutState,
+  type LinearGroup,
+  type LinearPass,
+  lowWidth,
+  trainsAdapters,
+} from "./linear_group.ts";
+import { type Parameter, storedShape } from "./parameters.ts";
+
+/** Bytes that one chunk of logits may take. */
+const LOGITS_BYTES = 1 << 23;
+/** An odd number that spreads the first rows of chunks over the seeds of dropout. */
+const CHUNK_HASH = 0x9e3779b1;
+/** Chunks start at multiples of this many rows, so that a row range can be bound. */
+const CHUNK_UNIT = 64;
+
+/** Rows of a chunk of logits, where so many are wanted of a vocabulary as it is stored. */
+export function chunkRows(vocabulary: number, rows: number): number {
+  const most = Math.floor(LOGITS_BYTES / (vocabulary * 4 * CHUNK_UNIT)) * CHUNK_UNIT;
+  return Math.min(rows, Math.max(CHUNK_UNIT, most));
+}
+
+/** What is projected to logits. */
+export interface HeadInput {
+  /** Residual stream after the last block `[T, H]` f32. */
+  x: Tensor;
+  /** The wanted rows of x `[rows]` u32; absent where those are its first ones. */
+  index?: Tensor;
+  rows: number;
+  norm: Parameter;
+  /** Operands of products may be rounded to f16. */
+  half: boolean;
+  dropout: DropoutState;
+}
+
+/** Buffers of the output end. S is the most targets of a micro-batch. */
+export class Head {
+  readonly #gathered: Tensor;
+  readonly #normed: Tensor;
+  readonly #rstd: Tensor;
+  readonly #logits: Tensor;
+  readonly #nll: Tensor;
+  readonly #normedGrad?: Tensor;
+  readonly #gatheredGrad?: Tensor;
+  readonly #output: LinearGroup;
+  /** Of the output projection's adapter, for a chunk of rows. */
+  readonly #low?: Tensor;
+  readonly #lowGrad?: Tensor;
+  readonly #dora?: DoraWorkspace;
+  /** Trained rows of the output projection, with their columns of a chunk of logits. */
+  readonly #trained?: OutputRows & { columns: Tensor };
+
+  constructor(
+    memory: Memory,
+    readonly config: LlamaConfig,
+    { rows: S, dtype, output, trainedRows, idle }: {
+      rows: number;
+      dtype: Dtype;
+      output: LinearGroup;
+      /** Rows of the output projection that are trained on their own. */
+      trainedRows?: OutputRows;
+      /** Working memory that the head may use, each apart from the others; absent without backward. */
+      idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
+    },
+  ) {
+    const { hidden_size: H } = config;
+    const [vocabulary] = storedShape([config.vocab_size]);
+    const make = (name: string, d: Dtype, shape: number[]) =>
+      memory.tensor("workspace", name, d, shape);
+    const rowsIn = (host: Tensor | undefined, name: string, d: Dtype) =>
+      (host && overlay(host, { name, dtype: d, shape: [S, H] })) ?? make(name, d, [S, H]);
+    this.#gathered = rowsIn(idle?.gathered, "gathered", "f32");
+    this.#normed = rowsIn(idle?.normed, "final_normed", dtype);
+    this.#rstd = make("final_rstd", "f32", [S]);
+    this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
+    this.#nll = make("nll", "f32", [S]);
+    const chunk = this.#logits.shape[0], low = lowWidth(output);
+    this.#output = output;
+    if (low > 0) this.#low = make("output_low", "f32", [chunk, low]);
+    if (trainsAdapters(output)) this.#lowGrad = make("output_low_grad", "f32", [chunk, low]);
+    if (output.dora) {
+      this.#dora = {
+        z: make("output_dora_z", "f32", [chunk, vocabulary]),
+        input: make("output_dora_input", "f32", [chunk, H]),
+      };
+    }
+    if (trainedRows !== undefined) {
+      const columns = make("trained_columns", "f32", [chunk, trainedRows.grad.shape[0]]);
+      this.#trained = { ...trainedRows, columns };
+    }
+    if (idle !== undefined) {
+      this.#gatheredGrad = rowsIn(idle.gatheredGrad, "gathered_grad", "f32");
+      this.#normedGrad = rowsIn(idle.normedGrad, "final_normed_grad", dtype);
+    }
+  }
+
+  /** Memory for the rows of x that are projected `[S, H]` f32, for who gathers them before. */
+  get rows(): Tensor {
+    return this.#gathered;
+  }
+
+  /** The rows of x that `index` names, side by side; x itself without one. */
+  #gather(gpu: Gpu, { x, index, rows }: HeadInput): Tensor {
+    if (index === undefined) return x;
+    gatherRows(gpu, { x, index, y: this.#gathered, rows });
+    return this.#gathered;
+  }
+
+  #norm(gpu: Gpu, { norm, rows }: HeadInput, x: Tensor): void {
+    const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
+    rmsnorm(gpu, { x, w: norm.value, y, rstd, rows, eps });
+  }
+
+  /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
+  logits(gpu: Gpu, input: HeadInput): Tensor {
+    const { norm, rows } = input;
+    const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
+    if (takesFewRows(gpu, rows)) {
+      const eps = this.config.rms_norm_eps;
+      linearFew(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
+      return c;
+    }
+    this.#norm(gpu, input, x);
+    linear(gpu, this.#output, this.#normed, c, pass);
+    return c;
+  }
+
+  /** What the output projection is told of a chunk, whose dropout masks are its own. */
+  #pass({ half, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
+    const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
+    return { rows, half, dropout: { ...dropout, seed }, low: this.#low, dora: this.#dora };
+  }
+
+  /** Per-target negative log-likelihoods of the last call of {@linkcode loss} `[S]` f32. */
+  get nll(): Tensor {
+    return this.#nll;
+  }
+
+  /**
+   * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `dx` is
+   * given, the gradient of x (times the loss scale, control[0]), written whole; that needs an `index`.
+   */
+  loss(
+    gpu: Gpu,
+    { dx, batch, control, losses, ...input }: HeadInput & {
+      dx?: Tensor;
+      batch: BatchTensors;
+      control: Tensor;
+      losses: Tensor;
+    },
+  ): void {
+    const { norm, index, rows, half } = input, output = this.#output;
+    const { targets, weights } = batch;
+    const [logits, nll] = [this.#logits, this.#nll];
+    const vocab = this.config.vocab_size, backward = dx !== undefined;
+    this.#norm(gpu, input, this.#gather(gpu, input));
+    const step = logits.shape[0];
+    for (let firstRow = 0; firstRow < rows; firstRow += step) {
+      const count = Math.min(step, rows - firstRow);
+      const a = this.#normed.rows(firstRow, count);
+      const pass = this.#pass(input, firstRow, count);
+      linear(gpu, output, a, logits, pass);
+      const sizes = { rows: count, firstRow, vocab, backward };
+      crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
+      if (!backward) continue;
+      const dx = this.#normedGrad!.rows(firstRow, count);
+      linearBackward(gpu, output, { ...pass, x: a, dy: logits, lowGrad: this.#lowGrad, dx });
+      if (this.#trained === undefined) continue;
+      const { columns, indices, count: taken, grad: c } = this.#trained;
+      takeColumns(gpu, { x: logits, indices, count: taken, y: columns, rows: count });
+      const sum = { a: columns, b: a, c, rows: count, accumulate: true, half };
+      matmul(gpu, { orientation: "tn", ...sum });
+    }
+    for (const group of batch.lossGroups) {
+      weightedSums(gpu, { nll, weights, out: losses, ...group });
+    }
+    if (!backward) return;
+    gpu.clear(this.#gatheredGrad!);
+    rmsnormBackward(gpu, {
+      dy: this.#normedGrad!,
+      x: this.#gathered,
+      w: norm.value,
+      rstd: this.#rstd,
+      rows,
+      dx: this.#gatheredGrad!,
+      dw: norm.trained?.grad,
+    });
+    gpu.clear(dx);
+    scatterRows(gpu, { dy: this.#gatheredGrad!, index: index!, dx, rows });
+  }
+}

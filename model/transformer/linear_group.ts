@@ -1,0 +1,173 @@
+/**
+ * Linear layers that share an input, put together: their weights one below the other, their outputs side by
+ * side, with a bias and an adapter for each layer that has them. What they compute is in linear.ts.
+ *
+ * Shapes: W_i `[out_i, in]`, b_i `[out_i]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, Σ out_i]`.
+ *
+ * @module
+ */
+import type { LoraGroup } from "../../kernels/ops/lora/lora.ts";
+import { bytesOf, type Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** What DoRA adds to an adapter of one layer; see kernels/dora.ts. */
+export interface Dora {
+  magnitude: Parameter;
+  /** Lengths of the rows of W + s·B·A, and magnitudes over lengths `[out]` f32: of the last change. */
+  norm: Tensor;
+  factor: Tensor;
+}
+
+/** An adapter of one layer. */
+export interface LoraPair {
+  a: Parameter;
+  b: Parameter;
+  /** What the update is multiplied by. */
+  scale: number;
+  /** Identity of this layer's dropout masks. */
+  stream: number;
+  /** Bias of B. */
+  bias?: Parameter;
+  dora?: Dora;
+}
+
+/** A layer's weight, bias and adapter. */
+export interface Linear {
+  weight: Parameter;
+  bias?: Parameter;
+  lora?: LoraPair;
+}
+
+/** A layer with the first of its columns in y. */
+export type PlacedLinear = Linear & { readonly from: number };
+
+/** Layers of one input. */
+export interface LinearGroup {
+  readonly layers: readonly PlacedLinear[];
+  /** Columns of y. */
+  readonly width: number;
+  /** All weights as one matrix `[Σ out, in]`, and all their gradients, where memory holds them so. */
+  readonly weight?: Tensor;
+  readonly grad?: Tensor;
+  readonly lora?: Omit<LoraGroup, "mask">;
+  /** Whether the adapters are DoRA's. */
+  readonly dora: boolean;
+}
+
+/** What decides the dropout masks of a pass; forward and backward of a micro-batch share it. */
+export interface DropoutState {
+  p: number;
+  seed: number;
+  /** Differs from micro-batch to micro-batch. */
+  step: number;
+}
+
+/** Nothing is dropped. */
+export const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
+
+/** Working memory of DoRA. */
+export interface DoraWorkspace {
+  /** What the factors multiply `[T, most columns of a group]`, and in backward y's gradient times the factors. */
+  z: Tensor;
+  /** An input after dropout, or an input's gradient `[T, widest input]`. */
+  input: Tensor;
+}
+
+/** What both passes of a group are given. */
+export interface LinearPass {
+  rows: number;
+  /** Operands may be rounded to f16; see kernels/matmul.ts. */
+  half: boolean;
+  dropout: DropoutState;
+  /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
+  low?: Tensor;
+  /** For groups with DoRA. */
+  dora?: DoraWorkspace;
+}
+
+/** Operands of a backward pass: the group's input and the gradient of its output. */
+export interface LinearGradients extends LinearPass {
+  x: Tensor;
+  dy: Tensor;
+  /** dy in f16, where the products would round it; see `half`. */
+  dyRounded?: Tensor;
+  /** Working memory of the adapters `[T, adapters · r]` f32. */
+  lowGrad?: Tensor;
+}
+
+/** The group of these layers, in the order of y's columns. */
+export function linearGroup(linears: readonly Linear[]): LinearGroup {
+  let width = 0;
+  const layers = linears.map((linear) => {
+    const from = width;
+    width += linear.weight.value.shape[0];
+    return { ...linear, from };
+  });
+  const grads = layers.map(({ weight }) => weight.trained?.grad);
+  const trained = grads.filter((grad) => grad !== undefined);
+  return {
+    layers,
+    width,
+    lora: loraGroup(layers),
+    weight: stacked(layers.map(({ weight }) => weight.value)),
+    grad: trained.length === layers.length ? stacked(trained) : undefined,
+    dora: layers.some(({ lora }) => lora?.dora !== undefined),
+  };
+}
+
+/** The adapters of layers, if any has one. */
+function loraGroup(layers: readonly PlacedLinear[]): LinearGroup["lora"] {
+  const modules = layers.flatMap(({ lora, from }) =>
+    lora === undefined ? [] : [{
+      a: lora.a.value,
+      b: lora.b.value,
+      from,
+      scale: lora.scale,
+      stream: lora.stream,
+      gradA: lora.a.trained?.grad,
+      gradB: lora.b.trained?.grad,
+    }]
+  );
+  return modules.length === 0 ? undefined : { modules };
+}
+
+/** Matrices that lie one after the other in memory as one. */
+function stacked(matrices: readonly Tensor[]): Tensor | undefined {
+  const [first] = matrices;
+  if (matrices.length === 1) return first;
+  const adjacent = matrices.slice(1).every((matrix, i) => {
+    const before = matrices[i];
+    return matrix.buffer === before.buffer &&
+      matrix.offset === before.offset + before.size * bytesOf(before.dtype);
+  });
+  const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
+  return adjacent ? first.view([height, first.shape[1]]) : undefined;
+}
+
+/** Whether the group's adapters are trained. */
+export function trainsAdapters({ lora }: LinearGroup): boolean {
+  return lora !== undefined && lora.modules[0].gradA !== undefined;
+}
+
+/** Whether anything of the group is trained. */
+export function trainsGroup(group: LinearGroup): boolean {
+  return trainsAdapters(group) ||
+    group.layers.some(({ weight, bias }) =>
+      weight.trained !== undefined || bias?.trained !== undefined
+    );
+}
+
+/** Whether the group's backward reads its input. */
+export function readsInput(group: LinearGroup): boolean {
+  return trainsAdapters(group) || group.layers.some(({ weight }) => weight.trained !== undefined);
+}
+
+/** Whether y is nothing but x·Wᵀ. */
+export function isPlain({ layers, lora }: LinearGroup): boolean {
+  return lora === undefined && layers.every(({ bias }) => bias === undefined);
+}
+
+/** Columns of dropout(x)·Aᵀ of the group's adapters. */
+export function lowWidth({ lora }: LinearGroup): number {
+  return lora === undefined ? 0 : lora.modules.reduce((sum, { a }) => sum + a.shape[0], 0);
+}

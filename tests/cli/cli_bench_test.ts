@@ -1,0 +1,185 @@
+/** `lorikeet bench` from end to end: what it prints as JSON and what it refuses. */
+import assert from "node:assert/strict";
+import { setTimeout } from "node:timers/promises";
+import { exists, lorikeet, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { gpuTest } from "../kernels/harness.ts";
+
+const json = async (...args: string[]) =>
+  JSON.parse(succeeded(await lorikeet("bench", [...args, "--json"])));
+
+gpuTest("cli: bench kernels gives every kernel its time, roof and error", async () => {
+  using folder = new TemporaryFolder();
+  const plot = folder.file("roofline.svg");
+  const args = ["--model", "random:tiny", "--tokens", "31", "--dtype", "f16", "--only", "rmsnorm"];
+  const result = await json("kernels", ...args, "--plot", plot);
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "tokens", "copy_gigabytes_per_second", "rows"],
+  ]);
+  assert.deepEqual(result.rows.map(({ name }: { name: string }) => name.replace(/ \d.*/, "")), [
+    ...["matmul square nt", "rmsnorm", "residual and rmsnorm", "rmsnorm backward"],
+  ]);
+  for (const row of result.rows) {
+    assert.deepEqual(Object.keys(row), [
+      ...["name", "dtype", "tokens", "milliseconds", "flops", "bytes", "tflops_per_second"],
+      ...["gigabytes_per_second", "roof", "of_roof", "error"],
+    ]);
+    assert.ok(row.milliseconds > 0 && row.of_roof > 0 && row.error < 1e-3, row.name);
+  }
+  assert.ok(Math.abs(result.rows[0].of_roof - 1) < 1e-9, "the best product is its own roof");
+  assert.match(Deno.readTextFileSync(plot), /^<svg.*Roofline/s);
+});
+
+gpuTest("cli: bench train times every step of a run", async () => {
+  const args = ["--model", "random:tiny", "--samples", "12", "--packing"];
+  const result = await json("train", ...args, "--profile");
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "precision", "lora", "optimizer", "checkpointing", "packing"],
+    ...["roofs", "samples", "tokens", "shared_tokens", "steps"],
+    ...["trainable_parameters", "total_parameters"],
+    ...["first_loss", "last_loss", "losses", "skipped_steps", "programs", "compile_seconds"],
+    ...["seconds", "median_step_seconds", "tokens_per_second", "useful_tflop"],
+    ...["useful_tflops_per_second", "of_matmul", "work", "planned_mb", "peak_memory_mb"],
+    ...["memory_mb", "step_seconds"],
+    "profile",
+  ]);
+  assert.deepEqual([result.samples, result.steps, result.packing], [12, 2, true]);
+  assert.ok(result.shared_tokens > 0.1 * result.tokens, `${result.shared_tokens} shared`);
+  assert.equal(result.step_seconds.length, 2);
+  // Untrained weights know nothing: every token of 512 is about as likely.
+  assert.ok(Math.abs(result.first_loss - Math.log(512)) < 0.5, `${result.first_loss}`);
+  const { profile } = result;
+  const inLaunches = profile.programs.reduce(
+    (s: number, p: { seconds: number }) => s + p.seconds,
+    0,
+  );
+  assert.ok(inLaunches > 0 && inLaunches < profile.wall_seconds);
+  assert.ok(profile.unprofiled_seconds > 0 && profile.between_launches_seconds >= 0);
+});
+
+gpuTest("cli: bench train has the losses of lorikeet train, with LoRA and without", async () => {
+  using folder = new TemporaryFolder();
+  for (const lora of ["on", "off"]) {
+    const output = folder.file(`run-${lora}`), count = 24;
+    const common = ["--model", "builtin", "--data", "builtin", "--samples", `${count}`];
+    const settings = ["--lora", lora, "--learning-rate", "1e-3", "--precision", "fp32"];
+    succeeded(await lorikeet("train", [...common, ...settings, "--output", output]));
+    const result = await json("train", ...common, ...settings);
+    const losses = Deno.readTextFileSync(`${output}/metrics.jsonl`).trim().split("\n")
+      .flatMap((line) => JSON.parse(line).losses);
+    assert.deepEqual(result.losses, losses);
+    const mean = (few: number[]) => few.reduce((sum, loss) => sum + loss, 0) / few.length;
+    assert.ok(Math.abs(result.first_loss - mean(losses.slice(0, 8))) < 1e-9);
+    assert.ok(Math.abs(result.last_loss - mean(losses.slice(-8))) < 1e-9);
+    assert.ok(result.work.flops > 1e12 * result.useful_tflop, "what is needed was counted");
+    assert.equal(result.trainable_parameters === result.total_parameters, lora === "off");
+  }
+});
+
+gpuTest("cli: bench train says as JSON what a run that does not fit needs", async () => {
+  const args = ["train", "--model", "random:llama2-13b", "--lora", "off", "--samples", "1"];
+  const outcome = await lorikeet("bench", [...args, "--json"]);
+  refused(outcome, 1, "does not fit");
+  const { refused: why } = JSON.parse(outcome.stdout);
+  assert.equal(why.by, "plan");
+  const parts = Object.values(why.needed as Record<string, number>);
+  assert.ok(parts.reduce((sum, bytes) => sum + bytes, 0) >= why.total);
+  assert.ok(why.total > why.available && why.available > 0);
+  refused(await lorikeet("bench", [...args, "--ignore-plan"]), 2, "--ignore-plan needs a GPU");
+});
+
+gpuTest(
+  "cli: bench train --tokens gives time and memory of each length, and their lines",
+  async () => {
+    using folder = new TemporaryFolder();
+    const plot = folder.file("scaling.svg");
+    const args = ["--model", "random:tiny", "--tokens", "32,64,128", "--plot", plot];
+    const result = await json("train", ...args);
+    assert.deepEqual(result.rows.map(({ tokens }: { tokens: number }) => tokens), [32, 64, 128]);
+    for (const row of result.rows) {
+      assert.deepEqual(Object.keys(row), [
+        ...["tokens", "seconds", "tokens_per_second", "useful_tflops_per_second", "memory_mb"],
+      ]);
+    }
+    assert.ok(result.memory_fit.slope > 0 && result.memory_fit.r2 > 0.99);
+    assert.deepEqual(Object.keys(result.seconds_fit), ["slope", "intercept", "r2"]);
+    assert.match(Deno.readTextFileSync(plot), /^<svg.*memory, MB/s);
+  },
+);
+
+gpuTest("cli: bench decode compares both ways of generation before it times them", async () => {
+  const result = await json(
+    "decode",
+    "--model",
+    "random:tiny",
+    "--contexts",
+    "16",
+    "--tokens",
+    "4",
+  );
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "provider", "model", "precision", "tokens", "logit_difference", "rows", "uncached"],
+    ...["peak_memory_mb", "cache_mb"],
+  ]);
+  assert.deepEqual(Object.keys(result.rows[0]), [
+    ...["context", "prefill_tokens_per_second", "decode_tokens_per_second"],
+    ...["milliseconds_per_token", "uncached_milliseconds_per_token"],
+  ]);
+  assert.ok(result.logit_difference < 1e-3);
+});
+
+Deno.test("cli: bench refuses what it does not know, and flags that exclude each other", async () => {
+  const bench = (...args: string[]) => lorikeet("bench", args);
+  const [name, flag, dtype, plot, both, few] = await Promise.all([
+    bench("trian"),
+    bench("memory", "--jsno"),
+    bench("kernels", "--dtype", "f8"),
+    bench("train", "--plot", "x.svg"),
+    bench("train", "--tokens", "64,128", "--profile"),
+    bench("train", "--tokens", "64"),
+  ]);
+  refused(name, 2, '"trian" is unknown', 'did you mean "train"');
+  refused(flag, 2, "--jsno is unknown", "--json");
+  refused(dtype, 2, '--dtype is "f8"; expected one of f16, f32');
+  refused(plot, 2, "expected --tokens too");
+  refused(both, 2, "--profile and --tokens exclude each other");
+  refused(few, 2, "--tokens is [64]; expected two or more whole numbers");
+});
+
+gpuTest(
+  "cli: bench tune keeps tiles beside those of other GPUs, and refuses a damaged file",
+  async () => {
+    using folder = new TemporaryFolder();
+    const file = folder.file("cache/tiles.json"), others = { "another GPU (deno)": {} };
+    Deno.mkdirSync(folder.file("cache"));
+    Deno.writeTextFileSync(file, JSON.stringify({ tiles: others }));
+    const args = ["tune", "--model", "random:tiny", "--tokens", "8", "--file", file];
+    const result = await json(...args);
+    assert.deepEqual(Object.keys(result), [
+      ...["gpu", "provider", "model", "precision", "lora", "file", "reckoned_seconds"],
+      ...["measured_seconds", "products"],
+    ]);
+    assert.ok(result.measured_seconds > 0 && result.measured_seconds <= result.reckoned_seconds);
+    const { tiles } = JSON.parse(Deno.readTextFileSync(file));
+    const key = `${result.gpu} (${result.provider})`;
+    assert.deepEqual(Object.keys(tiles), [...Object.keys(others), key]);
+    assert.deepEqual([...Deno.readDirSync(folder.file("cache"))].map(({ name }) => name), [
+      "tiles.json",
+    ]);
+    Deno.writeTextFileSync(file, "{}");
+    refused(await lorikeet("bench", args), 1, `${file} of measured tiles is damaged`);
+  },
+);
+
+gpuTest("cli: bench tune, killed in the middle, keeps what it measured", async () => {
+  using folder = new TemporaryFolder();
+  const file = folder.file("tiles.json");
+  const args = ["tune", "--model", "random:tiny", "--tokens", "320", "--file", file, "--json"];
+  const killed = await startLorikeet("bench", args), output = killed.output();
+  const ended = output.then(() => true);
+  while (!exists(file) && !await Promise.race([ended, setTimeout(20, false)]));
+  killed.kill("SIGKILL");
+  const { signal, stdout, stderr } = await output;
+  assert.equal(signal, "SIGKILL", new TextDecoder().decode(stderr));
+  assert.equal(stdout.length, 0);
+  assert.equal(Object.keys(JSON.parse(Deno.readTextFileSync(file)).tiles).length, 1);
+});

@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import {
+  attentionDecode,
+  type DecodeGeometry,
+  mostRanges,
+} from "../../../../kernels/ops/attention/attention_decode.ts";
+import { decodeLayout } from "../../../../kernels/ops/attention/decode_layout.ts";
+import { combineRanges } from "../../../../kernels/ops/attention/ranges.ts";
+import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
+import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
+import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";
+import {
+  assertClose,
+  download,
+  gpuTest,
+  poisoned,
+  quantize,
+  randomArray,
+  tolerance,
+  upload,
+} from "../../harness.ts";
+
+interface Case extends Shape {
+  ranges: Ranges;
+  /** Of queries and results, and of the cache. */
+  dtypes?: [q: Dtype, kv: Dtype];
+  direct?: boolean;
+  /** The ranges' results are left, and added up here. */
+  apart?: boolean;
+  geometry?: DecodeGeometry;
+}
+
+/** A head turned by an angle of the table, in place. */
+function turn(x: Float64Array, at: number, headDim: number, table: Float32Array, position: number) {
+  const half = headDim / 2, row = position * headDim;
+  for (let i = 0; i < half; i++) {
+    const [c, s] = [table[row + i], table[row + half + i]];
+    const [a, b] = [x[at + i], x[at + half + i]];
+    x[at + i] = a * c - b * s;
+    x[at + half + i] = b * c + a * s;
+  }
+}
+
+function decodeTest(name: string, cases: readonly Case[]): void {
+  gpuTest(`attention of single queries: ${name}`, async (gpu) => {
+    for (const { ranges, dtypes: given, direct = false, apart, geometry, ...shape } of cases) {
+      const dtypes = given ?? ["f32", "f32"] as const;
+      const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
+      const lengths = ranges.ends.map((end, i) => end - ranges.starts[i]);
+      const longest = Math.max(...lengths), keys = Math.max(...ranges.ends) + 3;
+      const [own, shared] = [heads * headDim, kvHeads * headDim], width = own + 2 * shared;
+      // Positions as with a window: other than the place in the range.
+      const at = Array.from({ length: rows }, (_, t) => 3 * t + 1);
+      const table = ropeTable({ headDim, theta: 10000, positions: 3 * rows, scaling: null });
+      const qkv = quantize(randomArray(rows * width, 1), dtypes[0]);
+      const make = (seed: number) => quantize(randomArray(keys * shared, seed), dtypes[1]);
+      const [k, v] = [make(2), make(3)];
+      // Rows that no query sees, and those that the launch is to fill, hold NaN.
+      for (let j = 0; j < keys; j++) {
+        if (ranges.starts.some((start, i) => start <= j && j < ranges.ends[i] - 1)) continue;
+        for (const x of [k, v]) x.fill(NaN, j * shared, (j + 1) * shared);
+      }
+      const tensors = {
+        qkv: upload(gpu, qkv, dtypes[0], [rows, width]),
+        cachedK: upload(gpu, k, dtypes[1], [keys, shared]),
+        cachedV: upload(gpu, v, dtypes[1], [keys, shared]),
+        table: upload(gpu, table, "f32", [3 * rows, headDim]),
+        positions: upload(gpu, at, "u32", [rows]),
+        index: upload(gpu, ranges.ends.map((end) => end - 1), "u32", [rows]),
+        starts: upload(gpu, ranges.starts, "u32", [rows]),
+        ends: upload(gpu, ranges.ends, "u32", [rows]),
+        out: poisoned(gpu, dtypes[0], [rows, own]),
+      };
+      const ranged = rows * mostRanges(longest) * heads;
+      const workspace = {
+        sums: poisoned(gpu, "f32", [ranged * headDim]),
+        tops: poisoned(gpu, "f32", [ranged * 2]),
+      };
+      const how = { rows, longest, direct, apart, geometry, ...shape };
+      const results = attentionDecode(gpu, { ...tensors, workspace, ...how });
+      assert.equal(results !== undefined, apart === true && rows === 1 && longest <= 2048);
+      if (results) combineRanges(gpu, { ...results, out: tensors.out, rows, heads });
+
+      const q = new Float64Array(rows * own);
+      for (let t = 0; t < rows; t++) {
+        const from = t * width, row = (ranges.ends[t] - 1) * shared;
+        for (let h = 0; h < heads; h++) turn(qkv, from + h * headDim, headDim, table, at[t]);
+        for (let h = 0; h < kvHeads; h++) {
+          turn(qkv, from + own + h * headDim, headDim, table, at[t]);
+        }
+        q.set(qkv.subarray(from, from + own), t * own);
+        k.set(quantize(qkv.subarray(from + own, from + own + shared), dtypes[1]), row);
+        v.set(quantize(qkv.subarray(from + own + shared, from + width), dtypes[1]), row);
+      }
+      const what = `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${direct} ${apart}`;
+      const expected = attentionReference(q, k, v, ranges, shape).out;
+      const limits = { ...tolerance(dtypes[0]), what };
+      // A turned key next to the middle of two halves may go to either.
+      if (dtypes[1] === "f16") limits.atol = Math.max(limits.atol, 5e-4);
+      assertClose(await download(gpu, tensors.out), expected, limits);
+      for (
+        const [name, x, filled] of [["k", tensors.cachedK, k], ["v", tensors.cachedV, v]] as const
+      ) {
+        const atol = dtypes[1] === "f16" ? 2e-3 : 1e-6;
+        assertClose(await download(gpu, x), filled, {
+          atol,
+          rtol: 0,
+          what: `cached ${name}, ${what}`,
+        });
+      }
+    }
+  });
+}
+
+const small = { heads: 4, kvHeads: 2, headDim: 8 };
+/** Sequences in no order, with gaps between them, one of them just begun. */
+const scattered: Ranges = { starts: [700, 0, 300, 270], ends: [1029, 257, 301, 272] };
+
+decodeTest("every length around a tile and a range", [
+  ...[1, 31, 127, 129, 256, 257, 258, 513, 514, 1025, 33_000].map((n) => ({
+    ...small,
+    ranges: { starts: [3], ends: [3 + n] },
+  })),
+]);
+decodeTest("columns of values in one workgroup, two and four", [
+  ...[1, 2, 4].map((columnGroups) => ({
+    heads: 2,
+    kvHeads: 2,
+    headDim: 64,
+    ranges: scattered,
+    geometry: { columnGroups },
+    dtypes: ["f32", "f16"] as [Dtype, Dtype],
+  })),
+]);
+decodeTest("ranges that are left for the next product, some of them empty", [
+  ...[1, 2, 129, 257, 511, 513, 1030, 2048, 2049].map((n) => ({
+    ...small,
+    ranges: { starts: [3], ends: [3 + n] },
+    apart: true,
+  })),
+  ...[5, 300, 700].map((n) => ({
+    heads: 6,
+    kvHeads: 2,
+    headDim: 128,
+    dtypes: ["f32", "f16"] as [Dtype, Dtype],
+    ranges: { starts: [0], ends: [n] },
+    apart: true,
+  })),
+  { ...small, ranges: { starts: [1, 200], ends: [101, 290] }, apart: true },
+]);
+decodeTest("without subgroups", [
+  { ...small, ranges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
+  { ...small, ranges: scattered, geometry: { subgroups: false, threads: 128 } },
+]);
+decodeTest("sequences anywhere in the cache", [
+  { ...small, ranges: scattered },
+  { ...small, ranges: scattered, dtypes: ["f16", "f16"] },
+  { ...small, ranges: scattered, dtypes: ["f32", "f16"] },
+  { ...small, ranges: scattered, dtypes: ["f16", "f32"] },
+]);
+decodeTest(
+  "head sizes and groups",
+  ([
+    [1, 1, 128, "f16"],
+    [3, 1, 40, "f16"],
+    [8, 1, 64, "f16"],
+    [16, 1, 8, "f16"],
+    [7, 7, 80, "f16"],
+    [2, 2, 256, "f32"],
+  ] as const).map(([heads, kvHeads, headDim, kv]): Case => ({
+    heads,
+    kvHeads,
+    headDim,
+    dtypes: ["f32", kv],
+    ranges: { starts: [2, 150], ends: [140, 190] },
+  })),
+);
+decodeTest("the programs for software drivers", [
+  { ...small, ranges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, direct: true },
+  { ...small, ranges: { starts: [9], ends: [50] }, direct: true, dtypes: ["f32", "f16"] },
+]);
+
+Deno.test("attention of single queries: as many ranges as its workspace has room for", () => {
+  for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
+    const apart = longest <= 2048 ? 4 : 0;
+    assert.equal(mostRanges(longest), Math.max(apart, Math.min(64, Math.ceil(longest / 512))));
+  }
+});
+
+Deno.test("attention of single queries: a tile has all of its keys, and a thread for each", () => {
+  const same = { q: "f32", heads: 1, columnGroups: 1, subgroups: true } as const;
+  for (const kv of ["f32", "f16"] as const) {
+    for (const headDim of [8, 16, 40, 64, 80, 96, 128, 256]) {
+      for (const threads of [128, 256, 512]) {
+        for (const keyLoads of [8, 16]) {
+          const layout = decodeLayout({ ...same, kv, headDim, threads, keyLoads });
+          const { wide, lanes, sharing, perKey, rounds, tile, places } = layout;
+          assert.equal(lanes * wide, headDim);
+          assert.equal(sharing * perKey, lanes);
+          assert.ok(Number.isInteger(tile) && tile <= threads);
+          assert.equal(tile * sharing, rounds * threads);
+          assert.ok(places >= 1 && places * lanes <= threads);
+          assert.ok(rounds === 1 || rounds * perKey <= keyLoads);
+        }
+      }
+    }
+  }
+});

@@ -1,0 +1,131 @@
+import assert from "node:assert/strict";
+import { matrixForwardSource } from "../../../../kernels/ops/attention/matrix_forward.ts";
+import { matrixGradientSource } from "../../../../kernels/ops/attention/matrix_gradient.ts";
+import { matrixKey } from "../../../../kernels/ops/attention/matrices.ts";
+import { MATRIX_SHAPES, type MatrixName } from "../../../../kernels/gpu/subgroup_matrix.ts";
+import { Tensor } from "../../../../kernels/gpu/tensor.ts";
+import { attentionReference as reference } from "./attention_reference.ts";
+import {
+  checkBackward,
+  documents,
+  inputs,
+  relative,
+  runForward,
+  SHARED,
+  sharingDocuments,
+} from "./attention_runs.ts";
+import { assertClose } from "../../harness.ts";
+import { matrixTest } from "../../subgroup_matrices.ts";
+
+const how = { direct: false, half: true, matrices: true, gap: 8 };
+const limits = { atol: 3e-3, rtol: 3e-3 };
+
+matrixTest("attention on subgroup matrices agrees with the reference", async (gpu) => {
+  const cases = [
+    [[1], Infinity, 2, 2, 64],
+    [[15, 1, 33, 20], Infinity, 4, 2, 64],
+    [[31, 70], Infinity, 2, 1, 128],
+    [[100], 13, 2, 2, 64],
+  ] as const;
+  for (const [lengths, window, heads, kvHeads, headDim] of cases) {
+    const shape = { heads, kvHeads, headDim }, ranges = documents([...lengths], window);
+    const rows = ranges.starts.length, host = inputs(shape, rows, rows, "f16");
+    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const what = `of ${lengths} in heads of ${headDim}`;
+    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    assertClose(out, expected.out, { ...limits, what: `out ${what}` });
+    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse ${what}` });
+    assert.ok(relative(out, expected.out) < 5e-4, `out ${what} is off by the mean`);
+    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how);
+    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
+  }
+});
+
+matrixTest("attention on subgroup matrices takes documents that share rows", async (gpu) => {
+  const shape = { heads: 2, kvHeads: 1, headDim: 64 };
+  for (const groups of SHARED) {
+    const ranges = sharingDocuments(groups), rows = ranges.starts.length;
+    const host = inputs(shape, rows, rows, "f16"), what = JSON.stringify(groups);
+    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    assertClose(out, expected.out, { ...limits, what: `out of ${what}` });
+    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse of ${what}` });
+    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
+  }
+});
+
+matrixTest(
+  "attention on subgroup matrices takes a cache, and queries without keys",
+  async (gpu) => {
+    const shape = { heads: 2, kvHeads: 1, headDim: 64 }, rows = 20, filled = 50;
+    const host = inputs(shape, rows, filled + 30, "f16");
+    const ends = Array.from({ length: rows }, (_, i) => i === 0 ? 0 : filled - rows + i + 1);
+    const ranges = { starts: Array<number>(rows).fill(0), ends };
+    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    for (const x of [host.k, host.v]) x.fill(NaN, filled * shape.headDim);
+    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    const first = shape.heads * shape.headDim;
+    assert.deepEqual(out.slice(0, first), new Float64Array(first));
+    assert.deepEqual([...lse.slice(0, 2)], Array(2).fill(Math.fround(-3.4028234e38)));
+    assertClose(out.slice(first), expected.out.slice(first), { ...limits, what: "out" });
+  },
+);
+
+matrixTest("attention on subgroup matrices keeps large gradients finite", async (gpu) => {
+  const shape = { heads: 1, kvHeads: 1, headDim: 64 }, ranges = documents([40]);
+  const host = inputs(shape, 40, 40, "f16");
+  // As the loss scale makes them: sums of products leave the range of f16.
+  host.dout = host.dout.map((value) => Math.fround(Math.round(value * 64) * 256));
+  const expected = reference(host.q, host.k, host.v, ranges, shape);
+  const large = { atol: 60, rtol: 5e-3 };
+  await checkBackward(gpu, host, ranges, expected, shape, "f16", large, "large", how);
+});
+
+Deno.test("attention's programs for matrices are for f16 in words, and two fit workgroup memory", () => {
+  const tensor = (dtype: "f16" | "f32", width: number) =>
+    new Tensor("x", dtype, [4, width], undefined);
+  const device = { matrices: "tensor_cores" } as const, whole = tensor("f16", 256);
+  const key = (
+    options: { headDim?: number; half?: boolean; matrices?: boolean; shape?: "low" },
+    ...tensors: Tensor[]
+  ) =>
+    matrixKey(device, { headDim: 128, half: true, ...options }, [
+      whole,
+      ...tensors,
+    ]);
+  assert.deepEqual(key({}), ["tensor_cores", 128]);
+  assert.deepEqual(key({ headDim: 64 }), ["tensor_cores", 64]);
+  assert.equal(key({ headDim: 80 }), undefined);
+  assert.equal(key({ headDim: 256 }), undefined);
+  assert.equal(key({ half: false }), undefined);
+  assert.equal(key({ matrices: false }), undefined);
+  assert.equal(key({ shape: "low" }), undefined);
+  assert.equal(key({}, tensor("f32", 256)), undefined);
+  assert.equal(key({}, tensor("f16", 252)), undefined);
+  assert.equal(
+    matrixKey(device, { headDim: 64, half: true }, [{ tensor: whole, from: 4 }]),
+    undefined,
+  );
+  assert.equal(matrixKey({}, { headDim: 64, half: true, matrices: true }, [whole]), undefined);
+  // A software driver multiplies matrices slowly: only tests ask for them.
+  assert.equal(
+    matrixKey({ matrices: "software" }, { headDim: 64, half: true }, [whole]),
+    undefined,
+  );
+  for (const matrices of Object.keys(MATRIX_SHAPES) as MatrixName[]) {
+    for (const headDim of [64, 128]) {
+      for (
+        const source of [
+          matrixForwardSource(true, true, matrices, headDim),
+          matrixGradientSource(true, true, matrices, headDim),
+        ]
+      ) {
+        const declared = [...source.body.matchAll(/var<workgroup> \w+: array<vec4<u32>, (\d+)>/g)];
+        const total = declared.reduce((sum, [, count]) => sum + Number(count) * 16, 0);
+        assert.equal(declared.length, source.body.match(/var<workgroup>/g)!.length);
+        // A multiprocessor of an H100 holds two workgroups of so much.
+        assert.ok(total > 0 && total <= 24 << 10, `${total}`);
+      }
+    }
+  }
+});

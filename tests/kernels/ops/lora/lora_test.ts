@@ -1,0 +1,252 @@
+import assert from "node:assert/strict";
+import { dropoutMask } from "../../../../kernels/wgsl/dropout.ts";
+import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
+import {
+  loraBackward,
+  loraDown,
+  type LoraGroup,
+  type LoraModule,
+  loraUp,
+} from "../../../../kernels/ops/lora/lora.ts";
+import type { Partials } from "../../../../kernels/ops/matmul/partials.ts";
+import { type Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
+import { withHardwarePrograms } from "../../hardware_programs.ts";
+import {
+  assertClose,
+  AWKWARD,
+  AWKWARD4,
+  download,
+  gpuTest,
+  poisoned,
+  quantize,
+  randomArray,
+  upload,
+} from "../../harness.ts";
+
+/** Sizes and dtypes of one test. Each layer has its outputs and a gap of four columns before them. */
+interface Case {
+  rows: number;
+  input: number;
+  outputs: number[];
+  rank: number;
+  p: number;
+  /** Of x, y and dy. */
+  act: Dtype;
+  /** Of A and B. */
+  weight: Dtype;
+}
+
+const BASE: Case = {
+  rows: 5,
+  input: 36,
+  outputs: [28, 12],
+  rank: 8,
+  p: 0.3,
+  act: "f32",
+  weight: "f32",
+};
+const SCALE = 0.75, GAP = 4;
+
+/** a `[m, k]` times b `[k, n]`, either transposed where its name says so. */
+function product(
+  [m, k, n]: [number, number, number],
+  a: (i: number, j: number) => number,
+  b: (i: number, j: number) => number,
+): Float64Array {
+  const c = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let l = 0; l < k; l++) {
+      const factor = a(i, l);
+      for (let j = 0; j < n; j++) c[i * n + j] += factor * b(l, j);
+    }
+  }
+  return c;
+}
+
+/** Everything that the kernels compute for one layer, in float64. */
+function reference(
+  { rows, input, rank, p }: Case,
+  output: number,
+  { x, dy, a, b, kept, scale }: Record<"x" | "dy" | "a" | "b", Float64Array> & {
+    kept: Uint8Array;
+    scale: number;
+  },
+) {
+  const dropped = x.map((v, i) => kept[i] * v / (1 - p));
+  const low = product(
+    [rows, input, rank],
+    (t, k) => dropped[t * input + k],
+    (k, j) => a[j * input + k],
+  );
+  const y = product(
+    [rows, rank, output],
+    (t, j) => scale * low[t * rank + j],
+    (j, k) => b[k * rank + j],
+  );
+  const lowGrad = product(
+    [rows, output, rank],
+    (t, k) => scale * dy[t * output + k],
+    (k, j) => b[k * rank + j],
+  );
+  const gradA = product(
+    [rank, rows, input],
+    (j, t) => lowGrad[t * rank + j],
+    (t, k) => dropped[t * input + k],
+  );
+  const gradB = product(
+    [output, rows, rank],
+    (k, t) => scale * dy[t * output + k],
+    (t, j) => low[t * rank + j],
+  );
+  const dx = product(
+    [rows, rank, input],
+    (t, j) => lowGrad[t * rank + j],
+    (j, k) => a[j * input + k],
+  ).map((v, i) => kept[i] * v / (1 - p));
+  return { low, y, lowGrad, gradA, gradB, dx };
+}
+
+const plus = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
+
+async function test(gpu: Gpu, change: Partial<Case>) {
+  const c = { ...BASE, ...change }, { rows, input, outputs, rank, p, act, weight } = c;
+  const count = outputs.length, mask = { p, seed: 0xdeadbeef, step: 7 };
+  const columns = outputs.reduce((sum, width) => sum + GAP + width, 0);
+  const what = JSON.stringify(change);
+  const x = quantize(randomArray(rows * input, 1), act);
+  const y = quantize(randomArray((rows + 1) * columns, 2), act);
+  const dy = quantize(randomArray((rows + 1) * columns, 3), act);
+  const X = upload(gpu, x, act, [rows, input]);
+  const Y = upload(gpu, y, act, [rows + 1, columns]);
+  const DY = upload(gpu, dy, act, [rows + 1, columns]);
+  const low = poisoned(gpu, "f32", [rows + 1, count * rank]);
+  const lowGrad = poisoned(gpu, "f32", [rows + 1, count * rank]);
+  // Gradients of all modules in one buffer, as an optimizer has them.
+  const arena = gpu.memory.arena(
+    "gradient",
+    "gradients",
+    outputs.flatMap((output) => [
+      { name: "a", dtype: "f32", shape: [rank, input] },
+      { name: "b", dtype: "f32", shape: [output, rank] },
+    ]),
+  );
+  const beforeA = quantize(randomArray(rank * input, 4), "f32");
+  const expectedY = y.slice(), expectedDx = new Float64Array(rows * input);
+  const parts: ReturnType<typeof reference>[] = [], modules: LoraModule[] = [];
+  let from = 0;
+  outputs.forEach((output, m) => {
+    from += GAP;
+    const first = from;
+    const a = quantize(randomArray(rank * input, 10 + m), weight);
+    const b = quantize(randomArray(output * rank, 20 + m), weight);
+    const own = Float64Array.from(
+      { length: rows * output },
+      (_, i) => dy[Math.floor(i / output) * columns + first + i % output],
+    );
+    const kept = dropoutMask(rows * input, { ...mask, stream: 31 + m });
+    const scale = SCALE * (m + 1);
+    const part = reference(c, output, { x, dy: own, a, b, kept, scale });
+    part.y.forEach((v, i) => expectedY[Math.floor(i / output) * columns + first + i % output] += v);
+    part.dx.forEach((v, i) => expectedDx[i] += v);
+    parts.push(part);
+    const [gradA, gradB] = arena.slice(2 * m);
+    gpu.write(gradA, Float32Array.from(beforeA));
+    modules.push({
+      a: upload(gpu, a, weight, [rank, input]),
+      b: upload(gpu, b, weight, [output, rank]),
+      from: first,
+      stream: 31 + m,
+      scale,
+      gradA,
+      gradB,
+    });
+    from += output;
+  });
+  const group: LoraGroup = { modules, mask };
+  const limits = { atol: 1e-4, rtol: 1e-4 };
+  const half = { atol: 2e-3, rtol: 2e-3 };
+
+  loraDown(gpu, { x: X, group, low, rows });
+  loraUp(gpu, { low, group, y: Y, rows });
+  assertClose(await download(gpu, Y), expectedY, {
+    ...act === "f16" ? half : limits,
+    what: `${what} y`,
+  });
+  const rowsOf = (tensor: Float64Array, m: number) =>
+    tensor.filter((_, i) => i < rows * count * rank && Math.floor(i % (count * rank) / rank) === m);
+
+  const before = quantize(randomArray(rows * input, 5), act);
+  const dx = upload(gpu, before, act, [rows, input]);
+  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows, dx });
+  assertClose(await download(gpu, dx), plus(before, expectedDx), {
+    ...act === "f16" ? half : limits,
+    what: `${what} dx`,
+  });
+  // Once more into a further slot of partial sums, once more without dx: gradients add up.
+  const slots = poisoned(gpu, "f32", [4 * rows * input]);
+  const partials: Partials = { tensor: slots, splits: 2, rows, width: input };
+  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows, dx: partials });
+  assert.equal(partials.splits, 3);
+  const sums = await download(gpu, slots), slot = rows * input;
+  assertClose(sums.subarray(2 * slot, 3 * slot), expectedDx, { ...limits, what: `${what} slot` });
+  const others = [...sums.subarray(0, 2 * slot), ...sums.subarray(3 * slot)];
+  assert.ok(others.every(Number.isNaN), `${what}: another slot was written`);
+  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows });
+  const lows = await download(gpu, low), lowGrads = await download(gpu, lowGrad);
+  for (const tensor of [lows, lowGrads]) {
+    assert.ok(tensor.subarray(rows * count * rank).every(Number.isNaN), `${what}: rows beyond`);
+  }
+  for (const [m, part] of parts.entries()) {
+    const { gradA, gradB } = modules[m] as Required<LoraModule>;
+    assertClose(rowsOf(lows, m), part.low, { ...limits, what: `${what} low ${m}` });
+    assertClose(rowsOf(lowGrads, m), part.lowGrad, { ...limits, what: `${what} lowGrad ${m}` });
+    const many = { atol: 1e-3, rtol: 1e-4 };
+    const sumA = plus(beforeA, part.gradA.map((v) => 3 * v));
+    assertClose(await download(gpu, gradA), sumA, { ...many, what: `${what} gradA ${m}` });
+    const sumB = part.gradB.map((v) => 3 * v);
+    assertClose(await download(gpu, gradB), sumB, { ...many, what: `${what} gradB ${m}` });
+  }
+  gpu.free(arena[0]);
+}
+
+gpuTest("adapters and their backward agree with the reference at awkward sizes", async (gpu) => {
+  for (const rows of AWKWARD) await test(gpu, { rows });
+  for (const input of AWKWARD4) await test(gpu, { input });
+  for (const output of AWKWARD4) await test(gpu, { outputs: [12, output] });
+  for (const rank of [4, 12, 16, 20, 64, 68, 256]) await test(gpu, { rank });
+});
+
+gpuTest(
+  "adapters of one to three layers, with and without dropout, in every dtype",
+  async (gpu) => {
+    for (const p of [0, 0.9]) await test(gpu, { p });
+    for (const outputs of [[40], [132, 4, 260]]) await test(gpu, { outputs, rows: 33 });
+    await test(gpu, { act: "f16", weight: "f16", rows: 31 });
+  },
+);
+
+gpuTest(
+  "adapters agree with the reference in programs for GPUs",
+  (gpu) =>
+    withHardwarePrograms(gpu, async (gpu) => {
+      for (const rows of [1, 33, 129, 300]) await test(gpu, { rows });
+      for (const input of [4, 260]) await test(gpu, { input });
+      for (const output of [4, 260, 1028]) await test(gpu, { outputs: [12, output] });
+      for (const rank of [4, 20, 64, 256]) await test(gpu, { rank });
+      await test(gpu, { act: "f16", outputs: [260, 12, 12], rows: 31, p: 0 });
+    }),
+);
+
+Deno.test("adapters of different sizes are refused", () => {
+  const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);
+  const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, stream: 0, scale: 1 });
+  const [x, low] = [planned(3, 8), planned(3, 8)], mask = { p: 0, seed: 1, step: 1 };
+  const run = (modules: LoraModule[]) =>
+    loraDown({} as Gpu, { x, low, rows: 3, group: { modules, mask } });
+  const right = own(planned(4, 8), planned(12, 4));
+  assert.throws(() => run([]), /0 adapters in one group/);
+  assert.throws(() => run([right, right, right, right]), /4 adapters in one group/);
+  assert.throws(() => run([right, own(planned(8, 8), planned(12, 8))]), /do not fit/);
+  assert.throws(() => run([right, own(planned(4, 12), planned(12, 4))]), /do not fit/);
+  assert.throws(() => run([own(planned(6, 8), planned(12, 6))]), /do not fit/);
+});

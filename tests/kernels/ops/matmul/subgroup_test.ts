@@ -1,0 +1,200 @@
+import assert from "node:assert/strict";
+import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
+import { SPLIT_BYTES } from "../../../../kernels/ops/matmul/geometry.ts";
+import type { Orientation } from "../../../../kernels/ops/matmul/orientation.ts";
+import {
+  subgroupFits,
+  subgroupMatmul,
+  subgroupMatmulSource,
+  subgroupMemory,
+} from "../../../../kernels/ops/matmul/subgroup.ts";
+import {
+  subgroupGeometry,
+  type SubgroupTile,
+  subgroupTiles,
+  workgroupsHeld,
+} from "../../../../kernels/ops/matmul/subgroup_geometry.ts";
+import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
+import { assertClose, download, poisoned, quantize, randomArray, upload } from "../../harness.ts";
+import { matrixTest } from "../../subgroup_matrices.ts";
+
+const ORIENTATIONS: Orientation[] = ["nt", "nn", "tn"];
+
+/** A product whose A has columns before those that take part, all NaN, and whose C is wider too. */
+interface Product {
+  orientation: Orientation;
+  tile: SubgroupTile;
+  sizes: [m: number, n: number, k: number];
+  dtypes: [a: Dtype, b: Dtype, c: Dtype];
+  accumulate?: boolean;
+  splits?: number;
+}
+
+const BEFORE = 8, ALPHA = 0.5;
+
+/** Runs the product and compares with float64. */
+async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Product) {
+  const [m, n, k] = sizes, [aDtype, bDtype, cDtype] = dtypes;
+  const { accumulate = false, splits = 1 } = rest;
+  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
+  const [aRows, aWidth] = orientation === "tn" ? [k, m] : [m, k];
+  const [bRows, bWidth] = orientation === "nt" ? [n, k] : [k, n];
+  const aStride = BEFORE + aWidth, cStride = BEFORE + n;
+  // Operands are rounded to f16, whatever they are stored in.
+  const a = quantize(randomArray(aRows * aWidth, 1), "f16");
+  const b = quantize(randomArray(bRows * bWidth, 2), "f16");
+  const wide = new Float64Array(aRows * aStride).fill(NaN);
+  for (let i = 0; i < a.length; i++) {
+    wide[Math.floor(i / aWidth) * aStride + BEFORE + i % aWidth] = a[i];
+  }
+  const A = upload(gpu, wide, aDtype, [aRows, aStride]);
+  const B = upload(gpu, b, bDtype, [bRows, bWidth]);
+  const perSplit = Math.ceil(k / splits / blockK) * blockK, parts = Math.ceil(k / perSplit);
+  const before = quantize(randomArray(m * cStride, 3), cDtype);
+  const C = accumulate
+    ? upload(gpu, before, cDtype, [m, cStride])
+    : poisoned(gpu, cDtype, [parts * m, cStride]);
+  gpu.run(
+    subgroupMatmul(
+      ...[
+        gpu.matrices!,
+        orientation,
+        aDtype,
+        bDtype,
+        cDtype,
+        accumulate,
+        k % blockK !== 0,
+      ] as const,
+      ...[blockM, blockN, blockK, subgroupsM, subgroupsN] as const,
+    ),
+    [A, B, C],
+    {
+      m,
+      n,
+      k,
+      aOffset: BEFORE / 4,
+      aStride: aStride / 4,
+      bOffset: 0,
+      bStride: bWidth / 4,
+      cOffset: BEFORE / 4,
+      cStride: cStride / 4,
+      kPerSplit: perSplit,
+      alpha: ALPHA,
+    },
+    [Math.ceil(m / blockM), Math.ceil(n / blockN), parts],
+  );
+  const actual = await download(gpu, C);
+  const sums = new Float64Array(m * n), expected = new Float64Array(m * n);
+  for (let i = 0; i < m; i++) {
+    for (let j = 0; j < n; j++) {
+      let sum = 0;
+      for (let l = 0; l < k; l++) {
+        sum += (orientation === "tn" ? a[l * m + i] : a[i * k + l]) *
+          (orientation === "nt" ? b[j * k + l] : b[l * n + j]);
+      }
+      const at = i * cStride + BEFORE + j;
+      expected[i * n + j] = ALPHA * sum + (accumulate ? before[at] : 0);
+      for (let s = 0; s < parts; s++) sums[i * n + j] += actual[s * m * cStride + at];
+    }
+    for (let j = 0; j < BEFORE; j++) {
+      const kept = accumulate ? before[i * cStride + j] : NaN;
+      assert.equal(actual[i * cStride + j], kept, `column ${j} of row ${i} is not C's`);
+    }
+  }
+  const limits = cDtype === "f16" ? { atol: 1e-3, rtol: 1e-3 } : { atol: 1e-4, rtol: 1e-4 };
+  const what = `${orientation} ${sizes} ${dtypes} of ${Object.values(tile)}`;
+  assertClose(sums, expected, { ...limits, what });
+}
+
+/** Tiles for matrices of the software driver, held once and twice by a multiprocessor. */
+const SOFTWARE_TILES: SubgroupTile[] = [
+  { blockM: 32, blockN: 64, blockK: 32, subgroupsM: 2, subgroupsN: 4 },
+  { blockM: 32, blockN: 32, blockK: 64, subgroupsM: 2, subgroupsN: 2 },
+];
+
+for (const orientation of ORIENTATIONS) {
+  matrixTest(`tensor cores ${orientation} agree with the reference`, async (gpu) => {
+    const tn = orientation === "tn", nt = orientation === "nt";
+    const tensorCores = gpu.matrices === "tensor_cores";
+    for (const tile of tensorCores ? subgroupTiles(orientation) : SOFTWARE_TILES) {
+      const of = (sizes: [number, number, number], dtypes: [Dtype, Dtype, Dtype], more = {}) =>
+        check(gpu, { orientation, tile, sizes, dtypes, ...more });
+      // One beyond a tile, K within a tile; the least; K over several tiles; parts of K.
+      await of(tn ? [136, 264, 33] : [129, nt ? 132 : 136, 72], ["f16", "f16", "f32"]);
+      await of(tn ? [8, 8, 1] : [1, nt ? 4 : 8, 8], ["f16", "f16", "f16"]);
+      await of(tn ? [40, 24, 127] : [7, nt ? 28 : 40, 200], ["f32", "f16", "f32"]);
+      await of(tn ? [264, 40, 31] : [257, 136, 128], ["f16", "f16", "f16"], { accumulate: true });
+      await of(tn ? [40, 136, 257] : [33, 136, 224], ["f16", "f16", "f32"], { splits: 3 });
+      if (tn) await of([24, 40, 129], ["f32", "f32", "f32"], { accumulate: true });
+    }
+  });
+}
+
+Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
+  for (const orientation of ORIENTATIONS) {
+    for (const tile of subgroupTiles(orientation)) {
+      assert.ok(subgroupMemory(orientation, tile) <= 48 << 10, JSON.stringify(tile));
+      for (const dtype of ["f16", "f32"] as Dtype[]) {
+        const kind = { orientation, a: dtype, b: dtype, c: dtype, accumulate: true, ragged: true };
+        subgroupMatmulSource(kind, tile);
+      }
+      const odd = { ...tile, blockM: tile.blockM + 8 };
+      const kind = { orientation, a: "f16", b: "f16", c: "f16" } as const;
+      assert.throws(
+        () => subgroupMatmulSource({ ...kind, accumulate: false, ragged: false }, odd),
+        /can't share/,
+      );
+    }
+  }
+});
+
+Deno.test("tensor cores: tiles fit the number of tokens", () => {
+  const choose = (...sizes: Parameters<typeof subgroupGeometry>) => {
+    const { blockM, blockN, splits, ...tile } = subgroupGeometry(...sizes);
+    return [blockM, blockN, workgroupsHeld(tile), splits];
+  };
+  // Few rows: as many workgroups as 132 multiprocessors, in one go or nearly.
+  assert.deepEqual(choose("nt", 121, 12288, 4096), [128, 192, 1, 2]);
+  assert.deepEqual(choose("nt", 121, 22016, 4096), [128, 192, 1, 1]);
+  assert.deepEqual(choose("nt", 121, 4096, 11008), [128, 192, 1, 6]);
+  assert.deepEqual(choose("nn", 121, 4096, 12288), [128, 192, 1, 6]);
+  assert.deepEqual(choose("nt", 60, 22016, 4096), [64, 192, 1, 1]);
+  assert.deepEqual(choose("nn", 96, 4096, 22016), [96, 192, 1, 6]);
+  assert.deepEqual(choose("nt", 150, 4096, 4096), [160, 128, 1, 4]);
+  assert.deepEqual(choose("nt", 180, 4096, 11008), [192, 128, 1, 4]);
+  assert.deepEqual(choose("nt", 180, 22016, 4096), [96, 192, 1, 1]);
+  // Many rows: two workgroups of a multiprocessor.
+  for (const orientation of ORIENTATIONS) {
+    assert.deepEqual(choose(orientation, 968, 4096, 12288), [128, 128, 2, 1]);
+    assert.deepEqual(choose(orientation, 4096, 4096, 4096), [128, 128, 2, 1]);
+  }
+});
+
+Deno.test("tensor cores: K is cut into no more parts than allowed", () => {
+  for (const orientation of ORIENTATIONS) {
+    for (const m of [8, 121, 968]) {
+      for (const n of [64, 4096, 22016]) {
+        for (const k of [8, 1000, 11008]) {
+          const { splits } = subgroupGeometry(orientation, m, n, k);
+          assert.ok(splits === 1 || splits * m * n * 4 <= SPLIT_BYTES && k / splits >= 512);
+          for (const most of [0, 1, 3]) {
+            const fewer = subgroupGeometry(orientation, m, n, k, most).splits;
+            assert.ok(fewer >= 1 && fewer <= Math.max(1, most));
+          }
+        }
+      }
+    }
+  }
+});
+
+Deno.test("tensor cores take sizes that are multiples of eight", () => {
+  const sizes = { m: 7, n: 28, k: 64, aOffset: 0, aStride: 64, bStride: 64 };
+  assert.ok(subgroupFits("nt", sizes));
+  assert.ok(!subgroupFits("nt", { ...sizes, k: 60 }));
+  assert.ok(!subgroupFits("nt", { ...sizes, aOffset: 4 }));
+  assert.ok(!subgroupFits("nt", { ...sizes, aStride: 68 }));
+  assert.ok(!subgroupFits("nn", sizes));
+  assert.ok(subgroupFits("nn", { ...sizes, n: 32 }));
+  assert.ok(!subgroupFits("tn", { ...sizes, n: 32 }));
+  assert.ok(subgroupFits("tn", { ...sizes, m: 8, n: 32, k: 7 }));
+});

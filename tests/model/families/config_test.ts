@@ -1,0 +1,433 @@
+import assert from "node:assert/strict";
+import {
+  configJson,
+  contextLength,
+  type LlamaConfig,
+  parseLlamaConfig,
+  weightShapes,
+  withLayers,
+} from "../../../model/families/config.ts";
+import { presetConfig } from "../../../model/families/presets.ts";
+import { PUBLISHED } from "./published_configs.ts";
+
+/** The tiny model's file with some fields changed; `undefined` removes one. */
+function tinyJson(changes: Record<string, unknown> = {}): Record<string, unknown> {
+  return JSON.parse(JSON.stringify({ ...configJson(presetConfig("tiny")), ...changes }));
+}
+
+const parse = (changes: Record<string, unknown>) => parseLlamaConfig(tinyJson(changes), "c.json");
+
+function weightCount(name: string): number {
+  const shapes = [...weightShapes(presetConfig(name)).values()];
+  return shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b), 0);
+}
+
+Deno.test("presets have the published numbers of weights", () => {
+  assert.equal(weightCount("llama2-7b"), 6_738_415_616);
+  assert.equal(weightCount("llama2-13b"), 13_015_864_320);
+  assert.equal(weightCount("llama2-70b"), 68_976_648_192);
+  assert.equal(weightCount("llama-1b"), 1_100_048_384);
+  assert.equal(weightCount("llama3-8b"), 8_030_261_248);
+  assert.equal(weightCount("llama3.2-1b"), 1_235_814_400);
+  assert.equal(weightCount("mistral-7b"), 7_241_732_096);
+  assert.equal(weightCount("smollm-135m"), 134_515_008);
+});
+
+const LLAMA_3_SCALING = {
+  type: "llama3",
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+} as const;
+
+/** What published files mean: a preset, and what differs from it. */
+const MEANINGS: Record<string, [preset: string, changes?: Partial<LlamaConfig>]> = {
+  "meta-llama/Llama-2-7b-hf": ["llama2-7b"],
+  "meta-llama/Llama-2-13b-hf": ["llama2-13b"],
+  "meta-llama/Llama-2-70b-hf": ["llama2-70b"],
+  "meta-llama/Meta-Llama-3-8B": ["llama3-8b"],
+  "meta-llama/Llama-3.1-8B-Instruct": ["llama3-8b", {
+    eos_token_ids: [128001, 128008, 128009],
+    max_position_embeddings: 131072,
+    rope_scaling: LLAMA_3_SCALING,
+  }],
+  "meta-llama/Llama-3.2-1B": ["llama3.2-1b"],
+  "meta-llama/Llama-3.2-1B saved by transformers 5": ["llama3.2-1b"],
+  "TinyLlama/TinyLlama-1.1B-Chat-v1.0": ["llama-1b"],
+  "HuggingFaceTB/SmolLM-135M": ["smollm-135m"],
+  "HuggingFaceTB/SmolLM2-135M": ["smollm-135m", {
+    max_position_embeddings: 8192,
+    rope_theta: 1e5,
+  }],
+  "mistralai/Mistral-7B-v0.1": ["mistral-7b"],
+  "mistralai/Mistral-7B-Instruct-v0.3": ["mistral-7b", {
+    rope_theta: 1e6,
+    sliding_window: null,
+    vocab_size: 32768,
+  }],
+  "mistralai/Mistral-Nemo-Base-2407": ["mistral-7b", {
+    hidden_size: 5120,
+    max_position_embeddings: 131072,
+    num_hidden_layers: 40,
+    rope_theta: 1e6,
+    sliding_window: null,
+    vocab_size: 131072,
+  }],
+};
+
+Deno.test("parseLlamaConfig: published files mean what they say, and are written back", () => {
+  assert.deepEqual(Object.keys(MEANINGS), Object.keys(PUBLISHED));
+  for (const [repository, [name, changes]] of Object.entries(MEANINGS)) {
+    const config = parseLlamaConfig(PUBLISHED[repository], repository);
+    assert.deepEqual(config, { ...presetConfig(name), ...changes }, repository);
+    const written = JSON.parse(JSON.stringify(configJson(config)));
+    assert.deepEqual(parseLlamaConfig(written, "written"), config, repository);
+    for (const field of ["architectures", "model_type", "eos_token_id", "sliding_window"]) {
+      assert.deepEqual(written[field], PUBLISHED[repository][field], `${repository} ${field}`);
+    }
+  }
+});
+
+Deno.test("presetConfig: an unknown size names the nearest", () => {
+  const message = /^unknown model size "llama2-7", expected .*; did you mean "llama2-7b"\?$/;
+  assert.throws(() => presetConfig("llama2-7"), { name: "UserError", message, exitCode: 2 });
+  assert.throws(() => presetConfig("constructor"), { name: "UserError" });
+});
+
+Deno.test("presetConfig: changing what it gave does not change the preset", () => {
+  const changed = presetConfig("tiny");
+  changed.hidden_size = 1;
+  changed.eos_token_ids.push(3);
+  assert.equal(presetConfig("tiny").hidden_size, 64);
+  assert.deepEqual(presetConfig("tiny").eos_token_ids, [2]);
+});
+
+Deno.test("configJson is read back unchanged", () => {
+  for (const name of ["llama2-7b", "llama2-70b", "llama3.2-1b", "mistral-7b", "tiny"]) {
+    const config = { ...presetConfig(name), rope_theta: 5e5, tie_word_embeddings: true };
+    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+  }
+  for (const type of ["linear", "dynamic"] as const) {
+    const config: LlamaConfig = {
+      ...presetConfig("tiny"),
+      rope_scaling: { type, factor: 2.5 },
+      attention_bias: true,
+      mlp_bias: true,
+      eos_token_ids: [2, 7],
+    };
+    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+    // As releases before 4.43 want it: these two fields and no other.
+    assert.deepEqual(configJson(config).rope_scaling, { type, factor: 2.5 });
+  }
+});
+
+Deno.test("configJson: a Mistral has no fields that its class in transformers does not know", () => {
+  const json = configJson(presetConfig("mistral-7b"));
+  assert.deepEqual(json.architectures, ["MistralForCausalLM"]);
+  assert.equal(json.model_type, "mistral");
+  assert.equal(json.sliding_window, 4096);
+  for (const field of ["attention_bias", "mlp_bias", "pretraining_tp"]) {
+    assert.ok(!(field in json), field);
+  }
+  assert.ok(!("sliding_window" in configJson(presetConfig("tiny"))));
+});
+
+Deno.test("contextLength: linear and dynamic scaling stretch it, llama3 is stretched already", () => {
+  const config = presetConfig("tiny");
+  assert.equal(contextLength(config), 256);
+  assert.equal(contextLength({ ...config, rope_scaling: { type: "linear", factor: 2.5 } }), 640);
+  assert.equal(contextLength({ ...config, rope_scaling: { type: "dynamic", factor: 4 } }), 1024);
+  assert.equal(contextLength({ ...config, rope_scaling: LLAMA_3_SCALING }), 256);
+});
+
+Deno.test("parseLlamaConfig: defaults are those of transformers", () => {
+  const config = parse({
+    num_key_value_heads: undefined,
+    head_dim: undefined,
+    rope_theta: undefined,
+    tie_word_embeddings: undefined,
+    bos_token_id: undefined,
+    eos_token_id: undefined,
+    hidden_act: undefined,
+    architectures: undefined,
+  });
+  assert.deepEqual(config, { ...presetConfig("tiny"), num_key_value_heads: 4 });
+});
+
+Deno.test("parseLlamaConfig: several eos ids are kept, the first of them apart", () => {
+  const { eos_token_id, eos_token_ids } = parse({ eos_token_id: [7, 8] });
+  assert.equal(eos_token_id, 7);
+  assert.deepEqual(eos_token_ids, [7, 8]);
+  assert.deepEqual(parse({ eos_token_id: 9 }).eos_token_ids, [9]);
+});
+
+Deno.test("parseLlamaConfig: rope_parameters of transformers 5", () => {
+  const rope_parameters = { rope_type: "default", rope_theta: 5e5 };
+  assert.equal(parse({ rope_theta: undefined, rope_parameters }).rope_theta, 5e5);
+  assert.equal(parse({ rope_scaling: { type: "default" } }).rope_theta, 10000);
+  const inert = { partial_rotary_factor: 1, attention_factor: null };
+  assert.equal(
+    parse({ rope_parameters: { ...rope_parameters, ...inert }, rope_theta: 5e5 }).rope_theta,
+    5e5,
+  );
+});
+
+Deno.test("parseLlamaConfig: scaled RoPE in every spelling", () => {
+  const scaled = (json: Record<string, unknown>) => parse(json).rope_scaling;
+  const linear = { type: "linear", factor: 4 };
+  const { type: _, ...rules } = LLAMA_3_SCALING;
+  assert.deepEqual(scaled({ rope_scaling: linear }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { rope_type: "linear", factor: 4 } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { ...linear, rope_type: "linear" } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: { ...linear, rope_type: null } }), linear);
+  assert.deepEqual(scaled({ rope_scaling: linear, rope_parameters: linear }), linear);
+  const dynamic = { type: "dynamic", factor: 2 };
+  assert.deepEqual(scaled({ rope_scaling: dynamic }), dynamic);
+  const trained = { ...dynamic, original_max_position_embeddings: 256 };
+  assert.deepEqual(scaled({ rope_scaling: trained }), dynamic);
+  const rope_parameters = { rope_type: "llama3", ...rules, rope_theta: 10000 };
+  assert.deepEqual(scaled({ rope_parameters }), LLAMA_3_SCALING);
+});
+
+const MISTRAL = { ...configJson(presetConfig("tiny")), model_type: "mistral" };
+const mistral = (changes: Record<string, unknown>) => {
+  const architectures = ["MistralForCausalLM"];
+  return parseLlamaConfig(
+    JSON.parse(JSON.stringify({ ...MISTRAL, architectures, ...changes })),
+    "c.json",
+  );
+};
+
+Deno.test("parseLlamaConfig: a Mistral's window, and its defaults of transformers", () => {
+  assert.equal(mistral({ sliding_window: 100 }).sliding_window, 100);
+  assert.equal(mistral({ sliding_window: null }).sliding_window, null);
+  assert.equal(mistral({}).sliding_window, 4096);
+  const heads = { num_attention_heads: 8, head_dim: 8, num_key_value_heads: undefined };
+  assert.equal(mistral(heads).num_key_value_heads, 8);
+  assert.equal(mistral({ ...heads, num_attention_heads: 16 }).num_key_value_heads, 8);
+  const inert = { use_sliding_window: true, max_window_layers: 0 };
+  const layer_types = ["sliding_attention", "sliding_attention"];
+  assert.equal(mistral({ sliding_window: 100, ...inert, layer_types }).sliding_window, 100);
+  const off = { sliding_window: null, use_sliding_window: false, max_window_layers: 1 };
+  const everywhere = ["full_attention", "full_attention"];
+  assert.equal(mistral({ ...off, layer_types: everywhere }).sliding_window, null);
+  // A Llama has none, which is what switching it off says too.
+  assert.equal(parse({ sliding_window: 4096, use_sliding_window: false }).sliding_window, null);
+});
+
+Deno.test("parseLlamaConfig: a Mistral that contradicts itself is refused by name", () => {
+  const refused: [field: string, value: unknown, others?: Record<string, unknown>][] = [
+    ["architectures", ["LlamaForCausalLM"]],
+    ["sliding_window", 0],
+    ["sliding_window", "4096"],
+    ["attention_bias", true],
+    ["mlp_bias", true],
+    ["use_sliding_window", false],
+    ["max_window_layers", 1],
+    ["layer_types", ["full_attention", "sliding_attention"]],
+    ["layer_types", ["full_attention", "full_attention"]],
+    ["layer_types", ["sliding_attention", "sliding_attention"], { sliding_window: null }],
+  ];
+  for (const [field, value, others] of refused) {
+    assert.throws(() => mistral({ sliding_window: 100, ...others, [field]: value }), {
+      name: "UserError",
+      message: new RegExp(`^c\\.json: ${field} is .*expected `),
+    }, `${field}: ${JSON.stringify(value)}`);
+  }
+});
+
+Deno.test("parseLlamaConfig: unknown kinds of scaling are refused by their name", () => {
+  for (const type of ["yarn", "longrope", "su", "mrope"]) {
+    assert.throws(() => parse({ rope_scaling: { rope_type: type, factor: 4 } }), {
+      name: "UserError",
+      message:
+        `c.json: rope_scaling is {"rope_type":"${type}","factor":4}, expected type "default", ` +
+        `"linear", "dynamic" or "llama3": "${type}" is not supported`,
+    });
+  }
+});
+
+Deno.test("weightShapes: a bias follows its matrix where config.json announces it", () => {
+  const biases = (changes: Record<string, unknown>) =>
+    [...weightShapes(parse(changes))].filter(([name]) => name.endsWith(".bias"));
+  assert.deepEqual(biases({}), []);
+  assert.deepEqual(biases({ attention_bias: true, num_hidden_layers: 1 }), [
+    ["model.layers.0.self_attn.q_proj.bias", [64]],
+    ["model.layers.0.self_attn.k_proj.bias", [32]],
+    ["model.layers.0.self_attn.v_proj.bias", [32]],
+    ["model.layers.0.self_attn.o_proj.bias", [64]],
+  ]);
+  assert.deepEqual(biases({ mlp_bias: true, num_hidden_layers: 1 }), [
+    ["model.layers.0.mlp.gate_proj.bias", [176]],
+    ["model.layers.0.mlp.up_proj.bias", [176]],
+    ["model.layers.0.mlp.down_proj.bias", [64]],
+  ]);
+  const names = [...weightShapes(parse({ attention_bias: true })).keys()];
+  const at = names.indexOf("model.layers.1.self_attn.q_proj.weight");
+  assert.equal(names[at + 1], "model.layers.1.self_attn.q_proj.bias");
+});
+
+Deno.test("parseLlamaConfig: an explicit head_dim need not be hidden_size / heads", () => {
+  const shapes = weightShapes(parse({ head_dim: 8 }));
+  assert.deepEqual(shapes.get("model.layers.0.self_attn.q_proj.weight"), [32, 64]);
+  assert.deepEqual(shapes.get("model.layers.0.self_attn.k_proj.weight"), [16, 64]);
+  assert.deepEqual(shapes.get("model.layers.0.self_attn.o_proj.weight"), [64, 32]);
+});
+
+const REFUSED: [field: string, value: unknown][] = [
+  ["model_type", "qwen2"],
+  ["model_type", undefined],
+  ["architectures", ["LlamaForSequenceClassification"]],
+  ["hidden_act", "gelu"],
+  ["attention_bias", "yes"],
+  ["mlp_bias", 1],
+  ["attention_dropout", 0.1],
+  ["rope_scaling", { type: "linear" }],
+  ["rope_scaling", { type: "linear", factor: 0.5 }],
+  ["rope_scaling", { type: "linear", factor: "2" }],
+  ["rope_scaling", { type: "linear", rope_type: "dynamic", factor: 2 }],
+  ["rope_scaling", { type: "linear", factor: 2, beta_fast: 32 }],
+  ["rope_scaling", { type: "dynamic", factor: 2, original_max_position_embeddings: 128 }],
+  ["rope_scaling", { factor: 2 }],
+  ["rope_scaling", { type: 7, factor: 2 }],
+  ["rope_scaling", { type: "constructor" }],
+  ["rope_scaling", { rope_type: "llama3", factor: 8 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 4 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 0 }],
+  ["rope_scaling", { ...LLAMA_3_SCALING, original_max_position_embeddings: 0.5 }],
+  ["rope_scaling", "linear"],
+  ["rope_parameters", { rope_type: "yarn" }],
+  ["rope_parameters", { full_attention: { rope_type: "default" } }],
+  ["rope_parameters", { rope_type: "default", partial_rotary_factor: 0.5 }],
+  ["rope_parameters", { rope_type: "default", rope_theta: 1 }],
+  ["rope_parameters", { rope_type: "default", rope_theta: "10000" }],
+  ["rope_theta", 0],
+  ["rope_theta", "1e4"],
+  ["partial_rotary_factor", 0.5],
+  ["rope_interleaved", true],
+  ["sliding_window", 4096],
+  ["use_sliding_window", 0],
+  ["layer_types", ["full_attention", "sliding_attention"]],
+  ["quantization_config", { quant_method: "gptq" }],
+  ["auto_map", { AutoModelForCausalLM: "modeling.Custom" }],
+  ["final_logit_softcapping", 30],
+  ["vocab_size", undefined],
+  ["vocab_size", "512"],
+  ["vocab_size", 0],
+  ["vocab_size", 1e12],
+  ["hidden_size", 64.5],
+  ["hidden_size", null],
+  ["hidden_size", 66],
+  ["intermediate_size", -4],
+  ["intermediate_size", 178],
+  ["num_hidden_layers", []],
+  ["num_hidden_layers", 1e9],
+  ["num_key_value_heads", 3],
+  ["num_key_value_heads", true],
+  ["head_dim", 12],
+  ["head_dim", 15],
+  ["head_dim", 18],
+  ["head_dim", 260],
+  ["max_position_embeddings", 0],
+  ["rms_norm_eps", 0],
+  ["rms_norm_eps", "1e-5"],
+  ["tie_word_embeddings", "yes"],
+  ["bos_token_id", 512],
+  ["eos_token_id", [2, 512]],
+  ["eos_token_id", ["2"]],
+  ["eos_token_id", [-1]],
+  ["bos_token_id", -2],
+];
+
+Deno.test("parseLlamaConfig: refuses by name what it does not honour", () => {
+  for (const [field, value] of REFUSED) {
+    assert.throws(
+      () => parse({ [field]: value, ...(field === "hidden_size" ? { head_dim: 16 } : {}) }),
+      { name: "UserError", message: new RegExp(`^c\\.json: ${field} is .*expected `) },
+      `${field}: ${JSON.stringify(value)}`,
+    );
+  }
+});
+
+Deno.test("parseLlamaConfig: what the file leaves out is what transformers takes", () => {
+  const gone = { max_position_embeddings: undefined, rms_norm_eps: undefined };
+  const llama = parse(gone);
+  assert.deepEqual([llama.max_position_embeddings, llama.rms_norm_eps], [2048, 1e-6]);
+  const mistral = parse({ ...gone, model_type: "mistral", architectures: ["MistralForCausalLM"] });
+  assert.deepEqual([mistral.max_position_embeddings, mistral.rms_norm_eps], [131072, 1e-6]);
+  const ids = ({ bos_token_id, eos_token_id, eos_token_ids }: ReturnType<typeof parse>) => [
+    bos_token_id,
+    eos_token_id,
+    eos_token_ids,
+  ];
+  const none = parse({ bos_token_id: undefined, eos_token_id: undefined, pad_token_id: -1 });
+  assert.deepEqual(ids(none), [1, 2, [2]]);
+  for (const absent of [null, -1, []]) {
+    const config = parse({ bos_token_id: absent, eos_token_id: absent, pad_token_id: 99999 });
+    assert.deepEqual(ids(config), [null, null, []]);
+    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+  }
+});
+
+Deno.test("parseLlamaConfig: the first conversions of LLaMA, with the ids of their tokenizer", () => {
+  const old = {
+    architectures: ["LLaMAForCausalLM"],
+    bos_token_id: 0,
+    eos_token_id: 1,
+    max_position_embeddings: undefined,
+    max_sequence_length: 1024,
+    pad_token_id: -1,
+  };
+  const config = parse(old);
+  assert.equal(config.max_position_embeddings, 1024);
+  assert.deepEqual([config.bos_token_id, config.eos_token_ids], [1, [2]]);
+  assert.equal(parse({ ...old, model_type: undefined }).model_type, "llama");
+  // Ids that are right, and the same ids in other files, stay.
+  assert.equal(parse({ ...old, bos_token_id: 1, eos_token_id: 2 }).eos_token_id, 2);
+  assert.deepEqual(parse({ bos_token_id: 0, eos_token_id: 1 }).eos_token_ids, [1]);
+  assert.equal(parse({ max_sequence_length: 7 }).max_position_embeddings, 256);
+});
+
+Deno.test("parseLlamaConfig: a derived head_dim obeys the same limits", () => {
+  const refuse = (changes: Record<string, unknown>, message: RegExp) =>
+    assert.throws(() => parse({ head_dim: undefined, ...changes }), { name: "UserError", message });
+  refuse({ num_attention_heads: 3 }, /num_attention_heads is 3, expected a divisor of hidden_size/);
+  refuse({ num_attention_heads: 32 }, /head_dim is 2, expected a multiple of 8/);
+  refuse({ hidden_size: 2048 }, /head_dim is 512, expected at most 256/);
+});
+
+Deno.test("parseLlamaConfig: what is no object is refused", () => {
+  for (const json of [null, [], "llama", 7]) {
+    assert.throws(() => parseLlamaConfig(json, "c.json"), {
+      name: "UserError",
+      message: "c.json: expected a JSON object",
+    });
+  }
+});
+
+Deno.test("withLayers keeps the first blocks, and no more than there are", () => {
+  const config = withLayers(presetConfig("llama2-7b"), 1, "llama2-7b");
+  assert.equal(config.num_hidden_layers, 1);
+  assert.equal(weightShapes(config).size, 12);
+  for (const layers of [0, 33, 1.5, NaN]) {
+    assert.throws(() => withLayers(presetConfig("llama2-7b"), layers, "llama2-7b"), {
+      name: "UserError",
+      message: /expected a whole number from 1 to the 32 of llama2-7b/,
+      exitCode: 2,
+    });
+  }
+});
+
+Deno.test("weightShapes: names in load order, lm_head only where it is not tied", () => {
+  const names = [...weightShapes(parse({})).keys()];
+  assert.deepEqual(names.slice(0, 4), [
+    "model.embed_tokens.weight",
+    "model.layers.0.input_layernorm.weight",
+    "model.layers.0.self_attn.q_proj.weight",
+    "model.layers.0.self_attn.k_proj.weight",
+  ]);
+  assert.deepEqual(names.slice(-2), ["model.norm.weight", "lm_head.weight"]);
+  assert.equal(names.length, 2 * 9 + 3);
+  assert.ok(!weightShapes(parse({ tie_word_embeddings: true })).has("lm_head.weight"));
+});
