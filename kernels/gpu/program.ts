@@ -81,11 +81,46 @@ class Variants {
   program?: Program;
 }
 
+/** What distinguishes the programs of a family: dtypes, tile sizes, switches. */
+export type Variant = Readonly<Record<string, string | number | boolean>>;
+
+const names = new Set<string>();
+
+/**
+ * A family of programs that differ in the entries of one flat record: `build` runs once per combination of their
+ * values, and the entries are the program's key. Every record of a family has the same entries in the same order.
+ *
+ * @throws {Error} where another family has the name.
+ */
+export function programFamily<V extends Variant>(
+  name: string,
+  build: (variant: V) => ProgramSource,
+): (variant: V) => Program {
+  if (names.has(name)) throw new Error(`two families of programs are called "${name}"`);
+  names.add(name);
+  const made = new Variants();
+  return (variant: V) => {
+    let entry = made;
+    for (const field in variant) {
+      const value = variant[field];
+      let next = entry.next.get(value);
+      if (next === undefined) entry.next.set(value, next = new Variants());
+      entry = next;
+    }
+    return entry.program ??= makeProgram(keyOf(name, variant), build(variant));
+  };
+}
+
+function keyOf(name: string, variant: Variant): string {
+  const entries = Object.entries(variant).map(([field, value]) => `${field}=${value}`);
+  return entries.length === 0 ? name : `${name}(${entries.join(",")})`;
+}
+
 /**
  * A family of programs that differ in dtypes, tile sizes or switches: `build` runs once per
  * combination of arguments.
  */
-export function programFamily<A extends readonly (string | number | boolean)[]>(
+export function positionalFamily<A extends readonly (string | number | boolean)[]>(
   name: string,
   build: (...args: A) => ProgramSource,
 ): (...args: A) => Program {

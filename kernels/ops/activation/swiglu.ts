@@ -9,7 +9,7 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** σ(g) and σ(−g) by exp(−|g|), which can't overflow; 1 − σ(g) would cancel for large g. */
@@ -28,7 +28,7 @@ const PLACES = `
   let gate = i + (i / u.width) * u.width;
   let up = gate + u.width;`;
 
-const forward = programFamily("swiglu", (act: Dtype, y: Dtype) => ({
+const forward = positionalFamily("swiglu", (act: Dtype, y: Dtype) => ({
   bindings: [...reads(act, "gateUp"), ...writes(y, "y")],
   uniforms: { vectors: "u32", width: "u32" },
   body: SIGMOID + elementMain(`${PLACES}
@@ -49,7 +49,7 @@ export function swiglu(
   });
 }
 
-const backward = programFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
+const backward = positionalFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
   bindings: [...reads(dy, "dy"), ...writes(act, "gateUp")],
   uniforms: { vectors: "u32", width: "u32" },
   body: SIGMOID + elementMain(`${PLACES}

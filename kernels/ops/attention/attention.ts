@@ -35,19 +35,19 @@ import {
 import { inWords, matrixKey, matrixPlan } from "./matrices.ts";
 import { matrixForwardSource } from "./matrix_forward.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 
 export { attentionBackward } from "./backward.ts";
 export type { Heads } from "./heads.ts";
 
-const forward = programFamily(
+const forward = positionalFamily(
   "attention",
   (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, holed: boolean, ...key: PlanKey) =>
     forwardSource(keyedPlan(...key), dtype, kv, out, withLse, holed),
 );
 
-const matrixForward = programFamily("attention_matrices", matrixForwardSource);
+const matrixForward = positionalFamily("attention_matrices", matrixForwardSource);
 
 /**
  * Writes out (and lse where given) for `rows` queries.

@@ -18,7 +18,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./direct.ts";
 import { gradientSource } from "./gradient.ts";
@@ -35,13 +35,13 @@ import {
   uniformValues,
 } from "./tiles.ts";
 
-const gradients = programFamily(
+const gradients = positionalFamily(
   "attention_backward",
   (dtype: Dtype, turned: boolean, holed: boolean, ...key: PlanKey) =>
     gradientSource(keyedPlan(...key), dtype, turned, holed),
 );
 
-const matrixGradients = programFamily("attention_backward_matrices", matrixGradientSource);
+const matrixGradients = positionalFamily("attention_backward_matrices", matrixGradientSource);
 
 /**
  * Writes dq, dk and dv for `rows` queries and as many keys.

@@ -6,7 +6,7 @@
  */
 import {
   type Binding,
-  programFamily,
+  positionalFamily,
   reads,
   readsScalars,
   repeat,
@@ -104,7 +104,7 @@ fn main(
 }
 
 /** The program of a {@linkcode DecodeShape}. */
-export const decodeProgram = programFamily("attention_decode", (
+export const decodeProgram = positionalFamily("attention_decode", (
   ...[q, kv, headDim, heads, threads, columnGroups, keyLoads, subgroups]: [
     ...[q: Dtype, kv: Dtype, headDim: number, heads: number],
     ...[threads: number, columnGroups: number, keyLoads: number, subgroups: boolean],

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { gradientBindings } from "./bindings.ts";
 import { headStart, headUniforms } from "./heads.ts";
@@ -93,7 +93,7 @@ const skipHole = (holed: boolean) =>
   holed ? "if (j == holes[2u * row]) { j = holes[2u * row + 1u]; }" : "";
 
 /** out and lse: a running maximum and sum over the keys. */
-export const directForward = programFamily(
+export const directForward = positionalFamily(
   "attention_direct",
   (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean, holed: boolean) => {
     const n = headDim / 4;
@@ -137,7 +137,7 @@ ${store(n, "out", headStart("out", "row", "head", n), "sum", "factor")}
 );
 
 /** dq, one thread a query and head. */
-export const directQueryGradient = programFamily(
+export const directQueryGradient = positionalFamily(
   "attention_direct_query",
   (dtype: Dtype, headDim: number, turned: boolean, holed: boolean) => {
     const n = headDim / 4;
@@ -166,7 +166,7 @@ ${(turned ? storeTurned : store)(n, "gradient", headStart("dq", "row", "head", n
 );
 
 /** dk and dv, one thread a key and key head, over the queries of every head that reads it. */
-export const directKeyGradient = programFamily(
+export const directKeyGradient = positionalFamily(
   "attention_direct_key",
   (dtype: Dtype, headDim: number, turned: boolean) => {
     const n = headDim / 4;

@@ -8,7 +8,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 
 /** Results of the ranges of one query's keys `[heads · head_dim]`. */
@@ -22,7 +22,7 @@ export interface AttentionRanges {
 
 const THREADS = 64;
 
-const combine = programFamily("attention_decode_sum", (out: Dtype) => ({
+const combine = positionalFamily("attention_decode_sum", (out: Dtype) => ({
   bindings: [
     ...reads("f32", "sums"),
     ...readsScalars("f32", "tops"),

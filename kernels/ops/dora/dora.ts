@@ -35,7 +35,7 @@ import { columnSums } from "../../wgsl/column_sums.ts";
 import { elementGrid, elementMain, groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import {
-  programFamily,
+  positionalFamily,
   reads,
   readsScalars,
   repeat,
@@ -59,7 +59,7 @@ const normTiles = ({ software }: Gpu): NormTiles =>
  * ‖W_i + s·B_i·A‖ directly: the rows of W + s·B·A exist in registers, four elements at a time. The form of three
  * products that never makes them, ‖W_i‖² + 2s·B_i·A·W_iᵀ + s²·B_i·A·Aᵀ·B_iᵀ, cancels where B·A turns W_i back.
  */
-const factors = programFamily("dora_factors", (w: Dtype, threads: number, R: number) => ({
+const factors = positionalFamily("dora_factors", (w: Dtype, threads: number, R: number) => ({
   bindings: [
     ...reads(w, "w"),
     ...reads("f32", "a", "b"),
@@ -150,7 +150,7 @@ export function doraFactors(
   }
 }
 
-const scaling = programFamily(
+const scaling = positionalFamily(
   "scale_columns",
   (x: Dtype | "in place", y: Dtype, accumulate: boolean) => ({
     bindings: [
@@ -212,24 +212,27 @@ const COLUMNS = 16;
 /** Threads that share a column, each with every so many rows; a software driver has none to spare. */
 const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
 
-const gradient = programFamily("dora_magnitude_gradient", (dy: Dtype, z: Dtype, lanes: number) => ({
-  bindings: [
-    ...reads(dy, "dy"),
-    ...reads(z, "z"),
-    ...reads("f32", "norm"),
-    ...writes("f32", "grad"),
-  ],
-  uniforms: { rows: "u32", width: "u32", first: "u32", dyStride: "u32", zStride: "u32" },
-  body: columnSums({
-    columns: COLUMNS,
-    lanes,
-    add: `sum += load_dy(row * u.dyStride + u.first + column) *
+const gradient = positionalFamily(
+  "dora_magnitude_gradient",
+  (dy: Dtype, z: Dtype, lanes: number) => ({
+    bindings: [
+      ...reads(dy, "dy"),
+      ...reads(z, "z"),
+      ...reads("f32", "norm"),
+      ...writes("f32", "grad"),
+    ],
+    uniforms: { rows: "u32", width: "u32", first: "u32", dyStride: "u32", zStride: "u32" },
+    body: columnSums({
+      columns: COLUMNS,
+      lanes,
+      add: `sum += load_dy(row * u.dyStride + u.first + column) *
         load_z(row * u.zStride + u.first + column);`,
-    store: `let n = load_norm(column);
+      store: `let n = load_norm(column);
   let own = select(vec4<f32>(), sum / n, n > vec4<f32>());
   store_grad(column, load_grad(column) + own);`,
+    }),
   }),
-}));
+);
 
 /**
  * Adds Σ_t dy_t ∘ z_t / n to the magnitude's gradient (f32), in the same order every time.

@@ -15,7 +15,7 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import type { DoraModule } from "./dora.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, repeat, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, splitRows } from "../../gpu/tensor.ts";
 
 /** Vectors of columns of a workgroup, and threads that share one, each with every so many rows. */
@@ -26,7 +26,7 @@ const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
  * A thread has four columns and goes over the table four rows at a time: a vector of A holds those rows, one of B
  * four of the rank. Squares of a table that is bound in parts are added up in `norm`.
  */
-const factors = programFamily("dora_embedding_factors", (table: Dtype, lanes: number) => ({
+const factors = positionalFamily("dora_embedding_factors", (table: Dtype, lanes: number) => ({
   bindings: [
     ...reads(table, "e"),
     ...reads("f32", "a", "b", "magnitude"),

@@ -6,19 +6,19 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 
 /** Bytes that a thread handles. */
 const VECTOR = 16;
 
-const zeros = programFamily("clear", (x: Dtype) => ({
+const zeros = positionalFamily("clear", (x: Dtype) => ({
   bindings: [{ name: "x", dtype: x, access: "write", raw: true }],
   uniforms: { vectors: "u32" },
   body: elementMain("x[i] = vec4<u32>();"),
 }));
 
-const copies = programFamily("copy", (x: Dtype, y: Dtype) => ({
+const copies = positionalFamily("copy", (x: Dtype, y: Dtype) => ({
   bindings: [
     { name: "x", dtype: x, access: "read", raw: true },
     { name: "y", dtype: y, access: "write", raw: true },

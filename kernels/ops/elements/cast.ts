@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const convert = programFamily("cast", (x: Dtype, y: Dtype) => ({
+const convert = positionalFamily("cast", (x: Dtype, y: Dtype) => ({
   bindings: [
     { name: "x", dtype: x, access: "read" },
     { name: "y", dtype: y, access: "write" },
@@ -42,7 +42,7 @@ const DECODE: Record<RawDtype, string> = {
     "pair(i).y << 16u, pair(i).y & 0xffff0000u))",
 };
 
-const decode = programFamily("cast_bytes", (raw: RawDtype, y: Dtype) => ({
+const decode = positionalFamily("cast_bytes", (raw: RawDtype, y: Dtype) => ({
   bindings: [
     { name: "words", dtype: "u32", access: "read" },
     { name: "y", dtype: y, access: "write" },

@@ -8,7 +8,7 @@
  */
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** By their bits: compilers may assume that infinity and NaN never happen. Integers are always finite. */
@@ -19,7 +19,7 @@ const FAULTY: Readonly<Record<Dtype, string>> = {
     vec4<u32>(0x7c00u)`,
 };
 
-const program = programFamily("not_finite", (dtype: Dtype) => ({
+const program = positionalFamily("not_finite", (dtype: Dtype) => ({
   bindings: [
     { name: "x", dtype, access: "read" },
     { name: "flags", dtype: "u32", access: "write", scalar: true },

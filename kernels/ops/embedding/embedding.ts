@@ -10,10 +10,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
 
-const forward = programFamily("embedding", (table: Dtype) => ({
+const forward = positionalFamily("embedding", (table: Dtype) => ({
   bindings: [
     { name: "table", dtype: table, access: "read" },
     { name: "ids", dtype: "u32", access: "read", scalar: true },
@@ -70,7 +70,7 @@ export function groupTokens(ids: Uint32Array): TokenGroups {
   return { uniqueIds: Uint32Array.from(uniqueIds), offsets: Uint32Array.from(offsets), positions };
 }
 
-const backward = programFamily("embedding_backward", () => ({
+const backward = positionalFamily("embedding_backward", () => ({
   bindings: [
     { name: "dy", dtype: "f32", access: "read" },
     { name: "uniqueIds", dtype: "u32", access: "read", scalar: true },

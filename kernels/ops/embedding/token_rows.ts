@@ -14,10 +14,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
 
-const put = programFamily("put_token_rows", (table: Dtype) => ({
+const put = positionalFamily("put_token_rows", (table: Dtype) => ({
   bindings: [
     ...reads("f32", "delta"),
     ...readsScalars("u32", "indices"),
@@ -66,7 +66,7 @@ export function tokenSlots(
   return slots;
 }
 
-const backward = programFamily("token_rows_backward", () => ({
+const backward = positionalFamily("token_rows_backward", () => ({
   bindings: [
     ...reads("f32", "dy"),
     ...readsScalars("u32", "slots", "uniqueIds", "offsets", "positions"),
@@ -114,7 +114,7 @@ export function tokenRowsBackward(
   );
 }
 
-const take = programFamily("take_columns", () => ({
+const take = positionalFamily("take_columns", () => ({
   bindings: [...readsScalars("f32", "x"), ...readsScalars("u32", "indices"), ...writes("f32", "y")],
   // `width` is the vectors of a row of y, `count` the columns that are taken, `stride` the elements of a row of x.
   uniforms: { vectors: "u32", width: "u32", count: "u32", stride: "u32" },

@@ -11,13 +11,13 @@
 import { type DropoutMask, KEPT, MASK_UNIFORMS, maskUniforms } from "../../wgsl/dropout.ts";
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** What is stored: what dropout leaves, what it takes away, or the former added to what is there. */
 type Part = "kept" | "rest" | "added";
 
-const program = programFamily("dropout_copy", (x: Dtype, y: Dtype, part: Part) => ({
+const program = positionalFamily("dropout_copy", (x: Dtype, y: Dtype, part: Part) => ({
   bindings: [...reads(x, "x"), ...writes(y, "y")],
   uniforms: { ...MASK_UNIFORMS, stream: "u32", factor: "f32", vectors: "u32" },
   body: KEPT + elementMain(`

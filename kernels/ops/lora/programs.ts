@@ -6,7 +6,7 @@
 import { KEPT, MASK_UNIFORMS } from "../../wgsl/dropout.ts";
 import {
   type Binding,
-  programFamily,
+  positionalFamily,
   type ProgramSource,
   reads,
   writes,
@@ -69,7 +69,7 @@ fn main(
 }`;
 
 /** low of every module. */
-export const down = programFamily(
+export const down = positionalFamily(
   "lora_down",
   (x: Dtype, a: Dtype, modules: number, drop: boolean, kind: LoraTileKind) => {
     const tiles = LORA_TILES[kind];
@@ -87,7 +87,7 @@ export const down = programFamily(
 );
 
 /** The modules' part of y. */
-export const up = programFamily(
+export const up = positionalFamily(
   "lora_up",
   (b: Dtype, y: Dtype, modules: number, kind: LoraTileKind) => {
     const tiles = LORA_TILES[kind];
@@ -114,7 +114,7 @@ export const up = programFamily(
 );
 
 /** lowGrad and gradB, which read dy. */
-export const backwardY = programFamily(
+export const backwardY = positionalFamily(
   "lora_backward_b",
   (dy: Dtype, b: Dtype, modules: number, kind: LoraTileKind) => {
     const tiles = LORA_TILES[kind];
@@ -144,7 +144,7 @@ export const backwardY = programFamily(
 );
 
 /** gradA and dx, which read lowGrad. */
-export const backwardX = programFamily(
+export const backwardX = positionalFamily(
   "lora_backward_a",
   (
     x: Dtype,

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
@@ -19,7 +19,7 @@ const shareOn = ({ software, device }: Gpu) =>
     ? { threads: 8, ahead: 1 }
     : { threads: Math.min(1024, device.limits.maxComputeInvocationsPerWorkgroup), ahead: 4 };
 
-const program = programFamily(
+const program = positionalFamily(
   "cross_entropy",
   (backward: boolean, threads: number, ahead: number) => {
     /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
@@ -120,7 +120,7 @@ export function crossEntropy(
 
 const THREADS = 256;
 
-const sumProgram = programFamily("weighted_sums", () => ({
+const sumProgram = positionalFamily("weighted_sums", () => ({
   bindings: [
     { name: "nll", dtype: "f32", access: "read", scalar: true },
     { name: "weights", dtype: "f32", access: "read", scalar: true },

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { programFamily, repeat } from "../../gpu/program.ts";
+import { positionalFamily, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 
@@ -40,7 +40,7 @@ function step(orientation: Orientation, threadM: number, threadN: number): strin
 }
 
 /** The program of one orientation, three dtypes and one tile; `tn` wants m in fours. */
-export const directMatmul = programFamily(
+export const directMatmul = positionalFamily(
   "matmul_direct",
   (
     orientation: Orientation,

@@ -6,7 +6,7 @@
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { SPLIT_BYTES } from "./geometry.ts";
-import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /**
@@ -31,7 +31,7 @@ export function wholePartials(tensor: Tensor, rows: number): Partials {
   return { tensor, splits: 1, rows, width: tensor.rowSize };
 }
 
-const sum = programFamily("sum_partials", (c: Dtype, accumulate: boolean) => ({
+const sum = positionalFamily("sum_partials", (c: Dtype, accumulate: boolean) => ({
   bindings: [...reads("f32", "d"), ...writes(c, "c")],
   uniforms: { vectors: "u32", width: "u32", splits: "u32", cFrom: "u32", cStride: "u32" },
   body: elementMain(`

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { programFamily, repeat } from "../../gpu/program.ts";
+import { positionalFamily, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { columnsOfWord, ROWS_OF_WORD, type Tile, wordsOfA, workgroupThreads } from "./geometry.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
@@ -103,7 +103,7 @@ ${repeat(threadN / 4, (j) => line(i, j))} } }`);
 /**
  * The program of one orientation, three dtypes and one tile. Part z of K makes rows z·m to (z + 1)·m of C.
  */
-export const stagedMatmul = programFamily(
+export const stagedMatmul = positionalFamily(
   "matmul",
   (
     ...[orientation, a, b, c, accumulate, half, blockM, blockN, blockK, threadM, threadN]: [

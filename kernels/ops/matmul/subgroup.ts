@@ -14,7 +14,7 @@
  *
  * @module
  */
-import { type Binding, programFamily, type ProgramSource, repeat } from "../../gpu/program.ts";
+import { type Binding, positionalFamily, type ProgramSource, repeat } from "../../gpu/program.ts";
 import {
   MATRIX_SHAPES,
   type MatrixName,
@@ -233,7 +233,7 @@ ${results}
 }
 
 /** The program of one kind and one tile. */
-export const subgroupMatmul = programFamily(
+export const subgroupMatmul = positionalFamily(
   "matmul_subgroup",
   (
     matrices: MatrixName,

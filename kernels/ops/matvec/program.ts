@@ -8,7 +8,7 @@
  */
 import {
   type Binding,
-  programFamily,
+  positionalFamily,
   type ProgramSource,
   reads,
   repeat,
@@ -250,7 +250,7 @@ ${whole ? wholeBody(kind, layout) : alongBody(kind, layout)}
 }
 
 /** The program of a kind of product in a layout. */
-export const matvecProgram = programFamily("matvec", (
+export const matvecProgram = positionalFamily("matvec", (
   ...[a, b, c, norm, round, swiglu, accumulate, rows, ...rest]: [
     ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
     ...[swiglu: boolean, accumulate: boolean, rows: number],

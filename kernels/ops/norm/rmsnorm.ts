@@ -10,7 +10,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Partials } from "../matmul/partials.ts";
-import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
@@ -18,7 +18,7 @@ const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") :
 const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
 const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
 
-const forward = programFamily(
+const forward = positionalFamily(
   "rmsnorm",
   (w: Dtype, y: Dtype, rstd: boolean, threads: number, held: number) => ({
     bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
@@ -55,7 +55,7 @@ export function rmsnorm(
   );
 }
 
-const addForward = programFamily(
+const addForward = positionalFamily(
   "add_partials",
   (inPlace: boolean, w: Dtype | "none", n: Dtype, rstd: boolean, threads: number, held: number) => {
     const x = inPlace ? "load_y(at)" : "load_x(at)";
@@ -116,7 +116,7 @@ const slotVectors = ({ rows, width }: Partials) => rows * width / 4;
 type Source = Dtype | "partials";
 const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : source, "d");
 
-const backward = programFamily(
+const backward = positionalFamily(
   "rmsnorm_backward",
   (source: Source, w: Dtype, rounded: boolean, threads: number, held: number) => ({
     bindings: [
@@ -147,7 +147,7 @@ const backward = programFamily(
   }),
 );
 
-const weightBackward = programFamily("rmsnorm_backward_weight", (source: Source) => ({
+const weightBackward = positionalFamily("rmsnorm_backward_weight", (source: Source) => ({
   bindings: [
     ...sourceBinding(source),
     ...reads("f32", "x"),

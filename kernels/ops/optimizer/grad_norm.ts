@@ -10,7 +10,7 @@
 import { elementParts } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 
@@ -19,7 +19,7 @@ const THREADS = 256;
 const VECTORS_PER_THREAD = 4;
 const MOST_SLOTS = 256;
 
-const squares = programFamily("sum_of_squares", () => ({
+const squares = positionalFamily("sum_of_squares", () => ({
   bindings: [
     { name: "x", dtype: "f32", access: "read" },
     { name: "control", dtype: "f32", access: "read", scalar: true },

@@ -11,10 +11,10 @@
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const update = programFamily("sgd", (value: Dtype | "none") => ({
+const update = positionalFamily("sgd", (value: Dtype | "none") => ({
   bindings: [
     { name: "master", dtype: "f32", access: "write" },
     { name: "grad", dtype: "f32", access: "read" },

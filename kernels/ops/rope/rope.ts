@@ -11,7 +11,7 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** How frequencies are changed for contexts longer than a model was trained on; `transformers`' names. */
@@ -86,7 +86,7 @@ export function ropeTable(options: RopeOptions): Float32Array {
   return table;
 }
 
-const turn = programFamily("rope", (x: Dtype) => ({
+const turn = positionalFamily("rope", (x: Dtype) => ({
   bindings: [
     { name: "x", dtype: x, access: "write" },
     { name: "table", dtype: "f32", access: "read" },

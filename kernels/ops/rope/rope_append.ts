@@ -11,10 +11,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
+import { positionalFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const program = programFamily("rope_append", (qkv: Dtype, cache: Dtype) => ({
+const program = positionalFamily("rope_append", (qkv: Dtype, cache: Dtype) => ({
   bindings: [
     ...writes(qkv, "qkv"),
     ...writes(cache, "cached_k", "cached_v"),

@@ -10,10 +10,10 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const forward = programFamily("bias", (y: Dtype, b: Dtype) => ({
+const forward = positionalFamily("bias", (y: Dtype, b: Dtype) => ({
   bindings: [
     { name: "y", dtype: y, access: "write" },
     { name: "b", dtype: b, access: "read" },
@@ -49,7 +49,7 @@ const COLUMNS = 32;
 /** Threads that share a column, each with every so many rows; a software driver has none to spare. */
 const lanesOn = ({ software }: Gpu) => software ? 1 : 8;
 
-const backward = programFamily("bias_backward", (dy: Dtype, lanes: number) => ({
+const backward = positionalFamily("bias_backward", (dy: Dtype, lanes: number) => ({
   bindings: [
     { name: "dy", dtype: dy, access: "read" },
     { name: "db", dtype: "f32", access: "write" },

@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
-const move = programFamily("move_rows", (direction: "gather" | "scatter") => {
+const move = positionalFamily("move_rows", (direction: "gather" | "scatter") => {
   const from = direction === "gather" ? "index[row] * u.width + i % u.width" : "i";
   const to = direction === "gather" ? "i" : "index[row] * u.width + i % u.width";
   return {

@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily } from "../../gpu/program.ts";
+import { positionalFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const move = programFamily("move_rows", (dtype: Dtype) => ({
+const move = positionalFamily("move_rows", (dtype: Dtype) => ({
   bindings: [{ name: "x", dtype, access: "write" }],
   uniforms: { vectors: "u32", first: "u32", place: "u32" },
   body: elementMain("store_x(u.place + i, load_x(u.first + i));"),

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { type Binding, programFamily, readsScalars } from "../../gpu/program.ts";
+import { type Binding, positionalFamily, readsScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
 const THREADS = 64;
@@ -20,7 +20,7 @@ const written = ["positions", "starts", "ends", "cache_rows"].map((name): Bindin
   scalar: true,
 }));
 
-const advanceProgram = programFamily("advance", () => ({
+const advanceProgram = positionalFamily("advance", () => ({
   bindings: [...written, ...readsScalars("u32", "bases", "limits")],
   uniforms: { rows: "u32", window: "u32" },
   body: `

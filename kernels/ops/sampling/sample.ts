@@ -21,7 +21,7 @@
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Cost, Gpu } from "../../gpu/gpu.ts";
 import { PCG4D } from "../../wgsl/hash.ts";
-import { type Binding, programFamily, readsScalars } from "../../gpu/program.ts";
+import { type Binding, positionalFamily, readsScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
@@ -136,7 +136,7 @@ function draw(topK: boolean, topP: boolean, minP: boolean, mask: boolean): strin
   chosen = firstOfThreads(thread, first.x, first.y);`;
 }
 
-const program = programFamily(
+const program = positionalFamily(
   "sample",
   (
     greedy: boolean,
@@ -278,7 +278,7 @@ function cost(size: number, greedy: boolean, searches: number, penalty: boolean)
   };
 }
 
-const mark = programFamily("mark_seen", () => ({
+const mark = positionalFamily("mark_seen", () => ({
   bindings: [
     ...readsScalars("u32", "ids", "sequences"),
     { name: "seen", dtype: "u32", access: "write", scalar: true },

@@ -8,18 +8,18 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
+import { positionalFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
 const uniforms = { vectors: "u32" } as const;
 
-const put = programFamily("put_tokens", () => ({
+const put = positionalFamily("put_tokens", () => ({
   bindings: [...readsScalars("u32", "ids", "places"), ...writesScalars("u32", "history")],
   uniforms,
   body: elementMain("history[places[i]] = ids[i];"),
 }));
 
-const take = programFamily("take_tokens", () => ({
+const take = positionalFamily("take_tokens", () => ({
   bindings: [...readsScalars("u32", "history"), ...writesScalars("u32", "ids")],
   uniforms,
   body: elementMain("ids[i] = history[ids[i]];"),

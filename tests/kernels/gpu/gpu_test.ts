@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { openGpu } from "../../../kernels/gpu/gpu.ts";
 import { Memory, memoryLines } from "../../../kernels/gpu/memory.ts";
 import { profileLines } from "../../../kernels/gpu/profiler.ts";
-import { programFamily } from "../../../kernels/gpu/program.ts";
+import { positionalFamily } from "../../../kernels/gpu/program.ts";
 import { splitRows, Tensor } from "../../../kernels/gpu/tensor.ts";
 import { download, gpuTest, upload } from "../harness.ts";
 
-const double = programFamily("double", () => ({
+const double = positionalFamily("double", () => ({
   bindings: [{ name: "x", dtype: "f32", access: "write" }],
   uniforms: { vectors: "u32", factor: "f32" },
   body: `
@@ -103,7 +103,7 @@ gpuTest("copies and zeros of any size cover their tensor and nothing else", asyn
 
 gpuTest("a WGSL error names the program and shows the offending line", async () => {
   const gpu = await openGpu();
-  const wrong = programFamily("broken", () => ({
+  const wrong = positionalFamily("broken", () => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: {},
     body: "@compute @workgroup_size(1)\nfn main() {\n  let y = undeclared_name + 1.0;\n}",
@@ -132,7 +132,7 @@ gpuTest(
 );
 
 gpuTest("a rehearsal builds each program once and does nothing else", async (gpu) => {
-  const scaled = programFamily("rehearsed", (factor: number) => ({
+  const scaled = positionalFamily("rehearsed", (factor: number) => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: { unused: "u32" },
     body: `@compute @workgroup_size(1)
@@ -157,7 +157,7 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
 
 gpuTest("a rehearsal reports WGSL errors and refuses to read", async () => {
   const gpu = await openGpu();
-  const wrong = programFamily("rehearsed_wrong", () => ({
+  const wrong = positionalFamily("rehearsed_wrong", () => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: {},
     body: "@compute @workgroup_size(1)\nfn main() {\n  store_x(0u, missing);\n}",

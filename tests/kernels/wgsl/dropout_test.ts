@@ -7,12 +7,12 @@ import {
   maskUniforms,
 } from "../../../kernels/wgsl/dropout.ts";
 import { elementGrid, elementMain } from "../../../kernels/gpu/elementwise.ts";
-import { programFamily, writes } from "../../../kernels/gpu/program.ts";
+import { positionalFamily, writes } from "../../../kernels/gpu/program.ts";
 import { download, gpuTest, poisoned } from "../harness.ts";
 
 const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, stream: 31 };
 
-const keptProgram = programFamily("kept", () => ({
+const keptProgram = positionalFamily("kept", () => ({
   bindings: writes("f32", "y"),
   uniforms: { ...MASK_UNIFORMS, vectors: "u32", stream: "u32" },
   body: KEPT + elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.stream)));"),

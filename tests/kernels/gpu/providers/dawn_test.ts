@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { openGpu } from "../../../../kernels/gpu/gpu.ts";
-import { programFamily } from "../../../../kernels/gpu/program.ts";
+import { positionalFamily } from "../../../../kernels/gpu/program.ts";
 import { chooseAdapter } from "../../../../kernels/gpu/providers/choose.ts";
 
 /** Dawn's adapter, or why there is none. */
@@ -25,7 +25,7 @@ Deno.test({
     assert.equal(gpu.matrices === "tensor_cores", gpu.reason === "tensor cores");
     assert.equal(gpu.matrices !== undefined, gpu.extensions.has("subgroup_matrix"));
     if (!gpu.extensions.has("f16") || !gpu.extensions.has("subgroups")) return gpu.close();
-    const sum = programFamily("sum", () => ({
+    const sum = positionalFamily("sum", () => ({
       bindings: [{ name: "x", dtype: "f32", access: "write", scalar: true }],
       uniforms: { factor: "f32" },
       extensions: ["f16", "subgroups"],
