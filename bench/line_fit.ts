@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { Matrix, solve } from "ml-matrix";
 
 /** y ≈ intercept + slope·x. */
 export interface LineFit {
@@ -14,12 +15,11 @@ export interface LineFit {
 
 /** Ordinary least squares over at least two different x. */
 export function fitLine(points: readonly { x: number; y: number }[]): LineFit {
-  const mean = (of: (point: { x: number; y: number }) => number) =>
-    points.reduce((sum, point) => sum + of(point), 0) / points.length;
-  const x0 = mean(({ x }) => x), y0 = mean(({ y }) => y);
-  const slope = mean(({ x, y }) => (x - x0) * (y - y0)) / mean(({ x }) => (x - x0) ** 2);
-  const intercept = y0 - slope * x0;
-  const variance = mean(({ y }) => (y - y0) ** 2);
-  const left = mean(({ x, y }) => (y - intercept - slope * x) ** 2);
-  return { slope, intercept, r2: variance === 0 ? 1 : 1 - left / variance };
+  const y = Matrix.columnVector(points.map((point) => point.y));
+  const design = new Matrix(points.map(({ x }) => [1, x]));
+  const coefficients = solve(design, y);
+  const residuals = Matrix.sub(y, design.mmul(coefficients));
+  const variance = Matrix.sub(y, y.mean()).norm() ** 2;
+  const [intercept, slope] = coefficients.to1DArray();
+  return { slope, intercept, r2: variance === 0 ? 1 : 1 - residuals.norm() ** 2 / variance };
 }

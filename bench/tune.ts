@@ -19,7 +19,7 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { ProgressBar } from "../cli/progress.ts";
 import { flag, text } from "../cli/settings.ts";
-import { replaceJson } from "../model/formats/json_file.ts";
+import { replaceFile } from "./replace_file.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
@@ -56,7 +56,7 @@ function keep(path: string, gpu: string, { name, reckoned, best }: Tuned): void 
   const { tiles } = readTiles(path), kept = { ...tiles[gpu] };
   delete kept[name];
   if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
-  replaceJson(path, { tiles: { ...tiles, [gpu]: kept } });
+  replaceFile(path, JSON.stringify({ tiles: { ...tiles, [gpu]: kept } }, null, 2) + "\n");
 }
 
 const sum = (tuned: readonly Tuned[], which: "reckoned" | "best") =>

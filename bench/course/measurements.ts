@@ -9,10 +9,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../kernels/errors.ts";
-import { readJson, replaceJson } from "../../model/formats/json_file.ts";
+import { readJson } from "../../model/formats/json_file.ts";
 import { exists } from "../../model/formats/whole_file.ts";
+import { replaceFile } from "../replace_file.ts";
 import type { DeviceInfo } from "../device.ts";
 import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
+import { lorikeetSources } from "./sources.ts";
 
 /** Lorikeet's version. */
 export const VERSION: string = project.version;
@@ -37,7 +39,8 @@ export type Refusal = z.output<typeof refusalSchema>;
 
 const measuredSchema = z.strictObject({
   command: z.array(z.string()),
-  version: z.string(),
+  /** The hash of the sources that it was measured with; see sources.ts. */
+  sources: z.string(),
   /** The name of the GPU that it is of. */
   gpu: z.string(),
   /** When it ended, in ISO 8601. */
@@ -75,13 +78,24 @@ export function printed({ stdout }: Pick<Outcome, "stdout">): Record<string, unk
   }
 }
 
-/** A program that prints one JSON object, and the arguments that come before a measurement's own. */
+/** A program that prints one JSON object. */
 export interface Program {
   path: string;
+  /** The arguments that come before a measurement's own. */
   args: readonly string[];
+  /** The hash of the sources that decide what it measures. */
+  sources: string;
 }
 
-const LAUNCHER: Program = { path: LORIKEET, args: [] };
+/** Lorikeet's own commands, started by the launcher or by another program. */
+export const lorikeetProgram = (
+  path: string = LORIKEET,
+  args: readonly string[] = [],
+): Program => ({
+  path,
+  args,
+  sources: lorikeetSources(),
+});
 
 /**
  * What a command's process left behind: one JSON object, so Lorikeet's get `--json`.
@@ -114,11 +128,15 @@ export class Measurements {
   constructor(
     readonly folder: string,
     readonly device: DeviceInfo,
-    readonly program: Program = LAUNCHER,
+    readonly program: Program = lorikeetProgram(),
   ) {}
 
   /** A folder of measurements of the GPU that runs get. @throws {UserError} where there is none. */
-  static async open(folder: string, gpu: string, program = LAUNCHER): Promise<Measurements> {
+  static async open(
+    folder: string,
+    gpu: string,
+    program = lorikeetProgram(),
+  ): Promise<Measurements> {
     const { result } = await run(program, ["bench", "device", "--gpu", gpu, "--json"]);
     return new Measurements(folder, result as unknown as DeviceInfo, program);
   }
@@ -137,12 +155,12 @@ export class Measurements {
     const outcome = await run(this.program, command);
     const measured = {
       command: [...command],
-      version: VERSION,
+      sources: this.program.sources,
       gpu: this.device.gpu,
       measured_at: new Date().toISOString(),
       ...outcome,
     };
-    replaceJson(this.#path(name), measured);
+    replaceFile(this.#path(name), JSON.stringify(measured, null, 2) + "\n");
     return measured;
   }
 
@@ -152,7 +170,7 @@ export class Measurements {
 
   #kept(name: string, command: readonly string[]): Measured | undefined {
     const kept = read(this.#path(name));
-    if (kept?.version !== VERSION || !same(kept.command, command)) return undefined;
+    if (kept?.sources !== this.program.sources || !same(kept.command, command)) return undefined;
     if (kept.gpu === this.device.gpu) return kept;
     throw new UserError(
       `folder ${this.folder} holds measurements of ${kept.gpu}, and this machine's GPU is ` +

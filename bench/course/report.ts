@@ -9,8 +9,7 @@ import { z } from "zod";
 import { runMain } from "../../kernels/errors.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { text } from "../../cli/settings.ts";
-import { fileError } from "../../model/formats/whole_file.ts";
-import { temporaryName } from "../../model/formats/write_folder.ts";
+import { replaceFile } from "../replace_file.ts";
 import { Measurements } from "./measurements.ts";
 import type { Report } from "./report/content.ts";
 import { reportHtml } from "./report/html.ts";
@@ -40,17 +39,8 @@ export async function writeReport(folder: string, report: Report): Promise<strin
     ["tables.md", reportMarkdown(report)],
   ];
   return files.map(([name, content]) => {
-    const path = join(folder, name), temporary = temporaryName(path);
-    try {
-      Deno.mkdirSync(folder, { recursive: true });
-      Deno.writeFileSync(
-        temporary,
-        typeof content === "string" ? new TextEncoder().encode(content) : content,
-      );
-      Deno.renameSync(temporary, path);
-    } catch (error) {
-      throw fileError(path, "write", error);
-    }
+    const path = join(folder, name);
+    replaceFile(path, content);
     return path;
   });
 }

@@ -4,10 +4,8 @@
  * @module
  */
 
-import { dirname } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { fileError, readText } from "./whole_file.ts";
-import { temporaryName } from "./write_folder.ts";
 
 /** Whether a value from JSON is an object, neither null nor a list. */
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -101,21 +99,6 @@ function jsonText(value: unknown): string {
 export function writeJson(path: string, value: unknown): void {
   try {
     Deno.writeTextFileSync(path, jsonText(value));
-  } catch (error) {
-    throw fileError(path, "write", error);
-  }
-}
-
-/**
- * As {@linkcode writeJson}, in a folder that is made where there is none: under its own name the file is whole,
- * whenever the program is killed.
- */
-export function replaceJson(path: string, value: unknown): void {
-  const temporary = temporaryName(path);
-  try {
-    Deno.mkdirSync(dirname(path), { recursive: true });
-    Deno.writeTextFileSync(temporary, jsonText(value));
-    Deno.renameSync(temporary, path);
   } catch (error) {
     throw fileError(path, "write", error);
   }

@@ -1,7 +1,7 @@
 /** `lorikeet bench peers`: with fakes for both sides, and with a real PyTorch where there is one. */
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
-import { Measurements } from "../../bench/course/measurements.ts";
+import { lorikeetProgram, Measurements } from "../../bench/course/measurements.ts";
 import { peersLines } from "../../bench/course/peers/lines.ts";
 import { type Peers, peers, type PeersSettings } from "../../bench/course/peers/series.ts";
 import { randomSample } from "../../bench/samples.ts";
@@ -64,7 +64,7 @@ class Fakes extends TemporaryFolder {
     python: string,
     settings: Partial<PeersSettings> = {},
   ): Promise<Peers> {
-    const ours = { path: "sh", args: [this.file("launcher.sh", launcher)] };
+    const ours = lorikeetProgram("sh", [this.file("launcher.sh", launcher)]);
     const measurements = await Measurements.open(this.file("results"), "auto", ours);
     return await peers(measurements, { ...SETTINGS, ...settings, python });
   }

@@ -5,7 +5,7 @@ import { setTimeout } from "node:timers/promises";
 import { combinations, providersOf, type Table2, table2 } from "../../bench/course/table2.ts";
 import type { DeviceInfo } from "../../bench/device.ts";
 import { markdown } from "../../bench/course/table2_lines.ts";
-import { Measurements } from "../../bench/course/measurements.ts";
+import { lorikeetProgram, Measurements } from "../../bench/course/measurements.ts";
 import { ROOT } from "../../scripts/compile.ts";
 import { TemporaryFolder } from "./cli.ts";
 import { fakeLauncher } from "../fake_launcher.ts";
@@ -73,7 +73,7 @@ const small = (gpu: string) =>
 
 Deno.test("bench table2: what does not fit is tried, crossed out with its need, and SGD follows", async () => {
   using temporary = new TemporaryFolder();
-  const program = { path: "sh", args: [temporary.file("small.sh", small("G"))] };
+  const program = lorikeetProgram("sh", [temporary.file("small.sh", small("G"))]);
   const settings = {
     model: "m",
     samples: 1,
@@ -103,7 +103,7 @@ Deno.test("bench table2: another GPU's measurements are refused", async () => {
   for (const optimizer of ["sgd", "adamw"] as const) {
     const measure = async (gpu: string) => {
       const script = temporary.file("small.sh", small(gpu));
-      const program = { path: "sh", args: [script] };
+      const program = lorikeetProgram("sh", [script]);
       return await table2(await Measurements.open(temporary.file(optimizer), "auto", program), {
         ...settings,
         optimizer,

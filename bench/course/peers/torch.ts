@@ -13,6 +13,7 @@ import { parseTrainArguments } from "../../../train/config.ts";
 import { epochOrder } from "../../../train/data.ts";
 import { loraSchema } from "../../../train/schema.ts";
 import { Measurements, printed } from "../measurements.ts";
+import { hashOf } from "../sources.ts";
 import { runProcess } from "../processes.ts";
 import { type Combination, courseData, nameOf, techniqueFlags } from "../table2.ts";
 import type { Table2Plan, Table2Settings } from "../table2.ts";
@@ -80,7 +81,13 @@ export class Torch {
     readonly device: TorchDevice,
     { folder, device: gpu }: Measurements,
   ) {
-    this.#measurements = new Measurements(folder, gpu, { path: python, args: [SCRIPT] });
+    this.#measurements = new Measurements(folder, gpu, {
+      path: python,
+      args: [SCRIPT],
+      sources: hashOf(
+        ["torch_rows.py", "plain_llama.py"].map((name) => `bench/course/peers/${name}`),
+      ),
+    });
   }
 
   /**

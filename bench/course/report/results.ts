@@ -9,7 +9,7 @@ import { ProgressBar } from "../../../cli/progress.ts";
 import { readJson } from "../../../model/formats/json_file.ts";
 import { exists } from "../../../model/formats/whole_file.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
-import { type Measurements, VERSION } from "../measurements.ts";
+import type { Measurements } from "../measurements.ts";
 import { runProcess } from "../processes.ts";
 import type { Scaling } from "../../scaling.ts";
 import { type Table1, table1 } from "../table1.ts";
@@ -134,10 +134,11 @@ function isComplete(folder: string, note: string): boolean {
   return exists(join(folder, "summary.json"));
 }
 
-/** Fine-tunes with LoRA, once by a version on a GPU: its output folder is kept beside the measurements. */
+/** Fine-tunes with LoRA, once with the same sources on a GPU: its output folder is kept beside the measurements. */
 async function train(series: Series, command: readonly string[], model: string): Promise<Training> {
   const { folder, device, program } = series.measurements, output = join(folder, "train");
-  const note = join(folder, "train.command"), words = [VERSION, device.gpu, ...command].join("\n");
+  const note = join(folder, "train.command"),
+    words = [program.sources, device.gpu, ...command].join("\n");
   const kept = isComplete(output, note) && Deno.readTextFileSync(note) === words;
   if (!kept) {
     if (exists(output)) Deno.removeSync(output, { recursive: true });

@@ -11,7 +11,11 @@ function counting(folder: TemporaryFolder): { measurements: Measurements; calls:
   const log = folder.file("calls", "");
   const script = folder.file("program.sh", `echo call >>'${log}'; echo "$1"; exit "\${2:-0}"`);
   return {
-    measurements: new Measurements(folder.file("results"), GPU, { path: "sh", args: [script] }),
+    measurements: new Measurements(folder.file("results"), GPU, {
+      path: "sh",
+      args: [script],
+      sources: "abc",
+    }),
     calls: () => Deno.readTextFileSync(log).split("\n").length - 1,
   };
 }
@@ -30,14 +34,14 @@ Deno.test("measurements: the same command is measured once, another one again", 
   assert.deepEqual(names, ["a.json"], "nothing temporary is left");
 });
 
-Deno.test("measurements: a damaged file and another version's are measured again", async () => {
+Deno.test("measurements: a damaged file and that of other sources are measured again", async () => {
   using folder = new TemporaryFolder();
   const { measurements, calls } = counting(folder);
   await measurements.measure("a", ['{"x": 1}']);
   const path = `${measurements.folder}/a.json`, whole = Deno.readTextFileSync(path);
   const damaged = [
     ...[whole.slice(0, whole.length / 2), "", "[]", whole.replace('"result"', '"rseult"')],
-    whole.replace(/"version": "[^"]+"/, '"version": "0.0.0"'),
+    whole.replace(/"sources": "[^"]+"/, '"sources": "abd"'),
   ];
   for (const [i, text] of damaged.entries()) {
     Deno.writeTextFileSync(path, text);

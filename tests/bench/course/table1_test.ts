@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { Measurements } from "../../../bench/course/measurements.ts";
+import { lorikeetProgram, Measurements } from "../../../bench/course/measurements.ts";
 import {
   arrowOf,
   type Effect,
@@ -40,7 +40,7 @@ Deno.test("table1: where the whole model does not fit, the most blocks that do a
   const settings = { gpu: "auto", learning_rate: 1e-5 };
   const measure = async (fitting: number) => {
     const script = SMALL.replace("$FITTING", `${fitting}`);
-    const program = { path: "sh", args: [temporary.file(`${fitting}.sh`, script)] };
+    const program = lorikeetProgram("sh", [temporary.file(`${fitting}.sh`, script)]);
     const folder = temporary.file(`course-${fitting}`);
     return await table1(await Measurements.open(folder, "auto", program), settings);
   };

@@ -1,6 +1,6 @@
 /** From made-up measurements to what a report says: which runs are asked for, and their numbers in the tables. */
 import assert from "node:assert/strict";
-import { Measurements } from "../../../../bench/course/measurements.ts";
+import { lorikeetProgram, Measurements } from "../../../../bench/course/measurements.ts";
 import type { Report } from "../../../../bench/course/report/content.ts";
 import { reportHtml } from "../../../../bench/course/report/html.ts";
 import { reportMarkdown } from "../../../../bench/course/report/markdown.ts";
@@ -82,7 +82,7 @@ esac
 
 async function made(folder: TemporaryFolder): Promise<{ results: Results; calls: string[] }> {
   const calls = folder.file("calls", "");
-  const program = { path: "sh", args: [folder.file("launcher.sh", launcher(calls))] };
+  const program = lorikeetProgram("sh", [folder.file("launcher.sh", launcher(calls))]);
   const measurements = await Measurements.open(folder.file("course"), "auto", program);
   const results = await collect(measurements, {
     model: "random:tiny",
