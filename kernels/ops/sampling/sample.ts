@@ -18,10 +18,9 @@
  *
  * @module
  */
-import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Cost, Gpu } from "../../gpu/gpu.ts";
 import { PCG4D } from "../../wgsl/hash.ts";
-import { type Binding, positionalFamily, readsScalars } from "../../gpu/program.ts";
+import { type Binding, programFamily, readsScalars, type Variant } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
@@ -53,14 +52,92 @@ export interface Sampling {
   seed: number;
 }
 
-/** Penalised logits' keys; `inverse` is 1 / p because WGSL's division is inexact. */
+/** Words of a sequence's settings: see {@linkcode samplingSettings}. */
+export const SETTINGS_WORDS = 9;
+
+/** Bits of a float32. */
+const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)[0];
+
+/**
+ * What the GPU knows of how a sequence's tokens are chosen `[SETTINGS_WORDS]` u32, floats by their bits. What is off
+ * has a value that changes nothing, so that sequences with and without it may stand side by side.
+ *
+ * @param stream Sequences of one stream, seed and position draw with the same noise; u32.
+ */
+export function samplingSettings(sampling: Sampling, stream: number): Uint32Array {
+  const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampling;
+  const greedy = temperature <= 0;
+  return Uint32Array.of(
+    seed,
+    stream,
+    top_k > 0 ? top_k : 0xffffffff,
+    bitsOf(top_p < 1 ? Math.max(0, top_p) : 2),
+    // Bounded, so that the smallest temperatures don't make 0 · infinity.
+    bitsOf(greedy ? 0 : Math.min(1 / temperature, 1e30)),
+    bitsOf(min_p > 0 ? Math.min(0, Math.log(min_p)) : -3e38),
+    bitsOf(repetition_penalty),
+    // WGSL's division is inexact.
+    bitsOf(1 / repetition_penalty),
+    greedy ? 1 : 0,
+  );
+}
+
+/** What a program does for its sequences, one of which wants it at least. */
+export interface SamplingSteps {
+  /** All tokens are the most likely ones. */
+  greedy: boolean;
+  topK: boolean;
+  topP: boolean;
+  minP: boolean;
+  penalty: boolean;
+}
+
+/** What sequences with these samplings need done, over a vocabulary. */
+export function samplingSteps(samplings: readonly Sampling[], vocab: number): SamplingSteps {
+  const drawn = samplings.filter(({ temperature }) => temperature > 0);
+  return {
+    greedy: drawn.length === 0,
+    topK: drawn.some(({ top_k }) => top_k > 0 && top_k < vocab),
+    topP: drawn.some(({ top_p }) => top_p < 1),
+    minP: drawn.some(({ min_p }) => min_p > 0),
+    penalty: samplings.some(({ repetition_penalty }) => repetition_penalty !== 1),
+  };
+}
+
+/** WGSL of a sequence's settings, and `readSettings(sequence)`, which sets them. */
+const SETTINGS = `
+var<private> seed: u32;
+var<private> drawStream: u32;
+var<private> mostTokens: u32;
+var<private> leastShare: f32;
+var<private> coolness: f32;
+var<private> logMinP: f32;
+var<private> penalty: f32;
+var<private> inversePenalty: f32;
+var<private> isGreedy: bool;
+
+fn readSettings(sequence: u32) {
+  let at = sequence * ${SETTINGS_WORDS}u;
+  seed = settings[at];
+  drawStream = settings[at + 1u];
+  mostTokens = settings[at + 2u];
+  leastShare = bitcast<f32>(settings[at + 3u]);
+  coolness = bitcast<f32>(settings[at + 4u]);
+  logMinP = bitcast<f32>(settings[at + 5u]);
+  penalty = bitcast<f32>(settings[at + 6u]);
+  inversePenalty = bitcast<f32>(settings[at + 7u]);
+  isGreedy = settings[at + 8u] == 1u;
+}
+`;
+
+/** Penalised logits' keys. */
 function keysAt(penalty: boolean): string {
   return penalty
     ? `
 var<private> seenRow: u32;
 fn keysAt(i: u32) -> vec4<u32> {
   let x = load_logits(row + i);
-  let penalised = x * select(vec4<f32>(u.penalty), vec4<f32>(u.inverse), x > vec4<f32>());
+  let penalised = x * select(vec4<f32>(penalty), vec4<f32>(inversePenalty), x > vec4<f32>());
   return keysOf(select(x, penalised, seen[seenRow + i] != vec4<u32>()));
 }`
     : "fn keysAt(i: u32) -> vec4<u32> { return keysOf(load_logits(row + i)); }";
@@ -74,7 +151,7 @@ var<private> top: f32;
 /** log(probability / largest probability), finite. */
 fn distances(keys: vec4<u32>) -> vec4<f32> {
   let below = max(valuesOf(keys) - top, vec4<f32>(-3e38));
-  return max(below * u.coolness, vec4<f32>(-1e30));
+  return max(below * coolness, vec4<f32>(-1e30));
 }
 
 /** Exponentially distributed numbers, −log(1 − v), relatively exact near 0, where the winners are. */
@@ -92,7 +169,7 @@ fn fixedPoint(high: f32) -> vec2<u32> {
 }
 
 fn shareOf(total: vec2<u32>) -> vec2<u32> {
-  let share = fixedPoint((f32(total.y) + f32(total.x) * 0x1p-32) * u.topP);
+  let share = fixedPoint((f32(total.y) + f32(total.x) * 0x1p-32) * leastShare);
   return select(share, vec2<u32>(1u, 0u), all(share == vec2<u32>()));
 }
 ${
@@ -105,13 +182,12 @@ ${
 }`;
 
 /** WGSL that replaces `chosen`, the most likely token, by the one drawn. */
-function draw(topK: boolean, topP: boolean, minP: boolean, mask: boolean): string {
+function draw({ topK, topP, minP, mask }: SampleVariant): string {
   const inPlace = topK || topP
     ? "within(place, ids, keys)"
     : "(ids < vec4<u32>(u.vocab)) & (keys > vec4<u32>())";
   return `
   top = valuesOf(vec4<u32>(chosen.x)).x;
-  let stream = streams[sequence];
   let position = positions[sequence];
   // Down to the last possible token.
   var place = vec2<u32>(1u, 0u);
@@ -121,74 +197,66 @@ function draw(topK: boolean, topP: boolean, minP: boolean, mask: boolean): strin
   ${
     overRow(`
     let ids = i * 4u + LANES;
-    let kept = ${inPlace}${minP ? " & (distances(keys) >= vec4<f32>(u.logMinP))" : ""};
+    let kept = ${inPlace}${minP ? " & (distances(keys) >= vec4<f32>(logMinP))" : ""};
     ${
       mask
         ? "if (i < u.width / 4u) { mask[row + i] = select(vec4<u32>(), vec4<u32>(1u), kept); }"
         : ""
     }
     if (any(kept)) {
-      let noise = -log(exponentials(pcg4d(vec4<u32>(i, u.seed, stream, position))));
+      let noise = -log(exponentials(pcg4d(vec4<u32>(i, seed, drawStream, position))));
       let found = select(vec4<u32>(), keysOf(distances(keys) + noise), kept);
       ${KEEP_FIRST}
     }`)
   }
-  chosen = firstOfThreads(thread, first.x, first.y);`;
+  chosen = select(firstOfThreads(thread, first.x, first.y), chosen, isGreedy);`;
 }
 
-const program = positionalFamily(
-  "sample",
-  (
-    greedy: boolean,
-    topK: boolean,
-    topP: boolean,
-    minP: boolean,
-    penalty: boolean,
-    mask: boolean,
-  ) => {
-    const bindings: Binding[] = [
-      { name: "logits", dtype: "f32", access: "read" },
-      { name: "ids", dtype: "u32", access: "write", scalar: true },
-      { name: "made", dtype: "u32", access: "write", scalar: true },
-    ];
-    if (!greedy) bindings.push(...readsScalars("u32", "positions", "streams"));
-    if (penalty) bindings.push({ name: "seen", dtype: "u32", access: "write" });
-    if (mask) bindings.push({ name: "mask", dtype: "u32", access: "write" });
-    return {
-      bindings,
-      uniforms: {
-        ...ORDER_UNIFORMS,
-        first: "u32",
-        slot: "u32",
-        seed: "u32",
-        topK: "u32",
-        topP: "f32",
-        coolness: "f32",
-        logMinP: "f32",
-        penalty: "f32",
-        inverse: "f32",
-      },
-      body: `${TOKEN_KEYS}
+interface SampleVariant extends SamplingSteps {
+  mask: boolean;
+}
+
+const program = programFamily("sample", (variant: SampleVariant & Variant) => {
+  const { greedy, topK, topP, penalty, mask } = variant;
+  const bindings: Binding[] = [
+    { name: "logits", dtype: "f32", access: "read" },
+    { name: "ids", dtype: "u32", access: "write", scalar: true },
+    { name: "made", dtype: "u32", access: "write", scalar: true },
+  ];
+  if (!greedy) bindings.push(...readsScalars("u32", "positions"));
+  if (!greedy || penalty) bindings.push(...readsScalars("u32", "settings"));
+  if (penalty) bindings.push({ name: "seen", dtype: "u32", access: "write" });
+  if (mask) bindings.push({ name: "mask", dtype: "u32", access: "write" });
+  return {
+    bindings,
+    uniforms: {
+      ...ORDER_UNIFORMS,
+      first: "u32",
+      slot: "u32",
+    },
+    body: `${TOKEN_KEYS}
+${!greedy || penalty ? SETTINGS : ""}
 ${keysAt(penalty)}
 ${greedy ? "" : DRAWING}
 ${topK || topP ? PLACES : ""}
-${topK ? countSearch("topK", "u.topK") : ""}
+${topK ? countSearch("topK", "mostTokens") : ""}
 ${topP ? TOP_P : ""}
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let sequence = u.first + group.x;
+  ${!greedy || penalty ? "readSettings(sequence);" : ""}
   row = group.x * (u.width / 4u);
   ${penalty ? "seenRow = sequence * (u.width / 4u);" : ""}
   var first = vec2<u32>(0u, NO_TOKEN);
   ${
-        overRow(`
+      overRow(`
     let ids = i * 4u + LANES;
     let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
     lookForFaults(keys, ids);
     ${KEEP_FIRST}`)
-      }
+    }
   var chosen = firstOfThreads(thread, first.x, first.y);
-  ${greedy ? "" : draw(topK, topP, minP, mask)}
+  ${greedy ? "" : draw(variant)}
   if (thread == 0u) {
     let id = select(chosen.y, 0u, chosen.x == 0u);
     ids[sequence] = id;
@@ -196,9 +264,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     ${penalty ? "seen[seenRow + id / 4u][id % 4u] = 1u;" : ""}
   }
 }`,
-    };
-  },
-);
+  };
+});
 
 /** Arguments of {@linkcode sample}. V is the vocabulary, Vp it rounded up to a multiple of 4. */
 export interface SampleRun {
@@ -216,54 +283,38 @@ export interface SampleRun {
   stride: number;
   /** `[sequences]` u32: position of the last known token. */
   positions: Tensor;
-  /** `[sequences]` u32: sequences of one stream, seed and position draw with the same noise. */
-  streams: Tensor;
+  /** `[sequences, SETTINGS_WORDS]` u32: {@linkcode samplingSettings} of each sequence. */
+  settings: Tensor;
   /**
    * `[sequences, Vp]` u32: nonzero where a token occurred; the chosen tokens are marked. Needed for a
    * repetition penalty, otherwise not used.
    */
   seen?: Tensor;
-  options: Sampling;
+  /** {@linkcode samplingSteps} of the sequences. */
+  steps: SamplingSteps;
   /** `[at least rows, Vp]` u32: receives 1 for every token that could be drawn, else 0, unless greedy. */
   mask?: Tensor;
 }
 
-/** Chooses the next token of `rows` sequences. */
+/** Chooses the next token of `rows` sequences. @throws {Error} where a penalty has no `seen`. */
 export function sample(
   gpu: Gpu,
-  { logits, vocab, rows, first, ids, made, step, stride, positions, streams, seen, options, mask }:
+  { logits, vocab, rows, first, ids, made, step, stride, positions, settings, seen, steps, mask }:
     SampleRun,
 ): void {
-  const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = options;
-  const greedy = temperature <= 0;
-  const topK = !greedy && top_k > 0 && top_k < vocab;
-  const topP = !greedy && top_p < 1;
-  const minP = !greedy && min_p > 0;
-  const penalty = repetition_penalty !== 1;
-  const masked = !greedy && mask !== undefined;
+  const { greedy, topK, topP, minP, penalty } = steps;
+  const masked = greedy ? undefined : mask;
   if (penalty && seen === undefined) throw new Error("a repetition penalty needs `seen`");
   const width = logits.rowSize;
+  const tensors = [logits, ids, made];
+  if (!greedy) tensors.push(positions);
+  if (!greedy || penalty) tensors.push(settings);
+  if (penalty && seen !== undefined) tensors.push(seen);
+  if (masked !== undefined) tensors.push(masked);
   gpu.run(
-    program(greedy, topK, topP, minP, penalty, masked),
-    [
-      ...[logits, ids, made],
-      ...greedy ? [] : [positions, streams],
-      ...penalty ? [seen!] : [],
-      ...masked ? [mask] : [],
-    ],
-    {
-      ...orderUniforms(width, vocab),
-      first,
-      slot: step * stride,
-      seed,
-      topK: top_k,
-      topP: Math.max(0, top_p),
-      // Bounded, so that the smallest temperatures don't make 0 · infinity.
-      coolness: greedy ? 0 : Math.min(1 / temperature, 1e30),
-      logMinP: minP ? Math.min(0, Math.log(min_p)) : 0,
-      penalty: repetition_penalty,
-      inverse: 1 / repetition_penalty,
-    },
+    program({ greedy, topK, topP, minP, penalty, mask: masked !== undefined }),
+    tensors,
+    { ...orderUniforms(width, vocab), first, slot: step * stride },
     [rows],
     cost(rows * width, greedy, (topK ? 3 : 0) + (topP ? 3 : 0), penalty),
   );
@@ -276,31 +327,4 @@ function cost(size: number, greedy: boolean, searches: number, penalty: boolean)
     flops: size * (passes * 4 + (greedy ? 0 : 20)),
     bytes: size * (penalty ? 8 : 4) * passes,
   };
-}
-
-const mark = positionalFamily("mark_seen", () => ({
-  bindings: [
-    ...readsScalars("u32", "ids", "sequences"),
-    { name: "seen", dtype: "u32", access: "write", scalar: true },
-  ],
-  uniforms: { vectors: "u32", width: "u32" },
-  // One token for each thread; where several are the same they write the same.
-  body: elementMain("seen[sequences[i] * u.width + ids[i]] = 1u;"),
-}));
-
-/**
- * Marks the first `count` tokens as seen: seen[sequences[i], ids[i]] = 1. Others stay as they are
- * (clear `seen` first).
- *
- * Shapes: ids and sequences `[at least count]` u32, seen `[sequences, Vp]` u32.
- */
-export function markSeen(
-  gpu: Gpu,
-  { ids, sequences, seen, count }: { ids: Tensor; sequences: Tensor; seen: Tensor; count: number },
-): void {
-  const uniforms = { vectors: count, width: seen.rowSize };
-  gpu.run(mark(), [ids, sequences, seen], uniforms, elementGrid(count), {
-    flops: 0,
-    bytes: 12 * count,
-  });
 }

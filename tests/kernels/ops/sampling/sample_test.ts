@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import {
-  markSeen,
   NOT_FINITE,
   sample,
   type Sampling,
+  samplingSettings,
+  type SamplingSteps,
+  samplingSteps,
+  SETTINGS_WORDS,
 } from "../../../../kernels/ops/sampling/sample.ts";
-import { roundUp } from "../../../../kernels/gpu/tensor.ts";
+import { roundUp, type Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { AWKWARD, download, gpuTest, poisoned, randomArray, upload } from "../../harness.ts";
 import {
   chiSquaredDeviate,
@@ -35,6 +38,15 @@ function stored(rows: readonly ArrayLike<number>[], count: number): Float32Array
   });
 }
 
+/** The settings of sequences, by their sampling and stream. */
+const settingsOf = (gpu: Gpu, rows: readonly (readonly [Sampling, number])[]): Tensor =>
+  upload(
+    gpu,
+    rows.flatMap(([sampling, stream]) => [...samplingSettings(sampling, stream)]),
+    "u32",
+    [rows.length, SETTINGS_WORDS],
+  );
+
 /** Tokens chosen for `count` sequences, and which tokens could be, where `mask` is asked for. */
 async function choose(
   gpu: Gpu,
@@ -50,6 +62,7 @@ async function choose(
   } = {},
 ): Promise<{ tokens: Float64Array; kept: number[][] }> {
   const vocab = rows[0].length, width = roundUp(vocab, 4);
+  const used = { ...PLAIN, seed: SEED, ...options };
   const perRow = (f: (row: number) => number) =>
     upload(gpu, Array.from({ length: count }, (_, r) => f(r)), "u32", [count]);
   const flags = Array.from({ length: count * width }, (_, i) => seen?.includes(i % width) ? 1 : 0);
@@ -65,9 +78,9 @@ async function choose(
     step: 0,
     stride: count,
     positions: perRow(position),
-    streams: perRow(stream),
+    settings: settingsOf(gpu, Array.from({ length: count }, (_, r) => [used, stream(r)])),
     seen: seen && upload(gpu, flags, "u32", [count, width]),
-    options: { ...PLAIN, seed: SEED, ...options },
+    steps: samplingSteps([used], vocab),
     mask: kept,
   });
   // What the host reads: the tokens, but for those of rows that hold what is no finite number.
@@ -356,9 +369,9 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
       made,
       step,
       stride,
-      options,
+      steps: samplingSteps([options], vocab),
       positions: upload(gpu, positions, "u32", [sequences]),
-      streams: upload(gpu, streams, "u32", [sequences]),
+      settings: settingsOf(gpu, streams.map((stream) => [options, stream])),
     });
     return { ids: await download(gpu, ids), made: await download(gpu, made) };
   };
@@ -387,15 +400,11 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
 gpuTest("sample marks what it chose, and the penalty sees it and prompts", async (gpu) => {
   const vocab = 6, width = 8, sequences = 2;
   const logits = upload(gpu, stored([[8, 7, 6, -1, -2, -3]], sequences), "f32", [sequences, width]);
-  const seen = upload(gpu, Array(sequences * width).fill(0), "u32", [sequences, width]);
-  markSeen(gpu, {
-    ids: upload(gpu, [0, 2, 0, 1, 4], "u32", [5]),
-    sequences: upload(gpu, [1, 1, 1, 1, 0], "u32", [5]),
-    seen,
-    count: 4,
-  });
-  const before = await download(gpu, seen);
-  assert.deepEqual([...before], [...Array(8).fill(0), 1, 1, 1, ...Array(5).fill(0)]);
+  const seen = upload(gpu, [...Array(8).fill(0), 1, 1, 1, ...Array(5).fill(0)], "u32", [
+    sequences,
+    width,
+  ]);
+  const options = { ...PLAIN, temperature: 0, repetition_penalty: 10 };
   const ids = poisoned(gpu, "u32", [sequences]), made = poisoned(gpu, "u32", [4 * sequences]);
   const zero = upload(gpu, [0, 0], "u32", [2]);
   const run = (step: number) =>
@@ -410,8 +419,8 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
       stride: sequences,
       seen,
       positions: zero,
-      streams: zero,
-      options: { ...PLAIN, temperature: 0, repetition_penalty: 10 },
+      settings: settingsOf(gpu, [[options, 0], [options, 0]]),
+      steps: samplingSteps([options], vocab),
     });
   for (const step of [0, 1, 2, 3]) run(step);
   // Sequence 0 takes its three positive ones in turn, then the largest of 0.8, 0.7, 0.6, −1, −2, −3.
@@ -423,6 +432,52 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
     seen: [0],
   });
   assert.equal(low.tokens[0], 1);
+});
+
+gpuTest("sample: sequences with settings of their own choose as they do alone", async (gpu) => {
+  const vocab = 129, width = 132;
+  const mixed: Sampling[] = [
+    { ...PLAIN, temperature: 0 },
+    { ...PLAIN, temperature: 3, seed: 5 },
+    { ...PLAIN, temperature: 3, seed: 5, top_k: 20 },
+    { ...PLAIN, temperature: 2, seed: 6, top_p: 0.6 },
+    { ...PLAIN, temperature: 2, seed: 6, min_p: 0.05, repetition_penalty: 4 },
+    { ...PLAIN, temperature: 0, repetition_penalty: 4 },
+  ];
+  const rows = mixed.map((_, s) => logitsOf(vocab, 40 + s));
+  const flags = Array.from({ length: mixed.length * width }, (_, i) => Math.floor(i / 7) % 2);
+  const positions = upload(gpu, mixed.map((_, s) => 3 * s), "u32", [mixed.length]);
+  const settings = settingsOf(gpu, mixed.map((sampling, s) => [sampling, s]));
+  const run = async (steps: SamplingSteps) => {
+    const ids = poisoned(gpu, "u32", [mixed.length]), made = poisoned(gpu, "u32", [mixed.length]);
+    const mask = poisoned(gpu, "u32", [mixed.length, width]);
+    sample(gpu, {
+      logits: upload(gpu, stored(rows, mixed.length), "f32", [mixed.length, width]),
+      vocab,
+      rows: mixed.length,
+      first: 0,
+      ids,
+      made,
+      step: 0,
+      stride: mixed.length,
+      positions,
+      settings,
+      seen: upload(gpu, flags, "u32", [mixed.length, width]),
+      steps,
+      mask,
+    });
+    return { ids: await download(gpu, ids), mask: await download(gpu, mask) };
+  };
+  const together = await run(samplingSteps(mixed, vocab));
+  const kept = mixed.map((_, s) =>
+    together.mask.subarray(s * width, (s + 1) * width).reduce((sum, flag) => sum + flag, 0)
+  );
+  assert.deepEqual([kept[1], kept[2]], [vocab, 20]);
+  assert.ok(kept[3] < vocab && kept[4] < vocab, "top-p and min-p leave tokens out");
+  for (const [s, sampling] of mixed.entries()) {
+    const alone = await run(samplingSteps([sampling], vocab));
+    assert.equal(together.ids[s], alone.ids[s], `sequence ${s}`);
+  }
 });
 
 gpuTest("sample: a repetition penalty without flags is refused", async (gpu) => {
