@@ -8,7 +8,7 @@
  * import {
  *   decoderPasses,
  *   encodePrompt,
- *   Generator,
+ *   Engine,
  *   Llama,
  *   loadTokenizer,
  *   loadWeights,
@@ -27,11 +27,11 @@
  *   trained: "nothing",
  *   ...decoderPasses(sizes),
  * });
- * const generator = new Generator(gpu.memory, model, sizes);
+ * const engine = new Engine(gpu.memory, model, sizes);
  * model.initialize(gpu);
  * await loadWeights(gpu, model, source, { seed: 0 });
  * const options = { maxTokens: 20, stop: [tokenizer.eos_id] };
- * const [ids] = await generator.generate(gpu, [prompt], options);
+ * const [ids] = await engine.answers(gpu, [prompt], options);
  * console.log(tokenizer.decode(ids));
  * gpu.close();
  * ```
@@ -49,8 +49,15 @@ export { makeBatch } from "./model/transformer/batch.ts";
 export { type BeamOptions, BeamSearcher } from "./model/engine/beams.ts";
 export type { LlamaConfig } from "./model/families/config.ts";
 export { presetConfig } from "./model/families/presets.ts";
-export { decoderPasses, type DecoderSizes } from "./model/engine/decoder.ts";
-export { type GenerateOptions, Generator, GREEDY, type Sampling } from "./model/engine/generate.ts";
+export {
+  Engine,
+  GREEDY,
+  type Sampling,
+  Sequence,
+  type SequenceOptions,
+  type Token,
+} from "./model/engine/engine.ts";
+export { decoderPasses, type EngineSizes } from "./model/engine/slots.ts";
 export { openMeta } from "./model/formats/meta.ts";
 export { openHuggingFace } from "./model/formats/huggingface.ts";
 export { writeHuggingFace } from "./model/formats/write_huggingface.ts";

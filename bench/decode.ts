@@ -14,8 +14,8 @@ import { loadingBar } from "../cli/progress.ts";
 import * as common from "../cli/common_settings.ts";
 import { choice, flag, text, whole, worded } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
-import { Decoder, decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
-import { Generator } from "../model/engine/generate.ts";
+import { Engine } from "../model/engine/engine.ts";
+import { decoderPasses, type EngineSizes, Slots } from "../model/engine/slots.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { loadWeights } from "../model/checkpoint/load.ts";
 import { openModel } from "../model/checkpoint/source.ts";
@@ -65,18 +65,17 @@ const DECODE = command(
 );
 
 /** The same next-token logits come out of a whole pass and of prefill plus one step. */
-async function check(gpu: Gpu, model: Llama, sizes: DecoderSizes, most: number): Promise<number> {
+async function check(gpu: Gpu, model: Llama, sizes: EngineSizes, most: number): Promise<number> {
   const vocab = model.config.vocab_size, ids = randomIds(sizes.context - 1, vocab);
   const read: Float32Array[] = [];
   for (const cache of [sizes.cache, undefined]) {
-    const decoder = new Decoder(gpu.memory, model, { ...sizes, cache });
+    const slots = new Slots(gpu.memory, model, { ...sizes, cache });
     let logits;
     const given = cache ? ids.slice(0, -1) : ids;
-    decoder.begin(gpu, [given], (l) => logits = l);
+    slots.prefill(gpu, [{ slot: 0, ids: given, cached: 0 }], (l) => logits = l);
     if (cache) {
-      decoder.append([ids.slice(-1)]);
-      gpu.write(decoder.ids, Uint32Array.of(ids.at(-1)!));
-      decoder.step(gpu, (l) => logits = l);
+      slots.set(gpu, [{ slot: 0, ids }]);
+      slots.step(gpu, 1, (l) => logits = l);
     }
     read.push((await gpu.readF32(logits!)).slice(0, vocab));
   }
@@ -92,27 +91,25 @@ async function check(gpu: Gpu, model: Llama, sizes: DecoderSizes, most: number):
 }
 
 /** Times of one answer: to the first token, and of each later one, in milliseconds. */
-async function timed(gpu: Gpu, generator: Generator, prompt: number[], tokens: number) {
+async function timed(gpu: Gpu, engine: Engine, prompt: number[], tokens: number) {
   const began = performance.now();
   let first = 0, last = began;
-  const take = () => {
+  for await (const _ of engine.generate(gpu, [prompt], { maxTokens: tokens, stop: [] })) {
     last = performance.now();
     first ||= last;
-    return true;
-  };
-  await generator.generate(gpu, [prompt], { maxTokens: tokens, stop: [], take });
+  }
   return { prefill: first - began, each: (last - first) / (tokens - 1) };
 }
 
 async function measure(
   gpu: Gpu,
-  cached: Generator,
-  uncached: Generator,
+  cached: Engine,
+  uncached: Engine,
   { context, tokens }: { context: number; tokens: number },
 ): Promise<Row> {
   const ids = randomIds(context, cached.model.config.vocab_size);
   // Another prompt first: programs are compiled, and the cache holds nothing of this one.
-  await cached.generate(gpu, [[...ids].reverse()], { maxTokens: 4, stop: [] });
+  await cached.answers(gpu, [[...ids].reverse()], { maxTokens: 4, stop: [] });
   const runs = [];
   for (let i = 0; i < CACHED_RUNS; i++) runs.push(await timed(gpu, cached, ids, tokens));
   const [prefill, each] = [median(runs.map((r) => r.prefill)), median(runs.map((r) => r.each))];
@@ -150,7 +147,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     );
   }
   const cache = flags.precision === "fp32" ? "f32" : "f16";
-  const sizes: DecoderSizes = { sequences: 1, context, promptTokens: context, cache };
+  const sizes: EngineSizes = { sequences: 1, context, promptTokens: context, cache };
   const model = new Llama(gpu.memory, {
     config: source.config,
     precision: flags.precision,
@@ -160,8 +157,8 @@ export async function benchDecode(args: string[]): Promise<void> {
     ...decoderPasses(sizes),
     maxTokens: context,
   });
-  const generator = new Generator(gpu.memory, model, sizes);
-  const uncached = new Generator(gpu.memory, model, { ...sizes, cache: undefined });
+  const engine = new Engine(gpu.memory, model, sizes);
+  const uncached = new Engine(gpu.memory, model, { ...sizes, cache: undefined });
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
   const difference = await check(
@@ -173,7 +170,7 @@ export async function benchDecode(args: string[]): Promise<void> {
 
   const rows: Row[] = [];
   for (const context of contexts) {
-    rows.push(await measure(gpu, generator, uncached, { context, tokens: flags.tokens }));
+    rows.push(await measure(gpu, engine, uncached, { context, tokens: flags.tokens }));
     if (!flags.json) console.error(`context ${context}`);
   }
   const prompt = randomIds(Math.min(64, context - flags.tokens), source.config.vocab_size);
@@ -193,7 +190,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     rows,
     uncached: { prompt: prompt.length, tokens_per_second: 1000 / each },
     peak_memory_mb: megabytes(gpu.memory.peakTotal),
-    cache_mb: megabytes(generator.decoder.cache!.bytes),
+    cache_mb: megabytes(engine.slots.cache!.bytes),
   };
   gpu.close();
   if (flags.plot !== undefined) await plot(flags.plot, result);

@@ -10,14 +10,14 @@ import { profileLines } from "../kernels/gpu/profiler.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { choice, text, whole } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
-import { decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
+import { Engine } from "../model/engine/engine.ts";
+import { decoderPasses, type EngineSizes } from "../model/engine/slots.ts";
 import { writeJson } from "../model/formats/json_file.ts";
 import { exists } from "../model/formats/whole_file.ts";
-import { Generator } from "../model/engine/generate.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import { chatEncoder } from "../model/text/templates/chat.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
-import { Answer } from "./answer.ts";
+import { Answer } from "../model/engine/answer.ts";
 import { Conversation } from "./conversation.ts";
 import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
 import { type LineInput, openLineInput } from "./line_input.ts";
@@ -71,7 +71,7 @@ export async function chat(args: string[]): Promise<void> {
   // What is wrong with the template is said now and not at every message.
   const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
   const context = Math.min(flags.context, contextLength(source.config));
-  const sizes: DecoderSizes = {
+  const sizes: EngineSizes = {
     sequences: 1,
     context,
     promptTokens: context,
@@ -79,11 +79,11 @@ export async function chat(args: string[]): Promise<void> {
   };
   const conversation = new Conversation(encode, flags.system);
   const penalized = flags.repetition_penalty !== 1;
-  const { gpu, also: generator } = await loadModel(
+  const { gpu, also: engine } = await loadModel(
     found,
     flags,
     decoderPasses(sizes),
-    (memory, model) => new Generator(memory, model, sizes, { penalized }),
+    (memory, model) => new Engine(memory, model, sizes, { penalized }),
     LESS_MEMORY,
   );
   await gpu.finish();
@@ -102,7 +102,7 @@ export async function chat(args: string[]): Promise<void> {
       );
     }
     const answer = new Answer(decode, [], print);
-    await interruptible(gpu, generator, ids, { flags, stop, take: (id) => answer.take(id) });
+    await interruptible(gpu, engine, ids, { flags, stop, answer });
     answer.end();
     conversation.answer(answer.text.trim());
   });
@@ -113,22 +113,19 @@ export async function chat(args: string[]): Promise<void> {
 /** Answers until the model or Ctrl-C ends it. */
 async function interruptible(
   gpu: Gpu,
-  generator: Generator,
+  engine: Engine,
   ids: number[],
-  { flags, stop, take }: { flags: ChatFlags; stop: number[]; take: (id: number) => boolean },
+  { flags, stop, answer }: { flags: ChatFlags; stop: number[]; answer: Answer },
 ): Promise<void> {
-  const controller = new AbortController();
-  const abort = () => controller.abort();
+  let aborted = false;
+  const abort = () => aborted = true;
   Deno.addSignalListener("SIGINT", abort);
   try {
-    await generator.generate(gpu, [ids], {
-      sampling: flags,
-      maxTokens: flags.max_tokens,
-      stop,
-      signal: controller.signal,
-      reuse: true,
-      take: (_, id) => take(id) && !controller.signal.aborted,
-    });
+    const options = { sampling: flags, maxTokens: flags.max_tokens, stop, reuse: true };
+    for await (const { id } of engine.generate(gpu, [ids], options)) {
+      answer.take(id);
+      if (aborted) break;
+    }
   } finally {
     Deno.removeSignalListener("SIGINT", abort);
   }

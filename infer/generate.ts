@@ -8,11 +8,11 @@ import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
 import { BeamSearcher } from "../model/engine/beams.ts";
 import { contextLength } from "../model/families/config.ts";
-import { decoderPasses, type DecoderSizes } from "../model/engine/decoder.ts";
-import { Generator } from "../model/engine/generate.ts";
+import { Engine } from "../model/engine/engine.ts";
+import { decoderPasses, type EngineSizes } from "../model/engine/slots.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
-import { Answer } from "./answer.ts";
+import { Answer } from "../model/engine/answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
 import { cacheDtype, findModel, loadModel } from "./open.ts";
 import { preparePrompts } from "./prompts.ts";
@@ -49,7 +49,7 @@ function batches(prompts: readonly number[][], size: number): number[][][] {
 /** The largest batch. */
 function decoderSizes(groups: readonly number[][][], flags: GenerateFlags, limit: number) {
   const longest = Math.max(...groups.flat().map(({ length }) => length));
-  const sizes: DecoderSizes = {
+  const sizes: EngineSizes = {
     sequences: flags.beams > 1 ? flags.beams : Math.max(...groups.map(({ length }) => length)),
     context: Math.min(longest + flags.max_tokens, limit),
     promptTokens: Math.max(...groups.map((group) => group.flat().length)),
@@ -68,20 +68,20 @@ export async function generate(args: string[]): Promise<void> {
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));
-  const { gpu, also: generator } = await loadModel(
+  const { gpu, also: engine } = await loadModel(
     found,
     flags,
     decoderPasses(sizes),
     (memory, model) => {
       if (flags.beams > 1) return new BeamSearcher(memory, model, sizes);
       const penalized = flags.repetition_penalty !== 1;
-      return new Generator(memory, model, sizes, { penalized });
+      return new Engine(memory, model, sizes, { penalized });
     },
     LESS_MEMORY,
   );
   // Weights still on their way would count as time of the first token.
   await gpu.finish();
-  const { cache } = generator.decoder;
+  const { cache } = engine.slots;
   console.error(
     cache === undefined
       ? "KV cache: none"
@@ -89,7 +89,7 @@ export async function generate(args: string[]): Promise<void> {
         `${megabytes(cache.bytes).toFixed(1)} MB`,
   );
 
-  const asked: Asked = { gpu, flags, generator, tokenizer, stop, alone: prompts.length === 1 };
+  const asked: Asked = { gpu, flags, engine, tokenizer, stop, alone: prompts.length === 1 };
   let number = 0;
   for (const group of groups) {
     const results = await answerGroup(asked, group, number);
@@ -108,7 +108,7 @@ export async function generate(args: string[]): Promise<void> {
 interface Asked {
   gpu: Gpu;
   flags: GenerateFlags;
-  generator: Generator | BeamSearcher;
+  engine: Engine | BeamSearcher;
   tokenizer: Tokenizer;
   /** Tokens that end an answer. */
   stop: number[];
@@ -118,7 +118,7 @@ interface Asked {
 
 /** Answers prompts at once; the first has this number. */
 async function answerGroup(
-  { gpu, flags, generator, tokenizer, stop, alone }: Asked,
+  { gpu, flags, engine, tokenizer, stop, alone }: Asked,
   prompts: readonly number[][],
   firstStream: number,
 ): Promise<GenerateResult[]> {
@@ -132,16 +132,16 @@ async function answerGroup(
     last = performance.now();
     first ||= last;
   };
-  if (generator instanceof BeamSearcher) {
+  if (engine instanceof BeamSearcher) {
     const { length_penalty } = flags;
-    const ids = await generator.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
+    const ids = await engine.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
     ids.every((id) => answers[0].take(id));
   } else {
-    const take = (sequence: number, id: number) => {
+    const options = { sampling: flags, maxTokens, stop, stream: firstStream };
+    for await (const { sequence, index, id } of engine.generate(gpu, prompts, options)) {
       tick();
-      return answers[sequence].take(id);
-    };
-    await generator.generate(gpu, prompts, { sampling: flags, maxTokens, stop, take, firstStream });
+      if (!answers[index].take(id)) engine.evict(sequence);
+    }
   }
   if (first === 0) first = performance.now();
   answers.forEach((answer) => answer.end());
@@ -153,7 +153,7 @@ async function answerGroup(
     lists.reduce((sum, { length }) => sum + length, 0);
   const later = total(answers.map(({ ids }) => ids.slice(1)));
   return answers.map(({ text, ids, stopped }, i): GenerateResult => {
-    const room = Math.min(maxTokens, generator.decoder.sizes.context - prompts[i].length);
+    const room = Math.min(maxTokens, engine.sizes.context - prompts[i].length);
     return {
       text,
       prompt_ids: prompts[i],

@@ -168,9 +168,9 @@ async function main(): Promise<number> {
     gpu.profiler.roofs = await measureRoofs(gpu, config.precision === "mixed" ? "f16" : "f32");
   }
   gpu.pipelines.print = config.print_wgsl;
-  const { trainer, generator } = await allocatePlanned(gpu, (memory) => {
+  const { trainer, engine } = await allocatePlanned(gpu, (memory) => {
     const trainer = new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
-    return { trainer, generator: showcase?.generator(memory, trainer.model) };
+    return { trainer, engine: showcase?.engine(memory, trainer.model) };
   }, LESS_MEMORY);
   const { model } = trainer;
   console.log(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
@@ -201,7 +201,7 @@ async function main(): Promise<number> {
   };
   let before: string[] | undefined;
   try {
-    before = await showcase?.answers(gpu, generator!);
+    before = await showcase?.answers(gpu, engine!);
     await evaluate("before");
     stop.check();
   } catch (error) {
@@ -228,7 +228,7 @@ async function main(): Promise<number> {
   let failure: unknown, after: string[] | undefined;
   try {
     await evaluate("after");
-    after = await showcase?.answers(gpu, generator!);
+    after = await showcase?.answers(gpu, engine!);
   } catch (error) {
     failure = error;
   }

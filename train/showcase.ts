@@ -6,8 +6,8 @@
 import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
-import type { DecoderSizes } from "../model/engine/decoder.ts";
-import { Generator } from "../model/engine/generate.ts";
+import { Engine } from "../model/engine/engine.ts";
+import type { EngineSizes } from "../model/engine/slots.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { parseSamples } from "../model/text/data/load.ts";
 import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
@@ -30,7 +30,7 @@ export class Showcase {
   }
 
   /** All prompts at once. */
-  get sizes(): DecoderSizes {
+  get sizes(): EngineSizes {
     const lengths = this.#prompts.map(({ length }) => length);
     return {
       sequences: lengths.length,
@@ -41,14 +41,14 @@ export class Showcase {
   }
 
   /** What answering takes beside the model. */
-  generator(memory: Memory, model: Llama): Generator {
-    return new Generator(memory, model, this.sizes);
+  engine(memory: Memory, model: Llama): Engine {
+    return new Engine(memory, model, this.sizes);
   }
 
   /** The model's answers, the most likely token each time. */
-  async answers(gpu: Gpu, generator: Generator): Promise<string[]> {
+  async answers(gpu: Gpu, engine: Engine): Promise<string[]> {
     const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id] };
-    const answers = await generator.generate(gpu, this.#prompts, options);
+    const answers = await engine.answers(gpu, this.#prompts, options);
     return answers.map((ids) => this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
   }
 

@@ -11,7 +11,7 @@ import { Matrix } from "ml-matrix";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { median } from "../../kernels/measure/timing.ts";
 import { loraPlan } from "../../model/adapter/plan.ts";
-import { Decoder, decoderPasses } from "../../model/engine/decoder.ts";
+import { decoderPasses, Slots } from "../../model/engine/slots.ts";
 import type { LinearModule } from "../../model/formats/adapter.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import {
@@ -83,12 +83,12 @@ async function merge(gpu: Gpu, model: Llama, adapters: readonly Parameter[]): Pr
 }
 
 async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceCost> {
-  const decoder = new Decoder(gpu.memory, model, SIZES);
+  const slots = new Slots(gpu.memory, model, SIZES);
   let logits = model.control;
-  decoder.begin(gpu, [PROMPT], (given) => logits = given);
+  slots.prefill(gpu, [{ slot: 0, ids: PROMPT, cached: 0 }], (given) => logits = given);
   const first = (await gpu.readF32(logits)).slice(0, model.config.vocab_size);
-  gpu.write(decoder.ids, Uint32Array.of(PROMPT[1]));
-  const step = () => decoder.step(gpu, () => {});
+  gpu.write(slots.ids, Uint32Array.of(PROMPT[1]));
+  const step = () => slots.step(gpu, 1, () => {});
   const launches = await launchesOf(gpu, step);
   const times: number[] = [];
   for (let i = 0; i < STEPS; i++) {

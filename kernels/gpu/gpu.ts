@@ -225,20 +225,28 @@ export class Gpu {
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }
 
-  /** Writes host data to the start of a tensor, after everything recorded so far. */
-  write(tensor: Tensor, data: Uint32Array | Float32Array | Uint8Array | Uint16Array): void {
-    if (data.byteLength > tensor.bytes) {
+  /**
+   * Writes host data to a tensor, after everything recorded so far.
+   *
+   * @param first Element of the tensor, of four bytes each, that the data begins at.
+   */
+  write(
+    tensor: Tensor,
+    data: Uint32Array | Float32Array | Uint8Array | Uint16Array,
+    first = 0,
+  ): void {
+    if (4 * first + data.byteLength > tensor.bytes) {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
     if (this.#rehearsing) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-    const whole = bytes.length & ~3;
-    if (whole > 0) this.#recorder.write(tensor.buffer!, tensor.offset, bytes.subarray(0, whole));
+    const whole = bytes.length & ~3, offset = tensor.offset + 4 * first;
+    if (whole > 0) this.#recorder.write(tensor.buffer!, offset, bytes.subarray(0, whole));
     if (whole < bytes.length) {
       const tail = new Uint8Array(4);
       tail.set(bytes.subarray(whole));
-      this.#recorder.write(tensor.buffer!, tensor.offset + whole, tail);
+      this.#recorder.write(tensor.buffer!, offset + whole, tail);
     }
   }
 

@@ -101,8 +101,7 @@ export function programFamily<V extends Variant>(
   const made = new Variants();
   return (variant: V) => {
     let entry = made;
-    for (const field in variant) {
-      const value = variant[field];
+    for (const value of Object.values(variant)) {
       let next = entry.next.get(value);
       if (next === undefined) entry.next.set(value, next = new Variants());
       entry = next;

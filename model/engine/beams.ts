@@ -12,8 +12,8 @@ import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { MOST_TOP_TOKENS, NOT_FINITE, topTokens } from "../../kernels/ops/sampling/top_tokens.ts";
 import { assignSlots, BeamSearch } from "./beam_search.ts";
-import { Decoder, type DecoderSizes } from "./decoder.ts";
-import { notFiniteLogits } from "./generate.ts";
+import { notFiniteLogits } from "./engine.ts";
+import { type EngineSizes, Slots } from "./slots.ts";
 import type { Llama } from "../transformer/llama.ts";
 
 /** How to search. */
@@ -30,14 +30,14 @@ export interface BeamOptions {
 
 /** Finds likely continuations; as many beams as its sizes have sequences. */
 export class BeamSearcher {
-  readonly decoder: Decoder;
+  readonly slots: Slots;
   /** The candidates of each beam `[beams · MOST_TOP_TOKENS]`. */
   readonly #ids: Tensor;
   readonly #logprobs: Tensor;
 
   /** @param model Made with `decoderPasses` of the same sizes. */
-  constructor(memory: Memory, readonly model: Llama, sizes: DecoderSizes) {
-    this.decoder = new Decoder(memory, model, sizes);
+  constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
+    this.slots = new Slots(memory, model, sizes);
     const shape = [sizes.sequences * MOST_TOP_TOKENS];
     this.#ids = memory.tensor("workspace", "candidate_ids", "u32", shape);
     this.#logprobs = memory.tensor("workspace", "candidate_logprobs", "f32", shape);
@@ -53,8 +53,7 @@ export class BeamSearcher {
     prompt: readonly number[],
     { length_penalty, maxTokens, stop, tick }: BeamOptions,
   ): Promise<number[]> {
-    const { decoder } = this;
-    const { sequences: beams, context } = decoder.sizes;
+    const { sequences: beams, context } = this.sizes;
     const most = Math.min(maxTokens, context - prompt.length);
     if (most <= 0) return [];
     const search = new BeamSearch({ beams, maxTokens: most, lengthPenalty: length_penalty, stop });
@@ -64,39 +63,39 @@ export class BeamSearcher {
     const decide = (logits: Tensor, _first: number, rows: number) =>
       topTokens(gpu, { logits, vocab, rows, count, ids, logprobs });
 
-    decoder.begin(gpu, [prompt], decide);
-    let live = [{ place: 0, ids: [...prompt] }];
+    this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], decide);
+    let live = [{ slot: 0, ids: [...prompt] }];
     const prompted = new Set([0]);
     while (true) {
-      const candidates = search.live * count;
-      const found = new Uint32Array(await gpu.read(ids.view([candidates])), 0, candidates);
-      if (found.includes(NOT_FINITE)) {
+      const rows = 1 + Math.max(...live.map(({ slot }) => slot));
+      const found = new Uint32Array(await gpu.read(ids.view([rows * count])), 0, rows * count);
+      const likely = await gpu.readF32(logprobs.view([rows * count]));
+      const ofLive = <T>(all: Iterable<T>) => {
+        const list = [...all];
+        return live.flatMap(({ slot }) => list.slice(slot * count, (slot + 1) * count));
+      };
+      const candidates = { ids: ofLive(found), logprobs: ofLive(likely) };
+      if (candidates.ids.includes(NOT_FINITE)) {
         const token = live[0].ids.length - prompt.length + 1;
         throw notFiniteLogits(`token ${token} of the answer`, this.model);
       }
-      const next = search.advance({
-        ids: found,
-        logprobs: await gpu.readF32(logprobs.view([candidates])),
-      });
+      const next = search.advance(candidates);
       tick?.();
       if (search.live === 0) break;
-      const cached = live[0].ids.length;
-      const places = live.map(({ place }) => place);
-      const { slots, copies } = assignSlots(next.map(({ parent }) => parent), places, beams);
+      const held = live[0].ids.length;
+      const parents = next.map(({ parent }) => parent);
+      const { slots, copies } = assignSlots(parents, live.map(({ slot }) => slot), beams);
       live = next.map(({ parent, token }, i) => ({
-        place: slots[i],
+        slot: slots[i],
         ids: [...live[parent].ids, token],
       }));
-      decoder.arrange(
-        gpu,
-        live,
-        copies.map(({ from, to }) => {
-          const first = prompted.has(to) ? prompt.length : 0;
-          prompted.add(to);
-          return { from, to, first, tokens: cached - first };
-        }),
-      );
-      decoder.step(gpu, decide);
+      for (const { from, to } of copies) {
+        const first = prompted.has(to) ? prompt.length : 0;
+        prompted.add(to);
+        this.slots.copy(gpu, { from, to, first, tokens: held - first });
+      }
+      this.slots.set(gpu, live);
+      this.slots.step(gpu, 1 + Math.max(...slots), decide);
     }
     const best = search.hypotheses.at(0);
     return best?.stopped ? best.ids.slice(0, -1) : best?.ids ?? [];

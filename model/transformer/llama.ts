@@ -112,7 +112,6 @@ export class Llama {
   readonly #activations: Activations;
   readonly #head: Head;
   readonly #batch: BatchTensors;
-  readonly #decoded?: BatchTensors;
   readonly #ropeTable: Tensor;
   /** The lowest block with something to train; below it backward has nothing to do. */
   readonly #lowestTrained: number;
@@ -182,7 +181,6 @@ export class Llama {
     const grouped = input.isTrained, keyed = !backward || sequences !== undefined;
     const holed = options.sharedRows;
     this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, holed });
-    if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];
     [this.control, this.losses] = memory.arena("workspace", "results", [
@@ -279,17 +277,11 @@ export class Llama {
   }
 
   /**
-   * What {@linkcode decode} reads: for each sequence its next token, its position, the range of cache
-   * rows that it sees (`starts`, `ends`) and the row that it is to take (`keyRows`).
+   * Logits `[rows, padded vocabulary]` f32 after the next token of each of the batch's sequences: for each its next
+   * token, its position, the range of cache rows that it sees (`starts`, `ends`) and the row that it is to take
+   * (`keyRows`).
    */
-  get decoded(): BatchTensors {
-    return this.#decoded!;
-  }
-
-  /** Logits `[rows, padded vocabulary]` f32 after the next token of each of the first `rows` sequences. */
-  decode(gpu: Gpu, rows: number, cache: CachePass): Tensor {
-    const batch = this.#decoded!;
-    batch.tokens = batch.targetCount = rows;
+  decode(gpu: Gpu, batch: BatchTensors, cache: CachePass): Tensor {
     return this.#head.logits(gpu, this.#run(gpu, batch, NO_DROPOUT, cache).input);
   }
 

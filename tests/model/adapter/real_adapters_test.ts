@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { openFiles, writeModel } from "../../../infer/write_model.ts";
 import { refuseOtherBase } from "../../../model/adapter/base_copies.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
-import { decoderPasses } from "../../../model/engine/decoder.ts";
+import { decoderPasses } from "../../../model/engine/slots.ts";
 import { checkAdapter, readAdapter } from "../../../model/formats/adapter.ts";
-import { Generator } from "../../../model/engine/generate.ts";
+import { Engine } from "../../../model/engine/engine.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { AdapterMerge } from "../../../model/checkpoint/merge.ts";
@@ -52,7 +52,7 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
       ...decoderPasses(SIZES),
       maxTargets: 16,
     });
-    const generator = new Generator(gpu.memory, model, SIZES, {});
+    const engine = new Engine(gpu.memory, model, SIZES);
     model.initialize(gpu);
     await loadWeights(gpu, model, source, { seed: 0 });
     loadAdapter(gpu, model, adapter);
@@ -68,7 +68,7 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
     });
     // The expectations were made with the end token left out, which is the best one after nine of DoRA's.
     const [end] = source.config.eos_token_ids;
-    const [ids] = await generator.generate(gpu, [prompt], {
+    const [ids] = await engine.answers(gpu, [prompt], {
       maxTokens: expected.greedy.length,
       stop: [],
     });

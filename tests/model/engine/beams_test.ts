@@ -4,8 +4,8 @@ import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
 import { BeamSearcher } from "../../../model/engine/beams.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { decoderPasses, type DecoderSizes } from "../../../model/engine/decoder.ts";
-import { Generator } from "../../../model/engine/generate.ts";
+import { Engine } from "../../../model/engine/engine.ts";
+import { decoderPasses, type EngineSizes } from "../../../model/engine/slots.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { setParameter } from "../../../model/checkpoint/load.ts";
 import { parameterCount } from "../../../model/transformer/parameters.ts";
@@ -16,7 +16,7 @@ const VOCAB = 4, LENGTH = 4, END = 2, PROMPT = [1, 3, 0, 1, 2];
 const ALL = VOCAB ** (LENGTH - 1);
 
 /** A model with weights large enough for clear preferences. */
-function makeModel(gpu: Gpu, sizes: DecoderSizes): Llama {
+function makeModel(gpu: Gpu, sizes: EngineSizes): Llama {
   const config = {
     ...presetConfig("tiny"),
     vocab_size: VOCAB,
@@ -75,7 +75,7 @@ gpuTest(
   "beams: enough of them find the best of all answers, with the cache and without",
   async (gpu) => {
     for (const cache of ["f32", undefined] as const) {
-      const sizes: DecoderSizes = { sequences: ALL, context: 10, promptTokens: 10, cache };
+      const sizes: EngineSizes = { sequences: ALL, context: 10, promptTokens: 10, cache };
       const model = makeModel(gpu, sizes);
       const answers = await everyAnswer(gpu, model);
       assert.equal(answers.length, 3 ** 4 + 3 ** 3 + 3 ** 2 + 3 + 1);
@@ -105,7 +105,7 @@ gpuTest("beams: few of them do no worse than greedy, and one is greedy", async (
   const maxTokens = 12;
   const best: Record<number, number> = {};
   for (const sequences of [1, 2, 3, 5]) {
-    const sizes: DecoderSizes = { sequences, context: 30, promptTokens: 30, cache: "f32" };
+    const sizes: EngineSizes = { sequences, context: 30, promptTokens: 30, cache: "f32" };
     const model = makeModel(gpu, sizes);
     const searcher = new BeamSearcher(gpu.memory, model, sizes);
     const options = { length_penalty: 1, maxTokens, stop: [] };
@@ -119,8 +119,8 @@ gpuTest("beams: few of them do no worse than greedy, and one is greedy", async (
     }
     best[sequences] = sum;
     if (sequences > 1) continue;
-    const generator = new Generator(gpu.memory, model, sizes);
-    const [greedy] = await generator.generate(gpu, [PROMPT], { maxTokens, stop: [] });
+    const engine = new Engine(gpu.memory, model, sizes);
+    const [greedy] = await engine.answers(gpu, [PROMPT], { maxTokens, stop: [] });
     assert.deepEqual(ids, greedy);
   }
   assert.ok(best[5] > best[1] + 1e-3, `${best[5]} and ${best[1]}`);

@@ -3,18 +3,19 @@ import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../../kernels/gpu/gpu.ts";
 import { type Dtype, type Tensor } from "../../../kernels/gpu/tensor.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
-import { Decoder } from "../../../model/engine/decoder.ts";
 import {
-  type GenerateOptions,
-  Generator,
+  Engine,
   GREEDY,
   type Sampling,
-} from "../../../model/engine/generate.ts";
+  type Sequence,
+  type SequenceOptions,
+} from "../../../model/engine/engine.ts";
+import { Slots } from "../../../model/engine/slots.ts";
 import { setParameter } from "../../../model/checkpoint/load.ts";
 import { parameterCount } from "../../../model/transformer/parameters.ts";
 import { type FixtureSubject, type GreedyCase, readFixture } from "../../fixtures.ts";
 import { assertClose, gpuTest, randomArray } from "../../kernels/harness.ts";
-import { loadForDecoder, makeGenerator, SIZES } from "./generators.ts";
+import { loadForEngine, makeEngine, SIZES } from "./engines.ts";
 
 const TOKENS = 24;
 const CACHES: (Dtype | undefined)[] = ["f32", "f16", undefined];
@@ -31,15 +32,15 @@ function bySubject(): [FixtureSubject, GreedyCase[]][] {
 /** Every answer, `sequences` prompts at once. */
 async function answers(
   gpu: Gpu,
-  generator: Generator,
+  engine: Engine,
   prompts: readonly (readonly number[])[],
-  options: Partial<GenerateOptions> = {},
+  options: Partial<SequenceOptions> = {},
 ): Promise<number[][]> {
-  const all: number[][] = [], { sequences } = generator.decoder.sizes;
+  const all: number[][] = [], { sequences } = engine.sizes;
   for (let first = 0; first < prompts.length; first += sequences) {
     const group = prompts.slice(first, first + sequences);
-    const settings = { maxTokens: TOKENS, stop: [], firstStream: first, ...options };
-    all.push(...await generator.generate(gpu, group, settings));
+    const settings = { maxTokens: TOKENS, stop: [], stream: first, ...options };
+    all.push(...await engine.answers(gpu, group, settings));
   }
   return all;
 }
@@ -63,8 +64,8 @@ for (const precision of ["fp32", "mixed"] as const) {
         let expected = precision === "fp32" ? cases.map(({ ids }) => ids) : undefined;
         for (const [sequences, cache] of runs(subject.adapter)) {
           const sizes = { sequences, cache };
-          const generator = await makeGenerator(gpu, subject, { precision, sizes });
-          const ids = await answers(gpu, generator, prompts);
+          const engine = await makeEngine(gpu, subject, { precision, sizes });
+          const ids = await answers(gpu, engine, prompts);
           // Mixed precision has no golden file: its first run is what the others have to equal.
           expected ??= ids;
           const what = `${subject.model} ${subject.adapter}, cache ${cache}, batch ${sequences}`;
@@ -80,13 +81,13 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
   for (const [subject, cases] of bySubject().filter(([{ adapter }]) => adapter !== "adapter_qv")) {
     const chosen = [cases[1], cases[4]];
     for (const sequences of [1, 2]) {
-      const generator = await makeGenerator(gpu, subject, { sizes: { sequences } });
-      const ids = await answers(gpu, generator, chosen.map(({ prompt }) => prompt));
+      const engine = await makeEngine(gpu, subject, { sizes: { sequences } });
+      const ids = await answers(gpu, engine, chosen.map(({ prompt }) => prompt));
       const what = `${subject.model} ${subject.adapter}, batch ${sequences}`;
       assert.deepEqual(ids, chosen.map(({ ids }) => ids), what);
     }
     // No logits are wanted of a pass that the prompt goes on after.
-    const inPasses = await makeGenerator(gpu, subject, { maxTokens: 64 }), long = cases.at(-1)!;
+    const inPasses = await makeEngine(gpu, subject, { maxTokens: 64 }), long = cases.at(-1)!;
     assert.deepEqual(await answers(gpu, inPasses, [long.prompt]), [long.ids], subject.model);
   }
   gpu.close();
@@ -95,18 +96,17 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
 gpuTest("generate: prefill and decode give the logits of one full pass", async (gpu) => {
   for (const [subject, cases] of bySubject()) {
     const ids = cases.at(-1)!.prompt.slice(0, 140), from = 100;
-    const model = await loadForDecoder(gpu, subject, SIZES, { maxTargets: 64 });
+    const model = await loadForEngine(gpu, subject, SIZES, { maxTargets: 64 });
     const vocab = model.config.vocab_size;
-    const decoder = new Decoder(gpu.memory, model, SIZES);
+    const slots = new Slots(gpu.memory, model, SIZES);
     const made: Float32Array[] = [];
     let logits: Tensor;
     const decide = (l: Tensor) => logits = l;
-    decoder.begin(gpu, [ids.slice(0, from)], decide);
+    slots.prefill(gpu, [{ slot: 0, ids: ids.slice(0, from), cached: 0 }], decide);
     for (let at = from; at < ids.length; at++) {
       made.push((await gpu.readF32(logits!.rows(0, 1))).slice(0, vocab));
-      decoder.append([[ids[at]]]);
-      gpu.write(decoder.ids, Uint32Array.of(ids[at]));
-      decoder.step(gpu, decide);
+      gpu.write(slots.ids, Uint32Array.of(ids[at]));
+      slots.step(gpu, 1, decide);
     }
     // One pass over everything, with the logits that say what each of these tokens is.
     const batch = makeBatch([{ ids: Uint32Array.from(ids), promptLength: from, weight: 1 }], null);
@@ -128,9 +128,9 @@ gpuTest(
   async (gpu) => {
     const [first, , , , , long] = readFixture("greedy.json");
     for (const maxTokens of [64, 324]) {
-      const generator = await makeGenerator(gpu, first, { maxTokens });
-      const once = (prompt: number[], options: Partial<GenerateOptions> = { reuse: true }) =>
-        answers(gpu, generator, [prompt], options);
+      const engine = await makeEngine(gpu, first, { maxTokens });
+      const once = (prompt: number[], options: Partial<SequenceOptions> = { reuse: true }) =>
+        answers(gpu, engine, [prompt], options);
       assert.deepEqual(await once(long.prompt), [long.ids], `passes of ${maxTokens}`);
       // The same again, then as the conversation would go on, then another from its middle on.
       assert.deepEqual(await once(long.prompt), [long.ids]);
@@ -138,11 +138,11 @@ gpuTest(
       assert.deepEqual(await once(further, { reuse: true, maxTokens: 14 }), [long.ids.slice(10)]);
       const other = [...long.prompt.slice(0, 150), 7, 8, 9];
       const kept = await once(other);
-      const fresh = await makeGenerator(gpu, first);
+      const fresh = await makeEngine(gpu, first);
       assert.deepEqual(kept, await answers(gpu, fresh, [other]));
 
       // Other weights: only an answer that uses nothing again is theirs.
-      const { weights } = generator.model;
+      const { weights } = engine.model;
       const norm = weights.find(({ name }) => name === "model.layers.0.input_layernorm.weight")!;
       setParameter(gpu, norm, Float32Array.from(randomArray(parameterCount(norm), 4, 2)));
       setParameter(
@@ -163,22 +163,24 @@ gpuTest(
     const cases = readFixture("greedy.json").slice(0, 4);
     const prompts = cases.map(({ prompt }) => prompt), stop = [cases[0].ids[5], 200];
     for (const cache of ["f32", undefined] as const) {
-      const generator = await makeGenerator(gpu, cases[0], { sizes: { sequences: 4, cache } });
+      const engine = await makeEngine(gpu, cases[0], { sizes: { sequences: 4, cache } });
       const taken: number[][] = [[], [], [], []];
-      const take = (sequence: number, id: number) => taken[sequence].push(id) < 7 || sequence !== 2;
-      const ids = await answers(gpu, generator, prompts, { stop, take });
+      for await (
+        const { sequence, index, id } of engine.generate(gpu, prompts, { maxTokens: TOKENS, stop })
+      ) {
+        if (taken[index].push(id) === 7 && index === 2) engine.evict(sequence);
+      }
       const expected = cases.map(({ ids }, i) => {
         const end = ids.findIndex((id) => stop.includes(id));
         const before = end < 0 ? ids : ids.slice(0, end);
         return i === 2 ? before.slice(0, 7) : before;
       });
       assert.ok(expected[0].length < TOKENS && expected.some(({ length }) => length === TOKENS));
-      assert.deepEqual(ids, expected);
       assert.deepEqual(taken, expected);
 
       // The context ends the longest prompt's answer first; the others go on unharmed beside it.
       const context = prompts[3].length + 5;
-      const tight = await makeGenerator(gpu, cases[0], {
+      const tight = await makeEngine(gpu, cases[0], {
         sizes: { sequences: 4, cache, context },
       });
       const cut = await answers(gpu, tight, prompts);
@@ -201,11 +203,11 @@ gpuTest(
     for (const sequences of [1, 4]) {
       for (const cache of ["f32", undefined] as const) {
         const sizes = { sequences, cache };
-        const generator = await makeGenerator(gpu, cases[0], { sizes, penalized: true });
-        const ids = await answers(gpu, generator, prompts, { sampling });
+        const engine = await makeEngine(gpu, cases[0], { sizes, penalized: true });
+        const ids = await answers(gpu, engine, prompts, { sampling });
         expected ??= ids;
         assert.deepEqual(ids, expected, `batch ${sequences}, cache ${cache}`);
-        const others = await answers(gpu, generator, prompts, {
+        const others = await answers(gpu, engine, prompts, {
           sampling: { ...sampling, seed: 8 },
         });
         assert.notDeepEqual(others, expected);
@@ -219,19 +221,82 @@ gpuTest(
   "generate: a strong repetition penalty repeats neither the prompt's tokens nor the answer's",
   async (gpu) => {
     const [{ prompt, ...subject }] = readFixture("greedy.json");
-    const generator = await makeGenerator(gpu, subject, { penalized: true });
+    const engine = await makeEngine(gpu, subject, { penalized: true });
     const sampling = { ...GREEDY, repetition_penalty: 50 };
     const long = [...prompt, ...randomArray(40, 3).map((v) => Math.floor(Math.abs(v) * 130))];
-    const [ids] = await answers(gpu, generator, [long], { sampling });
+    const [ids] = await answers(gpu, engine, [long], { sampling });
     assert.equal(new Set([...ids, ...long]).size, ids.length + new Set(long).size);
   },
 );
 
-gpuTest("generate: an abort ends after the chunk under way", async (gpu) => {
-  const [{ prompt, ids, ...subject }] = readFixture("greedy.json");
-  const generator = await makeGenerator(gpu, subject);
-  const controller = new AbortController();
-  const take = () => (controller.abort(), true);
-  const [made] = await answers(gpu, generator, [prompt], { take, signal: controller.signal });
-  assert.deepEqual(made, ids.slice(0, 1));
-});
+gpuTest(
+  "engine: leaving a loop over tokens ends the answer, and the next is another",
+  async (gpu) => {
+    const [{ prompt, ids, ...subject }, other] = readFixture("greedy.json");
+    const engine = await makeEngine(gpu, subject);
+    const made: number[] = [];
+    for await (const { id } of engine.generate(gpu, [prompt], { maxTokens: TOKENS, stop: [] })) {
+      made.push(id);
+      if (made.length === 4) break;
+    }
+    assert.deepEqual(made, ids.slice(0, 4));
+    assert.deepEqual(await answers(gpu, engine, [other.prompt]), [other.ids]);
+  },
+);
+
+gpuTest(
+  "engine: sequences come and go, each with its own sampling, as they do alone",
+  async (gpu) => {
+    const cases = readFixture("greedy.json").slice(0, 5);
+    const penalty = { ...GREEDY, repetition_penalty: 1.3 };
+    const samplings: Sampling[] = [GREEDY, DRAWN, penalty, { ...DRAWN, seed: 9, top_k: 0 }, DRAWN];
+    const optionsOf = (i: number): SequenceOptions => ({
+      sampling: samplings[i],
+      maxTokens: [3, 24, 9, 24, 12][i],
+      stop: [],
+      stream: i,
+    });
+    for (const cache of ["f32", undefined] as const) {
+      const alone = await makeEngine(gpu, cases[0], { penalized: true, sizes: { cache } });
+      const expected: number[][] = [];
+      for (const [i, { prompt }] of cases.entries()) {
+        expected.push((await alone.answers(gpu, [prompt], optionsOf(i)))[0]);
+      }
+      const engine = await makeEngine(gpu, cases[0], {
+        penalized: true,
+        sizes: { cache, sequences: 2 },
+      });
+      const sequences: Sequence[] = [];
+      const admit = (i: number) => sequences.push(engine.admit(cases[i].prompt, optionsOf(i)));
+      // More than there are slots, and one that comes while others are on their way.
+      for (const i of [0, 1, 2, 3]) admit(i);
+      const order: Sequence[] = [];
+      for (let steps = 0;; steps++) {
+        const tokens = await engine.step(gpu);
+        order.push(...tokens.map(({ sequence }) => sequence));
+        if (steps === 2) admit(4);
+        if (tokens.length === 0) break;
+      }
+      assert.deepEqual(sequences.map(({ ids }) => ids), expected, `cache ${cache}`);
+      assert.ok(sequences.every(({ finished }) => finished === "length"));
+      if (cache === undefined) continue;
+      // The third begins in the slot of the first while the second still goes on.
+      const last = order.lastIndexOf(sequences[1]);
+      assert.ok(order.indexOf(sequences[2]) < last, "a free slot was not used at once");
+    }
+  },
+);
+
+gpuTest(
+  "engine: a prompt that does not fit is refused, and one that fills the context ends",
+  async (gpu) => {
+    const [{ prompt, ...subject }] = readFixture("greedy.json");
+    const engine = await makeEngine(gpu, subject, { sizes: { context: 8 } });
+    const options = { maxTokens: 4, stop: [] };
+    assert.throws(() => engine.admit(Array(9).fill(1), options), /9 tokens does not fit.* 8/);
+    assert.throws(() => engine.admit([], options), /0 tokens/);
+    assert.equal(engine.admit(Array(8).fill(1), options).finished, "length");
+    assert.deepEqual(await engine.step(gpu), []);
+    assert.equal((await engine.answers(gpu, [prompt], options))[0].length, 4);
+  },
+);

@@ -1,6 +1,6 @@
 /** Answers: whole characters, and stop texts of which nothing is printed. */
 import assert from "node:assert/strict";
-import { Answer } from "../../infer/answer.ts";
+import { Answer } from "../../../model/engine/answer.ts";
 
 /** Gives an answer these tokens, texts or bytes, until it stops; then ends it. */
 function answer(tokens: readonly (string | readonly number[])[], stops: readonly string[]) {

@@ -1,13 +1,13 @@
 /** Streaming of whole characters. */
 import assert from "node:assert/strict";
 import llama3 from "llama3-tokenizer-js";
-import { TextStream } from "../../infer/text_stream.ts";
-import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
-import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
-import { fixturePath } from "../fixtures.ts";
-import { fromLlama3, writeTokenizer } from "../model/text/tokenizer/tokenizer_files.ts";
-import { randomBelow, variedTexts } from "../model/text/tokenizer/tokenizer_texts.ts";
-import { hasShared, sharedPath, sharedReason } from "../shared.ts";
+import { TextStream } from "../../../model/engine/text_stream.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
+import type { Tokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
+import { fixturePath } from "../../fixtures.ts";
+import { fromLlama3, writeTokenizer } from "../text/tokenizer/tokenizer_files.ts";
+import { randomBelow, variedTexts } from "../text/tokenizer/tokenizer_texts.ts";
+import { hasShared, sharedPath, sharedReason } from "../../shared.ts";
 
 const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
 

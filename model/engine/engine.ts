@@ -1,0 +1,361 @@
+/**
+ * Continuations of prompts, several at once: sequences are admitted, go on step by step, and leave when they end.
+ *
+ * Tokens are decided on the GPU and fed to the next step there, so that the host reads several steps at once, a
+ * chunk, and records the next chunk meanwhile. That a sequence has ended shows when its chunk is read: the rest of
+ * the chunk, and the one under way, are made in vain.
+ *
+ * @module
+ */
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
+import {
+  NOT_FINITE,
+  sample,
+  type Sampling,
+  samplingSettings,
+  type SamplingSteps,
+  samplingSteps,
+  SETTINGS_WORDS,
+} from "../../kernels/ops/sampling/sample.ts";
+import type { Llama } from "../transformer/llama.ts";
+import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
+import { type Decide, type EngineSizes, Slots } from "./slots.ts";
+
+export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
+
+/** The most likely token each time. */
+export const GREEDY: Sampling = {
+  temperature: 0,
+  top_k: 0,
+  top_p: 1,
+  min_p: 0,
+  repetition_penalty: 1,
+  seed: 0,
+};
+
+/** Steps of a chunk at most. */
+const MOST_STEPS = 32;
+/** The time that a chunk is to take: text is to flow. */
+const CHUNK_MILLISECONDS = 50;
+/**
+ * A chunk has at most so many times the steps of the one before, in whose time the host records it: 4 times take it
+ * longer than the GPU needs on a slow host (5 % of the speed on an H100).
+ */
+const GROWTH = 2;
+
+/** Steps of the next chunk, after one that took so long. */
+function nextSteps(steps: number, milliseconds: number): number {
+  const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
+  return Math.max(1, Math.min(fitting, GROWTH * steps, MOST_STEPS));
+}
+
+/** How a sequence goes on. */
+export interface SequenceOptions {
+  /** Default: {@linkcode GREEDY}. */
+  sampling?: Sampling;
+  /** Tokens of the answer at most. */
+  maxTokens: number;
+  /** Tokens that end the answer; they are not part of it. */
+  stop: readonly number[];
+  /** Random numbers belong to a sequence's stream; u32. Default 0. */
+  stream?: number;
+  /**
+   * What a free slot holds of the prompt from before is not computed again: for conversations. The weights must not
+   * have changed since.
+   */
+  reuse?: boolean;
+}
+
+/** A sequence of an {@linkcode Engine}: a prompt, and its answer so far. */
+export class Sequence {
+  /** Tokens of the answer, without the one that ended it. */
+  readonly ids: number[] = [];
+  /** Why it ended, once it has. */
+  finished?: "stop" | "length" | "evicted";
+  /** Whether its client wants no more of it, though more may have been read. */
+  evicted = false;
+  /** Its slot, once it is prefilled. */
+  slot?: number;
+  /** Tokens that are asked for so far, those that nobody has read yet included. */
+  asked = 0;
+  readonly sampling: Sampling;
+  /** All tokens that its slot holds as far as the host knows them, the prompt's and the one that ended it included. */
+  readonly held: number[];
+
+  /** @param most Tokens of the answer that there is room for. */
+  constructor(
+    readonly prompt: readonly number[],
+    readonly most: number,
+    readonly options: SequenceOptions,
+  ) {
+    this.sampling = options.sampling ?? GREEDY;
+    this.held = [...prompt];
+    if (most <= 0) this.finished = "length";
+  }
+}
+
+/** A token of a sequence's answer. */
+export interface Token {
+  sequence: Sequence;
+  id: number;
+}
+
+/** Steps that are recorded and not read yet, and the sequences whose tokens they make. */
+interface Chunk {
+  steps: number;
+  sequences: readonly Sequence[];
+}
+
+/** Decodes sequences of a model. */
+export class Engine {
+  readonly slots: Slots;
+  /** Tokens of the steps since the last reading `[steps, slots]`. */
+  readonly #made: Tensor;
+  /** How each slot's tokens are chosen `[slots, SETTINGS_WORDS]`. */
+  readonly #settings: Tensor;
+  /** Which tokens each slot's sequence has had `[slots, padded vocabulary]`. */
+  readonly #seen?: Tensor;
+  /** The last sequence of each slot: its tokens are what the slot holds. */
+  readonly #sequences: (Sequence | undefined)[];
+  /** Slots that a step computes: up to the last that was live when a prompt came in. */
+  #count = 0;
+  #waiting: Sequence[] = [];
+  #recorded?: Chunk;
+  /** What the sequences in the slots need done. */
+  #steps: SamplingSteps = samplingSteps([], 0);
+  /** Steps of the next chunk, and when the last one was read. */
+  #wanted = 1;
+  #began = 0;
+
+  /**
+   * @param model Made with `decoderPasses` of the same sizes.
+   * @param penalized Whether a repetition penalty will be asked for.
+   */
+  constructor(
+    memory: Memory,
+    readonly model: Llama,
+    readonly sizes: EngineSizes,
+    { penalized = false }: { penalized?: boolean } = {},
+  ) {
+    this.slots = new Slots(memory, model, sizes);
+    const { sequences } = sizes, { vocab_size } = model.config;
+    const make = (name: string, ...shape: number[]) =>
+      memory.tensor("workspace", name, "u32", shape);
+    this.#made = make("made", MOST_STEPS, sequences);
+    this.#settings = make("sampling_settings", sequences, SETTINGS_WORDS);
+    if (penalized) this.#seen = make("seen", sequences, roundUp(vocab_size, 4));
+    this.#sequences = Array(sequences).fill(undefined);
+  }
+
+  /**
+   * Takes a sequence in: it gets the first slot that is free, and its first token with one of the next steps.
+   *
+   * @param prompt One or more tokens, `context` at most.
+   * @throws {Error} where the prompt does not fit the sizes planned.
+   */
+  admit(prompt: readonly number[], options: SequenceOptions): Sequence {
+    const { context } = this.sizes;
+    if (prompt.length === 0 || prompt.length > context) {
+      throw new Error(`a prompt of ${prompt.length} tokens does not fit the plan's ${context}`);
+    }
+    const most = Math.min(options.maxTokens, context - prompt.length);
+    const sequence = new Sequence(prompt, most, options);
+    if (sequence.finished === undefined) this.#waiting.push(sequence);
+    return sequence;
+  }
+
+  /** Ends a sequence where its client is; its slot is free for another. */
+  evict(sequence: Sequence): void {
+    sequence.evicted = true;
+    sequence.finished ??= "evicted";
+    this.#waiting = this.#waiting.filter((waiting) => waiting !== sequence);
+  }
+
+  /**
+   * The tokens of the next chunk, in the order of its steps, while the GPU goes on with the one after it. None where
+   * all sequences have ended.
+   *
+   * @throws {NotFinite} where logits of an answer are NaN or infinite.
+   */
+  async step(gpu: Gpu): Promise<Token[]> {
+    const isNeeded = this.#recorded?.sequences.some(isLive);
+    const chunk = isNeeded ? this.#recorded : this.#record(gpu);
+    this.#recorded = undefined;
+    if (chunk === undefined) return [];
+    const { steps } = chunk;
+    const read = await gpu.read(this.#made.rows(0, steps), () => {
+      this.#recorded = this.#record(gpu);
+    });
+    const tokens = this.#take(new Uint32Array(read), chunk);
+    const now = performance.now();
+    this.#wanted = nextSteps(steps, now - this.#began);
+    this.#began = now;
+    return tokens;
+  }
+
+  /**
+   * Continues prompts until all have ended; `break` ends them where they are. A client ends one with {@linkcode evict}.
+   *
+   * @param options Of all prompts; the first is of this stream, and the others of those that follow.
+   * @throws as {@linkcode admit} and {@linkcode step} do.
+   */
+  async *generate(
+    gpu: Gpu,
+    prompts: readonly (readonly number[])[],
+    options: SequenceOptions,
+  ): AsyncGenerator<Token & { index: number }> {
+    const { stream = 0 } = options;
+    const sequences = prompts.map((prompt, i) =>
+      this.admit(prompt, { ...options, stream: stream + i })
+    );
+    const indices = new Map(sequences.map((sequence, i) => [sequence, i]));
+    try {
+      while (sequences.some(({ finished }) => finished === undefined)) {
+        for (const token of await this.step(gpu)) {
+          const index = indices.get(token.sequence);
+          // Its client may have ended a sequence at an earlier token of the chunk.
+          if (index !== undefined && !token.sequence.evicted) yield { ...token, index };
+        }
+      }
+    } finally {
+      for (const sequence of sequences) this.evict(sequence);
+    }
+  }
+
+  /** The tokens of the answers that {@linkcode generate} gives. */
+  async answers(
+    gpu: Gpu,
+    prompts: readonly (readonly number[])[],
+    options: SequenceOptions,
+  ): Promise<number[][]> {
+    const answers = prompts.map((): number[] => []);
+    for await (const { index, id } of this.generate(gpu, prompts, options)) answers[index].push(id);
+    return answers;
+  }
+
+  /** Records the next chunk: the prompts that wait for a slot, or steps of all sequences. */
+  #record(gpu: Gpu): Chunk | undefined {
+    const decoded = this.#sequences.filter(isLive);
+    // Without a cache a pass computes all slots, so that new sequences come when the others have ended.
+    if (this.slots.cache !== undefined || decoded.length === 0) {
+      const admitted = this.#prefill(gpu);
+      if (admitted.length > 0) return { steps: 1, sequences: admitted };
+    }
+    const needed = Math.max(0, ...decoded.map(({ most, asked }) => most - asked));
+    const steps = Math.min(this.#wanted, needed);
+    if (steps === 0) return undefined;
+    for (let step = 0; step < steps; step++) {
+      this.slots.step(gpu, this.#count, this.#decide(gpu, step));
+    }
+    for (const sequence of decoded) sequence.asked += steps;
+    return { steps, sequences: decoded };
+  }
+
+  /** Gives waiting sequences the slots that are free, and computes their prompts. */
+  #prefill(gpu: Gpu): Sequence[] {
+    const free = [...this.#sequences.keys()].filter((slot) => !isLive(this.#sequences[slot]));
+    const admitted = this.#waiting.splice(0, free.length);
+    if (admitted.length === 0) return [];
+    const prompts = admitted.map((sequence) => {
+      const { prompt, options: { reuse = false } } = sequence;
+      const reusable = (slot: number) => {
+        const held = this.#sequences[slot];
+        return held && reuse ? this.slots.reusable(held.held, prompt) : 0;
+      };
+      const best = free.reduce((best, slot) => reusable(slot) > reusable(best) ? slot : best);
+      free.splice(free.indexOf(best), 1);
+      return { sequence, slot: best, ids: prompt, cached: reusable(best) };
+    }).sort((a, b) => a.slot - b.slot);
+    for (const { sequence, slot } of prompts) {
+      sequence.slot = slot;
+      sequence.asked = 1;
+      this.#sequences[slot] = sequence;
+    }
+    const live = this.#sequences.filter(isLive);
+    this.#count = 1 + this.#sequences.findLastIndex(isLive);
+    this.#steps = samplingSteps(live.map(({ sampling }) => sampling), this.model.config.vocab_size);
+    gpu.write(this.#settings, this.#allSettings());
+    if (this.#steps.penalty) {
+      for (const { sequence } of prompts) {
+        this.#markPrompt(gpu, sequence);
+      }
+    }
+    this.slots.prefill(gpu, prompts, this.#decide(gpu, 0));
+    this.#wanted = 1;
+    this.#began = performance.now();
+    return prompts.map(({ sequence }) => sequence);
+  }
+
+  #allSettings(): Uint32Array {
+    const all = new Uint32Array(this.#settings.size);
+    this.#sequences.forEach((sequence, slot) => {
+      if (sequence === undefined) return;
+      const { sampling, options: { stream = 0 } } = sequence;
+      all.set(samplingSettings(sampling, stream), slot * SETTINGS_WORDS);
+    });
+    return all;
+  }
+
+  /** Marks the tokens of a sequence's prompt as seen by it, and no others. */
+  #markPrompt(gpu: Gpu, { prompt, slot = 0 }: Sequence): void {
+    const seen = this.#seen;
+    if (seen === undefined) throw new Error("a repetition penalty was not planned for");
+    const flags = new Uint32Array(seen.rowSize);
+    for (const id of prompt) flags[id] = 1;
+    gpu.write(seen, flags, slot * seen.rowSize);
+  }
+
+  /** Chooses the next token of slots, as step `step` of a chunk. */
+  #decide(gpu: Gpu, step: number): Decide {
+    return (logits, first, rows) =>
+      sample(gpu, {
+        logits,
+        vocab: this.model.config.vocab_size,
+        rows,
+        first,
+        ids: this.slots.ids,
+        made: this.#made,
+        step,
+        stride: this.sizes.sequences,
+        positions: this.slots.positions,
+        settings: this.#settings,
+        seen: this.#seen,
+        steps: this.#steps,
+      });
+  }
+
+  /** Gives a chunk's tokens to their sequences. */
+  #take(made: Uint32Array, { steps, sequences }: Chunk): Token[] {
+    const tokens: Token[] = [];
+    for (let step = 0; step < steps; step++) {
+      for (const sequence of sequences) {
+        if (sequence.finished !== undefined || sequence.slot === undefined) continue;
+        const { ids, most, options: { stop, stream = 0 } } = sequence;
+        const id = made[step * this.sizes.sequences + sequence.slot];
+        if (id === NOT_FINITE) {
+          const which = `prompt ${stream + 1}, token ${ids.length + 1}`;
+          throw notFiniteLogits(`${which} of the answer`, this.model);
+        }
+        sequence.held.push(id);
+        if (stop.includes(id)) sequence.finished = "stop";
+        else {
+          ids.push(id);
+          tokens.push({ sequence, id });
+          if (ids.length >= most) sequence.finished = "length";
+        }
+      }
+    }
+    return tokens;
+  }
+}
+
+function isLive(sequence: Sequence | undefined): sequence is Sequence {
+  return sequence !== undefined && sequence.finished === undefined;
+}
+
+/** What ends an answer whose next token can't be told. */
+export function notFiniteLogits(where: string, { options }: Llama): NotFinite {
+  return new NotFinite(`${where}: the model's logits are NaN or infinite`, options, DAMAGED);
+}

@@ -1,0 +1,63 @@
+/**
+ * Tokens of several sequences as one batch: end to end, each seeing its own sequence alone.
+ *
+ * @module
+ */
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Batch } from "../transformer/batch.ts";
+
+/** Tokens of one sequence that a pass computes. */
+export interface Piece {
+  /** As {@linkcode Batch.ids}. */
+  ids: ArrayLike<number>;
+  /** Position of the first. */
+  from: number;
+  /** First row of the sequence in the cache. */
+  base: number;
+  /** Whether its last token's logits are wanted. */
+  last: boolean;
+}
+
+/** Pieces laid end to end. `window`: most keys a token sees. `history`: as in {@linkcode Batch}. */
+export function layPieces(
+  pieces: readonly Piece[],
+  { window, cached, history }: { window: number; cached: boolean; history?: Tensor },
+): Batch {
+  const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
+  const column = () => new Uint32Array(tokens);
+  const batch = {
+    ids: column(),
+    positions: column(),
+    starts: column(),
+    ends: column(),
+    queryEnds: column().fill(tokens),
+    cacheRows: cached ? column() : undefined,
+  };
+  const targetRows: number[] = [];
+  let row = 0;
+  for (const { ids, from, base, last } of pieces) {
+    // The row of the sequence's first key, where this pass looks for keys.
+    const firstKey = cached ? base : row;
+    for (let i = 0; i < ids.length; i++) {
+      const position = from + i;
+      batch.ids[row] = ids[i];
+      batch.positions[row] = position;
+      batch.starts[row] = firstKey + Math.max(0, position + 1 - window);
+      batch.ends[row] = firstKey + position + 1;
+      if (batch.cacheRows) batch.cacheRows[row] = base + position;
+      row++;
+    }
+    if (last) targetRows.push(row - 1);
+  }
+  const targetCount = targetRows.length;
+  return {
+    ...batch,
+    tokens,
+    targetCount,
+    targetRows: Uint32Array.from(targetRows),
+    targets: new Uint32Array(targetCount),
+    weights: new Float32Array(targetCount),
+    lossGroups: [],
+    history,
+  };
+}

@@ -1,0 +1,224 @@
+/**
+ * Where sequences are while they are decoded: a slot each, with the keys and values of its tokens. A prefill pass
+ * brings in whole prompts through the matrix kernels, then every step feeds the next token of each sequence.
+ * With a KV cache a step reads the keys and values of earlier tokens; without one it computes all of them again.
+ *
+ * Which token follows is not decided here: `decide` gets the logits of each pass and puts the ids of the next
+ * tokens into {@linkcode Slots.ids}.
+ *
+ * @module
+ */
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import { moveRows } from "../../kernels/ops/rows/move_rows.ts";
+import { advance } from "../../kernels/ops/sampling/advance.ts";
+import { putTokens } from "../../kernels/ops/sampling/token_history.ts";
+import { BatchTensors } from "../transformer/batch.ts";
+import { commonPrefix } from "../transformer/common_prefix.ts";
+import { KvCache } from "../transformer/kv_cache.ts";
+import type { Llama, LlamaOptions } from "../transformer/llama.ts";
+import { layPieces, type Piece } from "./pieces.ts";
+
+/** What sizes an engine. */
+export interface EngineSizes {
+  /** Sequences at once. */
+  sequences: number;
+  /** Tokens of one sequence at most, prompt and answer. */
+  context: number;
+  /** Tokens of all prompts together at most. */
+  promptTokens: number;
+  /** Element type of the KV cache; absent to do without one. */
+  cache?: Dtype;
+}
+
+/** Tokens of one prefill pass at most: larger passes are no faster and take more memory. */
+const PREFILL_TOKENS = 2048;
+
+/** What a model needs to be made with for such an engine. */
+export function decoderPasses(
+  { sequences, context, promptTokens, cache }: EngineSizes,
+): Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosition" | "decodedSequences"> {
+  return {
+    maxTokens: cache ? Math.min(PREFILL_TOKENS, promptTokens) : sequences * context,
+    maxTargets: sequences,
+    maxPosition: context,
+    decodedSequences: sequences,
+  };
+}
+
+/** Logits `[slots, padded vocabulary]` of the slots `first` to `first + slots`. */
+export type Decide = (logits: Tensor, first: number, slots: number) => void;
+
+/** A prompt to bring in. */
+export interface Prompt {
+  slot: number;
+  /** One or more tokens. */
+  ids: readonly number[];
+  /** So many of its first tokens are in the slot already and are not computed again. */
+  cached: number;
+}
+
+/** The slots of an engine, and the buffers that decoding needs beside the model's. */
+export class Slots {
+  readonly cache?: KvCache;
+  /** Without a cache, the tokens of each slot `[sequences, context]` u32, for passes to read. */
+  readonly #history?: Tensor;
+  /** What the model reads of the next token of each slot. */
+  readonly #next: BatchTensors;
+  readonly #bases: Tensor;
+  readonly #limits: Tensor;
+  /** Tokens of each slot that were fed, those that the host doesn't know yet included. */
+  readonly #fed: number[];
+  /** Whether the GPU knows the slots' rows, which never change. */
+  #ready = false;
+
+  constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
+    const { sequences, context, cache: dtype } = sizes;
+    if (dtype) this.cache = new KvCache(memory, model.config, { sequences, context, dtype });
+    const make = (name: string, ...shape: number[]) =>
+      memory.tensor("workspace", name, "u32", [sequences, ...shape]);
+    if (!dtype) this.#history = make("history", context);
+    this.#next = new BatchTensors(memory, sequences, { keyed: true });
+    this.#bases = make("cache_bases");
+    this.#limits = make("cache_limits");
+    this.#fed = Array(sequences).fill(0);
+  }
+
+  /** Next token of each slot `[sequences]` u32, for `decide` to write. */
+  get ids(): Tensor {
+    return this.#next.ids;
+  }
+
+  /** Position of each slot's last token, while `decide` is called `[sequences]` u32. */
+  get positions(): Tensor {
+    return this.#next.positions;
+  }
+
+  /** How many first tokens of a prompt a slot that held `ids` has already: keys and values of the last are not there before it is fed. */
+  reusable(ids: readonly number[], prompt: readonly number[]): number {
+    if (this.cache === undefined) return 0;
+    // The last row of a full slot is anyone's.
+    const held = Math.min(ids.length, this.sizes.context) - 1;
+    // The prompt's last token is computed in any case: its logits are needed.
+    return Math.max(0, Math.min(commonPrefix(prompt, ids), held, prompt.length - 1));
+  }
+
+  /** Computes prompts, by slot in ascending order. What their slots held before is gone. */
+  prefill(gpu: Gpu, prompts: readonly Prompt[], decide: Decide): void {
+    const { sequences, context } = this.sizes;
+    if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
+      throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
+    }
+    this.#place(gpu, prompts);
+    if (this.cache === undefined) return this.#recompute(gpu, prompts.length, decide);
+    const most = this.model.options.maxTokens;
+    let together: Piece[] = [], tokens = 0, first = 0;
+    const flush = () => {
+      if (together.length > 0) this.#pass(gpu, together, first, decide);
+      [together, tokens] = [[], 0];
+    };
+    for (const { slot, ids, cached } of prompts) {
+      const base = slot * context;
+      const follows = together.length > 0 && slot === first + together.length;
+      if (!follows || tokens + ids.length > most || cached > 0) flush();
+      if (together.length === 0) first = slot;
+      if (cached === 0 && ids.length <= most) {
+        together.push({ ids, from: 0, base, last: true });
+        tokens += ids.length;
+        continue;
+      }
+      for (let from = cached; from < ids.length; from += most) {
+        const end = Math.min(from + most, ids.length);
+        const piece = { ids: ids.slice(from, end), from, base, last: end === ids.length };
+        this.#pass(gpu, [piece], slot, decide);
+      }
+    }
+    flush();
+  }
+
+  /** Feeds the next token of each of the first `count` slots. */
+  step(gpu: Gpu, count: number, decide: Decide): void {
+    const { model } = this;
+    const { positions, starts, ends, keyRows } = this.#next;
+    advance(gpu, {
+      positions,
+      starts,
+      ends,
+      cacheRows: keyRows!,
+      bases: this.#bases,
+      limits: this.#limits,
+      rows: count,
+      window: model.config.sliding_window,
+    });
+    for (let slot = 0; slot < count; slot++) {
+      this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
+    }
+    if (this.cache === undefined) {
+      putTokens(gpu, { ids: this.ids, places: keyRows!, history: this.#history!, rows: count });
+      return this.#recompute(gpu, count, decide);
+    }
+    const { blocks } = this.cache, longest = Math.max(...this.#fed.slice(0, count));
+    const next = this.#next;
+    next.tokens = next.targetCount = count;
+    decide(model.decode(gpu, next, { blocks, longest }), 0, count);
+  }
+
+  /** Copies the keys and values of tokens from slot to slot. */
+  copy(
+    gpu: Gpu,
+    { from, to, first, tokens }: { from: number; to: number; first: number; tokens: number },
+  ): void {
+    if (tokens === 0) return;
+    const { context } = this.sizes;
+    const range = { from: from * context + first, to: to * context + first, rows: tokens };
+    for (const { k, v } of this.cache?.blocks ?? []) {
+      moveRows(gpu, { x: k, ...range });
+      moveRows(gpu, { x: v, ...range });
+    }
+  }
+
+  /** Makes known what the live slots hold: all of these tokens but the last, which is fed next. */
+  set(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
+    this.#place(gpu, live.map(({ slot, ids }) => ({ slot, ids: ids.slice(0, -1) })));
+    const next = new Uint32Array(this.sizes.sequences);
+    for (const { slot, ids } of live) next[slot] = ids[ids.length - 1];
+    gpu.write(this.ids, next);
+  }
+
+  /** Sets what the GPU knows of the slots: their rows, their last positions and, without a cache, their tokens. */
+  #place(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
+    const { sequences, context } = this.sizes;
+    if (!this.#ready) {
+      const slots = Uint32Array.from({ length: sequences }, (_, slot) => slot);
+      gpu.write(this.#next.targetRows, slots);
+      gpu.write(this.#bases, slots.map((slot) => slot * context));
+      gpu.write(this.#limits, new Uint32Array(sequences).fill(context));
+      this.#ready = true;
+    }
+    for (const { slot, ids } of live) this.#fed[slot] = ids.length;
+    gpu.write(this.positions, Uint32Array.from(this.#fed, (tokens) => Math.max(0, tokens - 1)));
+    if (this.#history === undefined) return;
+    const history = new Uint32Array(this.#history.size);
+    for (const { slot, ids } of live) history.set(ids, slot * context);
+    gpu.write(this.#history, history);
+  }
+
+  #pass(gpu: Gpu, pieces: readonly Piece[], first: number, decide: Decide): void {
+    const window = this.model.config.sliding_window ?? Infinity, { cache } = this;
+    const layout = { window, cached: cache !== undefined, history: this.#history };
+    const batch = layPieces(pieces, layout);
+    const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
+    if (batch.targetCount > 0) decide(logits, first, batch.targetCount);
+  }
+
+  /** All tokens of the first `count` slots in one pass, for decoding without a cache. */
+  #recompute(gpu: Gpu, count: number, decide: Decide): void {
+    const pieces = this.#fed.slice(0, count).map((tokens, slot): Piece => {
+      const first = slot * this.sizes.context;
+      const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
+      return { ids, from: 0, base: 0, last: true };
+    });
+    this.#pass(gpu, pieces, 0, decide);
+  }
+}
