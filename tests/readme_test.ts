@@ -153,6 +153,14 @@ Deno.test("documents and examples name only flags that exist", async () => {
   assert.deepEqual(named.filter((flag) => !exists(flag)), []);
 });
 
+Deno.test("install: every dependency of deno.json is named", () => {
+  const text = read("docs/install.md");
+  for (const target of Object.values<string>(JSON.parse(read("deno.json")).imports)) {
+    const name = target.replace(/@[^@/]*$/, "");
+    assert.ok(text.includes(`\`${name}\``), `docs/install.md does not name ${name}`);
+  }
+});
+
 /** A flag that no command has, and that is near none: what else is wrong is reported beside it. */
 const UNKNOWN = "--zzzzzzzzzzzzzzzzzzzz";
 
