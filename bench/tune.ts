@@ -18,7 +18,7 @@ import { environment } from "../kernels/gpu/providers/environment.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { ProgressBar } from "../cli/progress.ts";
-import { flag, text } from "../cli/settings.ts";
+import { flag, text, whole } from "../cli/settings.ts";
 import { replaceFile } from "./replace_file.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../train/config.ts";
@@ -34,7 +34,7 @@ const schema = z.strictObject({
   model: modelFlag,
   precision: trainSchema.shape.precision,
   lora: flag().default(true).describe("Train adapters; --no-lora trains every weight."),
-  tokens: z.int().min(TUNED_STEP).max(MOST_TUNED_ROWS).default(320).describe(
+  tokens: whole(TUNED_STEP, MOST_TUNED_ROWS).default(320).describe(
     "Products of up to so many rows of tokens.",
   ),
   file: text("file", "a .json file to write").optional().describe(

@@ -23,6 +23,7 @@ const ENTRY = {
   merge: ["infer/main.ts", "merge"],
   convert: ["infer/main.ts", "convert"],
   bench: ["bench/main.ts"],
+  report: ["bench/course/report.ts"],
 };
 
 const permissions = new Map<string, string[]>();
