@@ -46,12 +46,12 @@ function productCase(
   { a, copies, c }: { a: Tensor; copies: readonly Tensor[]; c: Tensor },
   [m, n, k]: readonly [number, number, number],
 ): KernelCase {
-  const { gpu, dtype } = bed, half = dtype === "f16";
+  const { gpu, dtype } = bed, operands = dtype === "f16" ? "f16" : "f32";
   const rows = orientation === "tn" ? k : m;
   let call = 0;
   const run = () => {
     const b = copies[call++ % copies.length];
-    matmul(gpu, { orientation, a, b, c, rows, half });
+    matmul(gpu, { orientation, a, b, c, rows, operands });
   };
   return {
     name: `${name} ${orientation} ${m}×${n}×${k}`,
@@ -89,7 +89,7 @@ function weights({ config }: Bed): [string, number, number][] {
 
 /** Every weight with so many rows of tokens; one row is as in decoding, more are as in training. */
 export function* productCases(bed: Bed, tokens: number): Generator<KernelCase> {
-  const { gpu, dtype } = bed;
+  const { gpu, dtype } = bed, operands = dtype === "f16" ? "f16" : "f32";
   for (const [name, out, input] of weights(bed)) {
     {
       using tensors = new Tensors(gpu);

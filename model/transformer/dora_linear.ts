@@ -26,7 +26,7 @@ import type {
 type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
 
 /** What passes of such a group need. */
-interface Operands {
+interface Workspace {
   lora: NonNullable<LinearGroup["lora"]>;
   low: Tensor;
   /** Working memory as wide as y, and as wide as x. */
@@ -34,10 +34,10 @@ interface Operands {
   input: Tensor;
 }
 
-function operands(
+function workspaceOf(
   { width, lora, layers }: LinearGroup,
   { low, dora }: LinearPass,
-): Operands {
+): Workspace {
   if (lora === undefined || low === undefined || dora === undefined) {
     throw new Error("a group with DoRA needs its working memory");
   }
@@ -56,9 +56,9 @@ export function doraForward(
   y: Tensor,
   { accumulate, ...pass }: LinearPass & { accumulate: boolean },
 ): void {
-  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
-  const common = { orientation: "nt", rows, half } as const;
+  const common = { orientation: "nt", rows, operands } as const;
   const adapted = group.layers.filter(isAdapted);
   loraDown(gpu, { x, group: mask, low, rows });
   if (!dropped && !accumulate) {
@@ -98,7 +98,7 @@ export function doraBackward(
   { x, dy, dyRounded = dy, lowGrad, ...pass }: LinearGradients,
   dx: Tensor | undefined,
 ): void {
-  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
   if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
@@ -116,7 +116,7 @@ export function doraBackward(
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
       const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
-      matmul(gpu, { orientation: "nt", ...sides, rows, half });
+      matmul(gpu, { orientation: "nt", ...sides, rows, operands });
     }
   }
   loraUp(gpu, { low, group: mask, y: z, rows });
@@ -130,7 +130,7 @@ export function doraBackward(
     scale(dy, 1);
     for (const layer of adapted) {
       const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
-      matmul(gpu, { orientation: "nn", ...sides, rows, half });
+      matmul(gpu, { orientation: "nn", ...sides, rows, operands });
       addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
     }
     scale(dy);

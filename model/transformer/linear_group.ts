@@ -8,6 +8,7 @@
  */
 import type { LoraGroup } from "../../kernels/ops/lora/lora.ts";
 import { bytesOf, type Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** What DoRA adds to an adapter of one layer; see kernels/dora.ts. */
@@ -76,8 +77,8 @@ export interface DoraWorkspace {
 /** What both passes of a group are given. */
 export interface LinearPass {
   rows: number;
-  /** Operands may be rounded to f16; see kernels/matmul.ts. */
-  half: boolean;
+  /** What products may round their operands to. */
+  operands: Float;
   dropout: DropoutState;
   /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
   low?: Tensor;
@@ -89,7 +90,7 @@ export interface LinearPass {
 export interface LinearGradients extends LinearPass {
   x: Tensor;
   dy: Tensor;
-  /** dy in f16, where the products would round it; see `half`. */
+  /** dy in f16, where the products would round it; see `operands`. */
   dyRounded?: Tensor;
   /** Working memory of the adapters `[T, adapters · r]` f32. */
   lowGrad?: Tensor;
