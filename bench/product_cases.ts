@@ -89,7 +89,7 @@ function weights({ config }: Bed): [string, number, number][] {
 
 /** Every weight with so many rows of tokens; one row is as in decoding, more are as in training. */
 export function* productCases(bed: Bed, tokens: number): Generator<KernelCase> {
-  const { gpu, dtype } = bed, operands = dtype === "f16" ? "f16" : "f32";
+  const { gpu, dtype } = bed;
   for (const [name, out, input] of weights(bed)) {
     {
       using tensors = new Tensors(gpu);

@@ -41,7 +41,7 @@ function workspaceOf(
   if (lora === undefined || low === undefined || dora === undefined) {
     throw new Error("a group with DoRA needs its working memory");
   }
-  const input = layers[0].weight.value.shape[1];
+  const input = layers[0].weight.operand.shape[1];
   const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
   return { lora, low, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
 }
@@ -71,7 +71,7 @@ export function doraForward(
     return;
   }
   for (const layer of group.layers) {
-    const { weight: { value: b }, from: cFrom } = layer;
+    const { weight: { operand: b }, from: cFrom } = layer;
     if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
     else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
     else {
@@ -115,7 +115,7 @@ export function doraBackward(
   else {
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
-      const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
+      const sides = { a: dropped ? input : x, b: layer.weight.operand, c: z, cFrom: layer.from };
       matmul(gpu, { orientation: "nt", ...sides, rows, operands });
     }
   }
@@ -129,7 +129,7 @@ export function doraBackward(
     inputProduct(gpu, group, { dy: dyRounded, dx }, pass);
     scale(dy, 1);
     for (const layer of adapted) {
-      const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
+      const sides = { a: z, b: layer.weight.operand, c: input, aFrom: layer.from };
       matmul(gpu, { orientation: "nn", ...sides, rows, operands });
       addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
     }

@@ -24,7 +24,7 @@ export function outputProduct(
   const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate } as const;
   if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
   for (const { weight, from } of layers) {
-    matmul(gpu, { ...common, b: weight.value, cFrom: from });
+    matmul(gpu, { ...common, b: weight.operand, cFrom: from });
   }
 }
 
@@ -38,6 +38,6 @@ export function inputProduct(
   const common = { orientation: "nn", a: dy, c: dx, rows, operands } as const;
   if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
   layers.forEach(({ weight, from }, i) => {
-    matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });
+    matmul(gpu, { ...common, b: weight.operand, aFrom: from, accumulate: i > 0 });
   });
 }

@@ -10,6 +10,7 @@ import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
 import { rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
 import { isPlain, type LinearGroup, type LinearPass } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
@@ -24,8 +25,10 @@ export interface GemvPass extends LinearPass {
 }
 
 /** Whether one launch covers the group's weights. */
-const isBindable = ({ maxBinding }: Gpu, weight: Tensor | undefined): weight is Tensor =>
-  weight !== undefined && weight.bytes <= maxBinding;
+const isBindable = (
+  { maxBinding }: Gpu,
+  weight: WeightOperand | undefined,
+): weight is WeightOperand => weight !== undefined && weight.boundBytes <= maxBinding;
 
 /** Whether the group is one product, which can add up ranges of keys itself. */
 export function takesRanges(gpu: Gpu, group: LinearGroup): boolean {
@@ -40,7 +43,7 @@ function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: GemvPass): Ten
 }
 
 /** Operands of a product with all of a group's weights. */
-const productOf = (weight: Tensor, y: Tensor, { rows, operands, norm, eps }: GemvPass) => {
+const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps }: GemvPass) => {
   const [n, k] = weight.shape;
   return {
     b: weight,

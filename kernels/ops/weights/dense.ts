@@ -21,16 +21,20 @@ import {
 const unpacked = (register: string, [low, high]: string) =>
   `vec4<f32>(unpack2x16float(${register}.${low}), unpack2x16float(${register}.${high}))`;
 
+const REGISTERS: Readonly<Record<Float, Record<LoadWidth, Registers>>> = {
+  f32: { 4: { type: "vec4<f32>", count: 1 }, 8: { type: "vec4<f32>", count: 2 } },
+  f16: { 4: { type: "vec2<u32>", count: 1 }, 8: { type: "vec4<u32>", count: 1 } },
+};
+
 /** Weights of one element type. */
 class Dense implements WeightKind {
-  readonly trainable = true;
-  readonly copies: "F32" | "F16";
+  readonly element: Float;
 
   constructor(readonly name: Float) {
-    this.copies = name === "f32" ? "F32" : "F16";
+    this.element = name;
   }
 
-  block(): number {
+  unit(): number {
     return 1;
   }
 
@@ -47,8 +51,7 @@ class Dense implements WeightKind {
   }
 
   registers(width: LoadWidth): Registers {
-    if (this.name === "f32") return { type: "vec4<f32>", count: width === 8 ? 2 : 1 };
-    return { type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 };
+    return REGISTERS[this.name][width];
   }
 
   load(name: string, width: LoadWidth, index: string, register: number): string {

@@ -12,6 +12,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import type { Binding } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 import type { RawDtype } from "../elements/cast.ts";
+import type { Float } from "../numerics.ts";
 
 /** Values of one load. */
 export type LoadWidth = 4 | 8;
@@ -35,7 +36,7 @@ export interface Plane {
 export interface EncodedPiece {
   words: Tensor;
   from: RawDtype;
-  /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode WeightKind.block}. */
+  /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode WeightKind.unit}. */
   first: number;
   count: number;
 }
@@ -44,12 +45,13 @@ export interface EncodedPiece {
 export interface WeightKind {
   /** Its name in settings and in the keys of programs. */
   readonly name: string;
-  /** Whether the optimizer may write it: a parameter of another kind is frozen. */
-  readonly trainable: boolean;
-  /** Element type of files whose bytes can be copied as they are, where there is one. */
-  readonly copies?: RawDtype;
-  /** Values that are encoded together, of a matrix with so many columns. */
-  block(columns: number): number;
+  /**
+   * The element type, where every value is an element of the only tensor: then it may be trained and written value by
+   * value, and files of that type are copied as they are. Weights of another kind are frozen matrices.
+   */
+  readonly element?: Float;
+  /** Pieces that are encoded begin at multiples of so many values, of a matrix with so many columns. */
+  unit(columns: number): number;
   /**
    * The tensors of a matrix with so many columns.
    *

@@ -5,7 +5,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { bytesOf, type RowRange, splitRows, type Tensor } from "../../gpu/tensor.ts";
-import type { Plane, WeightKind } from "./kind.ts";
+import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
 import { denseKind } from "./kinds.ts";
 
 /** A weight: a matrix `[rows, columns]`, or of the dense kinds any tensor. */
@@ -27,6 +27,18 @@ export class WeightOperand {
 
   get name(): string {
     return this.tensors[0].name;
+  }
+
+  /**
+   * The only tensor of a dense weight.
+   *
+   * @throws {Error} where its kind is another.
+   */
+  get tensor(): Tensor {
+    if (this.kind.element === undefined) {
+      throw new Error(`${this.name} is held as ${this.kind.name}, which can't be read as a tensor`);
+    }
+    return this.tensors[0];
   }
 
   /** Values of a row. */
@@ -67,6 +79,21 @@ export function makeOperand(
   const [rows, ...rest] = shape, columns = rest.reduce((product, size) => product * size, 1);
   const tensors = kind.planes(columns).map((plane) => make(plane, [rows, plane.columns]));
   return new WeightOperand(kind, shape, tensors);
+}
+
+/** Writes values of a file: its bytes where they are the weight's own, else by way of `piece.words`. */
+export function writeFileValues(
+  gpu: Gpu,
+  { kind, tensors }: WeightOperand,
+  bytes: Uint8Array<ArrayBuffer>,
+  piece: EncodedPiece,
+): void {
+  if (kind.element?.toUpperCase() === piece.from) {
+    gpu.write(tensors[0].view([piece.count], piece.first), bytes);
+    return;
+  }
+  gpu.write(piece.words, bytes);
+  kind.encode(gpu, tensors, piece);
 }
 
 /** Writes the values of x `[rows, columns]` f32 into a weight of that shape. */
