@@ -46,12 +46,12 @@ function productCase(
   { a, copies, c }: { a: Tensor; copies: readonly Tensor[]; c: Tensor },
   [m, n, k]: readonly [number, number, number],
 ): KernelCase {
-  const { gpu, dtype } = bed, half = dtype === "f16";
+  const { gpu, dtype } = bed, operands = dtype === "f16" ? "f16" : "f32";
   const rows = orientation === "tn" ? k : m;
   let call = 0;
   const run = () => {
     const b = copies[call++ % copies.length];
-    matmul(gpu, { orientation, a, b, c, rows, half });
+    matmul(gpu, { orientation, a, b, c, rows, operands });
   };
   return {
     name: `${name} ${orientation} ${m}×${n}×${k}`,

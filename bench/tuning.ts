@@ -7,11 +7,13 @@
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { matmul, matmulPartials } from "../kernels/ops/matmul/matmul.ts";
-import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/geometry.ts";
+import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/tiled_geometry.ts";
 import { type AskedProduct, productClass } from "../kernels/ops/matmul/tuned.ts";
 import { Memory } from "../kernels/gpu/memory.ts";
 import { sumPartials } from "../kernels/ops/matmul/partials.ts";
-import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
+import type { Tensor } from "../kernels/gpu/tensor.ts";
+import { weightKind } from "../kernels/ops/weights/kinds.ts";
+import { encodeWeight, makeOperand } from "../kernels/ops/weights/operand.ts";
 import { compareSeconds } from "../kernels/measure/timing.ts";
 import { makeBatch } from "../model/transformer/batch.ts";
 import type { LlamaConfig } from "../model/families/config.ts";
@@ -21,7 +23,7 @@ import { runSizes, Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 import { randomIds, randomRow } from "./samples.ts";
 
-/** Geometries are measured that the model in geometry.ts thinks at most so many times slower than its best. */
+/** Geometries are measured that the model in tiled_geometry.ts thinks at most so many times slower than its best. */
 const DOUBT = 1.25;
 /** Of those, so many at most. */
 const MOST_CANDIDATES = 16;
@@ -85,20 +87,30 @@ export async function askedProducts(
 }
 
 /** A product with random operands, ready to be run with any geometry. */
-function operands(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
-  const { orientation, a, b, c, m, n, k, half, slots } = product;
+function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
+  const { orientation, a, b, c, m, n, k, operands, maxSplits } = product;
   const rows = orientation === "tn" ? k : m;
   const A = tensors.normal(a, orientation === "tn" ? [k, m] : [m, k], 1);
   const shape = orientation === "nt" ? [n, k] : [k, n];
-  const copies = Math.max(1, Math.min(8, Math.ceil(COLD_BYTES / (n * k * bytesOf(b)))));
-  const B = Array.from({ length: copies }, () => tensors.normal(b, shape, 2));
+  const values = tensors.normal("f32", shape, 2);
+  const weight = () => {
+    const made = makeOperand(
+      weightKind(b),
+      shape,
+      ({ dtype }, plane) => tensors.zeros(dtype, plane),
+    );
+    encodeWeight(gpu, made, values);
+    return made;
+  };
+  const first = weight(), copies = Math.max(1, Math.min(8, Math.ceil(COLD_BYTES / first.bytes)));
+  const B = [first, ...Array.from({ length: copies - 1 }, weight)];
   const C = tensors.zeros(c, [m, n]);
   let call = 0;
   const run = (geometry: MatmulGeometry) => {
-    const shared = { a: A, b: B[call++ % copies], rows, half, geometry };
-    if (slots === undefined) return matmul(gpu, { ...shared, orientation, c: C });
-    if (orientation === "tn") throw new Error("a weight's gradient has no parts");
-    // In place of the launch that adds the parts up.
+    const shared = { a: A, b: B[call++ % copies], rows, operands, geometry };
+    if (maxSplits === undefined) return matmul(gpu, { ...shared, orientation, c: C });
+    if (orientation === "tn") throw new Error("a weight's gradient has no splits");
+    // In place of the launch that adds the splits up.
     sumPartials(gpu, { d: matmulPartials(gpu, { ...shared, orientation }), c: C });
   };
   return { run, C };
@@ -116,7 +128,9 @@ async function compare(
   run(best.geometry);
   const actual = await valuesOf(gpu, C);
   for (let i = 0; i < expected.length; i++) samples.add(actual[i], expected[i]);
-  if (samples.error <= MOST_ERROR[product.half || product.c === "f16" ? "f16" : "f32"]) return;
+  if (
+    samples.error <= MOST_ERROR[product.operands === "f16" || product.c === "f16" ? "f16" : "f32"]
+  ) return;
   throw new UserError(
     `${name}: tiles ${
       JSON.stringify(best.geometry)
@@ -131,7 +145,7 @@ export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
   const candidates = rated.filter(({ seconds }) => seconds <= DOUBT * rated[0].seconds)
     .slice(0, MOST_CANDIDATES).map(({ geometry }) => geometry);
   using tensors = new Tensors(gpu);
-  const made = operands(gpu, tensors, product);
+  const made = prepare(gpu, tensors, product);
   const seconds = await compareSeconds(
     gpu,
     candidates.map((geometry) => () => made.run(geometry)),

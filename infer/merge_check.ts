@@ -50,7 +50,7 @@ function checkPrompts(config: LlamaConfig): Batch {
 
 /** Gives the weights' memory back now: closing the device alone leaves that to the garbage collector. */
 async function freeWeights(gpu: Gpu, { weights }: Llama): Promise<void> {
-  for (const { value } of weights) gpu.free(value);
+  for (const { operand: { tensors } } of weights) tensors.forEach((tensor) => gpu.free(tensor));
   gpu.send(); // What is destroyed is freed with the next submission.
   await gpu.finish();
 }

@@ -95,6 +95,8 @@ export function elementParts(
 export interface ElementRun {
   /** Elements to handle, from the tensors' start. */
   size: number;
+  /** What the tensors' first element is counted as, a multiple of four. Default 0. */
+  from?: number;
   uniforms?: Readonly<Record<string, number>>;
   /** Tensors that every part sees whole, bound after the others. */
   shared?: readonly Tensor[];
@@ -110,10 +112,10 @@ export function runElements(
   gpu: Gpu,
   program: Program,
   tensors: readonly Tensor[],
-  { size, uniforms, shared = [], cost }: ElementRun,
+  { size, from = 0, uniforms, shared = [], cost }: ElementRun,
 ): void {
   for (const part of elementParts(gpu, tensors, size)) {
-    const { first, vectors } = part;
+    const { vectors } = part, first = part.first + from / 4;
     gpu.run(
       program,
       [...part.tensors, ...shared],

@@ -113,13 +113,20 @@ export interface RowRange {
  * Splits `rows` rows of `rowBytes` bytes into ranges of at most `limit` bytes, each but the last
  * ending at a multiple of {@linkcode ALIGNMENT} bytes and of four rows (a row may be a column of another
  * operand, read four at a time). One range where all of it fits.
+ *
+ * @param rowBytes One number a tensor, for tensors that are split alike.
  */
-export function splitRows(rows: number, rowBytes: number, limit: number): RowRange[] {
-  if (rows * rowBytes <= limit) return [{ start: 0, count: rows }];
+export function splitRows(
+  rows: number,
+  rowBytes: number | readonly number[],
+  limit: number,
+): RowRange[] {
+  const sizes = typeof rowBytes === "number" ? [rowBytes] : rowBytes, largest = Math.max(...sizes);
+  if (rows * largest <= limit) return [{ start: 0, count: rows }];
   let unit = 4;
-  while ((unit * rowBytes) % ALIGNMENT !== 0) unit *= 2;
-  const most = Math.floor(limit / (rowBytes * unit)) * unit;
-  if (most === 0) throw new Error(`a row of ${rowBytes} bytes does not fit a binding of ${limit}`);
+  while (sizes.some((bytes) => (unit * bytes) % ALIGNMENT !== 0)) unit *= 2;
+  const most = Math.floor(limit / (largest * unit)) * unit;
+  if (most === 0) throw new Error(`a row of ${largest} bytes does not fit a binding of ${limit}`);
   const ranges: RowRange[] = [];
   for (let start = 0; start < rows; start += most) {
     ranges.push({ start, count: Math.min(most, rows - start) });

@@ -56,12 +56,12 @@ export async function copySeconds(
 export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
   const copy = await copySeconds(gpu, QUICK), side = squareSide(gpu), shape = [side, side];
   const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
+  const operands = dtype === "f16" ? "f16" : "f32";
   const seconds = await borrow(gpu, specs, async ([a, b, c]) => {
     [a, b].forEach((y, stream) => fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, stream }));
-    const half = dtype === "f16";
     return await clockSeconds(
       gpu,
-      () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, half }),
+      () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, operands }),
       QUICK,
     );
   });

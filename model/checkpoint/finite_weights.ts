@@ -24,7 +24,9 @@ const CHUNK_BYTES = 1 << 24;
 /** Flags, for {@linkcode checkFlags}, the parameters whose values in the compute dtype are not all finite. */
 export function flagWeights(gpu: Gpu, parameters: readonly Parameter[], flags: Tensor): void {
   gpu.clear(flags);
-  parameters.forEach(({ value }, slot) => flagNotFinite(gpu, { x: value, flags, slot }));
+  parameters.forEach(({ operand: { tensors } }, slot) => {
+    for (const x of tensors) flagNotFinite(gpu, { x, flags, slot });
+  });
 }
 
 /** Names of the parameters whose values in the compute dtype are not all finite. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { cast, castBytes } from "../../kernels/ops/elements/cast.ts";
+import { cast } from "../../kernels/ops/elements/cast.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import {
   fillConstant,
@@ -12,6 +12,11 @@ import {
   normalNumbers,
 } from "../../kernels/ops/elements/random.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import {
+  operandOf,
+  type WeightOperand,
+  writeFileValues,
+} from "../../kernels/ops/weights/operand.ts";
 import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight } from "../adapter/tensors.ts";
 import type { Adapter } from "../formats/adapter.ts";
@@ -60,9 +65,15 @@ function* piecesOf(
   bytesAtATime: number,
 ): Generator<Piece> {
   for (const parameter of parameters) {
-    const { dtype, bytes } = weights.info(parameter.name);
-    for (let begin = 0; begin < bytes; begin += bytesAtATime) {
-      const end = Math.min(begin + bytesAtATime, bytes);
+    const { dtype, bytes } = weights.info(parameter.name),
+      { kind, columns } = destination(parameter);
+    const unit = kind.unit(columns) * bytesPerElement(dtype);
+    const step = Math.floor(bytesAtATime / unit) * unit;
+    if (step === 0) {
+      throw new Error(`${parameter.name} can't be encoded ${bytesAtATime} bytes at a time`);
+    }
+    for (let begin = 0; begin < bytes; begin += step) {
+      const end = Math.min(begin + step, bytes);
       yield { parameter, dtype, begin, end, last: end === bytes };
     }
   }
@@ -180,22 +191,20 @@ export async function loadWeights(
   }
 }
 
+/** Where a parameter's values go first: to its masters where it is trained. */
+function destination({ operand, trained }: Parameter): WeightOperand {
+  return trained === undefined ? operand : operandOf(trained.master);
+}
+
 /** Sends a piece to where the parameter's values are, or to its masters where it is trained. */
 function upload(
   gpu: Gpu,
-  { parameter, dtype, begin, last }: Piece,
+  { parameter, dtype: from, begin, last }: Piece,
   bytes: Uint8Array<ArrayBuffer>,
   words: Tensor,
 ): void {
-  const target = parameter.trained?.master ?? parameter.value;
-  const size = bytesPerElement(dtype), count = bytes.length / size;
-  const y = target.view([count], begin / size);
-  if (dtype === target.dtype.toUpperCase()) {
-    gpu.write(y, bytes);
-  } else {
-    gpu.write(words, bytes);
-    castBytes(gpu, { words, from: dtype, y, count });
-  }
+  const size = bytesPerElement(from), first = begin / size, count = bytes.length / size;
+  writeFileValues(gpu, destination(parameter), bytes, { words, from, first, count });
   if (last) refreshValue(gpu, parameter);
 }
 
@@ -205,12 +214,25 @@ function unpadded({ shape }: Parameter, tensor: Tensor): Tensor {
 }
 
 /** Makes the compute-dtype value agree with the f32 master. */
-export function refreshValue(gpu: Gpu, { value, trained }: Parameter): void {
-  if (trained !== undefined && trained.master !== value) cast(gpu, { x: trained.master, y: value });
+export function refreshValue(gpu: Gpu, parameter: Parameter): void {
+  const { trained } = parameter;
+  if (trained === undefined || trained.master === parameter.value) return;
+  cast(gpu, { x: trained.master, y: parameter.value });
 }
 
 function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number): void {
-  const y = unpadded(parameter, parameter.trained?.master ?? parameter.value);
+  const weight = destination(parameter);
+  if (weight.kind.element === undefined) {
+    // The same numbers as dense ones would have.
+    const count = parameterCount(parameter);
+    return inPieces(
+      gpu,
+      weight,
+      count,
+      (y, from) => fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream, from }),
+    );
+  }
+  const y = unpadded(parameter, weight.tensor);
   if (parameter.name.endsWith(".bias")) fillConstant(gpu, { y, value: 0 });
   else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
   else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream });
@@ -267,21 +289,35 @@ export function loadAdapter(gpu: Gpu, model: Llama, { tensors }: Adapter): void 
 
 /** Sets a parameter (its master, where it is trained) to values of its file shape. */
 export function setParameter(gpu: Gpu, parameter: Parameter, data: Float32Array): void {
-  const { shape, trained, value } = parameter;
-  const target = trained?.master ?? value;
-  const padded = padRows(data, shape, target.shape);
-  if (target.dtype === "f32") {
-    gpu.write(target, padded);
+  const weight = destination(parameter);
+  const padded = padRows(data, parameter.shape, weight.shape);
+  if (weight.kind.element === "f32") {
+    gpu.write(weight.tensor, padded);
     refreshValue(gpu, parameter);
     return;
   }
-  // In pieces, as weights come from files: memory for those is planned.
-  const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * PIECE_UNIT)) * PIECE_UNIT;
-  const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, padded.length)]);
-  for (let first = 0; first < padded.length; first += staging.size) {
-    const piece = padded.subarray(first, first + staging.size), shape = [piece.length];
-    gpu.write(staging, piece);
-    cast(gpu, { x: staging.view(shape), y: target.view(shape, first) });
+  inPieces(gpu, weight, padded.length, (y, from) => {
+    gpu.write(y, padded.subarray(from, from + y.size));
+  });
+}
+
+/**
+ * Encodes `count` values that `fill` makes as f32, each time from value `from` of the weight on. In pieces, as weights
+ * come from files: memory for those is planned.
+ */
+function inPieces(
+  gpu: Gpu,
+  { kind, tensors, columns }: WeightOperand,
+  count: number,
+  fill: (y: Tensor, from: number) => void,
+): void {
+  const unit = Math.max(PIECE_UNIT, kind.unit(columns));
+  const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * unit)) * unit;
+  const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, count)]);
+  for (let first = 0; first < count; first += staging.size) {
+    const piece = staging.view([Math.min(staging.size, count - first)]);
+    fill(piece, first);
+    kind.encode(gpu, tensors, { words: piece.as("u32"), from: "F32", first, count: piece.size });
   }
   gpu.free(staging);
 }

@@ -182,7 +182,7 @@ export function groupSizes(
       [qkv, gateUp].every(({ weight, dora }) => weight !== undefined && !dora)
     ),
     dora: {
-      input: withDora(({ layers: [{ weight }] }) => weight.value.shape[1]),
+      input: withDora(({ layers: [{ weight }] }) => weight.operand.shape[1]),
       output: withDora(({ width }) => width),
     },
   };

@@ -145,7 +145,12 @@ export function linearPass(
   { batch, dropout, half, activations }: BlockPass,
   rows = batch.tokens,
 ): LinearPass {
-  return { rows, dropout, half, dora: activations.forward.dora };
+  return {
+    rows,
+    dropout,
+    operands: half ? "f16" : "f32",
+    dora: activations.forward.dora,
+  };
 }
 
 /** Queries, keys and values of a joined tensor. */

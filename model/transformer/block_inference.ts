@@ -12,7 +12,7 @@ import { attention } from "../../kernels/ops/attention/attention.ts";
 import type { AttentionRanges } from "../../kernels/ops/attention/ranges.ts";
 import { attentionDecode } from "../../kernels/ops/attention/attention_decode.ts";
 import { gatherRows } from "../../kernels/ops/rows/gather.ts";
-import { takesFewRows } from "../../kernels/ops/matvec/matvec.ts";
+import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";
 import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
@@ -27,7 +27,7 @@ import {
   operand,
   project,
 } from "./block.ts";
-import { addRanges, type FewRows, linearFew, swigluFew, takesRanges } from "./few_rows.ts";
+import { addRanges, type GemvPass, linearGemv, swigluGemv, takesRanges } from "./linear_gemv.ts";
 import { linear } from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -56,9 +56,9 @@ export function blockInference(
 ): void {
   const { gpu, activations, batch: { tokens } } = pass;
   const { qkv, low, ...kept } = activations.attention[activations.plan.attention[index]];
-  const few = takesFewRows(gpu, tokens);
+  const few = takesMatvec(gpu, tokens);
   if (few) {
-    linearFew(gpu, block.qkv, x, qkv, { ...fewRows(pass, tokens, block.input_layernorm), low });
+    linearGemv(gpu, block.qkv, x, qkv, { ...fewRows(pass, tokens, block.input_layernorm), low });
   } else {
     // Every other block's is made by the block before.
     if (index === 0) norm(pass, inputNorm(pass, block, index), x);
@@ -94,16 +94,16 @@ function finish(
   const { gpu, activations: { forward: { normed, product }, inner, plan } } = pass;
   const { rstd2, gateUp, low } = inner[plan.inner[index]];
   const w = block.post_attention_layernorm;
-  if ("ranges" in out || takesFewRows(gpu, rows)) {
+  if ("ranges" in out || takesMatvec(gpu, rows)) {
     const add = { ...fewRows(pass, rows), accumulate: true };
     if ("ranges" in out) addRanges(gpu, block.o, out, x, add);
-    else linearFew(gpu, block.o, out, x, { ...add, low: low.o });
-    swigluFew(gpu, block.gateUp, x, product, {
+    else linearGemv(gpu, block.o, out, x, { ...add, low: low.o });
+    swigluGemv(gpu, block.gateUp, x, product, {
       ...fewRows(pass, rows, w),
       low: low.gateUp,
       gateUp,
     });
-    linearFew(gpu, block.down, product, x, { ...add, low: low.down });
+    linearGemv(gpu, block.down, product, x, { ...add, low: low.down });
     return;
   }
   const stream = { x, y: x, rows }, [n, y] = [normed, product].map((t) => operand(pass, t));
@@ -113,7 +113,7 @@ function finish(
   project(pass, block.down, { ...stream, input: y, low: low.down, next });
 }
 
-function fewRows(pass: BlockPass, rows: number, norm?: Parameter): FewRows {
+function fewRows(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
   const { config: { rms_norm_eps: eps }, activations: { forward: { normed } } } = pass;
   return { ...linearPass(pass, rows), eps, normed, norm };
 }

@@ -6,7 +6,7 @@
  */
 import { UserError } from "../../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../../kernels/gpu/gpu.ts";
-import { SPLIT_BYTES } from "../../kernels/ops/matmul/geometry.ts";
+import { SPLIT_BYTES } from "../../kernels/ops/matmul/tiled_geometry.ts";
 import { megabytes, Memory, memoryLines, type MemoryTable } from "../../kernels/gpu/memory.ts";
 import { UPLOAD_BYTES } from "../checkpoint/load.ts";
 import { nvidiaGpus } from "../../kernels/measure/nvidia_smi.ts";

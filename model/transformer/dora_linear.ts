@@ -26,7 +26,7 @@ import type {
 type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
 
 /** What passes of such a group need. */
-interface Operands {
+interface Workspace {
   lora: NonNullable<LinearGroup["lora"]>;
   low: Tensor;
   /** Working memory as wide as y, and as wide as x. */
@@ -34,14 +34,14 @@ interface Operands {
   input: Tensor;
 }
 
-function operands(
+function workspaceOf(
   { width, lora, layers }: LinearGroup,
   { low, dora }: LinearPass,
-): Operands {
+): Workspace {
   if (lora === undefined || low === undefined || dora === undefined) {
     throw new Error("a group with DoRA needs its working memory");
   }
-  const input = layers[0].weight.value.shape[1];
+  const input = layers[0].weight.operand.shape[1];
   const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
   return { lora, low, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
 }
@@ -56,9 +56,9 @@ export function doraForward(
   y: Tensor,
   { accumulate, ...pass }: LinearPass & { accumulate: boolean },
 ): void {
-  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
-  const common = { orientation: "nt", rows, half } as const;
+  const common = { orientation: "nt", rows, operands } as const;
   const adapted = group.layers.filter(isAdapted);
   loraDown(gpu, { x, group: mask, low, rows });
   if (!dropped && !accumulate) {
@@ -71,7 +71,7 @@ export function doraForward(
     return;
   }
   for (const layer of group.layers) {
-    const { weight: { value: b }, from: cFrom } = layer;
+    const { weight: { operand: b }, from: cFrom } = layer;
     if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
     else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
     else {
@@ -98,7 +98,7 @@ export function doraBackward(
   { x, dy, dyRounded = dy, lowGrad, ...pass }: LinearGradients,
   dx: Tensor | undefined,
 ): void {
-  const { rows, half, dropout } = pass, { lora, low, z, input } = operands(group, pass);
+  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
   if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
@@ -115,8 +115,8 @@ export function doraBackward(
   else {
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
-      const sides = { a: dropped ? input : x, b: layer.weight.value, c: z, cFrom: layer.from };
-      matmul(gpu, { orientation: "nt", ...sides, rows, half });
+      const sides = { a: dropped ? input : x, b: layer.weight.operand, c: z, cFrom: layer.from };
+      matmul(gpu, { orientation: "nt", ...sides, rows, operands });
     }
   }
   loraUp(gpu, { low, group: mask, y: z, rows });
@@ -129,8 +129,8 @@ export function doraBackward(
     inputProduct(gpu, group, { dy: dyRounded, dx }, pass);
     scale(dy, 1);
     for (const layer of adapted) {
-      const sides = { a: z, b: layer.weight.value, c: input, aFrom: layer.from };
-      matmul(gpu, { orientation: "nn", ...sides, rows, half });
+      const sides = { a: z, b: layer.weight.operand, c: input, aFrom: layer.from };
+      matmul(gpu, { orientation: "nn", ...sides, rows, operands });
       addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
     }
     scale(dy);

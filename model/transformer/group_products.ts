@@ -12,19 +12,19 @@ import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { LinearGroup, LinearPass } from "./linear_group.ts";
 
 /** What of a pass the products go by. */
-type Pass = Pick<LinearPass, "rows" | "half">;
+type Pass = Pick<LinearPass, "rows" | "operands">;
 
 /** y = x·Wᵀ, added to what is there where `accumulate`. */
 export function outputProduct(
   gpu: Gpu,
   { weight, layers }: LinearGroup,
   { x, y, accumulate }: { x: Tensor; y: Tensor; accumulate: boolean },
-  { rows, half }: Pass,
+  { rows, operands }: Pass,
 ): void {
-  const common = { orientation: "nt", a: x, c: y, rows, half, accumulate } as const;
+  const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate } as const;
   if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
   for (const { weight, from } of layers) {
-    matmul(gpu, { ...common, b: weight.value, cFrom: from });
+    matmul(gpu, { ...common, b: weight.operand, cFrom: from });
   }
 }
 
@@ -33,11 +33,11 @@ export function inputProduct(
   gpu: Gpu,
   { weight, layers }: LinearGroup,
   { dy, dx }: { dy: Tensor; dx: Tensor },
-  { rows, half }: Pass,
+  { rows, operands }: Pass,
 ): void {
-  const common = { orientation: "nn", a: dy, c: dx, rows, half } as const;
+  const common = { orientation: "nn", a: dy, c: dx, rows, operands } as const;
   if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
   layers.forEach(({ weight, from }, i) => {
-    matmul(gpu, { ...common, b: weight.value, aFrom: from, accumulate: i > 0 });
+    matmul(gpu, { ...common, b: weight.operand, aFrom: from, accumulate: i > 0 });
   });
 }

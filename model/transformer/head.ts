@@ -8,14 +8,15 @@ import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy
 import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
-import { takesFewRows } from "../../kernels/ops/matvec/matvec.ts";
+import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { takeColumns } from "../../kernels/ops/embedding/token_rows.ts";
 import { type Memory, overlay } from "../../kernels/gpu/memory.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
 import { rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { LlamaConfig } from "../families/config.ts";
-import { linearFew } from "./few_rows.ts";
+import { linearGemv } from "./linear_gemv.ts";
 import type { OutputRows } from "./input_end.ts";
 import { linear, linearBackward } from "./linear.ts";
 import {
@@ -49,8 +50,8 @@ export interface HeadInput {
   index?: Tensor;
   rows: number;
   norm: Parameter;
-  /** Operands of products may be rounded to f16. */
-  half: boolean;
+  /** What products may round their operands to. */
+  operands: Float;
   dropout: DropoutState;
 }
 
@@ -136,9 +137,9 @@ export class Head {
   logits(gpu: Gpu, input: HeadInput): Tensor {
     const { norm, rows } = input;
     const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
-    if (takesFewRows(gpu, rows)) {
+    if (takesMatvec(gpu, rows)) {
       const eps = this.config.rms_norm_eps;
-      linearFew(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
+      linearGemv(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
       return c;
     }
     this.#norm(gpu, input, x);
@@ -147,9 +148,9 @@ export class Head {
   }
 
   /** What the output projection is told of a chunk, whose dropout masks are its own. */
-  #pass({ half, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
+  #pass({ operands, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
     const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
-    return { rows, half, dropout: { ...dropout, seed }, low: this.#low, dora: this.#dora };
+    return { rows, operands, dropout: { ...dropout, seed }, low: this.#low, dora: this.#dora };
   }
 
   /** Per-target negative log-likelihoods of the last call of {@linkcode loss} `[S]` f32. */
@@ -170,7 +171,7 @@ export class Head {
       losses: Tensor;
     },
   ): void {
-    const { norm, index, rows, half } = input, output = this.#output;
+    const { norm, index, rows, operands } = input, output = this.#output;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const vocab = this.config.vocab_size, backward = dx !== undefined;
@@ -189,7 +190,7 @@ export class Head {
       if (this.#trained === undefined) continue;
       const { columns, indices, count: taken, grad: c } = this.#trained;
       takeColumns(gpu, { x: logits, indices, count: taken, y: columns, rows: count });
-      const sum = { a: columns, b: a, c, rows: count, accumulate: true, half };
+      const sum = { a: columns, b: a, c, rows: count, accumulate: true, operands };
       matmul(gpu, { orientation: "tn", ...sum });
     }
     for (const group of batch.lossGroups) {

@@ -32,7 +32,7 @@ interface TrainedRows {
   tokens: readonly number[];
   /** `[tokens, hidden]`. */
   delta: Parameter;
-  table: Tensor;
+  table: Parameter;
   /** The tokens `[tokens]` u32. */
   indices: Tensor;
   /** The row of delta of every token, where the input end's backward needs it `[vocabulary]` u32. */
@@ -81,14 +81,14 @@ export class InputEnd {
       return {
         tokens,
         delta,
-        table: (isInput ? this.table : output ?? this.table).value,
+        table: isInput ? this.table : output ?? this.table,
         indices: memory.tensor("workspace", "token_indices", "u32", [length]),
         slots: isInput && delta.trained !== undefined
           ? memory.tensor("workspace", "token_slots", "u32", [vocabulary])
           : undefined,
       };
     });
-    const outputTable = (output ?? this.table).value;
+    const outputTable = output ?? this.table;
     this.#outputRows = this.#rows.find(({ table }) => table === outputTable);
     const module = plan?.modules.get(EMBEDDING);
     if (module === undefined) return;
@@ -143,7 +143,12 @@ export class InputEnd {
   /** Writes the trained rows into their tables, and DoRA's factors. */
   refresh(gpu: Gpu): void {
     for (const { tokens, delta, table, indices } of this.#rows) {
-      putTokenRows(gpu, { delta: delta.value, indices, table, count: tokens.length });
+      putTokenRows(gpu, {
+        delta: delta.value,
+        indices,
+        table: table.value,
+        count: tokens.length,
+      });
     }
     if (this.#adapter?.dora === undefined) return;
     const { group: { modules: [{ a, b, scale }] }, dora } = this.#adapter,
@@ -168,7 +173,7 @@ export class InputEnd {
 
   /** y without the factors. */
   #adapted(gpu: Gpu, { ids, tokens: rows }: BatchTensors, y: Tensor): void {
-    embedding(gpu, { table: this.table.value, ids, y, rows });
+    embedding(gpu, { table: this.table.operand, ids, y, rows });
     if (this.#adapter === undefined) return;
     const { group, low } = this.#adapter;
     embeddingLora(gpu, { ids, group, low, y, rows });

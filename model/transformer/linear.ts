@@ -84,9 +84,9 @@ export function linearPartials(
   x: Tensor,
   { whole, ...pass }: LinearPass & { whole?: Tensor },
 ): Partials {
-  const { rows, half } = pass;
+  const { rows, operands } = pass;
   if (isPlain(group)) {
-    return matmulPartials(gpu, { orientation: "nt", a: x, b: group.weight!, rows, half });
+    return matmulPartials(gpu, { orientation: "nt", a: x, b: group.weight!, rows, operands });
   }
   linear(gpu, group, x, whole!, pass);
   return wholePartials(whole!, rows);
@@ -118,14 +118,21 @@ export function linearBackwardPartials(
   group: LinearGroup,
   { whole, ...gradients }: LinearGradients & { whole?: Tensor },
 ): Partials {
-  const { dy, dyRounded = dy, rows, half } = gradients;
+  const { dy, dyRounded = dy, rows, operands } = gradients;
   if (group.dora || group.weight === undefined) {
     linearBackward(gpu, group, { ...gradients, dx: whole! });
     return wholePartials(whole!, rows);
   }
   weightGradients(gpu, group, gradients);
   const spare = trainsAdapters(group) ? 1 : 0;
-  const common = { orientation: "nn", a: dyRounded, b: group.weight, rows, half, spare } as const;
+  const common = {
+    orientation: "nn",
+    a: dyRounded,
+    b: group.weight,
+    rows,
+    operands,
+    spare,
+  } as const;
   const partials = matmulPartials(gpu, common);
   adapterGradients(gpu, group, gradients, partials);
   return partials;
@@ -134,9 +141,16 @@ export function linearBackwardPartials(
 function weightGradients(
   gpu: Gpu,
   { layers, grad }: LinearGroup,
-  { x, dy, dyRounded = dy, rows, half }: LinearGradients,
+  { x, dy, dyRounded = dy, rows, operands }: LinearGradients,
 ): void {
-  const common = { orientation: "tn", a: dyRounded, b: x, rows, half, accumulate: true } as const;
+  const common = {
+    orientation: "tn",
+    a: dyRounded,
+    b: x,
+    rows,
+    operands,
+    accumulate: true,
+  } as const;
   if (grad !== undefined) matmul(gpu, { ...common, c: grad });
   for (const { weight, bias, lora, from } of layers) {
     if (grad === undefined && weight.trained !== undefined) {

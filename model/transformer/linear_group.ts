@@ -7,7 +7,13 @@
  * @module
  */
 import type { LoraGroup } from "../../kernels/ops/lora/lora.ts";
-import { bytesOf, type Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
+import {
+  stackOperands,
+  stackTensors,
+  type WeightOperand,
+} from "../../kernels/ops/weights/operand.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** What DoRA adds to an adapter of one layer; see kernels/dora.ts. */
@@ -47,7 +53,7 @@ export interface LinearGroup {
   /** Columns of y. */
   readonly width: number;
   /** All weights as one matrix `[Σ out, in]`, and all their gradients, where memory holds them so. */
-  readonly weight?: Tensor;
+  readonly weight?: WeightOperand;
   readonly grad?: Tensor;
   readonly lora?: Omit<LoraGroup, "mask">;
   /** Whether the adapters are DoRA's. */
@@ -76,8 +82,8 @@ export interface DoraWorkspace {
 /** What both passes of a group are given. */
 export interface LinearPass {
   rows: number;
-  /** Operands may be rounded to f16; see kernels/matmul.ts. */
-  half: boolean;
+  /** What products may round their operands to. */
+  operands: Float;
   dropout: DropoutState;
   /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
   low?: Tensor;
@@ -89,7 +95,7 @@ export interface LinearPass {
 export interface LinearGradients extends LinearPass {
   x: Tensor;
   dy: Tensor;
-  /** dy in f16, where the products would round it; see `half`. */
+  /** dy in f16, where the products would round it; see `operands`. */
   dyRounded?: Tensor;
   /** Working memory of the adapters `[T, adapters · r]` f32. */
   lowGrad?: Tensor;
@@ -100,7 +106,7 @@ export function linearGroup(linears: readonly Linear[]): LinearGroup {
   let width = 0;
   const layers = linears.map((linear) => {
     const from = width;
-    width += linear.weight.value.shape[0];
+    width += linear.weight.operand.shape[0];
     return { ...linear, from };
   });
   const grads = layers.map(({ weight }) => weight.trained?.grad);
@@ -109,8 +115,8 @@ export function linearGroup(linears: readonly Linear[]): LinearGroup {
     layers,
     width,
     lora: loraGroup(layers),
-    weight: stacked(layers.map(({ weight }) => weight.value)),
-    grad: trained.length === layers.length ? stacked(trained) : undefined,
+    weight: stackOperands(layers.map(({ weight }) => weight.operand)),
+    grad: trained.length === layers.length ? stackTensors(trained) : undefined,
     dora: layers.some(({ lora }) => lora?.dora !== undefined),
   };
 }
@@ -129,19 +135,6 @@ function loraGroup(layers: readonly PlacedLinear[]): LinearGroup["lora"] {
     }]
   );
   return modules.length === 0 ? undefined : { modules };
-}
-
-/** Matrices that lie one after the other in memory as one. */
-function stacked(matrices: readonly Tensor[]): Tensor | undefined {
-  const [first] = matrices;
-  if (matrices.length === 1) return first;
-  const adjacent = matrices.slice(1).every((matrix, i) => {
-    const before = matrices[i];
-    return matrix.buffer === before.buffer &&
-      matrix.offset === before.offset + before.size * bytesOf(before.dtype);
-  });
-  const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
-  return adjacent ? first.view([height, first.shape[1]]) : undefined;
 }
 
 /** Whether the group's adapters are trained. */

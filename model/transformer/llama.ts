@@ -331,7 +331,7 @@ export class Llama {
       if (!inPlace) blockForward(pass, block, b, { x, y, normed: b > 0, next });
       else blockInference(pass, block, b, x, { next, wanted: next ? undefined : wanted });
     });
-    const common = { norm: this.#norm, half, dropout };
+    const common = { norm: this.#norm, operands: half ? "f16" : "f32", dropout } as const;
     const whole = wanted !== undefined || (inPlace && rows === tokens);
     const x = wanted?.x ?? stream(blocks);
     return { pass, input: { x, index: whole ? undefined : index, rows, ...common } };

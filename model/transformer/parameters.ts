@@ -5,7 +5,11 @@
  * @module
  */
 import type { Category, Memory, TensorSpec } from "../../kernels/gpu/memory.ts";
-import { type Dtype, roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
+import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
+import { DENSE } from "../../kernels/ops/weights/dense.ts";
+import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
+import { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 
 /** What a trained parameter has besides its value. */
 export interface Trained {
@@ -16,14 +20,27 @@ export interface Trained {
 }
 
 /** One tensor of the model. */
-export interface Parameter {
-  /** Name in Hugging Face's or PEFT's files. */
-  name: string;
-  /** Shape in those files. */
-  shape: readonly number[];
-  /** In the compute dtype; rows padded as {@linkcode storedShape} says, the padding being zero. */
-  value: Tensor;
-  trained?: Trained;
+export class Parameter {
+  /**
+   * @param name In Hugging Face's or PEFT's files.
+   * @param shape In those files.
+   * @param operand Its values; rows padded as {@linkcode storedShape} says, the padding being zero.
+   */
+  constructor(
+    readonly name: string,
+    readonly shape: readonly number[],
+    readonly operand: WeightOperand,
+    readonly trained?: Trained,
+  ) {}
+
+  /**
+   * Its values as a tensor in the compute dtype: what is trained, no matrix, or an adapter's has one.
+   *
+   * @throws {Error} where it is a weight of a kind that is not dense.
+   */
+  get value(): Tensor {
+    return this.operand.tensor;
+  }
 }
 
 /** The parameter of this name, which is one of them. */
@@ -58,37 +75,72 @@ export interface ParameterSpec {
 /**
  * Allocates parameters that live side by side: one buffer of values, and one each of masters and
  * gradients of those that are trained.
+ *
+ * @param storage Element type of values.
+ * @param frozen How matrices that are not trained are held; dense without it.
  */
 export function allocateParameters(
   memory: Memory,
   label: string,
   specs: readonly ParameterSpec[],
-  dtype: Dtype,
+  storage: Float,
+  frozen: WeightKind = DENSE[storage],
 ): Parameter[] {
-  const tensors = (
-    category: Category,
-    kind: string,
-    wanted: readonly ParameterSpec[],
-    d: Dtype,
-  ) => {
-    const list = wanted.map(({ name, shape, stored = storedShape(shape) }): TensorSpec => ({
-      name,
-      dtype: d,
-      shape: [...stored],
-    }));
-    return list.length === 0 ? [] : memory.arena(category, `${label} ${kind}`, list);
-  };
-  const values = tensors("parameter", "values", specs, dtype);
+  const operands = allocateValues(
+    memory,
+    `${label} values`,
+    specs,
+    ({ shape, trained }) => trained || shape.length < 2 ? DENSE[storage] : frozen,
+  );
   const trained = specs.filter((spec) => spec.trained);
-  const masters = dtype === "f32" ? undefined : tensors("parameter", "masters", trained, "f32");
-  const grads = tensors("gradient", "gradients", trained, "f32");
+  const alongside = (category: Category, kind: string) =>
+    trained.length === 0 ? [] : memory.arena(
+      category,
+      `${label} ${kind}`,
+      trained.map(({ name, shape, stored = storedShape(shape) }) => ({
+        name,
+        dtype: "f32",
+        shape: [...stored],
+      })),
+    );
+  const masters = storage === "f32" ? undefined : alongside("parameter", "masters");
+  const grads = alongside("gradient", "gradients");
   let next = 0;
   return specs.map(({ name, shape, trained }, i) => {
-    const parameter: Parameter = { name, shape, value: values[i] };
-    if (trained) {
-      parameter.trained = { master: masters?.[next] ?? values[i], grad: grads[next] };
-      next++;
-    }
-    return parameter;
+    if (!trained) return new Parameter(name, shape, operands[i]);
+    const of = { master: masters?.[next] ?? operands[i].tensor, grad: grads[next] };
+    next++;
+    return new Parameter(name, shape, operands[i], of);
+  });
+}
+
+/**
+ * Values in one buffer: the first tensors of all weights side by side, then the second ones, so that weights which
+ * share an input are one below the other in each.
+ */
+function allocateValues(
+  memory: Memory,
+  label: string,
+  specs: readonly ParameterSpec[],
+  kindOf: (spec: ParameterSpec) => WeightKind,
+): WeightOperand[] {
+  const planes = specs.flatMap((spec, weight) => {
+    const { name, shape, stored = storedShape(shape) } = spec;
+    const [rows, columns = 1] = stored, kind = kindOf(spec);
+    return kind.planes(columns).map(({ suffix, dtype, columns }, plane) => ({
+      weight,
+      plane,
+      spec: {
+        name: name + suffix,
+        dtype,
+        shape: stored.length === 1 ? [rows] : [rows, columns],
+      } satisfies TensorSpec,
+    }));
+  }).sort((a, b) => a.plane - b.plane);
+  if (planes.length === 0) return [];
+  const tensors = memory.arena("parameter", label, planes.map(({ spec }) => spec));
+  return specs.map((spec, weight) => {
+    const own = tensors.filter((_, i) => planes[i].weight === weight);
+    return new WeightOperand(kindOf(spec), spec.stored ?? storedShape(spec.shape), own);
   });
 }

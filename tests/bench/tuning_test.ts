@@ -34,20 +34,20 @@ gpuTest("tuning measures every geometry that may be the best", async () => {
   const gpu = await openGpu({ provider: "deno", profile: true, software: false });
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   try {
-    for (const slots of [undefined, 4]) {
+    for (const maxSplits of [undefined, 4]) {
       const product: AskedProduct = {
         orientation: "nt",
         a: "f32",
         b: "f32",
         c: "f32",
-        half: false,
-        slots,
+        operands: "f32",
+        maxSplits,
         m: TUNED_STEP,
         n: 64,
         k: 600,
       };
       const { name, all, best, reckoned } = await tune(gpu, product);
-      assert.equal(name, `nt f32 f32 8×64×600${slots ? " parts" : ""}`);
+      assert.equal(name, `nt f32 f32 8×64×600${maxSplits ? " parts" : ""}`);
       assert.ok(all.length > 1 && all.includes(best) && all[0] === reckoned, `${all.length}`);
       assert.ok(all.every(({ seconds }) => seconds > 0 && seconds >= best.seconds));
     }

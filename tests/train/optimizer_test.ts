@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { CONTROL, initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
-import type { Parameter } from "../../model/transformer/parameters.ts";
+import { Parameter } from "../../model/transformer/parameters.ts";
+import { operandOf } from "../../kernels/ops/weights/operand.ts";
 import { loraPlusRate } from "../../train/lora_plus.ts";
 import { Optimizer } from "../../train/optimizer.ts";
 import { type OptimizerCase, readFixture, readTensors } from "../fixtures.ts";
@@ -13,7 +14,7 @@ function parameterOf(gpu: Gpu, { start }: OptimizerCase): Parameter {
   const shape = [1, start.length];
   const master = upload(gpu, start, "f32", shape);
   const grad = upload(gpu, start.map(() => 0), "f32", shape);
-  return { name: "vector", shape, value: master, trained: { master, grad } };
+  return new Parameter("vector", shape, operandOf(master), { master, grad });
 }
 
 for (const scale of [1, 1024]) {
@@ -77,12 +78,8 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
     Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
   const parameters = names.map((name, i): Parameter => {
     gpu.write(masters[i], padded(start));
-    return {
-      name,
-      shape: [1, n],
-      value: masters[i],
-      trained: { master: masters[i], grad: grads[i] },
-    };
+    const trained = { master: masters[i], grad: grads[i] };
+    return new Parameter(name, [1, n], operandOf(masters[i]), trained);
   });
   const [control, other] = [1, 2].map(() =>
     upload(gpu, initialControl(1), "f32", [initialControl(1).length])

@@ -46,19 +46,24 @@ const constant = positionalFamily("fill_constant", (y: Dtype) => ({
   body: elementMain("store_y(i, vec4<f32>(u.value));"),
 }));
 
-/** Fills y with numbers from N(mean, std²). `seed` and `stream` are u32. */
+/**
+ * Fills y with numbers from N(mean, std²). `seed` and `stream` are u32; `from`: the number of y's first element, a
+ * multiple of 4, where y is a piece of a larger tensor.
+ */
 export function fillNormal(
   gpu: Gpu,
-  { y, mean, std, seed, stream }: {
+  { y, mean, std, seed, stream, from = 0 }: {
     y: Tensor;
     mean: number;
     std: number;
     seed: number;
     stream: number;
+    from?: number;
   },
 ): void {
   runElements(gpu, normal(y.dtype), [y], {
     size: y.size,
+    from,
     uniforms: { seed, stream, mean, deviation: std },
     cost: { flops: 10, bytes: bytesOf(y.dtype) },
   });

@@ -1,7 +1,7 @@
 /**
  * Token embedding: y[t] = table[ids[t]].
  *
- * Shapes: table `[V, H]` f32 or f16, ids `[T]` u32, every one below V, y `[T, H]` f32. H is a
+ * Shapes: table `[V, H]` a weight of any kind, ids `[T]` u32, every one below V, y `[T, H]` f32. H is a
  * multiple of 4. Backward: dtable[v] = Σ dy[t] over the t with ids[t] = v. Positions are grouped by
  * token on the host first, so each row is summed by one thread per column, in order: no atomics, and
  * the same bits every time.
@@ -10,18 +10,21 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
-import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { programFamily, readsScalars, writes } from "../../gpu/program.ts";
+import { splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { loadFunction } from "../weights/kind.ts";
+import { weightKind } from "../weights/kinds.ts";
+import { operandOf, type WeightOperand } from "../weights/operand.ts";
 
-const forward = positionalFamily("embedding", (table: Dtype) => ({
+const forward = programFamily("embedding", ({ table }: { table: string }) => ({
   bindings: [
-    { name: "table", dtype: table, access: "read" },
-    { name: "ids", dtype: "u32", access: "read", scalar: true },
-    { name: "y", dtype: "f32", access: "write" },
+    ...weightKind(table).bindings("table", 4),
+    ...readsScalars("u32", "ids"),
+    ...writes("f32", "y"),
   ],
   // `width` is a row's vectors; this part of the table has rows first to first + count.
   uniforms: { vectors: "u32", width: "u32", first: "u32", count: "u32" },
-  body: elementMain(`
+  body: loadFunction(weightKind(table), "table") + elementMain(`
   let t = i / u.width;
   // Ids before this part wrap around to large numbers.
   let row = ids[t] - u.first;
@@ -29,21 +32,28 @@ const forward = positionalFamily("embedding", (table: Dtype) => ({
   store_y(i, load_table(row * u.width + i % u.width));`),
 }));
 
-/** Writes `rows` rows of y, one launch for each part of the table. */
+/** Writes `rows` rows of y, one launch for each part of the table; a tensor is a dense one. */
 export function embedding(
   gpu: Gpu,
-  { table, ids, y, rows }: { table: Tensor; ids: Tensor; y: Tensor; rows: number },
+  { ids, y, rows, ...operands }: {
+    table: Tensor | WeightOperand;
+    ids: Tensor;
+    y: Tensor;
+    rows: number;
+  },
 ): void {
-  const hidden = table.rowSize, width = hidden / 4, vectors = rows * width;
-  const rowBytes = hidden * bytesOf(table.dtype);
-  const parts = splitRows(table.shape[0], rowBytes, gpu.maxBinding);
+  const table = operandOf(operands.table), [vocabulary, hidden] = table.shape;
+  const width = hidden / 4, vectors = rows * width, rowBytes = table.bytes / vocabulary;
+  const parts = table.ranges(gpu.maxBinding);
   for (const { start, count } of parts) {
     const part = parts.length === 1 ? table : table.rows(start, count);
-    const uniforms = { vectors, width, first: start, count };
-    gpu.run(forward(table.dtype), [part, ids, y], uniforms, elementGrid(vectors), {
-      flops: 0,
-      bytes: rows * (rowBytes + 4 * hidden) / parts.length,
-    });
+    gpu.run(
+      forward({ table: table.kind.name }),
+      [...part.tensors, ids, y],
+      { vectors, width, first: start, count },
+      elementGrid(vectors),
+      { flops: 0, bytes: rows * (rowBytes + 4 * hidden) / parts.length },
+    );
   }
 }
 
@@ -70,7 +80,7 @@ export function groupTokens(ids: Uint32Array): TokenGroups {
   return { uniqueIds: Uint32Array.from(uniqueIds), offsets: Uint32Array.from(offsets), positions };
 }
 
-const backward = positionalFamily("embedding_backward", () => ({
+const backward = programFamily("embedding_backward", () => ({
   bindings: [
     { name: "dy", dtype: "f32", access: "read" },
     { name: "uniqueIds", dtype: "u32", access: "read", scalar: true },
@@ -109,7 +119,7 @@ export function embeddingBackward(
   for (const { start, count } of parts) {
     const part = parts.length === 1 ? dtable : dtable.rows(start, count);
     gpu.run(
-      backward(),
+      backward({}),
       [dy, uniqueIds, offsets, positions, part],
       { vectors, width, first: start, count },
       elementGrid(vectors),

@@ -11,25 +11,28 @@
 import { type DropoutMask, KEPT, MASK_UNIFORMS, maskUniforms } from "../../wgsl/dropout.ts";
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** What is stored: what dropout leaves, what it takes away, or the former added to what is there. */
 type Part = "kept" | "rest" | "added";
 
-const program = positionalFamily("dropout_copy", (x: Dtype, y: Dtype, part: Part) => ({
-  bindings: [...reads(x, "x"), ...writes(y, "y")],
-  uniforms: { ...MASK_UNIFORMS, stream: "u32", factor: "f32", vectors: "u32" },
-  body: KEPT + elementMain(`
+const program = programFamily(
+  "dropout_copy",
+  ({ x, y, part }: { x: Dtype; y: Dtype; part: Part }) => ({
+    bindings: [...reads(x, "x"), ...writes(y, "y")],
+    uniforms: { ...MASK_UNIFORMS, stream: "u32", factor: "f32", vectors: "u32" },
+    body: KEPT + elementMain(`
   let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), kept(i, u.stream));
   ${
-    {
-      kept: "store_y(i, multiplier * load_x(i));",
-      rest: "store_y(i, (1.0 - multiplier) * load_x(i));",
-      added: "store_y(i, load_y(i) + multiplier * load_x(i));",
-    }[part]
-  }`),
-}));
+      {
+        kept: "store_y(i, multiplier * load_x(i));",
+        rest: "store_y(i, (1.0 - multiplier) * load_x(i));",
+        added: "store_y(i, load_y(i) + multiplier * load_x(i));",
+      }[part]
+    }`),
+  }),
+);
 
 /** Rows of a tensor that dropout is applied to. */
 interface Rows {
@@ -43,7 +46,7 @@ function run(gpu: Gpu, part: Part, { x, y, rows, mask }: Rows): void {
   if (x.rowSize !== y.rowSize) throw new Error(`${x.name} and ${y.name} differ in width`);
   const size = rows * x.rowSize, vectors = size / 4;
   gpu.run(
-    program(x.dtype, y.dtype, part),
+    program({ x: x.dtype, y: y.dtype, part }),
     [x, y],
     { ...maskUniforms(mask), stream: mask.stream, factor: 1 / (1 - mask.p), vectors },
     elementGrid(vectors),

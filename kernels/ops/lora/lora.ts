@@ -129,10 +129,16 @@ export function loraDown(
   { x, group, low, rows }: { x: Tensor; group: LoraGroup; low: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const kind = loraTileKind(gpu.software, rows);
-  const tiles = downTileCount(LORA_TILES[kind], { rows, rank: r, modules: count });
+  const tileKind = loraTileKind(gpu.software, rows);
+  const tiles = downTileCount(LORA_TILES[tileKind], { rows, rank: r, modules: count });
   gpu.run(
-    down(x.dtype, a[0].dtype, count, group.mask.p > 0, kind),
+    down({
+      x: x.dtype,
+      a: a[0].dtype,
+      modules: count,
+      drop: group.mask.p > 0,
+      tileKind,
+    }),
     [x, ...a, low],
     { ...ofX(shape, group, rows), tiles },
     groupGrid(tiles),
@@ -149,11 +155,11 @@ export function loraUp(
   { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const kind = loraTileKind(gpu.software, rows);
-  const places = upTileCount(LORA_TILES[kind], { columns: widest, rows });
+  const tileKind = loraTileKind(gpu.software, rows);
+  const places = upTileCount(LORA_TILES[tileKind], { columns: widest, rows });
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
-    up(b[0].dtype, y.dtype, count, kind),
+    up({ b: b[0].dtype, y: y.dtype, modules: count, tileKind }),
     [low, ...b, y],
     { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),
@@ -179,12 +185,12 @@ export function loraUpBackward(
   { dy, low, lowGrad, group, rows }: UpGradients,
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
   const downTiles = downTileCount(geometry, { rows, ...shared });
   const tiles = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
   gpu.run(
-    backwardY(dy.dtype, b[0].dtype, count, kind),
+    backwardY({ dy: dy.dtype, b: b[0].dtype, modules: count, tileKind }),
     [dy, low, ...b, lowGrad, ...shape.gradB],
     {
       ...ofY(shape, rows),
@@ -211,7 +217,7 @@ const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
  *
  * @param low What {@linkcode loraDown} gave for the same x and group.
  * @param lowGrad Working memory of low's shape.
- * @param dx A tensor that is added to, or partial sums that get another slot.
+ * @param dx A tensor that is added to, or partial sums that get another split.
  */
 export function loraBackward(
   gpu: Gpu,
@@ -220,21 +226,28 @@ export function loraBackward(
   loraUpBackward(gpu, gradients);
   const { lowGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const kind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[kind];
+  const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
 
   const slot = dx !== undefined && "splits" in dx ? dx : undefined;
   if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
-    throw new Error(`${slot.tensor.name} has no room for another slot`);
+    throw new Error(`${slot.tensor.name} has no room for another split`);
   }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
   const gradTiles = gradTileCount(geometry, { columns: input, ...shared });
   const places = upTileCount(geometry, { columns: input, rows });
   const tilesX = gradTiles + (target === undefined ? 0 : places.columnTiles * places.rowTiles);
   const dxBytes = target === undefined ? 0 : bytesOf(target.dtype) * (slot === undefined ? 2 : 1);
-  const drop = group.mask.p > 0, kinds = [slot === undefined, count, drop, kind] as const;
   gpu.run(
-    backwardX(x.dtype, a[0].dtype, target?.dtype ?? "none", ...kinds),
+    backwardX({
+      x: x.dtype,
+      a: a[0].dtype,
+      dx: target?.dtype ?? "none",
+      accumulate: slot === undefined,
+      modules: count,
+      drop: group.mask.p > 0,
+      tileKind,
+    }),
     [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
     {
       ...ofX(shape, group, rows),

@@ -6,7 +6,7 @@
 import { KEPT, MASK_UNIFORMS } from "../../wgsl/dropout.ts";
 import {
   type Binding,
-  positionalFamily,
+  programFamily,
   type ProgramSource,
   reads,
   writes,
@@ -68,11 +68,17 @@ fn main(
   ${body}
 }`;
 
+/** What the programs depend on besides the dtypes of their tensors. */
+type Modules = {
+  modules: number;
+  tileKind: LoraTileKind;
+};
+
 /** low of every module. */
-export const down = positionalFamily(
+export const down = programFamily(
   "lora_down",
-  (x: Dtype, a: Dtype, modules: number, drop: boolean, kind: LoraTileKind) => {
-    const tiles = LORA_TILES[kind];
+  ({ x, a, modules, drop, tileKind }: { x: Dtype; a: Dtype; drop: boolean } & Modules) => {
+    const tiles = LORA_TILES[tileKind];
     return {
       bindings: [
         ...reads(x, "x"),
@@ -87,10 +93,10 @@ export const down = positionalFamily(
 );
 
 /** The modules' part of y. */
-export const up = positionalFamily(
+export const up = programFamily(
   "lora_up",
-  (b: Dtype, y: Dtype, modules: number, kind: LoraTileKind) => {
-    const tiles = LORA_TILES[kind];
+  ({ b, y, modules, tileKind }: { b: Dtype; y: Dtype } & Modules) => {
+    const tiles = LORA_TILES[tileKind];
     return {
       bindings: [
         ...reads("f32", "low"),
@@ -114,10 +120,10 @@ export const up = positionalFamily(
 );
 
 /** lowGrad and gradB, which read dy. */
-export const backwardY = positionalFamily(
+export const backwardY = programFamily(
   "lora_backward_b",
-  (dy: Dtype, b: Dtype, modules: number, kind: LoraTileKind) => {
-    const tiles = LORA_TILES[kind];
+  ({ dy, b, modules, tileKind }: { dy: Dtype; b: Dtype } & Modules) => {
+    const tiles = LORA_TILES[tileKind];
     return {
       bindings: [
         ...reads(dy, "dy"),
@@ -144,18 +150,17 @@ export const backwardY = positionalFamily(
 );
 
 /** gradA and dx, which read lowGrad. */
-export const backwardX = positionalFamily(
+export const backwardX = programFamily(
   "lora_backward_a",
-  (
-    x: Dtype,
-    a: Dtype,
-    dx: Dtype | "none",
-    accumulate: boolean,
-    modules: number,
-    drop: boolean,
-    kind: LoraTileKind,
-  ) => {
-    const tiles = LORA_TILES[kind];
+  ({ x, a, dx, accumulate, modules, drop, tileKind }: {
+    x: Dtype;
+    a: Dtype;
+    /** The dtype of the input's gradient, where it is wanted. */
+    dx: Dtype | "none";
+    accumulate: boolean;
+    drop: boolean;
+  } & Modules) => {
+    const tiles = LORA_TILES[tileKind];
     const withDx = dx !== "none";
     return {
       bindings: [

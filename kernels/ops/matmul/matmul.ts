@@ -6,30 +6,33 @@
  *  - `nn`: A `[M, K]`, B `[K, N]` — gradient of the input, dx = dy·W
  *  - `tn`: A `[K, M]`, B `[K, N]` — gradient of the weight, dW = dyᵀ·x
  *
- * Every operand is f32 or f16 in storage; sums are f32, or with `half` f16 over short ranges. The last
- * dimension of every operand is a multiple of 4, the others are free. B and C may exceed what one
- * binding covers. A few rows of A (decoding a token a sequence) go another way: see matvec.ts.
+ * A and C are f32 or f16 in storage, B is a weight of any kind; sums are f32, or with f16 operands f16 over short
+ * ranges. The last dimension of every operand is a multiple of 4, the others are free. B and C may exceed what one
+ * binding covers. One to eight rows of A (decoding a token a sequence) go another way: see matvec.ts.
  *
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { directMatmul } from "./direct.ts";
-import { cut, type MatmulGeometry, SPLIT_BYTES } from "./geometry.ts";
+import type { Program } from "../../gpu/program.ts";
+import { bytesOf, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { matvec, productCost, takesMatvec } from "../matvec/matvec.ts";
+import type { Float } from "../numerics.ts";
+import { operandOf, type WeightOperand } from "../weights/operand.ts";
 import type { Orientation } from "./orientation.ts";
-import { stagedMatmul } from "./staged.ts";
+import { type Partials, partialsBytes, sumPartials } from "./partials.ts";
 import { subgroupFits, subgroupMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
-import { matvec, productCost, takesFewRows } from "../matvec/matvec.ts";
-import { type Partials, partialsBytes, sumPartials } from "./partials.ts";
-import { bytesOf, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { tiledMatmul } from "./tiled.ts";
+import { type MatmulGeometry, SPLIT_BYTES, splitK } from "./tiled_geometry.ts";
+import { unstagedMatmul } from "./unstaged.ts";
 
 export type { Orientation } from "./orientation.ts";
 
 /** One product over bindable tensors; offsets and strides in elements. */
-interface Piece {
+interface BoundProduct {
   orientation: Orientation;
   a: Tensor;
-  b: Tensor;
+  b: WeightOperand;
   c: Tensor;
   m: number;
   n: number;
@@ -41,136 +44,202 @@ interface Piece {
   cStride: number;
   alpha: number;
   accumulate: boolean;
-  half: boolean;
+  operands: Float;
 }
 
 /** Tiles of any program. */
 type Geometry = MatmulGeometry | SubgroupGeometry;
 
 /**
- * The tiles for ranges of one product, the same for all. `slots`: the parts of K that there is room for, where
+ * The tiles for the ranges of one product, the same for all. `maxSplits`: the splits of K that there is room for, where
  * the next launch adds them up.
  */
-function geometryOf(gpu: Gpu, ranges: readonly Piece[], slots?: number): Geometry {
-  const [{ orientation, a, b, c, m, n, k, half }] = ranges;
-  const tensorCores = half && gpu.matrices === "tensor_cores" &&
+function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: number): Geometry {
+  const [{ orientation, a, b, c, m, n, k, operands }] = ranges;
+  const onTensorCores = operands === "f16" && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
-  if (tensorCores) return subgroupGeometry(orientation, m, n, k, slots);
-  const dtypes = { a: a.dtype, b: b.dtype, c: c.dtype };
-  return gpu.tiles.of({ orientation, ...dtypes, m, n, k, half, slots });
+  if (onTensorCores) return subgroupGeometry(orientation, m, n, k, maxSplits);
+  return gpu.tiles.of({
+    orientation,
+    a: a.dtype,
+    b: b.kind.name,
+    c: c.dtype,
+    m,
+    n,
+    k,
+    operands,
+    maxSplits,
+  });
 }
 
-function programOf({ orientation, a, b, c, k, accumulate, half }: Piece, geometry: Geometry) {
-  const kind = [orientation, a.dtype, b.dtype, c.dtype, accumulate] as const;
+function programOf(
+  { orientation, a, b, c, k, accumulate, operands }: BoundProduct,
+  geometry: Geometry,
+): Program {
   const { blockM, blockN, blockK } = geometry;
   if ("subgroupsM" in geometry) {
-    const { subgroupsM, subgroupsN } = geometry, ragged = k % blockK !== 0;
-    const sizes = [blockM, blockN, blockK, subgroupsM, subgroupsN] as const;
-    return subgroupMatmul("tensor_cores", ...kind, ragged, ...sizes);
+    return subgroupMatmul({
+      matrices: "tensor_cores",
+      orientation,
+      a: a.dtype,
+      b: b.kind.name,
+      c: c.dtype,
+      accumulate,
+      ragged: k % blockK !== 0,
+      blockM,
+      blockN,
+      blockK,
+      subgroupsM: geometry.subgroupsM,
+      subgroupsN: geometry.subgroupsN,
+    });
   }
   const { threadM, threadN } = geometry;
-  return geometry.direct
-    ? directMatmul(...kind, blockM, blockN, threadM, threadN)
-    : stagedMatmul(...kind, half, blockM, blockN, blockK, threadM, threadN);
+  return geometry.unstaged
+    ? unstagedMatmul({
+      orientation,
+      a: a.dtype,
+      b: b.kind.name,
+      c: c.dtype,
+      accumulate,
+      blockM,
+      blockN,
+      threadM,
+      threadN,
+    })
+    : tiledMatmul({
+      orientation,
+      a: a.dtype,
+      b: b.kind.name,
+      c: c.dtype,
+      accumulate,
+      operands,
+      blockM,
+      blockN,
+      blockK,
+      threadM,
+      threadN,
+    });
 }
 
-/** One launch; part s of K makes rows s·m to (s + 1)·m of c, which has as many parts as K is cut into. */
-function launch(gpu: Gpu, piece: Piece, geometry: Geometry): void {
-  const { a, b, c, m, n, k, alpha } = piece, { blockM, blockN } = geometry;
-  const { perSplit, parts } = cut(k, geometry);
+/** One launch; split s of K makes rows s·m to (s + 1)·m of c, which has as many times m rows as K has splits. */
+function launch(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
+  const { a, b, c, m, n, k, alpha } = product, { blockM, blockN } = geometry;
+  const { perSplit, splits } = splitK(k, geometry);
   const uniforms = {
     m,
     n,
     k,
     kPerSplit: perSplit,
     alpha,
-    aOffset: piece.aOffset / 4,
-    aStride: piece.aStride / 4,
+    aOffset: product.aOffset / 4,
+    aStride: product.aStride / 4,
     bOffset: 0,
-    bStride: piece.bStride / 4,
-    cOffset: piece.cOffset / 4,
-    cStride: piece.cStride / 4,
+    bStride: product.bStride / 4,
+    cOffset: product.cOffset / 4,
+    cStride: product.cStride / 4,
   };
-  const grid = [Math.ceil(m / blockM), Math.ceil(n / blockN), parts] as const;
-  gpu.run(programOf(piece, geometry), [a, b, c], uniforms, grid, productCost({ a, b, c }, m, n, k));
+  gpu.run(
+    programOf(product, geometry),
+    [a, ...b.tensors, c],
+    uniforms,
+    [Math.ceil(m / blockM), Math.ceil(n / blockN), splits],
+    productCost({ a, b, c }, m, n, k),
+  );
 }
 
-/** One product, by way of working memory where K is cut. */
-function multiply(gpu: Gpu, piece: Piece, geometry: Geometry): void {
-  const { c, m, n, accumulate } = piece;
-  const { parts } = cut(piece.k, geometry);
-  if (parts === 1) return launch(gpu, piece, geometry);
+/** One product, by way of working memory where K is split. */
+function multiply(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
+  const { c, m, n, accumulate } = product;
+  const { splits } = splitK(product.k, geometry);
+  if (splits === 1) return launch(gpu, product, geometry);
   const tensor = gpu.scratch(SPLIT_BYTES);
-  launch(gpu, { ...piece, c: tensor, cOffset: 0, cStride: n, accumulate: false }, geometry);
-  const d = { tensor, splits: parts, rows: m, width: n };
-  sumPartials(gpu, { d, c, cFrom: piece.cOffset, accumulate });
-}
-
-/** A product of a few rows, rounded as more of them would be. */
-function multiplyFew(gpu: Gpu, piece: Piece): void {
-  matvec(gpu, { ...piece, roundHalf: piece.half });
+  launch(gpu, { ...product, c: tensor, cOffset: 0, cStride: n, accumulate: false }, geometry);
+  const d = { tensor, splits, rows: m, width: n };
+  sumPartials(gpu, { d, c, cFrom: product.cOffset, accumulate });
 }
 
 /** What {@linkcode matmul} and {@linkcode matmulPartials} take alike. */
 interface Product {
   a: Tensor;
-  b: Tensor;
+  /** A weight; a tensor is a dense one. */
+  b: Tensor | WeightOperand;
   /** Rows of tokens. */
   rows: number;
   alpha?: number;
   /** First column of A that takes part, a multiple of 4. Default 0. */
   aFrom?: number;
   /**
-   * Operands may be rounded to f16, and sums over short ranges of K may be f16; on tensor cores all sums are
-   * f32. Ignored where the device has no f16.
+   * What operands may be rounded to, see {@linkcode Numerics}: with f16 sums over short ranges of K may be f16, too; on
+   * tensor cores all sums are f32. Default f32, and f32 where the device has no f16.
    */
-  half?: boolean;
+  operands?: Float;
   /** Tiles to use, for tests and measurements. */
   geometry?: MatmulGeometry;
 }
 
-/** A product as pieces that can be bound, over ranges of the weight-like operand's rows. */
-function pieces(
-  gpu: Gpu,
-  product: Product & {
-    orientation: Orientation;
-    c: Tensor;
-    cFrom: number;
-    cStride: number;
-    accumulate: boolean;
-  },
-): Piece[] {
-  const { orientation, a, b, c, rows, alpha = 1, aFrom = 0, half = false, accumulate } = product;
-  const { cFrom, cStride } = product;
-  const weight = orientation === "tn" ? c : b;
-  const [height, width] = weight.shape;
+/** A product with its result. */
+type PlacedProduct = Product & {
+  orientation: Orientation;
+  c: Tensor;
+  cFrom: number;
+  cStride: number;
+  accumulate: boolean;
+};
+
+/** Throws where programs can't read a weight-like operand four elements at a time. */
+function checkSizes(name: string, shape: readonly number[], orientation: Orientation): void {
+  const [height, width] = shape;
   if (width % 4 !== 0 || (orientation !== "nn" && height % 4 !== 0)) {
-    throw new Error(`matmul: ${weight.name} [${weight.shape}] needs sizes that are multiples of 4`);
+    throw new Error(`matmul: ${name} [${shape}] needs sizes that are multiples of 4`);
   }
-  const halves = half && gpu.extensions.has("f16");
-  const shared = { orientation, a, alpha, half: halves, accumulate, aStride: a.rowSize };
-  const parts = splitRows(height, width * bytesOf(weight.dtype), gpu.maxBinding);
-  return parts.map(({ start, count }, index) => {
-    const part = parts.length === 1 ? weight : weight.rows(start, count);
-    if (orientation === "tn") {
-      return {
-        ...shared,
-        b,
-        c: part,
-        m: count,
-        n: width,
-        k: rows,
-        aOffset: aFrom + start,
-        bStride: b.rowSize,
-        cOffset: 0,
-        cStride: width,
-      };
-    }
-    const rest = { ...shared, b: part, c, m: rows, bStride: width, cStride };
+}
+
+/** A product as products that can be bound, over ranges of the rows of the weight-like operand. */
+function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
+  const { orientation, a, c, rows, alpha = 1, aFrom = 0, operands = "f32", accumulate } = product;
+  const { cFrom, cStride } = product;
+  const b = operandOf(product.b);
+  const shared = {
+    orientation,
+    a,
+    alpha,
+    operands: gpu.extensions.has("f16") ? operands : "f32",
+    accumulate,
+    aStride: a.rowSize,
+  } as const;
+  if (orientation === "tn") {
+    const [height, width] = c.shape;
+    checkSizes(c.name, c.shape, orientation);
+    const ranges = splitRows(height, width * bytesOf(c.dtype), gpu.maxBinding);
+    return ranges.map(({ start, count }) => ({
+      ...shared,
+      b,
+      c: ranges.length === 1 ? c : c.rows(start, count),
+      m: count,
+      n: width,
+      k: rows,
+      aOffset: aFrom + start,
+      bStride: b.columns,
+      cOffset: 0,
+      cStride: width,
+    }));
+  }
+  const [, width] = b.shape;
+  checkSizes(b.name, b.shape, orientation);
+  const ranges = b.ranges(gpu.maxBinding);
+  return ranges.map(({ start, count }, index) => {
+    const range = {
+      ...shared,
+      b: ranges.length === 1 ? b : b.rows(start, count),
+      c,
+      m: rows,
+      bStride: width,
+      cStride,
+    };
     return orientation === "nt"
-      ? { ...rest, n: count, k: width, aOffset: aFrom, cOffset: cFrom + start }
+      ? { ...range, n: count, k: width, aOffset: aFrom, cOffset: cFrom + start }
       : {
-        ...rest,
+        ...range,
         n: width,
         k: count,
         aOffset: aFrom + start,
@@ -180,9 +249,9 @@ function pieces(
   });
 }
 
-/** Whether a product goes the way of a few rows. */
-function few(gpu: Gpu, { orientation, m }: Piece, geometry?: MatmulGeometry): boolean {
-  return orientation === "nt" && takesFewRows(gpu, m) && geometry === undefined;
+/** Whether a product has so few rows that it goes the way of matvec.ts. */
+function isMatvec(gpu: Gpu, { orientation, m }: BoundProduct, geometry?: MatmulGeometry): boolean {
+  return orientation === "nt" && takesMatvec(gpu, m) && geometry === undefined;
 }
 
 /**
@@ -203,16 +272,16 @@ export function matmul(
 ): void {
   if (product.rows === 0) return;
   const all = { ...product, c, cFrom, cStride: c.rowSize, accumulate };
-  for (const piece of pieces(gpu, all)) {
-    if (few(gpu, piece, geometry)) multiplyFew(gpu, piece);
-    else multiply(gpu, piece, geometry ?? geometryOf(gpu, [piece]));
+  for (const range of boundProducts(gpu, all)) {
+    if (isMatvec(gpu, range, geometry)) matvec(gpu, range);
+    else multiply(gpu, range, geometry ?? geometryOf(gpu, [range]));
   }
 }
 
 /**
- * alpha·A·op(B) as partial results in working memory, for the next launch to add up.
+ * alpha·A·op(B) as partial sums in working memory, for the next launch to add up.
  *
- * @param product `spare`: slots to leave room for, which others append.
+ * @param product `spare`: splits to leave room for, which others append.
  */
 export function matmulPartials(
   gpu: Gpu,
@@ -225,15 +294,15 @@ export function matmulPartials(
   let splits = 1;
   if (rows > 0) {
     const all = { ...product, c, cFrom: 0, cStride: width, accumulate: false };
-    const ranges = pieces(gpu, all);
-    if (few(gpu, ranges[0], geometry)) {
-      for (const range of ranges) multiplyFew(gpu, range);
+    const ranges = boundProducts(gpu, all);
+    if (isMatvec(gpu, ranges[0], geometry)) {
+      for (const range of ranges) matvec(gpu, range);
     } else {
-      // The same parts of K for every range of columns; ranges of K add to the first one's parts.
-      const slots = Math.floor(bytes / (rows * width * 4)) - spare;
-      const tiles = geometry ?? geometryOf(gpu, ranges, slots);
+      // The same splits of K for every range of columns; ranges of K add to the first one's splits.
+      const maxSplits = Math.floor(bytes / (rows * width * 4)) - spare;
+      const tiles = geometry ?? geometryOf(gpu, ranges, maxSplits);
       for (const range of ranges) launch(gpu, range, tiles);
-      splits = cut(ranges[0].k, tiles).parts;
+      ({ splits } = splitK(ranges[0].k, tiles));
     }
   }
   return { tensor: c, splits, rows, width };

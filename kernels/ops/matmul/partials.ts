@@ -1,45 +1,48 @@
 /**
- * Partial results of a matrix product, for the next launch to add up while it reads them.
+ * Partial sums of a matrix product whose depth K is split (split-K), for the next launch to add up while it reads them.
  *
  * @module
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { SPLIT_BYTES } from "./geometry.ts";
-import { positionalFamily, reads, writes } from "../../gpu/program.ts";
+import { SPLIT_BYTES } from "./tiled_geometry.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /**
- * Partial results of a product `[splits, rows, width]` f32, in working memory, to be consumed by the
- * next launch: slot s of row t begins at element (s·rows + t)·width.
+ * Partial sums of a product `[splits, rows, width]` f32, in working memory, to be consumed by the
+ * next launch: split s of row t begins at element (s·rows + t)·width.
  */
 export interface Partials {
   readonly tensor: Tensor;
-  /** Slots to add up; a launch between the product and its consumer may append one. */
+  /** Splits to add up; a launch between the product and its consumer may append one. */
   splits: number;
   readonly rows: number;
   readonly width: number;
 }
 
-/** Bytes of working memory for a product's partial results and `spare` further slots. */
+/** Bytes of working memory for a product's partial sums and `spare` further splits. */
 export function partialsBytes(rows: number, width: number, spare = 0): number {
   return Math.max(SPLIT_BYTES, (1 + spare) * rows * width * 4);
 }
 
-/** A whole result `[≥ rows, width]` f32 as partial sums: the only slot. */
+/** A whole result `[≥ rows, width]` f32 as partial sums: the only split. */
 export function wholePartials(tensor: Tensor, rows: number): Partials {
   return { tensor, splits: 1, rows, width: tensor.rowSize };
 }
 
-const sum = positionalFamily("sum_partials", (c: Dtype, accumulate: boolean) => ({
-  bindings: [...reads("f32", "d"), ...writes(c, "c")],
-  uniforms: { vectors: "u32", width: "u32", splits: "u32", cFrom: "u32", cStride: "u32" },
-  body: elementMain(`
+const sum = programFamily(
+  "sum_partials",
+  ({ c, accumulate }: { c: Dtype; accumulate: boolean }) => ({
+    bindings: [...reads("f32", "d"), ...writes(c, "c")],
+    uniforms: { vectors: "u32", width: "u32", splits: "u32", cFrom: "u32", cStride: "u32" },
+    body: elementMain(`
   var sum = vec4<f32>();
   for (var s = 0u; s < u.splits; s++) { sum += load_d(s * u.vectors + i); }
   let at = u.cFrom + i / u.width * u.cStride + i % u.width;
   store_c(at, sum${accumulate ? " + load_c(at)" : ""});`),
-}));
+  }),
+);
 
 /**
  * Writes c = Σ d, or adds it to c where `accumulate`.
@@ -57,7 +60,7 @@ export function sumPartials(
 ): void {
   const { splits, rows } = d, width = d.width / 4, vectors = rows * width;
   const uniforms = { vectors, width, splits, cFrom: cFrom / 4, cStride: c.rowSize / 4 };
-  gpu.run(sum(c.dtype, accumulate), [d.tensor, c], uniforms, elementGrid(vectors), {
+  gpu.run(sum({ c: c.dtype, accumulate }), [d.tensor, c], uniforms, elementGrid(vectors), {
     flops: 4 * vectors * splits,
     bytes: 4 * vectors * (4 * splits + bytesOf(c.dtype)),
   });

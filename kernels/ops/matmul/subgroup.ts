@@ -8,13 +8,13 @@
  * half by half. A row of a tile has an odd number of words, so that neither the rows of a matrix nor the
  * words that threads write meet in a bank.
  *
- * To launch: workgroups `[⌈m / blockM⌉, ⌈n / blockN⌉, parts of K]` with the uniforms of every product,
- * where parts are multiples of blockK. Part s of K makes rows s·m to (s + 1)·m of C.
+ * To launch: workgroups `[⌈m / blockM⌉, ⌈n / blockN⌉, splits of K]` with the uniforms of every product,
+ * where splits are multiples of blockK. Split s of K makes rows s·m to (s + 1)·m of C.
  * {@linkcode subgroupFits} says which products it takes.
  *
  * @module
  */
-import { type Binding, positionalFamily, type ProgramSource, repeat } from "../../gpu/program.ts";
+import { programFamily, type ProgramSource, repeat, writes } from "../../gpu/program.ts";
 import {
   MATRIX_SHAPES,
   type MatrixName,
@@ -23,6 +23,8 @@ import {
   subgroupMatrix,
 } from "../../gpu/subgroup_matrix.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import type { WeightKind } from "../weights/kind.ts";
+import { denseKind, weightKind } from "../weights/kinds.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { depthOf, type SubgroupTile } from "./subgroup_geometry.ts";
 import {
@@ -50,16 +52,17 @@ export function subgroupFits(
 }
 
 /** What a product's program depends on, but for the tile. */
-export interface SubgroupKind {
+export type SubgroupProduct = {
   orientation: Orientation;
   a: Dtype;
-  b: Dtype;
+  /** The kind of B's weights. */
+  b: string;
   c: Dtype;
   /** Adds to C. */
   accumulate: boolean;
   /** K is no multiple of the tile's blockK. */
   ragged: boolean;
-}
+};
 
 /** Where the tiles of A and B lie in workgroup memory, and where results pass through it at the end. */
 function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixShape) {
@@ -84,7 +87,7 @@ export function subgroupMemory(orientation: Orientation, tile: SubgroupTile): nu
  */
 function storeRow(
   i: number,
-  { accumulate }: SubgroupKind,
+  accumulate: boolean,
   { blockN, subgroupsM, subgroupsN, blockM }: SubgroupTile,
   { perSubgroup, resultStride }: ReturnType<typeof memoryOf>,
   shape: MatrixShape,
@@ -121,11 +124,12 @@ for (var s = 0u; s < ${perThread}u; s++) {
  * @throws {Error} where the threads can't share the tiles evenly.
  */
 export function subgroupMatmulSource(
-  kind: SubgroupKind,
+  product: SubgroupProduct,
   tile: SubgroupTile,
   shape: MatrixShape = MATRIX_SHAPES.tensor_cores,
 ): ProgramSource {
-  const { orientation, a, b, c, ragged } = kind;
+  const { orientation, c, accumulate, ragged } = product;
+  const a = denseKind(product.a), b = weightKind(product.b);
   const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile, depth = depthOf(tile);
   const threads = subgroupsM * subgroupsN * shape.lanes;
   const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
@@ -134,14 +138,14 @@ export function subgroupMatmulSource(
   const [tileA, tileB] = [memory.a, memory.b];
   const matrix = subgroupMatrix(shape);
 
-  // Registers hold blockK values of K of f16 operands: two tiles of depth 32 gain up to 8% over one (336
-  // instead of 312 TFLOP/s in tn). Of f32 they hold one tile.
-  const tiles = a === "f16" && b === "f16" ? blockK / depth : 1;
+  // Registers hold blockK values of K of operands with eight in a register: two tiles of depth 32 gain up to 8% over
+  // one (336 instead of 312 TFLOP/s in tn). Of f32 they hold one tile.
+  const tiles = [a, b].every((kind) => kind.registers(8).count === 1) ? blockK / depth : 1;
   const inPairs = ({ alongK }: StagedTile) => alongK && tiles === 2;
-  const stage = (name: "a" | "b", staged: StagedTile, first: number, dtype: Dtype) =>
+  const stage = (name: "a" | "b", staged: StagedTile, first: number, kind: WeightKind) =>
     inPairs(staged)
-      ? pairStaging(name, staged, { first, threads, ragged })
-      : staging(name, staged, { first, dtype, threads, ragged, sets: tiles });
+      ? pairStaging(name, staged, { first, kind, threads, ragged })
+      : staging(name, staged, { first, kind, threads, ragged, sets: tiles });
   const stageA = stage("a", tileA, 0, a), stageB = stage("b", tileB, tileA.size, b);
   const pairs = [...inPairs(tileA) ? [stageA] : [], ...inPairs(tileB) ? [stageB] : []];
   const singles = [stageA, stageB].filter((staged) => !pairs.includes(staged));
@@ -180,18 +184,12 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
       "\n}";
   });
 
-  const results = repeat(down, (i) => storeRow(i, kind, tile, memory, shape));
+  const results = repeat(down, (i) => storeRow(i, accumulate, tile, memory, shape));
 
-  const operand = (name: string, dtype: Dtype): Binding => ({
-    name,
-    dtype,
-    access: "read",
-    raw: dtype === "f16",
-  });
   const firstOf = ({ alongK, stride }: StagedTile, part: number) =>
     `${alongK ? part * stride : part / 8}u`;
   return {
-    bindings: [operand("a", a), operand("b", b), { name: "c", dtype: c, access: "write" }],
+    bindings: [...a.bindings("a", 8), ...b.bindings("b", 8), ...writes(c, "c")],
     uniforms: UNIFORMS,
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `
@@ -232,26 +230,18 @@ ${results}
   };
 }
 
-/** The program of one kind and one tile. */
-export const subgroupMatmul = positionalFamily(
+/** What a program on tensor cores depends on. */
+type SubgroupVariant = { matrices: MatrixName } & SubgroupProduct & SubgroupTile;
+
+/** The program of one kind of product and one tile. */
+export const subgroupMatmul = programFamily(
   "matmul_subgroup",
   (
-    matrices: MatrixName,
-    orientation: Orientation,
-    a: Dtype,
-    b: Dtype,
-    c: Dtype,
-    accumulate: boolean,
-    ragged: boolean,
-    blockM: number,
-    blockN: number,
-    blockK: number,
-    subgroupsM: number,
-    subgroupsN: number,
+    { matrices, orientation, a, b, c, accumulate, ragged, ...tile }: SubgroupVariant,
   ) =>
     subgroupMatmulSource(
       { orientation, a, b, c, accumulate, ragged },
-      { blockM, blockN, blockK, subgroupsM, subgroupsN },
+      tile,
       MATRIX_SHAPES[matrices],
     ),
 );

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { SPLIT_BYTES } from "./geometry.ts";
+import { SPLIT_BYTES } from "./tiled_geometry.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** Tiles of one launch: a workgroup makes `blockM`×`blockN` results. */
-export interface SubgroupTile {
+export type SubgroupTile = {
   blockM: number;
   blockN: number;
   /** Values of K that operands in f16 are loaded ahead. */
@@ -15,7 +15,7 @@ export interface SubgroupTile {
   /** Subgroups of a workgroup, one below the other and side by side; each makes an equal part. */
   subgroupsM: number;
   subgroupsN: number;
-}
+};
 
 /**
  * Workgroups that a multiprocessor holds at once: two of four subgroups, whose tiles are half as deep (with
@@ -32,7 +32,7 @@ export function depthOf(tile: SubgroupTile): number {
   return tile.blockK / workgroupsHeld(tile);
 }
 
-/** A tile, and how many workgroups share one, each summing a part of K. */
+/** A tile, and how many workgroups share one, each summing over a split of K. */
 export interface SubgroupGeometry extends SubgroupTile {
   splits: number;
 }
@@ -64,7 +64,7 @@ const timed = (
 ): TimedTile => ({ times, tile: { blockM, blockN, blockK, subgroupsM, subgroupsN } });
 
 /**
- * These times and those of a round fit measurements with 64 to 180, 968 and 4096 rows, K whole and in 2 to 8 parts,
+ * These times and those of a round fit measurements with 64 to 180, 968 and 4096 rows, K whole and in 2 to 8 splits,
  * within about 5% (root mean square).
  */
 const TILES: Readonly<Record<Orientation, readonly TimedTile[]>> = {
@@ -104,7 +104,7 @@ function possibleSplits(k: number, most: number): number[] {
  * The tiles for C `[m, n]` = A·B with depth k: those that take the least time, where the
  * multiprocessors take turns at the workgroups and what overhangs the edges costs as much as the rest.
  *
- * @param most Parts that K may be cut into.
+ * @param most Most splits of K.
  */
 export function subgroupGeometry(
   orientation: Orientation,
@@ -129,7 +129,8 @@ function choose(
   k: number,
   most: number,
 ): SubgroupGeometry {
-  let best: SubgroupGeometry | undefined, bestTime = Infinity;
+  const [{ tile: first }] = TILES[orientation];
+  let best: SubgroupGeometry = { ...first, splits: 1 }, bestTime = Infinity;
   for (const { tile, times } of TILES[orientation]) {
     const time = times[m <= tile.blockM ? 0 : 1];
     const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
@@ -147,5 +148,5 @@ function choose(
       if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
     }
   }
-  return best!;
+  return best;
 }

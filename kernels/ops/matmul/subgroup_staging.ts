@@ -5,7 +5,7 @@
  * @module
  */
 import { repeat } from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
+import type { WeightKind } from "../weights/kind.ts";
 
 /** A tile of A or B in workgroup memory: where the operand runs along k a row is one of A or B, else one of k. */
 export interface StagedTile {
@@ -33,8 +33,9 @@ export interface Staging {
   store(set: number): string;
 }
 
-/** Where an operand's tile begins in workgroup memory, and who moves what to it. */
+/** How an operand is stored, where its tile begins in workgroup memory, and who moves what to it. */
 interface StagingOptions {
+  kind: WeightKind;
   /** The first word. */
   first: number;
   threads: number;
@@ -53,7 +54,7 @@ const RANGES = { a: ["rowBase", "u.m"], b: ["columnBase", "u.n"] } as const;
 export function staging(
   name: "a" | "b",
   { alongK, rows, words, stride }: StagedTile,
-  { first, dtype, threads, ragged, sets }: StagingOptions & { dtype: Dtype; sets: number },
+  { first, kind, threads, ragged, sets }: StagingOptions & { sets: number },
 ): Staging {
   const count = rows * words / threads;
   if (!Number.isInteger(count)) {
@@ -62,12 +63,12 @@ export function staging(
   // After so many of a thread's words the next ones lie as these do, some rows below.
   const period = words / greatestCommonDivisor(words, threads);
   const [base, limit] = RANGES[name];
-  const type = dtype === "f16" ? "vec4<u32>" : "vec4<f32>", registers = dtype === "f16" ? 1 : 2;
-  const register = (set: number, s: number, half: number) => `${name}${set}_${s}_${half}`;
+  const { type, count: registers } = kind.registers(8);
+  const register = (set: number, s: number, r: number) => `${name}${set}_${s}_${r}`;
   // Eight neighbouring threads store two rows of four words: rows r and r + 4, which meet in no bank.
   const rowOf = (row: string) =>
     alongK && words === 4 ? `((${row}) & ~7u) | ((${row}) % 2u * 4u) | ((${row}) / 2u % 4u)` : row;
-  const pieces = Array.from({ length: count }, (_, s) => {
+  const shares = Array.from({ length: count }, (_, s) => {
     const below = Math.floor(s / period) * period * threads / words;
     const row = `${name}Row${s % period} + ${below}u`, word = `${name}Word${s % period}`;
     return {
@@ -82,7 +83,7 @@ export function staging(
 let ${name}Row${e} = ${rowOf(`(thread + ${e * threads}u) / ${words}u`)};
 let ${name}Word${e} = (thread + ${e * threads}u) % ${words}u;
 let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`) +
-    pieces.map(({ s, row, word, at }) => {
+    shares.map(({ s, row, word, at }) => {
       // Past the last row of A or B the last one is read again: its results are not stored.
       const index = alongK
         ? `(u.${name}Offset + min(${base} + ${row}, ${limit} - 1u) * u.${name}Stride) / 2u + ${word}`
@@ -91,17 +92,15 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
       return `let ${at} = ${index};\n` +
         repeat(
           sets,
-          (set) => repeat(registers, (half) => `var ${register(set, s, half)} = ${type}();`),
+          (set) => repeat(registers, (r) => `var ${register(set, s, r)} = ${type}();`),
         ) + "\n";
     }).join("");
   const load = (set: number) =>
-    pieces.map(({ s, row, word, at }) =>
-      repeat(registers, (half) => {
-        const target = register(set, s, half);
+    shares.map(({ s, row, word, at }) =>
+      repeat(registers, (r) => {
+        const target = register(set, s, r);
         const index = `${at} + ${alongK ? "kLoad / 8u" : `kLoad * u.${name}Stride / 2u`}`;
-        const source = registers === 1
-          ? `${name}[${index}]`
-          : `${name}[(${index}) * 2u + ${half}u]`;
+        const source = kind.load(name, 8, index, r);
         const k = `kLoad + ${alongK ? `${word} * 8u` : row}`;
         return ragged
           ? `if (${k} < kEnd) { ${target} = ${source}; } else { ${target} = ${type}(); }`
@@ -109,18 +108,17 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
       })
     ).join("\n");
   const store = (set: number) =>
-    pieces.map(({ s, put }) => {
-      const pack = (half: number) =>
-        ["xy", "zw"].map((two) => `pack2x16float(${register(set, s, half)}.${two})`).join(", ");
-      const value = registers === 1 ? register(set, s, 0) : `vec4<u32>(${pack(0)}, ${pack(1)})`;
-      return `tile[${put}] = ${value};`;
+    shares.map(({ s, put }) => {
+      const held = Array.from({ length: registers }, (_, r) => register(set, s, r));
+      return `tile[${put}] = ${kind.halves(held)};`;
     }).join("\n");
   return { declare, load, store };
 }
 
 /**
- * The same for an f16 operand that runs along k, two tiles at a time: memory is read in rows twice as long.
- * With tiles of 32 values of K these are the 128 bytes of a cache line, and `nt` makes 339 TFLOP/s at 4096³
+ * The same for an operand that runs along k, eight values of which are in one register, two tiles at a time: memory
+ * is read in rows twice as long.
+ * With tiles of 32 values of K of f16 these are the 128 bytes of a cache line, and `nt` makes 339 TFLOP/s at 4096³
  * instead of 295. A thread loads a word x of row r and a word y of row r + 4, one of either tile, so that
  * those that store a tile together meet in no bank.
  *
@@ -129,8 +127,9 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
 export function pairStaging(
   name: "a" | "b",
   { rows, words, stride }: StagedTile,
-  { first, threads, ragged }: StagingOptions,
+  { first, kind, threads, ragged }: StagingOptions,
 ): Staging {
+  const { type } = kind.registers(8);
   const below = threads / words, count = rows / below;
   if (!Number.isInteger(count)) {
     throw new Error(`${threads} threads can't share ${rows} rows of ${2 * words} words`);
@@ -154,21 +153,21 @@ ${put(0)}${put(1)}` +
       `
 let ${register}At = (u.${name}Offset + min(${base} + ${name}Row + ${row}u, ${limit} - 1u)` +
       ` * u.${name}Stride) / 2u + ${word};
-var ${register} = vec4<u32>();`
+var ${register} = ${type}();`
     ).join("") + "\n";
   const load = () =>
     loaded.flat().map(({ register, word }) => {
-      const source = `${name}[${register}At + kLoad / 8u]`;
+      const source = kind.load(name, 8, `${register}At + kLoad / 8u`, 0);
       return ragged
         ? `if (kLoad + ${word} * 8u < kEnd) { ${register} = ${source}; }` +
-          ` else { ${register} = vec4<u32>(); }`
+          ` else { ${register} = ${type}(); }`
         : `${register} = ${source};`;
     }).join("\n");
   const store = (tile: number) =>
     loaded.map(([x, y], s) => {
       const [ifFirst, ifNot] = (tile === 0 ? [x, y] : [y, x]).map(({ register }) => register);
-      return `tile[${name}Put${tile} + ${s * below * stride}u] =` +
-        ` select(${ifNot}, ${ifFirst}, ${name}Low);`;
+      const value = kind.halves([`select(${ifNot}, ${ifFirst}, ${name}Low)`]);
+      return `tile[${name}Put${tile} + ${s * below * stride}u] = ${value};`;
     }).join("\n");
   return { declare, load, store };
 }

@@ -1,12 +1,13 @@
 /**
  * Tiles that were measured on the GPU at hand, which `lorikeet bench tune` keeps in a file: products that
- * were measured take them, all others what geometry.ts reckons.
+ * were measured take them, all others what tiled_geometry.ts predicts.
  *
  * @module
  */
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import type { Float } from "../numerics.ts";
 import {
   allTiles,
   type MatmulGeometry,
@@ -14,22 +15,22 @@ import {
   type MatmulTarget,
   mostSplits,
   type Tile,
-} from "./geometry.ts";
+} from "./tiled_geometry.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** A product that tiles are chosen for. */
 export interface AskedProduct {
   orientation: Orientation;
   a: Dtype;
-  b: Dtype;
+  /** The kind of B's weights. */
+  b: string;
   c: Dtype;
   m: number;
   n: number;
   k: number;
-  /** Operands are staged as f16. */
-  half: boolean;
   /** As {@linkcode MatmulTarget}'s. */
-  slots?: number;
+  operands: Float;
+  maxSplits?: number;
 }
 
 /** Products whose rows fill equally many such steps share their tiles: so many rows, or more, are a tile's. */
@@ -44,11 +45,11 @@ export function tokensOf({ orientation, m, k }: AskedProduct): number {
 
 /** What products that share their tiles have in common, in words; undefined where nothing is measured. */
 export function productClass(product: AskedProduct): string | undefined {
-  const { orientation, a, b, m, n, k, half, slots } = product, tokens = tokensOf(product);
+  const { orientation, a, b, m, n, k, operands, maxSplits } = product, tokens = tokensOf(product);
   if (tokens > MOST_TUNED_ROWS) return undefined;
   const rows = Math.ceil(tokens / TUNED_STEP) * TUNED_STEP;
   const sizes = orientation === "tn" ? [m, n, rows] : [rows, n, k];
-  const kind = half ? HALF : "", sums = slots === undefined ? "" : " parts";
+  const kind = operands === "f16" ? HALF : "", sums = maxSplits === undefined ? "" : " parts";
   return `${orientation} ${a} ${b}${kind} ${sizes.join("×")}${sums}`;
 }
 
@@ -119,8 +120,11 @@ export class TileChoice {
     for (const [name, numbers] of Object.entries(measured)) {
       const [blockM, blockN, blockK, threadM, threadN, splits] = numbers;
       const wanted: Tile = { blockM, blockN, blockK, threadM, threadN };
-      const orientation = name.split(" ", 1)[0] as Orientation, half = name.includes(HALF);
-      const tile = allTiles({ ...target, orientation, half }).find((tile) => isSame(tile, wanted));
+      const orientation = name.split(" ", 1)[0] as Orientation;
+      const operands = name.includes(HALF) ? "f16" : "f32";
+      const tile = allTiles({ ...target, orientation, operands }).find((tile) =>
+        isSame(tile, wanted)
+      );
       if (tile !== undefined) this.#measured.set(name, { ...tile, splits });
     }
   }
@@ -130,9 +134,9 @@ export class TileChoice {
     return this.#measured.size;
   }
 
-  /** What geometry.ts needs to know beside a product's sizes. */
-  targetOf({ orientation, half, slots }: AskedProduct): MatmulTarget {
-    return { ...this.#target, orientation, half, slots };
+  /** What tiled_geometry.ts needs to know beside a product's sizes. */
+  targetOf({ orientation, operands, maxSplits }: AskedProduct): MatmulTarget {
+    return { ...this.#target, orientation, operands, maxSplits };
   }
 
   /** The tiles of a product. */
@@ -144,7 +148,7 @@ export class TileChoice {
       const { m, n, k } = product;
       return matmulGeometry(m, n, k, this.targetOf(product));
     }
-    const { m, n, slots } = product;
-    return { ...measured, splits: Math.min(measured.splits, mostSplits(m, n, slots)) };
+    const { m, n, maxSplits } = product;
+    return { ...measured, splits: Math.min(measured.splits, mostSplits(m, n, maxSplits)) };
   }
 }

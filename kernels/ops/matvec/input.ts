@@ -9,16 +9,17 @@
 import { rangeSum } from "../attention/ranges.ts";
 import { type Binding, reads, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import type { Float } from "../numerics.ts";
 import type { MatvecLayout } from "./layout.ts";
-import { addUp } from "./sums.ts";
+import { sumOverWorkgroup } from "./sums.ts";
 
 /** What a product's input depends on. */
-export interface InputKind {
+export type InputKind = {
   a: Dtype;
   /** The norm's weight; A's rows are multiplied as they are where there is none. */
   norm: Dtype | "none";
-  /** A is rounded to f16. */
-  round: boolean;
+  /** What A is rounded to before it is multiplied. */
+  operands: Float;
   rows: number;
   /** Loads of a row of B of a `whole` product. */
   vectors: number;
@@ -27,7 +28,7 @@ export interface InputKind {
   /** Ranges of keys whose results A's only row is the sum of, by heads of so many columns; 0: none. */
   ranges: number;
   headDim: number;
-}
+};
 
 /** Bindings that stand for A. */
 export function inputBindings({ a, ranges }: InputKind): Binding[] {
@@ -94,11 +95,12 @@ function rangedParts(
 
 /** Rounds the parts of so many steps, where A is rounded. */
 export function roundedParts(
-  { rows, round }: InputKind,
+  { rows, operands }: InputKind,
   layout: MatvecLayout,
   steps: number,
 ): string {
-  return round ? eachPart(rows, steps, layout, (x) => `  ${x} = rounded(${x});`) : "";
+  if (operands === "f32") return "";
+  return eachPart(rows, steps, layout, (x) => `  ${x} = rounded(${x});`);
 }
 
 /** Makes the norm of the parts; `early`: its weights are asked for before the sum of squares is made. */
@@ -123,7 +125,7 @@ function normedParts(
   return `${early ? asked : ""}
 ${repeat(rows, (i) => `  var square${i} = 0.0;`)}
 ${each((x, { i }) => `  square${i} += dot(${x}, ${x});`)}
-  ${addUp("squares", squares, (i) => `${i}u`, layout)}
+  ${sumOverWorkgroup("squares", squares, (i) => `${i}u`, layout)}
   workgroupBarrier();
 ${repeat(rows, (i) => `  let scale${i} = ${scale(i)};`)}
 ${each((x, { i, s, p }) => `  ${x} *= scale${i} * ${early ? name(s, p) : weight(s, p)};`)}`;

@@ -1,13 +1,14 @@
 /**
- * How a product of a few rows (matvec.ts) is laid out over threads: a function of its size and the device.
+ * How a product of one to eight rows (matvec.ts) is laid out over threads: a function of its size and the device.
  *
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { roundUp } from "../../gpu/tensor.ts";
+import type { LoadWidth } from "../weights/kind.ts";
 
 /** How a product is laid out over threads. */
-export interface MatvecLayout {
+export type MatvecLayout = {
   /** One round of loads covers K: threads · steps · wide ≥ K. */
   whole: boolean;
   threads: number;
@@ -15,15 +16,15 @@ export interface MatvecLayout {
   steps: number;
   /** Columns of C that a workgroup makes at once, a group: 2, 4 or 8. */
   outputs: number;
-  /** Weights of one load: 4, or 8 of f16. */
-  wide: number;
+  /** Weights of one load. */
+  wide: LoadWidth;
   /** Workgroups, each of which takes every grid-th group; 0: a workgroup for every group. */
   grid: number;
   /** With a grid: the next group's weights are asked for before these are multiplied, not after. */
   ahead: boolean;
   /** Threads of a subgroup at least, where subgroup functions add up; 0: without them. */
   subgroup: number;
-}
+};
 
 /** What is decided already; what is left out is chosen by size. */
 export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
@@ -41,8 +42,8 @@ export interface MatvecSize {
   m: number;
   n: number;
   k: number;
-  /** B is f16. */
-  half: boolean;
+  /** Eight weights of B are one load. */
+  eight: boolean;
   /** A is the sum of ranges of keys. */
   ranged?: boolean;
   /** Half of the columns are gates of the others. */
@@ -68,11 +69,11 @@ function leastSubgroup({ extensions, device: { adapterInfo } }: Device): number 
 /** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
 export function matvecLayout(
   gpu: Device,
-  { m, n, k, half, ranged = false, swiglu = false }: MatvecSize,
+  { m, n, k, eight, ranged = false, swiglu = false }: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = leastSubgroup(gpu) } = given;
-  const wide = half && k % 8 === 0 ? 8 : 4, vectors = k / wide;
+  const wide = eight && k % 8 === 0 ? 8 : 4, vectors = k / wide;
   if (!whole) {
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };

@@ -1,9 +1,9 @@
 /**
- * Products of a few rows with a matrix, y = x·Wᵀ, for up to {@linkcode MATVEC_ROWS} rows: the time is
- * that of reading W once, so every weight is read by one thread and nothing of W is staged.
+ * Matrix-vector products (GEMV) and products of a few vectors (small M), y = x·Wᵀ, for up to {@linkcode MATVEC_ROWS}
+ * rows: the time is that of reading W once, so every weight is read by one thread and nothing of W is staged.
  *
- * Shapes: A `[M, K]`, B `[N, K]`, C `[M, N]`, each f32 or f16; K and N are multiples of 4. Sums are f32. Two
- * products, of one program (matvec/program.ts):
+ * Shapes: A `[M, K]`, C `[M, N]`, each f32 or f16, B `[N, K]` a weight of any kind; K and N are multiples of 4. Sums
+ * are f32. Two products, of one program (matvec/program.ts):
  *  - {@linkcode matvec}: C = α·A·Bᵀ, added to C where `accumulate`;
  *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = silu(gate)·up.
  * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's result over
@@ -18,25 +18,27 @@ import { type MatvecGeometry, matvecLayout } from "./layout.ts";
 import { matvecProgram, storedColumns } from "./program.ts";
 import { rmsnorm } from "../norm/rmsnorm.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
+import type { Float } from "../numerics.ts";
+import { operandOf, type WeightOperand } from "../weights/operand.ts";
 
 /** Most rows of A that are worth it: from here on tiles in workgroup memory win. */
 export const MATVEC_ROWS = 8;
 
 /** Whether so many rows go this way: a software driver pays more for a barrier than for reading B once a row. */
-export function takesFewRows({ software }: Pick<Gpu, "software">, rows: number): boolean {
+export function takesMatvec({ software }: Pick<Gpu, "software">, rows: number): boolean {
   return rows <= MATVEC_ROWS && !software;
 }
 
 /** Work of C `[m, n]` = A·Bᵀ with depth k, whatever the orientation. */
 export function productCost(
-  { a, b, c }: { a: Tensor; b: Tensor; c: Tensor },
+  { a, b, c }: { a: Tensor; b: WeightOperand; c: Tensor },
   m: number,
   n: number,
   k: number,
 ): Cost {
   return {
     flops: 2 * m * n * k,
-    bytes: m * k * bytesOf(a.dtype) + n * k * bytesOf(b.dtype) + m * n * bytesOf(c.dtype),
+    bytes: m * k * bytesOf(a.dtype) + b.bytes * n * k / b.values + m * n * bytesOf(c.dtype),
   };
 }
 
@@ -46,13 +48,14 @@ interface Input {
   a: Tensor | AttentionRanges;
   /** Take A's RMSNorm, times w `[K]`, instead of A. */
   norm?: { w: Tensor; eps: number };
-  /** Round it to f16, as products of f16 operands do. */
-  roundHalf?: boolean;
+  /** What it is rounded to, as other products round their operands. Default f32. */
+  operands?: Float;
 }
 
-/** A product of a few rows; offsets and strides in elements, multiples of 4. */
+/** A product of one to eight rows; offsets and strides in elements, multiples of 4. */
 export interface Matvec extends Input {
-  b: Tensor;
+  /** A weight; a tensor is a dense one. */
+  b: Tensor | WeightOperand;
   c: Tensor;
   /** Rows of A: at most {@linkcode MATVEC_ROWS}. */
   m: number;
@@ -69,10 +72,11 @@ export interface Matvec extends Input {
 
 /** A launch of either product. */
 function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
-  const { b, c, m, n, k, alpha, accumulate, norm, roundHalf = false, geometry } = product;
+  const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
-  const ranged = "ranges" in product.a, half = b.dtype === "f16";
-  const layout = matvecLayout(gpu, { m, n, k, half, ranged, swiglu }, geometry);
+  const b = operandOf(product.b), eight = b.kind.registers(8).count === 1;
+  const ranged = "ranges" in product.a;
+  const layout = matvecLayout(gpu, { m, n, k, eight, ranged, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
   if ("ranges" in a) {
@@ -101,15 +105,32 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
     cOffset: cOffset / stored,
     cStride: cStride / stored,
   };
-  const program = matvecProgram(
-    ...[dtype, b.dtype, c.dtype, fused?.w.dtype ?? "none", roundHalf] as const,
-    ...[swiglu, accumulate, m, whole ? vectors : 0, whole ? groups : 0] as const,
-    ...[compact, ranges, headDim] as const,
-    ...[whole, threads, steps, outputs, wide, grid, ahead, subgroup] as const,
-  );
+  const program = matvecProgram({
+    a: dtype,
+    b: b.kind.name,
+    c: c.dtype,
+    norm: fused?.w.dtype ?? "none",
+    operands,
+    swiglu,
+    accumulate,
+    rows: m,
+    vectors: whole ? vectors : 0,
+    groups: whole ? groups : 0,
+    compact,
+    ranges,
+    headDim,
+    whole,
+    threads,
+    steps,
+    outputs,
+    wide,
+    grid,
+    ahead,
+    subgroup,
+  });
   gpu.run(
     program,
-    fused === undefined ? [...tensors, b, c] : [...tensors, b, c, fused.w],
+    fused === undefined ? [...tensors, ...b.tensors, c] : [...tensors, ...b.tensors, c, fused.w],
     uniforms,
     grid > 0 ? [grid] : groupGrid(groups),
     productCost({ a: tensors[0], b, c }, m, n, k),
@@ -138,7 +159,7 @@ export function matvec(gpu: Gpu, product: Matvec): void {
 export function matvecSwiglu(
   gpu: Gpu,
   { rows, geometry, ...product }: Input & {
-    b: Tensor;
+    b: Tensor | WeightOperand;
     c: Tensor;
     rows: number;
     geometry?: MatvecGeometry;

@@ -1,5 +1,5 @@
 /**
- * The WGSL of products of a few rows (matvec.ts): the threads of a workgroup share K, make a group of 2 to 8
+ * The WGSL of products of one to eight rows (matvec.ts): the threads of a workgroup share K, make a group of 2 to 8
  * columns of C, and add up at the end. Where one round of loads covers K (`whole`) all of them are under way
  * at once, and A's rows are made (input.ts) while the weights arrive; with a grid a workgroup then goes on to
  * further groups, whose weights are under way while it adds up. Otherwise threads walk along K.
@@ -8,12 +8,14 @@
  */
 import {
   type Binding,
-  positionalFamily,
+  programFamily,
   type ProgramSource,
   reads,
   repeat,
 } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import { weightKind } from "../weights/kinds.ts";
+import type { LoadWidth, WeightKind } from "../weights/kind.ts";
 import {
   inputBindings,
   type InputKind,
@@ -23,35 +25,32 @@ import {
   wholeInput,
 } from "./input.ts";
 import type { MatvecLayout } from "./layout.ts";
-import { addUp, partialSums, slotsInUse } from "./sums.ts";
+import { partialSums, slotsInUse, sumOverWorkgroup } from "./sums.ts";
 
 /** What a product computes, as far as its program depends on it. */
-export interface MatvecKind extends InputKind {
-  b: Dtype;
+export type MatvecKind = InputKind & {
+  /** The kind of B's weights, whose loads are in one register. */
+  b: string;
   c: Dtype;
   /** Half of the columns are gates of the others. */
   swiglu: boolean;
   accumulate: boolean;
   /** Groups of columns of a `whole` product; of others these and `vectors` are uniforms. */
   groups: number;
-}
+};
 
 /** Columns of C that a thread stores: f16 goes by pairs. */
 export function storedColumns(c: Dtype): number {
   return c === "f16" ? 2 : 1;
 }
 
-/** Functions on weights as they are stored, and on A. */
-function functions(b: Dtype, wide: number): string {
-  const half = (words: string) =>
-    `vec4<f32>(unpack2x16float(w.${words[0]}), unpack2x16float(w.${words[1]}))`;
-  const type = b === "f32" ? "vec4<f32>" : wide === 8 ? "vec4<u32>" : "vec2<u32>";
-  const x = wide === 8 ? "x0: vec4<f32>, x1: vec4<f32>" : "x0: vec4<f32>";
-  const value = b === "f32"
-    ? "dot(x0, w)"
-    : `dot(x0, ${half("xy")})` + (wide === 8 ? ` + dot(x1, ${half("zw")})` : "");
+/** Functions on a load of weights, and on A. */
+function functions(b: WeightKind, wide: LoadWidth): string {
+  const { type } = b.registers(wide), values = b.unpack(wide, ["w"]);
+  const parameters = values.map((_, part) => `x${part}: vec4<f32>`).join(", ");
+  const value = values.map((four, part) => `dot(x${part}, ${four})`).join(" + ");
   return `
-fn multiplied(${x}, w: ${type}) -> f32 { return ${value}; }
+fn multiplied(${parameters}, w: ${type}) -> f32 { return ${value}; }
 // What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
 fn rounded(x: vec4<f32>) -> vec4<f32> {
   let bits = bitcast<vec4<u32>>(x);
@@ -64,8 +63,8 @@ fn rounded(x: vec4<f32>) -> vec4<f32> {
 fn silu(g: f32) -> f32 { return g / (1.0 + exp(-g)); }`;
 }
 
-/** Pieces of the body that each way of walking puts in its own order. */
-interface Pieces {
+/** Sections of the body that each way of walking puts in its own order. */
+interface Sections {
   /** A thread's weights of `group`, the loads at these places, into names that begin with `to`. */
   weights(declare: string, to: string, group: string, loads: readonly string[]): string;
   /** What C holds, where it is added to. */
@@ -77,8 +76,9 @@ interface Pieces {
   sums: string;
 }
 
-function pieces(kind: MatvecKind, layout: MatvecLayout): Pieces {
-  const { c, swiglu, accumulate, rows, compact, groups } = kind, { outputs } = layout;
+function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
+  const { c, swiglu, accumulate, rows, compact, groups } = kind, { outputs, wide } = layout;
+  const b = weightKind(kind.b);
   const own = swiglu ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
   const names = Array.from({ length: rows * outputs }, (_, n) => `sum${n}`);
   const rowOfB = (group: string, j: number) =>
@@ -99,10 +99,10 @@ function pieces(kind: MatvecKind, layout: MatvecLayout): Pieces {
       repeat(
         outputs,
         (j) =>
-          loads.map((v, s) =>
-            `  ${declare}${to}${j}_${s} = b[(${rowOfB(group, j)}) * vectors + ${v}];`
-          )
-            .join("\n"),
+          loads.map((v, s) => {
+            const load = b.load("b", wide, `(${rowOfB(group, j)}) * vectors + ${v}`, 0);
+            return `  ${declare}${to}${j}_${s} = ${load};`;
+          }).join("\n"),
       ),
     before: accumulate
       ? `  var before = ${stored === 2 ? "vec2<f32>()" : "0.0"};
@@ -119,7 +119,7 @@ function pieces(kind: MatvecKind, layout: MatvecLayout): Pieces {
         }).join("\n")),
     finish: (first) => `
   let first = ${first};
-  ${addUp("partial", names, (i) => `first + ${i}u`, layout)}
+  ${sumOverWorkgroup("partial", names, (i) => `first + ${i}u`, layout)}
   workgroupBarrier();
   if (i < ${rows}u) {
     ${at("group")}
@@ -132,7 +132,7 @@ function pieces(kind: MatvecKind, layout: MatvecLayout): Pieces {
 /** One round of loads, for one group or for every grid-th. */
 function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
-  const { weights, before, multiply, finish, sums } = pieces(kind, layout);
+  const { weights, before, multiply, finish, sums } = sections(kind, layout);
   const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
   const loads = each((s) => `v${s}`);
   const places = each((s) => {
@@ -178,7 +178,7 @@ ${finish("side")}
 /** Rounds of loads along K. */
 function alongBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps } = layout;
-  const { weights, before, multiply, finish, sums } = pieces(kind, layout);
+  const { weights, before, multiply, finish, sums } = sections(kind, layout);
   const round = (count: number) => {
     const loads = Array.from({ length: count }, (_, s) => `v + ${s * threads}u`);
     return `
@@ -202,11 +202,11 @@ ${finish("0u")}`;
 }
 
 function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
-  const { b, c, norm, swiglu, rows, vectors, groups } = kind;
-  const { whole, threads, outputs, wide, grid, subgroup } = layout;
+  const { c, norm, swiglu, rows, vectors, groups } = kind;
+  const { whole, threads, outputs, wide, grid, subgroup } = layout, b = weightKind(kind.b);
   const bindings: Binding[] = [
     ...inputBindings(kind),
-    { name: "b", dtype: b, access: "read", raw: wide === 8 },
+    ...b.bindings("b", wide),
     { name: "c", dtype: c, access: "write", scalar: true },
   ];
   if (norm !== "none") bindings.push(...reads(norm, "w"));
@@ -250,33 +250,7 @@ ${whole ? wholeBody(kind, layout) : alongBody(kind, layout)}
 }
 
 /** The program of a kind of product in a layout. */
-export const matvecProgram = positionalFamily("matvec", (
-  ...[a, b, c, norm, round, swiglu, accumulate, rows, ...rest]: [
-    ...[a: Dtype, b: Dtype, c: Dtype, norm: Dtype | "none", round: boolean],
-    ...[swiglu: boolean, accumulate: boolean, rows: number],
-    ...[vectors: number, groups: number, compact: boolean, ranges: number, headDim: number],
-    ...[whole: boolean, threads: number, steps: number, outputs: number],
-    ...[wide: number, grid: number, ahead: boolean, subgroup: number],
-  ]
-) => {
-  const [vectors, groups, compact, ranges, headDim, ...layout] = rest;
-  const [whole, threads, steps, outputs, wide, grid, ahead, subgroup] = layout;
-  return source(
-    {
-      a,
-      b,
-      c,
-      norm,
-      round,
-      swiglu,
-      accumulate,
-      rows,
-      vectors,
-      groups,
-      compact,
-      ranges,
-      headDim,
-    },
-    { whole, threads, steps, outputs, wide, grid, ahead, subgroup },
-  );
-});
+export const matvecProgram = programFamily(
+  "matvec",
+  (variant: MatvecKind & MatvecLayout) => source(variant, variant),
+);

@@ -13,7 +13,7 @@ export function slotsInUse({ threads, subgroup }: Adding): string {
 }
 
 /** WGSL that leaves the sums of `values` in `array`, the i-th as partial sums in row `row(i)`. */
-export function addUp(
+export function sumOverWorkgroup(
   array: string,
   values: readonly string[],
   row: (i: number) => string,

@@ -17,7 +17,8 @@ import {
   padRows,
   setParameter,
 } from "../../../model/checkpoint/load.ts";
-import type { Parameter } from "../../../model/transformer/parameters.ts";
+import { Parameter } from "../../../model/transformer/parameters.ts";
+import { operandOf } from "../../../kernels/ops/weights/operand.ts";
 import {
   type ModelSource,
   openModel,
@@ -346,7 +347,7 @@ gpuTest("a weight is set in f16 piece by piece, in the memory that uploads have"
     return tensor;
   };
   try {
-    setParameter(gpu, { name: "weight", shape, value }, data);
+    setParameter(gpu, new Parameter("weight", shape, operandOf(value)), data);
   } finally {
     gpu.memory.tensor = make;
   }

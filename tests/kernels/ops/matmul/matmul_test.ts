@@ -4,15 +4,16 @@ import { matmul, matmulPartials, type Orientation } from "../../../../kernels/op
 import { partialsBytes } from "../../../../kernels/ops/matmul/partials.ts";
 import {
   allTiles,
-  cut,
   type MatmulGeometry,
   matmulGeometry,
   SPLIT_BYTES,
+  splitK,
   type Tile,
-  workgroupBytes,
+  tiledMemory,
   workgroupThreads,
-} from "../../../../kernels/ops/matmul/geometry.ts";
-import { HALF_RANGE } from "../../../../kernels/ops/matmul/staging.ts";
+} from "../../../../kernels/ops/matmul/tiled_geometry.ts";
+import { HALF_RANGE } from "../../../../kernels/ops/matmul/tiled_staging.ts";
+import type { Float } from "../../../../kernels/ops/numerics.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
@@ -98,15 +99,15 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
       const [m, n, k] = orientation === "tn" ? [36, 68, 301] : [67, 36, 300];
       const { A, B, expected } = operands(gpu, orientation, [m, n, k], [a, b]);
       const rows = orientation === "tn" ? k : m;
-      for (const { half, ...tile } of tiles(gpu, orientation)) {
+      for (const { operands, ...tile } of tiles(gpu, orientation)) {
         if (orientation === "tn" && tile.threadM < 4) continue;
-        for (const splits of tile.direct ? [1] : [1, 3]) {
+        for (const splits of tile.unstaged ? [1] : [1, 3]) {
           const C = poisoned(gpu, "f32", [m, n]);
           const geometry = { ...tile, splits };
-          matmul(gpu, { orientation, a: A, b: B, c: C, rows, half, geometry });
-          const what = `${a} ${b} ${half ? "half " : ""}${JSON.stringify(geometry)}`;
+          matmul(gpu, { orientation, a: A, b: B, c: C, rows, operands, geometry });
+          const what = `${a} ${b} ${operands} ${JSON.stringify(geometry)}`;
           const sums = await download(gpu, C);
-          if (half) assertHalf(sums, expected, what);
+          if (operands === "f16") assertHalf(sums, expected, what);
           else assertClose(sums, expected, { atol: 1e-4, rtol: 1e-4, what });
         }
       }
@@ -128,20 +129,20 @@ function operands(
 }
 
 /** Every tile that this adapter can try, with the arithmetic it is for. */
-function tiles(gpu: Gpu, orientation: Orientation): (Tile & { half: boolean })[] {
+function tiles(gpu: Gpu, orientation: Orientation): (Tile & { operands: Float })[] {
   // A software driver compiles the large tiles for seconds; the small ones of them stand for all.
   const some = ({ blockM, blockN }: Tile) => !gpu.software || blockM * blockN <= 2048;
   const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
-  const list = (half: boolean) =>
+  const list = (operands: Float) =>
     [
-      ...allTiles({ software: false, half, orientation, memory }).filter(some),
-      ...orientation === "tn" ? [] : [uneven(half ? 7 : 5)],
+      ...allTiles({ software: false, operands, orientation, memory }).filter(some),
+      ...orientation === "tn" ? [] : [uneven(operands === "f16" ? 7 : 5)],
     ]
-      .map((tile) => ({ ...tile, half }));
+      .map((tile) => ({ ...tile, operands }));
   return [
-    ...allTiles({ software: true }).map((tile) => ({ ...tile, half: false })),
-    ...list(false),
-    ...(gpu.extensions.has("f16") ? list(true) : []),
+    ...allTiles({ software: true }).map((tile) => ({ ...tile, operands: "f32" as const })),
+    ...list("f32"),
+    ...(gpu.extensions.has("f16") ? list("f16") : []),
   ];
 }
 
@@ -285,12 +286,17 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
 });
 
 Deno.test("matmul tiles fit the adapter's workgroup memory: 32 KiB unless it says more", () => {
-  for (const target of [{ software: true }, { software: false }, { software: false, half: true }]) {
+  for (
+    const target of [{ software: true }, { software: false }, {
+      software: false,
+      operands: "f16" as const,
+    }]
+  ) {
     for (const memory of [undefined, 32768, 49152]) {
       const tiles = allTiles({ ...target, memory });
       assert.ok(tiles.length >= 3);
       for (const tile of tiles) {
-        assert.ok(workgroupBytes(tile, target.half ?? false) <= (memory ?? 32768));
+        assert.ok(tiledMemory(tile, target.operands ?? "f32") <= (memory ?? 32768));
         assert.ok(workgroupThreads(tile) <= 256);
       }
     }
@@ -301,11 +307,11 @@ Deno.test("matmul tiles fit the adapter's workgroup memory: 32 KiB unless it say
 });
 
 Deno.test("matmul cuts K where tiles are few, as far as working memory allows", () => {
-  for (const target of [{ software: false }, { software: false, half: true }]) {
+  for (const target of [{ software: false }, { software: false, operands: "f16" as const }]) {
     for (const [m, n] of [[9, 16], [121, 4096], [512, 32000]]) {
-      for (const slots of [1, 3, 8]) {
-        const { splits } = matmulGeometry(m, n, 4096, { ...target, slots });
-        assert.ok(splits >= 1 && splits <= slots);
+      for (const maxSplits of [1, 3, 8]) {
+        const { splits } = matmulGeometry(m, n, 4096, { ...target, maxSplits });
+        assert.ok(splits >= 1 && splits <= maxSplits);
       }
       const { splits } = matmulGeometry(m, n, 4096, target);
       assert.ok(splits === 1 || splits * m * n * 4 <= SPLIT_BYTES);
@@ -314,9 +320,9 @@ Deno.test("matmul cuts K where tiles are few, as far as working memory allows", 
     assert.equal(matmulGeometry(4096, 4096, 4096, target).splits, 1);
   }
   const few = matmulGeometry(121, 16, 4096, { software: true });
-  assert.deepEqual(cut(4096, { ...few, splits: 3 }), { perSplit: 4096, parts: 1 });
+  assert.deepEqual(splitK(4096, { ...few, splits: 3 }), { perSplit: 4096, splits: 1 });
   const staged = { ...SMALL, blockK: 32, splits: 3 };
-  assert.deepEqual(cut(4096, staged), { perSplit: 1376, parts: 3 });
-  assert.deepEqual(cut(70, { ...staged, splits: 9 }), { perSplit: 32, parts: 3 });
+  assert.deepEqual(splitK(4096, staged), { perSplit: 1376, splits: 3 });
+  assert.deepEqual(splitK(70, { ...staged, splits: 9 }), { perSplit: 32, splits: 3 });
   assert.equal(partialsBytes(4096, 4096, 1), 2 * 4096 * 4096 * 4);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
-import { SPLIT_BYTES } from "../../../../kernels/ops/matmul/geometry.ts";
+import { SPLIT_BYTES } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
 import type { Orientation } from "../../../../kernels/ops/matmul/orientation.ts";
 import {
   subgroupFits,
@@ -36,7 +36,7 @@ const BEFORE = 8, ALPHA = 0.5;
 async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Product) {
   const [m, n, k] = sizes, [aDtype, bDtype, cDtype] = dtypes;
   const { accumulate = false, splits = 1 } = rest;
-  const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile;
+  const { blockM, blockN, blockK } = tile;
   const [aRows, aWidth] = orientation === "tn" ? [k, m] : [m, k];
   const [bRows, bWidth] = orientation === "nt" ? [n, k] : [k, n];
   const aStride = BEFORE + aWidth, cStride = BEFORE + n;
@@ -55,18 +55,16 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
     ? upload(gpu, before, cDtype, [m, cStride])
     : poisoned(gpu, cDtype, [parts * m, cStride]);
   gpu.run(
-    subgroupMatmul(
-      ...[
-        gpu.matrices!,
-        orientation,
-        aDtype,
-        bDtype,
-        cDtype,
-        accumulate,
-        k % blockK !== 0,
-      ] as const,
-      ...[blockM, blockN, blockK, subgroupsM, subgroupsN] as const,
-    ),
+    subgroupMatmul({
+      matrices: gpu.matrices!,
+      orientation,
+      a: aDtype,
+      b: bDtype,
+      c: cDtype,
+      accumulate,
+      ragged: k % blockK !== 0,
+      ...tile,
+    }),
     [A, B, C],
     {
       m,

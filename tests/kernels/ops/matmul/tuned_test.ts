@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../../kernels/errors.ts";
-import { matmulGeometry } from "../../../../kernels/ops/matmul/geometry.ts";
+import { matmulGeometry } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
 import {
   type AskedProduct,
   MOST_TUNED_ROWS,
@@ -19,7 +19,7 @@ const PRODUCT: AskedProduct = {
   a: "f16",
   b: "f16",
   c: "f32",
-  half: true,
+  operands: "f16",
   m: 121,
   n: 4096,
   k: 4096,
@@ -40,8 +40,8 @@ Deno.test("measured tiles are for products of as many steps of rows, and of the 
     assert.deepEqual(tiles.of({ ...PRODUCT, m }), MEASURED, `${m} rows`);
   }
   const others: Partial<AskedProduct>[] = [
-    ...[{ m: first - 1 }, { m: first + TUNED_STEP }, { n: 4092 }, { k: 4000 }, { slots: 4 }],
-    ...[{ half: false }, { a: "f32" }, { b: "f32" }, { orientation: "nn" }] as const,
+    ...[{ m: first - 1 }, { m: first + TUNED_STEP }, { n: 4092 }, { k: 4000 }, { maxSplits: 4 }],
+    ...[{ operands: "f32" }, { a: "f32" }, { b: "f32" }, { orientation: "nn" }] as const,
   ];
   for (const other of others) {
     const { m, n, k, ...kind } = { ...PRODUCT, ...other };
@@ -59,9 +59,9 @@ Deno.test("the rows of a weight's gradient are its depth", () => {
 });
 
 Deno.test("measured parts of K are no more than there is room for", () => {
-  const later = { ...PRODUCT, slots: 8 };
-  assert.equal(choice(later).of({ ...later, slots: 4 }).splits, 4);
-  assert.equal(choice(later).of({ ...later, slots: 7 }).splits, 7);
+  const later = { ...PRODUCT, maxSplits: 8 };
+  assert.equal(choice(later).of({ ...later, maxSplits: 4 }).splits, 4);
+  assert.equal(choice(later).of({ ...later, maxSplits: 7 }).splits, 7);
   const many = choice(PRODUCT, { ...MEASURED, splits: 4000 }).of(PRODUCT);
   assert.ok(many.splits * 121 * 4096 * 4 <= 1 << 25, `${many.splits} parts fit working memory`);
 });
@@ -69,7 +69,7 @@ Deno.test("measured parts of K are no more than there is room for", () => {
 Deno.test("tiles that there are not, or not for such a product, are left out", () => {
   const cases: [Partial<AskedProduct>, Partial<typeof MEASURED>][] = [
     [{}, { blockM: 36 }],
-    [{ half: false }, {}],
+    [{ operands: "f32" }, {}],
     [{ orientation: "tn" }, { blockM: 56, threadM: 7 }],
   ];
   for (const [product, geometry] of cases) {

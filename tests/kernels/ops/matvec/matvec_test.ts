@@ -97,7 +97,7 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
         const A = upload(gpu, a, "f32", [m, k]), B = upload(gpu, b, dtype, [n, k]);
         const W = upload(gpu, w, dtype, [k]);
         const exact = normed(a, w, k, eps);
-        for (const roundHalf of [false, true]) {
+        for (const operands of ["f32", "f16"] as const) {
           for (const geometry of m === 1 ? GEOMETRIES : [{}]) {
             const C = poisoned(gpu, "f32", [m, n]);
             matvec(gpu, {
@@ -115,12 +115,18 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
               cOffset: 0,
               cStride: n,
               norm: { w: W, eps },
-              roundHalf,
+              operands,
             });
-            const expected = product(roundHalf ? quantize(exact, "f16") : exact, b, m, n, k);
+            const expected = product(
+              operands === "f16" ? quantize(exact, "f16") : exact,
+              b,
+              m,
+              n,
+              k,
+            );
             // A value next to the middle of two halves may go to either.
-            const atol = roundHalf ? 2e-3 : 1e-4;
-            const what = `${m}×${n}×${k} ${roundHalf} ${JSON.stringify(geometry)}`;
+            const atol = operands === "f16" ? 2e-3 : 1e-4;
+            const what = `${m}×${n}×${k} ${operands} ${JSON.stringify(geometry)}`;
             assertClose(await download(gpu, C), expected, { atol, rtol: 1e-4, what });
           }
         }
@@ -222,7 +228,7 @@ gpuTest("matvec: a row that is attention's result over ranges of keys", async (g
     };
     const before = quantize(randomArray(n, 3), "f32");
     for (const dtype of ["f16", "f32"] as const) {
-      for (const roundHalf of [false, true]) {
+      for (const operands of ["f32", "f16"] as const) {
         for (const geometry of [{}, { steps: 4, grid: 2 }, { subgroup: 0, grid: 3, ahead: true }]) {
           const c = upload(gpu, before, "f32", [1, n]), B = upload(gpu, b, dtype, [n, k]);
           matvec(gpu, {
@@ -234,18 +240,18 @@ gpuTest("matvec: a row that is attention's result over ranges of keys", async (g
             k,
             alpha: 1,
             accumulate: true,
-            roundHalf,
+            operands,
             geometry,
             aOffset: 0,
             aStride: k,
             cOffset: 0,
             cStride: n,
           });
-          const exact = product(roundHalf ? quantize(x, "f16") : x, b, 1, n, k);
+          const exact = product(operands === "f16" ? quantize(x, "f16") : x, b, 1, n, k);
           const what = `${heads}×${headDim}, ${ranges} ranges, ${dtype} ${
             JSON.stringify(geometry)
           }`;
-          const atol = roundHalf ? 2e-3 : 1e-4;
+          const atol = operands === "f16" ? 2e-3 : 1e-4;
           const expected = exact.map((v, i) => v + before[i]);
           assertClose(await download(gpu, c), expected, { atol, rtol: 1e-4, what });
         }
@@ -274,7 +280,7 @@ Deno.test("matvec: layouts cover K, and every result has a thread", () => {
       for (const k of [4, 132, 2048, 4096, 11008, 13824, 28672]) {
         for (const n of [4, 4096, 12288, 32000]) {
           for (const kind of [{}, { swiglu: true }, ...(m === 1 ? [{ ranged: true }] : [])]) {
-            const layout = matvecLayout(gpu, { m, n, k, half: true, ...kind });
+            const layout = matvecLayout(gpu, { m, n, k, eight: true, ...kind });
             const { whole, threads, steps, outputs, wide, subgroup, grid } = layout;
             assert.equal(subgroup, adapterInfo!.subgroupMinSize);
             assert.equal(wide, k % 8 === 0 ? 8 : 4);
@@ -297,7 +303,7 @@ Deno.test("matvec: a row of LLaMA-2 7B is laid out as measurements said", () => 
       m: 1,
       n,
       k,
-      half: true,
+      eight: true,
       ...kind,
     });
     return [threads, steps, outputs, grid, ahead];

@@ -1,5 +1,5 @@
 /**
- * Groups of linear layers for a few rows (decoding a token a sequence): matrix-vector products that
+ * Groups of linear layers for one to eight rows (decoding a token a sequence): matrix-vector products (GEMV) that
  * make the norm of their input themselves.
  *
  * @module
@@ -10,12 +10,13 @@ import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
 import { rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
 import { isPlain, type LinearGroup, type LinearPass } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** How to go about it. */
-export interface FewRows extends LinearPass {
+export interface GemvPass extends LinearPass {
   eps: number;
   /** Working memory of x's shape, for norms that a product can't make. */
   normed: Tensor;
@@ -24,8 +25,10 @@ export interface FewRows extends LinearPass {
 }
 
 /** Whether one launch covers the group's weights. */
-const isBindable = ({ maxBinding }: Gpu, weight: Tensor | undefined): weight is Tensor =>
-  weight !== undefined && weight.bytes <= maxBinding;
+const isBindable = (
+  { maxBinding }: Gpu,
+  weight: WeightOperand | undefined,
+): weight is WeightOperand => weight !== undefined && weight.boundBytes <= maxBinding;
 
 /** Whether the group is one product, which can add up ranges of keys itself. */
 export function takesRanges(gpu: Gpu, group: LinearGroup): boolean {
@@ -33,14 +36,14 @@ export function takesRanges(gpu: Gpu, group: LinearGroup): boolean {
 }
 
 /** The norm of x, where one is wanted. */
-function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: FewRows): Tensor {
+function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: GemvPass): Tensor {
   if (norm === undefined) return x;
   rmsnorm(gpu, { x, w: norm.value, y: normed, rows, eps });
   return normed;
 }
 
 /** Operands of a product with all of a group's weights. */
-const operands = (weight: Tensor, y: Tensor, { rows, half, norm, eps }: FewRows) => {
+const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps }: GemvPass) => {
   const [n, k] = weight.shape;
   return {
     b: weight,
@@ -49,7 +52,7 @@ const operands = (weight: Tensor, y: Tensor, { rows, half, norm, eps }: FewRows)
     n,
     k,
     alpha: 1,
-    roundHalf: half,
+    operands,
     aOffset: 0,
     cOffset: 0,
     cStride: y.rowSize,
@@ -58,12 +61,12 @@ const operands = (weight: Tensor, y: Tensor, { rows, half, norm, eps }: FewRows)
 };
 
 /** y = norm(x)·Wᵀ with what belongs to it, added to y where `accumulate`. */
-export function linearFew(
+export function linearGemv(
   gpu: Gpu,
   group: LinearGroup,
   x: Tensor,
   y: Tensor,
-  { accumulate = false, ...how }: FewRows & { accumulate?: boolean },
+  { accumulate = false, ...how }: GemvPass & { accumulate?: boolean },
 ): void {
   const { norm } = how, { weight } = group;
   // Adapters read the norm themselves, and DoRA multiplies before anything is added.
@@ -72,7 +75,7 @@ export function linearFew(
     const input = normOf(gpu, x, how);
     return linear(gpu, group, input, y, { ...how, accumulate });
   }
-  matvec(gpu, { ...operands(weight, y, how), a: x, aStride: x.rowSize, accumulate });
+  matvec(gpu, { ...productOf(weight, y, how), a: x, aStride: x.rowSize, accumulate });
   addRest(gpu, group, x, y, how);
 }
 
@@ -82,9 +85,9 @@ export function addRanges(
   { weight }: LinearGroup,
   x: AttentionRanges,
   y: Tensor,
-  how: FewRows,
+  how: GemvPass,
 ): void {
-  const product = operands(weight!, y, how);
+  const product = productOf(weight!, y, how);
   matvec(gpu, { ...product, a: x, aStride: product.k, accumulate: true });
 }
 
@@ -93,18 +96,18 @@ export function addRanges(
  *
  * @param how `gateUp`: working memory for gate and up where they are made apart.
  */
-export function swigluFew(
+export function swigluGemv(
   gpu: Gpu,
   group: LinearGroup,
   x: Tensor,
   y: Tensor,
-  { gateUp, ...how }: FewRows & { gateUp: Tensor },
+  { gateUp, ...how }: GemvPass & { gateUp: Tensor },
 ): void {
-  const { rows, half, norm, eps } = how, { weight } = group;
+  const { rows, operands, norm, eps } = how, { weight } = group;
   if (isPlain(group) && isBindable(gpu, weight)) {
     const normIt = norm && { w: norm.value, eps };
-    return matvecSwiglu(gpu, { a: x, b: weight, c: y, rows, norm: normIt, roundHalf: half });
+    return matvecSwiglu(gpu, { a: x, b: weight, c: y, rows, norm: normIt, operands });
   }
-  linearFew(gpu, group, x, gateUp, how);
+  linearGemv(gpu, group, x, gateUp, how);
   swiglu(gpu, { gateUp, y, rows });
 }

@@ -1,9 +1,10 @@
 /**
- * Which tiles a matrix product is cut into: pure functions that need no GPU.
+ * Which tiles a matrix product on FMA units is divided into, and how its depth K is split (split-K): pure functions
+ * that need no GPU.
  *
  * @module
  */
-
+import type { Float } from "../numerics.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** Tiles of one launch: a workgroup makes `blockM`×`blockN` results, a thread `threadM`×`threadN`. */
@@ -15,8 +16,8 @@ export interface MatmulGeometry {
   threadM: number;
   threadN: number;
   /** Operands are read where they are needed, without workgroup memory. */
-  direct?: boolean;
-  /** Workgroups that share one tile of results, each summing a part of K. */
+  unstaged?: boolean;
+  /** Splits of K: workgroups that share one tile of results, each summing over its split. */
   splits: number;
 }
 
@@ -24,22 +25,22 @@ export interface MatmulGeometry {
 export interface MatmulTarget {
   /** A software driver: few cores, no warps to keep busy. */
   software: boolean;
-  /** Operands are staged as f16. */
-  half?: boolean;
+  /** What A and B are staged as; f32 without it. */
+  operands?: Float;
   /** In `tn` a thread's rows are whole words, as they are read. */
   orientation?: Orientation;
   /** Bytes of workgroup memory that a workgroup may take; 32 KiB without it. */
   memory?: number;
-  /** The next launch adds up the parts of K, at most so many. Otherwise one launch more does. */
-  slots?: number;
+  /** Most splits of K, where the next launch adds them up. Otherwise one launch more does. */
+  maxSplits?: number;
 }
 
-/** Bytes of partial results that a product may leave for the launch that adds them up. */
+/** Bytes of partial sums that a product may leave for the launch that adds them up. */
 export const SPLIT_BYTES = 1 << 25;
 
-/** Parts of K that there is room for: `slots` where the next launch adds them up, or as many as fit working memory. */
-export function mostSplits(m: number, n: number, slots?: number): number {
-  return Math.max(1, slots ?? Math.floor(SPLIT_BYTES / (m * n * 4)));
+/** Splits of K that there is room for: `maxSplits` where it is given, or as many as fit working memory. */
+export function mostSplits(m: number, n: number, maxSplits?: number): number {
+  return Math.max(1, maxSplits ?? Math.floor(SPLIT_BYTES / (m * n * 4)));
 }
 
 /** A geometry without its splits. */
@@ -62,7 +63,7 @@ const rated = (
 
 /**
  * Speeds, numbers held and {@linkcode IDLENESS} fit some 9,000 measurements with 16 to 300 rows, K whole and in 2 to 8
- * parts, within 6% (f16) and 9% (f32) in the root mean square; the tiles chosen by them are on average 0.3%
+ * splits, within 6% (f16) and 9% (f32) in the root mean square; the tiles chosen by them are on average 0.3%
  * slower than the best.
  */
 const FLOAT_TILES: readonly RatedTile[] = [
@@ -90,16 +91,18 @@ const HALF_TILES: readonly RatedTile[] = [
   rated(52.8, 3, [32, 128, 32], [4, 8]),
 ];
 
-const direct = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
+const unstaged = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
   const { tile } = rated(speed, 1, [...block, 4], thread);
-  return { speed, held: 1, tile: { ...tile, direct: true } };
+  return { speed, held: 1, tile: { ...tile, unstaged: true } };
 };
+
+const TILES = { f32: FLOAT_TILES, f16: HALF_TILES } as const;
 
 /** On a software driver a barrier costs more than reading an operand again from the cache. */
 const SOFTWARE_TILES: readonly RatedTile[] = [
-  direct(1.0, [8, 64], [8, 8]),
-  direct(0.5, [16, 16], [8, 4]),
-  direct(0.3, [1, 32], [1, 4]),
+  unstaged(1.0, [8, 64], [8, 8]),
+  unstaged(0.5, [16, 16], [8, 4]),
+  unstaged(0.3, [1, 32], [1, 4]),
 ];
 
 /** Every tile that a device may choose. */
@@ -111,12 +114,12 @@ export function allTiles(target: MatmulTarget): Tile[] {
 const LEAST_MEMORY = 32 << 10;
 
 function ratedTiles(
-  { software, half = false, orientation, memory = LEAST_MEMORY }: MatmulTarget,
+  { software, operands = "f32", orientation, memory = LEAST_MEMORY }: MatmulTarget,
 ): readonly RatedTile[] {
-  const tiles = software ? SOFTWARE_TILES : half ? HALF_TILES : FLOAT_TILES;
+  const tiles = software ? SOFTWARE_TILES : TILES[operands];
   return tiles.filter(({ tile }) =>
-    workgroupBytes(tile, half) <= memory &&
-    (tile.direct || orientation !== "tn" || tile.threadM % ROWS_OF_WORD === 0)
+    tiledMemory(tile, operands) <= memory &&
+    (tile.unstaged || orientation !== "tn" || tile.threadM % ROWS_OF_WORD === 0)
   );
 }
 
@@ -124,8 +127,8 @@ function ratedTiles(
 export const ROWS_OF_WORD = 4;
 
 /** Columns of B in the 16-byte words that a tile is staged in. */
-export function columnsOfWord(half: boolean): number {
-  return half ? 8 : 4;
+export function columnsOfWord(operands: Float): number {
+  return operands === "f16" ? 8 : 4;
 }
 
 /** Words of A in a staged tile at one value of k: each thread's rows begin a word, the last of which need not be full. */
@@ -134,17 +137,17 @@ export function wordsOfA({ blockM, threadM }: Tile): number {
 }
 
 /** Words of a staged tile at one value of k, a few more than used so that stores meet no bank conflicts. */
-export function wordsAcross(tile: Tile, half: boolean): number {
+export function wordsAcross(tile: Tile, operands: Float): number {
   const { blockN, blockK } = tile;
   // Eight neighbouring threads store for all groups of four k, side by side, and as many words as that leaves.
   const apart = Math.max(1, Math.floor(32 / blockK)),
-    used = wordsOfA(tile) + blockN / columnsOfWord(half);
+    used = wordsOfA(tile) + blockN / columnsOfWord(operands);
   return used + (((apart - used) % 8) + 8) % 8;
 }
 
 /** Bytes of workgroup memory of a tile. */
-export function workgroupBytes(tile: Tile, half: boolean): number {
-  return tile.direct ? 0 : tile.blockK * wordsAcross(tile, half) * 16;
+export function tiledMemory(tile: Tile, operands: Float): number {
+  return tile.unstaged ? 0 : tile.blockK * wordsAcross(tile, operands) * 16;
 }
 
 /** Threads of a workgroup. */
@@ -152,14 +155,14 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
   return (blockM / threadM) * (blockN / threadN);
 }
 
-/** Parts that K is cut into, each of `perSplit` values but the last. */
-export function cut(
+/** The splits of K, each of `perSplit` values but the last. They may be fewer than wanted. */
+export function splitK(
   k: number,
-  { blockK, splits, direct }: Pick<MatmulGeometry, "blockK" | "splits" | "direct">,
-): { perSplit: number; parts: number } {
-  if (direct) return { perSplit: k, parts: 1 };
+  { blockK, splits, unstaged }: Pick<MatmulGeometry, "blockK" | "splits" | "unstaged">,
+): { perSplit: number; splits: number } {
+  if (unstaged) return { perSplit: k, splits: 1 };
   const perSplit = Math.ceil(Math.ceil(k / splits) / blockK) * blockK;
-  return { perSplit, parts: Math.ceil(k / perSplit) };
+  return { perSplit, splits: Math.ceil(k / perSplit) };
 }
 
 /** A geometry and the seconds that a product should take with it; on a software driver only relative to others. */
@@ -178,8 +181,8 @@ export function matmulGeometry(
   k: number,
   target: MatmulTarget,
 ): MatmulGeometry {
-  const { software, half = false, orientation, memory, slots } = target;
-  const key = `${m},${n},${k},${software},${half},${orientation},${memory},${slots}`;
+  const { software, operands, orientation, memory, maxSplits } = target;
+  const key = `${m},${n},${k},${software},${operands},${orientation},${memory},${maxSplits}`;
   let geometry = chosen.get(key);
   if (geometry === undefined) chosen.set(key, geometry = geometries(m, n, k, target)[0].geometry);
   return geometry;
@@ -195,11 +198,11 @@ export function geometries(
   k: number,
   target: MatmulTarget,
 ): RatedGeometry[] {
-  const all = target.software ? directGeometries(m, n) : stagedGeometries(m, n, k, target);
+  const all = target.software ? unstagedGeometries(m, n) : tiledGeometries(m, n, k, target);
   return all.sort((a, b) => a.seconds - b.seconds);
 }
 
-function directGeometries(m: number, n: number): RatedGeometry[] {
+function unstagedGeometries(m: number, n: number): RatedGeometry[] {
   // A weight's gradient (`tn`) reads its rows in fours, and has at least that many.
   return SOFTWARE_TILES.filter(({ tile }) => tile.threadM >= 4 || m < 4).map(({ tile, speed }) => {
     const whole = Math.ceil(m / tile.blockM) * tile.blockM * Math.ceil(n / tile.blockN) *
@@ -208,18 +211,18 @@ function directGeometries(m: number, n: number): RatedGeometry[] {
   });
 }
 
-function stagedGeometries(
+function tiledGeometries(
   m: number,
   n: number,
   k: number,
   target: MatmulTarget,
 ): RatedGeometry[] {
-  const { slots } = target;
-  const most = Math.max(1, Math.min(mostSplits(m, n, slots), Math.floor(k / LEAST_SPLIT), 32));
+  const { maxSplits } = target;
+  const most = Math.max(1, Math.min(mostSplits(m, n, maxSplits), Math.floor(k / LEAST_SPLIT), 32));
   return ratedTiles(target).flatMap((rated, i) =>
-    Array.from({ length: most }, (_, part): RatedGeometry => {
-      const geometry = { ...rated.tile, splits: part + 1 };
-      const time = seconds(m, n, k, geometry, rated, target);
+    Array.from({ length: most }, (_, split): RatedGeometry => {
+      const geometry = { ...rated.tile, splits: split + 1 };
+      const time = seconds({ m, n, k }, geometry, rated, maxSplits === undefined);
       return { geometry, seconds: time * (i === 0 ? 1 : WORTH) };
     })
   );
@@ -235,27 +238,29 @@ const RAMP = 6;
 const WORTH = 1.02;
 /** A multiprocessor with a share s of the workgroups it could hold works at s to the power of this. */
 const IDLENESS = 0.54;
-/** Adding up parts: seconds of a launch, and bytes a second. */
+/** Adding up splits: seconds of a launch, and bytes a second. */
 const LAUNCH_SECONDS = 5e-6, SUM_BYTES = 2.5e12;
 
-/** Seconds that a product takes, beside the reading of its operands, which all tiles have in common. */
+/**
+ * Seconds that a product takes, beside the reading of its operands, which all tiles have in common.
+ *
+ * @param sumsApart A launch of its own adds up the splits.
+ */
 function seconds(
-  m: number,
-  n: number,
-  k: number,
+  { m, n, k }: { m: number; n: number; k: number },
   geometry: MatmulGeometry,
   { speed, held }: RatedTile,
-  { slots }: MatmulTarget,
+  sumsApart: boolean,
 ): number {
   const { blockM, blockN } = geometry;
-  const { perSplit, parts } = cut(k, geometry);
+  const { perSplit, splits } = splitK(k, geometry);
   // The multiprocessor with the most workgroups is the last. What overhangs the edges costs as much as the rest:
   // threads without rows leave the multiplying to the others, but there are too few of those to keep it busy.
-  const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * parts / MULTIPROCESSORS);
+  const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * splits / MULTIPROCESSORS);
   const inLast = most % held;
   const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / held) ** IDLENESS : 0);
   const products = rounds * blockM * blockN * (perSplit + RAMP) * MULTIPROCESSORS;
   const time = 2 * products / (speed * 1e12);
-  if (parts === 1) return time;
-  return time + (parts + 1) * m * n * 4 / SUM_BYTES + (slots === undefined ? LAUNCH_SECONDS : 0);
+  if (splits === 1) return time;
+  return time + (splits + 1) * m * n * 4 / SUM_BYTES + (sumsApart ? LAUNCH_SECONDS : 0);
 }

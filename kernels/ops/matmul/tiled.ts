@@ -3,16 +3,24 @@
  * its results in registers. The inner loop is unrolled, since wgpu guards every loop, and its indices of
  * the tile are constants but for one that stays the same, so that wgpu's guards leave the loop.
  *
- * Sums are f32. With `half` (which needs the extension f16) the operands are rounded to f16, and sums over up to
+ * Sums are f32. With f16 operands (which need the extension f16) A and B are rounded to f16, and sums over up to
  * {@linkcode HALF_RANGE} values of k are f16: a relative error of 7·10⁻⁴ of a sum of random numbers.
  *
  * @module
  */
-import { positionalFamily, repeat } from "../../gpu/program.ts";
+import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { columnsOfWord, ROWS_OF_WORD, type Tile, wordsOfA, workgroupThreads } from "./geometry.ts";
+import type { Float } from "../numerics.ts";
+import { denseKind, weightKind } from "../weights/kinds.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
-import { HALF_RANGE, halfScale, staging } from "./staging.ts";
+import {
+  columnsOfWord,
+  ROWS_OF_WORD,
+  type Tile,
+  wordsOfA,
+  workgroupThreads,
+} from "./tiled_geometry.ts";
+import { HALF_RANGE, halfScale, tileStaging } from "./tiled_staging.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
@@ -21,7 +29,7 @@ const COMPONENTS = "xyzw";
  * What a thread needs of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Of its
  * last word of rows only what it needs is read.
  */
-function operands(k: number, { blockN, threadM, threadN }: Tile, half: boolean): string {
+function loadOperands(k: number, { blockN, threadM, threadN }: Tile, operands: Float): string {
   const across = blockN / threadN, words = Math.ceil(threadM / ROWS_OF_WORD);
   const at = `tile[${k % 4}][${k >> 2}]`;
   const rows = (word: number) => {
@@ -33,7 +41,7 @@ function operands(k: number, { blockN, threadM, threadN }: Tile, half: boolean):
       : `let w${word} = ${place};\n${repeat(count, (i) => `${part(i)}w${word}.${COMPONENTS[i]};`)}`;
   };
   return repeat(words, rows) + "\n" +
-    repeat(threadN / columnsOfWord(half), (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
+    repeat(threadN / columnsOfWord(operands), (j) => `let b${j} = ${at}[bFirst + ${j * across}u];`);
 }
 
 /** Adds the products of a tile to the results `c{row}_{column/4}`, vectors of f32. */
@@ -53,7 +61,9 @@ function multiply(tile: Tile): string {
   return repeat(
     blockK,
     (k) =>
-      `{\n${operands(k, tile, false)}\n${repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))}\n}`,
+      `{\n${loadOperands(k, tile, "f32")}\n${
+        repeat(Math.ceil(threadM / 2), (i) => rows(2 * i))
+      }\n}`,
   );
 }
 
@@ -73,15 +83,15 @@ function multiplyHalf(tile: Tile): string {
         threadN / 4,
         (j) => `c${i}_${j} += vec4<f32>(vec2<f32>(h${i}_${2 * j}), vec2<f32>(h${i}_${2 * j + 1}));`,
       ));
-    return `{\n${operands(k, tile, true)}\n${products}\n}\n${last ? sums : ""}`;
+    return `{\n${loadOperands(k, tile, "f16")}\n${products}\n}\n${last ? sums : ""}`;
   });
 }
 
 /** Declares the results, zero. */
-function results({ threadM, threadN }: Tile, half: boolean): string {
+function results({ threadM, threadN }: Tile, operands: Float): string {
   return repeat(threadM, (i) =>
     repeat(threadN / 4, (j) => `var c${i}_${j} = vec4<f32>();`) +
-    (half ? "\n" + repeat(threadN / 2, (j) => `var h${i}_${j} = vec2<f16>();`) : ""));
+    (operands === "f16" ? "\n" + repeat(threadN / 2, (j) => `var h${i}_${j} = vec2<f16>();`) : ""));
 }
 
 /** Stores the results that are within C. */
@@ -100,30 +110,31 @@ if (row < u.m) { let first = u.cOffset + (group.z * u.m + row) * u.cStride;
 ${repeat(threadN / 4, (j) => line(i, j))} } }`);
 }
 
-/**
- * The program of one orientation, three dtypes and one tile. Part z of K makes rows z·m to (z + 1)·m of C.
- */
-export const stagedMatmul = positionalFamily(
+/** What a tiled program depends on. */
+type TiledProduct = {
+  orientation: Orientation;
+  a: Dtype;
+  /** The kind of B's weights. */
+  b: string;
+  c: Dtype;
+  /** Adds to C. */
+  accumulate: boolean;
+  /** What A and B are staged as. */
+  operands: Float;
+} & Pick<Tile, "blockM" | "blockN" | "blockK" | "threadM" | "threadN">;
+
+/** The program of one kind of product and one tile. Split z of K makes rows z·m to (z + 1)·m of C. */
+export const tiledMatmul = programFamily(
   "matmul",
-  (
-    ...[orientation, a, b, c, accumulate, half, blockM, blockN, blockK, threadM, threadN]: [
-      ...[orientation: Orientation, a: Dtype, b: Dtype, c: Dtype],
-      ...[accumulate: boolean, half: boolean],
-      ...[blockM: number, blockN: number, blockK: number, threadM: number, threadN: number],
-    ]
-  ) => {
-    const tile: Tile = { blockM, blockN, blockK, threadM, threadN };
-    const across = blockN / threadN, columns = columnsOfWord(half);
+  ({ orientation, a, b, c, accumulate, operands, ...tile }: TiledProduct) => {
+    const { blockM, blockN, blockK, threadM, threadN } = tile, kindOfB = weightKind(b);
+    const across = blockN / threadN, columns = columnsOfWord(operands);
     const threads = workgroupThreads(tile);
-    const stage = staging({ orientation, a, b, half, tile });
+    const stage = tileStaging({ orientation, a: denseKind(a), b: kindOfB, operands, tile });
     return {
-      bindings: [
-        { name: "a", dtype: a, access: "read" },
-        { name: "b", dtype: b, access: "read" },
-        { name: "c", dtype: c, access: "write" },
-      ],
+      bindings: [...reads(a, "a"), ...kindOfB.bindings("b", 4), ...writes(c, "c")],
       uniforms: UNIFORMS,
-      extensions: half ? ["f16"] : [],
+      extensions: operands === "f16" ? ["f16"] : [],
       body: `
 ${stage.module}
 @compute @workgroup_size(${threads})
@@ -142,7 +153,7 @@ let bFirst = tx + ${wordsOfA(tile)}u;
 let kBegin = group.z * u.kPerSplit;
 let kEnd = min(u.k, kBegin + u.kPerSplit);
 ${stage.declare}
-${results(tile, half)}
+${results(tile, operands)}
 var k0 = kBegin;
 ${stage.load}
 loop {
@@ -153,11 +164,11 @@ k0 += ${blockK}u;
 // The next tiles are on their way while these are used.
 ${stage.load}
 if (busy) {
-${half ? multiplyHalf(tile) : multiply(tile)}
+${operands === "f16" ? multiplyHalf(tile) : multiply(tile)}
 }
 workgroupBarrier();
 }
-${store(tile, columns, accumulate, halfScale({ orientation, half }))}
+${store(tile, columns, accumulate, halfScale({ orientation, operands }))}
 }`,
     };
   },

@@ -5,8 +5,10 @@
  *
  * @module
  */
-import { positionalFamily, repeat } from "../../gpu/program.ts";
+import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import { loadFunction } from "../weights/kind.ts";
+import { weightKind } from "../weights/kinds.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
@@ -39,58 +41,64 @@ function step(orientation: Orientation, threadM: number, threadN: number): strin
     repeat(threadM, (i) => fma(i, `a${i >> 2}[${i % 4}]`, (j) => `b0_${j}`));
 }
 
-/** The program of one orientation, three dtypes and one tile; `tn` wants m in fours. */
-export const directMatmul = positionalFamily(
-  "matmul_direct",
-  (
-    orientation: Orientation,
-    a: Dtype,
-    b: Dtype,
-    c: Dtype,
-    accumulate: boolean,
-    blockM: number,
-    blockN: number,
-    threadM: number,
-    threadN: number,
-  ) => ({
-    bindings: [
-      { name: "a", dtype: a, access: "read" },
-      { name: "b", dtype: b, access: "read" },
-      { name: "c", dtype: c, access: "write" },
-    ],
-    uniforms: UNIFORMS,
-    body: `
+/** What a program without staging depends on. */
+type UnstagedProduct = {
+  /** With `tn` m is a multiple of four. */
+  orientation: Orientation;
+  a: Dtype;
+  /** The kind of B's weights. */
+  b: string;
+  c: Dtype;
+  /** Adds to C. */
+  accumulate: boolean;
+  /** Results of a workgroup, and of a thread. */
+  blockM: number;
+  blockN: number;
+  threadM: number;
+  threadN: number;
+};
+
+/** The program of one kind of product and one tile. */
+export const unstagedMatmul = programFamily(
+  "matmul_unstaged",
+  ({ orientation, accumulate, blockM, blockN, threadM, threadN, ...operands }: UnstagedProduct) => {
+    const b = weightKind(operands.b);
+    return {
+      bindings: [...reads(operands.a, "a"), ...b.bindings("b", 4), ...writes(operands.c, "c")],
+      uniforms: UNIFORMS,
+      body: `${loadFunction(b, "b")}
 @compute @workgroup_size(${blockN / threadN}, ${blockM / threadM})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>) {
   let row = group.x * ${blockM}u + local.y * ${threadM}u;
   let column = group.y * ${blockN}u + local.x * ${threadN}u;
   if (row >= u.m || column >= u.n) { return; }
 ${
-      orientation === "tn" ? "  let aColumn = u.aOffset + row / 4u;" : repeat(
-        threadM,
-        (i) => `  let aRow${i} = u.aOffset + min(row + ${i}u, u.m - 1u) * u.aStride;`,
-      )
-    }
-${
-      orientation === "nt"
-        ? repeat(
-          threadN,
-          (j) => `  let bRow${j} = u.bOffset + min(column + ${j}u, u.n - 1u) * u.bStride;`,
+        orientation === "tn" ? "  let aColumn = u.aOffset + row / 4u;" : repeat(
+          threadM,
+          (i) => `  let aRow${i} = u.aOffset + min(row + ${i}u, u.m - 1u) * u.aStride;`,
         )
-        : "  let bColumn = u.bOffset + column / 4u;"
-    }
+      }
+${
+        orientation === "nt"
+          ? repeat(
+            threadN,
+            (j) => `  let bRow${j} = u.bOffset + min(column + ${j}u, u.n - 1u) * u.bStride;`,
+          )
+          : "  let bColumn = u.bOffset + column / 4u;"
+      }
 ${repeat(threadM, (i) => repeat(threadN / 4, (j) => `  var c${i}_${j} = vec4<f32>();`))}
   for (var k = 0u; k < u.k; k += ${orientation === "tn" ? 1 : 4}u) {
 ${step(orientation, threadM, threadN)}
   }
 ${
-      repeat(threadM, (i) =>
-        repeat(threadN / 4, (j) =>
-          `  if (row + ${i}u < u.m && column + ${4 * j}u < u.n) {
+        repeat(threadM, (i) =>
+          repeat(threadN / 4, (j) =>
+            `  if (row + ${i}u < u.m && column + ${4 * j}u < u.n) {
     let at = u.cOffset + (row + ${i}u) * u.cStride + column / 4u + ${j}u;
     store_c(at, c${i}_${j} * u.alpha${accumulate ? " + load_c(at)" : ""});
   }`))
-    }
+      }
 }`,
-  }),
+    };
+  },
 );

@@ -1,0 +1,79 @@
+/**
+ * Dense weights: one tensor of f32 or f16, of which every value is an element.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Binding } from "../../gpu/program.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import { castBytes } from "../elements/cast.ts";
+import type { Float } from "../numerics.ts";
+import {
+  type EncodedPiece,
+  type LoadWidth,
+  packHalves,
+  type Plane,
+  type Registers,
+  type WeightKind,
+} from "./kind.ts";
+
+/** Two packed halves of f16 registers, by the names of their components. */
+const unpacked = (register: string, [low, high]: string) =>
+  `vec4<f32>(unpack2x16float(${register}.${low}), unpack2x16float(${register}.${high}))`;
+
+const REGISTERS: Readonly<Record<Float, Record<LoadWidth, Registers>>> = {
+  f32: { 4: { type: "vec4<f32>", count: 1 }, 8: { type: "vec4<f32>", count: 2 } },
+  f16: { 4: { type: "vec2<u32>", count: 1 }, 8: { type: "vec4<u32>", count: 1 } },
+};
+
+/** Weights of one element type. */
+class Dense implements WeightKind {
+  readonly element: Float;
+
+  constructor(readonly name: Float) {
+    this.element = name;
+  }
+
+  unit(): number {
+    return 1;
+  }
+
+  planes(columns: number): readonly Plane[] {
+    return [{ suffix: "", dtype: this.name, columns }];
+  }
+
+  encode(gpu: Gpu, [tensor]: readonly Tensor[], { words, from, first, count }: EncodedPiece): void {
+    castBytes(gpu, { words, from, y: tensor.view([count], first), count });
+  }
+
+  bindings(name: string, width: LoadWidth): Binding[] {
+    return [{ name, dtype: this.name, access: "read", raw: this.name === "f16" && width === 8 }];
+  }
+
+  registers(width: LoadWidth): Registers {
+    return REGISTERS[this.name][width];
+  }
+
+  load(name: string, width: LoadWidth, index: string, register: number): string {
+    const isTwo = this.registers(width).count === 2;
+    return isTwo ? `${name}[(${index}) * 2u + ${register}u]` : `${name}[${index}]`;
+  }
+
+  unpack(width: LoadWidth, registers: readonly string[]): string[] {
+    if (this.name === "f32") return [...registers];
+    const [register] = registers;
+    return width === 8
+      ? [unpacked(register, "xy"), unpacked(register, "zw")]
+      : [unpacked(register, "xy")];
+  }
+
+  halves(registers: readonly string[]): string {
+    return this.name === "f16" ? registers[0] : packHalves(registers);
+  }
+}
+
+/** The dense kinds by element type. */
+export const DENSE: Readonly<Record<Float, WeightKind>> = {
+  f32: new Dense("f32"),
+  f16: new Dense("f16"),
+};

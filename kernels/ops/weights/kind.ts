@@ -1,0 +1,113 @@
+/**
+ * What a kind of weights has to say so that every product can read it: the tensors that hold a matrix, and WGSL that
+ * loads neighbouring values of it.
+ *
+ * A matrix `[rows, columns]` is read by the index of a load of 4 or 8 values, counted over the whole matrix row by row:
+ * load i of width 4 has the values 4i to 4i + 3. A product first loads into registers and unpacks these later, when
+ * they have arrived. Both orientations of a product read the same way: what differs is which index follows which.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Binding } from "../../gpu/program.ts";
+import type { Dtype, Tensor } from "../../gpu/tensor.ts";
+import type { RawDtype } from "../elements/cast.ts";
+import type { Float } from "../numerics.ts";
+
+/** Values of one load. */
+export type LoadWidth = 4 | 8;
+
+/** What a thread holds of a load until it is unpacked. */
+export interface Registers {
+  type: "vec2<u32>" | "vec4<u32>" | "vec4<f32>";
+  count: 1 | 2;
+}
+
+/** One of the tensors of a matrix: a row of the matrix is a row of each. */
+export interface Plane {
+  /** Added to the matrix's name, "" for the first. */
+  suffix: string;
+  dtype: Dtype;
+  /** Elements of a row. */
+  columns: number;
+}
+
+/** Values on their way into a weight: `count` little-endian elements, raw from the start of `words`. */
+export interface EncodedPiece {
+  words: Tensor;
+  from: RawDtype;
+  /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode WeightKind.unit}. */
+  first: number;
+  count: number;
+}
+
+/** A kind of weights. */
+export interface WeightKind {
+  /** Its name in settings and in the keys of programs. */
+  readonly name: string;
+  /**
+   * The element type, where every value is an element of the only tensor: then it may be trained and written value by
+   * value, and files of that type are copied as they are. Weights of another kind are frozen matrices.
+   */
+  readonly element?: Float;
+  /** Pieces that are encoded begin at multiples of so many values, of a matrix with so many columns. */
+  unit(columns: number): number;
+  /**
+   * The tensors of a matrix with so many columns.
+   *
+   * @throws {Error} where it can't hold such a matrix.
+   */
+  planes(columns: number): readonly Plane[];
+  /** Writes values into the tensors of a matrix, in their order. */
+  encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;
+
+  /** Bindings of the tensors for loads of one width, the first of which is called `name`. */
+  bindings(name: string, width: LoadWidth): Binding[];
+  /** Registers of one load. A load of 8 values in two registers is not made for one row of A. */
+  registers(width: LoadWidth): Registers;
+  /** The value of a register of load `index`, a WGSL expression of {@linkcode Registers.type}. */
+  load(name: string, width: LoadWidth, index: string, register: number): string;
+  /**
+   * The values of a load, `vec4<f32>` each, as operands of any operator. Only components of `vec2<u32>` registers are
+   * used, which may be the first two of a `vec4<u32>`. Registers of zeros are zeros.
+   */
+  unpack(width: LoadWidth, registers: readonly string[]): string[];
+  /** The values of a load of 8 as packed halves, a `vec4<u32>`. */
+  halves(registers: readonly string[]): string;
+}
+
+/** Eight values, two expressions of `vec4<f32>`, as packed halves. */
+export function packHalves(values: readonly string[]): string {
+  const pairs = values.flatMap((four) => ["xy", "zw"].map((two) => `${four}.${two}`));
+  const packed = pairs.map((pair) => `pack2x16float(${pair})`);
+  return `vec4<u32>(${packed.join(", ")})`;
+}
+
+/** A register as a `vec4<u32>`, which holds that of any kind. */
+export function asWords(type: Registers["type"], register: string): string {
+  if (type === "vec4<u32>") return register;
+  return type === "vec4<f32>"
+    ? `bitcast<vec4<u32>>(${register})`
+    : `vec4<u32>(${register}, 0u, 0u)`;
+}
+
+/** The reverse of {@linkcode asWords}. */
+export function fromWords(type: Registers["type"], words: string): string {
+  return type === "vec4<f32>" ? `bitcast<vec4<f32>>(${words})` : words;
+}
+
+/**
+ * WGSL of `load_NAME(i) -> vec4<f32>`, load i of width 4, for programs that use values at once. Bindings of vectors
+ * have that function already.
+ */
+export function loadFunction(kind: WeightKind, name: string): string {
+  const [{ scalar, raw }] = kind.bindings(name, 4);
+  if (!scalar && !raw) return "";
+  const { count } = kind.registers(4);
+  const registers = Array.from({ length: count }, (_, r) => `r${r}`);
+  return `
+fn load_${name}(i: u32) -> vec4<f32> {
+${registers.map((r, n) => `  let ${r} = ${kind.load(name, 4, "i", n)};\n`).join("")}\
+  return ${kind.unpack(4, registers)[0]};
+}`;
+}

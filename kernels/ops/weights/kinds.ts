@@ -1,0 +1,33 @@
+/**
+ * The kinds of weights that there are, by name: a new one is a file beside this one and a line here.
+ *
+ * @module
+ */
+import type { Dtype } from "../../gpu/tensor.ts";
+import { DENSE } from "./dense.ts";
+import type { WeightKind } from "./kind.ts";
+
+const KINDS: readonly WeightKind[] = [DENSE.f32, DENSE.f16];
+
+const byName = new Map(KINDS.map((kind) => [kind.name, kind]));
+
+/**
+ * The kind of a name, which in a program's key stands for it.
+ *
+ * @throws {Error} where there is none.
+ */
+export function weightKind(name: string): WeightKind {
+  const kind = byName.get(name);
+  if (kind === undefined) throw new Error(`there are no weights of kind "${name}"`);
+  return kind;
+}
+
+/**
+ * The dense kind of an element type.
+ *
+ * @throws {Error} for integers.
+ */
+export function denseKind(dtype: Dtype): WeightKind {
+  if (dtype === "u32") throw new Error("weights are floating-point numbers, not u32");
+  return DENSE[dtype];
+}

@@ -1,0 +1,151 @@
+/**
+ * A weight matrix as products take it: tensors of one kind, seen as rows.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import { bytesOf, type RowRange, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
+import { denseKind } from "./kinds.ts";
+
+/** A weight: a matrix `[rows, columns]`, or of the dense kinds any tensor. */
+export class WeightOperand {
+  /** Bytes of all rows, and how many values they hold. */
+  readonly bytes: number;
+  readonly values: number;
+  readonly #views = new Map<string, WeightOperand>();
+
+  constructor(
+    readonly kind: WeightKind,
+    readonly shape: readonly number[],
+    /** One for each of the kind's planes. */
+    readonly tensors: readonly Tensor[],
+  ) {
+    this.bytes = tensors.reduce((sum, { size, dtype }) => sum + size * bytesOf(dtype), 0);
+    this.values = shape.reduce((product, size) => product * size, 1);
+  }
+
+  get name(): string {
+    return this.tensors[0].name;
+  }
+
+  /**
+   * The only tensor of a dense weight.
+   *
+   * @throws {Error} where its kind is another.
+   */
+  get tensor(): Tensor {
+    if (this.kind.element === undefined) {
+      throw new Error(`${this.name} is held as ${this.kind.name}, which can't be read as a tensor`);
+    }
+    return this.tensors[0];
+  }
+
+  /** Values of a row. */
+  get columns(): number {
+    return this.shape.slice(1).reduce((product, size) => product * size, 1);
+  }
+
+  /** Bytes of the largest of its tensors: what one binding has to cover. */
+  get boundBytes(): number {
+    return Math.max(...this.tensors.map(({ bytes }) => bytes));
+  }
+
+  /** Rows `start` to `start + count`; the same object each time. */
+  rows(start: number, count: number): WeightOperand {
+    const key = `${start}:${count}`;
+    let view = this.#views.get(key);
+    if (view === undefined) {
+      const tensors = this.tensors.map((tensor) => tensor.rows(start, count));
+      view = new WeightOperand(this.kind, [count, ...this.shape.slice(1)], tensors);
+      this.#views.set(key, view);
+    }
+    return view;
+  }
+
+  /** Ranges of rows that fit a binding of `limit` bytes each; one where all of them do. */
+  ranges(limit: number): RowRange[] {
+    const rowBytes = this.tensors.map(({ rowSize, dtype }) => rowSize * bytesOf(dtype));
+    return splitRows(this.shape[0], rowBytes, limit);
+  }
+}
+
+/** A weight of this kind, whose planes `make` makes, each `[rows, columns]`. */
+export function makeOperand(
+  kind: WeightKind,
+  shape: readonly number[],
+  make: (plane: Plane, shape: number[]) => Tensor,
+): WeightOperand {
+  const [rows, ...rest] = shape, columns = rest.reduce((product, size) => product * size, 1);
+  const tensors = kind.planes(columns).map((plane) => make(plane, [rows, plane.columns]));
+  return new WeightOperand(kind, shape, tensors);
+}
+
+/** Writes values of a file: its bytes where they are the weight's own, else by way of `piece.words`. */
+export function writeFileValues(
+  gpu: Gpu,
+  { kind, tensors }: WeightOperand,
+  bytes: Uint8Array<ArrayBuffer>,
+  piece: EncodedPiece,
+): void {
+  if (kind.element?.toUpperCase() === piece.from) {
+    gpu.write(tensors[0].view([piece.count], piece.first), bytes);
+    return;
+  }
+  gpu.write(piece.words, bytes);
+  kind.encode(gpu, tensors, piece);
+}
+
+/** Writes the values of x `[rows, columns]` f32 into a weight of that shape. */
+export function encodeWeight(gpu: Gpu, { kind, tensors, shape }: WeightOperand, x: Tensor): void {
+  const [rows] = shape, columns = x.rowSize;
+  const ranges = splitRows(rows, columns * 4, gpu.maxBinding);
+  for (const { start, count } of ranges) {
+    const words = (ranges.length === 1 ? x : x.rows(start, count)).as("u32");
+    kind.encode(gpu, tensors, {
+      words,
+      from: "F32",
+      first: start * columns,
+      count: count * columns,
+    });
+  }
+}
+
+/** Operands of tensors that products were given. */
+const dense = new WeakMap<Tensor, WeightOperand>();
+
+/** A tensor as a dense operand; the same object each time. */
+export function operandOf(weight: Tensor | WeightOperand): WeightOperand {
+  if (weight instanceof WeightOperand) return weight;
+  let operand = dense.get(weight);
+  if (operand === undefined) {
+    operand = new WeightOperand(denseKind(weight.dtype), weight.shape, [weight]);
+    dense.set(weight, operand);
+  }
+  return operand;
+}
+
+/** Matrices that lie one after the other in memory as one, or undefined where they don't. */
+export function stackTensors(matrices: readonly Tensor[]): Tensor | undefined {
+  const [first] = matrices;
+  if (matrices.length === 1) return first;
+  const adjacent = matrices.slice(1).every((matrix, i) => {
+    const before = matrices[i];
+    return matrix.buffer === before.buffer &&
+      matrix.offset === before.offset + before.size * bytesOf(before.dtype);
+  });
+  const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
+  return adjacent ? first.view([height, first.shape[1]]) : undefined;
+}
+
+/** Weights one below the other as one, where they are of one kind and all their tensors lie so in memory. */
+export function stackOperands(weights: readonly WeightOperand[]): WeightOperand | undefined {
+  const [{ kind, shape, tensors }] = weights;
+  if (weights.length === 1) return weights[0];
+  if (weights.some((weight) => weight.kind !== kind)) return undefined;
+  const planes = tensors.map((_, plane) => stackTensors(weights.map((w) => w.tensors[plane])))
+    .filter((tensor) => tensor !== undefined);
+  if (planes.length < tensors.length) return undefined;
+  const height = weights.reduce((sum, { shape }) => sum + shape[0], 0);
+  return new WeightOperand(kind, [height, ...shape.slice(1)], planes);
+}
