@@ -11,17 +11,7 @@ import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { positionalFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-
-/** σ(g) and σ(−g) by exp(−|g|), which can't overflow; 1 − σ(g) would cancel for large g. */
-const SIGMOID = `
-struct Sigmoid { plus: vec4<f32>, minus: vec4<f32> }
-fn sigmoid(g: vec4<f32>) -> Sigmoid {
-  let e = exp(-abs(g));
-  let large = 1.0 / (1.0 + e);
-  let small = e * large;
-  let positive = g >= vec4<f32>();
-  return Sigmoid(select(small, large, positive), select(large, small, positive));
-}`;
+import { sigmoid, siluOf } from "../../wgsl/silu.ts";
 
 /** WGSL: where vector i of a row's half is found, in `width` vectors of gate followed by as many of up. */
 const PLACES = `
@@ -31,9 +21,9 @@ const PLACES = `
 const forward = positionalFamily("swiglu", (act: Dtype, y: Dtype) => ({
   bindings: [...reads(act, "gateUp"), ...writes(y, "y")],
   uniforms: { vectors: "u32", width: "u32" },
-  body: SIGMOID + elementMain(`${PLACES}
+  body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
   let g = load_gateUp(gate);
-  store_y(i, g * sigmoid(g).plus * load_gateUp(up));`),
+  store_y(i, ${siluOf("g")} * load_gateUp(up));`),
 }));
 
 /** Writes `rows` rows of y. */
@@ -52,7 +42,7 @@ export function swiglu(
 const backward = positionalFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
   bindings: [...reads(dy, "dy"), ...writes(act, "gateUp")],
   uniforms: { vectors: "u32", width: "u32" },
-  body: SIGMOID + elementMain(`${PLACES}
+  body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
   let d = load_dy(i);
   let g = load_gateUp(gate);
   let s = sigmoid(g);

@@ -10,6 +10,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { positionalFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
@@ -22,6 +23,8 @@ const shareOn = ({ software, device }: Gpu) =>
 const program = positionalFamily(
   "cross_entropy",
   (backward: boolean, threads: number, ahead: number) => {
+    const added = `dot(${weightOf("l", "most", "exp")}, vec4<f32>(real))`;
+    const grown = corrected("partial", weightOf("before", "most", "exp"), added);
     /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
     const pass = (body: string) => `
   for (var first = thread; first < vectors; first += ${threads * ahead}u) {
@@ -67,10 +70,10 @@ ${
       let l = select(vec4<f32>(LOWEST), v, real);
       let before = most;
       most = max(most, max(max(l.x, l.y), max(l.z, l.w)));
-      partial = partial * exp(before - most) + dot(exp(l - most), vec4<f32>(real));`)
+      partial = ${grown};`)
       }
   let largest = maxOfThreads(thread, most);
-  let sum = sumOfThreads(thread, partial * exp(most - largest));
+  let sum = sumOfThreads(thread, partial * ${weightOf("most", "largest", "exp")});
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
 ${
         backward

@@ -13,10 +13,11 @@ import type { Partials } from "../matmul/partials.ts";
 import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+import { rmsScale } from "../../wgsl/rms.ts";
 
 const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") : [];
 const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
-const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
+const SCALE = `let scale = ${rmsScale("sum", "f32(u.width)")};`;
 
 const forward = positionalFamily(
   "rmsnorm",
