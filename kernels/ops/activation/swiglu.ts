@@ -9,7 +9,7 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { sigmoid, siluOf } from "../../wgsl/silu.ts";
 
@@ -18,7 +18,7 @@ const PLACES = `
   let gate = i + (i / u.width) * u.width;
   let up = gate + u.width;`;
 
-const forward = positionalFamily("swiglu", (act: Dtype, y: Dtype) => ({
+const forward = programFamily("swiglu", ({ act, y }: { act: Dtype; y: Dtype }) => ({
   bindings: [...reads(act, "gateUp"), ...writes(y, "y")],
   uniforms: { vectors: "u32", width: "u32" },
   body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
@@ -33,13 +33,13 @@ export function swiglu(
 ): void {
   const width = y.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, width };
-  gpu.run(forward(gateUp.dtype, y.dtype), [gateUp, y], uniforms, elementGrid(vectors), {
+  gpu.run(forward({ act: gateUp.dtype, y: y.dtype }), [gateUp, y], uniforms, elementGrid(vectors), {
     flops: 24 * vectors,
     bytes: 4 * vectors * (2 * bytesOf(gateUp.dtype) + bytesOf(y.dtype)),
   });
 }
 
-const backward = positionalFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
+const backward = programFamily("swiglu_backward", ({ dy, act }: { dy: Dtype; act: Dtype }) => ({
   bindings: [...reads(dy, "dy"), ...writes(act, "gateUp")],
   uniforms: { vectors: "u32", width: "u32" },
   body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
@@ -58,8 +58,14 @@ export function swigluBackward(
 ): void {
   const width = dy.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, width };
-  gpu.run(backward(dy.dtype, gateUp.dtype), [dy, gateUp], uniforms, elementGrid(vectors), {
-    flops: 48 * vectors,
-    bytes: 4 * vectors * (bytesOf(dy.dtype) + 4 * bytesOf(gateUp.dtype)),
-  });
+  gpu.run(
+    backward({ dy: dy.dtype, act: gateUp.dtype }),
+    [dy, gateUp],
+    uniforms,
+    elementGrid(vectors),
+    {
+      flops: 48 * vectors,
+      bytes: 4 * vectors * (bytesOf(dy.dtype) + 4 * bytesOf(gateUp.dtype)),
+    },
+  );
 }
