@@ -13,6 +13,8 @@
 import { UserError } from "../errors.ts";
 import type { Dtype } from "./tensor.ts";
 
+export { repeat } from "../wgsl/repeat.ts";
+
 /** A storage buffer a program reads or writes. */
 export interface Binding {
   name: string;
@@ -141,11 +143,6 @@ export function positionalFamily<A extends readonly (string | number | boolean)[
 function makeProgram(key: string, source: ProgramSource): Program {
   const [name] = key.split("(");
   return { ...source, id: nextId++, name, key, uniformNames: Object.keys(source.uniforms) };
-}
-
-/** `count` lines of WGSL made from 0, 1, …, joined. */
-export function repeat(count: number, line: (i: number) => string): string {
-  return Array.from({ length: count }, (_, i) => line(i)).join("\n");
 }
 
 function elementType({ dtype, scalar, raw }: Binding): string {

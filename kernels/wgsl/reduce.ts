@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { repeat } from "../gpu/program.ts";
+import { repeat } from "./repeat.ts";
 
 /** Numbers that one thread combines between two barriers. */
 const FOLD = 8;

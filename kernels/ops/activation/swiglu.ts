@@ -9,31 +9,21 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-
-/** σ(g) and σ(−g) by exp(−|g|), which can't overflow; 1 − σ(g) would cancel for large g. */
-const SIGMOID = `
-struct Sigmoid { plus: vec4<f32>, minus: vec4<f32> }
-fn sigmoid(g: vec4<f32>) -> Sigmoid {
-  let e = exp(-abs(g));
-  let large = 1.0 / (1.0 + e);
-  let small = e * large;
-  let positive = g >= vec4<f32>();
-  return Sigmoid(select(small, large, positive), select(large, small, positive));
-}`;
+import { sigmoid, siluOf } from "../../wgsl/silu.ts";
 
 /** WGSL: where vector i of a row's half is found, in `width` vectors of gate followed by as many of up. */
 const PLACES = `
   let gate = i + (i / u.width) * u.width;
   let up = gate + u.width;`;
 
-const forward = positionalFamily("swiglu", (act: Dtype, y: Dtype) => ({
+const forward = programFamily("swiglu", ({ act, y }: { act: Dtype; y: Dtype }) => ({
   bindings: [...reads(act, "gateUp"), ...writes(y, "y")],
   uniforms: { vectors: "u32", width: "u32" },
-  body: SIGMOID + elementMain(`${PLACES}
+  body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
   let g = load_gateUp(gate);
-  store_y(i, g * sigmoid(g).plus * load_gateUp(up));`),
+  store_y(i, ${siluOf("g")} * load_gateUp(up));`),
 }));
 
 /** Writes `rows` rows of y. */
@@ -43,16 +33,16 @@ export function swiglu(
 ): void {
   const width = y.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, width };
-  gpu.run(forward(gateUp.dtype, y.dtype), [gateUp, y], uniforms, elementGrid(vectors), {
+  gpu.run(forward({ act: gateUp.dtype, y: y.dtype }), [gateUp, y], uniforms, elementGrid(vectors), {
     flops: 24 * vectors,
     bytes: 4 * vectors * (2 * bytesOf(gateUp.dtype) + bytesOf(y.dtype)),
   });
 }
 
-const backward = positionalFamily("swiglu_backward", (dy: Dtype, act: Dtype) => ({
+const backward = programFamily("swiglu_backward", ({ dy, act }: { dy: Dtype; act: Dtype }) => ({
   bindings: [...reads(dy, "dy"), ...writes(act, "gateUp")],
   uniforms: { vectors: "u32", width: "u32" },
-  body: SIGMOID + elementMain(`${PLACES}
+  body: sigmoid("vec4<f32>") + elementMain(`${PLACES}
   let d = load_dy(i);
   let g = load_gateUp(gate);
   let s = sigmoid(g);
@@ -68,8 +58,14 @@ export function swigluBackward(
 ): void {
   const width = dy.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, width };
-  gpu.run(backward(dy.dtype, gateUp.dtype), [dy, gateUp], uniforms, elementGrid(vectors), {
-    flops: 48 * vectors,
-    bytes: 4 * vectors * (bytesOf(dy.dtype) + 4 * bytesOf(gateUp.dtype)),
-  });
+  gpu.run(
+    backward({ dy: dy.dtype, act: gateUp.dtype }),
+    [dy, gateUp],
+    uniforms,
+    elementGrid(vectors),
+    {
+      flops: 48 * vectors,
+      bytes: 4 * vectors * (bytesOf(dy.dtype) + 4 * bytesOf(gateUp.dtype)),
+    },
+  );
 }

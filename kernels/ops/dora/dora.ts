@@ -35,7 +35,7 @@ import { columnSums } from "../../wgsl/column_sums.ts";
 import { elementGrid, elementMain, groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import {
-  positionalFamily,
+  programFamily,
   reads,
   readsScalars,
   repeat,
@@ -59,16 +59,18 @@ const normTiles = ({ software }: Gpu): NormTiles =>
  * ‖W_i + s·B_i·A‖ directly: the rows of W + s·B·A exist in registers, four elements at a time. The form of three
  * products that never makes them, ‖W_i‖² + 2s·B_i·A·W_iᵀ + s²·B_i·A·Aᵀ·B_iᵀ, cancels where B·A turns W_i back.
  */
-const factors = positionalFamily("dora_factors", (w: Dtype, threads: number, R: number) => ({
-  bindings: [
-    ...reads(w, "w"),
-    ...reads("f32", "a", "b"),
-    ...readsScalars("f32", "magnitude"),
-    ...writesScalars("f32", "norm", "factor"),
-  ],
-  // `rows` of this part of W, the first of which is row `first` of B; `rank` and `width` in vectors.
-  uniforms: { rows: "u32", first: "u32", rank: "u32", width: "u32", scale: "f32" },
-  body: `${sumOfThreads(threads)}
+const factors = programFamily(
+  "dora_factors",
+  ({ w, threads, rows: R }: { w: Dtype; threads: number; rows: number }) => ({
+    bindings: [
+      ...reads(w, "w"),
+      ...reads("f32", "a", "b"),
+      ...readsScalars("f32", "magnitude"),
+      ...writesScalars("f32", "norm", "factor"),
+    ],
+    // `rows` of this part of W, the first of which is row `first` of B; `rank` and `width` in vectors.
+    uniforms: { rows: "u32", first: "u32", rank: "u32", width: "u32", scale: "f32" },
+    body: `${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -78,24 +80,24 @@ fn main(
   let firstRow = (group.y * groups.x + group.x) * ${R}u;
   if (firstRow >= u.rows) { return; }
 ${
-    repeat(R, (r) => `
+      repeat(R, (r) => `
   let row${r} = min(firstRow + ${r}u, u.rows - 1u);
   var square${r} = 0.0;`)
-  }
+    }
   for (var i = thread; i < u.width; i += ${threads}u) {
 ${repeat(R, (r) => `    var v${r} = load_w(row${r} * u.width + i);`)}
     for (var j = 0u; j < u.rank; j++) {
 ${repeat(4, (l) => `      let a${l} = load_a((j * 4u + ${l}u) * u.width + i);`)}
 ${
-    repeat(R, (r) =>
-      `      let b${r} = u.scale * load_b((u.first + row${r}) * u.rank + j);
+      repeat(R, (r) =>
+        `      let b${r} = u.scale * load_b((u.first + row${r}) * u.rank + j);
       v${r} += b${r}.x * a0 + b${r}.y * a1 + b${r}.z * a2 + b${r}.w * a3;`)
-  }
+    }
     }
 ${repeat(R, (r) => `    square${r} += dot(v${r}, v${r});`)}
   }
 ${
-    repeat(R, (r) => `
+      repeat(R, (r) => `
   {
     ${r === 0 ? "" : "workgroupBarrier();"}
     let n = sqrt(sumOfThreads(thread, square${r}));
@@ -105,9 +107,10 @@ ${
       if (n > 0.0) { factor[at] = magnitude[at] / n; } else { factor[at] = 0.0; }
     }
   }`)
-  }
+    }
 }`,
-}));
+  }),
+);
 
 /** A DoRA adapter of one layer, and what its passes read. */
 export interface DoraModule {
@@ -138,7 +141,7 @@ export function doraFactors(
   const parts = splitRows(outputs, inputs * bytesOf(weight.dtype), gpu.maxBinding);
   for (const { start: first, count: rows } of parts) {
     gpu.run(
-      factors(weight.dtype, threads, tileRows),
+      factors({ w: weight.dtype, threads, rows: tileRows }),
       [parts.length === 1 ? weight : weight.rows(first, rows), a, b, magnitude, norm, factor],
       { rows, first, rank: rank / 4, width: inputs / 4, scale },
       groupGrid(Math.ceil(rows / tileRows)),
@@ -150,9 +153,9 @@ export function doraFactors(
   }
 }
 
-const scaling = positionalFamily(
+const scaling = programFamily(
   "scale_columns",
-  (x: Dtype | "in place", y: Dtype, accumulate: boolean) => ({
+  ({ x, y, accumulate }: { x: Dtype | "in place"; y: Dtype; accumulate: boolean }) => ({
     bindings: [
       ...reads("f32", "factor"),
       ...x === "in place" ? [] : reads(x, "x"),
@@ -196,7 +199,7 @@ export function scaleColumns(
   const [xStride, yStride] = [x, y].map(({ rowSize }) => rowSize / 4);
   if (inPlace && accumulate) throw new Error(`${y.name} can't be added to itself`);
   gpu.run(
-    scaling(inPlace ? "in place" : x.dtype, y.dtype, accumulate),
+    scaling({ x: inPlace ? "in place" : x.dtype, y: y.dtype, accumulate }),
     [factor, ...inPlace ? [] : [x], y],
     { vectors, width, first: from / 4, xStride, yStride, less },
     elementGrid(vectors),
@@ -212,9 +215,9 @@ const COLUMNS = 16;
 /** Threads that share a column, each with every so many rows; a software driver has none to spare. */
 const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
 
-const gradient = positionalFamily(
+const gradient = programFamily(
   "dora_magnitude_gradient",
-  (dy: Dtype, z: Dtype, lanes: number) => ({
+  ({ dy, z, lanes }: { dy: Dtype; z: Dtype; lanes: number }) => ({
     bindings: [
       ...reads(dy, "dy"),
       ...reads(z, "z"),
@@ -254,7 +257,7 @@ export function magnitudeGradient(
 ): void {
   const width = norm.size / 4;
   gpu.run(
-    gradient(dy.dtype, z.dtype, lanes),
+    gradient({ dy: dy.dtype, z: z.dtype, lanes }),
     [dy, z, norm, grad],
     { rows, width, first: from / 4, dyStride: dy.rowSize / 4, zStride: z.rowSize / 4 },
     [Math.ceil(width / COLUMNS)],

@@ -15,7 +15,7 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import type { DoraModule } from "./dora.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, splitRows } from "../../gpu/tensor.ts";
 
 /** Vectors of columns of a workgroup, and threads that share one, each with every so many rows. */
@@ -26,46 +26,49 @@ const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
  * A thread has four columns and goes over the table four rows at a time: a vector of A holds those rows, one of B
  * four of the rank. Squares of a table that is bound in parts are added up in `norm`.
  */
-const factors = positionalFamily("dora_embedding_factors", (table: Dtype, lanes: number) => ({
-  bindings: [
-    ...reads(table, "e"),
-    ...reads("f32", "a", "b", "magnitude"),
-    ...writes("f32", "norm", "factor"),
-  ],
-  // `rows` of this part of the table in fours, the first of which is `first`; `tokens`, `width` and `rank` in vectors.
-  uniforms: {
-    rows: "u32",
-    first: "u32",
-    tokens: "u32",
-    width: "u32",
-    rank: "u32",
-    begins: "u32",
-    ends: "u32",
-    scale: "f32",
-  },
-  body: columnSums({
-    columns: COLUMNS,
-    lanes,
-    add: `${repeat(4, (t) => `      var v${t} = load_e((row * 4u + ${t}u) * u.width + column);`)}
+const factors = programFamily(
+  "dora_embedding_factors",
+  ({ table, lanes }: { table: Dtype; lanes: number }) => ({
+    bindings: [
+      ...reads(table, "e"),
+      ...reads("f32", "a", "b", "magnitude"),
+      ...writes("f32", "norm", "factor"),
+    ],
+    // `rows` of this part of the table in fours, the first of which is `first`; `tokens`, `width` and `rank` in vectors.
+    uniforms: {
+      rows: "u32",
+      first: "u32",
+      tokens: "u32",
+      width: "u32",
+      rank: "u32",
+      begins: "u32",
+      ends: "u32",
+      scale: "f32",
+    },
+    body: columnSums({
+      columns: COLUMNS,
+      lanes,
+      add: `${repeat(4, (t) => `      var v${t} = load_e((row * 4u + ${t}u) * u.width + column);`)}
       for (var j = 0u; j < u.rank; j++) {
 ${repeat(4, (k) => `        let a${k} = load_a((j * 4u + ${k}u) * u.tokens + u.first + row);`)}
 ${repeat(4, (h) => `        let b${h} = u.scale * load_b((column * 4u + ${h}u) * u.rank + j);`)}
 ${
-      repeat(4, (k) => {
-        const lane = "xyzw"[k];
-        return `        let w${k} = vec4<f32>(b0.${lane}, b1.${lane}, b2.${lane}, b3.${lane});\n` +
-          repeat(4, (t) => `        v${t} += a${k}.${"xyzw"[t]} * w${k};`);
-      })
-    }
+        repeat(4, (k) => {
+          const lane = "xyzw"[k];
+          return `        let w${k} = vec4<f32>(b0.${lane}, b1.${lane}, b2.${lane}, b3.${lane});\n` +
+            repeat(4, (t) => `        v${t} += a${k}.${"xyzw"[t]} * w${k};`);
+        })
+      }
       }
       sum += v0 * v0 + v1 * v1 + v2 * v2 + v3 * v3;`,
-    store: `  if (u.begins == 0u) { sum += load_norm(column); }
+      store: `  if (u.begins == 0u) { sum += load_norm(column); }
   if (u.ends == 0u) { store_norm(column, sum); return; }
   let n = sqrt(sum);
   store_norm(column, n);
   store_factor(column, select(vec4<f32>(), load_magnitude(column) / n, n > vec4<f32>()));`,
+    }),
   }),
-}));
+);
 
 /**
  * Writes `norm` and `factor` of an embedding, whose table is `weight`.
@@ -89,7 +92,7 @@ export function embeddingDoraFactors(
   const parts = splitRows(tokens, rowBytes, gpu.maxBinding);
   parts.forEach(({ start, count }, i) => {
     gpu.run(
-      factors(weight.dtype, lanes),
+      factors({ table: weight.dtype, lanes }),
       [parts.length === 1 ? weight : weight.rows(start, count), a, b, magnitude, norm, factor],
       {
         rows: count / 4,

@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const convert = positionalFamily("cast", (x: Dtype, y: Dtype) => ({
+const convert = programFamily("cast", ({ x, y }: { x: Dtype; y: Dtype }) => ({
   bindings: [
     { name: "x", dtype: x, access: "read" },
     { name: "y", dtype: y, access: "write" },
@@ -25,7 +25,7 @@ export function cast(
   gpu: Gpu,
   { x, y, rows = x.shape[0] }: { x: Tensor; y: Tensor; rows?: number },
 ): void {
-  runElements(gpu, convert(x.dtype, y.dtype), [x, y], {
+  runElements(gpu, convert({ x: x.dtype, y: y.dtype }), [x, y], {
     size: rows * x.rowSize,
     cost: { flops: 0, bytes: bytesOf(x.dtype) + bytesOf(y.dtype) },
   });
@@ -42,7 +42,7 @@ const DECODE: Record<RawDtype, string> = {
     "pair(i).y << 16u, pair(i).y & 0xffff0000u))",
 };
 
-const decode = positionalFamily("cast_bytes", (raw: RawDtype, y: Dtype) => ({
+const decode = programFamily("cast_bytes", ({ raw, y }: { raw: RawDtype; y: Dtype }) => ({
   bindings: [
     { name: "words", dtype: "u32", access: "read" },
     { name: "y", dtype: y, access: "write" },
@@ -66,7 +66,7 @@ export function castBytes(
   { words, from, y, count }: { words: Tensor; from: RawDtype; y: Tensor; count: number },
 ): void {
   const vectors = Math.ceil(count / 4);
-  gpu.run(decode(from, y.dtype), [words, y], { vectors, count }, elementGrid(vectors), {
+  gpu.run(decode({ raw: from, y: y.dtype }), [words, y], { vectors, count }, elementGrid(vectors), {
     flops: 0,
     bytes: count * ((from === "F32" ? 4 : 2) + bytesOf(y.dtype)),
   });

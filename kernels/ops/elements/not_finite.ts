@@ -8,7 +8,7 @@
  */
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** By their bits: compilers may assume that infinity and NaN never happen. Integers are always finite. */
@@ -19,7 +19,7 @@ const FAULTY: Readonly<Record<Dtype, string>> = {
     vec4<u32>(0x7c00u)`,
 };
 
-const program = positionalFamily("not_finite", (dtype: Dtype) => ({
+const program = programFamily("not_finite", ({ dtype }: { dtype: Dtype }) => ({
   bindings: [
     { name: "x", dtype, access: "read" },
     { name: "flags", dtype: "u32", access: "write", scalar: true },
@@ -35,7 +35,7 @@ export function flagNotFinite(
   gpu: Gpu,
   { x, flags, slot }: { x: Tensor; flags: Tensor; slot: number },
 ): void {
-  runElements(gpu, program(x.dtype), [x], {
+  runElements(gpu, program({ dtype: x.dtype }), [x], {
     size: x.size,
     uniforms: { size: x.size, slot },
     shared: [flags],

@@ -11,7 +11,7 @@
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { PCG4D, pcg4d } from "../../wgsl/hash.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** Last word hashed, so that equal seeds and streams of the two kinds are unrelated. */
@@ -20,7 +20,7 @@ const KIND = { normal: 0x6e6f726d, uniform: 0x756e6966 };
 const UNIFORMS = { vectors: "u32", first: "u32", seed: "u32", stream: "u32" } as const;
 
 /** A logarithm needs u > 0: half a step above zero. All 32 bits count, for the tails. */
-const normal = positionalFamily("fill_normal", (y: Dtype) => ({
+const normal = programFamily("fill_normal", ({ y }: { y: Dtype }) => ({
   bindings: [{ name: "y", dtype: y, access: "write" }],
   uniforms: { ...UNIFORMS, mean: "f32", deviation: "f32" },
   body: PCG4D + elementMain(`
@@ -32,7 +32,7 @@ const normal = positionalFamily("fill_normal", (y: Dtype) => ({
   store_y(i, u.mean + vec4<f32>(radius * cos(angle), radius * sin(angle)));`),
 }));
 
-const uniform = positionalFamily("fill_uniform", (y: Dtype) => ({
+const uniform = programFamily("fill_uniform", ({ y }: { y: Dtype }) => ({
   bindings: [{ name: "y", dtype: y, access: "write" }],
   uniforms: { ...UNIFORMS, low: "f32", range: "f32" },
   body: PCG4D + elementMain(`
@@ -40,7 +40,7 @@ const uniform = positionalFamily("fill_uniform", (y: Dtype) => ({
   store_y(i, u.low + u.range * (vec4<f32>(words >> vec4<u32>(8u)) * 0x1p-24));`),
 }));
 
-const constant = positionalFamily("fill_constant", (y: Dtype) => ({
+const constant = programFamily("fill_constant", ({ y }: { y: Dtype }) => ({
   bindings: [{ name: "y", dtype: y, access: "write" }],
   uniforms: { vectors: "u32", value: "f32" },
   body: elementMain("store_y(i, vec4<f32>(u.value));"),
@@ -61,7 +61,7 @@ export function fillNormal(
     from?: number;
   },
 ): void {
-  runElements(gpu, normal(y.dtype), [y], {
+  runElements(gpu, normal({ y: y.dtype }), [y], {
     size: y.size,
     from,
     uniforms: { seed, stream, mean, deviation: std },
@@ -80,7 +80,7 @@ export function fillUniform(
     stream: number;
   },
 ): void {
-  runElements(gpu, uniform(y.dtype), [y], {
+  runElements(gpu, uniform({ y: y.dtype }), [y], {
     size: y.size,
     uniforms: { seed, stream, low, range: high - low },
     cost: { flops: 3, bytes: bytesOf(y.dtype) },
@@ -89,7 +89,7 @@ export function fillUniform(
 
 /** Fills y with one value. */
 export function fillConstant(gpu: Gpu, { y, value }: { y: Tensor; value: number }): void {
-  runElements(gpu, constant(y.dtype), [y], {
+  runElements(gpu, constant({ y: y.dtype }), [y], {
     size: y.size,
     uniforms: { value },
     cost: { flops: 0, bytes: bytesOf(y.dtype) },

@@ -11,7 +11,7 @@
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type LoraGroup, loraUp, loraUpBackward } from "../lora/lora.ts";
-import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { splitRows, type Tensor } from "../../gpu/tensor.ts";
 
 /** Runs `launch` on every range of A's rows that can be bound, four rows a vector of low. */
@@ -26,7 +26,7 @@ function overRows(
   }
 }
 
-const gather = positionalFamily("embedding_lora", () => ({
+const gather = programFamily("embedding_lora", () => ({
   bindings: [...readsScalars("f32", "a"), ...readsScalars("u32", "ids"), ...writes("f32", "low")],
   // This part of A makes `own` of the `rank` vectors of a row of low, from `first` on; V is `width`.
   uniforms: { vectors: "u32", width: "u32", rank: "u32", first: "u32", own: "u32" },
@@ -63,12 +63,12 @@ export function embeddingLora(
   overRows(gpu, a, (part, first, own) => {
     const vectors = rows * own, uniforms = { vectors, width: a.shape[1], rank, first, own };
     const cost = { flops: 0, bytes: 32 * vectors };
-    gpu.run(gather(), [part, ids, low], uniforms, elementGrid(vectors), cost);
+    gpu.run(gather({}), [part, ids, low], uniforms, elementGrid(vectors), cost);
   });
   loraUp(gpu, { low, group, y, rows });
 }
 
-const scatter = positionalFamily("embedding_lora_backward", () => ({
+const scatter = programFamily("embedding_lora_backward", () => ({
   bindings: [
     ...reads("f32", "lowGrad"),
     ...readsScalars("u32", "uniqueIds", "offsets", "positions"),
@@ -115,7 +115,7 @@ export function embeddingLoraBackward(
   overRows(gpu, gradA, (part, first, own) => {
     const vectors = unique * own;
     gpu.run(
-      scatter(),
+      scatter({}),
       [lowGrad, uniqueIds, offsets, positions, part],
       { vectors, width: a.shape[1], rank, first, own },
       elementGrid(vectors),

@@ -14,10 +14,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
 
-const put = positionalFamily("put_token_rows", (table: Dtype) => ({
+const put = programFamily("put_token_rows", ({ table }: { table: Dtype }) => ({
   bindings: [
     ...reads("f32", "delta"),
     ...readsScalars("u32", "indices"),
@@ -46,7 +46,7 @@ export function putTokenRows(
   for (const { start: first, count: own } of parts) {
     const part = parts.length === 1 ? table : table.rows(first, own);
     const uniforms = { vectors, width, first, count: own };
-    gpu.run(put(table.dtype), [delta, indices, part], uniforms, elementGrid(vectors), {
+    gpu.run(put({ table: table.dtype }), [delta, indices, part], uniforms, elementGrid(vectors), {
       flops: 0,
       bytes: count * hidden * (4 + bytesOf(table.dtype)) / parts.length,
     });
@@ -66,7 +66,7 @@ export function tokenSlots(
   return slots;
 }
 
-const backward = positionalFamily("token_rows_backward", () => ({
+const backward = programFamily("token_rows_backward", () => ({
   bindings: [
     ...reads("f32", "dy"),
     ...readsScalars("u32", "slots", "uniqueIds", "offsets", "positions"),
@@ -106,7 +106,7 @@ export function tokenRowsBackward(
 ): void {
   const width = grad.rowSize / 4, vectors = unique * width, trained = grad.shape[0] * width;
   gpu.run(
-    backward(),
+    backward({}),
     [dy, slots, uniqueIds, offsets, positions, grad],
     { vectors, width },
     elementGrid(vectors),
@@ -114,7 +114,7 @@ export function tokenRowsBackward(
   );
 }
 
-const take = positionalFamily("take_columns", () => ({
+const take = programFamily("take_columns", () => ({
   bindings: [...readsScalars("f32", "x"), ...readsScalars("u32", "indices"), ...writes("f32", "y")],
   // `width` is the vectors of a row of y, `count` the columns that are taken, `stride` the elements of a row of x.
   uniforms: { vectors: "u32", width: "u32", count: "u32", stride: "u32" },
@@ -140,7 +140,7 @@ export function takeColumns(
   },
 ): void {
   const width = y.rowSize / 4, vectors = rows * width, stride = x.rowSize;
-  gpu.run(take(), [x, indices, y], { vectors, width, count, stride }, elementGrid(vectors), {
+  gpu.run(take({}), [x, indices, y], { vectors, width, count, stride }, elementGrid(vectors), {
     flops: 0,
     bytes: 32 * vectors,
   });

@@ -9,7 +9,8 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
@@ -19,9 +20,11 @@ const shareOn = ({ software, device }: Gpu) =>
     ? { threads: 8, ahead: 1 }
     : { threads: Math.min(1024, device.limits.maxComputeInvocationsPerWorkgroup), ahead: 4 };
 
-const program = positionalFamily(
+const program = programFamily(
   "cross_entropy",
-  (backward: boolean, threads: number, ahead: number) => {
+  ({ backward, threads, ahead }: { backward: boolean; threads: number; ahead: number }) => {
+    const added = `dot(${weightOf("l", "most", "exp")}, vec4<f32>(real))`;
+    const grown = corrected("partial", weightOf("before", "most", "exp"), added);
     /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
     const pass = (body: string) => `
   for (var first = thread; first < vectors; first += ${threads * ahead}u) {
@@ -67,10 +70,10 @@ ${
       let l = select(vec4<f32>(LOWEST), v, real);
       let before = most;
       most = max(most, max(max(l.x, l.y), max(l.z, l.w)));
-      partial = partial * exp(before - most) + dot(exp(l - most), vec4<f32>(real));`)
+      partial = ${grown};`)
       }
   let largest = maxOfThreads(thread, most);
-  let sum = sumOfThreads(thread, partial * exp(most - largest));
+  let sum = sumOfThreads(thread, partial * ${weightOf("most", "largest", "exp")});
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
 ${
         backward
@@ -112,7 +115,7 @@ export function crossEntropy(
   const width = logits.rowSize;
   const tensors = backward ? [logits, targets, nll, weights, control] : [logits, targets, nll];
   const { threads, ahead } = shareOn(gpu);
-  gpu.run(program(backward, threads, ahead), tensors, { width, vocab, firstRow }, [rows], {
+  gpu.run(program({ backward, threads, ahead }), tensors, { width, vocab, firstRow }, [rows], {
     flops: rows * width * (backward ? 7 : 4),
     bytes: rows * width * (backward ? 12 : 4),
   });
@@ -120,7 +123,7 @@ export function crossEntropy(
 
 const THREADS = 256;
 
-const sumProgram = positionalFamily("weighted_sums", () => ({
+const sumProgram = programFamily("weighted_sums", () => ({
   bindings: [
     { name: "nll", dtype: "f32", access: "read", scalar: true },
     { name: "weights", dtype: "f32", access: "read", scalar: true },
@@ -151,7 +154,7 @@ export function weightedSums(
     rows: number;
   },
 ): void {
-  gpu.run(sumProgram(), [nll, weights, out], { firstRow, rows, slot }, [1], {
+  gpu.run(sumProgram({}), [nll, weights, out], { firstRow, rows, slot }, [1], {
     flops: 2 * rows,
     bytes: 8 * rows,
   });

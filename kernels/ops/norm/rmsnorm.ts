@@ -10,17 +10,26 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Partials } from "../matmul/partials.ts";
-import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+import { rmsScale } from "../../wgsl/rms.ts";
 
 const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") : [];
 const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
-const SCALE = "let scale = inverseSqrt(sum / f32(u.width) + u.eps);";
+const SCALE = `let scale = ${rmsScale("sum", "f32(u.width)")};`;
 
-const forward = positionalFamily(
+const forward = programFamily(
   "rmsnorm",
-  (w: Dtype, y: Dtype, rstd: boolean, threads: number, held: number) => ({
+  (
+    { w, y, rstd, threads, held }: {
+      w: Dtype;
+      y: Dtype;
+      rstd: boolean;
+      threads: number;
+      held: number;
+    },
+  ) => ({
     bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
     uniforms: { width: "u32", eps: "f32" },
     body: rowMain({ threads, held }, {
@@ -47,7 +56,7 @@ export function rmsnorm(
 ): void {
   const width = w.shape[0], { threads, held } = rowShare(gpu, width);
   gpu.run(
-    forward(w.dtype, y.dtype, rstd !== undefined, threads, held),
+    forward({ w: w.dtype, y: y.dtype, rstd: rstd !== undefined, threads, held }),
     [x, w, y, ...rstd === undefined ? [] : [rstd]],
     { width, eps },
     [rows],
@@ -55,9 +64,18 @@ export function rmsnorm(
   );
 }
 
-const addForward = positionalFamily(
+const addForward = programFamily(
   "add_partials",
-  (inPlace: boolean, w: Dtype | "none", n: Dtype, rstd: boolean, threads: number, held: number) => {
+  (
+    { inPlace, w, n, rstd, threads, held }: {
+      inPlace: boolean;
+      w: Dtype | "none";
+      n: Dtype;
+      rstd: boolean;
+      threads: number;
+      held: number;
+    },
+  ) => {
     const x = inPlace ? "load_y(at)" : "load_x(at)";
     const keep = "store_y(at, v);";
     const bindings = [
@@ -100,10 +118,17 @@ export function addPartials(
 ): void {
   const { splits, width } = d, inPlace = x === y, { threads, held } = rowShare(gpu, width);
   const { w, n, rstd, eps = 0 } = norm ?? {};
-  const kind = [w?.dtype ?? "none", n?.dtype ?? "f32", rstd !== undefined] as const;
+  const program = addForward({
+    inPlace,
+    w: w?.dtype ?? "none",
+    n: n?.dtype ?? "f32",
+    rstd: rstd !== undefined,
+    threads,
+    held,
+  });
   const tensors = [d.tensor, y, ...inPlace ? [] : [x], w, n, rstd].filter((t) => t !== undefined);
   const uniforms = { width, splits, slot: slotVectors(d), eps };
-  gpu.run(addForward(inPlace, ...kind, threads, held), tensors, uniforms, [rows], {
+  gpu.run(program, tensors, uniforms, [rows], {
     flops: rows * width * (splits + (norm === undefined ? 0 : 4)),
     bytes: rows * width * (8 + 4 * splits + (n === undefined ? 0 : bytesOf(n.dtype))),
   });
@@ -116,9 +141,17 @@ const slotVectors = ({ rows, width }: Partials) => rows * width / 4;
 type Source = Dtype | "partials";
 const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : source, "d");
 
-const backward = positionalFamily(
+const backward = programFamily(
   "rmsnorm_backward",
-  (source: Source, w: Dtype, rounded: boolean, threads: number, held: number) => ({
+  (
+    { source, w, rounded, threads, held }: {
+      source: Source;
+      w: Dtype;
+      rounded: boolean;
+      threads: number;
+      held: number;
+    },
+  ) => ({
     bindings: [
       ...sourceBinding(source),
       ...reads("f32", "x"),
@@ -147,15 +180,17 @@ const backward = positionalFamily(
   }),
 );
 
-const weightBackward = positionalFamily("rmsnorm_backward_weight", (source: Source) => ({
-  bindings: [
-    ...sourceBinding(source),
-    ...reads("f32", "x"),
-    ...readsScalars("f32", "rstd"),
-    ...writes("f32", "dw"),
-  ],
-  uniforms: { width: "u32", rows: "u32", splits: "u32", slot: "u32" },
-  body: `
+const weightBackward = programFamily(
+  "rmsnorm_backward_weight",
+  ({ source }: { source: Source }) => ({
+    bindings: [
+      ...sourceBinding(source),
+      ...reads("f32", "x"),
+      ...readsScalars("f32", "rstd"),
+      ...writes("f32", "dw"),
+    ],
+    uniforms: { width: "u32", rows: "u32", splits: "u32", slot: "u32" },
+    body: `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let vectors = u.width / 4u;
@@ -165,15 +200,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = row * vectors + id.x;
     var dy = load_d(at);
     ${
-    source === "partials"
-      ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.slot + at); }"
-      : ""
-  }
+      source === "partials"
+        ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.slot + at); }"
+        : ""
+    }
     sum += dy * load_x(at) * rstd[row];
   }
   store_dw(id.x, load_dw(id.x) + sum);
 }`,
-}));
+  }),
+);
 
 /**
  * Adds the input's gradient to dx and, where it is trained, the weight's to dw (f32).
@@ -199,7 +235,13 @@ export function rmsnormBackward(
   const source = partial ? "partials" : dy.dtype;
   const slots = partial ? { splits: dy.splits, slot: slotVectors(dy) } : { splits: 1, slot: 0 };
   const bytes = rows * width * (12 + bytesOf(d.dtype) * slots.splits);
-  const backwardProgram = backward(source, w.dtype, rounded !== undefined, threads, held);
+  const backwardProgram = backward({
+    source,
+    w: w.dtype,
+    rounded: rounded !== undefined,
+    threads,
+    held,
+  });
   const written = rounded === undefined ? [dx] : [dx, rounded];
   gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...slots }, [rows], {
     flops: (7 + slots.splits) * rows * width,
@@ -207,7 +249,7 @@ export function rmsnormBackward(
   });
   if (dw === undefined) return;
   const workgroups = Math.ceil(width / 256);
-  gpu.run(weightBackward(source), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
+  gpu.run(weightBackward({ source }), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
     flops: (2 + slots.splits) * rows * width,
     bytes,
   });

@@ -13,7 +13,7 @@
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** Stands for ln 0 where a beta is 0: e⁻¹⁰⁰ is 0 next to 1. */
@@ -23,7 +23,7 @@ const LOWEST_LOG = -100;
 const SERIES = [9, 8, 7, 6, 5, 4, 3, 2]
   .reduce((inner, n) => `(1.0 + x * ${1 / n} * ${inner})`, "1.0");
 
-const update = positionalFamily("adamw", (value: Dtype | "none") => ({
+const update = programFamily("adamw", ({ value }: { value: Dtype | "none" }) => ({
   bindings: [
     { name: "master", dtype: "f32", access: "write" },
     { name: "grad", dtype: "f32", access: "read" },
@@ -84,7 +84,7 @@ export function adamw(
   },
 ): void {
   const tensors = [master, grad, m, v, ...value === undefined ? [] : [value]];
-  runElements(gpu, update(value?.dtype ?? "none"), tensors, {
+  runElements(gpu, update({ value: value?.dtype ?? "none" }), tensors, {
     size: master.size,
     shared: [control],
     uniforms: {

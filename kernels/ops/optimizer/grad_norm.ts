@@ -10,7 +10,7 @@
 import { elementParts } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import { Tensor } from "../../gpu/tensor.ts";
 
@@ -19,7 +19,7 @@ const THREADS = 256;
 const VECTORS_PER_THREAD = 4;
 const MOST_SLOTS = 256;
 
-const squares = positionalFamily("sum_of_squares", () => ({
+const squares = programFamily("sum_of_squares", () => ({
   bindings: [
     { name: "x", dtype: "f32", access: "read" },
     { name: "control", dtype: "f32", access: "read", scalar: true },
@@ -70,7 +70,7 @@ export function sumOfSquares(
   for (const { tensors, vectors } of elementParts(gpu, [x], x.size)) {
     const groups = slotsOf(vectors);
     const uniforms = { vectors, slot: slot + used };
-    gpu.run(squares(), [...tensors, control, partials], uniforms, [groups], {
+    gpu.run(squares({}), [...tensors, control, partials], uniforms, [groups], {
       flops: 12 * vectors,
       bytes: 16 * vectors,
     });

@@ -13,7 +13,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
@@ -49,7 +49,7 @@ export function initialControl(scale: number): Float32Array {
 
 const field = (name: keyof typeof CONTROL) => `control[${CONTROL[name]}]`;
 
-const update = positionalFamily("update_control", () => ({
+const update = programFamily("update_control", () => ({
   bindings: [
     { name: "partials", dtype: "f32", access: "read", scalar: true },
     { name: "control", dtype: "f32", access: "write", scalar: true },
@@ -111,5 +111,5 @@ export function updateControl(
   },
 ): void {
   const uniforms = { count, dynamic: dynamic ? 1 : 0, maxGradNorm, growthInterval };
-  gpu.run(update(), [partials, control], uniforms, [1], { flops: count, bytes: 4 * count });
+  gpu.run(update({}), [partials, control], uniforms, [1], { flops: count, bytes: 4 * count });
 }

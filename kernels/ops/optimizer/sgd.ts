@@ -11,10 +11,10 @@
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { CONTROL } from "./loss_scale.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const update = positionalFamily("sgd", (value: Dtype | "none") => ({
+const update = programFamily("sgd", ({ value }: { value: Dtype | "none" }) => ({
   bindings: [
     { name: "master", dtype: "f32", access: "write" },
     { name: "grad", dtype: "f32", access: "read" },
@@ -44,7 +44,7 @@ export function sgd(
   },
 ): void {
   const tensors = [master, grad, ...value === undefined ? [] : [value]];
-  runElements(gpu, update(value?.dtype ?? "none"), tensors, {
+  runElements(gpu, update({ value: value?.dtype ?? "none" }), tensors, {
     size: master.size,
     shared: [control],
     uniforms: { learningRate, weightDecay },

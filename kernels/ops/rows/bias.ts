@@ -10,10 +10,10 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const forward = positionalFamily("bias", (y: Dtype, b: Dtype) => ({
+const forward = programFamily("bias", ({ y, b }: { y: Dtype; b: Dtype }) => ({
   bindings: [
     { name: "y", dtype: y, access: "write" },
     { name: "b", dtype: b, access: "read" },
@@ -38,7 +38,7 @@ export function addBias(
 ): void {
   const width = b.size / 4, stride = y.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, width, first: from / 4, stride, scale };
-  gpu.run(forward(y.dtype, b.dtype), [y, b], uniforms, elementGrid(vectors), {
+  gpu.run(forward({ y: y.dtype, b: b.dtype }), [y, b], uniforms, elementGrid(vectors), {
     flops: 4 * vectors,
     bytes: 8 * vectors * bytesOf(y.dtype),
   });
@@ -49,7 +49,7 @@ const COLUMNS = 32;
 /** Threads that share a column, each with every so many rows; a software driver has none to spare. */
 const lanesOn = ({ software }: Gpu) => software ? 1 : 8;
 
-const backward = positionalFamily("bias_backward", (dy: Dtype, lanes: number) => ({
+const backward = programFamily("bias_backward", ({ dy, lanes }: { dy: Dtype; lanes: number }) => ({
   bindings: [
     { name: "dy", dtype: dy, access: "read" },
     { name: "db", dtype: "f32", access: "write" },
@@ -81,7 +81,7 @@ export function biasBackward(
 ): void {
   const width = db.size / 4, stride = dy.rowSize / 4;
   const uniforms = { rows, width, first: from / 4, stride, scale };
-  gpu.run(backward(dy.dtype, lanes), [dy, db], uniforms, [Math.ceil(width / COLUMNS)], {
+  gpu.run(backward({ dy: dy.dtype, lanes }), [dy, db], uniforms, [Math.ceil(width / COLUMNS)], {
     flops: rows * db.size,
     bytes: rows * db.size * bytesOf(dy.dtype) + 8 * db.size,
   });

@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
-const move = positionalFamily("move_rows", (direction: "gather" | "scatter") => {
+const move = programFamily("indexed_rows", ({ direction }: { direction: "gather" | "scatter" }) => {
   const from = direction === "gather" ? "index[row] * u.width + i % u.width" : "i";
   const to = direction === "gather" ? "i" : "index[row] * u.width + i % u.width";
   return {
@@ -33,7 +33,7 @@ export function gatherRows(
   { x, index, y, rows }: { x: Tensor; index: Tensor; y: Tensor; rows: number },
 ): void {
   const width = x.rowSize / 4, vectors = rows * width;
-  gpu.run(move("gather"), [x, index, y], { vectors, width }, elementGrid(vectors), {
+  gpu.run(move({ direction: "gather" }), [x, index, y], { vectors, width }, elementGrid(vectors), {
     flops: 0,
     bytes: 32 * vectors,
   });
@@ -45,8 +45,14 @@ export function scatterRows(
   { dy, index, dx, rows }: { dy: Tensor; index: Tensor; dx: Tensor; rows: number },
 ): void {
   const width = dy.rowSize / 4, vectors = rows * width;
-  gpu.run(move("scatter"), [dy, index, dx], { vectors, width }, elementGrid(vectors), {
-    flops: 0,
-    bytes: 32 * vectors,
-  });
+  gpu.run(
+    move({ direction: "scatter" }),
+    [dy, index, dx],
+    { vectors, width },
+    elementGrid(vectors),
+    {
+      flops: 0,
+      bytes: 32 * vectors,
+    },
+  );
 }

@@ -8,10 +8,10 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-const move = positionalFamily("move_rows", (dtype: Dtype) => ({
+const move = programFamily("move_rows", ({ dtype }: { dtype: Dtype }) => ({
   bindings: [{ name: "x", dtype, access: "write" }],
   uniforms: { vectors: "u32", first: "u32", place: "u32" },
   body: elementMain("store_x(u.place + i, load_x(u.first + i));"),
@@ -27,7 +27,7 @@ export function moveRows(
   }
   const width = x.rowSize / 4, vectors = rows * width;
   const uniforms = { vectors, first: from * width, place: to * width };
-  gpu.run(move(x.dtype), [x], uniforms, elementGrid(vectors), {
+  gpu.run(move({ dtype: x.dtype }), [x], uniforms, elementGrid(vectors), {
     flops: 0,
     bytes: 8 * vectors * bytesOf(x.dtype),
   });

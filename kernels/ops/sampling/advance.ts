@@ -9,7 +9,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { type Binding, positionalFamily, readsScalars } from "../../gpu/program.ts";
+import { type Binding, programFamily, readsScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
 const THREADS = 64;
@@ -20,7 +20,7 @@ const written = ["positions", "starts", "ends", "cache_rows"].map((name): Bindin
   scalar: true,
 }));
 
-const advanceProgram = positionalFamily("advance", () => ({
+const advanceProgram = programFamily("advance", () => ({
   bindings: [...written, ...readsScalars("u32", "bases", "limits")],
   uniforms: { rows: "u32", window: "u32" },
   body: `
@@ -57,5 +57,5 @@ export function advance(
 ): void {
   const tensors = [positions, starts, ends, cacheRows, bases, limits];
   const uniforms = { rows, window: window ?? 0xffffffff };
-  gpu.run(advanceProgram(), tensors, uniforms, [Math.ceil(rows / THREADS)]);
+  gpu.run(advanceProgram({}), tensors, uniforms, [Math.ceil(rows / THREADS)]);
 }

@@ -8,18 +8,18 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
+import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
 const uniforms = { vectors: "u32" } as const;
 
-const put = positionalFamily("put_tokens", () => ({
+const put = programFamily("put_tokens", () => ({
   bindings: [...readsScalars("u32", "ids", "places"), ...writesScalars("u32", "history")],
   uniforms,
   body: elementMain("history[places[i]] = ids[i];"),
 }));
 
-const take = positionalFamily("take_tokens", () => ({
+const take = programFamily("take_tokens", () => ({
   bindings: [...readsScalars("u32", "history"), ...writesScalars("u32", "ids")],
   uniforms,
   body: elementMain("ids[i] = history[ids[i]];"),
@@ -31,7 +31,7 @@ export function putTokens(
   { ids, places, history, rows }: { ids: Tensor; places: Tensor; history: Tensor; rows: number },
 ): void {
   const cost = { flops: 0, bytes: 12 * rows };
-  gpu.run(put(), [ids, places, history], { vectors: rows }, elementGrid(rows), cost);
+  gpu.run(put({}), [ids, places, history], { vectors: rows }, elementGrid(rows), cost);
 }
 
 /** Replaces the first `rows` places by the tokens that are there. */
@@ -40,5 +40,5 @@ export function takeTokens(
   { ids, history, rows }: { ids: Tensor; history: Tensor; rows: number },
 ): void {
   const cost = { flops: 0, bytes: 12 * rows };
-  gpu.run(take(), [history, ids], { vectors: rows }, elementGrid(rows), cost);
+  gpu.run(take({}), [history, ids], { vectors: rows }, elementGrid(rows), cost);
 }

@@ -8,7 +8,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
@@ -28,7 +28,7 @@ export { NOT_FINITE } from "../../wgsl/token_order.ts";
 /** Most tokens a row can be asked for. */
 export const MOST_TOP_TOKENS = 64;
 
-const program = positionalFamily("top_tokens", () => ({
+const program = programFamily("top_tokens", () => ({
   bindings: [
     { name: "logits", dtype: "f32", access: "read" },
     { name: "ids", dtype: "u32", access: "write", scalar: true },
@@ -114,7 +114,7 @@ export function topTokens(
   const width = logits.rowSize;
   // Two passes, and three that are typical of the search.
   gpu.run(
-    program(),
+    program({}),
     [logits, ids, logprobs],
     { ...orderUniforms(width, vocab), count },
     [rows],
