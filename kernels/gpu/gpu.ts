@@ -11,6 +11,7 @@ import { clearBytes, copyBytes } from "../ops/elements/bytes.ts";
 import { restBeforeExit, UserError } from "../errors.ts";
 import { eventTurn } from "./event_turn.ts";
 import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "../ops/matmul/tuned.ts";
+import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Profiler } from "./profiler.ts";
@@ -45,8 +46,6 @@ export interface Use {
 }
 
 const STAGING_BYTES = 1 << 20;
-/** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
-const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -62,6 +61,8 @@ export interface GpuOptions {
   maxBinding?: number;
   /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
   software?: boolean;
+  /** What to ask of the adapter; without it what the variable LORIKEET_LIMITS says, else all it has. */
+  limits?: LimitsName;
   /** The file of measured tiles, null for none; without it the one that the variable LORIKEET_TILES names. */
   tiles?: string | null;
 }
@@ -79,6 +80,8 @@ export class Gpu {
   readonly software: boolean;
   /** Largest range one binding may cover, in bytes. */
   readonly maxBinding: number;
+  /** Storage buffers that one program may be bound to. */
+  readonly maxBindings: number;
   /** What programs may use beyond WGSL's core. */
   readonly extensions: ReadonlySet<Extension>;
   /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
@@ -128,6 +131,7 @@ export class Gpu {
     // In whole vectors of 16 bytes, which kernels read.
     const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
     this.maxBinding = most - most % 16;
+    this.maxBindings = limits.maxStorageBuffersPerShaderStage;
     this.memory = new Memory(device, {
       maxBufferSize: limits.maxBufferSize,
       maxBinding: this.maxBinding,
@@ -370,34 +374,13 @@ function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[],
  * Opens the GPU.
  *
  * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device; and as
- * {@linkcode readTiles} does.
+ * {@linkcode readTiles} and {@linkcode limitsName} do.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const { tiles: path = environment("LORIKEET_TILES") } = options;
+  const { tiles: path = environment("LORIKEET_TILES"), profile = false } = options;
+  const limits = limitsName(options.limits);
   const tiles = path ? readTiles(path) : NO_TILES;
   const choice = await chooseAdapter(options.provider, options.precision);
-  const { provider, adapter } = choice, { limits } = adapter;
-  const features = provider.extensions(adapter).map(([, feature]) => feature);
-  if (options.profile && adapter.features.has("timestamp-query")) features.push("timestamp-query");
-  const request = (requiredFeatures: GPUFeatureName[]) =>
-    adapter.requestDevice({
-      requiredFeatures,
-      requiredLimits: {
-        maxBufferSize: Math.min(limits.maxBufferSize, MOST_ALLOCATED),
-        maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-        maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
-        maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
-        maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
-        maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
-        minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
-      },
-    });
-  // The first try asks also for what the adapter may have without listing it.
-  const device = await request(features)
-    .catch(() => request(features.filter((feature) => adapter.features.has(feature))))
-    .catch((error: Error) => {
-      const name = provider.adapterName(adapter);
-      throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
-    });
+  const device = await openDevice(choice, { limits, timestamps: profile });
   return new Gpu(device, choice, options, tiles);
 }

@@ -9,8 +9,8 @@
  * @module
  */
 import { attention } from "../../kernels/ops/attention/attention.ts";
-import type { AttentionRanges } from "../../kernels/ops/attention/ranges.ts";
-import { attentionDecode } from "../../kernels/ops/attention/attention_decode.ts";
+import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import { attentionDecode } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { gatherRows } from "../../kernels/ops/rows/gather.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AttentionRanges } from "../../kernels/ops/attention/ranges.ts";
+import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
 import { rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";

@@ -20,8 +20,8 @@
  *
  * @module
  */
-import { DIRECT_THREADS, directForward, prefersDirect } from "./direct.ts";
-import { forwardSource } from "./forward.ts";
+import { DIRECT_THREADS, directForward, prefersDirect } from "./unstaged.ts";
+import { forwardSource } from "./tiled/forward.ts";
 import { type Heads, headValues } from "./heads.ts";
 import {
   type AttentionOptions,
@@ -31,9 +31,9 @@ import {
   keyedPlan,
   type PlanKey,
   uniformValues,
-} from "./tiles.ts";
-import { inWords, matrixKey, matrixPlan } from "./matrices.ts";
-import { matrixForwardSource } from "./matrix_forward.ts";
+} from "./tiled/plan.ts";
+import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
+import { matrixForwardSource } from "./matrix/forward.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";

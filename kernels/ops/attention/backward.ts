@@ -20,11 +20,11 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
-import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./direct.ts";
-import { gradientSource } from "./gradient.ts";
+import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./unstaged.ts";
+import { gradientSource } from "./tiled/gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
-import { inWords, matrixKey, matrixPlan } from "./matrices.ts";
-import { matrixGradientSource } from "./matrix_gradient.ts";
+import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
+import { matrixGradientSource } from "./matrix/gradient.ts";
 import {
   type AttentionOptions,
   choosePlan,
@@ -33,7 +33,7 @@ import {
   keyedPlan,
   type PlanKey,
   uniformValues,
-} from "./tiles.ts";
+} from "./tiled/plan.ts";
 
 const gradients = positionalFamily(
   "attention_backward",

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { rangeSum } from "../attention/ranges.ts";
+import { rangeSum } from "../attention/decode/kv_splits.ts";
 import { type Binding, reads, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import type { Float } from "../numerics.ts";

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import type { AttentionRanges } from "../attention/ranges.ts";
+import type { AttentionRanges } from "../attention/decode/kv_splits.ts";
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Cost, Gpu } from "../../gpu/gpu.ts";
 import { type MatvecGeometry, matvecLayout } from "./layout.ts";

@@ -3,9 +3,9 @@ import {
   attentionDecode,
   type DecodeGeometry,
   mostRanges,
-} from "../../../../kernels/ops/attention/attention_decode.ts";
-import { decodeLayout } from "../../../../kernels/ops/attention/decode_layout.ts";
-import { combineRanges } from "../../../../kernels/ops/attention/ranges.ts";
+} from "../../../../kernels/ops/attention/decode/attention_decode.ts";
+import { decodeLayout } from "../../../../kernels/ops/attention/decode/layout.ts";
+import { combineRanges } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { matrixForwardSource } from "../../../../kernels/ops/attention/matrix_forward.ts";
-import { matrixGradientSource } from "../../../../kernels/ops/attention/matrix_gradient.ts";
-import { matrixKey } from "../../../../kernels/ops/attention/matrices.ts";
+import { matrixForwardSource } from "../../../../kernels/ops/attention/matrix/forward.ts";
+import { matrixGradientSource } from "../../../../kernels/ops/attention/matrix/gradient.ts";
+import { matrixKey } from "../../../../kernels/ops/attention/matrix/plan.ts";
 import { MATRIX_SHAPES, type MatrixName } from "../../../../kernels/gpu/subgroup_matrix.ts";
 import { Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference as reference } from "./attention_reference.ts";

@@ -1,7 +1,7 @@
 /** Attention's programs run against float64, for their tests. */
 import assert from "node:assert/strict";
 import { attention, attentionBackward } from "../../../../kernels/ops/attention/attention.ts";
-import type { ShapeName } from "../../../../kernels/ops/attention/tiles.ts";
+import type { ShapeName } from "../../../../kernels/ops/attention/tiled/plan.ts";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";

@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { attention } from "../../../../kernels/ops/attention/attention.ts";
-import { prefersDirect } from "../../../../kernels/ops/attention/direct.ts";
+import { prefersDirect } from "../../../../kernels/ops/attention/unstaged.ts";
 import {
   choosePlan,
   keyedPlan,
   SHAPE_NAMES,
   workgroupBytes,
-} from "../../../../kernels/ops/attention/tiles.ts";
+} from "../../../../kernels/ops/attention/tiled/plan.ts";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference as reference, type Shape } from "./attention_reference.ts";

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../../gpu/program.ts";
 import { COMPONENTS, weightVector } from "./scores.ts";
 import { get, loop, type Tile } from "./staging.ts";
-import type { AttentionPlan } from "./tiles.ts";
+import type { AttentionPlan } from "./plan.ts";
 
 /** The thread's place in a weighted sum: rows from `sum_first` on, pairs `sum_pair<k>` of each piece. */
 export function sumPlace(plan: AttentionPlan): string {

@@ -8,13 +8,13 @@
  *
  * @module
  */
-import { type ProgramSource, repeat } from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
-import { gradientBindings } from "./bindings.ts";
-import { headUniforms } from "./heads.ts";
-import { nextTile, outsideHole, readHole } from "./holes.ts";
+import { type ProgramSource, repeat } from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
+import { gradientBindings } from "../row_index.ts";
+import { headUniforms } from "../heads.ts";
+import { nextTile, outsideHole, readHole } from "../excluded_keys.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
-import { gradientSides, ofQueries } from "./sides.ts";
+import { gradientSides, ofQueries } from "../work_partition.ts";
 import {
   commonFunctions,
   declareTile,
@@ -26,8 +26,8 @@ import {
   ownTile,
   type Tile,
 } from "./staging.ts";
-import { addWeighted, declareSums, storeSums, sumPlace } from "./sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
+import { addWeighted, declareSums, storeSums, sumPlace } from "./weighted_sums.ts";
+import { type AttentionPlan, attentionUniforms } from "./plan.ts";
 
 /**
  * Sums in f16 take dout by so much less: the loss scale brings gradients near the largest f16, and sums of 32 of

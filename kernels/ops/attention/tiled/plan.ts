@@ -7,8 +7,8 @@
  *
  * @module
  */
-import type { Gpu } from "../../gpu/gpu.ts";
-import { bytesOf, type Dtype } from "../../gpu/tensor.ts";
+import type { Gpu } from "../../../gpu/gpu.ts";
+import { bytesOf, type Dtype } from "../../../gpu/tensor.ts";
 
 /** The shape of a tile, and how it is shared out. */
 export interface TileShape {

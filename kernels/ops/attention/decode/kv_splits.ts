@@ -7,9 +7,9 @@
  *
  * @module
  */
-import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
-import type { Dtype, Tensor } from "../../gpu/tensor.ts";
+import type { Gpu } from "../../../gpu/gpu.ts";
+import { positionalFamily, reads, readsScalars, repeat, writes } from "../../../gpu/program.ts";
+import type { Dtype, Tensor } from "../../../gpu/tensor.ts";
 
 /** Results of the ranges of one query's keys `[heads · head_dim]`. */
 export interface AttentionRanges {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Binding, reads, readsScalars, writes } from "../../gpu/program.ts";
-import { holeBindings } from "./holes.ts";
+import { holeBindings } from "./excluded_keys.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 
 /** How the gradient programs differ in what they are bound to. */

@@ -12,9 +12,9 @@ import {
   repeat,
   writes,
   writesScalars,
-} from "../../gpu/program.ts";
-import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings, nextTile, readHole } from "./holes.ts";
+} from "../../../gpu/program.ts";
+import { headStart, headUniforms } from "../heads.ts";
+import { holeBindings, nextTile, readHole } from "../excluded_keys.ts";
 import {
   addProducts,
   attends,
@@ -33,7 +33,7 @@ import {
   storeWeights,
   type TileWords,
   tileWords,
-} from "./matrices.ts";
+} from "./plan.ts";
 
 /** The source of a key, with or without lse and holes in the keys. */
 export function matrixForwardSource(

@@ -11,11 +11,11 @@ import {
   readsScalars,
   repeat,
   writes,
-} from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
-import { type DecodeLayout, decodeLayout } from "./decode_layout.ts";
-import { beginTiles, tileDeclarations, walkTiles } from "./decode_tile.ts";
-import { addToken, storeToken, tokenDeclarations, turnToken } from "./decode_token.ts";
+} from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
+import { type DecodeLayout, decodeLayout } from "./layout.ts";
+import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";
+import { addToken, storeToken, tokenDeclarations, turnToken } from "./own_token.ts";
 
 /** Threads that share a column when the places are added up. */
 function partsOf({ threads, columns, places }: DecodeLayout): number {

@@ -12,18 +12,18 @@
  *
  * @module
  */
-import type { Gpu } from "../../gpu/gpu.ts";
-import { type Binding, repeat } from "../../gpu/program.ts";
+import type { Gpu } from "../../../gpu/gpu.ts";
+import { type Binding, repeat } from "../../../gpu/program.ts";
 import {
   MATRIX_SHAPES,
   type MatrixName,
   type MatrixShape,
   type SubgroupMatrix,
   subgroupMatrix,
-} from "../../gpu/subgroup_matrix.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
-import type { Heads } from "./heads.ts";
-import type { AttentionOptions } from "./tiles.ts";
+} from "../../../gpu/subgroup_matrix.ts";
+import type { Tensor } from "../../../gpu/tensor.ts";
+import type { Heads } from "../heads.ts";
+import type { AttentionOptions } from "../tiled/plan.ts";
 
 const SUBGROUPS = 4;
 /** A subgroup keeps its own rows' matrices in registers: more do not fit. */

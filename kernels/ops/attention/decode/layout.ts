@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Dtype } from "../../gpu/tensor.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
 
 /** What a layout follows from. */
 export interface DecodeShape {

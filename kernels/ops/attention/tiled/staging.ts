@@ -9,9 +9,9 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
-import type { AttentionPlan } from "./tiles.ts";
+import { repeat } from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
+import type { AttentionPlan } from "./plan.ts";
 
 /** Rows of one side held in workgroup memory. */
 export interface Tile {

@@ -9,9 +9,9 @@
  */
 import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { gradientBindings } from "./bindings.ts";
+import { gradientBindings } from "./row_index.ts";
 import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings } from "./holes.ts";
+import { holeBindings } from "./excluded_keys.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;

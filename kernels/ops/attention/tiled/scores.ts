@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../../gpu/program.ts";
 import { get, loop, type Tile } from "./staging.ts";
-import type { AttentionPlan } from "./tiles.ts";
+import type { AttentionPlan } from "./plan.ts";
 
 /** Pairs whose products are written out in one turn of a loop: more code than that runs slower. */
 const PAIR_STEP = 2;

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
-import type { DecodeLayout } from "./decode_layout.ts";
+import { repeat } from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
+import type { DecodeLayout } from "./layout.ts";
 
 /** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
 function conversions(kv: Dtype): string {

@@ -11,10 +11,10 @@ import {
   repeat,
   writes,
   writesScalars,
-} from "../../gpu/program.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
-import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings, nextTile, outsideHole, readHole } from "./holes.ts";
+} from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
+import { headStart, headUniforms } from "../heads.ts";
+import { holeBindings, nextTile, outsideHole, readHole } from "../excluded_keys.ts";
 import {
   addScores,
   declareStatistics,
@@ -37,8 +37,8 @@ import {
   otherTile,
   ownTile,
 } from "./staging.ts";
-import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./tiles.ts";
+import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./weighted_sums.ts";
+import { type AttentionPlan, attentionUniforms } from "./plan.ts";
 
 /** The source for a plan, dtypes of q, of k and v and of out, whether lse is written, and whether keys have holes. */
 export function forwardSource(

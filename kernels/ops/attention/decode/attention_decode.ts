@@ -17,14 +17,14 @@
  *
  * @module
  */
-import { attention } from "./attention.ts";
-import { decodeLayout } from "./decode_layout.ts";
-import { decodeProgram } from "./decode_program.ts";
-import { prefersDirect } from "./direct.ts";
-import { type AttentionRanges, combineRanges } from "./ranges.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
-import { ropeAppend } from "../rope/rope_append.ts";
-import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
+import { attention } from "../attention.ts";
+import { decodeLayout } from "./layout.ts";
+import { decodeProgram } from "./program.ts";
+import { prefersDirect } from "../unstaged.ts";
+import { type AttentionRanges, combineRanges } from "./kv_splits.ts";
+import type { Gpu } from "../../../gpu/gpu.ts";
+import { ropeAppend } from "../../rope/rope_append.ts";
+import { bytesOf, type Tensor } from "../../../gpu/tensor.ts";
 
 /** Query heads of one workgroup at most: each costs registers and workgroup memory. */
 const MOST_HEADS = 4;

@@ -7,9 +7,9 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
-import type { DecodeLayout } from "./decode_layout.ts";
-import { cacheRow } from "./decode_token.ts";
+import { repeat } from "../../../gpu/program.ts";
+import type { DecodeLayout } from "./layout.ts";
+import { cacheRow } from "./own_token.ts";
 
 /** Declarations of what follows. */
 export function tileDeclarations(

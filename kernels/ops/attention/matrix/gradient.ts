@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { type ProgramSource, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
-import { headUniforms } from "./heads.ts";
-import { holeBindings, nextTile, readHole } from "./holes.ts";
+import { type ProgramSource, reads, readsScalars, repeat, writes } from "../../../gpu/program.ts";
+import { headUniforms } from "../heads.ts";
+import { holeBindings, nextTile, readHole } from "../excluded_keys.ts";
 import {
   addProducts,
   attends,
@@ -24,8 +24,8 @@ import {
   storeMatrixSums,
   storeWeights,
   tileWords,
-} from "./matrices.ts";
-import { gradientSides, ofQueries } from "./sides.ts";
+} from "./plan.ts";
+import { gradientSides, ofQueries } from "../work_partition.ts";
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;

@@ -1,0 +1,70 @@
+/**
+ * What is asked of an adapter: everything it can do, or no more than every adapter of WebGPU can.
+ *
+ * @module
+ */
+import { UserError } from "../errors.ts";
+import type { Choice } from "./providers/choose.ts";
+import { environment } from "./providers/environment.ts";
+
+/**
+ * What a device may do: `adapter`, all that its adapter can, or `default`, what the WebGPU specification
+ * guarantees (https://www.w3.org/TR/webgpu/#limits): 8 storage buffers a program, 16 KiB of memory and
+ * 256 threads a workgroup, bindings of 128 MiB, buffers of 256 MiB, and no optional feature, so neither f16 nor
+ * subgroups nor timestamps.
+ */
+export type LimitsName = "adapter" | "default";
+
+/** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
+const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
+
+/**
+ * The limits that an option names, or else the variable LORIKEET_LIMITS.
+ *
+ * @throws {UserError} where the variable names none.
+ */
+export function limitsName(wanted?: LimitsName): LimitsName {
+  if (wanted !== undefined) return wanted;
+  const value = environment("LORIKEET_LIMITS") ?? "adapter";
+  if (value === "adapter" || value === "default") return value;
+  throw new UserError(`LORIKEET_LIMITS is "${value}"; expected adapter or default`, 2);
+}
+
+/** All limits of an adapter that programs and memory make use of. */
+function allLimits(limits: GPUSupportedLimits): Record<string, number> {
+  return {
+    maxBufferSize: Math.min(limits.maxBufferSize, MOST_ALLOCATED),
+    maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    maxStorageBuffersPerShaderStage: Math.min(16, limits.maxStorageBuffersPerShaderStage),
+    maxComputeWorkgroupStorageSize: limits.maxComputeWorkgroupStorageSize,
+    maxComputeInvocationsPerWorkgroup: limits.maxComputeInvocationsPerWorkgroup,
+    maxComputeWorkgroupSizeX: limits.maxComputeWorkgroupSizeX,
+    minUniformBufferOffsetAlignment: limits.minUniformBufferOffsetAlignment,
+  };
+}
+
+/**
+ * Opens the chosen adapter's device.
+ *
+ * @param timestamps Launches are to be measured, where the device can.
+ * @throws {UserError} where the adapter gives no device.
+ */
+export async function openDevice(
+  { provider, adapter }: Choice,
+  { limits, timestamps }: { limits: LimitsName; timestamps: boolean },
+): Promise<GPUDevice> {
+  const request = (requiredFeatures: GPUFeatureName[]) =>
+    adapter.requestDevice({ requiredFeatures, requiredLimits: allLimits(adapter.limits) });
+  const open = async () => {
+    if (limits === "default") return await adapter.requestDevice();
+    const features = provider.extensions(adapter).map(([, feature]) => feature);
+    if (timestamps && adapter.features.has("timestamp-query")) features.push("timestamp-query");
+    // The first try asks also for what the adapter may have without listing it.
+    return await request(features)
+      .catch(() => request(features.filter((feature) => adapter.features.has(feature))));
+  };
+  return await open().catch((error: Error) => {
+    const name = provider.adapterName(adapter);
+    throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
+  });
+}
