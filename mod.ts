@@ -2,38 +2,17 @@
  * Lorikeet fine-tunes and runs Llama models on one GPU, with WGSL kernels through WebGPU.
  *
  * The commands (`./lorikeet train`, `generate`, `score`) are what most people want; this module is for
- * programs that drive the same parts themselves. The built-in model continues a text:
+ * programs that drive the same parts themselves. The built-in model continues a text, piece by piece:
  *
  * ```ts
- * import {
- *   decoderPasses,
- *   encodePrompt,
- *   Engine,
- *   Llama,
- *   loadTokenizer,
- *   loadWeights,
- *   openGpu,
- *   openModel,
- * } from "./mod.ts";
+ * import { open } from "./mod.ts";
  *
- * const gpu = await openGpu();
- * const source = openModel("builtin");
- * const tokenizer = await loadTokenizer(source.tokenizerPath!);
- * const prompt = Array.from(encodePrompt(tokenizer, "Rio is a lorikeet."));
- * const sizes = { sequences: 1, context: 64, promptTokens: prompt.length, cache: "f32" } as const;
- * const model = new Llama(gpu.memory, {
- *   config: source.config,
- *   precision: "fp32",
- *   trained: "nothing",
- *   ...decoderPasses(sizes),
- * });
- * const engine = new Engine(gpu.memory, model, sizes);
- * model.initialize(gpu);
- * await loadWeights(gpu, model, source, { seed: 0 });
- * const options = { maxTokens: 20, stop: [tokenizer.eos_id] };
- * const [ids] = await engine.answers(gpu, [prompt], options);
- * console.log(tokenizer.decode(ids));
- * gpu.close();
+ * await using lorikeet = await open({ model: "builtin", precision: "fp32", context: 64 });
+ * let text = "";
+ * for await (const piece of lorikeet.generate("Rio is a lorikeet.", { maxTokens: 20 })) {
+ *   text += piece.text;
+ * }
+ * console.log(text);
  * ```
  *
  * @module
@@ -79,6 +58,21 @@ export {
   renderPrompt,
   type Sample,
 } from "./model/text/prompt.ts";
+export {
+  type AnswerOptions,
+  findModel,
+  type FoundModel,
+  type Loading,
+  loadOnto,
+  Lorikeet,
+  type Made,
+  type ModelNames,
+  open,
+  type OpenOptions,
+  openSession,
+  type Piece,
+  Session,
+} from "./model/session.ts";
 export { loadTokenizer } from "./model/text/tokenizer/load.ts";
 export type { Tokenizer } from "./model/text/tokenizer/tokenizer.ts";
 export { parseTrainArguments, type TrainConfig } from "./train/config.ts";

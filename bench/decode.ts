@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { Memory } from "../kernels/gpu/memory.ts";
+import { loadOnto } from "../model/session.ts";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
@@ -17,7 +19,6 @@ import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
 import { decoderPasses, type EngineSizes, Slots } from "../model/engine/slots.ts";
 import { Llama } from "../model/transformer/llama.ts";
-import { loadWeights } from "../model/checkpoint/load.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
 import { randomIds } from "./samples.ts";
@@ -148,19 +149,24 @@ export async function benchDecode(args: string[]): Promise<void> {
   }
   const cache = flags.precision === "fp32" ? "f32" : "f16";
   const sizes: EngineSizes = { sequences: 1, context, promptTokens: context, cache };
-  const model = new Llama(gpu.memory, {
-    config: source.config,
-    precision: flags.precision,
-    trained: "nothing",
-    exact: flags.exact_products,
-    // Without a cache, a pass is as long as the context.
-    ...decoderPasses(sizes),
-    maxTokens: context,
+  const make = (memory: Memory) => {
+    const model = new Llama(memory, {
+      config: source.config,
+      precision: flags.precision,
+      trained: "nothing",
+      exact: flags.exact_products,
+      // Without a cache, a pass is as long as the context.
+      ...decoderPasses(sizes),
+      maxTokens: context,
+    });
+    const engine = new Engine(memory, model, sizes);
+    return { model, engine, uncached: new Engine(memory, model, { ...sizes, cache: undefined }) };
+  };
+  const { model, engine, uncached } = await loadOnto(gpu, source, make, {
+    seed: 42,
+    progress: loadingBar(),
+    advice: "fewer --contexts, --precision mixed.",
   });
-  const engine = new Engine(gpu.memory, model, sizes);
-  const uncached = new Engine(gpu.memory, model, { ...sizes, cache: undefined });
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
   const difference = await check(
     gpu,
     model,

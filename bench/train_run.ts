@@ -3,15 +3,15 @@
  *
  * @module
  */
+import { loadOnto } from "../model/session.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu, Work } from "../kernels/gpu/gpu.ts";
 import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/gpu/memory.ts";
 import type { Profile } from "../kernels/gpu/profiler.ts";
 import type { Roofs } from "../kernels/measure/roofline.ts";
 import { median } from "../kernels/measure/timing.ts";
-import { allocatePlanned, planMemory } from "../model/transformer/capacity.ts";
+import { planMemory } from "../model/transformer/capacity.ts";
 import { loadingBar, ProgressBar } from "../cli/progress.ts";
-import { initializeAdapters, loadWeights } from "../model/checkpoint/load.ts";
 import type { ModelSource } from "../model/checkpoint/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { plannedSteps, windowSamples } from "../train/data.ts";
@@ -95,12 +95,13 @@ export async function openTrainer(
   const { gpu, source, config: { seed, lora }, ignorePlan } = bench;
   const advice =
     "--checkpointing block, shorter or fewer samples in a pass, --lora on, --layers N.";
-  const trainer = await allocatePlanned(gpu, makeTrainer(bench, sizes), advice, { ignorePlan });
-  const { model } = trainer;
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed, progress: loadingBar() });
-  if (lora) initializeAdapters(gpu, model, { init: lora.init, seed });
-  return trainer;
+  return await loadOnto(gpu, source, makeTrainer(bench, sizes), {
+    seed,
+    adapter: lora ? { init: lora.init } : undefined,
+    progress: loadingBar(),
+    advice,
+    ignorePlan,
+  });
 }
 
 /** Seconds of one step. */

@@ -21,7 +21,8 @@ import { Answer } from "../model/engine/answer.ts";
 import { Conversation } from "./conversation.ts";
 import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
 import { type LineInput, openLineInput } from "./line_input.ts";
-import { cacheDtype, findModel, loadModel } from "./open.ts";
+import { findModel } from "../model/session.ts";
+import { cacheDtype, loadModel } from "./open.ts";
 import { ownTemplateFlags, resolveTemplate, templateInputs } from "./template_inputs.ts";
 
 const { json: _, ...chatRunKeys } = runKeys;
@@ -79,13 +80,12 @@ export async function chat(args: string[]): Promise<void> {
   };
   const conversation = new Conversation(encode, flags.system);
   const penalized = flags.repetition_penalty !== 1;
-  const { gpu, also: engine } = await loadModel(
-    found,
-    flags,
-    decoderPasses(sizes),
-    (memory, model) => new Engine(memory, model, sizes, { penalized }),
-    LESS_MEMORY,
-  );
+  await using session = await loadModel(found, flags, {
+    sizes: decoderPasses(sizes),
+    also: (memory, model) => new Engine(memory, model, sizes, { penalized }),
+    advice: LESS_MEMORY,
+  });
+  const { gpu, made: { also: engine } } = session;
   await gpu.finish();
   console.error(
     `${source.name}, template ${template}, context ${context} tokens. /help lists the commands.`,
@@ -107,7 +107,6 @@ export async function chat(args: string[]): Promise<void> {
     conversation.answer(answer.text.trim());
   });
   if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
-  gpu.close();
 }
 
 /** Answers until the model or Ctrl-C ends it. */

@@ -14,7 +14,8 @@ import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { Answer } from "../model/engine/answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
-import { cacheDtype, findModel, loadModel } from "./open.ts";
+import { findModel } from "../model/session.ts";
+import { cacheDtype, loadModel } from "./open.ts";
 import { preparePrompts } from "./prompts.ts";
 
 /** What needs less memory, for a run that does not fit. */
@@ -68,17 +69,16 @@ export async function generate(args: string[]): Promise<void> {
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));
-  const { gpu, also: engine } = await loadModel(
-    found,
-    flags,
-    decoderPasses(sizes),
-    (memory, model) => {
+  await using session = await loadModel(found, flags, {
+    sizes: decoderPasses(sizes),
+    also: (memory, model) => {
       if (flags.beams > 1) return new BeamSearcher(memory, model, sizes);
       const penalized = flags.repetition_penalty !== 1;
       return new Engine(memory, model, sizes, { penalized });
     },
-    LESS_MEMORY,
-  );
+    advice: LESS_MEMORY,
+  });
+  const { gpu, made: { also: engine } } = session;
   // Weights still on their way would count as time of the first token.
   await gpu.finish();
   const { cache } = engine.slots;
@@ -101,7 +101,6 @@ export async function generate(args: string[]): Promise<void> {
     report(results, contextLength(config));
   }
   if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
-  gpu.close();
 }
 
 /** What every group of prompts is answered with. */

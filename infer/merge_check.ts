@@ -3,15 +3,15 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
-import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
+import { BufferTooLarge, type Memory } from "../kernels/gpu/memory.ts";
+import { openSession } from "../model/session.ts";
+import { DoesNotFit } from "../model/transformer/capacity.ts";
+import { type Gpu } from "../kernels/gpu/gpu.ts";
 import { type Batch, makeBatch } from "../model/transformer/batch.ts";
-import { allocatePlanned } from "../model/transformer/capacity.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { contextLength, type LlamaConfig } from "../model/families/config.ts";
 import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
 import { Llama } from "../model/transformer/llama.ts";
-import { loadAdapter, loadWeights } from "../model/checkpoint/load.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import type { ModelFlags } from "./flags.ts";
 
@@ -63,36 +63,36 @@ async function promptLogits(
 ): Promise<Float32Array[] | undefined> {
   const source = openModel(name), { config } = source;
   const batch = checkPrompts(config);
-  const gpu = await openGpu({ provider });
-  try {
-    const model = await allocatePlanned(gpu, (memory) =>
-      new Llama(memory, {
-        config,
-        precision,
-        trained: "nothing",
-        maxTokens: batch.tokens,
-        maxTargets: batch.targetCount,
-        lora: adapter && checkAdapter(adapter, config, "the adapter"),
-      }), "").catch((error) => {
-        if (!(error instanceof UserError)) throw error;
-      });
-    if (model === undefined) {
-      source.weights?.close();
-      return undefined;
-    }
-    model.initialize(gpu);
-    await loadWeights(gpu, model, source, { seed: 0, progress: loadingBar("Comparing") });
-    if (adapter !== undefined) loadAdapter(gpu, model, adapter);
-    const logits = model.logits(gpu, batch);
-    const values = await gpu.readF32(logits), width = logits.rowSize;
-    await freeWeights(gpu, model);
-    return Array.from(
-      { length: batch.targetCount },
-      (_, row) => values.subarray(row * width, row * width + config.vocab_size),
-    );
-  } finally {
-    gpu.close();
-  }
+  const lora = adapter && checkAdapter(adapter, config, "the adapter");
+  const make = (memory: Memory) => ({
+    model: new Llama(memory, {
+      config,
+      precision,
+      trained: "nothing",
+      maxTokens: batch.tokens,
+      maxTargets: batch.targetCount,
+      lora,
+    }),
+  });
+  await using session = await openSession(source, make, {
+    gpu: { provider },
+    seed: 0,
+    adapter,
+    progress: loadingBar("Comparing"),
+    advice: "",
+  }).catch((error: unknown) => {
+    if (!(error instanceof DoesNotFit || error instanceof BufferTooLarge)) throw error;
+    return undefined;
+  });
+  if (session === undefined) return undefined;
+  const { gpu, made: { model } } = session;
+  const logits = model.logits(gpu, batch);
+  const values = await gpu.readF32(logits), width = logits.rowSize;
+  await freeWeights(gpu, model);
+  return Array.from(
+    { length: batch.targetCount },
+    (_, row) => values.subarray(row * width, row * width + config.vocab_size),
+  );
 }
 
 /**

@@ -9,7 +9,7 @@ import { chatEncoder, type ChatTemplate, type Message } from "../model/text/temp
 import { loadSamples } from "../model/text/data/load.ts";
 import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
 import type { GenerateFlags } from "./generate_flags.ts";
-import type { FoundModel } from "./open.ts";
+import type { FoundModel } from "../model/session.ts";
 import { readJsonFile, resolveTemplate, templateInputs } from "./template_inputs.ts";
 
 /** One prompt as ids. */

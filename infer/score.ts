@@ -16,7 +16,8 @@ import { DAMAGED } from "../model/transformer/not_finite.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";
-import { findModel, loadModel, type PassSizes } from "./open.ts";
+import { findModel } from "../model/session.ts";
+import { loadModel, type PassSizes } from "./open.ts";
 
 const schema = z.strictObject({
   ...modelKeys,
@@ -88,7 +89,9 @@ export async function score(args: string[]): Promise<void> {
     say: console.error,
   });
   const sizes = scoreSizes(samples);
-  const { gpu, model } = await loadModel(found, flags, sizes, () => undefined, LESS_MEMORY);
+  const also = () => undefined;
+  await using session = await loadModel(found, flags, { sizes, also, advice: LESS_MEMORY });
+  const { gpu, made: { model } } = session;
   const bar = new ProgressBar("Scoring", samples.length);
   const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));
   const result = scoreResult(samples, nll);
@@ -100,5 +103,4 @@ export async function score(args: string[]): Promise<void> {
   }
   console.error(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
   if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
-  gpu.close();
 }

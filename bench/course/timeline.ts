@@ -5,6 +5,8 @@
  *
  * @module
  */
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { loadOnto } from "../../model/session.ts";
 import { z } from "zod";
 import { UserError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu, type Use } from "../../kernels/gpu/gpu.ts";
@@ -15,14 +17,12 @@ import {
   megabytes,
   type MemoryTable,
 } from "../../kernels/gpu/memory.ts";
-import { allocatePlanned } from "../../model/transformer/capacity.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { flag, text, whole } from "../../cli/settings.ts";
 import { loadingBar } from "../../cli/progress.ts";
 import { contextLength } from "../../model/families/config.ts";
 import { Llama } from "../../model/transformer/llama.ts";
-import { loadWeights } from "../../model/checkpoint/load.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { trainSchema } from "../../train/schema.ts";
@@ -145,13 +145,14 @@ async function tracedInference(
   }));
   const batch = makeBatch(documents, config.sliding_window);
   const sizes = { maxTokens: batch.tokens, maxTargets: batch.targetCount };
-  const model = await allocatePlanned(
-    gpu,
-    (memory) => new Llama(memory, { config, precision, trained: "nothing", ...sizes }),
-    "fewer --tokens, --layers N.",
-  );
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed: 42, progress: loadingBar() });
+  const make = (memory: Memory) => ({
+    model: new Llama(memory, { config, precision, trained: "nothing", ...sizes }),
+  });
+  const { model } = await loadOnto(gpu, source, make, {
+    seed: 42,
+    progress: loadingBar(),
+    advice: "fewer --tokens, --layers N.",
+  });
   return await gpu.trace(() => gpu.read(model.logits(gpu, batch).rows(0, 1)));
 }
 

@@ -3,9 +3,11 @@
  *
  * @module
  */
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { loadOnto } from "../../model/session.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { contextLength } from "../../model/families/config.ts";
-import { cutRows, initializeAdapters, loadWeights } from "../../model/checkpoint/load.ts";
+import { cutRows } from "../../model/checkpoint/load.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadDataset } from "../../model/text/data/dataset.ts";
 import { parseTrainArguments } from "../../train/config.ts";
@@ -32,12 +34,13 @@ export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<B
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes = runSizes(windows, config, source.config.sliding_window);
-  const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
-  trainer.model.initialize(gpu);
-  await loadWeights(gpu, trainer.model, source, { seed: config.seed });
-  if (config.lora) {
-    initializeAdapters(gpu, trainer.model, { init: config.lora.init, seed: config.seed });
-  }
+  const make = (memory: Memory) =>
+    new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+  const trainer = await loadOnto(gpu, source, make, {
+    seed: config.seed,
+    adapter: config.lora ? { init: config.lora.init } : undefined,
+    advice: "",
+  });
   return { gpu, trainer, windows };
 }
 

@@ -7,6 +7,8 @@
  *
  * @module
  */
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { loadOnto } from "../../model/session.ts";
 import { Matrix } from "ml-matrix";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { median } from "../../kernels/measure/timing.ts";
@@ -14,12 +16,7 @@ import { loraPlan } from "../../model/adapter/plan.ts";
 import { decoderPasses, Slots } from "../../model/engine/slots.ts";
 import type { LinearModule } from "../../model/formats/adapter.ts";
 import { Llama } from "../../model/transformer/llama.ts";
-import {
-  cutRows,
-  initializeAdapters,
-  loadWeights,
-  setParameter,
-} from "../../model/checkpoint/load.ts";
+import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { type Launch, launchesOf } from "./launches.ts";
@@ -48,15 +45,17 @@ const LORA = { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] as LinearModul
 /** The built-in model in fp32, with room for an adapter or without. */
 async function openLlama(gpu: Gpu, lora?: typeof LORA): Promise<Llama> {
   const source = openModel("builtin");
-  const model = new Llama(gpu.memory, {
-    config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    lora: lora && loraPlan(source.config, lora),
-    ...decoderPasses(SIZES),
+  const make = (memory: Memory) => ({
+    model: new Llama(memory, {
+      config: source.config,
+      precision: "fp32",
+      trained: "nothing",
+      lora: lora && loraPlan(source.config, lora),
+      ...decoderPasses(SIZES),
+    }),
   });
-  model.initialize(gpu);
-  await loadWeights(gpu, model, source, { seed: 0 });
+  const adapter = lora && { init: "kaiming" } as const;
+  const { model } = await loadOnto(gpu, source, make, { seed: 1, adapter, advice: "" });
   return model;
 }
 
@@ -104,7 +103,6 @@ async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceC
 /** The model by itself, with an adapter, and with that adapter merged. */
 export async function inferenceCosts(gpu: Gpu): Promise<InferenceCost[]> {
   const base = await openLlama(gpu), adapted = await openLlama(gpu, LORA);
-  initializeAdapters(gpu, adapted, { init: "kaiming", seed: 1 });
   // B would be zero, and the adapter without effect.
   const next = uniform(11);
   for (const parameter of adapted.adapters.filter(({ name }) => /lora_B/.test(name))) {

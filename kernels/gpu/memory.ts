@@ -48,6 +48,9 @@ export interface MemoryLimits {
 /** Tensors of these are split where they exceed what one binding covers; all others are bound whole. */
 const SPLIT: readonly Category[] = ["parameter", "gradient", "optimizer"];
 
+/** What an adapter refuses however much memory there is: one buffer, or one binding, that is too large. */
+export class BufferTooLarge extends UserError {}
+
 /** Hands out tensors and keeps count. Without a device it only plans. */
 export class Memory {
   readonly #live = zeroTable();
@@ -95,7 +98,7 @@ export class Memory {
    * Allocates several tensors side by side in as few buffers as the adapter's largest buffer allows:
    * drivers round every small buffer up, and large ones waste least.
    *
-   * @throws {UserError} where a tensor exceeds a buffer, or a binding though its category is not split.
+   * @throws {BufferTooLarge} where a tensor exceeds a buffer, or a binding though its category is not split.
    */
   arena(category: Category, label: string, specs: readonly TensorSpec[]): Tensor[] {
     const tensors: Tensor[] = [];
@@ -129,7 +132,7 @@ export class Memory {
   ): GPUBuffer | undefined {
     if (bytes > this.limits.maxBufferSize) {
       const [need, most] = [bytes, this.limits.maxBufferSize].map((b) => (b / 2 ** 20).toFixed(0));
-      throw new UserError(
+      throw new BufferTooLarge(
         `"${label}" needs ${need} MB in one buffer; this adapter allows ${most} MB`,
       );
     }
@@ -147,7 +150,7 @@ export class Memory {
     const need = storedBytes(dtype, shape), most = this.limits.maxBinding ?? Infinity;
     if (SPLIT.includes(category) || need <= most) return;
     const [needs, allows] = [need, most].map((bytes) => Number(megabytes(bytes).toPrecision(4)));
-    throw new UserError(
+    throw new BufferTooLarge(
       `"${name}" [${shape}] needs ${needs} MB in one binding, and this adapter allows ${allows} MB; ` +
         "expected fewer tokens in one pass (a smaller micro-batch, shorter samples or prompts)",
     );

@@ -12,6 +12,7 @@ import {
   type Adapter,
   adapterConfig,
   adapterShapes,
+  adapterShapes,
   readAdapter,
 } from "../../model/formats/adapter.ts";
 import { writeHuggingFace } from "../../model/formats/write_huggingface.ts";
@@ -171,7 +172,14 @@ Deno.test({
     };
     const model = folder.file("model");
     writeZeros(model, config, "F16");
-    const adapter = readAdapter(fixturePath("adapter_qv"));
+    const given = { r: 2, target_modules: ["q_proj"], layers_to_transform: [0] };
+    const tensors = new Map(
+      adapterShapes(config, given).entries().map(([name, shape]) => {
+        const data = new Float32Array(shape.reduce((size, n) => size * n, 1));
+        return [name, { shape, data }];
+      }),
+    );
+    const adapter = { config: adapterConfig(given), tensors };
     assert.equal(await compareLogits({ model, output: model, gpu: "auto" }, adapter), undefined);
   },
 });

@@ -1,0 +1,287 @@
+/**
+ * From a model's files to a model that works: one place where the GPU is opened, the memory planned and allocated, and
+ * weights and adapter loaded; and where all of it is given back.
+ *
+ * @module
+ */
+import { type Gpu, type GpuOptions, openGpu } from "../kernels/gpu/gpu.ts";
+import type { Memory } from "../kernels/gpu/memory.ts";
+import type { Dtype } from "../kernels/gpu/tensor.ts";
+import { measureRoofs } from "../kernels/measure/roofs.ts";
+import type { AdapterPlan } from "./adapter/plan.ts";
+import { initializeAdapters, loadAdapter, loadWeights } from "./checkpoint/load.ts";
+import {
+  type ModelSource,
+  type ModelWithTokenizer,
+  openModelWithTokenizer,
+} from "./checkpoint/source.ts";
+import { Answer } from "./engine/answer.ts";
+import { Engine, type SequenceOptions } from "./engine/engine.ts";
+import { decoderPasses, type EngineSizes } from "./engine/slots.ts";
+import { contextLength } from "./families/config.ts";
+import { type Adapter, checkAdapter, readAdapter } from "./formats/adapter.ts";
+
+import { encodePrompt } from "./text/prompt.ts";
+import { stopTokens } from "./text/tokenizer/stop_tokens.ts";
+import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
+import { allocatePlanned } from "./transformer/capacity.ts";
+import { Llama } from "./transformer/llama.ts";
+
+/** An adapter that was read and found to fit its model. */
+export type FittingAdapter = Adapter & { plan: AdapterPlan };
+
+/** A model that was found and checked; its weights are still in their files. */
+export interface FoundModel extends ModelWithTokenizer {
+  adapter?: FittingAdapter;
+}
+
+/** What names a model: see {@linkcode openModelWithTokenizer}. */
+export interface ModelNames {
+  /** A folder in Hugging Face's or Meta's layout, `random:SIZE`, or `builtin`. */
+  model: string;
+  /** A folder or file; without it, the tokenizer beside the model. */
+  tokenizer?: string;
+  /** Whether BOS is put before every text. Default `auto`: as the tokenizer has it. */
+  add_bos?: AddBos;
+  /** A PEFT adapter folder. */
+  adapter?: string;
+  /** Only the first so many blocks. */
+  layers?: number;
+}
+
+/**
+ * Finds a model with its tokenizer and adapter.
+ *
+ * @throws {UserError} where a file is missing or wrong, or tokenizer or adapter don't fit the model.
+ */
+export async function findModel(names: ModelNames): Promise<FoundModel> {
+  const found = await openModelWithTokenizer(names);
+  if (names.adapter === undefined) return found;
+  const adapter = readAdapter(names.adapter);
+  const plan = checkAdapter(adapter, found.source.config, names.adapter);
+  return { ...found, adapter: { ...adapter, plan } };
+}
+
+/** What is made for a model, the model itself among it. */
+export interface Made {
+  model: Llama;
+}
+
+/** How a model gets onto a GPU. */
+export interface Loading<T extends Made> {
+  /** Decides weights of `random:` models and of new adapters. */
+  seed: number;
+  /** The adapter to load, or how new ones begin. */
+  adapter?: Adapter | { init: "kaiming" | "gaussian" };
+  /** Told the bytes of weights that are done, and all. */
+  progress?: (done: number, total: number) => void;
+  /** What would need less memory, for the message where it does not fit. */
+  advice: string;
+  /** Try to allocate whatever the plan says. */
+  ignorePlan?: boolean;
+  /** Called once all is allocated, before anything is loaded. */
+  allocated?: (gpu: Gpu, made: T) => void;
+}
+
+/**
+ * Plans and allocates what `make` makes, and loads weights and adapter.
+ *
+ * @param make Makes the model and all that is needed beside it; called twice, once to plan.
+ * @throws {DoesNotFit} where there is not the memory, before anything is allocated.
+ */
+export async function loadOnto<T extends Made>(
+  gpu: Gpu,
+  source: ModelSource,
+  make: (memory: Memory) => T,
+  { seed, adapter, progress, advice, ignorePlan, allocated }: Loading<T>,
+): Promise<T> {
+  const made = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = made;
+  allocated?.(gpu, made);
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed, progress });
+  if (adapter !== undefined && "tensors" in adapter) loadAdapter(gpu, model, adapter);
+  else if (adapter !== undefined) initializeAdapters(gpu, model, { init: adapter.init, seed });
+  return made;
+}
+
+/** An open GPU with a model on it. Leaving an `await using` gives both back. */
+export class Session<T extends Made> implements AsyncDisposable {
+  constructor(readonly gpu: Gpu, readonly made: T) {}
+
+  /** Waits for the GPU and closes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.gpu.device.queue.onSubmittedWorkDone();
+    this.gpu.close();
+  }
+}
+
+/**
+ * Opens the GPU and loads a model onto it. With `profile`, the roofs are measured first, and loading is no part of the
+ * profile.
+ *
+ * @throws {UserError} where there is no GPU, or not the memory.
+ */
+export async function openSession<T extends Made>(
+  source: ModelSource,
+  make: (memory: Memory, gpu: Gpu) => T,
+  { gpu: options, ...loading }: Loading<T> & { gpu: GpuOptions },
+): Promise<Session<T>> {
+  const gpu = await openGpu(options);
+  try {
+    if (gpu.profiler) {
+      gpu.profiler.roofs = await measureRoofs(gpu, options.precision === "mixed" ? "f16" : "f32");
+    }
+    const made = await loadOnto(gpu, source, (memory) => make(memory, gpu), loading);
+    await gpu.profiler?.take();
+    return new Session(gpu, made);
+  } catch (error) {
+    source.weights?.close();
+    gpu.close();
+    throw error;
+  }
+}
+
+/** How {@linkcode open} opens a model. */
+export interface OpenOptions extends ModelNames {
+  /** Which WebGPU, and more of the device. Default: what is found. */
+  gpu?: GpuOptions;
+  /** Default `mixed`: weights in f16, sums in f32. */
+  precision?: "fp32" | "mixed";
+  /** Sequences at once. Default 1. */
+  sequences?: number;
+  /** Tokens of a sequence at most, prompt and answer. Default: the model's own limit, 4096 at most. */
+  context?: number;
+  /** Element type of the KV cache, or false to do without. Default: f16 in mixed precision, else f32. */
+  cache?: Dtype | false;
+  /** Whether repetition penalties will be asked for, which take memory. Default false. */
+  penalized?: boolean;
+  /** Decides the weights of `random:` models. Default 42. */
+  seed?: number;
+  /** Told the bytes of weights that are loaded, and all. */
+  progress?: (done: number, total: number) => void;
+}
+
+/** A piece of an answer. */
+export interface Piece {
+  /** Which of the prompts it answers. */
+  index: number;
+  /** Text that is new: whole characters, empty while one is unfinished. */
+  text: string;
+  /** The token that it came with; absent of what was held back to the end. */
+  id?: number;
+}
+
+/** How {@linkcode Lorikeet.generate} answers: as {@linkcode SequenceOptions}, each with a default. */
+export interface AnswerOptions extends Partial<SequenceOptions> {
+  /** Texts that end an answer and are not part of it. */
+  stopTexts?: readonly string[];
+}
+
+/** Tokens of an answer at most, where nothing is said. */
+const MAX_TOKENS = 256;
+/** Tokens of a sequence that there is room for, where nothing is said. */
+const CONTEXT = 4096;
+
+/** A model that answers; made by {@linkcode open}. */
+export class Lorikeet implements AsyncDisposable {
+  readonly #session: Session<Made & { engine: Engine }>;
+  readonly tokenizer: Tokenizer;
+  /** Tokens that end an answer. */
+  readonly stop: readonly number[];
+
+  constructor(
+    session: Session<Made & { engine: Engine }>,
+    { tokenizer, stop }: { tokenizer: Tokenizer; stop: readonly number[] },
+  ) {
+    this.#session = session;
+    this.tokenizer = tokenizer;
+    this.stop = stop;
+  }
+
+  get gpu(): Gpu {
+    return this.#session.gpu;
+  }
+
+  get model(): Llama {
+    return this.#session.made.model;
+  }
+
+  get engine(): Engine {
+    return this.#session.made.engine;
+  }
+
+  /**
+   * Continues texts, or ids, as they are: a template is the caller's. Leaving the loop ends the answers.
+   *
+   * @param prompts One or several; of more than there is room for at once, some wait.
+   */
+  async *generate(
+    prompts: string | readonly (string | readonly number[])[],
+    { stopTexts = [], ...options }: AnswerOptions = {},
+  ): AsyncGenerator<Piece> {
+    const ids = [prompts].flat().map((prompt) =>
+      typeof prompt === "string" ? Array.from(encodePrompt(this.tokenizer, prompt)) : prompt
+    );
+    const texts = ids.map(() => "");
+    const answers = ids.map((_, index) =>
+      new Answer((all) => this.tokenizer.decode(all), stopTexts, (text) => texts[index] += text)
+    );
+    const told = (index: number) => {
+      const text = texts[index];
+      texts[index] = "";
+      return text;
+    };
+    const settings = { maxTokens: MAX_TOKENS, stop: this.stop, ...options };
+    for await (const { sequence, index, id } of this.engine.generate(this.gpu, ids, settings)) {
+      if (!answers[index].take(id)) this.engine.evict(sequence);
+      yield { index, text: told(index), id };
+    }
+    for (const [index, answer] of answers.entries()) {
+      answer.end();
+      const text = told(index);
+      if (text !== "") yield { index, text };
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#session[Symbol.asyncDispose]();
+  }
+}
+
+/**
+ * Opens a model with its tokenizer and adapter, to answer prompts.
+ *
+ * @throws {UserError} where a file is missing or wrong, or there is no GPU, or not the memory.
+ */
+export async function open(options: OpenOptions): Promise<Lorikeet> {
+  const { precision = "mixed", sequences = 1, penalized = false, seed = 42, progress } = options;
+  const found = await findModel(options), { source, tokenizer, adapter } = found;
+  const limit = contextLength(source.config);
+  const context = Math.min(options.context ?? CONTEXT, limit);
+  const { cache = precision === "mixed" ? "f16" : "f32" } = options;
+  const sizes: EngineSizes = {
+    sequences,
+    context,
+    promptTokens: sequences * context,
+    cache: cache === false ? undefined : cache,
+  };
+  const make = (memory: Memory) => {
+    const model = new Llama(memory, {
+      config: source.config,
+      precision,
+      trained: "nothing",
+      lora: adapter?.plan,
+      ...decoderPasses(sizes),
+    });
+    return { model, engine: new Engine(memory, model, sizes, { penalized }) };
+  };
+  const session = await openSession(source, make, {
+    gpu: { precision, ...options.gpu },
+    seed,
+    adapter,
+    progress,
+    advice: "a smaller context, fewer sequences or layers, or mixed precision.",
+  });
+  const stop = stopTokens(source.config, tokenizer, source.folder);
+  return new Lorikeet(session, { tokenizer, stop });
+}

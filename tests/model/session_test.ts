@@ -1,0 +1,67 @@
+/** Opening a model as a program does: what it answers, in pieces, and what is given back. */
+import assert from "node:assert/strict";
+import { GREEDY } from "../../model/engine/engine.ts";
+import { open, type Piece } from "../../model/session.ts";
+import { gpuTest } from "../kernels/harness.ts";
+
+const BUILTIN = { model: "builtin", precision: "fp32", context: 64 } as const;
+
+/** The text and the ids of each answer. */
+async function collect(pieces: AsyncIterable<Piece>): Promise<{ text: string; ids: number[] }[]> {
+  const answers: { text: string; ids: number[] }[] = [];
+  for await (const { index, text, id } of pieces) {
+    const answer = answers[index] ??= { text: "", ids: [] };
+    answer.text += text;
+    if (id !== undefined) answer.ids.push(id);
+  }
+  return answers;
+}
+
+gpuTest("open: several prompts, more than fit at once, are answered as each alone", async () => {
+  await using lorikeet = await open({ ...BUILTIN, sequences: 2 });
+  const prompts = ["Rio is a lorikeet.", "Luna is an owl.", "Rio"];
+  const options = { maxTokens: 12 };
+  const alone = [];
+  for (const prompt of prompts) alone.push(...await collect(lorikeet.generate(prompt, options)));
+  assert.ok(alone.every(({ text }) => text.trim() !== ""));
+  assert.deepEqual(await collect(lorikeet.generate(prompts, options)), alone);
+  for (const { text, ids } of alone) {
+    assert.equal(lorikeet.tokenizer.decode(ids).trim(), text.trim());
+  }
+});
+
+gpuTest("open: an answer ends before a stop text, and where its loop is left", async () => {
+  await using lorikeet = await open(BUILTIN);
+  const [{ text, ids }] = await collect(lorikeet.generate("Rio is a lorikeet.", { maxTokens: 12 }));
+  const words = text.trim().split(" "), stop = words[words.length - 1];
+  const [cut] = await collect(
+    lorikeet.generate("Rio is a lorikeet.", { maxTokens: 12, stopTexts: [stop] }),
+  );
+  assert.equal(cut.text, text.slice(0, text.indexOf(stop)));
+  const first: number[] = [];
+  for await (const { id } of lorikeet.generate("Rio is a lorikeet.", { maxTokens: 12 })) {
+    if (id !== undefined) first.push(id);
+    if (first.length === 3) break;
+  }
+  assert.deepEqual(first, ids.slice(0, 3));
+  const [again] = await collect(lorikeet.generate("Rio is a lorikeet.", { maxTokens: 12 }));
+  assert.deepEqual(again.ids, ids);
+});
+
+gpuTest("open: sampling, without a cache as with it", async () => {
+  const sampling = { ...GREEDY, temperature: 1, seed: 3, repetition_penalty: 1.1 };
+  const made: unknown[] = [];
+  for (const cache of ["f32", false] as const) {
+    await using lorikeet = await open({ ...BUILTIN, cache, penalized: true });
+    made.push(await collect(lorikeet.generate("Rio", { maxTokens: 8, sampling })));
+  }
+  assert.deepEqual(made[1], made[0]);
+});
+
+gpuTest("open: what is wrong is told, and the GPU is given back", async () => {
+  await assert.rejects(open({ model: "no/such" }), /no\/such/);
+  const lorikeet = await open(BUILTIN), { gpu } = lorikeet;
+  await lorikeet[Symbol.asyncDispose]();
+  const info = await gpu.device.lost;
+  assert.equal(info.reason, "destroyed");
+});
