@@ -176,7 +176,7 @@ launcherTest("installs a missing Deno from npm, once", async (system) => {
   const calls = (await Deno.readTextFile(system.path("bin/npm.calls"))).trim().split("\n");
   assert.equal(calls.length, 1);
   assert.match(calls[0], /--ignore-scripts.* @deno\/linux-x64-glibc@2\.9\.6$/);
-  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "runtime"]);
+  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "plans", "runtime"]);
 });
 
 launcherTest("two first starts at once both work", async (system) => {
