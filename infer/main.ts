@@ -6,19 +6,14 @@
  */
 import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
 import { endWithParent } from "../cli/parent.ts";
-import { chat } from "./chat.ts";
-import { convert } from "./convert.ts";
-import { generate } from "./generate.ts";
-import { merge } from "./merge.ts";
-import { score } from "./score.ts";
 
-/** What a command returns is its exit status. */
+/** The commands, each imported when it is called; what one returns is its exit status. */
 const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
-  generate,
-  chat,
-  score,
-  merge,
-  convert,
+  generate: async (args) => (await import("./generate.ts")).generate(args),
+  chat: async (args) => (await import("./chat.ts")).chat(args),
+  score: async (args) => (await import("./score.ts")).score(args),
+  merge: async (args) => (await import("./merge.ts")).merge(args),
+  convert: async (args) => (await import("./convert.ts")).convert(args),
 };
 
 const HELP = `lorikeet generate   answers prompts

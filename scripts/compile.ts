@@ -1,5 +1,5 @@
 /**
- * `deno task compile`: makes the trainer and the inference program as one file each, with the WGSL,
+ * `lorikeet compile`: makes the trainer and the inference program as one file each, with the WGSL,
  * the npm packages and the built-in model inside, for a cluster node without Deno.
  *
  * `deno compile` appends the program to a base binary, `denort`, that it downloads once from Deno's
@@ -11,6 +11,7 @@
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runMain, UserError } from "../kernels/errors.ts";
+import { flagsAnywhere } from "./launch/permissions.ts";
 
 /** The project's folder. */
 export const ROOT: string = fileURLToPath(new URL("../", import.meta.url));
@@ -24,7 +25,7 @@ export interface CompiledProgram {
   readonly workers: readonly string[];
 }
 
-/** What `deno task compile` makes. */
+/** What `lorikeet compile` makes. */
 export const PROGRAMS: readonly CompiledProgram[] = [
   {
     output: "dist/lorikeet-train",
@@ -49,15 +50,9 @@ export async function includedFiles(folder: string = BUILTIN): Promise<string[]>
   return paths.sort();
 }
 
-/** The flags that the launcher gives `command`: permissions are stated there and nowhere else. */
-export async function launcherPermissions(command: string): Promise<string[]> {
-  const { success, stdout, stderr } = await new Deno.Command(join(ROOT, "lorikeet"), {
-    args: ["permissions", command],
-  }).output();
-  if (!success) {
-    throw new UserError(`./lorikeet permissions ${command} failed: ${decode(stderr).trim()}`);
-  }
-  return decode(stdout).trim().split(" ");
+/** The flags that the launcher gives `command` on a machine that has all programs. */
+export function launcherPermissions(command: string): readonly string[] {
+  return flagsAnywhere(command, [], join(ROOT, "lorikeet"));
 }
 
 /** Arguments of `deno compile` for one program. */
@@ -101,7 +96,7 @@ async function compile(program: CompiledProgram): Promise<void> {
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: compileArguments(
       program,
-      await launcherPermissions(program.command),
+      launcherPermissions(program.command),
       await includedFiles(),
     ),
     cwd: ROOT,

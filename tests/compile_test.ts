@@ -87,12 +87,11 @@ Deno.test("compile: the built-in model and instructions would go in", async () =
 
 Deno.test({
   name: "compile: the programs get the launcher's permissions",
-  ignore: Deno.build.os === "windows",
-  async fn() {
+  fn() {
     const [train, infer] = PROGRAMS;
-    const flagsOf = async (program: typeof train) =>
-      compileArguments(program, await launcherPermissions(program.command), []);
-    const [trainFlags, inferFlags] = [await flagsOf(train), await flagsOf(infer)];
+    const flagsOf = (program: typeof train) =>
+      compileArguments(program, launcherPermissions(program.command), []);
+    const [trainFlags, inferFlags] = [flagsOf(train), flagsOf(infer)];
     // One program has all of inference's commands, and so what the one that writes models may do.
     for (const flags of [trainFlags, inferFlags]) {
       assert.ok(flags.includes("--allow-write") && flags.includes("--allow-run=nvidia-smi"));

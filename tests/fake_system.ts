@@ -21,9 +21,23 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** A script for the PATH that answers `--version` as Deno does, and else prints what it was given. */
+/** Deno's cache of packages, which a machine with another home folder shares. */
+const { denoDir } = JSON.parse(
+  new TextDecoder().decode(
+    new Deno.Command(Deno.execPath(), { args: ["info", "--json"] }).outputSync().stdout,
+  ),
+);
+
+/**
+ * A script for the PATH that answers `--version` as Deno does and plans the launch with the real one, and else
+ * prints what it was given.
+ */
 export function fakeDeno(version: string): string {
   return `[ "$1" != --version ] || { echo "deno ${version} (stable, release)"; exit; }
+case "$*" in *scripts/launch.ts*)
+  echo planned >>"\${0%/*}/deno.plans"
+  HOME=/nonexistent DENO_DIR='${denoDir}' exec '${Deno.execPath()}' "$@" ;;
+esac
 printf 'arg:%s\\n' "$@"
 printf 'cwd:%s\\n' "$PWD"
 for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DENO_DIR DENO_NO_UPDATE_CHECK DENO_WEBGPU_BACKEND DAWN_NODE LORIKEET_TILES; do
@@ -64,8 +78,15 @@ export class FakeSystem implements AsyncDisposable {
         break;
       }
     }
-    for (const file of ["lorikeet", "deno.json"]) {
-      await Deno.mkdir(system.path("project"), { recursive: true });
+    await Deno.mkdir(system.path("project/scripts/launch"), { recursive: true });
+    await Deno.mkdir(system.path("project/kernels"));
+    const parts = [...Deno.readDirSync(join(ROOT, "scripts/launch"))];
+    for (
+      const file of [
+        ...["lorikeet", "deno.json", "deno.lock", "kernels/errors.ts", "scripts/launch.ts"],
+        ...parts.map(({ name }) => `scripts/launch/${name}`),
+      ]
+    ) {
       await Deno.copyFile(join(ROOT, file), system.path("project", file));
     }
     await system.program("uname", "echo Linux x86_64");

@@ -87,3 +87,26 @@ dawnTest("a Dawn that can't be fetched says why and leaves nothing", async (syst
   const other = await system.run(["train", "--gpu", "dawn"]);
   assert.match(other.stderr, /no Dawn for this system \(FreeBSD amd64\)/);
 });
+
+dawnTest("gpu in train's YAML file counts like the flag, which wins", async (system) => {
+  const yaml = async (name: string, text: string) => {
+    await Deno.writeTextFile(system.path("home", name), text);
+    return system.path("home", name);
+  };
+  const dawn = await yaml("own.yaml", "model: builtin\ngpu: dawn\n");
+  const deno = await yaml("deno.yml", "{model: builtin, 'gpu': deno}\n");
+  const none = await yaml("none.yaml", "model: builtin\n");
+  const broken = await yaml("broken.yaml", "gpu: dawn\nmodel: [\n");
+  const allowed = [`--allow-ffi=${system.path(LIBRARY)}`];
+  for (const args of [[dawn, "--gpu", "deno"], [none], [broken], ["--data", "none.json", deno]]) {
+    assert.deepEqual(native(await system.run(["train", ...args])), []);
+  }
+  await assert.rejects(Deno.stat(system.path("bin/deno.installs")), "nothing was fetched");
+
+  assert.deepEqual(native(await system.run(["train", "--packing", dawn])), allowed);
+  assert.deepEqual(native(await system.run(["train", deno])), []);
+  assert.deepEqual(native(await system.run(["train", deno, "--gpu=dawn"])), allowed);
+  const variable = { env: { LORIKEET_GPU: "deno" } };
+  assert.deepEqual(native(await system.run(["train", dawn], variable)), allowed);
+  assert.deepEqual(native(await system.run(["train", none], variable)), []);
+});

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
-const COMMANDS = "train generate score merge convert bench report test check ok compile deno".split(
-  " ",
-);
+const COMMANDS = "train generate chat score merge convert bench report test check ok compile deno"
+  .split(
+    " ",
+  );
 
 function launcherTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
   const windows = Deno.build.os === "windows";
@@ -36,6 +37,7 @@ launcherTest("without a command, and with --help, lists the commands", async (sy
 });
 
 launcherTest("an unknown command names the nearest and the known ones", async (system) => {
+  await system.program("deno", fakeDeno("2.9.6"));
   const near = await system.run(["trian"]);
   assert.equal(near.code, 2);
   assert.match(near.stderr, /^error: unknown command "trian"; did you mean "train"\?/);
@@ -174,7 +176,7 @@ launcherTest("installs a missing Deno from npm, once", async (system) => {
   const calls = (await Deno.readTextFile(system.path("bin/npm.calls"))).trim().split("\n");
   assert.equal(calls.length, 1);
   assert.match(calls[0], /--ignore-scripts.* @deno\/linux-x64-glibc@2\.9\.6$/);
-  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "runtime"]);
+  assert.deepEqual(await folderNames(system.path("project/.deno")), ["2.9.6", "plans", "runtime"]);
 });
 
 launcherTest("two first starts at once both work", async (system) => {
@@ -237,3 +239,76 @@ launcherTest(
     assert.equal(variableOf(own, "DENO_DIR"), "/own");
   },
 );
+
+launcherTest("a steady plan is kept until something that it rests on changes", async (system) => {
+  const software = await ready(system);
+  const driver = async (...args: string[]) => {
+    const outcome = await system.run(["generate", ...args]);
+    assert.deepEqual([outcome.code, outcome.stderr], [0, ""]);
+    assert.deepEqual(argumentsOf(outcome).slice(-args.length - 1), ["generate", ...args]);
+    return variableOf(outcome, "VK_DRIVER_FILES");
+  };
+  const plans = async () =>
+    (await Deno.readTextFile(system.path("bin/deno.plans"))).trim().split("\n").length;
+  assert.equal(await driver("--prompt", "it's $HOME"), software);
+  assert.equal(await driver("--prompt", "a\tb"), software);
+  assert.equal(await plans(), 1, "the second start uses the first's plan");
+
+  await driver("--gpu", "deno");
+  assert.equal(await plans(), 2, "a flag that decides is looked at");
+
+  await system.file("dev/nvidiactl");
+  const nvidia = await system.file("etc/vulkan/icd.d/nvidia_icd.json");
+  assert.equal(await driver("--json"), nvidia);
+  assert.equal(await driver("--json"), nvidia);
+  assert.equal(await plans(), 3, "another driver is found once");
+
+  await Deno.remove(nvidia);
+  await Deno.remove(system.path("system/dev/nvidiactl"));
+  assert.equal(await driver("--json"), software);
+  const own = { env: { VK_DRIVER_FILES: "/own.json" } };
+  assert.equal(
+    variableOf(await system.run(["generate"], own), "VK_DRIVER_FILES"),
+    "/own.json",
+  );
+  const before = await plans();
+  await system.run(["generate"], own);
+  await Deno.writeTextFile(system.path("run.yaml"), "gpu: deno\n");
+  await system.run(["train", "run.yaml"]);
+  await system.run(["train", "run.yaml"]);
+  assert.equal(await plans(), before + 2, "a run's YAML file is looked at each time");
+  await system.run(["train", "--seed", "1"]);
+  await system.run(["train", "--seed", "2"]);
+  assert.equal(await plans(), before + 3);
+  await Deno.utime(system.path("project/scripts/launch/plan.ts"), 4e9, 4e9);
+  await system.run(["generate"], own);
+  assert.equal(await plans(), before + 4, "another launch makes another plan");
+});
+
+launcherTest("the program takes the launcher's process", async (system) => {
+  await ready(system);
+  await system.program(
+    "deno",
+    `case "$*" in *launch.ts*) ;; *) [ "$1" = --version ] || { echo "process $$"; cat; exit 7; } ;; esac
+${fakeDeno("2.9.6")}`,
+  );
+  for (let i = 0; i < 2; i++) { // planned, and by the kept plan
+    const child = new Deno.Command(system.path("project/lorikeet"), {
+      args: ["generate"],
+      clearEnv: true,
+      env: {
+        PATH: `${system.path("bin")}:${system.path("tools")}`,
+        HOME: system.path("home"),
+        LORIKEET_SYSROOT: system.path("system"),
+      },
+      stdin: "piped",
+      stdout: "piped",
+    }).spawn();
+    const writer = child.stdin.getWriter();
+    await writer.write(new TextEncoder().encode("typed"));
+    await writer.close();
+    const { code, stdout } = await child.output();
+    assert.equal(code, 7);
+    assert.equal(new TextDecoder().decode(stdout), `process ${child.pid}\ntyped`);
+  }
+});

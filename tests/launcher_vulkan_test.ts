@@ -114,38 +114,48 @@ vulkanTest("without a driver or without a loader, says the one command to run", 
   await expectCommand("sudo apt-get install -y mesa-vulkan-drivers libvulkan1");
 });
 
-vulkanTest("root on Debian gets the software driver installed", async (system) => {
-  await system.program("id", "echo 0");
-  const icd = system.path("system/usr/share/vulkan/icd.d");
-  const lib = system.path("system/usr/lib/x86_64-linux-gnu");
-  // As in a fresh container: nothing can be installed before the lists are there.
-  await system.program(
-    "apt-get",
-    `echo "$DEBIAN_FRONTEND $*" >>"\${0%/*}/apt.calls"
+vulkanTest(
+  "--install installs the software driver for root on Debian, and nothing else does",
+  async (system) => {
+    await system.program("id", "echo 0");
+    const icd = system.path("system/usr/share/vulkan/icd.d");
+    const lib = system.path("system/usr/lib/x86_64-linux-gnu");
+    // As in a fresh container: nothing can be installed before the lists are there.
+    await system.program(
+      "apt-get",
+      `echo "$DEBIAN_FRONTEND $*" >>"\${0%/*}/apt.calls"
 case $1 in
   update) : >"\${0%/*}/lists" ;;
   install) [ -e "\${0%/*}/lists" ] || { echo 'E: Unable to locate package' >&2; exit 100; }
     mkdir -p "${icd}" "${lib}"; : >"${icd}/lvp_icd.x86_64.json"; : >"${lib}/libvulkan.so.1" ;;
 esac`,
-  );
-  const outcome = await system.run(["train"]);
-  assert.equal(driverOf(outcome), `${icd}/lvp_icd.x86_64.json`);
-  assert.match(
-    outcome.stderr,
-    /^Installing a Vulkan driver \(mesa-vulkan-drivers libvulkan1\)[^\n]*\n$/,
-  );
-  const calls = await Deno.readTextFile(system.path("bin/apt.calls"));
-  assert.match(
-    calls,
-    /^noninteractive install -y .*\n update -qq\nnoninteractive install -y .*\n$/,
-  );
-  assert.equal((await system.run(["train"])).stderr, "");
-});
+    );
+    const unasked = await system.run(["train"]);
+    assert.deepEqual([unasked.code, unasked.stdout], [1, ""]);
+    assert.match(unasked.stderr, /\n {4}apt-get install -y mesa-vulkan-drivers libvulkan1\n/);
+    assert.match(unasked.stderr, /or let `\.\/lorikeet --install` do it/);
+    await assert.rejects(Deno.stat(system.path("bin/apt.calls")), "nothing was installed");
+    const outcome = await system.run(["--install"]);
+    assert.deepEqual([outcome.code, outcome.stdout], [0, ""]);
+    assert.match(
+      outcome.stderr,
+      /^Installing a Vulkan driver \(mesa-vulkan-drivers libvulkan1\)[^\n]*\n$/,
+    );
+    const calls = await Deno.readTextFile(system.path("bin/apt.calls"));
+    assert.match(
+      calls,
+      /^noninteractive install -y .*\n update -qq\nnoninteractive install -y .*\n$/,
+    );
+    const train = await system.run(["train"]);
+    assert.deepEqual([driverOf(train), train.stderr], [`${icd}/lvp_icd.x86_64.json`, ""]);
+    assert.equal((await system.run(["--install"])).stderr, "", "there is one now");
+  },
+);
 
 vulkanTest("a failed installation says what apt-get said", async (system) => {
   await system.program("id", "echo 0");
   await system.program("apt-get", "echo 'E: no space left' >&2; exit 100");
-  const { code, stdout, stderr } = await system.run(["train"]);
+  const { code, stdout, stderr } = await system.run(["--install"]);
   assert.deepEqual([code, stdout], [1, ""]);
   assert.match(stderr, /E: no space left\nerror: no Vulkan driver was found, and `apt-get install/);
 });

@@ -1,0 +1,63 @@
+/**
+ * The few settings that decide how a program is started, from its arguments, its YAML file and the
+ * environment.
+ *
+ * @module
+ */
+import type { System } from "./system.ts";
+
+/** The value of `--name value` or `--name=value`, the last one where there are several. */
+export function readFlag(name: string, args: readonly string[]): string | undefined {
+  const flag = `--${name}`;
+  let value: string | undefined;
+  for (const [i, argument] of args.entries()) {
+    if (argument.startsWith(`${flag}=`)) value = argument.slice(flag.length + 1);
+    else if (args[i - 1] === flag) value = argument;
+  }
+  return value;
+}
+
+/** Whether the arguments ask for help, which computes nothing. */
+export function asksForHelp(args: readonly string[]): boolean {
+  return args.includes("--help") || args.includes("-h");
+}
+
+/** Whether there are flags among the arguments on which a plan rests; the launcher's `is_plain` has the same list. */
+export function decidesByFlag(args: readonly string[]): boolean {
+  return args.some((argument) => /^(--gpu|--python|--help$|-h$)/.test(argument));
+}
+
+/**
+ * The value of `gpu` in the YAML file among a command's arguments. A file with mistakes has none: the program
+ * tells them. An argument after a flag is taken for the flag's value, unless it is named as a YAML file.
+ */
+export async function gpuOfYaml(
+  args: readonly string[],
+  system: Pick<System, "read">,
+): Promise<string | undefined> {
+  for (const [i, argument] of args.entries()) {
+    const isValue = args[i - 1]?.startsWith("--") && !args[i - 1].includes("=");
+    if (argument.startsWith("-") || (isValue && !/\.ya?ml$/i.test(argument))) continue;
+    const text = system.read(argument);
+    if (text === undefined) continue;
+    try {
+      const { parse } = await import("yaml");
+      const gpu: unknown = parse(text, { logLevel: "error" })?.gpu;
+      if (typeof gpu === "string") return gpu;
+    } catch { /* the program reads the file again and says what is wrong */ }
+  }
+  return undefined;
+}
+
+/**
+ * The WebGPU that a command asks for: `auto`, `deno`, `dawn` or what else the user wrote. A flag wins over the
+ * YAML file; where they say nothing or `auto`, LORIKEET_GPU decides.
+ */
+export async function wantedGpu(
+  args: readonly string[],
+  system: Pick<System, "read" | "env">,
+  { readsYaml = false }: { readsYaml?: boolean } = {},
+): Promise<string> {
+  const said = readFlag("gpu", args) ?? (readsYaml ? await gpuOfYaml(args, system) : undefined);
+  return (said === "auto" ? undefined : said) ?? system.env("LORIKEET_GPU") ?? "auto";
+}

@@ -1,0 +1,159 @@
+/** How the launch plans a start, on machines made of a list of files. */
+import assert from "node:assert/strict";
+import { Environment } from "../scripts/launch/environment.ts";
+import { decidesByFlag, readFlag, wantedGpu } from "../scripts/launch/flags.ts";
+import { noting } from "../scripts/launch/kept_plan.ts";
+import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
+import { planLines } from "../scripts/launch/plan.ts";
+import { quote } from "../scripts/launch/shell.ts";
+import { Refused, type System } from "../scripts/launch/system.ts";
+import { prepareVulkan } from "../scripts/launch/vulkan.ts";
+
+interface Machine {
+  name?: string;
+  files?: Record<string, string>;
+  env?: Record<string, string>;
+  programs?: string[];
+}
+
+/** A machine that can be asked and not changed; `said` is what the user was told. */
+function machine(
+  { name = "Linux x86_64", files = {}, env = {}, programs = [] }: Machine,
+): System & { said: string[] } {
+  const refuse = () => assert.fail("a plan changes nothing here");
+  const said: string[] = [];
+  return {
+    name,
+    said,
+    exists: (path) =>
+      Object.keys(files).some((file) => file === path || file.startsWith(`${path}/`)),
+    names: (folder) =>
+      Object.keys(files).filter((file) => file.startsWith(`${folder}/`))
+        .map((file) => file.slice(folder.length + 1).split("/")[0]).sort(),
+    read: (path) => files[path],
+    opens: (path) => Object.hasOwn(files, path),
+    makeFolder: () => true,
+    makeScratch: refuse,
+    write: refuse,
+    move: refuse,
+    remove: refuse,
+    env: (variable) => env[variable],
+    has: (program) => programs.includes(program),
+    run: () => ({ success: false, stdout: "", written: "" }),
+    say: (line) => said.push(line),
+  };
+}
+
+const SOFTWARE = {
+  "/usr/lib/x86_64-linux-gnu/libvulkan.so.1": "",
+  "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json": "",
+};
+
+async function plan(command: string, args: string[], made: Machine = {}): Promise<string> {
+  const launch = { root: "/own's", cache: "/cache", deno: "/bin/deno", command, args };
+  return (await planLines(launch, machine(made))).join("\n");
+}
+
+Deno.test("launch: words survive the shell", () => {
+  assert.equal(quote("it's $HOME"), String.raw`'it'\''s $HOME'`);
+});
+
+Deno.test("launch: a program takes the shell's place with its arguments untouched", async () => {
+  const lines = await plan("score", ["--data", "d"], { files: SOFTWARE });
+  assert.match(lines, /^export VK_DRIVER_FILES='\/usr\/share\/.*lvp_icd\.x86_64\.json'$/m);
+  assert.match(
+    lines,
+    /\nexec '\/bin\/deno' 'run' .* '\/own'\\''s\/infer\/main\.ts' 'score' "\$@"$/,
+  );
+});
+
+Deno.test("launch: macOS needs no Vulkan", async () => {
+  assert.doesNotMatch(await plan("train", [], { name: "Darwin arm64" }), /VK_|DENO_WEBGPU_BACKEND/);
+  await assert.rejects(plan("train", []), Refused);
+});
+
+Deno.test("launch: flags are read in both forms, the last wins", () => {
+  assert.equal(readFlag("gpu", ["--gpu", "deno", "--gpu=dawn"]), "dawn");
+  assert.equal(readFlag("gpu", ["--gpus", "deno"]), undefined);
+  for (const args of [["--gpu=deno"], ["--gpu", "deno"], ["--python", "p"], ["-h"], ["--help"]]) {
+    assert.ok(decidesByFlag(args), args[0]);
+  }
+  assert.ok(!decidesByFlag(["--prompt", "which gpu? --help"]));
+});
+
+Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET_GPU's", async () => {
+  const files = {
+    "a.yaml": "gpu: dawn",
+    "auto.yaml": "gpu: auto",
+    "b.yaml": "gpu: [",
+    run: "gpu: dawn",
+  };
+  const wanted = (args: string[], env: Record<string, string> = {}) =>
+    wantedGpu(args, machine({ files, env }), { readsYaml: true });
+  assert.equal(await wanted([]), "auto");
+  assert.equal(await wanted(["a.yaml"]), "dawn");
+  assert.equal(await wanted(["run", "--seed", "1"]), "dawn");
+  assert.equal(await wanted(["--packing", "a.yaml"]), "dawn");
+  assert.equal(await wanted(["--model", "run"]), "auto", "the value of a flag is no file");
+  assert.equal(await wanted(["b.yaml"]), "auto", "mistakes are the program's to tell");
+  assert.equal(await wanted(["a.yaml", "--gpu", "deno"]), "deno");
+  const env = { LORIKEET_GPU: "deno" };
+  assert.equal(await wanted(["a.yaml"], env), "dawn");
+  assert.equal(await wanted(["auto.yaml"], env), "deno");
+  assert.equal(await wanted(["a.yaml", "--gpu", "auto"], env), "deno");
+  assert.equal(await wantedGpu(["a.yaml"], machine({ files })), "auto", "another command");
+});
+
+Deno.test("launch: no command but test gets more than files, and few get programs", () => {
+  for (const command of COMMANDS.filter((name) => name !== "test")) {
+    const flags = flagsAnywhere(command, [], "/l").join(" ");
+    assert.doesNotMatch(flags, /--allow-(all|net|ffi|import)|--allow-(run|env|sys)( |$)/, command);
+  }
+  assert.ok(flagsAnywhere("bench", ["peers"], "/l").includes("--allow-run=nvidia-smi,/l,python3"));
+  const permissions = { write: false, programs: ["a,b"], python: true };
+  const flags = permissionFlags(permissions, { lorikeet: "/l", python: "c,d", has: () => true });
+  assert.doesNotMatch(flags.join(" "), /--allow-run/, "a comma would name two programs");
+});
+
+Deno.test("launch: an NVIDIA driver's libraries are found beside it", () => {
+  const files = {
+    ...SOFTWARE,
+    "/dev/nvidia0": "",
+    "/usr/local/nvidia/share/vulkan/icd.d/nvidia_icd.json": "",
+  };
+  const system = machine({ files, env: { LD_LIBRARY_PATH: "/a" } });
+  const environment = new Environment(system);
+  prepareVulkan(system, environment, { store: "/s" });
+  assert.equal(environment.get("LD_LIBRARY_PATH"), "/usr/local/nvidia/lib64:/a");
+  assert.deepEqual(system.said, []);
+});
+
+Deno.test("launch: what can't be tested again by the shell is not kept", () => {
+  const asked = (ask: (system: System) => unknown) => {
+    const { system, facts } = noting(machine({ files: { "/f": "" }, programs: ["p"] }));
+    ask(system);
+    return facts();
+  };
+  assert.deepEqual(asked((system) => system.exists("/f")), ["[ -e '/f' ]"]);
+  assert.deepEqual(asked((system) => system.exists("/g")), ["[ ! -e '/g' ]"]);
+  assert.deepEqual(asked((system) => system.env("X")), [`[ "\${X:-}" = '' ]`]);
+  assert.deepEqual(asked((system) => system.names("/d")), ["holds '/d' '/d/*'"]);
+  assert.deepEqual(asked((system) => system.has("p")), ["command -v 'p' >/dev/null"]);
+  for (
+    const ask of [
+      (s: System) => s.read("/f"),
+      (s: System) => s.say("x"),
+      (s: System) => s.run("p", []),
+    ]
+  ) {
+    assert.equal(asked(ask), undefined);
+  }
+});
+
+Deno.test("launch: developers' commands never start a task, which would start the launcher", async () => {
+  for (const command of ["test", "check", "ok", "compile"]) {
+    const lines = await plan(command, [], { files: SOFTWARE });
+    assert.doesNotMatch(lines, /'task'|lorikeet'/, command);
+    assert.match(lines, /^exec /m);
+  }
+});
