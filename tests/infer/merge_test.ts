@@ -12,7 +12,6 @@ import {
   type Adapter,
   adapterConfig,
   adapterShapes,
-  adapterShapes,
   readAdapter,
 } from "../../model/formats/adapter.ts";
 import { writeHuggingFace } from "../../model/formats/write_huggingface.ts";
