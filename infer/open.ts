@@ -8,6 +8,7 @@ import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
+import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import type { AdapterPlan } from "../model/adapter/plan.ts";
 import { allocatePlanned } from "../model/transformer/capacity.ts";
 import { loadingBar } from "../cli/progress.ts";
@@ -66,7 +67,7 @@ export async function loadModel<T>(
     precision: flags.precision,
     profile: flags.profile,
   });
-  console.error(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
+  console.error(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
   if (gpu.profiler) {
     gpu.profiler.roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
   }

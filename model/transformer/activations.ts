@@ -4,7 +4,10 @@
  *
  * @module
  */
-import { type DecodeWorkspace, mostRanges } from "../../kernels/ops/attention/decode/attention_decode.ts";
+import {
+  type DecodeWorkspace,
+  mostRanges,
+} from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";

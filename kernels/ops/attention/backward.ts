@@ -20,7 +20,12 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import { positionalFamily } from "../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
-import { DIRECT_THREADS, directKeyGradient, directQueryGradient, prefersDirect } from "./unstaged.ts";
+import {
+  DIRECT_THREADS,
+  directKeyGradient,
+  directQueryGradient,
+  prefersDirect,
+} from "./unstaged.ts";
 import { gradientSource } from "./tiled/gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
 import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
