@@ -7,7 +7,7 @@
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { loadOnto } from "../model/session.ts";
 import { z } from "zod";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError, UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
@@ -140,11 +140,10 @@ export async function benchDecode(args: string[]): Promise<void> {
   if (contexts.length === 0) contexts.push(Math.floor(limit / 4), Math.floor(limit / 2));
   const context = Math.max(...contexts) + flags.tokens;
   if (context > limit) {
-    throw new UserError(
+    throw new UsageError(
       `contexts up to ${
         Math.max(...contexts)
       } and ${flags.tokens} tokens exceed the ${limit} that ${name} takes`,
-      2,
     );
   }
   const cache = flags.precision === "fp32" ? "f32" : "f16";

@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
+import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { availableBytes } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag } from "../cli/settings.ts";
@@ -44,7 +45,7 @@ export async function benchDevice(args: string[]): Promise<void> {
   const info: DeviceInfo = {
     gpu: gpu.name,
     provider: gpu.provider,
-    reason: gpu.reason,
+    reason: reasonOf(gpu),
     software: gpu.software,
     driver: gpu.software ? undefined : nvidia.find(({ name }) => gpu.name.includes(name))?.driver,
     available_mb: bytes === undefined ? undefined : megabytes(bytes),

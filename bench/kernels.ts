@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
-import { limitOf, type Roofs } from "../kernels/measure/roofline.ts";
+import { limitOf, type Roofs } from "../kernels/gpu/roofline.ts";
 import { copySeconds, squareSide } from "../kernels/measure/roofs.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { gpuSeconds } from "../kernels/measure/timing.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { pcg4d } from "../kernels/wgsl/hash.ts";
+import { clear } from "../kernels/ops/elements/bytes.ts";
 import { loraBackward, loraDown, type LoraGroup, loraUp } from "../kernels/ops/lora/lora.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
 import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
@@ -78,7 +79,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     run: up,
     async check() {
       down();
-      gpu.clear(y);
+      clear(gpu, y);
       up();
       const factors = await valuesOf(gpu, low), actual = await valuesOf(gpu, y);
       const samples = new Samples();
@@ -107,8 +108,8 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     run: backward,
     async check() {
       down();
-      for (const { gradA, gradB } of modules) for (const g of [gradA, gradB]) gpu.clear(g);
-      gpu.clear(dx);
+      for (const { gradA, gradB } of modules) for (const g of [gradA, gradB]) clear(gpu, g);
+      clear(gpu, dx);
       backward();
       const samples = new Samples();
       const [input, inputGrad] = [await valuesOf(gpu, x), await valuesOf(gpu, dx)];

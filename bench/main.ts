@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
+import { didYouMean } from "../model/suggestion.ts";
+import { runMain } from "../cli/run_main.ts";
 import { endWithParent } from "../cli/parent.ts";
 import { benchDecode } from "./decode.ts";
 import { benchDevice } from "./device.ts";
@@ -25,7 +27,7 @@ function plain(bench: (json: boolean) => void | Promise<void>) {
     if (flags.includes("--help")) return console.log(HELP);
     const unknown = flags.find((flag) => flag !== "--json");
     if (unknown !== undefined) {
-      throw new UserError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`, 2);
+      throw new UsageError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`);
     }
     await bench(flags.includes("--json"));
   };
@@ -77,9 +79,8 @@ async function main(): Promise<void> {
   const bench = BENCHES[name as keyof typeof BENCHES];
   if (bench === undefined) {
     const near = didYouMean(name, Object.keys(BENCHES));
-    throw new UserError(
+    throw new UsageError(
       `bench "${name}" is unknown; expected ${Object.keys(BENCHES).join(", ")}${near}`,
-      2,
     );
   }
   await bench(flags);

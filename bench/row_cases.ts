@@ -4,6 +4,7 @@
  * @module
  */
 import { crossEntropy } from "../kernels/ops/loss/cross_entropy.ts";
+import { clear } from "../kernels/ops/elements/bytes.ts";
 import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
 import { swiglu, swigluBackward } from "../kernels/ops/activation/swiglu.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
@@ -82,7 +83,7 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
     run: backward,
     async check() {
       forward();
-      gpu.clear(dx);
+      clear(gpu, dx);
       backward();
       const [input, weight, gradient, actual] = [
         await valuesOf(gpu, x),

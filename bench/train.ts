@@ -5,11 +5,12 @@
  * @module
  */
 import { z } from "zod";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu/gpu.ts";
 import type { MemoryTable } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
-import { limitOf, type Roofs } from "../kernels/measure/roofline.ts";
+import { limitOf, type Roofs } from "../kernels/gpu/roofline.ts";
+import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
 import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
@@ -85,7 +86,7 @@ function headLines({ gpu, source, config, roofs }: Bench): string[] {
   return [
     `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, ${trained}, ` +
     `${optimizer}, checkpointing ${checkpointing}, packing ` +
-    `${config.packing ? "on" : "off"}, on ${gpu.name} (${gpu.provider}: ${gpu.reason})`,
+    `${config.packing ? "on" : "off"}, on ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`,
     roofLine(roofs),
   ];
 }
@@ -187,9 +188,8 @@ async function run(flags: Flags): Promise<void> {
   const { json, tokens, plot, profile, ignore_plan: ignorePlan } = flags;
   const gpu = await openGpu({ provider: flags.gpu, precision: flags.precision, profile });
   if (ignorePlan && gpu.software) {
-    throw new UserError(
+    throw new UsageError(
       "--ignore-plan needs a GPU: without one, memory that isn't there is handed out all the same",
-      2,
     );
   }
   const model = flags.model ?? await defaultModel(gpu);

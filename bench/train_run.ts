@@ -5,10 +5,11 @@
  */
 import { loadOnto } from "../model/session.ts";
 import { UserError } from "../kernels/errors.ts";
-import type { Gpu, Work } from "../kernels/gpu/gpu.ts";
+import type { Gpu } from "../kernels/gpu/gpu.ts";
+import type { Work } from "../kernels/gpu/work.ts";
 import { CATEGORIES, megabytes, type Memory, type MemoryTable } from "../kernels/gpu/memory.ts";
 import type { Profile } from "../kernels/gpu/profiler.ts";
-import type { Roofs } from "../kernels/measure/roofline.ts";
+import type { Roofs } from "../kernels/gpu/roofline.ts";
 import { median } from "../kernels/measure/timing.ts";
 import { planMemory } from "../model/transformer/capacity.ts";
 import { loadingBar, ProgressBar } from "../cli/progress.ts";

@@ -4,15 +4,17 @@
  * @module
  */
 import { z } from "zod";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError, UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu/gpu.ts";
 import {
   MOST_TUNED_ROWS,
+  NO_TILES,
   readTiles,
   tileNumbers,
   tilesKey,
   tokensOf,
   TUNED_STEP,
+  useTiles,
 } from "../kernels/ops/matmul/tuned.ts";
 import { environment } from "../kernels/gpu/providers/environment.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
@@ -93,10 +95,11 @@ export async function benchTune(args: string[]): Promise<void> {
   const { gpu: provider, json, precision, ...flags } = parseFlags(TUNE, args);
   const path = flags.file ?? environment("LORIKEET_TILES");
   if (path === undefined) {
-    throw new UserError("flag --file is missing: expected a .json file to keep tiles in", 2);
+    throw new UsageError("flag --file is missing: expected a .json file to keep tiles in");
   }
   readTiles(path); // a damaged one is found before the work
-  const gpu = await openGpu({ provider, precision, profile: true, tiles: null });
+  const gpu = await openGpu({ provider, precision, profile: true });
+  useTiles(gpu, NO_TILES);
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const model = flags.model ?? await defaultModel(gpu);
   const { config: whole } = openModel(model);

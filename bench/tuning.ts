@@ -8,7 +8,7 @@ import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { matmul, matmulPartials } from "../kernels/ops/matmul/matmul.ts";
 import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/tiled_geometry.ts";
-import { type AskedProduct, productClass } from "../kernels/ops/matmul/tuned.ts";
+import { type AskedProduct, productClass, tilesOf } from "../kernels/ops/matmul/tuned.ts";
 import { Memory } from "../kernels/gpu/memory.ts";
 import { sumPartials } from "../kernels/ops/matmul/partials.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
@@ -58,7 +58,7 @@ export async function askedProducts(
   tokens: readonly number[],
 ): Promise<AskedProduct[]> {
   const asked = new Map<string, AskedProduct>();
-  gpu.tiles.listener = (product) => {
+  tilesOf(gpu).listener = (product) => {
     const name = productClass(product);
     if (name === undefined) return;
     const known = asked.get(name);
@@ -82,7 +82,7 @@ export async function askedProducts(
   await gpu.rehearse(() => {
     for (const batch of batches) generator.logits(gpu, batch);
   });
-  gpu.tiles.listener = undefined;
+  tilesOf(gpu).listener = undefined;
   return [...asked.values()];
 }
 
@@ -141,7 +141,7 @@ async function compare(
 /** Measures one product. @throws {UserError} where the best geometry's results are wrong. */
 export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
   const { m, n, k } = product;
-  const rated = geometries(m, n, k, gpu.tiles.targetOf(product));
+  const rated = geometries(m, n, k, tilesOf(gpu).targetOf(product));
   const candidates = rated.filter(({ seconds }) => seconds <= DOUBT * rated[0].seconds)
     .slice(0, MOST_CANDIDATES).map(({ geometry }) => geometry);
   using tensors = new Tensors(gpu);

@@ -6,7 +6,7 @@
 
 import { Command as Parser, CommanderError, Option } from "commander";
 import type { z } from "zod";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
 import {
   asFlag,
   checkValues,
@@ -146,11 +146,10 @@ export function readFlags(
     if (!(error instanceof CommanderError)) throw error;
     const flag = /--[a-z.-]+/.exec(error.message)?.[0] ?? "a flag";
     const key = line.keys.find((key) => asFlag(key.name) === flag);
-    throw new UserError(
+    throw new UsageError(
       key
         ? `${flag} needs a value: expected ${key.expected}`
         : error.message.replace("error: ", ""),
-      2,
     );
   }
   for (const arg of parsed.unknown.filter((arg) => arg.startsWith("-"))) {
@@ -172,7 +171,7 @@ export function readFlags(
 /** The one error for all problems of a command line, one a line. */
 export function refuse(problems: readonly string[]): void {
   if (problems.length > 0) {
-    throw new UserError([...new Set(problems)].join("\n       "), 2);
+    throw new UsageError([...new Set(problems)].join("\n       "));
   }
 }
 

@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { didYouMean, runMain, UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
+import { didYouMean } from "../model/suggestion.ts";
+import { runMain } from "../cli/run_main.ts";
 import { endWithParent } from "../cli/parent.ts";
 
 /** The commands, each imported when it is called; what one returns is its exit status. */
@@ -33,9 +35,8 @@ async function main(): Promise<number | void> {
   }
   if (!Object.hasOwn(COMMANDS, name)) {
     const names = Object.keys(COMMANDS);
-    throw new UserError(
+    throw new UsageError(
       `unknown command "${name}"; expected ${names.join(", ")}${didYouMean(name, names)}`,
-      2,
     );
   }
   return await COMMANDS[name](args);

@@ -10,7 +10,8 @@
 
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
-import { runMain, UserError } from "../kernels/errors.ts";
+import { runMain } from "../cli/run_main.ts";
+import { UserError } from "../kernels/errors.ts";
 import { flagsAnywhere } from "./launch/permissions.ts";
 
 /** The project's folder. */

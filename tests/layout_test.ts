@@ -6,7 +6,7 @@ import { ROOT } from "../scripts/compile.ts";
 /** What files of each folder may import of the project, besides their own folder. */
 const MAY_IMPORT: Record<string, string[]> = {
   kernels: [],
-  cli: ["kernels"],
+  cli: ["kernels", "model"],
   model: ["kernels", "examples"],
   train: ["kernels", "model", "cli", "examples"],
   infer: ["kernels", "model", "cli", "examples"],

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../model/adapter/plan.ts";
 import type { LlamaConfig } from "../model/families/config.ts";
 import {
@@ -35,9 +35,8 @@ function trainedConfig(lora: LoraSettings, model: LlamaConfig): AdapterConfig {
   }
   const beyond = lora.layers?.find((number) => number >= model.num_hidden_layers);
   if (beyond !== undefined) {
-    throw new UserError(
+    throw new UsageError(
       `lora.layers has ${beyond}; expected numbers below ${model.num_hidden_layers}, the model's blocks`,
-      2,
     );
   }
   return adapterConfig({
@@ -116,9 +115,8 @@ export function settingsFrom(
     const [value, wanted] = [has(config), lora[key as keyof typeof KEYS]].map((v) =>
       Array.isArray(v) ? v.join(",") : v
     );
-    throw new UserError(
+    throw new UsageError(
       `adapter ${what} has ${key} ${value}, but lora.${key} is ${wanted}; expected the same`,
-      2,
     );
   }
   return {

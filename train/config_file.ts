@@ -5,7 +5,7 @@
  */
 
 import { isMap, isScalar, LineCounter, parseDocument } from "yaml";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
 import { type Givens, suggestion } from "../cli/settings.ts";
 import { KEYS } from "./schema.ts";
 
@@ -16,7 +16,7 @@ function plain(node: unknown, document: unknown, where: string): unknown {
     JSON.stringify(value); // as every message and summary.json will
     return value;
   } catch {
-    throw new UserError(`${where}: an alias leads nowhere or back to itself; expected a value`, 2);
+    throw new UsageError(`${where}: an alias leads nowhere or back to itself; expected a value`);
   }
 }
 
@@ -31,7 +31,7 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
   const [fault] = document.errors;
   if (fault) {
     const { line } = lineCounter.linePos(fault.pos[0]);
-    throw new UserError(`${file}, line ${line}: not valid YAML: ${fault.message}`, 2);
+    throw new UsageError(`${file}, line ${line}: not valid YAML: ${fault.message}`);
   }
   const givens: Givens = new Map();
   const walk = (map: unknown, prefix: string) => {
@@ -55,7 +55,7 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
     }
   };
   if (document.contents !== null && !isMap(document.contents)) {
-    throw new UserError(`${file} is no mapping; expected lines such as "learning_rate: 1e-5"`, 2);
+    throw new UsageError(`${file} is no mapping; expected lines such as "learning_rate: 1e-5"`);
   }
   walk(document.contents, "");
   return givens;
@@ -70,7 +70,7 @@ export function readConfigFile(path: string, problems: string[]): Givens {
     const reason = error instanceof Deno.errors.NotFound
       ? "does not exist"
       : `can't be read (${(error as Error).message})`;
-    throw new UserError(`configuration file "${path}" ${reason}; expected a YAML file`, 2);
+    throw new UsageError(`configuration file "${path}" ${reason}; expected a YAML file`);
   }
   return readYaml(text, path, problems);
 }

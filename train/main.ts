@@ -4,10 +4,11 @@
  * @module
  */
 import { join } from "node:path";
-import { runMain } from "../kernels/errors.ts";
+import { runMain } from "../cli/run_main.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
+import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
 import { allocatePlanned } from "../model/transformer/capacity.ts";
 import { endWithParent } from "../cli/parent.ts";
@@ -173,7 +174,7 @@ async function main(): Promise<number> {
     return { trainer, engine: showcase?.engine(memory, trainer.model) };
   }, LESS_MEMORY);
   const { model } = trainer;
-  console.log(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
+  console.log(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
   console.log(`Trainable: ${describeParameters(model)}`);
   await fillModel(gpu, model, source, { ...config, adapter });
   const data = samplesChecksum(samples);

@@ -5,6 +5,7 @@
  * @module
  */
 import { adamw } from "../kernels/ops/optimizer/adamw.ts";
+import { clear } from "../kernels/ops/elements/bytes.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { sumOfSquares, sumOfSquaresSlots } from "../kernels/ops/optimizer/grad_norm.ts";
 import { updateControl } from "../kernels/ops/optimizer/loss_scale.ts";
@@ -126,7 +127,7 @@ export class Optimizer {
 
   /** Sets every gradient to zero. */
   clearGradients(gpu: Gpu): void {
-    for (const grad of this.#grads) gpu.clear(grad);
+    for (const grad of this.#grads) clear(gpu, grad);
   }
 
   /** Updates every parameter, or none where a gradient is not finite. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
+import { UsageError } from "../kernels/errors.ts";
 import { isObject } from "../model/formats/json_file.ts";
 import type { TrainConfig } from "./schema.ts";
 
@@ -82,10 +82,9 @@ export function checkResumedConfig(
   for (const key of new Set([...is.keys(), ...was.keys()])) {
     const [before, now] = [was.get(key), is.get(key)].map((value) => JSON.stringify(value));
     if (before === now) continue;
-    throw new UserError(
+    throw new UsageError(
       `${path}: the run was made with ${key} ${before ?? "unset"}, not ${now ?? "unset"}; ` +
         "expected the configuration it began with",
-      2,
     );
   }
 }

@@ -8,7 +8,7 @@
  * @module
  */
 import { join } from "node:path";
-import { UserError } from "../kernels/errors.ts";
+import { UsageError, UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
 import { openSafetensors, type SafetensorsFile } from "../model/formats/safetensors.ts";
@@ -215,10 +215,9 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
   checkResumedConfig(state.config, trainer.config, path);
   const { control, checksums, ...progress } = parseState(state, path, trainer.model.control.size);
   if (progress.data !== data) {
-    throw new UserError(
+    throw new UsageError(
       `${path}: the run was made with other samples: the data, as the tokenizer gives it, ` +
         "has changed since; expected the same data and tokenizer",
-      2,
     );
   }
   const file = openSafetensors(join(folder, TENSORS_FILE));

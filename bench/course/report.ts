@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
-import { runMain } from "../../kernels/errors.ts";
+import { runMain } from "../../cli/run_main.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { text } from "../../cli/settings.ts";
 import { replaceFile } from "../replace_file.ts";

@@ -8,8 +8,9 @@
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { loadOnto } from "../../model/session.ts";
 import { z } from "zod";
-import { UserError } from "../../kernels/errors.ts";
-import { type Gpu, openGpu, type Use } from "../../kernels/gpu/gpu.ts";
+import { UsageError } from "../../kernels/errors.ts";
+import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
+import type { Use } from "../../kernels/gpu/work.ts";
 import { bytesInUse, lifetimes } from "../../kernels/measure/liveness.ts";
 import {
   CATEGORIES,
@@ -164,7 +165,7 @@ export async function benchTimeline(args: string[]): Promise<void> {
   const source = openModel(model, flags.layers), limit = contextLength(source.config);
   const tokens = flags.tokens ?? Math.min(LONGEST.tokens, limit);
   if (tokens > limit) {
-    throw new UserError(`--tokens ${tokens} exceeds ${model}'s context of ${limit} tokens`, 2);
+    throw new UsageError(`--tokens ${tokens} exceeds ${model}'s context of ${limit} tokens`);
   }
   const window = [randomRow(tokens, source.config.vocab_size, limit)];
   const uses = flags.inference

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { Cost, Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Cost } from "../../kernels/gpu/work.ts";
 
 /** One launch: the key of its program and its floating-point operations and bytes. */
 export interface Launch extends Cost {

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import type { Cost, Gpu } from "./gpu.ts";
+import type { Gpu } from "./gpu.ts";
+import type { Cost } from "./work.ts";
 import type { Program } from "./program.ts";
 import { bytesOf, type Dtype, Tensor } from "./tensor.ts";
 

@@ -7,43 +7,20 @@
  *
  * @module
  */
-import { clearBytes, copyBytes } from "../ops/elements/bytes.ts";
-import { restBeforeExit, UserError } from "../errors.ts";
+import { UserError } from "../errors.ts";
+import { restBeforeExit } from "./rest.ts";
+import type { Cost, Use, Work } from "./work.ts";
 import { eventTurn } from "./event_turn.ts";
-import { NO_TILES, readTiles, TileChoice, type TilesFile, tilesKey } from "../ops/matmul/tuned.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
 import { Profiler } from "./profiler.ts";
 import type { Extension, Program } from "./program.ts";
 import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
-import { environment } from "./providers/environment.ts";
 import type { Provider } from "./providers/provider.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
 import { type Tensor } from "./tensor.ts";
-
-/** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
-export interface Cost {
-  flops: number;
-  bytes: number;
-}
-
-/** Launches, and the sums of their {@linkcode Cost}s. */
-export interface Work extends Cost {
-  launches: number;
-}
-
-/** What a launch, a copy, a clear or a write does with memory. */
-export interface Use {
-  /** The program's name; `copy`, `clear` or `write` for what is none. */
-  name: string;
-  /** The program's key and what the launch costs; absent for what is none. */
-  launch?: { key: string; cost?: Cost };
-  reads: readonly Tensor[];
-  /** What is written, in part or whole, and may be read too. */
-  writes: readonly Tensor[];
-}
 
 const STAGING_BYTES = 1 << 20;
 /** Bytes of workspace that an open device takes for itself, for plans. */
@@ -63,8 +40,6 @@ export interface GpuOptions {
   software?: boolean;
   /** What to ask of the adapter; without it what the variable LORIKEET_LIMITS says, else all it has. */
   limits?: LimitsName;
-  /** The file of measured tiles, null for none; without it the one that the variable LORIKEET_TILES names. */
-  tiles?: string | null;
 }
 
 /** An open device. */
@@ -87,8 +62,6 @@ export class Gpu {
   /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
-  /** The tiles of matrix products on FMA units. */
-  readonly tiles: TileChoice;
 
   readonly #map: Provider["map"];
   readonly #mapsInOrder: boolean;
@@ -107,7 +80,6 @@ export class Gpu {
     readonly device: GPUDevice,
     choice: Choice,
     options: GpuOptions,
-    { tiles }: TilesFile,
   ) {
     const { provider, adapter, reason } = choice, { limits } = device;
     this.#rested = restBeforeExit(async () => {
@@ -125,9 +97,7 @@ export class Gpu {
     if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
     this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
-    const memory = limits.maxComputeWorkgroupStorageSize;
-    this.tiles = new TileChoice({ software: this.software, memory }, tiles[tilesKey(this)]);
-    this.reason = this.tiles.measured > 0 ? `${reason}; measured tiles` : reason;
+    this.reason = reason;
     // In whole vectors of 16 bytes, which kernels read.
     const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);
     this.maxBinding = most - most % 16;
@@ -139,14 +109,14 @@ export class Gpu {
     if (options.profile && device.features.has("timestamp-query")) {
       this.profiler = new Profiler(device);
     }
-    this.#recorder = new Recorder(
+    this.#recorder = new Recorder({
       device,
-      provider,
-      this.pipelines,
-      this.memory,
-      this.maxBinding,
-      this.profiler,
-    );
+      bind: provider.bind,
+      pipelines: this.pipelines,
+      memory: this.memory,
+      maxBinding: this.maxBinding,
+      profiler: this.profiler,
+    });
     device.addEventListener("uncapturederror", (event) => {
       event.preventDefault();
       const { error } = event as GPUUncapturedErrorEvent;
@@ -212,18 +182,19 @@ export class Gpu {
     return uses;
   }
 
-  /** Records a copy of all of `from` to the start of `to`, which lies in another buffer. */
-  copy(from: Tensor, to: Tensor): void {
-    if (Math.max(from.bytes, to.bytes) <= this.maxBinding) return copyBytes(this, from, to);
+  /**
+   * Records a copy of all of `from` to the start of `to`, which lies in another buffer, outside of the compute pass,
+   * which it ends. What fits a binding is copied sooner by a launch; see `copy` of ops/elements/bytes.ts.
+   */
+  copyBuffer(from: Tensor, to: Tensor): void {
     if (this.#rehearsing) return;
     this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
   }
 
-  /** Records filling a tensor with zeros. */
-  clear(tensor: Tensor): void {
-    if (tensor.bytes <= this.maxBinding) return clearBytes(this, tensor);
+  /** Records filling a tensor with zeros in the same way. */
+  clearBuffer(tensor: Tensor): void {
     if (this.#rehearsing) return;
     this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
@@ -374,13 +345,11 @@ function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[],
  * Opens the GPU.
  *
  * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device; and as
- * {@linkcode readTiles} and {@linkcode limitsName} do.
+ * {@linkcode limitsName} does.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
-  const { tiles: path = environment("LORIKEET_TILES"), profile = false } = options;
   const limits = limitsName(options.limits);
-  const tiles = path ? readTiles(path) : NO_TILES;
   const choice = await chooseAdapter(options.provider, options.precision);
-  const device = await openDevice(choice, { limits, timestamps: profile });
-  return new Gpu(device, choice, options, tiles);
+  const device = await openDevice(choice, { limits, timestamps: options.profile ?? false });
+  return new Gpu(device, choice, options);
 }

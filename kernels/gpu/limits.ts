@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UserError } from "../errors.ts";
+import { UsageError, UserError } from "../errors.ts";
 import type { Choice } from "./providers/choose.ts";
 import { environment } from "./providers/environment.ts";
 
@@ -27,7 +27,7 @@ export function limitsName(wanted?: LimitsName): LimitsName {
   if (wanted !== undefined) return wanted;
   const value = environment("LORIKEET_LIMITS") ?? "adapter";
   if (value === "adapter" || value === "default") return value;
-  throw new UserError(`LORIKEET_LIMITS is "${value}"; expected adapter or default`, 2);
+  throw new UsageError(`LORIKEET_LIMITS is "${value}"; expected adapter or default`);
 }
 
 /** All limits of an adapter that programs and memory make use of. */

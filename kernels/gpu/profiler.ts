@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Cost } from "./gpu.ts";
-import { limitOf, type Roofs } from "../measure/roofline.ts";
+import type { Cost } from "./work.ts";
+import { limitOf, type Roofs } from "./roofline.ts";
 
 /** Totals of one program. */
 export interface ProfileRow {

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { Cost, Work } from "./gpu.ts";
+import type { Cost, Work } from "./work.ts";
 import type { Memory } from "./memory.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
@@ -32,6 +32,18 @@ class Groups {
   group?: GPUBindGroup;
 }
 
+/** What a {@linkcode Recorder} works with. */
+export interface RecorderParts {
+  device: GPUDevice;
+  bind: Provider["bind"];
+  pipelines: Pipelines;
+  /** Where the buffer of uniforms comes from. */
+  memory: Memory;
+  /** Largest range that a binding may cover, in bytes. */
+  maxBinding: number;
+  profiler?: Profiler;
+}
+
 /** Where launches are recorded. */
 export class Recorder {
   /** By program id. */
@@ -54,15 +66,16 @@ export class Recorder {
   #launches = 0;
   #mostLaunches = FIRST_LAUNCHES;
 
-  /** @param maxBinding Largest range that a binding may cover, in bytes. */
-  constructor(
-    readonly device: GPUDevice,
-    { bind }: Pick<Provider, "bind">,
-    readonly pipelines: Pipelines,
-    memory: Memory,
-    readonly maxBinding: number,
-    readonly profiler?: Profiler,
-  ) {
+  readonly device: GPUDevice;
+  readonly pipelines: Pipelines;
+  readonly maxBinding: number;
+  readonly profiler?: Profiler;
+
+  constructor({ device, bind, pipelines, memory, maxBinding, profiler }: RecorderParts) {
+    this.device = device;
+    this.pipelines = pipelines;
+    this.maxBinding = maxBinding;
+    this.profiler = profiler;
     this.#bind = bind;
     this.#alignment = device.limits.minUniformBufferOffsetAlignment;
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;

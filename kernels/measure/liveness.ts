@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Use } from "../gpu/gpu.ts";
+import type { Use } from "../gpu/work.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 
 /** A stretch of a buffer that is in use from one step of the record to another, both included. */

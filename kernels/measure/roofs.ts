@@ -4,10 +4,11 @@
  * @module
  */
 import type { Gpu } from "../gpu/gpu.ts";
+import { copy } from "../ops/elements/bytes.ts";
 import { matmul } from "../ops/matmul/matmul.ts";
 import { Memory } from "../gpu/memory.ts";
 import { fillNormal } from "../ops/elements/random.ts";
-import type { Roofs } from "./roofline.ts";
+import type { Roofs } from "../gpu/roofline.ts";
 import type { Dtype, Tensor } from "../gpu/tensor.ts";
 import { clockSeconds, type TimingOptions } from "./timing.ts";
 
@@ -48,7 +49,7 @@ export async function copySeconds(
 ): Promise<{ seconds: number; bytes: number }> {
   const { bytes } = SIZES[gpu.software ? "software" : "gpu"], shape = [bytes / 4];
   return await borrow(gpu, [["f32", shape], ["f32", shape]], async ([x, y]) => {
-    return { seconds: await clockSeconds(gpu, () => gpu.copy(x, y), timing), bytes: 2 * bytes };
+    return { seconds: await clockSeconds(gpu, () => copy(gpu, x, y), timing), bytes: 2 * bytes };
   });
 }
 

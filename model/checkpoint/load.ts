@@ -4,6 +4,7 @@
  * @module
  */
 import { cast } from "../../kernels/ops/elements/cast.ts";
+import { clear } from "../../kernels/ops/elements/bytes.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import {
   fillConstant,
@@ -251,7 +252,7 @@ export function initializeAdapters(
 ): void {
   model.adapters.forEach((parameter, index) => {
     const target = parameter.trained?.master ?? parameter.value;
-    gpu.clear(target);
+    clear(gpu, target);
     const stream = ADAPTER_STREAM + index;
     if (/lora_embedding_B$/.test(parameter.name)) {
       // Made here: the GPU would fill the padding of its rows too.

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { UserError } from "../../kernels/errors.ts";
+import { UsageError, UserError } from "../../kernels/errors.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
 import { modernConfig } from "../formats/first_conversions.ts";
 import { Fields } from "../formats/json_fields.ts";
@@ -294,9 +294,8 @@ export function contextLength(
 export function withLayers(config: LlamaConfig, layers: number, what: string): LlamaConfig {
   const most = config.num_hidden_layers;
   if (!Number.isSafeInteger(layers) || layers < 1 || layers > most) {
-    throw new UserError(
+    throw new UsageError(
       `layers is ${layers}, expected a whole number from 1 to the ${most} of ${what}`,
-      2,
     );
   }
   return { ...config, num_hidden_layers: layers };

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { didYouMean, UserError } from "../../kernels/errors.ts";
+import { UsageError } from "../../kernels/errors.ts";
+import { didYouMean } from "../suggestion.ts";
 import type { LlamaConfig } from "./config.ts";
 
 /** A model with the given sizes, and Llama 2's values for everything else. */
@@ -171,9 +172,8 @@ export function presetConfig(name: string): LlamaConfig {
   const names = Object.keys(PRESETS);
   if (!names.includes(name)) {
     const known = names.join(", ");
-    throw new UserError(
+    throw new UsageError(
       `unknown model size "${name}", expected one of ${known}${didYouMean(name, names)}`,
-      2,
     );
   }
   return PRESETS[name]();

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { UserError } from "../../kernels/errors.ts";
+import { UsageError } from "../../kernels/errors.ts";
 
 /** Blocks that are kept or recomputed together. */
 export interface Segment {
@@ -74,9 +74,8 @@ export function activationPlan(mode: string, blocks: number): ActivationPlan {
   if (mode === "sqrt") return planOf(blocks, Math.ceil(Math.sqrt(blocks)), false);
   const every = /^every:([1-9]\d*)$/.exec(mode);
   if (every) return planOf(blocks, Math.min(blocks, Number(every[1])), false);
-  throw new UserError(
+  throw new UsageError(
     `checkpointing "${mode}" is unknown; expected none, block, sqrt, every:k or attention`,
-    2,
   );
 }
 

@@ -5,6 +5,7 @@
  * @module
  */
 import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
+import { clear } from "../../kernels/ops/elements/bytes.ts";
 import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
@@ -197,7 +198,7 @@ export class Head {
       weightedSums(gpu, { nll, weights, out: losses, ...group });
     }
     if (!backward) return;
-    gpu.clear(this.#gatheredGrad!);
+    clear(gpu, this.#gatheredGrad!);
     rmsnormBackward(gpu, {
       dy: this.#normedGrad!,
       x: this.#gathered,
@@ -207,7 +208,7 @@ export class Head {
       dx: this.#gatheredGrad!,
       dw: norm.trained?.grad,
     });
-    gpu.clear(dx);
+    clear(gpu, dx);
     scatterRows(gpu, { dy: this.#gatheredGrad!, index: index!, dx, rows });
   }
 }

@@ -164,7 +164,7 @@ async function toolLines(
 }
 
 async function refuseUnknown(command: string): Promise<never> {
-  const { didYouMean } = await import("../../kernels/errors.ts");
+  const { didYouMean } = await import("../../model/suggestion.ts");
   throw new Refused(
     `unknown command "${command}"${didYouMean(command, COMMANDS)} ` +
       `(the commands are ${COMMANDS.join(", ")})`,

@@ -2,7 +2,12 @@
 import assert from "node:assert/strict";
 import { askedProducts, tune } from "../../bench/tuning.ts";
 import { openGpu } from "../../kernels/gpu/gpu.ts";
-import { type AskedProduct, productClass, TUNED_STEP } from "../../kernels/ops/matmul/tuned.ts";
+import {
+  type AskedProduct,
+  productClass,
+  tilesOf,
+  TUNED_STEP,
+} from "../../kernels/ops/matmul/tuned.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { gpuTest } from "../kernels/harness.ts";
@@ -24,7 +29,7 @@ gpuTest("tuning asks for the products of training and of generation", async () =
     const whole = await asked(gpu, "--precision", "fp32", "--lora", "off");
     assert.deepEqual([...whole].sort(), ["nn f32 f32", "nt f32 f32", "tn f32 f32"]);
     assert.deepEqual({ ...gpu.memory.live, workspace: 0 }, { ...before, workspace: 0 });
-    assert.equal(gpu.tiles.listener, undefined);
+    assert.equal(tilesOf(gpu).listener, undefined);
   } finally {
     gpu.close();
   }

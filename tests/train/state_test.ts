@@ -1,7 +1,7 @@
 /** Saving and resuming: a resumed run goes on bit for bit, and anything else is refused. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UserError } from "../../kernels/errors.ts";
+import { UsageError, UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { samplesChecksum, sealedJson } from "../../train/checksums.ts";
 import { loadState, type Progress, saveState } from "../../train/state.ts";
@@ -281,7 +281,7 @@ gpuTest("a state of another configuration is refused by key", async (gpu) => {
       assert.throws(
         () => loadState(gpu, trainer, folder, DATA),
         (error) =>
-          error instanceof UserError && error.exitCode === 2 &&
+          error instanceof UsageError &&
           error.message.includes(`made with ${key} `),
         key,
       );

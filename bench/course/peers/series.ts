@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { UserError } from "../../../kernels/errors.ts";
+import { UsageError } from "../../../kernels/errors.ts";
 import { ProgressBar } from "../../../cli/progress.ts";
 import { type Measurements, VERSION } from "../measurements.ts";
 import {
@@ -69,9 +69,8 @@ export function compare(row: Table2Row, torch: TorchRow | undefined): PeersRow {
 function chosen(optimizer: Combination["optimizer"], only = ""): Combination[] {
   const all = combinations(optimizer), some = all.filter((row) => nameOf(row).includes(only));
   if (some.length > 0) return some;
-  throw new UserError(
+  throw new UsageError(
     `--only is "${only}"; expected a part of a row's name such as ${nameOf(all[0])}`,
-    2,
   );
 }
 

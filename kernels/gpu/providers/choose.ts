@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UserError } from "../../errors.ts";
+import { UsageError, UserError } from "../../errors.ts";
 import { dawnProvider } from "./dawn.ts";
 import { denoProvider } from "./deno.ts";
 import { environment } from "./environment.ts";
@@ -57,7 +57,7 @@ export async function chooseAdapter(
 ): Promise<Choice> {
   const wanted = (name === "auto" ? undefined : name) ?? environment("LORIKEET_GPU") ?? "auto";
   if (!(PROVIDERS as readonly string[]).includes(wanted)) {
-    throw new UserError(`LORIKEET_GPU is "${wanted}"; expected ${PROVIDERS.join(", ")}`, 2);
+    throw new UsageError(`LORIKEET_GPU is "${wanted}"; expected ${PROVIDERS.join(", ")}`);
   }
   if (wanted === "dawn") {
     const found = await find(dawnProvider);

@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { UserError } from "../../errors.ts";
 import type { Extension } from "../program.ts";
 import { MATRIX_SHAPES, type MatrixName, type MatrixShape } from "../subgroup_matrix.ts";
-import { paceTurns, type TurnScope } from "./dawn_turns.ts";
+import { paceTurns, type TurnScope } from "./dawn_event_loop.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
 

@@ -1,6 +1,6 @@
 /**
  * Zeros and copies as launches. Commands outside of a compute pass would end it: on an H100's host
- * that takes 20 µs on Deno's WebGPU, where a launch takes 3 µs.
+ * that takes 20 µs on Deno's WebGPU, where a launch takes 3 µs. Tensors beyond the binding limit have no other way.
  *
  * @module
  */
@@ -27,8 +27,9 @@ const copies = programFamily("copy", ({ x, y }: { x: Dtype; y: Dtype }) => ({
   body: elementMain("y[i] = x[i];"),
 }));
 
-/** Fills a tensor within the binding limit with zeros. */
-export function clearBytes(gpu: Gpu, x: Tensor): void {
+/** Records filling a tensor with zeros. */
+export function clear(gpu: Gpu, x: Tensor): void {
+  if (x.bytes > gpu.maxBinding) return gpu.clearBuffer(x);
   const vectors = x.bytes / VECTOR;
   gpu.run(zeros({ x: x.dtype }), [x], { vectors }, elementGrid(vectors), {
     flops: 0,
@@ -36,8 +37,10 @@ export function clearBytes(gpu: Gpu, x: Tensor): void {
   });
 }
 
-/** Copies all bytes of x to the start of y, in another buffer; both within the binding limit. */
-export function copyBytes(gpu: Gpu, x: Tensor, y: Tensor): void {
-  const vectors = x.bytes / VECTOR, cost = { flops: 0, bytes: 2 * x.bytes };
-  gpu.run(copies({ x: x.dtype, y: y.dtype }), [x, y], { vectors }, elementGrid(vectors), cost);
+/** Records a copy of all of `from` to the start of `to`, which lies in another buffer. */
+export function copy(gpu: Gpu, from: Tensor, to: Tensor): void {
+  if (Math.max(from.bytes, to.bytes) > gpu.maxBinding) return gpu.copyBuffer(from, to);
+  const vectors = from.bytes / VECTOR, cost = { flops: 0, bytes: 2 * from.bytes };
+  const program = copies({ x: from.dtype, y: to.dtype });
+  gpu.run(program, [from, to], { vectors }, elementGrid(vectors), cost);
 }

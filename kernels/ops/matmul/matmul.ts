@@ -24,6 +24,7 @@ import { subgroupFits, subgroupMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
 import { tiledMatmul } from "./tiled.ts";
 import { type MatmulGeometry, SPLIT_BYTES, splitK } from "./tiled_geometry.ts";
+import { tilesOf } from "./tuned.ts";
 import { unstagedMatmul } from "./unstaged.ts";
 
 export type { Orientation } from "./orientation.ts";
@@ -59,7 +60,7 @@ function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: numbe
   const onTensorCores = operands === "f16" && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
   if (onTensorCores) return subgroupGeometry(orientation, m, n, k, maxSplits);
-  return gpu.tiles.of({
+  return tilesOf(gpu).of({
     orientation,
     a: a.dtype,
     b: b.kind.name,

@@ -6,6 +6,8 @@
  */
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { environment } from "../../gpu/providers/environment.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import type { Float } from "../numerics.ts";
 import {
@@ -151,4 +153,36 @@ export class TileChoice {
     const { m, n, maxSplits } = product;
     return { ...measured, splits: Math.min(measured.splits, mostSplits(m, n, maxSplits)) };
   }
+}
+
+const choices = new WeakMap<Gpu, TileChoice>();
+
+/** Makes products on a GPU take the tiles that a file holds for it. */
+export function useTiles(gpu: Gpu, { tiles }: TilesFile): TileChoice {
+  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
+  const choice = new TileChoice({ software: gpu.software, memory }, tiles[tilesKey(gpu)]);
+  choices.set(gpu, choice);
+  return choice;
+}
+
+/**
+ * The tiles of products on a GPU: without {@linkcode useTiles} those of the file that the variable LORIKEET_TILES
+ * names, where it does.
+ *
+ * @throws {UserError} as {@linkcode readTiles} does.
+ */
+export function tilesOf(gpu: Gpu): TileChoice {
+  const known = choices.get(gpu);
+  if (known !== undefined) return known;
+  const path = environment("LORIKEET_TILES");
+  return useTiles(gpu, path === undefined ? NO_TILES : readTiles(path));
+}
+
+/**
+ * Why a GPU's provider was taken, and whether its products take measured tiles, in a few words.
+ *
+ * @throws as {@linkcode tilesOf} does.
+ */
+export function reasonOf(gpu: Gpu): string {
+  return tilesOf(gpu).measured > 0 ? `${gpu.reason}; measured tiles` : gpu.reason;
 }

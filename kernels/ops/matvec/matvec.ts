@@ -13,7 +13,8 @@
  */
 import type { AttentionRanges } from "../attention/decode/kv_splits.ts";
 import { groupGrid } from "../../gpu/elementwise.ts";
-import type { Cost, Gpu } from "../../gpu/gpu.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Cost } from "../../gpu/work.ts";
 import { type MatvecGeometry, matvecLayout } from "./layout.ts";
 import { matvecProgram, storedColumns } from "./program.ts";
 import { rmsnorm } from "../norm/rmsnorm.ts";

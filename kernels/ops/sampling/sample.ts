@@ -18,7 +18,8 @@
  *
  * @module
  */
-import type { Cost, Gpu } from "../../gpu/gpu.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Cost } from "../../gpu/work.ts";
 import { PCG4D } from "../../wgsl/hash.ts";
 import { type Binding, programFamily, readsScalars, type Variant } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { didYouMean, UserError } from "../../../kernels/errors.ts";
+import { UserError } from "../../../kernels/errors.ts";
+import { didYouMean } from "../../suggestion.ts";
 import type { AlpacaSample, Sample } from "../prompt.ts";
 import { kindOf, parseValue, type Row, type Value } from "./row.ts";
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { openGpu } from "../../../kernels/gpu/gpu.ts";
+import { clear, copy } from "../../../kernels/ops/elements/bytes.ts";
 import { Memory, memoryLines } from "../../../kernels/gpu/memory.ts";
 import { profileLines } from "../../../kernels/gpu/profiler.ts";
 import { positionalFamily } from "../../../kernels/gpu/program.ts";
@@ -89,10 +90,10 @@ gpuTest("copies and zeros of any size cover their tensor and nothing else", asyn
       gpu.write(x, new Uint8Array(x.bytes).fill(1));
       gpu.write(y, new Uint8Array(bytes).fill(2));
       const part = x.view([size]);
-      gpu.copy(part, y);
+      copy(gpu, part, y);
       const copied = new Uint8Array(await gpu.read(y));
       assert.equal(copied.findIndex((v, i) => v !== (i < part.bytes ? 1 : 2)), -1);
-      gpu.clear(part);
+      clear(gpu, part);
       const cleared = new Uint8Array(await gpu.read(x));
       assert.equal(cleared.findIndex((v, i) => v !== (i < part.bytes ? 0 : 1)), -1);
       for (const tensor of [x, y]) gpu.free(tensor);
@@ -143,9 +144,9 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
     gpu.run(scaled(2), [x], { unused: 0 }, [1]);
     gpu.run(scaled(3), [x], { unused: 0 }, [1]);
     gpu.run(scaled(2), [x], { unused: 0 }, [1]);
-    gpu.copy(y, x);
+    copy(gpu, y, x);
     gpu.write(y, Float32Array.of(9, 9, 9, 9));
-    gpu.clear(x);
+    clear(gpu, x);
   };
   assert.equal(await gpu.rehearse(work), 4, "two scalings, a copy and a clear");
   assert.equal(await gpu.rehearse(work), 0);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { Use } from "../../../kernels/gpu/gpu.ts";
+import type { Use } from "../../../kernels/gpu/work.ts";
 import { bytesInUse, lifetimes } from "../../../kernels/measure/liveness.ts";
 import { Tensor } from "../../../kernels/gpu/tensor.ts";
 

@@ -91,8 +91,8 @@ Deno.test("parseLlamaConfig: published files mean what they say, and are written
 
 Deno.test("presetConfig: an unknown size names the nearest", () => {
   const message = /^unknown model size "llama2-7", expected .*; did you mean "llama2-7b"\?$/;
-  assert.throws(() => presetConfig("llama2-7"), { name: "UserError", message, exitCode: 2 });
-  assert.throws(() => presetConfig("constructor"), { name: "UserError" });
+  assert.throws(() => presetConfig("llama2-7"), { name: "UsageError", message });
+  assert.throws(() => presetConfig("constructor"), { name: "UsageError" });
 });
 
 Deno.test("presetConfig: changing what it gave does not change the preset", () => {
@@ -412,9 +412,8 @@ Deno.test("withLayers keeps the first blocks, and no more than there are", () =>
   assert.equal(weightShapes(config).size, 12);
   for (const layers of [0, 33, 1.5, NaN]) {
     assert.throws(() => withLayers(presetConfig("llama2-7b"), layers, "llama2-7b"), {
-      name: "UserError",
+      name: "UsageError",
       message: /expected a whole number from 1 to the 32 of llama2-7b/,
-      exitCode: 2,
     });
   }
 });

@@ -65,7 +65,7 @@ builtInTest("LORIKEET_GPU says what auto is, and a name wins over it", async () 
   assert.equal((await chooseAdapter("deno")).provider.name, "deno");
   using _unknown = new Variables({ LORIKEET_GPU: "dwan" });
   await assert.rejects(chooseAdapter("auto"), {
-    name: "UserError",
+    name: "UsageError",
     message: 'LORIKEET_GPU is "dwan"; expected auto, deno, dawn',
   });
 });

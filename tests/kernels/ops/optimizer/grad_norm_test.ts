@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
+import { clear } from "../../../../kernels/ops/elements/bytes.ts";
 import { sumOfSquares, sumOfSquaresSlots } from "../../../../kernels/ops/optimizer/grad_norm.ts";
 import { initialControl } from "../../../../kernels/ops/optimizer/loss_scale.ts";
 import {
@@ -64,7 +65,7 @@ gpuTest("one infinity or NaN makes the sum not finite", async (gpu) => {
     const values = randomArray(6000, 1);
     values[4711] = bad;
     const partials = poisoned(gpu, "f32", [2]);
-    gpu.clear(partials);
+    clear(gpu, partials);
     const control = upload(gpu, initialControl(65536), "f32", [16]);
     sumOfSquares(gpu, { x: upload(gpu, values, "f32", [6000]), partials, slot: 0, control });
     const [first, second] = await download(gpu, partials);

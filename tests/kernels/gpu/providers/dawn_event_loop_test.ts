@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { paceTurns, type TurnScope } from "../../../../kernels/gpu/providers/dawn_turns.ts";
+import { paceTurns, type TurnScope } from "../../../../kernels/gpu/providers/dawn_event_loop.ts";
 
 /** Asks for turns as Dawn does, until `milliseconds` are over; the number of turns. */
 function wait(scope: TurnScope, milliseconds: number): Promise<number> {

@@ -6,7 +6,7 @@ import {
   profileLines,
   type Span,
 } from "../../../kernels/gpu/profiler.ts";
-import { limitOf } from "../../../kernels/measure/roofline.ts";
+import { limitOf } from "../../../kernels/gpu/roofline.ts";
 import { median } from "../../../kernels/measure/timing.ts";
 
 const roofs = { bandwidth: 1e12, matmul: 5e13 };

@@ -1,0 +1,28 @@
+/**
+ * What launches cost, and what they do with memory.
+ *
+ * @module
+ */
+import type { Tensor } from "./tensor.ts";
+
+/** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
+export interface Cost {
+  flops: number;
+  bytes: number;
+}
+
+/** Launches, and the sums of their {@linkcode Cost}s. */
+export interface Work extends Cost {
+  launches: number;
+}
+
+/** What a launch, a copy, a clear or a write does with memory. */
+export interface Use {
+  /** The program's name; `copy`, `clear` or `write` for what is none. */
+  name: string;
+  /** The program's key and what the launch costs; absent for what is none. */
+  launch?: { key: string; cost?: Cost };
+  reads: readonly Tensor[];
+  /** What is written, in part or whole, and may be read too. */
+  writes: readonly Tensor[];
+}

@@ -1,0 +1,22 @@
+/**
+ * The known name that a misspelt one is near to, for messages.
+ *
+ * @module
+ */
+import { distance } from "fastest-levenshtein";
+
+/** The candidate closest to `word`, or undefined where none shares at least about half of it. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  let best: string | undefined, bestDistance = Infinity;
+  for (const candidate of candidates) {
+    const edits = distance(word.toLowerCase(), candidate.toLowerCase());
+    if (edits < bestDistance) [best, bestDistance] = [candidate, edits];
+  }
+  return bestDistance <= Math.max(2, Math.ceil(word.length / 2)) ? best : undefined;
+}
+
+/** `did you mean "x"?` for messages, or an empty string where nothing is near. */
+export function didYouMean(word: string, candidates: readonly string[]): string {
+  const near = nearest(word, candidates);
+  return near === undefined ? "" : `; did you mean "${near}"?`;
+}
