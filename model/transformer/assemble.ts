@@ -203,7 +203,7 @@ export function doraModules(blocks: readonly Block[], output: LinearGroup): Dora
       if (lora?.dora === undefined) return [];
       const { a, b, scale, dora: { magnitude, norm, factor } } = lora;
       return [{
-        weight: weight.value,
+        weight: weight.operand,
         a: a.value,
         b: b.value,
         scale,

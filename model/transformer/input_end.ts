@@ -152,7 +152,7 @@ export class InputEnd {
     }
     if (this.#adapter?.dora === undefined) return;
     const { group: { modules: [{ a, b, scale }] }, dora } = this.#adapter,
-      weight = this.table.value;
+      weight = this.table.operand;
     embeddingDoraFactors(gpu, { ...dora, weight, a, b, scale, magnitude: dora.magnitude.value });
   }
 

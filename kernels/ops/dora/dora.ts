@@ -43,7 +43,10 @@ import {
   writesScalars,
 } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
-import { bytesOf, type Dtype, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+import { loadFunction } from "../weights/kind.ts";
+import { weightKind } from "../weights/kinds.ts";
+import { operandOf, type WeightOperand } from "../weights/operand.ts";
 
 /** How the rows of W are shared out: threads of a workgroup, and its rows, which read A together. */
 interface NormTiles {
@@ -61,16 +64,16 @@ const normTiles = ({ software }: Gpu): NormTiles =>
  */
 const factors = programFamily(
   "dora_factors",
-  ({ w, threads, rows: R }: { w: Dtype; threads: number; rows: number }) => ({
+  ({ w, threads, rows: R }: { w: string; threads: number; rows: number }) => ({
     bindings: [
-      ...reads(w, "w"),
+      ...weightKind(w).bindings("w", 4),
       ...reads("f32", "a", "b"),
       ...readsScalars("f32", "magnitude"),
       ...writesScalars("f32", "norm", "factor"),
     ],
     // `rows` of this part of W, the first of which is row `first` of B; `rank` and `width` in vectors.
     uniforms: { rows: "u32", first: "u32", rank: "u32", width: "u32", scale: "f32" },
-    body: `${sumOfThreads(threads)}
+    body: `${loadFunction(weightKind(w), "w")}${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -114,7 +117,8 @@ ${
 
 /** A DoRA adapter of one layer, and what its passes read. */
 export interface DoraModule {
-  weight: Tensor;
+  /** A weight; a tensor is a dense one. */
+  weight: Tensor | WeightOperand;
   a: Tensor;
   b: Tensor;
   /** α/r. */
@@ -128,9 +132,9 @@ export interface DoraModule {
 /** Writes `norm` and `factor`. */
 export function doraFactors(
   gpu: Gpu,
-  { weight, a, b, scale, magnitude, norm, factor }: DoraModule,
+  { a, b, scale, magnitude, norm, factor, ...module }: DoraModule,
 ): void {
-  const [outputs, inputs] = weight.shape, rank = a.shape[0];
+  const weight = operandOf(module.weight), [outputs, inputs] = weight.shape, rank = a.shape[0];
   const fits = a.shape[1] === inputs && b.shape[0] === outputs && b.shape[1] === rank &&
     [magnitude, norm, factor].every(({ size }) => size === outputs) && (rank | inputs) % 4 === 0;
   if (!fits) {
@@ -138,16 +142,17 @@ export function doraFactors(
     throw new Error(`${shapes.join(", ")} do not fit`);
   }
   const { threads, rows: tileRows } = normTiles(gpu);
-  const parts = splitRows(outputs, inputs * bytesOf(weight.dtype), gpu.maxBinding);
+  const parts = weight.ranges(gpu.maxBinding);
   for (const { start: first, count: rows } of parts) {
+    const part = parts.length === 1 ? weight : weight.rows(first, rows);
     gpu.run(
-      factors({ w: weight.dtype, threads, rows: tileRows }),
-      [parts.length === 1 ? weight : weight.rows(first, rows), a, b, magnitude, norm, factor],
+      factors({ w: weight.kind.name, threads, rows: tileRows }),
+      [...part.tensors, a, b, magnitude, norm, factor],
       { rows, first, rank: rank / 4, width: inputs / 4, scale },
       groupGrid(Math.ceil(rows / tileRows)),
       {
         flops: 2 * rows * inputs * (rank + 1),
-        bytes: rows * inputs * bytesOf(weight.dtype) + 4 * (rank * (rows + inputs) + 3 * rows),
+        bytes: part.bytes + 4 * (rank * (rows + inputs) + 3 * rows),
       },
     );
   }

@@ -16,7 +16,9 @@ import { columnSums } from "../../wgsl/column_sums.ts";
 import type { DoraModule } from "./dora.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
-import { bytesOf, type Dtype, splitRows } from "../../gpu/tensor.ts";
+import { loadFunction } from "../weights/kind.ts";
+import { weightKind } from "../weights/kinds.ts";
+import { operandOf } from "../weights/operand.ts";
 
 /** Vectors of columns of a workgroup, and threads that share one, each with every so many rows. */
 const COLUMNS = 16;
@@ -28,9 +30,9 @@ const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
  */
 const factors = programFamily(
   "dora_embedding_factors",
-  ({ table, lanes }: { table: Dtype; lanes: number }) => ({
+  ({ table, lanes }: { table: string; lanes: number }) => ({
     bindings: [
-      ...reads(table, "e"),
+      ...weightKind(table).bindings("e", 4),
       ...reads("f32", "a", "b", "magnitude"),
       ...writes("f32", "norm", "factor"),
     ],
@@ -45,7 +47,7 @@ const factors = programFamily(
       ends: "u32",
       scale: "f32",
     },
-    body: columnSums({
+    body: loadFunction(weightKind(table), "e") + columnSums({
       columns: COLUMNS,
       lanes,
       add: `${repeat(4, (t) => `      var v${t} = load_e((row * 4u + ${t}u) * u.width + column);`)}
@@ -77,10 +79,10 @@ ${
  */
 export function embeddingDoraFactors(
   gpu: Gpu,
-  { weight, a, b, scale, magnitude, norm, factor }: DoraModule,
+  { a, b, scale, magnitude, norm, factor, ...module }: DoraModule,
   lanes = lanesOn(gpu),
 ): void {
-  const [tokens, hidden] = weight.shape, [rank] = a.shape;
+  const weight = operandOf(module.weight), [tokens, hidden] = weight.shape, [rank] = a.shape;
   const fits = a.shape[1] === tokens && b.shape[0] === hidden && b.shape[1] === rank &&
     [magnitude, norm, factor].every(({ size }) => size === hidden) &&
     (rank | hidden | tokens) % 4 === 0;
@@ -88,12 +90,12 @@ export function embeddingDoraFactors(
     const shapes = [weight, a, b, magnitude].map(({ name, shape }) => `${name} [${shape}]`);
     throw new Error(`${shapes.join(", ")} do not fit`);
   }
-  const width = hidden / 4, rowBytes = hidden * bytesOf(weight.dtype);
-  const parts = splitRows(tokens, rowBytes, gpu.maxBinding);
+  const width = hidden / 4, parts = weight.ranges(gpu.maxBinding);
   parts.forEach(({ start, count }, i) => {
+    const part = parts.length === 1 ? weight : weight.rows(start, count);
     gpu.run(
-      factors({ table: weight.dtype, lanes }),
-      [parts.length === 1 ? weight : weight.rows(start, count), a, b, magnitude, norm, factor],
+      factors({ table: weight.kind.name, lanes }),
+      [...part.tensors, a, b, magnitude, norm, factor],
       {
         rows: count / 4,
         first: start / 4,
@@ -107,7 +109,7 @@ export function embeddingDoraFactors(
       [Math.ceil(width / COLUMNS)],
       {
         flops: 2 * count * hidden * (rank + 1),
-        bytes: count * (rowBytes + 4 * rank) + 4 * hidden * (rank + 4),
+        bytes: part.bytes + 4 * count * rank + 4 * hidden * (rank + 4),
       },
     );
   });

@@ -9,6 +9,7 @@
 import { rangeSum } from "../attention/decode/kv_splits.ts";
 import { type Binding, reads, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import { rmsScale } from "../../wgsl/rms.ts";
 import type { Float } from "../numerics.ts";
 import type { MatvecLayout } from "./layout.ts";
 import { sumOverWorkgroup } from "./sums.ts";
@@ -120,8 +121,7 @@ function normedParts(
     (_, { s, p }) => `  let ${name(s, p)} = ${weight(s, p)};`,
   );
   const squares = Array.from({ length: rows }, (_, i) => `square${i}`);
-  const scale = (i: number) =>
-    `inverseSqrt(total_squares(${i}u, slots) / ${vectors * wide}.0 + u.eps)`;
+  const scale = (i: number) => rmsScale(`total_squares(${i}u, slots)`, `${vectors * wide}.0`);
   return `${early ? asked : ""}
 ${repeat(rows, (i) => `  var square${i} = 0.0;`)}
 ${each((x, { i }) => `  square${i} += dot(${x}, ${x});`)}

@@ -14,6 +14,7 @@ import {
   repeat,
 } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import { silu } from "../../wgsl/silu.ts";
 import { weightKind } from "../weights/kinds.ts";
 import type { LoadWidth, WeightKind } from "../weights/kind.ts";
 import {
@@ -59,8 +60,7 @@ fn rounded(x: vec4<f32>) -> vec4<f32> {
   let subnormal = round(x * ${2 ** 24}.0) * ${2 ** -24};
   let finite = select(normal, subnormal, abs(x) < vec4<f32>(${2 ** -14}));
   return select(finite, finite * 3e38, abs(finite) > vec4<f32>(65504.0));
-}
-fn silu(g: f32) -> f32 { return g / (1.0 + exp(-g)); }`;
+}`;
 }
 
 /** Sections of the body that each way of walking puts in its own order. */
@@ -228,7 +228,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
     extensions: subgroup > 0 ? ["subgroups"] : [],
     body: `${partialSums("partial", (grid > 0 ? 2 : 1) * rows * outputs, layout)}
 ${norm === "none" ? "" : partialSums("squares", rows, layout)}
-${functions(b, wide)}
+${functions(b, wide)}${swiglu ? silu("f32") : ""}
 
 @compute @workgroup_size(${threads})
 fn main(
