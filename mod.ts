@@ -75,5 +75,10 @@ export {
 } from "./model/session.ts";
 export { loadTokenizer } from "./model/text/tokenizer/load.ts";
 export type { Tokenizer } from "./model/text/tokenizer/tokenizer.ts";
-export { parseTrainArguments, type TrainConfig } from "./train/config.ts";
+export {
+  makeTrainConfig,
+  parseTrainArguments,
+  type PartialTrainConfig,
+  type TrainConfig,
+} from "./train/config.ts";
 export { Trainer } from "./train/trainer.ts";

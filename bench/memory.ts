@@ -14,7 +14,7 @@ import { planMemory } from "../model/transformer/capacity.ts";
 import type { LlamaConfig } from "../model/families/config.ts";
 import { presetConfig } from "../model/families/presets.ts";
 import { type ActivationPlan, activationPlan } from "../model/transformer/checkpointing.ts";
-import { type LoraSettings, parseTrainArguments } from "../train/config.ts";
+import { type LoraSettings, makeTrainConfig } from "../train/config.ts";
 import { type RunSizes, Trainer } from "../train/trainer.ts";
 import { LONGEST } from "./samples.ts";
 import { tableLines } from "./text_table.ts";
@@ -72,7 +72,7 @@ function recomputed(plan: ActivationPlan, blocks: number): Row["recomputed"] {
  */
 export function planMode(mode: string): Row {
   const config = presetConfig(MODEL);
-  const settings = parseTrainArguments(["--model", `random:${MODEL}`, "--checkpointing", mode]);
+  const settings = makeTrainConfig({ model: `random:${MODEL}`, checkpointing: mode });
   const { peak, peakTotal } = planMemory(
     LIMITS,
     (memory) => new Trainer(memory, config, settings, SIZES, MAX_BINDING),

@@ -15,7 +15,7 @@ import { measureRoofs } from "../kernels/measure/roofs.ts";
 import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag, text, whole, worded } from "../cli/settings.ts";
-import { parseTrainArguments } from "../train/config.ts";
+import { makeTrainConfig } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
 import { benchScaling, plotScaling, scalingLines } from "./scaling.ts";
@@ -145,9 +145,9 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
 function configOf(flags: Flags, model: string): Bench["config"] {
   const { precision, exact_products, packing, share_prefixes, batch_size } = flags;
   const { gradient_accumulation_steps, optimizer, learning_rate } = flags;
-  const lora = ["--lora", flags.lora ? "on" : "off"];
+  const { checkpointing, lora } = flags;
   return {
-    ...parseTrainArguments(["--model", model, "--checkpointing", flags.checkpointing, ...lora]),
+    ...makeTrainConfig({ model, checkpointing, lora }),
     precision,
     exact_products,
     packing,

@@ -23,7 +23,7 @@ import { ProgressBar } from "../cli/progress.ts";
 import { flag, text, whole } from "../cli/settings.ts";
 import { replaceFile } from "./replace_file.ts";
 import { openModel } from "../model/checkpoint/source.ts";
-import { parseTrainArguments } from "../train/config.ts";
+import { makeTrainConfig } from "../train/config.ts";
 import { trainSchema } from "../train/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
 import { tableLines } from "./text_table.ts";
@@ -105,8 +105,7 @@ export async function benchTune(args: string[]): Promise<void> {
   const { config: whole } = openModel(model);
   // All blocks but the first are alike.
   const config = { ...whole, num_hidden_layers: Math.min(2, whole.num_hidden_layers) };
-  const settings = ["--model", model, "--precision", precision, "--lora"];
-  const training = parseTrainArguments([...settings, flags.lora ? "on" : "off"]);
+  const training = makeTrainConfig({ model, precision, lora: flags.lora });
   const steps = Math.floor(flags.tokens / TUNED_STEP);
   const tokens = Array.from({ length: steps }, (_, i) => TUNED_STEP * (i + 1));
   const products = await askedProducts(gpu, config, training, tokens), tuned: Tuned[] = [];

@@ -7,10 +7,23 @@
 import type { z } from "zod";
 import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
 import { helpIfAsked, readFlags, refuse } from "../cli/command_line.ts";
-import { asFlag, checkValues, type Given, type Givens, shown } from "../cli/settings.ts";
+import {
+  asFlag,
+  checkValues,
+  type Given,
+  type Givens,
+  shown,
+  suggestion,
+} from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
-import { KEYS, type loraSchema, loraSettings, type TrainConfig } from "./schema.ts";
+import {
+  KEYS,
+  type loraSchema,
+  loraSettings,
+  type TrainConfig,
+  type trainSchema,
+} from "./schema.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
@@ -81,6 +94,47 @@ function defaultOutput(): string {
   return `runs/${date}_${time}`;
 }
 
+/** Checks given values, alone and together, and fills in the defaults of the others. */
+function completeConfig(givens: Givens, lora: boolean, problems: string[]): TrainConfig {
+  const checked = checkValues(KEYS, givens, problems);
+  checkTogether(checked, lora, problems);
+  refuse(problems);
+  const config: Record<string, unknown> = {};
+  const settings: Record<string, unknown> = {};
+  for (const [name, value] of checked) {
+    if (name.startsWith("lora.")) settings[name.slice(5)] = value;
+    else config[name] = value;
+  }
+  config.output ??= defaultOutput();
+  config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
+  return config as unknown as TrainConfig;
+}
+
+/** A part of a configuration, with the keys of a YAML file; `lora` is on, off, or on with some of its keys. */
+export type PartialTrainConfig =
+  & Omit<Partial<z.input<typeof trainSchema>>, "lora">
+  & { lora?: boolean | Partial<z.input<typeof loraSchema>> };
+
+/**
+ * The complete configuration of a run that is set up in code: every key that is left out or undefined has its default,
+ * and keys are checked, alone and together, as those of a YAML file are.
+ *
+ * @throws {UserError} With exit code 2 and all problems, one a line.
+ */
+export function makeTrainConfig({ lora = true, ...rest }: PartialTrainConfig): TrainConfig {
+  const problems: string[] = [];
+  const settings = typeof lora === "object" ? lora : {};
+  const named = Object.entries(settings).map(([key, value]) => [`lora.${key}`, value] as const);
+  const givens: Givens = new Map();
+  for (const [name, value] of [...Object.entries(rest), ...named]) {
+    if (!KEYS.some((key) => key.name === name)) {
+      problems.push(`unknown key "${name}"${suggestion(name, KEYS)}`);
+    }
+    givens.set(name, { value, where: name });
+  }
+  return completeConfig(givens, lora !== false, problems);
+}
+
 /** A checked configuration, and which keys of `lora` it was given: the others may come from an adapter. */
 export interface TrainArguments {
   config: TrainConfig;
@@ -113,23 +167,12 @@ export function readTrainArguments(args: string[]): TrainArguments {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
   }
   const givens: Givens = new Map([...file, ...flags]);
-  const lora = loraSwitch(file, flags, problems);
-  const checked = checkValues(KEYS, givens, problems);
-  checkTogether(checked, lora, problems);
-  refuse(problems);
-  const config: Record<string, unknown> = {};
-  const settings: Record<string, unknown> = {};
-  for (const [name, value] of checked) {
-    if (name.startsWith("lora.")) settings[name.slice(5)] = value;
-    else config[name] = value;
-  }
-  config.output ??= defaultOutput();
-  config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
+  const config = completeConfig(givens, loraSwitch(file, flags, problems), problems);
   const prefix = "lora.";
   const givenLora = new Set(
     [...givens.keys()].filter((name) => name.startsWith(prefix)).map((name) =>
       name.slice(prefix.length)
     ),
   );
-  return { config: config as unknown as TrainConfig, givenLora };
+  return { config, givenLora };
 }

@@ -5,51 +5,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { isObject } from "../model/formats/json_file.ts";
-import type { TrainConfig } from "./schema.ts";
-
-/**
- * Whether a resumed run must have a key as the run it goes on with, or is free to differ: `same` is what decides
- * the steps or what they work on, as far as the state itself does not hold it. `lora` speaks for all of its keys.
- */
-const RESUME_RULES: Readonly<Record<keyof TrainConfig, "same" | "free">> = {
-  model: "same",
-  tokenizer: "free", // the ids that it gives must be the same, wherever it is
-  add_bos: "free", // as the tokenizer
-  adapter: "free", // the state holds it
-  layers: "same",
-  data: "free", // as the tokenizer
-  samples: "same",
-  eval_fraction: "same",
-  max_length: "same",
-  output: "free",
-  epochs: "free",
-  max_steps: "free",
-  batch_size: "same",
-  gradient_accumulation_steps: "same",
-  packing: "same",
-  share_prefixes: "same",
-  loss_normalization: "same",
-  learning_rate: "free",
-  schedule: "free",
-  warmup_steps: "free",
-  optimizer: "same",
-  betas: "same",
-  eps: "same",
-  weight_decay: "same",
-  max_grad_norm: "same",
-  precision: "same",
-  exact_products: "same",
-  initial_loss_scale: "same",
-  lora: "same",
-  checkpointing: "free",
-  seed: "same",
-  shuffle: "same",
-  save_every: "free",
-  resume: "free",
-  profile: "free",
-  print_wgsl: "free",
-  gpu: "free",
-};
+import { resumeRules, type TrainConfig } from "./schema.ts";
 
 /**
  * The configuration's keys that must be the same for a resumed run to be the run it goes on with, with their
@@ -57,7 +13,7 @@ const RESUME_RULES: Readonly<Record<keyof TrainConfig, "same" | "free">> = {
  */
 function fixedSettings(config: Record<string, unknown>): Map<string, unknown> {
   const settings = new Map<string, unknown>();
-  for (const [key, rule] of Object.entries(RESUME_RULES)) {
+  for (const [key, rule] of resumeRules()) {
     const value = config[key];
     if (rule === "free") continue;
     settings.set(key, isObject(value) ? "on" : value === false && key === "lora" ? "off" : value);

@@ -89,66 +89,83 @@ export const loraSchema = z.strictObject({
   ),
 });
 
-/** All keys; `lora` and `output` get their final form in `train/config.ts`. */
+/**
+ * All keys; `lora` and `output` get their final form in `train/config.ts`. `resume` says whether a resumed run must have
+ * a key as the run it goes on with (`same`: the key decides the steps or their data, and the state does not hold it) or
+ * may differ (`free`). `lora` speaks for all of its keys.
+ */
 export const trainSchema = z.strictObject({
-  model: common.withDefault(common.model, "builtin"),
-  tokenizer: common.tokenizer,
-  add_bos: common.add_bos,
+  model: common.withDefault(common.model, "builtin").meta({ resume: "same" }),
+  tokenizer: common.tokenizer.meta({ resume: "free" }), // the ids that it gives must be the same, wherever it is
+  add_bos: common.add_bos.meta({ resume: "free" }), // as the tokenizer
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to start from.",
-  ),
-  layers: common.layers,
-  data: common.withDefault(common.data, "builtin"),
-  samples: common.samples,
+  ).meta({ resume: "free" }), // the state holds it
+  layers: common.layers.meta({ resume: "same" }),
+  data: common.withDefault(common.data, "builtin").meta({ resume: "free" }), // as the tokenizer
+  samples: common.samples.meta({ resume: "same" }),
   eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
-    .describe("Share of the samples held out, on which the loss is measured."),
-  max_length: common.max_length,
+    .describe("Share of the samples held out, on which the loss is measured.").meta({
+      resume: "same",
+    }),
+  max_length: common.max_length.meta({ resume: "same" }),
   output: text("folder", "a folder that does not exist yet").optional().describe(
     "Folder for the results, which must not exist; without it, runs/<time>.",
-  ),
-  epochs: whole(1).default(1).describe("Passes over the samples."),
-  max_steps: whole(1).optional().describe("Stop after so many optimizer steps."),
-  batch_size: whole(1).default(1).describe("Samples in a micro-batch."),
+  ).meta({ resume: "free" }),
+  epochs: whole(1).default(1).describe("Passes over the samples.").meta({ resume: "free" }),
+  max_steps: whole(1).optional().describe("Stop after so many optimizer steps.").meta({
+    resume: "free",
+  }),
+  batch_size: whole(1).default(1).describe("Samples in a micro-batch.").meta({ resume: "same" }),
   gradient_accumulation_steps: whole(1).default(8).describe(
     "Micro-batches whose gradients are added up for one optimizer step.",
-  ),
+  ).meta({ resume: "same" }),
   packing: flag().default(false).describe(
     "Run the micro-batches of a step together in long rows, for speed; the step stays the same.",
-  ),
+  ).meta({ resume: "same" }),
   share_prefixes: flag().default(true).describe(
     "With packing, compute what samples begin with alike, such as the template of a prompt, once a step.",
-  ),
+  ).meta({ resume: "same" }),
   loss_normalization: choice(["sample", "token"]).default("sample").describe(
     "Whether every micro-batch, or every supervised token, of a step weighs the same.",
-  ),
+  ).meta({ resume: "same" }),
   learning_rate: atLeastZero().default(1e-5).describe(
     "Learning rate, the highest of the schedule.",
-  ),
+  ).meta({ resume: "free" }),
   schedule: choice(["constant", "linear", "cosine"]).default("constant").describe(
     "How the learning rate falls over the run.",
-  ),
-  warmup_steps: whole(0).default(0).describe("Steps in which a schedule first rises from 0."),
+  ).meta({ resume: "free" }),
+  warmup_steps: whole(0).default(0).describe("Steps in which a schedule first rises from 0.").meta({
+    resume: "free",
+  }),
   optimizer: choice(["adamw", "sgd"]).default("adamw").describe(
     "AdamW with decoupled weight decay, or SGD without momentum.",
-  ),
+  ).meta({ resume: "same" }),
   betas: worded(
     z.array(z.number().min(0).lt(1)).length(2),
     "b1,b2",
     "two numbers of at least 0 and less than 1",
-  ).default([0.9, 0.999]).describe("AdamW's decay of its first and second moments."),
-  eps: aboveZero().default(1e-8).describe("Added to the root of AdamW's second moment."),
-  weight_decay: atLeastZero().default(0).describe("Weight decay of trainable matrices."),
-  max_grad_norm: atLeastZero().default(0).describe("Gradients are clipped to this norm; 0 is off."),
+  ).default([0.9, 0.999]).describe("AdamW's decay of its first and second moments.").meta({
+    resume: "same",
+  }),
+  eps: aboveZero().default(1e-8).describe("Added to the root of AdamW's second moment.").meta({
+    resume: "same",
+  }),
+  weight_decay: atLeastZero().default(0).describe("Weight decay of trainable matrices.").meta({
+    resume: "same",
+  }),
+  max_grad_norm: atLeastZero().default(0).describe("Gradients are clipped to this norm; 0 is off.")
+    .meta({ resume: "same" }),
   precision: choice(["fp32", "mixed"]).default("mixed").describe(
     "fp32 throughout, or f16 storage and compute with f32 masters and loss scaling.",
-  ),
-  exact_products: common.exact_products,
+  ).meta({ resume: "same" }),
+  exact_products: common.exact_products.meta({ resume: "same" }),
   initial_loss_scale: aboveZero().default(65536).describe(
     "What mixed precision multiplies the loss by at first.",
-  ),
+  ).meta({ resume: "same" }),
   lora: z.union([loraSchema, z.literal(false)]).describe(
     "LoRA adapters on frozen weights; off trains all weights.",
-  ),
+  ).meta({ resume: "same" }),
   checkpointing: worded(
     z.string().regex(/^(none|block|sqrt|attention|every:[1-9]\d{0,3})$/),
     "mode",
@@ -156,17 +173,38 @@ export const trainSchema = z.strictObject({
   ).default("none").describe(
     "Activations to compute again in the backward pass: none, block (every block), sqrt, every:k, " +
       "or attention (only its inside).",
-  ),
-  seed: whole(0, 2 ** 32 - 1).default(42).describe("Decides order, dropout and initial weights."),
-  shuffle: flag().default(true).describe("Visit the samples of every epoch in a new order."),
-  save_every: whole(0).default(0).describe("Save after every so many steps; 0 is only at the end."),
+  ).meta({ resume: "free" }),
+  seed: whole(0, 2 ** 32 - 1).default(42).describe("Decides order, dropout and initial weights.")
+    .meta({ resume: "same" }),
+  shuffle: flag().default(true).describe("Visit the samples of every epoch in a new order.").meta({
+    resume: "same",
+  }),
+  save_every: whole(0).default(0).describe("Save after every so many steps; 0 is only at the end.")
+    .meta({ resume: "free" }),
   resume: text("folder", "a state folder of an earlier run").optional().describe(
     "State folder of an earlier run to go on from.",
-  ),
-  profile: flag().default(false).describe("Print the GPU's time by program (slower)."),
-  print_wgsl: flag().default(false).describe("Print every program's WGSL, for debugging."),
-  gpu: common.gpu,
+  ).meta({ resume: "free" }),
+  profile: flag().default(false).describe("Print the GPU's time by program (slower).").meta({
+    resume: "free",
+  }),
+  print_wgsl: flag().default(false).describe("Print every program's WGSL, for debugging.").meta({
+    resume: "free",
+  }),
+  gpu: common.gpu.meta({ resume: "free" }),
 });
+
+/** Whether a resumed run must have a key of the configuration as the run it goes on with. */
+export type ResumeRule = "same" | "free";
+
+/** Every key's rule; a key that says none is a mistake of the schema, which a test looks for. */
+export function resumeRules(): Map<string, ResumeRule | undefined> {
+  return new Map(
+    Object.entries(trainSchema.shape).map(([key, schema]) => {
+      const rule = schema.meta()?.resume;
+      return [key, rule === "same" || rule === "free" ? rule : undefined];
+    }),
+  );
+}
 
 /** LoRA's settings. */
 export type LoraSettings =
@@ -243,7 +281,12 @@ export const KEYS: readonly Key[] = Object.entries(trainSchema.shape).flatMap(([
 
 /** The configuration file's JSON Schema, for editors. */
 export function jsonSchema(): Record<string, unknown> {
-  const { $schema, ...schema } = z.toJSONSchema(trainSchema, { io: "input" });
+  const { $schema, ...schema } = z.toJSONSchema(trainSchema, {
+    io: "input",
+    override: ({ jsonSchema }) => {
+      delete jsonSchema.resume; // the trainer's own, of no use to an editor
+    },
+  });
   const properties = { ...schema.properties } as Record<string, Record<string, unknown>>;
   properties.lora = {
     description: properties.lora.description,

@@ -25,7 +25,7 @@ import { loadingBar } from "../../cli/progress.ts";
 import { contextLength } from "../../model/families/config.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import { makeTrainConfig } from "../../train/config.ts";
 import { trainSchema } from "../../train/schema.ts";
 import { runSizes, type Window } from "../../train/trainer.ts";
 import { defaultModel, modelFlag } from "../default_model.ts";
@@ -121,9 +121,13 @@ async function tracedStep(
   window: Window,
   { precision, checkpointing, lora, model }: Flags & { model: string },
 ): Promise<Use[]> {
-  const given = ["--model", model, "--checkpointing", checkpointing, "--precision", precision];
-  const settings = ["--gradient-accumulation-steps", "1", "--lora", lora ? "on" : "off"];
-  const config = parseTrainArguments([...given, ...settings]);
+  const config = makeTrainConfig({
+    model,
+    checkpointing,
+    precision,
+    gradient_accumulation_steps: 1,
+    lora,
+  });
   const sizes = { ...runSizes([window]), maxMicroBatches: 1 };
   const trainer = await openTrainer({ gpu, source, config }, sizes);
   return await gpu.trace(

@@ -9,7 +9,7 @@
 import { CATEGORIES, megabytes, type MemoryTable } from "../../kernels/gpu/memory.ts";
 import { planMemory } from "../../model/transformer/capacity.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import { makeTrainConfig } from "../../train/config.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { grouped, table } from "./numbers.ts";
 
@@ -27,9 +27,11 @@ export function planRun(
   lora: "on" | "off",
   tokens: number,
 ): RunMemory {
-  const config = parseTrainArguments(
-    ["--model", "random:llama2-7b", "--precision", precision, "--lora", lora],
-  );
+  const config = makeTrainConfig({
+    model: "random:llama2-7b",
+    precision,
+    lora: lora === "on",
+  });
   const sizes = { maxTokens: tokens, maxTargets: tokens / 2, maxPosition: tokens };
   const { peak, peakTotal } = planMemory(
     LIMITS,

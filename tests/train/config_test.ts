@@ -3,11 +3,13 @@ import { fileURLToPath } from "node:url";
 import { UsageError } from "../../kernels/errors.ts";
 import {
   jsonSchema,
+  makeTrainConfig,
   parseTrainArguments,
   type TrainConfig,
   trainHelp,
 } from "../../train/config.ts";
-import { KEYS } from "../../train/schema.ts";
+import { checkResumedConfig } from "../../train/resume_rules.ts";
+import { KEYS, resumeRules } from "../../train/schema.ts";
 
 const example = (name: string) => fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
 
@@ -374,4 +376,56 @@ Deno.test("config: --help prints and exits with 0, without reading anything", as
   } finally {
     await Deno.remove(file);
   }
+});
+
+Deno.test("config: every key says whether a resumed run may change it", () => {
+  const rules = resumeRules(), top = KEYS.filter(({ name }) => !name.includes("."));
+  assert.deepEqual([...rules.keys()], top.map(({ name }) => name));
+  for (const [key, rule] of rules) assert.ok(rule, `${key} says nothing`);
+  const before = makeTrainConfig({ model: "m" });
+  const resume = (config: TrainConfig) => checkResumedConfig({ ...before }, config, "state.json");
+  resume(makeTrainConfig({ model: "m", learning_rate: 1, epochs: 3, checkpointing: "block" }));
+  for (
+    const changed of [
+      { share_prefixes: false },
+      { exact_products: !before.exact_products },
+      { betas: [0.9, 0.95] },
+      { eps: 1e-6 },
+      { weight_decay: 0.1 },
+      { max_grad_norm: 1 },
+      { initial_loss_scale: 2 },
+      { lora: { rank: 4 } },
+      { lora: false },
+    ]
+  ) {
+    const [key] = Object.keys(changed);
+    refused(() => resume(makeTrainConfig({ model: "m", ...changed })), new RegExp(key));
+  }
+  assert.doesNotMatch(JSON.stringify(jsonSchema()), /"resume":"(same|free)"/);
+});
+
+Deno.test("config: made in code, it is what the same flags give", () => {
+  const output = "o";
+  assert.deepEqual(makeTrainConfig({ model: "m", output }), parse("--output", output));
+  assert.deepEqual(
+    makeTrainConfig({
+      model: "m",
+      output,
+      learning_rate: 0.5,
+      max_steps: undefined,
+      lora: { rank: 4, targets: "all-linear", layers: "0,2-3" },
+    }),
+    parse(
+      ...["--output", output, "--learning-rate", "0.5", "--lora.rank", "4"],
+      ...["--lora.targets", "all-linear", "--lora.layers", "0,2-3"],
+    ),
+  );
+  assert.equal(makeTrainConfig({ lora: false }).lora, false);
+  refused(
+    () => makeTrainConfig({ warmup_steps: 3, epochs: 0 }),
+    /epochs is 0; expected a whole number/,
+    /warmup_steps is 3 but schedule is constant/,
+  );
+  const unknown: Record<string, unknown> = { epoch: 2 };
+  refused(() => makeTrainConfig(unknown), /unknown key "epoch"; did you mean "epochs"/);
 });

@@ -9,7 +9,7 @@ import { z } from "zod";
 import { UserError } from "../../../kernels/errors.ts";
 import { configJson } from "../../../model/families/config.ts";
 import { fileError } from "../../../model/formats/whole_file.ts";
-import { parseTrainArguments } from "../../../train/config.ts";
+import { makeTrainConfig } from "../../../train/config.ts";
 import { epochOrder } from "../../../train/data.ts";
 import { loraSchema } from "../../../train/schema.ts";
 import { Measurements, printed } from "../measurements.ts";
@@ -173,7 +173,7 @@ export async function writeSubject(
   { model }: Table2Plan,
   device: TorchDevice,
 ): Promise<string> {
-  const config = parseTrainArguments(["--model", model]), { seed, max_length } = config;
+  const config = makeTrainConfig({ model }), { seed, max_length } = config;
   const { rank, alpha, dropout, targets } = loraSchema.parse({});
   const data = courseData(settings.data, model);
   const { source, samples } = await openSamples(
