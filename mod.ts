@@ -26,7 +26,7 @@ export { adapterConfig, checkAdapter, readAdapter, writeAdapter } from "./model/
 export { loadSamples, parseSamples } from "./model/text/data/load.ts";
 export { makeBatch } from "./model/transformer/batch.ts";
 export { type BeamOptions, BeamSearcher } from "./model/engine/beams.ts";
-export type { LlamaConfig } from "./model/families/config.ts";
+export type { ModelConfig } from "./model/families/config.ts";
 export { presetConfig } from "./model/families/presets.ts";
 export {
   Engine,

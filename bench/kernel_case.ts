@@ -7,7 +7,7 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { pcg4d } from "../kernels/wgsl/hash.ts";
 import { fillNormal } from "../kernels/ops/elements/random.ts";
 import type { Dtype, Tensor } from "../kernels/gpu/tensor.ts";
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 
 /** A kernel to be checked and then timed. */
 export interface KernelCase {
@@ -27,7 +27,7 @@ export interface KernelCase {
 /** What cases are made of. */
 export interface Bed {
   gpu: Gpu;
-  config: LlamaConfig;
+  config: ModelConfig;
   /** Of weights and, in training, of activations. */
   dtype: Dtype;
 }

@@ -12,7 +12,7 @@ import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { choice, flag, worded } from "../cli/settings.ts";
-import { type LlamaConfig, weightShapes } from "../model/families/config.ts";
+import { type ModelConfig, weightShapes } from "../model/families/config.ts";
 import { fromFloat32, toFloat32 } from "../model/formats/half.ts";
 import { openHuggingFace } from "../model/formats/huggingface.ts";
 import { writeHuggingFace } from "../model/formats/write_huggingface.ts";
@@ -53,7 +53,7 @@ const LOAD = command(
 );
 
 /** A model of so many bytes in a file: wide as llama-1b, with as many blocks as it takes. */
-function modelOf(bytes: number, dtype: FileDtype): LlamaConfig {
+function modelOf(bytes: number, dtype: FileDtype): ModelConfig {
   const config = presetConfig("llama-1b");
   const size = (num_hidden_layers: number) =>
     [...weightShapes({ ...config, num_hidden_layers }).values()]
@@ -73,7 +73,7 @@ function randomBlock(): Uint8Array {
 }
 
 /** Weights whose bytes are pieces of one random block; its length divides no piece of a load. */
-function* weights(config: LlamaConfig, dtype: FileDtype): Generator<TensorToWrite> {
+function* weights(config: ModelConfig, dtype: FileDtype): Generator<TensorToWrite> {
   const block = randomBlock().subarray(0, -65536);
   function* data(bytes: number, start: number) {
     for (let at = start; bytes > 0; at = 0) {

@@ -11,7 +11,7 @@ import { UserError } from "../kernels/errors.ts";
 import { CATEGORIES, megabytes, type MemoryTable } from "../kernels/gpu/memory.ts";
 import { ALIGNMENT } from "../kernels/gpu/tensor.ts";
 import { planMemory } from "../model/transformer/capacity.ts";
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 import { presetConfig } from "../model/families/presets.ts";
 import { type ActivationPlan, activationPlan } from "../model/transformer/checkpointing.ts";
 import { type LoraSettings, makeTrainConfig } from "../train/config.ts";
@@ -45,7 +45,7 @@ interface Row {
  * before and inside the block.
  */
 function activationBytesPerToken(
-  config: LlamaConfig,
+  config: ModelConfig,
   plan: ActivationPlan,
   { rank, targets }: LoraSettings,
 ): number {

@@ -18,7 +18,7 @@
  *
  * @module
  */
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 import { adapterShapes } from "../model/formats/adapter.ts";
 
 /** What a step works on. */
@@ -43,7 +43,7 @@ export function attendedPairs(documents: readonly number[], window: number | nul
 
 /** Floating-point operations of one forward and backward pass. */
 export function trainingFlops(
-  config: LlamaConfig,
+  config: ModelConfig,
   { documents, shared = [], targets, lora }: StepWork,
 ): number {
   const { hidden_size: hidden, num_hidden_layers: blocks, head_dim } = config;

@@ -16,7 +16,7 @@ import { weightKind } from "../kernels/ops/weights/kinds.ts";
 import { encodeWeight, makeOperand } from "../kernels/ops/weights/operand.ts";
 import { compareSeconds } from "../kernels/measure/timing.ts";
 import { makeBatch } from "../model/transformer/batch.ts";
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import type { TrainConfig } from "../train/schema.ts";
 import { runSizes, Trainer } from "../train/trainer.ts";
@@ -53,7 +53,7 @@ export interface Tuned {
  */
 export async function askedProducts(
   gpu: Gpu,
-  model: LlamaConfig,
+  model: ModelConfig,
   config: TrainConfig,
   tokens: readonly number[],
 ): Promise<AskedProduct[]> {

@@ -9,7 +9,7 @@ import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { type Gpu } from "../kernels/gpu/gpu.ts";
 import { type Batch, makeBatch } from "../model/transformer/batch.ts";
 import { loadingBar } from "../cli/progress.ts";
-import { contextLength, type LlamaConfig } from "../model/families/config.ts";
+import { contextLength, type ModelConfig } from "../model/families/config.ts";
 import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { openModel } from "../model/checkpoint/source.ts";
@@ -33,7 +33,7 @@ export interface LogitDifference {
 }
 
 /** Prompts of BOS and ids from all over the vocabulary, with logits asked of every position. */
-function checkPrompts(config: LlamaConfig): Batch {
+function checkPrompts(config: ModelConfig): Batch {
   const documents = PROMPT_TOKENS.map((tokens, prompt) => {
     const length = Math.min(tokens, contextLength(config));
     const ids = Uint32Array.from(

@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from "node:url";
 import type { RopeOptions } from "../kernels/ops/rope/rope.ts";
-import { type LlamaConfig, parseLlamaConfig } from "../model/families/config.ts";
+import { type ModelConfig, parseConfig } from "../model/families/config.ts";
 import type { ReferenceSample } from "./model/reference.ts";
 
 /** A float32 tensor as a fixture file holds it, row-major. */
@@ -236,9 +236,9 @@ export function readTensors(name: string): Map<string, FixtureTensor> {
 /** A fixture model's config.json and weights. Its folder is `fixturePath(name)`. */
 export function readModel(
   name: FixtureModel,
-): { config: LlamaConfig; weights: Map<string, FixtureTensor> } {
+): { config: ModelConfig; weights: Map<string, FixtureTensor> } {
   const file = fixturePath(`${name}/config.json`);
-  const config = parseLlamaConfig(JSON.parse(Deno.readTextFileSync(file)), file);
+  const config = parseConfig(JSON.parse(Deno.readTextFileSync(file)), file);
   return { config, weights: readTensors(`${name}/model.safetensors`) };
 }
 

@@ -6,7 +6,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../model/adapter/plan.ts";
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
@@ -29,7 +29,7 @@ function targetModules({ targets, layers }: LoraSettings): string[] {
 }
 
 /** PEFT's configuration of what is trained. @throws {UserError} for blocks that the model does not have. */
-function trainedConfig(lora: LoraSettings, model: LlamaConfig): AdapterConfig {
+function trainedConfig(lora: LoraSettings, model: ModelConfig): AdapterConfig {
   if (lora.adapter !== undefined) {
     return { ...parseAdapterConfig(lora.adapter, NAME), lora_dropout: lora.dropout };
   }
@@ -52,7 +52,7 @@ function trainedConfig(lora: LoraSettings, model: LlamaConfig): AdapterConfig {
 }
 
 /** What is trained of a model. @throws {UserError} for what the model does not have. */
-export function trainedPlan(lora: LoraSettings, model: LlamaConfig): AdapterPlan {
+export function trainedPlan(lora: LoraSettings, model: ModelConfig): AdapterPlan {
   return adapterPlan(trainedConfig(lora, model), model, NAME);
 }
 
@@ -95,7 +95,7 @@ const KEYS: Record<
 export function settingsFrom(
   lora: LoraSettings,
   config: AdapterConfig,
-  { given, model, what }: { given: ReadonlySet<string>; model: LlamaConfig; what: string },
+  { given, model, what }: { given: ReadonlySet<string>; model: ModelConfig; what: string },
 ): LoraSettings {
   const plan = adapterPlan(config, model, what);
   for (const [key, { has, agrees }] of Object.entries(KEYS)) {

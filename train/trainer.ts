@@ -11,7 +11,7 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { CONTROL } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
-import type { LlamaConfig } from "../model/families/config.ts";
+import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { trainedPlan } from "./adapter_settings.ts";
@@ -77,7 +77,7 @@ export class Trainer {
   /** Allocates everything; a {@linkcode Memory} without a device only counts. */
   constructor(
     memory: Memory,
-    modelConfig: LlamaConfig,
+    modelConfig: ModelConfig,
     readonly config: TrainConfig,
     sizes: RunSizes,
     maxBinding: number,

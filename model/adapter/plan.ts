@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 import { type AdapterConfig, adapterConfig, ALL_LINEAR } from "../formats/adapter_config.ts";
 import { brief } from "../formats/json_file.ts";
 import { endMatch, fromPython, fullMatch, partMatch, PatternProblem } from "./python_pattern.ts";
@@ -50,7 +50,7 @@ interface Module {
 }
 
 /** A model's modules, those with submodules before these. */
-function modulesOf(model: LlamaConfig): Module[] {
+function modulesOf(model: ModelConfig): Module[] {
   const modules = new Map<string, Module>();
   for (const [weight, shape] of weightShapes(model)) {
     const parts = weight.split(".").slice(0, -1);
@@ -124,7 +124,7 @@ function patternValue(patterns: Readonly<Record<string, number>>, otherwise: num
  * @param file What the configuration is called in messages.
  * @throws UserError that names the field, where it asks for what PEFT or this project can't do.
  */
-export function adapterPlan(config: AdapterConfig, model: LlamaConfig, file: string): AdapterPlan {
+export function adapterPlan(config: AdapterConfig, model: ModelConfig, file: string): AdapterPlan {
   try {
     return resolve(config, model, file);
   } catch (error) {
@@ -133,7 +133,7 @@ export function adapterPlan(config: AdapterConfig, model: LlamaConfig, file: str
   }
 }
 
-function resolve(config: AdapterConfig, model: LlamaConfig, file: string): AdapterPlan {
+function resolve(config: AdapterConfig, model: ModelConfig, file: string): AdapterPlan {
   const fail = (what: string): never => {
     throw new UserError(`${file}: ${what}`);
   };
@@ -181,7 +181,7 @@ function resolve(config: AdapterConfig, model: LlamaConfig, file: string): Adapt
 
 function tokenRows(
   { trainable_token_indices: indices }: AdapterConfig,
-  model: LlamaConfig,
+  model: ModelConfig,
   fail: (what: string) => never,
 ): TokenRows[] {
   const rows = Object.entries(indices ?? {}).map(([end, tokens]) => {
@@ -207,7 +207,7 @@ function tokenRows(
 /** Refuses what PEFT does with embeddings and this project does not. */
 function checkEmbeddings(
   { config, modules, replaced, tokens }: Omit<AdapterPlan, "unties">,
-  model: LlamaConfig,
+  model: ModelConfig,
   fail: (what: string) => never,
 ): void {
   if (modules.has(EMBEDDING)) {
@@ -242,7 +242,7 @@ function checkEmbeddings(
 }
 
 /** Whether copies of a tied embedding and of its output projection are to be one. */
-export function ensuresTying(config: AdapterConfig, model: LlamaConfig): boolean {
+export function ensuresTying(config: AdapterConfig, model: ModelConfig): boolean {
   return config.ensure_weight_tying && model.tie_word_embeddings;
 }
 
@@ -256,7 +256,7 @@ function tiedCopies(copies: readonly string[]): string[] {
 /** PEFT's copies of a tied embedding and of its output projection are not tied, nor rows of the latter alone. */
 function unties(
   { config, replaced, tokens }: Pick<AdapterPlan, "config" | "replaced" | "tokens">,
-  model: LlamaConfig,
+  model: ModelConfig,
 ): boolean {
   return model.tie_word_embeddings && !ensuresTying(config, model) &&
     ([EMBEDDING, OUTPUT].some((name) => replaced.includes(`${name}.weight`)) ||
@@ -265,7 +265,7 @@ function unties(
 
 /** The plan of a new adapter. */
 export function loraPlan(
-  model: LlamaConfig,
+  model: ModelConfig,
   { rank, alpha, targets }: { rank: number; alpha: number; targets: string | readonly string[] },
 ): AdapterPlan {
   const config = adapterConfig({ r: rank, lora_alpha: alpha, target_modules: targets });
@@ -273,6 +273,6 @@ export function loraPlan(
 }
 
 /** The model that an adapter is put on: with an output projection of its own, where the adapter unties it. */
-export function adaptedConfig(model: LlamaConfig, plan: AdapterPlan | undefined): LlamaConfig {
+export function adaptedConfig(model: ModelConfig, plan: AdapterPlan | undefined): ModelConfig {
   return plan?.unties ? { ...model, tie_word_embeddings: false } : model;
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 import { type AdapterPlan, EMBEDDING, ensuresTying, OUTPUT } from "./plan.ts";
 
 /** What stands before a module's name in PEFT's files. */
@@ -40,7 +40,7 @@ export function tokenRowsName(module: string): string {
 }
 
 /** What tells `[out, in]` of a module with A and B; of the embedding `[hidden, vocabulary]`. */
-function moduleShapes(model: LlamaConfig): (module: string) => readonly number[] {
+function moduleShapes(model: ModelConfig): (module: string) => readonly number[] {
   const { vocab_size: vocab, hidden_size: hidden } = model, weights = weightShapes(model);
   return (module) => {
     if (module === EMBEDDING) return [hidden, vocab];
@@ -50,7 +50,7 @@ function moduleShapes(model: LlamaConfig): (module: string) => readonly number[]
 }
 
 /** Every tensor that LoRA adds to a model, by name, with its shape; modules in order, A before B. */
-export function loraShapes(model: LlamaConfig, plan: AdapterPlan): Map<string, number[]> {
+export function loraShapes(model: ModelConfig, plan: AdapterPlan): Map<string, number[]> {
   const shapes = new Map<string, number[]>();
   const { use_dora, lora_bias } = plan.config, shapeOf = moduleShapes(model);
   for (const [module, { rank }] of plan.modules) {
@@ -68,7 +68,7 @@ export function loraShapes(model: LlamaConfig, plan: AdapterPlan): Map<string, n
 }
 
 /** Shape of one of the model's own weights; a tied output projection has its embedding's. */
-export function weightShape(model: LlamaConfig, name: string): number[] | undefined {
+export function weightShape(model: ModelConfig, name: string): number[] | undefined {
   const shapes = weightShapes(model);
   return shapes.get(
     name === `${OUTPUT}.weight` ? shapes.has(name) ? name : `${EMBEDDING}.weight` : name,
@@ -92,7 +92,7 @@ export function copyName({ modules }: AdapterPlan, name: string): string {
 }
 
 /** All names that PEFT's files have the weight under: a copy that is tied is stored for both embeddings. */
-export function copyNames(plan: AdapterPlan, name: string, model: LlamaConfig): string[] {
+export function copyNames(plan: AdapterPlan, name: string, model: ModelConfig): string[] {
   const own = copyName(plan, name);
   const tied = name === `${EMBEDDING}.weight` && ensuresTying(plan.config, model);
   return tied ? [own, `${PREFIX}${OUTPUT}.weight`] : [own];

@@ -17,8 +17,13 @@ import { matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { adaptedConfig, type AdapterPlan, EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight, loraNames, tokenRowsName } from "../adapter/tensors.ts";
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
-import { type Adapter, type AdapterTensor, checkAdapter } from "../formats/adapter.ts";
+import { type ModelConfig, weightShapes, withBias } from "../families/config.ts";
+import {
+  type Adapter,
+  type AdapterTensor,
+  checkAdapter,
+  isLinearModule,
+} from "../formats/adapter.ts";
 import { mostElements, type Piece, pieceValues, type WeightChange } from "../formats/rewrite.ts";
 import { padRows } from "./load.ts";
 import { storedShape } from "../transformer/parameters.ts";
@@ -98,32 +103,32 @@ function changesOf({ tensors }: Adapter, plan: AdapterPlan, tied: boolean): Map<
 }
 
 /** The model that comes of it. */
-function mergedConfig(model: LlamaConfig, plan: AdapterPlan, names: Iterable<string>): LlamaConfig {
-  const config = { ...adaptedConfig(model, plan) };
+function mergedConfig(model: ModelConfig, plan: AdapterPlan, names: Iterable<string>): ModelConfig {
+  let config = { ...adaptedConfig(model, plan) };
   if ([EMBEDDING, OUTPUT].some((module) => plan.modules.has(module))) {
     config.tie_word_embeddings = false;
   }
   for (const name of names) {
     if (!name.endsWith(".bias") || weightShapes(config).has(name)) continue;
-    if (model.model_type !== "llama" || name.startsWith(OUTPUT)) {
-      const module = name.slice(0, -".bias".length);
+    const module = name.slice(0, -".bias".length), layer = module.split(".").at(-1);
+    const biased = isLinearModule(layer) ? withBias(config, layer) : undefined;
+    if (biased === undefined) {
       throw new UserError(
         `the adapter gives ${module} a bias, which a ${model.model_type} model has no place for; ` +
           "expected an adapter without lora_bias, or to be used unmerged",
       );
     }
-    if (name.includes(".self_attn.")) config.attention_bias = true;
-    else config.mlp_bias = true;
+    config = biased;
   }
   return config;
 }
 
 /** Merges an adapter, a piece of one weight at a time. */
 export class AdapterMerge implements WeightChange {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** By the name of the weight. */
   readonly #changes: Map<string, Change>;
-  readonly #model: LlamaConfig;
+  readonly #model: ModelConfig;
   /** A piece as it is in the file, and as f32. */
   readonly #words: Tensor;
   readonly #values: Tensor;
@@ -136,7 +141,7 @@ export class AdapterMerge implements WeightChange {
    * @param what What the adapter is called in messages.
    * @throws {UserError} where the adapter doesn't fit the model, or has what no merged model could have.
    */
-  constructor(readonly gpu: Gpu, adapter: Adapter, model: LlamaConfig, what = "the adapter") {
+  constructor(readonly gpu: Gpu, adapter: Adapter, model: ModelConfig, what = "the adapter") {
     const plan = checkAdapter(adapter, model, what);
     this.#model = model;
     const changes = changesOf(adapter, plan, model.tie_word_embeddings);

@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 import type { TensorToWrite } from "../formats/write_safetensors.ts";
 import { type FolderOptions, writeHuggingFace } from "../formats/write_huggingface.ts";
 import type { ModelSource } from "./source.ts";
@@ -18,7 +18,7 @@ export interface ModelToSave {
   /** Where it came from. */
   source: ModelSource;
   /** What it is now: layers may have been cut. */
-  config: LlamaConfig;
+  config: ModelConfig;
   tensors: Iterable<TensorToWrite>;
   /** The file or folder of its tokenizer, where it has one. */
   tokenizerPath?: string;

@@ -7,7 +7,7 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, parseLlamaConfig, withLayers } from "../families/config.ts";
+import { type ModelConfig, parseConfig, withLayers } from "../families/config.ts";
 import { presetConfig } from "../families/presets.ts";
 import { openHuggingFace } from "../formats/huggingface.ts";
 import { isMetaFolder, openMeta } from "../formats/meta.ts";
@@ -23,7 +23,7 @@ import { tokenizerForModel, withBos } from "../text/tokenizer/vocabulary_check.t
 export interface ModelSource {
   /** What the user called it. */
   name: string;
-  config: LlamaConfig;
+  config: ModelConfig;
   /** Absent for random weights. */
   weights?: WeightSource;
   /** The model's folder; absent for random weights. */
@@ -49,7 +49,7 @@ export function openModel(name: string, layers?: number): ModelSource {
   if (name.startsWith("random:")) {
     const what = name.slice("random:".length);
     const isFile = what.endsWith(".json");
-    const config = isFile ? parseLlamaConfig(readJson(what), what) : presetConfig(what);
+    const config = isFile ? parseConfig(readJson(what), what) : presetConfig(what);
     const beside = isFile ? tokenizerBeside(dirname(what)) : undefined;
     return {
       name,

@@ -6,13 +6,13 @@
 
 import { UsageError } from "../../kernels/errors.ts";
 import { didYouMean } from "../suggestion.ts";
-import type { LlamaConfig } from "./config.ts";
+import type { ModelConfig } from "./config.ts";
 
 /** A model with the given sizes, and Llama 2's values for everything else. */
 function preset(
   sizes:
     & Pick<
-      LlamaConfig,
+      ModelConfig,
       | "hidden_size"
       | "intermediate_size"
       | "num_hidden_layers"
@@ -20,8 +20,8 @@ function preset(
       | "num_key_value_heads"
       | "max_position_embeddings"
     >
-    & Partial<LlamaConfig>,
-): LlamaConfig {
+    & Partial<ModelConfig>,
+): ModelConfig {
   const eos = sizes.eos_token_id ?? 2;
   return {
     model_type: "llama",
@@ -45,7 +45,7 @@ function preset(
 const LLAMA_3 = { vocab_size: 128256, rope_theta: 5e5, bos_token_id: 128000, eos_token_id: 128001 };
 
 /** Made for each call, so that nobody can change what the next one gets. */
-const PRESETS: Record<string, () => LlamaConfig> = {
+const PRESETS: Record<string, () => ModelConfig> = {
   // https://arxiv.org/abs/2307.09288
   "llama2-7b": () =>
     preset({
@@ -168,7 +168,7 @@ const PRESETS: Record<string, () => LlamaConfig> = {
  *
  * @throws UserError (exit code 2) that lists them and names the nearest.
  */
-export function presetConfig(name: string): LlamaConfig {
+export function presetConfig(name: string): ModelConfig {
   const names = Object.keys(PRESETS);
   if (!names.includes(name)) {
     const known = names.join(", ");

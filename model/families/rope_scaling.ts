@@ -10,7 +10,7 @@ import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
 import type { Fields } from "../formats/json_fields.ts";
 import { brief, isObject } from "../formats/json_file.ts";
 
-/** RoPE's base and scaling, as in `LlamaConfig`. */
+/** RoPE's base and scaling, as in `ModelConfig`. */
 export interface RopeConfig {
   rope_theta: number;
   rope_scaling: RopeScaling | null;

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../adapter/plan.ts";
 import { copiedWeight, copyName, loraShapes, PREFIX, weightShape } from "../adapter/tensors.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
@@ -55,7 +55,7 @@ const MAX_CONFIG_BYTES = 1_000_000;
 
 /** Every tensor that LoRA of this configuration adds to a model, by name, with its shape. */
 export function adapterShapes(
-  model: LlamaConfig,
+  model: ModelConfig,
   config: Partial<AdapterConfig> & Pick<AdapterConfig, "r" | "target_modules">,
 ): Map<string, number[]> {
   return loraShapes(model, adapterPlan(adapterConfig(config), model, "adapter"));
@@ -121,7 +121,7 @@ function readTensor(
  */
 export function checkAdapter(
   { config, tensors }: Adapter,
-  model: LlamaConfig,
+  model: ModelConfig,
   folder: string,
 ): AdapterPlan {
   const plan = adapterPlan(config, model, join(folder, CONFIG_FILE));
@@ -152,7 +152,7 @@ function checkExtra(
   name: string,
   shape: readonly number[],
   { model, plan, fail }: {
-    model: LlamaConfig;
+    model: ModelConfig;
     plan: AdapterPlan;
     fail: (name: string, problem: string) => never;
   },

@@ -8,7 +8,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { parseLlamaConfig, weightShapes, withLayers } from "../families/config.ts";
+import { parseConfig, weightShapes, withLayers } from "../families/config.ts";
 import { noModel, otherWeights } from "./folder_contents.ts";
 import { openTorchFile } from "./pth.ts";
 import { openSafetensors } from "./safetensors.ts";
@@ -165,7 +165,7 @@ function checkTensor(name: string, file: TensorFile, expected: readonly number[]
 export function openHuggingFace(folder: string, options: { layers?: number } = {}): WeightSource {
   const configPath = join(folder, "config.json");
   if (!exists(configPath) && exists(folder)) throw noModel(folder);
-  const whole = parseLlamaConfig(readJson(configPath), configPath);
+  const whole = parseConfig(readJson(configPath), configPath);
   const { layers } = options;
   let config = layers === undefined ? whole : withLayers(whole, layers, folder);
   const shapes = weightShapes(config);

@@ -10,7 +10,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, weightShapes, withLayers } from "../families/config.ts";
+import { type ModelConfig, weightShapes, withLayers } from "../families/config.ts";
 import { otherWeights } from "./folder_contents.ts";
 import { JoinedMatrix, type Layout, Scratch } from "./joined.ts";
 import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
@@ -171,7 +171,7 @@ class Shards {
 /** Meta's name of a weight, how it is split, and the rows of a head where they are permuted. */
 function metaName(
   name: string,
-  config: LlamaConfig,
+  config: ModelConfig,
   embedding: Split,
 ): { meta: string; split: Split; headRows: number } {
   const headRows = 0;
@@ -206,7 +206,7 @@ export function openMeta(folder: string, options: { layers?: number } = {}): Wei
   const paths = shardPaths(folder), open: PthFile[] = [];
   const shards = new Shards(params, open);
   const tensors = new Map<string, ReturnType<Shards["join"]> & { shape: number[] }>();
-  let config: LlamaConfig;
+  let config: ModelConfig;
   try {
     for (const path of paths) open.push(openTorchFile(path));
     shards.checkHeads();

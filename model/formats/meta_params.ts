@@ -6,7 +6,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, parseLlamaConfig } from "../families/config.ts";
+import { type ModelConfig, parseConfig } from "../families/config.ts";
 import { Fields } from "./json_fields.ts";
 import { isObject, readJson } from "./json_file.ts";
 
@@ -118,10 +118,10 @@ function contextLength(params: MetaParams, vocabulary: number): number {
 export function metaConfig(
   params: MetaParams,
   { vocab_size, intermediate_size }: { vocab_size: number; intermediate_size: number },
-): LlamaConfig {
+): ModelConfig {
   const isLlama3 = vocab_size === LLAMA3_VOCABULARY;
   const scaled = params.scaled_rope;
-  return parseLlamaConfig({
+  return parseConfig({
     model_type: "llama",
     vocab_size,
     hidden_size: params.dim,

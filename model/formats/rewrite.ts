@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
 import { fromFloat32, toFloat32 } from "./half.ts";
 import { tensorBytes, type TensorToWrite } from "./write_safetensors.ts";
@@ -30,7 +30,7 @@ export interface Piece {
 /** New values for some tensors of a model, and tensors that it did not have. */
 export interface WeightChange {
   /** The model that comes of it. */
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** The model's tensor that one of the new model's comes from; undefined where it comes from none, and is zero. */
   origin(name: string): string | undefined;
   /** Whether the tensor gets new values; those of others are never asked for. */

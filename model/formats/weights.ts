@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 
 /** How weights are stored in a file, in safetensors' names. */
 export type FileDtype = "F32" | "F16" | "BF16";
@@ -21,7 +21,7 @@ export function bytesPerElement(dtype: FileDtype): 2 | 4 {
 
 /** A model's weights, any bytes of any tensor at a time. */
 export interface WeightSource {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   /** What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. */
   info(name: string): { dtype: FileDtype; shape: number[]; bytes: number };
   /**

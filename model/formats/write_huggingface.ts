@@ -6,12 +6,7 @@
  */
 
 import { join } from "node:path";
-import {
-  configJson,
-  type LlamaConfig,
-  parseLlamaConfig,
-  weightShapes,
-} from "../families/config.ts";
+import { configJson, type ModelConfig, parseConfig, weightShapes } from "../families/config.ts";
 import {
   type Carried,
   carriedFiles,
@@ -54,7 +49,7 @@ function intoShards(tensors: readonly TensorToWrite[], maxBytes: number): Tensor
 }
 
 /** The weights a model needs, in load order, out of those given; nothing may be missing or extra. */
-function inLoadOrder(config: LlamaConfig, tensors: Iterable<TensorToWrite>): TensorToWrite[] {
+function inLoadOrder(config: ModelConfig, tensors: Iterable<TensorToWrite>): TensorToWrite[] {
   const given = new Map([...tensors].map((tensor) => [tensor.name, tensor]));
   const shapes = weightShapes(config);
   const extra = [...given.keys()].find((name) => !shapes.has(name));
@@ -93,11 +88,11 @@ export interface FolderOptions {
  *
  * @param path Where the other's `config.json` is.
  */
-function changedConfig(path: string, config: LlamaConfig, dtype: string): Record<string, unknown> {
+function changedConfig(path: string, config: ModelConfig, dtype: string): Record<string, unknown> {
   const json = readJsonToWrite(path);
   if (!isObject(json)) throw new RangeError(`${path} is no object`);
   const written = modernConfig(json);
-  const before = configJson(parseLlamaConfig(readJson(path), path));
+  const before = configJson(parseConfig(readJson(path), path));
   for (const [key, value] of Object.entries(configJson(config))) {
     if (JSON.stringify(value) !== JSON.stringify(before[key])) written[key] = value;
   }
@@ -147,7 +142,7 @@ async function writeWeights(
  */
 export async function writeHuggingFace(
   folder: string,
-  config: LlamaConfig,
+  config: ModelConfig,
   tensors: Iterable<TensorToWrite>,
   { base, tokenizer, endTokens, maxFileBytes = 4e9, ...options }: FolderOptions = {},
 ): Promise<Carried> {

@@ -11,7 +11,7 @@ import {
 import { UserError } from "../../kernels/errors.ts";
 import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 import type { DoraWorkspace } from "./linear_group.ts";
 import type { ActivationPlan } from "./checkpointing.ts";
 
@@ -110,7 +110,7 @@ const MOST_TOKENS = 65535;
 /** Allocates the buffers of a plan. @throws {UserError} where a pass has too many tokens. */
 export function allocateActivations(
   memory: Memory,
-  config: LlamaConfig,
+  config: ModelConfig,
   plan: ActivationPlan,
   { tokens: T, dtype, kvDtype, backward, low, projected, stacked, dora, decode }: ActivationSizes,
 ): Activations {
@@ -186,7 +186,7 @@ export function allocateActivations(
 
 function decodeWorkspace(
   memory: Memory,
-  { num_attention_heads: heads, head_dim }: LlamaConfig,
+  { num_attention_heads: heads, head_dim }: ModelConfig,
   { sequences, longest }: { sequences: number; longest: number },
 ): DecodeWorkspace {
   const ranges = sequences * mostRanges(longest) * heads;

@@ -10,7 +10,7 @@ import type { ActivationSizes, GroupName } from "./activations.ts";
 import { type AdapterPlan, OUTPUT } from "../adapter/plan.ts";
 import { loraNames, loraShapes } from "../adapter/tensors.ts";
 import type { Block } from "./block.ts";
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
 import {
   type Dora,
@@ -33,7 +33,7 @@ const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
 
 /** Weights that share a buffer: each block's, and each of the rest. */
 export function weightGroups(
-  config: LlamaConfig,
+  config: ModelConfig,
   isTrained: (name: string) => boolean,
 ): Map<string, ParameterSpec[]> {
   const groups = new Map<string, ParameterSpec[]>();
@@ -59,7 +59,7 @@ function groupOf(module: string): string[] {
 
 /** The tensors of an adapter, layers in order. What shares launches is stored at the highest rank among it. */
 export function loraSpecs(
-  config: LlamaConfig,
+  config: ModelConfig,
   plan: AdapterPlan,
   trained: boolean,
 ): ParameterSpec[] {
@@ -79,7 +79,7 @@ export function loraSpecs(
 
 /** The parameters that a model's layers are made of, by name. */
 export interface Parts {
-  config: LlamaConfig;
+  config: ModelConfig;
   weights: ReadonlyMap<string, Parameter>;
   adapters: ReadonlyMap<string, Parameter>;
   plan?: AdapterPlan;

@@ -22,7 +22,7 @@ import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { Activations, GroupName } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 import {
   linear,
   linearBackward,
@@ -69,7 +69,7 @@ export interface CachePass {
 /** What every block of a pass shares. */
 export interface BlockPass {
   gpu: Gpu;
-  config: LlamaConfig;
+  config: ModelConfig;
   activations: Activations;
   batch: BatchTensors;
   ropeTable: Tensor;

@@ -16,7 +16,7 @@ import type { Float } from "../../kernels/ops/numerics.ts";
 import { rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 import { linearGemv } from "./linear_gemv.ts";
 import type { OutputRows } from "./input_end.ts";
 import { linear, linearBackward } from "./linear.ts";
@@ -75,7 +75,7 @@ export class Head {
 
   constructor(
     memory: Memory,
-    readonly config: LlamaConfig,
+    readonly config: ModelConfig,
     { rows: S, dtype, output, trainedRows, idle }: {
       rows: number;
       dtype: Dtype;

@@ -6,7 +6,7 @@
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Dtype } from "../../kernels/gpu/tensor.ts";
 import type { CachedBlock } from "./block.ts";
-import type { LlamaConfig } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
 
 /** What sizes a cache. */
 export interface CacheSizes {
@@ -23,7 +23,7 @@ export interface CacheSizes {
 export class KvCache {
   readonly blocks: CachedBlock[];
 
-  constructor(memory: Memory, config: LlamaConfig, readonly sizes: CacheSizes) {
+  constructor(memory: Memory, config: ModelConfig, readonly sizes: CacheSizes) {
     const { sequences, context, dtype } = sizes;
     const shape = [sequences * context, config.num_key_value_heads * config.head_dim];
     const make = (name: string) => memory.tensor("activation", name, dtype, shape);

@@ -39,7 +39,7 @@ import {
   roundedResidual,
 } from "./block.ts";
 import { blockInference } from "./block_inference.ts";
-import { type LlamaConfig, weightShapes } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 import { Head, type HeadInput } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
 import { type DropoutState, type LinearGroup, NO_DROPOUT } from "./linear_group.ts";
@@ -48,7 +48,7 @@ import { activationPlan, inferencePlan } from "./checkpointing.ts";
 
 /** What a model is to do. */
 export interface LlamaOptions {
-  config: LlamaConfig;
+  config: ModelConfig;
   /**
    * `mixed`: weights, keys and values in f16, and activations that a backward reads; the residual stream and
    * every sum in f32.
@@ -85,14 +85,14 @@ interface Forward {
 }
 
 /** Whether every product of a pass can run on tensor cores, which want sizes that are multiples of 8. */
-function takesTensorCores({ matrices }: Gpu, config: LlamaConfig): boolean {
+function takesTensorCores({ matrices }: Gpu, config: ModelConfig): boolean {
   const sizes = [...weightShapes(config).values()].flat();
   return matrices === "tensor_cores" && sizes.every((size) => size % 8 === 0);
 }
 
 /** A model on the GPU. */
 export class Llama {
-  readonly config: LlamaConfig;
+  readonly config: ModelConfig;
   readonly dtype: Dtype;
   /** The base model's parameters in load order, and the adapters'. */
   readonly weights: readonly Parameter[];

@@ -5,12 +5,12 @@
  *
  * Shapes: T rows (tokens of all samples laid end to end), matrices row-major, weights [out, in].
  */
-import type { LlamaConfig } from "../../model/families/config.ts";
+import type { ModelConfig } from "../../model/families/config.ts";
 
 /** The part of the configuration that the computation depends on; RoPE is not scaled here. */
 export type ReferenceConfig =
   & Pick<
-    LlamaConfig,
+    ModelConfig,
     | "vocab_size"
     | "hidden_size"
     | "intermediate_size"

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
-import type { LlamaConfig } from "../../model/families/config.ts";
+import type { ModelConfig } from "../../model/families/config.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../../model/checkpoint/load.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
@@ -129,7 +129,7 @@ async function trainedValues(gpu: Gpu, trainer: Trainer) {
   return [...values].map(([name, data]) => [name, { data }] as const);
 }
 
-const MODEL: LlamaConfig = openModel(fixturePath("family")).config;
+const MODEL: ModelConfig = openModel(fixturePath("family")).config;
 
 Deno.test("an adapter's own settings hold where none are given, and others are refused", () => {
   const { config } = readAdapter(fixturePath("peft/patterns"));

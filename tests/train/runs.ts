@@ -7,7 +7,7 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { type LlamaConfig, weightShapes } from "../../model/families/config.ts";
+import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
 import type { Llama } from "../../model/transformer/llama.ts";
@@ -28,7 +28,7 @@ import { adapterTensorName } from "../adapter_names.ts";
 
 /** A model's configuration and tensors, and an adapter's, under the names of their files. */
 export interface Subject {
-  config: LlamaConfig;
+  config: ModelConfig;
   weights: Map<string, FixtureTensor>;
   adapter?: {
     rank: number;
@@ -165,7 +165,7 @@ export function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>
 }
 
 /** A model that grouped-query attention stretches: four heads on one key-value head. */
-export const SMALL_CONFIG: LlamaConfig = {
+export const SMALL_CONFIG: ModelConfig = {
   ...presetConfig("tiny"),
   vocab_size: 61,
   hidden_size: 32,
@@ -179,7 +179,7 @@ export const SMALL_CONFIG: LlamaConfig = {
 
 /** A model with random weights that keep its activations near 1, and an adapter whose B isn't zero. */
 export function randomSubject(
-  config: LlamaConfig,
+  config: ModelConfig,
   { rank, alpha, targets }: { rank: number; alpha: number; targets: readonly LinearModule[] } = {
     rank: 0,
     alpha: 0,
@@ -215,7 +215,7 @@ export function randomSubject(
 
 /** Samples of these lengths whose prompts take up to half of them. */
 export function randomSamples(
-  config: LlamaConfig,
+  config: ModelConfig,
   lengths: readonly number[],
   seed = 1,
 ): TokenizedSample[] {

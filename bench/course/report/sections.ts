@@ -4,7 +4,7 @@
  * @module
  */
 import { CATEGORIES } from "../../../kernels/gpu/memory.ts";
-import { type LlamaConfig, weightShapes } from "../../../model/families/config.ts";
+import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { adapterShapes, isLinearModule, LINEAR_MODULES } from "../../../model/formats/adapter.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { areaPlot, barPlot, linePlot, type Panel, type Point } from "../../plot.ts";
@@ -297,7 +297,7 @@ const count = (shapes: Map<string, number[]>) =>
 
 /** Share of the parameters that LoRA trains, in percent, for ranks 1 to 256. */
 export function loraShares(
-  config: LlamaConfig,
+  config: ModelConfig,
   targets: readonly string[],
 ): { rank: number; percent: number }[] {
   const weights = count(weightShapes(config));

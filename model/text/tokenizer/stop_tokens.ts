@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import type { LlamaConfig } from "../../families/config.ts";
+import type { ModelConfig } from "../../families/config.ts";
 import { modernGeneration } from "../../formats/first_conversions.ts";
 import { brief, readJson, readJsonObject } from "../../formats/json_file.ts";
 import { exists } from "../../formats/whole_file.ts";
@@ -33,7 +33,7 @@ function generationEos(folder: string): number[] {
  * @param folder The model's, where it has one.
  * @throws UserError where generation_config.json is wrong.
  */
-export function stopTokens(config: LlamaConfig, tokenizer: Tokenizer, folder?: string): number[] {
+export function stopTokens(config: ModelConfig, tokenizer: Tokenizer, folder?: string): number[] {
   const more = folder === undefined ? [] : generationEos(folder);
   const ids = new Set([tokenizer.eos_id, ...config.eos_token_ids, ...more]);
   return [...ids].filter((id) => id < config.vocab_size);

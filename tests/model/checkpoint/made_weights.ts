@@ -1,6 +1,6 @@
 /** Weights made up for tests of what reads them: in host memory, or in files of zeros. */
 import { join } from "node:path";
-import { configJson, type LlamaConfig, weightShapes } from "../../../model/families/config.ts";
+import { configJson, type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { fromFloat32 } from "../../../model/formats/half.ts";
 import { tensorBytes } from "../../../model/formats/write_safetensors.ts";
@@ -11,7 +11,7 @@ import {
 } from "../../../model/formats/weights.ts";
 
 /** A Llama of one block with these sizes; heads of 8. */
-export function smallConfig(sizes: Partial<LlamaConfig>): LlamaConfig {
+export function smallConfig(sizes: Partial<ModelConfig>): ModelConfig {
   return {
     ...presetConfig("tiny"),
     vocab_size: 12,
@@ -39,7 +39,7 @@ export function encode(values: Float32Array, dtype: FileDtype): Uint8Array<Array
  * @param fails Whether a read of these bytes fails.
  */
 export function memoryWeights(
-  config: LlamaConfig,
+  config: ModelConfig,
   weights: ReadonlyMap<string, { dtype: FileDtype; bytes: Uint8Array }>,
   fails: (name: string, begin: number) => boolean = () => false,
 ): WeightSource {
@@ -60,7 +60,7 @@ export function memoryWeights(
 }
 
 /** Makes a model folder whose weights are all zero and, being a hole in a file, take no room. */
-export function writeZeros(folder: string, config: LlamaConfig, dtype: FileDtype): void {
+export function writeZeros(folder: string, config: ModelConfig, dtype: FileDtype): void {
   const header: Record<string, unknown> = {};
   let end = 0;
   for (const [name, shape] of weightShapes(config)) {

@@ -1,7 +1,7 @@
 /** Adapters merged into weights on the GPU, against the same sums in float64. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
-import { type LlamaConfig, weightShapes } from "../../../model/families/config.ts";
+import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import {
   type Adapter,
   adapterConfig,
@@ -22,7 +22,7 @@ type Weights = Map<string, { dtype: FileDtype; bytes: Uint8Array }>;
 
 /** An adapter of random matrices, B included. */
 function randomAdapter(
-  config: LlamaConfig,
+  config: ModelConfig,
   r: number,
   target_modules: LinearModule[],
   lora_alpha = 8,
@@ -36,7 +36,7 @@ function randomAdapter(
 }
 
 /** The fixture's weights in a dtype. */
-function fixtureWeights(dtype: FileDtype): { config: LlamaConfig; weights: Weights } {
+function fixtureWeights(dtype: FileDtype): { config: ModelConfig; weights: Weights } {
   const { config, weights } = readModel("llama");
   const encoded = Array.from(
     weights,
@@ -59,7 +59,7 @@ function unit(dtype: FileDtype, value: number): number {
  */
 async function checkMerge(
   gpu: Gpu,
-  { config, weights }: { config: LlamaConfig; weights: Weights },
+  { config, weights }: { config: ModelConfig; weights: Weights },
   adapter: Adapter,
   checked: (row: number, rows: number) => boolean = () => true,
 ): Promise<string[]> {

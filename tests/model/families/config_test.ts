@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import {
   configJson,
   contextLength,
-  type LlamaConfig,
-  parseLlamaConfig,
+  type ModelConfig,
+  parseConfig,
   weightShapes,
   withLayers,
 } from "../../../model/families/config.ts";
@@ -15,7 +15,7 @@ function tinyJson(changes: Record<string, unknown> = {}): Record<string, unknown
   return JSON.parse(JSON.stringify({ ...configJson(presetConfig("tiny")), ...changes }));
 }
 
-const parse = (changes: Record<string, unknown>) => parseLlamaConfig(tinyJson(changes), "c.json");
+const parse = (changes: Record<string, unknown>) => parseConfig(tinyJson(changes), "c.json");
 
 function weightCount(name: string): number {
   const shapes = [...weightShapes(presetConfig(name)).values()];
@@ -42,7 +42,7 @@ const LLAMA_3_SCALING = {
 } as const;
 
 /** What published files mean: a preset, and what differs from it. */
-const MEANINGS: Record<string, [preset: string, changes?: Partial<LlamaConfig>]> = {
+const MEANINGS: Record<string, [preset: string, changes?: Partial<ModelConfig>]> = {
   "meta-llama/Llama-2-7b-hf": ["llama2-7b"],
   "meta-llama/Llama-2-13b-hf": ["llama2-13b"],
   "meta-llama/Llama-2-70b-hf": ["llama2-70b"],
@@ -76,13 +76,13 @@ const MEANINGS: Record<string, [preset: string, changes?: Partial<LlamaConfig>]>
   }],
 };
 
-Deno.test("parseLlamaConfig: published files mean what they say, and are written back", () => {
+Deno.test("parseConfig: published files mean what they say, and are written back", () => {
   assert.deepEqual(Object.keys(MEANINGS), Object.keys(PUBLISHED));
   for (const [repository, [name, changes]] of Object.entries(MEANINGS)) {
-    const config = parseLlamaConfig(PUBLISHED[repository], repository);
+    const config = parseConfig(PUBLISHED[repository], repository);
     assert.deepEqual(config, { ...presetConfig(name), ...changes }, repository);
     const written = JSON.parse(JSON.stringify(configJson(config)));
-    assert.deepEqual(parseLlamaConfig(written, "written"), config, repository);
+    assert.deepEqual(parseConfig(written, "written"), config, repository);
     for (const field of ["architectures", "model_type", "eos_token_id", "sliding_window"]) {
       assert.deepEqual(written[field], PUBLISHED[repository][field], `${repository} ${field}`);
     }
@@ -106,17 +106,17 @@ Deno.test("presetConfig: changing what it gave does not change the preset", () =
 Deno.test("configJson is read back unchanged", () => {
   for (const name of ["llama2-7b", "llama2-70b", "llama3.2-1b", "mistral-7b", "tiny"]) {
     const config = { ...presetConfig(name), rope_theta: 5e5, tie_word_embeddings: true };
-    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+    assert.deepEqual(parseConfig(configJson(config), "c.json"), config);
   }
   for (const type of ["linear", "dynamic"] as const) {
-    const config: LlamaConfig = {
+    const config: ModelConfig = {
       ...presetConfig("tiny"),
       rope_scaling: { type, factor: 2.5 },
       attention_bias: true,
       mlp_bias: true,
       eos_token_ids: [2, 7],
     };
-    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+    assert.deepEqual(parseConfig(configJson(config), "c.json"), config);
     // As releases before 4.43 want it: these two fields and no other.
     assert.deepEqual(configJson(config).rope_scaling, { type, factor: 2.5 });
   }
@@ -141,7 +141,7 @@ Deno.test("contextLength: linear and dynamic scaling stretch it, llama3 is stret
   assert.equal(contextLength({ ...config, rope_scaling: LLAMA_3_SCALING }), 256);
 });
 
-Deno.test("parseLlamaConfig: defaults are those of transformers", () => {
+Deno.test("parseConfig: defaults are those of transformers", () => {
   const config = parse({
     num_key_value_heads: undefined,
     head_dim: undefined,
@@ -155,14 +155,14 @@ Deno.test("parseLlamaConfig: defaults are those of transformers", () => {
   assert.deepEqual(config, { ...presetConfig("tiny"), num_key_value_heads: 4 });
 });
 
-Deno.test("parseLlamaConfig: several eos ids are kept, the first of them apart", () => {
+Deno.test("parseConfig: several eos ids are kept, the first of them apart", () => {
   const { eos_token_id, eos_token_ids } = parse({ eos_token_id: [7, 8] });
   assert.equal(eos_token_id, 7);
   assert.deepEqual(eos_token_ids, [7, 8]);
   assert.deepEqual(parse({ eos_token_id: 9 }).eos_token_ids, [9]);
 });
 
-Deno.test("parseLlamaConfig: rope_parameters of transformers 5", () => {
+Deno.test("parseConfig: rope_parameters of transformers 5", () => {
   const rope_parameters = { rope_type: "default", rope_theta: 5e5 };
   assert.equal(parse({ rope_theta: undefined, rope_parameters }).rope_theta, 5e5);
   assert.equal(parse({ rope_scaling: { type: "default" } }).rope_theta, 10000);
@@ -173,7 +173,7 @@ Deno.test("parseLlamaConfig: rope_parameters of transformers 5", () => {
   );
 });
 
-Deno.test("parseLlamaConfig: scaled RoPE in every spelling", () => {
+Deno.test("parseConfig: scaled RoPE in every spelling", () => {
   const scaled = (json: Record<string, unknown>) => parse(json).rope_scaling;
   const linear = { type: "linear", factor: 4 };
   const { type: _, ...rules } = LLAMA_3_SCALING;
@@ -193,13 +193,13 @@ Deno.test("parseLlamaConfig: scaled RoPE in every spelling", () => {
 const MISTRAL = { ...configJson(presetConfig("tiny")), model_type: "mistral" };
 const mistral = (changes: Record<string, unknown>) => {
   const architectures = ["MistralForCausalLM"];
-  return parseLlamaConfig(
+  return parseConfig(
     JSON.parse(JSON.stringify({ ...MISTRAL, architectures, ...changes })),
     "c.json",
   );
 };
 
-Deno.test("parseLlamaConfig: a Mistral's window, and its defaults of transformers", () => {
+Deno.test("parseConfig: a Mistral's window, and its defaults of transformers", () => {
   assert.equal(mistral({ sliding_window: 100 }).sliding_window, 100);
   assert.equal(mistral({ sliding_window: null }).sliding_window, null);
   assert.equal(mistral({}).sliding_window, 4096);
@@ -216,7 +216,7 @@ Deno.test("parseLlamaConfig: a Mistral's window, and its defaults of transformer
   assert.equal(parse({ sliding_window: 4096, use_sliding_window: false }).sliding_window, null);
 });
 
-Deno.test("parseLlamaConfig: a Mistral that contradicts itself is refused by name", () => {
+Deno.test("parseConfig: a Mistral that contradicts itself is refused by name", () => {
   const refused: [field: string, value: unknown, others?: Record<string, unknown>][] = [
     ["architectures", ["LlamaForCausalLM"]],
     ["sliding_window", 0],
@@ -237,7 +237,7 @@ Deno.test("parseLlamaConfig: a Mistral that contradicts itself is refused by nam
   }
 });
 
-Deno.test("parseLlamaConfig: unknown kinds of scaling are refused by their name", () => {
+Deno.test("parseConfig: unknown kinds of scaling are refused by their name", () => {
   for (const type of ["yarn", "longrope", "su", "mrope"]) {
     assert.throws(() => parse({ rope_scaling: { rope_type: type, factor: 4 } }), {
       name: "UserError",
@@ -268,7 +268,7 @@ Deno.test("weightShapes: a bias follows its matrix where config.json announces i
   assert.equal(names[at + 1], "model.layers.1.self_attn.q_proj.bias");
 });
 
-Deno.test("parseLlamaConfig: an explicit head_dim need not be hidden_size / heads", () => {
+Deno.test("parseConfig: an explicit head_dim need not be hidden_size / heads", () => {
   const shapes = weightShapes(parse({ head_dim: 8 }));
   assert.deepEqual(shapes.get("model.layers.0.self_attn.q_proj.weight"), [32, 64]);
   assert.deepEqual(shapes.get("model.layers.0.self_attn.k_proj.weight"), [16, 64]);
@@ -340,7 +340,7 @@ const REFUSED: [field: string, value: unknown][] = [
   ["bos_token_id", -2],
 ];
 
-Deno.test("parseLlamaConfig: refuses by name what it does not honour", () => {
+Deno.test("parseConfig: refuses by name what it does not honour", () => {
   for (const [field, value] of REFUSED) {
     assert.throws(
       () => parse({ [field]: value, ...(field === "hidden_size" ? { head_dim: 16 } : {}) }),
@@ -350,7 +350,7 @@ Deno.test("parseLlamaConfig: refuses by name what it does not honour", () => {
   }
 });
 
-Deno.test("parseLlamaConfig: what the file leaves out is what transformers takes", () => {
+Deno.test("parseConfig: what the file leaves out is what transformers takes", () => {
   const gone = { max_position_embeddings: undefined, rms_norm_eps: undefined };
   const llama = parse(gone);
   assert.deepEqual([llama.max_position_embeddings, llama.rms_norm_eps], [2048, 1e-6]);
@@ -366,11 +366,11 @@ Deno.test("parseLlamaConfig: what the file leaves out is what transformers takes
   for (const absent of [null, -1, []]) {
     const config = parse({ bos_token_id: absent, eos_token_id: absent, pad_token_id: 99999 });
     assert.deepEqual(ids(config), [null, null, []]);
-    assert.deepEqual(parseLlamaConfig(configJson(config), "c.json"), config);
+    assert.deepEqual(parseConfig(configJson(config), "c.json"), config);
   }
 });
 
-Deno.test("parseLlamaConfig: the first conversions of LLaMA, with the ids of their tokenizer", () => {
+Deno.test("parseConfig: the first conversions of LLaMA, with the ids of their tokenizer", () => {
   const old = {
     architectures: ["LLaMAForCausalLM"],
     bos_token_id: 0,
@@ -389,7 +389,7 @@ Deno.test("parseLlamaConfig: the first conversions of LLaMA, with the ids of the
   assert.equal(parse({ max_sequence_length: 7 }).max_position_embeddings, 256);
 });
 
-Deno.test("parseLlamaConfig: a derived head_dim obeys the same limits", () => {
+Deno.test("parseConfig: a derived head_dim obeys the same limits", () => {
   const refuse = (changes: Record<string, unknown>, message: RegExp) =>
     assert.throws(() => parse({ head_dim: undefined, ...changes }), { name: "UserError", message });
   refuse({ num_attention_heads: 3 }, /num_attention_heads is 3, expected a divisor of hidden_size/);
@@ -397,9 +397,9 @@ Deno.test("parseLlamaConfig: a derived head_dim obeys the same limits", () => {
   refuse({ hidden_size: 2048 }, /head_dim is 512, expected at most 256/);
 });
 
-Deno.test("parseLlamaConfig: what is no object is refused", () => {
+Deno.test("parseConfig: what is no object is refused", () => {
   for (const json of [null, [], "llama", 7]) {
-    assert.throws(() => parseLlamaConfig(json, "c.json"), {
+    assert.throws(() => parseConfig(json, "c.json"), {
       name: "UserError",
       message: "c.json: expected a JSON object",
     });

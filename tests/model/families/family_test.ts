@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { loraPlan } from "../../../model/adapter/plan.ts";
 import { type Batch, makeBatch } from "../../../model/transformer/batch.ts";
-import { type LlamaConfig, parseLlamaConfig } from "../../../model/families/config.ts";
+import { type ModelConfig, parseConfig } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { meanNll } from "../../../model/transformer/evaluate.ts";
 import { readAdapter } from "../../../model/formats/adapter.ts";
@@ -17,9 +17,9 @@ import { fixtureSubject, openTrainer } from "../../train/runs.ts";
 const { logits: variants, gradients } = readFixture("family.json");
 
 /** What a variant's config.json would say. */
-function variantConfig({ name, model, changes }: FamilyFixture["logits"][number]): LlamaConfig {
+function variantConfig({ name, model, changes }: FamilyFixture["logits"][number]): ModelConfig {
   const json = JSON.parse(Deno.readTextFileSync(fixturePath(`${model}/config.json`)));
-  return parseLlamaConfig({ ...json, ...changes }, name);
+  return parseConfig({ ...json, ...changes }, name);
 }
 
 /** A variant on the GPU, planned for texts as long as the fixture's. */

@@ -1,7 +1,7 @@
 /** What a written model folder keeps of the one that it was made from. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
-import { parseLlamaConfig, weightShapes, withLayers } from "../../../model/families/config.ts";
+import { parseConfig, weightShapes, withLayers } from "../../../model/families/config.ts";
 import { generationConfig } from "../../../model/formats/generation_config.ts";
 import { openHuggingFace } from "../../../model/formats/huggingface.ts";
 import type { FileDtype } from "../../../model/formats/weights.ts";
@@ -44,7 +44,7 @@ async function written(
 ) {
   const { dtype = "F32", layers, ...rest } = options;
   const path = join(base, "config.json");
-  const whole = parseLlamaConfig(JSON.parse(Deno.readTextFileSync(path)), path);
+  const whole = parseConfig(JSON.parse(Deno.readTextFileSync(path)), path);
   const config = layers === undefined ? whole : withLayers(whole, layers, base);
   const tensors = [...weightShapes(config)].map(([name, shape]) => {
     const bytes = (dtype === "F32" ? 4 : 2) * shape.reduce((a, b) => a * b, 1);
@@ -265,7 +265,7 @@ Deno.test("a model in Meta's layout brings its notes and tokenizer, not its para
 /** Writes zeros as the model of a folder, by all that merge, convert and train do; its files. */
 async function saved(label: string, base: string): Promise<(name: string) => string> {
   const path = join(base, "config.json");
-  const config = parseLlamaConfig(JSON.parse(Deno.readTextFileSync(path)), path);
+  const config = parseConfig(JSON.parse(Deno.readTextFileSync(path)), path);
   const tensors = [...weightShapes(config)].map(([name, shape]) => ({
     name,
     shape,

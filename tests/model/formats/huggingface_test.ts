@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { configJson, type LlamaConfig, weightShapes } from "../../../model/families/config.ts";
+import { configJson, type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { openHuggingFace } from "../../../model/formats/huggingface.ts";
 import { fromFloat32 } from "../../../model/formats/half.ts";
@@ -19,7 +19,7 @@ Deno.test.beforeAll(() => {
 });
 Deno.test.afterAll(() => Deno.removeSync(root, { recursive: true }));
 
-const CONFIG: LlamaConfig = {
+const CONFIG: ModelConfig = {
   ...presetConfig("tiny"),
   vocab_size: 12,
   hidden_size: 8,
@@ -36,7 +36,7 @@ function weightBytes(index: number, bytes: number): Uint8Array {
 
 /** Every weight of a model; `shape` may change one. */
 function weights(
-  config: LlamaConfig,
+  config: ModelConfig,
   dtype: FileDtype = "F32",
   changed: Record<string, number[]> = {},
 ): TensorToWrite[] {
@@ -51,7 +51,7 @@ function weights(
 async function folderWith(
   label: string,
   tensors: TensorToWrite[],
-  config: LlamaConfig = CONFIG,
+  config: ModelConfig = CONFIG,
 ): Promise<string> {
   const folder = join(root, label);
   Deno.mkdirSync(folder);
@@ -63,7 +63,7 @@ async function folderWith(
 /** Reads every weight in two parts at once and compares it with what `weights` wrote. */
 async function checkContents(
   source: WeightSource,
-  written: LlamaConfig,
+  written: ModelConfig,
   dtype: FileDtype,
 ): Promise<void> {
   const order = [...weightShapes(written).keys()];

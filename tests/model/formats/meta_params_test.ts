@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import type { LlamaConfig } from "../../../model/families/config.ts";
+import type { ModelConfig } from "../../../model/families/config.ts";
 import { metaConfig, readParams } from "../../../model/formats/meta_params.ts";
 import { writeJson } from "../../../model/formats/json_file.ts";
 
@@ -15,7 +15,7 @@ Deno.test.afterAll(() => Deno.removeSync(folder, { recursive: true }));
 function configOf(
   params: Record<string, unknown>,
   sizes: { vocab_size: number; intermediate_size: number },
-): LlamaConfig {
+): ModelConfig {
   writeJson(file, params);
   return metaConfig(readParams(file), sizes);
 }

@@ -1,7 +1,7 @@
 /** Weights rewritten: copied byte for byte, or converted, in pieces that nobody sees. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../kernels/errors.ts";
-import { type LlamaConfig, weightShapes } from "../../../model/families/config.ts";
+import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { toFloat32 } from "../../../model/formats/half.ts";
 import { rewrittenTensors } from "../../../model/formats/rewrite.ts";
 import type { TensorToWrite } from "../../../model/formats/write_safetensors.ts";
@@ -21,7 +21,7 @@ function values(count: number): Float32Array {
 }
 
 /** A source with these values in every tensor. */
-function source(config: LlamaConfig, dtype: FileDtype): WeightSource {
+function source(config: ModelConfig, dtype: FileDtype): WeightSource {
   const weights = Array.from(weightShapes(config), ([name, shape]) => {
     const bytes = encode(values(shape.reduce((a, b) => a * b, 1)), dtype);
     return [name, { dtype, bytes }] as const;

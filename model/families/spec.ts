@@ -1,0 +1,134 @@
+/**
+ * What a model computes, as data: every family's `config.json` becomes an {@linkcode ArchSpec}, and the
+ * transformer reads nothing else.
+ *
+ *     x      = embedding_multiplier · embedding
+ *     x      = x + residual_multiplier · post_attention(Wo·attention(q, k, v))    of n = pre_attention(x)
+ *     x      = x + residual_multiplier · post_mlp(Wdown·(silu(Wgate·n) · (Wup·n)))  of n = pre_mlp(x)
+ *     logits = logits_multiplier · W·final(x)
+ *
+ * Each norm stands where the specification names one, and is the identity where it doesn't. q and k are normed
+ * (`qk`) before they are rotated.
+ *
+ * @module
+ */
+import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
+import { LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
+
+/** Rotary position embedding of a layer. */
+export interface RopeSpec {
+  /** Base of the frequencies. */
+  readonly theta: number;
+  readonly scaling: RopeScaling | null;
+  /** The context that the model was trained on, which `dynamic` scaling starts from. */
+  readonly trainedPositions: number;
+}
+
+/** What differs from layer to layer. */
+export interface LayerSpec {
+  /** Keys that a query attends to, its own included (sliding window); null where it is all of them. */
+  readonly window: number | null;
+  /** Null where positions are not encoded (NoPE). */
+  readonly rope: RopeSpec | null;
+  /** What the scores q·k are multiplied by; 1/√head_dim as a rule. */
+  readonly scale: number;
+}
+
+/** Where a block has a norm: before and after attention, before and after the MLP. */
+export type NormPlace = "preAttention" | "postAttention" | "preMlp" | "postMlp";
+
+/** The norm of queries and of keys before they are rotated. */
+export interface QkNormSpec {
+  /** What one norm is over: each `head`, or all heads of the token (`row`). */
+  readonly over: "head" | "row";
+  /** Names of the modules in a block. */
+  readonly q: string;
+  readonly k: string;
+}
+
+/** What a model computes. Sizes have the names of Hugging Face's `config.json`. */
+export interface ArchSpec {
+  readonly vocab_size: number;
+  readonly hidden_size: number;
+  readonly intermediate_size: number;
+  readonly num_attention_heads: number;
+  readonly num_key_value_heads: number;
+  readonly head_dim: number;
+  readonly tie_word_embeddings: boolean;
+  /** ε of every RMSNorm. */
+  readonly rms_norm_eps: number;
+  /** The blocks in order. */
+  readonly layers: readonly LayerSpec[];
+  /** Name of the norm's module in a block, by place; absent where the block has none there. */
+  readonly norms: Readonly<Partial<Record<NormPlace, string>>>;
+  readonly qkNorm: QkNormSpec | null;
+  /** The linear layers of a block that have biases. */
+  readonly biases: ReadonlySet<LinearModule>;
+  /** What the embedding, what a block adds to the residual stream, and the logits are multiplied by. */
+  readonly embedding_multiplier: number;
+  readonly residual_multiplier: number;
+  readonly logits_multiplier: number;
+}
+
+/** `[out, in]` of the linear layers of a block, in load order. */
+function linearShapes(spec: ArchSpec): Record<LinearModule, [out: number, input: number]> {
+  const { hidden_size: hidden, intermediate_size: inner } = spec;
+  const queries = spec.num_attention_heads * spec.head_dim;
+  const keys = spec.num_key_value_heads * spec.head_dim;
+  return {
+    q_proj: [queries, hidden],
+    k_proj: [keys, hidden],
+    v_proj: [keys, hidden],
+    o_proj: [hidden, queries],
+    gate_proj: [inner, hidden],
+    up_proj: [inner, hidden],
+    down_proj: [hidden, inner],
+  };
+}
+
+/** The weights of one block in load order, by name within the block. */
+function blockShapes(spec: ArchSpec): [name: string, shape: number[]][] {
+  const { hidden_size: hidden, head_dim, norms, qkNorm, biases } = spec;
+  const linear = linearShapes(spec);
+  const normed = (name: string | undefined, width: number): [string, number[]][] =>
+    name === undefined ? [] : [[`${name}.weight`, [width]]];
+  const layer = (module: LinearModule): [string, number[]][] => {
+    const name = `${LINEAR_MODULES[module]}.${module}`, shape = linear[module];
+    const bias: [string, number[]][] = biases.has(module) ? [[`${name}.bias`, [shape[0]]]] : [];
+    return [[`${name}.weight`, shape], ...bias];
+  };
+  const qkWidth = (module: "q_proj" | "k_proj") =>
+    qkNorm?.over === "row" ? linear[module][0] : head_dim;
+  return [
+    ...normed(norms.preAttention, hidden),
+    ...layer("q_proj"),
+    ...layer("k_proj"),
+    ...layer("v_proj"),
+    ...layer("o_proj"),
+    ...normed(qkNorm?.q, qkWidth("q_proj")),
+    ...normed(qkNorm?.k, qkWidth("k_proj")),
+    ...normed(norms.postAttention, hidden),
+    ...normed(norms.preMlp, hidden),
+    ...layer("gate_proj"),
+    ...layer("up_proj"),
+    ...layer("down_proj"),
+    ...normed(norms.postMlp, hidden),
+  ];
+}
+
+/**
+ * Every weight of a model in load order, with its shape: `[out, in]` for matrices, `[width]` for
+ * norms, `[out]` for biases, each after its matrix. Names are Hugging Face's. `lm_head.weight` is absent
+ * where the embedding is tied.
+ */
+export function specShapes(spec: ArchSpec): Map<string, number[]> {
+  const { hidden_size: hidden, vocab_size: vocab, layers } = spec;
+  const shapes = new Map<string, number[]>([["model.embed_tokens.weight", [vocab, hidden]]]);
+  const block = blockShapes(spec);
+  for (const layer of layers.keys()) {
+    for (const [name, shape] of block) shapes.set(`model.layers.${layer}.${name}`, [...shape]);
+  }
+  shapes.set("model.norm.weight", [hidden]);
+  if (!spec.tie_word_embeddings) shapes.set("lm_head.weight", [vocab, hidden]);
+  return shapes;
+}
