@@ -34,9 +34,7 @@ function reference(
   orientation: Orientation,
   a: Float64Array,
   b: Float64Array,
-  m: number,
-  n: number,
-  k: number,
+  [m, n, k]: readonly [number, number, number],
 ) {
   const c = new Float64Array(m * n);
   for (let i = 0; i < m; i++) {
@@ -77,7 +75,7 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
           b = quantize(randomArray(n * k, n), dtype);
         const shape = shapes(orientation, m, n, k);
         const A = upload(gpu, a, dtype, shape.a), B = upload(gpu, b, dtype, shape.b);
-        const expected = reference(orientation, a, b, m, n, k);
+        const expected = reference(orientation, a, b, [m, n, k]);
         const rows = orientation === "tn" ? k : m;
         const C = poisoned(gpu, dtype, [m, n]);
         matmul(gpu, { orientation, a: A, b: B, c: C, rows, alpha: 0.5 });
@@ -125,7 +123,7 @@ function operands(
   const [x, y] = [quantize(randomArray(m * k, 1), a), quantize(randomArray(n * k, 2), b)];
   const shape = shapes(orientation, m, n, k);
   const [A, B] = [upload(gpu, x, a, shape.a), upload(gpu, y, b, shape.b)];
-  return { A, B, expected: reference(orientation, x, y, m, n, k) };
+  return { A, B, expected: reference(orientation, x, y, [m, n, k]) };
 }
 
 /** Every tile that this adapter can try, with the arithmetic it is for. */
@@ -185,7 +183,7 @@ gpuTest("matmul takes columns of wider tensors", async (gpu) => {
     const a = quantize(randomArray(m * k, 1), "f32"), b = quantize(randomArray(n * k, 2), "f32");
     const A = upload(gpu, wide(a, m), "f32", [m, before + k + after]);
     const B = upload(gpu, b, "f32", shapes(orientation, m, n, k).b);
-    const expected = reference(orientation, a, b, m, n, k);
+    const expected = reference(orientation, a, b, [m, n, k]);
     for (const tiles of [undefined, geometry]) {
       const C = poisoned(gpu, "f32", [m, before + n + after]);
       const places = { aFrom: before, cFrom: before, geometry: tiles };
@@ -197,7 +195,7 @@ gpuTest("matmul takes columns of wider tensors", async (gpu) => {
   const DY = upload(gpu, wide(dy, k), "f32", [k, before + m + after]);
   const X = upload(gpu, x, "f32", [k, n]), G = poisoned(gpu, "f32", [m, n]);
   matmul(gpu, { orientation: "tn", a: DY, b: X, c: G, rows: k, aFrom: before });
-  const expected = reference("tn", dy, x, m, n, k);
+  const expected = reference("tn", dy, x, [m, n, k]);
   assertClose(await download(gpu, G), expected, { atol: 1e-4, rtol: 1e-4 });
 });
 
@@ -212,7 +210,7 @@ gpuTest("matmul with a few rows takes columns of wider tensors", async (test) =>
     const right = Float64Array.from({ length: m * k }, (_, i) => {
       return a[Math.floor(i / k) * 2 * k + k + i % k];
     });
-    const product = reference("nt", right, b, m, n, k);
+    const product = reference("nt", right, b, [m, n, k]);
     const expected = Float64Array.from({ length: m * 3 * n }, (_, i) => {
       const [row, column] = [Math.floor(i / (3 * n)), i % (3 * n)];
       return column >= n && column < 2 * n ? product[row * n + column - n] : NaN;
@@ -265,22 +263,22 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
   const limits = { atol: 1e-4, rtol: 1e-4 };
   const C = poisoned(gpu, "f32", [m, height]);
   matmul(gpu, { orientation: "nt", a: A, b: W, c: C, rows: m });
-  assertClose(await download(gpu, C), reference("nt", a, w, m, height, k), limits);
+  assertClose(await download(gpu, C), reference("nt", a, w, [m, height, k]), limits);
   const X = poisoned(gpu, "f32", [m, k]);
   matmul(gpu, { orientation: "nn", a: D, b: W, c: X, rows: m });
-  assertClose(await download(gpu, X), reference("nn", d, w, m, k, height), limits);
+  assertClose(await download(gpu, X), reference("nn", d, w, [m, k, height]), limits);
   const G = poisoned(gpu, "f32", [height, k]);
   matmul(gpu, { orientation: "tn", a: D, b: A, c: G, rows: m });
-  assertClose(await download(gpu, G), reference("tn", d, a, height, k, m), limits);
+  assertClose(await download(gpu, G), reference("tn", d, a, [height, k, m]), limits);
   assertClose(
     await added(gpu, matmulPartials(gpu, { orientation: "nt", a: A, b: W, rows: m })),
-    reference("nt", a, w, m, height, k),
+    reference("nt", a, w, [m, height, k]),
     limits,
   );
   for (const splits of [1, 3]) {
     const geometry = { ...SMALL, splits };
     const dx = matmulPartials(gpu, { orientation: "nn", a: D, b: W, rows: m, geometry });
-    assertClose(await added(gpu, dx), reference("nn", d, w, m, k, height), limits);
+    assertClose(await added(gpu, dx), reference("nn", d, w, [m, k, height]), limits);
   }
   gpu.close();
 });

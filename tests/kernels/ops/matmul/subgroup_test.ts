@@ -146,29 +146,41 @@ Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
   }
 });
 
-Deno.test("tensor cores: tiles fit the number of tokens", () => {
-  const choose = (...sizes: Parameters<typeof subgroupGeometry>) => {
-    const { blockM, blockN, splits, ...tile } = subgroupGeometry(...sizes);
-    return [blockM, blockN, workgroupsHeld(tile), splits];
-  };
-  // Few rows: as many workgroups as 132 multiprocessors, in one go or nearly.
-  assert.deepEqual(choose("nt", 121, 12288, 4096), [128, 192, 1, 2]);
-  assert.deepEqual(choose("nt", 121, 22016, 4096), [128, 192, 1, 1]);
-  assert.deepEqual(choose("nt", 121, 4096, 11008), [128, 192, 1, 6]);
-  assert.deepEqual(choose("nn", 121, 4096, 12288), [128, 192, 1, 6]);
-  assert.deepEqual(choose("nt", 60, 22016, 4096), [64, 192, 1, 1]);
-  assert.deepEqual(choose("nn", 96, 4096, 22016), [96, 192, 1, 6]);
-  assert.deepEqual(choose("nt", 150, 4096, 4096), [160, 128, 1, 4]);
-  assert.deepEqual(choose("nt", 180, 4096, 11008), [192, 128, 1, 4]);
-  assert.deepEqual(choose("nt", 180, 22016, 4096), [96, 192, 1, 1]);
-  // Many rows: two workgroups of a multiprocessor.
-  for (const orientation of ORIENTATIONS) {
-    assert.deepEqual(choose(orientation, 968, 4096, 12288), [128, 128, 2, 1]);
-    assert.deepEqual(choose(orientation, 4096, 4096, 4096), [128, 128, 2, 1]);
+/** Products of LLaMA-2 7B's weights, `[n, k]`. */
+const WEIGHTS = [[12288, 4096], [4096, 4096], [22016, 4096], [4096, 11008]] as const;
+
+/** Workgroups of a product, and the share of their results that lies within C. */
+function workgroups(orientation: Orientation, m: number, n: number, k: number) {
+  const { blockM, blockN, splits, ...tile } = subgroupGeometry(orientation, m, n, k);
+  const tiles = Math.ceil(m / blockM) * Math.ceil(n / blockN);
+  const held = workgroupsHeld(tile);
+  return { blockM, held, count: tiles * splits, whole: m * n / (tiles * blockM * blockN) };
+}
+
+Deno.test("tensor cores: tiles of few rows overhang little, and K is split to fill the GPU", () => {
+  for (const orientation of ["nt", "nn"] as const) {
+    for (const [n, k] of WEIGHTS) {
+      for (const m of [60, 96, 121, 150, 180]) {
+        const { blockM, count, whole } = workgroups(orientation, m, n, k);
+        assert.ok(whole >= 0.75, `${m} rows in tiles of ${blockM}: ${whole} of the results are C's`);
+        assert.ok(count >= 100, `${count} workgroups of ${m}×${n}×${k}`);
+      }
+    }
   }
 });
 
-Deno.test("tensor cores: K is cut into no more parts than allowed", () => {
+Deno.test("tensor cores: with many rows a multiprocessor holds two workgroups, and K is whole", () => {
+  for (const orientation of ORIENTATIONS) {
+    for (const [m, n, k] of [[968, 4096, 12288], [4096, 4096, 4096]]) {
+      const { held, whole } = workgroups(orientation, m, n, k);
+      assert.equal(held, 2);
+      assert.ok(whole > 0.9);
+      assert.equal(subgroupGeometry(orientation, m, n, k).splits, 1);
+    }
+  }
+});
+
+Deno.test("tensor cores: K is split no more often than allowed", () => {
   for (const orientation of ORIENTATIONS) {
     for (const m of [8, 121, 968]) {
       for (const n of [64, 4096, 22016]) {
