@@ -12,14 +12,12 @@ import { cast } from "../../kernels/ops/elements/cast.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
 import { sgd } from "../../kernels/ops/optimizer/sgd.ts";
-import { fromFloat32, toFloat32 } from "../../model/formats/half.ts";
+import { toFloat32 } from "../../model/formats/half.ts";
 import { grouped, table } from "./numbers.ts";
 
-/** A number as the nearest f16 has it. */
+/** A number, first rounded to f32, as the nearest f16 has it. */
 export function half(value: number): number {
-  const bytes = new Uint8Array(2);
-  fromFloat32(Float32Array.of(value), "F16", bytes);
-  return toFloat32(bytes, "F16")[0];
+  return Math.f16round(Math.fround(value));
 }
 
 /** What decides whether an update survives in f16. */

@@ -18,8 +18,11 @@ const SIZES = {
   software: { bytes: 1 << 24, side: 256 },
 };
 
-/** What {@linkcode measureRoofs} takes to be quick: some 0.2 s each on a GPU. */
-const QUICK: TimingOptions = { repeats: 3, batch: 0.03 };
+/** What {@linkcode measureRoofs} takes to be quick: some 0.2 s each on a GPU, 0.1 s where a call is that long anyway. */
+const QUICK: Record<keyof typeof SIZES, TimingOptions> = {
+  gpu: { repeats: 3, batch: 0.03 },
+  software: { repeats: 3, batch: 0.005 },
+};
 
 /** Side of the square product whose speed is a roof. */
 export function squareSide({ software }: Gpu): number {
@@ -55,7 +58,8 @@ export async function copySeconds(
 
 /** Bandwidth, and the speed of a square matrix product whose operands have this dtype. */
 export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
-  const copy = await copySeconds(gpu, QUICK), side = squareSide(gpu), shape = [side, side];
+  const quick = QUICK[gpu.software ? "software" : "gpu"];
+  const copy = await copySeconds(gpu, quick), side = squareSide(gpu), shape = [side, side];
   const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
   const operands = dtype === "f16" ? "f16" : "f32";
   const seconds = await borrow(gpu, specs, async ([a, b, c]) => {
@@ -63,7 +67,7 @@ export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
     return await clockSeconds(
       gpu,
       () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, operands }),
-      QUICK,
+      quick,
     );
   });
   return { bandwidth: copy.bytes / copy.seconds, matmul: 2 * side ** 3 / seconds };

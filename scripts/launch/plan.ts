@@ -106,6 +106,8 @@ async function testLines(
   }
   // Two files at a time: more would wait for the same GPU.
   environment.setDefault("DENO_JOBS", "2");
+  // Two files keep two cores busy: a software driver's threads would only wake each other.
+  environment.setDefault("LP_NUM_THREADS", "0");
   const words = [
     // Types are checked by `check`; checking them here again would only make the tests start later.
     ...[deno, "test", "--parallel", "--no-check", ...commonFlags(launch), ...TEST_FLAGS],

@@ -59,7 +59,7 @@ gpuTest("cli: bench train times every step of a run", async () => {
 gpuTest("cli: bench train has the losses of lorikeet train, with LoRA and without", async () => {
   using folder = new TemporaryFolder();
   for (const lora of ["on", "off"]) {
-    const output = folder.file(`run-${lora}`), count = 24;
+    const output = folder.file(`run-${lora}`), count = 16;
     const common = ["--model", "builtin", "--data", "builtin", "--samples", `${count}`];
     const settings = ["--lora", lora, "--learning-rate", "1e-3", "--precision", "fp32"];
     succeeded(await lorikeet("train", [...common, ...settings, "--output", output]));

@@ -22,8 +22,8 @@ async function until(run: Deno.ChildProcess, holds: () => boolean): Promise<void
   }
 }
 
-/** Steps of many micro-batches, half a second each. */
-const LONG_STEPS = ["--model", "builtin", "--gradient-accumulation-steps", "32"];
+/** Steps of many micro-batches, a quarter of a second each. */
+const LONG_STEPS = ["--model", "builtin", "--gradient-accumulation-steps", "16"];
 const TINY = ["--model", "random:tiny", "--tokenizer", TOKENIZER];
 
 gpuTest("cli: SIGTERM is heard in the step that it comes in, and the state is saved", async () => {
@@ -42,7 +42,7 @@ gpuTest("cli: SIGTERM is heard in the step that it comes in, and the state is sa
     const output = folder.file(`run${i}`);
     const flags = [...args, "--epochs", "10000", "--output", output];
     const run = await startLorikeet("train", flags), ended = run.output();
-    await until(run, () => stepsOf(output) >= 2);
+    await until(run, () => stepsOf(output) >= 1);
     await wait(delay);
     const before = stepsOf(output);
     run.kill("SIGTERM");

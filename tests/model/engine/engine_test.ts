@@ -18,6 +18,8 @@ import { assertClose, gpuTest, randomArray } from "../../kernels/harness.ts";
 import { loadForEngine, makeEngine, SIZES } from "./engines.ts";
 
 const TOKENS = 24;
+/** Where every token takes passes over all before it: without a cache, or in programs that are slow without a GPU. */
+const FEW_TOKENS = 6;
 const CACHES: (Dtype | undefined)[] = ["f32", "f16", undefined];
 
 /** Cases by model and adapter, so that each is loaded once. */
@@ -65,11 +67,12 @@ for (const precision of ["fp32", "mixed"] as const) {
         for (const [sequences, cache] of runs(subject.adapter)) {
           const sizes = { sequences, cache };
           const engine = await makeEngine(gpu, subject, { precision, sizes });
-          const ids = await answers(gpu, engine, prompts);
+          const maxTokens = cache === undefined ? FEW_TOKENS : TOKENS;
+          const ids = await answers(gpu, engine, prompts, { maxTokens });
           // Mixed precision has no golden file: its first run is what the others have to equal.
           expected ??= ids;
           const what = `${subject.model} ${subject.adapter}, cache ${cache}, batch ${sequences}`;
-          assert.deepEqual(ids, expected, what);
+          assert.deepEqual(ids, expected.map((all) => all.slice(0, maxTokens)), what);
         }
       }
     },
@@ -79,16 +82,17 @@ for (const precision of ["fp32", "mixed"] as const) {
 gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () => {
   const gpu = await openGpu({ software: false });
   for (const [subject, cases] of bySubject().filter(([{ adapter }]) => adapter !== "adapter_qv")) {
-    const chosen = [cases[1], cases[4]];
+    const chosen = [cases[1], cases[4]], few = { maxTokens: FEW_TOKENS };
+    const first = (ids: number[]) => ids.slice(0, FEW_TOKENS);
     for (const sequences of [1, 2]) {
       const engine = await makeEngine(gpu, subject, { sizes: { sequences } });
-      const ids = await answers(gpu, engine, chosen.map(({ prompt }) => prompt));
+      const ids = await answers(gpu, engine, chosen.map(({ prompt }) => prompt), few);
       const what = `${subject.model} ${subject.adapter}, batch ${sequences}`;
-      assert.deepEqual(ids, chosen.map(({ ids }) => ids), what);
+      assert.deepEqual(ids, chosen.map(({ ids }) => first(ids)), what);
     }
     // No logits are wanted of a pass that the prompt goes on after.
     const inPasses = await makeEngine(gpu, subject, { maxTokens: 64 }), long = cases.at(-1)!;
-    assert.deepEqual(await answers(gpu, inPasses, [long.prompt]), [long.ids], subject.model);
+    assert.deepEqual(await answers(gpu, inPasses, [long.prompt], few), [first(long.ids)]);
   }
   gpu.close();
 });

@@ -1,0 +1,136 @@
+/**
+ * `lorikeet bench table2`, `bench table1` and `report` from end to end, with one folder of measurements: what one of
+ * them has measured, the next one finds there.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import type { Effect, Table1 } from "../../bench/course/table1.ts";
+import { combinations, type Table2, type Table2Row } from "../../bench/course/table2.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { ROOT } from "../../scripts/compile.ts";
+import { gpuTest } from "../kernels/harness.ts";
+import { lorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+
+const temporary = new TemporaryFolder();
+addEventListener("unload", () => temporary[Symbol.dispose]());
+const folder = temporary.file("course");
+Deno.mkdirSync(folder);
+
+/** Starts a command of a series on the smallest model. */
+function start(...command: string[]): Deno.ChildProcess {
+  const flags = ["--model", "random:tiny", "--gpu", "deno", "--folder", folder];
+  return new Deno.Command(join(ROOT, "lorikeet"), {
+    args: [...command, ...flags],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+}
+
+/** What a command that succeeds prints. */
+async function printed(...command: string[]): Promise<string> {
+  const { code, stdout, stderr } = await start(...command).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  return new TextDecoder().decode(stdout);
+}
+
+const measurements = () =>
+  [...Deno.readDirSync(folder)].map(({ name }) => name)
+    .filter((name) => /^table2-.*\.json$/.test(name));
+
+/** All blocks of the model, named as a part of it. */
+const PART = ["--layers", "2", "--samples", "2"];
+const TABLE2 = ["bench", "table2", ...PART, "--json"];
+
+gpuTest("cli: bench table2, killed in the middle, keeps what it measured and ends", async () => {
+  const killed = start(...TABLE2), output = killed.output();
+  while (measurements().length < 3) await setTimeout(20);
+  killed.kill("SIGKILL");
+  assert.equal((await output).signal, "SIGKILL");
+  const before = new Map(
+    measurements().map((name) => [name, Deno.readTextFileSync(join(folder, name))]),
+  );
+  const table: Table2 = JSON.parse(await printed(...TABLE2));
+  for (const [name, text] of before) {
+    assert.equal(Deno.readTextFileSync(join(folder, name)), text, "measured again");
+    const { result } = JSON.parse(text);
+    assert.ok(table.rows.some(({ losses }) => losses?.join() === result.losses.join()), name);
+  }
+  assert.equal(measurements().length, 16);
+  assert.deepEqual(
+    table.rows.map((
+      { gradient_accumulation, mixed_precision, lora, checkpointing, optimizer },
+    ) => ({
+      gradient_accumulation,
+      mixed_precision,
+      lora,
+      checkpointing,
+      optimizer,
+    })),
+    combinations("adamw"),
+  );
+  for (const row of table.rows) {
+    assert.ok(row.fits && row.runtime_s! > 0 && row.peak_memory_mb! <= row.planned_mb);
+    assert.deepEqual([row.losses!.length, row.step_seconds!.length], [
+      2,
+      row.gradient_accumulation ? 1 : 2,
+    ]);
+  }
+  const [{ memory_mb: full }, { memory_mb: lora }] = table.rows;
+  assert.ok(lora.gradient < full.gradient && lora.optimizer < full.optimizer);
+});
+
+gpuTest("cli: bench table1 derives every arrow from what it measured", async () => {
+  const command = ["bench", "table1", "--json"], first = await printed(...command);
+  const table: Table1 = JSON.parse(first);
+  assert.equal(table.layers, openModel("random:tiny").config.num_hidden_layers);
+  const effect = (quantity: string, technique: string): Effect =>
+    table.effects.find((e) => e.quantity === quantity && e.technique === technique)!;
+  for (const { arrow, with: now, without } of table.effects) {
+    assert.ok(arrow === "−" || (arrow === "↑") === (now > without));
+  }
+  const arrows = (quantity: string) =>
+    ["gradient_accumulation", "gradient_checkpointing", "mixed_precision", "lora"]
+      .map((technique) => effect(quantity, technique).arrow).join("");
+  assert.equal(arrows("Memory: parameter"), "−−↑↑");
+  assert.equal(arrows("Memory: activation").slice(0, 3), "↓↓↓");
+  assert.equal(arrows("Memory: gradient"), "−−−↓");
+  assert.equal(arrows("Memory: optimizer state"), "−−−↓");
+  assert.equal(arrows("Computation"), "−↑−↓");
+  // Without a GPU and the measurements it would need some: they are all there, and print the same.
+  assert.equal(await printed(...command), first);
+  assert.match(succeeded(await lorikeet("bench", ["table1", "--help"])), /--folder/);
+});
+
+const SECTIONS = [
+  ...["What each technique does", "Memory and time of every combination of techniques"],
+  ...["Where the memory goes", "Loss", "Memory over one step"],
+  ...["Time and memory against sequence length", "Time and memory against checkpoint interval"],
+  ...["LoRA rank against trainable parameters", "Answers before and after fine-tuning"],
+  "Hardware, versions and commands",
+];
+
+gpuTest("cli: report measures, and writes the same in HTML, PDF and Markdown", async () => {
+  const names = await printed("report", ...PART);
+  const [html, pdf, markdown] = ["report.html", "report.pdf", "tables.md"].map((name) => {
+    const path = join(folder, name);
+    assert.ok(names.includes(path));
+    return new TextDecoder("latin1").decode(Deno.readFileSync(path));
+  });
+
+  assert.deepEqual([...html.matchAll(/<h2>([^<]*)<\/h2>/g)].map(([, text]) => text), SECTIONS);
+  assert.doesNotMatch(html, /https?:\/\/|<script|@import|url\(/);
+  assert.equal([...html.matchAll(/<img src="data:image\/svg\+xml;base64,/g)].length, 13);
+  assert.match(pdf, /^%PDF-1\.\d[^]*%%EOF\s*$/);
+  assert.ok([...pdf.matchAll(/\/Type \/Page\b/g)].length >= 4);
+
+  // The rows are those that were measured.
+  const name = "table2-accumulation-8-mixed-lora-on-checkpointing-block-adamw.json";
+  const { result } = JSON.parse(Deno.readTextFileSync(join(folder, name)));
+  const { peak_memory_mb, first_loss } = result as Required<Table2Row>;
+  for (const text of [html, markdown]) {
+    assert.ok(text.includes(peak_memory_mb.toFixed(1)) && text.includes(first_loss.toFixed(4)));
+  }
+  assert.match(html, /Counted for the first 2 blocks of random:tiny, /);
+});
