@@ -162,7 +162,10 @@ Deno.test("tensor cores: tiles of few rows overhang little, and K is split to fi
     for (const [n, k] of WEIGHTS) {
       for (const m of [60, 96, 121, 150, 180]) {
         const { blockM, count, whole } = workgroups(orientation, m, n, k);
-        assert.ok(whole >= 0.75, `${m} rows in tiles of ${blockM}: ${whole} of the results are C's`);
+        assert.ok(
+          whole >= 0.75,
+          `${m} rows in tiles of ${blockM}: ${whole} of the results are C's`,
+        );
         assert.ok(count >= 100, `${count} workgroups of ${m}×${n}×${k}`);
       }
     }
