@@ -36,7 +36,14 @@ export {
   type SequenceOptions,
   type Token,
 } from "./model/engine/engine.ts";
-export { decoderPasses, type EngineSizes } from "./model/engine/slots.ts";
+export type { EngineSizes } from "./model/engine/slots.ts";
+export {
+  generateMode,
+  type Mode,
+  numericsOf,
+  scoreMode,
+  trainMode,
+} from "./model/transformer/modes.ts";
 export { openMeta } from "./model/formats/meta.ts";
 export { openHuggingFace } from "./model/formats/huggingface.ts";
 export { writeHuggingFace } from "./model/formats/write_huggingface.ts";

@@ -17,7 +17,8 @@ import * as common from "../cli/common_settings.ts";
 import { choice, flag, text, whole, worded } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
-import { decoderPasses, type EngineSizes, Slots } from "../model/engine/slots.ts";
+import { type EngineSizes, Slots } from "../model/engine/slots.ts";
+import { generateMode, numericsOf } from "../model/transformer/modes.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -151,12 +152,9 @@ export async function benchDecode(args: string[]): Promise<void> {
   const make = (memory: Memory) => {
     const model = new Llama(memory, {
       config: source.config,
-      precision: flags.precision,
-      trained: "nothing",
-      exact: flags.exact_products,
+      numerics: numericsOf(flags),
       // Without a cache, a pass is as long as the context.
-      ...decoderPasses(sizes),
-      maxTokens: context,
+      mode: { ...generateMode(sizes), maxTokens: context },
     });
     const engine = new Engine(memory, model, sizes);
     return { model, engine, uncached: new Engine(memory, model, { ...sizes, cache: undefined }) };
@@ -170,7 +168,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     gpu,
     model,
     { ...sizes, context: Math.min(context, 160) },
-    MOST_DIFFERENCE[model.half(gpu) ? "rounded" : "exact"],
+    MOST_DIFFERENCE[model.operands(gpu) === "f16" ? "rounded" : "exact"],
   );
 
   const rows: Row[] = [];

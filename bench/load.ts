@@ -19,6 +19,7 @@ import { writeHuggingFace } from "../model/formats/write_huggingface.ts";
 import { tensorBytes, type TensorToWrite } from "../model/formats/write_safetensors.ts";
 import type { FileDtype } from "../model/formats/weights.ts";
 import { Llama } from "../model/transformer/llama.ts";
+import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import { loadWeights } from "../model/checkpoint/load.ts";
 import { presetConfig } from "../model/families/presets.ts";
 
@@ -139,8 +140,9 @@ async function load(folder: string, dtype: FileDtype, check: boolean) {
     const source = openHuggingFace(folder);
     const { config } = source;
     const precision = dtype === "F32" ? "fp32" : "mixed";
-    const options = { precision, trained: "nothing", maxTokens: 1, maxTargets: 1 } as const;
-    model = new Llama(gpu.memory, { config, ...options });
+    const numerics = numericsOf({ precision, exact_products: false });
+    const mode = scoreMode({ maxTokens: 1, maxTargets: 1 });
+    model = new Llama(gpu.memory, { config, numerics, mode });
     const progress = () => most = Math.max(most, Deno.memoryUsage().rss);
     await loadWeights(gpu, model, { name: folder, config, weights: source }, { seed: 0, progress });
   });

@@ -18,6 +18,7 @@ import { compareSeconds } from "../kernels/measure/timing.ts";
 import { makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
+import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import type { TrainConfig } from "../train/schema.ts";
 import { runSizes, Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
@@ -74,10 +75,8 @@ export async function askedProducts(
   });
   const generator = new Llama(plan(), {
     config: model,
-    precision: config.precision,
-    trained: "nothing",
-    maxTokens: Math.max(...tokens),
-    maxTargets: 1,
+    numerics: numericsOf({ ...config, exact_products: false }),
+    mode: scoreMode({ maxTokens: Math.max(...tokens), maxTargets: 1 }),
   });
   await gpu.rehearse(() => {
     for (const batch of batches) generator.logits(gpu, batch);

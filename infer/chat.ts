@@ -11,7 +11,8 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import { choice, text, whole } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
-import { decoderPasses, type EngineSizes } from "../model/engine/slots.ts";
+import type { EngineSizes } from "../model/engine/slots.ts";
+import { generateMode } from "../model/transformer/modes.ts";
 import { writeJson } from "../model/formats/json_file.ts";
 import { exists } from "../model/formats/whole_file.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
@@ -81,7 +82,7 @@ export async function chat(args: string[]): Promise<void> {
   const conversation = new Conversation(encode, flags.system);
   const penalized = flags.repetition_penalty !== 1;
   await using session = await loadModel(found, flags, {
-    sizes: decoderPasses(sizes),
+    mode: generateMode(sizes),
     also: (memory, model) => new Engine(memory, model, sizes, { penalized }),
     advice: LESS_MEMORY,
   });

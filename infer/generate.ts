@@ -9,7 +9,8 @@ import { profileLines } from "../kernels/gpu/profiler.ts";
 import { BeamSearcher } from "../model/engine/beams.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
-import { decoderPasses, type EngineSizes } from "../model/engine/slots.ts";
+import type { EngineSizes } from "../model/engine/slots.ts";
+import { generateMode } from "../model/transformer/modes.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { Answer } from "../model/engine/answer.ts";
@@ -70,7 +71,7 @@ export async function generate(args: string[]): Promise<void> {
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));
   await using session = await loadModel(found, flags, {
-    sizes: decoderPasses(sizes),
+    mode: generateMode(sizes),
     also: (memory, model) => {
       if (flags.beams > 1) return new BeamSearcher(memory, model, sizes);
       const penalized = flags.repetition_penalty !== 1;

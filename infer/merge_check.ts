@@ -12,6 +12,7 @@ import { loadingBar } from "../cli/progress.ts";
 import { contextLength, type ModelConfig } from "../model/families/config.ts";
 import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
 import { Llama } from "../model/transformer/llama.ts";
+import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import type { ModelFlags } from "./flags.ts";
 
@@ -67,11 +68,9 @@ async function promptLogits(
   const make = (memory: Memory) => ({
     model: new Llama(memory, {
       config,
-      precision,
-      trained: "nothing",
-      maxTokens: batch.tokens,
-      maxTargets: batch.targetCount,
+      numerics: numericsOf({ precision, exact_products: false }),
       lora,
+      mode: scoreMode({ maxTokens: batch.tokens, maxTargets: batch.targetCount }),
     }),
   });
   await using session = await openSession(source, make, {

@@ -8,14 +8,9 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { type FoundModel, type Made, openSession, type Session } from "../model/session.ts";
-import { Llama, type LlamaOptions } from "../model/transformer/llama.ts";
+import { Llama } from "../model/transformer/llama.ts";
+import { type Mode, numericsOf } from "../model/transformer/modes.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
-
-/** The largest pass to come, which sizes the buffers. */
-export type PassSizes = Pick<
-  LlamaOptions,
-  "maxTokens" | "maxTargets" | "maxPosition" | "decodedSequences"
->;
 
 /** Element type of the KV cache. */
 export function cacheDtype({ cache_dtype, precision }: CacheFlags): Dtype {
@@ -25,7 +20,7 @@ export function cacheDtype({ cache_dtype, precision }: CacheFlags): Dtype {
 
 /** What is loaded, and how. */
 export interface LoadRun<T> {
-  sizes: PassSizes;
+  mode: Mode;
   /** Makes what is needed beside the model. */
   also: (memory: Memory, model: Llama) => T;
   /** What would need less memory, for the message where it does not fit. */
@@ -40,16 +35,14 @@ export interface LoadRun<T> {
 export async function loadModel<T>(
   { source, adapter }: FoundModel,
   flags: ModelFlags,
-  { sizes, also, advice }: LoadRun<T>,
+  { mode, also, advice }: LoadRun<T>,
 ): Promise<Session<Made & { also: T }>> {
   const make = (memory: Memory) => {
     const model = new Llama(memory, {
       config: source.config,
-      precision: flags.precision,
-      exact: flags.exact_products,
-      trained: "nothing",
+      numerics: numericsOf(flags),
       lora: adapter?.plan,
-      ...sizes,
+      mode,
     });
     return { model, also: also(memory, model) };
   };

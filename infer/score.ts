@@ -17,7 +17,8 @@ import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { modelKeys, runKeys } from "./flags.ts";
 import { findModel } from "../model/session.ts";
-import { loadModel, type PassSizes } from "./open.ts";
+import { type Score, scoreMode } from "../model/transformer/modes.ts";
+import { loadModel } from "./open.ts";
 
 const schema = z.strictObject({
   ...modelKeys,
@@ -49,14 +50,14 @@ export interface ScoreResult {
 }
 
 /** The passes of {@linkcode meanNll}: a sample each. */
-export function scoreSizes(samples: readonly TokenizedSample[]): PassSizes {
+export function scoringMode(samples: readonly TokenizedSample[]): Score {
   // One by one: a call takes no more arguments than the stack holds, and data sets are long.
   let maxTokens = 1, maxTargets = 1;
   for (const sample of samples) {
     maxTokens = Math.max(maxTokens, sample.ids.length);
     maxTargets = Math.max(maxTargets, supervisedTokens(sample));
   }
-  return { maxTokens, maxTargets };
+  return scoreMode({ maxTokens, maxTargets });
 }
 
 /**
@@ -88,9 +89,9 @@ export async function score(args: string[]): Promise<void> {
     context: contextLength(found.source.config),
     say: console.error,
   });
-  const sizes = scoreSizes(samples);
+  const mode = scoringMode(samples);
   const also = () => undefined;
-  await using session = await loadModel(found, flags, { sizes, also, advice: LESS_MEMORY });
+  await using session = await loadModel(found, flags, { mode, also, advice: LESS_MEMORY });
   const { gpu, made: { model } } = session;
   const bar = new ProgressBar("Scoring", samples.length);
   const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));

@@ -17,7 +17,7 @@ import {
 } from "./checkpoint/source.ts";
 import { Answer } from "./engine/answer.ts";
 import { Engine, type SequenceOptions } from "./engine/engine.ts";
-import { decoderPasses, type EngineSizes } from "./engine/slots.ts";
+import type { EngineSizes } from "./engine/slots.ts";
 import { contextLength } from "./families/config.ts";
 import { type Adapter, checkAdapter, readAdapter } from "./formats/adapter.ts";
 
@@ -26,6 +26,7 @@ import { stopTokens } from "./text/tokenizer/stop_tokens.ts";
 import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
 import { allocatePlanned } from "./transformer/capacity.ts";
 import { Llama } from "./transformer/llama.ts";
+import { generateMode, numericsOf } from "./transformer/modes.ts";
 
 /** An adapter that was read and found to fit its model. */
 export type FittingAdapter = Adapter & { plan: AdapterPlan };
@@ -268,10 +269,9 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
   const make = (memory: Memory) => {
     const model = new Llama(memory, {
       config: source.config,
-      precision,
-      trained: "nothing",
+      numerics: numericsOf({ precision, exact_products: false }),
       lora: adapter?.plan,
-      ...decoderPasses(sizes),
+      mode: generateMode(sizes),
     });
     return { model, engine: new Engine(memory, model, sizes, { penalized }) };
   };

@@ -2,6 +2,8 @@
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { checkAdapter, readAdapter } from "../model/formats/adapter.ts";
 import { Llama, type LlamaOptions } from "../model/transformer/llama.ts";
+import { EXACT } from "../kernels/ops/numerics.ts";
+import { scoreMode } from "../model/transformer/modes.ts";
 import { loadAdapter, loadWeights } from "../model/checkpoint/load.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { fixturePath, type FixtureSubject } from "./fixtures.ts";
@@ -16,10 +18,8 @@ export async function loadFixtureModel(
   const adapter = adapterName === null ? undefined : readAdapter(fixturePath(adapterName));
   const model = new Llama(gpu.memory, {
     config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 256,
-    maxTargets: 256,
+    numerics: EXACT,
+    mode: scoreMode({ maxTokens: 256, maxTargets: 256 }),
     lora: adapter && checkAdapter(adapter, source.config, adapterName ?? ""),
     ...options,
   });

@@ -7,6 +7,7 @@ import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { notFiniteNames } from "../model/checkpoint/finite_weights.ts";
 import type { Llama } from "../model/transformer/llama.ts";
+import { numericsOf } from "../model/transformer/modes.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import type { TrainConfig } from "./config.ts";
 import type { StepResult } from "./trainer.ts";
@@ -16,7 +17,7 @@ const LEAST_SCALE = 1;
 /** Steps skipped in a row at that scale, after which the run is given up: one may be the fault of its samples. */
 const MOST_SKIPPED = 5;
 
-type Settings = Pick<TrainConfig, "precision" | "checkpointing" | "lora">;
+type Settings = Pick<TrainConfig, "precision" | "exact_products" | "lora">;
 
 const LOWER_RATE = "the run diverged: try a lower --learning-rate or --max-grad-norm 1";
 
@@ -31,7 +32,7 @@ export async function refuseDiverged(gpu: Gpu, model: Llama, doing: string): Pro
   if (first === undefined) return;
   const and = others.length === 0 ? "" : ` and ${others.length} more`;
   const what = `tensor "${first}"${and} of what is trained holds NaN or infinity, so ${doing}`;
-  throw new NotFinite(what, model.options, LOWER_RATE);
+  throw new NotFinite(what, model, LOWER_RATE);
 }
 
 /** Watches the steps of a run. */
@@ -48,13 +49,14 @@ export class Health {
    * @throws {NotFinite} where its loss is NaN or infinite, or it is one too many that was skipped in vain.
    */
   look(step: number, { loss, losses, skipped, lossScale }: StepResult): void {
-    const { precision, checkpointing } = this.settings, numerics = { precision, checkpointing };
+    const { precision } = this.settings;
+    const range = { numerics: numericsOf(this.settings), mode: { kind: "train" } } as const;
     if (!Number.isFinite(loss)) {
       // The loss is taken before the loss scale: that the gradients overflow is another thing.
       const bad = losses.flatMap((loss, i) => Number.isFinite(loss) ? [] : [i + 1]);
       const where = losses.length === 1 ? "" : `, from micro-batch ${bad.join(", ")}`;
       const what = `step ${step}: the loss is ${loss}${where}`;
-      throw new NotFinite(what, numerics, "the run diverged: try a lower --learning-rate");
+      throw new NotFinite(what, range, "the run diverged: try a lower --learning-rate");
     }
     if (!skipped) {
       this.#stuck = 0;
@@ -66,7 +68,7 @@ export class Health {
     const what =
       `steps ${step - MOST_SKIPPED + 1} to ${step} were skipped: their gradients are NaN or ` +
       `infinite${precision === "mixed" ? ", also at a loss scale of 1" : ""}`;
-    throw new NotFinite(what, numerics, LOWER_RATE);
+    throw new NotFinite(what, range, LOWER_RATE);
   }
 
   /**

@@ -66,7 +66,7 @@ function largestPass(
     maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
     maxTargets: Math.max(sizes.maxTargets, also.maxTargets, shown?.sequences ?? 0),
     maxPosition: Math.max(sizes.maxPosition, also.maxPosition, shown?.context ?? 0),
-    decodedSequences: shown?.sequences,
+    decoding: shown,
     maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
   };
 }

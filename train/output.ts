@@ -188,7 +188,7 @@ export async function writeTrained(
     return folder;
   }
   const folder = join(config.output, "model");
-  const dtype = model.dtype === "f16" ? "F16" : "F32";
+  const dtype = model.numerics.storage === "f16" ? "F16" : "F32";
   const tensors = model.weights.map((parameter) => ({
     name: parameter.name,
     dtype,

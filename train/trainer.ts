@@ -13,6 +13,7 @@ import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
+import { type Decoding, numericsOf } from "../model/transformer/modes.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";
@@ -29,7 +30,7 @@ export interface RunSizes {
   /** Most tokens of one document. */
   maxPosition: number;
   /** Sequences that are decoded together between steps, where any are. */
-  decodedSequences?: number;
+  decoding?: Decoding;
   /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
   maxMicroBatches?: number;
 }
@@ -82,20 +83,23 @@ export class Trainer {
     sizes: RunSizes,
     maxBinding: number,
   ) {
-    const { lora, precision, exact_products, checkpointing, gradient_accumulation_steps } = config;
-    const { maxMicroBatches = gradient_accumulation_steps, ...pass } = sizes;
+    const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
+    const { maxMicroBatches = gradient_accumulation_steps, decoding = null, ...pass } = sizes;
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
-      precision,
-      exact: exact_products,
-      trained: lora ? "adapters" : "weights",
+      numerics: numericsOf(config),
       lora: lora ? trainedPlan(lora, modelConfig) : undefined,
-      checkpointing,
-      lossSlots: maxMicroBatches,
-      sharedRows: config.packing && config.share_prefixes,
-      initialLossScale: this.#lossScale,
-      ...pass,
+      mode: {
+        kind: "train",
+        trained: lora ? "adapters" : "weights",
+        checkpointing,
+        lossSlots: maxMicroBatches,
+        sharedPrefixes: config.packing && config.share_prefixes,
+        initialLossScale: this.#lossScale,
+        decoding,
+        ...pass,
+      },
     });
     const plus = lora && lora.plus_ratio !== 1 &&
       { ratio: lora.plus_ratio, learningRate: config.learning_rate };

@@ -24,6 +24,7 @@ import { flag, text, whole } from "../../cli/settings.ts";
 import { loadingBar } from "../../cli/progress.ts";
 import { contextLength } from "../../model/families/config.ts";
 import { Llama } from "../../model/transformer/llama.ts";
+import { numericsOf, scoreMode } from "../../model/transformer/modes.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
 import { makeTrainConfig } from "../../train/config.ts";
 import { trainSchema } from "../../train/schema.ts";
@@ -149,9 +150,10 @@ async function tracedInference(
     promptLength: i === samples.length - 1 ? ids.length - 1 : ids.length,
   }));
   const batch = makeBatch(documents, config.sliding_window);
-  const sizes = { maxTokens: batch.tokens, maxTargets: batch.targetCount };
+  const mode = scoreMode({ maxTokens: batch.tokens, maxTargets: batch.targetCount });
+  const numerics = numericsOf({ precision, exact_products: false });
   const make = (memory: Memory) => ({
-    model: new Llama(memory, { config, precision, trained: "nothing", ...sizes }),
+    model: new Llama(memory, { config, numerics, mode }),
   });
   const { model } = await loadOnto(gpu, source, make, {
     seed: 42,

@@ -13,7 +13,9 @@ import { Matrix } from "ml-matrix";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { median } from "../../kernels/measure/timing.ts";
 import { loraPlan } from "../../model/adapter/plan.ts";
-import { decoderPasses, Slots } from "../../model/engine/slots.ts";
+import { Slots } from "../../model/engine/slots.ts";
+import { EXACT } from "../../kernels/ops/numerics.ts";
+import { generateMode } from "../../model/transformer/modes.ts";
 import type { LinearModule } from "../../model/formats/adapter.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
@@ -48,10 +50,9 @@ async function openLlama(gpu: Gpu, lora?: typeof LORA): Promise<Llama> {
   const make = (memory: Memory) => ({
     model: new Llama(memory, {
       config: source.config,
-      precision: "fp32",
-      trained: "nothing",
+      numerics: EXACT,
       lora: lora && loraPlan(source.config, lora),
-      ...decoderPasses(SIZES),
+      mode: generateMode(SIZES),
     }),
   });
   const adapter = lora && { init: "kaiming" } as const;

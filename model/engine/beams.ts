@@ -35,7 +35,7 @@ export class BeamSearcher {
   readonly #ids: Tensor;
   readonly #logprobs: Tensor;
 
-  /** @param model Made with `decoderPasses` of the same sizes. */
+  /** @param model Made to generate with the same sizes. */
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
     this.slots = new Slots(memory, model, sizes);
     const shape = [sizes.sequences * MOST_TOP_TOKENS];

@@ -130,7 +130,7 @@ export class Engine {
   #began = 0;
 
   /**
-   * @param model Made with `decoderPasses` of the same sizes.
+   * @param model Made to generate with the same sizes.
    * @param penalized Whether a repetition penalty will be asked for.
    */
   constructor(
@@ -356,6 +356,6 @@ function isLive(sequence: Sequence | undefined): sequence is Sequence {
 }
 
 /** What ends an answer whose next token can't be told. */
-export function notFiniteLogits(where: string, { options }: Llama): NotFinite {
-  return new NotFinite(`${where}: the model's logits are NaN or infinite`, options, DAMAGED);
+export function notFiniteLogits(where: string, model: Llama): NotFinite {
+  return new NotFinite(`${where}: the model's logits are NaN or infinite`, model, DAMAGED);
 }

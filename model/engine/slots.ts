@@ -10,42 +10,19 @@
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { moveRows } from "../../kernels/ops/rows/move_rows.ts";
 import { advance } from "../../kernels/ops/sampling/advance.ts";
 import { putTokens } from "../../kernels/ops/sampling/token_history.ts";
 import { BatchTensors } from "../transformer/batch.ts";
 import { commonPrefix } from "../transformer/common_prefix.ts";
 import { KvCache } from "../transformer/kv_cache.ts";
-import type { Llama, LlamaOptions } from "../transformer/llama.ts";
+import type { Llama } from "../transformer/llama.ts";
+import type { GenerateSizes } from "../transformer/modes.ts";
 import { layPieces, type Piece } from "./pieces.ts";
 
 /** What sizes an engine. */
-export interface EngineSizes {
-  /** Sequences at once. */
-  sequences: number;
-  /** Tokens of one sequence at most, prompt and answer. */
-  context: number;
-  /** Tokens of all prompts together at most. */
-  promptTokens: number;
-  /** Element type of the KV cache; absent to do without one. */
-  cache?: Dtype;
-}
-
-/** Tokens of one prefill pass at most: larger passes are no faster and take more memory. */
-const PREFILL_TOKENS = 2048;
-
-/** What a model needs to be made with for such an engine. */
-export function decoderPasses(
-  { sequences, context, promptTokens, cache }: EngineSizes,
-): Pick<LlamaOptions, "maxTokens" | "maxTargets" | "maxPosition" | "decodedSequences"> {
-  return {
-    maxTokens: cache ? Math.min(PREFILL_TOKENS, promptTokens) : sequences * context,
-    maxTargets: sequences,
-    maxPosition: context,
-    decodedSequences: sequences,
-  };
-}
+export type EngineSizes = GenerateSizes;
 
 /** Logits `[slots, padded vocabulary]` of the slots `first` to `first + slots`. */
 export type Decide = (logits: Tensor, first: number, slots: number) => void;
@@ -75,11 +52,11 @@ export class Slots {
 
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
     const { sequences, context, cache: dtype } = sizes;
-    if (dtype) this.cache = new KvCache(memory, model.config, { sequences, context, dtype });
+    if (dtype) this.cache = new KvCache(memory, model.spec, { sequences, context, dtype });
     const make = (name: string, ...shape: number[]) =>
       memory.tensor("workspace", name, "u32", [sequences, ...shape]);
     if (!dtype) this.#history = make("history", context);
-    this.#next = new BatchTensors(memory, sequences, { keyed: true });
+    this.#next = new BatchTensors(memory, sequences, { keyed: true, windows: model.windows });
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
@@ -112,7 +89,7 @@ export class Slots {
     }
     this.#place(gpu, prompts);
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, decide);
-    const most = this.model.options.maxTokens;
+    const most = this.model.mode.maxTokens;
     let together: Piece[] = [], tokens = 0, first = 0;
     const flush = () => {
       if (together.length > 0) this.#pass(gpu, together, first, decide);
@@ -140,7 +117,7 @@ export class Slots {
   /** Feeds the next token of each of the first `count` slots. */
   step(gpu: Gpu, count: number, decide: Decide): void {
     const { model } = this;
-    const { positions, starts, ends, keyRows } = this.#next;
+    const { positions, ranges: [{ starts, window }], ends, keyRows } = this.#next;
     advance(gpu, {
       positions,
       starts,
@@ -149,7 +126,7 @@ export class Slots {
       bases: this.#bases,
       limits: this.#limits,
       rows: count,
-      window: model.config.sliding_window,
+      window,
     });
     for (let slot = 0; slot < count; slot++) {
       this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
@@ -205,7 +182,7 @@ export class Slots {
   }
 
   #pass(gpu: Gpu, pieces: readonly Piece[], first: number, decide: Decide): void {
-    const window = this.model.config.sliding_window ?? Infinity, { cache } = this;
+    const window = this.model.windows[0] ?? Infinity, { cache } = this;
     const layout = { window, cached: cache !== undefined, history: this.#history };
     const batch = layPieces(pieces, layout);
     const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });

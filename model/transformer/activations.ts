@@ -1,45 +1,66 @@
 /**
  * The buffers of a pass: kept activations, where the plan says, and working memory that every block
- * uses in turn. T is the most tokens of a micro-batch.
+ * uses in turn. Training and inference have sets of their own. T is the most tokens of a micro-batch.
  *
  * @module
  */
+import { UserError } from "../../kernels/errors.ts";
+import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts";
+import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   type DecodeWorkspace,
   mostRanges,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
-import { UserError } from "../../kernels/errors.ts";
-import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts";
-import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
-import type { ModelConfig } from "../families/config.ts";
-import type { DoraWorkspace } from "./linear_group.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
+import type { ArchSpec } from "../families/spec.ts";
 import type { ActivationPlan } from "./checkpointing.ts";
+import type { DoraWorkspace } from "./linear_group.ts";
+import type { Decoding } from "./modes.ts";
 
 /** The groups of linear layers in a block, each with one input. */
 export type GroupName = "qkv" | "o" | "gateUp" | "down";
 
-/** What attention's backward reads. */
+/** A norm's input and 1/rms, where backward can't make them again. */
+export interface NormInput {
+  input: Tensor;
+  rstd: Tensor;
+}
+
+/** What both modes have of attention. */
 export interface AttentionActivations {
   /** Queries, keys and values side by side `[T, (heads + 2 kv_heads) · head_dim]`. */
   qkv: Tensor;
   out: Tensor;
-  /** Log-sum-exp of the scores `[T, heads]` f32; absent without backward. */
-  lse?: Tensor;
   /** dropout(x)·Aᵀ of the adapters of q, k and v. */
   low?: Tensor;
 }
 
-/** What the rest of a block's backward reads. */
+/** What attention's backward reads. */
+export interface TrainedAttention extends AttentionActivations {
+  /** Log-sum-exp of the scores `[T, heads]` f32. */
+  lse: Tensor;
+  /** Queries and keys before their norm; absent where they have none. */
+  qkNorm?: NormInput;
+}
+
+/** What both modes have of the rest of a block. */
 export interface InnerActivations {
-  /** 1/rms of both norms `[T]` f32. */
-  rstd1: Tensor;
-  rstd2: Tensor;
-  /** Residual stream between attention and MLP `[T, hidden]` f32; absent without backward. */
-  middle?: Tensor;
+  /** 1/rms of the norms before attention and MLP `[T]` f32. */
+  rstdAttention: Tensor;
+  rstdMlp: Tensor;
   /** Gate and up side by side `[T, 2 intermediate]`; backward puts their gradient there. */
   gateUp: Tensor;
   /** dropout(x)·Aᵀ of the adapters of the other groups, by group. */
   low: Partial<Record<GroupName, Tensor>>;
+}
+
+/** What the rest of a block's backward reads. */
+export interface TrainedInner extends InnerActivations {
+  /** Residual stream between attention and MLP `[T, hidden]` f32. */
+  residualMid: Tensor;
+  /** Inputs of the norms after attention and MLP; absent where the block has none. */
+  postAttention?: NormInput;
+  postMlp?: NormInput;
 }
 
 /** Working memory of the forward pass. */
@@ -52,10 +73,6 @@ export interface ForwardWorkspace {
   product: Tensor;
   /** Working memory of DoRA, for both passes; absent without. */
   dora?: DoraWorkspace;
-  /** Turned keys and values as a cache holds them `[T, kv_heads · head_dim]`; absent with backward. */
-  kv?: { k: Tensor; v: Tensor };
-  /** Attention's output at the rows that logits are wanted of; absent with backward. */
-  wantedOut?: Tensor;
 }
 
 /** Working memory of the backward pass. */
@@ -64,6 +81,8 @@ export interface BackwardWorkspace {
   residual: Tensor;
   /** That rounded to f16, for products that take no more of it; absent in f32, and where there is no room. */
   rounded?: Tensor;
+  /** Gradient of a block's addend, where it is not that of the residual stream `[T, hidden]` f32. */
+  branch?: Tensor;
   /** Gradient of a norm's output `[T, hidden]` f32, where it can't stay partial sums. */
   normed?: Tensor;
   product: Tensor;
@@ -73,86 +92,86 @@ export interface BackwardWorkspace {
   low?: Tensor;
 }
 
-/** All buffers of a model's passes. */
-export interface Activations {
+/** All buffers of training. */
+export interface TrainActivations {
+  readonly kind: "train";
   plan: ActivationPlan;
   residual: Tensor[];
-  attention: AttentionActivations[];
-  inner: InnerActivations[];
+  attention: TrainedAttention[];
+  inner: TrainedInner[];
   forward: ForwardWorkspace;
-  backward?: BackwardWorkspace;
-  decode?: DecodeWorkspace;
+  backward: BackwardWorkspace;
+}
+
+/** Keys and values of one block `[rows, kv_heads·head_dim]`. */
+export interface BlockKeys {
+  k: Tensor;
+  v: Tensor;
+}
+
+/** All buffers of passes that no backward follows: every block works in the same ones. */
+export interface InferActivations {
+  readonly kind: "infer";
+  residual: Tensor;
+  attention: AttentionActivations;
+  inner: InnerActivations;
+  forward: ForwardWorkspace;
+  /** Rotated keys and values as a cache holds them, for passes without one; null where there is always one. */
+  keys: BlockKeys | null;
+  /** Attention's output at the output rows; null where all rows go through the last block. */
+  outputRows: Tensor | null;
 }
 
 /** What sizes the buffers. */
 export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
-  /** Of keys and values, where they are apart. */
-  kvDtype: Dtype;
-  /** Whether a backward pass follows. */
-  backward: boolean;
   /** Columns of dropout(x)·Aᵀ of each group of layers; 0 without adapters. */
   low: Record<GroupName, number>;
-  /** Whether a projection to the residual stream has a bias or an adapter. */
+  /** Whether what a block adds to the residual stream has to be whole before it is added. */
   projected: boolean;
+  /** Whether a norm or a factor comes between that and the stream. */
+  branched: boolean;
   /** Whether all weights of a group lie side by side, and none has DoRA. */
-  stacked: boolean;
+  packed: boolean;
   /** Widest input and output of a group with DoRA; 0 without. */
   dora: { input: number; output: number };
-  /** Sequences decoded at once and the most keys of each; absent where nothing is decoded. */
-  decode?: { sequences: number; longest: number };
 }
 
 /** Kernels that give a row a workgroup can't be given more in one dispatch. */
 const MOST_TOKENS = 65535;
 
-/** Allocates the buffers of a plan. @throws {UserError} where a pass has too many tokens. */
-export function allocateActivations(
-  memory: Memory,
-  config: ModelConfig,
-  plan: ActivationPlan,
-  { tokens: T, dtype, kvDtype, backward, low, projected, stacked, dora, decode }: ActivationSizes,
-): Activations {
+/** What makes the buffers of one model. @throws {UserError} where a pass has too many tokens. */
+function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
+  const { tokens: T, dtype, low, projected, dora } = sizes;
   if (T > MOST_TOKENS) {
     throw new UserError(
       `a pass over ${T} tokens exceeds the ${MOST_TOKENS} that kernels take; expected fewer ` +
         "(a smaller micro-batch, shorter samples or prompts)",
     );
   }
-  const { hidden_size: H, intermediate_size: I, head_dim } = config;
-  const heads = config.num_attention_heads;
-  const queries = heads * head_dim, keys = config.num_key_value_heads * head_dim;
+  const { hidden_size: H, intermediate_size: I, num_attention_heads: heads, head_dim } = spec;
+  const queries = heads * head_dim, keys = spec.num_key_value_heads * head_dim;
   const maker = (category: Category) => (name: string, width: number, d: Dtype = dtype) =>
     memory.tensor(category, name, d, [T, width]);
   const keep = maker("activation"), work = maker("workspace");
   const keepLow = (name: GroupName) =>
     low[name] > 0 ? keep(`${name}_low`, low[name], "f32") : undefined;
-  const repeat = <X>(count: number, make: () => X) => Array.from({ length: count }, make);
-  const mostLow = Math.max(...Object.values(low));
-  const residual = repeat(plan.counts.residual, () => keep("residual", H, "f32"));
-  const normed = work("normed", H);
-  const product = work("product", I);
-  const wantedOut = { name: "wanted_out", dtype, shape: [T, queries] };
-  const qkvGrad = backward ? work("qkv_grad", queries + 2 * keys) : undefined;
-  const outGrad = { name: "attention_out_grad", dtype, shape: [T, queries] };
   return {
-    plan,
-    residual,
-    attention: repeat(plan.counts.attention, () => ({
-      qkv: keep("qkv", queries + 2 * keys),
-      out: keep("attention_out", queries),
-      lse: backward ? keep("lse", heads, "f32") : undefined,
-      low: keepLow("qkv"),
-    })),
-    inner: repeat(plan.counts.inner, () => ({
-      rstd1: keep("rstd1", 1, "f32"),
-      rstd2: keep("rstd2", 1, "f32"),
-      middle: backward ? keep("middle", H, "f32") : undefined,
-      gateUp: keep("gate_up", 2 * I),
-      low: { o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") },
-    })),
-    forward: {
+    H,
+    I,
+    queries,
+    keys,
+    keep,
+    work,
+    residual: () => keep("residual", H, "f32"),
+    qkv: () => keep("qkv", queries + 2 * keys),
+    out: () => keep("attention_out", queries),
+    qkvLow: () => keepLow("qkv"),
+    rstd: (name: string) => keep(name, 1, "f32"),
+    gateUp: () => keep("gate_up", 2 * I),
+    innerLow: () => ({ o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") }),
+    forward: (normed: Tensor, product: Tensor): ForwardWorkspace => ({
       normed,
       projected: projected ? work("projected", H, "f32") : undefined,
       product,
@@ -160,36 +179,119 @@ export function allocateActivations(
         z: work("dora_z", dora.output),
         input: work("dora_input", dora.input),
       },
-      kv: backward ? undefined : { k: work("k", keys, kvDtype), v: work("v", keys, kvDtype) },
-      // It has been multiplied by the time that there is a product.
-      wantedOut: backward ? undefined : overlay(product, wantedOut) ?? work("wanted_out", queries),
-    },
-    backward: backward
-      ? {
-        // Once the loss is known nobody reads the last residual any more.
-        residual: residual[plan.residual[plan.residual.length - 1]],
-        // Attention's gradient is not there yet, or no more, when the stream's is multiplied.
-        rounded: dtype === "f16"
-          ? overlay(qkvGrad!, { name: "residual_grad_rounded", dtype, shape: [T, H] })
-          : undefined,
-        normed: stacked ? undefined : work("normed_grad", H, "f32"),
-        product: work("product_grad", I),
-        // Between the two norms' backward passes no norm's output is in use.
-        out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
-        qkv: qkvGrad!,
-        low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
-      }
-      : undefined,
-    decode: decode && decodeWorkspace(memory, config, decode),
+    }),
   };
 }
 
-function decodeWorkspace(
+const repeat = <X>(count: number, make: () => X) => Array.from({ length: count }, make);
+
+/** Allocates the buffers of training by a plan. @throws {UserError} where a pass has too many tokens. */
+export function trainActivations(
   memory: Memory,
-  { num_attention_heads: heads, head_dim }: ModelConfig,
-  { sequences, longest }: { sequences: number; longest: number },
+  spec: ArchSpec,
+  plan: ActivationPlan,
+  sizes: ActivationSizes,
+): TrainActivations {
+  const { tokens: T, dtype, low, branched, packed } = sizes;
+  const make = makers(memory, spec, sizes), { H, I, queries, keys, keep, work } = make;
+  const heads = spec.num_attention_heads, kvHeads = spec.num_key_value_heads;
+  const mostLow = Math.max(...Object.values(low));
+  const residual = repeat(plan.counts.residual, make.residual);
+  const normed = work("normed", H), product = work("product", I);
+  const qkvGrad = work("qkv_grad", queries + 2 * keys);
+  const outGrad = { name: "attention_out_grad", dtype, shape: [T, queries] };
+  const normInput = (name: string | undefined, width: number, groups: number, d: Dtype) =>
+    name === undefined ? undefined : {
+      input: keep(`${name}_input`, width, d),
+      rstd: keep(`${name}_rstd`, groups, "f32"),
+    };
+  const { norms, qkNorm } = spec;
+  return {
+    kind: "train",
+    plan,
+    residual,
+    attention: repeat(plan.counts.attention, () => ({
+      qkv: make.qkv(),
+      out: make.out(),
+      lse: keep("lse", heads, "f32"),
+      low: make.qkvLow(),
+      qkNorm: normInput(qkNorm?.q, queries + keys, heads + kvHeads, dtype),
+    })),
+    inner: repeat(plan.counts.inner, () => ({
+      rstdAttention: make.rstd("rstd_attention"),
+      rstdMlp: make.rstd("rstd_mlp"),
+      residualMid: keep("residual_mid", H, "f32"),
+      gateUp: make.gateUp(),
+      low: make.innerLow(),
+      postAttention: normInput(norms.postAttention, H, 1, "f32"),
+      postMlp: normInput(norms.postMlp, H, 1, "f32"),
+    })),
+    forward: make.forward(normed, product),
+    backward: {
+      // Once the loss is known nobody reads the last residual any more.
+      residual: residual[plan.residual[plan.residual.length - 1]],
+      // Attention's gradient is not there yet, or no more, when the stream's is multiplied.
+      rounded: dtype === "f16"
+        ? overlay(qkvGrad, { name: "residual_grad_rounded", dtype, shape: [T, H] })
+        : undefined,
+      branch: branched ? work("branch_grad", H, "f32") : undefined,
+      normed: packed ? undefined : work("normed_grad", H, "f32"),
+      product: work("product_grad", I),
+      // Between the two norms' backward passes no norm's output is in use.
+      out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
+      qkv: qkvGrad,
+      low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
+    },
+  };
+}
+
+/**
+ * Allocates the buffers of passes that no backward follows.
+ *
+ * @param keyDtype Element type of keys and values, which are as a cache holds them.
+ * @throws {UserError} where a pass has too many tokens.
+ */
+export function inferActivations(
+  memory: Memory,
+  spec: ArchSpec,
+  sizes: ActivationSizes,
+  keyDtype: Float,
+): InferActivations {
+  const make = makers(memory, spec, sizes), { H, I, queries, keys, work } = make;
+  const residual = make.residual(), normed = work("normed", H), product = work("product", I);
+  const outputRows = { name: "output_rows", dtype: sizes.dtype, shape: [sizes.tokens, queries] };
+  return {
+    kind: "infer",
+    residual,
+    attention: { qkv: make.qkv(), out: make.out(), low: make.qkvLow() },
+    inner: {
+      rstdAttention: make.rstd("rstd_attention"),
+      rstdMlp: make.rstd("rstd_mlp"),
+      gateUp: make.gateUp(),
+      low: make.innerLow(),
+    },
+    forward: make.forward(normed, product),
+    keys: { k: work("k", keys, keyDtype), v: work("v", keys, keyDtype) },
+    // It has been multiplied by the time that there is a product.
+    outputRows: overlay(product, outputRows) ?? work(outputRows.name, queries),
+  };
+}
+
+/** Training's buffers for passes over a cache, between steps. */
+export function asInference(
+  { plan, residual, attention: [attention], inner: [inner], forward }: TrainActivations,
+): InferActivations {
+  const last = residual[plan.residual[plan.residual.length - 1]];
+  return { kind: "infer", residual: last, attention, inner, forward, keys: null, outputRows: null };
+}
+
+/** Working memory of attention while sequences are decoded. */
+export function decodeWorkspace(
+  memory: Memory,
+  { num_attention_heads: heads, head_dim }: ArchSpec,
+  { sequences, context }: Decoding,
 ): DecodeWorkspace {
-  const ranges = sequences * mostRanges(longest) * heads;
+  const ranges = sequences * mostRanges(context) * heads;
   return {
     sums: memory.tensor("workspace", "decode_sums", "f32", [ranges * head_dim]),
     tops: memory.tensor("workspace", "decode_tops", "f32", [ranges * 2]),

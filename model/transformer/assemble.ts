@@ -10,7 +10,8 @@ import type { ActivationSizes, GroupName } from "./activations.ts";
 import { type AdapterPlan, OUTPUT } from "../adapter/plan.ts";
 import { loraNames, loraShapes } from "../adapter/tensors.ts";
 import type { Block } from "./block.ts";
-import { type ModelConfig, weightShapes } from "../families/config.ts";
+import type { ModelConfig } from "../families/config.ts";
+import { type ArchSpec, type NormPlace, specShapes } from "../families/spec.ts";
 import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
 import {
   type Dora,
@@ -33,11 +34,11 @@ const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
 
 /** Weights that share a buffer: each block's, and each of the rest. */
 export function weightGroups(
-  config: ModelConfig,
+  spec: ArchSpec,
   isTrained: (name: string) => boolean,
 ): Map<string, ParameterSpec[]> {
   const groups = new Map<string, ParameterSpec[]>();
-  for (const [name, shape] of weightShapes(config)) {
+  for (const [name, shape] of specShapes(spec)) {
     const label = /^model\.layers\.\d+/.exec(name)?.[0] ?? name;
     if (!groups.has(label)) groups.set(label, []);
     groups.get(label)!.push({ name, shape, trained: isTrained(name) });
@@ -79,7 +80,7 @@ export function loraSpecs(
 
 /** The parameters that a model's layers are made of, by name. */
 export interface Parts {
-  config: ModelConfig;
+  spec: ArchSpec;
   weights: ReadonlyMap<string, Parameter>;
   adapters: ReadonlyMap<string, Parameter>;
   plan?: AdapterPlan;
@@ -130,30 +131,42 @@ function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream
 }
 
 /** Block `layer`. */
-export function makeBlock(layer: number, parts: Parts): Block {
+export function makeBlock(
+  layer: number,
+  parts: Parts,
+  { ropeTable, ranges }: Pick<Block, "ropeTable" | "ranges">,
+): Block {
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
-  const normOf = (name: string) =>
-    parameterOf(parts.weights, `model.layers.${layer}.${name}.weight`);
+  const { spec: { norms, qkNorm }, weights } = parts;
+  const normOf = (name: string) => parameterOf(weights, `model.layers.${layer}.${name}.weight`);
   const groupOf = (group: GroupName) =>
     linearGroup(GROUPS[group].map((module) => {
       const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
       return linearOf(parts, name, layer * modules.length + modules.indexOf(module));
     }));
+  const normAt = (place: NormPlace): [NormPlace, Parameter][] => {
+    const name = norms[place];
+    return name === undefined ? [] : [[place, normOf(name)]];
+  };
   return {
-    input_layernorm: normOf("input_layernorm"),
+    norms: Object.fromEntries(
+      (["preAttention", "postAttention", "preMlp", "postMlp"] as const).flatMap(normAt),
+    ),
+    qkNorm: qkNorm && { q: normOf(qkNorm.q), k: normOf(qkNorm.k) },
     qkv: groupOf("qkv"),
     o: groupOf("o"),
-    post_attention_layernorm: normOf("post_attention_layernorm"),
     gateUp: groupOf("gateUp"),
     down: groupOf("down"),
+    ropeTable,
+    ranges,
   };
 }
 
 /** The output projection: the embedding's table where the two are tied. */
 export function makeOutput(parts: Parts, embedding: Parameter): LinearGroup {
-  const { config: { num_hidden_layers: layers }, weights } = parts;
+  const { spec: { layers }, weights } = parts;
   const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
-  const stream = layers * Object.keys(LINEAR_MODULES).length;
+  const stream = layers.length * Object.keys(LINEAR_MODULES).length;
   return linearGroup([
     linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, stream),
   ]);
@@ -169,16 +182,20 @@ const groupsOf = ({ qkv, o, gateUp, down }: Block): Record<GroupName, LinearGrou
 
 /** What buffers the groups of any block ask for. */
 export function groupSizes(
+  spec: ArchSpec,
   blocks: readonly Block[],
-): Pick<ActivationSizes, "low" | "projected" | "stacked" | "dora"> {
-  const groups = blocks.map(groupsOf);
+): Pick<ActivationSizes, "low" | "projected" | "branched" | "packed" | "dora"> {
+  const groups = blocks.map(groupsOf), { norms, residual_multiplier: factor } = spec;
+  const branched = factor !== 1 ||
+    [norms.postAttention, norms.postMlp].some((n) => n !== undefined);
   const low = (name: GroupName) => Math.max(0, ...groups.map((block) => lowWidth(block[name])));
   const withDora = (size: (group: LinearGroup) => number) =>
     Math.max(0, ...groups.flatMap(Object.values<LinearGroup>).map((g) => g.dora ? size(g) : 0));
   return {
     low: { qkv: low("qkv"), o: low("o"), gateUp: low("gateUp"), down: low("down") },
-    projected: !groups.every(({ o, down }) => [o, down].every(isPlain)),
-    stacked: groups.every(({ qkv, gateUp }) =>
+    projected: branched || !groups.every(({ o, down }) => [o, down].every(isPlain)),
+    branched,
+    packed: groups.every(({ qkv, gateUp }) =>
       [qkv, gateUp].every(({ weight, dora }) => weight !== undefined && !dora)
     ),
     dora: {
@@ -190,7 +207,8 @@ export function groupSizes(
 
 /** Whether anything of the block is trained. */
 export function trainsBlock(block: Block): boolean {
-  const norms = [block.input_layernorm, block.post_attention_layernorm];
+  const { q, k } = block.qkNorm ?? {};
+  const norms = [...Object.values(block.norms), q, k].filter((norm) => norm !== undefined);
   return norms.some(({ trained }) => trained !== undefined) ||
     Object.values(groupsOf(block)).some(trainsGroup);
 }

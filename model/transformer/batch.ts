@@ -11,6 +11,7 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
+import { clipStarts } from "../../kernels/ops/rows/clip_starts.ts";
 import { commonPrefix } from "./common_prefix.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
@@ -153,13 +154,23 @@ export function attendedPairs({ starts, ends, holes }: Batch): number {
   }, 0);
 }
 
+/** The keys of each token in layers of one window. */
+export interface KeyRanges {
+  /** Keys that a query attends to; null where it is all of the document. */
+  readonly window: number | null;
+  readonly starts: Tensor;
+  readonly queryEnds: Tensor;
+  /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
+  pairs?: number;
+}
+
 /** A micro-batch on the GPU: buffers for the largest one, reused by all. */
 export class BatchTensors {
   readonly ids: Tensor;
   readonly positions: Tensor;
-  readonly starts: Tensor;
   readonly ends: Tensor;
-  readonly queryEnds: Tensor;
+  /** By window of the model's layers, the widest first, which is the one that batches are laid out for. */
+  readonly ranges: readonly KeyRanges[];
   readonly #holes?: Tensor;
   readonly targetRows: Tensor;
   readonly targets: Tensor;
@@ -171,8 +182,6 @@ export class BatchTensors {
   tokens = 0;
   /** As of a {@linkcode Batch}, where this one has holes. */
   holes?: Tensor;
-  /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
-  pairs?: number;
   targetCount = 0;
   lossGroups: readonly LossGroup[] = [];
   uniqueCount = 0;
@@ -180,24 +189,28 @@ export class BatchTensors {
   /**
    * @param maxTokens Most tokens of a micro-batch.
    * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `holed`:
-   *   documents may share rows.
+   *   documents may share rows. `windows`: those of the model's layers, the widest first.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, keyed = false, holed = false }: {
+    { grouped = false, keyed = false, holed = false, windows = [null] }: {
       grouped?: boolean;
       keyed?: boolean;
       holed?: boolean;
+      windows?: readonly (number | null)[];
     },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
     this.ids = make("ids");
     this.positions = make("positions");
-    this.starts = make("starts");
+    this.ranges = windows.map((window) => ({
+      window,
+      starts: make("starts"),
+      queryEnds: make("query_ends"),
+    }));
     this.ends = make("ends");
-    this.queryEnds = make("query_ends");
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
@@ -215,7 +228,12 @@ export class BatchTensors {
   /** Uploads a micro-batch. */
   write(gpu: Gpu, batch: Batch): void {
     this.tokens = batch.tokens;
-    this.pairs = attendedPairs(batch);
+    this.ranges.forEach((ranges, i) => {
+      const { starts, queryEnds } = i === 0 ? batch : clipped(batch, ranges.window);
+      ranges.pairs = attendedPairs({ ...batch, starts });
+      gpu.write(ranges.starts, starts);
+      gpu.write(ranges.queryEnds, queryEnds);
+    });
     this.holes = batch.holes && this.#holes;
     if (batch.holes) gpu.write(this.#holes!, batch.holes);
     this.targetCount = batch.targetCount;
@@ -224,9 +242,7 @@ export class BatchTensors {
       const name of [
         "ids",
         "positions",
-        "starts",
         "ends",
-        "queryEnds",
         "targetRows",
         "targets",
       ] as const
@@ -248,4 +264,27 @@ export class BatchTensors {
       gpu.write(this.groups.positions, groups.positions);
     }
   }
+
+  /** Clips the ranges of narrower windows to the widest's, for `rows` tokens that each are the next of a sequence. */
+  clipRanges(gpu: Gpu, rows: number): void {
+    const { ends, ranges: [{ starts }, ...narrower] } = this;
+    for (const { window, starts: clipped } of narrower) {
+      if (window !== null) clipStarts(gpu, { starts, ends, clipped, rows, window });
+    }
+  }
+}
+
+/** The ranges of a narrower window. @throws {Error} where documents share rows, which their windows would cut. */
+function clipped(
+  { starts, ends, queryEnds, holes }: Batch,
+  window: number | null,
+): Pick<Batch, "starts" | "queryEnds"> {
+  if (holes !== undefined) {
+    throw new Error("batch: a sliding window in some layers cuts documents that share ids");
+  }
+  const width = window ?? Infinity;
+  return {
+    starts: starts.map((start, i) => Math.max(start, ends[i] - width)),
+    queryEnds: queryEnds.map((end, i) => Math.min(end, i + width)),
+  };
 }

@@ -1,167 +1,214 @@
 /**
- * One Llama block, forward and backward:
+ * One block of a transformer, as its specification has it (families/spec.ts):
  *
- *     middle = x + Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n)      n = rmsnorm(x)
- *     y      = middle + Wdown·(silu(Wgate·m)·(Wup·m))              m = rmsnorm(middle)
+ *     mid = x + post_attention(Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n))   n = pre_attention(x)
+ *     y   = mid + post_mlp(Wdown·(silu(Wgate·m)·(Wup·m)))                    m = pre_mlp(mid)
+ *
+ * Every norm is an RMSNorm where the block has one and the identity elsewhere. Here is what its passes share; training
+ * is in block_training.ts, inference in block_inference.ts.
  *
  * Projections of the same input are one product. A projection back to the residual stream leaves partial
- * sums, which one launch adds to the stream and norms for what comes next. Norm outputs and
- * silu(gate)·up are not kept for backward: making them again costs one pass over memory. What is kept,
- * and whether the block runs again before its backward, is the plan's business.
+ * sums, which one launch adds to the stream and norms for what comes next.
  *
  * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
  *
  * @module
  */
-import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type { Partials } from "../../kernels/ops/matmul/partials.ts";
-import { addPartials, rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
-import { rope } from "../../kernels/ops/rope/rope.ts";
-import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
-import type { Activations, GroupName } from "./activations.ts";
+import { scale } from "../../kernels/ops/elements/scale.ts";
+import { type Partials, wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
+import { addPartials, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
+import type { Float } from "../../kernels/ops/numerics.ts";
+import type { ArchSpec, NormPlace } from "../families/spec.ts";
+import type { ForwardWorkspace, InnerActivations, NormInput } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
-import type { ModelConfig } from "../families/config.ts";
-import {
-  linear,
-  linearBackward,
-  linearBackwardPartials,
-  linearPartials,
-  projectDown,
-} from "./linear.ts";
-import {
-  type DropoutState,
-  type LinearGroup,
-  type LinearPass,
-  readsInput,
-} from "./linear_group.ts";
+import { linear, linearPartials } from "./linear.ts";
+import type { DropoutState, LinearGroup, LinearPass } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** The parameters of one block. */
+/** The norms of queries and keys. */
+export interface QkNorm {
+  q: Parameter;
+  k: Parameter;
+}
+
+/** The parameters of one block, and what its attention goes by. */
 export interface Block {
-  input_layernorm: Parameter;
+  norms: Partial<Record<NormPlace, Parameter>>;
+  qkNorm: QkNorm | null;
   /** q_proj, k_proj, v_proj. */
   qkv: LinearGroup;
   o: LinearGroup;
-  post_attention_layernorm: Parameter;
   /** gate_proj, up_proj. */
   gateUp: LinearGroup;
   down: LinearGroup;
-}
-
-/** Keys and values of earlier tokens of one block `[rows, kv_heads·head_dim]`. */
-export interface CachedBlock {
-  k: Tensor;
-  v: Tensor;
-}
-
-/**
- * How a pass uses the KV cache: its keys and values are appended at the batch's `cacheRows`, and the
- * batch's `starts` and `ends` are rows of the cache.
- */
-export interface CachePass {
-  blocks: readonly CachedBlock[];
-  /** Most keys of a query where the rows are each the next token of a sequence; else absent. */
-  longest?: number;
+  /** Cosines and sines of its positions. */
+  ropeTable: Tensor;
+  /** Which of the batch's ranges of keys its window is. */
+  ranges: number;
 }
 
 /** What every block of a pass shares. */
 export interface BlockPass {
   gpu: Gpu;
-  config: ModelConfig;
-  activations: Activations;
+  spec: ArchSpec;
   batch: BatchTensors;
-  ropeTable: Tensor;
   dropout: DropoutState;
-  /** Operands of products may be rounded to f16; see kernels/matmul.ts. */
-  half: boolean;
-  cache?: CachePass;
+  /** What products may round their operands to. */
+  operands: Float;
+  forward: ForwardWorkspace;
 }
 
-/** A norm of a later block whose input is the output of this one. */
+/** A norm whose input is what a launch writes. */
 export interface NextNorm {
   w: Parameter;
   rstd: Tensor;
 }
 
-/** The norm at the start of block `index`. */
-export function inputNorm({ activations }: BlockPass, block: Block, index: number): NextNorm {
-  return {
-    w: block.input_layernorm,
-    rstd: activations.inner[activations.plan.inner[index]].rstd1,
-  };
+/** What is there where the specification asked for it. @throws {Error} where it is not. */
+export function present<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw new Error(`the plan has no ${what}`);
+  return value;
+}
+
+/** The norm before attention, or before the MLP; undefined where the block has none. */
+export function preNorm(
+  { norms }: Block,
+  place: "preAttention" | "preMlp",
+  { rstdAttention, rstdMlp }: InnerActivations,
+): NextNorm | undefined {
+  const w = norms[place];
+  return w && { w, rstd: place === "preAttention" ? rstdAttention : rstdMlp };
 }
 
 /** Working memory for what only products read: f16 where they would round it. */
-export function operand({ half }: BlockPass, tensor: Tensor): Tensor {
-  return half ? tensor.as("f16") : tensor;
+export function operand({ operands }: BlockPass, tensor: Tensor): Tensor {
+  return operands === "f16" ? tensor.as("f16") : tensor;
 }
 
-/** The norm of x, in working memory. */
-export function norm(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor): Tensor {
-  const { gpu, config, activations, batch } = pass;
-  const y = operand(pass, activations.forward.normed);
-  rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: config.rms_norm_eps });
+/** The norm of x, in working memory; x itself without one. */
+export function norm(pass: BlockPass, next: NextNorm | undefined, x: Tensor): Tensor {
+  if (next === undefined) return x;
+  const { gpu, spec, forward, batch } = pass, { w, rstd } = next;
+  const y = operand(pass, forward.normed);
+  rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: spec.rms_norm_eps });
   return y;
 }
 
-/** y = x + a projection to the residual stream, and the norm of it that comes next. */
+/** Norms queries and keys in place, where the block has norms for them; `keep`: where backward follows. */
+export function normQueriesAndKeys(
+  pass: BlockPass,
+  { qkNorm }: Block,
+  qkv: Tensor,
+  keep?: NormInput,
+): void {
+  if (qkNorm === null) return;
+  const { gpu, spec, batch: { tokens: rows } } = pass, eps = spec.rms_norm_eps;
+  for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
+    const kept = keep && { ...keep, ...place };
+    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: kept });
+  }
+}
+
+/** The columns of queries and of keys that are normed, and where their inputs are kept. */
+export function qkNormParts(
+  { spec }: BlockPass,
+  { q, k }: QkNorm,
+): {
+  w: Parameter;
+  columns: { from: number; groups: number };
+  place: { inputFrom: number; rstdFrom: number };
+}[] {
+  const queries = spec.num_attention_heads * spec.head_dim;
+  const keys = spec.num_key_value_heads * spec.head_dim;
+  const part = (w: Parameter, from: number, width: number, rstdFrom: number) => ({
+    w,
+    columns: { from, groups: width / w.value.shape[0] },
+    place: { inputFrom: from, rstdFrom },
+  });
+  return [part(q, 0, queries, 0), part(k, queries, keys, spec.num_attention_heads)];
+}
+
+/** The projections back to the residual stream. */
+export type BranchName = "o" | "down";
+
+/** The norm that a projection goes through before it is added, if there is one. */
+export const branchNorm = ({ norms }: Block, name: BranchName): Parameter | undefined =>
+  name === "o" ? norms.postAttention : norms.postMlp;
+
+/** Whether a projection is added to the residual stream as it is. */
+export function isDirect({ spec }: BlockPass, block: Block, name: BranchName): boolean {
+  return branchNorm(block, name) === undefined && spec.residual_multiplier === 1;
+}
+
+/** What becomes of a projection, in place, before it is added. */
+export function finishBranch(
+  { gpu, spec }: BlockPass,
+  norm: Parameter | undefined,
+  { x, rows, keep }: { x: Tensor; rows: number; keep?: NormInput },
+): void {
+  const { rms_norm_eps: eps, residual_multiplier: factor } = spec;
+  if (norm !== undefined) {
+    const columns = { from: 0, groups: 1 };
+    const kept = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
+    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: kept });
+  }
+  if (factor !== 1) scale(gpu, { x, y: x, factor, rows });
+}
+
+/** What a projection reads and writes. */
+export interface BranchInput {
+  input: Tensor;
+  low?: Tensor;
+  rows?: number;
+  /** Where the input of its norm is kept for backward. */
+  keep?: NormInput;
+}
+
+/** What a projection adds to the residual stream. */
+export function branch(
+  pass: BlockPass,
+  block: Block,
+  name: BranchName,
+  { input, low, keep, rows = pass.batch.tokens }: BranchInput,
+): Partials {
+  const { gpu, forward } = pass, common = { ...linearPass(pass, rows), low };
+  if (isDirect(pass, block, name)) {
+    return linearPartials(gpu, block[name], input, { ...common, whole: forward.projected });
+  }
+  const x = present(forward.projected, "room for a projection");
+  linear(gpu, block[name], input, x, common);
+  finishBranch(pass, branchNorm(block, name), { x, rows, keep });
+  return wholePartials(x, rows);
+}
+
+/**
+ * y = x + a projection to the residual stream, and the norm of it that comes next.
+ *
+ * @returns what comes next reads: the norm in working memory, or y without one.
+ */
 export function project(
   pass: BlockPass,
-  group: LinearGroup,
-  { input, low, x, y, next, rows = pass.batch.tokens }: {
-    input: Tensor;
-    low?: Tensor;
-    x: Tensor;
-    y: Tensor;
-    next?: NextNorm;
-    rows?: number;
-  },
-): void {
-  const { gpu, config, activations: { forward } } = pass;
-  const d = linearPartials(gpu, group, input, {
-    ...linearPass(pass, rows),
-    low,
-    whole: forward.projected,
-  });
-  addPartials(gpu, {
-    x,
-    d,
-    y,
-    rows,
-    norm: next &&
-      {
-        w: next.w.value,
-        n: operand(pass, forward.normed),
-        rstd: next.rstd,
-        eps: config.rms_norm_eps,
-      },
-  });
+  block: Block,
+  name: BranchName,
+  { x, y, next, ...input }: BranchInput & { x: Tensor; y: Tensor; next?: NextNorm },
+): Tensor {
+  const { gpu, spec, forward } = pass, { rows = pass.batch.tokens } = input;
+  const n = operand(pass, forward.normed), eps = spec.rms_norm_eps;
+  const d = branch(pass, block, name, input);
+  const norm = next && { w: next.w.value, n, rstd: next.rstd, eps };
+  addPartials(gpu, { x, d, y, rows, norm });
+  return next === undefined ? y : n;
 }
 
 /** What a group of linear layers is told of the pass. */
 export function linearPass(
-  { batch, dropout, half, activations }: BlockPass,
+  { batch, dropout, operands, forward }: BlockPass,
   rows = batch.tokens,
 ): LinearPass {
-  return {
-    rows,
-    dropout,
-    operands: half ? "f16" : "f32",
-    dora: activations.forward.dora,
-  };
-}
-
-/** Queries, keys and values of a joined tensor. */
-function heads({ config }: BlockPass, tensor: Tensor) {
-  const queries = config.num_attention_heads * config.head_dim;
-  const keys = config.num_key_value_heads * config.head_dim;
-  return {
-    q: { tensor, from: 0 },
-    k: { tensor, from: queries },
-    v: { tensor, from: queries + keys },
-  };
+  return { rows, dropout, operands, dora: forward.dora };
 }
 
 /** What attention is told of a pass. */
@@ -176,154 +223,17 @@ export interface AttentionSizes {
   pairs?: number;
 }
 
-/** What attention is told of this pass. */
-export function attentionSizes({ config, batch }: BlockPass): AttentionSizes {
+/** What attention of a block is told of this pass. */
+export function attentionSizes({ spec, batch }: BlockPass, block: Block): AttentionSizes {
+  const { starts, pairs } = batch.ranges[block.ranges];
   return {
     rows: batch.tokens,
-    heads: config.num_attention_heads,
-    kvHeads: config.num_key_value_heads,
-    headDim: config.head_dim,
-    starts: batch.starts,
+    heads: spec.num_attention_heads,
+    kvHeads: spec.num_key_value_heads,
+    headDim: spec.head_dim,
+    starts,
     ends: batch.ends,
     holes: batch.holes,
-    pairs: batch.pairs,
+    pairs,
   };
-}
-
-/** From the normed input to attention's output, which is kept where the plan says. */
-function attend(pass: BlockPass, block: Block, index: number, n: Tensor): Tensor {
-  const { gpu, config, activations, batch } = pass;
-  const { qkv, out, lse, low } = activations.attention[activations.plan.attention[index]];
-  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
-  rope(gpu, {
-    x: qkv,
-    table: pass.ropeTable,
-    positions: batch.positions,
-    rows: batch.tokens,
-    headDim: config.head_dim,
-    heads: config.num_attention_heads + config.num_key_value_heads,
-  });
-  attention(gpu, {
-    ...heads(pass, qkv),
-    out,
-    lse,
-    ...attentionSizes(pass),
-    half: pass.half,
-  });
-  return out;
-}
-
-/**
- * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
- * backward needs is there, which is all that recomputation asks for.
- *
- * @param streams `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
- */
-export function blockForward(
-  pass: BlockPass,
-  block: Block,
-  index: number,
-  { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
-): void {
-  const { gpu, activations, batch: { tokens: rows } } = pass;
-  const { normed: n, product } = activations.forward;
-  const { middle, rstd2, gateUp, low } = activations.inner[activations.plan.inner[index]];
-  if (!normed) norm(pass, inputNorm(pass, block, index), x);
-  project(pass, block.o, {
-    input: attend(pass, block, index, n),
-    low: low.o,
-    x,
-    y: middle!,
-    next: { w: block.post_attention_layernorm, rstd: rstd2 },
-  });
-  linear(gpu, block.gateUp, n, gateUp, { ...linearPass(pass), low: low.gateUp });
-  const ends = y === undefined;
-  if (ends && block.down.lora === undefined) return;
-  swiglu(gpu, { gateUp, y: product, rows });
-  if (ends) return projectDown(gpu, block.down, product, { ...linearPass(pass), low: low.down });
-  project(pass, block.down, { input: product, low: low.down, x: middle!, y, next });
-}
-
-/**
- * Turns the gradient of the block's output, in the backward workspace's `residual` (and `rounded`, see
- * {@linkcode roundedResidual}), into that of its input `x`, and adds the gradients of what is trained. Without `inputGradient` it stops when the
- * latter is done and leaves `residual` undefined: nothing below is trained.
- */
-export function blockBackward(
-  pass: BlockPass,
-  block: Block,
-  index: number,
-  { x, inputGradient }: { x: Tensor; inputGradient: boolean },
-): void {
-  const { gpu, activations, batch } = pass, rows = batch.tokens;
-  const { plan, forward: { normed, product } } = activations;
-  const d = activations.backward!;
-  const inner = activations.inner[plan.inner[index]];
-  const { middle, gateUp } = inner;
-  const postNorm = { w: block.post_attention_layernorm, rstd: inner.rstd2 };
-  const gradients = (group: GroupName, low = inner.low[group]) => ({
-    ...linearPass(pass),
-    low,
-    lowGrad: d.low,
-    whole: d.normed,
-  });
-  const stream = { dy: d.residual, dyRounded: roundedResidual(pass) };
-
-  if (readsInput(block.down)) swiglu(gpu, { gateUp, y: product, rows });
-  linearBackward(gpu, block.down, {
-    ...gradients("down"),
-    x: product,
-    ...stream,
-    dx: d.product,
-  });
-  swigluBackward(gpu, { dy: d.product, gateUp, rows });
-  if (readsInput(block.gateUp)) norm(pass, postNorm, middle!);
-  normBackward(
-    pass,
-    postNorm,
-    middle!,
-    linearBackwardPartials(gpu, block.gateUp, {
-      ...gradients("gateUp"),
-      x: normed,
-      dy: gateUp,
-    }),
-  );
-
-  const preNorm = inputNorm(pass, block, index);
-  if (plan.recomputeAttention) attend(pass, block, index, norm(pass, preNorm, x));
-  const { qkv, out, lse, low } = activations.attention[plan.attention[index]];
-  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
-  const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
-  attentionBackward(gpu, {
-    ...heads(pass, qkv),
-    out,
-    dout: d.out,
-    lse: lse!,
-    dq,
-    dk,
-    dv,
-    ...attentionSizes(pass),
-    half: pass.half,
-    queryEnds: batch.queryEnds,
-    turn: { table: pass.ropeTable, positions: batch.positions },
-  });
-  if (readsInput(block.qkv)) norm(pass, preNorm, x);
-  const sides = { ...gradients("qkv", low), x: normed, dy: d.qkv };
-  if (inputGradient || block.input_layernorm.trained !== undefined) {
-    normBackward(pass, preNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
-  } else {
-    linearBackward(gpu, block.qkv, sides);
-  }
-}
-
-/** The residual stream's gradient in f16, where products round it. */
-export function roundedResidual({ half, activations }: BlockPass): Tensor | undefined {
-  return half ? activations.backward!.rounded : undefined;
-}
-
-function normBackward(pass: BlockPass, { w, rstd }: NextNorm, x: Tensor, dy: Partials): void {
-  const { gpu, activations, batch } = pass;
-  const dx = activations.backward!.residual, rounded = roundedResidual(pass);
-  const dw = w.trained?.grad;
-  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, rounded, dw, rows: batch.tokens });
 }

@@ -1,38 +1,59 @@
 /**
- * One Llama block where no backward follows: the equations of block.ts on the residual stream in place,
+ * One block where no backward follows: the equations of block.ts on the residual stream in place,
  * with keys and values in a cache, or in working memory in the same form.
  *
- * A few rows (decoding) go by matrix-vector products, which make the norm of their input themselves
+ * One to eight rows (decoding) go by matrix-vector products, which make the norm of their input themselves
  * and add to the residual stream as they end. Attention's output for a single row is not even put together:
- * the projection that follows reads its parts.
+ * the projection that follows reads its splits.
  *
  * @module
  */
-import { attention } from "../../kernels/ops/attention/attention.ts";
-import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
-import { attentionDecode } from "../../kernels/ops/attention/decode/attention_decode.ts";
-import { gatherRows } from "../../kernels/ops/rows/gather.ts";
-import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
-import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";
-import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
+import { attention } from "../../kernels/ops/attention/attention.ts";
+import {
+  attentionDecode,
+  type DecodeWorkspace,
+} from "../../kernels/ops/attention/decode/attention_decode.ts";
+import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import { wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
+import { addPartials } from "../../kernels/ops/norm/rmsnorm.ts";
+import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";
+import { gatherRows } from "../../kernels/ops/rows/gather.ts";
+import type { BlockKeys, InferActivations } from "./activations.ts";
 import {
   attentionSizes,
   type Block,
   type BlockPass,
-  inputNorm,
+  type BranchName,
+  branchNorm,
+  finishBranch,
+  isDirect,
   linearPass,
   type NextNorm,
   norm,
+  normQueriesAndKeys,
   operand,
+  preNorm,
+  present,
   project,
 } from "./block.ts";
-import { addRanges, type GemvPass, linearGemv, swigluGemv, takesRanges } from "./linear_gemv.ts";
 import { linear } from "./linear.ts";
+import { addRanges, type GemvPass, linearGemv, swigluGemv, takesRanges } from "./linear_gemv.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** The rows of a pass whose results are wanted. */
-export interface WantedRows {
+/** What the blocks of a pass without backward share. */
+export interface InferPass extends BlockPass {
+  activations: InferActivations;
+  /** Keys and values of each block: the cache's, or working memory. */
+  keys: (index: number) => BlockKeys;
+  /** Where every row is the next token of a sequence: working memory, and most keys of a query; else null. */
+  decode: { workspace: DecodeWorkspace; longest: number } | null;
+}
+
+/** The rows of a pass that logits are made of. */
+export interface OutputRows {
   /** Which they are `[rows]` u32, ascending. */
   index: Tensor;
   rows: number;
@@ -41,49 +62,59 @@ export interface WantedRows {
   out: Tensor;
 }
 
+/** The norm at the start of a block; undefined where it has none. */
+export function inferInputNorm(pass: InferPass, block: Block): NextNorm | undefined {
+  return preNorm(block, "preAttention", pass.activations.inner);
+}
+
 /**
  * Runs block `index` on the residual stream `x` in place.
  *
- * @param ends `next`: the norm at the start of the next block, where there is one. `wanted`: after
+ * @param after `next`: the norm at the start of the next block, where there is one. `output`: after
  *   attention only these rows go on, which is all that the last block is asked for.
  */
 export function blockInference(
-  pass: BlockPass,
+  pass: InferPass,
   block: Block,
   index: number,
   x: Tensor,
-  { next, wanted }: { next?: NextNorm; wanted?: WantedRows },
+  { next, output }: { next?: NextNorm; output?: OutputRows },
 ): void {
   const { gpu, activations, batch: { tokens } } = pass;
-  const { qkv, low, ...kept } = activations.attention[activations.plan.attention[index]];
-  const few = takesMatvec(gpu, tokens);
-  if (few) {
-    linearGemv(gpu, block.qkv, x, qkv, { ...fewRows(pass, tokens, block.input_layernorm), low });
+  const { qkv, low, out: attended } = activations.attention;
+  const isGemv = takesMatvec(gpu, tokens);
+  if (isGemv) {
+    linearGemv(gpu, block.qkv, x, qkv, {
+      ...gemvPass(pass, tokens, block.norms.preAttention),
+      low,
+    });
   } else {
     // Every other block's is made by the block before.
-    if (index === 0) norm(pass, inputNorm(pass, block, index), x);
-    const normed = operand(pass, activations.forward.normed);
-    linear(gpu, block.qkv, normed, qkv, { ...linearPass(pass), low });
+    const first = inferInputNorm(pass, block);
+    const n = index === 0 || first === undefined
+      ? norm(pass, first, x)
+      : operand(pass, pass.forward.normed);
+    linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
   }
-  // A few rows are rounded by the product itself, and wanted ones are picked out of f32.
-  const out = few || wanted !== undefined ? kept.out : operand(pass, kept.out);
-  const apart = wanted === undefined && few && takesRanges(gpu, block.o);
-  const ranges = attend(pass, index, { out, apart });
-  if (wanted === undefined) {
-    return finish(pass, block, index, { rows: tokens, out: ranges ?? out, x, next });
+  // Matrix-vector products round their input themselves, and output rows are picked out of f32.
+  const out = isGemv || output !== undefined ? attended : operand(pass, attended);
+  const unreduced = output === undefined && isGemv && isDirect(pass, block, "o") &&
+    takesRanges(gpu, block.o);
+  const splits = attend(pass, block, index, { out, unreduced });
+  if (output === undefined) {
+    return finish(pass, block, { rows: tokens, out: splits ?? out, x, next });
   }
-  const { index: rowIndex, rows } = wanted;
+  const { index: rowIndex, rows } = output;
   if (rows === 0) return;
-  gatherRows(gpu, { x: out, index: rowIndex, y: wanted.out, rows });
-  gatherRows(gpu, { x, index: rowIndex, y: wanted.x, rows });
-  finish(pass, block, index, { rows, out: wanted.out, x: wanted.x });
+  gatherRows(gpu, { x: out, index: rowIndex, y: output.out, rows });
+  gatherRows(gpu, { x, index: rowIndex, y: output.x, rows });
+  finish(pass, block, { rows, out: output.out, x: output.x });
 }
 
 /** What follows attention, on `rows` rows of its output and of the residual stream. */
 function finish(
-  pass: BlockPass,
+  pass: InferPass,
   block: Block,
-  index: number,
   { rows, out, x, next }: {
     rows: number;
     out: Tensor | AttentionRanges;
@@ -91,63 +122,80 @@ function finish(
     next?: NextNorm;
   },
 ): void {
-  const { gpu, activations: { forward: { normed, product }, inner, plan } } = pass;
-  const { rstd2, gateUp, low } = inner[plan.inner[index]];
-  const w = block.post_attention_layernorm;
+  const { gpu, activations: { inner }, forward: { product } } = pass, { gateUp, low } = inner;
   if ("ranges" in out || takesMatvec(gpu, rows)) {
-    const add = { ...fewRows(pass, rows), accumulate: true };
-    if ("ranges" in out) addRanges(gpu, block.o, out, x, add);
-    else linearGemv(gpu, block.o, out, x, { ...add, low: low.o });
+    if ("ranges" in out) {
+      addRanges(gpu, block.o, out, x, gemvPass(pass, rows));
+    } else projectGemv(pass, block, "o", { input: out, x, rows });
     swigluGemv(gpu, block.gateUp, x, product, {
-      ...fewRows(pass, rows, w),
+      ...gemvPass(pass, rows, block.norms.preMlp),
       low: low.gateUp,
       gateUp,
     });
-    linearGemv(gpu, block.down, product, x, { ...add, low: low.down });
+    projectGemv(pass, block, "down", { input: product, x, rows });
     return;
   }
-  const stream = { x, y: x, rows }, [n, y] = [normed, product].map((t) => operand(pass, t));
-  project(pass, block.o, { ...stream, input: out, low: low.o, next: { w, rstd: rstd2 } });
-  linear(gpu, block.gateUp, n, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
+  const stream = { x, y: x, rows }, y = operand(pass, product);
+  const mlpNorm = preNorm(block, "preMlp", inner);
+  const m = project(pass, block, "o", { ...stream, input: out, low: low.o, next: mlpNorm });
+  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
   swiglu(gpu, { gateUp, y, rows });
-  project(pass, block.down, { ...stream, input: y, low: low.down, next });
+  project(pass, block, "down", { ...stream, input: y, low: low.down, next });
 }
 
-function fewRows(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
-  const { config: { rms_norm_eps: eps }, activations: { forward: { normed } } } = pass;
+/** Adds a projection of a few rows to the residual stream x. */
+function projectGemv(
+  pass: InferPass,
+  block: Block,
+  name: BranchName,
+  { input, x, rows }: { input: Tensor; x: Tensor; rows: number },
+): void {
+  const { gpu, forward, activations: { inner } } = pass;
+  const how = { ...gemvPass(pass, rows), low: inner.low[name] };
+  if (isDirect(pass, block, name)) {
+    return linearGemv(gpu, block[name], input, x, { ...how, accumulate: true });
+  }
+  const projected = present(forward.projected, "room for a projection");
+  linearGemv(gpu, block[name], input, projected, how);
+  finishBranch(pass, branchNorm(block, name), { x: projected, rows });
+  addPartials(gpu, { x, d: wholePartials(projected, rows), y: x, rows });
+}
+
+function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
+  const { spec: { rms_norm_eps: eps }, forward: { normed } } = pass;
   return { ...linearPass(pass, rows), eps, normed, norm };
 }
 
 /**
  * From queries, keys and values to attention's output, over the pass's own keys or a cache's.
  *
- * @returns the output's parts where it was left `apart`.
+ * @returns the output's KV splits where it was left `unreduced`.
  */
 function attend(
-  pass: BlockPass,
+  pass: InferPass,
+  block: Block,
   index: number,
-  { out, apart }: { out: Tensor; apart: boolean },
+  { out, unreduced }: { out: Tensor; unreduced: boolean },
 ): AttentionRanges | undefined {
-  const { gpu, activations, batch, cache } = pass;
-  const { qkv } = activations.attention[activations.plan.attention[index]];
+  const { gpu, activations: { attention: { qkv } }, batch, decode } = pass;
+  normQueriesAndKeys(pass, block, qkv);
   // Without a cache keys and values are rounded as a cache would: the result is the same.
-  const { k, v } = cache?.blocks[index] ?? activations.forward.kv!;
-  const { starts, ends, ...sizes } = attentionSizes(pass);
+  const { k, v } = pass.keys(index);
+  const { starts, ends, ...sizes } = attentionSizes(pass, block);
   const appended = {
     ...sizes,
     qkv,
     cachedK: k,
     cachedV: v,
-    index: batch.keyRows!,
-    table: pass.ropeTable,
+    index: present(batch.keyRows, "rows of keys"),
+    table: block.ropeTable,
     positions: batch.positions,
   };
-  const longest = cache?.longest;
-  if (longest !== undefined) {
-    const workspace = activations.decode!;
-    return attentionDecode(gpu, { ...appended, starts, ends, out, workspace, longest, apart });
+  if (decode !== null) {
+    return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, apart: unreduced });
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, rounded: pass.half });
+  const rounded = pass.operands === "f16";
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, rounded });
 }

@@ -30,7 +30,7 @@ export async function meanNll(
     const [nll] = await gpu.readF32(model.losses);
     if (!Number.isFinite(nll)) {
       const what = `sample ${i + 1} of ${samples.length}: its negative log-likelihood is ${nll}`;
-      throw new NotFinite(what, model.options, DAMAGED);
+      throw new NotFinite(what, model, DAMAGED);
     }
     sum += nll;
     count += supervisedTokens(sample);

@@ -6,6 +6,7 @@
  */
 import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
+import { scale } from "../../kernels/ops/elements/scale.ts";
 import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
@@ -16,7 +17,7 @@ import type { Float } from "../../kernels/ops/numerics.ts";
 import { rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
-import type { ModelConfig } from "../families/config.ts";
+import type { ArchSpec } from "../families/spec.ts";
 import { linearGemv } from "./linear_gemv.ts";
 import type { OutputRows } from "./input_end.ts";
 import { linear, linearBackward } from "./linear.ts";
@@ -37,7 +38,7 @@ const CHUNK_HASH = 0x9e3779b1;
 /** Chunks start at multiples of this many rows, so that a row range can be bound. */
 const CHUNK_UNIT = 64;
 
-/** Rows of a chunk of logits, where so many are wanted of a vocabulary as it is stored. */
+/** Rows of a chunk of logits, for so many output rows of a vocabulary as it is stored. */
 export function chunkRows(vocabulary: number, rows: number): number {
   const most = Math.floor(LOGITS_BYTES / (vocabulary * 4 * CHUNK_UNIT)) * CHUNK_UNIT;
   return Math.min(rows, Math.max(CHUNK_UNIT, most));
@@ -47,7 +48,7 @@ export function chunkRows(vocabulary: number, rows: number): number {
 export interface HeadInput {
   /** Residual stream after the last block `[T, H]` f32. */
   x: Tensor;
-  /** The wanted rows of x `[rows]` u32; absent where those are its first ones. */
+  /** The output rows of x `[rows]` u32; absent where those are its first ones. */
   index?: Tensor;
   rows: number;
   norm: Parameter;
@@ -75,7 +76,7 @@ export class Head {
 
   constructor(
     memory: Memory,
-    readonly config: ModelConfig,
+    readonly spec: ArchSpec,
     { rows: S, dtype, output, trainedRows, idle }: {
       rows: number;
       dtype: Dtype;
@@ -86,8 +87,8 @@ export class Head {
       idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
     },
   ) {
-    const { hidden_size: H } = config;
-    const [vocabulary] = storedShape([config.vocab_size]);
+    const { hidden_size: H } = spec;
+    const [vocabulary] = storedShape([spec.vocab_size]);
     const make = (name: string, d: Dtype, shape: number[]) =>
       memory.tensor("workspace", name, d, shape);
     const rowsIn = (host: Tensor | undefined, name: string, d: Dtype) =>
@@ -130,7 +131,7 @@ export class Head {
   }
 
   #norm(gpu: Gpu, { norm, rows }: HeadInput, x: Tensor): void {
-    const y = this.#normed, rstd = this.#rstd, eps = this.config.rms_norm_eps;
+    const y = this.#normed, rstd = this.#rstd, eps = this.spec.rms_norm_eps;
     rmsnorm(gpu, { x, w: norm.value, y, rstd, rows, eps });
   }
 
@@ -139,13 +140,20 @@ export class Head {
     const { norm, rows } = input;
     const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
     if (takesMatvec(gpu, rows)) {
-      const eps = this.config.rms_norm_eps;
+      const eps = this.spec.rms_norm_eps;
       linearGemv(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
-      return c;
+    } else {
+      this.#norm(gpu, input, x);
+      linear(gpu, this.#output, this.#normed, c, pass);
     }
-    this.#norm(gpu, input, x);
-    linear(gpu, this.#output, this.#normed, c, pass);
+    this.#multiply(gpu, c, rows);
     return c;
+  }
+
+  /** Multiplies logits, or their gradients, as the specification has it. */
+  #multiply(gpu: Gpu, y: Tensor, rows: number): void {
+    const { logits_multiplier: factor } = this.spec;
+    if (factor !== 1) scale(gpu, { x: y, y, factor, rows });
   }
 
   /** What the output projection is told of a chunk, whose dropout masks are its own. */
@@ -175,7 +183,7 @@ export class Head {
     const { norm, index, rows, operands } = input, output = this.#output;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
-    const vocab = this.config.vocab_size, backward = dx !== undefined;
+    const vocab = this.spec.vocab_size, backward = dx !== undefined;
     this.#norm(gpu, input, this.#gather(gpu, input));
     const step = logits.shape[0];
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
@@ -183,9 +191,11 @@ export class Head {
       const a = this.#normed.rows(firstRow, count);
       const pass = this.#pass(input, firstRow, count);
       linear(gpu, output, a, logits, pass);
+      this.#multiply(gpu, logits, count);
       const sizes = { rows: count, firstRow, vocab, backward };
       crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
       if (!backward) continue;
+      this.#multiply(gpu, logits, count);
       const dx = this.#normedGrad!.rows(firstRow, count);
       linearBackward(gpu, output, { ...pass, x: a, dy: logits, lowGrad: this.#lowGrad, dx });
       if (this.#trained === undefined) continue;

@@ -4,6 +4,7 @@
  * @module
  */
 import { cast } from "../../kernels/ops/elements/cast.ts";
+import { scale } from "../../kernels/ops/elements/scale.ts";
 import { magnitudeGradient, scaleColumns } from "../../kernels/ops/dora/dora.ts";
 import { embeddingDoraFactors } from "../../kernels/ops/dora/dora_embedding.ts";
 import { embedding, embeddingBackward } from "../../kernels/ops/embedding/embedding.ts";
@@ -65,16 +66,18 @@ export interface OutputRows {
 export class InputEnd {
   /** `[vocabulary, hidden]`. */
   readonly table: Parameter;
+  readonly #multiplier: number;
   readonly #adapter?: EmbeddingAdapter;
   readonly #rows: readonly TrainedRows[];
   /** Rows of the table that logits are made with. */
   readonly #outputRows?: TrainedRows;
 
   /** @param tokens Most tokens of a pass. */
-  constructor(memory: Memory, { weights, adapters, plan, config, dora }: Parts, tokens: number) {
+  constructor(memory: Memory, { weights, adapters, plan, spec, dora }: Parts, tokens: number) {
     this.table = parameterOf(weights, `${EMBEDDING}.weight`);
     const output = weights.get(`${OUTPUT}.weight`);
-    const vocabulary = config.vocab_size;
+    const vocabulary = spec.vocab_size;
+    this.#multiplier = spec.embedding_multiplier;
     this.#rows = (plan?.tokens ?? []).map(({ module, tokens }) => {
       const delta = parameterOf(adapters, tokenRowsName(module));
       const isInput = module === EMBEDDING, length = delta.value.shape[0];
@@ -98,7 +101,7 @@ export class InputEnd {
       memory.tensor("activation", name, "f32", [tokens, a.value.shape[0]]);
     const own = dora.get(EMBEDDING), isTrained = a.trained !== undefined;
     const z = isTrained && own !== undefined
-      ? memory.tensor("workspace", "embedding_dora_z", "f32", [tokens, config.hidden_size])
+      ? memory.tensor("workspace", "embedding_dora_z", "f32", [tokens, spec.hidden_size])
       : undefined;
     this.#adapter = {
       group: {
@@ -168,7 +171,14 @@ export class InputEnd {
   forward(gpu: Gpu, batch: BatchTensors, y: Tensor): void {
     this.#adapted(gpu, batch, y);
     const factor = this.#adapter?.dora?.factor;
-    if (factor !== undefined) scaleColumns(gpu, { x: y, factor, y, from: 0, rows: batch.tokens });
+    const rows = batch.tokens;
+    if (factor !== undefined) scaleColumns(gpu, { x: y, factor, y, from: 0, rows });
+    this.#multiply(gpu, y, rows);
+  }
+
+  /** Multiplies rows as the specification has it. */
+  #multiply(gpu: Gpu, y: Tensor, rows: number): void {
+    if (this.#multiplier !== 1) scale(gpu, { x: y, y, factor: this.#multiplier, rows });
   }
 
   /** y without the factors. */
@@ -179,10 +189,11 @@ export class InputEnd {
     embeddingLora(gpu, { ids, group, low, y, rows });
   }
 
-  /** Adds to the gradients of what is trained those of the tokens' embeddings, dy `[T, hidden]`. */
+  /** Adds to the gradients of what is trained those of the tokens' embeddings, dy `[T, hidden]`, which is overwritten. */
   backward(gpu: Gpu, batch: BatchTensors, dy: Tensor): void {
     const { groups, uniqueCount: unique, tokens: rows } = batch;
     if (groups === undefined) return;
+    this.#multiply(gpu, dy, rows);
     const dtable = this.table.trained?.grad;
     if (dtable !== undefined) embeddingBackward(gpu, { ...groups, dy, dtable, unique });
     for (const { delta, slots } of this.#rows) {

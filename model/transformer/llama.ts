@@ -9,12 +9,21 @@
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { doraFactors, type DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { partialsBytes } from "../../kernels/ops/matmul/partials.ts";
+import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
 import { ropeTable } from "../../kernels/ops/rope/rope.ts";
-import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
-import { type Activations, allocateActivations } from "./activations.ts";
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import {
+  asInference,
+  decodeWorkspace,
+  type InferActivations,
+  inferActivations,
+  type TrainActivations,
+  trainActivations,
+} from "./activations.ts";
 import { adaptedConfig, type AdapterPlan } from "../adapter/plan.ts";
 import {
   allocateDora,
@@ -28,76 +37,60 @@ import {
   weightGroups,
 } from "./assemble.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
+import type { Block, BlockPass, NextNorm } from "./block.ts";
+import { blockInference, inferInputNorm, type InferPass } from "./block_inference.ts";
 import {
-  type Block,
   blockBackward,
   blockForward,
-  type BlockPass,
-  type CachePass,
   inputNorm,
-  type NextNorm,
   roundedResidual,
-} from "./block.ts";
-import { blockInference } from "./block_inference.ts";
-import { type ModelConfig, weightShapes } from "../families/config.ts";
+  type TrainPass,
+} from "./block_training.ts";
+import { activationPlan } from "./checkpointing.ts";
+import { archSpec, type ModelConfig } from "../families/config.ts";
+import { type ArchSpec, type RopeSpec, specShapes } from "../families/spec.ts";
 import { Head, type HeadInput } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
+import type { CachePass, DecodePass } from "./kv_cache.ts";
 import { type DropoutState, type LinearGroup, NO_DROPOUT } from "./linear_group.ts";
-import { allocateParameters, type Parameter } from "./parameters.ts";
-import { activationPlan, inferencePlan } from "./checkpointing.ts";
+import { decodingOf, type Mode, positionsOf } from "./modes.ts";
+import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts";
 
-/** What a model is to do. */
+/** What a model is made of, and what for. */
 export interface LlamaOptions {
   config: ModelConfig;
-  /**
-   * `mixed`: weights, keys and values in f16, and activations that a backward reads; the residual stream and
-   * every sum in f32.
-   */
-  precision: "fp32" | "mixed";
-  /** What is trained: nothing, the adapters, or every weight. */
-  trained: "nothing" | "adapters" | "weights";
+  numerics: Numerics;
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
-  /** Checkpointing mode; absent where no backward follows. */
-  checkpointing?: string;
-  /** Most tokens of one pass. */
-  maxTokens: number;
-  /** Most rows of one pass that need logits. */
-  maxTargets: number;
-  /** Tokens of one document at most, cached ones included. Default: `maxTokens`. */
-  maxPosition?: number;
-  /** Sequences that are decoded together with a KV cache; absent where there is no cache. */
-  decodedSequences?: number;
-  /** Most micro-batches whose losses are kept before they are read. */
-  lossSlots?: number;
-  /** Documents of a batch may share the rows of their beginning. Default false. */
-  sharedRows?: boolean;
-  /** Sums and operands of products stay f32 where `mixed` would have f16. Default false. */
-  exact?: boolean;
-  /** Loss scale to start with. Default 1. */
-  initialLossScale?: number;
+  mode: Mode;
 }
 
-/** A forward pass, and what the output end is given of it. */
-interface Forward {
-  pass: BlockPass;
-  input: HeadInput;
+/** Cosines and sines of the positions in some layers. */
+interface RopeTable {
+  rope: RopeSpec | null;
+  table: Tensor;
 }
 
-/** Whether every product of a pass can run on tensor cores, which want sizes that are multiples of 8. */
-function takesTensorCores({ matrices }: Gpu, config: ModelConfig): boolean {
-  const sizes = [...weightShapes(config).values()].flat();
-  return matrices === "tensor_cores" && sizes.every((size) => size % 8 === 0);
+/** The windows of a model's layers, each once, the widest first. */
+function windowsOf({ layers }: ArchSpec): (number | null)[] {
+  const width = (window: number | null) => window ?? Infinity;
+  return [...new Set(layers.map(({ window }) => window))].sort((a, b) =>
+    width(a) === width(b) ? 0 : width(b) - width(a)
+  );
 }
 
 /** A model on the GPU. */
 export class Llama {
   readonly config: ModelConfig;
-  readonly dtype: Dtype;
+  readonly spec: ArchSpec;
+  readonly numerics: Numerics;
+  readonly mode: Mode;
+  /** Windows of the layers, each once; batches are laid out for the first, which is the widest. */
+  readonly windows: readonly (number | null)[];
   /** The base model's parameters in load order, and the adapters'. */
   readonly weights: readonly Parameter[];
   readonly adapters: readonly Parameter[];
-  /** Loss scale and what else decides an optimizer step; see kernels/loss_scale.ts. */
+  /** Loss scale and what else decides an optimizer step; see kernels/ops/optimizer/loss_scale.ts. */
   readonly control: Tensor;
   /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
   readonly losses: Tensor;
@@ -109,61 +102,76 @@ export class Llama {
   readonly #dora: readonly DoraModule[];
   /** Whether what is computed from the adapters is that of their present values. */
   #current = false;
-  readonly #activations: Activations;
+  /** Training's buffers; null in the other modes. */
+  readonly #training: TrainActivations | null;
+  /** Those of passes that no backward follows: training has them for passes over a cache. */
+  readonly #inference: InferActivations;
+  /** Working memory of attention; null where nothing is decoded. */
+  readonly #decode: DecodeWorkspace | null;
   readonly #head: Head;
   readonly #batch: BatchTensors;
-  readonly #ropeTable: Tensor;
+  readonly #ropeTables: RopeTable[] = [];
   /** The lowest block with something to train; below it backward has nothing to do. */
   readonly #lowestTrained: number;
 
   constructor(memory: Memory, readonly options: LlamaOptions) {
-    const { precision, trained, lora, maxTokens, maxTargets } = options;
+    const { numerics, lora, mode } = options, { maxTokens, maxTargets } = mode;
     const config = this.config = adaptedConfig(options.config, lora);
-    const dtype = this.dtype = precision === "mixed" ? "f16" : "f32";
-    const backward = options.checkpointing !== undefined;
-    // Without backward, activations are few. In f32 they leave the result to the order of sums by rounding
-    // of f32 alone, so that generation with and without a cache, alone and in a batch, is the same; keys and
-    // values are as a cache holds them.
-    const activation: Dtype = backward ? dtype : "f32";
-    const blocks = config.num_hidden_layers;
-    const positions = options.maxPosition ?? maxTokens;
-    const sequences = options.decodedSequences;
+    const spec = this.spec = archSpec(config);
+    this.numerics = numerics;
+    this.mode = mode;
+    this.windows = windowsOf(spec);
+    const trained = mode.kind === "train" ? mode.trained : "nothing";
+    const decoding = decodingOf(mode), positions = positionsOf(mode);
 
     const byName = new Map<string, Parameter>();
     const own = new Set(
       trained === "adapters" ? [...lora?.replaced ?? [], ...lora?.biases ?? []] : [],
     );
     const isTrained = (name: string) => trained === "weights" || own.has(name);
-    for (const [label, specs] of weightGroups(config, isTrained)) {
-      for (const p of allocateParameters(memory, label, specs, dtype)) byName.set(p.name, p);
+    for (const [label, specs] of weightGroups(spec, isTrained)) {
+      for (const p of allocateParameters(memory, label, specs, numerics.storage)) {
+        byName.set(p.name, p);
+      }
     }
-    this.weights = Array.from(weightShapes(config).keys(), (name) => byName.get(name)!);
+    this.weights = Array.from(specShapes(spec).keys(), (name) => parameterOf(byName, name));
     const adapterSpecs = lora ? loraSpecs(config, lora, trained === "adapters") : [];
     this.adapters = allocateParameters(memory, "adapters", adapterSpecs, "f32");
     const adapters = new Map(this.adapters.map((p) => [p.name, p]));
     const dora = allocateDora(memory, adapters, lora);
-    const parts: Parts = { config, weights: byName, adapters, plan: lora, dora };
-    const tokens = Math.max(maxTokens, sequences ?? 0);
+    const parts: Parts = { spec, weights: byName, adapters, plan: lora, dora };
+    const tokens = Math.max(maxTokens, decoding?.sequences ?? 0);
     const input = this.#input = new InputEnd(memory, parts, tokens);
-    this.#norm = byName.get("model.norm.weight")!;
+    this.#norm = parameterOf(byName, "model.norm.weight");
     this.#output = makeOutput(parts, input.table);
-    this.#blocks = Array.from({ length: blocks }, (_, i) => makeBlock(i, parts));
+    this.#blocks = spec.layers.map(({ rope, window }, layer) =>
+      makeBlock(layer, parts, {
+        ropeTable: this.#ropeTable(memory, rope, positions),
+        ranges: this.windows.indexOf(window),
+      })
+    );
     this.#dora = doraModules(this.#blocks, this.#output);
     const lowest = input.isTrained ? 0 : this.#blocks.findIndex(trainsBlock);
-    this.#lowestTrained = lowest < 0 ? blocks : lowest;
+    this.#lowestTrained = lowest < 0 ? this.#blocks.length : lowest;
 
-    const plan = backward ? activationPlan(options.checkpointing!, blocks) : inferencePlan(blocks);
-    this.#activations = allocateActivations(memory, config, plan, {
-      tokens,
-      dtype: activation,
-      kvDtype: dtype,
-      backward,
-      ...groupSizes(this.#blocks),
-      decode: sequences === undefined ? undefined : { sequences, longest: positions },
-    });
-    const spare = lora && backward ? 1 : 0;
-    memory.needScratch(partialsBytes(maxTokens, config.hidden_size, spare));
-    const { forward: { product }, backward: d } = this.#activations;
+    const sizes = { tokens, ...groupSizes(spec, this.#blocks) };
+    if (mode.kind === "train") {
+      const plan = activationPlan(mode.checkpointing, spec.layers.length);
+      const dtype = numerics.storage;
+      this.#training = trainActivations(memory, spec, plan, { ...sizes, dtype });
+      this.#inference = asInference(this.#training);
+    } else {
+      // Without backward, activations are few. In f32 they leave the result to the order of sums by rounding
+      // of f32 alone, so that generation with and without a cache, alone and in a batch, is the same; keys and
+      // values are as a cache holds them.
+      const inference = { ...sizes, dtype: "f32" } as const;
+      this.#training = null;
+      this.#inference = inferActivations(memory, spec, inference, numerics.storage);
+    }
+    this.#decode = decoding && decodeWorkspace(memory, spec, decoding);
+    const spare = lora && mode.kind === "train" ? 1 : 0;
+    memory.needScratch(partialsBytes(maxTokens, spec.hidden_size, spare));
+    const { product } = this.#inference.forward, d = this.#training?.backward;
     // What blocks work in is free between their forward and their backward pass.
     const idle = d && {
       gathered: product,
@@ -171,22 +179,34 @@ export class Llama {
       gatheredGrad: d.qkv,
       normedGrad: d.out,
     };
-    this.#head = new Head(memory, config, {
+    this.#head = new Head(memory, spec, {
       rows: maxTargets,
-      dtype: activation,
+      dtype: mode.kind === "train" ? numerics.storage : "f32",
       output: this.#output,
       trainedRows: input.outputRows,
       idle,
     });
-    const grouped = input.isTrained, keyed = !backward || sequences !== undefined;
-    const holed = options.sharedRows;
-    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, holed });
-    this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
-    const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];
+    this.#batch = new BatchTensors(memory, maxTokens, {
+      grouped: input.isTrained,
+      keyed: mode.kind !== "train" || decoding !== null,
+      holed: mode.kind === "train" && mode.sharedPrefixes,
+      windows: this.windows,
+    });
+    const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
     [this.control, this.losses] = memory.arena("workspace", "results", [
-      { name: "control", dtype: "f32", shape: [control] },
-      { name: "losses", dtype: "f32", shape: [losses] },
+      { name: "control", dtype: "f32", shape: [initialControl(1).length] },
+      { name: "losses", dtype: "f32", shape: [lossSlots] },
     ]);
+  }
+
+  /** The table of a layer's positions: one for all layers that rotate alike. */
+  #ropeTable(memory: Memory, rope: RopeSpec | null, positions: number): Tensor {
+    const same = (other: RopeTable) => JSON.stringify(other.rope) === JSON.stringify(rope);
+    const found = this.#ropeTables.find(same);
+    if (found !== undefined) return found.table;
+    const table = memory.tensor("workspace", "rope", "f32", [positions, this.spec.head_dim]);
+    this.#ropeTables.push({ rope, table });
+    return table;
   }
 
   /** Everything that is trained. */
@@ -196,14 +216,12 @@ export class Llama {
 
   /** Writes the tables that are neither weights nor activations. Call once before any pass. */
   initialize(gpu: Gpu): void {
-    const { head_dim: headDim, rope_theta: theta, rope_scaling: scaling } = this.config;
-    const { max_position_embeddings: trainedPositions } = this.config;
-    const positions = this.#ropeTable.shape[0];
-    gpu.write(
-      this.#ropeTable,
-      ropeTable({ headDim, theta, positions, scaling, trainedPositions }),
-    );
-    gpu.write(this.control, initialControl(this.options.initialLossScale ?? 1));
+    const { head_dim: headDim } = this.spec;
+    for (const { rope, table } of this.#ropeTables) {
+      gpu.write(table, ropeTable({ headDim, positions: table.shape[0], ...rope ?? UNROTATED }));
+    }
+    const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
+    gpu.write(this.control, initialControl(scale));
     this.#input.initialize(gpu);
   }
 
@@ -242,10 +260,16 @@ export class Llama {
     batch: Batch,
     { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
   ): void {
-    const { pass, input } = this.#forward(gpu, batch, dropout);
-    const dx = backward ? this.#activations.backward!.residual : undefined;
+    this.#write(gpu, batch);
     const losses = { batch: this.#batch, control: this.control, losses: this.losses };
-    this.#head.loss(gpu, { ...input, ...losses, dx });
+    if (this.#training === null) {
+      if (backward) throw new Error("a model that is not made to train has no backward pass");
+      const pass = this.#inferPass(gpu, this.#batch);
+      return this.#head.loss(gpu, { ...this.#infer(pass), ...losses });
+    }
+    const pass = this.#trainPass(gpu, this.#training, dropout);
+    const dx = backward ? this.#training.backward.residual : undefined;
+    this.#head.loss(gpu, { ...this.#forward(pass), ...losses, dx });
     if (backward) this.#backward(pass);
   }
 
@@ -273,83 +297,115 @@ export class Llama {
    * added to it.
    */
   logits(gpu: Gpu, batch: Batch, cache?: CachePass): Tensor {
-    return this.#head.logits(gpu, this.#forward(gpu, batch, NO_DROPOUT, cache).input);
+    this.#write(gpu, batch);
+    if (this.#training !== null && cache === undefined) {
+      return this.#head.logits(
+        gpu,
+        this.#forward(this.#trainPass(gpu, this.#training, NO_DROPOUT)),
+      );
+    }
+    return this.#head.logits(gpu, this.#infer(this.#inferPass(gpu, this.#batch, cache)));
   }
 
   /**
    * Logits `[rows, padded vocabulary]` f32 after the next token of each of the batch's sequences: for each its next
-   * token, its position, the range of cache rows that it sees (`starts`, `ends`) and the row that it is to take
-   * (`keyRows`).
+   * token, its position, the range of cache rows that it sees (`starts` of the widest window, `ends`) and the row that
+   * it is to take (`keyRows`).
    */
-  decode(gpu: Gpu, batch: BatchTensors, cache: CachePass): Tensor {
-    return this.#head.logits(gpu, this.#run(gpu, batch, NO_DROPOUT, cache).input);
+  decode(gpu: Gpu, batch: BatchTensors, cache: DecodePass): Tensor {
+    if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
+    batch.clipRanges(gpu, batch.tokens);
+    const decode = { workspace: this.#decode, longest: cache.longest };
+    return this.#head.logits(gpu, this.#infer({ ...this.#inferPass(gpu, batch, cache), decode }));
   }
 
   /**
-   * Whether products may round their operands to f16. In mixed precision training they may; generation keeps
+   * What products may round their operands to. In mixed precision training it is f16; generation keeps
    * f32 activations as they are, unless there are tensor cores, which take nothing else.
    */
-  half(gpu: Gpu): boolean {
-    const { precision, checkpointing, exact = false } = this.options;
-    if (precision === "fp32" || exact) return false;
-    return checkpointing !== undefined || takesTensorCores(gpu, this.config);
+  operands(gpu: Gpu): Float {
+    const { operands } = this.numerics;
+    return this.mode.kind === "train" || takesTensorCores(gpu, this.spec) ? operands : "f32";
   }
 
-  #forward(gpu: Gpu, batch: Batch, dropout: DropoutState, cache?: CachePass): Forward {
-    const { maxTokens, maxTargets } = this.options;
+  /** Uploads a micro-batch. */
+  #write(gpu: Gpu, batch: Batch): void {
+    const { maxTokens, maxTargets } = this.mode;
     if (batch.tokens > maxTokens || batch.targetCount > maxTargets) {
       throw new Error(`a batch of ${batch.tokens} tokens exceeds the plan's ${maxTokens}`);
     }
     this.#batch.write(gpu, batch);
-    return this.#run(gpu, this.#batch, dropout, cache);
   }
 
-  #run(gpu: Gpu, batch: BatchTensors, dropout: DropoutState, cache?: CachePass): Forward {
-    const { plan, residual, backward, forward } = this.#activations;
+  /** What every pass tells its blocks. */
+  #pass(gpu: Gpu, batch: BatchTensors, dropout: DropoutState): BlockPass {
     if (!this.#current) this.refresh(gpu);
-    const half = this.half(gpu), blocks = this.#blocks.length;
-    const pass: BlockPass = {
-      gpu,
-      config: this.config,
-      activations: this.#activations,
-      batch,
-      ropeTable: this.#ropeTable,
-      dropout,
-      half,
-      cache,
+    const { spec } = this, { forward } = this.#inference;
+    return { gpu, spec, batch, dropout, operands: this.operands(gpu), forward };
+  }
+
+  #trainPass(gpu: Gpu, activations: TrainActivations, dropout: DropoutState): TrainPass {
+    return { ...this.#pass(gpu, this.#batch, dropout), activations };
+  }
+
+  #inferPass(gpu: Gpu, batch: BatchTensors, cache?: CachePass): InferPass {
+    const activations = this.#inference, { keys } = activations;
+    return {
+      ...this.#pass(gpu, batch, NO_DROPOUT),
+      activations,
+      keys: (index) => {
+        const found = cache?.blocks[index] ?? keys;
+        if (found === null) throw new Error("a pass without a cache has no room for keys");
+        return found;
+      },
+      decode: null,
     };
-    // Where no backward follows, the residual stream stays in one buffer, that of the result.
-    const inPlace = cache !== undefined || backward === undefined;
-    const stream = (b: number) => residual[plan.residual[inPlace ? blocks : b]];
-    const { targetRows: index, targetCount: rows, tokens } = batch;
-    const wanted = forward.wantedOut && rows < tokens
-      ? { index, rows, x: this.#head.rows, out: forward.wantedOut }
-      : undefined;
+  }
+
+  /** A pass that keeps what backward reads. */
+  #forward(pass: TrainPass): HeadInput {
+    const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
+    const stream = (b: number) => residual[plan.residual[b]];
     this.#input.forward(gpu, batch, stream(0));
     this.#blocks.forEach((block, b) => {
-      const [x, y, next] = [stream(b), stream(b + 1), this.#normAfter(pass, b)];
-      if (!inPlace) blockForward(pass, block, b, { x, y, normed: b > 0, next });
-      else blockInference(pass, block, b, x, { next, wanted: next ? undefined : wanted });
+      const next = this.#normAfter(pass, b);
+      blockForward(pass, block, b, { x: stream(b), y: stream(b + 1), normed: b > 0, next });
     });
-    const common = { norm: this.#norm, operands: half ? "f16" : "f32", dropout } as const;
-    const whole = wanted !== undefined || (inPlace && rows === tokens);
-    const x = wanted?.x ?? stream(blocks);
-    return { pass, input: { x, index: whole ? undefined : index, rows, ...common } };
+    const { targetRows: index, targetCount: rows } = batch, x = stream(this.#blocks.length);
+    return { x, index, rows, norm: this.#norm, operands, dropout };
+  }
+
+  /** A pass that no backward follows: the residual stream stays in one buffer. */
+  #infer(pass: InferPass): HeadInput {
+    const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
+    const { targetRows: index, targetCount: rows, tokens } = batch;
+    const output = outputRows !== null && rows < tokens
+      ? { index, rows, x: this.#head.rows, out: outputRows }
+      : undefined;
+    this.#input.forward(gpu, batch, x);
+    this.#blocks.forEach((block, b) => {
+      const after = this.#blocks.at(b + 1);
+      if (after === undefined) return blockInference(pass, block, b, x, { output });
+      blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
+    });
+    const common = { rows, norm: this.#norm, operands, dropout };
+    if (output !== undefined) return { ...common, x: output.x };
+    return { ...common, x, index: rows === tokens ? undefined : index };
   }
 
   /** The norm at the start of the block after block `b`, if there is one. */
-  #normAfter(pass: BlockPass, b: number): NextNorm | undefined {
-    const next = this.#blocks[b + 1];
+  #normAfter(pass: TrainPass, b: number): NextNorm | undefined {
+    const next = this.#blocks.at(b + 1);
     return next && inputNorm(pass, next, b + 1);
   }
 
-  #backward(pass: BlockPass): void {
-    const { plan, residual, backward } = this.#activations;
+  #backward(pass: TrainPass): void {
+    const { plan, residual, backward } = pass.activations;
     const lowest = this.#lowestTrained;
     const lastSegment = plan.segments.length - 1;
     const rounded = roundedResidual(pass);
     if (rounded !== undefined) {
-      cast(pass.gpu, { x: backward!.residual, y: rounded, rows: pass.batch.tokens });
+      cast(pass.gpu, { x: backward.residual, y: rounded, rows: pass.batch.tokens });
     }
     for (let s = lastSegment; s >= 0; s--) {
       const { first, count } = plan.segments[s];
@@ -369,6 +425,19 @@ export class Llama {
         });
       }
     }
-    this.#input.backward(pass.gpu, this.#batch, backward!.residual);
+    this.#input.backward(pass.gpu, this.#batch, backward.residual);
   }
+}
+
+/** Frequencies 0: the rotation of layers that don't encode positions. */
+const UNROTATED: RopeSpec = {
+  theta: 1,
+  scaling: { type: "linear", factor: Infinity },
+  trainedPositions: 1,
+};
+
+/** Whether every product of a pass can run on tensor cores, which take sizes that are multiples of 8. */
+function takesTensorCores({ matrices }: Gpu, spec: ArchSpec): boolean {
+  const sizes = [...specShapes(spec).values()].flat();
+  return matrices === "tensor_cores" && sizes.every((size) => size % 8 === 0);
 }

@@ -4,14 +4,14 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
+import type { Numerics } from "../../kernels/ops/numerics.ts";
+import type { Mode } from "./modes.ts";
 
-/** What decides how large numbers may become. */
-export interface Numerics {
-  precision: "fp32" | "mixed";
-  /** Whether products keep f32 in mixed precision. */
-  exact?: boolean;
-  /** Given where activations are kept for a backward pass: in f16 then, whatever products do. */
-  checkpointing?: string;
+/** What decides how large numbers may become: of a model. */
+export interface NumberRange {
+  numerics: Numerics;
+  /** Training keeps activations in f16 for its backward pass, whatever products do. */
+  mode: Pick<Mode, "kind">;
 }
 
 /** A result that is NaN or infinite. Whatever was asked for can't be had this way. */
@@ -24,12 +24,12 @@ export class NotFinite extends UserError {
    */
   constructor(
     what: string,
-    { precision, exact = false, checkpointing }: Numerics,
+    { numerics: { storage, operands }, mode }: NumberRange,
     cause: string,
   ) {
     const range = "in mixed precision what exceeds f16 (65504) becomes infinite: try ";
-    const helps = exact || checkpointing !== undefined ? "" : "--exact-products or ";
-    const remedy = precision === "fp32"
+    const helps = operands === "f32" || mode.kind === "train" ? "" : "--exact-products or ";
+    const remedy = storage === "f32"
       ? `expected finite numbers: ${cause}`
       : `${range}${helps}--precision fp32, unless ${cause}`;
     super(`${what}; ${remedy}`);

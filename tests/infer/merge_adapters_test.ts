@@ -4,6 +4,8 @@ import { AdapterMerge } from "../../model/checkpoint/merge.ts";
 import { writeModel } from "../../infer/write_model.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
 import { readAdapter } from "../../model/formats/adapter.ts";
+import { EXACT } from "../../kernels/ops/numerics.ts";
+import { scoreMode } from "../../model/transformer/modes.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { loadWeights } from "../../model/checkpoint/load.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
@@ -24,10 +26,8 @@ for (const c of readFixture("peft.json")) {
     const merged = openModel(output);
     const llama = new Llama(gpu.memory, {
       config: merged.config,
-      precision: "fp32",
-      trained: "nothing",
-      maxTokens: 64,
-      maxTargets: 64,
+      numerics: EXACT,
+      mode: scoreMode({ maxTokens: 64, maxTargets: 64 }),
     });
     llama.initialize(gpu);
     await loadWeights(gpu, llama, merged, { seed: 0 });

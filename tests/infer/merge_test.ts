@@ -16,6 +16,8 @@ import {
 } from "../../model/formats/adapter.ts";
 import { writeHuggingFace } from "../../model/formats/write_huggingface.ts";
 import { rewrittenTensors } from "../../model/formats/rewrite.ts";
+import { EXACT } from "../../kernels/ops/numerics.ts";
+import { scoreMode } from "../../model/transformer/modes.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { loadWeights } from "../../model/checkpoint/load.ts";
 import { AdapterMerge } from "../../model/checkpoint/merge.ts";
@@ -74,9 +76,8 @@ gpuTest("merge: greedy answers are those of model and adapter, sharded or not", 
       const sizes = { maxTokens: 64, maxTargets: 64 };
       const model = new Llama(gpu.memory, {
         config: source.config,
-        precision: "fp32",
-        trained: "nothing",
-        ...sizes,
+        numerics: EXACT,
+        mode: scoreMode(sizes),
       });
       model.initialize(gpu);
       await loadWeights(gpu, model, source, { seed: 0 });

@@ -1,7 +1,7 @@
 /** Scoring against PyTorch. */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import { scoreResult, scoreSizes } from "../../infer/score.ts";
+import { scoreResult, scoringMode } from "../../infer/score.ts";
 import { meanNll } from "../../model/transformer/evaluate.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadFixtureModel } from "../fixture_model.ts";
@@ -24,7 +24,7 @@ gpuTest("score: mean and perplexity are PyTorch's", async (gpu) => {
     truncated: false,
   }));
   for (const c of readFixture("score.json")) {
-    const model = await loadFixtureModel(gpu, c, scoreSizes(samples));
+    const model = await loadFixtureModel(gpu, c, { mode: scoringMode(samples) });
     const done: number[] = [];
     const nll = await meanNll(gpu, model, samples, (count) => done.push(count));
     const result = scoreResult(samples, nll);

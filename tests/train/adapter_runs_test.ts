@@ -7,6 +7,8 @@ import type { ModelConfig } from "../../model/families/config.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../../model/checkpoint/load.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
+import { EXACT } from "../../kernels/ops/numerics.ts";
+import { scoreMode } from "../../model/transformer/modes.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { settingsFrom, trainedPlan } from "../../train/adapter_settings.ts";
 import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
@@ -215,10 +217,8 @@ gpuTest("a new adapter leaves the model as it was, and every part of it learns",
   const source = openModel(fixturePath("family"));
   const base = new Llama(gpu.memory, {
     config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 32,
-    maxTargets: 32,
+    numerics: EXACT,
+    mode: scoreMode({ maxTokens: 32, maxTargets: 32 }),
   });
   base.initialize(gpu);
   await loadWeights(gpu, base, source, { seed: 0 });

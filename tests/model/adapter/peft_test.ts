@@ -13,6 +13,8 @@ import {
   LINEAR_MODULES,
   readAdapter,
 } from "../../../model/formats/adapter.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { cutRows, loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
@@ -26,16 +28,16 @@ import { referenceWindow } from "../reference.ts";
 const cases = readFixture("peft.json");
 const folderOf = ({ name }: PeftCase) => fixturePath(`peft/${name}`);
 
+const SIZES = { maxTokens: 32, maxTargets: 32 };
+
 /** A case's model with its adapter. */
 async function load(gpu: Gpu, c: PeftCase, options: Partial<LlamaOptions>): Promise<Llama> {
   const source = openModel(fixturePath(c.model));
   const adapter = readAdapter(folderOf(c)), lora = checkAdapter(adapter, source.config, c.name);
   const model = new Llama(gpu.memory, {
     config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 32,
-    maxTargets: 32,
+    numerics: EXACT,
+    mode: scoreMode(SIZES),
     lora,
     ...options,
   });
@@ -71,7 +73,8 @@ async function assertGradients(
   expected: ReadonlyMap<string, ArrayLike<number>>,
   limit = 1e-4,
 ): Promise<void> {
-  const { lora, initialLossScale: scale = 1 } = model.options, plan = lora!;
+  const { options: { lora }, mode } = model, plan = lora!;
+  const scale = mode.kind === "train" ? mode.initialLossScale : 1;
   const trained = new Map(
     model.trained.map((p) => [p.name.includes("base_model.") ? p.name : copyName(plan, p.name), p]),
   );
@@ -89,7 +92,9 @@ for (const c of cases) {
   gpuTest(`logits equal PEFT's: ${c.name}`, async (gpu) => {
     const ids = Uint32Array.from(c.samples[0].ids);
     for (const [precision, tolerance] of [["fp32", 1e-4], ["mixed", 2e-2]] as const) {
-      const model = await load(gpu, c, { precision });
+      const model = await load(gpu, c, {
+        numerics: numericsOf({ precision, exact_products: false }),
+      });
       // Few rows, of tokens and of logits, go other ways than many; what comes later changes nothing.
       for (
         const [length, positions] of [[6, [0, 5]], [14, c.positions], [14, [
@@ -123,8 +128,11 @@ for (const c of cases) {
       2e-2,
     ]] as const;
     for (const [precision, checkpointing, limit] of kinds) {
-      const how = { precision, checkpointing, initialLossScale: precision === "mixed" ? 1024 : 1 };
-      const model = await load(gpu, c, { trained: "adapters", ...how });
+      const initialLossScale = precision === "mixed" ? 1024 : 1;
+      const model = await load(gpu, c, {
+        numerics: numericsOf({ precision, exact_products: false }),
+        mode: trainMode({ ...SIZES, trained: "adapters", checkpointing, initialLossScale }),
+      });
       model.loss(gpu, batchOf(c), { backward: true });
       const [loss] = await gpu.readF32(model.losses);
       assertClose([loss], [c.loss], { atol: 0, rtol: limit / 10, what: `${precision} loss` });
@@ -182,7 +190,9 @@ for (const c of cases.filter(({ name }) => DROPPED.includes(name))) {
       });
     };
     for (const checkpointing of ["none", "block"]) {
-      const model = await load(gpu, c, { trained: "adapters", checkpointing });
+      const model = await load(gpu, c, {
+        mode: trainMode({ ...SIZES, trained: "adapters", checkpointing }),
+      });
       const [{ scale }] = model.options.lora!.modules.values();
       const reference = {
         config,

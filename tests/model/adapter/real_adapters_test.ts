@@ -4,9 +4,10 @@ import { join } from "node:path";
 import { openFiles, writeModel } from "../../../infer/write_model.ts";
 import { refuseOtherBase } from "../../../model/adapter/base_copies.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
-import { decoderPasses } from "../../../model/engine/slots.ts";
 import { checkAdapter, readAdapter } from "../../../model/formats/adapter.ts";
 import { Engine } from "../../../model/engine/engine.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { generateMode, scoreMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { AdapterMerge } from "../../../model/checkpoint/merge.ts";
@@ -46,11 +47,9 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
     const source = openModel(base), adapter = readAdapter(path);
     const model = new Llama(gpu.memory, {
       config: source.config,
-      precision: "fp32",
-      trained: "nothing",
+      numerics: EXACT,
       lora: checkAdapter(adapter, source.config, path),
-      ...decoderPasses(SIZES),
-      maxTargets: 16,
+      mode: { ...generateMode(SIZES), maxTargets: 16 },
     });
     const engine = new Engine(gpu.memory, model, SIZES);
     model.initialize(gpu);
@@ -159,10 +158,8 @@ realTest("real adapters: merged models say what PEFT says of model and adapter",
     const source = openModel(merged);
     const model = new Llama(gpu.memory, {
       config: source.config,
-      precision: "fp32",
-      trained: "nothing",
-      maxTokens: 32,
-      maxTargets: 2,
+      numerics: EXACT,
+      mode: scoreMode({ maxTokens: 32, maxTargets: 2 }),
     });
     model.initialize(gpu);
     await loadWeights(gpu, model, source, { seed: 0 });

@@ -9,6 +9,8 @@ import {
   type FileDtype,
   type WeightSource,
 } from "../../../model/formats/weights.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { loadWeights } from "../../../model/checkpoint/load.ts";
 import { gpuTest } from "../../kernels/harness.ts";
@@ -47,10 +49,9 @@ async function load(
   gpu: Gpu,
   special: Record<string, number[]>,
   dtype: FileDtype,
-  options: Pick<LlamaOptions, "precision" | "trained">,
+  options: Pick<LlamaOptions, "numerics" | "mode">,
 ): Promise<void> {
-  const sizes = { maxTokens: 4, maxTargets: 4 };
-  const model = new Llama(gpu.memory, { config: SMALL_CONFIG, ...sizes, ...options });
+  const model = new Llama(gpu.memory, { config: SMALL_CONFIG, ...options });
   const source = { name: "M", config: SMALL_CONFIG, weights: weightsWith(special, dtype) };
   try {
     await loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 });
@@ -59,9 +60,14 @@ async function load(
   }
 }
 
-const MIXED = { precision: "mixed", trained: "nothing" } as const;
-const FULL = { precision: "mixed", trained: "weights" } as const;
-const FP32 = { precision: "fp32", trained: "nothing" } as const;
+const SIZES = { maxTokens: 4, maxTargets: 4 };
+const HALF = numericsOf({ precision: "mixed", exact_products: false });
+const MIXED = { numerics: HALF, mode: scoreMode(SIZES) };
+const FULL = {
+  numerics: HALF,
+  mode: trainMode({ ...SIZES, trained: "weights", checkpointing: "none" }),
+};
+const FP32 = { numerics: EXACT, mode: scoreMode(SIZES) };
 
 const refused = (pattern: RegExp) => (error: unknown) => {
   assert.ok(error instanceof UserError, String(error));

@@ -9,6 +9,8 @@ import { presetConfig } from "../../../model/families/presets.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
 import { writeHuggingFace } from "../../../model/formats/write_huggingface.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import {
   cutRows,
@@ -34,10 +36,12 @@ import {
   SMALL_CONFIG,
 } from "../../train/runs.ts";
 
-const HALVES: Pick<LlamaOptions, "precision" | "trained">[] = [
-  { precision: "fp32", trained: "nothing" },
-  { precision: "mixed", trained: "nothing" },
-  { precision: "mixed", trained: "weights" },
+const SIZES = { maxTokens: 4, maxTargets: 4 };
+const HALF = numericsOf({ precision: "mixed", exact_products: false });
+const HALVES: Pick<LlamaOptions, "numerics" | "mode">[] = [
+  { numerics: EXACT, mode: scoreMode(SIZES) },
+  { numerics: HALF, mode: scoreMode(SIZES) },
+  { numerics: HALF, mode: trainMode({ ...SIZES, trained: "weights", checkpointing: "none" }) },
 ];
 
 /** A model filled from what the user would name. */
@@ -50,10 +54,8 @@ async function load(
   const source = openModel(name, layers);
   const model = new Llama(gpu.memory, {
     config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 4,
-    maxTargets: 4,
+    numerics: EXACT,
+    mode: scoreMode(SIZES),
     ...options,
   });
   await loadWeights(gpu, model, source, { seed: 3, ...how });
@@ -171,7 +173,7 @@ for (const dtype of ["F32", "F16", "BF16"] as const) {
         const model = await load(gpu, folder, options, { chunkBytes });
         for (const parameter of model.weights) {
           const { held } = encoded.get(parameter.name)!;
-          const expected = options.precision === "mixed" ? toHalf(held) : held;
+          const expected = options.numerics.storage === "f16" ? toHalf(held) : held;
           assertSameValues(await values(gpu, parameter), expected, parameter.name);
           if (parameter.trained === undefined) continue;
           assertSameValues(await values(gpu, parameter, true), held, parameter.name);
@@ -185,8 +187,8 @@ for (const dtype of ["F32", "F16", "BF16"] as const) {
 gpuTest("progress is told chunk by chunk until all bytes are there", async (gpu) => {
   const source = openModel(fixturePath("llama"));
   const { config } = source;
-  const options = { config, precision: "fp32", trained: "nothing" } as const;
-  const model = new Llama(gpu.memory, { ...options, maxTokens: 1, maxTargets: 1 });
+  const options = { config, numerics: EXACT, mode: scoreMode({ maxTokens: 1, maxTargets: 1 }) };
+  const model = new Llama(gpu.memory, options);
   const told: [number, number][] = [];
   const progress = (done: number, total: number) => told.push([done, total]);
   await loadWeights(gpu, model, source, { seed: 0, chunkBytes: 4096, progress });
@@ -226,8 +228,8 @@ gpuTest("a few reads are under way at once, and may end in any order", async (gp
     for (let i = 0; i < delay; i++) await new Promise((resolve) => setTimeout(resolve, 0));
     now--;
   });
-  const options = { config: source.config, precision: "fp32", trained: "nothing" } as const;
-  const model = new Llama(gpu.memory, { ...options, maxTokens: 1, maxTargets: 1 });
+  const mode = scoreMode({ maxTokens: 1, maxTargets: 1 });
+  const model = new Llama(gpu.memory, { config: source.config, numerics: EXACT, mode });
   await loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 });
   assert.ok(most > 1 && most <= 8, `${most} reads at once`);
   assert.equal(now, 0);
@@ -248,8 +250,8 @@ gpuTest("a read that fails ends the loading, with nothing left under way", async
     now--;
     if (failing) throw new UserError("w.safetensors: became shorter while it was read");
   });
-  const options = { config: source.config, precision: "fp32", trained: "nothing" } as const;
-  const model = new Llama(gpu.memory, { ...options, maxTokens: 1, maxTargets: 1 });
+  const mode = scoreMode({ maxTokens: 1, maxTargets: 1 });
+  const model = new Llama(gpu.memory, { config: source.config, numerics: EXACT, mode });
   const { workspace } = gpu.memory.live;
   await assert.rejects(
     loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 }),
@@ -282,7 +284,11 @@ for (const precision of ["fp32", "mixed"] as const) {
     async (gpu) => {
       for (const trained of ["adapters", "nothing"] as const) {
         const lora = loraPlan(presetConfig("tiny"), { rank: 6, alpha: 12, targets: TARGETS });
-        const model = await load(gpu, "random:tiny", { precision, trained, lora });
+        const numerics = numericsOf({ precision, exact_products: false });
+        const mode = trained === "nothing"
+          ? scoreMode(SIZES)
+          : trainMode({ ...SIZES, trained, checkpointing: "none" });
+        const model = await load(gpu, "random:tiny", { numerics, mode, lora });
         const draw = async (init: "kaiming" | "gaussian", seed: number) => {
           initializeAdapters(gpu, model, { init, seed });
           const drawn = new Map<string, Float32Array>();

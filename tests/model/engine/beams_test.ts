@@ -5,7 +5,9 @@ import { makeBatch } from "../../../model/transformer/batch.ts";
 import { BeamSearcher } from "../../../model/engine/beams.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { Engine } from "../../../model/engine/engine.ts";
-import { decoderPasses, type EngineSizes } from "../../../model/engine/slots.ts";
+import type { EngineSizes } from "../../../model/engine/slots.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { generateMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { setParameter } from "../../../model/checkpoint/load.ts";
 import { parameterCount } from "../../../model/transformer/parameters.ts";
@@ -29,9 +31,8 @@ function makeModel(gpu: Gpu, sizes: EngineSizes): Llama {
   };
   const model = new Llama(gpu.memory, {
     config,
-    precision: "fp32",
-    trained: "nothing",
-    ...decoderPasses(sizes),
+    numerics: EXACT,
+    mode: generateMode(sizes),
   });
   model.initialize(gpu);
   model.weights.forEach((parameter, i) => {

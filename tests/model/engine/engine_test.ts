@@ -1,4 +1,5 @@
 /** Generation against PyTorch float32, with and without the KV cache, alone and in batches. */
+import { generateMode, numericsOf } from "../../../model/transformer/modes.ts";
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../../kernels/gpu/gpu.ts";
 import { type Dtype, type Tensor } from "../../../kernels/gpu/tensor.ts";
@@ -66,7 +67,10 @@ for (const precision of ["fp32", "mixed"] as const) {
         let expected = precision === "fp32" ? cases.map(({ ids }) => ids) : undefined;
         for (const [sequences, cache] of runs(subject.adapter)) {
           const sizes = { sequences, cache };
-          const engine = await makeEngine(gpu, subject, { precision, sizes });
+          const engine = await makeEngine(gpu, subject, {
+            numerics: numericsOf({ precision, exact_products: false }),
+            sizes,
+          });
           const maxTokens = cache === undefined ? FEW_TOKENS : TOKENS;
           const ids = await answers(gpu, engine, prompts, { maxTokens });
           // Mixed precision has no golden file: its first run is what the others have to equal.
@@ -91,7 +95,8 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
       assert.deepEqual(ids, chosen.map(({ ids }) => first(ids)), what);
     }
     // No logits are wanted of a pass that the prompt goes on after.
-    const inPasses = await makeEngine(gpu, subject, { maxTokens: 64 }), long = cases.at(-1)!;
+    const inPasses = await makeEngine(gpu, subject, { passes: { maxTokens: 64 } }),
+      long = cases.at(-1)!;
     assert.deepEqual(await answers(gpu, inPasses, [long.prompt], few), [first(long.ids)]);
   }
   gpu.close();
@@ -100,7 +105,9 @@ gpuTest("generate: the programs for GPUs give PyTorch's tokens too", async () =>
 gpuTest("generate: prefill and decode give the logits of one full pass", async (gpu) => {
   for (const [subject, cases] of bySubject()) {
     const ids = cases.at(-1)!.prompt.slice(0, 140), from = 100;
-    const model = await loadForEngine(gpu, subject, SIZES, { maxTargets: 64 });
+    const model = await loadForEngine(gpu, subject, {
+      mode: { ...generateMode(SIZES), maxTargets: 64 },
+    });
     const vocab = model.config.vocab_size;
     const slots = new Slots(gpu.memory, model, SIZES);
     const made: Float32Array[] = [];
@@ -132,7 +139,7 @@ gpuTest(
   async (gpu) => {
     const [first, , , , , long] = readFixture("greedy.json");
     for (const maxTokens of [64, 324]) {
-      const engine = await makeEngine(gpu, first, { maxTokens });
+      const engine = await makeEngine(gpu, first, { passes: { maxTokens } });
       const once = (prompt: number[], options: Partial<SequenceOptions> = { reuse: true }) =>
         answers(gpu, engine, [prompt], options);
       assert.deepEqual(await once(long.prompt), [long.ids], `passes of ${maxTokens}`);

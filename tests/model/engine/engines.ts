@@ -1,8 +1,9 @@
 /** Engines of fixture models, for the tests of what they make. */
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { Engine } from "../../../model/engine/engine.ts";
-import { decoderPasses, type EngineSizes } from "../../../model/engine/slots.ts";
+import type { EngineSizes } from "../../../model/engine/slots.ts";
 import type { Llama, LlamaOptions } from "../../../model/transformer/llama.ts";
+import { generateMode, type PassSizes } from "../../../model/transformer/modes.ts";
 import { loadFixtureModel } from "../../fixture_model.ts";
 import type { FixtureSubject } from "../../fixtures.ts";
 
@@ -14,27 +15,28 @@ export const SIZES: EngineSizes = {
   cache: "f32",
 };
 
-/** A model made for an engine of these sizes. */
+/** A model made for an engine; for one of {@linkcode SIZES} where no mode is said. */
 export async function loadForEngine(
   gpu: Gpu,
   subject: FixtureSubject,
-  sizes: EngineSizes,
   options: Partial<LlamaOptions> = {},
 ): Promise<Llama> {
-  return await loadFixtureModel(gpu, subject, { ...decoderPasses(sizes), ...options });
+  return await loadFixtureModel(gpu, subject, { mode: generateMode(SIZES), ...options });
 }
 
-/** An engine; what `sizes` leaves out is as in {@linkcode SIZES}. */
+/** An engine; what `sizes` and `passes` leave out is as in {@linkcode SIZES}, and as it follows from the sizes. */
 export async function makeEngine(
   gpu: Gpu,
   subject: FixtureSubject,
-  { penalized, sizes: given = {}, ...options }: Partial<LlamaOptions> & {
+  { penalized, sizes: given = {}, passes, ...options }: Partial<Omit<LlamaOptions, "mode">> & {
     sizes?: Partial<EngineSizes>;
+    passes?: Partial<PassSizes>;
     penalized?: boolean;
   } = {},
 ): Promise<Engine> {
-  const sizes = { ...SIZES, ...given };
-  sizes.promptTokens = sizes.sequences * sizes.context;
-  const model = await loadForEngine(gpu, subject, sizes, options);
+  const merged = { ...SIZES, ...given };
+  const sizes = { ...merged, promptTokens: merged.sequences * merged.context };
+  const mode = { ...generateMode(sizes), ...passes };
+  const model = await loadForEngine(gpu, subject, { mode, ...options });
   return new Engine(gpu.memory, model, sizes, { penalized });
 }

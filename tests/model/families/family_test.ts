@@ -7,6 +7,8 @@ import { type ModelConfig, parseConfig } from "../../../model/families/config.ts
 import { presetConfig } from "../../../model/families/presets.ts";
 import { meanNll } from "../../../model/transformer/evaluate.ts";
 import { readAdapter } from "../../../model/formats/adapter.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { cutRows, loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
@@ -22,6 +24,8 @@ function variantConfig({ name, model, changes }: FamilyFixture["logits"][number]
   return parseConfig({ ...json, ...changes }, name);
 }
 
+const SIZES = { maxTokens: 32, maxTargets: 32 };
+
 /** A variant on the GPU, planned for texts as long as the fixture's. */
 async function loadVariant(
   gpu: Gpu,
@@ -31,11 +35,8 @@ async function loadVariant(
   const source = openModel(fixturePath(variant.model));
   const model = new Llama(gpu.memory, {
     config: variantConfig(variant),
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 32,
-    maxTargets: 32,
-    maxPosition: variant.ids.length,
+    numerics: EXACT,
+    mode: scoreMode({ ...SIZES, maxPosition: variant.ids.length }),
     ...options,
   });
   model.initialize(gpu);
@@ -46,7 +47,9 @@ async function loadVariant(
 for (const c of variants) {
   for (const [precision, tolerance] of [["fp32", 1e-4], ["mixed", 5e-2]] as const) {
     gpuTest(`logits equal PyTorch's: ${c.name}, ${precision}`, async (gpu) => {
-      const model = await loadVariant(gpu, c, { precision });
+      const model = await loadVariant(gpu, c, {
+        numerics: numericsOf({ precision, exact_products: false }),
+      });
       const document = { ids: Uint32Array.from(c.ids), promptLength: c.ids.length, weight: 0 };
       const batch: Batch = {
         ...makeBatch([document], model.config.sliding_window),
@@ -72,9 +75,13 @@ for (const c of gradients) {
     const variant = variants.find(({ name }) => name === c.variant)!;
     for (const checkpointing of ["none", "block"]) {
       const model = await loadVariant(gpu, variant, {
-        trained: lora ? "adapters" : "weights",
         lora: lora ? loraPlan(variantConfig(variant), { rank, alpha, targets }) : undefined,
-        checkpointing,
+        mode: trainMode({
+          ...SIZES,
+          maxPosition: variant.ids.length,
+          trained: lora ? "adapters" : "weights",
+          checkpointing,
+        }),
       });
       if (lora) loadAdapter(gpu, model, adapter);
       const supervised = c.samples.map(({ ids, promptLength }) => ids.length - promptLength);
@@ -155,10 +162,8 @@ gpuTest("random models have biases of zero and norms of one", async (gpu) => {
   const config = { ...presetConfig("tiny"), attention_bias: true, mlp_bias: true };
   const model = new Llama(gpu.memory, {
     config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: 1,
-    maxTargets: 1,
+    numerics: EXACT,
+    mode: scoreMode({ maxTokens: 1, maxTargets: 1 }),
   });
   await loadWeights(gpu, model, { name: "random", config }, { seed: 1 });
   const vectors = model.weights.filter(({ shape }) => shape.length === 1);

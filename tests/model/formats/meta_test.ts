@@ -9,6 +9,8 @@ import { openHuggingFace } from "../../../model/formats/huggingface.ts";
 import { openMeta } from "../../../model/formats/meta.ts";
 import { writeJson } from "../../../model/formats/json_file.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { scoreMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
@@ -73,10 +75,8 @@ async function logitsOf(gpu: Gpu, folder: string, layers: number, ids: number[])
   const source = openModel(fixturePath(folder), layers);
   const model = new Llama(gpu.memory, {
     config: source.config,
-    precision: "fp32",
-    trained: "nothing",
-    maxTokens: ids.length,
-    maxTargets: ids.length,
+    numerics: EXACT,
+    mode: scoreMode({ maxTokens: ids.length, maxTargets: ids.length }),
   });
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 0 });

@@ -5,6 +5,7 @@ import { Memory } from "../../../kernels/gpu/memory.ts";
 import { loraPlan } from "../../../model/adapter/plan.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
+import { numericsOf, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { type ActivationPlan, activationPlan } from "../../../model/transformer/checkpointing.ts";
 import type { TrainConfig } from "../../../train/schema.ts";
@@ -121,12 +122,9 @@ Deno.test("planned activations of 32 blocks shrink as the modes promise", () => 
     const lora = loraPlan(config, { rank: 16, alpha: 32, targets: ["q_proj", "v_proj"] });
     new Llama(memory, {
       config,
-      precision: "mixed",
-      trained: "adapters",
+      numerics: numericsOf({ precision: "mixed", exact_products: false }),
       lora,
-      checkpointing,
-      maxTokens: T,
-      maxTargets: T,
+      mode: trainMode({ trained: "adapters", checkpointing, maxTokens: T, maxTargets: T }),
     });
     return memory.peak;
   };

@@ -1,4 +1,5 @@
 /** The whole model on the GPU against PyTorch float32. */
+import { trainMode } from "../../../model/transformer/modes.ts";
 import assert from "node:assert/strict";
 import { megabytes } from "../../../kernels/gpu/memory.ts";
 import { type Batch, makeBatch } from "../../../model/transformer/batch.ts";
@@ -33,8 +34,12 @@ gpuTest("per-tensor gradients equal PyTorch's, full and LoRA, sample and token",
   const samples = readFixture("samples.json");
   for (const c of readFixture("gradients.json")) {
     const model = await loadFixtureModel(gpu, c, {
-      trained: c.train === "full" ? "weights" : "adapters",
-      checkpointing: "none",
+      mode: trainMode({
+        maxTokens: 256,
+        maxTargets: 256,
+        trained: c.train === "full" ? "weights" : "adapters",
+        checkpointing: "none",
+      }),
     });
     const window = c.samples.map((i) => samples[i]);
     const counts = window.map((s) => s.ids.length - s.promptLength);

@@ -1,0 +1,274 @@
+/**
+ * One block in training, forward and backward.
+ *
+ * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over memory. What is
+ * kept, and whether the block runs again before its backward, is the plan's business. Queries and keys are kept from
+ * before their norm, too, where they have one, as RoPE rotates them in place.
+ *
+ * @module
+ */
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
+import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
+import { cast } from "../../kernels/ops/elements/cast.ts";
+import { scale } from "../../kernels/ops/elements/scale.ts";
+import { type Partials, sumPartials } from "../../kernels/ops/matmul/partials.ts";
+import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
+import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
+import { rope } from "../../kernels/ops/rope/rope.ts";
+import type {
+  GroupName,
+  NormInput,
+  TrainActivations,
+  TrainedAttention,
+  TrainedInner,
+} from "./activations.ts";
+import {
+  attentionSizes,
+  type Block,
+  type BlockPass,
+  branch,
+  type BranchName,
+  branchNorm,
+  isDirect,
+  linearPass,
+  type NextNorm,
+  norm,
+  normQueriesAndKeys,
+  operand,
+  preNorm,
+  present,
+  project,
+  qkNormParts,
+} from "./block.ts";
+import { linear, linearBackward, linearBackwardPartials, projectDown } from "./linear.ts";
+import { type LinearGroup, readsInput } from "./linear_group.ts";
+
+/** What the blocks of a training pass share. */
+export interface TrainPass extends BlockPass {
+  activations: TrainActivations;
+}
+
+/** The activations of a block. */
+function keptOf(
+  { activations: { plan, attention, inner } }: TrainPass,
+  index: number,
+): { attention: TrainedAttention; inner: TrainedInner } {
+  return { attention: attention[plan.attention[index]], inner: inner[plan.inner[index]] };
+}
+
+/** The norm at the start of block `index`; undefined where it has none. */
+export function inputNorm(pass: TrainPass, block: Block, index: number): NextNorm | undefined {
+  return preNorm(block, "preAttention", keptOf(pass, index).inner);
+}
+
+/** Queries, keys and values of a joined tensor. */
+function heads({ spec }: BlockPass, tensor: Tensor) {
+  const queries = spec.num_attention_heads * spec.head_dim;
+  const keys = spec.num_key_value_heads * spec.head_dim;
+  return {
+    q: { tensor, from: 0 },
+    k: { tensor, from: queries },
+    v: { tensor, from: queries + keys },
+  };
+}
+
+/** From attention's input to its output, which is kept where the plan says. */
+function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor {
+  const { gpu, spec, batch } = pass;
+  const { qkv, out, lse, low, qkNorm } = keptOf(pass, index).attention;
+  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+  normQueriesAndKeys(pass, block, qkv, qkNorm);
+  rope(gpu, {
+    x: qkv,
+    table: block.ropeTable,
+    positions: batch.positions,
+    rows: batch.tokens,
+    headDim: spec.head_dim,
+    heads: spec.num_attention_heads + spec.num_key_value_heads,
+  });
+  attention(gpu, {
+    ...heads(pass, qkv),
+    out,
+    lse,
+    ...attentionSizes(pass, block),
+    half: pass.operands === "f16",
+  });
+  return out;
+}
+
+/**
+ * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
+ * backward needs is there, which is all that recomputation asks for.
+ *
+ * @param streams `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
+ */
+export function blockForward(
+  pass: TrainPass,
+  block: Block,
+  index: number,
+  { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
+): void {
+  const { gpu, forward: { normed: made, product }, batch: { tokens: rows } } = pass;
+  const { inner } = keptOf(pass, index), { residualMid, gateUp, low } = inner;
+  const first = inputNorm(pass, block, index);
+  const n = normed && first !== undefined ? operand(pass, made) : norm(pass, first, x);
+  const m = project(pass, block, "o", {
+    input: attend(pass, block, index, n),
+    low: low.o,
+    keep: inner.postAttention,
+    x,
+    y: residualMid,
+    next: preNorm(block, "preMlp", inner),
+  });
+  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), low: low.gateUp });
+  const keepsBranch = inner.postMlp !== undefined;
+  if (y === undefined && block.down.lora === undefined && !keepsBranch) return;
+  swiglu(gpu, { gateUp, y: product, rows });
+  const down = { input: product, low: low.down, keep: inner.postMlp };
+  if (y !== undefined) project(pass, block, "down", { ...down, x: residualMid, y, next });
+  else if (keepsBranch) branch(pass, block, "down", down);
+  else projectDown(gpu, block.down, product, { ...linearPass(pass), low: low.down });
+}
+
+/**
+ * Turns the gradient of the block's output, in the backward workspace's `residual` (and `rounded`, see
+ * {@linkcode roundedResidual}), into that of its input `x`, and adds the gradients of what is trained. Without
+ * `inputGradient` it stops when the latter is done and leaves `residual` undefined: nothing below is trained.
+ */
+export function blockBackward(
+  pass: TrainPass,
+  block: Block,
+  index: number,
+  { x, inputGradient }: { x: Tensor; inputGradient: boolean },
+): void {
+  const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
+  const { inner, attention: kept } = keptOf(pass, index), { residualMid, gateUp } = inner;
+  const rows = batch.tokens;
+  const gradients = (group: GroupName, low = inner.low[group]) => ({
+    ...linearPass(pass),
+    low,
+    lowGrad: d.low,
+    whole: d.normed,
+  });
+
+  if (readsInput(block.down)) swiglu(gpu, { gateUp, y: product, rows });
+  linearBackward(gpu, block.down, {
+    ...gradients("down"),
+    x: product,
+    ...branchGradient(pass, block, "down", inner.postMlp),
+    dx: d.product,
+  });
+  swigluBackward(gpu, { dy: d.product, gateUp, rows });
+  const mlpNorm = preNorm(block, "preMlp", inner);
+  const m = inputAgain(pass, block.gateUp, mlpNorm, residualMid);
+  const gateUpSides = { ...gradients("gateUp"), x: m, dy: gateUp };
+  const dm = linearBackwardPartials(gpu, block.gateUp, gateUpSides);
+  normBackward(pass, mlpNorm, residualMid, dm);
+
+  const attentionNorm = inputNorm(pass, block, index);
+  if (plan.recomputeAttention) attend(pass, block, index, norm(pass, attentionNorm, x));
+  const { qkv, out, lse, low } = kept;
+  const stream = branchGradient(pass, block, "o", inner.postAttention);
+  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
+  const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
+  attentionBackward(gpu, {
+    ...heads(pass, qkv),
+    out,
+    dout: d.out,
+    lse,
+    dq,
+    dk,
+    dv,
+    ...attentionSizes(pass, block),
+    half: pass.operands === "f16",
+    queryEnds: batch.ranges[block.ranges].queryEnds,
+    turn: { table: block.ropeTable, positions: batch.positions },
+  });
+  qkNormBackward(pass, block, kept.qkNorm);
+  const n = inputAgain(pass, block.qkv, attentionNorm, x);
+  const sides = { ...gradients("qkv", low), x: n, dy: d.qkv };
+  if (inputGradient || attentionNorm?.w.trained !== undefined) {
+    normBackward(pass, attentionNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
+  } else {
+    linearBackward(gpu, block.qkv, sides);
+  }
+}
+
+/** The input of a group of layers once more, where their backward reads it. */
+function inputAgain(
+  pass: TrainPass,
+  group: LinearGroup,
+  next: NextNorm | undefined,
+  x: Tensor,
+): Tensor {
+  const { normed } = pass.forward;
+  if (readsInput(group)) norm(pass, next, x);
+  return next === undefined ? x : normed;
+}
+
+/** The residual stream's gradient in f16, where products round it. */
+export function roundedResidual({ operands, activations }: TrainPass): Tensor | undefined {
+  return operands === "f16" ? activations.backward.rounded : undefined;
+}
+
+/** The gradient of a projection, of which the residual stream has the sum's. */
+function branchGradient(
+  pass: TrainPass,
+  block: Block,
+  name: BranchName,
+  kept: NormInput | undefined,
+): { dy: Tensor; dyRounded?: Tensor } {
+  const { gpu, spec, activations: { backward: d }, batch: { tokens: rows } } = pass;
+  if (isDirect(pass, block, name)) return { dy: d.residual, dyRounded: roundedResidual(pass) };
+  const dy = present(d.branch, "room for a projection's gradient");
+  scale(gpu, { x: d.residual, y: dy, factor: spec.residual_multiplier, rows });
+  const norm = branchNorm(block, name);
+  if (norm !== undefined) {
+    const { input, rstd } = present(kept, "input of a projection's norm");
+    normInPlaceBackward(gpu, {
+      dx: dy,
+      w: norm.value,
+      dw: norm.trained?.grad,
+      columns: { from: 0, groups: 1 },
+      rows,
+      kept: { input, rstd, inputFrom: 0, rstdFrom: 0 },
+    });
+  }
+  return { dy };
+}
+
+/** Turns the gradients of queries and keys into those from before their norm, in place. */
+function qkNormBackward(pass: TrainPass, { qkNorm }: Block, kept: NormInput | undefined): void {
+  if (qkNorm === null) return;
+  const { gpu, activations: { backward: d }, batch: { tokens: rows } } = pass;
+  const { input, rstd } = present(kept, "input of queries' and keys' norm");
+  for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
+    normInPlaceBackward(gpu, {
+      dx: d.qkv,
+      w: w.value,
+      dw: w.trained?.grad,
+      columns,
+      rows,
+      kept: { input, rstd, ...place },
+    });
+  }
+}
+
+/** Adds the gradient of a norm's input to the residual stream's; without a norm dy itself. */
+function normBackward(
+  pass: TrainPass,
+  next: NextNorm | undefined,
+  x: Tensor,
+  dy: Partials,
+): void {
+  const { gpu, activations: { backward: { residual: dx } }, batch: { tokens: rows } } = pass;
+  const rounded = roundedResidual(pass);
+  if (next === undefined) {
+    sumPartials(gpu, { d: dy, c: dx, accumulate: true });
+    if (rounded !== undefined) cast(gpu, { x: dx, y: rounded, rows });
+    return;
+  }
+  const { w, rstd } = next, dw = w.trained?.grad;
+  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, rounded, dw, rows });
+}
