@@ -35,7 +35,7 @@ export interface NormInputs {
 
 const UNIFORMS = {
   vectors: "u32",
-  from: "u32",
+  column: "u32",
   stride: "u32",
   eps: "f32",
   input_from: "u32",
@@ -48,7 +48,7 @@ const main = (threads: number, body: string) =>
   `${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  let first = group.y * u.stride + u.from + group.x * u.vectors;
+  let first = group.y * u.stride + u.column + group.x * u.vectors;
   let input_first = group.y * u.input_stride + u.input_from + group.x * u.vectors;
   let rstd_at = group.y * u.rstd_stride + u.rstd_from + group.x;
   var partial = 0.0;
@@ -149,7 +149,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var n = thread; n < u.rows * u.groups; n += ${WEIGHT_THREADS}u) {
     let row = n / u.groups;
     let head = n % u.groups;
-    let dy = load_x(row * u.stride + u.from + head * u.vectors + i);
+    let dy = load_x(row * u.stride + u.column + head * u.vectors + i);
     let v = load_input(row * u.input_stride + u.input_from + head * u.vectors + i);
     own += dy * v * rstd[row * u.rstd_stride + u.rstd_from + head];
   }
@@ -202,7 +202,7 @@ export function normInPlaceBackward(
 function places(x: Tensor, columns: NormColumns, width: number, kept?: NormInputs) {
   return {
     vectors: width / 4,
-    from: columns.from / 4,
+    column: columns.from / 4,
     stride: x.rowSize / 4,
     input_from: (kept?.inputFrom ?? 0) / 4,
     input_stride: (kept?.input.rowSize ?? 0) / 4,
