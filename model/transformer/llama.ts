@@ -59,6 +59,8 @@ import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts
 /** What a model is made of, and what for. */
 export interface LlamaOptions {
   config: ModelConfig;
+  /** What the model computes. Default: what its family makes of the configuration. */
+  spec?: ArchSpec;
   numerics: Numerics;
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
@@ -117,7 +119,7 @@ export class Llama {
   constructor(memory: Memory, readonly options: LlamaOptions) {
     const { numerics, lora, mode } = options, { maxTokens, maxTargets } = mode;
     const config = this.config = adaptedConfig(options.config, lora);
-    const spec = this.spec = archSpec(config);
+    const spec = this.spec = options.spec ?? archSpec(config);
     this.numerics = numerics;
     this.mode = mode;
     this.windows = windowsOf(spec);

@@ -1,0 +1,133 @@
+/**
+ * The forward pass of one document in float64, straight from a specification: what families/spec.ts says, and
+ * nothing of how the model goes about it.
+ *
+ * @module
+ */
+import { ropeTable } from "../../../kernels/ops/rope/rope.ts";
+import type { ArchSpec, LayerSpec } from "../../../model/families/spec.ts";
+
+type Weights = ReadonlyMap<string, Float64Array>;
+
+/** y `[T, out]` = x·Wᵀ + b. */
+function linear(x: Float64Array, weights: Weights, name: string, inputs: number): Float64Array {
+  const w = weights.get(`${name}.weight`)!, b = weights.get(`${name}.bias`);
+  const outputs = w.length / inputs, rows = x.length / inputs;
+  return Float64Array.from({ length: rows * outputs }, (_, at) => {
+    const row = Math.floor(at / outputs), out = at % outputs;
+    let sum = b?.[out] ?? 0;
+    for (let i = 0; i < inputs; i++) sum += x[row * inputs + i] * w[out * inputs + i];
+    return sum;
+  });
+}
+
+/** RMSNorm of groups as wide as the weight of `name`; x itself where there is no such name. */
+function norm(
+  x: Float64Array,
+  weights: Weights,
+  name: string | undefined,
+  eps: number,
+): Float64Array {
+  if (name === undefined) return x;
+  const w = weights.get(`${name}.weight`)!, width = w.length, y = new Float64Array(x.length);
+  for (let from = 0; from < x.length; from += width) {
+    let squares = 0;
+    for (let i = 0; i < width; i++) squares += x[from + i] ** 2;
+    const scale = 1 / Math.sqrt(squares / width + eps);
+    for (let i = 0; i < width; i++) y[from + i] = x[from + i] * scale * w[i];
+  }
+  return y;
+}
+
+/** Rotates the heads of x `[T, heads · d]` by their positions. */
+function rotate(x: Float64Array, { rope }: LayerSpec, tokens: number, d: number): Float64Array {
+  if (rope === null) return x;
+  const table = ropeTable({ headDim: d, positions: tokens, ...rope }),
+    y = new Float64Array(x.length);
+  const width = x.length / tokens;
+  for (let at = 0; at < x.length; at++) {
+    const angle = Math.floor(at / width) * d, i = at % d, half = d / 2;
+    const [cos, sin] = [table[angle + i % half], table[angle + half + i % half]];
+    y[at] = i < half ? x[at] * cos - x[at + half] * sin : x[at] * cos + x[at - half] * sin;
+  }
+  return y;
+}
+
+function attention(
+  spec: ArchSpec,
+  { window, scale }: LayerSpec,
+  [q, k, v]: Float64Array[],
+  tokens: number,
+): Float64Array {
+  const { num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: d } = spec;
+  const out = new Float64Array(tokens * heads * d);
+  for (let t = 0; t < tokens; t++) {
+    for (let h = 0; h < heads; h++) {
+      const kv = Math.floor(h / (heads / kvHeads)),
+        first = Math.max(0, t + 1 - (window ?? Infinity));
+      const scores: number[] = [];
+      for (let s = first; s <= t; s++) {
+        let sum = 0;
+        for (let i = 0; i < d; i++) {
+          sum += q[(t * heads + h) * d + i] * k[(s * kvHeads + kv) * d + i];
+        }
+        scores.push(Math.exp(sum * scale));
+      }
+      const total = scores.reduce((a, b) => a + b);
+      scores.forEach((score, n) => {
+        for (let i = 0; i < d; i++) {
+          out[(t * heads + h) * d + i] += score / total * v[((first + n) * kvHeads + kv) * d + i];
+        }
+      });
+    }
+  }
+  return out;
+}
+
+/** Logits `[T, vocabulary]` of one document. */
+export function forwardLogits(spec: ArchSpec, weights: Weights, ids: Uint32Array): Float64Array {
+  const { hidden_size: hidden, head_dim: d, rms_norm_eps: eps, norms, qkNorm } = spec;
+  const tokens = ids.length, table = weights.get("model.embed_tokens.weight")!;
+  let x = Float64Array.from(
+    { length: tokens * hidden },
+    (_, at) =>
+      spec.embedding_multiplier * table[ids[Math.floor(at / hidden)] * hidden + at % hidden],
+  );
+  spec.layers.forEach((layer, index) => {
+    const module = (name: string) => `model.layers.${index}.${name}`;
+    const normed = (y: Float64Array, name: string | undefined) =>
+      norm(y, weights, name && module(name), eps);
+    const project = (y: Float64Array, name: string, width: number) =>
+      linear(y, weights, module(name), width);
+    const add = (y: Float64Array) => {
+      x = x.map((value, i) => value + spec.residual_multiplier * y[i]);
+    };
+    const n = normed(x, norms.preAttention);
+    const [q, k, v] = ["q", "k", "v"].map((name) => project(n, `self_attn.${name}_proj`, hidden));
+    const rotated = [normed(q, qkNorm?.q), normed(k, qkNorm?.k)].map((y) =>
+      rotate(y, layer, tokens, d)
+    );
+    const out = attention(spec, layer, [...rotated, v], tokens);
+    const projected = project(out, "self_attn.o_proj", out.length / tokens);
+    add(normed(projected, norms.postAttention));
+    const m = normed(x, norms.preMlp);
+    const gate = project(m, "mlp.gate_proj", hidden), up = project(m, "mlp.up_proj", hidden);
+    const product = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
+    const down = project(product, "mlp.down_proj", product.length / tokens);
+    add(normed(down, norms.postMlp));
+  });
+  const head = spec.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
+  return linear(norm(x, weights, "model.norm", eps), weights, head, hidden)
+    .map((logit) => spec.logits_multiplier * logit);
+}
+
+/** Mean negative log-likelihood of all tokens but the first. */
+export function meanLoss(spec: ArchSpec, weights: Weights, ids: Uint32Array): number {
+  const logits = forwardLogits(spec, weights, ids), vocab = spec.vocab_size;
+  let sum = 0;
+  for (let t = 0; t + 1 < ids.length; t++) {
+    const row = logits.subarray(t * vocab, (t + 1) * vocab);
+    sum += Math.log(row.reduce((all, logit) => all + Math.exp(logit), 0)) - row[ids[t + 1]];
+  }
+  return sum / (ids.length - 1);
+}

@@ -1,0 +1,166 @@
+/** What a specification may say besides a Llama's, against a forward pass in float64 that reads the same specification. */
+import assert from "node:assert/strict";
+import type { Gpu } from "../../../kernels/gpu/gpu.ts";
+import type { Tensor } from "../../../kernels/gpu/tensor.ts";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { setParameter } from "../../../model/checkpoint/load.ts";
+import { Slots } from "../../../model/engine/slots.ts";
+import { archSpec, type ModelConfig } from "../../../model/families/config.ts";
+import { presetConfig } from "../../../model/families/presets.ts";
+import { type ArchSpec, specShapes } from "../../../model/families/spec.ts";
+import { makeBatch } from "../../../model/transformer/batch.ts";
+import { Llama } from "../../../model/transformer/llama.ts";
+import { generateMode, type Mode, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
+import { withHardwarePrograms } from "../../kernels/hardware_programs.ts";
+import { assertClose, gpuTest, randomArray } from "../../kernels/harness.ts";
+import { forwardLogits, meanLoss } from "./spec_reference.ts";
+
+const CONFIG: ModelConfig = {
+  ...presetConfig("tiny"),
+  vocab_size: 40,
+  hidden_size: 16,
+  intermediate_size: 24,
+  num_hidden_layers: 3,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  head_dim: 8,
+};
+const LLAMA = archSpec(CONFIG), [LAYER] = LLAMA.layers;
+const ROPE = { theta: 100, scaling: null, trainedPositions: 64 };
+
+/** Specifications in the manner of published families. */
+const SPECS: Record<string, ArchSpec> = {
+  "q/k norms over heads": {
+    ...LLAMA,
+    qkNorm: { over: "head", q: "self_attn.q_norm", k: "self_attn.k_norm" },
+  },
+  "norms after attention and MLP alone, q/k norms over rows": {
+    ...LLAMA,
+    norms: { postAttention: "post_attention_layernorm", postMlp: "post_feedforward_layernorm" },
+    qkNorm: { over: "row", q: "self_attn.q_norm", k: "self_attn.k_norm" },
+  },
+  "norms before and after": {
+    ...LLAMA,
+    norms: {
+      preAttention: "input_layernorm",
+      postAttention: "post_attention_layernorm",
+      preMlp: "pre_feedforward_layernorm",
+      postMlp: "post_feedforward_layernorm",
+    },
+    embedding_multiplier: 4,
+    tie_word_embeddings: true,
+  },
+  "multipliers and biases of q, k and v": {
+    ...LLAMA,
+    biases: new Set(["q_proj", "k_proj", "v_proj"]),
+    embedding_multiplier: 12,
+    residual_multiplier: 0.22,
+    logits_multiplier: 0.125,
+  },
+  "windows and rotations by layer": {
+    ...LLAMA,
+    layers: [{ ...LAYER, window: 4 }, { ...LAYER, rope: null }, {
+      ...LAYER,
+      window: 7,
+      rope: ROPE,
+    }],
+  },
+};
+
+const IDS = Uint32Array.from({ length: 19 }, (_, i) => (7 * i + 3) % CONFIG.vocab_size);
+
+/** Weights for a specification, by name. */
+function weightsOf(spec: ArchSpec): Map<string, Float64Array> {
+  return new Map([...specShapes(spec)].map(([name, shape], i) => {
+    const size = shape.reduce((a, b) => a * b), values = randomArray(size, i + 1);
+    // Norms are about 1.
+    const centre = shape.length === 1 && !name.endsWith(".bias") ? 1 : 0;
+    return [name, Float64Array.from(values, (v) => Math.fround(centre + 0.4 * v))];
+  }));
+}
+
+function modelOf(
+  gpu: Gpu,
+  spec: ArchSpec,
+  weights: ReadonlyMap<string, Float64Array>,
+  mode: Mode,
+): Llama {
+  const model = new Llama(gpu.memory, { config: CONFIG, spec, numerics: EXACT, mode });
+  model.initialize(gpu);
+  for (const parameter of model.weights) {
+    setParameter(gpu, parameter, Float32Array.from(weights.get(parameter.name)!));
+  }
+  return model;
+}
+
+const SIZES = { maxTokens: IDS.length, maxTargets: IDS.length },
+  LIMITS = { atol: 1e-4, rtol: 1e-4 };
+
+for (const [what, spec] of Object.entries(SPECS)) {
+  gpuTest(`specification: ${what}: logits of a pass, of prefill and decoding`, async (own) => {
+    await withHardwarePrograms(own, async (gpu) => {
+      const weights = weightsOf(spec), expected = forwardLogits(spec, weights, IDS);
+      const vocab = spec.vocab_size;
+      const row = (i: number) => expected.subarray(i * vocab, (i + 1) * vocab);
+      const model = modelOf(gpu, spec, weights, scoreMode(SIZES));
+      const batch = makeBatch(
+        [{ ids: IDS, promptLength: IDS.length, weight: 0 }],
+        model.windows[0],
+      );
+      const targetRows = Uint32Array.from(IDS.keys());
+      const logits = model.logits(gpu, { ...batch, targetRows, targetCount: IDS.length });
+      assertClose(await gpu.readF32(logits), expected, { ...LIMITS, what: "one pass" });
+      for (const cache of ["f32", undefined] as const) {
+        const sizes = { sequences: 1, context: IDS.length, promptTokens: 9, cache };
+        const generating = modelOf(gpu, spec, weights, generateMode(sizes));
+        const slots = new Slots(gpu.memory, generating, sizes);
+        let last: Tensor | undefined;
+        const decide = (logits: Tensor) => last = logits;
+        slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], decide);
+        for (let at = 9; at < IDS.length; at++) {
+          assertClose(await gpu.readF32(last!.rows(0, 1)), row(at - 1), {
+            ...LIMITS,
+            what: `cache ${cache}, token ${at}`,
+          });
+          gpu.write(slots.ids, Uint32Array.of(IDS[at]));
+          slots.step(gpu, 1, decide);
+        }
+      }
+    });
+  });
+
+  gpuTest(`specification: ${what}: loss and gradients`, async (gpu) => {
+    const weights = weightsOf(spec), weight = 1 / (IDS.length - 1);
+    const made: Map<string, Float32Array>[] = [];
+    for (const checkpointing of ["none", "block", "attention"]) {
+      const mode = trainMode({ ...SIZES, trained: "weights", checkpointing });
+      const model = modelOf(gpu, spec, weights, mode);
+      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.windows[0]);
+      model.loss(gpu, batch, { backward: true });
+      const [loss] = await gpu.readF32(model.losses);
+      assertClose([loss], [meanLoss(spec, weights, IDS)], { atol: 0, rtol: 1e-5, what: "loss" });
+      const gradients = new Map<string, Float32Array>();
+      for (const { name, trained } of model.trained) {
+        gradients.set(name, (await gpu.readF32(trained!.grad)).slice());
+      }
+      made.push(gradients);
+    }
+    const [gradients, ...others] = made;
+    for (const other of others) assert.deepEqual(other, gradients);
+    for (const [name, gradient] of gradients) {
+      // Along the gradient the loss' slope is the gradient's length.
+      const length = Math.hypot(...gradient), value = weights.get(name)!;
+      const at = (step: number) =>
+        meanLoss(
+          spec,
+          new Map([...weights, [
+            name,
+            value.map((v, i) => v + step * gradient[i] / length),
+          ]]),
+          IDS,
+        );
+      const step = 1e-4, slope = (at(step) - at(-step)) / (2 * step);
+      assertClose([length], [slope], { atol: 1e-6, rtol: 1e-3, what: name });
+    }
+  });
+}
