@@ -19,7 +19,7 @@ import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { ArchSpec } from "../families/spec.ts";
 import { linearGemv } from "./linear_gemv.ts";
-import type { OutputRows } from "./input_end.ts";
+import type { TrainedOutputRows } from "./input_end.ts";
 import { linear, linearBackward } from "./linear.ts";
 import {
   type DoraWorkspace,
@@ -72,7 +72,7 @@ export class Head {
   readonly #lowGrad?: Tensor;
   readonly #dora?: DoraWorkspace;
   /** Trained rows of the output projection, with their columns of a chunk of logits. */
-  readonly #trained?: OutputRows & { columns: Tensor };
+  readonly #trained?: TrainedOutputRows & { columns: Tensor };
 
   constructor(
     memory: Memory,
@@ -82,7 +82,7 @@ export class Head {
       dtype: Dtype;
       output: LinearGroup;
       /** Rows of the output projection that are trained on their own. */
-      trainedRows?: OutputRows;
+      trainedRows?: TrainedOutputRows;
       /** Working memory that the head may use, each apart from the others; absent without backward. */
       idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
     },

@@ -56,7 +56,7 @@ interface EmbeddingDora extends Dora {
 }
 
 /** Trained rows as the output end needs them: their gradient there is a product of a few columns of the logits'. */
-export interface OutputRows {
+export interface TrainedOutputRows {
   count: number;
   indices: Tensor;
   grad: Tensor;
@@ -129,7 +129,7 @@ export class InputEnd {
   }
 
   /** The rows whose gradient the output end has to add to. */
-  get outputRows(): OutputRows | undefined {
+  get outputRows(): TrainedOutputRows | undefined {
     const rows = this.#outputRows, grad = rows?.delta.trained?.grad;
     if (rows === undefined || grad === undefined) return undefined;
     return { count: rows.tokens.length, indices: rows.indices, grad };

@@ -14,7 +14,6 @@ import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { partialsBytes } from "../../kernels/ops/matmul/partials.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
-import { ropeTable } from "../../kernels/ops/rope/rope.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   asInference,
@@ -33,27 +32,22 @@ import {
   makeBlock,
   makeOutput,
   type Parts,
-  trainsBlock,
   weightGroups,
 } from "./assemble.ts";
 import { type Batch, BatchTensors } from "./batch.ts";
-import type { Block, BlockPass, NextNorm } from "./block.ts";
-import { blockInference, inferInputNorm, type InferPass } from "./block_inference.ts";
-import {
-  blockBackward,
-  blockForward,
-  inputNorm,
-  roundedResidual,
-  type TrainPass,
-} from "./block_training.ts";
+import type { BlockPass } from "./block.ts";
+import type { InferPass } from "./block_inference.ts";
+import type { TrainPass } from "./block_training.ts";
 import { activationPlan } from "./checkpointing.ts";
 import { archSpec, type ModelConfig } from "../families/config.ts";
-import { type ArchSpec, type RopeSpec, specShapes } from "../families/spec.ts";
-import { Head, type HeadInput } from "./head.ts";
+import { type ArchSpec, specShapes } from "../families/spec.ts";
+import { Head } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
 import type { CachePass, DecodePass } from "./kv_cache.ts";
-import { type DropoutState, type LinearGroup, NO_DROPOUT } from "./linear_group.ts";
+import { type DropoutState, NO_DROPOUT } from "./linear_group.ts";
+import { RopeTables, windowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
+import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
 import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts";
 
 /** What a model is made of, and what for. */
@@ -65,20 +59,6 @@ export interface LlamaOptions {
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
   mode: Mode;
-}
-
-/** Cosines and sines of the positions in some layers. */
-interface RopeTable {
-  rope: RopeSpec | null;
-  table: Tensor;
-}
-
-/** The windows of a model's layers, each once, the widest first. */
-function windowsOf({ layers }: ArchSpec): (number | null)[] {
-  const width = (window: number | null) => window ?? Infinity;
-  return [...new Set(layers.map(({ window }) => window))].sort((a, b) =>
-    width(a) === width(b) ? 0 : width(b) - width(a)
-  );
 }
 
 /** A model on the GPU. */
@@ -98,9 +78,6 @@ export class Llama {
   readonly losses: Tensor;
 
   readonly #input: InputEnd;
-  readonly #blocks: Block[];
-  readonly #norm: Parameter;
-  readonly #output: LinearGroup;
   readonly #dora: readonly DoraModule[];
   /** Whether what is computed from the adapters is that of their present values. */
   #current = false;
@@ -112,9 +89,9 @@ export class Llama {
   readonly #decode: DecodeWorkspace | null;
   readonly #head: Head;
   readonly #batch: BatchTensors;
-  readonly #ropeTables: RopeTable[] = [];
-  /** The lowest block with something to train; below it backward has nothing to do. */
-  readonly #lowestTrained: number;
+  readonly #ropeTables: RopeTables;
+  /** What its passes run through. */
+  readonly #network: Network;
 
   constructor(memory: Memory, readonly options: LlamaOptions) {
     const { numerics, lora, mode } = options, { maxTokens, maxTargets } = mode;
@@ -144,19 +121,17 @@ export class Llama {
     const parts: Parts = { spec, weights: byName, adapters, plan: lora, dora };
     const tokens = Math.max(maxTokens, decoding?.sequences ?? 0);
     const input = this.#input = new InputEnd(memory, parts, tokens);
-    this.#norm = parameterOf(byName, "model.norm.weight");
-    this.#output = makeOutput(parts, input.table);
-    this.#blocks = spec.layers.map(({ rope, window }, layer) =>
+    const norm = parameterOf(byName, "model.norm.weight");
+    const output = makeOutput(parts, input.table);
+    const ropeTables = this.#ropeTables = new RopeTables(memory, spec, positions);
+    const blocks = spec.layers.map(({ rope, window }, layer) =>
       makeBlock(layer, parts, {
-        ropeTable: this.#ropeTable(memory, rope, positions),
+        ropeTable: ropeTables.of(rope),
         ranges: this.windows.indexOf(window),
       })
     );
-    this.#dora = doraModules(this.#blocks, this.#output);
-    const lowest = input.isTrained ? 0 : this.#blocks.findIndex(trainsBlock);
-    this.#lowestTrained = lowest < 0 ? this.#blocks.length : lowest;
-
-    const sizes = { tokens, ...groupSizes(spec, this.#blocks) };
+    this.#dora = doraModules(blocks, output);
+    const sizes = { tokens, ...groupSizes(spec, blocks) };
     if (mode.kind === "train") {
       const plan = activationPlan(mode.checkpointing, spec.layers.length);
       const dtype = numerics.storage;
@@ -184,7 +159,7 @@ export class Llama {
     this.#head = new Head(memory, spec, {
       rows: maxTargets,
       dtype: mode.kind === "train" ? numerics.storage : "f32",
-      output: this.#output,
+      output,
       trainedRows: input.outputRows,
       idle,
     });
@@ -194,21 +169,12 @@ export class Llama {
       holed: mode.kind === "train" && mode.sharedPrefixes,
       windows: this.windows,
     });
+    this.#network = { input, blocks, norm, outputRows: this.#head.rows };
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
     [this.control, this.losses] = memory.arena("workspace", "results", [
       { name: "control", dtype: "f32", shape: [initialControl(1).length] },
       { name: "losses", dtype: "f32", shape: [lossSlots] },
     ]);
-  }
-
-  /** The table of a layer's positions: one for all layers that rotate alike. */
-  #ropeTable(memory: Memory, rope: RopeSpec | null, positions: number): Tensor {
-    const same = (other: RopeTable) => JSON.stringify(other.rope) === JSON.stringify(rope);
-    const found = this.#ropeTables.find(same);
-    if (found !== undefined) return found.table;
-    const table = memory.tensor("workspace", "rope", "f32", [positions, this.spec.head_dim]);
-    this.#ropeTables.push({ rope, table });
-    return table;
   }
 
   /** Everything that is trained. */
@@ -218,10 +184,7 @@ export class Llama {
 
   /** Writes the tables that are neither weights nor activations. Call once before any pass. */
   initialize(gpu: Gpu): void {
-    const { head_dim: headDim } = this.spec;
-    for (const { rope, table } of this.#ropeTables) {
-      gpu.write(table, ropeTable({ headDim, positions: table.shape[0], ...rope ?? UNROTATED }));
-    }
+    this.#ropeTables.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
     gpu.write(this.control, initialControl(scale));
     this.#input.initialize(gpu);
@@ -267,12 +230,12 @@ export class Llama {
     if (this.#training === null) {
       if (backward) throw new Error("a model that is not made to train has no backward pass");
       const pass = this.#inferPass(gpu, this.#batch);
-      return this.#head.loss(gpu, { ...this.#infer(pass), ...losses });
+      return this.#head.loss(gpu, { ...inferencePass(this.#network, pass), ...losses });
     }
     const pass = this.#trainPass(gpu, this.#training, dropout);
     const dx = backward ? this.#training.backward.residual : undefined;
-    this.#head.loss(gpu, { ...this.#forward(pass), ...losses, dx });
-    if (backward) this.#backward(pass);
+    this.#head.loss(gpu, { ...forwardPass(this.#network, pass), ...losses, dx });
+    if (backward) backwardPass(this.#network, pass);
   }
 
   /**
@@ -301,12 +264,13 @@ export class Llama {
   logits(gpu: Gpu, batch: Batch, cache?: CachePass): Tensor {
     this.#write(gpu, batch);
     if (this.#training !== null && cache === undefined) {
-      return this.#head.logits(
-        gpu,
-        this.#forward(this.#trainPass(gpu, this.#training, NO_DROPOUT)),
-      );
+      const pass = this.#trainPass(gpu, this.#training, NO_DROPOUT);
+      return this.#head.logits(gpu, forwardPass(this.#network, pass));
     }
-    return this.#head.logits(gpu, this.#infer(this.#inferPass(gpu, this.#batch, cache)));
+    return this.#head.logits(
+      gpu,
+      inferencePass(this.#network, this.#inferPass(gpu, this.#batch, cache)),
+    );
   }
 
   /**
@@ -318,7 +282,10 @@ export class Llama {
     if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
     batch.clipRanges(gpu, batch.tokens);
     const decode = { workspace: this.#decode, longest: cache.longest };
-    return this.#head.logits(gpu, this.#infer({ ...this.#inferPass(gpu, batch, cache), decode }));
+    return this.#head.logits(
+      gpu,
+      inferencePass(this.#network, { ...this.#inferPass(gpu, batch, cache), decode }),
+    );
   }
 
   /**
@@ -363,80 +330,7 @@ export class Llama {
       decode: null,
     };
   }
-
-  /** A pass that keeps what backward reads. */
-  #forward(pass: TrainPass): HeadInput {
-    const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
-    const stream = (b: number) => residual[plan.residual[b]];
-    this.#input.forward(gpu, batch, stream(0));
-    this.#blocks.forEach((block, b) => {
-      const next = this.#normAfter(pass, b);
-      blockForward(pass, block, b, { x: stream(b), y: stream(b + 1), normed: b > 0, next });
-    });
-    const { targetRows: index, targetCount: rows } = batch, x = stream(this.#blocks.length);
-    return { x, index, rows, norm: this.#norm, operands, dropout };
-  }
-
-  /** A pass that no backward follows: the residual stream stays in one buffer. */
-  #infer(pass: InferPass): HeadInput {
-    const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
-    const { targetRows: index, targetCount: rows, tokens } = batch;
-    const output = outputRows !== null && rows < tokens
-      ? { index, rows, x: this.#head.rows, out: outputRows }
-      : undefined;
-    this.#input.forward(gpu, batch, x);
-    this.#blocks.forEach((block, b) => {
-      const after = this.#blocks.at(b + 1);
-      if (after === undefined) return blockInference(pass, block, b, x, { output });
-      blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
-    });
-    const common = { rows, norm: this.#norm, operands, dropout };
-    if (output !== undefined) return { ...common, x: output.x };
-    return { ...common, x, index: rows === tokens ? undefined : index };
-  }
-
-  /** The norm at the start of the block after block `b`, if there is one. */
-  #normAfter(pass: TrainPass, b: number): NextNorm | undefined {
-    const next = this.#blocks.at(b + 1);
-    return next && inputNorm(pass, next, b + 1);
-  }
-
-  #backward(pass: TrainPass): void {
-    const { plan, residual, backward } = pass.activations;
-    const lowest = this.#lowestTrained;
-    const lastSegment = plan.segments.length - 1;
-    const rounded = roundedResidual(pass);
-    if (rounded !== undefined) {
-      cast(pass.gpu, { x: backward.residual, y: rounded, rows: pass.batch.tokens });
-    }
-    for (let s = lastSegment; s >= 0; s--) {
-      const { first, count } = plan.segments[s];
-      const last = first + count - 1;
-      if (last < lowest) break;
-      // The last segment's activations are those of the forward pass just done.
-      for (let b = first; s < lastSegment && b <= last; b++) {
-        const [x, next] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
-        const [y, norm] = b < last ? [next, this.#normAfter(pass, b)] : [];
-        blockForward(pass, this.#blocks[b], b, { x, y, normed: b > first, next: norm });
-      }
-      for (let b = last; b >= Math.max(first, lowest); b--) {
-        const x = residual[plan.residual[b]];
-        blockBackward(pass, this.#blocks[b], b, {
-          x,
-          inputGradient: b > lowest || this.#input.isTrained,
-        });
-      }
-    }
-    this.#input.backward(pass.gpu, this.#batch, backward.residual);
-  }
 }
-
-/** Frequencies 0: the rotation of layers that don't encode positions. */
-const UNROTATED: RopeSpec = {
-  theta: 1,
-  scaling: { type: "linear", factor: Infinity },
-  trainedPositions: 1,
-};
 
 /** Whether every product of a pass can run on tensor cores, which take sizes that are multiples of 8. */
 function takesTensorCores({ matrices }: Gpu, spec: ArchSpec): boolean {

@@ -1,0 +1,105 @@
+/**
+ * The passes of a model through its blocks, from the tokens to what the output end reads, and back.
+ *
+ * @module
+ */
+import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { cast } from "../../kernels/ops/elements/cast.ts";
+import { trainsBlock } from "./assemble.ts";
+import type { Block, NextNorm } from "./block.ts";
+import { blockInference, inferInputNorm, type InferPass } from "./block_inference.ts";
+import {
+  blockBackward,
+  blockForward,
+  inputNorm,
+  roundedResidual,
+  type TrainPass,
+} from "./block_training.ts";
+import type { HeadInput } from "./head.ts";
+import type { InputEnd } from "./input_end.ts";
+import type { Parameter } from "./parameters.ts";
+
+/** What passes run through. */
+export interface Network {
+  input: InputEnd;
+  blocks: readonly Block[];
+  /** The norm after the last block. */
+  norm: Parameter;
+  /** Where the residual stream of output rows goes `[rows, hidden]` f32. */
+  outputRows: Tensor;
+}
+
+/** A pass that keeps what backward reads. */
+export function forwardPass(
+  { input, blocks, norm }: Network,
+  pass: TrainPass,
+): HeadInput {
+  const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
+  const stream = (b: number) => residual[plan.residual[b]];
+  input.forward(gpu, batch, stream(0));
+  blocks.forEach((block, b) => {
+    const next = normAfter(blocks, pass, b);
+    blockForward(pass, block, b, { x: stream(b), y: stream(b + 1), normed: b > 0, next });
+  });
+  const { targetRows: index, targetCount: rows } = batch, x = stream(blocks.length);
+  return { x, index, rows, norm, operands, dropout };
+}
+
+/** A pass that no backward follows: the residual stream stays in one buffer. */
+export function inferencePass(
+  { input, blocks, norm, outputRows: gathered }: Network,
+  pass: InferPass,
+): HeadInput {
+  const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
+  const { targetRows: index, targetCount: rows, tokens } = batch;
+  const output = outputRows !== null && rows < tokens
+    ? { index, rows, x: gathered, out: outputRows }
+    : undefined;
+  input.forward(gpu, batch, x);
+  blocks.forEach((block, b) => {
+    const after = blocks.at(b + 1);
+    if (after === undefined) return blockInference(pass, block, b, x, { output });
+    blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
+  });
+  const common = { rows, norm, operands, dropout };
+  if (output !== undefined) return { ...common, x: output.x };
+  return { ...common, x, index: rows === tokens ? undefined : index };
+}
+
+/** The norm at the start of the block after block `b`, if there is one. */
+function normAfter(blocks: readonly Block[], pass: TrainPass, b: number): NextNorm | undefined {
+  const next = blocks.at(b + 1);
+  return next && inputNorm(pass, next, b + 1);
+}
+
+/** The gradients of what is trained, from that of the last residual stream. */
+export function backwardPass({ input, blocks }: Network, pass: TrainPass): void {
+  const { plan, residual, backward } = pass.activations;
+  // Below the lowest block with something to train backward has nothing to do.
+  const found = input.isTrained ? 0 : blocks.findIndex(trainsBlock);
+  const lowest = found < 0 ? blocks.length : found;
+  const lastSegment = plan.segments.length - 1;
+  const rounded = roundedResidual(pass);
+  if (rounded !== undefined) {
+    cast(pass.gpu, { x: backward.residual, y: rounded, rows: pass.batch.tokens });
+  }
+  for (let s = lastSegment; s >= 0; s--) {
+    const { first, count } = plan.segments[s];
+    const last = first + count - 1;
+    if (last < lowest) break;
+    // The last segment's activations are those of the forward pass just done.
+    for (let b = first; s < lastSegment && b <= last; b++) {
+      const [x, next] = [residual[plan.residual[b]], residual[plan.residual[b + 1]]];
+      const [y, following] = b < last ? [next, normAfter(blocks, pass, b)] : [];
+      blockForward(pass, blocks[b], b, { x, y, normed: b > first, next: following });
+    }
+    for (let b = last; b >= Math.max(first, lowest); b--) {
+      const x = residual[plan.residual[b]];
+      blockBackward(pass, blocks[b], b, {
+        x,
+        inputGradient: b > lowest || input.isTrained,
+      });
+    }
+  }
+  input.backward(pass.gpu, pass.batch, backward.residual);
+}
