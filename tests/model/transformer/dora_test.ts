@@ -10,7 +10,7 @@ const cases = readFixture("peft.json").filter(({ name }) =>
 /** The case's model and adapter, and what of their inputs the layers keep. */
 function referenceOf({ name, model, dropped }: PeftCase, drop: boolean): ReferenceModel {
   const { config, weights } = readModel(model);
-  const file = new URL(`../fixtures/peft/${name}/adapter_config.json`, import.meta.url);
+  const file = new URL(`../../fixtures/peft/${name}/adapter_config.json`, import.meta.url);
   const { r, lora_alpha, use_rslora } = JSON.parse(Deno.readTextFileSync(file));
   const plain = (tensors: ReturnType<typeof readTensors>) =>
     new Map([...tensors].map(([key, { data }]) => [key, data]));
