@@ -69,9 +69,10 @@ const HELP = `lorikeet bench NAME [--flag value ...]
 
 All take --json, and all but load and memory --gpu; NAME --help tells the other flags.`;
 
-async function main(): Promise<void> {
+/** One of the benches, which the first argument names. */
+export async function main(args: string[]): Promise<void> {
   endWithParent();
-  const [name, ...flags] = Deno.args.filter((argument) => argument !== "--debug");
+  const [name, ...flags] = args.filter((argument) => argument !== "--debug");
   if (name === undefined || name === "--help") {
     console.log(HELP);
     return;

@@ -7,6 +7,7 @@
 import { Command as Parser, CommanderError, Option } from "commander";
 import type { z } from "zod";
 import { UsageError } from "../kernels/errors.ts";
+import { HelpShown } from "./run_main.ts";
 import {
   asFlag,
   checkValues,
@@ -85,11 +86,15 @@ export function helpText(line: CommandLine): string {
   return parser(line).command.helpInformation();
 }
 
-/** Prints the help and ends the program where it is asked for. */
+/**
+ * Prints the help where it is asked for.
+ *
+ * @throws {HelpShown} then: there is nothing else to do.
+ */
 export function helpIfAsked(line: CommandLine, args: readonly string[]): void {
   if (!args.includes("--help") && !args.includes("-h")) return;
   console.log(helpText(line).trimEnd());
-  Deno.exit(0);
+  throw new HelpShown();
 }
 
 /** A flag's text as the value it would be in a YAML file; what doesn't convert stays text. */

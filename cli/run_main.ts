@@ -9,31 +9,40 @@ import { allAtRest } from "../kernels/gpu/rest.ts";
 /** Longest wait for a GPU that is still at work when an error ends the program, in milliseconds. */
 const LONGEST_REST = 10_000;
 
-async function exitWithError(code: number): Promise<never> {
-  await allAtRest(LONGEST_REST);
-  Deno.exit(code);
-}
+/** A program's entry point: what it returns is its exit status. */
+export type Main = (args: string[]) => Promise<number | void>;
+
+/** Thrown where a command ends well before its work is done: it was asked for help. */
+export class HelpShown extends Error {}
 
 /**
- * Runs a program's entry point and exits with its status: 0; 2 for a wrong command line or configuration
- * ({@linkcode UsageError}); 1 for every other error. Stack traces are shown with `--debug` only.
+ * Runs a program's entry point, tells its error on standard error, and returns its status: 0; 2 for a wrong command
+ * line or configuration ({@linkcode UsageError}); 1 for every other error. Stack traces are shown with `--debug` only.
  */
-export async function runMain(main: () => Promise<number | void>): Promise<never> {
+export async function statusOf(main: Main, args: string[]): Promise<number> {
   try {
-    Deno.exit((await main()) ?? 0);
+    return (await main(args)) ?? 0;
   } catch (error) {
-    const debug = Deno.args.includes("--debug");
+    if (error instanceof HelpShown) return 0;
+    const debug = args.includes("--debug");
     if (debug && error instanceof Error) console.error(error.stack);
     if (error instanceof UserError) {
       console.error(`error: ${error.message}`);
-      return await exitWithError(error instanceof UsageError ? 2 : 1);
+      return error instanceof UsageError ? 2 : 1;
     }
     if (error instanceof Deno.errors.BrokenPipe) {
       console.error("error: the output was closed before all of it was written");
-      return await exitWithError(1);
+      return 1;
     }
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     console.error(`error: ${message}${debug ? "" : " (run again with --debug for the stack)"}`);
-    return await exitWithError(1);
+    return 1;
   }
+}
+
+/** Runs a program's entry point with the program's arguments and exits with its status. */
+export async function runMain(main: Main): Promise<never> {
+  const status = await statusOf(main, Deno.args);
+  if (status !== 0) await allAtRest(LONGEST_REST);
+  Deno.exit(status);
 }

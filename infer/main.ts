@@ -26,9 +26,9 @@ lorikeet convert    writes a model of Meta's layout, or in another dtype, as a H
 
 Each tells its flags with --help.`;
 
-async function main(): Promise<number | void> {
+/** One of the commands, which the first argument names. */
+export async function main([name, ...args]: string[]): Promise<number | void> {
   endWithParent();
-  const [name, ...args] = Deno.args;
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(HELP);
     return;

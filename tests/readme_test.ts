@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { ROOT } from "../scripts/compile.ts";
 import { KEYS } from "../train/schema.ts";
-import { lorikeet, refused, succeeded } from "./cli/cli.ts";
+import { refused, succeeded } from "./cli/cli.ts";
+import { lorikeetHere } from "./cli/here.ts";
 import {
   anchorsOf,
   commandsOf,
@@ -31,9 +32,9 @@ let helps: Promise<Map<string, string>> | undefined;
 /** What each command prints for `--help`, by its name; asked for once. */
 function commandHelps(): Promise<Map<string, string>> {
   return helps ??= Promise.all([
-    ...COMMANDS.map(async (name) => [name, await lorikeet(name, ["--help"])] as const),
+    ...COMMANDS.map(async (name) => [name, await lorikeetHere(name, ["--help"])] as const),
     ...BENCHES.map(async (name) =>
-      [`bench ${name}`, await lorikeet("bench", [name, "--help"])] as const
+      [`bench ${name}`, await lorikeetHere("bench", [name, "--help"])] as const
     ),
   ]).then((all) => new Map(all.map(([name, outcome]) => [name, succeeded(outcome)])));
 }
@@ -186,7 +187,7 @@ Deno.test("documents: every command in a block of code parses", async () => {
   assert.ok(parsed.length > 25, `only ${parsed.length} commands with flags`);
   for (const [name, ...flags] of parsed) {
     const command = name as typeof COMMANDS[number] | "bench";
-    const outcome = await lorikeet(command, [...flags, UNKNOWN]);
+    const outcome = await lorikeetHere(command, [...flags, UNKNOWN]);
     const said = outcome.stderr.trim();
     refused(outcome, 2, UNKNOWN);
     assert.equal(said.split("\n").length, 1, `${[name, ...flags].join(" ")}: ${said}`);

@@ -137,9 +137,10 @@ function describeParameters(model: Llama): string {
   return `${trainable} of ${total} parameters (${(100 * trainable / total).toFixed(4)} %)`;
 }
 
-async function main(): Promise<number> {
+/** `lorikeet train`. */
+export async function main(args: string[]): Promise<number> {
   endWithParent();
-  const given = readTrainArguments(Deno.args), { config } = given;
+  const given = readTrainArguments(args), { config } = given;
   checkOutput(config.output);
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
   const adapter = await startAdapter(given, source);

@@ -45,9 +45,10 @@ export async function writeReport(folder: string, report: Report): Promise<strin
   });
 }
 
-async function main(): Promise<void> {
-  const args = Deno.args.filter((argument) => argument !== "--debug");
-  const { folder, output = folder, ...settings } = parseFlags(REPORT, args);
+/** `lorikeet report`. */
+export async function main(args: string[]): Promise<void> {
+  const flags = args.filter((argument) => argument !== "--debug");
+  const { folder, output = folder, ...settings } = parseFlags(REPORT, flags);
   const results = await collect(await Measurements.open(folder, settings.gpu), settings);
   for (const path of await writeReport(output, await reportOf(results))) console.log(path);
 }

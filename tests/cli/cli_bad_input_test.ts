@@ -10,6 +10,7 @@ import {
   TemporaryFolder,
   TOKENIZER,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpu } from "../kernels/harness.ts";
 
@@ -22,7 +23,9 @@ async function train(
   env?: Record<string, string>,
 ): Promise<Outcome> {
   const output = folder.file("output");
-  const outcome = await lorikeet("train", [...args, "--output", output], env);
+  const flags = [...args, "--output", output];
+  // What is read from the environment is a process's own.
+  const outcome = env ? await lorikeet("train", flags, env) : await lorikeetHere("train", flags);
   assert.ok(!exists(output), "an output folder was left behind");
   return outcome;
 }
@@ -39,14 +42,14 @@ Deno.test("cli: unknown flags and keys name the nearest, all problems at once", 
     '--schedule is "cosin"; expected one of constant, linear, cosine',
   );
   refused(
-    await lorikeet("generate", ["--model", "random:tiny", "--promt", "x", "--wings", "2"]),
+    await lorikeetHere("generate", ["--model", "random:tiny", "--promt", "x", "--wings", "2"]),
     2,
     'unknown flag --promt; did you mean "--prompt"?',
     "unknown flag --wings",
     "--prompt is missing; expected --prompt TEXT, --data FILE or --messages FILE",
   );
   refused(
-    await lorikeet("score", ["builtin", "--max-length", "1"]),
+    await lorikeetHere("score", ["builtin", "--max-length", "1"]),
     2,
     'got "builtin"; expected only flags',
     "--model is missing; expected a model folder",
@@ -66,7 +69,7 @@ Deno.test("cli: models, adapters and tokenizers that are not there", async () =>
   );
   refused(await train(folder, ["--model", "random:tiny"]), 1, "give one with --tokenizer FILE");
   refused(
-    await lorikeet("generate", [...RANDOM, "--prompt", "x", "--adapter", folder.path]),
+    await lorikeetHere("generate", [...RANDOM, "--prompt", "x", "--adapter", folder.path]),
     1,
     `${folder.path}: is empty, expected an adapter's folder with adapter_config.json`,
   );
@@ -217,7 +220,7 @@ Deno.test("cli: a vocabulary that does not match the tokenizer", async () => {
   const sentence =
     `tokenizer "${TOKENIZER}" has 360 ids but model "${model}" has a vocab_size of 131`;
   refused(await train(folder, args), 1, sentence);
-  refused(await lorikeet("generate", [...args, "--prompt", "x"]), 1, sentence);
+  refused(await lorikeetHere("generate", [...args, "--prompt", "x"]), 1, sentence);
 });
 
 Deno.test("cli: an output folder that exists is left as it is, and one that can't be made is refused", async () => {
@@ -226,11 +229,11 @@ Deno.test("cli: an output folder that exists is left as it is, and one that can'
   const kept = folder.file("kept", "mine");
   for (const output of [folder.path, kept]) {
     const args = [...RANDOM, "--data", data, "--output", output];
-    refused(await lorikeet("train", args), 1, output, "exists already and is not overwritten");
+    refused(await lorikeetHere("train", args), 1, output, "exists already and is not overwritten");
   }
   const below = `${data}/new`;
   refused(
-    await lorikeet("train", [...RANDOM, "--data", data, "--output", below]),
+    await lorikeetHere("train", [...RANDOM, "--data", data, "--output", below]),
     1,
     `output folder ${below} can't be made: ${data} is no folder`,
   );
@@ -242,7 +245,7 @@ Deno.test("cli: an output folder that exists is left as it is, and one that can'
 Deno.test("cli: a prompt beyond the context", async () => {
   const prompt = "many words ".repeat(60);
   refused(
-    await lorikeet("generate", [...RANDOM, "--prompt", prompt]),
+    await lorikeetHere("generate", [...RANDOM, "--prompt", prompt]),
     1,
     /the prompt has \d+ tokens .* context of 256; expected at most 255/,
   );

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { exists, lorikeet, refused, succeeded, TemporaryFolder } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpu, gpuTest } from "../kernels/harness.ts";
 import { sharedPath } from "../shared.ts";
@@ -52,7 +53,7 @@ interface Score {
 
 /** What `score --json` prints, and the indented lines on the data before it. */
 async function score(data: string, ...args: string[]): Promise<{ result: Score; notes: string[] }> {
-  const outcome = await lorikeet("score", [...BUILTIN, "--data", data, "--json", ...args]);
+  const outcome = await lorikeetHere("score", [...BUILTIN, "--data", data, "--json", ...args]);
   const notes = outcome.stderr.split("\n").filter((line) => line.startsWith("  "));
   return { result: JSON.parse(succeeded(outcome)), notes: notes.map((note) => note.trim()) };
 }
@@ -112,7 +113,7 @@ gpuTest(
     using folder = new TemporaryFolder();
     const few = [...BUILTIN, "--max-tokens", "2", "--json"];
     const prompts = async (...args: string[]): Promise<number[][]> => {
-      const stdout = succeeded(await lorikeet("generate", [...few, ...args]));
+      const stdout = succeeded(await lorikeetHere("generate", [...few, ...args]));
       return stdout.trimEnd().split("\n").map((line) => JSON.parse(line).prompt_ids);
     };
     const questions = [
@@ -171,11 +172,11 @@ for (const [name, content, message] of refusals) {
   Deno.test(`cli data: ${name} is refused`, async () => {
     using folder = new TemporaryFolder();
     const data = ["--model", "builtin", "--data", folder.file(name, content)];
-    refused(await lorikeet("score", data), 1, message);
+    refused(await lorikeetHere("score", data), 1, message);
     if (name !== "object.json" && name !== "cut.parquet") return;
-    refused(await lorikeet("generate", data), 1, message);
+    refused(await lorikeetHere("generate", data), 1, message);
     const output = folder.file("output");
-    refused(await lorikeet("train", [...data, "--output", output]), 1, message);
+    refused(await lorikeetHere("train", [...data, "--output", output]), 1, message);
     assert.ok(!exists(output), "an output folder was left behind");
   });
 }
@@ -212,7 +213,7 @@ Deno.test({
     const names = Array.from(Deno.readDirSync(cases), ({ name }) => name).sort();
     assert.deepEqual(names, Object.keys(CASES).sort());
     for (const [name, expected] of Object.entries(CASES)) {
-      const outcome = await lorikeet("score", [...BUILTIN, "--data", join(cases, name)]);
+      const outcome = await lorikeetHere("score", [...BUILTIN, "--data", join(cases, name)]);
       if (typeof expected === "number") {
         succeeded(outcome);
         const count = expected === 1 ? "1 sample" : `${expected} samples`;

@@ -6,7 +6,6 @@ import { encodePrompt, renderPrompt } from "../../model/text/prompt.ts";
 import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
 import { ROOT } from "../../scripts/compile.ts";
 import {
-  lorikeet,
   type Outcome,
   refused,
   startLorikeet,
@@ -14,6 +13,7 @@ import {
   TemporaryFolder,
   TOKENIZER,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 // In fp32, so that no rounding of a batch's or a cache's own can tip a choice of the model.
@@ -34,7 +34,7 @@ interface Result {
 
 /** Runs `generate --json`: a line for each prompt. */
 async function generate(...args: string[]): Promise<Result[]> {
-  return resultsOf(await lorikeet("generate", [...args, "--json"]));
+  return resultsOf(await lorikeetHere("generate", [...args, "--json"]));
 }
 
 function resultsOf(outcome: Outcome): Result[] {
@@ -81,7 +81,7 @@ gpuTest("cli generate: prompts and data, in batches of any size, as one by one",
     ...essence(results.slice(2)),
   ]);
 
-  const spoken = await lorikeet("generate", [...few, "--data", data]);
+  const spoken = await lorikeetHere("generate", [...few, "--data", data]);
   const lines = results.map(({ text }, i) => `${i + 1}: ${text}\n`).join("");
   assert.equal(succeeded(spoken), lines);
   assert.match(spoken.stderr, /^KV cache: 3 × \d+ tokens in f32, \d+\.\d MB$/m);
@@ -93,7 +93,7 @@ gpuTest(
   async () => {
     const args = [...BUILTIN, "--prompt", QUESTIONS[0], "--max-tokens", "16"];
     const run = async (...more: string[]) => {
-      const outcome = await lorikeet("generate", [...args, "--json", ...more]);
+      const outcome = await lorikeetHere("generate", [...args, "--json", ...more]);
       const [cache] = /^KV cache: .*$/m.exec(outcome.stderr)!;
       return { results: essence(resultsOf(outcome)), cache };
     };
@@ -123,9 +123,14 @@ gpuTest("cli generate: beams, alone and prompt by prompt", async () => {
   const args = [...BUILTIN, "--beams", "4", "--max-tokens", "10"];
   const several = await generate(...args, ...each("--prompt", QUESTIONS.slice(0, 2)));
   assert.equal(several.length, 2);
-  const alone = await lorikeet("generate", [...args, "--prompt", QUESTIONS[0], "--no-kv-cache"]);
+  const alone = await lorikeetHere("generate", [
+    ...args,
+    "--prompt",
+    QUESTIONS[0],
+    "--no-kv-cache",
+  ]);
   assert.equal(succeeded(alone), `${several[0].text}\n`);
-  const { stderr } = await lorikeet("generate", [...args, "--prompt", "Hi"]);
+  const { stderr } = await lorikeetHere("generate", [...args, "--prompt", "Hi"]);
   assert.match(stderr, /^KV cache: 4 × \d+ tokens/m);
   assert.ok(several.every(({ ids }) => ids.length > 0 && ids.length <= 10));
 });
@@ -143,7 +148,7 @@ gpuTest("cli generate: answers end before the earliest stop text, or by length",
   const [stopped] = await generate(...stopping);
   assert.deepEqual([stopped.text, stopped.finish_reason], [cut, "stop"]);
   assert.deepEqual(stopped.ids, ids.slice(0, stopped.ids.length));
-  assert.equal(succeeded(await lorikeet("generate", stopping)), `${cut}\n`);
+  assert.equal(succeeded(await lorikeetHere("generate", stopping)), `${cut}\n`);
 
   const [empty] = await generate(...args, "16", "--stop", text.slice(0, 4), "--beams", "1");
   assert.deepEqual([empty.text, empty.finish_reason], ["", "stop"]);
@@ -179,7 +184,7 @@ gpuTest("cli generate: an answer that ends at once is empty", async () => {
   const [ended] = await generate("--model", model, ...prompts);
   assert.deepEqual([ended.text, ended.ids, ended.finish_reason], ["", [], "stop"]);
   assert.equal(ended.decode_tokens_per_second, null);
-  assert.equal(succeeded(await lorikeet("generate", ["--model", model, ...prompts])), "\n");
+  assert.equal(succeeded(await lorikeetHere("generate", ["--model", model, ...prompts])), "\n");
 });
 
 gpuTest("cli generate: characters of several tokens are streamed whole", async () => {
@@ -226,7 +231,7 @@ gpuTest("cli generate: templates", async () => {
   );
   Deno.removeSync(join(folder.path, "tokenizer_config.json"));
   refused(
-    await lorikeet("generate", [...args, "--template", "chat"]),
+    await lorikeetHere("generate", [...args, "--template", "chat"]),
     1,
     /tokenizer_config.json does not exist.*; the other templates are alpaca, llama2 and none\n$/,
   );
@@ -258,12 +263,12 @@ gpuTest(
       ids('<system ><boss Ann> Hi </s> [{"name": "add", "2": 1.0, "1": 2}]short'),
     );
     refused(
-      await lorikeet("generate", [...args, "--template", "llama2"]),
+      await lorikeetHere("generate", [...args, "--template", "llama2"]),
       1,
       /message 2 of the conversation is by "boss", expected "user"/,
     );
     refused(
-      await lorikeet("generate", [...args, "--tools", talk, "--template-kwargs", "{style: 1}"]),
+      await lorikeetHere("generate", [...args, "--tools", talk, "--template-kwargs", "{style: 1}"]),
       1,
       /^error: --template-kwargs: is not JSON: line 1, column 2: expected a key in double quotes\n$/,
     );
@@ -272,7 +277,7 @@ gpuTest(
 
 /** Asserts that these flags are refused by exactly these lines. */
 async function refusedFlags(args: readonly string[], ...problems: string[]): Promise<void> {
-  const { code, stderr, stdout } = await lorikeet("generate", ["--model", "builtin", ...args]);
+  const { code, stderr, stdout } = await lorikeetHere("generate", ["--model", "builtin", ...args]);
   assert.equal(stderr, `error: ${problems.join("\n       ")}\n`);
   assert.deepEqual([code, stdout], [2, ""]);
 }
@@ -331,26 +336,26 @@ Deno.test("cli generate: prompts that are too long, and data that is no instruct
   const long = "bird ".repeat(600);
   const args = ["--model", "builtin"];
   refused(
-    await lorikeet("generate", [...args, ...each("--prompt", ["Hi", long, "Ho"])]),
+    await lorikeetHere("generate", [...args, ...each("--prompt", ["Hi", long, "Ho"])]),
     1,
     /^error: prompt 2 has \d+ tokens with its template, but model "builtin" has a context of 512; expected at most 511, so that an answer has room\n$/,
   );
   refused(
-    await lorikeet("generate", [...args, "--prompt", long, "--template", "none"]),
+    await lorikeetHere("generate", [...args, "--prompt", long, "--template", "none"]),
     1,
     /^error: the prompt has \d+ tokens, but model "builtin"/,
   );
   using folder = new TemporaryFolder();
   const missing = folder.file("missing.json");
   refused(
-    await lorikeet("generate", [...args, "--data", missing]),
+    await lorikeetHere("generate", [...args, "--data", missing]),
     1,
     `data file "${missing}" does not exist; expected JSON, JSON Lines, CSV, TSV or Parquet\n`,
   );
   const samples = [{ instruction: "a", output: "b" }, { text: "Once upon a time." }];
   const prose = folder.file("prose.json", JSON.stringify(samples));
   refused(
-    await lorikeet("generate", [...args, "--data", prose]),
+    await lorikeetHere("generate", [...args, "--data", prose]),
     1,
     `data file "${prose}": row 2 is plain text, not an instruction\n`,
   );

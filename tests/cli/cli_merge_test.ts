@@ -18,6 +18,7 @@ import {
   TemporaryFolder,
   TOKENIZER,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
 import { smallConfig, writeZeros } from "../model/checkpoint/made_weights.ts";
@@ -71,7 +72,7 @@ gpuTest("cli: generate with the merged model is generate with the adapter", asyn
   const generate = async (...args: string[]) => {
     const prompt = ["--prompt", "What does a parakeet eat?", "--max-tokens", "16"];
     const flags = ["--precision", "fp32", "--json", ...prompt, ...args];
-    const { ids, text } = JSON.parse(succeeded(await lorikeet("generate", flags)));
+    const { ids, text } = JSON.parse(succeeded(await lorikeetHere("generate", flags)));
     return { ids, text };
   };
   const [whole, apart, base] = [
@@ -84,7 +85,7 @@ gpuTest("cli: generate with the merged model is generate with the adapter", asyn
 
   // In the model's own f16 the difference is that of rounding; or is not asked for.
   const half = folder.file("half");
-  const report = succeeded(await lorikeet("merge", [...args.slice(0, -1), half]));
+  const report = succeeded(await lorikeetHere("merge", [...args.slice(0, -1), half]));
   const [, tensors, changed] =
     /^Wrote .*half: (\d+) tensors, (\d+) of them merged, 2\.0 MB, in \d+\.\d s$/m
       .exec(report)!;
@@ -95,7 +96,9 @@ gpuTest("cli: generate with the merged model is generate with the adapter", asyn
   assert.ok(Number(difference) > result.max_logit_difference && Number(difference) < 0.2);
   const unchecked = folder.file("unchecked");
   const flags = [...args.slice(0, -1), unchecked, "--no-check", "--json"];
-  const { max_logit, max_logit_difference } = JSON.parse(succeeded(await lorikeet("merge", flags)));
+  const { max_logit, max_logit_difference } = JSON.parse(
+    succeeded(await lorikeetHere("merge", flags)),
+  );
   assert.deepEqual([max_logit, max_logit_difference], [null, null]);
   for (const file of names(half)) {
     const [a, b] = [half, unchecked].map((path) => Deno.readFileSync(join(path, file)));
@@ -114,7 +117,7 @@ Deno.test("cli: convert writes another dtype and back, and a folder in Meta's la
     "Copied from the model's folder: 3 other files.\n",
   );
   const args = ["--model", wide, "--output", back, "--dtype", "f16", "--json"];
-  const result = JSON.parse(succeeded(await lorikeet("convert", args)));
+  const result = JSON.parse(succeeded(await lorikeetHere("convert", args)));
   assert.deepEqual(Object.keys(result), ["output", "tensors", "bytes", "seconds"]);
   assert.deepEqual([result.output, result.tensors], [back, 39]);
   const path = join("examples", "builtin", "model");
@@ -125,7 +128,7 @@ Deno.test("cli: convert writes another dtype and back, and a folder in Meta's la
     assert.equal(a.findIndex((byte, i) => byte !== b[i]), -1, file);
   }
   const meta = folder.file("meta");
-  const outcome = await lorikeet("convert", ["--model", fixturePath("meta"), "--output", meta]);
+  const outcome = await lorikeetHere("convert", ["--model", fixturePath("meta"), "--output", meta]);
   assert.match(succeeded(outcome), /30 tensors/);
   assert.match(outcome.stderr, /brings no tokenizer; --tokenizer FILE would add one/);
   assert.deepEqual(names(meta), ["config.json", "model.safetensors"]);
@@ -153,10 +156,10 @@ Deno.test("cli: what merge and convert refuse, in a sentence", async () => {
   using folder = new TemporaryFolder();
   const output = folder.file("output"), taken = folder.file("taken", "mine");
   const [llama, adapter] = [fixturePath("llama"), fixturePath("adapter_qv")];
-  const merge = (...args: string[]) => lorikeet("merge", [...args, "--output", output]);
-  const convert = (...args: string[]) => lorikeet("convert", [...args, "--output", output]);
+  const merge = (...args: string[]) => lorikeetHere("merge", [...args, "--output", output]);
+  const convert = (...args: string[]) => lorikeetHere("convert", [...args, "--output", output]);
   refused(
-    await lorikeet("merge", ["--modle", "x", "--dtype", "f8"]),
+    await lorikeetHere("merge", ["--modle", "x", "--dtype", "f8"]),
     2,
     'unknown flag --modle; did you mean "--model"?',
     '--dtype is "f8"; expected one of f32, f16, bf16',
@@ -188,13 +191,13 @@ Deno.test("cli: what merge and convert refuse, in a sentence", async () => {
   );
   for (const existing of [taken, folder.path]) {
     refused(
-      await lorikeet("convert", ["--model", llama, "--output", existing]),
+      await lorikeetHere("convert", ["--model", llama, "--output", existing]),
       1,
       `output folder ${existing} exists already and is not overwritten; expected a new one`,
     );
   }
   refused(
-    await lorikeet("convert", ["--model", llama, "--output", join(taken, "below")]),
+    await lorikeetHere("convert", ["--model", llama, "--output", join(taken, "below")]),
     1,
     /cannot write .*below: /,
   );

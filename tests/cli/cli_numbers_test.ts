@@ -18,6 +18,7 @@ import {
   succeeded,
   TemporaryFolder,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { writeSpecialModel } from "../special_model.ts";
 
@@ -66,13 +67,13 @@ gpuTest(
     }
     refused(await chatAbout(["--model", model], "Hello\n"), 1, ...named, remedy);
     assert.ok(!exists(output));
-    succeeded(await lorikeet("generate", ["--model", model, ...PROMPT, "--precision", "fp32"]));
+    succeeded(await lorikeetHere("generate", ["--model", model, ...PROMPT, "--precision", "fp32"]));
 
     const to16 = ["--model", model, "--output", output, "--dtype", "f16"];
     const narrow = [`tensor "${large}" has a value beyond what f16 holds`, "--dtype bf16 or f32"];
-    refused(await lorikeet("convert", to16), 1, ...narrow);
+    refused(await lorikeetHere("convert", to16), 1, ...narrow);
     const adapter = await adapterWith(folder, "adapter", 0);
-    refused(await lorikeet("merge", [...to16, "--adapter", adapter]), 1, ...narrow);
+    refused(await lorikeetHere("merge", [...to16, "--adapter", adapter]), 1, ...narrow);
     assert.ok(!exists(output));
   },
 );
@@ -88,23 +89,23 @@ gpuTest("cli: logits that are no numbers end an answer with the token's number",
   const logits =
     /prompt 1, token 1 of the answer: the model's logits are NaN or infinite; expected finite/;
   for (const more of [[], ["--json"], ["--temperature", "1", "--repetition-penalty", "1.2"]]) {
-    const outcome = await lorikeet("generate", [...flags, ...PROMPT, ...more]);
+    const outcome = await lorikeetHere("generate", [...flags, ...PROMPT, ...more]);
     refused(outcome, 1, logits);
     assert.equal(outcome.stdout, "");
   }
   refused(
-    await lorikeet("generate", [...flags, ...PROMPT, "--beams", "3", "--json"]),
+    await lorikeetHere("generate", [...flags, ...PROMPT, "--beams", "3", "--json"]),
     1,
     /^error: token 1 of the answer: the model's logits are NaN or infinite/,
   );
   refused(await chatAbout(flags, "Hello\nAgain\n"), 1, logits);
-  const scored = await lorikeet("score", [...flags, "--data", data, "--json"]);
+  const scored = await lorikeetHere("score", [...flags, "--data", data, "--json"]);
   refused(scored, 1, /sample 1 of 2: its negative log-likelihood is (NaN|Infinity); expected/);
   assert.equal(scored.stdout, "");
 
   // What was merged is written, and named as not shown to be right.
   const output = folder.file("merged"), adapter = await adapterWith(folder, "adapter", 0);
-  const merged = await lorikeet("merge", [
+  const merged = await lorikeetHere("merge", [
     ...["--model", model, "--adapter", adapter, "--output", output, "--json"],
   ]);
   const why = /logits are NaN or infinite in fp32/;
@@ -119,12 +120,12 @@ gpuTest("cli: an adapter with NaN is refused by the tensor's name", async () => 
   const named =
     /adapter_model\.safetensors: tensor "\S+layers\.0\.\S+lora_A\.weight" has 1 value that is NaN; /;
   refused(
-    await lorikeet("generate", ["--model", "builtin", "--adapter", adapter, ...PROMPT]),
+    await lorikeetHere("generate", ["--model", "builtin", "--adapter", adapter, ...PROMPT]),
     1,
     named,
   );
   const merge = ["--model", "builtin", "--adapter", adapter, "--output", folder.file("merged")];
-  refused(await lorikeet("merge", merge), 1, named);
+  refused(await lorikeetHere("merge", merge), 1, named);
 });
 
 gpuTest(
