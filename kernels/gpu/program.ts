@@ -86,7 +86,15 @@ class Variants {
 /** What distinguishes the programs of a family: dtypes, tile sizes, switches. */
 export type Variant = Readonly<Record<string, string | number | boolean>>;
 
-const names = new Set<string>();
+/** A family of programs; see {@linkcode programFamily}. */
+export type ProgramFamily<V extends Variant> = (variant: V) => Program;
+
+const families = new Map<string, ProgramFamily<Variant>>();
+
+/** All families of the modules that were imported, by name: a program can be built without a launch of it. */
+export function programFamilies(): ReadonlyMap<string, ProgramFamily<Variant>> {
+  return families;
+}
 
 /**
  * A family of programs that differ in the entries of one flat record: `build` runs once per combination of their
@@ -97,11 +105,10 @@ const names = new Set<string>();
 export function programFamily<V extends Variant>(
   name: string,
   build: (variant: V) => ProgramSource,
-): (variant: V) => Program {
-  if (names.has(name)) throw new Error(`two families of programs are called "${name}"`);
-  names.add(name);
+): ProgramFamily<V> {
+  if (families.has(name)) throw new Error(`two families of programs are called "${name}"`);
   const made = new Variants();
-  return (variant: V) => {
+  const family = (variant: V) => {
     let entry = made;
     for (const value of Object.values(variant)) {
       let next = entry.next.get(value);
@@ -110,6 +117,8 @@ export function programFamily<V extends Variant>(
     }
     return entry.program ??= makeProgram(keyOf(name, variant), build(variant));
   };
+  families.set(name, family as ProgramFamily<Variant>);
+  return family;
 }
 
 function keyOf(name: string, variant: Variant): string {

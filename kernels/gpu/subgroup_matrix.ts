@@ -1,7 +1,7 @@
 /**
- * How WGSL spells matrices that a subgroup holds and multiplies together (tensor cores). The extension is
- * Chrome's `chromium_experimental_subgroup_matrix`; an implementation that spells it differently changes
- * this file only.
+ * How WGSL spells matrices that a subgroup holds and multiplies together (tensor cores). A shape names its spelling,
+ * and programs have the shape's name in their record: so what the provider takes is part of a program's key. An
+ * implementation that spells matrices differently is one more entry of {@linkcode MATRIX_SHAPES} and of SPELLINGS.
  *
  * Memory is an array of any element type `E`: `at` and `stride` (from a row, or a column, to the next)
  * count elements of `E`, and must be the same for the whole subgroup.
@@ -9,21 +9,25 @@
  * @module
  */
 
-/** A product that a subgroup makes at once: `[m, k]`·`[k, n]` in f16, sums in f32. */
-export interface MatrixShape {
+interface Size {
   m: number;
   n: number;
   k: number;
+}
+
+/** A product that a subgroup makes at once: `[m, k]`·`[k, n]` in f16, sums in f32. */
+export interface MatrixShape extends Size {
   /** Threads of a subgroup. */
   lanes: number;
+  spelling: keyof typeof SPELLINGS;
 }
 
 /** The shapes that programs are written for. */
 export const MATRIX_SHAPES = {
   /** What NVIDIA's tensor cores take. */
-  tensor_cores: { m: 16, n: 16, k: 16, lanes: 32 },
+  tensor_cores: { m: 16, n: 16, k: 16, lanes: 32, spelling: "chromium" },
   /** What Mesa's software driver multiplies, from version 26 on: slowly, but tests need no GPU. */
-  software: { m: 8, n: 8, k: 8, lanes: 8 },
+  software: { m: 8, n: 8, k: 8, lanes: 8, spelling: "chromium" },
 } as const satisfies Record<string, MatrixShape>;
 /** The name of a shape, which fits a program's key. */
 export type MatrixName = keyof typeof MATRIX_SHAPES;
@@ -54,7 +58,12 @@ export interface SubgroupMatrix {
 }
 
 /** How matrices of this shape are spelled. */
-export function subgroupMatrix({ m, n, k }: MatrixShape): SubgroupMatrix {
+export function subgroupMatrix(shape: MatrixShape): SubgroupMatrix {
+  return SPELLINGS[shape.spelling](shape);
+}
+
+/** Chrome's extension `chromium_experimental_subgroup_matrix`. */
+function chromium({ m, n, k }: Size): SubgroupMatrix {
   const load = (type: string, { array, at, stride, majority }: Place) =>
     `subgroupMatrixLoad<${type}, ${MAJORITY[majority]}>(&${array}, ${at}, ${stride}u)`;
   return {
@@ -67,3 +76,6 @@ export function subgroupMatrix({ m, n, k }: MatrixShape): SubgroupMatrix {
       `subgroupMatrixStore<${MAJORITY[majority]}>(&${array}, ${at}, ${sum}, ${stride}u);`,
   };
 }
+
+/** Spellings by name. */
+const SPELLINGS = { chromium };

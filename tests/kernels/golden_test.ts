@@ -1,0 +1,120 @@
+/**
+ * The WGSL of representative programs, compared with that in tests/fixtures/wgsl, so that a change of a snippet which
+ * programs share is reviewed as the WGSL that it makes. No device is needed.
+ *
+ * After a change that is wanted, write the files anew and look at what git says of them:
+ *
+ *     LORIKEET_UPDATE_GOLDEN=1 ./lorikeet test tests/kernels/golden_test.ts
+ *
+ * A program is named by its key, as `--profile` prints it. To add one, add its key below.
+ */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { type Program, programFamilies, type Variant, wgsl } from "../../kernels/gpu/program.ts";
+import { dawnProvider } from "../../kernels/gpu/providers/dawn.ts";
+import { denoProvider } from "../../kernels/gpu/providers/deno.ts";
+import { environment } from "../../kernels/gpu/providers/environment.ts";
+import { ROOT } from "../../scripts/compile.ts";
+import { sources } from "../sources.ts";
+
+const FOLDER = join(ROOT, "tests/fixtures/wgsl");
+
+/** Keys of programs by the name of their file. */
+const PROGRAMS: Record<string, string> = {
+  adamw: "adamw(value=f16)",
+  add_partials_norm: "add_partials(inPlace=true,w=f16,n=f16,rstd=true,threads=512,held=2)",
+  add_partials_software: "add_partials(inPlace=false,w=none,n=f32,rstd=false,threads=8,held=0)",
+  bias_backward: "bias_backward(dy=f16,lanes=16)",
+  cast_bf16: "cast_bytes(raw=BF16,y=f16)",
+  copy: "copy(x=f32,y=f32)",
+  cross_entropy_backward: "cross_entropy(backward=true,threads=1024,ahead=4)",
+  dora_embedding_factors: "dora_embedding_factors(table=f16,lanes=16)",
+  dora_factors: "dora_factors(w=f16,threads=256,rows=8)",
+  dropout_copy: "dropout_copy(x=f16,y=f16,part=kept)",
+  embedding: "embedding(table=f16)",
+  embedding_backward: "embedding_backward",
+  embedding_lora: "embedding_lora",
+  fill_normal: "fill_normal(y=f16)",
+  grad_norm: "sum_of_squares",
+  indexed_rows: "indexed_rows(direction=gather)",
+  lora_backward_a:
+    "lora_backward_a(x=f16,a=f32,dx=f32,accumulate=false,modules=2,drop=true,tileKind=many rows)",
+  lora_backward_b: "lora_backward_b(dy=f16,b=f32,modules=2,tileKind=few rows)",
+  lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=many rows)",
+  lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=many rows)",
+  loss_scale: "update_control",
+  matmul_subgroup_nt:
+    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+  matmul_tiled_nn:
+    "matmul(orientation=nn,a=f32,b=f16,c=f32,accumulate=false,operands=f16,blockM=64,blockN=128,blockK=32,threadM=8,threadN=8)",
+  matmul_tiled_nt:
+    "matmul(orientation=nt,a=f16,b=f16,c=f16,accumulate=false,operands=f32,blockM=128,blockN=128,blockK=32,threadM=8,threadN=8)",
+  matmul_unstaged:
+    "matmul_unstaged(orientation=nn,a=f16,b=f16,c=f32,accumulate=false,blockM=8,blockN=64,threadM=8,threadN=8)",
+  matvec_norm_grid:
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
+  matvec_swiglu:
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+  rmsnorm: "rmsnorm(w=f16,y=f16,rstd=true,threads=512,held=2)",
+  rmsnorm_backward: "rmsnorm_backward(source=partials,w=f16,rounded=true,threads=512,held=2)",
+  sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false)",
+  sum_partials: "sum_partials(c=f16,accumulate=false)",
+  swiglu: "swiglu(act=f16,y=f16)",
+  swiglu_backward: "swiglu_backward(dy=f32,act=f32)",
+  top_tokens: "top_tokens",
+};
+
+/** Programs whose WGSL differs from one implementation of WebGPU to another are kept in the dialects of both. */
+const PROVIDERS = [denoProvider, dawnProvider];
+
+for (const path of sources(join(ROOT, "kernels/ops"))) await import(`file://${path}`);
+
+/** The value of an entry of a key. */
+function valueOf(text: string): string | number | boolean {
+  if (text === "true" || text === "false") return text === "true";
+  return /^\d+$/.test(text) ? Number(text) : text;
+}
+
+/** The program of a key. */
+function programOf(key: string): Program {
+  const [, name, entries = ""] = /^(\w+)(?:\((.*)\))?$/.exec(key) ?? [];
+  const family = programFamilies().get(name);
+  assert.ok(family !== undefined, `there is no program ${name}`);
+  const variant: Variant = Object.fromEntries(
+    entries.split(",").filter(Boolean).map((entry) => {
+      const [field, value] = entry.split("=");
+      return [field, valueOf(value)];
+    }),
+  );
+  const program = family(variant);
+  assert.equal(program.key, key);
+  return program;
+}
+
+/** Contents of the files of a program, by name. */
+function filesOf(name: string, key: string): [string, string][] {
+  const program = programOf(key);
+  const texts = PROVIDERS.map(({ dialect }) => `// ${key}\n${wgsl(program, dialect).trimEnd()}\n`);
+  if (new Set(texts).size === 1) return [[`${name}.wgsl`, texts[0]]];
+  return PROVIDERS.map((provider, i) => [`${name}.${provider.name}.wgsl`, texts[i]]);
+}
+
+const isUpdate = environment("LORIKEET_UPDATE_GOLDEN") !== undefined;
+const expected = Object.entries(PROGRAMS).flatMap(([name, key]) => filesOf(name, key));
+
+if (isUpdate) {
+  Deno.mkdirSync(FOLDER, { recursive: true });
+  for (const { name } of Deno.readDirSync(FOLDER)) Deno.removeSync(join(FOLDER, name));
+  for (const [name, text] of expected) Deno.writeTextFileSync(join(FOLDER, name), text);
+}
+
+Deno.test("golden WGSL: the folder has the files of these programs and no others", () => {
+  const names = [...Deno.readDirSync(FOLDER)].map(({ name }) => name);
+  assert.deepEqual(names.sort(), expected.map(([name]) => name).sort());
+});
+
+for (const [name, text] of expected) {
+  Deno.test(`golden WGSL: ${name} is what its program makes`, () => {
+    assert.equal(text, Deno.readTextFileSync(join(FOLDER, name)));
+  });
+}
