@@ -82,7 +82,9 @@ class Variants {
 }
 
 /** What distinguishes the programs of a family: dtypes, tile sizes, switches. */
-export type Variant = Readonly<Record<string, string | number | boolean>>;
+export type Variant<Field extends string = string> = Readonly<
+  Record<Field, string | number | boolean>
+>;
 
 const names = new Set<string>();
 
@@ -92,7 +94,7 @@ const names = new Set<string>();
  *
  * @throws {Error} where another family has the name.
  */
-export function programFamily<V extends Variant>(
+export function programFamily<V extends Variant<Extract<keyof V, string>>>(
   name: string,
   build: (variant: V) => ProgramSource,
 ): (variant: V) => Program {

@@ -4,7 +4,10 @@
  *
  * @module
  */
-import { type DecodeWorkspace, mostRanges } from "../../kernels/ops/attention/decode/attention_decode.ts";
+import {
+  type DecodeWorkspace,
+  mostSplits,
+} from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
@@ -186,9 +189,9 @@ function decodeWorkspace(
   { num_attention_heads: heads, head_dim }: LlamaConfig,
   { sequences, longest }: { sequences: number; longest: number },
 ): DecodeWorkspace {
-  const ranges = sequences * mostRanges(longest) * heads;
+  const splits = sequences * mostSplits(longest) * heads;
   return {
-    sums: memory.tensor("workspace", "decode_sums", "f32", [ranges * head_dim]),
-    tops: memory.tensor("workspace", "decode_tops", "f32", [ranges * 2]),
+    partialOut: memory.tensor("workspace", "decode_partial_out", "f32", [splits * head_dim]),
+    softmaxStats: memory.tensor("workspace", "decode_softmax_stats", "f32", [splits * 2]),
   };
 }

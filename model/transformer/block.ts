@@ -167,7 +167,7 @@ export interface AttentionSizes {
   headDim: number;
   starts: Tensor;
   ends: Tensor;
-  holes?: Tensor;
+  excludedKeys?: Tensor;
   pairs?: number;
 }
 
@@ -180,7 +180,7 @@ export function attentionSizes({ config, batch }: BlockPass): AttentionSizes {
     headDim: config.head_dim,
     starts: batch.starts,
     ends: batch.ends,
-    holes: batch.holes,
+    excludedKeys: batch.excludedKeys,
     pairs: batch.pairs,
   };
 }
@@ -203,7 +203,7 @@ function attend(pass: BlockPass, block: Block, index: number, n: Tensor): Tensor
     out,
     lse,
     ...attentionSizes(pass),
-    half: pass.half,
+    f16Sums: pass.half,
   });
   return out;
 }
@@ -298,9 +298,9 @@ export function blockBackward(
     dk,
     dv,
     ...attentionSizes(pass),
-    half: pass.half,
+    f16Sums: pass.half,
     queryEnds: batch.queryEnds,
-    turn: { table: pass.ropeTable, positions: batch.positions },
+    rotation: { table: pass.ropeTable, positions: batch.positions },
   });
   if (readsInput(block.qkv)) norm(pass, preNorm, x);
   const sides = { ...gradients("qkv", low), x: normed, dy: d.qkv };

@@ -9,7 +9,7 @@
  * @module
  */
 import { attention } from "../../kernels/ops/attention/attention.ts";
-import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import { attentionDecode } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { gatherRows } from "../../kernels/ops/rows/gather.ts";
 import { takesFewRows } from "../../kernels/ops/matvec/matvec.ts";
@@ -27,7 +27,7 @@ import {
   operand,
   project,
 } from "./block.ts";
-import { addRanges, type FewRows, linearFew, swigluFew, takesRanges } from "./few_rows.ts";
+import { addSplits, type FewRows, linearFew, swigluFew, takesSplits } from "./few_rows.ts";
 import { linear } from "./linear.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -67,10 +67,10 @@ export function blockInference(
   }
   // A few rows are rounded by the product itself, and wanted ones are picked out of f32.
   const out = few || wanted !== undefined ? kept.out : operand(pass, kept.out);
-  const apart = wanted === undefined && few && takesRanges(gpu, block.o);
-  const ranges = attend(pass, index, { out, apart });
+  const apart = wanted === undefined && few && takesSplits(gpu, block.o);
+  const splits = attend(pass, index, { out, apart });
   if (wanted === undefined) {
-    return finish(pass, block, index, { rows: tokens, out: ranges ?? out, x, next });
+    return finish(pass, block, index, { rows: tokens, out: splits ?? out, x, next });
   }
   const { index: rowIndex, rows } = wanted;
   if (rows === 0) return;
@@ -86,7 +86,7 @@ function finish(
   index: number,
   { rows, out, x, next }: {
     rows: number;
-    out: Tensor | AttentionRanges;
+    out: Tensor | SplitAttention;
     x: Tensor;
     next?: NextNorm;
   },
@@ -94,9 +94,9 @@ function finish(
   const { gpu, activations: { forward: { normed, product }, inner, plan } } = pass;
   const { rstd2, gateUp, low } = inner[plan.inner[index]];
   const w = block.post_attention_layernorm;
-  if ("ranges" in out || takesFewRows(gpu, rows)) {
+  if ("splits" in out || takesFewRows(gpu, rows)) {
     const add = { ...fewRows(pass, rows), accumulate: true };
-    if ("ranges" in out) addRanges(gpu, block.o, out, x, add);
+    if ("splits" in out) addSplits(gpu, block.o, out, x, add);
     else linearFew(gpu, block.o, out, x, { ...add, low: low.o });
     swigluFew(gpu, block.gateUp, x, product, {
       ...fewRows(pass, rows, w),
@@ -127,7 +127,7 @@ function attend(
   pass: BlockPass,
   index: number,
   { out, apart }: { out: Tensor; apart: boolean },
-): AttentionRanges | undefined {
+): SplitAttention | undefined {
   const { gpu, activations, batch, cache } = pass;
   const { qkv } = activations.attention[activations.plan.attention[index]];
   // Without a cache keys and values are rounded as a cache would: the result is the same.
@@ -149,5 +149,5 @@ function attend(
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, rounded: pass.half });
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, f16Operands: pass.half });
 }

@@ -180,8 +180,8 @@ export class Llama {
       idle,
     });
     const grouped = input.isTrained, keyed = !backward || sequences !== undefined;
-    const holed = options.sharedRows;
-    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, holed });
+    const excludes = options.sharedRows;
+    this.#batch = new BatchTensors(memory, maxTokens, { grouped, keyed, excludes });
     if (sequences !== undefined) this.#decoded = new BatchTensors(memory, sequences, { keyed });
     this.#ropeTable = memory.tensor("workspace", "rope", "f32", [positions, config.head_dim]);
     const [control, losses] = [initialControl(1).length, options.lossSlots ?? 1];
