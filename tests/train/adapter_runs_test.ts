@@ -1,6 +1,6 @@
 /** Runs that start from an adapter of any kind, or train a new one: what they take over, resume and write. */
 import assert from "node:assert/strict";
-import { UserError } from "../../kernels/errors.ts";
+import { UsageError, UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
 import type { ModelConfig } from "../../model/families/config.ts";
@@ -164,7 +164,7 @@ Deno.test("an adapter's own settings hold where none are given, and others are r
         /has modules_to_save , but lora\.modules_to_save is lm_head/,
       ],
     ] as const
-  ) assert.throws(() => from(flag), { name: UserError.name, message });
+  ) assert.throws(() => from(flag), { name: UsageError.name, message });
 });
 
 Deno.test("the plan of a new adapter has what the keys of lora say", () => {
