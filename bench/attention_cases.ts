@@ -180,7 +180,20 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
   const parts = (tensor: Tensor) =>
     [0, heads, heads + kvHeads].map((head) => ({ tensor, from: head * headDim }));
   const [q, k, v] = parts(qkv), [dq, dk, dv] = parts(dqkv);
-  const shared = { q, k, v, starts, ends, out, lse, rows: tokens, heads, kvHeads, headDim, half };
+  const shared = {
+    q,
+    k,
+    v,
+    starts,
+    ends,
+    out,
+    lse,
+    rows: tokens,
+    heads,
+    kvHeads,
+    headDim,
+    f16Sums: half,
+  };
   const pairs = tokens * (tokens + 1) / 2, what = `${tokens}×${heads}×${headDim}`;
   const head = tokens * headDim * bytesOf(dtype), rest = 4 * tokens * heads;
 

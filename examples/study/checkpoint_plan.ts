@@ -18,7 +18,7 @@ import { grouped, table } from "./numbers.ts";
 const MODES = ["none", "every:8", "sqrt", "every:4", "every:2", "block"];
 
 /** Programs of attention's forward pass, on GPUs and on software drivers. */
-const ATTENTION = /^attention(_direct)?\(/;
+const ATTENTION = /^attention(_unstaged)?\(/;
 
 /** The plan's side, for 32 blocks, and how many an inference pass keeps. */
 export function planLines(): string[] {

@@ -84,7 +84,9 @@ class Variants {
 }
 
 /** What distinguishes the programs of a family: dtypes, tile sizes, switches. */
-export type Variant = Readonly<Record<string, string | number | boolean>>;
+export type Variant<Field extends string = string> = Readonly<
+  Record<Field, string | number | boolean>
+>;
 
 /** A family of programs; see {@linkcode programFamily}. */
 export type ProgramFamily<V extends Variant> = (variant: V) => Program;
@@ -102,7 +104,7 @@ export function programFamilies(): ReadonlyMap<string, ProgramFamily<Variant>> {
  *
  * @throws {Error} where another family has the name.
  */
-export function programFamily<V extends Variant>(
+export function programFamily<V extends Variant<Extract<keyof V, string>>>(
   name: string,
   build: (variant: V) => ProgramSource,
 ): ProgramFamily<V> {
@@ -110,7 +112,7 @@ export function programFamily<V extends Variant>(
   const made = new Variants();
   const family = (variant: V) => {
     let entry = made;
-    for (const value of Object.values(variant)) {
+    for (const value of Object.values<string | number | boolean>(variant)) {
       let next = entry.next.get(value);
       if (next === undefined) entry.next.set(value, next = new Variants());
       entry = next;

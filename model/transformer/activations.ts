@@ -9,7 +9,7 @@ import { type Category, type Memory, overlay } from "../../kernels/gpu/memory.ts
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   type DecodeWorkspace,
-  mostRanges,
+  mostSplits,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import type { ArchSpec } from "../families/spec.ts";
@@ -291,9 +291,9 @@ export function decodeWorkspace(
   { num_attention_heads: heads, head_dim }: ArchSpec,
   { sequences, context }: Decoding,
 ): DecodeWorkspace {
-  const ranges = sequences * mostRanges(context) * heads;
+  const splits = sequences * mostSplits(context) * heads;
   return {
-    sums: memory.tensor("workspace", "decode_sums", "f32", [ranges * head_dim]),
-    tops: memory.tensor("workspace", "decode_tops", "f32", [ranges * 2]),
+    partialOut: memory.tensor("workspace", "decode_partial_out", "f32", [splits * head_dim]),
+    softmaxStats: memory.tensor("workspace", "decode_softmax_stats", "f32", [splits * 2]),
   };
 }

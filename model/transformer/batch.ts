@@ -53,7 +53,7 @@ export interface Batch {
   /** One past the last query that attends to each token `[T]`. */
   queryEnds: Uint32Array;
   /** Where documents share rows, the keys in between that each token does not attend to `[T, 2]`. */
-  holes?: Uint32Array;
+  excludedKeys?: Uint32Array;
   /** Rows whose next token is a target, by slot `[S]`. */
   targetRows: Uint32Array;
   targets: Uint32Array;
@@ -89,7 +89,9 @@ export function makeBatch(
     weights: new Float32Array(0),
     lossGroups: [],
   };
-  if (documents.some(({ shared = 0 }) => shared > 0)) batch.holes = new Uint32Array(2 * tokens);
+  if (documents.some(({ shared = 0 }) => shared > 0)) {
+    batch.excludedKeys = new Uint32Array(2 * tokens);
+  }
   const placed: { document: Document; first: number }[] = [];
   let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
   for (const document of documents) {
@@ -102,7 +104,7 @@ export function makeBatch(
       batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - window + 1);
       batch.queryEnds[i] = Math.min(end, i + window);
       batch.ends[i] = i + 1;
-      if (shared > 0) batch.holes!.set([head.start + shared, start], 2 * i);
+      if (shared > 0) batch.excludedKeys!.set([head.start + shared, start], 2 * i);
     }
     batch.queryEnds.fill(end, head.start, head.start + shared);
     // Where its first token would lie if all of it lay here.
@@ -147,10 +149,10 @@ function checkShared(
 }
 
 /** Pairs of a query and a key that it attends to. */
-export function attendedPairs({ starts, ends, holes }: Batch): number {
+export function attendedPairs({ starts, ends, excludedKeys }: Batch): number {
   return ends.reduce((sum, end, i) => {
-    const hole = holes === undefined ? 0 : holes[2 * i + 1] - holes[2 * i];
-    return sum + end - starts[i] - hole;
+    const excluded = excludedKeys === undefined ? 0 : excludedKeys[2 * i + 1] - excludedKeys[2 * i];
+    return sum + end - starts[i] - excluded;
   }, 0);
 }
 
@@ -171,7 +173,7 @@ export class BatchTensors {
   readonly ends: Tensor;
   /** By window of the model's layers, the widest first, which is the one that batches are laid out for. */
   readonly ranges: readonly KeyRanges[];
-  readonly #holes?: Tensor;
+  readonly #excludedKeys?: Tensor;
   readonly targetRows: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor;
@@ -180,24 +182,24 @@ export class BatchTensors {
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
-  /** As of a {@linkcode Batch}, where this one has holes. */
-  holes?: Tensor;
+  /** As of a {@linkcode Batch}, where this one excludes keys. */
+  excludedKeys?: Tensor;
   targetCount = 0;
   lossGroups: readonly LossGroup[] = [];
   uniqueCount = 0;
 
   /**
    * @param maxTokens Most tokens of a micro-batch.
-   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `holed`:
+   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `excludes`:
    *   documents may share rows. `windows`: those of the model's layers, the widest first.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, keyed = false, holed = false, windows = [null] }: {
+    { grouped = false, keyed = false, excludes = false, windows = [null] }: {
       grouped?: boolean;
       keyed?: boolean;
-      holed?: boolean;
+      excludes?: boolean;
       windows?: readonly (number | null)[];
     },
   ) {
@@ -214,7 +216,7 @@ export class BatchTensors {
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
-    if (holed) this.#holes = make("holes", "u32", 2 * maxTokens);
+    if (excludes) this.#excludedKeys = make("excluded_keys", "u32", 2 * maxTokens);
     if (keyed) this.keyRows = make("key_rows");
     if (grouped) {
       this.groups = {
@@ -234,8 +236,8 @@ export class BatchTensors {
       gpu.write(ranges.starts, starts);
       gpu.write(ranges.queryEnds, queryEnds);
     });
-    this.holes = batch.holes && this.#holes;
-    if (batch.holes) gpu.write(this.#holes!, batch.holes);
+    this.excludedKeys = batch.excludedKeys && this.#excludedKeys;
+    if (batch.excludedKeys) gpu.write(this.#excludedKeys!, batch.excludedKeys);
     this.targetCount = batch.targetCount;
     this.lossGroups = batch.lossGroups;
     for (
@@ -276,10 +278,10 @@ export class BatchTensors {
 
 /** The ranges of a narrower window. @throws {Error} where documents share rows, which their windows would cut. */
 function clipped(
-  { starts, ends, queryEnds, holes }: Batch,
+  { starts, ends, queryEnds, excludedKeys }: Batch,
   window: number | null,
 ): Pick<Batch, "starts" | "queryEnds"> {
-  if (holes !== undefined) {
+  if (excludedKeys !== undefined) {
     throw new Error("batch: a sliding window in some layers cuts documents that share ids");
   }
   const width = window ?? Infinity;

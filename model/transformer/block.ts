@@ -219,7 +219,7 @@ export interface AttentionSizes {
   headDim: number;
   starts: Tensor;
   ends: Tensor;
-  holes?: Tensor;
+  excludedKeys?: Tensor;
   pairs?: number;
 }
 
@@ -233,7 +233,7 @@ export function attentionSizes({ spec, batch }: BlockPass, block: Block): Attent
     headDim: spec.head_dim,
     starts,
     ends: batch.ends,
-    holes: batch.holes,
+    excludedKeys: batch.excludedKeys,
     pairs,
   };
 }

@@ -15,7 +15,7 @@ import {
   attentionDecode,
   type DecodeWorkspace,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
-import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import { wholePartials } from "../../kernels/ops/matmul/partials.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { addPartials } from "../../kernels/ops/norm/rmsnorm.ts";
@@ -40,7 +40,7 @@ import {
   project,
 } from "./block.ts";
 import { linear } from "./linear.ts";
-import { addRanges, type GemvPass, linearGemv, swigluGemv, takesRanges } from "./linear_gemv.ts";
+import { addSplits, type GemvPass, linearGemv, swigluGemv, takesSplits } from "./linear_gemv.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** What the blocks of a pass without backward share. */
@@ -99,7 +99,7 @@ export function blockInference(
   // Matrix-vector products round their input themselves, and output rows are picked out of f32.
   const out = isGemv || output !== undefined ? attended : operand(pass, attended);
   const unreduced = output === undefined && isGemv && isDirect(pass, block, "o") &&
-    takesRanges(gpu, block.o);
+    takesSplits(gpu, block.o);
   const splits = attend(pass, block, index, { out, unreduced });
   if (output === undefined) {
     return finish(pass, block, { rows: tokens, out: splits ?? out, x, next });
@@ -117,15 +117,15 @@ function finish(
   block: Block,
   { rows, out, x, next }: {
     rows: number;
-    out: Tensor | AttentionRanges;
+    out: Tensor | SplitAttention;
     x: Tensor;
     next?: NextNorm;
   },
 ): void {
   const { gpu, activations: { inner }, forward: { product } } = pass, { gateUp, low } = inner;
-  if ("ranges" in out || takesMatvec(gpu, rows)) {
-    if ("ranges" in out) {
-      addRanges(gpu, block.o, out, x, gemvPass(pass, rows));
+  if ("splits" in out || takesMatvec(gpu, rows)) {
+    if ("splits" in out) {
+      addSplits(gpu, block.o, out, x, gemvPass(pass, rows));
     } else projectGemv(pass, block, "o", { input: out, x, rows });
     swigluGemv(gpu, block.gateUp, x, product, {
       ...gemvPass(pass, rows, block.norms.preMlp),
@@ -176,7 +176,7 @@ function attend(
   block: Block,
   index: number,
   { out, unreduced }: { out: Tensor; unreduced: boolean },
-): AttentionRanges | undefined {
+): SplitAttention | undefined {
   const { gpu, activations: { attention: { qkv } }, batch, decode } = pass;
   normQueriesAndKeys(pass, block, qkv);
   // Without a cache keys and values are rounded as a cache would: the result is the same.
@@ -196,6 +196,6 @@ function attend(
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));
-  const rounded = pass.operands === "f16";
-  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, rounded });
+  const f16Operands = pass.operands === "f16";
+  attention(gpu, { ...sizes, q, k: keys, v: values, starts, ends, out, f16Operands });
 }

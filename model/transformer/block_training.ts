@@ -92,7 +92,7 @@ function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor
     out,
     lse,
     ...attentionSizes(pass, block),
-    half: pass.operands === "f16",
+    f16Sums: pass.operands === "f16",
   });
   return out;
 }
@@ -181,9 +181,9 @@ export function blockBackward(
     dk,
     dv,
     ...attentionSizes(pass, block),
-    half: pass.operands === "f16",
+    f16Sums: pass.operands === "f16",
     queryEnds: batch.ranges[block.ranges].queryEnds,
-    turn: { table: block.ropeTable, positions: batch.positions },
+    rotation: { table: block.ropeTable, positions: batch.positions },
   });
   qkNormBackward(pass, block, kept.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);

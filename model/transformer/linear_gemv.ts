@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { AttentionRanges } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
 import { rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
@@ -31,7 +31,7 @@ const isBindable = (
 ): weight is WeightOperand => weight !== undefined && weight.boundBytes <= maxBinding;
 
 /** Whether the group is one product, which can add up ranges of keys itself. */
-export function takesRanges(gpu: Gpu, group: LinearGroup): boolean {
+export function takesSplits(gpu: Gpu, group: LinearGroup): boolean {
   return isPlain(group) && isBindable(gpu, group.weight);
 }
 
@@ -79,11 +79,11 @@ export function linearGemv(
   addRest(gpu, group, x, y, how);
 }
 
-/** y += x·Wᵀ, where x `[1, in]` is attention's result over ranges of keys; see {@linkcode takesRanges}. */
-export function addRanges(
+/** y += x·Wᵀ, where x `[1, in]` is attention's result over ranges of keys; see {@linkcode takesSplits}. */
+export function addSplits(
   gpu: Gpu,
   { weight }: LinearGroup,
-  x: AttentionRanges,
+  x: SplitAttention,
   y: Tensor,
   how: GemvPass,
 ): void {

@@ -166,7 +166,7 @@ export class Llama {
     this.#batch = new BatchTensors(memory, maxTokens, {
       grouped: input.isTrained,
       keyed: mode.kind !== "train" || decoding !== null,
-      holed: mode.kind === "train" && mode.sharedPrefixes,
+      excludes: mode.kind === "train" && mode.sharedPrefixes,
       windows: this.windows,
     });
     this.#network = { input, blocks, norm, outputRows: this.#head.rows };

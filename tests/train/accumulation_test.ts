@@ -240,7 +240,7 @@ gpuTest("a rehearsal has every number of tokens and of targets, in few passes", 
     let passes = 0, into = sizes.rehearsed;
     model.loss = (gpu, batch, ...given) => {
       passes++;
-      into.add(`${batch.tokens} tokens, shared ${batch.holes !== undefined}`);
+      into.add(`${batch.tokens} tokens, shared ${batch.excludedKeys !== undefined}`);
       into.add(`${batch.targetCount} targets`);
       return loss.call(model, gpu, batch, ...given);
     };

@@ -1,9 +1,9 @@
 /**
  * Grouped-query attention over ranges of keys, for several documents laid end to end.
  *
- * Query i attends to the keys j with starts[i] ≤ j < ends[i], but for those of its hole (attention/holes.ts), where
+ * Query i attends to the keys j with starts[i] ≤ j < ends[i], but for a range that it excludes (excluded_keys.ts), where
  * documents share the rows of their beginning:
- *   s_ij = q_i · k_j / √d, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
+ *   s_ij = scale · q_i · k_j, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
  *
  * Shapes: q `[rows, heads · d]` and k, v `[≥ max(ends), kvHeads · d]` are ranges of columns, head by
  * head, f32 or f16 (k and v, which may be a cache's, apart from q, and out from both); out
@@ -12,15 +12,15 @@
  * never read. A query without keys gets zeros (and the lowest f32 as its lse).
  *
  * No matrix of scores is stored: a workgroup takes a tile of queries of one head and walks over
- * tiles of keys with a running maximum and sum. Arithmetic is f32, in powers of two; with `rounded` q is
- * rounded to f16 first. With `half` products are of f16, and so are sums over 32 elements of a head row or
+ * tiles of keys with a running maximum and sum. Arithmetic is f32, in powers of two; with `f16Operands` q is
+ * rounded to f16 first. With `f16Sums` products are of f16, and so are sums over 32 elements of a head row or
  * over a tile of 32 keys.
  * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
  * 2023; grouped queries: Ainslie et al., "GQA", 2023.
  *
  * @module
  */
-import { DIRECT_THREADS, directForward, prefersDirect } from "./unstaged.ts";
+import { prefersUnstaged, UNSTAGED_THREADS, unstagedForward } from "./unstaged.ts";
 import { forwardSource } from "./tiled/forward.ts";
 import { type Heads, headValues } from "./heads.ts";
 import {
@@ -29,32 +29,26 @@ import {
   deviceWish,
   headBytes,
   keyedPlan,
-  type PlanKey,
   uniformValues,
 } from "./tiled/plan.ts";
 import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
 import { matrixForwardSource } from "./matrix/forward.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
-import type { Dtype, Tensor } from "../../gpu/tensor.ts";
+import { programFamily } from "../../gpu/program.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
 
 export { attentionBackward } from "./backward.ts";
 export type { Heads } from "./heads.ts";
 
-const forward = positionalFamily(
-  "attention",
-  (dtype: Dtype, kv: Dtype, out: Dtype, withLse: boolean, holed: boolean, ...key: PlanKey) =>
-    forwardSource(keyedPlan(...key), dtype, kv, out, withLse, holed),
-);
-
-const matrixForward = positionalFamily("attention_matrices", matrixForwardSource);
+const forward = programFamily("attention", forwardSource);
+const matrixForward = programFamily("attention_matrices", matrixForwardSource);
 
 /**
  * Writes out (and lse where given) for `rows` queries.
  */
 export function attention(
   gpu: Gpu,
-  { q, k, v, starts, ends, holes, out, lse, rows, heads, kvHeads, headDim, ...options }:
+  { q, k, v, starts, ends, excludedKeys, out, lse, ...options }:
     & AttentionOptions
     & {
       q: Heads;
@@ -62,20 +56,20 @@ export function attention(
       v: Heads;
       starts: Tensor;
       ends: Tensor;
-      /** Keys in between that are not attended to (attention/holes.ts). */
-      holes?: Tensor;
+      /** Keys in between that are not attended to (excluded_keys.ts). */
+      excludedKeys?: Tensor;
       out: Tensor;
       lse?: Tensor;
     },
 ): void {
-  const { pairs = rows * (rows + 1) / 2, shape } = options;
-  const direct = options.direct ?? prefersDirect(gpu.software, headDim);
+  const { rows, heads, kvHeads, headDim, pairs = rows * (rows + 1) / 2, shape } = options;
+  const unstaged = options.unstaged ?? prefersUnstaged(gpu.software, headDim);
   const optional = (tensor?: Tensor) => tensor === undefined ? [] : [tensor];
-  const read = [q.tensor, k.tensor, v.tensor, starts, ends, ...optional(holes)];
+  const read = [q.tensor, k.tensor, v.tensor, starts, ends, ...optional(excludedKeys)];
   const tensors = [...read, out, ...optional(lse)];
-  const variant = [lse !== undefined, holes !== undefined] as const;
+  const variant = { withLse: lse !== undefined, excludes: excludedKeys !== undefined };
   const uniforms = {
-    ...uniformValues(rows, heads, kvHeads, headDim),
+    ...uniformValues(options),
     ...headValues({ q, k, v, out }),
   };
   const { dtype } = q.tensor, kv = k.tensor.dtype;
@@ -83,16 +77,17 @@ export function attention(
     flops: 4 * heads * headDim * pairs,
     bytes: 2 * headBytes(dtype, rows, heads + kvHeads, headDim) + 4 * rows * heads,
   };
-  if (direct) {
-    const program = directForward(dtype, kv, headDim, ...variant);
-    gpu.run(program, tensors, uniforms, [Math.ceil(rows / DIRECT_THREADS), heads], cost);
+  if (unstaged) {
+    const program = unstagedForward({ dtype, kv, headDim, ...variant });
+    gpu.run(program, tensors, uniforms, [Math.ceil(rows / UNSTAGED_THREADS), heads], cost);
     return;
   }
-  const matrices = matrixKey(gpu, { headDim, ...options }, [q, k, v, out]);
+  const matrices = matrixKey(gpu, options, [q, k, v, out]);
   if (matrices !== undefined) {
-    const tiles = Math.ceil(rows / matrixPlan(...matrices).rows);
+    const tiles = Math.ceil(rows / matrixPlan(matrices).rows);
     const sizes = { ...uniforms, ...inWords(headValues({ q, k, v })) };
-    gpu.run(matrixForward(...variant, ...matrices), tensors, sizes, [heads, tiles], cost);
+    const program = matrixForward({ ...variant, ...matrices });
+    gpu.run(program, tensors, sizes, [heads, tiles], cost);
     return;
   }
   const wish = {
@@ -103,6 +98,6 @@ export function attention(
     ...deviceWish(gpu, options),
   };
   const key = choosePlan("forward", wish);
-  const program = forward(dtype, kv, out.dtype, ...variant, ...key);
-  gpu.run(program, tensors, uniforms, [heads, Math.ceil(rows / keyedPlan(...key).rows)], cost);
+  const program = forward({ dtype, kv, out: out.dtype, ...variant, ...key });
+  gpu.run(program, tensors, uniforms, [heads, Math.ceil(rows / keyedPlan(key).rows)], cost);
 }

@@ -1,32 +1,118 @@
 /**
- * What all of attention's gradient programs are bound to.
+ * What attention's programs read of each row besides its heads: whole numbers, an array each. Devices that bind
+ * fewer buffers than a program reads have them in one array, a record a row, which a launch of its own packs.
  *
  * @module
  */
-import { type Binding, reads, readsScalars, writes } from "../../gpu/program.ts";
-import { holeBindings } from "./excluded_keys.ts";
-import type { Dtype } from "../../gpu/tensor.ts";
+import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import {
+  type Binding,
+  programFamily,
+  reads,
+  readsScalars,
+  writes,
+  writesScalars,
+} from "../../gpu/program.ts";
+import { type Dtype, roundUp, type Tensor } from "../../gpu/tensor.ts";
 
-/** How the gradient programs differ in what they are bound to. */
-export interface GradientVariant {
-  /** RoPE is undone in dq and dk: there is its table. */
-  turned: boolean;
-  /** Keys have holes (holes.ts). */
-  holed: boolean;
+/** Words of a row in each array; see attention.ts and excluded_keys.ts for what they are. */
+const WORDS = { starts: 1, ends: 1, query_ends: 1, positions: 1, excluded_keys: 2 } as const;
+
+/** An array of whole numbers by row. */
+export type RowField = keyof typeof WORDS;
+/** The arrays that a launch has. */
+export type RowTensors = Partial<Record<RowField, Tensor>>;
+/** WGSL for a row's word of an array; `word` is 1 for the second of two. */
+export type RowWord = (field: RowField, row: string, word?: 0 | 1) => string;
+
+/** Where each field begins in a row's record, and how many words the record has. */
+function recordOf(fields: readonly RowField[]): { at: Map<RowField, number>; words: number } {
+  const at = new Map<RowField, number>();
+  let words = 0;
+  for (const field of fields) {
+    at.set(field, words);
+    words += WORDS[field];
+  }
+  return { at, words };
 }
 
-/** The bindings of a gradient program with these ranges of rows, by name. */
+/** How a program reads rows' words: of arrays of their own, or of the records of `packed` fields. */
+export function rowWords(packed?: readonly RowField[]): RowWord {
+  if (packed === undefined) {
+    return (field, row, word = 0) => {
+      if (WORDS[field] === 1) return `${field}[${row}]`;
+      return word === 0 ? `${field}[2u * ${row}]` : `${field}[2u * ${row} + 1u]`;
+    };
+  }
+  const { at, words } = recordOf(packed);
+  return (field, row, word = 0) => `row_index[(${row}) * ${words}u + ${at.get(field)! + word}u]`;
+}
+
+const pack = programFamily("attention_pack_rows", ({ fields }: { fields: string }) => {
+  const names = fields.split("+") as RowField[], { at, words } = recordOf(names);
+  const word = rowWords();
+  return {
+    bindings: [...readsScalars("u32", ...names), ...writesScalars("u32", "row_index")],
+    uniforms: { vectors: "u32" },
+    body: elementMain(
+      names.flatMap((name) =>
+        Array.from(
+          { length: WORDS[name] },
+          (_, n) =>
+            `  row_index[i * ${words}u + ${at.get(name)! + n}u] = ${word(name, "i", n as 0 | 1)};`,
+        )
+      ).join("\n"),
+    ),
+  };
+});
+
+/**
+ * Packs arrays of `rows` rows into one of records, in working memory: it is good for the launches that follow
+ * until other working memory is asked for.
+ */
+export function packRows(gpu: Gpu, arrays: RowTensors, rows: number): Tensor {
+  const names = Object.keys(arrays) as RowField[], { words } = recordOf(names);
+  const bytes = 4 * rows * words;
+  const packed = gpu.scratch(roundUp(bytes, 16)).view([rows, words]).as("u32");
+  const tensors = [...Object.values(arrays), packed];
+  gpu.run(pack({ fields: names.join("+") }), tensors, { vectors: rows }, elementGrid(rows), {
+    flops: 0,
+    bytes: 2 * bytes,
+  });
+  return packed;
+}
+
+/** How the gradient programs differ in what they are bound to. */
+export interface GradientBindings {
+  dtype: Dtype;
+  /** RoPE is undone in dq and dk: there are its table and the rows' positions. */
+  rotated: boolean;
+  /** Rows have a range of excluded keys (excluded_keys.ts). */
+  excludes: boolean;
+  /** Rows' words are packed. */
+  packed: boolean;
+}
+
+/** The fields of a gradient's records. */
+export function gradientFields(
+  { rotated, excludes }: Pick<GradientBindings, "rotated" | "excludes">,
+): RowField[] {
+  const fields: RowField[] = ["starts", "ends", "query_ends"];
+  if (excludes) fields.push("excluded_keys");
+  if (rotated) fields.push("positions");
+  return fields;
+}
+
+/** The bindings of a gradient program that reads these arrays of rows, beside those of {@linkcode GradientBindings}. */
 export function gradientBindings(
-  dtype: Dtype,
-  ranges: readonly string[],
-  { turned, holed }: GradientVariant,
+  { dtype, rotated, excludes, packed }: GradientBindings,
+  ranges: readonly RowField[] = ["starts", "ends", "query_ends"],
 ): Binding[] {
-  return [
-    ...reads(dtype, "qkv", "out", "dout"),
-    ...readsScalars("f32", "lse"),
-    ...readsScalars("u32", ...ranges),
-    ...holeBindings(holed),
-    ...writes(dtype, "gradient"),
-    ...turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : [],
-  ];
+  const inputs = [...reads(dtype, "qkv", "out", "dout"), ...readsScalars("f32", "lse")];
+  const gradient = writes(dtype, "gradient"), table = rotated ? reads("f32", "table") : [];
+  if (packed) return [...inputs, ...readsScalars("u32", "row_index"), ...gradient, ...table];
+  const fields = excludes ? [...ranges, "excluded_keys"] : ranges;
+  const positions = rotated ? readsScalars("u32", "positions") : [];
+  return [...inputs, ...readsScalars("u32", ...fields), ...gradient, ...table, ...positions];
 }

@@ -7,22 +7,30 @@
  *
  * @module
  */
-import { positionalFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { gradientBindings } from "./row_index.ts";
+import { corrected, DECLARE_MASKED, weightOf } from "../../wgsl/online_softmax.ts";
+import { rotateBack } from "../../wgsl/rotate.ts";
+import { excludedBindings } from "./excluded_keys.ts";
 import { headStart, headUniforms } from "./heads.ts";
-import { holeBindings } from "./excluded_keys.ts";
+import {
+  type GradientBindings,
+  gradientBindings,
+  gradientFields,
+  type RowWord,
+  rowWords,
+} from "./row_index.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;
 
 /** Whether a device is to take these programs. */
-export function prefersDirect(software: boolean, headDim: number): boolean {
+export function prefersUnstaged(software: boolean, headDim: number): boolean {
   return software && headDim <= MOST_HEAD_DIM;
 }
 
 /** Threads of a workgroup: neighbouring rows of one head. */
-export const DIRECT_THREADS = 32;
+export const UNSTAGED_THREADS = 32;
 
 const uniforms = (...names: string[]): Record<string, "u32" | "f32"> => ({
   rows: "u32",
@@ -49,18 +57,24 @@ const load = (vectors: number, name: string, binding: string, base: string) =>
 const store = (vectors: number, binding: string, base: string, name: string, factor = "1.0") =>
   each(vectors, (e) => `store_${binding}(${base} + ${e}, ${name}[${e}] * ${factor});`);
 
-/** {@linkcode store} with RoPE's turn undone: elements i and i + d/2 of a head row are a pair. */
-const storeTurned = (vectors: number, binding: string, base: string, name: string) =>
-  `  let angle = positions[row] * ${vectors}u;\n` +
+/** {@linkcode store} with RoPE's rotation undone: elements i and i + d/2 of a head row are a pair. */
+const storeRotatedBack = (
+  vectors: number,
+  binding: string,
+  base: string,
+  { name, word }: { name: string; word: RowWord },
+) =>
+  `  let angle = ${word("positions", "row")} * ${vectors}u;\n` +
   each(vectors / 2, (e) => {
     const half = `${vectors / 2}u`;
+    const pair = rotateBack({ first: "a", second: "b", cos: "cos", sin: "sin" });
     return `{
     let cos = load_table(angle + ${e});
     let sin = load_table(angle + ${half} + ${e});
     let a = ${name}[${e}];
     let b = ${name}[${half} + ${e}];
-    store_${binding}(${base} + ${e}, a * cos + b * sin);
-    store_${binding}(${base} + ${half} + ${e}, b * cos - a * sin);
+    store_${binding}(${base} + ${e}, ${pair.first});
+    store_${binding}(${base} + ${half} + ${e}, ${pair.second});
   }`;
   });
 
@@ -82,67 +96,91 @@ const rowDelta = (vectors: number, base: string) =>
 ${each(vectors, (e) => `delta += dot(load_out(own_out + ${e}), g[${e}]);`)}`;
 
 const entry = (rows: string) => `
-@compute @workgroup_size(${DIRECT_THREADS})
+@compute @workgroup_size(${UNSTAGED_THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = id.x;
   let head = id.y;
   if (row >= ${rows}) { return; }`;
 
-/** Goes on behind the query's hole. */
-const skipHole = (holed: boolean) =>
-  holed ? "if (j == holes[2u * row]) { j = holes[2u * row + 1u]; }" : "";
+/** Goes on behind the keys that the query excludes. */
+const skipExcluded = (excludes: boolean, word: RowWord) =>
+  excludes
+    ? `if (j == ${word("excluded_keys", "row", 0)}) { j = ${word("excluded_keys", "row", 1)}; }`
+    : "";
 
-/** out and lse: a running maximum and sum over the keys. */
-export const directForward = positionalFamily(
-  "attention_direct",
-  (dtype: Dtype, kv: Dtype, headDim: number, withLse: boolean, holed: boolean) => {
+/** What the gradients differ in. */
+type UnstagedGradient = GradientBindings & { headDim: number };
+
+/** How a gradient reads rows' words. */
+const gradientWords = (variant: GradientBindings): RowWord =>
+  rowWords(variant.packed ? gradientFields(variant) : undefined);
+
+/** out and lse: a running maximum and denominator over the keys. */
+export const unstagedForward = programFamily(
+  "attention_unstaged",
+  (
+    { dtype, kv, headDim, withLse, excludes }: {
+      dtype: Dtype;
+      kv: Dtype;
+      headDim: number;
+      withLse: boolean;
+      excludes: boolean;
+    },
+  ) => {
     const n = headDim / 4;
     const bindings = [
       ...reads(dtype, "q"),
       ...reads(kv, "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
-      ...holeBindings(holed),
+      ...excludedBindings(excludes),
       ...writes(dtype, "out"),
     ];
     if (withLse) bindings.push(...writesScalars("f32", "lse"));
     return {
       bindings,
       uniforms: uniforms("q", "k", "v", "out"),
-      body: `${entry("u.rows")}
+      body: `${DECLARE_MASKED}
+${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
 ${load(n, "q", "q", headStart("q", "row", "head", n))}
 ${zero(n, "sum")}
-  var highest = -3.4e38;
-  var total = 0.0;
+  var maximum = MASKED;
+  var denominator = 0.0;
   let end = ends[row];
   for (var j = starts[row]; j < end; j++) {
-    ${skipHole(holed)}
+    ${skipExcluded(excludes, rowWords())}
     let values = ${headStart("v", "j", "kv_head", n)};
 ${load(n, "k", "k", headStart("k", "j", "kv_head", n))}
 ${product(n, "dots", "q", "k")}
     let score = dots * u.scale;
-    let next = max(highest, score);
-    let keep = exp(highest - next);
-    let weight = exp(score - next);
-    highest = next;
-    total = total * keep + weight;
-${each(n, (e) => `sum[${e}] = sum[${e}] * keep + weight * load_v(values + ${e});`)}
+    let next = max(maximum, score);
+    let correction = ${weightOf("maximum", "next", "exp")};
+    let weight = ${weightOf("score", "next", "exp")};
+    maximum = next;
+    denominator = ${corrected("denominator", "correction", "weight")};
+${
+        each(n, (e) => {
+          const added = `weight * load_v(values + ${e})`;
+          return `sum[${e}] = ${corrected(`sum[${e}]`, "correction", added)};`;
+        })
+      }
   }
-  let factor = select(0.0, 1.0 / total, total > 0.0);
+  let factor = select(0.0, 1.0 / denominator, denominator > 0.0);
 ${store(n, "out", headStart("out", "row", "head", n), "sum", "factor")}
-  ${withLse ? "lse[row * u.heads + head] = highest + log(max(total, 1e-37));" : ""}
+  ${withLse ? "lse[row * u.heads + head] = maximum + log(max(denominator, 1e-37));" : ""}
 }`,
     };
   },
 );
 
 /** dq, one thread a query and head. */
-export const directQueryGradient = positionalFamily(
-  "attention_direct_query",
-  (dtype: Dtype, headDim: number, turned: boolean, holed: boolean) => {
-    const n = headDim / 4;
+export const unstagedQueryGradient = programFamily(
+  "attention_unstaged_query",
+  (variant: UnstagedGradient) => {
+    const n = variant.headDim / 4, word = gradientWords(variant);
+    const stored = headStart("dq", "row", "head", n);
     return {
-      bindings: gradientBindings(dtype, ["starts", "ends"], { turned, holed }),
+      bindings: gradientBindings(variant, ["starts", "ends"]),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
       body: `${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
@@ -151,27 +189,32 @@ ${load(n, "q", "qkv", headStart("q", "row", "head", n))}
 ${load(n, "g", "dout", headStart("dout", "row", "head", n))}
 ${rowDelta(n, headStart("out", "row", "head", n))}
 ${zero(n, "sum")}
-  let end = ends[row];
-  for (var j = starts[row]; j < end; j++) {
-    ${skipHole(holed)}
+  let end = ${word("ends", "row")};
+  for (var j = ${word("starts", "row")}; j < end; j++) {
+    ${skipExcluded(variant.excludes, word)}
 ${load(n, "k", "qkv", headStart("k", "j", "kv_head", n))}
 ${load(n, "v", "qkv", headStart("v", "j", "kv_head", n))}
 ${pairGradient(n)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
-${(turned ? storeTurned : store)(n, "gradient", headStart("dq", "row", "head", n), "sum")}
+${
+        variant.rotated
+          ? storeRotatedBack(n, "gradient", stored, { name: "sum", word })
+          : store(n, "gradient", stored, "sum")
+      }
 }`,
     };
   },
 );
 
 /** dk and dv, one thread a key and key head, over the queries of every head that reads it. */
-export const directKeyGradient = positionalFamily(
-  "attention_direct_key",
-  (dtype: Dtype, headDim: number, turned: boolean) => {
-    const n = headDim / 4;
+export const unstagedKeyGradient = programFamily(
+  "attention_unstaged_key",
+  (variant: UnstagedGradient) => {
+    const n = variant.headDim / 4, word = gradientWords(variant);
+    const stored = headStart("dk", "row", "head", n);
     return {
-      bindings: gradientBindings(dtype, ["starts", "query_ends"], { turned, holed: false }),
+      bindings: gradientBindings(variant, ["starts", "query_ends"]),
       uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
       body: `${entry("u.rows")}
   let group = u.heads / u.kv_heads;
@@ -179,9 +222,9 @@ ${load(n, "k", "qkv", headStart("k", "row", "head", n))}
 ${load(n, "v", "qkv", headStart("v", "row", "head", n))}
 ${zero(n, "dk")}
 ${zero(n, "dv")}
-  let end = query_ends[row];
+  let end = ${word("query_ends", "row")};
   for (var i = row; i < end; i++) {
-    if (starts[i] > row) { continue; }
+    if (${word("starts", "i")} > row) { continue; }
     for (var h = head * group; h < (head + 1u) * group; h++) {
       let statistics = i * u.heads + h;
 ${load(n, "q", "qkv", headStart("q", "i", "h", n))}
@@ -191,7 +234,11 @@ ${pairGradient(n)}
 ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }
-${(turned ? storeTurned : store)(n, "gradient", headStart("dk", "row", "head", n), "dk")}
+${
+        variant.rotated
+          ? storeRotatedBack(n, "gradient", stored, { name: "dk", word })
+          : store(n, "gradient", stored, "dk")
+      }
 ${store(n, "gradient", headStart("dv", "row", "head", n), "dv")}
 }`,
     };

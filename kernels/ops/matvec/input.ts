@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { rangeSum } from "../attention/decode/kv_splits.ts";
+import { combinedSplits, splitBindings } from "../attention/decode/kv_splits.ts";
 import { type Binding, reads, repeat } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { rmsScale } from "../../wgsl/rms.ts";
@@ -33,10 +33,7 @@ export type InputKind = {
 
 /** Bindings that stand for A. */
 export function inputBindings({ a, ranges }: InputKind): Binding[] {
-  return ranges === 0 ? reads(a, "a") : [
-    ...reads("f32", "sums"),
-    { name: "tops", dtype: "f32", access: "read", scalar: true },
-  ];
+  return ranges === 0 ? reads(a, "a") : splitBindings();
 }
 
 /** Parts of row i in step s. */
@@ -86,7 +83,7 @@ function rangedParts(
   const columns = vectors * layout.wide;
   return loads.map((load, s) => {
     const names = partsOf(0, s, layout);
-    const sums = rangeSum({ ranges, headDim, columns, load, names });
+    const sums = combinedSplits({ splits: ranges, headDim, columns, load, names });
     if (within === undefined) return sums;
     return [sums, ...names.map((x) => `  ${x} = select(vec4<f32>(), ${x}, ${within(s)});`)].join(
       "\n",

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import type { AttentionRanges } from "../attention/decode/kv_splits.ts";
+import type { SplitAttention } from "../attention/decode/kv_splits.ts";
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Cost } from "../../gpu/work.ts";
@@ -46,7 +46,7 @@ export function productCost(
 /** What A goes through before it is multiplied. */
 interface Input {
   /** A, or attention's result over ranges of keys as its only row. */
-  a: Tensor | AttentionRanges;
+  a: Tensor | SplitAttention;
   /** Take A's RMSNorm, times w `[K]`, instead of A. */
   norm?: { w: Tensor; eps: number };
   /** What it is rounded to, as other products round their operands. Default f32. */
@@ -76,11 +76,11 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
   const b = operandOf(product.b), eight = b.kind.registers(8).count === 1;
-  const ranged = "ranges" in product.a;
+  const ranged = "splits" in product.a;
   const layout = matvecLayout(gpu, { m, n, k, eight, ranged, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
-  if ("ranges" in a) {
+  if ("splits" in a) {
     if (m !== 1 || !layout.whole || a.headDim % layout.wide !== 0) {
       throw new Error(`matvec: ranges of ${m} rows by heads of ${a.headDim}`);
     }
@@ -93,8 +93,8 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const vectors = k / wide, groups = n / outputs, stored = storedColumns(c.dtype);
   const { cOffset, cStride } = product, width = swiglu ? n / 2 : n;
   const compact = whole && aOffset === 0 && aStride === k && cOffset === 0 && cStride === width;
-  const { tensors, dtype, ranges, headDim } = "ranges" in a
-    ? { ...a, tensors: [a.sums, a.tops], dtype: "f32" as const }
+  const { tensors, dtype, ranges, headDim } = "splits" in a
+    ? { ...a, ranges: a.splits, tensors: [a.partialOut, a.softmaxStats], dtype: "f32" as const }
     : { tensors: [a], dtype: a.dtype, ranges: 0, headDim: 0 };
   const uniforms = {
     vectors,

@@ -1,18 +1,19 @@
 /**
  * Rotary position embedding, in Hugging Face's convention (rotate_half): within a head of D
- * elements, i and i + D/2 are a pair, turned at position p by p times their frequency, θ^(−2i/D) where
+ * elements, i and i + D/2 are a pair, rotated at position p by p times their frequency, θ^(−2i/D) where
  * nothing is scaled.
  *
  * Shapes: x `[T, ≥ heads·D]` f32 or f16, its first heads in place; positions `[T]` u32. D is a multiple of 8.
- * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward, the same turn by
+ * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward, the same rotation by
  * the opposite angle, is part of attention's. Source: Su et al., "RoFormer", 2021.
  *
  * @module
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily } from "../../gpu/program.ts";
+import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+import { rotate } from "../../wgsl/rotate.ts";
 
 /** How frequencies are changed for contexts longer than a model was trained on; `transformers`' names. */
 export type RopeScaling =
@@ -86,7 +87,9 @@ export function ropeTable(options: RopeOptions): Float32Array {
   return table;
 }
 
-const turn = positionalFamily("rope", (x: Dtype) => ({
+const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
+
+const program = programFamily("rope", ({ x }: { x: Dtype }) => ({
   bindings: [
     { name: "x", dtype: x, access: "write" },
     { name: "table", dtype: "f32", access: "read" },
@@ -103,11 +106,11 @@ const turn = positionalFamily("rope", (x: Dtype) => ({
   let at = head / u.heads * u.stride + head % u.heads * 2u * u.half + lane;
   let a = load_x(at);
   let b = load_x(at + u.half);
-  store_x(at, a * c - b * s);
-  store_x(at + u.half, b * c + a * s);`),
+  store_x(at, ${pair.first});
+  store_x(at + u.half, ${pair.second});`),
 }));
 
-/** Turns the first `heads` heads of `rows` rows of x in place; attention's backward turns gradients back. */
+/** Rotates the first `heads` heads of `rows` rows of x in place; attention's backward rotates gradients back. */
 export function rope(
   gpu: Gpu,
   { x, table, positions, rows, heads, headDim }: {
@@ -121,7 +124,7 @@ export function rope(
 ): void {
   const half = headDim / 8, vectors = rows * heads * half;
   const uniforms = { vectors, heads, half, stride: x.rowSize / 4 };
-  gpu.run(turn(x.dtype), [x, table, positions], uniforms, elementGrid(vectors), {
+  gpu.run(program({ x: x.dtype }), [x, table, positions], uniforms, elementGrid(vectors), {
     flops: 3 * rows * heads * headDim,
     bytes: rows * headDim * (2 * heads * bytesOf(x.dtype) + 4),
   });

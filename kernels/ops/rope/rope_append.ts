@@ -1,20 +1,23 @@
 /**
- * What inference asks of a block's projections, in one launch: queries are turned by their positions, in
- * place, and keys, turned, and values go to their rows of a cache:
+ * What inference asks of a block's projections, in one launch: queries are rotated by their positions, in
+ * place, and keys, rotated, and values go to their rows of a cache:
  * q[t] = rope(q[t]), cachedK[index[t]] = rope(k[t]), cachedV[index[t]] = v[t].
  *
  * Shapes: qkv `[T, (heads + 2·kvHeads) · D]` f32 or f16, the columns of q, then k, then v; cachedK and cachedV
  * `[L, kvHeads · D]` f32 or f16; positions and index `[T]` u32; table `[positions, D]` f32, as rope.ts makes it
- * and turns by it. D is a multiple of 8.
+ * and rotates by it. D is a multiple of 8.
  *
  * @module
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { positionalFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
+import { rotate } from "../../wgsl/rotate.ts";
 
-const program = positionalFamily("rope_append", (qkv: Dtype, cache: Dtype) => ({
+const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
+
+const program = programFamily("rope_append", ({ qkv, cache }: { qkv: Dtype; cache: Dtype }) => ({
   bindings: [
     ...writes(qkv, "qkv"),
     ...writes(cache, "cached_k", "cached_v"),
@@ -37,9 +40,9 @@ const program = positionalFamily("rope_append", (qkv: Dtype, cache: Dtype) => ({
     let angle = positions[token] * size + lane;
     let c = load_table(angle);
     let s = load_table(angle + u.half);
-    let turned = a * c - b * s;
-    b = b * c + a * s;
-    a = turned;
+    let rotated = ${pair.first};
+    b = ${pair.second};
+    a = rotated;
   }
   if (head < u.heads) {
     store_qkv(at, a);
@@ -56,7 +59,7 @@ const program = positionalFamily("rope_append", (qkv: Dtype, cache: Dtype) => ({
   }`),
 }));
 
-/** Turns the queries of the first `rows` rows of qkv, and appends their keys and values to the cache. */
+/** Rotates the queries of the first `rows` rows of qkv, and appends their keys and values to the cache. */
 export function ropeAppend(
   gpu: Gpu,
   { qkv, cachedK, cachedV, table, positions, index, rows, heads, kvHeads, headDim }: {
@@ -74,7 +77,7 @@ export function ropeAppend(
 ): void {
   const half = headDim / 8, vectors = rows * (heads + 2 * kvHeads) * half;
   gpu.run(
-    program(qkv.dtype, cachedK.dtype),
+    program({ qkv: qkv.dtype, cache: cachedK.dtype }),
     [qkv, cachedK, cachedV, table, positions, index],
     { vectors, heads, kv_heads: kvHeads, half },
     elementGrid(vectors),

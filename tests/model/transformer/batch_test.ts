@@ -21,9 +21,12 @@ Deno.test("a batch: documents that share rows attend to those and to their own",
     assert.deepEqual([...batch.starts], [0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9]);
     assert.deepEqual([...batch.ends], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     assert.deepEqual([...batch.queryEnds], [9, 9, 4, 4, 7, 7, 7, 9, 9, 13, 13, 13, 13]);
-    const holes = Array.from({ length: 13 }, (_, i) => [...batch.holes!.slice(2 * i, 2 * i + 2)]);
+    const excluded = Array.from(
+      { length: 13 },
+      (_, i) => [...batch.excludedKeys!.slice(2 * i, 2 * i + 2)],
+    );
     const none = [0, 0];
-    assert.deepEqual(holes, [
+    assert.deepEqual(excluded, [
       ...[none, none, none, none],
       ...[[2, 4], [2, 4], [2, 4], [2, 7], [2, 7]],
       ...[none, none, none, none],
@@ -43,7 +46,7 @@ Deno.test("a batch: targets go by slot, wherever their documents lie", () => {
     { slot: 1, firstRow: 3, rows: 2 },
   ]);
   assert.equal(batch.targetCount, 5);
-  assert.equal(batch.holes, undefined);
+  assert.equal(batch.excludedKeys, undefined);
   // Targets of a document that shares rows lie in its own.
   assert.deepEqual([...makeBatch([head, follower]).targetRows], [2, 4, 5]);
 });

@@ -1,5 +1,5 @@
 /**
- * WGSL of a tile of cached keys (decode_program.ts). It goes three ways over the threads: each has parts of
+ * WGSL of a tile of cached keys (program.ts). It goes three ways over the threads: each has parts of
  * keys' dot products, then the score of one key, then a few columns of values that lie rows apart.
  *
  * What arrives late is asked for first: the next tile's keys before the scores of this one, and its values
@@ -8,21 +8,18 @@
  * @module
  */
 import { repeat } from "../../../gpu/program.ts";
-import type { DecodeLayout } from "./layout.ts";
+import { DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
+import { type DecodeLayout, maximumSlots } from "./layout.ts";
 import { cacheRow } from "./own_token.ts";
 
 /** Declarations of what follows. */
-export function tileDeclarations(
-  { heads, sharing, tile, threads, subgroups }: DecodeLayout,
-): string {
-  // A subgroup has four threads at least.
-  const slots = subgroups ? Math.ceil(threads / 4) : threads;
+export function tileDeclarations(layout: DecodeLayout): string {
+  const { heads, sharing, tile } = layout;
   return `
-// A score that is no score. A true one may be NaN or infinite and must stay so.
-const MASKED = -3.4028234e38;
+${DECLARE_MASKED}
 var<workgroup> products: array<array<array<f32, ${sharing}>, ${tile}>, ${heads}>;
 var<workgroup> weights: array<array<f32, ${tile}>, ${heads}>;
-var<workgroup> highest: array<array<f32, ${slots}>, ${heads}>;`;
+var<workgroup> highest: array<array<f32, ${maximumSlots(layout)}>, ${heads}>;`;
 }
 
 /** Asks for a tile's keys. Loads past the end become those of the last row: they are not counted. */
@@ -74,7 +71,7 @@ function multiplyKeys({ heads, rounds, perKey, perLoad, sharing, threads }: Deco
     }`);
 }
 
-/** The highest score of a tile and those before it, \`new_top\`, of each head. */
+/** The highest score of a tile and those before it, \`new_maximum\`, of each head. */
 function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
   const eachHead = (line: (h: number) => string) => repeat(heads, line);
   if (subgroups) {
@@ -85,9 +82,9 @@ function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
       )
     }
     workgroupBarrier();
-    ${eachHead((h) => `var new_top${h} = top${h};`)}
+    ${eachHead((h) => `var new_maximum${h} = maximum${h};`)}
     for (var s = 0u; s < ${threads}u / size; s++) {
-      ${eachHead((h) => `new_top${h} = max(new_top${h}, highest[${h}][s]);`)}
+      ${eachHead((h) => `new_maximum${h} = max(new_maximum${h}, highest[${h}][s]);`)}
     }`;
   }
   return `${eachHead((h) => `highest[${h}][thread] = score${h};`)}
@@ -102,7 +99,7 @@ function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
       }
     }
     workgroupBarrier();
-    ${eachHead((h) => `let new_top${h} = max(top${h}, highest[${h}][0]);`)}`;
+    ${eachHead((h) => `let new_maximum${h} = max(maximum${h}, highest[${h}][0]);`)}`;
 }
 
 /** Leaves the weight of each key, and corrects the sums for the new highest score. */
@@ -122,12 +119,12 @@ function weighKeys(layout: DecodeLayout): string {
     ${highestScores(layout)}
     ${
     repeat(heads, (h) =>
-      `let correction${h} = exp2(top${h} - new_top${h});
-    top${h} = new_top${h};
+      `let correction${h} = ${weightOf(`maximum${h}`, `new_maximum${h}`)};
+    maximum${h} = new_maximum${h};
     ${repeat(perLoad, (p) => `sum${h}_${p} *= correction${h};`)}
-    total${h} *= correction${h};
+    denominator${h} *= correction${h};
     ${tile < threads ? `if (thread < ${tile}u) {` : "{"}
-      weights[${h}][thread] = select(exp2(score${h} - top${h}), 0.0, score${h} == MASKED);
+      weights[${h}][thread] = ${maskedWeight(`score${h}`, `maximum${h}`)};
     }`)
   }`;
 }
@@ -138,7 +135,7 @@ function addValues(layout: DecodeLayout): string {
   const added = (h: number) =>
     `let w${h} = select(0.0, weights[${h}][min(at, ${tile - 1}u)], at < ${tile}u);
         ${repeat(perLoad, (p) => `sum${h}_${p} += w${h} * x[${p}];`)}
-        total${h} += w${h};`;
+        denominator${h} += w${h};`;
   return `
     for (var b = 0u; b < ${batches}u; b++) {
       let origin = b * ${valueLoads * places}u;
@@ -163,8 +160,8 @@ export function walkTiles(layout: DecodeLayout): string {
   ${
     repeat(heads, (h) =>
       `${repeat(perLoad, (p) => `var sum${h}_${p} = vec4<f32>();`)}
-  var total${h} = 0.0;
-  var top${h} = MASKED;`)
+  var denominator${h} = 0.0;
+  var maximum${h} = MASKED;`)
   }
   for (var tile = first; tile < cached_end; tile += ${tile}u) {
     ${multiplyKeys(layout)}

@@ -50,6 +50,24 @@ export interface DecodeLayout extends DecodeShape {
   columns: number;
 }
 
+/** Threads that share a column when the places are added up. */
+export function columnThreads({ threads, columns, places }: DecodeLayout): number {
+  return Math.min(Math.floor(threads / columns), Math.ceil(Math.sqrt(places)));
+}
+
+/** Slots for the highest scores of a head: one a subgroup, which has four threads at least, or one a thread. */
+export function maximumSlots({ subgroups, threads }: DecodeLayout): number {
+  return subgroups ? Math.ceil(threads / 4) : threads;
+}
+
+/** Bytes of workgroup memory that a layout's program takes. */
+export function decodeBytes(layout: DecodeLayout): number {
+  const { kv, heads, vectors, sharing, tile, columns, places } = layout;
+  const token = heads * vectors * (16 + 4) + 2 * vectors * (kv === "f16" ? 8 : 16);
+  const tiles = 4 * heads * (sharing * tile + tile + maximumSlots(layout));
+  return token + tiles + places * (16 * columns + 4) + 4 * columnThreads(layout);
+}
+
 /** The layout of a shape. */
 export function decodeLayout(shape: DecodeShape): DecodeLayout {
   const { kv, headDim, threads, columnGroups, keyLoads } = shape;
@@ -76,4 +94,19 @@ export function decodeLayout(shape: DecodeShape): DecodeLayout {
     perLoad: wide / 4,
     columns: headDim / 4 / columnGroups,
   };
+}
+
+/** The shape's threads, or as many of them as a device's workgroup may have and its memory allows. */
+export function decodeThreads(
+  shape: DecodeShape,
+  limits: Pick<
+    GPUSupportedLimits,
+    "maxComputeInvocationsPerWorkgroup" | "maxComputeWorkgroupStorageSize"
+  >,
+): number {
+  let threads = Math.min(shape.threads, limits.maxComputeInvocationsPerWorkgroup);
+  const fits = () =>
+    decodeBytes(decodeLayout({ ...shape, threads })) <= limits.maxComputeWorkgroupStorageSize;
+  while (!fits() && threads > shape.headDim / 4) threads /= 2;
+  return threads;
 }

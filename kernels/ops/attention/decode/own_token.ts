@@ -1,11 +1,14 @@
 /**
- * WGSL of the token that asks (decode_program.ts): its queries and its key turned by its position, its key and
+ * WGSL of the token that asks (program.ts): its queries and its key rotated by its position, its key and
  * value into the cache, and its own part in the attention of its queries.
  *
  * @module
  */
 import { repeat } from "../../../gpu/program.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
+import { corrected, weightOf } from "../../../wgsl/online_softmax.ts";
+import { rotate } from "../../../wgsl/rotate.ts";
+import type { RowWord } from "../row_index.ts";
 import type { DecodeLayout } from "./layout.ts";
 
 /** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
@@ -35,6 +38,7 @@ export function cacheRow(key: string, { lanes }: DecodeLayout): string {
 
 /** Declarations of what follows. */
 export function tokenDeclarations({ kv, heads, vectors }: DecodeLayout): string {
+  const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
   return `${conversions(kv)}
 var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
 // As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
@@ -42,31 +46,31 @@ var<workgroup> own_key: array<Stored, ${vectors}>;
 var<workgroup> own_value: array<Stored, ${vectors}>;
 var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
 
-/** Vectors \`at\` and half a head further, turned by the angles of a position. */
-fn turned(at: u32, angle: u32) -> array<vec4<f32>, 2> {
+/** Vectors \`at\` and half a head further, rotated by the angles of a position. */
+fn rotated(at: u32, angle: u32) -> array<vec4<f32>, 2> {
   let a = load_qkv(at);
   let b = load_qkv(at + ${vectors / 2}u);
   let c = load_table(angle);
   let s = load_table(angle + ${vectors / 2}u);
-  return array<vec4<f32>, 2>(a * c - b * s, b * c + a * s);
+  return array<vec4<f32>, 2>(${pair.first}, ${pair.second});
 }`;
 }
 
-/** Leaves the turned queries for all threads to read, and where the range has the token its key and value. */
-export function turnToken({ heads, threads, vectors }: DecodeLayout): string {
+/** Leaves the rotated queries for all threads to read, and where the split has the token its key and value. */
+export function rotateToken({ heads, threads, vectors }: DecodeLayout, word: RowWord): string {
   return `
-  let angles = positions[row] * ${vectors}u;
+  let angles = ${word("positions", "row")} * ${vectors}u;
   let row_start = row * (u.heads + 2u * u.kv_heads) * ${vectors}u;
   for (var i = thread; i < ${heads * vectors / 2}u; i += ${threads}u) {
     let h = i / ${vectors / 2}u;
     let l = i % ${vectors / 2}u;
-    let pair = turned(row_start + (head + h) * ${vectors}u + l, angles + l);
+    let pair = rotated(row_start + (head + h) * ${vectors}u + l, angles + l);
     queries[h][l] = pair[0];
     queries[h][l + ${vectors / 2}u] = pair[1];
   }
   if (has_own && thread < ${vectors / 2}u) {
     let other = thread + ${vectors / 2}u;
-    let pair = turned(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
+    let pair = rotated(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
     own_key[thread] = stored(pair[0]);
     own_key[other] = stored(pair[1]);
     let at = row_start + (u.heads + u.kv_heads + kv_head) * ${vectors}u;
@@ -103,17 +107,17 @@ export function storeToken(layout: DecodeLayout): string {
   }`;
 }
 
-/** Adds the token's own value to a column's \`sum\` and \`total\` of head h, and its score to \`top\`. */
+/** Adds the token's own value to a column's \X. */
 export function addToken(h: number, { vectors }: DecodeLayout): string {
   return `
     if (has_own) {
       var score = 0.0;
       ${repeat(vectors, (l) => `score += own_products[${h}][${l}];`)}
       score *= u.scale * ${Math.LOG2E};
-      top = max(top${h}, score);
-      let correction = exp2(top${h} - top);
-      let weight = exp2(score - top);
-      sum = sum * correction + weight * value(own_value[out_column]);
-      total = total * correction + weight;
+      maximum = max(maximum${h}, score);
+      let correction = ${weightOf(`maximum${h}`, "maximum")};
+      let weight = ${weightOf("score", "maximum")};
+      sum = ${corrected("sum", "correction", "weight * value(own_value[out_column])")};
+      denominator = ${corrected("denominator", "correction", "weight")};
     }`;
 }

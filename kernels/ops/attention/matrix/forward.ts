@@ -13,8 +13,10 @@ import {
   writes,
   writesScalars,
 } from "../../../gpu/program.ts";
+import { corrected, DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";
-import { holeBindings, nextTile, readHole } from "../excluded_keys.ts";
+import { excludedBindings, nextTile, readExcluded } from "../excluded_keys.ts";
+import { rowWords } from "../row_index.ts";
 import {
   addProducts,
   attends,
@@ -24,24 +26,21 @@ import {
   fetchWord,
   loadOwn,
   makeScores,
-  type MatrixKey,
   matrixPlaces,
-  matrixPlan,
   readScores,
   readsWords,
   storeMatrixSums,
   storeWeights,
   type TileWords,
   tileWords,
-} from "./plan.ts";
+} from "./tiles.ts";
+import { type MatrixKey, matrixPlan } from "./plan.ts";
 
-/** The source of a key, with or without lse and holes in the keys. */
+/** The source of a key, with or without lse and keys that queries exclude. */
 export function matrixForwardSource(
-  withLse: boolean,
-  holed: boolean,
-  ...key: MatrixKey
+  { withLse, excludes, ...key }: { withLse: boolean; excludes: boolean } & MatrixKey,
 ): ProgramSource {
-  const plan = matrixPlan(...key);
+  const plan = matrixPlan(key), word = rowWords();
   const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
   const fetch = (name: "k" | "v", tile: string): FetchWord => (row, word) =>
     `fetch_${name}(${tile} + ${row}, key_end, u.${name}_from + kv_head * ${words}u, ${word})`;
@@ -53,16 +52,16 @@ export function matrixForwardSource(
   /** One walk over the keys. The next tiles are under way while these are multiplied. */
   const walk = (tiles: (tile: string) => TileWords, weigh: string) =>
     `${tiles("key_first").load}
-  for (var tile = key_first; tile < key_end; tile = ${nextTile(columns, holed)}) {
+  for (var tile = key_first; tile < key_end; tile = ${nextTile(columns, excludes)}) {
     workgroupBarrier();
     ${tiles("tile").store}
     workgroupBarrier();
-    let next = ${nextTile(columns, holed)};
+    let next = ${nextTile(columns, excludes)};
     ${tiles("next").load}
     ${makeScores(plan, "own", 0)}
     workgroupBarrier();
     ${readScores(plan, "s")}
-    ${attends(holed)}
+    ${attends(excludes)}
     ${weigh}
   }`;
   const scores = (half: "lo" | "hi") =>
@@ -71,12 +70,15 @@ export function matrixForwardSource(
     `let p_${half} = select(vec4<f32>(), exp2(s_${half} * (u.scale * ${Math.LOG2E}) - exponent),
       attends_${half});`;
   const powers = (half: "lo" | "hi") =>
-    `dot(select(vec4<f32>(), exp2(x_${half} - highest), attends_${half}), vec4<f32>(1.0))`;
+    `dot(select(vec4<f32>(), ${
+      weightOf(`x_${half}`, "highest")
+    }, attends_${half}), vec4<f32>(1.0))`;
+  const rescaled = weightOf("maximum", "highest");
   return {
     bindings: [
       ...readsWords("q", "k", "v"),
       ...readsScalars("u32", "starts", "ends"),
-      ...holeBindings(holed),
+      ...excludedBindings(excludes),
       ...writes("f16", "out"),
       ...withLse ? writesScalars("f32", "lse") : [],
     ],
@@ -89,8 +91,7 @@ export function matrixForwardSource(
     },
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
-// A score that is no score. A true one may be NaN or infinite and must stay so.
-const MASKED = -3.4028234e38;
+${DECLARE_MASKED}
 fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
 ${declareTiles(plan)}
 
@@ -110,17 +111,17 @@ fn main(
   var low = 0u;
   var high = 0u;
   ${
-      holed
-        ? `let skip_low = holes[2u * first];
-  let skip_high = holes[2u * first + 1u];
-  var hole_low = 0u;
-  var hole_high = 0u;`
+      excludes
+        ? `let skip_low = ${word("excluded_keys", "first", 0)};
+  let skip_high = ${word("excluded_keys", "first", 1)};
+  var excluded_low = 0u;
+  var excluded_high = 0u;`
         : ""
     }
   if (first + tile_row < u.rows) {
     low = starts[first + tile_row];
     high = ends[first + tile_row];
-    ${readHole("(first + tile_row)", { holed })}
+    ${readExcluded("(first + tile_row)", { excludes, word })}
   }
   // The subgroup's own queries stay in registers.
   {
@@ -131,31 +132,37 @@ fn main(
   workgroupBarrier();
   ${loadOwn(plan, "own", 0)}
 
-  var top = MASKED;
-  var total = 0.0;
+  var maximum = MASKED;
+  var denominator = 0.0;
   ${both("tile").declare}
   ${
       walk(
         keys,
         `${scores("lo")}
     ${scores("hi")}
-    let highest = max(top, max(highest_of(x_lo), highest_of(x_hi)));
-    total = total * exp2(top - highest) + ${powers("lo")} + ${powers("hi")};
-    top = highest;`,
+    let highest = max(maximum, max(highest_of(x_lo), highest_of(x_hi)));
+    denominator = ${corrected("denominator", rescaled, `${powers("lo")} + ${powers("hi")}`)};
+    maximum = highest;`,
       )
     }
   // Each of a row's threads has seen some of its keys.
   ${
       repeat(Math.log2(weightWords), (n) =>
         `{
-    let other_top = subgroupShuffleXor(top, ${1 << n}u);
-    let other_total = subgroupShuffleXor(total, ${1 << n}u);
-    let highest = max(top, other_top);
-    total = total * exp2(top - highest) + other_total * exp2(other_top - highest);
-    top = highest;
+    let other_maximum = subgroupShuffleXor(maximum, ${1 << n}u);
+    let other_denominator = subgroupShuffleXor(denominator, ${1 << n}u);
+    let highest = max(maximum, other_maximum);
+    denominator = ${
+          corrected(
+            "denominator",
+            rescaled,
+            `other_denominator * ${weightOf("other_maximum", "highest")}`,
+          )
+        };
+    maximum = highest;
   }`)
     }
-  let exponent = top + log2(total);
+  let exponent = maximum + log2(denominator);
   ${
       withLse
         ? `if (tile_word == 0u && first + tile_row < u.rows) {

@@ -4,9 +4,10 @@
  *
  * @module
  */
-import { type ProgramSource, reads, readsScalars, repeat, writes } from "../../../gpu/program.ts";
+import { type ProgramSource, repeat } from "../../../gpu/program.ts";
 import { headUniforms } from "../heads.ts";
-import { holeBindings, nextTile, readHole } from "../excluded_keys.ts";
+import { nextTile, readExcluded } from "../excluded_keys.ts";
+import { type GradientBindings, gradientBindings, gradientFields, rowWords } from "../row_index.ts";
 import {
   addProducts,
   attends,
@@ -16,27 +17,28 @@ import {
   fetchWord,
   loadOwn,
   makeScores,
-  type MatrixKey,
   matrixPlaces,
-  matrixPlan,
   readScores,
   readsWords,
   storeMatrixSums,
   storeWeights,
   tileWords,
-} from "./plan.ts";
-import { gradientSides, ofQueries } from "../work_partition.ts";
+} from "./tiles.ts";
+import { type MatrixKey, matrixPlan } from "./plan.ts";
+import { ofQueries, partitionGradient } from "../work_partition.ts";
+
+/** The gradient's first bindings. */
+const HEAD_ROWS = ["qkv", "out", "dout"];
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
 
-/** The source of a key; `turned`: dq and dk are turned back; `holed`: keys have holes. */
+/** The source of a key. */
 export function matrixGradientSource(
-  turned: boolean,
-  holed: boolean,
-  ...key: MatrixKey
+  { rotated, excludes, packed, ...key }: Omit<GradientBindings, "dtype"> & MatrixKey,
 ): ProgramSource {
-  const plan = matrixPlan(...key);
+  const plan = matrixPlan(key), variant = { dtype: "f16", rotated, excludes, packed } as const;
+  const word = rowWords(packed ? gradientFields(variant) : undefined);
   const { rows, columns, threads, words, stride, weightPlaces } = plan, vectors = 2 * words;
   const { overScores, afterScores } = weightPlaces;
   /** Threads that share a row of delta. */
@@ -87,14 +89,7 @@ export function matrixGradientSource(
     `let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half}) * ${WEIGHT_SCALE},
         attends_${half});`;
   return {
-    bindings: [
-      ...readsWords("qkv", "out", "dout"),
-      ...readsScalars("f32", "lse"),
-      ...readsScalars("u32", "starts", "ends", "query_ends"),
-      ...holeBindings(holed),
-      ...writes("f16", "gradient"),
-      ...turned ? [...reads("f32", "table"), ...readsScalars("u32", "positions")] : [],
-    ],
+    bindings: [...readsWords(...HEAD_ROWS), ...gradientBindings(variant).slice(HEAD_ROWS.length)],
     uniforms: {
       rows: "u32",
       heads: "u32",
@@ -125,15 +120,16 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
   @builtin(subgroup_id) subgroup: u32,
 ) {
-  ${gradientSides(rows, words, holed)}
+  ${partitionGradient({ rows, unit: words, excludes, word })}
   ${matrixPlaces(plan)}
   var low = 0u;
   var high = 0u;
-  ${holed ? "var hole_low = 0u;\n  var hole_high = 0u;" : ""}
+  ${excludes ? "var excluded_low = 0u;\n  var excluded_high = 0u;" : ""}
   if (first + tile_row < u.rows) {
-    low = select(starts[first + tile_row], first + tile_row, key_side);
-    high = select(ends[first + tile_row], query_ends[first + tile_row], key_side);
-    ${readHole("(first + tile_row)", { holed, value: ofQueries })}
+    low = select(${word("starts", "first + tile_row")}, first + tile_row, key_side);
+    high = select(
+      ${word("ends", "first + tile_row")}, ${word("query_ends", "first + tile_row")}, key_side);
+    ${readExcluded("(first + tile_row)", { excludes, word, value: ofQueries })}
   }
   // The subgroup's own rows stay in registers.
   {
@@ -159,12 +155,12 @@ fn main(
     let value_start =
       select(u.v_from + kv_head * ${words}u, u.dout_from + head * ${words}u, key_side);
         ${others("other_first").load}
-    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, holed)}) {
+    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, excludes)}) {
       workgroupBarrier();
       ${others("tile").store}
       workgroupBarrier();
       // The next tile is under way while this one is multiplied.
-      let next = ${nextTile(columns, holed)};
+      let next = ${nextTile(columns, excludes)};
       ${others("next").load}
       if (key_side) ${statistics("tile")}
       ${makeScores(plan, "own", 0)}
@@ -176,7 +172,7 @@ fn main(
         delta_hi = ${ofColumns("delta", 1)};
       }
       ${readScores(plan, "s")}
-      ${attends(holed)}
+      ${attends(excludes)}
       ${weight("lo")}
       ${weight("hi")}
       if (key_side) { ${storeWeights(plan, "p", afterScores)} }
@@ -200,7 +196,7 @@ fn main(
       storeMatrixSums(plan, "sum", {
         binding: "gradient",
         start: (row) => `${row} * u.dq_stride + to_first`,
-        turn: turned ? (row) => `positions[${row}] * ${vectors}u` : undefined,
+        rotation: rotated ? (row) => `${word("positions", row)} * ${vectors}u` : undefined,
       }, `u.scale * ${1 / WEIGHT_SCALE}.0`)
     }
   if (key_side) {

@@ -13,8 +13,10 @@ import {
   writesScalars,
 } from "../../../gpu/program.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
+import { corrected, DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";
-import { holeBindings, nextTile, outsideHole, readHole } from "../excluded_keys.ts";
+import { excludedBindings, nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
+import { rowWords } from "../row_index.ts";
 import {
   addScores,
   declareStatistics,
@@ -38,26 +40,34 @@ import {
   ownTile,
 } from "./staging.ts";
 import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./weighted_sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./plan.ts";
+import { attentionUniforms, keyedPlan, type PlanKey } from "./plan.ts";
 
-/** The source for a plan, dtypes of q, of k and v and of out, whether lse is written, and whether keys have holes. */
+/** What the programs differ in beside their plans. */
+export interface ForwardVariant {
+  /** Dtypes of q, of k and v, and of out. */
+  dtype: Dtype;
+  kv: Dtype;
+  out: Dtype;
+  /** lse is written. */
+  withLse: boolean;
+  /** Queries exclude keys (excluded_keys.ts). */
+  excludes: boolean;
+}
+
+/** The source of a key. */
 export function forwardSource(
-  plan: AttentionPlan,
-  dtype: Dtype,
-  kv: Dtype,
-  out: Dtype,
-  withLse: boolean,
-  holed: boolean,
+  { dtype, kv, out, withLse, excludes, ...key }: ForwardVariant & PlanKey,
 ): ProgramSource {
+  const plan = keyedPlan(key), word = rowWords();
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, sumRows, vectors } = plan;
-  const { chunk, chunks, half } = plan;
+  const { chunk, chunks, f16Sums } = plan;
   const size = weightVector(plan), vector = rowVector(plan);
   const own = ownTile(plan, "queries"), others = otherTile(plan, "others");
   const bindings: Binding[] = [
     ...reads(dtype, "q"),
     ...reads(kv, "k", "v"),
     ...readsScalars("u32", "starts", "ends"),
-    ...holeBindings(holed),
+    ...excludedBindings(excludes),
     ...writes(out, "out"),
   ];
   if (withLse) bindings.push(...writesScalars("f32", "lse"));
@@ -78,7 +88,9 @@ export function forwardSource(
     ${
     eachScore(plan, (i, j) =>
       `s${i}_${j} = select(MASKED, s${i}_${j} * (u.scale * ${Math.LOG2E}),
-      column${j} >= low${i} && column${j} < high${i}${outsideHole(`column${j}`, i, holed)});`)
+      column${j} >= low${i} && column${j} < high${i}${
+        outsideExcluded(`column${j}`, i, excludes)
+      });`)
   }`;
   const highest = (i: number) => {
     let text = `s${i}_0`;
@@ -96,13 +108,12 @@ export function forwardSource(
   return {
     bindings,
     uniforms: { ...attentionUniforms(plan), ...headUniforms("q", "k", "v", "out") },
-    extensions: half ? ["f16"] : [],
+    extensions: f16Sums ? ["f16"] : [],
     body: `${commonFunctions(plan)}
 ${fetchFunction(plan, "q", dtype)}
 ${fetchFunction(plan, "k", kv)}
 ${fetchFunction(plan, "v", kv)}
-// A score that is no score. A true one may be NaN or infinite and must stay so.
-const MASKED = -3.4028234e38;
+${DECLARE_MASKED}
 ${declareTile(plan, own)}
 ${declareTile(plan, others)}
 ${declareWeights(plan, "weights")}
@@ -120,22 +131,30 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${
       repeat(scoreRows, (i) =>
         `var low${i} = 0u; var high${i} = 0u;${
-          holed ? ` var hole_low${i} = 0u; var hole_high${i} = 0u;` : ""
+          excludes ? ` var excluded_low${i} = 0u; var excluded_high${i} = 0u;` : ""
         }
   if (first + row_first + ${i}u < u.rows) {
     low${i} = starts[first + row_first + ${i}u];
     high${i} = ends[first + row_first + ${i}u];
-    ${readHole(`(first + row_first + ${i}u)`, { holed, index: i })}
+    ${readExcluded(`(first + row_first + ${i}u)`, { excludes, word, index: i })}
   }`)
     }
   // All threads of a row know its maximum, each the sum of its own columns.
-  ${repeat(rowVectors, (v) => `var top${v} = ${vector}(MASKED); var total${v} = ${vector}();`)}
+  ${
+      repeat(rowVectors, (v) =>
+        `var maximum${v} = ${vector}(MASKED); var denominator${v} = ${vector}();`)
+    }
   ${sumPlace(plan)}
   ${declareSums(plan, "sum")}
   ${chunks === 1 ? fill(plan, [[own, queries(0)]]) : ""}
 
-  ${holed ? "let skip_low = holes[2u * first]; let skip_high = holes[2u * first + 1u];" : ""}
-  for (var tile = starts[first]; tile < key_end; tile = ${nextTile(columns, holed)}) {
+  ${
+      excludes
+        ? `let skip_low = ${word("excluded_keys", "first", 0)};
+  let skip_high = ${word("excluded_keys", "first", 1)};`
+        : ""
+    }
+  for (var tile = starts[first]; tile < key_end; tile = ${nextTile(columns, excludes)}) {
     ${eachScore(plan, (i, j) => `var s${i}_${j} = 0.0;`)}
     ${chunks === 1 ? "{" : `${loop(plan, "piece", chunks)} {`}
       workgroupBarrier();
@@ -153,18 +172,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     workgroupBarrier();
     ${
       repeat(rowVectors, (v) =>
-        `let old_top${v} = top${v};
-    ${repeat(lanes, (l) => `top${v} = max(top${v}, statistics[${l}][${rowAt(v)}]);`)}
-    let correction${v} = exp2(old_top${v} - top${v});
+        `let old_maximum${v} = maximum${v};
+    ${repeat(lanes, (l) => `maximum${v} = max(maximum${v}, statistics[${l}][${rowAt(v)}]);`)}
+    let correction${v} = ${weightOf(`old_maximum${v}`, `maximum${v}`)};
     if (lane == 0u) { corrections[${rowAt(v)}] = correction${v}; }`)
     }
-    ${
-      eachScore(plan, (i, j) =>
-        `s${i}_${j} = select(exp2(s${i}_${j} - ${ofRow("top", i)}), 0.0, s${i}_${j} == MASKED);`)
-    }
+    ${eachScore(plan, (i, j) => `s${i}_${j} = ${maskedWeight(`s${i}_${j}`, ofRow("maximum", i))};`)}
     ${
       repeat(rowVectors, (v) =>
-        `total${v} = total${v} * correction${v} + ${rowValues(plan, v, sumOf)};`)
+        `denominator${v} = ${
+          corrected(`denominator${v}`, `correction${v}`, rowValues(plan, v, sumOf))
+        };`)
     }
     ${putWeights(plan, "weights", (i, j) => `s${i}_${j}`)}
     ${
@@ -186,7 +204,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
   }
 
-  ${repeat(rowVectors, (v) => `statistics[lane][${rowAt(v)}] = total${v};`)}
+  ${repeat(rowVectors, (v) => `statistics[lane][${rowAt(v)}] = denominator${v};`)}
   workgroupBarrier();
   ${totals("all", sumAt, sumVectors)}
   ${
@@ -207,7 +225,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
           repeat(scoreRows, (i) =>
             `if (first + row_first + ${i}u < u.rows) {
       lse[(first + row_first + ${i}u) * u.heads + head] = select(
-        (${ofRow("top", i)} + log2(${ofRow("row_all", i)})) * ${Math.LN2}, MASKED,
+        (${ofRow("maximum", i)} + log2(${ofRow("row_all", i)})) * ${Math.LN2}, MASKED,
         low${i} >= high${i});
     }`)
         }

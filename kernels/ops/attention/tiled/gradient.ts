@@ -9,12 +9,11 @@
  * @module
  */
 import { type ProgramSource, repeat } from "../../../gpu/program.ts";
-import type { Dtype } from "../../../gpu/tensor.ts";
-import { gradientBindings } from "../row_index.ts";
+import { type GradientBindings, gradientBindings, gradientFields, rowWords } from "../row_index.ts";
 import { headUniforms } from "../heads.ts";
-import { nextTile, outsideHole, readHole } from "../excluded_keys.ts";
+import { nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
-import { gradientSides, ofQueries } from "../work_partition.ts";
+import { ofQueries, partitionGradient } from "../work_partition.ts";
 import {
   commonFunctions,
   declareTile,
@@ -27,7 +26,7 @@ import {
   type Tile,
 } from "./staging.ts";
 import { addWeighted, declareSums, storeSums, sumPlace } from "./weighted_sums.ts";
-import { type AttentionPlan, attentionUniforms } from "./plan.ts";
+import { type AttentionPlan, attentionUniforms, keyedPlan, type PlanKey } from "./plan.ts";
 
 /**
  * Sums in f16 take dout by so much less: the loss scale brings gradients near the largest f16, and sums of 32 of
@@ -39,18 +38,17 @@ const HALF_SCALE = 1 / 32;
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
   threads / Math.max(rows, columns);
 
-/** The source for a plan, the dtype of all tensors, whether dq and dk are turned back, and whether keys have holes. */
+/** The source of a key. */
 export function gradientSource(
-  plan: AttentionPlan,
-  dtype: Dtype,
-  turned: boolean,
-  holed: boolean,
+  { dtype, rotated, excludes, packed, ...key }: GradientBindings & PlanKey,
 ): ProgramSource {
+  const plan = keyedPlan(key), variant = { dtype, rotated, excludes, packed };
+  const word = rowWords(packed ? gradientFields(variant) : undefined);
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, vectors, chunk, chunks } = plan;
   const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
   const c = otherTile(plan, "scores"), d = otherTile(plan, "values");
   const most = Math.max(rows, columns), parts = deltaLanes(plan);
-  const scale = plan.half ? HALF_SCALE : 1, factor = `${1 / scale}.0`;
+  const scale = plan.f16Sums ? HALF_SCALE : 1, factor = `${1 / scale}.0`;
   const piece = (n: string | number) => chunks === 1 ? "" : `${n} * ${chunk}u + `;
   const fetch = (
     name: string,
@@ -92,7 +90,7 @@ export function gradientSource(
   const delta = (at: string) =>
     Array.from({ length: parts }, (_, n) => `deltas[${at}][${n}]`).join(" + ");
   return {
-    bindings: gradientBindings(dtype, ["starts", "ends", "query_ends"], { turned, holed }),
+    bindings: gradientBindings(variant),
     uniforms: {
       ...attentionUniforms(plan),
       ...headUniforms("q", "out", "dout", "dq"),
@@ -101,7 +99,7 @@ export function gradientSource(
       dk_from: "u32",
       dv_from: "u32",
     },
-    extensions: plan.half ? ["f16"] : [],
+    extensions: plan.f16Sums ? ["f16"] : [],
     body: `${commonFunctions(plan)}
 ${fetchFunction(plan, "qkv", dtype, { stride: "q" })}
 ${fetchFunction(plan, "dout", dtype, { scale })}
@@ -119,19 +117,19 @@ var<workgroup> exponents: array<f32, ${most}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  ${gradientSides(rows, vectors, holed)}
+  ${partitionGradient({ rows, unit: vectors, excludes, word })}
   ${scorePlace(plan)}
   ${
       repeat(scoreRows, (i) =>
         `var low${i} = 0u; var high${i} = 0u;${
-          holed ? ` var hole_low${i} = 0u; var hole_high${i} = 0u;` : ""
+          excludes ? ` var excluded_low${i} = 0u; var excluded_high${i} = 0u;` : ""
         }
   {
     let row = first + row_first + ${i}u;
     if (row < u.rows) {
-      low${i} = select(starts[row], row, key_side);
-      high${i} = select(ends[row], query_ends[row], key_side);
-      ${readHole("row", { holed, index: i, value: ofQueries })}
+      low${i} = select(${word("starts", "row")}, row, key_side);
+      high${i} = select(${word("ends", "row")}, ${word("query_ends", "row")}, key_side);
+      ${readExcluded("row", { excludes, word, index: i, value: ofQueries })}
     }
   }`)
     }
@@ -155,7 +153,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let start = select(u.k_from + kv_head * ${vectors}u, u.q_from + head * ${vectors}u, key_side);
     let value_start =
       select(u.v_from + kv_head * ${vectors}u, u.dout_from + head * ${vectors}u, key_side);
-    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, holed)}) {
+    for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, excludes)}) {
       ${eachScore(plan, (i, j) => `var s${i}_${j} = 0.0; var dp${i}_${j} = 0.0;`)}
       ${chunks === 1 ? "{" : `${loop(plan, "piece", chunks)} {`}
         workgroupBarrier();
@@ -182,7 +180,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       eachScore(plan, (i, j) =>
         `{
         let attends = column${j} >= low${i} && column${j} < high${i}${
-          outsideHole(`column${j}`, i, holed)
+          outsideExcluded(`column${j}`, i, excludes)
         };
         let p = exp2(s${i}_${j} * (u.scale * ${Math.LOG2E}) - (row_exponent${i} + exponent${j}));
         s${i}_${j} = select(0.0, p, attends);
@@ -214,7 +212,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         binding: "gradient",
         start: (row) => `(first + ${row}) * u.dq_stride + to_first`,
         exists: (row) => `first + ${row} < u.rows`,
-        turn: turned ? (row) => `positions[first + ${row}] * ${vectors}u` : undefined,
+        rotation: rotated
+          ? (row) => `${word("positions", `first + ${row}`)} * ${vectors}u`
+          : undefined,
       }, () => `u.scale * ${factor}`)
     }
   if (key_side) {

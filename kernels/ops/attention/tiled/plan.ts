@@ -39,7 +39,7 @@ export interface AttentionPlan extends TileShape {
   /** What head rows are held in. */
   stage: "f32" | "f16";
   /** Products and short sums in f16, of part of a head row in scores, of a tile in weighted sums. */
-  half: boolean;
+  f16Sums: boolean;
   /**
    * Write inner loops out, which GPUs run faster. Otherwise they stay loops, which a software driver
    * compiles many times faster; `u.most`, larger than any count, keeps it from unrolling them itself.
@@ -50,22 +50,22 @@ export interface AttentionPlan extends TileShape {
 /** What a tile shape is completed with. */
 export interface PlanOptions {
   headDim: number;
-  stage: "f32" | "f16";
-  half: boolean;
-  unroll: boolean;
   /** Pairs of a head row held at a time at most. */
-  chunk?: number;
+  chunk: number;
+  stage: "f32" | "f16";
+  f16Sums: boolean;
+  unroll: boolean;
 }
 
 /** Completes a tile shape. */
-export function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
-  const { headDim, stage, half, unroll } = options;
+function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
+  const { headDim, stage, f16Sums, unroll } = options;
   if (!Number.isInteger(headDim / 4) || headDim < 4 || headDim > 256) {
     throw new Error(`attention: head_dim ${headDim} is not a multiple of 4 from 4 to 256`);
   }
   const { rows, columns, scoreRows, scoreColumns, sumRows } = shape;
   const vectors = headDim / 4, pairs = Math.ceil(vectors / 2);
-  const chunks = Math.ceil(pairs / (options.chunk ?? pairs)), chunk = Math.ceil(pairs / chunks);
+  const chunks = Math.ceil(pairs / options.chunk), chunk = Math.ceil(pairs / chunks);
   const lanes = columns / scoreColumns, threads = rows / scoreRows * lanes;
   // As many lanes as threads and pairs allow.
   const groups = rows / sumRows;
@@ -82,7 +82,7 @@ export function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
     sumLanes,
     sumPairs: Math.ceil(chunk / sumLanes),
     stage,
-    half,
+    f16Sums,
     unroll,
   };
 }
@@ -93,29 +93,20 @@ export function workgroupBytes(plan: AttentionPlan, kind: AttentionKind): number
   const pair = plan.stage === "f16" ? 16 : 32, vector = scoreRows % 4 || sumRows % 4 ? 2 : 4;
   const own = scoreRows * plan.chunk * ((rows / scoreRows) | 1) * pair;
   const other = scoreColumns * plan.chunk * (lanes | 1) * pair;
-  const padded = vector * ((rows / vector) | 1), weights = columns * padded * (plan.half ? 2 : 4);
+  const padded = vector * ((rows / vector) | 1),
+    weights = columns * padded * (plan.f16Sums ? 2 : 4);
   if (kind === "forward") return own + other + weights + (lanes * padded + rows) * 4;
   return 2 * (own + other + weights) + (threads + Math.max(rows, columns)) * 4;
 }
 
 /** Shapes by name. */
 const SHAPES = {
-  tall: shape(64, 32, 4, 4, 8),
-  even: shape(32, 32, 4, 2, 4),
+  tall: { rows: 64, columns: 32, scoreRows: 4, scoreColumns: 4, sumRows: 8 },
+  even: { rows: 32, columns: 32, scoreRows: 4, scoreColumns: 2, sumRows: 4 },
   /** `even` with twice the threads. */
-  dense: shape(32, 32, 2, 2, 2),
-  low: shape(16, 32, 2, 2, 2),
-};
-
-function shape(
-  rows: number,
-  columns: number,
-  scoreRows: number,
-  scoreColumns: number,
-  sumRows: number,
-): TileShape {
-  return { rows, columns, scoreRows, scoreColumns, sumRows };
-}
+  dense: { rows: 32, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
+  low: { rows: 16, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
+} satisfies Record<string, TileShape>;
 
 /** A shape's name. */
 export type ShapeName = keyof typeof SHAPES;
@@ -126,19 +117,15 @@ export const SHAPE_NAMES = Object.keys(SHAPES) as ShapeName[];
 /** What a program computes. */
 export type AttentionKind = "forward" | "backward";
 
-/** What a plan is made from: arguments that fit a program's key. */
-export type PlanKey = [
-  name: ShapeName,
-  headDim: number,
-  chunk: number,
-  stage: "f32" | "f16",
-  half: boolean,
-  unroll: boolean,
-];
+/** What a plan is made from: entries of a program's key. */
+export interface PlanKey extends PlanOptions {
+  shape: ShapeName;
+  chunk: number;
+}
 
 /** The plan of a key. */
-export function keyedPlan(...[name, headDim, chunk, stage, half, unroll]: PlanKey): AttentionPlan {
-  return planOf(SHAPES[name], { headDim, chunk, stage, half, unroll });
+export function keyedPlan({ shape, ...options }: PlanKey): AttentionPlan {
+  return planOf(SHAPES[shape], options);
 }
 
 /** What a plan is chosen for. */
@@ -149,9 +136,9 @@ export interface PlanWish {
   /** Dtypes of what is read. */
   dtypes: readonly Dtype[];
   /** Operands may be rounded to f16. */
-  rounded?: boolean;
+  f16Operands?: boolean;
   /** The same, and short sums may be f16. */
-  half?: boolean;
+  f16Sums?: boolean;
   unroll: boolean;
   /** Bytes of workgroup memory there are. */
   limit: number;
@@ -174,23 +161,25 @@ const MANY_KEYS = 128;
  */
 function preference(
   kind: AttentionKind,
-  { stage, half, keys }: { stage: "f32" | "f16"; half: boolean; keys: number },
+  { stage, f16Sums, keys }: { stage: "f32" | "f16"; f16Sums: boolean; keys: number },
 ): ShapeName[] {
   if (kind === "backward") return stage === "f16" ? ["dense", "low"] : ["even"];
   if (stage === "f32") return ["even", "low"];
   if (keys < MANY_KEYS) return ["low"];
-  return half ? ["even", "low"] : ["tall", "even", "low"];
+  return f16Sums ? ["even", "low"] : ["tall", "even", "low"];
 }
 
 /** The plan: the first shape that holds whole head rows within the limit, or else with pieces of them. */
 export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
-  const { keys, headDim, dtypes, rounded = false, half = false, unroll, limit } = wish;
-  const stage = rounded || half || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
-  const names = wish.shape === undefined ? preference(kind, { stage, half, keys }) : [wish.shape];
+  const { keys, headDim, dtypes, f16Operands = false, f16Sums = false, unroll, limit } = wish;
+  const stage = f16Operands || f16Sums || dtypes.every((dtype) => dtype === "f16") ? "f16" : "f32";
+  const names = wish.shape === undefined
+    ? preference(kind, { stage, f16Sums, keys })
+    : [wish.shape];
   for (let chunk = Math.ceil(headDim / 8);; chunk = Math.ceil(chunk / 2)) {
     for (const name of names) {
-      const key: PlanKey = [name, headDim, chunk, stage, half, unroll];
-      if (workgroupBytes(keyedPlan(...key), kind) <= limit) return key;
+      const key: PlanKey = { shape: name, headDim, chunk, stage, f16Sums, unroll };
+      if (workgroupBytes(keyedPlan(key), kind) <= limit) return key;
     }
     if (chunk === 1) throw new Error(`attention: ${limit} bytes of workgroup memory are too few`);
   }
@@ -199,11 +188,14 @@ export function choosePlan(kind: AttentionKind, wish: PlanWish): PlanKey {
 /** What a device adds to a wish. Loops for software drivers have no sums in f16. */
 export function deviceWish(
   gpu: Pick<Gpu, "device" | "extensions" | "software">,
-  { rounded, half, unroll = !gpu.software }: Pick<AttentionOptions, "rounded" | "half" | "unroll">,
-): Pick<PlanWish, "rounded" | "half" | "unroll" | "limit"> {
+  { f16Operands, f16Sums, unroll = !gpu.software }: Pick<
+    AttentionOptions,
+    "f16Operands" | "f16Sums" | "unroll"
+  >,
+): Pick<PlanWish, "f16Operands" | "f16Sums" | "unroll" | "limit"> {
   return {
-    rounded,
-    half: half && unroll && gpu.extensions.has("f16"),
+    f16Operands,
+    f16Sums: f16Sums && unroll && gpu.extensions.has("f16"),
     unroll,
     limit: gpu.device.limits.maxComputeWorkgroupStorageSize,
   };
@@ -216,20 +208,22 @@ export interface AttentionOptions {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** What scores are multiplied with. Default 1/√headDim. */
+  scale?: number;
   /** Operands may be rounded to f16. */
-  rounded?: boolean;
+  f16Operands?: boolean;
   /** The same, and sums over short ranges may be f16. */
-  half?: boolean;
+  f16Sums?: boolean;
   /** Query–key pairs attended, for the profile's cost; one causal document by default. */
   pairs?: number;
   /** Write inner loops out, which a GPU runs faster and a software driver compiles slowly. */
   unroll?: boolean;
   /** Take the programs for software drivers. */
-  direct?: boolean;
+  unstaged?: boolean;
   /** Take tiles of this shape. */
   shape?: ShapeName;
   /**
-   * With `half`, take the programs for subgroup matrices where there are such and sizes suit them: the default
+   * With `f16Sums`, take the programs for subgroup matrices where there are such and sizes suit them: the default
    * on tensor cores, where forward they take 0.86 (121 tokens) to 0.5 (968) of the time of tiles, backward 0.65
    * to 0.48.
    */
@@ -242,14 +236,16 @@ export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u3
   return unroll ? sizes : { ...sizes, most: "u32" };
 }
 
+/** What scores are multiplied with where a model says nothing else. */
+export function defaultScale(headDim: number): number {
+  return 1 / Math.sqrt(headDim);
+}
+
 /** Values of {@linkcode attentionUniforms}. */
 export function uniformValues(
-  rows: number,
-  heads: number,
-  kvHeads: number,
-  headDim: number,
+  { rows, heads, kvHeads, headDim, scale = defaultScale(headDim) }: AttentionOptions,
 ): Record<string, number> {
-  return { rows, heads, kv_heads: kvHeads, scale: 1 / Math.sqrt(headDim), most: 0xffffffff };
+  return { rows, heads, kv_heads: kvHeads, scale, most: 0xffffffff };
 }
 
 /** Bytes of `rows` rows of `heads` heads. */

@@ -40,7 +40,7 @@ export function eachScore(
 
 /** Adds the products of the pieces in two tiles to the thread's scores `sum<i>_<j>`. */
 export function addScores(plan: AttentionPlan, sum: string, own: Tile, other: Tile): string {
-  const { chunk, scoreRows, scoreColumns, half } = plan;
+  const { chunk, scoreRows, scoreColumns, f16Sums } = plan;
   const products = (
     p: string,
     read: (name: string, tile: Tile, at: string) => string,
@@ -52,7 +52,7 @@ ${
         `${read(`a${i}`, own, `[${i}][${p}][row_group]`)}
 ${repeat(scoreColumns, (j) => add(i, j))}`)
     }`;
-  if (!half) {
+  if (!f16Sums) {
     return eachPair(
       plan,
       chunk,
@@ -94,7 +94,7 @@ export const rowVector = (plan: AttentionPlan): string => `vec${weightVector(pla
 
 /** Declares an array of weights `[j][lane][row / vector]`. */
 export function declareWeights(plan: AttentionPlan, name: string): string {
-  const size = weightVector(plan), type = `vec${size}<${plan.half ? "f16" : "f32"}>`;
+  const size = weightVector(plan), type = `vec${size}<${plan.f16Sums ? "f16" : "f32"}>`;
   const { rows, lanes, scoreColumns } = plan;
   return `var<workgroup> ${name}: ` +
     `array<array<array<${type}, ${(rows / size) | 1}>, ${lanes}>, ${scoreColumns}>;`;
@@ -116,12 +116,12 @@ export function putWeights(
   name: string,
   value: (i: number, j: number) => string,
 ): string {
-  const size = weightVector(plan), type = `vec${size}<${plan.half ? "f16" : "f32"}>`;
+  const size = weightVector(plan), type = `vec${size}<${plan.f16Sums ? "f16" : "f32"}>`;
   const { scoreRows, scoreColumns } = plan;
   return repeat(scoreColumns, (j) =>
     repeat(scoreRows / size, (v) => {
       const values = Array.from({ length: size }, (_, e) => value(v * size + e, j)).join(", ");
-      const all = plan.half ? `${type}(vec${size}<f32>(${values}))` : `${type}(${values})`;
+      const all = plan.f16Sums ? `${type}(vec${size}<f32>(${values}))` : `${type}(${values})`;
       return `${name}[${j}][lane][row_group * ${scoreRows / size}u + ${v}u] = ${all};`;
     }));
 }

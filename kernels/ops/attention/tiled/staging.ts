@@ -51,7 +51,7 @@ export function declareTile(
 }
 
 /** Functions of every program. */
-export function commonFunctions({ stage, half }: AttentionPlan): string {
+export function commonFunctions({ stage, f16Sums }: AttentionPlan): string {
   const exact = `${stage === "f16" ? "" : "struct Pair { lo: vec4<f32>, hi: vec4<f32> }"}
 fn add_dot(a: vec4<f32>, b: vec4<f32>, sum: f32) -> f32 {
   return fma(a.x, b.x, fma(a.y, b.y, fma(a.z, b.z, fma(a.w, b.w, sum))));
@@ -62,7 +62,7 @@ fn add_halves(a: vec4<u32>, b: vec4<u32>, sum: vec2<f16>) -> vec2<f16> {
   return fma(halves(a.x), halves(b.x), fma(halves(a.y), halves(b.y),
     fma(halves(a.z), halves(b.z), fma(halves(a.w), halves(b.w), sum))));
 }`;
-  return half ? `${exact}\n${short}` : exact;
+  return f16Sums ? `${exact}\n${short}` : exact;
 }
 
 /**

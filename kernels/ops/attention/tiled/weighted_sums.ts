@@ -6,6 +6,7 @@
 import { repeat } from "../../../gpu/program.ts";
 import { COMPONENTS, weightVector } from "./scores.ts";
 import { get, loop, type Tile } from "./staging.ts";
+import { rotateBack } from "../../../wgsl/rotate.ts";
 import type { AttentionPlan } from "./plan.ts";
 
 /** The thread's place in a weighted sum: rows from `sum_first` on, pairs `sum_pair<k>` of each piece. */
@@ -53,7 +54,7 @@ export function addWeighted(
   tile: Tile,
   c: number,
 ): string {
-  const { sumRows, sumPairs, lanes, scoreColumns, half, unroll } = plan;
+  const { sumRows, sumPairs, lanes, scoreColumns, f16Sums, unroll } = plan;
   const size = weightVector(plan);
   const parts = (line: (i: number, k: number) => string) =>
     repeat(sumRows, (i) => repeat(sumPairs, (k) => line(i, k)));
@@ -69,13 +70,13 @@ ${
 ${
       repeat(sumPairs, (k) => {
         const at = `[${j}][sum_pair${k}][${l}]`;
-        return half ? `let x${k} = ${tile.name}${at};` : get(plan, `x${k}`, tile, at);
+        return f16Sums ? `let x${k} = ${tile.name}${at};` : get(plan, `x${k}`, tile, at);
       })
     }
 ${
       parts((i, k) => {
         const weight = `w${Math.floor(i / size)}.${COMPONENTS[i % size]}`;
-        if (half) {
+        if (f16Sums) {
           return repeat(4, (e) => {
             const to = `h${i}_${k}_${e}`;
             return `${to} = fma(vec2<f16>(${weight}), halves(x${k}.${COMPONENTS[e]}), ${to});`;
@@ -87,7 +88,7 @@ ${to}_hi = fma(vec4<f32>(${weight}), x${k}_hi, ${to}_hi);`;
       })
     }
 }`;
-  if (!half) {
+  if (!f16Sums) {
     const keys = unroll
       ? repeat(lanes, (l) => key("j", `${l}`))
       : `${loop(plan, "l", lanes)} ${key("j", "l")}`;
@@ -114,15 +115,15 @@ export interface Target {
   start: (row: string) => string;
   /** WGSL for whether there is such a row. */
   exists: (row: string) => string;
-  /** WGSL for a row's first vector in RoPE's table, where rows are to be turned back. */
-  turn?: (row: string) => string;
+  /** WGSL for a row's first vector in RoPE's table, where rows are to be rotated back. */
+  rotation?: (row: string) => string;
 }
 
 /** Stores a weighted sum, each row times `factor`. */
 export function storeSums(
   plan: AttentionPlan,
   sum: string,
-  { binding, start, exists, turn }: Target,
+  { binding, start, exists, rotation }: Target,
   factor: (i: number) => string,
 ): string {
   const { chunk, chunks, pairs, vectors, sumRows, sumPairs, sumLanes } = plan;
@@ -133,11 +134,12 @@ export function storeSums(
       chunk * chunks > pairs && c === chunks - 1 ? `${c * chunk}u + ${pair} < ${pairs}u` : "",
     ].filter(Boolean);
     const offset = c * chunk + k * sumLanes, to = `to + ${offset}u`;
-    if (turn !== undefined) {
+    if (rotation !== undefined) {
+      const pair = rotateBack({ first: `${at}_lo`, second: `${at}_hi`, cos: "cos", sin: "sin" });
       const back = `let cos = load_table(angle + ${offset}u) * factor;
 let sin = load_table(angle + ${offset + pairs}u) * factor;
-store_${binding}(${to}, ${at}_lo * cos + ${at}_hi * sin);
-store_${binding}(${to} + ${pairs}u, ${at}_hi * cos - ${at}_lo * sin);`;
+store_${binding}(${to}, ${pair.first});
+store_${binding}(${to} + ${pairs}u, ${pair.second});`;
       return `${conditions.length === 0 ? "" : `if (${conditions.join(" && ")})`} {\n${back}\n}`;
     }
     const second = `store_${binding}(${to} + ${pairs}u, ${at}_hi * factor);`;
@@ -153,7 +155,7 @@ ${
     `if (!sum_idle && ${exists(`sum_first + ${i}u`)}) {
 let to = ${start(`sum_first + ${i}u`)} + sum_lane;
 let factor = ${factor(i)};
-${turn === undefined ? "" : `let angle = ${turn(`sum_first + ${i}u`)} + sum_lane;`}
+${rotation === undefined ? "" : `let angle = ${rotation(`sum_first + ${i}u`)} + sum_lane;`}
 ${repeat(chunks, (c) => repeat(sumPairs, (k) => store(i, c, k)))}
 }`);
 }

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import {
   attentionDecode,
   type DecodeGeometry,
-  mostRanges,
+  mostSplits,
 } from "../../../../kernels/ops/attention/decode/attention_decode.ts";
 import { decodeLayout } from "../../../../kernels/ops/attention/decode/layout.ts";
-import { combineRanges } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
+import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";
@@ -24,14 +24,20 @@ interface Case extends Shape {
   ranges: Ranges;
   /** Of queries and results, and of the cache. */
   dtypes?: [q: Dtype, kv: Dtype];
-  direct?: boolean;
+  unstaged?: boolean;
   /** The ranges' results are left, and added up here. */
   apart?: boolean;
   geometry?: DecodeGeometry;
 }
 
-/** A head turned by an angle of the table, in place. */
-function turn(x: Float64Array, at: number, headDim: number, table: Float32Array, position: number) {
+/** A head rotated by an angle of the table, in place. */
+function rotation(
+  x: Float64Array,
+  at: number,
+  headDim: number,
+  table: Float32Array,
+  position: number,
+) {
   const half = headDim / 2, row = position * headDim;
   for (let i = 0; i < half; i++) {
     const [c, s] = [table[row + i], table[row + half + i]];
@@ -43,7 +49,7 @@ function turn(x: Float64Array, at: number, headDim: number, table: Float32Array,
 
 function decodeTest(name: string, cases: readonly Case[]): void {
   gpuTest(`attention of single queries: ${name}`, async (gpu) => {
-    for (const { ranges, dtypes: given, direct = false, apart, geometry, ...shape } of cases) {
+    for (const { ranges, dtypes: given, unstaged = false, apart, geometry, ...shape } of cases) {
       const dtypes = given ?? ["f32", "f32"] as const;
       const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
       const lengths = ranges.ends.map((end, i) => end - ranges.starts[i]);
@@ -71,31 +77,32 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         ends: upload(gpu, ranges.ends, "u32", [rows]),
         out: poisoned(gpu, dtypes[0], [rows, own]),
       };
-      const ranged = rows * mostRanges(longest) * heads;
+      const ranged = rows * mostSplits(longest) * heads;
       const workspace = {
-        sums: poisoned(gpu, "f32", [ranged * headDim]),
-        tops: poisoned(gpu, "f32", [ranged * 2]),
+        partialOut: poisoned(gpu, "f32", [ranged * headDim]),
+        softmaxStats: poisoned(gpu, "f32", [ranged * 2]),
       };
-      const how = { rows, longest, direct, apart, geometry, ...shape };
+      const how = { rows, longest, unstaged, apart, geometry, ...shape };
       const results = attentionDecode(gpu, { ...tensors, workspace, ...how });
       assert.equal(results !== undefined, apart === true && rows === 1 && longest <= 2048);
-      if (results) combineRanges(gpu, { ...results, out: tensors.out, rows, heads });
+      if (results) combineSplits(gpu, { ...results, out: tensors.out, rows, heads });
 
       const q = new Float64Array(rows * own);
       for (let t = 0; t < rows; t++) {
         const from = t * width, row = (ranges.ends[t] - 1) * shared;
-        for (let h = 0; h < heads; h++) turn(qkv, from + h * headDim, headDim, table, at[t]);
+        for (let h = 0; h < heads; h++) rotation(qkv, from + h * headDim, headDim, table, at[t]);
         for (let h = 0; h < kvHeads; h++) {
-          turn(qkv, from + own + h * headDim, headDim, table, at[t]);
+          rotation(qkv, from + own + h * headDim, headDim, table, at[t]);
         }
         q.set(qkv.subarray(from, from + own), t * own);
         k.set(quantize(qkv.subarray(from + own, from + own + shared), dtypes[1]), row);
         v.set(quantize(qkv.subarray(from + own + shared, from + width), dtypes[1]), row);
       }
-      const what = `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${direct} ${apart}`;
+      const what =
+        `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${apart}`;
       const expected = attentionReference(q, k, v, ranges, shape).out;
       const limits = { ...tolerance(dtypes[0]), what };
-      // A turned key next to the middle of two halves may go to either.
+      // A rotated key next to the middle of two halves may go to either.
       if (dtypes[1] === "f16") limits.atol = Math.max(limits.atol, 5e-4);
       assertClose(await download(gpu, tensors.out), expected, limits);
       for (
@@ -176,14 +183,14 @@ decodeTest(
   })),
 );
 decodeTest("the programs for software drivers", [
-  { ...small, ranges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, direct: true },
-  { ...small, ranges: { starts: [9], ends: [50] }, direct: true, dtypes: ["f32", "f16"] },
+  { ...small, ranges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, unstaged: true },
+  { ...small, ranges: { starts: [9], ends: [50] }, unstaged: true, dtypes: ["f32", "f16"] },
 ]);
 
 Deno.test("attention of single queries: as many ranges as its workspace has room for", () => {
   for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
     const apart = longest <= 2048 ? 4 : 0;
-    assert.equal(mostRanges(longest), Math.max(apart, Math.min(64, Math.ceil(longest / 512))));
+    assert.equal(mostSplits(longest), Math.max(apart, Math.min(64, Math.ceil(longest / 512))));
   }
 });
 

@@ -17,7 +17,7 @@ import {
 import { assertClose } from "../../harness.ts";
 import { matrixTest } from "../../subgroup_matrices.ts";
 
-const how = { direct: false, half: true, matrices: true, gap: 8 };
+const how = { unstaged: false, f16Sums: true, matrices: true, gap: 8 };
 const limits = { atol: 3e-3, rtol: 3e-3 };
 
 matrixTest("attention on subgroup matrices agrees with the reference", async (gpu) => {
@@ -86,38 +86,38 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
     new Tensor("x", dtype, [4, width], undefined);
   const device = { matrices: "tensor_cores" } as const, whole = tensor("f16", 256);
   const key = (
-    options: { headDim?: number; half?: boolean; matrices?: boolean; shape?: "low" },
+    options: { headDim?: number; f16Sums?: boolean; matrices?: boolean; shape?: "low" },
     ...tensors: Tensor[]
   ) =>
-    matrixKey(device, { headDim: 128, half: true, ...options }, [
+    matrixKey(device, { headDim: 128, f16Sums: true, ...options }, [
       whole,
       ...tensors,
     ]);
-  assert.deepEqual(key({}), ["tensor_cores", 128]);
-  assert.deepEqual(key({ headDim: 64 }), ["tensor_cores", 64]);
+  assert.deepEqual(key({}), { matrices: "tensor_cores", headDim: 128 });
+  assert.deepEqual(key({ headDim: 64 }), { matrices: "tensor_cores", headDim: 64 });
   assert.equal(key({ headDim: 80 }), undefined);
   assert.equal(key({ headDim: 256 }), undefined);
-  assert.equal(key({ half: false }), undefined);
+  assert.equal(key({ f16Sums: false }), undefined);
   assert.equal(key({ matrices: false }), undefined);
   assert.equal(key({ shape: "low" }), undefined);
   assert.equal(key({}, tensor("f32", 256)), undefined);
   assert.equal(key({}, tensor("f16", 252)), undefined);
   assert.equal(
-    matrixKey(device, { headDim: 64, half: true }, [{ tensor: whole, from: 4 }]),
+    matrixKey(device, { headDim: 64, f16Sums: true }, [{ tensor: whole, from: 4 }]),
     undefined,
   );
-  assert.equal(matrixKey({}, { headDim: 64, half: true, matrices: true }, [whole]), undefined);
+  assert.equal(matrixKey({}, { headDim: 64, f16Sums: true, matrices: true }, [whole]), undefined);
   // A software driver multiplies matrices slowly: only tests ask for them.
   assert.equal(
-    matrixKey({ matrices: "software" }, { headDim: 64, half: true }, [whole]),
+    matrixKey({ matrices: "software" }, { headDim: 64, f16Sums: true }, [whole]),
     undefined,
   );
   for (const matrices of Object.keys(MATRIX_SHAPES) as MatrixName[]) {
     for (const headDim of [64, 128]) {
       for (
         const source of [
-          matrixForwardSource(true, true, matrices, headDim),
-          matrixGradientSource(true, true, matrices, headDim),
+          matrixForwardSource({ withLse: true, excludes: true, matrices, headDim }),
+          matrixGradientSource({ rotated: true, excludes: true, packed: false, matrices, headDim }),
         ]
       ) {
         const declared = [...source.body.matchAll(/var<workgroup> \w+: array<vec4<u32>, (\d+)>/g)];

@@ -11,12 +11,12 @@ export interface Ranges {
   starts: number[];
   ends: number[];
   /** Keys in between that a query does not attend to, from and to; by query. */
-  holes?: [from: number, to: number][];
+  excludedKeys?: [from: number, to: number][];
 }
 
 /** Whether key j of its range is one that query i attends to. */
-export function isKey({ holes }: Ranges, i: number, j: number): boolean {
-  return holes === undefined || j < holes[i][0] || j >= holes[i][1];
+export function isKey({ excludedKeys }: Ranges, i: number, j: number): boolean {
+  return excludedKeys === undefined || j < excludedKeys[i][0] || j >= excludedKeys[i][1];
 }
 
 /** out and lse in float64. */

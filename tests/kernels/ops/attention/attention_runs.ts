@@ -53,7 +53,7 @@ function referenceBackward(
 }
 
 /** Turns every head of gradients by the opposite of its row's angles, in place. */
-function turnBack(gradient: Float64Array, positions: number[], headDim: number): void {
+function rotateBack(gradient: Float64Array, positions: number[], headDim: number): void {
   const half = headDim / 2, width = gradient.length / positions.length;
   for (let from = 0; from < gradient.length; from += headDim) {
     for (let i = 0; i < half; i++) {
@@ -89,7 +89,7 @@ export function documents(lengths: number[], window = Infinity): Documents {
  * their own.
  */
 export function sharingDocuments(groups: { shared: number; lengths: number[] }[]): Documents {
-  const ranges = { ...documents(groups.flatMap(({ lengths }) => lengths)), holes: [] } as
+  const ranges = { ...documents(groups.flatMap(({ lengths }) => lengths)), excludedKeys: [] } as
     & Documents
     & Required<Ranges>;
   let head = 0;
@@ -98,7 +98,7 @@ export function sharingDocuments(groups: { shared: number; lengths: number[] }[]
     for (const length of lengths) {
       for (let i = start; i < start + length; i++) {
         ranges.starts[i] = head;
-        ranges.holes.push(start === head ? [0, 0] : [head + shared, start]);
+        ranges.excludedKeys.push(start === head ? [0, 0] : [head + shared, start]);
       }
       start += length;
     }
@@ -120,9 +120,9 @@ export const SHARED: Parameters<typeof sharingDocuments>[0][] = [
   [3, 2, 8].map((shared) => ({ shared, lengths: [8, 3, 4, 1, 1] })),
 ];
 
-/** The ranges' holes on the GPU. */
-function uploadHoles(gpu: Gpu, { holes }: Ranges): Tensor | undefined {
-  return holes && upload(gpu, holes.flat(), "u32", [holes.length, 2]);
+/** The ranges' excluded keys on the GPU. */
+function uploadExcluded(gpu: Gpu, { excludedKeys }: Ranges): Tensor | undefined {
+  return excludedKeys && upload(gpu, excludedKeys.flat(), "u32", [excludedKeys.length, 2]);
 }
 
 /** What attention and its backward read. */
@@ -153,11 +153,11 @@ export function inputs(
 /** How the launchers are to choose a program, and how the heads lie in a tensor. */
 export interface How {
   /** The programs for software drivers. */
-  direct?: boolean;
+  unstaged?: boolean;
   /** Columns of padding between the heads of queries, keys and values in one tensor, and at its end. */
   gap?: number;
   unroll?: boolean;
-  half?: boolean;
+  f16Sums?: boolean;
   matrices?: boolean;
   shape?: ShapeName;
 }
@@ -224,7 +224,7 @@ export async function runForward(
     v: v_,
     starts: upload(gpu, starts, "u32", [rows]),
     ends: upload(gpu, ends, "u32", [rows]),
-    holes: uploadHoles(gpu, ranges),
+    excludedKeys: uploadExcluded(gpu, ranges),
     out: poisoned(gpu, dtype, [rows, heads * headDim]),
     lse: poisoned(gpu, "f32", [rows, heads]),
   };
@@ -243,17 +243,17 @@ export async function checkBackward(
   limits: { atol: number; rtol: number },
   what: string,
   { gap = 4, ...how }: How,
-  turned = false,
+  rotated = false,
 ): Promise<void> {
   const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
   const want = referenceBackward(host.q, host.k, host.v, out, host.dout, lse, ranges, shape);
   const positions = ranges.starts.map((_, i) => 3 * i % 50);
-  if (turned) {
-    turnBack(want.dq, positions, headDim);
-    turnBack(want.dk, positions, headDim);
+  if (rotated) {
+    rotateBack(want.dq, positions, headDim);
+    rotateBack(want.dk, positions, headDim);
   }
-  const turn = turned
+  const rotation = rotated
     ? {
       table: upload(gpu, ropeTable({ headDim, theta: 100, positions: 50 }), "f32", [50, headDim]),
       positions: upload(gpu, positions, "u32", [rows]),
@@ -272,13 +272,13 @@ export async function checkBackward(
     starts: upload(gpu, ranges.starts, "u32", [rows]),
     ends: upload(gpu, ranges.ends, "u32", [rows]),
     queryEnds: upload(gpu, ranges.queryEnds, "u32", [rows]),
-    holes: uploadHoles(gpu, ranges),
+    excludedKeys: uploadExcluded(gpu, ranges),
   };
   const gradients = [];
   for (let repeat = 0; repeat < 2; repeat++) {
     const tensor = poisoned(gpu, dtype, [rows, q.tensor.rowSize]);
     const [dq, dk, dv] = [q, k, v].map(({ from }) => ({ tensor, from }));
-    attentionBackward(gpu, { ...fixed, dq, dk, dv, turn, rows, ...shape, ...how });
+    attentionBackward(gpu, { ...fixed, dq, dk, dv, rotation, rows, ...shape, ...how });
     const all = await download(gpu, tensor);
     const part = (p: number, from: number) => columns(all, tensor.rowSize, from, widths[p]);
     gradients.push({ dq: part(0, dq.from), dk: part(1, dk.from), dv: part(2, dv.from) });

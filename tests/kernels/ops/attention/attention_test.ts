@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { attention } from "../../../../kernels/ops/attention/attention.ts";
-import { prefersDirect } from "../../../../kernels/ops/attention/unstaged.ts";
+import { prefersUnstaged } from "../../../../kernels/ops/attention/unstaged.ts";
 import {
   choosePlan,
   keyedPlan,
@@ -22,9 +22,9 @@ import {
 import { assertClose, download, gpuTest, poisoned, tolerance, upload } from "../../harness.ts";
 
 /** Registers a test for each kind of program. */
-function bothTest(name: string, body: (gpu: Gpu, direct: boolean) => Promise<void>): void {
-  for (const direct of [false, true]) {
-    gpuTest(`${name} (${direct ? "direct" : "tiled"})`, (gpu) => body(gpu, direct));
+function bothTest(name: string, body: (gpu: Gpu, unstaged: boolean) => Promise<void>): void {
+  for (const unstaged of [false, true]) {
+    gpuTest(`${name} (${unstaged ? "unstaged" : "tiled"})`, (gpu) => body(gpu, unstaged));
   }
 }
 
@@ -35,7 +35,7 @@ Deno.test("attention's plans fit workgroup memory and share a tile out exactly",
         for (const half of [false, true]) {
           for (const [limit, keys] of [[16384, 60], [32768, 60], [49152, 60], [49152, 300]]) {
             const wish = { keys, headDim, dtypes: [dtype], half, unroll: true, limit };
-            const plan = keyedPlan(...choosePlan(kind, wish));
+            const plan = keyedPlan(choosePlan(kind, wish));
             const what = `${kind} of head_dim ${headDim} within ${limit}`;
             assert.ok(workgroupBytes(plan, kind) <= limit, what);
             const { rows, columns, scoreRows, scoreColumns, threads, lanes } = plan;
@@ -96,45 +96,51 @@ const CASES: Record<"f32" | "f16", Case[]> = {
 for (const dtype of ["f32", "f16"] as const) {
   bothTest(
     `attention and its backward agree with the reference (${dtype})`,
-    async (gpu, direct) => {
+    async (gpu, unstaged) => {
       for (const { lengths, window, shape, unroll } of CASES[dtype]) {
-        // Software drivers take the direct programs for short head rows only.
-        if (direct && !prefersDirect(true, shape.headDim)) continue;
+        // Software drivers take the unstaged programs for short head rows only.
+        if (unstaged && !prefersUnstaged(true, shape.headDim)) continue;
         const sizes = `${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
         const what = `of ${lengths} with ${sizes}${window ? ` in a window of ${window}` : ""}`;
         const ranges = documents(lengths, window), rows = ranges.starts.length;
         const host = inputs(shape, rows, rows, dtype);
         const expected = reference(host.q, host.k, host.v, ranges, shape);
-        const { out, lse } = await runForward(gpu, host, ranges, shape, dtype, { direct, unroll });
+        const { out, lse } = await runForward(gpu, host, ranges, shape, dtype, {
+          unstaged,
+          unroll,
+        });
         assertClose(out, expected.out, { ...tolerance(dtype), what: `out ${what}` });
         assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
         const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
         await checkBackward(gpu, host, ranges, expected, shape, dtype, limits, what, {
-          direct,
+          unstaged,
           unroll,
         });
       }
     },
   );
 
-  bothTest(`attention never reads the unfilled rows of a cache (${dtype})`, async (gpu, direct) => {
-    const shape = { heads: 4, kvHeads: 2, headDim: 24 }, allocated = 150;
-    for (const [filled, rows] of [[1, 1], [32, 1], [71, 1], [100, 37]]) {
-      const host = inputs(shape, rows, allocated, dtype);
-      const ranges = {
-        starts: Array<number>(rows).fill(0),
-        ends: Array.from({ length: rows }, (_, i) => filled - rows + i + 1),
-      };
-      const expected = reference(host.q, host.k, host.v, ranges, shape);
-      const width = shape.kvHeads * shape.headDim;
-      const k = host.k.fill(NaN, filled * width), v = host.v.fill(NaN, filled * width);
-      const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, shape, dtype, {
-        direct,
-      });
-      assertClose(out, expected.out, { ...tolerance(dtype), what: `out at ${filled}` });
-      assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse at ${filled}` });
-    }
-  });
+  bothTest(
+    `attention never reads the unfilled rows of a cache (${dtype})`,
+    async (gpu, unstaged) => {
+      const shape = { heads: 4, kvHeads: 2, headDim: 24 }, allocated = 150;
+      for (const [filled, rows] of [[1, 1], [32, 1], [71, 1], [100, 37]]) {
+        const host = inputs(shape, rows, allocated, dtype);
+        const ranges = {
+          starts: Array<number>(rows).fill(0),
+          ends: Array.from({ length: rows }, (_, i) => filled - rows + i + 1),
+        };
+        const expected = reference(host.q, host.k, host.v, ranges, shape);
+        const width = shape.kvHeads * shape.headDim;
+        const k = host.k.fill(NaN, filled * width), v = host.v.fill(NaN, filled * width);
+        const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, shape, dtype, {
+          unstaged,
+        });
+        assertClose(out, expected.out, { ...tolerance(dtype), what: `out at ${filled}` });
+        assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse at ${filled}` });
+      }
+    },
+  );
 }
 
 for (const shape of SHAPE_NAMES) {
@@ -142,7 +148,7 @@ for (const shape of SHAPE_NAMES) {
     const sizes = { heads: 4, kvHeads: 2, headDim: 24 }, ranges = documents([1, 40, 3, 85]);
     const host = inputs(sizes, 129, 129, "f16");
     const expected = reference(host.q, host.k, host.v, ranges, sizes);
-    const how = { direct: false, shape, unroll: false };
+    const how = { unstaged: false, shape, unroll: false };
     const { out, lse } = await runForward(gpu, host, ranges, sizes, "f16", how);
     assertClose(out, expected.out, { ...tolerance("f16"), what: "out" });
     assertClose(lse, expected.lse, { ...tolerance("f32"), what: "lse" });
@@ -152,8 +158,8 @@ for (const shape of SHAPE_NAMES) {
 
 bothTest(
   "attention of documents that share rows agrees with the reference",
-  async (gpu, direct) => {
-    const shapes = direct ? [undefined] : SHAPE_NAMES;
+  async (gpu, unstaged) => {
+    const shapes = unstaged ? [undefined] : SHAPE_NAMES;
     for (const [headDim, dtype] of [[8, "f32"], [24, "f16"]] as const) {
       const sizes = { heads: 4, kvHeads: 2, headDim }, limits = tolerance(dtype);
       for (const shape of headDim === 8 ? shapes : [undefined]) {
@@ -161,7 +167,7 @@ bothTest(
           const ranges = sharingDocuments(groups), rows = ranges.starts.length;
           const host = inputs(sizes, rows, rows, dtype);
           const expected = reference(host.q, host.k, host.v, ranges, sizes);
-          const how = { direct, shape, unroll: false };
+          const how = { unstaged, shape, unroll: false };
           const what = `${JSON.stringify(groups)} in ${shape} tiles`;
           const { out, lse } = await runForward(gpu, host, ranges, sizes, dtype, how);
           assertClose(out, expected.out, { ...limits, what: `out ${what}` });
@@ -175,7 +181,7 @@ bothTest(
 );
 
 gpuTest("attention with short sums in f16 stays close", async (gpu) => {
-  const how = { direct: false, half: true, unroll: true };
+  const how = { unstaged: false, f16Sums: true, unroll: true };
   // Scores have a sum of 32 elements and one of what is left of a head row.
   const sizes = { heads: 2, kvHeads: 1, headDim: 40 }, ranges = documents([1, 40]);
   const host = inputs(sizes, 41, 41, "f16");
@@ -204,29 +210,40 @@ gpuTest("attention of f32 queries over a cache in f16", async (gpu) => {
   // The queries are halves already, so that rounding them changes nothing.
   const ways = [
     ["f32", { unroll: false }, tolerance("f32")],
-    ["f32", { rounded: true, unroll: false }, tolerance("f32")],
-    ["f16", { rounded: true, unroll: true }, tolerance("f16")],
-    ["f32", { half: true, unroll: true }, tolerance("f16")],
+    ["f32", { f16Operands: true, unroll: false }, tolerance("f32")],
+    ["f16", { f16Operands: true, unroll: true }, tolerance("f16")],
+    ["f32", { f16Sums: true, unroll: true }, tolerance("f16")],
   ] as const;
   for (const [dtype, how, limits] of ways) {
     const out = poisoned(gpu, dtype, [40, 96]);
-    attention(gpu, { q, k, v, starts, ends, out, rows: 40, ...sizes, direct: false, ...how });
+    attention(gpu, { q, k, v, starts, ends, out, rows: 40, ...sizes, unstaged: false, ...how });
     assertClose(await download(gpu, out), expected, limits);
   }
 });
 
-bothTest("attention's backward undoes RoPE", async (gpu, direct) => {
+bothTest("attention's backward undoes RoPE", async (gpu, unstaged) => {
   for (const [headDim, dtype] of [[8, "f32"], [24, "f16"], [64, "f32"]] as const) {
     const shape = { heads: 4, kvHeads: 2, headDim }, ranges = documents([1, 40, 28]);
     const rows = ranges.starts.length, host = inputs(shape, rows, rows, dtype);
     const expected = reference(host.q, host.k, host.v, ranges, shape);
     const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
-    const what = `of head_dim ${headDim}, turned back`;
-    await checkBackward(gpu, host, ranges, expected, shape, dtype, limits, what, { direct }, true);
+    const what = `of head_dim ${headDim}, rotated back`;
+    await checkBackward(
+      gpu,
+      host,
+      ranges,
+      expected,
+      shape,
+      dtype,
+      limits,
+      what,
+      { unstaged },
+      true,
+    );
   }
 });
 
-bothTest("attention uses no more rows than it is told and needs no lse", async (gpu, direct) => {
+bothTest("attention uses no more rows than it is told and needs no lse", async (gpu, unstaged) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 24 }, rows = 33, allocated = 40;
   const ranges = documents([rows]);
   const host = inputs(shape, allocated, allocated, "f32");
@@ -237,7 +254,7 @@ bothTest("attention uses no more rows than it is told and needs no lse", async (
     q: { tensor: upload(gpu, host.q, "f32", wide), from: 0 },
     k: { tensor: upload(gpu, host.k, "f32", narrow), from: 0 },
     v: { tensor: upload(gpu, host.v, "f32", narrow), from: 0 },
-    direct,
+    unstaged,
     starts: upload(gpu, padded(ranges.starts), "u32", [allocated]),
     ends: upload(gpu, padded(ranges.ends), "u32", [allocated]),
     out,
@@ -249,17 +266,17 @@ bothTest("attention uses no more rows than it is told and needs no lse", async (
   assertClose(await download(gpu, out), all, tolerance("f32"));
 });
 
-bothTest("attention gives zeros to a query without keys", async (gpu, direct) => {
+bothTest("attention gives zeros to a query without keys", async (gpu, unstaged) => {
   const shape = { heads: 1, kvHeads: 1, headDim: 24 };
   const host = inputs(shape, 3, 3, "f32");
   for (const ends of [[0, 1, 2], [0, 0, 0]]) {
     const ranges = { starts: [0, 0, 0], ends };
-    const { out } = await runForward(gpu, host, ranges, shape, "f32", { direct });
+    const { out } = await runForward(gpu, host, ranges, shape, "f32", { unstaged });
     assertClose(out, reference(host.q, host.k, host.v, ranges, shape).out, tolerance("f32"));
   }
 });
 
-bothTest("attention stays exact for scores of hundreds and thousands", async (gpu, direct) => {
+bothTest("attention stays exact for scores of hundreds and thousands", async (gpu, unstaged) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 64 }, rows = 129;
   const ranges = documents([rows]);
   // Whole numbers make exact scores, so that only the exponentials are rounded.
@@ -269,14 +286,16 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
   const highest = Math.max(...expected.lse), lowest = Math.min(...expected.lse);
   assert.ok(highest > 2000 && lowest < -100, `scores from ${lowest} to ${highest}`);
   const limits = { atol: 1e-3, rtol: 1e-3 };
-  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, shape, "f32", { direct });
+  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, shape, "f32", {
+    unstaged,
+  });
   assertClose(out, expected.out, { ...limits, what: "out" });
   assertClose(lse, expected.lse, { atol: 1e-3, rtol: 1e-6, what: "lse" });
   // Gradients are of the order of the scores' factors, up to 30.
   const steep = { atol: 3e-2, rtol: 3e-3 };
   const exact = { ...host, q, k };
   await checkBackward(gpu, exact, ranges, expected, shape, "f32", steep, "of large scores", {
-    direct,
+    unstaged,
   });
 
   // Every key beats all before it by far, so each tile discards the sum so far; and the reverse.
@@ -285,21 +304,21 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
     const rising = Float64Array.from({ length: rows * 64 }, (_, n) => step * Math.floor(n / 64));
     const want = reference(ones, rising, host.v, ranges, shape);
     const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, ranges, shape, "f32", {
-      direct,
+      unstaged,
     });
     assertClose(got.out, want.out, { ...limits, what: `out for steps of ${step}` });
     assertClose(got.lse, want.lse, { atol: 1e-3, rtol: 1e-6, what: `lse for steps of ${step}` });
   }
 });
 
-bothTest("attention passes an overflow on instead of hiding it", async (gpu, direct) => {
+bothTest("attention passes an overflow on instead of hiding it", async (gpu, unstaged) => {
   const shape = { heads: 1, kvHeads: 1, headDim: 24 };
   const host = inputs(shape, 40, 40, "f16");
   const ranges = documents([40]);
   for (const bad of [Infinity, -Infinity, NaN]) {
     const q = host.q.slice();
     q[35 * 24 + 2] = bad;
-    const { out } = await runForward(gpu, { ...host, q }, ranges, shape, "f16", { direct });
+    const { out } = await runForward(gpu, { ...host, q }, ranges, shape, "f16", { unstaged });
     assert.ok(Number.isNaN(out[35 * 24]), `a query of ${bad} gave ${out[35 * 24]}`);
     assert.ok(out.slice(0, 35 * 24).every(Number.isFinite), `${bad} reached other queries`);
   }

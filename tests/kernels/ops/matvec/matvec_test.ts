@@ -221,9 +221,9 @@ gpuTest("matvec: a row that is attention's result over ranges of keys", async (g
       }
     }
     const a = {
-      sums: upload(gpu, quantize(sums, "f32"), "f32", [sums.length]),
-      tops: upload(gpu, quantize(tops, "f32"), "f32", [tops.length]),
-      ranges,
+      partialOut: upload(gpu, quantize(sums, "f32"), "f32", [sums.length]),
+      softmaxStats: upload(gpu, quantize(tops, "f32"), "f32", [tops.length]),
+      splits: ranges,
       headDim,
     };
     const before = quantize(randomArray(n, 3), "f32");
