@@ -19,12 +19,17 @@ export function relativeWeight(from: string, to: string, power: Power = "exp2"):
   return `${power}(${from} - ${to})`;
 }
 
-/** The weight of a score under a maximum: 0 where the score is MASKED. */
+/** Declares the score of a key that is not attended to, with which a running maximum begins. */
+export const DECLARE_MASKED =
+  `// A score that is no score. A true one may be NaN or infinite and must stay so.
+const MASKED = -3.4028234e38;`;
+
+/** A WGSL expression of a score's weight relative to a maximum, 0 where the score is MASKED. */
 export function maskedWeight(score: string, maximum: string): string {
-  return `select(${relativeWeight(score, maximum)}, 0.0, ${score} == MASKED)`;
+  return `select(${weightOf(score, maximum)}, 0.0, ${score} == MASKED)`;
 }
 
-/** A sum, the denominator or one of values, after a correction and with what more is added. */
+/** A WGSL expression of a sum (of weights, or of weighted values) that is corrected and added to. */
 export function corrected(sum: string, correction: string, added: string): string {
   return `${sum} * ${correction} + ${added}`;
 }

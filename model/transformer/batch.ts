@@ -151,8 +151,8 @@ function checkShared(
 /** Pairs of a query and a key that it attends to. */
 export function attendedPairs({ starts, ends, excludedKeys }: Batch): number {
   return ends.reduce((sum, end, i) => {
-    const hole = excludedKeys === undefined ? 0 : excludedKeys[2 * i + 1] - excludedKeys[2 * i];
-    return sum + end - starts[i] - hole;
+    const excluded = excludedKeys === undefined ? 0 : excludedKeys[2 * i + 1] - excludedKeys[2 * i];
+    return sum + end - starts[i] - excluded;
   }, 0);
 }
 
@@ -182,7 +182,7 @@ export class BatchTensors {
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
-  /** As of a {@linkcode Batch}, where this one has excludedKeys. */
+  /** As of a {@linkcode Batch}, where this one excludes keys. */
   excludedKeys?: Tensor;
   targetCount = 0;
   lossGroups: readonly LossGroup[] = [];
@@ -216,7 +216,7 @@ export class BatchTensors {
     this.targetRows = make("target_rows");
     this.targets = make("targets");
     this.weights = make("weights", "f32");
-    if (excludes) this.#excludedKeys = make("excludedKeys", "u32", 2 * maxTokens);
+    if (excludes) this.#excludedKeys = make("excluded_keys", "u32", 2 * maxTokens);
     if (keyed) this.keyRows = make("key_rows");
     if (grouped) {
       this.groups = {

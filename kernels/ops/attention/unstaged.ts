@@ -9,8 +9,8 @@
  */
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { corrected, DECLARE_MASKED, relativeWeight } from "../../wgsl/online_softmax.ts";
-import { rotatedBack } from "../../wgsl/rotate.ts";
+import { corrected, DECLARE_MASKED, weightOf } from "../../wgsl/online_softmax.ts";
+import { rotateBack } from "../../wgsl/rotate.ts";
 import { excludedBindings } from "./excluded_keys.ts";
 import { headStart, headUniforms } from "./heads.ts";
 import {
@@ -67,7 +67,7 @@ const storeRotatedBack = (
   `  let angle = ${word("positions", "row")} * ${vectors}u;\n` +
   each(vectors / 2, (e) => {
     const half = `${vectors / 2}u`;
-    const pair = rotatedBack({ first: "a", second: "b", cos: "cos", sin: "sin" });
+    const pair = rotateBack({ first: "a", second: "b", cos: "cos", sin: "sin" });
     return `{
     let cos = load_table(angle + ${e});
     let sin = load_table(angle + ${half} + ${e});
@@ -154,8 +154,8 @@ ${load(n, "k", "k", headStart("k", "j", "kv_head", n))}
 ${product(n, "dots", "q", "k")}
     let score = dots * u.scale;
     let next = max(maximum, score);
-    let correction = ${relativeWeight("maximum", "next", "exp")};
-    let weight = ${relativeWeight("score", "next", "exp")};
+    let correction = ${weightOf("maximum", "next", "exp")};
+    let weight = ${weightOf("score", "next", "exp")};
     maximum = next;
     denominator = ${corrected("denominator", "correction", "weight")};
 ${

@@ -13,7 +13,7 @@ import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-import { rotated } from "../../wgsl/rotate.ts";
+import { rotate } from "../../wgsl/rotate.ts";
 
 /** How frequencies are changed for contexts longer than a model was trained on; `transformers`' names. */
 export type RopeScaling =
@@ -87,9 +87,9 @@ export function ropeTable(options: RopeOptions): Float32Array {
   return table;
 }
 
-const pair = rotated({ first: "a", second: "b", cos: "c", sin: "s" });
+const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
 
-const rotate = programFamily("rope", ({ x }: { x: Dtype }) => ({
+const program = programFamily("rope", ({ x }: { x: Dtype }) => ({
   bindings: [
     { name: "x", dtype: x, access: "write" },
     { name: "table", dtype: "f32", access: "read" },
@@ -124,7 +124,7 @@ export function rope(
 ): void {
   const half = headDim / 8, vectors = rows * heads * half;
   const uniforms = { vectors, heads, half, stride: x.rowSize / 4 };
-  gpu.run(rotate({ x: x.dtype }), [x, table, positions], uniforms, elementGrid(vectors), {
+  gpu.run(program({ x: x.dtype }), [x, table, positions], uniforms, elementGrid(vectors), {
     flops: 3 * rows * heads * headDim,
     bytes: rows * headDim * (2 * heads * bytesOf(x.dtype) + 4),
   });

@@ -13,9 +13,9 @@ import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-import { rotated } from "../../wgsl/rotate.ts";
+import { rotate } from "../../wgsl/rotate.ts";
 
-const pair = rotated({ first: "a", second: "b", cos: "c", sin: "s" });
+const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
 
 const program = programFamily("rope_append", ({ qkv, cache }: { qkv: Dtype; cache: Dtype }) => ({
   bindings: [

@@ -8,7 +8,7 @@
  * @module
  */
 import { repeat } from "../../../gpu/program.ts";
-import { DECLARE_MASKED, maskedWeight, relativeWeight } from "../../../wgsl/online_softmax.ts";
+import { DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 import { type DecodeLayout, maximumSlots } from "./layout.ts";
 import { cacheRow } from "./own_token.ts";
 
@@ -119,7 +119,7 @@ function weighKeys(layout: DecodeLayout): string {
     ${highestScores(layout)}
     ${
     repeat(heads, (h) =>
-      `let correction${h} = ${relativeWeight(`maximum${h}`, `new_maximum${h}`)};
+      `let correction${h} = ${weightOf(`maximum${h}`, `new_maximum${h}`)};
     maximum${h} = new_maximum${h};
     ${repeat(perLoad, (p) => `sum${h}_${p} *= correction${h};`)}
     denominator${h} *= correction${h};

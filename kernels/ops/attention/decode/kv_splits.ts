@@ -18,7 +18,7 @@ import {
   writes,
 } from "../../../gpu/program.ts";
 import type { Dtype, Tensor } from "../../../gpu/tensor.ts";
-import { relativeWeight } from "../../../wgsl/online_softmax.ts";
+import { weightOf } from "../../../wgsl/online_softmax.ts";
 
 /** Results of the splits of one query's keys `[heads · head_dim]`. */
 export interface SplitAttention {
@@ -52,7 +52,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   var denominator = 0.0;
   for (var r = 0u; r < u.splits; r++) {
     let at = first + r * u.heads;
-    let factor = ${relativeWeight("softmax_stats[2u * at]", "maximum")};
+    let factor = ${weightOf("softmax_stats[2u * at]", "maximum")};
     sum += factor * load_partial_out(at * u.lanes + lane);
     denominator += factor * softmax_stats[2u * at + 1u];
   }
@@ -115,7 +115,7 @@ export function combinedSplits(
   }
     var maximum = maximum0;
     ${each((r) => `maximum = max(maximum, maximum${r});`)}
-    ${each((r) => `let factor${r} = ${relativeWeight(`maximum${r}`, "maximum")};`)}
+    ${each((r) => `let factor${r} = ${weightOf(`maximum${r}`, "maximum")};`)}
     let scale = 1.0 / (${sum((r) => `factor${r} * weight${r}`)});
     ${
     names.map((name, p) => `${name} = scale * (${sum((r) => `factor${r} * sum${r}_${p}`)});`).join(

@@ -6,8 +6,8 @@
  */
 import { repeat } from "../../../gpu/program.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
-import { corrected, relativeWeight } from "../../../wgsl/online_softmax.ts";
-import { rotated } from "../../../wgsl/rotate.ts";
+import { corrected, weightOf } from "../../../wgsl/online_softmax.ts";
+import { rotate } from "../../../wgsl/rotate.ts";
 import type { RowWord } from "../row_index.ts";
 import type { DecodeLayout } from "./layout.ts";
 
@@ -38,7 +38,7 @@ export function cacheRow(key: string, { lanes }: DecodeLayout): string {
 
 /** Declarations of what follows. */
 export function tokenDeclarations({ kv, heads, vectors }: DecodeLayout): string {
-  const pair = rotated({ first: "a", second: "b", cos: "c", sin: "s" });
+  const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
   return `${conversions(kv)}
 var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
 // As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
@@ -115,8 +115,8 @@ export function addToken(h: number, { vectors }: DecodeLayout): string {
       ${repeat(vectors, (l) => `score += own_products[${h}][${l}];`)}
       score *= u.scale * ${Math.LOG2E};
       maximum = max(maximum${h}, score);
-      let correction = ${relativeWeight(`maximum${h}`, "maximum")};
-      let weight = ${relativeWeight("score", "maximum")};
+      let correction = ${weightOf(`maximum${h}`, "maximum")};
+      let weight = ${weightOf("score", "maximum")};
       sum = ${corrected("sum", "correction", "weight * value(own_value[out_column])")};
       denominator = ${corrected("denominator", "correction", "weight")};
     }`;

@@ -13,7 +13,7 @@ import {
   writes,
   writesScalars,
 } from "../../../gpu/program.ts";
-import { corrected, DECLARE_MASKED, relativeWeight } from "../../../wgsl/online_softmax.ts";
+import { corrected, DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, readExcluded } from "../excluded_keys.ts";
 import { rowWords } from "../row_index.ts";
@@ -71,9 +71,9 @@ export function matrixForwardSource(
       attends_${half});`;
   const powers = (half: "lo" | "hi") =>
     `dot(select(vec4<f32>(), ${
-      relativeWeight(`x_${half}`, "highest")
+      weightOf(`x_${half}`, "highest")
     }, attends_${half}), vec4<f32>(1.0))`;
-  const rescaled = relativeWeight("maximum", "highest");
+  const rescaled = weightOf("maximum", "highest");
   return {
     bindings: [
       ...readsWords("q", "k", "v"),
@@ -156,7 +156,7 @@ fn main(
           corrected(
             "denominator",
             rescaled,
-            `other_denominator * ${relativeWeight("other_maximum", "highest")}`,
+            `other_denominator * ${weightOf("other_maximum", "highest")}`,
           )
         };
     maximum = highest;

@@ -5,7 +5,7 @@
  * @module
  */
 import { type Binding, repeat } from "../../../gpu/program.ts";
-import { rotatedBack } from "../../../wgsl/rotate.ts";
+import { rotateBack } from "../../../wgsl/rotate.ts";
 import type { MatrixPlan } from "./plan.ts";
 
 /** Bindings of head rows that are read in words. */
@@ -199,7 +199,7 @@ export function storeMatrixSums(
       `${sum}${i}_${j}`,
     );
   });
-  const pair = rotatedBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" });
+  const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" });
   const stored = rotation === undefined
     ? `store_${binding}(to, lo);
     store_${binding}(to + ${words}u, hi);`

@@ -13,12 +13,7 @@ import {
   writesScalars,
 } from "../../../gpu/program.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
-import {
-  corrected,
-  DECLARE_MASKED,
-  maskedWeight,
-  relativeWeight,
-} from "../../../wgsl/online_softmax.ts";
+import { corrected, DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
 import { rowWords } from "../row_index.ts";
@@ -179,7 +174,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       repeat(rowVectors, (v) =>
         `let old_maximum${v} = maximum${v};
     ${repeat(lanes, (l) => `maximum${v} = max(maximum${v}, statistics[${l}][${rowAt(v)}]);`)}
-    let correction${v} = ${relativeWeight(`old_maximum${v}`, `maximum${v}`)};
+    let correction${v} = ${weightOf(`old_maximum${v}`, `maximum${v}`)};
     if (lane == 0u) { corrections[${rowAt(v)}] = correction${v}; }`)
     }
     ${eachScore(plan, (i, j) => `s${i}_${j} = ${maskedWeight(`s${i}_${j}`, ofRow("maximum", i))};`)}

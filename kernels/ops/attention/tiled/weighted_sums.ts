@@ -6,7 +6,7 @@
 import { repeat } from "../../../gpu/program.ts";
 import { COMPONENTS, weightVector } from "./scores.ts";
 import { get, loop, type Tile } from "./staging.ts";
-import { rotatedBack } from "../../../wgsl/rotate.ts";
+import { rotateBack } from "../../../wgsl/rotate.ts";
 import type { AttentionPlan } from "./plan.ts";
 
 /** The thread's place in a weighted sum: rows from `sum_first` on, pairs `sum_pair<k>` of each piece. */
@@ -135,7 +135,7 @@ export function storeSums(
     ].filter(Boolean);
     const offset = c * chunk + k * sumLanes, to = `to + ${offset}u`;
     if (rotation !== undefined) {
-      const pair = rotatedBack({ first: `${at}_lo`, second: `${at}_hi`, cos: "cos", sin: "sin" });
+      const pair = rotateBack({ first: `${at}_lo`, second: `${at}_hi`, cos: "cos", sin: "sin" });
       const back = `let cos = load_table(angle + ${offset}u) * factor;
 let sin = load_table(angle + ${offset + pairs}u) * factor;
 store_${binding}(${to}, ${pair.first});
