@@ -4,6 +4,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu/gpu.ts";
+import type { Roofs } from "../kernels/gpu/roofline.ts";
 import { pcg4d } from "../kernels/wgsl/hash.ts";
 import { fillNormal } from "../kernels/ops/elements/random.ts";
 import type { Dtype, Tensor } from "../kernels/gpu/tensor.ts";
@@ -97,4 +98,21 @@ export class Tensors {
   [Symbol.dispose](): void {
     for (const tensor of this.#made) this.gpu.free(tensor);
   }
+}
+
+/** One line of the result. */
+export interface KernelRow {
+  name: string;
+  dtype: Dtype;
+  tokens: number;
+  milliseconds: number;
+  flops: number;
+  bytes: number;
+  tflops_per_second: number;
+  gigabytes_per_second: number;
+  /** The roof that is in the way, and how much of it is reached. */
+  roof: keyof Roofs;
+  of_roof: number;
+  /** Against float64, relative, in the root mean square. */
+  error: number;
 }

@@ -7,7 +7,7 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
-import { limitOf, type Roofs } from "../kernels/gpu/roofline.ts";
+import { limitOf } from "../kernels/gpu/roofline.ts";
 import { copySeconds, squareSide } from "../kernels/measure/roofs.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { gpuSeconds } from "../kernels/measure/timing.ts";
@@ -16,7 +16,7 @@ import * as common from "../cli/common_settings.ts";
 import { choice, flag, text, worded } from "../cli/settings.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { attentionCases } from "./attention_cases.ts";
-import { type Bed, type KernelCase, MOST_ERROR } from "./kernel_case.ts";
+import { type Bed, type KernelCase, type KernelRow, MOST_ERROR } from "./kernel_case.ts";
 import { loraCases } from "./lora_cases.ts";
 import { productCases, squareCase } from "./product_cases.ts";
 import { plotRoofline } from "./roofline_plot.ts";
@@ -45,23 +45,6 @@ const KERNELS = command(
   "Checks and times kernels at the sizes of training and decoding.",
   schema,
 );
-
-/** One line of the result. */
-export interface KernelRow {
-  name: string;
-  dtype: Dtype;
-  tokens: number;
-  milliseconds: number;
-  flops: number;
-  bytes: number;
-  tflops_per_second: number;
-  gigabytes_per_second: number;
-  /** The roof that is in the way, and how much of it is reached. */
-  roof: keyof Roofs;
-  of_roof: number;
-  /** Against float64, relative, in the root mean square. */
-  error: number;
-}
 
 /** What a case gave. */
 type Timed = Pick<KernelCase, "name" | "tokens" | "flops" | "bytes"> & {

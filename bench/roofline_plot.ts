@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { KernelRow } from "./kernels.ts";
+import type { KernelRow } from "./kernel_case.ts";
 import type { Point } from "./plot.ts";
 
 /** A kernel's place: operations a byte, and TFLOP/s. */

@@ -6,7 +6,7 @@
 import { fileURLToPath } from "node:url";
 import type { RopeOptions } from "../kernels/ops/rope/rope.ts";
 import { type ModelConfig, parseConfig } from "../model/families/config.ts";
-import type { ReferenceSample } from "./model/reference.ts";
+import type { ReferenceSample } from "./model/reference_model.ts";
 
 /** A float32 tensor as a fixture file holds it, row-major. */
 export interface FixtureTensor {

@@ -7,15 +7,9 @@ import {
   readModel,
   readTensors,
 } from "../fixtures.ts";
-import {
-  globalNorm,
-  referenceLogits,
-  type ReferenceModel,
-  referenceNll,
-  type ReferenceSample,
-  referenceWindow,
-  rowLengths,
-} from "./reference.ts";
+import { globalNorm, referenceLogits, referenceNll, referenceWindow } from "./reference.ts";
+import type { ReferenceModel, ReferenceSample } from "./reference_model.ts";
+import { rowLengths } from "./reference_math.ts";
 
 function plain(tensors: Map<string, FixtureTensor>): Map<string, Float32Array> {
   return new Map([...tensors].map(([name, { data }]) => [name, data]));

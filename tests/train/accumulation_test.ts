@@ -11,7 +11,8 @@ import type { LossNormalization } from "../../train/data.ts";
 import { joinMicroBatches, passes, passTokens, sharePrefixes } from "../../train/packing.ts";
 import { runSizes, type StepResult, type Window } from "../../train/trainer.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
-import { globalNorm, type ReferenceModel, referenceWindow } from "../model/reference.ts";
+import { globalNorm, referenceWindow } from "../model/reference.ts";
+import type { ReferenceModel } from "../model/reference_model.ts";
 import {
   deviation,
   gradients,

@@ -1,7 +1,8 @@
 /** DoRA in the float64 reference against PEFT. */
 import assert from "node:assert/strict";
 import { type PeftCase, readFixture, readModel, readTensors } from "../../fixtures.ts";
-import { referenceLogits, type ReferenceModel, referenceWindow } from "../reference.ts";
+import { referenceLogits, referenceWindow } from "../reference.ts";
+import type { ReferenceModel } from "../reference_model.ts";
 
 const cases = readFixture("peft.json").filter(({ name }) =>
   ["dora", "dora_all", "dora_head"].includes(name)

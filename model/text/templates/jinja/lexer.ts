@@ -66,7 +66,8 @@ function unescape(literal: string, line: number): string {
     return `\\${"xxuxU"[digits / 2]}${code.toString(16).padStart(digits, "0")}`;
   });
   const pattern = /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|([^]))/g;
-  return ascii.replace(pattern, (whole, byte, short, long, octal, other) => {
+  return ascii.replace(pattern, (whole, ...groups) => {
+    const [byte, short, long, octal, other] = groups;
     const hex = byte ?? short ?? long;
     if (hex !== undefined) {
       const code = Number.parseInt(hex, 16);
