@@ -1,22 +1,22 @@
 /**
- * Softmax over keys that arrive a few at a time, in WGSL: a running maximum m of the scores and the denominator
- * l = Σ e^(s − m) beside the weighted sum of values. Where a later key raises m, what was summed up so far is
- * corrected by a factor. Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
+ * Online softmax as WGSL: Σ exp(s) of scores that come one after the other, each relative to the highest score so
+ * far, so that nothing overflows. Where the maximum grows, what was summed is corrected by
+ * exp(old maximum − new maximum).
+ *
+ * Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
  *
  * @module
  */
 
-/** Which power scores are exponents of; `exp2` takes scores that were multiplied by log2(e). */
+/** WGSL's function of the powers: `exp2` for scores that were multiplied by log₂ e. */
 export type Power = "exp" | "exp2";
 
-/** Declares the score of a key that is not attended to, with which a running maximum begins. */
-export const DECLARE_MASKED =
-  `// A score that is no score. A true one may be NaN or infinite and must stay so.
-const MASKED = -3.4028234e38;`;
-
-/** The factor that brings what was summed up under the maximum \`from\` to the maximum \`to\`; a score's weight. */
-export function relativeWeight(from: string, to: string, power: Power = "exp2"): string {
-  return `${power}(${from} - ${to})`;
+/**
+ * A WGSL expression of a score's weight relative to a maximum; of an old maximum it is the factor that corrects
+ * what was summed relative to it.
+ */
+export function weightOf(score: string, maximum: string, power: Power = "exp2"): string {
+  return `${power}(${score} - ${maximum})`;
 }
 
 /** Declares the score of a key that is not attended to, with which a running maximum begins. */

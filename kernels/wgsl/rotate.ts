@@ -1,17 +1,13 @@
 /**
- * The rotation of rotary position embeddings in WGSL, which every program that rotates heads, or undoes it in
- * gradients, is made of. Source: Su et al., "RoFormer", 2021.
+ * The rotation of rotary position embedding as WGSL, in Hugging Face's convention (rotate_half): elements i and
+ * i + D/2 of a head are the two coordinates of a point, which is rotated by an angle.
+ *
+ * Source: Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
  *
  * @module
  */
 
-/** WGSL for both elements of a rotated pair. */
-export interface RotatedPair {
-  first: string;
-  second: string;
-}
-
-/** WGSL for the elements of a pair and for the cosine and sine of its angle: expressions without side effects. */
+/** WGSL names of a point's coordinates and of an angle's cosine and sine. */
 export interface Rotation {
   first: string;
   second: string;
@@ -19,16 +15,22 @@ export interface Rotation {
   sin: string;
 }
 
-/** The pair rotated by its angle: (a cos − b sin, b cos + a sin). */
-export function rotated({ first, second, cos, sin }: Rotation): RotatedPair {
+/** WGSL expressions of a point's coordinates. */
+export interface Rotated {
+  first: string;
+  second: string;
+}
+
+/** The point rotated by the angle. */
+export function rotate({ first, second, cos, sin }: Rotation): Rotated {
   return {
     first: `${first} * ${cos} - ${second} * ${sin}`,
     second: `${second} * ${cos} + ${first} * ${sin}`,
   };
 }
 
-/** The pair rotated by the opposite angle, as its gradient asks for: (a cos + b sin, b cos − a sin). */
-export function rotatedBack({ first, second, cos, sin }: Rotation): RotatedPair {
+/** The point rotated by the opposite angle, which undoes {@linkcode rotate}; so gradients go back. */
+export function rotateBack({ first, second, cos, sin }: Rotation): Rotated {
   return {
     first: `${first} * ${cos} + ${second} * ${sin}`,
     second: `${second} * ${cos} - ${first} * ${sin}`,

@@ -10,7 +10,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
-import { corrected, relativeWeight } from "../../wgsl/online_softmax.ts";
+import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
@@ -23,8 +23,8 @@ const shareOn = ({ software, device }: Gpu) =>
 const program = programFamily(
   "cross_entropy",
   ({ backward, threads, ahead }: { backward: boolean; threads: number; ahead: number }) => {
-    const added = `dot(${relativeWeight("l", "most", "exp")}, vec4<f32>(real))`;
-    const grown = corrected("partial", relativeWeight("before", "most", "exp"), added);
+    const added = `dot(${weightOf("l", "most", "exp")}, vec4<f32>(real))`;
+    const grown = corrected("partial", weightOf("before", "most", "exp"), added);
     /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
     const pass = (body: string) => `
   for (var first = thread; first < vectors; first += ${threads * ahead}u) {
@@ -73,7 +73,7 @@ ${
       partial = ${grown};`)
       }
   let largest = maxOfThreads(thread, most);
-  let sum = sumOfThreads(thread, partial * ${relativeWeight("most", "largest", "exp")});
+  let sum = sumOfThreads(thread, partial * ${weightOf("most", "largest", "exp")});
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
 ${
         backward
