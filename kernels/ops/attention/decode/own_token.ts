@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { repeat } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
 import { corrected, relativeWeight } from "../../../wgsl/online_softmax.ts";
 import { rotated } from "../../../wgsl/rotate.ts";
