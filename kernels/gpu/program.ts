@@ -13,8 +13,6 @@
 import { UserError } from "../errors.ts";
 import type { Dtype } from "./tensor.ts";
 
-export { repeat } from "../wgsl/repeat.ts";
-
 /** A storage buffer a program reads or writes. */
 export interface Binding {
   name: string;
@@ -77,7 +75,7 @@ export interface Program extends ProgramSource {
 
 let nextId = 0;
 
-/** Programs by their first argument, and so on; looked up at every launch, so no key is put together. */
+/** Programs by the first value of their record, and so on; looked up at every launch, so no key is put together. */
 class Variants {
   readonly next = new Map<string | number | boolean, Variants>();
   program?: Program;
@@ -126,29 +124,6 @@ export function programFamily<V extends Variant<Extract<keyof V, string>>>(
 function keyOf(name: string, variant: Variant): string {
   const entries = Object.entries(variant).map(([field, value]) => `${field}=${value}`);
   return entries.length === 0 ? name : `${name}(${entries.join(",")})`;
-}
-
-/**
- * A family of programs that differ in dtypes, tile sizes or switches: `build` runs once per
- * combination of arguments.
- */
-export function positionalFamily<A extends readonly (string | number | boolean)[]>(
-  name: string,
-  build: (...args: A) => ProgramSource,
-): (...args: A) => Program {
-  const made = new Variants();
-  return (...args: A) => {
-    let variant = made;
-    for (const argument of args) {
-      let next = variant.next.get(argument);
-      if (next === undefined) variant.next.set(argument, next = new Variants());
-      variant = next;
-    }
-    return variant.program ??= makeProgram(
-      args.length === 0 ? name : `${name}(${args})`,
-      build(...args),
-    );
-  };
 }
 
 function makeProgram(key: string, source: ProgramSource): Program {

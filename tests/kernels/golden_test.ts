@@ -21,6 +21,32 @@ const FOLDER = join(ROOT, "tests/fixtures/wgsl");
 
 /** Keys of programs by the name of their file. */
 const PROGRAMS: Record<string, string> = {
+  attention:
+    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=even,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
+  attention_f16:
+    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=even,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+  attention_backward:
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=even,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
+  attention_backward_f16:
+    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=dense,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+  attention_backward_matrices:
+    "attention_backward_matrices(rotated=true,excludes=true,packed=false,matrices=tensor_cores,headDim=128)",
+  attention_decode_f16:
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,threads=256,packed=false)",
+  attention_decode_heads:
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,threads=128,packed=false)",
+  attention_decode:
+    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,threads=256,packed=false)",
+  attention_decode_combine: "attention_decode_combine(out=f32)",
+  attention_matrices:
+    "attention_matrices(withLse=true,excludes=false,matrices=tensor_cores,headDim=128)",
+  attention_unstaged: "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true)",
+  attention_unstaged_key:
+    "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,headDim=16)",
+  attention_unstaged_query:
+    "attention_unstaged_query(dtype=f32,rotated=true,excludes=false,packed=false,headDim=16)",
+  rope: "rope(x=f16)",
+  rope_append: "rope_append(qkv=f32,cache=f16)",
   adamw: "adamw(value=f16)",
   add_partials_norm: "add_partials(inPlace=true,w=f16,n=f16,rstd=true,threads=512,held=2)",
   add_partials_software: "add_partials(inPlace=false,w=none,n=f32,rstd=false,threads=8,held=0)",

@@ -34,14 +34,8 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import { elementGrid, elementMain, groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import {
-  programFamily,
-  reads,
-  readsScalars,
-  repeat,
-  writes,
-  writesScalars,
-} from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { loadFunction } from "../weights/kind.ts";

@@ -15,7 +15,8 @@
 import { columnSums } from "../../wgsl/column_sums.ts";
 import type { DoraModule } from "./dora.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { loadFunction } from "../weights/kind.ts";
 import { weightKind } from "../weights/kinds.ts";
 import { operandOf } from "../weights/operand.ts";

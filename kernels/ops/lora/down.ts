@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { addScaled, CHUNK, perModule, steps } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { CHUNK, LANES, perModule, steps } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
 

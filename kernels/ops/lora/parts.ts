@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /** Components of a vector. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { addScaled, LANES, perModule } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
 

@@ -9,7 +9,8 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { programFamily, reads, readsScalars, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";

@@ -14,7 +14,8 @@
  *
  * @module
  */
-import { programFamily, type ProgramSource, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, type ProgramSource, writes } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import {
   MATRIX_SHAPES,
   type MatrixName,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { WeightKind } from "../weights/kind.ts";
 
 /** A tile of A or B in workgroup memory: where the operand runs along k a row is one of A or B, else one of k. */

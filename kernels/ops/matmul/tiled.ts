@@ -8,7 +8,8 @@
  *
  * @module
  */
-import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import type { Float } from "../numerics.ts";
 import { denseKind, weightKind } from "../weights/kinds.ts";

@@ -11,7 +11,7 @@
  *
  * @module
  */
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { Float } from "../numerics.ts";
 import { asWords, fromWords, type Registers, type WeightKind } from "../weights/kind.ts";
 import type { Orientation } from "./orientation.ts";

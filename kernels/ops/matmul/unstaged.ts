@@ -5,7 +5,8 @@
  *
  * @module
  */
-import { programFamily, reads, repeat, writes } from "../../gpu/program.ts";
+import { programFamily, reads, writes } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { loadFunction } from "../weights/kind.ts";
 import { weightKind } from "../weights/kinds.ts";

@@ -7,7 +7,8 @@
  * @module
  */
 import { combinedSplits, splitBindings } from "../attention/decode/kv_splits.ts";
-import { type Binding, reads, repeat } from "../../gpu/program.ts";
+import { type Binding, reads } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { rmsScale } from "../../wgsl/rms.ts";
 import type { Float } from "../numerics.ts";

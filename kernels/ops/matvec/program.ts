@@ -6,13 +6,8 @@
  *
  * @module
  */
-import {
-  type Binding,
-  programFamily,
-  type ProgramSource,
-  reads,
-  repeat,
-} from "../../gpu/program.ts";
+import { type Binding, programFamily, type ProgramSource, reads } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { silu } from "../../wgsl/silu.ts";
 import { weightKind } from "../weights/kinds.ts";

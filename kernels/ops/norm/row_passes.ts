@@ -5,7 +5,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { repeat } from "../../gpu/program.ts";
+import { repeat } from "../../wgsl/repeat.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 
 /** Threads that share a row, and vectors of four that each keeps (0: it reads them again). */

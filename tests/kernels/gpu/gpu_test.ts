@@ -3,11 +3,11 @@ import { openGpu } from "../../../kernels/gpu/gpu.ts";
 import { clear, copy } from "../../../kernels/ops/elements/bytes.ts";
 import { Memory, memoryLines } from "../../../kernels/gpu/memory.ts";
 import { profileLines } from "../../../kernels/gpu/profiler.ts";
-import { positionalFamily } from "../../../kernels/gpu/program.ts";
+import { programFamily } from "../../../kernels/gpu/program.ts";
 import { splitRows, Tensor } from "../../../kernels/gpu/tensor.ts";
 import { download, gpuTest, upload } from "../harness.ts";
 
-const double = positionalFamily("double", () => ({
+const double = programFamily("double", () => ({
   bindings: [{ name: "x", dtype: "f32", access: "write" }],
   uniforms: { vectors: "u32", factor: "f32" },
   body: `
@@ -24,13 +24,13 @@ gpuTest(
     // More launches than one submission takes.
     for (let i = 0; i < 1000; i++) {
       gpu.run(
-        double(),
+        double({}),
         [x],
         { vectors: 1, factor: i % 2 ? 0.5 : 2 },
         [1],
       );
     }
-    gpu.run(double(), [x], { vectors: 1, factor: 3 }, [1]);
+    gpu.run(double({}), [x], { vectors: 1, factor: 3 }, [1]);
     assert.deepEqual([...await download(gpu, x)], [3, 6, 9, 12]);
   },
 );
@@ -43,7 +43,7 @@ gpuTest("a read longer than the staging buffer comes back whole", async (gpu) =>
 
 gpuTest("what is recorded during a reading follows it, in order", async (gpu) => {
   const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
-  const times = (factor: number) => gpu.run(double(), [x], { vectors: 1, factor }, [1]);
+  const times = (factor: number) => gpu.run(double({}), [x], { vectors: 1, factor }, [1]);
   times(3);
   const read = await gpu.readF32(x, () => {
     times(3);
@@ -61,7 +61,7 @@ gpuTest("what is recorded during a reading follows it, in order", async (gpu) =>
 gpuTest("only one reading waits, and nothing is kept back after one that failed", async (gpu) => {
   const x = upload(gpu, [1, 2, 3, 4], "f32", [4]);
   const fail = () => {
-    gpu.run(double(), [x], { vectors: 1, factor: 2 }, [1]);
+    gpu.run(double({}), [x], { vectors: 1, factor: 2 }, [1]);
     gpu.write(x, Float32Array.of(7, 8));
     throw new Error("meanwhile");
   };
@@ -104,13 +104,13 @@ gpuTest("copies and zeros of any size cover their tensor and nothing else", asyn
 
 gpuTest("a WGSL error names the program and shows the offending line", async () => {
   const gpu = await openGpu();
-  const wrong = positionalFamily("broken", () => ({
+  const wrong = programFamily("broken", () => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: {},
     body: "@compute @workgroup_size(1)\nfn main() {\n  let y = undeclared_name + 1.0;\n}",
   }));
   const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
-  gpu.run(wrong(), [x], {}, [1]);
+  gpu.run(wrong({}), [x], {}, [1]);
   await assert.rejects(gpu.read(x), (error: Error) => {
     assert.equal(error.name, "UserError");
     assert.match(error.message, /program "broken"/);
@@ -124,16 +124,16 @@ gpuTest(
   "a launch with a missing uniform, or a tensor of another dtype, is refused",
   async (gpu) => {
     const x = upload(gpu, [1, 2, 3, 4], "f32", [4]), ids = upload(gpu, [1, 2, 3, 4], "u32", [4]);
-    assert.throws(() => gpu.run(double(), [x], { vectors: 1 }, [1]), /uniform factor is missing/);
+    assert.throws(() => gpu.run(double({}), [x], { vectors: 1 }, [1]), /uniform factor is missing/);
     const uniforms = { vectors: 1, factor: 1 };
-    assert.throws(() => gpu.run(double(), [ids], uniforms, [1]), /x is f32, input is u32/);
-    assert.throws(() => gpu.run(double(), [], uniforms, [1]), /1 tensors expected/);
+    assert.throws(() => gpu.run(double({}), [ids], uniforms, [1]), /x is f32, input is u32/);
+    assert.throws(() => gpu.run(double({}), [], uniforms, [1]), /1 tensors expected/);
     await gpu.check();
   },
 );
 
 gpuTest("a rehearsal builds each program once and does nothing else", async (gpu) => {
-  const scaled = positionalFamily("rehearsed", (factor: number) => ({
+  const scaled = programFamily("rehearsed", ({ factor }: { factor: number }) => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: { unused: "u32" },
     body: `@compute @workgroup_size(1)
@@ -141,9 +141,9 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
   }));
   const x = upload(gpu, [1, 2, 3, 4], "f32", [4]), y = upload(gpu, [5, 6, 7, 8], "f32", [4]);
   const work = () => {
-    gpu.run(scaled(2), [x], { unused: 0 }, [1]);
-    gpu.run(scaled(3), [x], { unused: 0 }, [1]);
-    gpu.run(scaled(2), [x], { unused: 0 }, [1]);
+    gpu.run(scaled({ factor: 2 }), [x], { unused: 0 }, [1]);
+    gpu.run(scaled({ factor: 3 }), [x], { unused: 0 }, [1]);
+    gpu.run(scaled({ factor: 2 }), [x], { unused: 0 }, [1]);
     copy(gpu, y, x);
     gpu.write(y, Float32Array.of(9, 9, 9, 9));
     clear(gpu, x);
@@ -152,13 +152,13 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
   assert.equal(await gpu.rehearse(work), 0);
   assert.deepEqual([...await download(gpu, x)], [1, 2, 3, 4]);
   assert.deepEqual([...await download(gpu, y)], [5, 6, 7, 8]);
-  gpu.run(scaled(3), [x], { unused: 0 }, [1]);
+  gpu.run(scaled({ factor: 3 }), [x], { unused: 0 }, [1]);
   assert.deepEqual([...await download(gpu, x)], [3, 6, 9, 12]);
 });
 
 gpuTest("a rehearsal reports WGSL errors and refuses to read", async () => {
   const gpu = await openGpu();
-  const wrong = positionalFamily("rehearsed_wrong", () => ({
+  const wrong = programFamily("rehearsed_wrong", () => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: {},
     body: "@compute @workgroup_size(1)\nfn main() {\n  store_x(0u, missing);\n}",
@@ -170,7 +170,7 @@ gpuTest("a rehearsal reports WGSL errors and refuses to read", async () => {
     reading.catch(() => {});
   });
   await assert.rejects(reading!, /x can't be read in a rehearsal/);
-  await assert.rejects(gpu.rehearse(() => gpu.run(wrong(), [x], {}, [1])), (error: Error) => {
+  await assert.rejects(gpu.rehearse(() => gpu.run(wrong({}), [x], {}, [1])), (error: Error) => {
     assert.equal(error.name, "UserError");
     assert.match(error.message, /program "rehearsed_wrong"[^]*store_x\(0u, missing\)/);
     return true;
@@ -183,7 +183,7 @@ gpuTest("the profiler counts every launch with its time and cost", async () => {
   if (gpu.profiler === undefined) return gpu.close();
   const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
   const uniforms = { vectors: 1, factor: 2 };
-  for (let i = 0; i < 900; i++) gpu.run(double(), [x], uniforms, [1], { flops: 4, bytes: 32 });
+  for (let i = 0; i < 900; i++) gpu.run(double({}), [x], uniforms, [1], { flops: 4, bytes: 32 });
   await gpu.finish();
   const profile = await gpu.profiler.take();
   const [row] = profile.rows;
@@ -259,4 +259,14 @@ Deno.test("a row range that no binding can start at is refused", () => {
   assert.equal(x.rows(16, 2).offset, 256);
   assert.equal(x.rows(16, 2), x.rows(16, 2));
   assert.throws(() => x.rows(1, 2), /row 1 does not start at a multiple of 256/);
+});
+
+Deno.test("a family's name is its own, and its key has the entries of the record", () => {
+  const source = { bindings: [], uniforms: {}, body: "" };
+  const family = programFamily("entries", (_: { x: string; wide: boolean }) => source);
+  const program = family({ x: "f16", wide: true });
+  assert.equal(program.key, "entries(x=f16,wide=true)");
+  assert.equal(family({ x: "f16", wide: true }), program);
+  assert.notEqual(family({ x: "f16", wide: false }), program);
+  assert.throws(() => programFamily("entries", () => source), /two families .* called "entries"/);
 });

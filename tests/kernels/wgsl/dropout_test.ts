@@ -7,12 +7,12 @@ import {
   maskUniforms,
 } from "../../../kernels/wgsl/dropout.ts";
 import { elementGrid, elementMain } from "../../../kernels/gpu/elementwise.ts";
-import { positionalFamily, writes } from "../../../kernels/gpu/program.ts";
+import { programFamily, writes } from "../../../kernels/gpu/program.ts";
 import { download, gpuTest, poisoned } from "../harness.ts";
 
 const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, stream: 31 };
 
-const keptProgram = positionalFamily("kept", () => ({
+const keptProgram = programFamily("kept", () => ({
   bindings: writes("f32", "y"),
   uniforms: { ...MASK_UNIFORMS, vectors: "u32", stream: "u32" },
   body: KEPT + elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.stream)));"),
@@ -24,7 +24,7 @@ gpuTest("kernels keep what the host's mask keeps", async (gpu) => {
     for (const words of [MASK, { ...MASK, seed: 0xffffffff, step: 0xffffffff, stream: 0 }]) {
       const mask = { ...words, p }, y = poisoned(gpu, "f32", [count]);
       const uniforms = { vectors, ...maskUniforms(mask), stream: mask.stream };
-      gpu.run(keptProgram(), [y], uniforms, elementGrid(vectors));
+      gpu.run(keptProgram({}), [y], uniforms, elementGrid(vectors));
       assert.deepEqual(Uint8Array.from(await download(gpu, y)), dropoutMask(count, mask), `p ${p}`);
     }
   }

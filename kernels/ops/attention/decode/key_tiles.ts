@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { repeat } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 import { type DecodeLayout, maximumSlots } from "./layout.ts";
 import { cacheRow } from "./own_token.ts";

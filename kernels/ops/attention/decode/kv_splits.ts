@@ -9,14 +9,8 @@
  * @module
  */
 import type { Gpu } from "../../../gpu/gpu.ts";
-import {
-  type Binding,
-  programFamily,
-  reads,
-  readsScalars,
-  repeat,
-  writes,
-} from "../../../gpu/program.ts";
+import { type Binding, programFamily, reads, readsScalars, writes } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype, Tensor } from "../../../gpu/tensor.ts";
 import { weightOf } from "../../../wgsl/online_softmax.ts";
 

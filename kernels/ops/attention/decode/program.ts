@@ -9,10 +9,10 @@ import {
   programFamily,
   reads,
   readsScalars,
-  repeat,
   writes,
   writesScalars,
 } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { type RowWord, rowWords } from "../row_index.ts";
 import { columnThreads, type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
 import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";

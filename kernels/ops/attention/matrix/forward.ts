@@ -6,13 +6,8 @@
  *
  * @module
  */
-import {
-  type ProgramSource,
-  readsScalars,
-  repeat,
-  writes,
-  writesScalars,
-} from "../../../gpu/program.ts";
+import { type ProgramSource, readsScalars, writes, writesScalars } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { corrected, DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, readExcluded } from "../excluded_keys.ts";

@@ -4,7 +4,8 @@
  *
  * @module
  */
-import { type Binding, repeat } from "../../../gpu/program.ts";
+import type { Binding } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { rotateBack } from "../../../wgsl/rotate.ts";
 import type { MatrixPlan } from "./plan.ts";
 

@@ -8,10 +8,10 @@ import {
   type ProgramSource,
   reads,
   readsScalars,
-  repeat,
   writes,
   writesScalars,
 } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
 import { corrected, DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 import { headStart, headUniforms } from "../heads.ts";

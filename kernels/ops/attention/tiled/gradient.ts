@@ -8,7 +8,8 @@
  *
  * @module
  */
-import { type ProgramSource, repeat } from "../../../gpu/program.ts";
+import type { ProgramSource } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { type GradientBindings, gradientBindings, gradientFields, rowWords } from "../row_index.ts";
 import { headUniforms } from "../heads.ts";
 import { nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { repeat } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { get, loop, type Tile } from "./staging.ts";
 import type { AttentionPlan } from "./plan.ts";
 

@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { repeat } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
 import type { AttentionPlan } from "./plan.ts";
 

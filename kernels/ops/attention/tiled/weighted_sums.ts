@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { repeat } from "../../../gpu/program.ts";
+import { repeat } from "../../../wgsl/repeat.ts";
 import { COMPONENTS, weightVector } from "./scores.ts";
 import { get, loop, type Tile } from "./staging.ts";
 import { rotateBack } from "../../../wgsl/rotate.ts";

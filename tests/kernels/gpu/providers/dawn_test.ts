@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { openGpu } from "../../../../kernels/gpu/gpu.ts";
-import { positionalFamily } from "../../../../kernels/gpu/program.ts";
+import { programFamily } from "../../../../kernels/gpu/program.ts";
 import { chooseAdapter } from "../../../../kernels/gpu/providers/choose.ts";
 
 /** Dawn's adapter, or why there is none. */
@@ -25,7 +25,7 @@ Deno.test({
     assert.equal(gpu.matrices === "tensor_cores", gpu.reason === "tensor cores");
     assert.equal(gpu.matrices !== undefined, gpu.extensions.has("subgroup_matrix"));
     if (!gpu.extensions.has("f16") || !gpu.extensions.has("subgroups")) return gpu.close();
-    const sum = positionalFamily("sum", () => ({
+    const sum = programFamily("sum", () => ({
       bindings: [{ name: "x", dtype: "f32", access: "write", scalar: true }],
       uniforms: { factor: "f32" },
       extensions: ["f16", "subgroups"],
@@ -37,7 +37,7 @@ fn main(@builtin(local_invocation_index) i: u32) {
     const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
     for (let i = 1; i <= 3; i++) {
       gpu.write(x, Float32Array.of(1, 2, 3, 4));
-      gpu.run(sum(), [x], { factor: i }, [1]);
+      gpu.run(sum({}), [x], { factor: i }, [1]);
       assert.deepEqual([...await gpu.readF32(x)], Array(4).fill(10 * i));
     }
     gpu.close();
