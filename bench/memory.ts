@@ -15,7 +15,8 @@ import type { ModelConfig } from "../model/families/config.ts";
 import { presetConfig } from "../model/families/presets.ts";
 import { type ActivationPlan, activationPlan } from "../model/transformer/checkpointing.ts";
 import { type LoraSettings, makeTrainConfig } from "../train/config.ts";
-import { type RunSizes, Trainer } from "../train/trainer.ts";
+import type { RunSizes } from "../train/planner.ts";
+import { Trainer } from "../train/trainer.ts";
 import { LONGEST } from "./samples.ts";
 import { tableLines } from "./text_table.ts";
 
@@ -75,7 +76,8 @@ export function planMode(mode: string): Row {
   const settings = makeTrainConfig({ model: `random:${MODEL}`, checkpointing: mode });
   const { peak, peakTotal } = planMemory(
     LIMITS,
-    (memory) => new Trainer(memory, config, settings, SIZES, MAX_BINDING),
+    (memory) =>
+      new Trainer(memory, config, { config: settings, sizes: SIZES, maxBinding: MAX_BINDING }),
   );
   const plan = activationPlan(mode, config.num_hidden_layers);
   const lora = settings.lora as LoraSettings;

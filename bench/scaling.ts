@@ -9,7 +9,7 @@ import { median } from "../kernels/measure/timing.ts";
 import { planMemory } from "../model/transformer/capacity.ts";
 import { contextLength } from "../model/families/config.ts";
 import { supervisedTokens } from "../model/text/prompt.ts";
-import { runSizes, type Window } from "../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../train/planner.ts";
 import { fitLine, type LineFit } from "./line_fit.ts";
 import { randomRow } from "./samples.ts";
 import { trainingFlops } from "./train_flops.ts";
@@ -46,16 +46,18 @@ export async function benchScaling(given: Bench, lengths: readonly number[]): Pr
   const bench = { ...given, config: { ...given.config, share_prefixes: false } };
   const { gpu, source: { config }, config: { lora } } = bench;
   const limit = Math.min(LONGEST, contextLength(config));
-  const windows = lengths.map((tokens): Window => [randomRow(tokens, config.vocab_size, limit)]);
-  const sizesOf = (windows: readonly Window[]) => ({
-    ...runSizes(windows, bench.config, config.sliding_window),
+  const windows = lengths.map((
+    tokens,
+  ): AccumulationWindow => [randomRow(tokens, config.vocab_size, limit)]);
+  const sizesOf = (windows: readonly AccumulationWindow[]) => ({
+    ...new PassPlanner(bench.config, config.sliding_window).sizes(windows),
     maxMicroBatches: 1,
   });
   const trainer = await openTrainer(bench, sizesOf(windows));
   const rows: ScalingRow[] = [];
   for (const [i, tokens] of lengths.entries()) {
     const window = windows[i], times: number[] = [];
-    await trainer.rehearse(gpu, [window]);
+    await trainer.precompile(gpu, [window]);
     await stepSeconds(gpu, trainer, window); // the first one touches new memory
     const began = performance.now();
     while (

@@ -17,10 +17,10 @@ import type { ModelSource } from "../model/checkpoint/source.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import { plannedSteps, windowSamples } from "../train/data.ts";
 import { countParameters } from "../train/output.ts";
-import { passes } from "../train/packing.ts";
 import type { TrainConfig } from "../train/schema.ts";
 import { runInTurn } from "../train/steps.ts";
-import { type RunSizes, runSizes, Trainer, type Window } from "../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner, type RunSizes } from "../train/planner.ts";
+import { Trainer } from "../train/trainer.ts";
 import { trainingFlops } from "./train_flops.ts";
 
 /** What is trained, and what it runs on. */
@@ -85,7 +85,8 @@ export function makeTrainer(
   { gpu, source, config }: Pick<Bench, "gpu" | "source" | "config">,
   sizes: RunSizes,
 ): (memory: Memory) => Trainer {
-  return (memory) => new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+  return (memory) =>
+    new Trainer(memory, source.config, { config, sizes, maxBinding: gpu.maxBinding });
 }
 
 /** A trainer with its weights on the GPU, large enough for passes of these sizes. */
@@ -106,7 +107,11 @@ export async function openTrainer(
 }
 
 /** Seconds of one step. */
-export async function stepSeconds(gpu: Gpu, trainer: Trainer, window: Window): Promise<number> {
+export async function stepSeconds(
+  gpu: Gpu,
+  trainer: Trainer,
+  window: AccumulationWindow,
+): Promise<number> {
   const start = performance.now();
   const { learning_rate: learningRate } = trainer.config;
   const { loss } = await trainer.step(gpu, window, { learningRate, firstMicroBatch: 0 });
@@ -142,13 +147,13 @@ export async function runBench(
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes: RunSizes = {
-    ...runSizes(windows, config, source.config.sliding_window),
+    ...new PassPlanner(config, source.config.sliding_window).sizes(windows),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),
   };
   const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizes));
   const trainer = await openTrainer(bench, sizes);
   const began = performance.now();
-  const programs = await trainer.rehearse(gpu, windows);
+  const programs = await trainer.precompile(gpu, windows);
   const compile_seconds = (performance.now() - began) / 1000;
   await trainer.warmUp(gpu, windows[0]);
   const before = gpu.work, losses: number[] = [];
@@ -166,8 +171,8 @@ export async function runBench(
   const work = gpu.work;
   for (const key of ["launches", "flops", "bytes"] as const) work[key] -= before[key];
   const documents = samples.map(({ ids }) => ids.length), tokens = sum(documents);
-  const shared = windows.flatMap((window) => passes(window, config, source.config.sliding_window))
-    .flat().map(({ shared }) => shared);
+  const shared = windows.flatMap((window) => trainer.planner.passes(window))
+    .flatMap(({ samples }) => samples.map(({ shared }) => shared));
   const targets = sum(samples.map(supervisedTokens)), { lora } = config;
   const flops = trainingFlops(source.config, { documents, shared, targets, lora });
   const { trainable, total } = countParameters(trainer.model);

@@ -20,7 +20,8 @@ import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import type { TrainConfig } from "../train/schema.ts";
-import { runSizes, Trainer } from "../train/trainer.ts";
+import { PassPlanner } from "../train/planner.ts";
+import { Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 import { randomIds, randomRow } from "./samples.ts";
 
@@ -67,8 +68,12 @@ export async function askedProducts(
   };
   const windows = tokens.map((count) => [randomRow(count, model.vocab_size, count)]);
   const plan = () => new Memory(undefined, gpu.memory.limits);
-  const trainer = new Trainer(plan(), model, config, runSizes(windows), gpu.maxBinding);
-  await trainer.rehearse(gpu, windows);
+  const trainer = new Trainer(plan(), model, {
+    config,
+    sizes: new PassPlanner().sizes(windows),
+    maxBinding: gpu.maxBinding,
+  });
+  await trainer.precompile(gpu, windows);
   const batches = tokens.map((count) => {
     const ids = Uint32Array.from(randomIds(count, model.vocab_size));
     return makeBatch([{ ids, promptLength: count - 1, weight: 1 }], model.sliding_window);

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
 
 /** Purposes that random numbers are drawn for, so that they don't repeat one another. */
 const SHUFFLE = 1, EVALUATION = 2;
@@ -152,50 +152,4 @@ export function countSteps(plan: StepPlan): number {
     Math.ceil(plan.samples.length / plan.batch_size) / plan.gradient_accumulation_steps,
   );
   return Math.min(perEpoch * plan.epochs, plan.max_steps ?? Infinity);
-}
-
-/** What makes a window's loss a mean: over its micro-batches and samples, or over its tokens. */
-export type LossNormalization = "sample" | "token";
-
-/** Weights of supervised tokens, by micro-batch and sample; all tokens of a sample share one. */
-export interface LossWeights {
-  /** In the loss of the window, whose gradient the optimizer step takes. */
-  window: number[][];
-  /** In the loss reported for the token's own micro-batch. */
-  microBatch: number[][];
-}
-
-/**
- * The weight of each supervised token of a window.
- *
- * `sample`: a micro-batch's loss is the mean over its samples of their mean token losses, the
- * window's is the mean over its micro-batches: 1 / (micro-batches in the window × samples in the
- * micro-batch × supervised tokens of the sample). `token`: every supervised token weighs the same,
- * 1 / (supervised tokens of the window). Short windows are divided by what they hold. Over a window,
- * and over each micro-batch, the weights of all supervised tokens sum to 1.
- *
- * @param window Micro-batches of samples; each sample has at least one supervised token.
- * @throws {RangeError} When a sample has none.
- */
-export function lossWeights(
-  window: readonly (readonly TokenizedSample[])[],
-  normalization: LossNormalization,
-): LossWeights {
-  const tokens = window.map((samples) => samples.map(supervisedTokens));
-  if (tokens.flat().some((count) => count < 1)) {
-    throw new RangeError("a sample without supervised tokens has no mean loss");
-  }
-  const sum = (counts: number[]) => counts.reduce((total, count) => total + count, 0);
-  if (normalization === "token") {
-    const total = sum(tokens.flat());
-    return {
-      window: tokens.map((counts) => counts.map(() => 1 / total)),
-      microBatch: tokens.map((counts) => counts.map(() => 1 / sum(counts))),
-    };
-  }
-  const microBatch = tokens.map((counts) => counts.map((count) => 1 / (counts.length * count)));
-  return {
-    window: microBatch.map((weights) => weights.map((weight) => weight / window.length)),
-    microBatch,
-  };
 }

@@ -131,20 +131,20 @@ export class Optimizer {
   }
 
   /** Updates every parameter, or none where a gradient is not finite. */
-  step(gpu: Gpu, control: Tensor, learningRate: number): void {
+  step(gpu: Gpu, scaler: Tensor, learningRate: number): void {
     const { precision, max_grad_norm: maxGradNorm, betas, eps, weight_decay } = this.settings;
     const partials = this.#partials;
     let count = 0;
     for (const x of this.#grads) {
-      count += sumOfSquares(gpu, { x, partials, slot: count, control });
+      count += sumOfSquares(gpu, { x, partials, slot: count, control: scaler });
     }
     const growthInterval = GROWTH_INTERVAL;
     const dynamic = precision === "mixed";
-    updateControl(gpu, { partials, count, control, dynamic, maxGradNorm, growthInterval });
+    updateControl(gpu, { partials, count, control: scaler, dynamic, maxGradNorm, growthInterval });
     for (const { master, grad, value, m, v, decayed, rate } of this.#updates) {
       const weightDecay = decayed ? weight_decay : 0;
       const own = { learningRate: rate * learningRate, weightDecay };
-      const common = { master, grad, value, control, ...own };
+      const common = { master, grad, value, control: scaler, ...own };
       if (m === undefined || v === undefined) sgd(gpu, common);
       else adamw(gpu, { ...common, m, v, beta1: betas[0], beta2: betas[1], eps });
     }

@@ -27,29 +27,6 @@ export interface PackingOptions {
   share_prefixes: boolean;
 }
 
-type Window = readonly (readonly TokenizedSample[])[];
-
-/**
- * The passes that a window takes: each micro-batch alone, or with packing as {@linkcode joinMicroBatches}
- * joins them.
- *
- * @param slidingWindow The model's; samples that it cuts share nothing.
- */
-export function passes(
-  window: Window,
-  { packing, share_prefixes }: PackingOptions,
-  slidingWindow: number | null,
-): PackedSample[][] {
-  const rows = packing ? joinMicroBatches(window) : window.map((_, index) => [index]);
-  return rows.map((slots) => {
-    const row = slots.flatMap((slot) =>
-      window[slot].map((sample, index) => ({ slot, index, sample, shared: 0 }))
-    );
-    const cut = row.some(({ sample: { ids } }) => ids.length > (slidingWindow ?? Infinity));
-    return packing && share_prefixes && !cut ? sharePrefixes(row) : row;
-  });
-}
-
 /** Tokens that a pass computes. */
 export function passTokens(pass: readonly PackedSample[]): number {
   return pass.reduce((sum, { sample, shared }) => sum + sample.ids.length - shared, 0);
@@ -64,7 +41,10 @@ const MAX_ROW_TOKENS = 4096;
  *
  * @returns Indexes of micro-batches, by row, in order.
  */
-export function joinMicroBatches(window: Window, maxTokens: number = MAX_ROW_TOKENS): number[][] {
+export function joinMicroBatches(
+  window: readonly (readonly TokenizedSample[])[],
+  maxTokens: number = MAX_ROW_TOKENS,
+): number[][] {
   const rows: number[][] = [];
   let room = 0;
   window.forEach((samples, index) => {

@@ -1,6 +1,6 @@
 /**
  * Exact resume: everything that decides the rest of a run, in one folder `state/`:
- * state.json (step, micro-batches, control values, checksums) and state.safetensors (f32 masters and moments).
+ * state.json (step, micro-batches, the grad scaler as `control`, checksums) and state.safetensors (f32 masters and moments).
  *
  * Both files are checked before anything is resumed: state.json ends with a checksum of itself, and holds those of the
  * other file's header and of each of its tensors.
@@ -98,8 +98,8 @@ export async function saveState(
     const written = openSafetensors(join(fresh, TENSORS_FILE));
     checksums.header = checksum(written.head);
     written.close();
-    const control = Array.from(await gpu.readF32(trainer.model.control));
-    const state = { ...progress, control, config: trainer.config, checksums };
+    const gradScaler = Array.from(await gpu.readF32(trainer.model.control));
+    const state = { ...progress, control: gradScaler, config: trainer.config, checksums };
     Deno.writeTextFileSync(join(fresh, JSON_FILE), sealedJson(state));
     if (exists(folder)) {
       // A run killed here once before left its old state beside the new one.
@@ -135,7 +135,7 @@ export function stateAdapter(folder: string): unknown {
 
 /** state.json without its configuration. */
 interface StoredState extends Progress {
-  control: Float32Array;
+  gradScaler: Float32Array;
   checksums: TensorChecksums;
 }
 
@@ -154,8 +154,9 @@ function parseState(state: Record<string, unknown>, path: string, fields: number
   need("firstLoss", firstLoss === null || typeof firstLoss === "number", "a number or null");
   // JSON has no NaN and no infinity: the norm of a skipped step is null, and nothing reads it again.
   const isField = (value: unknown) => value === null || typeof value === "number";
-  const isControl = Array.isArray(control) && control.length === fields && control.every(isField);
-  need("control", isControl, `a list of ${fields} numbers`);
+  const isGradScaler = Array.isArray(control) && control.length === fields &&
+    control.every(isField);
+  need("control", isGradScaler, `a list of ${fields} numbers`);
   need("data", typeof data === "string", "a checksum");
   const areChecksums = isObject(checksums) && typeof checksums.header === "string" &&
     isObject(checksums.tensors);
@@ -164,7 +165,7 @@ function parseState(state: Record<string, unknown>, path: string, fields: number
     step: Number(step),
     microBatches: Number(microBatches),
     firstLoss: firstLoss as number | null,
-    control: Float32Array.from(control as number[]),
+    gradScaler: Float32Array.from(control as number[]),
     data: data as string,
     checksums: checksums as unknown as TensorChecksums,
   };
@@ -213,7 +214,8 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
     throw new UserError(`${path}: expected what a run of Lorikeet saved`);
   }
   checkResumedConfig(state.config, trainer.config, path);
-  const { control, checksums, ...progress } = parseState(state, path, trainer.model.control.size);
+  const fields = trainer.model.control.size;
+  const { gradScaler, checksums, ...progress } = parseState(state, path, fields);
   if (progress.data !== data) {
     throw new UsageError(
       `${path}: the run was made with other samples: the data, as the tokenizer gives it, ` +
@@ -237,7 +239,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
   }
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
   trainer.model.parametersChanged();
-  gpu.write(trainer.model.control, control);
-  trainer.readControl(control);
+  gpu.write(trainer.model.control, gradScaler);
+  trainer.readGradScaler(gradScaler);
   return progress;
 }

@@ -1,15 +1,16 @@
 /**
  * Optimizer steps, one after the other. The next step is recorded while the GPU works on the present one, so
- * that it never waits for the host.
+ * that it never waits for the host, and the programs of the step after that one are compiled.
  *
  * @module
  */
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import type { StepOptions, StepResult, Trainer, Window } from "./trainer.ts";
+import type { AccumulationWindow } from "./planner.ts";
+import type { RecordedStep, StepOptions, StepResult, Trainer } from "./trainer.ts";
 
 /** A step to be run. */
 export interface Step extends StepOptions {
-  window: Window;
+  window: AccumulationWindow;
 }
 
 /** A step that was run. */
@@ -42,19 +43,22 @@ export async function* runInTurn<S extends Step>(
     const { value, done } = queue.next();
     return done ? undefined : value as S;
   };
-  let step = take(), next = step && take(), began = performance.now();
+  let step = take(), next = step && take(), later = next && take(), began = performance.now();
   let recorded = step && trainer.record(gpu, step.window, step), long = true;
   while (step !== undefined) {
-    let ahead: ReturnType<Trainer["record"]> | undefined;
+    let ahead: RecordedStep | undefined, compiled: Promise<number> | undefined;
     const result = await trainer.finish(gpu, recorded!, () => {
-      if (next === undefined || long || apart(step!, next)) return;
-      ahead = trainer.record(gpu, next.window, next);
+      if (next !== undefined && !long && !apart(step!, next)) {
+        ahead = trainer.record(gpu, next.window, next);
+      }
+      if (later !== undefined) compiled = trainer.precompile(gpu, [later.window]);
     });
+    await compiled;
     const now = performance.now(), seconds = (now - began) / 1000;
     began = now;
     long = seconds > LONG;
     yield { step, result, seconds, next, idle: ahead === undefined };
-    [step, next] = [next, next && take()];
+    [step, next, later] = [next, later, later && take()];
     if (ahead === undefined) began = performance.now();
     recorded = ahead ?? (step && trainer.record(gpu, step.window, step));
   }

@@ -13,27 +13,19 @@ import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
-import { type Decoding, numericsOf } from "../model/transformer/modes.ts";
-import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import { numericsOf } from "../model/transformer/modes.ts";
 import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";
-import { lossWeights } from "./data.ts";
 import { loraPlusRate } from "./lora_plus.ts";
+import type { Objective, TargetWeights, WeighedWindow } from "./objective/objective.ts";
+import { SupervisedFineTuning } from "./objective/sft.ts";
 import { Optimizer } from "./optimizer.ts";
-import { type PackedSample, type PackingOptions, passes, passTokens } from "./packing.ts";
-
-/** The largest passes of a run, which size its buffers. */
-export interface RunSizes {
-  /** Most tokens and most targets of one pass. */
-  maxTokens: number;
-  maxTargets: number;
-  /** Most tokens of one document. */
-  maxPosition: number;
-  /** Sequences that are decoded together between steps, where any are. */
-  decoding?: Decoding;
-  /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
-  maxMicroBatches?: number;
-}
+import {
+  type AccumulationWindow,
+  PassPlanner,
+  type PlannedPass,
+  type RunSizes,
+} from "./planner.ts";
 
 /** What a step did. */
 export interface StepResult {
@@ -57,34 +49,46 @@ export interface StepOptions {
   firstMicroBatch: number;
 }
 
-/** A step on its way to the GPU: its window, and the weights of its targets. */
+/** A step on its way to the GPU. */
 export interface RecordedStep {
-  window: Window;
-  weights: ReturnType<typeof lossWeights>;
+  window: AccumulationWindow;
+  weighed: WeighedWindow;
 }
 
-/** Samples of a window, by micro-batch. */
-export type Window = readonly (readonly TokenizedSample[])[];
+/** What a trainer is made for. */
+export interface TrainerOptions {
+  config: TrainConfig;
+  sizes: RunSizes;
+  /** Bytes that one binding covers. */
+  maxBinding: number;
+  /** Plans of the run's windows, where some were made. Default: the configuration's planner. */
+  planner?: PassPlanner;
+  /** What is minimised. Default: supervised fine-tuning as the configuration has it. */
+  objective?: Objective;
+}
 
 /** A model in training. */
 export class Trainer {
   readonly model: Llama;
   readonly optimizer: Optimizer;
+  readonly config: TrainConfig;
+  readonly planner: PassPlanner;
+  readonly objective: Objective;
+  /** Numbers of tokens and of targets that programs were compiled for, and whether the optimizer's were. */
+  readonly #compiled = new Set<string>();
   #lossScale: number;
   /** Steps skipped and steps taken so far, those of the runs that this one goes on with included. */
   skipped = 0;
   taken = 0;
 
   /** Allocates everything; a {@linkcode Memory} without a device only counts. */
-  constructor(
-    memory: Memory,
-    modelConfig: ModelConfig,
-    readonly config: TrainConfig,
-    sizes: RunSizes,
-    maxBinding: number,
-  ) {
+  constructor(memory: Memory, modelConfig: ModelConfig, options: TrainerOptions) {
+    const { config, sizes, maxBinding } = options;
     const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
     const { maxMicroBatches = gradient_accumulation_steps, decoding = null, ...pass } = sizes;
+    this.config = config;
+    this.planner = options.planner ?? new PassPlanner(config, modelConfig.sliding_window);
+    this.objective = options.objective ?? new SupervisedFineTuning(config.loss_normalization);
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
@@ -113,16 +117,20 @@ export class Trainer {
   }
 
   /** One optimizer step. */
-  step(gpu: Gpu, window: Window, options: StepOptions): Promise<StepResult> {
+  step(gpu: Gpu, window: AccumulationWindow, options: StepOptions): Promise<StepResult> {
     return this.finish(gpu, this.record(gpu, window, options));
   }
 
   /** Records an optimizer step; {@linkcode finish} then tells what it did. */
-  record(gpu: Gpu, window: Window, { learningRate, firstMicroBatch }: StepOptions): RecordedStep {
-    const weights = this.#passes(gpu, window, firstMicroBatch);
+  record(
+    gpu: Gpu,
+    window: AccumulationWindow,
+    { learningRate, firstMicroBatch }: StepOptions,
+  ): RecordedStep {
+    const weighed = this.#runPasses(gpu, window, firstMicroBatch);
     this.optimizer.step(gpu, this.model.control, learningRate);
     this.model.parametersChanged();
-    return { window, weights };
+    return { window, weighed };
   }
 
   /**
@@ -132,123 +140,96 @@ export class Trainer {
    */
   async finish(
     gpu: Gpu,
-    { window, weights }: RecordedStep,
+    { window, weighed }: RecordedStep,
     meanwhile?: () => void,
   ): Promise<StepResult> {
-    const { control, losses: parts } = await this.model.readResults(gpu, meanwhile);
+    const { control: scaler, losses: sums } = await this.model.readResults(gpu, meanwhile);
     const result = {
-      loss: parts.subarray(0, window.length).reduce((sum, part) => sum + part, 0),
-      // A token's weight differs between the window's loss and its micro-batch's by a factor.
-      losses: window.map((_, slot) =>
-        parts[slot] * weights.microBatch[slot][0] / weights.window[slot][0]
-      ),
-      gradNorm: control[CONTROL.gradNorm],
+      ...weighed.losses(sums),
+      gradNorm: scaler[CONTROL.gradNorm],
       lossScale: this.#lossScale,
-      skipped: control[CONTROL.skip] === 1,
+      skipped: scaler[CONTROL.skip] === 1,
       tokens: window.flat().reduce((sum, { ids }) => sum + ids.length, 0),
     };
-    this.readControl(control);
+    this.readGradScaler(scaler);
     return result;
   }
 
   /**
-   * Prepares every pass of these windows without running it, so that all programs are compiled before the first
-   * step. Which programs a pass takes follows from its tokens (the blocks) and from its targets (the output end):
-   * passes that bring neither a number of tokens nor one of targets that was there before are left out.
+   * Compiles the programs of these windows' passes, and of the optimizer, without running anything. Which programs
+   * a pass takes follows from its tokens (the blocks) and from its targets (the output end): passes that bring
+   * neither a number of tokens nor one of targets that was there before are left out.
    *
-   * @returns Programs compiled.
+   * @returns Programs compiled, when all are ready.
    */
-  rehearse(gpu: Gpu, windows: Iterable<Window>): Promise<number> {
-    const { sliding_window } = this.model.config;
-    return gpu.rehearse(() => {
-      const seen = new Set<string>();
-      for (const window of windows) {
-        let weights: ReturnType<typeof lossWeights> | undefined;
-        for (const pass of passes(window, this.config, sliding_window)) {
-          const shares = pass.some(({ shared }) => shared > 0);
-          const sizes = [`${passTokens(pass)} tokens, ${shares}`, `${passTargets(pass)} targets`];
-          if (sizes.every((size) => seen.has(size))) continue;
-          sizes.forEach((size) => seen.add(size));
-          weights ??= lossWeights(window, this.config.loss_normalization);
-          this.#pass(gpu, this.#batch(pass, weights.window), 0);
+  async precompile(gpu: Gpu, windows: Iterable<AccumulationWindow>): Promise<number> {
+    const fresh: { pass: PlannedPass; weights: TargetWeights }[] = [];
+    for (const window of windows) {
+      let weights: TargetWeights | undefined;
+      for (const pass of this.planner.passes(window)) {
+        if (!this.#takeSizes(`${pass.tokens} tokens, ${pass.shares}`, `${pass.targets} targets`)) {
+          continue;
         }
+        weights ??= this.objective.weigh(window).weights;
+        fresh.push({ pass, weights });
       }
-      this.optimizer.clearGradients(gpu);
-      this.optimizer.step(gpu, this.model.control, 0);
-      // What was rehearsed has not been computed.
+    }
+    const optimizer = this.#takeSizes("optimizer");
+    if (fresh.length === 0 && !optimizer) return 0;
+    return await gpu.rehearse(() => {
+      for (const { pass, weights } of fresh) this.#runPass(gpu, this.#batch(pass, weights), 0);
+      if (optimizer) {
+        this.optimizer.clearGradients(gpu);
+        this.optimizer.step(gpu, this.model.control, 0);
+      }
+      // Nothing of this has been computed.
       this.model.parametersChanged();
     });
+  }
+
+  /** Takes note of sizes; whether one of them is new. */
+  #takeSizes(...sizes: string[]): boolean {
+    const before = this.#compiled.size;
+    for (const size of sizes) this.#compiled.add(size);
+    return this.#compiled.size > before;
   }
 
   /**
    * Runs the passes of a window and waits, so that memory is touched before steps are timed. Parameters,
    * the optimizer's state and the loss scale stay as they are, and the next step clears the gradients.
    */
-  async warmUp(gpu: Gpu, window: Window): Promise<void> {
-    this.#passes(gpu, window, 0);
+  async warmUp(gpu: Gpu, window: AccumulationWindow): Promise<void> {
+    this.#runPasses(gpu, window, 0);
     await this.model.readResults(gpu);
   }
 
-  /** Runs the passes of a window, whose gradients are then those of its loss. @returns its targets' weights. */
-  #passes(gpu: Gpu, window: Window, firstMicroBatch: number): ReturnType<typeof lossWeights> {
-    const weights = lossWeights(window, this.config.loss_normalization);
+  /** Runs the passes of a window, whose gradients are then those of its loss. */
+  #runPasses(gpu: Gpu, window: AccumulationWindow, firstMicroBatch: number): WeighedWindow {
+    const weighed = this.objective.weigh(window);
     this.optimizer.clearGradients(gpu);
-    for (const { batch, slot } of this.#batches(window, weights.window)) {
-      this.#pass(gpu, batch, firstMicroBatch + slot);
+    for (const pass of this.planner.passes(window)) {
+      this.#runPass(gpu, this.#batch(pass, weighed.weights), firstMicroBatch + pass.slot);
     }
-    return weights;
+    return weighed;
   }
 
-  /** The passes of a window, each with its first micro-batch's number. */
-  *#batches(window: Window, weights: readonly (readonly number[])[]) {
-    for (const pass of passes(window, this.config, this.model.config.sliding_window)) {
-      const slot = Math.min(...pass.map(({ slot }) => slot));
-      yield { batch: this.#batch(pass, weights), slot };
-    }
-  }
-
-  /** A pass of a window whose targets have these weights. */
-  #batch(pass: readonly PackedSample[], weights: readonly (readonly number[])[]): Batch {
-    const documents = pass.map(({ sample, slot, index, shared }): Document => {
+  /** A pass whose targets have these weights. */
+  #batch({ samples }: PlannedPass, weights: TargetWeights): Batch {
+    const documents = samples.map(({ sample, slot, index, shared }): Document => {
       return { ...sample, weight: weights[slot][index], slot, shared };
     });
     return makeBatch(documents, this.model.config.sliding_window);
   }
 
-  #pass(gpu: Gpu, batch: Batch, step: number): void {
+  #runPass(gpu: Gpu, batch: Batch, step: number): void {
     const { lora, seed } = this.config, p = lora ? lora.dropout : 0;
     this.model.loss(gpu, batch, { backward: true, dropout: { p, seed, step } });
   }
 
-  /** Takes over the loss scale and the counts of steps from the control tensor's values. */
-  readControl(control: Float32Array): void {
-    this.#lossScale = control[CONTROL.scale];
-    this.skipped = control[CONTROL.skipped];
-    this.taken = control[CONTROL.steps];
+  /** Takes over the loss scale and the counts of steps from the grad scaler's values. */
+  readGradScaler(scaler: Float32Array): void {
+    this.#lossScale = scaler[CONTROL.scale];
+    this.skipped = scaler[CONTROL.skipped];
+    this.taken = scaler[CONTROL.steps];
   }
-}
-
-/** Targets of a pass. */
-function passTargets(pass: readonly PackedSample[]): number {
-  return pass.reduce((sum, { sample }) => sum + supervisedTokens(sample), 0);
-}
-
-/** The largest passes over any of these windows; by default every micro-batch is one. */
-export function runSizes(
-  windows: Iterable<Window>,
-  packing: PackingOptions = { packing: false, share_prefixes: false },
-  slidingWindow: number | null = null,
-): RunSizes {
-  const sizes: RunSizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1 };
-  for (const window of windows) {
-    for (const pass of passes(window, packing, slidingWindow)) {
-      sizes.maxTokens = Math.max(sizes.maxTokens, passTokens(pass));
-      sizes.maxTargets = Math.max(sizes.maxTargets, passTargets(pass));
-      sizes.maxPosition = Math.max(
-        sizes.maxPosition,
-        ...pass.map(({ sample }) => sample.ids.length),
-      );
-    }
-  }
-  return sizes;
 }

@@ -28,7 +28,7 @@ import { numericsOf, scoreMode } from "../../model/transformer/modes.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
 import { makeTrainConfig } from "../../train/config.ts";
 import { trainSchema } from "../../train/schema.ts";
-import { runSizes, type Window } from "../../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { defaultModel, modelFlag } from "../default_model.ts";
 import { LONGEST, randomRow } from "../samples.ts";
 import { tableLines } from "../text_table.ts";
@@ -119,7 +119,7 @@ export function totalMemory({ memory_mb }: TimelinePoint): number {
 async function tracedStep(
   gpu: Gpu,
   source: ModelSource,
-  window: Window,
+  window: AccumulationWindow,
   { precision, checkpointing, lora, model }: Flags & { model: string },
 ): Promise<Use[]> {
   const config = makeTrainConfig({
@@ -129,7 +129,7 @@ async function tracedStep(
     gradient_accumulation_steps: 1,
     lora,
   });
-  const sizes = { ...runSizes([window]), maxMicroBatches: 1 };
+  const sizes = { ...new PassPlanner().sizes([window]), maxMicroBatches: 1 };
   const trainer = await openTrainer({ gpu, source, config }, sizes);
   return await gpu.trace(
     () => trainer.step(gpu, window, { learningRate: config.learning_rate, firstMicroBatch: 0 }),
@@ -139,7 +139,7 @@ async function tracedStep(
 async function tracedInference(
   gpu: Gpu,
   source: ModelSource,
-  [samples]: Window,
+  [samples]: AccumulationWindow,
   { precision }: Flags,
 ): Promise<Use[]> {
   const { config } = source, weight = 1;

@@ -12,7 +12,8 @@ import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadDataset } from "../../model/text/data/dataset.ts";
 import { parseTrainArguments } from "../../train/config.ts";
 import { plannedSteps, windowSamples } from "../../train/data.ts";
-import { runSizes, type StepResult, Trainer, type Window } from "../../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
+import { type StepResult, Trainer } from "../../train/trainer.ts";
 
 /** Flags of `./lorikeet train` that every example shares; later ones win. */
 const COMMON = ["--model", "builtin", "--data", "builtin", "--gpu", "deno", "--no-shuffle"];
@@ -22,7 +23,7 @@ export interface BuiltinRun {
   gpu: Gpu;
   trainer: Trainer;
   /** The samples of each optimizer step of the run. */
-  windows: Window[];
+  windows: AccumulationWindow[];
 }
 
 /** The built-in model with its samples, set up by flags of `./lorikeet train`. */
@@ -33,9 +34,9 @@ export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<B
   const samples = await loadDataset(tokenizer, { ...config, context, say: () => {} });
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
-  const sizes = runSizes(windows, config, source.config.sliding_window);
+  const sizes = new PassPlanner(config, source.config.sliding_window).sizes(windows);
   const make = (memory: Memory) =>
-    new Trainer(memory, source.config, config, sizes, gpu.maxBinding);
+    new Trainer(memory, source.config, { config, sizes, maxBinding: gpu.maxBinding });
   const trainer = await loadOnto(gpu, source, make, {
     seed: config.seed,
     adapter: config.lora ? { init: config.lora.init } : undefined,

@@ -35,7 +35,8 @@ export function planRun(
   const sizes = { maxTokens: tokens, maxTargets: tokens / 2, maxPosition: tokens };
   const { peak, peakTotal } = planMemory(
     LIMITS,
-    (memory) => new Trainer(memory, presetConfig("llama2-7b"), config, sizes, 2 ** 31),
+    (memory) =>
+      new Trainer(memory, presetConfig("llama2-7b"), { config, sizes, maxBinding: 2 ** 31 }),
   );
   return { categories: peak, total: peakTotal };
 }

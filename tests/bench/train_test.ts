@@ -5,7 +5,7 @@ import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
 import { attendedPairs, trainingFlops } from "../../bench/train_flops.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import { passes, passTokens } from "../../train/packing.ts";
+import { PassPlanner } from "../../train/planner.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
@@ -33,9 +33,10 @@ Deno.test("bench samples: texts differ, and equal ones are equal", () => {
 
 Deno.test("bench samples: packed steps share as much of them as of Alpaca's first 200", () => {
   const samples = Array.from({ length: 200 }, (_, i) => [randomSample(i, 32000, 512)]);
+  const planner = new PassPlanner({ packing: true, share_prefixes: true });
   const tokens = Array.from({ length: 25 }, (_, i) => samples.slice(8 * i, 8 * i + 8))
-    .flatMap((window) => passes(window, { packing: true, share_prefixes: true }, null))
-    .map(passTokens);
+    .flatMap((window) => planner.passes(window))
+    .map(({ tokens }) => tokens);
   // With Llama 2's tokenizer on the real ones, in their order.
   assert.equal(sum(tokens), 18_833);
   assert.equal(Math.max(...tokens), 1483);

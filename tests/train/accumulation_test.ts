@@ -7,9 +7,10 @@ import { dropoutMask } from "../../kernels/wgsl/dropout.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
-import type { LossNormalization } from "../../train/data.ts";
-import { joinMicroBatches, passes, passTokens, sharePrefixes } from "../../train/packing.ts";
-import { runSizes, type StepResult, type Window } from "../../train/trainer.ts";
+import type { LossNormalization } from "../../train/objective/sft.ts";
+import { joinMicroBatches, sharePrefixes } from "../../train/packing.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
+import { type StepResult } from "../../train/trainer.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { globalNorm, referenceWindow } from "../model/reference.ts";
 import type { ReferenceModel } from "../model/reference_model.ts";
@@ -40,7 +41,7 @@ interface Step {
 async function step(
   gpu: Gpu,
   subject: Subject,
-  window: Window,
+  window: AccumulationWindow,
   settings: Settings,
   firstMicroBatch = 0,
 ): Promise<Step> {
@@ -89,7 +90,7 @@ function assertSameGradients(
 function assertReference(
   actual: Step,
   model: ReferenceModel,
-  window: Window,
+  window: AccumulationWindow,
   normalization: LossNormalization,
 ): void {
   const expected = referenceWindow(model, window.map((batch) => [...batch]), normalization);
@@ -159,8 +160,9 @@ for (const [what, subject] of Object.entries(SUBJECTS)) {
           { length: Math.ceil(all.length / batch_size) },
           (_, i) => all.slice(i * batch_size, (i + 1) * batch_size),
         );
-        const [pass] = passes(window, { packing: true, share_prefixes: true }, null);
-        assert.equal(passTokens(pass), 30 + 50 + 17 + 40 + 60 + 25 + 12 - 3 * 15 - 22);
+        const planner = new PassPlanner({ packing: true, share_prefixes: true });
+        const [pass] = planner.passes(window);
+        assert.equal(pass.tokens, 30 + 50 + 17 + 40 + 60 + 25 + 12 - 3 * 15 - 22);
         for (const loss_normalization of ["sample", "token"] as const) {
           const settings = { loss_normalization, batch_size, packing: true };
           const apart = await step(gpu, subject, window, { ...settings, packing: false });
@@ -206,13 +208,14 @@ Deno.test("samples are grouped so that a row has the fewest tokens", () => {
 Deno.test("nothing is shared without packing, where it is off, and where a window cuts", () => {
   const samples = alike([30, 50], 15, [0, 1], 5), window = samples.map((sample) => [sample]);
   const tokens = (packing: boolean, share_prefixes: boolean, slidingWindow: number | null) =>
-    passes(window, { packing, share_prefixes }, slidingWindow).map(passTokens);
+    new PassPlanner({ packing, share_prefixes }, slidingWindow).passes(window)
+      .map(({ tokens }) => tokens);
   assert.deepEqual(tokens(true, true, null), [65]);
   assert.deepEqual(tokens(true, true, 50), [65]);
   assert.deepEqual(tokens(true, true, 49), [80]);
   assert.deepEqual(tokens(true, false, null), [80]);
   assert.deepEqual(tokens(false, true, null), [30, 50]);
-  const sizes = runSizes([window], { packing: true, share_prefixes: true });
+  const sizes = new PassPlanner({ packing: true, share_prefixes: true }).sizes([window]);
   assert.deepEqual([sizes.maxTokens, sizes.maxPosition], [65, 50]);
 });
 
@@ -224,10 +227,10 @@ gpuTest("a rehearsal has every number of tokens and of targets, in few passes", 
   // The last length has no number of targets that was not there before.
   const single = [3, 5, 9, 33, 65, 130, 70].flatMap((length) =>
     [2, 4, 8, 32, 64].filter((targets) => targets < length)
-      .map((targets): Window => [[make(length, length - targets)]])
+      .map((targets): AccumulationWindow => [[make(length, length - targets)]])
   );
   const base = samples[2].ids.slice(0, 20);
-  const shared = [[[1, 2], [3]], [[4], [5]]].map((window): Window =>
+  const shared = [[[1, 2], [3]], [[4], [5]]].map((window): AccumulationWindow =>
     window.map((last) => {
       const ids = Uint32Array.from([...base, ...last]);
       return [{ ids, promptLength: 20, truncated: false }];
@@ -245,7 +248,7 @@ gpuTest("a rehearsal has every number of tokens and of targets, in few passes", 
       into.add(`${batch.targetCount} targets`);
       return loss.call(model, gpu, batch, ...given);
     };
-    await trainer.rehearse(gpu, [...windows, ...windows]);
+    await trainer.precompile(gpu, [...windows, ...windows]);
     assert.ok(passes < sizes.rehearsed.size, `${passes} of ${windows.length}`);
     into = sizes.run;
     const built = gpu.pipelines.count;
@@ -261,7 +264,7 @@ gpuTest("a document's loss does not depend on what it is packed with", async (gp
   const { LoRA: subject } = SUBJECTS;
   const [first, second, third] = [samples[2], samples[5], samples[7]];
   const others = randomSamples(SMALL_CONFIG, [40, 31], 99);
-  const losses = async (window: Window) =>
+  const losses = async (window: AccumulationWindow) =>
     (await step(gpu, subject, window, { packing: true })).result.losses;
   const before = await losses([[first], [second], [third]]);
   const after = await losses([[others[0]], [second], [others[1]]]);
@@ -285,8 +288,12 @@ Deno.test("run sizes are those of the largest pass, packed or not", () => {
     truncated: false,
   });
   const windows = [[[make(10, 4)], [make(7, 1), make(2, 1)]], [[make(12, 11)]]];
-  assert.deepEqual(runSizes(windows), { maxTokens: 12, maxTargets: 7, maxPosition: 12 });
-  assert.deepEqual(runSizes(windows, { packing: true, share_prefixes: false }), {
+  assert.deepEqual(new PassPlanner().sizes(windows), {
+    maxTokens: 12,
+    maxTargets: 7,
+    maxPosition: 12,
+  });
+  assert.deepEqual(new PassPlanner({ packing: true, share_prefixes: false }).sizes(windows), {
     maxTokens: 19,
     maxTargets: 13,
     maxPosition: 12,

@@ -4,7 +4,8 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { initializeAdapters, setParameter } from "../../model/checkpoint/load.ts";
 import type { LoraSettings, TrainConfig } from "../../train/schema.ts";
 import { parseTrainArguments } from "../../train/config.ts";
-import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
+import { Trainer } from "../../train/trainer.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
 import { deviation, gradients, randomSamples, randomSubject, SMALL_CONFIG } from "./runs.ts";
 
@@ -12,7 +13,7 @@ const MODEL = { ...SMALL_CONFIG, num_hidden_layers: 5, tie_word_embeddings: fals
 const SUBJECT = randomSubject(MODEL);
 
 /** The first two begin alike; a row of them may share that. */
-function makeWindow(): Window {
+function makeWindow(): AccumulationWindow {
   const samples = randomSamples(MODEL, [31, 27, 14, 9]), shared = 12;
   samples[1].ids.set(samples[0].ids.subarray(0, shared));
   for (const sample of samples.slice(0, 2)) sample.promptLength = shared + 1;
@@ -49,13 +50,11 @@ async function step(
     ...settings,
     lora,
   };
-  const trainer = new Trainer(
-    gpu.memory,
-    MODEL,
+  const trainer = new Trainer(gpu.memory, MODEL, {
     config,
-    runSizes([window], config, null),
-    gpu.maxBinding,
-  );
+    sizes: new PassPlanner(config).sizes([window]),
+    maxBinding: gpu.maxBinding,
+  });
   const { model } = trainer;
   model.initialize(gpu);
   for (const parameter of model.weights) {

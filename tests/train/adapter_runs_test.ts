@@ -15,7 +15,8 @@ import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
 import { writeTrained } from "../../train/output.ts";
 import type { LoraSettings } from "../../train/schema.ts";
 import { loadState, saveState } from "../../train/state.ts";
-import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
+import { Trainer } from "../../train/trainer.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
@@ -32,7 +33,7 @@ function settings(...flags: string[]): LoraSettings {
   return lora;
 }
 
-const windowsOf = ({ samples }: PeftCase): Window[] =>
+const windowsOf = ({ samples }: PeftCase): AccumulationWindow[] =>
   samples.map(({ ids, promptLength }) => [
     [{ ids: Uint32Array.from(ids), promptLength, truncated: false }],
   ]);
@@ -47,14 +48,18 @@ async function open(
   const source = openModel(fixturePath(c.model)), windows = windowsOf(c);
   const defaults = parseTrainArguments(["--model", "unused", "--output", "unused"]);
   const config = { ...defaults, ...changes, lora };
-  const sizes = runSizes(windows, config, null);
-  const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
+  const sizes = new PassPlanner(config, null).sizes(windows);
+  const trainer = new Trainer(gpu.memory, source.config, {
+    config,
+    sizes,
+    maxBinding: gpu.maxBinding,
+  });
   trainer.model.initialize(gpu);
   await loadWeights(gpu, trainer.model, source, { seed: 0 });
   return trainer;
 }
 
-const steps = async (gpu: Gpu, trainer: Trainer, windows: Window[], first: number) => {
+const steps = async (gpu: Gpu, trainer: Trainer, windows: AccumulationWindow[], first: number) => {
   const results = [];
   for (const [i, window] of windows.entries()) {
     results.push(

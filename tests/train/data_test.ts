@@ -4,11 +4,11 @@ import {
   accumulationWindows,
   countSteps,
   epochOrder,
-  lossWeights,
   plannedSteps,
   splitEvaluation,
   type StepPlan,
 } from "../../train/data.ts";
+import { lossWeights } from "../../train/objective/sft.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 

@@ -15,7 +15,8 @@ import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { type TrainConfig, trainSchema } from "../../train/schema.ts";
-import { runSizes, Trainer, type Window } from "../../train/trainer.ts";
+import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
+import { Trainer } from "../../train/trainer.ts";
 import {
   type FixtureSubject,
   type FixtureTensor,
@@ -65,7 +66,7 @@ export function fixtureSamples(): TokenizedSample[] {
 export function fixtureWindow(
   samples: readonly TokenizedSample[],
   window: readonly (readonly number[])[],
-): Window {
+): AccumulationWindow {
   return window.map((indexes) => indexes.map((i) => samples[i]));
 }
 
@@ -91,13 +92,17 @@ export function trainConfig(
 export function openTrainer(
   gpu: Gpu,
   subject: Subject,
-  windows: Iterable<Window>,
+  windows: Iterable<AccumulationWindow>,
   settings: Settings = {},
   memory: Memory = gpu.memory,
 ): Trainer {
   const config = trainConfig(subject, settings);
-  const sizes = runSizes(windows, config, subject.config.sliding_window);
-  const trainer = new Trainer(memory, subject.config, config, sizes, gpu.maxBinding);
+  const sizes = new PassPlanner(config, subject.config.sliding_window).sizes(windows);
+  const trainer = new Trainer(memory, subject.config, {
+    config,
+    sizes,
+    maxBinding: gpu.maxBinding,
+  });
   const { model } = trainer;
   model.initialize(gpu);
   for (const parameter of model.weights) {

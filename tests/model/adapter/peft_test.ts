@@ -20,7 +20,8 @@ import { cutRows, loadAdapter, loadWeights } from "../../../model/checkpoint/loa
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { settingsFrom } from "../../../train/adapter_settings.ts";
 import { type LoraSettings, type TrainConfig, trainSchema } from "../../../train/schema.ts";
-import { runSizes, Trainer } from "../../../train/trainer.ts";
+import { PassPlanner } from "../../../train/planner.ts";
+import { Trainer } from "../../../train/trainer.ts";
 import { fixturePath, type PeftCase, readFixture, readModel, readTensors } from "../../fixtures.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
 import { referenceWindow } from "../reference.ts";
@@ -155,8 +156,8 @@ for (const c of cases) {
       }) as TrainConfig;
       const settings = { given: new Set<string>(), model, what: c.name };
       config.lora = settingsFrom(config.lora as LoraSettings, adapter.config, settings);
-      const window = [samplesOf(c)], sizes = runSizes([window], config, null);
-      const trainer = new Trainer(gpu.memory, model, config, sizes, gpu.maxBinding);
+      const window = [samplesOf(c)], sizes = new PassPlanner(config).sizes([window]);
+      const trainer = new Trainer(gpu.memory, model, { config, sizes, maxBinding: gpu.maxBinding });
       await fill(gpu, trainer.model, c, adapter);
       for (const [i, { loss, grad_norm }] of expected.entries()) {
         const options = { learningRate: learning_rate, firstMicroBatch: i };

@@ -15,7 +15,8 @@ import { openModel } from "../../../model/checkpoint/source.ts";
 import { settingsFrom } from "../../../train/adapter_settings.ts";
 import { parseTrainArguments } from "../../../train/config.ts";
 import type { LoraSettings } from "../../../train/schema.ts";
-import { runSizes, Trainer } from "../../../train/trainer.ts";
+import { PassPlanner } from "../../../train/planner.ts";
+import { Trainer } from "../../../train/trainer.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
 import { readFixture } from "../../fixtures.ts";
 import { assertClose } from "../../kernels/harness.ts";
@@ -125,8 +126,12 @@ realTest("real adapters: three steps of training on equal PEFT's", async (gpu) =
     const windows = steps.map((_, step) =>
       samples.slice(every * step, every * (step + 1)).map((sample) => [sample])
     );
-    const sizes = runSizes(windows, config, null);
-    const trainer = new Trainer(gpu.memory, source.config, config, sizes, gpu.maxBinding);
+    const sizes = new PassPlanner(config, null).sizes(windows);
+    const trainer = new Trainer(gpu.memory, source.config, {
+      config,
+      sizes,
+      maxBinding: gpu.maxBinding,
+    });
     trainer.model.initialize(gpu);
     await loadWeights(gpu, trainer.model, source, { seed: 0 });
     loadAdapter(gpu, trainer.model, adapter);

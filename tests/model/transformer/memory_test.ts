@@ -7,7 +7,8 @@ import { checkFits, planMemory } from "../../../model/transformer/capacity.ts";
 import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
 import { loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
-import { type RunSizes, runSizes, Trainer } from "../../../train/trainer.ts";
+import { PassPlanner, type RunSizes } from "../../../train/planner.ts";
+import { Trainer } from "../../../train/trainer.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { gpuTest } from "../../kernels/harness.ts";
 import { withMaxBinding } from "../../kernels/small_binding.ts";
@@ -42,7 +43,7 @@ for (const [what, subject] of Object.entries({ LoRA: LORA, full: FULL })) {
     gpuTest(`the plan is what is allocated: ${what}, ${JSON.stringify(settings)}`, async (gpu) => {
       const config = trainConfig(subject, settings);
       const make = (memory: Memory) =>
-        new Trainer(memory, subject.config, config, SIZES, gpu.maxBinding);
+        new Trainer(memory, subject.config, { config, sizes: SIZES, maxBinding: gpu.maxBinding });
       const plan = new Memory(undefined, gpu.memory.limits);
       make(plan);
       const before = gpu.memory.live;
@@ -65,7 +66,11 @@ gpuTest("a run's whole peak stays within its plan", async () => {
   const config = trainConfig({}, { precision: "mixed" });
   const window = [randomSamples(source.config, [21, 9])];
   const make = (memory: Memory) =>
-    new Trainer(memory, source.config, config, runSizes([window]), gpu.maxBinding);
+    new Trainer(memory, source.config, {
+      config,
+      sizes: new PassPlanner().sizes([window]),
+      maxBinding: gpu.maxBinding,
+    });
   const trainer = make(gpu.memory);
   trainer.model.initialize(gpu);
   await loadWeights(gpu, trainer.model, source, { seed: 1 });
@@ -138,7 +143,11 @@ gpuTest(
     }
     const sizes = { ...SIZES, maxTokens: 4000 };
     const make = (memory: Memory) =>
-      new Trainer(memory, FULL.config, trainConfig(FULL), sizes, small.maxBinding);
+      new Trainer(memory, FULL.config, {
+        config: trainConfig(FULL),
+        sizes,
+        maxBinding: small.maxBinding,
+      });
     assert.throws(() => planMemory(small, make), /in one binding, and this adapter allows/);
     await gpu.finish();
   },
@@ -148,7 +157,8 @@ Deno.test("losses take no more room than the longest window has micro-batches", 
   const sizes = { ...SIZES, maxMicroBatches: 3 };
   const config = trainConfig(FULL, { gradient_accumulation_steps: 2 ** 40 });
   assert.equal(
-    new Trainer(new Memory(), FULL.config, config, sizes, Infinity).model.losses.size,
+    new Trainer(new Memory(), FULL.config, { config, sizes, maxBinding: Infinity }).model.losses
+      .size,
     3,
   );
 });
@@ -156,7 +166,12 @@ Deno.test("losses take no more room than the longest window has micro-batches", 
 Deno.test("more tokens than a dispatch has workgroups are refused while planning", () => {
   const sizes = { ...SIZES, maxTokens: 65536 };
   assert.throws(
-    () => new Trainer(new Memory(), FULL.config, trainConfig(FULL), sizes, Infinity),
+    () =>
+      new Trainer(new Memory(), FULL.config, {
+        config: trainConfig(FULL),
+        sizes,
+        maxBinding: Infinity,
+      }),
     /a pass over 65536 tokens exceeds the 65535 that kernels take; expected fewer/,
   );
 });

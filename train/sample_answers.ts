@@ -17,7 +17,7 @@ import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 const ANSWER_TOKENS = 20;
 
 /** Prompts the run never trains on. */
-export class Showcase {
+export class SampleAnswers {
   readonly samples: readonly AlpacaSample[];
   readonly #prompts: number[][];
 

@@ -1,0 +1,118 @@
+/**
+ * What a run is made of before a GPU is opened: the model's files, its samples, and the order of its steps.
+ *
+ * @module
+ */
+import type { Decoding } from "../model/transformer/modes.ts";
+import { refuseOtherBase } from "../model/adapter/base_copies.ts";
+import {
+  type ModelSource,
+  type ModelWithTokenizer,
+  openModelWithTokenizer,
+} from "../model/checkpoint/source.ts";
+import { contextLength } from "../model/families/config.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { parseAdapterConfig } from "../model/formats/adapter_config.ts";
+import { loadDataset } from "../model/text/data/dataset.ts";
+import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import { settingsFrom } from "./adapter_settings.ts";
+import type { TrainArguments, TrainConfig } from "./config.ts";
+import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
+import { type AccumulationWindow, PassPlanner, type RunSizes } from "./planner.ts";
+import { stateAdapter } from "./state.ts";
+
+/** A run that was found to be possible, as far as files say. */
+export interface TrainingSetup extends ModelWithTokenizer {
+  /** The configuration, with the keys of `lora` that an adapter to start from decides. */
+  config: TrainConfig;
+  /** The adapter to start from. */
+  adapter?: Adapter;
+  samples: readonly TokenizedSample[];
+  /** Those of the samples that are held out. */
+  evaluation: readonly TokenizedSample[];
+  plan: StepPlan;
+  planner: PassPlanner;
+}
+
+/**
+ * The adapter to start from, where the configuration names one, and the keys of `lora`: those that were not given
+ * are the adapter's, also those of the adapter that a run to be resumed started from.
+ *
+ * @throws {UserError} where the adapter does not fit.
+ */
+async function startAdapter(
+  { config, givenLora: given }: TrainArguments,
+  source: ModelSource,
+): Promise<{ lora: TrainConfig["lora"]; adapter?: Adapter }> {
+  const { adapter: folder, resume } = config, model = source.config;
+  let { lora } = config;
+  if (!lora) return { lora };
+  const before = resume === undefined ? undefined : stateAdapter(resume);
+  if (before !== undefined && resume !== undefined) {
+    const said = parseAdapterConfig(before, resume);
+    lora = settingsFrom(lora, said, { given, model, what: resume });
+  }
+  if (folder === undefined) return { lora };
+  const adapter = readAdapter(folder);
+  const plan = checkAdapter(adapter, model, folder);
+  await refuseOtherBase(adapter, plan, { weights: source.weights, folder });
+  return { lora: settingsFrom(lora, adapter.config, { given, model, what: folder }), adapter };
+}
+
+/**
+ * Finds the model, its adapter and the samples of a run.
+ *
+ * @param say Told what was found, for people.
+ * @throws {UserError} where a file is missing or wrong, or does not fit another.
+ */
+export async function setUpTraining(
+  given: TrainArguments,
+  say: (line: string) => void,
+): Promise<TrainingSetup> {
+  const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
+  const { lora, adapter } = await startAdapter(given, source);
+  const config = { ...given.config, lora };
+  say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
+  const context = contextLength(source.config);
+  const samples = await loadDataset(tokenizer, { ...config, context, say });
+  say(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
+  const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
+  const evaluation = Array.from(split.evaluation, (i) => samples[i]);
+  if (config.eval_fraction > 0) {
+    say(`Held out: ${evaluation.length} of ${samples.length} samples\n`);
+  }
+  const plan: StepPlan = { ...config, samples: split.train };
+  const planner = new PassPlanner(config, source.config.sliding_window);
+  return { ...found, config, adapter, samples, evaluation, plan, planner };
+}
+
+/** The windows of the run; where batches are the same in every epoch, one epoch shows them all. */
+function* allWindows({ config, plan, samples }: TrainingSetup): Generator<AccumulationWindow> {
+  const { shuffle, batch_size, packing } = config;
+  const same = !shuffle || (batch_size === 1 && !packing);
+  for (const { window } of plannedSteps(same ? { ...plan, epochs: 1 } : plan)) {
+    yield windowSamples(window, samples);
+  }
+}
+
+/**
+ * The largest pass of the run, its evaluation and its decoding included.
+ *
+ * @param decoded What is decoded between steps, where anything is.
+ */
+export function largestPass(
+  setup: TrainingSetup,
+  decoded?: Decoding,
+): RunSizes {
+  const { config, plan, planner, evaluation } = setup;
+  const sizes = planner.sizes(allWindows(setup));
+  const microBatches = Math.ceil(plan.samples.length / config.batch_size);
+  const also = new PassPlanner().sizes([evaluation.map((sample) => [sample])]);
+  return {
+    maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
+    maxTargets: Math.max(sizes.maxTargets, also.maxTargets, decoded?.sequences ?? 0),
+    maxPosition: Math.max(sizes.maxPosition, also.maxPosition, decoded?.context ?? 0),
+    decoding: decoded,
+    maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
+  };
+}
