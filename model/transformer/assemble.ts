@@ -137,7 +137,7 @@ export function makeBlock(
   { ropeTable, ranges }: Pick<Block, "ropeTable" | "ranges">,
 ): Block {
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
-  const { spec: { norms, qkNorm }, weights } = parts;
+  const { spec: { norms, qkNorm, layers }, weights } = parts;
   const normOf = (name: string) => parameterOf(weights, `model.layers.${layer}.${name}.weight`);
   const groupOf = (group: GroupName) =>
     linearGroup(GROUPS[group].map((module) => {
@@ -159,6 +159,7 @@ export function makeBlock(
     down: groupOf("down"),
     ropeTable,
     ranges,
+    scale: layers[layer].scale,
   };
 }
 

@@ -48,6 +48,8 @@ export interface Block {
   ropeTable: Tensor;
   /** Which of the batch's ranges of keys its window is. */
   ranges: number;
+  /** What its scores q·k are multiplied by. */
+  scale: number;
 }
 
 /** What every block of a pass shares. */
@@ -217,6 +219,7 @@ export interface AttentionSizes {
   heads: number;
   kvHeads: number;
   headDim: number;
+  scale: number;
   starts: Tensor;
   ends: Tensor;
   excludedKeys?: Tensor;
@@ -231,6 +234,7 @@ export function attentionSizes({ spec, batch }: BlockPass, block: Block): Attent
     heads: spec.num_attention_heads,
     kvHeads: spec.num_key_value_heads,
     headDim: spec.head_dim,
+    scale: block.scale,
     starts,
     ends: batch.ends,
     excludedKeys: batch.excludedKeys,

@@ -187,24 +187,44 @@ export function loraUpBackward(
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
-  const downTiles = downTileCount(geometry, { rows, ...shared });
-  const tiles = downTiles + gradTileCount(geometry, { columns: widest, ...shared });
-  gpu.run(
-    backwardY({ dy: dy.dtype, b: b[0].dtype, modules: count, tileKind }),
-    [dy, low, ...b, lowGrad, ...shape.gradB],
-    {
-      ...ofY(shape, rows),
-      dyStride: dy.rowSize / 4,
-      downTiles,
-      tiles,
-      columnTiles: gradColumnTiles(geometry, widest),
-    },
-    groupGrid(tiles),
-    {
-      flops: 4 * rows * outputs * r,
-      bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
-    },
-  );
+  const allDown = downTileCount(geometry, { rows, ...shared });
+  const gradTiles = gradTileCount(geometry, { columns: widest, ...shared });
+  const run = (withLowGrad: boolean, withGradB: boolean) => {
+    const downTiles = withLowGrad ? allDown : 0;
+    const tiles = downTiles + (withGradB ? gradTiles : 0);
+    const parts = Number(withLowGrad) + Number(withGradB);
+    gpu.run(
+      backwardY({
+        dy: dy.dtype,
+        b: b[0].dtype,
+        withLowGrad,
+        withGradB,
+        modules: count,
+        tileKind,
+      }),
+      [
+        dy,
+        ...withGradB ? [low] : [],
+        ...withLowGrad ? [...b, lowGrad] : [],
+        ...withGradB ? shape.gradB : [],
+      ],
+      {
+        ...ofY(shape, rows),
+        dyStride: dy.rowSize / 4,
+        downTiles,
+        tiles,
+        columnTiles: gradColumnTiles(geometry, widest),
+      },
+      groupGrid(tiles),
+      {
+        flops: 2 * parts * rows * outputs * r,
+        bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
+      },
+    );
+  };
+  if (3 + 2 * count <= gpu.maxBindings) return run(true, true);
+  run(true, false);
+  run(false, true);
 }
 
 /** Tiles side by side of gradients `columns` elements wide. */
@@ -234,34 +254,51 @@ export function loraBackward(
     throw new Error(`${slot.tensor.name} has no room for another split`);
   }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
-  const gradTiles = gradTileCount(geometry, { columns: input, ...shared });
+  const allGrad = gradTileCount(geometry, { columns: input, ...shared });
   const places = upTileCount(geometry, { columns: input, rows });
-  const tilesX = gradTiles + (target === undefined ? 0 : places.columnTiles * places.rowTiles);
-  const dxBytes = target === undefined ? 0 : bytesOf(target.dtype) * (slot === undefined ? 2 : 1);
-  gpu.run(
-    backwardX({
-      x: x.dtype,
-      a: a[0].dtype,
-      dx: target?.dtype ?? "none",
-      accumulate: slot === undefined,
-      modules: count,
-      drop: group.mask.p > 0,
-      tileKind,
-    }),
-    [x, lowGrad, ...target === undefined ? shape.gradA : [...a, ...shape.gradA, target]],
-    {
-      ...ofX(shape, group, rows),
-      columnTiles: gradColumnTiles(geometry, input),
-      gradTiles,
-      upTiles: places.columnTiles,
-      dxFrom: (slot?.splits ?? 0) * rows * input / 4,
-      tiles: tilesX,
-    },
-    groupGrid(tilesX),
-    {
-      flops: (target === undefined ? 2 : 4) * rows * input * r * count,
-      bytes: input * (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
-    },
-  );
+  const run = (dx: Tensor | undefined, withGradA: boolean) => {
+    const gradTiles = withGradA ? allGrad : 0;
+    const tiles = gradTiles + (dx === undefined ? 0 : places.columnTiles * places.rowTiles);
+    const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (slot === undefined ? 2 : 1);
+    const parts = Number(withGradA) + (dx === undefined ? 0 : 1);
+    gpu.run(
+      backwardX({
+        x: x.dtype,
+        a: a[0].dtype,
+        dx: dx?.dtype ?? "none",
+        withGradA,
+        accumulate: slot === undefined,
+        modules: count,
+        drop: group.mask.p > 0,
+        tileKind,
+      }),
+      [
+        ...withGradA ? [x] : [],
+        lowGrad,
+        ...dx === undefined ? [] : a,
+        ...withGradA ? shape.gradA : [],
+        ...dx === undefined ? [] : [dx],
+      ],
+      {
+        ...ofX(shape, group, rows),
+        columnTiles: gradColumnTiles(geometry, input),
+        gradTiles,
+        upTiles: places.columnTiles,
+        dxFrom: (slot?.splits ?? 0) * rows * input / 4,
+        tiles,
+      },
+      groupGrid(tiles),
+      {
+        flops: 2 * parts * rows * input * r * count,
+        bytes: input *
+          (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
+      },
+    );
+  };
+  if (target === undefined || 3 + 2 * count <= gpu.maxBindings) run(target, true);
+  else {
+    run(undefined, true);
+    run(target, false);
+  }
   if (slot !== undefined) slot.splits++;
 }

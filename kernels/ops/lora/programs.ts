@@ -122,15 +122,25 @@ export const up = programFamily(
 /** lowGrad and gradB, which read dy. */
 export const backwardY = programFamily(
   "lora_backward_b",
-  ({ dy, b, modules, tileKind }: { dy: Dtype; b: Dtype } & Modules) => {
+  ({ dy, b, withLowGrad, withGradB, modules, tileKind }: {
+    dy: Dtype;
+    b: Dtype;
+    /** Which of the two it makes: devices that bind few buffers have a launch for each. */
+    withLowGrad: boolean;
+    withGradB: boolean;
+  } & Modules) => {
     const tiles = LORA_TILES[tileKind];
+    const gradB = "gradients(tile - u.downTiles, thread);";
+    const first = withGradB
+      ? `if (tile < u.downTiles) { downDy(tile, thread); } else { ${gradB} }`
+      : "downDy(tile, thread);";
     return {
       bindings: [
         ...reads(dy, "dy"),
-        ...reads("f32", "low"),
-        ...counted(modules, (m) => reads(b, `b${m}`)),
-        ...writesScalars("f32", "lowGrad"),
-        ...counted(modules, (m) => writesScalars("f32", `gradB${m}`)),
+        ...withGradB ? reads("f32", "low") : [],
+        ...withLowGrad ? counted(modules, (m) => reads(b, `b${m}`)) : [],
+        ...withLowGrad ? writesScalars("f32", "lowGrad") : [],
+        ...withGradB ? counted(modules, (m) => writesScalars("f32", `gradB${m}`)) : [],
       ],
       uniforms: {
         ...yUniforms(modules),
@@ -139,12 +149,9 @@ export const backwardY = programFamily(
         columnTiles: "u32",
         tiles: "u32",
       },
-      body: partsMemory(tiles) + downDy(tiles, modules) + gradients(tiles, modules, { of: "b" }) +
-        MAIN(
-          tiles.threads,
-          "if (tile < u.downTiles) { downDy(tile, thread); } " +
-            "else { gradients(tile - u.downTiles, thread); }",
-        ),
+      body: partsMemory(tiles) + (withLowGrad ? downDy(tiles, modules) : "") +
+        (withGradB ? gradients(tiles, modules, { of: "b" }) : "") +
+        MAIN(tiles.threads, withLowGrad ? first : gradB),
     };
   },
 );
@@ -152,9 +159,11 @@ export const backwardY = programFamily(
 /** gradA and dx, which read lowGrad. */
 export const backwardX = programFamily(
   "lora_backward_a",
-  ({ x, a, dx, accumulate, modules, drop, tileKind }: {
+  ({ x, a, dx, withGradA, accumulate, modules, drop, tileKind }: {
     x: Dtype;
     a: Dtype;
+    /** gradA is made: devices that bind few buffers have a launch of its own for it. */
+    withGradA: boolean;
     /** The dtype of the input's gradient, where it is wanted. */
     dx: Dtype | "none";
     accumulate: boolean;
@@ -164,10 +173,10 @@ export const backwardX = programFamily(
     const withDx = dx !== "none";
     return {
       bindings: [
-        ...reads(x, "x"),
+        ...withGradA ? reads(x, "x") : [],
         ...reads("f32", "lowGrad"),
         ...withDx ? counted(modules, (m) => reads(a, `a${m}`)) : [],
-        ...counted(modules, (m) => writesScalars("f32", `gradA${m}`)),
+        ...withGradA ? counted(modules, (m) => writesScalars("f32", `gradA${m}`)) : [],
         ...withDx ? writes(dx, "dx") : [],
       ],
       uniforms: {
@@ -178,10 +187,11 @@ export const backwardX = programFamily(
         dxFrom: "u32",
         tiles: "u32",
       },
-      body: partsMemory(tiles) + (drop ? KEPT : "") + gradients(tiles, modules, { of: "a", drop }) +
+      body: partsMemory(tiles) + (drop ? KEPT : "") +
+        (withGradA ? gradients(tiles, modules, { of: "a", drop }) : "") +
         (withDx ? upX(tiles, modules, { drop, accumulate }) : "") + MAIN(
           tiles.threads,
-          `if (tile < u.gradTiles) { gradients(tile, thread); return; }
+          `${withGradA ? "if (tile < u.gradTiles) { gradients(tile, thread); return; }" : ""}
   ${withDx ? "let up = tile - u.gradTiles;\n  upX(up % u.upTiles, up / u.upTiles, thread);" : ""}`,
         ),
     };

@@ -32,12 +32,21 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
     const rows = ranges.starts.length, host = inputs(shape, rows, rows, "f16");
     const expected = reference(host.q, host.k, host.v, ranges, shape);
     const what = `of ${lengths} in heads of ${headDim}`;
-    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
     assertClose(out, expected.out, { ...limits, what: `out ${what}` });
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse ${what}` });
     assert.ok(relative(out, expected.out) < 5e-4, `out ${what} is off by the mean`);
-    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how);
-    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
+    await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype: "f16" }, {
+      limits,
+      what,
+    }, how);
+    await checkBackward(
+      gpu,
+      { host, ranges, expected, sizes: shape, dtype: "f16" },
+      { limits, what },
+      how,
+      true,
+    );
   }
 });
 
@@ -47,10 +56,16 @@ matrixTest("attention on subgroup matrices takes documents that share rows", asy
     const ranges = sharingDocuments(groups), rows = ranges.starts.length;
     const host = inputs(shape, rows, rows, "f16"), what = JSON.stringify(groups);
     const expected = reference(host.q, host.k, host.v, ranges, shape);
-    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
     assertClose(out, expected.out, { ...limits, what: `out of ${what}` });
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse of ${what}` });
-    await checkBackward(gpu, host, ranges, expected, shape, "f16", limits, what, how, true);
+    await checkBackward(
+      gpu,
+      { host, ranges, expected, sizes: shape, dtype: "f16" },
+      { limits, what },
+      how,
+      true,
+    );
   }
 });
 
@@ -63,7 +78,7 @@ matrixTest(
     const ranges = { starts: Array<number>(rows).fill(0), ends };
     const expected = reference(host.q, host.k, host.v, ranges, shape);
     for (const x of [host.k, host.v]) x.fill(NaN, filled * shape.headDim);
-    const { out, lse } = await runForward(gpu, host, ranges, shape, "f16", how);
+    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
     const first = shape.heads * shape.headDim;
     assert.deepEqual(out.slice(0, first), new Float64Array(first));
     assert.deepEqual([...lse.slice(0, 2)], Array(2).fill(Math.fround(-3.4028234e38)));
@@ -78,7 +93,10 @@ matrixTest("attention on subgroup matrices keeps large gradients finite", async 
   host.dout = host.dout.map((value) => Math.fround(Math.round(value * 64) * 256));
   const expected = reference(host.q, host.k, host.v, ranges, shape);
   const large = { atol: 60, rtol: 5e-3 };
-  await checkBackward(gpu, host, ranges, expected, shape, "f16", large, "large", how);
+  await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype: "f16" }, {
+    limits: large,
+    what: "large",
+  }, how);
 });
 
 Deno.test("attention's programs for matrices are for f16 in words, and two fit workgroup memory", () => {

@@ -15,12 +15,8 @@ import { assertClose, download, poisoned, quantize, randomArray, upload } from "
 
 /** Gradients in float64, with probabilities from `lse` and delta from `out`. */
 function referenceBackward(
-  q: Float64Array,
-  k: Float64Array,
-  v: Float64Array,
-  out: Float64Array,
-  dout: Float64Array,
-  lse: Float64Array,
+  { q, k, v, dout }: Inputs,
+  { out, lse }: { out: Float64Array; lse: Float64Array },
   ranges: Ranges,
   { heads, kvHeads, headDim }: Shape,
 ) {
@@ -205,12 +201,11 @@ export async function runForward(
   gpu: Gpu,
   { q, k, v }: Record<"q" | "k" | "v", ArrayLike<number>>,
   ranges: Ranges,
-  shape: Shape,
-  dtype: Dtype,
+  { sizes, dtype }: { sizes: Shape; dtype: Dtype },
   { gap = 4, ...how }: How,
 ): Promise<{ out: Float64Array; lse: Float64Array }> {
   const { starts, ends } = ranges;
-  const { heads, kvHeads, headDim } = shape, rows = starts.length;
+  const { heads, kvHeads, headDim } = sizes, rows = starts.length;
   const keys = k.length / (kvHeads * headDim);
   const narrow = kvHeads * headDim;
   // A cache has more rows than there are queries and lies apart.
@@ -228,26 +223,27 @@ export async function runForward(
     out: poisoned(gpu, dtype, [rows, heads * headDim]),
     lse: poisoned(gpu, "f32", [rows, heads]),
   };
-  attention(gpu, { ...tensors, rows, ...shape, ...how });
+  attention(gpu, { ...tensors, rows, ...sizes, ...how });
   return { out: await download(gpu, tensors.out), lse: await download(gpu, tensors.lse) };
 }
 
 /** Runs the backward with the reference's out and lse, twice, and compares every gradient. */
 export async function checkBackward(
   gpu: Gpu,
-  host: Inputs,
-  ranges: Documents,
-  expected: ReturnType<typeof reference>,
-  shape: Shape,
-  dtype: Dtype,
-  limits: { atol: number; rtol: number },
-  what: string,
+  { host, ranges, expected, sizes, dtype }: {
+    host: Inputs;
+    ranges: Documents;
+    expected: ReturnType<typeof reference>;
+    sizes: Shape;
+    dtype: Dtype;
+  },
+  { limits, what }: { limits: { atol: number; rtol: number }; what: string },
   { gap = 4, ...how }: How,
   rotated = false,
 ): Promise<void> {
-  const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
+  const { heads, kvHeads, headDim } = sizes, rows = ranges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
-  const want = referenceBackward(host.q, host.k, host.v, out, host.dout, lse, ranges, shape);
+  const want = referenceBackward(host, { out, lse }, ranges, sizes);
   const positions = ranges.starts.map((_, i) => 3 * i % 50);
   if (rotated) {
     rotateBack(want.dq, positions, headDim);
@@ -278,7 +274,7 @@ export async function checkBackward(
   for (let repeat = 0; repeat < 2; repeat++) {
     const tensor = poisoned(gpu, dtype, [rows, q.tensor.rowSize]);
     const [dq, dk, dv] = [q, k, v].map(({ from }) => ({ tensor, from }));
-    attentionBackward(gpu, { ...fixed, dq, dk, dv, rotation, rows, ...shape, ...how });
+    attentionBackward(gpu, { ...fixed, dq, dk, dv, rotation, rows, ...sizes, ...how });
     const all = await download(gpu, tensor);
     const part = (p: number, from: number) => columns(all, tensor.rowSize, from, widths[p]);
     gradients.push({ dq: part(0, dq.from), dk: part(1, dk.from), dv: part(2, dv.from) });

@@ -105,17 +105,22 @@ for (const dtype of ["f32", "f16"] as const) {
         const ranges = documents(lengths, window), rows = ranges.starts.length;
         const host = inputs(shape, rows, rows, dtype);
         const expected = reference(host.q, host.k, host.v, ranges, shape);
-        const { out, lse } = await runForward(gpu, host, ranges, shape, dtype, {
+        const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype }, {
           unstaged,
           unroll,
         });
         assertClose(out, expected.out, { ...tolerance(dtype), what: `out ${what}` });
         assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
         const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
-        await checkBackward(gpu, host, ranges, expected, shape, dtype, limits, what, {
-          unstaged,
-          unroll,
-        });
+        await checkBackward(
+          gpu,
+          { host, ranges, expected, sizes: shape, dtype },
+          { limits, what },
+          {
+            unstaged,
+            unroll,
+          },
+        );
       }
     },
   );
@@ -133,7 +138,10 @@ for (const dtype of ["f32", "f16"] as const) {
         const expected = reference(host.q, host.k, host.v, ranges, shape);
         const width = shape.kvHeads * shape.headDim;
         const k = host.k.fill(NaN, filled * width), v = host.v.fill(NaN, filled * width);
-        const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, shape, dtype, {
+        const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, {
+          sizes: shape,
+          dtype,
+        }, {
           unstaged,
         });
         assertClose(out, expected.out, { ...tolerance(dtype), what: `out at ${filled}` });
@@ -149,10 +157,13 @@ for (const shape of SHAPE_NAMES) {
     const host = inputs(sizes, 129, 129, "f16");
     const expected = reference(host.q, host.k, host.v, ranges, sizes);
     const how = { unstaged: false, shape, unroll: false };
-    const { out, lse } = await runForward(gpu, host, ranges, sizes, "f16", how);
+    const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype: "f16" }, how);
     assertClose(out, expected.out, { ...tolerance("f16"), what: "out" });
     assertClose(lse, expected.lse, { ...tolerance("f32"), what: "lse" });
-    await checkBackward(gpu, host, ranges, expected, sizes, "f16", tolerance("f16"), shape, how);
+    await checkBackward(gpu, { host, ranges, expected, sizes, dtype: "f16" }, {
+      limits: tolerance("f16"),
+      what: shape,
+    }, how);
   });
 }
 
@@ -169,11 +180,17 @@ bothTest(
           const expected = reference(host.q, host.k, host.v, ranges, sizes);
           const how = { unstaged, shape, unroll: false };
           const what = `${JSON.stringify(groups)} in ${shape} tiles`;
-          const { out, lse } = await runForward(gpu, host, ranges, sizes, dtype, how);
+          const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype }, how);
           assertClose(out, expected.out, { ...limits, what: `out ${what}` });
           assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
           const wide = dtype === "f16" ? limits : { atol: 5e-5, rtol: 5e-5 };
-          await checkBackward(gpu, host, ranges, expected, sizes, dtype, wide, what, how, true);
+          await checkBackward(
+            gpu,
+            { host, ranges, expected, sizes, dtype },
+            { limits: wide, what },
+            how,
+            true,
+          );
         }
       }
     }
@@ -187,13 +204,16 @@ gpuTest("attention with short sums in f16 stays close", async (gpu) => {
   const host = inputs(sizes, 41, 41, "f16");
   const expected = reference(host.q, host.k, host.v, ranges, sizes);
   for (const dtype of ["f16", "f32"] as const) {
-    const { out, lse } = await runForward(gpu, host, ranges, sizes, dtype, how);
+    const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype }, how);
     assertClose(out, expected.out, { atol: 3e-3, rtol: 3e-3, what: `out in ${dtype}` });
     assertClose(lse, expected.lse, { atol: 2e-3, rtol: 2e-3, what: `lse in ${dtype}` });
     assert.ok(relative(out, expected.out) < 1e-3, `out in ${dtype} is off by the mean`);
   }
   const limits = { atol: 6e-3, rtol: 6e-3 };
-  await checkBackward(gpu, host, ranges, expected, sizes, "f16", limits, "in f16", how);
+  await checkBackward(gpu, { host, ranges, expected, sizes, dtype: "f16" }, {
+    limits,
+    what: "in f16",
+  }, how);
 });
 
 gpuTest("attention of f32 queries over a cache in f16", async (gpu) => {
@@ -228,18 +248,9 @@ bothTest("attention's backward undoes RoPE", async (gpu, unstaged) => {
     const expected = reference(host.q, host.k, host.v, ranges, shape);
     const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
     const what = `of head_dim ${headDim}, rotated back`;
-    await checkBackward(
-      gpu,
-      host,
-      ranges,
-      expected,
-      shape,
-      dtype,
-      limits,
-      what,
-      { unstaged },
-      true,
-    );
+    await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype }, { limits, what }, {
+      unstaged,
+    }, true);
   }
 });
 
@@ -271,7 +282,9 @@ bothTest("attention gives zeros to a query without keys", async (gpu, unstaged) 
   const host = inputs(shape, 3, 3, "f32");
   for (const ends of [[0, 1, 2], [0, 0, 0]]) {
     const ranges = { starts: [0, 0, 0], ends };
-    const { out } = await runForward(gpu, host, ranges, shape, "f32", { unstaged });
+    const { out } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f32" }, {
+      unstaged,
+    });
     assertClose(out, reference(host.q, host.k, host.v, ranges, shape).out, tolerance("f32"));
   }
 });
@@ -286,7 +299,10 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
   const highest = Math.max(...expected.lse), lowest = Math.min(...expected.lse);
   assert.ok(highest > 2000 && lowest < -100, `scores from ${lowest} to ${highest}`);
   const limits = { atol: 1e-3, rtol: 1e-3 };
-  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, shape, "f32", {
+  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, {
+    sizes: shape,
+    dtype: "f32",
+  }, {
     unstaged,
   });
   assertClose(out, expected.out, { ...limits, what: "out" });
@@ -294,7 +310,10 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
   // Gradients are of the order of the scores' factors, up to 30.
   const steep = { atol: 3e-2, rtol: 3e-3 };
   const exact = { ...host, q, k };
-  await checkBackward(gpu, exact, ranges, expected, shape, "f32", steep, "of large scores", {
+  await checkBackward(gpu, { host: exact, ranges, expected, sizes: shape, dtype: "f32" }, {
+    limits: steep,
+    what: "of large scores",
+  }, {
     unstaged,
   });
 
@@ -303,7 +322,10 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
     const ones = new Float64Array(rows * 128).fill(1);
     const rising = Float64Array.from({ length: rows * 64 }, (_, n) => step * Math.floor(n / 64));
     const want = reference(ones, rising, host.v, ranges, shape);
-    const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, ranges, shape, "f32", {
+    const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, ranges, {
+      sizes: shape,
+      dtype: "f32",
+    }, {
       unstaged,
     });
     assertClose(got.out, want.out, { ...limits, what: `out for steps of ${step}` });
@@ -318,7 +340,9 @@ bothTest("attention passes an overflow on instead of hiding it", async (gpu, uns
   for (const bad of [Infinity, -Infinity, NaN]) {
     const q = host.q.slice();
     q[35 * 24 + 2] = bad;
-    const { out } = await runForward(gpu, { ...host, q }, ranges, shape, "f16", { unstaged });
+    const { out } = await runForward(gpu, { ...host, q }, ranges, { sizes: shape, dtype: "f16" }, {
+      unstaged,
+    });
     assert.ok(Number.isNaN(out[35 * 24]), `a query of ${bad} gave ${out[35 * 24]}`);
     assert.ok(out.slice(0, 35 * 24).every(Number.isFinite), `${bad} reached other queries`);
   }
