@@ -47,7 +47,7 @@ var<workgroup> own_value: array<Stored, ${vectors}>;
 var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
 
 /** Vectors \`at\` and half a head further, rotated by the angles of a position. */
-fn rotate(at: u32, angle: u32) -> array<vec4<f32>, 2> {
+fn rotated(at: u32, angle: u32) -> array<vec4<f32>, 2> {
   let a = load_qkv(at);
   let b = load_qkv(at + ${vectors / 2}u);
   let c = load_table(angle);
@@ -64,13 +64,13 @@ export function rotateToken({ heads, threads, vectors }: DecodeLayout, word: Row
   for (var i = thread; i < ${heads * vectors / 2}u; i += ${threads}u) {
     let h = i / ${vectors / 2}u;
     let l = i % ${vectors / 2}u;
-    let pair = rotate(row_start + (head + h) * ${vectors}u + l, angles + l);
+    let pair = rotated(row_start + (head + h) * ${vectors}u + l, angles + l);
     queries[h][l] = pair[0];
     queries[h][l + ${vectors / 2}u] = pair[1];
   }
   if (has_own && thread < ${vectors / 2}u) {
     let other = thread + ${vectors / 2}u;
-    let pair = rotate(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
+    let pair = rotated(row_start + (u.heads + kv_head) * ${vectors}u + thread, angles + thread);
     own_key[thread] = stored(pair[0]);
     own_key[other] = stored(pair[1]);
     let at = row_start + (u.heads + u.kv_heads + kv_head) * ${vectors}u;
