@@ -10,6 +10,7 @@
 import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
 import type { Cost, Use, Work } from "./work.ts";
+import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { eventTurn } from "./event_turn.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
@@ -53,6 +54,8 @@ export class Gpu {
   readonly name: string;
   /** True for a software driver such as Mesa's lavapipe. */
   readonly software: boolean;
+  /** What is known of the device, for those that choose tiles and grids. */
+  readonly profile: DeviceProfile;
   /** Largest range one binding may cover, in bytes. */
   readonly maxBinding: number;
   /** Storage buffers that one program may be bound to. */
@@ -97,6 +100,7 @@ export class Gpu {
     if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
     this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
+    this.profile = deviceProfile(device, this);
     this.reason = reason;
     // In whole vectors of 16 bytes, which kernels read.
     const most = Math.min(limits.maxStorageBufferBindingSize, options.maxBinding ?? Infinity);

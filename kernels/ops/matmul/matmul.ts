@@ -59,7 +59,10 @@ function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: numbe
   const [{ orientation, a, b, c, m, n, k, operands }] = ranges;
   const onTensorCores = operands === "f16" && gpu.matrices === "tensor_cores" &&
     ranges.every((range) => subgroupFits(orientation, range));
-  if (onTensorCores) return subgroupGeometry(orientation, m, n, k, maxSplits);
+  if (onTensorCores) {
+    const { processors } = gpu.profile;
+    return subgroupGeometry(orientation, m, n, k, { maxSplits, processors });
+  }
   return tilesOf(gpu).of({
     orientation,
     a: a.dtype,

@@ -4,6 +4,7 @@
  * @module
  */
 import { SPLIT_BYTES } from "./tiled_geometry.ts";
+import { H100 } from "../../gpu/device_profile.ts";
 import type { Orientation } from "./orientation.ts";
 
 /** Tiles of one launch: a workgroup makes `blockM`×`blockN` results. */
@@ -37,8 +38,6 @@ export interface SubgroupGeometry extends SubgroupTile {
   splits: number;
 }
 
-/** Multiprocessors of the GPU that the times below were measured on (an H100). */
-const MULTIPROCESSORS = 132;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 512;
 /** Microseconds that a round of workgroups takes to begin and end. */
@@ -94,6 +93,14 @@ export function subgroupTiles(orientation: Orientation): SubgroupTile[] {
   return TILES[orientation].map(({ tile }) => tile);
 }
 
+/** What a product's tiles depend on beside its sizes. */
+export interface SubgroupTarget {
+  /** Most splits of K; without it as many as fit working memory. */
+  maxSplits?: number;
+  /** Multiprocessors; those of an H100, which the times above were measured on, without it. */
+  processors?: number;
+}
+
 /** Numbers of workgroups that may share a tile of results. */
 function possibleSplits(k: number, most: number): number[] {
   const count = Math.max(1, Math.min(Math.floor(k / LEAST_SPLIT), most, 16));
@@ -103,19 +110,21 @@ function possibleSplits(k: number, most: number): number[] {
 /**
  * The tiles for C `[m, n]` = A·B with depth k: those that take the least time, where the
  * multiprocessors take turns at the workgroups and what overhangs the edges costs as much as the rest.
- *
- * @param most Most splits of K.
  */
 export function subgroupGeometry(
   orientation: Orientation,
   m: number,
   n: number,
   k: number,
-  most: number = Math.floor(SPLIT_BYTES / (m * n * 4)),
+  { maxSplits = Math.floor(SPLIT_BYTES / (m * n * 4)), processors = H100.processors }:
+    SubgroupTarget = {},
 ): SubgroupGeometry {
-  const key = `${orientation},${m},${n},${k},${most}`;
+  const key = `${orientation},${m},${n},${k},${maxSplits},${processors}`;
   let geometry = chosen.get(key);
-  if (geometry === undefined) chosen.set(key, geometry = choose(orientation, m, n, k, most));
+  if (geometry === undefined) {
+    geometry = choose(orientation, m, n, k, { maxSplits, processors });
+    chosen.set(key, geometry);
+  }
   return geometry;
 }
 
@@ -127,19 +136,19 @@ function choose(
   m: number,
   n: number,
   k: number,
-  most: number,
+  { maxSplits, processors }: Required<SubgroupTarget>,
 ): SubgroupGeometry {
   const [{ tile: first }] = TILES[orientation];
   let best: SubgroupGeometry = { ...first, splits: 1 }, bestTime = Infinity;
   for (const { tile, times } of TILES[orientation]) {
     const time = times[m <= tile.blockM ? 0 : 1];
     const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
-    const held = workgroupsHeld(tile), places = MULTIPROCESSORS * held;
-    for (const splits of possibleSplits(k, most)) {
+    const held = workgroupsHeld(tile), places = processors * held;
+    for (const splits of possibleSplits(k, maxSplits)) {
       const rounds = Math.ceil(tiles * splits / places);
       const inLast = tiles * splits - (rounds - 1) * places;
       const inTurn = (rounds - 1) * held +
-        (inLast > MULTIPROCESSORS ? held : Math.min(held, ALONE));
+        (inLast > processors ? held : Math.min(held, ALONE));
       const steps = Math.ceil(k / splits / tile.blockK);
       const partials = splits === 1
         ? 0

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { type GpuRates, H100 } from "../../gpu/device_profile.ts";
 import type { Float } from "../numerics.ts";
 import type { Orientation } from "./orientation.ts";
 
@@ -33,6 +34,8 @@ export interface MatmulTarget {
   memory?: number;
   /** Most splits of K, where the next launch adds them up. Otherwise one launch more does. */
   maxSplits?: number;
+  /** An H100's, which tiles were rated on, without it. */
+  rates?: GpuRates;
 }
 
 /** Bytes of partial sums that a product may leave for the launch that adds them up. */
@@ -182,7 +185,9 @@ export function matmulGeometry(
   target: MatmulTarget,
 ): MatmulGeometry {
   const { software, operands, orientation, memory, maxSplits } = target;
-  const key = `${m},${n},${k},${software},${operands},${orientation},${memory},${maxSplits}`;
+  const { processors, memoryRate } = target.rates ?? H100;
+  const key = `${m},${n},${k},${software},${operands},${orientation},${memory},${maxSplits},` +
+    `${processors},${memoryRate}`;
   let geometry = chosen.get(key);
   if (geometry === undefined) chosen.set(key, geometry = geometries(m, n, k, target)[0].geometry);
   return geometry;
@@ -222,14 +227,12 @@ function tiledGeometries(
   return ratedTiles(target).flatMap((rated, i) =>
     Array.from({ length: most }, (_, split): RatedGeometry => {
       const geometry = { ...rated.tile, splits: split + 1 };
-      const time = seconds({ m, n, k }, geometry, rated, maxSplits === undefined);
+      const time = seconds({ m, n, k }, geometry, rated, target);
       return { geometry, seconds: time * (i === 0 ? 1 : WORTH) };
     })
   );
 }
 
-/** Multiprocessors of the GPU that tiles are rated on. */
-const MULTIPROCESSORS = 132;
 /** Fewest values of K worth a workgroup of its own. */
 const LEAST_SPLIT = 256;
 /** Values of K that a workgroup could multiply while it waits for its first tiles and stores its results. */
@@ -238,29 +241,28 @@ const RAMP = 6;
 const WORTH = 1.02;
 /** A multiprocessor with a share s of the workgroups it could hold works at s to the power of this. */
 const IDLENESS = 0.54;
-/** Adding up splits: seconds of a launch, and bytes a second. */
-const LAUNCH_SECONDS = 5e-6, SUM_BYTES = 2.5e12;
+/** Seconds of a launch that adds up splits. */
+const LAUNCH_SECONDS = 5e-6;
 
 /**
  * Seconds that a product takes, beside the reading of its operands, which all tiles have in common.
- *
- * @param sumsApart A launch of its own adds up the splits.
  */
 function seconds(
   { m, n, k }: { m: number; n: number; k: number },
   geometry: MatmulGeometry,
   { speed, held }: RatedTile,
-  sumsApart: boolean,
+  { maxSplits, rates: { processors, memoryRate } = H100 }: MatmulTarget,
 ): number {
   const { blockM, blockN } = geometry;
   const { perSplit, splits } = splitK(k, geometry);
   // The multiprocessor with the most workgroups is the last. What overhangs the edges costs as much as the rest:
   // threads without rows leave the multiplying to the others, but there are too few of those to keep it busy.
-  const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * splits / MULTIPROCESSORS);
+  const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * splits / processors);
   const inLast = most % held;
   const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / held) ** IDLENESS : 0);
-  const products = rounds * blockM * blockN * (perSplit + RAMP) * MULTIPROCESSORS;
+  const products = rounds * blockM * blockN * (perSplit + RAMP) * processors;
   const time = 2 * products / (speed * 1e12);
   if (splits === 1) return time;
-  return time + (splits + 1) * m * n * 4 / SUM_BYTES + (sumsApart ? LAUNCH_SECONDS : 0);
+  return time + (splits + 1) * m * n * 4 / memoryRate +
+    (maxSplits === undefined ? LAUNCH_SECONDS : 0);
 }

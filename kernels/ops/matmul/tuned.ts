@@ -115,7 +115,7 @@ export class TileChoice {
 
   /** @param measured Of this GPU. Tiles that there are no longer are left out. */
   constructor(
-    target: Pick<MatmulTarget, "software" | "memory">,
+    target: Pick<MatmulTarget, "software" | "memory" | "rates">,
     measured: TilesFile["tiles"][string] = {},
   ) {
     this.#target = target;
@@ -159,8 +159,8 @@ const choices = new WeakMap<Gpu, TileChoice>();
 
 /** Makes products on a GPU take the tiles that a file holds for it. */
 export function useTiles(gpu: Gpu, { tiles }: TilesFile): TileChoice {
-  const memory = gpu.device.limits.maxComputeWorkgroupStorageSize;
-  const choice = new TileChoice({ software: gpu.software, memory }, tiles[tilesKey(gpu)]);
+  const { software, workgroupBytes: memory } = gpu.profile;
+  const choice = new TileChoice({ software, memory, rates: gpu.profile }, tiles[tilesKey(gpu)]);
   choices.set(gpu, choice);
   return choice;
 }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Gpu } from "../../gpu/gpu.ts";
+import type { DeviceProfile } from "../../gpu/device_profile.ts";
 import { roundUp } from "../../gpu/tensor.ts";
 import type { LoadWidth } from "../weights/kind.ts";
 
@@ -30,12 +30,7 @@ export type MatvecLayout = {
 export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
 
 /** A device as far as layouts depend on it. */
-type Device = Pick<Gpu, "extensions"> & {
-  device: {
-    limits: Pick<GPUSupportedLimits, "maxComputeInvocationsPerWorkgroup">;
-    adapterInfo?: Partial<Pick<GPUAdapterInfo, "subgroupMinSize">>;
-  };
-};
+export type MatvecDevice = Pick<DeviceProfile, "processors" | "subgroup" | "workgroupThreads">;
 
 /** The size of a product, and what else its layout depends on. */
 export interface MatvecSize {
@@ -56,23 +51,16 @@ const WHOLE_ROWS = 2;
 const MANY_COLUMNS = 8192;
 /** From so many columns on workgroups that end make room for others in time: a grid gains nothing. */
 const MOST_COLUMNS_OF_GRID = 16384;
-/** Processors of a GPU, and threads of a grid for each: with weights asked for ahead, and without. */
-const PROCESSORS = 132, THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
-/** The smallest subgroup that WGSL knows. */
-const LEAST_SUBGROUP = 4;
-
-/** Threads of a subgroup at least; 0 without subgroup functions. */
-function leastSubgroup({ extensions, device: { adapterInfo } }: Device): number {
-  return extensions.has("subgroups") ? adapterInfo?.subgroupMinSize || LEAST_SUBGROUP : 0;
-}
+/** Threads of a grid for each processor: with weights asked for ahead, and without. */
+const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
 
 /** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
 export function matvecLayout(
-  gpu: Device,
+  device: MatvecDevice,
   { m, n, k, eight, ranged = false, swiglu = false }: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
-  const { whole = m <= WHOLE_ROWS, subgroup = leastSubgroup(gpu) } = given;
+  const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
   const wide = eight && k % 8 === 0 ? 8 : 4, vectors = k / wide;
   if (!whole) {
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
@@ -82,13 +70,13 @@ export function matvecLayout(
   const four = swiglu || ranged || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
   // Every workgroup adds the ranges up: there should be few, of many threads.
   const { steps: wanted = ranged ? 1 : 4, outputs = four ? 4 : 2, ahead = !ranged } = given;
-  const most = gpu.device.limits.maxComputeInvocationsPerWorkgroup;
+  const most = device.workgroupThreads;
   // Without subgroups sums go by halves, over a power of two.
   const rounded = (count: number) =>
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(wanted, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
-  const full = PROCESSORS * Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
+  const full = device.processors * Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
   const { grid: workgroups = gridded ? full : 0 } = given;
   const grid = workgroups < n / outputs ? workgroups : 0;
   return { whole, threads, steps, outputs, wide, grid, ahead: grid > 0 && ahead, subgroup };

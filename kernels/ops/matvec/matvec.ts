@@ -77,7 +77,7 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   if (m === 0) return;
   const b = operandOf(product.b), eight = b.kind.registers(8).count === 1;
   const ranged = "splits" in product.a;
-  const layout = matvecLayout(gpu, { m, n, k, eight, ranged, swiglu }, geometry);
+  const layout = matvecLayout(gpu.profile, { m, n, k, eight, ranged, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
   if ("splits" in a) {

@@ -43,8 +43,6 @@ const LEAST_KEYS = 512, MOST_SPLITS = 64;
 const SPLITS_APART = 4, MOST_KEYS_APART = 2048;
 /** For these, loads of keys, and threads of a workgroup where a split has up to so many keys. */
 const KEY_LOADS_APART = 8, FEW_THREADS = 256, FEW_KEYS = 128;
-/** Workgroups, one a processor: while there are fewer, a head goes to several. */
-const FULL_GPU = 132;
 
 /** Storage buffers of the program where rows' words are not packed. */
 const MOST_BINDINGS = 10;
@@ -154,7 +152,8 @@ export function attentionDecode(
   const splits = apart ? SPLITS_APART : Math.max(1, Math.ceil(longest / keysPerSplit));
   const groups = heads / perGroup;
   const columnGroups = geometry.columnGroups ??
-    [4, 2].find((n) => lanes % n === 0 && n * groups * splits * rows <= FULL_GPU) ?? 1;
+    [4, 2].find((n) => lanes % n === 0 && n * groups * splits * rows <= gpu.profile.processors) ??
+    1;
   const { partialOut, softmaxStats } = workspace;
   const packed = MOST_BINDINGS > gpu.maxBindings;
   const words = packed

@@ -190,9 +190,9 @@ Deno.test("tensor cores: K is split no more often than allowed", () => {
         for (const k of [8, 1000, 11008]) {
           const { splits } = subgroupGeometry(orientation, m, n, k);
           assert.ok(splits === 1 || splits * m * n * 4 <= SPLIT_BYTES && k / splits >= 512);
-          for (const most of [0, 1, 3]) {
-            const fewer = subgroupGeometry(orientation, m, n, k, most).splits;
-            assert.ok(fewer >= 1 && fewer <= Math.max(1, most));
+          for (const maxSplits of [0, 1, 3]) {
+            const fewer = subgroupGeometry(orientation, m, n, k, { maxSplits }).splits;
+            assert.ok(fewer >= 1 && fewer <= Math.max(1, maxSplits));
           }
         }
       }

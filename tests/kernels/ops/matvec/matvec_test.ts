@@ -1,6 +1,11 @@
 import assert from "node:assert/strict";
 import { matvec, MATVEC_ROWS, matvecSwiglu } from "../../../../kernels/ops/matvec/matvec.ts";
-import { type MatvecGeometry, matvecLayout } from "../../../../kernels/ops/matvec/layout.ts";
+import { H100 } from "../../../../kernels/gpu/device_profile.ts";
+import {
+  type MatvecDevice,
+  type MatvecGeometry,
+  matvecLayout,
+} from "../../../../kernels/ops/matvec/layout.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import {
   assertClose,
@@ -264,27 +269,23 @@ gpuTest("matvec: a row that is attention's result over ranges of keys", async (g
 });
 
 /** Devices with subgroups of so many threads at least (0: without), and so large workgroups. */
-function devices(): Parameters<typeof matvecLayout>[0][] {
-  return [0, 8, 32].flatMap((subgroupMinSize) =>
-    [256, 1024].map((maxComputeInvocationsPerWorkgroup) => ({
-      extensions: new Set(subgroupMinSize > 0 ? ["subgroups" as const] : []),
-      device: { limits: { maxComputeInvocationsPerWorkgroup }, adapterInfo: { subgroupMinSize } },
-    }))
+function devices(): MatvecDevice[] {
+  return [0, 8, 32].flatMap((subgroup) =>
+    [256, 1024].map((workgroupThreads) => ({ ...H100, subgroup, workgroupThreads }))
   );
 }
 
 Deno.test("matvec: layouts cover K, and every result has a thread", () => {
-  for (const gpu of devices()) {
-    const { limits, adapterInfo } = gpu.device;
+  for (const device of devices()) {
     for (const m of [1, 2, 3, 8]) {
       for (const k of [4, 132, 2048, 4096, 11008, 13824, 28672]) {
         for (const n of [4, 4096, 12288, 32000]) {
           for (const kind of [{}, { swiglu: true }, ...(m === 1 ? [{ ranged: true }] : [])]) {
-            const layout = matvecLayout(gpu, { m, n, k, eight: true, ...kind });
+            const layout = matvecLayout(device, { m, n, k, eight: true, ...kind });
             const { whole, threads, steps, outputs, wide, subgroup, grid } = layout;
-            assert.equal(subgroup, adapterInfo!.subgroupMinSize);
+            assert.equal(subgroup, device.subgroup);
             assert.equal(wide, k % 8 === 0 ? 8 : 4);
-            assert.ok(threads <= limits.maxComputeInvocationsPerWorkgroup && n % outputs === 0);
+            assert.ok(threads <= device.workgroupThreads && n % outputs === 0);
             assert.ok(outputs * m <= threads);
             if (subgroup === 0) assert.equal(Math.log2(threads) % 1, 0);
             if (whole) assert.ok(threads * steps * wide >= k);
@@ -297,9 +298,9 @@ Deno.test("matvec: layouts cover K, and every result has a thread", () => {
 });
 
 Deno.test("matvec: a row of LLaMA-2 7B is laid out as measurements said", () => {
-  const [, , , , , gpu] = devices();
+  const [, , , , , device] = devices();
   const layout = (n: number, k: number, kind = {}) => {
-    const { threads, steps, outputs, grid, ahead } = matvecLayout(gpu, {
+    const { threads, steps, outputs, grid, ahead } = matvecLayout(device, {
       m: 1,
       n,
       k,
