@@ -41,6 +41,9 @@ const PROGRAMS: Record<string, string> = {
   attention_matrices:
     "attention_matrices(withLse=true,excludes=false,matrices=tensor_cores,headDim=128)",
   attention_unstaged: "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true)",
+  attention_backward_packed:
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=even,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
+  attention_pack_rows: "attention_pack_rows(fields=starts+ends+query_ends+excluded_keys+positions)",
   attention_unstaged_key:
     "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,headDim=16)",
   attention_unstaged_query:
