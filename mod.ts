@@ -15,6 +15,19 @@
  * console.log(text);
  * ```
  *
+ * The same model is fine-tuned with LoRA, step by step:
+ *
+ * ```ts
+ * import { makeTrainConfig, openTraining } from "./mod.ts";
+ *
+ * const config = makeTrainConfig({ samples: 16, learning_rate: 2e-3, output: "runs/example" });
+ * await using training = await openTraining(config);
+ * for await (const { step, loss } of training.steps()) {
+ *   console.log(`step ${step}: loss ${loss.toFixed(4)}`);
+ * }
+ * console.log(`The adapter is in ${await training.save()}`);
+ * ```
+ *
  * @module
  */
 export { UserError } from "./kernels/errors.ts";
@@ -88,4 +101,8 @@ export {
   type PartialTrainConfig,
   type TrainConfig,
 } from "./train/config.ts";
-export { Trainer } from "./train/trainer.ts";
+export type { Objective, WeighedWindow } from "./train/objective/objective.ts";
+export { SupervisedFineTuning } from "./train/objective/sft.ts";
+export { type AccumulationWindow, PassPlanner, type RunSizes } from "./train/planner.ts";
+export { type StepResult, Trainer, type TrainerOptions } from "./train/trainer.ts";
+export { openTraining, type Training, type TrainingStep } from "./train/training.ts";

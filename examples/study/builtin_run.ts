@@ -10,13 +10,10 @@ import { contextLength } from "../../model/families/config.ts";
 import { cutRows } from "../../model/checkpoint/load.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadDataset } from "../../model/text/data/dataset.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import { makeTrainConfig, type PartialTrainConfig } from "../../train/config.ts";
 import { plannedSteps, windowSamples } from "../../train/data.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { type StepResult, Trainer } from "../../train/trainer.ts";
-
-/** Flags of `./lorikeet train` that every example shares; later ones win. */
-const COMMON = ["--model", "builtin", "--data", "builtin", "--gpu", "deno", "--no-shuffle"];
 
 /** A run before its first step. */
 export interface BuiltinRun {
@@ -26,9 +23,14 @@ export interface BuiltinRun {
   windows: AccumulationWindow[];
 }
 
-/** The built-in model with its samples, set up by flags of `./lorikeet train`. */
-export async function openBuiltin(gpu: Gpu, flags: readonly string[]): Promise<BuiltinRun> {
-  const config = parseTrainArguments([...COMMON, ...flags]);
+/** The built-in model with its samples, in their order. */
+export async function openBuiltin(gpu: Gpu, settings: PartialTrainConfig): Promise<BuiltinRun> {
+  const config = makeTrainConfig({
+    model: "builtin",
+    data: "builtin",
+    shuffle: false,
+    ...settings,
+  });
   const { source, tokenizer } = await openModelWithTokenizer(config);
   const context = contextLength(source.config);
   const samples = await loadDataset(tokenizer, { ...config, context, say: () => {} });

@@ -52,9 +52,12 @@ export interface CountedMode {
 /** Counts the attentions of one micro-batch of the built-in model's four blocks in each mode. */
 export async function countModes(gpu: Gpu): Promise<CountedMode[]> {
   const counted: CountedMode[] = [];
-  for (const mode of ["none", "sqrt", "block"]) {
-    const flags = ["--samples", "1", "--gradient-accumulation-steps", "1", "--checkpointing", mode];
-    const { trainer, windows } = await openBuiltin(gpu, flags);
+  for (const mode of ["none", "sqrt", "block"] as const) {
+    const { trainer, windows } = await openBuiltin(gpu, {
+      samples: 1,
+      gradient_accumulation_steps: 1,
+      checkpointing: mode,
+    });
     const blocks = trainer.model.config.num_hidden_layers;
     const { segments } = activationPlan(mode, blocks);
     const launches = await launchesOf(

@@ -19,11 +19,11 @@ export interface Accumulation {
 }
 
 const WAYS = [
-  { name: "one batch of 8", flags: ["--batch-size", "8", "--gradient-accumulation-steps", "1"] },
-  { name: "8 micro-batches of 1", flags: ["--gradient-accumulation-steps", "8"] },
+  { name: "one batch of 8", settings: { batch_size: 8, gradient_accumulation_steps: 1 } },
+  { name: "8 micro-batches of 1", settings: { gradient_accumulation_steps: 8 } },
   {
     name: "8 micro-batches, packed",
-    flags: ["--gradient-accumulation-steps", "8", "--packing"],
+    settings: { gradient_accumulation_steps: 8, packing: true },
   },
 ];
 
@@ -34,9 +34,9 @@ export const ROUNDING = 1e-5;
 export async function accumulations(gpu: Gpu): Promise<Accumulation[]> {
   const results: Accumulation[] = [];
   let batch: Awaited<ReturnType<typeof readTrained>> | undefined;
-  for (const { name, flags } of WAYS) {
-    const common = ["--lora", "off", "--precision", "fp32", "--samples", "8"];
-    const run = await openBuiltin(gpu, [...common, ...flags]);
+  for (const { name, settings } of WAYS) {
+    const common = { lora: false, precision: "fp32", samples: 8 } as const;
+    const run = await openBuiltin(gpu, { ...common, ...settings });
     const { loss } = await run.trainer.step(gpu, run.windows[0], {
       learningRate: 0,
       firstMicroBatch: 0,

@@ -10,6 +10,7 @@
  */
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
+import type { PartialTrainConfig } from "../../train/config.ts";
 import { openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { half } from "./half_updates.ts";
 import { deviation, lessThan, moreThan, table } from "./numbers.ts";
@@ -27,10 +28,12 @@ export interface ScaledGradients {
 }
 
 /** Eight samples in one batch, all weights trained. */
-const COMMON = [
-  ...["--lora", "off", "--samples", "8", "--batch-size", "8"],
-  ...["--gradient-accumulation-steps", "1"],
-];
+const COMMON: PartialTrainConfig = {
+  lora: false,
+  samples: 8,
+  batch_size: 8,
+  gradient_accumulation_steps: 1,
+};
 
 /** Everything one after the other. */
 function joined(tensors: Map<string, { data: Float32Array }>): Float64Array {
@@ -41,12 +44,16 @@ function joined(tensors: Map<string, { data: Float32Array }>): Float64Array {
 export async function scaledGradients(
   gpu: Gpu,
 ): Promise<{ loss: number; runs: ScaledGradients[] }> {
-  const learning = ["--precision", "fp32", "--epochs", "30", "--learning-rate", "2e-3"];
-  const first = await openBuiltin(gpu, [...COMMON, ...learning]);
+  const first = await openBuiltin(gpu, {
+    ...COMMON,
+    precision: "fp32",
+    epochs: 30,
+    learning_rate: 2e-3,
+  });
   await train(first);
   const weights = await readTrained(first, "master");
-  const gradient = async (flags: readonly string[]) => {
-    const run = await openBuiltin(gpu, [...COMMON, ...flags]);
+  const gradient = async (settings: PartialTrainConfig) => {
+    const run = await openBuiltin(gpu, { ...COMMON, ...settings });
     for (const parameter of run.trainer.model.trained) {
       setParameter(gpu, parameter, weights.get(parameter.name)!.data);
     }
@@ -54,12 +61,11 @@ export async function scaledGradients(
     const { loss, lossScale } = await run.trainer.step(gpu, run.windows[0], none);
     return { loss, values: joined(await readTrained(run, "grad")).map((g) => g / lossScale) };
   };
-  const exact = await gradient(["--precision", "fp32"]);
+  const exact = await gradient({ precision: "fp32" });
   const nonZero = exact.values.filter((g) => g !== 0);
   const runs: ScaledGradients[] = [];
   for (const scale of SCALES) {
-    const flags = ["--precision", "mixed", "--initial-loss-scale", String(scale)];
-    const { values } = await gradient(flags);
+    const { values } = await gradient({ precision: "mixed", initial_loss_scale: scale });
     runs.push({
       scale,
       lost: nonZero.filter((g) => half(g * scale) === 0).length / nonZero.length,

@@ -31,7 +31,7 @@ export type UpdateRanks = Map<number, UpdateRank[]>;
 
 /** Ranks that are tried. */
 const RANKS = [1, 4, RANK, 64];
-const SHARED = ["--precision", "fp32", "--packing", "--samples", "160"];
+const SHARED = { precision: "fp32", packing: true, samples: 160 } as const;
 
 const toMatrix = ({ shape, data }: { shape: readonly number[]; data: Float32Array }): Matrix =>
   Matrix.from1DArray(shape[0], shape[1], data);
@@ -57,8 +57,7 @@ const QUERY = /q_proj/;
 
 /** ΔW = (α/r)·B·A of each block after a LoRA run. */
 async function loraUpdates(gpu: Gpu): Promise<Matrix[]> {
-  const flags = ["--lora.rank", String(RANK), "--learning-rate", "2e-3"];
-  const run = await openBuiltin(gpu, [...SHARED, ...flags]);
+  const run = await openBuiltin(gpu, { ...SHARED, lora: { rank: RANK }, learning_rate: 2e-3 });
   await train(run);
   const { lora } = run.trainer.config, scale = lora ? lora.alpha / lora.rank : 0;
   const trained = await readTrained(run, "master");
@@ -69,10 +68,11 @@ async function loraUpdates(gpu: Gpu): Promise<Matrix[]> {
 
 /** ΔW = after − before of each block in a run that trains all weights. */
 async function fullUpdates(gpu: Gpu): Promise<Matrix[]> {
-  const run: BuiltinRun = await openBuiltin(
-    gpu,
-    [...SHARED, "--lora", "off", "--learning-rate", "5e-4"],
-  );
+  const run: BuiltinRun = await openBuiltin(gpu, {
+    ...SHARED,
+    lora: false,
+    learning_rate: 5e-4,
+  });
   const before = await readTrained(run, "master");
   await train(run);
   const after = await readTrained(run, "master");

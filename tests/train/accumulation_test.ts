@@ -219,7 +219,27 @@ Deno.test("nothing is shared without packing, where it is off, and where a windo
   assert.deepEqual([sizes.maxTokens, sizes.maxPosition], [65, 50]);
 });
 
-gpuTest("a rehearsal has every number of tokens and of targets, in few passes", async (gpu) => {
+Deno.test("sizes are exactly the largest of the passes that a planner makes, each planned once", () => {
+  // Rows that share little and are long, that share much, and one that a sliding window cuts.
+  const windows = Array.from({ length: 40 }, (_, i): AccumulationWindow => {
+    const lengths = Array.from({ length: 4 }, (_, j) => 30 + (i * 7 + j * 13) % 41);
+    return alike(lengths, 9 + i % 20, [0, 1, 2, 3].slice(0, i % 5), i).map((sample) => [sample]);
+  });
+  for (const packing of [true, false]) {
+    for (const share_prefixes of [true, false]) {
+      for (const slidingWindow of [null, 60]) {
+        const planner = new PassPlanner({ packing, share_prefixes }, slidingWindow);
+        const { maxTokens, maxTargets } = planner.sizes(windows);
+        const passes = windows.flatMap((window) => planner.passes(window));
+        assert.equal(maxTokens, Math.max(...passes.map(({ tokens }) => tokens)));
+        assert.equal(maxTargets, Math.max(...passes.map(({ targets }) => targets)));
+        assert.equal(planner.passes(windows[3]), planner.passes(windows[3]));
+      }
+    }
+  }
+});
+
+gpuTest("precompiling has every number of tokens and of targets, in few passes", async (gpu) => {
   const make = (length: number, promptLength: number): TokenizedSample => {
     const [{ ids }] = randomSamples(SMALL_CONFIG, [length], length);
     return { ids, promptLength, truncated: false };
@@ -240,8 +260,8 @@ gpuTest("a rehearsal has every number of tokens and of targets, in few passes", 
     const [subject, options] = [SUBJECTS.LoRA, { ...settings, gradient_accumulation_steps: 2 }];
     const trainer = openTrainer(gpu, subject, windows, options);
     const { model } = trainer, { loss } = model;
-    const sizes = { rehearsed: new Set<string>(), run: new Set<string>() };
-    let passes = 0, into = sizes.rehearsed;
+    const sizes = { compiled: new Set<string>(), run: new Set<string>() };
+    let passes = 0, into = sizes.compiled;
     model.loss = (gpu, batch, ...given) => {
       passes++;
       into.add(`${batch.tokens} tokens, shared ${batch.excludedKeys !== undefined}`);
@@ -249,14 +269,14 @@ gpuTest("a rehearsal has every number of tokens and of targets, in few passes", 
       return loss.call(model, gpu, batch, ...given);
     };
     await trainer.precompile(gpu, [...windows, ...windows]);
-    assert.ok(passes < sizes.rehearsed.size, `${passes} of ${windows.length}`);
+    assert.ok(passes < sizes.compiled.size, `${passes} of ${windows.length}`);
     into = sizes.run;
     const built = gpu.pipelines.count;
     for (const window of windows) {
       await trainer.step(gpu, window, { learningRate: 0, firstMicroBatch: 0 });
       assert.equal(gpu.pipelines.count, built);
     }
-    assert.deepEqual([...sizes.rehearsed].sort(), [...sizes.run].sort());
+    assert.deepEqual([...sizes.compiled].sort(), [...sizes.run].sort());
   }
 });
 

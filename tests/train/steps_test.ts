@@ -32,3 +32,18 @@ gpuTest("steps in turn do what single steps do, and stand apart where asked", as
   assert.deepEqual(idle, [true, false, true, true]);
   for await (const _ of runInTurn(gpu, single, [])) assert.fail("a step of none");
 });
+
+gpuTest("the programs of a step are compiled before it is recorded", async (gpu) => {
+  const windows = STEPS.map((s) => s.window);
+  const trainer = openTrainer(gpu, fixtureSubject({ model: "llama", adapter: "adapter_qv" }), windows);
+  await trainer.precompile(gpu, windows.slice(0, 2));
+  const { record } = trainer;
+  trainer.record = (...given) => {
+    const before = gpu.pipelines.count, step = record.apply(trainer, given);
+    assert.equal(gpu.pipelines.count, before);
+    return step;
+  };
+  let steps = 0;
+  for await (const _ of runInTurn(gpu, trainer, STEPS)) steps++;
+  assert.equal(steps, STEPS.length);
+});
