@@ -35,7 +35,11 @@ gpuTest("steps in turn do what single steps do, and stand apart where asked", as
 
 gpuTest("the programs of a step are compiled before it is recorded", async (gpu) => {
   const windows = STEPS.map((s) => s.window);
-  const trainer = openTrainer(gpu, fixtureSubject({ model: "llama", adapter: "adapter_qv" }), windows);
+  const trainer = openTrainer(
+    gpu,
+    fixtureSubject({ model: "llama", adapter: "adapter_qv" }),
+    windows,
+  );
   await trainer.precompile(gpu, windows.slice(0, 2));
   const { record } = trainer;
   trainer.record = (...given) => {
