@@ -12,7 +12,7 @@ const quick = { repeats: 3, batch: 0.005 };
 const few = 1 << 14;
 
 /** As many as a binding may have everywhere: 128 MiB, 45 µs of a fast GPU. A driver in software is slow with less. */
-const many = ({ software }: Gpu) => software ? 1 << 21 : 1 << 25;
+const many = ({ software }: Gpu) => software ? 1 << 23 : 1 << 25;
 
 /** Work that fills `size` values `launches` times. */
 function fills(gpu: Gpu, size: number, launches: number): () => void {
