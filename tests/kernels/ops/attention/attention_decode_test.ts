@@ -4,7 +4,11 @@ import {
   type DecodeGeometry,
   mostSplits,
 } from "../../../../kernels/ops/attention/decode/attention_decode.ts";
-import { decodeLayout } from "../../../../kernels/ops/attention/decode/layout.ts";
+import {
+  decodeBytes,
+  decodeLayout,
+  decodeThreads,
+} from "../../../../kernels/ops/attention/decode/layout.ts";
 import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
@@ -208,6 +212,29 @@ Deno.test("attention of single queries: a tile has all of its keys, and a thread
           assert.equal(tile * sharing, rounds * threads);
           assert.ok(places >= 1 && places * lanes <= threads);
           assert.ok(rounds === 1 || rounds * perKey <= keyLoads);
+        }
+      }
+    }
+  }
+});
+
+Deno.test("attention of single queries: workgroups fit what a device grants", () => {
+  const same = { q: "f32", columnGroups: 1, keyLoads: 16, subgroups: false } as const;
+  for (const [invocations, memory] of [[256, 16 << 10], [1024, 32 << 10]]) {
+    const limits = {
+      maxComputeInvocationsPerWorkgroup: invocations,
+      maxComputeWorkgroupStorageSize: memory,
+    };
+    for (const kv of ["f32", "f16"] as const) {
+      for (const headDim of [8, 40, 64, 80, 128, 256]) {
+        for (const [heads, wanted] of [[1, 512], [2, 256], [3, 128], [4, 128]]) {
+          const shape = { ...same, kv, headDim, heads, threads: wanted };
+          const threads = decodeThreads(shape, limits);
+          const what = `${heads} heads of ${headDim} in ${kv}: ${threads} threads`;
+          assert.ok(threads <= invocations && threads >= headDim / 4, what);
+          assert.ok(decodeBytes(decodeLayout({ ...shape, threads })) <= memory, what);
+          // Where memory allows it, no thread is given up.
+          if (memory > 16 << 10 && headDim <= 128) assert.equal(threads, wanted, what);
         }
       }
     }
