@@ -18,7 +18,7 @@ import { choice, flag, text, whole, worded } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
 import { type EngineSizes, Slots } from "../model/engine/slots.ts";
-import { generateMode, numericsOf } from "../model/transformer/modes.ts";
+import { generateMode, numericsOf, storageOf } from "../model/transformer/modes.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -147,7 +147,7 @@ export async function benchDecode(args: string[]): Promise<void> {
       } and ${flags.tokens} tokens exceed the ${limit} that ${name} takes`,
     );
   }
-  const cache = flags.precision === "fp32" ? "f32" : "f16";
+  const cache = storageOf(flags.precision);
   const sizes: EngineSizes = { sequences: 1, context, promptTokens: context, cache };
   const make = (memory: Memory) => {
     const model = new Llama(memory, {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { storageOf } from "../model/transformer/modes.ts";
 import { z } from "zod";
 import { UsageError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu/gpu.ts";
@@ -198,7 +199,7 @@ async function run(flags: Flags): Promise<void> {
     json ? () => {} : console.error,
   );
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
-  const roofs = await measureRoofs(gpu, flags.precision === "mixed" ? "f16" : "f32");
+  const roofs = await measureRoofs(gpu, storageOf(flags.precision));
   if (gpu.profiler) gpu.profiler.roofs = roofs;
   const config = configOf(flags, model), { precision, lora, optimizer } = config;
   const bench: Bench = { gpu, source, config, roofs, ignorePlan };

@@ -8,7 +8,7 @@ import type { z } from "zod";
 import { PROVIDERS } from "../kernels/gpu/providers/choose.ts";
 import { choice, flag, text, whole } from "./settings.ts";
 
-/** What to call a model; see model/source.ts. */
+/** What to call a model; see model/checkpoint/source.ts. */
 export const model = text("path", "a model folder, random:<size>, or builtin").describe(
   "Hugging Face or Meta folder, random:<size> such as random:llama2-7b, or builtin.",
 );
@@ -53,7 +53,7 @@ export const exact_products = flag().default(false).describe(
   "In mixed precision, keep operands and sums of matrix products in f32 (slower).",
 );
 
-/** Which WebGPU; see kernels/providers/choose.ts. */
+/** Which WebGPU; see kernels/gpu/providers/choose.ts. */
 export const gpu = choice(PROVIDERS).default("auto").describe(
   "WebGPU: deno (built in), dawn (has tensor cores), or auto: dawn where it is installed and pays.",
 );

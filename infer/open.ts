@@ -9,13 +9,13 @@ import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { type FoundModel, type Made, openSession, type Session } from "../model/session.ts";
 import { Llama } from "../model/transformer/llama.ts";
-import { type Mode, numericsOf } from "../model/transformer/modes.ts";
+import { type Mode, numericsOf, storageOf } from "../model/transformer/modes.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** Element type of the KV cache. */
 export function cacheDtype({ cache_dtype, precision }: CacheFlags): Dtype {
   if (cache_dtype !== "auto") return cache_dtype;
-  return precision === "fp32" ? "f32" : "f16";
+  return storageOf(precision);
 }
 
 /** What is loaded, and how. */

@@ -26,7 +26,7 @@ import { stopTokens } from "./text/tokenizer/stop_tokens.ts";
 import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
 import { allocatePlanned } from "./transformer/capacity.ts";
 import { Llama } from "./transformer/llama.ts";
-import { generateMode, numericsOf } from "./transformer/modes.ts";
+import { generateMode, numericsOf, storageOf } from "./transformer/modes.ts";
 
 /** An adapter that was read and found to fit its model. */
 export type FittingAdapter = Adapter & { plan: AdapterPlan };
@@ -259,7 +259,7 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
   const found = await findModel(options), { source, tokenizer, adapter } = found;
   const limit = contextLength(source.config);
   const context = Math.min(options.context ?? CONTEXT, limit);
-  const { cache = precision === "mixed" ? "f16" : "f32" } = options;
+  const { cache = storageOf(precision) } = options;
   const sizes: EngineSizes = {
     sequences,
     context,

@@ -21,6 +21,7 @@ export const VERSION: string = project.version;
 
 const bytes = z.number().nonnegative();
 
+/** A run that was refused for memory: by whom, what it needs and what there is, in bytes. */
 const refusalSchema = z.object({
   by: z.enum(["plan", "driver"]),
   needed: z.object({
@@ -33,9 +34,6 @@ const refusalSchema = z.object({
   total: bytes,
   available: bytes.optional(),
 });
-
-/** A run that was refused for memory: by whom, what it needs and what there is, in bytes. */
-export type Refusal = z.output<typeof refusalSchema>;
 
 const measuredSchema = z.strictObject({
   command: z.array(z.string()),

@@ -1,5 +1,5 @@
 /**
- * What a pickle of tensors holds, and every name that it may use: see model/files/pickle.ts.
+ * What a pickle of tensors holds, and every name that it may use: see model/formats/pickle.ts.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * Tensors in the files of `torch.save` (`.pth`, `.pt`, `.bin`): a pickle that describes a dictionary of tensors, and
  * their numbers. Since PyTorch 1.6 the file is a zip archive with the pickle in `<root>/data.pkl` and the numbers in
- * `<root>/data/<key>`; the format before that is read by model/files/pth_legacy.ts.
+ * `<root>/data/<key>`; the format before that is read by model/formats/pth_legacy.ts.
  *
  * Layout: https://docs.pytorch.org/docs/stable/notes/serialization.html.
  *

@@ -1,7 +1,7 @@
 /**
  * The safetensors format: 8 bytes with the header's length (little-endian), a JSON header that gives
  * every tensor's dtype, shape and place, then the tensors' bytes without gaps. It is read here, and written by
- * model/files/write_safetensors.ts.
+ * model/formats/write_safetensors.ts.
  * https://github.com/huggingface/safetensors#format
  *
  * A header is believed only after everything in it has been checked against the file.

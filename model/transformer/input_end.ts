@@ -28,7 +28,7 @@ import type { BatchTensors } from "./batch.ts";
 import type { Dora } from "./linear_group.ts";
 import { type Parameter, parameterOf } from "./parameters.ts";
 
-/** Rows of one table that are trained on their own; see kernels/token_rows.ts. */
+/** Rows of one table that are trained on their own; see kernels/ops/embedding/token_rows.ts. */
 interface TrainedRows {
   tokens: readonly number[];
   /** `[tokens, hidden]`. */
@@ -49,7 +49,7 @@ interface EmbeddingAdapter {
   dora?: EmbeddingDora;
 }
 
-/** What DoRA adds to the embedding's adapter; see kernels/dora_embedding.ts. */
+/** What DoRA adds to the embedding's adapter; see kernels/ops/dora/dora_embedding.ts. */
 interface EmbeddingDora extends Dora {
   /** What the factors multiply, and then y's gradient times them `[T, hidden]`; absent where it is not trained. */
   z?: Tensor;

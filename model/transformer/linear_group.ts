@@ -16,7 +16,7 @@ import {
 } from "../../kernels/ops/weights/operand.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** What DoRA adds to an adapter of one layer; see kernels/dora.ts. */
+/** What DoRA adds to an adapter of one layer; see kernels/ops/dora/dora.ts. */
 export interface Dora {
   magnitude: Parameter;
   /** Lengths of the rows of W + s·B·A, and magnitudes over lengths `[out]` f32: of the last change. */

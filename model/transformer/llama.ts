@@ -92,6 +92,8 @@ export class Llama {
   readonly #ropeTables: RopeTables;
   /** What its passes run through. */
   readonly #network: Network;
+  /** Whether every product of a pass can run on tensor cores, which take sizes that are multiples of 8. */
+  readonly #fitsTensorCores: boolean;
 
   constructor(memory: Memory, readonly options: LlamaOptions) {
     const { numerics, lora, mode } = options, { maxTokens, maxTargets } = mode;
@@ -113,7 +115,9 @@ export class Llama {
         byName.set(p.name, p);
       }
     }
-    this.weights = Array.from(specShapes(spec).keys(), (name) => parameterOf(byName, name));
+    const shapes = specShapes(spec);
+    this.weights = Array.from(shapes.keys(), (name) => parameterOf(byName, name));
+    this.#fitsTensorCores = [...shapes.values()].flat().every((size) => size % 8 === 0);
     const adapterSpecs = lora ? loraSpecs(config, lora, trained === "adapters") : [];
     this.adapters = allocateParameters(memory, "adapters", adapterSpecs, "f32");
     const adapters = new Map(this.adapters.map((p) => [p.name, p]));
@@ -293,8 +297,8 @@ export class Llama {
    * f32 activations as they are, unless there are tensor cores, which take nothing else.
    */
   operands(gpu: Gpu): Float {
-    const { operands } = this.numerics;
-    return this.mode.kind === "train" || takesTensorCores(gpu, this.spec) ? operands : "f32";
+    const takesTensorCores = gpu.matrices === "tensor_cores" && this.#fitsTensorCores;
+    return this.mode.kind === "train" || takesTensorCores ? this.numerics.operands : "f32";
   }
 
   /** Uploads a micro-batch. */
@@ -330,10 +334,4 @@ export class Llama {
       decode: null,
     };
   }
-}
-
-/** Whether every product of a pass can run on tensor cores, which take sizes that are multiples of 8. */
-function takesTensorCores({ matrices }: Gpu, spec: ArchSpec): boolean {
-  const sizes = [...specShapes(spec).values()].flat();
-  return matrices === "tensor_cores" && sizes.every((size) => size % 8 === 0);
 }

@@ -14,10 +14,15 @@ export interface PrecisionSettings {
   exact_products: boolean;
 }
 
+/** The element type of weights, keys and values in a precision. */
+export function storageOf(precision: PrecisionSettings["precision"]): Numerics["storage"] {
+  return precision === "fp32" ? "f32" : "f16";
+}
+
 /** The numerics that these settings mean. */
 export function numericsOf({ precision, exact_products: exact }: PrecisionSettings): Numerics {
   if (precision === "fp32") return EXACT;
-  return { storage: "f16", operands: exact ? "f32" : "f16" };
+  return { storage: storageOf(precision), operands: exact ? "f32" : "f16" };
 }
 
 /** The largest pass. */
