@@ -1,3 +1,4 @@
+/** What a config.json means, and the presets. */
 import assert from "node:assert/strict";
 import {
   configJson,
@@ -9,13 +10,7 @@ import {
 } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { PUBLISHED } from "./published_configs.ts";
-
-/** The tiny model's file with some fields changed; `undefined` removes one. */
-function tinyJson(changes: Record<string, unknown> = {}): Record<string, unknown> {
-  return JSON.parse(JSON.stringify({ ...configJson(presetConfig("tiny")), ...changes }));
-}
-
-const parse = (changes: Record<string, unknown>) => parseConfig(tinyJson(changes), "c.json");
+import { LLAMA_3_SCALING, mistral, parse } from "./tiny_config.ts";
 
 function weightCount(name: string): number {
   const shapes = [...weightShapes(presetConfig(name)).values()];
@@ -32,14 +27,6 @@ Deno.test("presets have the published numbers of weights", () => {
   assert.equal(weightCount("mistral-7b"), 7_241_732_096);
   assert.equal(weightCount("smollm-135m"), 134_515_008);
 });
-
-const LLAMA_3_SCALING = {
-  type: "llama3",
-  factor: 8,
-  low_freq_factor: 1,
-  high_freq_factor: 4,
-  original_max_position_embeddings: 8192,
-} as const;
 
 /** What published files mean: a preset, and what differs from it. */
 const MEANINGS: Record<string, [preset: string, changes?: Partial<ModelConfig>]> = {
@@ -190,15 +177,6 @@ Deno.test("parseConfig: scaled RoPE in every spelling", () => {
   assert.deepEqual(scaled({ rope_parameters }), LLAMA_3_SCALING);
 });
 
-const MISTRAL = { ...configJson(presetConfig("tiny")), model_type: "mistral" };
-const mistral = (changes: Record<string, unknown>) => {
-  const architectures = ["MistralForCausalLM"];
-  return parseConfig(
-    JSON.parse(JSON.stringify({ ...MISTRAL, architectures, ...changes })),
-    "c.json",
-  );
-};
-
 Deno.test("parseConfig: a Mistral's window, and its defaults of transformers", () => {
   assert.equal(mistral({ sliding_window: 100 }).sliding_window, 100);
   assert.equal(mistral({ sliding_window: null }).sliding_window, null);
@@ -214,38 +192,6 @@ Deno.test("parseConfig: a Mistral's window, and its defaults of transformers", (
   assert.equal(mistral({ ...off, layer_types: everywhere }).sliding_window, null);
   // A Llama has none, which is what switching it off says too.
   assert.equal(parse({ sliding_window: 4096, use_sliding_window: false }).sliding_window, null);
-});
-
-Deno.test("parseConfig: a Mistral that contradicts itself is refused by name", () => {
-  const refused: [field: string, value: unknown, others?: Record<string, unknown>][] = [
-    ["architectures", ["LlamaForCausalLM"]],
-    ["sliding_window", 0],
-    ["sliding_window", "4096"],
-    ["attention_bias", true],
-    ["mlp_bias", true],
-    ["use_sliding_window", false],
-    ["max_window_layers", 1],
-    ["layer_types", ["full_attention", "sliding_attention"]],
-    ["layer_types", ["full_attention", "full_attention"]],
-    ["layer_types", ["sliding_attention", "sliding_attention"], { sliding_window: null }],
-  ];
-  for (const [field, value, others] of refused) {
-    assert.throws(() => mistral({ sliding_window: 100, ...others, [field]: value }), {
-      name: "UserError",
-      message: new RegExp(`^c\\.json: ${field} is .*expected `),
-    }, `${field}: ${JSON.stringify(value)}`);
-  }
-});
-
-Deno.test("parseConfig: unknown kinds of scaling are refused by their name", () => {
-  for (const type of ["yarn", "longrope", "su", "mrope"]) {
-    assert.throws(() => parse({ rope_scaling: { rope_type: type, factor: 4 } }), {
-      name: "UserError",
-      message:
-        `c.json: rope_scaling is {"rope_type":"${type}","factor":4}, expected type "default", ` +
-        `"linear", "dynamic" or "llama3": "${type}" is not supported`,
-    });
-  }
 });
 
 Deno.test("weightShapes: a bias follows its matrix where config.json announces it", () => {
@@ -273,81 +219,6 @@ Deno.test("parseConfig: an explicit head_dim need not be hidden_size / heads", (
   assert.deepEqual(shapes.get("model.layers.0.self_attn.q_proj.weight"), [32, 64]);
   assert.deepEqual(shapes.get("model.layers.0.self_attn.k_proj.weight"), [16, 64]);
   assert.deepEqual(shapes.get("model.layers.0.self_attn.o_proj.weight"), [64, 32]);
-});
-
-const REFUSED: [field: string, value: unknown][] = [
-  ["model_type", "qwen2"],
-  ["model_type", undefined],
-  ["architectures", ["LlamaForSequenceClassification"]],
-  ["hidden_act", "gelu"],
-  ["attention_bias", "yes"],
-  ["mlp_bias", 1],
-  ["attention_dropout", 0.1],
-  ["rope_scaling", { type: "linear" }],
-  ["rope_scaling", { type: "linear", factor: 0.5 }],
-  ["rope_scaling", { type: "linear", factor: "2" }],
-  ["rope_scaling", { type: "linear", rope_type: "dynamic", factor: 2 }],
-  ["rope_scaling", { type: "linear", factor: 2, beta_fast: 32 }],
-  ["rope_scaling", { type: "dynamic", factor: 2, original_max_position_embeddings: 128 }],
-  ["rope_scaling", { factor: 2 }],
-  ["rope_scaling", { type: 7, factor: 2 }],
-  ["rope_scaling", { type: "constructor" }],
-  ["rope_scaling", { rope_type: "llama3", factor: 8 }],
-  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 4 }],
-  ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 0 }],
-  ["rope_scaling", { ...LLAMA_3_SCALING, original_max_position_embeddings: 0.5 }],
-  ["rope_scaling", "linear"],
-  ["rope_parameters", { rope_type: "yarn" }],
-  ["rope_parameters", { full_attention: { rope_type: "default" } }],
-  ["rope_parameters", { rope_type: "default", partial_rotary_factor: 0.5 }],
-  ["rope_parameters", { rope_type: "default", rope_theta: 1 }],
-  ["rope_parameters", { rope_type: "default", rope_theta: "10000" }],
-  ["rope_theta", 0],
-  ["rope_theta", "1e4"],
-  ["partial_rotary_factor", 0.5],
-  ["rope_interleaved", true],
-  ["sliding_window", 4096],
-  ["use_sliding_window", 0],
-  ["layer_types", ["full_attention", "sliding_attention"]],
-  ["quantization_config", { quant_method: "gptq" }],
-  ["auto_map", { AutoModelForCausalLM: "modeling.Custom" }],
-  ["final_logit_softcapping", 30],
-  ["vocab_size", undefined],
-  ["vocab_size", "512"],
-  ["vocab_size", 0],
-  ["vocab_size", 1e12],
-  ["hidden_size", 64.5],
-  ["hidden_size", null],
-  ["hidden_size", 66],
-  ["intermediate_size", -4],
-  ["intermediate_size", 178],
-  ["num_hidden_layers", []],
-  ["num_hidden_layers", 1e9],
-  ["num_key_value_heads", 3],
-  ["num_key_value_heads", true],
-  ["head_dim", 12],
-  ["head_dim", 15],
-  ["head_dim", 18],
-  ["head_dim", 260],
-  ["max_position_embeddings", 0],
-  ["rms_norm_eps", 0],
-  ["rms_norm_eps", "1e-5"],
-  ["tie_word_embeddings", "yes"],
-  ["bos_token_id", 512],
-  ["eos_token_id", [2, 512]],
-  ["eos_token_id", ["2"]],
-  ["eos_token_id", [-1]],
-  ["bos_token_id", -2],
-];
-
-Deno.test("parseConfig: refuses by name what it does not honour", () => {
-  for (const [field, value] of REFUSED) {
-    assert.throws(
-      () => parse({ [field]: value, ...(field === "hidden_size" ? { head_dim: 16 } : {}) }),
-      { name: "UserError", message: new RegExp(`^c\\.json: ${field} is .*expected `) },
-      `${field}: ${JSON.stringify(value)}`,
-    );
-  }
 });
 
 Deno.test("parseConfig: what the file leaves out is what transformers takes", () => {
@@ -387,23 +258,6 @@ Deno.test("parseConfig: the first conversions of LLaMA, with the ids of their to
   assert.equal(parse({ ...old, bos_token_id: 1, eos_token_id: 2 }).eos_token_id, 2);
   assert.deepEqual(parse({ bos_token_id: 0, eos_token_id: 1 }).eos_token_ids, [1]);
   assert.equal(parse({ max_sequence_length: 7 }).max_position_embeddings, 256);
-});
-
-Deno.test("parseConfig: a derived head_dim obeys the same limits", () => {
-  const refuse = (changes: Record<string, unknown>, message: RegExp) =>
-    assert.throws(() => parse({ head_dim: undefined, ...changes }), { name: "UserError", message });
-  refuse({ num_attention_heads: 3 }, /num_attention_heads is 3, expected a divisor of hidden_size/);
-  refuse({ num_attention_heads: 32 }, /head_dim is 2, expected a multiple of 8/);
-  refuse({ hidden_size: 2048 }, /head_dim is 512, expected at most 256/);
-});
-
-Deno.test("parseConfig: what is no object is refused", () => {
-  for (const json of [null, [], "llama", 7]) {
-    assert.throws(() => parseConfig(json, "c.json"), {
-      name: "UserError",
-      message: "c.json: expected a JSON object",
-    });
-  }
 });
 
 Deno.test("withLayers keeps the first blocks, and no more than there are", () => {
