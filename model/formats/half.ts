@@ -1,23 +1,12 @@
 /**
- * Sixteen-bit floats of weight files: f16 (IEEE 754 binary16) and bf16 (the upper half of a float32).
- * Widened to float32 they keep their exact value, with infinities, NaN payloads and subnormals;
- * narrowed from float32 they are rounded to nearest, ties to even.
+ * Sixteen-bit floats of weight files: f16 (IEEE 754 binary16, JavaScript's own) and bf16 (the upper half of a float32).
+ * Widened to float32 they keep their exact value, with infinities and subnormals; narrowed from float32 they are
+ * rounded to nearest, ties to even. A NaN stays one, with any payload: files are refused for a NaN before it is written.
  *
  * @module
  */
 
 import { bytesPerElement, type FileDtype } from "./weights.ts";
-
-/** The bits of the float32 that equals the f16 with these bits. */
-function f16Bits(half: number): number {
-  const sign = (half & 0x8000) << 16, exponent = (half >> 10) & 0x1f, fraction = half & 0x3ff;
-  if (exponent === 0x1f) return sign | 0x7f800000 | (fraction << 13);
-  if (exponent > 0) return sign | ((exponent + 112) << 23) | (fraction << 13);
-  if (fraction === 0) return sign;
-  // A subnormal is fraction * 2^-24: float32 holds it as a normal number with its leading one hidden.
-  const shift = Math.clz32(fraction) - 21;
-  return sign | ((113 - shift) << 23) | (((fraction << shift) & 0x3ff) << 13);
-}
 
 /**
  * Numbers of a weight file as float32, in memory of their own.
@@ -31,31 +20,13 @@ export function toFloat32(bytes: Uint8Array, dtype: FileDtype): Float32Array<Arr
   }
   const aligned = bytes.slice().buffer;
   if (dtype === "F32") return new Float32Array(aligned);
-  const source = new Uint16Array(aligned);
-  // Written as bits, since passing a signalling NaN through a JavaScript number may change it.
-  const bits = new Int32Array(source.length);
-  if (dtype === "F16") { for (let i = 0; i < bits.length; i++) bits[i] = f16Bits(source[i]); }
-  else for (let i = 0; i < bits.length; i++) bits[i] = source[i] << 16;
+  if (dtype === "F16") return new Float32Array(new Float16Array(aligned));
+  const source = new Uint16Array(aligned), bits = new Int32Array(source.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = source[i] << 16;
   return new Float32Array(bits.buffer);
 }
 
 const F32_INFINITY = 0x7f800000;
-
-/** The f16 nearest to the float32 with these bits. A NaN stays one, and becomes a quiet one. */
-function f16Nearest(bits: number): number {
-  const sign = (bits >>> 16) & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude > F32_INFINITY) return sign | 0x7e00 | ((magnitude >> 13) & 0x3ff);
-  // From the middle between 65504, the largest, and 65536 on.
-  if (magnitude >= 0x477ff000) return sign | 0x7c00;
-  // From 2^-14, the smallest normal number, on. A carry out of the fraction belongs in the exponent.
-  if (magnitude >= 0x38800000) {
-    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13);
-  }
-  // Up to half of 2^-24, the smallest of all; the half itself is a tie with an even 0.
-  if (magnitude <= 0x33000000) return sign;
-  const shift = 126 - (magnitude >> 23), fraction = (magnitude & 0x7fffff) | 0x800000;
-  return sign | ((fraction + (1 << (shift - 1)) - 1 + ((fraction >> shift) & 1)) >> shift);
-}
 
 /** The bf16 nearest to the float32 with these bits. A NaN stays one, and becomes a quiet one. */
 function bf16Nearest(bits: number): number {
@@ -80,8 +51,7 @@ export function fromFloat32(values: Float32Array, dtype: FileDtype, target: Uint
   }
   const source = new Int32Array(values.buffer, values.byteOffset, count);
   const halves = new Uint16Array(target.buffer, target.byteOffset, count);
-  // A loop each, since calling one function or the other through a variable takes twice the time.
-  if (dtype === "F16") { for (let i = 0; i < count; i++) halves[i] = f16Nearest(source[i]); }
+  if (dtype === "F16") new Float16Array(target.buffer, target.byteOffset, count).set(values);
   else for (let i = 0; i < count; i++) halves[i] = bf16Nearest(source[i]);
   const infinity = dtype === "F16" ? 0x7c00 : 0x7f80;
   let overflows = 0;
