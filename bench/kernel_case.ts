@@ -53,11 +53,11 @@ export class Samples {
   }
 }
 
-/** `count` numbers below `limit` by a fixed stream: the first and the last one, then random ones. */
-export function pick(count: number, limit: number, stream: number): number[] {
+/** `count` numbers below `limit` by a fixed subsequence: the first and the last one, then random ones. */
+export function pick(count: number, limit: number, subsequence: number): number[] {
   return Array.from(
     { length: count },
-    (_, i) => i === 0 ? 0 : i === 1 ? limit - 1 : pcg4d(i, limit, stream, 5)[0] % limit,
+    (_, i) => i === 0 ? 0 : i === 1 ? limit - 1 : pcg4d(i, limit, subsequence, 5)[0] % limit,
   );
 }
 
@@ -70,21 +70,21 @@ export async function valuesOf(gpu: Gpu, tensor: Tensor): Promise<ArrayLike<numb
 
 /** Tensors of one group of cases, freed together. */
 export class Tensors {
-  readonly #made: Tensor[] = [];
+  readonly #tensors: Tensor[] = [];
 
   constructor(readonly gpu: Gpu) {}
 
   /** A tensor of zeros. */
   zeros(dtype: Dtype, shape: readonly number[]): Tensor {
     const tensor = this.gpu.memory.tensor("workspace", "bench", dtype, shape);
-    this.#made.push(tensor);
+    this.#tensors.push(tensor);
     return tensor;
   }
 
   /** A tensor of normal random numbers. */
-  normal(dtype: Dtype, shape: readonly number[], stream: number, std = 1): Tensor {
+  normal(dtype: Dtype, shape: readonly number[], subsequence: number, std = 1): Tensor {
     const y = this.zeros(dtype, shape);
-    fillNormal(this.gpu, { y, mean: 0, std, seed: 1, stream });
+    fillNormal(this.gpu, { y, mean: 0, std, seed: 1, subsequence });
     return y;
   }
 
@@ -96,7 +96,7 @@ export class Tensors {
   }
 
   [Symbol.dispose](): void {
-    for (const tensor of this.#made) this.gpu.free(tensor);
+    for (const tensor of this.#tensors) this.gpu.free(tensor);
   }
 }
 

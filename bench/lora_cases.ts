@@ -21,11 +21,11 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     .map((heads) => heads * config.head_dim);
   const width = queries + 2 * keys, outputs = queries + keys;
   using tensors = new Tensors(gpu);
-  const make = (out: number, from: number, stream: number) => ({
-    a: tensors.normal("f32", [rank, hidden], 10 + stream, 1 / Math.sqrt(hidden)),
-    b: tensors.normal("f32", [out, rank], 20 + stream),
+  const make = (out: number, from: number, subsequence: number) => ({
+    a: tensors.normal("f32", [rank, hidden], 10 + subsequence, 1 / Math.sqrt(hidden)),
+    b: tensors.normal("f32", [out, rank], 20 + subsequence),
     from,
-    stream,
+    subsequence,
     scale,
     gradA: tensors.zeros("f32", [rank, hidden]),
     gradB: tensors.zeros("f32", [out, rank]),
@@ -34,15 +34,15 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const mask = { p, seed: 1, step: 1 }, group: LoraGroup = { modules, mask };
   const x = tensors.normal(dtype, [rows, hidden], 1), y = tensors.zeros(dtype, [rows, width]);
   const dy = tensors.normal(dtype, y.shape, 2), dx = tensors.zeros("f32", x.shape);
-  const [low, lowGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
+  const [loraHidden, loraHiddenGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
   const what = `${rows}×${hidden}, rank ${rank} on q and v`, total = 2 * rank;
   const sampleRows = pick(ROWS, rows, 1);
-  const kept = (at: number, stream: number) =>
-    pcg4d(at >> 2, mask.seed, mask.step, stream)[at & 3] >= Math.round(p * 2 ** 32);
-  /** Element (row, r) of module m's low. */
-  const lowAt = (m: number, row: number, r: number) => row * total + m * rank + r;
+  const kept = (at: number, subsequence: number) =>
+    pcg4d(at >> 2, mask.seed, mask.step, subsequence)[at & 3] >= Math.round(p * 2 ** 32);
+  /** Element (row, r) of module m's loraHidden. */
+  const loraHiddenAt = (m: number, row: number, r: number) => row * total + m * rank + r;
 
-  const down = () => loraDown(gpu, { x, group, low, rows });
+  const down = () => loraDown(gpu, { x, group, loraHidden, rows });
   yield {
     name: `lora down ${what}`,
     tokens: rows,
@@ -51,18 +51,18 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     run: down,
     async check() {
       down();
-      const input = await valuesOf(gpu, x), actual = await valuesOf(gpu, low);
+      const input = await valuesOf(gpu, x), actual = await valuesOf(gpu, loraHidden);
       const samples = new Samples();
-      for (const [m, { a, stream }] of modules.entries()) {
+      for (const [m, { a, subsequence }] of modules.entries()) {
         const weights = await valuesOf(gpu, a);
         for (const row of sampleRows) {
           const dropped = Float64Array.from({ length: hidden }, (_, i) => {
             const at = row * hidden + i;
-            return kept(at, stream) ? input[at] / (1 - p) : 0;
+            return kept(at, subsequence) ? input[at] / (1 - p) : 0;
           });
           for (let r = 0; r < rank; r++) {
             const sum = dropped.reduce((sum, v, i) => sum + v * weights[r * hidden + i], 0);
-            samples.add(actual[lowAt(m, row, r)], sum);
+            samples.add(actual[loraHiddenAt(m, row, r)], sum);
           }
         }
       }
@@ -70,7 +70,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     },
   };
 
-  const up = () => loraUp(gpu, { low, group, y, rows });
+  const up = () => loraUp(gpu, { loraHidden, group, y, rows });
   yield {
     name: `lora up ${what}`,
     tokens: rows,
@@ -81,7 +81,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       down();
       clear(gpu, y);
       up();
-      const factors = await valuesOf(gpu, low), actual = await valuesOf(gpu, y);
+      const factors = await valuesOf(gpu, loraHidden), actual = await valuesOf(gpu, y);
       const samples = new Samples();
       for (const [m, { b, from }] of modules.entries()) {
         const weights = await valuesOf(gpu, b), columns = pick(COLUMNS, b.shape[0], 3);
@@ -89,7 +89,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           for (const column of columns) {
             let sum = 0;
             for (let r = 0; r < rank; r++) {
-              sum += scale * factors[lowAt(m, row, r)] * weights[column * rank + r];
+              sum += scale * factors[loraHiddenAt(m, row, r)] * weights[column * rank + r];
             }
             samples.add(actual[row * width + from + column], sum);
           }
@@ -99,7 +99,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     },
   };
 
-  const backward = () => loraBackward(gpu, { x, dy, low, lowGrad, group, rows, dx });
+  const backward = () => loraBackward(gpu, { x, dy, loraHidden, loraHiddenGrad, group, rows, dx });
   yield {
     name: `lora backward ${what}`,
     tokens: rows,
@@ -113,10 +113,10 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       backward();
       const samples = new Samples();
       const [input, inputGrad] = [await valuesOf(gpu, x), await valuesOf(gpu, dx)];
-      const [d, factors] = [await valuesOf(gpu, dy), await valuesOf(gpu, low)];
-      const factorGrads = await valuesOf(gpu, lowGrad);
+      const [d, factors] = [await valuesOf(gpu, dy), await valuesOf(gpu, loraHidden)];
+      const factorGrads = await valuesOf(gpu, loraHiddenGrad);
       const expected = new Map<number, number>(), columns = pick(COLUMNS, hidden, 4);
-      for (const [m, { b, a, gradB, gradA, from, stream }] of modules.entries()) {
+      for (const [m, { b, a, gradB, gradA, from, subsequence }] of modules.entries()) {
         const [A, dA] = [await valuesOf(gpu, a), await valuesOf(gpu, gradA)];
         const [B, dB] = [await valuesOf(gpu, b), await valuesOf(gpu, gradB)];
         for (const i of columns) {
@@ -124,7 +124,9 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           const r = i % rank;
           for (let row = 0; row < rows; row++) {
             const at = row * hidden + i;
-            if (kept(at, stream)) sum += factorGrads[lowAt(m, row, r)] * input[at] / (1 - p);
+            if (kept(at, subsequence)) {
+              sum += factorGrads[loraHiddenAt(m, row, r)] * input[at] / (1 - p);
+            }
           }
           samples.add(dA[r * hidden + i], sum);
         }
@@ -132,7 +134,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           let sum = 0;
           const r = column % rank;
           for (let row = 0; row < rows; row++) {
-            sum += scale * d[row * width + from + column] * factors[lowAt(m, row, r)];
+            sum += scale * d[row * width + from + column] * factors[loraHiddenAt(m, row, r)];
           }
           samples.add(dB[column * rank + r], sum);
         }
@@ -145,7 +147,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           for (const i of new Set(columns)) {
             const at = row * hidden + i;
             const sum = gradient.reduce((sum, g, r) => sum + g * A[r * hidden + i], 0);
-            expected.set(at, (expected.get(at) ?? 0) + (kept(at, stream) ? sum / (1 - p) : 0));
+            expected.set(at, (expected.get(at) ?? 0) + (kept(at, subsequence) ? sum / (1 - p) : 0));
           }
         }
       }

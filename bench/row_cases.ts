@@ -5,7 +5,7 @@
  */
 import { crossEntropy } from "../kernels/ops/loss/cross_entropy.ts";
 import { clear } from "../kernels/ops/elements/bytes.ts";
-import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
 import { swiglu, swigluBackward } from "../kernels/ops/activation/swiglu.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
 import { chunkRows } from "../model/transformer/head.ts";
@@ -55,7 +55,7 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
 
   const partials = tensors.normal("f32", [SPLITS, rows, width], 3);
   const d = { tensor: partials, splits: SPLITS, rows, width }, y = tensors.zeros("f32", x.shape);
-  const add = () => addPartials(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
+  const add = () => addSplitK(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
   yield {
     name: `residual and rmsnorm ${what}, ${SPLITS} partial sums`,
     tokens: rows,
@@ -171,10 +171,10 @@ export function* crossEntropyCases({ gpu, config }: Bed, tokens: number): Genera
   const logits = tensors.normal("f32", [rows, width], 1), nll = tensors.zeros("f32", [rows]);
   const labels = Uint32Array.from(pick(rows, vocab, 1)), targets = tensors.of(labels);
   const weights = tensors.of(new Float32Array(rows).fill(1));
-  const control = tensors.of(new Float32Array(16).fill(1));
+  const gradScaler = tensors.of(new Float32Array(16).fill(1));
   const run = () => {
     const sizes = { rows, firstRow: 0, vocab, backward: true };
-    crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
+    crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
   };
   yield {
     name: `cross-entropy ${rows}×${vocab}`,

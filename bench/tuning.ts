@@ -6,11 +6,11 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { matmul, matmulPartials } from "../kernels/ops/matmul/matmul.ts";
+import { matmul, matmulSplitK } from "../kernels/ops/matmul/matmul.ts";
 import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/tiled_geometry.ts";
 import { type AskedProduct, productClass, tilesOf } from "../kernels/ops/matmul/tuned.ts";
 import { Memory } from "../kernels/gpu/memory.ts";
-import { sumPartials } from "../kernels/ops/matmul/partials.ts";
+import { sumSplitK } from "../kernels/ops/matmul/split_k.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
 import { weightKind } from "../kernels/ops/weights/kinds.ts";
 import { encodeWeight, makeOperand } from "../kernels/ops/weights/operand.ts";
@@ -43,8 +43,8 @@ export interface Tuned {
   /** See {@linkcode productClass}. */
   name: string;
   product: AskedProduct;
-  /** Seconds with the geometry that is reckoned to be best, and with the one that is. */
-  reckoned: Timed;
+  /** Seconds with the geometry that is predicted to be best, and with the one that is. */
+  predicted: Timed;
   best: Timed;
   all: Timed[];
 }
@@ -83,7 +83,7 @@ export async function askedProducts(
     numerics: numericsOf({ ...config, exact_products: false }),
     mode: scoreMode({ maxTokens: Math.max(...tokens), maxTargets: 1 }),
   });
-  await gpu.rehearse(() => {
+  await gpu.precompile(() => {
     for (const batch of batches) generator.logits(gpu, batch);
   });
   tilesOf(gpu).listener = undefined;
@@ -115,7 +115,7 @@ function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
     if (maxSplits === undefined) return matmul(gpu, { ...shared, orientation, c: C });
     if (orientation === "tn") throw new Error("a weight's gradient has no splits");
     // In place of the launch that adds the splits up.
-    sumPartials(gpu, { d: matmulPartials(gpu, { ...shared, orientation }), c: C });
+    sumSplitK(gpu, { d: matmulSplitK(gpu, { ...shared, orientation }), c: C });
   };
   return { run, C };
 }
@@ -123,11 +123,11 @@ function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
 /** That both geometries make the same of the operands. @throws {UserError} where they don't. */
 async function compare(
   gpu: Gpu,
-  { name, product, reckoned, best }: Tuned,
+  { name, product, predicted, best }: Tuned,
   { run, C }: { run: (geometry: MatmulGeometry) => void; C: Tensor },
 ): Promise<void> {
   const samples = new Samples();
-  run(reckoned.geometry);
+  run(predicted.geometry);
   const expected = await valuesOf(gpu, C);
   run(best.geometry);
   const actual = await valuesOf(gpu, C);
@@ -156,7 +156,7 @@ export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
   );
   const all = candidates.map((geometry, i): Timed => ({ geometry, seconds: seconds[i] }));
   const best = all.reduce((a, b) => b.seconds < a.seconds ? b : a);
-  const tuned = { name: productClass(product)!, product, reckoned: all[0], best, all };
+  const tuned = { name: productClass(product)!, product, predicted: all[0], best, all };
   if (best !== all[0]) await compare(gpu, tuned, made);
   return tuned;
 }

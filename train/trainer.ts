@@ -8,7 +8,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { CONTROL } from "../kernels/ops/optimizer/loss_scale.ts";
+import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
@@ -79,7 +79,7 @@ export class Trainer {
   #lossScale: number;
   /** Steps skipped and steps taken so far, those of the runs that this one goes on with included. */
   skipped = 0;
-  taken = 0;
+  stepsTaken = 0;
 
   /** Allocates everything; a {@linkcode Memory} without a device only counts. */
   constructor(memory: Memory, modelConfig: ModelConfig, options: TrainerOptions) {
@@ -128,7 +128,7 @@ export class Trainer {
     { learningRate, firstMicroBatch }: StepOptions,
   ): RecordedStep {
     const weighed = this.#runPasses(gpu, window, firstMicroBatch);
-    this.optimizer.step(gpu, this.model.control, learningRate);
+    this.optimizer.step(gpu, this.model.gradScaler, learningRate);
     this.model.parametersChanged();
     return { window, weighed };
   }
@@ -136,22 +136,22 @@ export class Trainer {
   /**
    * What a recorded step did; waits for it.
    *
-   * @param meanwhile Called while the GPU is at work on the step; may record the next one.
+   * @param overlap Called while the GPU is at work on the step; may record the next one.
    */
   async finish(
     gpu: Gpu,
     { window, weighed }: RecordedStep,
-    meanwhile?: () => void,
+    overlap?: () => void,
   ): Promise<StepResult> {
-    const { control: scaler, losses: sums } = await this.model.readResults(gpu, meanwhile);
+    const { gradScaler, losses: sums } = await this.model.readResults(gpu, overlap);
     const result = {
       ...weighed.losses(sums),
-      gradNorm: scaler[CONTROL.gradNorm],
+      gradNorm: gradScaler[GRAD_SCALER.gradNorm],
       lossScale: this.#lossScale,
-      skipped: scaler[CONTROL.skip] === 1,
+      skipped: gradScaler[GRAD_SCALER.skip] === 1,
       tokens: window.flat().reduce((sum, { ids }) => sum + ids.length, 0),
     };
-    this.readGradScaler(scaler);
+    this.readGradScaler(gradScaler);
     return result;
   }
 
@@ -176,11 +176,11 @@ export class Trainer {
     }
     const optimizer = this.#takeSizes("optimizer");
     if (fresh.length === 0 && !optimizer) return 0;
-    return await gpu.rehearse(() => {
+    return await gpu.precompile(() => {
       for (const { pass, weights } of fresh) this.#runPass(gpu, this.#batch(pass, weights), 0);
       if (optimizer) {
         this.optimizer.clearGradients(gpu);
-        this.optimizer.step(gpu, this.model.control, 0);
+        this.optimizer.step(gpu, this.model.gradScaler, 0);
       }
       // Nothing of this has been computed.
       this.model.parametersChanged();
@@ -227,9 +227,9 @@ export class Trainer {
   }
 
   /** Takes over the loss scale and the counts of steps from the grad scaler's values. */
-  readGradScaler(scaler: Float32Array): void {
-    this.#lossScale = scaler[CONTROL.scale];
-    this.skipped = scaler[CONTROL.skipped];
-    this.taken = scaler[CONTROL.steps];
+  readGradScaler(gradScaler: Float32Array): void {
+    this.#lossScale = gradScaler[GRAD_SCALER.scale];
+    this.skipped = gradScaler[GRAD_SCALER.skipped];
+    this.stepsTaken = gradScaler[GRAD_SCALER.steps];
   }
 }

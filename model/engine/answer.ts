@@ -6,7 +6,7 @@
 import { TextStream } from "./text_stream.ts";
 
 /** The longest end of `text` that one of `stops` begins with. */
-function heldBack(text: string, stops: readonly string[]): number {
+function partialStop(text: string, stops: readonly string[]): number {
   const longest = Math.max(0, ...stops.map(({ length }) => length - 1));
   for (let length = Math.min(longest, text.length); length > 0; length--) {
     const end = text.slice(-length);
@@ -22,7 +22,7 @@ export class Answer {
   text = "";
   /** Whether a stop text ended it. */
   stopped = false;
-  readonly #stream: TextStream;
+  readonly #textStream: TextStream;
   #pending = "";
 
   /**
@@ -35,18 +35,18 @@ export class Answer {
     readonly stops: readonly string[],
     readonly print: (text: string) => void,
   ) {
-    this.#stream = new TextStream(decode);
+    this.#textStream = new TextStream(decode);
   }
 
   /** Takes the next token; false where a stop text is complete. */
-  take(id: number): boolean {
+  push(id: number): boolean {
     this.ids.push(id);
-    return this.#advance(this.#stream.push(id));
+    return this.#advance(this.#textStream.push(id));
   }
 
   /** Prints what was held back: it was no stop text. */
   end(): void {
-    if (this.stopped || !this.#advance(this.#stream.end())) return;
+    if (this.stopped || !this.#advance(this.#textStream.end())) return;
     this.#give(this.#pending.length);
   }
 
@@ -58,7 +58,7 @@ export class Answer {
       this.stopped = true;
       return false;
     }
-    this.#give(this.#pending.length - heldBack(this.#pending, this.stops));
+    this.#give(this.#pending.length - partialStop(this.#pending, this.stops));
     return true;
   }
 

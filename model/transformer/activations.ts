@@ -14,11 +14,11 @@ import {
 import type { Float } from "../../kernels/ops/numerics.ts";
 import type { ArchSpec } from "../families/spec.ts";
 import type { ActivationPlan } from "./checkpointing.ts";
-import type { DoraWorkspace } from "./linear_group.ts";
+import type { DoraWorkspace } from "./packed_linear.ts";
 import type { Decoding } from "./modes.ts";
 
-/** The groups of linear layers in a block, each with one input. */
-export type GroupName = "qkv" | "o" | "gateUp" | "down";
+/** The packed linear layers of a block, each with one input. */
+export type PackedName = "qkv" | "o" | "gateUp" | "down";
 
 /** A norm's input and 1/rms, where backward can't make them again. */
 export interface NormInput {
@@ -32,7 +32,7 @@ export interface AttentionActivations {
   qkv: Tensor;
   out: Tensor;
   /** dropout(x)·Aᵀ of the adapters of q, k and v. */
-  low?: Tensor;
+  loraHidden?: Tensor;
 }
 
 /** What attention's backward reads. */
@@ -50,8 +50,8 @@ export interface InnerActivations {
   rstdMlp: Tensor;
   /** Gate and up side by side `[T, 2 intermediate]`; backward puts their gradient there. */
   gateUp: Tensor;
-  /** dropout(x)·Aᵀ of the adapters of the other groups, by group. */
-  low: Partial<Record<GroupName, Tensor>>;
+  /** dropout(x)·Aᵀ of the adapters of the other packed layers. */
+  loraHidden: Partial<Record<PackedName, Tensor>>;
 }
 
 /** What the rest of a block's backward reads. */
@@ -88,8 +88,8 @@ export interface BackwardWorkspace {
   product: Tensor;
   out: Tensor;
   qkv: Tensor;
-  /** Gradient of dropout(x)·Aᵀ, for the group with most adapters. */
-  low?: Tensor;
+  /** Gradient of dropout(x)·Aᵀ, for the packed layer with most adapters. */
+  loraHidden?: Tensor;
 }
 
 /** All buffers of training. */
@@ -126,15 +126,15 @@ export interface InferActivations {
 export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
-  /** Columns of dropout(x)·Aᵀ of each group of layers; 0 without adapters. */
-  low: Record<GroupName, number>;
+  /** Columns of dropout(x)·Aᵀ of each packed layer; 0 without adapters. */
+  loraWidths: Record<PackedName, number>;
   /** Whether what a block adds to the residual stream has to be whole before it is added. */
   projected: boolean;
-  /** Whether a norm or a factor comes between that and the stream. */
+  /** Whether a norm or a factor comes between that and the residual stream. */
   branched: boolean;
-  /** Whether all weights of a group lie side by side, and none has DoRA. */
-  packed: boolean;
-  /** Widest input and output of a group with DoRA; 0 without. */
+  /** Whether the weights of every packed layer are one matrix in memory, and none has DoRA. */
+  contiguous: boolean;
+  /** Widest input and output of a packed layer with DoRA; 0 without. */
   dora: { input: number; output: number };
 }
 
@@ -143,7 +143,7 @@ const MOST_TOKENS = 65535;
 
 /** What makes the buffers of one model. @throws {UserError} where a pass has too many tokens. */
 function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
-  const { tokens: T, dtype, low, projected, dora } = sizes;
+  const { tokens: T, dtype, loraWidths, projected, dora } = sizes;
   if (T > MOST_TOKENS) {
     throw new UserError(
       `a pass over ${T} tokens exceeds the ${MOST_TOKENS} that kernels take; expected fewer ` +
@@ -155,8 +155,8 @@ function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
   const maker = (category: Category) => (name: string, width: number, d: Dtype = dtype) =>
     memory.tensor(category, name, d, [T, width]);
   const keep = maker("activation"), work = maker("workspace");
-  const keepLow = (name: GroupName) =>
-    low[name] > 0 ? keep(`${name}_low`, low[name], "f32") : undefined;
+  const keepLoraHidden = (name: PackedName) =>
+    loraWidths[name] > 0 ? keep(`${name}_lora_hidden`, loraWidths[name], "f32") : undefined;
   return {
     H,
     I,
@@ -167,10 +167,14 @@ function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
     residual: () => keep("residual", H, "f32"),
     qkv: () => keep("qkv", queries + 2 * keys),
     out: () => keep("attention_out", queries),
-    qkvLow: () => keepLow("qkv"),
+    qkvLoraHidden: () => keepLoraHidden("qkv"),
     rstd: (name: string) => keep(name, 1, "f32"),
     gateUp: () => keep("gate_up", 2 * I),
-    innerLow: () => ({ o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") }),
+    innerLoraHidden: () => ({
+      o: keepLoraHidden("o"),
+      gateUp: keepLoraHidden("gateUp"),
+      down: keepLoraHidden("down"),
+    }),
     forward: (normed: Tensor, product: Tensor): ForwardWorkspace => ({
       normed,
       projected: projected ? work("projected", H, "f32") : undefined,
@@ -192,10 +196,10 @@ export function trainActivations(
   plan: ActivationPlan,
   sizes: ActivationSizes,
 ): TrainActivations {
-  const { tokens: T, dtype, low, branched, packed } = sizes;
+  const { tokens: T, dtype, loraWidths, branched, contiguous } = sizes;
   const make = makers(memory, spec, sizes), { H, I, queries, keys, keep, work } = make;
   const heads = spec.num_attention_heads, kvHeads = spec.num_key_value_heads;
-  const mostLow = Math.max(...Object.values(low));
+  const widestLora = Math.max(...Object.values(loraWidths));
   const residual = repeat(plan.counts.residual, make.residual);
   const normed = work("normed", H), product = work("product", I);
   const qkvGrad = work("qkv_grad", queries + 2 * keys);
@@ -214,7 +218,7 @@ export function trainActivations(
       qkv: make.qkv(),
       out: make.out(),
       lse: keep("lse", heads, "f32"),
-      low: make.qkvLow(),
+      loraHidden: make.qkvLoraHidden(),
       qkNorm: normInput(qkNorm?.q, queries + keys, heads + kvHeads, dtype),
     })),
     inner: repeat(plan.counts.inner, () => ({
@@ -222,7 +226,7 @@ export function trainActivations(
       rstdMlp: make.rstd("rstd_mlp"),
       residualMid: keep("residual_mid", H, "f32"),
       gateUp: make.gateUp(),
-      low: make.innerLow(),
+      loraHidden: make.innerLoraHidden(),
       postAttention: normInput(norms.postAttention, H, 1, "f32"),
       postMlp: normInput(norms.postMlp, H, 1, "f32"),
     })),
@@ -230,17 +234,17 @@ export function trainActivations(
     backward: {
       // Once the loss is known nobody reads the last residual any more.
       residual: residual[plan.residual[plan.residual.length - 1]],
-      // Attention's gradient is not there yet, or no more, when the stream's is multiplied.
+      // Attention's gradient is not there yet, or no more, when the residual stream's is multiplied.
       rounded: dtype === "f16"
         ? overlay(qkvGrad, { name: "residual_grad_rounded", dtype, shape: [T, H] })
         : undefined,
       branch: branched ? work("branch_grad", H, "f32") : undefined,
-      normed: packed ? undefined : work("normed_grad", H, "f32"),
+      normed: contiguous ? undefined : work("normed_grad", H, "f32"),
       product: work("product_grad", I),
       // Between the two norms' backward passes no norm's output is in use.
       out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
       qkv: qkvGrad,
-      low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
+      loraHidden: widestLora > 0 ? work("lora_hidden_grad", widestLora, "f32") : undefined,
     },
   };
 }
@@ -263,12 +267,12 @@ export function inferActivations(
   return {
     kind: "infer",
     residual,
-    attention: { qkv: make.qkv(), out: make.out(), low: make.qkvLow() },
+    attention: { qkv: make.qkv(), out: make.out(), loraHidden: make.qkvLoraHidden() },
     inner: {
       rstdAttention: make.rstd("rstd_attention"),
       rstdMlp: make.rstd("rstd_mlp"),
       gateUp: make.gateUp(),
-      low: make.innerLow(),
+      loraHidden: make.innerLoraHidden(),
     },
     forward: make.forward(normed, product),
     keys: { k: work("k", keys, keyDtype), v: work("v", keys, keyDtype) },

@@ -8,7 +8,7 @@
  * is in block_training.ts, inference in block_inference.ts.
  *
  * Projections of the same input are one product. A projection back to the residual stream leaves partial
- * sums, which one launch adds to the stream and norms for what comes next.
+ * sums, which one launch adds to the residual stream and norms for what comes next.
  *
  * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
  *
@@ -17,15 +17,15 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { type Partials, wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
-import { addPartials, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import type { ArchSpec, NormPlace } from "../families/spec.ts";
 import type { ForwardWorkspace, InnerActivations, NormInput } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
-import { linear, linearPartials } from "./linear.ts";
-import type { DropoutState, LinearGroup, LinearPass } from "./linear_group.ts";
+import { linear, linearSplitK } from "./linear.ts";
+import type { DropoutState, LinearPass, PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The norms of queries and keys. */
@@ -39,15 +39,15 @@ export interface Block {
   norms: Partial<Record<NormPlace, Parameter>>;
   qkNorm: QkNorm | null;
   /** q_proj, k_proj, v_proj. */
-  qkv: LinearGroup;
-  o: LinearGroup;
+  qkv: PackedLinear;
+  o: PackedLinear;
   /** gate_proj, up_proj. */
-  gateUp: LinearGroup;
-  down: LinearGroup;
+  gateUp: PackedLinear;
+  down: PackedLinear;
   /** Cosines and sines of its positions. */
   ropeTable: Tensor;
-  /** Which of the batch's ranges of keys its window is. */
-  ranges: number;
+  /** Which of the batch's key ranges are those of its sliding window. */
+  keyRanges: number;
   /** What its scores q·k are multiplied by. */
   scale: number;
 }
@@ -109,12 +109,12 @@ export function normQueriesAndKeys(
   if (qkNorm === null) return;
   const { gpu, spec, batch: { tokens: rows } } = pass, eps = spec.rms_norm_eps;
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
-    const kept = keep && { ...keep, ...place };
-    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: kept });
+    const inputs = keep && { ...keep, ...place };
+    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: inputs });
   }
 }
 
-/** The columns of queries and of keys that are normed, and where their inputs are kept. */
+/** The columns of queries and of keys that are normed, and where their inputs are stored. */
 export function qkNormParts(
   { spec }: BlockPass,
   { q, k }: QkNorm,
@@ -154,8 +154,8 @@ export function finishBranch(
   const { rms_norm_eps: eps, residual_multiplier: factor } = spec;
   if (norm !== undefined) {
     const columns = { from: 0, groups: 1 };
-    const kept = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
-    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: kept });
+    const inputs = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
+    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: inputs });
   }
   if (factor !== 1) scale(gpu, { x, y: x, factor, rows });
 }
@@ -163,7 +163,7 @@ export function finishBranch(
 /** What a projection reads and writes. */
 export interface BranchInput {
   input: Tensor;
-  low?: Tensor;
+  loraHidden?: Tensor;
   rows?: number;
   /** Where the input of its norm is kept for backward. */
   keep?: NormInput;
@@ -174,16 +174,16 @@ export function branch(
   pass: BlockPass,
   block: Block,
   name: BranchName,
-  { input, low, keep, rows = pass.batch.tokens }: BranchInput,
-): Partials {
-  const { gpu, forward } = pass, common = { ...linearPass(pass, rows), low };
+  { input, loraHidden, keep, rows = pass.batch.tokens }: BranchInput,
+): SplitKPartials {
+  const { gpu, forward } = pass, common = { ...linearPass(pass, rows), loraHidden };
   if (isDirect(pass, block, name)) {
-    return linearPartials(gpu, block[name], input, { ...common, whole: forward.projected });
+    return linearSplitK(gpu, block[name], input, { ...common, whole: forward.projected });
   }
   const x = present(forward.projected, "room for a projection");
   linear(gpu, block[name], input, x, common);
   finishBranch(pass, branchNorm(block, name), { x, rows, keep });
-  return wholePartials(x, rows);
+  return singleSplit(x, rows);
 }
 
 /**
@@ -201,11 +201,11 @@ export function project(
   const n = operand(pass, forward.normed), eps = spec.rms_norm_eps;
   const d = branch(pass, block, name, input);
   const norm = next && { w: next.w.value, n, rstd: next.rstd, eps };
-  addPartials(gpu, { x, d, y, rows, norm });
+  addSplitK(gpu, { x, d, y, rows, norm });
   return next === undefined ? y : n;
 }
 
-/** What a group of linear layers is told of the pass. */
+/** What a packed linear layer takes from the pass. */
 export function linearPass(
   { batch, dropout, operands, forward }: BlockPass,
   rows = batch.tokens,
@@ -228,7 +228,7 @@ export interface AttentionSizes {
 
 /** What attention of a block is told of this pass. */
 export function attentionSizes({ spec, batch }: BlockPass, block: Block): AttentionSizes {
-  const { starts, pairs } = batch.ranges[block.ranges];
+  const { starts, pairs } = batch.keyRanges[block.keyRanges];
   return {
     rows: batch.tokens,
     heads: spec.num_attention_heads,

@@ -16,9 +16,9 @@ import {
   type DecodeWorkspace,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
-import { wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { singleSplit } from "../../kernels/ops/matmul/split_k.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
-import { addPartials } from "../../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK } from "../../kernels/ops/norm/rmsnorm.ts";
 import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";
 import { gatherRows } from "../../kernels/ops/rows/gather.ts";
 import type { BlockKeys, InferActivations } from "./activations.ts";
@@ -81,12 +81,12 @@ export function blockInference(
   { next, output }: { next?: NextNorm; output?: OutputRows },
 ): void {
   const { gpu, activations, batch: { tokens } } = pass;
-  const { qkv, low, out: attended } = activations.attention;
+  const { qkv, loraHidden, out: attended } = activations.attention;
   const isGemv = takesMatvec(gpu, tokens);
   if (isGemv) {
     linearGemv(gpu, block.qkv, x, qkv, {
       ...gemvPass(pass, tokens, block.norms.preAttention),
-      low,
+      loraHidden,
     });
   } else {
     // Every other block's is made by the block before.
@@ -94,13 +94,13 @@ export function blockInference(
     const n = index === 0 || first === undefined
       ? norm(pass, first, x)
       : operand(pass, pass.forward.normed);
-    linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+    linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   }
   // Matrix-vector products round their input themselves, and output rows are picked out of f32.
   const out = isGemv || output !== undefined ? attended : operand(pass, attended);
-  const unreduced = output === undefined && isGemv && isDirect(pass, block, "o") &&
+  const uncombined = output === undefined && isGemv && isDirect(pass, block, "o") &&
     takesSplits(gpu, block.o);
-  const splits = attend(pass, block, index, { out, unreduced });
+  const splits = attend(pass, block, index, { out, uncombined });
   if (output === undefined) {
     return finish(pass, block, { rows: tokens, out: splits ?? out, x, next });
   }
@@ -122,25 +122,34 @@ function finish(
     next?: NextNorm;
   },
 ): void {
-  const { gpu, activations: { inner }, forward: { product } } = pass, { gateUp, low } = inner;
+  const { gpu, activations: { inner }, forward: { product } } = pass,
+    { gateUp, loraHidden } = inner;
   if ("splits" in out || takesMatvec(gpu, rows)) {
     if ("splits" in out) {
       addSplits(gpu, block.o, out, x, gemvPass(pass, rows));
     } else projectGemv(pass, block, "o", { input: out, x, rows });
     swigluGemv(gpu, block.gateUp, x, product, {
       ...gemvPass(pass, rows, block.norms.preMlp),
-      low: low.gateUp,
+      loraHidden: loraHidden.gateUp,
       gateUp,
     });
     projectGemv(pass, block, "down", { input: product, x, rows });
     return;
   }
-  const stream = { x, y: x, rows }, y = operand(pass, product);
+  const residual = { x, y: x, rows }, y = operand(pass, product);
   const mlpNorm = preNorm(block, "preMlp", inner);
-  const m = project(pass, block, "o", { ...stream, input: out, low: low.o, next: mlpNorm });
-  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
+  const m = project(pass, block, "o", {
+    ...residual,
+    input: out,
+    loraHidden: loraHidden.o,
+    next: mlpNorm,
+  });
+  linear(gpu, block.gateUp, m, gateUp, {
+    ...linearPass(pass, rows),
+    loraHidden: loraHidden.gateUp,
+  });
   swiglu(gpu, { gateUp, y, rows });
-  project(pass, block, "down", { ...stream, input: y, low: low.down, next });
+  project(pass, block, "down", { ...residual, input: y, loraHidden: loraHidden.down, next });
 }
 
 /** Adds a projection of a few rows to the residual stream x. */
@@ -151,14 +160,14 @@ function projectGemv(
   { input, x, rows }: { input: Tensor; x: Tensor; rows: number },
 ): void {
   const { gpu, forward, activations: { inner } } = pass;
-  const how = { ...gemvPass(pass, rows), low: inner.low[name] };
+  const how = { ...gemvPass(pass, rows), loraHidden: inner.loraHidden[name] };
   if (isDirect(pass, block, name)) {
     return linearGemv(gpu, block[name], input, x, { ...how, accumulate: true });
   }
   const projected = present(forward.projected, "room for a projection");
   linearGemv(gpu, block[name], input, projected, how);
   finishBranch(pass, branchNorm(block, name), { x: projected, rows });
-  addPartials(gpu, { x, d: wholePartials(projected, rows), y: x, rows });
+  addSplitK(gpu, { x, d: singleSplit(projected, rows), y: x, rows });
 }
 
 function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
@@ -169,13 +178,13 @@ function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
 /**
  * From queries, keys and values to attention's output, over the pass's own keys or a cache's.
  *
- * @returns the output's KV splits where it was left `unreduced`.
+ * @returns the output's KV splits where it was left `uncombined`.
  */
 function attend(
   pass: InferPass,
   block: Block,
   index: number,
-  { out, unreduced }: { out: Tensor; unreduced: boolean },
+  { out, uncombined }: { out: Tensor; uncombined: boolean },
 ): SplitAttention | undefined {
   const { gpu, activations: { attention: { qkv } }, batch, decode } = pass;
   normQueriesAndKeys(pass, block, qkv);
@@ -192,7 +201,7 @@ function attend(
     positions: batch.positions,
   };
   if (decode !== null) {
-    return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, apart: unreduced });
+    return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, uncombined });
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));

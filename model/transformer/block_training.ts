@@ -12,13 +12,13 @@ import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { type Partials, sumPartials } from "../../kernels/ops/matmul/partials.ts";
+import { type SplitKPartials, sumSplitK } from "../../kernels/ops/matmul/split_k.ts";
 import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
 import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import { rope } from "../../kernels/ops/rope/rope.ts";
 import type {
-  GroupName,
   NormInput,
+  PackedName,
   TrainActivations,
   TrainedAttention,
   TrainedInner,
@@ -41,8 +41,8 @@ import {
   project,
   qkNormParts,
 } from "./block.ts";
-import { linear, linearBackward, linearBackwardPartials, projectDown } from "./linear.ts";
-import { type LinearGroup, readsInput } from "./linear_group.ts";
+import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
+import { type PackedLinear, readsInput } from "./packed_linear.ts";
 
 /** What the blocks of a training pass share. */
 export interface TrainPass extends BlockPass {
@@ -50,7 +50,7 @@ export interface TrainPass extends BlockPass {
 }
 
 /** The activations of a block. */
-function keptOf(
+function activationsOf(
   { activations: { plan, attention, inner } }: TrainPass,
   index: number,
 ): { attention: TrainedAttention; inner: TrainedInner } {
@@ -59,7 +59,7 @@ function keptOf(
 
 /** The norm at the start of block `index`; undefined where it has none. */
 export function inputNorm(pass: TrainPass, block: Block, index: number): NextNorm | undefined {
-  return preNorm(block, "preAttention", keptOf(pass, index).inner);
+  return preNorm(block, "preAttention", activationsOf(pass, index).inner);
 }
 
 /** Queries, keys and values of a joined tensor. */
@@ -76,8 +76,8 @@ function heads({ spec }: BlockPass, tensor: Tensor) {
 /** From attention's input to its output, which is kept where the plan says. */
 function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor {
   const { gpu, spec, batch } = pass;
-  const { qkv, out, lse, low, qkNorm } = keptOf(pass, index).attention;
-  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+  const { qkv, out, lse, loraHidden, qkNorm } = activationsOf(pass, index).attention;
+  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   normQueriesAndKeys(pass, block, qkv, qkNorm);
   rope(gpu, {
     x: qkv,
@@ -101,7 +101,7 @@ function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor
  * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
  * backward needs is there, which is all that recomputation asks for.
  *
- * @param streams `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
+ * @param residual `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
  */
 export function blockForward(
   pass: TrainPass,
@@ -109,26 +109,26 @@ export function blockForward(
   index: number,
   { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
 ): void {
-  const { gpu, forward: { normed: made, product }, batch: { tokens: rows } } = pass;
-  const { inner } = keptOf(pass, index), { residualMid, gateUp, low } = inner;
+  const { gpu, forward: { normed: normedBuffer, product }, batch: { tokens: rows } } = pass;
+  const { inner } = activationsOf(pass, index), { residualMid, gateUp, loraHidden } = inner;
   const first = inputNorm(pass, block, index);
-  const n = normed && first !== undefined ? operand(pass, made) : norm(pass, first, x);
+  const n = normed && first !== undefined ? operand(pass, normedBuffer) : norm(pass, first, x);
   const m = project(pass, block, "o", {
     input: attend(pass, block, index, n),
-    low: low.o,
+    loraHidden: loraHidden.o,
     keep: inner.postAttention,
     x,
     y: residualMid,
     next: preNorm(block, "preMlp", inner),
   });
-  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), low: low.gateUp });
+  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), loraHidden: loraHidden.gateUp });
   const keepsBranch = inner.postMlp !== undefined;
   if (y === undefined && block.down.lora === undefined && !keepsBranch) return;
   swiglu(gpu, { gateUp, y: product, rows });
-  const down = { input: product, low: low.down, keep: inner.postMlp };
+  const down = { input: product, loraHidden: loraHidden.down, keep: inner.postMlp };
   if (y !== undefined) project(pass, block, "down", { ...down, x: residualMid, y, next });
   else if (keepsBranch) branch(pass, block, "down", down);
-  else projectDown(gpu, block.down, product, { ...linearPass(pass), low: low.down });
+  else projectDown(gpu, block.down, product, { ...linearPass(pass), loraHidden: loraHidden.down });
 }
 
 /**
@@ -143,12 +143,12 @@ export function blockBackward(
   { x, inputGradient }: { x: Tensor; inputGradient: boolean },
 ): void {
   const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
-  const { inner, attention: kept } = keptOf(pass, index), { residualMid, gateUp } = inner;
+  const { inner, attention: stored } = activationsOf(pass, index), { residualMid, gateUp } = inner;
   const rows = batch.tokens;
-  const gradients = (group: GroupName, low = inner.low[group]) => ({
+  const gradients = (name: PackedName, loraHidden = inner.loraHidden[name]) => ({
     ...linearPass(pass),
-    low,
-    lowGrad: d.low,
+    loraHidden,
+    loraHiddenGrad: d.loraHidden,
     whole: d.normed,
   });
 
@@ -162,15 +162,15 @@ export function blockBackward(
   swigluBackward(gpu, { dy: d.product, gateUp, rows });
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = inputAgain(pass, block.gateUp, mlpNorm, residualMid);
-  const gateUpSides = { ...gradients("gateUp"), x: m, dy: gateUp };
-  const dm = linearBackwardPartials(gpu, block.gateUp, gateUpSides);
+  const gateUpGradients = { ...gradients("gateUp"), x: m, dy: gateUp };
+  const dm = linearBackwardSplitK(gpu, block.gateUp, gateUpGradients);
   normBackward(pass, mlpNorm, residualMid, dm);
 
   const attentionNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, attentionNorm, x));
-  const { qkv, out, lse, low } = kept;
-  const stream = branchGradient(pass, block, "o", inner.postAttention);
-  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
+  const { qkv, out, lse, loraHidden } = stored;
+  const branchGrad = branchGradient(pass, block, "o", inner.postAttention);
+  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...branchGrad, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
   attentionBackward(gpu, {
     ...heads(pass, qkv),
@@ -182,28 +182,28 @@ export function blockBackward(
     dv,
     ...attentionSizes(pass, block),
     f16Sums: pass.operands === "f16",
-    queryEnds: batch.ranges[block.ranges].queryEnds,
+    queryEnds: batch.keyRanges[block.keyRanges].queryEnds,
     rotation: { table: block.ropeTable, positions: batch.positions },
   });
-  qkNormBackward(pass, block, kept.qkNorm);
+  qkNormBackward(pass, block, stored.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
-  const sides = { ...gradients("qkv", low), x: n, dy: d.qkv };
+  const qkvGradients = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
   if (inputGradient || attentionNorm?.w.trained !== undefined) {
-    normBackward(pass, attentionNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
+    normBackward(pass, attentionNorm, x, linearBackwardSplitK(gpu, block.qkv, qkvGradients));
   } else {
-    linearBackward(gpu, block.qkv, sides);
+    linearBackward(gpu, block.qkv, qkvGradients);
   }
 }
 
-/** The input of a group of layers once more, where their backward reads it. */
+/** Makes the input of a packed layer once more, where their backward reads it. */
 function inputAgain(
   pass: TrainPass,
-  group: LinearGroup,
+  packed: PackedLinear,
   next: NextNorm | undefined,
   x: Tensor,
 ): Tensor {
   const { normed } = pass.forward;
-  if (readsInput(group)) norm(pass, next, x);
+  if (readsInput(packed)) norm(pass, next, x);
   return next === undefined ? x : normed;
 }
 
@@ -217,7 +217,7 @@ function branchGradient(
   pass: TrainPass,
   block: Block,
   name: BranchName,
-  kept: NormInput | undefined,
+  stored: NormInput | undefined,
 ): { dy: Tensor; dyRounded?: Tensor } {
   const { gpu, spec, activations: { backward: d }, batch: { tokens: rows } } = pass;
   if (isDirect(pass, block, name)) return { dy: d.residual, dyRounded: roundedResidual(pass) };
@@ -225,24 +225,24 @@ function branchGradient(
   scale(gpu, { x: d.residual, y: dy, factor: spec.residual_multiplier, rows });
   const norm = branchNorm(block, name);
   if (norm !== undefined) {
-    const { input, rstd } = present(kept, "input of a projection's norm");
+    const { input, rstd } = present(stored, "input of a projection's norm");
     normInPlaceBackward(gpu, {
       dx: dy,
       w: norm.value,
       dw: norm.trained?.grad,
       columns: { from: 0, groups: 1 },
       rows,
-      kept: { input, rstd, inputFrom: 0, rstdFrom: 0 },
+      inputs: { input, rstd, inputFrom: 0, rstdFrom: 0 },
     });
   }
   return { dy };
 }
 
 /** Turns the gradients of queries and keys into those from before their norm, in place. */
-function qkNormBackward(pass: TrainPass, { qkNorm }: Block, kept: NormInput | undefined): void {
+function qkNormBackward(pass: TrainPass, { qkNorm }: Block, stored: NormInput | undefined): void {
   if (qkNorm === null) return;
   const { gpu, activations: { backward: d }, batch: { tokens: rows } } = pass;
-  const { input, rstd } = present(kept, "input of queries' and keys' norm");
+  const { input, rstd } = present(stored, "input of queries' and keys' norm");
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
     normInPlaceBackward(gpu, {
       dx: d.qkv,
@@ -250,7 +250,7 @@ function qkNormBackward(pass: TrainPass, { qkNorm }: Block, kept: NormInput | un
       dw: w.trained?.grad,
       columns,
       rows,
-      kept: { input, rstd, ...place },
+      inputs: { input, rstd, ...place },
     });
   }
 }
@@ -260,12 +260,12 @@ function normBackward(
   pass: TrainPass,
   next: NextNorm | undefined,
   x: Tensor,
-  dy: Partials,
+  dy: SplitKPartials,
 ): void {
   const { gpu, activations: { backward: { residual: dx } }, batch: { tokens: rows } } = pass;
   const rounded = roundedResidual(pass);
   if (next === undefined) {
-    sumPartials(gpu, { d: dy, c: dx, accumulate: true });
+    sumSplitK(gpu, { d: dy, c: dx, accumulate: true });
     if (rounded !== undefined) cast(gpu, { x: dx, y: rounded, rows });
     return;
   }

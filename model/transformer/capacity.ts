@@ -87,7 +87,7 @@ export function planMemory(
 }
 
 /**
- * Allocates what a run needs after a rehearsal that only counts, so that a run which can't fit is
+ * Allocates what a run needs after a dry run that only counts, so that a run which can't fit is
  * refused before anything is allocated. Where nobody knows the GPU's memory, the driver's refusal is
  * reported the same way.
  *
@@ -105,10 +105,10 @@ export async function allocatePlanned<T>(
   const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
   if (!ignorePlan) checkFits(plan, have, advice);
   gpu.device.pushErrorScope("out-of-memory");
-  const made = allocate(gpu.memory);
+  const allocated = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {
     gpu.close();
     throw new DoesNotFit(plan, "driver", have, advice);
   }
-  return made;
+  return allocated;
 }

@@ -10,9 +10,9 @@ import { cast } from "../../kernels/ops/elements/cast.ts";
 import { doraFactors, type DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
-import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { partialsBytes } from "../../kernels/ops/matmul/partials.ts";
+import { splitKBytes } from "../../kernels/ops/matmul/split_k.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
@@ -27,10 +27,10 @@ import { adaptedConfig, type AdapterPlan } from "../adapter/plan.ts";
 import {
   allocateDora,
   doraModules,
-  groupSizes,
   loraSpecs,
   makeBlock,
   makeOutput,
+  packedSizes,
   type Parts,
   weightGroups,
 } from "./assemble.ts";
@@ -44,8 +44,8 @@ import { type ArchSpec, specShapes } from "../families/spec.ts";
 import { Head } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
 import type { CachePass, DecodePass } from "./kv_cache.ts";
-import { type DropoutState, NO_DROPOUT } from "./linear_group.ts";
-import { RopeTables, windowsOf } from "./layers.ts";
+import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
+import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
 import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts";
@@ -68,12 +68,12 @@ export class Llama {
   readonly numerics: Numerics;
   readonly mode: Mode;
   /** Windows of the layers, each once; batches are laid out for the first, which is the widest. */
-  readonly windows: readonly (number | null)[];
+  readonly slidingWindows: readonly (number | null)[];
   /** The base model's parameters in load order, and the adapters'. */
   readonly weights: readonly Parameter[];
   readonly adapters: readonly Parameter[];
   /** Loss scale and what else decides an optimizer step; see kernels/ops/optimizer/loss_scale.ts. */
-  readonly control: Tensor;
+  readonly gradScaler: Tensor;
   /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
   readonly losses: Tensor;
 
@@ -101,7 +101,7 @@ export class Llama {
     const spec = this.spec = options.spec ?? archSpec(config);
     this.numerics = numerics;
     this.mode = mode;
-    this.windows = windowsOf(spec);
+    this.slidingWindows = slidingWindowsOf(spec);
     const trained = mode.kind === "train" ? mode.trained : "nothing";
     const decoding = decodingOf(mode), positions = positionsOf(mode);
 
@@ -131,11 +131,11 @@ export class Llama {
     const blocks = spec.layers.map(({ rope, window }, layer) =>
       makeBlock(layer, parts, {
         ropeTable: ropeTables.of(rope),
-        ranges: this.windows.indexOf(window),
+        keyRanges: this.slidingWindows.indexOf(window),
       })
     );
     this.#dora = doraModules(blocks, output);
-    const sizes = { tokens, ...groupSizes(spec, blocks) };
+    const sizes = { tokens, ...packedSizes(spec, blocks) };
     if (mode.kind === "train") {
       const plan = activationPlan(mode.checkpointing, spec.layers.length);
       const dtype = numerics.storage;
@@ -150,8 +150,8 @@ export class Llama {
       this.#inference = inferActivations(memory, spec, inference, numerics.storage);
     }
     this.#decode = decoding && decodeWorkspace(memory, spec, decoding);
-    const spare = lora && mode.kind === "train" ? 1 : 0;
-    memory.needScratch(partialsBytes(maxTokens, spec.hidden_size, spare));
+    const extraSplits = lora && mode.kind === "train" ? 1 : 0;
+    memory.needScratch(splitKBytes(maxTokens, spec.hidden_size, extraSplits));
     const { product } = this.#inference.forward, d = this.#training?.backward;
     // What blocks work in is free between their forward and their backward pass.
     const idle = d && {
@@ -169,14 +169,14 @@ export class Llama {
     });
     this.#batch = new BatchTensors(memory, maxTokens, {
       grouped: input.isTrained,
-      keyed: mode.kind !== "train" || decoding !== null,
+      withKeyRows: mode.kind !== "train" || decoding !== null,
       excludes: mode.kind === "train" && mode.sharedPrefixes,
-      windows: this.windows,
+      slidingWindows: this.slidingWindows,
     });
     this.#network = { input, blocks, norm, outputRows: this.#head.rows };
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
-    [this.control, this.losses] = memory.arena("workspace", "results", [
-      { name: "control", dtype: "f32", shape: [initialControl(1).length] },
+    [this.gradScaler, this.losses] = memory.arena("workspace", "results", [
+      { name: "gradScaler", dtype: "f32", shape: [initialGradScaler(1).length] },
       { name: "losses", dtype: "f32", shape: [lossSlots] },
     ]);
   }
@@ -190,7 +190,7 @@ export class Llama {
   initialize(gpu: Gpu): void {
     this.#ropeTables.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
-    gpu.write(this.control, initialControl(scale));
+    gpu.write(this.gradScaler, initialGradScaler(scale));
     this.#input.initialize(gpu);
   }
 
@@ -230,7 +230,7 @@ export class Llama {
     { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
   ): void {
     this.#write(gpu, batch);
-    const losses = { batch: this.#batch, control: this.control, losses: this.losses };
+    const losses = { batch: this.#batch, gradScaler: this.gradScaler, losses: this.losses };
     if (this.#training === null) {
       if (backward) throw new Error("a model that is not made to train has no backward pass");
       const pass = this.#inferPass(gpu, this.#batch);
@@ -243,17 +243,17 @@ export class Llama {
   }
 
   /**
-   * What an optimizer step leaves behind, in one read: the values of `control` and of `losses`. `meanwhile`: as of
+   * What an optimizer step leaves behind, in one read: the values of `gradScaler` and of `losses`. `overlap`: as of
    * {@linkcode Gpu.read}.
    */
   async readResults(
     gpu: Gpu,
-    meanwhile?: () => void,
-  ): Promise<{ control: Float32Array; losses: Float32Array }> {
-    const { control, losses } = this;
-    const first = (losses.offset - control.offset) / 4;
-    const values = await gpu.readF32(control.view([first + losses.size]), meanwhile);
-    return { control: values.subarray(0, control.size), losses: values.subarray(first) };
+    overlap?: () => void,
+  ): Promise<{ gradScaler: Float32Array; losses: Float32Array }> {
+    const { gradScaler, losses } = this;
+    const first = (losses.offset - gradScaler.offset) / 4;
+    const values = await gpu.readF32(gradScaler.view([first + losses.size]), overlap);
+    return { gradScaler: values.subarray(0, gradScaler.size), losses: values.subarray(first) };
   }
 
   /** Negative log-likelihood of each target of the last pass `[targets]` f32. */
@@ -279,12 +279,12 @@ export class Llama {
 
   /**
    * Logits `[rows, padded vocabulary]` f32 after the next token of each of the batch's sequences: for each its next
-   * token, its position, the range of cache rows that it sees (`starts` of the widest window, `ends`) and the row that
+   * token, its position, the range of cache rows that it sees (`starts` of the widest sliding window, `ends`) and the row that
    * it is to take (`keyRows`).
    */
   decode(gpu: Gpu, batch: BatchTensors, cache: DecodePass): Tensor {
     if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
-    batch.clipRanges(gpu, batch.tokens);
+    batch.clipKeyRanges(gpu, batch.tokens);
     const decode = { workspace: this.#decode, longest: cache.longest };
     return this.#head.logits(
       gpu,

@@ -22,13 +22,13 @@ const FOLDER = join(ROOT, "tests/fixtures/wgsl");
 /** Keys of programs by the name of their file. */
 const PROGRAMS: Record<string, string> = {
   attention:
-    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=even,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
+    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=32x32,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
   attention_f16:
-    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=even,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=32x32,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=even,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
   attention_backward_f16:
-    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=dense,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward_matrices:
     "attention_backward_matrices(rotated=true,excludes=true,packed=false,matrices=tensor_cores,headDim=128)",
   attention_decode_f16:
@@ -42,7 +42,7 @@ const PROGRAMS: Record<string, string> = {
     "attention_matrices(withLse=true,excludes=false,matrices=tensor_cores,headDim=128)",
   attention_unstaged: "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true)",
   attention_backward_packed:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=even,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
   attention_pack_rows: "attention_pack_rows(fields=starts+ends+query_ends+excluded_keys+positions)",
   attention_unstaged_key:
     "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,headDim=16)",
@@ -51,15 +51,15 @@ const PROGRAMS: Record<string, string> = {
   rope: "rope(x=f16)",
   rope_append: "rope_append(qkv=f32,cache=f16)",
   adamw: "adamw(value=f16)",
-  add_partials_norm: "add_partials(inPlace=true,w=f16,n=f16,rstd=true,threads=512,held=2)",
-  add_partials_software: "add_partials(inPlace=false,w=none,n=f32,rstd=false,threads=8,held=0)",
+  add_split_k_norm: "add_split_k(inPlace=true,w=f16,n=f16,rstd=true,threads=512,perThread=2)",
+  add_split_k_software: "add_split_k(inPlace=false,w=none,n=f32,rstd=false,threads=8,perThread=0)",
   bias_backward: "bias_backward(dy=f16,lanes=16)",
   cast_bf16: "cast_bytes(raw=BF16,y=f16)",
   copy: "copy(x=f32,y=f32)",
   cross_entropy_backward: "cross_entropy(backward=true,threads=1024,ahead=4)",
   dora_embedding_factors: "dora_embedding_factors(table=f16,lanes=16)",
   dora_factors: "dora_factors(w=f16,threads=256,rows=8)",
-  dropout_copy: "dropout_copy(x=f16,y=f16,part=kept)",
+  dropout_copy: "dropout_copy(x=f16,y=f16,output=kept)",
   embedding: "embedding(table=f16)",
   embedding_backward: "embedding_backward",
   embedding_lora: "embedding_lora",
@@ -67,12 +67,12 @@ const PROGRAMS: Record<string, string> = {
   grad_norm: "sum_of_squares",
   indexed_rows: "indexed_rows(direction=gather)",
   lora_backward_a:
-    "lora_backward_a(x=f16,a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,tileKind=many rows)",
+    "lora_backward_a(x=f16,a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,tileKind=large_m)",
   lora_backward_b:
-    "lora_backward_b(dy=f16,b=f32,withLowGrad=true,withGradB=true,modules=2,tileKind=few rows)",
-  lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=many rows)",
-  lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=many rows)",
-  loss_scale: "update_control",
+    "lora_backward_b(dy=f16,b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,tileKind=small_m)",
+  lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=large_m)",
+  lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=large_m)",
+  loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:
     "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_tiled_nn:
@@ -82,13 +82,13 @@ const PROGRAMS: Record<string, string> = {
   matmul_unstaged:
     "matmul_unstaged(orientation=nn,a=f16,b=f16,c=f32,accumulate=false,blockM=8,blockN=64,threadM=8,threadN=8)",
   matvec_norm_grid:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
-  rmsnorm: "rmsnorm(w=f16,y=f16,rstd=true,threads=512,held=2)",
-  rmsnorm_backward: "rmsnorm_backward(source=partials,w=f16,rounded=true,threads=512,held=2)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+  rmsnorm: "rmsnorm(w=f16,y=f16,rstd=true,threads=512,perThread=2)",
+  rmsnorm_backward: "rmsnorm_backward(source=split_k,w=f16,rounded=true,threads=512,perThread=2)",
   sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false)",
-  sum_partials: "sum_partials(c=f16,accumulate=false)",
+  sum_split_k: "sum_split_k(c=f16,accumulate=false)",
   swiglu: "swiglu(act=f16,y=f16)",
   swiglu_backward: "swiglu_backward(dy=f32,act=f32)",
   top_tokens: "top_tokens",

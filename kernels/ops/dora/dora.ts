@@ -4,10 +4,10 @@
  *
  * Shapes: W `[out, in]` f32 or f16, A `[r, in]`, B `[out, r]`, m, n, g `[out]` f32, x `[T, in]`, y, z and dy
  * `[T, …]` f32 or f16 with a layer's columns from `from` on. r and every width are multiples of 4. With
- * s = α/r, x' = dropout(x) and low = x'·Aᵀ (lora.ts):
+ * s = α/r, x' = dropout(x) and loraHidden = x'·Aᵀ (lora.ts):
  *
- *     n_i = ‖W_i + s·B_i·A‖      g = m / n      z = x'·Wᵀ + s·low·Bᵀ
- *     y   = (x − x')·Wᵀ + g ∘ z + bias, which without dropout is g ∘ (x·Wᵀ + s·low·Bᵀ) + bias
+ *     n_i = ‖W_i + s·B_i·A‖      g = m / n      z = x'·Wᵀ + s·loraHidden·Bᵀ
+ *     y   = (x − x')·Wᵀ + g ∘ z + bias, which without dropout is g ∘ (x·Wᵀ + s·loraHidden·Bᵀ) + bias
  *
  * n counts as a constant in backward, so that with dy' = g ∘ dy
  *
@@ -65,7 +65,7 @@ const factors = programFamily(
       ...readsScalars("f32", "magnitude"),
       ...writesScalars("f32", "norm", "factor"),
     ],
-    // `rows` of this part of W, the first of which is row `first` of B; `rank` and `width` in vectors.
+    // `rows` of this slice of W, the first of which is row `first` of B; `rank` and `width` in vectors.
     uniforms: { rows: "u32", first: "u32", rank: "u32", width: "u32", scale: "f32" },
     body: `${loadFunction(weightKind(w), "w")}${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
@@ -136,17 +136,17 @@ export function doraFactors(
     throw new Error(`${shapes.join(", ")} do not fit`);
   }
   const { threads, rows: tileRows } = normTiles(gpu);
-  const parts = weight.ranges(gpu.maxBinding);
-  for (const { start: first, count: rows } of parts) {
-    const part = parts.length === 1 ? weight : weight.rows(first, rows);
+  const slices = weight.ranges(gpu.maxBinding);
+  for (const { start: first, count: rows } of slices) {
+    const slice = slices.length === 1 ? weight : weight.rows(first, rows);
     gpu.run(
       factors({ w: weight.kind.name, threads, rows: tileRows }),
-      [...part.tensors, a, b, magnitude, norm, factor],
+      [...slice.tensors, a, b, magnitude, norm, factor],
       { rows, first, rank: rank / 4, width: inputs / 4, scale },
       groupGrid(Math.ceil(rows / tileRows)),
       {
         flops: 2 * rows * inputs * (rank + 1),
-        bytes: part.bytes + 4 * (rank * (rows + inputs) + 3 * rows),
+        bytes: slice.bytes + 4 * (rank * (rows + inputs) + 3 * rows),
       },
     );
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import { repeat } from "../../wgsl/repeat.ts";
-import { addScaled, CHUNK, perModule, steps } from "./parts.ts";
+import { addScaled, CHUNK, perModule, steps } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /**
@@ -21,7 +21,7 @@ function sumThreads(
 var<workgroup> shareSums: array<array<f32, ${shares + 1}>, ${own * lanes}>;`;
   const code = `${
     repeat(own / chunk, (c) => `
-${repeat(chunk, (k) => `  parts[${k}][thread] = s${c * chunk + k};`)}
+${repeat(chunk, (k) => `  partials[${k}][thread] = s${c * chunk + k};`)}
   workgroupBarrier();
   for (var v = thread; v < ${cells * shares}u; v += ${threads}u) {
     let cell = v / ${shares}u;
@@ -29,7 +29,7 @@ ${repeat(chunk, (k) => `  parts[${k}][thread] = s${c * chunk + k};`)}
     let own = cell / ${lanes}u;
     let first = share * ${lanes}u + cell % ${lanes}u;
     var sum = 0.0;
-${repeat(terms, (k) => `    sum += parts[own][first + ${k * shares * lanes}u];`)}
+${repeat(terms, (k) => `    sum += partials[own][first + ${k * shares * lanes}u];`)}
     shareSums[${c * cells}u + cell][share] = sum;
   }
   workgroupBarrier();`)
@@ -62,10 +62,10 @@ function downResult(tensor: string, modules: number, row: string, result: string
     }`;
 }
 
-/** low[t, i·r + j] = u.factor · Σ_k dropout_i(x)[t, k] · A_i[j, k]: `downX(tile, thread)`. */
+/** loraHidden[t, i·r + j] = u.factor · Σ_k dropout_i(x)[t, k] · A_i[j, k]: `downX(tile, thread)`. */
 export function downX(tiles: LoraTiles, modules: number, drop: boolean): string {
   const { threads, downRows: R, downResults: C, downAhead: ahead } = tiles;
-  const result = downResult("low", modules, `cell / ${C}u`, `cell % ${C}u`, "u.factor");
+  const result = downResult("loraHidden", modules, `cell / ${C}u`, `cell % ${C}u`, "u.factor");
   const { declare, code } = sumThreads({ threads, own: R * C, lanes: 1, result });
   const loop = { ahead, from: "thread", stride: threads, end: "u.width" };
   return `${declare}
@@ -84,7 +84,7 @@ ${repeat(C, (c) => `    let w${c}_${k} = load_a${m}(a${c} + i_${k});`)}`,
 ${
             repeat(R, (r) => {
               const mask = drop
-                ? `kept(x${r} + i_${k}, u.stream${m}) & vec4<bool>(in_${k})`
+                ? `kept(x${r} + i_${k}, u.subsequence${m}) & vec4<bool>(in_${k})`
                 : `vec4<bool>(in_${k})`;
               const value = drop || k > 0
                 ? `select(vec4<f32>(), v${r}_${k}, ${mask})`
@@ -100,11 +100,11 @@ ${code}
 }`;
 }
 
-/** lowGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
+/** loraHiddenGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
 export function downDy(tiles: LoraTiles, modules: number): string {
   const { threads, downRows: R, downResults: C } = tiles, lanes = C / 4;
   const [row, at] = [`cell / ${C}u`, `cell % ${lanes}u * 4u + cell / ${lanes}u % 4u`];
-  const result = downResult("lowGrad", modules, row, at, "scale");
+  const result = downResult("loraHiddenGrad", modules, row, at, "scale");
   const { declare, code } = sumThreads({ threads, own: R * 4, lanes, result });
   return `${declare}
 fn downDy(tile: u32, thread: u32) {${downTile(tiles)}

@@ -4,13 +4,13 @@
  * @module
  */
 import { repeat } from "../../wgsl/repeat.ts";
-import { CHUNK, LANES, perModule, steps } from "./parts.ts";
+import { CHUNK, LANES, perModule, steps } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /**
  * Adds to a gradient the sum over rows of the outer products of a wide and a narrow row: `gradients(tile,
- * thread)`, for gradB[k, j] += u.scale_i · Σ_t dy[t, k] · low[t, j] (`b`) or
- * gradA[j, k] += u.factor · Σ_t lowGrad[t, j] · dropout(x)[t, k] (`a`).
+ * thread)`, for gradB[k, j] += u.scale_i · Σ_t dy[t, k] · loraHidden[t, j] (`b`) or
+ * gradA[j, k] += u.factor · Σ_t loraHiddenGrad[t, j] · dropout(x)[t, k] (`a`).
  */
 export function gradients(
   { threads, gradColumns: N, gradVectors: J, gradAhead: ahead }: LoraTiles,
@@ -18,12 +18,12 @@ export function gradients(
   side: { of: "a"; drop: boolean } | { of: "b" },
 ): string {
   const lanes = threads / N;
-  const narrow = side.of === "a" ? "lowGrad" : "low";
+  const narrow = side.of === "a" ? "loraHiddenGrad" : "loraHidden";
   const width = (m: number) => side.of === "a" ? "u.width" : `u.width${m}`;
   const place = (m: number, t: string) =>
     side.of === "a" ? `${t} * u.width + column` : `${t} * u.dyStride + u.from${m} + column`;
   const value = (m: number, k: number) => {
-    const kept = `kept(${place(m, `i_${k}`)}, u.stream${m})`;
+    const kept = `kept(${place(m, `i_${k}`)}, u.subsequence${m})`;
     const conditions = [
       ...side.of === "a" && side.drop ? [kept] : [],
       ...k > 0 ? [`vec4<bool>(in_${k})`] : [],
@@ -72,11 +72,11 @@ ${
 ${
     repeat(J, (j) => `
   ${j > 0 ? "workgroupBarrier();" : ""}
-${repeat(CHUNK, (k) => `  parts[${k}][thread] = g${j * 4 + (k >> 2)}[${k & 3}];`)}
+${repeat(CHUNK, (k) => `  partials[${k}][thread] = g${j * 4 + (k >> 2)}[${k & 3}];`)}
   workgroupBarrier();
   for (var cell = thread; cell < ${CHUNK * N}u; cell += ${threads}u) {
     var total = 0.0;
-${repeat(lanes, (l) => `    total += parts[cell / ${N}u][cell % ${N}u + ${l * N}u];`)}
+${repeat(lanes, (l) => `    total += partials[cell / ${N}u][cell % ${N}u + ${l * N}u];`)}
     let at = (firstVector + ${j}u) * 4u + cell / ${4 * N}u;
     let column = (firstColumn + cell % ${N}u) * 4u + cell / ${N}u % 4u;
 ${

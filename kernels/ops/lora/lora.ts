@@ -2,13 +2,13 @@
  * LoRA adapters of up to three layers that have one input: y_i += s_i·dropout_i(x)·A_iᵀ·B_iᵀ.
  *
  * Shapes: x `[T, in]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, …]` with layer i's columns from `from_i` on, so
- * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16; low,
- * lowGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module of a
- * lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
+ * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16;
+ * loraHidden, loraHiddenGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module
+ * of a lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
  *
- *     low_i = dropout_i(x)·A_iᵀ            y_i     += s_i·low_i·B_iᵀ
- *     lowGrad_i = s_i·dy_i·B_i             gradB_i += s_i·dy_iᵀ·low_i
- *     gradA_i += lowGrad_iᵀ·dropout_i(x)   dx      += Σ_i mask_i ⊙ (lowGrad_i·A_i) / (1 − p)
+ *     loraHidden_i = dropout_i(x)·A_iᵀ              y_i     += s_i·loraHidden_i·B_iᵀ
+ *     loraHiddenGrad_i = s_i·dy_i·B_i               gradB_i += s_i·dy_iᵀ·loraHidden_i
+ *     gradA_i += loraHiddenGrad_iᵀ·dropout_i(x)     dx      += Σ_i mask_i ⊙ (loraHiddenGrad_i·A_i) / (1 − p)
  *
  * Dropout is that of dropout.ts, over elements of `[T, in]`. dropout_i(x) is never stored: the mask is made
  * again wherever x is read. Every sum is f32, in the same order every time.
@@ -28,7 +28,7 @@ import {
   type LoraTiles,
   upTileCount,
 } from "./tiles.ts";
-import type { Partials } from "../matmul/partials.ts";
+import type { SplitKPartials } from "../matmul/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
 
 /** The adapter of one layer. */
@@ -40,7 +40,7 @@ export interface LoraModule {
   /** What its part of y is multiplied by. */
   scale: number;
   /** Identity of this layer's dropout masks. */
-  stream: number;
+  subsequence: number;
   /** f32, added to. */
   gradA?: Tensor;
   gradB?: Tensor;
@@ -49,7 +49,7 @@ export interface LoraModule {
 /** Adapters whose layers share their input, stored at one rank. */
 export interface LoraGroup {
   modules: readonly LoraModule[];
-  mask: Omit<DropoutMask, "stream">;
+  mask: Omit<DropoutMask, "subsequence">;
 }
 
 /** Most modules of a group: each takes up to three bindings of a program. */
@@ -67,7 +67,7 @@ interface Shape {
   gradA: Tensor[];
   gradB: Tensor[];
   /** Uniforms of the modules on the side of x and of y. */
-  streams: Record<string, number>;
+  subsequences: Record<string, number>;
   columns: Record<string, number>;
 }
 
@@ -101,7 +101,7 @@ function makeShape(modules: readonly LoraModule[]): Shape {
     b: modules.map((m) => m.b),
     gradA: present(modules.map((m) => m.gradA)),
     gradB: present(modules.map((m) => m.gradB)),
-    streams: numbered(count, { stream: (m) => modules[m].stream }),
+    subsequences: numbered(count, { subsequence: (m) => modules[m].subsequence }),
     columns: numbered(count, {
       from: (m) => modules[m].from / 4,
       width: (m) => outputs[m] / 4,
@@ -111,8 +111,8 @@ function makeShape(modules: readonly LoraModule[]): Shape {
 }
 
 /** Uniforms on the side of x. */
-const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) => ({
-  ...streams,
+const ofX = ({ r, input, subsequences }: Shape, { mask }: LoraGroup, rows: number) => ({
+  ...subsequences,
   ...maskUniforms(mask),
   factor: 1 / (1 - mask.p),
   rows,
@@ -123,10 +123,10 @@ const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) =>
 /** Uniforms on the side of y. */
 const ofY = ({ r, columns }: Shape, rows: number) => ({ ...columns, rows, rank: r / 4 });
 
-/** low_i = dropout_i(x)·A_iᵀ for `rows` rows. */
+/** loraHidden_i = dropout_i(x)·A_iᵀ for `rows` rows. */
 export function loraDown(
   gpu: Gpu,
-  { x, group, low, rows }: { x: Tensor; group: LoraGroup; low: Tensor; rows: number },
+  { x, group, loraHidden, rows }: { x: Tensor; group: LoraGroup; loraHidden: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const tileKind = loraTileKind(gpu.software, rows);
@@ -139,7 +139,7 @@ export function loraDown(
       drop: group.mask.p > 0,
       tileKind,
     }),
-    [x, ...a, low],
+    [x, ...a, loraHidden],
     { ...ofX(shape, group, rows), tiles },
     groupGrid(tiles),
     {
@@ -149,10 +149,10 @@ export function loraDown(
   );
 }
 
-/** y_i += s_i·low_i·B_iᵀ for `rows` rows. */
+/** y_i += s_i·loraHidden_i·B_iᵀ for `rows` rows. */
 export function loraUp(
   gpu: Gpu,
-  { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
+  { loraHidden, group, y, rows }: { loraHidden: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
   const tileKind = loraTileKind(gpu.software, rows);
@@ -160,7 +160,7 @@ export function loraUp(
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
     up({ b: b[0].dtype, y: y.dtype, modules: count, tileKind }),
-    [low, ...b, y],
+    [loraHidden, ...b, y],
     { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),
     {
@@ -173,39 +173,42 @@ export function loraUp(
 /** Operands of {@linkcode loraUpBackward}. */
 interface UpGradients {
   dy: Tensor;
-  low: Tensor;
-  lowGrad: Tensor;
+  loraHidden: Tensor;
+  loraHiddenGrad: Tensor;
   group: LoraGroup;
   rows: number;
 }
 
-/** Writes lowGrad and adds to every module's gradB, which all must be there, that of `rows` rows: what follows low. */
+/**
+ * Writes loraHiddenGrad of `rows` rows and adds their gradB to that of every module, all of which must have one:
+ * the backward pass of {@linkcode loraUp}.
+ */
 export function loraUpBackward(
   gpu: Gpu,
-  { dy, low, lowGrad, group, rows }: UpGradients,
+  { dy, loraHidden, loraHiddenGrad, group, rows }: UpGradients,
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
   const allDown = downTileCount(geometry, { rows, ...shared });
   const gradTiles = gradTileCount(geometry, { columns: widest, ...shared });
-  const run = (withLowGrad: boolean, withGradB: boolean) => {
-    const downTiles = withLowGrad ? allDown : 0;
+  const run = (withLoraHiddenGrad: boolean, withGradB: boolean) => {
+    const downTiles = withLoraHiddenGrad ? allDown : 0;
     const tiles = downTiles + (withGradB ? gradTiles : 0);
-    const parts = Number(withLowGrad) + Number(withGradB);
+    const products = Number(withLoraHiddenGrad) + Number(withGradB);
     gpu.run(
       backwardY({
         dy: dy.dtype,
         b: b[0].dtype,
-        withLowGrad,
+        withLoraHiddenGrad,
         withGradB,
         modules: count,
         tileKind,
       }),
       [
         dy,
-        ...withGradB ? [low] : [],
-        ...withLowGrad ? [...b, lowGrad] : [],
+        ...withGradB ? [loraHidden] : [],
+        ...withLoraHiddenGrad ? [...b, loraHiddenGrad] : [],
         ...withGradB ? shape.gradB : [],
       ],
       {
@@ -217,7 +220,7 @@ export function loraUpBackward(
       },
       groupGrid(tiles),
       {
-        flops: 2 * parts * rows * outputs * r,
+        flops: 2 * products * rows * outputs * r,
         bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
       },
     );
@@ -235,23 +238,23 @@ const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
  * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
  * wanted, in two launches.
  *
- * @param low What {@linkcode loraDown} gave for the same x and group.
- * @param lowGrad Working memory of low's shape.
- * @param dx A tensor that is added to, or partial sums that get another split.
+ * @param loraHidden What {@linkcode loraDown} gave for the same x and group.
+ * @param loraHiddenGrad Working memory of loraHidden's shape.
+ * @param dx A tensor that is added to, or split-K partial sums, which get one more split.
  */
 export function loraBackward(
   gpu: Gpu,
-  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
+  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | SplitKPartials },
 ): void {
   loraUpBackward(gpu, gradients);
-  const { lowGrad, group, rows } = gradients;
+  const { loraHiddenGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
 
-  const slot = dx !== undefined && "splits" in dx ? dx : undefined;
-  if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
-    throw new Error(`${slot.tensor.name} has no room for another split`);
+  const splitK = dx !== undefined && "splits" in dx ? dx : undefined;
+  if (splitK !== undefined && splitK.tensor.size < (splitK.splits + 1) * rows * input) {
+    throw new Error(`${splitK.tensor.name} has no room for another split`);
   }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
   const allGrad = gradTileCount(geometry, { columns: input, ...shared });
@@ -259,22 +262,22 @@ export function loraBackward(
   const run = (dx: Tensor | undefined, withGradA: boolean) => {
     const gradTiles = withGradA ? allGrad : 0;
     const tiles = gradTiles + (dx === undefined ? 0 : places.columnTiles * places.rowTiles);
-    const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (slot === undefined ? 2 : 1);
-    const parts = Number(withGradA) + (dx === undefined ? 0 : 1);
+    const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (splitK === undefined ? 2 : 1);
+    const products = Number(withGradA) + (dx === undefined ? 0 : 1);
     gpu.run(
       backwardX({
         x: x.dtype,
         a: a[0].dtype,
         dx: dx?.dtype ?? "none",
         withGradA,
-        accumulate: slot === undefined,
+        accumulate: splitK === undefined,
         modules: count,
         drop: group.mask.p > 0,
         tileKind,
       }),
       [
         ...withGradA ? [x] : [],
-        lowGrad,
+        loraHiddenGrad,
         ...dx === undefined ? [] : a,
         ...withGradA ? shape.gradA : [],
         ...dx === undefined ? [] : [dx],
@@ -284,12 +287,12 @@ export function loraBackward(
         columnTiles: gradColumnTiles(geometry, input),
         gradTiles,
         upTiles: places.columnTiles,
-        dxFrom: (slot?.splits ?? 0) * rows * input / 4,
+        dxFrom: (splitK?.splits ?? 0) * rows * input / 4,
         tiles,
       },
       groupGrid(tiles),
       {
-        flops: 2 * parts * rows * input * r * count,
+        flops: 2 * products * rows * input * r * count,
         bytes: input *
           (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
       },
@@ -300,5 +303,5 @@ export function loraBackward(
     run(undefined, true);
     run(target, false);
   }
-  if (slot !== undefined) slot.splits++;
+  if (splitK !== undefined) splitK.splits++;
 }

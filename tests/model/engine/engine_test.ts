@@ -42,7 +42,7 @@ async function answers(
   const all: number[][] = [], { sequences } = engine.sizes;
   for (let first = 0; first < prompts.length; first += sequences) {
     const group = prompts.slice(first, first + sequences);
-    const settings = { maxTokens: TOKENS, stop: [], stream: first, ...options };
+    const settings = { maxTokens: TOKENS, stop: [], subsequence: first, ...options };
     all.push(...await engine.answers(gpu, group, settings));
   }
   return all;
@@ -112,12 +112,12 @@ gpuTest("generate: prefill and decode give the logits of one full pass", async (
     const slots = new Slots(gpu.memory, model, SIZES);
     const made: Float32Array[] = [];
     let logits: Tensor;
-    const decide = (l: Tensor) => logits = l;
-    slots.prefill(gpu, [{ slot: 0, ids: ids.slice(0, from), cached: 0 }], decide);
+    const sampler = (l: Tensor) => logits = l;
+    slots.prefill(gpu, [{ slot: 0, ids: ids.slice(0, from), cached: 0 }], sampler);
     for (let at = from; at < ids.length; at++) {
       made.push((await gpu.readF32(logits!.rows(0, 1))).slice(0, vocab));
       gpu.write(slots.ids, Uint32Array.of(ids[at]));
-      slots.step(gpu, 1, decide);
+      slots.step(gpu, 1, sampler);
     }
     // One pass over everything, with the logits that say what each of these tokens is.
     const batch = makeBatch([{ ids: Uint32Array.from(ids), promptLength: from, weight: 1 }], null);
@@ -265,7 +265,7 @@ gpuTest(
       sampling: samplings[i],
       maxTokens: [3, 24, 9, 24, 12][i],
       stop: [],
-      stream: i,
+      subsequence: i,
     });
     for (const cache of ["f32", undefined] as const) {
       const alone = await makeEngine(gpu, cases[0], { penalized: true, sizes: { cache } });

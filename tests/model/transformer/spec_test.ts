@@ -105,7 +105,7 @@ for (const [what, spec] of Object.entries(SPECS)) {
       const model = modelOf(gpu, spec, weights, scoreMode(SIZES));
       const batch = makeBatch(
         [{ ids: IDS, promptLength: IDS.length, weight: 0 }],
-        model.windows[0],
+        model.slidingWindows[0],
       );
       const targetRows = Uint32Array.from(IDS.keys());
       const logits = model.logits(gpu, { ...batch, targetRows, targetCount: IDS.length });
@@ -115,15 +115,15 @@ for (const [what, spec] of Object.entries(SPECS)) {
         const generating = modelOf(gpu, spec, weights, generateMode(sizes));
         const slots = new Slots(gpu.memory, generating, sizes);
         let last: Tensor | undefined;
-        const decide = (logits: Tensor) => last = logits;
-        slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], decide);
+        const sampler = (logits: Tensor) => last = logits;
+        slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], sampler);
         for (let at = 9; at < IDS.length; at++) {
           assertClose(await gpu.readF32(last!.rows(0, 1)), row(at - 1), {
             ...LIMITS,
             what: `cache ${cache}, token ${at}`,
           });
           gpu.write(slots.ids, Uint32Array.of(IDS[at]));
-          slots.step(gpu, 1, decide);
+          slots.step(gpu, 1, sampler);
         }
       }
     });
@@ -135,7 +135,7 @@ for (const [what, spec] of Object.entries(SPECS)) {
     for (const checkpointing of ["none", "block", "attention"]) {
       const mode = trainMode({ ...SIZES, trained: "weights", checkpointing });
       const model = modelOf(gpu, spec, weights, mode);
-      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.windows[0]);
+      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.slidingWindows[0]);
       model.loss(gpu, batch, { backward: true });
       const [loss] = await gpu.readF32(model.losses);
       assertClose([loss], [meanLoss(spec, weights, IDS)], { atol: 0, rtol: 1e-5, what: "loss" });

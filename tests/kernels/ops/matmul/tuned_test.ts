@@ -24,7 +24,7 @@ const PRODUCT: AskedProduct = {
   n: 4096,
   k: 4096,
 };
-/** Not what is reckoned best for it. */
+/** Not what is predicted best for it. */
 const MEASURED = { blockM: 32, blockN: 128, blockK: 32, threadM: 4, threadN: 8, splits: 7 };
 
 function choice(product = PRODUCT, geometry = MEASURED): TileChoice {
@@ -45,8 +45,8 @@ Deno.test("measured tiles are for products of as many steps of rows, and of the 
   ];
   for (const other of others) {
     const { m, n, k, ...kind } = { ...PRODUCT, ...other };
-    const reckoned = matmulGeometry(m, n, k, { ...GPU, ...kind });
-    assert.deepEqual(tiles.of({ ...PRODUCT, ...other }), reckoned, JSON.stringify(other));
+    const predicted = matmulGeometry(m, n, k, { ...GPU, ...kind });
+    assert.deepEqual(tiles.of({ ...PRODUCT, ...other }), predicted, JSON.stringify(other));
   }
 });
 
@@ -58,12 +58,12 @@ Deno.test("the rows of a weight's gradient are its depth", () => {
   assert.equal(productClass({ ...PRODUCT, m: MOST_TUNED_ROWS + 1 }), undefined);
 });
 
-Deno.test("measured parts of K are no more than there is room for", () => {
+Deno.test("measured splits of K are no more than there is room for", () => {
   const later = { ...PRODUCT, maxSplits: 8 };
   assert.equal(choice(later).of({ ...later, maxSplits: 4 }).splits, 4);
   assert.equal(choice(later).of({ ...later, maxSplits: 7 }).splits, 7);
   const many = choice(PRODUCT, { ...MEASURED, splits: 4000 }).of(PRODUCT);
-  assert.ok(many.splits * 121 * 4096 * 4 <= 1 << 25, `${many.splits} parts fit working memory`);
+  assert.ok(many.splits * 121 * 4096 * 4 <= 1 << 25, `${many.splits} splits fit working memory`);
 });
 
 Deno.test("tiles that there are not, or not for such a product, are left out", () => {

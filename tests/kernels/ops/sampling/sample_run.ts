@@ -29,11 +29,11 @@ export function stored(rows: readonly ArrayLike<number>[], count: number): Float
   });
 }
 
-/** The settings of sequences, by their sampling and stream. */
+/** The settings of sequences, by their sampling and subsequence. */
 export const settingsOf = (gpu: Gpu, rows: readonly (readonly [Sampling, number])[]): Tensor =>
   upload(
     gpu,
-    rows.flatMap(([sampling, stream]) => [...samplingSettings(sampling, stream)]),
+    rows.flatMap(([sampling, subsequence]) => [...samplingSettings(sampling, subsequence)]),
     "u32",
     [rows.length, SETTINGS_WORDS],
   );
@@ -43,14 +43,15 @@ export async function choose(
   gpu: Gpu,
   rows: readonly ArrayLike<number>[],
   options: Partial<Sampling>,
-  { count = rows.length, stream = (r: number) => r, position = (_: number) => 0, seen, mask }: {
-    count?: number;
-    stream?: (row: number) => number;
-    position?: (row: number) => number;
-    /** Tokens seen by every sequence. */
-    seen?: readonly number[];
-    mask?: boolean;
-  } = {},
+  { count = rows.length, subsequence = (r: number) => r, position = (_: number) => 0, seen, mask }:
+    {
+      count?: number;
+      subsequence?: (row: number) => number;
+      position?: (row: number) => number;
+      /** Tokens seen by every sequence. */
+      seen?: readonly number[];
+      mask?: boolean;
+    } = {},
 ): Promise<{ tokens: Float64Array; kept: number[][] }> {
   const vocab = rows[0].length, width = roundUp(vocab, 4);
   const used = { ...PLAIN, seed: SEED, ...options };
@@ -58,18 +59,18 @@ export async function choose(
     upload(gpu, Array.from({ length: count }, (_, r) => f(r)), "u32", [count]);
   const flags = Array.from({ length: count * width }, (_, i) => seen?.includes(i % width) ? 1 : 0);
   const kept = mask ? poisoned(gpu, "u32", [count, width]) : undefined;
-  const ids = poisoned(gpu, "u32", [count]), made = poisoned(gpu, "u32", [count]);
+  const ids = poisoned(gpu, "u32", [count]), sampled = poisoned(gpu, "u32", [count]);
   sample(gpu, {
     logits: upload(gpu, stored(rows, count), "f32", [count, width]),
     vocab,
     rows: count,
     first: 0,
     ids,
-    made,
+    sampled,
     step: 0,
     stride: count,
     positions: perRow(position),
-    settings: settingsOf(gpu, Array.from({ length: count }, (_, r) => [used, stream(r)])),
+    settings: settingsOf(gpu, Array.from({ length: count }, (_, r) => [used, subsequence(r)])),
     seen: seen && upload(gpu, flags, "u32", [count, width]),
     steps: samplingSteps([used], vocab),
     mask: kept,
@@ -78,7 +79,7 @@ export async function choose(
   const faulty = rows.map((row) => !Array.from(row, Math.fround).every(Number.isFinite));
   const tokens = await download(gpu, ids);
   const read = tokens.map((token, r) => faulty[r % rows.length] ? NOT_FINITE : token);
-  assert.deepEqual(await download(gpu, made), read);
+  assert.deepEqual(await download(gpu, sampled), read);
   const masks = kept === undefined ? new Float64Array() : await download(gpu, kept);
   return {
     tokens,

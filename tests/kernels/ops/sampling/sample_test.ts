@@ -53,11 +53,11 @@ const SMALL = logitsOf(13, 77).map((v) => v / 2);
 
 for (const { name, options, seen } of DRAWN) {
   gpuTest(`sample draws from the distribution: ${name}`, async (gpu) => {
-    const count = 8000, streams = 200;
+    const count = 8000, subsequences = 200;
     const { tokens } = await choose(gpu, [SMALL], options, {
       count,
-      stream: (r) => r % streams,
-      position: (r) => 100 + Math.floor(r / streams),
+      subsequence: (r) => r % subsequences,
+      position: (r) => 100 + Math.floor(r / subsequences),
       seen,
     });
     const x = processed(SMALL, options.repetition_penalty, new Set(seen));
@@ -71,25 +71,27 @@ for (const { name, options, seen } of DRAWN) {
     assert.ok(chiSquaredDeviate(counts, other) > REJECTED, "the wrong distribution passes");
     // And each draw is the one that the random words say.
     for (let r = 0; r < count; r += 7) {
-      const expected = draw(x, all, r % streams, 100 + Math.floor(r / streams));
+      const expected = draw(x, all, r % subsequences, 100 + Math.floor(r / subsequences));
       if (expected.lead > 1e-3) assert.equal(tokens[r], expected.token, `draw ${r}`);
     }
   });
 }
 
 gpuTest("sample: the noise is exact where random words are near their ends", async (gpu) => {
-  // Streams whose word for token 0 is 93, 212, 1005, 2³² − 35 and 2³² − 175 in this seed: an E near 0 makes a
+  // Subsequences whose word for token 0 is 93, 212, 1005, 2³² − 35 and 2³² − 175 in this seed: an E near 0 makes a
   // token win that has one chance in 40 million, and an E of 22 must not be infinite.
-  for (const stream of [63569851, 17534626, 193534, 107813536, 141783]) {
+  for (const subsequence of [63569851, 17534626, 193534, 107813536, 141783]) {
     const options = { ...PLAIN, seed: SEED };
-    const noise = draw(Float64Array.of(0, -1e9), options, stream, 0).score;
-    const other = draw(Float64Array.of(-1e9, 0), options, stream, 0).score;
-    assert.ok(noise > 15 || noise < -2.8, `stream ${stream}: ${noise}`);
+    const noise = draw(Float64Array.of(0, -1e9), options, subsequence, 0).score;
+    const other = draw(Float64Array.of(-1e9, 0), options, subsequence, 0).score;
+    assert.ok(noise > 15 || noise < -2.8, `subsequence ${subsequence}: ${noise}`);
     for (const lead of [-0.01, 0.01]) {
       // The largest E are cut off where 1 − v has no more bits.
       const logit = other - noise + (noise < 0 ? 10 * lead : lead);
-      const { tokens } = await choose(gpu, [[logit, 0]], options, { stream: () => stream });
-      assert.equal(tokens[0], lead > 0 ? 0 : 1, `stream ${stream}, lead ${lead}`);
+      const { tokens } = await choose(gpu, [[logit, 0]], options, {
+        subsequence: () => subsequence,
+      });
+      assert.equal(tokens[0], lead > 0 ? 0 : 1, `subsequence ${subsequence}, lead ${lead}`);
     }
   }
 });
@@ -106,29 +108,35 @@ gpuTest("sample draws from the distribution of a larger vocabulary", async (gpu)
   assert.ok(chiSquaredDeviate(counts, probabilities) > REJECTED);
 });
 
-gpuTest("sample: neighbouring streams, positions and seeds draw independently", async (gpu) => {
-  const row = [0.5, 0, -0.5, 0.2, 0.1], count = 3600, side = 60;
-  const options = { ...PLAIN, seed: SEED };
-  const at = {
-    count,
-    stream: (r: number) => r % side,
-    position: (r: number) => Math.floor(r / side),
-  };
-  const { tokens } = await choose(gpu, [row], options, at);
-  const p = distribution(processed(row), options);
-  const pairs = Float64Array.from({ length: 25 }, (_, i) => p[Math.floor(i / 5)] * p[i % 5]);
-  const independent = (others: Float64Array, what: string) => {
-    const counts = new Float64Array(25);
-    others.forEach((other, r) => counts[tokens[r] * 5 + other]++);
-    const deviate = chiSquaredDeviate(counts, pairs);
-    assert.ok(Math.abs(deviate) < REJECTED, `${what}: ${deviate}`);
-  };
-  independent(tokens.subarray(1), "streams");
-  independent(tokens.subarray(side), "positions");
-  independent((await choose(gpu, [row], { seed: SEED + 1 }, at)).tokens, "seeds");
-  const again = await choose(gpu, [row], options, at);
-  assert.ok(again.tokens.every((token, r) => token === tokens[r]), "the same seed draws the same");
-});
+gpuTest(
+  "sample: neighbouring subsequences, positions and seeds draw independently",
+  async (gpu) => {
+    const row = [0.5, 0, -0.5, 0.2, 0.1], count = 3600, side = 60;
+    const options = { ...PLAIN, seed: SEED };
+    const at = {
+      count,
+      subsequence: (r: number) => r % side,
+      position: (r: number) => Math.floor(r / side),
+    };
+    const { tokens } = await choose(gpu, [row], options, at);
+    const p = distribution(processed(row), options);
+    const pairs = Float64Array.from({ length: 25 }, (_, i) => p[Math.floor(i / 5)] * p[i % 5]);
+    const independent = (others: Float64Array, what: string) => {
+      const counts = new Float64Array(25);
+      others.forEach((other, r) => counts[tokens[r] * 5 + other]++);
+      const deviate = chiSquaredDeviate(counts, pairs);
+      assert.ok(Math.abs(deviate) < REJECTED, `${what}: ${deviate}`);
+    };
+    independent(tokens.subarray(1), "subsequences");
+    independent(tokens.subarray(side), "positions");
+    independent((await choose(gpu, [row], { seed: SEED + 1 }, at)).tokens, "seeds");
+    const again = await choose(gpu, [row], options, at);
+    assert.ok(
+      again.tokens.every((token, r) => token === tokens[r]),
+      "the same seed draws the same",
+    );
+  },
+);
 
 gpuTest("sample: a sequence draws the same alone and in a batch, whatever its row", async (gpu) => {
   const vocab = 129, width = 132, sequences = 6, stride = 8;
@@ -143,9 +151,9 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
   };
   // What a sequence has seen is its own: half of the tokens, but other ones.
   const flags = Array.from({ length: sequences * width }, (_, i) => Math.floor(i / 5) % 2);
-  const positions = [5, 9, 2, 2, 31, 0], streams = [3, 1, 4, 1, 5, 9];
+  const positions = [5, 9, 2, 2, 31, 0], subsequences = [3, 1, 4, 1, 5, 9];
   const run = async (first: number, count: number, step: number) => {
-    const ids = poisoned(gpu, "u32", [sequences]), made = poisoned(gpu, "u32", [4 * stride]);
+    const ids = poisoned(gpu, "u32", [sequences]), sampled = poisoned(gpu, "u32", [4 * stride]);
     const logits = upload(gpu, stored(rows.slice(first), count), "f32", [count, width]);
     const seen = upload(gpu, flags, "u32", [sequences, width]);
     sample(gpu, {
@@ -155,35 +163,35 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
       first,
       seen,
       ids,
-      made,
+      sampled,
       step,
       stride,
       steps: samplingSteps([options], vocab),
       positions: upload(gpu, positions, "u32", [sequences]),
-      settings: settingsOf(gpu, streams.map((stream) => [options, stream])),
+      settings: settingsOf(gpu, subsequences.map((subsequence) => [options, subsequence])),
     });
-    return { ids: await download(gpu, ids), made: await download(gpu, made) };
+    return { ids: await download(gpu, ids), sampled: await download(gpu, sampled) };
   };
   const batch = await run(0, sequences, 0);
   for (let s = 0; s < sequences; s++) {
     const had = rows[s].keys().filter((id) => flags[s * width + id] === 1);
     const x = processed(rows[s], options.repetition_penalty, new Set(had));
-    const expected = draw(x, options, streams[s], positions[s]);
+    const expected = draw(x, options, subsequences[s], positions[s]);
     assert.ok(expected.lead > 1e-3);
     assert.equal(batch.ids[s], expected.token, `sequence ${s}`);
-    assert.equal(batch.made[s], batch.ids[s]);
+    assert.equal(batch.sampled[s], batch.ids[s]);
   }
   const untouched = 0xffffffff;
   const part = await run(2, 3, 3);
   for (let s = 0; s < sequences; s++) {
     assert.equal(part.ids[s], s >= 2 && s < 5 ? batch.ids[s] : untouched, `ids[${s}]`);
   }
-  part.made.forEach((token, i) => {
+  part.sampled.forEach((token, i) => {
     const s = i - 3 * stride;
-    assert.equal(token, s >= 2 && s < 5 ? batch.ids[s] : untouched, `made[${i}]`);
+    assert.equal(token, s >= 2 && s < 5 ? batch.ids[s] : untouched, `sampled[${i}]`);
   });
   const alone = await run(4, 1, 1);
-  assert.equal(alone.made[1 * stride + 4], batch.ids[4]);
+  assert.equal(alone.sampled[1 * stride + 4], batch.ids[4]);
 });
 
 gpuTest("sample marks what it chose, and the penalty sees it and prompts", async (gpu) => {
@@ -194,7 +202,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
     width,
   ]);
   const options = { ...PLAIN, temperature: 0, repetition_penalty: 10 };
-  const ids = poisoned(gpu, "u32", [sequences]), made = poisoned(gpu, "u32", [4 * sequences]);
+  const ids = poisoned(gpu, "u32", [sequences]), sampled = poisoned(gpu, "u32", [4 * sequences]);
   const zero = upload(gpu, [0, 0], "u32", [2]);
   const run = (step: number) =>
     sample(gpu, {
@@ -203,7 +211,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
       rows: 2,
       first: 0,
       ids,
-      made,
+      sampled,
       step,
       stride: sequences,
       seen,
@@ -213,7 +221,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
     });
   for (const step of [0, 1, 2, 3]) run(step);
   // Sequence 0 takes its three positive ones in turn, then the largest of 0.8, 0.7, 0.6, −1, −2, −3.
-  assert.deepEqual([...await download(gpu, made)], [0, 0, 1, 0, 2, 0, 0, 0]);
+  assert.deepEqual([...await download(gpu, sampled)], [0, 0, 1, 0, 2, 0, 0, 0]);
   const after = await download(gpu, seen);
   assert.deepEqual([...after], [1, 1, 1, ...Array(5).fill(0), 1, 1, 1, ...Array(5).fill(0)]);
   // A negative logit moves down: −1 · 10 is less than −2.
@@ -238,7 +246,8 @@ gpuTest("sample: sequences with settings of their own choose as they do alone", 
   const positions = upload(gpu, mixed.map((_, s) => 3 * s), "u32", [mixed.length]);
   const settings = settingsOf(gpu, mixed.map((sampling, s) => [sampling, s]));
   const run = async (steps: SamplingSteps) => {
-    const ids = poisoned(gpu, "u32", [mixed.length]), made = poisoned(gpu, "u32", [mixed.length]);
+    const ids = poisoned(gpu, "u32", [mixed.length]),
+      sampled = poisoned(gpu, "u32", [mixed.length]);
     const mask = poisoned(gpu, "u32", [mixed.length, width]);
     sample(gpu, {
       logits: upload(gpu, stored(rows, mixed.length), "f32", [mixed.length, width]),
@@ -246,7 +255,7 @@ gpuTest("sample: sequences with settings of their own choose as they do alone", 
       rows: mixed.length,
       first: 0,
       ids,
-      made,
+      sampled,
       step: 0,
       stride: mixed.length,
       positions,

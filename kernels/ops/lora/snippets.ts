@@ -2,8 +2,8 @@
  * What the products of LoRA adapters (lora.ts) share as WGSL.
  *
  * Each product is a function that a workgroup calls for one tile of its result. A tensor of module m is bound
- * under its name and m. Everything is counted in vectors of four: `u.rank` is r/4, and a row of `low` and
- * `lowGrad` has modules·u.rank.
+ * under its name and m. Everything is counted in vectors of four: `u.rank` is r/4, and a row of `loraHidden` and
+ * `loraHiddenGrad` has modules·u.rank.
  *
  * @module
  */
@@ -22,8 +22,8 @@ export function perModule(modules: number, code: (m: number) => string): string 
 export const CHUNK = 16;
 
 /** Workgroup memory of every program. A row has 16 places more, so that rows lie in different banks. */
-export function partsMemory({ threads }: LoraTiles): string {
-  return `var<workgroup> parts: array<array<f32, ${threads + 16}>, ${CHUNK}>;`;
+export function partialsMemory({ threads }: LoraTiles): string {
+  return `var<workgroup> partials: array<array<f32, ${threads + 16}>, ${CHUNK}>;`;
 }
 
 /**
