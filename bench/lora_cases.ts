@@ -34,15 +34,15 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const mask = { p, seed: 1, step: 1 }, group: LoraGroup = { modules, mask };
   const x = tensors.normal(dtype, [rows, hidden], 1), y = tensors.zeros(dtype, [rows, width]);
   const dy = tensors.normal(dtype, y.shape, 2), dx = tensors.zeros("f32", x.shape);
-  const [low, lowGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
+  const [loraHidden, loraHiddenGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
   const what = `${rows}×${hidden}, rank ${rank} on q and v`, total = 2 * rank;
   const sampleRows = pick(ROWS, rows, 1);
   const kept = (at: number, stream: number) =>
     pcg4d(at >> 2, mask.seed, mask.step, stream)[at & 3] >= Math.round(p * 2 ** 32);
-  /** Element (row, r) of module m's low. */
-  const lowAt = (m: number, row: number, r: number) => row * total + m * rank + r;
+  /** Element (row, r) of module m's loraHidden. */
+  const loraHiddenAt = (m: number, row: number, r: number) => row * total + m * rank + r;
 
-  const down = () => loraDown(gpu, { x, group, low, rows });
+  const down = () => loraDown(gpu, { x, group, loraHidden, rows });
   yield {
     name: `lora down ${what}`,
     tokens: rows,
@@ -51,7 +51,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     run: down,
     async check() {
       down();
-      const input = await valuesOf(gpu, x), actual = await valuesOf(gpu, low);
+      const input = await valuesOf(gpu, x), actual = await valuesOf(gpu, loraHidden);
       const samples = new Samples();
       for (const [m, { a, stream }] of modules.entries()) {
         const weights = await valuesOf(gpu, a);
@@ -62,7 +62,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           });
           for (let r = 0; r < rank; r++) {
             const sum = dropped.reduce((sum, v, i) => sum + v * weights[r * hidden + i], 0);
-            samples.add(actual[lowAt(m, row, r)], sum);
+            samples.add(actual[loraHiddenAt(m, row, r)], sum);
           }
         }
       }
@@ -70,7 +70,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     },
   };
 
-  const up = () => loraUp(gpu, { low, group, y, rows });
+  const up = () => loraUp(gpu, { loraHidden, group, y, rows });
   yield {
     name: `lora up ${what}`,
     tokens: rows,
@@ -81,7 +81,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       down();
       clear(gpu, y);
       up();
-      const factors = await valuesOf(gpu, low), actual = await valuesOf(gpu, y);
+      const factors = await valuesOf(gpu, loraHidden), actual = await valuesOf(gpu, y);
       const samples = new Samples();
       for (const [m, { b, from }] of modules.entries()) {
         const weights = await valuesOf(gpu, b), columns = pick(COLUMNS, b.shape[0], 3);
@@ -89,7 +89,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           for (const column of columns) {
             let sum = 0;
             for (let r = 0; r < rank; r++) {
-              sum += scale * factors[lowAt(m, row, r)] * weights[column * rank + r];
+              sum += scale * factors[loraHiddenAt(m, row, r)] * weights[column * rank + r];
             }
             samples.add(actual[row * width + from + column], sum);
           }
@@ -99,7 +99,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     },
   };
 
-  const backward = () => loraBackward(gpu, { x, dy, low, lowGrad, group, rows, dx });
+  const backward = () => loraBackward(gpu, { x, dy, loraHidden, loraHiddenGrad, group, rows, dx });
   yield {
     name: `lora backward ${what}`,
     tokens: rows,
@@ -113,8 +113,8 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       backward();
       const samples = new Samples();
       const [input, inputGrad] = [await valuesOf(gpu, x), await valuesOf(gpu, dx)];
-      const [d, factors] = [await valuesOf(gpu, dy), await valuesOf(gpu, low)];
-      const factorGrads = await valuesOf(gpu, lowGrad);
+      const [d, factors] = [await valuesOf(gpu, dy), await valuesOf(gpu, loraHidden)];
+      const factorGrads = await valuesOf(gpu, loraHiddenGrad);
       const expected = new Map<number, number>(), columns = pick(COLUMNS, hidden, 4);
       for (const [m, { b, a, gradB, gradA, from, stream }] of modules.entries()) {
         const [A, dA] = [await valuesOf(gpu, a), await valuesOf(gpu, gradA)];
@@ -124,7 +124,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           const r = i % rank;
           for (let row = 0; row < rows; row++) {
             const at = row * hidden + i;
-            if (kept(at, stream)) sum += factorGrads[lowAt(m, row, r)] * input[at] / (1 - p);
+            if (kept(at, stream)) sum += factorGrads[loraHiddenAt(m, row, r)] * input[at] / (1 - p);
           }
           samples.add(dA[r * hidden + i], sum);
         }
@@ -132,7 +132,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           let sum = 0;
           const r = column % rank;
           for (let row = 0; row < rows; row++) {
-            sum += scale * d[row * width + from + column] * factors[lowAt(m, row, r)];
+            sum += scale * d[row * width + from + column] * factors[loraHiddenAt(m, row, r)];
           }
           samples.add(dB[column * rank + r], sum);
         }

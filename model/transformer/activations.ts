@@ -32,7 +32,7 @@ export interface AttentionActivations {
   qkv: Tensor;
   out: Tensor;
   /** dropout(x)·Aᵀ of the adapters of q, k and v. */
-  low?: Tensor;
+  loraHidden?: Tensor;
 }
 
 /** What attention's backward reads. */
@@ -51,7 +51,7 @@ export interface InnerActivations {
   /** Gate and up side by side `[T, 2 intermediate]`; backward puts their gradient there. */
   gateUp: Tensor;
   /** dropout(x)·Aᵀ of the adapters of the other groups, by group. */
-  low: Partial<Record<GroupName, Tensor>>;
+  loraHidden: Partial<Record<GroupName, Tensor>>;
 }
 
 /** What the rest of a block's backward reads. */
@@ -89,7 +89,7 @@ export interface BackwardWorkspace {
   out: Tensor;
   qkv: Tensor;
   /** Gradient of dropout(x)·Aᵀ, for the group with most adapters. */
-  low?: Tensor;
+  loraHidden?: Tensor;
 }
 
 /** All buffers of training. */
@@ -127,7 +127,7 @@ export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
   /** Columns of dropout(x)·Aᵀ of each group of layers; 0 without adapters. */
-  low: Record<GroupName, number>;
+  loraWidths: Record<GroupName, number>;
   /** Whether what a block adds to the residual stream has to be whole before it is added. */
   projected: boolean;
   /** Whether a norm or a factor comes between that and the stream. */
@@ -143,7 +143,7 @@ const MOST_TOKENS = 65535;
 
 /** What makes the buffers of one model. @throws {UserError} where a pass has too many tokens. */
 function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
-  const { tokens: T, dtype, low, projected, dora } = sizes;
+  const { tokens: T, dtype, loraWidths, projected, dora } = sizes;
   if (T > MOST_TOKENS) {
     throw new UserError(
       `a pass over ${T} tokens exceeds the ${MOST_TOKENS} that kernels take; expected fewer ` +
@@ -155,8 +155,8 @@ function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
   const maker = (category: Category) => (name: string, width: number, d: Dtype = dtype) =>
     memory.tensor(category, name, d, [T, width]);
   const keep = maker("activation"), work = maker("workspace");
-  const keepLow = (name: GroupName) =>
-    low[name] > 0 ? keep(`${name}_low`, low[name], "f32") : undefined;
+  const keepLoraHidden = (name: GroupName) =>
+    loraWidths[name] > 0 ? keep(`${name}_lora_hidden`, loraWidths[name], "f32") : undefined;
   return {
     H,
     I,
@@ -167,10 +167,14 @@ function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
     residual: () => keep("residual", H, "f32"),
     qkv: () => keep("qkv", queries + 2 * keys),
     out: () => keep("attention_out", queries),
-    qkvLow: () => keepLow("qkv"),
+    qkvLoraHidden: () => keepLoraHidden("qkv"),
     rstd: (name: string) => keep(name, 1, "f32"),
     gateUp: () => keep("gate_up", 2 * I),
-    innerLow: () => ({ o: keepLow("o"), gateUp: keepLow("gateUp"), down: keepLow("down") }),
+    innerLoraHidden: () => ({
+      o: keepLoraHidden("o"),
+      gateUp: keepLoraHidden("gateUp"),
+      down: keepLoraHidden("down"),
+    }),
     forward: (normed: Tensor, product: Tensor): ForwardWorkspace => ({
       normed,
       projected: projected ? work("projected", H, "f32") : undefined,
@@ -192,10 +196,10 @@ export function trainActivations(
   plan: ActivationPlan,
   sizes: ActivationSizes,
 ): TrainActivations {
-  const { tokens: T, dtype, low, branched, packed } = sizes;
+  const { tokens: T, dtype, loraWidths, branched, packed } = sizes;
   const make = makers(memory, spec, sizes), { H, I, queries, keys, keep, work } = make;
   const heads = spec.num_attention_heads, kvHeads = spec.num_key_value_heads;
-  const mostLow = Math.max(...Object.values(low));
+  const widestLora = Math.max(...Object.values(loraWidths));
   const residual = repeat(plan.counts.residual, make.residual);
   const normed = work("normed", H), product = work("product", I);
   const qkvGrad = work("qkv_grad", queries + 2 * keys);
@@ -214,7 +218,7 @@ export function trainActivations(
       qkv: make.qkv(),
       out: make.out(),
       lse: keep("lse", heads, "f32"),
-      low: make.qkvLow(),
+      loraHidden: make.qkvLoraHidden(),
       qkNorm: normInput(qkNorm?.q, queries + keys, heads + kvHeads, dtype),
     })),
     inner: repeat(plan.counts.inner, () => ({
@@ -222,7 +226,7 @@ export function trainActivations(
       rstdMlp: make.rstd("rstd_mlp"),
       residualMid: keep("residual_mid", H, "f32"),
       gateUp: make.gateUp(),
-      low: make.innerLow(),
+      loraHidden: make.innerLoraHidden(),
       postAttention: normInput(norms.postAttention, H, 1, "f32"),
       postMlp: normInput(norms.postMlp, H, 1, "f32"),
     })),
@@ -240,7 +244,7 @@ export function trainActivations(
       // Between the two norms' backward passes no norm's output is in use.
       out: overlay(normed, outGrad) ?? work(outGrad.name, queries),
       qkv: qkvGrad,
-      low: mostLow > 0 ? work("low_grad", mostLow, "f32") : undefined,
+      loraHidden: widestLora > 0 ? work("lora_hidden_grad", widestLora, "f32") : undefined,
     },
   };
 }
@@ -263,12 +267,12 @@ export function inferActivations(
   return {
     kind: "infer",
     residual,
-    attention: { qkv: make.qkv(), out: make.out(), low: make.qkvLow() },
+    attention: { qkv: make.qkv(), out: make.out(), loraHidden: make.qkvLoraHidden() },
     inner: {
       rstdAttention: make.rstd("rstd_attention"),
       rstdMlp: make.rstd("rstd_mlp"),
       gateUp: make.gateUp(),
-      low: make.innerLow(),
+      loraHidden: make.innerLoraHidden(),
     },
     forward: make.forward(normed, product),
     keys: { k: work("k", keys, keyDtype), v: work("v", keys, keyDtype) },

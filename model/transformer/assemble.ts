@@ -19,7 +19,7 @@ import {
   type Linear,
   type LinearGroup,
   linearGroup,
-  lowWidth,
+  loraWidth,
   trainsGroup,
 } from "./linear_group.ts";
 import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
@@ -185,15 +185,15 @@ const groupsOf = ({ qkv, o, gateUp, down }: Block): Record<GroupName, LinearGrou
 export function groupSizes(
   spec: ArchSpec,
   blocks: readonly Block[],
-): Pick<ActivationSizes, "low" | "projected" | "branched" | "packed" | "dora"> {
+): Pick<ActivationSizes, "loraWidths" | "projected" | "branched" | "packed" | "dora"> {
   const groups = blocks.map(groupsOf), { norms, residual_multiplier: factor } = spec;
   const branched = factor !== 1 ||
     [norms.postAttention, norms.postMlp].some((n) => n !== undefined);
-  const low = (name: GroupName) => Math.max(0, ...groups.map((block) => lowWidth(block[name])));
+  const width = (name: GroupName) => Math.max(0, ...groups.map((block) => loraWidth(block[name])));
   const withDora = (size: (group: LinearGroup) => number) =>
     Math.max(0, ...groups.flatMap(Object.values<LinearGroup>).map((g) => g.dora ? size(g) : 0));
   return {
-    low: { qkv: low("qkv"), o: low("o"), gateUp: low("gateUp"), down: low("down") },
+    loraWidths: { qkv: width("qkv"), o: width("o"), gateUp: width("gateUp"), down: width("down") },
     projected: branched || !groups.every(({ o, down }) => [o, down].every(isPlain)),
     branched,
     packed: groups.every(({ qkv, gateUp }) =>

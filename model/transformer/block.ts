@@ -163,7 +163,7 @@ export function finishBranch(
 /** What a projection reads and writes. */
 export interface BranchInput {
   input: Tensor;
-  low?: Tensor;
+  loraHidden?: Tensor;
   rows?: number;
   /** Where the input of its norm is kept for backward. */
   keep?: NormInput;
@@ -174,9 +174,9 @@ export function branch(
   pass: BlockPass,
   block: Block,
   name: BranchName,
-  { input, low, keep, rows = pass.batch.tokens }: BranchInput,
+  { input, loraHidden, keep, rows = pass.batch.tokens }: BranchInput,
 ): Partials {
-  const { gpu, forward } = pass, common = { ...linearPass(pass, rows), low };
+  const { gpu, forward } = pass, common = { ...linearPass(pass, rows), loraHidden };
   if (isDirect(pass, block, name)) {
     return linearPartials(gpu, block[name], input, { ...common, whole: forward.projected });
   }

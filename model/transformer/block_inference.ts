@@ -81,12 +81,12 @@ export function blockInference(
   { next, output }: { next?: NextNorm; output?: OutputRows },
 ): void {
   const { gpu, activations, batch: { tokens } } = pass;
-  const { qkv, low, out: attended } = activations.attention;
+  const { qkv, loraHidden, out: attended } = activations.attention;
   const isGemv = takesMatvec(gpu, tokens);
   if (isGemv) {
     linearGemv(gpu, block.qkv, x, qkv, {
       ...gemvPass(pass, tokens, block.norms.preAttention),
-      low,
+      loraHidden,
     });
   } else {
     // Every other block's is made by the block before.
@@ -94,7 +94,7 @@ export function blockInference(
     const n = index === 0 || first === undefined
       ? norm(pass, first, x)
       : operand(pass, pass.forward.normed);
-    linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+    linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   }
   // Matrix-vector products round their input themselves, and output rows are picked out of f32.
   const out = isGemv || output !== undefined ? attended : operand(pass, attended);
@@ -122,14 +122,15 @@ function finish(
     next?: NextNorm;
   },
 ): void {
-  const { gpu, activations: { inner }, forward: { product } } = pass, { gateUp, low } = inner;
+  const { gpu, activations: { inner }, forward: { product } } = pass,
+    { gateUp, loraHidden } = inner;
   if ("splits" in out || takesMatvec(gpu, rows)) {
     if ("splits" in out) {
       addSplits(gpu, block.o, out, x, gemvPass(pass, rows));
     } else projectGemv(pass, block, "o", { input: out, x, rows });
     swigluGemv(gpu, block.gateUp, x, product, {
       ...gemvPass(pass, rows, block.norms.preMlp),
-      low: low.gateUp,
+      loraHidden: loraHidden.gateUp,
       gateUp,
     });
     projectGemv(pass, block, "down", { input: product, x, rows });
@@ -137,10 +138,18 @@ function finish(
   }
   const stream = { x, y: x, rows }, y = operand(pass, product);
   const mlpNorm = preNorm(block, "preMlp", inner);
-  const m = project(pass, block, "o", { ...stream, input: out, low: low.o, next: mlpNorm });
-  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass, rows), low: low.gateUp });
+  const m = project(pass, block, "o", {
+    ...stream,
+    input: out,
+    loraHidden: loraHidden.o,
+    next: mlpNorm,
+  });
+  linear(gpu, block.gateUp, m, gateUp, {
+    ...linearPass(pass, rows),
+    loraHidden: loraHidden.gateUp,
+  });
   swiglu(gpu, { gateUp, y, rows });
-  project(pass, block, "down", { ...stream, input: y, low: low.down, next });
+  project(pass, block, "down", { ...stream, input: y, loraHidden: loraHidden.down, next });
 }
 
 /** Adds a projection of a few rows to the residual stream x. */
@@ -151,7 +160,7 @@ function projectGemv(
   { input, x, rows }: { input: Tensor; x: Tensor; rows: number },
 ): void {
   const { gpu, forward, activations: { inner } } = pass;
-  const how = { ...gemvPass(pass, rows), low: inner.low[name] };
+  const how = { ...gemvPass(pass, rows), loraHidden: inner.loraHidden[name] };
   if (isDirect(pass, block, name)) {
     return linearGemv(gpu, block[name], input, x, { ...how, accumulate: true });
   }

@@ -76,8 +76,8 @@ function heads({ spec }: BlockPass, tensor: Tensor) {
 /** From attention's input to its output, which is kept where the plan says. */
 function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor {
   const { gpu, spec, batch } = pass;
-  const { qkv, out, lse, low, qkNorm } = keptOf(pass, index).attention;
-  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), low });
+  const { qkv, out, lse, loraHidden, qkNorm } = keptOf(pass, index).attention;
+  linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   normQueriesAndKeys(pass, block, qkv, qkNorm);
   rope(gpu, {
     x: qkv,
@@ -110,25 +110,25 @@ export function blockForward(
   { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
 ): void {
   const { gpu, forward: { normed: made, product }, batch: { tokens: rows } } = pass;
-  const { inner } = keptOf(pass, index), { residualMid, gateUp, low } = inner;
+  const { inner } = keptOf(pass, index), { residualMid, gateUp, loraHidden } = inner;
   const first = inputNorm(pass, block, index);
   const n = normed && first !== undefined ? operand(pass, made) : norm(pass, first, x);
   const m = project(pass, block, "o", {
     input: attend(pass, block, index, n),
-    low: low.o,
+    loraHidden: loraHidden.o,
     keep: inner.postAttention,
     x,
     y: residualMid,
     next: preNorm(block, "preMlp", inner),
   });
-  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), low: low.gateUp });
+  linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), loraHidden: loraHidden.gateUp });
   const keepsBranch = inner.postMlp !== undefined;
   if (y === undefined && block.down.lora === undefined && !keepsBranch) return;
   swiglu(gpu, { gateUp, y: product, rows });
-  const down = { input: product, low: low.down, keep: inner.postMlp };
+  const down = { input: product, loraHidden: loraHidden.down, keep: inner.postMlp };
   if (y !== undefined) project(pass, block, "down", { ...down, x: residualMid, y, next });
   else if (keepsBranch) branch(pass, block, "down", down);
-  else projectDown(gpu, block.down, product, { ...linearPass(pass), low: low.down });
+  else projectDown(gpu, block.down, product, { ...linearPass(pass), loraHidden: loraHidden.down });
 }
 
 /**
@@ -145,10 +145,10 @@ export function blockBackward(
   const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
   const { inner, attention: kept } = keptOf(pass, index), { residualMid, gateUp } = inner;
   const rows = batch.tokens;
-  const gradients = (group: GroupName, low = inner.low[group]) => ({
+  const gradients = (group: GroupName, loraHidden = inner.loraHidden[group]) => ({
     ...linearPass(pass),
-    low,
-    lowGrad: d.low,
+    loraHidden,
+    loraHiddenGrad: d.loraHidden,
     whole: d.normed,
   });
 
@@ -168,7 +168,7 @@ export function blockBackward(
 
   const attentionNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, attentionNorm, x));
-  const { qkv, out, lse, low } = kept;
+  const { qkv, out, lse, loraHidden } = kept;
   const stream = branchGradient(pass, block, "o", inner.postAttention);
   linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
@@ -187,7 +187,7 @@ export function blockBackward(
   });
   qkNormBackward(pass, block, kept.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
-  const sides = { ...gradients("qkv", low), x: n, dy: d.qkv };
+  const sides = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
   if (inputGradient || attentionNorm?.w.trained !== undefined) {
     normBackward(pass, attentionNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
   } else {

@@ -1,5 +1,5 @@
 /**
- * Groups of linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·low_i·B_iᵀ) with the factors g_i of
+ * Groups of linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·loraHidden_i·B_iᵀ) with the factors g_i of
  * kernels/ops/dora/dora.ts, which also has the equations with dropout and those of backward. Layers of the group that have
  * no adapter are plain.
  *
@@ -28,7 +28,7 @@ type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
 /** What passes of such a group need. */
 interface Workspace {
   lora: NonNullable<LinearGroup["lora"]>;
-  low: Tensor;
+  loraHidden: Tensor;
   /** Working memory as wide as y, and as wide as x. */
   z: Tensor;
   input: Tensor;
@@ -36,14 +36,14 @@ interface Workspace {
 
 function workspaceOf(
   { width, lora, layers }: LinearGroup,
-  { low, dora }: LinearPass,
+  { loraHidden, dora }: LinearPass,
 ): Workspace {
-  if (lora === undefined || low === undefined || dora === undefined) {
+  if (lora === undefined || loraHidden === undefined || dora === undefined) {
     throw new Error("a group with DoRA needs its working memory");
   }
   const input = layers[0].weight.operand.shape[1];
   const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
-  return { lora, low, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
+  return { lora, loraHidden, z: asWideAs(dora.z, width), input: asWideAs(dora.input, input) };
 }
 
 const isAdapted = (layer: PlacedLinear): layer is Adapted => layer.lora?.dora !== undefined;
@@ -56,15 +56,16 @@ export function doraForward(
   y: Tensor,
   { accumulate, ...pass }: LinearPass & { accumulate: boolean },
 ): void {
-  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
+  const { rows, operands, dropout } = pass,
+    { lora, loraHidden, z, input } = workspaceOf(group, pass);
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const common = { orientation: "nt", rows, operands } as const;
   const adapted = group.layers.filter(isAdapted);
-  loraDown(gpu, { x, group: mask, low, rows });
+  loraDown(gpu, { x, group: mask, loraHidden, rows });
   if (!dropped && !accumulate) {
     // The result itself has room for what the factors multiply.
     outputProduct(gpu, group, { x, y, accumulate }, pass);
-    loraUp(gpu, { low, group: mask, y, rows });
+    loraUp(gpu, { loraHidden, group: mask, y, rows });
     for (const { lora: { dora: { factor } }, from } of adapted) {
       scaleColumns(gpu, { x: y, factor, y, from, rows });
     }
@@ -82,7 +83,7 @@ export function doraForward(
       matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
     }
   }
-  loraUp(gpu, { low, group: mask, y: z, rows });
+  loraUp(gpu, { loraHidden, group: mask, y: z, rows });
   for (const { lora: { dora: { factor } }, from } of adapted) {
     scaleColumns(gpu, { x: z, factor, y, from, rows, accumulate: true });
   }
@@ -95,11 +96,12 @@ export function doraForward(
 export function doraBackward(
   gpu: Gpu,
   group: LinearGroup,
-  { x, dy, dyRounded = dy, lowGrad, ...pass }: LinearGradients,
+  { x, dy, dyRounded = dy, loraHiddenGrad, ...pass }: LinearGradients,
   dx: Tensor | undefined,
 ): void {
-  const { rows, operands, dropout } = pass, { lora, low, z, input } = workspaceOf(group, pass);
-  if (lowGrad === undefined) throw new Error("a group with DoRA needs its working memory");
+  const { rows, operands, dropout } = pass,
+    { lora, loraHidden, z, input } = workspaceOf(group, pass);
+  if (loraHiddenGrad === undefined) throw new Error("a group with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
   const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
@@ -119,7 +121,7 @@ export function doraBackward(
       matmul(gpu, { orientation: "nt", ...sides, rows, operands });
     }
   }
-  loraUp(gpu, { low, group: mask, y: z, rows });
+  loraUp(gpu, { loraHidden, group: mask, y: z, rows });
   for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
     const grad = magnitude.trained?.grad;
     if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });
@@ -140,5 +142,5 @@ export function doraBackward(
     scale(every ? dy : z);
     if (dx !== undefined) inputProduct(gpu, group, { dy: z, dx }, pass);
   }
-  loraBackward(gpu, { x, dy: z, low, lowGrad, group: mask, dx, rows });
+  loraBackward(gpu, { x, dy: z, loraHidden, loraHiddenGrad, group: mask, dx, rows });
 }

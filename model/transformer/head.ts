@@ -26,7 +26,7 @@ import {
   type DropoutState,
   type LinearGroup,
   type LinearPass,
-  lowWidth,
+  loraWidth,
   trainsAdapters,
 } from "./linear_group.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
@@ -68,8 +68,8 @@ export class Head {
   readonly #gatheredGrad?: Tensor;
   readonly #output: LinearGroup;
   /** Of the output projection's adapter, for a chunk of rows. */
-  readonly #low?: Tensor;
-  readonly #lowGrad?: Tensor;
+  readonly #loraHidden?: Tensor;
+  readonly #loraHiddenGrad?: Tensor;
   readonly #dora?: DoraWorkspace;
   /** Trained rows of the output projection, with their columns of a chunk of logits. */
   readonly #trained?: TrainedOutputRows & { columns: Tensor };
@@ -98,10 +98,12 @@ export class Head {
     this.#rstd = make("final_rstd", "f32", [S]);
     this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
     this.#nll = make("nll", "f32", [S]);
-    const chunk = this.#logits.shape[0], low = lowWidth(output);
+    const chunk = this.#logits.shape[0], width = loraWidth(output);
     this.#output = output;
-    if (low > 0) this.#low = make("output_low", "f32", [chunk, low]);
-    if (trainsAdapters(output)) this.#lowGrad = make("output_low_grad", "f32", [chunk, low]);
+    if (width > 0) this.#loraHidden = make("output_lora_hidden", "f32", [chunk, width]);
+    if (trainsAdapters(output)) {
+      this.#loraHiddenGrad = make("output_lora_hidden_grad", "f32", [chunk, width]);
+    }
     if (output.dora) {
       this.#dora = {
         z: make("output_dora_z", "f32", [chunk, vocabulary]),
@@ -159,7 +161,13 @@ export class Head {
   /** What the output projection is told of a chunk, whose dropout masks are its own. */
   #pass({ operands, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
     const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
-    return { rows, operands, dropout: { ...dropout, seed }, low: this.#low, dora: this.#dora };
+    return {
+      rows,
+      operands,
+      dropout: { ...dropout, seed },
+      loraHidden: this.#loraHidden,
+      dora: this.#dora,
+    };
   }
 
   /** Per-target negative log-likelihoods of the last call of {@linkcode loss} `[S]` f32. */
@@ -197,7 +205,13 @@ export class Head {
       if (!backward) continue;
       this.#multiply(gpu, logits, count);
       const dx = this.#normedGrad!.rows(firstRow, count);
-      linearBackward(gpu, output, { ...pass, x: a, dy: logits, lowGrad: this.#lowGrad, dx });
+      linearBackward(gpu, output, {
+        ...pass,
+        x: a,
+        dy: logits,
+        loraHiddenGrad: this.#loraHiddenGrad,
+        dx,
+      });
       if (this.#trained === undefined) continue;
       const { columns, indices, count: taken, grad: c } = this.#trained;
       takeColumns(gpu, { x: logits, indices, count: taken, y: columns, rows: count });

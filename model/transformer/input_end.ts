@@ -43,9 +43,9 @@ interface TrainedRows {
 /** The embedding's adapter. */
 interface EmbeddingAdapter {
   group: LoraGroup;
-  low: Tensor;
+  loraHidden: Tensor;
   /** Working memory of backward; absent where it is not trained. */
-  lowGrad?: Tensor;
+  loraHiddenGrad?: Tensor;
   dora?: EmbeddingDora;
 }
 
@@ -97,7 +97,7 @@ export class InputEnd {
     if (module === undefined) return;
     const names = loraNames(EMBEDDING);
     const [a, b] = [parameterOf(adapters, names.a), parameterOf(adapters, names.b)];
-    const low = (name: string) =>
+    const hidden = (name: string) =>
       memory.tensor("activation", name, "f32", [tokens, a.value.shape[0]]);
     const own = dora.get(EMBEDDING), isTrained = a.trained !== undefined;
     const z = isTrained && own !== undefined
@@ -116,15 +116,15 @@ export class InputEnd {
         }],
         mask: { p: 0, seed: 0, step: 0 },
       },
-      low: low("embedding_low"),
-      lowGrad: isTrained ? low("embedding_low_grad") : undefined,
+      loraHidden: hidden("embedding_lora_hidden"),
+      loraHiddenGrad: isTrained ? hidden("embedding_lora_hidden_grad") : undefined,
       dora: own && { ...own, z },
     };
   }
 
   /** Whether anything is trained that the gradient of the first block's input is needed for. */
   get isTrained(): boolean {
-    return this.table.trained !== undefined || this.#adapter?.lowGrad !== undefined ||
+    return this.table.trained !== undefined || this.#adapter?.loraHiddenGrad !== undefined ||
       this.#rows.some(({ slots }) => slots !== undefined);
   }
 
@@ -185,8 +185,8 @@ export class InputEnd {
   #adapted(gpu: Gpu, { ids, tokens: rows }: BatchTensors, y: Tensor): void {
     embedding(gpu, { table: this.table.operand, ids, y, rows });
     if (this.#adapter === undefined) return;
-    const { group, low } = this.#adapter;
-    embeddingLora(gpu, { ids, group, low, y, rows });
+    const { group, loraHidden } = this.#adapter;
+    embeddingLora(gpu, { ids, group, loraHidden, y, rows });
   }
 
   /** Adds to the gradients of what is trained those of the tokens' embeddings, dy `[T, hidden]`, which is overwritten. */
@@ -201,10 +201,18 @@ export class InputEnd {
       if (slots === undefined || grad === undefined) continue;
       tokenRowsBackward(gpu, { ...groups, dy, slots, grad, unique });
     }
-    if (this.#adapter?.lowGrad === undefined) return;
-    const { group, low, lowGrad, dora } = this.#adapter;
+    if (this.#adapter?.loraHiddenGrad === undefined) return;
+    const { group, loraHidden, loraHiddenGrad, dora } = this.#adapter;
     const scaled = dora === undefined ? dy : this.#magnitudeBackward(gpu, batch, dy, dora);
-    embeddingLoraBackward(gpu, { ...groups, dy: scaled, group, low, lowGrad, rows, unique });
+    embeddingLoraBackward(gpu, {
+      ...groups,
+      dy: scaled,
+      group,
+      loraHidden,
+      loraHiddenGrad,
+      rows,
+      unique,
+    });
   }
 
   /** Adds to the magnitudes' gradient. @returns factor ∘ dy. */

@@ -49,10 +49,12 @@ export function addRest(
   y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows, dropout: mask, low } = pass;
+  const { rows, dropout: mask, loraHidden } = pass;
   addBiases(gpu, group, y, rows);
   projectDown(gpu, group, x, pass);
-  if (group.lora !== undefined) loraUp(gpu, { low: low!, group: { ...group.lora, mask }, y, rows });
+  if (group.lora !== undefined) {
+    loraUp(gpu, { loraHidden: loraHidden!, group: { ...group.lora, mask }, y, rows });
+  }
 }
 
 function addBiases(gpu: Gpu, { layers }: LinearGroup, y: Tensor, rows: number): void {
@@ -68,9 +70,11 @@ export function projectDown(
   gpu: Gpu,
   { lora }: LinearGroup,
   x: Tensor,
-  { rows, dropout: mask, low }: LinearPass,
+  { rows, dropout: mask, loraHidden }: LinearPass,
 ): void {
-  if (lora !== undefined) loraDown(gpu, { x, group: { ...lora, mask }, low: low!, rows });
+  if (lora !== undefined) {
+    loraDown(gpu, { x, group: { ...lora, mask }, loraHidden: loraHidden!, rows });
+  }
 }
 
 /**
@@ -165,10 +169,18 @@ function weightGradients(
 function adapterGradients(
   gpu: Gpu,
   group: LinearGroup,
-  { x, dy, rows, dropout: mask, low, lowGrad }: LinearGradients,
+  { x, dy, rows, dropout: mask, loraHidden, loraHiddenGrad }: LinearGradients,
   dx: Tensor | Partials | undefined,
 ): void {
   if (group.lora === undefined || !trainsAdapters(group)) return;
   const lora = { ...group.lora, mask };
-  loraBackward(gpu, { x, dy, low: low!, lowGrad: lowGrad!, group: lora, dx, rows });
+  loraBackward(gpu, {
+    x,
+    dy,
+    loraHidden: loraHidden!,
+    loraHiddenGrad: loraHiddenGrad!,
+    group: lora,
+    dx,
+    rows,
+  });
 }

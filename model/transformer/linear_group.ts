@@ -86,7 +86,7 @@ export interface LinearPass {
   operands: Float;
   dropout: DropoutState;
   /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
-  low?: Tensor;
+  loraHidden?: Tensor;
   /** For groups with DoRA. */
   dora?: DoraWorkspace;
 }
@@ -98,7 +98,7 @@ export interface LinearGradients extends LinearPass {
   /** dy in f16, where the products would round it; see `operands`. */
   dyRounded?: Tensor;
   /** Working memory of the adapters `[T, adapters · r]` f32. */
-  lowGrad?: Tensor;
+  loraHiddenGrad?: Tensor;
 }
 
 /** The group of these layers, in the order of y's columns. */
@@ -161,6 +161,6 @@ export function isPlain({ layers, lora }: LinearGroup): boolean {
 }
 
 /** Columns of dropout(x)·Aᵀ of the group's adapters. */
-export function lowWidth({ lora }: LinearGroup): number {
+export function loraWidth({ lora }: LinearGroup): number {
   return lora === undefined ? 0 : lora.modules.reduce((sum, { a }) => sum + a.shape[0], 0);
 }

@@ -69,7 +69,7 @@ const PROGRAMS: Record<string, string> = {
   lora_backward_a:
     "lora_backward_a(x=f16,a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,tileKind=many rows)",
   lora_backward_b:
-    "lora_backward_b(dy=f16,b=f32,withLowGrad=true,withGradB=true,modules=2,tileKind=few rows)",
+    "lora_backward_b(dy=f16,b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,tileKind=few rows)",
   lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=many rows)",
   lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=many rows)",
   loss_scale: "update_control",

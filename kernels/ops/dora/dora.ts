@@ -4,10 +4,10 @@
  *
  * Shapes: W `[out, in]` f32 or f16, A `[r, in]`, B `[out, r]`, m, n, g `[out]` f32, x `[T, in]`, y, z and dy
  * `[T, …]` f32 or f16 with a layer's columns from `from` on. r and every width are multiples of 4. With
- * s = α/r, x' = dropout(x) and low = x'·Aᵀ (lora.ts):
+ * s = α/r, x' = dropout(x) and loraHidden = x'·Aᵀ (lora.ts):
  *
- *     n_i = ‖W_i + s·B_i·A‖      g = m / n      z = x'·Wᵀ + s·low·Bᵀ
- *     y   = (x − x')·Wᵀ + g ∘ z + bias, which without dropout is g ∘ (x·Wᵀ + s·low·Bᵀ) + bias
+ *     n_i = ‖W_i + s·B_i·A‖      g = m / n      z = x'·Wᵀ + s·loraHidden·Bᵀ
+ *     y   = (x − x')·Wᵀ + g ∘ z + bias, which without dropout is g ∘ (x·Wᵀ + s·loraHidden·Bᵀ) + bias
  *
  * n counts as a constant in backward, so that with dy' = g ∘ dy
  *

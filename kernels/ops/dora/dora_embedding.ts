@@ -3,9 +3,9 @@
  * columns for the rows of a linear layer: a magnitude belongs to a feature, not to a token.
  *
  * Shapes: table E `[V, H]` f32 or f16, A `[r, V]`, B `[H, r]`, magnitude m, norm n and factor g `[H]` f32, y and z
- * `[T, H]`. r, V and H are multiples of 4. With s the adapter's scale and low_t column ids[t] of A:
+ * `[T, H]`. r, V and H are multiples of 4. With s the adapter's scale and loraHidden_t column ids[t] of A:
  *
- *     n_h = ‖E_{·h} + s·Aᵀ·B_h‖      g = m / n      y_t = g ∘ z_t, z_t = E_{ids[t]} + s·low_t·Bᵀ
+ *     n_h = ‖E_{·h} + s·Aᵀ·B_h‖      g = m / n      y_t = g ∘ z_t, z_t = E_{ids[t]} + s·loraHidden_t·Bᵀ
  *
  * n counts as a constant in backward: dm_h += Σ_t dy_th·z_th / n_h (`magnitudeGradient`), and A and B get the
  * gradients of an adapter whose output's is g ∘ dy (`scaleColumns`). A column of zeros has g = 0.

@@ -1,10 +1,11 @@
 /**
- * A LoRA adapter of the token embedding: y_t += s·low_t·Bᵀ with low_t = column ids[t] of A.
+ * A LoRA adapter of the token embedding: y_t += s·loraHidden_t·Bᵀ with loraHidden_t = column ids[t] of A.
  *
  * Shapes: ids `[T]` u32, every one below V, A `[r, V]` and B `[H, r]` f32 as PEFT's lora_embedding_A and _B, y and
- * dy `[T, H]` f32, low and lowGrad `[T, r]` f32. r, V and H are multiples of 4, s is the module's scale; nothing is dropped.
- * Backward: lowGrad = s·dy·B, gradB += s·dyᵀ·low (both lora.ts), and gradA[:, v] += Σ lowGrad_t over the t with
- * ids[t] = v, which are grouped on the host as for embedding.ts: the same bits every time.
+ * dy `[T, H]` f32, loraHidden and loraHiddenGrad `[T, r]` f32. r, V and H are multiples of 4, s is the module's
+ * scale; nothing is dropped. Backward: loraHiddenGrad = s·dy·B, gradB += s·dyᵀ·loraHidden (both lora.ts), and
+ * gradA[:, v] += Σ loraHiddenGrad_t over the t with ids[t] = v. The host groups these t as for embedding.ts, so the
+ * bits are the same every time.
  *
  * @module
  */
@@ -14,7 +15,7 @@ import { type LoraGroup, loraUp, loraUpBackward } from "../lora/lora.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { splitRows, type Tensor } from "../../gpu/tensor.ts";
 
-/** Runs `launch` on every range of A's rows that can be bound, four rows a vector of low. */
+/** Runs `launch` on every range of A's rows that can be bound, four rows a vector of loraHidden. */
 function overRows(
   gpu: Gpu,
   a: Tensor,
@@ -27,14 +28,18 @@ function overRows(
 }
 
 const gather = programFamily("embedding_lora", () => ({
-  bindings: [...readsScalars("f32", "a"), ...readsScalars("u32", "ids"), ...writes("f32", "low")],
-  // This part of A makes `own` of the `rank` vectors of a row of low, from `first` on; V is `width`.
+  bindings: [
+    ...readsScalars("f32", "a"),
+    ...readsScalars("u32", "ids"),
+    ...writes("f32", "loraHidden"),
+  ],
+  // This part of A makes `own` of the `rank` vectors of a row of loraHidden, from `first` on; V is `width`.
   uniforms: { vectors: "u32", width: "u32", rank: "u32", first: "u32", own: "u32" },
   body: elementMain(`
   let t = i / u.own;
   let j = i % u.own;
   let at = j * 4u * u.width + ids[t];
-  store_low(t * u.rank + u.first + j, vec4<f32>(
+  store_loraHidden(t * u.rank + u.first + j, vec4<f32>(
     a[at], a[at + u.width], a[at + 2u * u.width], a[at + 3u * u.width]
   ));`),
 }));
@@ -48,13 +53,13 @@ function moduleOf({ modules }: LoraGroup) {
   return module;
 }
 
-/** Writes `rows` rows of low and adds the adapter's part to those of y. */
+/** Writes `rows` rows of loraHidden and adds the adapter's part to those of y. */
 export function embeddingLora(
   gpu: Gpu,
-  { ids, group, low, y, rows }: {
+  { ids, group, loraHidden, y, rows }: {
     ids: Tensor;
     group: LoraGroup;
-    low: Tensor;
+    loraHidden: Tensor;
     y: Tensor;
     rows: number;
   },
@@ -63,14 +68,14 @@ export function embeddingLora(
   overRows(gpu, a, (part, first, own) => {
     const vectors = rows * own, uniforms = { vectors, width: a.shape[1], rank, first, own };
     const cost = { flops: 0, bytes: 32 * vectors };
-    gpu.run(gather({}), [part, ids, low], uniforms, elementGrid(vectors), cost);
+    gpu.run(gather({}), [part, ids, loraHidden], uniforms, elementGrid(vectors), cost);
   });
-  loraUp(gpu, { low, group, y, rows });
+  loraUp(gpu, { loraHidden, group, y, rows });
 }
 
 const scatter = programFamily("embedding_lora_backward", () => ({
   bindings: [
-    ...reads("f32", "lowGrad"),
+    ...reads("f32", "loraHiddenGrad"),
     ...readsScalars("u32", "uniqueIds", "offsets", "positions"),
     ...writesScalars("f32", "gradA"),
   ],
@@ -80,7 +85,7 @@ const scatter = programFamily("embedding_lora_backward", () => ({
   let j = i % u.own;
   var sum = vec4<f32>();
   for (var k = offsets[token]; k < offsets[token + 1u]; k++) {
-    sum += load_lowGrad(positions[k] * u.rank + u.first + j);
+    sum += load_loraHiddenGrad(positions[k] * u.rank + u.first + j);
   }
   let at = j * 4u * u.width + uniqueIds[token];
   gradA[at] += sum.x;
@@ -92,16 +97,16 @@ const scatter = programFamily("embedding_lora_backward", () => ({
 /**
  * Adds to gradA and gradB those of `rows` rows.
  *
- * @param operands `low`: what {@linkcode embeddingLora} wrote for the same ids. `lowGrad`: working memory of low's
- * shape. `uniqueIds`, `offsets`, `positions`, `unique`: the ids' groups, see `groupTokens` of embedding.ts.
+ * @param operands `loraHidden`: what {@linkcode embeddingLora} wrote for the same ids. `loraHiddenGrad`: working
+ * memory of loraHidden's shape. `uniqueIds`, `offsets`, `positions`, `unique`: the ids' groups, see `groupTokens` of embedding.ts.
  */
 export function embeddingLoraBackward(
   gpu: Gpu,
-  { dy, group, low, lowGrad, rows, uniqueIds, offsets, positions, unique }: {
+  { dy, group, loraHidden, loraHiddenGrad, rows, uniqueIds, offsets, positions, unique }: {
     dy: Tensor;
     group: LoraGroup;
-    low: Tensor;
-    lowGrad: Tensor;
+    loraHidden: Tensor;
+    loraHiddenGrad: Tensor;
     rows: number;
     uniqueIds: Tensor;
     offsets: Tensor;
@@ -111,12 +116,12 @@ export function embeddingLoraBackward(
 ): void {
   const { a, gradA } = moduleOf(group), rank = a.shape[0] / 4;
   if (gradA === undefined) throw new Error(`${a.name} has no gradient`);
-  loraUpBackward(gpu, { dy, low, lowGrad, group, rows });
+  loraUpBackward(gpu, { dy, loraHidden, loraHiddenGrad, group, rows });
   overRows(gpu, gradA, (part, first, own) => {
     const vectors = unique * own;
     gpu.run(
       scatter({}),
-      [lowGrad, uniqueIds, offsets, positions, part],
+      [loraHiddenGrad, uniqueIds, offsets, positions, part],
       { vectors, width: a.shape[1], rank, first, own },
       elementGrid(vectors),
       { flops: 4 * rows * own, bytes: 16 * rows * own + 32 * vectors },

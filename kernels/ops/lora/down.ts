@@ -62,10 +62,10 @@ function downResult(tensor: string, modules: number, row: string, result: string
     }`;
 }
 
-/** low[t, i·r + j] = u.factor · Σ_k dropout_i(x)[t, k] · A_i[j, k]: `downX(tile, thread)`. */
+/** loraHidden[t, i·r + j] = u.factor · Σ_k dropout_i(x)[t, k] · A_i[j, k]: `downX(tile, thread)`. */
 export function downX(tiles: LoraTiles, modules: number, drop: boolean): string {
   const { threads, downRows: R, downResults: C, downAhead: ahead } = tiles;
-  const result = downResult("low", modules, `cell / ${C}u`, `cell % ${C}u`, "u.factor");
+  const result = downResult("loraHidden", modules, `cell / ${C}u`, `cell % ${C}u`, "u.factor");
   const { declare, code } = sumThreads({ threads, own: R * C, lanes: 1, result });
   const loop = { ahead, from: "thread", stride: threads, end: "u.width" };
   return `${declare}
@@ -100,11 +100,11 @@ ${code}
 }`;
 }
 
-/** lowGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
+/** loraHiddenGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j]: `downDy(tile, thread)`. */
 export function downDy(tiles: LoraTiles, modules: number): string {
   const { threads, downRows: R, downResults: C } = tiles, lanes = C / 4;
   const [row, at] = [`cell / ${C}u`, `cell % ${lanes}u * 4u + cell / ${lanes}u % 4u`];
-  const result = downResult("lowGrad", modules, row, at, "scale");
+  const result = downResult("loraHiddenGrad", modules, row, at, "scale");
   const { declare, code } = sumThreads({ threads, own: R * 4, lanes, result });
   return `${declare}
 fn downDy(tile: u32, thread: u32) {${downTile(tiles)}

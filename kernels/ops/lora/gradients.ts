@@ -9,8 +9,8 @@ import type { LoraTiles } from "./tiles.ts";
 
 /**
  * Adds to a gradient the sum over rows of the outer products of a wide and a narrow row: `gradients(tile,
- * thread)`, for gradB[k, j] += u.scale_i · Σ_t dy[t, k] · low[t, j] (`b`) or
- * gradA[j, k] += u.factor · Σ_t lowGrad[t, j] · dropout(x)[t, k] (`a`).
+ * thread)`, for gradB[k, j] += u.scale_i · Σ_t dy[t, k] · loraHidden[t, j] (`b`) or
+ * gradA[j, k] += u.factor · Σ_t loraHiddenGrad[t, j] · dropout(x)[t, k] (`a`).
  */
 export function gradients(
   { threads, gradColumns: N, gradVectors: J, gradAhead: ahead }: LoraTiles,
@@ -18,7 +18,7 @@ export function gradients(
   side: { of: "a"; drop: boolean } | { of: "b" },
 ): string {
   const lanes = threads / N;
-  const narrow = side.of === "a" ? "lowGrad" : "low";
+  const narrow = side.of === "a" ? "loraHiddenGrad" : "loraHidden";
   const width = (m: number) => side.of === "a" ? "u.width" : `u.width${m}`;
   const place = (m: number, t: string) =>
     side.of === "a" ? `${t} * u.width + column` : `${t} * u.dyStride + u.from${m} + column`;

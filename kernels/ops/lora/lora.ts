@@ -2,13 +2,13 @@
  * LoRA adapters of up to three layers that have one input: y_i += s_i·dropout_i(x)·A_iᵀ·B_iᵀ.
  *
  * Shapes: x `[T, in]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, …]` with layer i's columns from `from_i` on, so
- * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16; low,
- * lowGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module of a
- * lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
+ * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16;
+ * loraHidden, loraHiddenGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module
+ * of a lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
  *
- *     low_i = dropout_i(x)·A_iᵀ            y_i     += s_i·low_i·B_iᵀ
- *     lowGrad_i = s_i·dy_i·B_i             gradB_i += s_i·dy_iᵀ·low_i
- *     gradA_i += lowGrad_iᵀ·dropout_i(x)   dx      += Σ_i mask_i ⊙ (lowGrad_i·A_i) / (1 − p)
+ *     loraHidden_i = dropout_i(x)·A_iᵀ              y_i     += s_i·loraHidden_i·B_iᵀ
+ *     loraHiddenGrad_i = s_i·dy_i·B_i               gradB_i += s_i·dy_iᵀ·loraHidden_i
+ *     gradA_i += loraHiddenGrad_iᵀ·dropout_i(x)     dx      += Σ_i mask_i ⊙ (loraHiddenGrad_i·A_i) / (1 − p)
  *
  * Dropout is that of dropout.ts, over elements of `[T, in]`. dropout_i(x) is never stored: the mask is made
  * again wherever x is read. Every sum is f32, in the same order every time.
@@ -123,10 +123,10 @@ const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) =>
 /** Uniforms on the side of y. */
 const ofY = ({ r, columns }: Shape, rows: number) => ({ ...columns, rows, rank: r / 4 });
 
-/** low_i = dropout_i(x)·A_iᵀ for `rows` rows. */
+/** loraHidden_i = dropout_i(x)·A_iᵀ for `rows` rows. */
 export function loraDown(
   gpu: Gpu,
-  { x, group, low, rows }: { x: Tensor; group: LoraGroup; low: Tensor; rows: number },
+  { x, group, loraHidden, rows }: { x: Tensor; group: LoraGroup; loraHidden: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const tileKind = loraTileKind(gpu.software, rows);
@@ -139,7 +139,7 @@ export function loraDown(
       drop: group.mask.p > 0,
       tileKind,
     }),
-    [x, ...a, low],
+    [x, ...a, loraHidden],
     { ...ofX(shape, group, rows), tiles },
     groupGrid(tiles),
     {
@@ -149,10 +149,10 @@ export function loraDown(
   );
 }
 
-/** y_i += s_i·low_i·B_iᵀ for `rows` rows. */
+/** y_i += s_i·loraHidden_i·B_iᵀ for `rows` rows. */
 export function loraUp(
   gpu: Gpu,
-  { low, group, y, rows }: { low: Tensor; group: LoraGroup; y: Tensor; rows: number },
+  { loraHidden, group, y, rows }: { loraHidden: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
   const tileKind = loraTileKind(gpu.software, rows);
@@ -160,7 +160,7 @@ export function loraUp(
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
     up({ b: b[0].dtype, y: y.dtype, modules: count, tileKind }),
-    [low, ...b, y],
+    [loraHidden, ...b, y],
     { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),
     {
@@ -173,39 +173,42 @@ export function loraUp(
 /** Operands of {@linkcode loraUpBackward}. */
 interface UpGradients {
   dy: Tensor;
-  low: Tensor;
-  lowGrad: Tensor;
+  loraHidden: Tensor;
+  loraHiddenGrad: Tensor;
   group: LoraGroup;
   rows: number;
 }
 
-/** Writes lowGrad and adds to every module's gradB, which all must be there, that of `rows` rows: what follows low. */
+/**
+ * Writes loraHiddenGrad of `rows` rows and adds their gradB to that of every module, all of which must have one:
+ * the backward pass of {@linkcode loraUp}.
+ */
 export function loraUpBackward(
   gpu: Gpu,
-  { dy, low, lowGrad, group, rows }: UpGradients,
+  { dy, loraHidden, loraHiddenGrad, group, rows }: UpGradients,
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
   const allDown = downTileCount(geometry, { rows, ...shared });
   const gradTiles = gradTileCount(geometry, { columns: widest, ...shared });
-  const run = (withLowGrad: boolean, withGradB: boolean) => {
-    const downTiles = withLowGrad ? allDown : 0;
+  const run = (withLoraHiddenGrad: boolean, withGradB: boolean) => {
+    const downTiles = withLoraHiddenGrad ? allDown : 0;
     const tiles = downTiles + (withGradB ? gradTiles : 0);
-    const parts = Number(withLowGrad) + Number(withGradB);
+    const parts = Number(withLoraHiddenGrad) + Number(withGradB);
     gpu.run(
       backwardY({
         dy: dy.dtype,
         b: b[0].dtype,
-        withLowGrad,
+        withLoraHiddenGrad,
         withGradB,
         modules: count,
         tileKind,
       }),
       [
         dy,
-        ...withGradB ? [low] : [],
-        ...withLowGrad ? [...b, lowGrad] : [],
+        ...withGradB ? [loraHidden] : [],
+        ...withLoraHiddenGrad ? [...b, loraHiddenGrad] : [],
         ...withGradB ? shape.gradB : [],
       ],
       {
@@ -235,8 +238,8 @@ const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
  * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
  * wanted, in two launches.
  *
- * @param low What {@linkcode loraDown} gave for the same x and group.
- * @param lowGrad Working memory of low's shape.
+ * @param loraHidden What {@linkcode loraDown} gave for the same x and group.
+ * @param loraHiddenGrad Working memory of loraHidden's shape.
  * @param dx A tensor that is added to, or partial sums that get another split.
  */
 export function loraBackward(
@@ -244,7 +247,7 @@ export function loraBackward(
   { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
 ): void {
   loraUpBackward(gpu, gradients);
-  const { lowGrad, group, rows } = gradients;
+  const { loraHiddenGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
@@ -274,7 +277,7 @@ export function loraBackward(
       }),
       [
         ...withGradA ? [x] : [],
-        lowGrad,
+        loraHiddenGrad,
         ...dx === undefined ? [] : a,
         ...withGradA ? shape.gradA : [],
         ...dx === undefined ? [] : [dx],

@@ -2,8 +2,8 @@
  * What the products of LoRA adapters (lora.ts) share as WGSL.
  *
  * Each product is a function that a workgroup calls for one tile of its result. A tensor of module m is bound
- * under its name and m. Everything is counted in vectors of four: `u.rank` is r/4, and a row of `low` and
- * `lowGrad` has modules·u.rank.
+ * under its name and m. Everything is counted in vectors of four: `u.rank` is r/4, and a row of `loraHidden` and
+ * `loraHiddenGrad` has modules·u.rank.
  *
  * @module
  */

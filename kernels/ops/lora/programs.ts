@@ -74,7 +74,7 @@ type Modules = {
   tileKind: LoraTileKind;
 };
 
-/** low of every module. */
+/** loraHidden of every module. */
 export const down = programFamily(
   "lora_down",
   ({ x, a, modules, drop, tileKind }: { x: Dtype; a: Dtype; drop: boolean } & Modules) => {
@@ -83,7 +83,7 @@ export const down = programFamily(
       bindings: [
         ...reads(x, "x"),
         ...counted(modules, (m) => reads(a, `a${m}`)),
-        ...writesScalars("f32", "low"),
+        ...writesScalars("f32", "loraHidden"),
       ],
       uniforms: { ...xUniforms(modules), tiles: "u32" },
       body: partsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
@@ -99,7 +99,7 @@ export const up = programFamily(
     const tiles = LORA_TILES[tileKind];
     return {
       bindings: [
-        ...reads("f32", "low"),
+        ...reads("f32", "loraHidden"),
         ...counted(modules, (m) => reads(b, `b${m}`)),
         ...writes(y, "y"),
       ],
@@ -119,14 +119,14 @@ export const up = programFamily(
   },
 );
 
-/** lowGrad and gradB, which read dy. */
+/** loraHiddenGrad and gradB, which read dy. */
 export const backwardY = programFamily(
   "lora_backward_b",
-  ({ dy, b, withLowGrad, withGradB, modules, tileKind }: {
+  ({ dy, b, withLoraHiddenGrad, withGradB, modules, tileKind }: {
     dy: Dtype;
     b: Dtype;
     /** Which of the two it makes: devices that bind few buffers have a launch for each. */
-    withLowGrad: boolean;
+    withLoraHiddenGrad: boolean;
     withGradB: boolean;
   } & Modules) => {
     const tiles = LORA_TILES[tileKind];
@@ -137,9 +137,9 @@ export const backwardY = programFamily(
     return {
       bindings: [
         ...reads(dy, "dy"),
-        ...withGradB ? reads("f32", "low") : [],
-        ...withLowGrad ? counted(modules, (m) => reads(b, `b${m}`)) : [],
-        ...withLowGrad ? writesScalars("f32", "lowGrad") : [],
+        ...withGradB ? reads("f32", "loraHidden") : [],
+        ...withLoraHiddenGrad ? counted(modules, (m) => reads(b, `b${m}`)) : [],
+        ...withLoraHiddenGrad ? writesScalars("f32", "loraHiddenGrad") : [],
         ...withGradB ? counted(modules, (m) => writesScalars("f32", `gradB${m}`)) : [],
       ],
       uniforms: {
@@ -149,14 +149,14 @@ export const backwardY = programFamily(
         columnTiles: "u32",
         tiles: "u32",
       },
-      body: partsMemory(tiles) + (withLowGrad ? downDy(tiles, modules) : "") +
+      body: partsMemory(tiles) + (withLoraHiddenGrad ? downDy(tiles, modules) : "") +
         (withGradB ? gradients(tiles, modules, { of: "b" }) : "") +
-        MAIN(tiles.threads, withLowGrad ? first : gradB),
+        MAIN(tiles.threads, withLoraHiddenGrad ? first : gradB),
     };
   },
 );
 
-/** gradA and dx, which read lowGrad. */
+/** gradA and dx, which read loraHiddenGrad. */
 export const backwardX = programFamily(
   "lora_backward_a",
   ({ x, a, dx, withGradA, accumulate, modules, drop, tileKind }: {
@@ -174,7 +174,7 @@ export const backwardX = programFamily(
     return {
       bindings: [
         ...withGradA ? reads(x, "x") : [],
-        ...reads("f32", "lowGrad"),
+        ...reads("f32", "loraHiddenGrad"),
         ...withDx ? counted(modules, (m) => reads(a, `a${m}`)) : [],
         ...withGradA ? counted(modules, (m) => writesScalars("f32", `gradA${m}`)) : [],
         ...withDx ? writes(dx, "dx") : [],

@@ -8,26 +8,26 @@ import { addScaled, LANES, perModule } from "./parts.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /** What a thread of {@linkcode upY} and {@linkcode upX} has: a vector's column and some rows. */
-function upTile({ threads, upColumns: N, upRows: R }: LoraTiles, modules: number, low: string) {
+function upTile({ threads, upColumns: N, upRows: R }: LoraTiles, modules: number) {
   const lanes = threads / N;
   return `
   let column = columnTile * ${N}u + thread % ${N}u;
   let firstRow = (rowTile * ${lanes}u + thread / ${N}u) * ${R}u;
 ${
     repeat(R, (r) =>
-      `  let ${low}${r} = min(firstRow + ${r}u, u.rows - 1u) * ${modules}u * u.rank;`)
+      `  let hiddenRow${r} = min(firstRow + ${r}u, u.rows - 1u) * ${modules}u * u.rank;`)
   }`;
 }
 
 /** Vectors of the rank that a tile of B has in workgroup memory. */
 const STAGED = 4;
 
-/** Adds low·Bᵀ to sum0, sum1, …: module m's part, every thread reading its rows of B. */
+/** Adds loraHidden·Bᵀ to sum0, sum1, …: module m's part, every thread reading its rows of B. */
 function directProduct({ upRows: R }: LoraTiles, m: number): string {
   return `
   for (var j = 0u; j < u.rank; j++) {
 ${repeat(4, (l) => `    let w${l} = load_b${m}((ownColumn * 4u + ${l}u) * u.rank + j);`)}
-${repeat(R, (r) => `    let v${r} = load_low(low${r} + ${m}u * u.rank + j);`)}
+${repeat(R, (r) => `    let v${r} = load_loraHidden(hiddenRow${r} + ${m}u * u.rank + j);`)}
 ${repeat(R, (r) => addDots(`sum${r}`, `v${r}`))}
   }`;
 }
@@ -55,7 +55,7 @@ ${
 ${
     repeat(R, (r) =>
       repeat(STAGED, (k) => `
-    let v${r}_${k} = load_low(low${r} + ${m}u * u.rank + min(first + ${k}u, u.rank - 1u));`))
+    let v${r}_${k} = load_loraHidden(hiddenRow${r} + ${m}u * u.rank + min(first + ${k}u, u.rank - 1u));`))
   }
     workgroupBarrier();
 ${
@@ -75,13 +75,13 @@ ${repeat(R, (r) => addDots(`sum${r}`, `v${r}_${k}`))}
   }`;
 }
 
-/** y_i[t, k] += u.scale_i · Σ_j low[t, i·r + j] · B_i[k, j]: `upY(columnTile, rowTile, layer, thread)`. */
+/** y_i[t, k] += u.scale_i · Σ_j loraHidden[t, i·r + j] · B_i[k, j]: `upY(columnTile, rowTile, layer, thread)`. */
 export function upY(tiles: LoraTiles, modules: number): string {
   const { upColumns: N, upRows: R, upStaged } = tiles;
   const rows = (line: (r: number) => string) => repeat(R, line);
   return `
 ${upStaged ? `var<workgroup> staged: array<array<vec4<f32>, ${N + 1}>, ${4 * STAGED}>;` : ""}
-fn upY(columnTile: u32, rowTile: u32, layer: u32, thread: u32) {${upTile(tiles, modules, "low")}
+fn upY(columnTile: u32, rowTile: u32, layer: u32, thread: u32) {${upTile(tiles, modules)}
 ${rows((r) => `  var sum${r} = vec4<f32>();`)}
 ${
     perModule(modules, (m) => `
@@ -104,7 +104,7 @@ ${
 }
 
 /**
- * dx[t, k] = u.factor · Σ_i mask_i ⊙ Σ_j lowGrad[t, i·r + j] · A_i[j, k], from vector u.dxFrom of dx on and added
+ * dx[t, k] = u.factor · Σ_i mask_i ⊙ Σ_j loraHiddenGrad[t, i·r + j] · A_i[j, k], from vector u.dxFrom of dx on and added
  * to what is there where `accumulate`: `upX(columnTile, rowTile, thread)`.
  */
 export function upX(
@@ -114,7 +114,7 @@ export function upX(
 ): string {
   const { upRows: R } = tiles;
   return `
-fn upX(columnTile: u32, rowTile: u32, thread: u32) {${upTile(tiles, modules, "low")}
+fn upX(columnTile: u32, rowTile: u32, thread: u32) {${upTile(tiles, modules)}
   if (column >= u.width) { return; }
 ${repeat(R, (r) => `  var total${r} = vec4<f32>();`)}
 ${
@@ -123,7 +123,7 @@ ${
 ${repeat(R, (r) => `  var sum${r} = vec4<f32>();`)}
   for (var j = 0u; j < u.rank; j++) {
 ${repeat(4, (l) => `    let w${l} = load_a${m}((j * 4u + ${l}u) * u.width + column);`)}
-${repeat(R, (r) => `    let v${r} = load_lowGrad(low${r} + ${m}u * u.rank + j);`)}
+${repeat(R, (r) => `    let v${r} = load_loraHiddenGrad(hiddenRow${r} + ${m}u * u.rank + j);`)}
 ${repeat(R, (r) => addScaled(`sum${r}`, `v${r}`))}
   }
 ${

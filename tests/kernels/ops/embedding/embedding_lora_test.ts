@@ -44,18 +44,18 @@ async function test(gpu: Gpu, change: Partial<Case>): Promise<Float64Array> {
   const a = values(rank * vocabulary, 1), b = values(hidden * rank, 2);
   const y = values((rows + 1) * hidden, 3), dy = values(rows * hidden, 4);
   const beforeA = values(rank * vocabulary, 5);
-  const low = new Float64Array(rows * rank), lowGrad = new Float64Array(rows * rank);
+  const loraHidden = new Float64Array(rows * rank), loraHiddenGrad = new Float64Array(rows * rank);
   const expectedY = y.slice(), gradA = beforeA.slice(), gradB = new Float64Array(hidden * rank);
   tokens.forEach((id, t) => {
     for (let k = 0; k < rank; k++) {
-      low[t * rank + k] = a[k * vocabulary + id];
+      loraHidden[t * rank + k] = a[k * vocabulary + id];
       for (let h = 0; h < hidden; h++) {
         const d = SCALE * dy[t * hidden + h];
-        expectedY[t * hidden + h] += SCALE * low[t * rank + k] * b[h * rank + k];
-        lowGrad[t * rank + k] += d * b[h * rank + k];
-        gradB[h * rank + k] += d * low[t * rank + k];
+        expectedY[t * hidden + h] += SCALE * loraHidden[t * rank + k] * b[h * rank + k];
+        loraHiddenGrad[t * rank + k] += d * b[h * rank + k];
+        gradB[h * rank + k] += d * loraHidden[t * rank + k];
       }
-      gradA[k * vocabulary + id] += lowGrad[t * rank + k];
+      gradA[k * vocabulary + id] += loraHiddenGrad[t * rank + k];
     }
   });
 
@@ -72,17 +72,17 @@ async function test(gpu: Gpu, change: Partial<Case>): Promise<Float64Array> {
   const group: LoraGroup = { modules: [module], mask: { p: 0, seed: 0, step: 0 } };
   const [L, G] = [1, 2].map(() => poisoned(gpu, "f32", [rows + 1, rank]));
   const limits = { atol: 1e-4, rtol: 1e-4 };
-  embeddingLora(gpu, { ids, group, low: L, y: Y, rows });
+  embeddingLora(gpu, { ids, group, loraHidden: L, y: Y, rows });
   assertClose(await download(gpu, Y), expectedY, { ...limits, what: `${what} y` });
   const beyond = Array<number>(rank).fill(NaN);
-  assert.deepEqual([...await download(gpu, L)], [...low, ...beyond], `${what} low`);
+  assert.deepEqual([...await download(gpu, L)], [...loraHidden, ...beyond], `${what} loraHidden`);
 
   const { uniqueIds, offsets, positions } = groupTokens(Uint32Array.from(tokens));
   embeddingLoraBackward(gpu, {
     dy: upload(gpu, dy, "f32", [rows, hidden]),
     group,
-    low: L,
-    lowGrad: G,
+    loraHidden: L,
+    loraHiddenGrad: G,
     rows,
     uniqueIds: upload(gpu, uniqueIds, "u32", [uniqueIds.length]),
     offsets: upload(gpu, offsets, "u32", [offsets.length]),
@@ -115,7 +115,7 @@ gpuTest("an embedding's adapter is one module from column 0 on", async (gpu) => 
     upload(gpu, new Float64Array(32), "f32", [4, 8]),
     upload(gpu, new Float64Array(48), "f32", [12, 4]),
   ];
-  const [ids, low, y] = [
+  const [ids, loraHidden, y] = [
     upload(gpu, [1], "u32", [1]),
     poisoned(gpu, "f32", [1, 4]),
     poisoned(gpu, "f32", [1, 12]),
@@ -123,10 +123,10 @@ gpuTest("an embedding's adapter is one module from column 0 on", async (gpu) => 
   const run = (...from: number[]) => {
     const modules = from.map((from) => ({ a, b, from, stream: 0, scale: 1 }));
     const group = { modules, mask: { p: 0, seed: 0, step: 0 } };
-    embeddingLora(gpu, { ids, group, low, y, rows: 1 });
+    embeddingLora(gpu, { ids, group, loraHidden, y, rows: 1 });
   };
   assert.throws(() => run(0, 0), /one adapter/);
   assert.throws(() => run(4), /one adapter/);
   run(0);
-  assert.deepEqual(await download(gpu, low), new Float64Array(4));
+  assert.deepEqual(await download(gpu, loraHidden), new Float64Array(4));
 });

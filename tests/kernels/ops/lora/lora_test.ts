@@ -73,37 +73,37 @@ function reference(
   },
 ) {
   const dropped = x.map((v, i) => kept[i] * v / (1 - p));
-  const low = product(
+  const loraHidden = product(
     [rows, input, rank],
     (t, k) => dropped[t * input + k],
     (k, j) => a[j * input + k],
   );
   const y = product(
     [rows, rank, output],
-    (t, j) => scale * low[t * rank + j],
+    (t, j) => scale * loraHidden[t * rank + j],
     (j, k) => b[k * rank + j],
   );
-  const lowGrad = product(
+  const loraHiddenGrad = product(
     [rows, output, rank],
     (t, k) => scale * dy[t * output + k],
     (k, j) => b[k * rank + j],
   );
   const gradA = product(
     [rank, rows, input],
-    (j, t) => lowGrad[t * rank + j],
+    (j, t) => loraHiddenGrad[t * rank + j],
     (t, k) => dropped[t * input + k],
   );
   const gradB = product(
     [output, rows, rank],
     (k, t) => scale * dy[t * output + k],
-    (t, j) => low[t * rank + j],
+    (t, j) => loraHidden[t * rank + j],
   );
   const dx = product(
     [rows, rank, input],
-    (t, j) => lowGrad[t * rank + j],
+    (t, j) => loraHiddenGrad[t * rank + j],
     (j, k) => a[j * input + k],
   ).map((v, i) => kept[i] * v / (1 - p));
-  return { low, y, lowGrad, gradA, gradB, dx };
+  return { loraHidden, y, loraHiddenGrad, gradA, gradB, dx };
 }
 
 const plus = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
@@ -119,8 +119,8 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   const X = upload(gpu, x, act, [rows, input]);
   const Y = upload(gpu, y, act, [rows + 1, columns]);
   const DY = upload(gpu, dy, act, [rows + 1, columns]);
-  const low = poisoned(gpu, "f32", [rows + 1, count * rank]);
-  const lowGrad = poisoned(gpu, "f32", [rows + 1, count * rank]);
+  const loraHidden = poisoned(gpu, "f32", [rows + 1, count * rank]);
+  const loraHiddenGrad = poisoned(gpu, "f32", [rows + 1, count * rank]);
   // Gradients of all modules in one buffer, as an optimizer has them.
   const arena = gpu.memory.arena(
     "gradient",
@@ -166,8 +166,8 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   const limits = { atol: 1e-4, rtol: 1e-4 };
   const half = { atol: 2e-3, rtol: 2e-3 };
 
-  loraDown(gpu, { x: X, group, low, rows });
-  loraUp(gpu, { low, group, y: Y, rows });
+  loraDown(gpu, { x: X, group, loraHidden, rows });
+  loraUp(gpu, { loraHidden, group, y: Y, rows });
   assertClose(await download(gpu, Y), expectedY, {
     ...act === "f16" ? half : limits,
     what: `${what} y`,
@@ -177,7 +177,7 @@ async function test(gpu: Gpu, change: Partial<Case>) {
 
   const before = quantize(randomArray(rows * input, 5), act);
   const dx = upload(gpu, before, act, [rows, input]);
-  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows, dx });
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx });
   assertClose(await download(gpu, dx), plus(before, expectedDx), {
     ...act === "f16" ? half : limits,
     what: `${what} dx`,
@@ -185,21 +185,28 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   // Once more into a further slot of partial sums, once more without dx: gradients add up.
   const slots = poisoned(gpu, "f32", [4 * rows * input]);
   const partials: Partials = { tensor: slots, splits: 2, rows, width: input };
-  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows, dx: partials });
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx: partials });
   assert.equal(partials.splits, 3);
   const sums = await download(gpu, slots), slot = rows * input;
   assertClose(sums.subarray(2 * slot, 3 * slot), expectedDx, { ...limits, what: `${what} slot` });
   const others = [...sums.subarray(0, 2 * slot), ...sums.subarray(3 * slot)];
   assert.ok(others.every(Number.isNaN), `${what}: another slot was written`);
-  loraBackward(gpu, { x: X, dy: DY, low, lowGrad, group, rows });
-  const lows = await download(gpu, low), lowGrads = await download(gpu, lowGrad);
-  for (const tensor of [lows, lowGrads]) {
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows });
+  const loraHiddens = await download(gpu, loraHidden),
+    loraHiddenGrads = await download(gpu, loraHiddenGrad);
+  for (const tensor of [loraHiddens, loraHiddenGrads]) {
     assert.ok(tensor.subarray(rows * count * rank).every(Number.isNaN), `${what}: rows beyond`);
   }
   for (const [m, part] of parts.entries()) {
     const { gradA, gradB } = modules[m] as Required<LoraModule>;
-    assertClose(rowsOf(lows, m), part.low, { ...limits, what: `${what} low ${m}` });
-    assertClose(rowsOf(lowGrads, m), part.lowGrad, { ...limits, what: `${what} lowGrad ${m}` });
+    assertClose(rowsOf(loraHiddens, m), part.loraHidden, {
+      ...limits,
+      what: `${what} loraHidden ${m}`,
+    });
+    assertClose(rowsOf(loraHiddenGrads, m), part.loraHiddenGrad, {
+      ...limits,
+      what: `${what} loraHiddenGrad ${m}`,
+    });
     const many = { atol: 1e-3, rtol: 1e-4 };
     const sumA = plus(beforeA, part.gradA.map((v) => 3 * v));
     assertClose(await download(gpu, gradA), sumA, { ...many, what: `${what} gradA ${m}` });
@@ -240,9 +247,9 @@ gpuTest(
 Deno.test("adapters of different sizes are refused", () => {
   const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);
   const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, stream: 0, scale: 1 });
-  const [x, low] = [planned(3, 8), planned(3, 8)], mask = { p: 0, seed: 1, step: 1 };
+  const [x, loraHidden] = [planned(3, 8), planned(3, 8)], mask = { p: 0, seed: 1, step: 1 };
   const run = (modules: LoraModule[]) =>
-    loraDown({} as Gpu, { x, low, rows: 3, group: { modules, mask } });
+    loraDown({} as Gpu, { x, loraHidden, rows: 3, group: { modules, mask } });
   const right = own(planned(4, 8), planned(12, 4));
   assert.throws(() => run([]), /0 adapters in one group/);
   assert.throws(() => run([right, right, right, right]), /4 adapters in one group/);
