@@ -171,10 +171,10 @@ export function* crossEntropyCases({ gpu, config }: Bed, tokens: number): Genera
   const logits = tensors.normal("f32", [rows, width], 1), nll = tensors.zeros("f32", [rows]);
   const labels = Uint32Array.from(pick(rows, vocab, 1)), targets = tensors.of(labels);
   const weights = tensors.of(new Float32Array(rows).fill(1));
-  const control = tensors.of(new Float32Array(16).fill(1));
+  const gradScaler = tensors.of(new Float32Array(16).fill(1));
   const run = () => {
     const sizes = { rows, firstRow: 0, vocab, backward: true };
-    crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
+    crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
   };
   yield {
     name: `cross-entropy ${rows}×${vocab}`,

@@ -8,7 +8,7 @@ import { adamw } from "../kernels/ops/optimizer/adamw.ts";
 import { clear } from "../kernels/ops/elements/bytes.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { sumOfSquares, sumOfSquaresSlots } from "../kernels/ops/optimizer/grad_norm.ts";
-import { updateControl } from "../kernels/ops/optimizer/loss_scale.ts";
+import { updateGradScaler } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { sgd } from "../kernels/ops/optimizer/sgd.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
@@ -131,20 +131,20 @@ export class Optimizer {
   }
 
   /** Updates every parameter, or none where a gradient is not finite. */
-  step(gpu: Gpu, scaler: Tensor, learningRate: number): void {
+  step(gpu: Gpu, gradScaler: Tensor, learningRate: number): void {
     const { precision, max_grad_norm: maxGradNorm, betas, eps, weight_decay } = this.settings;
     const partials = this.#partials;
     let count = 0;
     for (const x of this.#grads) {
-      count += sumOfSquares(gpu, { x, partials, slot: count, control: scaler });
+      count += sumOfSquares(gpu, { x, partials, slot: count, gradScaler });
     }
     const growthInterval = GROWTH_INTERVAL;
     const dynamic = precision === "mixed";
-    updateControl(gpu, { partials, count, control: scaler, dynamic, maxGradNorm, growthInterval });
+    updateGradScaler(gpu, { partials, count, gradScaler, dynamic, maxGradNorm, growthInterval });
     for (const { master, grad, value, m, v, decayed, rate } of this.#updates) {
       const weightDecay = decayed ? weight_decay : 0;
       const own = { learningRate: rate * learningRate, weightDecay };
-      const common = { master, grad, value, control: scaler, ...own };
+      const common = { master, grad, value, gradScaler, ...own };
       if (m === undefined || v === undefined) sgd(gpu, common);
       else adamw(gpu, { ...common, m, v, beta1: betas[0], beta2: betas[1], eps });
     }

@@ -98,7 +98,7 @@ export async function saveState(
     const written = openSafetensors(join(fresh, TENSORS_FILE));
     checksums.header = checksum(written.head);
     written.close();
-    const gradScaler = Array.from(await gpu.readF32(trainer.model.control));
+    const gradScaler = Array.from(await gpu.readF32(trainer.model.gradScaler));
     const state = { ...progress, control: gradScaler, config: trainer.config, checksums };
     Deno.writeTextFileSync(join(fresh, JSON_FILE), sealedJson(state));
     if (exists(folder)) {
@@ -214,7 +214,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
     throw new UserError(`${path}: expected what a run of Lorikeet saved`);
   }
   checkResumedConfig(state.config, trainer.config, path);
-  const fields = trainer.model.control.size;
+  const fields = trainer.model.gradScaler.size;
   const { gradScaler, checksums, ...progress } = parseState(state, path, fields);
   if (progress.data !== data) {
     throw new UsageError(
@@ -239,7 +239,7 @@ export function loadState(gpu: Gpu, trainer: Trainer, folder: string, data: stri
   }
   for (const { parameter } of trainer.optimizer.parameters) refreshValue(gpu, parameter);
   trainer.model.parametersChanged();
-  gpu.write(trainer.model.control, gradScaler);
+  gpu.write(trainer.model.gradScaler, gradScaler);
   trainer.readGradScaler(gradScaler);
   return progress;
 }

@@ -8,7 +8,7 @@
  * @module
  */
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { CONTROL } from "../kernels/ops/optimizer/loss_scale.ts";
+import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
@@ -128,7 +128,7 @@ export class Trainer {
     { learningRate, firstMicroBatch }: StepOptions,
   ): RecordedStep {
     const weighed = this.#runPasses(gpu, window, firstMicroBatch);
-    this.optimizer.step(gpu, this.model.control, learningRate);
+    this.optimizer.step(gpu, this.model.gradScaler, learningRate);
     this.model.parametersChanged();
     return { window, weighed };
   }
@@ -143,15 +143,15 @@ export class Trainer {
     { window, weighed }: RecordedStep,
     meanwhile?: () => void,
   ): Promise<StepResult> {
-    const { control: scaler, losses: sums } = await this.model.readResults(gpu, meanwhile);
+    const { gradScaler, losses: sums } = await this.model.readResults(gpu, meanwhile);
     const result = {
       ...weighed.losses(sums),
-      gradNorm: scaler[CONTROL.gradNorm],
+      gradNorm: gradScaler[GRAD_SCALER.gradNorm],
       lossScale: this.#lossScale,
-      skipped: scaler[CONTROL.skip] === 1,
+      skipped: gradScaler[GRAD_SCALER.skip] === 1,
       tokens: window.flat().reduce((sum, { ids }) => sum + ids.length, 0),
     };
-    this.readGradScaler(scaler);
+    this.readGradScaler(gradScaler);
     return result;
   }
 
@@ -180,7 +180,7 @@ export class Trainer {
       for (const { pass, weights } of fresh) this.#runPass(gpu, this.#batch(pass, weights), 0);
       if (optimizer) {
         this.optimizer.clearGradients(gpu);
-        this.optimizer.step(gpu, this.model.control, 0);
+        this.optimizer.step(gpu, this.model.gradScaler, 0);
       }
       // Nothing of this has been computed.
       this.model.parametersChanged();
@@ -227,9 +227,9 @@ export class Trainer {
   }
 
   /** Takes over the loss scale and the counts of steps from the grad scaler's values. */
-  readGradScaler(scaler: Float32Array): void {
-    this.#lossScale = scaler[CONTROL.scale];
-    this.skipped = scaler[CONTROL.skipped];
-    this.taken = scaler[CONTROL.steps];
+  readGradScaler(gradScaler: Float32Array): void {
+    this.#lossScale = gradScaler[GRAD_SCALER.scale];
+    this.skipped = gradScaler[GRAD_SCALER.skipped];
+    this.taken = gradScaler[GRAD_SCALER.steps];
   }
 }

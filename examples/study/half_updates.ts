@@ -10,7 +10,7 @@
  */
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
-import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import { sgd } from "../../kernels/ops/optimizer/sgd.ts";
 import { toFloat32 } from "../../model/formats/half.ts";
 import { grouped, table } from "./numbers.ts";
@@ -64,13 +64,13 @@ export async function trainWeight(
 ): Promise<{ master: number; value: number; alone: number }> {
   const make = (name: string, dtype: "f32" | "f16", size = 4) =>
     gpu.memory.tensor("workspace", name, dtype, [size]);
-  const grad = make("grad", "f32"), control = make("control", "f32", 16);
+  const grad = make("grad", "f32"), gradScaler = make("gradScaler", "f32", 16);
   const master = make("master", "f32"), value = make("value", "f16");
   const rounded = make("rounded", "f32"), alone = make("alone", "f16");
   const ones = new Float32Array(4).fill(1);
   for (const tensor of [grad, master, rounded]) gpu.write(tensor, ones);
-  gpu.write(control, initialControl(1));
-  const common = { grad, control, learningRate: LEARNING_RATE, weightDecay: 0 };
+  gpu.write(gradScaler, initialGradScaler(1));
+  const common = { grad, gradScaler, learningRate: LEARNING_RATE, weightDecay: 0 };
   for (let step = 0; step < STEPS; step++) {
     sgd(gpu, { ...common, master, value });
     // Without a master there is only the f16 weight to start the next step from.
@@ -87,7 +87,7 @@ export async function trainWeight(
     value: await first(value),
     alone: await first(alone),
   };
-  for (const tensor of [grad, control, master, value, rounded, alone]) gpu.free(tensor);
+  for (const tensor of [grad, gradScaler, master, value, rounded, alone]) gpu.free(tensor);
   return result;
 }
 

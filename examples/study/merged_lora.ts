@@ -84,7 +84,7 @@ async function merge(gpu: Gpu, model: Llama, adapters: readonly Parameter[]): Pr
 
 async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceCost> {
   const slots = new Slots(gpu.memory, model, SIZES);
-  let logits = model.control;
+  let logits = model.gradScaler;
   slots.prefill(gpu, [{ slot: 0, ids: PROMPT, cached: 0 }], (given) => logits = given);
   const first = (await gpu.readF32(logits)).slice(0, model.config.vocab_size);
   gpu.write(slots.ids, Uint32Array.of(PROMPT[1]));

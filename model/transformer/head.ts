@@ -177,14 +177,14 @@ export class Head {
 
   /**
    * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `dx` is
-   * given, the gradient of x (times the loss scale, control[0]), written whole; that needs an `index`.
+   * given, the gradient of x (times the loss scale, gradScaler[0]), written whole; that needs an `index`.
    */
   loss(
     gpu: Gpu,
-    { dx, batch, control, losses, ...input }: HeadInput & {
+    { dx, batch, gradScaler, losses, ...input }: HeadInput & {
       dx?: Tensor;
       batch: BatchTensors;
-      control: Tensor;
+      gradScaler: Tensor;
       losses: Tensor;
     },
   ): void {
@@ -201,7 +201,7 @@ export class Head {
       linear(gpu, output, a, logits, pass);
       this.#multiply(gpu, logits, count);
       const sizes = { rows: count, firstRow, vocab, backward };
-      crossEntropy(gpu, { logits, targets, weights, nll, control, ...sizes });
+      crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
       if (!backward) continue;
       this.#multiply(gpu, logits, count);
       const dx = this.#normedGrad!.rows(firstRow, count);

@@ -10,7 +10,7 @@ import { cast } from "../../kernels/ops/elements/cast.ts";
 import { doraFactors, type DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
-import { initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { partialsBytes } from "../../kernels/ops/matmul/partials.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
@@ -73,7 +73,7 @@ export class Llama {
   readonly weights: readonly Parameter[];
   readonly adapters: readonly Parameter[];
   /** Loss scale and what else decides an optimizer step; see kernels/ops/optimizer/loss_scale.ts. */
-  readonly control: Tensor;
+  readonly gradScaler: Tensor;
   /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
   readonly losses: Tensor;
 
@@ -175,8 +175,8 @@ export class Llama {
     });
     this.#network = { input, blocks, norm, outputRows: this.#head.rows };
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
-    [this.control, this.losses] = memory.arena("workspace", "results", [
-      { name: "control", dtype: "f32", shape: [initialControl(1).length] },
+    [this.gradScaler, this.losses] = memory.arena("workspace", "results", [
+      { name: "gradScaler", dtype: "f32", shape: [initialGradScaler(1).length] },
       { name: "losses", dtype: "f32", shape: [lossSlots] },
     ]);
   }
@@ -190,7 +190,7 @@ export class Llama {
   initialize(gpu: Gpu): void {
     this.#ropeTables.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
-    gpu.write(this.control, initialControl(scale));
+    gpu.write(this.gradScaler, initialGradScaler(scale));
     this.#input.initialize(gpu);
   }
 
@@ -230,7 +230,7 @@ export class Llama {
     { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
   ): void {
     this.#write(gpu, batch);
-    const losses = { batch: this.#batch, control: this.control, losses: this.losses };
+    const losses = { batch: this.#batch, gradScaler: this.gradScaler, losses: this.losses };
     if (this.#training === null) {
       if (backward) throw new Error("a model that is not made to train has no backward pass");
       const pass = this.#inferPass(gpu, this.#batch);
@@ -243,17 +243,17 @@ export class Llama {
   }
 
   /**
-   * What an optimizer step leaves behind, in one read: the values of `control` and of `losses`. `meanwhile`: as of
+   * What an optimizer step leaves behind, in one read: the values of `gradScaler` and of `losses`. `meanwhile`: as of
    * {@linkcode Gpu.read}.
    */
   async readResults(
     gpu: Gpu,
     meanwhile?: () => void,
-  ): Promise<{ control: Float32Array; losses: Float32Array }> {
-    const { control, losses } = this;
-    const first = (losses.offset - control.offset) / 4;
-    const values = await gpu.readF32(control.view([first + losses.size]), meanwhile);
-    return { control: values.subarray(0, control.size), losses: values.subarray(first) };
+  ): Promise<{ gradScaler: Float32Array; losses: Float32Array }> {
+    const { gradScaler, losses } = this;
+    const first = (losses.offset - gradScaler.offset) / 4;
+    const values = await gpu.readF32(gradScaler.view([first + losses.size]), meanwhile);
+    return { gradScaler: values.subarray(0, gradScaler.size), losses: values.subarray(first) };
   }
 
   /** Negative log-likelihood of each target of the last pass `[targets]` f32. */

@@ -1,7 +1,7 @@
 /** Optimizer steps on small vectors against torch.optim, and the rates of LoRA+ against PEFT. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { CONTROL, initialControl } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { GRAD_SCALER, initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import { Parameter } from "../../model/transformer/parameters.ts";
 import { operandOf } from "../../kernels/ops/weights/operand.ts";
 import { loraPlusRate } from "../../train/lora_plus.ts";
@@ -29,14 +29,16 @@ for (const scale of [1, 1024]) {
         { ...settings, precision: "fp32" },
         gpu.maxBinding,
       );
-      const control = upload(gpu, initialControl(scale), "f32", [initialControl(scale).length]);
+      const gradScaler = upload(gpu, initialGradScaler(scale), "f32", [
+        initialGradScaler(scale).length,
+      ]);
       for (const [step, gradient] of c.gradients.entries()) {
         gpu.write(parameter.trained!.grad, Float32Array.from(gradient, (g) => g * scale));
-        optimizing.step(gpu, control, c.learning_rates[step]);
+        optimizing.step(gpu, gradScaler, c.learning_rates[step]);
         const what = `${optimizer} decay ${weight_decay} clip ${max_grad_norm} step ${step}`;
         const weights = await gpu.readF32(parameter.value);
         assertClose(weights, c.weights[step], { atol: 1e-6, rtol: 1e-6, what });
-        const norm = (await gpu.readF32(control))[CONTROL.gradNorm];
+        const norm = (await gpu.readF32(gradScaler))[GRAD_SCALER.gradNorm];
         assertClose([norm], [c.grad_norms[step]], { atol: 0, rtol: 1e-5, what: `${what} norm` });
       }
     }
@@ -81,8 +83,8 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
     const trained = { master: masters[i], grad: grads[i] };
     return new Parameter(name, [1, n], operandOf(masters[i]), trained);
   });
-  const [control, other] = [1, 2].map(() =>
-    upload(gpu, initialControl(1), "f32", [initialControl(1).length])
+  const [gradScaler, other] = [1, 2].map(() =>
+    upload(gpu, initialGradScaler(1), "f32", [initialGradScaler(1).length])
   );
   const rateOf = ({ name }: Parameter) => name === "B" ? 4 : 1;
   const together = new Optimizer(
@@ -102,7 +104,7 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
   for (const [step, gradient] of gradients.entries()) {
     for (const grad of grads) gpu.write(grad, padded(gradient));
     // The fixture's rates for B; its weights are the fixture's only there.
-    together.step(gpu, control, learning_rates[step] / 4);
+    together.step(gpu, gradScaler, learning_rates[step] / 4);
     const [a, b, last] = [
       await gpu.readF32(masters[0]),
       await gpu.readF32(masters[1]),

@@ -4,7 +4,7 @@
  * Shapes: logits `[R, Vp]` f32, where Vp is the vocabulary rounded up to a multiple of 4 and columns
  * from `vocab` on are padding; targets `[S]` u32 below `vocab`, weights and nll `[S]` f32. With
  * s = firstRow + r: nll[s] = logsumexp(logits[r]) − logits[r, targets[s]]. Backward overwrites logits by
- * (softmax − onehot) · weights[s] · scale, with the loss scale from control[0] (loss_scale.ts), and padding by 0.
+ * (softmax − onehot) · weights[s] · scale, with the loss scale from gradScaler[0] (loss_scale.ts), and padding by 0.
  *
  * @module
  */
@@ -47,7 +47,7 @@ ${
         ...backward ? writes("f32", "logits") : reads("f32", "logits"),
         ...readsScalars("u32", "targets"),
         { name: "nll", dtype: "f32", access: "write", scalar: true },
-        ...backward ? readsScalars("f32", "weights", "control") : [],
+        ...backward ? readsScalars("f32", "weights", "gradScaler") : [],
       ],
       uniforms: { width: "u32", vocab: "u32", firstRow: "u32" },
       // One pass keeps each thread's maximum and its sum of exponentials relative to that maximum.
@@ -78,7 +78,7 @@ ${
   if (thread == 0u) { nll[s] = log(sum) + (largest - labelLogit); }
 ${
         backward
-          ? `  let onehot = weights[s] * control[0];
+          ? `  let onehot = weights[s] * gradScaler[0];
   let factor = onehot / sum;
 ${
             pass(`if (i < vectors) {
@@ -101,12 +101,12 @@ ${
  */
 export function crossEntropy(
   gpu: Gpu,
-  { logits, targets, weights, nll, control, rows, firstRow, vocab, backward }: {
+  { logits, targets, weights, nll, gradScaler, rows, firstRow, vocab, backward }: {
     logits: Tensor;
     targets: Tensor;
     weights: Tensor;
     nll: Tensor;
-    control: Tensor;
+    gradScaler: Tensor;
     rows: number;
     firstRow: number;
     vocab: number;
@@ -114,7 +114,7 @@ export function crossEntropy(
   },
 ): void {
   const width = logits.rowSize;
-  const tensors = backward ? [logits, targets, nll, weights, control] : [logits, targets, nll];
+  const tensors = backward ? [logits, targets, nll, weights, gradScaler] : [logits, targets, nll];
   const { threads, ahead } = shareOn(gpu);
   gpu.run(program({ backward, threads, ahead }), tensors, { width, vocab, firstRow }, [rows], {
     flops: rows * width * (backward ? 7 : 4),

@@ -5,14 +5,14 @@
  *
  * Shapes: master, grad, m, v equally shaped f32 of any size, value the same shaped f16 copy of master
  * that the model computes with. The multiplier (loss scale and clipping), t and whether the step is
- * skipped come from the control tensor (loss_scale.ts).
+ * skipped come from the grad-scaler tensor (loss_scale.ts).
  * Source: Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019.
  *
  * @module
  */
 import { elementMain, runElements } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { CONTROL } from "./loss_scale.ts";
+import { GRAD_SCALER } from "./loss_scale.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
@@ -30,7 +30,7 @@ const update = programFamily("adamw", ({ value }: { value: Dtype | "none" }) => 
     { name: "mean", dtype: "f32", access: "write" },
     { name: "square", dtype: "f32", access: "write" },
     ...value === "none" ? [] : [{ name: "value", dtype: value, access: "write" } as const],
-    { name: "control", dtype: "f32", access: "read", scalar: true },
+    { name: "gradScaler", dtype: "f32", access: "read", scalar: true },
   ],
   uniforms: {
     vectors: "u32",
@@ -52,11 +52,11 @@ fn oneMinusExp(x: f32) -> f32 {
   return -x * ${SERIES};
 }
 ` + elementMain(`
-  if (control[${CONTROL.skip}] != 0.0) { return; }
-  let t = control[${CONTROL.steps}];
+  if (gradScaler[${GRAD_SCALER.skip}] != 0.0) { return; }
+  let t = gradScaler[${GRAD_SCALER.steps}];
   let stepSize = u.learningRate / oneMinusExp(t * u.logBeta1);
   let rootCorrection = sqrt(oneMinusExp(t * u.logBeta2));
-  let g = load_grad(i) * control[${CONTROL.multiplier}];
+  let g = load_grad(i) * gradScaler[${GRAD_SCALER.multiplier}];
   let m1 = u.beta1 * load_mean(i) + u.rest1 * g;
   let v1 = u.beta2 * load_square(i) + u.rest2 * g * g;
   let w = load_master(i) * u.decay - stepSize * m1 / (sqrt(v1) / rootCorrection + u.eps);
@@ -66,16 +66,16 @@ fn oneMinusExp(x: f32) -> f32 {
   ${value === "none" ? "" : "store_value(i, w);"}`),
 }));
 
-/** Updates master, m, v and, where given, value. `control` must already count this step. */
+/** Updates master, m, v and, where given, value. `gradScaler` must already count this step. */
 export function adamw(
   gpu: Gpu,
-  { master, grad, m, v, value, control, learningRate, beta1, beta2, eps, weightDecay }: {
+  { master, grad, m, v, value, gradScaler, learningRate, beta1, beta2, eps, weightDecay }: {
     master: Tensor;
     grad: Tensor;
     m: Tensor;
     v: Tensor;
     value?: Tensor;
-    control: Tensor;
+    gradScaler: Tensor;
     learningRate: number;
     beta1: number;
     beta2: number;
@@ -86,7 +86,7 @@ export function adamw(
   const tensors = [master, grad, m, v, ...value === undefined ? [] : [value]];
   runElements(gpu, update({ value: value?.dtype ?? "none" }), tensors, {
     size: master.size,
-    shared: [control],
+    shared: [gradScaler],
     uniforms: {
       learningRate,
       decay: 1 - learningRate * weightDecay,

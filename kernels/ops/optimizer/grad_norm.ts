@@ -1,6 +1,6 @@
 /**
  * The square of the gradients' norm, as partial sums over any number of tensors:
- * Σ (x / scale)², with the loss scale from the control tensor (loss_scale.ts).
+ * Σ (x / scale)², with the loss scale from the grad-scaler tensor (loss_scale.ts).
  *
  * Shapes: x f32 of any shape and size, partials f32. Each workgroup writes one slot, so slots are
  * always summed in the same order.
@@ -9,7 +9,7 @@
  */
 import { elementParts } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { CONTROL } from "./loss_scale.ts";
+import { GRAD_SCALER } from "./loss_scale.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import { Tensor } from "../../gpu/tensor.ts";
@@ -22,7 +22,7 @@ const MOST_SLOTS = 256;
 const squares = programFamily("sum_of_squares", () => ({
   bindings: [
     { name: "x", dtype: "f32", access: "read" },
-    { name: "control", dtype: "f32", access: "read", scalar: true },
+    { name: "gradScaler", dtype: "f32", access: "read", scalar: true },
     { name: "partials", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { vectors: "u32", slot: "u32" },
@@ -34,7 +34,7 @@ fn main(
   @builtin(local_invocation_index) thread: u32,
 ) {
   // Before squaring: (scaled gradient)² could overflow.
-  let factor = 1.0 / control[${CONTROL.scale}];
+  let factor = 1.0 / gradScaler[${GRAD_SCALER.scale}];
   var partial = 0.0;
   for (var i = group.x * ${THREADS}u + thread; i < u.vectors; i += groups.x * ${THREADS}u) {
     let v = load_x(i) * factor;
@@ -59,18 +59,18 @@ export function sumOfSquaresSlots(size: number, maxBinding: number): number {
 /** Writes partial sums of (x / scale)² from partials[slot] on and returns how many. */
 export function sumOfSquares(
   gpu: Gpu,
-  { x, partials, slot, control }: {
+  { x, partials, slot, gradScaler }: {
     x: Tensor;
     partials: Tensor;
     slot: number;
-    control: Tensor;
+    gradScaler: Tensor;
   },
 ): number {
   let used = 0;
   for (const { tensors, vectors } of elementParts(gpu, [x], x.size)) {
     const groups = slotsOf(vectors);
     const uniforms = { vectors, slot: slot + used };
-    gpu.run(squares({}), [...tensors, control, partials], uniforms, [groups], {
+    gpu.run(squares({}), [...tensors, gradScaler, partials], uniforms, [groups], {
       flops: 12 * vectors,
       bytes: 16 * vectors,
     });

@@ -2,10 +2,10 @@
  * Dynamic loss scaling, gradient clipping and the skipping of steps that overflowed, all decided on
  * the GPU so that training never waits for a readback.
  *
- * The control tensor `[16]` f32 holds the fields of {@linkcode CONTROL}. The loss is multiplied by
+ * The grad-scaler tensor `[16]` f32 holds the fields of {@linkcode GRAD_SCALER}. The loss is multiplied by
  * `scale`, so gradients are too; sumOfSquares divides by it again *before* squaring, since squares of
  * scaled gradients could overflow f32. Hence norm = √Σ partials is that of the true gradients, and
- * {@linkcode updateControl} leaves what optimizers multiply gradients by:
+ * {@linkcode updateGradScaler} leaves what optimizers multiply gradients by:
  * multiplier = 1/scale · min(1, maxGradNorm / (norm + 1e-6)).
  * Sources: Micikevicius et al., "Mixed Precision Training", 2018; torch.amp.GradScaler;
  * torch.nn.utils.clip_grad_norm_.
@@ -17,8 +17,8 @@ import { programFamily } from "../../gpu/program.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
-/** Indices of the control tensor's fields. */
-export const CONTROL = {
+/** Indices of the grad-scaler tensor's fields. */
+export const GRAD_SCALER = {
   /** What the loss is multiplied by. */
   scale: 0,
   /** Good steps since the scale last changed. */
@@ -39,20 +39,20 @@ const FIELDS = 16;
 const LARGEST_SCALE = 2 ** 24;
 const THREADS = 256;
 
-/** The control tensor's content at the start of a run. */
-export function initialControl(scale: number): Float32Array {
-  const control = new Float32Array(FIELDS);
-  control[CONTROL.scale] = scale;
-  control[CONTROL.multiplier] = 1 / scale;
-  return control;
+/** The grad-scaler tensor's content at the start of a run. */
+export function initialGradScaler(scale: number): Float32Array {
+  const gradScaler = new Float32Array(FIELDS);
+  gradScaler[GRAD_SCALER.scale] = scale;
+  gradScaler[GRAD_SCALER.multiplier] = 1 / scale;
+  return gradScaler;
 }
 
-const field = (name: keyof typeof CONTROL) => `control[${CONTROL[name]}]`;
+const field = (name: keyof typeof GRAD_SCALER) => `gradScaler[${GRAD_SCALER[name]}]`;
 
-const update = programFamily("update_control", () => ({
+const update = programFamily("update_grad_scaler", () => ({
   bindings: [
     { name: "partials", dtype: "f32", access: "read", scalar: true },
-    { name: "control", dtype: "f32", access: "write", scalar: true },
+    { name: "gradScaler", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { count: "u32", dynamic: "u32", maxGradNorm: "f32", growthInterval: "f32" },
   body: `${sumOfThreads(THREADS)}
@@ -99,17 +99,17 @@ fn main(@builtin(local_invocation_index) thread: u32) {
  * counts, gradients are clipped to `maxGradNorm` (0: not at all), and after `growthInterval` good steps
  * a dynamic scale doubles (not above 2²⁴), for the next step's gradients.
  */
-export function updateControl(
+export function updateGradScaler(
   gpu: Gpu,
-  { partials, count, control, dynamic, maxGradNorm, growthInterval }: {
+  { partials, count, gradScaler, dynamic, maxGradNorm, growthInterval }: {
     partials: Tensor;
     count: number;
-    control: Tensor;
+    gradScaler: Tensor;
     dynamic: boolean;
     maxGradNorm: number;
     growthInterval: number;
   },
 ): void {
   const uniforms = { count, dynamic: dynamic ? 1 : 0, maxGradNorm, growthInterval };
-  gpu.run(update({}), [partials, control], uniforms, [1], { flops: count, bytes: 4 * count });
+  gpu.run(update({}), [partials, gradScaler], uniforms, [1], { flops: count, bytes: 4 * count });
 }

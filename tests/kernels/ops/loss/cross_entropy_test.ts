@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { crossEntropy, weightedSums } from "../../../../kernels/ops/loss/cross_entropy.ts";
-import { initialControl } from "../../../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../../../kernels/ops/optimizer/loss_scale.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
   assertClose,
@@ -26,7 +26,7 @@ function reference(logits: Float64Array, label: number, factor: number) {
 }
 
 const SCALE = 1024;
-const control = Float64Array.from(initialControl(SCALE));
+const gradScaler = Float64Array.from(initialGradScaler(SCALE));
 
 async function test(gpu: Gpu, vocabs: readonly number[]) {
   // A chunk from the middle: 5 rows in memory, 3 used, which are rows 2 to 4 of 7.
@@ -49,7 +49,7 @@ async function test(gpu: Gpu, vocabs: readonly number[]) {
         targets: upload(gpu, labels, "u32", [all]),
         weights: upload(gpu, weights, "f32", [all]),
         nll,
-        control: upload(gpu, control, "f32", [16]),
+        gradScaler: upload(gpu, gradScaler, "f32", [16]),
         rows,
         firstRow,
         vocab,
@@ -97,7 +97,7 @@ gpuTest("crossEntropy is stable at large logits and passes on infinity and NaN",
     targets: upload(gpu, [1, 1, 1, 1, 1, 1], "u32", [S]),
     weights: upload(gpu, Array(S).fill(1 / SCALE), "f32", [S]),
     nll,
-    control: upload(gpu, control, "f32", [16]),
+    gradScaler: upload(gpu, gradScaler, "f32", [16]),
     rows: S,
     firstRow: 0,
     vocab: 4,

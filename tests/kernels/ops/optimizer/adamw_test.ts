@@ -2,7 +2,10 @@ import assert from "node:assert/strict";
 import { adamw } from "../../../../kernels/ops/optimizer/adamw.ts";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { sumOfSquares, sumOfSquaresSlots } from "../../../../kernels/ops/optimizer/grad_norm.ts";
-import { initialControl, updateControl } from "../../../../kernels/ops/optimizer/loss_scale.ts";
+import {
+  initialGradScaler,
+  updateGradScaler,
+} from "../../../../kernels/ops/optimizer/loss_scale.ts";
 import {
   assertClose,
   AWKWARD4,
@@ -49,7 +52,7 @@ async function test(gpu: Gpu, shape: number[], options: Options, copy: boolean) 
   const master = upload(gpu, start, "f32", shape);
   const m = upload(gpu, reference.m, "f32", shape), v = upload(gpu, reference.v, "f32", shape);
   const value = copy ? poisoned(gpu, "f16", shape) : undefined;
-  const control = upload(gpu, initialControl(1024), "f32", [16]);
+  const gradScaler = upload(gpu, initialGradScaler(1024), "f32", [16]);
   const partials = poisoned(gpu, "f32", [sumOfSquaresSlots(count, gpu.maxBinding)]);
   let scale = 1024;
   for (let step = 0; step < 6; step++) {
@@ -61,16 +64,16 @@ async function test(gpu: Gpu, shape: number[], options: Options, copy: boolean) 
     if (overflow) gradient[count - 1] = Infinity;
     const grad = upload(gpu, gradient, "f32", shape);
     const before = value && await download(gpu, value);
-    const slots = sumOfSquares(gpu, { x: grad, partials, slot: 0, control });
-    updateControl(gpu, {
+    const slots = sumOfSquares(gpu, { x: grad, partials, slot: 0, gradScaler });
+    updateGradScaler(gpu, {
       partials,
       count: slots,
-      control,
+      gradScaler,
       dynamic: true,
       maxGradNorm,
       growthInterval: 2,
     });
-    adamw(gpu, { master, grad, m, v, value, control, ...options });
+    adamw(gpu, { master, grad, m, v, value, gradScaler, ...options });
     if (!overflow) {
       const norm = Math.sqrt(gradient.reduce((a, g) => a + (g / scale) ** 2, 0));
       const clip = Math.min(1, maxGradNorm / (norm + 1e-6));
@@ -85,7 +88,7 @@ async function test(gpu: Gpu, shape: number[], options: Options, copy: boolean) 
       const halves = await download(gpu, value);
       assert.deepEqual([...halves], [...overflow ? before! : quantize(weights, "f16")]);
     }
-    scale = (await download(gpu, control))[0];
+    scale = (await download(gpu, gradScaler))[0];
   }
   assert.equal(reference.steps, 5);
   assert.equal(scale, 2048, "the scale has gone 1024, 2048, 1024, 1024, 2048, 2048");
@@ -101,8 +104,8 @@ gpuTest("adamw follows the reference through skipped and clipped steps", async (
 gpuTest("adamw's bias corrections hold at every step count", async (gpu) => {
   for (const steps of [1, 2, 4, 5, 10, 100, 499, 500, 501, 10000, 1000000]) {
     for (const [beta1, beta2] of [[0.9, 0.999], [0.99, 0.9999], [0.5, 0.95]]) {
-      const control = initialControl(1);
-      control[3] = steps;
+      const gradScaler = initialGradScaler(1);
+      gradScaler[3] = steps;
       const one = (value: number) => upload(gpu, [value, value, value, value], "f32", [4]);
       const master = one(0), m = one(0.25), v = one(0.5);
       adamw(gpu, {
@@ -110,7 +113,7 @@ gpuTest("adamw's bias corrections hold at every step count", async (gpu) => {
         grad: one(0),
         m,
         v,
-        control: upload(gpu, control, "f32", [16]),
+        gradScaler: upload(gpu, gradScaler, "f32", [16]),
         ...OPTIONS,
         beta1,
         beta2,

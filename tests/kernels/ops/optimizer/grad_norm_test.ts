@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { clear } from "../../../../kernels/ops/elements/bytes.ts";
 import { sumOfSquares, sumOfSquaresSlots } from "../../../../kernels/ops/optimizer/grad_norm.ts";
-import { initialControl } from "../../../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../../../kernels/ops/optimizer/loss_scale.ts";
 import {
   assertClose,
   AWKWARD4,
@@ -29,9 +29,9 @@ Deno.test("sumOfSquaresSlots counts up to 256 slots a part", () => {
 async function test(gpu: Gpu, values: Float64Array, shape: number[], scale: number) {
   const slots = sumOfSquaresSlots(values.length, gpu.maxBinding);
   const partials = poisoned(gpu, "f32", [slots + 5]);
-  const control = upload(gpu, initialControl(scale), "f32", [16]);
+  const gradScaler = upload(gpu, initialGradScaler(scale), "f32", [16]);
   const x = upload(gpu, values, "f32", shape);
-  assert.equal(sumOfSquares(gpu, { x, partials, slot: 3, control }), slots);
+  assert.equal(sumOfSquares(gpu, { x, partials, slot: 3, gradScaler }), slots);
   const sums = await download(gpu, partials);
   const total = sums.subarray(3, 3 + slots).reduce((a, b) => a + b, 0);
   const expected = values.reduce((a, v) => a + (v / scale) ** 2, 0);
@@ -66,8 +66,8 @@ gpuTest("one infinity or NaN makes the sum not finite", async (gpu) => {
     values[4711] = bad;
     const partials = poisoned(gpu, "f32", [2]);
     clear(gpu, partials);
-    const control = upload(gpu, initialControl(65536), "f32", [16]);
-    sumOfSquares(gpu, { x: upload(gpu, values, "f32", [6000]), partials, slot: 0, control });
+    const gradScaler = upload(gpu, initialGradScaler(65536), "f32", [16]);
+    sumOfSquares(gpu, { x: upload(gpu, values, "f32", [6000]), partials, slot: 0, gradScaler });
     const [first, second] = await download(gpu, partials);
     assert.ok(!Number.isFinite(first + second));
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
-import { initialControl } from "../../../../kernels/ops/optimizer/loss_scale.ts";
+import { initialGradScaler } from "../../../../kernels/ops/optimizer/loss_scale.ts";
 import { sgd } from "../../../../kernels/ops/optimizer/sgd.ts";
 import {
   assertClose,
@@ -24,13 +24,13 @@ async function test(gpu: Gpu, shape: number[], copy: boolean, weightDecay: numbe
     const gradient = quantize(randomArray(count, 10 + step, scale), "f32");
     if (skip) gradient[0] = NaN;
     const before = value && await download(gpu, value);
-    const fields = initialControl(scale);
+    const fields = initialGradScaler(scale);
     fields[5] = skip ? 1 : 0;
     sgd(gpu, {
       master,
       grad: upload(gpu, gradient, "f32", shape),
       value,
-      control: upload(gpu, fields, "f32", [16]),
+      gradScaler: upload(gpu, fields, "f32", [16]),
       learningRate,
       weightDecay,
     });
