@@ -5,7 +5,7 @@
  */
 import { crossEntropy } from "../kernels/ops/loss/cross_entropy.ts";
 import { clear } from "../kernels/ops/elements/bytes.ts";
-import { addPartials, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK, rmsnorm, rmsnormBackward } from "../kernels/ops/norm/rmsnorm.ts";
 import { swiglu, swigluBackward } from "../kernels/ops/activation/swiglu.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
 import { chunkRows } from "../model/transformer/head.ts";
@@ -55,7 +55,7 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
 
   const partials = tensors.normal("f32", [SPLITS, rows, width], 3);
   const d = { tensor: partials, splits: SPLITS, rows, width }, y = tensors.zeros("f32", x.shape);
-  const add = () => addPartials(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
+  const add = () => addSplitK(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
   yield {
     name: `residual and rmsnorm ${what}, ${SPLITS} partial sums`,
     tokens: rows,

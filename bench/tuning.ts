@@ -6,11 +6,11 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { matmul, matmulPartials } from "../kernels/ops/matmul/matmul.ts";
+import { matmul, matmulSplitK } from "../kernels/ops/matmul/matmul.ts";
 import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/tiled_geometry.ts";
 import { type AskedProduct, productClass, tilesOf } from "../kernels/ops/matmul/tuned.ts";
 import { Memory } from "../kernels/gpu/memory.ts";
-import { sumPartials } from "../kernels/ops/matmul/partials.ts";
+import { sumSplitK } from "../kernels/ops/matmul/split_k.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
 import { weightKind } from "../kernels/ops/weights/kinds.ts";
 import { encodeWeight, makeOperand } from "../kernels/ops/weights/operand.ts";
@@ -115,7 +115,7 @@ function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
     if (maxSplits === undefined) return matmul(gpu, { ...shared, orientation, c: C });
     if (orientation === "tn") throw new Error("a weight's gradient has no splits");
     // In place of the launch that adds the splits up.
-    sumPartials(gpu, { d: matmulPartials(gpu, { ...shared, orientation }), c: C });
+    sumSplitK(gpu, { d: matmulSplitK(gpu, { ...shared, orientation }), c: C });
   };
   return { run, C };
 }

@@ -17,14 +17,14 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { type Partials, wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
-import { addPartials, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import type { ArchSpec, NormPlace } from "../families/spec.ts";
 import type { ForwardWorkspace, InnerActivations, NormInput } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
-import { linear, linearPartials } from "./linear.ts";
+import { linear, linearSplitK } from "./linear.ts";
 import type { DropoutState, LinearGroup, LinearPass } from "./linear_group.ts";
 import type { Parameter } from "./parameters.ts";
 
@@ -175,15 +175,15 @@ export function branch(
   block: Block,
   name: BranchName,
   { input, loraHidden, keep, rows = pass.batch.tokens }: BranchInput,
-): Partials {
+): SplitKPartials {
   const { gpu, forward } = pass, common = { ...linearPass(pass, rows), loraHidden };
   if (isDirect(pass, block, name)) {
-    return linearPartials(gpu, block[name], input, { ...common, whole: forward.projected });
+    return linearSplitK(gpu, block[name], input, { ...common, whole: forward.projected });
   }
   const x = present(forward.projected, "room for a projection");
   linear(gpu, block[name], input, x, common);
   finishBranch(pass, branchNorm(block, name), { x, rows, keep });
-  return wholePartials(x, rows);
+  return singleSplit(x, rows);
 }
 
 /**
@@ -201,7 +201,7 @@ export function project(
   const n = operand(pass, forward.normed), eps = spec.rms_norm_eps;
   const d = branch(pass, block, name, input);
   const norm = next && { w: next.w.value, n, rstd: next.rstd, eps };
-  addPartials(gpu, { x, d, y, rows, norm });
+  addSplitK(gpu, { x, d, y, rows, norm });
   return next === undefined ? y : n;
 }
 

@@ -16,9 +16,9 @@ import {
   type DecodeWorkspace,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
-import { wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { singleSplit } from "../../kernels/ops/matmul/split_k.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
-import { addPartials } from "../../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK } from "../../kernels/ops/norm/rmsnorm.ts";
 import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";
 import { gatherRows } from "../../kernels/ops/rows/gather.ts";
 import type { BlockKeys, InferActivations } from "./activations.ts";
@@ -167,7 +167,7 @@ function projectGemv(
   const projected = present(forward.projected, "room for a projection");
   linearGemv(gpu, block[name], input, projected, how);
   finishBranch(pass, branchNorm(block, name), { x: projected, rows });
-  addPartials(gpu, { x, d: wholePartials(projected, rows), y: x, rows });
+  addSplitK(gpu, { x, d: singleSplit(projected, rows), y: x, rows });
 }
 
 function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {

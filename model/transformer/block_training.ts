@@ -12,7 +12,7 @@ import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { type Partials, sumPartials } from "../../kernels/ops/matmul/partials.ts";
+import { type SplitKPartials, sumSplitK } from "../../kernels/ops/matmul/split_k.ts";
 import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
 import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import { rope } from "../../kernels/ops/rope/rope.ts";
@@ -41,7 +41,7 @@ import {
   project,
   qkNormParts,
 } from "./block.ts";
-import { linear, linearBackward, linearBackwardPartials, projectDown } from "./linear.ts";
+import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
 import { type LinearGroup, readsInput } from "./linear_group.ts";
 
 /** What the blocks of a training pass share. */
@@ -163,7 +163,7 @@ export function blockBackward(
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = inputAgain(pass, block.gateUp, mlpNorm, residualMid);
   const gateUpSides = { ...gradients("gateUp"), x: m, dy: gateUp };
-  const dm = linearBackwardPartials(gpu, block.gateUp, gateUpSides);
+  const dm = linearBackwardSplitK(gpu, block.gateUp, gateUpSides);
   normBackward(pass, mlpNorm, residualMid, dm);
 
   const attentionNorm = inputNorm(pass, block, index);
@@ -189,7 +189,7 @@ export function blockBackward(
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
   const sides = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
   if (inputGradient || attentionNorm?.w.trained !== undefined) {
-    normBackward(pass, attentionNorm, x, linearBackwardPartials(gpu, block.qkv, sides));
+    normBackward(pass, attentionNorm, x, linearBackwardSplitK(gpu, block.qkv, sides));
   } else {
     linearBackward(gpu, block.qkv, sides);
   }
@@ -260,12 +260,12 @@ function normBackward(
   pass: TrainPass,
   next: NextNorm | undefined,
   x: Tensor,
-  dy: Partials,
+  dy: SplitKPartials,
 ): void {
   const { gpu, activations: { backward: { residual: dx } }, batch: { tokens: rows } } = pass;
   const rounded = roundedResidual(pass);
   if (next === undefined) {
-    sumPartials(gpu, { d: dy, c: dx, accumulate: true });
+    sumSplitK(gpu, { d: dy, c: dx, accumulate: true });
     if (rounded !== undefined) cast(gpu, { x: dx, y: rounded, rows });
     return;
   }

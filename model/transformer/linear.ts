@@ -12,8 +12,8 @@
 import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
-import { matmul, matmulPartials } from "../../kernels/ops/matmul/matmul.ts";
-import { type Partials, wholePartials } from "../../kernels/ops/matmul/partials.ts";
+import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
+import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
 import { inputProduct, outputProduct } from "./group_products.ts";
@@ -82,18 +82,18 @@ export function projectDown(
  *
  * @param whole Working memory of y's shape, f32, for groups that are not plain.
  */
-export function linearPartials(
+export function linearSplitK(
   gpu: Gpu,
   group: LinearGroup,
   x: Tensor,
   { whole, ...pass }: LinearPass & { whole?: Tensor },
-): Partials {
+): SplitKPartials {
   const { rows, operands } = pass;
   if (isPlain(group)) {
-    return matmulPartials(gpu, { orientation: "nt", a: x, b: group.weight!, rows, operands });
+    return matmulSplitK(gpu, { orientation: "nt", a: x, b: group.weight!, rows, operands });
   }
   linear(gpu, group, x, whole!, pass);
-  return wholePartials(whole!, rows);
+  return singleSplit(whole!, rows);
 }
 
 /**
@@ -117,29 +117,29 @@ export function linearBackward(
  *
  * @param whole Working memory of x's shape, f32, for groups whose weights are apart in memory, and those with DoRA.
  */
-export function linearBackwardPartials(
+export function linearBackwardSplitK(
   gpu: Gpu,
   group: LinearGroup,
   { whole, ...gradients }: LinearGradients & { whole?: Tensor },
-): Partials {
+): SplitKPartials {
   const { dy, dyRounded = dy, rows, operands } = gradients;
   if (group.dora || group.weight === undefined) {
     linearBackward(gpu, group, { ...gradients, dx: whole! });
-    return wholePartials(whole!, rows);
+    return singleSplit(whole!, rows);
   }
   weightGradients(gpu, group, gradients);
-  const spare = trainsAdapters(group) ? 1 : 0;
+  const extraSplits = trainsAdapters(group) ? 1 : 0;
   const common = {
     orientation: "nn",
     a: dyRounded,
     b: group.weight,
     rows,
     operands,
-    spare,
+    extraSplits,
   } as const;
-  const partials = matmulPartials(gpu, common);
-  adapterGradients(gpu, group, gradients, partials);
-  return partials;
+  const splitK = matmulSplitK(gpu, common);
+  adapterGradients(gpu, group, gradients, splitK);
+  return splitK;
 }
 
 function weightGradients(
@@ -170,7 +170,7 @@ function adapterGradients(
   gpu: Gpu,
   group: LinearGroup,
   { x, dy, rows, dropout: mask, loraHidden, loraHiddenGrad }: LinearGradients,
-  dx: Tensor | Partials | undefined,
+  dx: Tensor | SplitKPartials | undefined,
 ): void {
   if (group.lora === undefined || !trainsAdapters(group)) return;
   const lora = { ...group.lora, mask };

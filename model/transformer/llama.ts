@@ -12,7 +12,7 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { partialsBytes } from "../../kernels/ops/matmul/partials.ts";
+import { splitKBytes } from "../../kernels/ops/matmul/split_k.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
@@ -150,8 +150,8 @@ export class Llama {
       this.#inference = inferActivations(memory, spec, inference, numerics.storage);
     }
     this.#decode = decoding && decodeWorkspace(memory, spec, decoding);
-    const spare = lora && mode.kind === "train" ? 1 : 0;
-    memory.needScratch(partialsBytes(maxTokens, spec.hidden_size, spare));
+    const extraSplits = lora && mode.kind === "train" ? 1 : 0;
+    memory.needScratch(splitKBytes(maxTokens, spec.hidden_size, extraSplits));
     const { product } = this.#inference.forward, d = this.#training?.backward;
     // What blocks work in is free between their forward and their backward pass.
     const idle = d && {

@@ -28,7 +28,7 @@ import {
   type LoraTiles,
   upTileCount,
 } from "./tiles.ts";
-import type { Partials } from "../matmul/partials.ts";
+import type { SplitKPartials } from "../matmul/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
 
 /** The adapter of one layer. */
@@ -240,11 +240,11 @@ const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
  *
  * @param loraHidden What {@linkcode loraDown} gave for the same x and group.
  * @param loraHiddenGrad Working memory of loraHidden's shape.
- * @param dx A tensor that is added to, or partial sums that get another split.
+ * @param dx A tensor that is added to, or split-K partial sums, which get one more split.
  */
 export function loraBackward(
   gpu: Gpu,
-  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | Partials },
+  { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | SplitKPartials },
 ): void {
   loraUpBackward(gpu, gradients);
   const { loraHiddenGrad, group, rows } = gradients;
@@ -252,9 +252,9 @@ export function loraBackward(
   const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
 
-  const slot = dx !== undefined && "splits" in dx ? dx : undefined;
-  if (slot !== undefined && slot.tensor.size < (slot.splits + 1) * rows * input) {
-    throw new Error(`${slot.tensor.name} has no room for another split`);
+  const splitK = dx !== undefined && "splits" in dx ? dx : undefined;
+  if (splitK !== undefined && splitK.tensor.size < (splitK.splits + 1) * rows * input) {
+    throw new Error(`${splitK.tensor.name} has no room for another split`);
   }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
   const allGrad = gradTileCount(geometry, { columns: input, ...shared });
@@ -262,7 +262,7 @@ export function loraBackward(
   const run = (dx: Tensor | undefined, withGradA: boolean) => {
     const gradTiles = withGradA ? allGrad : 0;
     const tiles = gradTiles + (dx === undefined ? 0 : places.columnTiles * places.rowTiles);
-    const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (slot === undefined ? 2 : 1);
+    const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (splitK === undefined ? 2 : 1);
     const parts = Number(withGradA) + (dx === undefined ? 0 : 1);
     gpu.run(
       backwardX({
@@ -270,7 +270,7 @@ export function loraBackward(
         a: a[0].dtype,
         dx: dx?.dtype ?? "none",
         withGradA,
-        accumulate: slot === undefined,
+        accumulate: splitK === undefined,
         modules: count,
         drop: group.mask.p > 0,
         tileKind,
@@ -287,7 +287,7 @@ export function loraBackward(
         columnTiles: gradColumnTiles(geometry, input),
         gradTiles,
         upTiles: places.columnTiles,
-        dxFrom: (slot?.splits ?? 0) * rows * input / 4,
+        dxFrom: (splitK?.splits ?? 0) * rows * input / 4,
         tiles,
       },
       groupGrid(tiles),
@@ -303,5 +303,5 @@ export function loraBackward(
     run(undefined, true);
     run(target, false);
   }
-  if (slot !== undefined) slot.splits++;
+  if (splitK !== undefined) splitK.splits++;
 }

@@ -19,7 +19,7 @@ import { matvec, productCost, takesMatvec } from "../matvec/matvec.ts";
 import type { Float } from "../numerics.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 import type { Orientation } from "./orientation.ts";
-import { type Partials, partialsBytes, sumPartials } from "./partials.ts";
+import { splitKBytes, type SplitKPartials, sumSplitK } from "./split_k.ts";
 import { subgroupFits, subgroupMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
 import { tiledMatmul } from "./tiled.ts";
@@ -159,10 +159,10 @@ function multiply(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
   const tensor = gpu.scratch(SPLIT_BYTES);
   launch(gpu, { ...product, c: tensor, cOffset: 0, cStride: n, accumulate: false }, geometry);
   const d = { tensor, splits, rows: m, width: n };
-  sumPartials(gpu, { d, c, cFrom: product.cOffset, accumulate });
+  sumSplitK(gpu, { d, c, cFrom: product.cOffset, accumulate });
 }
 
-/** What {@linkcode matmul} and {@linkcode matmulPartials} take alike. */
+/** What {@linkcode matmul} and {@linkcode matmulSplitK} take alike. */
 interface Product {
   a: Tensor;
   /** A weight; a tensor is a dense one. */
@@ -285,15 +285,18 @@ export function matmul(
 /**
  * alpha·A·op(B) as partial sums in working memory, for the next launch to add up.
  *
- * @param product `spare`: splits to leave room for, which others append.
+ * @param product `extraSplits`: splits to leave room for, which later launches append.
  */
-export function matmulPartials(
+export function matmulSplitK(
   gpu: Gpu,
-  { spare = 0, geometry, ...product }: Product & { orientation: "nt" | "nn"; spare?: number },
-): Partials {
+  { extraSplits = 0, geometry, ...product }: Product & {
+    orientation: "nt" | "nn";
+    extraSplits?: number;
+  },
+): SplitKPartials {
   const { orientation, b, rows } = product;
   const width = b.shape[orientation === "nt" ? 0 : 1];
-  const bytes = Math.min(partialsBytes(rows, width, spare), gpu.maxBinding);
+  const bytes = Math.min(splitKBytes(rows, width, extraSplits), gpu.maxBinding);
   const c = gpu.scratch(bytes);
   let splits = 1;
   if (rows > 0) {
@@ -303,7 +306,7 @@ export function matmulPartials(
       for (const range of ranges) matvec(gpu, range);
     } else {
       // The same splits of K for every range of columns; ranges of K add to the first one's splits.
-      const maxSplits = Math.floor(bytes / (rows * width * 4)) - spare;
+      const maxSplits = Math.floor(bytes / (rows * width * 4)) - extraSplits;
       const tiles = geometry ?? geometryOf(gpu, ranges, maxSplits);
       for (const range of ranges) launch(gpu, range, tiles);
       ({ splits } = splitK(ranges[0].k, tiles));

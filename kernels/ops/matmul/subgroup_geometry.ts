@@ -44,8 +44,8 @@ const LEAST_SPLIT = 512;
 const ROUND_TIME = 6.7;
 /** Time of a workgroup that has a multiprocessor for two to itself, in halves of the time of two. */
 const ALONE = 1.4;
-/** Microseconds to write and add up a mebibyte of partial results at the speed of a copy; a launch more. */
-const PARTIALS_TIME = 0.7, LAUNCH_TIME = 4;
+/** Microseconds to write and add up a mebibyte of split-K partial sums at the speed of a copy; a launch more. */
+const SPLIT_K_TIME = 0.7, LAUNCH_TIME = 4;
 
 interface TimedTile {
   tile: SubgroupTile;
@@ -150,10 +150,10 @@ function choose(
       const inTurn = (rounds - 1) * held +
         (inLast > processors ? held : Math.min(held, ALONE));
       const steps = Math.ceil(k / splits / tile.blockK);
-      const partials = splits === 1
+      const splitKTime = splits === 1
         ? 0
-        : splits * m * n * 4 / 2 ** 20 * PARTIALS_TIME + LAUNCH_TIME;
-      const total = rounds * ROUND_TIME + inTurn * steps * time + partials;
+        : splits * m * n * 4 / 2 ** 20 * SPLIT_K_TIME + LAUNCH_TIME;
+      const total = rounds * ROUND_TIME + inTurn * steps * time + splitKTime;
       if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
     }
   }

@@ -9,7 +9,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { Partials } from "../matmul/partials.ts";
+import type { SplitKPartials } from "../matmul/split_k.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
@@ -34,7 +34,7 @@ const forward = programFamily(
     uniforms: { width: "u32", eps: "f32" },
     body: rowMain({ threads, held }, {
       values: { v: "load_x(at)", weight: "load_w(i)" },
-      addSlots: false,
+      addSplits: false,
       first: "partial += dot(v, v);",
       between: `${SCALE}\n  ${storeRstd(rstd)}`,
       second: "store_y(at, v * scale * weight);",
@@ -65,7 +65,7 @@ export function rmsnorm(
 }
 
 const addForward = programFamily(
-  "add_partials",
+  "add_split_k",
   (
     { inPlace, w, n, rstd, threads, held }: {
       inPlace: boolean;
@@ -84,14 +84,14 @@ const addForward = programFamily(
       ...inPlace ? [] : reads("f32", "x"),
       ...w === "none" ? [] : [...reads(w, "w"), ...writes(n, "n"), ...rstdBinding(rstd)],
     ];
-    const uniforms = { width: "u32", splits: "u32", slot: "u32", eps: "f32" } as const;
+    const uniforms = { width: "u32", splits: "u32", splitStride: "u32", eps: "f32" } as const;
     if (w === "none") {
-      const program = { values: { v: x }, addSlots: true, first: keep };
+      const program = { values: { v: x }, addSplits: true, first: keep };
       return { bindings, uniforms, body: rowMain({ threads, held }, program) };
     }
     const body = rowMain({ threads, held }, {
       values: { v: x, weight: "load_w(i)" },
-      addSlots: true,
+      addSplits: true,
       again: { v: "load_y(at)" },
       first: `${keep} partial += dot(v, v);`,
       between: `${SCALE}\n  ${storeRstd(rstd)}`,
@@ -106,11 +106,11 @@ const addForward = programFamily(
  *
  * @param d Partial sums of `rows` rows. y may be x, which is then updated in place.
  */
-export function addPartials(
+export function addSplitK(
   gpu: Gpu,
   { x, d, y, rows, norm }: {
     x: Tensor;
-    d: Partials;
+    d: SplitKPartials;
     y: Tensor;
     rows: number;
     norm?: { w: Tensor; n: Tensor; rstd?: Tensor; eps: number };
@@ -127,19 +127,19 @@ export function addPartials(
     held,
   });
   const tensors = [d.tensor, y, ...inPlace ? [] : [x], w, n, rstd].filter((t) => t !== undefined);
-  const uniforms = { width, splits, slot: slotVectors(d), eps };
+  const uniforms = { width, splits, splitStride: splitStride(d), eps };
   gpu.run(program, tensors, uniforms, [rows], {
     flops: rows * width * (splits + (norm === undefined ? 0 : 4)),
     bytes: rows * width * (8 + 4 * splits + (n === undefined ? 0 : bytesOf(n.dtype))),
   });
 }
 
-/** Vectors from one slot to the next. */
-const slotVectors = ({ rows, width }: Partials) => rows * width / 4;
+/** Vectors from one split to the next. */
+const splitStride = ({ rows, width }: SplitKPartials) => rows * width / 4;
 
 /** What a program that takes a tensor or partial sums calls the binding `d`. */
-type Source = Dtype | "partials";
-const sourceBinding = (source: Source) => reads(source === "partials" ? "f32" : source, "d");
+type Source = Dtype | "split_k";
+const sourceBinding = (source: Source) => reads(source === "split_k" ? "f32" : source, "d");
 
 const backward = programFamily(
   "rmsnorm_backward",
@@ -160,15 +160,15 @@ const backward = programFamily(
       ...writes("f32", "dx"),
       ...rounded ? writes("f16", "rounded") : [],
     ],
-    uniforms: { width: "u32", splits: "u32", slot: "u32" },
+    uniforms: { width: "u32", splits: "u32", splitStride: "u32" },
     body: rowMain({ threads, held }, {
       values: {
-        dy: source === "partials" ? "vec4<f32>()" : "load_d(at)",
+        dy: source === "split_k" ? "vec4<f32>()" : "load_d(at)",
         weight: "load_w(i)",
         v: "load_x(at)",
         before: "load_dx(at)",
       },
-      addSlots: source === "partials",
+      addSplits: source === "split_k",
       first: "partial += dot(dy * weight, v);",
       between: `let scale = rstd[group.x];
   let mean = sum / f32(u.width) * scale * scale;`,
@@ -189,7 +189,7 @@ const weightBackward = programFamily(
       ...readsScalars("f32", "rstd"),
       ...writes("f32", "dw"),
     ],
-    uniforms: { width: "u32", rows: "u32", splits: "u32", slot: "u32" },
+    uniforms: { width: "u32", rows: "u32", splits: "u32", splitStride: "u32" },
     body: `
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -200,8 +200,8 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     let at = row * vectors + id.x;
     var dy = load_d(at);
     ${
-      source === "partials"
-        ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.slot + at); }"
+      source === "split_k"
+        ? "for (var s = 1u; s < u.splits; s++) { dy += load_d(s * u.splitStride + at); }"
         : ""
     }
     sum += dy * load_x(at) * rstd[row];
@@ -220,7 +220,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 export function rmsnormBackward(
   gpu: Gpu,
   { dy, x, w, rstd, dx, rounded, dw, rows }: {
-    dy: Tensor | Partials;
+    dy: Tensor | SplitKPartials;
     x: Tensor;
     w: Tensor;
     rstd: Tensor;
@@ -231,10 +231,12 @@ export function rmsnormBackward(
   },
 ): void {
   const width = w.shape[0], { threads, held } = rowShare(gpu, width);
-  const partial = "splits" in dy, d = partial ? dy.tensor : dy;
-  const source = partial ? "partials" : dy.dtype;
-  const slots = partial ? { splits: dy.splits, slot: slotVectors(dy) } : { splits: 1, slot: 0 };
-  const bytes = rows * width * (12 + bytesOf(d.dtype) * slots.splits);
+  const isSplit = "splits" in dy, d = isSplit ? dy.tensor : dy;
+  const source = isSplit ? "split_k" : dy.dtype;
+  const split = isSplit
+    ? { splits: dy.splits, splitStride: splitStride(dy) }
+    : { splits: 1, splitStride: 0 };
+  const bytes = rows * width * (12 + bytesOf(d.dtype) * split.splits);
   const backwardProgram = backward({
     source,
     w: w.dtype,
@@ -243,14 +245,14 @@ export function rmsnormBackward(
     held,
   });
   const written = rounded === undefined ? [dx] : [dx, rounded];
-  gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...slots }, [rows], {
-    flops: (7 + slots.splits) * rows * width,
+  gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...split }, [rows], {
+    flops: (7 + split.splits) * rows * width,
     bytes: bytes + (rounded === undefined ? 0 : 2 * rows * width),
   });
   if (dw === undefined) return;
   const workgroups = Math.ceil(width / 256);
-  gpu.run(weightBackward({ source }), [d, x, rstd, dw], { width, rows, ...slots }, [workgroups], {
-    flops: (2 + slots.splits) * rows * width,
+  gpu.run(weightBackward({ source }), [d, x, rstd, dw], { width, rows, ...split }, [workgroups], {
+    flops: (2 + split.splits) * rows * width,
     bytes,
   });
 }

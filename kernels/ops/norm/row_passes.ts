@@ -33,15 +33,15 @@ export function rowShare(
   return { threads, held: held > MOST_HELD ? 0 : held };
 }
 
-/** Slots of partial sums that are read before any is added: loads that are under way together. */
-const SLOTS_AT_ONCE = 4;
+/** Split-K partial sums that are read before any is added, so that their loads are under way together. */
+const SPLITS_AT_ONCE = 4;
 
 /** WGSL of a program over rows; expressions and statements see `i`, a vector of the row, and `at`, of the tensor. */
 export interface RowProgram {
   /** Vectors that both passes use: name and expression. */
   values: Readonly<Record<string, string>>;
-  /** The first of the values is that plus all partial sums of the binding `d`: u.splits slots of u.slot vectors. */
-  addSlots: boolean;
+  /** The first of the values has the split-K partial sums of `d` added to it: u.splits, u.splitStride vectors apart. */
+  addSplits: boolean;
   /** Values that are to be read in another way the second time, where nothing is kept. */
   again?: Readonly<Record<string, string>>;
   /** Of the first pass; may add to `partial`. */
@@ -72,27 +72,31 @@ ${
 }
 
 function readTwice(threads: number, program: RowProgram, middle: string): string {
-  const { values, addSlots, again, first, second } = program, [summed] = Object.keys(values);
-  const pass = (body: string, from: Readonly<Record<string, string>>, slots: boolean) => `
+  const { values, addSplits, again, first, second } = program, [summed] = Object.keys(values);
+  const pass = (body: string, from: Readonly<Record<string, string>>, splits: boolean) => `
   for (var i = thread; i < vectors; i += ${threads}u) {
     let at = row + i;
 ${Object.entries(from).map(([name, value]) => `    var ${name} = ${value};`).join("\n")}
-    ${slots ? `for (var s = 0u; s < u.splits; s++) { ${summed} += load_d(s * u.slot + at); }` : ""}
+    ${
+    splits
+      ? `for (var s = 0u; s < u.splits; s++) { ${summed} += load_d(s * u.splitStride + at); }`
+      : ""
+  }
     ${body}
   }`;
-  const slotsAgain = addSlots && again?.[summed] === undefined;
-  return pass(first, values, addSlots) + middle +
-    (second === undefined ? "" : pass(second, { ...values, ...again }, slotsAgain));
+  const splitsAgain = addSplits && again?.[summed] === undefined;
+  return pass(first, values, addSplits) + middle +
+    (second === undefined ? "" : pass(second, { ...values, ...again }, splitsAgain));
 }
 
 /** All loads come first, so that they are under way together. */
 function keepInRegisters(
   threads: number,
   held: number,
-  { values, addSlots, first, second }: RowProgram,
+  { values, addSplits, first, second }: RowProgram,
   middle: string,
 ): string {
-  const names = Object.keys(values), [summed] = names, ahead = Math.ceil(SLOTS_AT_ONCE / held);
+  const names = Object.keys(values), [summed] = names, ahead = Math.ceil(SPLITS_AT_ONCE / held);
   const own = (line: (k: number) => string) => repeat(held, line);
   // Beyond the row's end the last vector is read instead, which is cheaper than a branch.
   const load = (k: number) => `
@@ -102,15 +106,15 @@ function keepInRegisters(
     let at = row + i;
 ${names.map((name) => `    ${name}_${k} = ${values[name]};`).join("\n")}
   }`;
-  const slot = (k: number, a: number) =>
-    `    let d${k}_${a} = load_d(min(s + ${a}u, u.splits - 1u) * u.slot + row + i_${k});`;
+  const loadSplit = (k: number, a: number) =>
+    `    let d${k}_${a} = load_d(min(s + ${a}u, u.splits - 1u) * u.splitStride + row + i_${k});`;
   const add = (k: number, a: number) => {
     const d = a === 0 ? `d${k}_0` : `select(vec4<f32>(), d${k}_${a}, s + ${a}u < u.splits)`;
     return `    ${summed}_${k} += ${d};`;
   };
-  const slots = `
+  const addedSplits = `
   for (var s = 0u; s < u.splits; s += ${ahead}u) {
-${own((k) => repeat(ahead, (a) => slot(k, a)))}
+${own((k) => repeat(ahead, (a) => loadSplit(k, a)))}
 ${own((k) => repeat(ahead, (a) => add(k, a)))}
   }`;
   const pass = (body: string) =>
@@ -122,7 +126,7 @@ ${names.map((name) => `    let ${name} = ${name}_${k};`).join("\n")}
     ${body}
   }`);
   return `${names.map((name) => own((k) => `  var ${name}_${k}: vec4<f32>;`)).join("\n")}
-${own(load)}${addSlots ? slots : ""}
+${own(load)}${addSplits ? addedSplits : ""}
 ${pass(first)}${middle}
 ${second === undefined ? "" : pass(second)}`;
 }

@@ -12,12 +12,12 @@ import type { AttentionPlan } from "./plan.ts";
 /** The thread's place in a weighted sum: rows from `sum_first` on, pairs `sum_pair<k>` of each piece. */
 export function sumPlace(plan: AttentionPlan): string {
   const { rows, chunk, sumRows, sumPairs, sumLanes, threads } = plan;
-  const groups = rows / sumRows, spare = threads > groups * sumLanes;
+  const groups = rows / sumRows, hasIdle = threads > groups * sumLanes;
   const group = `thread / ${sumLanes}u`;
   return `let sum_lane = thread % ${sumLanes}u;
-let sum_group = ${spare ? `min(${group}, ${groups - 1}u)` : group};
+let sum_group = ${hasIdle ? `min(${group}, ${groups - 1}u)` : group};
 let sum_first = sum_group * ${sumRows}u;
-let sum_idle = ${spare ? `${group} >= ${groups}u` : "false"};
+let sum_idle = ${hasIdle ? `${group} >= ${groups}u` : "false"};
 ${
     repeat(sumPairs, (k) => {
       const pair = `sum_lane + ${k * sumLanes}u`;

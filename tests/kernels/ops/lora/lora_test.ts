@@ -8,7 +8,7 @@ import {
   type LoraModule,
   loraUp,
 } from "../../../../kernels/ops/lora/lora.ts";
-import type { Partials } from "../../../../kernels/ops/matmul/partials.ts";
+import type { SplitKPartials } from "../../../../kernels/ops/matmul/split_k.ts";
 import { type Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
@@ -182,15 +182,18 @@ async function test(gpu: Gpu, change: Partial<Case>) {
     ...act === "f16" ? half : limits,
     what: `${what} dx`,
   });
-  // Once more into a further slot of partial sums, once more without dx: gradients add up.
-  const slots = poisoned(gpu, "f32", [4 * rows * input]);
-  const partials: Partials = { tensor: slots, splits: 2, rows, width: input };
-  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx: partials });
-  assert.equal(partials.splits, 3);
-  const sums = await download(gpu, slots), slot = rows * input;
-  assertClose(sums.subarray(2 * slot, 3 * slot), expectedDx, { ...limits, what: `${what} slot` });
-  const others = [...sums.subarray(0, 2 * slot), ...sums.subarray(3 * slot)];
-  assert.ok(others.every(Number.isNaN), `${what}: another slot was written`);
+  // Once more into a further split, once more without dx: gradients add up.
+  const splits = poisoned(gpu, "f32", [4 * rows * input]);
+  const splitK: SplitKPartials = { tensor: splits, splits: 2, rows, width: input };
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx: splitK });
+  assert.equal(splitK.splits, 3);
+  const sums = await download(gpu, splits), split = rows * input;
+  assertClose(sums.subarray(2 * split, 3 * split), expectedDx, {
+    ...limits,
+    what: `${what} split`,
+  });
+  const others = [...sums.subarray(0, 2 * split), ...sums.subarray(3 * split)];
+  assert.ok(others.every(Number.isNaN), `${what}: another split was written`);
   loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows });
   const loraHiddens = await download(gpu, loraHidden),
     loraHiddenGrads = await download(gpu, loraHiddenGrad);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../../../kernels/gpu/gpu.ts";
-import { matmul, matmulPartials, type Orientation } from "../../../../kernels/ops/matmul/matmul.ts";
-import { partialsBytes } from "../../../../kernels/ops/matmul/partials.ts";
+import { matmul, matmulSplitK, type Orientation } from "../../../../kernels/ops/matmul/matmul.ts";
+import { splitKBytes } from "../../../../kernels/ops/matmul/split_k.ts";
 import {
   allTiles,
   type MatmulGeometry,
@@ -220,8 +220,8 @@ gpuTest("matmul with a few rows takes columns of wider tensors", async (test) =>
 });
 
 /** The sums of partial results, after a look at their memory. */
-async function added(gpu: Gpu, partials: ReturnType<typeof matmulPartials>): Promise<Float64Array> {
-  const { tensor, splits, rows, width } = partials, size = rows * width;
+async function added(gpu: Gpu, splitK: ReturnType<typeof matmulSplitK>): Promise<Float64Array> {
+  const { tensor, splits, rows, width } = splitK, size = rows * width;
   const all = await download(gpu, tensor);
   return Float64Array.from({ length: size }, (_, i) => {
     let sum = 0;
@@ -230,7 +230,7 @@ async function added(gpu: Gpu, partials: ReturnType<typeof matmulPartials>): Pro
   });
 }
 
-gpuTest("matmulPartials leaves parts that add up to the product", async (test) => {
+gpuTest("matmulSplitK leaves splits that add up to the product", async (test) => {
   const limits = { atol: 1e-4, rtol: 1e-4 };
   await withHardwarePrograms(test, async (gpu) => {
     for (const orientation of ["nt", "nn"] as const) {
@@ -238,14 +238,14 @@ gpuTest("matmulPartials leaves parts that add up to the product", async (test) =
         const { A, B, expected } = operands(gpu, orientation, [m, n, k], ["f32", "f16"]);
         const half = expected.map((v) => v * 0.5);
         const product = { orientation, a: A, b: B, rows: m, alpha: 0.5 };
-        const partials = matmulPartials(gpu, { ...product, spare: 1 });
-        assert.ok((partials.splits + 1) * m * n * 4 <= partials.tensor.bytes);
-        assert.deepEqual([partials.rows, partials.width], [m, n]);
-        assertClose(await added(gpu, partials), half, { ...limits, what: `${orientation} ${m}` });
+        const splitK = matmulSplitK(gpu, { ...product, extraSplits: 1 });
+        assert.ok((splitK.splits + 1) * m * n * 4 <= splitK.tensor.bytes);
+        assert.deepEqual([splitK.rows, splitK.width], [m, n]);
+        assertClose(await added(gpu, splitK), half, { ...limits, what: `${orientation} ${m}` });
         const geometry: MatmulGeometry = { ...SMALL, splits: 3 };
-        const parts = matmulPartials(gpu, { ...product, geometry });
-        assert.equal(parts.splits, 3);
-        assertClose(await added(gpu, parts), half, limits);
+        const threeSplits = matmulSplitK(gpu, { ...product, geometry });
+        assert.equal(threeSplits.splits, 3);
+        assertClose(await added(gpu, threeSplits), half, limits);
       }
     }
   });
@@ -271,13 +271,13 @@ gpuTest("matmul splits a weight that exceeds the binding limit", async () => {
   matmul(gpu, { orientation: "tn", a: D, b: A, c: G, rows: m });
   assertClose(await download(gpu, G), reference("tn", d, a, [height, k, m]), limits);
   assertClose(
-    await added(gpu, matmulPartials(gpu, { orientation: "nt", a: A, b: W, rows: m })),
+    await added(gpu, matmulSplitK(gpu, { orientation: "nt", a: A, b: W, rows: m })),
     reference("nt", a, w, [m, height, k]),
     limits,
   );
   for (const splits of [1, 3]) {
     const geometry = { ...SMALL, splits };
-    const dx = matmulPartials(gpu, { orientation: "nn", a: D, b: W, rows: m, geometry });
+    const dx = matmulSplitK(gpu, { orientation: "nn", a: D, b: W, rows: m, geometry });
     assertClose(await added(gpu, dx), reference("nn", d, w, [m, k, height]), limits);
   }
   gpu.close();
@@ -322,5 +322,5 @@ Deno.test("matmul cuts K where tiles are few, as far as working memory allows", 
   const staged = { ...SMALL, blockK: 32, splits: 3 };
   assert.deepEqual(splitK(4096, staged), { perSplit: 1376, splits: 3 });
   assert.deepEqual(splitK(70, { ...staged, splits: 9 }), { perSplit: 32, splits: 3 });
-  assert.equal(partialsBytes(4096, 4096, 1), 2 * 4096 * 4096 * 4);
+  assert.equal(splitKBytes(4096, 4096, 1), 2 * 4096 * 4096 * 4);
 });

@@ -49,11 +49,11 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
   }
   const A = upload(gpu, wide, aDtype, [aRows, aStride]);
   const B = upload(gpu, b, bDtype, [bRows, bWidth]);
-  const perSplit = Math.ceil(k / splits / blockK) * blockK, parts = Math.ceil(k / perSplit);
+  const perSplit = Math.ceil(k / splits / blockK) * blockK, splitCount = Math.ceil(k / perSplit);
   const before = quantize(randomArray(m * cStride, 3), cDtype);
   const C = accumulate
     ? upload(gpu, before, cDtype, [m, cStride])
-    : poisoned(gpu, cDtype, [parts * m, cStride]);
+    : poisoned(gpu, cDtype, [splitCount * m, cStride]);
   gpu.run(
     subgroupMatmul({
       matrices: gpu.matrices!,
@@ -79,7 +79,7 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
       kPerSplit: perSplit,
       alpha: ALPHA,
     },
-    [Math.ceil(m / blockM), Math.ceil(n / blockN), parts],
+    [Math.ceil(m / blockM), Math.ceil(n / blockN), splitCount],
   );
   const actual = await download(gpu, C);
   const sums = new Float64Array(m * n), expected = new Float64Array(m * n);
@@ -92,7 +92,7 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
       }
       const at = i * cStride + BEFORE + j;
       expected[i * n + j] = ALPHA * sum + (accumulate ? before[at] : 0);
-      for (let s = 0; s < parts; s++) sums[i * n + j] += actual[s * m * cStride + at];
+      for (let s = 0; s < splitCount; s++) sums[i * n + j] += actual[s * m * cStride + at];
     }
     for (let j = 0; j < BEFORE; j++) {
       const kept = accumulate ? before[i * cStride + j] : NaN;
@@ -117,7 +117,7 @@ for (const orientation of ORIENTATIONS) {
     for (const tile of tensorCores ? subgroupTiles(orientation) : SOFTWARE_TILES) {
       const of = (sizes: [number, number, number], dtypes: [Dtype, Dtype, Dtype], more = {}) =>
         check(gpu, { orientation, tile, sizes, dtypes, ...more });
-      // One beyond a tile, K within a tile; the least; K over several tiles; parts of K.
+      // One beyond a tile, K within a tile; the least; K over several tiles; splits of K.
       await of(tn ? [136, 264, 33] : [129, nt ? 132 : 136, 72], ["f16", "f16", "f32"]);
       await of(tn ? [8, 8, 1] : [1, nt ? 4 : 8, 8], ["f16", "f16", "f16"]);
       await of(tn ? [40, 24, 127] : [7, nt ? 28 : 40, 200], ["f32", "f16", "f32"]);

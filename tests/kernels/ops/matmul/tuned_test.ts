@@ -58,12 +58,12 @@ Deno.test("the rows of a weight's gradient are its depth", () => {
   assert.equal(productClass({ ...PRODUCT, m: MOST_TUNED_ROWS + 1 }), undefined);
 });
 
-Deno.test("measured parts of K are no more than there is room for", () => {
+Deno.test("measured splits of K are no more than there is room for", () => {
   const later = { ...PRODUCT, maxSplits: 8 };
   assert.equal(choice(later).of({ ...later, maxSplits: 4 }).splits, 4);
   assert.equal(choice(later).of({ ...later, maxSplits: 7 }).splits, 7);
   const many = choice(PRODUCT, { ...MEASURED, splits: 4000 }).of(PRODUCT);
-  assert.ok(many.splits * 121 * 4096 * 4 <= 1 << 25, `${many.splits} parts fit working memory`);
+  assert.ok(many.splits * 121 * 4096 * 4 <= 1 << 25, `${many.splits} splits fit working memory`);
 });
 
 Deno.test("tiles that there are not, or not for such a product, are left out", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
-import { addPartials, rmsnorm, rmsnormBackward } from "../../../../kernels/ops/norm/rmsnorm.ts";
+import { addSplitK, rmsnorm, rmsnormBackward } from "../../../../kernels/ops/norm/rmsnorm.ts";
 import { rowShare } from "../../../../kernels/ops/norm/row_passes.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
@@ -15,7 +15,7 @@ import {
   tolerance,
   upload,
 } from "../../harness.ts";
-import { partialSums, ROWS } from "../matmul/partial_sums.ts";
+import { ROWS, splitKSums } from "../matmul/split_k_sums.ts";
 
 const EPS = 1e-5;
 /** 4100: several vectors a thread; 16400: more than a thread's registers hold. */
@@ -68,19 +68,19 @@ async function testForward(gpu: Gpu, dtype: Dtype, width: number) {
 async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
   const x = quantize(randomArray(ROWS * width, width, 3), "f32");
   const w = quantize(randomArray(width, 2), dtype);
-  const { partials: d, total } = partialSums(gpu, splits, width);
+  const { splitK: d, total } = splitKSums(gpu, splits, width);
   const added = sum(x, total), expected = reference(added, w, total);
   const W = upload(gpu, w, dtype, [width]);
   for (const inPlace of [false, true]) {
     for (const wanted of ["nothing", "norm", "norm and rstd"]) {
-      const what = `${splits} slots of ${width}, ${wanted}`;
+      const what = `${splits} splits of ${width}, ${wanted}`;
       const X = upload(gpu, x, "f32", [ROWS, width]);
       const y = inPlace ? X : poisoned(gpu, "f32", [ROWS, width]);
       const n = poisoned(gpu, dtype, [ROWS, width]), rstd = poisoned(gpu, "f32", [ROWS]);
       const norm = wanted === "nothing"
         ? undefined
         : { w: W, n, rstd: wanted === "norm" ? undefined : rstd, eps: EPS };
-      addPartials(gpu, { x: X, d, y, rows: ROWS, norm });
+      addSplitK(gpu, { x: X, d, y, rows: ROWS, norm });
       assertClose(await download(gpu, y), added, { ...tolerance("f32"), what: `${what}: y` });
       if (!inPlace) assertClose(await download(gpu, X), x, { atol: 0, rtol: 0, what });
       const [actual, scale] = [await download(gpu, n), await download(gpu, rstd)];
@@ -97,14 +97,14 @@ async function testBackward(gpu: Gpu, dtype: Dtype, width: number, splits: numbe
   const w = quantize(randomArray(width, 2), dtype);
   const X = upload(gpu, x, "f32", [ROWS, width]), W = upload(gpu, w, dtype, [width]);
   const whole = quantize(randomArray(x.length, 3), dtype);
-  const { partials, total } = partialSums(gpu, splits, width);
-  for (const parts of [false, true]) {
-    const what = `${parts ? `${splits} slots` : dtype}, width ${width}`;
-    const expected = reference(x, w, parts ? total : whole);
+  const { splitK, total } = splitKSums(gpu, splits, width);
+  for (const isSplit of [false, true]) {
+    const what = `${isSplit ? `${splits} splits` : dtype}, width ${width}`;
+    const expected = reference(x, w, isSplit ? total : whole);
     const rstd = upload(gpu, expected.rstd, "f32", [ROWS]);
     const before = randomArray(x.length, 4), beforeW = randomArray(width, 5);
     const dx = upload(gpu, before, "f32", [ROWS, width]), dw = upload(gpu, beforeW, "f32", [width]);
-    const dy = parts ? partials : upload(gpu, whole, dtype, [ROWS, width]);
+    const dy = isSplit ? splitK : upload(gpu, whole, dtype, [ROWS, width]);
     const run = { dy, x: X, w: W, rstd, dx, rows: ROWS };
     rmsnormBackward(gpu, run);
     const once = sum(expected.dx, before);
@@ -130,7 +130,7 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
   );
 
   gpuTest(
-    `addPartials adds, and norms the sum (${dtype})`,
+    `addSplitK adds, and norms the sum (${dtype})`,
     (gpu) =>
       withHardwarePrograms(gpu, async (gpu) => {
         for (const width of [4, 260, 4100, 16400]) await testAdd(gpu, dtype, width, 3);

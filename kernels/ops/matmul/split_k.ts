@@ -13,7 +13,7 @@ import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
  * Partial sums of a product `[splits, rows, width]` f32, in working memory, to be consumed by the
  * next launch: split s of row t begins at element (s·rows + t)·width.
  */
-export interface Partials {
+export interface SplitKPartials {
   readonly tensor: Tensor;
   /** Splits to add up; a launch between the product and its consumer may append one. */
   splits: number;
@@ -21,18 +21,18 @@ export interface Partials {
   readonly width: number;
 }
 
-/** Bytes of working memory for a product's partial sums and `spare` further splits. */
-export function partialsBytes(rows: number, width: number, spare = 0): number {
-  return Math.max(SPLIT_BYTES, (1 + spare) * rows * width * 4);
+/** Bytes of working memory for a product's partial sums and `extraSplits` more splits. */
+export function splitKBytes(rows: number, width: number, extraSplits = 0): number {
+  return Math.max(SPLIT_BYTES, (1 + extraSplits) * rows * width * 4);
 }
 
 /** A whole result `[≥ rows, width]` f32 as partial sums: the only split. */
-export function wholePartials(tensor: Tensor, rows: number): Partials {
+export function singleSplit(tensor: Tensor, rows: number): SplitKPartials {
   return { tensor, splits: 1, rows, width: tensor.rowSize };
 }
 
 const sum = programFamily(
-  "sum_partials",
+  "sum_split_k",
   ({ c, accumulate }: { c: Dtype; accumulate: boolean }) => ({
     bindings: [...reads("f32", "d"), ...writes(c, "c")],
     uniforms: { vectors: "u32", width: "u32", splits: "u32", cFrom: "u32", cStride: "u32" },
@@ -49,10 +49,10 @@ const sum = programFamily(
  *
  * @param sums `cFrom`: the first column of c to take part, a multiple of 4.
  */
-export function sumPartials(
+export function sumSplitK(
   gpu: Gpu,
   { d, c, cFrom = 0, accumulate = false }: {
-    d: Partials;
+    d: SplitKPartials;
     c: Tensor;
     cFrom?: number;
     accumulate?: boolean;

@@ -1,16 +1,16 @@
-import { sumPartials } from "../../../../kernels/ops/matmul/partials.ts";
+import { sumSplitK } from "../../../../kernels/ops/matmul/split_k.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { assertClose, download, gpuTest, poisoned, tolerance } from "../../harness.ts";
-import { partialSums, ROWS } from "./partial_sums.ts";
+import { ROWS, splitKSums } from "./split_k_sums.ts";
 
 gpuTest(
-  "sumPartials adds up slots into columns of another tensor",
+  "sumSplitK adds up splits into columns of another tensor",
   async (gpu) => {
     for (const dtype of ["f32", "f16"] as Dtype[]) {
       for (const [width, splits] of [[36, 1], [260, 7], [4100, 3]]) {
-        const { partials: d, total } = partialSums(gpu, splits, width);
+        const { splitK: d, total } = splitKSums(gpu, splits, width);
         const stride = width + 12, c = poisoned(gpu, dtype, [ROWS, stride]);
-        sumPartials(gpu, { d, c, cFrom: 8 });
+        sumSplitK(gpu, { d, c, cFrom: 8 });
         const expected = Float64Array.from({ length: ROWS * stride }, (_, i) => {
           const column = i % stride - 8;
           return column < 0 || column >= width
