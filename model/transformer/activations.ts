@@ -14,11 +14,11 @@ import {
 import type { Float } from "../../kernels/ops/numerics.ts";
 import type { ArchSpec } from "../families/spec.ts";
 import type { ActivationPlan } from "./checkpointing.ts";
-import type { DoraWorkspace } from "./linear_group.ts";
+import type { DoraWorkspace } from "./packed_linear.ts";
 import type { Decoding } from "./modes.ts";
 
-/** The groups of linear layers in a block, each with one input. */
-export type GroupName = "qkv" | "o" | "gateUp" | "down";
+/** The packed linear layers of a block, each with one input. */
+export type PackedName = "qkv" | "o" | "gateUp" | "down";
 
 /** A norm's input and 1/rms, where backward can't make them again. */
 export interface NormInput {
@@ -50,8 +50,8 @@ export interface InnerActivations {
   rstdMlp: Tensor;
   /** Gate and up side by side `[T, 2 intermediate]`; backward puts their gradient there. */
   gateUp: Tensor;
-  /** dropout(x)·Aᵀ of the adapters of the other groups, by group. */
-  loraHidden: Partial<Record<GroupName, Tensor>>;
+  /** dropout(x)·Aᵀ of the adapters of the other packed layers. */
+  loraHidden: Partial<Record<PackedName, Tensor>>;
 }
 
 /** What the rest of a block's backward reads. */
@@ -88,7 +88,7 @@ export interface BackwardWorkspace {
   product: Tensor;
   out: Tensor;
   qkv: Tensor;
-  /** Gradient of dropout(x)·Aᵀ, for the group with most adapters. */
+  /** Gradient of dropout(x)·Aᵀ, for the packed layer with most adapters. */
   loraHidden?: Tensor;
 }
 
@@ -126,15 +126,15 @@ export interface InferActivations {
 export interface ActivationSizes {
   tokens: number;
   dtype: Dtype;
-  /** Columns of dropout(x)·Aᵀ of each group of layers; 0 without adapters. */
-  loraWidths: Record<GroupName, number>;
+  /** Columns of dropout(x)·Aᵀ of each packed layer; 0 without adapters. */
+  loraWidths: Record<PackedName, number>;
   /** Whether what a block adds to the residual stream has to be whole before it is added. */
   projected: boolean;
   /** Whether a norm or a factor comes between that and the stream. */
   branched: boolean;
-  /** Whether all weights of a group lie side by side, and none has DoRA. */
-  packed: boolean;
-  /** Widest input and output of a group with DoRA; 0 without. */
+  /** Whether the weights of every packed layer are one matrix in memory, and none has DoRA. */
+  contiguous: boolean;
+  /** Widest input and output of a packed layer with DoRA; 0 without. */
   dora: { input: number; output: number };
 }
 
@@ -155,7 +155,7 @@ function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
   const maker = (category: Category) => (name: string, width: number, d: Dtype = dtype) =>
     memory.tensor(category, name, d, [T, width]);
   const keep = maker("activation"), work = maker("workspace");
-  const keepLoraHidden = (name: GroupName) =>
+  const keepLoraHidden = (name: PackedName) =>
     loraWidths[name] > 0 ? keep(`${name}_lora_hidden`, loraWidths[name], "f32") : undefined;
   return {
     H,
@@ -196,7 +196,7 @@ export function trainActivations(
   plan: ActivationPlan,
   sizes: ActivationSizes,
 ): TrainActivations {
-  const { tokens: T, dtype, loraWidths, branched, packed } = sizes;
+  const { tokens: T, dtype, loraWidths, branched, contiguous } = sizes;
   const make = makers(memory, spec, sizes), { H, I, queries, keys, keep, work } = make;
   const heads = spec.num_attention_heads, kvHeads = spec.num_key_value_heads;
   const widestLora = Math.max(...Object.values(loraWidths));
@@ -239,7 +239,7 @@ export function trainActivations(
         ? overlay(qkvGrad, { name: "residual_grad_rounded", dtype, shape: [T, H] })
         : undefined,
       branch: branched ? work("branch_grad", H, "f32") : undefined,
-      normed: packed ? undefined : work("normed_grad", H, "f32"),
+      normed: contiguous ? undefined : work("normed_grad", H, "f32"),
       product: work("product_grad", I),
       // Between the two norms' backward passes no norm's output is in use.
       out: overlay(normed, outGrad) ?? work(outGrad.name, queries),

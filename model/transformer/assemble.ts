@@ -6,7 +6,7 @@
 import type { DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Memory, TensorSpec } from "../../kernels/gpu/memory.ts";
 import { roundUp } from "../../kernels/gpu/tensor.ts";
-import type { ActivationSizes, GroupName } from "./activations.ts";
+import type { ActivationSizes, PackedName } from "./activations.ts";
 import { type AdapterPlan, OUTPUT } from "../adapter/plan.ts";
 import { loraNames, loraShapes } from "../adapter/tensors.ts";
 import type { Block } from "./block.ts";
@@ -17,15 +17,15 @@ import {
   type Dora,
   isPlain,
   type Linear,
-  type LinearGroup,
-  linearGroup,
   loraWidth,
-  trainsGroup,
-} from "./linear_group.ts";
+  type PackedLinear,
+  packLinears,
+  trainsPacked,
+} from "./packed_linear.ts";
 import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
 
 /** Layers of a block that share an input, in the order of their columns. */
-const GROUPS: Readonly<Record<GroupName, readonly LinearModule[]>> = {
+const PACKED_MODULES: Readonly<Record<PackedName, readonly LinearModule[]>> = {
   qkv: ["q_proj", "k_proj", "v_proj"],
   o: ["o_proj"],
   gateUp: ["gate_proj", "up_proj"],
@@ -51,10 +51,10 @@ export function weightGroups(
 }
 
 /** The modules whose inputs and launches a module shares, itself included. */
-function groupOf(module: string): string[] {
+function packedWith(module: string): string[] {
   const [, block, name] = /^(model\.layers\.\d+\.)\w+\.(\w+)$/.exec(module) ?? [];
   if (!isLinearModule(name)) return [module];
-  const group = Object.values(GROUPS).find((modules) => modules.includes(name)) ?? [name];
+  const group = Object.values(PACKED_MODULES).find((modules) => modules.includes(name)) ?? [name];
   return group.map((module) => `${block}${LINEAR_MODULES[module]}.${module}`);
 }
 
@@ -67,7 +67,7 @@ export function loraSpecs(
   const stored = new Map<string, number[]>();
   const shapes = loraShapes(config, plan);
   for (const module of plan.modules.keys()) {
-    const ranks = groupOf(module).map((name) => plan.modules.get(name)?.rank ?? 0);
+    const ranks = packedWith(module).map((name) => plan.modules.get(name)?.rank ?? 0);
     const rank = roundUp(Math.max(...ranks), 4), { a, b } = loraNames(module);
     stored.set(a, [rank, storedShape(shapes.get(a)!)[1]]);
     stored.set(b, [storedShape(shapes.get(b)!)[0], rank]);
@@ -139,8 +139,8 @@ export function makeBlock(
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
   const { spec: { norms, qkNorm, layers }, weights } = parts;
   const normOf = (name: string) => parameterOf(weights, `model.layers.${layer}.${name}.weight`);
-  const groupOf = (group: GroupName) =>
-    linearGroup(GROUPS[group].map((module) => {
+  const pack = (name: PackedName) =>
+    packLinears(PACKED_MODULES[name].map((module) => {
       const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
       return linearOf(parts, name, layer * modules.length + modules.indexOf(module));
     }));
@@ -153,10 +153,10 @@ export function makeBlock(
       (["preAttention", "postAttention", "preMlp", "postMlp"] as const).flatMap(normAt),
     ),
     qkNorm: qkNorm && { q: normOf(qkNorm.q), k: normOf(qkNorm.k) },
-    qkv: groupOf("qkv"),
-    o: groupOf("o"),
-    gateUp: groupOf("gateUp"),
-    down: groupOf("down"),
+    qkv: pack("qkv"),
+    o: pack("o"),
+    gateUp: pack("gateUp"),
+    down: pack("down"),
     ropeTable,
     ranges,
     scale: layers[layer].scale,
@@ -164,39 +164,39 @@ export function makeBlock(
 }
 
 /** The output projection: the embedding's table where the two are tied. */
-export function makeOutput(parts: Parts, embedding: Parameter): LinearGroup {
+export function makeOutput(parts: Parts, embedding: Parameter): PackedLinear {
   const { spec: { layers }, weights } = parts;
   const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
   const stream = layers.length * Object.keys(LINEAR_MODULES).length;
-  return linearGroup([
+  return packLinears([
     linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, stream),
   ]);
 }
 
-/** The groups of a block. */
-const groupsOf = ({ qkv, o, gateUp, down }: Block): Record<GroupName, LinearGroup> => ({
+/** The packed layers of a block. */
+const packedOf = ({ qkv, o, gateUp, down }: Block): Record<PackedName, PackedLinear> => ({
   qkv,
   o,
   gateUp,
   down,
 });
 
-/** What buffers the groups of any block ask for. */
-export function groupSizes(
+/** What the packed layers of all blocks need of the buffers. */
+export function packedSizes(
   spec: ArchSpec,
   blocks: readonly Block[],
-): Pick<ActivationSizes, "loraWidths" | "projected" | "branched" | "packed" | "dora"> {
-  const groups = blocks.map(groupsOf), { norms, residual_multiplier: factor } = spec;
+): Pick<ActivationSizes, "loraWidths" | "projected" | "branched" | "contiguous" | "dora"> {
+  const packed = blocks.map(packedOf), { norms, residual_multiplier: factor } = spec;
   const branched = factor !== 1 ||
     [norms.postAttention, norms.postMlp].some((n) => n !== undefined);
-  const width = (name: GroupName) => Math.max(0, ...groups.map((block) => loraWidth(block[name])));
-  const withDora = (size: (group: LinearGroup) => number) =>
-    Math.max(0, ...groups.flatMap(Object.values<LinearGroup>).map((g) => g.dora ? size(g) : 0));
+  const width = (name: PackedName) => Math.max(0, ...packed.map((block) => loraWidth(block[name])));
+  const withDora = (size: (packed: PackedLinear) => number) =>
+    Math.max(0, ...packed.flatMap(Object.values<PackedLinear>).map((p) => p.dora ? size(p) : 0));
   return {
     loraWidths: { qkv: width("qkv"), o: width("o"), gateUp: width("gateUp"), down: width("down") },
-    projected: branched || !groups.every(({ o, down }) => [o, down].every(isPlain)),
+    projected: branched || !packed.every(({ o, down }) => [o, down].every(isPlain)),
     branched,
-    packed: groups.every(({ qkv, gateUp }) =>
+    contiguous: packed.every(({ qkv, gateUp }) =>
       [qkv, gateUp].every(({ weight, dora }) => weight !== undefined && !dora)
     ),
     dora: {
@@ -211,13 +211,13 @@ export function trainsBlock(block: Block): boolean {
   const { q, k } = block.qkNorm ?? {};
   const norms = [...Object.values(block.norms), q, k].filter((norm) => norm !== undefined);
   return norms.some(({ trained }) => trained !== undefined) ||
-    Object.values(groupsOf(block)).some(trainsGroup);
+    Object.values(packedOf(block)).some(trainsPacked);
 }
 
 /** The modules of blocks and of the output projection that have DoRA. */
-export function doraModules(blocks: readonly Block[], output: LinearGroup): DoraModule[] {
-  const groups = blocks.flatMap((block) => Object.values<LinearGroup>(groupsOf(block)));
-  return [...groups, output].flatMap(({ layers }) =>
+export function doraModules(blocks: readonly Block[], output: PackedLinear): DoraModule[] {
+  const packed = blocks.flatMap((block) => Object.values<PackedLinear>(packedOf(block)));
+  return [...packed, output].flatMap(({ layers }) =>
     layers.flatMap(({ weight, lora }) => {
       if (lora?.dora === undefined) return [];
       const { a, b, scale, dora: { magnitude, norm, factor } } = lora;

@@ -25,7 +25,7 @@ import type { ArchSpec, NormPlace } from "../families/spec.ts";
 import type { ForwardWorkspace, InnerActivations, NormInput } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
 import { linear, linearSplitK } from "./linear.ts";
-import type { DropoutState, LinearGroup, LinearPass } from "./linear_group.ts";
+import type { DropoutState, LinearPass, PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
 
 /** The norms of queries and keys. */
@@ -39,11 +39,11 @@ export interface Block {
   norms: Partial<Record<NormPlace, Parameter>>;
   qkNorm: QkNorm | null;
   /** q_proj, k_proj, v_proj. */
-  qkv: LinearGroup;
-  o: LinearGroup;
+  qkv: PackedLinear;
+  o: PackedLinear;
   /** gate_proj, up_proj. */
-  gateUp: LinearGroup;
-  down: LinearGroup;
+  gateUp: PackedLinear;
+  down: PackedLinear;
   /** Cosines and sines of its positions. */
   ropeTable: Tensor;
   /** Which of the batch's ranges of keys its window is. */
@@ -205,7 +205,7 @@ export function project(
   return next === undefined ? y : n;
 }
 
-/** What a group of linear layers is told of the pass. */
+/** What a packed linear layer takes from the pass. */
 export function linearPass(
   { batch, dropout, operands, forward }: BlockPass,
   rows = batch.tokens,

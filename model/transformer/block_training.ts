@@ -17,8 +17,8 @@ import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
 import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import { rope } from "../../kernels/ops/rope/rope.ts";
 import type {
-  GroupName,
   NormInput,
+  PackedName,
   TrainActivations,
   TrainedAttention,
   TrainedInner,
@@ -42,7 +42,7 @@ import {
   qkNormParts,
 } from "./block.ts";
 import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
-import { type LinearGroup, readsInput } from "./linear_group.ts";
+import { type PackedLinear, readsInput } from "./packed_linear.ts";
 
 /** What the blocks of a training pass share. */
 export interface TrainPass extends BlockPass {
@@ -145,7 +145,7 @@ export function blockBackward(
   const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
   const { inner, attention: kept } = keptOf(pass, index), { residualMid, gateUp } = inner;
   const rows = batch.tokens;
-  const gradients = (group: GroupName, loraHidden = inner.loraHidden[group]) => ({
+  const gradients = (name: PackedName, loraHidden = inner.loraHidden[name]) => ({
     ...linearPass(pass),
     loraHidden,
     loraHiddenGrad: d.loraHidden,
@@ -195,15 +195,15 @@ export function blockBackward(
   }
 }
 
-/** The input of a group of layers once more, where their backward reads it. */
+/** Makes the input of a packed layer once more, where their backward reads it. */
 function inputAgain(
   pass: TrainPass,
-  group: LinearGroup,
+  packed: PackedLinear,
   next: NextNorm | undefined,
   x: Tensor,
 ): Tensor {
   const { normed } = pass.forward;
-  if (readsInput(group)) norm(pass, next, x);
+  if (readsInput(packed)) norm(pass, next, x);
   return next === undefined ? x : normed;
 }
 

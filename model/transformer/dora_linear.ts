@@ -1,7 +1,7 @@
 /**
- * Groups of linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·loraHidden_i·B_iᵀ) with the factors g_i of
- * kernels/ops/dora/dora.ts, which also has the equations with dropout and those of backward. Layers of the group that have
- * no adapter are plain.
+ * Packed linear layers with DoRA adapters: y_i = g_i ∘ (x·W_iᵀ + s_i·loraHidden_i·B_iᵀ) with the factors g_i of
+ * kernels/ops/dora/dora.ts, which also has the equations with dropout and those of backward. Layers without an
+ * adapter are plain.
  *
  * @module
  */
@@ -12,22 +12,22 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
-import { inputProduct, outputProduct } from "./group_products.ts";
+import { inputProduct, outputProduct } from "./packed_products.ts";
 import type {
   Dora,
   LinearGradients,
-  LinearGroup,
   LinearPass,
   LoraPair,
+  PackedLinear,
   PlacedLinear,
-} from "./linear_group.ts";
+} from "./packed_linear.ts";
 
 /** A layer with an adapter. */
 type Adapted = PlacedLinear & { lora: LoraPair & { dora: Dora } };
 
-/** What passes of such a group need. */
+/** Working memory and adapters of a pass. */
 interface Workspace {
-  lora: NonNullable<LinearGroup["lora"]>;
+  lora: NonNullable<PackedLinear["lora"]>;
   loraHidden: Tensor;
   /** Working memory as wide as y, and as wide as x. */
   z: Tensor;
@@ -35,11 +35,11 @@ interface Workspace {
 }
 
 function workspaceOf(
-  { width, lora, layers }: LinearGroup,
+  { width, lora, layers }: PackedLinear,
   { loraHidden, dora }: LinearPass,
 ): Workspace {
   if (lora === undefined || loraHidden === undefined || dora === undefined) {
-    throw new Error("a group with DoRA needs its working memory");
+    throw new Error("a layer with DoRA needs its working memory");
   }
   const input = layers[0].weight.operand.shape[1];
   const asWideAs = (tensor: Tensor, width: number) => tensor.view([tensor.shape[0], width]);
@@ -51,27 +51,27 @@ const isAdapted = (layer: PlacedLinear): layer is Adapted => layer.lora?.dora !=
 /** y without biases, added to what is there where `accumulate`. */
 export function doraForward(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   y: Tensor,
   { accumulate, ...pass }: LinearPass & { accumulate: boolean },
 ): void {
   const { rows, operands, dropout } = pass,
-    { lora, loraHidden, z, input } = workspaceOf(group, pass);
+    { lora, loraHidden, z, input } = workspaceOf(packed, pass);
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const common = { orientation: "nt", rows, operands } as const;
-  const adapted = group.layers.filter(isAdapted);
+  const adapted = packed.layers.filter(isAdapted);
   loraDown(gpu, { x, group: mask, loraHidden, rows });
   if (!dropped && !accumulate) {
     // The result itself has room for what the factors multiply.
-    outputProduct(gpu, group, { x, y, accumulate }, pass);
+    outputProduct(gpu, packed, { x, y, accumulate }, pass);
     loraUp(gpu, { loraHidden, group: mask, y, rows });
     for (const { lora: { dora: { factor } }, from } of adapted) {
       scaleColumns(gpu, { x: y, factor, y, from, rows });
     }
     return;
   }
-  for (const layer of group.layers) {
+  for (const layer of packed.layers) {
     const { weight: { operand: b }, from: cFrom } = layer;
     if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
     else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
@@ -95,15 +95,15 @@ export function doraForward(
  */
 export function doraBackward(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   { x, dy, dyRounded = dy, loraHiddenGrad, ...pass }: LinearGradients,
   dx: Tensor | undefined,
 ): void {
   const { rows, operands, dropout } = pass,
-    { lora, loraHidden, z, input } = workspaceOf(group, pass);
-  if (loraHiddenGrad === undefined) throw new Error("a group with DoRA needs its working memory");
+    { lora, loraHidden, z, input } = workspaceOf(packed, pass);
+  if (loraHiddenGrad === undefined) throw new Error("a layer with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
-  const adapted = group.layers.filter(isAdapted), every = adapted.length === group.layers.length;
+  const adapted = packed.layers.filter(isAdapted), every = adapted.length === packed.layers.length;
   const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
   /** z = (factor − less) ∘ from in the adapted columns. */
   const scale = (from: Tensor, less = 0) => {
@@ -113,7 +113,7 @@ export function doraBackward(
   };
 
   // What the factors multiplied is not kept: it would take as much memory as all outputs do.
-  if (every && !dropped) outputProduct(gpu, group, { x, y: z, accumulate: false }, pass);
+  if (every && !dropped) outputProduct(gpu, packed, { x, y: z, accumulate: false }, pass);
   else {
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
@@ -128,7 +128,7 @@ export function doraBackward(
   }
 
   if (dropped && dx !== undefined) {
-    inputProduct(gpu, group, { dy: dyRounded, dx }, pass);
+    inputProduct(gpu, packed, { dy: dyRounded, dx }, pass);
     scale(dy, 1);
     for (const layer of adapted) {
       const sides = { a: z, b: layer.weight.operand, c: input, aFrom: layer.from };
@@ -140,7 +140,7 @@ export function doraBackward(
     // Columns without an adapter are part of the product too.
     if (!every) cast(gpu, { x: dy, y: z, rows });
     scale(every ? dy : z);
-    if (dx !== undefined) inputProduct(gpu, group, { dy: z, dx }, pass);
+    if (dx !== undefined) inputProduct(gpu, packed, { dy: z, dx }, pass);
   }
   loraBackward(gpu, { x, dy: z, loraHidden, loraHiddenGrad, group: mask, dx, rows });
 }

@@ -24,11 +24,11 @@ import { linear, linearBackward } from "./linear.ts";
 import {
   type DoraWorkspace,
   type DropoutState,
-  type LinearGroup,
   type LinearPass,
   loraWidth,
+  type PackedLinear,
   trainsAdapters,
-} from "./linear_group.ts";
+} from "./packed_linear.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
 
 /** Bytes that one chunk of logits may take. */
@@ -66,7 +66,7 @@ export class Head {
   readonly #nll: Tensor;
   readonly #normedGrad?: Tensor;
   readonly #gatheredGrad?: Tensor;
-  readonly #output: LinearGroup;
+  readonly #output: PackedLinear;
   /** Of the output projection's adapter, for a chunk of rows. */
   readonly #loraHidden?: Tensor;
   readonly #loraHiddenGrad?: Tensor;
@@ -80,7 +80,7 @@ export class Head {
     { rows: S, dtype, output, trainedRows, idle }: {
       rows: number;
       dtype: Dtype;
-      output: LinearGroup;
+      output: PackedLinear;
       /** Rows of the output projection that are trained on their own. */
       trainedRows?: TrainedOutputRows;
       /** Working memory that the head may use, each apart from the others; absent without backward. */

@@ -25,7 +25,7 @@ import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { loraNames, tokenRowsName } from "../adapter/tensors.ts";
 import type { Parts } from "./assemble.ts";
 import type { BatchTensors } from "./batch.ts";
-import type { Dora } from "./linear_group.ts";
+import type { Dora } from "./packed_linear.ts";
 import { type Parameter, parameterOf } from "./parameters.ts";
 
 /** Rows of one table that are trained on their own; see kernels/ops/embedding/token_rows.ts. */

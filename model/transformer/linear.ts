@@ -1,5 +1,5 @@
 /**
- * Linear layers that share an input, as one product: y = x·Wᵀ with the layers' weights one below the
+ * A packed linear layer (packed_linear.ts), which is one product for all layers of one input: y = x·Wᵀ with the layers' weights one below the
  * other and their outputs side by side, then a bias and a LoRA adapter for each layer that has them:
  * y_i = x·W_iᵀ + b_i + s_i·(dropout_i(x)·A_iᵀ·B_iᵀ + c_i).
  *
@@ -16,48 +16,48 @@ import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
-import { inputProduct, outputProduct } from "./group_products.ts";
+import { inputProduct, outputProduct } from "./packed_products.ts";
 import {
   isPlain,
   type LinearGradients,
-  type LinearGroup,
   type LinearPass,
+  type PackedLinear,
   trainsAdapters,
-} from "./linear_group.ts";
+} from "./packed_linear.ts";
 
 /** y `[T, width]`, added to what is there where `accumulate`. */
 export function linear(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   y: Tensor,
   { accumulate = false, ...pass }: LinearPass & { accumulate?: boolean },
 ): void {
-  if (group.dora) {
-    doraForward(gpu, group, x, y, { ...pass, accumulate });
-    return addBiases(gpu, group, y, pass.rows);
+  if (packed.dora) {
+    doraForward(gpu, packed, x, y, { ...pass, accumulate });
+    return addBiases(gpu, packed, y, pass.rows);
   }
-  outputProduct(gpu, group, { x, y, accumulate }, pass);
-  addRest(gpu, group, x, y, pass);
+  outputProduct(gpu, packed, { x, y, accumulate }, pass);
+  addRest(gpu, packed, x, y, pass);
 }
 
 /** Adds the biases and the adapters' part to y. Not for DoRA, which multiplies what is there. */
 export function addRest(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   y: Tensor,
   pass: LinearPass,
 ): void {
   const { rows, dropout: mask, loraHidden } = pass;
-  addBiases(gpu, group, y, rows);
-  projectDown(gpu, group, x, pass);
-  if (group.lora !== undefined) {
-    loraUp(gpu, { loraHidden: loraHidden!, group: { ...group.lora, mask }, y, rows });
+  addBiases(gpu, packed, y, rows);
+  projectDown(gpu, packed, x, pass);
+  if (packed.lora !== undefined) {
+    loraUp(gpu, { loraHidden: loraHidden!, group: { ...packed.lora, mask }, y, rows });
   }
 }
 
-function addBiases(gpu: Gpu, { layers }: LinearGroup, y: Tensor, rows: number): void {
+function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number): void {
   for (const { bias, lora, from } of layers) {
     if (bias !== undefined) addBias(gpu, { y, b: bias.value, from, rows });
     if (lora?.bias === undefined) continue;
@@ -65,10 +65,10 @@ function addBiases(gpu: Gpu, { layers }: LinearGroup, y: Tensor, rows: number): 
   }
 }
 
-/** dropout(x)·Aᵀ of the group's adapters, where it has any: all that backward needs of its forward pass. */
+/** loraHidden = dropout(x)·Aᵀ, where there are adapters: all of the forward pass that backward reads. */
 export function projectDown(
   gpu: Gpu,
-  { lora }: LinearGroup,
+  { lora }: PackedLinear,
   x: Tensor,
   { rows, dropout: mask, loraHidden }: LinearPass,
 ): void {
@@ -80,19 +80,19 @@ export function projectDown(
 /**
  * y `[T, width]` f32 as partial sums, for the next launch to add up.
  *
- * @param whole Working memory of y's shape, f32, for groups that are not plain.
+ * @param whole Working memory of y's shape, f32, for layers with a bias or an adapter.
  */
 export function linearSplitK(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   { whole, ...pass }: LinearPass & { whole?: Tensor },
 ): SplitKPartials {
   const { rows, operands } = pass;
-  if (isPlain(group)) {
-    return matmulSplitK(gpu, { orientation: "nt", a: x, b: group.weight!, rows, operands });
+  if (isPlain(packed)) {
+    return matmulSplitK(gpu, { orientation: "nt", a: x, b: packed.weight!, rows, operands });
   }
-  linear(gpu, group, x, whole!, pass);
+  linear(gpu, packed, x, whole!, pass);
   return singleSplit(whole!, rows);
 }
 
@@ -102,49 +102,49 @@ export function linearSplitK(
  */
 export function linearBackward(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   { dx, ...gradients }: LinearGradients & { dx?: Tensor },
 ): void {
-  weightGradients(gpu, group, gradients);
-  if (group.dora) return doraBackward(gpu, group, gradients, dx);
+  weightGradients(gpu, packed, gradients);
+  if (packed.dora) return doraBackward(gpu, packed, gradients, dx);
   const { dy, dyRounded = dy } = gradients;
-  if (dx !== undefined) inputProduct(gpu, group, { dy: dyRounded, dx }, gradients);
-  adapterGradients(gpu, group, gradients, dx);
+  if (dx !== undefined) inputProduct(gpu, packed, { dy: dyRounded, dx }, gradients);
+  adapterGradients(gpu, packed, gradients, dx);
 }
 
 /**
  * The same with the input's gradient `[T, in]` f32 as partial sums, for the next launch to add up.
  *
- * @param whole Working memory of x's shape, f32, for groups whose weights are apart in memory, and those with DoRA.
+ * @param whole Working memory of x's shape, f32, for layers with DoRA and those whose weights are not one matrix in memory.
  */
 export function linearBackwardSplitK(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   { whole, ...gradients }: LinearGradients & { whole?: Tensor },
 ): SplitKPartials {
   const { dy, dyRounded = dy, rows, operands } = gradients;
-  if (group.dora || group.weight === undefined) {
-    linearBackward(gpu, group, { ...gradients, dx: whole! });
+  if (packed.dora || packed.weight === undefined) {
+    linearBackward(gpu, packed, { ...gradients, dx: whole! });
     return singleSplit(whole!, rows);
   }
-  weightGradients(gpu, group, gradients);
-  const extraSplits = trainsAdapters(group) ? 1 : 0;
+  weightGradients(gpu, packed, gradients);
+  const extraSplits = trainsAdapters(packed) ? 1 : 0;
   const common = {
     orientation: "nn",
     a: dyRounded,
-    b: group.weight,
+    b: packed.weight,
     rows,
     operands,
     extraSplits,
   } as const;
   const splitK = matmulSplitK(gpu, common);
-  adapterGradients(gpu, group, gradients, splitK);
+  adapterGradients(gpu, packed, gradients, splitK);
   return splitK;
 }
 
 function weightGradients(
   gpu: Gpu,
-  { layers, grad }: LinearGroup,
+  { layers, grad }: PackedLinear,
   { x, dy, dyRounded = dy, rows, operands }: LinearGradients,
 ): void {
   const common = {
@@ -168,12 +168,12 @@ function weightGradients(
 
 function adapterGradients(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   { x, dy, rows, dropout: mask, loraHidden, loraHiddenGrad }: LinearGradients,
   dx: Tensor | SplitKPartials | undefined,
 ): void {
-  if (group.lora === undefined || !trainsAdapters(group)) return;
-  const lora = { ...group.lora, mask };
+  if (packed.lora === undefined || !trainsAdapters(packed)) return;
+  const lora = { ...packed.lora, mask };
   loraBackward(gpu, {
     x,
     dy,

@@ -1,6 +1,6 @@
 /**
- * Groups of linear layers for one to eight rows (decoding a token a sequence): matrix-vector products (GEMV) that
- * make the norm of their input themselves.
+ * Packed linear layers for one to eight rows (decoding a token a sequence): matrix-vector products (GEMV) that make
+ * the norm of their input themselves.
  *
  * @module
  */
@@ -12,10 +12,10 @@ import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
-import { isPlain, type LinearGroup, type LinearPass } from "./linear_group.ts";
+import { isPlain, type LinearPass, type PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
 
-/** How to go about it. */
+/** A pass over rows that may need the norm of their input first. */
 export interface GemvPass extends LinearPass {
   eps: number;
   /** Working memory of x's shape, for norms that a product can't make. */
@@ -24,25 +24,25 @@ export interface GemvPass extends LinearPass {
   norm?: Parameter;
 }
 
-/** Whether one launch covers the group's weights. */
+/** Whether one launch covers the packed weights. */
 const isBindable = (
   { maxBinding }: Gpu,
   weight: WeightOperand | undefined,
 ): weight is WeightOperand => weight !== undefined && weight.boundBytes <= maxBinding;
 
-/** Whether the group is one product, which can add up ranges of keys itself. */
-export function takesSplits(gpu: Gpu, group: LinearGroup): boolean {
-  return isPlain(group) && isBindable(gpu, group.weight);
+/** Whether the layer is one product, which can then combine attention's KV splits itself. */
+export function takesSplits(gpu: Gpu, packed: PackedLinear): boolean {
+  return isPlain(packed) && isBindable(gpu, packed.weight);
 }
 
-/** The norm of x, where one is wanted. */
+/** The norm of x, where the input has one. */
 function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: GemvPass): Tensor {
   if (norm === undefined) return x;
   rmsnorm(gpu, { x, w: norm.value, y: normed, rows, eps });
   return normed;
 }
 
-/** Operands of a product with all of a group's weights. */
+/** Operands of a product with all packed weights. */
 const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps }: GemvPass) => {
   const [n, k] = weight.shape;
   return {
@@ -63,26 +63,26 @@ const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps
 /** y = norm(x)·Wᵀ with what belongs to it, added to y where `accumulate`. */
 export function linearGemv(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   y: Tensor,
   { accumulate = false, ...how }: GemvPass & { accumulate?: boolean },
 ): void {
-  const { norm } = how, { weight } = group;
+  const { norm } = how, { weight } = packed;
   // Adapters read the norm themselves, and DoRA multiplies before anything is added.
-  const apart = group.dora || (group.lora !== undefined && norm !== undefined);
-  if (!isBindable(gpu, weight) || apart) {
+  const unfused = packed.dora || (packed.lora !== undefined && norm !== undefined);
+  if (!isBindable(gpu, weight) || unfused) {
     const input = normOf(gpu, x, how);
-    return linear(gpu, group, input, y, { ...how, accumulate });
+    return linear(gpu, packed, input, y, { ...how, accumulate });
   }
   matvec(gpu, { ...productOf(weight, y, how), a: x, aStride: x.rowSize, accumulate });
-  addRest(gpu, group, x, y, how);
+  addRest(gpu, packed, x, y, how);
 }
 
-/** y += x·Wᵀ, where x `[1, in]` is attention's result over ranges of keys; see {@linkcode takesSplits}. */
+/** y += x·Wᵀ, where x `[1, in]` is attention's result as KV splits; see {@linkcode takesSplits}. */
 export function addSplits(
   gpu: Gpu,
-  { weight }: LinearGroup,
+  { weight }: PackedLinear,
   x: SplitAttention,
   y: Tensor,
   how: GemvPass,
@@ -94,20 +94,20 @@ export function addSplits(
 /**
  * y = silu(gate) · up of the norm of x.
  *
- * @param how `gateUp`: working memory for gate and up where they are made apart.
+ * @param how `gateUp`: working memory for gate and up where the product can't be fused with SwiGLU.
  */
 export function swigluGemv(
   gpu: Gpu,
-  group: LinearGroup,
+  packed: PackedLinear,
   x: Tensor,
   y: Tensor,
   { gateUp, ...how }: GemvPass & { gateUp: Tensor },
 ): void {
-  const { rows, operands, norm, eps } = how, { weight } = group;
-  if (isPlain(group) && isBindable(gpu, weight)) {
+  const { rows, operands, norm, eps } = how, { weight } = packed;
+  if (isPlain(packed) && isBindable(gpu, weight)) {
     const normIt = norm && { w: norm.value, eps };
     return matvecSwiglu(gpu, { a: x, b: weight, c: y, rows, norm: normIt, operands });
   }
-  linearGemv(gpu, group, x, gateUp, how);
+  linearGemv(gpu, packed, x, gateUp, how);
   swiglu(gpu, { gateUp, y, rows });
 }

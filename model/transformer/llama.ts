@@ -27,10 +27,10 @@ import { adaptedConfig, type AdapterPlan } from "../adapter/plan.ts";
 import {
   allocateDora,
   doraModules,
-  groupSizes,
   loraSpecs,
   makeBlock,
   makeOutput,
+  packedSizes,
   type Parts,
   weightGroups,
 } from "./assemble.ts";
@@ -44,7 +44,7 @@ import { type ArchSpec, specShapes } from "../families/spec.ts";
 import { Head } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
 import type { CachePass, DecodePass } from "./kv_cache.ts";
-import { type DropoutState, NO_DROPOUT } from "./linear_group.ts";
+import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
 import { RopeTables, windowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
@@ -135,7 +135,7 @@ export class Llama {
       })
     );
     this.#dora = doraModules(blocks, output);
-    const sizes = { tokens, ...groupSizes(spec, blocks) };
+    const sizes = { tokens, ...packedSizes(spec, blocks) };
     if (mode.kind === "train") {
       const plan = activationPlan(mode.checkpointing, spec.layers.length);
       const dtype = numerics.storage;

@@ -126,7 +126,7 @@ export function operandOf(weight: Tensor | WeightOperand): WeightOperand {
 }
 
 /** Matrices that lie one after the other in memory as one, or undefined where they don't. */
-export function stackTensors(matrices: readonly Tensor[]): Tensor | undefined {
+export function packTensors(matrices: readonly Tensor[]): Tensor | undefined {
   const [first] = matrices;
   if (matrices.length === 1) return first;
   const adjacent = matrices.slice(1).every((matrix, i) => {
@@ -139,11 +139,11 @@ export function stackTensors(matrices: readonly Tensor[]): Tensor | undefined {
 }
 
 /** Weights one below the other as one, where they are of one kind and all their tensors lie so in memory. */
-export function stackOperands(weights: readonly WeightOperand[]): WeightOperand | undefined {
+export function packOperands(weights: readonly WeightOperand[]): WeightOperand | undefined {
   const [{ kind, shape, tensors }] = weights;
   if (weights.length === 1) return weights[0];
   if (weights.some((weight) => weight.kind !== kind)) return undefined;
-  const planes = tensors.map((_, plane) => stackTensors(weights.map((w) => w.tensors[plane])))
+  const planes = tensors.map((_, plane) => packTensors(weights.map((w) => w.tensors[plane])))
     .filter((tensor) => tensor !== undefined);
   if (planes.length < tensors.length) return undefined;
   const height = weights.reduce((sum, { shape }) => sum + shape[0], 0);

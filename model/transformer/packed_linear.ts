@@ -1,6 +1,7 @@
 /**
- * Linear layers that share an input, put together: their weights one below the other, their outputs side by
- * side, with a bias and an adapter for each layer that has them. What they compute is in linear.ts.
+ * Packed (fused) linear layers, such as qkv_proj and gate_up_proj: layers that share an input, with their weights one
+ * below the other, their outputs side by side, and a bias and an adapter for each layer that has them. What they
+ * compute is in linear.ts.
  *
  * Shapes: W_i `[out_i, in]`, b_i `[out_i]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, Σ out_i]`.
  *
@@ -10,8 +11,8 @@ import type { LoraGroup } from "../../kernels/ops/lora/lora.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import {
-  stackOperands,
-  stackTensors,
+  packOperands,
+  packTensors,
   type WeightOperand,
 } from "../../kernels/ops/weights/operand.ts";
 import type { Parameter } from "./parameters.ts";
@@ -47,8 +48,8 @@ export interface Linear {
 /** A layer with the first of its columns in y. */
 export type PlacedLinear = Linear & { readonly from: number };
 
-/** Layers of one input. */
-export interface LinearGroup {
+/** Layers of one input, as one. */
+export interface PackedLinear {
   readonly layers: readonly PlacedLinear[];
   /** Columns of y. */
   readonly width: number;
@@ -73,25 +74,25 @@ export const NO_DROPOUT: DropoutState = { p: 0, seed: 0, step: 0 };
 
 /** Working memory of DoRA. */
 export interface DoraWorkspace {
-  /** What the factors multiply `[T, most columns of a group]`, and in backward y's gradient times the factors. */
+  /** What the factors multiply `[T, widest y]`, and in backward y's gradient times the factors. */
   z: Tensor;
   /** An input after dropout, or an input's gradient `[T, widest input]`. */
   input: Tensor;
 }
 
-/** What both passes of a group are given. */
+/** What both passes of a packed layer take. */
 export interface LinearPass {
   rows: number;
   /** What products may round their operands to. */
   operands: Float;
   dropout: DropoutState;
-  /** dropout(x)·Aᵀ of every adapter of the group `[T, adapters · r]` f32, for backward to read. */
+  /** dropout(x)·Aᵀ of every adapter `[T, adapters · r]` f32, for backward to read. */
   loraHidden?: Tensor;
-  /** For groups with DoRA. */
+  /** For layers with DoRA. */
   dora?: DoraWorkspace;
 }
 
-/** Operands of a backward pass: the group's input and the gradient of its output. */
+/** Operands of a backward pass: the layer's input and the gradient of its output. */
 export interface LinearGradients extends LinearPass {
   x: Tensor;
   dy: Tensor;
@@ -101,8 +102,8 @@ export interface LinearGradients extends LinearPass {
   loraHiddenGrad?: Tensor;
 }
 
-/** The group of these layers, in the order of y's columns. */
-export function linearGroup(linears: readonly Linear[]): LinearGroup {
+/** Packs layers, in the order of y's columns. */
+export function packLinears(linears: readonly Linear[]): PackedLinear {
   let width = 0;
   const layers = linears.map((linear) => {
     const from = width;
@@ -115,14 +116,14 @@ export function linearGroup(linears: readonly Linear[]): LinearGroup {
     layers,
     width,
     lora: loraGroup(layers),
-    weight: stackOperands(layers.map(({ weight }) => weight.operand)),
-    grad: trained.length === layers.length ? stackTensors(trained) : undefined,
+    weight: packOperands(layers.map(({ weight }) => weight.operand)),
+    grad: trained.length === layers.length ? packTensors(trained) : undefined,
     dora: layers.some(({ lora }) => lora?.dora !== undefined),
   };
 }
 
 /** The adapters of layers, if any has one. */
-function loraGroup(layers: readonly PlacedLinear[]): LinearGroup["lora"] {
+function loraGroup(layers: readonly PlacedLinear[]): PackedLinear["lora"] {
   const modules = layers.flatMap(({ lora, from }) =>
     lora === undefined ? [] : [{
       a: lora.a.value,
@@ -137,30 +138,30 @@ function loraGroup(layers: readonly PlacedLinear[]): LinearGroup["lora"] {
   return modules.length === 0 ? undefined : { modules };
 }
 
-/** Whether the group's adapters are trained. */
-export function trainsAdapters({ lora }: LinearGroup): boolean {
+/** Whether the adapters are trained. */
+export function trainsAdapters({ lora }: PackedLinear): boolean {
   return lora !== undefined && lora.modules[0].gradA !== undefined;
 }
 
-/** Whether anything of the group is trained. */
-export function trainsGroup(group: LinearGroup): boolean {
-  return trainsAdapters(group) ||
-    group.layers.some(({ weight, bias }) =>
+/** Whether any weight, bias or adapter is trained. */
+export function trainsPacked(packed: PackedLinear): boolean {
+  return trainsAdapters(packed) ||
+    packed.layers.some(({ weight, bias }) =>
       weight.trained !== undefined || bias?.trained !== undefined
     );
 }
 
-/** Whether the group's backward reads its input. */
-export function readsInput(group: LinearGroup): boolean {
-  return trainsAdapters(group) || group.layers.some(({ weight }) => weight.trained !== undefined);
+/** Whether backward reads the layer's input. */
+export function readsInput(packed: PackedLinear): boolean {
+  return trainsAdapters(packed) || packed.layers.some(({ weight }) => weight.trained !== undefined);
 }
 
 /** Whether y is nothing but x·Wᵀ. */
-export function isPlain({ layers, lora }: LinearGroup): boolean {
+export function isPlain({ layers, lora }: PackedLinear): boolean {
   return lora === undefined && layers.every(({ bias }) => bias === undefined);
 }
 
-/** Columns of dropout(x)·Aᵀ of the group's adapters. */
-export function loraWidth({ lora }: LinearGroup): number {
+/** Columns of loraHidden. */
+export function loraWidth({ lora }: PackedLinear): number {
   return lora === undefined ? 0 : lora.modules.reduce((sum, { a }) => sum + a.shape[0], 0);
 }

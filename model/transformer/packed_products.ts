@@ -9,15 +9,15 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
-import type { LinearGroup, LinearPass } from "./linear_group.ts";
+import type { LinearPass, PackedLinear } from "./packed_linear.ts";
 
-/** What of a pass the products go by. */
+/** The fields of a pass that products read. */
 type Pass = Pick<LinearPass, "rows" | "operands">;
 
 /** y = x·Wᵀ, added to what is there where `accumulate`. */
 export function outputProduct(
   gpu: Gpu,
-  { weight, layers }: LinearGroup,
+  { weight, layers }: PackedLinear,
   { x, y, accumulate }: { x: Tensor; y: Tensor; accumulate: boolean },
   { rows, operands }: Pass,
 ): void {
@@ -31,7 +31,7 @@ export function outputProduct(
 /** dx = dy·W. */
 export function inputProduct(
   gpu: Gpu,
-  { weight, layers }: LinearGroup,
+  { weight, layers }: PackedLinear,
   { dy, dx }: { dy: Tensor; dx: Tensor },
   { rows, operands }: Pass,
 ): void {
