@@ -83,7 +83,7 @@ export async function askedProducts(
     numerics: numericsOf({ ...config, exact_products: false }),
     mode: scoreMode({ maxTokens: Math.max(...tokens), maxTargets: 1 }),
   });
-  await gpu.rehearse(() => {
+  await gpu.precompile(() => {
     for (const batch of batches) generator.logits(gpu, batch);
   });
   tilesOf(gpu).listener = undefined;

@@ -32,7 +32,7 @@ const LONG = 5;
  *
  * @param apart Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
  */
-export async function* runInTurn<S extends Step>(
+export async function* runSteps<S extends Step>(
   gpu: Gpu,
   trainer: Trainer,
   steps: Iterable<S>,

@@ -136,14 +136,14 @@ export class Trainer {
   /**
    * What a recorded step did; waits for it.
    *
-   * @param meanwhile Called while the GPU is at work on the step; may record the next one.
+   * @param overlap Called while the GPU is at work on the step; may record the next one.
    */
   async finish(
     gpu: Gpu,
     { window, weighed }: RecordedStep,
-    meanwhile?: () => void,
+    overlap?: () => void,
   ): Promise<StepResult> {
-    const { gradScaler, losses: sums } = await this.model.readResults(gpu, meanwhile);
+    const { gradScaler, losses: sums } = await this.model.readResults(gpu, overlap);
     const result = {
       ...weighed.losses(sums),
       gradNorm: gradScaler[GRAD_SCALER.gradNorm],
@@ -176,7 +176,7 @@ export class Trainer {
     }
     const optimizer = this.#takeSizes("optimizer");
     if (fresh.length === 0 && !optimizer) return 0;
-    return await gpu.rehearse(() => {
+    return await gpu.precompile(() => {
       for (const { pass, weights } of fresh) this.#runPass(gpu, this.#batch(pass, weights), 0);
       if (optimizer) {
         this.optimizer.clearGradients(gpu);

@@ -11,7 +11,7 @@ import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
 import type { Cost, Use, Work } from "./work.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
-import { eventTurn } from "./event_turn.ts";
+import { pollEventLoop } from "./event_loop.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -69,7 +69,7 @@ export class Gpu {
   readonly #map: Provider["map"];
   readonly #mapsInOrder: boolean;
   readonly #recorder: Recorder;
-  #rehearsing = false;
+  #precompiling = false;
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
   #staging?: GPUBuffer;
@@ -136,7 +136,7 @@ export class Gpu {
     });
   }
 
-  /** What was launched so far; rehearsals don't count. */
+  /** What was launched so far; precompilations don't count. */
   get work(): Work {
     return { ...this.#recorder.work };
   }
@@ -151,25 +151,25 @@ export class Gpu {
   ): void {
     const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    if (this.#rehearsing) return this.pipelines.prepare(program);
+    if (this.#precompiling) return this.pipelines.prepare(program);
     this.#trace?.push(launchUse(program, tensors, cost));
     this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
   }
 
   /**
-   * Builds what `body` will need: in it launches only build their pipelines, beside each other where
-   * the implementation can, and nothing is copied, cleared or written.
+   * Compiles the programs that `body` launches, side by side where the implementation can. Nothing is launched, copied,
+   * cleared or written in it.
    *
-   * @returns the number of programs built, when all are ready.
+   * @returns the number of programs compiled, when all are ready.
    * @throws as {@linkcode check} does, and where `body` reads.
    */
-  async rehearse(body: () => void): Promise<number> {
+  async precompile(body: () => void): Promise<number> {
     const before = this.pipelines.count;
-    this.#rehearsing = true;
+    this.#precompiling = true;
     try {
       body();
     } finally {
-      this.#rehearsing = false;
+      this.#precompiling = false;
     }
     await this.check();
     return this.pipelines.count - before;
@@ -191,7 +191,7 @@ export class Gpu {
    * which it ends. What fits a binding is copied sooner by a launch; see `copy` of ops/elements/bytes.ts.
    */
   copyBuffer(from: Tensor, to: Tensor): void {
-    if (this.#rehearsing) return;
+    if (this.#precompiling) return;
     this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
@@ -199,7 +199,7 @@ export class Gpu {
 
   /** Records filling a tensor with zeros in the same way. */
   clearBuffer(tensor: Tensor): void {
-    if (this.#rehearsing) return;
+    if (this.#precompiling) return;
     this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
   }
@@ -217,7 +217,7 @@ export class Gpu {
     if (4 * first + data.byteLength > tensor.bytes) {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
-    if (this.#rehearsing) return;
+    if (this.#precompiling) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const whole = bytes.length & ~3, offset = tensor.offset + 4 * first;
@@ -253,16 +253,18 @@ export class Gpu {
   /**
    * Reads a tensor's bytes, waiting for the GPU.
    *
-   * @param meanwhile Called while the GPU works on what was recorded so far: what it records follows at once,
+   * @param overlap Called while the GPU works on what was recorded so far: what it records follows at once,
    *   without a wait for the host, and is not seen by this reading. The tensor has up to {@linkcode STAGING_BYTES}.
    * @throws the first error that the device has reported; a {@linkcode UserError} where it was lost, ran
    * out of memory or refused a program.
    */
-  async read(tensor: Tensor, meanwhile?: () => void): Promise<ArrayBuffer> {
-    if (this.#rehearsing) throw new Error(`${tensor.name} can't be read in a rehearsal`);
+  async read(tensor: Tensor, overlap?: () => void): Promise<ArrayBuffer> {
+    if (this.#precompiling) {
+      throw new Error(`${tensor.name} can't be read while programs are precompiled`);
+    }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
     const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
-    if (meanwhile && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
     const { launches } = this.#recorder.work;
     this.#reading = true;
     try {
@@ -271,9 +273,9 @@ export class Gpu {
         this.#recorder.encoder()
           .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
         this.flush();
-        if (meanwhile !== undefined) {
+        if (overlap !== undefined) {
           if (!this.#mapsInOrder) this.#recorder.hold();
-          meanwhile();
+          overlap();
           this.flush();
         }
         await this.check();
@@ -287,14 +289,14 @@ export class Gpu {
       this.#reading = false;
     }
     if (this.#recorder.work.launches === launches) this.#recorder.idle();
-    await eventTurn();
+    await pollEventLoop();
     await this.check();
     return out.buffer;
   }
 
   /** Reads an f32 tensor, as {@linkcode read} does. */
-  async readF32(tensor: Tensor, meanwhile?: () => void): Promise<Float32Array<ArrayBuffer>> {
-    return new Float32Array(await this.read(tensor, meanwhile), 0, tensor.size);
+  async readF32(tensor: Tensor, overlap?: () => void): Promise<Float32Array<ArrayBuffer>> {
+    return new Float32Array(await this.read(tensor, overlap), 0, tensor.size);
   }
 
   /** Waits until the GPU has done everything submitted. */
@@ -329,7 +331,7 @@ export class Gpu {
 
   /** Throws what the device reports about a failed call, which says more, or else the call's error. */
   async #explain(error: unknown): Promise<never> {
-    await eventTurn(); // Reports are events.
+    await pollEventLoop(); // Reports are events.
     await this.check();
     throw error;
   }

@@ -87,7 +87,7 @@ export function planMemory(
 }
 
 /**
- * Allocates what a run needs after a rehearsal that only counts, so that a run which can't fit is
+ * Allocates what a run needs after a dry run that only counts, so that a run which can't fit is
  * refused before anything is allocated. Where nobody knows the GPU's memory, the driver's refusal is
  * reported the same way.
  *

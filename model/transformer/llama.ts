@@ -243,16 +243,16 @@ export class Llama {
   }
 
   /**
-   * What an optimizer step leaves behind, in one read: the values of `gradScaler` and of `losses`. `meanwhile`: as of
+   * What an optimizer step leaves behind, in one read: the values of `gradScaler` and of `losses`. `overlap`: as of
    * {@linkcode Gpu.read}.
    */
   async readResults(
     gpu: Gpu,
-    meanwhile?: () => void,
+    overlap?: () => void,
   ): Promise<{ gradScaler: Float32Array; losses: Float32Array }> {
     const { gradScaler, losses } = this;
     const first = (losses.offset - gradScaler.offset) / 4;
-    const values = await gpu.readF32(gradScaler.view([first + losses.size]), meanwhile);
+    const values = await gpu.readF32(gradScaler.view([first + losses.size]), overlap);
     return { gradScaler: values.subarray(0, gradScaler.size), losses: values.subarray(first) };
   }
 

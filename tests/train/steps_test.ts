@@ -1,6 +1,6 @@
 /** Steps in turn: the same with the next step under way as one by one. */
 import assert from "node:assert/strict";
-import { runInTurn } from "../../train/steps.ts";
+import { runSteps } from "../../train/steps.ts";
 import type { StepResult } from "../../train/trainer.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { fixtureSamples, fixtureSubject, fixtureWindow, openTrainer } from "./runs.ts";
@@ -21,7 +21,7 @@ gpuTest("steps in turn do what single steps do, and stand apart where asked", as
   for (const step of STEPS) expected.push(await single.step(gpu, step.window, step));
 
   const trainer = open(), results: StepResult[] = [], idle: boolean[] = [];
-  for await (const done of runInTurn(gpu, trainer, STEPS, ({ number }) => number === 2)) {
+  for await (const done of runSteps(gpu, trainer, STEPS, ({ number }) => number === 2)) {
     assert.equal(done.next, STEPS[done.step.number + 1]);
     assert.ok(done.seconds > 0);
     results.push(done.result);
@@ -30,7 +30,7 @@ gpuTest("steps in turn do what single steps do, and stand apart where asked", as
   assert.deepEqual(results, expected);
   // How long the first one takes is not known before; what follows the third is asked to wait.
   assert.deepEqual(idle, [true, false, true, true]);
-  for await (const _ of runInTurn(gpu, single, [])) assert.fail("a step of none");
+  for await (const _ of runSteps(gpu, single, [])) assert.fail("a step of none");
 });
 
 gpuTest("the programs of a step are compiled before it is recorded", async (gpu) => {
@@ -48,6 +48,6 @@ gpuTest("the programs of a step are compiled before it is recorded", async (gpu)
     return step;
   };
   let steps = 0;
-  for await (const _ of runInTurn(gpu, trainer, STEPS)) steps++;
+  for await (const _ of runSteps(gpu, trainer, STEPS)) steps++;
   assert.equal(steps, STEPS.length);
 });

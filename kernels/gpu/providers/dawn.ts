@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { UserError } from "../../errors.ts";
 import type { Extension } from "../program.ts";
 import { MATRIX_SHAPES, type MatrixName, type MatrixShape } from "../subgroup_matrix.ts";
-import { paceTurns, type TurnScope } from "./dawn_event_loop.ts";
+import { pacePolls, type PollScope } from "./dawn_event_loop.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
 
@@ -73,7 +73,7 @@ export const dawnProvider: Provider = {
   async requestAdapter() {
     if (instance === undefined) {
       instance = loadDawn().create(OPTIONS);
-      paceTurns(globalThis as unknown as TurnScope);
+      pacePolls(globalThis as unknown as PollScope);
     }
     return await instance.requestAdapter({ powerPreference: "high-performance" });
   },

@@ -1,28 +1,27 @@
 /**
- * Paces Dawn's polling. While one of its promises is pending, Dawn asks `setImmediate` for one turn
- * after the other, as fast as they come. A turn leaves a function with a finalizer behind, and Deno's
- * garbage collector needs a time that grows with the square of those: 15 s at once after some twenty waits
- * of 0.2 s. So turns come in distances here that grow with the wait, and what they leave is
- * collected in small portions, while the GPU works.
+ * Paces Dawn's event-loop polling. While one of its promises is pending, Dawn polls by `setImmediate`, again and
+ * again, as fast as it can. A poll leaves a function with a finalizer behind. The time that Deno's garbage collector
+ * needs grows with the square of their number: 15 s at once after some twenty waits of 0.2 s. So polls come in
+ * intervals here that grow with the wait, and their functions are collected in small portions while the GPU works.
  *
  * @module
  */
 import v8 from "node:v8";
 import vm from "node:vm";
 
-/** A turn comes this part of the wait after the one before, which is what a result may be late by. */
+/** A poll comes this part of the wait after the one before. A result may be late by as much. */
 const LATENESS = 1 / 128;
-/** Least milliseconds between two turns. */
-const LEAST_DISTANCE = 0.05;
-/** Turns whose remains are collected together: some milliseconds of work. */
-const TURNS_COLLECTED = 2000;
-/** A wait as long as this many milliseconds hides that work. */
+/** Least milliseconds between two polls. */
+const LEAST_INTERVAL = 0.05;
+/** Polls whose functions are collected together: some milliseconds of work. */
+const POLLS_COLLECTED = 2000;
+/** A wait of so many milliseconds hides that work. */
 const LONG_WAIT = 25;
 
-type Turn = (...args: unknown[]) => void;
-/** What turns are asked for: the global object. */
-export interface TurnScope {
-  setImmediate: (turn: Turn, ...args: unknown[]) => unknown;
+type Poll = (...args: unknown[]) => void;
+/** What has `setImmediate`: the global object. */
+export interface PollScope {
+  setImmediate: (poll: Poll, ...args: unknown[]) => unknown;
 }
 
 /** V8's own collection of everything, which it exposes to a context made after it was told to. */
@@ -31,36 +30,36 @@ function collector(): () => void {
   return vm.runInNewContext("gc");
 }
 
-/** Replaces `setImmediate` of this scope by one whose turns come in growing distances. */
-export function paceTurns(scope: TurnScope, collect: () => void = collector()): void {
+/** Replaces `setImmediate` of this scope by one that calls back in growing intervals. */
+export function pacePolls(scope: PollScope, collect: () => void = collector()): void {
   const soon = scope.setImmediate.bind(scope);
   const cell = new Int32Array(new SharedArrayBuffer(4));
-  let began = 0, lastWait = 0, turns = 0, inTurn = false;
+  let began = 0, lastWait = 0, polls = 0, inPoll = false;
 
-  scope.setImmediate = (turn, ...args) => {
+  scope.setImmediate = (poll, ...args) => {
     const now = performance.now();
-    // A turn that asks for the next one goes on with its wait.
-    if (!inTurn) {
+    // A poll that asks for the next one continues the same wait.
+    if (!inPoll) {
       began = now;
-      if (turns >= TURNS_COLLECTED && lastWait >= LONG_WAIT) {
+      if (polls >= POLLS_COLLECTED && lastWait >= LONG_WAIT) {
         collect();
-        turns = 0;
+        polls = 0;
       }
     }
     const run = () => {
-      inTurn = true;
-      turns++;
+      inPoll = true;
+      polls++;
       try {
-        turn(...args);
+        poll(...args);
       } finally {
-        inTurn = false;
+        inPoll = false;
         lastWait = performance.now() - began;
       }
     };
-    const distance = Math.max(LEAST_DISTANCE, (now - began) * LATENESS);
-    if (distance >= 1) return setTimeout(run, distance);
+    const interval = Math.max(LEAST_INTERVAL, (now - began) * LATENESS);
+    if (interval >= 1) return setTimeout(run, interval);
     return soon(() => {
-      Atomics.wait(cell, 0, 0, distance); // Timers know only whole milliseconds.
+      Atomics.wait(cell, 0, 0, interval); // Timers know only whole milliseconds.
       run();
     });
   };

@@ -132,8 +132,8 @@ gpuTest(
   },
 );
 
-gpuTest("a rehearsal builds each program once and does nothing else", async (gpu) => {
-  const scaled = programFamily("rehearsed", ({ factor }: { factor: number }) => ({
+gpuTest("precompiling builds each program once and does nothing else", async (gpu) => {
+  const scaled = programFamily("precompiled", ({ factor }: { factor: number }) => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: { unused: "u32" },
     body: `@compute @workgroup_size(1)
@@ -148,31 +148,31 @@ fn main() { store_x(u.unused, load_x(u.unused) * ${factor}.0); }`,
     gpu.write(y, Float32Array.of(9, 9, 9, 9));
     clear(gpu, x);
   };
-  assert.equal(await gpu.rehearse(work), 4, "two scalings, a copy and a clear");
-  assert.equal(await gpu.rehearse(work), 0);
+  assert.equal(await gpu.precompile(work), 4, "two scalings, a copy and a clear");
+  assert.equal(await gpu.precompile(work), 0);
   assert.deepEqual([...await download(gpu, x)], [1, 2, 3, 4]);
   assert.deepEqual([...await download(gpu, y)], [5, 6, 7, 8]);
   gpu.run(scaled({ factor: 3 }), [x], { unused: 0 }, [1]);
   assert.deepEqual([...await download(gpu, x)], [3, 6, 9, 12]);
 });
 
-gpuTest("a rehearsal reports WGSL errors and refuses to read", async () => {
+gpuTest("precompiling reports WGSL errors and refuses to read", async () => {
   const gpu = await openGpu();
-  const wrong = programFamily("rehearsed_wrong", () => ({
+  const wrong = programFamily("precompiled_wrong", () => ({
     bindings: [{ name: "x", dtype: "f32", access: "write" }],
     uniforms: {},
     body: "@compute @workgroup_size(1)\nfn main() {\n  store_x(0u, missing);\n}",
   }));
   const x = gpu.memory.tensor("workspace", "x", "f32", [4]);
   let reading: Promise<unknown> | undefined;
-  await gpu.rehearse(() => {
+  await gpu.precompile(() => {
     reading = gpu.read(x);
     reading.catch(() => {});
   });
-  await assert.rejects(reading!, /x can't be read in a rehearsal/);
-  await assert.rejects(gpu.rehearse(() => gpu.run(wrong({}), [x], {}, [1])), (error: Error) => {
+  await assert.rejects(reading!, /x can't be read while programs are precompiled/);
+  await assert.rejects(gpu.precompile(() => gpu.run(wrong({}), [x], {}, [1])), (error: Error) => {
     assert.equal(error.name, "UserError");
-    assert.match(error.message, /program "rehearsed_wrong"[^]*store_x\(0u, missing\)/);
+    assert.match(error.message, /program "precompiled_wrong"[^]*store_x\(0u, missing\)/);
     return true;
   });
   gpu.close();

@@ -33,7 +33,7 @@ const DEPTHS = [1, 2, 3, 5, 32];
  * Runs a plan's passes with labels instead of activations and checks that every block finds in the
  * buffers what belongs to it.
  */
-function rehearse(plan: ActivationPlan, blocks: number): void {
+function dryRun(plan: ActivationPlan, blocks: number): void {
   const residual: number[] = [], attention: number[] = [], inner: number[] = [];
   const forward = (b: number, writesOutput: boolean) => {
     assert.equal(residual[plan.residual[b]], b, `block ${b} forward reads another's input`);
@@ -66,7 +66,7 @@ for (const mode of MODES) {
         Array.from({ length: count }, (_, i) => first + i)
       );
       assert.deepEqual(covered, [...Array(blocks).keys()], `${blocks} blocks`);
-      rehearse(plan, blocks);
+      dryRun(plan, blocks);
     }
   });
 }

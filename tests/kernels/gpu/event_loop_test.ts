@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { eventTurn } from "../../../kernels/gpu/event_turn.ts";
+import { pollEventLoop } from "../../../kernels/gpu/event_loop.ts";
 
 Deno.test({
-  name: "event turns let a signal in that comes while JavaScript is busy",
+  name: "polling the event loop lets a signal in that comes while JavaScript is busy",
   ignore: Deno.build.os === "windows",
   async fn() {
     let heard = false;
@@ -14,13 +14,13 @@ Deno.test({
       for (let i = 0; i < 5; i++) {
         heard = false;
         Deno.kill(Deno.pid, "SIGUSR2");
-        let turns = 0;
-        // With setImmediate alone it takes some 25 turns.
-        for (; !heard && turns < 100; turns++) {
+        let polls = 0;
+        // With setImmediate alone it takes some 25 polls.
+        for (; !heard && polls < 100; polls++) {
           for (const end = performance.now() + 30; performance.now() < end;);
-          await eventTurn();
+          await pollEventLoop();
         }
-        assert.ok(turns <= 8, `${turns} turns after 30 ms each`);
+        assert.ok(polls <= 8, `${polls} polls after 30 ms each`);
       }
     } finally {
       Deno.removeSignalListener("SIGUSR2", listener);
