@@ -98,9 +98,9 @@ export function blockInference(
   }
   // Matrix-vector products round their input themselves, and output rows are picked out of f32.
   const out = isGemv || output !== undefined ? attended : operand(pass, attended);
-  const unreduced = output === undefined && isGemv && isDirect(pass, block, "o") &&
+  const uncombined = output === undefined && isGemv && isDirect(pass, block, "o") &&
     takesSplits(gpu, block.o);
-  const splits = attend(pass, block, index, { out, unreduced });
+  const splits = attend(pass, block, index, { out, uncombined });
   if (output === undefined) {
     return finish(pass, block, { rows: tokens, out: splits ?? out, x, next });
   }
@@ -178,13 +178,13 @@ function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
 /**
  * From queries, keys and values to attention's output, over the pass's own keys or a cache's.
  *
- * @returns the output's KV splits where it was left `unreduced`.
+ * @returns the output's KV splits where it was left `uncombined`.
  */
 function attend(
   pass: InferPass,
   block: Block,
   index: number,
-  { out, unreduced }: { out: Tensor; unreduced: boolean },
+  { out, uncombined }: { out: Tensor; uncombined: boolean },
 ): SplitAttention | undefined {
   const { gpu, activations: { attention: { qkv } }, batch, decode } = pass;
   normQueriesAndKeys(pass, block, qkv);
@@ -201,7 +201,7 @@ function attend(
     positions: batch.positions,
   };
   if (decode !== null) {
-    return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, apart: unreduced });
+    return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, uncombined });
   }
   ropeAppend(gpu, appended);
   const [q, keys, values] = [qkv, k, v].map((tensor) => ({ tensor, from: 0 }));

@@ -22,13 +22,13 @@ const FOLDER = join(ROOT, "tests/fixtures/wgsl");
 /** Keys of programs by the name of their file. */
 const PROGRAMS: Record<string, string> = {
   attention:
-    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=even,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
+    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=32x32,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
   attention_f16:
-    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=even,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=32x32,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=even,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
   attention_backward_f16:
-    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=dense,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward_matrices:
     "attention_backward_matrices(rotated=true,excludes=true,packed=false,matrices=tensor_cores,headDim=128)",
   attention_decode_f16:
@@ -42,7 +42,7 @@ const PROGRAMS: Record<string, string> = {
     "attention_matrices(withLse=true,excludes=false,matrices=tensor_cores,headDim=128)",
   attention_unstaged: "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true)",
   attention_backward_packed:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=even,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
   attention_pack_rows: "attention_pack_rows(fields=starts+ends+query_ends+excluded_keys+positions)",
   attention_unstaged_key:
     "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,headDim=16)",

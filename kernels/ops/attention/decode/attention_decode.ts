@@ -1,6 +1,6 @@
 /**
- * Attention of single queries over long ranges of keys, as decoding asks for: every query is the next
- * token of another sequence, so its keys are the work. The token's own key and value don't lie in the cache
+ * Attention of single queries over many keys (flash-decoding): every query is the next token of another sequence, so
+ * its keys are the work. The token's own key and value don't lie in the cache
  * yet: the same launch rotates query and key by the token's position, appends key and value to the cache, and
  * attends to them.
  *
@@ -37,12 +37,12 @@ const KEY_LOADS = 16;
 /** Keys of a split at least, as a second one costs a second launch, and splits of a query's keys at most. */
 const LEAST_KEYS = 512, MOST_SPLITS = 64;
 /**
- * Splits that the keys of a lone query, up to so many, go to where the next product combines them: always as
- * many, as it has a program for each number. Its workgroups all read them all, so they should be few.
+ * KV splits of a lone query with up to so many keys, where the next product combines them. Their number is fixed, since
+ * the product has a program for each. Every workgroup of the product reads all splits, so they should be few.
  */
-const SPLITS_APART = 4, MOST_KEYS_APART = 2048;
-/** For these, loads of keys, and threads of a workgroup where a split has up to so many keys. */
-const KEY_LOADS_APART = 8, FEW_THREADS = 256, FEW_KEYS = 128;
+const UNCOMBINED_SPLITS = 4, MOST_UNCOMBINED_KEYS = 2048;
+/** Loads of keys of such a query, and threads of a workgroup where a split has up to so many keys. */
+const UNCOMBINED_KEY_LOADS = 8, SHORT_SPLIT_THREADS = 256, SHORT_SPLIT_KEYS = 128;
 
 /** Storage buffers of the program where rows' words are not packed. */
 const MOST_BINDINGS = 10;
@@ -64,7 +64,7 @@ export interface DecodeWorkspace {
 
 /** Splits of the keys at most, for queries of at most `longest` keys. */
 export function mostSplits(longest: number): number {
-  return Math.max(SPLITS_APART, Math.min(MOST_SPLITS, Math.ceil(longest / LEAST_KEYS)));
+  return Math.max(UNCOMBINED_SPLITS, Math.min(MOST_SPLITS, Math.ceil(longest / LEAST_KEYS)));
 }
 
 /** How {@linkcode attentionDecode} goes about it; what is left out is chosen by size. */
@@ -87,8 +87,8 @@ export interface DecodeGeometry {
  * @param index `[rows]` u32: each token's row of the cache, ends[t] − 1.
  * @param longest Most keys of a query, its own among them.
  * @param unstaged Take the programs for software drivers.
- * @param apart Where that is faster, the results of splits may be left for the next product to combine.
- * @returns these results, where they are; then out is undefined.
+ * @param uncombined Leave the splits for the next product to combine where that is faster.
+ * @returns the uncombined splits; out is then undefined. Undefined where out was written.
  */
 export function attentionDecode(
   gpu: Gpu,
@@ -111,7 +111,7 @@ export function attentionDecode(
     /** What scores are multiplied with. Default 1/√headDim. */
     scale?: number;
     unstaged?: boolean;
-    apart?: boolean;
+    uncombined?: boolean;
     geometry?: DecodeGeometry;
   },
 ): SplitAttention | undefined {
@@ -125,14 +125,14 @@ export function attentionDecode(
     attention(gpu, { q, k, v, starts, ends, out, ...sizes, scale, pairs, unstaged: true });
     return;
   }
-  const apart = options.apart === true && rows === 1 && longest <= MOST_KEYS_APART;
+  const uncombined = options.uncombined === true && rows === 1 && longest <= MOST_UNCOMBINED_KEYS;
   const perGroup = headsPerGroup(heads / kvHeads);
   const {
     subgroups = gpu.extensions.has("subgroups"),
-    keyLoads = apart ? KEY_LOADS_APART : KEY_LOADS,
-    splitKeys = apart ? Math.ceil(longest / SPLITS_APART) : LEAST_KEYS,
+    keyLoads = uncombined ? UNCOMBINED_KEY_LOADS : KEY_LOADS,
+    splitKeys = uncombined ? Math.ceil(longest / UNCOMBINED_SPLITS) : LEAST_KEYS,
   } = geometry;
-  const few = apart && splitKeys <= FEW_KEYS ? FEW_THREADS : Infinity;
+  const mostThreads = uncombined && splitKeys <= SHORT_SPLIT_KEYS ? SHORT_SPLIT_THREADS : Infinity;
   const kv = cachedK.dtype;
   const shape = {
     q: qkv.dtype,
@@ -145,11 +145,11 @@ export function attentionDecode(
   };
   const { limits } = gpu.device;
   const threads = geometry.threads ??
-    decodeThreads({ ...shape, threads: Math.min(few, THREADS[perGroup - 1]) }, limits);
+    decodeThreads({ ...shape, threads: Math.min(mostThreads, THREADS[perGroup - 1]) }, limits);
   const { tile, lanes } = decodeLayout({ ...shape, threads });
   const least = tile * Math.ceil(splitKeys / tile);
   const keysPerSplit = least * Math.max(1, Math.ceil(longest / (least * MOST_SPLITS)));
-  const splits = apart ? SPLITS_APART : Math.max(1, Math.ceil(longest / keysPerSplit));
+  const splits = uncombined ? UNCOMBINED_SPLITS : Math.max(1, Math.ceil(longest / keysPerSplit));
   const groups = heads / perGroup;
   const columnGroups = geometry.columnGroups ??
     [4, 2].find((n) => lanes % n === 0 && n * groups * splits * rows <= gpu.profile.processors) ??
@@ -171,6 +171,6 @@ export function attentionDecode(
   );
   if (splits === 1) return;
   const results = { partialOut, softmaxStats, splits, headDim };
-  if (apart) return results;
+  if (uncombined) return results;
   combineSplits(gpu, { ...results, out, rows, heads });
 }

@@ -19,7 +19,7 @@ export function tileDeclarations(layout: DecodeLayout): string {
 ${DECLARE_MASKED}
 var<workgroup> products: array<array<array<f32, ${sharing}>, ${tile}>, ${heads}>;
 var<workgroup> weights: array<array<f32, ${tile}>, ${heads}>;
-var<workgroup> highest: array<array<f32, ${maximumSlots(layout)}>, ${heads}>;`;
+var<workgroup> maxima: array<array<f32, ${maximumSlots(layout)}>, ${heads}>;`;
 }
 
 /** Asks for a tile's keys. Loads past the end become those of the last row: they are not counted. */
@@ -77,29 +77,29 @@ function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
   if (subgroups) {
     return `${
       eachHead((h) =>
-        `let top_here${h} = subgroupMax(score${h});
-    if (subgroup_thread == 0u) { highest[${h}][thread / size] = top_here${h}; }`
+        `let tile_maximum${h} = subgroupMax(score${h});
+    if (subgroup_thread == 0u) { maxima[${h}][thread / size] = tile_maximum${h}; }`
       )
     }
     workgroupBarrier();
     ${eachHead((h) => `var new_maximum${h} = maximum${h};`)}
     for (var s = 0u; s < ${threads}u / size; s++) {
-      ${eachHead((h) => `new_maximum${h} = max(new_maximum${h}, highest[${h}][s]);`)}
+      ${eachHead((h) => `new_maximum${h} = max(new_maximum${h}, maxima[${h}][s]);`)}
     }`;
   }
-  return `${eachHead((h) => `highest[${h}][thread] = score${h};`)}
+  return `${eachHead((h) => `maxima[${h}][thread] = score${h};`)}
     for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
       workgroupBarrier();
       if (thread < stride) {
         ${
     eachHead((h) =>
-      `highest[${h}][thread] = max(highest[${h}][thread], highest[${h}][thread + stride]);`
+      `maxima[${h}][thread] = max(maxima[${h}][thread], maxima[${h}][thread + stride]);`
     )
   }
       }
     }
     workgroupBarrier();
-    ${eachHead((h) => `let new_maximum${h} = max(maximum${h}, highest[${h}][0]);`)}`;
+    ${eachHead((h) => `let new_maximum${h} = max(maximum${h}, maxima[${h}][0]);`)}`;
 }
 
 /** Leaves the weight of each key, and corrects the sums for the new highest score. */

@@ -99,13 +99,12 @@ export function workgroupBytes(plan: AttentionPlan, kind: AttentionKind): number
   return 2 * (own + other + weights) + (threads + Math.max(rows, columns)) * 4;
 }
 
-/** Shapes by name. */
+/** Shapes by their rows × columns, and by their threads where two are equal in these. */
 const SHAPES = {
-  tall: { rows: 64, columns: 32, scoreRows: 4, scoreColumns: 4, sumRows: 8 },
-  even: { rows: 32, columns: 32, scoreRows: 4, scoreColumns: 2, sumRows: 4 },
-  /** `even` with twice the threads. */
-  dense: { rows: 32, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
-  low: { rows: 16, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
+  "64x32": { rows: 64, columns: 32, scoreRows: 4, scoreColumns: 4, sumRows: 8 },
+  "32x32": { rows: 32, columns: 32, scoreRows: 4, scoreColumns: 2, sumRows: 4 },
+  "32x32_256": { rows: 32, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
+  "16x32": { rows: 16, columns: 32, scoreRows: 2, scoreColumns: 2, sumRows: 2 },
 } satisfies Record<string, TileShape>;
 
 /** A shape's name. */
@@ -146,27 +145,27 @@ export interface PlanWish {
   shape?: ShapeName;
 }
 
-/** Fewer keys a query than this ask for low tiles: more workgroups, and less of them masked. */
+/** Fewer keys a query than this take tiles of 16 queries: more workgroups, and less of each masked. */
 const MANY_KEYS = 128;
 
 /**
  * The shapes to try, best first. In µs on an H100 with 32 heads of 128, for one document of 121 tokens,
  * eight of 121 on average, one of 1,024, f16:
- *  - forward, sums in f16: low 12, 61, 271; even 14, 64, 240; tall 20, 92, 276;
- *  - forward, sums in f32: low 15, 93, 437; even 18, 114, 463; tall 27, 125, 391;
- *  - backward, sums in f16: dense 31, 296, 1253; even 34, 323, 1360; low 49, 448, 2191;
- *  - backward, sums in f32: dense 43, 414, 1827; even 47, 442, 1917; low 61, 559, 2852;
- * and f32, for documents of 121 and 405: forward even 17, 82; low 17, 119; backward, where head rows
- * are held in two pieces, even 61, 474; dense 62, 491; low 83, 716.
+ *  - forward, sums in f16: 16x32 12, 61, 271; 32x32 14, 64, 240; 64x32 20, 92, 276;
+ *  - forward, sums in f32: 16x32 15, 93, 437; 32x32 18, 114, 463; 64x32 27, 125, 391;
+ *  - backward, sums in f16: 32x32_256 31, 296, 1253; 32x32 34, 323, 1360; 16x32 49, 448, 2191;
+ *  - backward, sums in f32: 32x32_256 43, 414, 1827; 32x32 47, 442, 1917; 16x32 61, 559, 2852;
+ * and f32, for documents of 121 and 405: forward 32x32 17, 82; 16x32 17, 119; backward, where head
+ * rows are held in two pieces, 32x32 61, 474; 32x32_256 62, 491; 16x32 83, 716.
  */
 function preference(
   kind: AttentionKind,
   { stage, f16Sums, keys }: { stage: "f32" | "f16"; f16Sums: boolean; keys: number },
 ): ShapeName[] {
-  if (kind === "backward") return stage === "f16" ? ["dense", "low"] : ["even"];
-  if (stage === "f32") return ["even", "low"];
-  if (keys < MANY_KEYS) return ["low"];
-  return f16Sums ? ["even", "low"] : ["tall", "even", "low"];
+  if (kind === "backward") return stage === "f16" ? ["32x32_256", "16x32"] : ["32x32"];
+  if (stage === "f32") return ["32x32", "16x32"];
+  if (keys < MANY_KEYS) return ["16x32"];
+  return f16Sums ? ["32x32", "16x32"] : ["64x32", "32x32", "16x32"];
 }
 
 /** The plan: the first shape that holds whole head rows within the limit, or else with pieces of them. */

@@ -12,7 +12,7 @@ import {
 import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
-import { attentionReference, type Ranges, type Shape } from "./attention_reference.ts";
+import { attentionReference, type KeyRanges, type Shape } from "./attention_reference.ts";
 import {
   assertClose,
   download,
@@ -25,12 +25,12 @@ import {
 } from "../../harness.ts";
 
 interface Case extends Shape {
-  ranges: Ranges;
+  keyRanges: KeyRanges;
   /** Of queries and results, and of the cache. */
   dtypes?: [q: Dtype, kv: Dtype];
   unstaged?: boolean;
-  /** The ranges' results are left, and added up here. */
-  apart?: boolean;
+  /** The splits are left uncombined, and are combined here. */
+  uncombined?: boolean;
   geometry?: DecodeGeometry;
 }
 
@@ -53,11 +53,13 @@ function rotation(
 
 function decodeTest(name: string, cases: readonly Case[]): void {
   gpuTest(`attention of single queries: ${name}`, async (gpu) => {
-    for (const { ranges, dtypes: given, unstaged = false, apart, geometry, ...shape } of cases) {
+    for (
+      const { keyRanges, dtypes: given, unstaged = false, uncombined, geometry, ...shape } of cases
+    ) {
       const dtypes = given ?? ["f32", "f32"] as const;
-      const { heads, kvHeads, headDim } = shape, rows = ranges.starts.length;
-      const lengths = ranges.ends.map((end, i) => end - ranges.starts[i]);
-      const longest = Math.max(...lengths), keys = Math.max(...ranges.ends) + 3;
+      const { heads, kvHeads, headDim } = shape, rows = keyRanges.starts.length;
+      const lengths = keyRanges.ends.map((end, i) => end - keyRanges.starts[i]);
+      const longest = Math.max(...lengths), keys = Math.max(...keyRanges.ends) + 3;
       const [own, shared] = [heads * headDim, kvHeads * headDim], width = own + 2 * shared;
       // Positions as with a window: other than the place in the range.
       const at = Array.from({ length: rows }, (_, t) => 3 * t + 1);
@@ -67,7 +69,7 @@ function decodeTest(name: string, cases: readonly Case[]): void {
       const [k, v] = [make(2), make(3)];
       // Rows that no query sees, and those that the launch is to fill, hold NaN.
       for (let j = 0; j < keys; j++) {
-        if (ranges.starts.some((start, i) => start <= j && j < ranges.ends[i] - 1)) continue;
+        if (keyRanges.starts.some((start, i) => start <= j && j < keyRanges.ends[i] - 1)) continue;
         for (const x of [k, v]) x.fill(NaN, j * shared, (j + 1) * shared);
       }
       const tensors = {
@@ -76,9 +78,9 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         cachedV: upload(gpu, v, dtypes[1], [keys, shared]),
         table: upload(gpu, table, "f32", [3 * rows, headDim]),
         positions: upload(gpu, at, "u32", [rows]),
-        index: upload(gpu, ranges.ends.map((end) => end - 1), "u32", [rows]),
-        starts: upload(gpu, ranges.starts, "u32", [rows]),
-        ends: upload(gpu, ranges.ends, "u32", [rows]),
+        index: upload(gpu, keyRanges.ends.map((end) => end - 1), "u32", [rows]),
+        starts: upload(gpu, keyRanges.starts, "u32", [rows]),
+        ends: upload(gpu, keyRanges.ends, "u32", [rows]),
         out: poisoned(gpu, dtypes[0], [rows, own]),
       };
       const ranged = rows * mostSplits(longest) * heads;
@@ -86,14 +88,14 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         partialOut: poisoned(gpu, "f32", [ranged * headDim]),
         softmaxStats: poisoned(gpu, "f32", [ranged * 2]),
       };
-      const how = { rows, longest, unstaged, apart, geometry, ...shape };
+      const how = { rows, longest, unstaged, uncombined, geometry, ...shape };
       const results = attentionDecode(gpu, { ...tensors, workspace, ...how });
-      assert.equal(results !== undefined, apart === true && rows === 1 && longest <= 2048);
+      assert.equal(results !== undefined, uncombined === true && rows === 1 && longest <= 2048);
       if (results) combineSplits(gpu, { ...results, out: tensors.out, rows, heads });
 
       const q = new Float64Array(rows * own);
       for (let t = 0; t < rows; t++) {
-        const from = t * width, row = (ranges.ends[t] - 1) * shared;
+        const from = t * width, row = (keyRanges.ends[t] - 1) * shared;
         for (let h = 0; h < heads; h++) rotation(qkv, from + h * headDim, headDim, table, at[t]);
         for (let h = 0; h < kvHeads; h++) {
           rotation(qkv, from + own + h * headDim, headDim, table, at[t]);
@@ -103,8 +105,8 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         v.set(quantize(qkv.subarray(from + own + shared, from + width), dtypes[1]), row);
       }
       const what =
-        `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${apart}`;
-      const expected = attentionReference(q, k, v, ranges, shape).out;
+        `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${uncombined}`;
+      const expected = attentionReference(q, k, v, keyRanges, shape).out;
       const limits = { ...tolerance(dtypes[0]), what };
       // A rotated key next to the middle of two halves may go to either.
       if (dtypes[1] === "f16") limits.atol = Math.max(limits.atol, 5e-4);
@@ -125,12 +127,12 @@ function decodeTest(name: string, cases: readonly Case[]): void {
 
 const small = { heads: 4, kvHeads: 2, headDim: 8 };
 /** Sequences in no order, with gaps between them, one of them just begun. */
-const scattered: Ranges = { starts: [700, 0, 300, 270], ends: [1029, 257, 301, 272] };
+const scattered: KeyRanges = { starts: [700, 0, 300, 270], ends: [1029, 257, 301, 272] };
 
 decodeTest("every length around a tile and a range", [
   ...[1, 31, 127, 129, 256, 257, 258, 513, 514, 1025, 33_000].map((n) => ({
     ...small,
-    ranges: { starts: [3], ends: [3 + n] },
+    keyRanges: { starts: [3], ends: [3 + n] },
   })),
 ]);
 decodeTest("columns of values in one workgroup, two and four", [
@@ -138,36 +140,36 @@ decodeTest("columns of values in one workgroup, two and four", [
     heads: 2,
     kvHeads: 2,
     headDim: 64,
-    ranges: scattered,
+    keyRanges: scattered,
     geometry: { columnGroups },
     dtypes: ["f32", "f16"] as [Dtype, Dtype],
   })),
 ]);
-decodeTest("ranges that are left for the next product, some of them empty", [
+decodeTest("splits that are left for the next product, some of them empty", [
   ...[1, 2, 129, 257, 511, 513, 1030, 2048, 2049].map((n) => ({
     ...small,
-    ranges: { starts: [3], ends: [3 + n] },
-    apart: true,
+    keyRanges: { starts: [3], ends: [3 + n] },
+    uncombined: true,
   })),
   ...[5, 300, 700].map((n) => ({
     heads: 6,
     kvHeads: 2,
     headDim: 128,
     dtypes: ["f32", "f16"] as [Dtype, Dtype],
-    ranges: { starts: [0], ends: [n] },
-    apart: true,
+    keyRanges: { starts: [0], ends: [n] },
+    uncombined: true,
   })),
-  { ...small, ranges: { starts: [1, 200], ends: [101, 290] }, apart: true },
+  { ...small, keyRanges: { starts: [1, 200], ends: [101, 290] }, uncombined: true },
 ]);
 decodeTest("without subgroups", [
-  { ...small, ranges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
-  { ...small, ranges: scattered, geometry: { subgroups: false, threads: 128 } },
+  { ...small, keyRanges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
+  { ...small, keyRanges: scattered, geometry: { subgroups: false, threads: 128 } },
 ]);
 decodeTest("sequences anywhere in the cache", [
-  { ...small, ranges: scattered },
-  { ...small, ranges: scattered, dtypes: ["f16", "f16"] },
-  { ...small, ranges: scattered, dtypes: ["f32", "f16"] },
-  { ...small, ranges: scattered, dtypes: ["f16", "f32"] },
+  { ...small, keyRanges: scattered },
+  { ...small, keyRanges: scattered, dtypes: ["f16", "f16"] },
+  { ...small, keyRanges: scattered, dtypes: ["f32", "f16"] },
+  { ...small, keyRanges: scattered, dtypes: ["f16", "f32"] },
 ]);
 decodeTest(
   "head sizes and groups",
@@ -183,18 +185,18 @@ decodeTest(
     kvHeads,
     headDim,
     dtypes: ["f32", kv],
-    ranges: { starts: [2, 150], ends: [140, 190] },
+    keyRanges: { starts: [2, 150], ends: [140, 190] },
   })),
 );
 decodeTest("the programs for software drivers", [
-  { ...small, ranges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, unstaged: true },
-  { ...small, ranges: { starts: [9], ends: [50] }, unstaged: true, dtypes: ["f32", "f16"] },
+  { ...small, keyRanges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, unstaged: true },
+  { ...small, keyRanges: { starts: [9], ends: [50] }, unstaged: true, dtypes: ["f32", "f16"] },
 ]);
 
-Deno.test("attention of single queries: as many ranges as its workspace has room for", () => {
+Deno.test("attention of single queries: as many splits as its workspace has room for", () => {
   for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
-    const apart = longest <= 2048 ? 4 : 0;
-    assert.equal(mostSplits(longest), Math.max(apart, Math.min(64, Math.ceil(longest / 512))));
+    const uncombined = longest <= 2048 ? 4 : 0;
+    assert.equal(mostSplits(longest), Math.max(uncombined, Math.min(64, Math.ceil(longest / 512))));
   }
 });
 

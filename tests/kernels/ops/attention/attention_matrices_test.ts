@@ -28,21 +28,27 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
     [[100], 13, 2, 2, 64],
   ] as const;
   for (const [lengths, window, heads, kvHeads, headDim] of cases) {
-    const shape = { heads, kvHeads, headDim }, ranges = documents([...lengths], window);
-    const rows = ranges.starts.length, host = inputs(shape, rows, rows, "f16");
-    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const shape = { heads, kvHeads, headDim }, keyRanges = documents([...lengths], window);
+    const rows = keyRanges.starts.length, host = inputs(shape, rows, rows, "f16");
+    const expected = reference(host.q, host.k, host.v, keyRanges, shape);
     const what = `of ${lengths} in heads of ${headDim}`;
-    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
+    const { out, lse } = await runForward(
+      gpu,
+      host,
+      keyRanges,
+      { sizes: shape, dtype: "f16" },
+      how,
+    );
     assertClose(out, expected.out, { ...limits, what: `out ${what}` });
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse ${what}` });
     assert.ok(relative(out, expected.out) < 5e-4, `out ${what} is off by the mean`);
-    await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype: "f16" }, {
+    await checkBackward(gpu, { host, keyRanges, expected, sizes: shape, dtype: "f16" }, {
       limits,
       what,
     }, how);
     await checkBackward(
       gpu,
-      { host, ranges, expected, sizes: shape, dtype: "f16" },
+      { host, keyRanges, expected, sizes: shape, dtype: "f16" },
       { limits, what },
       how,
       true,
@@ -53,15 +59,21 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
 matrixTest("attention on subgroup matrices takes documents that share rows", async (gpu) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 64 };
   for (const groups of SHARED) {
-    const ranges = sharingDocuments(groups), rows = ranges.starts.length;
+    const keyRanges = sharingDocuments(groups), rows = keyRanges.starts.length;
     const host = inputs(shape, rows, rows, "f16"), what = JSON.stringify(groups);
-    const expected = reference(host.q, host.k, host.v, ranges, shape);
-    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
+    const expected = reference(host.q, host.k, host.v, keyRanges, shape);
+    const { out, lse } = await runForward(
+      gpu,
+      host,
+      keyRanges,
+      { sizes: shape, dtype: "f16" },
+      how,
+    );
     assertClose(out, expected.out, { ...limits, what: `out of ${what}` });
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse of ${what}` });
     await checkBackward(
       gpu,
-      { host, ranges, expected, sizes: shape, dtype: "f16" },
+      { host, keyRanges, expected, sizes: shape, dtype: "f16" },
       { limits, what },
       how,
       true,
@@ -75,10 +87,16 @@ matrixTest(
     const shape = { heads: 2, kvHeads: 1, headDim: 64 }, rows = 20, filled = 50;
     const host = inputs(shape, rows, filled + 30, "f16");
     const ends = Array.from({ length: rows }, (_, i) => i === 0 ? 0 : filled - rows + i + 1);
-    const ranges = { starts: Array<number>(rows).fill(0), ends };
-    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const keyRanges = { starts: Array<number>(rows).fill(0), ends };
+    const expected = reference(host.q, host.k, host.v, keyRanges, shape);
     for (const x of [host.k, host.v]) x.fill(NaN, filled * shape.headDim);
-    const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f16" }, how);
+    const { out, lse } = await runForward(
+      gpu,
+      host,
+      keyRanges,
+      { sizes: shape, dtype: "f16" },
+      how,
+    );
     const first = shape.heads * shape.headDim;
     assert.deepEqual(out.slice(0, first), new Float64Array(first));
     assert.deepEqual([...lse.slice(0, 2)], Array(2).fill(Math.fround(-3.4028234e38)));
@@ -87,13 +105,13 @@ matrixTest(
 );
 
 matrixTest("attention on subgroup matrices keeps large gradients finite", async (gpu) => {
-  const shape = { heads: 1, kvHeads: 1, headDim: 64 }, ranges = documents([40]);
+  const shape = { heads: 1, kvHeads: 1, headDim: 64 }, keyRanges = documents([40]);
   const host = inputs(shape, 40, 40, "f16");
   // As the loss scale makes them: sums of products leave the range of f16.
   host.dout = host.dout.map((value) => Math.fround(Math.round(value * 64) * 256));
-  const expected = reference(host.q, host.k, host.v, ranges, shape);
+  const expected = reference(host.q, host.k, host.v, keyRanges, shape);
   const large = { atol: 60, rtol: 5e-3 };
-  await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype: "f16" }, {
+  await checkBackward(gpu, { host, keyRanges, expected, sizes: shape, dtype: "f16" }, {
     limits: large,
     what: "large",
   }, how);
@@ -104,7 +122,7 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
     new Tensor("x", dtype, [4, width], undefined);
   const device = { matrices: "tensor_cores" } as const, whole = tensor("f16", 256);
   const key = (
-    options: { headDim?: number; f16Sums?: boolean; matrices?: boolean; shape?: "low" },
+    options: { headDim?: number; f16Sums?: boolean; matrices?: boolean; shape?: "16x32" },
     ...tensors: Tensor[]
   ) =>
     matrixKey(device, { headDim: 128, f16Sums: true, ...options }, [
@@ -117,7 +135,7 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
   assert.equal(key({ headDim: 256 }), undefined);
   assert.equal(key({ f16Sums: false }), undefined);
   assert.equal(key({ matrices: false }), undefined);
-  assert.equal(key({ shape: "low" }), undefined);
+  assert.equal(key({ shape: "16x32" }), undefined);
   assert.equal(key({}, tensor("f32", 256)), undefined);
   assert.equal(key({}, tensor("f16", 252)), undefined);
   assert.equal(

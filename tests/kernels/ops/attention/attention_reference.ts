@@ -7,7 +7,7 @@ export interface Shape {
 }
 
 /** Keys of each query: the first, and one past the last. */
-export interface Ranges {
+export interface KeyRanges {
   starts: number[];
   ends: number[];
   /** Keys in between that a query does not attend to, from and to; by query. */
@@ -15,7 +15,7 @@ export interface Ranges {
 }
 
 /** Whether key j of its range is one that query i attends to. */
-export function isKey({ excludedKeys }: Ranges, i: number, j: number): boolean {
+export function isKey({ excludedKeys }: KeyRanges, i: number, j: number): boolean {
   return excludedKeys === undefined || j < excludedKeys[i][0] || j >= excludedKeys[i][1];
 }
 
@@ -24,10 +24,10 @@ export function attentionReference(
   q: Float64Array,
   k: Float64Array,
   v: Float64Array,
-  ranges: Ranges,
+  keyRanges: KeyRanges,
   { heads, kvHeads, headDim }: Shape,
 ): { out: Float64Array; lse: Float64Array } {
-  const { starts, ends } = ranges, rows = starts.length, out = new Float64Array(q.length);
+  const { starts, ends } = keyRanges, rows = starts.length, out = new Float64Array(q.length);
   const lse = new Float64Array(rows * heads);
   for (let i = 0; i < rows; i++) {
     for (let h = 0; h < heads; h++) {
@@ -38,7 +38,7 @@ export function attentionReference(
         for (let c = 0; c < headDim; c++) {
           sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
         }
-        scores.push(isKey(ranges, i, j) ? sum / Math.sqrt(headDim) : -Infinity);
+        scores.push(isKey(keyRanges, i, j) ? sum / Math.sqrt(headDim) : -Infinity);
       }
       const top = Math.max(...scores);
       const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);

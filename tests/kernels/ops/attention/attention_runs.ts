@@ -8,7 +8,7 @@ import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import {
   attentionReference as reference,
   isKey,
-  type Ranges,
+  type KeyRanges,
   type Shape,
 } from "./attention_reference.ts";
 import { assertClose, download, poisoned, quantize, randomArray, upload } from "../../harness.ts";
@@ -17,10 +17,10 @@ import { assertClose, download, poisoned, quantize, randomArray, upload } from "
 function referenceBackward(
   { q, k, v, dout }: Inputs,
   { out, lse }: { out: Float64Array; lse: Float64Array },
-  ranges: Ranges,
+  keyRanges: KeyRanges,
   { heads, kvHeads, headDim }: Shape,
 ) {
-  const { starts, ends } = ranges;
+  const { starts, ends } = keyRanges;
   const dq = new Float64Array(q.length), dk = new Float64Array(k.length);
   const dv = new Float64Array(v.length), scale = 1 / Math.sqrt(headDim);
   for (let i = 0; i < starts.length; i++) {
@@ -29,7 +29,7 @@ function referenceBackward(
       let delta = 0;
       for (let c = 0; c < headDim; c++) delta += dout[a + c] * out[a + c];
       for (let j = starts[i]; j < ends[i]; j++) {
-        if (!isKey(ranges, i, j)) continue;
+        if (!isKey(keyRanges, i, j)) continue;
         const b = (j * kvHeads + Math.floor(h / (heads / kvHeads))) * headDim;
         let score = 0, dp = 0;
         for (let c = 0; c < headDim; c++) {
@@ -62,7 +62,7 @@ function rotateBack(gradient: Float64Array, positions: number[], headDim: number
 }
 
 /** The rows that attend to each other. */
-export interface Documents extends Ranges {
+export interface Documents extends KeyRanges {
   queryEnds: number[];
 }
 
@@ -85,23 +85,23 @@ export function documents(lengths: number[], window = Infinity): Documents {
  * their own.
  */
 export function sharingDocuments(groups: { shared: number; lengths: number[] }[]): Documents {
-  const ranges = { ...documents(groups.flatMap(({ lengths }) => lengths)), excludedKeys: [] } as
+  const keyRanges = { ...documents(groups.flatMap(({ lengths }) => lengths)), excludedKeys: [] } as
     & Documents
-    & Required<Ranges>;
+    & Required<KeyRanges>;
   let head = 0;
   for (const { shared, lengths } of groups) {
     let start = head;
     for (const length of lengths) {
       for (let i = start; i < start + length; i++) {
-        ranges.starts[i] = head;
-        ranges.excludedKeys.push(start === head ? [0, 0] : [head + shared, start]);
+        keyRanges.starts[i] = head;
+        keyRanges.excludedKeys.push(start === head ? [0, 0] : [head + shared, start]);
       }
       start += length;
     }
-    ranges.queryEnds.fill(start, head, head + shared);
+    keyRanges.queryEnds.fill(start, head, head + shared);
     head = start;
   }
-  return ranges;
+  return keyRanges;
 }
 
 /**
@@ -116,8 +116,8 @@ export const SHARED: Parameters<typeof sharingDocuments>[0][] = [
   [3, 2, 8].map((shared) => ({ shared, lengths: [8, 3, 4, 1, 1] })),
 ];
 
-/** The ranges' excluded keys on the GPU. */
-function uploadExcluded(gpu: Gpu, { excludedKeys }: Ranges): Tensor | undefined {
+/** The excluded keys on the GPU. */
+function uploadExcluded(gpu: Gpu, { excludedKeys }: KeyRanges): Tensor | undefined {
   return excludedKeys && upload(gpu, excludedKeys.flat(), "u32", [excludedKeys.length, 2]);
 }
 
@@ -200,11 +200,11 @@ function columns(values: Float64Array, rowSize: number, from: number, width: num
 export async function runForward(
   gpu: Gpu,
   { q, k, v }: Record<"q" | "k" | "v", ArrayLike<number>>,
-  ranges: Ranges,
+  keyRanges: KeyRanges,
   { sizes, dtype }: { sizes: Shape; dtype: Dtype },
   { gap = 4, ...how }: How,
 ): Promise<{ out: Float64Array; lse: Float64Array }> {
-  const { starts, ends } = ranges;
+  const { starts, ends } = keyRanges;
   const { heads, kvHeads, headDim } = sizes, rows = starts.length;
   const keys = k.length / (kvHeads * headDim);
   const narrow = kvHeads * headDim;
@@ -219,7 +219,7 @@ export async function runForward(
     v: v_,
     starts: upload(gpu, starts, "u32", [rows]),
     ends: upload(gpu, ends, "u32", [rows]),
-    excludedKeys: uploadExcluded(gpu, ranges),
+    excludedKeys: uploadExcluded(gpu, keyRanges),
     out: poisoned(gpu, dtype, [rows, heads * headDim]),
     lse: poisoned(gpu, "f32", [rows, heads]),
   };
@@ -230,9 +230,9 @@ export async function runForward(
 /** Runs the backward with the reference's out and lse, twice, and compares every gradient. */
 export async function checkBackward(
   gpu: Gpu,
-  { host, ranges, expected, sizes, dtype }: {
+  { host, keyRanges, expected, sizes, dtype }: {
     host: Inputs;
-    ranges: Documents;
+    keyRanges: Documents;
     expected: ReturnType<typeof reference>;
     sizes: Shape;
     dtype: Dtype;
@@ -241,10 +241,10 @@ export async function checkBackward(
   { gap = 4, ...how }: How,
   rotated = false,
 ): Promise<void> {
-  const { heads, kvHeads, headDim } = sizes, rows = ranges.starts.length;
+  const { heads, kvHeads, headDim } = sizes, rows = keyRanges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
-  const want = referenceBackward(host, { out, lse }, ranges, sizes);
-  const positions = ranges.starts.map((_, i) => 3 * i % 50);
+  const want = referenceBackward(host, { out, lse }, keyRanges, sizes);
+  const positions = keyRanges.starts.map((_, i) => 3 * i % 50);
   if (rotated) {
     rotateBack(want.dq, positions, headDim);
     rotateBack(want.dk, positions, headDim);
@@ -265,10 +265,10 @@ export async function checkBackward(
     out: upload(gpu, out, dtype, wide),
     dout: upload(gpu, host.dout, dtype, wide),
     lse: upload(gpu, lse, "f32", [rows, heads]),
-    starts: upload(gpu, ranges.starts, "u32", [rows]),
-    ends: upload(gpu, ranges.ends, "u32", [rows]),
-    queryEnds: upload(gpu, ranges.queryEnds, "u32", [rows]),
-    excludedKeys: uploadExcluded(gpu, ranges),
+    starts: upload(gpu, keyRanges.starts, "u32", [rows]),
+    ends: upload(gpu, keyRanges.ends, "u32", [rows]),
+    queryEnds: upload(gpu, keyRanges.queryEnds, "u32", [rows]),
+    excludedKeys: uploadExcluded(gpu, keyRanges),
   };
   const gradients = [];
   for (let repeat = 0; repeat < 2; repeat++) {

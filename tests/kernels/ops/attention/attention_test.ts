@@ -110,10 +110,10 @@ for (const dtype of ["f32", "f16"] as const) {
         if (unstaged && !prefersUnstaged(true, shape.headDim)) continue;
         const sizes = `${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
         const what = `of ${lengths} with ${sizes}${window ? ` in a window of ${window}` : ""}`;
-        const ranges = documents(lengths, window), rows = ranges.starts.length;
+        const keyRanges = documents(lengths, window), rows = keyRanges.starts.length;
         const host = inputs(shape, rows, rows, dtype);
-        const expected = reference(host.q, host.k, host.v, ranges, shape);
-        const { out, lse } = await runForward(gpu, host, ranges, { sizes: shape, dtype }, {
+        const expected = reference(host.q, host.k, host.v, keyRanges, shape);
+        const { out, lse } = await runForward(gpu, host, keyRanges, { sizes: shape, dtype }, {
           unstaged,
           unroll,
         });
@@ -122,7 +122,7 @@ for (const dtype of ["f32", "f16"] as const) {
         const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
         await checkBackward(
           gpu,
-          { host, ranges, expected, sizes: shape, dtype },
+          { host, keyRanges, expected, sizes: shape, dtype },
           { limits, what },
           {
             unstaged,
@@ -139,14 +139,14 @@ for (const dtype of ["f32", "f16"] as const) {
       const shape = { heads: 4, kvHeads: 2, headDim: 24 }, allocated = 150;
       for (const [filled, rows] of [[1, 1], [32, 1], [71, 1], [100, 37]]) {
         const host = inputs(shape, rows, allocated, dtype);
-        const ranges = {
+        const keyRanges = {
           starts: Array<number>(rows).fill(0),
           ends: Array.from({ length: rows }, (_, i) => filled - rows + i + 1),
         };
-        const expected = reference(host.q, host.k, host.v, ranges, shape);
+        const expected = reference(host.q, host.k, host.v, keyRanges, shape);
         const width = shape.kvHeads * shape.headDim;
         const k = host.k.fill(NaN, filled * width), v = host.v.fill(NaN, filled * width);
-        const { out, lse } = await runForward(gpu, { q: host.q, k, v }, ranges, {
+        const { out, lse } = await runForward(gpu, { q: host.q, k, v }, keyRanges, {
           sizes: shape,
           dtype,
         }, {
@@ -175,14 +175,14 @@ for (const shape of SHAPE_NAMES) {
     continue;
   }
   gpuTest(`attention in ${shape} tiles`, async (gpu) => {
-    const sizes = { heads: 4, kvHeads: 2, headDim: 24 }, ranges = documents([1, 40, 3, 85]);
+    const sizes = { heads: 4, kvHeads: 2, headDim: 24 }, keyRanges = documents([1, 40, 3, 85]);
     const host = inputs(sizes, 129, 129, "f16");
-    const expected = reference(host.q, host.k, host.v, ranges, sizes);
+    const expected = reference(host.q, host.k, host.v, keyRanges, sizes);
     const how = { unstaged: false, shape, unroll: false };
-    const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype: "f16" }, how);
+    const { out, lse } = await runForward(gpu, host, keyRanges, { sizes, dtype: "f16" }, how);
     assertClose(out, expected.out, { ...tolerance("f16"), what: "out" });
     assertClose(lse, expected.lse, { ...tolerance("f32"), what: "lse" });
-    await checkBackward(gpu, { host, ranges, expected, sizes, dtype: "f16" }, {
+    await checkBackward(gpu, { host, keyRanges, expected, sizes, dtype: "f16" }, {
       limits: tolerance("f16"),
       what: shape,
     }, how);
@@ -197,18 +197,18 @@ bothTest(
       const sizes = { heads: 4, kvHeads: 2, headDim }, limits = tolerance(dtype);
       for (const shape of headDim === 8 ? shapes : [undefined]) {
         for (const groups of SHARED) {
-          const ranges = sharingDocuments(groups), rows = ranges.starts.length;
+          const keyRanges = sharingDocuments(groups), rows = keyRanges.starts.length;
           const host = inputs(sizes, rows, rows, dtype);
-          const expected = reference(host.q, host.k, host.v, ranges, sizes);
+          const expected = reference(host.q, host.k, host.v, keyRanges, sizes);
           const how = { unstaged, shape, unroll: false };
           const what = `${JSON.stringify(groups)} in ${shape} tiles`;
-          const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype }, how);
+          const { out, lse } = await runForward(gpu, host, keyRanges, { sizes, dtype }, how);
           assertClose(out, expected.out, { ...limits, what: `out ${what}` });
           assertClose(lse, expected.lse, { ...tolerance("f32"), what: `lse ${what}` });
           const wide = dtype === "f16" ? limits : { atol: 5e-5, rtol: 5e-5 };
           await checkBackward(
             gpu,
-            { host, ranges, expected, sizes, dtype },
+            { host, keyRanges, expected, sizes, dtype },
             { limits: wide, what },
             how,
             true,
@@ -222,28 +222,28 @@ bothTest(
 gpuTest("attention with short sums in f16 stays close", async (gpu) => {
   const how = { unstaged: false, f16Sums: true, unroll: true };
   // Scores have a sum of 32 elements and one of what is left of a head row.
-  const sizes = { heads: 2, kvHeads: 1, headDim: 40 }, ranges = documents([1, 40]);
+  const sizes = { heads: 2, kvHeads: 1, headDim: 40 }, keyRanges = documents([1, 40]);
   const host = inputs(sizes, 41, 41, "f16");
-  const expected = reference(host.q, host.k, host.v, ranges, sizes);
+  const expected = reference(host.q, host.k, host.v, keyRanges, sizes);
   for (const dtype of ["f16", "f32"] as const) {
-    const { out, lse } = await runForward(gpu, host, ranges, { sizes, dtype }, how);
+    const { out, lse } = await runForward(gpu, host, keyRanges, { sizes, dtype }, how);
     assertClose(out, expected.out, { atol: 3e-3, rtol: 3e-3, what: `out in ${dtype}` });
     assertClose(lse, expected.lse, { atol: 2e-3, rtol: 2e-3, what: `lse in ${dtype}` });
     assert.ok(relative(out, expected.out) < 1e-3, `out in ${dtype} is off by the mean`);
   }
   const limits = { atol: 6e-3, rtol: 6e-3 };
-  await checkBackward(gpu, { host, ranges, expected, sizes, dtype: "f16" }, {
+  await checkBackward(gpu, { host, keyRanges, expected, sizes, dtype: "f16" }, {
     limits,
     what: "in f16",
   }, how);
 });
 
 gpuTest("attention of f32 queries over a cache in f16", async (gpu) => {
-  const sizes = { heads: 4, kvHeads: 2, headDim: 24 }, ranges = documents([40]);
+  const sizes = { heads: 4, kvHeads: 2, headDim: 24 }, keyRanges = documents([40]);
   const host = inputs(sizes, 40, 40, "f16");
-  const expected = reference(host.q, host.k, host.v, ranges, sizes).out;
-  const starts = upload(gpu, ranges.starts, "u32", [40]),
-    ends = upload(gpu, ranges.ends, "u32", [40]);
+  const expected = reference(host.q, host.k, host.v, keyRanges, sizes).out;
+  const starts = upload(gpu, keyRanges.starts, "u32", [40]),
+    ends = upload(gpu, keyRanges.ends, "u32", [40]);
   const part = (x: Float64Array, dtype: Dtype) => ({
     tensor: upload(gpu, x, dtype, [40, x.length / 40]),
     from: 0,
@@ -265,12 +265,12 @@ gpuTest("attention of f32 queries over a cache in f16", async (gpu) => {
 
 bothTest("attention's backward undoes RoPE", async (gpu, unstaged) => {
   for (const [headDim, dtype] of [[8, "f32"], [24, "f16"], [64, "f32"]] as const) {
-    const shape = { heads: 4, kvHeads: 2, headDim }, ranges = documents([1, 40, 28]);
-    const rows = ranges.starts.length, host = inputs(shape, rows, rows, dtype);
-    const expected = reference(host.q, host.k, host.v, ranges, shape);
+    const shape = { heads: 4, kvHeads: 2, headDim }, keyRanges = documents([1, 40, 28]);
+    const rows = keyRanges.starts.length, host = inputs(shape, rows, rows, dtype);
+    const expected = reference(host.q, host.k, host.v, keyRanges, shape);
     const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
     const what = `of head_dim ${headDim}, rotated back`;
-    await checkBackward(gpu, { host, ranges, expected, sizes: shape, dtype }, { limits, what }, {
+    await checkBackward(gpu, { host, keyRanges, expected, sizes: shape, dtype }, { limits, what }, {
       unstaged,
     }, true);
   }
@@ -278,7 +278,7 @@ bothTest("attention's backward undoes RoPE", async (gpu, unstaged) => {
 
 bothTest("attention uses no more rows than it is told and needs no lse", async (gpu, unstaged) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 24 }, rows = 33, allocated = 40;
-  const ranges = documents([rows]);
+  const keyRanges = documents([rows]);
   const host = inputs(shape, allocated, allocated, "f32");
   const wide = [allocated, 48], narrow = [allocated, 24];
   const padded = (values: number[]) => [...values, ...Array<number>(7).fill(0xffffffff)];
@@ -288,13 +288,13 @@ bothTest("attention uses no more rows than it is told and needs no lse", async (
     k: { tensor: upload(gpu, host.k, "f32", narrow), from: 0 },
     v: { tensor: upload(gpu, host.v, "f32", narrow), from: 0 },
     unstaged,
-    starts: upload(gpu, padded(ranges.starts), "u32", [allocated]),
-    ends: upload(gpu, padded(ranges.ends), "u32", [allocated]),
+    starts: upload(gpu, padded(keyRanges.starts), "u32", [allocated]),
+    ends: upload(gpu, padded(keyRanges.ends), "u32", [allocated]),
     out,
     rows,
     ...shape,
   });
-  const expected = reference(host.q.slice(0, rows * 48), host.k, host.v, ranges, shape).out;
+  const expected = reference(host.q.slice(0, rows * 48), host.k, host.v, keyRanges, shape).out;
   const all = [...expected, ...new Array(7 * 48).fill(7)];
   assertClose(await download(gpu, out), all, tolerance("f32"));
 });
@@ -303,25 +303,25 @@ bothTest("attention gives zeros to a query without keys", async (gpu, unstaged) 
   const shape = { heads: 1, kvHeads: 1, headDim: 24 };
   const host = inputs(shape, 3, 3, "f32");
   for (const ends of [[0, 1, 2], [0, 0, 0]]) {
-    const ranges = { starts: [0, 0, 0], ends };
-    const { out } = await runForward(gpu, host, ranges, { sizes: shape, dtype: "f32" }, {
+    const keyRanges = { starts: [0, 0, 0], ends };
+    const { out } = await runForward(gpu, host, keyRanges, { sizes: shape, dtype: "f32" }, {
       unstaged,
     });
-    assertClose(out, reference(host.q, host.k, host.v, ranges, shape).out, tolerance("f32"));
+    assertClose(out, reference(host.q, host.k, host.v, keyRanges, shape).out, tolerance("f32"));
   }
 });
 
 bothTest("attention stays exact for scores of hundreds and thousands", async (gpu, unstaged) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 64 }, rows = 129;
-  const ranges = documents([rows]);
+  const keyRanges = documents([rows]);
   // Whole numbers make exact scores, so that only the exponentials are rounded.
   const host = inputs(shape, rows, rows, "f32", 40);
   const q = host.q.map(Math.round), k = host.k.map(Math.round);
-  const expected = reference(q, k, host.v, ranges, shape);
+  const expected = reference(q, k, host.v, keyRanges, shape);
   const highest = Math.max(...expected.lse), lowest = Math.min(...expected.lse);
   assert.ok(highest > 2000 && lowest < -100, `scores from ${lowest} to ${highest}`);
   const limits = { atol: 1e-3, rtol: 1e-3 };
-  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, ranges, {
+  const { out, lse } = await runForward(gpu, { q, k, v: host.v }, keyRanges, {
     sizes: shape,
     dtype: "f32",
   }, {
@@ -332,7 +332,7 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
   // Gradients are of the order of the scores' factors, up to 30.
   const steep = { atol: 3e-2, rtol: 3e-3 };
   const exact = { ...host, q, k };
-  await checkBackward(gpu, { host: exact, ranges, expected, sizes: shape, dtype: "f32" }, {
+  await checkBackward(gpu, { host: exact, keyRanges, expected, sizes: shape, dtype: "f32" }, {
     limits: steep,
     what: "of large scores",
   }, {
@@ -343,8 +343,8 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
   for (const step of [3, -3]) {
     const ones = new Float64Array(rows * 128).fill(1);
     const rising = Float64Array.from({ length: rows * 64 }, (_, n) => step * Math.floor(n / 64));
-    const want = reference(ones, rising, host.v, ranges, shape);
-    const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, ranges, {
+    const want = reference(ones, rising, host.v, keyRanges, shape);
+    const got = await runForward(gpu, { q: ones, k: rising, v: host.v }, keyRanges, {
       sizes: shape,
       dtype: "f32",
     }, {
@@ -358,13 +358,19 @@ bothTest("attention stays exact for scores of hundreds and thousands", async (gp
 bothTest("attention passes an overflow on instead of hiding it", async (gpu, unstaged) => {
   const shape = { heads: 1, kvHeads: 1, headDim: 24 };
   const host = inputs(shape, 40, 40, "f16");
-  const ranges = documents([40]);
+  const keyRanges = documents([40]);
   for (const bad of [Infinity, -Infinity, NaN]) {
     const q = host.q.slice();
     q[35 * 24 + 2] = bad;
-    const { out } = await runForward(gpu, { ...host, q }, ranges, { sizes: shape, dtype: "f16" }, {
-      unstaged,
-    });
+    const { out } = await runForward(
+      gpu,
+      { ...host, q },
+      keyRanges,
+      { sizes: shape, dtype: "f16" },
+      {
+        unstaged,
+      },
+    );
     assert.ok(Number.isNaN(out[35 * 24]), `a query of ${bad} gave ${out[35 * 24]}`);
     assert.ok(out.slice(0, 35 * 24).every(Number.isFinite), `${bad} reached other queries`);
   }
