@@ -51,13 +51,13 @@ interface Change {
 
 /** `[r, n]` as `[n, r]`. */
 function transposed({ shape: [rows, columns], data }: AdapterTensor): AdapterTensor {
-  const turned = new Float32Array(data.length);
+  const transposed = new Float32Array(data.length);
   for (let row = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++) {
-      turned[column * rows + row] = data[row * columns + column];
+      transposed[column * rows + row] = data[row * columns + column];
     }
   }
-  return { shape: [columns, rows], data: turned };
+  return { shape: [columns, rows], data: transposed };
 }
 
 /** What is computed of the adapter, by the name of the weight. */

@@ -162,8 +162,8 @@ export function blockBackward(
   swigluBackward(gpu, { dy: d.product, gateUp, rows });
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = inputAgain(pass, block.gateUp, mlpNorm, residualMid);
-  const gateUpSides = { ...gradients("gateUp"), x: m, dy: gateUp };
-  const dm = linearBackwardSplitK(gpu, block.gateUp, gateUpSides);
+  const gateUpGradients = { ...gradients("gateUp"), x: m, dy: gateUp };
+  const dm = linearBackwardSplitK(gpu, block.gateUp, gateUpGradients);
   normBackward(pass, mlpNorm, residualMid, dm);
 
   const attentionNorm = inputNorm(pass, block, index);
@@ -187,11 +187,11 @@ export function blockBackward(
   });
   qkNormBackward(pass, block, kept.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
-  const sides = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
+  const qkvGradients = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
   if (inputGradient || attentionNorm?.w.trained !== undefined) {
-    normBackward(pass, attentionNorm, x, linearBackwardSplitK(gpu, block.qkv, sides));
+    normBackward(pass, attentionNorm, x, linearBackwardSplitK(gpu, block.qkv, qkvGradients));
   } else {
-    linearBackward(gpu, block.qkv, sides);
+    linearBackward(gpu, block.qkv, qkvGradients);
   }
 }
 

@@ -117,8 +117,8 @@ export function doraBackward(
   else {
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
-      const sides = { a: dropped ? input : x, b: layer.weight.operand, c: z, cFrom: layer.from };
-      matmul(gpu, { orientation: "nt", ...sides, rows, operands });
+      const product = { a: dropped ? input : x, b: layer.weight.operand, c: z, cFrom: layer.from };
+      matmul(gpu, { orientation: "nt", ...product, rows, operands });
     }
   }
   loraUp(gpu, { loraHidden, group: mask, y: z, rows });
@@ -131,8 +131,8 @@ export function doraBackward(
     inputProduct(gpu, packed, { dy: dyRounded, dx }, pass);
     scale(dy, 1);
     for (const layer of adapted) {
-      const sides = { a: z, b: layer.weight.operand, c: input, aFrom: layer.from };
-      matmul(gpu, { orientation: "nn", ...sides, rows, operands });
+      const product = { a: z, b: layer.weight.operand, c: input, aFrom: layer.from };
+      matmul(gpu, { orientation: "nn", ...product, rows, operands });
       addDropped(gpu, { d: input, dx, rows, mask: maskOf(layer) });
     }
     scale(dy);

@@ -82,9 +82,9 @@ const PROGRAMS: Record<string, string> = {
   matmul_unstaged:
     "matmul_unstaged(orientation=nn,a=f16,b=f16,c=f32,accumulate=false,blockM=8,blockN=64,threadM=8,threadN=8)",
   matvec_norm_grid:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,ranges=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
   rmsnorm: "rmsnorm(w=f16,y=f16,rstd=true,threads=512,held=2)",
   rmsnorm_backward: "rmsnorm_backward(source=split_k,w=f16,rounded=true,threads=512,held=2)",
   sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false)",

@@ -22,7 +22,7 @@ export type SubgroupTile = {
  * Workgroups that a multiprocessor holds at once: two of four subgroups, whose tiles are half as deep (with
  * 28 KiB of workgroup memory it would hold one), or one of eight.
  */
-export function workgroupsHeld(
+export function occupancyOf(
   { subgroupsM, subgroupsN }: Pick<SubgroupTile, "subgroupsM" | "subgroupsN">,
 ): number {
   return subgroupsM * subgroupsN < 8 ? 2 : 1;
@@ -30,7 +30,7 @@ export function workgroupsHeld(
 
 /** Depth of the tiles held in workgroup memory. */
 export function depthOf(tile: SubgroupTile): number {
-  return tile.blockK / workgroupsHeld(tile);
+  return tile.blockK / occupancyOf(tile);
 }
 
 /** A tile, and how many workgroups share one, each summing over a split of K. */
@@ -143,17 +143,17 @@ function choose(
   for (const { tile, times } of TILES[orientation]) {
     const time = times[m <= tile.blockM ? 0 : 1];
     const tiles = Math.ceil(m / tile.blockM) * Math.ceil(n / tile.blockN);
-    const held = workgroupsHeld(tile), places = processors * held;
+    const occupancy = occupancyOf(tile), places = processors * occupancy;
     for (const splits of possibleSplits(k, maxSplits)) {
       const rounds = Math.ceil(tiles * splits / places);
       const inLast = tiles * splits - (rounds - 1) * places;
-      const inTurn = (rounds - 1) * held +
-        (inLast > processors ? held : Math.min(held, ALONE));
+      const sequential = (rounds - 1) * occupancy +
+        (inLast > processors ? occupancy : Math.min(occupancy, ALONE));
       const steps = Math.ceil(k / splits / tile.blockK);
       const splitKTime = splits === 1
         ? 0
         : splits * m * n * 4 / 2 ** 20 * SPLIT_K_TIME + LAUNCH_TIME;
-      const total = rounds * ROUND_TIME + inTurn * steps * time + splitKTime;
+      const total = rounds * ROUND_TIME + sequential * steps * time + splitKTime;
       if (total < bestTime) [best, bestTime] = [{ ...tile, splits }, total];
     }
   }

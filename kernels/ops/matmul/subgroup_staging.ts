@@ -109,8 +109,8 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
     ).join("\n");
   const store = (set: number) =>
     shares.map(({ s, put }) => {
-      const held = Array.from({ length: registers }, (_, r) => register(set, s, r));
-      return `tile[${put}] = ${kind.halves(held)};`;
+      const loaded = Array.from({ length: registers }, (_, r) => register(set, s, r));
+      return `tile[${put}] = ${kind.halves(loaded)};`;
     }).join("\n");
   return { declare, load, store };
 }

@@ -4,7 +4,7 @@
  * the tile are constants but for one that stays the same, so that wgpu's guards leave the loop.
  *
  * Sums are f32. With f16 operands (which need the extension f16) A and B are rounded to f16, and sums over up to
- * {@linkcode HALF_RANGE} values of k are f16: a relative error of 7·10⁻⁴ of a sum of random numbers.
+ * {@linkcode F16_RANGE} values of k are f16: a relative error of 7·10⁻⁴ of a sum of random numbers.
  *
  * @module
  */
@@ -21,7 +21,7 @@ import {
   wordsOfA,
   workgroupThreads,
 } from "./tiled_geometry.ts";
-import { HALF_RANGE, halfScale, tileStaging } from "./tiled_staging.ts";
+import { F16_RANGE, f16Scale, tileStaging } from "./tiled_staging.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
@@ -68,10 +68,10 @@ function multiply(tile: Tile): string {
   );
 }
 
-/** The same with f16 sums `h{row}_{column/2}`, vectors of two, over up to {@linkcode HALF_RANGE} values of k. */
-function multiplyHalf(tile: Tile): string {
+/** The same with f16 sums `h{row}_{column/2}`, vectors of two, over up to {@linkcode F16_RANGE} values of k. */
+function multiplyF16(tile: Tile): string {
   const { threadM, threadN, blockK } = tile;
-  const summed = Math.min(HALF_RANGE, blockK);
+  const summed = Math.min(F16_RANGE, blockK);
   return repeat(blockK, (k) => {
     const first = k % summed === 0, last = k % summed === summed - 1;
     const products = repeat(threadM, (i) =>
@@ -144,9 +144,9 @@ let rowBase = group.x * ${blockM}u;
 let columnBase = group.y * ${blockN}u;
 // Threads whose rows are past the end leave the multiplying to the others. A warp keeps to the scheduler
 // of its number: other numbers in every workgroup, so that no scheduler has all the work.
-let turned = (thread + (group.y + group.z) * 32u) % ${threads}u;
-let tx = turned % ${across}u;
-let ty = turned / ${across}u;
+let lane = (thread + (group.y + group.z) * 32u) % ${threads}u;
+let tx = lane % ${across}u;
+let ty = lane / ${across}u;
 let firstRow = rowBase + ty * ${threadM}u;
 let busy = firstRow < u.m;
 let aFirst = ty * ${Math.ceil(threadM / ROWS_OF_WORD)}u;
@@ -165,11 +165,11 @@ k0 += ${blockK}u;
 // The next tiles are on their way while these are used.
 ${stage.load}
 if (busy) {
-${operands === "f16" ? multiplyHalf(tile) : multiply(tile)}
+${operands === "f16" ? multiplyF16(tile) : multiply(tile)}
 }
 workgroupBarrier();
 }
-${store(tile, columns, accumulate, halfScale({ orientation, operands }))}
+${store(tile, columns, accumulate, f16Scale({ orientation, operands }))}
 }`,
     };
   },

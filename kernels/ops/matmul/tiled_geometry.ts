@@ -54,22 +54,22 @@ interface RatedTile {
   /** TFLOP/s on whole tiles of a busy H100; for a software driver, relative. */
   speed: number;
   /** Workgroups that a multiprocessor works on at once. */
-  held: number;
+  occupancy: number;
 }
 
 const rated = (
   speed: number,
-  held: number,
+  occupancy: number,
   [blockM, blockN, blockK]: [number, number, number],
   [threadM, threadN]: [number, number],
-): RatedTile => ({ speed, held, tile: { blockM, blockN, blockK, threadM, threadN } });
+): RatedTile => ({ speed, occupancy, tile: { blockM, blockN, blockK, threadM, threadN } });
 
 /**
- * Speeds, numbers held and {@linkcode IDLENESS} fit some 9,000 measurements with 16 to 300 rows, K whole and in 2 to 8
+ * Speeds, occupancies and {@linkcode IDLENESS} fit some 9,000 measurements with 16 to 300 rows, K whole and in 2 to 8
  * splits, within 6% (f16) and 9% (f32) in the root mean square; the tiles chosen by them are on average 0.3%
  * slower than the best.
  */
-const FLOAT_TILES: readonly RatedTile[] = [
+const F32_TILES: readonly RatedTile[] = [
   rated(47.6, 1, [128, 128, 32], [8, 8]),
   rated(45, 1, [128, 128, 16], [8, 8]),
   rated(48.8, 2, [112, 128, 16], [7, 8]),
@@ -84,7 +84,7 @@ const FLOAT_TILES: readonly RatedTile[] = [
   rated(20, 4, [16, 64, 32], [4, 4]),
 ];
 
-const HALF_TILES: readonly RatedTile[] = [
+const F16_TILES: readonly RatedTile[] = [
   rated(63, 2, [64, 128, 32], [8, 8]),
   rated(54.3, 2, [64, 64, 32], [8, 8]),
   rated(58.3, 2, [88, 128, 32], [11, 8]),
@@ -96,10 +96,10 @@ const HALF_TILES: readonly RatedTile[] = [
 
 const unstaged = (speed: number, block: [number, number], thread: [number, number]): RatedTile => {
   const { tile } = rated(speed, 1, [...block, 4], thread);
-  return { speed, held: 1, tile: { ...tile, unstaged: true } };
+  return { speed, occupancy: 1, tile: { ...tile, unstaged: true } };
 };
 
-const TILES = { f32: FLOAT_TILES, f16: HALF_TILES } as const;
+const TILES = { f32: F32_TILES, f16: F16_TILES } as const;
 
 /** On a software driver a barrier costs more than reading an operand again from the cache. */
 const SOFTWARE_TILES: readonly RatedTile[] = [
@@ -143,9 +143,9 @@ export function wordsOfA({ blockM, threadM }: Tile): number {
 export function wordsAcross(tile: Tile, operands: Float): number {
   const { blockN, blockK } = tile;
   // Eight neighbouring threads store for all groups of four k, side by side, and as many words as that leaves.
-  const apart = Math.max(1, Math.floor(32 / blockK)),
+  const period = Math.max(1, Math.floor(32 / blockK)),
     used = wordsOfA(tile) + blockN / columnsOfWord(operands);
-  return used + (((apart - used) % 8) + 8) % 8;
+  return used + (((period - used) % 8) + 8) % 8;
 }
 
 /** Bytes of workgroup memory of a tile. */
@@ -158,7 +158,7 @@ export function workgroupThreads({ blockM, blockN, threadM, threadN }: Tile): nu
   return (blockM / threadM) * (blockN / threadN);
 }
 
-/** The splits of K, each of `perSplit` values but the last. They may be fewer than wanted. */
+/** The splits of K, each of `perSplit` values but the last. They may be fewer than asked for. */
 export function splitK(
   k: number,
   { blockK, splits, unstaged }: Pick<MatmulGeometry, "blockK" | "splits" | "unstaged">,
@@ -250,7 +250,7 @@ const LAUNCH_SECONDS = 5e-6;
 function seconds(
   { m, n, k }: { m: number; n: number; k: number },
   geometry: MatmulGeometry,
-  { speed, held }: RatedTile,
+  { speed, occupancy }: RatedTile,
   { maxSplits, rates: { processors, memoryRate } = H100 }: MatmulTarget,
 ): number {
   const { blockM, blockN } = geometry;
@@ -258,8 +258,8 @@ function seconds(
   // The multiprocessor with the most workgroups is the last. What overhangs the edges costs as much as the rest:
   // threads without rows leave the multiplying to the others, but there are too few of those to keep it busy.
   const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * splits / processors);
-  const inLast = most % held;
-  const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / held) ** IDLENESS : 0);
+  const inLast = most % occupancy;
+  const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / occupancy) ** IDLENESS : 0);
   const products = rounds * blockM * blockN * (perSplit + RAMP) * processors;
   const time = 2 * products / (speed * 1e12);
   if (splits === 1) return time;

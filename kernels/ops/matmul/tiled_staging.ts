@@ -48,7 +48,7 @@ export interface TileStagingCode {
 }
 
 /** Values of k whose products are added up in f16. The error grows with its square root. */
-export const HALF_RANGE = 32;
+export const F16_RANGE = 32;
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const list = (count: number, item: (i: number) => string) => range(count).map(item).join(", ");
@@ -57,12 +57,12 @@ const PAIRS = "struct Word { x: vec2<f16>, y: vec2<f16>, z: vec2<f16>, w: vec2<f
 
 /**
  * Sums in f16 take A by so much less where A is a gradient: the loss scale brings gradients near the largest
- * f16, and sums of {@linkcode HALF_RANGE} of them beyond.
+ * f16, and sums of {@linkcode F16_RANGE} of them beyond.
  */
-export function halfScale(
+export function f16Scale(
   { orientation, operands }: Pick<TileStaging, "orientation" | "operands">,
 ): number {
-  return operands === "f16" && orientation !== "nt" ? 1 / HALF_RANGE : 1;
+  return operands === "f16" && orientation !== "nt" ? 1 / F16_RANGE : 1;
 }
 
 /** One operand's units. */
@@ -109,7 +109,7 @@ function planUnits(staging: TileStaging): Plan {
     vector: ROWS_OF_WORD,
     words: wordsOfA(tile),
     base: "rowBase",
-    scale: halfScale(staging),
+    scale: f16Scale(staging),
   };
   const operandB: Units = {
     name: "b",
@@ -155,15 +155,15 @@ at${p} = u.${name}Offset + (${outer}) * u.${name}Stride + ${along};` +
     (name === "b" ? ` x${p} += ${operandA.words}u;` : "");
 }
 
-/** Loads the unit of pass p into registers of type `held`. */
+/** Loads the unit of pass p into registers of type `registerType`. */
 function fetch(
   { orientation, groups, perThread, inLast, tile }: Plan,
   { name, kind, type, alongK, vector }: Units,
-  { p, held }: { p: number; held: Registers["type"] },
+  { p, registerType }: { p: number; registerType: Registers["type"] },
 ): string {
   const element = (r: number, index: string) => {
     const value = kind.load(name, 4, `at${p} + ${index}`, 0);
-    return `s${p}_${r} = ${held === type ? value : asWords(type, value)};`;
+    return `s${p}_${r} = ${registerType === type ? value : asWords(type, value)};`;
   };
   if (alongK) {
     const rows = (from: number, to: number) =>
@@ -205,16 +205,16 @@ function word({ name, alongK }: Units, r: number, operands: Float): string {
   })`;
 }
 
-/** Puts the unit of pass p, in registers of type `held`, into the tile. */
+/** Puts the unit of pass p, in registers of type `registerType`, into the tile. */
 function put(
   { operands }: Plan,
   units: Units,
-  { p, held }: { p: number; held: Registers["type"] },
+  { p, registerType }: { p: number; registerType: Registers["type"] },
 ): string {
   const { kind, type, vector, scale } = units;
   const values = repeat(vector, (r) => {
     const register = `s${p}_${r}`;
-    const [floats] = kind.unpack(4, [held === type ? register : fromWords(type, register)]);
+    const [floats] = kind.unpack(4, [registerType === type ? register : fromWords(type, register)]);
     const value = operands === "f32"
       ? floats
       : `vec4<f16>(${floats})${scale === 1 ? "" : ` * ${scale}h`}`;
@@ -228,15 +228,15 @@ ${repeat(4, (r) => `tile[${r}][q${p}][x${p}] = ${word(units, r, operands)};`)}\n
 function pass(plan: Plan, p: number): Omit<TileStagingCode, "module"> {
   const { threads, units, unitsOfA, operandA, operandB } = plan;
   const from = p * threads, to = Math.min(from + threads, units);
-  const taking = [
+  const operandsOfPass = [
     ...from < unitsOfA ? [operandA] : [],
     ...to > unitsOfA ? [operandB] : [],
   ];
-  const [{ type }] = taking, isMixed = taking.some((other) => other.type !== type);
-  const registers = { p, held: isMixed ? "vec4<u32>" as const : type };
-  const count = Math.max(...taking.map(({ vector }) => vector));
+  const [{ type }] = operandsOfPass, isMixed = operandsOfPass.some((other) => other.type !== type);
+  const registers = { p, registerType: isMixed ? "vec4<u32>" as const : type };
+  const count = Math.max(...operandsOfPass.map(({ vector }) => vector));
   const choose = (code: (units: Units) => string) => {
-    const codes = taking.map(code);
+    const codes = operandsOfPass.map(code);
     return codes.length === 1
       ? codes[0]
       : `if (unit${p} < ${unitsOfA}u) {\n${codes[0]}\n} else {\n${codes[1]}\n}`;
@@ -244,11 +244,11 @@ function pass(plan: Plan, p: number): Omit<TileStagingCode, "module"> {
   const some = from + threads > units ? `unit${p} < ${units}u` : undefined;
   const stored = choose((units) => put(plan, units, registers));
   return {
-    declare: `${repeat(count, (r) => `var s${p}_${r} = ${registers.held}();`)}
+    declare: `${repeat(count, (r) => `var s${p}_${r} = ${registers.registerType}();`)}
 let unit${p} = thread + ${from}u;
 var q${p} = 0u; var x${p} = 0u; var at${p} = 0u;
 ${choose((units) => place(plan, units, p))}`,
-    load: `${repeat(count, (r) => `s${p}_${r} = ${registers.held}();`)}
+    load: `${repeat(count, (r) => `s${p}_${r} = ${registers.registerType}();`)}
 if (k0 + q${p} * 4u < kEnd${some === undefined ? "" : ` && ${some}`}) {\n${
       choose((units) => fetch(plan, units, registers))
     }\n}`,

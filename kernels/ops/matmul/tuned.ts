@@ -51,11 +51,11 @@ export function productClass(product: AskedProduct): string | undefined {
   if (tokens > MOST_TUNED_ROWS) return undefined;
   const rows = Math.ceil(tokens / TUNED_STEP) * TUNED_STEP;
   const sizes = orientation === "tn" ? [m, n, rows] : [rows, n, k];
-  const kind = operands === "f16" ? HALF : "", sums = maxSplits === undefined ? "" : " parts";
-  return `${orientation} ${a} ${b}${kind} ${sizes.join("×")}${sums}`;
+  const kind = operands === "f16" ? F16_MARK : "", splitK = maxSplits === undefined ? "" : " parts";
+  return `${orientation} ${a} ${b}${kind} ${sizes.join("×")}${splitK}`;
 }
 
-const HALF = " half";
+const F16_MARK = " half";
 
 const size = z.int().min(1);
 /** blockM, blockN, blockK, threadM, threadN, splits. */
@@ -121,11 +121,11 @@ export class TileChoice {
     this.#target = target;
     for (const [name, numbers] of Object.entries(measured)) {
       const [blockM, blockN, blockK, threadM, threadN, splits] = numbers;
-      const wanted: Tile = { blockM, blockN, blockK, threadM, threadN };
+      const stored: Tile = { blockM, blockN, blockK, threadM, threadN };
       const orientation = name.split(" ", 1)[0] as Orientation;
-      const operands = name.includes(HALF) ? "f16" : "f32";
+      const operands = name.includes(F16_MARK) ? "f16" : "f32";
       const tile = allTiles({ ...target, orientation, operands }).find((tile) =>
-        isSame(tile, wanted)
+        isSame(tile, stored)
       );
       if (tile !== undefined) this.#measured.set(name, { ...tile, splits });
     }

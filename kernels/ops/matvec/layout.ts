@@ -39,13 +39,13 @@ export interface MatvecSize {
   k: number;
   /** Eight weights of B are one load. */
   eight: boolean;
-  /** A is the sum of ranges of keys. */
-  ranged?: boolean;
+  /** A is attention's result as KV splits. */
+  splitInput?: boolean;
   /** Half of the columns are gates of the others. */
   swiglu?: boolean;
 }
 
-/** Most rows of A whose parts a thread keeps in registers: more cost what they save. */
+/** Most rows of A that threads keep in registers: more cost what they save. */
 const WHOLE_ROWS = 2;
 /** From so many columns on workgroups of four are enough to fill a GPU. */
 const MANY_COLUMNS = 8192;
@@ -57,7 +57,7 @@ const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
 /** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, eight, ranged = false, swiglu = false }: MatvecSize,
+  { m, n, k, eight, splitInput = false, swiglu = false }: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
@@ -67,14 +67,14 @@ export function matvecLayout(
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
   }
   const gridded = m === 1 && n < MOST_COLUMNS_OF_GRID && !swiglu;
-  const four = swiglu || ranged || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
-  // Every workgroup adds the ranges up: there should be few, of many threads.
-  const { steps: wanted = ranged ? 1 : 4, outputs = four ? 4 : 2, ahead = !ranged } = given;
+  const four = swiglu || splitInput || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
+  // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
+  const { steps: target = splitInput ? 1 : 4, outputs = four ? 4 : 2, ahead = !splitInput } = given;
   const most = device.workgroupThreads;
   // Without subgroups sums go by halves, over a power of two.
   const rounded = (count: number) =>
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
-  const each = Math.ceil(vectors / Math.max(wanted, Math.ceil(vectors / most)));
+  const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
   const full = device.processors * Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
   const { grid: workgroups = gridded ? full : 0 } = given;

@@ -6,8 +6,8 @@
  * are f32. Two products, of one program (matvec/program.ts):
  *  - {@linkcode matvec}: C = α·A·Bᵀ, added to C where `accumulate`;
  *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = silu(gate)·up.
- * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's result over
- * ranges of keys, so that decoding needs no launches for them.
+ * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's
+ * result as KV splits, so that decoding needs no launch to norm or to combine.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export function productCost(
 
 /** What A goes through before it is multiplied. */
 interface Input {
-  /** A, or attention's result over ranges of keys as its only row. */
+  /** A, or attention's result as KV splits, which is its only row. */
   a: Tensor | SplitAttention;
   /** Take A's RMSNorm, times w `[K]`, instead of A. */
   norm?: { w: Tensor; eps: number };
@@ -76,8 +76,8 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
   const b = operandOf(product.b), eight = b.kind.registers(8).count === 1;
-  const ranged = "splits" in product.a;
-  const layout = matvecLayout(gpu.profile, { m, n, k, eight, ranged, swiglu }, geometry);
+  const splitInput = "splits" in product.a;
+  const layout = matvecLayout(gpu.profile, { m, n, k, eight, splitInput, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
   if ("splits" in a) {
@@ -93,9 +93,9 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
   const vectors = k / wide, groups = n / outputs, stored = storedColumns(c.dtype);
   const { cOffset, cStride } = product, width = swiglu ? n / 2 : n;
   const compact = whole && aOffset === 0 && aStride === k && cOffset === 0 && cStride === width;
-  const { tensors, dtype, ranges, headDim } = "splits" in a
-    ? { ...a, ranges: a.splits, tensors: [a.partialOut, a.softmaxStats], dtype: "f32" as const }
-    : { tensors: [a], dtype: a.dtype, ranges: 0, headDim: 0 };
+  const { tensors, dtype, kvSplits, headDim } = "splits" in a
+    ? { ...a, kvSplits: a.splits, tensors: [a.partialOut, a.softmaxStats], dtype: "f32" as const }
+    : { tensors: [a], dtype: a.dtype, kvSplits: 0, headDim: 0 };
   const uniforms = {
     vectors,
     groups,
@@ -118,7 +118,7 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
     vectors: whole ? vectors : 0,
     groups: whole ? groups : 0,
     compact,
-    ranges,
+    kvSplits,
     headDim,
     whole,
     threads,

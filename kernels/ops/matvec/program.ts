@@ -15,13 +15,13 @@ import type { LoadWidth, WeightKind } from "../weights/kind.ts";
 import {
   inputBindings,
   type InputKind,
-  loadedParts,
-  partsOf,
-  roundedParts,
+  loadedInput,
+  registersOf,
+  roundedInput,
   wholeInput,
 } from "./input.ts";
 import type { MatvecLayout } from "./layout.ts";
-import { partialSums, slotsInUse, sumOverWorkgroup } from "./sums.ts";
+import { partialCount, partialSums, sumOverWorkgroup } from "./sums.ts";
 
 /** What a product computes, as far as its program depends on it. */
 export type MatvecKind = InputKind & {
@@ -43,8 +43,8 @@ export function storedColumns(c: Dtype): number {
 /** Functions on a load of weights, and on A. */
 function functions(b: WeightKind, wide: LoadWidth): string {
   const { type } = b.registers(wide), values = b.unpack(wide, ["w"]);
-  const parameters = values.map((_, part) => `x${part}: vec4<f32>`).join(", ");
-  const value = values.map((four, part) => `dot(x${part}, ${four})`).join(" + ");
+  const parameters = values.map((_, p) => `x${p}: vec4<f32>`).join(", ");
+  const value = values.map((four, p) => `dot(x${p}, ${four})`).join(" + ");
   return `
 fn multiplied(${parameters}, w: ${type}) -> f32 { return ${value}; }
 // What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
@@ -64,7 +64,7 @@ interface Sections {
   weights(declare: string, to: string, group: string, loads: readonly string[]): string;
   /** What C holds, where it is added to. */
   before: string;
-  /** Adds products of the parts and weights of `steps` steps to the sums. */
+  /** Adds products of the input and weights of `steps` steps to the sums. */
   multiply(steps: number): string;
   /** From the threads' sums to C; `first`: of the partial sums that are used. */
   finish(first: string): string;
@@ -82,7 +82,7 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
     const start = compact ? `i * ${groups * width}u` : "u.cOffset + i * u.cStride";
     return `let at = ${start} + ${group} * ${width}u + column;`;
   };
-  const total = (j: string) => `total_partial(first + i * ${outputs}u + ${j}, slots)`;
+  const total = (j: string) => `total_partial(first + i * ${outputs}u + ${j}, count)`;
   const value = (j: string) =>
     swiglu ? `silu(${total(j)}) * ${total(`${own}u + ${j}`)}` : `${total(j)} * u.alpha`;
   const values = stored === 2
@@ -109,8 +109,8 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
     multiply: (count) =>
       repeat(count, (s) =>
         names.map((sum, n) => {
-          const parts = partsOf(Math.floor(n / outputs), s, layout);
-          return `  ${sum} += multiplied(${parts.join(", ")}, w${n % outputs}_${s});`;
+          const registers = registersOf(Math.floor(n / outputs), s, layout);
+          return `  ${sum} += multiplied(${registers.join(", ")}, w${n % outputs}_${s});`;
         }).join("\n")),
     finish: (first) => `
   let first = ${first};
@@ -149,13 +149,13 @@ ${sums}
 ${multiply(steps)}
 ${finish("0u")}`;
   }
-  const taken = repeat(outputs, (j) => repeat(steps, (s) => `  w${j}_${s} = next${j}_${s};`));
+  const advance = repeat(outputs, (j) => repeat(steps, (s) => `  w${j}_${s} = next${j}_${s};`));
   return `
 ${places}
 ${weights("var ", "w", "id.x", loads)}
 ${wholeInput(kind, layout, true)}
-  // Partial sums of neighbouring groups lie apart, so that a barrier a group is enough.
-  var side = 0u;
+  // Partial sums of successive groups lie in two buffers, so that a barrier a group is enough.
+  var buffer = 0u;
   for (var group = id.x; group < groups; group += ${grid}u) {
 ${before}
     ${
@@ -164,9 +164,9 @@ ${before}
 ${ahead ? weights("let ", "next", "after", loads) : ""}
 ${sums}
 ${multiply(steps)}
-${ahead ? taken : `if (after < groups) {\n${weights("", "w", "after", loads)}\n}`}
-${finish("side")}
-    side = ${rows * outputs}u - side;
+${ahead ? advance : `if (after < groups) {\n${weights("", "w", "after", loads)}\n}`}
+${finish("buffer")}
+    buffer = ${rows * outputs}u - buffer;
   }`;
 }
 
@@ -178,8 +178,8 @@ function alongBody(kind: MatvecKind, layout: MatvecLayout): string {
     const loads = Array.from({ length: count }, (_, s) => `v + ${s * threads}u`);
     return `
 ${weights("let ", "w", "group", loads)}
-${loadedParts(kind, layout, { loads })}
-${roundedParts(kind, layout, count)}
+${loadedInput(kind, layout, { loads })}
+${roundedInput(kind, layout, count)}
 ${multiply(count)}`;
   };
   const rest = `for (; v < vectors; v += ${threads}u) {${round(1)}
@@ -235,7 +235,7 @@ fn main(
   // Written out where all loads begin at once, so that they don't wait for the uniforms.
   let vectors = ${whole ? `${vectors}u` : "u.vectors"};
   let groups = ${whole ? `${groups}u` : "u.groups"};
-  let slots = ${slotsInUse(layout)};
+  let count = ${partialCount(layout)};
   // What this thread stores of a group, if anything: in C's row i.
   let i = thread / ${width}u;
   let column = thread % ${width}u;

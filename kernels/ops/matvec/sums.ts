@@ -8,7 +8,7 @@ import type { MatvecLayout } from "./layout.ts";
 type Adding = Pick<MatvecLayout, "threads" | "subgroup">;
 
 /** WGSL of the number of partial sums that are left of a value. */
-export function slotsInUse({ threads, subgroup }: Adding): string {
+export function partialCount({ threads, subgroup }: Adding): string {
   return subgroup > 0 ? `(${threads - 1}u + size) / size` : "1u";
 }
 
@@ -37,12 +37,12 @@ export function sumOverWorkgroup(
 
 /** WGSL of an array for partial sums of so many values, and of the function that adds up those of one. */
 export function partialSums(array: string, values: number, { threads, subgroup }: Adding): string {
-  const slots = subgroup > 0 ? Math.ceil(threads / subgroup) : threads;
+  const count = subgroup > 0 ? Math.ceil(threads / subgroup) : threads;
   return `
-var<workgroup> ${array}: array<array<f32, ${slots}>, ${values}>;
-fn total_${array}(row: u32, slots: u32) -> f32 {
+var<workgroup> ${array}: array<array<f32, ${count}>, ${values}>;
+fn total_${array}(row: u32, count: u32) -> f32 {
   var sum = 0.0;
-  for (var s = 0u; s < slots; s++) { sum += ${array}[row][s]; }
+  for (var s = 0u; s < count; s++) { sum += ${array}[row][s]; }
   return sum;
 }`;
 }

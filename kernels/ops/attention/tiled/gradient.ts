@@ -33,7 +33,7 @@ import { type AttentionPlan, attentionUniforms, keyedPlan, type PlanKey } from "
  * Sums in f16 take dout by so much less: the loss scale brings gradients near the largest f16, and sums of 32 of
  * them beyond.
  */
-const HALF_SCALE = 1 / 32;
+const F16_SCALE = 1 / 32;
 
 /** Threads that share a row of delta. */
 const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
@@ -49,7 +49,7 @@ export function gradientSource(
   const a = ownTile(plan, "own_scores"), b = ownTile(plan, "own_values");
   const c = otherTile(plan, "scores"), d = otherTile(plan, "values");
   const most = Math.max(rows, columns), parts = deltaLanes(plan);
-  const scale = plan.f16Sums ? HALF_SCALE : 1, factor = `${1 / scale}.0`;
+  const scale = plan.f16Sums ? F16_SCALE : 1, factor = `${1 / scale}.0`;
   const piece = (n: string | number) => chunks === 1 ? "" : `${n} * ${chunk}u + `;
   const fetch = (
     name: string,

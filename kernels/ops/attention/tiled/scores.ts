@@ -11,7 +11,7 @@ import type { AttentionPlan } from "./plan.ts";
 /** Pairs whose products are written out in one turn of a loop: more code than that runs slower. */
 const PAIR_STEP = 2;
 /** Pairs whose products are added up in f16 before the sum goes to one of f32. */
-const HALF_PAIRS = 4;
+const F16_PAIRS = 4;
 
 /** `line` for pairs 0 to count − 1, a few at a time written out in a loop. */
 function eachPair(plan: AttentionPlan, count: number, line: (p: string) => string): string {
@@ -78,11 +78,11 @@ ${
 }`)
     }
 ${eachScore(plan, (i, j) => `${sum}${i}_${j} += f32(h${i}_${j}.x + h${i}_${j}.y);`)}`;
-  const whole = Math.floor(chunk / HALF_PAIRS), rest = chunk % HALF_PAIRS;
+  const whole = Math.floor(chunk / F16_PAIRS), rest = chunk % F16_PAIRS;
   return `${loop(plan, "block", whole)} {
-${short(HALF_PAIRS, (n) => `block * ${HALF_PAIRS}u + ${n}u`)}
+${short(F16_PAIRS, (n) => `block * ${F16_PAIRS}u + ${n}u`)}
 }
-${rest === 0 ? "" : `{\n${short(rest, (n) => `${whole * HALF_PAIRS + n}u`)}\n}`}`;
+${rest === 0 ? "" : `{\n${short(rest, (n) => `${whole * F16_PAIRS + n}u`)}\n}`}`;
 }
 
 /** Rows to a vector in arrays of weights and statistics. */

@@ -12,7 +12,7 @@ import {
   tiledMemory,
   workgroupThreads,
 } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
-import { HALF_RANGE } from "../../../../kernels/ops/matmul/tiled_staging.ts";
+import { F16_RANGE } from "../../../../kernels/ops/matmul/tiled_staging.ts";
 import type { Float } from "../../../../kernels/ops/numerics.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
@@ -105,7 +105,7 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
           matmul(gpu, { orientation, a: A, b: B, c: C, rows, operands, geometry });
           const what = `${a} ${b} ${operands} ${JSON.stringify(geometry)}`;
           const sums = await download(gpu, C);
-          if (operands === "f16") assertHalf(sums, expected, what);
+          if (operands === "f16") assertF16(sums, expected, what);
           else assertClose(sums, expected, { atol: 1e-4, rtol: 1e-4, what });
         }
       }
@@ -148,10 +148,10 @@ function tiles(gpu: Gpu, orientation: Orientation): (Tile & { operands: Float })
  * Rounding to f16 has a relative error of 2⁻¹¹·0.4 in the root mean square, and a sum of L random numbers
  * made one by one √((L + 1)/2) times as much.
  */
-function assertHalf(actual: Float64Array, expected: Float64Array, what: string): void {
+function assertF16(actual: Float64Array, expected: Float64Array, what: string): void {
   let error = 0, size = 0;
   expected.forEach((v, i) => [error, size] = [error + (actual[i] - v) ** 2, size + v * v]);
-  const most = 2 ** -11 * 0.4 * Math.sqrt((HALF_RANGE + 1) / 2), relative = Math.sqrt(error / size);
+  const most = 2 ** -11 * 0.4 * Math.sqrt((F16_RANGE + 1) / 2), relative = Math.sqrt(error / size);
   assert.ok(relative < 1.5 * most, `${what}: relative error ${relative}`);
   assert.ok(relative > 0.2 * most, `${what}: relative error ${relative}, sums are not f16`);
   assertClose(actual, expected, { atol: 0.05, rtol: 0, what });

@@ -9,10 +9,10 @@ import {
   subgroupMemory,
 } from "../../../../kernels/ops/matmul/subgroup.ts";
 import {
+  occupancyOf,
   subgroupGeometry,
   type SubgroupTile,
   subgroupTiles,
-  workgroupsHeld,
 } from "../../../../kernels/ops/matmul/subgroup_geometry.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { assertClose, download, poisoned, quantize, randomArray, upload } from "../../harness.ts";
@@ -104,7 +104,7 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
   assertClose(sums, expected, { ...limits, what });
 }
 
-/** Tiles for matrices of the software driver, held once and twice by a multiprocessor. */
+/** Tiles for matrices of the software driver, of which a multiprocessor runs one and two at once. */
 const SOFTWARE_TILES: SubgroupTile[] = [
   { blockM: 32, blockN: 64, blockK: 32, subgroupsM: 2, subgroupsN: 4 },
   { blockM: 32, blockN: 32, blockK: 64, subgroupsM: 2, subgroupsN: 2 },
@@ -153,8 +153,8 @@ const WEIGHTS = [[12288, 4096], [4096, 4096], [22016, 4096], [4096, 11008]] as c
 function workgroups(orientation: Orientation, m: number, n: number, k: number) {
   const { blockM, blockN, splits, ...tile } = subgroupGeometry(orientation, m, n, k);
   const tiles = Math.ceil(m / blockM) * Math.ceil(n / blockN);
-  const held = workgroupsHeld(tile);
-  return { blockM, held, count: tiles * splits, whole: m * n / (tiles * blockM * blockN) };
+  const occupancy = occupancyOf(tile);
+  return { blockM, occupancy, count: tiles * splits, whole: m * n / (tiles * blockM * blockN) };
 }
 
 Deno.test("tensor cores: tiles of few rows overhang little, and K is split to fill the GPU", () => {
@@ -175,8 +175,8 @@ Deno.test("tensor cores: tiles of few rows overhang little, and K is split to fi
 Deno.test("tensor cores: with many rows a multiprocessor holds two workgroups, and K is whole", () => {
   for (const orientation of ORIENTATIONS) {
     for (const [m, n, k] of [[968, 4096, 12288], [4096, 4096, 4096]]) {
-      const { held, whole } = workgroups(orientation, m, n, k);
-      assert.equal(held, 2);
+      const { occupancy, whole } = workgroups(orientation, m, n, k);
+      assert.equal(occupancy, 2);
       assert.ok(whole > 0.9);
       assert.equal(subgroupGeometry(orientation, m, n, k).splits, 1);
     }

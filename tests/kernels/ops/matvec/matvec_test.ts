@@ -202,33 +202,33 @@ function columns(x: Float64Array, width: number, from: number, to: number): Floa
   return x.filter((_, i) => i % width >= from && i % width < to);
 }
 
-gpuTest("matvec: a row that is attention's result over ranges of keys", async (gpu) => {
-  for (const [heads, headDim, n, ranges] of [[1, 8, 4, 1], [3, 40, 28, 4], [5, 72, 132, 3]]) {
+gpuTest("matvec: a row that is attention's result as KV splits", async (gpu) => {
+  for (const [heads, headDim, n, splits] of [[1, 8, 4, 1], [3, 40, 28, 4], [5, 72, 132, 3]]) {
     const k = heads * headDim;
-    const sums = randomArray(ranges * k, 1, 4), b = quantize(randomArray(n * k, 2), "f16");
-    // Scores far apart, and a range without a key, as a kernel leaves it.
-    const tops = Float64Array.from({ length: 2 * ranges * heads }, (_, i) => {
-      const empty = ranges > 1 && Math.floor(i / 2 / heads) === i / 2 % heads % ranges;
+    const sums = randomArray(splits * k, 1, 4), b = quantize(randomArray(n * k, 2), "f16");
+    // Scores far apart, and a split without a key, as a kernel leaves it.
+    const stats = Float64Array.from({ length: 2 * splits * heads }, (_, i) => {
+      const empty = splits > 1 && Math.floor(i / 2 / heads) === i / 2 % heads % splits;
       if (empty) sums.fill(0, Math.floor(i / 2) * headDim, (Math.floor(i / 2) + 1) * headDim);
       return i % 2 === 0 ? (empty ? -3.4028234e38 : (i * 7 % 11) * 9 - 40) : empty ? 0 : 1 + i % 5;
     });
     const x = new Float64Array(k);
     for (let h = 0; h < heads; h++) {
-      const parts = Array.from({ length: ranges }, (_, r) => r * heads + h);
-      const top = Math.max(...parts.map((part) => tops[2 * part]));
-      const factors = parts.map((part) => 2 ** (tops[2 * part] - top));
-      const total = parts.reduce((sum, part, r) => sum + factors[r] * tops[2 * part + 1], 0);
+      const places = Array.from({ length: splits }, (_, r) => r * heads + h);
+      const maximum = Math.max(...places.map((at) => stats[2 * at]));
+      const factors = places.map((at) => 2 ** (stats[2 * at] - maximum));
+      const total = places.reduce((sum, at, r) => sum + factors[r] * stats[2 * at + 1], 0);
       for (let d = 0; d < headDim; d++) {
-        x[h * headDim + d] = parts.reduce(
-          (sum, part, r) => sum + factors[r] * Math.fround(sums[part * headDim + d]) / total,
+        x[h * headDim + d] = places.reduce(
+          (sum, at, r) => sum + factors[r] * Math.fround(sums[at * headDim + d]) / total,
           0,
         );
       }
     }
     const a = {
       partialOut: upload(gpu, quantize(sums, "f32"), "f32", [sums.length]),
-      softmaxStats: upload(gpu, quantize(tops, "f32"), "f32", [tops.length]),
-      splits: ranges,
+      softmaxStats: upload(gpu, quantize(stats, "f32"), "f32", [stats.length]),
+      splits,
       headDim,
     };
     const before = quantize(randomArray(n, 3), "f32");
@@ -253,7 +253,7 @@ gpuTest("matvec: a row that is attention's result over ranges of keys", async (g
             cStride: n,
           });
           const exact = product(operands === "f16" ? quantize(x, "f16") : x, b, 1, n, k);
-          const what = `${heads}×${headDim}, ${ranges} ranges, ${dtype} ${
+          const what = `${heads}×${headDim}, ${splits} splits, ${dtype} ${
             JSON.stringify(geometry)
           }`;
           const atol = operands === "f16" ? 2e-3 : 1e-4;

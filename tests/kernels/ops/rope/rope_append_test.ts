@@ -21,7 +21,7 @@ function assertSame(actual: Float64Array, expected: Float64Array, what: string):
 
 for (const [dtype, cache] of DTYPES) {
   gpuTest(
-    `queries and keys are turned, keys and values cached (${dtype}, ${cache})`,
+    `queries and keys are rotated, keys and values cached (${dtype}, ${cache})`,
     async (gpu) => {
       const headDim = 24, heads = 6, kvHeads = 2, positions = 40;
       const [own, shared] = [heads * headDim, kvHeads * headDim], width = own + 2 * shared;
@@ -58,17 +58,17 @@ for (const [dtype, cache] of DTYPES) {
         });
         const what = `${rows} rows`;
         // Turned on their own, in the dtype that each ends in.
-        const turned = async (from: number, count: number, to: Dtype) => {
+        const rotated = async (from: number, count: number, to: Dtype) => {
           const part = columns(values, width, from, count * headDim);
           const x = upload(gpu, part, "f32", [rows, count * headDim]);
           rope(gpu, { x, table, positions: at, rows, heads: count, headDim });
           return quantize(await download(gpu, x), to);
         };
         const after = await download(gpu, qkv);
-        assertSame(columns(after, width, 0, own), await turned(0, heads, dtype), `q, ${what}`);
+        assertSame(columns(after, width, 0, own), await rotated(0, heads, dtype), `q, ${what}`);
         const rest = columns(values, width, own, 2 * shared);
         assertSame(columns(after, width, own, 2 * shared), rest, `k and v as they were, ${what}`);
-        const keys = await turned(own, kvHeads, cache);
+        const keys = await rotated(own, kvHeads, cache);
         const v = quantize(columns(values, width, own + shared, shared), cache);
         for (let t = 0; t < rows; t++) {
           const row = [t * shared, (t + 1) * shared] as const, to = index[t] * shared;

@@ -76,8 +76,8 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
       const positions = upload(gpu, POSITIONS, "u32", [rows]);
       const options = { x: X, table, positions, rows, heads, headDim };
       rope(gpu, options);
-      const turned = await download(gpu, X);
-      assertClose(turned, reference(x, heads, headDim), tolerance(dtype));
+      const rotated = await download(gpu, X);
+      assertClose(rotated, reference(x, heads, headDim), tolerance(dtype));
     }
   });
 }
