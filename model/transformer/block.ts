@@ -109,12 +109,12 @@ export function normQueriesAndKeys(
   if (qkNorm === null) return;
   const { gpu, spec, batch: { tokens: rows } } = pass, eps = spec.rms_norm_eps;
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
-    const kept = keep && { ...keep, ...place };
-    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: kept });
+    const inputs = keep && { ...keep, ...place };
+    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: inputs });
   }
 }
 
-/** The columns of queries and of keys that are normed, and where their inputs are kept. */
+/** The columns of queries and of keys that are normed, and where their inputs are stored. */
 export function qkNormParts(
   { spec }: BlockPass,
   { q, k }: QkNorm,
@@ -154,8 +154,8 @@ export function finishBranch(
   const { rms_norm_eps: eps, residual_multiplier: factor } = spec;
   if (norm !== undefined) {
     const columns = { from: 0, groups: 1 };
-    const kept = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
-    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: kept });
+    const inputs = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
+    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: inputs });
   }
   if (factor !== 1) scale(gpu, { x, y: x, factor, rows });
 }

@@ -50,7 +50,7 @@ export interface TrainPass extends BlockPass {
 }
 
 /** The activations of a block. */
-function keptOf(
+function activationsOf(
   { activations: { plan, attention, inner } }: TrainPass,
   index: number,
 ): { attention: TrainedAttention; inner: TrainedInner } {
@@ -59,7 +59,7 @@ function keptOf(
 
 /** The norm at the start of block `index`; undefined where it has none. */
 export function inputNorm(pass: TrainPass, block: Block, index: number): NextNorm | undefined {
-  return preNorm(block, "preAttention", keptOf(pass, index).inner);
+  return preNorm(block, "preAttention", activationsOf(pass, index).inner);
 }
 
 /** Queries, keys and values of a joined tensor. */
@@ -76,7 +76,7 @@ function heads({ spec }: BlockPass, tensor: Tensor) {
 /** From attention's input to its output, which is kept where the plan says. */
 function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor {
   const { gpu, spec, batch } = pass;
-  const { qkv, out, lse, loraHidden, qkNorm } = keptOf(pass, index).attention;
+  const { qkv, out, lse, loraHidden, qkNorm } = activationsOf(pass, index).attention;
   linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   normQueriesAndKeys(pass, block, qkv, qkNorm);
   rope(gpu, {
@@ -109,10 +109,10 @@ export function blockForward(
   index: number,
   { x, y, normed, next }: { x: Tensor; y?: Tensor; normed: boolean; next?: NextNorm },
 ): void {
-  const { gpu, forward: { normed: made, product }, batch: { tokens: rows } } = pass;
-  const { inner } = keptOf(pass, index), { residualMid, gateUp, loraHidden } = inner;
+  const { gpu, forward: { normed: normedBuffer, product }, batch: { tokens: rows } } = pass;
+  const { inner } = activationsOf(pass, index), { residualMid, gateUp, loraHidden } = inner;
   const first = inputNorm(pass, block, index);
-  const n = normed && first !== undefined ? operand(pass, made) : norm(pass, first, x);
+  const n = normed && first !== undefined ? operand(pass, normedBuffer) : norm(pass, first, x);
   const m = project(pass, block, "o", {
     input: attend(pass, block, index, n),
     loraHidden: loraHidden.o,
@@ -143,7 +143,7 @@ export function blockBackward(
   { x, inputGradient }: { x: Tensor; inputGradient: boolean },
 ): void {
   const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
-  const { inner, attention: kept } = keptOf(pass, index), { residualMid, gateUp } = inner;
+  const { inner, attention: stored } = activationsOf(pass, index), { residualMid, gateUp } = inner;
   const rows = batch.tokens;
   const gradients = (name: PackedName, loraHidden = inner.loraHidden[name]) => ({
     ...linearPass(pass),
@@ -168,7 +168,7 @@ export function blockBackward(
 
   const attentionNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, attentionNorm, x));
-  const { qkv, out, lse, loraHidden } = kept;
+  const { qkv, out, lse, loraHidden } = stored;
   const stream = branchGradient(pass, block, "o", inner.postAttention);
   linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
@@ -185,7 +185,7 @@ export function blockBackward(
     queryEnds: batch.ranges[block.ranges].queryEnds,
     rotation: { table: block.ropeTable, positions: batch.positions },
   });
-  qkNormBackward(pass, block, kept.qkNorm);
+  qkNormBackward(pass, block, stored.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
   const qkvGradients = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };
   if (inputGradient || attentionNorm?.w.trained !== undefined) {
@@ -217,7 +217,7 @@ function branchGradient(
   pass: TrainPass,
   block: Block,
   name: BranchName,
-  kept: NormInput | undefined,
+  stored: NormInput | undefined,
 ): { dy: Tensor; dyRounded?: Tensor } {
   const { gpu, spec, activations: { backward: d }, batch: { tokens: rows } } = pass;
   if (isDirect(pass, block, name)) return { dy: d.residual, dyRounded: roundedResidual(pass) };
@@ -225,24 +225,24 @@ function branchGradient(
   scale(gpu, { x: d.residual, y: dy, factor: spec.residual_multiplier, rows });
   const norm = branchNorm(block, name);
   if (norm !== undefined) {
-    const { input, rstd } = present(kept, "input of a projection's norm");
+    const { input, rstd } = present(stored, "input of a projection's norm");
     normInPlaceBackward(gpu, {
       dx: dy,
       w: norm.value,
       dw: norm.trained?.grad,
       columns: { from: 0, groups: 1 },
       rows,
-      kept: { input, rstd, inputFrom: 0, rstdFrom: 0 },
+      inputs: { input, rstd, inputFrom: 0, rstdFrom: 0 },
     });
   }
   return { dy };
 }
 
 /** Turns the gradients of queries and keys into those from before their norm, in place. */
-function qkNormBackward(pass: TrainPass, { qkNorm }: Block, kept: NormInput | undefined): void {
+function qkNormBackward(pass: TrainPass, { qkNorm }: Block, stored: NormInput | undefined): void {
   if (qkNorm === null) return;
   const { gpu, activations: { backward: d }, batch: { tokens: rows } } = pass;
-  const { input, rstd } = present(kept, "input of queries' and keys' norm");
+  const { input, rstd } = present(stored, "input of queries' and keys' norm");
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
     normInPlaceBackward(gpu, {
       dx: d.qkv,
@@ -250,7 +250,7 @@ function qkNormBackward(pass: TrainPass, { qkNorm }: Block, kept: NormInput | un
       dw: w.trained?.grad,
       columns,
       rows,
-      kept: { input, rstd, ...place },
+      inputs: { input, rstd, ...place },
     });
   }
 }

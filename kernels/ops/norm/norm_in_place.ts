@@ -141,7 +141,7 @@ const weightBackward = programFamily("norm_in_place_backward_weight", ({ x }: { 
   ],
   uniforms: { ...UNIFORMS, rows: "u32", groups: "u32" },
   body: `
-var<workgroup> parts: array<vec4<f32>, ${WEIGHT_THREADS}>;
+var<workgroup> sums: array<vec4<f32>, ${WEIGHT_THREADS}>;
 @compute @workgroup_size(${WEIGHT_THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let i = group.x;
@@ -153,11 +153,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let v = load_input(row * u.input_stride + u.input_from + head * u.vectors + i);
     own += dy * v * rstd[row * u.rstd_stride + u.rstd_from + head];
   }
-  parts[thread] = own;
+  sums[thread] = own;
   workgroupBarrier();
   if (thread > 0u) { return; }
   var sum = load_dw(i);
-  for (var n = 0u; n < ${WEIGHT_THREADS}u; n++) { sum += parts[n]; }
+  for (var n = 0u; n < ${WEIGHT_THREADS}u; n++) { sum += sums[n]; }
   store_dw(i, sum);
 }`,
 }));
@@ -168,18 +168,18 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
  */
 export function normInPlaceBackward(
   gpu: Gpu,
-  { dx, w, dw, columns, rows, kept }: {
+  { dx, w, dw, columns, rows, inputs }: {
     dx: Tensor;
     w: Tensor;
     dw?: Tensor;
     columns: NormColumns;
     rows: number;
-    kept: NormInputs;
+    inputs: NormInputs;
   },
 ): void {
   const width = w.shape[0], { groups } = columns, elements = rows * groups * width;
-  const uniforms = { ...places(dx, columns, width, kept), eps: 0 };
-  const { input, rstd } = kept, bytes = elements * bytesOf(dx.dtype);
+  const uniforms = { ...places(dx, columns, width, inputs), eps: 0 };
+  const { input, rstd } = inputs, bytes = elements * bytesOf(dx.dtype);
   if (dw !== undefined) {
     gpu.run(
       weightBackward({ x: dx.dtype }),
@@ -198,15 +198,15 @@ export function normInPlaceBackward(
   );
 }
 
-/** Where the columns and what is kept of them lie, in vectors. */
-function places(x: Tensor, columns: NormColumns, width: number, kept?: NormInputs) {
+/** Where the columns and what is stored of them lie, in vectors. */
+function places(x: Tensor, columns: NormColumns, width: number, inputs?: NormInputs) {
   return {
     vectors: width / 4,
     column: columns.from / 4,
     stride: x.rowSize / 4,
-    input_from: (kept?.inputFrom ?? 0) / 4,
-    input_stride: (kept?.input.rowSize ?? 0) / 4,
-    rstd_from: kept?.rstdFrom ?? 0,
-    rstd_stride: kept?.rstd.rowSize ?? 0,
+    input_from: (inputs?.inputFrom ?? 0) / 4,
+    input_stride: (inputs?.input.rowSize ?? 0) / 4,
+    rstd_from: inputs?.rstdFrom ?? 0,
+    rstd_stride: inputs?.rstd.rowSize ?? 0,
   };
 }

@@ -15,24 +15,25 @@ import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { rmsScale } from "../../wgsl/rms.ts";
 
-const rstdBinding = (wanted: boolean) => wanted ? writesScalars("f32", "rstd") : [];
-const storeRstd = (wanted: boolean) => wanted ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
+const rstdBinding = (withRstd: boolean) => withRstd ? writesScalars("f32", "rstd") : [];
+const storeRstd = (withRstd: boolean) =>
+  withRstd ? "if (thread == 0u) { rstd[group.x] = scale; }" : "";
 const SCALE = `let scale = ${rmsScale("sum", "f32(u.width)")};`;
 
 const forward = programFamily(
   "rmsnorm",
   (
-    { w, y, rstd, threads, held }: {
+    { w, y, rstd, threads, perThread }: {
       w: Dtype;
       y: Dtype;
       rstd: boolean;
       threads: number;
-      held: number;
+      perThread: number;
     },
   ) => ({
     bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
     uniforms: { width: "u32", eps: "f32" },
-    body: rowMain({ threads, held }, {
+    body: rowMain({ threads, perThread }, {
       values: { v: "load_x(at)", weight: "load_w(i)" },
       addSplits: false,
       first: "partial += dot(v, v);",
@@ -54,9 +55,9 @@ export function rmsnorm(
     eps: number;
   },
 ): void {
-  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
+  const width = w.shape[0], { threads, perThread } = rowShare(gpu, width);
   gpu.run(
-    forward({ w: w.dtype, y: y.dtype, rstd: rstd !== undefined, threads, held }),
+    forward({ w: w.dtype, y: y.dtype, rstd: rstd !== undefined, threads, perThread }),
     [x, w, y, ...rstd === undefined ? [] : [rstd]],
     { width, eps },
     [rows],
@@ -67,17 +68,17 @@ export function rmsnorm(
 const addForward = programFamily(
   "add_split_k",
   (
-    { inPlace, w, n, rstd, threads, held }: {
+    { inPlace, w, n, rstd, threads, perThread }: {
       inPlace: boolean;
       w: Dtype | "none";
       n: Dtype;
       rstd: boolean;
       threads: number;
-      held: number;
+      perThread: number;
     },
   ) => {
     const x = inPlace ? "load_y(at)" : "load_x(at)";
-    const keep = "store_y(at, v);";
+    const storeY = "store_y(at, v);";
     const bindings = [
       ...reads("f32", "d"),
       ...writes("f32", "y"),
@@ -86,14 +87,14 @@ const addForward = programFamily(
     ];
     const uniforms = { width: "u32", splits: "u32", splitStride: "u32", eps: "f32" } as const;
     if (w === "none") {
-      const program = { values: { v: x }, addSplits: true, first: keep };
-      return { bindings, uniforms, body: rowMain({ threads, held }, program) };
+      const program = { values: { v: x }, addSplits: true, first: storeY };
+      return { bindings, uniforms, body: rowMain({ threads, perThread }, program) };
     }
-    const body = rowMain({ threads, held }, {
+    const body = rowMain({ threads, perThread }, {
       values: { v: x, weight: "load_w(i)" },
       addSplits: true,
       again: { v: "load_y(at)" },
-      first: `${keep} partial += dot(v, v);`,
+      first: `${storeY} partial += dot(v, v);`,
       between: `${SCALE}\n  ${storeRstd(rstd)}`,
       second: "store_n(at, v * scale * weight);",
     });
@@ -116,7 +117,7 @@ export function addSplitK(
     norm?: { w: Tensor; n: Tensor; rstd?: Tensor; eps: number };
   },
 ): void {
-  const { splits, width } = d, inPlace = x === y, { threads, held } = rowShare(gpu, width);
+  const { splits, width } = d, inPlace = x === y, { threads, perThread } = rowShare(gpu, width);
   const { w, n, rstd, eps = 0 } = norm ?? {};
   const program = addForward({
     inPlace,
@@ -124,7 +125,7 @@ export function addSplitK(
     n: n?.dtype ?? "f32",
     rstd: rstd !== undefined,
     threads,
-    held,
+    perThread,
   });
   const tensors = [d.tensor, y, ...inPlace ? [] : [x], w, n, rstd].filter((t) => t !== undefined);
   const uniforms = { width, splits, splitStride: splitStride(d), eps };
@@ -144,12 +145,12 @@ const sourceBinding = (source: Source) => reads(source === "split_k" ? "f32" : s
 const backward = programFamily(
   "rmsnorm_backward",
   (
-    { source, w, rounded, threads, held }: {
+    { source, w, rounded, threads, perThread }: {
       source: Source;
       w: Dtype;
       rounded: boolean;
       threads: number;
-      held: number;
+      perThread: number;
     },
   ) => ({
     bindings: [
@@ -161,7 +162,7 @@ const backward = programFamily(
       ...rounded ? writes("f16", "rounded") : [],
     ],
     uniforms: { width: "u32", splits: "u32", splitStride: "u32" },
-    body: rowMain({ threads, held }, {
+    body: rowMain({ threads, perThread }, {
       values: {
         dy: source === "split_k" ? "vec4<f32>()" : "load_d(at)",
         weight: "load_w(i)",
@@ -230,7 +231,7 @@ export function rmsnormBackward(
     rows: number;
   },
 ): void {
-  const width = w.shape[0], { threads, held } = rowShare(gpu, width);
+  const width = w.shape[0], { threads, perThread } = rowShare(gpu, width);
   const isSplit = "splits" in dy, d = isSplit ? dy.tensor : dy;
   const source = isSplit ? "split_k" : dy.dtype;
   const split = isSplit
@@ -242,7 +243,7 @@ export function rmsnormBackward(
     w: w.dtype,
     rounded: rounded !== undefined,
     threads,
-    held,
+    perThread,
   });
   const written = rounded === undefined ? [dx] : [dx, rounded];
   gpu.run(backwardProgram, [d, x, w, rstd, ...written], { width, ...split }, [rows], {

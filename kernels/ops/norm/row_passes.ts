@@ -8,14 +8,14 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { repeat } from "../../wgsl/repeat.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
 
-/** Threads that share a row, and vectors of four that each keeps (0: it reads them again). */
+/** Threads that share a row, and vectors of four that each keeps in registers (0: it reads them again). */
 export interface RowShare {
   threads: number;
-  held: number;
+  perThread: number;
 }
 
 /** Vectors that fit a thread's registers. */
-const MOST_HELD = 8;
+const MOST_PER_THREAD = 8;
 
 /**
  * How a row of `width` elements is shared out. A software driver's barriers are dear, eight threads are
@@ -25,12 +25,12 @@ export function rowShare(
   { software, device }: Pick<Gpu, "software" | "device">,
   width: number,
 ): RowShare {
-  if (software) return { threads: 8, held: 0 };
+  if (software) return { threads: 8, perThread: 0 };
   const vectors = width / 4, most = Math.min(512, device.limits.maxComputeInvocationsPerWorkgroup);
   let threads = 32;
   while (threads < most && threads < vectors) threads *= 2;
-  const held = Math.ceil(vectors / threads);
-  return { threads, held: held > MOST_HELD ? 0 : held };
+  const perThread = Math.ceil(vectors / threads);
+  return { threads, perThread: perThread > MOST_PER_THREAD ? 0 : perThread };
 }
 
 /** Split-K partial sums that are read before any is added, so that their loads are under way together. */
@@ -42,7 +42,7 @@ export interface RowProgram {
   values: Readonly<Record<string, string>>;
   /** The first of the values has the split-K partial sums of `d` added to it: u.splits, u.splitStride vectors apart. */
   addSplits: boolean;
-  /** Values that are to be read in another way the second time, where nothing is kept. */
+  /** Values that are to be read in another way the second time, where no registers keep them. */
   again?: Readonly<Record<string, string>>;
   /** Of the first pass; may add to `partial`. */
   first: string;
@@ -52,9 +52,9 @@ export interface RowProgram {
 }
 
 /** The entry point, for one workgroup a row, and what it needs. The uniform `width` is in elements. */
-export function rowMain({ threads, held }: RowShare, program: RowProgram): string {
+export function rowMain({ threads, perThread }: RowShare, program: RowProgram): string {
   const { between } = program;
-  const middle = between === undefined ? "" : `
+  const reduction = between === undefined ? "" : `
   let sum = sumOfThreads(thread, partial);
   ${between}`;
   return `${between === undefined ? "" : sumOfThreads(threads)}
@@ -64,14 +64,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let row = group.x * vectors;
   var partial = 0.0;
 ${
-    held === 0
-      ? readTwice(threads, program, middle)
-      : keepInRegisters(threads, held, program, middle)
+    perThread === 0
+      ? readTwice(threads, program, reduction)
+      : keepInRegisters(threads, perThread, program, reduction)
   }
 }`;
 }
 
-function readTwice(threads: number, program: RowProgram, middle: string): string {
+function readTwice(threads: number, program: RowProgram, reduction: string): string {
   const { values, addSplits, again, first, second } = program, [summed] = Object.keys(values);
   const pass = (body: string, from: Readonly<Record<string, string>>, splits: boolean) => `
   for (var i = thread; i < vectors; i += ${threads}u) {
@@ -85,19 +85,21 @@ ${Object.entries(from).map(([name, value]) => `    var ${name} = ${value};`).joi
     ${body}
   }`;
   const splitsAgain = addSplits && again?.[summed] === undefined;
-  return pass(first, values, addSplits) + middle +
+  return pass(first, values, addSplits) + reduction +
     (second === undefined ? "" : pass(second, { ...values, ...again }, splitsAgain));
 }
 
 /** All loads come first, so that they are under way together. */
 function keepInRegisters(
   threads: number,
-  held: number,
+  perThread: number,
   { values, addSplits, first, second }: RowProgram,
-  middle: string,
+  reduction: string,
 ): string {
-  const names = Object.keys(values), [summed] = names, ahead = Math.ceil(SPLITS_AT_ONCE / held);
-  const own = (line: (k: number) => string) => repeat(held, line);
+  const names = Object.keys(values),
+    [summed] = names,
+    ahead = Math.ceil(SPLITS_AT_ONCE / perThread);
+  const own = (line: (k: number) => string) => repeat(perThread, line);
   // Beyond the row's end the last vector is read instead, which is cheaper than a branch.
   const load = (k: number) => `
   let i_${k} = min(thread + ${k * threads}u, vectors - 1u);
@@ -127,6 +129,6 @@ ${names.map((name) => `    let ${name} = ${name}_${k};`).join("\n")}
   }`);
   return `${names.map((name) => own((k) => `  var ${name}_${k}: vec4<f32>;`)).join("\n")}
 ${own(load)}${addSplits ? addedSplits : ""}
-${pass(first)}${middle}
+${pass(first)}${reduction}
 ${second === undefined ? "" : pass(second)}`;
 }

@@ -65,23 +65,23 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
   normInPlace(gpu, { x: plain, w: W, columns, rows: ROWS, eps: EPS });
   assertColumns(await download(gpu, plain), x, expected.y);
 
-  const kept = {
+  const inputs = {
     input: poisoned(gpu, dtype, [ROWS, part + 4]),
     inputFrom: 4,
     rstd: poisoned(gpu, "f32", [ROWS, groups + 1]),
     rstdFrom: 1,
   };
   const X = upload(gpu, x, dtype, [ROWS, stride]);
-  normInPlace(gpu, { x: X, w: W, columns, rows: ROWS, eps: EPS, keep: kept });
+  normInPlace(gpu, { x: X, w: W, columns, rows: ROWS, eps: EPS, keep: inputs });
   assertColumns(await download(gpu, X), x, expected.y);
-  const rstd = await download(gpu, kept.rstd);
+  const rstd = await download(gpu, inputs.rstd);
   const own = rstd.filter((_, i) => i % (groups + 1) > 0);
   assertClose(own, expected.rstd, tolerance("f32"));
   assert.ok(rstd.every((value, i) => i % (groups + 1) > 0 || Number.isNaN(value)));
 
   const DX = upload(gpu, dy, dtype, [ROWS, stride]);
   const DW = upload(gpu, new Float64Array(width).fill(1), "f32", [width]);
-  normInPlaceBackward(gpu, { dx: DX, w: W, dw: DW, columns, rows: ROWS, kept });
+  normInPlaceBackward(gpu, { dx: DX, w: W, dw: DW, columns, rows: ROWS, inputs });
   assertColumns(await download(gpu, DX), dy, expected.dx);
   const dw = expected.dw.map((value) => value + 1);
   assertClose(await download(gpu, DW), dw, { atol: 1e-4, rtol: 1e-4, what: "dw" });

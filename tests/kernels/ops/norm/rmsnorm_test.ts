@@ -72,21 +72,21 @@ async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
   const added = sum(x, total), expected = reference(added, w, total);
   const W = upload(gpu, w, dtype, [width]);
   for (const inPlace of [false, true]) {
-    for (const wanted of ["nothing", "norm", "norm and rstd"]) {
-      const what = `${splits} splits of ${width}, ${wanted}`;
+    for (const outputs of ["nothing", "norm", "norm and rstd"]) {
+      const what = `${splits} splits of ${width}, ${outputs}`;
       const X = upload(gpu, x, "f32", [ROWS, width]);
       const y = inPlace ? X : poisoned(gpu, "f32", [ROWS, width]);
       const n = poisoned(gpu, dtype, [ROWS, width]), rstd = poisoned(gpu, "f32", [ROWS]);
-      const norm = wanted === "nothing"
+      const norm = outputs === "nothing"
         ? undefined
-        : { w: W, n, rstd: wanted === "norm" ? undefined : rstd, eps: EPS };
+        : { w: W, n, rstd: outputs === "norm" ? undefined : rstd, eps: EPS };
       addSplitK(gpu, { x: X, d, y, rows: ROWS, norm });
       assertClose(await download(gpu, y), added, { ...tolerance("f32"), what: `${what}: y` });
       if (!inPlace) assertClose(await download(gpu, X), x, { atol: 0, rtol: 0, what });
       const [actual, scale] = [await download(gpu, n), await download(gpu, rstd)];
-      if (wanted === "nothing") assert.ok(actual.every(Number.isNaN), what);
+      if (outputs === "nothing") assert.ok(actual.every(Number.isNaN), what);
       else assertClose(actual, expected.y, { ...tolerance(dtype), what: `${what}: n` });
-      if (wanted !== "norm and rstd") assert.ok(scale.every(Number.isNaN), what);
+      if (outputs !== "norm and rstd") assert.ok(scale.every(Number.isNaN), what);
       else assertClose(scale, expected.rstd, { ...tolerance("f32"), what: `${what}: rstd` });
     }
   }
@@ -151,10 +151,11 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
 Deno.test("rowShare gives every vector of a row to one thread", () => {
   const device = { limits: { maxComputeInvocationsPerWorkgroup: 256 } } as unknown as GPUDevice;
   for (const width of WIDTHS) {
-    const { threads, held } = rowShare({ software: false, device }, width);
+    const { threads, perThread } = rowShare({ software: false, device }, width);
     assert.ok(threads <= 256 && Math.log2(threads) % 1 === 0);
-    if (held > 0) assert.ok(threads * held * 4 >= width && threads * (held - 1) * 4 < width);
-    else assert.equal(width, 16400);
+    if (perThread > 0) {
+      assert.ok(threads * perThread * 4 >= width && threads * (perThread - 1) * 4 < width);
+    } else assert.equal(width, 16400);
   }
-  assert.deepEqual(rowShare({ software: true, device }, 4096), { threads: 8, held: 0 });
+  assert.deepEqual(rowShare({ software: true, device }, 4096), { threads: 8, perThread: 0 });
 });
