@@ -70,14 +70,14 @@ export async function valuesOf(gpu: Gpu, tensor: Tensor): Promise<ArrayLike<numb
 
 /** Tensors of one group of cases, freed together. */
 export class Tensors {
-  readonly #made: Tensor[] = [];
+  readonly #tensors: Tensor[] = [];
 
   constructor(readonly gpu: Gpu) {}
 
   /** A tensor of zeros. */
   zeros(dtype: Dtype, shape: readonly number[]): Tensor {
     const tensor = this.gpu.memory.tensor("workspace", "bench", dtype, shape);
-    this.#made.push(tensor);
+    this.#tensors.push(tensor);
     return tensor;
   }
 
@@ -96,7 +96,7 @@ export class Tensors {
   }
 
   [Symbol.dispose](): void {
-    for (const tensor of this.#made) this.gpu.free(tensor);
+    for (const tensor of this.#tensors) this.gpu.free(tensor);
   }
 }
 

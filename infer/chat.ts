@@ -86,7 +86,7 @@ export async function chat(args: string[]): Promise<void> {
     also: (memory, model) => new Engine(memory, model, sizes, { penalized }),
     advice: LESS_MEMORY,
   });
-  const { gpu, made: { also: engine } } = session;
+  const { gpu, loaded: { also: engine } } = session;
   await gpu.finish();
   console.error(
     `${source.name}, template ${template}, context ${context} tokens. /help lists the commands.`,
@@ -123,7 +123,7 @@ async function interruptible(
   try {
     const options = { sampling: flags, maxTokens: flags.max_tokens, stop, reuse: true };
     for await (const { id } of engine.generate(gpu, [ids], options)) {
-      answer.take(id);
+      answer.push(id);
       if (aborted) break;
     }
   } finally {

@@ -79,7 +79,7 @@ export async function generate(args: string[]): Promise<void> {
     },
     advice: LESS_MEMORY,
   });
-  const { gpu, made: { also: engine } } = session;
+  const { gpu, loaded: { also: engine } } = session;
   // Weights still on their way would count as time of the first token.
   await gpu.finish();
   const { cache } = engine.slots;
@@ -135,12 +135,12 @@ async function answerGroup(
   if (engine instanceof BeamSearcher) {
     const { length_penalty } = flags;
     const ids = await engine.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
-    ids.every((id) => answers[0].take(id));
+    ids.every((id) => answers[0].push(id));
   } else {
     const options = { sampling: flags, maxTokens, stop, stream: firstStream };
     for await (const { sequence, index, id } of engine.generate(gpu, prompts, options)) {
       tick();
-      if (!answers[index].take(id)) engine.evict(sequence);
+      if (!answers[index].push(id)) engine.evict(sequence);
     }
   }
   if (first === 0) first = performance.now();

@@ -84,7 +84,7 @@ async function promptLogits(
     return undefined;
   });
   if (session === undefined) return undefined;
-  const { gpu, made: { model } } = session;
+  const { gpu, loaded: { model } } = session;
   const logits = model.logits(gpu, batch);
   const values = await gpu.readF32(logits), width = logits.rowSize;
   await freeWeights(gpu, model);

@@ -7,7 +7,7 @@ import { loadingBar } from "../cli/progress.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
-import { type FoundModel, type Made, openSession, type Session } from "../model/session.ts";
+import { type FoundModel, type Loaded, openSession, type Session } from "../model/session.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { type Mode, numericsOf, storageOf } from "../model/transformer/modes.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
@@ -36,7 +36,7 @@ export async function loadModel<T>(
   { source, adapter }: FoundModel,
   flags: ModelFlags,
   { mode, also, advice }: LoadRun<T>,
-): Promise<Session<Made & { also: T }>> {
+): Promise<Session<Loaded & { also: T }>> {
   const make = (memory: Memory) => {
     const model = new Llama(memory, {
       config: source.config,

@@ -92,7 +92,7 @@ export async function score(args: string[]): Promise<void> {
   const mode = scoringMode(samples);
   const also = () => undefined;
   await using session = await loadModel(found, flags, { mode, also, advice: LESS_MEMORY });
-  const { gpu, made: { model } } = session;
+  const { gpu, loaded: { model } } = session;
   const bar = new ProgressBar("Scoring", samples.length);
   const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));
   const result = scoreResult(samples, nll);

@@ -64,12 +64,12 @@ export async function findModel(names: ModelNames): Promise<FoundModel> {
 }
 
 /** What is made for a model, the model itself among it. */
-export interface Made {
+export interface Loaded {
   model: Llama;
 }
 
 /** How a model gets onto a GPU. */
-export interface Loading<T extends Made> {
+export interface Loading<T extends Loaded> {
   /** Decides weights of `random:` models and of new adapters. */
   seed: number;
   /** The adapter to load, or how new ones begin. */
@@ -81,7 +81,7 @@ export interface Loading<T extends Made> {
   /** Try to allocate whatever the plan says. */
   ignorePlan?: boolean;
   /** Called once all is allocated, before anything is loaded. */
-  allocated?: (gpu: Gpu, made: T) => void;
+  allocated?: (gpu: Gpu, loaded: T) => void;
 }
 
 /**
@@ -90,24 +90,24 @@ export interface Loading<T extends Made> {
  * @param make Makes the model and all that is needed beside it; called twice, once to plan.
  * @throws {DoesNotFit} where there is not the memory, before anything is allocated.
  */
-export async function loadOnto<T extends Made>(
+export async function loadOnto<T extends Loaded>(
   gpu: Gpu,
   source: ModelSource,
   make: (memory: Memory) => T,
   { seed, adapter, progress, advice, ignorePlan, allocated }: Loading<T>,
 ): Promise<T> {
-  const made = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = made;
-  allocated?.(gpu, made);
+  const loaded = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = loaded;
+  allocated?.(gpu, loaded);
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed, progress });
   if (adapter !== undefined && "tensors" in adapter) loadAdapter(gpu, model, adapter);
   else if (adapter !== undefined) initializeAdapters(gpu, model, { init: adapter.init, seed });
-  return made;
+  return loaded;
 }
 
 /** An open GPU with a model on it. Leaving an `await using` gives both back. */
-export class Session<T extends Made> implements AsyncDisposable {
-  constructor(readonly gpu: Gpu, readonly made: T) {}
+export class Session<T extends Loaded> implements AsyncDisposable {
+  constructor(readonly gpu: Gpu, readonly loaded: T) {}
 
   /** Waits for the GPU and closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -122,7 +122,7 @@ export class Session<T extends Made> implements AsyncDisposable {
  *
  * @throws {UserError} where there is no GPU, or not the memory.
  */
-export async function openSession<T extends Made>(
+export async function openSession<T extends Loaded>(
   source: ModelSource,
   make: (memory: Memory, gpu: Gpu) => T,
   { gpu: options, ...loading }: Loading<T> & { gpu: GpuOptions },
@@ -132,9 +132,9 @@ export async function openSession<T extends Made>(
     if (gpu.profiler) {
       gpu.profiler.roofs = await measureRoofs(gpu, options.precision === "mixed" ? "f16" : "f32");
     }
-    const made = await loadOnto(gpu, source, (memory) => make(memory, gpu), loading);
+    const loaded = await loadOnto(gpu, source, (memory) => make(memory, gpu), loading);
     await gpu.profiler?.take();
-    return new Session(gpu, made);
+    return new Session(gpu, loaded);
   } catch (error) {
     source.weights?.close();
     gpu.close();
@@ -185,13 +185,13 @@ const CONTEXT = 4096;
 
 /** A model that answers; made by {@linkcode open}. */
 export class Lorikeet implements AsyncDisposable {
-  readonly #session: Session<Made & { engine: Engine }>;
+  readonly #session: Session<Loaded & { engine: Engine }>;
   readonly tokenizer: Tokenizer;
   /** Tokens that end an answer. */
   readonly stop: readonly number[];
 
   constructor(
-    session: Session<Made & { engine: Engine }>,
+    session: Session<Loaded & { engine: Engine }>,
     { tokenizer, stop }: { tokenizer: Tokenizer; stop: readonly number[] },
   ) {
     this.#session = session;
@@ -204,11 +204,11 @@ export class Lorikeet implements AsyncDisposable {
   }
 
   get model(): Llama {
-    return this.#session.made.model;
+    return this.#session.loaded.model;
   }
 
   get engine(): Engine {
-    return this.#session.made.engine;
+    return this.#session.loaded.engine;
   }
 
   /**
@@ -234,7 +234,7 @@ export class Lorikeet implements AsyncDisposable {
     };
     const settings = { maxTokens: MAX_TOKENS, stop: this.stop, ...options };
     for await (const { sequence, index, id } of this.engine.generate(this.gpu, ids, settings)) {
-      if (!answers[index].take(id)) this.engine.evict(sequence);
+      if (!answers[index].push(id)) this.engine.evict(sequence);
       yield { index, text: told(index), id };
     }
     for (const [index, answer] of answers.entries()) {

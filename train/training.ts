@@ -29,7 +29,7 @@ const LESS_MEMORY =
   "full fine-tuning, --precision mixed, --layers N.";
 
 /** What a run has on the GPU. */
-export interface TrainingMade {
+export interface LoadedTraining {
   model: Llama;
   trainer: Trainer;
   /** Answers sample prompts, where there are any. */
@@ -43,7 +43,7 @@ export interface StartOptions {
   /** Told the bytes of weights that are loaded, and all. */
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
-  allocated?: (gpu: Gpu, made: TrainingMade) => void;
+  allocated?: (gpu: Gpu, loaded: LoadedTraining) => void;
 }
 
 /** A step of a run with its place in it. */
@@ -64,11 +64,11 @@ export class Training implements AsyncDisposable {
   readonly setup: TrainingSetup;
   /** Where the run stands. */
   readonly progress: Progress;
-  readonly #session: Session<TrainingMade>;
+  readonly #session: Session<LoadedTraining>;
   /** Steps whose programs were compiled ahead, by number. */
   readonly #compiled = new Map<number, RunStep>();
 
-  constructor(setup: TrainingSetup, session: Session<TrainingMade>, start: Progress) {
+  constructor(setup: TrainingSetup, session: Session<LoadedTraining>, start: Progress) {
     this.setup = setup;
     this.progress = { ...start };
     this.#session = session;
@@ -79,11 +79,11 @@ export class Training implements AsyncDisposable {
   }
 
   get trainer(): Trainer {
-    return this.#session.made.trainer;
+    return this.#session.loaded.trainer;
   }
 
   get engine(): Engine | undefined {
-    return this.#session.made.engine;
+    return this.#session.loaded.engine;
   }
 
   /** Steps of the whole run. */
@@ -183,7 +183,7 @@ export async function startTraining(
   const { config, source, adapter, planner, samples } = setup;
   const { gpu: provider, precision, profile, seed, lora, resume } = config;
   const sizes = largestPass(setup, answers?.sizes);
-  const make = (memory: Memory, { maxBinding }: Gpu): TrainingMade => {
+  const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
     const trainer = new Trainer(memory, source.config, { config, sizes, maxBinding, planner });
     const { model } = trainer;
     return { model, trainer, engine: answers?.engine(memory, model) };
@@ -194,16 +194,16 @@ export async function startTraining(
     adapter: adapter ?? (lora ? { init: lora.init } : undefined),
     progress,
     advice: LESS_MEMORY,
-    allocated: (gpu, made) => {
+    allocated: (gpu, loaded) => {
       gpu.pipelines.print = config.print_wgsl;
-      allocated?.(gpu, made);
+      allocated?.(gpu, loaded);
     },
   });
   try {
     const data = samplesChecksum(samples);
     const start: Progress = resume === undefined
       ? { step: 0, microBatches: 0, firstLoss: null, data }
-      : loadState(session.gpu, session.made.trainer, resume, data);
+      : loadState(session.gpu, session.loaded.trainer, resume, data);
     return new Training(setup, session, start);
   } catch (error) {
     await session[Symbol.asyncDispose]();

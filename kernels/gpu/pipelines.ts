@@ -24,7 +24,7 @@ interface Plan {
 /** The pipelines made so far. */
 export class Pipelines {
   /** By program id. */
-  readonly #made: (Pipeline | undefined)[] = [];
+  readonly #built: (Pipeline | undefined)[] = [];
   /** Ids of the programs that were built or are being built. */
   readonly #begun = new Set<number>();
   #checks: Promise<void>[] = [];
@@ -44,7 +44,7 @@ export class Pipelines {
 
   /** The pipeline of a program. */
   get(program: Program): Pipeline {
-    return this.#made[program.id] ??= this.#build(program);
+    return this.#built[program.id] ??= this.#build(program);
   }
 
   /** Builds a program's pipeline if there is none, so that it is ready when {@linkcode check} is done. */
@@ -81,7 +81,7 @@ export class Pipelines {
     this.device.popErrorScope();
     try {
       const pipeline = await this.device.createComputePipelineAsync(descriptor);
-      this.#made[program.id] ??= { pipeline, layout };
+      this.#built[program.id] ??= { pipeline, layout };
     } catch (error) {
       await this.#fail(program, module, error as Error);
     }

@@ -107,9 +107,9 @@ export function programFamily<V extends Variant<Extract<keyof V, string>>>(
   build: (variant: V) => ProgramSource,
 ): ProgramFamily<V> {
   if (families.has(name)) throw new Error(`two families of programs are called "${name}"`);
-  const made = new Variants();
+  const variants = new Variants();
   const family = (variant: V) => {
-    let entry = made;
+    let entry = variants;
     for (const value of Object.values<string | number | boolean>(variant)) {
       let next = entry.next.get(value);
       if (next === undefined) entry.next.set(value, next = new Variants());

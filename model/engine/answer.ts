@@ -6,7 +6,7 @@
 import { TextStream } from "./text_stream.ts";
 
 /** The longest end of `text` that one of `stops` begins with. */
-function heldBack(text: string, stops: readonly string[]): number {
+function partialStop(text: string, stops: readonly string[]): number {
   const longest = Math.max(0, ...stops.map(({ length }) => length - 1));
   for (let length = Math.min(longest, text.length); length > 0; length--) {
     const end = text.slice(-length);
@@ -39,7 +39,7 @@ export class Answer {
   }
 
   /** Takes the next token; false where a stop text is complete. */
-  take(id: number): boolean {
+  push(id: number): boolean {
     this.ids.push(id);
     return this.#advance(this.#stream.push(id));
   }
@@ -58,7 +58,7 @@ export class Answer {
       this.stopped = true;
       return false;
     }
-    this.#give(this.#pending.length - heldBack(this.#pending, this.stops));
+    this.#give(this.#pending.length - partialStop(this.#pending, this.stops));
     return true;
   }
 

@@ -60,10 +60,10 @@ export class BeamSearcher {
     const vocab = this.model.config.vocab_size;
     const count = Math.min(search.width, MOST_TOP_TOKENS, vocab);
     const [ids, logprobs] = [this.#ids, this.#logprobs];
-    const decide = (logits: Tensor, _first: number, rows: number) =>
+    const sampler = (logits: Tensor, _first: number, rows: number) =>
       topTokens(gpu, { logits, vocab, rows, count, ids, logprobs });
 
-    this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], decide);
+    this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], sampler);
     let live = [{ slot: 0, ids: [...prompt] }];
     const prompted = new Set([0]);
     while (true) {
@@ -82,7 +82,7 @@ export class BeamSearcher {
       const next = search.advance(candidates);
       tick?.();
       if (search.live === 0) break;
-      const held = live[0].ids.length;
+      const length = live[0].ids.length;
       const parents = next.map(({ parent }) => parent);
       const { slots, copies } = assignSlots(parents, live.map(({ slot }) => slot), beams);
       live = next.map(({ parent, token }, i) => ({
@@ -92,10 +92,10 @@ export class BeamSearcher {
       for (const { from, to } of copies) {
         const first = prompted.has(to) ? prompt.length : 0;
         prompted.add(to);
-        this.slots.copy(gpu, { from, to, first, tokens: held - first });
+        this.slots.copy(gpu, { from, to, first, tokens: length - first });
       }
       this.slots.set(gpu, live);
-      this.slots.step(gpu, 1 + Math.max(...slots), decide);
+      this.slots.step(gpu, 1 + Math.max(...slots), sampler);
     }
     const best = search.hypotheses.at(0);
     return best?.stopped ? best.ids.slice(0, -1) : best?.ids ?? [];

@@ -21,7 +21,7 @@ import {
 } from "../../kernels/ops/sampling/sample.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
-import { type Decide, type EngineSizes, Slots } from "./slots.ts";
+import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
 
@@ -82,7 +82,7 @@ export class Sequence {
   asked = 0;
   readonly sampling: Sampling;
   /** All tokens that its slot holds as far as the host knows them, the prompt's and the one that ended it included. */
-  readonly held: number[];
+  readonly slotIds: number[];
 
   /** @param most Tokens of the answer that there is room for. */
   constructor(
@@ -91,7 +91,7 @@ export class Sequence {
     readonly options: SequenceOptions,
   ) {
     this.sampling = options.sampling ?? GREEDY;
-    this.held = [...prompt];
+    this.slotIds = [...prompt];
     if (most <= 0) this.finished = "length";
   }
 }
@@ -112,7 +112,7 @@ interface Chunk {
 export class Engine {
   readonly slots: Slots;
   /** Tokens of the steps since the last reading `[steps, slots]`. */
-  readonly #made: Tensor;
+  readonly #sampled: Tensor;
   /** How each slot's tokens are chosen `[slots, SETTINGS_WORDS]`. */
   readonly #settings: Tensor;
   /** Which tokens each slot's sequence has had `[slots, padded vocabulary]`. */
@@ -126,7 +126,7 @@ export class Engine {
   /** What the sequences in the slots need done. */
   #steps: SamplingSteps = samplingSteps([], 0);
   /** Steps of the next chunk, and when the last one was read. */
-  #wanted = 1;
+  #chunkSteps = 1;
   #began = 0;
 
   /**
@@ -143,7 +143,7 @@ export class Engine {
     const { sequences } = sizes, { vocab_size } = model.config;
     const make = (name: string, ...shape: number[]) =>
       memory.tensor("workspace", name, "u32", shape);
-    this.#made = make("made", MOST_STEPS, sequences);
+    this.#sampled = make("sampled_tokens", MOST_STEPS, sequences);
     this.#settings = make("sampling_settings", sequences, SETTINGS_WORDS);
     if (penalized) this.#seen = make("seen", sequences, roundUp(vocab_size, 4));
     this.#sequences = Array(sequences).fill(undefined);
@@ -185,12 +185,12 @@ export class Engine {
     this.#recorded = undefined;
     if (chunk === undefined) return [];
     const { steps } = chunk;
-    const read = await gpu.read(this.#made.rows(0, steps), () => {
+    const read = await gpu.read(this.#sampled.rows(0, steps), () => {
       this.#recorded = this.#record(gpu);
     });
-    const tokens = this.#take(new Uint32Array(read), chunk);
+    const tokens = this.#collect(new Uint32Array(read), chunk);
     const now = performance.now();
-    this.#wanted = nextSteps(steps, now - this.#began);
+    this.#chunkSteps = nextSteps(steps, now - this.#began);
     this.#began = now;
     return tokens;
   }
@@ -244,10 +244,10 @@ export class Engine {
       if (admitted.length > 0) return { steps: 1, sequences: admitted };
     }
     const needed = Math.max(0, ...decoded.map(({ most, asked }) => most - asked));
-    const steps = Math.min(this.#wanted, needed);
+    const steps = Math.min(this.#chunkSteps, needed);
     if (steps === 0) return undefined;
     for (let step = 0; step < steps; step++) {
-      this.slots.step(gpu, this.#count, this.#decide(gpu, step));
+      this.slots.step(gpu, this.#count, this.#sampler(gpu, step));
     }
     for (const sequence of decoded) sequence.asked += steps;
     return { steps, sequences: decoded };
@@ -261,8 +261,8 @@ export class Engine {
     const prompts = admitted.map((sequence) => {
       const { prompt, options: { reuse = false } } = sequence;
       const reusable = (slot: number) => {
-        const held = this.#sequences[slot];
-        return held && reuse ? this.slots.reusable(held.held, prompt) : 0;
+        const previous = this.#sequences[slot];
+        return previous && reuse ? this.slots.reusable(previous.slotIds, prompt) : 0;
       };
       const best = free.reduce((best, slot) => reusable(slot) > reusable(best) ? slot : best);
       free.splice(free.indexOf(best), 1);
@@ -282,8 +282,8 @@ export class Engine {
         this.#markPrompt(gpu, sequence);
       }
     }
-    this.slots.prefill(gpu, prompts, this.#decide(gpu, 0));
-    this.#wanted = 1;
+    this.slots.prefill(gpu, prompts, this.#sampler(gpu, 0));
+    this.#chunkSteps = 1;
     this.#began = performance.now();
     return prompts.map(({ sequence }) => sequence);
   }
@@ -308,7 +308,7 @@ export class Engine {
   }
 
   /** Chooses the next token of slots, as step `step` of a chunk. */
-  #decide(gpu: Gpu, step: number): Decide {
+  #sampler(gpu: Gpu, step: number): Sampler {
     return (logits, first, rows) =>
       sample(gpu, {
         logits,
@@ -316,7 +316,7 @@ export class Engine {
         rows,
         first,
         ids: this.slots.ids,
-        made: this.#made,
+        sampled: this.#sampled,
         step,
         stride: this.sizes.sequences,
         positions: this.slots.positions,
@@ -327,18 +327,18 @@ export class Engine {
   }
 
   /** Gives a chunk's tokens to their sequences. */
-  #take(made: Uint32Array, { steps, sequences }: Chunk): Token[] {
+  #collect(sampled: Uint32Array, { steps, sequences }: Chunk): Token[] {
     const tokens: Token[] = [];
     for (let step = 0; step < steps; step++) {
       for (const sequence of sequences) {
         if (sequence.finished !== undefined || sequence.slot === undefined) continue;
         const { ids, most, options: { stop, stream = 0 } } = sequence;
-        const id = made[step * this.sizes.sequences + sequence.slot];
+        const id = sampled[step * this.sizes.sequences + sequence.slot];
         if (id === NOT_FINITE) {
           const which = `prompt ${stream + 1}, token ${ids.length + 1}`;
           throw notFiniteLogits(`${which} of the answer`, this.model);
         }
-        sequence.held.push(id);
+        sequence.slotIds.push(id);
         if (stop.includes(id)) sequence.finished = "stop";
         else {
           ids.push(id);

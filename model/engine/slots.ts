@@ -3,7 +3,7 @@
  * brings in whole prompts through the matrix kernels, then every step feeds the next token of each sequence.
  * With a KV cache a step reads the keys and values of earlier tokens; without one it computes all of them again.
  *
- * Which token follows is not decided here: `decide` gets the logits of each pass and puts the ids of the next
+ * Which token follows is not decided here: a {@linkcode Sampler} gets the logits of each pass and puts the ids of the next
  * tokens into {@linkcode Slots.ids}.
  *
  * @module
@@ -25,7 +25,7 @@ import { layPieces, type Piece } from "./pieces.ts";
 export type EngineSizes = GenerateSizes;
 
 /** Logits `[slots, padded vocabulary]` of the slots `first` to `first + slots`. */
-export type Decide = (logits: Tensor, first: number, slots: number) => void;
+export type Sampler = (logits: Tensor, first: number, slots: number) => void;
 
 /** A prompt to bring in. */
 export interface Prompt {
@@ -62,12 +62,12 @@ export class Slots {
     this.#fed = Array(sequences).fill(0);
   }
 
-  /** Next token of each slot `[sequences]` u32, for `decide` to write. */
+  /** Next token of each slot `[sequences]` u32, for `sampler` to write. */
   get ids(): Tensor {
     return this.#next.ids;
   }
 
-  /** Position of each slot's last token, while `decide` is called `[sequences]` u32. */
+  /** Position of each slot's last token, while `sampler` is called `[sequences]` u32. */
   get positions(): Tensor {
     return this.#next.positions;
   }
@@ -76,23 +76,23 @@ export class Slots {
   reusable(ids: readonly number[], prompt: readonly number[]): number {
     if (this.cache === undefined) return 0;
     // The last row of a full slot is anyone's.
-    const held = Math.min(ids.length, this.sizes.context) - 1;
+    const cached = Math.min(ids.length, this.sizes.context) - 1;
     // The prompt's last token is computed in any case: its logits are needed.
-    return Math.max(0, Math.min(commonPrefix(prompt, ids), held, prompt.length - 1));
+    return Math.max(0, Math.min(commonPrefix(prompt, ids), cached, prompt.length - 1));
   }
 
   /** Computes prompts, by slot in ascending order. What their slots held before is gone. */
-  prefill(gpu: Gpu, prompts: readonly Prompt[], decide: Decide): void {
+  prefill(gpu: Gpu, prompts: readonly Prompt[], sampler: Sampler): void {
     const { sequences, context } = this.sizes;
     if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
       throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
     }
     this.#place(gpu, prompts);
-    if (this.cache === undefined) return this.#recompute(gpu, prompts.length, decide);
+    if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
     let together: Piece[] = [], tokens = 0, first = 0;
     const flush = () => {
-      if (together.length > 0) this.#pass(gpu, together, first, decide);
+      if (together.length > 0) this.#pass(gpu, together, first, sampler);
       [together, tokens] = [[], 0];
     };
     for (const { slot, ids, cached } of prompts) {
@@ -108,14 +108,14 @@ export class Slots {
       for (let from = cached; from < ids.length; from += most) {
         const end = Math.min(from + most, ids.length);
         const piece = { ids: ids.slice(from, end), from, base, last: end === ids.length };
-        this.#pass(gpu, [piece], slot, decide);
+        this.#pass(gpu, [piece], slot, sampler);
       }
     }
     flush();
   }
 
   /** Feeds the next token of each of the first `count` slots. */
-  step(gpu: Gpu, count: number, decide: Decide): void {
+  step(gpu: Gpu, count: number, sampler: Sampler): void {
     const { model } = this;
     const { positions, ranges: [{ starts, window }], ends, keyRows } = this.#next;
     advance(gpu, {
@@ -133,12 +133,12 @@ export class Slots {
     }
     if (this.cache === undefined) {
       putTokens(gpu, { ids: this.ids, places: keyRows!, history: this.#history!, rows: count });
-      return this.#recompute(gpu, count, decide);
+      return this.#recompute(gpu, count, sampler);
     }
     const { blocks } = this.cache, longest = Math.max(...this.#fed.slice(0, count));
     const next = this.#next;
     next.tokens = next.targetCount = count;
-    decide(model.decode(gpu, next, { blocks, longest }), 0, count);
+    sampler(model.decode(gpu, next, { blocks, longest }), 0, count);
   }
 
   /** Copies the keys and values of tokens from slot to slot. */
@@ -181,21 +181,21 @@ export class Slots {
     gpu.write(this.#history, history);
   }
 
-  #pass(gpu: Gpu, pieces: readonly Piece[], first: number, decide: Decide): void {
+  #pass(gpu: Gpu, pieces: readonly Piece[], first: number, sampler: Sampler): void {
     const window = this.model.windows[0] ?? Infinity, { cache } = this;
     const layout = { window, cached: cache !== undefined, history: this.#history };
     const batch = layPieces(pieces, layout);
     const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
-    if (batch.targetCount > 0) decide(logits, first, batch.targetCount);
+    if (batch.targetCount > 0) sampler(logits, first, batch.targetCount);
   }
 
   /** All tokens of the first `count` slots in one pass, for decoding without a cache. */
-  #recompute(gpu: Gpu, count: number, decide: Decide): void {
+  #recompute(gpu: Gpu, count: number, sampler: Sampler): void {
     const pieces = this.#fed.slice(0, count).map((tokens, slot): Piece => {
       const first = slot * this.sizes.context;
       const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
       return { ids, from: 0, base: 0, last: true };
     });
-    this.#pass(gpu, pieces, 0, decide);
+    this.#pass(gpu, pieces, 0, sampler);
   }
 }

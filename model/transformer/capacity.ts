@@ -105,10 +105,10 @@ export async function allocatePlanned<T>(
   const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
   if (!ignorePlan) checkFits(plan, have, advice);
   gpu.device.pushErrorScope("out-of-memory");
-  const made = allocate(gpu.memory);
+  const allocated = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {
     gpu.close();
     throw new DoesNotFit(plan, "driver", have, advice);
   }
-  return made;
+  return allocated;
 }

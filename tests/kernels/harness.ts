@@ -22,7 +22,7 @@ export const gpu: Gpu | undefined = await openGpu().catch((error) => {
 globalThis.addEventListener("unload", () => gpu?.close());
 
 /** Tensors of the running test. */
-const made: Tensor[] = [];
+const allocated: Tensor[] = [];
 
 /** Registers a test that needs an adapter; ignored, with the reason in its name, where there is none. */
 export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
@@ -36,7 +36,7 @@ export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
         await body(gpu!);
         await gpu!.check();
       } finally {
-        for (const tensor of made.splice(0)) gpu!.free(tensor);
+        for (const tensor of allocated.splice(0)) gpu!.free(tensor);
       }
     },
   });
@@ -75,7 +75,7 @@ export function upload(
   shape: readonly number[],
 ): Tensor {
   const tensor = gpu.memory.tensor("parameter", "input", dtype, shape);
-  made.push(tensor);
+  allocated.push(tensor);
   assert.equal(values.length, tensor.size);
   if (dtype === "u32") gpu.write(tensor, Uint32Array.from(values));
   else if (dtype === "f32") gpu.write(tensor, Float32Array.from(values));
@@ -86,7 +86,7 @@ export function upload(
 /** An output tensor filled with NaN, so that every element a kernel forgets shows. */
 export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tensor {
   const tensor = gpu.memory.tensor("parameter", "output", dtype, shape);
-  made.push(tensor);
+  allocated.push(tensor);
   gpu.write(tensor, new Uint8Array(roundUp(tensor.size * bytesOf(dtype), 4)).fill(0xff));
   return tensor;
 }

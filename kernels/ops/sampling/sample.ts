@@ -222,7 +222,7 @@ const program = programFamily("sample", (variant: SampleVariant & Variant) => {
   const bindings: Binding[] = [
     { name: "logits", dtype: "f32", access: "read" },
     { name: "ids", dtype: "u32", access: "write", scalar: true },
-    { name: "made", dtype: "u32", access: "write", scalar: true },
+    { name: "sampled", dtype: "u32", access: "write", scalar: true },
   ];
   if (!greedy) bindings.push(...readsScalars("u32", "positions"));
   if (!greedy || penalty) bindings.push(...readsScalars("u32", "settings"));
@@ -261,7 +261,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (thread == 0u) {
     let id = select(chosen.y, 0u, chosen.x == 0u);
     ids[sequence] = id;
-    made[u.slot + sequence] = select(id, NO_TOKEN, atomicLoad(&faults) != 0u);
+    sampled[u.slot + sequence] = select(id, NO_TOKEN, atomicLoad(&faults) != 0u);
     ${penalty ? "seen[seenRow + id / 4u][id % 4u] = 1u;" : ""}
   }
 }`,
@@ -279,7 +279,7 @@ export interface SampleRun {
   /** `[sequences]` u32: receives the tokens. */
   ids: Tensor;
   /** u32: receives the tokens too, or {@linkcode NOT_FINITE}, at step · stride + sequence. */
-  made: Tensor;
+  sampled: Tensor;
   step: number;
   stride: number;
   /** `[sequences]` u32: position of the last known token. */
@@ -300,14 +300,27 @@ export interface SampleRun {
 /** Chooses the next token of `rows` sequences. @throws {Error} where a penalty has no `seen`. */
 export function sample(
   gpu: Gpu,
-  { logits, vocab, rows, first, ids, made, step, stride, positions, settings, seen, steps, mask }:
-    SampleRun,
+  {
+    logits,
+    vocab,
+    rows,
+    first,
+    ids,
+    sampled,
+    step,
+    stride,
+    positions,
+    settings,
+    seen,
+    steps,
+    mask,
+  }: SampleRun,
 ): void {
   const { greedy, topK, topP, minP, penalty } = steps;
   const masked = greedy ? undefined : mask;
   if (penalty && seen === undefined) throw new Error("a repetition penalty needs `seen`");
   const width = logits.rowSize;
-  const tensors = [logits, ids, made];
+  const tensors = [logits, ids, sampled];
   if (!greedy) tensors.push(positions);
   if (!greedy || penalty) tensors.push(settings);
   if (penalty && seen !== undefined) tensors.push(seen);

@@ -11,15 +11,15 @@ function answer(tokens: readonly (string | readonly number[])[], stops: readonly
   const decode = (ids: readonly number[]) =>
     new TextDecoder().decode(Uint8Array.from(ids.flatMap((id) => bytes[id])));
   const printed: string[] = [];
-  const made = new Answer(decode, stops, (text) => printed.push(text));
-  const taken = tokens.findIndex((_, id) => !made.take(id)) + 1 || tokens.length;
-  const { stopped, text } = made;
+  const answer = new Answer(decode, stops, (text) => printed.push(text));
+  const taken = tokens.findIndex((_, id) => !answer.push(id)) + 1 || tokens.length;
+  const { stopped, text } = answer;
   const before = [...printed];
-  made.end();
-  assert.deepEqual(made.ids, [...Array(taken).keys()]);
-  assert.equal(printed.join(""), made.text);
-  if (stopped) assert.equal(made.text, text, "nothing comes after a stop text");
-  return { text: made.text, printed: before, stopped: made.stopped, taken };
+  answer.end();
+  assert.deepEqual(answer.ids, [...Array(taken).keys()]);
+  assert.equal(printed.join(""), answer.text);
+  if (stopped) assert.equal(answer.text, text, "nothing comes after a stop text");
+  return { text: answer.text, printed: before, stopped: answer.stopped, taken };
 }
 
 Deno.test("answer: without stop texts every token is printed as it comes", () => {

@@ -112,12 +112,12 @@ gpuTest("generate: prefill and decode give the logits of one full pass", async (
     const slots = new Slots(gpu.memory, model, SIZES);
     const made: Float32Array[] = [];
     let logits: Tensor;
-    const decide = (l: Tensor) => logits = l;
-    slots.prefill(gpu, [{ slot: 0, ids: ids.slice(0, from), cached: 0 }], decide);
+    const sampler = (l: Tensor) => logits = l;
+    slots.prefill(gpu, [{ slot: 0, ids: ids.slice(0, from), cached: 0 }], sampler);
     for (let at = from; at < ids.length; at++) {
       made.push((await gpu.readF32(logits!.rows(0, 1))).slice(0, vocab));
       gpu.write(slots.ids, Uint32Array.of(ids[at]));
-      slots.step(gpu, 1, decide);
+      slots.step(gpu, 1, sampler);
     }
     // One pass over everything, with the logits that say what each of these tokens is.
     const batch = makeBatch([{ ids: Uint32Array.from(ids), promptLength: from, weight: 1 }], null);

@@ -115,15 +115,15 @@ for (const [what, spec] of Object.entries(SPECS)) {
         const generating = modelOf(gpu, spec, weights, generateMode(sizes));
         const slots = new Slots(gpu.memory, generating, sizes);
         let last: Tensor | undefined;
-        const decide = (logits: Tensor) => last = logits;
-        slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], decide);
+        const sampler = (logits: Tensor) => last = logits;
+        slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], sampler);
         for (let at = 9; at < IDS.length; at++) {
           assertClose(await gpu.readF32(last!.rows(0, 1)), row(at - 1), {
             ...LIMITS,
             what: `cache ${cache}, token ${at}`,
           });
           gpu.write(slots.ids, Uint32Array.of(IDS[at]));
-          slots.step(gpu, 1, decide);
+          slots.step(gpu, 1, sampler);
         }
       }
     });

@@ -30,13 +30,13 @@ const SPACE_INSIDE = /[^\u2581]\u2581/;
 /** The learnt merges: the rank of each pair, and the token that each rank makes. */
 interface Merges {
   ranks: PairTable;
-  made: Uint32Array;
+  merged: Uint32Array;
 }
 
 /** @throws {RangeError} naming a merge of tokens that the vocabulary lacks. */
 function readMerges({ vocab, merges, continuing_subword_prefix: prefix }: BpeSettings): Merges {
   const ranks = new PairTable(merges.length);
-  const made = new Uint32Array(merges.length);
+  const merged = new Uint32Array(merges.length);
   const tokens: string[] = [];
   for (const [token, id] of vocab) tokens[id] = token;
   // Most files number tokens in the order of their merges: to look is faster than to join two texts.
@@ -57,10 +57,10 @@ function readMerges({ vocab, merges, continuing_subword_prefix: prefix }: BpeSet
       );
     }
     ranks.set(a, b, rank);
-    made[rank] = whole;
+    merged[rank] = whole;
     likely = whole + 1;
   }
-  return { ranks, made };
+  return { ranks, merged };
 }
 
 /** A queue of numbers, the smallest first. */
@@ -216,7 +216,7 @@ export class Bpe implements SubwordModel {
   /** The rank of a pair, Infinity where it makes no token. */
   #rank(left: number, right: number): number {
     const rank = this.#merges.ranks.get(left, right);
-    if (rank < 0 || this.never.has(this.#merges.made[rank])) return Infinity;
+    if (rank < 0 || this.never.has(this.#merges.merged[rank])) return Infinity;
     return rank;
   }
 
@@ -228,7 +228,7 @@ export class Bpe implements SubwordModel {
         if (ranks[i] < best) [best, at] = [ranks[i], i];
       }
       if (at < 0) return ids;
-      ids[at] = this.#merges.made[best];
+      ids[at] = this.#merges.merged[best];
       ids.splice(at + 1, 1);
       ranks.splice(at, 1);
       if (at > 0) ranks[at - 1] = this.#rank(ids[at - 1], ids[at]);
@@ -251,7 +251,7 @@ export class Bpe implements SubwordModel {
       const rank = Math.floor(top / count), at = top - rank * count, right = next[at];
       // One of the two may have become part of another token since.
       if (ids[at] < 0 || right >= count || this.#rank(ids[at], ids[right]) !== rank) continue;
-      ids[at] = this.#merges.made[rank];
+      ids[at] = this.#merges.merged[rank];
       ids[right] = -1;
       next[at] = next[right];
       if (next[at] < count) before[next[at]] = at;

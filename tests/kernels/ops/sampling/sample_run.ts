@@ -1,4 +1,4 @@
-/** One launch of sampling over rows of logits made here, for the tests of sample.ts. */
+/** One launch of sampling over rows of logits sampled here, for the tests of sample.ts. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import {
@@ -58,14 +58,14 @@ export async function choose(
     upload(gpu, Array.from({ length: count }, (_, r) => f(r)), "u32", [count]);
   const flags = Array.from({ length: count * width }, (_, i) => seen?.includes(i % width) ? 1 : 0);
   const kept = mask ? poisoned(gpu, "u32", [count, width]) : undefined;
-  const ids = poisoned(gpu, "u32", [count]), made = poisoned(gpu, "u32", [count]);
+  const ids = poisoned(gpu, "u32", [count]), sampled = poisoned(gpu, "u32", [count]);
   sample(gpu, {
     logits: upload(gpu, stored(rows, count), "f32", [count, width]),
     vocab,
     rows: count,
     first: 0,
     ids,
-    made,
+    sampled,
     step: 0,
     stride: count,
     positions: perRow(position),
@@ -78,7 +78,7 @@ export async function choose(
   const faulty = rows.map((row) => !Array.from(row, Math.fround).every(Number.isFinite));
   const tokens = await download(gpu, ids);
   const read = tokens.map((token, r) => faulty[r % rows.length] ? NOT_FINITE : token);
-  assert.deepEqual(await download(gpu, made), read);
+  assert.deepEqual(await download(gpu, sampled), read);
   const masks = kept === undefined ? new Float64Array() : await download(gpu, kept);
   return {
     tokens,

@@ -145,7 +145,7 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
   const flags = Array.from({ length: sequences * width }, (_, i) => Math.floor(i / 5) % 2);
   const positions = [5, 9, 2, 2, 31, 0], streams = [3, 1, 4, 1, 5, 9];
   const run = async (first: number, count: number, step: number) => {
-    const ids = poisoned(gpu, "u32", [sequences]), made = poisoned(gpu, "u32", [4 * stride]);
+    const ids = poisoned(gpu, "u32", [sequences]), sampled = poisoned(gpu, "u32", [4 * stride]);
     const logits = upload(gpu, stored(rows.slice(first), count), "f32", [count, width]);
     const seen = upload(gpu, flags, "u32", [sequences, width]);
     sample(gpu, {
@@ -155,14 +155,14 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
       first,
       seen,
       ids,
-      made,
+      sampled,
       step,
       stride,
       steps: samplingSteps([options], vocab),
       positions: upload(gpu, positions, "u32", [sequences]),
       settings: settingsOf(gpu, streams.map((stream) => [options, stream])),
     });
-    return { ids: await download(gpu, ids), made: await download(gpu, made) };
+    return { ids: await download(gpu, ids), sampled: await download(gpu, sampled) };
   };
   const batch = await run(0, sequences, 0);
   for (let s = 0; s < sequences; s++) {
@@ -171,19 +171,19 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
     const expected = draw(x, options, streams[s], positions[s]);
     assert.ok(expected.lead > 1e-3);
     assert.equal(batch.ids[s], expected.token, `sequence ${s}`);
-    assert.equal(batch.made[s], batch.ids[s]);
+    assert.equal(batch.sampled[s], batch.ids[s]);
   }
   const untouched = 0xffffffff;
   const part = await run(2, 3, 3);
   for (let s = 0; s < sequences; s++) {
     assert.equal(part.ids[s], s >= 2 && s < 5 ? batch.ids[s] : untouched, `ids[${s}]`);
   }
-  part.made.forEach((token, i) => {
+  part.sampled.forEach((token, i) => {
     const s = i - 3 * stride;
-    assert.equal(token, s >= 2 && s < 5 ? batch.ids[s] : untouched, `made[${i}]`);
+    assert.equal(token, s >= 2 && s < 5 ? batch.ids[s] : untouched, `sampled[${i}]`);
   });
   const alone = await run(4, 1, 1);
-  assert.equal(alone.made[1 * stride + 4], batch.ids[4]);
+  assert.equal(alone.sampled[1 * stride + 4], batch.ids[4]);
 });
 
 gpuTest("sample marks what it chose, and the penalty sees it and prompts", async (gpu) => {
@@ -194,7 +194,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
     width,
   ]);
   const options = { ...PLAIN, temperature: 0, repetition_penalty: 10 };
-  const ids = poisoned(gpu, "u32", [sequences]), made = poisoned(gpu, "u32", [4 * sequences]);
+  const ids = poisoned(gpu, "u32", [sequences]), sampled = poisoned(gpu, "u32", [4 * sequences]);
   const zero = upload(gpu, [0, 0], "u32", [2]);
   const run = (step: number) =>
     sample(gpu, {
@@ -203,7 +203,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
       rows: 2,
       first: 0,
       ids,
-      made,
+      sampled,
       step,
       stride: sequences,
       seen,
@@ -213,7 +213,7 @@ gpuTest("sample marks what it chose, and the penalty sees it and prompts", async
     });
   for (const step of [0, 1, 2, 3]) run(step);
   // Sequence 0 takes its three positive ones in turn, then the largest of 0.8, 0.7, 0.6, −1, −2, −3.
-  assert.deepEqual([...await download(gpu, made)], [0, 0, 1, 0, 2, 0, 0, 0]);
+  assert.deepEqual([...await download(gpu, sampled)], [0, 0, 1, 0, 2, 0, 0, 0]);
   const after = await download(gpu, seen);
   assert.deepEqual([...after], [1, 1, 1, ...Array(5).fill(0), 1, 1, 1, ...Array(5).fill(0)]);
   // A negative logit moves down: −1 · 10 is less than −2.
@@ -238,7 +238,7 @@ gpuTest("sample: sequences with settings of their own choose as they do alone", 
   const positions = upload(gpu, mixed.map((_, s) => 3 * s), "u32", [mixed.length]);
   const settings = settingsOf(gpu, mixed.map((sampling, s) => [sampling, s]));
   const run = async (steps: SamplingSteps) => {
-    const ids = poisoned(gpu, "u32", [mixed.length]), made = poisoned(gpu, "u32", [mixed.length]);
+    const ids = poisoned(gpu, "u32", [mixed.length]), sampled = poisoned(gpu, "u32", [mixed.length]);
     const mask = poisoned(gpu, "u32", [mixed.length, width]);
     sample(gpu, {
       logits: upload(gpu, stored(rows, mixed.length), "f32", [mixed.length, width]),
@@ -246,7 +246,7 @@ gpuTest("sample: sequences with settings of their own choose as they do alone", 
       rows: mixed.length,
       first: 0,
       ids,
-      made,
+      sampled,
       step: 0,
       stride: mixed.length,
       positions,
