@@ -18,10 +18,10 @@ export interface Piece {
   last: boolean;
 }
 
-/** Pieces laid end to end. `window`: most keys a token sees. `history`: as in {@linkcode Batch}. */
+/** Pieces laid end to end. `slidingWindow`: most keys a token sees. `history`: as in {@linkcode Batch}. */
 export function layPieces(
   pieces: readonly Piece[],
-  { window, cached, history }: { window: number; cached: boolean; history?: Tensor },
+  { slidingWindow, cached, history }: { slidingWindow: number; cached: boolean; history?: Tensor },
 ): Batch {
   const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);
   const column = () => new Uint32Array(tokens);
@@ -42,7 +42,7 @@ export function layPieces(
       const position = from + i;
       batch.ids[row] = ids[i];
       batch.positions[row] = position;
-      batch.starts[row] = firstKey + Math.max(0, position + 1 - window);
+      batch.starts[row] = firstKey + Math.max(0, position + 1 - slidingWindow);
       batch.ends[row] = firstKey + position + 1;
       if (batch.cacheRows) batch.cacheRows[row] = base + position;
       row++;

@@ -56,7 +56,10 @@ export class Slots {
     const make = (name: string, ...shape: number[]) =>
       memory.tensor("workspace", name, "u32", [sequences, ...shape]);
     if (!dtype) this.#history = make("history", context);
-    this.#next = new BatchTensors(memory, sequences, { keyed: true, windows: model.windows });
+    this.#next = new BatchTensors(memory, sequences, {
+      withKeyRows: true,
+      slidingWindows: model.slidingWindows,
+    });
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
@@ -117,7 +120,7 @@ export class Slots {
   /** Feeds the next token of each of the first `count` slots. */
   step(gpu: Gpu, count: number, sampler: Sampler): void {
     const { model } = this;
-    const { positions, ranges: [{ starts, window }], ends, keyRows } = this.#next;
+    const { positions, keyRanges: [{ starts, slidingWindow }], ends, keyRows } = this.#next;
     advance(gpu, {
       positions,
       starts,
@@ -126,7 +129,7 @@ export class Slots {
       bases: this.#bases,
       limits: this.#limits,
       rows: count,
-      window,
+      slidingWindow,
     });
     for (let slot = 0; slot < count; slot++) {
       this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
@@ -182,8 +185,8 @@ export class Slots {
   }
 
   #pass(gpu: Gpu, pieces: readonly Piece[], first: number, sampler: Sampler): void {
-    const window = this.model.windows[0] ?? Infinity, { cache } = this;
-    const layout = { window, cached: cache !== undefined, history: this.#history };
+    const slidingWindow = this.model.slidingWindows[0] ?? Infinity, { cache } = this;
+    const layout = { slidingWindow, cached: cache !== undefined, history: this.#history };
     const batch = layPieces(pieces, layout);
     const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
     if (batch.targetCount > 0) sampler(logits, first, batch.targetCount);

@@ -134,7 +134,7 @@ function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream
 export function makeBlock(
   layer: number,
   parts: Parts,
-  { ropeTable, ranges }: Pick<Block, "ropeTable" | "ranges">,
+  { ropeTable, keyRanges }: Pick<Block, "ropeTable" | "keyRanges">,
 ): Block {
   const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
   const { spec: { norms, qkNorm, layers }, weights } = parts;
@@ -158,7 +158,7 @@ export function makeBlock(
     gateUp: pack("gateUp"),
     down: pack("down"),
     ropeTable,
-    ranges,
+    keyRanges,
     scale: layers[layer].scale,
   };
 }

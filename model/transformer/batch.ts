@@ -67,14 +67,14 @@ export interface Batch {
  * Lays documents end to end.
  *
  * @param slidingWindow The model's `sliding_window`: query i attends to the keys j of its document with
- *   i − window < j ≤ i, itself included, as a Mistral in `transformers` does. Documents longer than that share none.
+ *   i − slidingWindow < j ≤ i, itself included, as a Mistral in `transformers` does. Documents longer than that share none.
  * @throws {Error} where a document can't share what it is said to.
  */
 export function makeBatch(
   documents: readonly Document[],
   slidingWindow: number | null = null,
 ): Batch {
-  const window = slidingWindow ?? Infinity;
+  const width = slidingWindow ?? Infinity;
   const tokens = documents.reduce((sum, { ids, shared = 0 }) => sum + ids.length - shared, 0);
   const batch: Batch = {
     tokens,
@@ -97,12 +97,12 @@ export function makeBatch(
   for (const document of documents) {
     const { ids, shared = 0 } = document, end = start + ids.length - shared;
     if (shared === 0) head = { start, ids };
-    else checkShared(document, head.ids, window);
+    else checkShared(document, head.ids, width);
     batch.ids.set(ids.subarray(shared), start);
     for (let i = start; i < end; i++) {
       batch.positions[i] = i - start + shared;
-      batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - window + 1);
-      batch.queryEnds[i] = Math.min(end, i + window);
+      batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - width + 1);
+      batch.queryEnds[i] = Math.min(end, i + width);
       batch.ends[i] = i + 1;
       if (shared > 0) batch.excludedKeys!.set([head.start + shared, start], 2 * i);
     }
@@ -135,7 +135,7 @@ export function makeBatch(
 function checkShared(
   { ids, promptLength, shared = 0 }: Document,
   head: Uint32Array,
-  window: number,
+  width: number,
 ) {
   if (commonPrefix(ids, head) < shared) {
     throw new Error(`batch: a document does not begin with the ${shared} ids that it shares`);
@@ -143,7 +143,7 @@ function checkShared(
   if (shared >= Math.max(1, promptLength)) {
     throw new Error(`batch: ${shared} shared ids of a prompt of ${promptLength} reach its targets`);
   }
-  if (ids.length > window) {
+  if (ids.length > width) {
     throw new Error("batch: a sliding window cuts a document that shares ids");
   }
 }
@@ -156,10 +156,10 @@ export function attendedPairs({ starts, ends, excludedKeys }: Batch): number {
   }, 0);
 }
 
-/** The keys of each token in layers of one window. */
+/** The keys of each token in layers of one sliding window. */
 export interface KeyRanges {
   /** Keys that a query attends to; null where it is all of the document. */
-  readonly window: number | null;
+  readonly slidingWindow: number | null;
   readonly starts: Tensor;
   readonly queryEnds: Tensor;
   /** Pairs of a query and a key that it attends to; undefined where the host did not write the ranges. */
@@ -171,8 +171,8 @@ export class BatchTensors {
   readonly ids: Tensor;
   readonly positions: Tensor;
   readonly ends: Tensor;
-  /** By window of the model's layers, the widest first, which is the one that batches are laid out for. */
-  readonly ranges: readonly KeyRanges[];
+  /** By sliding window of the model's layers, the widest first: batches are laid out for that one. */
+  readonly keyRanges: readonly KeyRanges[];
   readonly #excludedKeys?: Tensor;
   readonly targetRows: Tensor;
   readonly targets: Tensor;
@@ -190,25 +190,26 @@ export class BatchTensors {
 
   /**
    * @param maxTokens Most tokens of a micro-batch.
-   * @param options `grouped`: the embedding is trained. `keyed`: keys and values are stored apart. `excludes`:
-   *   documents may share rows. `windows`: those of the model's layers, the widest first.
+   * @param options `grouped`: the embedding is trained. `withKeyRows`: keys and values go to a cache or to
+   *   working memory. `excludes`:
+   *   documents may share rows. `slidingWindows`: those of the model's layers, the widest first.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, keyed = false, excludes = false, windows = [null] }: {
+    { grouped = false, withKeyRows = false, excludes = false, slidingWindows = [null] }: {
       grouped?: boolean;
-      keyed?: boolean;
+      withKeyRows?: boolean;
       excludes?: boolean;
-      windows?: readonly (number | null)[];
+      slidingWindows?: readonly (number | null)[];
     },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
     this.ids = make("ids");
     this.positions = make("positions");
-    this.ranges = windows.map((window) => ({
-      window,
+    this.keyRanges = slidingWindows.map((slidingWindow) => ({
+      slidingWindow,
       starts: make("starts"),
       queryEnds: make("query_ends"),
     }));
@@ -217,7 +218,7 @@ export class BatchTensors {
     this.targets = make("targets");
     this.weights = make("weights", "f32");
     if (excludes) this.#excludedKeys = make("excluded_keys", "u32", 2 * maxTokens);
-    if (keyed) this.keyRows = make("key_rows");
+    if (withKeyRows) this.keyRows = make("key_rows");
     if (grouped) {
       this.groups = {
         uniqueIds: make("unique_ids"),
@@ -230,8 +231,8 @@ export class BatchTensors {
   /** Uploads a micro-batch. */
   write(gpu: Gpu, batch: Batch): void {
     this.tokens = batch.tokens;
-    this.ranges.forEach((ranges, i) => {
-      const { starts, queryEnds } = i === 0 ? batch : clipped(batch, ranges.window);
+    this.keyRanges.forEach((ranges, i) => {
+      const { starts, queryEnds } = i === 0 ? batch : clipped(batch, ranges.slidingWindow);
       ranges.pairs = attendedPairs({ ...batch, starts });
       gpu.write(ranges.starts, starts);
       gpu.write(ranges.queryEnds, queryEnds);
@@ -267,24 +268,24 @@ export class BatchTensors {
     }
   }
 
-  /** Clips the ranges of narrower windows to the widest's, for `rows` tokens that each are the next of a sequence. */
-  clipRanges(gpu: Gpu, rows: number): void {
-    const { ends, ranges: [{ starts }, ...narrower] } = this;
-    for (const { window, starts: clipped } of narrower) {
-      if (window !== null) clipStarts(gpu, { starts, ends, clipped, rows, window });
+  /** Clips the key ranges of narrower sliding windows to those of the widest, for `rows` tokens that each are the next of a sequence. */
+  clipKeyRanges(gpu: Gpu, rows: number): void {
+    const { ends, keyRanges: [{ starts }, ...narrower] } = this;
+    for (const { slidingWindow, starts: clipped } of narrower) {
+      if (slidingWindow !== null) clipStarts(gpu, { starts, ends, clipped, rows, slidingWindow });
     }
   }
 }
 
-/** The ranges of a narrower window. @throws {Error} where documents share rows, which their windows would cut. */
+/** The key ranges of a narrower sliding window. @throws {Error} where documents share rows, which it would cut. */
 function clipped(
   { starts, ends, queryEnds, excludedKeys }: Batch,
-  window: number | null,
+  slidingWindow: number | null,
 ): Pick<Batch, "starts" | "queryEnds"> {
   if (excludedKeys !== undefined) {
     throw new Error("batch: a sliding window in some layers cuts documents that share ids");
   }
-  const width = window ?? Infinity;
+  const width = slidingWindow ?? Infinity;
   return {
     starts: starts.map((start, i) => Math.max(start, ends[i] - width)),
     queryEnds: queryEnds.map((end, i) => Math.min(end, i + width)),

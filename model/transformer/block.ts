@@ -46,8 +46,8 @@ export interface Block {
   down: PackedLinear;
   /** Cosines and sines of its positions. */
   ropeTable: Tensor;
-  /** Which of the batch's ranges of keys its window is. */
-  ranges: number;
+  /** Which of the batch's key ranges are those of its sliding window. */
+  keyRanges: number;
   /** What its scores q·k are multiplied by. */
   scale: number;
 }
@@ -228,7 +228,7 @@ export interface AttentionSizes {
 
 /** What attention of a block is told of this pass. */
 export function attentionSizes({ spec, batch }: BlockPass, block: Block): AttentionSizes {
-  const { starts, pairs } = batch.ranges[block.ranges];
+  const { starts, pairs } = batch.keyRanges[block.keyRanges];
   return {
     rows: batch.tokens,
     heads: spec.num_attention_heads,

@@ -182,7 +182,7 @@ export function blockBackward(
     dv,
     ...attentionSizes(pass, block),
     f16Sums: pass.operands === "f16",
-    queryEnds: batch.ranges[block.ranges].queryEnds,
+    queryEnds: batch.keyRanges[block.keyRanges].queryEnds,
     rotation: { table: block.ropeTable, positions: batch.positions },
   });
   qkNormBackward(pass, block, stored.qkNorm);

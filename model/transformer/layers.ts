@@ -1,5 +1,5 @@
 /**
- * What differs from layer to layer of a specification, each once: windows, and tables of positions.
+ * What differs from layer to layer of a specification, each once: sliding windows, and tables of positions.
  *
  * @module
  */
@@ -9,8 +9,8 @@ import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { ropeTable } from "../../kernels/ops/rope/rope.ts";
 import type { ArchSpec, RopeSpec } from "../families/spec.ts";
 
-/** The windows of a model's layers, each once, the widest first. */
-export function windowsOf({ layers }: ArchSpec): (number | null)[] {
+/** The sliding windows of a model's layers, each once, the widest first. */
+export function slidingWindowsOf({ layers }: ArchSpec): (number | null)[] {
   const width = (window: number | null) => window ?? Infinity;
   return [...new Set(layers.map(({ window }) => window))].sort((a, b) =>
     width(a) === width(b) ? 0 : width(b) - width(a)

@@ -45,7 +45,7 @@ import { Head } from "./head.ts";
 import { InputEnd } from "./input_end.ts";
 import type { CachePass, DecodePass } from "./kv_cache.ts";
 import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
-import { RopeTables, windowsOf } from "./layers.ts";
+import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
 import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts";
@@ -68,7 +68,7 @@ export class Llama {
   readonly numerics: Numerics;
   readonly mode: Mode;
   /** Windows of the layers, each once; batches are laid out for the first, which is the widest. */
-  readonly windows: readonly (number | null)[];
+  readonly slidingWindows: readonly (number | null)[];
   /** The base model's parameters in load order, and the adapters'. */
   readonly weights: readonly Parameter[];
   readonly adapters: readonly Parameter[];
@@ -101,7 +101,7 @@ export class Llama {
     const spec = this.spec = options.spec ?? archSpec(config);
     this.numerics = numerics;
     this.mode = mode;
-    this.windows = windowsOf(spec);
+    this.slidingWindows = slidingWindowsOf(spec);
     const trained = mode.kind === "train" ? mode.trained : "nothing";
     const decoding = decodingOf(mode), positions = positionsOf(mode);
 
@@ -131,7 +131,7 @@ export class Llama {
     const blocks = spec.layers.map(({ rope, window }, layer) =>
       makeBlock(layer, parts, {
         ropeTable: ropeTables.of(rope),
-        ranges: this.windows.indexOf(window),
+        keyRanges: this.slidingWindows.indexOf(window),
       })
     );
     this.#dora = doraModules(blocks, output);
@@ -169,9 +169,9 @@ export class Llama {
     });
     this.#batch = new BatchTensors(memory, maxTokens, {
       grouped: input.isTrained,
-      keyed: mode.kind !== "train" || decoding !== null,
+      withKeyRows: mode.kind !== "train" || decoding !== null,
       excludes: mode.kind === "train" && mode.sharedPrefixes,
-      windows: this.windows,
+      slidingWindows: this.slidingWindows,
     });
     this.#network = { input, blocks, norm, outputRows: this.#head.rows };
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
@@ -279,12 +279,12 @@ export class Llama {
 
   /**
    * Logits `[rows, padded vocabulary]` f32 after the next token of each of the batch's sequences: for each its next
-   * token, its position, the range of cache rows that it sees (`starts` of the widest window, `ends`) and the row that
+   * token, its position, the range of cache rows that it sees (`starts` of the widest sliding window, `ends`) and the row that
    * it is to take (`keyRows`).
    */
   decode(gpu: Gpu, batch: BatchTensors, cache: DecodePass): Tensor {
     if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
-    batch.clipRanges(gpu, batch.tokens);
+    batch.clipKeyRanges(gpu, batch.tokens);
     const decode = { workspace: this.#decode, longest: cache.longest };
     return this.#head.logits(
       gpu,

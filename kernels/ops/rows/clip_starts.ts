@@ -1,5 +1,5 @@
 /**
- * Sliding windows narrower than the one that ranges of keys were made for: clipped[i] = max(starts[i], ends[i] − window).
+ * Sliding windows narrower than the one that ranges of keys were made for: clipped[i] = max(starts[i], ends[i] − slidingWindow).
  * All tensors are `[rows]` u32.
  *
  * @module
@@ -11,21 +11,21 @@ import type { Tensor } from "../../gpu/tensor.ts";
 
 const program = programFamily("clip_starts", () => ({
   bindings: [...readsScalars("u32", "starts", "ends"), ...writesScalars("u32", "clipped")],
-  uniforms: { vectors: "u32", window: "u32" },
-  body: elementMain("clipped[i] = max(starts[i], ends[i] - min(ends[i], u.window));"),
+  uniforms: { vectors: "u32", slidingWindow: "u32" },
+  body: elementMain("clipped[i] = max(starts[i], ends[i] - min(ends[i], u.slidingWindow));"),
 }));
 
 /** Writes the first `rows` of clipped. */
 export function clipStarts(
   gpu: Gpu,
-  { starts, ends, clipped, rows, window }: {
+  { starts, ends, clipped, rows, slidingWindow }: {
     starts: Tensor;
     ends: Tensor;
     clipped: Tensor;
     rows: number;
-    window: number;
+    slidingWindow: number;
   },
 ): void {
-  const uniforms = { vectors: rows, window };
+  const uniforms = { vectors: rows, slidingWindow };
   gpu.run(program({}), [starts, ends, clipped], uniforms, elementGrid(rows));
 }

@@ -3,7 +3,7 @@
  *
  * Sequence i has rows bases[i] to bases[i] + limits[i] of a KV cache. Its position p becomes
  * min(p + 1, limits[i] − 1), so that one which is full stays inside its rows; cacheRows[i] =
- * bases[i] + p, and the keys that its token sees are the last `window` up to that row: starts[i] ≤ j < ends[i].
+ * bases[i] + p, and the keys that its token sees are the last `slidingWindow` up to that row: starts[i] ≤ j < ends[i].
  * All tensors are `[sequences]` u32.
  *
  * @module
@@ -22,7 +22,7 @@ const written = ["positions", "starts", "ends", "cache_rows"].map((name): Bindin
 
 const advanceProgram = programFamily("advance", () => ({
   bindings: [...written, ...readsScalars("u32", "bases", "limits")],
-  uniforms: { rows: "u32", window: "u32" },
+  uniforms: { rows: "u32", slidingWindow: "u32" },
   body: `
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -32,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
   let row = bases[i] + position;
   positions[i] = position;
   cache_rows[i] = row;
-  starts[i] = row + 1u - min(position + 1u, u.window);
+  starts[i] = row + 1u - min(position + 1u, u.slidingWindow);
   ends[i] = row + 1u;
 }`,
 }));
@@ -40,11 +40,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 /**
  * Moves the first `rows` sequences on.
  *
- * @param window Most keys that a token sees; null where it sees all.
+ * @param slidingWindow Most keys that a token sees; null where it sees all.
  */
 export function advance(
   gpu: Gpu,
-  { positions, starts, ends, cacheRows, bases, limits, rows, window }: {
+  { positions, starts, ends, cacheRows, bases, limits, rows, slidingWindow }: {
     positions: Tensor;
     starts: Tensor;
     ends: Tensor;
@@ -52,10 +52,10 @@ export function advance(
     bases: Tensor;
     limits: Tensor;
     rows: number;
-    window: number | null;
+    slidingWindow: number | null;
   },
 ): void {
   const tensors = [positions, starts, ends, cacheRows, bases, limits];
-  const uniforms = { rows, window: window ?? 0xffffffff };
+  const uniforms = { rows, slidingWindow: slidingWindow ?? 0xffffffff };
   gpu.run(advanceProgram({}), tensors, uniforms, [Math.ceil(rows / THREADS)]);
 }

@@ -12,9 +12,9 @@ const follower = document([1, 2, 5, 6, 7], { shared: 2, weight: 0.5 });
 const last = document([1, 2, 3, 8], { shared: 2, slot: 1 });
 
 Deno.test("a batch: documents that share rows attend to those and to their own", () => {
-  // A window that cuts no document changes nothing, however far the shared rows are.
-  for (const window of [null, 5]) {
-    const batch = makeBatch([head, follower, last, other], window);
+  // A sliding window that cuts no document changes nothing, however far the shared rows are.
+  for (const slidingWindow of [null, 5]) {
+    const batch = makeBatch([head, follower, last, other], slidingWindow);
     assert.equal(batch.tokens, 13);
     assert.deepEqual([...batch.ids], [1, 2, 3, 4, 5, 6, 7, 3, 8, 9, 8, 7, 6]);
     assert.deepEqual([...batch.positions], [0, 1, 2, 3, 2, 3, 4, 2, 3, 0, 1, 2, 3]);
@@ -52,8 +52,8 @@ Deno.test("a batch: targets go by slot, wherever their documents lie", () => {
 });
 
 Deno.test("a batch: what can't be shared is refused", () => {
-  const refused = (documents: Document[], message: RegExp, window?: number) =>
-    assert.throws(() => makeBatch(documents, window), message);
+  const refused = (documents: Document[], message: RegExp, slidingWindow?: number) =>
+    assert.throws(() => makeBatch(documents, slidingWindow), message);
   refused([other, follower], /does not begin with the 2 ids/);
   refused([document([1]), follower], /does not begin with the 2 ids/);
   refused([follower], /does not begin with the 2 ids/);

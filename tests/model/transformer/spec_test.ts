@@ -105,7 +105,7 @@ for (const [what, spec] of Object.entries(SPECS)) {
       const model = modelOf(gpu, spec, weights, scoreMode(SIZES));
       const batch = makeBatch(
         [{ ids: IDS, promptLength: IDS.length, weight: 0 }],
-        model.windows[0],
+        model.slidingWindows[0],
       );
       const targetRows = Uint32Array.from(IDS.keys());
       const logits = model.logits(gpu, { ...batch, targetRows, targetCount: IDS.length });
@@ -135,7 +135,7 @@ for (const [what, spec] of Object.entries(SPECS)) {
     for (const checkpointing of ["none", "block", "attention"]) {
       const mode = trainMode({ ...SIZES, trained: "weights", checkpointing });
       const model = modelOf(gpu, spec, weights, mode);
-      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.windows[0]);
+      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.slidingWindows[0]);
       model.loss(gpu, batch, { backward: true });
       const [loss] = await gpu.readF32(model.losses);
       assertClose([loss], [meanLoss(spec, weights, IDS)], { atol: 0, rtol: 1e-5, what: "loss" });
