@@ -53,11 +53,11 @@ export class Samples {
   }
 }
 
-/** `count` numbers below `limit` by a fixed stream: the first and the last one, then random ones. */
-export function pick(count: number, limit: number, stream: number): number[] {
+/** `count` numbers below `limit` by a fixed subsequence: the first and the last one, then random ones. */
+export function pick(count: number, limit: number, subsequence: number): number[] {
   return Array.from(
     { length: count },
-    (_, i) => i === 0 ? 0 : i === 1 ? limit - 1 : pcg4d(i, limit, stream, 5)[0] % limit,
+    (_, i) => i === 0 ? 0 : i === 1 ? limit - 1 : pcg4d(i, limit, subsequence, 5)[0] % limit,
   );
 }
 
@@ -82,9 +82,9 @@ export class Tensors {
   }
 
   /** A tensor of normal random numbers. */
-  normal(dtype: Dtype, shape: readonly number[], stream: number, std = 1): Tensor {
+  normal(dtype: Dtype, shape: readonly number[], subsequence: number, std = 1): Tensor {
     const y = this.zeros(dtype, shape);
-    fillNormal(this.gpu, { y, mean: 0, std, seed: 1, stream });
+    fillNormal(this.gpu, { y, mean: 0, std, seed: 1, subsequence });
     return y;
   }
 

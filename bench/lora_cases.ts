@@ -21,11 +21,11 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
     .map((heads) => heads * config.head_dim);
   const width = queries + 2 * keys, outputs = queries + keys;
   using tensors = new Tensors(gpu);
-  const make = (out: number, from: number, stream: number) => ({
-    a: tensors.normal("f32", [rank, hidden], 10 + stream, 1 / Math.sqrt(hidden)),
-    b: tensors.normal("f32", [out, rank], 20 + stream),
+  const make = (out: number, from: number, subsequence: number) => ({
+    a: tensors.normal("f32", [rank, hidden], 10 + subsequence, 1 / Math.sqrt(hidden)),
+    b: tensors.normal("f32", [out, rank], 20 + subsequence),
     from,
-    stream,
+    subsequence,
     scale,
     gradA: tensors.zeros("f32", [rank, hidden]),
     gradB: tensors.zeros("f32", [out, rank]),
@@ -37,8 +37,8 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const [loraHidden, loraHiddenGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
   const what = `${rows}×${hidden}, rank ${rank} on q and v`, total = 2 * rank;
   const sampleRows = pick(ROWS, rows, 1);
-  const kept = (at: number, stream: number) =>
-    pcg4d(at >> 2, mask.seed, mask.step, stream)[at & 3] >= Math.round(p * 2 ** 32);
+  const kept = (at: number, subsequence: number) =>
+    pcg4d(at >> 2, mask.seed, mask.step, subsequence)[at & 3] >= Math.round(p * 2 ** 32);
   /** Element (row, r) of module m's loraHidden. */
   const loraHiddenAt = (m: number, row: number, r: number) => row * total + m * rank + r;
 
@@ -53,12 +53,12 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       down();
       const input = await valuesOf(gpu, x), actual = await valuesOf(gpu, loraHidden);
       const samples = new Samples();
-      for (const [m, { a, stream }] of modules.entries()) {
+      for (const [m, { a, subsequence }] of modules.entries()) {
         const weights = await valuesOf(gpu, a);
         for (const row of sampleRows) {
           const dropped = Float64Array.from({ length: hidden }, (_, i) => {
             const at = row * hidden + i;
-            return kept(at, stream) ? input[at] / (1 - p) : 0;
+            return kept(at, subsequence) ? input[at] / (1 - p) : 0;
           });
           for (let r = 0; r < rank; r++) {
             const sum = dropped.reduce((sum, v, i) => sum + v * weights[r * hidden + i], 0);
@@ -116,7 +116,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
       const [d, factors] = [await valuesOf(gpu, dy), await valuesOf(gpu, loraHidden)];
       const factorGrads = await valuesOf(gpu, loraHiddenGrad);
       const expected = new Map<number, number>(), columns = pick(COLUMNS, hidden, 4);
-      for (const [m, { b, a, gradB, gradA, from, stream }] of modules.entries()) {
+      for (const [m, { b, a, gradB, gradA, from, subsequence }] of modules.entries()) {
         const [A, dA] = [await valuesOf(gpu, a), await valuesOf(gpu, gradA)];
         const [B, dB] = [await valuesOf(gpu, b), await valuesOf(gpu, gradB)];
         for (const i of columns) {
@@ -124,7 +124,9 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           const r = i % rank;
           for (let row = 0; row < rows; row++) {
             const at = row * hidden + i;
-            if (kept(at, stream)) sum += factorGrads[loraHiddenAt(m, row, r)] * input[at] / (1 - p);
+            if (kept(at, subsequence)) {
+              sum += factorGrads[loraHiddenAt(m, row, r)] * input[at] / (1 - p);
+            }
           }
           samples.add(dA[r * hidden + i], sum);
         }
@@ -145,7 +147,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           for (const i of new Set(columns)) {
             const at = row * hidden + i;
             const sum = gradient.reduce((sum, g, r) => sum + g * A[r * hidden + i], 0);
-            expected.set(at, (expected.get(at) ?? 0) + (kept(at, stream) ? sum / (1 - p) : 0));
+            expected.set(at, (expected.get(at) ?? 0) + (kept(at, subsequence) ? sum / (1 - p) : 0));
           }
         }
       }

@@ -69,7 +69,7 @@ function productCase(
 /** A square product with f32 results: the roof of arithmetic. */
 export function* squareCase(bed: Bed, side: number): Generator<KernelCase> {
   using tensors = new Tensors(bed.gpu);
-  const [a, b] = [1, 2].map((stream) => tensors.normal(bed.dtype, [side, side], stream));
+  const [a, b] = [1, 2].map((subsequence) => tensors.normal(bed.dtype, [side, side], subsequence));
   const operands = { a, copies: [b], c: tensors.zeros("f32", [side, side]) };
   yield productCase(bed, "matmul square", "nt", operands, [side, side, side]);
 }

@@ -50,17 +50,17 @@ const place = TOKENS.indexOf(Math.max(...TOKENS));
 /** The longest of them: its tokens, and how many of those follow the prompt. */
 export const LONGEST = { tokens: TOKENS[place], targets: TOKENS[place] - PROMPTS[place] };
 
-/** Random ids from 3 on, which are no control tokens; `stream` tells apart those of different texts. */
-export function randomIds(count: number, vocab: number, stream = 3): number[] {
-  return Array.from({ length: count }, (_, i) => 3 + pcg4d(i, 1, 2, stream)[0] % (vocab - 3));
+/** Random ids from 3 on, which are no control tokens; `subsequence` tells apart those of different texts. */
+export function randomIds(count: number, vocab: number, subsequence = 3): number[] {
+  return Array.from({ length: count }, (_, i) => 3 + pcg4d(i, 1, 2, subsequence)[0] % (vocab - 3));
 }
 
 /** Sample `index`: the lengths repeat after 200; cut at `limit` tokens, of which one at least is a target. */
 export function randomSample(index: number, vocab: number, limit: number): TokenizedSample {
   const place = index % TOKENS.length, tokens = Math.min(TOKENS[place], limit);
   const ids = Uint32Array.from(randomIds(tokens, vocab, 6 + index));
-  const begin = (count: number, stream: number) =>
-    ids.set(randomIds(Math.min(count, tokens), vocab, stream));
+  const begin = (count: number, subsequence: number) =>
+    ids.set(randomIds(Math.min(count, tokens), vocab, subsequence));
   if (WITH_INPUT.has(place)) begin(COMMON.withInput, 4);
   else begin(COMMON.withoutInput, 5);
   begin(COMMON.all, 3);

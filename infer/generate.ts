@@ -120,7 +120,7 @@ interface Asked {
 async function answerGroup(
   { gpu, flags, engine, tokenizer, stop, alone }: Asked,
   prompts: readonly number[][],
-  firstStream: number,
+  firstSubsequence: number,
 ): Promise<GenerateResult[]> {
   const print = alone && !flags.json ? write : () => {};
   const decode = (ids: readonly number[]) => tokenizer.decode(ids);
@@ -137,7 +137,7 @@ async function answerGroup(
     const ids = await engine.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
     ids.every((id) => answers[0].push(id));
   } else {
-    const options = { sampling: flags, maxTokens, stop, stream: firstStream };
+    const options = { sampling: flags, maxTokens, stop, subsequence: firstSubsequence };
     for await (const { sequence, index, id } of engine.generate(gpu, prompts, options)) {
       tick();
       if (!answers[index].push(id)) engine.evict(sequence);

@@ -63,7 +63,9 @@ export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
   const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
   const operands = dtype === "f16" ? "f16" : "f32";
   const seconds = await borrow(gpu, specs, async ([a, b, c]) => {
-    [a, b].forEach((y, stream) => fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, stream }));
+    [a, b].forEach((y, subsequence) =>
+      fillNormal(gpu, { y, mean: 0, std: 1, seed: 1, subsequence })
+    );
     return await clockSeconds(
       gpu,
       () => matmul(gpu, { orientation: "nt", a, b, c, rows: side, operands }),

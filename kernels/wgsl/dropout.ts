@@ -2,7 +2,7 @@
  * Inverted dropout: x · mask / (1 − p), with mask 0 at probability p, as kernels that read x apply it.
  *
  * The mask is never stored: elements 4i to 4i + 3 of x take the four words of
- * {@linkcode pcg4d}(i, seed, step, stream), so backward and recomputed forward passes make it again.
+ * {@linkcode pcg4d}(i, seed, step, subsequence), so backward and recomputed forward passes make it again.
  * Source: Srivastava et al., "Dropout", 2014.
  *
  * @module
@@ -15,7 +15,7 @@ export interface DropoutMask {
   seed: number;
   step: number;
   /** Tells apart the places in a model that drop out. */
-  stream: number;
+  subsequence: number;
 }
 
 /** Words below this are dropped. */
@@ -29,23 +29,26 @@ export const MASK_UNIFORMS = { seed: "u32", step: "u32", dropped: "u32" } as con
 
 /** Values of {@linkcode MASK_UNIFORMS}. */
 export function maskUniforms(
-  { p, seed, step }: Omit<DropoutMask, "stream">,
+  { p, seed, step }: Omit<DropoutMask, "subsequence">,
 ): { seed: number; step: number; dropped: number } {
   return { seed, step, dropped: threshold(p) };
 }
 
-/** WGSL `kept(i, stream)`: which elements of vector i a stream keeps. */
+/** WGSL `kept(i, subsequence)`: which elements of vector i a subsequence keeps. */
 export const KEPT = `${PCG4D}
-fn kept(i: u32, stream: u32) -> vec4<bool> {
-  return pcg4d(vec4<u32>(i, u.seed, u.step, stream)) >= vec4<u32>(u.dropped);
+fn kept(i: u32, subsequence: u32) -> vec4<bool> {
+  return pcg4d(vec4<u32>(i, u.seed, u.step, subsequence)) >= vec4<u32>(u.dropped);
 }`;
 
 /** The first `count` elements' mask, 1 where kept: what the kernels use, on the host. */
-export function dropoutMask(count: number, { p, seed, step, stream }: DropoutMask): Uint8Array {
+export function dropoutMask(
+  count: number,
+  { p, seed, step, subsequence }: DropoutMask,
+): Uint8Array {
   const mask = new Uint8Array(count);
   const dropped = threshold(p);
   for (let i = 0; i < count; i += 4) {
-    const words = pcg4d(i / 4, seed, step, stream);
+    const words = pcg4d(i / 4, seed, step, subsequence);
     for (let lane = 0; lane < 4 && i + lane < count; lane++) {
       mask[i + lane] = words[lane] >= dropped ? 1 : 0;
     }

@@ -47,8 +47,8 @@ export const UPLOAD_BYTES = 2 * PIECE_BYTES;
 const READS = 8;
 /** Uploads wait in host memory until the GPU has taken them, which is looked after every so many bytes. */
 const QUEUED_BYTES = 1 << 27;
-/** Random streams of weights and adapters start apart. */
-const ADAPTER_STREAM = 1 << 20;
+/** Random subsequences of weights and adapters start apart. */
+const ADAPTER_SUBSEQUENCES = 1 << 20;
 
 /** Bytes `begin` to `end` of a parameter's tensor in the file. */
 interface Piece {
@@ -148,8 +148,8 @@ export async function loadWeights(
 ): Promise<void> {
   const tied = source.config.tie_word_embeddings;
   if (source.weights === undefined) {
-    model.weights.forEach((parameter, stream) => {
-      const first = tied && parameter.name === `${OUTPUT}.weight` ? 0 : stream;
+    model.weights.forEach((parameter, subsequence) => {
+      const first = tied && parameter.name === `${OUTPUT}.weight` ? 0 : subsequence;
       randomise(gpu, parameter, seed, first);
     });
     await gpu.finish();
@@ -221,7 +221,7 @@ export function refreshValue(gpu: Gpu, parameter: Parameter): void {
   cast(gpu, { x: trained.master, y: parameter.value });
 }
 
-function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number): void {
+function randomise(gpu: Gpu, parameter: Parameter, seed: number, subsequence: number): void {
   const weight = destination(parameter);
   if (weight.kind.element === undefined) {
     // The same numbers as dense ones would have.
@@ -230,13 +230,13 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, stream: number)
       gpu,
       weight,
       count,
-      (y, from) => fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream, from }),
+      (y, from) => fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, subsequence, from }),
     );
   }
   const y = unpadded(parameter, weight.tensor);
   if (parameter.name.endsWith(".bias")) fillConstant(gpu, { y, value: 0 });
   else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
-  else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, stream });
+  else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, subsequence });
   refreshValue(gpu, parameter);
 }
 
@@ -253,17 +253,17 @@ export function initializeAdapters(
   model.adapters.forEach((parameter, index) => {
     const target = parameter.trained?.master ?? parameter.value;
     clear(gpu, target);
-    const stream = ADAPTER_STREAM + index;
+    const subsequence = ADAPTER_SUBSEQUENCES + index;
     if (/lora_embedding_B$/.test(parameter.name)) {
       // Made here: the GPU would fill the padding of its rows too.
-      const numbers = normalNumbers(parameterCount(parameter), seed, stream);
+      const numbers = normalNumbers(parameterCount(parameter), seed, subsequence);
       setParameter(gpu, parameter, Float32Array.from(numbers));
     } else if (/lora_A/.test(parameter.name)) {
       const y = unpadded(parameter, target);
       const [rank, width] = parameter.shape;
       const bound = 1 / Math.sqrt(width);
-      if (init === "kaiming") fillUniform(gpu, { y, low: -bound, high: bound, seed, stream });
-      else fillNormal(gpu, { y, mean: 0, std: 1 / rank, seed, stream });
+      if (init === "kaiming") fillUniform(gpu, { y, low: -bound, high: bound, seed, subsequence });
+      else fillNormal(gpu, { y, mean: 0, std: 1 / rank, seed, subsequence });
     }
     refreshValue(gpu, parameter);
   });

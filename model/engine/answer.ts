@@ -22,7 +22,7 @@ export class Answer {
   text = "";
   /** Whether a stop text ended it. */
   stopped = false;
-  readonly #stream: TextStream;
+  readonly #textStream: TextStream;
   #pending = "";
 
   /**
@@ -35,18 +35,18 @@ export class Answer {
     readonly stops: readonly string[],
     readonly print: (text: string) => void,
   ) {
-    this.#stream = new TextStream(decode);
+    this.#textStream = new TextStream(decode);
   }
 
   /** Takes the next token; false where a stop text is complete. */
   push(id: number): boolean {
     this.ids.push(id);
-    return this.#advance(this.#stream.push(id));
+    return this.#advance(this.#textStream.push(id));
   }
 
   /** Prints what was held back: it was no stop text. */
   end(): void {
-    if (this.stopped || !this.#advance(this.#stream.end())) return;
+    if (this.stopped || !this.#advance(this.#textStream.end())) return;
     this.#give(this.#pending.length);
   }
 

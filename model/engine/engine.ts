@@ -59,8 +59,8 @@ export interface SequenceOptions {
   maxTokens: number;
   /** Tokens that end the answer; they are not part of it. */
   stop: readonly number[];
-  /** Random numbers belong to a sequence's stream; u32. Default 0. */
-  stream?: number;
+  /** Random numbers belong to a sequence's subsequence; u32. Default 0. */
+  subsequence?: number;
   /**
    * What a free slot holds of the prompt from before is not computed again: for conversations. The weights must not
    * have changed since.
@@ -198,7 +198,7 @@ export class Engine {
   /**
    * Continues prompts until all have ended; `break` ends them where they are. A client ends one with {@linkcode evict}.
    *
-   * @param options Of all prompts; the first is of this stream, and the others of those that follow.
+   * @param options Of all prompts; the first is of this subsequence, and the others of those that follow.
    * @throws as {@linkcode admit} and {@linkcode step} do.
    */
   async *generate(
@@ -206,9 +206,9 @@ export class Engine {
     prompts: readonly (readonly number[])[],
     options: SequenceOptions,
   ): AsyncGenerator<Token & { index: number }> {
-    const { stream = 0 } = options;
+    const { subsequence = 0 } = options;
     const sequences = prompts.map((prompt, i) =>
-      this.admit(prompt, { ...options, stream: stream + i })
+      this.admit(prompt, { ...options, subsequence: subsequence + i })
     );
     const indices = new Map(sequences.map((sequence, i) => [sequence, i]));
     try {
@@ -292,8 +292,8 @@ export class Engine {
     const all = new Uint32Array(this.#settings.size);
     this.#sequences.forEach((sequence, slot) => {
       if (sequence === undefined) return;
-      const { sampling, options: { stream = 0 } } = sequence;
-      all.set(samplingSettings(sampling, stream), slot * SETTINGS_WORDS);
+      const { sampling, options: { subsequence = 0 } } = sequence;
+      all.set(samplingSettings(sampling, subsequence), slot * SETTINGS_WORDS);
     });
     return all;
   }
@@ -332,10 +332,10 @@ export class Engine {
     for (let step = 0; step < steps; step++) {
       for (const sequence of sequences) {
         if (sequence.finished !== undefined || sequence.slot === undefined) continue;
-        const { ids, most, options: { stop, stream = 0 } } = sequence;
+        const { ids, most, options: { stop, subsequence = 0 } } = sequence;
         const id = sampled[step * this.sizes.sequences + sequence.slot];
         if (id === NOT_FINITE) {
-          const which = `prompt ${stream + 1}, token ${ids.length + 1}`;
+          const which = `prompt ${subsequence + 1}, token ${ids.length + 1}`;
           throw notFiniteLogits(`${which} of the answer`, this.model);
         }
         sequence.slotIds.push(id);

@@ -130,7 +130,7 @@ export interface ActivationSizes {
   loraWidths: Record<PackedName, number>;
   /** Whether what a block adds to the residual stream has to be whole before it is added. */
   projected: boolean;
-  /** Whether a norm or a factor comes between that and the stream. */
+  /** Whether a norm or a factor comes between that and the residual stream. */
   branched: boolean;
   /** Whether the weights of every packed layer are one matrix in memory, and none has DoRA. */
   contiguous: boolean;
@@ -234,7 +234,7 @@ export function trainActivations(
     backward: {
       // Once the loss is known nobody reads the last residual any more.
       residual: residual[plan.residual[plan.residual.length - 1]],
-      // Attention's gradient is not there yet, or no more, when the stream's is multiplied.
+      // Attention's gradient is not there yet, or no more, when the residual stream's is multiplied.
       rounded: dtype === "f16"
         ? overlay(qkvGrad, { name: "residual_grad_rounded", dtype, shape: [T, H] })
         : undefined,

@@ -111,7 +111,11 @@ export function allocateDora(
 }
 
 /** The layer of a module. */
-function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream: number): Linear {
+function linearOf(
+  { weights, adapters, plan, dora }: Parts,
+  name: string,
+  subsequence: number,
+): Linear {
   const weight = parameterOf(weights, `${name}.weight`), bias = weights.get(`${name}.bias`);
   const module = plan?.modules.get(name);
   if (module === undefined) return { weight, bias };
@@ -123,7 +127,7 @@ function linearOf({ weights, adapters, plan, dora }: Parts, name: string, stream
       a: parameterOf(adapters, names.a),
       b: parameterOf(adapters, names.b),
       scale: module.scale,
-      stream,
+      subsequence,
       bias: adapters.get(names.bias),
       dora: dora.get(name),
     },
@@ -167,9 +171,9 @@ export function makeBlock(
 export function makeOutput(parts: Parts, embedding: Parameter): PackedLinear {
   const { spec: { layers }, weights } = parts;
   const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
-  const stream = layers.length * Object.keys(LINEAR_MODULES).length;
+  const subsequence = layers.length * Object.keys(LINEAR_MODULES).length;
   return packLinears([
-    linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, stream),
+    linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, subsequence),
   ]);
 }
 

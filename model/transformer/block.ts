@@ -8,7 +8,7 @@
  * is in block_training.ts, inference in block_inference.ts.
  *
  * Projections of the same input are one product. A projection back to the residual stream leaves partial
- * sums, which one launch adds to the stream and norms for what comes next.
+ * sums, which one launch adds to the residual stream and norms for what comes next.
  *
  * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
  *

@@ -136,10 +136,10 @@ function finish(
     projectGemv(pass, block, "down", { input: product, x, rows });
     return;
   }
-  const stream = { x, y: x, rows }, y = operand(pass, product);
+  const residual = { x, y: x, rows }, y = operand(pass, product);
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = project(pass, block, "o", {
-    ...stream,
+    ...residual,
     input: out,
     loraHidden: loraHidden.o,
     next: mlpNorm,
@@ -149,7 +149,7 @@ function finish(
     loraHidden: loraHidden.gateUp,
   });
   swiglu(gpu, { gateUp, y, rows });
-  project(pass, block, "down", { ...stream, input: y, loraHidden: loraHidden.down, next });
+  project(pass, block, "down", { ...residual, input: y, loraHidden: loraHidden.down, next });
 }
 
 /** Adds a projection of a few rows to the residual stream x. */

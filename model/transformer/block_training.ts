@@ -101,7 +101,7 @@ function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor
  * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
  * backward needs is there, which is all that recomputation asks for.
  *
- * @param streams `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
+ * @param residual `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
  */
 export function blockForward(
   pass: TrainPass,
@@ -169,8 +169,8 @@ export function blockBackward(
   const attentionNorm = inputNorm(pass, block, index);
   if (plan.recomputeAttention) attend(pass, block, index, norm(pass, attentionNorm, x));
   const { qkv, out, lse, loraHidden } = stored;
-  const stream = branchGradient(pass, block, "o", inner.postAttention);
-  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...stream, dx: d.out });
+  const branchGrad = branchGradient(pass, block, "o", inner.postAttention);
+  linearBackward(gpu, block.o, { ...gradients("o"), x: out, ...branchGrad, dx: d.out });
   const { q: dq, k: dk, v: dv } = heads(pass, d.qkv);
   attentionBackward(gpu, {
     ...heads(pass, qkv),

@@ -76,7 +76,7 @@ export function doraForward(
     if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
     else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
     else {
-      const copy = { x, y: input, rows, mask: { ...dropout, stream: layer.lora.stream } };
+      const copy = { x, y: input, rows, mask: { ...dropout, subsequence: layer.lora.subsequence } };
       dropoutCopy(gpu, copy);
       matmul(gpu, { ...common, a: input, b, c: z, cFrom });
       dropoutCopy(gpu, { ...copy, rest: true });
@@ -104,7 +104,7 @@ export function doraBackward(
   if (loraHiddenGrad === undefined) throw new Error("a layer with DoRA needs its working memory");
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const adapted = packed.layers.filter(isAdapted), every = adapted.length === packed.layers.length;
-  const maskOf = ({ lora: { stream } }: Adapted) => ({ ...dropout, stream });
+  const maskOf = ({ lora: { subsequence } }: Adapted) => ({ ...dropout, subsequence });
   /** z = (factor − less) ∘ from in the adapted columns. */
   const scale = (from: Tensor, less = 0) => {
     for (const { lora: { dora: { factor } }, from: column } of adapted) {

@@ -110,7 +110,7 @@ export class InputEnd {
           b: b.value,
           from: 0,
           scale: module.scale,
-          stream: 0,
+          subsequence: 0,
           gradA: a.trained?.grad,
           gradB: b.trained?.grad,
         }],

@@ -32,7 +32,7 @@ export interface LoraPair {
   /** What the update is multiplied by. */
   scale: number;
   /** Identity of this layer's dropout masks. */
-  stream: number;
+  subsequence: number;
   /** Bias of B. */
   bias?: Parameter;
   dora?: Dora;
@@ -130,7 +130,7 @@ function loraGroup(layers: readonly PlacedLinear[]): PackedLinear["lora"] {
       b: lora.b.value,
       from,
       scale: lora.scale,
-      stream: lora.stream,
+      subsequence: lora.subsequence,
       gradA: lora.a.trained?.grad,
       gradB: lora.b.trained?.grad,
     }]

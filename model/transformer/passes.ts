@@ -35,13 +35,13 @@ export function forwardPass(
   pass: TrainPass,
 ): HeadInput {
   const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
-  const stream = (b: number) => residual[plan.residual[b]];
-  input.forward(gpu, batch, stream(0));
+  const residualAt = (b: number) => residual[plan.residual[b]];
+  input.forward(gpu, batch, residualAt(0));
   blocks.forEach((block, b) => {
     const next = normAfter(blocks, pass, b);
-    blockForward(pass, block, b, { x: stream(b), y: stream(b + 1), normed: b > 0, next });
+    blockForward(pass, block, b, { x: residualAt(b), y: residualAt(b + 1), normed: b > 0, next });
   });
-  const { targetRows: index, targetCount: rows } = batch, x = stream(blocks.length);
+  const { targetRows: index, targetCount: rows } = batch, x = residualAt(blocks.length);
   return { x, index, rows, norm, operands, dropout };
 }
 

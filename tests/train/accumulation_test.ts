@@ -329,10 +329,16 @@ for (const targets of [MODULES, ["o_proj", "up_proj", "down_proj"]] as LinearMod
       const model = referenceModel(subject);
       model.lora!.mask = (layer, batch) => {
         const [, index, module] = /^model\.layers\.(\d+)\.\w+\.(\w+)$/.exec(layer)!;
-        const stream = Number(index) * MODULES.length + MODULES.indexOf(module as LinearModule);
+        const subsequence = Number(index) * MODULES.length +
+          MODULES.indexOf(module as LinearModule);
         const width = subject.weights.get(`${layer}.weight`)!.shape[1];
         const rows = window[batch].reduce((sum, { ids }) => sum + ids.length, 0);
-        const mask = dropoutMask(rows * width, { p, seed, step: firstMicroBatch + batch, stream });
+        const mask = dropoutMask(rows * width, {
+          p,
+          seed,
+          step: firstMicroBatch + batch,
+          subsequence,
+        });
         return Float64Array.from(mask, (kept) => kept / (1 - p));
       };
       const settings = { dropout: p, seed, batch_size: 2 };

@@ -2,7 +2,7 @@
  * Filling tensors: normal and uniform random numbers by element index, and constants.
  *
  * Shapes: y f32 or f16, any shape whose last dimension is a multiple of 4, of any size. Elements 4i to
- * 4i + 3 come from the four words of {@linkcode pcg4d}(i, seed, stream, kind), so they don't depend
+ * 4i + 3 come from the four words of {@linkcode pcg4d}(i, seed, subsequence, kind), so they don't depend
  * on how a tensor is split or on its dtype (apart from rounding). Normal numbers by Box and Muller,
  * "A Note on the Generation of Random Normal Deviates", 1958.
  *
@@ -14,17 +14,17 @@ import { PCG4D, pcg4d } from "../../wgsl/hash.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-/** Last word hashed, so that equal seeds and streams of the two kinds are unrelated. */
+/** Last word hashed, so that equal seeds and subsequences of the two kinds are unrelated. */
 const KIND = { normal: 0x6e6f726d, uniform: 0x756e6966 };
 
-const UNIFORMS = { vectors: "u32", first: "u32", seed: "u32", stream: "u32" } as const;
+const UNIFORMS = { vectors: "u32", first: "u32", seed: "u32", subsequence: "u32" } as const;
 
 /** A logarithm needs u > 0: half a step above zero. All 32 bits count, for the tails. */
 const normal = programFamily("fill_normal", ({ y }: { y: Dtype }) => ({
   bindings: [{ name: "y", dtype: y, access: "write" }],
   uniforms: { ...UNIFORMS, mean: "f32", deviation: "f32" },
   body: PCG4D + elementMain(`
-  let words = pcg4d(vec4<u32>(u.first + i, u.seed, u.stream, ${KIND.normal}u));
+  let words = pcg4d(vec4<u32>(u.first + i, u.seed, u.subsequence, ${KIND.normal}u));
   let positive = (vec2<f32>(words.xy) + 0.5) * 0x1p-32;
   // max, because an inexact log(1) may come out above 0.
   let radius = sqrt(max(vec2<f32>(), -2.0 * log(positive))) * u.deviation;
@@ -36,7 +36,7 @@ const uniform = programFamily("fill_uniform", ({ y }: { y: Dtype }) => ({
   bindings: [{ name: "y", dtype: y, access: "write" }],
   uniforms: { ...UNIFORMS, low: "f32", range: "f32" },
   body: PCG4D + elementMain(`
-  let words = pcg4d(vec4<u32>(u.first + i, u.seed, u.stream, ${KIND.uniform}u));
+  let words = pcg4d(vec4<u32>(u.first + i, u.seed, u.subsequence, ${KIND.uniform}u));
   store_y(i, u.low + u.range * (vec4<f32>(words >> vec4<u32>(8u)) * 0x1p-24));`),
 }));
 
@@ -47,42 +47,42 @@ const constant = programFamily("fill_constant", ({ y }: { y: Dtype }) => ({
 }));
 
 /**
- * Fills y with numbers from N(mean, std²). `seed` and `stream` are u32; `from`: the number of y's first element, a
+ * Fills y with numbers from N(mean, std²). `seed` and `subsequence` are u32; `from`: the number of y's first element, a
  * multiple of 4, where y is a piece of a larger tensor.
  */
 export function fillNormal(
   gpu: Gpu,
-  { y, mean, std, seed, stream, from = 0 }: {
+  { y, mean, std, seed, subsequence, from = 0 }: {
     y: Tensor;
     mean: number;
     std: number;
     seed: number;
-    stream: number;
+    subsequence: number;
     from?: number;
   },
 ): void {
   runElements(gpu, normal({ y: y.dtype }), [y], {
     size: y.size,
     from,
-    uniforms: { seed, stream, mean, deviation: std },
+    uniforms: { seed, subsequence, mean, deviation: std },
     cost: { flops: 10, bytes: bytesOf(y.dtype) },
   });
 }
 
-/** Fills y with numbers spread evenly from `low` to `high`. `seed` and `stream` are u32. */
+/** Fills y with numbers spread evenly from `low` to `high`. `seed` and `subsequence` are u32. */
 export function fillUniform(
   gpu: Gpu,
-  { y, low, high, seed, stream }: {
+  { y, low, high, seed, subsequence }: {
     y: Tensor;
     low: number;
     high: number;
     seed: number;
-    stream: number;
+    subsequence: number;
   },
 ): void {
   runElements(gpu, uniform({ y: y.dtype }), [y], {
     size: y.size,
-    uniforms: { seed, stream, low, range: high - low },
+    uniforms: { seed, subsequence, low, range: high - low },
     cost: { flops: 3, bytes: bytesOf(y.dtype) },
   });
 }
@@ -97,9 +97,9 @@ export function fillConstant(gpu: Gpu, { y, value }: { y: Tensor; value: number 
 }
 
 /** {@linkcode fillNormal} with mean 0 and std 1, on the host in float64. */
-export function normalNumbers(count: number, seed: number, stream: number): Float64Array {
+export function normalNumbers(count: number, seed: number, subsequence: number): Float64Array {
   return numbers(count, (i) => {
-    const words = pcg4d(i, seed, stream, KIND.normal);
+    const words = pcg4d(i, seed, subsequence, KIND.normal);
     const radius = [0, 1].map((k) => Math.sqrt(-2 * Math.log((words[k] + 0.5) / 2 ** 32)));
     const angle = [0, 1].map((k) => ((words[k + 2] >>> 8) / 2 ** 24 - 0.5) * 2 * Math.PI);
     return [Math.cos, Math.sin].flatMap((f) => [0, 1].map((k) => radius[k] * f(angle[k])));
@@ -107,9 +107,9 @@ export function normalNumbers(count: number, seed: number, stream: number): Floa
 }
 
 /** {@linkcode fillUniform} from 0 to 1, on the host. */
-export function uniformNumbers(count: number, seed: number, stream: number): Float64Array {
+export function uniformNumbers(count: number, seed: number, subsequence: number): Float64Array {
   return numbers(count, (i) => {
-    return Array.from(pcg4d(i, seed, stream, KIND.uniform), (word) => (word >>> 8) / 2 ** 24);
+    return Array.from(pcg4d(i, seed, subsequence, KIND.uniform), (word) => (word >>> 8) / 2 ** 24);
   });
 }
 

@@ -21,9 +21,9 @@ const program = programFamily(
   "dropout_copy",
   ({ x, y, part }: { x: Dtype; y: Dtype; part: Part }) => ({
     bindings: [...reads(x, "x"), ...writes(y, "y")],
-    uniforms: { ...MASK_UNIFORMS, stream: "u32", factor: "f32", vectors: "u32" },
+    uniforms: { ...MASK_UNIFORMS, subsequence: "u32", factor: "f32", vectors: "u32" },
     body: KEPT + elementMain(`
-  let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), kept(i, u.stream));
+  let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), kept(i, u.subsequence));
   ${
       {
         kept: "store_y(i, multiplier * load_x(i));",
@@ -48,7 +48,7 @@ function run(gpu: Gpu, part: Part, { x, y, rows, mask }: Rows): void {
   gpu.run(
     program({ x: x.dtype, y: y.dtype, part }),
     [x, y],
-    { ...maskUniforms(mask), stream: mask.stream, factor: 1 / (1 - mask.p), vectors },
+    { ...maskUniforms(mask), subsequence: mask.subsequence, factor: 1 / (1 - mask.p), vectors },
     elementGrid(vectors),
     {
       flops: size,

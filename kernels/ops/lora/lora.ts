@@ -40,7 +40,7 @@ export interface LoraModule {
   /** What its part of y is multiplied by. */
   scale: number;
   /** Identity of this layer's dropout masks. */
-  stream: number;
+  subsequence: number;
   /** f32, added to. */
   gradA?: Tensor;
   gradB?: Tensor;
@@ -49,7 +49,7 @@ export interface LoraModule {
 /** Adapters whose layers share their input, stored at one rank. */
 export interface LoraGroup {
   modules: readonly LoraModule[];
-  mask: Omit<DropoutMask, "stream">;
+  mask: Omit<DropoutMask, "subsequence">;
 }
 
 /** Most modules of a group: each takes up to three bindings of a program. */
@@ -67,7 +67,7 @@ interface Shape {
   gradA: Tensor[];
   gradB: Tensor[];
   /** Uniforms of the modules on the side of x and of y. */
-  streams: Record<string, number>;
+  subsequences: Record<string, number>;
   columns: Record<string, number>;
 }
 
@@ -101,7 +101,7 @@ function makeShape(modules: readonly LoraModule[]): Shape {
     b: modules.map((m) => m.b),
     gradA: present(modules.map((m) => m.gradA)),
     gradB: present(modules.map((m) => m.gradB)),
-    streams: numbered(count, { stream: (m) => modules[m].stream }),
+    subsequences: numbered(count, { subsequence: (m) => modules[m].subsequence }),
     columns: numbered(count, {
       from: (m) => modules[m].from / 4,
       width: (m) => outputs[m] / 4,
@@ -111,8 +111,8 @@ function makeShape(modules: readonly LoraModule[]): Shape {
 }
 
 /** Uniforms on the side of x. */
-const ofX = ({ r, input, streams }: Shape, { mask }: LoraGroup, rows: number) => ({
-  ...streams,
+const ofX = ({ r, input, subsequences }: Shape, { mask }: LoraGroup, rows: number) => ({
+  ...subsequences,
   ...maskUniforms(mask),
   factor: 1 / (1 - mask.p),
   rows,

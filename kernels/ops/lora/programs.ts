@@ -43,7 +43,7 @@ const xUniforms = (modules: number): Uniforms => ({
   width: "u32",
   factor: "f32",
   ...MASK_UNIFORMS,
-  ...numbered<"u32" | "f32">(modules, { stream: () => "u32" }),
+  ...numbered<"u32" | "f32">(modules, { subsequence: () => "u32" }),
 });
 const yUniforms = (modules: number): Uniforms => ({
   rows: "u32",

@@ -129,7 +129,9 @@ ${repeat(R, (r) => addScaled(`sum${r}`, `v${r}`))}
 ${
         repeat(R, (r) => {
           const at = `(firstRow + ${r}u) * u.width + column`;
-          const part = drop ? `select(vec4<f32>(), sum${r}, kept(${at}, u.stream${m}))` : `sum${r}`;
+          const part = drop
+            ? `select(vec4<f32>(), sum${r}, kept(${at}, u.subsequence${m}))`
+            : `sum${r}`;
           return `  total${r} += ${part};`;
         })
       }

@@ -11,7 +11,7 @@
  *
  * Greedy takes the first token of the order. Otherwise the token drawn is the argmax of x / T + g over the
  * kept tokens, with g = −log E Gumbel noise and E exponential (Gumbel, "Statistical Theory of Extreme
- * Values", 1954), from word id mod 4 of {@linkcode pcg4d}(⌊id / 4⌋, seed, stream, position): a draw depends
+ * Values", 1954), from word id mod 4 of {@linkcode pcg4d}(⌊id / 4⌋, seed, subsequence, position): a draw depends
  * neither on the batch nor on what was drawn before. +infinity counts as the largest f32. −infinity and NaN
  * are never chosen, unless nothing else is left: then it is token 0. Where any logit is one of the three, the
  * host is told so: it reads {@linkcode NOT_FINITE} in the token's place.
@@ -63,14 +63,14 @@ const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)
  * What the GPU knows of how a sequence's tokens are chosen `[SETTINGS_WORDS]` u32, floats by their bits. What is off
  * has a value that changes nothing, so that sequences with and without it may stand side by side.
  *
- * @param stream Sequences of one stream, seed and position draw with the same noise; u32.
+ * @param subsequence Sequences of one subsequence, seed and position draw with the same noise; u32.
  */
-export function samplingSettings(sampling: Sampling, stream: number): Uint32Array {
+export function samplingSettings(sampling: Sampling, subsequence: number): Uint32Array {
   const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampling;
   const greedy = temperature <= 0;
   return Uint32Array.of(
     seed,
-    stream,
+    subsequence,
     top_k > 0 ? top_k : 0xffffffff,
     bitsOf(top_p < 1 ? Math.max(0, top_p) : 2),
     // Bounded, so that the smallest temperatures don't make 0 · infinity.
@@ -108,7 +108,7 @@ export function samplingSteps(samplings: readonly Sampling[], vocab: number): Sa
 /** WGSL of a sequence's settings, and `readSettings(sequence)`, which sets them. */
 const SETTINGS = `
 var<private> seed: u32;
-var<private> drawStream: u32;
+var<private> drawSubsequence: u32;
 var<private> mostTokens: u32;
 var<private> leastShare: f32;
 var<private> coolness: f32;
@@ -120,7 +120,7 @@ var<private> isGreedy: bool;
 fn readSettings(sequence: u32) {
   let at = sequence * ${SETTINGS_WORDS}u;
   seed = settings[at];
-  drawStream = settings[at + 1u];
+  drawSubsequence = settings[at + 1u];
   mostTokens = settings[at + 2u];
   leastShare = bitcast<f32>(settings[at + 3u]);
   coolness = bitcast<f32>(settings[at + 4u]);
@@ -205,7 +205,7 @@ function draw({ topK, topP, minP, mask }: SampleVariant): string {
         : ""
     }
     if (any(kept)) {
-      let noise = -log(exponentials(pcg4d(vec4<u32>(i, seed, drawStream, position))));
+      let noise = -log(exponentials(pcg4d(vec4<u32>(i, seed, drawSubsequence, position))));
       let found = select(vec4<u32>(), keysOf(distances(keys) + noise), kept);
       ${KEEP_FIRST}
     }`)

@@ -10,20 +10,21 @@ import { elementGrid, elementMain } from "../../../kernels/gpu/elementwise.ts";
 import { programFamily, writes } from "../../../kernels/gpu/program.ts";
 import { download, gpuTest, poisoned } from "../harness.ts";
 
-const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, stream: 31 };
+const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, subsequence: 31 };
 
 const keptProgram = programFamily("kept", () => ({
   bindings: writes("f32", "y"),
-  uniforms: { ...MASK_UNIFORMS, vectors: "u32", stream: "u32" },
-  body: KEPT + elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.stream)));"),
+  uniforms: { ...MASK_UNIFORMS, vectors: "u32", subsequence: "u32" },
+  body: KEPT +
+    elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.subsequence)));"),
 }));
 
 gpuTest("kernels keep what the host's mask keeps", async (gpu) => {
   const count = 4 * 1031, vectors = count / 4;
   for (const p of [0, 0.05, 0.5, 1 - 2 ** -10]) {
-    for (const words of [MASK, { ...MASK, seed: 0xffffffff, step: 0xffffffff, stream: 0 }]) {
+    for (const words of [MASK, { ...MASK, seed: 0xffffffff, step: 0xffffffff, subsequence: 0 }]) {
       const mask = { ...words, p }, y = poisoned(gpu, "f32", [count]);
-      const uniforms = { vectors, ...maskUniforms(mask), stream: mask.stream };
+      const uniforms = { vectors, ...maskUniforms(mask), subsequence: mask.subsequence };
       gpu.run(keptProgram({}), [y], uniforms, elementGrid(vectors));
       assert.deepEqual(Uint8Array.from(await download(gpu, y)), dropoutMask(count, mask), `p ${p}`);
     }
@@ -45,7 +46,7 @@ Deno.test("dropoutMask keeps 1 − p of the elements, everywhere alike", () => {
   }
 });
 
-Deno.test("dropoutMask has no pattern across elements, steps, streams and seeds", () => {
+Deno.test("dropoutMask has no pattern across elements, steps, subsequences and seeds", () => {
   const count = 1 << 16;
   const base = dropoutMask(count, MASK);
   const { p } = MASK;
@@ -59,14 +60,14 @@ Deno.test("dropoutMask has no pattern across elements, steps, streams and seeds"
   for (const lag of [1, 2, 3, 4, 8, 64, 1024, 4096]) {
     independent(base.subarray(lag), base.subarray(0, count - lag), `lag ${lag}`);
   }
-  for (const field of ["seed", "step", "stream"] as const) {
+  for (const field of ["seed", "step", "subsequence"] as const) {
     for (const change of [1, 2, 16, 256, 65536]) {
       const other = dropoutMask(count, { ...MASK, [field]: MASK[field] + change });
       independent(base, other, `${field} + ${change}`);
     }
   }
-  const swapped = dropoutMask(count, { ...MASK, step: MASK.stream, stream: MASK.step });
-  independent(base, swapped, "step and stream swapped");
+  const swapped = dropoutMask(count, { ...MASK, step: MASK.subsequence, subsequence: MASK.step });
+  independent(base, swapped, "step and subsequence swapped");
 });
 
 Deno.test("dropoutMask refuses probabilities outside [0, 1)", () => {

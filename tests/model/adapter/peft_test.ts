@@ -180,9 +180,9 @@ for (const c of cases.filter(({ name }) => DROPPED.includes(name))) {
     /** What the kernels multiply a layer's input by. */
     const multipliers = (layer: string) => {
       const [, block = config.num_hidden_layers, module] = /(\d+)\.\w+\.(\w+)$/.exec(layer) ?? [];
-      const stream = Number(block) * modules.length + Math.max(0, modules.indexOf(module));
+      const subsequence = Number(block) * modules.length + Math.max(0, modules.indexOf(module));
       const [, width] = weights.get(`${layer}.weight`)!.shape;
-      const kept = dropoutMask(batch.tokens * width, { ...mask, stream });
+      const kept = dropoutMask(batch.tokens * width, { ...mask, subsequence });
       // The output projection sees the rows with a target alone.
       const rowOf = (t: number) => module === undefined ? batch.targetRows.indexOf(t) : t;
       return Float64Array.from(kept, (_, i) => {

@@ -42,7 +42,7 @@ async function answers(
   const all: number[][] = [], { sequences } = engine.sizes;
   for (let first = 0; first < prompts.length; first += sequences) {
     const group = prompts.slice(first, first + sequences);
-    const settings = { maxTokens: TOKENS, stop: [], stream: first, ...options };
+    const settings = { maxTokens: TOKENS, stop: [], subsequence: first, ...options };
     all.push(...await engine.answers(gpu, group, settings));
   }
   return all;
@@ -265,7 +265,7 @@ gpuTest(
       sampling: samplings[i],
       maxTokens: [3, 24, 9, 24, 12][i],
       stop: [],
-      stream: i,
+      subsequence: i,
     });
     for (const cache of ["f32", undefined] as const) {
       const alone = await makeEngine(gpu, cases[0], { penalized: true, sizes: { cache } });

@@ -220,7 +220,7 @@ gpuTest("a layer's columns are scaled, and DoRA's magnitude gets its gradient", 
 });
 
 gpuTest("dropout's copy and what is left of x are two parts of it", async (gpu) => {
-  const mask = { p: 0.3, seed: 0xdeadbeef, step: 7, stream: 31 };
+  const mask = { p: 0.3, seed: 0xdeadbeef, step: 7, subsequence: 31 };
   for (const [n, rows] of AWKWARD.entries()) {
     for (const [from, to] of [["f32", "f32"], ["f32", "f16"], ["f16", "f32"]] as const) {
       const width = AWKWARD4[n % AWKWARD4.length], size = rows * width, what = `${rows}×${width}`;

@@ -11,9 +11,9 @@ import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { assertClose, AWKWARD4, download, gpuTest, poisoned } from "../../harness.ts";
 import { withMaxBinding } from "../../small_binding.ts";
 
-const SEED = 0x9e3779b9, STREAM = 3;
-const NORMAL = { mean: 0.5, std: 2, seed: SEED, stream: STREAM };
-const UNIFORM = { low: -3, high: 1, seed: SEED, stream: STREAM };
+const SEED = 0x9e3779b9, SUBSEQUENCE = 3;
+const NORMAL = { mean: 0.5, std: 2, seed: SEED, subsequence: SUBSEQUENCE };
+const UNIFORM = { low: -3, high: 1, seed: SEED, subsequence: SUBSEQUENCE };
 
 /** Mean, variance, skewness and excess kurtosis. */
 function moments(values: Float64Array): number[] {
@@ -38,9 +38,9 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
       const shape = [9, width], count = 9 * width;
       const normal = await filled(gpu, dtype, shape, (y) => fillNormal(gpu, { y, ...NORMAL }));
       const uniform = await filled(gpu, dtype, shape, (y) => fillUniform(gpu, { y, ...UNIFORM }));
-      const expected = normalNumbers(count, SEED, STREAM).map((v) => 0.5 + 2 * v);
+      const expected = normalNumbers(count, SEED, SUBSEQUENCE).map((v) => 0.5 + 2 * v);
       assertClose(normal, expected, { ...limits, what: "normal" });
-      assertClose(uniform, uniformNumbers(count, SEED, STREAM).map((v) => 4 * v - 3), limits);
+      assertClose(uniform, uniformNumbers(count, SEED, SUBSEQUENCE).map((v) => 4 * v - 3), limits);
       await withMaxBinding(512, async (small) => {
         const parts = await filled(small, dtype, shape, (y) => fillNormal(small, { y, ...NORMAL }));
         assert.deepEqual(parts, normal);
@@ -81,9 +81,9 @@ gpuTest("fills have the moments of their distributions", async (gpu) => {
   assert.ok(uniform.every((v) => v >= -3 && v <= 1));
 });
 
-Deno.test("numbers of different elements, streams and seeds are uncorrelated", () => {
+Deno.test("numbers of different elements, subsequences and seeds are uncorrelated", () => {
   const count = 1 << 16;
-  const base = normalNumbers(count, SEED, STREAM);
+  const base = normalNumbers(count, SEED, SUBSEQUENCE);
   const independent = (a: Float64Array, b: Float64Array, what: string) => {
     const correlation = a.reduce((sum, v, i) => sum + v * b[i], 0) / a.length;
     assert.ok(Math.abs(correlation) < 4.5 / Math.sqrt(a.length), `${what}: ${correlation}`);
@@ -91,9 +91,9 @@ Deno.test("numbers of different elements, streams and seeds are uncorrelated", (
   for (const lag of [1, 2, 3, 4, 512, 4096]) {
     independent(base.subarray(lag), base.subarray(0, count - lag), `lag ${lag}`);
   }
-  independent(base, normalNumbers(count, SEED, STREAM + 1), "stream");
-  independent(base, normalNumbers(count, SEED + 1, STREAM), "seed");
-  independent(base, normalNumbers(count, STREAM, SEED), "seed and stream swapped");
-  const centred = uniformNumbers(count, SEED, STREAM).map((v) => (v - 0.5) * Math.sqrt(12));
+  independent(base, normalNumbers(count, SEED, SUBSEQUENCE + 1), "subsequence");
+  independent(base, normalNumbers(count, SEED + 1, SUBSEQUENCE), "seed");
+  independent(base, normalNumbers(count, SUBSEQUENCE, SEED), "seed and subsequence swapped");
+  const centred = uniformNumbers(count, SEED, SUBSEQUENCE).map((v) => (v - 0.5) * Math.sqrt(12));
   independent(base, centred, "kind");
 });

@@ -66,7 +66,7 @@ async function test(gpu: Gpu, change: Partial<Case>): Promise<Float64Array> {
     gradA: upload(gpu, beforeA, "f32", [rank, vocabulary]),
     gradB: upload(gpu, new Float64Array(hidden * rank), "f32", [hidden, rank]),
     from: 0,
-    stream: 0,
+    subsequence: 0,
     scale: SCALE,
   };
   const group: LoraGroup = { modules: [module], mask: { p: 0, seed: 0, step: 0 } };
@@ -121,7 +121,7 @@ gpuTest("an embedding's adapter is one module from column 0 on", async (gpu) => 
     poisoned(gpu, "f32", [1, 12]),
   ];
   const run = (...from: number[]) => {
-    const modules = from.map((from) => ({ a, b, from, stream: 0, scale: 1 }));
+    const modules = from.map((from) => ({ a, b, from, subsequence: 0, scale: 1 }));
     const group = { modules, mask: { p: 0, seed: 0, step: 0 } };
     embeddingLora(gpu, { ids, group, loraHidden, y, rows: 1 });
   };

@@ -143,7 +143,7 @@ async function test(gpu: Gpu, change: Partial<Case>) {
       { length: rows * output },
       (_, i) => dy[Math.floor(i / output) * columns + first + i % output],
     );
-    const kept = dropoutMask(rows * input, { ...mask, stream: 31 + m });
+    const kept = dropoutMask(rows * input, { ...mask, subsequence: 31 + m });
     const scale = SCALE * (m + 1);
     const part = reference(c, output, { x, dy: own, a, b, kept, scale });
     part.y.forEach((v, i) => expectedY[Math.floor(i / output) * columns + first + i % output] += v);
@@ -155,7 +155,7 @@ async function test(gpu: Gpu, change: Partial<Case>) {
       a: upload(gpu, a, weight, [rank, input]),
       b: upload(gpu, b, weight, [output, rank]),
       from: first,
-      stream: 31 + m,
+      subsequence: 31 + m,
       scale,
       gradA,
       gradB,
@@ -249,7 +249,7 @@ gpuTest(
 
 Deno.test("adapters of different sizes are refused", () => {
   const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);
-  const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, stream: 0, scale: 1 });
+  const own = (a: Tensor, b: Tensor) => ({ a, b, from: 0, subsequence: 0, scale: 1 });
   const [x, loraHidden] = [planned(3, 8), planned(3, 8)], mask = { p: 0, seed: 1, step: 1 };
   const run = (modules: LoraModule[]) =>
     loraDown({} as Gpu, { x, loraHidden, rows: 3, group: { modules, mask } });

@@ -87,12 +87,12 @@ export function distribution(x: Float64Array, options: Sampling): Float64Array {
 export function draw(
   x: Float64Array,
   options: Sampling,
-  stream: number,
+  subsequence: number,
   position: number,
 ): { token: number; score: number; lead: number } {
   let [token, best, second] = [0, -Infinity, -Infinity];
   for (const id of keptTokens(x, options)) {
-    const word = pcg4d(id >>> 2, options.seed, stream, position)[id & 3];
+    const word = pcg4d(id >>> 2, options.seed, subsequence, position)[id & 3];
     const score = x[id] / options.temperature - Math.log(-Math.log1p(-(word + 0.5) / 2 ** 32));
     if (score > best) [token, best, second] = [id, score, best];
     else if (score > second) second = score;

@@ -29,11 +29,11 @@ export function stored(rows: readonly ArrayLike<number>[], count: number): Float
   });
 }
 
-/** The settings of sequences, by their sampling and stream. */
+/** The settings of sequences, by their sampling and subsequence. */
 export const settingsOf = (gpu: Gpu, rows: readonly (readonly [Sampling, number])[]): Tensor =>
   upload(
     gpu,
-    rows.flatMap(([sampling, stream]) => [...samplingSettings(sampling, stream)]),
+    rows.flatMap(([sampling, subsequence]) => [...samplingSettings(sampling, subsequence)]),
     "u32",
     [rows.length, SETTINGS_WORDS],
   );
@@ -43,9 +43,9 @@ export async function choose(
   gpu: Gpu,
   rows: readonly ArrayLike<number>[],
   options: Partial<Sampling>,
-  { count = rows.length, stream = (r: number) => r, position = (_: number) => 0, seen, mask }: {
+  { count = rows.length, subsequence = (r: number) => r, position = (_: number) => 0, seen, mask }: {
     count?: number;
-    stream?: (row: number) => number;
+    subsequence?: (row: number) => number;
     position?: (row: number) => number;
     /** Tokens seen by every sequence. */
     seen?: readonly number[];
@@ -69,7 +69,7 @@ export async function choose(
     step: 0,
     stride: count,
     positions: perRow(position),
-    settings: settingsOf(gpu, Array.from({ length: count }, (_, r) => [used, stream(r)])),
+    settings: settingsOf(gpu, Array.from({ length: count }, (_, r) => [used, subsequence(r)])),
     seen: seen && upload(gpu, flags, "u32", [count, width]),
     steps: samplingSteps([used], vocab),
     mask: kept,

@@ -53,11 +53,11 @@ const SMALL = logitsOf(13, 77).map((v) => v / 2);
 
 for (const { name, options, seen } of DRAWN) {
   gpuTest(`sample draws from the distribution: ${name}`, async (gpu) => {
-    const count = 8000, streams = 200;
+    const count = 8000, subsequences = 200;
     const { tokens } = await choose(gpu, [SMALL], options, {
       count,
-      stream: (r) => r % streams,
-      position: (r) => 100 + Math.floor(r / streams),
+      subsequence: (r) => r % subsequences,
+      position: (r) => 100 + Math.floor(r / subsequences),
       seen,
     });
     const x = processed(SMALL, options.repetition_penalty, new Set(seen));
@@ -71,7 +71,7 @@ for (const { name, options, seen } of DRAWN) {
     assert.ok(chiSquaredDeviate(counts, other) > REJECTED, "the wrong distribution passes");
     // And each draw is the one that the random words say.
     for (let r = 0; r < count; r += 7) {
-      const expected = draw(x, all, r % streams, 100 + Math.floor(r / streams));
+      const expected = draw(x, all, r % subsequences, 100 + Math.floor(r / subsequences));
       if (expected.lead > 1e-3) assert.equal(tokens[r], expected.token, `draw ${r}`);
     }
   });
@@ -80,16 +80,16 @@ for (const { name, options, seen } of DRAWN) {
 gpuTest("sample: the noise is exact where random words are near their ends", async (gpu) => {
   // Streams whose word for token 0 is 93, 212, 1005, 2³² − 35 and 2³² − 175 in this seed: an E near 0 makes a
   // token win that has one chance in 40 million, and an E of 22 must not be infinite.
-  for (const stream of [63569851, 17534626, 193534, 107813536, 141783]) {
+  for (const subsequence of [63569851, 17534626, 193534, 107813536, 141783]) {
     const options = { ...PLAIN, seed: SEED };
-    const noise = draw(Float64Array.of(0, -1e9), options, stream, 0).score;
-    const other = draw(Float64Array.of(-1e9, 0), options, stream, 0).score;
-    assert.ok(noise > 15 || noise < -2.8, `stream ${stream}: ${noise}`);
+    const noise = draw(Float64Array.of(0, -1e9), options, subsequence, 0).score;
+    const other = draw(Float64Array.of(-1e9, 0), options, subsequence, 0).score;
+    assert.ok(noise > 15 || noise < -2.8, `subsequence ${subsequence}: ${noise}`);
     for (const lead of [-0.01, 0.01]) {
       // The largest E are cut off where 1 − v has no more bits.
       const logit = other - noise + (noise < 0 ? 10 * lead : lead);
-      const { tokens } = await choose(gpu, [[logit, 0]], options, { stream: () => stream });
-      assert.equal(tokens[0], lead > 0 ? 0 : 1, `stream ${stream}, lead ${lead}`);
+      const { tokens } = await choose(gpu, [[logit, 0]], options, { subsequence: () => subsequence });
+      assert.equal(tokens[0], lead > 0 ? 0 : 1, `subsequence ${subsequence}, lead ${lead}`);
     }
   }
 });
@@ -106,12 +106,12 @@ gpuTest("sample draws from the distribution of a larger vocabulary", async (gpu)
   assert.ok(chiSquaredDeviate(counts, probabilities) > REJECTED);
 });
 
-gpuTest("sample: neighbouring streams, positions and seeds draw independently", async (gpu) => {
+gpuTest("sample: neighbouring subsequences, positions and seeds draw independently", async (gpu) => {
   const row = [0.5, 0, -0.5, 0.2, 0.1], count = 3600, side = 60;
   const options = { ...PLAIN, seed: SEED };
   const at = {
     count,
-    stream: (r: number) => r % side,
+    subsequence: (r: number) => r % side,
     position: (r: number) => Math.floor(r / side),
   };
   const { tokens } = await choose(gpu, [row], options, at);
@@ -123,7 +123,7 @@ gpuTest("sample: neighbouring streams, positions and seeds draw independently", 
     const deviate = chiSquaredDeviate(counts, pairs);
     assert.ok(Math.abs(deviate) < REJECTED, `${what}: ${deviate}`);
   };
-  independent(tokens.subarray(1), "streams");
+  independent(tokens.subarray(1), "subsequences");
   independent(tokens.subarray(side), "positions");
   independent((await choose(gpu, [row], { seed: SEED + 1 }, at)).tokens, "seeds");
   const again = await choose(gpu, [row], options, at);
@@ -143,7 +143,7 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
   };
   // What a sequence has seen is its own: half of the tokens, but other ones.
   const flags = Array.from({ length: sequences * width }, (_, i) => Math.floor(i / 5) % 2);
-  const positions = [5, 9, 2, 2, 31, 0], streams = [3, 1, 4, 1, 5, 9];
+  const positions = [5, 9, 2, 2, 31, 0], subsequences = [3, 1, 4, 1, 5, 9];
   const run = async (first: number, count: number, step: number) => {
     const ids = poisoned(gpu, "u32", [sequences]), sampled = poisoned(gpu, "u32", [4 * stride]);
     const logits = upload(gpu, stored(rows.slice(first), count), "f32", [count, width]);
@@ -160,7 +160,7 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
       stride,
       steps: samplingSteps([options], vocab),
       positions: upload(gpu, positions, "u32", [sequences]),
-      settings: settingsOf(gpu, streams.map((stream) => [options, stream])),
+      settings: settingsOf(gpu, subsequences.map((subsequence) => [options, subsequence])),
     });
     return { ids: await download(gpu, ids), sampled: await download(gpu, sampled) };
   };
@@ -168,7 +168,7 @@ gpuTest("sample: a sequence draws the same alone and in a batch, whatever its ro
   for (let s = 0; s < sequences; s++) {
     const had = rows[s].keys().filter((id) => flags[s * width + id] === 1);
     const x = processed(rows[s], options.repetition_penalty, new Set(had));
-    const expected = draw(x, options, streams[s], positions[s]);
+    const expected = draw(x, options, subsequences[s], positions[s]);
     assert.ok(expected.lead > 1e-3);
     assert.equal(batch.ids[s], expected.token, `sequence ${s}`);
     assert.equal(batch.sampled[s], batch.ids[s]);
