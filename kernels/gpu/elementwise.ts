@@ -13,8 +13,8 @@ import { bytesOf, type Dtype, Tensor } from "./tensor.ts";
 export const THREADS = 256;
 /** WebGPU's limit for one dimension of a dispatch. */
 const MAX_GROUPS = 65535;
-/** Parts begin at multiples of this many elements: 256 bytes of f16, 512 of f32. */
-const PART_UNIT = 128;
+/** Slices begin at multiples of this many elements: 256 bytes of f16, 512 of f32. */
+const SLICE_UNIT = 128;
 
 /** A grid of at least so many workgroups; a second dimension where the first is not enough. */
 export function groupGrid(groups: number): [number, number] {
@@ -46,7 +46,7 @@ fn main(
 }
 
 /** A piece of equally shaped tensors that can be bound at once. */
-export interface ElementPart {
+export interface BindableSlice {
   /** Views of the piece, in the order of the tensors. */
   tensors: Tensor[];
   /** First vector of the piece, counted from the tensors' start. */
@@ -54,23 +54,23 @@ export interface ElementPart {
   vectors: number;
 }
 
-/** Elements per part of tensors of these dtypes under a binding limit of `maxBinding` bytes. */
-export function partElements(dtypes: readonly Dtype[], maxBinding: number): number {
+/** Elements per slice of tensors of these dtypes under a binding limit of `maxBinding` bytes. */
+export function sliceElements(dtypes: readonly Dtype[], maxBinding: number): number {
   const bytes = Math.max(...dtypes.map(bytesOf));
-  const elements = Math.floor(maxBinding / (bytes * PART_UNIT)) * PART_UNIT;
+  const elements = Math.floor(maxBinding / (bytes * SLICE_UNIT)) * SLICE_UNIT;
   if (elements === 0) throw new Error(`a binding limit of ${maxBinding} bytes is too small`);
   return elements;
 }
 
 /**
- * Splits the first `size` elements of tensors into parts within `maxBinding`; where all tensors fit
- * there is one part, the tensors themselves. Tensors may be allocated larger than `size`.
+ * Splits the first `size` elements of tensors into slices within `maxBinding`; where all tensors fit
+ * there is one slice, the tensors themselves. Tensors may be allocated larger than `size`.
  */
-export function elementParts(
+export function bindableSlices(
   { maxBinding }: Pick<Gpu, "maxBinding">,
   tensors: readonly Tensor[],
   size: number,
-): ElementPart[] {
+): BindableSlice[] {
   for (const tensor of tensors) {
     if (tensor.size < size) {
       throw new Error(`${tensor.name} holds ${tensor.size} elements of ${size}`);
@@ -79,17 +79,17 @@ export function elementParts(
   if (tensors.every((tensor) => tensor.bytes <= maxBinding)) {
     return [{ tensors: [...tensors], first: 0, vectors: Math.ceil(size / 4) }];
   }
-  const most = partElements(tensors.map((tensor) => tensor.dtype), maxBinding);
-  const parts: ElementPart[] = [];
+  const most = sliceElements(tensors.map((tensor) => tensor.dtype), maxBinding);
+  const slices: BindableSlice[] = [];
   for (let start = 0; start < size; start += most) {
-    parts.push({
+    slices.push({
       // Views depend on what is allocated, not on `size`, so runs of any length share them.
       tensors: tensors.map((tensor) => tensor.view([Math.min(most, tensor.size - start)], start)),
       first: start / 4,
       vectors: Math.ceil(Math.min(most, size - start) / 4),
     });
   }
-  return parts;
+  return slices;
 }
 
 /** Arguments of {@linkcode runElements}. */
@@ -99,15 +99,15 @@ export interface ElementRun {
   /** What the tensors' first element is counted as, a multiple of four. Default 0. */
   from?: number;
   uniforms?: Readonly<Record<string, number>>;
-  /** Tensors that every part sees whole, bound after the others. */
+  /** Tensors that every slice sees whole, bound after the others. */
   shared?: readonly Tensor[];
   /** Work per element. */
   cost: Cost;
 }
 
 /**
- * Launches a program made with {@linkcode elementMain} on each part of equally shaped tensors. The
- * uniforms `vectors` (of the part) and `first` (its first vector), where declared, are filled in.
+ * Launches a program made with {@linkcode elementMain} on each slice of equally shaped tensors. The
+ * uniforms `vectors` (of the slice) and `first` (its first vector), where declared, are filled in.
  */
 export function runElements(
   gpu: Gpu,
@@ -115,11 +115,11 @@ export function runElements(
   tensors: readonly Tensor[],
   { size, from = 0, uniforms, shared = [], cost }: ElementRun,
 ): void {
-  for (const part of elementParts(gpu, tensors, size)) {
-    const { vectors } = part, first = part.first + from / 4;
+  for (const slice of bindableSlices(gpu, tensors, size)) {
+    const { vectors } = slice, first = slice.first + from / 4;
     gpu.run(
       program,
-      [...part.tensors, ...shared],
+      [...slice.tensors, ...shared],
       { ...uniforms, first, vectors },
       elementGrid(vectors),
       { flops: cost.flops * 4 * vectors, bytes: cost.bytes * 4 * vectors },

@@ -14,35 +14,35 @@ function ofThreads(name: string, threads: number, combine: (a: string, b: string
     const to = left /= FOLD;
     folds += `
   if (thread < ${to}u) {
-    var own = ${name}Parts[thread];
+    var own = ${name}Partials[thread];
 ${
       repeat(FOLD - 1, (k) =>
-        `    own = ${combine("own", `${name}Parts[thread + ${(k + 1) * to}u]`)};`)
+        `    own = ${combine("own", `${name}Partials[thread + ${(k + 1) * to}u]`)};`)
     }
-    ${name}Parts[thread] = own;
+    ${name}Partials[thread] = own;
   }
   workgroupBarrier();`;
   }
   return `
-var<workgroup> ${name}Parts: array<f32, ${threads}>;
-fn ${name}OfThreads(thread: u32, part: f32) -> f32 {
-  ${name}Parts[thread] = part;
+var<workgroup> ${name}Partials: array<f32, ${threads}>;
+fn ${name}OfThreads(thread: u32, value: f32) -> f32 {
+  ${name}Partials[thread] = value;
   workgroupBarrier();${folds}
-  var all = ${name}Parts[0];
-${repeat(left - 1, (k) => `  all = ${combine("all", `${name}Parts[${k + 1}]`)};`)}
+  var all = ${name}Partials[0];
+${repeat(left - 1, (k) => `  all = ${combine("all", `${name}Partials[${k + 1}]`)};`)}
   return all;
 }`;
 }
 
 /**
- * The function `sumOfThreads(thread, part)`, which every thread of a workgroup of `threads` (a power of
+ * The function `sumOfThreads(thread, value)`, which every thread of a workgroup of `threads` (a power of
  * two) calls once with its own index and number; all get the sum, added up in the same order every time.
  */
 export function sumOfThreads(threads: number): string {
   return ofThreads("sum", threads, (a, b) => `${a} + ${b}`);
 }
 
-/** The same for `maxOfThreads(thread, part)`; whether a NaN counts is up to the device. */
+/** The same for `maxOfThreads(thread, value)`; whether a NaN counts is up to the device. */
 export function maxOfThreads(threads: number): string {
   return ofThreads("max", threads, (a, b) => `max(${a}, ${b})`);
 }

@@ -59,7 +59,7 @@ export interface SequenceOptions {
   maxTokens: number;
   /** Tokens that end the answer; they are not part of it. */
   stop: readonly number[];
-  /** Random numbers belong to a sequence's subsequence; u32. Default 0. */
+  /** Which subsequence of random numbers the sequence draws from; u32. Default 0. */
   subsequence?: number;
   /**
    * What a free slot holds of the prompt from before is not computed again: for conversations. The weights must not
@@ -198,7 +198,7 @@ export class Engine {
   /**
    * Continues prompts until all have ended; `break` ends them where they are. A client ends one with {@linkcode evict}.
    *
-   * @param options Of all prompts; the first is of this subsequence, and the others of those that follow.
+   * @param options Of all prompts; the first draws from this subsequence, and the others from those that follow.
    * @throws as {@linkcode admit} and {@linkcode step} do.
    */
   async *generate(

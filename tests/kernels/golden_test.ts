@@ -59,7 +59,7 @@ const PROGRAMS: Record<string, string> = {
   cross_entropy_backward: "cross_entropy(backward=true,threads=1024,ahead=4)",
   dora_embedding_factors: "dora_embedding_factors(table=f16,lanes=16)",
   dora_factors: "dora_factors(w=f16,threads=256,rows=8)",
-  dropout_copy: "dropout_copy(x=f16,y=f16,part=kept)",
+  dropout_copy: "dropout_copy(x=f16,y=f16,output=kept)",
   embedding: "embedding(table=f16)",
   embedding_backward: "embedding_backward",
   embedding_lora: "embedding_lora",

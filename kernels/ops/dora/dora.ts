@@ -65,7 +65,7 @@ const factors = programFamily(
       ...readsScalars("f32", "magnitude"),
       ...writesScalars("f32", "norm", "factor"),
     ],
-    // `rows` of this part of W, the first of which is row `first` of B; `rank` and `width` in vectors.
+    // `rows` of this slice of W, the first of which is row `first` of B; `rank` and `width` in vectors.
     uniforms: { rows: "u32", first: "u32", rank: "u32", width: "u32", scale: "f32" },
     body: `${loadFunction(weightKind(w), "w")}${sumOfThreads(threads)}
 @compute @workgroup_size(${threads})
@@ -136,17 +136,17 @@ export function doraFactors(
     throw new Error(`${shapes.join(", ")} do not fit`);
   }
   const { threads, rows: tileRows } = normTiles(gpu);
-  const parts = weight.ranges(gpu.maxBinding);
-  for (const { start: first, count: rows } of parts) {
-    const part = parts.length === 1 ? weight : weight.rows(first, rows);
+  const slices = weight.ranges(gpu.maxBinding);
+  for (const { start: first, count: rows } of slices) {
+    const slice = slices.length === 1 ? weight : weight.rows(first, rows);
     gpu.run(
       factors({ w: weight.kind.name, threads, rows: tileRows }),
-      [...part.tensors, a, b, magnitude, norm, factor],
+      [...slice.tensors, a, b, magnitude, norm, factor],
       { rows, first, rank: rank / 4, width: inputs / 4, scale },
       groupGrid(Math.ceil(rows / tileRows)),
       {
         flops: 2 * rows * inputs * (rank + 1),
-        bytes: part.bytes + 4 * (rank * (rows + inputs) + 3 * rows),
+        bytes: slice.bytes + 4 * (rank * (rows + inputs) + 3 * rows),
       },
     );
   }

@@ -27,7 +27,7 @@ const lanesOn = ({ software }: Gpu) => software ? 1 : 16;
 
 /**
  * A thread has four columns and goes over the table four rows at a time: a vector of A holds those rows, one of B
- * four of the rank. Squares of a table that is bound in parts are added up in `norm`.
+ * four of the rank. Squares of a table that is bound in slices are added up in `norm`.
  */
 const factors = programFamily(
   "dora_embedding_factors",
@@ -37,7 +37,7 @@ const factors = programFamily(
       ...reads("f32", "a", "b", "magnitude"),
       ...writes("f32", "norm", "factor"),
     ],
-    // `rows` of this part of the table in fours, the first of which is `first`; `tokens`, `width` and `rank` in vectors.
+    // `rows` of this slice of the table in fours, the first of which is `first`; `tokens`, `width` and `rank` in vectors.
     uniforms: {
       rows: "u32",
       first: "u32",
@@ -91,12 +91,12 @@ export function embeddingDoraFactors(
     const shapes = [weight, a, b, magnitude].map(({ name, shape }) => `${name} [${shape}]`);
     throw new Error(`${shapes.join(", ")} do not fit`);
   }
-  const width = hidden / 4, parts = weight.ranges(gpu.maxBinding);
-  parts.forEach(({ start, count }, i) => {
-    const part = parts.length === 1 ? weight : weight.rows(start, count);
+  const width = hidden / 4, slices = weight.ranges(gpu.maxBinding);
+  slices.forEach(({ start, count }, i) => {
+    const slice = slices.length === 1 ? weight : weight.rows(start, count);
     gpu.run(
       factors({ table: weight.kind.name, lanes }),
-      [...part.tensors, a, b, magnitude, norm, factor],
+      [...slice.tensors, a, b, magnitude, norm, factor],
       {
         rows: count / 4,
         first: start / 4,
@@ -104,13 +104,13 @@ export function embeddingDoraFactors(
         width,
         rank: rank / 4,
         begins: i === 0 ? 1 : 0,
-        ends: i === parts.length - 1 ? 1 : 0,
+        ends: i === slices.length - 1 ? 1 : 0,
         scale,
       },
       [Math.ceil(width / COLUMNS)],
       {
         flops: 2 * count * hidden * (rank + 1),
-        bytes: part.bytes + 4 * count * rank + 4 * hidden * (rank + 4),
+        bytes: slice.bytes + 4 * count * rank + 4 * hidden * (rank + 4),
       },
     );
   });

@@ -22,11 +22,11 @@ const forward = programFamily("embedding", ({ table }: { table: string }) => ({
     ...readsScalars("u32", "ids"),
     ...writes("f32", "y"),
   ],
-  // `width` is a row's vectors; this part of the table has rows first to first + count.
+  // `width` is a row's vectors; this slice of the table has rows first to first + count.
   uniforms: { vectors: "u32", width: "u32", first: "u32", count: "u32" },
   body: loadFunction(weightKind(table), "table") + elementMain(`
   let t = i / u.width;
-  // Ids before this part wrap around to large numbers.
+  // Ids before this slice wrap around to large numbers.
   let row = ids[t] - u.first;
   if (row >= u.count) { return; }
   store_y(i, load_table(row * u.width + i % u.width));`),
@@ -44,15 +44,15 @@ export function embedding(
 ): void {
   const table = operandOf(operands.table), [vocabulary, hidden] = table.shape;
   const width = hidden / 4, vectors = rows * width, rowBytes = table.bytes / vocabulary;
-  const parts = table.ranges(gpu.maxBinding);
-  for (const { start, count } of parts) {
-    const part = parts.length === 1 ? table : table.rows(start, count);
+  const slices = table.ranges(gpu.maxBinding);
+  for (const { start, count } of slices) {
+    const slice = slices.length === 1 ? table : table.rows(start, count);
     gpu.run(
       forward({ table: table.kind.name }),
-      [...part.tensors, ids, y],
+      [...slice.tensors, ids, y],
       { vectors, width, first: start, count },
       elementGrid(vectors),
-      { flops: 0, bytes: rows * (rowBytes + 4 * hidden) / parts.length },
+      { flops: 0, bytes: rows * (rowBytes + 4 * hidden) / slices.length },
     );
   }
 }
@@ -115,17 +115,17 @@ export function embeddingBackward(
   },
 ): void {
   const hidden = dtable.rowSize, width = hidden / 4, vectors = unique * width;
-  const parts = splitRows(dtable.shape[0], hidden * 4, gpu.maxBinding);
-  for (const { start, count } of parts) {
-    const part = parts.length === 1 ? dtable : dtable.rows(start, count);
+  const slices = splitRows(dtable.shape[0], hidden * 4, gpu.maxBinding);
+  for (const { start, count } of slices) {
+    const slice = slices.length === 1 ? dtable : dtable.rows(start, count);
     gpu.run(
       backward({}),
-      [dy, uniqueIds, offsets, positions, part],
+      [dy, uniqueIds, offsets, positions, slice],
       { vectors, width, first: start, count },
       elementGrid(vectors),
       {
-        flops: positions.size * hidden / parts.length,
-        bytes: (positions.size + 2 * unique) * hidden * 4 / parts.length,
+        flops: positions.size * hidden / slices.length,
+        bytes: (positions.size + 2 * unique) * hidden * 4 / slices.length,
       },
     );
   }

@@ -19,11 +19,11 @@ import { splitRows, type Tensor } from "../../gpu/tensor.ts";
 function overRows(
   gpu: Gpu,
   a: Tensor,
-  launch: (part: Tensor, first: number, vectors: number) => void,
+  launch: (slice: Tensor, first: number, vectors: number) => void,
 ): void {
-  const parts = splitRows(a.shape[0], a.rowSize * 4, gpu.maxBinding);
-  for (const { start, count } of parts) {
-    launch(parts.length === 1 ? a : a.rows(start, count), start / 4, count / 4);
+  const slices = splitRows(a.shape[0], a.rowSize * 4, gpu.maxBinding);
+  for (const { start, count } of slices) {
+    launch(slices.length === 1 ? a : a.rows(start, count), start / 4, count / 4);
   }
 }
 
@@ -33,7 +33,7 @@ const gather = programFamily("embedding_lora", () => ({
     ...readsScalars("u32", "ids"),
     ...writes("f32", "loraHidden"),
   ],
-  // This part of A makes `own` of the `rank` vectors of a row of loraHidden, from `first` on; V is `width`.
+  // This slice of A makes `own` of the `rank` vectors of a row of loraHidden, from `first` on; V is `width`.
   uniforms: { vectors: "u32", width: "u32", rank: "u32", first: "u32", own: "u32" },
   body: elementMain(`
   let t = i / u.own;
@@ -65,10 +65,10 @@ export function embeddingLora(
   },
 ): void {
   const { a } = moduleOf(group), rank = a.shape[0] / 4;
-  overRows(gpu, a, (part, first, own) => {
+  overRows(gpu, a, (slice, first, own) => {
     const vectors = rows * own, uniforms = { vectors, width: a.shape[1], rank, first, own };
     const cost = { flops: 0, bytes: 32 * vectors };
-    gpu.run(gather({}), [part, ids, loraHidden], uniforms, elementGrid(vectors), cost);
+    gpu.run(gather({}), [slice, ids, loraHidden], uniforms, elementGrid(vectors), cost);
   });
   loraUp(gpu, { loraHidden, group, y, rows });
 }
@@ -117,11 +117,11 @@ export function embeddingLoraBackward(
   const { a, gradA } = moduleOf(group), rank = a.shape[0] / 4;
   if (gradA === undefined) throw new Error(`${a.name} has no gradient`);
   loraUpBackward(gpu, { dy, loraHidden, loraHiddenGrad, group, rows });
-  overRows(gpu, gradA, (part, first, own) => {
+  overRows(gpu, gradA, (slice, first, own) => {
     const vectors = unique * own;
     gpu.run(
       scatter({}),
-      [loraHiddenGrad, uniqueIds, offsets, positions, part],
+      [loraHiddenGrad, uniqueIds, offsets, positions, slice],
       { vectors, width: a.shape[1], rank, first, own },
       elementGrid(vectors),
       { flops: 4 * rows * own, bytes: 16 * rows * own + 32 * vectors },

@@ -23,10 +23,10 @@ const put = programFamily("put_token_rows", ({ table }: { table: Dtype }) => ({
     ...readsScalars("u32", "indices"),
     ...writes(table, "table"),
   ],
-  // `width` is a row's vectors; this part of the table has rows first to first + count.
+  // `width` is a row's vectors; this slice of the table has rows first to first + count.
   uniforms: { vectors: "u32", width: "u32", first: "u32", count: "u32" },
   body: elementMain(`
-  // Rows before this part wrap around to large numbers.
+  // Rows before this slice wrap around to large numbers.
   let row = indices[i / u.width] - u.first;
   if (row < u.count) { store_table(row * u.width + i % u.width, load_delta(i)); }`),
 }));
@@ -42,13 +42,13 @@ export function putTokenRows(
   },
 ): void {
   const hidden = table.rowSize, width = hidden / 4, vectors = count * width;
-  const parts = splitRows(table.shape[0], hidden * bytesOf(table.dtype), gpu.maxBinding);
-  for (const { start: first, count: own } of parts) {
-    const part = parts.length === 1 ? table : table.rows(first, own);
+  const slices = splitRows(table.shape[0], hidden * bytesOf(table.dtype), gpu.maxBinding);
+  for (const { start: first, count: own } of slices) {
+    const slice = slices.length === 1 ? table : table.rows(first, own);
     const uniforms = { vectors, width, first, count: own };
-    gpu.run(put({ table: table.dtype }), [delta, indices, part], uniforms, elementGrid(vectors), {
+    gpu.run(put({ table: table.dtype }), [delta, indices, slice], uniforms, elementGrid(vectors), {
       flops: 0,
-      bytes: count * hidden * (4 + bytesOf(table.dtype)) / parts.length,
+      bytes: count * hidden * (4 + bytesOf(table.dtype)) / slices.length,
     });
   }
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { repeat } from "../../wgsl/repeat.ts";
-import { addScaled, CHUNK, perModule, steps } from "./parts.ts";
+import { addScaled, CHUNK, perModule, steps } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /**
@@ -21,7 +21,7 @@ function sumThreads(
 var<workgroup> shareSums: array<array<f32, ${shares + 1}>, ${own * lanes}>;`;
   const code = `${
     repeat(own / chunk, (c) => `
-${repeat(chunk, (k) => `  parts[${k}][thread] = s${c * chunk + k};`)}
+${repeat(chunk, (k) => `  partials[${k}][thread] = s${c * chunk + k};`)}
   workgroupBarrier();
   for (var v = thread; v < ${cells * shares}u; v += ${threads}u) {
     let cell = v / ${shares}u;
@@ -29,7 +29,7 @@ ${repeat(chunk, (k) => `  parts[${k}][thread] = s${c * chunk + k};`)}
     let own = cell / ${lanes}u;
     let first = share * ${lanes}u + cell % ${lanes}u;
     var sum = 0.0;
-${repeat(terms, (k) => `    sum += parts[own][first + ${k * shares * lanes}u];`)}
+${repeat(terms, (k) => `    sum += partials[own][first + ${k * shares * lanes}u];`)}
     shareSums[${c * cells}u + cell][share] = sum;
   }
   workgroupBarrier();`)

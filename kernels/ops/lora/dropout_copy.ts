@@ -15,11 +15,11 @@ import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
 /** What is stored: what dropout leaves, what it takes away, or the former added to what is there. */
-type Part = "kept" | "rest" | "added";
+type Output = "kept" | "rest" | "added";
 
 const program = programFamily(
   "dropout_copy",
-  ({ x, y, part }: { x: Dtype; y: Dtype; part: Part }) => ({
+  ({ x, y, output }: { x: Dtype; y: Dtype; output: Output }) => ({
     bindings: [...reads(x, "x"), ...writes(y, "y")],
     uniforms: { ...MASK_UNIFORMS, subsequence: "u32", factor: "f32", vectors: "u32" },
     body: KEPT + elementMain(`
@@ -29,7 +29,7 @@ const program = programFamily(
         kept: "store_y(i, multiplier * load_x(i));",
         rest: "store_y(i, (1.0 - multiplier) * load_x(i));",
         added: "store_y(i, load_y(i) + multiplier * load_x(i));",
-      }[part]
+      }[output]
     }`),
   }),
 );
@@ -42,17 +42,17 @@ interface Rows {
   mask: DropoutMask;
 }
 
-function run(gpu: Gpu, part: Part, { x, y, rows, mask }: Rows): void {
+function run(gpu: Gpu, output: Output, { x, y, rows, mask }: Rows): void {
   if (x.rowSize !== y.rowSize) throw new Error(`${x.name} and ${y.name} differ in width`);
   const size = rows * x.rowSize, vectors = size / 4;
   gpu.run(
-    program({ x: x.dtype, y: y.dtype, part }),
+    program({ x: x.dtype, y: y.dtype, output }),
     [x, y],
     { ...maskUniforms(mask), subsequence: mask.subsequence, factor: 1 / (1 - mask.p), vectors },
     elementGrid(vectors),
     {
       flops: size,
-      bytes: size * (bytesOf(x.dtype) + (part === "added" ? 2 : 1) * bytesOf(y.dtype)),
+      bytes: size * (bytesOf(x.dtype) + (output === "added" ? 2 : 1) * bytesOf(y.dtype)),
     },
   );
 }

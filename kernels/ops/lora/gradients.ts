@@ -4,7 +4,7 @@
  * @module
  */
 import { repeat } from "../../wgsl/repeat.ts";
-import { CHUNK, LANES, perModule, steps } from "./parts.ts";
+import { CHUNK, LANES, perModule, steps } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /**
@@ -72,11 +72,11 @@ ${
 ${
     repeat(J, (j) => `
   ${j > 0 ? "workgroupBarrier();" : ""}
-${repeat(CHUNK, (k) => `  parts[${k}][thread] = g${j * 4 + (k >> 2)}[${k & 3}];`)}
+${repeat(CHUNK, (k) => `  partials[${k}][thread] = g${j * 4 + (k >> 2)}[${k & 3}];`)}
   workgroupBarrier();
   for (var cell = thread; cell < ${CHUNK * N}u; cell += ${threads}u) {
     var total = 0.0;
-${repeat(lanes, (l) => `    total += parts[cell / ${N}u][cell % ${N}u + ${l * N}u];`)}
+${repeat(lanes, (l) => `    total += partials[cell / ${N}u][cell % ${N}u + ${l * N}u];`)}
     let at = (firstVector + ${j}u) * 4u + cell / ${4 * N}u;
     let column = (firstColumn + cell % ${N}u) * 4u + cell / ${N}u % 4u;
 ${

@@ -195,7 +195,7 @@ export function loraUpBackward(
   const run = (withLoraHiddenGrad: boolean, withGradB: boolean) => {
     const downTiles = withLoraHiddenGrad ? allDown : 0;
     const tiles = downTiles + (withGradB ? gradTiles : 0);
-    const parts = Number(withLoraHiddenGrad) + Number(withGradB);
+    const products = Number(withLoraHiddenGrad) + Number(withGradB);
     gpu.run(
       backwardY({
         dy: dy.dtype,
@@ -220,7 +220,7 @@ export function loraUpBackward(
       },
       groupGrid(tiles),
       {
-        flops: 2 * parts * rows * outputs * r,
+        flops: 2 * products * rows * outputs * r,
         bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
       },
     );
@@ -263,7 +263,7 @@ export function loraBackward(
     const gradTiles = withGradA ? allGrad : 0;
     const tiles = gradTiles + (dx === undefined ? 0 : places.columnTiles * places.rowTiles);
     const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (splitK === undefined ? 2 : 1);
-    const parts = Number(withGradA) + (dx === undefined ? 0 : 1);
+    const products = Number(withGradA) + (dx === undefined ? 0 : 1);
     gpu.run(
       backwardX({
         x: x.dtype,
@@ -292,7 +292,7 @@ export function loraBackward(
       },
       groupGrid(tiles),
       {
-        flops: 2 * parts * rows * input * r * count,
+        flops: 2 * products * rows * input * r * count,
         bytes: input *
           (rows * (bytesOf(x.dtype) + dxBytes) + count * r * (8 + bytesOf(a[0].dtype))),
       },

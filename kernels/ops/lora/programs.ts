@@ -15,7 +15,7 @@ import {
 import type { Dtype } from "../../gpu/tensor.ts";
 import { downDy, downX } from "./down.ts";
 import { gradients } from "./gradients.ts";
-import { partsMemory } from "./parts.ts";
+import { partialsMemory } from "./snippets.ts";
 import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
 import { upX, upY } from "./up.ts";
 
@@ -86,7 +86,7 @@ export const down = programFamily(
         ...writesScalars("f32", "loraHidden"),
       ],
       uniforms: { ...xUniforms(modules), tiles: "u32" },
-      body: partsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
+      body: partialsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
         MAIN(tiles.threads, "downX(tile, thread);"),
     };
   },
@@ -149,7 +149,7 @@ export const backwardY = programFamily(
         columnTiles: "u32",
         tiles: "u32",
       },
-      body: partsMemory(tiles) + (withLoraHiddenGrad ? downDy(tiles, modules) : "") +
+      body: partialsMemory(tiles) + (withLoraHiddenGrad ? downDy(tiles, modules) : "") +
         (withGradB ? gradients(tiles, modules, { of: "b" }) : "") +
         MAIN(tiles.threads, withLoraHiddenGrad ? first : gradB),
     };
@@ -187,7 +187,7 @@ export const backwardX = programFamily(
         dxFrom: "u32",
         tiles: "u32",
       },
-      body: partsMemory(tiles) + (drop ? KEPT : "") +
+      body: partialsMemory(tiles) + (drop ? KEPT : "") +
         (withGradA ? gradients(tiles, modules, { of: "a", drop }) : "") +
         (withDx ? upX(tiles, modules, { drop, accumulate }) : "") + MAIN(
           tiles.threads,

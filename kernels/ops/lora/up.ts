@@ -4,7 +4,7 @@
  * @module
  */
 import { repeat } from "../../wgsl/repeat.ts";
-import { addScaled, LANES, perModule } from "./parts.ts";
+import { addScaled, LANES, perModule } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /** What a thread of {@linkcode upY} and {@linkcode upX} has: a vector's column and some rows. */
@@ -129,10 +129,10 @@ ${repeat(R, (r) => addScaled(`sum${r}`, `v${r}`))}
 ${
         repeat(R, (r) => {
           const at = `(firstRow + ${r}u) * u.width + column`;
-          const part = drop
+          const masked = drop
             ? `select(vec4<f32>(), sum${r}, kept(${at}, u.subsequence${m}))`
             : `sum${r}`;
-          return `  total${r} += ${part};`;
+          return `  total${r} += ${masked};`;
         })
       }
   }`)

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { elementParts } from "../../gpu/elementwise.ts";
+import { bindableSlices } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { GRAD_SCALER } from "./loss_scale.ts";
 import { programFamily } from "../../gpu/program.ts";
@@ -52,7 +52,7 @@ function slotsOf(vectors: number): number {
 /** Slots that {@linkcode sumOfSquares} fills for a tensor of `size` elements. */
 export function sumOfSquaresSlots(size: number, maxBinding: number): number {
   const planned = new Tensor("planned", "f32", [size], undefined);
-  return elementParts({ maxBinding }, [planned], size)
+  return bindableSlices({ maxBinding }, [planned], size)
     .reduce((slots, { vectors }) => slots + slotsOf(vectors), 0);
 }
 
@@ -67,7 +67,7 @@ export function sumOfSquares(
   },
 ): number {
   let used = 0;
-  for (const { tensors, vectors } of elementParts(gpu, [x], x.size)) {
+  for (const { tensors, vectors } of bindableSlices(gpu, [x], x.size)) {
     const groups = slotsOf(vectors);
     const uniforms = { vectors, slot: slot + used };
     gpu.run(squares({}), [...tensors, gradScaler, partials], uniforms, [groups], {

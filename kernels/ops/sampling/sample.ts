@@ -63,7 +63,7 @@ const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)
  * What the GPU knows of how a sequence's tokens are chosen `[SETTINGS_WORDS]` u32, floats by their bits. What is off
  * has a value that changes nothing, so that sequences with and without it may stand side by side.
  *
- * @param subsequence Sequences of one subsequence, seed and position draw with the same noise; u32.
+ * @param subsequence Sequences with the same subsequence and seed draw with the same noise at the same position; u32.
  */
 export function samplingSettings(sampling: Sampling, subsequence: number): Uint32Array {
   const { temperature, top_k, top_p, min_p, repetition_penalty, seed } = sampling;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { elementGrid, elementParts, partElements } from "../../../kernels/gpu/elementwise.ts";
+import { bindableSlices, elementGrid, sliceElements } from "../../../kernels/gpu/elementwise.ts";
 import { fillConstant } from "../../../kernels/ops/elements/random.ts";
 import { type Dtype, Tensor } from "../../../kernels/gpu/tensor.ts";
 import { AWKWARD, download, gpuTest, poisoned } from "../harness.ts";
@@ -17,35 +17,35 @@ Deno.test("elementGrid covers every vector within the limit of a dimension", () 
   }
 });
 
-Deno.test("elementParts covers tensors of several dtypes once, within the limit", () => {
+Deno.test("bindableSlices covers tensors of several dtypes once, within the limit", () => {
   const planned = (dtype: Dtype, ...shape: number[]) => new Tensor("t", dtype, shape, undefined);
   const tensors = [planned("f32", 37, 52), planned("f16", 50, 52)];
   const size = 36 * 52 - 3 * 4, maxBinding = 1500;
-  const parts = elementParts({ maxBinding }, tensors, size);
-  assert.ok(parts.length > 3);
+  const slices = bindableSlices({ maxBinding }, tensors, size);
+  assert.ok(slices.length > 3);
   let next = 0;
-  for (const part of parts) {
-    assert.equal(part.first, next);
-    next += part.vectors;
-    part.tensors.forEach((view, i) => {
+  for (const slice of slices) {
+    assert.equal(slice.first, next);
+    next += slice.vectors;
+    slice.tensors.forEach((view, i) => {
       assert.equal(view.dtype, tensors[i].dtype);
-      assert.equal(view.offset, part.first * (i === 0 ? 16 : 8));
-      assert.ok(view.bytes <= maxBinding && view.size >= part.vectors * 4);
+      assert.equal(view.offset, slice.first * (i === 0 ? 16 : 8));
+      assert.ok(view.bytes <= maxBinding && view.size >= slice.vectors * 4);
     });
   }
   assert.equal(next, size / 4);
-  const again = elementParts({ maxBinding }, tensors, 52);
-  assert.equal(again[0].tensors[1], parts[0].tensors[1], "views are the same objects every time");
+  const again = bindableSlices({ maxBinding }, tensors, 52);
+  assert.equal(again[0].tensors[1], slices[0].tensors[1], "views are the same objects every time");
 });
 
-Deno.test("elementParts leaves tensors that fit alone and refuses impossible requests", () => {
+Deno.test("bindableSlices leaves tensors that fit alone and refuses impossible requests", () => {
   const tensor = new Tensor("t", "f32", [7], undefined);
-  const [part, ...others] = elementParts({ maxBinding: 1024 }, [tensor], 7);
-  assert.equal(part.tensors[0], tensor);
-  assert.deepEqual([part.first, part.vectors, others.length], [0, 2, 0]);
-  assert.throws(() => elementParts({ maxBinding: 1024 }, [tensor], 8), /t holds 7 elements of 8/);
-  assert.throws(() => partElements(["f16", "f32"], 511), /too small/);
-  assert.equal(partElements(["f16"], 511), 128);
+  const [slice, ...others] = bindableSlices({ maxBinding: 1024 }, [tensor], 7);
+  assert.equal(slice.tensors[0], tensor);
+  assert.deepEqual([slice.first, slice.vectors, others.length], [0, 2, 0]);
+  assert.throws(() => bindableSlices({ maxBinding: 1024 }, [tensor], 8), /t holds 7 elements of 8/);
+  assert.throws(() => sliceElements(["f16", "f32"], 511), /too small/);
+  assert.equal(sliceElements(["f16"], 511), 128);
 });
 
 gpuTest("a two-dimensional grid reaches every vector once and none beyond", async (gpu) => {

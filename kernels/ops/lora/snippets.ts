@@ -22,8 +22,8 @@ export function perModule(modules: number, code: (m: number) => string): string 
 export const CHUNK = 16;
 
 /** Workgroup memory of every program. A row has 16 places more, so that rows lie in different banks. */
-export function partsMemory({ threads }: LoraTiles): string {
-  return `var<workgroup> parts: array<array<f32, ${threads + 16}>, ${CHUNK}>;`;
+export function partialsMemory({ threads }: LoraTiles): string {
+  return `var<workgroup> partials: array<array<f32, ${threads + 16}>, ${CHUNK}>;`;
 }
 
 /**
