@@ -18,7 +18,7 @@ import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts"
 import { plannedSteps, windowSamples } from "../train/data.ts";
 import { countParameters } from "../train/output.ts";
 import type { TrainConfig } from "../train/schema.ts";
-import { runSteps } from "../train/steps.ts";
+import { pipelinedSteps } from "../train/steps.ts";
 import { type AccumulationWindow, PassPlanner, type RunSizes } from "../train/planner.ts";
 import { Trainer } from "../train/trainer.ts";
 import { trainingFlops } from "./train_flops.ts";
@@ -162,7 +162,7 @@ export async function runBench(
   const steps = windows.map((window, i) => {
     return { window, learningRate, firstMicroBatch: i * accumulated };
   });
-  for await (const { result: { loss, ...step }, seconds } of runSteps(gpu, trainer, steps)) {
+  for await (const { result: { loss, ...step }, seconds } of pipelinedSteps(gpu, trainer, steps)) {
     checkLoss(loss);
     losses.push(...step.losses);
     times.push(seconds);

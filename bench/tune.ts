@@ -29,7 +29,7 @@ import { defaultModel, modelFlag } from "./default_model.ts";
 import { tableLines } from "./text_table.ts";
 import { askedProducts, tune, type Tuned } from "./tuning.ts";
 
-/** Tiles are kept that take less than this share of the time of those that are reckoned best. */
+/** Tiles are kept that take less than this share of the time of those that are predicted best. */
 const WORTH = 0.99;
 
 const schema = z.strictObject({
@@ -54,14 +54,14 @@ const TUNE = command(
 );
 
 /** Puts a product's tiles on a GPU beside what the file holds already. */
-function keep(path: string, gpu: string, { name, reckoned, best }: Tuned): void {
-  const { tiles } = readTiles(path), kept = { ...tiles[gpu] };
-  delete kept[name];
-  if (best.seconds < WORTH * reckoned.seconds) kept[name] = tileNumbers(best.geometry);
-  replaceFile(path, JSON.stringify({ tiles: { ...tiles, [gpu]: kept } }, null, 2) + "\n");
+function keep(path: string, gpu: string, { name, predicted, best }: Tuned): void {
+  const { tiles } = readTiles(path), stored = { ...tiles[gpu] };
+  delete stored[name];
+  if (best.seconds < WORTH * predicted.seconds) stored[name] = tileNumbers(best.geometry);
+  replaceFile(path, JSON.stringify({ tiles: { ...tiles, [gpu]: stored } }, null, 2) + "\n");
 }
 
-const sum = (tuned: readonly Tuned[], which: "reckoned" | "best") =>
+const sum = (tuned: readonly Tuned[], which: "predicted" | "best") =>
   tuned.reduce((total, product) => total + product[which].seconds, 0);
 
 /** One line for each weight and orientation: over all numbers of rows, how much less time it takes. */
@@ -72,16 +72,16 @@ function lines(tuned: readonly Tuned[]): string[] {
     return `${kind} ${weight}${name.endsWith("parts") ? " in parts" : ""}`;
   });
   const percent = (less: number) => `${(100 * less).toFixed(1)} %`;
-  const saved = (some: readonly Tuned[]) => 1 - sum(some, "best") / sum(some, "reckoned");
+  const saved = (some: readonly Tuned[]) => 1 - sum(some, "best") / sum(some, "predicted");
   return tableLines([
-    ["product", "rows of tokens", "TFLOP/s reckoned", "measured", "less time", "at most"],
+    ["product", "rows of tokens", "TFLOP/s predicted", "measured", "less time", "at most"],
     ...[...groups].map(([name, some]) => {
       const rows = some.map(({ product }) => tokensOf(product));
       const flops = some.reduce((total, { product: { m, n, k } }) => total + 2 * m * n * k, 0);
       return [
         name,
         `${Math.min(...rows)} to ${Math.max(...rows)}`,
-        ...[sum(some, "reckoned"), sum(some, "best")].map((s) => (flops / s / 1e12).toFixed(3)),
+        ...[sum(some, "predicted"), sum(some, "best")].map((s) => (flops / s / 1e12).toFixed(3)),
         percent(saved(some)),
         percent(Math.max(...some.map((one) => saved([one])))),
       ];
@@ -130,7 +130,7 @@ export async function benchTune(args: string[]): Promise<void> {
     precision,
     lora: flags.lora,
     file: path,
-    reckoned_seconds: sum(tuned, "reckoned"),
+    reckoned_seconds: sum(tuned, "predicted"),
     measured_seconds: sum(tuned, "best"),
     products: tuned,
   };

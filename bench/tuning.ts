@@ -43,8 +43,8 @@ export interface Tuned {
   /** See {@linkcode productClass}. */
   name: string;
   product: AskedProduct;
-  /** Seconds with the geometry that is reckoned to be best, and with the one that is. */
-  reckoned: Timed;
+  /** Seconds with the geometry that is predicted to be best, and with the one that is. */
+  predicted: Timed;
   best: Timed;
   all: Timed[];
 }
@@ -123,11 +123,11 @@ function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
 /** That both geometries make the same of the operands. @throws {UserError} where they don't. */
 async function compare(
   gpu: Gpu,
-  { name, product, reckoned, best }: Tuned,
+  { name, product, predicted, best }: Tuned,
   { run, C }: { run: (geometry: MatmulGeometry) => void; C: Tensor },
 ): Promise<void> {
   const samples = new Samples();
-  run(reckoned.geometry);
+  run(predicted.geometry);
   const expected = await valuesOf(gpu, C);
   run(best.geometry);
   const actual = await valuesOf(gpu, C);
@@ -156,7 +156,7 @@ export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
   );
   const all = candidates.map((geometry, i): Timed => ({ geometry, seconds: seconds[i] }));
   const best = all.reduce((a, b) => b.seconds < a.seconds ? b : a);
-  const tuned = { name: productClass(product)!, product, reckoned: all[0], best, all };
+  const tuned = { name: productClass(product)!, product, predicted: all[0], best, all };
   if (best !== all[0]) await compare(gpu, tuned, made);
   return tuned;
 }

@@ -31,9 +31,9 @@ export async function runSteps(
   const health = new Health(config);
   const saves = (step: number) => config.save_every > 0 && step % config.save_every === 0;
   // What is saved, or evaluated between epochs, are the weights of that step.
-  const apart = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
+  const mustWait = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
     saves(step) || next.epoch > epoch || stop.requested;
-  for await (const done of training.run(apart)) {
+  for await (const done of training.run(mustWait)) {
     const { step: { step, epoch, learningRate, progress: epochs }, result, seconds } = done;
     metrics.write({ step, epoch: epochs, learningRate, seconds, result });
     health.look(step, result);
@@ -58,6 +58,6 @@ export async function runSteps(
     if (outcome.stopped && !saved) await training.saveState();
     if (outcome.stopped) return outcome;
   }
-  health.finish(trainer.taken);
+  health.finish(trainer.stepsTaken);
   return outcome;
 }

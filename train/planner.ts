@@ -126,10 +126,10 @@ export class PassPlanner {
   }
 
   #plan(window: AccumulationWindow, row: Row): PlannedPass {
-    const apart = row.slots.flatMap((slot) =>
+    const unshared = row.slots.flatMap((slot) =>
       window[slot].map((sample, index) => ({ slot, index, sample, shared: 0 }))
     );
-    const samples = this.#shares(row) ? sharePrefixes(apart) : apart;
+    const samples = this.#shares(row) ? sharePrefixes(unshared) : unshared;
     return {
       samples,
       tokens: passTokens(samples),

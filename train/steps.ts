@@ -28,27 +28,30 @@ export interface StepDone<S extends Step> {
 const LONG = 5;
 
 /**
- * Runs steps. Between two of them the caller has its turn.
+ * Runs steps, each recorded while the one before it is computed, and yields each when it is done.
  *
- * @param apart Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
+ * @param mustWait Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
  */
-export async function* runSteps<S extends Step>(
+export async function* pipelinedSteps<S extends Step>(
   gpu: Gpu,
   trainer: Trainer,
   steps: Iterable<S>,
-  apart: (step: S, next: S) => boolean = () => false,
+  mustWait: (step: S, next: S) => boolean = () => false,
 ): AsyncGenerator<StepDone<S>> {
   const queue = steps[Symbol.iterator]();
-  const take = () => {
+  const nextStep = () => {
     const { value, done } = queue.next();
     return done ? undefined : value as S;
   };
-  let step = take(), next = step && take(), later = next && take(), began = performance.now();
+  let step = nextStep(),
+    next = step && nextStep(),
+    later = next && nextStep(),
+    began = performance.now();
   let recorded = step && trainer.record(gpu, step.window, step), long = true;
   while (step !== undefined) {
     let ahead: RecordedStep | undefined, compiled: Promise<number> | undefined;
     const result = await trainer.finish(gpu, recorded!, () => {
-      if (next !== undefined && !long && !apart(step!, next)) {
+      if (next !== undefined && !long && !mustWait(step!, next)) {
         ahead = trainer.record(gpu, next.window, next);
       }
       if (later !== undefined) compiled = trainer.precompile(gpu, [later.window]);
@@ -58,7 +61,7 @@ export async function* runSteps<S extends Step>(
     began = now;
     long = seconds > LONG;
     yield { step, result, seconds, next, idle: ahead === undefined };
-    [step, next, later] = [next, later, later && take()];
+    [step, next, later] = [next, later, later && nextStep()];
     if (ahead === undefined) began = performance.now();
     recorded = ahead ?? (step && trainer.record(gpu, step.window, step));
   }

@@ -75,18 +75,18 @@ export class StopRequest {
     for (const signal of SIGNALS) {
       Deno.addSignalListener(signal, () => {
         this.#heardHere = true;
-        if (!this.#heardApart) takeDown(this.#notes, signal, this.#answer);
+        if (!this.#workerListens) takeDown(this.#notes, signal, this.#answer);
         this.#exitIfAsked();
       });
     }
     this.#worker.postMessage(this.#notes satisfies StopMessage);
-    while (!this.#heardApart && !this.#failed) {
+    while (!this.#workerListens && !this.#failed) {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
 
-  /** Whether the other thread listens; it ends where it can't write its answer. */
-  get #heardApart(): boolean {
+  /** Whether the worker listens; it ends where it can't write its answer. */
+  get #workerListens(): boolean {
     return !this.#failed && Atomics.load(this.#notes, LISTENING) > 0;
   }
 

@@ -79,7 +79,7 @@ export class Trainer {
   #lossScale: number;
   /** Steps skipped and steps taken so far, those of the runs that this one goes on with included. */
   skipped = 0;
-  taken = 0;
+  stepsTaken = 0;
 
   /** Allocates everything; a {@linkcode Memory} without a device only counts. */
   constructor(memory: Memory, modelConfig: ModelConfig, options: TrainerOptions) {
@@ -230,6 +230,6 @@ export class Trainer {
   readGradScaler(gradScaler: Float32Array): void {
     this.#lossScale = gradScaler[GRAD_SCALER.scale];
     this.skipped = gradScaler[GRAD_SCALER.skipped];
-    this.taken = gradScaler[GRAD_SCALER.steps];
+    this.stepsTaken = gradScaler[GRAD_SCALER.steps];
   }
 }

@@ -17,7 +17,7 @@ import type { SampleAnswers } from "./sample_answers.ts";
 import { learningRate } from "./schedule.ts";
 import { largestPass, setUpTraining, type TrainingSetup } from "./setup.ts";
 import { loadState, type Progress, saveState } from "./state.ts";
-import { runSteps, type Step, type StepDone } from "./steps.ts";
+import { pipelinedSteps, type Step, type StepDone } from "./steps.ts";
 import { type StepResult, Trainer } from "./trainer.ts";
 
 /** Windows whose programs are compiled before the first step; those of later ones while earlier steps run. */
@@ -103,15 +103,15 @@ export class Training implements AsyncDisposable {
   }
 
   /**
-   * The steps still to be done, as {@linkcode runSteps} runs them. {@linkcode progress} counts a step when it is told.
+   * The steps still to be done, as {@linkcode pipelinedSteps} runs them. {@linkcode progress} counts a step when it is told.
    *
-   * @param apart Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
+   * @param mustWait Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
    */
   async *run(
-    apart?: (step: RunStep, next: RunStep) => boolean,
+    mustWait?: (step: RunStep, next: RunStep) => boolean,
   ): AsyncGenerator<StepDone<RunStep>> {
     const { progress } = this;
-    for await (const done of runSteps(this.gpu, this.trainer, this.#steps(), apart)) {
+    for await (const done of pipelinedSteps(this.gpu, this.trainer, this.#steps(), mustWait)) {
       progress.firstLoss ??= done.result.loss;
       progress.step = done.step.step;
       progress.microBatches += done.step.window.length;

@@ -274,7 +274,7 @@ export class Gpu {
           .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
         this.flush();
         if (overlap !== undefined) {
-          if (!this.#mapsInOrder) this.#recorder.hold();
+          if (!this.#mapsInOrder) this.#recorder.defer();
           overlap();
           this.flush();
         }

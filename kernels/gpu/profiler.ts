@@ -74,7 +74,7 @@ export class Profiler {
   #pending: Launch[] = [];
   #resolved?: { buffer: GPUBuffer; launches: Launch[] };
   #reads: Promise<{ launches: Launch[]; spans: Span[] }>[] = [];
-  #taken = performance.now();
+  #lastRead = performance.now();
 
   constructor(readonly device: GPUDevice) {
     this.#querySet = device.createQuerySet({ type: "timestamp", count: MOST_QUERIES });
@@ -135,8 +135,8 @@ export class Profiler {
       begin: spans[0].begin,
       end: spans[spans.length - 1].end,
     }));
-    const now = performance.now(), wallSeconds = (now - this.#taken) / 1000;
-    this.#taken = now;
+    const now = performance.now(), wallSeconds = (now - this.#lastRead) / 1000;
+    this.#lastRead = now;
     return {
       rows: [...rows.values()].sort((a, b) => b.seconds - a.seconds),
       submissions: whole,

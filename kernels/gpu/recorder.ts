@@ -1,7 +1,7 @@
 /**
  * Records launches and copies into command buffers and hands them to the GPU in batches, so that it
  * works while the next batch is recorded. A launch costs the host 3 to 4 µs on either WebGPU, nearly
- * all of it theirs: pipelines and bind groups are kept, and uniforms go into one buffer.
+ * all of it theirs: pipelines and bind groups are cached, and uniforms go into one buffer.
  *
  * @module
  */
@@ -20,8 +20,8 @@ const LAUNCHES_PER_SUBMIT = 400;
 /** The same where the GPU has nothing to do; from one batch to the next it doubles. */
 const FIRST_LAUNCHES = 25;
 
-/** Submissions and writes that are kept back at most: they take memory of the host. */
-const MOST_HELD = 256;
+/** Submissions and writes that are deferred at most: they take memory of the host. */
+const MOST_DEFERRED = 256;
 
 /** Values of a program's uniforms, by name. */
 export type Uniforms = Readonly<Record<string, number>>;
@@ -57,8 +57,8 @@ export class Recorder {
   #used = 0;
   /** What was recorded so far. */
   readonly work: Work = { launches: 0, flops: 0, bytes: 0 };
-  /** Submissions and writes that are kept back, in order. */
-  #held?: (() => void)[];
+  /** Submissions and writes that are deferred, in order. */
+  #deferred?: (() => void)[];
   readonly #bind: Provider["bind"];
   #encoder?: GPUCommandEncoder;
   #pass?: GPUComputePassEncoder;
@@ -118,21 +118,21 @@ export class Recorder {
     return this.#encoder ??= this.device.createCommandEncoder();
   }
 
-  /** Hands what is recorded to the GPU, or keeps it until {@linkcode release}. */
+  /** Hands what is recorded to the GPU, or defers it until {@linkcode release}. */
   submit(): void {
     if (this.#encoder === undefined) return;
     this.#endPass();
     this.profiler?.resolve(this.#encoder);
     const commands = [this.#encoder.finish()], { queue } = this.device;
     if (this.#used > 0) this.#send(this.#buffer, 0, new Uint8Array(this.#data, 0, this.#used));
-    if (this.#held === undefined) queue.submit(commands);
-    else this.#held.push(() => queue.submit(commands));
+    if (this.#deferred === undefined) queue.submit(commands);
+    else this.#deferred.push(() => queue.submit(commands));
     this.#encoder = undefined;
     this.#launches = 0;
     this.#used = 0;
     this.#mostLaunches = Math.min(2 * this.#mostLaunches, LAUNCHES_PER_SUBMIT);
     this.profiler?.collect();
-    if (this.#held !== undefined && this.#held.length > MOST_HELD) this.release();
+    if (this.#deferred !== undefined && this.#deferred.length > MOST_DEFERRED) this.release();
   }
 
   /** Writes to a buffer after everything recorded so far. */
@@ -143,21 +143,21 @@ export class Recorder {
 
   #send(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
     const { queue } = this.device;
-    if (this.#held === undefined) return queue.writeBuffer(buffer, offset, bytes);
-    const kept = bytes.slice();
-    this.#held.push(() => queue.writeBuffer(buffer, offset, kept));
+    if (this.#deferred === undefined) return queue.writeBuffer(buffer, offset, bytes);
+    const copied = bytes.slice();
+    this.#deferred.push(() => queue.writeBuffer(buffer, offset, copied));
   }
 
-  /** Keeps from now on what would go to the GPU: not where launches are measured. */
-  hold(): void {
-    if ((this.profiler?.granularity ?? "nothing") === "nothing") this.#held ??= [];
+  /** Defers from now on what would go to the GPU, except where launches are measured. */
+  defer(): void {
+    if ((this.profiler?.granularity ?? "nothing") === "nothing") this.#deferred ??= [];
   }
 
-  /** Hands what was kept to the GPU. */
+  /** Hands what was deferred to the GPU. */
   release(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    held?.forEach((send) => send());
+    const deferred = this.#deferred;
+    this.#deferred = undefined;
+    deferred?.forEach((send) => send());
   }
 
   /** Launches of the batch that is being recorded; one that is measured stays whole. */

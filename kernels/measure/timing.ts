@@ -109,9 +109,9 @@ async function submissionSeconds(
     gpu.flush();
   }
   await gpu.finish();
-  const taken = (await profiler.take()).submissions;
-  if (taken.length !== submissions.length) throw new Error("a call has more than four launches");
-  return taken.map((span, i) => Math.max(1e-9, spanSeconds(span) / submissions[i][1]));
+  const spans = (await profiler.take()).submissions;
+  if (spans.length !== submissions.length) throw new Error("a call has more than four launches");
+  return spans.map((span, i) => Math.max(1e-9, spanSeconds(span) / submissions[i][1]));
 }
 
 /**

@@ -164,7 +164,7 @@ export async function loadWeights(
   const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
   const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
   /** One promise for each time that the queue was looked after, each later than the one before. */
-  const taken: Promise<void>[] = [];
+  const pending: Promise<void>[] = [];
   let done = 0, queued = 0;
   try {
     for await (const { piece, bytes } of readAhead(pieces, weights, pieceBytes)) {
@@ -176,10 +176,10 @@ export async function loadWeights(
       if (queued >= QUEUED_BYTES) {
         const finished = gpu.finish();
         finished.catch(() => {}); // heard when its turn comes
-        taken.push(finished);
+        pending.push(finished);
         queued = 0;
         // In Deno a promise comes 10 ms after the fact: waiting for an older one costs nothing.
-        if (taken.length > 2) await taken.shift();
+        if (pending.length > 2) await pending.shift();
       }
       progress?.(done, total);
     }

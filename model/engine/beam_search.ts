@@ -161,11 +161,11 @@ export function assignSlots(
   const free = Array.from({ length: capacity }, (_, slot) => slot)
     .filter((slot) => !surviving.has(slot));
   const copies: SlotCopy[] = [];
-  const taken = new Set<number>();
+  const inherited = new Set<number>();
   const assigned = parents.map((parent) => {
     const from = slots[parent];
-    if (!taken.has(from)) {
-      taken.add(from);
+    if (!inherited.has(from)) {
+      inherited.add(from);
       return from;
     }
     const to = free.shift();

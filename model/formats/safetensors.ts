@@ -95,8 +95,8 @@ function checkLayout(tensors: Map<string, TensorEntry>, dataBytes: number, file:
     const quoted = brief(name);
     if (entry.begin < end) throw new UserError(`${file}: tensor ${quoted} overlaps ${before}`);
     if (entry.begin > end) {
-      const hole = `bytes ${end} to ${entry.begin} of the data, before tensor ${quoted},`;
-      throw new UserError(`${file}: ${hole} belong to no tensor`);
+      const gap = `bytes ${end} to ${entry.begin} of the data, before tensor ${quoted},`;
+      throw new UserError(`${file}: ${gap} belong to no tensor`);
     }
     [end, before] = [entry.end, quoted];
   }

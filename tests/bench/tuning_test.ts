@@ -51,9 +51,9 @@ gpuTest("tuning measures every geometry that may be the best", async () => {
         n: 64,
         k: 600,
       };
-      const { name, all, best, reckoned } = await tune(gpu, product);
+      const { name, all, best, predicted } = await tune(gpu, product);
       assert.equal(name, `nt f32 f32 8×64×600${maxSplits ? " parts" : ""}`);
-      assert.ok(all.length > 1 && all.includes(best) && all[0] === reckoned, `${all.length}`);
+      assert.ok(all.length > 1 && all.includes(best) && all[0] === predicted, `${all.length}`);
       assert.ok(all.every(({ seconds }) => seconds > 0 && seconds >= best.seconds));
     }
   } finally {

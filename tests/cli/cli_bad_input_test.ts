@@ -166,7 +166,7 @@ const LIES: Record<string, [Parameters<typeof lyingModel>[2], ...(RegExp | strin
       return h;
     },
   }, "overlaps"],
-  "a hole": [{
+  "a gap": [{
     header: (h) => {
       delete h[K];
       return h;

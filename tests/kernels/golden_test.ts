@@ -67,11 +67,11 @@ const PROGRAMS: Record<string, string> = {
   grad_norm: "sum_of_squares",
   indexed_rows: "indexed_rows(direction=gather)",
   lora_backward_a:
-    "lora_backward_a(x=f16,a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,tileKind=many rows)",
+    "lora_backward_a(x=f16,a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,tileKind=large_m)",
   lora_backward_b:
-    "lora_backward_b(dy=f16,b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,tileKind=few rows)",
-  lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=many rows)",
-  lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=many rows)",
+    "lora_backward_b(dy=f16,b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,tileKind=small_m)",
+  lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=large_m)",
+  lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=large_m)",
   loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:
     "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",

@@ -1,6 +1,6 @@
 /** Steps in turn: the same with the next step under way as one by one. */
 import assert from "node:assert/strict";
-import { runSteps } from "../../train/steps.ts";
+import { pipelinedSteps } from "../../train/steps.ts";
 import type { StepResult } from "../../train/trainer.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { fixtureSamples, fixtureSubject, fixtureWindow, openTrainer } from "./runs.ts";
@@ -13,25 +13,28 @@ const STEPS = [[[0], [1], [2]], [[3, 4], [5]], [[6], [7], [8]], [[9], [10]]].map
   number: i,
 }));
 
-gpuTest("steps in turn do what single steps do, and stand apart where asked", async (gpu) => {
-  const subject = fixtureSubject({ model: "llama", adapter: "adapter_qv" });
-  const open = () =>
-    openTrainer(gpu, subject, STEPS.map((s) => s.window), { precision: "mixed", dropout: 0.1 });
-  const single = open(), expected: StepResult[] = [];
-  for (const step of STEPS) expected.push(await single.step(gpu, step.window, step));
+gpuTest(
+  "pipelined steps do what single steps do, and wait for each other where asked",
+  async (gpu) => {
+    const subject = fixtureSubject({ model: "llama", adapter: "adapter_qv" });
+    const open = () =>
+      openTrainer(gpu, subject, STEPS.map((s) => s.window), { precision: "mixed", dropout: 0.1 });
+    const single = open(), expected: StepResult[] = [];
+    for (const step of STEPS) expected.push(await single.step(gpu, step.window, step));
 
-  const trainer = open(), results: StepResult[] = [], idle: boolean[] = [];
-  for await (const done of runSteps(gpu, trainer, STEPS, ({ number }) => number === 2)) {
-    assert.equal(done.next, STEPS[done.step.number + 1]);
-    assert.ok(done.seconds > 0);
-    results.push(done.result);
-    idle.push(done.idle);
-  }
-  assert.deepEqual(results, expected);
-  // How long the first one takes is not known before; what follows the third is asked to wait.
-  assert.deepEqual(idle, [true, false, true, true]);
-  for await (const _ of runSteps(gpu, single, [])) assert.fail("a step of none");
-});
+    const trainer = open(), results: StepResult[] = [], idle: boolean[] = [];
+    for await (const done of pipelinedSteps(gpu, trainer, STEPS, ({ number }) => number === 2)) {
+      assert.equal(done.next, STEPS[done.step.number + 1]);
+      assert.ok(done.seconds > 0);
+      results.push(done.result);
+      idle.push(done.idle);
+    }
+    assert.deepEqual(results, expected);
+    // How long the first one takes is not known before; what follows the third is asked to wait.
+    assert.deepEqual(idle, [true, false, true, true]);
+    for await (const _ of pipelinedSteps(gpu, single, [])) assert.fail("a step of none");
+  },
+);
 
 gpuTest("the programs of a step are compiled before it is recorded", async (gpu) => {
   const windows = STEPS.map((s) => s.window);
@@ -48,6 +51,6 @@ gpuTest("the programs of a step are compiled before it is recorded", async (gpu)
     return step;
   };
   let steps = 0;
-  for await (const _ of runSteps(gpu, trainer, STEPS)) steps++;
+  for await (const _ of pipelinedSteps(gpu, trainer, STEPS)) steps++;
   assert.equal(steps, STEPS.length);
 });

@@ -26,7 +26,7 @@ export interface Choice {
 const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
   "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
 
-const HINT = "built in; --gpu dawn may have tensor cores, see README";
+const HINT = "built in; --gpu dawn may have tensor cores, see docs/install.md";
 
 /** Whether the adapter multiplies matrices on tensor cores. */
 function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapter">): boolean {
@@ -55,15 +55,15 @@ export async function chooseAdapter(
   name: ProviderName | undefined,
   precision?: "fp32" | "mixed",
 ): Promise<Choice> {
-  const wanted = (name === "auto" ? undefined : name) ?? environment("LORIKEET_GPU") ?? "auto";
-  if (!(PROVIDERS as readonly string[]).includes(wanted)) {
-    throw new UsageError(`LORIKEET_GPU is "${wanted}"; expected ${PROVIDERS.join(", ")}`);
+  const asked = (name === "auto" ? undefined : name) ?? environment("LORIKEET_GPU") ?? "auto";
+  if (!(PROVIDERS as readonly string[]).includes(asked)) {
+    throw new UsageError(`LORIKEET_GPU is "${asked}"; expected ${PROVIDERS.join(", ")}`);
   }
-  if (wanted === "dawn") {
+  if (asked === "dawn") {
     const found = await find(dawnProvider);
     return { ...found, reason: hasTensorCores(found) ? "tensor cores" : "no tensor cores" };
   }
-  if (wanted === "deno" || precision !== "mixed") {
+  if (asked === "deno" || precision !== "mixed") {
     return { ...await find(denoProvider), reason: "built in" };
   }
   if (environment("DAWN_NODE") === undefined) {

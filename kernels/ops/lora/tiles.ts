@@ -24,9 +24,9 @@ export interface LoraTiles {
 }
 
 /** Kinds of {@linkcode LoraTiles}. */
-export type LoraTileKind = "software" | "few rows" | "many rows";
+export type LoraTileKind = "software" | "small_m" | "large_m";
 
-const FEW_ROWS: LoraTiles = {
+const SMALL_M: LoraTiles = {
   threads: 256,
   downRows: 4,
   downResults: 8,
@@ -40,7 +40,7 @@ const FEW_ROWS: LoraTiles = {
 };
 
 /**
- * The tiles of each kind. A software driver's barriers are dear, and eight threads are one SIMD group. Those
+ * The tiles of each kind. A software driver's barriers are expensive, and eight threads are one SIMD group. Those
  * for GPUs were picked from measurements at 121 and 968 rows, two layers of 4096, rank 16, on an H100.
  */
 export const LORA_TILES: Readonly<Record<LoraTileKind, LoraTiles>> = {
@@ -56,13 +56,13 @@ export const LORA_TILES: Readonly<Record<LoraTileKind, LoraTiles>> = {
     downAhead: 1,
     gradAhead: 1,
   },
-  "few rows": FEW_ROWS,
-  "many rows": { ...FEW_ROWS, downRows: 8, downAhead: 1, gradAhead: 2 },
+  small_m: SMALL_M,
+  large_m: { ...SMALL_M, downRows: 8, downAhead: 1, gradAhead: 2 },
 };
 
 /** Which tiles are best for so many rows. */
 export function loraTileKind(software: boolean, rows: number): LoraTileKind {
-  return software ? "software" : rows <= 256 ? "few rows" : "many rows";
+  return software ? "software" : rows <= 256 ? "small_m" : "large_m";
 }
 
 /** Tiles of a product down to the rank, `rank` in elements. */

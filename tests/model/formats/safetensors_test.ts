@@ -159,7 +159,7 @@ Deno.test("refuses overlapping tensors", () => {
   headerRefused(header, 8, /^tensor "b" overlaps "a"$/);
 });
 
-Deno.test("refuses holes between tensors and before the first", () => {
+Deno.test("refuses gaps between tensors and before the first", () => {
   const header = { a: entry("U8", [1], [0, 1]), b: entry("U8", [1], [2, 3]) };
   headerRefused(header, 3, /^bytes 1 to 2 of the data, before tensor "b", belong to no tensor$/);
   headerRefused({ b: header.b }, 3, /^bytes 0 to 2 of the data, before tensor "b"/);

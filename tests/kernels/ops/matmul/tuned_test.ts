@@ -24,7 +24,7 @@ const PRODUCT: AskedProduct = {
   n: 4096,
   k: 4096,
 };
-/** Not what is reckoned best for it. */
+/** Not what is predicted best for it. */
 const MEASURED = { blockM: 32, blockN: 128, blockK: 32, threadM: 4, threadN: 8, splits: 7 };
 
 function choice(product = PRODUCT, geometry = MEASURED): TileChoice {
@@ -45,8 +45,8 @@ Deno.test("measured tiles are for products of as many steps of rows, and of the 
   ];
   for (const other of others) {
     const { m, n, k, ...kind } = { ...PRODUCT, ...other };
-    const reckoned = matmulGeometry(m, n, k, { ...GPU, ...kind });
-    assert.deepEqual(tiles.of({ ...PRODUCT, ...other }), reckoned, JSON.stringify(other));
+    const predicted = matmulGeometry(m, n, k, { ...GPU, ...kind });
+    assert.deepEqual(tiles.of({ ...PRODUCT, ...other }), predicted, JSON.stringify(other));
   }
 });
 
