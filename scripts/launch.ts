@@ -5,7 +5,7 @@
  * @module
  */
 import { decidesByFlag } from "./launch/flags.ts";
-import { keptPlan, noting } from "./launch/kept_plan.ts";
+import { cachedPlan, noting } from "./launch/cached_plan.ts";
 import { type Launch, planLines } from "./launch/plan.ts";
 import { isProgram, type ProgramCommand, PROGRAMS } from "./launch/permissions.ts";
 import { Refused, type System, thisSystem } from "./launch/system.ts";
@@ -24,7 +24,7 @@ function keep(launch: Launch, system: System, plan: { lines: string[]; facts: re
   if (!system.makeFolder(folder)) return;
   const parts = `${root}/scripts/launch`;
   const modules = [parts, `${parts}.ts`, ...system.names(parts).map((name) => `${parts}/${name}`)];
-  const text = keptPlan(launch, plan.lines, { facts: plan.facts, modules, file });
+  const text = cachedPlan(launch, plan.lines, { facts: plan.facts, modules, file });
   const scratch = system.makeScratch(folder);
   system.write(`${scratch}/plan`, text);
   system.move(`${scratch}/plan`, file);

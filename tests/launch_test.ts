@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Environment } from "../scripts/launch/environment.ts";
 import { decidesByFlag, readFlag, wantedGpu } from "../scripts/launch/flags.ts";
-import { noting } from "../scripts/launch/kept_plan.ts";
+import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
 import { planLines } from "../scripts/launch/plan.ts";
 import { quote } from "../scripts/launch/shell.ts";

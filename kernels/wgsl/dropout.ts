@@ -24,7 +24,7 @@ function threshold(p: number): number {
   return Math.min(Math.round(p * 2 ** 32), 2 ** 32 - 1);
 }
 
-/** Uniforms that {@linkcode KEPT} reads. */
+/** Uniforms that {@linkcode KEEP_MASK} reads. */
 export const MASK_UNIFORMS = { seed: "u32", step: "u32", dropped: "u32" } as const;
 
 /** Values of {@linkcode MASK_UNIFORMS}. */

@@ -7,8 +7,8 @@
 /** A character is up to four bytes, so up to three can wait for the rest of it. */
 const UNFINISHED = /\uFFFD{1,3}$/;
 
-/** Tokens are forgotten down to `KEPT` when there are `MOST`. */
-const KEPT = 16, MOST = 48;
+/** Tokens are forgotten down to `CONTEXT_TOKENS` when there are `MOST_TOKENS`. */
+const CONTEXT_TOKENS = 16, MOST_TOKENS = 48;
 
 /**
  * Turns tokens into pieces of text that never end inside a character.
@@ -33,7 +33,7 @@ export class TextStream {
     this.#ids.push(id);
     this.#tail = this.decode(this.#ids);
     const piece = this.#tell(this.#tail.replace(UNFINISHED, "").length);
-    if (this.#ids.length >= MOST) this.#forget();
+    if (this.#ids.length >= MOST_TOKENS) this.#forget();
     return piece;
   }
 
@@ -56,7 +56,7 @@ export class TextStream {
   }
 
   #forget(): void {
-    const ids = this.#ids.slice(-KEPT);
+    const ids = this.#ids.slice(-CONTEXT_TOKENS);
     const tail = this.decode(ids);
     if (tail.length < 4) return;
     this.#told -= this.#tail.length - tail.length;

@@ -17,8 +17,8 @@ interface BlockTape {
   /** [heads, T, T] */
   probabilities: Float64Array;
   mixed: Float64Array;
-  middle: Float64Array;
-  normedMiddle: Float64Array;
+  residualMid: Float64Array;
+  normedMid: Float64Array;
   gate: Float64Array;
   up: Float64Array;
   gated: Float64Array;
@@ -297,10 +297,10 @@ export class Pass {
     const k = this.#rotate(this.#linear(normed, `${at}self_attn.k_proj`), kvHeads, 1);
     const v = this.#linear(normed, `${at}self_attn.v_proj`);
     const { probabilities, mixed } = this.#attention(q, k, v);
-    const middle = addTo(this.#linear(mixed, `${at}self_attn.o_proj`), x);
-    const normedMiddle = this.#rmsNorm(middle, `${at}post_attention_layernorm.weight`);
-    const gate = this.#linear(normedMiddle, `${at}mlp.gate_proj`);
-    const up = this.#linear(normedMiddle, `${at}mlp.up_proj`);
+    const residualMid = addTo(this.#linear(mixed, `${at}self_attn.o_proj`), x);
+    const normedMid = this.#rmsNorm(residualMid, `${at}post_attention_layernorm.weight`);
+    const gate = this.#linear(normedMid, `${at}mlp.gate_proj`);
+    const up = this.#linear(normedMid, `${at}mlp.up_proj`);
     const gated = gate.map((value, i) => value * sigmoid(value) * up[i]);
     this.blocks.push({
       x,
@@ -310,40 +310,43 @@ export class Pass {
       v,
       probabilities,
       mixed,
-      middle,
-      normedMiddle,
+      residualMid,
+      normedMid,
       gate,
       up,
       gated,
     });
-    return addTo(this.#linear(gated, `${at}mlp.down_proj`), middle);
+    return addTo(this.#linear(gated, `${at}mlp.down_proj`), residualMid);
   }
 
   #blockBackward(dy: Float64Array, layer: number, out: ReferenceWindow): Float64Array {
     const { num_attention_heads: heads, num_key_value_heads: kvHeads } = this.#config;
     const at = `model.layers.${layer}.`;
     const tape = this.blocks[layer];
-    const { x, normed, mixed, middle, normedMiddle, gate, up, gated } = tape;
+    const { x, normed, mixed, residualMid, normedMid, gate, up, gated } = tape;
     const dGated = this.#linearBackward(dy, gated, `${at}mlp.down_proj`, out);
     const dUp = dGated.map((value, i) => value * gate[i] * sigmoid(gate[i]));
     const dGate = dGated.map((value, i) => {
       const s = sigmoid(gate[i]);
       return value * up[i] * s * (1 + gate[i] * (1 - s));
     });
-    const dNormedMiddle = addTo(
-      this.#linearBackward(dUp, normedMiddle, `${at}mlp.up_proj`, out),
-      this.#linearBackward(dGate, normedMiddle, `${at}mlp.gate_proj`, out),
+    const dNormedMid = addTo(
+      this.#linearBackward(dUp, normedMid, `${at}mlp.up_proj`, out),
+      this.#linearBackward(dGate, normedMid, `${at}mlp.gate_proj`, out),
     );
     const postNorm = `${at}post_attention_layernorm.weight`;
-    const dMiddle = addTo(this.#rmsNormBackward(dNormedMiddle, middle, postNorm, out), dy);
-    const dMixed = this.#linearBackward(dMiddle, mixed, `${at}self_attn.o_proj`, out);
+    const dResidualMid = addTo(this.#rmsNormBackward(dNormedMid, residualMid, postNorm, out), dy);
+    const dMixed = this.#linearBackward(dResidualMid, mixed, `${at}self_attn.o_proj`, out);
     const { dq, dk, dv } = this.#attentionBackward(dMixed, tape);
     const dNormed = this.#linearBackward(dv, normed, `${at}self_attn.v_proj`, out);
     this.#rotate(dq, heads, -1);
     this.#rotate(dk, kvHeads, -1);
     addTo(dNormed, this.#linearBackward(dq, normed, `${at}self_attn.q_proj`, out));
     addTo(dNormed, this.#linearBackward(dk, normed, `${at}self_attn.k_proj`, out));
-    return addTo(this.#rmsNormBackward(dNormed, x, `${at}input_layernorm.weight`, out), dMiddle);
+    return addTo(
+      this.#rmsNormBackward(dNormed, x, `${at}input_layernorm.weight`, out),
+      dResidualMid,
+    );
   }
 
   /** Adds to `out` the gradients of a loss whose gradient by the logits [T, vocab] is `dLogits`. */

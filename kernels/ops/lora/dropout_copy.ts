@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { type DropoutMask, KEPT, MASK_UNIFORMS, maskUniforms } from "../../wgsl/dropout.ts";
+import { type DropoutMask, KEEP_MASK, MASK_UNIFORMS, maskUniforms } from "../../wgsl/dropout.ts";
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, writes } from "../../gpu/program.ts";

@@ -25,7 +25,7 @@ export function gradients(
   const value = (m: number, k: number) => {
     const kept = `kept(${place(m, `i_${k}`)}, u.subsequence${m})`;
     const conditions = [
-      ...side.of === "a" && side.drop ? [kept] : [],
+      ...side.of === "a" && side.drop ? [mask] : [],
       ...k > 0 ? [`vec4<bool>(in_${k})`] : [],
     ];
     return conditions.length === 0

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { KEPT, MASK_UNIFORMS } from "../../wgsl/dropout.ts";
+import { KEEP_MASK, MASK_UNIFORMS } from "../../wgsl/dropout.ts";
 import {
   type Binding,
   programFamily,

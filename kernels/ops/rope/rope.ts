@@ -65,8 +65,8 @@ export function ropeFrequencies(options: RopeOptions): Float64Array {
     if (scaling?.type !== "llama3") return frequency;
     const { factor, low_freq_factor: low, high_freq_factor: high } = scaling;
     const waves = scaling.original_max_position_embeddings * frequency / (2 * Math.PI);
-    const kept = Math.min(1, Math.max(0, (waves - low) / (high - low)));
-    return frequency * (kept + (1 - kept) / factor);
+    const share = Math.min(1, Math.max(0, (waves - low) / (high - low)));
+    return frequency * (share + (1 - share) / factor);
   });
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import {
   type DropoutMask,
   dropoutMask,
-  KEPT,
+  KEEP_MASK,
   MASK_UNIFORMS,
   maskUniforms,
 } from "../../../kernels/wgsl/dropout.ts";
@@ -12,7 +12,7 @@ import { download, gpuTest, poisoned } from "../harness.ts";
 
 const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, subsequence: 31 };
 
-const keptProgram = programFamily("kept", () => ({
+const maskProgram = programFamily("keep_mask", () => ({
   bindings: writes("f32", "y"),
   uniforms: { ...MASK_UNIFORMS, vectors: "u32", subsequence: "u32" },
   body: KEPT +

@@ -27,7 +27,7 @@ for (const step of [0, 0.5]) {
         () => ({ top_k: vocab + 7 }),
       ];
       const allRows = cases.map((options) => options(x[0]));
-      // top_p and min_p that leave no doubt are made for one row.
+      // top_p and min_p that leave no doubt are sampled for one row.
       const temperature = 1.5, base = { ...PLAIN, temperature };
       const oneRow: Partial<Sampling>[] = [
         ...[1, few, many].map((n) => ({ temperature, top_p: topPFor(x[0], base, n) })),

@@ -1,4 +1,4 @@
-/** One launch of sampling over rows of logits made here, for the tests of sample.ts. */
+/** One launch of sampling over rows of logits sampled here, for the tests of sample.ts. */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import {

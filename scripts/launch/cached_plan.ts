@@ -1,5 +1,5 @@
 /**
- * Plans that the shell may use again without asking Deno: each is kept with all that it rests on, but for the
+ * Plans that the shell may use again without asking Deno: each is cached with all that it depends on, but for the
  * arguments, which the shell looks at (`is_plain` in the launcher).
  *
  * @module
@@ -80,7 +80,7 @@ export function noting(system: System): NotingSystem {
  *
  * @param lines The plan's lines, of which the last takes the shell's place.
  */
-export function keptPlan(
+export function cachedPlan(
   { root, cache, deno }: Pick<Launch, "root" | "cache" | "deno">,
   lines: readonly string[],
   { facts, modules, file }: {
