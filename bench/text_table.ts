@@ -4,13 +4,22 @@
  * @module
  */
 
-/** Lines of a table whose first row is its head; the first column stands left, the others right. */
-export function tableLines(rows: readonly (readonly string[])[], markdown: boolean): string[] {
+/**
+ * Lines of a table whose first row is its head, and whose first column stands left.
+ *
+ * @param numbers Whether the other columns are numbers, which stand right, or words.
+ */
+export function tableLines(
+  rows: readonly (readonly string[])[],
+  markdown: boolean,
+  numbers = true,
+): string[] {
+  const left = (column: number) => column === 0 || !numbers;
   const widths = rows[0].map((_, i) => Math.max(3, ...rows.map((row) => row[i].length)));
   const padded = rows.map((row) =>
-    row.map((cell, i) => i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))
+    row.map((cell, i) => left(i) ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))
   );
   if (!markdown) return padded.map((row) => row.join("  "));
-  const rule = widths.map((width, i) => i === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
+  const rule = widths.map((width, i) => left(i) ? "-".repeat(width) : `${"-".repeat(width - 1)}:`);
   return [padded[0], rule, ...padded.slice(1)].map((row) => `| ${row.join(" | ")} |`);
 }

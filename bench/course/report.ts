@@ -11,9 +11,8 @@ import { command, parseFlags } from "../../cli/command_line.ts";
 import { text } from "../../cli/settings.ts";
 import { replaceFile } from "../replace_file.ts";
 import { Measurements } from "./measurements.ts";
-import type { Report } from "./report/content.ts";
 import { reportHtml } from "./report/html.ts";
-import { reportMarkdown } from "./report/markdown.ts";
+import { type Report, reportTables } from "./report/markdown.ts";
 import { reportPdf } from "./report/pdf.ts";
 import { collect } from "./report/results.ts";
 import { reportOf } from "./report/sections.ts";
@@ -36,7 +35,7 @@ export async function writeReport(folder: string, report: Report): Promise<strin
   const files: [string, string | Uint8Array][] = [
     ["report.html", reportHtml(report)],
     ["report.pdf", await reportPdf(report)],
-    ["tables.md", reportMarkdown(report)],
+    ["tables.md", reportTables(report)],
   ];
   return files.map(([name, content]) => {
     const path = join(folder, name);

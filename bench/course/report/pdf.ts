@@ -4,9 +4,10 @@
  * @module
  */
 import { Buffer } from "node:buffer";
+import { lexer, type Token, type Tokens } from "marked";
 import pdfmake from "pdfmake";
 import roboto from "pdfmake/build/vfs_fonts.js";
-import type { Block, Plot, Report, Table } from "./content.ts";
+import { isFigure, type Report } from "./markdown.ts";
 
 /** Points (1/72 inch). */
 const MARGIN = 42, WIDTH = 595.28 - 2 * MARGIN, GAP = 10;
@@ -43,123 +44,117 @@ function drawn(path: string): unknown {
   return { svg, width: 7, margin: [0, 1, 0, 0] };
 }
 
+/** The letters of Markdown in a line; the HTML in it is line breaks alone. */
+function textOf(tokens: readonly Token[] = []): string {
+  return tokens.map((token) => {
+    if ("tokens" in token) return textOf(token.tokens);
+    return token.type === "html" ? "\n" : "text" in token ? token.text : "";
+  }).join("");
+}
+
 /** A cell's content: an arrow, alone or between two words, is drawn. */
-function cellContent(text: string): Record<string, unknown> {
+function cell({ tokens, header, align }: Tokens.TableCell, column: number): unknown {
+  const text = textOf(tokens), style = { bold: header || column === 0, alignment: align ?? "left" };
   const arrow = /^(?:(\S+) )?([↑↓→])(?: (\S+))?$/.exec(text);
-  if (arrow === null) return { text };
+  if (arrow === null) return { text, ...style };
   const words = (words = "") => words === "" ? [] : [{ text: words, width: "auto" }];
   const [, before, character, after] = arrow;
-  return { columns: [...words(before), drawn(ARROWS[character]), ...words(after)], columnGap: 3 };
+  const columns = [...words(before), drawn(ARROWS[character]), ...words(after)];
+  return { columns, columnGap: 3, ...style };
+}
+
+function tablePart({ header, align, rows }: Tokens.Table): unknown {
+  const [fontSize, padding] = header.length > 10 ? [6.2, 1.3] : [8, 2];
+  return {
+    table: {
+      headerRows: 1,
+      dontBreakRows: true,
+      widths: header.map(() => align.includes("right") ? "auto" : "*"),
+      body: [header, ...rows].map((row) => row.map(cell)),
+    },
+    layout: {
+      hLineWidth: () => 0.5,
+      vLineWidth: () => 0,
+      hLineColor: () => "#bbbbbb",
+      paddingLeft: () => 3,
+      paddingRight: () => 3,
+      paddingTop: () => padding,
+      paddingBottom: () => padding,
+    },
+    fontSize,
+    margin: [0, 0, 0, 8],
+  };
 }
 
 /**
- * Plots side by side, two to a line, the last of which stays with the caption. Their letters are in the font in use,
- * the report's: its file is in memory, where the plot's renderer warns that it does not find it.
+ * Plots side by side, two to a line. Their letters are in the font in use, the report's: its file is in memory, where
+ * the plot's renderer warns that it does not find it.
  */
-function figureLines(plots: readonly Plot[], caption: string): unknown[] {
-  const width = (WIDTH - GAP) / 2;
-  const lines = Array.from(
-    { length: Math.ceil(plots.length / 2) },
-    (_, i) => plots.slice(2 * i, 2 * i + 2),
-  );
-  return lines.map((line, i) => {
-    const images = line.map(({ svg }) => ({ svg, width, options: { warningCallback: () => {} } }));
-    const columns = { columns: images, columnGap: GAP, margin: [0, 4, 0, 4] };
-    const last = [columns, { text: caption, color: QUIET, margin: [0, 0, 0, 10] }];
-    return i < lines.length - 1 ? columns : { stack: last, unbreakable: true };
-  });
+function plotLines(images: readonly Tokens.Image[]): unknown {
+  const plots = images.map(({ href }) => ({
+    svg: Buffer.from(href.split(",")[1], "base64").toString(),
+    width: (WIDTH - GAP) / 2,
+    options: { warningCallback: () => {} },
+  }));
+  const lines = Object.values(Object.groupBy(plots, (_, i) => i >> 1));
+  return lines.map((columns) => ({ columns, columnGap: GAP, margin: [0, 4, 0, 4] }));
+}
+
+/** What a block of Markdown looks like; `text` is the style of a paragraph. */
+function blockPart(token: Token, text: "paragraph" | "caption"): unknown {
+  switch (token.type) {
+    case "heading":
+      return { text: textOf(token.tokens), style: "heading" };
+    case "paragraph": {
+      const images = token.tokens?.filter(({ type }) => type === "image") ?? [];
+      if (images.length > 0) return plotLines(images as Tokens.Image[]);
+      return { text: textOf(token.tokens), style: text };
+    }
+    case "table":
+      return tablePart(token as Tokens.Table);
+    case "list":
+      return {
+        ul: token.items.map(({ tokens }: Tokens.ListItem) => textOf(tokens)),
+        style: "paragraph",
+      };
+    case "code":
+      return { text: token.text, style: "code", preserveLeadingSpaces: true };
+    default: // the space between blocks
+      return [];
+  }
 }
 
 /** Rows of a table that surely fit a page. */
 const MOST_ROWS = 24;
 
-function tablePart({ caption, rows: [head, ...rows], cells }: Table): unknown {
-  const [fontSize, padding] = head.length > 10 ? [6.2, 1.3] : [8, 2];
-  const align = (column: number) => cells === "numbers" && column > 0 ? "right" : "left";
-  const cell = (text: string, column: number, bold: boolean) => ({
-    ...cellContent(text),
-    bold,
-    alignment: align(column),
-  });
-  // A caption does not stay behind alone; only a table longer than a page may be cut.
-  const unbreakable = rows.length <= MOST_ROWS;
-  const stack = [
-    { text: caption, color: QUIET, margin: [0, 6, 0, 3] },
-    {
-      table: {
-        headerRows: 1,
-        dontBreakRows: true,
-        widths: head.map(() => cells === "words" ? "*" : "auto"),
-        body: [
-          head.map((text, column) => cell(text, column, true)),
-          ...rows.map((row) => row.map((text, column) => cell(text, column, column === 0))),
-        ],
-      },
-      layout: {
-        hLineWidth: () => 0.5,
-        vLineWidth: () => 0,
-        hLineColor: () => "#bbbbbb",
-        paddingLeft: () => 3,
-        paddingRight: () => 3,
-        paddingTop: () => padding,
-        paddingBottom: () => padding,
-      },
-      fontSize,
-      margin: [0, 0, 0, 8],
-    },
-  ];
-  return { stack, unbreakable };
-}
-
-/** What a block looks like: parts between which a page may end. */
-function parts(block: Block): unknown[] {
-  switch (block.kind) {
-    case "heading":
-      return [{ text: block.text, style: "heading" }];
-    case "paragraph":
-      return [{ text: block.text, margin: [0, 0, 0, 6] }];
-    case "list":
-      return [{ ul: block.items, margin: [0, 0, 0, 6] }];
-    case "preformatted":
-      return [{
-        text: block.text,
-        fontSize: 7,
-        preserveLeadingSpaces: true,
-        margin: [0, 0, 0, 6],
-      }];
-    case "figure":
-      return figureLines(block.plots, block.caption);
-    case "table":
-      return [tablePart(block)];
-  }
-}
-
-/** The blocks from each heading to the next. */
-function sections(blocks: readonly Block[]): Block[][] {
-  const all: Block[][] = [];
-  for (const block of blocks) {
-    if (block.kind === "heading" || all.length === 0) all.push([]);
-    all.at(-1)!.push(block);
-  }
-  return all;
+/** A caption does not stay behind alone; only a table longer than a page may be cut. */
+function piecePart(piece: string): unknown {
+  const blocks = lexer(piece), style = isFigure(piece) ? "caption" : "paragraph";
+  const long = blocks.some((block) => block.type === "table" && block.rows.length > MOST_ROWS);
+  return { stack: blocks.map((block) => blockPart(block, style)), unbreakable: !long };
 }
 
 /** A heading stays on the page of what it is about: its first plots or table, if it has any. */
-function sectionPart(blocks: readonly Block[]): unknown {
-  const first = blocks.findIndex(({ kind }) => kind === "figure" || kind === "table");
-  const together = first < 0 ? 2 : first + 1, all = blocks.flatMap(parts);
+function sectionPart(pieces: readonly string[]): unknown {
+  const first = pieces.findIndex(isFigure);
+  const together = first < 0 ? 2 : first + 1, all = pieces.map(piecePart);
   return [{ stack: all.slice(0, together), unbreakable: true }, ...all.slice(together)];
 }
 
 /** The file's bytes. */
-export async function reportPdf({ title, subtitle, blocks }: Report): Promise<Uint8Array> {
+export async function reportPdf({ title, subtitle, sections }: Report): Promise<Uint8Array> {
   loadFonts();
   const document = pdfmake.createPdf({
     pageSize: "A4",
     pageMargins: [MARGIN, MARGIN, MARGIN, MARGIN],
     info: { title },
     defaultStyle: { font: FONT, fontSize: 9.5, lineHeight: 1.2 },
-    styles: { heading: { fontSize: 14, bold: true, margin: [0, 14, 0, 5] } },
+    styles: {
+      heading: { fontSize: 14, bold: true, margin: [0, 14, 0, 5] },
+      paragraph: { margin: [0, 0, 0, 6] },
+      caption: { color: QUIET, margin: [0, 4, 0, 5] },
+      code: { fontSize: 7, margin: [0, 0, 0, 6] },
+    },
     footer: (page: number, pages: number) => ({
       text: `${page} / ${pages}`,
       alignment: "center",
@@ -169,7 +164,7 @@ export async function reportPdf({ title, subtitle, blocks }: Report): Promise<Ui
     content: [
       { text: title, fontSize: 20, bold: true },
       { text: subtitle, color: QUIET, margin: [0, 2, 0, 4] },
-      ...sections(blocks).map(sectionPart),
+      ...sections.map(sectionPart),
     ],
   });
   return new Uint8Array(await document.getBuffer());

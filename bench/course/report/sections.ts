@@ -12,60 +12,46 @@ import { table1Cells, table1Subject } from "../table1.ts";
 import type { Table2, Table2Row } from "../table2.ts";
 import { courseRows, longRows } from "../table2_lines.ts";
 import { type Timeline, type TimelinePoint, totalMemory } from "../timeline.ts";
-import type { Block, Plot, Report, Table } from "./content.ts";
+import { figure, plain, type Plot, type Report, table } from "./markdown.ts";
 import type { Results } from "./results.ts";
 
-const heading = (text: string): Block => ({ kind: "heading", text });
-const paragraph = (text: string): Block => ({ kind: "paragraph", text });
-const figure = (caption: string, ...plots: Plot[]): Block => ({ kind: "figure", caption, plots });
-const numbers = (caption: string, rows: string[][]): Table => ({
-  kind: "table",
-  caption,
-  rows,
-  cells: "numbers",
-});
-const words = (caption: string, rows: string[][]): Table => ({
-  kind: "table",
-  caption,
-  rows,
-  cells: "words",
-});
 const mean = (values: readonly number[]) =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 const MODES = ["none", "block"] as const;
 const modeName = (mode: string) => mode === "none" ? "off" : "on, every block";
 
-function table1Part({ table1 }: Results): Block[] {
+function table1Part({ table1 }: Results): string[] {
   const { arrows, numbers: both } = table1Cells(table1);
   return [
-    heading("What each technique does"),
-    paragraph(table1Subject(table1)),
-    words("Table 1: what one technique alone changes; − is no change.", arrows),
-    words("The numbers behind it: without the technique, then with it.", both),
+    "## What each technique does",
+    plain(table1Subject(table1)),
+    table("words", "Table 1: what one technique alone changes; − is no change.", arrows),
+    table("words", "The numbers behind it: without the technique, then with it.", both),
   ];
 }
 
-function table2Part(table: Table2): Block[] {
+function table2Part(table2: Table2): string[] {
   const tables = MODES.map((mode) =>
-    numbers(
+    table(
+      "numbers",
       `Table 2, gradient checkpointing ${
         modeName(mode)
       }. GA: gradient accumulation over 8 samples, MP: ` +
         "mixed precision; × does not fit.",
-      courseRows(table.rows.filter(({ checkpointing }) => checkpointing === mode)),
+      courseRows(table2.rows.filter(({ checkpointing }) => checkpointing === mode)),
     )
   );
   return [
-    heading("Memory and time of every combination of techniques"),
-    paragraph(
-      `Instruction tuning of ${table.model} on ${table.samples} samples` +
-        (table.tokens === undefined ? "" : ` (${table.tokens} tokens)`) +
+    "## Memory and time of every combination of techniques",
+    plain(
+      `Instruction tuning of ${table2.model} on ${table2.samples} samples` +
+        (table2.tokens === undefined ? "" : ` (${table2.tokens} tokens)`) +
         ", batch 1. Every run is a process of its own; memory is the most that was allocated on the GPU, " +
         "in MB of 2^20 bytes, and time is that of all optimizer steps without loading and compiling.",
     ),
     ...tables,
-    numbers("All runs.", longRows(table.rows)),
+    table("numbers", "All runs.", longRows(table2.rows)),
   ];
 }
 
@@ -77,7 +63,7 @@ const techniques = (row: Table2Row) =>
     row.optimizer === "sgd" && "SGD",
   ].filter((name) => name !== false).join(" + ") || "none";
 
-async function memoryPart({ rows }: Table2): Promise<Block[]> {
+async function memoryPart({ rows }: Table2): Promise<string[]> {
   const values = (row: Table2Row) => CATEGORIES.map((category) => row.memory_mb[category]);
   const most = Math.max(...rows.map((row) => values(row).reduce((sum, value) => sum + value)));
   const plots = await Promise.all(MODES.map(async (mode) => {
@@ -95,7 +81,7 @@ async function memoryPart({ rows }: Table2): Promise<Block[]> {
     return { svg, alt: `Stacked bars of memory by category, checkpointing ${modeName(mode)}` };
   }));
   return [
-    heading("Where the memory goes"),
+    "## Where the memory goes",
     figure(
       "Memory by category for the techniques that are on. A bar with × is what a run would need that does not fit.",
       ...plots,
@@ -115,7 +101,7 @@ export function lossPoints(losses: readonly number[]): Point[] {
   return groups.map((group, i) => ({ x: i * GROUP + group.length, y: mean(group) }));
 }
 
-async function lossPart({ table2: { rows }, training }: Results): Promise<Block[]> {
+async function lossPart({ table2: { rows }, training }: Results): Promise<string[]> {
   const plots = await Promise.all([false, true].map(async (accumulated) => {
     const own = rows.filter((row) =>
       row.losses && row.checkpointing === "none" && row.gradient_accumulation === accumulated
@@ -135,7 +121,7 @@ async function lossPart({ table2: { rows }, training }: Results): Promise<Block[
     series: [{ name: training.model, points, shape: "line" }],
   });
   return [
-    heading("Loss"),
+    "## Loss",
     figure(
       `Means over ${GROUP} samples in the runs of table 2 without checkpointing, which does not change them. ` +
         "Where curves lie on one another, precision makes no difference that can be seen.",
@@ -178,7 +164,7 @@ const passOf = ({ inference, checkpointing }: Timeline) =>
 /** Where the axis of the timelines ends, in what is most in use: the loss is marked above that. */
 const ROOM = 1.1;
 
-async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
+async function timelinePart({ timelines, deep }: Results): Promise<string[]> {
   const values = ({ memory_mb }: TimelinePoint) => CHANGING.map((category) => memory_mb[category]);
   const total = (point: TimelinePoint) => values(point).reduce((sum, value) => sum + value);
   const most = Math.max(...timelines.flatMap(({ points }) => points.map(total)));
@@ -201,8 +187,8 @@ async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
     ...[timeline.peak_mb.toFixed(2), timeline.allocated_mb.toFixed(2), `${timeline.points.length}`],
   ]);
   return [
-    heading("Memory over one step"),
-    paragraph(
+    "## Memory over one step",
+    plain(
       "In the forward pass of training, activations pile up, since the backward pass needs them: most is in use " +
         "when the loss is known. With checkpointing only the input of every block is kept and its inside is " +
         "computed again. A pass of inference forgets each block's activations when the next block has run.",
@@ -212,14 +198,14 @@ async function timelinePart({ timelines, deep }: Results): Promise<Block[]> {
         `${deep.tokens} tokens. Parameters, optimizer state and workspace are left out.`,
       ...plots,
     ),
-    numbers("Most in use at one time, in MB.", [
+    table("numbers", "Most in use at one time, in MB.", [
       ["pass", "activations and gradients", "all", "allocated", "launches"],
       ...peaks,
     ]),
   ];
 }
 
-async function lengthPart({ scaling, table2: { model } }: Results): Promise<Block[]> {
+async function lengthPart({ scaling, table2: { model } }: Results): Promise<string[]> {
   const ends = [scaling.rows[0].tokens, scaling.rows.at(-1)!.tokens];
   const plot = async (field: "seconds" | "memory_mb", yTitle: string): Promise<Plot> => {
     const { slope, intercept, r2 } = field === "seconds" ? scaling.seconds_fit : scaling.memory_fit;
@@ -242,13 +228,13 @@ async function lengthPart({ scaling, table2: { model } }: Results): Promise<Bloc
     return { svg, alt: `${yTitle} against tokens in a step` };
   };
   return [
-    heading("Time and memory against sequence length"),
+    "## Time and memory against sequence length",
     figure(
       `Training steps of ${model} with LoRA in mixed precision, one packed row of so many tokens a step.`,
       await plot("seconds", "seconds a step"),
       await plot("memory_mb", "memory, MB"),
     ),
-    numbers("The same in numbers.", [
+    table("numbers", "The same in numbers.", [
       ["tokens", "ms a step", "tokens/s", "memory (MB)"],
       ...scaling.rows.map((row) => [
         ...[`${row.tokens}`, (1000 * row.seconds).toFixed(1), row.tokens_per_second.toFixed(0)],
@@ -258,7 +244,7 @@ async function lengthPart({ scaling, table2: { model } }: Results): Promise<Bloc
   ];
 }
 
-async function intervalPart({ intervals, deep }: Results): Promise<Block[]> {
+async function intervalPart({ intervals, deep }: Results): Promise<string[]> {
   const root = Math.sqrt(deep.blocks);
   const plot = async (field: "seconds" | "memory_mb", yTitle: string): Promise<Plot> => {
     const points = intervals.map((row) => ({ x: row.k, y: row[field] }));
@@ -272,8 +258,8 @@ async function intervalPart({ intervals, deep }: Results): Promise<Block[]> {
   };
   const least = intervals.reduce((a, b) => b.memory_mb < a.memory_mb ? b : a);
   return [
-    heading("Time and memory against checkpoint interval"),
-    paragraph(
+    "## Time and memory against checkpoint interval",
+    plain(
       "With the input of every k-th block kept, n/k inputs and the insides of k blocks are in memory at once. " +
         "If both took as much a block, k = √n would be best; the inside of a block takes several times its " +
         "input, so that a smaller k needs less.",
@@ -283,7 +269,7 @@ async function intervalPart({ intervals, deep }: Results): Promise<Block[]> {
       await plot("memory_mb", "memory, MB"),
       await plot("seconds", "seconds a step"),
     ),
-    numbers("The same in numbers.", [
+    table("numbers", "The same in numbers.", [
       ["k", "memory (MB)", "ms a step"],
       ...intervals.map((
         row,
@@ -308,7 +294,7 @@ export function loraShares(
   });
 }
 
-async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]> {
+async function rankPart({ table2: { model }, layers }: Results): Promise<string[]> {
   const { config } = openModel(model, layers);
   const blocks = layers === 1 ? "block" : `${layers} blocks`;
   const what = layers === undefined ? model : `the first ${blocks} of ${model}`;
@@ -323,7 +309,7 @@ async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]
     series: [{ name: "q and v", points: points(two) }, { name: "all seven", points: points(all) }],
   });
   return [
-    heading("LoRA rank against trainable parameters"),
+    "## LoRA rank against trainable parameters",
     figure(
       `Counted for ${what}, adapters on the query and value projections or on all seven linear layers.`,
       {
@@ -331,7 +317,7 @@ async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]
         alt: "Trainable percentage against LoRA rank, both axes logarithmic",
       },
     ),
-    numbers("Trainable parameters in percent of all, adapters included.", [
+    table("numbers", "Trainable parameters in percent of all, adapters included.", [
       ["rank", "q and v", "all seven"],
       ...two.map((
         { rank, percent },
@@ -341,10 +327,11 @@ async function rankPart({ table2: { model }, layers }: Results): Promise<Block[]
   ];
 }
 
-function answersPart({ answers, training }: Results): Block[] {
+function answersPart({ answers, training }: Results): string[] {
   return [
-    heading("Answers before and after fine-tuning"),
-    words(
+    "## Answers before and after fine-tuning",
+    table(
+      "words",
       `${training.model}, greedy; the prompts are not among the samples it was trained on.`,
       [
         ["prompt", "expected", "before", "after"],
@@ -354,26 +341,23 @@ function answersPart({ answers, training }: Results): Block[] {
   ];
 }
 
-function machinePart({ table2: { device, lorikeet, provider }, commands }: Results): Block[] {
+function machinePart({ table2: { device, lorikeet, provider }, commands }: Results): string[] {
   const { gpu, software, driver, available_mb } = device;
   return [
-    heading("Hardware, versions and commands"),
-    {
-      kind: "list",
-      items: [
-        `GPU: ${gpu}${software ? " (a software driver: no GPU)" : ""}`,
-        `WebGPU provider: ${provider}; ${device.reason}`,
-        ...(driver === undefined ? [] : [`Driver: ${driver}`]),
-        ...(available_mb === undefined
-          ? []
-          : [`Memory that can be allocated: ${available_mb.toFixed(0)} MB`]),
-        `Lorikeet ${lorikeet}, Deno ${Deno.version.deno}, ${Deno.build.os} ${Deno.build.arch}`,
-      ],
-    },
-    paragraph(
+    "## Hardware, versions and commands",
+    [
+      `GPU: ${gpu}${software ? " (a software driver: no GPU)" : ""}`,
+      `WebGPU provider: ${provider}; ${device.reason}`,
+      ...(driver === undefined ? [] : [`Driver: ${driver}`]),
+      ...(available_mb === undefined
+        ? []
+        : [`Memory that can be allocated: ${available_mb.toFixed(0)} MB`]),
+      `Lorikeet ${lorikeet}, Deno ${Deno.version.deno}, ${Deno.build.os} ${Deno.build.arch}`,
+    ].map((item) => `- ${plain(item)}`).join("\n"),
+    plain(
       "Tables 1 and 2 are of ./lorikeet bench table1 and bench table2; the rest is of these commands:",
     ),
-    { kind: "preformatted", text: commands.join("\n") },
+    commands.join("\n").replaceAll(/^/gm, "    "),
   ];
 }
 
@@ -383,17 +367,17 @@ export async function reportOf(results: Results): Promise<Report> {
   return {
     title: "Fine-tuning on a single GPU: measurements",
     subtitle: `${table.model} on ${table.gpu}, Lorikeet ${table.lorikeet}`,
-    blocks: [
-      ...table1Part(results),
-      ...table2Part(table),
-      ...await memoryPart(table),
-      ...await lossPart(results),
-      ...await timelinePart(results),
-      ...await lengthPart(results),
-      ...await intervalPart(results),
-      ...await rankPart(results),
-      ...answersPart(results),
-      ...machinePart(results),
+    sections: [
+      table1Part(results),
+      table2Part(table),
+      await memoryPart(table),
+      await lossPart(results),
+      await timelinePart(results),
+      await lengthPart(results),
+      await intervalPart(results),
+      await rankPart(results),
+      answersPart(results),
+      machinePart(results),
     ],
   };
 }

@@ -1,9 +1,14 @@
 /** The report: the same content in HTML, PDF and Markdown, made of measurements. */
 import assert from "node:assert/strict";
 import { writeReport } from "../../../bench/course/report.ts";
-import type { Report, Table } from "../../../bench/course/report/content.ts";
 import { reportHtml } from "../../../bench/course/report/html.ts";
-import { reportMarkdown } from "../../../bench/course/report/markdown.ts";
+import {
+  figure,
+  plain,
+  type Report,
+  reportTables,
+  table,
+} from "../../../bench/course/report/markdown.ts";
 import { reportPdf } from "../../../bench/course/report/pdf.ts";
 import { checkpointIntervals } from "../../../bench/course/report/results.ts";
 import { loraShares, lossPoints, thinned } from "../../../bench/course/report/sections.ts";
@@ -23,28 +28,24 @@ async function sample(): Promise<Report> {
   return {
     title: "A <title> & more",
     subtitle: "sub",
-    blocks: [
-      { kind: "heading", text: "Head" },
-      { kind: "paragraph", text: "1 < 2 & 3" },
-      { kind: "list", items: ["one", "two"] },
-      {
-        kind: "figure",
-        caption: "three",
-        plots: [line, areas, stacked].map((svg) => ({ svg, alt: 'a "plot"' })),
-      },
-      { kind: "table", caption: "Numbers.", rows: [["a", "b|c"], ["x", "↑ 1"]], cells: "numbers" },
-      { kind: "preformatted", text: "./lorikeet --help" },
-    ],
+    sections: [[
+      "## Head",
+      plain("1 < 2 & 3"),
+      "- one\n- two",
+      figure("three", ...[line, areas, stacked].map((svg) => ({ svg, alt: 'a "plot"' }))),
+      table("numbers", "Numbers.", [["a", "b|c"], ["x", "↑ 1"]]),
+      "    ./lorikeet --help",
+    ]],
   };
 }
 
-/** Whether every element is closed in order. */
+/** Whether every element that has an end is closed in order. */
 function assertWellFormed(html: string): void {
   const open: string[] = [];
   const text = html.replace(/<style>[^]*?<\/style>/, "").replace("<!DOCTYPE html>", "");
   for (const [, close, name, rest] of text.matchAll(/<(\/?)(\w+)((?:"[^"]*"|[^">])*)>/g)) {
     if (close) assert.equal(open.pop(), name);
-    else if (!rest.endsWith("/")) open.push(name);
+    else if (!rest.endsWith("/") && !/^(br|img)$/.test(name)) open.push(name);
   }
   assert.deepEqual(open, []);
 }
@@ -59,10 +60,29 @@ Deno.test("report: the HTML needs nothing else, is well-formed and shows every p
   assert.equal(images.length, 3);
   for (const [, data] of images) assert.match(atob(data), /^<svg [^]*<\/svg>$/);
   assert.match(html, /<title>A &lt;title&gt; &amp; more<\/title>/);
+  assert.match(html, /<h2>Head<\/h2>\s*<p>1 &lt; 2 &amp; 3<\/p>/);
+  assert.match(html, /<th scope="row">x<\/th>\s*<td align="right">↑ 1<\/td>/);
+});
+
+const MARKUP = "*a* _b_ <b> &lt; `c` ~~d~~ [e](f) ![g](h) \\| http://i.org i@k.org";
+
+Deno.test("report: what looks like markup in a text stays letters, and its lines stay apart", () => {
+  const sections = [[
+    "## h",
+    table("words", MARKUP, [["p", "q"], [MARKUP, `${MARKUP}\n ${MARKUP}`]]),
+  ]];
+  const report = { title: MARKUP, subtitle: MARKUP, sections }, html = reportHtml(report);
+  const escaped = MARKUP.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  for (
+    const [before, after] of [["<h1>", "</h1>"], ["<p>", "</p>"], ["<td>", `<br>${escaped}</td>`]]
+  ) {
+    assert.ok(html.includes(`${before}${escaped}${after}`), `${before} in ${html}`);
+  }
+  assert.doesNotMatch(html, /<(a|em|strong|code|del|img|b)\b/);
 });
 
 Deno.test("report: Markdown has the tables alone, and no cell breaks a line", async () => {
-  const text = reportMarkdown(await sample());
+  const text = reportTables(await sample());
   assert.match(text, /Numbers\.\n\n\| a +\| b\\\|c \|\n\| -+ \| -+: \|\n/);
   assert.doesNotMatch(text, /lorikeet --help|three/);
 });
@@ -94,13 +114,26 @@ async function drawing(pdf: Uint8Array): Promise<string> {
 
 Deno.test("report: the PDF draws the arrows that its font lacks", async () => {
   const strokes = async (...cells: string[]) => {
-    const table: Table = { kind: "table", caption: "c", rows: [cells, cells], cells: "words" };
-    const pdf = await reportPdf({ title: "t", subtitle: "s", blocks: [table] });
+    const sections = [[table("words", "c", [cells, cells])]];
+    const pdf = await reportPdf({ title: "t", subtitle: "s", sections });
     return (await drawing(pdf)).match(/^S$/gm)!.length;
   };
   const without = await strokes("−", "a b", "1");
   // In both rows.
   assert.equal(await strokes("↑", "↓", "1.5 → 2"), without + 2 * 3);
+});
+
+Deno.test("report: the PDF draws every letter of what looks like markup, and its lines", async () => {
+  const glyphs = async (cell: string) => {
+    const sections = [[table("words", "c", [["h"], [cell]])]];
+    const text = await drawing(await reportPdf({ title: "t", subtitle: "s", sections }));
+    // [<four digits a glyph> move <...>] TJ
+    const shown = text.match(/^\[<.*\] TJ$/gm)!.join().match(/[0-9a-f]+(?=>)/g)!;
+    return shown.join("").length / 4;
+  };
+  const letters = MARKUP.replaceAll(" ", ""), without = await glyphs("");
+  assert.equal(await glyphs(letters), without + letters.length);
+  assert.equal(await glyphs(`${letters}\n${letters}`), without + 2 * letters.length);
 });
 
 Deno.test("report: checkpoint intervals are the powers of two and the root", () => {

@@ -1,9 +1,9 @@
 /** From made-up measurements to what a report says: which runs are asked for, and their numbers in the tables. */
 import assert from "node:assert/strict";
+import { lexer, type Tokens } from "marked";
 import { lorikeetProgram, Measurements } from "../../../../bench/course/measurements.ts";
-import type { Report } from "../../../../bench/course/report/content.ts";
 import { reportHtml } from "../../../../bench/course/report/html.ts";
-import { reportMarkdown } from "../../../../bench/course/report/markdown.ts";
+import { type Report, reportTables } from "../../../../bench/course/report/markdown.ts";
 import { reportPdf } from "../../../../bench/course/report/pdf.ts";
 import { collect, type Results } from "../../../../bench/course/report/results.ts";
 import { reportOf } from "../../../../bench/course/report/sections.ts";
@@ -96,12 +96,20 @@ async function made(folder: TemporaryFolder): Promise<{ results: Results; calls:
   return { results, calls: Deno.readTextFileSync(calls).trim().split("\n") };
 }
 
-/** The rows of the table whose caption begins so. */
-function rowsOf({ blocks }: Report, caption: string): string[][] {
-  for (const block of blocks) {
-    if (block.kind === "table" && block.caption.startsWith(caption)) return block.rows;
-  }
-  assert.fail(`no table ${caption}`);
+/** The rows of the tables whose captions begin so. */
+function tablesOf({ sections }: Report, caption: string): string[][][] {
+  const pieces = sections.flat().filter((piece) => piece.startsWith(caption));
+  const blocks = pieces.flatMap((piece) => lexer(piece));
+  const tables = blocks.filter((block): block is Tokens.Table => block.type === "table");
+  const letters = ({ text }: Tokens.TableCell) => text.replaceAll(/\\(.)/g, "$1");
+  return tables.map(({ header, rows }) => [header, ...rows].map((row) => row.map(letters)));
+}
+
+/** The rows of the only table with this caption. */
+function rowsOf(report: Report, caption: string): string[][] {
+  const [rows, ...others] = tablesOf(report, caption);
+  assert.ok(rows && others.length === 0, caption);
+  return rows;
 }
 
 Deno.test("report: what is missing is measured once, and told as one would type it", async () => {
@@ -147,9 +155,7 @@ Deno.test("report: the numbers in its tables are those that were measured", asyn
   ]);
   assert.equal(rowsOf(report, "All runs").length, 1 + 20);
   assert.deepEqual(row("Most in use", "without checkpointing")[0], ["7.00", "15.50", "17.25", "3"]);
-  const [lengths, intervals] = report.blocks.flatMap((block) =>
-    block.kind === "table" && block.caption.startsWith("The same in numbers") ? [block.rows] : []
-  );
+  const [lengths, intervals] = tablesOf(report, "The same in numbers");
   assert.deepEqual(lengths.slice(1), [
     ...[["256", "256.0", "1000", "25.6"], ["512", "512.0", "1000", "51.2"]],
   ]);
@@ -160,18 +166,17 @@ Deno.test("report: the numbers in its tables are those that were measured", asyn
   assert.deepEqual(answers.slice(1).map((cells) => cells.slice(2)), [
     ...Array(5).fill(["it guesses | twice", "it learned"]),
   ]);
-  const text = JSON.stringify(report.blocks);
+  const text = JSON.stringify(report.sections);
   assert.match(text, /2\.25 % of all parameters\), 2 steps in 9\.5 s/);
   assert.match(text, /Least memory here: k = 1\./);
 
   // All three files have all of it.
-  const [html, markdown] = [reportHtml(report), reportMarkdown(report)];
-  for (const block of report.blocks) {
-    if (block.kind !== "table") continue;
-    for (const cell of block.rows.flat()) {
-      assert.ok(html.includes(cell.replaceAll("&", "&amp;").replaceAll('"', "&quot;")), cell);
-      assert.ok(markdown.includes(cell.replaceAll("|", "\\|")), cell);
-    }
+  const [html, markdown] = [reportHtml(report), reportTables(report)];
+  const tables = tablesOf(report, "");
+  assert.equal(tables.length, 10);
+  for (const cell of tables.flat(2)) {
+    assert.ok(html.includes(cell.replaceAll("&", "&amp;").replaceAll('"', "&quot;")), cell);
+    assert.ok(markdown.includes(cell.replaceAll("|", "\\|")), cell);
   }
   const pdf = new TextDecoder("latin1").decode(await reportPdf(report));
   assert.ok([...pdf.matchAll(/\/Type \/Page\b/g)].length >= 4);
