@@ -92,7 +92,10 @@ function mutatePickle(pickle: Uint8Array, pick: Picker): Uint8Array {
         bytes = spliced(bytes, pick(bytes.length + 1), 0, SNIPPETS[pick(SNIPPETS.length)]);
         break;
       case 1: {
-        const places = [...bytes.keys()].filter((at) => bytes[at] === 0x8a && bytes[at + 1] === 8);
+        const places: number[] = [];
+        for (let at = bytes.indexOf(0x8a); at >= 0; at = bytes.indexOf(0x8a, at + 1)) {
+          if (bytes[at + 1] === 8) places.push(at);
+        }
         if (places.length === 0) break;
         bytes = spliced(bytes, places[pick(places.length)] + 2, 8, hostileNumber(8, pick));
         break;

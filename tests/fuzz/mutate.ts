@@ -4,9 +4,9 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { concat } from "../model/formats/pth_writer.ts";
+import { type Files, MemoryFolder } from "./memory_folder.ts";
 
 /** A whole number from 0 to below `below`. */
 export type Picker = (below: number) => number;
@@ -230,14 +230,11 @@ export interface Outcome {
   problems: Set<string>;
 }
 
-/** Contents of the files in a folder. */
-type Files = Record<string, Uint8Array>;
-
 /** A fuzz test of one format. */
 export interface FuzzTest {
   seed: number;
   rounds: number;
-  /** The files of a round by their names. One that is the same object as before is not written again. */
+  /** The files of a round by their names. */
   damage: (pick: Picker) => Files;
   /** Reads everything in them; returns or throws. */
   load: (folder: string) => unknown;
@@ -251,19 +248,18 @@ export interface FuzzTest {
  */
 export async function fuzz({ seed, rounds, damage, load, total = 2 }: FuzzTest): Promise<Outcome> {
   const pick = randomPicker(seed), outcome: Outcome = { loaded: 0, problems: new Set() };
-  const folder = Deno.makeTempDirSync(), counter = new AllocationCounter();
-  let files: Files = {};
+  using folder = new MemoryFolder();
+  const counter = new AllocationCounter();
   try {
     for (let round = 0; round < rounds; round++) {
-      const where = `seed ${seed}, round ${round}`, before = files;
-      files = damage(pick);
-      replaceFiles(folder, before, files);
-      const size = Object.values(files).reduce((sum, { length }) => sum + length, 0);
+      const where = `seed ${seed}, round ${round}`;
+      folder.files = damage(pick);
+      const size = Object.values(folder.files).reduce((sum, { length }) => sum + length, 0);
       let error: unknown, failed = false;
       counter.reset();
       const start = performance.now();
       try {
-        await load(folder);
+        await load(folder.path);
       } catch (thrown) {
         [error, failed] = [thrown, true];
       }
@@ -271,14 +267,14 @@ export async function fuzz({ seed, rounds, damage, load, total = 2 }: FuzzTest):
       assert.ok(seconds < MOST_SECONDS, `${where}: took ${seconds.toFixed(1)} s`);
       assert.ok(largest <= 2 * size + SMALL, `${where}: ${largest} bytes at once for ${size}`);
       assert.ok(all <= total * size + SMALL, `${where}: ${all} bytes in all for ${size}`);
-      const problem = refusal(error, folder);
+      assert.ok(folder.open === 0, `${where}: leaves ${folder.open} file open`);
+      const problem = refusal(error, folder.path);
       if (!failed) outcome.loaded++;
       else if (problem !== undefined) outcome.problems.add(problem);
       else assert.fail(`${where}: ${error instanceof Error ? error.stack : error}`);
     }
   } finally {
     counter.close();
-    Deno.removeSync(folder, { recursive: true });
   }
   return outcome;
 }
@@ -291,14 +287,4 @@ function refusal(error: unknown, folder: string): string | undefined {
     after.length < 500 &&
     !after.includes("\n");
   return clear ? after.replace(/".*"|\[.*\]|\d+|(?<= names )\S+/g, "_") : undefined;
-}
-
-/** Removes and writes what differs. (Where a file is emptied to be written, ext4 waits for the disk.) */
-function replaceFiles(folder: string, before: Files, after: Files): void {
-  for (const name of Object.keys(before)) {
-    if (before[name] !== after[name]) Deno.removeSync(join(folder, name));
-  }
-  for (const name of Object.keys(after)) {
-    if (before[name] !== after[name]) Deno.writeFileSync(join(folder, name), after[name]);
-  }
 }
