@@ -37,7 +37,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
   const [loraHidden, loraHiddenGrad] = [1, 2].map(() => tensors.zeros("f32", [rows, 2 * rank]));
   const what = `${rows}×${hidden}, rank ${rank} on q and v`, total = 2 * rank;
   const sampleRows = pick(ROWS, rows, 1);
-  const kept = (at: number, subsequence: number) =>
+  const keepMask = (at: number, subsequence: number) =>
     pcg4d(at >> 2, mask.seed, mask.step, subsequence)[at & 3] >= Math.round(p * 2 ** 32);
   /** Element (row, r) of module m's loraHidden. */
   const loraHiddenAt = (m: number, row: number, r: number) => row * total + m * rank + r;
@@ -58,7 +58,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
         for (const row of sampleRows) {
           const dropped = Float64Array.from({ length: hidden }, (_, i) => {
             const at = row * hidden + i;
-            return kept(at, subsequence) ? input[at] / (1 - p) : 0;
+            return keepMask(at, subsequence) ? input[at] / (1 - p) : 0;
           });
           for (let r = 0; r < rank; r++) {
             const sum = dropped.reduce((sum, v, i) => sum + v * weights[r * hidden + i], 0);
@@ -124,7 +124,7 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           const r = i % rank;
           for (let row = 0; row < rows; row++) {
             const at = row * hidden + i;
-            if (kept(at, subsequence)) {
+            if (keepMask(at, subsequence)) {
               sum += factorGrads[loraHiddenAt(m, row, r)] * input[at] / (1 - p);
             }
           }
@@ -147,7 +147,10 @@ export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator
           for (const i of new Set(columns)) {
             const at = row * hidden + i;
             const sum = gradient.reduce((sum, g, r) => sum + g * A[r * hidden + i], 0);
-            expected.set(at, (expected.get(at) ?? 0) + (kept(at, subsequence) ? sum / (1 - p) : 0));
+            expected.set(
+              at,
+              (expected.get(at) ?? 0) + (keepMask(at, subsequence) ? sum / (1 - p) : 0),
+            );
           }
         }
       }

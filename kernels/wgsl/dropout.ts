@@ -34,9 +34,9 @@ export function maskUniforms(
   return { seed, step, dropped: threshold(p) };
 }
 
-/** WGSL `kept(i, subsequence)`: which elements of vector i a subsequence keeps. */
-export const KEPT = `${PCG4D}
-fn kept(i: u32, subsequence: u32) -> vec4<bool> {
+/** WGSL `keepMask(i, subsequence)`: which elements of vector i a subsequence keeps. */
+export const KEEP_MASK = `${PCG4D}
+fn keepMask(i: u32, subsequence: u32) -> vec4<bool> {
   return pcg4d(vec4<u32>(i, u.seed, u.step, subsequence)) >= vec4<u32>(u.dropped);
 }`;
 

@@ -84,7 +84,7 @@ ${repeat(C, (c) => `    let w${c}_${k} = load_a${m}(a${c} + i_${k});`)}`,
 ${
             repeat(R, (r) => {
               const mask = drop
-                ? `kept(x${r} + i_${k}, u.subsequence${m}) & vec4<bool>(in_${k})`
+                ? `keepMask(x${r} + i_${k}, u.subsequence${m}) & vec4<bool>(in_${k})`
                 : `vec4<bool>(in_${k})`;
               const value = drop || k > 0
                 ? `select(vec4<f32>(), v${r}_${k}, ${mask})`

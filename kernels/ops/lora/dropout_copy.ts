@@ -22,8 +22,8 @@ const program = programFamily(
   ({ x, y, output }: { x: Dtype; y: Dtype; output: Output }) => ({
     bindings: [...reads(x, "x"), ...writes(y, "y")],
     uniforms: { ...MASK_UNIFORMS, subsequence: "u32", factor: "f32", vectors: "u32" },
-    body: KEPT + elementMain(`
-  let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), kept(i, u.subsequence));
+    body: KEEP_MASK + elementMain(`
+  let multiplier = select(vec4<f32>(), vec4<f32>(u.factor), keepMask(i, u.subsequence));
   ${
       {
         kept: "store_y(i, multiplier * load_x(i));",

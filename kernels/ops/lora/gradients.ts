@@ -23,7 +23,7 @@ export function gradients(
   const place = (m: number, t: string) =>
     side.of === "a" ? `${t} * u.width + column` : `${t} * u.dyStride + u.from${m} + column`;
   const value = (m: number, k: number) => {
-    const kept = `kept(${place(m, `i_${k}`)}, u.subsequence${m})`;
+    const mask = `keepMask(${place(m, `i_${k}`)}, u.subsequence${m})`;
     const conditions = [
       ...side.of === "a" && side.drop ? [mask] : [],
       ...k > 0 ? [`vec4<bool>(in_${k})`] : [],

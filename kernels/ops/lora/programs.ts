@@ -86,7 +86,7 @@ export const down = programFamily(
         ...writesScalars("f32", "loraHidden"),
       ],
       uniforms: { ...xUniforms(modules), tiles: "u32" },
-      body: partialsMemory(tiles) + (drop ? KEPT : "") + downX(tiles, modules, drop) +
+      body: partialsMemory(tiles) + (drop ? KEEP_MASK : "") + downX(tiles, modules, drop) +
         MAIN(tiles.threads, "downX(tile, thread);"),
     };
   },
@@ -187,7 +187,7 @@ export const backwardX = programFamily(
         dxFrom: "u32",
         tiles: "u32",
       },
-      body: partialsMemory(tiles) + (drop ? KEPT : "") +
+      body: partialsMemory(tiles) + (drop ? KEEP_MASK : "") +
         (withGradA ? gradients(tiles, modules, { of: "a", drop }) : "") +
         (withDx ? upX(tiles, modules, { drop, accumulate }) : "") + MAIN(
           tiles.threads,

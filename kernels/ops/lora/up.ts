@@ -130,7 +130,7 @@ ${
         repeat(R, (r) => {
           const at = `(firstRow + ${r}u) * u.width + column`;
           const masked = drop
-            ? `select(vec4<f32>(), sum${r}, kept(${at}, u.subsequence${m}))`
+            ? `select(vec4<f32>(), sum${r}, keepMask(${at}, u.subsequence${m}))`
             : `sum${r}`;
           return `  total${r} += ${masked};`;
         })

@@ -15,8 +15,8 @@ const MASK: DropoutMask = { p: 0.3, seed: 0xdeadbeef, step: 7, subsequence: 31 }
 const maskProgram = programFamily("keep_mask", () => ({
   bindings: writes("f32", "y"),
   uniforms: { ...MASK_UNIFORMS, vectors: "u32", subsequence: "u32" },
-  body: KEPT +
-    elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), kept(i, u.subsequence)));"),
+  body: KEEP_MASK +
+    elementMain("store_y(i, select(vec4<f32>(), vec4<f32>(1.0), keepMask(i, u.subsequence)));"),
 }));
 
 gpuTest("kernels keep what the host's mask keeps", async (gpu) => {
@@ -25,7 +25,7 @@ gpuTest("kernels keep what the host's mask keeps", async (gpu) => {
     for (const words of [MASK, { ...MASK, seed: 0xffffffff, step: 0xffffffff, subsequence: 0 }]) {
       const mask = { ...words, p }, y = poisoned(gpu, "f32", [count]);
       const uniforms = { vectors, ...maskUniforms(mask), subsequence: mask.subsequence };
-      gpu.run(keptProgram({}), [y], uniforms, elementGrid(vectors));
+      gpu.run(maskProgram({}), [y], uniforms, elementGrid(vectors));
       assert.deepEqual(Uint8Array.from(await download(gpu, y)), dropoutMask(count, mask), `p ${p}`);
     }
   }
