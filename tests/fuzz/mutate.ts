@@ -293,12 +293,20 @@ function refusal(error: unknown, folder: string): string | undefined {
   return clear ? after.replace(/".*"|\[.*\]|\d+|(?<= names )\S+/g, "_") : undefined;
 }
 
-/** Removes and writes what differs. (Where a file is emptied to be written, ext4 waits for the disk.) */
+/**
+ * Writes what differs over what was there, which takes less than new files. (Where a file is emptied to be written,
+ * ext4 waits for the disk: such a file is removed.)
+ */
 function replaceFiles(folder: string, before: Files, after: Files): void {
-  for (const name of Object.keys(before)) {
-    if (before[name] !== after[name]) Deno.removeSync(join(folder, name));
+  for (const [name, bytes] of Object.entries(before)) {
+    if (bytes !== after[name] && !after[name]?.length) Deno.removeSync(join(folder, name));
   }
-  for (const name of Object.keys(after)) {
-    if (before[name] !== after[name]) Deno.writeFileSync(join(folder, name), after[name]);
+  for (const [name, bytes] of Object.entries(after)) {
+    if (bytes === before[name]) continue;
+    using file = Deno.openSync(join(folder, name), { write: true, create: true });
+    for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+    if (bytes.length > 0 && bytes.length < (before[name]?.length ?? 0)) {
+      file.truncateSync(bytes.length);
+    }
   }
 }
