@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readAdapter } from "../../model/formats/adapter.ts";
 import { lorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 /** The lines of metrics.jsonl but for their times. */
@@ -47,7 +48,7 @@ gpuTest(
     assert.deepEqual([...timeless(part), ...timeless(rest)], timeless(whole));
     const file = "adapter/adapter_model.safetensors";
     assert.deepEqual(Deno.readFileSync(join(rest, file)), Deno.readFileSync(join(whole, file)));
-    const refused = await lorikeet("train", [
+    const refused = await lorikeetHere("train", [
       ...[...RUN, "--adapter", adapter, "--lora.rank", "8", "--output", folder.file("refused")],
     ]);
     assert.equal(refused.code, 2);
@@ -55,7 +56,7 @@ gpuTest(
 
     const trained = join(whole, "adapter"), merged = folder.file("merged");
     const { max_logit_difference, max_logit } = JSON.parse(succeeded(
-      await lorikeet("merge", [
+      await lorikeetHere("merge", [
         ...[
           "--model",
           "builtin",
@@ -72,7 +73,7 @@ gpuTest(
     assert.ok(max_logit_difference < 1e-4 * max_logit, `${max_logit_difference} of ${max_logit}`);
     const answer = async (...flags: string[]) =>
       JSON.parse(succeeded(
-        await lorikeet("generate", [
+        await lorikeetHere("generate", [
           ...[
             "--prompt",
             "Say red.",

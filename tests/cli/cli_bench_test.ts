@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
 import { exists, lorikeet, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const json = async (...args: string[]) =>
-  JSON.parse(succeeded(await lorikeet("bench", [...args, "--json"])));
+  JSON.parse(succeeded(await lorikeetHere("bench", [...args, "--json"])));
 
 gpuTest("cli: bench kernels gives every kernel its time, roof and error", async () => {
   using folder = new TemporaryFolder();
@@ -77,14 +78,14 @@ gpuTest("cli: bench train has the losses of lorikeet train, with LoRA and withou
 
 gpuTest("cli: bench train says as JSON what a run that does not fit needs", async () => {
   const args = ["train", "--model", "random:llama2-13b", "--lora", "off", "--samples", "1"];
-  const outcome = await lorikeet("bench", [...args, "--json"]);
+  const outcome = await lorikeetHere("bench", [...args, "--json"]);
   refused(outcome, 1, "does not fit");
   const { refused: why } = JSON.parse(outcome.stdout);
   assert.equal(why.by, "plan");
   const parts = Object.values(why.needed as Record<string, number>);
   assert.ok(parts.reduce((sum, bytes) => sum + bytes, 0) >= why.total);
   assert.ok(why.total > why.available && why.available > 0);
-  refused(await lorikeet("bench", [...args, "--ignore-plan"]), 2, "--ignore-plan needs a GPU");
+  refused(await lorikeetHere("bench", [...args, "--ignore-plan"]), 2, "--ignore-plan needs a GPU");
 });
 
 gpuTest(
@@ -128,7 +129,7 @@ gpuTest("cli: bench decode compares both ways of generation before it times them
 });
 
 Deno.test("cli: bench refuses what it does not know, and flags that exclude each other", async () => {
-  const bench = (...args: string[]) => lorikeet("bench", args);
+  const bench = (...args: string[]) => lorikeetHere("bench", args);
   const [name, flag, dtype, plot, both, few] = await Promise.all([
     bench("trian"),
     bench("memory", "--jsno"),
@@ -166,7 +167,7 @@ gpuTest(
       "tiles.json",
     ]);
     Deno.writeTextFileSync(file, "{}");
-    refused(await lorikeet("bench", args), 1, `${file} of measured tiles is damaged`);
+    refused(await lorikeetHere("bench", args), 1, `${file} of measured tiles is damaged`);
   },
 );
 

@@ -22,8 +22,8 @@ async function until(run: Deno.ChildProcess, holds: () => boolean): Promise<void
   }
 }
 
-/** Steps of many micro-batches, a quarter of a second each. */
-const LONG_STEPS = ["--model", "builtin", "--gradient-accumulation-steps", "16"];
+/** Steps of many micro-batches, half a second each. */
+const LONG_STEPS = ["--model", "builtin", "--gradient-accumulation-steps", "32"];
 const TINY = ["--model", "random:tiny", "--tokenizer", TOKENIZER];
 
 gpuTest("cli: SIGTERM is heard in the step that it comes in, and the state is saved", async () => {

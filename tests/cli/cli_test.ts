@@ -13,6 +13,7 @@ import {
   TemporaryFolder,
   TOKENIZER,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const RANDOM = ["--model", "random:tiny", "--tokenizer", TOKENIZER];
@@ -111,7 +112,7 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   const prompt = [...RANDOM, "--prompt", "Say red.", "--max-tokens", "6", "--json"];
   const withAdapter = ["--adapter", join(output, "adapter")];
   const answer = async (...args: string[]) =>
-    JSON.parse(succeeded(await lorikeet("generate", [...prompt, ...args])));
+    JSON.parse(succeeded(await lorikeetHere("generate", [...prompt, ...args])));
   const [tuned, uncached, base] = [
     await answer(...withAdapter),
     await answer(...withAdapter, "--no-kv-cache"),
@@ -133,7 +134,9 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.ok(second.prompt_ids.length > first.prompt_ids.length);
 
   const score = async (...args: string[]) => {
-    const outcome = await lorikeet("score", [...RANDOM, "--data", data, "--json", ...args]);
+    const flags = [...RANDOM, "--data", data, "--json", ...args];
+    const run = args.length === 0 ? lorikeet : lorikeetHere;
+    const outcome = await run("score", flags);
     return JSON.parse(succeeded(outcome));
   };
   const [after, before] = [await score(...withAdapter), await score()];
@@ -186,7 +189,8 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
   const prompt = ["--prompt", "Hello", "--template", "none", "--max-tokens", "8"];
   const flags = ["--model", model, "--precision", "fp32", ...prompt];
   const spoken = await lorikeet("generate", flags);
-  const { text, ids } = JSON.parse(succeeded(await lorikeet("generate", [...flags, "--json"])));
+  const whole = await lorikeetHere("generate", [...flags, "--json"]);
+  const { text, ids } = JSON.parse(succeeded(whole));
   // Streamed and whole, the answer is the same.
   assert.equal(succeeded(spoken), `${text}\n`);
   assert.match(spoken.stderr, new RegExp(`answer: ${ids.length} tokens`));
@@ -195,7 +199,7 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
 gpuTest("cli: generation stops at the context", async () => {
   const prompt = ["--prompt", "some words ".repeat(15), "--template", "none"];
   const args = [...RANDOM, ...prompt, "--max-tokens", "1000", "--json"];
-  const outcome = await lorikeet("generate", args);
+  const outcome = await lorikeetHere("generate", args);
   const { prompt_ids, ids } = JSON.parse(succeeded(outcome));
   assert.ok(prompt_ids.length > 100);
   assert.equal(prompt_ids.length + ids.length, presetConfig("tiny").max_position_embeddings);
