@@ -60,5 +60,5 @@ export const gpu = choice(PROVIDERS).default("auto").describe(
 
 /** A setting that may be left out, with the same description. */
 export function withDefault(setting: z.ZodString, value: string): z.ZodDefault<z.ZodString> {
-  return setting.default(value).describe(setting.description!);
+  return setting.default(value).describe(setting.description ?? "");
 }

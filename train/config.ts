@@ -19,6 +19,7 @@ import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
 import {
   KEYS,
+  LORA_SWITCH,
   type loraSchema,
   loraSettings,
   type TrainConfig,
@@ -31,11 +32,11 @@ export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } f
 /** Whether LoRA is on: its own switch, or a flag that sets one of its keys. */
 function loraSwitch(file: Givens, flags: Givens, problems: string[]): boolean {
   const read = (given: Given | undefined): boolean | undefined => {
-    const value = given?.value ?? undefined;
+    if (given === undefined) return undefined;
+    const value = given.value ?? undefined;
     if (value === undefined || typeof value === "boolean") return value;
     if (value === "on" || value === "off") return value === "on";
-    const { expected } = KEYS.find((key) => key.name === "lora")!;
-    problems.push(`${given!.where} is ${shown(value)}; expected ${expected}`);
+    problems.push(`${given.where} is ${shown(value)}; expected ${LORA_SWITCH.expected}`);
   };
   const byFlag = read(flags.get("lora"));
   const byFile = read(file.get("lora"));

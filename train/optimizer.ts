@@ -12,7 +12,7 @@ import { updateGradScaler } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { sgd } from "../kernels/ops/optimizer/sgd.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
-import type { Parameter } from "../model/transformer/parameters.ts";
+import type { Parameter, TrainedParameter } from "../model/transformer/parameters.ts";
 import type { TrainConfig } from "./config.ts";
 
 /** Good steps after which the loss scale doubles, as in PyTorch's GradScaler. */
@@ -26,7 +26,7 @@ export type OptimizerSettings = Pick<
 
 /** A trained parameter with its first and second moments, where the optimizer keeps them. */
 export interface OptimizedParameter {
-  parameter: Parameter;
+  parameter: TrainedParameter;
   moments?: { m: Tensor; v: Tensor };
 }
 
@@ -44,7 +44,7 @@ interface Update {
 }
 
 const updateOf = ({ parameter, moments }: OptimizedParameter, rate: number): Update => {
-  const { master, grad } = parameter.trained!;
+  const { master, grad } = parameter.trained;
   return {
     master,
     grad,
@@ -97,7 +97,7 @@ export class Optimizer {
    */
   constructor(
     memory: Memory,
-    trained: readonly Parameter[],
+    trained: readonly TrainedParameter[],
     readonly settings: OptimizerSettings,
     maxBinding: number,
     rateOf: (parameter: Parameter) => number = () => 1,
@@ -105,7 +105,7 @@ export class Optimizer {
     const specs = trained.map(({ name, trained }) => ({
       name,
       dtype: "f32" as const,
-      shape: trained!.master.shape,
+      shape: trained.master.shape,
     }));
     const adam = settings.optimizer === "adamw";
     const m = adam ? memory.arena("optimizer", "first moments", specs) : [];

@@ -256,13 +256,13 @@ export type TrainConfig =
   };
 
 /** The switch of LoRA, whose own keys are those of a group. */
-const LORA_SWITCH: Key = {
+export const LORA_SWITCH: Key = {
   name: "lora",
   kind: "group",
   schema: trainSchema.shape.lora,
   optional: false,
   default: "on",
-  description: trainSchema.shape.lora.description!,
+  description: trainSchema.shape.lora.description ?? "",
   value: "on|off",
   expected: "on, off, or a mapping with rank, alpha, dropout, targets and others",
 };

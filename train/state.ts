@@ -47,7 +47,7 @@ interface TensorChecksums {
 function* stateTensors(trainer: Trainer) {
   for (const { parameter, moments } of trainer.optimizer.parameters) {
     const { name, shape, trained } = parameter;
-    yield { name, shape, tensor: trained!.master };
+    yield { name, shape, tensor: trained.master };
     if (moments === undefined) continue;
     yield { name: `${name}.exp_avg`, shape, tensor: moments.m };
     yield { name: `${name}.exp_avg_sq`, shape, tensor: moments.v };

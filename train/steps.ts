@@ -43,15 +43,14 @@ export async function* pipelinedSteps<S extends Step>(
     const { value, done } = queue.next();
     return done ? undefined : value as S;
   };
-  let step = nextStep(),
-    next = step && nextStep(),
-    later = next && nextStep(),
-    began = performance.now();
-  let recorded = step && trainer.record(gpu, step.window, step), long = true;
-  while (step !== undefined) {
+  const step = nextStep();
+  let next = step && nextStep(), later = next && nextStep(), began = performance.now();
+  let current = step && { step, recorded: trainer.record(gpu, step.window, step) }, long = true;
+  while (current !== undefined) {
+    const { step, recorded } = current;
     let ahead: RecordedStep | undefined, compiled: Promise<number> | undefined;
-    const result = await trainer.finish(gpu, recorded!, () => {
-      if (next !== undefined && !long && !mustWait(step!, next)) {
+    const result = await trainer.finish(gpu, recorded, () => {
+      if (next !== undefined && !long && !mustWait(step, next)) {
         ahead = trainer.record(gpu, next.window, next);
       }
       if (later !== undefined) compiled = trainer.precompile(gpu, [later.window]);
@@ -61,8 +60,12 @@ export async function* pipelinedSteps<S extends Step>(
     began = now;
     long = seconds > LONG;
     yield { step, result, seconds, next, idle: ahead === undefined };
-    [step, next, later] = [next, later, later && nextStep()];
+    const following = next;
+    [next, later] = [later, later && nextStep()];
     if (ahead === undefined) began = performance.now();
-    recorded = ahead ?? (step && trainer.record(gpu, step.window, step));
+    current = following && {
+      step: following,
+      recorded: ahead ?? trainer.record(gpu, following.window, following),
+    };
   }
 }

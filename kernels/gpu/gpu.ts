@@ -21,7 +21,7 @@ import { type Choice, chooseAdapter, type ProviderName } from "./providers/choos
 import type { Provider } from "./providers/provider.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
-import { type Tensor } from "./tensor.ts";
+import { allocated, type Tensor } from "./tensor.ts";
 
 const STAGING_BYTES = 1 << 20;
 /** Bytes of workspace that an open device takes for itself, for plans. */
@@ -194,14 +194,24 @@ export class Gpu {
     if (this.#precompiling) return;
     this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
-      .copyBufferToBuffer(from.buffer!, from.offset, to.buffer!, to.offset, from.bytes);
+      .copyBufferToBuffer(
+        allocated(from.buffer, from.name),
+        from.offset,
+        allocated(to.buffer, to.name),
+        to.offset,
+        from.bytes,
+      );
   }
 
   /** Records filling a tensor with zeros in the same way. */
   clearBuffer(tensor: Tensor): void {
     if (this.#precompiling) return;
     this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
-    this.#recorder.encoder().clearBuffer(tensor.buffer!, tensor.offset, tensor.bytes);
+    this.#recorder.encoder().clearBuffer(
+      allocated(tensor.buffer, tensor.name),
+      tensor.offset,
+      tensor.bytes,
+    );
   }
 
   /**
@@ -221,11 +231,13 @@ export class Gpu {
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const whole = bytes.length & ~3, offset = tensor.offset + 4 * first;
-    if (whole > 0) this.#recorder.write(tensor.buffer!, offset, bytes.subarray(0, whole));
+    if (whole > 0) {
+      this.#recorder.write(allocated(tensor.buffer, tensor.name), offset, bytes.subarray(0, whole));
+    }
     if (whole < bytes.length) {
       const tail = new Uint8Array(4);
       tail.set(bytes.subarray(whole));
-      this.#recorder.write(tensor.buffer!, offset + whole, tail);
+      this.#recorder.write(allocated(tensor.buffer, tensor.name), offset + whole, tail);
     }
   }
 
@@ -271,7 +283,13 @@ export class Gpu {
       for (let done = 0; done < out.length; done += STAGING_BYTES) {
         const bytes = Math.min(STAGING_BYTES, out.length - done);
         this.#recorder.encoder()
-          .copyBufferToBuffer(tensor.buffer!, tensor.offset + done, staging, 0, bytes);
+          .copyBufferToBuffer(
+            allocated(tensor.buffer, tensor.name),
+            tensor.offset + done,
+            staging,
+            0,
+            bytes,
+          );
         this.flush();
         if (overlap !== undefined) {
           if (!this.#mapsInOrder) this.#recorder.defer();
@@ -338,7 +356,7 @@ export class Gpu {
 
   #makeStaging(): GPUBuffer {
     const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return this.memory.buffer("workspace", "readback", STAGING_BYTES, usage)!;
+    return allocated(this.memory.buffer("workspace", "readback", STAGING_BYTES, usage), "readback");
   }
 }
 

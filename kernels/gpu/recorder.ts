@@ -11,7 +11,7 @@ import type { Pipelines } from "./pipelines.ts";
 import type { Profiler } from "./profiler.ts";
 import type { Program } from "./program.ts";
 import type { Provider } from "./providers/provider.ts";
-import type { Tensor } from "./tensor.ts";
+import { allocated, type Tensor } from "./tensor.ts";
 
 /** Bytes of the uniforms of one batch. */
 export const UNIFORM_BYTES = 1 << 18;
@@ -79,7 +79,10 @@ export class Recorder {
     this.#bind = bind;
     this.#alignment = device.limits.minUniformBufferOffsetAlignment;
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST;
-    this.#buffer = memory.buffer("workspace", "uniforms", UNIFORM_BYTES, usage)!;
+    this.#buffer = allocated(
+      memory.buffer("workspace", "uniforms", UNIFORM_BYTES, usage),
+      "uniforms",
+    );
   }
 
   /** Records one launch of `x`·`y`·`z` workgroups. */
@@ -220,7 +223,11 @@ export class Recorder {
       if (tensor.bytes > this.maxBinding) {
         throw new Error(`${key}: ${tensor.name} exceeds the binding limit`);
       }
-      const resource = { buffer: tensor.buffer!, offset: tensor.offset, size: tensor.bytes };
+      const resource = {
+        buffer: allocated(tensor.buffer, tensor.name),
+        offset: tensor.offset,
+        size: tensor.bytes,
+      };
       return { binding: i + 1, resource };
     });
     const size = program.uniformNames.length * 4;

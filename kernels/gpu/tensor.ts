@@ -98,6 +98,12 @@ export class Tensor {
   }
 }
 
+/** A buffer that is there. @throws {Error} where sizes are only being planned. */
+export function allocated(buffer: GPUBuffer | undefined, name: string): GPUBuffer {
+  if (buffer === undefined) throw new Error(`${name} is only planned`);
+  return buffer;
+}
+
 /** Bytes that a tensor of this dtype and shape occupies in a buffer. */
 export function storedBytes(dtype: Dtype, shape: readonly number[]): number {
   return roundUp(shape.reduce((a, b) => a * b, 1) * bytesOf(dtype), 16);

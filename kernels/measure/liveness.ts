@@ -46,10 +46,9 @@ export function lifetimes(uses: readonly Use[]): Lifetime[] {
 function stretches(buffer: GPUBuffer, touches: readonly Touch[]): Lifetime[] {
   const bounds = [...new Set(touches.flatMap(({ start, end }) => [start, end]))]
     .sort((a, b) => a - b);
-  const place = new Map(bounds.map((bound, i) => [bound, i]));
   const found: (Lifetime | undefined)[] = bounds.map(() => undefined);
   for (const { step, start, end, reads } of touches) {
-    for (let i = place.get(start)!; i < place.get(end)!; i++) {
+    for (let i = bounds.indexOf(start); bounds[i] < end; i++) {
       const life = found[i];
       if (life !== undefined) life.last = step;
       else {

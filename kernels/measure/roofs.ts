@@ -9,7 +9,7 @@ import { matmul } from "../ops/matmul/matmul.ts";
 import { Memory } from "../gpu/memory.ts";
 import { fillNormal } from "../ops/elements/random.ts";
 import type { Roofs } from "../gpu/roofline.ts";
-import type { Dtype, Tensor } from "../gpu/tensor.ts";
+import { allocated, type Dtype, type Tensor } from "../gpu/tensor.ts";
 import { clockSeconds, type TimingOptions } from "./timing.ts";
 
 /** Bytes copied, and the side of the square matrices: more than caches hold, and enough to fill the device. */
@@ -41,7 +41,7 @@ async function borrow<T>(
     return await use(tensors);
   } finally {
     await gpu.finish();
-    for (const { buffer } of tensors) memory.free(buffer!);
+    for (const { buffer } of tensors) memory.free(allocated(buffer, "roof"));
   }
 }
 

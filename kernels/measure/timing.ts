@@ -138,7 +138,7 @@ export async function gpuSeconds(
         count = Math.min(8, Math.ceil(enough / (calls * seconds)));
       const times = await batches(count, calls);
       spent += calls * times.reduce((sum, time) => sum + time);
-      seconds = times.at(-1)!;
+      seconds = times[times.length - 1];
     }
     return median((await batches(repeats + 1, callsFor(seconds, batch))).slice(1));
   });
@@ -185,7 +185,7 @@ export async function compareSeconds(
     for (let spent = 0; spent < enough;) {
       const submissions = work(enough - spent), seconds = await timed(submissions);
       seconds.forEach((each, i) => spent += each * submissions[i][1]);
-      call = seconds.at(-1)!;
+      call = seconds[seconds.length - 1];
     }
     const batches = (await timed(once)).flatMap((seconds, i) =>
       Array.from({ length: BATCHES }, () => [runs[i], callsFor(seconds, batch)] as const)

@@ -45,7 +45,9 @@ function moduleShapes(model: ModelConfig): (module: string) => readonly number[]
   return (module) => {
     if (module === EMBEDDING) return [hidden, vocab];
     if (module === OUTPUT) return [vocab, hidden];
-    return weights.get(`${module}.weight`)!;
+    const shape = weights.get(`${module}.weight`);
+    if (shape === undefined) throw new Error(`the model has no module ${module}`);
+    return shape;
   };
 }
 

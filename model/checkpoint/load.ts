@@ -103,8 +103,8 @@ async function* readAhead(
   };
   try {
     idle.forEach(start);
-    while (ahead.length > 0) {
-      const { piece, bytes, read } = ahead.shift()!;
+    for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) {
+      const { piece, bytes, read } = next;
       await read;
       yield { piece, bytes };
       start(new Uint8Array(bytes.buffer));
@@ -330,7 +330,7 @@ export function padRows(
   stored: readonly number[],
 ): Float32Array {
   if (sameShape(shape, stored)) return data;
-  const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
+  const width = shape[shape.length - 1], storedWidth = stored[stored.length - 1];
   const out = new Float32Array(stored.reduce((a, b) => a * b, 1));
   for (let row = 0; row * width < data.length; row++) {
     out.set(data.subarray(row * width, (row + 1) * width), row * storedWidth);
@@ -345,7 +345,7 @@ export function cutRows(
   stored: readonly number[],
 ): Float32Array<ArrayBuffer> {
   if (sameShape(shape, stored)) return data;
-  const width = shape.at(-1)!, storedWidth = stored.at(-1)!;
+  const width = shape[shape.length - 1], storedWidth = stored[stored.length - 1];
   const out = new Float32Array(shape.reduce((a, b) => a * b, 1));
   for (let row = 0; row * width < out.length; row++) {
     out.set(data.subarray(row * storedWidth, row * storedWidth + width), row * width);

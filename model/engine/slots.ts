@@ -19,6 +19,7 @@ import { commonPrefix } from "../transformer/common_prefix.ts";
 import { KvCache } from "../transformer/kv_cache.ts";
 import type { Llama } from "../transformer/llama.ts";
 import type { GenerateSizes } from "../transformer/modes.ts";
+import { present } from "../transformer/present.ts";
 import { layPieces, type Piece } from "./pieces.ts";
 
 /** What sizes an engine. */
@@ -43,6 +44,8 @@ export class Slots {
   readonly #history?: Tensor;
   /** What the model reads of the next token of each slot. */
   readonly #next: BatchTensors;
+  /** Row of the cache that each slot's next key and value go to. */
+  readonly #keyRows: Tensor;
   readonly #bases: Tensor;
   readonly #limits: Tensor;
   /** Tokens of each slot that were fed, those that the host doesn't know yet included. */
@@ -60,6 +63,7 @@ export class Slots {
       withKeyRows: true,
       slidingWindows: model.slidingWindows,
     });
+    this.#keyRows = present(this.#next.keyRows, "rows of keys");
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
@@ -120,12 +124,12 @@ export class Slots {
   /** Feeds the next token of each of the first `count` slots. */
   step(gpu: Gpu, count: number, sampler: Sampler): void {
     const { model } = this;
-    const { positions, keyRanges: [{ starts, slidingWindow }], ends, keyRows } = this.#next;
+    const { positions, keyRanges: [{ starts, slidingWindow }], ends } = this.#next;
     advance(gpu, {
       positions,
       starts,
       ends,
-      cacheRows: keyRows!,
+      cacheRows: this.#keyRows,
       bases: this.#bases,
       limits: this.#limits,
       rows: count,
@@ -135,7 +139,8 @@ export class Slots {
       this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
     }
     if (this.cache === undefined) {
-      putTokens(gpu, { ids: this.ids, places: keyRows!, history: this.#history!, rows: count });
+      const history = present(this.#history, "history of tokens");
+      putTokens(gpu, { ids: this.ids, places: this.#keyRows, history, rows: count });
       return this.#recompute(gpu, count, sampler);
     }
     const { blocks } = this.cache, longest = Math.max(...this.#fed.slice(0, count));

@@ -178,7 +178,8 @@ function metaName(
   if (name === "model.embed_tokens.weight") return { meta: EMBEDDING, split: embedding, headRows };
   if (name === "model.norm.weight") return { meta: "norm.weight", split: "copies", headRows };
   if (name === "lm_head.weight") return { meta: "output.weight", split: "rows", headRows };
-  const [, layer, module] = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name)!;
+  // model.layers.LAYER.MODULE.weight, where MODULE is of two words.
+  const words = name.split("."), layer = words[2], module = words.slice(3, -1).join(".");
   const { meta, split } = BLOCK[module], rotated = /[qk]_proj$/.test(module);
   return {
     meta: `layers.${layer}.${meta}.weight`,

@@ -134,7 +134,9 @@ class Unpickler {
     if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) {
       this.#fail("is damaged: its stack is empty");
     }
-    return this.#stack.pop()!;
+    const top = this.#stack[this.#stack.length - 1];
+    this.#stack.length--;
+    return top;
   }
 
   #top(): PickledValue {

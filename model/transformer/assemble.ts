@@ -23,6 +23,7 @@ import {
   trainsPacked,
 } from "./packed_linear.ts";
 import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
+import { present } from "./present.ts";
 
 /** Layers of a block that share an input, in the order of their columns. */
 const PACKED_MODULES: Readonly<Record<PackedName, readonly LinearModule[]>> = {
@@ -40,8 +41,9 @@ export function weightGroups(
   const groups = new Map<string, ParameterSpec[]>();
   for (const [name, shape] of specShapes(spec)) {
     const label = /^model\.layers\.\d+/.exec(name)?.[0] ?? name;
-    if (!groups.has(label)) groups.set(label, []);
-    groups.get(label)!.push({ name, shape, trained: isTrained(name) });
+    const specs = groups.get(label) ?? [];
+    groups.set(label, specs);
+    specs.push({ name, shape, trained: isTrained(name) });
   }
   // Matrices of one input are to lie side by side, with no bias in between.
   for (const specs of groups.values()) {
@@ -66,11 +68,12 @@ export function loraSpecs(
 ): ParameterSpec[] {
   const stored = new Map<string, number[]>();
   const shapes = loraShapes(config, plan);
+  const shapeOf = (name: string) => present(shapes.get(name), `tensor ${name}`);
   for (const module of plan.modules.keys()) {
     const ranks = packedWith(module).map((name) => plan.modules.get(name)?.rank ?? 0);
     const rank = roundUp(Math.max(...ranks), 4), { a, b } = loraNames(module);
-    stored.set(a, [rank, storedShape(shapes.get(a)!)[1]]);
-    stored.set(b, [storedShape(shapes.get(b)!)[0], rank]);
+    stored.set(a, [rank, storedShape(shapeOf(a))[1]]);
+    stored.set(b, [storedShape(shapeOf(b))[0], rank]);
   }
   return Array.from(
     shapes,

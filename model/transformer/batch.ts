@@ -13,6 +13,7 @@ import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
 import { clipStarts } from "../../kernels/ops/rows/clip_starts.ts";
 import { commonPrefix } from "./common_prefix.ts";
+import { present } from "./present.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
 export interface Document {
@@ -89,9 +90,8 @@ export function makeBatch(
     weights: new Float32Array(0),
     lossGroups: [],
   };
-  if (documents.some(({ shared = 0 }) => shared > 0)) {
-    batch.excludedKeys = new Uint32Array(2 * tokens);
-  }
+  const shares = documents.some(({ shared = 0 }) => shared > 0);
+  const excludedKeys = batch.excludedKeys = shares ? new Uint32Array(2 * tokens) : undefined;
   const placed: { document: Document; first: number }[] = [];
   let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
   for (const document of documents) {
@@ -104,7 +104,7 @@ export function makeBatch(
       batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - width + 1);
       batch.queryEnds[i] = Math.min(end, i + width);
       batch.ends[i] = i + 1;
-      if (shared > 0) batch.excludedKeys!.set([head.start + shared, start], 2 * i);
+      if (shared > 0) excludedKeys?.set([head.start + shared, start], 2 * i);
     }
     batch.queryEnds.fill(end, head.start, head.start + shared);
     // Where its first token would lie if all of it lay here.
@@ -237,8 +237,11 @@ export class BatchTensors {
       gpu.write(ranges.starts, starts);
       gpu.write(ranges.queryEnds, queryEnds);
     });
-    this.excludedKeys = batch.excludedKeys && this.#excludedKeys;
-    if (batch.excludedKeys) gpu.write(this.#excludedKeys!, batch.excludedKeys);
+    this.excludedKeys = undefined;
+    if (batch.excludedKeys) {
+      this.excludedKeys = present(this.#excludedKeys, "room for excluded keys");
+      gpu.write(this.excludedKeys, batch.excludedKeys);
+    }
     this.targetCount = batch.targetCount;
     this.lossGroups = batch.lossGroups;
     for (

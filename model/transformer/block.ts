@@ -27,6 +27,7 @@ import type { BatchTensors } from "./batch.ts";
 import { linear, linearSplitK } from "./linear.ts";
 import type { DropoutState, LinearPass, PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
+import { present } from "./present.ts";
 
 /** The norms of queries and keys. */
 export interface QkNorm {
@@ -67,12 +68,6 @@ export interface BlockPass {
 export interface NextNorm {
   w: Parameter;
   rstd: Tensor;
-}
-
-/** What is there where the specification asked for it. @throws {Error} where it is not. */
-export function present<T>(value: T | undefined, what: string): T {
-  if (value === undefined) throw new Error(`the plan has no ${what}`);
-  return value;
 }
 
 /** The norm before attention, or before the MLP; undefined where the block has none. */

@@ -36,12 +36,12 @@ import {
   normQueriesAndKeys,
   operand,
   preNorm,
-  present,
   project,
 } from "./block.ts";
 import { linear } from "./linear.ts";
 import { addSplits, type GemvPass, linearGemv, swigluGemv, takesSplits } from "./linear_gemv.ts";
 import type { Parameter } from "./parameters.ts";
+import { present } from "./present.ts";
 
 /** What the blocks of a pass without backward share. */
 export interface InferPass extends BlockPass {

@@ -37,12 +37,12 @@ import {
   normQueriesAndKeys,
   operand,
   preNorm,
-  present,
   project,
   qkNormParts,
 } from "./block.ts";
 import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
 import { type PackedLinear, readsInput } from "./packed_linear.ts";
+import { present } from "./present.ts";
 
 /** What the blocks of a training pass share. */
 export interface TrainPass extends BlockPass {

@@ -30,6 +30,7 @@ import {
   trainsAdapters,
 } from "./packed_linear.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
+import { present } from "./present.ts";
 
 /** Bytes that one chunk of logits may take. */
 const LOGITS_BYTES = 1 << 23;
@@ -56,6 +57,8 @@ export interface HeadInput {
   operands: Float;
   dropout: DropoutState;
 }
+
+const GRADIENT = "room for the gradient of the output end";
 
 /** Buffers of the output end. S is the most targets of a micro-batch. */
 export class Head {
@@ -204,7 +207,7 @@ export class Head {
       crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
       if (!backward) continue;
       this.#multiply(gpu, logits, count);
-      const dx = this.#normedGrad!.rows(firstRow, count);
+      const dx = present(this.#normedGrad, GRADIENT).rows(firstRow, count);
       linearBackward(gpu, output, {
         ...pass,
         x: a,
@@ -222,17 +225,18 @@ export class Head {
       weightedSums(gpu, { nll, weights, out: losses, ...group });
     }
     if (!backward) return;
-    clear(gpu, this.#gatheredGrad!);
+    const gatheredGrad = present(this.#gatheredGrad, GRADIENT);
+    clear(gpu, gatheredGrad);
     rmsnormBackward(gpu, {
-      dy: this.#normedGrad!,
+      dy: present(this.#normedGrad, GRADIENT),
       x: this.#gathered,
       w: norm.value,
       rstd: this.#rstd,
       rows,
-      dx: this.#gatheredGrad!,
+      dx: gatheredGrad,
       dw: norm.trained?.grad,
     });
     clear(gpu, dx);
-    scatterRows(gpu, { dy: this.#gatheredGrad!, index: index!, dx, rows });
+    scatterRows(gpu, { dy: gatheredGrad, index: present(index, "index of targets"), dx, rows });
   }
 }

@@ -24,6 +24,9 @@ import {
   type PackedLinear,
   trainsAdapters,
 } from "./packed_linear.ts";
+import { present } from "./present.ts";
+
+const HIDDEN = "room for loraHidden";
 
 /** y `[T, width]`, added to what is there where `accumulate`. */
 export function linear(
@@ -52,9 +55,13 @@ export function addRest(
   const { rows, dropout: mask, loraHidden } = pass;
   addBiases(gpu, packed, y, rows);
   projectDown(gpu, packed, x, pass);
-  if (packed.lora !== undefined) {
-    loraUp(gpu, { loraHidden: loraHidden!, group: { ...packed.lora, mask }, y, rows });
-  }
+  if (packed.lora === undefined) return;
+  loraUp(gpu, {
+    loraHidden: present(loraHidden, HIDDEN),
+    group: { ...packed.lora, mask },
+    y,
+    rows,
+  });
 }
 
 function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number): void {
@@ -72,9 +79,8 @@ export function projectDown(
   x: Tensor,
   { rows, dropout: mask, loraHidden }: LinearPass,
 ): void {
-  if (lora !== undefined) {
-    loraDown(gpu, { x, group: { ...lora, mask }, loraHidden: loraHidden!, rows });
-  }
+  if (lora === undefined) return;
+  loraDown(gpu, { x, group: { ...lora, mask }, loraHidden: present(loraHidden, HIDDEN), rows });
 }
 
 /**
@@ -92,8 +98,9 @@ export function linearSplitK(
   if (isPlain(packed)) {
     return matmulSplitK(gpu, { orientation: "nt", a: x, b: packed.weight!, rows, operands });
   }
-  linear(gpu, packed, x, whole!, pass);
-  return singleSplit(whole!, rows);
+  const y = present(whole, "room for a layer's output");
+  linear(gpu, packed, x, y, pass);
+  return singleSplit(y, rows);
 }
 
 /**
@@ -124,8 +131,9 @@ export function linearBackwardSplitK(
 ): SplitKPartials {
   const { dy, dyRounded = dy, rows, operands } = gradients;
   if (packed.dora || packed.weight === undefined) {
-    linearBackward(gpu, packed, { ...gradients, dx: whole! });
-    return singleSplit(whole!, rows);
+    const dx = present(whole, "room for the gradient of a layer's input");
+    linearBackward(gpu, packed, { ...gradients, dx });
+    return singleSplit(dx, rows);
   }
   weightGradients(gpu, packed, gradients);
   const extraSplits = trainsAdapters(packed) ? 1 : 0;
@@ -177,8 +185,8 @@ function adapterGradients(
   loraBackward(gpu, {
     x,
     dy,
-    loraHidden: loraHidden!,
-    loraHiddenGrad: loraHiddenGrad!,
+    loraHidden: present(loraHidden, HIDDEN),
+    loraHiddenGrad: present(loraHiddenGrad, "room for the gradient of loraHidden"),
     group: lora,
     dx,
     rows,

@@ -14,6 +14,7 @@ import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
 import { isPlain, type LinearPass, type PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
+import { present } from "./present.ts";
 
 /** A pass over rows that may need the norm of their input first. */
 export interface GemvPass extends LinearPass {
@@ -87,7 +88,7 @@ export function addSplits(
   y: Tensor,
   how: GemvPass,
 ): void {
-  const product = productOf(weight!, y, how);
+  const product = productOf(present(weight, "packed weight"), y, how);
   matvec(gpu, { ...product, a: x, aStride: product.k, accumulate: true });
 }
 

@@ -48,7 +48,13 @@ import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
 import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
-import { allocateParameters, type Parameter, parameterOf } from "./parameters.ts";
+import {
+  allocateParameters,
+  isTrainedParameter,
+  type Parameter,
+  parameterOf,
+  type TrainedParameter,
+} from "./parameters.ts";
 
 /** What a model is made of, and what for. */
 export interface LlamaOptions {
@@ -182,8 +188,8 @@ export class Llama {
   }
 
   /** Everything that is trained. */
-  get trained(): Parameter[] {
-    return [...this.weights, ...this.adapters].filter((p) => p.trained !== undefined);
+  get trained(): TrainedParameter[] {
+    return [...this.weights, ...this.adapters].filter(isTrainedParameter);
   }
 
   /** Writes the tables that are neither weights nor activations. Call once before any pass. */

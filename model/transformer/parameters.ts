@@ -43,6 +43,14 @@ export class Parameter {
   }
 }
 
+/** A parameter that is trained. */
+export type TrainedParameter = Parameter & { readonly trained: Trained };
+
+/** Whether a parameter is trained. */
+export function isTrainedParameter(parameter: Parameter): parameter is TrainedParameter {
+  return parameter.trained !== undefined;
+}
+
 /** The parameter of this name, which is one of them. */
 export function parameterOf(parameters: ReadonlyMap<string, Parameter>, name: string): Parameter {
   const parameter = parameters.get(name);

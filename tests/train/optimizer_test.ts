@@ -2,7 +2,11 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { GRAD_SCALER, initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
-import { Parameter } from "../../model/transformer/parameters.ts";
+import {
+  isTrainedParameter,
+  Parameter,
+  type TrainedParameter,
+} from "../../model/transformer/parameters.ts";
 import { operandOf } from "../../kernels/ops/weights/operand.ts";
 import { loraPlusRate } from "../../train/lora_plus.ts";
 import { Optimizer } from "../../train/optimizer.ts";
@@ -10,11 +14,12 @@ import { type OptimizerCase, readFixture, readTensors } from "../fixtures.ts";
 import { assertClose, gpuTest, upload } from "../kernels/harness.ts";
 
 /** A fixture's vector as a trained parameter; as a matrix, since only matrices are decayed. */
-function parameterOf(gpu: Gpu, { start }: OptimizerCase): Parameter {
+function parameterOf(gpu: Gpu, { start }: OptimizerCase): TrainedParameter {
   const shape = [1, start.length];
   const master = upload(gpu, start, "f32", shape);
   const grad = upload(gpu, start.map(() => 0), "f32", shape);
-  return new Parameter("vector", shape, operandOf(master), { master, grad });
+  const parameter = new Parameter("vector", shape, operandOf(master), { master, grad });
+  return [parameter].filter(isTrainedParameter)[0];
 }
 
 for (const scale of [1, 1024]) {
@@ -78,11 +83,11 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
   const [masters, grads] = [arena("parameter"), arena("gradient")];
   const padded = (values: readonly number[]) =>
     Float32Array.from({ length: size }, (_, i) => values[i] ?? 0);
-  const parameters = names.map((name, i): Parameter => {
+  const parameters = names.map((name, i) => {
     gpu.write(masters[i], padded(start));
     const trained = { master: masters[i], grad: grads[i] };
     return new Parameter(name, [1, n], operandOf(masters[i]), trained);
-  });
+  }).filter(isTrainedParameter);
   const [gradScaler, other] = [1, 2].map(() =>
     upload(gpu, initialGradScaler(1), "f32", [initialGradScaler(1).length])
   );
@@ -95,7 +100,7 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
     rateOf,
   );
   const alone = parameterOf(gpu, c);
-  const apart = new Optimizer(
+  const separate = new Optimizer(
     gpu.memory,
     [alone],
     { ...settings, precision: "fp32" },
@@ -116,8 +121,8 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
       what: `step ${step}`,
     });
     assert.deepEqual(a, last);
-    gpu.write(alone.trained!.grad, Float32Array.from(gradient));
-    apart.step(gpu, other, learning_rates[step] / 4);
+    gpu.write(alone.trained.grad, Float32Array.from(gradient));
+    separate.step(gpu, other, learning_rates[step] / 4);
     assert.deepEqual(a.subarray(0, n), await gpu.readF32(alone.value));
   }
   for (const [tensor] of [masters, grads]) gpu.free(tensor);

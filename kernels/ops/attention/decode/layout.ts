@@ -72,7 +72,7 @@ export function decodeBytes(layout: DecodeLayout): number {
 export function decodeLayout(shape: DecodeShape): DecodeLayout {
   const { kv, headDim, threads, columnGroups, keyLoads } = shape;
   const wide = kv === "f16" ? 8 : 4, lanes = headDim / wide;
-  const sharing = [4, 2, 1].find((count) => lanes % count === 0)!;
+  const sharing = [4, 2].find((count) => lanes % count === 0) ?? 1;
   const perKey = lanes / sharing;
   const rounds = Math.max(1, Math.min(sharing, Math.floor(keyLoads / perKey)));
   const tile = rounds * threads / sharing;

@@ -83,10 +83,10 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         ends: upload(gpu, keyRanges.ends, "u32", [rows]),
         out: poisoned(gpu, dtypes[0], [rows, own]),
       };
-      const ranged = rows * mostSplits(longest) * heads;
+      const splitRows = rows * mostSplits(longest) * heads;
       const workspace = {
-        partialOut: poisoned(gpu, "f32", [ranged * headDim]),
-        softmaxStats: poisoned(gpu, "f32", [ranged * 2]),
+        partialOut: poisoned(gpu, "f32", [splitRows * headDim]),
+        softmaxStats: poisoned(gpu, "f32", [splitRows * 2]),
       };
       const how = { rows, longest, unstaged, uncombined, geometry, ...shape };
       const results = attentionDecode(gpu, { ...tensors, workspace, ...how });
