@@ -91,7 +91,8 @@ export function makeBatch(
     lossGroups: [],
   };
   const shares = documents.some(({ shared = 0 }) => shared > 0);
-  const excludedKeys = batch.excludedKeys = shares ? new Uint32Array(2 * tokens) : undefined;
+  const excludedKeys = shares ? new Uint32Array(2 * tokens) : undefined;
+  if (excludedKeys !== undefined) batch.excludedKeys = excludedKeys;
   const placed: { document: Document; first: number }[] = [];
   let start = 0, head: { start: number; ids: Uint32Array } = { start, ids: new Uint32Array() };
   for (const document of documents) {

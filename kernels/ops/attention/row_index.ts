@@ -27,14 +27,14 @@ export type RowTensors = Partial<Record<RowField, Tensor>>;
 export type RowWord = (field: RowField, row: string, word?: 0 | 1) => string;
 
 /** Where each field begins in a row's record, and how many words the record has. */
-function recordOf(fields: readonly RowField[]): { at: Map<RowField, number>; words: number } {
-  const at = new Map<RowField, number>();
-  let words = 0;
-  for (const field of fields) {
-    at.set(field, words);
-    words += WORDS[field];
-  }
-  return { at, words };
+function recordOf(
+  fields: readonly RowField[],
+): { at: (field: RowField) => number; words: number } {
+  const wordsOf = (some: readonly RowField[]) => some.reduce((sum, field) => sum + WORDS[field], 0);
+  return {
+    at: (field) => wordsOf(fields.slice(0, fields.indexOf(field))),
+    words: wordsOf(fields),
+  };
 }
 
 /** How a program reads rows' words: of arrays of their own, or of the records of `packed` fields. */
@@ -46,7 +46,7 @@ export function rowWords(packed?: readonly RowField[]): RowWord {
     };
   }
   const { at, words } = recordOf(packed);
-  return (field, row, word = 0) => `row_index[(${row}) * ${words}u + ${at.get(field)! + word}u]`;
+  return (field, row, word = 0) => `row_index[(${row}) * ${words}u + ${at(field) + word}u]`;
 }
 
 const pack = programFamily("attention_pack_rows", ({ fields }: { fields: string }) => {
@@ -60,7 +60,7 @@ const pack = programFamily("attention_pack_rows", ({ fields }: { fields: string 
         Array.from(
           { length: WORDS[name] },
           (_, n) =>
-            `  row_index[i * ${words}u + ${at.get(name)! + n}u] = ${word(name, "i", n as 0 | 1)};`,
+            `  row_index[i * ${words}u + ${at(name) + n}u] = ${word(name, "i", n as 0 | 1)};`,
         )
       ).join("\n"),
     ),
