@@ -15,7 +15,7 @@ export interface GpuRates {
 
 /** What is known of a device. */
 export interface DeviceProfile extends GpuRates {
-  /** A software driver such as Mesa's lavapipe: few cores, and barriers are dear. */
+  /** A software driver such as Mesa's lavapipe: few cores, and barriers are expensive. */
   software: boolean;
   /** Threads of a subgroup at least; 0 without subgroup functions. */
   subgroup: number;

@@ -39,7 +39,7 @@ export interface GpuOptions {
   maxBinding?: number;
   /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
   software?: boolean;
-  /** What to ask of the adapter; without it what the variable LORIKEET_LIMITS says, else all it has. */
+  /** Limits and features to ask of the adapter. Default: those that LORIKEET_LIMITS names, or all that it has. */
   limits?: LimitsName;
 }
 
@@ -250,7 +250,7 @@ export class Gpu {
     return this.#scratch;
   }
 
-  /** Submits what is recorded and what was written, which else waits for the next submission. */
+  /** Submits what is recorded and what was written; otherwise writes wait for the next submission. */
   send(): void {
     this.flush();
     this.#recorder.release();

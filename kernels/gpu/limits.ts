@@ -1,5 +1,5 @@
 /**
- * What is asked of an adapter: everything it can do, or no more than every adapter of WebGPU can.
+ * The limits and features asked of an adapter: all that it has, or only those that every WebGPU adapter has.
  *
  * @module
  */

@@ -84,7 +84,7 @@ export class Memory {
     return this.#scratchBytes;
   }
 
-  /** Makes it known that launches will ask for so many bytes of working memory. */
+  /** Reserves so many bytes of working memory for launches; see `Gpu.scratch`. */
   needScratch(bytes: number): void {
     this.#scratchBytes = Math.max(this.#scratchBytes, bytes);
   }

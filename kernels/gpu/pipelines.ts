@@ -47,7 +47,7 @@ export class Pipelines {
     return this.#built[program.id] ??= this.#build(program);
   }
 
-  /** Builds a program's pipeline if there is none, so that it is ready when {@linkcode check} is done. */
+  /** Builds a program's pipeline unless it is built, so that it is ready when {@linkcode check} is done. */
   prepare(program: Program): void {
     if (this.#begun.has(program.id)) return;
     if (this.provider.compilesInParallel) this.#checks.push(this.#buildAside(program));

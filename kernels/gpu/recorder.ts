@@ -1,7 +1,7 @@
 /**
- * Records launches and copies into command buffers and hands them to the GPU in batches, so that it
- * works while the next batch is recorded. A launch costs the host 3 to 4 µs on either WebGPU, nearly
- * all of it theirs: pipelines and bind groups are cached, and uniforms go into one buffer.
+ * Records launches and copies into command buffers and hands them to the GPU in batches, so that the GPU
+ * works while the next batch is recorded. A launch costs the host 3 to 4 µs on either WebGPU, nearly all of it spent in
+ * WebGPU itself: pipelines and bind groups are cached, and uniforms go into one buffer.
  *
  * @module
  */
@@ -169,7 +169,7 @@ export class Recorder {
     return measuring ? LAUNCHES_PER_SUBMIT : this.#mostLaunches;
   }
 
-  /** Takes note that the GPU has done all and waits. */
+  /** Called when the GPU has done all its work and waits. */
   idle(): void {
     this.#mostLaunches = FIRST_LAUNCHES;
   }

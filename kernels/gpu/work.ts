@@ -18,9 +18,9 @@ export interface Work extends Cost {
 
 /** What a launch, a copy, a clear or a write does with memory. */
 export interface Use {
-  /** The program's name; `copy`, `clear` or `write` for what is none. */
+  /** The program's name, or `copy`, `clear` or `write`. */
   name: string;
-  /** The program's key and what the launch costs; absent for what is none. */
+  /** The program's key and the launch's cost; absent where no program ran. */
   launch?: { key: string; cost?: Cost };
   reads: readonly Tensor[];
   /** What is written, in part or whole, and may be read too. */

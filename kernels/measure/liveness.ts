@@ -1,6 +1,6 @@
 /**
- * Which bytes hold values that are still needed, from a record of what was done with memory. Buffers are
- * allocated once and stay; what is in use rises and falls all the same.
+ * Which bytes hold values that are still needed, from a record of what was done with memory. Buffers are allocated once
+ * and stay; the bytes in use rise and fall.
  *
  * @module
  */

@@ -94,7 +94,7 @@ function callsFor(seconds: number, batch: number): number {
 }
 
 /**
- * Seconds of one call in each of several submissions of so many calls, which follow each other without a wait.
+ * Seconds of one call, for each of several submissions that follow each other without a wait.
  *
  * @throws where a call has more than four launches.
  */

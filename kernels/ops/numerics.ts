@@ -1,5 +1,5 @@
 /**
- * In which precision a model computes, as the operations are told of it.
+ * The precision that a model computes in, as operations take it.
  *
  * @module
  */

@@ -108,7 +108,7 @@ export function perLane(body: string): string {
   return ["x", "y", "z", "w"].map((lane) => body.replaceAll("LANE", lane)).join("\n");
 }
 
-/** Leaves the first token of those that the thread sees in `first`: a (key, id), keys above 0 only. */
+/** Leaves the first of the thread's tokens in `first`: a (key, id), keys above 0 only. */
 export const KEEP_FIRST = perLane(
   "if (found.LANE > first.x) { first = vec2<u32>(found.LANE, ids.LANE); }",
 );

@@ -1,6 +1,6 @@
 /**
  * What an adapter does to a model, module by module: PEFT 0.21's rules for `adapter_config.json` applied to
- * the names of a Llama's modules. Reading, running, training, writing and merging all go by this plan.
+ * the names of a Llama's modules. Reading, running, training, writing and merging all follow this plan.
  *
  * @module
  */
@@ -253,7 +253,7 @@ function tiedCopies(copies: readonly string[]): string[] {
   return others.length === copies.length ? others : [input, ...others];
 }
 
-/** PEFT's copies of a tied embedding and of its output projection are not tied, nor rows of the latter alone. */
+/** PEFT's copies of a tied embedding and of its output projection are not tied, nor are rows of the output projection alone. */
 function unties(
   { config, replaced, tokens }: Pick<AdapterPlan, "config" | "replaced" | "tokens">,
   model: ModelConfig,

@@ -45,7 +45,7 @@ const PIECE_UNIT = 512;
 export const UPLOAD_BYTES = 2 * PIECE_BYTES;
 /** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
 const READS = 8;
-/** Uploads wait in host memory until the GPU has taken them, which is looked after every so many bytes. */
+/** Uploads wait in host memory until the GPU has taken them. The queue is waited for once in so many bytes. */
 const QUEUED_BYTES = 1 << 27;
 /** Random subsequences of weights and adapters start apart. */
 const ADAPTER_SUBSEQUENCES = 1 << 20;
@@ -163,7 +163,7 @@ export async function loadWeights(
   const room = Math.max(2 * chunkBytes / 4, model.weights.length);
   const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
   const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
-  /** One promise for each time that the queue was looked after, each later than the one before. */
+  /** A promise for each time that the queue was asked, in order. */
   const pending: Promise<void>[] = [];
   let done = 0, queued = 0;
   try {

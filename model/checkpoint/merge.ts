@@ -38,7 +38,7 @@ interface Update {
   magnitude?: { lengths: Float32Array; of: "rows" | "columns" };
 }
 
-/** What becomes of one weight, in this order. */
+/** The steps of merging one weight, in order. */
 interface Change {
   /** The adapter's copy instead of the model's own values. */
   copy?: AdapterTensor;

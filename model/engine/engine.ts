@@ -1,9 +1,9 @@
 /**
  * Continuations of prompts, several at once: sequences are admitted, go on step by step, and leave when they end.
  *
- * Tokens are decided on the GPU and fed to the next step there, so that the host reads several steps at once, a
- * chunk, and records the next chunk meanwhile. That a sequence has ended shows when its chunk is read: the rest of
- * the chunk, and the one under way, are made in vain.
+ * Tokens are sampled on the GPU and fed to the next step there, so that the host reads a chunk of several steps at once
+ * and records the next chunk meanwhile. The host sees that a sequence has ended when it reads the chunk: the rest of the
+ * chunk, and the next one, are wasted.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * Tokens of several sequences as one batch: end to end, each seeing its own sequence alone.
+ * Tokens of several sequences as one batch: end to end, each token attending to its own sequence alone.
  *
  * @module
  */

@@ -37,7 +37,7 @@ export interface Prompt {
   cached: number;
 }
 
-/** The slots of an engine, and the buffers that decoding needs beside the model's. */
+/** The slots of an engine, and the buffers that decoding needs besides the model's. */
 export class Slots {
   readonly cache?: KvCache;
   /** Without a cache, the tokens of each slot `[sequences, context]` u32, for passes to read. */
@@ -79,7 +79,7 @@ export class Slots {
     return this.#next.positions;
   }
 
-  /** How many first tokens of a prompt a slot that held `ids` has already: keys and values of the last are not there before it is fed. */
+  /** How many first tokens of a prompt are in the cache of a slot whose tokens were `ids`. Its last token was not fed. */
   reusable(ids: readonly number[], prompt: readonly number[]): number {
     if (this.cache === undefined) return 0;
     // The last row of a full slot is anyone's.
@@ -163,7 +163,7 @@ export class Slots {
     }
   }
 
-  /** Makes known what the live slots hold: all of these tokens but the last, which is fed next. */
+  /** Sets the tokens of the live slots. All but the last are in the cache; the last is fed next. */
   set(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
     this.#place(gpu, live.map(({ slot, ids }) => ({ slot, ids: ids.slice(0, -1) })));
     const next = new Uint32Array(this.sizes.sequences);

@@ -35,7 +35,7 @@ export interface QkNorm {
   k: Parameter;
 }
 
-/** The parameters of one block, and what its attention goes by. */
+/** The parameters of one block, and the settings of its attention. */
 export interface Block {
   norms: Partial<Record<NormPlace, Parameter>>;
   qkNorm: QkNorm | null;
@@ -140,7 +140,7 @@ export function isDirect({ spec }: BlockPass, block: Block, name: BranchName): b
   return branchNorm(block, name) === undefined && spec.residual_multiplier === 1;
 }
 
-/** What becomes of a projection, in place, before it is added. */
+/** Norms and scales a projection, in place, before it is added. */
 export function finishBranch(
   { gpu, spec }: BlockPass,
   norm: Parameter | undefined,
@@ -208,7 +208,7 @@ export function linearPass(
   return { rows, dropout, operands, dora: forward.dora };
 }
 
-/** What attention is told of a pass. */
+/** Sizes and key ranges of attention in a pass. */
 export interface AttentionSizes {
   rows: number;
   heads: number;
@@ -221,7 +221,7 @@ export interface AttentionSizes {
   pairs?: number;
 }
 
-/** What attention of a block is told of this pass. */
+/** Sizes and key ranges of a block's attention in this pass. */
 export function attentionSizes({ spec, batch }: BlockPass, block: Block): AttentionSizes {
   const { starts, pairs } = batch.keyRanges[block.keyRanges];
   return {

@@ -2,9 +2,9 @@
  * One block where no backward follows: the equations of block.ts on the residual stream in place,
  * with keys and values in a cache, or in working memory in the same form.
  *
- * One to eight rows (decoding) go by matrix-vector products, which make the norm of their input themselves
- * and add to the residual stream as they end. Attention's output for a single row is not even put together:
- * the projection that follows reads its splits.
+ * One to eight rows (decoding) take matrix-vector products, which norm their input themselves and add their output to
+ * the residual stream. Attention's KV splits for a single row are not even combined: the projection that follows reads
+ * them.
  *
  * @module
  */

@@ -1,9 +1,9 @@
 /**
  * One block in training, forward and backward.
  *
- * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over memory. What is
- * kept, and whether the block runs again before its backward, is the plan's business. Queries and keys are kept from
- * before their norm, too, where they have one, as RoPE rotates them in place.
+ * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over memory. The plan says
+ * which activations are kept and whether the block runs again before its backward. Queries and keys that have a norm
+ * are kept from before it, too, as RoPE rotates them in place.
  *
  * @module
  */
@@ -133,8 +133,8 @@ export function blockForward(
 
 /**
  * Turns the gradient of the block's output, in the backward workspace's `residual` (and `rounded`, see
- * {@linkcode roundedResidual}), into that of its input `x`, and adds the gradients of what is trained. Without
- * `inputGradient` it stops when the latter is done and leaves `residual` undefined: nothing below is trained.
+ * {@linkcode roundedResidual}), into that of its input `x`, and adds the gradients of trained parameters. Without
+ * `inputGradient` it stops once these gradients are added and leaves `residual` undefined: nothing below is trained.
  */
 export function blockBackward(
   pass: TrainPass,

@@ -123,7 +123,7 @@ export class Head {
     }
   }
 
-  /** Memory for the rows of x that are projected `[S, H]` f32, for who gathers them before. */
+  /** Memory for the rows of x that are projected `[S, H]` f32, for callers that gather them themselves. */
   get rows(): Tensor {
     return this.#gathered;
   }
@@ -161,7 +161,7 @@ export class Head {
     if (factor !== 1) scale(gpu, { x: y, y, factor, rows });
   }
 
-  /** What the output projection is told of a chunk, whose dropout masks are its own. */
+  /** The output projection's pass over a chunk, which has dropout masks of its own. */
   #pass({ operands, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
     const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
     return {

@@ -62,7 +62,7 @@ export interface TrainedOutputRows {
   grad: Tensor;
 }
 
-/** The token embedding with what belongs to it. */
+/** The token embedding, its adapter and its trained rows. */
 export class InputEnd {
   /** `[vocabulary, hidden]`. */
   readonly table: Parameter;

@@ -61,7 +61,7 @@ const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps
   };
 };
 
-/** y = norm(x)·Wᵀ with what belongs to it, added to y where `accumulate`. */
+/** y = norm(x)·Wᵀ with biases and adapters, added to y where `accumulate`. */
 export function linearGemv(
   gpu: Gpu,
   packed: PackedLinear,

@@ -20,7 +20,7 @@ export class NotFinite extends UserError {
 
   /**
    * @param what The result: where it came up and what it is.
-   * @param cause What else, beside the numbers' range, may have led to it.
+   * @param cause What may have led to it besides the numbers' range.
    */
   constructor(
     what: string,

@@ -1,6 +1,6 @@
 /**
- * Products with the weights of linear layers that share an input: one product where the weights lie side by side in
- * memory, else one a layer.
+ * Products with the weights of packed linear layers: one product where the weights are one matrix in memory, otherwise
+ * one for each layer.
  *
  * Shapes: x, dx `[T, in]`, y, dy `[T, Σ out_i]`, W_i `[out_i, in]`.
  *

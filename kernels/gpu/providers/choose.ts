@@ -22,7 +22,7 @@ export interface Choice {
   reason: string;
 }
 
-/** How to get an adapter, for the message where there is none. */
+/** The message where there is no adapter: how to get one. */
 const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's own, or on Debian " +
   "and Ubuntu the software driver: apt-get install mesa-vulkan-drivers libvulkan1)";
 
@@ -44,8 +44,8 @@ async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adap
 }
 
 /**
- * Finds the adapter to open. `auto` is what the variable LORIKEET_GPU names; where it names nothing,
- * Dawn where it is installed, starts and has tensor cores and the run can use them, else Deno's own.
+ * Finds the adapter to open. `auto` is the WebGPU that the variable LORIKEET_GPU names. Without the variable it is
+ * Dawn where Dawn is installed, starts, and has tensor cores that the run can use. Otherwise it is Deno's own.
  *
  * @param precision What the run computes in; tensor cores are for `mixed`.
  * @throws {UserError} where no adapter is found, saying what to install, or Dawn was asked for and

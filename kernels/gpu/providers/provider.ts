@@ -11,7 +11,7 @@ import type { MatrixName } from "../subgroup_matrix.ts";
 export interface Provider {
   readonly name: "deno" | "dawn";
   readonly dialect: Dialect;
-  /** Whether pipelines created asynchronously are compiled beside each other. */
+  /** Whether pipelines created asynchronously are compiled in parallel. */
   readonly compilesInParallel: boolean;
   /**
    * Whether a buffer is mapped as soon as the work submitted before it is done, while the GPU goes on with what
@@ -24,7 +24,7 @@ export interface Provider {
   adapterName(adapter: GPUAdapter): string;
   /** Extensions that the adapter has or may have, each with the feature to ask its device for. */
   extensions(adapter: GPUAdapter): readonly (readonly [Extension, GPUFeatureName])[];
-  /** The matrices that the adapter's subgroups multiply, of f16 with sums in f32; of several the largest. */
+  /** The largest f16 matrices that the adapter's subgroups multiply with sums in f32. */
   matrices(adapter: GPUAdapter): MatrixName | undefined;
   /** Binds group 0 with its one dynamic offset. */
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;

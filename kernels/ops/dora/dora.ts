@@ -48,7 +48,7 @@ interface NormTiles {
   rows: number;
 }
 
-/** A software driver's barriers are dear, and eight threads are one SIMD group. */
+/** A software driver's barriers are expensive, and eight threads are one SIMD group. */
 const normTiles = ({ software }: Gpu): NormTiles =>
   software ? { threads: 8, rows: 4 } : { threads: 256, rows: 8 };
 

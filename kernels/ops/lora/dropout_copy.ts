@@ -14,7 +14,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-/** What is stored: what dropout leaves, what it takes away, or the former added to what is there. */
+/** What is stored: dropout(x), x − dropout(x), or y + dropout(x). */
 type Output = "kept" | "rest" | "added";
 
 const program = programFamily(

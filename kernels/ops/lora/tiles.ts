@@ -1,10 +1,10 @@
 /**
- * How the work of LoRA adapters (lora.ts) is cut up into tiles, one a workgroup.
+ * How the work of LoRA adapters (lora.ts) is divided into tiles, one a workgroup.
  *
  * @module
  */
 
-/** How the work is cut up. */
+/** Sizes of the tiles. */
 export interface LoraTiles {
   /** Threads of a workgroup. */
   threads: number;
@@ -18,7 +18,7 @@ export interface LoraTiles {
   /** Gradients: vectors of the wide side, and of the narrow side, of a workgroup. */
   gradColumns: number;
   gradVectors: number;
-  /** Steps of the loops over x, and of those of the gradients, that are loaded before any is used. */
+  /** Steps that are loaded before any is used, of the loops over x and of the loops over rows in gradients. */
   downAhead: number;
   gradAhead: number;
 }

@@ -1,5 +1,5 @@
 /**
- * Which tiles a matrix product on tensor cores is cut into: pure functions that need no GPU.
+ * Which tiles a matrix product on tensor cores is divided into: pure functions that need no GPU.
  *
  * @module
  */
@@ -93,7 +93,7 @@ export function subgroupTiles(orientation: Orientation): SubgroupTile[] {
   return TILES[orientation].map(({ tile }) => tile);
 }
 
-/** What a product's tiles depend on beside its sizes. */
+/** What a product's tiles depend on besides its sizes. */
 export interface SubgroupTarget {
   /** Most splits of K; without it as many as fit working memory. */
   maxSplits?: number;

@@ -7,7 +7,7 @@
 import { repeat } from "../../wgsl/repeat.ts";
 import type { WeightKind } from "../weights/kind.ts";
 
-/** A tile of A or B in workgroup memory: where the operand runs along k a row is one of A or B, else one of k. */
+/** A tile of A or B in workgroup memory. Its rows are rows of A or B where memory runs along k, otherwise rows of k. */
 export interface StagedTile {
   alongK: boolean;
   rows: number;
@@ -29,7 +29,7 @@ export interface Staging {
   declare: string;
   /** Loads into a set of registers what lies at k = kLoad: a tile, or of {@linkcode pairStaging} two. */
   load(set: number): string;
-  /** Stores tile `set` of those that registers hold in workgroup memory. */
+  /** Stores tile `set` of the tiles in registers in workgroup memory. */
   store(set: number): string;
 }
 

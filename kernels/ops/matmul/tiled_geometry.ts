@@ -245,7 +245,7 @@ const IDLENESS = 0.54;
 const LAUNCH_SECONDS = 5e-6;
 
 /**
- * Seconds that a product takes, beside the reading of its operands, which all tiles have in common.
+ * Seconds that a product takes, without the reading of its operands, which is the same for all tiles.
  */
 function seconds(
   { m, n, k }: { m: number; n: number; k: number },

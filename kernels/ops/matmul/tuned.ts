@@ -110,7 +110,7 @@ function isSame(a: Tile, b: Tile): boolean {
 export class TileChoice {
   readonly #target: MatmulTarget;
   readonly #measured = new Map<string, MatmulGeometry>();
-  /** Is told of every product that tiles are chosen for. */
+  /** Called with every product that tiles are chosen for. */
   listener?: (product: AskedProduct) => void;
 
   /** @param measured Of this GPU. Tiles that there are no longer are left out. */

@@ -18,14 +18,14 @@ import { sumOverWorkgroup } from "./sums.ts";
 /** What a product's input depends on. */
 export type InputKind = {
   a: Dtype;
-  /** The norm's weight; A's rows are multiplied as they are where there is none. */
+  /** The norm's weight, or `none`: A's rows are multiplied without a norm. */
   norm: Dtype | "none";
   /** What A is rounded to before it is multiplied. */
   operands: Float;
   rows: number;
   /** Loads of a row of B of a `whole` product. */
   vectors: number;
-  /** A begins where its tensor does and its rows lie side by side; so it is with C. */
+  /** A and C begin where their tensors do, and their rows lie side by side. */
   compact: boolean;
   /** KV splits that make A's only row, by heads of so many columns; 0: A is stored whole. */
   kvSplits: number;

@@ -71,7 +71,7 @@ export function matvecLayout(
   // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
   const { steps: target = splitInput ? 1 : 4, outputs = four ? 4 : 2, ahead = !splitInput } = given;
   const most = device.workgroupThreads;
-  // Without subgroups sums go by halves, over a power of two.
+  // Without subgroups sums are made by a tree over halves, of a power of two threads.
   const rounded = (count: number) =>
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));

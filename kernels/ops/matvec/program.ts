@@ -35,7 +35,7 @@ export type MatvecKind = InputKind & {
   groups: number;
 };
 
-/** Columns of C that a thread stores: f16 goes by pairs. */
+/** Columns of C that a thread stores: of f16 a pair. */
 export function storedColumns(c: Dtype): number {
   return c === "f16" ? 2 : 1;
 }

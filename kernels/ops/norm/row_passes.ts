@@ -1,6 +1,6 @@
 /**
- * What kernels share that give every row a workgroup and go over the row twice: once for a sum over the
- * row, once for the results. On GPUs each thread keeps its vectors of the row in registers in between.
+ * Kernels with a workgroup for each row that go over the row twice: once for a sum over the row, once for the results.
+ * On GPUs each thread keeps its vectors of the row in registers in between.
  *
  * @module
  */
@@ -18,8 +18,8 @@ export interface RowShare {
 const MOST_PER_THREAD = 8;
 
 /**
- * How a row of `width` elements is shared out. A software driver's barriers are dear, eight threads are
- * one SIMD group, and what was read once is in the processor's cache.
+ * How a row of `width` elements is shared out. On a software driver barriers are expensive, eight threads
+ * are one SIMD group, and a row that was read once is in the processor's cache.
  */
 export function rowShare(
   { software, device }: Pick<Gpu, "software" | "device">,

@@ -14,7 +14,7 @@
  * Values", 1954), from word id mod 4 of {@linkcode pcg4d}(⌊id / 4⌋, seed, subsequence, position): a draw depends
  * neither on the batch nor on what was drawn before. +infinity counts as the largest f32. −infinity and NaN
  * are never chosen, unless nothing else is left: then it is token 0. Where any logit is one of the three, the
- * host is told so: it reads {@linkcode NOT_FINITE} in the token's place.
+ * host reads {@linkcode NOT_FINITE} in the token's place.
  *
  * @module
  */

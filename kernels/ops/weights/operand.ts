@@ -81,7 +81,7 @@ export function makeOperand(
   return new WeightOperand(kind, shape, tensors);
 }
 
-/** Writes values of a file: its bytes where they are the weight's own, else by way of `piece.words`. */
+/** Writes values of a file: its bytes where their dtype is the weight's, otherwise by way of `piece.words`. */
 export function writeFileValues(
   gpu: Gpu,
   { kind, tensors }: WeightOperand,

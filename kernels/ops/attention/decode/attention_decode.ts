@@ -47,7 +47,7 @@ const UNCOMBINED_KEY_LOADS = 8, SHORT_SPLIT_THREADS = 256, SHORT_SPLIT_KEYS = 12
 /** Storage buffers of the program where rows' words are not packed. */
 const MOST_BINDINGS = 10;
 
-/** Query heads that share a workgroup, out of those that share a key head. */
+/** Query heads that share a workgroup, of `sharing` that share a key head. */
 function headsPerGroup(sharing: number): number {
   let heads = Math.min(sharing, MOST_HEADS);
   while (sharing % heads !== 0) heads--;
@@ -67,7 +67,7 @@ export function mostSplits(longest: number): number {
   return Math.max(UNCOMBINED_SPLITS, Math.min(MOST_SPLITS, Math.ceil(longest / LEAST_KEYS)));
 }
 
-/** How {@linkcode attentionDecode} goes about it; what is left out is chosen by size. */
+/** The layout of {@linkcode attentionDecode}; fields left out are chosen by size. */
 export interface DecodeGeometry {
   /** Threads of a workgroup: a power of two, a head's vectors of four at least. */
   threads?: number;

@@ -42,7 +42,7 @@ import {
 import { addWeighted, declareSums, eachSum, storeSums, sumPlace } from "./weighted_sums.ts";
 import { attentionUniforms, keyedPlan, type PlanKey } from "./plan.ts";
 
-/** What the programs differ in beside their plans. */
+/** The entries of the programs' keys besides the plan. */
 export interface ForwardVariant {
   /** Dtypes of q, of k and v, and of out. */
   dtype: Dtype;

@@ -200,7 +200,7 @@ export function deviceWish(
   };
 }
 
-/** Sizes of attention, forward and backward, and how to go about it. */
+/** Sizes and options of attention, forward and backward. */
 export interface AttentionOptions {
   /** Queries, and in the backward as many keys. */
   rows: number;
@@ -235,7 +235,7 @@ export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u3
   return unroll ? sizes : { ...sizes, most: "u32" };
 }
 
-/** What scores are multiplied with where a model says nothing else. */
+/** The default factor of scores. */
 export function defaultScale(headDim: number): number {
   return 1 / Math.sqrt(headDim);
 }
