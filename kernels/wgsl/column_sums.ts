@@ -5,7 +5,7 @@
  * @module
  */
 
-/** How a program shares out columns, and what it does with them. */
+/** How a program shares columns between threads, and how it reads and stores them. */
 export interface ColumnSums {
   /** Neighbouring vectors of a row that a workgroup sums. */
   columns: number;

@@ -14,7 +14,7 @@ export interface DropoutMask {
   p: number;
   seed: number;
   step: number;
-  /** Tells apart the places in a model that drop out. */
+  /** Differs between the places in a model that drop out. */
   subsequence: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Weight-decomposed low-rank adapters (DoRA) of linear layers, as PEFT computes them: the direction of a row of
- * the weight comes from W + s·B·A, its length is a parameter of its own, the magnitude m.
+ * Weight-decomposed low-rank adapters (DoRA) of linear layers, as PEFT computes them: W + s·B·A gives the direction
+ * of a weight's row, and a parameter of its own, the magnitude m, gives its length.
  *
  * Shapes: W `[out, in]` f32 or f16, A `[r, in]`, B `[out, r]`, m, n, g `[out]` f32, x `[T, in]`, y, z and dy
  * `[T, …]` f32 or f16 with a layer's columns from `from` on. r and every width are multiples of 4. With
@@ -23,7 +23,7 @@
  *    something, z is made in working memory and added with `accumulate`;
  *  - forward with dropout: `dropoutCopy` (dropout_copy.ts) of x, z = copy·Wᵀ, `loraUp` into z; the copy of the
  *    rest of x, y = copy·Wᵀ; `scaleColumns` of z, added to y; the bias;
- *  - backward: z again, as nobody keeps it; {@linkcode magnitudeGradient}; dy' into z's memory with `scaleColumns`,
+ *  - backward: z once more, as it is not kept; {@linkcode magnitudeGradient}; dy' into z's memory with `scaleColumns`,
  *    for `loraBackward` and, without dropout, for the input's gradient. With dropout that is dy·W and, from
  *    (g − 1) ∘ dy (`less: 1`) times W, `addDropped`. The bias's gradient is dy's own.
  *
@@ -42,7 +42,7 @@ import { loadFunction } from "../weights/kind.ts";
 import { weightKind } from "../weights/kinds.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 
-/** How the rows of W are shared out: threads of a workgroup, and its rows, which read A together. */
+/** Threads of a workgroup, and rows of W in it, which read A together. */
 interface NormTiles {
   threads: number;
   rows: number;

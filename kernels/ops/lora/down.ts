@@ -8,8 +8,8 @@ import { addScaled, CHUNK, perModule, steps } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
 /**
- * Adds up `own` numbers s0, s1, … of every thread over those threads that have the same index modulo
- * `lanes`, and runs `result` for every `cell` = own·lanes + lane and its `sum`.
+ * Sums `own` numbers s0, s1, … over all threads of equal index modulo `lanes`, and runs `result` for every `cell` =
+ * own·lanes + lane and its `sum`.
  */
 function sumThreads(
   { threads, own, lanes, result }: { threads: number; own: number; lanes: number; result: string },
@@ -42,7 +42,7 @@ ${result}
   return { declare, code };
 }
 
-/** What {@linkcode downX} and {@linkcode downDy} begin with. */
+/** The beginning of {@linkcode downX} and {@linkcode downDy}: the rows, results and layer of a tile. */
 function downTile({ downRows: R, downResults: C }: LoraTiles): string {
   return `
   let rowTiles = (u.rows + ${R - 1}u) / ${R}u;

@@ -1,5 +1,5 @@
 /**
- * Dropout as a tensor of its own, for products that can't make the mask while they read.
+ * Dropout into a tensor of its own, for products that can't apply the mask while they read.
  *
  * Shapes: x, y, d, dx `[T, width]` f32 or f16, width a multiple of 4. With the mask of dropout.ts over elements of
  * `[T, width]` and dropout(x) = x ⊙ mask / (1 − p):
@@ -65,7 +65,7 @@ export function dropoutCopy(
   run(gpu, rest ? "rest" : "kept", rows);
 }
 
-/** dx += dropout(d) for `rows` rows: what the gradient of a copy adds to that of x. */
+/** dx += dropout(d) for `rows` rows, where d is the gradient of a copy of x. */
 export function addDropped(
   gpu: Gpu,
   { d, dx, rows, mask }: { d: Tensor; dx: Tensor; rows: number; mask: DropoutMask },

@@ -4,7 +4,7 @@
  * Shapes: x `[T, in]`, A_i `[r, in]`, B_i `[out_i, r]`, y `[T, …]` with layer i's columns from `from_i` on, so
  * that one tensor may hold the results of several layers; dy and dx like y and x. x, y, A, B f32 or f16;
  * loraHidden, loraHiddenGrad `[T, layers·r]` and the gradients f32. r and every width are multiples of 4; a module
- * of a lower rank has rows of A and columns of B that are zero. s_i is α_i/r_i, or what else scales the module's update:
+ * of a lower rank has rows of A and columns of B that are zero. s_i is the module's scale, by default α_i/r_i:
  *
  *     loraHidden_i = dropout_i(x)·A_iᵀ              y_i     += s_i·loraHidden_i·B_iᵀ
  *     loraHiddenGrad_i = s_i·dy_i·B_i               gradB_i += s_i·dy_iᵀ·loraHidden_i
@@ -37,7 +37,7 @@ export interface LoraModule {
   b: Tensor;
   /** First column of y and dy, a multiple of 4. */
   from: number;
-  /** What its part of y is multiplied by. */
+  /** Factor of its update. */
   scale: number;
   /** Identity of this layer's dropout masks. */
   subsequence: number;
@@ -54,7 +54,7 @@ export interface LoraGroup {
 
 /** Most modules of a group: each takes up to three bindings of a program. */
 const MOST_MODULES = 3;
-/** What does not change from launch to launch. */
+/** Sizes and tensors of a list of modules, which do not change from launch to launch. */
 interface Shape {
   count: number;
   r: number;
@@ -71,7 +71,7 @@ interface Shape {
   columns: Record<string, number>;
 }
 
-/** By the list of modules: making it again for every launch would take longer than recording one. */
+/** Shapes by list of modules: making a shape for every launch would take longer than recording the launch. */
 const shapes = new WeakMap<readonly LoraModule[], Shape>();
 
 function shapeOf(modules: readonly LoraModule[]): Shape {
@@ -235,8 +235,8 @@ const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
   Math.ceil(columns / (4 * gradColumns));
 
 /**
- * Adds to every module's gradients (which all must be there) those of `rows` rows, and the input's where it is
- * wanted, in two launches.
+ * Adds the gradients of `rows` rows to those of every module, all of which must have them, and to the input's where
+ * `dx` is given, in two launches.
  *
  * @param loraHidden What {@linkcode loraDown} gave for the same x and group.
  * @param loraHiddenGrad Working memory of loraHidden's shape.

@@ -125,7 +125,7 @@ export const backwardY = programFamily(
   ({ dy, b, withLoraHiddenGrad, withGradB, modules, tileKind }: {
     dy: Dtype;
     b: Dtype;
-    /** Which of the two it makes: devices that bind few buffers have a launch for each. */
+    /** Which of the two gradients are made: devices that bind few buffers have a launch for each. */
     withLoraHiddenGrad: boolean;
     withGradB: boolean;
   } & Modules) => {
@@ -162,9 +162,9 @@ export const backwardX = programFamily(
   ({ x, a, dx, withGradA, accumulate, modules, drop, tileKind }: {
     x: Dtype;
     a: Dtype;
-    /** gradA is made: devices that bind few buffers have a launch of its own for it. */
+    /** Whether gradA is made: devices that bind few buffers have a separate launch for it. */
     withGradA: boolean;
-    /** The dtype of the input's gradient, where it is wanted. */
+    /** The dtype of the input's gradient; none where it is not made. */
     dx: Dtype | "none";
     accumulate: boolean;
     drop: boolean;

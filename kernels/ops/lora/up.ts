@@ -7,7 +7,7 @@ import { repeat } from "../../wgsl/repeat.ts";
 import { addScaled, LANES, perModule } from "./snippets.ts";
 import type { LoraTiles } from "./tiles.ts";
 
-/** What a thread of {@linkcode upY} and {@linkcode upX} has: a vector's column and some rows. */
+/** The beginning of {@linkcode upY} and {@linkcode upX}: a thread's column of vectors and its rows. */
 function upTile({ threads, upColumns: N, upRows: R }: LoraTiles, modules: number) {
   const lanes = threads / N;
   return `

@@ -15,7 +15,7 @@ import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
-/** Threads of a row, and vectors that each loads before it uses one: loads that are under way together. */
+/** Threads of a row, and vectors that each loads before it uses the first, so that loads overlap. */
 const shareOn = ({ software, device }: Gpu) =>
   software
     ? { threads: 8, ahead: 1 }

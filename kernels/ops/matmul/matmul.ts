@@ -8,7 +8,7 @@
  *
  * A and C are f32 or f16 in storage, B is a weight of any kind; sums are f32, or with f16 operands f16 over short
  * ranges. The last dimension of every operand is a multiple of 4, the others are free. B and C may exceed what one
- * binding covers. One to eight rows of A (decoding a token a sequence) go another way: see matvec.ts.
+ * binding covers. One to eight rows of A (decoding a token a sequence) are computed by matvec.ts.
  *
  * @module
  */
@@ -52,7 +52,7 @@ interface BoundProduct {
 type Geometry = MatmulGeometry | SubgroupGeometry;
 
 /**
- * The tiles for the ranges of one product, the same for all. `maxSplits`: the splits of K that there is room for, where
+ * The tiles of one product, the same for all its ranges. `maxSplits`: the splits of K that there is room for, where
  * the next launch adds them up.
  */
 function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: number): Geometry {
@@ -151,7 +151,7 @@ function launch(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
   );
 }
 
-/** One product, by way of working memory where K is split. */
+/** One product; where K is split, its partial sums go through working memory. */
 function multiply(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
   const { c, m, n, accumulate } = product;
   const { splits } = splitK(product.k, geometry);
@@ -198,7 +198,7 @@ function checkSizes(name: string, shape: readonly number[], orientation: Orienta
   }
 }
 
-/** A product as products that can be bound, over ranges of the rows of the weight-like operand. */
+/** Splits a product into products whose operands can be bound, over ranges of rows of the weight-like operand. */
 function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
   const { orientation, a, c, rows, alpha = 1, aFrom = 0, operands = "f32", accumulate } = product;
   const { cFrom, cStride } = product;
@@ -253,7 +253,7 @@ function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
   });
 }
 
-/** Whether a product has so few rows that it goes the way of matvec.ts. */
+/** Whether matvec.ts computes a product, which has few rows. */
 function isMatvec(gpu: Gpu, { orientation, m }: BoundProduct, geometry?: MatmulGeometry): boolean {
   return orientation === "nt" && takesMatvec(gpu, m) && geometry === undefined;
 }

@@ -1,8 +1,8 @@
 /**
  * The matrix product on tensor cores. A workgroup stages tiles of A and B in workgroup memory as f16; each
- * of its subgroups multiplies matrices out of them and keeps its sums, f32, in registers. The next tiles
- * are loaded into registers while the present ones are multiplied: where they are shallow, the next two,
- * as a load takes about as long as 64 values of K.
+ * of its subgroups multiplies matrices out of them and keeps its sums, f32, in registers. The next tiles are loaded
+ * into registers while the present ones are multiplied. Of shallow tiles the next two are loaded, as a load takes
+ * about as long as 64 values of K.
  *
  * Workgroup memory is made of words of eight halves, written whole: an array of halves would be written
  * half by half. A row of a tile has an odd number of words, so that neither the rows of a matrix nor the
@@ -52,7 +52,7 @@ export function subgroupFits(
   return [...along, aOffset, aStride, bStride].every((size) => size % 8 === 0);
 }
 
-/** What a product's program depends on, but for the tile. */
+/** The entries of a product's program key, without the tile's. */
 export type SubgroupProduct = {
   orientation: Orientation;
   a: Dtype;

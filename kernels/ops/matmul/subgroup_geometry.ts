@@ -42,9 +42,12 @@ export interface SubgroupGeometry extends SubgroupTile {
 const LEAST_SPLIT = 512;
 /** Microseconds that a round of workgroups takes to begin and end. */
 const ROUND_TIME = 6.7;
-/** Time of a workgroup that has a multiprocessor for two to itself, in halves of the time of two. */
+/** Time of a workgroup alone on a multiprocessor that could run two, in units of half the time of two. */
 const ALONE = 1.4;
-/** Microseconds to write and add up a mebibyte of split-K partial sums at the speed of a copy; a launch more. */
+/**
+ * Microseconds to write and add up a mebibyte of split-K partial sums at the speed of a copy, and those of one more
+ * launch.
+ */
 const SPLIT_K_TIME = 0.7, LAUNCH_TIME = 4;
 
 interface TimedTile {
@@ -108,8 +111,8 @@ function possibleSplits(k: number, most: number): number[] {
 }
 
 /**
- * The tiles for C `[m, n]` = A·B with depth k: those that take the least time, where the
- * multiprocessors take turns at the workgroups and what overhangs the edges costs as much as the rest.
+ * The tiles for C `[m, n]` = A·B with depth k that take the least time. Multiprocessors run the workgroups in rounds,
+ * and tiles that overhang the edges cost as much as the others.
  */
 export function subgroupGeometry(
   orientation: Orientation,
@@ -128,7 +131,7 @@ export function subgroupGeometry(
   return geometry;
 }
 
-/** Choices made so far: a training step asks thousands of times for a few of them. */
+/** Choices made so far: a training step asks for the same few choices thousands of times. */
 const chosen = new Map<string, SubgroupGeometry>();
 
 function choose(

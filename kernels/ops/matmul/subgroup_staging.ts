@@ -27,19 +27,19 @@ export function stagedTile(alongK: boolean, width: number, blockK: number): Stag
 /** Code that moves a thread's words of an operand's tiles. */
 export interface Staging {
   declare: string;
-  /** Loads into a set of registers what lies at k = kLoad: a tile, or of {@linkcode pairStaging} two. */
+  /** Loads the tile at k = kLoad into a set of registers; with {@linkcode pairStaging} two tiles. */
   load(set: number): string;
   /** Stores tile `set` of the tiles in registers in workgroup memory. */
   store(set: number): string;
 }
 
-/** How an operand is stored, where its tile begins in workgroup memory, and who moves what to it. */
+/** How an operand is stored, where its tile begins in workgroup memory, and the threads and registers that fill it. */
 interface StagingOptions {
   kind: WeightKind;
   /** The first word. */
   first: number;
   threads: number;
-  /** K may end within a tile: what lies beyond kEnd is zero. */
+  /** Whether K may end within a tile, whose values beyond kEnd are then zero. */
   ragged: boolean;
 }
 
@@ -60,7 +60,7 @@ export function staging(
   if (!Number.isInteger(count)) {
     throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
   }
-  // After so many of a thread's words the next ones lie as these do, some rows below.
+  // After so many of a thread's words the pattern repeats some rows below.
   const period = words / greatestCommonDivisor(words, threads);
   const [base, limit] = RANGES[name];
   const { type, count: registers } = kind.registers(8);
@@ -84,7 +84,7 @@ let ${name}Row${e} = ${rowOf(`(thread + ${e * threads}u) / ${words}u`)};
 let ${name}Word${e} = (thread + ${e * threads}u) % ${words}u;
 let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`) +
     shares.map(({ s, row, word, at }) => {
-      // Past the last row of A or B the last one is read again: its results are not stored.
+      // Past the last row of A or B the last row is read again; its results are not stored.
       const index = alongK
         ? `(u.${name}Offset + min(${base} + ${row}, ${limit} - 1u) * u.${name}Stride) / 2u + ${word}`
         : `(u.${name}Offset + (${row}) * u.${name}Stride) / 2u` +

@@ -1,7 +1,7 @@
 /**
  * The matrix product for GPUs: a workgroup stages tiles of A and B in workgroup memory, each thread keeps
- * its results in registers. The inner loop is unrolled, since wgpu guards every loop, and its indices of
- * the tile are constants but for one that stays the same, so that wgpu's guards leave the loop.
+ * its results in registers. The inner loop is unrolled, since wgpu guards every loop. All but one of its indices into
+ * the tile are constants, and that one does not change, so that wgpu's guards leave the loop.
  *
  * Sums are f32. With f16 operands (which need the extension f16) A and B are rounded to f16, and sums over up to
  * {@linkcode F16_RANGE} values of k are f16: a relative error of 7·10⁻⁴ of a sum of random numbers.
@@ -27,8 +27,8 @@ const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 const COMPONENTS = "xyzw";
 
 /**
- * What a thread needs of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Of its
- * last word of rows only what it needs is read.
+ * A thread's values of A and B at k: its rows `a0`, `a1`, … and the words of its columns `b0`, `b1`, …. Of its last
+ * word of rows only the rows that it has are read.
  */
 function loadOperands(k: number, { blockN, threadM, threadN }: Tile, operands: Float): string {
   const across = blockN / threadN, words = Math.ceil(threadM / ROWS_OF_WORD);
@@ -52,7 +52,8 @@ function multiply(tile: Tile): string {
     const component = COMPONENTS[j % 4], sum = `c${i}_${j >> 2}.${component}`;
     return `${sum} = fma(a${i}, b${j >> 2}.${component}, ${sum});`;
   };
-  // There and back over two rows, so that a register is read again at once: 47 instead of 44 TFLOP/s on an H100.
+  // Back and forth over two rows, so that the next instruction reads a register again: 47 instead of 44 TFLOP/s on an
+  // H100.
   const rows = (i: number) => {
     const columns = range(threadN);
     const there = columns.map((j) => fma(i, j));
@@ -142,8 +143,8 @@ ${stage.module}
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 let rowBase = group.x * ${blockM}u;
 let columnBase = group.y * ${blockN}u;
-// Threads whose rows are past the end leave the multiplying to the others. A warp keeps to the scheduler
-// of its number: other numbers in every workgroup, so that no scheduler has all the work.
+// Threads whose rows are past the end don't multiply. A warp stays on the scheduler of its number. The numbers are
+// shifted in every workgroup, so that no scheduler has all the work.
 let lane = (thread + (group.y + group.z) * 32u) % ${threads}u;
 let tx = lane % ${across}u;
 let ty = lane / ${across}u;
@@ -162,7 +163,7 @@ if (k0 >= kEnd) { break; }
 ${stage.store}
 workgroupBarrier();
 k0 += ${blockK}u;
-// The next tiles are on their way while these are used.
+// The next tiles are being loaded while these are used.
 ${stage.load}
 if (busy) {
 ${operands === "f16" ? multiplyF16(tile) : multiply(tile)}

@@ -193,7 +193,7 @@ export function matmulGeometry(
   return geometry;
 }
 
-/** Choices made so far: a training step asks thousands of times for a few of them. */
+/** Choices made so far: a training step asks for the same few choices thousands of times. */
 const chosen = new Map<string, MatmulGeometry>();
 
 /** Every geometry that a product may have, the best by the model first. */
@@ -237,9 +237,9 @@ function tiledGeometries(
 const LEAST_SPLIT = 256;
 /** Values of K that a workgroup could multiply while it waits for its first tiles and stores its results. */
 const RAMP = 6;
-/** How much better than the first a tile must be, as every other is a program more to compile. */
+/** How much better than the first a tile must be, since every other tile is one more program to compile. */
 const WORTH = 1.02;
-/** A multiprocessor with a share s of the workgroups it could hold works at s to the power of this. */
+/** A multiprocessor with a share s of the workgroups that it could run has a speed of s to the power of this. */
 const IDLENESS = 0.54;
 /** Seconds of a launch that adds up splits. */
 const LAUNCH_SECONDS = 5e-6;
@@ -255,8 +255,8 @@ function seconds(
 ): number {
   const { blockM, blockN } = geometry;
   const { perSplit, splits } = splitK(k, geometry);
-  // The multiprocessor with the most workgroups is the last. What overhangs the edges costs as much as the rest:
-  // threads without rows leave the multiplying to the others, but there are too few of those to keep it busy.
+  // The multiprocessor with the most workgroups is the last to end. Tiles that overhang the edges cost as much as the
+  // others: threads without rows don't multiply, but the others are too few to keep it busy.
   const most = Math.ceil(Math.ceil(m / blockM) * Math.ceil(n / blockN) * splits / processors);
   const inLast = most % occupancy;
   const rounds = most - inLast + (inLast > 0 ? inLast / (inLast / occupancy) ** IDLENESS : 0);

@@ -3,10 +3,10 @@
  * loads a thread's share into registers, and WGSL that puts it into the tile.
  *
  * A tile holds words of 16 bytes, A's first, then B's: neighbouring rows of A or columns of B at one value of
- * k. Of f32 a word has four. Of f16 it has eight columns of B, in pairs, and four rows of A, each twice: a pair
- * of results is then a multiply-add of pairs, without any that has to spread a number over a pair, which takes as
- * long as a multiply-add. A share is a number of units, each a word at four values of k. Where memory runs along k,
- * a unit is transposed on its way. Values stay in registers as they are stored until they are put into the tile:
+ * k. Of f32 a word has four. Of f16 it has eight columns of B, in pairs, and four rows of A, each twice: a pair of
+ * results is then a multiply-add of pairs. Spreading a number over a pair would take as long as a multiply-add. A
+ * share is a number of units, each a word at four values of k. Where memory runs along k,
+ * a unit is transposed on its way. Registers hold values as stored in memory until these are put into the tile:
  * converting at once would wait for the load.
  *
  * @module
@@ -56,8 +56,8 @@ const list = (count: number, item: (i: number) => string) => range(count).map(it
 const PAIRS = "struct Word { x: vec2<f16>, y: vec2<f16>, z: vec2<f16>, w: vec2<f16> }";
 
 /**
- * Sums in f16 take A by so much less where A is a gradient: the loss scale brings gradients near the largest
- * f16, and sums of {@linkcode F16_RANGE} of them beyond.
+ * Factor of A in f16 sums. The loss scale brings gradients near the largest f16, and sums of {@linkcode F16_RANGE} of
+ * them beyond it, so a gradient A is scaled down.
  */
 export function f16Scale(
   { orientation, operands }: Pick<TileStaging, "orientation" | "operands">,

@@ -1,6 +1,6 @@
 /**
- * Tiles that were measured on the GPU at hand, which `lorikeet bench tune` keeps in a file: products that
- * were measured take them, all others what tiled_geometry.ts predicts.
+ * Tiles that `lorikeet bench tune` measured on this GPU and wrote to a file. Products that were measured take them;
+ * all others take the tiles that tiled_geometry.ts predicts.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export interface AskedProduct {
   maxSplits?: number;
 }
 
-/** Products whose rows fill equally many such steps share their tiles: so many rows, or more, are a tile's. */
+/** Products whose rows fill equally many steps of so many rows share their tiles. */
 export const TUNED_STEP = 8;
 /** Rows of tokens beyond which products fill any tiles, so that nothing is measured. */
 export const MOST_TUNED_ROWS = 512;
@@ -45,7 +45,7 @@ export function tokensOf({ orientation, m, k }: AskedProduct): number {
   return orientation === "tn" ? k : m;
 }
 
-/** What products that share their tiles have in common, in words; undefined where nothing is measured. */
+/** The class of products that share their tiles, in words; undefined where nothing is measured. */
 export function productClass(product: AskedProduct): string | undefined {
   const { orientation, a, b, m, n, k, operands, maxSplits } = product, tokens = tokensOf(product);
   if (tokens > MOST_TUNED_ROWS) return undefined;
@@ -95,7 +95,7 @@ export function readTiles(path: string): TilesFile {
 
 const REMEDY = "remove it, or name another with LORIKEET_TILES";
 
-/** As a file keeps it. */
+/** A geometry as a file has it. */
 export function tileNumbers(geometry: MatmulGeometry): z.output<typeof tileSchema> {
   const { blockM, blockN, blockK, threadM, threadN, splits } = geometry;
   return [blockM, blockN, blockK, threadM, threadN, splits];
@@ -113,7 +113,7 @@ export class TileChoice {
   /** Called with every product that tiles are chosen for. */
   listener?: (product: AskedProduct) => void;
 
-  /** @param measured Of this GPU. Tiles that there are no longer are left out. */
+  /** @param measured Tiles of this GPU. Those that this version no longer has are left out. */
   constructor(
     target: Pick<MatmulTarget, "software" | "memory" | "rates">,
     measured: TilesFile["tiles"][string] = {},
@@ -136,7 +136,7 @@ export class TileChoice {
     return this.#measured.size;
   }
 
-  /** What tiled_geometry.ts needs to know beside a product's sizes. */
+  /** What tiled_geometry.ts takes besides a product's sizes. */
   targetOf({ orientation, operands, maxSplits }: AskedProduct): MatmulTarget {
     return { ...this.#target, orientation, operands, maxSplits };
   }

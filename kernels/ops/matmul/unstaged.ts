@@ -1,7 +1,7 @@
 /**
  * The matrix product for software drivers: every thread reads the operands it needs where they are and
- * keeps its results in registers. There are no barriers, which such a driver pays for with a switch
- * of every thread's stack, and the threads of a SIMD group differ in n alone.
+ * keeps its results in registers. There are no barriers: at a barrier such a driver switches the stack of every
+ * thread. The threads of a SIMD group differ in n alone.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What inference asks of a block's projections, in one launch: queries are rotated by their positions, in
- * place, and keys, rotated, and values go to their rows of a cache:
+ * RoPE and the append to the KV cache, in one launch: queries are rotated in place, and rotated keys, and values, go
+ * to their rows of a cache:
  * q[t] = rope(q[t]), cachedK[index[t]] = rope(k[t]), cachedV[index[t]] = v[t].
  *
  * Shapes: qkv `[T, (heads + 2·kvHeads) · D]` f32 or f16, the columns of q, then k, then v; cachedK and cachedV

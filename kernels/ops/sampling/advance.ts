@@ -1,5 +1,5 @@
 /**
- * Decoding's bookkeeping on the GPU: every sequence moves on by one token.
+ * Positions and key ranges of decoding on the GPU: every sequence advances by one token.
  *
  * Sequence i has rows bases[i] to bases[i] + limits[i] of a KV cache. Its position p becomes
  * min(p + 1, limits[i] − 1), so that one which is full stays inside its rows; cacheRows[i] =

@@ -60,8 +60,8 @@ export const SETTINGS_WORDS = 9;
 const bitsOf = (value: number) => new Uint32Array(Float32Array.of(value).buffer)[0];
 
 /**
- * What the GPU knows of how a sequence's tokens are chosen `[SETTINGS_WORDS]` u32, floats by their bits. What is off
- * has a value that changes nothing, so that sequences with and without it may stand side by side.
+ * A sequence's sampling parameters for the GPU `[SETTINGS_WORDS]` u32, floats by their bits. A parameter that is off
+ * has a value that changes nothing, so that sequences with and without it can share a launch.
  *
  * @param subsequence Sequences with the same subsequence and seed draw with the same noise at the same position; u32.
  */
@@ -83,7 +83,7 @@ export function samplingSettings(sampling: Sampling, subsequence: number): Uint3
   );
 }
 
-/** What a program does for its sequences, one of which wants it at least. */
+/** Steps of a program that one of its sequences needs at least. */
 export interface SamplingSteps {
   /** All tokens are the most likely ones. */
   greedy: boolean;
@@ -93,7 +93,7 @@ export interface SamplingSteps {
   penalty: boolean;
 }
 
-/** What sequences with these samplings need done, over a vocabulary. */
+/** The steps that sequences with these samplings need, over a vocabulary. */
 export function samplingSteps(samplings: readonly Sampling[], vocab: number): SamplingSteps {
   const drawn = samplings.filter(({ temperature }) => temperature > 0);
   return {

@@ -1,5 +1,5 @@
 /**
- * Tokens that the GPU has chosen, kept there for later passes: history[places[i]] = ids[i], and ids[i] =
+ * The history of sampled tokens on the GPU, for later passes: history[places[i]] = ids[i], and ids[i] =
  * history[ids[i]], where ids are places before and tokens after.
  *
  * Shapes: ids and places `[at least rows]` u32, history u32, every place within it and used once.

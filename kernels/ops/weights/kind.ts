@@ -1,6 +1,6 @@
 /**
- * What a kind of weights has to say so that every product can read it: the tensors that hold a matrix, and WGSL that
- * loads neighbouring values of it.
+ * A kind of weights, in a form that every product can read: the tensors that hold a matrix, and WGSL that loads
+ * neighbouring values of it.
  *
  * A matrix `[rows, columns]` is read by the index of a load of 4 or 8 values, counted over the whole matrix row by row:
  * load i of width 4 has the values 4i to 4i + 3. A product first loads into registers and unpacks these later, when
@@ -17,7 +17,7 @@ import type { Float } from "../numerics.ts";
 /** Values of one load. */
 export type LoadWidth = 4 | 8;
 
-/** What a thread holds of a load until it is unpacked. */
+/** The registers of a load until it is unpacked. */
 export interface Registers {
   type: "vec2<u32>" | "vec4<u32>" | "vec4<f32>";
   count: 1 | 2;

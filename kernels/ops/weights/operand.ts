@@ -125,7 +125,7 @@ export function operandOf(weight: Tensor | WeightOperand): WeightOperand {
   return operand;
 }
 
-/** Matrices that lie one after the other in memory as one, or undefined where they don't. */
+/** Adjacent matrices as one matrix; undefined where they are not adjacent in memory. */
 export function packTensors(matrices: readonly Tensor[]): Tensor | undefined {
   const [first] = matrices;
   if (matrices.length === 1) return first;
@@ -138,7 +138,9 @@ export function packTensors(matrices: readonly Tensor[]): Tensor | undefined {
   return adjacent ? first.view([height, first.shape[1]]) : undefined;
 }
 
-/** Weights one below the other as one, where they are of one kind and all their tensors lie so in memory. */
+/**
+ * Weights one below the other as one weight, where they are of one kind and all their tensors are adjacent in memory.
+ */
 export function packOperands(weights: readonly WeightOperand[]): WeightOperand | undefined {
   const [{ kind, shape, tensors }] = weights;
   if (weights.length === 1) return weights[0];
