@@ -1,5 +1,5 @@
 /**
- * What is known of a device, for those that choose tiles and grids.
+ * What is known of a device, for the choice of tiles and grids.
  *
  * @module
  */
@@ -7,7 +7,7 @@ import type { Extension } from "./program.ts";
 
 /** What WebGPU does not tell of a GPU. */
 export interface GpuRates {
-  /** Multiprocessors (compute units), among which workgroups are shared out. */
+  /** Multiprocessors (compute units), which run the workgroups. */
   processors: number;
   /** Bytes a second that partial sums are written and read with. */
   memoryRate: number;
@@ -17,7 +17,7 @@ export interface GpuRates {
 export interface DeviceProfile extends GpuRates {
   /** A software driver such as Mesa's lavapipe: few cores, and barriers are expensive. */
   software: boolean;
-  /** Threads of a subgroup at least; 0 without subgroup functions. */
+  /** Fewest threads of a subgroup; 0 without subgroup functions. */
   subgroup: number;
   /** Threads of a workgroup at most. */
   workgroupThreads: number;
@@ -31,7 +31,7 @@ export const H100: GpuRates = { processors: 132, memoryRate: 2.5e12 };
 /** The smallest subgroup that WGSL knows. */
 const LEAST_SUBGROUP = 4;
 
-/** What an open device says of itself, and of the rest what an H100 has. */
+/** The profile of an open device; what WebGPU does not tell is an H100's. */
 export function deviceProfile(
   { limits, adapterInfo }: Pick<GPUDevice, "limits"> & { adapterInfo?: GPUAdapterInfo },
   { software, extensions }: { software: boolean; extensions: ReadonlySet<Extension> },

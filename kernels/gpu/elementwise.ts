@@ -1,6 +1,6 @@
 /**
- * What operations on every element share: the grid, the index, and splitting what is too large to
- * bind at once. A "vector" is four neighbouring elements, which one thread handles.
+ * The common parts of elementwise operations: the grid, the index, and slices of tensors that are too large to bind
+ * at once. A "vector" is four neighbouring elements, which one thread handles.
  *
  * @module
  */
@@ -96,7 +96,7 @@ export function bindableSlices(
 export interface ElementRun {
   /** Elements to handle, from the tensors' start. */
   size: number;
-  /** What the tensors' first element is counted as, a multiple of four. Default 0. */
+  /** The index of the tensors' first element, a multiple of four. Default 0. */
   from?: number;
   uniforms?: Readonly<Record<string, number>>;
   /** Tensors that every slice sees whole, bound after the others. */

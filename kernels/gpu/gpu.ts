@@ -54,7 +54,7 @@ export class Gpu {
   readonly name: string;
   /** True for a software driver such as Mesa's lavapipe. */
   readonly software: boolean;
-  /** What is known of the device, for those that choose tiles and grids. */
+  /** What is known of the device, for the choice of tiles and grids. */
   readonly profile: DeviceProfile;
   /** Largest range one binding may cover, in bytes. */
   readonly maxBinding: number;
@@ -130,7 +130,7 @@ export class Gpu {
         : new Error(error.message);
     });
     device.lost.then((info) => {
-      // Not even looked at after `close`: Dawn's object for it may then be gone.
+      // `info` is not read after `close`, when Dawn may have freed it.
       if (this.#closed) return;
       this.#failure ??= new UserError(`the GPU device was lost: ${info.message}`);
     });
@@ -187,8 +187,8 @@ export class Gpu {
   }
 
   /**
-   * Records a copy of all of `from` to the start of `to`, which lies in another buffer, outside of the compute pass,
-   * which it ends. What fits a binding is copied sooner by a launch; see `copy` of ops/elements/bytes.ts.
+   * Records a copy of all of `from` to the start of `to`, which lies in another buffer. The copy ends the compute
+   * pass; a launch copies faster what fits a binding, see `copy` of ops/elements/bytes.ts.
    */
   copyBuffer(from: Tensor, to: Tensor): void {
     if (this.#precompiling) return;
@@ -347,7 +347,10 @@ export class Gpu {
     this.device.destroy();
   }
 
-  /** Throws what the device reports about a failed call, which says more, or else the call's error. */
+  /**
+   * Throws the device's report of a failed call, which says more than the call's error, or this error without a
+   * report.
+   */
   async #explain(error: unknown): Promise<never> {
     await pollEventLoop(); // Reports are events.
     await this.check();

@@ -15,7 +15,7 @@ import { environment } from "./providers/environment.ts";
  */
 export type LimitsName = "adapter" | "default";
 
-/** Bytes that NVIDIA's driver allocates at once; Dawn's limit of a buffer does not know of it. */
+/** Most bytes that NVIDIA's driver allocates at once, which is less than Dawn's limit of a buffer. */
 const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
 
 /**
@@ -59,7 +59,7 @@ export async function openDevice(
     if (limits === "default") return await adapter.requestDevice();
     const features = provider.extensions(adapter).map(([, feature]) => feature);
     if (timestamps && adapter.features.has("timestamp-query")) features.push("timestamp-query");
-    // The first try asks also for what the adapter may have without listing it.
+    // The first try asks also for features that the adapter may have without listing them.
     return await request(features)
       .catch(() => request(features.filter((feature) => adapter.features.has(feature))));
   };

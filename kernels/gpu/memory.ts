@@ -45,10 +45,10 @@ export interface MemoryLimits {
   maxBinding?: number;
 }
 
-/** Tensors of these are split where they exceed what one binding covers; all others are bound whole. */
+/** Categories whose tensors are split where they exceed a binding; all other tensors are bound whole. */
 const SPLIT: readonly Category[] = ["parameter", "gradient", "optimizer"];
 
-/** What an adapter refuses however much memory there is: one buffer, or one binding, that is too large. */
+/** A buffer or binding that the adapter refuses as too large, however much memory there is. */
 export class BufferTooLarge extends UserError {}
 
 /** Hands out tensors and keeps count. Without a device it only plans. */
@@ -184,8 +184,8 @@ export function memoryLines(table: MemoryTable, total: number): string[] {
 }
 
 /**
- * A tensor at the start of another one's memory, which nobody uses for anything else at the same time.
- * One launch can't read the one and write the other.
+ * A tensor at the start of another one's memory, while that one is not in use. A launch can't read one and write the
+ * other.
  *
  * @returns undefined where it does not fit.
  */

@@ -77,7 +77,7 @@ export class Pipelines {
   async #buildAside(program: Program): Promise<void> {
     this.device.pushErrorScope("validation");
     const { module, layout, descriptor } = this.#plan(program);
-    // The error that a wrong module leaves here comes again with the pipeline.
+    // A wrong module's error is reported once more with the pipeline.
     this.device.popErrorScope();
     try {
       const pipeline = await this.device.createComputePipelineAsync(descriptor);

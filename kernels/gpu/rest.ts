@@ -1,6 +1,6 @@
 /**
- * What has to come to rest before the program may end with an error: a driver whose threads are still at work
- * when the process exits may crash it.
+ * Work that has to end before the program may exit with an error: a driver whose threads still work when the process
+ * exits may crash it.
  *
  * @module
  */

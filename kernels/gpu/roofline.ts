@@ -1,6 +1,6 @@
 /**
- * The roofline model: a program that does `flops` operations on `bytes` bytes of memory can be no faster
- * than the slower of the two allows. Source: Williams, Waterman and Patterson, "Roofline", 2009.
+ * The roofline model: a program of `flops` operations on `bytes` bytes of memory is bound by the compute roof or by
+ * the bandwidth roof, whichever takes longer. Source: Williams, Waterman and Patterson, "Roofline", 2009.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface Measured {
   seconds: number;
 }
 
-/** The roof that is in the way, and how close the work came to it (1 is at the roof). */
+/** The roof that binds, and how close the work came to it (1 is at the roof). */
 export interface Limit {
   roof: keyof Roofs;
   share: number;

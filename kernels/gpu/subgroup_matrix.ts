@@ -1,6 +1,6 @@
 /**
  * How WGSL spells matrices that a subgroup holds and multiplies together (tensor cores). A shape names its spelling,
- * and programs have the shape's name in their record: so what the provider takes is part of a program's key. An
+ * and programs have the shape's name in their record, so that the spelling is part of a program's key. An
  * implementation that spells matrices differently is one more entry of {@linkcode MATRIX_SHAPES} and of SPELLINGS.
  *
  * Memory is an array of any element type `E`: `at` and `stride` (from a row, or a column, to the next)

@@ -1,5 +1,5 @@
 /**
- * What launches cost, and what they do with memory.
+ * The cost of launches, and the memory that they read and write.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export interface Work extends Cost {
   launches: number;
 }
 
-/** What a launch, a copy, a clear or a write does with memory. */
+/** The memory that a launch, a copy, a clear or a write reads and writes. */
 export interface Use {
   /** The program's name, or `copy`, `clear` or `write`. */
   name: string;

@@ -29,7 +29,7 @@ export function squareSide({ software }: Gpu): number {
   return SIZES[software ? "software" : "gpu"].side;
 }
 
-/** Tensors that are gone after `use`; no category counts them. */
+/** Tensors that are freed after `use`; no category counts them. */
 async function borrow<T>(
   gpu: Gpu,
   specs: readonly (readonly [Dtype, number[]])[],

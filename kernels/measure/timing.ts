@@ -1,5 +1,5 @@
 /**
- * How long launches take: medians of batches, each long enough that its beginning and end don't count.
+ * How long launches take: medians of batches, each long enough that its beginning and end make no difference.
  *
  * @module
  */
@@ -69,7 +69,7 @@ export async function clockSeconds(
   };
   return await measuring(gpu, "nothing", async () => {
     await timed(1); // compiles
-    // Waiting alone costs up to 10 ms: what a batch takes beyond an empty one is the work.
+    // A wait alone costs up to 10 ms, so the time of an empty batch is subtracted.
     const idle = await timed(0);
     const batchSeconds = async (calls: number) => Math.max(0, await timed(calls) - idle);
     let calls = 1, seconds = await batchSeconds(1);

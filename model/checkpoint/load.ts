@@ -81,8 +81,8 @@ function* piecesOf(
 }
 
 /**
- * The bytes of the pieces in order, while the next ones are being read. They are valid until the next
- * are asked for: memory is used again.
+ * The bytes of the pieces in order, while the next ones are being read. They are valid until the next piece is asked
+ * for, which reuses the memory.
  */
 async function* readAhead(
   pieces: Iterable<Piece>,
@@ -98,7 +98,7 @@ async function* readAhead(
     const { parameter, begin, end } = piece;
     const bytes = buffer.subarray(0, end - begin);
     const read = weights.read(parameter.name, begin, bytes);
-    read.catch(() => {}); // heard when its turn comes, which may be after another's failure
+    read.catch(() => {}); // awaited later, maybe after another one's failure
     ahead.push({ piece, bytes, read });
   };
   try {
@@ -178,7 +178,7 @@ export async function loadWeights(
         finished.catch(() => {}); // heard when its turn comes
         pending.push(finished);
         queued = 0;
-        // In Deno a promise comes 10 ms after the fact: waiting for an older one costs nothing.
+        // In Deno a promise resolves 10 ms late: waiting for an older one costs nothing.
         if (pending.length > 2) await pending.shift();
       }
       progress?.(done, total);
@@ -255,7 +255,7 @@ export function initializeAdapters(
     clear(gpu, target);
     const subsequence = ADAPTER_SUBSEQUENCES + index;
     if (/lora_embedding_B$/.test(parameter.name)) {
-      // Made here: the GPU would fill the padding of its rows too.
+      // On the host, since the GPU would also fill the padding of its rows.
       const numbers = normalNumbers(parameterCount(parameter), seed, subsequence);
       setParameter(gpu, parameter, Float32Array.from(numbers));
     } else if (/lora_A/.test(parameter.name)) {

@@ -1,6 +1,7 @@
 /**
- * Adapters merged into the weights they adapt, on the GPU in f32: W' = W + s·B·A, with DoRA each row of it (of the
- * embedding each column) brought to the length that the adapter has for it. What the adapter has copies of is replaced by them.
+ * Adapters merged into the weights they adapt, on the GPU in f32: W' = W + s·B·A, with DoRA each row of W' (of the
+ * embedding each column) scaled to the length that the adapter has for it. Weights that the adapter has copies of are
+ * replaced by these.
  *
  * A model whose embeddings are tied gets an output projection of its own where the adapter changes only one of
  * the two; and projections that the adapter gives biases get them, the others beside them biases of zero.
@@ -60,7 +61,7 @@ function transposed({ shape: [rows, columns], data }: AdapterTensor): AdapterTen
   return { shape: [columns, rows], data: transposed };
 }
 
-/** What is computed of the adapter, by the name of the weight. */
+/** The adapter's update, by the name of the weight. */
 function changesOf({ tensors }: Adapter, plan: AdapterPlan, tied: boolean): Map<string, Change> {
   const changes = new Map<string, Change>();
   const change = (name: string): Change => {

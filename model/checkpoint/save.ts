@@ -1,6 +1,6 @@
 /**
- * Models on their way into a folder of their own, with all that belongs to them: what `merge`, `convert` and full
- * fine-tuning write alike.
+ * Models written into a folder of their own, with tokenizer and configuration: by `merge`, `convert` and full
+ * fine-tuning alike.
  *
  * @module
  */

@@ -1,5 +1,5 @@
 /**
- * From what the user calls a model to its configuration, weights and tokenizer: `builtin`,
+ * From a model's name on the command line to its configuration, weights and tokenizer: `builtin`,
  * `random:PRESET`, `random:PATH/config.json`, a Hugging Face folder, or one in Meta's layout.
  *
  * @module

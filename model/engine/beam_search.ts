@@ -1,5 +1,5 @@
 /**
- * The bookkeeping of beam search for one prompt: which sequences go on, and which are finished.
+ * The state of beam search for one prompt: the live beams and the finished hypotheses.
  *
  * As in transformers with `early_stopping=False`: every step, all live beams' candidates are ordered by the sum of
  * their tokens' log-probabilities. A stop token among the first `beams` of them finishes a hypothesis; the first
@@ -65,7 +65,7 @@ export class BeamSearch {
     return beams + Math.max(beams, stop.length);
   }
 
-  /** Rows whose candidates {@linkcode advance} wants next; 0 when the search is done. */
+  /** Rows whose candidates {@linkcode advance} takes next; 0 when the search is done. */
   get live(): number {
     return this.#live.length;
   }

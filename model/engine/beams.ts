@@ -1,9 +1,9 @@
 /**
  * Beam search on a model: a batch of continuations of one prompt, each with a place in the KV cache.
  *
- * The most likely next tokens of every beam are found on the GPU; the host reads those few of each step and
- * decides who lives on. The prompt's keys and values are copied to every beam once; after it a beam that
- * splits copies only what was made since.
+ * The most likely next tokens of every beam are found on the GPU; the host reads them at each step and decides which
+ * beams live on. The prompt's keys and values are copied to every beam once. After that a beam that splits copies
+ * only the keys and values of later tokens.
  *
  * @module
  */

@@ -40,8 +40,8 @@ const MOST_STEPS = 32;
 /** The time that a chunk is to take: text is to flow. */
 const CHUNK_MILLISECONDS = 50;
 /**
- * A chunk has at most so many times the steps of the one before, in whose time the host records it: 4 times take it
- * longer than the GPU needs on a slow host (5 % of the speed on an H100).
+ * A chunk has at most so many times the steps of the one before, since the host records it while the GPU computes
+ * that one. With 4 times a slow host takes longer than the GPU (5 % of the speed on an H100).
  */
 const GROWTH = 2;
 
@@ -62,8 +62,7 @@ export interface SequenceOptions {
   /** Which subsequence of random numbers the sequence draws from; u32. Default 0. */
   subsequence?: number;
   /**
-   * What a free slot holds of the prompt from before is not computed again: for conversations. The weights must not
-   * have changed since.
+   * Reuse what a free slot's cache has of the prompt, as in conversations. The weights must not have changed since.
    */
   reuse?: boolean;
 }
@@ -74,14 +73,14 @@ export class Sequence {
   readonly ids: number[] = [];
   /** Why it ended, once it has. */
   finished?: "stop" | "length" | "evicted";
-  /** Whether its client wants no more of it, though more may have been read. */
+  /** Whether its client evicted it, though more of its tokens may have been read. */
   evicted = false;
   /** Its slot, once it is prefilled. */
   slot?: number;
-  /** Tokens that are asked for so far, those that nobody has read yet included. */
+  /** Tokens recorded so far, including those that are not read yet. */
   asked = 0;
   readonly sampling: Sampling;
-  /** All tokens that its slot holds as far as the host knows them, the prompt's and the one that ended it included. */
+  /** The tokens of its slot that the host knows: the prompt's, the answer's and the one that ended it. */
   readonly slotIds: number[];
 
   /** @param most Tokens of the answer that there is room for. */
@@ -150,7 +149,7 @@ export class Engine {
   }
 
   /**
-   * Takes a sequence in: it gets the first slot that is free, and its first token with one of the next steps.
+   * Admits a sequence: it gets the first slot that is free, and its first token with one of the next steps.
    *
    * @param prompt One or more tokens, `context` at most.
    * @throws {Error} where the prompt does not fit the sizes planned.
@@ -166,7 +165,7 @@ export class Engine {
     return sequence;
   }
 
-  /** Ends a sequence where its client is; its slot is free for another. */
+  /** Ends a sequence at its client's last token; its slot is free for another. */
   evict(sequence: Sequence): void {
     sequence.evicted = true;
     sequence.finished ??= "evicted";

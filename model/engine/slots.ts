@@ -1,5 +1,5 @@
 /**
- * Where sequences are while they are decoded: a slot each, with the keys and values of its tokens. A prefill pass
+ * The slots of sequences that are decoded: each has the keys and values of its tokens. A prefill pass
  * brings in whole prompts through the matrix kernels, then every step feeds the next token of each sequence.
  * With a KV cache a step reads the keys and values of earlier tokens; without one it computes all of them again.
  *
@@ -33,7 +33,7 @@ export interface Prompt {
   slot: number;
   /** One or more tokens. */
   ids: readonly number[];
-  /** So many of its first tokens are in the slot already and are not computed again. */
+  /** Its first tokens whose keys and values are in the slot already, which are not computed again. */
   cached: number;
 }
 
@@ -50,7 +50,7 @@ export class Slots {
   readonly #limits: Tensor;
   /** Tokens of each slot that were fed, those that the host doesn't know yet included. */
   readonly #fed: number[];
-  /** Whether the GPU knows the slots' rows, which never change. */
+  /** Whether the slots' rows, which never change, were written to the GPU. */
   #ready = false;
 
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
@@ -88,7 +88,7 @@ export class Slots {
     return Math.max(0, Math.min(commonPrefix(prompt, ids), cached, prompt.length - 1));
   }
 
-  /** Computes prompts, by slot in ascending order. What their slots held before is gone. */
+  /** Computes prompts, by slot in ascending order, in place of their slots' earlier sequences. */
   prefill(gpu: Gpu, prompts: readonly Prompt[], sampler: Sampler): void {
     const { sequences, context } = this.sizes;
     if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
@@ -171,7 +171,7 @@ export class Slots {
     gpu.write(this.ids, next);
   }
 
-  /** Sets what the GPU knows of the slots: their rows, their last positions and, without a cache, their tokens. */
+  /** Writes the slots' rows, last positions and, without a cache, tokens to the GPU. */
   #place(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
     const { sequences, context } = this.sizes;
     if (!this.#ready) {

@@ -1,6 +1,6 @@
 /**
- * The buffers of a pass: kept activations, where the plan says, and working memory that every block
- * uses in turn. Training and inference have sets of their own. T is the most tokens of a micro-batch.
+ * The buffers of a pass: activations that the plan keeps, and working memory that the blocks share. Training and
+ * inference have sets of their own. T is the most tokens of a micro-batch.
  *
  * @module
  */
@@ -79,7 +79,7 @@ export interface ForwardWorkspace {
 export interface BackwardWorkspace {
   /** Gradient of the residual stream `[T, hidden]` f32. */
   residual: Tensor;
-  /** That rounded to f16, for products that take no more of it; absent in f32, and where there is no room. */
+  /** The same in f16, for products that round it; absent in f32, and where there is no room. */
   rounded?: Tensor;
   /** Gradient of a block's addend, where it is not that of the residual stream `[T, hidden]` f32. */
   branch?: Tensor;
@@ -128,9 +128,9 @@ export interface ActivationSizes {
   dtype: Dtype;
   /** Columns of dropout(x)·Aᵀ of each packed layer; 0 without adapters. */
   loraWidths: Record<PackedName, number>;
-  /** Whether what a block adds to the residual stream has to be whole before it is added. */
+  /** Whether a block's projections have to be whole before they are added to the residual stream. */
   projected: boolean;
-  /** Whether a norm or a factor comes between that and the residual stream. */
+  /** Whether a norm or a factor comes between a projection and the residual stream. */
   branched: boolean;
   /** Whether the weights of every packed layer are one matrix in memory, and none has DoRA. */
   contiguous: boolean;
@@ -138,10 +138,10 @@ export interface ActivationSizes {
   dora: { input: number; output: number };
 }
 
-/** Kernels that give a row a workgroup can't be given more in one dispatch. */
+/** WebGPU's limit of workgroups in one dimension, for kernels with a workgroup for each row. */
 const MOST_TOKENS = 65535;
 
-/** What makes the buffers of one model. @throws {UserError} where a pass has too many tokens. */
+/** Functions that allocate the buffers of one model. @throws {UserError} where a pass has too many tokens. */
 function makers(memory: Memory, spec: ArchSpec, sizes: ActivationSizes) {
   const { tokens: T, dtype, loraWidths, projected, dora } = sizes;
   if (T > MOST_TOKENS) {
@@ -232,9 +232,9 @@ export function trainActivations(
     })),
     forward: make.forward(normed, product),
     backward: {
-      // Once the loss is known nobody reads the last residual any more.
+      // The last residual is not read after the loss.
       residual: residual[plan.residual[plan.residual.length - 1]],
-      // Attention's gradient is not there yet, or no more, when the residual stream's is multiplied.
+      // Attention's gradient is not in use while the residual stream's is multiplied.
       rounded: dtype === "f16"
         ? overlay(qkvGrad, { name: "residual_grad_rounded", dtype, shape: [T, H] })
         : undefined,
@@ -276,7 +276,7 @@ export function inferActivations(
     },
     forward: make.forward(normed, product),
     keys: { k: work("k", keys, keyDtype), v: work("v", keys, keyDtype) },
-    // It has been multiplied by the time that there is a product.
+    // It is not in use any more once the product is written.
     outputRows: overlay(product, outputRows) ?? work(outputRows.name, queries),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * A model's parameters put together: which of them share a buffer, and which make up a block.
+ * Which of a model's parameters share a buffer, and which make up a block.
  *
  * @module
  */
@@ -45,7 +45,7 @@ export function weightGroups(
     groups.set(label, specs);
     specs.push({ name, shape, trained: isTrained(name) });
   }
-  // Matrices of one input are to lie side by side, with no bias in between.
+  // The matrices of a packed layer lie side by side, with no bias in between.
   for (const specs of groups.values()) {
     specs.sort((a, b) => Number(/bias$/.test(a.name)) - Number(/bias$/.test(b.name)));
   }
@@ -60,7 +60,9 @@ function packedWith(module: string): string[] {
   return group.map((module) => `${block}${LINEAR_MODULES[module]}.${module}`);
 }
 
-/** The tensors of an adapter, layers in order. What shares launches is stored at the highest rank among it. */
+/**
+ * The tensors of an adapter, layers in order. Modules that share launches are stored at the highest of their ranks.
+ */
 export function loraSpecs(
   config: ModelConfig,
   plan: AdapterPlan,
@@ -87,7 +89,7 @@ export interface Parts {
   weights: ReadonlyMap<string, Parameter>;
   adapters: ReadonlyMap<string, Parameter>;
   plan?: AdapterPlan;
-  /** What DoRA computes of every module that has it, by module. */
+  /** DoRA's lengths and factors, by module. */
   dora: ReadonlyMap<string, Dora>;
 }
 

@@ -1,8 +1,8 @@
 /**
  * A micro-batch: several documents laid end to end in one row of tokens, never padded. Attention
  * stays inside each document (and inside the model's sliding window, where it has one) and positions
- * restart at 0 in each. Documents that begin alike may share the rows of their beginning: a causal model makes the
- * same of it in each, and their gradients add up there.
+ * restart at 0 in each. Documents that begin alike may share the rows of their beginning: a causal model computes the
+ * same for it in each, and the documents' gradients add up there.
  *
  * @module
  */
@@ -25,8 +25,8 @@ export interface Document {
   /** Which of the model's `losses` its targets add up in. Default 0. */
   slot?: number;
   /**
-   * So many of its first ids are those of the nearest document before it that shares none, whose rows serve for
-   * both. No row of them is one whose next token is a target. Default 0.
+   * Its first ids that it shares with the nearest document before it that shares none: the rows of that document
+   * serve both. The next token of such a row is no target. Default 0.
    */
   shared?: number;
 }
@@ -44,7 +44,7 @@ export interface Batch {
   targetCount: number;
   /** Each token `[T]`; with `history` its place there. */
   ids: Uint32Array;
-  /** Where tokens are that the host may not know yet `[places]` u32. */
+  /** Tokens on the GPU that the host may not know yet `[places]` u32. */
   history?: Tensor;
   /** Position of each token in its document `[T]`. */
   positions: Uint32Array;

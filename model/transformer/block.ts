@@ -4,11 +4,11 @@
  *     mid = x + post_attention(Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n))   n = pre_attention(x)
  *     y   = mid + post_mlp(Wdown·(silu(Wgate·m)·(Wup·m)))                    m = pre_mlp(mid)
  *
- * Every norm is an RMSNorm where the block has one and the identity elsewhere. Here is what its passes share; training
- * is in block_training.ts, inference in block_inference.ts.
+ * Every norm is an RMSNorm where the block has one and the identity elsewhere. This file has what the passes share;
+ * training is in block_training.ts, inference in block_inference.ts.
  *
- * Projections of the same input are one product. A projection back to the residual stream leaves partial
- * sums, which one launch adds to the residual stream and norms for what comes next.
+ * Projections of the same input are one product. A projection back to the residual stream leaves split-K partial
+ * sums. One launch adds them to the residual stream and makes the next norm.
  *
  * Source: Touvron et al., "Llama 2: Open Foundation and Fine-Tuned Chat Models", 2023.
  *

@@ -96,7 +96,7 @@ export function blockInference(
       : operand(pass, pass.forward.normed);
     linear(gpu, block.qkv, n, qkv, { ...linearPass(pass), loraHidden });
   }
-  // Matrix-vector products round their input themselves, and output rows are picked out of f32.
+  // Matrix-vector products round their input themselves, and output rows are gathered from f32.
   const out = isGemv || output !== undefined ? attended : operand(pass, attended);
   const uncombined = output === undefined && isGemv && isDirect(pass, block, "o") &&
     takesSplits(gpu, block.o);

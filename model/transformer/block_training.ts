@@ -98,8 +98,8 @@ function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor
 }
 
 /**
- * Runs block `index` on the residual stream `x`. Without `y` it stops once everything that its
- * backward needs is there, which is all that recomputation asks for.
+ * Runs block `index` on the residual stream `x`. Without `y`, for recomputation, it stops once all activations that
+ * backward reads are there.
  *
  * @param residual `normed`: the block before has made the norm of x already. `next`: the norm to make of y.
  */
@@ -212,7 +212,7 @@ export function roundedResidual({ operands, activations }: TrainPass): Tensor | 
   return operands === "f16" ? activations.backward.rounded : undefined;
 }
 
-/** The gradient of a projection, of which the residual stream has the sum's. */
+/** The gradient of a projection, from that of the residual stream. */
 function branchGradient(
   pass: TrainPass,
   block: Block,
@@ -238,7 +238,7 @@ function branchGradient(
   return { dy };
 }
 
-/** Turns the gradients of queries and keys into those from before their norm, in place. */
+/** Turns the gradients of normed queries and keys into those of the norm's inputs, in place. */
 function qkNormBackward(pass: TrainPass, { qkNorm }: Block, stored: NormInput | undefined): void {
   if (qkNorm === null) return;
   const { gpu, activations: { backward: d }, batch: { tokens: rows } } = pass;

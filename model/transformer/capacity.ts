@@ -1,6 +1,6 @@
 /**
- * Whether a plan fits: what it needs against the memory there is, before anything is allocated.
- * WebGPU doesn't tell how much memory a GPU has, so it is asked of whoever knows.
+ * Whether a plan fits: its bytes against the GPU's memory, before anything is allocated. WebGPU doesn't tell how much
+ * memory a GPU has, so that `nvidia-smi` is asked.
  *
  * @module
  */
@@ -18,7 +18,7 @@ async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
   return gpu && gpu.free > 0 ? gpu.free : undefined;
 }
 
-/** Bytes that can be allocated, or undefined where nobody knows. */
+/** Bytes that can be allocated; undefined where they are not known. */
 export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
   if (gpu.software) {
     try {
@@ -80,7 +80,7 @@ export function planMemory(
   const plan = new Memory(undefined, limits);
   plan.buffer("workspace", "device", FIXED_WORKSPACE);
   allocate(plan);
-  // Uploads are over when the first launch asks for working memory of its own.
+  // Uploads have ended when the first launch takes working memory.
   const scratch = Math.max(UPLOAD_BYTES, SPLIT_BYTES, plan.scratchBytes);
   plan.buffer("workspace", "uploads and split sums", scratch);
   return plan;

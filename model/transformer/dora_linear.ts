@@ -112,7 +112,7 @@ export function doraBackward(
     }
   };
 
-  // What the factors multiplied is not kept: it would take as much memory as all outputs do.
+  // z is not kept: it would take as much memory as all outputs do.
   if (every && !dropped) outputProduct(gpu, packed, { x, y: z, accumulate: false }, pass);
   else {
     for (const layer of adapted) {

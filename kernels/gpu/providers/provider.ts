@@ -1,6 +1,6 @@
 /**
- * What differs between the implementations of WebGPU that Lorikeet runs on: how one is reached, what
- * it calls its features, how its WGSL announces them, and how a buffer is read back.
+ * The differences between the implementations of WebGPU that Lorikeet runs on: how one is opened, the names of its
+ * features, the lines of WGSL that enable them, and how a buffer is read back.
  *
  * @module
  */
@@ -28,6 +28,6 @@ export interface Provider {
   matrices(adapter: GPUAdapter): MatrixName | undefined;
   /** Binds group 0 with its one dynamic offset. */
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
-  /** Maps the first `bytes` bytes of a staging buffer: the second time on at once. */
+  /** Maps the first `bytes` bytes of a staging buffer; from the second time on without a wait. */
   map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
 }
