@@ -6,7 +6,14 @@
 import { attention, attentionBackward } from "../kernels/ops/attention/attention.ts";
 import { rope, ropeTable } from "../kernels/ops/rope/rope.ts";
 import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
-import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
+import {
+  type BenchContext,
+  type KernelCase,
+  pick,
+  Samples,
+  Tensors,
+  valuesOf,
+} from "./kernel_case.ts";
 
 /** Rows whose results are compared with float64, each in one head. */
 const SAMPLES = 24;
@@ -57,19 +64,33 @@ function probabilities(q: HostHeads, k: HostHeads, row: number, head: number, kv
 }
 
 /** Columns of a joined tensor on the host, by what they hold. */
-async function hostParts({ gpu }: Bed, joined: Tensor, { heads, kvHeads, headDim }: Sizes) {
+async function hostHeads(
+  { gpu }: BenchContext,
+  joined: Tensor,
+  { heads, kvHeads, headDim }: Sizes,
+) {
   const values = await valuesOf(gpu, joined);
   const part = (from: number) => new HostHeads(values, joined.rowSize, from * headDim, headDim);
   return { q: part(0), k: part(heads), v: part(heads + kvHeads) };
 }
 
-async function outHeads({ gpu }: Bed, tensor: Tensor, { headDim }: Sizes): Promise<HostHeads> {
+async function outHeads(
+  { gpu }: BenchContext,
+  tensor: Tensor,
+  { headDim }: Sizes,
+): Promise<HostHeads> {
   return new HostHeads(await valuesOf(gpu, tensor), tensor.rowSize, 0, headDim);
 }
 
-async function forwardError(bed: Bed, qkv: Tensor, out: Tensor, sizes: Sizes): Promise<number> {
+async function forwardError(
+  context: BenchContext,
+  qkv: Tensor,
+  out: Tensor,
+  sizes: Sizes,
+): Promise<number> {
   const { tokens, heads, kvHeads, headDim } = sizes;
-  const { q, k, v } = await hostParts(bed, qkv, sizes), actual = await outHeads(bed, out, sizes);
+  const { q, k, v } = await hostHeads(context, qkv, sizes),
+    actual = await outHeads(context, out, sizes);
   const samples = new Samples(), rows = pick(SAMPLES, tokens, 1);
   pick(SAMPLES, heads, 2).forEach((head, s) => {
     const kvHead = Math.floor(head / (heads / kvHeads));
@@ -84,14 +105,15 @@ async function forwardError(bed: Bed, qkv: Tensor, out: Tensor, sizes: Sizes): P
 
 /** Sampled rows of dq, and of dk and dv with the log-sum-exp that the forward pass stored. */
 async function backwardError(
-  bed: Bed,
+  context: BenchContext,
   { qkv, out, dout, dqkv, lse }: Record<"qkv" | "out" | "dout" | "dqkv" | "lse", Tensor>,
   sizes: Sizes,
 ): Promise<number> {
   const { tokens, heads, kvHeads, headDim } = sizes, group = heads / kvHeads;
-  const { q, k, v } = await hostParts(bed, qkv, sizes), d = await hostParts(bed, dqkv, sizes);
-  const o = await outHeads(bed, out, sizes), dO = await outHeads(bed, dout, sizes);
-  const lses = await valuesOf(bed.gpu, lse), scale = 1 / Math.sqrt(headDim);
+  const { q, k, v } = await hostHeads(context, qkv, sizes),
+    d = await hostHeads(context, dqkv, sizes);
+  const o = await outHeads(context, out, sizes), dO = await outHeads(context, dout, sizes);
+  const lses = await valuesOf(context.gpu, lse), scale = 1 / Math.sqrt(headDim);
   const samples = new Samples(), rows = pick(SAMPLES, tokens, 3);
   pick(SAMPLES, heads, 4).forEach((head, s) => {
     const row = rows[s], kvHead = Math.floor(head / group);
@@ -130,8 +152,8 @@ async function backwardError(
 }
 
 /** RoPE of q's and k's heads, which are next to each other. */
-function ropeCase(bed: Bed, tensors: Tensors, qkv: Tensor, sizes: Sizes): KernelCase {
-  const { gpu, config, dtype } = bed, { tokens, headDim } = sizes;
+function ropeCase(context: BenchContext, tensors: Tensors, qkv: Tensor, sizes: Sizes): KernelCase {
+  const { gpu, config, dtype } = context, { tokens, headDim } = sizes;
   const heads = sizes.heads + sizes.kvHeads;
   const cosines = ropeTable({ headDim, theta: config.rope_theta, positions: tokens });
   const table = tensors.zeros("f32", [tokens, headDim]);
@@ -164,8 +186,8 @@ function ropeCase(bed: Bed, tensors: Tensors, qkv: Tensor, sizes: Sizes): Kernel
 }
 
 /** Attention and RoPE on joined q, k and v. */
-export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase> {
-  const { gpu, config, dtype } = bed, half = dtype === "f16";
+export function* attentionCases(context: BenchContext, tokens: number): Generator<KernelCase> {
+  const { gpu, config, dtype } = context, isF16 = dtype === "f16";
   const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
   const headDim = config.head_dim, sizes = { tokens, heads, kvHeads, headDim };
   using tensors = new Tensors(gpu);
@@ -192,12 +214,12 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
     heads,
     kvHeads,
     headDim,
-    f16Sums: half,
+    f16Sums: isF16,
   };
   const pairs = tokens * (tokens + 1) / 2, what = `${tokens}×${heads}×${headDim}`;
   const head = tokens * headDim * bytesOf(dtype), rest = 4 * tokens * heads;
 
-  const ways = gpu.matrices && half ? [true, false] : [undefined];
+  const ways = gpu.matrices && isF16 ? [true, false] : [undefined];
   for (const matrices of ways) {
     const way = matrices === false ? " in tiles" : "";
     const forward = () => attention(gpu, { ...shared, matrices });
@@ -209,7 +231,7 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
       run: forward,
       check: () => {
         forward();
-        return forwardError(bed, qkv, out, sizes);
+        return forwardError(context, qkv, out, sizes);
       },
     };
     const gradients = { dout, queryEnds, dq, dk, dv };
@@ -224,9 +246,9 @@ export function* attentionCases(bed: Bed, tokens: number): Generator<KernelCase>
       check: () => {
         forward();
         backward();
-        return backwardError(bed, { qkv, out, dout, dqkv, lse }, sizes);
+        return backwardError(context, { qkv, out, dout, dqkv, lse }, sizes);
       },
     };
   }
-  yield ropeCase(bed, tensors, qkv, sizes);
+  yield ropeCase(context, tensors, qkv, sizes);
 }

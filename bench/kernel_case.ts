@@ -26,7 +26,7 @@ export interface KernelCase {
 }
 
 /** What cases are made of. */
-export interface Bed {
+export interface BenchContext {
   gpu: Gpu;
   config: ModelConfig;
   /** Of weights and, in training, of activations. */

@@ -16,7 +16,7 @@ import * as common from "../cli/common_settings.ts";
 import { choice, flag, text, worded } from "../cli/settings.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { attentionCases } from "./attention_cases.ts";
-import { type Bed, type KernelCase, type KernelRow, MOST_ERROR } from "./kernel_case.ts";
+import { type BenchContext, type KernelCase, type KernelRow, MOST_ERROR } from "./kernel_case.ts";
 import { loraCases } from "./lora_cases.ts";
 import { productCases, squareCase } from "./product_cases.ts";
 import { plotRoofline } from "./roofline_plot.ts";
@@ -54,8 +54,8 @@ type Timed = Pick<KernelCase, "name" | "tokens" | "flops" | "bytes"> & {
 };
 
 /** Checks and times one case. @throws {UserError} where its result is wrong. */
-async function time(bed: Bed, { name, tokens, flops, bytes, ...kernel }: KernelCase) {
-  const { gpu, dtype } = bed, error = await kernel.check();
+async function time(context: BenchContext, { name, tokens, flops, bytes, ...kernel }: KernelCase) {
+  const { gpu, dtype } = context, error = await kernel.check();
   if (!(error <= MOST_ERROR[dtype])) {
     throw new UserError(`${name}, ${dtype}: wrong result, relative error ${error}`);
   }
@@ -64,15 +64,15 @@ async function time(bed: Bed, { name, tokens, flops, bytes, ...kernel }: KernelC
 }
 
 /** Every case of a dtype: decoding first, then training with so many tokens. */
-function* cases(bed: Bed, tokens: readonly number[]): Generator<KernelCase> {
-  yield* productCases(bed, 1);
+function* cases(context: BenchContext, tokens: readonly number[]): Generator<KernelCase> {
+  yield* productCases(context, 1);
   for (const count of tokens) {
-    yield* productCases(bed, count);
-    yield* attentionCases(bed, count);
-    yield* normCases(bed, count);
-    yield* swigluCases(bed, count);
-    yield* loraCases(bed, count);
-    yield* crossEntropyCases(bed, count);
+    yield* productCases(context, count);
+    yield* attentionCases(context, count);
+    yield* normCases(context, count);
+    yield* swigluCases(context, count);
+    yield* loraCases(context, count);
+    yield* crossEntropyCases(context, count);
   }
 }
 
@@ -106,16 +106,18 @@ async function measure(
     dtypes: readonly Dtype[];
     tokens: readonly number[];
     only?: string;
-    config: Bed["config"];
+    config: BenchContext["config"];
   },
 ): Promise<Timed[]> {
   const timed: Timed[] = [];
   for (const dtype of dtypes) {
-    const bed: Bed = { gpu, config, dtype };
-    for (const square of squareCase(bed, squareSide(gpu))) timed.push(await time(bed, square));
-    for (const kernel of cases(bed, tokens)) {
+    const context: BenchContext = { gpu, config, dtype };
+    for (const square of squareCase(context, squareSide(gpu))) {
+      timed.push(await time(context, square));
+    }
+    for (const kernel of cases(context, tokens)) {
       if (only !== undefined && !kernel.name.includes(only)) continue;
-      timed.push(await time(bed, kernel));
+      timed.push(await time(context, kernel));
       const { name, seconds } = timed[timed.length - 1];
       console.error(`${dtype} ${name}: ${(1e6 * seconds).toFixed(1)} µs`);
     }

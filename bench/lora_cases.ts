@@ -7,7 +7,14 @@ import { pcg4d } from "../kernels/wgsl/hash.ts";
 import { clear } from "../kernels/ops/elements/bytes.ts";
 import { loraBackward, loraDown, type LoraGroup, loraUp } from "../kernels/ops/lora/lora.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
-import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
+import {
+  type BenchContext,
+  type KernelCase,
+  pick,
+  Samples,
+  Tensors,
+  valuesOf,
+} from "./kernel_case.ts";
 
 /** Rows and columns whose results are compared with float64. */
 const ROWS = 16, COLUMNS = 64;
@@ -15,7 +22,10 @@ const ROWS = 16, COLUMNS = 64;
 const LORA = { rank: 16, scale: 2, p: 0.05 };
 
 /** The adapters of q and v, with dropout: both projections, and all gradients. */
-export function* loraCases({ gpu, config, dtype }: Bed, rows: number): Generator<KernelCase> {
+export function* loraCases(
+  { gpu, config, dtype }: BenchContext,
+  rows: number,
+): Generator<KernelCase> {
   const { rank, scale, p } = LORA, hidden = config.hidden_size, act = bytesOf(dtype);
   const [queries, keys] = [config.num_attention_heads, config.num_key_value_heads]
     .map((heads) => heads * config.head_dim);

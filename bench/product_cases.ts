@@ -6,7 +6,14 @@
  */
 import { matmul, type Orientation } from "../kernels/ops/matmul/matmul.ts";
 import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
-import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
+import {
+  type BenchContext,
+  type KernelCase,
+  pick,
+  Samples,
+  Tensors,
+  valuesOf,
+} from "./kernel_case.ts";
 
 /** Equal copies of a weight are read in turn until they are this large: no cache holds the next one. */
 const COLD_BYTES = 256e6;
@@ -16,7 +23,7 @@ const SAMPLES = 256;
 /** op(A)·op(B) at sampled places, in float64. */
 async function productError(
   tensors: Record<"a" | "b" | "c", Tensor>,
-  { gpu }: Bed,
+  { gpu }: BenchContext,
   orientation: Orientation,
   [m, n, k]: readonly [number, number, number],
 ): Promise<number> {
@@ -40,13 +47,13 @@ async function productError(
 
 /** One product; `copies` are B's. */
 function productCase(
-  bed: Bed,
+  context: BenchContext,
   name: string,
   orientation: Orientation,
   { a, copies, c }: { a: Tensor; copies: readonly Tensor[]; c: Tensor },
   [m, n, k]: readonly [number, number, number],
 ): KernelCase {
-  const { gpu, dtype } = bed, operands = dtype === "f16" ? "f16" : "f32";
+  const { gpu, dtype } = context, operands = dtype === "f16" ? "f16" : "f32";
   const rows = orientation === "tn" ? k : m;
   let call = 0;
   const run = () => {
@@ -61,21 +68,23 @@ function productCase(
     run,
     check: () => {
       run();
-      return productError({ a, b: copies[0], c }, bed, orientation, [m, n, k]);
+      return productError({ a, b: copies[0], c }, context, orientation, [m, n, k]);
     },
   };
 }
 
 /** A square product with f32 results: the roof of arithmetic. */
-export function* squareCase(bed: Bed, side: number): Generator<KernelCase> {
-  using tensors = new Tensors(bed.gpu);
-  const [a, b] = [1, 2].map((subsequence) => tensors.normal(bed.dtype, [side, side], subsequence));
+export function* squareCase(context: BenchContext, side: number): Generator<KernelCase> {
+  using tensors = new Tensors(context.gpu);
+  const [a, b] = [1, 2].map((subsequence) =>
+    tensors.normal(context.dtype, [side, side], subsequence)
+  );
   const operands = { a, copies: [b], c: tensors.zeros("f32", [side, side]) };
-  yield productCase(bed, "matmul square", "nt", operands, [side, side, side]);
+  yield productCase(context, "matmul square", "nt", operands, [side, side, side]);
 }
 
 /** The weights of a block and of the output, as `[out, in]`; those of one input are one. */
-function weights({ config }: Bed): [string, number, number][] {
+function weights({ config }: BenchContext): [string, number, number][] {
   const { hidden_size: hidden, intermediate_size: inner, head_dim } = config;
   const queries = config.num_attention_heads * head_dim;
   return [
@@ -88,9 +97,9 @@ function weights({ config }: Bed): [string, number, number][] {
 }
 
 /** Every weight with so many rows of tokens; one row is as in decoding, more are as in training. */
-export function* productCases(bed: Bed, tokens: number): Generator<KernelCase> {
-  const { gpu, dtype } = bed;
-  for (const [name, out, input] of weights(bed)) {
+export function* productCases(context: BenchContext, tokens: number): Generator<KernelCase> {
+  const { gpu, dtype } = context;
+  for (const [name, out, input] of weights(context)) {
     {
       using tensors = new Tensors(gpu);
       const copies = gpu.software ? 1 : Math.ceil(COLD_BYTES / (out * input * bytesOf(dtype)));
@@ -99,22 +108,22 @@ export function* productCases(bed: Bed, tokens: number): Generator<KernelCase> {
       if (tokens === 1) {
         const a = tensors.normal("f32", [1, input], 2), c = tensors.zeros("f32", [1, out]);
         const operands = { a, copies: w, c };
-        yield productCase(bed, `matvec ${name}`, "nt", operands, [1, out, input]);
+        yield productCase(context, `matvec ${name}`, "nt", operands, [1, out, input]);
         continue;
       }
       const x = tensors.normal(dtype, [tokens, input], 2);
       const y = tensors.zeros(name === "output" ? "f32" : dtype, [tokens, out]);
       const forward = { a: x, copies: w, c: y };
-      yield productCase(bed, `matmul ${name}`, "nt", forward, [tokens, out, input]);
+      yield productCase(context, `matmul ${name}`, "nt", forward, [tokens, out, input]);
       const dy = tensors.normal(y.dtype, [tokens, out], 3), dx = tensors.zeros(dtype, x.shape);
       const backward = { a: dy, copies: w, c: dx };
-      yield productCase(bed, `matmul ${name}`, "nn", backward, [tokens, input, out]);
+      yield productCase(context, `matmul ${name}`, "nn", backward, [tokens, input, out]);
     }
     if (tokens === 1) continue;
     using tensors = new Tensors(gpu);
     const a = tensors.normal(dtype, [tokens, out], 3),
       x = tensors.normal(dtype, [tokens, input], 2);
     const gradient = { a, copies: [x], c: tensors.zeros("f32", [out, input]) };
-    yield productCase(bed, `matmul ${name}`, "tn", gradient, [out, input, tokens]);
+    yield productCase(context, `matmul ${name}`, "tn", gradient, [out, input, tokens]);
   }
 }

@@ -10,7 +10,14 @@ import { swiglu, swigluBackward } from "../kernels/ops/activation/swiglu.ts";
 import { bytesOf } from "../kernels/gpu/tensor.ts";
 import { chunkRows } from "../model/transformer/head.ts";
 import { storedShape } from "../model/transformer/parameters.ts";
-import { type Bed, type KernelCase, pick, Samples, Tensors, valuesOf } from "./kernel_case.ts";
+import {
+  type BenchContext,
+  type KernelCase,
+  pick,
+  Samples,
+  Tensors,
+  valuesOf,
+} from "./kernel_case.ts";
 
 /** Rows and columns whose results are compared with float64. */
 const ROWS = 16, COLUMNS = 64;
@@ -18,7 +25,10 @@ const ROWS = 16, COLUMNS = 64;
 const SPLITS = 4;
 
 /** RMSNorm alone, after adding up partial sums, and backward. */
-export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator<KernelCase> {
+export function* normCases(
+  { gpu, config, dtype }: BenchContext,
+  rows: number,
+): Generator<KernelCase> {
   const width = config.hidden_size, eps = config.rms_norm_eps;
   using tensors = new Tensors(gpu);
   const x = tensors.normal("f32", [rows, width], 1), w = tensors.normal(dtype, [width], 2);
@@ -112,7 +122,10 @@ export function* normCases({ gpu, config, dtype }: Bed, rows: number): Generator
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
 
 /** SwiGLU on joined gate and up, forward and backward. */
-export function* swigluCases({ gpu, config, dtype }: Bed, rows: number): Generator<KernelCase> {
+export function* swigluCases(
+  { gpu, config, dtype }: BenchContext,
+  rows: number,
+): Generator<KernelCase> {
   const width = config.intermediate_size, act = bytesOf(dtype), size = rows * width;
   using tensors = new Tensors(gpu);
   const gateUp = tensors.normal(dtype, [rows, 2 * width], 1);
@@ -164,7 +177,10 @@ export function* swigluCases({ gpu, config, dtype }: Bed, rows: number): Generat
 }
 
 /** Softmax cross entropy and its gradient, of a chunk of rows of logits. */
-export function* crossEntropyCases({ gpu, config }: Bed, tokens: number): Generator<KernelCase> {
+export function* crossEntropyCases(
+  { gpu, config }: BenchContext,
+  tokens: number,
+): Generator<KernelCase> {
   const vocab = config.vocab_size, [width] = storedShape([vocab]);
   const rows = chunkRows(width, tokens);
   using tensors = new Tensors(gpu);

@@ -1,7 +1,7 @@
 /** How the launch plans a start, on machines made of a list of files. */
 import assert from "node:assert/strict";
 import { Environment } from "../scripts/launch/environment.ts";
-import { decidesByFlag, readFlag, wantedGpu } from "../scripts/launch/flags.ts";
+import { decidesByFlag, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
 import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
 import { planLines } from "../scripts/launch/plan.ts";
@@ -89,7 +89,7 @@ Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET
     run: "gpu: dawn",
   };
   const wanted = (args: string[], env: Record<string, string> = {}) =>
-    wantedGpu(args, machine({ files, env }), { readsYaml: true });
+    requestedGpu(args, machine({ files, env }), { readsYaml: true });
   assert.equal(await wanted([]), "auto");
   assert.equal(await wanted(["a.yaml"]), "dawn");
   assert.equal(await wanted(["run", "--seed", "1"]), "dawn");
@@ -101,7 +101,7 @@ Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET
   assert.equal(await wanted(["a.yaml"], env), "dawn");
   assert.equal(await wanted(["auto.yaml"], env), "deno");
   assert.equal(await wanted(["a.yaml", "--gpu", "auto"], env), "deno");
-  assert.equal(await wantedGpu(["a.yaml"], machine({ files })), "auto", "another command");
+  assert.equal(await requestedGpu(["a.yaml"], machine({ files })), "auto", "another command");
 });
 
 Deno.test("launch: no command but test gets more than files, and few get programs", () => {

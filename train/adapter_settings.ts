@@ -65,7 +65,7 @@ const KEYS: Record<
   "rank" | "alpha" | "rslora" | "dora" | "targets" | "layers" | "modules_to_save",
   {
     has: (config: AdapterConfig) => unknown;
-    agrees: (wanted: AdapterPlan, has: AdapterPlan) => boolean;
+    agrees: (requested: AdapterPlan, has: AdapterPlan) => boolean;
   }
 > = {
   rank: { has: (c) => c.r, agrees: (a, b) => a.config.r === b.config.r },
@@ -112,11 +112,11 @@ export function settingsFrom(
       modules_to_save: { modules_to_save: lora.modules_to_save },
     }[key as keyof typeof KEYS];
     if (agrees(adapterPlan({ ...others, ...said }, model, what), plan)) continue;
-    const [value, wanted] = [has(config), lora[key as keyof typeof KEYS]].map((v) =>
+    const [value, requested] = [has(config), lora[key as keyof typeof KEYS]].map((v) =>
       Array.isArray(v) ? v.join(",") : v
     );
     throw new UsageError(
-      `adapter ${what} has ${key} ${value}, but lora.${key} is ${wanted}; expected the same`,
+      `adapter ${what} has ${key} ${value}, but lora.${key} is ${requested}; expected the same`,
     );
   }
   return {

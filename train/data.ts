@@ -64,10 +64,10 @@ export function splitEvaluation(
   fraction: number,
   seed: number,
 ): { train: Uint32Array; evaluation: Uint32Array } {
-  const wanted = fraction > 0 ? Math.max(1, Math.round(count * fraction)) : 0;
-  const held = Math.max(0, Math.min(wanted, count - 1));
+  const asked = fraction > 0 ? Math.max(1, Math.round(count * fraction)) : 0;
+  const heldOut = Math.max(0, Math.min(asked, count - 1));
   const order = permutation(count, seed, EVALUATION, 0);
-  return { evaluation: order.slice(0, held).sort(), train: order.slice(held).sort() };
+  return { evaluation: order.slice(0, heldOut).sort(), train: order.slice(heldOut).sort() };
 }
 
 /** Cuts a list into parts of `size`; the last one holds what is left. */

@@ -23,8 +23,8 @@ const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
  *
  * @throws {UserError} where the variable names none.
  */
-export function limitsName(wanted?: LimitsName): LimitsName {
-  if (wanted !== undefined) return wanted;
+export function limitsName(requested?: LimitsName): LimitsName {
+  if (requested !== undefined) return requested;
   const value = environment("LORIKEET_LIMITS") ?? "adapter";
   if (value === "adapter" || value === "default") return value;
   throw new UsageError(`LORIKEET_LIMITS is "${value}"; expected adapter or default`);

@@ -51,19 +51,21 @@ function parseScaling(fields: Fields, field: string, context: number): RopeScali
   const inert: Record<string, unknown> = { rope_type: type, type, rope_theta: value.rope_theta };
   inert.partial_rotary_factor = 1;
   if (type === "dynamic") inert.original_max_position_embeddings = context;
-  const wanted = SCALING_FIELDS[type];
+  const validators = SCALING_FIELDS[type];
   for (const key of Object.keys(value)) {
-    if (Object.hasOwn(wanted, key) || value[key] === null || inert[key] === value[key]) continue;
+    if (Object.hasOwn(validators, key) || value[key] === null || inert[key] === value[key]) {
+      continue;
+    }
     fields.fail(field, `no ${brief(key)} of that value with type "${type}"`);
   }
-  for (const [key, ok] of Object.entries(wanted)) {
+  for (const [key, ok] of Object.entries(validators)) {
     if (!ok(value[key])) {
       const least = key === "factor" ? "of at least 1" : "above 0";
       fields.fail(field, `a number "${key}" ${least} with type "${type}"`);
     }
   }
   if (type === "default") return null;
-  const scaling = Object.fromEntries(Object.keys(wanted).map((key) => [key, value[key]]));
+  const scaling = Object.fromEntries(Object.keys(validators).map((key) => [key, value[key]]));
   if (
     type === "llama3" && !(scaling.low_freq_factor as number < (scaling.high_freq_factor as number))
   ) {

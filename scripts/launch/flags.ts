@@ -53,7 +53,7 @@ export async function gpuOfYaml(
  * The WebGPU that a command asks for: `auto`, `deno`, `dawn` or what else the user wrote. A flag wins over the
  * YAML file; where they say nothing or `auto`, LORIKEET_GPU decides.
  */
-export async function wantedGpu(
+export async function requestedGpu(
   args: readonly string[],
   system: Pick<System, "read" | "env">,
   { readsYaml = false }: { readsYaml?: boolean } = {},

@@ -7,7 +7,7 @@
  */
 import { prepareDawn } from "./dawn.ts";
 import { Environment } from "./environment.ts";
-import { asksForHelp, readFlag, wantedGpu } from "./flags.ts";
+import { asksForHelp, readFlag, requestedGpu } from "./flags.ts";
 import {
   COMMANDS,
   flagsAnywhere,
@@ -62,7 +62,7 @@ async function programLines(
     args,
   );
   const needsGpu = computes && !asksForHelp(args);
-  const gpu = needsGpu ? await wantedGpu(args, system, { readsYaml }) : "deno";
+  const gpu = needsGpu ? await requestedGpu(args, system, { readsYaml }) : "deno";
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
   if (needsGpu && system.name.startsWith("Linux")) {
     prepareVulkan(system, environment, { store: storeOf(launch) });
@@ -99,7 +99,7 @@ async function testLines(
   environment: Environment,
 ): Promise<string[]> {
   const { root, deno, args } = launch;
-  const gpu = await wantedGpu([], system);
+  const gpu = await requestedGpu([], system);
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
   if (system.name.startsWith("Linux")) {
     prepareVulkan(system, environment, { store: storeOf(launch) });

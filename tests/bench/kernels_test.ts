@@ -1,7 +1,7 @@
 /** What the kernel bench compares results with, and that it sees wrong ones. */
 import assert from "node:assert/strict";
 import { attentionCases } from "../../bench/attention_cases.ts";
-import { type Bed, MOST_ERROR, pick, Samples } from "../../bench/kernel_case.ts";
+import { type BenchContext, MOST_ERROR, pick, Samples } from "../../bench/kernel_case.ts";
 import { loraCases } from "../../bench/lora_cases.ts";
 import { productCases } from "../../bench/product_cases.ts";
 import { crossEntropyCases, normCases, swigluCases } from "../../bench/row_cases.ts";
@@ -20,9 +20,9 @@ const families = {
 for (const [name, cases] of Object.entries(families)) {
   gpuTest(`bench kernels: ${name} pass their checks`, async (gpu) => {
     for (const dtype of ["f32", "f16"] as const) {
-      const bed: Bed = { gpu, config: presetConfig("tiny"), dtype };
+      const context: BenchContext = { gpu, config: presetConfig("tiny"), dtype };
       let count = 0;
-      for (const kernel of cases(bed, 33)) {
+      for (const kernel of cases(context, 33)) {
         const error = await kernel.check();
         assert.ok(error <= MOST_ERROR[dtype], `${dtype} ${kernel.name}: ${error}`);
         assert.ok(error > 0, `${dtype} ${kernel.name}: nothing was compared`);
