@@ -289,7 +289,7 @@ Deno.test("matvec: layouts cover K, and every result has a thread", () => {
     for (const m of [1, 2, 3, 8]) {
       for (const k of [4, 132, 2048, 4096, 11008, 13824, 28672]) {
         for (const n of [4, 4096, 12288, 32000]) {
-          for (const kind of [{}, { swiglu: true }, ...(m === 1 ? [{ ranged: true }] : [])]) {
+          for (const kind of [{}, { swiglu: true }, ...(m === 1 ? [{ splitInput: true }] : [])]) {
             const layout = matvecLayout(device, { m, n, k, eight: true, ...kind });
             const { whole, threads, steps, outputs, wide, subgroup, grid } = layout;
             assert.equal(subgroup, device.subgroup);
@@ -319,7 +319,7 @@ Deno.test("matvec: a row of LLaMA-2 7B is laid out as measurements said", () => 
     return [threads, steps, outputs, grid, ahead];
   };
   assert.deepEqual(layout(12288, 4096), [128, 4, 2, 528, true]);
-  assert.deepEqual(layout(4096, 4096, { ranged: true }), [512, 1, 4, 264, false]);
+  assert.deepEqual(layout(4096, 4096, { splitInput: true }), [512, 1, 4, 264, false]);
   assert.deepEqual(layout(22016, 4096, { swiglu: true }), [128, 4, 4, 0, false]);
   assert.deepEqual(layout(4096, 11008), [352, 4, 2, 264, true]);
   assert.deepEqual(layout(32000, 4096), [128, 4, 4, 0, false]);
