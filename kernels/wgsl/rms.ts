@@ -21,8 +21,8 @@ export type NormOffset = 0 | 1;
 
 /** How a norm is computed: ε, and what is added to its weight. */
 export interface NormKind {
-  eps: number;
-  offset: NormOffset;
+  readonly eps: number;
+  readonly offset: NormOffset;
 }
 
 /** A WGSL expression of what a norm multiplies by, of an expression of its weight. */
