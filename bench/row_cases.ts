@@ -36,7 +36,7 @@ export function* normCases(
   const what = `${rows}×${width}`, size = rows * width, act = bytesOf(dtype);
   const sampleRows = pick(ROWS, rows, 1), sampleColumns = pick(COLUMNS, width, 2);
 
-  const forward = () => rmsnorm(gpu, { x, w, y: n, rstd, rows, eps });
+  const forward = () => rmsnorm(gpu, { x, w, offset: 0, y: n, rstd, rows, eps });
   /** Compares n with the norm of `input(row, column)`. */
   const normError = async (input: (row: number, column: number) => number) => {
     const samples = new Samples(), weight = await valuesOf(gpu, w), actual = await valuesOf(gpu, n);
@@ -65,7 +65,7 @@ export function* normCases(
 
   const partials = tensors.normal("f32", [SPLITS, rows, width], 3);
   const d = { tensor: partials, splits: SPLITS, rows, width }, y = tensors.zeros("f32", x.shape);
-  const add = () => addSplitK(gpu, { x, d, y, rows, norm: { w, n, rstd, eps } });
+  const add = () => addSplitK(gpu, { x, d, y, rows, norm: { w, offset: 0, n, rstd, eps } });
   yield {
     name: `residual and rmsnorm ${what}, ${SPLITS} partial sums`,
     tokens: rows,
@@ -84,7 +84,7 @@ export function* normCases(
   };
 
   const dy = tensors.normal(dtype, x.shape, 4), dx = tensors.zeros("f32", x.shape);
-  const backward = () => rmsnormBackward(gpu, { dy, x, w, rstd, dx, rows });
+  const backward = () => rmsnormBackward(gpu, { dy, x, w, offset: 0, rstd, dx, rows });
   yield {
     name: `rmsnorm backward ${what}`,
     tokens: rows,
@@ -132,7 +132,7 @@ export function* swigluCases(
   const y = tensors.zeros(dtype, [rows, width]), dy = tensors.normal(dtype, y.shape, 2);
   const what = `${rows}×${width}`;
   const sampleRows = pick(ROWS, rows, 1), sampleColumns = pick(COLUMNS, width, 2);
-  const forward = () => swiglu(gpu, { gateUp, y, rows });
+  const forward = () => swiglu(gpu, { activation: "silu", gateUp, y, rows });
   yield {
     name: `swiglu ${what}`,
     tokens: rows,
@@ -152,7 +152,7 @@ export function* swigluCases(
       return samples.error;
     },
   };
-  const backward = () => swigluBackward(gpu, { dy, gateUp, rows });
+  const backward = () => swigluBackward(gpu, { activation: "silu", dy, gateUp, rows });
   yield {
     name: `swiglu backward ${what}`,
     tokens: rows,
@@ -189,7 +189,7 @@ export function* crossEntropyCases(
   const weights = tensors.of(new Float32Array(rows).fill(1));
   const gradScaler = tensors.of(new Float32Array(16).fill(1));
   const run = () => {
-    const sizes = { rows, firstRow: 0, vocab, backward: true };
+    const sizes = { rows, firstRow: 0, vocab, softcap: null, backward: true };
     crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
   };
   yield {

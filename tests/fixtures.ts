@@ -171,6 +171,33 @@ export interface PeftCase {
   dropped?: { p: number; loss: number; kept: Record<string, string> };
 }
 
+/** gemma2/cases.json: a tiny Gemma 2 and an adapter of it, as transformers' configuration says it. */
+export interface Gemma2Fixture {
+  config: {
+    vocab_size: number;
+    hidden_size: number;
+    intermediate_size: number;
+    num_hidden_layers: number;
+    num_attention_heads: number;
+    num_key_value_heads: number;
+    head_dim: number;
+    max_position_embeddings: number;
+    rms_norm_eps: number;
+    query_pre_attn_scalar: number;
+    sliding_window: number;
+    layer_types: string[];
+    attn_logit_softcapping: number;
+    final_logit_softcapping: number;
+  };
+  adapter: { rank: number; alpha: number; targets: string[] };
+  samples: ReferenceSample[];
+  /** Of every row of the first sample, without the adapter and with it. */
+  logits: number[][];
+  adapted_logits: number[][];
+  /** With the adapter, every supervised token weighing the same. */
+  loss: number;
+}
+
 /** rope.json: frequencies in radians a position. */
 export interface RopeCase extends RopeOptions {
   frequencies: number[];
@@ -186,6 +213,7 @@ export interface FixtureFiles {
   "greedy.json": GreedyCase[];
   "score.json": ScoreCase[];
   "family.json": FamilyFixture;
+  "gemma2/cases.json": Gemma2Fixture;
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
   /** What PEFT makes of configurations: rank and scale by module, and whole weights; null where it refuses. */

@@ -1,5 +1,5 @@
 /**
- * The scale of RMSNorm as WGSL: 1/rms(x), rms(x) = √(mean(x²) + ε).
+ * RMSNorm as WGSL: the scale 1/rms(x), rms(x) = √(mean(x²) + ε), and the weight.
  *
  * Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019.
  *
@@ -14,4 +14,18 @@
  */
 export function rmsScale(squares: string, width: string): string {
   return `inverseSqrt(${squares} / ${width} + u.eps)`;
+}
+
+/** What is added to a norm's weight before it multiplies: 1 where a model keeps the weights' distance from one. */
+export type NormOffset = 0 | 1;
+
+/** How a norm is computed: ε, and what is added to its weight. */
+export interface NormKind {
+  readonly eps: number;
+  readonly offset: NormOffset;
+}
+
+/** A WGSL expression of what a norm multiplies by, of an expression of its weight. */
+export function normWeight(weight: string, offset: NormOffset): string {
+  return offset === 0 ? weight : `(1.0 + ${weight})`;
 }

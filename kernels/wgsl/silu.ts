@@ -5,15 +5,13 @@
  *
  * @module
  */
-
-/** A type that the functions below are declared for, lane by lane. */
-export type SiluType = "f32" | "vec4<f32>";
+import type { ActivationWgsl, LaneType } from "./activation.ts";
 
 /**
  * WGSL `sigmoid(g)`, a struct of σ(g) (`plus`) and σ(−g) (`minus`). Both come from exp(−|g|), which can't overflow;
  * 1 − σ(g) would cancel for large g.
  */
-export function sigmoid(type: SiluType): string {
+export function sigmoid(type: LaneType): string {
   return `
 struct Sigmoid { plus: ${type}, minus: ${type} }
 fn sigmoid(g: ${type}) -> Sigmoid {
@@ -25,13 +23,17 @@ fn sigmoid(g: ${type}) -> Sigmoid {
 }`;
 }
 
-/** A WGSL expression of silu of a variable, where {@linkcode sigmoid} is declared. */
-export function siluOf(g: string): string {
-  return `${g} * sigmoid(${g}).plus`;
-}
-
-/** WGSL `silu(g)` and {@linkcode sigmoid}. */
-export function silu(type: SiluType): string {
-  return `${sigmoid(type)}
-fn silu(g: ${type}) -> ${type} { return ${siluOf("g")}; }`;
-}
+/** silu. */
+export const SILU: ActivationWgsl = {
+  name: "silu",
+  declare: sigmoid,
+  declareFunction: (type) =>
+    `${sigmoid(type)}
+fn silu(g: ${type}) -> ${type} { return ${SILU.value("g")}; }`,
+  value: (g) => `${g} * sigmoid(${g}).plus`,
+  gradient: (g) => ({
+    statements: `let s = sigmoid(${g});`,
+    value: `${g} * s.plus`,
+    slope: `s.plus * (1.0 + ${g} * s.minus)`,
+  }),
+};

@@ -150,7 +150,8 @@ export async function loadWeights(
   if (source.weights === undefined) {
     model.weights.forEach((parameter, subsequence) => {
       const first = tied && parameter.name === `${OUTPUT}.weight` ? 0 : subsequence;
-      randomise(gpu, parameter, seed, first);
+      const norm = 1 - model.spec.norm.offset;
+      randomise(gpu, parameter, { seed, subsequence: first, norm });
     });
     await gpu.finish();
     return;
@@ -221,7 +222,12 @@ export function refreshValue(gpu: Gpu, parameter: Parameter): void {
   cast(gpu, { x: trained.master, y: parameter.value });
 }
 
-function randomise(gpu: Gpu, parameter: Parameter, seed: number, subsequence: number): void {
+/** Random weights; `norm`: what those of norms are. */
+function randomise(
+  gpu: Gpu,
+  parameter: Parameter,
+  { seed, subsequence, norm }: { seed: number; subsequence: number; norm: number },
+): void {
   const weight = destination(parameter);
   if (weight.kind.element === undefined) {
     // The same numbers as dense ones would have.
@@ -235,7 +241,7 @@ function randomise(gpu: Gpu, parameter: Parameter, seed: number, subsequence: nu
   }
   const y = unpadded(parameter, weight.tensor);
   if (parameter.name.endsWith(".bias")) fillConstant(gpu, { y, value: 0 });
-  else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: 1 });
+  else if (parameter.shape.length === 1) fillConstant(gpu, { y, value: norm });
   else fillNormal(gpu, { y, mean: 0, std: INITIAL_STD, seed, subsequence });
   refreshValue(gpu, parameter);
 }

@@ -21,7 +21,7 @@ export interface BaseConfig {
   vocab_size: number;
   /** Width of the residual stream; a multiple of 4. */
   hidden_size: number;
-  /** Width inside the SwiGLU; a multiple of 4. */
+  /** Width inside the gated MLP; a multiple of 4. */
   intermediate_size: number;
   num_hidden_layers: number;
   num_attention_heads: number;
@@ -220,6 +220,7 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
       trainedPositions: config.max_position_embeddings,
     },
     scale: 1 / Math.sqrt(head_dim),
+    softcap: null,
   };
   return {
     vocab_size: config.vocab_size,
@@ -229,7 +230,8 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
     num_key_value_heads: config.num_key_value_heads,
     head_dim,
     tie_word_embeddings: config.tie_word_embeddings,
-    rms_norm_eps: config.rms_norm_eps,
+    norm: { eps: config.rms_norm_eps, offset: 0 },
+    activation: "silu",
     layers: Array.from({ length: config.num_hidden_layers }, () => layer),
     norms: { preAttention: "input_layernorm", preMlp: "post_attention_layernorm" },
     qkNorm: null,
@@ -240,6 +242,7 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
     embedding_multiplier: 1,
     residual_multiplier: 1,
     logits_multiplier: 1,
+    logits_softcap: null,
   };
 }
 

@@ -4,14 +4,19 @@
  *
  *     x      = embedding_multiplier · embedding
  *     x      = x + residual_multiplier · post_attention(Wo·attention(q, k, v))    of n = pre_attention(x)
- *     x      = x + residual_multiplier · post_mlp(Wdown·(silu(Wgate·n) · (Wup·n)))  of n = pre_mlp(x)
- *     logits = logits_multiplier · W·final(x)
+ *     x      = x + residual_multiplier · post_mlp(Wdown·(f(Wgate·n) · (Wup·n)))   of n = pre_mlp(x)
+ *     logits = cap(logits_multiplier · W·final(x))
+ *
+ * f is the `activation`. A soft cap is cap(x) = c · tanh(x/c), and the identity where it is null; attention's scores
+ * have one by layer. A norm multiplies by its weight plus `norm.offset`.
  *
  * Each norm stands where the specification names one, and is the identity where it doesn't. q and k are normed
  * (`qk`) before they are rotated.
  *
  * @module
  */
+import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
+import type { NormKind } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
 import { LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
 
@@ -32,6 +37,8 @@ export interface LayerSpec {
   readonly rope: RopeSpec | null;
   /** What the scores q·k are multiplied by; 1/√head_dim as a rule. */
   readonly scale: number;
+  /** What these are then capped to (softcap); null where they are not. */
+  readonly softcap: number | null;
 }
 
 /** Where a block has a norm: before and after attention, before and after the MLP. */
@@ -55,8 +62,10 @@ export interface ArchSpec {
   readonly num_key_value_heads: number;
   readonly head_dim: number;
   readonly tie_word_embeddings: boolean;
-  /** ε of every RMSNorm. */
-  readonly rms_norm_eps: number;
+  /** Every RMSNorm: its ε, and what is added to its weight (1 where weights are kept as their distance from one). */
+  readonly norm: NormKind;
+  /** The activation of the gate in a block's MLP. */
+  readonly activation: Activation;
   /** The blocks in order. */
   readonly layers: readonly LayerSpec[];
   /** Name of the norm's module in a block, by place; absent where the block has none there. */
@@ -68,6 +77,8 @@ export interface ArchSpec {
   readonly embedding_multiplier: number;
   readonly residual_multiplier: number;
   readonly logits_multiplier: number;
+  /** What the logits are then capped to; null where they are not. */
+  readonly logits_softcap: number | null;
 }
 
 /** `[out, in]` of the linear layers of a block, in load order. */

@@ -169,6 +169,7 @@ export function makeBlock(
     ropeTable,
     keyRanges,
     scale: layers[layer].scale,
+    softcap: layers[layer].softcap,
   };
 }
 

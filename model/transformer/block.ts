@@ -2,9 +2,9 @@
  * One block of a transformer, as its specification has it (families/spec.ts):
  *
  *     mid = x + post_attention(Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n))   n = pre_attention(x)
- *     y   = mid + post_mlp(Wdown·(silu(Wgate·m)·(Wup·m)))                    m = pre_mlp(mid)
+ *     y   = mid + post_mlp(Wdown·(f(Wgate·m)·(Wup·m)))                       m = pre_mlp(mid)
  *
- * Every norm is an RMSNorm where the block has one and the identity elsewhere. This file has what the passes share;
+ * Every norm is an RMSNorm where the block has one and the identity elsewhere; f is the MLP's activation. This file has what the passes share;
  * training is in block_training.ts, inference in block_inference.ts.
  *
  * Projections of the same input are one product. A projection back to the residual stream leaves split-K partial
@@ -51,6 +51,8 @@ export interface Block {
   keyRanges: number;
   /** What its scores q·k are multiplied by. */
   scale: number;
+  /** What these are then capped to; null where they are not. */
+  softcap: number | null;
 }
 
 /** What every block of a pass shares. */
@@ -90,7 +92,7 @@ export function norm(pass: BlockPass, next: NextNorm | undefined, x: Tensor): Te
   if (next === undefined) return x;
   const { gpu, spec, forward, batch } = pass, { w, rstd } = next;
   const y = operand(pass, forward.normed);
-  rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, eps: spec.rms_norm_eps });
+  rmsnorm(gpu, { x, w: w.value, y, rstd, rows: batch.tokens, ...spec.norm });
   return y;
 }
 
@@ -102,10 +104,10 @@ export function normQueriesAndKeys(
   keep?: NormInput,
 ): void {
   if (qkNorm === null) return;
-  const { gpu, spec, batch: { tokens: rows } } = pass, eps = spec.rms_norm_eps;
+  const { gpu, spec, batch: { tokens: rows } } = pass;
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
     const inputs = keep && { ...keep, ...place };
-    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, eps, keep: inputs });
+    normInPlace(gpu, { x: qkv, w: w.value, columns, rows, ...spec.norm, keep: inputs });
   }
 }
 
@@ -146,11 +148,11 @@ export function finishBranch(
   norm: Parameter | undefined,
   { x, rows, keep }: { x: Tensor; rows: number; keep?: NormInput },
 ): void {
-  const { rms_norm_eps: eps, residual_multiplier: factor } = spec;
+  const { residual_multiplier: factor } = spec;
   if (norm !== undefined) {
     const columns = { from: 0, groups: 1 };
     const inputs = keep && { ...keep, inputFrom: 0, rstdFrom: 0 };
-    normInPlace(gpu, { x, w: norm.value, columns, rows, eps, keep: inputs });
+    normInPlace(gpu, { x, w: norm.value, columns, rows, ...spec.norm, keep: inputs });
   }
   if (factor !== 1) scale(gpu, { x, y: x, factor, rows });
 }
@@ -193,9 +195,9 @@ export function project(
   { x, y, next, ...input }: BranchInput & { x: Tensor; y: Tensor; next?: NextNorm },
 ): Tensor {
   const { gpu, spec, forward } = pass, { rows = pass.batch.tokens } = input;
-  const n = operand(pass, forward.normed), eps = spec.rms_norm_eps;
+  const n = operand(pass, forward.normed);
   const d = branch(pass, block, name, input);
-  const norm = next && { w: next.w.value, n, rstd: next.rstd, eps };
+  const norm = next && { w: next.w.value, n, rstd: next.rstd, ...spec.norm };
   addSplitK(gpu, { x, d, y, rows, norm });
   return next === undefined ? y : n;
 }
@@ -215,6 +217,7 @@ export interface AttentionSizes {
   kvHeads: number;
   headDim: number;
   scale: number;
+  softcap: number | null;
   starts: Tensor;
   ends: Tensor;
   excludedKeys?: Tensor;
@@ -230,6 +233,7 @@ export function attentionSizes({ spec, batch }: BlockPass, block: Block): Attent
     kvHeads: spec.num_key_value_heads,
     headDim: spec.head_dim,
     scale: block.scale,
+    softcap: block.softcap,
     starts,
     ends: batch.ends,
     excludedKeys: batch.excludedKeys,

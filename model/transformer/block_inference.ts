@@ -122,8 +122,8 @@ function finish(
     next?: NextNorm;
   },
 ): void {
-  const { gpu, activations: { inner }, forward: { product } } = pass,
-    { gateUp, loraHidden } = inner;
+  const { gpu, spec: { activation }, activations: { inner }, forward: { product } } = pass;
+  const { gateUp, loraHidden } = inner;
   if ("splits" in out || takesMatvec(gpu, rows)) {
     if ("splits" in out) {
       addSplits(gpu, block.o, out, x, gemvPass(pass, rows));
@@ -132,6 +132,7 @@ function finish(
       ...gemvPass(pass, rows, block.norms.preMlp),
       loraHidden: loraHidden.gateUp,
       gateUp,
+      activation,
     });
     projectGemv(pass, block, "down", { input: product, x, rows });
     return;
@@ -148,7 +149,7 @@ function finish(
     ...linearPass(pass, rows),
     loraHidden: loraHidden.gateUp,
   });
-  swiglu(gpu, { gateUp, y, rows });
+  swiglu(gpu, { activation, gateUp, y, rows });
   project(pass, block, "down", { ...residual, input: y, loraHidden: loraHidden.down, next });
 }
 
@@ -171,8 +172,8 @@ function projectGemv(
 }
 
 function gemvPass(pass: BlockPass, rows: number, norm?: Parameter): GemvPass {
-  const { spec: { rms_norm_eps: eps }, forward: { normed } } = pass;
-  return { ...linearPass(pass, rows), eps, normed, norm };
+  const { spec, forward: { normed } } = pass;
+  return { ...linearPass(pass, rows), ...spec.norm, normed, norm };
 }
 
 /**

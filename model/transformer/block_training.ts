@@ -1,7 +1,7 @@
 /**
  * One block in training, forward and backward.
  *
- * Norm outputs and silu(gate)·up are not kept for backward: making them again costs one pass over memory. The plan says
+ * Norm outputs and f(gate)·up are not kept for backward: making them again costs one pass over memory. The plan says
  * which activations are kept and whether the block runs again before its backward. Queries and keys that have a norm
  * are kept from before it, too, as RoPE rotates them in place.
  *
@@ -124,7 +124,7 @@ export function blockForward(
   linear(gpu, block.gateUp, m, gateUp, { ...linearPass(pass), loraHidden: loraHidden.gateUp });
   const keepsBranch = inner.postMlp !== undefined;
   if (y === undefined && block.down.lora === undefined && !keepsBranch) return;
-  swiglu(gpu, { gateUp, y: product, rows });
+  swiglu(gpu, { activation: pass.spec.activation, gateUp, y: product, rows });
   const down = { input: product, loraHidden: loraHidden.down, keep: inner.postMlp };
   if (y !== undefined) project(pass, block, "down", { ...down, x: residualMid, y, next });
   else if (keepsBranch) branch(pass, block, "down", down);
@@ -142,9 +142,9 @@ export function blockBackward(
   index: number,
   { x, inputGradient }: { x: Tensor; inputGradient: boolean },
 ): void {
-  const { gpu, activations: { plan, backward: d }, batch, forward: { product } } = pass;
+  const { gpu, spec, activations: { plan, backward: d }, batch, forward: { product } } = pass;
   const { inner, attention: stored } = activationsOf(pass, index), { residualMid, gateUp } = inner;
-  const rows = batch.tokens;
+  const rows = batch.tokens, { activation } = spec;
   const gradients = (name: PackedName, loraHidden = inner.loraHidden[name]) => ({
     ...linearPass(pass),
     loraHidden,
@@ -152,14 +152,14 @@ export function blockBackward(
     whole: d.normed,
   });
 
-  if (readsInput(block.down)) swiglu(gpu, { gateUp, y: product, rows });
+  if (readsInput(block.down)) swiglu(gpu, { activation, gateUp, y: product, rows });
   linearBackward(gpu, block.down, {
     ...gradients("down"),
     x: product,
     ...branchGradient(pass, block, "down", inner.postMlp),
     dx: d.product,
   });
-  swigluBackward(gpu, { dy: d.product, gateUp, rows });
+  swigluBackward(gpu, { activation, dy: d.product, gateUp, rows });
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = inputAgain(pass, block.gateUp, mlpNorm, residualMid);
   const gateUpGradients = { ...gradients("gateUp"), x: m, dy: gateUp };
@@ -229,6 +229,7 @@ function branchGradient(
     normInPlaceBackward(gpu, {
       dx: dy,
       w: norm.value,
+      offset: spec.norm.offset,
       dw: norm.trained?.grad,
       columns: { from: 0, groups: 1 },
       rows,
@@ -241,12 +242,13 @@ function branchGradient(
 /** Turns the gradients of normed queries and keys into those of the norm's inputs, in place. */
 function qkNormBackward(pass: TrainPass, { qkNorm }: Block, stored: NormInput | undefined): void {
   if (qkNorm === null) return;
-  const { gpu, activations: { backward: d }, batch: { tokens: rows } } = pass;
+  const { gpu, spec, activations: { backward: d }, batch: { tokens: rows } } = pass;
   const { input, rstd } = present(stored, "input of queries' and keys' norm");
   for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
     normInPlaceBackward(gpu, {
       dx: d.qkv,
       w: w.value,
+      offset: spec.norm.offset,
       dw: w.trained?.grad,
       columns,
       rows,
@@ -262,13 +264,13 @@ function normBackward(
   x: Tensor,
   dy: SplitKPartials,
 ): void {
-  const { gpu, activations: { backward: { residual: dx } }, batch: { tokens: rows } } = pass;
+  const { gpu, spec, activations: { backward: { residual: dx } }, batch: { tokens: rows } } = pass;
   const rounded = roundedResidual(pass);
   if (next === undefined) {
     sumSplitK(gpu, { d: dy, c: dx, accumulate: true });
     if (rounded !== undefined) cast(gpu, { x: dx, y: rounded, rows });
     return;
   }
-  const { w, rstd } = next, dw = w.trained?.grad;
-  rmsnormBackward(gpu, { dy, x, w: w.value, rstd, dx, rounded, dw, rows });
+  const { w, rstd } = next, dw = w.trained?.grad, offset = spec.norm.offset;
+  rmsnormBackward(gpu, { dy, x, w: w.value, offset, rstd, dx, rounded, dw, rows });
 }

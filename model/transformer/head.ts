@@ -7,6 +7,7 @@
 import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
+import { softcap } from "../../kernels/ops/elements/softcap.ts";
 import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
@@ -136,8 +137,8 @@ export class Head {
   }
 
   #norm(gpu: Gpu, { norm, rows }: HeadInput, x: Tensor): void {
-    const y = this.#normed, rstd = this.#rstd, eps = this.spec.rms_norm_eps;
-    rmsnorm(gpu, { x, w: norm.value, y, rstd, rows, eps });
+    const y = this.#normed, rstd = this.#rstd;
+    rmsnorm(gpu, { x, w: norm.value, y, rstd, rows, ...this.spec.norm });
   }
 
   /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
@@ -145,13 +146,15 @@ export class Head {
     const { norm, rows } = input;
     const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
     if (takesMatvec(gpu, rows)) {
-      const eps = this.spec.rms_norm_eps;
-      linearGemv(gpu, this.#output, x, c, { ...pass, norm, normed: this.#normed, eps });
+      const how = { ...pass, ...this.spec.norm, norm, normed: this.#normed };
+      linearGemv(gpu, this.#output, x, c, how);
     } else {
       this.#norm(gpu, input, x);
       linear(gpu, this.#output, this.#normed, c, pass);
     }
     this.#multiply(gpu, c, rows);
+    const { logits_softcap: cap } = this.spec;
+    if (cap !== null) softcap(gpu, { y: c, cap, rows });
     return c;
   }
 
@@ -194,7 +197,8 @@ export class Head {
     const { norm, index, rows, operands } = input, output = this.#output;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
-    const vocab = this.spec.vocab_size, backward = dx !== undefined;
+    const { vocab_size: vocab, logits_softcap: cap, norm: { offset } } = this.spec;
+    const backward = dx !== undefined;
     this.#norm(gpu, input, this.#gather(gpu, input));
     const step = logits.shape[0];
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
@@ -203,7 +207,7 @@ export class Head {
       const pass = this.#pass(input, firstRow, count);
       linear(gpu, output, a, logits, pass);
       this.#multiply(gpu, logits, count);
-      const sizes = { rows: count, firstRow, vocab, backward };
+      const sizes = { rows: count, firstRow, vocab, softcap: cap, backward };
       crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
       if (!backward) continue;
       this.#multiply(gpu, logits, count);
@@ -231,6 +235,7 @@ export class Head {
       dy: present(this.#normedGrad, GRADIENT),
       x: this.#gathered,
       w: norm.value,
+      offset,
       rstd: this.#rstd,
       rows,
       dx: gatheredGrad,

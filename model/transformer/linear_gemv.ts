@@ -7,8 +7,8 @@
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
-import { rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
-import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
+import { type NormKind, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
+import { type Activation, swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
@@ -17,8 +17,7 @@ import type { Parameter } from "./parameters.ts";
 import { present } from "./present.ts";
 
 /** A pass over rows that may need the norm of their input first. */
-export interface GemvPass extends LinearPass {
-  eps: number;
+export interface GemvPass extends LinearPass, NormKind {
   /** Working memory of x's shape, for norms that a product can't make. */
   normed: Tensor;
   /** The norm of the input; absent where it needs none. */
@@ -37,15 +36,15 @@ export function takesSplits(gpu: Gpu, packed: PackedLinear): boolean {
 }
 
 /** The norm of x, where the input has one. */
-function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps }: GemvPass): Tensor {
+function normOf(gpu: Gpu, x: Tensor, { norm, normed, rows, eps, offset }: GemvPass): Tensor {
   if (norm === undefined) return x;
-  rmsnorm(gpu, { x, w: norm.value, y: normed, rows, eps });
+  rmsnorm(gpu, { x, w: norm.value, offset, y: normed, rows, eps });
   return normed;
 }
 
 /** Operands of a product with all packed weights. */
-const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps }: GemvPass) => {
-  const [n, k] = weight.shape;
+const productOf = (weight: WeightOperand, y: Tensor, how: GemvPass) => {
+  const { rows, operands, norm, eps, offset } = how, [n, k] = weight.shape;
   return {
     b: weight,
     c: y,
@@ -57,7 +56,7 @@ const productOf = (weight: WeightOperand, y: Tensor, { rows, operands, norm, eps
     aOffset: 0,
     cOffset: 0,
     cStride: y.rowSize,
-    norm: norm && { w: norm.value, eps },
+    norm: norm && { w: norm.value, eps, offset },
   };
 };
 
@@ -93,7 +92,7 @@ export function addSplits(
 }
 
 /**
- * y = silu(gate) · up of the norm of x.
+ * y = f(gate) · up of the norm of x, f the activation.
  *
  * @param how `gateUp`: working memory for gate and up where the product can't be fused with SwiGLU.
  */
@@ -102,13 +101,13 @@ export function swigluGemv(
   packed: PackedLinear,
   x: Tensor,
   y: Tensor,
-  { gateUp, ...how }: GemvPass & { gateUp: Tensor },
+  { gateUp, activation, ...how }: GemvPass & { gateUp: Tensor; activation: Activation },
 ): void {
-  const { rows, operands, norm, eps } = how, { weight } = packed;
+  const { rows, operands, norm, eps, offset } = how, { weight } = packed;
   if (isPlain(packed) && isBindable(gpu, weight)) {
-    const normIt = norm && { w: norm.value, eps };
-    return matvecSwiglu(gpu, { a: x, b: weight, c: y, rows, norm: normIt, operands });
+    const normIt = norm && { w: norm.value, eps, offset };
+    return matvecSwiglu(gpu, { activation, a: x, b: weight, c: y, rows, norm: normIt, operands });
   }
   linearGemv(gpu, packed, x, gateUp, how);
-  swiglu(gpu, { gateUp, y, rows });
+  swiglu(gpu, { activation, gateUp, y, rows });
 }

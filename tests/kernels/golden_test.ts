@@ -22,41 +22,49 @@ const FOLDER = join(ROOT, "tests/fixtures/wgsl");
 /** Keys of programs by the name of their file. */
 const PROGRAMS: Record<string, string> = {
   attention:
-    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,shape=32x32,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
+    "attention(dtype=f32,kv=f32,out=f32,withLse=true,excludes=true,softcap=false,shape=32x32,headDim=128,chunk=16,stage=f32,f16Sums=false,unroll=true)",
   attention_f16:
-    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,shape=32x32,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,softcap=false,shape=32x32,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,softcap=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
   attention_backward_f16:
-    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,softcap=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward_matrices:
-    "attention_backward_matrices(rotated=true,excludes=true,packed=false,matrices=tensor_cores,headDim=128)",
+    "attention_backward_matrices(rotated=true,excludes=true,packed=false,softcap=false,matrices=tensor_cores,headDim=128)",
+  attention_backward_matrices_softcap:
+    "attention_backward_matrices(rotated=false,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
   attention_decode_f16:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,threads=256,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,softcap=false,threads=256,packed=false)",
   attention_decode_heads:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,threads=128,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,softcap=false,threads=128,packed=false)",
   attention_decode:
-    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,threads=256,packed=false)",
+    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,softcap=false,threads=256,packed=false)",
   attention_decode_combine: "attention_decode_combine(out=f32)",
   attention_matrices:
-    "attention_matrices(withLse=true,excludes=false,matrices=tensor_cores,headDim=128)",
-  attention_unstaged: "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true)",
+    "attention_matrices(withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
+  attention_matrices_softcap:
+    "attention_matrices(withLse=true,excludes=false,softcap=true,matrices=tensor_cores,headDim=64)",
+  attention_unstaged:
+    "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true,softcap=false)",
   attention_backward_packed:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,softcap=false,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
   attention_pack_rows: "attention_pack_rows(fields=starts+ends+query_ends+excluded_keys+positions)",
   attention_unstaged_key:
-    "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,headDim=16)",
+    "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,softcap=false,headDim=16)",
   attention_unstaged_query:
-    "attention_unstaged_query(dtype=f32,rotated=true,excludes=false,packed=false,headDim=16)",
+    "attention_unstaged_query(dtype=f32,rotated=true,excludes=false,packed=false,softcap=false,headDim=16)",
   rope: "rope(x=f16)",
   rope_append: "rope_append(qkv=f32,cache=f16)",
   adamw: "adamw(value=f16)",
-  add_split_k_norm: "add_split_k(inPlace=true,w=f16,n=f16,rstd=true,threads=512,perThread=2)",
-  add_split_k_software: "add_split_k(inPlace=false,w=none,n=f32,rstd=false,threads=8,perThread=0)",
+  add_split_k_norm:
+    "add_split_k(inPlace=true,w=f16,offset=0,n=f16,rstd=true,threads=512,perThread=2)",
+  add_split_k_software:
+    "add_split_k(inPlace=false,w=none,offset=0,n=f32,rstd=false,threads=8,perThread=0)",
   bias_backward: "bias_backward(dy=f16,lanes=16)",
   cast_bf16: "cast_bytes(raw=BF16,y=f16)",
   copy: "copy(x=f32,y=f32)",
-  cross_entropy_backward: "cross_entropy(backward=true,threads=1024,ahead=4)",
+  cross_entropy_backward: "cross_entropy(backward=true,softcap=false,threads=1024,ahead=4)",
+  cross_entropy_softcap: "cross_entropy(backward=true,softcap=true,threads=8,ahead=1)",
   dora_embedding_factors: "dora_embedding_factors(table=f16,lanes=16)",
   dora_factors: "dora_factors(w=f16,threads=256,rows=8)",
   dropout_copy: "dropout_copy(x=f16,y=f16,output=kept)",
@@ -82,15 +90,18 @@ const PROGRAMS: Record<string, string> = {
   matmul_unstaged:
     "matmul_unstaged(orientation=nn,a=f16,b=f16,c=f32,accumulate=false,blockM=8,blockN=64,threadM=8,threadN=8)",
   matvec_norm_grid:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=false,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=none,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,operands=f16,swiglu=true,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
-  rmsnorm: "rmsnorm(w=f16,y=f16,rstd=true,threads=512,perThread=2)",
-  rmsnorm_backward: "rmsnorm_backward(source=split_k,w=f16,rounded=true,threads=512,perThread=2)",
+    "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+  rmsnorm: "rmsnorm(w=f16,offset=0,y=f16,rstd=true,threads=512,perThread=2)",
+  rmsnorm_backward:
+    "rmsnorm_backward(source=split_k,w=f16,offset=0,rounded=true,threads=512,perThread=2)",
+  rmsnorm_offset: "rmsnorm(w=f16,offset=1,y=f16,rstd=false,threads=32,perThread=1)",
   sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false)",
   sum_split_k: "sum_split_k(c=f16,accumulate=false)",
-  swiglu: "swiglu(act=f16,y=f16)",
-  swiglu_backward: "swiglu_backward(dy=f32,act=f32)",
+  swiglu: "swiglu(activation=silu,act=f16,y=f16)",
+  swiglu_backward: "swiglu_backward(activation=silu,dy=f32,act=f32)",
+  swiglu_backward_gelu: "swiglu_backward(activation=gelu_pytorch_tanh,dy=f32,act=f32)",
   top_tokens: "top_tokens",
 };
 

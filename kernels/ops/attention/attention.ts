@@ -3,7 +3,8 @@
  *
  * Query i attends to the keys j with starts[i] ≤ j < ends[i], but for a range that it excludes (excluded_keys.ts), where
  * documents share the rows of their beginning:
- *   s_ij = scale · q_i · k_j, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j.
+ *   s_ij = scale · q_i · k_j, lse_i = log Σ_j exp s_ij, out_i = Σ_j exp(s_ij − lse_i) v_j;
+ * with a soft cap s_ij = c · tanh(scale · q_i · k_j / c).
  *
  * Shapes: q `[rows, heads · d]` and k, v `[≥ max(ends), kvHeads · d]` are ranges of columns, head by
  * head, f32 or f16 (k and v, which may be a cache's, apart from q, and out from both); out
@@ -63,11 +64,12 @@ export function attention(
     },
 ): void {
   const { rows, heads, kvHeads, headDim, pairs = rows * (rows + 1) / 2, shape } = options;
+  const softcap = (options.softcap ?? null) !== null;
   const unstaged = options.unstaged ?? prefersUnstaged(gpu.software, headDim);
   const optional = (tensor?: Tensor) => tensor === undefined ? [] : [tensor];
   const read = [q.tensor, k.tensor, v.tensor, starts, ends, ...optional(excludedKeys)];
   const tensors = [...read, out, ...optional(lse)];
-  const variant = { withLse: lse !== undefined, excludes: excludedKeys !== undefined };
+  const variant = { withLse: lse !== undefined, excludes: excludedKeys !== undefined, softcap };
   const uniforms = {
     ...uniformValues(options),
     ...headValues({ q, k, v, out }),

@@ -4,7 +4,8 @@
  * With p_ij = exp(s_ij − lse_i), dp_ij = dout_i · v_j, delta_i = dout_i · out_i and
  * ds_ij = p_ij (dp_ij − delta_i):
  *   dq_i = Σ_j scale · ds_ij k_j, dk_j = scale · Σ_i ds_ij q_i, dv_j = Σ_i p_ij dout_i,
- * the last two summed over the query heads that share the key head.
+ * the last two summed over the query heads that share the key head. With a soft cap c, ds_ij has the factor
+ * 1 − (s_ij / c)².
  *
  * Shapes: q, dq `[rows, heads · d]` and k, v, dk, dv `[rows, kvHeads · d]` are ranges of columns of
  * one tensor, the gradients of another; out, dout `[rows, heads · d]`; all f32 or all f16; lse
@@ -109,6 +110,7 @@ export function attentionBackward(
     rotated: rotation !== undefined,
     excludes: excludedKeys !== undefined,
     packed: false,
+    softcap: (options.softcap ?? null) !== null,
   };
   variant.packed = gradientBindings(variant).length > gpu.maxBindings;
   const packed = variant.packed

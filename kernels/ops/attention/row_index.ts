@@ -94,6 +94,12 @@ export interface GradientBindings {
   packed: boolean;
 }
 
+/** How the gradient programs differ beside their plans. */
+export interface GradientVariant extends GradientBindings {
+  /** Scores are capped (score.ts). */
+  softcap: boolean;
+}
+
 /** The fields of a gradient's records. */
 export function gradientFields(
   { rotated, excludes }: Pick<GradientBindings, "rotated" | "excludes">,

@@ -11,15 +11,18 @@ import { programFamily, reads, readsScalars, writes, writesScalars } from "../..
 import type { Dtype } from "../../gpu/tensor.ts";
 import { corrected, DECLARE_MASKED, weightOf } from "../../wgsl/online_softmax.ts";
 import { rotateBack } from "../../wgsl/rotate.ts";
+import { declareSoftcap, softcapUniform } from "../../wgsl/softcap.ts";
 import { excludedBindings } from "./excluded_keys.ts";
 import { headStart, headUniforms } from "./heads.ts";
 import {
   type GradientBindings,
   gradientBindings,
   gradientFields,
+  type GradientVariant,
   type RowWord,
   rowWords,
 } from "./row_index.ts";
+import { scoreAndSlope, scoreOf } from "./score.ts";
 
 /** Longest head row that is worth it: longer ones take seconds to compile. */
 const MOST_HEAD_DIM = 64;
@@ -32,11 +35,12 @@ export function prefersUnstaged(software: boolean, headDim: number): boolean {
 /** Threads of a workgroup: neighbouring rows of one head. */
 export const UNSTAGED_THREADS = 32;
 
-const uniforms = (...names: string[]): Record<string, "u32" | "f32"> => ({
+const uniforms = (softcap: boolean, ...names: string[]): Record<string, "u32" | "f32"> => ({
   rows: "u32",
   heads: "u32",
   kv_heads: "u32",
   scale: "f32",
+  ...softcapUniform(softcap),
   ...headUniforms(...names),
 });
 
@@ -83,11 +87,14 @@ const product = (vectors: number, result: string, a: string, b: string) =>
   `  var ${result} = 0.0;\n${each(vectors, (e) => `${result} += dot(${a}[${e}], ${b}[${e}]);`)}`;
 
 /** The weight of a query–key pair, and `ds`, the gradient of its score, from the rows of both. */
-const pairGradient = (vectors: number) => `
+const pairGradient = (vectors: number, softcap: boolean) => {
+  const { declare, score, slope } = scoreAndSlope("score", softcap);
+  return `
 ${product(vectors, "score", "q", "k")}
 ${product(vectors, "dp", "g", "v")}
-  let weight = exp(score * u.scale - lse[statistics]);
-  let ds = weight * (dp - delta) * u.scale;`;
+  ${declare}let weight = exp(${score} - lse[statistics]);
+  let ds = weight * (dp - delta)${slope} * u.scale;`;
+};
 
 /** delta, the dot product of a query's out (from vector `base` on) and its gradient \`g\`. */
 const rowDelta = (vectors: number, base: string) =>
@@ -109,7 +116,7 @@ const skipExcluded = (excludes: boolean, word: RowWord) =>
     : "";
 
 /** What the gradients differ in. */
-type UnstagedGradient = GradientBindings & { headDim: number };
+type UnstagedGradient = GradientVariant & { headDim: number };
 
 /** How a gradient reads rows' words. */
 const gradientWords = (variant: GradientBindings): RowWord =>
@@ -119,12 +126,13 @@ const gradientWords = (variant: GradientBindings): RowWord =>
 export const unstagedForward = programFamily(
   "attention_unstaged",
   (
-    { dtype, kv, headDim, withLse, excludes }: {
+    { dtype, kv, headDim, withLse, excludes, softcap }: {
       dtype: Dtype;
       kv: Dtype;
       headDim: number;
       withLse: boolean;
       excludes: boolean;
+      softcap: boolean;
     },
   ) => {
     const n = headDim / 4;
@@ -138,8 +146,8 @@ export const unstagedForward = programFamily(
     if (withLse) bindings.push(...writesScalars("f32", "lse"));
     return {
       bindings,
-      uniforms: uniforms("q", "k", "v", "out"),
-      body: `${DECLARE_MASKED}
+      uniforms: uniforms(softcap, "q", "k", "v", "out"),
+      body: `${DECLARE_MASKED}${declareSoftcap(softcap, "f32")}
 ${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
 ${load(n, "q", "q", headStart("q", "row", "head", n))}
@@ -152,7 +160,7 @@ ${zero(n, "sum")}
     let values = ${headStart("v", "j", "kv_head", n)};
 ${load(n, "k", "k", headStart("k", "j", "kv_head", n))}
 ${product(n, "dots", "q", "k")}
-    let score = dots * u.scale;
+    let score = ${scoreOf("dots", softcap)};
     let next = max(maximum, score);
     let correction = ${weightOf("maximum", "next", "exp")};
     let weight = ${weightOf("score", "next", "exp")};
@@ -181,8 +189,8 @@ export const unstagedQueryGradient = programFamily(
     const stored = headStart("dq", "row", "head", n);
     return {
       bindings: gradientBindings(variant, ["starts", "ends"]),
-      uniforms: uniforms("q", "k", "v", "out", "dout", "dq"),
-      body: `${entry("u.rows")}
+      uniforms: uniforms(variant.softcap, "q", "k", "v", "out", "dout", "dq"),
+      body: `${declareSoftcap(variant.softcap, "f32")}${entry("u.rows")}
   let kv_head = head / (u.heads / u.kv_heads);
   let statistics = row * u.heads + head;
 ${load(n, "q", "qkv", headStart("q", "row", "head", n))}
@@ -194,7 +202,7 @@ ${zero(n, "sum")}
     ${skipExcluded(variant.excludes, word)}
 ${load(n, "k", "qkv", headStart("k", "j", "kv_head", n))}
 ${load(n, "v", "qkv", headStart("v", "j", "kv_head", n))}
-${pairGradient(n)}
+${pairGradient(n, variant.softcap)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
 ${
@@ -215,8 +223,8 @@ export const unstagedKeyGradient = programFamily(
     const stored = headStart("dk", "row", "head", n);
     return {
       bindings: gradientBindings(variant, ["starts", "query_ends"]),
-      uniforms: uniforms("q", "k", "v", "out", "dout", "dk", "dv"),
-      body: `${entry("u.rows")}
+      uniforms: uniforms(variant.softcap, "q", "k", "v", "out", "dout", "dk", "dv"),
+      body: `${declareSoftcap(variant.softcap, "f32")}${entry("u.rows")}
   let group = u.heads / u.kv_heads;
 ${load(n, "k", "qkv", headStart("k", "row", "head", n))}
 ${load(n, "v", "qkv", headStart("v", "row", "head", n))}
@@ -230,7 +238,7 @@ ${zero(n, "dv")}
 ${load(n, "q", "qkv", headStart("q", "i", "h", n))}
 ${load(n, "g", "dout", headStart("dout", "i", "h", n))}
 ${rowDelta(n, headStart("out", "i", "h", n))}
-${pairGradient(n)}
+${pairGradient(n, variant.softcap)}
 ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }

@@ -5,6 +5,7 @@
  * from `vocab` on are padding; targets `[S]` u32 below `vocab`, weights and nll `[S]` f32. With
  * s = firstRow + r: nll[s] = logsumexp(logits[r]) − logits[r, targets[s]]. Backward overwrites logits by
  * (softmax − onehot) · weights[s] · scale, with the loss scale from gradScaler[0] (loss_scale.ts), and padding by 0.
+ * With a soft cap the logits first go through it (softcap.ts), and backward's are its input's gradients.
  *
  * @module
  */
@@ -13,6 +14,7 @@ import { programFamily, reads, readsScalars, writes } from "../../gpu/program.ts
 import { repeat } from "../../wgsl/repeat.ts";
 import { corrected, weightOf } from "../../wgsl/online_softmax.ts";
 import { maxOfThreads, sumOfThreads } from "../../wgsl/reduce.ts";
+import { declareSoftcap, softcapOf, softcapUniform } from "../../wgsl/softcap.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 
 /** Threads of a row, and vectors that each loads before it uses the first, so that loads overlap. */
@@ -23,8 +25,15 @@ const shareOn = ({ software, device }: Gpu) =>
 
 const program = programFamily(
   "cross_entropy",
-  ({ backward, threads, ahead }: { backward: boolean; threads: number; ahead: number }) => {
+  ({ backward, softcap, threads, ahead }: {
+    backward: boolean;
+    softcap: boolean;
+    threads: number;
+    ahead: number;
+  }) => {
     const added = `dot(${weightOf("l", "most", "exp")}, vec4<f32>(real))`;
+    const difference = "exp(v - largest) * factor - hit";
+    const gradient = softcap ? `softcap_slope(v) * (${difference})` : difference;
     const grown = corrected("partial", weightOf("before", "most", "exp"), added);
     /** Statements for each vector `i` of a row, `v` being its logits; beyond the row's end v is of its last vector. */
     const pass = (body: string) => `
@@ -37,7 +46,7 @@ ${
       repeat(ahead, (k) =>
         `    {
       let i = first + ${k * threads}u;
-      let v = v${k};
+      let v = ${softcapOf(`v${k}`, softcap)};
       ${body}
     }`)
     }
@@ -49,9 +58,9 @@ ${
         { name: "nll", dtype: "f32", access: "write", scalar: true },
         ...backward ? readsScalars("f32", "weights", "gradScaler") : [],
       ],
-      uniforms: { width: "u32", vocab: "u32", firstRow: "u32" },
+      uniforms: { width: "u32", vocab: "u32", firstRow: "u32", ...softcapUniform(softcap) },
       // One pass keeps each thread's maximum and its sum of exponentials relative to that maximum.
-      body: `${maxOfThreads(threads)}${sumOfThreads(threads)}
+      body: `${maxOfThreads(threads)}${sumOfThreads(threads)}${declareSoftcap(softcap, "vec4<f32>")}
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const LOWEST = -3.4e38;
 var<workgroup> labelLogit: f32;
@@ -63,7 +72,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let s = u.firstRow + group.x;
   let label = targets[s];
   // Before the first barrier, because backward overwrites it.
-  if (thread == 0u) { labelLogit = load_logits(row + label / 4u)[label % 4u]; }
+  if (thread == 0u) { labelLogit = ${
+        softcapOf("load_logits(row + label / 4u)", softcap)
+      }[label % 4u]; }
   var most = LOWEST;
   var partial = 0.0;
 ${
@@ -84,7 +95,7 @@ ${
             pass(`if (i < vectors) {
         let column = i * 4u + LANES;
         let hit = select(vec4<f32>(), vec4<f32>(onehot), column == vec4<u32>(label));
-        let g = exp(v - largest) * factor - hit;
+        let g = ${gradient};
         store_logits(row + i, select(vec4<f32>(), g, column < vec4<u32>(u.vocab)));
       }`)
           }`
@@ -101,7 +112,7 @@ ${
  */
 export function crossEntropy(
   gpu: Gpu,
-  { logits, targets, weights, nll, gradScaler, rows, firstRow, vocab, backward }: {
+  { logits, targets, weights, nll, gradScaler, rows, firstRow, vocab, softcap, backward }: {
     logits: Tensor;
     targets: Tensor;
     weights: Tensor;
@@ -110,13 +121,17 @@ export function crossEntropy(
     rows: number;
     firstRow: number;
     vocab: number;
+    /** What logits are capped to; null where they are not. */
+    softcap: number | null;
     backward: boolean;
   },
 ): void {
   const width = logits.rowSize;
   const tensors = backward ? [logits, targets, nll, weights, gradScaler] : [logits, targets, nll];
   const { threads, ahead } = shareOn(gpu);
-  gpu.run(program({ backward, threads, ahead }), tensors, { width, vocab, firstRow }, [rows], {
+  const variant = { backward, softcap: softcap !== null, threads, ahead };
+  const uniforms = { width, vocab, firstRow, softcap: softcap ?? 0 };
+  gpu.run(program(variant), tensors, uniforms, [rows], {
     flops: rows * width * (backward ? 7 : 4),
     bytes: rows * width * (backward ? 12 : 4),
   });

@@ -10,7 +10,7 @@ import { combinedSplits, splitBindings } from "../attention/decode/kv_splits.ts"
 import { type Binding, reads } from "../../gpu/program.ts";
 import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { rmsScale } from "../../wgsl/rms.ts";
+import { type NormOffset, normWeight, rmsScale } from "../../wgsl/rms.ts";
 import type { Float } from "../numerics.ts";
 import type { MatvecLayout } from "./layout.ts";
 import { sumOverWorkgroup } from "./sums.ts";
@@ -20,6 +20,8 @@ export type InputKind = {
   a: Dtype;
   /** The norm's weight, or `none`: A's rows are multiplied without a norm. */
   norm: Dtype | "none";
+  /** What is added to it. */
+  normOffset: NormOffset;
   /** What A is rounded to before it is multiplied. */
   operands: Float;
   rows: number;
@@ -105,12 +107,13 @@ export function roundedInput(
 
 /** Norms the registers. `early`: the weights of the norm are loaded before the sum of squares is made. */
 function normedInput(
-  { rows, vectors }: InputKind,
+  { rows, vectors, normOffset }: InputKind,
   layout: MatvecLayout,
   { loads, early }: { loads: readonly string[]; early: boolean },
 ): string {
   const { wide } = layout, steps = loads.length;
-  const weight = (s: number, p: number) => `load_w(${loads[s]} * ${wide / 4}u + ${p}u)`;
+  const weight = (s: number, p: number) =>
+    normWeight(`load_w(${loads[s]} * ${wide / 4}u + ${p}u)`, normOffset);
   const name = (s: number, p: number) => `norm${s}_${p}`;
   const each = (line: Parameters<typeof eachRegister>[3]) =>
     eachRegister(rows, steps, layout, line);

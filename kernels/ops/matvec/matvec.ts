@@ -5,7 +5,7 @@
  * Shapes: A `[M, K]`, C `[M, N]`, each f32 or f16, B `[N, K]` a weight of any kind; K and N are multiples of 4. Sums
  * are f32. Two products, of one program (matvec/program.ts):
  *  - {@linkcode matvec}: C = α·A·Bᵀ, added to C where `accumulate`;
- *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = silu(gate)·up.
+ *  - {@linkcode matvecSwiglu}: B is the gate's matrix above the up matrix, C = f(gate)·up, f an activation.
  * A may be replaced by its RMSNorm, rmsnorm.ts's equation, and a single row of it may be attention's
  * result as KV splits, so that decoding needs no launch to norm or to combine.
  *
@@ -19,6 +19,8 @@ import { type MatvecGeometry, matvecLayout } from "./layout.ts";
 import { matvecProgram, storedColumns } from "./program.ts";
 import { rmsnorm } from "../norm/rmsnorm.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
+import type { Activation } from "../../wgsl/activations.ts";
+import type { NormOffset } from "../../wgsl/rms.ts";
 import type { Float } from "../numerics.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 
@@ -48,7 +50,7 @@ interface Input {
   /** A, or attention's result as KV splits, which is its only row. */
   a: Tensor | SplitAttention;
   /** Take A's RMSNorm, times w `[K]`, instead of A. */
-  norm?: { w: Tensor; eps: number };
+  norm?: { w: Tensor; offset: NormOffset; eps: number };
   /** What it is rounded to, as other products round their operands. Default f32. */
   operands?: Float;
 }
@@ -72,11 +74,11 @@ export interface Matvec extends Input {
 }
 
 /** A launch of either product. */
-function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
+function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): void {
   const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
   const b = operandOf(product.b), eight = b.kind.registers(8).count === 1;
-  const splitInput = "splits" in product.a;
+  const splitInput = "splits" in product.a, swiglu = activation !== "none";
   const layout = matvecLayout(gpu.profile, { m, n, k, eight, splitInput, swiglu }, geometry);
   let { a, aOffset, aStride } = product;
   let fused = norm;
@@ -111,8 +113,9 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
     b: b.kind.name,
     c: c.dtype,
     norm: fused?.w.dtype ?? "none",
+    normOffset: fused?.offset ?? 0,
     operands,
-    swiglu,
+    activation,
     accumulate,
     rows: m,
     vectors: whole ? vectors : 0,
@@ -142,24 +145,25 @@ function launch(gpu: Gpu, swiglu: boolean, product: Matvec): void {
 function normed(
   gpu: Gpu,
   { a, aOffset, aStride, m, k }: Matvec & { a: Tensor },
-  { w, eps }: NonNullable<Input["norm"]>,
+  norm: NonNullable<Input["norm"]>,
 ): Tensor {
   if (aStride !== k) throw new Error(`matvec: the rows of ${a.name} to norm lie apart`);
   const x = aOffset === 0 ? a : a.view([m, k], aOffset);
   const y = gpu.scratch(m * k * 4).view([m, k]);
-  rmsnorm(gpu, { x, w, y, rows: m, eps });
+  rmsnorm(gpu, { x, y, rows: m, ...norm });
   return y;
 }
 
 /** C = alpha·A·Bᵀ, added to C where `accumulate`. */
 export function matvec(gpu: Gpu, product: Matvec): void {
-  launch(gpu, false, product);
+  launch(gpu, "none", product);
 }
 
-/** c `[rows, N]` = silu(A·Gateᵀ) · (A·Upᵀ), where B `[2N, K]` is Gate above Up. */
+/** c `[rows, N]` = f(A·Gateᵀ) · (A·Upᵀ), f the activation, where B `[2N, K]` is Gate above Up. */
 export function matvecSwiglu(
   gpu: Gpu,
-  { rows, geometry, ...product }: Input & {
+  { activation, rows, geometry, ...product }: Input & {
+    activation: Activation;
     b: Tensor | WeightOperand;
     c: Tensor;
     rows: number;
@@ -167,7 +171,7 @@ export function matvecSwiglu(
   },
 ): void {
   const [n, k] = product.b.shape;
-  launch(gpu, true, {
+  launch(gpu, activation, {
     ...product,
     m: rows,
     n,

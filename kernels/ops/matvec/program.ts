@@ -9,7 +9,8 @@
 import { type Binding, programFamily, type ProgramSource, reads } from "../../gpu/program.ts";
 import { repeat } from "../../wgsl/repeat.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
-import { silu } from "../../wgsl/silu.ts";
+import type { ActivationWgsl } from "../../wgsl/activation.ts";
+import { type Activation, ACTIVATIONS } from "../../wgsl/activations.ts";
 import { weightKind } from "../weights/kinds.ts";
 import type { LoadWidth, WeightKind } from "../weights/kind.ts";
 import {
@@ -28,8 +29,8 @@ export type MatvecKind = InputKind & {
   /** The kind of B's weights, whose loads are in one register. */
   b: string;
   c: Dtype;
-  /** Half of the columns are gates of the others. */
-  swiglu: boolean;
+  /** Half of the columns are gates of the others, by this activation. */
+  activation: Activation | "none";
   accumulate: boolean;
   /** Groups of columns of a `whole` product; of others these and `vectors` are uniforms. */
   groups: number;
@@ -38,6 +39,11 @@ export type MatvecKind = InputKind & {
 /** Columns of C that a thread stores: of f16 a pair. */
 export function storedColumns(c: Dtype): number {
   return c === "f16" ? 2 : 1;
+}
+
+/** The WGSL of a product's activation; undefined where it has none. */
+function activationOf({ activation }: MatvecKind): ActivationWgsl | undefined {
+  return activation === "none" ? undefined : ACTIVATIONS[activation];
 }
 
 /** Functions on a load of weights, and on A. */
@@ -72,9 +78,9 @@ interface Sections {
 }
 
 function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
-  const { c, swiglu, accumulate, rows, compact, groups } = kind, { outputs, wide } = layout;
-  const b = weightKind(kind.b);
-  const own = swiglu ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
+  const { c, accumulate, rows, compact, groups } = kind, { outputs, wide } = layout;
+  const b = weightKind(kind.b), activation = activationOf(kind);
+  const own = activation ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
   const names = Array.from({ length: rows * outputs }, (_, n) => `sum${n}`);
   const rowOfB = (group: string, j: number) =>
     `${j < own ? "" : `groups * ${own}u + `}${group} * ${own}u + ${j % own}u`;
@@ -84,7 +90,9 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   };
   const total = (j: string) => `total_partial(first + i * ${outputs}u + ${j}, count)`;
   const value = (j: string) =>
-    swiglu ? `silu(${total(j)}) * ${total(`${own}u + ${j}`)}` : `${total(j)} * u.alpha`;
+    activation
+      ? `${activation.name}(${total(j)}) * ${total(`${own}u + ${j}`)}`
+      : `${total(j)} * u.alpha`;
   const values = stored === 2
     ? `vec2<f32>(${value("2u * column")}, ${value("2u * column + 1u")})`
     : value("column");
@@ -197,7 +205,7 @@ ${finish("0u")}`;
 }
 
 function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
-  const { c, norm, swiglu, rows, vectors, groups } = kind;
+  const { c, norm, rows, vectors, groups } = kind, activation = activationOf(kind);
   const { whole, threads, outputs, wide, grid, subgroup } = layout, b = weightKind(kind.b);
   const bindings: Binding[] = [
     ...inputBindings(kind),
@@ -205,7 +213,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
     { name: "c", dtype: c, access: "write", scalar: true },
   ];
   if (norm !== "none") bindings.push(...reads(norm, "w"));
-  const width = (swiglu ? outputs / 2 : outputs) / storedColumns(c);
+  const width = (activation ? outputs / 2 : outputs) / storedColumns(c);
   const subgroupIds =
     "@builtin(subgroup_size) size: u32,\n  @builtin(subgroup_invocation_id) lane: u32,";
   return {
@@ -223,7 +231,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
     extensions: subgroup > 0 ? ["subgroups"] : [],
     body: `${partialSums("partial", (grid > 0 ? 2 : 1) * rows * outputs, layout)}
 ${norm === "none" ? "" : partialSums("squares", rows, layout)}
-${functions(b, wide)}${swiglu ? silu("f32") : ""}
+${functions(b, wide)}${activation?.declareFunction("f32") ?? ""}
 
 @compute @workgroup_size(${threads})
 fn main(

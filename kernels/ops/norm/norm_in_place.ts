@@ -13,6 +13,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
+import { type NormOffset, normWeight } from "../../wgsl/rms.ts";
 
 /** Threads of a group; of a software driver one SIMD group. */
 const threadsOf = ({ software }: Gpu): number => software ? 8 : 32;
@@ -57,7 +58,13 @@ ${body}
 
 const forward = programFamily(
   "norm_in_place",
-  ({ x, w, keep, threads }: { x: Dtype; w: Dtype; keep: boolean; threads: number }) => ({
+  ({ x, w, offset, keep, threads }: {
+    x: Dtype;
+    w: Dtype;
+    offset: NormOffset;
+    keep: boolean;
+    threads: number;
+  }) => ({
     bindings: [
       ...writes(x, "x"),
       ...reads(w, "w"),
@@ -76,7 +83,7 @@ const forward = programFamily(
   for (var i = thread; i < u.vectors; i += ${threads}u) {
     let v = load_x(first + i);
     ${keep ? "store_input(input_first + i, v);" : ""}
-    store_x(first + i, v * scale * load_w(i));
+    store_x(first + i, v * scale * ${normWeight("load_w(i)", offset)});
   }`,
     ),
   }),
@@ -85,9 +92,10 @@ const forward = programFamily(
 /** Norms `rows` rows of x; `keep`: where backward follows. */
 export function normInPlace(
   gpu: Gpu,
-  { x, w, columns, rows, eps, keep }: {
+  { x, w, offset, columns, rows, eps, keep }: {
     x: Tensor;
     w: Tensor;
+    offset: NormOffset;
     columns: NormColumns;
     rows: number;
     eps: number;
@@ -95,7 +103,7 @@ export function normInPlace(
   },
 ): void {
   const threads = threadsOf(gpu), width = w.shape[0], { groups } = columns;
-  const program = forward({ x: x.dtype, w: w.dtype, keep: keep !== undefined, threads });
+  const program = forward({ x: x.dtype, w: w.dtype, offset, keep: keep !== undefined, threads });
   const elements = rows * groups * width;
   gpu.run(
     program,
@@ -108,7 +116,7 @@ export function normInPlace(
 
 const backward = programFamily(
   "norm_in_place_backward",
-  ({ x, w, threads }: { x: Dtype; w: Dtype; threads: number }) => ({
+  ({ x, w, offset, threads }: { x: Dtype; w: Dtype; offset: NormOffset; threads: number }) => ({
     bindings: [
       ...writes(x, "x"),
       ...reads(w, "w"),
@@ -120,12 +128,14 @@ const backward = programFamily(
       threads,
       `
   for (var i = thread; i < u.vectors; i += ${threads}u) {
-    partial += dot(load_x(first + i) * load_w(i), load_input(input_first + i));
+    partial += dot(load_x(first + i) * ${
+        normWeight("load_w(i)", offset)
+      }, load_input(input_first + i));
   }
   let scale = rstd[rstd_at];
   let mean = sumOfThreads(thread, partial) / f32(4u * u.vectors) * scale * scale;
   for (var i = thread; i < u.vectors; i += ${threads}u) {
-    let gradient = load_x(first + i) * load_w(i);
+    let gradient = load_x(first + i) * ${normWeight("load_w(i)", offset)};
     store_x(first + i, scale * (gradient - load_input(input_first + i) * mean));
   }`,
     ),
@@ -168,9 +178,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
  */
 export function normInPlaceBackward(
   gpu: Gpu,
-  { dx, w, dw, columns, rows, inputs }: {
+  { dx, w, offset, dw, columns, rows, inputs }: {
     dx: Tensor;
     w: Tensor;
+    offset: NormOffset;
     dw?: Tensor;
     columns: NormColumns;
     rows: number;
@@ -190,7 +201,7 @@ export function normInPlaceBackward(
     );
   }
   gpu.run(
-    backward({ x: dx.dtype, w: w.dtype, threads: threadsOf(gpu) }),
+    backward({ x: dx.dtype, w: w.dtype, offset, threads: threadsOf(gpu) }),
     [dx, w, input, rstd],
     uniforms,
     [groups, rows],

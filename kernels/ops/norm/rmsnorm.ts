@@ -1,6 +1,7 @@
 /**
  * RMSNorm: y = x · w / rms(x), rms(x) = √(mean(x²) + ε) over the last dimension; alone, and after the residual
- * connection, whose addend may still be a product's partial sums.
+ * connection, whose addend may still be a product's partial sums. With an `offset` of 1, w is one more than the
+ * tensor says (rms.ts).
  *
  * Shapes: x `[T, H]` f32, w `[H]`, y `[T, H]`, rstd = 1/rms `[T]` f32. H is a multiple of 4.
  * Backward, with g = dy · w: dx = rstd · (g − x · rstd² · mean(g · x)), dw = Σ_t dy · x · rstd.
@@ -13,7 +14,9 @@ import type { SplitKPartials } from "../matmul/split_k.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-import { rmsScale } from "../../wgsl/rms.ts";
+import { type NormOffset, normWeight, rmsScale } from "../../wgsl/rms.ts";
+
+export type { NormKind } from "../../wgsl/rms.ts";
 
 const rstdBinding = (withRstd: boolean) => withRstd ? writesScalars("f32", "rstd") : [];
 const storeRstd = (withRstd: boolean) =>
@@ -23,8 +26,9 @@ const SCALE = `let scale = ${rmsScale("sum", "f32(u.width)")};`;
 const forward = programFamily(
   "rmsnorm",
   (
-    { w, y, rstd, threads, perThread }: {
+    { w, offset, y, rstd, threads, perThread }: {
       w: Dtype;
+      offset: NormOffset;
       y: Dtype;
       rstd: boolean;
       threads: number;
@@ -34,7 +38,7 @@ const forward = programFamily(
     bindings: [...reads("f32", "x"), ...reads(w, "w"), ...writes(y, "y"), ...rstdBinding(rstd)],
     uniforms: { width: "u32", eps: "f32" },
     body: rowMain({ threads, perThread }, {
-      values: { v: "load_x(at)", weight: "load_w(i)" },
+      values: { v: "load_x(at)", weight: normWeight("load_w(i)", offset) },
       addSplits: false,
       first: "partial += dot(v, v);",
       between: `${SCALE}\n  ${storeRstd(rstd)}`,
@@ -46,9 +50,10 @@ const forward = programFamily(
 /** Writes y and, where given, rstd for `rows` rows of x. */
 export function rmsnorm(
   gpu: Gpu,
-  { x, w, y, rstd, rows, eps }: {
+  { x, w, offset, y, rstd, rows, eps }: {
     x: Tensor;
     w: Tensor;
+    offset: NormOffset;
     y: Tensor;
     rstd?: Tensor;
     rows: number;
@@ -57,7 +62,7 @@ export function rmsnorm(
 ): void {
   const width = w.shape[0], { threads, perThread } = rowShare(gpu, width);
   gpu.run(
-    forward({ w: w.dtype, y: y.dtype, rstd: rstd !== undefined, threads, perThread }),
+    forward({ w: w.dtype, offset, y: y.dtype, rstd: rstd !== undefined, threads, perThread }),
     [x, w, y, ...rstd === undefined ? [] : [rstd]],
     { width, eps },
     [rows],
@@ -68,9 +73,10 @@ export function rmsnorm(
 const addForward = programFamily(
   "add_split_k",
   (
-    { inPlace, w, n, rstd, threads, perThread }: {
+    { inPlace, w, offset, n, rstd, threads, perThread }: {
       inPlace: boolean;
       w: Dtype | "none";
+      offset: NormOffset;
       n: Dtype;
       rstd: boolean;
       threads: number;
@@ -91,7 +97,7 @@ const addForward = programFamily(
       return { bindings, uniforms, body: rowMain({ threads, perThread }, program) };
     }
     const body = rowMain({ threads, perThread }, {
-      values: { v: x, weight: "load_w(i)" },
+      values: { v: x, weight: normWeight("load_w(i)", offset) },
       addSplits: true,
       again: { v: "load_y(at)" },
       first: `${storeY} partial += dot(v, v);`,
@@ -114,14 +120,15 @@ export function addSplitK(
     d: SplitKPartials;
     y: Tensor;
     rows: number;
-    norm?: { w: Tensor; n: Tensor; rstd?: Tensor; eps: number };
+    norm?: { w: Tensor; offset: NormOffset; n: Tensor; rstd?: Tensor; eps: number };
   },
 ): void {
   const { splits, width } = d, inPlace = x === y, { threads, perThread } = rowShare(gpu, width);
-  const { w, n, rstd, eps = 0 } = norm ?? {};
+  const { w, offset = 0, n, rstd, eps = 0 } = norm ?? {};
   const program = addForward({
     inPlace,
     w: w?.dtype ?? "none",
+    offset,
     n: n?.dtype ?? "f32",
     rstd: rstd !== undefined,
     threads,
@@ -145,9 +152,10 @@ const sourceBinding = (source: Source) => reads(source === "split_k" ? "f32" : s
 const backward = programFamily(
   "rmsnorm_backward",
   (
-    { source, w, rounded, threads, perThread }: {
+    { source, w, offset, rounded, threads, perThread }: {
       source: Source;
       w: Dtype;
+      offset: NormOffset;
       rounded: boolean;
       threads: number;
       perThread: number;
@@ -165,7 +173,7 @@ const backward = programFamily(
     body: rowMain({ threads, perThread }, {
       values: {
         dy: source === "split_k" ? "vec4<f32>()" : "load_d(at)",
-        weight: "load_w(i)",
+        weight: normWeight("load_w(i)", offset),
         v: "load_x(at)",
         before: "load_dx(at)",
       },
@@ -220,10 +228,11 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
  */
 export function rmsnormBackward(
   gpu: Gpu,
-  { dy, x, w, rstd, dx, rounded, dw, rows }: {
+  { dy, x, w, offset, rstd, dx, rounded, dw, rows }: {
     dy: Tensor | SplitKPartials;
     x: Tensor;
     w: Tensor;
+    offset: NormOffset;
     rstd: Tensor;
     dx: Tensor;
     rounded?: Tensor;
@@ -241,6 +250,7 @@ export function rmsnormBackward(
   const backwardProgram = backward({
     source,
     w: w.dtype,
+    offset,
     rounded: rounded !== undefined,
     threads,
     perThread,

@@ -21,12 +21,21 @@ function linear(x: Float64Array, weights: Weights, name: string, inputs: number)
   });
 }
 
+/** What is capped softly, where there is a cap. */
+const capped = (x: number, cap: number | null) => cap === null ? x : cap * Math.tanh(x / cap);
+
+const ACTIVATIONS = {
+  silu: (g: number) => g / (1 + Math.exp(-g)),
+  gelu_pytorch_tanh: (g: number) =>
+    g / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3))),
+} satisfies Record<ArchSpec["activation"], (g: number) => number>;
+
 /** RMSNorm of groups as wide as the weight of `name`; x itself where there is no such name. */
 function norm(
   x: Float64Array,
   weights: Weights,
   name: string | undefined,
-  eps: number,
+  { eps, offset }: ArchSpec["norm"],
 ): Float64Array {
   if (name === undefined) return x;
   const w = weights.get(`${name}.weight`)!, width = w.length, y = new Float64Array(x.length);
@@ -34,7 +43,7 @@ function norm(
     let squares = 0;
     for (let i = 0; i < width; i++) squares += x[from + i] ** 2;
     const scale = 1 / Math.sqrt(squares / width + eps);
-    for (let i = 0; i < width; i++) y[from + i] = x[from + i] * scale * w[i];
+    for (let i = 0; i < width; i++) y[from + i] = x[from + i] * scale * (offset + w[i]);
   }
   return y;
 }
@@ -55,7 +64,7 @@ function rotate(x: Float64Array, { rope }: LayerSpec, tokens: number, d: number)
 
 function attention(
   spec: ArchSpec,
-  { window, scale }: LayerSpec,
+  { window, scale, softcap }: LayerSpec,
   [q, k, v]: Float64Array[],
   tokens: number,
 ): Float64Array {
@@ -71,7 +80,7 @@ function attention(
         for (let i = 0; i < d; i++) {
           sum += q[(t * heads + h) * d + i] * k[(s * kvHeads + kv) * d + i];
         }
-        scores.push(Math.exp(sum * scale));
+        scores.push(Math.exp(capped(sum * scale, softcap)));
       }
       const total = scores.reduce((a, b) => a + b);
       scores.forEach((score, n) => {
@@ -86,7 +95,7 @@ function attention(
 
 /** Logits `[T, vocabulary]` of one document. */
 export function forwardLogits(spec: ArchSpec, weights: Weights, ids: Uint32Array): Float64Array {
-  const { hidden_size: hidden, head_dim: d, rms_norm_eps: eps, norms, qkNorm } = spec;
+  const { hidden_size: hidden, head_dim: d, norms, qkNorm } = spec;
   const tokens = ids.length, table = weights.get("model.embed_tokens.weight")!;
   let x = Float64Array.from(
     { length: tokens * hidden },
@@ -96,7 +105,7 @@ export function forwardLogits(spec: ArchSpec, weights: Weights, ids: Uint32Array
   spec.layers.forEach((layer, index) => {
     const module = (name: string) => `model.layers.${index}.${name}`;
     const normed = (y: Float64Array, name: string | undefined) =>
-      norm(y, weights, name && module(name), eps);
+      norm(y, weights, name && module(name), spec.norm);
     const project = (y: Float64Array, name: string, width: number) =>
       linear(y, weights, module(name), width);
     const add = (y: Float64Array) => {
@@ -112,13 +121,13 @@ export function forwardLogits(spec: ArchSpec, weights: Weights, ids: Uint32Array
     add(normed(projected, norms.postAttention));
     const m = normed(x, norms.preMlp);
     const gate = project(m, "mlp.gate_proj", hidden), up = project(m, "mlp.up_proj", hidden);
-    const product = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
+    const product = gate.map((g, i) => ACTIVATIONS[spec.activation](g) * up[i]);
     const down = project(product, "mlp.down_proj", product.length / tokens);
     add(normed(down, norms.postMlp));
   });
   const head = spec.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-  return linear(norm(x, weights, "model.norm", eps), weights, head, hidden)
-    .map((logit) => spec.logits_multiplier * logit);
+  return linear(norm(x, weights, "model.norm", spec.norm), weights, head, hidden)
+    .map((logit) => capped(spec.logits_multiplier * logit, spec.logits_softcap));
 }
 
 /** Mean negative log-likelihood of all tokens but the first. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../../kernels/gpu/tensor.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
-import { setParameter } from "../../../model/checkpoint/load.ts";
+import { loadWeights, setParameter } from "../../../model/checkpoint/load.ts";
 import { Slots } from "../../../model/engine/slots.ts";
 import { archSpec, type ModelConfig } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
@@ -57,6 +57,23 @@ const SPECS: Record<string, ArchSpec> = {
     residual_multiplier: 0.22,
     logits_multiplier: 0.125,
   },
+  "norms of one and more, gelu and soft caps": {
+    ...LLAMA,
+    norm: { eps: 1e-6, offset: 1 },
+    norms: {
+      preAttention: "input_layernorm",
+      postAttention: "post_attention_layernorm",
+      preMlp: "pre_feedforward_layernorm",
+      postMlp: "post_feedforward_layernorm",
+    },
+    qkNorm: { over: "head", q: "self_attn.q_norm", k: "self_attn.k_norm" },
+    activation: "gelu_pytorch_tanh",
+    layers: [{ ...LAYER, window: 7, softcap: 1.5 }, { ...LAYER, scale: 0.5, softcap: 0.7 }, LAYER],
+    embedding_multiplier: 4,
+    logits_multiplier: 2,
+    logits_softcap: 3,
+    tie_word_embeddings: true,
+  },
   "windows and rotations by layer": {
     ...LLAMA,
     layers: [{ ...LAYER, window: 4 }, { ...LAYER, rope: null }, {
@@ -74,7 +91,7 @@ function weightsOf(spec: ArchSpec): Map<string, Float64Array> {
   return new Map([...specShapes(spec)].map(([name, shape], i) => {
     const size = shape.reduce((a, b) => a * b), values = randomArray(size, i + 1);
     // Norms are about 1.
-    const centre = shape.length === 1 && !name.endsWith(".bias") ? 1 : 0;
+    const centre = shape.length === 1 && !name.endsWith(".bias") ? 1 - spec.norm.offset : 0;
     return [name, Float64Array.from(values, (v) => Math.fround(centre + 0.4 * v))];
   }));
 }
@@ -164,3 +181,16 @@ for (const [what, spec] of Object.entries(SPECS)) {
     }
   });
 }
+
+gpuTest(
+  "specification: random norms leave the scale, whatever is added to their weights",
+  async (gpu) => {
+    const spec: ArchSpec = { ...LLAMA, norm: { ...LLAMA.norm, offset: 1 } };
+    const mode = scoreMode({ maxTokens: 1, maxTargets: 1 });
+    const model = new Llama(gpu.memory, { config: CONFIG, spec, numerics: EXACT, mode });
+    await loadWeights(gpu, model, { name: "random", config: CONFIG }, { seed: 1 });
+    const norms = model.weights.filter(({ shape }) => shape.length === 1);
+    assert.equal(norms.length, 2 * CONFIG.num_hidden_layers + 1);
+    for (const { value } of norms) assert.ok((await gpu.readF32(value)).every((v) => v === 0));
+  },
+);

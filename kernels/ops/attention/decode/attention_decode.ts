@@ -110,19 +110,22 @@ export function attentionDecode(
     longest: number;
     /** What scores are multiplied with. Default 1/√headDim. */
     scale?: number;
+    /** What they are then capped to; null, the default, where they are not. */
+    softcap?: number | null;
     unstaged?: boolean;
     uncombined?: boolean;
     geometry?: DecodeGeometry;
   },
 ): SplitAttention | undefined {
   const { rows, heads, kvHeads, headDim, longest, geometry = {} } = options;
-  const { scale = defaultScale(headDim) } = options;
+  const { scale = defaultScale(headDim), softcap = null } = options;
   const sizes = { rows, heads, kvHeads, headDim };
   if (options.unstaged ?? prefersUnstaged(gpu.software, headDim)) {
     ropeAppend(gpu, { qkv, cachedK, cachedV, table, positions, index, ...sizes });
     const [q, k, v] = [qkv, cachedK, cachedV].map((tensor) => ({ tensor, from: 0 }));
     const pairs = rows * longest;
-    attention(gpu, { q, k, v, starts, ends, out, ...sizes, scale, pairs, unstaged: true });
+    const how = { scale, softcap, pairs, unstaged: true };
+    attention(gpu, { q, k, v, starts, ends, out, ...sizes, ...how });
     return;
   }
   const uncombined = options.uncombined === true && rows === 1 && longest <= MOST_UNCOMBINED_KEYS;
@@ -142,6 +145,7 @@ export function attentionDecode(
     columnGroups: 1,
     keyLoads,
     subgroups,
+    softcap: softcap !== null,
   };
   const { limits } = gpu.device;
   const threads = geometry.threads ??
@@ -162,7 +166,14 @@ export function attentionDecode(
   gpu.run(
     decodeProgram({ ...shape, threads, columnGroups, packed }),
     [qkv, cachedK, cachedV, table, ...words, out, partialOut, softmaxStats],
-    { heads, kv_heads: kvHeads, splits, keys_per_split: keysPerSplit, scale },
+    {
+      heads,
+      kv_heads: kvHeads,
+      splits,
+      keys_per_split: keysPerSplit,
+      scale,
+      softcap: softcap ?? 0,
+    },
     [groups * columnGroups, splits, rows],
     {
       flops: 4 * rows * heads * headDim * longest,

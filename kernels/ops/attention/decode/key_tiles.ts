@@ -9,14 +9,16 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
+import { declareSoftcap } from "../../../wgsl/softcap.ts";
+import { scoreForExp2 } from "../score.ts";
 import { type DecodeLayout, maximumSlots } from "./layout.ts";
 import { cacheRow } from "./own_token.ts";
 
 /** Declarations of what follows. */
 export function tileDeclarations(layout: DecodeLayout): string {
-  const { heads, sharing, tile } = layout;
+  const { heads, sharing, tile, softcap } = layout;
   return `
-${DECLARE_MASKED}
+${DECLARE_MASKED}${declareSoftcap(softcap, "f32")}
 var<workgroup> products: array<array<array<f32, ${sharing}>, ${tile}>, ${heads}>;
 var<workgroup> weights: array<array<f32, ${tile}>, ${heads}>;
 var<workgroup> maxima: array<array<f32, ${maximumSlots(layout)}>, ${heads}>;`;
@@ -104,7 +106,7 @@ function highestScores({ heads, threads, subgroups }: DecodeLayout): string {
 
 /** Leaves the weight of each key, and corrects the sums for the new highest score. */
 function weighKeys(layout: DecodeLayout): string {
-  const { heads, tile, threads, sharing, perLoad } = layout;
+  const { heads, tile, threads, sharing, perLoad, softcap } = layout;
   const whole = (h: number) =>
     Array.from({ length: sharing }, (_, i) => `products[${h}][thread][${i}]`).join(" + ");
   return `
@@ -113,7 +115,7 @@ function weighKeys(layout: DecodeLayout): string {
     repeat(heads, (h) =>
       `var score${h} = MASKED;
     if (thread < min(${tile}u, cached_end - tile)) {
-      score${h} = (${whole(h)}) * (u.scale * ${Math.LOG2E});
+      score${h} = ${scoreForExp2(`(${whole(h)})`, softcap)};
     }`)
   }
     ${highestScores(layout)}

@@ -22,6 +22,8 @@ export interface DecodeShape {
   keyLoads: number;
   /** Add up with subgroup functions. */
   subgroups: boolean;
+  /** Scores are capped (score.ts). */
+  softcap: boolean;
 }
 
 /** Loads of values that a thread has under way at once. */

@@ -9,6 +9,7 @@ import type { Dtype } from "../../../gpu/tensor.ts";
 import { corrected, weightOf } from "../../../wgsl/online_softmax.ts";
 import { rotate } from "../../../wgsl/rotate.ts";
 import type { RowWord } from "../row_index.ts";
+import { scoreForExp2 } from "../score.ts";
 import type { DecodeLayout } from "./layout.ts";
 
 /** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
@@ -108,12 +109,14 @@ export function storeToken(layout: DecodeLayout): string {
 }
 
 /** Adds the token's own value to a column's \X. */
-export function addToken(h: number, { vectors }: DecodeLayout): string {
+export function addToken(h: number, { vectors, softcap }: DecodeLayout): string {
   return `
     if (has_own) {
       var score = 0.0;
       ${repeat(vectors, (l) => `score += own_products[${h}][${l}];`)}
-      score *= u.scale * ${Math.LOG2E};
+      ${
+    softcap ? `score = ${scoreForExp2("score", softcap)};` : `score *= u.scale * ${Math.LOG2E};`
+  }
       maximum = max(maximum${h}, score);
       let correction = ${weightOf(`maximum${h}`, "maximum")};
       let weight = ${weightOf("score", "maximum")};

@@ -13,6 +13,7 @@ import {
   writesScalars,
 } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
+import { softcapUniform } from "../../../wgsl/softcap.ts";
 import { type RowWord, rowWords } from "../row_index.ts";
 import { columnThreads, type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
 import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";
@@ -115,7 +116,7 @@ export const DECODE_FIELDS = ["positions", "starts", "ends"] as const;
 
 /** The program of a variant. */
 export const decodeProgram = programFamily("attention_decode", (variant: DecodeVariant) => {
-  const { q, kv, subgroups, packed } = variant;
+  const { q, kv, subgroups, softcap, packed } = variant;
   const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", raw: true });
   return {
     bindings: [
@@ -134,6 +135,7 @@ export const decodeProgram = programFamily("attention_decode", (variant: DecodeV
       splits: "u32",
       keys_per_split: "u32",
       scale: "f32",
+      ...softcapUniform(softcap),
     },
     extensions: subgroups ? ["subgroups"] : [],
     body: body(decodeLayout(variant), rowWords(packed ? DECODE_FIELDS : undefined)),

@@ -9,9 +9,11 @@
 import { type ProgramSource, readsScalars, writes, writesScalars } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import { corrected, DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
+import { declareSoftcap, softcapUniform } from "../../../wgsl/softcap.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, readExcluded } from "../excluded_keys.ts";
 import { rowWords } from "../row_index.ts";
+import { scoreForExp2 } from "../score.ts";
 import {
   addProducts,
   attends,
@@ -33,7 +35,9 @@ import { type MatrixKey, matrixPlan } from "./plan.ts";
 
 /** The source of a key, with or without lse and keys that queries exclude. */
 export function matrixForwardSource(
-  { withLse, excludes, ...key }: { withLse: boolean; excludes: boolean } & MatrixKey,
+  { withLse, excludes, softcap, ...key }:
+    & { withLse: boolean; excludes: boolean; softcap: boolean }
+    & MatrixKey,
 ): ProgramSource {
   const plan = matrixPlan(key), word = rowWords();
   const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
@@ -60,9 +64,11 @@ export function matrixForwardSource(
     ${weigh}
   }`;
   const scores = (half: "lo" | "hi") =>
-    `let x_${half} = select(vec4<f32>(MASKED), s_${half} * (u.scale * ${Math.LOG2E}), attends_${half});`;
+    `let x_${half} = select(vec4<f32>(MASKED), ${
+      scoreForExp2(`s_${half}`, softcap)
+    }, attends_${half});`;
   const weighed = (half: "lo" | "hi") =>
-    `let p_${half} = select(vec4<f32>(), exp2(s_${half} * (u.scale * ${Math.LOG2E}) - exponent),
+    `let p_${half} = select(vec4<f32>(), exp2(${scoreForExp2(`s_${half}`, softcap)} - exponent),
       attends_${half});`;
   const powers = (half: "lo" | "hi") =>
     `dot(select(vec4<f32>(), ${
@@ -82,11 +88,12 @@ export function matrixForwardSource(
       heads: "u32",
       kv_heads: "u32",
       scale: "f32",
+      ...softcapUniform(softcap),
       ...headUniforms("q", "k", "v", "out"),
     },
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
-${DECLARE_MASKED}
+${DECLARE_MASKED}${declareSoftcap(softcap, "vec4<f32>")}
 fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
 ${declareTiles(plan)}
 

@@ -6,9 +6,11 @@
  */
 import type { ProgramSource } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
+import { declareSoftcap, softcapUniform } from "../../../wgsl/softcap.ts";
 import { headUniforms } from "../heads.ts";
 import { nextTile, readExcluded } from "../excluded_keys.ts";
-import { type GradientBindings, gradientBindings, gradientFields, rowWords } from "../row_index.ts";
+import { gradientBindings, gradientFields, type GradientVariant, rowWords } from "../row_index.ts";
+import { scoreAndSlope } from "../score.ts";
 import {
   addProducts,
   attends,
@@ -36,7 +38,7 @@ const WEIGHT_SCALE = 1 / 32;
 
 /** The source of a key. */
 export function matrixGradientSource(
-  { rotated, excludes, packed, ...key }: Omit<GradientBindings, "dtype"> & MatrixKey,
+  { rotated, excludes, packed, softcap, ...key }: Omit<GradientVariant, "dtype"> & MatrixKey,
 ): ProgramSource {
   const plan = matrixPlan(key), variant = { dtype: "f16", rotated, excludes, packed } as const;
   const word = rowWords(packed ? gradientFields(variant) : undefined);
@@ -83,11 +85,16 @@ export function matrixGradientSource(
     const at = (e: number) => statistic(name, `tile_word * 8u + ${4 * half + e}u`);
     return `vec4<f32>(${[0, 1, 2, 3].map(at).join(", ")})`;
   };
+  const score = (half: "lo" | "hi") => scoreAndSlope(`s_${half}`, softcap, `capped_${half}`);
   const weight = (half: "lo" | "hi") =>
-    `let p_${half} = select(vec4<f32>(), exp2(s_${half} * (u.scale * ${Math.LOG2E}) - exponent_${half}),
+    `${score(half).declare}let p_${half} = select(vec4<f32>(), exp2(${
+      score(half).forExp2
+    } - exponent_${half}),
         attends_${half});`;
   const gradient = (half: "lo" | "hi") =>
-    `let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half}) * ${WEIGHT_SCALE},
+    `let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half})${
+      score(half).slope
+    } * ${WEIGHT_SCALE},
         attends_${half});`;
   return {
     bindings: [...readsWords(...HEAD_ROWS), ...gradientBindings(variant).slice(HEAD_ROWS.length)],
@@ -96,6 +103,7 @@ export function matrixGradientSource(
       heads: "u32",
       kv_heads: "u32",
       scale: "f32",
+      ...softcapUniform(softcap),
       ...headUniforms("q", "out", "dout", "dq"),
       k_from: "u32",
       v_from: "u32",
@@ -104,7 +112,7 @@ export function matrixGradientSource(
     },
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `${fetchWord("qkv", "q")}
-${fetchWord("dout")}
+${fetchWord("dout")}${declareSoftcap(softcap, "vec4<f32>")}
 fn fetch_values(are_values: bool, row: u32, end: u32, first: u32, word: u32) -> vec4<u32> {
   if (are_values) { return fetch_qkv(row, end, first, word); }
   return fetch_dout(row, end, first, word);

@@ -14,9 +14,11 @@ import {
 import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
 import { corrected, DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
+import { declareSoftcap } from "../../../wgsl/softcap.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
 import { rowWords } from "../row_index.ts";
+import { scoreForExp2 } from "../score.ts";
 import {
   addScores,
   declareStatistics,
@@ -52,11 +54,13 @@ export interface ForwardVariant {
   withLse: boolean;
   /** Queries exclude keys (excluded_keys.ts). */
   excludes: boolean;
+  /** Scores are capped (score.ts). */
+  softcap: boolean;
 }
 
 /** The source of a key. */
 export function forwardSource(
-  { dtype, kv, out, withLse, excludes, ...key }: ForwardVariant & PlanKey,
+  { dtype, kv, out, withLse, excludes, softcap, ...key }: ForwardVariant & PlanKey,
 ): ProgramSource {
   const plan = keyedPlan(key), word = rowWords();
   const { rows, columns, threads, lanes, scoreRows, scoreColumns, sumRows, vectors } = plan;
@@ -87,7 +91,7 @@ export function forwardSource(
     ${repeat(scoreColumns, (j) => `let column${j} = tile + lane + ${j * lanes}u;`)}
     ${
     eachScore(plan, (i, j) =>
-      `s${i}_${j} = select(MASKED, s${i}_${j} * (u.scale * ${Math.LOG2E}),
+      `s${i}_${j} = select(MASKED, ${scoreForExp2(`s${i}_${j}`, softcap)},
       column${j} >= low${i} && column${j} < high${i}${
         outsideExcluded(`column${j}`, i, excludes)
       });`)
@@ -107,13 +111,13 @@ export function forwardSource(
   const sumAt = (v: number) => `sum_group * ${sumVectors}u + ${v}u`;
   return {
     bindings,
-    uniforms: { ...attentionUniforms(plan), ...headUniforms("q", "k", "v", "out") },
+    uniforms: { ...attentionUniforms(plan, softcap), ...headUniforms("q", "k", "v", "out") },
     extensions: f16Sums ? ["f16"] : [],
     body: `${commonFunctions(plan)}
 ${fetchFunction(plan, "q", dtype)}
 ${fetchFunction(plan, "k", kv)}
 ${fetchFunction(plan, "v", kv)}
-${DECLARE_MASKED}
+${DECLARE_MASKED}${declareSoftcap(softcap, "f32")}
 ${declareTile(plan, own)}
 ${declareTile(plan, others)}
 ${declareWeights(plan, "weights")}

@@ -10,8 +10,10 @@
  */
 import type { ProgramSource } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
-import { type GradientBindings, gradientBindings, gradientFields, rowWords } from "../row_index.ts";
+import { declareSoftcap } from "../../../wgsl/softcap.ts";
+import { gradientBindings, gradientFields, type GradientVariant, rowWords } from "../row_index.ts";
 import { headUniforms } from "../heads.ts";
+import { scoreAndSlope } from "../score.ts";
 import { nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
 import { addScores, declareWeights, eachScore, putWeights, scorePlace } from "./scores.ts";
 import { ofQueries, partitionGradient } from "../work_partition.ts";
@@ -41,7 +43,7 @@ const deltaLanes = ({ threads, rows, columns }: AttentionPlan): number =>
 
 /** The source of a key. */
 export function gradientSource(
-  { dtype, rotated, excludes, packed, ...key }: GradientBindings & PlanKey,
+  { dtype, rotated, excludes, packed, softcap, ...key }: GradientVariant & PlanKey,
 ): ProgramSource {
   const plan = keyedPlan(key), variant = { dtype, rotated, excludes, packed };
   const word = rowWords(packed ? gradientFields(variant) : undefined);
@@ -93,7 +95,7 @@ export function gradientSource(
   return {
     bindings: gradientBindings(variant),
     uniforms: {
-      ...attentionUniforms(plan),
+      ...attentionUniforms(plan, softcap),
       ...headUniforms("q", "out", "dout", "dq"),
       k_from: "u32",
       v_from: "u32",
@@ -101,7 +103,7 @@ export function gradientSource(
       dv_from: "u32",
     },
     extensions: plan.f16Sums ? ["f16"] : [],
-    body: `${commonFunctions(plan)}
+    body: `${commonFunctions(plan)}${declareSoftcap(softcap, "f32")}
 ${fetchFunction(plan, "qkv", dtype, { stride: "q" })}
 ${fetchFunction(plan, "dout", dtype, { scale })}
 fn fetch_values(are_values: bool, row: u32, end: u32, start: u32, pair: u32) -> ${
@@ -178,15 +180,17 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }`)
     }
       ${
-      eachScore(plan, (i, j) =>
-        `{
+      eachScore(plan, (i, j) => {
+        const { declare, forExp2, slope } = scoreAndSlope(`s${i}_${j}`, softcap);
+        return `{
         let attends = column${j} >= low${i} && column${j} < high${i}${
           outsideExcluded(`column${j}`, i, excludes)
         };
-        let p = exp2(s${i}_${j} * (u.scale * ${Math.LOG2E}) - (row_exponent${i} + exponent${j}));
+        ${declare}let p = exp2(${forExp2} - (row_exponent${i} + exponent${j}));
         s${i}_${j} = select(0.0, p, attends);
-        dp${i}_${j} = select(0.0, p * (dp${i}_${j} - (row_delta${i} + delta${j})), attends);
-      }`)
+        dp${i}_${j} = select(0.0, p * (dp${i}_${j} - (row_delta${i} + delta${j}))${slope}, attends);
+      }`;
+      })
     }
       ${putWeights(plan, "ds", (i, j) => `dp${i}_${j}`)}
       if (key_side) {

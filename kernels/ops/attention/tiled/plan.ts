@@ -9,6 +9,7 @@
  */
 import type { Gpu } from "../../../gpu/gpu.ts";
 import { bytesOf, type Dtype } from "../../../gpu/tensor.ts";
+import { softcapUniform } from "../../../wgsl/softcap.ts";
 
 /** The shape of a tile, and how it is shared out. */
 export interface TileShape {
@@ -209,6 +210,8 @@ export interface AttentionOptions {
   headDim: number;
   /** What scores are multiplied with. Default 1/√headDim. */
   scale?: number;
+  /** What they are then capped to (softcap.ts); null, the default, where they are not. */
+  softcap?: number | null;
   /** Operands may be rounded to f16. */
   f16Operands?: boolean;
   /** The same, and sums over short ranges may be f16. */
@@ -230,8 +233,17 @@ export interface AttentionOptions {
 }
 
 /** The uniforms of every program with tiles. */
-export function attentionUniforms({ unroll }: AttentionPlan): Record<string, "u32" | "f32"> {
-  const sizes = { rows: "u32", heads: "u32", kv_heads: "u32", scale: "f32" } as const;
+export function attentionUniforms(
+  { unroll }: AttentionPlan,
+  softcap: boolean,
+): Record<string, "u32" | "f32"> {
+  const sizes = {
+    rows: "u32",
+    heads: "u32",
+    kv_heads: "u32",
+    scale: "f32",
+    ...softcapUniform(softcap),
+  } as const;
   return unroll ? sizes : { ...sizes, most: "u32" };
 }
 
@@ -242,9 +254,9 @@ export function defaultScale(headDim: number): number {
 
 /** Values of {@linkcode attentionUniforms}. */
 export function uniformValues(
-  { rows, heads, kvHeads, headDim, scale = defaultScale(headDim) }: AttentionOptions,
+  { rows, heads, kvHeads, headDim, scale = defaultScale(headDim), softcap }: AttentionOptions,
 ): Record<string, number> {
-  return { rows, heads, kv_heads: kvHeads, scale, most: 0xffffffff };
+  return { rows, heads, kv_heads: kvHeads, scale, softcap: softcap ?? 0, most: 0xffffffff };
 }
 
 /** Bytes of `rows` rows of `heads` heads. */

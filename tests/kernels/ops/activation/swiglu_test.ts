@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { swiglu, swigluBackward } from "../../../../kernels/ops/activation/swiglu.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
+import type { Activation } from "../../../../kernels/wgsl/activations.ts";
 import {
   assertClose,
   AWKWARD,
@@ -16,11 +17,23 @@ import {
 } from "../../harness.ts";
 
 const silu = (g: number) => g / (1 + Math.exp(-g));
-/** By central difference, so that it shares no formula with the kernel. */
-const siluSlope = (g: number) => (silu(g + 1e-5) - silu(g - 1e-5)) / 2e-5;
+/** As PyTorch has it. */
+const gelu = (g: number) =>
+  g / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3)));
+const FUNCTIONS = { silu, gelu_pytorch_tanh: gelu };
+
+interface Case {
+  activation: Activation;
+  /** Dtypes of gateUp and y, and of dy. */
+  act: Dtype;
+  grad: Dtype;
+}
 
 /** Rows of `width` gates and as many ups, with one row more allocated than used. */
-async function test(gpu: Gpu, act: Dtype, grad: Dtype, rows: number, width: number) {
+async function test(gpu: Gpu, { activation, act, grad }: Case, rows: number, width: number) {
+  const f = FUNCTIONS[activation];
+  /** By central difference, so that it shares no formula with the kernel. */
+  const slope = (g: number) => (f(g + 1e-5) - f(g - 1e-5)) / 2e-5;
   const count = rows * width, allocated = count + width;
   const both = quantize(randomArray(2 * allocated, rows, 6), act);
   const at = (i: number) => Math.floor(i / width) * 2 * width + i % width;
@@ -28,29 +41,52 @@ async function test(gpu: Gpu, act: Dtype, grad: Dtype, rows: number, width: numb
   const dy = quantize(randomArray(allocated, 3), grad);
   const gateUp = upload(gpu, both, act, [rows + 1, 2 * width]);
   const y = poisoned(gpu, act, [rows + 1, width]);
-  swiglu(gpu, { gateUp, y, rows });
+  swiglu(gpu, { activation, gateUp, y, rows });
   const limits = act === "f16" ? tolerance("f16") : { atol: 5e-6, rtol: 5e-6 };
   const actual = await download(gpu, y);
-  const expected = Float64Array.from({ length: count }, (_, i) => silu(g(i)) * up(i));
+  const expected = Float64Array.from({ length: count }, (_, i) => f(g(i)) * up(i));
   assertClose(actual.subarray(0, count), expected, { ...limits, what: "y" });
   assert.ok(actual.subarray(count).every(Number.isNaN), "y: wrote beyond its rows");
 
-  swigluBackward(gpu, { dy: upload(gpu, dy, grad, [rows + 1, width]), gateUp, rows });
+  const dY = upload(gpu, dy, grad, [rows + 1, width]);
+  swigluBackward(gpu, { activation, dy: dY, gateUp, rows });
   const gradients = both.slice();
   for (let i = 0; i < count; i++) {
-    gradients[at(i)] = dy[i] * up(i) * siluSlope(g(i));
-    gradients[at(i) + width] = dy[i] * silu(g(i));
+    gradients[at(i)] = dy[i] * up(i) * slope(g(i));
+    gradients[at(i) + width] = dy[i] * f(g(i));
   }
   // The row beyond stays as it was.
   assertClose(await download(gpu, gateUp), gradients, { ...limits, what: "gradients" });
 }
 
-for (const [act, grad] of [["f32", "f32"], ["f16", "f16"], ["f16", "f32"], ["f32", "f16"]]) {
+for (
+  const [act, grad] of [["f32", "f32"], ["f16", "f16"], ["f16", "f32"], ["f32", "f16"]] as const
+) {
   gpuTest(`swiglu and its backward agree with the reference (${act}, dy ${grad})`, async (gpu) => {
-    for (const width of AWKWARD4) await test(gpu, act as Dtype, grad as Dtype, 3, width);
-    for (const rows of AWKWARD) await test(gpu, act as Dtype, grad as Dtype, rows, 12);
+    const same = { activation: "silu", act, grad } as const;
+    for (const width of AWKWARD4) await test(gpu, same, 3, width);
+    for (const rows of AWKWARD) await test(gpu, same, rows, 12);
   });
 }
+
+gpuTest("swiglu with another activation than silu, and its backward", async (gpu) => {
+  const activation = "gelu_pytorch_tanh";
+  await test(gpu, { activation, act: "f32", grad: "f32" }, 33, 36);
+  await test(gpu, { activation, act: "f16", grad: "f16" }, 7, 124);
+});
+
+gpuTest("gelu's far ends are 0 and the gate itself", async (gpu) => {
+  const g = [12, -12, 1e4, -1e4, 0, -0, 5, -5], activation = "gelu_pytorch_tanh";
+  const gateUp = upload(gpu, [...g, ...g.map(() => 1)], "f32", [1, 2 * g.length]);
+  const y = poisoned(gpu, "f32", [1, g.length]);
+  swiglu(gpu, { activation, gateUp, y, rows: 1 });
+  const limits = { atol: 1e-9, rtol: 1e-6 };
+  assertClose(await download(gpu, y), [12, 0, 1e4, 0, 0, 0, gelu(5), gelu(-5)], limits);
+  const dy = upload(gpu, g.map(() => 1), "f32", [1, g.length]);
+  swigluBackward(gpu, { activation, dy, gateUp, rows: 1 });
+  const slopes = (await download(gpu, gateUp)).subarray(0, 6);
+  assertClose(slopes, [1, 0, 1, 0, 0.5, 0.5], limits);
+});
 
 gpuTest("swiglu keeps its head at the extremes, and passes on infinity and NaN", async (gpu) => {
   const g = [100, -100, 3e38, -3e38, 89, -89, 0, -0, Infinity, NaN, 1, 1];
@@ -58,8 +94,8 @@ gpuTest("swiglu keeps its head at the extremes, and passes on infinity and NaN",
   const gateUp = upload(gpu, [...g, ...up], "f32", [1, 2 * g.length]);
   const dy = upload(gpu, g.map(() => 1), "f32", [1, g.length]);
   const y = poisoned(gpu, "f32", [1, g.length]);
-  swiglu(gpu, { gateUp, y, rows: 1 });
-  swigluBackward(gpu, { dy, gateUp, rows: 1 });
+  swiglu(gpu, { activation: "silu", gateUp, y, rows: 1 });
+  swigluBackward(gpu, { activation: "silu", dy, gateUp, rows: 1 });
   const gradients = await download(gpu, gateUp);
   const limits = { atol: 1e-35, rtol: 1e-6 };
   const finite = [200, silu(-100) * 2, 3e38, -0, 178, 2 * silu(-89), 0, 0];

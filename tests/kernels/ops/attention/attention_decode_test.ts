@@ -171,6 +171,11 @@ decodeTest("sequences anywhere in the cache", [
   { ...small, keyRanges: scattered, dtypes: ["f32", "f16"] },
   { ...small, keyRanges: scattered, dtypes: ["f16", "f32"] },
 ]);
+decodeTest("scores that are capped", [
+  { ...small, softcap: 0.3, keyRanges: scattered },
+  { ...small, softcap: 0.3, keyRanges: { starts: [3], ends: [300] }, uncombined: true },
+  { ...small, softcap: 0.3, keyRanges: { starts: [3, 70], ends: [40, 71] }, unstaged: true },
+]);
 decodeTest(
   "head sizes and groups",
   ([
@@ -201,7 +206,7 @@ Deno.test("attention of single queries: as many splits as its workspace has room
 });
 
 Deno.test("attention of single queries: a tile has all of its keys, and a thread for each", () => {
-  const same = { q: "f32", heads: 1, columnGroups: 1, subgroups: true } as const;
+  const same = { q: "f32", heads: 1, columnGroups: 1, subgroups: true, softcap: false } as const;
   for (const kv of ["f32", "f16"] as const) {
     for (const headDim of [8, 16, 40, 64, 80, 96, 128, 256]) {
       for (const threads of [128, 256, 512]) {
@@ -221,7 +226,13 @@ Deno.test("attention of single queries: a tile has all of its keys, and a thread
 });
 
 Deno.test("attention of single queries: workgroups fit what a device grants", () => {
-  const same = { q: "f32", columnGroups: 1, keyLoads: 16, subgroups: false } as const;
+  const same = {
+    q: "f32",
+    columnGroups: 1,
+    keyLoads: 16,
+    subgroups: false,
+    softcap: false,
+  } as const;
   for (const [invocations, memory] of [[256, 16 << 10], [1024, 32 << 10]]) {
     const limits = {
       maxComputeInvocationsPerWorkgroup: invocations,

@@ -26,9 +26,10 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
     [[15, 1, 33, 20], Infinity, 4, 2, 64],
     [[31, 70], Infinity, 2, 1, 128],
     [[100], 13, 2, 2, 64],
+    [[15, 33], Infinity, 2, 1, 64, 0.5],
   ] as const;
-  for (const [lengths, window, heads, kvHeads, headDim] of cases) {
-    const shape = { heads, kvHeads, headDim }, keyRanges = documents([...lengths], window);
+  for (const [lengths, window, heads, kvHeads, headDim, softcap] of cases) {
+    const shape = { heads, kvHeads, headDim, softcap }, keyRanges = documents([...lengths], window);
     const rows = keyRanges.starts.length, host = inputs(shape, rows, rows, "f16");
     const expected = reference(host.q, host.k, host.v, keyRanges, shape);
     const what = `of ${lengths} in heads of ${headDim}`;
@@ -152,8 +153,15 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
     for (const headDim of [64, 128]) {
       for (
         const source of [
-          matrixForwardSource({ withLse: true, excludes: true, matrices, headDim }),
-          matrixGradientSource({ rotated: true, excludes: true, packed: false, matrices, headDim }),
+          matrixForwardSource({ withLse: true, excludes: true, softcap: false, matrices, headDim }),
+          matrixGradientSource({
+            rotated: true,
+            excludes: true,
+            packed: false,
+            softcap: false,
+            matrices,
+            headDim,
+          }),
         ]
       ) {
         const declared = [...source.body.matchAll(/var<workgroup> \w+: array<vec4<u32>, (\d+)>/g)];

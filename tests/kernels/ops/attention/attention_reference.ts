@@ -4,6 +4,13 @@ export interface Shape {
   heads: number;
   kvHeads: number;
   headDim: number;
+  /** What scores are capped to, if they are. */
+  softcap?: number;
+}
+
+/** A score that may be capped. */
+export function capped(score: number, { softcap }: Shape): number {
+  return softcap === undefined ? score : softcap * Math.tanh(score / softcap);
 }
 
 /** Keys of each query: the first, and one past the last. */
@@ -25,8 +32,9 @@ export function attentionReference(
   k: Float64Array,
   v: Float64Array,
   keyRanges: KeyRanges,
-  { heads, kvHeads, headDim }: Shape,
+  shape: Shape,
 ): { out: Float64Array; lse: Float64Array } {
+  const { heads, kvHeads, headDim } = shape;
   const { starts, ends } = keyRanges, rows = starts.length, out = new Float64Array(q.length);
   const lse = new Float64Array(rows * heads);
   for (let i = 0; i < rows; i++) {
@@ -38,7 +46,8 @@ export function attentionReference(
         for (let c = 0; c < headDim; c++) {
           sum += q[to + c] * k[(j * kvHeads + kvHead) * headDim + c];
         }
-        scores.push(isKey(keyRanges, i, j) ? sum / Math.sqrt(headDim) : -Infinity);
+        const score = capped(sum / Math.sqrt(headDim), shape);
+        scores.push(isKey(keyRanges, i, j) ? score : -Infinity);
       }
       const top = Math.max(...scores);
       const total = scores.reduce((sum, s) => sum + Math.exp(s - top), 0);

@@ -7,6 +7,7 @@ import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import {
   attentionReference as reference,
+  capped,
   isKey,
   type KeyRanges,
   type Shape,
@@ -18,9 +19,9 @@ function referenceBackward(
   { q, k, v, dout }: Inputs,
   { out, lse }: { out: Float64Array; lse: Float64Array },
   keyRanges: KeyRanges,
-  { heads, kvHeads, headDim }: Shape,
+  shape: Shape,
 ) {
-  const { starts, ends } = keyRanges;
+  const { heads, kvHeads, headDim, softcap = Infinity } = shape, { starts, ends } = keyRanges;
   const dq = new Float64Array(q.length), dk = new Float64Array(k.length);
   const dv = new Float64Array(v.length), scale = 1 / Math.sqrt(headDim);
   for (let i = 0; i < starts.length; i++) {
@@ -36,7 +37,8 @@ function referenceBackward(
           score += q[a + c] * k[b + c];
           dp += dout[a + c] * v[b + c];
         }
-        const p = Math.exp(score * scale - lse[i * heads + h]), ds = p * (dp - delta) * scale;
+        const s = capped(score * scale, shape), p = Math.exp(s - lse[i * heads + h]);
+        const ds = p * (dp - delta) * (1 - (s / softcap) ** 2) * scale;
         for (let c = 0; c < headDim; c++) {
           dq[a + c] += ds * k[b + c];
           dk[b + c] += ds * q[a + c];

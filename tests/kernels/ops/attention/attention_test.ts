@@ -91,6 +91,8 @@ const CASES: Record<"f32" | "f16", Case[]> = {
     { lengths: [70, 1, 9], window: 1, shape: { heads: 4, kvHeads: 2, headDim: 8 } },
     { lengths: [3, 100, 40], window: 5, shape: { heads: 4, kvHeads: 2, headDim: 24 } },
     { lengths: [129, 20], window: 37, shape: { heads: 2, kvHeads: 2, headDim: 64 } },
+    // A cap that most scores are near to.
+    { lengths: [5, 24], shape: { heads: 4, kvHeads: 2, headDim: 8, softcap: 0.3 } },
   ],
   f16: [
     { lengths: [1], shape: { heads: 1, kvHeads: 1, headDim: 24 } },
@@ -98,6 +100,7 @@ const CASES: Record<"f32" | "f16", Case[]> = {
     { lengths: [1, 70, 58], shape: { heads: 4, kvHeads: 1, headDim: 128 } },
     { lengths: [33], shape: { heads: 2, kvHeads: 1, headDim: 136 } },
     { lengths: [100, 31], window: 33, shape: { heads: 2, kvHeads: 2, headDim: 24 } },
+    { lengths: [70, 31], shape: { heads: 2, kvHeads: 1, headDim: 24, softcap: 0.3 } },
   ],
 };
 
@@ -108,7 +111,7 @@ for (const dtype of ["f32", "f16"] as const) {
       for (const { lengths, window, shape, unroll } of CASES[dtype]) {
         // Software drivers take the unstaged programs for short head rows only.
         if (unstaged && !prefersUnstaged(true, shape.headDim)) continue;
-        const sizes = `${shape.heads}/${shape.kvHeads}×${shape.headDim}`;
+        const sizes = `${shape.heads}/${shape.kvHeads}×${shape.headDim} (cap ${shape.softcap})`;
         const what = `of ${lengths} with ${sizes}${window ? ` in a window of ${window}` : ""}`;
         const keyRanges = documents(lengths, window), rows = keyRanges.starts.length;
         const host = inputs(shape, rows, rows, dtype);

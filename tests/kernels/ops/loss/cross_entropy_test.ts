@@ -16,19 +16,26 @@ import {
 } from "../../harness.ts";
 
 /** nll and gradient of one row's real columns in float64. */
-function reference(logits: Float64Array, label: number, factor: number) {
+function reference(
+  raw: Float64Array,
+  { label, factor, softcap }: { label: number; factor: number; softcap: number | null },
+) {
+  const logits = softcap === null ? raw : raw.map((v) => softcap * Math.tanh(v / softcap));
+  const slope = (v: number) => softcap === null ? 1 : 1 - (v / softcap) ** 2;
   const largest = Math.max(...logits);
   const sum = logits.reduce((a, v) => a + Math.exp(v - largest), 0);
   return {
     nll: Math.log(sum) + largest - logits[label],
-    gradient: logits.map((v, i) => (Math.exp(v - largest) / sum - (i === label ? 1 : 0)) * factor),
+    gradient: logits.map((v, i) =>
+      (Math.exp(v - largest) / sum - (i === label ? 1 : 0)) * factor * slope(v)
+    ),
   };
 }
 
 const SCALE = 1024;
 const gradScaler = Float64Array.from(initialGradScaler(SCALE));
 
-async function test(gpu: Gpu, vocabs: readonly number[]) {
+async function test(gpu: Gpu, vocabs: readonly number[], softcap: number | null = null) {
   // A chunk from the middle: 5 rows in memory, 3 used, which are rows 2 to 4 of 7.
   const allocated = 5, rows = 3, firstRow = 2, all = 7;
   for (const vocab of vocabs) {
@@ -53,6 +60,7 @@ async function test(gpu: Gpu, vocabs: readonly number[]) {
         rows,
         firstRow,
         vocab,
+        softcap,
         backward,
       });
       const losses = await download(gpu, nll), after = await download(gpu, logits);
@@ -63,7 +71,8 @@ async function test(gpu: Gpu, vocabs: readonly number[]) {
           continue;
         }
         const real = raw.subarray(r * width, r * width + vocab);
-        const expected = reference(real, labels[s], weights[s] * SCALE);
+        const label = labels[s], factor = weights[s] * SCALE;
+        const expected = reference(real, { label, factor, softcap });
         assertClose([losses[s]], [expected.nll], { ...tolerance("f32"), what: `nll[${s}]` });
         const row = after.subarray(r * width, (r + 1) * width);
         if (!backward) continue;
@@ -79,6 +88,11 @@ async function test(gpu: Gpu, vocabs: readonly number[]) {
 gpuTest(
   "crossEntropy and its gradient agree with the reference",
   (gpu) => withHardwarePrograms(gpu, (gpu) => test(gpu, [...AWKWARD, 4, 1030, 5000, 20000])),
+);
+
+gpuTest(
+  "crossEntropy caps logits where it is told to, and its gradient is that of the logits before",
+  (gpu) => test(gpu, [33, 1030], 20),
 );
 
 gpuTest("crossEntropy is stable at large logits and passes on infinity and NaN", async (gpu) => {
@@ -101,6 +115,7 @@ gpuTest("crossEntropy is stable at large logits and passes on infinity and NaN",
     rows: S,
     firstRow: 0,
     vocab: 4,
+    softcap: null,
     backward: true,
   });
   const losses = await download(gpu, nll), gradients = await download(gpu, logits);

@@ -41,6 +41,12 @@ function normed(a: Float64Array, w: Float64Array, k: number, eps: number): Float
   return y;
 }
 
+const ACTIVATION = {
+  silu: (g: number) => g / (1 + Math.exp(-g)),
+  gelu_pytorch_tanh: (g: number) =>
+    g / 2 * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (g + 0.044715 * g ** 3))),
+};
+
 /** [n, k]: shorter than a workgroup's threads, and not a whole number of its steps. */
 const SIZES = [[4, 4], [28, 36], [132, 260], [4, 2052], [260, 1024]];
 /** Ways to lay a product out: as the sizes ask for, and every other one. */
@@ -58,7 +64,8 @@ const GEOMETRIES: MatvecGeometry[] = [
 
 gpuTest("matvec: of no rows there is nothing to do", async (gpu) => {
   const [a, b] = [[4, 36], [28, 36]].map((shape) => poisoned(gpu, "f32", shape));
-  const c = poisoned(gpu, "f32", [4, 28]), norm = { w: poisoned(gpu, "f32", [36]), eps: 0 };
+  const c = poisoned(gpu, "f32", [4, 28]);
+  const norm = { w: poisoned(gpu, "f32", [36]), offset: 0, eps: 0 } as const;
   const sizes = { n: 28, k: 36, aOffset: 0, aStride: 36, cOffset: 0, cStride: 28 };
   matvec(gpu, { a, b, c, m: 0, ...sizes, alpha: 1, accumulate: false, norm });
   assert.ok((await download(gpu, c)).every(Number.isNaN));
@@ -119,7 +126,7 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
               aStride: k,
               cOffset: 0,
               cStride: n,
-              norm: { w: W, eps },
+              norm: { w: W, offset: 0, eps },
               operands,
             });
             const expected = product(
@@ -141,21 +148,23 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
 
   gpuTest(`matvec: a gate and its projection in one (${dtype})`, async (gpu) => {
     const k = 132, n = 36, eps = 1e-6;
+    const ways = [[false, 0, "silu"], [true, 0, "silu"], [true, 1, "gelu_pytorch_tanh"]] as const;
     for (const rows of [1, 2, 4, 8]) {
-      for (const withNorm of [false, true]) {
+      for (const [withNorm, offset, activation] of ways) {
         const a = quantize(randomArray(rows * k, rows), dtype);
         const b = quantize(randomArray(2 * n * k, n, 0.3), dtype);
         const w = quantize(randomArray(k, 3), "f32");
         const c = poisoned(gpu, dtype, [rows, n]);
-        const norm = withNorm ? { w: upload(gpu, w, "f32", [k]), eps } : undefined;
+        const norm = withNorm ? { w: upload(gpu, w, "f32", [k]), offset, eps } : undefined;
         const A = upload(gpu, a, withNorm ? "f32" : dtype, [rows, k]);
         const B = upload(gpu, b, dtype, [2 * n, k]), geometry = rows === 1 ? { grid: 7 } : {};
-        matvecSwiglu(gpu, { a: A, b: B, c, rows, norm, geometry });
-        const input = withNorm ? normed(a, w, k, eps) : a;
+        matvecSwiglu(gpu, { activation, a: A, b: B, c, rows, norm, geometry });
+        const input = withNorm ? normed(a, w.map((v) => v + offset), k, eps) : a;
         const both = product(input, b, rows, 2 * n, k);
         const gate = columns(both, 2 * n, 0, n), up = columns(both, 2 * n, n, 2 * n);
-        const expected = gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]);
-        const limits = { ...tolerance(dtype), what: `${rows} rows, norm ${withNorm}` };
+        const f = ACTIVATION[activation], expected = gate.map((g, i) => f(g) * up[i]);
+        const what = `${rows} rows, norm ${withNorm}, ${activation}`;
+        const limits = { ...tolerance(dtype), what };
         if (dtype === "f16") limits.atol = 5e-3;
         assertClose(await download(gpu, c), expected, limits);
       }

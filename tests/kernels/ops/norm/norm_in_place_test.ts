@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { normInPlace, normInPlaceBackward } from "../../../../kernels/ops/norm/norm_in_place.ts";
+import type { NormOffset } from "../../../../kernels/wgsl/rms.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
   assertClose,
@@ -40,7 +41,11 @@ function reference(x: Float64Array, w: Float64Array, dy: Float64Array) {
   return { y, rstd, dx, dw };
 }
 
-async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: number[]) {
+async function test(
+  gpu: Gpu,
+  [width, groups, before, after]: number[],
+  { dtype, offset }: { dtype: Dtype; offset: NormOffset },
+) {
   const stride = before + groups * width + after, part = groups * width;
   const random = (seed: number) => quantize(randomArray(ROWS * stride, seed, 2), dtype);
   /** The columns that take part, row after row. */
@@ -50,7 +55,7 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
       (_, i) => all[Math.floor(i / part) * stride + before + i % part],
     );
   const x = random(1), dy = random(2), w = quantize(randomArray(width, 3), dtype);
-  const expected = reference(columnsOf(x), w, columnsOf(dy));
+  const expected = reference(columnsOf(x), w.map((value) => value + offset), columnsOf(dy));
   const W = upload(gpu, w, dtype, [width]), columns = { from: before, groups };
   const limits = tolerance(dtype);
   /** The columns in question are as expected, and all others as they were. */
@@ -62,7 +67,7 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
     });
   };
   const plain = upload(gpu, x, dtype, [ROWS, stride]);
-  normInPlace(gpu, { x: plain, w: W, columns, rows: ROWS, eps: EPS });
+  normInPlace(gpu, { x: plain, w: W, offset, columns, rows: ROWS, eps: EPS });
   assertColumns(await download(gpu, plain), x, expected.y);
 
   const inputs = {
@@ -72,7 +77,7 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
     rstdFrom: 1,
   };
   const X = upload(gpu, x, dtype, [ROWS, stride]);
-  normInPlace(gpu, { x: X, w: W, columns, rows: ROWS, eps: EPS, keep: inputs });
+  normInPlace(gpu, { x: X, w: W, offset, columns, rows: ROWS, eps: EPS, keep: inputs });
   assertColumns(await download(gpu, X), x, expected.y);
   const rstd = await download(gpu, inputs.rstd);
   const own = rstd.filter((_, i) => i % (groups + 1) > 0);
@@ -81,7 +86,7 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
 
   const DX = upload(gpu, dy, dtype, [ROWS, stride]);
   const DW = upload(gpu, new Float64Array(width).fill(1), "f32", [width]);
-  normInPlaceBackward(gpu, { dx: DX, w: W, dw: DW, columns, rows: ROWS, inputs });
+  normInPlaceBackward(gpu, { dx: DX, w: W, offset, dw: DW, columns, rows: ROWS, inputs });
   assertColumns(await download(gpu, DX), dy, expected.dx);
   const dw = expected.dw.map((value) => value + 1);
   assertClose(await download(gpu, DW), dw, { atol: 1e-4, rtol: 1e-4, what: "dw" });
@@ -90,7 +95,12 @@ async function test(gpu: Gpu, dtype: Dtype, [width, groups, before, after]: numb
 for (const dtype of ["f32", "f16"] as const) {
   gpuTest(`normInPlace: groups of columns alone, forward and backward, ${dtype}`, async (gpu) => {
     for (const shape of SHAPES) {
-      await withHardwarePrograms(gpu, (device) => test(device, dtype, shape));
+      await withHardwarePrograms(gpu, (device) => test(device, shape, { dtype, offset: 0 }));
     }
   });
 }
+
+gpuTest(
+  "normInPlace: weights that are their distance from one",
+  (gpu) => test(gpu, [36, 2, 0, 4], { dtype: "f32", offset: 1 }),
+);

@@ -3,6 +3,7 @@ import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { addSplitK, rmsnorm, rmsnormBackward } from "../../../../kernels/ops/norm/rmsnorm.ts";
 import { rowShare } from "../../../../kernels/ops/norm/row_passes.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
+import type { NormOffset } from "../../../../kernels/wgsl/rms.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
   assertClose,
@@ -24,9 +25,16 @@ const LIMITS = { atol: 1e-4, rtol: 1e-4 };
 
 const sum = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
 
+interface Case {
+  dtype: Dtype;
+  width: number;
+  /** Of the weight. */
+  offset?: NormOffset;
+}
+
 /** y, rstd and the gradients in float64. */
-function reference(x: Float64Array, w: Float64Array, dy: Float64Array) {
-  const width = w.length;
+function reference(x: Float64Array, weight: Float64Array, dy: Float64Array, offset: NormOffset) {
+  const width = weight.length, w = weight.map((value) => value + offset);
   const y = new Float64Array(x.length), dx = new Float64Array(x.length);
   const rstd = new Float64Array(ROWS), dw = new Float64Array(width);
   for (let t = 0; t < ROWS; t++) {
@@ -47,15 +55,15 @@ function reference(x: Float64Array, w: Float64Array, dy: Float64Array) {
   return { y, rstd, dx, dw };
 }
 
-async function testForward(gpu: Gpu, dtype: Dtype, width: number) {
+async function testForward(gpu: Gpu, { dtype, width, offset = 0 }: Case) {
   const x = quantize(randomArray(ROWS * width, width, 3), "f32");
   const w = quantize(randomArray(width, 2), dtype);
-  const expected = reference(x, w, new Float64Array(x.length));
+  const expected = reference(x, w, new Float64Array(x.length), offset);
   const X = upload(gpu, x, "f32", [ROWS, width]), W = upload(gpu, w, dtype, [width]);
   const rstd = poisoned(gpu, "f32", [ROWS + 1]);
   for (const scale of [rstd, undefined]) {
     const y = poisoned(gpu, dtype, [ROWS + 1, width]);
-    rmsnorm(gpu, { x: X, w: W, y, rstd: scale, rows: ROWS, eps: EPS });
+    rmsnorm(gpu, { x: X, w: W, offset, y, rstd: scale, rows: ROWS, eps: EPS });
     const actual = await download(gpu, y), what = `y, width ${width}`;
     assertClose(actual.subarray(0, x.length), expected.y, { ...tolerance(dtype), what });
     assert.ok(actual.subarray(x.length).every(Number.isNaN));
@@ -65,11 +73,11 @@ async function testForward(gpu: Gpu, dtype: Dtype, width: number) {
   assert.ok(Number.isNaN(actual[ROWS]));
 }
 
-async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
+async function testAdd(gpu: Gpu, { dtype, width, offset = 0 }: Case, splits: number) {
   const x = quantize(randomArray(ROWS * width, width, 3), "f32");
   const w = quantize(randomArray(width, 2), dtype);
   const { splitK: d, total } = splitKSums(gpu, splits, width);
-  const added = sum(x, total), expected = reference(added, w, total);
+  const added = sum(x, total), expected = reference(added, w, total, offset);
   const W = upload(gpu, w, dtype, [width]);
   for (const inPlace of [false, true]) {
     for (const outputs of ["nothing", "norm", "norm and rstd"]) {
@@ -79,7 +87,7 @@ async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
       const n = poisoned(gpu, dtype, [ROWS, width]), rstd = poisoned(gpu, "f32", [ROWS]);
       const norm = outputs === "nothing"
         ? undefined
-        : { w: W, n, rstd: outputs === "norm" ? undefined : rstd, eps: EPS };
+        : { w: W, offset, n, rstd: outputs === "norm" ? undefined : rstd, eps: EPS };
       addSplitK(gpu, { x: X, d, y, rows: ROWS, norm });
       assertClose(await download(gpu, y), added, { ...tolerance("f32"), what: `${what}: y` });
       if (!inPlace) assertClose(await download(gpu, X), x, { atol: 0, rtol: 0, what });
@@ -92,7 +100,7 @@ async function testAdd(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
   }
 }
 
-async function testBackward(gpu: Gpu, dtype: Dtype, width: number, splits: number) {
+async function testBackward(gpu: Gpu, { dtype, width, offset = 0 }: Case, splits: number) {
   const x = quantize(randomArray(ROWS * width, width, 3), "f32");
   const w = quantize(randomArray(width, 2), dtype);
   const X = upload(gpu, x, "f32", [ROWS, width]), W = upload(gpu, w, dtype, [width]);
@@ -100,12 +108,12 @@ async function testBackward(gpu: Gpu, dtype: Dtype, width: number, splits: numbe
   const { splitK, total } = splitKSums(gpu, splits, width);
   for (const isSplit of [false, true]) {
     const what = `${isSplit ? `${splits} splits` : dtype}, width ${width}`;
-    const expected = reference(x, w, isSplit ? total : whole);
+    const expected = reference(x, w, isSplit ? total : whole, offset);
     const rstd = upload(gpu, expected.rstd, "f32", [ROWS]);
     const before = randomArray(x.length, 4), beforeW = randomArray(width, 5);
     const dx = upload(gpu, before, "f32", [ROWS, width]), dw = upload(gpu, beforeW, "f32", [width]);
     const dy = isSplit ? splitK : upload(gpu, whole, dtype, [ROWS, width]);
-    const run = { dy, x: X, w: W, rstd, dx, rows: ROWS };
+    const run = { dy, x: X, w: W, offset, rstd, dx, rows: ROWS };
     rmsnormBackward(gpu, run);
     const once = sum(expected.dx, before);
     assertClose(await download(gpu, dx), once, { ...LIMITS, what: `${what}: dx` });
@@ -125,7 +133,7 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
     `rmsnorm agrees with the reference (${dtype})`,
     (gpu) =>
       withHardwarePrograms(gpu, async (gpu) => {
-        for (const width of WIDTHS) await testForward(gpu, dtype, width);
+        for (const width of WIDTHS) await testForward(gpu, { dtype, width });
       }),
   );
 
@@ -133,8 +141,10 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
     `addSplitK adds, and norms the sum (${dtype})`,
     (gpu) =>
       withHardwarePrograms(gpu, async (gpu) => {
-        for (const width of [4, 260, 4100, 16400]) await testAdd(gpu, dtype, width, 3);
-        for (const splits of [1, 2, 4, 5, 9]) await testAdd(gpu, dtype, 36, splits);
+        for (const width of [4, 260, 4100, 16400]) {
+          await testAdd(gpu, { dtype, width }, 3);
+        }
+        for (const splits of [1, 2, 4, 5, 9]) await testAdd(gpu, { dtype, width: 36 }, splits);
       }),
   );
 
@@ -142,11 +152,18 @@ for (const dtype of ["f32", "f16"] as Dtype[]) {
     `rmsnormBackward agrees with the reference (${dtype})`,
     (gpu) =>
       withHardwarePrograms(gpu, async (gpu) => {
-        for (const width of WIDTHS) await testBackward(gpu, dtype, width, 3);
-        for (const splits of [1, 6]) await testBackward(gpu, dtype, 36, splits);
+        for (const width of WIDTHS) await testBackward(gpu, { dtype, width }, 3);
+        for (const splits of [1, 6]) await testBackward(gpu, { dtype, width: 36 }, splits);
       }),
   );
 }
+
+gpuTest("norms whose weights are their distance from one, and their backward", async (gpu) => {
+  const same = { dtype: "f32", width: 132, offset: 1 } as const;
+  await testForward(gpu, same);
+  await testAdd(gpu, same, 3);
+  await testBackward(gpu, same, 3);
+});
 
 Deno.test("rowShare gives every vector of a row to one thread", () => {
   const device = { limits: { maxComputeInvocationsPerWorkgroup: 256 } } as unknown as GPUDevice;
