@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/gpu/tensor.ts";
-import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
 
 /** Sizes that are no multiple of a tile. */
 export const AWKWARD = [1, 7, 31, 33, 127, 129, 257];
@@ -55,16 +54,17 @@ export function random(seed: number): () => number {
 
 /** `count` random numbers times `scale`. */
 export function randomArray(count: number, seed: number, scale = 1): Float64Array {
-  const next = random(seed);
-  return Float64Array.from({ length: count }, () => next() * scale);
+  const next = random(seed), values = new Float64Array(count);
+  for (let i = 0; i < count; i++) values[i] = next() * scale;
+  return values;
 }
+
+/** Arrays of these dtypes; the engine's halves are compared with arithmetic in half_reference_test.ts. */
+const ARRAYS = { u32: Uint32Array, f32: Float32Array, f16: Float16Array };
 
 /** The values as the dtype can hold them, so that references see what the kernel sees. */
 export function quantize(values: ArrayLike<number>, dtype: Dtype): Float64Array {
-  const round = dtype === "f16"
-    ? (v: number) => float16ToFloat32(float32ToFloat16(v))
-    : (v: number) => Math.fround(v);
-  return Float64Array.from(values, round);
+  return new Float64Array(new ARRAYS[dtype](values));
 }
 
 /** A tensor with these values, freed after the test. */
@@ -77,9 +77,7 @@ export function upload(
   const tensor = gpu.memory.tensor("parameter", "input", dtype, shape);
   allocated.push(tensor);
   assert.equal(values.length, tensor.size);
-  if (dtype === "u32") gpu.write(tensor, Uint32Array.from(values));
-  else if (dtype === "f32") gpu.write(tensor, Float32Array.from(values));
-  else gpu.write(tensor, Uint16Array.from(values, float32ToFloat16));
+  gpu.write(tensor, new Uint8Array(new ARRAYS[dtype](values).buffer));
   return tensor;
 }
 
@@ -94,9 +92,7 @@ export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tens
 /** A tensor's values as numbers. */
 export async function download(gpu: Gpu, tensor: Tensor): Promise<Float64Array> {
   const bytes = await gpu.read(tensor);
-  if (tensor.dtype === "u32") return Float64Array.from(new Uint32Array(bytes, 0, tensor.size));
-  if (tensor.dtype === "f32") return Float64Array.from(new Float32Array(bytes, 0, tensor.size));
-  return Float64Array.from(new Uint16Array(bytes, 0, tensor.size), float16ToFloat32);
+  return new Float64Array(new ARRAYS[tensor.dtype](bytes, 0, tensor.size));
 }
 
 /** Every element within atol + rtol·|expected|; NaN and infinity must agree exactly. */
@@ -107,7 +103,7 @@ export function assertClose(
 ): void {
   assert.equal(actual.length, expected.length, `${what}: length`);
   for (let i = 0; i < expected.length; i++) {
-    const [a, e] = [actual[i], expected[i]];
+    const a = actual[i], e = expected[i];
     const same = Object.is(a, e) || Math.abs(a - e) <= atol + rtol * Math.abs(e);
     if (!same) assert.fail(`${what}[${i}]: got ${a}, expected ${e} (atol ${atol}, rtol ${rtol})`);
   }
