@@ -20,8 +20,8 @@ export const gpu: Gpu | undefined = await openGpu().catch((error) => {
 });
 globalThis.addEventListener("unload", () => gpu?.close());
 
-/** Tensors of the running test. */
-const allocated: Tensor[] = [];
+/** Tensors of the running test, and whose they are. */
+const allocated: { gpu: Gpu; tensor: Tensor }[] = [];
 
 /** Registers a test that needs an adapter; ignored, with the reason in its name, where there is none. */
 export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
@@ -35,7 +35,7 @@ export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
         await body(gpu!);
         await gpu!.check();
       } finally {
-        for (const tensor of allocated.splice(0)) gpu!.free(tensor);
+        for (const { gpu, tensor } of allocated.splice(0)) gpu.free(tensor);
       }
     },
   });
@@ -75,7 +75,7 @@ export function upload(
   shape: readonly number[],
 ): Tensor {
   const tensor = gpu.memory.tensor("parameter", "input", dtype, shape);
-  allocated.push(tensor);
+  allocated.push({ gpu, tensor });
   assert.equal(values.length, tensor.size);
   gpu.write(tensor, new Uint8Array(new ARRAYS[dtype](values).buffer));
   return tensor;
@@ -84,7 +84,7 @@ export function upload(
 /** An output tensor filled with NaN, so that every element a kernel forgets shows. */
 export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tensor {
   const tensor = gpu.memory.tensor("parameter", "output", dtype, shape);
-  allocated.push(tensor);
+  allocated.push({ gpu, tensor });
   gpu.write(tensor, new Uint8Array(roundUp(tensor.size * bytesOf(dtype), 4)).fill(0xff));
   return tensor;
 }
