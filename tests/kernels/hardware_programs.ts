@@ -1,6 +1,10 @@
 /** The programs for GPUs on whatever adapter there is, for tests. @module */
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 
+/** The device of a test file that takes the programs for GPUs, opened once: its programs are compiled once. */
+let hardware: Gpu | undefined;
+globalThis.addEventListener("unload", () => hardware?.close());
+
 /**
  * Runs `body` on the test's device and, where that is a software driver, on one that takes the programs for
  * GPUs. Dawn's need a Mesa that takes minutes to compile these, so there the built-in provider's test must do.
@@ -11,11 +15,7 @@ export async function withHardwarePrograms(
 ): Promise<void> {
   await body(gpu);
   if (!gpu.software || gpu.provider === "dawn") return;
-  const other = await openGpu({ software: false });
-  try {
-    await body(other);
-    await other.check();
-  } finally {
-    other.close();
-  }
+  hardware ??= await openGpu({ software: false });
+  await body(hardware);
+  await hardware.check();
 }

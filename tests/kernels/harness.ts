@@ -7,7 +7,6 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { bytesOf, type Dtype, roundUp, Tensor } from "../../kernels/gpu/tensor.ts";
-import { float16ToFloat32, float32ToFloat16 } from "./half_reference.ts";
 
 /** Sizes that are no multiple of a tile. */
 export const AWKWARD = [1, 7, 31, 33, 127, 129, 257];
@@ -21,8 +20,8 @@ export const gpu: Gpu | undefined = await openGpu().catch((error) => {
 });
 globalThis.addEventListener("unload", () => gpu?.close());
 
-/** Tensors of the running test. */
-const allocated: Tensor[] = [];
+/** Tensors of the running test, and whose they are. */
+const allocated: { gpu: Gpu; tensor: Tensor }[] = [];
 
 /** Registers a test that needs an adapter; ignored, with the reason in its name, where there is none. */
 export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
@@ -36,7 +35,7 @@ export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void>): void {
         await body(gpu!);
         await gpu!.check();
       } finally {
-        for (const tensor of allocated.splice(0)) gpu!.free(tensor);
+        for (const { gpu, tensor } of allocated.splice(0)) gpu.free(tensor);
       }
     },
   });
@@ -55,16 +54,17 @@ export function random(seed: number): () => number {
 
 /** `count` random numbers times `scale`. */
 export function randomArray(count: number, seed: number, scale = 1): Float64Array {
-  const next = random(seed);
-  return Float64Array.from({ length: count }, () => next() * scale);
+  const next = random(seed), values = new Float64Array(count);
+  for (let i = 0; i < count; i++) values[i] = next() * scale;
+  return values;
 }
+
+/** Arrays of these dtypes; the engine's halves are compared with arithmetic in half_reference_test.ts. */
+const ARRAYS = { u32: Uint32Array, f32: Float32Array, f16: Float16Array };
 
 /** The values as the dtype can hold them, so that references see what the kernel sees. */
 export function quantize(values: ArrayLike<number>, dtype: Dtype): Float64Array {
-  const round = dtype === "f16"
-    ? (v: number) => float16ToFloat32(float32ToFloat16(v))
-    : (v: number) => Math.fround(v);
-  return Float64Array.from(values, round);
+  return new Float64Array(new ARRAYS[dtype](values));
 }
 
 /** A tensor with these values, freed after the test. */
@@ -75,18 +75,16 @@ export function upload(
   shape: readonly number[],
 ): Tensor {
   const tensor = gpu.memory.tensor("parameter", "input", dtype, shape);
-  allocated.push(tensor);
+  allocated.push({ gpu, tensor });
   assert.equal(values.length, tensor.size);
-  if (dtype === "u32") gpu.write(tensor, Uint32Array.from(values));
-  else if (dtype === "f32") gpu.write(tensor, Float32Array.from(values));
-  else gpu.write(tensor, Uint16Array.from(values, float32ToFloat16));
+  gpu.write(tensor, new Uint8Array(new ARRAYS[dtype](values).buffer));
   return tensor;
 }
 
 /** An output tensor filled with NaN, so that every element a kernel forgets shows. */
 export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tensor {
   const tensor = gpu.memory.tensor("parameter", "output", dtype, shape);
-  allocated.push(tensor);
+  allocated.push({ gpu, tensor });
   gpu.write(tensor, new Uint8Array(roundUp(tensor.size * bytesOf(dtype), 4)).fill(0xff));
   return tensor;
 }
@@ -94,9 +92,7 @@ export function poisoned(gpu: Gpu, dtype: Dtype, shape: readonly number[]): Tens
 /** A tensor's values as numbers. */
 export async function download(gpu: Gpu, tensor: Tensor): Promise<Float64Array> {
   const bytes = await gpu.read(tensor);
-  if (tensor.dtype === "u32") return Float64Array.from(new Uint32Array(bytes, 0, tensor.size));
-  if (tensor.dtype === "f32") return Float64Array.from(new Float32Array(bytes, 0, tensor.size));
-  return Float64Array.from(new Uint16Array(bytes, 0, tensor.size), float16ToFloat32);
+  return new Float64Array(new ARRAYS[tensor.dtype](bytes, 0, tensor.size));
 }
 
 /** Every element within atol + rtol·|expected|; NaN and infinity must agree exactly. */
@@ -107,7 +103,7 @@ export function assertClose(
 ): void {
   assert.equal(actual.length, expected.length, `${what}: length`);
   for (let i = 0; i < expected.length; i++) {
-    const [a, e] = [actual[i], expected[i]];
+    const a = actual[i], e = expected[i];
     const same = Object.is(a, e) || Math.abs(a - e) <= atol + rtol * Math.abs(e);
     if (!same) assert.fail(`${what}[${i}]: got ${a}, expected ${e} (atol ${atol}, rtol ${rtol})`);
   }

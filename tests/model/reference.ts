@@ -45,30 +45,26 @@ function logSumExp(values: Float64Array): number {
   return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
 }
 
-/**
- * Losses and gradients of one accumulation window. `sample`: a micro-batch's loss is the mean over
- * its samples of each sample's mean token loss, and the window's the mean over its micro-batches;
- * `token`: every supervised token of the window weighs the same. A sample without supervised tokens
- * counts as a loss of 0.
- */
-export function referenceWindow(
+/** A micro-batch after its forward pass. */
+interface ScoredBatch {
+  pass: Pass;
+  loss: number;
+  /** Its share of the window's loss. */
+  share: number;
+  /** The gradient of the window's loss by the logits. */
+  dLogits: Float64Array;
+}
+
+function scoreBatches(
   model: ReferenceModel,
   batches: ReferenceSample[][],
   normalization: "sample" | "token",
-): ReferenceWindow {
-  const zeros = (tensors: ReferenceTensors) =>
-    new Map([...tensors].map(([name, data]) => [name, new Float64Array(data.length)]));
-  const out: ReferenceWindow = {
-    losses: [],
-    loss: 0,
-    weights: zeros(model.weights),
-    lora: zeros(model.lora?.weights ?? new Map()),
-  };
+): ScoredBatch[] {
   const count = (batch: ReferenceSample[]) =>
     batch.reduce((sum, sample) => sum + supervisedTokens(sample), 0);
   const windowTokens = batches.reduce((sum, batch) => sum + count(batch), 0);
   const { vocab_size } = model.config;
-  batches.forEach((batch, index) => {
+  return batches.map((batch, index) => {
     // A token's share of its micro-batch's loss, and the micro-batch's share of the window's.
     const share = normalization === "token"
       ? count(batch) / Math.max(1, windowTokens)
@@ -92,10 +88,44 @@ export function referenceWindow(
       }
       start += ids.length;
     }
+    return { pass, loss, share, dLogits };
+  });
+}
+
+/** The window's loss, as {@linkcode referenceWindow} has it, without the gradients. */
+export function referenceLoss(
+  model: ReferenceModel,
+  batches: ReferenceSample[][],
+  normalization: "sample" | "token",
+): number {
+  return scoreBatches(model, batches, normalization)
+    .reduce((sum, { loss, share }) => sum + share * loss, 0);
+}
+
+/**
+ * Losses and gradients of one accumulation window. `sample`: a micro-batch's loss is the mean over
+ * its samples of each sample's mean token loss, and the window's the mean over its micro-batches;
+ * `token`: every supervised token of the window weighs the same. A sample without supervised tokens
+ * counts as a loss of 0.
+ */
+export function referenceWindow(
+  model: ReferenceModel,
+  batches: ReferenceSample[][],
+  normalization: "sample" | "token",
+): ReferenceWindow {
+  const zeros = (tensors: ReferenceTensors) =>
+    new Map([...tensors].map(([name, data]) => [name, new Float64Array(data.length)]));
+  const out: ReferenceWindow = {
+    losses: [],
+    loss: 0,
+    weights: zeros(model.weights),
+    lora: zeros(model.lora?.weights ?? new Map()),
+  };
+  for (const { pass, loss, share, dLogits } of scoreBatches(model, batches, normalization)) {
     pass.backward(dLogits, out);
     out.losses.push(loss);
     out.loss += share * loss;
-  });
+  }
   return out;
 }
 

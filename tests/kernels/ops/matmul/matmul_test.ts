@@ -99,6 +99,8 @@ for (const orientation of ["nt", "nn", "tn"] as Orientation[]) {
       const rows = orientation === "tn" ? k : m;
       for (const { operands, ...tile } of tiles(gpu, orientation)) {
         if (orientation === "tn" && tile.threadM < 4) continue;
+        // Products in f32 load each operand by itself, and either dtype of each in the other two cases.
+        if (operands === "f32" && a === b) continue;
         for (const splits of tile.unstaged ? [1] : [1, 3]) {
           const C = poisoned(gpu, "f32", [m, n]);
           const geometry = { ...tile, splits };
@@ -222,7 +224,8 @@ gpuTest("matmul with a few rows takes columns of wider tensors", async (test) =>
 /** The sums of partial results, after a look at their memory. */
 async function added(gpu: Gpu, splitK: ReturnType<typeof matmulSplitK>): Promise<Float64Array> {
   const { tensor, splits, rows, width } = splitK, size = rows * width;
-  const all = await download(gpu, tensor);
+  // The memory is as large as any product may need: only what this one left is read.
+  const all = await download(gpu, tensor.view([splits * size]));
   return Float64Array.from({ length: size }, (_, i) => {
     let sum = 0;
     for (let s = 0; s < splits; s++) sum += all[s * size + i];

@@ -18,9 +18,10 @@ export function splitKSums(
 ): { splitK: SplitKPartials; total: Float64Array } {
   const size = ROWS * width, total = new Float64Array(size);
   const values = quantize(randomArray(splits * size, 6), "f32");
-  values.forEach((v, i) => total[i % size] += v);
-  const beyond = new Array(size).fill(NaN);
-  const tensor = upload(gpu, [...values, ...beyond], "f32", [(splits + 1) * size]);
+  for (let i = 0; i < values.length; i++) total[i % size] += values[i];
+  const allocated = new Float64Array((splits + 1) * size).fill(NaN);
+  allocated.set(values);
+  const tensor = upload(gpu, allocated, "f32", [allocated.length]);
   const splitK: SplitKPartials = { tensor, splits, rows: ROWS, width };
   return { splitK, total };
 }
