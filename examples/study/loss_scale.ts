@@ -1,5 +1,5 @@
 /**
- * Why mixed precision scales the loss: the gradients of the built-in model after it has learnt eight
+ * Why mixed precision scales the loss: the gradients of the built-in model after it has learnt four
  * samples, in fp32 and in mixed precision with and without a loss scale.
  *
  *     ./lorikeet deno run --allow-read --allow-env --allow-sys examples/study/loss_scale.ts
@@ -11,9 +11,9 @@
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
 import type { PartialTrainConfig } from "../../train/config.ts";
-import { openBuiltin, readTrained, train } from "./builtin_run.ts";
+import { type BuiltinRun, openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { half } from "./half_updates.ts";
-import { deviation, lessThan, moreThan, table } from "./numbers.ts";
+import { deviation, lessThan, moreThan, sum, table } from "./numbers.ts";
 
 /** The loss scale a run starts with, and a run without one. */
 export const SCALES = [1, 65536];
@@ -27,17 +27,24 @@ export interface ScaledGradients {
   deviation: number;
 }
 
-/** Eight samples in one batch, all weights trained. */
+/** Four samples in one batch, all weights trained. */
 const COMMON: PartialTrainConfig = {
   lora: false,
-  samples: 8,
-  batch_size: 8,
+  samples: 4,
+  batch_size: 4,
   gradient_accumulation_steps: 1,
 };
 
 /** Everything one after the other. */
 function joined(tensors: Map<string, { data: Float32Array }>): Float64Array {
-  return Float64Array.from([...tensors.values()].flatMap(({ data }) => Array.from(data)));
+  const values = [...tensors.values()];
+  const all = new Float64Array(sum(values.length, (i) => values[i].data.length));
+  let at = 0;
+  for (const { data } of values) {
+    all.set(data, at);
+    at += data.length;
+  }
+  return all;
 }
 
 /** Trains in fp32 until the loss is small, then takes the gradient of one more step in each way. */
@@ -47,25 +54,26 @@ export async function scaledGradients(
   const first = await openBuiltin(gpu, {
     ...COMMON,
     precision: "fp32",
-    epochs: 30,
+    epochs: 20,
     learning_rate: 2e-3,
   });
   await train(first);
   const weights = await readTrained(first, "master");
-  const gradient = async (settings: PartialTrainConfig) => {
-    const run = await openBuiltin(gpu, { ...COMMON, ...settings });
-    for (const parameter of run.trainer.model.trained) {
-      setParameter(gpu, parameter, weights.get(parameter.name)!.data);
-    }
+  const gradient = async (run: BuiltinRun) => {
     const none = { learningRate: 0, firstMicroBatch: 0 };
     const { loss, lossScale } = await run.trainer.step(gpu, run.windows[0], none);
     return { loss, values: joined(await readTrained(run, "grad")).map((g) => g / lossScale) };
   };
-  const exact = await gradient({ precision: "fp32" });
+  const exact = await gradient(first);
   const nonZero = exact.values.filter((g) => g !== 0);
   const runs: ScaledGradients[] = [];
   for (const scale of SCALES) {
-    const { values } = await gradient({ precision: "mixed", initial_loss_scale: scale });
+    const settings = { precision: "mixed", initial_loss_scale: scale } as const;
+    const run = await openBuiltin(gpu, { ...COMMON, ...settings });
+    for (const parameter of run.trainer.model.trained) {
+      setParameter(gpu, parameter, weights.get(parameter.name)!.data);
+    }
+    const { values } = await gradient(run);
     runs.push({
       scale,
       lost: nonZero.filter((g) => half(g * scale) === 0).length / nonZero.length,

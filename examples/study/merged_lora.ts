@@ -82,7 +82,11 @@ async function merge(gpu: Gpu, model: Llama, adapters: readonly Parameter[]): Pr
   }
 }
 
-async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceCost> {
+async function measure(
+  gpu: Gpu,
+  name: string,
+  { model, steps }: { model: Llama; steps: number },
+): Promise<InferenceCost> {
   const slots = new Slots(gpu.memory, model, SIZES);
   let logits = model.gradScaler;
   slots.prefill(gpu, [{ slot: 0, ids: PROMPT, cached: 0 }], (given) => logits = given);
@@ -91,7 +95,7 @@ async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceC
   const step = () => slots.step(gpu, 1, () => {});
   const launches = await launchesOf(gpu, step);
   const times: number[] = [];
-  for (let i = 0; i < STEPS; i++) {
+  for (let i = 0; i < steps; i++) {
     await gpu.finish();
     const began = performance.now();
     step();
@@ -101,8 +105,8 @@ async function measure(gpu: Gpu, name: string, model: Llama): Promise<InferenceC
   return { name, launches, logits: first, milliseconds: median(times) };
 }
 
-/** The model by itself, with an adapter, and with that adapter merged. */
-export async function inferenceCosts(gpu: Gpu): Promise<InferenceCost[]> {
+/** The model by itself, with an adapter, and with that adapter merged; each times so many tokens, `STEPS` at most. */
+export async function inferenceCosts(gpu: Gpu, steps = STEPS): Promise<InferenceCost[]> {
   const base = await openLlama(gpu), adapted = await openLlama(gpu, LORA);
   // B would be zero, and the adapter without effect.
   const next = uniform(11);
@@ -113,9 +117,9 @@ export async function inferenceCosts(gpu: Gpu): Promise<InferenceCost[]> {
   const merged = await openLlama(gpu);
   await merge(gpu, merged, adapted.adapters);
   return [
-    await measure(gpu, "without adapter", base),
-    await measure(gpu, "adapter beside the weights", adapted),
-    await measure(gpu, "adapter merged", merged),
+    await measure(gpu, "without adapter", { model: base, steps }),
+    await measure(gpu, "adapter beside the weights", { model: adapted, steps }),
+    await measure(gpu, "adapter merged", { model: merged, steps }),
   ];
 }
 

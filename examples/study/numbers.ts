@@ -19,8 +19,7 @@ export function norm(values: ArrayLike<number>): number {
 
 /** ‖actual − expected‖ / ‖expected‖. */
 export function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  const difference = Float64Array.from(actual, (value, i) => value - expected[i]);
-  return norm(difference) / norm(expected);
+  return Math.sqrt(sum(actual.length, (i) => (actual[i] - expected[i]) ** 2)) / norm(expected);
 }
 
 /** A repeatable stream of numbers in (−1, 1): a linear congruential generator modulo 2³¹ − 1. */

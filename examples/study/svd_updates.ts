@@ -1,6 +1,6 @@
 /**
  * The rank of real weight updates ΔW: those of a LoRA run and of a run that trains all weights, both of
- * the built-in model on its instruction set.
+ * the built-in model on forty samples of its instruction set.
  *
  *     ./lorikeet deno run --allow-read --allow-env --allow-sys examples/study/svd_updates.ts
  *
@@ -31,7 +31,7 @@ export type UpdateRanks = Map<number, UpdateRank[]>;
 
 /** Ranks that are tried. */
 const RANKS = [1, 4, RANK, 64];
-const SHARED = { precision: "fp32", packing: true, samples: 160 } as const;
+const SHARED = { precision: "fp32", packing: true, samples: 40 } as const;
 
 const toMatrix = ({ shape, data }: { shape: readonly number[]; data: Float32Array }): Matrix =>
   Matrix.from1DArray(shape[0], shape[1], data);

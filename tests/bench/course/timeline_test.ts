@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import type { Timeline, TimelinePoint } from "../../../bench/course/timeline.ts";
 import { CATEGORIES } from "../../../kernels/gpu/memory.ts";
-import { lorikeet, refused, succeeded, TemporaryFolder } from "../../cli/cli.ts";
+import { refused, succeeded, TemporaryFolder } from "../../cli/cli.ts";
+import { lorikeetHere } from "../../cli/here.ts";
 
 /** The timeline of the built-in model with these flags. */
 async function timelineOf(...flags: string[]): Promise<Timeline> {
   const args = ["timeline", "--model", "builtin", "--tokens", "100", "--json", ...flags];
-  return JSON.parse(succeeded(await lorikeet("bench", args)));
+  return JSON.parse(succeeded(await lorikeetHere("bench", args)));
 }
 
 const activation = ({ memory_mb }: TimelinePoint) => memory_mb.activation;
@@ -46,11 +47,11 @@ Deno.test("timeline: prints what is in use after each phase, and draws it", asyn
   using folder = new TemporaryFolder();
   const plot = folder.file("timeline.svg");
   const args = ["timeline", "--model", "builtin", "--tokens", "20", "--plot", plot];
-  const text = succeeded(await lorikeet("bench", args));
+  const text = succeeded(await lorikeetHere("bench", args));
   assert.match(text, /^activation +\d+\.\d +\d+\.\d +0\.0 +\d+\.\d +\d+ of \d+$/m);
   assert.match(Deno.readTextFileSync(plot), /^<svg[^]*activation[^]*<\/svg>/);
   refused(
-    await lorikeet("bench", ["timeline", "--model", "builtin", "--tokens", "99999"]),
+    await lorikeetHere("bench", ["timeline", "--model", "builtin", "--tokens", "99999"]),
     2,
     "--tokens 99999",
   );
