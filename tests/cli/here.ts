@@ -65,10 +65,7 @@ async function run(command: string, args: readonly string[]): Promise<Outcome> {
 /** The command under way: the process has one standard output. */
 let last: Promise<unknown> = Promise.resolve();
 
-/**
- * `lorikeet <command> <args>` without a process of its own, one after the other. Of `train` only what is refused before
- * it listens for signals.
- */
+/** `lorikeet <command> <args>` without a process of its own, one after the other. */
 export function lorikeetHere(command: string, args: readonly string[]): Promise<Outcome> {
   const outcome = last.then(() => run(command, args));
   last = outcome.catch(() => {});
