@@ -124,6 +124,7 @@ export async function main(args: string[]): Promise<number> {
   checkOutput(given.config.output);
   const setup = await setUpTraining(given, console.log), { config } = setup;
   const answers = sampleAnswers(setup);
+  using stop = new StopRequest();
   await using training = await startTraining(setup, {
     answers,
     progress: loadingBar(),
@@ -132,7 +133,6 @@ export async function main(args: string[]): Promise<number> {
       console.log(`Trainable: ${describeParameters(model)}`);
     },
   });
-  const stop = new StopRequest();
   await compile(training);
   await stop.listen();
 

@@ -47,9 +47,10 @@ export class Stopped extends Error {}
  * Takes note of the first request to stop, so that the work in hand can end well. A second one with Ctrl-C ends
  * the program, with exit code 130, as soon as it is noticed.
  */
-export class StopRequest {
+export class StopRequest implements Disposable {
   readonly #notes = new Int32Array(new SharedArrayBuffer(3 * 4));
   readonly #worker: Worker;
+  readonly #listeners = new Map<Signal, () => void>();
   #answer: string;
   #failed = false;
   /** Whether this thread heard a request. The other one may have begun to listen just after it. */
@@ -73,11 +74,13 @@ export class StopRequest {
   /** Takes requests from now on. */
   async listen(): Promise<void> {
     for (const signal of SIGNALS) {
-      Deno.addSignalListener(signal, () => {
+      const listener = () => {
         this.#heardHere = true;
         if (!this.#workerListens) takeDown(this.#notes, signal, this.#answer);
         this.#exitIfAsked();
-      });
+      };
+      Deno.addSignalListener(signal, listener);
+      this.#listeners.set(signal, listener);
     }
     this.#worker.postMessage(this.#notes satisfies StopMessage);
     while (!this.#workerListens && !this.#failed) {
@@ -109,5 +112,11 @@ export class StopRequest {
 
   #exitIfAsked(): void {
     if (Atomics.load(this.#notes, AT_ONCE) > 0) Deno.exit(130);
+  }
+
+  /** Takes no more requests: from now on a signal ends the program. */
+  [Symbol.dispose](): void {
+    for (const [signal, listener] of this.#listeners) Deno.removeSignalListener(signal, listener);
+    this.#worker.terminate();
   }
 }

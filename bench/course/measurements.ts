@@ -78,7 +78,8 @@ export function printed({ stdout }: Pick<Outcome, "stdout">): Record<string, unk
 
 /** A program that prints one JSON object. */
 export interface Program {
-  path: string;
+  /** Runs it with these arguments to its end. */
+  run: (args: readonly string[]) => Promise<Outcome>;
   /** The arguments that come before a measurement's own. */
   args: readonly string[];
   /** The hash of the sources that decide what it measures. */
@@ -90,7 +91,7 @@ export const lorikeetProgram = (
   path: string = LORIKEET,
   args: readonly string[] = [],
 ): Program => ({
-  path,
+  run: (words) => runProcess(path, words),
   args,
   sources: lorikeetSources(),
 });
@@ -105,7 +106,7 @@ async function run(
   command: readonly string[],
 ): Promise<Pick<Measured, "result" | "refused" | "nvidia_smi_mb">> {
   const words = [...program.args, ...command];
-  const outcome = await runProcess(program.path, words), { nvidia_smi_mb } = outcome;
+  const outcome = await program.run(words), { nvidia_smi_mb } = outcome;
   const object = printed(outcome), refused = refusalSchema.safeParse(object?.refused).data;
   if (refused !== undefined) return { refused, nvidia_smi_mb };
   if (object !== undefined && outcome.code === 0) return { result: object, nvidia_smi_mb };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readAdapter } from "../../model/formats/adapter.ts";
-import { lorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
@@ -23,7 +23,7 @@ gpuTest(
     using folder = new TemporaryFolder();
     const train = async (name: string, ...flags: string[]) => {
       const output = folder.file(name);
-      succeeded(await lorikeet("train", [...RUN, ...flags, "--output", output]));
+      succeeded(await lorikeetHere("train", [...RUN, ...flags, "--output", output]));
       return output;
     };
     const kind = [

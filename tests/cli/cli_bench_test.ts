@@ -1,7 +1,7 @@
 /** `lorikeet bench` from end to end: what it prints as JSON and what it refuses. */
 import assert from "node:assert/strict";
 import { setTimeout } from "node:timers/promises";
-import { exists, lorikeet, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { exists, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
@@ -60,10 +60,10 @@ gpuTest("cli: bench train times every step of a run", async () => {
 gpuTest("cli: bench train has the losses of lorikeet train, with LoRA and without", async () => {
   using folder = new TemporaryFolder();
   for (const lora of ["on", "off"]) {
-    const output = folder.file(`run-${lora}`), count = 16;
+    const output = folder.file(`run-${lora}`), count = 10;
     const common = ["--model", "builtin", "--data", "builtin", "--samples", `${count}`];
     const settings = ["--lora", lora, "--learning-rate", "1e-3", "--precision", "fp32"];
-    succeeded(await lorikeet("train", [...common, ...settings, "--output", output]));
+    succeeded(await lorikeetHere("train", [...common, ...settings, "--output", output]));
     const result = await json("train", ...common, ...settings);
     const losses = Deno.readTextFileSync(`${output}/metrics.jsonl`).trim().split("\n")
       .flatMap((line) => JSON.parse(line).losses);

@@ -1,28 +1,61 @@
 /**
  * `lorikeet train` without arguments, `bench table2`, `bench table1` and `report` from end to end, with one folder of
- * measurements: what one of them has measured, the next one finds there.
+ * measurements: what one of them has measured, the next one finds there. Most runs of a series are made in this
+ * process, some by the launcher, as all of a user's are.
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { lorikeetProgram } from "../../bench/course/measurements.ts";
-import type { Effect, Table1 } from "../../bench/course/table1.ts";
-import { combinations, type Table2, type Table2Row } from "../../bench/course/table2.ts";
+import {
+  lorikeetProgram,
+  type Measured,
+  Measurements,
+  type Program,
+} from "../../bench/course/measurements.ts";
+import { collect } from "../../bench/course/report/results.ts";
+import { type Effect, table1 } from "../../bench/course/table1.ts";
+import {
+  combinations,
+  nameOf,
+  table2,
+  type Table2Row,
+  type Table2Settings,
+} from "../../bench/course/table2.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { ROOT } from "../../scripts/compile.ts";
+import { readTrainArguments } from "../../train/config.ts";
 import { gpuTest } from "../kernels/harness.ts";
-import { exists, lorikeet, succeeded, TemporaryFolder } from "./cli.ts";
+import { exists, lorikeet, succeeded, TemporaryFolder, TOKENIZER } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 
 const temporary = new TemporaryFolder();
 addEventListener("unload", () => temporary[Symbol.dispose]());
 const folder = temporary.file("course");
 Deno.mkdirSync(folder);
 
-/** Starts a command of a series on the smallest model. */
+/** What every series is told: all blocks of the smallest model, named as a part of it, and short texts. */
+const SETTINGS: Table2Settings = {
+  model: "random:tiny",
+  layers: 2,
+  data: temporary.file(
+    "data.json",
+    JSON.stringify(Array.from({ length: 32 }, (_, i) => ({ text: `${i} birds` }))),
+  ),
+  tokenizer: TOKENIZER,
+  samples: 2,
+  gpu: "deno",
+  optimizer: "adamw",
+  learning_rate: 1e-5,
+  trust_plan: false,
+};
+
+/** Starts a command of a series on that; `bench table1` counts its samples itself. */
 function start(...command: string[]): Deno.ChildProcess {
-  const flags = ["--model", "random:tiny", "--gpu", "deno", "--folder", folder];
+  const { model, layers, data, tokenizer, samples, gpu } = SETTINGS;
+  const subject = Object.entries({ model, layers, data, tokenizer, gpu, folder });
+  if (!command.includes("table1")) subject.push(["samples", samples]);
   return new Deno.Command(join(ROOT, "lorikeet"), {
-    args: [...command, ...flags],
+    args: [...command, ...subject.flatMap(([name, value]) => [`--${name}`, `${value}`])],
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -36,14 +69,33 @@ async function printed(...command: string[]): Promise<string> {
   return new TextDecoder().decode(stdout);
 }
 
-/** Where the README's first command trains the built-in model. */
-const TRAINED = join(folder, "train");
+/** The README's first command, run once: its output folder, and what it printed. */
+let first: Promise<{ output: string; said: string }> | undefined;
+const trained = () =>
+  first ??= (async () => {
+    const output = temporary.file("run");
+    return { output, said: succeeded(await lorikeet("train", ["--output", output])) };
+  })();
+
+/** Lorikeet's commands in this process. What a report trains is what the README's first command has trained. */
+const here: Program = {
+  args: [],
+  sources: lorikeetProgram().sources,
+  run: async ([command, ...args]) => {
+    if (command !== "train") return await lorikeetHere(command, args);
+    const { config } = readTrainArguments(args), { output, said } = await trained();
+    const summary = JSON.parse(Deno.readTextFileSync(join(output, "summary.json")));
+    const same = { ...config, output, gpu: summary.config.gpu };
+    assert.deepEqual(JSON.parse(JSON.stringify(same)), summary.config);
+    Deno.renameSync(output, config.output);
+    return { code: 0, stdout: said, stderr: "" };
+  },
+};
 
 gpuTest(
   "cli: train without arguments teaches the built-in model, and generate shows it",
   async () => {
-    const output = TRAINED;
-    const said = succeeded(await lorikeet("train", ["--output", output]));
+    const { output, said } = await trained();
     const counts = /^Right answers: (\d+) of 12 before, (\d+) of 12 after\.$/m.exec(said);
     assert.ok(counts, said);
     assert.ok(Number(counts[1]) <= 2 && Number(counts[2]) >= 9, counts[0]);
@@ -53,7 +105,7 @@ gpuTest(
     assert.ok(first_loss > 2 && last_loss < 0.15, `${first_loss} to ${last_loss}`);
 
     const shown = [...said.matchAll(/^ {4}after {2}[✓✗] (.*)$/gm)].map(([, answer]) => answer);
-    const answered = await lorikeet("generate", [
+    const answered = await lorikeetHere("generate", [
       ...["--model", "builtin", "--adapter", join(output, "adapter"), "--max-tokens", "20"],
       ...["--data", join(ROOT, "examples/builtin/held_out.json"), "--batch-size", "5", "--json"],
     ]);
@@ -71,19 +123,22 @@ const measurements = () =>
   [...Deno.readDirSync(folder)].map(({ name }) => name)
     .filter((name) => /^table2-.*\.json$/.test(name));
 
-/** All blocks of the model, named as a part of it. */
-const PART = ["--layers", "2", "--samples", "2"];
-const TABLE2 = ["bench", "table2", ...PART, "--json"];
+const read = (name: string): Measured =>
+  JSON.parse(Deno.readTextFileSync(join(folder, `${name}.json`)));
+
+const TABLE2 = ["bench", "table2", "--json"];
 
 gpuTest("cli: bench table2, killed in the middle, keeps what it measured and ends", async () => {
   const killed = start(...TABLE2), output = killed.output();
-  while (measurements().length < 3) await setTimeout(20);
+  const ended = output.then(() => true);
+  while (measurements().length < 2 && !await Promise.race([ended, setTimeout(20, false)]));
   killed.kill("SIGKILL");
-  assert.equal((await output).signal, "SIGKILL");
+  const { signal, stderr } = await output;
+  assert.equal(signal, "SIGKILL", new TextDecoder().decode(stderr));
   const before = new Map(
     measurements().map((name) => [name, Deno.readTextFileSync(join(folder, name))]),
   );
-  const table: Table2 = JSON.parse(await printed(...TABLE2));
+  const table = await table2(await Measurements.open(folder, "deno", here), SETTINGS);
   for (const [name, text] of before) {
     assert.equal(Deno.readTextFileSync(join(folder, name)), text, "measured again");
     const { result } = JSON.parse(text);
@@ -111,11 +166,17 @@ gpuTest("cli: bench table2, killed in the middle, keeps what it measured and end
   }
   const [{ memory_mb: full }, { memory_mb: lora }] = table.rows;
   assert.ok(lora.gradient < full.gradient && lora.optimizer < full.optimizer);
+
+  // The launcher measures what is missing, and takes the rest from the folder.
+  const last = `table2-${nameOf(table.rows[15])}`;
+  Deno.removeSync(join(folder, `${last}.json`));
+  const again = JSON.parse(await printed(...TABLE2));
+  assert.deepEqual(again.rows.slice(0, 15), JSON.parse(JSON.stringify(table.rows.slice(0, 15))));
+  assert.deepEqual(again.rows[15].losses, table.rows[15].losses);
 });
 
 gpuTest("cli: bench table1 derives every arrow from what it measured", async () => {
-  const command = ["bench", "table1", "--json"], first = await printed(...command);
-  const table: Table1 = JSON.parse(first);
+  const table = await table1(await Measurements.open(folder, "deno", here), SETTINGS);
   assert.equal(table.layers, openModel("random:tiny").config.num_hidden_layers);
   const effect = (quantity: string, technique: string): Effect =>
     table.effects.find((e) => e.quantity === quantity && e.technique === technique)!;
@@ -131,19 +192,9 @@ gpuTest("cli: bench table1 derives every arrow from what it measured", async () 
   assert.equal(arrows("Memory: optimizer state"), "−−−↓");
   assert.equal(arrows("Computation"), "−↑−↓");
   // Without a GPU and the measurements it would need some: they are all there, and print the same.
-  assert.equal(await printed(...command), first);
-  assert.match(succeeded(await lorikeet("bench", ["table1", "--help"])), /--folder/);
+  assert.deepEqual(JSON.parse(await printed("bench", "table1", "--json")), table);
+  assert.match(succeeded(await lorikeetHere("bench", ["table1", "--help"])), /--folder/);
 });
-
-/** Has the run of the README's first command, where it is there, count as the report's: it trains as that would. */
-function keepTraining(): void {
-  if (!exists(TRAINED)) return;
-  const { gpu } = JSON.parse(Deno.readTextFileSync(join(folder, measurements()[0])));
-  const flags = ["--learning-rate", "2e-3", "--epochs", "2", "--packing"];
-  const command = ["train", "--model", "builtin", "--output", TRAINED, "--gpu", "deno", ...flags];
-  const note = [lorikeetProgram().sources, gpu, ...command].join("\n");
-  Deno.writeTextFileSync(`${TRAINED}.command`, note);
-}
 
 const SECTIONS = [
   ...["What each technique does", "Memory and time of every combination of techniques"],
@@ -154,8 +205,12 @@ const SECTIONS = [
 ];
 
 gpuTest("cli: report measures, and writes the same in HTML, PDF and Markdown", async () => {
-  keepTraining();
-  const names = await printed("report", ...PART);
+  await collect(await Measurements.open(folder, "deno", here), SETTINGS);
+  // The launcher measures what is missing, and takes the rest from the folder.
+  const missing = join(folder, "timeline-inference.json");
+  Deno.removeSync(missing);
+  const names = await printed("report");
+  assert.ok(exists(missing));
   const [html, pdf, markdown] = ["report.html", "report.pdf", "tables.md"].map((name) => {
     const path = join(folder, name);
     assert.ok(names.includes(path));
@@ -169,9 +224,9 @@ gpuTest("cli: report measures, and writes the same in HTML, PDF and Markdown", a
   assert.ok([...pdf.matchAll(/\/Type \/Page\b/g)].length >= 4);
 
   // The rows are those that were measured.
-  const name = "table2-accumulation-8-mixed-lora-on-checkpointing-block-adamw.json";
-  const { result } = JSON.parse(Deno.readTextFileSync(join(folder, name)));
-  const { peak_memory_mb, first_loss } = result as Required<Table2Row>;
+  const name = "table2-accumulation-8-mixed-lora-on-checkpointing-block-adamw";
+  const { result } = read(name);
+  const { peak_memory_mb, first_loss } = result as unknown as Required<Table2Row>;
   for (const text of [html, markdown]) {
     assert.ok(text.includes(peak_memory_mb.toFixed(1)) && text.includes(first_loss.toFixed(4)));
   }

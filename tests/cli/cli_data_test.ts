@@ -86,7 +86,7 @@ gpuTest(
     ];
     const data = folder.file("rows.jsonl", rows.map((row) => JSON.stringify(row)).join("\n"));
     const run = ["--max-steps", "1", "--no-shuffle", "--output", folder.file("run")];
-    const stdout = succeeded(await lorikeet("train", [...BUILTIN, "--data", data, ...run]));
+    const stdout = succeeded(await lorikeetHere("train", [...BUILTIN, "--data", data, ...run]));
     assert.match(stdout, /^Data: .*rows\.jsonl, 3 samples, \d+ tokens$/m);
     const shown = "[⟨<s>⟩You count.\n\n### Instruction:\nOne?\n\n### Response:One.\n\n" +
       "### Instruction:\nAnd now?\n\n### Response:]4⟨</s>⟩\n";

@@ -96,9 +96,9 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
 
   // Stopped inside the second epoch and resumed: the same steps, to the last bit.
   const [part, rest] = [folder.file("part"), folder.file("rest")];
-  succeeded(await lorikeet("train", [...settings, "--max-steps", "5", "--output", part]));
+  succeeded(await lorikeetHere("train", [...settings, "--max-steps", "5", "--output", part]));
   const resume = ["--resume", join(part, "state")];
-  succeeded(await lorikeet("train", [...settings, ...resume, "--output", rest]));
+  succeeded(await lorikeetHere("train", [...settings, ...resume, "--output", rest]));
   const steps = [...metricsOf(part), ...metricsOf(rest)];
   const timeless = (lines: Record<string, unknown>[]) =>
     lines.map(({ seconds: _, ...line }) => line);
@@ -128,7 +128,7 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.deepEqual([uncached.ids, uncached.text], [tuned.ids, tuned.text]);
   assert.notDeepEqual(tuned.ids, base.ids);
   const both = [...prompt, ...withAdapter, "--prompt", "Say blue and black."];
-  const [first, second] = succeeded(await lorikeet("generate", both)).trimEnd().split("\n")
+  const [first, second] = succeeded(await lorikeetHere("generate", both)).trimEnd().split("\n")
     .map((line) => JSON.parse(line));
   assert.deepEqual([first.ids, first.text], [tuned.ids, tuned.text], "an adapter in a batch");
   assert.ok(second.prompt_ids.length > first.prompt_ids.length);
@@ -165,7 +165,7 @@ gpuTest("cli: Ctrl-C ends a run after its step, with a state to go on from", asy
   assert.deepEqual(names(part), ["metrics.jsonl", "state"]);
   const done = metricsOf(part).length;
   const resume = ["--resume", join(part, "state"), "--output", rest];
-  succeeded(await lorikeet("train", [...settings, `${done + 1}`, ...resume]));
+  succeeded(await lorikeetHere("train", [...settings, `${done + 1}`, ...resume]));
   assert.deepEqual(metricsOf(rest).map(({ step }) => step), [done + 1]);
 });
 
@@ -176,7 +176,7 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
   const args = [...RANDOM, "--data", data, "--lora", "off", "--output", output];
   // Far more micro-batches and samples in them than there is data.
   args.push("--gradient-accumulation-steps", "1e12", "--batch-size", "1e12");
-  succeeded(await lorikeet("train", [...args, "--precision", "fp32", "--max-steps", "1"]));
+  succeeded(await lorikeetHere("train", [...args, "--precision", "fp32", "--max-steps", "1"]));
   assert.deepEqual(names(output), ["metrics.jsonl", "model", "state", "summary.json"]);
   const { trainable_percent } = summaryOf(output);
   assert.equal(trainable_percent, 100);

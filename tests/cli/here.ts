@@ -5,6 +5,7 @@
 import { format } from "node:util";
 import { type Main, statusOf } from "../../cli/run_main.ts";
 import type { Outcome } from "./cli.ts";
+import { shareDevices } from "./shared_device.ts";
 
 const infer = async () => (await import("../../infer/main.ts")).main;
 
@@ -44,7 +45,11 @@ class Kept {
 async function run(command: string, args: readonly string[]): Promise<Outcome> {
   const { main, first } = ENTRY[command], entry = await main();
   const began = performance.now(), stdout = new Kept(), stderr = new Kept();
-  const giveBack = [stdout.replace(Deno.stdout), stderr.replace(Deno.stderr)];
+  const giveBack = [
+    stdout.replace(Deno.stdout),
+    stderr.replace(Deno.stderr),
+    shareDevices(),
+  ];
   const { log, error } = console;
   Object.assign(console, { log: stdout.line, error: stderr.line });
   try {
@@ -60,10 +65,7 @@ async function run(command: string, args: readonly string[]): Promise<Outcome> {
 /** The command under way: the process has one standard output. */
 let last: Promise<unknown> = Promise.resolve();
 
-/**
- * `lorikeet <command> <args>` without a process of its own, one after the other. Of `train` only what is refused before
- * it listens for signals.
- */
+/** `lorikeet <command> <args>` without a process of its own, one after the other. */
 export function lorikeetHere(command: string, args: readonly string[]): Promise<Outcome> {
   const outcome = last.then(() => run(command, args));
   last = outcome.catch(() => {});

@@ -2,23 +2,21 @@
 import assert from "node:assert/strict";
 import { StopRequest } from "../../train/stop_request.ts";
 
-Deno.test({
-  name: "a signal that came before the other thread listened counts when this one hears it",
-  // The other thread listens as long as the program runs.
-  sanitizeOps: false,
-  sanitizeResources: false,
-  fn: async () => {
-    const { addSignalListener } = Deno;
-    const listeners = new Map<string, () => void>();
-    Deno.addSignalListener = (signal, listener) => void listeners.set(signal, listener);
-    const stop = new StopRequest();
-    try {
-      await stop.listen();
-    } finally {
-      Deno.addSignalListener = addSignalListener;
-    }
+Deno.test("a signal that came before the other thread listened counts when this one hears it", async () => {
+  const { addSignalListener, removeSignalListener } = Deno;
+  const listeners = new Map<string, () => void>();
+  Deno.addSignalListener = (signal, listener) => void listeners.set(signal, listener);
+  Deno.removeSignalListener = (signal, listener) => {
+    if (listeners.get(signal) === listener) listeners.delete(signal);
+  };
+  try {
+    using stop = new StopRequest();
+    await stop.listen();
     assert.equal(stop.requested, false);
     listeners.get("SIGTERM")?.();
     assert.equal(stop.requested, true);
-  },
+  } finally {
+    Object.assign(Deno, { addSignalListener, removeSignalListener });
+  }
+  assert.equal(listeners.size, 0, "a request that is over still listens");
 });

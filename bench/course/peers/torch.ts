@@ -82,7 +82,7 @@ export class Torch {
     { folder, device: gpu }: Measurements,
   ) {
     this.#measurements = new Measurements(folder, gpu, {
-      path: python,
+      run: (words) => runProcess(python, words),
       args: [SCRIPT],
       sources: hashOf(
         ["torch_rows.py", "plain_llama.py"].map((name) => `bench/course/peers/${name}`),

@@ -10,7 +10,6 @@ import { readJson } from "../../../model/formats/json_file.ts";
 import { exists } from "../../../model/formats/whole_file.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import type { Measurements } from "../measurements.ts";
-import { runProcess } from "../processes.ts";
 import type { Scaling } from "../../scaling.ts";
 import { type Table1, table1 } from "../table1.ts";
 import { type Table2, table2, type Table2Settings } from "../table2.ts";
@@ -143,7 +142,7 @@ async function train(series: Series, command: readonly string[], model: string):
   if (!kept) {
     if (exists(output)) Deno.removeSync(output, { recursive: true });
     Deno.mkdirSync(folder, { recursive: true });
-    const { code, stderr } = await runProcess(program.path, [...program.args, ...command]);
+    const { code, stderr } = await program.run([...program.args, ...command]);
     if (code !== 0) throw new UserError(`${command.join(" ")} failed: ${stderr.trim()}`);
     Deno.writeTextFileSync(note, words);
   }

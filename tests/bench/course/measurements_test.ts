@@ -1,6 +1,7 @@
 /** The folder of measurements: what is kept, what is measured again, what is refused. */
 import assert from "node:assert/strict";
 import { Measurements } from "../../../bench/course/measurements.ts";
+import { runProcess } from "../../../bench/course/processes.ts";
 import { UserError } from "../../../kernels/errors.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
 
@@ -12,7 +13,7 @@ function counting(folder: TemporaryFolder): { measurements: Measurements; calls:
   const script = folder.file("program.sh", `echo call >>'${log}'; echo "$1"; exit "\${2:-0}"`);
   return {
     measurements: new Measurements(folder.file("results"), GPU, {
-      path: "sh",
+      run: (words) => runProcess("sh", words),
       args: [script],
       sources: "abc",
     }),
