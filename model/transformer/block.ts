@@ -4,8 +4,8 @@
  *     mid = x + post_attention(Wo·attention(rope(Wq·n), rope(Wk·n), Wv·n))   n = pre_attention(x)
  *     y   = mid + post_mlp(Wdown·(f(Wgate·m)·(Wup·m)))                       m = pre_mlp(mid)
  *
- * Every norm is an RMSNorm where the block has one and the identity elsewhere; f is the MLP's activation. This file has what the passes share;
- * training is in block_training.ts, inference in block_inference.ts.
+ * Every norm is an RMSNorm where the block has one and the identity elsewhere; f is the MLP's activation. This file
+ * has what the passes share; training is in block_training.ts, inference in block_inference.ts.
  *
  * Projections of the same input are one product. A projection back to the residual stream leaves split-K partial
  * sums. One launch adds them to the residual stream and makes the next norm.

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { exists, lorikeet, refused, succeeded, TemporaryFolder } from "./cli.ts";
+import { exists, refused, succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpu, gpuTest } from "../kernels/harness.ts";
