@@ -4,13 +4,13 @@ import {
   chatAbout,
   denoArguments,
   exists,
-  lorikeet,
   refused,
   startLorikeet,
   succeeded,
   TemporaryFolder,
   TOKENIZER,
 } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = ["--model", "builtin", "--precision", "fp32"];
@@ -82,7 +82,10 @@ gpuTest("cli chat: a conversation with history, /reset, /save, /help and mistake
   ];
   const flags = [...args, "--template", "none", "--json"];
   const lines = succeeded(
-    await lorikeet("generate", [...flags, ...prompts.flatMap((prompt) => ["--prompt", prompt])]),
+    await lorikeetHere("generate", [
+      ...flags,
+      ...prompts.flatMap((prompt) => ["--prompt", prompt]),
+    ]),
   );
   const texts = lines.trimEnd().split("\n").map((line) => JSON.parse(line).text.trim());
   assert.deepEqual(answers.slice(1), texts);

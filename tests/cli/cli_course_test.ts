@@ -131,7 +131,7 @@ const TABLE2 = ["bench", "table2", "--json"];
 gpuTest("cli: bench table2, killed in the middle, keeps what it measured and ends", async () => {
   const killed = start(...TABLE2), output = killed.output();
   const ended = output.then(() => true);
-  while (measurements().length < 2 && !await Promise.race([ended, setTimeout(20, false)]));
+  while (measurements().length < 1 && !await Promise.race([ended, setTimeout(20, false)]));
   killed.kill("SIGKILL");
   const { signal, stderr } = await output;
   assert.equal(signal, "SIGKILL", new TextDecoder().decode(stderr));

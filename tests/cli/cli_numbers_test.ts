@@ -61,7 +61,8 @@ gpuTest(
     };
     for (const [command, args] of Object.entries(commands)) {
       const all = ["--model", model, ...args];
-      const outcome = await lorikeet(command as keyof typeof commands, all);
+      const run = command === "train" ? lorikeet : lorikeetHere;
+      const outcome = await run(command as keyof typeof commands, all);
       refused(outcome, 1, ...named, remedy);
       if (command !== "train") assert.equal(outcome.stdout, "");
     }
@@ -152,7 +153,7 @@ gpuTest(
     const wild = ["--learning-rate", "1e37", "--save-every", "1", "--precision", "fp32"];
     wild.push("--lora", "off", "--optimizer", "sgd");
     refused(
-      await lorikeet("train", ["--model", "builtin", ...flags, ...wild, "--output", diverged]),
+      await lorikeetHere("train", ["--model", "builtin", ...flags, ...wild, "--output", diverged]),
       1,
       /step 2: the loss is NaN.*expected finite numbers: the run diverged: try a lower --learning-rate/,
     );
@@ -195,7 +196,7 @@ gpuTest(
       output,
     ];
     refused(
-      await lorikeet("train", flags),
+      await lorikeetHere("train", flags),
       1,
       /^error: held-out sample 1 of 1: its negative log-likelihood is NaN; .*--precision fp32/,
     );
@@ -208,7 +209,7 @@ gpuTest("cli: a run whose steps were all skipped writes no adapter", async () =>
   const data = folder.file("data.json", smallData(4)), output = folder.file("output");
   const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "2"];
   flags.push("--initial-loss-scale", "1e30", "--eval-fraction", "0.25", "--output", output);
-  const outcome = await lorikeet("train", flags);
+  const outcome = await lorikeetHere("train", flags);
   refused(
     outcome,
     1,
