@@ -23,6 +23,7 @@ import {
   STORAGE_DTYPES,
 } from "./pickle_values.ts";
 import { brief } from "./json_file.ts";
+import { UTF8 } from "./whole_file.ts";
 
 /** Opcodes that are refused, by the names of `pickletools`. */
 const REFUSED: Record<number, string> = {
@@ -171,7 +172,7 @@ class Unpickler {
     this.#charge(2 * length);
     try {
       const bytes = this.#bytes.subarray(begin, begin + length);
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      return UTF8.decode(bytes);
     } catch {
       return this.#fail("is damaged: a string is not valid UTF-8");
     }

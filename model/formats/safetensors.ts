@@ -13,7 +13,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { FileReader } from "./file_reader.ts";
 import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
 import { brief, isObject, nestedDeeper, stringEnd } from "./json_file.ts";
-import { kindOf } from "./whole_file.ts";
+import { kindOf, UTF8 } from "./whole_file.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;
@@ -131,7 +131,7 @@ export function parseSafetensorsHeader(
   };
   let text = "", json: unknown;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
+    text = UTF8.decode(header);
   } catch {
     fail("is not valid UTF-8");
   }

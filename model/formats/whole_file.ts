@@ -64,6 +64,9 @@ export function isFolder(path: string): boolean {
   }
 }
 
+/** Decodes UTF-8, and throws where bytes are none. Names and rows are many, and a decoder takes longer to make than to use. */
+export const UTF8: TextDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
 /** How many bytes of a file's beginning {@linkcode refuseStandIn} wants, where it has so many. */
 export const HEAD_BYTES = 256;
 
@@ -72,7 +75,9 @@ const LFS = /^version https:\/\/(?:git-lfs|hawser)\.github\.com\/spec\/v\d/;
 
 /** Bytes as the characters of the same numbers, for patterns over a file's beginning. */
 function characters(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes.subarray(0, HEAD_BYTES));
+  let text = "";
+  for (const byte of bytes.subarray(0, HEAD_BYTES)) text += String.fromCharCode(byte);
+  return text;
 }
 
 /**

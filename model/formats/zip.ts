@@ -11,7 +11,7 @@ import { crc32 } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
 import type { FileReader } from "./file_reader.ts";
 import { brief } from "./json_file.ts";
-import { kindOf } from "./whole_file.ts";
+import { kindOf, UTF8 } from "./whole_file.ts";
 
 /** One stored entry, as the archive's directory at its end describes it. */
 export interface ZipEntry {
@@ -165,7 +165,7 @@ export class ZipArchive {
 
   #name(bytes: Uint8Array, index: number): string {
     try {
-      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      return UTF8.decode(bytes);
     } catch {
       return this.#fail(`is damaged: the name of zip entry ${index} is not valid UTF-8`);
     }

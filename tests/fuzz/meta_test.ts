@@ -45,13 +45,15 @@ const VALUES = Object.fromEntries(
 );
 const PICKLE = pickleDictionary(VALUES);
 
+const NAME = ascii("a/data.pkl");
+const NUMBERS = Object.values(SHAPES).map((shape, i) => {
+  const bytes = 2 * shape.reduce((a, b) => a * b, 1);
+  return { name: ascii(`a/data/${i}`), content: new Uint8Array(bytes).fill(i) };
+});
+
 /** A shard whose pickle is this one, with checksums and sizes that are right. */
 function shardWith(pickle: Uint8Array): Uint8Array<ArrayBuffer> {
-  const entries = Object.values(SHAPES).map((shape, i) => {
-    const bytes = 2 * shape.reduce((a, b) => a * b, 1);
-    return { name: `a/data/${i}`, content: new Uint8Array(bytes).fill(i) };
-  });
-  return zipFile([{ name: "a/data.pkl", content: pickle }, ...entries], { zip64: true, align: 8 });
+  return zipFile([{ name: NAME, content: pickle }, ...NUMBERS], { zip64: true, align: 8 });
 }
 
 /** Opcodes that have no place where they are put. */

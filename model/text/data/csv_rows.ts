@@ -16,9 +16,9 @@ function headerNames(line: string, delimiter: string): string[] {
 
 /** What separates the values of a table with this first line; undefined where it names no field. */
 function delimiterOf(line: string, isField: (name: string) => boolean): string | undefined {
-  const known = (delimiter: string) => headerNames(line, delimiter).filter(isField).length;
-  const best = DELIMITERS.reduce((a, b) => known(b) > known(a) ? b : a);
-  return known(best) > 0 ? best : undefined;
+  const known = DELIMITERS.map((delimiter) => headerNames(line, delimiter).filter(isField).length);
+  const most = Math.max(...known);
+  return most > 0 ? DELIMITERS[known.indexOf(most)] : undefined;
 }
 
 /** The first line, of which names are all that matters: so many bytes are enough. */

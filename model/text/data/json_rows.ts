@@ -5,6 +5,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
+import { UTF8 } from "../../formats/whole_file.ts";
 import { FORMATS } from "./file.ts";
 import { type Extent, JsonFault, JsonValues, type Member } from "./json_values.ts";
 import { parseValue, type Row, type Rows } from "./row.ts";
@@ -35,8 +36,7 @@ class JsonText {
     const where = () => `data file "${this.file}", ${list}row ${number} (line ${this.line(begin)})`;
     let text: string;
     try {
-      text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-        .decode(this.bytes.subarray(begin, end));
+      text = UTF8.decode(this.bytes.subarray(begin, end));
     } catch {
       throw new UserError(`${where()} is not UTF-8 text; expected JSON in UTF-8`);
     }
