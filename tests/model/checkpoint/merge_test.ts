@@ -136,10 +136,8 @@ gpuTest("merge: layers of several pieces", async (gpu) => {
   const config = smallConfig({ hidden_size: 260, intermediate_size: 16_420 });
   const weights: Weights = new Map();
   for (const [name, shape] of weightShapes(config)) {
-    const values = Float32Array.from(
-      { length: shape.reduce((a, b) => a * b, 1) },
-      (_, i) => Math.sin(i),
-    );
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    for (let i = 0; i < values.length; i++) values[i] = Math.sin(i);
     weights.set(name, { dtype: "F16", bytes: encode(values, "F16") });
   }
   const edges = (row: number, rows: number) =>
