@@ -21,12 +21,11 @@ export const SEED = 0x9e3779b9;
 /** Rows of logits as stored, padding poisoned, row r being `rows[r % rows.length]`. */
 export function stored(rows: readonly ArrayLike<number>[], count: number): Float32Array {
   const vocab = rows[0].length, width = roundUp(vocab, 4);
-  return Float32Array.from({ length: count * width }, (_, i) => {
-    const column = i % width;
-    return column < vocab
-      ? rows[Math.floor(i / width) % rows.length][column]
-      : [NaN, 2 ** 100][i % 2];
-  });
+  const values = new Float32Array(count * width);
+  for (let i = vocab; i < width; i++) values[i] = i % 2 === 0 ? NaN : 2 ** 100;
+  for (let row = 1; row < count; row++) values.copyWithin(row * width, 0, width);
+  for (let row = 0; row < count; row++) values.set(rows[row % rows.length], row * width);
+  return values;
 }
 
 /** The settings of sequences, by their sampling and subsequence. */
@@ -57,7 +56,8 @@ export async function choose(
   const used = { ...PLAIN, seed: SEED, ...options };
   const perRow = (f: (row: number) => number) =>
     upload(gpu, Array.from({ length: count }, (_, r) => f(r)), "u32", [count]);
-  const flags = Array.from({ length: count * width }, (_, i) => seen?.includes(i % width) ? 1 : 0);
+  const flags = new Uint32Array(count * width);
+  for (const id of seen ?? []) for (let row = 0; row < count; row++) flags[row * width + id] = 1;
   const kept = mask ? poisoned(gpu, "u32", [count, width]) : undefined;
   const ids = poisoned(gpu, "u32", [count]), sampled = poisoned(gpu, "u32", [count]);
   sample(gpu, {
