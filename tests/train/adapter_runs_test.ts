@@ -85,18 +85,19 @@ for (const c of cases) {
         },
       );
       const changes = { precision, initial_loss_scale: 256 };
-      const whole = await open(gpu, c, lora, changes), windows = windowsOf(c);
+      const whole = await open(gpu, c, lora, changes), [before, ...after] = windowsOf(c);
       loadAdapter(gpu, whole.model, adapter);
-      await steps(gpu, whole, windows, 0);
+      await steps(gpu, whole, [before], 0);
       const state = folder.file("state"),
-        progress = { step: 2, microBatches: 2, firstLoss: 1, data: DATA };
+        progress = { step: 1, microBatches: 1, firstLoss: 1, data: DATA };
       await saveState(gpu, whole, state, progress);
-      const expected = await steps(gpu, whole, windows, 2);
+      const expected = await steps(gpu, whole, after, 1);
+      assert.ok(expected.length > 0);
 
       const resumed = await open(gpu, c, lora, changes);
       initializeAdapters(gpu, resumed.model, { init: "kaiming", seed: 3 });
       assert.deepEqual(loadState(gpu, resumed, state, DATA), progress);
-      assert.deepEqual(await steps(gpu, resumed, windows, 2), expected, precision);
+      assert.deepEqual(await steps(gpu, resumed, after, 1), expected, precision);
       assertSameTensors(await parameters(gpu, resumed), await parameters(gpu, whole));
     }
   });
@@ -246,7 +247,7 @@ gpuTest("a new adapter leaves the model as it was, and every part of it learns",
       const [plain] = await gpu.readF32(base.losses);
       const tolerance = precision === "fp32" ? 1e-5 : 1e-2;
       assertClose([loss], [plain], { atol: 0, rtol: tolerance, what: `${kind} ${precision}` });
-      await steps(gpu, trainer, [...windows, ...windows], 0);
+      await steps(gpu, trainer, windows, 0);
       const after = await parameters(gpu, trainer);
       for (const [name, data] of after) {
         assert.ok(
