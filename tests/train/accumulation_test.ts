@@ -171,6 +171,7 @@ for (const [what, subject] of Object.entries(SUBJECTS)) {
           const limits = { atol: 0, rtol: 1e-5, what: "losses" };
           assertClose(packed.result.losses, apart.result.losses, limits);
           assertReference(packed, referenceModel(subject), window, loss_normalization);
+          if (loss_normalization === "token") continue;
           const off = await step(gpu, subject, window, { ...settings, share_prefixes: false });
           assertSameStep(off, apart, 1e-5);
         }
