@@ -7,6 +7,7 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
+import { Tensor } from "../../kernels/gpu/tensor.ts";
 import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
@@ -114,17 +115,38 @@ export function openTrainer(
   return trainer;
 }
 
+/** Values of f32 tensors, of which those that lie in one buffer are read at once. */
+async function readTogether(
+  gpu: Gpu,
+  tensors: readonly Tensor[],
+): Promise<Float32Array<ArrayBuffer>[]> {
+  const readings = new Map<
+    GPUBuffer | undefined,
+    { from: number; values: Float32Array<ArrayBuffer> }
+  >();
+  for (const [buffer, within] of Map.groupBy(tensors, ({ buffer }) => buffer)) {
+    const from = Math.min(...within.map(({ offset }) => offset));
+    const bytes = Math.max(...within.map(({ offset, bytes }) => offset + bytes)) - from;
+    const all = new Tensor("together", "f32", [bytes / 4], buffer, from);
+    readings.set(buffer, { from, values: await gpu.readF32(all) });
+  }
+  return tensors.map(({ buffer, offset, size }) => {
+    const { from, values } = readings.get(buffer)!;
+    const first = (offset - from) / 4;
+    return values.slice(first, first + size);
+  });
+}
+
 async function readTrained(
   gpu: Gpu,
   model: Llama,
   which: "master" | "grad",
 ): Promise<Map<string, Float32Array>> {
-  const values = new Map<string, Float32Array>();
-  for (const { name, shape, trained } of model.trained as Parameter[]) {
-    const tensor = trained![which];
-    values.set(name, cutRows(await gpu.readF32(tensor), shape, tensor.shape));
-  }
-  return values;
+  const trained = model.trained as Parameter[];
+  const values = await readTogether(gpu, trained.map(({ trained }) => trained![which]));
+  return new Map(trained.map(({ name, shape, trained }, i) => {
+    return [name, cutRows(values[i], shape, trained![which].shape)];
+  }));
 }
 
 /** Every trained parameter's f32 values. */
@@ -165,8 +187,9 @@ export function norm(values: ArrayLike<number>): number {
 
 /** ‖actual − expected‖ / ‖expected‖; 0 where both are zero. */
 export function deviation(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
-  const difference = norm(Float64Array.from(actual, (value, i) => value - expected[i]));
-  return difference === 0 ? 0 : difference / norm(expected);
+  let squares = 0;
+  for (let i = 0; i < actual.length; i++) squares += (actual[i] - expected[i]) ** 2;
+  return squares === 0 ? 0 : Math.sqrt(squares) / norm(expected);
 }
 
 /** A model that grouped-query attention stretches: four heads on one key-value head. */
