@@ -173,6 +173,10 @@ gpuTest(
       const kept = await once(other);
       const fresh = await makeEngine(gpu, first);
       assert.deepEqual(kept, await answers(gpu, fresh, [other], few));
+      // No step has read an answer's last token: a prompt that has it and goes on computes it.
+      const [answer] = await once(first.prompt), rest = first.ids.slice(answer.length + 1);
+      const whole = [...first.prompt, ...first.ids.slice(0, answer.length + 1)];
+      assert.deepEqual(await once(whole, { reuse: true, maxTokens: rest.length }), [rest]);
 
       // Other weights: only an answer that uses nothing again is theirs.
       const { weights } = engine.model;
