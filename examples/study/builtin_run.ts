@@ -66,7 +66,7 @@ export async function readTrained(
 ): Promise<Map<string, { shape: readonly number[]; data: Float32Array }>> {
   const values = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const { name, shape, trained } of trainer.model.trained) {
-    const tensor = trained![which];
+    const tensor = trained[which];
     values.set(name, { shape, data: cutRows(await gpu.readF32(tensor), shape, tensor.shape) });
   }
   return values;
