@@ -30,7 +30,7 @@
  *
  * @module
  */
-export { UserError } from "./kernels/errors.ts";
+export { UsageError, UserError } from "./kernels/errors.ts";
 export { type Gpu, type GpuOptions, openGpu } from "./kernels/gpu/gpu.ts";
 export { Memory, memoryLines, type MemoryTable } from "./kernels/gpu/memory.ts";
 export { Tensor } from "./kernels/gpu/tensor.ts";

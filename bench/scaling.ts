@@ -50,7 +50,7 @@ export async function benchScaling(given: Bench, lengths: readonly number[]): Pr
     tokens,
   ): AccumulationWindow => [randomRow(tokens, config.vocab_size, limit)]);
   const sizesOf = (windows: readonly AccumulationWindow[]) => ({
-    ...new PassPlanner(bench.config, config.sliding_window).sizes(windows),
+    ...PassPlanner.of(bench.config, config).sizes(windows),
     maxMicroBatches: 1,
   });
   const trainer = await openTrainer(bench, sizesOf(windows));

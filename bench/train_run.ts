@@ -147,7 +147,7 @@ export async function runBench(
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes: RunSizes = {
-    ...new PassPlanner(config, source.config.sliding_window).sizes(windows),
+    ...PassPlanner.of(config, source.config).sizes(windows),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),
   };
   const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizes));

@@ -74,14 +74,15 @@ export async function askedProducts(
     maxBinding: gpu.maxBinding,
   });
   await trainer.precompile(gpu, windows);
-  const batches = tokens.map((count) => {
-    const ids = Uint32Array.from(randomIds(count, model.vocab_size));
-    return makeBatch([{ ids, promptLength: count - 1, weight: 1 }], model.sliding_window);
-  });
   const generator = new Llama(plan(), {
     config: model,
     numerics: numericsOf({ ...config, exact_products: false }),
     mode: scoreMode({ maxTokens: Math.max(...tokens), maxTargets: 1 }),
+  });
+  const batches = tokens.map((count) => {
+    const ids = Uint32Array.from(randomIds(count, model.vocab_size));
+    const document = { ids, promptLength: count - 1, weight: 1 };
+    return makeBatch([document], generator.slidingWindows[0]);
   });
   await gpu.precompile(() => {
     for (const batch of batches) generator.logits(gpu, batch);

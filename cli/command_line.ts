@@ -203,7 +203,7 @@ export function command<S extends z.ZodObject>(
  * The flags of a command, with every default filled in. `--help` prints the help and ends the program.
  *
  * @param conflicts What is wrong with flags that are right by themselves; those that aren't are left out.
- * @throws {UserError} With exit code 2 and all problems, one a line.
+ * @throws {UsageError} of all problems, one a line.
  */
 export function parseFlags<S extends z.ZodObject>(
   { line, schema }: Command<S>,

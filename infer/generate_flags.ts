@@ -111,7 +111,7 @@ function conflicts(flags: Partial<GenerateFlags>): string[] {
 /**
  * The flags of `lorikeet generate`. `--help` prints the help and ends the program.
  *
- * @throws {UserError} With exit code 2 and all problems, one a line.
+ * @throws {UsageError} of all problems, one a line.
  */
 export function parseGenerateArguments(args: string[]): GenerateFlags {
   return parseFlags(GENERATE, args, conflicts);

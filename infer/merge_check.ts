@@ -9,7 +9,8 @@ import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { type Gpu } from "../kernels/gpu/gpu.ts";
 import { type Batch, makeBatch } from "../model/transformer/batch.ts";
 import { loadingBar } from "../cli/progress.ts";
-import { contextLength, type ModelConfig } from "../model/families/config.ts";
+import { archSpec, contextLength, type ModelConfig } from "../model/families/config.ts";
+import { widestWindow } from "../model/transformer/layers.ts";
 import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
@@ -44,7 +45,7 @@ function checkPrompts(config: ModelConfig): Batch {
     );
     return { ids, promptLength: length, weight: 0 };
   });
-  const batch = makeBatch(documents, config.sliding_window);
+  const batch = makeBatch(documents, widestWindow(archSpec(config)));
   const targetRows = Uint32Array.from({ length: batch.tokens }, (_, i) => i);
   return { ...batch, targetRows, targetCount: batch.tokens };
 }

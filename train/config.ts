@@ -120,7 +120,7 @@ export type PartialTrainConfig =
  * The complete configuration of a run that is set up in code: every key that is left out or undefined has its default,
  * and keys are checked, alone and together, as those of a YAML file are.
  *
- * @throws {UserError} With exit code 2 and all problems, one a line.
+ * @throws {UsageError} of all problems, one a line.
  */
 export function makeTrainConfig({ lora = true, ...rest }: PartialTrainConfig): TrainConfig {
   const problems: string[] = [];
@@ -145,9 +145,9 @@ export interface TrainArguments {
 /**
  * The configuration that `[CONFIG.yaml] [--flag value …]` asks for, every default filled in. Flags
  * win over the file; without a file, `--model` and `--data`, examples/builtin.yaml is the file.
- * Paths are relative to the working folder. `--help` prints the help and ends the program.
+ * Paths are relative to the working folder. `--help` prints the help.
  *
- * @throws {UserError} With exit code 2 and all problems, one a line.
+ * @throws {UsageError} of all problems, one a line.
  */
 export function parseTrainArguments(args: string[]): TrainConfig {
   return readTrainArguments(args).config;

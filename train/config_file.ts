@@ -23,7 +23,7 @@ function plain(node: unknown, document: unknown, where: string): unknown {
 /**
  * Reads a configuration file's text into dotted keys. Unknown keys are added to `problems`.
  *
- * @throws {UserError} with exit code 2 where the text is no YAML mapping of plain values.
+ * @throws {UsageError} where the text is no YAML mapping of plain values.
  */
 export function readYaml(text: string, file: string, problems: string[]): Givens {
   const lineCounter = new LineCounter();

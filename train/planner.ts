@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { archSpec, type ModelConfig } from "../model/families/config.ts";
+import { narrowestWindow } from "../model/transformer/layers.ts";
 import type { Decoding } from "../model/transformer/modes.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import {
@@ -58,12 +60,17 @@ export class PassPlanner {
 
   /**
    * @param settings Default: every micro-batch is a pass.
-   * @param slidingWindow The model's; samples that it cuts share nothing.
+   * @param slidingWindow The narrowest of the model's layers; samples that it cuts share nothing.
    */
   constructor(
     readonly settings: PackingOptions = { packing: false, share_prefixes: false },
     readonly slidingWindow: number | null = null,
   ) {}
+
+  /** The planner for a model. */
+  static of(settings: PackingOptions, model: ModelConfig): PassPlanner {
+    return new PassPlanner(settings, narrowestWindow(archSpec(model)));
+  }
 
   /**
    * The passes of a window: each micro-batch alone, or with packing as {@linkcode joinMicroBatches} joins them. The

@@ -27,7 +27,7 @@ function fixedSettings(config: Record<string, unknown>): Map<string, unknown> {
  * Refuses a configuration that is not the one that a state was made with.
  *
  * @param path The state's file, for the message.
- * @throws {UserError} with exit code 2, which names the key and both values.
+ * @throws {UsageError} that names the key and both values.
  */
 export function checkResumedConfig(
   stored: Record<string, unknown>,

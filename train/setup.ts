@@ -82,7 +82,7 @@ export async function setUpTraining(
     say(`Held out: ${evaluation.length} of ${samples.length} samples\n`);
   }
   const plan: StepPlan = { ...config, samples: split.train };
-  const planner = new PassPlanner(config, source.config.sliding_window);
+  const planner = PassPlanner.of(config, source.config);
   return { ...found, config, adapter, samples, evaluation, plan, planner };
 }
 

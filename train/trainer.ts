@@ -87,7 +87,7 @@ export class Trainer {
     const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
     const { maxMicroBatches = gradient_accumulation_steps, decoding = null, ...pass } = sizes;
     this.config = config;
-    this.planner = options.planner ?? new PassPlanner(config, modelConfig.sliding_window);
+    this.planner = options.planner ?? PassPlanner.of(config, modelConfig);
     this.objective = options.objective ?? new SupervisedFineTuning(config.loss_normalization);
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
@@ -218,7 +218,7 @@ export class Trainer {
     const documents = samples.map(({ sample, slot, index, shared }): Document => {
       return { ...sample, weight: weights[slot][index], slot, shared };
     });
-    return makeBatch(documents, this.model.config.sliding_window);
+    return makeBatch(documents, this.model.slidingWindows[0]);
   }
 
   #runPass(gpu: Gpu, batch: Batch, step: number): void {

@@ -227,8 +227,13 @@ export function table1Subject({ model, layers, blocks, samples, gpu, provider }:
 export function table1Lines(table: Table1, markdown: boolean): string[] {
   const { arrows, numbers } = table1Cells(table);
   return [
-    ...[table1Subject(table), "", ...tableLines(arrows, markdown), ""],
-    ...["Without → with the technique:", "", ...tableLines(numbers, markdown)],
+    table1Subject(table),
+    "",
+    ...tableLines(arrows, markdown),
+    "",
+    "Without → with the technique:",
+    "",
+    ...tableLines(numbers, markdown),
   ];
 }
 

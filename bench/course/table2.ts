@@ -124,8 +124,18 @@ export function subjectFlags(
   const optional = Object.entries(given)
     .flatMap(([name, value]) => value === undefined ? [] : [`--${name}`, `${value}`]);
   return [
-    ...["bench", "train", "--json", "--model", model, ...optional, "--samples", `${samples}`],
-    ...["--gpu", gpu, "--learning-rate", `${learning_rate}`],
+    "bench",
+    "train",
+    "--json",
+    "--model",
+    model,
+    ...optional,
+    "--samples",
+    `${samples}`,
+    "--gpu",
+    gpu,
+    "--learning-rate",
+    `${learning_rate}`,
   ];
 }
 
@@ -134,9 +144,16 @@ const onOff = (on: boolean) => on ? "on" : "off";
 /** The flags of `bench train` that say how. */
 export function techniqueFlags(row: Combination): string[] {
   return [
-    ...["--gradient-accumulation-steps", row.gradient_accumulation ? "8" : "1"],
-    ...["--precision", row.mixed_precision ? "mixed" : "fp32", "--lora", onOff(row.lora)],
-    ...["--checkpointing", row.checkpointing, "--optimizer", row.optimizer],
+    "--gradient-accumulation-steps",
+    row.gradient_accumulation ? "8" : "1",
+    "--precision",
+    row.mixed_precision ? "mixed" : "fp32",
+    "--lora",
+    onOff(row.lora),
+    "--checkpointing",
+    row.checkpointing,
+    "--optimizer",
+    row.optimizer,
   ];
 }
 

@@ -38,16 +38,32 @@ export function longRows(rows: readonly Table2Row[]): string[][] {
   const fit = (row: Table2Row) => row.fits ? "yes" : `no (${row.refused_by})`;
   return [
     [
-      ...["GA", "MP", "LoRA", "checkpointing", "optimizer", "fits", "planned (MB)", "peak (MB)"],
-      ...["nvidia-smi (MB)", "runtime (s)", "tokens/s", "first loss", "last loss"],
+      "GA",
+      "MP",
+      "LoRA",
+      "checkpointing",
+      "optimizer",
+      "fits",
+      "planned (MB)",
+      "peak (MB)",
+      "nvidia-smi (MB)",
+      "runtime (s)",
+      "tokens/s",
+      "first loss",
+      "last loss",
     ],
     ...rows.map((row) => [
       ...[row.gradient_accumulation, row.mixed_precision, row.lora].map(switched),
-      ...[row.checkpointing, row.optimizer, fit(row), number(row.planned_mb, 1)],
+      row.checkpointing,
+      row.optimizer,
+      fit(row),
+      number(row.planned_mb, 1),
       number(row.peak_memory_mb, 1),
       row.nvidia_smi_mb?.toFixed(0) ?? "",
-      ...[number(row.runtime_s, 2), number(row.tokens_per_second, 0)],
-      ...[number(row.first_loss, 4), number(row.last_loss, 4)],
+      number(row.runtime_s, 2),
+      number(row.tokens_per_second, 0),
+      number(row.first_loss, 4),
+      number(row.last_loss, 4),
     ]),
   ];
 }

@@ -22,7 +22,8 @@ import { makeBatch } from "../../model/transformer/batch.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { flag, text, whole } from "../../cli/settings.ts";
 import { loadingBar } from "../../cli/progress.ts";
-import { contextLength } from "../../model/families/config.ts";
+import { archSpec, contextLength } from "../../model/families/config.ts";
+import { widestWindow } from "../../model/transformer/layers.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../../model/transformer/modes.ts";
 import { type ModelSource, openModel } from "../../model/checkpoint/source.ts";
@@ -149,7 +150,7 @@ async function tracedInference(
     weight,
     promptLength: i === samples.length - 1 ? ids.length - 1 : ids.length,
   }));
-  const batch = makeBatch(documents, config.sliding_window);
+  const batch = makeBatch(documents, widestWindow(archSpec(config)));
   const mode = scoreMode({ maxTokens: batch.tokens, maxTargets: batch.targetCount });
   const numerics = numericsOf({ precision, exact_products: false });
   const make = (memory: Memory) => ({

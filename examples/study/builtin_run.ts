@@ -36,7 +36,7 @@ export async function openBuiltin(gpu: Gpu, settings: PartialTrainConfig): Promi
   const samples = await loadDataset(tokenizer, { ...config, context, say: () => {} });
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
-  const sizes = new PassPlanner(config, source.config.sliding_window).sizes(windows);
+  const sizes = PassPlanner.of(config, source.config).sizes(windows);
   const make = (memory: Memory) =>
     new Trainer(memory, source.config, { config, sizes, maxBinding: gpu.maxBinding });
   const trainer = await loadOnto(gpu, source, make, {
@@ -66,7 +66,7 @@ export async function readTrained(
 ): Promise<Map<string, { shape: readonly number[]; data: Float32Array }>> {
   const values = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const { name, shape, trained } of trainer.model.trained) {
-    const tensor = trained![which];
+    const tensor = trained[which];
     values.set(name, { shape, data: cutRows(await gpu.readF32(tensor), shape, tensor.shape) });
   }
   return values;

@@ -75,7 +75,7 @@ export interface Program extends ProgramSource {
 
 let nextId = 0;
 
-/** Programs by the first value of their record, and so on; looked up at every launch, so no key is put together. */
+/** Programs by the first entry of their record, and so on; looked up at every launch, so no key is put together. */
 class Variants {
   readonly next = new Map<string | number | boolean, Variants>();
   program?: Program;
@@ -98,7 +98,8 @@ export function programFamilies(): ReadonlyMap<string, ProgramFamily<Variant>> {
 
 /**
  * A family of programs that differ in the entries of one flat record: `build` runs once per combination of their
- * values, and the entries are the program's key. Every record of a family has the same entries in the same order.
+ * values, and the entries are the program's key. Entries are told apart by their names, whatever their order; keys
+ * have the order of the first record.
  *
  * @throws {Error} where another family has the name.
  */
@@ -108,21 +109,24 @@ export function programFamily<V extends Variant<Extract<keyof V, string>>>(
 ): ProgramFamily<V> {
   if (families.has(name)) throw new Error(`two families of programs are called "${name}"`);
   const variants = new Variants();
+  let fields: (Extract<keyof V, string>)[] | undefined;
   const family = (variant: V) => {
+    fields ??= Object.keys(variant) as Extract<keyof V, string>[];
     let entry = variants;
-    for (const value of Object.values<string | number | boolean>(variant)) {
+    for (const field of fields) {
+      const value = variant[field];
       let next = entry.next.get(value);
       if (next === undefined) entry.next.set(value, next = new Variants());
       entry = next;
     }
-    return entry.program ??= makeProgram(keyOf(name, variant), build(variant));
+    return entry.program ??= makeProgram(keyOf(name, fields, variant), build(variant));
   };
   families.set(name, family as ProgramFamily<Variant>);
   return family;
 }
 
-function keyOf(name: string, variant: Variant): string {
-  const entries = Object.entries(variant).map(([field, value]) => `${field}=${value}`);
+function keyOf(name: string, fields: readonly string[], variant: Variant): string {
+  const entries = fields.map((field) => `${field}=${variant[field]}`);
   return entries.length === 0 ? name : `${name}(${entries.join(",")})`;
 }
 

@@ -19,18 +19,25 @@ interface Size {
 export interface MatrixShape extends Size {
   /** Threads of a subgroup. */
   lanes: number;
+  /** Whether it is tensor cores that multiply them: faster than programs without matrices. */
+  hardware: boolean;
   spelling: keyof typeof SPELLINGS;
 }
 
 /** The shapes that programs are written for. */
 export const MATRIX_SHAPES = {
   /** What NVIDIA's tensor cores take. */
-  tensor_cores: { m: 16, n: 16, k: 16, lanes: 32, spelling: "chromium" },
+  tensor_cores: { m: 16, n: 16, k: 16, lanes: 32, hardware: true, spelling: "chromium" },
   /** What Mesa's software driver multiplies, from version 26 on: slowly, but tests need no GPU. */
-  software: { m: 8, n: 8, k: 8, lanes: 8, spelling: "chromium" },
+  software: { m: 8, n: 8, k: 8, lanes: 8, hardware: false, spelling: "chromium" },
 } as const satisfies Record<string, MatrixShape>;
 /** The name of a shape, which fits a program's key. */
 export type MatrixName = keyof typeof MATRIX_SHAPES;
+
+/** Whether tensor cores multiply matrices of this name. */
+export function onTensorCores(matrices: MatrixName | undefined): matrices is MatrixName {
+  return matrices !== undefined && MATRIX_SHAPES[matrices].hardware;
+}
 
 /** Where a matrix lies, and whether its rows or its columns are contiguous. */
 export interface Place {

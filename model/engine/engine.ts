@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { UsageError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
@@ -21,6 +22,7 @@ import {
 } from "../../kernels/ops/sampling/sample.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
+import { present } from "../transformer/present.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
@@ -124,6 +126,8 @@ export class Engine {
   #recorded?: Chunk;
   /** What the sequences in the slots need done. */
   #steps: SamplingSteps = samplingSteps([], 0);
+  /** The chunk that is being read, for all who ask for it. */
+  #stepping?: Promise<Token[]>;
   /** Steps of the next chunk, and when the last one was read. */
   #chunkSteps = 1;
   #began = 0;
@@ -152,12 +156,17 @@ export class Engine {
    * Admits a sequence: it gets the first slot that is free, and its first token with one of the next steps.
    *
    * @param prompt One or more tokens, `context` at most.
-   * @throws {Error} where the prompt does not fit the sizes planned.
+   * @throws {UsageError} where the prompt does not fit the sizes planned, or a penalty was not planned for.
    */
   admit(prompt: readonly number[], options: SequenceOptions): Sequence {
     const { context } = this.sizes;
     if (prompt.length === 0 || prompt.length > context) {
-      throw new Error(`a prompt of ${prompt.length} tokens does not fit the plan's ${context}`);
+      throw new UsageError(
+        `a prompt of ${prompt.length} tokens does not fit the plan's ${context}`,
+      );
+    }
+    if (this.#seen === undefined && options.sampling && isPenalized(options.sampling)) {
+      throw new UsageError("a repetition penalty was not planned for; expected `penalized`");
     }
     const most = Math.min(options.maxTokens, context - prompt.length);
     const sequence = new Sequence(prompt, most, options);
@@ -174,11 +183,15 @@ export class Engine {
 
   /**
    * The tokens of the next chunk, in the order of its steps, while the GPU goes on with the one after it. None where
-   * all sequences have ended.
+   * all sequences have ended. Clients that ask while a chunk is being read get that one.
    *
    * @throws {NotFinite} where logits of an answer are NaN or infinite.
    */
-  async step(gpu: Gpu): Promise<Token[]> {
+  step(gpu: Gpu): Promise<Token[]> {
+    return this.#stepping ??= this.#step(gpu).finally(() => this.#stepping = undefined);
+  }
+
+  async #step(gpu: Gpu): Promise<Token[]> {
     const isNeeded = this.#recorded?.sequences.some(isLive);
     const chunk = isNeeded ? this.#recorded : this.#record(gpu);
     this.#recorded = undefined;
@@ -196,6 +209,7 @@ export class Engine {
 
   /**
    * Continues prompts until all have ended; `break` ends them where they are. A client ends one with {@linkcode evict}.
+   * Several may be under way: each gets the tokens of its own prompts, whoever asked for the step that made them.
    *
    * @param options Of all prompts; the first draws from this subsequence, and the others from those that follow.
    * @throws as {@linkcode admit} and {@linkcode step} do.
@@ -209,14 +223,20 @@ export class Engine {
     const sequences = prompts.map((prompt, i) =>
       this.admit(prompt, { ...options, subsequence: subsequence + i })
     );
-    const indices = new Map(sequences.map((sequence, i) => [sequence, i]));
+    const told = sequences.map(() => 0);
     try {
-      while (sequences.some(({ finished }) => finished === undefined)) {
-        for (const token of await this.step(gpu)) {
-          const index = indices.get(token.sequence);
-          // Its client may have ended a sequence at an earlier token of the chunk.
-          if (index !== undefined && !token.sequence.evicted) yield { ...token, index };
+      while (true) {
+        for (let isNew = true; isNew;) {
+          isNew = false;
+          for (const [index, sequence] of sequences.entries()) {
+            // Its client may have ended a sequence at an earlier token of the chunk.
+            if (sequence.evicted || told[index] === sequence.ids.length) continue;
+            isNew = true;
+            yield { sequence, index, id: sequence.ids[told[index]++] };
+          }
         }
+        if (sequences.every(({ finished }) => finished !== undefined)) return;
+        await this.step(gpu);
       }
     } finally {
       for (const sequence of sequences) this.evict(sequence);
@@ -299,8 +319,7 @@ export class Engine {
 
   /** Marks the tokens of a sequence's prompt as seen by it, and no others. */
   #markPrompt(gpu: Gpu, { prompt, slot = 0 }: Sequence): void {
-    const seen = this.#seen;
-    if (seen === undefined) throw new Error("a repetition penalty was not planned for");
+    const seen = present(this.#seen, "room for what was seen");
     const flags = new Uint32Array(seen.rowSize);
     for (const id of prompt) flags[id] = 1;
     gpu.write(seen, flags, slot * seen.rowSize);
@@ -352,6 +371,10 @@ export class Engine {
 
 function isLive(sequence: Sequence | undefined): sequence is Sequence {
   return sequence !== undefined && sequence.finished === undefined;
+}
+
+function isPenalized({ repetition_penalty }: Sampling): boolean {
+  return repetition_penalty !== 1;
 }
 
 /** What ends an answer whose next token can't be told. */

@@ -99,7 +99,7 @@ export function contextLength(
  * The model cut after its first `layers` blocks.
  *
  * @param what What the model is called, for the message.
- * @throws UserError (exit code 2) where it has fewer blocks.
+ * @throws {UsageError} where it has fewer blocks.
  */
 export function withLayers(config: ModelConfig, layers: number, what: string): ModelConfig {
   const most = config.num_hidden_layers;

@@ -166,7 +166,7 @@ const PRESETS: Record<string, () => ModelConfig> = {
  * The shape of a known model: `llama2-7b`, `llama2-13b`, `llama2-70b`, `llama3-8b`, `llama3.2-1b`,
  * `llama-1b`, `mistral-7b`, `smollm-135m`, `tiny` or `tiny-deep`.
  *
- * @throws UserError (exit code 2) that lists them and names the nearest.
+ * @throws {UsageError} that lists them and names the nearest.
  */
 export function presetConfig(name: string): ModelConfig {
   const names = Object.keys(PRESETS);

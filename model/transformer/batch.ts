@@ -67,7 +67,7 @@ export interface Batch {
 /**
  * Lays documents end to end.
  *
- * @param slidingWindow The model's `sliding_window`: query i attends to the keys j of its document with
+ * @param slidingWindow The widest of the model's layers: query i attends to the keys j of its document with
  *   i − slidingWindow < j ≤ i, itself included, as a Mistral in `transformers` does. Documents longer than that share none.
  * @throws {Error} where a document can't share what it is said to.
  */

@@ -46,9 +46,9 @@ export class DoesNotFit extends UserError {
     readonly available: number | undefined,
     advice: string,
   ) {
-    const have = by === "driver"
-      ? "         less (the driver refused it)"
-      : `${megabytes(available!).toFixed(1).padStart(12)} MB`;
+    const have = by === "plan" && available !== undefined
+      ? `${megabytes(available).toFixed(1).padStart(12)} MB`
+      : "         less (the driver refused it)";
     super(
       `this run does not fit the GPU's memory; it needs\n` +
         `${memoryLines(plan.peak, plan.peakTotal).join("\n")}\n  ` +

@@ -25,7 +25,7 @@ export async function meanNll(
 ): Promise<number> {
   let sum = 0, count = 0;
   for (const [i, sample] of samples.entries()) {
-    const batch = makeBatch([{ ...sample, weight: 1 }], model.config.sliding_window);
+    const batch = makeBatch([{ ...sample, weight: 1 }], model.slidingWindows[0]);
     model.loss(gpu, batch, { backward: false });
     const [nll] = await gpu.readF32(model.losses);
     if (!Number.isFinite(nll)) {

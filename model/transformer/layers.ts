@@ -17,6 +17,16 @@ export function slidingWindowsOf({ layers }: ArchSpec): (number | null)[] {
   );
 }
 
+/** The widest of them, which batches are laid out for. */
+export function widestWindow(spec: ArchSpec): number | null {
+  return slidingWindowsOf(spec)[0] ?? null;
+}
+
+/** The narrowest of them: documents that are no longer attend to all of their keys in every layer. */
+export function narrowestWindow(spec: ArchSpec): number | null {
+  return slidingWindowsOf(spec).at(-1) ?? null;
+}
+
 /** Frequencies 0: the rotation of layers that don't encode positions. */
 const UNROTATED: RopeSpec = {
   theta: 1,

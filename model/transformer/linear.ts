@@ -94,9 +94,9 @@ export function linearSplitK(
   x: Tensor,
   { whole, ...pass }: LinearPass & { whole?: Tensor },
 ): SplitKPartials {
-  const { rows, operands } = pass;
-  if (isPlain(packed)) {
-    return matmulSplitK(gpu, { orientation: "nt", a: x, b: packed.weight!, rows, operands });
+  const { rows, operands } = pass, { weight } = packed;
+  if (isPlain(packed) && weight !== undefined) {
+    return matmulSplitK(gpu, { orientation: "nt", a: x, b: weight, rows, operands });
   }
   const y = present(whole, "room for a layer's output");
   linear(gpu, packed, x, y, pass);

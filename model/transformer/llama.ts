@@ -9,6 +9,7 @@
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { doraFactors, type DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { onTensorCores } from "../../kernels/gpu/subgroup_matrix.ts";
 import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
@@ -303,7 +304,7 @@ export class Llama {
    * f32 activations as they are, unless there are tensor cores, which take nothing else.
    */
   operands(gpu: Gpu): Float {
-    const takesTensorCores = gpu.matrices === "tensor_cores" && this.#fitsTensorCores;
+    const takesTensorCores = onTensorCores(gpu.matrices) && this.#fitsTensorCores;
     return this.mode.kind === "train" || takesTensorCores ? this.numerics.operands : "f32";
   }
 

@@ -85,8 +85,16 @@ export function programCommand(name: ProgramName, args: readonly string[]): Prog
 
 /** Variables that programs may see. Others read as unset, which npm packages take better than a refusal. */
 const VARIABLES = [
-  ...["NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM", "COLUMNS"],
-  ...["LORIKEET_GPU", "LORIKEET_LIMITS", "LORIKEET_TILES", "DAWN_NODE"],
+  "NO_COLOR",
+  "FORCE_COLOR",
+  "CLICOLOR",
+  "CLICOLOR_FORCE",
+  "TERM",
+  "COLUMNS",
+  "LORIKEET_GPU",
+  "LORIKEET_LIMITS",
+  "LORIKEET_TILES",
+  "DAWN_NODE",
   // By this a series tells its runs its process, with which they end.
   "LORIKEET_PARENT",
 ];

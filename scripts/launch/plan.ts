@@ -75,14 +75,18 @@ async function programLines(
   // What `bench tune` measures on a GPU, every command finds there.
   environment.setDefault("LORIKEET_TILES", `${cache}/lorikeet/tiles.json`);
   const words = [
-    ...[deno, "run", "--quiet", ...commonFlags(launch)],
+    deno,
+    "run",
+    "--quiet",
+    ...commonFlags(launch),
     ...permissionFlags(permissions, {
       lorikeet: `${root}/lorikeet`,
       python: readFlag("python", args) ?? "python3",
       has: system.has,
     }),
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
-    ...[`${root}/${file}`, ...first],
+    `${root}/${file}`,
+    ...first,
   ];
   return [...environmentLines(environment), `exec ${quoted(words)} "$@"`];
 }
@@ -110,7 +114,12 @@ async function testLines(
   environment.setDefault("LP_NUM_THREADS", "0");
   const words = [
     // Types are checked by `check`; checking them here again would only make the tests start later.
-    ...[deno, "test", "--parallel", "--no-check", ...commonFlags(launch), ...TEST_FLAGS],
+    deno,
+    "test",
+    "--parallel",
+    "--no-check",
+    ...commonFlags(launch),
+    ...TEST_FLAGS,
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
   ];
   const suite = args.some((argument) => system.exists(argument)) ? [] : [`${root}/tests/`];

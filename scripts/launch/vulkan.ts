@@ -39,7 +39,10 @@ export function findLoader(system: System, environment: Environment, sysroot: st
   const usual = [
     `/usr/lib/${processor(system)}-linux-gnu`,
     `/lib/${processor(system)}-linux-gnu`,
-    ...["/usr/lib64", "/lib64", "/usr/lib", "/lib"],
+    "/usr/lib64",
+    "/lib64",
+    "/usr/lib",
+    "/lib",
   ].map((folder) => sysroot + folder);
   const given = (environment.get("LD_LIBRARY_PATH") ?? "").split(":").filter((name) => name !== "");
   const holdsLoader = (folder: string) => system.exists(`${folder}/${LOADER}`);

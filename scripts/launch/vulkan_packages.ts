@@ -47,7 +47,12 @@ export function installVulkan(system: System, sysroot: string): void {
   );
   const install = () =>
     system.run("apt-get", [
-      ...["install", "-y", "-qq", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"],
+      "install",
+      "-y",
+      "-qq",
+      "--no-install-recommends",
+      "-o",
+      "DPkg::Lock::Timeout=120",
       ...DEBIAN_PACKAGES,
     ], { env: { DEBIAN_FRONTEND: "noninteractive" } });
   // The first try serves machines whose package lists are fresh; most container images have none.

@@ -98,7 +98,7 @@ export function openTrainer(
   memory: Memory = gpu.memory,
 ): Trainer {
   const config = trainConfig(subject, settings);
-  const sizes = new PassPlanner(config, subject.config.sliding_window).sizes(windows);
+  const sizes = PassPlanner.of(config, subject.config).sizes(windows);
   const trainer = new Trainer(memory, subject.config, {
     config,
     sizes,

@@ -12,9 +12,13 @@ function cells(row: PeersRow): string[] {
   const { lorikeet, torch, time_ratio, memory_ratio } = row;
   return [
     ...[row.gradient_accumulation, row.mixed_precision, row.lora].map(switched),
-    ...[row.checkpointing, row.optimizer],
-    ...[number(lorikeet.runtime_s, 2), number(torch?.runtime_s, 2), time_ratio?.toFixed(2) ?? ""],
-    ...[number(lorikeet.peak_memory_mb, 1), number(torch?.peak_memory_mb, 1)],
+    row.checkpointing,
+    row.optimizer,
+    number(lorikeet.runtime_s, 2),
+    number(torch?.runtime_s, 2),
+    time_ratio?.toFixed(2) ?? "",
+    number(lorikeet.peak_memory_mb, 1),
+    number(torch?.peak_memory_mb, 1),
     memory_ratio?.toFixed(2) ?? "",
   ];
 }
@@ -54,8 +58,17 @@ function notes({ device, rows }: Peers): string[] {
 export function peersLines(peers: Peers, markdown: boolean): string[] {
   const { model, samples, tokens, gpu, provider, lorikeet, torch, rows } = peers;
   const head = [
-    ...["GA", "MP", "LoRA", "checkpointing", "optimizer", "Lorikeet (s)", "PyTorch (s)", "ratio"],
-    ...["Lorikeet (MB)", "PyTorch (MB)", "ratio"],
+    "GA",
+    "MP",
+    "LoRA",
+    "checkpointing",
+    "optimizer",
+    "Lorikeet (s)",
+    "PyTorch (s)",
+    "ratio",
+    "Lorikeet (MB)",
+    "PyTorch (MB)",
+    "ratio",
   ];
   return [
     `${model}, ${samples} samples${tokens === undefined ? "" : ` of ${tokens} tokens`}, batch 1`,

@@ -28,7 +28,7 @@ if os.environ.get("LORIKEET_LIBRARY_PATH"):
 
 
 def end_with_series(series, parent):
-    """Ends this process with the series that started it, be it through a script: see model/cli/parent.ts."""
+    """Ends this process with the series that started it, be it through a script: see cli/parent.ts."""
     while os.getppid() == parent:
         try:
             os.kill(series, 0)

@@ -187,7 +187,13 @@ export async function collect(
   const tail = [...layers, "--gpu", settings.gpu, "--json"];
   const lengths = software ? "128,256,512,1024" : "256,512,1024,2048,4096";
   const scaling = await series.measure<Scaling>("tokens", [
-    ...["bench", "train", "--model", model, "--tokens", lengths, ...tail],
+    "bench",
+    "train",
+    "--model",
+    model,
+    "--tokens",
+    lengths,
+    ...tail,
   ]);
   const tokens = software ? 256 : 1024;
   const timelines: Timeline[] = [];
@@ -195,7 +201,14 @@ export async function collect(
     const how = mode === "inference" ? ["--inference"] : ["--checkpointing", mode];
     timelines.push(
       await series.measure<Timeline>(`timeline-${mode}`, [
-        ...["bench", "timeline", "--model", deepModel, ...how, "--tokens", `${tokens}`, ...tail],
+        "bench",
+        "timeline",
+        "--model",
+        deepModel,
+        ...how,
+        "--tokens",
+        `${tokens}`,
+        ...tail,
       ]),
     );
   }
@@ -204,8 +217,15 @@ export async function collect(
   const intervalLengths = `16,${tokens}`;
   for (const k of intervals) {
     const { rows } = await series.measure<Scaling>(`checkpointing-every-${k}`, [
-      ...["bench", "train", "--model", deepModel, "--checkpointing", `every:${k}`],
-      ...["--tokens", intervalLengths, ...tail],
+      "bench",
+      "train",
+      "--model",
+      deepModel,
+      "--checkpointing",
+      `every:${k}`,
+      "--tokens",
+      intervalLengths,
+      ...tail,
     ]);
     const { seconds, memory_mb } = rows.at(-1)!;
     measured.push({ k, seconds, memory_mb });
@@ -217,8 +237,16 @@ export async function collect(
     const question = ["--prompt", instruction, ...(input === "" ? [] : ["--input", input])];
     const ask = async (name: string, adapter: readonly string[]) =>
       (await series.measure<{ text: string }>(`answer-${i}-${name}`, [
-        ...["generate", "--model", trained, ...adapter, ...question, "--max-tokens", "48"],
-        ...["--gpu", settings.gpu, "--json"],
+        "generate",
+        "--model",
+        trained,
+        ...adapter,
+        ...question,
+        "--max-tokens",
+        "48",
+        "--gpu",
+        settings.gpu,
+        "--json",
       ])).text.trim();
     answers.push({
       prompt: [instruction, input].filter((text) => text !== "").join(" "),

@@ -184,7 +184,9 @@ async function timelinePart({ timelines, deep }: Results): Promise<string[]> {
   const peaks = timelines.map((timeline) => [
     passOf(timeline),
     Math.max(...timeline.points.map(total)).toFixed(2),
-    ...[timeline.peak_mb.toFixed(2), timeline.allocated_mb.toFixed(2), `${timeline.points.length}`],
+    timeline.peak_mb.toFixed(2),
+    timeline.allocated_mb.toFixed(2),
+    `${timeline.points.length}`,
   ]);
   return [
     "## Memory over one step",
@@ -237,7 +239,9 @@ async function lengthPart({ scaling, table2: { model } }: Results): Promise<stri
     table("numbers", "The same in numbers.", [
       ["tokens", "ms a step", "tokens/s", "memory (MB)"],
       ...scaling.rows.map((row) => [
-        ...[`${row.tokens}`, (1000 * row.seconds).toFixed(1), row.tokens_per_second.toFixed(0)],
+        `${row.tokens}`,
+        (1000 * row.seconds).toFixed(1),
+        row.tokens_per_second.toFixed(0),
         row.memory_mb.toFixed(1),
       ]),
     ]),

@@ -6,6 +6,7 @@
 import { UsageError, UserError } from "../../errors.ts";
 import { dawnProvider } from "./dawn.ts";
 import { denoProvider } from "./deno.ts";
+import { onTensorCores } from "../subgroup_matrix.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
 
@@ -30,7 +31,7 @@ const HINT = "built in; --gpu dawn may have tensor cores, see docs/install.md";
 
 /** Whether the adapter multiplies matrices on tensor cores. */
 function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapter">): boolean {
-  return provider.matrices(adapter) === "tensor_cores";
+  return onTensorCores(provider.matrices(adapter));
 }
 
 async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adapter">> {

@@ -14,6 +14,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Program } from "../../gpu/program.ts";
+import { onTensorCores } from "../../gpu/subgroup_matrix.ts";
 import { bytesOf, splitRows, type Tensor } from "../../gpu/tensor.ts";
 import { matvec, productCost, takesMatvec } from "../matvec/matvec.ts";
 import type { Float } from "../numerics.ts";
@@ -57,9 +58,9 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  */
 function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: number): Geometry {
   const [{ orientation, a, b, c, m, n, k, operands }] = ranges;
-  const onTensorCores = operands === "f16" && gpu.matrices === "tensor_cores" &&
+  const takesMatrices = operands === "f16" && onTensorCores(gpu.matrices) &&
     ranges.every((range) => subgroupFits(orientation, range));
-  if (onTensorCores) {
+  if (takesMatrices) {
     const { processors } = gpu.profile;
     return subgroupGeometry(orientation, m, n, k, { maxSplits, processors });
   }
@@ -77,13 +78,15 @@ function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: numbe
 }
 
 function programOf(
+  { matrices }: Gpu,
   { orientation, a, b, c, k, accumulate, operands }: BoundProduct,
   geometry: Geometry,
 ): Program {
   const { blockM, blockN, blockK } = geometry;
   if ("subgroupsM" in geometry) {
+    if (matrices === undefined) throw new Error("matmul: the device multiplies no matrices");
     return subgroupMatmul({
-      matrices: "tensor_cores",
+      matrices,
       orientation,
       a: a.dtype,
       b: b.kind.name,
@@ -143,7 +146,7 @@ function launch(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
     cStride: product.cStride / 4,
   };
   gpu.run(
-    programOf(product, geometry),
+    programOf(gpu, product, geometry),
     [a, ...b.tensors, c],
     uniforms,
     [Math.ceil(m / blockM), Math.ceil(n / blockN), splits],

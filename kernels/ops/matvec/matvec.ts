@@ -84,7 +84,7 @@ function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): voi
   let fused = norm;
   if ("splits" in a) {
     if (m !== 1 || !layout.whole || a.headDim % layout.wide !== 0) {
-      throw new Error(`matvec: ranges of ${m} rows by heads of ${a.headDim}`);
+      throw new Error(`matvec: KV splits of ${m} rows by heads of ${a.headDim}`);
     }
   } else if (norm !== undefined && !layout.whole) {
     // Every workgroup would walk along the rows twice.

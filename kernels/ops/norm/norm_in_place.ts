@@ -13,7 +13,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { sumOfThreads } from "../../wgsl/reduce.ts";
-import { type NormOffset, normWeight } from "../../wgsl/rms.ts";
+import { type NormOffset, normWeight, rmsScale } from "../../wgsl/rms.ts";
 
 /** Threads of a group; of a software driver one SIMD group. */
 const threadsOf = ({ software }: Gpu): number => software ? 8 : 32;
@@ -78,7 +78,7 @@ const forward = programFamily(
     let v = load_x(first + i);
     partial += dot(v, v);
   }
-  let scale = inverseSqrt(sumOfThreads(thread, partial) / f32(4u * u.vectors) + u.eps);
+  let scale = ${rmsScale("sumOfThreads(thread, partial)", "f32(4u * u.vectors)")};
   ${keep ? "if (thread == 0u) { rstd[rstd_at] = scale; }" : ""}
   for (var i = thread; i < u.vectors; i += ${threads}u) {
     let v = load_x(first + i);

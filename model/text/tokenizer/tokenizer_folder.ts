@@ -191,7 +191,7 @@ function addTokens(
 ): void {
   const { added } = pipeline;
   const list: Named[] = decoder.map(([, token]) => token);
-  const known = new Set([...[...added.tokens.values()], ...list].map(textOf));
+  const known = new Set([...added.tokens.values(), ...list].map(textOf));
   // Of a token that is named and listed again, the settings of the last count.
   list.push(...[...named.values(), ...extra].filter((token) => !known.has(textOf(token))));
   const names = new Set([...named.values()].map(textOf));

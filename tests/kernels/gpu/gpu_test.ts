@@ -267,6 +267,7 @@ Deno.test("a family's name is its own, and its key has the entries of the record
   const program = family({ x: "f16", wide: true });
   assert.equal(program.key, "entries(x=f16,wide=true)");
   assert.equal(family({ x: "f16", wide: true }), program);
+  assert.equal(family({ wide: true, x: "f16" }), program);
   assert.notEqual(family({ x: "f16", wide: false }), program);
   assert.throws(() => programFamily("entries", () => source), /two families .* called "entries"/);
 });

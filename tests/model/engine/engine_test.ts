@@ -328,6 +328,19 @@ gpuTest(
 );
 
 gpuTest(
+  "engine: several loops over tokens are under way at once, each with its own",
+  async (gpu) => {
+    const [{ ids, prompt, ...subject }, other, third] = readFixture("greedy.json");
+    const engine = await makeEngine(gpu, subject, { sizes: { sequences: 2 } });
+    // The third waits for a slot.
+    const all = [prompt, other.prompt, third.prompt].map((prompt) =>
+      answers(gpu, engine, [prompt])
+    );
+    assert.deepEqual(await Promise.all(all), [[ids], [other.ids], [third.ids]]);
+  },
+);
+
+gpuTest(
   "engine: a prompt that does not fit is refused, and one that fills the context ends",
   async (gpu) => {
     const [{ prompt, ...subject }] = readFixture("greedy.json");
@@ -335,6 +348,8 @@ gpuTest(
     const options = { maxTokens: 4, stop: [] };
     assert.throws(() => engine.admit(Array(9).fill(1), options), /9 tokens does not fit.* 8/);
     assert.throws(() => engine.admit([], options), /0 tokens/);
+    const sampling = { ...GREEDY, repetition_penalty: 1.1 };
+    assert.throws(() => engine.admit(prompt, { ...options, sampling }), /penalty was not planned/);
     assert.equal(engine.admit(Array(8).fill(1), options).finished, "length");
     assert.deepEqual(await engine.step(gpu), []);
     assert.equal((await engine.answers(gpu, [prompt], options))[0].length, 4);

@@ -1,5 +1,8 @@
 import assert from "node:assert/strict";
+import { archSpec } from "../../../model/families/config.ts";
+import { presetConfig } from "../../../model/families/presets.ts";
 import { attendedPairs, type Document, makeBatch } from "../../../model/transformer/batch.ts";
+import { narrowestWindow, widestWindow } from "../../../model/transformer/layers.ts";
 
 const document = (ids: number[], rest: Partial<Document> = {}): Document => ({
   ids: Uint32Array.from(ids),
@@ -33,6 +36,18 @@ Deno.test("a batch: documents that share rows attend to those and to their own",
     ]);
     assert.equal(attendedPairs(batch), 10 + (3 + 4 + 5) + (3 + 4) + 10);
   }
+});
+
+Deno.test("sliding windows: of layers with several, batches have the widest, and samples share within the narrowest", () => {
+  const spec = archSpec(presetConfig("tiny")), [layer] = spec.layers;
+  const windows = (...windows: (number | null)[]) => {
+    const made = { ...spec, layers: windows.map((window) => ({ ...layer, window })) };
+    return [widestWindow(made), narrowestWindow(made)];
+  };
+  assert.deepEqual(windows(null, null), [null, null]);
+  assert.deepEqual(windows(4, 4), [4, 4]);
+  assert.deepEqual(windows(4, null, 4), [null, 4]);
+  assert.deepEqual(windows(4, 16, 8), [16, 4]);
 });
 
 Deno.test("a batch: targets go by slot, wherever their documents lie", () => {

@@ -68,7 +68,9 @@ export function matrixForwardSource(
       scoreForExp2(`s_${half}`, softcap)
     }, attends_${half});`;
   const weighed = (half: "lo" | "hi") =>
-    `let p_${half} = select(vec4<f32>(), exp2(${scoreForExp2(`s_${half}`, softcap)} - exponent),
+    `let p_${half} = select(vec4<f32>(), ${
+      weightOf(scoreForExp2(`s_${half}`, softcap), "exponent")
+    },
       attends_${half});`;
   const powers = (half: "lo" | "hi") =>
     `dot(select(vec4<f32>(), ${

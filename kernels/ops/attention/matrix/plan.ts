@@ -17,6 +17,7 @@ import {
   MATRIX_SHAPES,
   type MatrixName,
   type MatrixShape,
+  onTensorCores,
   type SubgroupMatrix,
   subgroupMatrix,
 } from "../../../gpu/subgroup_matrix.ts";
@@ -88,7 +89,7 @@ export function matrixKey(
   options: Pick<AttentionOptions, "headDim" | "f16Sums" | "matrices" | "shape">,
   tensors: readonly (Heads | Tensor)[],
 ): MatrixKey | undefined {
-  const { headDim, f16Sums, shape, matrices = gpu.matrices === "tensor_cores" } = options;
+  const { headDim, f16Sums, shape, matrices = onTensorCores(gpu.matrices) } = options;
   if (!matrices || !f16Sums || shape !== undefined || gpu.matrices === undefined) return undefined;
   const even = headDim % (SUBGROUPS * MATRIX_SHAPES[gpu.matrices].n) === 0;
   const suits = tensors.every((x) => {
