@@ -122,6 +122,10 @@ export class Engine {
   #count = 0;
   #waiting: Sequence[] = [];
   #recorded?: Chunk;
+  /** The chunk that a client waits for. */
+  #stepping?: Promise<Token[]>;
+  /** Where {@linkcode generate} finds tokens of its sequences, whichever client's step made them. */
+  readonly #inboxes = new Map<Sequence, Token[]>();
   /** What the sequences in the slots need done. */
   #steps: SamplingSteps = samplingSteps([], 0);
   /** Steps of the next chunk, and when the last one was read. */
@@ -174,11 +178,15 @@ export class Engine {
 
   /**
    * The tokens of the next chunk, in the order of its steps, while the GPU goes on with the one after it. None where
-   * all sequences have ended.
+   * all sequences have ended. Clients that ask while a chunk is awaited get the same one.
    *
    * @throws {NotFinite} where logits of an answer are NaN or infinite.
    */
-  async step(gpu: Gpu): Promise<Token[]> {
+  step(gpu: Gpu): Promise<Token[]> {
+    return this.#stepping ??= this.#step(gpu).finally(() => this.#stepping = undefined);
+  }
+
+  async #step(gpu: Gpu): Promise<Token[]> {
     const isNeeded = this.#recorded?.sequences.some(isLive);
     const chunk = isNeeded ? this.#recorded : this.#record(gpu);
     this.#recorded = undefined;
@@ -196,6 +204,7 @@ export class Engine {
 
   /**
    * Continues prompts until all have ended; `break` ends them where they are. A client ends one with {@linkcode evict}.
+   * Several clients may do so at once.
    *
    * @param options Of all prompts; the first draws from this subsequence, and the others from those that follow.
    * @throws as {@linkcode admit} and {@linkcode step} do.
@@ -206,20 +215,27 @@ export class Engine {
     options: SequenceOptions,
   ): AsyncGenerator<Token & { index: number }> {
     const { subsequence = 0 } = options;
-    const sequences = prompts.map((prompt, i) =>
-      this.admit(prompt, { ...options, subsequence: subsequence + i })
-    );
-    const indices = new Map(sequences.map((sequence, i) => [sequence, i]));
+    const indices = new Map<Sequence, number>(), inbox: Token[] = [];
     try {
-      while (sequences.some(({ finished }) => finished === undefined)) {
-        for (const token of await this.step(gpu)) {
+      for (const [index, prompt] of prompts.entries()) {
+        const sequence = this.admit(prompt, { ...options, subsequence: subsequence + index });
+        indices.set(sequence, index);
+        this.#inboxes.set(sequence, inbox);
+      }
+      const sequences = [...indices.keys()];
+      while (inbox.length > 0 || sequences.some(({ finished }) => finished === undefined)) {
+        if (inbox.length === 0) await this.step(gpu);
+        for (const token of inbox.splice(0)) {
           const index = indices.get(token.sequence);
           // Its client may have ended a sequence at an earlier token of the chunk.
           if (index !== undefined && !token.sequence.evicted) yield { ...token, index };
         }
       }
     } finally {
-      for (const sequence of sequences) this.evict(sequence);
+      for (const sequence of indices.keys()) {
+        this.evict(sequence);
+        this.#inboxes.delete(sequence);
+      }
     }
   }
 
@@ -340,8 +356,10 @@ export class Engine {
         sequence.slotIds.push(id);
         if (stop.includes(id)) sequence.finished = "stop";
         else {
+          const token = { sequence, id };
           ids.push(id);
-          tokens.push({ sequence, id });
+          tokens.push(token);
+          this.#inboxes.get(sequence)?.push(token);
           if (ids.length >= most) sequence.finished = "length";
         }
       }

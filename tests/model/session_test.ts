@@ -65,3 +65,15 @@ gpuTest("open: what is wrong is told, and the GPU is given back", async () => {
   const info = await gpu.device.lost;
   assert.equal(info.reason, "destroyed");
 });
+
+gpuTest(
+  "open: two loops at once, of more prompts than there is room for, lose no token",
+  async () => {
+    await using lorikeet = await open(BUILTIN);
+    const prompts = ["Rio is a lorikeet.", "Luna is an owl.", "Rio"], options = { maxTokens: 8 };
+    const answer = (prompt: string) => collect(lorikeet.generate(prompt, options));
+    const alone = [];
+    for (const prompt of prompts) alone.push(await answer(prompt));
+    assert.deepEqual(await Promise.all(prompts.map(answer)), alone);
+  },
+);
