@@ -325,8 +325,9 @@ export class Gpu {
     await this.check();
   }
 
-  /** Throws the first error that the device has reported. */
+  /** Throws the first error that the device has reported, and where it was closed. */
   async check(): Promise<void> {
+    if (this.#closed) throw new Error("the GPU is used after it was closed");
     await this.pipelines.check();
     if (this.#failure !== undefined) throw this.#failure;
   }

@@ -21,6 +21,7 @@ import {
 } from "../../kernels/ops/sampling/sample.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
+import { checkPrompt, checkSequenceOptions } from "./checks.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
@@ -156,13 +157,12 @@ export class Engine {
    * Admits a sequence: it gets the first slot that is free, and its first token with one of the next steps.
    *
    * @param prompt One or more tokens, `context` at most.
-   * @throws {Error} where the prompt does not fit the sizes planned.
+   * @throws {UsageError} where the prompt does not fit the sizes planned, or an option is out of its range.
    */
   admit(prompt: readonly number[], options: SequenceOptions): Sequence {
-    const { context } = this.sizes;
-    if (prompt.length === 0 || prompt.length > context) {
-      throw new Error(`a prompt of ${prompt.length} tokens does not fit the plan's ${context}`);
-    }
+    const { context } = this.sizes, { sampling = GREEDY, maxTokens, subsequence = 0 } = options;
+    checkPrompt(prompt, { context, vocab: this.model.config.vocab_size });
+    checkSequenceOptions({ sampling, maxTokens, subsequence }, this.#seen !== undefined);
     const most = Math.min(options.maxTokens, context - prompt.length);
     const sequence = new Sequence(prompt, most, options);
     if (sequence.finished === undefined) this.#waiting.push(sequence);
