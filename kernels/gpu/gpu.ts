@@ -345,6 +345,8 @@ export class Gpu {
   close(): void {
     this.#closed = true;
     this.#rested();
+    // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
+    this.memory.freeAll();
     this.device.destroy();
   }
 
