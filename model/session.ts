@@ -16,6 +16,7 @@ import {
   openModelWithTokenizer,
 } from "./checkpoint/source.ts";
 import { Answer } from "./engine/answer.ts";
+import { AT_LEAST_ONE, checkChoice, checkNumber, U32 } from "./engine/checks.ts";
 import { Engine, type SequenceOptions } from "./engine/engine.ts";
 import type { EngineSizes } from "./engine/slots.ts";
 import { contextLength } from "./families/config.ts";
@@ -252,14 +253,19 @@ export class Lorikeet implements AsyncDisposable {
 /**
  * Opens a model with its tokenizer and adapter, to answer prompts.
  *
- * @throws {UserError} where a file is missing or wrong, or there is no GPU, or not the memory.
+ * @throws {UserError} where an option or a file is missing or wrong, or there is no GPU, or not the memory.
  */
 export async function open(options: OpenOptions): Promise<Lorikeet> {
   const { precision = "mixed", sequences = 1, penalized = false, seed = 42, progress } = options;
+  checkChoice("precision", precision, ["fp32", "mixed"]);
+  const { cache = storageOf(precision), context: most = CONTEXT, add_bos = "auto" } = options;
+  checkChoice("cache", cache, ["f16", "f32", false]);
+  checkChoice("add_bos", add_bos, ["auto", "always", "never"]);
+  checkNumber("sequences", sequences, AT_LEAST_ONE);
+  checkNumber("context", most, AT_LEAST_ONE);
+  checkNumber("seed", seed, U32);
   const found = await findModel(options), { source, tokenizer, adapter } = found;
-  const limit = contextLength(source.config);
-  const context = Math.min(options.context ?? CONTEXT, limit);
-  const { cache = storageOf(precision) } = options;
+  const context = Math.min(most, contextLength(source.config));
   const sizes: EngineSizes = {
     sequences,
     context,

@@ -17,6 +17,7 @@ import {
 } from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
+import { isObject } from "../model/formats/json_file.ts";
 import {
   KEYS,
   LORA_SWITCH,
@@ -124,7 +125,10 @@ export type PartialTrainConfig =
  */
 export function makeTrainConfig({ lora = true, ...rest }: PartialTrainConfig): TrainConfig {
   const problems: string[] = [];
-  const settings = typeof lora === "object" ? lora : {};
+  if (typeof lora !== "boolean" && !isObject(lora)) {
+    problems.push(`lora is ${shown(lora)}; expected true, false or an object of its keys`);
+  }
+  const settings = isObject(lora) ? lora : {};
   const named = Object.entries(settings).map(([key, value]) => [`lora.${key}`, value] as const);
   const givens: Givens = new Map();
   for (const [name, value] of [...Object.entries(rest), ...named]) {

@@ -325,8 +325,9 @@ export class Gpu {
     await this.check();
   }
 
-  /** Throws the first error that the device has reported. */
+  /** Throws the first error that the device has reported, and where it was closed. */
   async check(): Promise<void> {
+    if (this.#closed) throw new Error("the GPU is used after it was closed");
     await this.pipelines.check();
     if (this.#failure !== undefined) throw this.#failure;
   }
@@ -344,6 +345,8 @@ export class Gpu {
   close(): void {
     this.#closed = true;
     this.#rested();
+    // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
+    this.memory.freeAll();
     this.device.destroy();
   }
 

@@ -21,13 +21,13 @@ const MOST_ALLOCATED = 2 ** 32 - 2 ** 21;
 /**
  * The limits that an option names, or else the variable LORIKEET_LIMITS.
  *
- * @throws {UserError} where the variable names none.
+ * @throws {UsageError} where the option or the variable names none.
  */
 export function limitsName(requested?: LimitsName): LimitsName {
-  if (requested !== undefined) return requested;
-  const value = environment("LORIKEET_LIMITS") ?? "adapter";
+  const value = requested ?? environment("LORIKEET_LIMITS") ?? "adapter";
   if (value === "adapter" || value === "default") return value;
-  throw new UsageError(`LORIKEET_LIMITS is "${value}"; expected adapter or default`);
+  const name = requested === undefined ? "LORIKEET_LIMITS" : "limits";
+  throw new UsageError(`${name} is "${value}"; expected adapter or default`);
 }
 
 /** All limits of an adapter that programs and memory make use of. */

@@ -169,6 +169,11 @@ export class Memory {
     this.#buffers.delete(buffer);
     buffer.destroy();
   }
+
+  /** Destroys all buffers. */
+  freeAll(): void {
+    for (const buffer of this.#buffers.keys()) this.free(buffer);
+  }
 }
 
 /** Megabytes (2^20 bytes) of a byte count. */

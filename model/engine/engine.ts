@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { UsageError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
@@ -23,6 +22,7 @@ import {
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
 import { present } from "../transformer/present.ts";
+import { checkPrompt, checkSequenceOptions } from "./checks.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
@@ -156,18 +156,12 @@ export class Engine {
    * Admits a sequence: it gets the first slot that is free, and its first token with one of the next steps.
    *
    * @param prompt One or more tokens, `context` at most.
-   * @throws {UsageError} where the prompt does not fit the sizes planned, or a penalty was not planned for.
+   * @throws {UsageError} where the prompt does not fit the sizes planned, or an option is out of its range.
    */
   admit(prompt: readonly number[], options: SequenceOptions): Sequence {
-    const { context } = this.sizes;
-    if (prompt.length === 0 || prompt.length > context) {
-      throw new UsageError(
-        `a prompt of ${prompt.length} tokens does not fit the plan's ${context}`,
-      );
-    }
-    if (this.#seen === undefined && options.sampling && isPenalized(options.sampling)) {
-      throw new UsageError("a repetition penalty was not planned for; expected `penalized`");
-    }
+    const { context } = this.sizes, { sampling = GREEDY, maxTokens, subsequence = 0 } = options;
+    checkPrompt(prompt, { context, vocab: this.model.config.vocab_size });
+    checkSequenceOptions({ sampling, maxTokens, subsequence }, this.#seen !== undefined);
     const most = Math.min(options.maxTokens, context - prompt.length);
     const sequence = new Sequence(prompt, most, options);
     if (sequence.finished === undefined) this.#waiting.push(sequence);
@@ -220,11 +214,12 @@ export class Engine {
     options: SequenceOptions,
   ): AsyncGenerator<Token & { index: number }> {
     const { subsequence = 0 } = options;
-    const sequences = prompts.map((prompt, i) =>
-      this.admit(prompt, { ...options, subsequence: subsequence + i })
-    );
-    const told = sequences.map(() => 0);
+    const sequences: Sequence[] = [], told: number[] = [];
     try {
+      for (const [i, prompt] of prompts.entries()) {
+        sequences.push(this.admit(prompt, { ...options, subsequence: subsequence + i }));
+        told.push(0);
+      }
       while (true) {
         for (let isNew = true; isNew;) {
           isNew = false;
@@ -371,10 +366,6 @@ export class Engine {
 
 function isLive(sequence: Sequence | undefined): sequence is Sequence {
   return sequence !== undefined && sequence.finished === undefined;
-}
-
-function isPenalized({ repetition_penalty }: Sampling): boolean {
-  return repetition_penalty !== 1;
 }
 
 /** What ends an answer whose next token can't be told. */

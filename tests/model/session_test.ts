@@ -1,7 +1,7 @@
 /** Opening a model as a program does: what it answers, in pieces, and what is given back. */
 import assert from "node:assert/strict";
 import { GREEDY } from "../../model/engine/engine.ts";
-import { open, type Piece } from "../../model/session.ts";
+import { type AnswerOptions, open, type Piece } from "../../model/session.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = { model: "builtin", precision: "fp32", context: 64 } as const;
@@ -60,8 +60,47 @@ gpuTest("open: sampling, without a cache as with it", async () => {
 
 gpuTest("open: what is wrong is told, and the GPU is given back", async () => {
   await assert.rejects(open({ model: "no/such" }), /no\/such/);
+  await assert.rejects(open({ ...BUILTIN, context: 0 }), /context is 0; expected a whole number/);
+  await assert.rejects(open({ ...BUILTIN, sequences: 1.5 }), /sequences is 1.5; expected a whole/);
+  await assert.rejects(open({ ...BUILTIN, cache: "f64" as "f32" }), /cache is f64; expected f16/);
+  const gpuOptions = { limits: "most" as "default" };
+  await assert.rejects(open({ ...BUILTIN, gpu: gpuOptions }), /limits is "most"; expected adapter/);
   const lorikeet = await open(BUILTIN), { gpu } = lorikeet;
   await lorikeet[Symbol.asyncDispose]();
   const info = await gpu.device.lost;
   assert.equal(info.reason, "destroyed");
+  await assert.rejects(collect(lorikeet.generate("Rio")), /the GPU is used after it was closed/);
 });
+
+gpuTest(
+  "open: prompts and settings out of their ranges are refused, and nothing waits for them",
+  async () => {
+    await using lorikeet = await open(BUILTIN);
+    const prompts = [[1, 5], []];
+    const refused = (options: AnswerOptions, message: RegExp, ids: number[][] = [[1, 5]]) =>
+      assert.rejects(collect(lorikeet.generate(ids, options)), message);
+    await refused({}, /a prompt of 0 tokens does not fit the context; expected 1 to 64/, prompts);
+    assert.deepEqual(await lorikeet.engine.step(lorikeet.gpu), []);
+    await refused({}, /token 2 of the prompt is -5; expected a whole number from 0 to/, [[1, -5]]);
+    await refused({ maxTokens: NaN }, /maxTokens is NaN; expected a whole number of at least 0/);
+    const wrong = { temperature: NaN, top_k: -2, top_p: 5, min_p: -1, seed: -1 };
+    for (const [name, value] of Object.entries(wrong)) {
+      const sampling = { ...GREEDY, [name]: value };
+      await refused({ sampling }, RegExp(`sampling.${name} is ${value}; expected`));
+    }
+    const sampling = { ...GREEDY, repetition_penalty: 1.2 };
+    await refused({ sampling }, /repetition_penalty is 1.2, for which this engine has no memory/);
+  },
+);
+
+gpuTest(
+  "open: two loops at once, of more prompts than there is room for, lose no token",
+  async () => {
+    await using lorikeet = await open(BUILTIN);
+    const prompts = ["Rio is a lorikeet.", "Luna is an owl.", "Rio"], options = { maxTokens: 8 };
+    const answer = (prompt: string) => collect(lorikeet.generate(prompt, options));
+    const alone = [];
+    for (const prompt of prompts) alone.push(await answer(prompt));
+    assert.deepEqual(await Promise.all(prompts.map(answer)), alone);
+  },
+);

@@ -281,4 +281,7 @@ Deno.test("config: made in code, it is what the same flags give", () => {
   );
   const unknown: Record<string, unknown> = { epoch: 2 };
   refused(() => makeTrainConfig(unknown), /unknown key "epoch"; did you mean "epochs"/);
+  for (const lora of ["off", null, []] as unknown as boolean[]) {
+    refused(() => makeTrainConfig({ lora }), /lora is .*; expected true, false or an object/);
+  }
 });

@@ -56,9 +56,11 @@ export async function chooseAdapter(
   name: ProviderName | undefined,
   precision?: "fp32" | "mixed",
 ): Promise<Choice> {
-  const asked = (name === "auto" ? undefined : name) ?? environment("LORIKEET_GPU") ?? "auto";
+  const given = name === "auto" ? undefined : name;
+  const asked = given ?? environment("LORIKEET_GPU") ?? "auto";
   if (!(PROVIDERS as readonly string[]).includes(asked)) {
-    throw new UsageError(`LORIKEET_GPU is "${asked}"; expected ${PROVIDERS.join(", ")}`);
+    const where = given === undefined ? "LORIKEET_GPU" : "provider";
+    throw new UsageError(`${where} is "${asked}"; expected ${PROVIDERS.join(", ")}`);
   }
   if (asked === "dawn") {
     const found = await find(dawnProvider);

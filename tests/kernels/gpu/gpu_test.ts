@@ -216,6 +216,16 @@ gpuTest("freeing gives bytes back and keeps the peak", async (gpu) => {
   await gpu.check();
 });
 
+gpuTest("a closed GPU has no buffers left, and says that it was closed", async () => {
+  const gpu = await openGpu(), { memory } = gpu;
+  const x = memory.tensor("activation", "x", "f32", [4]);
+  await gpu.read(x);
+  gpu.close();
+  assert.ok(Object.values(memory.live).every((bytes) => bytes === 0));
+  assert.ok(memory.peak.activation >= x.bytes);
+  await assert.rejects(gpu.finish(), /the GPU is used after it was closed/);
+});
+
 Deno.test("an arena too large for one buffer goes into several, a tensor too large is refused", () => {
   const memory = new Memory(undefined, { maxBufferSize: 1024, maxBinding: 1024 });
   const specs = [1, 2, 3, 4, 5].map((i) => ({
