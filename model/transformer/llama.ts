@@ -15,6 +15,7 @@ import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { splitKBytes } from "../../kernels/ops/matmul/split_k.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
+import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   asInference,
@@ -63,6 +64,8 @@ export interface LlamaOptions {
   /** What the model computes. Default: what its family makes of the configuration. */
   spec?: ArchSpec;
   numerics: Numerics;
+  /** How matrices that are not trained are held. Default: dense, in the element type of storage. */
+  frozen?: WeightKind;
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
   mode: Mode;
@@ -118,7 +121,7 @@ export class Llama {
     );
     const isTrained = (name: string) => trained === "weights" || own.has(name);
     for (const [label, specs] of weightGroups(spec, isTrained)) {
-      for (const p of allocateParameters(memory, label, specs, numerics.storage)) {
+      for (const p of allocateParameters(memory, label, specs, numerics.storage, options.frozen)) {
         byName.set(p.name, p);
       }
     }

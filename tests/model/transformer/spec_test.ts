@@ -3,6 +3,8 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../../kernels/gpu/tensor.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { DENSE } from "../../../kernels/ops/weights/dense.ts";
+import type { WeightKind } from "../../../kernels/ops/weights/kind.ts";
 import { loadWeights, setParameter } from "../../../model/checkpoint/load.ts";
 import { Slots } from "../../../model/engine/slots.ts";
 import { archSpec, type ModelConfig } from "../../../model/families/config.ts";
@@ -101,8 +103,9 @@ function modelOf(
   spec: ArchSpec,
   weights: ReadonlyMap<string, Float64Array>,
   mode: Mode,
+  frozen?: WeightKind,
 ): Llama {
-  const model = new Llama(gpu.memory, { config: CONFIG, spec, numerics: EXACT, mode });
+  const model = new Llama(gpu.memory, { config: CONFIG, spec, numerics: EXACT, mode, frozen });
   model.initialize(gpu);
   for (const parameter of model.weights) {
     setParameter(gpu, parameter, Float32Array.from(weights.get(parameter.name)!));
@@ -181,6 +184,34 @@ for (const [what, spec] of Object.entries(SPECS)) {
     }
   });
 }
+
+gpuTest("frozen matrices may be of another kind than what is stored", async (own) => {
+  await withHardwarePrograms(own, async (gpu) => {
+    const weights = weightsOf(LLAMA), rounded = new Map(weights);
+    for (const [name, shape] of specShapes(LLAMA)) {
+      const values = weights.get(name)!;
+      if (shape.length === 2) rounded.set(name, Float64Array.from(new Float16Array(values)));
+    }
+    const sizes = { sequences: 1, context: IDS.length, promptTokens: 9, cache: "f32" } as const;
+    const model = modelOf(gpu, LLAMA, weights, generateMode(sizes), DENSE.f16);
+    assert.ok(
+      model.weights.every(({ shape, operand: { kind } }) =>
+        kind === (shape.length === 2 ? DENSE.f16 : DENSE.f32)
+      ),
+    );
+    const slots = new Slots(gpu.memory, model, sizes), vocab = LLAMA.vocab_size;
+    const expected = forwardLogits(LLAMA, rounded, IDS);
+    let last: Tensor | undefined;
+    const sampler = (logits: Tensor) => last = logits;
+    slots.prefill(gpu, [{ slot: 0, ids: Array.from(IDS.subarray(0, 9)), cached: 0 }], sampler);
+    for (let at = 9; at < IDS.length; at++) {
+      const row = expected.subarray((at - 1) * vocab, at * vocab);
+      assertClose(await gpu.readF32(last!.rows(0, 1)), row, { ...LIMITS, what: `token ${at}` });
+      gpu.write(slots.ids, Uint32Array.of(IDS[at]));
+      slots.step(gpu, 1, sampler);
+    }
+  });
+});
 
 gpuTest(
   "specification: random norms leave the scale, whatever is added to their weights",
