@@ -30,7 +30,6 @@ const MAY_IMPORT: Record<string, string[]> = {
     "model/families",
     "model/formats",
     "model/text",
-    "model/checkpoint",
   ],
   "model/checkpoint": [
     "kernels",

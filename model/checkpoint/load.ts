@@ -28,21 +28,15 @@ import {
   sameShape,
   type WeightSource,
 } from "../formats/weights.ts";
+import { PIECE_BYTES } from "../transformer/capacity.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { type Parameter, parameterCount } from "../transformer/parameters.ts";
 import type { ModelSource } from "./source.ts";
 
 /** Standard deviation of random weights, as Llama is initialised. */
 const INITIAL_STD = 0.02;
-/**
- * Bytes read from a file and sent to the GPU at a time. Larger pieces are slower: they leave the
- * processor's cache before they are sent, and from 32 MiB on the system maps new memory for every copy.
- */
-const PIECE_BYTES = 1 << 23;
 /** Pieces begin at multiples of so many elements, where a binding may. */
 const PIECE_UNIT = 512;
-/** GPU memory for pieces that are cast: two, so that one arrives while the one before is cast. */
-export const UPLOAD_BYTES = 2 * PIECE_BYTES;
 /** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
 const READS = 8;
 /** Uploads wait in host memory until the GPU has taken them. The queue is waited for once in so many bytes. */

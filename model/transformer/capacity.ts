@@ -8,8 +8,15 @@ import { UserError } from "../../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../../kernels/gpu/gpu.ts";
 import { SPLIT_BYTES } from "../../kernels/ops/matmul/tiled_geometry.ts";
 import { megabytes, Memory, memoryLines, type MemoryTable } from "../../kernels/gpu/memory.ts";
-import { UPLOAD_BYTES } from "../checkpoint/load.ts";
 import { nvidiaGpus } from "../../kernels/measure/nvidia_smi.ts";
+
+/**
+ * Bytes of weights that are read from a file and sent to the GPU at a time. Larger pieces are slower: they leave the
+ * processor's cache before they are sent, and from 32 MiB on the system maps new memory for every copy.
+ */
+export const PIECE_BYTES = 1 << 23;
+/** GPU memory for pieces that are cast: two, so that one arrives while the one before is cast. */
+const UPLOAD_BYTES = 2 * PIECE_BYTES;
 
 /** Free memory of one NVIDIA GPU of this name as `nvidia-smi` sees it; undefined where it can't. */
 async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
