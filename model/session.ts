@@ -59,9 +59,14 @@ export interface ModelNames {
 export async function findModel(names: ModelNames): Promise<FoundModel> {
   const found = await openModelWithTokenizer(names);
   if (names.adapter === undefined) return found;
-  const adapter = readAdapter(names.adapter);
-  const plan = checkAdapter(adapter, found.source.config, names.adapter);
-  return { ...found, adapter: { ...adapter, plan } };
+  try {
+    const adapter = readAdapter(names.adapter);
+    const plan = checkAdapter(adapter, found.source.config, names.adapter);
+    return { ...found, adapter: { ...adapter, plan } };
+  } catch (error) {
+    found.source.weights?.close();
+    throw error;
+  }
 }
 
 /** What is made for a model, the model itself among it. */

@@ -221,6 +221,11 @@ export async function openTraining(config: TrainConfig): Promise<Training> {
   checkOutput(config.output);
   const setup = await setUpTraining({ config, givenLora: new Set() }, () => {});
   const training = await startTraining(setup);
-  await training.compile();
-  return training;
+  try {
+    await training.compile();
+    return training;
+  } catch (error) {
+    await training[Symbol.asyncDispose]();
+    throw error;
+  }
 }
