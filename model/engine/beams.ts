@@ -35,7 +35,7 @@ export class BeamSearcher {
   readonly #ids: Tensor;
   readonly #logprobs: Tensor;
 
-  /** @param model Made to generate with the same sizes. */
+  /** @param model Made to generate, with sizes that are no smaller. */
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
     this.slots = new Slots(memory, model, sizes);
     const shape = [sizes.sequences * MOST_TOP_TOKENS];

@@ -133,7 +133,7 @@ export class Engine {
   #began = 0;
 
   /**
-   * @param model Made to generate with the same sizes.
+   * @param model Made to generate, with sizes that are no smaller.
    * @param penalized Whether a repetition penalty will be asked for.
    */
   constructor(

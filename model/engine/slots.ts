@@ -18,7 +18,7 @@ import { BatchTensors } from "../transformer/batch.ts";
 import { commonPrefix } from "../transformer/common_prefix.ts";
 import { KvCache } from "../transformer/kv_cache.ts";
 import type { Llama } from "../transformer/llama.ts";
-import type { GenerateSizes } from "../transformer/modes.ts";
+import { decodingOf, type GenerateSizes } from "../transformer/modes.ts";
 import { present } from "../transformer/present.ts";
 import { layPieces, type Piece } from "./pieces.ts";
 
@@ -53,8 +53,15 @@ export class Slots {
   /** Whether the slots' rows, which never change, were written to the GPU. */
   #ready = false;
 
+  /** @throws {Error} where the model was made for fewer or shorter sequences. */
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
-    const { sequences, context, cache: dtype } = sizes;
+    const { sequences, context, cache: dtype } = sizes, planned = decodingOf(model.mode);
+    if (planned === null || planned.sequences < sequences || planned.context < context) {
+      const most = planned ? `${planned.sequences} of ${planned.context}` : "none";
+      throw new Error(
+        `${sequences} sequences of ${context} tokens exceed those that the model is made for: ${most}`,
+      );
+    }
     if (dtype) this.cache = new KvCache(memory, model.spec, { sequences, context, dtype });
     const make = (name: string, ...shape: number[]) =>
       memory.tensor("workspace", name, "u32", [sequences, ...shape]);

@@ -347,6 +347,11 @@ gpuTest(
     const engine = await makeEngine(gpu, subject, { sizes: { context: 8 } });
     const options = { maxTokens: 4, stop: [] };
     assert.throws(() => engine.admit(Array(9).fill(1), options), /9 tokens does not fit.* 8/);
+    const longer = { sequences: 1, context: 9, promptTokens: 9 };
+    assert.throws(
+      () => new Engine(gpu.memory, engine.model, longer),
+      /1 sequences of 9 tokens exceed/,
+    );
     assert.throws(() => engine.admit([], options), /0 tokens/);
     const sampling = { ...GREEDY, repetition_penalty: 1.1 };
     assert.throws(() => engine.admit(prompt, { ...options, sampling }), /has no memory/);
