@@ -80,6 +80,7 @@ export {
 } from "./model/text/prompt.ts";
 export {
   type AnswerOptions,
+  type AnswerPiece,
   findModel,
   type FoundModel,
   type Loaded,
@@ -90,7 +91,6 @@ export {
   open,
   type OpenOptions,
   openSession,
-  type Piece,
   Session,
 } from "./model/session.ts";
 export { loadTokenizer } from "./model/text/tokenizer/load.ts";

@@ -34,7 +34,7 @@ export interface StepWork {
 }
 
 /** Pairs of a query and a key at or before it, inside documents and the model's window. */
-export function attendedPairs(documents: readonly number[], window: number | null): number {
+export function documentPairs(documents: readonly number[], window: number | null): number {
   return documents.reduce((sum, tokens) => {
     const full = Math.min(tokens, window ?? tokens);
     return sum + full * (full + 1) / 2 + (tokens - full) * full;
@@ -50,7 +50,7 @@ export function trainingFlops(
   const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
   const sum = (lengths: readonly number[]) => lengths.reduce((sum, length) => sum + length, 0);
   const tokens = sum(documents) - sum(shared), { sliding_window: window } = config;
-  const pairs = attendedPairs(documents, window) - attendedPairs(shared, window);
+  const pairs = documentPairs(documents, window) - documentPairs(shared, window);
   const qkv = hidden * (heads + 2 * kvHeads) * head_dim;
   const linear = qkv + hidden * heads * head_dim + 3 * hidden * config.intermediate_size;
   const attention = 4 * pairs * heads * head_dim;

@@ -169,7 +169,7 @@ export interface OpenOptions extends ModelNames {
 }
 
 /** A piece of an answer. */
-export interface Piece {
+export interface AnswerPiece {
   /** Which of the prompts it answers. */
   index: number;
   /** Text that is new: whole characters, empty while one is unfinished. */
@@ -225,7 +225,7 @@ export class Lorikeet implements AsyncDisposable {
   async *generate(
     prompts: string | readonly (string | readonly number[])[],
     { stopTexts = [], ...options }: AnswerOptions = {},
-  ): AsyncGenerator<Piece> {
+  ): AsyncGenerator<AnswerPiece> {
     const ids = [prompts].flat().map((prompt) =>
       typeof prompt === "string" ? Array.from(encodePrompt(this.tokenizer, prompt)) : prompt
     );

@@ -45,7 +45,7 @@ const QUEUED_BYTES = 1 << 27;
 const ADAPTER_SUBSEQUENCES = 1 << 20;
 
 /** Bytes `begin` to `end` of a parameter's tensor in the file. */
-interface Piece {
+interface FilePiece {
   parameter: Parameter;
   dtype: FileDtype;
   begin: number;
@@ -58,7 +58,7 @@ function* piecesOf(
   parameters: readonly Parameter[],
   weights: WeightSource,
   bytesAtATime: number,
-): Generator<Piece> {
+): Generator<FilePiece> {
   for (const parameter of parameters) {
     const { dtype, bytes } = weights.info(parameter.name),
       { kind, columns } = destination(parameter);
@@ -79,12 +79,12 @@ function* piecesOf(
  * for, which reuses the memory.
  */
 async function* readAhead(
-  pieces: Iterable<Piece>,
+  pieces: Iterable<FilePiece>,
   weights: WeightSource,
   pieceBytes: number,
-): AsyncGenerator<{ piece: Piece; bytes: Uint8Array<ArrayBuffer> }> {
+): AsyncGenerator<{ piece: FilePiece; bytes: Uint8Array<ArrayBuffer> }> {
   const idle = Array.from({ length: READS }, () => new Uint8Array(pieceBytes));
-  const ahead: { piece: Piece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
+  const ahead: { piece: FilePiece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
   const waiting = Iterator.from(pieces);
   const start = (buffer: Uint8Array<ArrayBuffer>) => {
     const { value: piece, done } = waiting.next();
@@ -195,7 +195,7 @@ function destination({ operand, trained }: Parameter): WeightOperand {
 /** Sends a piece to where the parameter's values are, or to its masters where it is trained. */
 function upload(
   gpu: Gpu,
-  { parameter, dtype: from, begin, last }: Piece,
+  { parameter, dtype: from, begin, last }: FilePiece,
   bytes: Uint8Array<ArrayBuffer>,
   words: Tensor,
 ): void {

@@ -25,7 +25,12 @@ import {
   checkAdapter,
   isLinearModule,
 } from "../formats/adapter.ts";
-import { mostElements, type Piece, pieceValues, type WeightChange } from "../formats/rewrite.ts";
+import {
+  mostElements,
+  pieceValues,
+  type WeightChange,
+  type WeightPiece,
+} from "../formats/rewrite.ts";
 import { padRows } from "./load.ts";
 import { storedShape } from "../transformer/parameters.ts";
 
@@ -175,7 +180,7 @@ export class AdapterMerge implements WeightChange {
     return this.#changes.get(name)?.update?.magnitude?.of === "columns";
   }
 
-  async survey(piece: Piece): Promise<void> {
+  async survey(piece: WeightPiece): Promise<void> {
     const [, width = 1] = piece.shape;
     if (piece.firstRow === 0) this.#squares = new Float64Array(width);
     const squares = this.#squares;
@@ -183,7 +188,7 @@ export class AdapterMerge implements WeightChange {
   }
 
   /** A piece with the adapter's copy and update. */
-  async #adapted(piece: Piece): Promise<Float32Array> {
+  async #adapted(piece: WeightPiece): Promise<Float32Array> {
     const { name, firstRow, rows, shape: [, width = 1] } = piece;
     const { copy, update } = this.#changes.get(name) ?? {};
     const begin = firstRow * width, end = begin + rows * width;
@@ -191,7 +196,7 @@ export class AdapterMerge implements WeightChange {
     return update === undefined ? values : await this.#updated(piece, update, copy && values);
   }
 
-  async apply(piece: Piece): Promise<Float32Array> {
+  async apply(piece: WeightPiece): Promise<Float32Array> {
     const { name, firstRow, rows, shape } = piece, width = shape[1] ?? 1;
     const { update, rows: replaced, bias } = this.#changes.get(name) ?? {};
     let values = await this.#adapted(piece);
@@ -213,7 +218,7 @@ export class AdapterMerge implements WeightChange {
 
   /** W + s·B·A of a piece. @param base W's values, where they are not the file's. */
   async #updated(
-    { name, dtype, shape, firstRow, rows, bytes }: Piece,
+    { name, dtype, shape, firstRow, rows, bytes }: WeightPiece,
     update: Update,
     base: Float32Array | undefined,
   ): Promise<Float32Array> {

@@ -11,7 +11,7 @@
  */
 
 /** What a search needs to know. */
-export interface BeamOptions {
+export interface BeamSearchOptions {
   /** Sequences kept alive, and hypotheses kept. */
   beams: number;
   /** Most tokens a hypothesis may have; live beams of this length become hypotheses. */
@@ -57,7 +57,7 @@ export class BeamSearch {
   #hypotheses: Hypothesis[] = [];
   #length = 0;
 
-  constructor(readonly options: BeamOptions) {}
+  constructor(readonly options: BeamSearchOptions) {}
 
   /** Candidates a row needs, so that all beams can live on whatever stops; 2 · beams as a rule. */
   get width(): number {

@@ -7,7 +7,7 @@ import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { Batch } from "../transformer/batch.ts";
 
 /** Tokens of one sequence that a pass computes. */
-export interface Piece {
+export interface PromptPiece {
   /** As {@linkcode Batch.ids}. */
   ids: ArrayLike<number>;
   /** Position of the first. */
@@ -20,7 +20,7 @@ export interface Piece {
 
 /** Pieces laid end to end. `slidingWindow`: most keys a token sees. `history`: as in {@linkcode Batch}. */
 export function layPieces(
-  pieces: readonly Piece[],
+  pieces: readonly PromptPiece[],
   { slidingWindow, cached, history }: { slidingWindow: number; cached: boolean; history?: Tensor },
 ): Batch {
   const tokens = pieces.reduce((sum, { ids }) => sum + ids.length, 0);

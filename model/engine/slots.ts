@@ -20,7 +20,7 @@ import { KvCache } from "../transformer/kv_cache.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { decodingOf, type GenerateSizes } from "../transformer/modes.ts";
 import { present } from "../transformer/present.ts";
-import { layPieces, type Piece } from "./pieces.ts";
+import { layPieces, type PromptPiece } from "./pieces.ts";
 
 /** What sizes an engine. */
 export type EngineSizes = GenerateSizes;
@@ -104,7 +104,7 @@ export class Slots {
     this.#place(gpu, prompts);
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
-    let together: Piece[] = [], tokens = 0, first = 0;
+    let together: PromptPiece[] = [], tokens = 0, first = 0;
     const flush = () => {
       if (together.length > 0) this.#pass(gpu, together, first, sampler);
       [together, tokens] = [[], 0];
@@ -196,7 +196,7 @@ export class Slots {
     gpu.write(this.#history, history);
   }
 
-  #pass(gpu: Gpu, pieces: readonly Piece[], first: number, sampler: Sampler): void {
+  #pass(gpu: Gpu, pieces: readonly PromptPiece[], first: number, sampler: Sampler): void {
     const slidingWindow = this.model.slidingWindows[0] ?? Infinity, { cache } = this;
     const layout = { slidingWindow, cached: cache !== undefined, history: this.#history };
     const batch = layPieces(pieces, layout);
@@ -206,7 +206,7 @@ export class Slots {
 
   /** All tokens of the first `count` slots in one pass, for decoding without a cache. */
   #recompute(gpu: Gpu, count: number, sampler: Sampler): void {
-    const pieces = this.#fed.slice(0, count).map((tokens, slot): Piece => {
+    const pieces = this.#fed.slice(0, count).map((tokens, slot): PromptPiece => {
       const first = slot * this.sizes.context;
       const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
       return { ids, from: 0, base: 0, last: true };

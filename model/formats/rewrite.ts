@@ -15,7 +15,7 @@ import { bytesPerElement, type FileDtype, type WeightSource } from "./weights.ts
 const PIECE_ELEMENTS = 1 << 22;
 
 /** Some rows of a tensor (elements of a vector), as they are in the file. */
-export interface Piece {
+export interface WeightPiece {
   name: string;
   dtype: FileDtype;
   /** The whole tensor's. */
@@ -38,9 +38,9 @@ export interface WeightChange {
   /** Whether new values depend on all of the tensor, so that it is gone through once before. */
   surveys(name: string): boolean;
   /** Sees a piece of such a tensor; the first one begins at row 0. */
-  survey(piece: Piece): Promise<void>;
+  survey(piece: WeightPiece): Promise<void>;
   /** The piece's new values. */
-  apply(piece: Piece): Promise<Float32Array>;
+  apply(piece: WeightPiece): Promise<Float32Array>;
 }
 
 /** Rows of a tensor that are handled at a time: a multiple of 16, at most `PIECE_ELEMENTS` if it can be. */
@@ -67,11 +67,11 @@ class PieceReader {
   constructor(readonly source: WeightSource) {}
 
   /** @param origin What the tensor is called in the source. */
-  async *pieces(name: string, origin: string): AsyncGenerator<Piece> {
+  async *pieces(name: string, origin: string): AsyncGenerator<WeightPiece> {
     const { dtype, shape } = this.source.info(origin);
     const most = pieceRows(shape);
     const rowBytes = tensorBytes({ dtype, shape: [1, ...shape.slice(1)] });
-    const read = (firstRow: number, turn: number): Promise<Piece> => {
+    const read = (firstRow: number, turn: number): Promise<WeightPiece> => {
       const rows = Math.min(most, shape[0] - firstRow);
       const bytes = this.#buffer(turn, rows * rowBytes);
       const reading = this.source.read(origin, firstRow * rowBytes, bytes)
@@ -94,7 +94,7 @@ class PieceReader {
 }
 
 /** What a piece holds, as float32. */
-export function pieceValues({ dtype, bytes }: Piece): Float32Array {
+export function pieceValues({ dtype, bytes }: WeightPiece): Float32Array {
   if (dtype !== "F32") return toFloat32(bytes, dtype);
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
 }
@@ -158,7 +158,7 @@ export function rewrittenTensors(
 }
 
 /** A whole tensor of zeros. */
-function zeroPiece(name: string, dtype: FileDtype, shape: readonly number[]): Piece {
+function zeroPiece(name: string, dtype: FileDtype, shape: readonly number[]): WeightPiece {
   const bytes = new Uint8Array(tensorBytes({ dtype, shape }));
   return { name, dtype, shape, firstRow: 0, rows: shape[0], bytes };
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { fitLine } from "../../bench/line_fit.ts";
 import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
-import { attendedPairs, trainingFlops } from "../../bench/train_flops.ts";
+import { documentPairs, trainingFlops } from "../../bench/train_flops.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { PassPlanner } from "../../train/planner.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
@@ -51,10 +51,10 @@ Deno.test("bench samples: a row has exactly so many tokens, in samples of at lea
 });
 
 Deno.test("bench train: pairs that attention needs, with and without a window", () => {
-  assert.equal(attendedPairs([3], null), 6);
-  assert.equal(attendedPairs([3, 1], null), 7);
+  assert.equal(documentPairs([3], null), 6);
+  assert.equal(documentPairs([3, 1], null), 7);
   // Queries of a window of 2 see 1, 2, 2 and 2 keys.
-  assert.equal(attendedPairs([4], 2), 7);
+  assert.equal(documentPairs([4], 2), 7);
 });
 
 Deno.test("bench train: useful arithmetic of the course's run", () => {

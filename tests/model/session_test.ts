@@ -1,13 +1,15 @@
 /** Opening a model as a program does: what it answers, in pieces, and what is given back. */
 import assert from "node:assert/strict";
 import { GREEDY } from "../../model/engine/engine.ts";
-import { type AnswerOptions, open, type Piece } from "../../model/session.ts";
+import { type AnswerOptions, type AnswerPiece, open } from "../../model/session.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = { model: "builtin", precision: "fp32", context: 64 } as const;
 
 /** The text and the ids of each answer. */
-async function collect(pieces: AsyncIterable<Piece>): Promise<{ text: string; ids: number[] }[]> {
+async function collect(
+  pieces: AsyncIterable<AnswerPiece>,
+): Promise<{ text: string; ids: number[] }[]> {
   const answers: { text: string; ids: number[] }[] = [];
   for await (const { index, text, id } of pieces) {
     const answer = answers[index] ??= { text: "", ids: [] };

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { uniformNumbers } from "../../../kernels/ops/elements/random.ts";
 import {
   assignSlots,
-  type BeamOptions,
   BeamSearch,
+  type BeamSearchOptions,
   type Hypothesis,
 } from "../../../model/engine/beam_search.ts";
 
@@ -32,7 +32,7 @@ function likeliest(logprobs: Float64Array, count: number): number[] {
 }
 
 /** Runs a search to its end and returns its hypotheses; checks what every step must keep to. */
-function run(model: Model, options: BeamOptions): readonly Hypothesis[] {
+function run(model: Model, options: BeamSearchOptions): readonly Hypothesis[] {
   const search = new BeamSearch(options);
   let live: number[][] = [[]], steps = 0;
   assert.equal(search.live, 1);
@@ -61,7 +61,7 @@ function logprobOf(model: Model, ids: readonly number[]): number {
 }
 
 /** Every sequence that ends with a stop token or at `maxTokens`, best first. */
-function exhaustive(model: Model, vocab: number, options: BeamOptions): Hypothesis[] {
+function exhaustive(model: Model, vocab: number, options: BeamSearchOptions): Hypothesis[] {
   const { maxTokens, lengthPenalty, stop } = options;
   const all: Hypothesis[] = [];
   const visit = (ids: number[], logprob: number) => {
