@@ -124,7 +124,8 @@ export class Cursor {
   }
 
   skipText(what: string): void {
-    this.#position += this.#textLength(what);
+    const length = this.#textLength(what);
+    this.#position += length;
   }
 
   skip(bytes: number, what: string): void {

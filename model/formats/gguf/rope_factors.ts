@@ -61,10 +61,12 @@ export function ropeScaling(
 ): RopeScaling | null {
   const all = Array.from(factors);
   if (all.every((factor) => factor === 1)) return null;
+  // It was divided by in f32.
+  const factor = Number(all[all.length - 1].toPrecision(6));
   // Published are the factors 1 and 4; the contexts are powers of two.
   const published = Array.from({ length: 16 }, (_, i): Llama3 => ({
     type: "llama3",
-    factor: all[all.length - 1],
+    factor,
     low_freq_factor: 1,
     high_freq_factor: 4,
     original_max_position_embeddings: 2 ** (i + 6),

@@ -76,9 +76,8 @@ async function bytes(metadata: Metadata, { tokens, types }: GgufVocabulary): Pro
   if (words === undefined) return metadata.fail(key("pre"), `one of ${PRE_NAMES.join(", ")}`);
   const merges = metadata.texts(key("merges")) ??
     metadata.fail(key("merges"), "the merges of a byte-level tokenizer");
-  const { steps, normalizer = null } = words;
-  const add_prefix_space = metadata.flag(key("add_space_prefix")) ?? false;
-  const byteLevel = { type: "ByteLevel", add_prefix_space, trim_offsets: true, use_regex: false };
+  const { steps, normalizer = null, gpt2_words: use_regex = false } = words;
+  const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex };
   const pre_tokenizer = { type: "Sequence", pretokenizers: [...steps, byteLevel] };
   const pipeline = new Pipeline({
     model: {

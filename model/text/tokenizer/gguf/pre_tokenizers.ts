@@ -9,6 +9,8 @@
 export interface Words {
   /** Steps of a tokenizer.json before the bytes become characters. */
   steps: readonly unknown[];
+  /** Whether the last step, which makes characters of bytes, cuts words as GPT-2 does. */
+  gpt2_words?: boolean;
   normalizer?: unknown;
   /** A word that is a token is not merged from its parts. */
   ignore_merges?: boolean;
@@ -68,9 +70,9 @@ const LLAMA_3: Words = {
   ignore_merges: true,
   adds_bos: true,
 };
-const GPT_2: Words = { steps: split(GPT2) };
+const GPT_2: Words = { steps: [], gpt2_words: true };
 /** Each digit by itself, then as GPT-2. */
-const STARCODER: Words = { steps: [digits(true), ...split(GPT2)] };
+const STARCODER: Words = { steps: [digits(true)], gpt2_words: true };
 const QWEN_2: Words = { steps: split(cl100k("\\p{N}")), normalizer: { type: "NFC" } };
 const GPT_4O: Words = { steps: split(o200k("\\p{N}{1,3}", `${CONTRACTIONS}?`)) };
 
