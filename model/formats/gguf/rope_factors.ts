@@ -8,8 +8,9 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import type { RopeScaling } from "../../../kernels/ops/rope/rope.ts";
+import type { ModelConfig } from "../../families/config.ts";
 
+type RopeScaling = ModelConfig["rope_scaling"];
 type Llama3 = Extract<RopeScaling, { type: "llama3" }>;
 
 /** Divisors are f32. */
@@ -58,7 +59,7 @@ function solved(factors: ArrayLike<number>, headDim: number, theta: number): Lla
 export function ropeScaling(
   factors: ArrayLike<number>,
   { headDim, theta, file }: { headDim: number; theta: number; file: string },
-): RopeScaling | null {
+): RopeScaling {
   const all = Array.from(factors);
   if (all.every((factor) => factor === 1)) return null;
   // It was divided by in f32.
