@@ -90,23 +90,28 @@ function templatesInFile(file: string): ChatTemplates | undefined {
   return named.length > 0 ? new Map(named) : undefined;
 }
 
-/**
- * All templates of a model. Files of their own come before those that tokenizer_config.json holds, and
- * hide all of them; chat_template.json, where older processors keep theirs, comes last.
- */
-function allTemplates(path: string): ChatTemplates | undefined {
-  if (isGguf(path)) return templatesInFile(path);
-  const folder = folderOf(path);
-  return templateFiles(folder) ?? templateInJson(join(folder, "tokenizer_config.json")) ??
-    templateInJson(join(folder, "chat_template.json"));
+/** The templates of a model, and what is said where there are none. */
+interface Found {
+  templates: ChatTemplates | undefined;
+  missing: string;
 }
 
-/** Where a template was looked for, for the message that there is none. */
-function without(path: string): string {
-  if (isGguf(path)) return `${path} has no tokenizer.chat_template`;
-  const file = join(folderOf(path), "tokenizer_config.json");
-  return `${file} ${exists(file) ? "has no chat_template" : "does not exist"}, nor is there a ` +
-    "chat_template.jinja";
+/**
+ * All templates of a model. In a folder, files of their own come before those that tokenizer_config.json holds, and
+ * hide all of them; chat_template.json, where older processors keep theirs, comes last.
+ */
+function allTemplates(path: string): Found {
+  if (isGguf(path)) {
+    const missing = `${path} has no tokenizer.chat_template`;
+    return { templates: templatesInFile(path), missing };
+  }
+  const folder = folderOf(path), config = join(folder, "tokenizer_config.json");
+  return {
+    templates: templateFiles(folder) ?? templateInJson(config) ??
+      templateInJson(join(folder, "chat_template.json")),
+    missing: `${config} ${exists(config) ? "has no chat_template" : "does not exist"}, nor is ` +
+      "there a chat_template.jinja",
+  };
 }
 
 /**
@@ -122,9 +127,9 @@ export function findChatTemplate(
   if (path === undefined) {
     throw new UserError(`template chat needs a model with a folder of its own; ${OTHERS}`);
   }
-  const templates = allTemplates(path);
+  const { templates, missing } = allTemplates(path);
   if (templates === undefined) {
-    throw new UserError(`${without(path)}: the model has no template of its own; ${OTHERS}`);
+    throw new UserError(`${missing}: the model has no template of its own; ${OTHERS}`);
   }
   const wanted = name ?? (tools && templates.has("tool_use") ? "tool_use" : "default");
   const found = templates.get(wanted);
@@ -138,5 +143,5 @@ export function findChatTemplate(
 
 /** Whether {@linkcode findChatTemplate} has something to find. */
 export function hasChatTemplate(path: string): boolean {
-  return allTemplates(path) !== undefined;
+  return allTemplates(path).templates !== undefined;
 }
