@@ -125,6 +125,9 @@ function ropeFactors(
  */
 export function ggufConfig(model: GgufModel): ModelConfig {
   const { metadata, tensors } = model, { path } = metadata;
+  // An adapter has its model's architecture, a projector of pictures one of its own.
+  const type = metadata.text("general.type");
+  if (type !== undefined && type !== "model") metadata.fail("general.type", `"model"`);
   const architecture = metadata.text("general.architecture");
   if (architecture !== "llama") {
     return metadata.fail("general.architecture", `"llama", which Llama and Mistral are in GGUF`);

@@ -73,6 +73,7 @@ Deno.test("gguf: what the metadata leave out follows from llama.cpp and the tens
 
 /** Models that are refused, and what is said of them. */
 const REFUSED: [change: Change, message: RegExp][] = [
+  [entry("general.type", value.text("adapter")), /: general\.type is "adapter", expected "model"$/],
   [
     entry("general.architecture", value.text("gpt2")),
     /: general\.architecture is "gpt2", expected "llama"/,
