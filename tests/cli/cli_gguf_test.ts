@@ -7,8 +7,8 @@ import { gpuTest } from "../kernels/harness.ts";
 import { refused, succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 
-const PIECES = fixturePath("gguf/pieces.gguf");
-const SPLIT = fixturePath("gguf/bytes-00003-of-00003.gguf");
+const PIECES = fixturePath("gguf/sentencepiece.gguf");
+const SPLIT = fixturePath("gguf/byte_level-00003-of-00003.gguf");
 const PROMPT = ["--prompt", "a bird sings", "--template", "none", "--max-tokens", "24"];
 
 /** What llama.cpp (npm's node-llama-cpp 3.22.1, CPU) makes of the prompt, and answers greedily. */

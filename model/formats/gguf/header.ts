@@ -16,7 +16,7 @@ import { Metadata } from "./metadata.ts";
 import { type TensorType, tensorType, unreadType } from "./tensor_types.ts";
 
 /** A tensor of a file. */
-export interface TensorPlace {
+export interface TensorInfo {
   readonly file: FileReader;
   readonly type: TensorType;
   /** Row-major: `[out, in]` of a matrix. */
@@ -30,7 +30,7 @@ export interface TensorPlace {
 export interface GgufFile {
   readonly file: FileReader;
   readonly metadata: Metadata;
-  readonly tensors: ReadonlyMap<string, TensorPlace>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
 }
 
 const MAGIC = "GGUF";
@@ -82,14 +82,14 @@ function checkVersion(file: FileReader, cursor: Cursor): void {
 }
 
 /** A tensor's description; where it lies is `offset` from the beginning of the data. */
-interface Description {
+interface TensorHeader {
   type: TensorType;
   shape: number[];
   bytes: number;
   offset: bigint;
 }
 
-function readDescription(cursor: Cursor, tensor: string): Description {
+function readTensorInfo(cursor: Cursor, tensor: string): TensorHeader {
   const fail = (problem: string): never => cursor.fail(`${tensor} ${problem}`);
   const dimensions = cursor.u32(`the number of dimensions of ${tensor}`);
   if (dimensions < 1 || dimensions > MAX_DIMENSIONS) {
@@ -116,16 +116,16 @@ function readDescription(cursor: Cursor, tensor: string): Description {
 }
 
 /** Tensors begin at multiples of `alignment`, lie in the file, and no byte is of two of them. */
-function placed(
+function locateTensors(
   file: FileReader,
-  described: ReadonlyMap<string, Description>,
+  described: ReadonlyMap<string, TensorHeader>,
   { alignment, start }: { alignment: number; start: number },
-): Map<string, TensorPlace> {
+): Map<string, TensorInfo> {
   const fail = (name: string, problem: string): never => {
     throw new UserError(`${file.path}: tensor ${brief(name)} ${problem}`);
   };
   const room = Math.max(0, file.size - start);
-  const tensors = new Map<string, TensorPlace>();
+  const tensors = new Map<string, TensorInfo>();
   for (const [name, { type, shape, bytes, offset }] of described) {
     if (offset % BigInt(alignment) !== 0n) {
       fail(name, `begins at byte ${offset} of the data, expected a multiple of ${alignment}`);
@@ -155,14 +155,14 @@ function readHeader(file: FileReader): GgufFile {
   metadata.read(cursor, cursor.count(Metadata.leastEntry, "metadata entries"));
   const alignment = metadata.count("general.alignment", MOST_ALIGNMENT) ?? DEFAULT_ALIGNMENT;
   if (alignment % 8 !== 0) metadata.fail("general.alignment", "a multiple of 8");
-  const described = new Map<string, Description>();
+  const described = new Map<string, TensorHeader>();
   for (let i = 0; i < tensorCount; i++) {
     const name = cursor.text(`the name of tensor ${i + 1}`), tensor = `tensor ${brief(name)}`;
     if (described.has(name)) cursor.fail(`has ${tensor} twice`);
-    described.set(name, readDescription(cursor, tensor));
+    described.set(name, readTensorInfo(cursor, tensor));
   }
   const start = Math.ceil(cursor.position / alignment) * alignment;
-  return { file, metadata, tensors: placed(file, described, { alignment, start }) };
+  return { file, metadata, tensors: locateTensors(file, described, { alignment, start }) };
 }
 
 /** Opens one file. @throws UserError that names it and what is wrong with it. */

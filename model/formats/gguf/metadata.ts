@@ -84,10 +84,10 @@ const NUMBER_TYPES: Readonly<Record<number, NumberType>> = {
     list: (b) => new Float64Array(b),
   },
 };
-const BOOL = 7, TEXT = 8, LIST = 9;
+const BOOL = 7, STRING = 8, ARRAY = 9;
 
 /** A list that is still in the file. */
-class ListPlace {
+class StoredArray {
   constructor(readonly type: number, readonly count: number, readonly position: number) {}
 
   /** As messages show it. */
@@ -96,32 +96,32 @@ class ListPlace {
   }
 }
 
-type Value = number | bigint | boolean | string | ListPlace;
+type Value = number | bigint | boolean | string | StoredArray;
 
 /** Lists in lists, at most so deep. */
 const MAX_DEPTH = 8;
 /** Bytes of the shortest list: the type of its elements and their number. */
-const LEAST_LIST = 12;
+const LEAST_ARRAY = 12;
 /** Bytes of the shortest entry: a length, a type and a value of one byte. */
 const LEAST_ENTRY = 13;
 
-function skipList(cursor: Cursor, what: string, depth: number): ListPlace {
+function skipArray(cursor: Cursor, what: string, depth: number): StoredArray {
   if (depth > MAX_DEPTH) cursor.fail(`${what} is nested more than ${MAX_DEPTH} levels deep`);
   const type = cursor.u32(`the type of ${what}`);
   const width = type === BOOL ? 1 : NUMBER_TYPES[type]?.width;
-  const least = width ?? (type === TEXT ? 8 : LEAST_LIST);
-  if (width === undefined && type !== TEXT && type !== LIST) {
+  const least = width ?? (type === STRING ? 8 : LEAST_ARRAY);
+  if (width === undefined && type !== STRING && type !== ARRAY) {
     cursor.fail(`${what} is a list of values of type ${type}, expected 0 to 12`);
   }
   const count = cursor.count(least, `values in ${what}`), { position } = cursor;
   if (width !== undefined) cursor.skip(count * width, what);
   else {
     for (let i = 0; i < count; i++) {
-      if (type === TEXT) cursor.skipText(what);
-      else skipList(cursor, what, depth + 1);
+      if (type === STRING) cursor.skipText(what);
+      else skipArray(cursor, what, depth + 1);
     }
   }
-  return new ListPlace(type, count, position);
+  return new StoredArray(type, count, position);
 }
 
 function readFlag(cursor: Cursor, what: string): boolean {
@@ -133,8 +133,8 @@ function readFlag(cursor: Cursor, what: string): boolean {
 function readValue(cursor: Cursor, what: string): Value {
   const type = cursor.u32(`the type of ${what}`);
   if (type === BOOL) return readFlag(cursor, what);
-  if (type === TEXT) return cursor.text(what);
-  if (type === LIST) return skipList(cursor, what, 1);
+  if (type === STRING) return cursor.text(what);
+  if (type === ARRAY) return skipArray(cursor, what, 1);
   const number = NUMBER_TYPES[type];
   if (number === undefined) {
     return cursor.fail(`${what} has a value of type ${type}, expected 0 to 12`);
@@ -206,7 +206,7 @@ export class Metadata {
 
   /** A whole number of at least `least`, or a list of one for each layer that are all the same. */
   count(key: string, most: number, least = 1): number | undefined {
-    const listed = this.#values.get(key) instanceof ListPlace ? this.numbers(key) : undefined;
+    const listed = this.#values.get(key) instanceof StoredArray ? this.numbers(key) : undefined;
     const first = listed === undefined ? this.number(key) : Number(listed[0]);
     if (first === undefined) return undefined;
     if (listed?.some((value) => Number(value) !== first)) this.fail(key, "the same in every layer");
@@ -219,7 +219,7 @@ export class Metadata {
   /** Elements of a list. */
   length(key: string): number | undefined {
     const value = this.#values.get(key);
-    if (value !== undefined && !(value instanceof ListPlace)) this.fail(key, "a list");
+    if (value !== undefined && !(value instanceof StoredArray)) this.fail(key, "a list");
     return value?.count;
   }
 
@@ -227,8 +227,8 @@ export class Metadata {
   numbers(key: string): Numbers | undefined {
     const place = this.#values.get(key);
     if (place === undefined) return undefined;
-    const type = place instanceof ListPlace ? NUMBER_TYPES[place.type] : undefined;
-    if (!(place instanceof ListPlace) || type === undefined) {
+    const type = place instanceof StoredArray ? NUMBER_TYPES[place.type] : undefined;
+    if (!(place instanceof StoredArray) || type === undefined) {
       return this.fail(key, "a list of numbers");
     }
     const bytes = new Uint8Array(place.count * type.width);
@@ -240,7 +240,7 @@ export class Metadata {
   texts(key: string): string[] | undefined {
     const place = this.#values.get(key);
     if (place === undefined) return undefined;
-    if (!(place instanceof ListPlace) || place.type !== TEXT) {
+    if (!(place instanceof StoredArray) || place.type !== STRING) {
       return this.fail(key, "a list of texts");
     }
     const cursor = new Cursor(this.file, place.position), what = shown(key);

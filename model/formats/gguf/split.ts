@@ -9,13 +9,13 @@ import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { brief } from "../json_file.ts";
 import { exists } from "../whole_file.ts";
-import { type GgufFile, openGgufFile, type TensorPlace } from "./header.ts";
+import { type GgufFile, openGgufFile, type TensorInfo } from "./header.ts";
 import type { Metadata } from "./metadata.ts";
 
 /** A model's files, opened. */
 export interface GgufModel {
   readonly metadata: Metadata;
-  readonly tensors: ReadonlyMap<string, TensorPlace>;
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
   close(): void;
 }
 
@@ -53,7 +53,7 @@ function splitPaths(path: string, metadata: Metadata): string[] {
 }
 
 /** The file with the metadata: the one named, or the first of those it belongs to. @throws UserError as all readers do. */
-export function openFirst(path: string): GgufFile {
+export function openFirstSplit(path: string): GgufFile {
   const opened = openGgufFile(path), { file, metadata } = opened;
   try {
     if ((metadata.count(NO, MOST_FILES, 0) ?? 0) === 0) return opened;
@@ -73,8 +73,8 @@ function checkPart({ file: { path }, metadata }: GgufFile, index: number, count:
 }
 
 /** All tensors of all files. */
-function allTensors(parts: readonly GgufFile[]): Map<string, TensorPlace> {
-  const tensors = new Map<string, TensorPlace>();
+function allTensors(parts: readonly GgufFile[]): Map<string, TensorInfo> {
+  const tensors = new Map<string, TensorInfo>();
   for (const part of parts) {
     for (const [name, place] of part.tensors) {
       const other = tensors.get(name);

@@ -8,7 +8,7 @@
 import type { Scratch } from "../joined.ts";
 import type { FileDtype } from "../weights.ts";
 import { dequantize, isQuantized, type QuantizedType } from "./dequantize.ts";
-import type { TensorPlace } from "./header.ts";
+import type { TensorInfo } from "./header.ts";
 import type { TensorType } from "./tensor_types.ts";
 
 /** Numbers that are dequantised at a time: a multiple of every block. */
@@ -22,7 +22,7 @@ export function readDtype({ name }: TensorType): FileDtype {
 /** A tensor's bytes in its {@linkcode readDtype}. */
 export class TensorValues {
   /** @param scratch Holds blocks on their way, at least those of {@linkcode MOST_ELEMENTS} numbers. */
-  constructor(readonly place: TensorPlace, readonly scratch: Scratch) {}
+  constructor(readonly place: TensorInfo, readonly scratch: Scratch) {}
 
   /** Fills `target` from byte `begin` on. Several calls may be under way at once. */
   async read(begin: number, target: Uint8Array): Promise<void> {

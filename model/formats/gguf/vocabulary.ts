@@ -5,7 +5,7 @@
  */
 
 import type { Metadata } from "./metadata.ts";
-import { openFirst } from "./split.ts";
+import { openFirstSplit } from "./split.ts";
 
 /** `tokenizer.ggml.token_type`; the numbers are SentencePiece's. */
 export const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4;
@@ -86,7 +86,7 @@ const TEMPLATE = "tokenizer.chat_template";
 
 /** The chat templates of a file by their names, the main one as "default". @throws UserError that names the file. */
 export function readTemplates(path: string): Map<string, string> {
-  const { file, metadata } = openFirst(path);
+  const { file, metadata } = openFirstSplit(path);
   try {
     const templates = new Map<string, string>();
     const main = metadata.text(TEMPLATE);

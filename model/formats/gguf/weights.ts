@@ -11,14 +11,14 @@ import { JoinedMatrix, Scratch } from "../joined.ts";
 import { brief } from "../json_file.ts";
 import { bytesPerElement, sameShape, type WeightSource } from "../weights.ts";
 import { ggufConfig } from "./config.ts";
-import type { TensorPlace } from "./header.ts";
+import type { TensorInfo } from "./header.ts";
 import { ggufName, isExpected } from "./names.ts";
 import { type GgufModel, openGgufModel } from "./split.ts";
 import { readDtype, TensorValues } from "./tensor_values.ts";
 
 /** A weight: its tensor, and how it is read. */
 interface Weight {
-  place: TensorPlace;
+  place: TensorInfo;
   matrix: JoinedMatrix;
 }
 

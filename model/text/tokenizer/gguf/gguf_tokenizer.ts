@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../../../kernels/errors.ts";
 import type { Metadata } from "../../../formats/gguf/metadata.ts";
-import { openFirst } from "../../../formats/gguf/split.ts";
+import { openFirstSplit } from "../../../formats/gguf/split.ts";
 import {
   CONTROL,
   type GgufVocabulary,
@@ -20,18 +20,21 @@ import { Pipeline } from "../pipeline/pipeline.ts";
 import { BYTE } from "../sentencepiece/sentencepiece_file.ts";
 import { sentencePiecePipeline } from "../sentencepiece/sentencepiece_folder.ts";
 import { type FolderTokenizer, templateProcessing } from "../tokenizer_folder.ts";
-import { PRE_NAMES, wordsOf } from "./pre_tokenizers.ts";
+import { PRE_NAMES, preTokenizationOf } from "./pre_tokenizers.ts";
 
 const key = (name: string) => `tokenizer.ggml.${name}`;
 
 /** A tokenizer without what stands around a text, and whether BOS does where the file doesn't say. */
-interface Bare {
+interface BareTokenizer {
   pipeline: Pipeline;
   adds_bos: boolean;
 }
 
 /** SentencePiece's pairs, of which those of better scores are merged first; its texts are not normalized. */
-async function pieces(metadata: Metadata, vocabulary: GgufVocabulary): Promise<Bare> {
+async function sentencePieceBpe(
+  metadata: Metadata,
+  vocabulary: GgufVocabulary,
+): Promise<BareTokenizer> {
   const { tokens, types, ids } = vocabulary;
   const scores = metadata.numbers(key("scores"));
   if (scores !== undefined && scores.length !== tokens.length) {
@@ -71,12 +74,15 @@ function merge(text: string, metadata: Metadata): [string, string] {
 }
 
 /** Byte-level BPE. */
-async function bytes(metadata: Metadata, { tokens, types }: GgufVocabulary): Promise<Bare> {
-  const name = metadata.text(key("pre")) ?? "default", words = wordsOf(name);
-  if (words === undefined) return metadata.fail(key("pre"), `one of ${PRE_NAMES.join(", ")}`);
+async function byteLevelBpe(
+  metadata: Metadata,
+  { tokens, types }: GgufVocabulary,
+): Promise<BareTokenizer> {
+  const name = metadata.text(key("pre")) ?? "default", found = preTokenizationOf(name);
+  if (found === undefined) return metadata.fail(key("pre"), `one of ${PRE_NAMES.join(", ")}`);
   const merges = metadata.texts(key("merges")) ??
     metadata.fail(key("merges"), "the merges of a byte-level tokenizer");
-  const { steps, normalizer = null, gpt2_words: use_regex = false } = words;
+  const { steps, normalizer = null, gpt2_words: use_regex = false } = found;
   const byteLevel = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex };
   const pre_tokenizer = { type: "Sequence", pretokenizers: [...steps, byteLevel] };
   const pipeline = new Pipeline({
@@ -89,7 +95,7 @@ async function bytes(metadata: Metadata, { tokens, types }: GgufVocabulary): Pro
         end_of_word_suffix: "",
         fuse_unk: false,
         byte_fallback: false,
-        ignore_merges: words.ignore_merges ?? false,
+        ignore_merges: found.ignore_merges ?? false,
       },
     },
     normalizer,
@@ -103,15 +109,15 @@ async function bytes(metadata: Metadata, { tokens, types }: GgufVocabulary): Pro
       addedToken(token, { special: types[id] !== USER_DEFINED, normalized: false }),
     );
   });
-  return { pipeline, adds_bos: words.adds_bos ?? false };
+  return { pipeline, adds_bos: found.adds_bos ?? false };
 }
 
 /** What is put before and after a text, and what the named tokens are. */
-function finished(
+function withSpecialTokens(
   path: string,
   metadata: Metadata,
   { tokens, ids }: GgufVocabulary,
-  { pipeline, adds_bos }: Bare,
+  { pipeline, adds_bos }: BareTokenizer,
 ): FolderTokenizer {
   const text = (id: number | undefined) => id === undefined ? undefined : tokens[id];
   const names = Object.entries({
@@ -141,17 +147,20 @@ function finished(
  * @throws {UserError} that names the file, for a file without a tokenizer or with one that is not supported.
  */
 export async function ggufTokenizer(path: string): Promise<FolderTokenizer> {
-  const { file, metadata } = openFirst(path);
+  const { file, metadata } = openFirstSplit(path);
   try {
     const vocabulary = readVocabulary(metadata);
     if (vocabulary === undefined) {
       throw new UserError(`${path}: holds no tokenizer; name one with --tokenizer`);
     }
-    const kinds: Record<string, typeof pieces> = { llama: pieces, gpt2: bytes };
+    const kinds: Record<string, typeof sentencePieceBpe> = {
+      llama: sentencePieceBpe,
+      gpt2: byteLevelBpe,
+    };
     const kind = Object.hasOwn(kinds, vocabulary.model)
       ? kinds[vocabulary.model]
       : metadata.fail(key("model"), `"llama" or "gpt2"`);
-    return finished(path, metadata, vocabulary, await kind(metadata, vocabulary));
+    return withSpecialTokens(path, metadata, vocabulary, await kind(metadata, vocabulary));
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
     throw new UserError(`tokenizer "${path}" ${error.message}`);

@@ -6,7 +6,7 @@
  */
 
 /** How words are cut and merged. */
-export interface Words {
+export interface PreTokenization {
   /** Steps of a tokenizer.json before the bytes become characters. */
   steps: readonly unknown[];
   /** Whether the last step, which makes characters of bytes, cuts words as GPT-2 does. */
@@ -65,18 +65,18 @@ const CASED_LETTERS = "A-Za-z\u00b5\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u01ba\u01bc
 
 const PUNCTUATION = "!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002";
 
-const LLAMA_3: Words = {
+const LLAMA_3: PreTokenization = {
   steps: split(cl100k("\\p{N}{1,3}")),
   ignore_merges: true,
   adds_bos: true,
 };
-const GPT_2: Words = { steps: [], gpt2_words: true };
+const GPT_2: PreTokenization = { steps: [], gpt2_words: true };
 /** Each digit by itself, then as GPT-2. */
-const STARCODER: Words = { steps: [digits(true)], gpt2_words: true };
-const QWEN_2: Words = { steps: split(cl100k("\\p{N}")), normalizer: { type: "NFC" } };
-const GPT_4O: Words = { steps: split(o200k("\\p{N}{1,3}", `${CONTRACTIONS}?`)) };
+const STARCODER: PreTokenization = { steps: [digits(true)], gpt2_words: true };
+const QWEN_2: PreTokenization = { steps: split(cl100k("\\p{N}")), normalizer: { type: "NFC" } };
+const GPT_4O: PreTokenization = { steps: split(o200k("\\p{N}{1,3}", `${CONTRACTIONS}?`)) };
 
-const WORDS: Readonly<Record<string, Words>> = {
+const BY_NAME: Readonly<Record<string, PreTokenization>> = {
   "llama-bpe": LLAMA_3,
   "llama3": LLAMA_3,
   "llama-v3": LLAMA_3,
@@ -139,9 +139,9 @@ const WORDS: Readonly<Record<string, Words>> = {
 };
 
 /** What a name stands for; undefined of one that is not known. */
-export function wordsOf(pre: string): Words | undefined {
-  return Object.hasOwn(WORDS, pre) ? WORDS[pre] : undefined;
+export function preTokenizationOf(pre: string): PreTokenization | undefined {
+  return Object.hasOwn(BY_NAME, pre) ? BY_NAME[pre] : undefined;
 }
 
 /** The names that are known. */
-export const PRE_NAMES: readonly string[] = Object.keys(WORDS);
+export const PRE_NAMES: readonly string[] = Object.keys(BY_NAME);

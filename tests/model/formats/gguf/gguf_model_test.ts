@@ -25,7 +25,10 @@ const expected: Record<string, Expected> = JSON.parse(
 );
 
 /** The models, each by any of its files. */
-const MODELS = { pieces: "pieces.gguf", bytes: "bytes-00002-of-00003.gguf" };
+const MODELS = {
+  sentencepiece: "sentencepiece.gguf",
+  byte_level: "byte_level-00002-of-00003.gguf",
+};
 
 for (const [name, file] of Object.entries(MODELS)) {
   const path = fixturePath(`gguf/${file}`),
@@ -76,9 +79,9 @@ for (const [name, file] of Object.entries(MODELS)) {
 }
 
 Deno.test("gguf: the configuration is the one that the model was made with", () => {
-  const pieces = openGguf(fixturePath("gguf/pieces.gguf"), { layers: 1 });
-  pieces.close();
-  assert.deepEqual(pieces.config, {
+  const first = openGguf(fixturePath("gguf/sentencepiece.gguf"), { layers: 1 });
+  first.close();
+  assert.deepEqual(first.config, {
     model_type: "llama",
     vocab_size: 360,
     hidden_size: 256,
@@ -99,9 +102,9 @@ Deno.test("gguf: the configuration is the one that the model was made with", () 
     eos_token_id: 2,
     eos_token_ids: [2],
   });
-  const bytes = openGguf(fixturePath("gguf/bytes-00001-of-00003.gguf"));
-  bytes.close();
-  const { rope_scaling, attention_bias, tie_word_embeddings, eos_token_ids } = bytes.config;
+  const second = openGguf(fixturePath("gguf/byte_level-00001-of-00003.gguf"));
+  second.close();
+  const { rope_scaling, attention_bias, tie_word_embeddings, eos_token_ids } = second.config;
   assert.deepEqual(rope_scaling, {
     type: "llama3",
     factor: 8,
@@ -117,8 +120,8 @@ Deno.test("gguf: the configuration is the one that the model was made with", () 
 });
 
 Deno.test("gguf: the tokenizer and what ends a text are in the first of several files", async () => {
-  const first = await loadTokenizer(fixturePath("gguf/bytes-00001-of-00003.gguf"));
-  const last = await loadTokenizer(fixturePath("gguf/bytes-00003-of-00003.gguf"));
+  const first = await loadTokenizer(fixturePath("gguf/byte_level-00001-of-00003.gguf"));
+  const last = await loadTokenizer(fixturePath("gguf/byte_level-00003-of-00003.gguf"));
   assert.deepEqual(last.encodeText("a bird sings"), first.encodeText("a bird sings"));
   assert.equal(last.prefix_ids.length, 1);
 });

@@ -210,7 +210,7 @@ inFolder("gguf: a file that ends anywhere is refused", (folder) => {
 /** Some files of a split model under names of their own. */
 function copySplit(folder: string, names: Readonly<Record<string, number>>): void {
   for (const [name, part] of Object.entries(names)) {
-    Deno.copyFileSync(fixturePath(`gguf/bytes-0000${part}-of-00003.gguf`), join(folder, name));
+    Deno.copyFileSync(fixturePath(`gguf/byte_level-0000${part}-of-00003.gguf`), join(folder, name));
   }
 }
 

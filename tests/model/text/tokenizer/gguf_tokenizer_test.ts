@@ -52,7 +52,7 @@ function piecesOf(path: string): Entries {
 
 Deno.test("gguf tokenizers: pieces: 400 texts as SentencePiece, there and back", async () => {
   const original = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
-  const read = await loadTokenizer(fixturePath("gguf/pieces.gguf"));
+  const read = await loadTokenizer(fixturePath("gguf/sentencepiece.gguf"));
   assert.equal(read.vocab_size, original.vocab_size);
   assert.deepEqual([...read.named_tokens].toSorted(), [...original.named_tokens].toSorted());
   for (const text of variedTexts(400)) {
@@ -165,7 +165,7 @@ Deno.test("gguf tokenizers: every name cuts texts into what they are made of", a
 });
 
 Deno.test("gguf tokenizers: written for transformers they give the same ids", async () => {
-  for (const file of ["pieces.gguf", "bytes-00001-of-00003.gguf"]) {
+  for (const file of ["sentencepiece.gguf", "byte_level-00001-of-00003.gguf"]) {
     const path = fixturePath(`gguf/${file}`), folder = Deno.makeTempDirSync();
     try {
       await makeFiles(folder, await tokenizerFiles(path));
