@@ -78,7 +78,15 @@ async function byteLevelBpe(
   metadata: Metadata,
   { tokens, types }: GgufVocabulary,
 ): Promise<BareTokenizer> {
-  const name = metadata.text(key("pre")) ?? "default", found = preTokenizationOf(name);
+  const name = metadata.text(key("pre")), found = preTokenizationOf(name ?? "default");
+  if (name === undefined) {
+    console.error(
+      `${metadata.path} does not say how its texts are cut (${
+        key("pre")
+      }): they are cut as llama.cpp ` +
+        "does by default, which may not be what the model was trained with",
+    );
+  }
   if (found === undefined) return metadata.fail(key("pre"), `one of ${PRE_NAMES.join(", ")}`);
   const merges = metadata.texts(key("merges")) ??
     metadata.fail(key("merges"), "the merges of a byte-level tokenizer");

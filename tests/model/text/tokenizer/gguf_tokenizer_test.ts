@@ -208,6 +208,21 @@ Deno.test("gguf tokenizers: chat templates by their names", async () => {
   });
 });
 
+Deno.test("gguf tokenizers: a file that does not say how texts are cut is read as llama.cpp does, and says so", async () => {
+  const entries = bytesOf(fixture.kinds[8], "default");
+  const { "tokenizer.ggml.pre": _, ...silent } = entries;
+  const named = await load(entries), said: string[] = [], { error } = console;
+  console.error = (line: string) => said.push(line);
+  try {
+    const unnamed = await load(silent);
+    for (const text of variedTexts(50)) assert.deepEqual(unnamed.encode(text), named.encode(text));
+  } finally {
+    console.error = error;
+  }
+  assert.match(said.join("\n"), /does not say how its texts are cut \(tokenizer\.ggml\.pre\)/);
+  assert.equal(said.length, 1);
+});
+
 Deno.test("gguf tokenizers: what is not supported is refused by its key", async () => {
   const bytes = bytesOf(fixture.kinds[8], "gpt-2");
   const { "tokenizer.ggml.merges": _, ...unmerged } = bytes;
