@@ -57,6 +57,7 @@ export {
   scoreMode,
   trainMode,
 } from "./model/transformer/modes.ts";
+export { openGguf } from "./model/formats/gguf/weights.ts";
 export { openMeta } from "./model/formats/meta.ts";
 export { openHuggingFace } from "./model/formats/huggingface.ts";
 export { writeHuggingFace } from "./model/formats/write_huggingface.ts";

@@ -9,9 +9,10 @@ import { PROVIDERS } from "../kernels/gpu/providers/choose.ts";
 import { choice, flag, text, whole } from "./settings.ts";
 
 /** What to call a model; see model/checkpoint/source.ts. */
-export const model = text("path", "a model folder, random:<size>, or builtin").describe(
-  "Hugging Face or Meta folder, random:<size> such as random:llama2-7b, or builtin.",
-);
+export const model = text("path", "a model folder or GGUF file, random:<size>, or builtin")
+  .describe(
+    "Hugging Face or Meta folder, GGUF file, random:<size> such as random:llama2-7b, or builtin.",
+  );
 
 /** Where the tokenizer is. */
 export const tokenizer = text(

@@ -20,7 +20,7 @@ const schema = z.strictObject({ ...fileKeys, json: runKeys.json });
 const CONVERT = command(
   "convert",
   "--model M --output DIR [--flag value ...]",
-  "Writes a Hugging Face folder of a model in Meta's layout, or of another in a different dtype.",
+  "Writes a Hugging Face folder of a model in Meta's layout or a GGUF file, or of another in a different dtype.",
   schema,
 );
 

@@ -22,7 +22,7 @@ const HELP = `lorikeet generate   answers prompts
 lorikeet chat       is a conversation in the terminal
 lorikeet score      measures how likely a model finds the answers of a data set
 lorikeet merge      writes a model with an adapter merged into it
-lorikeet convert    writes a model of Meta's layout, or in another dtype, as a Hugging Face folder
+lorikeet convert    writes a model of Meta's layout, a GGUF file, or another dtype, as a Hugging Face folder
 
 Each tells its flags with --help.`;
 

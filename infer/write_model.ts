@@ -21,13 +21,12 @@ import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
 /** A model with files. */
 export interface FileModel extends ModelSource {
   weights: WeightSource;
-  folder: string;
 }
 
 /** What `merge` and `convert` need to know of the files. */
 export const fileKeys = {
-  model: text("path", "a model folder, or builtin").describe(
-    "Model folder in Hugging Face's or Meta's layout, or builtin.",
+  model: text("path", "a model folder or GGUF file, or builtin").describe(
+    "Model folder in Hugging Face's or Meta's layout, GGUF file, or builtin.",
   ),
   output: text("folder", "a new folder").describe("Hugging Face folder to make."),
   dtype: choice(["f32", "f16", "bf16"]).optional().describe(
@@ -54,10 +53,10 @@ export interface Written {
  */
 export async function openFiles({ model, output, tokenizer }: WriteFlags): Promise<FileModel> {
   const source = openModel(model);
-  const { weights, folder } = source;
-  if (weights === undefined || folder === undefined) {
+  const { weights } = source;
+  if (weights === undefined) {
     throw new UserError(
-      `model "${model}" has no files: its weights are random; expected builtin or a model folder`,
+      `model "${model}" has no files: its weights are random; expected builtin, a model folder or a GGUF file`,
     );
   }
   if (exists(output)) {
@@ -68,7 +67,7 @@ export async function openFiles({ model, output, tokenizer }: WriteFlags): Promi
   if (tokenizer !== undefined) {
     vocabularyCheck(await loadTokenizer(tokenizer), source.config.vocab_size, { tokenizer, model });
   }
-  return { ...source, weights, folder, tokenizerPath: tokenizer ?? source.tokenizerPath };
+  return { ...source, weights, tokenizerPath: tokenizer ?? source.tokenizerPath };
 }
 
 /** Says so where a model was written without a tokenizer. */

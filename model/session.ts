@@ -39,7 +39,7 @@ export interface FoundModel extends ModelWithTokenizer {
 
 /** What names a model: see {@linkcode openModelWithTokenizer}. */
 export interface ModelNames {
-  /** A folder in Hugging Face's or Meta's layout, `random:SIZE`, or `builtin`. */
+  /** A folder in Hugging Face's or Meta's layout, a GGUF file, `random:SIZE`, or `builtin`. */
   model: string;
   /** A folder or file; without it, the tokenizer beside the model. */
   tokenizer?: string;

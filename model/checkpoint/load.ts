@@ -22,6 +22,7 @@ import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight } from "../adapter/tensors.ts";
 import type { Adapter } from "../formats/adapter.ts";
 import { checkFlags, flagWeights } from "./finite_weights.ts";
+import { describeConversion } from "./stored_types.ts";
 import {
   bytesPerElement,
   type FileDtype,
@@ -151,6 +152,8 @@ export async function loadWeights(
     return;
   }
   const weights = tied ? untied(source.weights) : source.weights;
+  const line = describeConversion(source.name, weights, model.weights);
+  if (line !== undefined) console.error(line);
   const sizes = model.weights.map(({ name }) => weights.info(name).bytes);
   const total = sizes.reduce((a, b) => a + b, 0);
   const pieces = piecesOf(model.weights, weights, chunkBytes);

@@ -1,6 +1,6 @@
 /**
  * From a model's name on the command line to its configuration, weights and tokenizer: `builtin`,
- * `random:PRESET`, `random:PATH/config.json`, a Hugging Face folder, or one in Meta's layout.
+ * `random:PRESET`, `random:PATH/config.json`, a Hugging Face folder, one in Meta's layout, or a GGUF file.
  *
  * @module
  */
@@ -9,11 +9,13 @@ import { fileURLToPath } from "node:url";
 import { UserError } from "../../kernels/errors.ts";
 import { type ModelConfig, parseConfig, withLayers } from "../families/config.ts";
 import { presetConfig } from "../families/presets.ts";
+import { isGguf } from "../formats/gguf/header.ts";
+import { openGguf } from "../formats/gguf/weights.ts";
 import { openHuggingFace } from "../formats/huggingface.ts";
 import { isMetaFolder, openMeta } from "../formats/meta.ts";
 import { readJson } from "../formats/json_file.ts";
 import type { WeightSource } from "../formats/weights.ts";
-import { exists } from "../formats/whole_file.ts";
+import { exists, isFolder } from "../formats/whole_file.ts";
 import { loadTokenizer } from "../text/tokenizer/load.ts";
 import type { AddBos, Tokenizer } from "../text/tokenizer/tokenizer.ts";
 import { holdsTokenizer } from "../text/tokenizer/tokenizer_folder.ts";
@@ -26,13 +28,28 @@ export interface ModelSource {
   config: ModelConfig;
   /** Absent for random weights. */
   weights?: WeightSource;
-  /** The model's folder; absent for random weights. */
+  /** The model's folder; absent for random weights, and for a model in a file of its own. */
   folder?: string;
   /** The `config.json` that random weights were described by, where it was a file. */
   configPath?: string;
   /** Folder or file the tokenizer is in, where the model brings one. */
   tokenizerPath?: string;
 }
+
+/** A form in which a model lies on a disk. */
+interface ModelFormat {
+  fits(path: string): boolean;
+  open(path: string, options: { layers?: number }): WeightSource;
+  /** Whether all of the model, its tokenizer too, is in a file, or lies in a folder. */
+  is: "file" | "folder";
+}
+
+/** The forms; the first that fits is taken. */
+const FORMATS: readonly ModelFormat[] = [
+  { fits: isGguf, open: openGguf, is: "file" },
+  { fits: isMetaFolder, open: openMeta, is: "folder" },
+  { fits: isFolder, open: openHuggingFace, is: "folder" },
+];
 
 /** The folder of the built-in model. */
 function builtinModelFolder(): string {
@@ -58,30 +75,28 @@ export function openModel(name: string, layers?: number): ModelSource {
       tokenizerPath: beside,
     };
   }
-  const folder = name === "builtin" ? builtinModelFolder() : name;
-  if (!exists(folder)) {
+  const path = name === "builtin" ? builtinModelFolder() : name;
+  if (!exists(path)) {
     // A name on the hub has one slash; nothing is downloaded here.
     const onHub = /^[\w.-]+\/[\w.-]+$/.test(name)
       ? `; "hf download ${name} --local-dir DIR" would bring one of that name from the hub`
       : "";
     throw new UserError(
       `model "${name}" does not exist; expected builtin, random:llama2-7b (-13b, llama-1b, tiny) ` +
-        `or a model folder in Hugging Face's or Meta's layout${onHub}`,
+        `or a model folder in Hugging Face's or Meta's layout, or a GGUF file${onHub}`,
     );
   }
-  if (Deno.statSync(folder).isFile) throw notAFolder(folder);
-  const open = isMetaFolder(folder) ? openMeta : openHuggingFace;
-  const weights = open(folder, { layers });
-  const tokenizerPath = tokenizerBeside(folder);
-  return { name, config: weights.config, weights, folder, tokenizerPath };
-}
-
-/** The refusal of a file in place of a folder. */
-function notAFolder(file: string): UserError {
-  const gguf = file.endsWith(".gguf")
-    ? "; GGUF files are not read, expected the model it was made from"
-    : `; expected the folder that holds the model's files: ${dirname(file)}`;
-  return new UserError(`model "${file}" is a file${gguf}`);
+  const format = FORMATS.find(({ fits }) => fits(path));
+  if (format === undefined) {
+    throw new UserError(
+      `model "${path}" is a file; expected the folder that holds the model's files: ${
+        dirname(path)
+      }`,
+    );
+  }
+  const weights = format.open(path, { layers }), { config } = weights;
+  if (format.is === "file") return { name, config, weights, tokenizerPath: path };
+  return { name, config, weights, folder: path, tokenizerPath: tokenizerBeside(path) };
 }
 
 /** The folder, where it holds a tokenizer: `loadTokenizer` knows which file to read. */

@@ -26,7 +26,7 @@ const OTHER_WEIGHTS: [pattern: RegExp, what: string][] = [
     "weights of a variant, which are read under their plain name alone; expected model.safetensors: rename it, " +
     "or link it",
   ],
-  [/\.gguf$/, "weights in the GGUF format, which is not read; expected the model it was made from"],
+  [/\.gguf$/, "a model in the GGUF format, which is read where the file itself is named"],
   [/^tf_model.*\.h5$/, "weights of TensorFlow, which are not read; expected model.safetensors"],
   [/^flax_model.*\.msgpack$/, "weights of Flax, which are not read; expected model.safetensors"],
   [/\.onnx$/, "weights in ONNX, which are not read; expected model.safetensors"],

@@ -22,8 +22,11 @@ export function bytesPerElement(dtype: FileDtype): 2 | 4 {
 /** A model's weights, any bytes of any tensor at a time. */
 export interface WeightSource {
   readonly config: ModelConfig;
-  /** What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. */
-  info(name: string): { dtype: FileDtype; shape: number[]; bytes: number };
+  /**
+   * What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. `stored` is the type that
+   * the file has it in, where the file has another name for it or {@linkcode read} converts it.
+   */
+  info(name: string): { dtype: FileDtype; shape: number[]; bytes: number; stored?: string };
   /**
    * Fills `target` with the tensor's raw little-endian bytes from byte `begin` on. Several calls may
    * be under way at once.

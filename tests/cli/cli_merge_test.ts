@@ -163,14 +163,14 @@ Deno.test("cli: what merge and convert refuse, in a sentence", async () => {
     2,
     'unknown flag --modle; did you mean "--model"?',
     '--dtype is "f8"; expected one of f32, f16, bf16',
-    "--model is missing; expected a model folder, or builtin",
+    "--model is missing; expected a model folder or GGUF file, or builtin",
     "--adapter is missing; expected a PEFT adapter folder",
     "--output is missing; expected a new folder",
   );
   refused(
     await merge("--model", "random:tiny", "--adapter", adapter),
     1,
-    'model "random:tiny" has no files: its weights are random; expected builtin or a model folder',
+    'model "random:tiny" has no files: its weights are random; expected builtin, a model folder or a GGUF file',
   );
   refused(await convert("--model", "nowhere"), 1, 'model "nowhere" does not exist');
   refused(

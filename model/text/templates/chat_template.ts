@@ -5,6 +5,8 @@
  */
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
+import { isGguf } from "../../formats/gguf/header.ts";
+import { readTemplates } from "../../formats/gguf/vocabulary.ts";
 import { brief, isObject, readJson } from "../../formats/json_file.ts";
 import { moreTemplates } from "../../formats/tokenizer_names.ts";
 import { exists, isFolder, readBytes } from "../../formats/whole_file.ts";
@@ -79,19 +81,43 @@ function folderOf(path: string): string {
   return isFolder(path) ? path : dirname(path);
 }
 
+/** The templates that a model's file holds itself. */
+function templatesInFile(file: string): ChatTemplates | undefined {
+  const named = Array.from(
+    readTemplates(file),
+    ([name, source]) => [name, { source, file }] as const,
+  );
+  return named.length > 0 ? new Map(named) : undefined;
+}
+
+/** The templates of a model, and what is said where there are none. */
+interface Found {
+  templates: ChatTemplates | undefined;
+  missing: string;
+}
+
 /**
- * All templates of a model. Files of their own come before those that tokenizer_config.json holds, and
+ * All templates of a model. In a folder, files of their own come before those that tokenizer_config.json holds, and
  * hide all of them; chat_template.json, where older processors keep theirs, comes last.
  */
-function allTemplates(folder: string): ChatTemplates | undefined {
-  return templateFiles(folder) ?? templateInJson(join(folder, "tokenizer_config.json")) ??
-    templateInJson(join(folder, "chat_template.json"));
+function allTemplates(path: string): Found {
+  if (isGguf(path)) {
+    const missing = `${path} has no tokenizer.chat_template`;
+    return { templates: templatesInFile(path), missing };
+  }
+  const folder = folderOf(path), config = join(folder, "tokenizer_config.json");
+  return {
+    templates: templateFiles(folder) ?? templateInJson(config) ??
+      templateInJson(join(folder, "chat_template.json")),
+    missing: `${config} ${exists(config) ? "has no chat_template" : "does not exist"}, nor is ` +
+      "there a chat_template.jinja",
+  };
 }
 
 /**
  * Finds the template of a model.
  *
- * @param path The tokenizer's folder, or a file in it.
+ * @param path The tokenizer's folder, or a file in it, or the GGUF file that holds the model.
  * @throws UserError where there is none, or none of the name.
  */
 export function findChatTemplate(
@@ -101,13 +127,9 @@ export function findChatTemplate(
   if (path === undefined) {
     throw new UserError(`template chat needs a model with a folder of its own; ${OTHERS}`);
   }
-  const folder = folderOf(path), templates = allTemplates(folder);
+  const { templates, missing } = allTemplates(path);
   if (templates === undefined) {
-    const file = join(folder, "tokenizer_config.json");
-    throw new UserError(
-      `${file} ${exists(file) ? "has no chat_template" : "does not exist"}, nor is there a ` +
-        `chat_template.jinja: the model has no template of its own; ${OTHERS}`,
-    );
+    throw new UserError(`${missing}: the model has no template of its own; ${OTHERS}`);
   }
   const wanted = name ?? (tools && templates.has("tool_use") ? "tool_use" : "default");
   const found = templates.get(wanted);
@@ -121,5 +143,5 @@ export function findChatTemplate(
 
 /** Whether {@linkcode findChatTemplate} has something to find. */
 export function hasChatTemplate(path: string): boolean {
-  return allTemplates(folderOf(path)) !== undefined;
+  return allTemplates(path).templates !== undefined;
 }

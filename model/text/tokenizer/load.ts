@@ -7,18 +7,36 @@
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { exists, fileError } from "../../formats/whole_file.ts";
+import { isGguf } from "../../formats/gguf/header.ts";
 import { isMetaFolder } from "../../formats/meta.ts";
 import { TOKENIZER_SETTINGS } from "../../formats/tokenizer_names.ts";
+import { ggufTokenizer } from "./gguf/gguf_tokenizer.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+
+/** What a tokenizer is read from. */
+export type TokenizerOrigin =
+  /** A file that is read as SentencePiece itself does. */
+  | { kind: "sentencepiece"; file: string }
+  /** A file that holds a model, and its tokenizer. */
+  | { kind: "gguf"; file: string }
+  /** A folder's files, or a tokenizer.json with what is beside it. */
+  | { kind: "folder"; path: string };
+
+/** What the tokenizer at a path is read from. */
+export function tokenizerOrigin(path: string, isFolder: boolean): TokenizerOrigin {
+  if (isGguf(path)) return { kind: "gguf", file: path };
+  const file = sentencePieceModel(path, isFolder);
+  return file === undefined ? { kind: "folder", path } : { kind: "sentencepiece", file };
+}
 
 /**
  * The file of a tokenizer that is read as SentencePiece itself does: a tokenizer.model that is given itself,
  * and one in a folder in Meta's layout, or with nothing beside it that says how it is to be read.
  * `transformers` 5 opens the last kind without BOS and with other ids, which no model was trained with.
  */
-export function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
+function sentencePieceModel(path: string, isFolder: boolean): string | undefined {
   if (!isFolder) return path.endsWith(".json") ? undefined : path;
   const model = join(path, "tokenizer.model");
   const others = ["tokenizer.json", ...TOKENIZER_SETTINGS];
@@ -33,7 +51,7 @@ export function sentencePieceModel(path: string, isFolder: boolean): string | un
  * way, a space before the text and BOS at its beginning: a folder in Meta's layout, one whose
  * tokenizer is a tokenizer.model alone, and a tokenizer.model that is given itself, whatever is beside it.
  *
- * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, or a folder with either.
+ * @param path A SentencePiece `tokenizer.model`, a Hugging Face `tokenizer.json`, a folder with either, or a GGUF file.
  * @throws {UserError} When a file is missing, truncated, of another format, or without EOS.
  */
 export async function loadTokenizer(path: string): Promise<Tokenizer> {
@@ -43,16 +61,17 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw fileError(path, "read", error);
     throw new UserError(
-      `tokenizer "${path}" does not exist; expected a tokenizer.model or tokenizer.json file or a ` +
+      `tokenizer "${path}" does not exist; expected a tokenizer.model, tokenizer.json or GGUF file, or a ` +
         "folder with one",
     );
   }
-  const model = sentencePieceModel(path, info.isDirectory);
-  if (model !== undefined) {
+  const origin = tokenizerOrigin(path, info.isDirectory);
+  if (origin.kind === "sentencepiece") {
     // The library that computes it is large, and most tokenizers do without it.
     const { loadSentencePiece } = await import("./sentencepiece/sentencepiece.ts");
-    return await loadSentencePiece(model);
+    return await loadSentencePiece(origin.file);
   }
+  if (origin.kind === "gguf") return pipelineTokenizer(await ggufTokenizer(origin.file));
   if (info.isDirectory && !holdsTokenizer(path)) {
     throw new UserError(
       `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,

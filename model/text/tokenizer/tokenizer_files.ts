@@ -15,8 +15,10 @@ import {
   TOKENIZER_SETTINGS,
 } from "../../formats/tokenizer_names.ts";
 import { exists, isFolder } from "../../formats/whole_file.ts";
+import { readTemplates } from "../../formats/gguf/vocabulary.ts";
+import { ggufTokenizer } from "./gguf/gguf_tokenizer.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
-import { sentencePieceModel } from "./load.ts";
+import { tokenizerOrigin } from "./load.ts";
 import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
 
 /** What belongs to a tokenizer of this folder, its vocabulary apart. */
@@ -110,6 +112,14 @@ async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
   return [{ name: "tokenizer.model", content: { copyOf: file } }, ...chat, ...fresh];
 }
 
+/** The files for the tokenizer of a GGUF file. */
+async function ggufFiles(file: string): Promise<FileToMake[]> {
+  const named = Array.from(readTemplates(file), ([name, template]) => ({ name, template }));
+  const isMain = named.length === 1 && named[0].name === "default";
+  const chat_template = isMain ? named[0].template : named;
+  return made(await ggufTokenizer(file), named.length > 0 ? { chat_template } : {});
+}
+
 /**
  * The files that make a folder's tokenizer the one at `path`, for Lorikeet and for `transformers`.
  *
@@ -117,8 +127,9 @@ async function sentencePieceFiles(file: string): Promise<FileToMake[]> {
  * @throws {UserError} where it is missing or can't be read.
  */
 export async function tokenizerFiles(path: string): Promise<FileToMake[]> {
-  const folder = isFolder(path), model = sentencePieceModel(path, folder);
-  if (model !== undefined) return await sentencePieceFiles(model);
+  const folder = isFolder(path), origin = tokenizerOrigin(path, folder);
+  if (origin.kind === "sentencepiece") return await sentencePieceFiles(origin.file);
+  if (origin.kind === "gguf") return await ggufFiles(origin.file);
   if (folder) return await folderFiles(path);
   const beside = dirname(path);
   const own: FileToMake = { name: "tokenizer.json", content: { copyOf: path } };

@@ -43,7 +43,10 @@ Deno.test("a folder that is no model is told by what it holds", () => {
       of("tokenizer.json", "tokenizer_config.json"),
       /: holds a tokenizer, but no model: config\.json and/,
     ],
-    [of("a.Q4_K_M.gguf"), /: holds a\.Q4_K_M\.gguf, weights in the GGUF format, which is not read/],
+    [
+      of("a.Q4_K_M.gguf"),
+      /: holds a\.Q4_K_M\.gguf, a model in the GGUF format, which is read where/,
+    ],
     [of("consolidated.00.pth"), /: holds weights in Meta's layout, but not the params\.json that/],
     [
       of("consolidated.safetensors", "tekken.json"),
@@ -140,7 +143,7 @@ Deno.test("a file in place of a folder, and a name of the hub's", () => {
     join(folder, "model.safetensors"),
     /is a file; expected the folder that holds the model's files: .*folder\d+$/,
   );
-  refused(join(folder, "a.gguf"), /is a file; GGUF files are not read/);
+  refused(join(folder, "a.gguf"), /a\.gguf: is (?:no GGUF file|empty)/);
   refused(
     "nobody/no-such-model",
     /does not exist; .*"hf download nobody\/no-such-model --local-dir DIR" would/,

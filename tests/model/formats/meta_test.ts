@@ -278,7 +278,7 @@ Deno.test("openModel tells Meta's layout by params.json without config.json", ()
   );
   assert.throws(() => openModel(join(root, "nowhere")), {
     name: "UserError",
-    message: /or a model folder in Hugging Face's or Meta's layout$/,
+    message: /or a model folder in Hugging Face's or Meta's layout, or a GGUF file$/,
   });
 });
 

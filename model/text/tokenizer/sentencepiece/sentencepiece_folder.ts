@@ -110,14 +110,13 @@ function normalizers(file: SentencePieceFile): unknown[] {
 }
 
 /**
- * The tokenizer of a tokenizer.model. Characters that it maps to others (nmt_nfkc) are mapped as a tokenizer.json can
- * say it: not where several of them together are one.
+ * A model as what a tokenizer.json describes, without what stands around a text. Characters that it maps to others
+ * (nmt_nfkc) are mapped as a tokenizer.json can say it: not where several of them together are one.
  *
- * @throws {UserError} where the file can't be read; RangeError where no tokenizer.json can say what it does.
+ * @throws {RangeError} where no tokenizer.json can say what it does.
  */
-export async function sentencePieceTokenizer(path: string): Promise<FolderTokenizer> {
-  const file = marked(readSentencePieceFile(path));
-  const { add_dummy_prefix, bos_piece, eos_piece, unk_id } = file;
+export async function sentencePiecePipeline(given: SentencePieceFile): Promise<Pipeline> {
+  const file = marked(given), { add_dummy_prefix } = file;
   const normalizer = { type: "Sequence", normalizers: normalizers(file) };
   const hasMarks = file.pieces.some(({ type }) => type === USER_DEFINED);
   const decoders = [
@@ -137,6 +136,17 @@ export async function sentencePieceTokenizer(path: string): Promise<FolderTokeni
     const special = type !== USER_DEFINED;
     pipeline.added.add(addedToken(piece, { special, normalized: !special }));
   }
+  return pipeline;
+}
+
+/**
+ * The tokenizer of a tokenizer.model.
+ *
+ * @throws {UserError} where the file can't be read; RangeError as {@linkcode sentencePiecePipeline} does.
+ */
+export async function sentencePieceTokenizer(path: string): Promise<FolderTokenizer> {
+  const file = readSentencePieceFile(path), { bos_piece, eos_piece, unk_id } = file;
+  const pipeline = await sentencePiecePipeline(file);
   pipeline.parts.post_processor = templateProcessing(pipeline, bos_piece, undefined);
   const named = new Map([["bos_token", bos_piece], ["eos_token", eos_piece]]);
   const unknown = file.pieces[unk_id]?.piece;

@@ -1,0 +1,100 @@
+/**
+ * A model in a GGUF file, or in several, read as if it were a Hugging Face folder: with its names, its order of rows, and
+ * quantised tensors as f32.
+ *
+ * @module
+ */
+
+import { UserError } from "../../../kernels/errors.ts";
+import { weightShapes, withLayers } from "../../families/config.ts";
+import { JoinedMatrix, Scratch } from "../joined.ts";
+import { brief } from "../json_file.ts";
+import { bytesPerElement, sameShape, type WeightSource } from "../weights.ts";
+import { ggufConfig } from "./config.ts";
+import type { TensorInfo } from "./header.ts";
+import { ggufName, isExpected } from "./names.ts";
+import { type GgufModel, openGgufModel } from "./split.ts";
+import { readDtype, TensorValues } from "./tensor_values.ts";
+
+/** A weight: its tensor, and how it is read. */
+interface Weight {
+  place: TensorInfo;
+  matrix: JoinedMatrix;
+}
+
+/** Refuses tensors that are no part of the model. */
+function checkNames({ tensors }: GgufModel, known: Iterable<string>): void {
+  const names = new Set(known);
+  for (const [name, { file }] of tensors) {
+    if (names.has(name) || isExpected(name)) continue;
+    throw new UserError(
+      `${file.path}: tensor ${brief(name)} is no part of a Llama as the metadata describe it`,
+    );
+  }
+}
+
+/** Finds a weight, checked against its shape. */
+function findWeight(
+  { tensors, metadata: { path } }: GgufModel,
+  name: string,
+  { shape, headDim, scratch }: { shape: readonly number[]; headDim: number; scratch: Scratch },
+): Weight {
+  const { gguf, permuted } = ggufName(name), place = tensors.get(gguf);
+  if (place === undefined) throw new UserError(`${path}: tensor ${brief(gguf)} is missing`);
+  if (!sameShape(place.shape, shape)) {
+    throw new UserError(
+      `${place.file.path}: tensor ${brief(gguf)} has shape ${
+        brief(place.shape)
+      }, but the metadata need ` +
+        brief(shape),
+    );
+  }
+  const [rows, columns = 1] = shape, values = new TensorValues(place, scratch);
+  const layout = {
+    rows,
+    rowBytes: columns * bytesPerElement(readDtype(place.type)),
+    join: "rows",
+    headRows: permuted ? headDim : 0,
+  } as const;
+  const file = { read: (at: number, target: Uint8Array) => values.read(at, target) };
+  return { place, matrix: new JoinedMatrix([{ file, position: 0 }], layout, scratch) };
+}
+
+/**
+ * Opens a model. Only metadata and descriptions of tensors are read here; every weight's presence, shape and type are
+ * checked, and tensors that are no part of the model are refused.
+ *
+ * @param path A GGUF file, or any of those that a model is split into.
+ * @param options `layers`: the model cut after its first blocks.
+ * @throws UserError that names the file, and the key or the tensor.
+ */
+export function openGguf(path: string, options: { layers?: number } = {}): WeightSource {
+  const model = openGgufModel(path);
+  const weights = new Map<string, Weight>();
+  try {
+    const whole = ggufConfig(model), { layers } = options;
+    checkNames(model, Array.from(weightShapes(whole).keys(), (name) => ggufName(name).gguf));
+    const config = layers === undefined ? whole : withLayers(whole, layers, path);
+    const scratch = new Scratch();
+    for (const [name, shape] of weightShapes(config)) {
+      weights.set(name, findWeight(model, name, { shape, headDim: config.head_dim, scratch }));
+    }
+    const find = (name: string): Weight => {
+      const weight = weights.get(name);
+      if (weight === undefined) throw new RangeError(`${path} has no weight "${name}"`);
+      return weight;
+    };
+    return {
+      config,
+      info(name) {
+        const { place: { type, shape }, matrix: { bytes } } = find(name), dtype = readDtype(type);
+        return { dtype, shape: [...shape], bytes, stored: type.name };
+      },
+      read: (name, begin, target) => find(name).matrix.read(begin, target),
+      close: () => model.close(),
+    };
+  } catch (error) {
+    model.close();
+    throw error;
+  }
+}

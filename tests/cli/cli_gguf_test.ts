@@ -1,0 +1,87 @@
+/** Commands on GGUF files, from end to end. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { open } from "../../model/session.ts";
+import { fixturePath } from "../fixtures.ts";
+import { gpuTest } from "../kernels/harness.ts";
+import { refused, succeeded, TemporaryFolder } from "./cli.ts";
+import { lorikeetHere } from "./here.ts";
+
+const PIECES = fixturePath("gguf/sentencepiece.gguf");
+const SPLIT = fixturePath("gguf/byte_level-00003-of-00003.gguf");
+const PROMPT = ["--prompt", "a bird sings", "--template", "none", "--max-tokens", "24"];
+
+/** What llama.cpp (npm's node-llama-cpp 3.22.1, CPU) makes of the prompt, and answers greedily. */
+const LLAMA_CPP = {
+  prompt_ids: [1, 264, 282, 307, 308, 311, 299, 302, 307, 304, 355, 302],
+  ids: [175, 136, 320, ...Array.from({ length: 21 }, () => 76)],
+};
+
+async function answer(model: string): Promise<typeof LLAMA_CPP> {
+  const flags = ["--model", model, ...PROMPT, "--precision", "fp32", "--json"];
+  const { prompt_ids, ids } = JSON.parse(succeeded(await lorikeetHere("generate", flags)));
+  return { prompt_ids, ids };
+}
+
+gpuTest(
+  "cli: a GGUF file answers as in llama.cpp, and so does the folder that convert makes",
+  async () => {
+    using folder = new TemporaryFolder();
+    assert.deepEqual(await answer(PIECES), LLAMA_CPP);
+    const output = folder.file("converted");
+    succeeded(await lorikeetHere("convert", ["--model", PIECES, "--output", output]));
+    assert.deepEqual(await answer(output), LLAMA_CPP);
+  },
+);
+
+gpuTest("cli: an adapter is trained on a split GGUF model, scored and merged", async () => {
+  using folder = new TemporaryFolder();
+  const data = folder.file("data.json"), output = folder.file("run");
+  const row = { instruction: "Say a.", output: "a bird sings" };
+  Deno.writeTextFileSync(data, JSON.stringify([row, row]));
+  const exact = ["--data", data, "--precision", "fp32"];
+  const steps = ["--gradient-accumulation-steps", "1", "--learning-rate", "0.01"];
+  const trained = await lorikeetHere(
+    "train",
+    ["--model", SPLIT, "--output", output, ...exact, ...steps],
+  );
+  succeeded(trained);
+  assert.match(
+    trained.stderr,
+    /Model ".*gguf" has quantised weights \(15 in Q8_0\); they are loaded as f32\./,
+  );
+  const score = async (...of: string[]): Promise<number> => {
+    const run = await lorikeetHere("score", [...of, ...exact, "--json"]);
+    return JSON.parse(succeeded(run)).nll_per_token;
+  };
+  const adapted = ["--model", SPLIT, "--adapter", join(output, "adapter")];
+  const before = await score("--model", SPLIT), after = await score(...adapted);
+  assert.ok(after < before, `${before}, then ${after}`);
+  const merged = folder.file("merged");
+  succeeded(await lorikeetHere("merge", [...adapted, "--output", merged]));
+  assert.ok(Math.abs(await score("--model", merged) - after) < 1e-4);
+});
+
+gpuTest("cli: a GGUF file's chat template, and open()", async () => {
+  const chat = ["--template", "chat", "--prompt", "hi", "--max-tokens", "2", "--json"];
+  const run = await lorikeetHere("generate", ["--model", PIECES, ...chat]);
+  const { prompt_ids } = JSON.parse(succeeded(run));
+  await using lorikeet = await open({ model: PIECES, precision: "fp32" });
+  const { tokenizer } = lorikeet;
+  assert.deepEqual(prompt_ids, tokenizer.encodeSpecial("[user] hi</s>"));
+  assert.equal(prompt_ids.at(-1), tokenizer.eos_id);
+  const ids: number[] = [];
+  for await (const { id } of lorikeet.generate("a bird sings", { maxTokens: 3 })) {
+    if (id !== undefined) ids.push(id);
+  }
+  assert.deepEqual(ids, LLAMA_CPP.ids.slice(0, 3));
+});
+
+Deno.test("cli: a GGUF file that is none, or is missing, is refused in a sentence", async () => {
+  using folder = new TemporaryFolder();
+  const path = folder.file("m.gguf");
+  const run = () => lorikeetHere("generate", ["--model", path, ...PROMPT]);
+  refused(await run(), 1, `model "${path}" does not exist`);
+  Deno.writeTextFileSync(path, "no model");
+  refused(await run(), 1, `${path}: is no GGUF file: it is the text "no model"`);
+});
