@@ -54,6 +54,12 @@ async function plan(command: string, args: string[], made: Machine = {}): Promis
   return (await planLines(launch, machine(made))).join("\n");
 }
 
+Deno.test("launch: the permissions of no command are asked for in vain", async () => {
+  for (const args of [[], ["trian"]]) {
+    await assert.rejects(plan("permissions", args), /unknown command .* \(the commands are train/);
+  }
+});
+
 Deno.test("launch: words survive the shell", () => {
   assert.equal(quote("it's $HOME"), String.raw`'it'\''s $HOME'`);
 });

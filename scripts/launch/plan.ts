@@ -194,6 +194,7 @@ export async function planLines(launch: Launch, system: System): Promise<string[
   environment.rename("LORIKEET_LIBRARY_PATH", "LD_LIBRARY_PATH");
   if (command === "permissions") { // for those who want to see what a command may do
     const [name = "", ...rest] = args;
+    if (!COMMANDS.includes(name)) return await refuseUnknown(name);
     return [`printf '%s\\n' ${quote(flagsAnywhere(name, rest, `${root}/lorikeet`).join(" "))}`];
   }
   if (command === "--install") {
