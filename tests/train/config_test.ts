@@ -255,6 +255,13 @@ Deno.test("config: every key says whether a resumed run may change it", () => {
     refused(() => resume(makeTrainConfig({ model: "m", ...changed })), new RegExp(key));
   }
   assert.doesNotMatch(JSON.stringify(jsonSchema()), /"resume":"(same|free)"/);
+  // docs/files.md names the keys that may change; where to write and what to begin from go without saying.
+  const told = Deno.readTextFileSync(new URL("../../docs/files.md", import.meta.url));
+  const section = told.slice(told.indexOf("These may change:"), told.indexOf("A state of which"));
+  const named = Array.from(section.matchAll(/`([a-z_]+)`/g), ([, key]) => key);
+  const free = top.map(({ name }) => name).filter((name) => rules.get(name) === "free");
+  const unsaid = ["adapter", "output", "resume"];
+  assert.deepEqual(named.sort(), free.filter((name) => !unsaid.includes(name)).sort());
 });
 
 Deno.test("config: made in code, it is what the same flags give", () => {
