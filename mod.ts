@@ -28,6 +28,12 @@
  * console.log(`The adapter is in ${await training.save()}`);
  * ```
  *
+ * A program of another folder imports this file by its path and finds the packages by the project's deno.json:
+ *
+ * ```sh
+ * path/to/lorikeet deno run --allow-all --config path/to/deno.json program.ts
+ * ```
+ *
  * @module
  */
 export { UsageError, UserError } from "./kernels/errors.ts";
