@@ -67,6 +67,8 @@ export class Training implements AsyncDisposable {
   readonly #session: Session<LoadedTraining>;
   /** Steps whose programs were compiled ahead, by number. */
   readonly #compiled = new Map<number, RunStep>();
+  /** Whether a loop over the steps has begun and has not been left. */
+  #running = false;
 
   constructor(setup: TrainingSetup, session: Session<LoadedTraining>, start: Progress) {
     this.setup = setup;
@@ -106,16 +108,23 @@ export class Training implements AsyncDisposable {
    * The steps still to be done, as {@linkcode pipelinedSteps} runs them. {@linkcode progress} counts a step when it is told.
    *
    * @param mustWait Whether the GPU must be idle, and the weights those of `step`, before `next` begins.
+   * @throws {Error} where another loop over the steps is under way.
    */
   async *run(
     mustWait?: (step: RunStep, next: RunStep) => boolean,
   ): AsyncGenerator<StepDone<RunStep>> {
     const { progress } = this;
-    for await (const done of pipelinedSteps(this.gpu, this.trainer, this.#steps(), mustWait)) {
-      progress.firstLoss ??= done.result.loss;
-      progress.step = done.step.step;
-      progress.microBatches += done.step.window.length;
-      yield done;
+    if (this.#running) throw new Error("the run's steps are under way in another loop");
+    this.#running = true;
+    try {
+      for await (const done of pipelinedSteps(this.gpu, this.trainer, this.#steps(), mustWait)) {
+        progress.firstLoss ??= done.result.loss;
+        progress.step = done.step.step;
+        progress.microBatches += done.step.window.length;
+        yield done;
+      }
+    } finally {
+      this.#running = false;
     }
   }
 
