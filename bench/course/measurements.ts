@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../kernels/errors.ts";
+import { environment } from "../../kernels/gpu/providers/environment.ts";
 import { readJson } from "../../model/formats/json_file.ts";
 import { exists } from "../../model/formats/whole_file.ts";
 import { replaceFile } from "../replace_file.ts";
@@ -37,7 +38,7 @@ const refusalSchema = z.object({
 
 const measuredSchema = z.strictObject({
   command: z.array(z.string()),
-  /** The hash of the sources that it was measured with; see sources.ts. */
+  /** What it was measured with: see {@linkcode Program}. */
   sources: z.string(),
   /** The name of the GPU that it is of. */
   gpu: z.string(),
@@ -82,8 +83,19 @@ export interface Program {
   run: (args: readonly string[]) => Promise<Outcome>;
   /** The arguments that come before a measurement's own. */
   args: readonly string[];
-  /** The hash of the sources that decide what it measures. */
+  /** The hash of the sources that decide what it measures, and the variables that decide on which device. */
   sources: string;
+}
+
+/** Variables that decide what a run gets of a GPU; the flag `--gpu` is among its arguments. */
+const DEVICE_VARIABLES = ["LORIKEET_GPU", "LORIKEET_LIMITS"];
+
+/** The variables that are set, as a shell would set them. */
+function deviceVariables(): string[] {
+  return DEVICE_VARIABLES.flatMap((name) => {
+    const value = environment(name);
+    return value === undefined ? [] : [`${name}=${value}`];
+  });
 }
 
 /** Lorikeet's own commands, started by the launcher or by another program. */
@@ -93,7 +105,7 @@ export const lorikeetProgram = (
 ): Program => ({
   run: (words) => runProcess(path, words),
   args,
-  sources: lorikeetSources(),
+  sources: [lorikeetSources(), ...deviceVariables()].join(" "),
 });
 
 /**

@@ -1,6 +1,6 @@
 /** The folder of measurements: what is kept, what is measured again, what is refused. */
 import assert from "node:assert/strict";
-import { Measurements } from "../../../bench/course/measurements.ts";
+import { lorikeetProgram, Measurements } from "../../../bench/course/measurements.ts";
 import { runProcess } from "../../../bench/course/processes.ts";
 import { UserError } from "../../../kernels/errors.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
@@ -48,6 +48,20 @@ Deno.test("measurements: a damaged file and that of other sources are measured a
     Deno.writeTextFileSync(path, text);
     assert.deepEqual((await measurements.measure("a", ['{"x": 1}'])).result, { x: 1 });
     assert.equal(calls(), 2 + i, text);
+  }
+});
+
+Deno.test("measurements: those of a device with other limits are others", () => {
+  const variable = "LORIKEET_LIMITS", before = Deno.env.get(variable);
+  const sources = (value: string) => {
+    Deno.env.set(variable, value);
+    return lorikeetProgram().sources;
+  };
+  try {
+    assert.equal(sources("default"), `${sources("")} LORIKEET_LIMITS=default`);
+  } finally {
+    if (before === undefined) Deno.env.delete(variable);
+    else Deno.env.set(variable, before);
   }
 });
 
