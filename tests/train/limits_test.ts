@@ -8,6 +8,7 @@ import { limitsName } from "../../kernels/gpu/limits.ts";
 import { LINEAR_MODULES } from "../../model/formats/adapter_config.ts";
 import { open } from "../../model/session.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
+import { workgroupBytes } from "../kernels/workgroup_bytes.ts";
 import { openTrainer, randomSamples, randomSubject, SMALL_CONFIG } from "./runs.ts";
 
 /** The most that a program may take: https://www.w3.org/TR/webgpu/#limits. */
@@ -46,10 +47,35 @@ const devices = new Map<string, Gpu>();
 globalThis.addEventListener("unload", () => devices.forEach((gpu) => gpu.close()));
 
 async function deviceOf(options: GpuOptions): Promise<Gpu> {
-  const key = JSON.stringify(options), gpu = devices.get(key) ?? await openGpu(options);
+  const key = JSON.stringify(options), opened = devices.get(key);
+  if (opened !== undefined) return opened;
+  const gpu = await openGpu(options);
+  if (options.limits === "default") checkPrograms(gpu);
   devices.set(key, gpu);
   return gpu;
 }
+
+/** Has each program that a device compiles from here on checked for its workgroup memory. */
+function checkPrograms({ device }: Gpu): void {
+  const { createShaderModule } = device;
+  device.createShaderModule = (descriptor) => {
+    const { code, label } = descriptor, bytes = workgroupBytes(code);
+    assert.ok(bytes <= GUARANTEED.maxComputeWorkgroupStorageSize, `${label}: ${bytes} bytes`);
+    return createShaderModule.call(device, descriptor);
+  };
+}
+
+Deno.test("workgroup memory of a source: arrays, vectors, atomics, aliases and structures", () => {
+  const source = `
+alias Word = vec4<f16>;
+struct Pair { x: vec2<f16>, y: vec2<f16> }
+var<workgroup> tile: array<array<Word, 3>, 5>;
+var<workgroup> pairs: array<Pair, 4>;
+var<workgroup> counts: array<atomic<u32>, 10>;
+  var<workgroup> best: vec2<f32>;
+var<private> own: array<f32, 9>;`;
+  assert.equal(workgroupBytes(source), 128 + 32 + 48 + 16);
+});
 
 /** A device's losses of three steps on documents that share rows, and the most buffers of a launch. */
 async function train(options: GpuOptions, precision: "fp32" | "mixed") {
@@ -77,6 +103,7 @@ async function train(options: GpuOptions, precision: "fp32" | "mixed") {
 /** Ids of an answer on a device. */
 async function answer(gpu: GpuOptions): Promise<number[]> {
   await using lorikeet = await open({ model: "builtin", precision: "fp32", context: 64, gpu });
+  if (gpu.limits === "default") checkPrograms(lorikeet.gpu);
   const ids: number[] = [];
   for await (const { id } of lorikeet.generate("Rio is a lorikeet.", { maxTokens: 6 })) {
     if (id !== undefined) ids.push(id);

@@ -129,7 +129,7 @@ export function loraDown(
   { x, group, loraHidden, rows }: { x: Tensor; group: LoraGroup; loraHidden: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const tileKind = loraTileKind(gpu.software, rows);
+  const tileKind = loraTileKind(gpu.profile, rows);
   const tiles = downTileCount(LORA_TILES[tileKind], { rows, rank: r, modules: count });
   gpu.run(
     down({
@@ -155,7 +155,7 @@ export function loraUp(
   { loraHidden, group, y, rows }: { loraHidden: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const tileKind = loraTileKind(gpu.software, rows);
+  const tileKind = loraTileKind(gpu.profile, rows);
   const places = upTileCount(LORA_TILES[tileKind], { columns: widest, rows });
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
@@ -188,7 +188,7 @@ export function loraUpBackward(
   { dy, loraHidden, loraHiddenGrad, group, rows }: UpGradients,
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
+  const tileKind = loraTileKind(gpu.profile, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
   const allDown = downTileCount(geometry, { rows, ...shared });
   const gradTiles = gradTileCount(geometry, { columns: widest, ...shared });
@@ -249,7 +249,7 @@ export function loraBackward(
   loraUpBackward(gpu, gradients);
   const { loraHiddenGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const tileKind = loraTileKind(gpu.software, rows), geometry = LORA_TILES[tileKind];
+  const tileKind = loraTileKind(gpu.profile, rows), geometry = LORA_TILES[tileKind];
   const shared = { rank: r, modules: count };
 
   const splitK = dx !== undefined && "splits" in dx ? dx : undefined;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import type { DeviceProfile } from "../../gpu/device_profile.ts";
+
 /** Sizes of the tiles. */
 export interface LoraTiles {
   /** Threads of a workgroup. */
@@ -24,7 +26,7 @@ export interface LoraTiles {
 }
 
 /** Kinds of {@linkcode LoraTiles}. */
-export type LoraTileKind = "software" | "small_m" | "large_m";
+export type LoraTileKind = "software" | "small_m" | "large_m" | "small_memory";
 
 const SMALL_M: LoraTiles = {
   threads: 256,
@@ -58,11 +60,21 @@ export const LORA_TILES: Readonly<Record<LoraTileKind, LoraTiles>> = {
   },
   small_m: SMALL_M,
   large_m: { ...SMALL_M, downRows: 8, downAhead: 1, gradAhead: 2 },
+  // Not timed: for devices that have no more workgroup memory than WebGPU guarantees.
+  small_memory: { ...SMALL_M, threads: 128, upColumns: 32 },
 };
 
-/** Which tiles are best for so many rows. */
-export function loraTileKind(software: boolean, rows: number): LoraTileKind {
-  return software ? "software" : rows <= 256 ? "small_m" : "large_m";
+/** Bytes of workgroup memory that the largest program of the tiles `large_m` takes. */
+const LARGE_MEMORY = 21760;
+
+/** Which tiles are best on a device for so many rows. */
+export function loraTileKind(
+  { software, workgroupBytes }: Pick<DeviceProfile, "software" | "workgroupBytes">,
+  rows: number,
+): LoraTileKind {
+  if (software) return "software";
+  if (workgroupBytes < LARGE_MEMORY) return "small_memory";
+  return rows <= 256 ? "small_m" : "large_m";
 }
 
 /** Tiles of a product down to the rank, `rank` in elements. */
