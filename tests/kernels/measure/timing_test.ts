@@ -43,11 +43,13 @@ gpuTest(
       try {
         const runs = [fills(gpu, many(gpu), 2), fills(gpu, few, 1), fills(gpu, many(gpu), 6)];
         const [middle, short, long] = await compareSeconds(gpu, runs);
+        const measures = profile && gpu.device.features.has("timestamp-query");
+        // The clock's time of an empty submission is subtracted, which on a busy machine may leave nothing.
+        const shortest = measures ? short > 0 : short >= 0;
         assert.ok(
-          short > 0 && middle > 2 * short && long > 1.5 * middle,
+          shortest && middle > 2 * short && middle > 0 && long > 1.5 * middle,
           `${short}, ${middle}, ${long} s`,
         );
-        const measures = profile && gpu.device.features.has("timestamp-query");
         assert.equal(gpu.profiler?.granularity, measures ? "launches" : undefined);
       } finally {
         gpu.close();
