@@ -108,7 +108,12 @@ export {
   type PartialTrainConfig,
   type TrainConfig,
 } from "./train/config.ts";
-export type { Objective, WeighedWindow } from "./train/objective/objective.ts";
+export type {
+  LogLikelihoods,
+  Objective,
+  ScoredModel,
+  WeighedWindow,
+} from "./train/objective/objective.ts";
 export { SupervisedFineTuning } from "./train/objective/sft.ts";
 export { type AccumulationWindow, PassPlanner, type RunSizes } from "./train/planner.ts";
 export { type StepResult, Trainer, type TrainerOptions } from "./train/trainer.ts";

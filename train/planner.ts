@@ -43,6 +43,13 @@ export interface RunSizes {
   decoding?: Decoding;
   /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
   maxMicroBatches?: number;
+  /** Most samples of a window. Default: those of as many whole micro-batches. */
+  maxSamples?: number;
+}
+
+/** Samples of a window. */
+export function samplesIn(window: AccumulationWindow): number {
+  return window.reduce((sum, samples) => sum + samples.length, 0);
 }
 
 /** Micro-batches that run together, with what their lengths alone say. */
@@ -91,9 +98,10 @@ export class PassPlanner {
    * without sharing, so rows are planned from the longest on, until no other can have more than was found.
    */
   sizes(windows: Iterable<AccumulationWindow>): RunSizes {
-    const sizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1 };
+    const sizes = { maxTokens: 1, maxTargets: 1, maxPosition: 1, maxSamples: 1 };
     const sharing: { window: AccumulationWindow; row: Row }[] = [];
     for (const window of windows) {
+      sizes.maxSamples = Math.max(sizes.maxSamples, samplesIn(window));
       for (const row of this.#rows(window)) {
         if (this.#shares(row)) sharing.push({ window, row });
         else sizes.maxTokens = Math.max(sizes.maxTokens, row.tokens);

@@ -114,5 +114,6 @@ export function largestPass(
     maxPosition: Math.max(sizes.maxPosition, also.maxPosition, decoded?.context ?? 0),
     decoding: decoded,
     maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
+    maxSamples: sizes.maxSamples,
   };
 }

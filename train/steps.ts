@@ -1,6 +1,7 @@
 /**
  * Optimizer steps, one after the other. The next step is recorded while the GPU works on the present one, so
- * that it never waits for the host, and the programs of the step after that one are compiled.
+ * that it never waits for the host, and the programs of the step after that one are compiled. Where an objective asks
+ * for scores, the next step is recorded once the host has read them.
  *
  * @module
  */
@@ -43,15 +44,18 @@ export async function* pipelinedSteps<S extends Step>(
     const { value, done } = queue.next();
     return done ? undefined : value as S;
   };
+  const record = async (step: S) =>
+    trainer.record(gpu, step.window, step, await trainer.score(gpu, step.window, step));
+  const waits = trainer.objective.scoredWith.length > 0;
   const step = nextStep();
   let next = step && nextStep(), later = next && nextStep(), began = performance.now();
-  let current = step && { step, recorded: trainer.record(gpu, step.window, step) }, long = true;
+  let current = step && { step, recorded: await record(step) }, long = true;
   while (current !== undefined) {
     const { step, recorded } = current;
     let ahead: RecordedStep | undefined, compiled: Promise<number> | undefined;
     const result = await trainer.finish(gpu, recorded, () => {
-      if (next !== undefined && !long && !mustWait(step, next)) {
-        ahead = trainer.record(gpu, next.window, next);
+      if (next !== undefined && !long && !waits && !mustWait(step, next)) {
+        ahead = trainer.record(gpu, next.window, next, []);
       }
       if (later !== undefined) compiled = trainer.precompile(gpu, [later.window]);
     });
@@ -65,7 +69,7 @@ export async function* pipelinedSteps<S extends Step>(
     if (ahead === undefined) began = performance.now();
     current = following && {
       step: following,
-      recorded: ahead ?? trainer.record(gpu, following.window, following),
+      recorded: ahead ?? await record(following),
     };
   }
 }

@@ -1,6 +1,7 @@
 /**
  * The training step, from samples to updated weights:
  *
+ *     where the objective asks for scores: forward passes over the window, one read
  *     for each micro-batch of the window: forward, loss, backward (gradients add up)
  *     gradient norm, clipping, loss scale, optimizer
  *     one read: the losses, the norm, whether the step was skipped
@@ -14,18 +15,22 @@ import { type Batch, type Document, makeBatch } from "../model/transformer/batch
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf } from "../model/transformer/modes.ts";
+import type { DropoutState } from "../model/transformer/packed_linear.ts";
 import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";
 import { loraPlusRate } from "./lora_plus.ts";
-import type { Objective, TargetWeights, WeighedWindow } from "./objective/objective.ts";
+import type { LogLikelihoods, Objective, WeighedWindow } from "./objective/objective.ts";
 import { SupervisedFineTuning } from "./objective/sft.ts";
 import { Optimizer } from "./optimizer.ts";
+import type { PackedSample } from "./packing.ts";
 import {
   type AccumulationWindow,
   PassPlanner,
   type PlannedPass,
   type RunSizes,
+  samplesIn,
 } from "./planner.ts";
+import { logLikelihoods, type ScoredPass, scoredPasses } from "./scoring.ts";
 
 /** What a step did. */
 export interface StepResult {
@@ -85,10 +90,12 @@ export class Trainer {
   constructor(memory: Memory, modelConfig: ModelConfig, options: TrainerOptions) {
     const { config, sizes, maxBinding } = options;
     const { lora, precision, checkpointing, gradient_accumulation_steps } = config;
-    const { maxMicroBatches = gradient_accumulation_steps, decoding = null, ...pass } = sizes;
+    const { maxMicroBatches = gradient_accumulation_steps, decoding = null, ...rest } = sizes;
+    const { maxSamples = maxMicroBatches * config.batch_size, ...pass } = rest;
     this.config = config;
     this.planner = options.planner ?? PassPlanner.of(config, modelConfig);
     this.objective = options.objective ?? new SupervisedFineTuning(config.loss_normalization);
+    const { scoredWith } = this.objective;
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
@@ -99,6 +106,10 @@ export class Trainer {
         trained: lora ? "adapters" : "weights",
         checkpointing,
         lossSlots: maxMicroBatches,
+        scoring: scoredWith.length === 0 ? null : {
+          slots: scoredWith.length * maxSamples,
+          reference: scoredWith.includes("reference"),
+        },
         sharedPrefixes: config.packing && config.share_prefixes,
         initialLossScale: this.#lossScale,
         decoding,
@@ -117,17 +128,43 @@ export class Trainer {
   }
 
   /** One optimizer step. */
-  step(gpu: Gpu, window: AccumulationWindow, options: StepOptions): Promise<StepResult> {
-    return this.finish(gpu, this.record(gpu, window, options));
+  async step(gpu: Gpu, window: AccumulationWindow, options: StepOptions): Promise<StepResult> {
+    const scores = await this.score(gpu, window, options);
+    return await this.finish(gpu, this.record(gpu, window, options, scores));
   }
 
-  /** Records an optimizer step; {@linkcode finish} then tells what it did. */
+  /**
+   * What the objective weighs a window by: the log-likelihoods of its samples by each model that is asked for. Without
+   * any, nothing is recorded, and nothing waits.
+   */
+  async score(
+    gpu: Gpu,
+    window: AccumulationWindow,
+    { firstMicroBatch }: Pick<StepOptions, "firstMicroBatch">,
+  ): Promise<LogLikelihoods[]> {
+    const { scores } = this.model;
+    if (scores === null) return [];
+    const samples = samplesIn(window), values = this.objective.scoredWith.length * samples;
+    if (values > scores.size) {
+      throw new Error(`a window of ${samples} samples exceeds the plan's ${scores.size} scores`);
+    }
+    const passes = scoredPasses(this.planner.passes(window));
+    for (const scored of passes) this.#scorePass(gpu, scored, { samples, firstMicroBatch });
+    return logLikelihoods(window, passes, await gpu.readF32(scores.view([values])));
+  }
+
+  /**
+   * Records an optimizer step; {@linkcode finish} then tells what it did.
+   *
+   * @param scores What {@linkcode score} found of the window with the present weights.
+   */
   record(
     gpu: Gpu,
     window: AccumulationWindow,
     { learningRate, firstMicroBatch }: StepOptions,
+    scores: readonly LogLikelihoods[],
   ): RecordedStep {
-    const weighed = this.#runPasses(gpu, window, firstMicroBatch);
+    const weighed = this.#runPasses(gpu, window, firstMicroBatch, scores);
     this.optimizer.step(gpu, this.model.gradScaler, learningRate);
     this.model.parametersChanged();
     return { window, weighed };
@@ -163,21 +200,21 @@ export class Trainer {
    * @returns Programs compiled, when all are ready.
    */
   async precompile(gpu: Gpu, windows: Iterable<AccumulationWindow>): Promise<number> {
-    const fresh: { pass: PlannedPass; weights: TargetWeights }[] = [];
+    const fresh: PlannedPass[] = [];
     for (const window of windows) {
-      let weights: TargetWeights | undefined;
       for (const pass of this.planner.passes(window)) {
-        if (!this.#takeSizes(`${pass.tokens} tokens, ${pass.shares}`, `${pass.targets} targets`)) {
-          continue;
-        }
-        weights ??= this.objective.weigh(window).weights;
-        fresh.push({ pass, weights });
+        const { tokens, shares, targets } = pass;
+        if (this.#takeSizes(`${tokens} tokens, ${shares}`, `${targets} targets`)) fresh.push(pass);
       }
     }
     const optimizer = this.#takeSizes("optimizer");
     if (fresh.length === 0 && !optimizer) return 0;
     return await gpu.precompile(() => {
-      for (const { pass, weights } of fresh) this.#runPass(gpu, this.#batch(pass, weights), 0);
+      for (const scored of scoredPasses(fresh)) {
+        this.#scorePass(gpu, scored, { samples: 0, firstMicroBatch: 0 });
+        // Weights, like places, make no difference to the programs.
+        this.#runPass(gpu, this.#batch(scored.pass, ({ slot }) => ({ slot, weight: 0 })), 0);
+      }
       if (optimizer) {
         this.optimizer.clearGradients(gpu);
         this.optimizer.step(gpu, this.model.gradScaler, 0);
@@ -199,31 +236,60 @@ export class Trainer {
    * the optimizer's state and the loss scale stay as they are, and the next step clears the gradients.
    */
   async warmUp(gpu: Gpu, window: AccumulationWindow): Promise<void> {
-    this.#runPasses(gpu, window, 0);
+    this.#runPasses(gpu, window, 0, await this.score(gpu, window, { firstMicroBatch: 0 }));
     await this.model.readResults(gpu);
   }
 
   /** Runs the passes of a window, whose gradients are then those of its loss. */
-  #runPasses(gpu: Gpu, window: AccumulationWindow, firstMicroBatch: number): WeighedWindow {
-    const weighed = this.objective.weigh(window);
+  #runPasses(
+    gpu: Gpu,
+    window: AccumulationWindow,
+    firstMicroBatch: number,
+    scores: readonly LogLikelihoods[],
+  ): WeighedWindow {
+    const weighed = this.objective.weigh(window, scores), { weights } = weighed;
     this.optimizer.clearGradients(gpu);
     for (const pass of this.planner.passes(window)) {
-      this.#runPass(gpu, this.#batch(pass, weighed.weights), firstMicroBatch + pass.slot);
+      const weigh = ({ slot, index }: PackedSample) => ({ slot, weight: weights[slot][index] });
+      this.#runPass(gpu, this.#batch(pass, weigh), firstMicroBatch + pass.slot);
     }
     return weighed;
   }
 
-  /** A pass whose targets have these weights. */
-  #batch({ samples }: PlannedPass, weights: TargetWeights): Batch {
-    const documents = samples.map(({ sample, slot, index, shared }): Document => {
-      return { ...sample, weight: weights[slot][index], slot, shared };
+  /** A pass in which each sample's targets have this weight and add up in this slot. */
+  #batch(
+    { samples }: PlannedPass,
+    place: (sample: PackedSample, i: number) => Pick<Document, "weight" | "slot">,
+  ): Batch {
+    const documents = samples.map((packed, i): Document => {
+      const { sample, shared } = packed;
+      return { ...sample, shared, ...place(packed, i) };
     });
     return makeBatch(documents, this.model.slidingWindows[0]);
   }
 
   #runPass(gpu: Gpu, batch: Batch, step: number): void {
-    const { lora, seed } = this.config, p = lora ? lora.dropout : 0;
-    this.model.loss(gpu, batch, { backward: true, dropout: { p, seed, step } });
+    this.model.loss(gpu, batch, { backward: true, dropout: this.#dropout(step) });
+  }
+
+  /** The forward passes that score a pass's samples, with the dropout that {@linkcode #runPass} has. */
+  #scorePass(
+    gpu: Gpu,
+    { pass, places }: ScoredPass,
+    { samples, firstMicroBatch }: { samples: number; firstMicroBatch: number },
+  ): void {
+    const dropout = this.#dropout(firstMicroBatch + pass.slot);
+    this.objective.scoredWith.forEach((scorer, i) => {
+      const first = i * samples;
+      const batch = this.#batch(pass, (_, i) => ({ slot: first + places[i], weight: 1 }));
+      this.model.score(gpu, batch, { adapter: scorer === "policy", dropout });
+    });
+  }
+
+  /** What decides the masks of a micro-batch of the run. */
+  #dropout(step: number): DropoutState {
+    const { lora, seed } = this.config;
+    return { p: lora ? lora.dropout : 0, seed, step };
   }
 
   /** Takes over the loss scale and the counts of steps from the grad scaler's values. */

@@ -54,6 +54,7 @@ export interface HeadInput {
   index?: Tensor;
   rows: number;
   norm: Parameter;
+  output: PackedLinear;
   /** What products may round their operands to. */
   operands: Float;
   dropout: DropoutState;
@@ -70,7 +71,6 @@ export class Head {
   readonly #nll: Tensor;
   readonly #normedGrad?: Tensor;
   readonly #gatheredGrad?: Tensor;
-  readonly #output: PackedLinear;
   /** Of the output projection's adapter, for a chunk of rows. */
   readonly #loraHidden?: Tensor;
   readonly #loraHiddenGrad?: Tensor;
@@ -84,6 +84,7 @@ export class Head {
     { rows: S, dtype, output, trainedRows, idle }: {
       rows: number;
       dtype: Dtype;
+      /** The output projection, with all that a pass may have of it. */
       output: PackedLinear;
       /** Rows of the output projection that are trained on their own. */
       trainedRows?: TrainedOutputRows;
@@ -103,7 +104,6 @@ export class Head {
     this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
     this.#nll = make("nll", "f32", [S]);
     const chunk = this.#logits.shape[0], width = loraWidth(output);
-    this.#output = output;
     if (width > 0) this.#loraHidden = make("output_lora_hidden", "f32", [chunk, width]);
     if (trainsAdapters(output)) {
       this.#loraHiddenGrad = make("output_lora_hidden_grad", "f32", [chunk, width]);
@@ -147,10 +147,10 @@ export class Head {
     const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
     if (takesMatvec(gpu, rows)) {
       const how = { ...pass, ...this.spec.norm, norm, normed: this.#normed };
-      linearGemv(gpu, this.#output, x, c, how);
+      linearGemv(gpu, input.output, x, c, how);
     } else {
       this.#norm(gpu, input, x);
-      linear(gpu, this.#output, this.#normed, c, pass);
+      linear(gpu, input.output, this.#normed, c, pass);
     }
     this.#multiply(gpu, c, rows);
     const { logits_softcap: cap } = this.spec;
@@ -194,7 +194,7 @@ export class Head {
       losses: Tensor;
     },
   ): void {
-    const { norm, index, rows, operands } = input, output = this.#output;
+    const { norm, index, output, rows, operands } = input;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const { vocab_size: vocab, logits_softcap: cap, norm: { offset } } = this.spec;

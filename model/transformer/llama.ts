@@ -26,12 +26,11 @@ import {
   trainActivations,
 } from "./activations.ts";
 import { adaptedConfig, type AdapterPlan } from "../adapter/plan.ts";
+import { checkTurnsOff } from "../adapter/turned_off.ts";
 import {
   allocateDora,
   doraModules,
   loraSpecs,
-  makeBlock,
-  makeOutput,
   packedSizes,
   type Parts,
   weightGroups,
@@ -43,13 +42,13 @@ import type { TrainPass } from "./block_training.ts";
 import { activationPlan } from "./checkpointing.ts";
 import { archSpec, type ModelConfig } from "../families/config.ts";
 import { type ArchSpec, specShapes } from "../families/spec.ts";
-import { Head } from "./head.ts";
-import { InputEnd } from "./input_end.ts";
+import { Head, type HeadInput } from "./head.ts";
 import type { CachePass, DecodePass } from "./kv_cache.ts";
 import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
 import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
-import { backwardPass, forwardPass, inferencePass, type Network } from "./passes.ts";
+import { makeNetwork, type Network } from "./network.ts";
+import { backwardPass, forwardPass, inferencePass } from "./passes.ts";
 import {
   allocateParameters,
   isTrainedParameter,
@@ -86,8 +85,9 @@ export class Llama {
   readonly gradScaler: Tensor;
   /** Loss of each micro-batch since the last optimizer step `[slots]` f32. */
   readonly losses: Tensor;
+  /** Negative log-likelihoods that {@linkcode score} found `[slots]` f32; null where nothing is scored. */
+  readonly scores: Tensor | null;
 
-  readonly #input: InputEnd;
   readonly #dora: readonly DoraModule[];
   /** Whether what is computed from the adapters is that of their present values. */
   #current = false;
@@ -102,6 +102,8 @@ export class Llama {
   readonly #ropeTables: RopeTables;
   /** What its passes run through. */
   readonly #network: Network;
+  /** The same without the adapter, for scores of the model alone; null where there are none. */
+  readonly #reference: Network | null;
   /** Whether every product of a pass can run on tensor cores, which take sizes that are multiples of 8. */
   readonly #fitsTensorCores: boolean;
 
@@ -134,16 +136,15 @@ export class Llama {
     const dora = allocateDora(memory, adapters, lora);
     const parts: Parts = { spec, weights: byName, adapters, plan: lora, dora };
     const tokens = Math.max(maxTokens, decoding?.sequences ?? 0);
-    const input = this.#input = new InputEnd(memory, parts, tokens);
-    const norm = parameterOf(byName, "model.norm.weight");
-    const output = makeOutput(parts, input.table);
     const ropeTables = this.#ropeTables = new RopeTables(memory, spec, positions);
-    const blocks = spec.layers.map(({ rope, window }, layer) =>
-      makeBlock(layer, parts, {
-        ropeTable: ropeTables.of(rope),
-        keyRanges: this.slidingWindows.indexOf(window),
-      })
-    );
+    const shared = { tokens, ropeTables, slidingWindows: this.slidingWindows };
+    const { input, blocks, output } = this.#network = makeNetwork(memory, parts, shared);
+    const scoring = mode.kind === "train" ? mode.scoring : null;
+    if (scoring?.reference) {
+      checkTurnsOff(lora);
+      // Its parameters are those of the other network, so that it takes no memory.
+      this.#reference = makeNetwork(memory, { ...parts, plan: undefined }, shared);
+    } else this.#reference = null;
     this.#dora = doraModules(blocks, output);
     const sizes = { tokens, ...packedSizes(spec, blocks) };
     if (mode.kind === "train") {
@@ -183,8 +184,8 @@ export class Llama {
       excludes: mode.kind === "train" && mode.sharedPrefixes,
       slidingWindows: this.slidingWindows,
     });
-    this.#network = { input, blocks, norm, outputRows: this.#head.rows };
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
+    this.scores = scoring && memory.tensor("workspace", "scores", "f32", [scoring.slots]);
     [this.gradScaler, this.losses] = memory.arena("workspace", "results", [
       { name: "gradScaler", dtype: "f32", shape: [initialGradScaler(1).length] },
       { name: "losses", dtype: "f32", shape: [lossSlots] },
@@ -201,7 +202,7 @@ export class Llama {
     this.#ropeTables.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
     gpu.write(this.gradScaler, initialGradScaler(scale));
-    this.#input.initialize(gpu);
+    this.#network.input.initialize(gpu);
   }
 
   /**
@@ -213,7 +214,7 @@ export class Llama {
       doraFactors(gpu, module);
       cast(gpu, { x: module.norm, y: module.magnitude });
     }
-    this.#input.initializeMagnitudes(gpu);
+    this.#network.input.initializeMagnitudes(gpu);
   }
 
   /** To be called whenever parameters have changed: what is computed from them is computed again. */
@@ -224,7 +225,7 @@ export class Llama {
   /** Brings what is computed from the adapters up to date: DoRA's factors, and the trained rows of embeddings. */
   refresh(gpu: Gpu): void {
     for (const module of this.#dora) doraFactors(gpu, module);
-    this.#input.refresh(gpu);
+    this.#network.input.refresh(gpu);
     this.#current = true;
   }
 
@@ -243,13 +244,35 @@ export class Llama {
     const losses = { batch: this.#batch, gradScaler: this.gradScaler, losses: this.losses };
     if (this.#training === null) {
       if (backward) throw new Error("a model that is not made to train has no backward pass");
-      const pass = this.#inferPass(gpu, this.#batch);
-      return this.#head.loss(gpu, { ...inferencePass(this.#network, pass), ...losses });
+      const input = this.#infer(this.#inferPass(gpu, this.#batch));
+      return this.#head.loss(gpu, { ...input, ...losses });
     }
     const pass = this.#trainPass(gpu, this.#training, dropout);
     const dx = backward ? this.#training.backward.residual : undefined;
     this.#head.loss(gpu, { ...forwardPass(this.#network, pass), ...losses, dx });
     if (backward) backwardPass(this.#network, pass);
+  }
+
+  /**
+   * Forward pass of a micro-batch whose losses, one a slot, go into `scores`: with weights of 1, and a slot a
+   * document, the documents' negative log-likelihoods.
+   *
+   * @param options `adapter`: whether the pass takes the adapter's part. `dropout`: that of the pass which is to be scored.
+   */
+  score(
+    gpu: Gpu,
+    batch: Batch,
+    { adapter, dropout = NO_DROPOUT }: { adapter: boolean; dropout?: DropoutState },
+  ): void {
+    const { scores: losses, gradScaler } = this;
+    const network = adapter ? this.#network : this.#reference;
+    if (losses === null || network === null || this.#training === null) {
+      throw new Error(`a model that is not made for scores can't score, adapter ${adapter}`);
+    }
+    this.#write(gpu, batch);
+    const pass = this.#trainPass(gpu, this.#training, dropout);
+    const scored = { batch: this.#batch, gradScaler, losses };
+    this.#head.loss(gpu, { ...forwardPass(network, pass), ...scored });
   }
 
   /**
@@ -281,10 +304,7 @@ export class Llama {
       const pass = this.#trainPass(gpu, this.#training, NO_DROPOUT);
       return this.#head.logits(gpu, forwardPass(this.#network, pass));
     }
-    return this.#head.logits(
-      gpu,
-      inferencePass(this.#network, this.#inferPass(gpu, this.#batch, cache)),
-    );
+    return this.#head.logits(gpu, this.#infer(this.#inferPass(gpu, this.#batch, cache)));
   }
 
   /**
@@ -296,10 +316,8 @@ export class Llama {
     if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
     batch.clipKeyRanges(gpu, batch.tokens);
     const decode = { workspace: this.#decode, longest: cache.longest };
-    return this.#head.logits(
-      gpu,
-      inferencePass(this.#network, { ...this.#inferPass(gpu, batch, cache), decode }),
-    );
+    const pass = { ...this.#inferPass(gpu, batch, cache), decode };
+    return this.#head.logits(gpu, this.#infer(pass));
   }
 
   /**
@@ -329,6 +347,10 @@ export class Llama {
 
   #trainPass(gpu: Gpu, activations: TrainActivations, dropout: DropoutState): TrainPass {
     return { ...this.#pass(gpu, this.#batch, dropout), activations };
+  }
+
+  #infer(pass: InferPass): HeadInput {
+    return inferencePass(this.#network, pass, this.#head.rows);
   }
 
   #inferPass(gpu: Gpu, batch: BatchTensors, cache?: CachePass): InferPass {

@@ -40,6 +40,14 @@ export interface Decoding {
   readonly context: number;
 }
 
+/** Log-likelihoods that are kept until the host reads them. */
+export interface Scoring {
+  /** Most of them, one a document. */
+  readonly slots: number;
+  /** Whether some are of the model with its adapter off. */
+  readonly reference: boolean;
+}
+
 /** Forward and backward passes over documents, with their losses. */
 export interface Train extends PassSizes {
   readonly kind: "train";
@@ -50,6 +58,8 @@ export interface Train extends PassSizes {
   readonly maxPosition: number;
   /** Most micro-batches whose losses are kept before they are read. */
   readonly lossSlots: number;
+  /** What is scored before a loss is weighed; null where nothing is. */
+  readonly scoring: Scoring | null;
   /** Whether documents of a batch may share the rows of their common prefix. */
   readonly sharedPrefixes: boolean;
   readonly initialLossScale: number;
@@ -73,7 +83,7 @@ export interface Generate extends PassSizes {
 /** One of the modes. */
 export type Mode = Train | Score | Generate;
 
-/** Training with what most runs have: one loss at a time, nothing shared, nothing generated in between. */
+/** Training with what most runs have: one loss at a time, nothing scored, shared, or generated in between. */
 export function trainMode(
   sizes: PassSizes & Pick<Train, "trained" | "checkpointing"> & Partial<Train>,
 ): Train {
@@ -81,6 +91,7 @@ export function trainMode(
     kind: "train",
     maxPosition: sizes.maxTokens,
     lossSlots: 1,
+    scoring: null,
     sharedPrefixes: false,
     initialLossScale: 1,
     decoding: null,

@@ -16,22 +16,11 @@ import {
   type TrainPass,
 } from "./block_training.ts";
 import type { HeadInput } from "./head.ts";
-import type { InputEnd } from "./input_end.ts";
-import type { Parameter } from "./parameters.ts";
-
-/** What passes run through. */
-export interface Network {
-  input: InputEnd;
-  blocks: readonly Block[];
-  /** The norm after the last block. */
-  norm: Parameter;
-  /** Where the residual stream of output rows goes `[rows, hidden]` f32. */
-  outputRows: Tensor;
-}
+import type { Network } from "./network.ts";
 
 /** A pass that keeps what backward reads. */
 export function forwardPass(
-  { input, blocks, norm }: Network,
+  { input, blocks, norm, output }: Network,
   pass: TrainPass,
 ): HeadInput {
   const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
@@ -42,13 +31,18 @@ export function forwardPass(
     blockForward(pass, block, b, { x: residualAt(b), y: residualAt(b + 1), normed: b > 0, next });
   });
   const { targetRows: index, targetCount: rows } = batch, x = residualAt(blocks.length);
-  return { x, index, rows, norm, operands, dropout };
+  return { x, index, rows, norm, output, operands, dropout };
 }
 
-/** A pass that no backward follows: the residual stream stays in one buffer. */
+/**
+ * A pass that no backward follows: the residual stream stays in one buffer.
+ *
+ * @param gathered Where the residual stream of output rows goes `[rows, hidden]` f32.
+ */
 export function inferencePass(
-  { input, blocks, norm, outputRows: gathered }: Network,
+  { input, blocks, norm, output: projection }: Network,
   pass: InferPass,
+  gathered: Tensor,
 ): HeadInput {
   const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
   const { targetRows: index, targetCount: rows, tokens } = batch;
@@ -61,7 +55,7 @@ export function inferencePass(
     if (after === undefined) return blockInference(pass, block, b, x, { output });
     blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
   });
-  const common = { rows, norm, operands, dropout };
+  const common = { rows, norm, output: projection, operands, dropout };
   if (output !== undefined) return { ...common, x: output.x };
   return { ...common, x, index: rows === tokens ? undefined : index };
 }

@@ -70,26 +70,39 @@ function scoreBatches(
       ? count(batch) / Math.max(1, windowTokens)
       : 1 / batches.length;
     const pass = new Pass(model, batch.map((sample) => sample.ids), index);
-    const dLogits = new Float64Array(pass.logits.length);
-    let loss = 0;
-    let start = 0;
-    for (const { ids, promptLength } of batch) {
-      const tokens = supervisedTokens({ ids, promptLength });
-      const weight = normalization === "token" ? 1 / count(batch) : 1 / (tokens * batch.length);
-      for (let p = ids.length - tokens; p < ids.length; p++) {
-        const at = (start + p - 1) * vocab_size;
-        const own = pass.logits.subarray(at, at + vocab_size);
-        const normalizer = logSumExp(own);
-        loss += weight * (normalizer - own[ids[p]]);
-        for (let c = 0; c < vocab_size; c++) {
-          const target = c === ids[p] ? 1 : 0;
-          dLogits[at + c] += share * weight * (Math.exp(own[c] - normalizer) - target);
-        }
-      }
-      start += ids.length;
-    }
-    return { pass, loss, share, dLogits };
+    const weights = batch.map((sample) =>
+      normalization === "token" ? 1 / count(batch) : 1 / (supervisedTokens(sample) * batch.length)
+    );
+    return { pass, share, ...weighedNll(pass, vocab_size, { batch, weights, share }) };
   });
+}
+
+/**
+ * Σ weight · nll over the supervised tokens of a pass's samples, with a weight a sample, and the gradient of `share`
+ * times that by the logits.
+ */
+function weighedNll(
+  { logits }: Pass,
+  vocabulary: number,
+  { batch, weights, share }: { batch: ReferenceSample[]; weights: number[]; share: number },
+): { loss: number; dLogits: Float64Array } {
+  const dLogits = new Float64Array(logits.length);
+  let loss = 0, start = 0;
+  batch.forEach((sample, i) => {
+    const { ids } = sample, tokens = supervisedTokens(sample), weight = weights[i];
+    for (let p = ids.length - tokens; p < ids.length; p++) {
+      const at = (start + p - 1) * vocabulary;
+      const own = logits.subarray(at, at + vocabulary);
+      const normalizer = logSumExp(own);
+      loss += weight * (normalizer - own[ids[p]]);
+      for (let c = 0; c < vocabulary; c++) {
+        const target = c === ids[p] ? 1 : 0;
+        dLogits[at + c] += share * weight * (Math.exp(own[c] - normalizer) - target);
+      }
+    }
+    start += ids.length;
+  });
+  return { loss, dLogits };
 }
 
 /** The window's loss, as {@linkcode referenceWindow} has it, without the gradients. */
@@ -100,6 +113,13 @@ export function referenceLoss(
 ): number {
   return scoreBatches(model, batches, normalization)
     .reduce((sum, { loss, share }) => sum + share * loss, 0);
+}
+
+/** A window of no micro-batches. */
+function emptyWindow({ weights, lora }: ReferenceModel): ReferenceWindow {
+  const zeros = (tensors: ReferenceTensors) =>
+    new Map([...tensors].map(([name, data]) => [name, new Float64Array(data.length)]));
+  return { losses: [], loss: 0, weights: zeros(weights), lora: zeros(lora?.weights ?? new Map()) };
 }
 
 /**
@@ -113,19 +133,27 @@ export function referenceWindow(
   batches: ReferenceSample[][],
   normalization: "sample" | "token",
 ): ReferenceWindow {
-  const zeros = (tensors: ReferenceTensors) =>
-    new Map([...tensors].map(([name, data]) => [name, new Float64Array(data.length)]));
-  const out: ReferenceWindow = {
-    losses: [],
-    loss: 0,
-    weights: zeros(model.weights),
-    lora: zeros(model.lora?.weights ?? new Map()),
-  };
+  const out = emptyWindow(model);
   for (const { pass, loss, share, dLogits } of scoreBatches(model, batches, normalization)) {
     pass.backward(dLogits, out);
     out.losses.push(loss);
     out.loss += share * loss;
   }
+  return out;
+}
+
+/** The gradients of Σ weight · nll over the supervised tokens of a window, with a weight a sample. */
+export function referenceGradients(
+  model: ReferenceModel,
+  batches: ReferenceSample[][],
+  weights: number[][],
+): Pick<ReferenceWindow, "weights" | "lora"> {
+  const out = emptyWindow(model), { vocab_size } = model.config;
+  batches.forEach((batch, index) => {
+    const pass = new Pass(model, batch.map(({ ids }) => ids), index);
+    const { dLogits } = weighedNll(pass, vocab_size, { batch, weights: weights[index], share: 1 });
+    pass.backward(dLogits, out);
+  });
   return out;
 }
 

@@ -313,11 +313,13 @@ Deno.test("run sizes are those of the largest pass, packed or not", () => {
     maxTokens: 12,
     maxTargets: 7,
     maxPosition: 12,
+    maxSamples: 3,
   });
   assert.deepEqual(new PassPlanner({ packing: true, share_prefixes: false }).sizes(windows), {
     maxTokens: 19,
     maxTargets: 13,
     maxPosition: 12,
+    maxSamples: 3,
   });
 });
 

@@ -6,7 +6,6 @@
  */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type { Memory } from "../../kernels/gpu/memory.ts";
 import { Tensor } from "../../kernels/gpu/tensor.ts";
 import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
@@ -15,6 +14,7 @@ import type { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
+import type { Objective } from "../../train/objective/objective.ts";
 import { type TrainConfig, trainSchema } from "../../train/schema.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
@@ -94,15 +94,15 @@ export function openTrainer(
   gpu: Gpu,
   subject: Subject,
   windows: Iterable<AccumulationWindow>,
-  settings: Settings = {},
-  memory: Memory = gpu.memory,
+  { objective, ...settings }: Settings & { objective?: Objective } = {},
 ): Trainer {
   const config = trainConfig(subject, settings);
   const sizes = PassPlanner.of(config, subject.config).sizes(windows);
-  const trainer = new Trainer(memory, subject.config, {
+  const trainer = new Trainer(gpu.memory, subject.config, {
     config,
     sizes,
     maxBinding: gpu.maxBinding,
+    objective,
   });
   const { model } = trainer;
   model.initialize(gpu);

@@ -3,7 +3,8 @@
  *
  * The model computes sums of target weights times negative log-likelihoods, and their gradients. An objective says
  * which weights: these make its gradient, even where its loss is no such sum. A loss f(s) of a sample's
- * log-likelihood s has the gradient f'(s)·∂s, so its targets weigh −f'(s), and its value is f's own.
+ * log-likelihood s has the gradient f'(s)·∂s, so its targets weigh −f'(s), and its value is f's own. An objective
+ * whose weights depend on log-likelihoods names the models that it wants them of; they are computed first.
  *
  * @module
  */
@@ -11,6 +12,15 @@ import type { AccumulationWindow } from "../planner.ts";
 
 /** Weights of supervised tokens, by micro-batch and sample; all tokens of a sample share one. */
 export type TargetWeights = readonly (readonly number[])[];
+
+/**
+ * A model that samples are scored with: the `policy` is the model in training, with the dropout of the pass whose
+ * gradients are taken; the `reference` is the same model with its adapter off.
+ */
+export type ScoredModel = "policy" | "reference";
+
+/** Log-likelihoods of samples: sums over their supervised tokens, in nats, by micro-batch and sample. */
+export type LogLikelihoods = readonly (readonly number[])[];
 
 /** The losses of a window. */
 export interface WindowLosses {
@@ -31,6 +41,12 @@ export interface WeighedWindow {
 
 /** What is minimised. */
 export interface Objective {
-  /** Weighs the targets of a window before its passes run. */
-  weigh(window: AccumulationWindow): WeighedWindow;
+  /** The models that score a window before it is weighed. Each costs a forward pass over the window. */
+  readonly scoredWith: readonly ScoredModel[];
+  /**
+   * Weighs the targets of a window before the passes run that take its gradients.
+   *
+   * @param scores Of each model of `scoredWith`, in its order.
+   */
+  weigh(window: AccumulationWindow, scores: readonly LogLikelihoods[]): WeighedWindow;
 }

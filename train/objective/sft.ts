@@ -55,6 +55,8 @@ export function lossWeights(
 
 /** Supervised fine-tuning with one of the means. */
 export class SupervisedFineTuning implements Objective {
+  readonly scoredWith = [];
+
   constructor(readonly normalization: LossNormalization) {}
 
   weigh(window: AccumulationWindow): WeighedWindow {
