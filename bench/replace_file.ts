@@ -6,7 +6,7 @@
 import { Buffer } from "node:buffer";
 import { dirname } from "node:path";
 import writeFileAtomic from "write-file-atomic";
-import { fileError } from "../model/formats/whole_file.ts";
+import { fileError } from "../model/files/whole_file.ts";
 
 /**
  * Writes a file, in a folder that is made where there is none: under its own name it is whole, whenever the program is

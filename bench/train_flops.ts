@@ -19,7 +19,7 @@
  * @module
  */
 import type { ModelConfig } from "../model/families/config.ts";
-import { adapterShapes } from "../model/formats/adapter.ts";
+import { adapterShapes } from "../model/adapter/adapter_folder.ts";
 
 /** What a step works on. */
 export interface StepWork {

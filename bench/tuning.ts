@@ -10,7 +10,7 @@ import { matmul, matmulSplitK } from "../kernels/ops/matmul/matmul.ts";
 import { geometries, type MatmulGeometry } from "../kernels/ops/matmul/tiled_geometry.ts";
 import { type AskedProduct, productClass, tilesOf } from "../kernels/ops/matmul/tuned.ts";
 import { Memory } from "../kernels/gpu/memory.ts";
-import { sumSplitK } from "../kernels/ops/matmul/split_k.ts";
+import { sumSplitK } from "../kernels/ops/split_k/split_k.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
 import { weightKind } from "../kernels/ops/weights/kinds.ts";
 import { encodeWeight, makeOperand } from "../kernels/ops/weights/operand.ts";

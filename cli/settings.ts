@@ -6,7 +6,7 @@
  */
 
 import { z } from "zod";
-import { didYouMean, nearest } from "../model/suggestion.ts";
+import { didYouMean, nearest } from "../kernels/suggestion.ts";
 
 /** What a key's values look like, for messages and help; `value` is short, `expected` is complete. */
 interface Wording {

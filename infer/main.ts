@@ -5,7 +5,7 @@
  * @module
  */
 import { UsageError } from "../kernels/errors.ts";
-import { didYouMean } from "../model/suggestion.ts";
+import { didYouMean } from "../kernels/suggestion.ts";
 import { runMain } from "../cli/run_main.ts";
 import { endWithParent } from "../cli/parent.ts";
 

@@ -9,7 +9,7 @@ import { openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag, text } from "../cli/settings.ts";
-import { type Adapter, checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { AdapterMerge } from "../model/checkpoint/merge.ts";
 import { type ModelFlags, runKeys } from "./flags.ts";
 import { compareLogits, type LogitDifference } from "./merge_check.ts";

@@ -11,7 +11,7 @@ import { type Batch, makeBatch } from "../model/transformer/batch.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { archSpec, contextLength, type ModelConfig } from "../model/families/config.ts";
 import { widestWindow } from "../model/transformer/layers.ts";
-import { type Adapter, checkAdapter } from "../model/formats/adapter.ts";
+import { type Adapter, checkAdapter } from "../model/adapter/adapter_folder.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import { openModel } from "../model/checkpoint/source.ts";

@@ -6,7 +6,7 @@
 import type { ChatTemplate } from "../model/text/templates/chat.ts";
 import type { JsonText, TemplateInputs } from "../model/text/templates/chat_rendering.ts";
 import { hasChatTemplate } from "../model/text/templates/chat_template.ts";
-import { fileError } from "../model/formats/whole_file.ts";
+import { fileError } from "../model/files/whole_file.ts";
 import type { TemplateFlags } from "./flags.ts";
 
 /** A file of JSON as it is written. */

@@ -12,7 +12,7 @@ import { choice, text } from "../cli/settings.ts";
 import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts";
 import { tensorBytes } from "../model/formats/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../model/formats/weights.ts";
-import { exists } from "../model/formats/whole_file.ts";
+import { exists } from "../model/files/whole_file.ts";
 import { saveModel } from "../model/checkpoint/save.ts";
 import { type ModelSource, openModel } from "../model/checkpoint/source.ts";
 import { loadTokenizer } from "../model/text/tokenizer/load.ts";

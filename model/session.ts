@@ -20,7 +20,7 @@ import { AT_LEAST_ONE, checkChoice, checkNumber, U32 } from "./engine/checks.ts"
 import { Engine, type SequenceOptions } from "./engine/engine.ts";
 import type { EngineSizes } from "./engine/slots.ts";
 import { contextLength } from "./families/config.ts";
-import { type Adapter, checkAdapter, readAdapter } from "./formats/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "./adapter/adapter_folder.ts";
 
 import { encodePrompt } from "./text/prompt.ts";
 import { stopTokens } from "./text/tokenizer/stop_tokens.ts";

@@ -79,11 +79,11 @@ export class FakeSystem implements AsyncDisposable {
       }
     }
     await Deno.mkdir(system.path("project/scripts/launch"), { recursive: true });
-    await Deno.mkdir(system.path("project/model"));
+    await Deno.mkdir(system.path("project/kernels"));
     const parts = [...Deno.readDirSync(join(ROOT, "scripts/launch"))];
     for (
       const file of [
-        ...["lorikeet", "deno.json", "deno.lock", "model/suggestion.ts", "scripts/launch.ts"],
+        ...["lorikeet", "deno.json", "deno.lock", "kernels/suggestion.ts", "scripts/launch.ts"],
         ...parts.map(({ name }) => `scripts/launch/${name}`),
       ]
     ) {

@@ -1,6 +1,6 @@
 /** The fixtures' models on the GPU, loaded from their folders as the commands do. */
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { checkAdapter, readAdapter } from "../model/formats/adapter.ts";
+import { checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { Llama, type LlamaOptions } from "../model/transformer/llama.ts";
 import { EXACT } from "../kernels/ops/numerics.ts";
 import { scoreMode } from "../model/transformer/modes.ts";

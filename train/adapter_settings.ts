@@ -12,9 +12,9 @@ import {
   adapterConfig,
   adapterConfigJson,
   ALL_LINEAR,
-  LINEAR_MODULES,
   parseAdapterConfig,
-} from "../model/formats/adapter_config.ts";
+} from "../model/adapter/adapter_config.ts";
+import { LINEAR_MODULES } from "../model/families/linear_modules.ts";
 import type { LoraSettings } from "./schema.ts";
 
 /** What a run's adapter is called in messages. */

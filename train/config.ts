@@ -17,7 +17,7 @@ import {
 } from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
-import { isObject } from "../model/formats/json_file.ts";
+import { isObject } from "../model/files/json_file.ts";
 import {
   KEYS,
   LORA_SWITCH,

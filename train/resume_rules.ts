@@ -4,7 +4,7 @@
  * @module
  */
 import { UsageError } from "../kernels/errors.ts";
-import { isObject } from "../model/formats/json_file.ts";
+import { isObject } from "../model/files/json_file.ts";
 import { resumeRules, type TrainConfig } from "./schema.ts";
 
 /**

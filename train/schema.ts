@@ -18,7 +18,8 @@ import {
   whole,
   worded,
 } from "../cli/settings.ts";
-import { ALL_LINEAR, isLinearModule, LINEAR_MODULES } from "../model/formats/adapter_config.ts";
+import { ALL_LINEAR } from "../model/adapter/adapter_config.ts";
+import { isLinearModule, LINEAR_MODULES } from "../model/families/linear_modules.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = [

@@ -11,8 +11,8 @@ import {
   openModelWithTokenizer,
 } from "../model/checkpoint/source.ts";
 import { contextLength } from "../model/families/config.ts";
-import { type Adapter, checkAdapter, readAdapter } from "../model/formats/adapter.ts";
-import { parseAdapterConfig } from "../model/formats/adapter_config.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
+import { parseAdapterConfig } from "../model/adapter/adapter_config.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import { settingsFrom } from "./adapter_settings.ts";

@@ -7,7 +7,7 @@
  */
 import { weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import { adapterShapes } from "../../model/formats/adapter.ts";
+import { adapterShapes } from "../../model/adapter/adapter_folder.ts";
 import { keepNothing } from "./checkpoint_chain.ts";
 import { halfLimits } from "./half_updates.ts";
 import { linearGradients } from "./linear_accumulation.ts";

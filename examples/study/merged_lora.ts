@@ -16,7 +16,7 @@ import { loraPlan } from "../../model/adapter/plan.ts";
 import { Slots } from "../../model/engine/slots.ts";
 import { EXACT } from "../../kernels/ops/numerics.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
-import type { LinearModule } from "../../model/formats/adapter.ts";
+import type { LinearModule } from "../../model/families/linear_modules.ts";
 import { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";

@@ -4,9 +4,9 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import type { Adapter } from "../formats/adapter.ts";
+import type { Adapter } from "./adapter_folder.ts";
 import { toFloat32 } from "../formats/half.ts";
-import { brief } from "../formats/json_file.ts";
+import { brief } from "../files/json_file.ts";
 import { bytesPerElement, type WeightSource } from "../formats/weights.ts";
 import { type AdapterPlan, EMBEDDING, OUTPUT } from "./plan.ts";
 import { copiedWeight } from "./tensors.ts";

@@ -6,8 +6,8 @@
  */
 import { UserError } from "../../kernels/errors.ts";
 import { type ModelConfig, weightShapes } from "../families/config.ts";
-import { type AdapterConfig, adapterConfig, ALL_LINEAR } from "../formats/adapter_config.ts";
-import { brief } from "../formats/json_file.ts";
+import { type AdapterConfig, adapterConfig, ALL_LINEAR } from "./adapter_config.ts";
+import { brief } from "../files/json_file.ts";
 import { endMatch, fromPython, fullMatch, partMatch, PatternProblem } from "./python_pattern.ts";
 
 /** How LoRA adapts one module. */

@@ -20,7 +20,7 @@ import {
 } from "../../kernels/ops/weights/operand.ts";
 import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight } from "../adapter/tensors.ts";
-import type { Adapter } from "../formats/adapter.ts";
+import type { Adapter } from "../adapter/adapter_folder.ts";
 import { checkFlags, flagWeights } from "./finite_weights.ts";
 import { describeConversion } from "./stored_types.ts";
 import {

@@ -19,12 +19,8 @@ import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { adaptedConfig, type AdapterPlan, EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight, loraNames, tokenRowsName } from "../adapter/tensors.ts";
 import { type ModelConfig, weightShapes, withBias } from "../families/config.ts";
-import {
-  type Adapter,
-  type AdapterTensor,
-  checkAdapter,
-  isLinearModule,
-} from "../formats/adapter.ts";
+import { type Adapter, type AdapterTensor, checkAdapter } from "../adapter/adapter_folder.ts";
+import { isLinearModule } from "../families/linear_modules.ts";
 import {
   mostElements,
   pieceValues,

@@ -7,9 +7,9 @@
 
 import { UserError } from "../../kernels/errors.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import { isLinearModule, type LinearModule } from "../formats/adapter_config.ts";
-import type { Fields } from "../formats/json_fields.ts";
-import { brief } from "../formats/json_file.ts";
+import { isLinearModule, type LinearModule } from "./linear_modules.ts";
+import type { Fields } from "../files/json_fields.ts";
+import { brief } from "../files/json_file.ts";
 import { readRope } from "./rope_scaling.ts";
 import type { ArchSpec, LayerSpec } from "./spec.ts";
 

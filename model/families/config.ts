@@ -8,10 +8,10 @@
  */
 
 import { UsageError, UserError } from "../../kernels/errors.ts";
-import type { LinearModule } from "../formats/adapter_config.ts";
-import { modernConfig } from "../formats/first_conversions.ts";
-import { Fields } from "../formats/json_fields.ts";
-import { isObject } from "../formats/json_file.ts";
+import type { LinearModule } from "./linear_modules.ts";
+import { modernConfig } from "./first_conversions.ts";
+import { Fields } from "../files/json_fields.ts";
+import { isObject } from "../files/json_file.ts";
 import { type BaseConfig, baseJson, type Family, readConfig } from "./base_config.ts";
 import { LLAMA } from "./llama.ts";
 import { MISTRAL } from "./mistral.ts";
@@ -33,7 +33,7 @@ const familyOf = ({ model_type }: ModelConfig) =>
 
 /**
  * Reads a Hugging Face `config.json` of a known model type, as `transformers` 4 and 5
- * write it, and as the first conversions of LLaMA have it (model/formats/first_conversions.ts). What the file
+ * write it, and as the first conversions of LLaMA have it (model/families/first_conversions.ts). What the file
  * leaves out is what `transformers` takes, but for the five sizes of the model: those are never guessed.
  *
  * The dtype of the weights (`torch_dtype`, `dtype`) is not read: the files with the weights say it.

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { LINEAR_MODULES } from "../formats/adapter_config.ts";
-import type { Fields } from "../formats/json_fields.ts";
+import { LINEAR_MODULES } from "./linear_modules.ts";
+import type { Fields } from "../files/json_fields.ts";
 import {
   type BaseConfig,
   checkLayerTypes,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Fields } from "../formats/json_fields.ts";
+import type { Fields } from "../files/json_fields.ts";
 import {
   type BaseConfig,
   checkLayerTypes,

@@ -5,7 +5,7 @@
  */
 
 import { UsageError } from "../../kernels/errors.ts";
-import { didYouMean } from "../suggestion.ts";
+import { didYouMean } from "../../kernels/suggestion.ts";
 import type { ModelConfig } from "./config.ts";
 
 /** A model with the given sizes, and Llama 2's values for everything else. */

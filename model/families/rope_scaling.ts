@@ -7,8 +7,8 @@
  */
 
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import type { Fields } from "../formats/json_fields.ts";
-import { brief, isObject } from "../formats/json_file.ts";
+import type { Fields } from "../files/json_fields.ts";
+import { brief, isObject } from "../files/json_file.ts";
 
 /** RoPE's base and scaling, as in `ModelConfig`. */
 export interface RopeConfig {

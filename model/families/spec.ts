@@ -18,7 +18,7 @@
 import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
 import type { NormKind } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import { LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
+import { LINEAR_MODULES, type LinearModule } from "./linear_modules.ts";
 
 /** Rotary position embedding of a layer. */
 export interface RopeSpec {

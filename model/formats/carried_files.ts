@@ -7,7 +7,7 @@
 
 import { dirname, join } from "node:path";
 import { TOKENIZER_FILES } from "./tokenizer_names.ts";
-import { fileError, namesIn } from "./whole_file.ts";
+import { fileError, namesIn } from "../files/whole_file.ts";
 
 /** Weights, states of training and what describes them, by their names. */
 const WEIGHTS =

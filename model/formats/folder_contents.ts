@@ -6,8 +6,8 @@
 
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { brief, isObject, readJson } from "./json_file.ts";
-import { exists, namesIn } from "./whole_file.ts";
+import { brief, isObject, readJson } from "../files/json_file.ts";
+import { exists, namesIn } from "../files/whole_file.ts";
 
 /** Weights that are not read, by a pattern of their names, and what they are. */
 const OTHER_WEIGHTS: [pattern: RegExp, what: string][] = [

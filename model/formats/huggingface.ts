@@ -13,10 +13,10 @@ import { noModel, otherWeights } from "./folder_contents.ts";
 import { openTorchFile } from "./pth.ts";
 import { openSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor_file.ts";
-import { brief, isObject, readJson } from "./json_file.ts";
+import { brief, isObject, readJson } from "../files/json_file.ts";
 import { sameNumbers } from "./tied_head.ts";
 import { type FileDtype, isFileDtype, sameShape, type WeightSource } from "./weights.ts";
-import { exists } from "./whole_file.ts";
+import { exists } from "../files/whole_file.ts";
 
 /** Weights as they lie in a folder: in one file, or in several with an index. */
 interface Layout {

@@ -15,9 +15,9 @@ import { otherWeights } from "./folder_contents.ts";
 import { JoinedMatrix, type Layout, Scratch } from "./joined.ts";
 import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
 import { openTorchFile, type PthFile } from "./pth.ts";
-import { brief } from "./json_file.ts";
+import { brief } from "../files/json_file.ts";
 import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./weights.ts";
-import { exists, namesIn } from "./whole_file.ts";
+import { exists, namesIn } from "../files/whole_file.ts";
 
 /** How a tensor is split over the shards; norms are whole in each. */
 type Split = "rows" | "columns" | "copies";

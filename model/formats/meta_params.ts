@@ -7,8 +7,8 @@
 
 import { UserError } from "../../kernels/errors.ts";
 import { type ModelConfig, parseConfig } from "../families/config.ts";
-import { Fields } from "./json_fields.ts";
-import { isObject, readJson } from "./json_file.ts";
+import { Fields } from "../files/json_fields.ts";
+import { isObject, readJson } from "../files/json_file.ts";
 
 /** Sizes beyond any Llama, small enough that no product overflows. */
 const MAX_SIZE = 2 ** 20, MAX_LAYERS = 4096, MAX_VOCABULARY = 2 ** 24, MAX_CONTEXT = 2 ** 31;

@@ -22,8 +22,8 @@ import {
   type PickledValue,
   STORAGE_DTYPES,
 } from "./pickle_values.ts";
-import { brief } from "./json_file.ts";
-import { UTF8 } from "./whole_file.ts";
+import { brief } from "../files/json_file.ts";
+import { UTF8 } from "../files/whole_file.ts";
 
 /** Opcodes that are refused, by the names of `pickletools`. */
 const REFUSED: Record<number, string> = {

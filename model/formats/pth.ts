@@ -9,13 +9,13 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { FileReader } from "./file_reader.ts";
+import { FileReader } from "../files/file_reader.ts";
 import { unpickle } from "./pickle.ts";
 import { PickledDictionary, PickledTensor, type PthContents } from "./pickle_values.ts";
 import { isLegacy, readLegacy } from "./pth_legacy.ts";
 import { isRowMajor, placeRun, spanOf, stridedRuns } from "./strided.ts";
 import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
-import { brief } from "./json_file.ts";
+import { brief } from "../files/json_file.ts";
 import { type FileDtype, isFileDtype } from "./weights.ts";
 import { ZipArchive } from "./zip.ts";
 

@@ -9,7 +9,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import type { FileReader } from "./file_reader.ts";
+import type { FileReader } from "../files/file_reader.ts";
 import { unpickleFirst } from "./pickle.ts";
 import {
   PickledDictionary,
@@ -20,7 +20,7 @@ import {
   type PthContents,
 } from "./pickle_values.ts";
 import { dtypeBytes } from "./tensor_file.ts";
-import { brief } from "./json_file.ts";
+import { brief } from "../files/json_file.ts";
 
 /** The number 0x1950a86a20f9469cfc6c as a pickle has it, with the STOP that ends it. */
 const MAGIC = [0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];

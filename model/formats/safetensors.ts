@@ -10,10 +10,10 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { FileReader } from "./file_reader.ts";
+import { FileReader } from "../files/file_reader.ts";
 import { dtypeBytes, type TensorEntry, type TensorFile } from "./tensor_file.ts";
-import { brief, isObject, nestedDeeper, stringEnd } from "./json_file.ts";
-import { kindOf, UTF8 } from "./whole_file.ts";
+import { brief, isObject, nestedDeeper, stringEnd } from "../files/json_file.ts";
+import { kindOf, UTF8 } from "../files/whole_file.ts";
 
 /** The format's own limit: a longer header is an attack or another kind of file. */
 const MAX_HEADER_BYTES = 100_000_000;

@@ -5,7 +5,7 @@
  */
 
 import { join } from "node:path";
-import { exists, namesIn } from "./whole_file.ts";
+import { exists, namesIn } from "../files/whole_file.ts";
 
 /** What says how a vocabulary is to be read, beside the file that holds it. */
 export const TOKENIZER_SETTINGS: readonly string[] = [

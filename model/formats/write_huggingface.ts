@@ -14,13 +14,13 @@ import {
   type FileToMake,
   makeFiles,
 } from "./carried_files.ts";
-import { modernConfig, modernGeneration } from "./first_conversions.ts";
+import { modernConfig, modernGeneration } from "../families/first_conversions.ts";
 import { generationConfig } from "./generation_config.ts";
 import { tensorBytes, type TensorToWrite, writeSafetensors } from "./write_safetensors.ts";
-import { brief, isObject, readJson, readJsonToWrite, writeJson } from "./json_file.ts";
+import { brief, isObject, readJson, readJsonToWrite, writeJson } from "../files/json_file.ts";
 import { type FileDtype, sameShape } from "./weights.ts";
-import { exists } from "./whole_file.ts";
-import { writeFolder } from "./write_folder.ts";
+import { exists } from "../files/whole_file.ts";
+import { writeFolder } from "../files/write_folder.ts";
 
 const SINGLE_FILE = "model.safetensors", INDEX_FILE = "model.safetensors.index.json";
 const CONFIG_FILE = "config.json", GENERATION_FILE = "generation_config.json";

@@ -5,8 +5,8 @@
  */
 
 import { bytesPerElement, type FileDtype } from "./weights.ts";
-import { fileError } from "./whole_file.ts";
-import { temporaryName } from "./write_folder.ts";
+import { fileError } from "../files/whole_file.ts";
+import { temporaryName } from "../files/write_folder.ts";
 
 /** A tensor to be written; `data` is asked for only when its turn comes. */
 export interface TensorToWrite {

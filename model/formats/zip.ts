@@ -9,9 +9,9 @@
 
 import { crc32 } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
-import type { FileReader } from "./file_reader.ts";
-import { brief } from "./json_file.ts";
-import { kindOf, UTF8 } from "./whole_file.ts";
+import type { FileReader } from "../files/file_reader.ts";
+import { brief } from "../files/json_file.ts";
+import { kindOf, UTF8 } from "../files/whole_file.ts";
 
 /** One stored entry, as the archive's directory at its end describes it. */
 export interface ZipEntry {

@@ -12,7 +12,7 @@ import { loraNames, loraShapes } from "../adapter/tensors.ts";
 import type { Block } from "./block.ts";
 import type { ModelConfig } from "../families/config.ts";
 import { type ArchSpec, type NormPlace, specShapes } from "../families/spec.ts";
-import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../formats/adapter_config.ts";
+import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../families/linear_modules.ts";
 import {
   type Dora,
   isPlain,

@@ -17,7 +17,7 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
+import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
 import { addSplitK, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";

@@ -16,7 +16,7 @@ import {
   type DecodeWorkspace,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
-import { singleSplit } from "../../kernels/ops/matmul/split_k.ts";
+import { singleSplit } from "../../kernels/ops/split_k/split_k.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { addSplitK } from "../../kernels/ops/norm/rmsnorm.ts";
 import { ropeAppend } from "../../kernels/ops/rope/rope_append.ts";

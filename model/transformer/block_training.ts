@@ -12,7 +12,7 @@ import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
-import { type SplitKPartials, sumSplitK } from "../../kernels/ops/matmul/split_k.ts";
+import { type SplitKPartials, sumSplitK } from "../../kernels/ops/split_k/split_k.ts";
 import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
 import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import { rope } from "../../kernels/ops/rope/rope.ts";

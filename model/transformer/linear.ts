@@ -13,7 +13,7 @@ import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
 import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
-import { singleSplit, type SplitKPartials } from "../../kernels/ops/matmul/split_k.ts";
+import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
 import { inputProduct, outputProduct } from "./packed_products.ts";

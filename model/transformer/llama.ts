@@ -13,7 +13,7 @@ import { onTensorCores } from "../../kernels/gpu/subgroup_matrix.ts";
 import type { DecodeWorkspace } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { splitKBytes } from "../../kernels/ops/matmul/split_k.ts";
+import { splitKBytes } from "../../kernels/ops/matmul/tiled_geometry.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
 import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";

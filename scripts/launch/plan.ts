@@ -175,7 +175,7 @@ async function toolLines(
 }
 
 async function refuseUnknown(command: string): Promise<never> {
-  const { didYouMean } = await import("../../model/suggestion.ts");
+  const { didYouMean } = await import("../../kernels/suggestion.ts");
   throw new Refused(
     `unknown command "${command}"${didYouMean(command, COMMANDS)} ` +
       `(the commands are ${COMMANDS.join(", ")})`,

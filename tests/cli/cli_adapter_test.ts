@@ -1,7 +1,7 @@
 /** An adapter of another kind than the default from end to end: made, trained on from, resumed, run and merged. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { readAdapter } from "../../model/formats/adapter.ts";
+import { readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { weightShapes } from "../../model/families/config.ts";
 import {
-  adapterConfig,
   adapterShapes,
   type AdapterTensor,
   writeAdapter,
-} from "../../model/formats/adapter.ts";
+} from "../../model/adapter/adapter_folder.ts";
+import { adapterConfig } from "../../model/adapter/adapter_config.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import {
   exists,

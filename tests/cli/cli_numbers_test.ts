@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import {
-  adapterConfig,
   adapterShapes,
   type AdapterTensor,
   writeAdapter,
-} from "../../model/formats/adapter.ts";
+} from "../../model/adapter/adapter_folder.ts";
+import { adapterConfig } from "../../model/adapter/adapter_config.ts";
 import { openModel, openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { splitEvaluation } from "../../train/data.ts";
 import {

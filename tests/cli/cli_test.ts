@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { presetConfig } from "../../model/families/presets.ts";
-import { checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
+import { checkAdapter, readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { openHuggingFace } from "../../model/formats/huggingface.ts";
 import {
   exists,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { adapterShapes, checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
+import { adapterShapes, checkAdapter, readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { ascii, concat, little } from "../model/formats/pth_writer.ts";
 import { fuzz, mutateBytes, mutateJson } from "./mutate.ts";

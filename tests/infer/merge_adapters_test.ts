@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { AdapterMerge } from "../../model/checkpoint/merge.ts";
 import { writeModel } from "../../infer/write_model.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
-import { readAdapter } from "../../model/formats/adapter.ts";
+import { readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { EXACT } from "../../kernels/ops/numerics.ts";
 import { scoreMode } from "../../model/transformer/modes.ts";
 import { Llama } from "../../model/transformer/llama.ts";

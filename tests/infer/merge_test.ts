@@ -8,12 +8,8 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
 import { weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import {
-  type Adapter,
-  adapterConfig,
-  adapterShapes,
-  readAdapter,
-} from "../../model/formats/adapter.ts";
+import { type Adapter, adapterShapes, readAdapter } from "../../model/adapter/adapter_folder.ts";
+import { adapterConfig } from "../../model/adapter/adapter_config.ts";
 import { writeHuggingFace } from "../../model/formats/write_huggingface.ts";
 import { rewrittenTensors } from "../../model/formats/rewrite.ts";
 import { EXACT } from "../../kernels/ops/numerics.ts";

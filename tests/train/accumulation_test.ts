@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { dropoutMask } from "../../kernels/wgsl/dropout.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../model/families/linear_modules.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { LossNormalization } from "../../train/objective/sft.ts";
 import { joinMicroBatches, sharePrefixes } from "../../train/packing.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { UsageError, UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { checkAdapter, readAdapter } from "../../model/formats/adapter.ts";
+import { checkAdapter, readAdapter } from "../../model/adapter/adapter_folder.ts";
 import type { ModelConfig } from "../../model/families/config.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "../../model/checkpoint/load.ts";
 import { openModel } from "../../model/checkpoint/source.ts";

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { type Gpu, type GpuOptions, openGpu } from "../../kernels/gpu/gpu.ts";
 import { limitsName } from "../../kernels/gpu/limits.ts";
-import { LINEAR_MODULES } from "../../model/formats/adapter_config.ts";
+import { LINEAR_MODULES } from "../../model/families/linear_modules.ts";
 import { open } from "../../model/session.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { workgroupBytes } from "../kernels/workgroup_bytes.ts";

@@ -9,7 +9,11 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { Tensor } from "../../kernels/gpu/tensor.ts";
 import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../../model/formats/adapter.ts";
+import {
+  isLinearModule,
+  LINEAR_MODULES,
+  type LinearModule,
+} from "../../model/families/linear_modules.ts";
 import type { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";

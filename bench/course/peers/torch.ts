@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { UserError } from "../../../kernels/errors.ts";
 import { configJson } from "../../../model/families/config.ts";
-import { fileError } from "../../../model/formats/whole_file.ts";
+import { fileError } from "../../../model/files/whole_file.ts";
 import { makeTrainConfig } from "../../../train/config.ts";
 import { epochOrder } from "../../../train/data.ts";
 import { loraSchema } from "../../../train/schema.ts";

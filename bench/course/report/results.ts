@@ -6,8 +6,8 @@
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { ProgressBar } from "../../../cli/progress.ts";
-import { readJson } from "../../../model/formats/json_file.ts";
-import { exists } from "../../../model/formats/whole_file.ts";
+import { readJson } from "../../../model/files/json_file.ts";
+import { exists } from "../../../model/files/whole_file.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import type { Measurements } from "../measurements.ts";
 import type { Scaling } from "../../scaling.ts";

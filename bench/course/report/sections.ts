@@ -5,7 +5,8 @@
  */
 import { CATEGORIES } from "../../../kernels/gpu/memory.ts";
 import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
-import { adapterShapes, isLinearModule, LINEAR_MODULES } from "../../../model/formats/adapter.ts";
+import { adapterShapes } from "../../../model/adapter/adapter_folder.ts";
+import { isLinearModule, LINEAR_MODULES } from "../../../model/families/linear_modules.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { areaPlot, barPlot, linePlot, type Panel, type Point } from "../../plot.ts";
 import { table1Cells, table1Subject } from "../table1.ts";

@@ -28,7 +28,7 @@ import {
   type LoraTiles,
   upTileCount,
 } from "./tiles.ts";
-import type { SplitKPartials } from "../matmul/split_k.ts";
+import type { SplitKPartials } from "../split_k/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
 
 /** The adapter of one layer. */

@@ -20,11 +20,11 @@ import { matvec, productCost, takesMatvec } from "../matvec/matvec.ts";
 import type { Float } from "../numerics.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 import type { Orientation } from "./orientation.ts";
-import { splitKBytes, type SplitKPartials, sumSplitK } from "./split_k.ts";
+import { type SplitKPartials, sumSplitK } from "../split_k/split_k.ts";
 import { subgroupFits, subgroupMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
 import { tiledMatmul } from "./tiled.ts";
-import { type MatmulGeometry, SPLIT_BYTES, splitK } from "./tiled_geometry.ts";
+import { type MatmulGeometry, SPLIT_BYTES, splitK, splitKBytes } from "./tiled_geometry.ts";
 import { tilesOf } from "./tuned.ts";
 import { unstagedMatmul } from "./unstaged.ts";
 

@@ -41,6 +41,11 @@ export interface MatmulTarget {
 /** Bytes of partial sums that a product may leave for the launch that adds them up. */
 export const SPLIT_BYTES = 1 << 25;
 
+/** Bytes of working memory for a product's partial sums and `extraSplits` more splits. */
+export function splitKBytes(rows: number, width: number, extraSplits = 0): number {
+  return Math.max(SPLIT_BYTES, (1 + extraSplits) * rows * width * 4);
+}
+
 /** Splits of K that there is room for: `maxSplits` where it is given, or as many as fit working memory. */
 export function mostSplits(m: number, n: number, maxSplits?: number): number {
   return Math.max(1, maxSplits ?? Math.floor(SPLIT_BYTES / (m * n * 4)));

@@ -10,7 +10,7 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import type { SplitKPartials } from "../matmul/split_k.ts";
+import type { SplitKPartials } from "../split_k/split_k.ts";
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import { rowMain, rowShare } from "./row_passes.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";

@@ -6,7 +6,7 @@
 
 import { UserError } from "../../../kernels/errors.ts";
 import { type ModelConfig, parseConfig } from "../../families/config.ts";
-import { brief } from "../json_file.ts";
+import { brief } from "../../files/json_file.ts";
 import type { GgufModel } from "./split.ts";
 import type { Metadata } from "./metadata.ts";
 import { EMBEDDING, OUTPUT, ROPE_FACTORS } from "./names.ts";

@@ -5,7 +5,7 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import type { FileReader } from "../file_reader.ts";
+import type { FileReader } from "../../files/file_reader.ts";
 
 /** Bytes read at a time. */
 const PAGE_BYTES = 1 << 18;

@@ -8,9 +8,9 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import { FileReader } from "../file_reader.ts";
-import { brief } from "../json_file.ts";
-import { kindOf } from "../whole_file.ts";
+import { FileReader } from "../../files/file_reader.ts";
+import { brief } from "../../files/json_file.ts";
+import { kindOf } from "../../files/whole_file.ts";
 import { Cursor } from "./cursor.ts";
 import { Metadata } from "./metadata.ts";
 import { type TensorType, tensorType, unreadType } from "./tensor_types.ts";

@@ -6,8 +6,8 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import type { FileReader } from "../file_reader.ts";
-import { brief } from "../json_file.ts";
+import type { FileReader } from "../../files/file_reader.ts";
+import { brief } from "../../files/json_file.ts";
 import { Cursor } from "./cursor.ts";
 
 /** A type of numbers: its width and how one is read. */

@@ -7,8 +7,8 @@
 
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { brief } from "../json_file.ts";
-import { exists } from "../whole_file.ts";
+import { brief } from "../../files/json_file.ts";
+import { exists } from "../../files/whole_file.ts";
 import { type GgufFile, openGgufFile, type TensorInfo } from "./header.ts";
 import type { Metadata } from "./metadata.ts";
 

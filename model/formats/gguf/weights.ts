@@ -8,7 +8,7 @@
 import { UserError } from "../../../kernels/errors.ts";
 import { weightShapes, withLayers } from "../../families/config.ts";
 import { JoinedMatrix, Scratch } from "../joined.ts";
-import { brief } from "../json_file.ts";
+import { brief } from "../../files/json_file.ts";
 import { bytesPerElement, sameShape, type WeightSource } from "../weights.ts";
 import { ggufConfig } from "./config.ts";
 import type { TensorInfo } from "./header.ts";

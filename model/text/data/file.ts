@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { refuseStandIn } from "../../formats/whole_file.ts";
+import { refuseStandIn } from "../../files/whole_file.ts";
 
 /** What data files may be, for messages. */
 export const FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet";

@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { UTF8 } from "../../formats/whole_file.ts";
+import { UTF8 } from "../../files/whole_file.ts";
 import { FORMATS } from "./file.ts";
 import { type Extent, JsonFault, JsonValues, type Member } from "./json_values.ts";
 import { parseValue, type Row, type Rows } from "./row.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { didYouMean } from "../../suggestion.ts";
+import { didYouMean } from "../../../kernels/suggestion.ts";
 import type { AlpacaSample, Sample } from "../prompt.ts";
 import { kindOf, parseValue, type Row, type Value } from "./row.ts";
 

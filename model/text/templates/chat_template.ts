@@ -7,9 +7,9 @@ import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { isGguf } from "../../formats/gguf/header.ts";
 import { readTemplates } from "../../formats/gguf/vocabulary.ts";
-import { brief, isObject, readJson } from "../../formats/json_file.ts";
+import { brief, isObject, readJson } from "../../files/json_file.ts";
 import { moreTemplates } from "../../formats/tokenizer_names.ts";
-import { exists, isFolder, readBytes } from "../../formats/whole_file.ts";
+import { exists, isFolder, readBytes } from "../../files/whole_file.ts";
 
 /** A template and the file it is from. */
 export interface ChatTemplateSource {

@@ -6,7 +6,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { exists, fileError } from "../../formats/whole_file.ts";
+import { exists, fileError } from "../../files/whole_file.ts";
 import { isGguf } from "../../formats/gguf/header.ts";
 import { isMetaFolder } from "../../formats/meta.ts";
 import { TOKENIZER_SETTINGS } from "../../formats/tokenizer_names.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { brief, isObject } from "../../formats/json_file.ts";
+import { brief, isObject } from "../../files/json_file.ts";
 import { type AddedToken, addedToken, tokenFromJson } from "./pipeline/added_tokens.ts";
 
 /** The names that every tokenizer has, in the library's order. */

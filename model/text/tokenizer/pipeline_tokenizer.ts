@@ -7,10 +7,28 @@ import { UserError } from "../../../kernels/errors.ts";
 import { joinText } from "./special_tokens.ts";
 import type { AddedToken } from "./pipeline/added_tokens.ts";
 import { tokenIds } from "./pipeline/models.ts";
+import type { Pipeline } from "./pipeline/pipeline.ts";
 import { postProcessor } from "./pipeline/post_processor.ts";
 import type { IsPlain, Tokenizer } from "./tokenizer.ts";
-import type { FolderTokenizer } from "./tokenizer_folder.ts";
 import { textEncoder } from "./text_encoding.ts";
+import type { TokenizerClass } from "./transformers_class.ts";
+
+/** A tokenizer as its files describe it. */
+export interface FolderTokenizer {
+  /** The file that holds the vocabulary. */
+  file: string;
+  pipeline: Pipeline;
+  /** Texts of the named tokens, as templates see them. */
+  named: ReadonlyMap<string, string>;
+  /** Control tokens without a name. */
+  extra: readonly string[];
+  /** Control tokens written out in a text are always letters. */
+  split_special_tokens: boolean;
+  /** The class of `transformers` that reads it so. */
+  tokenizer_class: TokenizerClass;
+  /** `eos_token_id` of config.json, the first of several; for a tokenizer that names no end token. */
+  config_eos_id: number | undefined;
+}
 
 /** What is wrong with the tokenizer as a message that names it. */
 function named<T>(name: string, compute: () => T): T {

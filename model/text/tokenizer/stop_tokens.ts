@@ -6,9 +6,9 @@
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../families/config.ts";
-import { modernGeneration } from "../../formats/first_conversions.ts";
-import { brief, readJson, readJsonObject } from "../../formats/json_file.ts";
-import { exists } from "../../formats/whole_file.ts";
+import { modernGeneration } from "../../families/first_conversions.ts";
+import { brief, readJson, readJsonObject } from "../../files/json_file.ts";
+import { exists } from "../../files/whole_file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** `eos_token_id` of `generation_config.json`, one or several. */

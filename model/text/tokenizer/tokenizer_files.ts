@@ -7,19 +7,20 @@
 import { basename, dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import type { FileToMake } from "../../formats/carried_files.ts";
-import { modernTokenizerConfig } from "../../formats/first_conversions.ts";
-import { isObject, readJsonToWrite } from "../../formats/json_file.ts";
+import { modernTokenizerConfig } from "../../families/first_conversions.ts";
+import { isObject, readJsonToWrite } from "../../files/json_file.ts";
 import {
   CHAT_TEMPLATES,
   moreTemplates,
   TOKENIZER_SETTINGS,
 } from "../../formats/tokenizer_names.ts";
-import { exists, isFolder } from "../../formats/whole_file.ts";
+import { exists, isFolder } from "../../files/whole_file.ts";
 import { readTemplates } from "../../formats/gguf/vocabulary.ts";
 import { ggufTokenizer } from "./gguf/gguf_tokenizer.ts";
 import { sentencePieceTokenizer } from "./sentencepiece/sentencepiece_folder.ts";
 import { tokenizerOrigin } from "./load.ts";
-import { type FolderTokenizer, holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
+import type { FolderTokenizer } from "./pipeline_tokenizer.ts";
 
 /** What belongs to a tokenizer of this folder, its vocabulary apart. */
 function settings(folder: string): string[] {

@@ -7,9 +7,9 @@
  */
 import { dirname, join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { modernConfig, modernTokenizerConfig } from "../../formats/first_conversions.ts";
-import { brief, isObject, readJsonObject } from "../../formats/json_file.ts";
-import { exists, isFolder } from "../../formats/whole_file.ts";
+import { modernConfig, modernTokenizerConfig } from "../../families/first_conversions.ts";
+import { brief, isObject, readJsonObject } from "../../files/json_file.ts";
+import { exists, isFolder } from "../../files/whole_file.ts";
 import { CLASS_FORMS, type Vocabulary } from "./class_parts.ts";
 import {
   type Named,
@@ -31,27 +31,12 @@ import {
   type SentencePieceFile,
 } from "./sentencepiece/sentencepiece_file.ts";
 import { type AddedToken, addedToken, tokenFromJson } from "./pipeline/added_tokens.ts";
-import { readMerges, readModel, readPieces, readVocab, unknownId } from "./pipeline/models.ts";
+import { readMerges, readModel, readPieces, readVocab } from "./pipeline/models.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "./pipeline/oniguruma.ts";
 import { Pipeline } from "./pipeline/pipeline.ts";
+import type { FolderTokenizer } from "./pipeline_tokenizer.ts";
+import { templateProcessing } from "./pipeline/template_processing.ts";
 import { type TokenizerClass, transformersClass } from "./transformers_class.ts";
-
-/** A tokenizer as its files describe it. */
-export interface FolderTokenizer {
-  /** The file that holds the vocabulary. */
-  file: string;
-  pipeline: Pipeline;
-  /** Texts of the named tokens, as templates see them. */
-  named: ReadonlyMap<string, string>;
-  /** Control tokens without a name. */
-  extra: readonly string[];
-  /** Control tokens written out in a text are always letters. */
-  split_special_tokens: boolean;
-  /** The class of `transformers` that reads it so. */
-  tokenizer_class: TokenizerClass;
-  /** `eos_token_id` of config.json, the first of several; for a tokenizer that names no end token. */
-  config_eos_id: number | undefined;
-}
 
 /** The file that holds the vocabulary: tokenizer.json, or else tokenizer.model. */
 type VocabularyFile =
@@ -199,31 +184,6 @@ function addTokens(
     if (typeof token === "string") added.add(addedToken(token, { special: true }));
     else added.add({ ...token, special: token.special || names.has(token.content) });
   }
-}
-
-/** The post-processor that puts BOS before a text and EOS after it. */
-export function templateProcessing(
-  pipeline: Pipeline,
-  bos: string | undefined,
-  eos: string | undefined,
-): Record<string, unknown> {
-  const tokens = [...new Set([bos, eos].filter((token) => token !== undefined))];
-  const part = (token: string | undefined, type_id: number) =>
-    token === undefined ? [] : [{ SpecialToken: { id: token, type_id } }];
-  const text = (id: string, type_id: number) => [
-    ...part(bos, type_id),
-    { Sequence: { id, type_id } },
-    ...part(eos, type_id),
-  ];
-  return {
-    type: "TemplateProcessing",
-    single: text("A", 0),
-    pair: [...text("A", 0), ...text("B", 1)],
-    special_tokens: Object.fromEntries(tokens.map((token) => {
-      const id = pipeline.added.id(token) ?? unknownId(pipeline.parts.model);
-      return [token, { id: token, ids: [id], tokens: [token] }];
-    })),
-  };
 }
 
 /** `eos_token_id` of config.json. */

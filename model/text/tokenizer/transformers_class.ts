@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { brief, isObject } from "../../formats/json_file.ts";
+import { brief, isObject } from "../../files/json_file.ts";
 
 /** Classes with a form of their own that are known here; `TokenizersBackend` has none. */
 const KNOWN_CLASSES = [

@@ -10,7 +10,7 @@ import {
   PatternProblem,
 } from "../../../model/adapter/python_pattern.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { parseAdapterConfig } from "../../../model/formats/adapter_config.ts";
+import { parseAdapterConfig } from "../../../model/adapter/adapter_config.ts";
 import { readFixture } from "../../fixtures.ts";
 
 const MODEL = { ...presetConfig("tiny"), num_hidden_layers: 3, tie_word_embeddings: false };

@@ -7,12 +7,8 @@ import { dropoutMask } from "../../../kernels/wgsl/dropout.ts";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { copyName } from "../../../model/adapter/tensors.ts";
 import { type Batch, makeBatch } from "../../../model/transformer/batch.ts";
-import {
-  type Adapter,
-  checkAdapter,
-  LINEAR_MODULES,
-  readAdapter,
-} from "../../../model/formats/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../../../model/adapter/adapter_folder.ts";
+import { LINEAR_MODULES } from "../../../model/families/linear_modules.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
 import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openFiles, writeModel } from "../../../infer/write_model.ts";
 import { refuseOtherBase } from "../../../model/adapter/base_copies.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
-import { checkAdapter, readAdapter } from "../../../model/formats/adapter.ts";
+import { checkAdapter, readAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { Engine } from "../../../model/engine/engine.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
 import { generateMode, scoreMode } from "../../../model/transformer/modes.ts";

@@ -6,7 +6,7 @@ import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { loraPlan } from "../../../model/adapter/plan.ts";
 import { weightShapes } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../../model/families/linear_modules.ts";
 import { writeHuggingFace } from "../../../model/formats/write_huggingface.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";

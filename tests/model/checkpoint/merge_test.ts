@@ -4,12 +4,12 @@ import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import {
   type Adapter,
-  adapterConfig,
   adapterShapes,
   type AdapterTensor,
-  type LinearModule,
   readAdapter,
-} from "../../../model/formats/adapter.ts";
+} from "../../../model/adapter/adapter_folder.ts";
+import { adapterConfig } from "../../../model/adapter/adapter_config.ts";
+import type { LinearModule } from "../../../model/families/linear_modules.ts";
 import { toFloat32 } from "../../../model/formats/half.ts";
 import { rewrittenTensors } from "../../../model/formats/rewrite.ts";
 import type { FileDtype } from "../../../model/formats/weights.ts";

@@ -6,7 +6,7 @@ import { type Batch, makeBatch } from "../../../model/transformer/batch.ts";
 import { type ModelConfig, parseConfig } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { meanNll } from "../../../model/transformer/evaluate.ts";
-import { readAdapter } from "../../../model/formats/adapter.ts";
+import { readAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
 import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";

@@ -1,7 +1,7 @@
 /** What is said of folders and files that are no model. */
 import assert from "node:assert/strict";
 import { dirname, join } from "node:path";
-import { readAdapter } from "../../../model/formats/adapter.ts";
+import { readAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { fixturePath } from "../../fixtures.ts";
 

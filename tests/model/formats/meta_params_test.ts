@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { ModelConfig } from "../../../model/families/config.ts";
 import { metaConfig, readParams } from "../../../model/formats/meta_params.ts";
-import { writeJson } from "../../../model/formats/json_file.ts";
+import { writeJson } from "../../../model/files/json_file.ts";
 
 let folder = "", file = "";
 Deno.test.beforeAll(() => {

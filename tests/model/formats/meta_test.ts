@@ -7,7 +7,7 @@ import { weightShapes } from "../../../model/families/config.ts";
 import { fromFloat32, toFloat32 } from "../../../model/formats/half.ts";
 import { openHuggingFace } from "../../../model/formats/huggingface.ts";
 import { openMeta } from "../../../model/formats/meta.ts";
-import { writeJson } from "../../../model/formats/json_file.ts";
+import { writeJson } from "../../../model/files/json_file.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
 import { scoreMode } from "../../../model/transformer/modes.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
-import { FileReader } from "../../../model/formats/file_reader.ts";
+import { FileReader } from "../../../model/files/file_reader.ts";
 import { ZipArchive } from "../../../model/formats/zip.ts";
 import { ascii, type EntryToWrite, little, zipFile } from "./pth_writer.ts";
 

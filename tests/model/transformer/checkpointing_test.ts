@@ -4,7 +4,7 @@ import { UserError } from "../../../kernels/errors.ts";
 import { Memory } from "../../../kernels/gpu/memory.ts";
 import { loraPlan } from "../../../model/adapter/plan.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../../model/families/linear_modules.ts";
 import { numericsOf, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { type ActivationPlan, activationPlan } from "../../../model/transformer/checkpointing.ts";

@@ -4,7 +4,7 @@ import { UserError } from "../../../kernels/errors.ts";
 import { FIXED_WORKSPACE, openGpu } from "../../../kernels/gpu/gpu.ts";
 import { CATEGORIES, Memory, type MemoryTable } from "../../../kernels/gpu/memory.ts";
 import { checkFits, planMemory } from "../../../model/transformer/capacity.ts";
-import { LINEAR_MODULES, type LinearModule } from "../../../model/formats/adapter.ts";
+import { LINEAR_MODULES, type LinearModule } from "../../../model/families/linear_modules.ts";
 import { loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { PassPlanner, type RunSizes } from "../../../train/planner.ts";

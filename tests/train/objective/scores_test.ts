@@ -5,7 +5,7 @@ import { Memory } from "../../../kernels/gpu/memory.ts";
 import { adapterPlan } from "../../../model/adapter/plan.ts";
 import { checkTurnsOff } from "../../../model/adapter/turned_off.ts";
 import { initializeAdapters, setParameter } from "../../../model/checkpoint/load.ts";
-import { adapterConfig } from "../../../model/formats/adapter_config.ts";
+import { adapterConfig } from "../../../model/adapter/adapter_config.ts";
 import { parseTrainArguments } from "../../../train/config.ts";
 import { type AccumulationWindow, PassPlanner } from "../../../train/planner.ts";
 import { pipelinedSteps } from "../../../train/steps.ts";

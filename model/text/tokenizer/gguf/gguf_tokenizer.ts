@@ -13,13 +13,14 @@ import {
   UNKNOWN,
   USER_DEFINED,
 } from "../../../formats/gguf/vocabulary.ts";
-import { brief } from "../../../formats/json_file.ts";
+import { brief } from "../../../files/json_file.ts";
 import { addedToken } from "../pipeline/added_tokens.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "../pipeline/oniguruma.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
 import { BYTE } from "../sentencepiece/sentencepiece_file.ts";
 import { sentencePiecePipeline } from "../sentencepiece/sentencepiece_folder.ts";
-import { type FolderTokenizer, templateProcessing } from "../tokenizer_folder.ts";
+import type { FolderTokenizer } from "../pipeline_tokenizer.ts";
+import { templateProcessing } from "../pipeline/template_processing.ts";
 import { PRE_NAMES, preTokenizationOf } from "./pre_tokenizers.ts";
 
 const key = (name: string) => `tokenizer.ggml.${name}`;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { brief, isObject } from "../../../formats/json_file.ts";
+import { brief, isObject } from "../../../files/json_file.ts";
 import type { BaseVocabulary } from "./added_tokens.ts";
 import { Bpe, type BpeSettings } from "./bpe.ts";
 import type { SubwordModel } from "./subword_model.ts";

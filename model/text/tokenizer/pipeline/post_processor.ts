@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { brief, isObject } from "../../../formats/json_file.ts";
+import { brief, isObject } from "../../../files/json_file.ts";
 import { refuse, type Step, steps } from "./steps.ts";
 
 /** Ids before and after those of a text. */

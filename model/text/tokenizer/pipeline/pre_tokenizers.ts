@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { brief } from "../../../formats/json_file.ts";
+import { brief } from "../../../files/json_file.ts";
 import { bytesToCharacters } from "./byte_level.ts";
 import { type Behavior, BEHAVIORS, cut, type Stretch, stretches } from "./split.ts";
 import {

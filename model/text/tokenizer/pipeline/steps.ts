@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { brief, isObject } from "../../../formats/json_file.ts";
+import { brief, isObject } from "../../../files/json_file.ts";
 
 /** A step: its type and its own settings. */
 export type Step = Record<string, unknown>;

@@ -5,7 +5,7 @@
  * @module
  */
 import { UserError } from "../../../../kernels/errors.ts";
-import { readBytes } from "../../../formats/whole_file.ts";
+import { readBytes } from "../../../files/whole_file.ts";
 
 /** `SentencePiece.Type` of sentencepiece_model.proto. */
 export const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, BYTE = 6;

@@ -22,7 +22,8 @@ import { addedToken } from "../pipeline/added_tokens.ts";
 import type { ModelSettings } from "../pipeline/models.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "../pipeline/oniguruma.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
-import { type FolderTokenizer, templateProcessing } from "../tokenizer_folder.ts";
+import type { FolderTokenizer } from "../pipeline_tokenizer.ts";
+import { templateProcessing } from "../pipeline/template_processing.ts";
 
 /**
  * Stands before the pieces that the maker defined, and in no text: it is two codes that are no characters. SentencePiece finds such

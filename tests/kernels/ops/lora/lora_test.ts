@@ -8,7 +8,7 @@ import {
   type LoraModule,
   loraUp,
 } from "../../../../kernels/ops/lora/lora.ts";
-import type { SplitKPartials } from "../../../../kernels/ops/matmul/split_k.ts";
+import type { SplitKPartials } from "../../../../kernels/ops/split_k/split_k.ts";
 import { type Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { type Gpu, openGpu } from "../../../../kernels/gpu/gpu.ts";
 import { matmul, matmulSplitK, type Orientation } from "../../../../kernels/ops/matmul/matmul.ts";
-import { splitKBytes } from "../../../../kernels/ops/matmul/split_k.ts";
 import {
   allTiles,
   type MatmulGeometry,
   matmulGeometry,
   SPLIT_BYTES,
   splitK,
+  splitKBytes,
   type Tile,
   tiledMemory,
   workgroupThreads,

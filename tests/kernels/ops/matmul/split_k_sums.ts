@@ -4,7 +4,7 @@
  * @module
  */
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
-import type { SplitKPartials } from "../../../../kernels/ops/matmul/split_k.ts";
+import type { SplitKPartials } from "../../../../kernels/ops/split_k/split_k.ts";
 import { quantize, randomArray, upload } from "../../harness.ts";
 
 /** Rows of {@linkcode splitKSums}. */

@@ -1,7 +1,7 @@
 /** Each adapter that is refused, and the file, field or tensor that the refusal names. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Adapter, checkAdapter, readAdapter } from "../../../model/formats/adapter.ts";
+import { type Adapter, checkAdapter, readAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { adapterTensorName } from "../../adapter_names.ts";
 import { CONFIG, example, folderWith, MODEL, PEFT_JSON, refused, root } from "./adapter_folders.ts";
 

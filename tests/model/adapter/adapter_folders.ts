@@ -5,12 +5,11 @@ import { UserError } from "../../../kernels/errors.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import {
   type Adapter,
-  type AdapterConfig,
-  adapterConfig,
   adapterShapes,
   checkAdapter,
   readAdapter,
-} from "../../../model/formats/adapter.ts";
+} from "../../../model/adapter/adapter_folder.ts";
+import { type AdapterConfig, adapterConfig } from "../../../model/adapter/adapter_config.ts";
 import { type TensorToWrite, writeSafetensors } from "../../../model/formats/write_safetensors.ts";
 import type { FileDtype } from "../../../model/formats/weights.ts";
 

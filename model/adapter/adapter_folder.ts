@@ -7,31 +7,26 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
-import { type AdapterPlan, adapterPlan } from "../adapter/plan.ts";
-import { copiedWeight, copyName, loraShapes, PREFIX, weightShape } from "../adapter/tensors.ts";
+import { type AdapterPlan, adapterPlan } from "./plan.ts";
+import { copiedWeight, copyName, loraShapes, PREFIX, weightShape } from "./tensors.ts";
 import type { ModelConfig } from "../families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
   adapterConfigJson,
-  isLinearModule,
-  LINEAR_MODULES,
-  type LinearModule,
   parseAdapterConfig,
 } from "./adapter_config.ts";
-import { DAMAGED_FILE, refuseNotFinite } from "./finite.ts";
-import { noAdapter } from "./folder_contents.ts";
-import { fromFloat32, toFloat32 } from "./half.ts";
-import { openTorchFile } from "./pth.ts";
-import { openSafetensors } from "./safetensors.ts";
-import { writeSafetensors } from "./write_safetensors.ts";
-import type { TensorEntry, TensorFile } from "./tensor_file.ts";
-import { brief, readJson, writeJson } from "./json_file.ts";
-import { bytesPerElement, type FileDtype, isFileDtype, sameShape } from "./weights.ts";
-import { exists } from "./whole_file.ts";
-import { writeFolder } from "./write_folder.ts";
-
-export { type AdapterConfig, adapterConfig, isLinearModule, LINEAR_MODULES, type LinearModule };
+import { DAMAGED_FILE, refuseNotFinite } from "../formats/finite.ts";
+import { noAdapter } from "../formats/folder_contents.ts";
+import { fromFloat32, toFloat32 } from "../formats/half.ts";
+import { openTorchFile } from "../formats/pth.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
+import { writeSafetensors } from "../formats/write_safetensors.ts";
+import type { TensorEntry, TensorFile } from "../formats/tensor_file.ts";
+import { brief, readJson, writeJson } from "../files/json_file.ts";
+import { bytesPerElement, type FileDtype, isFileDtype, sameShape } from "../formats/weights.ts";
+import { exists } from "../files/whole_file.ts";
+import { writeFolder } from "../files/write_folder.ts";
 
 /** A tensor in host memory. */
 export interface AdapterTensor {

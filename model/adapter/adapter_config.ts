@@ -6,26 +6,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { brief, isObject } from "./json_file.ts";
-
-/** The linear layers of a block, and the submodule that each belongs to. */
-export const LINEAR_MODULES = {
-  q_proj: "self_attn",
-  k_proj: "self_attn",
-  v_proj: "self_attn",
-  o_proj: "self_attn",
-  gate_proj: "mlp",
-  up_proj: "mlp",
-  down_proj: "mlp",
-} as const;
-
-/** A linear layer of a block that LoRA can adapt. */
-export type LinearModule = keyof typeof LINEAR_MODULES;
-
-/** Whether a word names one of the seven linear layers. */
-export function isLinearModule(name: unknown): name is LinearModule {
-  return typeof name === "string" && Object.hasOwn(LINEAR_MODULES, name);
-}
+import { brief, isObject } from "../files/json_file.ts";
 
 /** What `adapter_config.json` says, as far as it decides what an adapter computes; fields as in PEFT. */
 export interface AdapterConfig {

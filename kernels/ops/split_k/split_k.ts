@@ -5,7 +5,6 @@
  */
 import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { SPLIT_BYTES } from "./tiled_geometry.ts";
 import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
@@ -19,11 +18,6 @@ export interface SplitKPartials {
   splits: number;
   readonly rows: number;
   readonly width: number;
-}
-
-/** Bytes of working memory for a product's partial sums and `extraSplits` more splits. */
-export function splitKBytes(rows: number, width: number, extraSplits = 0): number {
-  return Math.max(SPLIT_BYTES, (1 + extraSplits) * rows * width * 4);
 }
 
 /** A whole result `[≥ rows, width]` f32 as partial sums: the only split. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { modernTokenizerConfig } from "../../../model/formats/first_conversions.ts";
+import { modernTokenizerConfig } from "../../../model/families/first_conversions.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { tokenizerFiles } from "../../../model/text/tokenizer/tokenizer_files.ts";

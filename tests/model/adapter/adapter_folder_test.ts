@@ -3,13 +3,13 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import {
-  type AdapterConfig,
   adapterShapes,
   checkAdapter,
-  LINEAR_MODULES,
   readAdapter,
   writeAdapter,
-} from "../../../model/formats/adapter.ts";
+} from "../../../model/adapter/adapter_folder.ts";
+import type { AdapterConfig } from "../../../model/adapter/adapter_config.ts";
+import { LINEAR_MODULES } from "../../../model/families/linear_modules.ts";
 import { openSafetensors } from "../../../model/formats/safetensors.ts";
 import { type TensorToWrite, writeSafetensors } from "../../../model/formats/write_safetensors.ts";
 import type { FileDtype } from "../../../model/formats/weights.ts";

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { isObject } from "./json_file.ts";
+import { isObject } from "../files/json_file.ts";
 
 /** The class's name before the release. */
 const OLD_CLASS = "LLaMAForCausalLM";

@@ -2,16 +2,16 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UserError } from "../../../kernels/errors.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { readAdapter } from "../../../model/formats/adapter.ts";
+import { readAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { openSafetensors } from "../../../model/formats/safetensors.ts";
 import { openTorchFile } from "../../../model/formats/pth.ts";
-import { readJson, readJsonToWrite } from "../../../model/formats/json_file.ts";
+import { readJson, readJsonToWrite } from "../../../model/files/json_file.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
 import { findChatTemplate } from "../../../model/text/templates/chat_template.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { fixturePath } from "../../fixtures.ts";
-import { ascii, concat } from "./pth_writer.ts";
+import { ascii, concat } from "../formats/pth_writer.ts";
 
 let folder = "";
 Deno.test.beforeAll(() => {

@@ -1,7 +1,7 @@
-import { sumSplitK } from "../../../../kernels/ops/matmul/split_k.ts";
+import { sumSplitK } from "../../../../kernels/ops/split_k/split_k.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { assertClose, download, gpuTest, poisoned, tolerance } from "../../harness.ts";
-import { ROWS, splitKSums } from "./split_k_sums.ts";
+import { ROWS, splitKSums } from "../matmul/split_k_sums.ts";
 
 gpuTest(
   "sumSplitK adds up splits into columns of another tensor",

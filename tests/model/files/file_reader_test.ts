@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { FileReader } from "../../../model/formats/file_reader.ts";
+import { FileReader } from "../../../model/files/file_reader.ts";
 
 let folder = "";
 Deno.test.beforeAll(() => {
