@@ -4,6 +4,8 @@
  *
  * @module
  */
+import type { Tensor } from "../kernels/gpu/tensor.ts";
+import { present } from "../kernels/present.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { loadOnto } from "../model/session.ts";
 import { z } from "zod";
@@ -72,14 +74,14 @@ async function check(gpu: Gpu, model: Llama, sizes: EngineSizes, most: number): 
   const read: Float32Array[] = [];
   for (const cache of [sizes.cache, undefined]) {
     const slots = new Slots(gpu.memory, model, { ...sizes, cache });
-    let logits;
+    let logits: Tensor | undefined;
     const given = cache ? ids.slice(0, -1) : ids;
     slots.prefill(gpu, [{ slot: 0, ids: given, cached: 0 }], (l) => logits = l);
     if (cache) {
       slots.set(gpu, [{ slot: 0, ids }]);
       slots.step(gpu, 1, (l) => logits = l);
     }
-    read.push((await gpu.readF32(logits!)).slice(0, vocab));
+    read.push((await gpu.readF32(present(logits, "result"))).slice(0, vocab));
   }
   const [cached, whole] = read;
   const top = whole.reduce((top, v) => Math.max(top, Math.abs(v)), 0);
@@ -193,7 +195,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     rows,
     uncached: { prompt: prompt.length, tokens_per_second: 1000 / each },
     peak_memory_mb: megabytes(gpu.memory.peakTotal),
-    cache_mb: megabytes(engine.slots.cache!.bytes),
+    cache_mb: megabytes(present(engine.slots.cache, "KV cache").bytes),
   };
   gpu.close();
   if (flags.plot !== undefined) await plot(flags.plot, result);

@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { present } from "../kernels/present.ts";
 import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
@@ -115,7 +116,7 @@ async function checkWeights(gpu: Gpu, { weights, config }: Llama, folder: string
   const source = openHuggingFace(folder);
   const middle = `model.layers.${config.num_hidden_layers >> 1}.mlp.down_proj.weight`;
   const norm = "model.norm.weight";
-  const names = [weights[0].name, middle, norm, weights.at(-1)!.name];
+  const names = [weights[0].name, middle, norm, present(weights.at(-1), "weight").name];
   for (const { name, value } of weights.filter(({ name }) => names.includes(name))) {
     const { dtype, bytes } = source.info(name);
     const file = new Uint8Array(bytes);
@@ -146,7 +147,7 @@ async function load(folder: string, dtype: FileDtype, check: boolean) {
     const progress = () => most = Math.max(most, Deno.memoryUsage().rss);
     await loadWeights(gpu, model, { name: folder, config, weights: source }, { seed: 0, progress });
   });
-  if (check) await checkWeights(gpu, model!, folder);
+  if (check) await checkWeights(gpu, present(model, "model"), folder);
   gpu.close();
   return { seconds, grown: most - before };
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { present } from "../kernels/present.ts";
 import { storageOf } from "../model/transformer/modes.ts";
 import { z } from "zod";
 import { UsageError } from "../kernels/errors.ts";
@@ -136,7 +137,7 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
     between_launches_seconds: profile.gaps.inside,
     between_submissions_seconds: profile.gaps.between,
     programs: rows.map((row) => {
-      const { roof, share } = limitOf(row, roofs!);
+      const { roof, share } = limitOf(row, present(roofs, "roofs of the GPU"));
       return { ...row, roof, of_roof: share };
     }),
   };

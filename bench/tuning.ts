@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { present } from "../kernels/present.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { matmul, matmulSplitK } from "../kernels/ops/matmul/matmul.ts";
@@ -157,7 +158,13 @@ export async function tune(gpu: Gpu, product: AskedProduct): Promise<Tuned> {
   );
   const all = candidates.map((geometry, i): Timed => ({ geometry, seconds: seconds[i] }));
   const best = all.reduce((a, b) => b.seconds < a.seconds ? b : a);
-  const tuned = { name: productClass(product)!, product, predicted: all[0], best, all };
+  const tuned = {
+    name: present(productClass(product), "class of the product"),
+    product,
+    predicted: all[0],
+    best,
+    all,
+  };
   if (best !== all[0]) await compare(gpu, tuned, made);
   return tuned;
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { lessMemory } from "../cli/less_memory.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -60,7 +61,6 @@ const HELP = `/reset       forget the conversation
 /help        this
 /exit        leave (Ctrl-D does too); Ctrl-C stops an answer`;
 
-const LESS_MEMORY = "a smaller --context, --precision mixed, --layers N.";
 /** Tokens of the context that an answer has room for at least. */
 const LEAST_ANSWER = 32;
 
@@ -84,7 +84,7 @@ export async function chat(args: string[]): Promise<void> {
   await using session = await loadModel(found, flags, {
     mode: generateMode(sizes),
     also: (memory, model) => new Engine(memory, model, sizes, { penalized }),
-    advice: LESS_MEMORY,
+    advice: lessMemory("a smaller --context"),
   });
   const { gpu, loaded: { also: engine } } = session;
   await gpu.finish();

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -18,10 +19,6 @@ import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts"
 import { findModel } from "../model/session.ts";
 import { cacheDtype, loadModel } from "./open.ts";
 import { preparePrompts } from "./prompts.ts";
-
-/** What needs less memory, for a run that does not fit. */
-const LESS_MEMORY =
-  "a smaller --max-tokens or --batch-size, shorter prompts, --precision mixed, --layers N.";
 
 /** What `--json` prints for each prompt. */
 export interface GenerateResult {
@@ -77,7 +74,7 @@ export async function generate(args: string[]): Promise<void> {
       const penalized = flags.repetition_penalty !== 1;
       return new Engine(memory, model, sizes, { penalized });
     },
-    advice: LESS_MEMORY,
+    advice: lessMemory("a smaller --max-tokens or --batch-size, shorter prompts"),
   });
   const { gpu, loaded: { also: engine } } = session;
   // Weights still on their way would count as time of the first token.

@@ -4,6 +4,7 @@
  * @module
  */
 import { z } from "zod";
+import { lessMemory } from "../cli/less_memory.ts";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -35,9 +36,6 @@ const SCORE = command(
     "perplexity per token of the answers.",
   schema,
 );
-
-/** What needs less memory, for a run that does not fit. */
-const LESS_MEMORY = "a smaller --max-length, --precision mixed, --layers N.";
 
 /** What `--json` prints. */
 export interface ScoreResult {
@@ -91,7 +89,11 @@ export async function score(args: string[]): Promise<void> {
   });
   const mode = scoringMode(samples);
   const also = () => undefined;
-  await using session = await loadModel(found, flags, { mode, also, advice: LESS_MEMORY });
+  await using session = await loadModel(found, flags, {
+    mode,
+    also,
+    advice: lessMemory("a smaller --max-length"),
+  });
   const { gpu, loaded: { model } } = session;
   const bar = new ProgressBar("Scoring", samples.length);
   const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));

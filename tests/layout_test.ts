@@ -225,6 +225,35 @@ Deno.test("layout: no file has more than 400 lines, and none groups entries by a
   }
 });
 
+/** Runs deno lint with the one rule that refuses `!`, which tests may use. @returns Whether it found nothing, and what. */
+async function lintAssertions(args: string[], input = ""): Promise<[ok: boolean, found: string]> {
+  const rule = ["--no-config", "--rules-tags=", "--rules-include=no-non-null-assertion"];
+  const lint = new Deno.Command(Deno.execPath(), {
+    args: ["lint", ...rule, "--compact", ...args],
+    cwd: ROOT,
+    stdin: "piped",
+    stdout: "null",
+    stderr: "piped",
+  }).spawn();
+  const writer = lint.stdin.getWriter();
+  await writer.write(new TextEncoder().encode(input));
+  await writer.close();
+  const { success, stderr } = await lint.output();
+  return [success, new TextDecoder().decode(stderr)];
+}
+
+Deno.test("layout: no `!` of a source promises what a type could", async () => {
+  const [, problem] = await lintAssertions(
+    ["-"],
+    "export const last = (a: string[]) => a.at(-1)!;",
+  );
+  assert.match(problem, /line 1, col \d+ - do not use non-null assertion/);
+  const folders = FOLDERS.filter((folder) => folder !== "tests");
+  const [ok, found] = await lintAssertions([...folders, "mod.ts"]);
+  assert.ok(ok, found);
+  assert.match(found, /Checked \d{3} files/);
+});
+
 Deno.test("layout: dependencies are npm: or node:, pinned, and imported by role", () => {
   const config = JSON.parse(Deno.readTextFileSync(join(ROOT, "deno.json")));
   for (const [role, target] of Object.entries<string>(config.imports)) {

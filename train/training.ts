@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "node:path";
+import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Engine } from "../model/engine/engine.ts";
@@ -22,11 +23,6 @@ import { type StepResult, Trainer } from "./trainer.ts";
 
 /** Windows whose programs are compiled before the first step; those of later ones while earlier steps run. */
 const FIRST_WINDOWS = 16;
-
-/** What needs less memory, for a run that does not fit. */
-const LESS_MEMORY =
-  "--checkpointing block, a smaller --batch-size or --max-length, LoRA instead of " +
-  "full fine-tuning, --precision mixed, --layers N.";
 
 /** What a run has on the GPU. */
 export interface LoadedTraining {
@@ -202,7 +198,9 @@ export async function startTraining(
     seed,
     adapter: adapter ?? (lora ? { init: lora.init } : undefined),
     progress,
-    advice: LESS_MEMORY,
+    advice: lessMemory(
+      "--checkpointing block, a smaller --batch-size or --max-length, LoRA instead of full fine-tuning",
+    ),
     allocated: (gpu, loaded) => {
       gpu.pipelines.print = config.print_wgsl;
       allocated?.(gpu, loaded);

@@ -6,6 +6,7 @@
  * @module
  */
 import { z } from "zod";
+import { present } from "../../kernels/present.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { ProgressBar } from "../../cli/progress.ts";
@@ -191,6 +192,12 @@ export async function table1(
   };
 }
 
+/** The effect of a technique on a quantity, which was measured. */
+function effectOf(effects: readonly Effect[], quantity: string, technique: Technique): Effect {
+  const found = effects.find((e) => e.quantity === quantity && e.technique === technique);
+  return present(found, `effect of ${technique} on "${quantity}"`);
+}
+
 /** The arrows, then the numbers behind them: rows of cells, the first of each its head. */
 export function table1Cells({ effects }: Table1): { arrows: string[][]; numbers: string[][] } {
   const techniques = Object.keys(TECHNIQUES) as Technique[];
@@ -199,9 +206,7 @@ export function table1Cells({ effects }: Table1): { arrows: string[][]; numbers:
     head,
     ...Object.entries<Quantity>(QUANTITIES).map(([name, { digits }]) => [
       name,
-      ...techniques.map((technique) =>
-        cell(effects.find((e) => e.quantity === name && e.technique === technique)!, digits)
-      ),
+      ...techniques.map((technique) => cell(effectOf(effects, name, technique), digits)),
     ]),
   ];
   const written = (value: number, digits: number) => value.toFixed(value >= 1000 ? 0 : digits);

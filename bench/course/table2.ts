@@ -6,6 +6,7 @@
  * @module
  */
 import type { z } from "zod";
+import { present } from "../../kernels/present.ts";
 import type { MemoryTable } from "../../kernels/gpu/memory.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { ProgressBar } from "../../cli/progress.ts";
@@ -279,7 +280,7 @@ export async function table2(
       rows.push(row);
       tokens ??= run?.tokens;
     }
-    bar.update(i + 1, describe(rows.at(-1)!));
+    bar.update(i + 1, describe(present(rows.at(-1), "row of the combination")));
   }
   return {
     model,
@@ -297,7 +298,7 @@ export async function table2(
 export function describe(
   { peak_memory_mb, runtime_s }: Pick<Table2Row, "peak_memory_mb" | "runtime_s">,
 ): string {
-  return runtime_s === undefined
+  return runtime_s === undefined || peak_memory_mb === undefined
     ? "does not fit"
-    : `${peak_memory_mb!.toFixed(0)} MB, ${runtime_s.toFixed(1)} s`;
+    : `${peak_memory_mb.toFixed(0)} MB, ${runtime_s.toFixed(1)} s`;
 }

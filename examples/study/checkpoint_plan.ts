@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { planMode } from "../../bench/memory.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { presetConfig } from "../../model/families/presets.ts";
@@ -65,7 +66,7 @@ export async function countModes(gpu: Gpu): Promise<CountedMode[]> {
       () => trainer.step(gpu, windows[0], { learningRate: 0, firstMicroBatch: 0 }),
     );
     const attentions = launches.filter(({ key }) => ATTENTION.test(key)).length;
-    counted.push({ mode, planned: blocks - segments.at(-1)!.count, attentions });
+    counted.push({ mode, planned: blocks - present(segments.at(-1), "segment").count, attentions });
   }
   return counted;
 }

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { openBuiltin, readTrained } from "./builtin_run.ts";
 import { deviation, table } from "./numbers.ts";
@@ -45,7 +46,8 @@ export async function accumulations(gpu: Gpu): Promise<Accumulation[]> {
     const expected = batch ??= gradients;
     const deviations = Array.from(
       gradients,
-      ([name, { data }]) => deviation(data, expected.get(name)!.data),
+      ([name, { data }]) =>
+        deviation(data, present(expected.get(name), `gradient of ${name}`).data),
     );
     results.push({ name, loss, deviation: Math.max(...deviations) });
   }

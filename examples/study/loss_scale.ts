@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
 import type { PartialTrainConfig } from "../../train/config.ts";
@@ -71,7 +72,8 @@ export async function scaledGradients(
     const settings = { precision: "mixed", initial_loss_scale: scale } as const;
     const run = await openBuiltin(gpu, { ...COMMON, ...settings });
     for (const parameter of run.trainer.model.trained) {
-      setParameter(gpu, parameter, weights.get(parameter.name)!.data);
+      const { data } = present(weights.get(parameter.name), `weight ${parameter.name}`);
+      setParameter(gpu, parameter, data);
     }
     const { values } = await gradient(run);
     runs.push({

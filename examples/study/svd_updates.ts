@@ -7,6 +7,7 @@
  * @module
  */
 import { Matrix } from "ml-matrix";
+import { present } from "../../kernels/present.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { type BuiltinRun, openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { moreThan, sum, table } from "./numbers.ts";
@@ -63,7 +64,11 @@ async function loraUpdates(gpu: Gpu): Promise<Matrix[]> {
   const trained = await readTrained(run, "master");
   return Array.from(trained).filter(([name]) => QUERY.test(name) && /lora_A/.test(name)).map((
     [name, a],
-  ) => toMatrix(trained.get(name.replace("lora_A", "lora_B"))!).mmul(toMatrix(a)).mul(scale));
+  ) =>
+    toMatrix(present(trained.get(name.replace("lora_A", "lora_B")), "B of an adapter")).mmul(
+      toMatrix(a),
+    ).mul(scale)
+  );
 }
 
 /** ΔW = after − before of each block in a run that trains all weights. */
@@ -77,7 +82,7 @@ async function fullUpdates(gpu: Gpu): Promise<Matrix[]> {
   await train(run);
   const after = await readTrained(run, "master");
   return Array.from(after).filter(([name]) => QUERY.test(name)).map(([name, tensor]) =>
-    Matrix.sub(toMatrix(tensor), toMatrix(before.get(name)!))
+    Matrix.sub(toMatrix(tensor), toMatrix(present(before.get(name), name)))
   );
 }
 
@@ -89,7 +94,7 @@ export async function updateRanks(gpu: Gpu): Promise<{ lora: UpdateRanks; full: 
 /** What the study guide quotes. */
 export function lines({ lora, full }: { lora: UpdateRanks; full: UpdateRanks }): string[] {
   const held = (ranks: UpdateRanks, k: number) => {
-    const least = Math.min(...ranks.get(k)!.map(({ energy }) => energy));
+    const least = Math.min(...present(ranks.get(k), `rank ${k}`).map(({ energy }) => energy));
     return 1 - least < 1e-9 ? "all" : moreThan(least);
   };
   return table([

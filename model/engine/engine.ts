@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
@@ -21,7 +22,6 @@ import {
 } from "../../kernels/ops/sampling/sample.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
-import { present } from "../transformer/present.ts";
 import { checkPrompt, checkSequenceOptions } from "./checks.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
@@ -19,7 +20,6 @@ import { commonPrefix } from "../transformer/common_prefix.ts";
 import { KvCache } from "../transformer/kv_cache.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { decodingOf, type GenerateSizes } from "../transformer/modes.ts";
-import { present } from "../transformer/present.ts";
 import { layPieces, type PromptPiece } from "./pieces.ts";
 
 /** What sizes an engine. */

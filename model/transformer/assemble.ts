@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Memory, TensorSpec } from "../../kernels/gpu/memory.ts";
 import { roundUp } from "../../kernels/gpu/tensor.ts";
@@ -23,7 +24,6 @@ import {
   trainsPacked,
 } from "./packed_linear.ts";
 import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
-import { present } from "./present.ts";
 
 /** Layers of a block that share an input, in the order of their columns. */
 const PACKED_MODULES: Readonly<Record<PackedName, readonly LinearModule[]>> = {

@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { groupTokens } from "../../kernels/ops/embedding/embedding.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
@@ -13,7 +14,6 @@ import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
 import { clipStarts } from "../../kernels/ops/rows/clip_starts.ts";
 import { commonPrefix } from "./common_prefix.ts";
-import { present } from "./present.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
 export interface Document {

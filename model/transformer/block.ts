@@ -14,6 +14,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
@@ -27,7 +28,6 @@ import type { BatchTensors } from "./batch.ts";
 import { linear, linearSplitK } from "./linear.ts";
 import type { DropoutState, LinearPass, PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
-import { present } from "./present.ts";
 
 /** The norms of queries and keys. */
 export interface QkNorm {

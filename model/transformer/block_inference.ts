@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { swiglu } from "../../kernels/ops/activation/swiglu.ts";
 import { attention } from "../../kernels/ops/attention/attention.ts";
@@ -41,7 +42,6 @@ import {
 import { linear } from "./linear.ts";
 import { addSplits, type GemvPass, linearGemv, swigluGemv, takesSplits } from "./linear_gemv.ts";
 import type { Parameter } from "./parameters.ts";
-import { present } from "./present.ts";
 
 /** What the blocks of a pass without backward share. */
 export interface InferPass extends BlockPass {

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { swiglu, swigluBackward } from "../../kernels/ops/activation/swiglu.ts";
 import { attention, attentionBackward } from "../../kernels/ops/attention/attention.ts";
@@ -42,7 +43,6 @@ import {
 } from "./block.ts";
 import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
 import { type PackedLinear, readsInput } from "./packed_linear.ts";
-import { present } from "./present.ts";
 
 /** What the blocks of a training pass share. */
 export interface TrainPass extends BlockPass {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
@@ -31,7 +32,6 @@ import {
   trainsAdapters,
 } from "./packed_linear.ts";
 import { type Parameter, storedShape } from "./parameters.ts";
-import { present } from "./present.ts";
 
 /** Bytes that one chunk of logits may take. */
 const LOGITS_BYTES = 1 << 23;

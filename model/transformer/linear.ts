@@ -9,6 +9,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
@@ -24,7 +25,6 @@ import {
   type PackedLinear,
   trainsAdapters,
 } from "./packed_linear.ts";
-import { present } from "./present.ts";
 
 const HIDDEN = "room for loraHidden";
 

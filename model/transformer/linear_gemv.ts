@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matvec, matvecSwiglu } from "../../kernels/ops/matvec/matvec.ts";
@@ -14,7 +15,6 @@ import type { WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { addRest, linear } from "./linear.ts";
 import { isPlain, type LinearPass, type PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
-import { present } from "./present.ts";
 
 /** A pass over rows that may need the norm of their input first. */
 export interface GemvPass extends LinearPass, NormKind {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { present } from "../../../kernels/present.ts";
 import { UsageError } from "../../../kernels/errors.ts";
 import { ProgressBar } from "../../../cli/progress.ts";
 import { type Measurements, VERSION } from "../measurements.ts";
@@ -99,7 +100,7 @@ export async function peers(
       rows.push(compare(row, theirs));
       tokens ??= run?.tokens;
     }
-    const { lorikeet, torch: theirs } = rows.at(-1)!;
+    const { lorikeet, torch: theirs } = present(rows.at(-1), "row of the combination");
     bar.update(i + 1, `${describe(lorikeet)}; PyTorch ${theirs ? describe(theirs) : "not tried"}`);
   }
   return {

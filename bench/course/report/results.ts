@@ -4,6 +4,7 @@
  * @module
  */
 import { join } from "node:path";
+import { present } from "../../../kernels/present.ts";
 import { UserError } from "../../../kernels/errors.ts";
 import { ProgressBar } from "../../../cli/progress.ts";
 import { readJson } from "../../../model/files/json_file.ts";
@@ -227,7 +228,7 @@ export async function collect(
       intervalLengths,
       ...tail,
     ]);
-    const { seconds, memory_mb } = rows.at(-1)!;
+    const { seconds, memory_mb } = present(rows.at(-1), "measured length");
     measured.push({ k, seconds, memory_mb });
   }
   const trained = trainable(model), output = join(measurements.folder, "train");

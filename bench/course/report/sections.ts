@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { present } from "../../../kernels/present.ts";
 import { CATEGORIES } from "../../../kernels/gpu/memory.ts";
 import { type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { adapterShapes } from "../../../model/adapter/adapter_folder.ts";
@@ -105,13 +106,15 @@ export function lossPoints(losses: readonly number[]): Point[] {
 async function lossPart({ table2: { rows }, training }: Results): Promise<string[]> {
   const plots = await Promise.all([false, true].map(async (accumulated) => {
     const own = rows.filter((row) =>
-      row.losses && row.checkpointing === "none" && row.gradient_accumulation === accumulated
+      row.checkpointing === "none" && row.gradient_accumulation === accumulated
     );
     const how = accumulated ? "an update for 8 samples" : "an update for each sample";
-    const series = own.map((row) => ({
-      name: `${row.mixed_precision ? "mixed" : "fp32"}, ${row.lora ? "LoRA" : "all weights"}`,
-      points: lossPoints(row.losses!),
-    }));
+    const series = own.flatMap(({ losses, mixed_precision, lora }) =>
+      losses === undefined ? [] : [{
+        name: `${mixed_precision ? "mixed" : "fp32"}, ${lora ? "LoRA" : "all weights"}`,
+        points: lossPoints(losses),
+      }]
+    );
     const svg = await linePlot({ xTitle: `samples, ${how}`, yTitle: "loss", series });
     return { svg, alt: `Loss against samples, ${how}` };
   }));
@@ -209,7 +212,7 @@ async function timelinePart({ timelines, deep }: Results): Promise<string[]> {
 }
 
 async function lengthPart({ scaling, table2: { model } }: Results): Promise<string[]> {
-  const ends = [scaling.rows[0].tokens, scaling.rows.at(-1)!.tokens];
+  const ends = [0, -1].map((end) => present(scaling.rows.at(end), "measured length").tokens);
   const plot = async (field: "seconds" | "memory_mb", yTitle: string): Promise<Plot> => {
     const { slope, intercept, r2 } = field === "seconds" ? scaling.seconds_fit : scaling.memory_fit;
     const svg = await linePlot({

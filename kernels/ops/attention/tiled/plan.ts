@@ -59,7 +59,7 @@ export interface PlanOptions {
 }
 
 /** Completes a tile shape. */
-function planOf(shape: TileShape, options: PlanOptions): AttentionPlan {
+function completePlan(shape: TileShape, options: PlanOptions): AttentionPlan {
   const { headDim, stage, f16Sums, unroll } = options;
   if (!Number.isInteger(headDim / 4) || headDim < 4 || headDim > 256) {
     throw new Error(`attention: head_dim ${headDim} is not a multiple of 4 from 4 to 256`);
@@ -125,7 +125,7 @@ export interface PlanKey extends PlanOptions {
 
 /** The plan of a key. */
 export function keyedPlan({ shape, ...options }: PlanKey): AttentionPlan {
-  return planOf(SHAPES[shape], options);
+  return completePlan(SHAPES[shape], options);
 }
 
 /** What a plan is chosen for. */
