@@ -52,7 +52,7 @@ function loraSwitch(file: Givens, flags: Givens, problems: string[]): boolean {
 function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: string[]): void {
   const rule = (keys: (keyof TrainConfig)[], broken: (config: TrainConfig) => string | false) => {
     if (!keys.every((key) => checked.has(key))) return;
-    const problem = broken(Object.fromEntries(checked) as unknown as TrainConfig);
+    const problem = broken(Object.fromEntries(checked) as TrainConfig);
     if (problem) problems.push(problem);
   };
   rule(
@@ -109,7 +109,7 @@ function completeConfig(givens: Givens, lora: boolean, problems: string[]): Trai
   }
   config.output ??= defaultOutput();
   config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
-  return config as unknown as TrainConfig;
+  return config as TrainConfig;
 }
 
 /** A part of a configuration, with the keys of a YAML file; `lora` is on, off, or on with some of its keys. */

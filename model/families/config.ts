@@ -28,8 +28,7 @@ type ConfigOf<K extends keyof Families> = Families[K] extends Family<infer C> ? 
 export type ModelConfig = { [K in keyof Families]: ConfigOf<K> }[keyof Families];
 
 /** The family of a configuration, which takes that configuration: the types are those of one entry. */
-const familyOf = ({ model_type }: ModelConfig) =>
-  FAMILIES[model_type] as unknown as Family<BaseConfig>;
+const familyOf = ({ model_type }: ModelConfig): Family<BaseConfig> => FAMILIES[model_type];
 
 /**
  * Reads a Hugging Face `config.json` of a known model type, as `transformers` 4 and 5
@@ -49,7 +48,8 @@ export function parseConfig(json: unknown, file: string): ModelConfig {
   if (typeof type !== "string" || !Object.hasOwn(FAMILIES, type)) {
     return fields.fail("model_type", oneOf(Object.keys(FAMILIES)));
   }
-  return readConfig(fields, FAMILIES[type as keyof Families] as unknown as Family<ModelConfig>);
+  const family: Family<ModelConfig> = FAMILIES[type as keyof Families];
+  return readConfig(fields, family);
 }
 
 /** `"a", "b" or "c"`. */

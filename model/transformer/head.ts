@@ -60,7 +60,13 @@ export interface HeadInput {
   dropout: DropoutState;
 }
 
-const GRADIENT = "room for the gradient of the output end";
+/** Where the gradient of the residual stream goes. */
+export interface HeadGradient {
+  /** `[T, H]` f32. */
+  dx: Tensor;
+  /** The output rows of x `[rows]` u32. */
+  index: Tensor;
+}
 
 /** Buffers of the output end. S is the most targets of a micro-batch. */
 export class Head {
@@ -69,8 +75,8 @@ export class Head {
   readonly #rstd: Tensor;
   readonly #logits: Tensor;
   readonly #nll: Tensor;
-  readonly #normedGrad?: Tensor;
-  readonly #gatheredGrad?: Tensor;
+  /** Gradients of the gathered and of the normed rows; absent without backward. */
+  readonly #gradients?: { gathered: Tensor; normed: Tensor };
   /** Of the output projection's adapter, for a chunk of rows. */
   readonly #loraHidden?: Tensor;
   readonly #loraHiddenGrad?: Tensor;
@@ -119,8 +125,10 @@ export class Head {
       this.#trained = { ...trainedRows, columns };
     }
     if (idle !== undefined) {
-      this.#gatheredGrad = rowsIn(idle.gatheredGrad, "gathered_grad", "f32");
-      this.#normedGrad = rowsIn(idle.normedGrad, "final_normed_grad", dtype);
+      this.#gradients = {
+        gathered: rowsIn(idle.gatheredGrad, "gathered_grad", "f32"),
+        normed: rowsIn(idle.normedGrad, "final_normed_grad", dtype),
+      };
     }
   }
 
@@ -182,23 +190,25 @@ export class Head {
   }
 
   /**
-   * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `dx` is
-   * given, the gradient of x (times the loss scale, gradScaler[0]), written whole; that needs an `index`.
+   * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `gradient` is
+   * given, the gradient of x (times the loss scale, gradScaler[0]), written whole into `dx`.
+   *
+   * @throws {Error} for a gradient in a mode without backward.
    */
   loss(
     gpu: Gpu,
-    { dx, batch, gradScaler, losses, ...input }: HeadInput & {
-      dx?: Tensor;
+    { gradient, batch, gradScaler, losses, ...input }: HeadInput & {
+      gradient?: HeadGradient;
       batch: BatchTensors;
       gradScaler: Tensor;
       losses: Tensor;
     },
   ): void {
-    const { norm, index, output, rows, operands } = input;
+    const { norm, output, rows, operands } = input;
     const { targets, weights } = batch;
     const [logits, nll] = [this.#logits, this.#nll];
     const { vocab_size: vocab, logits_softcap: cap, norm: { offset } } = this.spec;
-    const backward = dx !== undefined;
+    const work = gradient && present(this.#gradients, "room for the gradient of the output end");
     this.#norm(gpu, input, this.#gather(gpu, input));
     const step = logits.shape[0];
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
@@ -207,17 +217,16 @@ export class Head {
       const pass = this.#pass(input, firstRow, count);
       linear(gpu, output, a, logits, pass);
       this.#multiply(gpu, logits, count);
-      const sizes = { rows: count, firstRow, vocab, softcap: cap, backward };
+      const sizes = { rows: count, firstRow, vocab, softcap: cap, backward: work !== undefined };
       crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
-      if (!backward) continue;
+      if (work === undefined) continue;
       this.#multiply(gpu, logits, count);
-      const dx = present(this.#normedGrad, GRADIENT).rows(firstRow, count);
       linearBackward(gpu, output, {
         ...pass,
         x: a,
         dy: logits,
         loraHiddenGrad: this.#loraHiddenGrad,
-        dx,
+        dx: work.normed.rows(firstRow, count),
       });
       if (this.#trained === undefined) continue;
       const { columns, indices, count: taken, grad: c } = this.#trained;
@@ -228,20 +237,19 @@ export class Head {
     for (const group of batch.lossGroups) {
       weightedSums(gpu, { nll, weights, out: losses, ...group });
     }
-    if (!backward) return;
-    const gatheredGrad = present(this.#gatheredGrad, GRADIENT);
-    clear(gpu, gatheredGrad);
+    if (gradient === undefined || work === undefined) return;
+    clear(gpu, work.gathered);
     rmsnormBackward(gpu, {
-      dy: present(this.#normedGrad, GRADIENT),
+      dy: work.normed,
       x: this.#gathered,
       w: norm.value,
       offset,
       rstd: this.#rstd,
       rows,
-      dx: gatheredGrad,
+      dx: work.gathered,
       dw: norm.trained?.grad,
     });
-    clear(gpu, dx);
-    scatterRows(gpu, { dy: gatheredGrad, index: present(index, "index of targets"), dx, rows });
+    clear(gpu, gradient.dx);
+    scatterRows(gpu, { dy: work.gathered, ...gradient, rows });
   }
 }

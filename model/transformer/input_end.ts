@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { UserError } from "../../kernels/errors.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
 import { magnitudeGradient, scaleColumns } from "../../kernels/ops/dora/dora.ts";
@@ -62,6 +63,19 @@ export interface TrainedOutputRows {
   grad: Tensor;
 }
 
+/**
+ * Refuses a table whose rows can't be written one by one.
+ *
+ * @throws {UserError} where it is of a kind that is not dense.
+ */
+function refuseEncoded({ name, operand: { kind } }: Parameter): void {
+  if (kind.element !== undefined) return;
+  throw new UserError(
+    `trainable_token_indices of the adapter replaces rows of ${name}, which is held as ${kind.name}; ` +
+      "expected it as f32 or f16",
+  );
+}
+
 /** The token embedding, its adapter and its trained rows. */
 export class InputEnd {
   /** `[vocabulary, hidden]`. */
@@ -72,7 +86,10 @@ export class InputEnd {
   /** Rows of the table that logits are made with. */
   readonly #outputRows?: TrainedRows;
 
-  /** @param tokens Most tokens of a pass. */
+  /**
+   * @param tokens Most tokens of a pass.
+   * @throws {UserError} where rows are trained of a table that is not dense.
+   */
   constructor(memory: Memory, { weights, adapters, plan, spec, dora }: Parts, tokens: number) {
     this.table = parameterOf(weights, `${EMBEDDING}.weight`);
     const output = weights.get(`${OUTPUT}.weight`);
@@ -81,10 +98,12 @@ export class InputEnd {
     this.#rows = (plan?.tokens ?? []).map(({ module, tokens }) => {
       const delta = parameterOf(adapters, tokenRowsName(module));
       const isInput = module === EMBEDDING, length = delta.value.shape[0];
+      const table = isInput ? this.table : output ?? this.table;
+      refuseEncoded(table);
       return {
         tokens,
         delta,
-        table: isInput ? this.table : output ?? this.table,
+        table,
         indices: memory.tensor("workspace", "token_indices", "u32", [length]),
         slots: isInput && delta.trained !== undefined
           ? memory.tensor("workspace", "token_slots", "u32", [vocabulary])

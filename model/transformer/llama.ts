@@ -248,8 +248,9 @@ export class Llama {
       return this.#head.loss(gpu, { ...input, ...losses });
     }
     const pass = this.#trainPass(gpu, this.#training, dropout);
-    const dx = backward ? this.#training.backward.residual : undefined;
-    this.#head.loss(gpu, { ...forwardPass(this.#network, pass), ...losses, dx });
+    const output = forwardPass(this.#network, pass), { index } = output;
+    const gradient = backward ? { dx: this.#training.backward.residual, index } : undefined;
+    this.#head.loss(gpu, { ...output, ...losses, gradient });
     if (backward) backwardPass(this.#network, pass);
   }
 

@@ -22,7 +22,7 @@ import type { Network } from "./network.ts";
 export function forwardPass(
   { input, blocks, norm, output }: Network,
   pass: TrainPass,
-): HeadInput {
+): HeadInput & { index: Tensor } {
   const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
   const residualAt = (b: number) => residual[plan.residual[b]];
   input.forward(gpu, batch, residualAt(0));

@@ -1,5 +1,8 @@
 /** What a specification may say besides a Llama's, against a forward pass in float64 that reads the same specification. */
 import assert from "node:assert/strict";
+import { Memory } from "../../../kernels/gpu/memory.ts";
+import { adapterPlan } from "../../../model/adapter/plan.ts";
+import { adapterConfig } from "../../../model/adapter/adapter_config.ts";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../../kernels/gpu/tensor.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
@@ -211,6 +214,28 @@ gpuTest("frozen matrices may be of another kind than what is stored", async (own
       slots.step(gpu, 1, sampler);
     }
   });
+});
+
+Deno.test("rows of tokens are refused of a table that is not dense when the model is planned", () => {
+  const kind: WeightKind = new Proxy(DENSE.f16, {
+    get: (dense, key) =>
+      key === "element" ? undefined : key === "name" ? "int8" : Reflect.get(dense, key),
+  });
+  const plan = (module: string, frozen: WeightKind) => {
+    const config = adapterConfig({
+      r: 4,
+      target_modules: ["q_proj"],
+      trainable_token_indices: { [module]: [1, 2] },
+    });
+    const lora = adapterPlan(config, CONFIG, "the adapter"), mode = scoreMode(SIZES);
+    return new Llama(new Memory(), { config: CONFIG, numerics: EXACT, mode, lora, frozen });
+  };
+  assert.throws(() => plan("embed_tokens", kind), {
+    name: "UserError",
+    message: "trainable_token_indices of the adapter replaces rows of model.embed_tokens.weight, " +
+      "which is held as int8; expected it as f32 or f16",
+  });
+  plan("embed_tokens", DENSE.f16);
 });
 
 gpuTest(
