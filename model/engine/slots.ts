@@ -39,9 +39,8 @@ export interface Prompt {
 
 /** The slots of an engine, and the buffers that decoding needs besides the model's. */
 export class Slots {
-  readonly cache?: KvCache;
-  /** Without a cache, the tokens of each slot `[sequences, context]` u32, for passes to read. */
-  readonly #history?: Tensor;
+  /** What is kept of the slots' tokens: a cache, or the tokens `[sequences, context]` u32, for passes to read. */
+  readonly #kept: { cache: KvCache; history?: undefined } | { cache?: undefined; history: Tensor };
   /** What the model reads of the next token of each slot. */
   readonly #next: BatchTensors;
   /** Row of the cache that each slot's next key and value go to. */
@@ -62,10 +61,11 @@ export class Slots {
         `${sequences} sequences of ${context} tokens exceed those that the model is made for: ${most}`,
       );
     }
-    if (dtype) this.cache = new KvCache(memory, model.spec, { sequences, context, dtype });
     const make = (name: string, ...shape: number[]) =>
       memory.tensor("workspace", name, "u32", [sequences, ...shape]);
-    if (!dtype) this.#history = make("history", context);
+    this.#kept = dtype
+      ? { cache: new KvCache(memory, model.spec, { sequences, context, dtype }) }
+      : { history: make("history", context) };
     this.#next = new BatchTensors(memory, sequences, {
       withKeyRows: true,
       slidingWindows: model.slidingWindows,
@@ -74,6 +74,11 @@ export class Slots {
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
+  }
+
+  /** Keys and values of the slots' tokens, where they are kept. */
+  get cache(): KvCache | undefined {
+    return this.#kept.cache;
   }
 
   /** Next token of each slot `[sequences]` u32, for `sampler` to write. */
@@ -145,12 +150,12 @@ export class Slots {
     for (let slot = 0; slot < count; slot++) {
       this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
     }
-    if (this.cache === undefined) {
-      const history = present(this.#history, "history of tokens");
+    const { cache, history } = this.#kept;
+    if (cache === undefined) {
       putTokens(gpu, { ids: this.ids, places: this.#keyRows, history, rows: count });
       return this.#recompute(gpu, count, sampler);
     }
-    const { blocks } = this.cache, longest = Math.max(...this.#fed.slice(0, count));
+    const { blocks } = cache, longest = Math.max(...this.#fed.slice(0, count));
     const next = this.#next;
     next.tokens = next.targetCount = count;
     sampler(model.decode(gpu, next, { blocks, longest }), 0, count);
@@ -190,15 +195,16 @@ export class Slots {
     }
     for (const { slot, ids } of live) this.#fed[slot] = ids.length;
     gpu.write(this.positions, Uint32Array.from(this.#fed, (tokens) => Math.max(0, tokens - 1)));
-    if (this.#history === undefined) return;
-    const history = new Uint32Array(this.#history.size);
-    for (const { slot, ids } of live) history.set(ids, slot * context);
-    gpu.write(this.#history, history);
+    const { history } = this.#kept;
+    if (history === undefined) return;
+    const tokens = new Uint32Array(history.size);
+    for (const { slot, ids } of live) tokens.set(ids, slot * context);
+    gpu.write(history, tokens);
   }
 
   #pass(gpu: Gpu, pieces: readonly PromptPiece[], first: number, sampler: Sampler): void {
-    const slidingWindow = this.model.slidingWindows[0] ?? Infinity, { cache } = this;
-    const layout = { slidingWindow, cached: cache !== undefined, history: this.#history };
+    const slidingWindow = this.model.slidingWindows[0] ?? Infinity, { cache, history } = this.#kept;
+    const layout = { slidingWindow, cached: cache !== undefined, history };
     const batch = layPieces(pieces, layout);
     const logits = this.model.logits(gpu, batch, cache && { blocks: cache.blocks });
     if (batch.targetCount > 0) sampler(logits, first, batch.targetCount);
