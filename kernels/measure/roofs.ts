@@ -56,8 +56,22 @@ export async function copySeconds(
   });
 }
 
-/** Bandwidth, and the speed of a square matrix product whose operands have this dtype. */
+/** What was measured, by device: its roofs stay where they are. */
+const measured = new WeakMap<GPUDevice, Map<Dtype, Roofs>>();
+
+/**
+ * Bandwidth, and the speed of a square matrix product whose operands have this dtype. Both are measured once for each
+ * device.
+ */
 export async function measureRoofs(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
+  const known = measured.get(gpu.device) ?? new Map<Dtype, Roofs>();
+  measured.set(gpu.device, known);
+  const roofs = known.get(dtype) ?? await measure(gpu, dtype);
+  known.set(dtype, roofs);
+  return roofs;
+}
+
+async function measure(gpu: Gpu, dtype: Dtype): Promise<Roofs> {
   const quick = QUICK[gpu.software ? "software" : "gpu"];
   const copy = await copySeconds(gpu, quick), side = squareSide(gpu), shape = [side, side];
   const specs = [[dtype, shape], [dtype, shape], ["f32", shape]] as const;
