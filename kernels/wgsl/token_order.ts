@@ -113,6 +113,20 @@ export const KEEP_FIRST = perLane(
   "if (found.LANE > first.x) { first = vec2<u32>(found.LANE, ids.LANE); }",
 );
 
+/**
+ * Goes over the row and leaves the first of the thread's tokens in `first`, a (key, id) whose key is 0 where there is
+ * none. What is not finite is told of by `lookForFaults`.
+ */
+export const FIRST_OF_ROW = `
+  var first = vec2<u32>(0u, NO_TOKEN);
+  ${
+  overRow(`
+    let ids = i * 4u + LANES;
+    let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
+    lookForFaults(keys, ids);
+    ${KEEP_FIRST}`)
+}`.trim();
+
 /** Places and 64-bit weights; needed once by all of {@linkcode placeSearch}. */
 export const PLACES = `
 var<workgroup> low: array<atomic<u32>, ${256 * COPIES}>;

@@ -25,6 +25,7 @@ import { type Binding, programFamily, readsScalars, type Variant } from "../../g
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
+  FIRST_OF_ROW,
   KEEP_FIRST,
   ORDER_UNIFORMS,
   orderUniforms,
@@ -248,14 +249,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   ${!greedy || penalty ? "readSettings(sequence);" : ""}
   row = group.x * (u.width / 4u);
   ${penalty ? "seenRow = sequence * (u.width / 4u);" : ""}
-  var first = vec2<u32>(0u, NO_TOKEN);
-  ${
-      overRow(`
-    let ids = i * 4u + LANES;
-    let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
-    lookForFaults(keys, ids);
-    ${KEEP_FIRST}`)
-    }
+  ${FIRST_OF_ROW}
   var chosen = firstOfThreads(thread, first.x, first.y);
   ${greedy ? "" : draw(variant)}
   if (thread == 0u) {

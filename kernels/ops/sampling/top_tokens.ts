@@ -13,7 +13,7 @@ import { sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
-  KEEP_FIRST,
+  FIRST_OF_ROW,
   ORDER_UNIFORMS,
   orderUniforms,
   overRow,
@@ -46,14 +46,7 @@ var<workgroup> tokens: array<vec2<u32>, ${MOST_TOP_TOKENS}>;
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   row = group.x * (u.width / 4u);
-  var first = vec2<u32>(0u, NO_TOKEN);
-  ${
-    overRow(`
-    let ids = i * 4u + LANES;
-    let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
-    lookForFaults(keys, ids);
-    ${KEEP_FIRST}`)
-  }
+  ${FIRST_OF_ROW}
   let top = valuesOf(vec4<u32>(firstOfThreads(thread, first.x, first.y).x)).x;
   let place = firstTokens(thread, vec2<u32>());
   var partial = 0.0;
