@@ -9,6 +9,7 @@ import { LINEAR_MODULES } from "../../model/families/linear_modules.ts";
 import { open } from "../../model/session.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { workgroupBytes } from "../kernels/workgroup_bytes.ts";
+import { Variables } from "../variables.ts";
 import { openTrainer, randomSamples, randomSubject, SMALL_CONFIG } from "./runs.ts";
 
 /** The most that a program may take: https://www.w3.org/TR/webgpu/#limits. */
@@ -133,18 +134,13 @@ gpuTest("default limits: answers are the same, by programs for software and for 
 });
 
 Deno.test("LORIKEET_LIMITS names the limits, an option wins, and nothing else is taken", () => {
-  const before = Deno.env.get("LORIKEET_LIMITS");
-  try {
-    Deno.env.set("LORIKEET_LIMITS", "default");
-    assert.deepEqual([limitsName(), limitsName("adapter")], ["default", "adapter"]);
-    Deno.env.set("LORIKEET_LIMITS", "least");
-    assert.throws(() => limitsName(), {
-      name: "UsageError",
-      message: 'LORIKEET_LIMITS is "least"; expected adapter or default',
-    });
-    Deno.env.delete("LORIKEET_LIMITS");
-    assert.equal(limitsName(), "adapter");
-  } finally {
-    if (before !== undefined) Deno.env.set("LORIKEET_LIMITS", before);
-  }
+  using _default = new Variables({ LORIKEET_LIMITS: "default" });
+  assert.deepEqual([limitsName(), limitsName("adapter")], ["default", "adapter"]);
+  using _least = new Variables({ LORIKEET_LIMITS: "least" });
+  assert.throws(() => limitsName(), {
+    name: "UsageError",
+    message: 'LORIKEET_LIMITS is "least"; expected adapter or default',
+  });
+  using _none = new Variables({ LORIKEET_LIMITS: undefined });
+  assert.equal(limitsName(), "adapter");
 });

@@ -4,6 +4,7 @@ import { lorikeetProgram, Measurements } from "../../../bench/course/measurement
 import { runProcess } from "../../../bench/course/processes.ts";
 import { UserError } from "../../../kernels/errors.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
+import { Variables } from "../../variables.ts";
 
 const GPU = { gpu: "G", provider: "deno", reason: "built in", software: false };
 
@@ -52,17 +53,11 @@ Deno.test("measurements: a damaged file and that of other sources are measured a
 });
 
 Deno.test("measurements: those of a device with other limits are others", () => {
-  const variable = "LORIKEET_LIMITS", before = Deno.env.get(variable);
-  const sources = (value: string) => {
-    Deno.env.set(variable, value);
+  const sources = (LORIKEET_LIMITS: string) => {
+    using _ = new Variables({ LORIKEET_LIMITS });
     return lorikeetProgram().sources;
   };
-  try {
-    assert.equal(sources("default"), `${sources("")} LORIKEET_LIMITS=default`);
-  } finally {
-    if (before === undefined) Deno.env.delete(variable);
-    else Deno.env.set(variable, before);
-  }
+  assert.equal(sources("default"), `${sources("")} LORIKEET_LIMITS=default`);
 });
 
 Deno.test("measurements: a refusal for memory is kept, any other failure is not", async () => {

@@ -3,25 +3,11 @@ import { wgsl } from "../../../../kernels/gpu/program.ts";
 import { chooseAdapter } from "../../../../kernels/gpu/providers/choose.ts";
 import { dawnProvider } from "../../../../kernels/gpu/providers/dawn.ts";
 import { denoProvider } from "../../../../kernels/gpu/providers/deno.ts";
+import { Variables } from "../../../variables.ts";
 
-/** The variables as they were given, and as one test wants them. */
-class Variables {
-  readonly #before = ["LORIKEET_GPU", "DAWN_NODE"].map((name) =>
-    [name, Deno.env.get(name)] as const
-  );
-
-  constructor(values: Record<string, string>) {
-    for (const [name] of this.#before) Deno.env.delete(name);
-    for (const [name, value] of Object.entries(values)) Deno.env.set(name, value);
-  }
-
-  [Symbol.dispose](): void {
-    for (const [name, value] of this.#before) {
-      if (value === undefined) Deno.env.delete(name);
-      else Deno.env.set(name, value);
-    }
-  }
-}
+/** The two variables that say which implementation is used, by default neither. */
+const variables = (values: { LORIKEET_GPU?: string; DAWN_NODE?: string }) =>
+  new Variables({ LORIKEET_GPU: undefined, DAWN_NODE: undefined, ...values });
 
 const builtIn = await denoProvider.requestAdapter();
 function builtInTest(name: string, fn: () => Promise<void>): void {
@@ -30,12 +16,12 @@ function builtInTest(name: string, fn: () => Promise<void>): void {
 }
 
 Deno.test("a Dawn that is not there, or no library, is reported in one sentence", async () => {
-  using _none = new Variables({});
+  using _none = variables({});
   await assert.rejects(chooseAdapter("dawn"), {
     name: "UserError",
     message: /^Dawn is not installed: .*--gpu dawn.*DAWN_NODE$/,
   });
-  using _wrong = new Variables({ DAWN_NODE: "/nonexistent/dawn.node" });
+  using _wrong = variables({ DAWN_NODE: "/nonexistent/dawn.node" });
   await assert.rejects(chooseAdapter("dawn"), {
     name: "UserError",
     message: /^Dawn can't be loaded from \/nonexistent\/dawn\.node: [^\n]+$/,
@@ -45,11 +31,11 @@ Deno.test("a Dawn that is not there, or no library, is reported in one sentence"
 builtInTest(
   "auto takes the built-in WebGPU where Dawn is missing, fails or is of no use",
   async () => {
-    using _none = new Variables({});
+    using _none = variables({});
     const { provider, reason } = await chooseAdapter("auto", "mixed");
     assert.equal(provider.name, "deno");
     assert.match(reason, /^built in/);
-    using _wrong = new Variables({ DAWN_NODE: "/nonexistent/dawn.node" });
+    using _wrong = variables({ DAWN_NODE: "/nonexistent/dawn.node" });
     const failing = await chooseAdapter("auto", "mixed");
     assert.equal(failing.provider.name, "deno");
     assert.match(failing.reason, /^built in; Dawn can't be loaded from \/nonexistent/);
@@ -59,11 +45,11 @@ builtInTest(
 );
 
 builtInTest("LORIKEET_GPU says what auto is, and a name wins over it", async () => {
-  using _dawn = new Variables({ LORIKEET_GPU: "dawn" });
+  using _dawn = variables({ LORIKEET_GPU: "dawn" });
   await assert.rejects(chooseAdapter("auto", "fp32"), /^UserError: Dawn is not installed/);
   await assert.rejects(chooseAdapter(undefined), /^UserError: Dawn is not installed/);
   assert.equal((await chooseAdapter("deno")).provider.name, "deno");
-  using _unknown = new Variables({ LORIKEET_GPU: "dwan" });
+  using _unknown = variables({ LORIKEET_GPU: "dwan" });
   await assert.rejects(chooseAdapter("auto"), {
     name: "UsageError",
     message: 'LORIKEET_GPU is "dwan"; expected auto, deno, dawn',
