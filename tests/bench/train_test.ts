@@ -4,6 +4,7 @@ import { fitLine } from "../../bench/line_fit.ts";
 import { linePlots } from "../../bench/plot.ts";
 import { randomIds, randomRow, randomSample } from "../../bench/samples.ts";
 import { documentPairs, trainingFlops } from "../../bench/train_flops.ts";
+import { lossEnds } from "../../bench/train_run.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { PassPlanner } from "../../train/planner.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
@@ -112,4 +113,11 @@ Deno.test("bench plots: every series is drawn, points alone and lines alone too"
   }
   assert.equal(svg.match(/mark-line/g)?.length, 2);
   assert.doesNotMatch(svg, /NaN|undefined/);
+});
+
+Deno.test("bench losses: both ends of a run are means of eight samples", () => {
+  const losses = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
+  assert.deepEqual(lossEnds(losses, 1), { first_loss: 5.5, last_loss: 3.5 });
+  assert.deepEqual(lossEnds(losses, 3), { first_loss: 8, last_loss: 1 });
+  assert.deepEqual(lossEnds(losses, 8), { first_loss: 9, last_loss: 0 });
 });

@@ -1,10 +1,19 @@
 /** Opening a model as a program does: what it answers, in pieces, and what is given back. */
 import assert from "node:assert/strict";
 import { GREEDY } from "../../model/engine/engine.ts";
-import { type AnswerOptions, type AnswerPiece, open } from "../../model/session.ts";
+import { type AnswerOptions, type AnswerPiece, type Lorikeet, open } from "../../model/session.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = { model: "builtin", precision: "fp32", context: 64 } as const;
+
+/** A session for tests that open nothing of their own. */
+let opened: Promise<Lorikeet> | undefined;
+async function shared(): Promise<Lorikeet> {
+  if (opened !== undefined) return await opened;
+  const { gpu } = await (opened = open(BUILTIN));
+  globalThis.addEventListener("unload", () => gpu.close());
+  return await opened;
+}
 
 /** The text and the ids of each answer. */
 async function collect(
@@ -33,7 +42,7 @@ gpuTest("open: several prompts, more than fit at once, are answered as each alon
 });
 
 gpuTest("open: an answer ends before a stop text, and where its loop is left", async () => {
-  await using lorikeet = await open(BUILTIN);
+  const lorikeet = await shared();
   const [{ text, ids }] = await collect(lorikeet.generate("Rio is a lorikeet.", { maxTokens: 12 }));
   const words = text.trim().split(" "), stop = words[words.length - 1];
   const [cut] = await collect(
@@ -77,7 +86,7 @@ gpuTest("open: what is wrong is told, and the GPU is given back", async () => {
 gpuTest(
   "open: prompts and settings out of their ranges are refused, and nothing waits for them",
   async () => {
-    await using lorikeet = await open(BUILTIN);
+    const lorikeet = await shared();
     const prompts = [[1, 5], []];
     const refused = (options: AnswerOptions, message: RegExp, ids: number[][] = [[1, 5]]) =>
       assert.rejects(collect(lorikeet.generate(ids, options)), message);
@@ -98,7 +107,7 @@ gpuTest(
 gpuTest(
   "open: two loops at once, of more prompts than there is room for, lose no token",
   async () => {
-    await using lorikeet = await open(BUILTIN);
+    const lorikeet = await shared();
     const prompts = ["Rio is a lorikeet.", "Luna is an owl.", "Rio"], options = { maxTokens: 8 };
     const answer = (prompt: string) => collect(lorikeet.generate(prompt, options));
     const alone = [];

@@ -159,7 +159,10 @@ export function parameters(gpu: Gpu, { model }: Trainer): Promise<Map<string, Fl
 }
 
 /** Every trained parameter's gradient since the last step began (times the loss scale). */
-export function gradients(gpu: Gpu, { model }: Trainer): Promise<Map<string, Float32Array>> {
+export function gradients(
+  gpu: Gpu,
+  { model }: Pick<Trainer, "model">,
+): Promise<Map<string, Float32Array>> {
   return readTrained(gpu, model, "grad");
 }
 

@@ -15,6 +15,7 @@ import {
   PLAIN,
   processed,
 } from "./sample_reference.ts";
+import "./sample_filters.ts";
 import { choose, logitsOf, REJECTED, SEED, settingsOf, stored } from "./sample_run.ts";
 
 gpuTest("sample: one logit that is not finite is told, wherever it is", async (gpu) => {

@@ -1,4 +1,7 @@
-/** Which tokens top-k, top-p and min-p leave, and what is done with logits that are not finite. */
+/**
+ * Which tokens top-k, top-p and min-p leave, and what is done with logits that are not finite: tests that
+ * sample_test.ts registers, as they run on its programs.
+ */
 import assert from "node:assert/strict";
 import type { Sampling } from "../../../../kernels/ops/sampling/sample.ts";
 import { AWKWARD, gpuTest } from "../../harness.ts";
