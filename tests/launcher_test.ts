@@ -150,10 +150,17 @@ launcherTest("works through symlinks", async (system) => {
 
 launcherTest("test runs what it is given, else the whole suite", async (system) => {
   await ready(system);
-  const suite = system.path("project/tests/");
-  assert.equal(argumentsOf(await system.run(["test"])).at(-1), suite);
+  for (const folder of ["kernels", "cli"]) {
+    await Deno.mkdir(system.path("project/tests", folder), { recursive: true });
+  }
+  for (const name of ["mod_test.ts", "variables.ts"]) {
+    await Deno.writeTextFile(system.path("project/tests", name), "");
+  }
+  const suites = ["suites/kernels.ts", "suites/model.ts", "suites/train.ts"];
+  const all = [...suites, "cli", "mod_test.ts"].map((name) => system.path(`project/tests/${name}`));
+  assert.deepEqual(argumentsOf(await system.run(["test"])).slice(-5), all);
   const filtered = argumentsOf(await system.run(["test", "--filter", "matmul"]));
-  assert.deepEqual(filtered.slice(-3), ["--filter", "matmul", suite]);
+  assert.deepEqual(filtered.slice(-7), ["--filter", "matmul", ...all]);
   assert.equal(argumentsOf(await system.run(["test", "home"])).at(-1), "home");
 });
 

@@ -97,6 +97,20 @@ function putDenoFirst({ deno }: Launch, environment: Environment): void {
   environment.set("PATH", `${folder}:${environment.get("PATH") ?? ""}`);
 }
 
+/** Folders of tests that run as one suite each (tests/suites/suite.ts). */
+const SUITES = ["kernels", "model", "train"];
+
+/** All tests, as arguments of `deno test`: the suites, and whatever else lies in tests/. */
+function allTests(root: string, system: System): string[] {
+  const folder = `${root}/tests`;
+  const others = system.names(folder).filter((name) =>
+    !SUITES.includes(name) && (!name.includes(".") || name.endsWith("_test.ts"))
+  );
+  return [...SUITES.map((name) => `suites/${name}.ts`), ...others].map((name) =>
+    `${folder}/${name}`
+  );
+}
+
 async function testLines(
   launch: Launch,
   system: System,
@@ -122,10 +136,10 @@ async function testLines(
     ...TEST_FLAGS,
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
   ];
-  const suite = args.some((argument) => system.exists(argument)) ? [] : [`${root}/tests/`];
+  const all = args.some((argument) => system.exists(argument)) ? [] : allTests(root, system);
   return [
     ...environmentLines(environment),
-    `exec ${quoted(words)} "$@" ${quoted(suite)}`.trimEnd(),
+    `exec ${quoted(words)} "$@" ${quoted(all)}`.trimEnd(),
   ];
 }
 
