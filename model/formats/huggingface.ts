@@ -15,7 +15,13 @@ import { openSafetensors } from "./safetensors.ts";
 import type { TensorFile } from "./tensor_file.ts";
 import { brief, isObject, readJson } from "../files/json_file.ts";
 import { sameNumbers } from "./tied_head.ts";
-import { type FileDtype, isFileDtype, sameShape, type WeightSource } from "./weights.ts";
+import {
+  isFileDtype,
+  sameShape,
+  type StoredWeight,
+  type WeightSource,
+  weightSource,
+} from "./weights.ts";
 import { exists } from "../files/whole_file.ts";
 
 /** Weights as they lie in a folder: in one file, or in several with an index. */
@@ -127,11 +133,8 @@ function locate(
 }
 
 /** A tensor that a model can be made of, and the file that it is in. */
-interface CheckedTensor {
+interface CheckedTensor extends StoredWeight {
   file: TensorFile;
-  dtype: FileDtype;
-  shape: number[];
-  bytes: number;
 }
 
 /** A tensor must be as config.json says, in a dtype that can be loaded. */
@@ -146,7 +149,8 @@ function checkTensor(name: string, file: TensorFile, expected: readonly number[]
     fail(`shape ${brief(shape)}, but config.json needs ${brief(expected)}`);
   }
   if (!isFileDtype(dtype)) return fail(`dtype ${dtype}, expected F32, F16 or BF16`);
-  return { file, dtype, shape, bytes: end - begin };
+  const read = (from: number, target: Uint8Array) => file.read(name, from, target);
+  return { file, info: { dtype, shape, bytes: end - begin }, read };
 }
 
 /**
@@ -183,8 +187,9 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
     }
     const embedding = tensors.get(EMBEDDING), headFile = places.get(HEAD);
     if (config.tie_word_embeddings && embedding !== undefined && headFile !== undefined) {
-      const head = checkTensor(HEAD, headFile, embedding.shape);
-      if (!sameNumbers({ name: EMBEDDING, ...embedding }, { name: HEAD, ...head })) {
+      const head = checkTensor(HEAD, headFile, embedding.info.shape);
+      const matrix = (name: string, { file, info }: CheckedTensor) => ({ name, file, ...info });
+      if (!sameNumbers(matrix(EMBEDDING, embedding), matrix(HEAD, head))) {
         config = { ...config, tie_word_embeddings: false };
         tensors.set(HEAD, head);
         console.error(
@@ -207,18 +212,5 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
     close();
     throw error;
   }
-  const find = (name: string): CheckedTensor => {
-    const tensor = tensors.get(name);
-    if (tensor === undefined) throw new RangeError(`${folder} has no weight "${name}"`);
-    return tensor;
-  };
-  return {
-    config,
-    info(name) {
-      const { dtype, shape, bytes } = find(name);
-      return { dtype, shape: [...shape], bytes };
-    },
-    read: (name, begin, target) => find(name).file.read(name, begin, target),
-    close,
-  };
+  return weightSource(folder, { config, weights: tensors, close });
 }

@@ -16,7 +16,14 @@ import { JoinedMatrix, type Layout, Scratch } from "./joined.ts";
 import { metaConfig, type MetaParams, readParams } from "./meta_params.ts";
 import { openTorchFile, type PthFile } from "./pth.ts";
 import { brief } from "../files/json_file.ts";
-import { bytesPerElement, type FileDtype, sameShape, type WeightSource } from "./weights.ts";
+import {
+  bytesPerElement,
+  type FileDtype,
+  sameShape,
+  type StoredWeight,
+  type WeightSource,
+  weightSource,
+} from "./weights.ts";
 import { exists, namesIn } from "../files/whole_file.ts";
 
 /** How a tensor is split over the shards; norms are whole in each. */
@@ -206,7 +213,7 @@ export function openMeta(folder: string, options: { layers?: number } = {}): Wei
   const params = readParams(join(folder, "params.json"));
   const paths = shardPaths(folder), open: PthFile[] = [];
   const shards = new Shards(params, open);
-  const tensors = new Map<string, ReturnType<Shards["join"]> & { shape: number[] }>();
+  const weights = new Map<string, StoredWeight>();
   let config: ModelConfig;
   try {
     for (const path of paths) open.push(openTorchFile(path));
@@ -217,25 +224,14 @@ export function openMeta(folder: string, options: { layers?: number } = {}): Wei
     const scratch = new Scratch();
     for (const [name, shape] of weightShapes(config)) {
       const { meta, split, headRows } = metaName(name, config, embedding);
-      tensors.set(name, { shape, ...shards.join(meta, shape, split, headRows, scratch) });
+      const { dtype, matrix } = shards.join(meta, shape, split, headRows, scratch);
+      const read = (begin: number, target: Uint8Array) => matrix.read(begin, target);
+      weights.set(name, { info: { dtype, shape, bytes: matrix.bytes }, read });
     }
     shards.checkNames();
   } catch (error) {
     shards.close();
     throw error;
   }
-  const find = (name: string) => {
-    const tensor = tensors.get(name);
-    if (tensor === undefined) throw new RangeError(`${folder} has no weight "${name}"`);
-    return tensor;
-  };
-  return {
-    config,
-    info(name) {
-      const { dtype, shape, matrix } = find(name);
-      return { dtype, shape: [...shape], bytes: matrix.bytes };
-    },
-    read: (name, begin, target) => find(name).matrix.read(begin, target),
-    close: () => shards.close(),
-  };
+  return weightSource(folder, { config, weights, close: () => shards.close() });
 }

@@ -19,14 +19,21 @@ export function bytesPerElement(dtype: FileDtype): 2 | 4 {
   return dtype === "F32" ? 4 : 2;
 }
 
+/** What is stored under a weight's name. */
+export interface WeightInfo {
+  dtype: FileDtype;
+  shape: number[];
+  /** The tensor's whole size. */
+  bytes: number;
+  /** The type that the file has it in, where the file has another name for it or reading converts it. */
+  stored?: string;
+}
+
 /** A model's weights, any bytes of any tensor at a time. */
 export interface WeightSource {
   readonly config: ModelConfig;
-  /**
-   * What is stored under a name of `weightShapes(config)`; `bytes` is the tensor's whole size. `stored` is the type that
-   * the file has it in, where the file has another name for it or {@linkcode read} converts it.
-   */
-  info(name: string): { dtype: FileDtype; shape: number[]; bytes: number; stored?: string };
+  /** What is stored under a name of `weightShapes(config)`. */
+  info(name: string): WeightInfo;
   /**
    * Fills `target` with the tensor's raw little-endian bytes from byte `begin` on. Several calls may
    * be under way at once.
@@ -36,6 +43,37 @@ export interface WeightSource {
   read(name: string, begin: number, target: Uint8Array): Promise<void>;
   /** Closes files. Nothing may be read afterwards. */
   close(): void;
+}
+
+/** A weight in a file: what a {@linkcode WeightSource} says of it, and how its bytes are read. */
+export interface StoredWeight {
+  readonly info: Readonly<WeightInfo>;
+  read(begin: number, target: Uint8Array): Promise<void>;
+}
+
+/** The weights that were found at a path, by name. */
+export function weightSource(
+  path: string,
+  { config, weights, close }: {
+    config: ModelConfig;
+    weights: ReadonlyMap<string, StoredWeight>;
+    close: () => void;
+  },
+): WeightSource {
+  const find = (name: string): StoredWeight => {
+    const weight = weights.get(name);
+    if (weight === undefined) throw new RangeError(`${path} has no weight "${name}"`);
+    return weight;
+  };
+  return {
+    config,
+    info(name) {
+      const { info } = find(name);
+      return { ...info, shape: [...info.shape] };
+    },
+    read: (name, begin, target) => find(name).read(begin, target),
+    close,
+  };
 }
 
 /** Whether two shapes are the same. */

@@ -9,18 +9,17 @@ import { UserError } from "../../../kernels/errors.ts";
 import { weightShapes, withLayers } from "../../families/config.ts";
 import { JoinedMatrix, Scratch } from "../joined.ts";
 import { brief } from "../../files/json_file.ts";
-import { bytesPerElement, sameShape, type WeightSource } from "../weights.ts";
+import {
+  bytesPerElement,
+  sameShape,
+  type StoredWeight,
+  type WeightSource,
+  weightSource,
+} from "../weights.ts";
 import { ggufConfig } from "./config.ts";
-import type { TensorInfo } from "./header.ts";
 import { ggufName, isExpected } from "./names.ts";
 import { type GgufModel, openGgufModel } from "./split.ts";
 import { readDtype, TensorValues } from "./tensor_values.ts";
-
-/** A weight: its tensor, and how it is read. */
-interface Weight {
-  place: TensorInfo;
-  matrix: JoinedMatrix;
-}
 
 /** Refuses tensors that are no part of the model. */
 function checkNames({ tensors }: GgufModel, known: Iterable<string>): void {
@@ -38,7 +37,7 @@ function findWeight(
   { tensors, metadata: { path } }: GgufModel,
   name: string,
   { shape, headDim, scratch }: { shape: readonly number[]; headDim: number; scratch: Scratch },
-): Weight {
+): StoredWeight {
   const { gguf, permuted } = ggufName(name), place = tensors.get(gguf);
   if (place === undefined) throw new UserError(`${path}: tensor ${brief(gguf)} is missing`);
   if (!sameShape(place.shape, shape)) {
@@ -50,14 +49,19 @@ function findWeight(
     );
   }
   const [rows, columns = 1] = shape, values = new TensorValues(place, scratch);
+  const dtype = readDtype(place.type);
   const layout = {
     rows,
-    rowBytes: columns * bytesPerElement(readDtype(place.type)),
+    rowBytes: columns * bytesPerElement(dtype),
     join: "rows",
     headRows: permuted ? headDim : 0,
   } as const;
   const file = { read: (at: number, target: Uint8Array) => values.read(at, target) };
-  return { place, matrix: new JoinedMatrix([{ file, position: 0 }], layout, scratch) };
+  const matrix = new JoinedMatrix([{ file, position: 0 }], layout, scratch);
+  return {
+    info: { dtype, shape: [...shape], bytes: matrix.bytes, stored: place.type.name },
+    read: (begin, target) => matrix.read(begin, target),
+  };
 }
 
 /**
@@ -70,7 +74,7 @@ function findWeight(
  */
 export function openGguf(path: string, options: { layers?: number } = {}): WeightSource {
   const model = openGgufModel(path);
-  const weights = new Map<string, Weight>();
+  const weights = new Map<string, StoredWeight>();
   try {
     const whole = ggufConfig(model), { layers } = options;
     checkNames(model, Array.from(weightShapes(whole).keys(), (name) => ggufName(name).gguf));
@@ -79,20 +83,7 @@ export function openGguf(path: string, options: { layers?: number } = {}): Weigh
     for (const [name, shape] of weightShapes(config)) {
       weights.set(name, findWeight(model, name, { shape, headDim: config.head_dim, scratch }));
     }
-    const find = (name: string): Weight => {
-      const weight = weights.get(name);
-      if (weight === undefined) throw new RangeError(`${path} has no weight "${name}"`);
-      return weight;
-    };
-    return {
-      config,
-      info(name) {
-        const { place: { type, shape }, matrix: { bytes } } = find(name), dtype = readDtype(type);
-        return { dtype, shape: [...shape], bytes, stored: type.name };
-      },
-      read: (name, begin, target) => find(name).matrix.read(begin, target),
-      close: () => model.close(),
-    };
+    return weightSource(path, { config, weights, close: () => model.close() });
   } catch (error) {
     model.close();
     throw error;
