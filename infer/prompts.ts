@@ -6,7 +6,6 @@
 import { UserError } from "../kernels/errors.ts";
 import { contextLength } from "../model/families/config.ts";
 import { chatEncoder, type ChatTemplate, type Message } from "../model/text/templates/chat.ts";
-import { loadSamples } from "../model/text/data/load.ts";
 import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
 import type { GenerateFlags } from "./generate_flags.ts";
 import type { FoundModel } from "../model/session.ts";
@@ -45,6 +44,8 @@ async function prepareConversation(
 
 /** The questions of a data file. */
 async function readQuestions(data: string, limit?: number): Promise<Sample[]> {
+  // The readers of data files are large, and a prompt does without them.
+  const { loadSamples } = await import("../model/text/data/load.ts");
   const { samples, notes } = await loadSamples(data, { limit, outputs: false });
   notes.forEach((note) => console.error(note));
   samples.forEach((sample, i) => {

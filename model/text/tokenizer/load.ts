@@ -10,7 +10,6 @@ import { exists, fileError } from "../../files/whole_file.ts";
 import { isGguf } from "../../formats/gguf/header.ts";
 import { isMetaFolder } from "../../formats/meta.ts";
 import { TOKENIZER_SETTINGS } from "../../formats/tokenizer_names.ts";
-import { ggufTokenizer } from "./gguf/gguf_tokenizer.ts";
 import { pipelineTokenizer } from "./pipeline_tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { holdsTokenizer, readTokenizerFolder } from "./tokenizer_folder.ts";
@@ -71,7 +70,10 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
     const { loadSentencePiece } = await import("./sentencepiece/sentencepiece.ts");
     return await loadSentencePiece(origin.file);
   }
-  if (origin.kind === "gguf") return pipelineTokenizer(await ggufTokenizer(origin.file));
+  if (origin.kind === "gguf") {
+    const { ggufTokenizer } = await import("./gguf/gguf_tokenizer.ts");
+    return pipelineTokenizer(await ggufTokenizer(origin.file));
+  }
   if (info.isDirectory && !holdsTokenizer(path)) {
     throw new UserError(
       `folder "${path}" holds no tokenizer.model or tokenizer.json; name one with --tokenizer`,
