@@ -7,7 +7,7 @@ import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
-import { BeamSearcher } from "../model/engine/beams.ts";
+import type { BeamSearcher } from "../model/engine/beams.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
 import type { EngineSizes } from "../model/engine/slots.ts";
@@ -67,10 +67,12 @@ export async function generate(args: string[]): Promise<void> {
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));
+  // Most runs do without it, and start sooner.
+  const beams = flags.beams > 1 ? await import("../model/engine/beams.ts") : undefined;
   await using session = await loadModel(found, flags, {
     mode: generateMode(sizes),
     also: (memory, model) => {
-      if (flags.beams > 1) return new BeamSearcher(memory, model, sizes);
+      if (beams !== undefined) return new beams.BeamSearcher(memory, model, sizes);
       const penalized = flags.repetition_penalty !== 1;
       return new Engine(memory, model, sizes, { penalized });
     },
@@ -129,7 +131,7 @@ async function answerGroup(
     last = performance.now();
     first ||= last;
   };
-  if (engine instanceof BeamSearcher) {
+  if (!(engine instanceof Engine)) {
     const { length_penalty } = flags;
     const ids = await engine.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
     ids.every((id) => answers[0].push(id));

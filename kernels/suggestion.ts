@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { distance } from "fastest-levenshtein";
+import leven from "leven";
 
 /** The candidate closest to `word`, or undefined where none shares at least about half of it. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined, bestDistance = Infinity;
   for (const candidate of candidates) {
-    const edits = distance(word.toLowerCase(), candidate.toLowerCase());
+    const edits = leven(word.toLowerCase(), candidate.toLowerCase());
     if (edits < bestDistance) [best, bestDistance] = [candidate, edits];
   }
   return bestDistance <= Math.max(2, Math.ceil(word.length / 2)) ? best : undefined;

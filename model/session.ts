@@ -7,7 +7,6 @@
 import { type Gpu, type GpuOptions, openGpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
-import { measureRoofs } from "../kernels/measure/roofs.ts";
 import type { AdapterPlan } from "./adapter/plan.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "./checkpoint/load.ts";
 import {
@@ -117,8 +116,7 @@ export class Session<T extends Loaded> implements AsyncDisposable {
 
   /** Waits for the GPU and closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.gpu.device.queue.onSubmittedWorkDone();
-    this.gpu.close();
+    await this.gpu[Symbol.asyncDispose]();
   }
 }
 
@@ -136,6 +134,7 @@ export async function openSession<T extends Loaded>(
   const gpu = await openGpu(options);
   try {
     if (gpu.profiler) {
+      const { measureRoofs } = await import("../kernels/measure/roofs.ts");
       gpu.profiler.roofs = await measureRoofs(gpu, options.precision === "mixed" ? "f16" : "f32");
     }
     const loaded = await loadOnto(gpu, source, (memory) => make(memory, gpu), loading);

@@ -68,6 +68,7 @@ export class Gpu {
 
   readonly #map: Provider["map"];
   readonly #mapsInOrder: boolean;
+  readonly #finish: Provider["finish"];
   readonly #recorder: Recorder;
   #precompiling = false;
   /** Everything that is recorded while {@linkcode trace} runs. */
@@ -85,13 +86,11 @@ export class Gpu {
     options: GpuOptions,
   ) {
     const { provider, adapter, reason } = choice, { limits } = device;
-    this.#rested = restBeforeExit(async () => {
-      await device.queue.onSubmittedWorkDone();
-      this.close();
-    });
+    this.#rested = restBeforeExit(() => this[Symbol.asyncDispose]());
     this.provider = provider.name;
     this.#map = provider.map;
     this.#mapsInOrder = provider.mapsInOrder;
+    this.#finish = provider.finish;
     this.pipelines = new Pipelines(device, provider);
     this.extensions = new Set(
       provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
@@ -321,7 +320,7 @@ export class Gpu {
   async finish(): Promise<void> {
     this.flush();
     this.#recorder.release();
-    await this.device.queue.onSubmittedWorkDone();
+    await this.#finish(this.device.queue);
     await this.check();
   }
 
@@ -348,6 +347,12 @@ export class Gpu {
     // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
     this.memory.freeAll();
     this.device.destroy();
+  }
+
+  /** Waits until the GPU has done everything submitted, and gives the device back. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#finish(this.device.queue);
+    this.close();
   }
 
   /**

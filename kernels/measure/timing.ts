@@ -69,7 +69,7 @@ export async function clockSeconds(
   };
   return await measuring(gpu, "nothing", async () => {
     await timed(1); // compiles
-    // A wait alone costs up to 10 ms, so the time of an empty batch is subtracted.
+    // A wait takes time of its own, so that of an empty batch is subtracted.
     const idle = await timed(0);
     const batchSeconds = async (calls: number) => Math.max(0, await timed(calls) - idle);
     let calls = 1, seconds = await batchSeconds(1);

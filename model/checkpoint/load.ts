@@ -182,7 +182,7 @@ export async function loadWeights(
         finished.catch(() => {}); // heard when its turn comes
         pending.push(finished);
         queued = 0;
-        // In Deno a promise resolves 10 ms late: waiting for an older one costs nothing.
+        // An older one: while it is awaited, the GPU has newer work.
         if (pending.length > 2) await pending.shift();
       }
       progress?.(done, total);

@@ -4,7 +4,6 @@
  * @module
  */
 import { UsageError, UserError } from "../../errors.ts";
-import { dawnProvider } from "./dawn.ts";
 import { denoProvider } from "./deno.ts";
 import { onTensorCores } from "../subgroup_matrix.ts";
 import { environment } from "./environment.ts";
@@ -29,19 +28,26 @@ const NO_ADAPTER = "no GPU adapter was found: install a Vulkan driver (a GPU's o
 
 const HINT = "built in; --gpu dawn may have tensor cores, see docs/install.md";
 
+/** An implementation and its adapter. */
+type Found = Pick<Choice, "provider" | "adapter">;
+
 /** Whether the adapter multiplies matrices on tensor cores. */
-function hasTensorCores({ provider, adapter }: Pick<Choice, "provider" | "adapter">): boolean {
+function hasTensorCores({ provider, adapter }: Found): boolean {
   return onTensorCores(provider.matrices(adapter));
 }
 
-async function find(provider: Provider): Promise<Pick<Choice, "provider" | "adapter">> {
-  const adapter = await provider.requestAdapter();
-  if (adapter === null) {
-    throw new UserError(
-      provider === dawnProvider ? "Dawn found no GPU that it can use" : NO_ADAPTER,
-    );
-  }
-  return { provider, adapter };
+async function findDeno(): Promise<Found> {
+  const adapter = await denoProvider.requestAdapter();
+  if (adapter === null) throw new UserError(NO_ADAPTER);
+  return { provider: denoProvider, adapter };
+}
+
+async function findDawn(): Promise<Found> {
+  // Most runs do without it, and start sooner.
+  const { dawnProvider } = await import("./dawn.ts");
+  const adapter = await dawnProvider.requestAdapter();
+  if (adapter === null) throw new UserError("Dawn found no GPU that it can use");
+  return { provider: dawnProvider, adapter };
 }
 
 /**
@@ -63,25 +69,25 @@ export async function chooseAdapter(
     throw new UsageError(`${where} is "${asked}"; expected ${PROVIDERS.join(", ")}`);
   }
   if (asked === "dawn") {
-    const found = await find(dawnProvider);
+    const found = await findDawn();
     return { ...found, reason: hasTensorCores(found) ? "tensor cores" : "no tensor cores" };
   }
   if (asked === "deno" || precision !== "mixed") {
-    return { ...await find(denoProvider), reason: "built in" };
+    return { ...await findDeno(), reason: "built in" };
   }
   if (environment("DAWN_NODE") === undefined) {
-    const found = await find(denoProvider);
+    const found = await findDeno();
     return {
       ...found,
       reason: /nvidia/i.test(denoProvider.adapterName(found.adapter)) ? HINT : "built in",
     };
   }
   try {
-    const found = await find(dawnProvider);
+    const found = await findDawn();
     if (hasTensorCores(found)) return { ...found, reason: "tensor cores" };
-    return { ...await find(denoProvider), reason: "built in; Dawn has no tensor cores here" };
+    return { ...await findDeno(), reason: "built in; Dawn has no tensor cores here" };
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    return { ...await find(denoProvider), reason: `built in; ${error.message}` };
+    return { ...await findDeno(), reason: `built in; ${error.message}` };
   }
 }

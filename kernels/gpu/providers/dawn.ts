@@ -103,6 +103,10 @@ export const dawnProvider: Provider = {
     await staging.mapAsync(GPUMapMode.READ, 0, bytes);
     return staging.getMappedRange(0, bytes);
   },
+
+  async finish(queue) {
+    await queue.onSubmittedWorkDone();
+  },
 };
 
 /** Loads the library. @throws {UserError} where it is not there, or this program may not load it. */

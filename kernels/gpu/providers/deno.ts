@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { pollEventLoop } from "../event_loop.ts";
 import type { Provider } from "./provider.ts";
 
 const offsets = new Uint32Array(1);
@@ -58,5 +59,11 @@ export const denoProvider: Provider = {
       await mapped;
       return staging.getMappedRange(0, bytes);
     }
+  },
+
+  async finish(queue) {
+    // All is done when the call returns, though the promise resolves 10 ms later (Deno 2.9.6).
+    queue.onSubmittedWorkDone().catch(() => {});
+    await pollEventLoop();
   },
 };

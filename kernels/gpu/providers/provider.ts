@@ -1,6 +1,7 @@
 /**
  * The differences between the implementations of WebGPU that Lorikeet runs on: how one is opened, the names of its
- * features, the lines of WGSL that enable them, and how a buffer is read back.
+ * features, the lines of WGSL that enable them, and how a buffer is read back, and
+ * how the end of all work is waited for.
  *
  * @module
  */
@@ -30,4 +31,6 @@ export interface Provider {
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
   /** Maps the first `bytes` bytes of a staging buffer; from the second time on without a wait. */
   map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
+  /** Waits until everything submitted is done. */
+  finish(queue: GPUQueue): Promise<void>;
 }
