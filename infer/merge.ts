@@ -1,5 +1,5 @@
 /**
- * `lorikeet merge`: an adapter merged into its model, as a Hugging Face folder, and what that changed.
+ * `lorikeet merge`: an adapter merged into its model, as a Hugging Face folder or a GGUF file, and what that changed.
  *
  * @module
  */
@@ -33,9 +33,9 @@ const schema = z.strictObject({
 
 const MERGE = command(
   "merge",
-  "--model M --adapter A --output DIR [--flag value ...]",
-  "Writes a Hugging Face folder of the model with the adapter merged into its weights, and tells how\n" +
-    "far its logits are from those of model and adapter.",
+  "--model M --adapter A --output DIR|FILE.gguf [--flag value ...]",
+  "Writes a Hugging Face folder or a GGUF file of the model with the adapter merged into its weights,\n" +
+    "and tells how far its logits are from those of model and adapter.",
   schema,
 );
 

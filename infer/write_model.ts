@@ -1,6 +1,6 @@
 /**
- * What `merge` and `convert` do alike: read a model from its files and write it as a Hugging Face
- * folder, with progress, and with nothing left behind where that fails or is stopped.
+ * What `merge` and `convert` do alike: read a model from its files and write it as a Hugging Face folder or as a GGUF
+ * file, with progress, and with nothing left behind where that fails or is stopped.
  *
  * @module
  */
@@ -10,10 +10,13 @@ import * as common from "../cli/common_settings.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { choice, text } from "../cli/settings.ts";
 import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts";
+import type { WrittenType } from "../model/formats/gguf/write_gguf.ts";
+import { isBlocks, takenDtype } from "../model/formats/gguf/written_tensors.ts";
 import { tensorBytes } from "../model/formats/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../model/formats/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
-import { saveModel } from "../model/checkpoint/save.ts";
+import { type ModelToSave, saveModel } from "../model/checkpoint/save.ts";
+import { saveGguf } from "../model/checkpoint/save_gguf.ts";
 import { type ModelSource, openModel } from "../model/checkpoint/source.ts";
 import { loadTokenizer } from "../model/text/tokenizer/load.ts";
 import { vocabularyCheck } from "../model/text/tokenizer/vocabulary_check.ts";
@@ -28,9 +31,11 @@ export const fileKeys = {
   model: text("path", "a model folder or GGUF file, or builtin").describe(
     "Model folder in Hugging Face's or Meta's layout, GGUF file, or builtin.",
   ),
-  output: text("folder", "a new folder").describe("Hugging Face folder to make."),
-  dtype: choice(["f32", "f16", "bf16"]).optional().describe(
-    "Dtype of every tensor; without it, each keeps its own.",
+  output: text("path", "a new folder or a new file").describe(
+    "Hugging Face folder to make, or GGUF file, whose name ends in .gguf.",
+  ),
+  dtype: choice(["f32", "f16", "bf16", "q8_0", "q4_0"]).optional().describe(
+    "Dtype of every tensor; without it, each keeps its own. q8_0 and q4_0 in GGUF alone.",
   ),
   tokenizer: common.tokenizer,
 };
@@ -51,7 +56,9 @@ export interface Written {
  * @throws {UserError} where the model has no files or they are wrong, the output folder exists, or the
  *   tokenizer named is not the model's.
  */
-export async function openFiles({ model, output, tokenizer }: WriteFlags): Promise<FileModel> {
+export async function openFiles(
+  { model, output, dtype, tokenizer }: WriteFlags,
+): Promise<FileModel> {
   const source = openModel(model);
   const { weights } = source;
   if (weights === undefined) {
@@ -59,9 +66,16 @@ export async function openFiles({ model, output, tokenizer }: WriteFlags): Promi
       `model "${model}" has no files: its weights are random; expected builtin, a model folder or a GGUF file`,
     );
   }
+  const isFile = isGgufName(output);
   if (exists(output)) {
+    const what = isFile ? "file" : "folder";
     throw new UserError(
-      `output folder ${output} exists already and is not overwritten; expected a new one`,
+      `output ${what} ${output} exists already and is not overwritten; expected a new one`,
+    );
+  }
+  if (isBlocks(writtenType(dtype)) && !isFile) {
+    throw new UserError(
+      `--dtype ${dtype} is one of GGUF's: expected an --output that ends in .gguf, or f32, f16 or bf16`,
     );
   }
   if (tokenizer !== undefined) {
@@ -82,7 +96,28 @@ const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 /** Thrown where the writing is to stop, to undo what was done of it. */
 class Stopped extends Error {}
 
-const FILE_DTYPES: Record<string, FileDtype> = { f32: "F32", f16: "F16", bf16: "BF16" };
+const TYPES: Record<string, WrittenType> = {
+  f32: "F32",
+  f16: "F16",
+  bf16: "BF16",
+  q8_0: "Q8_0",
+  q4_0: "Q4_0",
+};
+
+/** What `--dtype` says. */
+export function writtenType(dtype: string | undefined): WrittenType | undefined {
+  return dtype === undefined ? undefined : TYPES[dtype];
+}
+
+/** Whether an output is a GGUF file rather than a folder. */
+export function isGgufName(output: string): boolean {
+  return output.endsWith(".gguf");
+}
+
+/** The dtype of tensors in a folder. */
+function folderDtype(type: WrittenType | undefined): FileDtype | undefined {
+  return isBlocks(type) ? undefined : type;
+}
 
 /**
  * Writes the model with all that belongs to it. Ctrl-C or SIGTERM undoes it.
@@ -101,9 +136,9 @@ export async function writeModel(
   const stop = () => {
     stopped = true;
   };
-  const bar = loadingBar(verb);
+  const bar = loadingBar(verb), type = writtenType(dtype), isFile = isGgufName(output);
   const tensors = rewrittenTensors(source.weights, {
-    dtype: dtype && FILE_DTYPES[dtype],
+    dtype: isFile ? (shape) => takenDtype(shape, type) : folderDtype(type),
     change,
     progress(done, total) {
       if (stopped) throw new Stopped();
@@ -111,13 +146,15 @@ export async function writeModel(
     },
   });
   for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
+  const model: ModelToSave = {
+    source,
+    config: change?.config ?? source.config,
+    tensors,
+    tokenizerPath: source.tokenizerPath,
+  };
   try {
-    await saveModel(output, {
-      source,
-      config: change?.config ?? source.config,
-      tensors,
-      tokenizerPath: source.tokenizerPath,
-    });
+    if (isFile) return { output, ...await saveGguf(output, model, type) };
+    await saveModel(output, model);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     console.error(`\nStopped; ${output} was not made.`);

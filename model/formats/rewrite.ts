@@ -104,13 +104,13 @@ export function pieceValues({ dtype, bytes }: WeightPiece): Float32Array {
  * dtype and values stay are copied byte for byte; values are rounded to nearest, ties to even. Others are refused where
  * they are no finite numbers, or become infinite in their new dtype.
  *
- * @param options `dtype`: of every tensor, or each keeps its own; `change`: new values for some of them;
+ * @param options `dtype`: of every tensor, or of that of a shape; else each keeps its own; `change`: new values for some of them;
  *   `progress` hears of the bytes made so far and of all.
  */
 export function rewrittenTensors(
   source: WeightSource,
   { dtype: wanted, change, progress }: {
-    dtype?: FileDtype;
+    dtype?: FileDtype | ((shape: readonly number[]) => FileDtype | undefined);
     change?: WeightChange;
     progress?: (done: number, total: number) => void;
   } = {},
@@ -151,7 +151,8 @@ export function rewrittenTensors(
     const origin = change === undefined ? name : change.origin(name);
     // A bias that the model did not have is stored as its layer's weight is.
     const { dtype: own } = source.info(origin ?? name.replace(/bias$/, "weight"));
-    const tensor = { dtype: wanted ?? own, shape };
+    const given = typeof wanted === "function" ? wanted(shape) : wanted;
+    const tensor = { dtype: given ?? own, shape };
     total += tensorBytes(tensor);
     return { name, ...tensor, data: data(name, origin, tensor) };
   });

@@ -5,8 +5,7 @@
  */
 
 import { bytesPerElement, type FileDtype } from "./weights.ts";
-import { fileError } from "../files/whole_file.ts";
-import { temporaryName } from "../files/write_folder.ts";
+import { exactly, type Pieces, writeFile } from "../files/write_file.ts";
 
 /** A tensor to be written; `data` is asked for only when its turn comes. */
 export interface TensorToWrite {
@@ -14,7 +13,7 @@ export interface TensorToWrite {
   dtype: FileDtype;
   shape: readonly number[];
   /** Exactly the tensor's little-endian bytes, in pieces of any size. */
-  data: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+  data: Pieces;
 }
 
 /** Bytes of a tensor of this dtype and shape. */
@@ -47,10 +46,6 @@ function encodeHeader(tensors: TensorToWrite[], metadata: Record<string, string>
   return bytes;
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Uint8Array): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-}
-
 /**
  * Writes a safetensors file, tensor by tensor, under a temporary name that becomes `path` at the
  * end; if anything fails nothing is left behind and a file at `path` stays as it was.
@@ -69,31 +64,13 @@ export async function writeSafetensors(
 ): Promise<void> {
   const ordered = [...tensors].sort((a, b) => bytesPerElement(b.dtype) - bytesPerElement(a.dtype));
   const header = encodeHeader(ordered, metadata);
-  const temporary = temporaryName(path);
-  let file: Deno.FsFile | undefined;
-  try {
-    file = await Deno.open(temporary, { write: true, createNew: true });
-    await writeAll(file, header);
-    for (const tensor of ordered) {
-      const expected = tensorBytes(tensor);
-      let written = 0;
-      for await (const chunk of tensor.data) {
-        written += chunk.length;
-        if (written > expected) break;
-        await writeAll(file, chunk);
-      }
-      if (written !== expected) {
-        const has = written > expected ? "more than" : `only ${written} of`;
-        throw new RangeError(`data of tensor "${tensor.name}" has ${has} its ${expected} bytes`);
-      }
-    }
-    await file.syncData();
-    file.close();
-    file = undefined;
-    await Deno.rename(temporary, path);
-  } catch (error) {
-    file?.close();
-    await Deno.remove(temporary).catch(() => {});
-    throw fileError(path, "write", error);
-  }
+  await writeFile(path, pieces(header, ordered));
+}
+
+async function* pieces(
+  header: Uint8Array,
+  tensors: readonly TensorToWrite[],
+): AsyncGenerator<Uint8Array> {
+  yield header;
+  for (const tensor of tensors) yield* exactly(tensorBytes(tensor), tensor);
 }

@@ -131,7 +131,8 @@ export function permissionFlags(
   return [
     "--no-prompt",
     "--allow-read",
-    "--allow-sys=systemMemoryInfo",
+    // What memory and what room on a disk is free.
+    "--allow-sys=systemMemoryInfo,statfs",
     "--ignore-env",
     `--allow-env=${VARIABLES}`,
     ...(write ? ["--allow-write"] : []),

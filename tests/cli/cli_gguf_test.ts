@@ -31,6 +31,12 @@ gpuTest(
     const output = folder.file("converted");
     succeeded(await lorikeetHere("convert", ["--model", PIECES, "--output", output]));
     assert.deepEqual(await answer(output), LLAMA_CPP);
+    const again = ["--model", output, "--output", folder.file("again.gguf")];
+    succeeded(await lorikeetHere("convert", again));
+    assert.deepEqual(await answer(folder.file("again.gguf")), LLAMA_CPP);
+    refused(await lorikeetHere("convert", again), 1, "again.gguf exists already");
+    const blocks = ["--model", output, "--output", folder.file("f"), "--dtype", "q8_0"];
+    refused(await lorikeetHere("convert", blocks), 1, "--dtype q8_0 is one of GGUF's");
   },
 );
 

@@ -101,7 +101,7 @@ function vocabularySize({ tensors, metadata: { path } }: GgufModel, hidden: numb
 }
 
 /** What the frequencies of RoPE are divided by, where the file has it. */
-function ropeFactors(
+function storedFactors(
   { tensors, metadata: { path } }: GgufModel,
   headDim: number,
 ): Float32Array | undefined {
@@ -143,7 +143,7 @@ export function ggufConfig(model: GgufModel): ModelConfig {
   keys.expect("attention.value_length", [headDim]);
   keys.expect("rope.dimension_count", [headDim]);
   const theta = keys.number("rope.freq_base") ?? 10000;
-  const factors = ropeFactors(model, headDim);
+  const factors = storedFactors(model, headDim);
   const divided = factors && ropeScaling(factors, { headDim, theta, file: path });
   const vocab_size = vocabularySize(model, hidden_size);
   const window = keys.optional("attention.sliding_window", MAX_WINDOW, 0);

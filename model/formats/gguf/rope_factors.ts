@@ -16,8 +16,8 @@ type Llama3 = Extract<RopeScaling, { type: "llama3" }>;
 /** Divisors are f32. */
 const TOLERANCE = 1e-5;
 
-/** What the frequencies are divided by. */
-function divisors(scaling: Llama3, headDim: number, theta: number): number[] {
+/** What the frequencies of RoPE are divided by, one of each, `head_dim / 2` of them. */
+export function ropeFactors(scaling: Llama3, headDim: number, theta: number): number[] {
   const { factor, low_freq_factor: low, high_freq_factor: high } = scaling;
   return Array.from({ length: headDim / 2 }, (_, i) => {
     const wavelength = 2 * Math.PI * theta ** (2 * i / headDim);
@@ -73,7 +73,7 @@ export function ropeScaling(
     original_max_position_embeddings: 2 ** (i + 6),
   }));
   const found = [...published, ...solved(factors, headDim, theta)].find((scaling) => {
-    const expected = divisors(scaling, headDim, theta);
+    const expected = ropeFactors(scaling, headDim, theta);
     return expected.every((divisor, i) => Math.abs(divisor / all[i] - 1) < TOLERANCE);
   });
   if (found !== undefined) return found;

@@ -74,6 +74,17 @@ export function tensorType(number: number): TensorType | undefined {
   return READ[number];
 }
 
+/** The number of a type. */
+export function typeNumber(name: ReadType): number {
+  return Number(Object.keys(READ).find((number) => READ[Number(number)].name === name));
+}
+
+/** Bytes of a tensor whose rows are whole blocks. */
+export function storedBytes(name: ReadType, shape: readonly number[]): number {
+  const { elements, bytes } = READ[typeNumber(name)];
+  return shape.reduce((a, b) => a * b, 1) / elements * bytes;
+}
+
 /** What to call a type that is not read, and what is. */
 export function unreadType(number: number): string {
   const names = Object.values(READ).map(({ name }) => name);

@@ -9,7 +9,8 @@ import { openFirstSplit } from "./split.ts";
 
 /** `tokenizer.ggml.token_type`; the numbers are SentencePiece's. */
 export const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4;
-const NORMAL = 1;
+/** `tokenizer.ggml.token_type` of all others: a token as any other, and one that stands for none. */
+export const NORMAL = 1, UNUSED = 5;
 
 /** Tokens with a role. */
 const ROLES = ["bos", "eos", "eot", "eom", "unknown", "padding"] as const;
@@ -73,6 +74,11 @@ export function readVocabulary(metadata: Metadata): GgufVocabulary | undefined {
     if (isControl) types[id] = CONTROL;
   });
   return { model, tokens, types, ids };
+}
+
+/** Whether a token ends an answer by its text, whatever its role. */
+export function isEndText(text: string): boolean {
+  return END_TEXTS.has(text);
 }
 
 /** The tokens that end an answer, EOS first. */

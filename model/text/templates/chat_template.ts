@@ -141,6 +141,11 @@ export function findChatTemplate(
   );
 }
 
+/** The templates of a model; none where it has none. @param path As of {@linkcode findChatTemplate}. */
+export function chatTemplates(path: string): ChatTemplates {
+  return allTemplates(path).templates ?? new Map();
+}
+
 /** Whether {@linkcode findChatTemplate} has something to find. */
 export function hasChatTemplate(path: string): boolean {
   return allTemplates(path).templates !== undefined;

@@ -17,7 +17,7 @@ import { brief } from "../../../files/json_file.ts";
 import { addedToken } from "../pipeline/added_tokens.ts";
 import { hasPatterns, loadPatterns, noPatterns } from "../pipeline/oniguruma.ts";
 import { Pipeline } from "../pipeline/pipeline.ts";
-import { BYTE } from "../sentencepiece/sentencepiece_file.ts";
+import { BYTE, type SentencePieceFile } from "../sentencepiece/sentencepiece_file.ts";
 import { sentencePiecePipeline } from "../sentencepiece/sentencepiece_folder.ts";
 import type { FolderTokenizer } from "../pipeline_tokenizer.ts";
 import { templateProcessing } from "../pipeline/template_processing.ts";
@@ -32,23 +32,21 @@ interface BareTokenizer {
 }
 
 /** SentencePiece's pairs, of which those of better scores are merged first; its texts are not normalized. */
-async function sentencePieceBpe(
-  metadata: Metadata,
-  vocabulary: GgufVocabulary,
-): Promise<BareTokenizer> {
-  const { tokens, types, ids } = vocabulary;
-  const scores = metadata.numbers(key("scores"));
-  if (scores !== undefined && scores.length !== tokens.length) {
-    metadata.fail(key("scores"), `one for each of ${tokens.length} tokens`);
-  }
-  const pipeline = await sentencePiecePipeline({
-    pieces: tokens.map((piece, id) => ({
-      piece,
-      score: Number(scores?.[id] ?? 0),
-      type: types[id],
-    })),
+export interface ScoredPieces {
+  pieces: SentencePieceFile["pieces"];
+  ids: GgufVocabulary["ids"];
+  add_space_prefix: boolean;
+  remove_extra_whitespaces: boolean;
+}
+
+/** What is computed with them. */
+export function scoredPieces(
+  { pieces, ids, add_space_prefix, remove_extra_whitespaces }: ScoredPieces,
+): Promise<Pipeline> {
+  return sentencePiecePipeline({
+    pieces,
     model_type: "bpe",
-    byte_fallback: types.includes(BYTE),
+    byte_fallback: pieces.some(({ type }) => type === BYTE),
     unk_id: ids.unknown ?? -1,
     bos_id: ids.bos ?? -1,
     eos_id: ids.eos ?? -1,
@@ -57,7 +55,27 @@ async function sentencePieceBpe(
     eos_piece: "",
     unk_surface: "",
     precompiled_charsmap: new Uint8Array(),
-    add_dummy_prefix: metadata.flag(key("add_space_prefix")) ?? true,
+    add_dummy_prefix: add_space_prefix,
+    remove_extra_whitespaces,
+  });
+}
+
+async function sentencePieceBpe(
+  metadata: Metadata,
+  { tokens, types, ids }: GgufVocabulary,
+): Promise<BareTokenizer> {
+  const scores = metadata.numbers(key("scores"));
+  if (scores !== undefined && scores.length !== tokens.length) {
+    metadata.fail(key("scores"), `one for each of ${tokens.length} tokens`);
+  }
+  const pipeline = await scoredPieces({
+    pieces: tokens.map((piece, id) => ({
+      piece,
+      score: Number(scores?.[id] ?? 0),
+      type: types[id],
+    })),
+    ids,
+    add_space_prefix: metadata.flag(key("add_space_prefix")) ?? true,
     remove_extra_whitespaces: metadata.flag(key("remove_extra_whitespaces")) ?? false,
   });
   return { pipeline, adds_bos: true };

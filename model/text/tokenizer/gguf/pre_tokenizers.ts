@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isObject } from "../../../files/json_file.ts";
+
 /** How words are cut and merged. */
 export interface PreTokenization {
   /** Steps of a tokenizer.json before the bytes become characters. */
@@ -145,3 +147,51 @@ export function preTokenizationOf(pre: string): PreTokenization | undefined {
 
 /** The names that are known. */
 export const PRE_NAMES: readonly string[] = Object.keys(BY_NAME);
+
+/** Steps of a tokenizer.json one after another, of those that stand in a sequence, too. */
+function flat(part: unknown, list: string): unknown[] {
+  if (!isObject(part)) return [];
+  const inner = part[list];
+  return Array.isArray(inner) ? inner.flatMap((step) => flat(step, list)) : [part];
+}
+
+/** A step as a text that is the same for steps that do the same. */
+function stepKey(step: unknown): string {
+  if (!isObject(step)) return "";
+  const { type, pattern, behavior, invert, individual_digits } = step;
+  // Patterns that match all of a text: what is between matches is removed, and there is nothing.
+  const isolates = behavior === "Isolated" && invert !== true ||
+    behavior === "Removed" && invert === true;
+  if (type === "Split" && isolates && isObject(pattern)) return `Split ${pattern.Regex}`;
+  if (type === "Digits") return `Digits ${individual_digits === true}`;
+  return JSON.stringify(step);
+}
+
+/** A byte-level tokenizer.json. */
+interface ByteLevelParts {
+  normalizer: unknown;
+  pre_tokenizer: unknown;
+  ignore_merges: boolean;
+}
+
+/** The last step of a byte-level pre-tokenizer, which makes characters of bytes; undefined of another. */
+export function byteLevelStep(pre_tokenizer: unknown): Record<string, unknown> | undefined {
+  const last = flat(pre_tokenizer, "pretokenizers").at(-1);
+  return isObject(last) && last.type === "ByteLevel" ? last : undefined;
+}
+
+/** The name of the way in which a byte-level tokenizer cuts words; undefined where it has none. */
+export function preNameOf(
+  { normalizer, pre_tokenizer, ignore_merges }: ByteLevelParts,
+): string | undefined {
+  const last = byteLevelStep(pre_tokenizer);
+  if (last === undefined || last.add_prefix_space !== false) return undefined;
+  const steps = flat(pre_tokenizer, "pretokenizers").slice(0, -1).map(stepKey);
+  const normalizers = flat(normalizer, "normalizers").map(stepKey);
+  const wanted = JSON.stringify([steps, normalizers, last.use_regex !== false, ignore_merges]);
+  return PRE_NAMES.find((name) => {
+    const { steps, normalizer, gpt2_words = false, ignore_merges = false } = BY_NAME[name];
+    const normalizers = flat(normalizer, "normalizers").map(stepKey);
+    return wanted === JSON.stringify([steps.map(stepKey), normalizers, gpt2_words, ignore_merges]);
+  });
+}

@@ -32,6 +32,11 @@ import { templateProcessing } from "../pipeline/template_processing.ts";
  */
 const MARK = "\u{10fffe}\u{1fffe}";
 
+/** A piece as its maker wrote it, whether or not the mark stands before it. */
+export function unmarked(piece: string): string {
+  return piece.startsWith(MARK) ? piece.slice(MARK.length) : piece;
+}
+
 /** The pieces as the vocabulary holds them. */
 function marked(file: SentencePieceFile): SentencePieceFile {
   const pieces = file.pieces.map((piece) =>

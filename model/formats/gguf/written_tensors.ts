@@ -1,0 +1,133 @@
+/**
+ * A model's weights on their way into a GGUF file: in its names, its order of rows and its types.
+ *
+ * @module
+ */
+
+import { UserError } from "../../../kernels/errors.ts";
+import type { ModelConfig } from "../../families/config.ts";
+import type { FileDtype } from "../weights.ts";
+import type { Pieces } from "../../files/write_file.ts";
+import type { TensorToWrite } from "../write_safetensors.ts";
+import { EMBEDDING, ggufName, OUTPUT, ROPE_FACTORS } from "./names.ts";
+import { BLOCK, quantize, type WrittenBlocks } from "./quantize.ts";
+import { ropeFactors } from "./rope_factors.ts";
+import { storedBytes } from "./tensor_types.ts";
+import type { GgufTensor, WrittenType } from "./write_gguf.ts";
+
+/** Whether numbers of a type are in blocks. */
+export function isBlocks(type: WrittenType | undefined): type is WrittenBlocks {
+  return type === "Q8_0" || type === "Q4_0";
+}
+
+/** Whether a tensor of this shape is quantised: rows have to be whole blocks, and vectors stay as they are. */
+function fits(shape: readonly number[]): boolean {
+  return shape.length === 2 && shape[1] % BLOCK === 0;
+}
+
+/**
+ * The dtype in which a tensor is taken from its model, to be written in `type`. As llama.cpp's own conversion has it,
+ * vectors are F32, and a matrix that no block fits becomes F16.
+ *
+ * @param type Undefined where each matrix keeps its own.
+ */
+export function takenDtype(
+  shape: readonly number[],
+  type: WrittenType | undefined,
+): FileDtype | undefined {
+  if (shape.length === 1) return "F32";
+  if (!isBlocks(type)) return type;
+  return fits(shape) ? "F32" : "F16";
+}
+
+/** Pieces of F32 numbers, whole rows, as blocks. */
+async function* quantized(
+  name: string,
+  type: WrittenBlocks,
+  data: Pieces,
+): AsyncGenerator<Uint8Array> {
+  let memory = new Uint8Array(0);
+  for await (const piece of data) {
+    const values = new Float32Array(piece.buffer, piece.byteOffset, piece.length / 4);
+    const bytes = storedBytes(type, [values.length]);
+    if (memory.length < bytes) memory = new Uint8Array(bytes);
+    const blocks = memory.subarray(0, bytes);
+    if (quantize(type, values, blocks) > 0) {
+      throw new UserError(
+        `tensor "${name}" has values beyond what ${type}'s scales hold; expected --dtype bf16 or f32`,
+      );
+    }
+    yield blocks;
+  }
+}
+
+/** GGUF's place of a row of a head: features 2i and 2i + 1 are a pair there, i and i + half here. */
+export function placeInHead(row: number, headDim: number): number {
+  const half = headDim / 2;
+  return row < half ? 2 * row : 2 * (row - half) + 1;
+}
+
+/** The rows of each head permuted, a head at a time, whatever the pieces. */
+async function* permutedHeads(
+  data: Pieces,
+  headDim: number,
+  rowBytes: number,
+): AsyncGenerator<Uint8Array> {
+  const head = new Uint8Array(headDim * rowBytes), permuted = new Uint8Array(head.length);
+  let filled = 0;
+  for await (const piece of data) {
+    for (let at = 0; at < piece.length;) {
+      const bytes = Math.min(piece.length - at, head.length - filled);
+      head.set(piece.subarray(at, at + bytes), filled);
+      at += bytes;
+      filled += bytes;
+      if (filled < head.length) continue;
+      for (let row = 0; row < headDim; row++) {
+        const to = placeInHead(row, headDim) * rowBytes;
+        permuted.set(head.subarray(row * rowBytes, (row + 1) * rowBytes), to);
+      }
+      filled = 0;
+      yield permuted;
+    }
+  }
+}
+
+/** What RoPE's frequencies are divided by, as a tensor; undefined where the metadata say it all. */
+function factorTensor({ rope_scaling, head_dim, rope_theta }: ModelConfig): GgufTensor | undefined {
+  if (rope_scaling?.type !== "llama3") return undefined;
+  const factors = Float32Array.from(ropeFactors(rope_scaling, head_dim, rope_theta));
+  const data = [new Uint8Array(factors.buffer)];
+  return { name: ROPE_FACTORS, type: "F32", shape: [factors.length], data };
+}
+
+/**
+ * The tensors of a file.
+ *
+ * @param tensors Every weight of the model, each taken in its {@linkcode takenDtype}.
+ * @param type What matrices are written in; undefined where each keeps its own. With Q4_0 the matrix that logits come
+ *   from is in Q8_0: llama.cpp, too, keeps more bits of it.
+ */
+export function ggufTensors(
+  tensors: readonly TensorToWrite[],
+  config: ModelConfig,
+  type: WrittenType | undefined,
+): GgufTensor[] {
+  const head = config.tie_word_embeddings ? EMBEDDING : OUTPUT;
+  const factors = factorTensor(config);
+  const weights = tensors.map((tensor): GgufTensor => {
+    const { shape } = tensor, { gguf: name, permuted } = ggufName(tensor.name);
+    const blocks = isBlocks(type) && fits(shape)
+      ? name === head ? "Q8_0" as const : type
+      : undefined;
+    const written = blocks ?? tensor.dtype;
+    const data = blocks === undefined ? tensor.data : quantized(tensor.name, blocks, tensor.data);
+    const rowBytes = storedBytes(written, [shape[1] ?? 1]);
+    return {
+      name,
+      type: written,
+      shape,
+      data: permuted ? permutedHeads(data, config.head_dim, rowBytes) : data,
+    };
+  });
+  return factors === undefined ? weights : [factors, ...weights];
+}
