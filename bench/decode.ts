@@ -21,6 +21,7 @@ import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
 import { type EngineSizes, Slots } from "../model/engine/slots.ts";
 import { generateMode, numericsOf, storageOf } from "../model/transformer/modes.ts";
+import { frozenKinds } from "../model/transformer/quantization.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { openModel } from "../model/checkpoint/source.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -32,6 +33,9 @@ const schema = z.strictObject({
   model: modelFlag,
   precision: choice(["mixed", "fp32"]).default("mixed").describe("As in generate."),
   exact_products: common.exact_products,
+  quantization: common.quantization,
+  double_quantization: common.double_quantization,
+  quantization_skip: common.quantization_skip,
   contexts: lengths.optional().describe("Tokens before the ones that are timed."),
   tokens: whole(2, 4096).default(64).describe("Tokens that are timed at each context."),
   plot: text("file", "an .svg file to write").optional().describe(
@@ -155,6 +159,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf(flags),
+      frozen: frozenKinds(source.config, flags),
       // Without a cache, a pass is as long as the context.
       mode: { ...generateMode(sizes), maxTokens: context },
     });

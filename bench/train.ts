@@ -37,6 +37,9 @@ const schema = z.strictObject({
   max_length: shape.max_length,
   precision: shape.precision,
   exact_products: shape.exact_products,
+  quantization: shape.quantization,
+  double_quantization: shape.double_quantization,
+  quantization_skip: shape.quantization_skip,
   checkpointing: shape.checkpointing,
   lora: flag().default(true).describe("LoRA of rank 16 on q and v; off trains all weights."),
   optimizer: shape.optimizer,
@@ -147,11 +150,14 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
 function configOf(flags: Flags, model: string): Bench["config"] {
   const { precision, exact_products, packing, share_prefixes, batch_size } = flags;
   const { gradient_accumulation_steps, optimizer, learning_rate } = flags;
-  const { checkpointing, lora } = flags;
+  const { checkpointing, lora, quantization, double_quantization, quantization_skip } = flags;
   return {
     ...makeTrainConfig({ model, checkpointing, lora }),
     precision,
     exact_products,
+    quantization,
+    double_quantization,
+    quantization_skip,
     packing,
     share_prefixes,
     batch_size,

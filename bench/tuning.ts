@@ -103,7 +103,7 @@ function prepare(gpu: Gpu, tensors: Tensors, product: AskedProduct) {
     const made = makeOperand(
       weightKind(b),
       shape,
-      ({ dtype }, plane) => tensors.zeros(dtype, plane),
+      ({ dtype, shape }) => tensors.zeros(dtype, shape),
     );
     encodeWeight(gpu, made, values);
     return made;

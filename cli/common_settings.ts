@@ -4,9 +4,9 @@
  *
  * @module
  */
-import type { z } from "zod";
+import { z } from "zod";
 import { PROVIDERS } from "../kernels/gpu/providers/choose.ts";
-import { choice, flag, text, whole } from "./settings.ts";
+import { choice, flag, text, whole, worded } from "./settings.ts";
 
 /** What to call a model; see model/checkpoint/source.ts. */
 export const model = text("path", "a model folder or GGUF file, random:<size>, or builtin")
@@ -53,6 +53,23 @@ export const max_length = whole(2).default(512).describe(
 export const exact_products = flag().default(false).describe(
   "In mixed precision, keep operands and sums of matrix products in f32 (slower).",
 );
+
+/** How the base model is held; see model/transformer/quantization.ts. */
+export const quantization = choice(["none", "int8", "nf4"]).default("none").describe(
+  "Hold the linear layers of every block in fewer bits: int8, nf4 (QLoRA's 4 bits), or none, as the files have them.",
+);
+
+/** Whether nf4's numbers of blocks are quantised. */
+export const double_quantization = flag().default(true).describe(
+  "With nf4, hold the blocks' scales in 8 bits, too: 4.13 bits a weight instead of 4.5.",
+);
+
+/** What is not quantised. */
+export const quantization_skip = worded(
+  z.array(z.string().min(1)),
+  "names",
+  "a list of names of modules, such as down_proj or model.layers.0.mlp.down_proj",
+).default([]).describe("Modules that quantization leaves as they are.");
 
 /** Which WebGPU; see kernels/gpu/providers/choose.ts. */
 export const gpu = choice(PROVIDERS).default("auto").describe(

@@ -20,6 +20,9 @@ export const modelKeys = {
     "mixed stores and computes in f16 and adds up in f32; fp32 throughout.",
   ),
   exact_products: common.exact_products,
+  quantization: common.quantization,
+  double_quantization: common.double_quantization,
+  quantization_skip: common.quantization_skip,
 };
 
 /** What a command needs to know of the machine and the output. */

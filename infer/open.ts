@@ -9,6 +9,7 @@ import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { type FoundModel, type Loaded, openSession, type Session } from "../model/session.ts";
 import { Llama } from "../model/transformer/llama.ts";
+import { frozenKinds } from "../model/transformer/quantization.ts";
 import { type Mode, numericsOf, storageOf } from "../model/transformer/modes.ts";
 import type { CacheFlags, ModelFlags } from "./flags.ts";
 
@@ -41,6 +42,7 @@ export async function loadModel<T>(
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf(flags),
+      frozen: frozenKinds(source.config, flags),
       lora: adapter?.plan,
       mode,
     });

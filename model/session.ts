@@ -27,6 +27,11 @@ import type { AddBos, Tokenizer } from "./text/tokenizer/tokenizer.ts";
 import { allocatePlanned } from "./transformer/capacity.ts";
 import { Llama } from "./transformer/llama.ts";
 import { generateMode, numericsOf, storageOf } from "./transformer/modes.ts";
+import {
+  frozenKinds,
+  QUANTIZATIONS,
+  type QuantizationSettings,
+} from "./transformer/quantization.ts";
 
 /** An adapter that was read and found to fit its model. */
 export type FittingAdapter = Adapter & { plan: AdapterPlan };
@@ -148,7 +153,7 @@ export async function openSession<T extends Loaded>(
 }
 
 /** How {@linkcode open} opens a model. */
-export interface OpenOptions extends ModelNames {
+export interface OpenOptions extends ModelNames, Partial<QuantizationSettings> {
   /** Which WebGPU, and more of the device. Default: what is found. */
   gpu?: GpuOptions;
   /** Default `mixed`: weights in f16, sums in f32. */
@@ -268,6 +273,8 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
   checkNumber("sequences", sequences, AT_LEAST_ONE);
   checkNumber("context", most, AT_LEAST_ONE);
   checkNumber("seed", seed, U32);
+  const { quantization = "none", double_quantization = true, quantization_skip = [] } = options;
+  checkChoice("quantization", quantization, QUANTIZATIONS);
   const found = await findModel(options), { source, tokenizer, adapter } = found;
   const context = Math.min(most, contextLength(source.config));
   const sizes: EngineSizes = {
@@ -280,6 +287,7 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf({ precision, exact_products: false }),
+      frozen: frozenKinds(source.config, { quantization, double_quantization, quantization_skip }),
       lora: adapter?.plan,
       mode: generateMode(sizes),
     });

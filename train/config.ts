@@ -85,6 +85,19 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
       c.adapter !== undefined && !lora &&
       "adapter is given but lora is off; expected lora on, or no adapter",
   );
+  rule(
+    ["quantization"],
+    (c) =>
+      c.quantization !== "none" && !lora &&
+      `quantization is ${c.quantization} but lora is off, which trains the weights themselves; expected lora on, ` +
+        "or quantization none",
+  );
+  rule(
+    ["quantization", "quantization_skip"],
+    (c) =>
+      c.quantization === "none" && c.quantization_skip.length > 0 &&
+      "quantization_skip is given but quantization is none; expected quantization int8 or nf4",
+  );
 }
 
 /** `runs/` and the local time, in characters every file system takes. */

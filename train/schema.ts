@@ -161,6 +161,9 @@ export const trainSchema = z.strictObject({
     "fp32 throughout, or f16 storage and compute with f32 masters and loss scaling.",
   ).meta({ resume: "same" }),
   exact_products: common.exact_products.meta({ resume: "same" }),
+  quantization: common.quantization.meta({ resume: "same" }),
+  double_quantization: common.double_quantization.meta({ resume: "same" }),
+  quantization_skip: common.quantization_skip.meta({ resume: "same" }),
   initial_loss_scale: aboveZero().default(65536).describe(
     "What mixed precision multiplies the loss by at first.",
   ).meta({ resume: "same" }),

@@ -15,6 +15,7 @@ import { type Batch, type Document, makeBatch } from "../model/transformer/batch
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf } from "../model/transformer/modes.ts";
+import { frozenKinds } from "../model/transformer/quantization.ts";
 import type { DropoutState } from "../model/transformer/packed_linear.ts";
 import { trainedPlan } from "./adapter_settings.ts";
 import type { TrainConfig } from "./config.ts";
@@ -100,6 +101,7 @@ export class Trainer {
     this.model = new Llama(memory, {
       config: modelConfig,
       numerics: numericsOf(config),
+      frozen: frozenKinds(modelConfig, config),
       lora: lora ? trainedPlan(lora, modelConfig) : undefined,
       mode: {
         kind: "train",

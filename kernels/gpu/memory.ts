@@ -57,6 +57,7 @@ export class Memory {
   readonly #peak = zeroTable();
   #peakTotal = 0;
   #scratchBytes = 0;
+  #encodingBytes = 0;
   readonly #buffers = new Map<GPUBuffer, { category: Category; bytes: number }>();
 
   constructor(
@@ -82,6 +83,16 @@ export class Memory {
   /** Most bytes of working memory that launches are known to ask for; see `Gpu.scratch`. */
   get scratchBytes(): number {
     return this.#scratchBytes;
+  }
+
+  /** Bytes that loading takes at one time beside what it uploads. */
+  get encodingBytes(): number {
+    return this.#encodingBytes;
+  }
+
+  /** Reserves so many bytes for loading, which are free afterwards. */
+  needEncoding(bytes: number): void {
+    this.#encodingBytes = Math.max(this.#encodingBytes, bytes);
   }
 
   /** Reserves so many bytes of working memory for launches; see `Gpu.scratch`. */

@@ -6,7 +6,7 @@
  *  - vector access, four elements at a time: `load_x(i) -> vec4<f32>`, `store_x(i, vec4<f32>)`,
  *    whatever the dtype (f16 is stored as packed halves and computed in f32); or
  *  - scalar access (`scalar: true`): the array `x` itself (f32 or u32); or
- *  - raw access (`raw: true`): the array `x` itself, as `vec4<u32>`: 16 bytes at a time.
+ *  - access by words (`words: 1`, 2 or 4): the array `x` itself, as `u32`, `vec2<u32>` or `vec4<u32>`, whatever the dtype.
  *
  * @module
  */
@@ -20,8 +20,8 @@ export interface Binding {
   access: "read" | "write";
   /** Elements one by one instead of four at a time. */
   scalar?: boolean;
-  /** 16 bytes at a time, as they are. */
-  raw?: boolean;
+  /** So many words of four bytes at a time, as they are. */
+  words?: 1 | 2 | 4;
 }
 
 /** What a program may use beyond WGSL's core, where the device has it; see {@linkcode Dialect}. */
@@ -135,15 +135,15 @@ function makeProgram(key: string, source: ProgramSource): Program {
   return { ...source, id: nextId++, name, key, uniformNames: Object.keys(source.uniforms) };
 }
 
-function elementType({ dtype, scalar, raw }: Binding): string {
-  if (raw) return "vec4<u32>";
+function elementType({ dtype, scalar, words }: Binding): string {
+  if (words !== undefined) return { 1: "u32", 2: "vec2<u32>", 4: "vec4<u32>" }[words];
   if (scalar) return dtype === "f16" ? "u32" : dtype;
   return { f32: "vec4<f32>", f16: "vec2<u32>", u32: "vec4<u32>" }[dtype];
 }
 
 function accessors(binding: Binding): string {
-  const { name, dtype, access, scalar, raw } = binding;
-  if (scalar || raw || dtype === "u32") return "";
+  const { name, dtype, access, scalar, words } = binding;
+  if (scalar || words !== undefined || dtype === "u32") return "";
   const load = dtype === "f32"
     ? `${name}[i]`
     : `vec4<f32>(unpack2x16float(${name}[i].x), unpack2x16float(${name}[i].y))`;

@@ -115,22 +115,36 @@ export interface RowRange {
   count: number;
 }
 
+/** A row of a tensor that is split by rows. */
+export interface RowBytes {
+  /** May be a fraction, where several rows share an element. */
+  bytes: number;
+  /** Values of the row; ranges end at multiples of `whole` values. Default: anywhere. */
+  size?: number;
+  whole?: number;
+}
+
 /**
  * Splits `rows` rows of `rowBytes` bytes into ranges of at most `limit` bytes, each but the last
  * ending at a multiple of {@linkcode ALIGNMENT} bytes and of four rows (a row may be a column of another
  * operand, read four at a time). One range where all of it fits.
  *
- * @param rowBytes One number a tensor, for tensors that are split alike.
+ * @param rowBytes One for each tensor, where several are split alike.
  */
 export function splitRows(
   rows: number,
-  rowBytes: number | readonly number[],
+  rowBytes: number | readonly RowBytes[],
   limit: number,
 ): RowRange[] {
-  const sizes = typeof rowBytes === "number" ? [rowBytes] : rowBytes, largest = Math.max(...sizes);
+  const sizes = typeof rowBytes === "number" ? [{ bytes: rowBytes }] : rowBytes;
+  const largest = Math.max(...sizes.map(({ bytes }) => bytes));
   if (rows * largest <= limit) return [{ start: 0, count: rows }];
+  const fits = (unit: number) =>
+    sizes.every(({ bytes, size = 1, whole = 1 }) =>
+      (unit * bytes) % ALIGNMENT === 0 && (unit * size) % whole === 0
+    );
   let unit = 4;
-  while (sizes.some((bytes) => (unit * bytes) % ALIGNMENT !== 0)) unit *= 2;
+  while (!fits(unit)) unit *= 2;
   const most = Math.floor(limit / (largest * unit)) * unit;
   if (most === 0) throw new Error(`a row of ${largest} bytes does not fit a binding of ${limit}`);
   const ranges: RowRange[] = [];

@@ -6,7 +6,6 @@
 import { UserError } from "../../kernels/errors.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { flagNotFinite } from "../../kernels/ops/elements/not_finite.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   countFaults,
@@ -25,8 +24,8 @@ const CHUNK_BYTES = 1 << 24;
 /** Flags, for {@linkcode checkFlags}, the parameters whose values in the compute dtype are not all finite. */
 export function flagWeights(gpu: Gpu, parameters: readonly Parameter[], flags: Tensor): void {
   clear(gpu, flags);
-  parameters.forEach(({ operand: { tensors } }, slot) => {
-    for (const x of tensors) flagNotFinite(gpu, { x, flags, slot });
+  parameters.forEach(({ operand: { kind, tensors } }, slot) => {
+    kind.flagNotFinite(gpu, tensors, { flags, slot });
   });
 }
 

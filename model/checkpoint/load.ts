@@ -14,6 +14,7 @@ import {
 } from "../../kernels/ops/elements/random.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
+  encodingWork,
   operandOf,
   type WeightOperand,
   writeFileValues,
@@ -162,13 +163,14 @@ export async function loadWeights(
   const pieceBytes = Math.min(chunkBytes, Math.max(...sizes));
   const room = Math.max(2 * chunkBytes / 4, model.weights.length);
   const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
+  const work = encodingWork(gpu, model.weights.map(destination));
   const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
   /** A promise for each time that the queue was asked, in order. */
   const pending: Promise<void>[] = [];
   let done = 0, queued = 0, unsent = 0;
   try {
     for await (const { piece, bytes } of readAhead(pieces, weights, pieceBytes)) {
-      upload(gpu, piece, bytes, halves[0]);
+      upload(gpu, piece, bytes, { words: halves[0], work });
       halves.reverse();
       done += bytes.length;
       queued += bytes.length;
@@ -193,6 +195,7 @@ export async function loadWeights(
   } finally {
     weights.close();
     gpu.free(words);
+    if (work !== undefined) gpu.free(work);
   }
 }
 
@@ -206,10 +209,11 @@ function upload(
   gpu: Gpu,
   { parameter, dtype: from, begin, last }: FilePiece,
   bytes: Uint8Array<ArrayBuffer>,
-  words: Tensor,
+  { words, work }: { words: Tensor; work?: Tensor },
 ): void {
   const size = bytesPerElement(from), first = begin / size, count = bytes.length / size;
-  writeFileValues(gpu, destination(parameter), bytes, { words, from, first, count });
+  const weight = destination(parameter), { values } = weight;
+  writeFileValues(gpu, weight, bytes, { words, from, first, count, values, work });
   if (last) refreshValue(gpu, parameter);
 }
 
@@ -317,19 +321,23 @@ export function setParameter(gpu: Gpu, parameter: Parameter, data: Float32Array)
  */
 function inPieces(
   gpu: Gpu,
-  { kind, tensors, columns }: WeightOperand,
+  weight: WeightOperand,
   count: number,
   fill: (y: Tensor, from: number) => void,
 ): void {
+  const { kind, tensors, columns, values } = weight;
   const unit = Math.max(PIECE_UNIT, kind.unit(columns));
   const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * unit)) * unit;
   const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, count)]);
+  const work = encodingWork(gpu, [weight]);
   for (let first = 0; first < count; first += staging.size) {
     const piece = staging.view([Math.min(staging.size, count - first)]);
     fill(piece, first);
-    kind.encode(gpu, tensors, { words: piece.as("u32"), from: "F32", first, count: piece.size });
+    const words = piece.as("u32");
+    kind.encode(gpu, tensors, { words, from: "F32", first, count: piece.size, values, work });
   }
   gpu.free(staging);
+  if (work !== undefined) gpu.free(work);
 }
 
 /** `[rows, columns]` in a zero-padded larger shape; `data` itself where there is no padding. */

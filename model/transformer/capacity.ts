@@ -88,7 +88,7 @@ export function planMemory(
   plan.buffer("workspace", "device", FIXED_WORKSPACE);
   allocate(plan);
   // Uploads have ended when the first launch takes working memory.
-  const scratch = Math.max(UPLOAD_BYTES, SPLIT_BYTES, plan.scratchBytes);
+  const scratch = Math.max(UPLOAD_BYTES + plan.encodingBytes, SPLIT_BYTES, plan.scratchBytes);
   plan.buffer("workspace", "uploads and split sums", scratch);
   return plan;
 }

@@ -15,7 +15,6 @@ import { initialGradScaler } from "../../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { splitKBytes } from "../../kernels/ops/matmul/tiled_geometry.ts";
 import type { Float, Numerics } from "../../kernels/ops/numerics.ts";
-import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   asInference,
@@ -51,6 +50,7 @@ import { makeNetwork, type Network } from "./network.ts";
 import { backwardPass, forwardPass, inferencePass } from "./passes.ts";
 import {
   allocateParameters,
+  type FrozenKinds,
   isTrainedParameter,
   type Parameter,
   parameterOf,
@@ -64,7 +64,7 @@ export interface LlamaOptions {
   spec?: ArchSpec;
   numerics: Numerics;
   /** How matrices that are not trained are held. Default: dense, in the element type of storage. */
-  frozen?: WeightKind;
+  frozen?: FrozenKinds;
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
   mode: Mode;

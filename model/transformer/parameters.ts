@@ -9,7 +9,11 @@ import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import { DENSE } from "../../kernels/ops/weights/dense.ts";
 import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
-import { WeightOperand } from "../../kernels/ops/weights/operand.ts";
+import {
+  encodingElements,
+  planeTensors,
+  WeightOperand,
+} from "../../kernels/ops/weights/operand.ts";
 
 /** What a trained parameter has besides its value. */
 export interface Trained {
@@ -71,6 +75,9 @@ export function storedShape(shape: readonly number[]): number[] {
   return shape.map((n) => roundUp(n, 4));
 }
 
+/** The kind in which a frozen matrix of this name is held; undefined for a dense one. */
+export type FrozenKinds = (name: string) => WeightKind | undefined;
+
 /** A parameter to make. */
 export interface ParameterSpec {
   name: string;
@@ -85,21 +92,23 @@ export interface ParameterSpec {
  * gradients of those that are trained.
  *
  * @param storage Element type of values.
- * @param frozen How matrices that are not trained are held; dense without it.
+ * @param frozen How a matrix that is not trained is held, by its name; dense where it says nothing.
  */
 export function allocateParameters(
   memory: Memory,
   label: string,
   specs: readonly ParameterSpec[],
   storage: Float,
-  frozen: WeightKind = DENSE[storage],
+  frozen?: FrozenKinds,
 ): Parameter[] {
   const operands = allocateValues(
     memory,
     `${label} values`,
     specs,
-    ({ shape, trained }) => trained || shape.length < 2 ? DENSE[storage] : frozen,
+    ({ name, shape, trained }) =>
+      (trained || shape.length < 2 ? undefined : frozen?.(name)) ?? DENSE[storage],
   );
+  memory.needEncoding(4 * encodingElements(operands));
   const trained = specs.filter((spec) => spec.trained);
   const alongside = (category: Category, kind: string) =>
     trained.length === 0 ? [] : memory.arena(
@@ -134,15 +143,10 @@ function allocateValues(
 ): WeightOperand[] {
   const planes = specs.flatMap((spec, weight) => {
     const { name, shape, stored = storedShape(shape) } = spec;
-    const [rows, columns = 1] = stored, kind = kindOf(spec);
-    return kind.planes(columns).map(({ suffix, dtype, columns }, plane) => ({
+    return planeTensors(kindOf(spec), stored).map(({ suffix, dtype, shape }, plane) => ({
       weight,
       plane,
-      spec: {
-        name: name + suffix,
-        dtype,
-        shape: stored.length === 1 ? [rows] : [rows, columns],
-      } satisfies TensorSpec,
+      spec: { name: name + suffix, dtype, shape } satisfies TensorSpec,
     }));
   }).sort((a, b) => a.plane - b.plane);
   if (planes.length === 0) return [];

@@ -13,15 +13,15 @@ import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 const VECTOR = 16;
 
 const zeros = programFamily("clear", ({ x }: { x: Dtype }) => ({
-  bindings: [{ name: "x", dtype: x, access: "write", raw: true }],
+  bindings: [{ name: "x", dtype: x, access: "write", words: 4 }],
   uniforms: { vectors: "u32" },
   body: elementMain("x[i] = vec4<u32>();"),
 }));
 
 const copies = programFamily("copy", ({ x, y }: { x: Dtype; y: Dtype }) => ({
   bindings: [
-    { name: "x", dtype: x, access: "read", raw: true },
-    { name: "y", dtype: y, access: "write", raw: true },
+    { name: "x", dtype: x, access: "read", words: 4 },
+    { name: "y", dtype: y, access: "write", words: 4 },
   ],
   uniforms: { vectors: "u32" },
   body: elementMain("y[i] = x[i];"),

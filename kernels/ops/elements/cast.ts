@@ -34,6 +34,12 @@ export function cast(
 /** Element types of weight files. */
 export type RawDtype = "F32" | "F16" | "BF16";
 
+const PAIR = `
+fn pair(i: u32) -> vec2<u32> {
+  let four = words[i / 2u];
+  return select(four.xy, four.zw, vec2<bool>(i % 2u == 1u));
+}`;
+
 /** WGSL expressions of the four elements at i, from `words`, sixteen bytes an element. */
 const DECODE: Record<RawDtype, string> = {
   F32: "bitcast<vec4<f32>>(words[i])",
@@ -42,17 +48,19 @@ const DECODE: Record<RawDtype, string> = {
     "pair(i).y << 16u, pair(i).y & 0xffff0000u))",
 };
 
+/** WGSL of `file_values(i) -> vec4<f32>`: elements 4i to 4i + 3 of a binding `words` of u32, raw. */
+export function fileValues(raw: RawDtype): string {
+  return `${raw === "F32" ? "" : PAIR}
+fn file_values(i: u32) -> vec4<f32> { return ${DECODE[raw]}; }`;
+}
+
 const decode = programFamily("cast_bytes", ({ raw, y }: { raw: RawDtype; y: Dtype }) => ({
   bindings: [
     { name: "words", dtype: "u32", access: "read" },
     { name: "y", dtype: y, access: "write" },
   ],
   uniforms: { vectors: "u32", count: "u32" },
-  body: `
-fn pair(i: u32) -> vec2<u32> {
-  let four = words[i / 2u];
-  return select(four.xy, four.zw, vec2<bool>(i % 2u == 1u));
-}` + elementMain(`
+  body: PAIR + elementMain(`
   let inside = i * 4u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(u.count);
   store_y(i, select(vec4<f32>(), ${DECODE[raw]}, inside));`),
 }));

@@ -11,9 +11,17 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 
-/** By their bits: compilers may assume that infinity and NaN never happen. Integers are always finite. */
+/** Whether four f32 are NaN or infinite, by their bits: compilers may assume that this never happens. */
+export function notFinite(x: string): string {
+  return `(bitcast<vec4<u32>>(${x}) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u)`;
+}
+
+/** The bits of an f32 that is no number. */
+export const NAN = "0x7fc00000u";
+
+/** Integers are always finite. */
 const FAULTY: Readonly<Record<Dtype, string>> = {
-  f32: `(bitcast<vec4<u32>>(x[i]) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u)`,
+  f32: notFinite("x[i]"),
   u32: "vec4<bool>()",
   f16: `(vec4<u32>(x[i].x, x[i].x >> 16u, x[i].y, x[i].y >> 16u) & vec4<u32>(0x7c00u)) ==
     vec4<u32>(0x7c00u)`,

@@ -194,7 +194,7 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
     uniforms: UNIFORMS,
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `
-var<workgroup> tile: array<vec4<u32>, ${memory.words}>;
+var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${b.functions("b", 8)}
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,

@@ -110,7 +110,7 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
   const store = (set: number) =>
     shares.map(({ s, put }) => {
       const loaded = Array.from({ length: registers }, (_, r) => register(set, s, r));
-      return `tile[${put}] = ${kind.halves(loaded)};`;
+      return `tile[${put}] = ${kind.halves(name, loaded)};`;
     }).join("\n");
   return { declare, load, store };
 }
@@ -166,7 +166,7 @@ var ${register} = ${type}();`
   const store = (tile: number) =>
     loaded.map(([x, y], s) => {
       const [ifFirst, ifNot] = (tile === 0 ? [x, y] : [y, x]).map(({ register }) => register);
-      const value = kind.halves([`select(${ifNot}, ${ifFirst}, ${name}Low)`]);
+      const value = kind.halves(name, [`select(${ifNot}, ${ifFirst}, ${name}Low)`]);
       return `tile[${name}Put${tile} + ${s * below * stride}u] = ${value};`;
     }).join("\n");
   return { declare, load, store };

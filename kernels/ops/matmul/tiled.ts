@@ -138,7 +138,7 @@ export const tiledMatmul = programFamily(
       uniforms: UNIFORMS,
       extensions: operands === "f16" ? ["f16"] : [],
       body: `
-${stage.module}
+${stage.module}${kindOfB.functions("b", 4)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 let rowBase = group.x * ${blockM}u;

@@ -214,7 +214,9 @@ function put(
   const { kind, type, vector, scale } = units;
   const values = repeat(vector, (r) => {
     const register = `s${p}_${r}`;
-    const [floats] = kind.unpack(4, [registerType === type ? register : fromWords(type, register)]);
+    const [floats] = kind.unpack(units.name, 4, [
+      registerType === type ? register : fromWords(type, register),
+    ]);
     const value = operands === "f32"
       ? floats
       : `vec4<f16>(${floats})${scale === 1 ? "" : ` * ${scale}h`}`;

@@ -48,10 +48,10 @@ function activationOf({ activation }: MatvecKind): ActivationWgsl | undefined {
 
 /** Functions on a load of weights, and on A. */
 function functions(b: WeightKind, wide: LoadWidth): string {
-  const { type } = b.registers(wide), values = b.unpack(wide, ["w"]);
+  const { type } = b.registers(wide), values = b.unpack("b", wide, ["w"]);
   const parameters = values.map((_, p) => `x${p}: vec4<f32>`).join(", ");
   const value = values.map((four, p) => `dot(x${p}, ${four})`).join(" + ");
-  return `
+  return `${b.functions("b", wide)}
 fn multiplied(${parameters}, w: ${type}) -> f32 { return ${value}; }
 // What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
 fn rounded(x: vec4<f32>) -> vec4<f32> {

@@ -7,9 +7,11 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import type { Binding } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { castBytes } from "../elements/cast.ts";
+import { flagNotFinite } from "../elements/not_finite.ts";
 import type { Float } from "../numerics.ts";
 import {
   type EncodedPiece,
+  type FlagPlace,
   type LoadWidth,
   packHalves,
   type Plane,
@@ -29,6 +31,7 @@ const REGISTERS: Readonly<Record<Float, Record<LoadWidth, Registers>>> = {
 /** Weights of one element type. */
 class Dense implements WeightKind {
   readonly element: Float;
+  readonly columnUnit = 1;
 
   constructor(readonly name: Float) {
     this.element = name;
@@ -38,16 +41,33 @@ class Dense implements WeightKind {
     return 1;
   }
 
-  planes(columns: number): readonly Plane[] {
-    return [{ suffix: "", dtype: this.name, columns }];
+  workElements(): number {
+    return 0;
+  }
+
+  planes(): readonly Plane[] {
+    return [{ suffix: "", dtype: this.name, values: 1, elements: 1 }];
   }
 
   encode(gpu: Gpu, [tensor]: readonly Tensor[], { words, from, first, count }: EncodedPiece): void {
     castBytes(gpu, { words, from, y: tensor.view([count], first), count });
   }
 
+  flagNotFinite(gpu: Gpu, [x]: readonly Tensor[], at: FlagPlace): void {
+    flagNotFinite(gpu, { x, ...at });
+  }
+
   bindings(name: string, width: LoadWidth): Binding[] {
-    return [{ name, dtype: this.name, access: "read", raw: this.name === "f16" && width === 8 }];
+    return [{
+      name,
+      dtype: this.name,
+      access: "read",
+      words: this.name === "f16" && width === 8 ? 4 : undefined,
+    }];
+  }
+
+  functions(): string {
+    return "";
   }
 
   registers(width: LoadWidth): Registers {
@@ -59,7 +79,7 @@ class Dense implements WeightKind {
     return isTwo ? `${name}[(${index}) * 2u + ${register}u]` : `${name}[${index}]`;
   }
 
-  unpack(width: LoadWidth, registers: readonly string[]): string[] {
+  unpack(_name: string, width: LoadWidth, registers: readonly string[]): string[] {
     if (this.name === "f32") return [...registers];
     const [register] = registers;
     return width === 8
@@ -67,7 +87,7 @@ class Dense implements WeightKind {
       : [unpacked(register, "xy")];
   }
 
-  halves(registers: readonly string[]): string {
+  halves(_name: string, registers: readonly string[]): string {
     return this.name === "f16" ? registers[0] : packHalves(registers);
   }
 }

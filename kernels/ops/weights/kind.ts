@@ -23,13 +23,24 @@ export interface Registers {
   count: 1 | 2;
 }
 
-/** One of the tensors of a matrix: a row of the matrix is a row of each. */
+/** One of the tensors of a matrix. */
 export interface Plane {
   /** Added to the matrix's name, "" for the first. */
   suffix: string;
   dtype: Dtype;
-  /** Elements of a row. */
-  columns: number;
+  /** So many values of the matrix, counted row by row, are in so many elements of the tensor. */
+  values: number;
+  elements: number;
+}
+
+/** Elements of a plane of a matrix with so many values; the last ones may stand for fewer values. */
+export function planeSize(plane: Plane, values: number): number {
+  return isTable(plane) ? plane.elements : Math.ceil(values / plane.values) * plane.elements;
+}
+
+/** Whether a plane is the same whatever the matrix: a table, which belongs to all values. */
+export function isTable({ values }: Plane): boolean {
+  return values === Infinity;
 }
 
 /** Values on their way into a weight: `count` little-endian elements, raw from the start of `words`. */
@@ -39,6 +50,16 @@ export interface EncodedPiece {
   /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode WeightKind.unit}. */
   first: number;
   count: number;
+  /** Values of the whole matrix, of which the pieces come in order. */
+  values: number;
+  /** Working memory of {@linkcode WeightKind.workElements} f32 elements, which lasts from piece to piece. */
+  work?: Tensor;
+}
+
+/** A flag of several, u32. */
+export interface FlagPlace {
+  flags: Tensor;
+  slot: number;
 }
 
 /** A kind of weights. */
@@ -52,17 +73,25 @@ export interface WeightKind {
   readonly element?: Float;
   /** Pieces that are encoded begin at multiples of so many values, of a matrix with so many columns. */
   unit(columns: number): number;
+  /** Elements of the working memory that encoding a matrix of so many values takes. */
+  workElements(values: number): number;
   /**
    * The tensors of a matrix with so many columns.
    *
-   * @throws {Error} where it can't hold such a matrix.
+   * @throws {Error} where it can't hold such a matrix; see {@linkcode WeightKind.columnUnit}.
    */
   planes(columns: number): readonly Plane[];
+  /** Columns of a matrix are a multiple of it. */
+  readonly columnUnit: number;
   /** Writes values into the tensors of a matrix, in their order. */
   encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;
+  /** Sets a flag to 1 where a matrix has values that are no finite numbers, or had them before it was encoded. */
+  flagNotFinite(gpu: Gpu, tensors: readonly Tensor[], place: FlagPlace): void;
 
   /** Bindings of the tensors for loads of one width, the first of which is called `name`. */
   bindings(name: string, width: LoadWidth): Binding[];
+  /** Functions that the other expressions call, for loads of one width. */
+  functions(name: string, width: LoadWidth): string;
   /** Registers of one load. A load of 8 values in two registers is not made for one row of A. */
   registers(width: LoadWidth): Registers;
   /** The value of a register of load `index`, a WGSL expression of {@linkcode Registers.type}. */
@@ -71,9 +100,9 @@ export interface WeightKind {
    * The values of a load, `vec4<f32>` each, as operands of any operator. Only components of `vec2<u32>` registers are
    * used, which may be the first two of a `vec4<u32>`. Registers of zeros are zeros.
    */
-  unpack(width: LoadWidth, registers: readonly string[]): string[];
+  unpack(name: string, width: LoadWidth, registers: readonly string[]): string[];
   /** The values of a load of 8 as packed halves, a `vec4<u32>`. */
-  halves(registers: readonly string[]): string;
+  halves(name: string, registers: readonly string[]): string;
 }
 
 /** Eight values, two expressions of `vec4<f32>`, as packed halves. */
@@ -101,13 +130,13 @@ export function fromWords(type: Registers["type"], words: string): string {
  * have that function already.
  */
 export function loadFunction(kind: WeightKind, name: string): string {
-  const [{ scalar, raw }] = kind.bindings(name, 4);
-  if (!scalar && !raw) return "";
+  const [{ scalar, words }] = kind.bindings(name, 4);
+  if (!scalar && words === undefined) return "";
   const { count } = kind.registers(4);
   const registers = Array.from({ length: count }, (_, r) => `r${r}`);
-  return `
+  return `${kind.functions(name, 4)}
 fn load_${name}(i: u32) -> vec4<f32> {
 ${registers.map((r, n) => `  let ${r} = ${kind.load(name, 4, "i", n)};\n`).join("")}\
-  return ${kind.unpack(4, registers)[0]};
+  return ${kind.unpack(name, 4, registers)[0]};
 }`;
 }

@@ -4,8 +4,8 @@
  * @module
  */
 import type { Gpu } from "../../gpu/gpu.ts";
-import { bytesOf, type RowRange, splitRows, type Tensor } from "../../gpu/tensor.ts";
-import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
+import { bytesOf, type Dtype, type RowRange, splitRows, type Tensor } from "../../gpu/tensor.ts";
+import { type EncodedPiece, isTable, type Plane, planeSize, type WeightKind } from "./kind.ts";
 import { denseKind } from "./kinds.ts";
 
 /** A weight: a matrix `[rows, columns]`, or of the dense kinds any tensor. */
@@ -13,6 +13,7 @@ export class WeightOperand {
   /** Bytes of all rows, and how many values they hold. */
   readonly bytes: number;
   readonly values: number;
+  readonly #planes: readonly Plane[];
   readonly #views = new Map<string, WeightOperand>();
 
   constructor(
@@ -22,7 +23,8 @@ export class WeightOperand {
     readonly tensors: readonly Tensor[],
   ) {
     this.bytes = tensors.reduce((sum, { size, dtype }) => sum + size * bytesOf(dtype), 0);
-    this.values = shape.reduce((product, size) => product * size, 1);
+    this.values = sizeOf(shape);
+    this.#planes = kind.planes(this.columns);
   }
 
   get name(): string {
@@ -43,7 +45,7 @@ export class WeightOperand {
 
   /** Values of a row. */
   get columns(): number {
-    return this.shape.slice(1).reduce((product, size) => product * size, 1);
+    return sizeOf(this.shape.slice(1));
   }
 
   /** Bytes of the largest of its tensors: what one binding has to cover. */
@@ -51,34 +53,81 @@ export class WeightOperand {
     return Math.max(...this.tensors.map(({ bytes }) => bytes));
   }
 
-  /** Rows `start` to `start + count`; the same object each time. */
+  /**
+   * Rows `start` to `start + count`; the same object each time.
+   *
+   * @throws {Error} where a tensor can't be cut there.
+   */
   rows(start: number, count: number): WeightOperand {
     const key = `${start}:${count}`;
     let view = this.#views.get(key);
     if (view === undefined) {
-      const tensors = this.tensors.map((tensor) => tensor.rows(start, count));
+      const tensors = this.tensors.map((tensor, i) => this.#rowsOf(tensor, i, start, count));
       view = new WeightOperand(this.kind, [count, ...this.shape.slice(1)], tensors);
       this.#views.set(key, view);
     }
     return view;
   }
 
+  #rowsOf(tensor: Tensor, plane: number, start: number, count: number): Tensor {
+    if (this.kind.element !== undefined) return tensor.rows(start, count);
+    const description = this.#planes[plane], first = start * this.columns;
+    if (isTable(description)) return tensor;
+    const { values } = description;
+    if (first % values !== 0) {
+      throw new Error(
+        `${this.name}: row ${start} does not start at a multiple of ${values} values`,
+      );
+    }
+    const size = planeSize(description, count * this.columns);
+    return tensor.view([size], planeSize(description, first));
+  }
+
   /** Ranges of rows that fit a binding of `limit` bytes each; one where all of them do. */
   ranges(limit: number): RowRange[] {
-    const rowBytes = this.tensors.map(({ rowSize, dtype }) => rowSize * bytesOf(dtype));
-    return splitRows(this.shape[0], rowBytes, limit);
+    const planes = this.#planes.filter((plane) => !isTable(plane));
+    return splitRows(
+      this.shape[0],
+      planes.map(({ values, elements, dtype }) => ({
+        bytes: this.columns * elements / values * bytesOf(dtype),
+        // Rows end between the groups of values that an element, or several, stand for.
+        whole: values,
+        size: this.columns,
+      })),
+      limit,
+    );
   }
 }
 
-/** A weight of this kind, whose planes `make` makes, each `[rows, columns]`. */
+/** Product of the sizes. */
+function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+/** The tensors of a weight `[rows, columns]` of this kind: suffixes of their names, dtypes and shapes. */
+export function planeTensors(
+  kind: WeightKind,
+  shape: readonly number[],
+): { suffix: string; dtype: Dtype; shape: number[] }[] {
+  return kind.planes(sizeOf(shape.slice(1))).map((plane) => ({
+    suffix: plane.suffix,
+    dtype: plane.dtype,
+    shape: kind.element === undefined ? [planeSize(plane, sizeOf(shape))] : [...shape],
+  }));
+}
+
+/** A weight of this kind, whose tensors `make` makes. */
 export function makeOperand(
   kind: WeightKind,
   shape: readonly number[],
-  make: (plane: Plane, shape: number[]) => Tensor,
+  make: (tensor: { suffix: string; dtype: Dtype; shape: number[] }) => Tensor,
 ): WeightOperand {
-  const [rows, ...rest] = shape, columns = rest.reduce((product, size) => product * size, 1);
-  const tensors = kind.planes(columns).map((plane) => make(plane, [rows, plane.columns]));
-  return new WeightOperand(kind, shape, tensors);
+  return new WeightOperand(kind, shape, planeTensors(kind, shape).map(make));
+}
+
+/** Elements of the working memory in which each of these weights can be encoded. */
+export function encodingElements(weights: readonly WeightOperand[]): number {
+  return weights.reduce((most, { kind, values }) => Math.max(most, kind.workElements(values)), 0);
 }
 
 /** Writes values of a file: its bytes where their dtype is the weight's, otherwise by way of `piece.words`. */
@@ -96,9 +145,16 @@ export function writeFileValues(
   kind.encode(gpu, tensors, piece);
 }
 
+/** Working memory in which each of these weights can be encoded, to be freed then; undefined where none takes any. */
+export function encodingWork(gpu: Gpu, weights: readonly WeightOperand[]): Tensor | undefined {
+  const elements = encodingElements(weights);
+  return elements === 0 ? undefined : gpu.memory.tensor("workspace", "encoding", "f32", [elements]);
+}
+
 /** Writes the values of x `[rows, columns]` f32 into a weight of that shape. */
-export function encodeWeight(gpu: Gpu, { kind, tensors, shape }: WeightOperand, x: Tensor): void {
-  const [rows] = shape, columns = x.rowSize;
+export function encodeWeight(gpu: Gpu, weight: WeightOperand, x: Tensor): void {
+  const { kind, tensors, shape, values } = weight, [rows] = shape, columns = x.rowSize;
+  const work = encodingWork(gpu, [weight]);
   const ranges = splitRows(rows, columns * 4, gpu.maxBinding);
   for (const { start, count } of ranges) {
     const words = (ranges.length === 1 ? x : x.rows(start, count)).as("u32");
@@ -107,8 +163,11 @@ export function encodeWeight(gpu: Gpu, { kind, tensors, shape }: WeightOperand, 
       from: "F32",
       first: start * columns,
       count: count * columns,
+      values,
+      work,
     });
   }
+  if (work !== undefined) gpu.free(work);
 }
 
 /** Operands of tensors that products were given. */
@@ -135,7 +194,7 @@ export function packTensors(matrices: readonly Tensor[]): Tensor | undefined {
       matrix.offset === before.offset + before.size * bytesOf(before.dtype);
   });
   const height = matrices.reduce((sum, { shape }) => sum + shape[0], 0);
-  return adjacent ? first.view([height, first.shape[1]]) : undefined;
+  return adjacent ? first.view([height, ...first.shape.slice(1)]) : undefined;
 }
 
 /**
@@ -145,8 +204,15 @@ export function packOperands(weights: readonly WeightOperand[]): WeightOperand |
   const [{ kind, shape, tensors }] = weights;
   if (weights.length === 1) return weights[0];
   if (weights.some((weight) => weight.kind !== kind)) return undefined;
-  const planes = tensors.map((_, plane) => packTensors(weights.map((w) => w.tensors[plane])))
-    .filter((tensor) => tensor !== undefined);
+  const descriptions = kind.planes(weights[0].columns);
+  // Within the packed weight no element stands for values of two matrices.
+  const whole = weights.slice(0, -1).every(({ values }) =>
+    descriptions.every((plane) => isTable(plane) || values % plane.values === 0)
+  );
+  if (!whole) return undefined;
+  const planes = tensors.map((table, plane) =>
+    isTable(descriptions[plane]) ? table : packTensors(weights.map((w) => w.tensors[plane]))
+  ).filter((tensor) => tensor !== undefined);
   if (planes.length < tensors.length) return undefined;
   const height = weights.reduce((sum, { shape }) => sum + shape[0], 0);
   return new WeightOperand(kind, [height, ...shape.slice(1)], planes);

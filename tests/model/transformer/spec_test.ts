@@ -108,7 +108,13 @@ function modelOf(
   mode: Mode,
   frozen?: WeightKind,
 ): Llama {
-  const model = new Llama(gpu.memory, { config: CONFIG, spec, numerics: EXACT, mode, frozen });
+  const model = new Llama(gpu.memory, {
+    config: CONFIG,
+    spec,
+    numerics: EXACT,
+    mode,
+    frozen: frozen && (() => frozen),
+  });
   model.initialize(gpu);
   for (const parameter of model.weights) {
     setParameter(gpu, parameter, Float32Array.from(weights.get(parameter.name)!));
@@ -228,7 +234,13 @@ Deno.test("rows of tokens are refused of a table that is not dense when the mode
       trainable_token_indices: { [module]: [1, 2] },
     });
     const lora = adapterPlan(config, CONFIG, "the adapter"), mode = scoreMode(SIZES);
-    return new Llama(new Memory(), { config: CONFIG, numerics: EXACT, mode, lora, frozen });
+    return new Llama(new Memory(), {
+      config: CONFIG,
+      numerics: EXACT,
+      mode,
+      lora,
+      frozen: () => frozen,
+    });
   };
   assert.throws(() => plan("embed_tokens", kind), {
     name: "UserError",

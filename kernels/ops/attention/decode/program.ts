@@ -117,7 +117,7 @@ export const DECODE_FIELDS = ["positions", "starts", "ends"] as const;
 /** The program of a variant. */
 export const decodeProgram = programFamily("attention_decode", (variant: DecodeVariant) => {
   const { q, kv, subgroups, softcap, packed } = variant;
-  const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", raw: true });
+  const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", words: 4 });
   return {
     bindings: [
       ...reads(q, "qkv"),

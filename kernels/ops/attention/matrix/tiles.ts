@@ -11,7 +11,7 @@ import type { MatrixPlan } from "./plan.ts";
 
 /** Bindings of head rows that are read in words. */
 export function readsWords(...names: string[]): Binding[] {
-  return names.map((name) => ({ name, dtype: "f16", access: "read", raw: true }));
+  return names.map((name) => ({ name, dtype: "f16", access: "read", words: 4 }));
 }
 
 /**

@@ -1,0 +1,150 @@
+/**
+ * 8-bit weights in blocks of 32 along a row, each with a scale in f16: GGUF's Q8_0, as
+ * https://github.com/ggml-org/ggml/blob/master/src/ggml-quants.c makes it. A value is q · scale.
+ *
+ * @module
+ */
+import { groupGrid } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { type Binding, programFamily } from "../../gpu/program.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import { DIVIDED } from "../../wgsl/divide.ts";
+import { fileValues, type RawDtype } from "../elements/cast.ts";
+import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
+import {
+  type EncodedPiece,
+  type LoadWidth,
+  packHalves,
+  type Plane,
+  type Registers,
+  type WeightKind,
+} from "./kind.ts";
+
+/** Values of a block. */
+const BLOCK = 32;
+/** Threads of a workgroup that encodes, and blocks of a thread: a word has the scales of two. */
+const THREADS = 64, BLOCKS = 2;
+
+/**
+ * The largest magnitude over 127 is the scale; values are rounded over the scale before that is rounded to f16, halves
+ * away from zero.
+ */
+const encode = programFamily("int8_encode", ({ from }: { from: RawDtype }) => ({
+  bindings: [
+    { name: "words", dtype: "u32", access: "read" },
+    { name: "codes", dtype: "u32", access: "write", scalar: true },
+    { name: "scales", dtype: "f16", access: "write", scalar: true },
+  ],
+  // Blocks of this piece, and the first of them in the matrix.
+  uniforms: { blocks: "u32", first: "u32" },
+  body: `${fileValues(from)}${DIVIDED}
+fn rounded(x: vec4<f32>) -> vec4<i32> {
+  let size = abs(x);
+  let below = floor(size);
+  return vec4<i32>(sign(x) * (below + floor(2.0 * (size - below))));
+}
+@compute @workgroup_size(${THREADS})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let start = ((group.y * groups.x + group.x) * ${THREADS}u + thread) * ${BLOCKS}u;
+  if (start >= u.blocks) { return; }
+  var scales_of = vec2<f32>();
+  for (var b = 0u; b < ${BLOCKS}u && start + b < u.blocks; b++) {
+    let at = (start + b) * ${BLOCK / 4}u;
+    var most = vec4<f32>();
+    var faulty = vec4<bool>();
+    for (var i = 0u; i < ${BLOCK / 4}u; i++) {
+      let x = file_values(at + i);
+      most = max(most, abs(x));
+      faulty |= ${notFinite("x")};
+    }
+    let largest = max(max(most.x, most.y), max(most.z, most.w));
+    let scale = divided(largest, 127.0);
+    var inverse = 0.0;
+    if (scale > 0.0) { inverse = divided(1.0, scale); }
+    for (var i = 0u; i < ${BLOCK / 4}u; i++) {
+      let q = rounded(file_values(at + i) * inverse);
+      codes[(u.first + start + b) * ${BLOCK / 4}u + i] = pack4xI8(q);
+    }
+    scales_of[b] = bitcast<f32>(select(bitcast<u32>(scale), ${NAN}, any(faulty)));
+  }
+  scales[(u.first + start) / ${BLOCKS}u] = pack2x16float(scales_of);
+}`,
+}));
+
+/** The kind. */
+export const INT8: WeightKind = {
+  name: "int8",
+  columnUnit: BLOCK,
+
+  unit() {
+    return BLOCK * BLOCKS;
+  },
+
+  workElements() {
+    return 0;
+  },
+
+  planes(columns): readonly Plane[] {
+    if (columns % BLOCK !== 0) {
+      throw new Error(`rows of ${columns} values can't be held in blocks of ${BLOCK}`);
+    }
+    return [
+      { suffix: "", dtype: "u32", values: 4, elements: 1 },
+      { suffix: ".scale", dtype: "f16", values: BLOCK, elements: 1 },
+    ];
+  },
+
+  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
+    const { words, from, first, count } = piece, blocks = count / BLOCK;
+    const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));
+    const tensors = [words, codes, scales];
+    gpu.run(encode({ from }), tensors, { blocks, first: first / BLOCK }, grid, {
+      flops: 0,
+      bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks,
+    });
+  },
+
+  flagNotFinite(gpu, [, scales], at) {
+    flagNotFinite(gpu, { x: scales, ...at });
+  },
+
+  bindings(name: string, width: LoadWidth): Binding[] {
+    return [
+      { name, dtype: "u32", access: "read", words: width === 8 ? 2 : 1 },
+      { name: `${name}_scale`, dtype: "f16", access: "read", words: 1 },
+    ];
+  },
+
+  functions(name, width) {
+    const block = `i / ${BLOCK / width}u`;
+    const scale = `unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]`;
+    return `
+fn ${name}_codes(i: u32) -> ${width === 8 ? "vec4" : "vec2"}<u32> {
+  return ${width === 8 ? "vec4<u32>(" : "vec2<u32>("}${name}[i], bitcast<u32>(${scale})${
+      width === 8 ? ", 0u" : ""
+    });
+}`;
+  },
+
+  registers(width: LoadWidth): Registers {
+    return { type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 };
+  },
+
+  load(name, _width, index) {
+    return `${name}_codes(${index})`;
+  },
+
+  unpack(_name, width, [register]) {
+    const four = (code: string, scale: string) =>
+      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
+    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
+  },
+
+  halves(name, registers) {
+    return packHalves(this.unpack(name, 8, registers));
+  },
+};

@@ -1,0 +1,135 @@
+/**
+ * NF4, the 4-bit weights of QLoRA, code for code those of bitsandbytes: blocks of 64 along the flattened matrix, each
+ * value a code of the sixteen numbers of {@linkcode NF4_VALUES}, times the block's largest magnitude. That is f32
+ * (`nf4_f32`) or, with double quantisation (`nf4`), itself an 8-bit code of {@linkcode DYNAMIC_MAP} times a number for
+ * 256 blocks, plus the mean of all.
+ *
+ * Codes lie as in bitsandbytes' files: two in a byte, the first in its upper half. Of double quantisation the second
+ * tensor has 66 words for 256 blocks: four codes a word, from the lowest byte on, then their factor and the mean.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Binding } from "../../gpu/program.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import {
+  type EncodedPiece,
+  type FlagPlace,
+  type LoadWidth,
+  packHalves,
+  type Plane,
+  type Registers,
+  type WeightKind,
+} from "./kind.ts";
+import {
+  encodeBlocks,
+  flagScales,
+  GROUP_WORDS,
+  quantizeScales,
+  WORK_BESIDE,
+} from "./nf4_encode.ts";
+import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_VALUES } from "./nf4_values.ts";
+import { flagNotFinite } from "../elements/not_finite.ts";
+
+/** The numbers that codes stand for: of values, then of blocks. */
+const TABLE = Float32Array.from([...NF4_VALUES, ...DYNAMIC_MAP]);
+/** Where the second begin. */
+const SCALES_FROM = NF4_VALUES.length;
+
+const blocksOf = (values: number) => Math.ceil(values / NF4_BLOCK);
+
+/** NF4 with the blocks' numbers in either form. */
+class Nf4 implements WeightKind {
+  readonly columnUnit = 1;
+  readonly #double: boolean;
+
+  constructor(readonly name: "nf4" | "nf4_f32") {
+    this.#double = name === "nf4";
+  }
+
+  unit(): number {
+    return NF4_BLOCK;
+  }
+
+  workElements(values: number): number {
+    return this.#double ? blocksOf(values) + WORK_BESIDE : 0;
+  }
+
+  planes(): readonly Plane[] {
+    const scales: Plane = this.#double
+      ? { suffix: ".absmax", dtype: "u32", values: NF4_BLOCK * NESTED_BLOCK, elements: GROUP_WORDS }
+      : { suffix: ".absmax", dtype: "f32", values: NF4_BLOCK, elements: 1 };
+    return [
+      { suffix: "", dtype: "u32", values: 8, elements: 1 },
+      scales,
+      { suffix: ".table", dtype: "f32", values: Infinity, elements: TABLE.length },
+    ];
+  }
+
+  encode(gpu: Gpu, [codes, scales, table]: readonly Tensor[], piece: EncodedPiece): void {
+    const { first, count, values, work } = piece;
+    if (first === 0) gpu.write(table, TABLE);
+    if (!this.#double) return encodeBlocks(gpu, piece, codes, scales);
+    if (work === undefined) throw new Error("nf4: no working memory to encode in");
+    encodeBlocks(gpu, piece, codes, work);
+    if (first + count === values) quantizeScales(gpu, { work, scales, values });
+  }
+
+  flagNotFinite(gpu: Gpu, [, scales]: readonly Tensor[], place: FlagPlace): void {
+    if (this.#double) flagScales(gpu, scales, place);
+    else flagNotFinite(gpu, { x: scales, ...place });
+  }
+
+  bindings(name: string): Binding[] {
+    return [
+      { name, dtype: "u32", access: "read", words: 1 },
+      { name: `${name}_absmax`, dtype: this.#double ? "u32" : "f32", access: "read", scalar: true },
+      { name: `${name}_table`, dtype: "f32", access: "read", scalar: true },
+    ];
+  }
+
+  functions(name: string, width: LoadWidth): string {
+    const codes = width === 8 ? `${name}[i]` : `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu`;
+    const scale = this.#double
+      ? `
+  let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS}u;
+  let code = (${name}_absmax[at + block % ${NESTED_BLOCK}u / 4u] >> (block % 4u * 8u)) & 255u;
+  return ${name}_table[${SCALES_FROM}u + code] * bitcast<f32>(${name}_absmax[at + ${
+        NESTED_BLOCK / 4
+      }u]) +
+    bitcast<f32>(${name}_absmax[at + ${NESTED_BLOCK / 4 + 1}u]);`
+      : `\n  return ${name}_absmax[block];`;
+    const four = [4, 0, 12, 8].map((shift) => `${name}_table[(codes >> ${shift}u) & 15u]`);
+    return `
+fn ${name}_scale(block: u32) -> f32 {${scale}
+}
+fn ${name}_codes(i: u32) -> vec2<u32> {
+  return vec2<u32>(${codes}, bitcast<u32>(${name}_scale(i / ${NF4_BLOCK / width}u)));
+}
+fn ${name}_four(codes: u32) -> vec4<f32> {
+  return vec4<f32>(${four.join(", ")});
+}`;
+  }
+
+  registers(): Registers {
+    return { type: "vec2<u32>", count: 1 };
+  }
+
+  load(name: string, _width: LoadWidth, index: string): string {
+    return `${name}_codes(${index})`;
+  }
+
+  unpack(name: string, width: LoadWidth, [register]: readonly string[]): string[] {
+    const four = (codes: string) => `(${name}_four(${codes}) * bitcast<f32>(${register}.y))`;
+    return width === 8
+      ? [four(`${register}.x`), four(`${register}.x >> 16u`)]
+      : [four(`${register}.x`)];
+  }
+
+  halves(name: string, registers: readonly string[]): string {
+    return packHalves(this.unpack(name, 8, registers));
+  }
+}
+
+/** The kinds: with double quantisation, and without. */
+export const NF4: WeightKind = new Nf4("nf4"), NF4_F32: WeightKind = new Nf4("nf4_f32");

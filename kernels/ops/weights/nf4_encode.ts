@@ -1,0 +1,215 @@
+/**
+ * Values to NF4 (nf4.ts), as bitsandbytes' CUDA kernels do it: `kQuantizeBlockwise` of values, and again, in blocks of
+ * 256 and by the dynamic map, of the blocks' largest magnitudes less their mean.
+ *
+ * @module
+ */
+import { groupGrid } from "../../gpu/elementwise.ts";
+import type { Gpu } from "../../gpu/gpu.ts";
+import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import { DIVIDED } from "../../wgsl/divide.ts";
+import { fileValues, type RawDtype } from "../elements/cast.ts";
+import { NAN, notFinite } from "../elements/not_finite.ts";
+import type { EncodedPiece, FlagPlace } from "./kind.ts";
+import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_MIDPOINTS } from "./nf4_values.ts";
+
+const BLOCK = NF4_BLOCK, GROUP = NESTED_BLOCK;
+/** Words of the scales of {@linkcode NESTED_BLOCK} blocks. */
+export const GROUP_WORDS = GROUP / 4 + 2;
+
+/** Numbers of working memory beside those of blocks: their mean, and the dynamic map. */
+export const WORK_BESIDE = 1 + DYNAMIC_MAP.length;
+
+/** Threads of a workgroup that encodes, each a block. */
+const THREADS = 64;
+
+const blocks = programFamily("nf4_encode", ({ from }: { from: RawDtype }) => ({
+  bindings: [
+    { name: "words", dtype: "u32", access: "read" },
+    ...writesScalars("u32", "codes"),
+    ...writesScalars("f32", "absmax"),
+  ],
+  // Blocks and values of this piece, and the first block in the matrix.
+  uniforms: { blocks: "u32", count: "u32", first: "u32" },
+  body: `${fileValues(from)}${DIVIDED}
+// Past the end there are zeros.
+fn four(i: u32) -> vec4<f32> {
+  let inside = i * 4u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(u.count);
+  return select(vec4<f32>(), file_values(i), inside);
+}
+fn codes_of(x: vec4<f32>) -> vec4<u32> {
+  var code = vec4<u32>();
+${Array.from(NF4_MIDPOINTS, (t) => `  code += vec4<u32>(x > vec4<f32>(${t}));`).join("\n")}
+  return code;
+}
+@compute @workgroup_size(${THREADS})
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let block = (group.y * groups.x + group.x) * ${THREADS}u + thread;
+  if (block >= u.blocks) { return; }
+  var most = vec4<f32>();
+  var faulty = vec4<bool>();
+  for (var i = 0u; i < ${BLOCK / 4}u; i++) {
+    let x = four(block * ${BLOCK / 4}u + i);
+    most = max(most, abs(x));
+    faulty |= ${notFinite("x")};
+  }
+  let largest = max(max(most.x, most.y), max(most.z, most.w));
+  absmax[u.first + block] = bitcast<f32>(select(bitcast<u32>(largest), ${NAN}, any(faulty)));
+  var inverse = 0.0;
+  if (largest > 0.0) { inverse = divided(1.0, largest); }
+  for (var word = 0u; word < ${BLOCK / 8}u; word++) {
+    let at = block * ${BLOCK / 4}u + word * 2u;
+    if (at * 4u >= u.count) { break; }
+    var low = codes_of(four(at) * inverse);
+    var high = codes_of(four(at + 1u) * inverse);
+    // What a block of zeros is divided by is no number, which is above no midpoint. Past the end codes are 0.
+    if (largest == 0.0) { low = vec4<u32>(); }
+    if (largest == 0.0 || at * 4u + 4u >= u.count) { high = vec4<u32>(); }
+    let code = low.y | (low.x << 4u) | (low.w << 8u) | (low.z << 12u) |
+      (high.y << 16u) | (high.x << 20u) | (high.w << 24u) | (high.z << 28u);
+    codes[(u.first + block) * ${BLOCK / 8}u + word] = code;
+  }
+}`,
+}));
+
+/** Writes codes of a piece's values, and each block's largest magnitude to `absmax` f32. */
+export function encodeBlocks(
+  gpu: Gpu,
+  { words, from, first, count }: EncodedPiece,
+  codes: Tensor,
+  absmax: Tensor,
+): void {
+  const number = Math.ceil(count / BLOCK);
+  gpu.run(
+    blocks({ from }),
+    [words, codes, absmax],
+    { blocks: number, count, first: first / BLOCK },
+    groupGrid(Math.ceil(number / THREADS)),
+    { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 0.5) + 4 * number },
+  );
+}
+
+/** Threads that add. */
+const ADDING = 256;
+
+/** Sums of two numbers each: what rounding a sum loses is kept, so that the order of summing does not matter. */
+const mean = programFamily("nf4_mean", () => ({
+  bindings: writesScalars("f32", "absmax"),
+  uniforms: { blocks: "u32" },
+  body: `${DIVIDED}
+var<workgroup> sums: array<vec2<f32>, ${ADDING}>;
+fn plus(sum: vec2<f32>, x: vec2<f32>) -> vec2<f32> {
+  let s = sum.x + x.x;
+  let part = s - sum.x;
+  let lost = (sum.x - (s - part)) + (x.x - part);
+  return vec2<f32>(s, sum.y + x.y + lost);
+}
+@compute @workgroup_size(${ADDING})
+fn main(@builtin(local_invocation_index) thread: u32) {
+  var sum = vec2<f32>();
+  for (var i = thread; i < u.blocks; i += ${ADDING}u) { sum = plus(sum, vec2<f32>(absmax[i], 0.0)); }
+  sums[thread] = sum;
+  for (var half = ${ADDING / 2}u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) { sums[thread] = plus(sums[thread], sums[thread + half]); }
+  }
+  if (thread == 0u) {
+    absmax[u.blocks] = divided(sums[0].x + sums[0].y, f32(u.blocks));
+  }
+}`,
+}));
+
+const scales = programFamily("nf4_scales", () => ({
+  bindings: [...readsScalars("f32", "absmax"), ...writesScalars("u32", "scales")],
+  uniforms: { blocks: "u32" },
+  body: `${DIVIDED}
+var<workgroup> largest: array<f32, ${GROUP}>;
+var<workgroup> codes: array<u32, ${GROUP}>;
+fn map(code: u32) -> f32 { return absmax[u.blocks + 1u + code]; }
+// The nearest number of the map; of two as near the even one.
+fn nearest(x: f32) -> u32 {
+  var at = 0u;
+  for (var step = 128u; step > 0u; step /= 2u) {
+    if (at + step < 256u && map(at + step) < x) { at += step; }
+  }
+  let low = map(at);
+  let high = map(min(at + 1u, 255u));
+  let middle = (low + high) * 0.5;
+  return select(at, min(at + 1u, 255u), x > middle || (x == middle && at % 2u == 1u));
+}
+@compute @workgroup_size(${GROUP})
+fn main(
+  @builtin(workgroup_id) id: vec3<u32>,
+  @builtin(num_workgroups) grid: vec3<u32>,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let group = id.y * grid.x + id.x;
+  let block = group * ${GROUP}u + thread;
+  let offset = absmax[u.blocks];
+  let x = select(0.0, absmax[min(block, u.blocks - 1u)] - offset, block < u.blocks);
+  largest[thread] = abs(x);
+  for (var half = ${GROUP / 2}u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (thread < half) { largest[thread] = max(largest[thread], largest[thread + half]); }
+  }
+  workgroupBarrier();
+  let most = largest[0];
+  var inverse = 0.0;
+  if (most > 0.0) { inverse = divided(1.0, most); }
+  codes[thread] = select(0u, nearest(x * inverse), block < u.blocks);
+  workgroupBarrier();
+  let at = group * ${GROUP_WORDS}u;
+  if (group * ${GROUP}u >= u.blocks) { return; }
+  if (thread < ${GROUP / 4}u) {
+    let first = thread * 4u;
+    scales[at + thread] = codes[first] | (codes[first + 1u] << 8u) | (codes[first + 2u] << 16u) | (codes[first + 3u] << 24u);
+  }
+  if (thread == 0u) {
+    scales[at + ${GROUP / 4}u] = bitcast<u32>(most);
+    scales[at + ${GROUP / 4 + 1}u] = bitcast<u32>(offset);
+  }
+}`,
+}));
+
+/**
+ * Quantises the largest magnitudes of a matrix's blocks.
+ *
+ * @param matrix.work They, f32, and room for {@linkcode WORK_BESIDE} more numbers.
+ */
+export function quantizeScales(
+  gpu: Gpu,
+  { work, scales: y, values }: {
+    work: Tensor;
+    scales: Tensor;
+    values: number;
+  },
+): void {
+  const number = Math.ceil(values / BLOCK);
+  gpu.write(work, DYNAMIC_MAP.slice(), number + 1);
+  gpu.run(mean({}), [work], { blocks: number }, [1], { flops: number, bytes: 4 * number });
+  const groups = Math.ceil(number / GROUP);
+  gpu.run(scales({}), [work, y], { blocks: number }, groupGrid(groups), {
+    flops: 0,
+    bytes: 5 * number,
+  });
+}
+
+const notFiniteScales = programFamily("nf4_not_finite", () => ({
+  bindings: [...readsScalars("u32", "scales"), ...writesScalars("u32", "flags")],
+  uniforms: { slot: "u32" },
+  body: `
+@compute @workgroup_size(1)
+fn main() {
+  if ((scales[${GROUP_WORDS - 1}u] & 0x7f800000u) == 0x7f800000u) { flags[u.slot] = 1u; }
+}`,
+}));
+
+/** Sets a flag to 1 where the mean of a matrix's scales, and so one of them, is no finite number. */
+export function flagScales(gpu: Gpu, scales: Tensor, { flags, slot }: FlagPlace): void {
+  gpu.run(notFiniteScales({}), [scales, flags], { slot }, [1]);
+}

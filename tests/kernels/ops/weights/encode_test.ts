@@ -1,0 +1,112 @@
+import assert from "node:assert/strict";
+import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
+import type { RawDtype } from "../../../../kernels/ops/elements/cast.ts";
+import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
+import { NF4_MIDPOINTS } from "../../../../kernels/ops/weights/nf4_values.ts";
+import { makeOperand, type WeightOperand } from "../../../../kernels/ops/weights/operand.ts";
+import { assertClose, download, gpuTest, poisoned, randomArray, upload } from "../../harness.ts";
+import { planesOf, QUANTIZED } from "./encoded.ts";
+import { nf4Planes, quantizeNf4 } from "./nf4_reference.ts";
+
+/** Weights of every size: a block of zeros, numbers on the midpoints between codes, rows that end within a block. */
+function weights(count: number): Float32Array {
+  const values = Float32Array.from(
+    randomArray(count, 5),
+    (v, i) => v * 2 ** (Math.floor(i / 64) % 9 - 6),
+  );
+  values.fill(0, 64, 128);
+  values.set([1, ...NF4_MIDPOINTS], 128);
+  values.fill(0.25, 144, 192);
+  return values;
+}
+
+/** Encodes values piece by piece, as they come from a file. */
+async function encode(
+  gpu: Gpu,
+  name: string,
+  values: Float32Array,
+  { columns, from = "F32", piece }: { columns: number; from?: RawDtype; piece: number },
+): Promise<WeightOperand> {
+  const kind = weightKind(name), shape = [values.length / columns, columns];
+  const operand = makeOperand(kind, shape, ({ dtype, shape }) => poisoned(gpu, dtype, shape));
+  const work = poisoned(gpu, "f32", [Math.max(4, kind.workElements(values.length))]);
+  for (let first = 0; first < values.length; first += piece) {
+    const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
+    gpu.write(
+      words,
+      new Uint8Array((from === "F32" ? part.slice() : Float16Array.from(part)).buffer),
+    );
+    kind.encode(gpu, operand.tensors, {
+      words,
+      from,
+      first,
+      count: part.length,
+      values: values.length,
+      work,
+    });
+  }
+  await gpu.check();
+  return operand;
+}
+
+/** GGUF's Q8_0, written from its description. */
+function q8(values: Float32Array): [Uint8Array, Uint8Array] {
+  const codes = new Int8Array(values.length), scales = new Float16Array(values.length / 32);
+  for (let block = 0; block < scales.length; block++) {
+    const part = values.subarray(32 * block, 32 * block + 32);
+    const scale = Math.fround(part.reduce((most, v) => Math.max(most, Math.abs(v)), 0) / 127);
+    const inverse = scale === 0 ? 0 : Math.fround(1 / scale);
+    part.forEach((v, i) => {
+      const q = Math.fround(v * inverse);
+      codes[32 * block + i] = Math.sign(q) * Math.floor(Math.abs(q) + 0.5);
+    });
+    scales[block] = scale;
+  }
+  return [new Uint8Array(codes.buffer), new Uint8Array(scales.buffer)];
+}
+
+for (const columns of [192, 176]) {
+  for (const double of [true, false]) {
+    const name = double ? "nf4" : "nf4_f32";
+    gpuTest(`${name} has bitsandbytes' codes and scales, rows of ${columns}`, async (gpu) => {
+      const rows = 4 * 31 * 64 / 16 + 4, values = weights(rows * columns);
+      const operand = await encode(gpu, name, values, { columns, piece: 64 * 97 });
+      const planes = await planesOf(gpu, operand);
+      // The mean of the scales may be rounded otherwise; PyTorch's depends on its order of summing.
+      const offset = double ? new Float32Array(planes[1])[65] : undefined;
+      const { nested } = quantizeNf4(values, { double });
+      if (nested !== undefined) {
+        assertClose([offset!], [nested.offset], { atol: 0, rtol: 2 ** -23 });
+      }
+      const expected = nf4Planes(quantizeNf4(values, { double, offset }));
+      for (const [i, plane] of expected.entries()) {
+        assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `plane ${i}`);
+      }
+    });
+  }
+}
+
+gpuTest("int8 has GGUF's codes and scales, from f32 and from f16", async (gpu) => {
+  for (const from of ["F32", "F16"] as const) {
+    const values = weights(96 * 35).map((v) => from === "F32" ? v : Math.f16round(v));
+    const expected = q8(values);
+    const operand = await encode(gpu, "int8", values, { columns: 96, from, piece: 64 * 11 });
+    const planes = await planesOf(gpu, operand);
+    for (const [i, plane] of expected.entries()) {
+      assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
+    }
+  }
+});
+
+gpuTest("a weight that was no finite number is flagged after it was encoded", async (gpu) => {
+  for (const name of QUANTIZED) {
+    for (const [bad, expected] of [[0, 0], [NaN, 1], [-Infinity, 1]]) {
+      const values = weights(96 * 20);
+      values[333] = bad;
+      const operand = await encode(gpu, name, values, { columns: 96, piece: 640 });
+      const flags = upload(gpu, [7, 0, 0, 0], "u32", [4]);
+      operand.kind.flagNotFinite(gpu, operand.tensors, { flags, slot: 1 });
+      assert.deepEqual([...await download(gpu, flags)], [7, expected, 0, 0], `${name} ${bad}`);
+    }
+  }
+});

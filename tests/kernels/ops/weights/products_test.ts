@@ -1,0 +1,143 @@
+import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
+import { matmul } from "../../../../kernels/ops/matmul/matmul.ts";
+import { allTiles } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
+import { matvec, matvecSwiglu } from "../../../../kernels/ops/matvec/matvec.ts";
+import { withHardwarePrograms } from "../../hardware_programs.ts";
+import { matrixTest } from "../../subgroup_matrices.ts";
+import {
+  assertClose,
+  download,
+  gpuTest,
+  poisoned,
+  quantize,
+  randomArray,
+  upload,
+} from "../../harness.ts";
+import { decoded, encoded, QUANTIZED, type QuantizedName } from "./encoded.ts";
+
+/** Rows that are no multiple of 64 where the kind can hold them. */
+const columnsFor = (name: QuantizedName) => name === "int8" ? 160 : 176;
+
+/** A·Bᵀ of A `[m, k]` and B `[n, k]`. */
+function times(a: ArrayLike<number>, b: ArrayLike<number>, [m, n, k]: readonly number[]) {
+  return Float64Array.from({ length: m * n }, (_, at) => {
+    const i = Math.floor(at / n), j = at % n;
+    let sum = 0;
+    for (let l = 0; l < k; l++) sum += a[i * k + l] * b[j * k + l];
+    return sum;
+  });
+}
+
+/** The transpose of `[rows, columns]`. */
+function transposed(values: ArrayLike<number>, rows: number, columns: number): Float64Array {
+  return Float64Array.from(
+    { length: rows * columns },
+    (_, at) => values[at % rows * columns + Math.floor(at / rows)],
+  );
+}
+
+/** A quantised matrix with blocks of different sizes, one of them zeros. */
+async function weights(gpu: Gpu, name: QuantizedName, [rows, columns]: readonly [number, number]) {
+  const values = randomArray(rows * columns, 7).map((v, i) => v * (1 + Math.floor(i / 64) % 5));
+  values.fill(0, 64, 128);
+  const operand = encoded(gpu, name, values, [rows, columns]);
+  return { operand, values: await decoded(gpu, operand) };
+}
+
+for (const name of QUANTIZED) {
+  gpuTest(`products of several rows read ${name} in both orientations`, async (gpu) => {
+    const n = 72, k = columnsFor(name), m = 11;
+    await withHardwarePrograms(gpu, async (gpu) => {
+      const { operand: B, values: b } = await weights(gpu, name, [n, k]);
+      for (const orientation of ["nt", "nn"] as const) {
+        const [width, depth] = orientation === "nt" ? [n, k] : [k, n];
+        const a = quantize(randomArray(m * depth, 3), "f32");
+        const expected = times(a, orientation === "nt" ? b : transposed(b, n, k), [
+          m,
+          width,
+          depth,
+        ]);
+        const A = upload(gpu, a, "f32", [m, depth]);
+        const operandsOf = gpu.software || !gpu.extensions.has("f16")
+          ? ["f32"] as const
+          : ["f32", "f16"] as const;
+        for (const operands of operandsOf) {
+          const tile = allTiles({ software: gpu.software, operands, orientation })[0];
+          const C = poisoned(gpu, "f32", [m, width]);
+          matmul(gpu, {
+            orientation,
+            a: A,
+            b: B,
+            c: C,
+            rows: m,
+            operands,
+            geometry: { ...tile, splits: 1 },
+          });
+          const limits = operands === "f32"
+            ? { atol: 1e-3, rtol: 1e-5 }
+            : { atol: 0.3, rtol: 0.01 };
+          assertClose(await download(gpu, C), expected, {
+            ...limits,
+            what: `${orientation} ${operands}`,
+          });
+        }
+      }
+    });
+  });
+
+  gpuTest(`products of one and two rows read ${name}`, async (gpu) => {
+    const n = 40, k = columnsFor(name);
+    const { operand: b, values } = await weights(gpu, name, [n, k]);
+    for (const m of [1, 2]) {
+      const x = quantize(randomArray(m * k, 4), "f32"), a = upload(gpu, x, "f32", [m, k]);
+      const expected = times(x, values, [m, n, k]);
+      for (const whole of [true, false]) {
+        const c = poisoned(gpu, "f32", [m, n]);
+        const places = { aOffset: 0, aStride: k, cOffset: 0, cStride: n };
+        matvec(gpu, {
+          a,
+          b,
+          c,
+          m,
+          n,
+          k,
+          alpha: 1,
+          accumulate: false,
+          ...places,
+          geometry: { whole },
+        });
+        assertClose(await download(gpu, c), expected, {
+          atol: 1e-3,
+          rtol: 1e-5,
+          what: `${m} ${whole}`,
+        });
+      }
+      const c = poisoned(gpu, "f32", [m, n / 2]);
+      matvecSwiglu(gpu, { activation: "silu", a, b, c, rows: m });
+      const gated = Float64Array.from({ length: m * n / 2 }, (_, at) => {
+        const row = Math.floor(at / (n / 2)) * n, j = at % (n / 2), gate = expected[row + j];
+        return gate / (1 + Math.exp(-gate)) * expected[row + n / 2 + j];
+      });
+      assertClose(await download(gpu, c), gated, { atol: 2e-3, rtol: 1e-4, what: `swiglu ${m}` });
+    }
+  });
+
+  matrixTest(`products on tensor cores read ${name}`, async (gpu) => {
+    const [m, n, k] = [40, 192, 320];
+    const { operand: B, values: b } = await weights(gpu, name, [n, k]);
+    const rounded = quantize(b, "f16");
+    for (const orientation of ["nt", "nn"] as const) {
+      const [width, depth] = orientation === "nt" ? [n, k] : [k, n];
+      const a = quantize(randomArray(m * depth, 3), "f16");
+      const expected = times(a, orientation === "nt" ? rounded : transposed(rounded, n, k), [
+        m,
+        width,
+        depth,
+      ]);
+      const A = upload(gpu, a, "f16", [m, depth]);
+      const C = poisoned(gpu, "f32", [m, width]);
+      matmul(gpu, { orientation, a: A, b: B, c: C, rows: m, operands: "f16" });
+      assertClose(await download(gpu, C), expected, { atol: 1e-2, rtol: 1e-3, what: orientation });
+    }
+  });
+}
