@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "kernels/measure": ["kernels", "kernels/gpu", "kernels/ops", "kernels/wgsl"],
   "model/files": ["kernels"],
   "model/families": ["kernels", "kernels/ops", "model/files"],
-  "model/formats": ["kernels", "model/files", "model/families"],
+  "model/formats": ["kernels", "kernels/ops", "model/files", "model/families"],
   "model/adapter": ["kernels", "model/files", "model/families", "model/formats"],
   "model/text": ["kernels", "examples", "model/files", "model/families", "model/formats"],
   "model/transformer": [

@@ -119,6 +119,7 @@ function untied(weights: WeightSource): WeightSource {
     config: weights.config,
     info: (name) => weights.info(named(name)),
     read: (name, begin, target) => weights.read(named(name), begin, target),
+    quantized: (name) => weights.quantized(named(name)),
     close: () => weights.close(),
   };
 }

@@ -10,6 +10,7 @@ import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
 import { isLinearModule, type LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
 import { brief } from "../files/json_file.ts";
+import { readQuantization } from "./quantization_config.ts";
 import { readRope } from "./rope_scaling.ts";
 import type { ArchSpec, LayerSpec } from "./spec.ts";
 
@@ -104,7 +105,6 @@ const NOT_BUILT: Record<string, readonly unknown[]> = {
   attention_dropout: [0],
   partial_rotary_factor: [1],
   rope_interleaved: [false],
-  quantization_config: [],
   auto_map: [],
   is_encoder_decoder: [false],
   add_cross_attention: [false],
@@ -132,6 +132,8 @@ export function readConfig<C extends BaseConfig>(
     if (!fields.has(field) || plain.includes(json[field])) continue;
     fields.fail(field, `${plain.length > 0 ? brief(plain[0]) : "none"}: nothing else is supported`);
   }
+  // What it says is read with the weights (model/formats/huggingface.ts).
+  readQuantization(fields);
 
   const count = (field: keyof typeof LIMITS) => fields.count(field, LIMITS[field]);
   const hidden = count("hidden_size"), heads = count("num_attention_heads");

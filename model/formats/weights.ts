@@ -29,6 +29,21 @@ export interface WeightInfo {
   stored?: string;
 }
 
+/** Bytes of one tensor that a quantised weight is held in. */
+export interface Plane {
+  readonly bytes: number;
+  /** Fills `target` from byte `begin` on. Several calls may be under way at once. */
+  read(begin: number, target: Uint8Array): Promise<void>;
+}
+
+/** A weight that its file has as kernels read it (kernels/ops/weights/kinds.ts). */
+export interface QuantizedWeight {
+  /** The name of the kind. */
+  readonly kind: string;
+  /** The bytes of the kind's planes, in order. */
+  readonly planes: readonly Plane[];
+}
+
 /** A model's weights, any bytes of any tensor at a time. */
 export interface WeightSource {
   readonly config: ModelConfig;
@@ -41,6 +56,8 @@ export interface WeightSource {
    * @throws UserError where the file can't be read, RangeError for bytes that the tensor doesn't have.
    */
   read(name: string, begin: number, target: Uint8Array): Promise<void>;
+  /** A weight as kernels read it quantised; undefined where they can't. `info` and `read` are of its values. */
+  quantized(name: string): QuantizedWeight | undefined;
   /** Closes files. Nothing may be read afterwards. */
   close(): void;
 }
@@ -49,6 +66,7 @@ export interface WeightSource {
 export interface StoredWeight {
   readonly info: Readonly<WeightInfo>;
   read(begin: number, target: Uint8Array): Promise<void>;
+  readonly quantized?: QuantizedWeight;
 }
 
 /** The weights that were found at a path, by name. */
@@ -72,6 +90,7 @@ export function weightSource(
       return { ...info, shape: [...info.shape] };
     },
     read: (name, begin, target) => find(name).read(begin, target),
+    quantized: (name) => find(name).quantized,
     close,
   };
 }

@@ -92,6 +92,7 @@ function changedConfig(path: string, config: ModelConfig, dtype: string): Record
   const json = readJsonToWrite(path);
   if (!isObject(json)) throw new RangeError(`${path} is no object`);
   const written = modernConfig(json);
+  delete written.quantization_config; // What is written is not quantised.
   const before = configJson(parseConfig(readJson(path), path));
   for (const [key, value] of Object.entries(configJson(config))) {
     if (JSON.stringify(value) !== JSON.stringify(before[key])) written[key] = value;

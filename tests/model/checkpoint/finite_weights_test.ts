@@ -41,6 +41,7 @@ function weightsWith(special: Record<string, number[]>, dtype: FileDtype): Weigh
       target.set(bytes.subarray(begin, begin + target.length));
       return Promise.resolve();
     },
+    quantized: () => undefined,
     close() {},
   };
 }

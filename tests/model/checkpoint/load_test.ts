@@ -211,6 +211,7 @@ function throughReads(
     config: weights!.config,
     info: (name) => weights!.info(name),
     read: (name, begin, target) => read(() => weights!.read(name, begin, target)),
+    quantized: (name) => weights!.quantized(name),
     close() {
       weights!.close();
       closed = true;

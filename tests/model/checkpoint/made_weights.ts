@@ -55,6 +55,7 @@ export function memoryWeights(
       if (fails(name, begin)) throw new Error(`${name} can't be read from byte ${begin} on`);
       target.set(weights.get(name)!.bytes.subarray(begin, begin + target.length));
     },
+    quantized: () => undefined,
     close() {},
   };
 }
