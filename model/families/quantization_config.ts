@@ -67,7 +67,8 @@ export function readQuantization(fields: Fields): Quantization | undefined {
   const given = json.quantization_config;
   if (!isObject(given)) return fields.fail("quantization_config", "an object");
   // transformers before 4.31 wrote no method, as there was but one.
-  const own = new Fields(given, file), hasBits = own.has("load_in_4bit") || own.has("load_in_8bit");
+  const own = new Fields(given, `${file}: quantization_config`);
+  const hasBits = own.has("load_in_4bit") || own.has("load_in_8bit");
   const method = given.quant_method ?? (hasBits ? "bitsandbytes" : undefined);
   if (method !== "bitsandbytes") {
     const known = typeof method === "string" && Object.hasOwn(METHODS, method);

@@ -140,8 +140,8 @@ function note(
     );
   } else if (bits === 8) {
     console.error(
-      `${configPath}: the weights of LLM.int8() are read as they are; activations are not rounded to 8 bits, and ` +
-        `none of them (llm_int8_threshold ${threshold}) is an outlier`,
+      `${configPath}: weights of LLM.int8() are read as they are, but activations are neither rounded to 8 bits ` +
+        `nor computed with apart where they exceed llm_int8_threshold ${threshold}`,
     );
   }
 }

@@ -12,6 +12,7 @@ import {
   writeSafetensors,
 } from "../../../model/formats/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
+import { openHearing } from "./hearing.ts";
 
 let root = "";
 Deno.test.beforeAll(() => {
@@ -138,17 +139,6 @@ Deno.test("layers: N needs only the shards of the first blocks", async () => {
   refused(folder, /does not exist/);
   refused(folder, /layers is 3, expected a whole number from 1 to the 2 of /, { layers: 3 });
 });
-
-/** Opens a folder, with what is said on stderr. */
-function openHearing(folder: string): { source: WeightSource; said: string[] } {
-  const said: string[] = [], { error } = console;
-  console.error = (line: string) => void said.push(line);
-  try {
-    return { source: openHuggingFace(folder), said };
-  } finally {
-    console.error = error;
-  }
-}
 
 const TIED = { ...CONFIG, tie_word_embeddings: true };
 const EMBEDDING = "model.embed_tokens.weight", HEAD = "lm_head.weight";
