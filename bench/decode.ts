@@ -159,7 +159,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf(flags),
-      frozen: frozenKinds(source.config, flags),
+      frozen: frozenKinds(source.config, flags, source.weights),
       // Without a cache, a pass is as long as the context.
       mode: { ...generateMode(sizes), maxTokens: context },
     });

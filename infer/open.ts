@@ -42,7 +42,7 @@ export async function loadModel<T>(
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf(flags),
-      frozen: frozenKinds(source.config, flags),
+      frozen: frozenKinds(source.config, flags, source.weights),
       lora: adapter?.plan,
       mode,
     });

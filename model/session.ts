@@ -287,7 +287,11 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
     const model = new Llama(memory, {
       config: source.config,
       numerics: numericsOf({ precision, exact_products: false }),
-      frozen: frozenKinds(source.config, { quantization, double_quantization, quantization_skip }),
+      frozen: frozenKinds(
+        source.config,
+        { quantization, double_quantization, quantization_skip },
+        source.weights,
+      ),
       lora: adapter?.plan,
       mode: generateMode(sizes),
     });

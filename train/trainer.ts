@@ -13,6 +13,7 @@ import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
+import type { WeightSource } from "../model/formats/weights.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf } from "../model/transformer/modes.ts";
 import { frozenKinds } from "../model/transformer/quantization.ts";
@@ -71,6 +72,8 @@ export interface TrainerOptions {
   planner?: PassPlanner;
   /** What is minimised. Default: supervised fine-tuning as the configuration has it. */
   objective?: Objective;
+  /** Where the model's weights come from, which may be quantised there already. */
+  weights?: WeightSource;
 }
 
 /** A model in training. */
@@ -101,7 +104,7 @@ export class Trainer {
     this.model = new Llama(memory, {
       config: modelConfig,
       numerics: numericsOf(config),
-      frozen: frozenKinds(modelConfig, config),
+      frozen: frozenKinds(modelConfig, config, options.weights),
       lora: lora ? trainedPlan(lora, modelConfig) : undefined,
       mode: {
         kind: "train",

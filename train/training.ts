@@ -189,7 +189,8 @@ export async function startTraining(
   const { gpu: provider, precision, profile, seed, lora, resume } = config;
   const sizes = largestPass(setup, answers?.sizes);
   const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
-    const trainer = new Trainer(memory, source.config, { config, sizes, maxBinding, planner });
+    const { weights } = source, options = { config, sizes, maxBinding, planner, weights };
+    const trainer = new Trainer(memory, source.config, options);
     const { model } = trainer;
     return { model, trainer, engine: answers?.engine(memory, model) };
   };

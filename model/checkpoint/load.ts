@@ -30,6 +30,7 @@ import {
   sameShape,
   type WeightSource,
 } from "../formats/weights.ts";
+import { destination, fileBytes, type FilePiece, piecesOf, readAhead } from "./pieces.ts";
 import { PIECE_BYTES } from "../transformer/capacity.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { type Parameter, parameterCount } from "../transformer/parameters.ts";
@@ -39,78 +40,12 @@ import type { ModelSource } from "./source.ts";
 const INITIAL_STD = 0.02;
 /** Pieces begin at multiples of so many elements, where a binding may. */
 const PIECE_UNIT = 512;
-/** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
-const READS = 8;
 /** Uploads wait in host memory until the GPU has taken them. The queue is waited for once in so many bytes. */
 const QUEUED_BYTES = 1 << 27;
 /** Small tensors are sent together, so many bytes or more at once: a submission costs some 0.1 ms. */
 const SENT_BYTES = 1 << 20;
 /** Random subsequences of weights and adapters start apart. */
 const ADAPTER_SUBSEQUENCES = 1 << 20;
-
-/** Bytes `begin` to `end` of a parameter's tensor in the file. */
-interface FilePiece {
-  parameter: Parameter;
-  dtype: FileDtype;
-  begin: number;
-  end: number;
-  /** Nothing of the parameter comes after it. */
-  last: boolean;
-}
-
-function* piecesOf(
-  parameters: readonly Parameter[],
-  weights: WeightSource,
-  bytesAtATime: number,
-): Generator<FilePiece> {
-  for (const parameter of parameters) {
-    const { dtype, bytes } = weights.info(parameter.name),
-      { kind, columns } = destination(parameter);
-    const unit = kind.unit(columns) * bytesPerElement(dtype);
-    const step = Math.floor(bytesAtATime / unit) * unit;
-    if (step === 0) {
-      throw new Error(`${parameter.name} can't be encoded ${bytesAtATime} bytes at a time`);
-    }
-    for (let begin = 0; begin < bytes; begin += step) {
-      const end = Math.min(begin + step, bytes);
-      yield { parameter, dtype, begin, end, last: end === bytes };
-    }
-  }
-}
-
-/**
- * The bytes of the pieces in order, while the next ones are being read. They are valid until the next piece is asked
- * for, which reuses the memory.
- */
-async function* readAhead(
-  pieces: Iterable<FilePiece>,
-  weights: WeightSource,
-  pieceBytes: number,
-): AsyncGenerator<{ piece: FilePiece; bytes: Uint8Array<ArrayBuffer> }> {
-  const idle = Array.from({ length: READS }, () => new Uint8Array(pieceBytes));
-  const ahead: { piece: FilePiece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
-  const waiting = Iterator.from(pieces);
-  const start = (buffer: Uint8Array<ArrayBuffer>) => {
-    const { value: piece, done } = waiting.next();
-    if (done) return;
-    const { parameter, begin, end } = piece;
-    const bytes = buffer.subarray(0, end - begin);
-    const read = weights.read(parameter.name, begin, bytes);
-    read.catch(() => {}); // awaited later, maybe after another one's failure
-    ahead.push({ piece, bytes, read });
-  };
-  try {
-    idle.forEach(start);
-    for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) {
-      const { piece, bytes, read } = next;
-      await read;
-      yield { piece, bytes };
-      start(new Uint8Array(bytes.buffer));
-    }
-  } finally {
-    await Promise.allSettled(ahead.map(({ read }) => read));
-  }
-}
 
 /** The weights of a model with tied embeddings, with the output projection under a name of its own. */
 function untied(weights: WeightSource): WeightSource {
@@ -158,7 +93,7 @@ export async function loadWeights(
   const weights = tied ? untied(source.weights) : source.weights;
   const line = describeConversion(source.name, weights, model.weights);
   if (line !== undefined) console.error(line);
-  const sizes = model.weights.map(({ name }) => weights.info(name).bytes);
+  const sizes = model.weights.map((parameter) => fileBytes(weights, parameter));
   const total = sizes.reduce((a, b) => a + b, 0);
   const pieces = piecesOf(model.weights, weights, chunkBytes);
   const pieceBytes = Math.min(chunkBytes, Math.max(...sizes));
@@ -170,7 +105,7 @@ export async function loadWeights(
   const pending: Promise<void>[] = [];
   let done = 0, queued = 0, unsent = 0;
   try {
-    for await (const { piece, bytes } of readAhead(pieces, weights, pieceBytes)) {
+    for await (const { piece, bytes } of readAhead(pieces, pieceBytes)) {
       upload(gpu, piece, bytes, { words: halves[0], work });
       halves.reverse();
       done += bytes.length;
@@ -200,20 +135,16 @@ export async function loadWeights(
   }
 }
 
-/** Where a parameter's values go first: to its masters where it is trained. */
-function destination({ operand, trained }: Parameter): WeightOperand {
-  return trained === undefined ? operand : operandOf(trained.master);
-}
-
 /** Sends a piece to where the parameter's values are, or to its masters where it is trained. */
 function upload(
   gpu: Gpu,
-  { parameter, dtype: from, begin, last }: FilePiece,
+  { parameter, of, first, last }: FilePiece,
   bytes: Uint8Array<ArrayBuffer>,
   { words, work }: { words: Tensor; work?: Tensor },
 ): void {
-  const size = bytesPerElement(from), first = begin / size, count = bytes.length / size;
-  const weight = destination(parameter), { values } = weight;
+  if ("tensor" in of) return gpu.write(of.tensor, bytes, first);
+  const weight = destination(parameter), { values } = weight, from = of.values;
+  const count = bytes.length / bytesPerElement(from);
   writeFileValues(gpu, weight, bytes, { words, from, first, count, values, work });
   if (last) refreshValue(gpu, parameter);
 }

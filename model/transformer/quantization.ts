@@ -10,6 +10,7 @@ import { weightKind } from "../../kernels/ops/weights/kinds.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
 import { archSpec, type ModelConfig } from "../families/config.ts";
 import { specShapes } from "../families/spec.ts";
+import type { WeightSource } from "../formats/weights.ts";
 import { isLinearModule } from "../families/linear_modules.ts";
 import type { FrozenKinds } from "./parameters.ts";
 
@@ -44,13 +45,21 @@ function kindOf(
 }
 
 /**
- * The kinds of a model's frozen matrices.
+ * The kinds of a model's frozen matrices: those that its files have them in or, where `quantization` says so, another.
  *
  * @throws {UserError} where `quantization_skip` names nothing, or a matrix can't be held in the kind.
  */
-export function frozenKinds(config: ModelConfig, settings: QuantizationSettings): FrozenKinds {
+export function frozenKinds(
+  config: ModelConfig,
+  settings: QuantizationSettings,
+  weights?: WeightSource,
+): FrozenKinds {
   const kind = kindOf(settings), { quantization_skip: skip } = settings;
-  if (kind === undefined) return () => undefined;
+  const stored = (name: string) => {
+    const quantized = weights?.quantized(name);
+    return quantized && weightKind(quantized.kind);
+  };
+  if (kind === undefined) return stored;
   const kinds = new Map<string, WeightKind>(), modules: string[] = [];
   for (const [weight, shape] of specShapes(archSpec(config))) {
     const module = linearModule(weight);
@@ -76,5 +85,5 @@ export function frozenKinds(config: ModelConfig, settings: QuantizationSettings)
         `(${modules[0]})${didYouMean(name, names)}`,
     );
   }
-  return (name) => kinds.get(name);
+  return (name) => kinds.get(name) ?? stored(name);
 }

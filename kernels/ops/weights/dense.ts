@@ -53,6 +53,8 @@ class Dense implements WeightKind {
     castBytes(gpu, { words, from, y: tensor.view([count], first), count });
   }
 
+  writeTables(): void {}
+
   flagNotFinite(gpu: Gpu, [x]: readonly Tensor[], at: FlagPlace): void {
     flagNotFinite(gpu, { x, ...at });
   }

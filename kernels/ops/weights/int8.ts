@@ -98,6 +98,8 @@ export const INT8: WeightKind = {
     ];
   },
 
+  writeTables() {},
+
   encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
     const { words, from, first, count } = piece, blocks = count / BLOCK;
     const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));

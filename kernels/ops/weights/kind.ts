@@ -83,6 +83,8 @@ export interface WeightKind {
   planes(columns: number): readonly Plane[];
   /** Columns of a matrix are a multiple of it. */
   readonly columnUnit: number;
+  /** Writes what is the same for all matrices, before anything else is written. */
+  writeTables(gpu: Gpu, tensors: readonly Tensor[]): void;
   /** Writes values into the tensors of a matrix, in their order. */
   encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;
   /** Sets a flag to 1 where a matrix has values that are no finite numbers, or had them before it was encoded. */

@@ -66,9 +66,12 @@ class Nf4 implements WeightKind {
     ];
   }
 
-  encode(gpu: Gpu, [codes, scales, table]: readonly Tensor[], piece: EncodedPiece): void {
+  writeTables(gpu: Gpu, [, , table]: readonly Tensor[]): void {
+    gpu.write(table, TABLE);
+  }
+
+  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece): void {
     const { first, count, values, work } = piece;
-    if (first === 0) gpu.write(table, TABLE);
     if (!this.#double) return encodeBlocks(gpu, piece, codes, scales);
     if (work === undefined) throw new Error("nf4: no working memory to encode in");
     encodeBlocks(gpu, piece, codes, work);

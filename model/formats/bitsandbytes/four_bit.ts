@@ -100,9 +100,14 @@ async function decode(
   for (let at = first, b = 0; at < end; b++) {
     const last = Math.min(end, (block + b + 1) * blocksize);
     for (let code = 0; code < 16; code++) scaled[code] = values[code] * own[b];
-    for (; at < last; at++) {
-      out[at - first] = scaled[(codes[(at >> 1) - from] >> ((~at & 1) << 2)) & 15];
+    // A value whose byte it shares with one before or after what is wanted.
+    if (at % 2 === 1) out[at++ - first] = scaled[codes[0] & 15];
+    for (; at + 1 < last; at += 2) {
+      const pair = codes[(at >> 1) - from];
+      out[at - first] = scaled[pair >> 4];
+      out[at + 1 - first] = scaled[pair & 15];
     }
+    if (at < last) out[at++ - first] = scaled[codes[(at >> 1) - from] >> 4];
   }
 }
 
