@@ -5,7 +5,7 @@
  */
 import type { DeviceProfile } from "../../gpu/device_profile.ts";
 import { roundUp } from "../../gpu/tensor.ts";
-import type { LoadWidth } from "../weights/kind.ts";
+import type { RowLoadWidth } from "../weights/kind.ts";
 
 /** How a product is laid out over threads. */
 export type MatvecLayout = {
@@ -17,7 +17,7 @@ export type MatvecLayout = {
   /** Columns of C that a workgroup makes at once, a group: 2, 4 or 8. */
   outputs: number;
   /** Weights of one load. */
-  wide: LoadWidth;
+  wide: RowLoadWidth;
   /** Workgroups, each of which takes every grid-th group; 0: a workgroup for every group. */
   grid: number;
   /** With a grid: the next group's weights are asked for before these are multiplied, not after. */
@@ -27,7 +27,7 @@ export type MatvecLayout = {
 };
 
 /** What is decided already; what is left out is chosen by size. */
-export type MatvecGeometry = Partial<Omit<MatvecLayout, "wide">>;
+export type MatvecGeometry = Partial<MatvecLayout>;
 
 /** A device as far as layouts depend on it. */
 export type MatvecDevice = Pick<DeviceProfile, "processors" | "subgroup" | "workgroupThreads">;
@@ -37,8 +37,8 @@ export interface MatvecSize {
   m: number;
   n: number;
   k: number;
-  /** Eight weights of B are one load. */
-  eight: boolean;
+  /** Numbers of weights of B that may be one load, the largest first. */
+  widths: readonly RowLoadWidth[];
   /** A is attention's result as KV splits. */
   splitInput?: boolean;
   /** Half of the columns are gates of the others. */
@@ -54,14 +54,19 @@ const MOST_COLUMNS_OF_GRID = 16384;
 /** Threads of a grid for each processor: with weights asked for ahead, and without. */
 const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
 
+/** The most values of a row of k that may be one load. */
+function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
+  return widths.find((width) => k % width === 0) ?? 4;
+}
+
 /** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, eight, splitInput = false, swiglu = false }: MatvecSize,
-  given: MatvecGeometry = {},
+  { m, n, k, widths, splitInput = false, swiglu = false }: MatvecSize,
+  { wide = widestOf(widths, k), ...given }: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
-  const wide = eight && k % 8 === 0 ? 8 : 4, vectors = k / wide;
+  const vectors = k / wide;
   if (!whole) {
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };

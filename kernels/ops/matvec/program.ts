@@ -12,7 +12,7 @@ import type { Dtype } from "../../gpu/tensor.ts";
 import type { ActivationWgsl } from "../../wgsl/activation.ts";
 import { type Activation, ACTIVATIONS } from "../../wgsl/activations.ts";
 import { weightKind } from "../weights/kinds.ts";
-import type { LoadWidth, WeightKind } from "../weights/kind.ts";
+import type { RowLoad, RowLoadWidth } from "../weights/kind.ts";
 import {
   inputBindings,
   type InputKind,
@@ -26,7 +26,7 @@ import { partialCount, partialSums, sumOverWorkgroup } from "./sums.ts";
 
 /** What a product computes, as far as its program depends on it. */
 export type MatvecKind = InputKind & {
-  /** The kind of B's weights, whose loads are in one register. */
+  /** The kind of B's weights. */
   b: string;
   c: Dtype;
   /** Half of the columns are gates of the others, by this activation. */
@@ -47,12 +47,11 @@ function activationOf({ activation }: MatvecKind): ActivationWgsl | undefined {
 }
 
 /** Functions on a load of weights, and on A. */
-function functions(b: WeightKind, wide: LoadWidth): string {
-  const { type } = b.registers(wide), values = b.unpack("b", wide, ["w"]);
-  const parameters = values.map((_, p) => `x${p}: vec4<f32>`).join(", ");
-  const value = values.map((four, p) => `dot(x${p}, ${four})`).join(" + ");
-  return `${b.functions("b", wide)}
-fn multiplied(${parameters}, w: ${type}) -> f32 { return ${value}; }
+function functions({ functions, type, product }: RowLoad, wide: RowLoadWidth): string {
+  const x = Array.from({ length: wide / 4 }, (_, p) => `x${p}`);
+  const parameters = x.map((name) => `${name}: vec4<f32>`).join(", ");
+  return `${functions}
+fn multiplied(${parameters}, w: ${type}) -> f32 { return ${product(x, "w")}; }
 // What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
 fn rounded(x: vec4<f32>) -> vec4<f32> {
   let bits = bitcast<vec4<u32>>(x);
@@ -79,7 +78,7 @@ interface Sections {
 
 function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   const { c, accumulate, rows, compact, groups } = kind, { outputs, wide } = layout;
-  const b = weightKind(kind.b), activation = activationOf(kind);
+  const b = weightKind(kind.b).rowLoad("b", wide), activation = activationOf(kind);
   const own = activation ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
   const names = Array.from({ length: rows * outputs }, (_, n) => `sum${n}`);
   const rowOfB = (group: string, j: number) =>
@@ -103,7 +102,7 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
         outputs,
         (j) =>
           loads.map((v, s) => {
-            const load = b.load("b", wide, `(${rowOfB(group, j)}) * vectors + ${v}`, 0);
+            const load = b.load(`(${rowOfB(group, j)}) * vectors + ${v}`);
             return `  ${declare}${to}${j}_${s} = ${load};`;
           }).join("\n"),
       ),
@@ -132,10 +131,17 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   };
 }
 
+/** What is to be done before weights are multiplied. */
+function setupOf({ b }: MatvecKind, { wide, threads }: MatvecLayout): string {
+  const setup = weightKind(b).rowLoad("b", wide).setup(threads);
+  return setup === "" ? "" : `${setup}\n  workgroupBarrier();\n`;
+}
+
 /** One round of loads, for one group or for every grid-th. */
 function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
   const { weights, before, multiply, finish, sums } = sections(kind, layout);
+  const setup = setupOf(kind, layout);
   const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
   const loads = each((s) => `v${s}`);
   const places = each((s) => {
@@ -151,7 +157,7 @@ function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   if (group >= groups) { return; }
 ${places}
 ${weights("let ", "w", "group", loads)}
-${before}
+${setup}${before}
 ${wholeInput(kind, layout, false)}
 ${sums}
 ${multiply(steps)}
@@ -161,7 +167,7 @@ ${finish("0u")}`;
   return `
 ${places}
 ${weights("var ", "w", "id.x", loads)}
-${wholeInput(kind, layout, true)}
+${setup}${wholeInput(kind, layout, true)}
   // Partial sums of successive groups lie in two buffers, so that a barrier a group is enough.
   var buffer = 0u;
   for (var group = id.x; group < groups; group += ${grid}u) {
@@ -195,7 +201,7 @@ ${multiply(count)}`;
   return `
   let group = id.y * grid.x + id.x;
   if (group >= groups) { return; }
-${before}
+${setupOf(kind, layout)}${before}
 ${sums}
   var v = thread;
   for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round(steps)}
@@ -231,7 +237,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
     extensions: subgroup > 0 ? ["subgroups"] : [],
     body: `${partialSums("partial", (grid > 0 ? 2 : 1) * rows * outputs, layout)}
 ${norm === "none" ? "" : partialSums("squares", rows, layout)}
-${functions(b, wide)}${activation?.declareFunction("f32") ?? ""}
+${functions(b.rowLoad("b", wide), wide)}${activation?.declareFunction("f32") ?? ""}
 
 @compute @workgroup_size(${threads})
 fn main(

@@ -16,6 +16,8 @@ import {
   packHalves,
   type Plane,
   type Registers,
+  type RowLoad,
+  type RowLoadWidth,
   type WeightKind,
 } from "./kind.ts";
 
@@ -32,9 +34,12 @@ const REGISTERS: Readonly<Record<Float, Record<LoadWidth, Registers>>> = {
 class Dense implements WeightKind {
   readonly element: Float;
   readonly columnUnit = 1;
+  readonly rowWidths: readonly RowLoadWidth[];
 
   constructor(readonly name: Float) {
     this.element = name;
+    // A load of 8 f32 takes two registers.
+    this.rowWidths = name === "f16" ? [8, 4] : [4];
   }
 
   unit(): number {
@@ -59,7 +64,7 @@ class Dense implements WeightKind {
     flagNotFinite(gpu, { x, ...at });
   }
 
-  bindings(name: string, width: LoadWidth): Binding[] {
+  bindings(name: string, width: RowLoadWidth): Binding[] {
     return [{
       name,
       dtype: this.name,
@@ -70,6 +75,18 @@ class Dense implements WeightKind {
 
   functions(): string {
     return "";
+  }
+
+  rowLoad(name: string, wide: RowLoadWidth): RowLoad {
+    const width = wide as LoadWidth; // one of rowWidths
+    return {
+      functions: "",
+      type: this.registers(width).type,
+      setup: () => "",
+      load: (index) => this.load(name, width, index, 0),
+      product: (x, w) =>
+        this.unpack(name, width, [w]).map((four, p) => `dot(${x[p]}, ${four})`).join(" + "),
+    };
   }
 
   registers(width: LoadWidth): Registers {

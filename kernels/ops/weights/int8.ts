@@ -17,6 +17,7 @@ import {
   packHalves,
   type Plane,
   type Registers,
+  type RowLoadWidth,
   type WeightKind,
 } from "./kind.ts";
 
@@ -114,9 +115,9 @@ export const INT8: WeightKind = {
     flagNotFinite(gpu, { x: scales, ...at });
   },
 
-  bindings(name: string, width: LoadWidth): Binding[] {
+  bindings(name: string, width: RowLoadWidth): Binding[] {
     return [
-      { name, dtype: "u32", access: "read", words: width === 8 ? 2 : 1 },
+      { name, dtype: "u32", access: "read", words: width === 16 ? 4 : width === 8 ? 2 : 1 },
       { name: `${name}_scale`, dtype: "f16", access: "read", words: 1 },
     ];
   },
@@ -130,6 +131,28 @@ fn ${name}_codes(i: u32) -> ${width === 8 ? "vec4" : "vec2"}<u32> {
       width === 8 ? ", 0u" : ""
     });
 }`;
+  },
+
+  rowWidths: [16, 8, 4],
+
+  rowLoad(name, width) {
+    const words = width / 4, type = { 1: "u32", 2: "vec2<u32>", 4: "vec4<u32>" }[words];
+    const word = (p: number, w: string) => words === 1 ? `${w}.codes` : `${w}.codes[${p}]`;
+    const block = `i / ${BLOCK / width}u`;
+    return {
+      functions: `
+struct ${name}_load { codes: ${type}, scale: f32 }
+fn load_of_${name}(i: u32) -> ${name}_load {
+  return ${name}_load(${name}[i], unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]);
+}`,
+      type: `${name}_load`,
+      setup: () => "",
+      load: (index) => `load_of_${name}(${index})`,
+      product: (x, w) => {
+        const sum = x.map((x, p) => `dot(${x}, vec4<f32>(unpack4xI8(${word(p, w)})))`);
+        return `(${sum.join(" + ")}) * ${w}.scale`;
+      },
+    };
   },
 
   registers(width: LoadWidth): Registers {

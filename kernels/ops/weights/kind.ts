@@ -23,6 +23,26 @@ export interface Registers {
   count: 1 | 2;
 }
 
+/** Values of a load in products of few rows. */
+export type RowLoadWidth = LoadWidth | 16 | 32;
+
+/**
+ * How products of few rows load a matrix, whose time is that of loading it once: a thread reads along a row, in loads
+ * as wide as memory serves best.
+ */
+export interface RowLoad {
+  /** Functions and types that the other expressions use. */
+  functions: string;
+  /** The type of a load's registers. */
+  type: string;
+  /** Statements ahead of all products, by all `threads` threads `thread`; a barrier follows. "" where there are none. */
+  setup(threads: number): string;
+  /** The registers of load `index`, a WGSL expression. */
+  load(index: string): string;
+  /** The sum of products of a load's values with x, as many `vec4<f32>` as it has fours. */
+  product(x: readonly string[], registers: string): string;
+}
+
 /** One of the tensors of a matrix. */
 export interface Plane {
   /** Added to the matrix's name, "" for the first. */
@@ -90,11 +110,15 @@ export interface WeightKind {
   /** Sets a flag to 1 where a matrix has values that are no finite numbers, or had them before it was encoded. */
   flagNotFinite(gpu: Gpu, tensors: readonly Tensor[], place: FlagPlace): void;
 
-  /** Bindings of the tensors for loads of one width, the first of which is called `name`. */
-  bindings(name: string, width: LoadWidth): Binding[];
+  /** Bindings of the tensors for loads of one width, also of a {@linkcode rowLoad}, the first of which is called `name`. */
+  bindings(name: string, width: RowLoadWidth): Binding[];
   /** Functions that the other expressions call, for loads of one width. */
   functions(name: string, width: LoadWidth): string;
-  /** Registers of one load. A load of 8 values in two registers is not made for one row of A. */
+  /** Widths of {@linkcode rowLoad}, the widest first. */
+  readonly rowWidths: readonly RowLoadWidth[];
+  /** How products of few rows load a matrix, so many values at once. */
+  rowLoad(name: string, width: RowLoadWidth): RowLoad;
+  /** Registers of one load. */
   registers(width: LoadWidth): Registers;
   /** The value of a register of load `index`, a WGSL expression of {@linkcode Registers.type}. */
   load(name: string, width: LoadWidth, index: string, register: number): string;

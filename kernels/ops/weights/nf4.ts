@@ -19,6 +19,8 @@ import {
   packHalves,
   type Plane,
   type Registers,
+  type RowLoad,
+  type RowLoadWidth,
   type WeightKind,
 } from "./kind.ts";
 import {
@@ -41,6 +43,7 @@ const blocksOf = (values: number) => Math.ceil(values / NF4_BLOCK);
 /** NF4 with the blocks' numbers in either form. */
 class Nf4 implements WeightKind {
   readonly columnUnit = 1;
+  readonly rowWidths = [32, 16, 8, 4] as const;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {
@@ -83,16 +86,17 @@ class Nf4 implements WeightKind {
     else flagNotFinite(gpu, { x: scales, ...place });
   }
 
-  bindings(name: string): Binding[] {
+  bindings(name: string, width: RowLoadWidth): Binding[] {
+    const words = width === 32 ? 4 : width === 16 ? 2 : 1;
     return [
-      { name, dtype: "u32", access: "read", words: 1 },
+      { name, dtype: "u32", access: "read", words },
       { name: `${name}_absmax`, dtype: this.#double ? "u32" : "f32", access: "read", scalar: true },
       { name: `${name}_table`, dtype: "f32", access: "read", scalar: true },
     ];
   }
 
-  functions(name: string, width: LoadWidth): string {
-    const codes = width === 8 ? `${name}[i]` : `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu`;
+  /** The function of a block's scale. */
+  #scale(name: string): string {
     const scale = this.#double
       ? `
   let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS}u;
@@ -102,16 +106,56 @@ class Nf4 implements WeightKind {
       }u]) +
     bitcast<f32>(${name}_absmax[at + ${NESTED_BLOCK / 4 + 1}u]);`
       : `\n  return ${name}_absmax[block];`;
-    const four = [4, 0, 12, 8].map((shift) => `${name}_table[(codes >> ${shift}u) & 15u]`);
     return `
 fn ${name}_scale(block: u32) -> f32 {${scale}
-}
+}`;
+  }
+
+  functions(name: string, width: LoadWidth): string {
+    const codes = width === 8 ? `${name}[i]` : `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu`;
+    const four = [4, 0, 12, 8].map((shift) => `${name}_table[(codes >> ${shift}u) & 15u]`);
+    return `${this.#scale(name)}
 fn ${name}_codes(i: u32) -> vec2<u32> {
   return vec2<u32>(${codes}, bitcast<u32>(${name}_scale(i / ${NF4_BLOCK / width}u)));
 }
 fn ${name}_four(codes: u32) -> vec4<f32> {
   return vec4<f32>(${four.join(", ")});
 }`;
+  }
+
+  rowLoad(name: string, width: RowLoadWidth): RowLoad {
+    const words = Math.max(1, width / 8),
+      type = { 1: "u32", 2: "vec2<u32>", 4: "vec4<u32>" }[words];
+    const codes = width === 4 ? `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu` : `${name}[i]`;
+    const word = (p: number, w: string) => {
+      const of = words === 1 ? `${w}.codes` : `${w}.codes[${p >> 1}]`;
+      return p % 2 === 0 ? of : `${of} >> 16u`;
+    };
+    const four = [4, 0, 12, 8].map((shift) => `${name}_values[(codes >> ${shift}u) & 15u]`);
+    return {
+      functions: `${this.#scale(name)}
+var<workgroup> ${name}_values: array<f32, ${NF4_VALUES.length}>;
+struct ${name}_load { codes: ${type}, scale: f32 }
+fn load_of_${name}(i: u32) -> ${name}_load {
+  return ${name}_load(${codes}, ${name}_scale(i / ${NF4_BLOCK / width}u));
+}
+fn ${name}_four(codes: u32) -> vec4<f32> {
+  return vec4<f32>(${four.join(", ")});
+}`,
+      type: `${name}_load`,
+      setup: (threads) => {
+        const line = (first: number) =>
+          `  if (thread < ${NF4_VALUES.length - first}u) { ` +
+          `${name}_values[thread + ${first}u] = ${name}_table[thread + ${first}u]; }`;
+        const count = Math.ceil(NF4_VALUES.length / threads);
+        return Array.from({ length: count }, (_, i) => line(i * threads)).join("\n");
+      },
+      load: (index) => `load_of_${name}(${index})`,
+      product: (x, w) => {
+        const sum = x.map((x, p) => `dot(${x}, ${name}_four(${word(p, w)}))`);
+        return `(${sum.join(" + ")}) * ${w}.scale`;
+      },
+    };
   }
 
   registers(): Registers {

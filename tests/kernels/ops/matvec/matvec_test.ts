@@ -300,7 +300,7 @@ Deno.test("matvec: layouts cover K, and every result has a thread", () => {
       for (const k of [4, 132, 2048, 4096, 11008, 13824, 28672]) {
         for (const n of [4, 4096, 12288, 32000]) {
           for (const kind of [{}, { swiglu: true }, ...(m === 1 ? [{ splitInput: true }] : [])]) {
-            const layout = matvecLayout(device, { m, n, k, eight: true, ...kind });
+            const layout = matvecLayout(device, { m, n, k, widths: [8, 4], ...kind });
             const { whole, threads, steps, outputs, wide, subgroup, grid } = layout;
             assert.equal(subgroup, device.subgroup);
             assert.equal(wide, k % 8 === 0 ? 8 : 4);
@@ -323,7 +323,7 @@ Deno.test("matvec: a row of LLaMA-2 7B is laid out as measurements said", () => 
       m: 1,
       n,
       k,
-      eight: true,
+      widths: [8, 4],
       ...kind,
     });
     return [threads, steps, outputs, grid, ahead];
