@@ -97,10 +97,13 @@ export const INT8_ROWS: WeightKind = {
     ];
   },
 
-  encode(gpu: Gpu, [codes, scales, table]: readonly Tensor[], piece: EncodedPiece) {
+  writeTables(gpu, [codes, scales, table]) {
+    gpu.write(table, Uint32Array.of(4 * codes.size / scales.size, 0, 0, 0));
+  },
+
+  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
     const { words, from, first, count, values } = piece;
     const columns = values / scales.size, rows = count / columns;
-    if (first === 0) gpu.write(table, Uint32Array.of(columns, 0, 0, 0));
     const uniforms = { rows, fours: columns / 4, first: first / columns };
     gpu.run(encode({ from }), [words, codes, scales], uniforms, groupGrid(rows), {
       flops: 0,

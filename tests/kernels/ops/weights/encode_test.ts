@@ -30,6 +30,7 @@ async function encode(
   const kind = weightKind(name), shape = [values.length / columns, columns];
   const operand = makeOperand(kind, shape, ({ dtype, shape }) => poisoned(gpu, dtype, shape));
   const work = poisoned(gpu, "f32", [Math.max(4, kind.workElements(values.length))]);
+  kind.writeTables(gpu, operand.tensors);
   for (let first = 0; first < values.length; first += piece) {
     const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
     gpu.write(
