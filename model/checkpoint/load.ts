@@ -258,7 +258,7 @@ function inPieces(
   fill: (y: Tensor, from: number) => void,
 ): void {
   const { kind, tensors, columns, values } = weight;
-  const unit = Math.max(PIECE_UNIT, kind.unit(columns));
+  const unit = commonMultiple(PIECE_UNIT, kind.unit(columns));
   const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * unit)) * unit;
   const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, count)]);
   const work = encodingWork(gpu, [weight]);
@@ -270,6 +270,13 @@ function inPieces(
   }
   gpu.free(staging);
   if (work !== undefined) gpu.free(work);
+}
+
+/** The least common multiple. */
+function commonMultiple(a: number, b: number): number {
+  let [larger, smaller] = [a, b];
+  while (smaller > 0) [larger, smaller] = [smaller, larger % smaller];
+  return a / larger * b;
 }
 
 /** `[rows, columns]` in a zero-padded larger shape; `data` itself where there is no padding. */

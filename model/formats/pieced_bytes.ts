@@ -5,6 +5,7 @@
  */
 
 import type { Scratch } from "./joined.ts";
+import type { Plane } from "./weights.ts";
 
 /** Most bytes that are made at once. */
 const MOST_BYTES = 1 << 20;
@@ -19,41 +20,36 @@ export interface Units {
   make(first: number, out: Uint8Array): Promise<void>;
 }
 
-/** Bytes made of equal units, any of them at a time. */
-export class PiecedBytes {
-  readonly bytes: number;
-
-  /** @param scratch Holds units of which not all is wanted. */
-  constructor(readonly units: Units, readonly scratch: Scratch) {
-    this.bytes = units.count * units.bytes;
-  }
-
-  /**
-   * Fills `target` from byte `begin` on. Several calls may be under way at once.
-   *
-   * @throws RangeError for bytes that it doesn't have.
-   */
-  async read(begin: number, target: Uint8Array): Promise<void> {
-    const { bytes: size, make } = this.units, end = begin + target.length;
-    if (!(begin >= 0 && end <= this.bytes)) {
-      throw new RangeError(`${this.bytes} bytes, not ${target.length} from byte ${begin} on`);
-    }
-    const most = Math.max(1, Math.floor(MOST_BYTES / size));
-    for (let at = begin; at < end;) {
-      const first = Math.floor(at / size), skipped = at - first * size;
-      const count = Math.min(most, Math.ceil((end - first * size) / size));
-      const length = Math.min(count * size - skipped, end - at), to = at - begin;
-      if (length === count * size && (target.byteOffset + to) % 4 === 0) {
-        await make(first, target.subarray(to, to + length));
-      } else {
-        const memory = this.scratch.take(count * size), made = memory.subarray(0, count * size);
-        await make(first, made);
-        target.set(made.subarray(skipped, skipped + length), to);
-        this.scratch.give(memory);
+/**
+ * Bytes made of equal units, any of them at a time. `read` throws a RangeError for bytes that there aren't.
+ *
+ * @param scratch Holds units of which not all is wanted.
+ */
+export function piecedBytes({ count, bytes: size, make }: Units, scratch: Scratch): Plane {
+  const bytes = count * size, most = Math.max(1, Math.floor(MOST_BYTES / size));
+  return {
+    bytes,
+    async read(begin, target) {
+      const end = begin + target.length;
+      if (!(begin >= 0 && end <= bytes)) {
+        throw new RangeError(`${bytes} bytes, not ${target.length} from byte ${begin} on`);
       }
-      at += length;
-    }
-  }
+      for (let at = begin; at < end;) {
+        const first = Math.floor(at / size), skipped = at - first * size;
+        const units = Math.min(most, Math.ceil((end - first * size) / size));
+        const length = Math.min(units * size - skipped, end - at), to = at - begin;
+        if (length === units * size && (target.byteOffset + to) % 4 === 0) {
+          await make(first, target.subarray(to, to + length));
+        } else {
+          const memory = scratch.take(units * size), made = memory.subarray(0, units * size);
+          await make(first, made);
+          target.set(made.subarray(skipped, skipped + length), to);
+          scratch.give(memory);
+        }
+        at += length;
+      }
+    },
+  };
 }
 
 /** Bytes seen as f32 numbers; they begin at a multiple of 4 in their buffer. */

@@ -33,7 +33,7 @@ export interface WeightInfo {
 export interface Plane {
   readonly bytes: number;
   /** Fills `target` from byte `begin` on. Several calls may be under way at once. */
-  read(begin: number, target: Uint8Array): Promise<void>;
+  readonly read: (begin: number, target: Uint8Array) => Promise<void>;
 }
 
 /** A weight that its file has as kernels read it (kernels/ops/weights/kinds.ts). */

@@ -56,7 +56,7 @@ export function frozenKinds(
 ): FrozenKinds {
   const kind = kindOf(settings), { quantization_skip: skip } = settings;
   const stored = (name: string) => {
-    const quantized = weights?.quantized(name);
+    const quantized = linearModule(name) === undefined ? undefined : weights?.quantized(name);
     return quantized && weightKind(quantized.kind);
   };
   if (kind === undefined) return stored;

@@ -58,7 +58,7 @@ export function planeSize(plane: Plane, values: number): number {
   return isTable(plane) ? plane.elements : Math.ceil(values / plane.values) * plane.elements;
 }
 
-/** Whether a plane is the same whatever the matrix: a table, which belongs to all values. */
+/** Whether a plane is the same for all matrices with so many columns: a table, which belongs to all values. */
 export function isTable({ values }: Plane): boolean {
   return values === Infinity;
 }
@@ -103,7 +103,7 @@ export interface WeightKind {
   planes(columns: number): readonly Plane[];
   /** Columns of a matrix are a multiple of it. */
   readonly columnUnit: number;
-  /** Writes what is the same for all matrices, before anything else is written. */
+  /** Writes the tables, before anything else is written. */
   writeTables(gpu: Gpu, tensors: readonly Tensor[]): void;
   /** Writes values into the tensors of a matrix, in their order. */
   encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;

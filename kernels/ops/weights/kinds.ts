@@ -6,10 +6,11 @@
 import type { Dtype } from "../../gpu/tensor.ts";
 import { DENSE } from "./dense.ts";
 import { INT8 } from "./int8.ts";
+import { INT8_ROWS } from "./int8_rows.ts";
 import type { WeightKind } from "./kind.ts";
 import { NF4, NF4_F32 } from "./nf4.ts";
 
-const KINDS: readonly WeightKind[] = [DENSE.f32, DENSE.f16, INT8, NF4, NF4_F32];
+const KINDS: readonly WeightKind[] = [DENSE.f32, DENSE.f16, INT8, INT8_ROWS, NF4, NF4_F32];
 
 const byName = new Map(KINDS.map((kind) => [kind.name, kind]));
 

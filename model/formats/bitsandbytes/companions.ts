@@ -7,7 +7,7 @@
 import { UserError } from "../../../kernels/errors.ts";
 import { brief } from "../../files/json_file.ts";
 import type { FolderTensors, FoundTensor } from "../folder_tensors.ts";
-import { sameShape } from "../weights.ts";
+import { type Plane, sameShape } from "../weights.ts";
 
 /** @throws UserError that names the file and the tensor. */
 export function refuse({ name, file }: FoundTensor, problem: string): never {
@@ -71,9 +71,7 @@ export async function someBytes(
 }
 
 /** A tensor's bytes as they are, and after them zeros up to a whole number of words. */
-export function paddedBytes(
-  { name, file, entry }: FoundTensor,
-): { bytes: number; read(begin: number, target: Uint8Array): Promise<void> } {
+export function paddedBytes({ name, file, entry }: FoundTensor): Plane {
   const size = entry.end - entry.begin, bytes = Math.ceil(size / 4) * 4;
   return {
     bytes,

@@ -8,7 +8,7 @@
 import { brief } from "../../files/json_file.ts";
 import type { FolderTensors, FoundTensor } from "../folder_tensors.ts";
 import type { Scratch } from "../joined.ts";
-import { asFloats, PiecedBytes } from "../pieced_bytes.ts";
+import { asFloats, piecedBytes } from "../pieced_bytes.ts";
 import { isFileDtype, sameShape, type StoredWeight } from "../weights.ts";
 import { companion, paddedBytes, refuse, someBytes, someFloats, wholeBytes } from "./companions.ts";
 
@@ -54,7 +54,7 @@ export function eightBitWeight(
   checkOrder(tensors, module);
   const [rows, columns] = shape;
   const absmax = companion(tensors, weight, { name, dtype: "F32", shape: [rows] });
-  const values = new PiecedBytes({
+  const values = piecedBytes({
     count: rows * columns,
     bytes: 4,
     async make(first, out) {
@@ -71,7 +71,7 @@ export function eightBitWeight(
       }
     },
   }, scratch);
-  const scales = new PiecedBytes({
+  const scales = piecedBytes({
     count: rows,
     bytes: 4,
     async make(first, out) {
@@ -82,7 +82,7 @@ export function eightBitWeight(
   }, scratch);
   return {
     info: { dtype: "F32", shape: [...shape], bytes: values.bytes, stored: "int8" },
-    read: (begin, target) => values.read(begin, target),
+    read: values.read,
     quantized: { kind: "int8_rows", planes: [paddedBytes(weight), scales] },
   };
 }

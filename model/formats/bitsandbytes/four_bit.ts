@@ -9,7 +9,7 @@ import { NF4_BLOCK, NF4_VALUES } from "../../../kernels/ops/weights/nf4_values.t
 import { brief } from "../../files/json_file.ts";
 import type { FolderTensors, FoundTensor } from "../folder_tensors.ts";
 import type { Scratch } from "../joined.ts";
-import { asFloats, PiecedBytes } from "../pieced_bytes.ts";
+import { asFloats, piecedBytes } from "../pieced_bytes.ts";
 import { dtypeBytes } from "../tensor_file.ts";
 import { isFileDtype, type QuantizedWeight, sameShape, type StoredWeight } from "../weights.ts";
 import { companion, paddedBytes, refuse, someBytes, wholeFloats } from "./companions.ts";
@@ -121,7 +121,7 @@ function quantized(bits: FourBit, scratch: Scratch): QuantizedWeight | undefined
   }
   // Larger blocks are several of 64 with the same scale.
   const repeats = blocksize / NF4_BLOCK;
-  const absmax = new PiecedBytes({
+  const absmax = piecedBytes({
     count: Math.ceil(count / NF4_BLOCK),
     bytes: 4,
     async make(first, out) {
@@ -162,14 +162,14 @@ export function fourBitWeight(
     ? plainScales(tensors, weight, blocks)
     : nestedScales(tensors, weight, { blocks, ...state.nested });
   const bits = { weight, state, scales, count };
-  const values = new PiecedBytes({
+  const values = piecedBytes({
     count,
     bytes: 4,
     make: (first, out) => decode(bits, first, asFloats(out)),
   }, scratch);
   return {
     info: { dtype: "F32", shape: [...shape], bytes: values.bytes, stored: state.type },
-    read: (begin, target) => values.read(begin, target),
+    read: values.read,
     quantized: quantized(bits, scratch),
   };
 }

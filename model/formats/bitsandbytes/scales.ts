@@ -7,7 +7,7 @@
 import { DYNAMIC_MAP, NESTED_BLOCK } from "../../../kernels/ops/weights/nf4_values.ts";
 import type { FolderTensors, FoundTensor } from "../folder_tensors.ts";
 import type { Scratch } from "../joined.ts";
-import { asFloats, PiecedBytes } from "../pieced_bytes.ts";
+import { asFloats, piecedBytes } from "../pieced_bytes.ts";
 import type { Plane } from "../weights.ts";
 import { companion, refuse, someBytes, someFloats, wholeFloats } from "./companions.ts";
 
@@ -89,7 +89,7 @@ function groupedBytes(
   scratch: Scratch,
 ): Plane {
   const size = NESTED_BLOCK + 8;
-  return new PiecedBytes({
+  return piecedBytes({
     count: Math.ceil(blocks / NESTED_BLOCK),
     bytes: size,
     async make(first, out) {

@@ -30,6 +30,7 @@ async function encode(
   const kind = weightKind(name), shape = [values.length / columns, columns];
   const operand = makeOperand(kind, shape, ({ dtype, shape }) => poisoned(gpu, dtype, shape));
   const work = poisoned(gpu, "f32", [Math.max(4, kind.workElements(values.length))]);
+  kind.writeTables(gpu, operand.tensors);
   for (let first = 0; first < values.length; first += piece) {
     const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
     gpu.write(
@@ -98,12 +99,47 @@ gpuTest("int8 has GGUF's codes and scales, from f32 and from f16", async (gpu) =
   }
 });
 
+/** LLM.int8()'s, written from its description. */
+function byRows(values: Float32Array, columns: number): [Uint8Array, Uint8Array] {
+  const codes = new Int8Array(values.length), scales = new Float32Array(values.length / columns);
+  for (let row = 0; row < scales.length; row++) {
+    const part = values.subarray(columns * row, columns * (row + 1));
+    const most = part.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    const factor = most === 0 ? 0 : Math.fround(127 / most);
+    part.forEach((v, i) => {
+      const q = Math.fround(v * factor), below = Math.floor(q), rest = q - below;
+      const up = rest > 0.5 || (rest === 0.5 && below % 2 !== 0);
+      codes[columns * row + i] = below + (up ? 1 : 0);
+    });
+    scales[row] = most / 127;
+  }
+  return [new Uint8Array(codes.buffer), new Uint8Array(scales.buffer)];
+}
+
+gpuTest("int8_rows has bitsandbytes' codes and scales, from f32 and from f16", async (gpu) => {
+  for (const columns of [60, 320]) {
+    for (const from of ["F32", "F16"] as const) {
+      const values = weights(columns * 28).map((v) => from === "F32" ? v : Math.f16round(v));
+      values.fill(0, 3 * columns, 4 * columns);
+      values.set([127, 0.5, 1.5, -2.5, -0.5], 4 * columns); // halves
+      const expected = byRows(values, columns);
+      const piece = 8 * columns;
+      const operand = await encode(gpu, "int8_rows", values, { columns, from, piece });
+      const planes = await planesOf(gpu, operand);
+      for (const [i, plane] of expected.entries()) {
+        assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
+      }
+      assert.equal(new Uint32Array(planes[2])[0], columns);
+    }
+  }
+});
+
 gpuTest("a weight that was no finite number is flagged after it was encoded", async (gpu) => {
   for (const name of QUANTIZED) {
     for (const [bad, expected] of [[0, 0], [NaN, 1], [-Infinity, 1]]) {
       const values = weights(96 * 20);
       values[333] = bad;
-      const operand = await encode(gpu, name, values, { columns: 96, piece: 640 });
+      const operand = await encode(gpu, name, values, { columns: 96, piece: 576 });
       const flags = upload(gpu, [7, 0, 0, 0], "u32", [4]);
       operand.kind.flagNotFinite(gpu, operand.tensors, { flags, slot: 1 });
       assert.deepEqual([...await download(gpu, flags)], [7, expected, 0, 0], `${name} ${bad}`);

@@ -10,7 +10,7 @@ import {
 import { poisoned, upload } from "../../harness.ts";
 
 /** The kinds that hold codes instead of values. */
-export const QUANTIZED = ["int8", "nf4", "nf4_f32"] as const;
+export const QUANTIZED = ["int8", "int8_rows", "nf4", "nf4_f32"] as const;
 /** One of {@linkcode QUANTIZED}. */
 export type QuantizedName = typeof QUANTIZED[number];
 
@@ -36,14 +36,24 @@ export async function planesOf(gpu: Gpu, { tensors }: WeightOperand): Promise<Ar
 
 /** The f32 values that the codes of a weight stand for. */
 export async function decoded(gpu: Gpu, operand: WeightOperand): Promise<Float64Array> {
-  const [codes, scales] = await planesOf(gpu, operand), { values, kind } = operand;
-  return Float64Array.from({ length: values }, valueOf(kind.name as QuantizedName, codes, scales));
+  const [codes, scales] = await planesOf(gpu, operand), { values, columns, kind } = operand;
+  const value = valueOf(kind.name as QuantizedName, columns, codes, scales);
+  return Float64Array.from({ length: values }, value);
 }
 
-function valueOf(name: QuantizedName, codes: ArrayBuffer, scales: ArrayBuffer) {
+function valueOf(
+  name: QuantizedName,
+  columns: number,
+  codes: ArrayBuffer,
+  scales: ArrayBuffer,
+) {
   if (name === "int8") {
     const q = new Int8Array(codes), d = new Float16Array(scales);
     return (_: unknown, i: number) => q[i] * d[Math.floor(i / 32)];
+  }
+  if (name === "int8_rows") {
+    const q = new Int8Array(codes), d = new Float32Array(scales);
+    return (_: unknown, i: number) => q[i] * d[Math.floor(i / columns)];
   }
   const bytes = new Uint8Array(codes), absmax = absmaxOf(name, scales);
   return (_: unknown, i: number) => {

@@ -13,6 +13,7 @@ import { writeHuggingFace } from "../../../../model/formats/write_huggingface.ts
 import { makeBatch } from "../../../../model/transformer/batch.ts";
 import { Llama } from "../../../../model/transformer/llama.ts";
 import { scoreMode } from "../../../../model/transformer/modes.ts";
+import { frozenKinds } from "../../../../model/transformer/quantization.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { assertClose, gpuTest } from "../../../kernels/harness.ts";
 import { openHearing } from "../hearing.ts";
@@ -42,6 +43,13 @@ const FOLDERS: [folder: string, stored: string, kind: string | undefined][] = [
 
 const expectedOf = (folder: string): Expected =>
   JSON.parse(Deno.readTextFileSync(fixturePath(`bnb/${folder}/expected.json`)));
+
+/** Nothing else is asked for than what the files have. */
+const AS_STORED = {
+  quantization: "none",
+  double_quantization: true,
+  quantization_skip: [],
+} as const;
 
 async function wholeValues(source: WeightSource, name: string): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(source.info(name).bytes);
@@ -140,29 +148,35 @@ for (const [folder, stored, kind] of FOLDERS) {
   });
 
   gpuTest(`bitsandbytes: logits of ${folder} equal transformers' with its values`, async (gpu) => {
-    const source = openModel(path);
-    const model = new Llama(gpu.memory, {
-      config: source.config,
-      numerics: EXACT,
-      mode: scoreMode({ maxTokens: 64, maxTargets: 64 }),
-    });
-    model.initialize(gpu);
-    await loadWeights(gpu, model, source, { seed: 0 });
-    const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
-    const result = model.logits(gpu, {
-      ...makeBatch([document], null),
-      targetRows: Uint32Array.from(positions),
-      targetCount: positions.length,
-    });
-    const values = await gpu.readF32(result), width = result.rowSize;
-    positions.forEach((position, row) => {
-      const found = values.slice(row * width, row * width + source.config.vocab_size);
-      assertClose(found, Float32Array.from(logits[row]), {
-        atol: 1e-4,
-        rtol: 0,
-        what: `${position}`,
+    for (const held of [kind, undefined]) {
+      const source = openModel(path), { config, weights } = source;
+      const model = new Llama(gpu.memory, {
+        config,
+        numerics: EXACT,
+        frozen: held === undefined ? undefined : frozenKinds(config, AS_STORED, weights),
+        mode: scoreMode({ maxTokens: 64, maxTargets: 64 }),
       });
-    });
+      for (const { name, operand } of model.weights) {
+        assert.equal(operand.kind.name, name in sha256 ? held ?? "f32" : "f32", name);
+      }
+      model.initialize(gpu);
+      await loadWeights(gpu, model, source, { seed: 0 });
+      const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+      const result = model.logits(gpu, {
+        ...makeBatch([document], null),
+        targetRows: Uint32Array.from(positions),
+        targetCount: positions.length,
+      });
+      const values = await gpu.readF32(result), width = result.rowSize;
+      positions.forEach((position, row) => {
+        const found = values.slice(row * width, row * width + config.vocab_size);
+        assertClose(found, Float32Array.from(logits[row]), {
+          atol: 1e-4,
+          rtol: 0,
+          what: `${held} ${position}`,
+        });
+      });
+    }
   });
 }
 
