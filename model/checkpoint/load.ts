@@ -15,7 +15,6 @@ import {
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   encodingWork,
-  operandOf,
   type WeightOperand,
   writeFileValues,
 } from "../../kernels/ops/weights/operand.ts";

@@ -11,15 +11,8 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
-import {
-  type EncodedPiece,
-  type LoadWidth,
-  packHalves,
-  type Plane,
-  type Registers,
-  type RowLoadWidth,
-  type WeightKind,
-} from "./kind.ts";
+import { codesBinding, eightBitLoads } from "./eight_bit.ts";
+import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
 
 /** Values of a block. */
 const BLOCK = 32;
@@ -115,61 +108,13 @@ export const INT8: WeightKind = {
     flagNotFinite(gpu, { x: scales, ...at });
   },
 
-  bindings(name: string, width: RowLoadWidth): Binding[] {
-    return [
-      { name, dtype: "u32", access: "read", words: width === 16 ? 4 : width === 8 ? 2 : 1 },
-      { name: `${name}_scale`, dtype: "f16", access: "read", words: 1 },
-    ];
+  bindings(name, width): Binding[] {
+    const scale = { name: `${name}_scale`, dtype: "f16", access: "read", words: 1 } as const;
+    return [codesBinding(name, width), scale];
   },
 
-  functions(name, width) {
+  ...eightBitLoads((name, width) => {
     const block = `i / ${BLOCK / width}u`;
-    const scale = `unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]`;
-    return `
-fn ${name}_codes(i: u32) -> ${width === 8 ? "vec4" : "vec2"}<u32> {
-  return ${width === 8 ? "vec4<u32>(" : "vec2<u32>("}${name}[i], bitcast<u32>(${scale})${
-      width === 8 ? ", 0u" : ""
-    });
-}`;
-  },
-
-  rowWidths: [16, 8, 4],
-
-  rowLoad(name, width) {
-    const words = width / 4, type = { 1: "u32", 2: "vec2<u32>", 4: "vec4<u32>" }[words];
-    const word = (p: number, w: string) => words === 1 ? `${w}.codes` : `${w}.codes[${p}]`;
-    const block = `i / ${BLOCK / width}u`;
-    return {
-      functions: `
-struct ${name}_load { codes: ${type}, scale: f32 }
-fn load_of_${name}(i: u32) -> ${name}_load {
-  return ${name}_load(${name}[i], unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]);
-}`,
-      type: `${name}_load`,
-      setup: () => "",
-      load: (index) => `load_of_${name}(${index})`,
-      product: (x, w) => {
-        const sum = x.map((x, p) => `dot(${x}, vec4<f32>(unpack4xI8(${word(p, w)})))`);
-        return `(${sum.join(" + ")}) * ${w}.scale`;
-      },
-    };
-  },
-
-  registers(width: LoadWidth): Registers {
-    return { type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 };
-  },
-
-  load(name, _width, index) {
-    return `${name}_codes(${index})`;
-  },
-
-  unpack(_name, width, [register]) {
-    const four = (code: string, scale: string) =>
-      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
-    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
-  },
-
-  halves(name, registers) {
-    return packHalves(this.unpack(name, 8, registers));
-  },
+    return `unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]`;
+  }),
 };

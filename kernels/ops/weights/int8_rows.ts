@@ -13,14 +13,8 @@ import type { Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
-import {
-  type EncodedPiece,
-  type LoadWidth,
-  packHalves,
-  type Plane,
-  type Registers,
-  type WeightKind,
-} from "./kind.ts";
+import { codesBinding, eightBitLoads } from "./eight_bit.ts";
+import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
 
 /** Threads of a workgroup, which encodes a row. */
 const THREADS = 64;
@@ -115,38 +109,13 @@ export const INT8_ROWS: WeightKind = {
     flagNotFinite(gpu, { x: scales, ...place });
   },
 
-  bindings(name: string, width: LoadWidth): Binding[] {
+  bindings(name, width): Binding[] {
     return [
-      { name, dtype: "u32", access: "read", words: width === 8 ? 2 : 1 },
+      codesBinding(name, width),
       { name: `${name}_scale`, dtype: "f32", access: "read", scalar: true },
       { name: `${name}_columns`, dtype: "u32", access: "read", scalar: true },
     ];
   },
 
-  functions(name, width) {
-    const type = width === 8 ? "vec4" : "vec2", rest = width === 8 ? ", 0u" : "";
-    const row = `i / (${name}_columns[0] / ${width}u)`;
-    return `
-fn ${name}_codes(i: u32) -> ${type}<u32> {
-  return ${type}<u32>(${name}[i], bitcast<u32>(${name}_scale[${row}])${rest});
-}`;
-  },
-
-  registers(width: LoadWidth): Registers {
-    return { type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 };
-  },
-
-  load(name, _width, index) {
-    return `${name}_codes(${index})`;
-  },
-
-  unpack(_name, width, [register]) {
-    const four = (code: string, scale: string) =>
-      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
-    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
-  },
-
-  halves(name, registers) {
-    return packHalves(this.unpack(name, 8, registers));
-  },
+  ...eightBitLoads((name, width) => `${name}_scale[i / (${name}_columns[0] / ${width}u)]`),
 };

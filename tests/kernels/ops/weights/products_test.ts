@@ -2,6 +2,7 @@ import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { matmul } from "../../../../kernels/ops/matmul/matmul.ts";
 import { allTiles } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
 import { matvec, matvecSwiglu } from "../../../../kernels/ops/matvec/matvec.ts";
+import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import { matrixTest } from "../../subgroup_matrices.ts";
 import {
@@ -86,13 +87,13 @@ for (const name of QUANTIZED) {
   });
 
   gpuTest(`products of one and two rows read ${name}`, async (gpu) => {
-    const n = 40, k = columnsFor(name);
-    const { operand: b, values } = await weights(gpu, name, [n, k]);
-    for (const m of [1, 2]) {
+    const n = 40;
+    for (const [m, k] of [[1, columnsFor(name)], [2, columnsFor(name)], [1, 192]]) {
+      const { operand: b, values } = await weights(gpu, name, [n, k]);
       const x = quantize(randomArray(m * k, 4), "f32"), a = upload(gpu, x, "f32", [m, k]);
       const expected = times(x, values, [m, n, k]);
-      for (const whole of [true, false]) {
-        const c = poisoned(gpu, "f32", [m, n]);
+      for (const wide of weightKind(name).rowWidths.filter((width) => k % width === 0)) {
+        const whole = wide >= 8, c = poisoned(gpu, "f32", [m, n]);
         const places = { aOffset: 0, aStride: k, cOffset: 0, cStride: n };
         matvec(gpu, {
           a,
@@ -104,12 +105,12 @@ for (const name of QUANTIZED) {
           alpha: 1,
           accumulate: false,
           ...places,
-          geometry: { whole },
+          geometry: { whole, wide },
         });
         assertClose(await download(gpu, c), expected, {
           atol: 1e-3,
           rtol: 1e-5,
-          what: `${m} ${whole}`,
+          what: `${m} ${wide}`,
         });
       }
       const c = poisoned(gpu, "f32", [m, n / 2]);
