@@ -23,12 +23,7 @@ import { copiedWeight } from "../adapter/tensors.ts";
 import type { Adapter } from "../adapter/adapter_folder.ts";
 import { checkFlags, flagWeights } from "./finite_weights.ts";
 import { describeConversion } from "./stored_types.ts";
-import {
-  bytesPerElement,
-  type FileDtype,
-  sameShape,
-  type WeightSource,
-} from "../formats/weights.ts";
+import { bytesPerElement, sameShape, type WeightSource } from "../formats/weights.ts";
 import { destination, fileBytes, type FilePiece, piecesOf, readAhead } from "./pieces.ts";
 import { PIECE_BYTES } from "../transformer/capacity.ts";
 import type { Llama } from "../transformer/llama.ts";
