@@ -39,6 +39,8 @@ export interface MatvecSize {
   k: number;
   /** Numbers of weights of B that may be one load, the largest first. */
   widths: readonly RowLoadWidth[];
+  /** Where weights are codes: columns of C to make at once. */
+  columns?: 4 | 8;
   /** A is attention's result as KV splits. */
   splitInput?: boolean;
   /** Half of the columns are gates of the others. */
@@ -51,18 +53,21 @@ const WHOLE_ROWS = 2;
 const MANY_COLUMNS = 8192;
 /** From so many columns on workgroups that end make room for others in time: a grid gains nothing. */
 const MOST_COLUMNS_OF_GRID = 16384;
-/** Threads of a grid for each processor: with weights asked for ahead, and without. */
-const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
+/** Threads of a grid for each processor: with weights asked for ahead, without, and of weights that are codes. */
+const THREADS_AHEAD = 512, THREADS_BEHIND = 1024, THREADS_CODED = 512;
 
 /** The most values of a row of k that may be one load. */
 function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
   return widths.find((width) => k % width === 0) ?? 4;
 }
 
-/** What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without). */
+/**
+ * What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without) and, where weights are
+ * codes, on an H200.
+ */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, widths, splitInput = false, swiglu = false }: MatvecSize,
+  { m, n, k, widths, columns, splitInput = false, swiglu = false }: MatvecSize,
   { wide = widestOf(widths, k), ...given }: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
@@ -71,17 +76,24 @@ export function matvecLayout(
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
   }
-  const gridded = m === 1 && n < MOST_COLUMNS_OF_GRID && !swiglu;
+  const coded = columns !== undefined;
+  const gridded = m === 1 &&
+    (coded ? n >= MANY_COLUMNS || splitInput : n < MOST_COLUMNS_OF_GRID && !swiglu);
   const four = swiglu || splitInput || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
-  // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
-  const { steps: target = splitInput ? 1 : 4, outputs = four ? 4 : 2, ahead = !splitInput } = given;
+  const {
+    // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
+    steps: target = splitInput ? 1 : coded ? 2 : 4,
+    outputs = coded ? (n % columns === 0 ? columns : 4) : four ? 4 : 2,
+    ahead = !splitInput && !coded,
+  } = given;
   const most = device.workgroupThreads;
   // Without subgroups sums are made by a tree over halves, of a power of two threads.
   const rounded = (count: number) =>
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
-  const full = device.processors * Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
+  const perProcessor = coded ? THREADS_CODED : ahead ? THREADS_AHEAD : THREADS_BEHIND;
+  const full = device.processors * Math.ceil(perProcessor / threads);
   const { grid: workgroups = gridded ? full : 0 } = given;
   const grid = workgroups < n / outputs ? workgroups : 0;
   return { whole, threads, steps, outputs, wide, grid, ahead: grid > 0 && ahead, subgroup };

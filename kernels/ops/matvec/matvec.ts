@@ -77,9 +77,13 @@ export interface Matvec extends Input {
 function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): void {
   const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
-  const b = operandOf(product.b), { rowWidths: widths } = b.kind;
+  const b = operandOf(product.b), { rowWidths: widths, rowColumns: columns } = b.kind;
   const splitInput = "splits" in product.a, swiglu = activation !== "none";
-  const layout = matvecLayout(gpu.profile, { m, n, k, widths, splitInput, swiglu }, geometry);
+  const layout = matvecLayout(
+    gpu.profile,
+    { m, n, k, widths, columns, splitInput, swiglu },
+    geometry,
+  );
   let { a, aOffset, aStride } = product;
   let fused = norm;
   if ("splits" in a) {

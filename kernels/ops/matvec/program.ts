@@ -51,7 +51,7 @@ function functions({ functions, type, product }: RowLoad, wide: RowLoadWidth): s
   const x = Array.from({ length: wide / 4 }, (_, p) => `x${p}`);
   const parameters = x.map((name) => `${name}: vec4<f32>`).join(", ");
   return `${functions}
-fn multiplied(${parameters}, w: ${type}) -> f32 { return ${product(x, "w")}; }
+fn multiplied(${parameters}, w: ${type}) -> f32 { ${product(x, "w")} }
 // What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
 fn rounded(x: vec4<f32>) -> vec4<f32> {
   let bits = bitcast<vec4<u32>>(x);

@@ -84,8 +84,10 @@ class Dense implements WeightKind {
       type: this.registers(width).type,
       setup: () => "",
       load: (index) => this.load(name, width, index, 0),
-      product: (x, w) =>
-        this.unpack(name, width, [w]).map((four, p) => `dot(${x[p]}, ${four})`).join(" + "),
+      product: (x, w) => {
+        const dots = this.unpack(name, width, [w]).map((four, p) => `dot(${x[p]}, ${four})`);
+        return `return ${dots.join(" + ")};`;
+      },
     };
   }
 

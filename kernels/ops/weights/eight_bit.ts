@@ -9,7 +9,7 @@ import { packHalves, type RowLoad, type RowLoadWidth, type WeightKind } from "./
 
 /** The binding of the numbers for loads of one width. */
 export function codesBinding(name: string, width: RowLoadWidth): Binding {
-  const words = ({ 4: 1, 8: 2, 16: 4, 32: 4 } as const)[width];
+  const words = ({ 4: 1, 8: 2, 16: 4 } as const)[width];
   return { name, dtype: "u32", access: "read", words };
 }
 
@@ -18,7 +18,7 @@ export function eightBitLoads(
   scaleOf: (name: string, width: RowLoadWidth) => string,
 ): Pick<
   WeightKind,
-  "functions" | "registers" | "load" | "unpack" | "halves" | "rowWidths" | "rowLoad"
+  "functions" | "registers" | "load" | "unpack" | "halves" | "rowWidths" | "rowColumns" | "rowLoad"
 > {
   const unpack: WeightKind["unpack"] = (_name, width, [register]) => {
     const four = (code: string, scale: string) =>
@@ -39,6 +39,7 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
     halves: (name, registers) => packHalves(unpack(name, 8, registers)),
 
     rowWidths: [16, 8, 4],
+    rowColumns: 4,
     rowLoad(name, width): RowLoad {
       const words = width / 4, type = words === 1 ? "u32" : `vec${words}<u32>`;
       const word = (p: number, w: string) => words === 1 ? `${w}.codes` : `${w}.codes[${p}]`;
@@ -53,7 +54,7 @@ fn load_of_${name}(i: u32) -> ${name}_load {
         load: (index) => `load_of_${name}(${index})`,
         product: (x, w) => {
           const sum = x.map((x, p) => `dot(${x}, vec4<f32>(unpack4xI8(${word(p, w)})))`);
-          return `(${sum.join(" + ")}) * ${w}.scale`;
+          return `return (${sum.join(" + ")}) * ${w}.scale;`;
         },
       };
     },

@@ -24,7 +24,7 @@ export interface Registers {
 }
 
 /** Values of a load in products of few rows. */
-export type RowLoadWidth = LoadWidth | 16 | 32;
+export type RowLoadWidth = LoadWidth | 16;
 
 /**
  * How products of few rows load a matrix, whose time is that of loading it once: a thread reads along a row, in loads
@@ -39,7 +39,7 @@ export interface RowLoad {
   setup(threads: number): string;
   /** The registers of load `index`, a WGSL expression. */
   load(index: string): string;
-  /** The sum of products of a load's values with x, as many `vec4<f32>` as it has fours. */
+  /** Statements that return the sum of products of a load's values with x, as many `vec4<f32>` as it has fours. */
   product(x: readonly string[], registers: string): string;
 }
 
@@ -114,8 +114,10 @@ export interface WeightKind {
   bindings(name: string, width: RowLoadWidth): Binding[];
   /** Functions that the other expressions call, for loads of one width. */
   functions(name: string, width: LoadWidth): string;
-  /** Widths of {@linkcode rowLoad}, the widest first. */
+  /** Widths of {@linkcode rowLoad}, the widest first: 16 of those whose values take less than two bytes. */
   readonly rowWidths: readonly RowLoadWidth[];
+  /** Of codes: columns that a product of one row had best make at once. */
+  readonly rowColumns?: 4 | 8;
   /** How products of few rows load a matrix, so many values at once. */
   rowLoad(name: string, width: RowLoadWidth): RowLoad;
   /** Registers of one load. */

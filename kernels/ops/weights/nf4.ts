@@ -43,7 +43,8 @@ const blocksOf = (values: number) => Math.ceil(values / NF4_BLOCK);
 /** NF4 with the blocks' numbers in either form. */
 class Nf4 implements WeightKind {
   readonly columnUnit = 1;
-  readonly rowWidths = [32, 16, 8, 4] as const;
+  readonly rowWidths = [16, 8, 4] as const;
+  readonly rowColumns = 8;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {
@@ -87,7 +88,7 @@ class Nf4 implements WeightKind {
   }
 
   bindings(name: string, width: RowLoadWidth): Binding[] {
-    const words = width === 32 ? 4 : width === 16 ? 2 : 1;
+    const words = width === 16 ? 2 : 1;
     return [
       { name, dtype: "u32", access: "read", words },
       { name: `${name}_absmax`, dtype: this.#double ? "u32" : "f32", access: "read", scalar: true },
@@ -124,37 +125,46 @@ fn ${name}_four(codes: u32) -> vec4<f32> {
   }
 
   rowLoad(name: string, width: RowLoadWidth): RowLoad {
-    const words = Math.max(1, width / 8),
-      type = { 1: "u32", 2: "vec2<u32>", 4: "vec4<u32>" }[words];
+    const words = width / 8, type = words === 2 ? "vec2<u32>" : "u32";
     const codes = width === 4 ? `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu` : `${name}[i]`;
-    const word = (p: number, w: string) => {
-      const of = words === 1 ? `${w}.codes` : `${w}.codes[${p >> 1}]`;
-      return p % 2 === 0 ? of : `${of} >> 16u`;
-    };
-    const four = [4, 0, 12, 8].map((shift) => `${name}_values[(codes >> ${shift}u) & 15u]`);
     return {
       functions: `${this.#scale(name)}
 var<workgroup> ${name}_values: array<f32, ${NF4_VALUES.length}>;
 struct ${name}_load { codes: ${type}, scale: f32 }
 fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${codes}, ${name}_scale(i / ${NF4_BLOCK / width}u));
-}
-fn ${name}_four(codes: u32) -> vec4<f32> {
-  return vec4<f32>(${four.join(", ")});
 }`,
       type: `${name}_load`,
-      setup: (threads) => {
-        const line = (first: number) =>
-          `  if (thread < ${NF4_VALUES.length - first}u) { ` +
-          `${name}_values[thread + ${first}u] = ${name}_table[thread + ${first}u]; }`;
-        const count = Math.ceil(NF4_VALUES.length / threads);
-        return Array.from({ length: count }, (_, i) => line(i * threads)).join("\n");
+      setup: (threads) =>
+        Array.from({ length: Math.ceil(NF4_VALUES.length / threads) }, (_, i) => {
+          const place = `thread + ${i * threads}u`;
+          return `  if (${place} < ${NF4_VALUES.length}u) { ` +
+            `${name}_values[${place}] = ${name}_table[${place}]; }`;
+        }).join("\n"),
+      product: (x, w) => {
+        const lines = x.map((four, p) => {
+          const word = words === 2 ? `${w}.codes[${p >> 1}]` : `${w}.codes`;
+          // All four bytes of a word at once, and of these the two that belong to x.
+          const unpack = p % 2 === 1
+            ? ""
+            : `  ${p === 0 ? "var " : ""}even = unpack4xU8((${word} >> 4u) & 0x0f0f0f0fu);
+  ${p === 0 ? "var " : ""}odd = unpack4xU8(${word} & 0x0f0f0f0fu);
+`;
+          const byte = p % 2 * 2;
+          const value = (half: string, byte: number) => `${name}_values[${half}[${byte}]]`;
+          return `${unpack}  ${p === 0 ? "var sum = " : "sum += "}dot(${four}, vec4<f32>(${
+            [
+              value("even", byte),
+              value("odd", byte),
+              value("even", byte + 1),
+              value("odd", byte + 1),
+            ]
+              .join(", ")
+          }));`;
+        });
+        return `\n${lines.join("\n")}\n  return sum * ${w}.scale;\n`;
       },
       load: (index) => `load_of_${name}(${index})`,
-      product: (x, w) => {
-        const sum = x.map((x, p) => `dot(${x}, ${name}_four(${word(p, w)}))`);
-        return `(${sum.join(" + ")}) * ${w}.scale`;
-      },
     };
   }
 
