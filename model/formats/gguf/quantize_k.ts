@@ -37,7 +37,8 @@ function quotient(dividend: number, divisor: number): number {
 const codes = new Uint8Array(SUPER_BLOCK);
 /** Those of a group that are tried. */
 const tried = new Uint8Array(32);
-const weights = new Float32Array(32);
+/** A group's numbers, and how much each counts. Their sums: of the weights, and of the weighted numbers. */
+const values = new Float32Array(32), weights = new Float32Array(32), sums = new Float32Array(2);
 /** What each group's codes are multiplied by; what is then subtracted. */
 const scales = new Float32Array(16), minimums = new Float32Array(8);
 
@@ -49,31 +50,38 @@ interface Search {
   steps: number;
 }
 
-const FOUR_BITS: Search = { most: 15, least: -1, step: fround(0.1), steps: 20 };
-const FIVE_BITS: Search = { most: 31, least: -0.5, step: fround(0.1), steps: 15 };
+const TENTH = fround(0.1);
+const FOUR_BITS: Search = { most: 15, least: -1, step: TENTH, steps: 20 };
+const FIVE_BITS: Search = { most: 31, least: -0.5, step: TENTH, steps: 15 };
 
 /** Large numbers count more: a number's weight is its magnitude and the group's root mean square. */
-function weigh(x: Float32Array, from: number): void {
-  let squares = 0;
-  for (let i = 0; i < 32; i++) squares = fround(squares + fround(x[from + i] * x[from + i]));
+function weigh(): void {
+  let squares = 0, sumW = 0, sumX = 0;
+  for (let i = 0; i < 32; i++) squares = fround(squares + fround(values[i] * values[i]));
   const mean = fround(Math.sqrt(fround(squares / 32)));
-  for (let i = 0; i < 32; i++) weights[i] = mean + Math.abs(x[from + i]);
+  for (let i = 0; i < 32; i++) {
+    weights[i] = mean + Math.abs(values[i]);
+    sumW = fround(sumW + weights[i]);
+    sumX = fround(sumX + fround(weights[i] * values[i]));
+  }
+  sums[0] = sumW;
+  sums[1] = sumX;
 }
 
 /** The weighted error of a line through the tried codes. */
-function lineError(x: Float32Array, from: number, scale: number, minimum: number): number {
+function lineError(scale: number, minimum: number): number {
   let error = 0;
   for (let i = 0; i < 32; i++) {
-    const difference = fround(fround(fround(scale * tried[i]) + minimum) - x[from + i]);
+    const difference = fround(fround(fround(scale * tried[i]) + minimum) - values[i]);
     error = fround(error + fround(weights[i] * fround(difference * difference)));
   }
   return error;
 }
 
 /** Tries the codes that numbers round to. */
-function tryCodes(x: Float32Array, from: number, low: number, times: number, most: number): void {
+function tryCodes(low: number, times: number, most: number): void {
   for (let i = 0; i < 32; i++) {
-    tried[i] = nearestWithin(fround(times * fround(x[from + i] - low)), 0, most);
+    tried[i] = nearestWithin(fround(times * fround(values[i] - low)), 0, most);
   }
 }
 
@@ -81,18 +89,14 @@ function tryCodes(x: Float32Array, from: number, low: number, times: number, mos
 const line = new Float32Array(2);
 
 /** Finds `line`; false where there is none. */
-function findLine(x: Float32Array, from: number): boolean {
-  let sumW = 0, sumX = 0, sumL = 0, sumL2 = 0, sumXL = 0;
+function findLine(): boolean {
+  const sumW = sums[0], sumX = sums[1];
+  let sumL = 0, sumL2 = 0, sumXL = 0;
   for (let i = 0; i < 32; i++) {
-    const value = x[from + i],
-      weight = weights[i],
-      code = tried[i],
-      weighted = fround(weight * code);
-    sumW = fround(sumW + weight);
-    sumX = fround(sumX + fround(weight * value));
+    const code = tried[i], weighted = fround(weights[i] * code);
     sumL = fround(sumL + weighted);
     sumL2 = fround(sumL2 + fround(weighted * code));
-    sumXL = fround(sumXL + fround(weighted * value));
+    sumXL = fround(sumXL + fround(weighted * values[i]));
   }
   const divisor = fround(fround(sumW * sumL2) - fround(sumL * sumL));
   if (!(divisor > 0)) return false;
@@ -105,12 +109,12 @@ function findLine(x: Float32Array, from: number): boolean {
   return true;
 }
 
-/** Finds scale, minimum and codes of group `group`, its 32 numbers from `from` on. */
-function fitLine(x: Float32Array, from: number, group: number, search: Search): void {
-  let low = Math.min(x[from], 0), high = x[from];
-  for (let i = from + 1; i < from + 32; i++) {
-    low = Math.min(low, x[i]);
-    high = Math.max(high, x[i]);
+/** Finds scale, minimum and codes of group `group`, whose numbers are `values`. */
+function fitLine(group: number, search: Search): void {
+  let low = Math.min(values[0], 0), high = values[0];
+  for (let i = 1; i < 32; i++) {
+    low = Math.min(low, values[i]);
+    high = Math.max(high, values[i]);
   }
   const first = group * 32, { most } = search;
   scales[group] = 0;
@@ -119,18 +123,18 @@ function fitLine(x: Float32Array, from: number, group: number, search: Search): 
     codes.fill(0, first, first + 32);
     return;
   }
-  weigh(x, from);
+  weigh();
   const times = fround(most / fround(high - low));
-  tryCodes(x, from, low, times, most);
+  tryCodes(low, times, most);
   scales[group] = 1 / times;
   codes.set(tried, first);
-  let error = lineError(x, from, scales[group], low);
+  let error = lineError(scales[group], low);
   for (let n = 0; n <= search.steps; n++) {
     // The numbers are rounded from the best constant so far on.
     const wanted = fround(fround(search.least + fround(search.step * n)) + most);
-    tryCodes(x, from, low, fround(wanted / fround(high - low)), most);
-    if (!findLine(x, from)) continue;
-    const slope = line[0], constant = line[1], newError = lineError(x, from, slope, constant);
+    tryCodes(low, fround(wanted / fround(high - low)), most);
+    if (!findLine()) continue;
+    const slope = line[0], constant = line[1], newError = lineError(slope, constant);
     if (!(newError < error)) continue;
     error = newError;
     low = constant;
@@ -165,7 +169,10 @@ function lines(
   at: number,
   search: Search,
 ): number {
-  for (let group = 0; group < 8; group++) fitLine(x, from + group * 32, group, search);
+  for (let group = 0; group < 8; group++) {
+    values.set(x.subarray(from + group * 32, from + group * 32 + 32));
+    fitLine(group, search);
+  }
   const mostScale = largest(scales, 8), mostMinimum = largest(minimums, 8);
   const perScale = quotient(63, mostScale), perMinimum = quotient(63, mostMinimum);
   halves[at >> 1] = fround(mostScale / 63);
@@ -214,7 +221,10 @@ export function q5_k(x: Float32Array, from: number, target: BlockTarget, at: num
 /** Numbers of a group or of scales that are all below it are none. */
 const NONE = fround(1e-15);
 
-/** Finds scale and codes, less 32, of sixteen numbers: each number's weight is its square. */
+/** Tenths of a code by which the scales that are tried differ from that which uses the whole range; this is the first. */
+const TENTHS = [0, -9, -8, -7, -6, -5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+
+/** Finds scale and codes, plus 32, of sixteen numbers: each number's weight is its square. */
 function fitScale(x: Float32Array, from: number, group: number): void {
   const first = group * 16;
   let peak = 0, scale = 0, best = 0;
@@ -224,12 +234,8 @@ function fitScale(x: Float32Array, from: number, group: number): void {
     codes.fill(0, first, first + 16);
     return;
   }
-  // The first is without a difference, and is taken whatever the others are.
-  for (let n = -10; n <= 9; n++) {
-    if (n === 0) continue;
-    const isFirst = n === -10;
-    const codesUp = isFirst ? 32 : fround(32 + fround(fround(0.1) * n));
-    const times = fround(-codesUp / peak);
+  for (const tenths of TENTHS) {
+    const times = fround(-fround(32 + fround(TENTH * tenths)) / peak);
     let sumXL = 0, sumL2 = 0;
     for (let i = 0; i < 16; i++) {
       const value = x[from + i], code = nearestWithin(fround(times * value), -32, 31);
@@ -239,7 +245,7 @@ function fitScale(x: Float32Array, from: number, group: number): void {
       sumL2 = fround(sumL2 + fround(fround(weight * code) * code));
     }
     const isBetter = sumL2 > 0 && fround(sumXL * sumXL) > fround(best * sumL2);
-    if (!isFirst && !isBetter) continue;
+    if (tenths !== 0 && !isBetter) continue;
     scale = quotient(sumXL, sumL2);
     best = fround(scale * sumXL);
     for (let i = 0; i < 16; i++) codes[first + i] = tried[i];
