@@ -38,12 +38,13 @@ for (const [type, name] of KINDS) {
   });
 
   Deno.test(`gguf: ${type}: numbers beyond the scales are counted, those below them are none`, () => {
-    const large = new Float32Array(4 * elements), target = new Uint8Array(4 * bytes).fill(0xaa);
+    const large = new Float32Array(5 * elements), target = new Uint8Array(5 * bytes).fill(0xaa);
     large.set([1e30, -1e30], elements);
-    large.set([3e9, -3e9], 2 * elements);
-    large.fill(1e-42, 3 * elements);
-    assert.equal(quantize(type, large, target), 2);
-    const scale = 3 * bytes + (type === "Q6_K" ? 208 : 0);
+    large.set([3e9], 2 * elements);
+    large.fill(-3e9, 3 * elements, 4 * elements);
+    large.fill(1e-42, 4 * elements);
+    assert.equal(quantize(type, large, target), 3);
+    const scale = 4 * bytes + (type === "Q6_K" ? 208 : 0);
     assert.deepEqual([target[scale], target[scale + 1] & 0x7f], [0, 0]);
     assert.throws(() => quantize(type, large.subarray(1), target), RangeError);
   });
