@@ -8,6 +8,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { refuseFullDisk } from "../files/free_space.ts";
 import { modelMetadata } from "../formats/gguf/model_metadata.ts";
+import { Quantizers } from "../formats/gguf/quantizers.ts";
 import { type GgufMetadata, text, texts } from "../formats/gguf/values.ts";
 import type { GgufFormat } from "../formats/gguf/quantization_mix.ts";
 import { ggufTensors } from "../formats/gguf/written_tensors.ts";
@@ -56,7 +57,8 @@ export async function saveGguf(
       `model "${source.name}" brings no tokenizer, which a GGUF file has in it; name one with --tokenizer`,
     );
   }
-  const taken = [...tensors], written = ggufTensors(taken, config, format);
+  using quantizers = new Quantizers();
+  const taken = [...tensors], written = ggufTensors(taken, config, format, quantizers);
   const metadata: GgufMetadata = new Map([
     ...modelMetadata(config, { name: basename(source.name), format: format ?? ownDtype(taken) }),
     ...await tokenizerMetadata(tokenizerPath, {

@@ -11,7 +11,8 @@ import type { Pieces } from "../../files/write_file.ts";
 import type { TensorToWrite } from "../write_safetensors.ts";
 import { ggufName, ROPE_FACTORS } from "./names.ts";
 import { blockType, type GgufFormat, isBlocks } from "./quantization_mix.ts";
-import { quantize, type WrittenBlocks } from "./quantize.ts";
+import type { WrittenBlocks } from "./quantize.ts";
+import type { Quantizers } from "./quantizers.ts";
 import { ropeFactors } from "./rope_factors.ts";
 import { storedBytes } from "./tensor_types.ts";
 import type { GgufTensor } from "./write_gguf.ts";
@@ -39,6 +40,7 @@ async function* quantized(
   name: string,
   type: WrittenBlocks,
   data: Pieces,
+  quantizers: Quantizers,
 ): AsyncGenerator<Uint8Array> {
   let memory = new Uint8Array(0);
   for await (const piece of data) {
@@ -46,7 +48,7 @@ async function* quantized(
     const bytes = storedBytes(type, [values.length]);
     if (memory.length < bytes) memory = new Uint8Array(bytes);
     const blocks = memory.subarray(0, bytes);
-    if (quantize(type, values, blocks) > 0) {
+    if (await quantizers.quantize(type, values, blocks) > 0) {
       throw new UserError(
         `tensor "${name}" has values beyond what ${type}'s scales hold; expected --dtype bf16 or f32`,
       );
@@ -99,18 +101,22 @@ function factorTensor({ rope_scaling, head_dim, rope_theta }: ModelConfig): Gguf
  *
  * @param tensors Every weight of the model, each taken in its {@linkcode takenDtype}.
  * @param format What matrices are written in; undefined where each keeps its own.
+ * @param quantizers In use until the tensors' data are read.
  */
 export function ggufTensors(
   tensors: readonly TensorToWrite[],
   config: ModelConfig,
   format: GgufFormat | undefined,
+  quantizers: Quantizers,
 ): GgufTensor[] {
   const factors = factorTensor(config);
   const weights = tensors.map((tensor): GgufTensor => {
     const { shape } = tensor, { gguf: name, permuted } = ggufName(tensor.name);
     const blocks = blockType({ name, shape }, format, config);
     const written = blocks ?? tensor.dtype;
-    const data = blocks === undefined ? tensor.data : quantized(tensor.name, blocks, tensor.data);
+    const data = blocks === undefined
+      ? tensor.data
+      : quantized(tensor.name, blocks, tensor.data, quantizers);
     const rowBytes = storedBytes(written, [shape[1] ?? 1]);
     return {
       name,

@@ -10,6 +10,7 @@ import { openGgufFile } from "../../../../model/formats/gguf/header.ts";
 import { modelMetadata } from "../../../../model/formats/gguf/model_metadata.ts";
 import type { GgufFormat } from "../../../../model/formats/gguf/quantization_mix.ts";
 import { quantize } from "../../../../model/formats/gguf/quantize.ts";
+import { Quantizers } from "../../../../model/formats/gguf/quantizers.ts";
 import {
   storedBytes,
   tensorType,
@@ -23,6 +24,8 @@ import { rewrittenTensors } from "../../../../model/formats/rewrite.ts";
 import type { WeightSource } from "../../../../model/formats/weights.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { encode, memoryWeights, smallConfig } from "../../checkpoint/made_weights.ts";
+
+const quantizers = new Quantizers();
 
 /** A folder that is gone afterwards. */
 async function inFolder(use: (file: string, folder: string) => Promise<void>): Promise<void> {
@@ -112,7 +115,7 @@ for (const format of ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M"] as const) 
     await inFolder(async (path) => {
       const taken = rewrittenTensors(source, { dtype: (shape) => takenDtype(shape, format) });
       const keys = modelMetadata(CONFIG, { name: "made", format });
-      await writeGguf(path, keys, ggufTensors(taken, CONFIG, format));
+      await writeGguf(path, keys, ggufTensors(taken, CONFIG, format, quantizers));
       const read = openGguf(path), { file, metadata, tensors } = openGgufFile(path);
       try {
         assert.equal(metadata.number("general.file_type"), FILE_TYPES[format]);
@@ -198,7 +201,7 @@ Deno.test("gguf: what has no room, or what GGUF can't hold, is refused before an
   await inFolder(async (path, folder) => {
     const metadata = modelMetadata(CONFIG, { name: "m", format: "Q8_0" });
     await assert.rejects(
-      writeGguf(path, metadata, ggufTensors(tensors, CONFIG, "Q8_0")),
+      writeGguf(path, metadata, ggufTensors(tensors, CONFIG, "Q8_0", quantizers)),
       /tensor "model\.embed_tokens\.weight" has values beyond what Q8_0's scales hold; expected --dtype/,
     );
     assert.deepEqual([...Deno.readDirSync(folder)], []);
