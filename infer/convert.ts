@@ -12,17 +12,17 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import { text } from "../cli/settings.ts";
 import { readAdapter } from "../model/adapter/adapter_folder.ts";
 import { writeGgufAdapter } from "../model/adapter/gguf_adapter.ts";
-import { isBlocks } from "../model/formats/gguf/written_tensors.ts";
+import { isBlocks } from "../model/formats/gguf/quantization_mix.ts";
 import { runKeys } from "./flags.ts";
 import {
   fileKeys,
   type FileModel,
+  ggufFormat,
   isGgufName,
   noteMissingTokenizer,
   openFiles,
   writeModel,
   type Written,
-  writtenType,
 } from "./write_model.ts";
 
 const schema = z.strictObject({
@@ -51,18 +51,18 @@ async function convertAdapter(
   { config }: FileModel,
   { output, dtype }: { output: string; dtype?: string },
 ): Promise<Written> {
-  const type = writtenType(dtype);
+  const format = ggufFormat(dtype);
   if (!isGgufName(output)) {
     throw new UserError(
       `output ${output}: an adapter is written as a GGUF file, expected a name that ends in .gguf; merge ` +
         "writes a folder",
     );
   }
-  if (isBlocks(type)) {
+  if (isBlocks(format)) {
     throw new UserError(`--dtype ${dtype} is not for adapters; expected f32, f16 or bf16`);
   }
   const adapter = readAdapter(folder);
-  const of = { model: config, name: basename(output, ".gguf"), what: folder, dtype: type };
+  const of = { model: config, name: basename(output, ".gguf"), what: folder, dtype: format };
   return { output, ...await writeGgufAdapter(output, adapter, of) };
 }
 

@@ -10,8 +10,8 @@ import * as common from "../cli/common_settings.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { choice, text } from "../cli/settings.ts";
 import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts";
-import type { WrittenType } from "../model/formats/gguf/write_gguf.ts";
-import { isBlocks, takenDtype } from "../model/formats/gguf/written_tensors.ts";
+import { type GgufFormat, isBlocks } from "../model/formats/gguf/quantization_mix.ts";
+import { takenDtype } from "../model/formats/gguf/written_tensors.ts";
 import { tensorBytes } from "../model/formats/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../model/formats/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
@@ -34,8 +34,8 @@ export const fileKeys = {
   output: text("path", "a new folder or a new file").describe(
     "Hugging Face folder to make, or GGUF file, whose name ends in .gguf.",
   ),
-  dtype: choice(["f32", "f16", "bf16", "q8_0", "q4_0"]).optional().describe(
-    "Dtype of every tensor; without it, each keeps its own. q8_0 and q4_0 in GGUF alone.",
+  dtype: choice(["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m"]).optional().describe(
+    "Dtype of every tensor; without it, each keeps its own. q8_0, q4_0 and q4_k_m in GGUF alone.",
   ),
   tokenizer: common.tokenizer,
 };
@@ -73,7 +73,7 @@ export async function openFiles(
       `output ${what} ${output} exists already and is not overwritten; expected a new one`,
     );
   }
-  if (isBlocks(writtenType(dtype)) && !isFile) {
+  if (isBlocks(ggufFormat(dtype)) && !isFile) {
     throw new UserError(
       `--dtype ${dtype} is one of GGUF's: expected an --output that ends in .gguf, or f32, f16 or bf16`,
     );
@@ -96,17 +96,18 @@ const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 /** Thrown where the writing is to stop, to undo what was done of it. */
 class Stopped extends Error {}
 
-const TYPES: Record<string, WrittenType> = {
+const FORMATS: Record<string, GgufFormat> = {
   f32: "F32",
   f16: "F16",
   bf16: "BF16",
   q8_0: "Q8_0",
   q4_0: "Q4_0",
+  q4_k_m: "Q4_K_M",
 };
 
 /** What `--dtype` says. */
-export function writtenType(dtype: string | undefined): WrittenType | undefined {
-  return dtype === undefined ? undefined : TYPES[dtype];
+export function ggufFormat(dtype: string | undefined): GgufFormat | undefined {
+  return dtype === undefined ? undefined : FORMATS[dtype];
 }
 
 /** Whether an output is a GGUF file rather than a folder. */
@@ -115,8 +116,8 @@ export function isGgufName(output: string): boolean {
 }
 
 /** The dtype of tensors in a folder. */
-function folderDtype(type: WrittenType | undefined): FileDtype | undefined {
-  return isBlocks(type) ? undefined : type;
+function folderDtype(format: GgufFormat | undefined): FileDtype | undefined {
+  return isBlocks(format) ? undefined : format;
 }
 
 /**
@@ -136,9 +137,9 @@ export async function writeModel(
   const stop = () => {
     stopped = true;
   };
-  const bar = loadingBar(verb), type = writtenType(dtype), isFile = isGgufName(output);
+  const bar = loadingBar(verb), format = ggufFormat(dtype), isFile = isGgufName(output);
   const tensors = rewrittenTensors(source.weights, {
-    dtype: isFile ? (shape) => takenDtype(shape, type) : folderDtype(type),
+    dtype: isFile ? (shape) => takenDtype(shape, format) : folderDtype(format),
     change,
     progress(done, total) {
       if (stopped) throw new Stopped();
@@ -153,7 +154,7 @@ export async function writeModel(
     tokenizerPath: source.tokenizerPath,
   };
   try {
-    if (isFile) return { output, ...await saveGguf(output, model, type) };
+    if (isFile) return { output, ...await saveGguf(output, model, format) };
     await saveModel(output, model);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;

@@ -34,7 +34,12 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     command: "train",
     workers: ["train/stop_worker.ts"],
   },
-  { output: "dist/lorikeet-infer", entry: "infer/main.ts", command: "merge", workers: [] },
+  {
+    output: "dist/lorikeet-infer",
+    entry: "infer/main.ts",
+    command: "merge",
+    workers: ["model/formats/gguf/quantize_worker.ts"],
+  },
 ];
 
 /** The folder whose files the programs open at run time instead of importing them. */

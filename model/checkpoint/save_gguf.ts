@@ -8,15 +8,13 @@ import { UserError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { refuseFullDisk } from "../files/free_space.ts";
 import { modelMetadata } from "../formats/gguf/model_metadata.ts";
+import { Quantizers } from "../formats/gguf/quantizers.ts";
 import { type GgufMetadata, text, texts } from "../formats/gguf/values.ts";
+import type { GgufFormat } from "../formats/gguf/quantization_mix.ts";
 import { ggufTensors } from "../formats/gguf/written_tensors.ts";
-import {
-  ggufBytes,
-  ggufFileBytes,
-  type GgufTensor,
-  writeGguf,
-  type WrittenType,
-} from "../formats/gguf/write_gguf.ts";
+import { ggufBytes, ggufFileBytes, writeGguf } from "../formats/gguf/write_gguf.ts";
+import type { FileDtype } from "../formats/weights.ts";
+import type { TensorToWrite } from "../formats/write_safetensors.ts";
 import { chatTemplates } from "../text/templates/chat_template.ts";
 import { tokenizerMetadata } from "../text/tokenizer/gguf_metadata.ts";
 import type { ModelToSave } from "./save.ts";
@@ -33,18 +31,18 @@ function templateMetadata(path: string): GgufMetadata {
   return metadata;
 }
 
-/** What a file's matrices are in: those of a block, where they differ. */
-function mostType(tensors: readonly GgufTensor[]): WrittenType {
-  const matrix = tensors.find(({ name }) => name.endsWith("ffn_down.weight"));
+/** The dtype of most matrices, where each keeps its own: that of a block's. */
+function ownDtype(tensors: readonly TensorToWrite[]): FileDtype {
+  const matrix = tensors.find(({ name }) => name.endsWith("down_proj.weight"));
   if (matrix === undefined) throw new RangeError("the model has no blocks");
-  return matrix.type;
+  return matrix.dtype;
 }
 
 /**
  * Writes a model as one GGUF file with everything in it that a runtime needs. Says on stderr how large it will be.
  *
  * @param model `tensors` in the dtypes of `takenDtype` (model/formats/gguf/written_tensors.ts).
- * @param type What matrices are written in; undefined where each keeps its own.
+ * @param format What matrices are written in; undefined where each keeps its own.
  * @returns How many tensors were written, and their bytes.
  * @throws UserError where the file exists, has no room or can't be written, or where GGUF can't hold the model or its
  *   tokenizer.
@@ -52,16 +50,17 @@ function mostType(tensors: readonly GgufTensor[]): WrittenType {
 export async function saveGguf(
   path: string,
   { source, config, tensors, tokenizerPath }: ModelToSave,
-  type: WrittenType | undefined,
+  format: GgufFormat | undefined,
 ): Promise<{ tensors: number; bytes: number }> {
   if (tokenizerPath === undefined) {
     throw new UserError(
       `model "${source.name}" brings no tokenizer, which a GGUF file has in it; name one with --tokenizer`,
     );
   }
-  const written = ggufTensors([...tensors], config, type);
+  using quantizers = new Quantizers();
+  const taken = [...tensors], written = ggufTensors(taken, config, format, quantizers);
   const metadata: GgufMetadata = new Map([
-    ...modelMetadata(config, { name: basename(source.name), type: mostType(written) }),
+    ...modelMetadata(config, { name: basename(source.name), format: format ?? ownDtype(taken) }),
     ...await tokenizerMetadata(tokenizerPath, {
       model: source.name,
       config,

@@ -7,7 +7,7 @@
 import { UserError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../families/config.ts";
 import { f32, type GgufMetadata, type GgufValue, text, u32 } from "./values.ts";
-import type { WrittenType } from "./write_gguf.ts";
+import type { GgufFormat } from "./quantization_mix.ts";
 
 /** GGUF's architecture of each family. */
 const ARCHITECTURES: Readonly<Record<ModelConfig["model_type"], string>> = {
@@ -16,11 +16,12 @@ const ARCHITECTURES: Readonly<Record<ModelConfig["model_type"], string>> = {
 };
 
 /** `general.file_type`: what most matrices are in. */
-const FILE_TYPES: Readonly<Record<WrittenType, number>> = {
+const FILE_TYPES: Readonly<Record<GgufFormat, number>> = {
   F32: 0,
   F16: 1,
   Q4_0: 2,
   Q8_0: 7,
+  Q4_K_M: 15,
   BF16: 32,
 };
 
@@ -50,12 +51,12 @@ function ropeScaling({ rope_scaling: scaling }: ModelConfig): [string, GgufValue
 /**
  * The metadata of a model, its tokenizer apart.
  *
- * @param options `name`: what it is called; `type`: what most matrices are written in.
+ * @param options `name`: what it is called; `format`: what most matrices are written in.
  * @throws UserError that names the key of a configuration that GGUF can't hold.
  */
 export function modelMetadata(
   config: ModelConfig,
-  { name, type }: { name: string; type: WrittenType },
+  { name, format }: { name: string; format: GgufFormat },
 ): GgufMetadata {
   const architecture = architectureOf(config);
   const keys: [string, GgufValue][] = [
@@ -80,7 +81,7 @@ export function modelMetadata(
     ["general.architecture", text(architecture)],
     ["general.type", text("model")],
     ["general.name", text(name)],
-    ["general.file_type", u32(FILE_TYPES[type])],
+    ["general.file_type", u32(FILE_TYPES[format])],
     ["general.quantization_version", u32(QUANTIZATION_VERSION)],
     ...keys.map(([key, value]): [string, GgufValue] => [`${architecture}.${key}`, value]),
   ]);

@@ -27,6 +27,12 @@ export interface TensorType {
   readonly bytes: number;
 }
 
+/** Blocks that are written: the same memory as bytes and as f16 numbers. */
+export interface BlockTarget {
+  readonly bytes: Uint8Array;
+  readonly halves: Float16Array;
+}
+
 /** Types that are read, by number. */
 const READ: Readonly<Record<number, TensorType>> = {
   0: { name: "F32", elements: 1, bytes: 4 },
@@ -77,6 +83,11 @@ export function tensorType(number: number): TensorType | undefined {
 /** The number of a type. */
 export function typeNumber(name: ReadType): number {
   return Number(Object.keys(READ).find((number) => READ[Number(number)].name === name));
+}
+
+/** Numbers in a block of a type. */
+export function blockElements(name: ReadType): number {
+  return READ[typeNumber(name)].elements;
 }
 
 /** Bytes of a tensor whose rows are whole blocks. */

@@ -9,35 +9,30 @@ import type { ModelConfig } from "../../families/config.ts";
 import type { FileDtype } from "../weights.ts";
 import type { Pieces } from "../../files/write_file.ts";
 import type { TensorToWrite } from "../write_safetensors.ts";
-import { EMBEDDING, ggufName, OUTPUT, ROPE_FACTORS } from "./names.ts";
-import { BLOCK, quantize, type WrittenBlocks } from "./quantize.ts";
+import { ggufName, ROPE_FACTORS } from "./names.ts";
+import { blockType, type GgufFormat, isBlocks } from "./quantization_mix.ts";
+import type { WrittenBlocks } from "./quantize.ts";
+import type { Quantizers } from "./quantizers.ts";
 import { ropeFactors } from "./rope_factors.ts";
 import { storedBytes } from "./tensor_types.ts";
-import type { GgufTensor, WrittenType } from "./write_gguf.ts";
+import type { GgufTensor } from "./write_gguf.ts";
 
-/** Whether numbers of a type are in blocks. */
-export function isBlocks(type: WrittenType | undefined): type is WrittenBlocks {
-  return type === "Q8_0" || type === "Q4_0";
-}
-
-/** Whether a tensor of this shape is quantised: rows have to be whole blocks, and vectors stay as they are. */
-function fits(shape: readonly number[]): boolean {
-  return shape.length === 2 && shape[1] % BLOCK === 0;
-}
+/** Numbers in the smallest blocks. */
+const SMALLEST_BLOCK = 32;
 
 /**
- * The dtype in which a tensor is taken from its model, to be written in `type`. As llama.cpp's own conversion has it,
+ * The dtype in which a tensor is taken from its model, to be written in `format`. As llama.cpp's own conversion has it,
  * vectors are F32, and a matrix that no block fits becomes F16.
  *
- * @param type Undefined where each matrix keeps its own.
+ * @param format Undefined where each matrix keeps its own.
  */
 export function takenDtype(
   shape: readonly number[],
-  type: WrittenType | undefined,
+  format: GgufFormat | undefined,
 ): FileDtype | undefined {
   if (shape.length === 1) return "F32";
-  if (!isBlocks(type)) return type;
-  return fits(shape) ? "F32" : "F16";
+  if (!isBlocks(format)) return format;
+  return shape[1] % SMALLEST_BLOCK === 0 ? "F32" : "F16";
 }
 
 /** Pieces of F32 numbers, whole rows, as blocks. */
@@ -45,6 +40,7 @@ async function* quantized(
   name: string,
   type: WrittenBlocks,
   data: Pieces,
+  quantizers: Quantizers,
 ): AsyncGenerator<Uint8Array> {
   let memory = new Uint8Array(0);
   for await (const piece of data) {
@@ -52,7 +48,7 @@ async function* quantized(
     const bytes = storedBytes(type, [values.length]);
     if (memory.length < bytes) memory = new Uint8Array(bytes);
     const blocks = memory.subarray(0, bytes);
-    if (quantize(type, values, blocks) > 0) {
+    if (await quantizers.quantize(type, values, blocks) > 0) {
       throw new UserError(
         `tensor "${name}" has values beyond what ${type}'s scales hold; expected --dtype bf16 or f32`,
       );
@@ -104,23 +100,23 @@ function factorTensor({ rope_scaling, head_dim, rope_theta }: ModelConfig): Gguf
  * The tensors of a file.
  *
  * @param tensors Every weight of the model, each taken in its {@linkcode takenDtype}.
- * @param type What matrices are written in; undefined where each keeps its own. With Q4_0 the matrix that logits come
- *   from is in Q8_0: llama.cpp, too, keeps more bits of it.
+ * @param format What matrices are written in; undefined where each keeps its own.
+ * @param quantizers In use until the tensors' data are read.
  */
 export function ggufTensors(
   tensors: readonly TensorToWrite[],
   config: ModelConfig,
-  type: WrittenType | undefined,
+  format: GgufFormat | undefined,
+  quantizers: Quantizers,
 ): GgufTensor[] {
-  const head = config.tie_word_embeddings ? EMBEDDING : OUTPUT;
   const factors = factorTensor(config);
   const weights = tensors.map((tensor): GgufTensor => {
     const { shape } = tensor, { gguf: name, permuted } = ggufName(tensor.name);
-    const blocks = isBlocks(type) && fits(shape)
-      ? name === head ? "Q8_0" as const : type
-      : undefined;
+    const blocks = blockType({ name, shape }, format, config);
     const written = blocks ?? tensor.dtype;
-    const data = blocks === undefined ? tensor.data : quantized(tensor.name, blocks, tensor.data);
+    const data = blocks === undefined
+      ? tensor.data
+      : quantized(tensor.name, blocks, tensor.data, quantizers);
     const rowBytes = storedBytes(written, [shape[1] ?? 1]);
     return {
       name,

@@ -1,6 +1,7 @@
-/** Numbers as blocks, to the bit as Python's `gguf` and llama.cpp's reference quantise them; see make_gguf.py. */
+/** Numbers as blocks, to the bit as Python's `gguf` and llama.cpp quantise them; see make_gguf.py. */
 import assert from "node:assert/strict";
 import { quantize } from "../../../../model/formats/gguf/quantize.ts";
+import { blockElements, storedBytes } from "../../../../model/formats/gguf/tensor_types.ts";
 import { openSafetensors } from "../../../../model/formats/safetensors.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
@@ -14,26 +15,37 @@ function bytesOf(name: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-const values = new Float32Array(bytesOf("values").buffer);
+const KINDS = [
+  ["Q8_0", "values"],
+  ["Q5_0", "values"],
+  ["Q4_0", "values"],
+  ["Q6_K", "wide"],
+  ["Q5_K", "wide"],
+  ["Q4_K", "wide"],
+] as const;
 
-for (const [type, bytes] of [["Q8_0", 34], ["Q4_0", 18]] as const) {
-  Deno.test(`gguf: ${type} is written to the bit as Python writes it: zeros, ties, the smallest and the largest`, () => {
-    const target = new Uint8Array(values.length / 32 * bytes).fill(0xaa);
+for (const [type, name] of KINDS) {
+  const values = new Float32Array(bytesOf(name).buffer);
+  const elements = blockElements(type), bytes = storedBytes(type, [elements]);
+
+  Deno.test(`gguf: ${type} is written to the bit: zeros, ties, the smallest and the largest`, () => {
+    const target = new Uint8Array(values.length / elements * bytes).fill(0xaa);
     assert.equal(quantize(type, values, target), 0);
     assert.deepEqual(target, bytesOf(type));
     const memory = new Uint8Array(bytes + 2);
-    quantize(type, values.subarray(64, 96), memory.subarray(2));
+    quantize(type, values.subarray(2 * elements, 3 * elements), memory.subarray(2));
     assert.deepEqual(memory.subarray(2), target.subarray(2 * bytes, 3 * bytes));
   });
 
   Deno.test(`gguf: ${type}: numbers beyond the scales are counted, those below them are none`, () => {
-    const large = new Float32Array(96), target = new Uint8Array(3 * bytes);
-    large.set([1e8, -1e8], 32);
-    large.fill(1e-42, 64);
-    assert.equal(quantize(type, large, target), 1);
-    const last = target.subarray(2 * bytes);
-    assert.deepEqual([last[0], last[1] & 0x7f], [0, 0]);
-    assert.equal(new Set(last.subarray(2)).size, 1);
+    const large = new Float32Array(5 * elements), target = new Uint8Array(5 * bytes).fill(0xaa);
+    large.set([1e30, -1e30], elements);
+    large.set([3e9], 2 * elements);
+    large.fill(-3e9, 3 * elements, 4 * elements);
+    large.fill(1e-42, 4 * elements);
+    assert.equal(quantize(type, large, target), 3);
+    const scale = 4 * bytes + (type === "Q6_K" ? 208 : 0);
+    assert.deepEqual([target[scale], target[scale + 1] & 0x7f], [0, 0]);
     assert.throws(() => quantize(type, large.subarray(1), target), RangeError);
   });
 }

@@ -8,7 +8,9 @@ import { refuseFullDisk } from "../../../../model/files/free_space.ts";
 import { dequantize } from "../../../../model/formats/gguf/dequantize.ts";
 import { openGgufFile } from "../../../../model/formats/gguf/header.ts";
 import { modelMetadata } from "../../../../model/formats/gguf/model_metadata.ts";
+import type { GgufFormat } from "../../../../model/formats/gguf/quantization_mix.ts";
 import { quantize } from "../../../../model/formats/gguf/quantize.ts";
+import { Quantizers } from "../../../../model/formats/gguf/quantizers.ts";
 import {
   storedBytes,
   tensorType,
@@ -22,6 +24,8 @@ import { rewrittenTensors } from "../../../../model/formats/rewrite.ts";
 import type { WeightSource } from "../../../../model/formats/weights.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { encode, memoryWeights, smallConfig } from "../../checkpoint/made_weights.ts";
+
+const quantizers = new Quantizers();
 
 /** A folder that is gone afterwards. */
 async function inFolder(use: (file: string, folder: string) => Promise<void>): Promise<void> {
@@ -56,16 +60,18 @@ async function valuesOf(source: WeightSource, name: string): Promise<Float32Arra
  */
 function assertSame(found: Float32Array, expected: Float32Array, name: string): void {
   assert.equal(found.length, expected.length, name);
-  found.forEach((value, i) => assert.ok(Object.is(value, expected[i]), `${name}[${i}]`));
+  const other = found.findIndex((value, i) => !Object.is(value, expected[i]));
+  assert.equal(other, -1, `${name}[${other}] is ${found[other]}, expected ${expected[other]}`);
 }
 
 /** What a tensor's numbers are after they were written in a type. */
 function expectedValues(values: Float32Array, type: WrittenType): Float32Array {
-  if (type === "Q8_0" || type === "Q4_0") {
+  if (type !== "F32" && type !== "F16" && type !== "BF16") {
     const blocks = new Uint8Array(storedBytes(type, [values.length]));
     quantize(type, values, blocks);
     const numbers = new Float32Array(values.length);
-    dequantize({ ...tensorType(typeNumber(type))!, name: type }, blocks, numbers);
+    const kind = tensorType(typeNumber(type)) ?? assert.fail(type);
+    dequantize({ ...kind, name: type }, blocks, numbers);
     return numbers;
   }
   return toFloat32(encode(values, type), type);
@@ -91,30 +97,35 @@ const CONFIG = smallConfig({
   },
 });
 
-for (const type of ["F32", "F16", "BF16", "Q8_0", "Q4_0"] as const) {
-  Deno.test(`gguf: a model written in ${type} is the same model, each tensor in its type`, async () => {
+/** The type that a matrix is written in; rows of the down projection are no whole blocks. */
+function expectedType(name: string, format: GgufFormat): WrittenType {
+  if (format === "F32" || format === "F16" || format === "BF16") return format;
+  if (name.includes("down_proj")) return "F16";
+  if (name.startsWith("lm_head")) return "Q8_0";
+  if (format !== "Q4_K_M") return format;
+  return name.includes("layers.1.self_attn.v_proj") ? "Q8_0" : "Q5_0";
+}
+
+/** `general.file_type` of each format. */
+const FILE_TYPES = { F32: 0, F16: 1, BF16: 32, Q8_0: 7, Q4_0: 2, Q4_K_M: 15 } as const;
+
+for (const format of ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M"] as const) {
+  Deno.test(`gguf: a model written in ${format} is the same model, each tensor in its type`, async () => {
     const source = made(CONFIG);
     await inFolder(async (path) => {
-      const taken = rewrittenTensors(source, { dtype: (shape) => takenDtype(shape, type) });
-      const metadata = modelMetadata(CONFIG, { name: "made", type });
-      await writeGguf(path, metadata, ggufTensors(taken, CONFIG, type));
-      const read = openGguf(path), { file, tensors } = openGgufFile(path);
+      const taken = rewrittenTensors(source, { dtype: (shape) => takenDtype(shape, format) });
+      const keys = modelMetadata(CONFIG, { name: "made", format });
+      await writeGguf(path, keys, ggufTensors(taken, CONFIG, format, quantizers));
+      const read = openGguf(path), { file, metadata, tensors } = openGgufFile(path);
       try {
+        assert.equal(metadata.number("general.file_type"), FILE_TYPES[format]);
         assert.deepEqual(
           { ...read.config, bos_token_id: 0, eos_token_id: 0, eos_token_ids: [] },
           { ...CONFIG, bos_token_id: 0, eos_token_id: 0, eos_token_ids: [] },
         );
         for (const [name, shape] of weightShapes(CONFIG)) {
-          const blocks = type === "Q8_0" || type === "Q4_0";
-          const expected = shape.length === 1
-            ? "F32"
-            : blocks && name.includes("down_proj")
-            ? "F16"
-            : type === "Q4_0" && name.startsWith("lm_head")
-            ? "Q8_0"
-            : type;
-          const { stored } = read.info(name);
-          assert.equal(stored, expected, name);
+          const expected = shape.length === 1 ? "F32" : expectedType(name, format);
+          assert.equal(read.info(name).stored, expected, name);
           const values = await valuesOf(source, name);
           assertSame(await valuesOf(read, name), expectedValues(values, expected), name);
         }
@@ -153,7 +164,7 @@ Deno.test("gguf: a model that was read from a GGUF file is written as the same m
 
 Deno.test("gguf: a file is written whole or not at all, and none is overwritten", async () => {
   await inFolder(async (path, folder) => {
-    const metadata = modelMetadata(CONFIG, { name: "made", type: "F32" });
+    const metadata = modelMetadata(CONFIG, { name: "made", format: "F32" });
     const tensor = { name: "a", type: "F32", shape: [2, 4] } as const;
     const write = (data: Uint8Array[]) => writeGguf(path, metadata, [{ ...tensor, data }]);
     await assert.rejects(write([new Uint8Array(31)]), /"a" has only 31 of its 32 bytes/);
@@ -175,7 +186,10 @@ Deno.test("gguf: what has no room, or what GGUF can't hold, is refused before an
     /needs 4503599627370496 bytes, but \d+ are/,
   );
   const dynamic = { ...CONFIG, rope_scaling: { type: "dynamic", factor: 2 } } as const;
-  assert.throws(() => modelMetadata(dynamic, { name: "m", type: "F16" }), /"dynamic", which GGUF/);
+  assert.throws(
+    () => modelMetadata(dynamic, { name: "m", format: "F16" }),
+    /"dynamic", which GGUF/,
+  );
   const large = made(CONFIG);
   const tensors = rewrittenTensors({
     ...large,
@@ -185,9 +199,9 @@ Deno.test("gguf: what has no room, or what GGUF can't hold, is refused before an
     },
   }, { dtype: (shape) => takenDtype(shape, "Q8_0") });
   await inFolder(async (path, folder) => {
-    const metadata = modelMetadata(CONFIG, { name: "m", type: "Q8_0" });
+    const metadata = modelMetadata(CONFIG, { name: "m", format: "Q8_0" });
     await assert.rejects(
-      writeGguf(path, metadata, ggufTensors(tensors, CONFIG, "Q8_0")),
+      writeGguf(path, metadata, ggufTensors(tensors, CONFIG, "Q8_0", quantizers)),
       /tensor "model\.embed_tokens\.weight" has values beyond what Q8_0's scales hold; expected --dtype/,
     );
     assert.deepEqual([...Deno.readDirSync(folder)], []);
