@@ -11,10 +11,17 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import { flag, text } from "../cli/settings.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { AdapterMerge } from "../model/checkpoint/merge.ts";
+import { quantizedTypes } from "../model/formats/weights.ts";
+import {
+  type BaseQuantization,
+  baseQuantization,
+  describeBase,
+} from "../model/transformer/base_quantization.ts";
 import { type ModelFlags, runKeys } from "./flags.ts";
 import { compareLogits, type LogitDifference } from "./merge_check.ts";
 import {
   fileKeys,
+  type FileModel,
   noteMissingTokenizer,
   openFiles,
   writeModel,
@@ -47,6 +54,10 @@ export interface MergeResult extends Written {
   max_logit_difference: number | null;
   /** Largest logit by magnitude; null, as the one above, where they were not compared. */
   max_logit: number | null;
+  /** What the adapter was trained beside, where it is merged into other weights: `nf4`, `int8`, a type of files; else null. */
+  trained_on: string | null;
+  /** Largest difference between a logit of the merged model and one of what was trained; null where not compared. */
+  max_logit_difference_trained: number | null;
   /** Of the merging, not of the comparison. */
   seconds: number;
 }
@@ -60,13 +71,22 @@ export async function merge(args: string[]): Promise<number | void> {
   const gpu = await openGpu({ provider: flags.gpu });
   const began = performance.now();
   const change = new AdapterMerge(gpu, adapter, source.config, flags.adapter);
+  const trained = otherBase(adapter, source);
+  if (trained !== undefined) {
+    console.error(
+      `The adapter was trained beside weights in ${
+        describeBase(trained)
+      }, whose rounding it makes up for, too. It is ` +
+        `merged into those of "${flags.model}" as they are: the merged model's answers differ from those in training.`,
+    );
+  }
   const written = await writeModel(source, flags, "Merging", change);
   gpu.close();
   source.weights.close();
   if (written === undefined) return 130;
   noteMissingTokenizer(source);
   const seconds = (performance.now() - began) / 1000;
-  const difference = flags.check ? await compare(flags, adapter) : undefined;
+  const difference = flags.check ? await compare(flags, adapter, trained) : undefined;
   if (flags.check && difference?.precision !== "fp32") {
     const instead = difference ? "compared in mixed precision" : "not compared";
     console.error(`The model does not fit the GPU in fp32: merged and unmerged were ${instead}.`);
@@ -77,11 +97,21 @@ export async function merge(args: string[]): Promise<number | void> {
     merged_tensors: change.count,
     max_logit_difference: difference?.largest ?? null,
     max_logit: difference?.largestLogit ?? null,
+    trained_on: trained ? describeBase(trained) : null,
+    max_logit_difference_trained: difference?.trained?.largest ?? null,
     bytes: written.bytes,
     seconds: Number(seconds.toFixed(3)),
   };
   if (flags.json) console.log(JSON.stringify(result));
   else report(result, difference);
+}
+
+/** How the weights were quantised that an adapter was trained beside, where the model's files don't have them so. */
+function otherBase({ metadata }: Adapter, { weights }: FileModel): BaseQuantization | undefined {
+  const trained = baseQuantization(metadata);
+  if (trained === undefined || trained.quantization !== "none") return trained;
+  const own = quantizedTypes(weights).map(([type]) => type);
+  return trained.stored.every((type) => own.includes(type)) ? undefined : trained;
 }
 
 /**
@@ -92,11 +122,14 @@ export async function merge(args: string[]): Promise<number | void> {
 async function compare(
   flags: { model: string; output: string; gpu: ModelFlags["gpu"] },
   adapter: Adapter,
+  trained: BaseQuantization | undefined,
 ): Promise<LogitDifference | undefined> {
+  // What only other files have can't be run.
+  const quantization = trained?.quantization === "none" ? undefined : trained;
   const written = `${flags.output} was written, but is not shown to be what model and adapter are`;
   let difference: LogitDifference | undefined;
   try {
-    difference = await compareLogits(flags, adapter);
+    difference = await compareLogits(flags, adapter, quantization);
   } catch (error) {
     if (error instanceof UserError) error.message = `${written}: ${error.message}`;
     throw error;
@@ -121,5 +154,13 @@ function report(result: MergeResult, difference?: LogitDifference): void {
   console.log(
     `Largest logit difference between merged and unmerged: ${largest.toPrecision(3)} ` +
       `(largest logit ${largestLogit.toPrecision(3)}; ${rows} positions, ${precision})`,
+  );
+  const { trained } = difference;
+  if (trained === undefined) return;
+  console.log(
+    `Beside the model in ${result.trained_on}, as it was trained: largest logit difference ` +
+      `${
+        trained.largest.toPrecision(3)
+      }, the same likeliest token at ${trained.sameToken} of ${rows} positions`,
   );
 }

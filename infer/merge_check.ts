@@ -15,6 +15,7 @@ import { type Adapter, checkAdapter } from "../model/adapter/adapter_folder.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
 import { openModel } from "../model/checkpoint/source.ts";
+import { frozenKinds, type QuantizationSettings } from "../model/transformer/quantization.ts";
 import type { ModelFlags } from "./flags.ts";
 
 /** Tokens of the prompts, where the model's context allows them; few enough for one pass of logits. */
@@ -32,6 +33,12 @@ export interface LogitDifference {
   /** Positions compared; each has a logit for every id. */
   rows: number;
   precision: "fp32" | "mixed";
+  /** Where the adapter was trained beside quantised weights that it is not merged into: how far the model is from these. */
+  trained?: {
+    largest: number;
+    /** Positions at which both find the same token most likely. */
+    sameToken: number;
+  };
 }
 
 /** Prompts of BOS and ids from all over the vocabulary, with logits asked of every position. */
@@ -61,7 +68,11 @@ async function freeWeights(gpu: Gpu, { weights }: Llama): Promise<void> {
 async function promptLogits(
   name: string,
   adapter: Adapter | undefined,
-  { precision, provider }: { precision: "fp32" | "mixed"; provider: ModelFlags["gpu"] },
+  { precision, provider, quantization }: {
+    precision: "fp32" | "mixed";
+    provider: ModelFlags["gpu"];
+    quantization?: QuantizationSettings;
+  },
 ): Promise<Float32Array[] | undefined> {
   const source = openModel(name), { config } = source;
   const batch = checkPrompts(config);
@@ -70,6 +81,8 @@ async function promptLogits(
     model: new Llama(memory, {
       config,
       numerics: numericsOf({ precision, exact_products: false }),
+      // Without it dense: what the codes of a quantised model stand for, as they are merged.
+      frozen: quantization && frozenKinds(config, quantization, source.weights),
       lora,
       mode: scoreMode({ maxTokens: batch.tokens, maxTargets: batch.targetCount }),
     }),
@@ -95,30 +108,51 @@ async function promptLogits(
   );
 }
 
+/** Compares logits, row by row. */
+function difference(
+  unmerged: readonly Float32Array[],
+  merged: readonly Float32Array[],
+): Pick<LogitDifference, "largest" | "largestLogit" | "notFinite" | "logits"> {
+  let largest = 0, largestLogit = 0, notFinite = 0, logits = 0;
+  unmerged.forEach((row, r) =>
+    row.forEach((logit, i) => {
+      // Math.max keeps a NaN, which is then what is reported.
+      largest = Math.max(largest, Math.abs(merged[r][i] - logit));
+      largestLogit = Math.max(largestLogit, Math.abs(logit));
+      logits += 2;
+      for (const value of [logit, merged[r][i]]) if (!Number.isFinite(value)) notFinite++;
+    })
+  );
+  return { largest, largestLogit, notFinite, logits };
+}
+
+/** The most likely token. */
+function likeliest(logits: Float32Array): number {
+  return logits.reduce((best, logit, id) => logit > logits[best] ? id : best, 0);
+}
+
 /**
  * Runs model with adapter, then the merged model from its folder, each alone on the GPU: in fp32, or
  * where that does not fit in mixed precision.
  *
+ * @param quantization How the model was held where the adapter was trained, if it is to be run so, too.
  * @returns Undefined where neither fits.
  */
 export async function compareLogits(
   { model, output, gpu: provider }: { model: string; output: string; gpu: ModelFlags["gpu"] },
   adapter: Adapter,
+  quantization?: QuantizationSettings,
 ): Promise<LogitDifference | undefined> {
   for (const precision of ["fp32", "mixed"] as const) {
-    const unmerged = await promptLogits(model, adapter, { precision, provider });
-    const merged = unmerged && await promptLogits(output, undefined, { precision, provider });
+    const run = { precision, provider };
+    const unmerged = await promptLogits(model, adapter, run);
+    const merged = unmerged && await promptLogits(output, undefined, run);
     if (unmerged === undefined || merged === undefined) continue;
-    let largest = 0, largestLogit = 0, notFinite = 0, logits = 0;
-    unmerged.forEach((row, r) =>
-      row.forEach((logit, i) => {
-        // Math.max keeps a NaN, which is then what is reported.
-        largest = Math.max(largest, Math.abs(merged[r][i] - logit));
-        largestLogit = Math.max(largestLogit, Math.abs(logit));
-        logits += 2;
-        for (const value of [logit, merged[r][i]]) if (!Number.isFinite(value)) notFinite++;
-      })
-    );
-    return { largest, largestLogit, notFinite, logits, rows: unmerged.length, precision };
+    const compared = { ...difference(unmerged, merged), rows: unmerged.length, precision };
+    const trained = quantization && await promptLogits(model, adapter, { ...run, quantization });
+    if (trained === undefined) return compared;
+    const { largest } = difference(trained, merged);
+    const same = trained.filter((row, r) => likeliest(row) === likeliest(merged[r]));
+    return { ...compared, trained: { largest, sameToken: same.length } };
   }
 }

@@ -13,7 +13,7 @@ import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts
 import { type GgufFormat, isBlocks } from "../model/formats/gguf/quantization_mix.ts";
 import { takenDtype } from "../model/formats/gguf/written_tensors.ts";
 import { tensorBytes } from "../model/formats/write_safetensors.ts";
-import type { FileDtype, WeightSource } from "../model/formats/weights.ts";
+import { type FileDtype, quantizedTypes, type WeightSource } from "../model/formats/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { type ModelToSave, saveModel } from "../model/checkpoint/save.ts";
 import { saveGguf } from "../model/checkpoint/save_gguf.ts";
@@ -84,6 +84,19 @@ export async function openFiles(
   return { ...source, weights, tokenizerPath: tokenizer ?? source.tokenizerPath };
 }
 
+/** Says what is written of a model whose files have its weights quantised. */
+function noteDequantized({ name, weights }: FileModel, dtype: string | undefined): void {
+  const types = quantizedTypes(weights);
+  if (types.length === 0) return;
+  const counts = types.map(([type, count]) => `${count} in ${type}`).join(", ");
+  const smaller = dtype === undefined ? " (--dtype f16 or bf16 would halve that)" : "";
+  console.error(
+    `Model "${name}" has quantised weights (${counts}); what they stand for is written in ${
+      dtype ?? "f32"
+    }${smaller}.`,
+  );
+}
+
 /** Says so where a model was written without a tokenizer. */
 export function noteMissingTokenizer({ name, tokenizerPath }: FileModel): void {
   if (tokenizerPath !== undefined) return;
@@ -137,6 +150,7 @@ export async function writeModel(
   const stop = () => {
     stopped = true;
   };
+  noteDequantized(source, dtype);
   const bar = loadingBar(verb), format = ggufFormat(dtype), isFile = isGgufName(output);
   const tensors = rewrittenTensors(source.weights, {
     dtype: isFile ? (shape) => takenDtype(shape, format) : folderDtype(format),

@@ -14,6 +14,8 @@ import { exists, fileError } from "../model/files/whole_file.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { cutRows } from "../model/checkpoint/load.ts";
 import { type Parameter, parameterCount } from "../model/transformer/parameters.ts";
+import { baseMetadata } from "../model/transformer/base_quantization.ts";
+import { quantizedTypes } from "../model/formats/weights.ts";
 import { saveModel } from "../model/checkpoint/save.ts";
 import type { ModelWithTokenizer } from "../model/checkpoint/source.ts";
 import type { TrainConfig } from "./config.ts";
@@ -184,6 +186,10 @@ export async function writeTrained(
       folder,
       { ...plan.config, base_model_name_or_path: config.model },
       tensors,
+      baseMetadata({
+        ...config,
+        stored: source.weights ? quantizedTypes(source.weights).map(([type]) => type) : [],
+      }),
     );
     return folder;
   }

@@ -41,6 +41,8 @@ export interface AdapterTensor {
 export interface Adapter {
   config: AdapterConfig;
   tensors: Map<string, AdapterTensor>;
+  /** What the file of tensors says of itself (model/transformer/base_quantization.ts). */
+  metadata?: Readonly<Record<string, string>>;
 }
 
 const CONFIG_FILE = "adapter_config.json";
@@ -85,7 +87,7 @@ export function readAdapter(folder: string): Adapter {
       tensors.set(name, tensor);
     }
     if (tensors.size === 0) throw new UserError(`${file.path}: holds no tensors`);
-    return { config, tensors };
+    return { config, tensors, metadata: file.metadata };
   } finally {
     file.close();
   }
@@ -191,6 +193,7 @@ function* fileBytes(data: Float32Array, dtype: FileDtype): Generator<Uint8Array>
  * under its name only when it is complete.
  *
  * @param tensors Under PEFT's names.
+ * @param metadata What their file says beside them; PEFT doesn't look at it.
  * @throws UserError where the folder exists or can't be written.
  */
 export async function writeAdapter(
@@ -200,6 +203,7 @@ export async function writeAdapter(
     string,
     { shape: readonly number[]; data: Float32Array; dtype?: FileDtype }
   >,
+  metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const sorted = [...tensors].sort(([a], [b]) => a < b ? -1 : 1);
   await writeFolder(folder, async (temporary) => {
@@ -209,6 +213,7 @@ export async function writeAdapter(
       sorted.map(([name, { shape, data, dtype = "F32" }]) => (
         { name, dtype, shape, data: fileBytes(data, dtype) }
       )),
+      { format: "pt", ...metadata },
     );
   });
 }

@@ -44,7 +44,7 @@ function planesOf(weights: WeightSource, parameter: Parameter) {
     if (plane.bytes !== bytes) {
       throw new Error(`${tensor.name} has ${bytes} bytes, ${plane.bytes} in its file`);
     }
-    return { ...plane, tensor };
+    return { bytes, tensor, read: (begin: number, to: Uint8Array) => plane.read(begin, to) };
   });
 }
 

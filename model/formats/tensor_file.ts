@@ -47,6 +47,8 @@ export interface TensorEntry {
 export interface TensorFile {
   readonly path: string;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
+  /** What it says of itself, where its format has a place for that. */
+  readonly metadata?: Readonly<Record<string, string>>;
   /**
    * Fills `target` with a tensor's row-major, little-endian bytes from its byte `begin` on. Several calls may
    * be under way at once.

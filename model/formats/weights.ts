@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { ModelConfig } from "../families/config.ts";
+import { type ModelConfig, weightShapes } from "../families/config.ts";
 
 /** How weights are stored in a file, in safetensors' names. */
 export type FileDtype = "F32" | "F16" | "BF16";
@@ -93,6 +93,19 @@ export function weightSource(
     quantized: (name) => find(name).quantized,
     close,
   };
+}
+
+/**
+ * The types in which files hold weights whose values are computed from codes, with how many weights each has, the most
+ * frequent first.
+ */
+export function quantizedTypes(weights: WeightSource): [type: string, count: number][] {
+  const counts = new Map<string, number>();
+  for (const name of weightShapes(weights.config).keys()) {
+    const { stored, dtype } = weights.info(name);
+    if (stored !== undefined && stored !== dtype) counts.set(stored, (counts.get(stored) ?? 0) + 1);
+  }
+  return [...counts].sort(([, a], [, b]) => b - a);
 }
 
 /** Whether two shapes are the same. */

@@ -64,6 +64,12 @@ function inLoadOrder(config: ModelConfig, tensors: Iterable<TensorToWrite>): Ten
   });
 }
 
+/** The dtype that `transformers` makes of all tensors: one that holds the values of every matrix, of the first if it can be. */
+function matrixDtype(tensors: readonly TensorToWrite[]): FileDtype {
+  const wide = tensors.some(({ dtype, shape }) => dtype === "F32" && shape.length === 2);
+  return wide ? "F32" : tensors[0].dtype;
+}
+
 /** Where a model that is written came from, and what belongs to it besides its weights. */
 export interface FolderOptions {
   /** Its folder, whose other files are carried over. */
@@ -147,7 +153,7 @@ export async function writeHuggingFace(
   tensors: Iterable<TensorToWrite>,
   { base, tokenizer, endTokens, maxFileBytes = 4e9, ...options }: FolderOptions = {},
 ): Promise<Carried> {
-  const ordered = inLoadOrder(config, tensors), dtype = TORCH_DTYPES[ordered[0].dtype];
+  const ordered = inLoadOrder(config, tensors), dtype = TORCH_DTYPES[matrixDtype(ordered)];
   const ownConfig = base === undefined ? undefined : join(base, CONFIG_FILE);
   const found = ownConfig !== undefined && exists(ownConfig) ? ownConfig : undefined;
   const baseConfig = options.baseConfig ?? found;

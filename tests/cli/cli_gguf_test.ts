@@ -64,7 +64,12 @@ gpuTest("cli: an adapter is trained on a split GGUF model, scored and merged", a
   const before = await score("--model", SPLIT), after = await score(...adapted);
   assert.ok(after < before, `${before}, then ${after}`);
   const merged = folder.file("merged");
-  succeeded(await lorikeetHere("merge", [...adapted, "--output", merged]));
+  const into = await lorikeetHere("merge", [...adapted, "--output", merged]);
+  succeeded(into);
+  assert.match(
+    into.stderr,
+    /has quantised weights \(15 in Q8_0\); what they stand for is written in f32/,
+  );
   assert.ok(Math.abs(await score("--model", merged) - after) < 1e-4);
 });
 

@@ -49,8 +49,8 @@ gpuTest("cli: generate with the merged model is generate with the adapter", asyn
     succeeded(await lorikeet("merge", [...args, "--dtype", "f32", "--json"])),
   );
   assert.deepEqual(Object.keys(result), [
-    ...["output", "tensors", "merged_tensors", "max_logit_difference", "max_logit", "bytes"],
-    "seconds",
+    ...["output", "tensors", "merged_tensors", "max_logit_difference", "max_logit"],
+    ...["trained_on", "max_logit_difference_trained", "bytes", "seconds"],
   ]);
   const { config } = openModel("builtin");
   const values = [...weightShapes(config).values()]
