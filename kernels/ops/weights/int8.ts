@@ -7,7 +7,7 @@
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type Binding, programFamily } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
@@ -29,8 +29,8 @@ const encode = programFamily("int8_encode", ({ from }: { from: RawDtype }) => ({
     { name: "codes", dtype: "u32", access: "write", scalar: true },
     { name: "scales", dtype: "f16", access: "write", scalar: true },
   ],
-  // Blocks of this piece, and the first of them in the matrix.
-  uniforms: { blocks: "u32", first: "u32" },
+  // Blocks of this piece, and where their codes and their scales begin in what is bound, in words.
+  uniforms: { blocks: "u32", firstCodes: "u32", firstScales: "u32" },
   body: `${fileValues(from)}${DIVIDED}
 fn rounded(x: vec4<f32>) -> vec4<i32> {
   let size = abs(x);
@@ -61,11 +61,11 @@ fn main(
     if (scale > 0.0) { inverse = divided(1.0, scale); }
     for (var i = 0u; i < ${BLOCK / 4}u; i++) {
       let q = rounded(file_values(at + i) * inverse);
-      codes[(u.first + start + b) * ${BLOCK / 4}u + i] = pack4xI8(q);
+      codes[u.firstCodes + (start + b) * ${BLOCK / 4}u + i] = pack4xI8(q);
     }
     scales_of[b] = bitcast<f32>(select(bitcast<u32>(scale), ${NAN}, any(faulty)));
   }
-  scales[(u.first + start) / ${BLOCKS}u] = pack2x16float(scales_of);
+  scales[u.firstScales + start / ${BLOCKS}u] = pack2x16float(scales_of);
 }`,
 }));
 
@@ -97,11 +97,15 @@ export const INT8: WeightKind = {
   encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
     const { words, from, first, count } = piece, blocks = count / BLOCK;
     const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));
-    const tensors = [words, codes, scales];
-    gpu.run(encode({ from }), tensors, { blocks, first: first / BLOCK }, grid, {
-      flops: 0,
-      bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks,
-    });
+    const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
+    const s = boundPart(scales, { first: first / BLOCK, count: blocks }, gpu.maxBinding);
+    gpu.run(
+      encode({ from }),
+      [words, c.tensor, s.tensor],
+      { blocks, firstCodes: c.first, firstScales: s.first / BLOCKS },
+      grid,
+      { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks },
+    );
   },
 
   flagNotFinite(gpu, [, scales], at) {

@@ -7,7 +7,7 @@
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { NAN, notFinite } from "../elements/not_finite.ts";
@@ -30,8 +30,8 @@ const blocks = programFamily("nf4_encode", ({ from }: { from: RawDtype }) => ({
     ...writesScalars("u32", "codes"),
     ...writesScalars("f32", "absmax"),
   ],
-  // Blocks and values of this piece, and the first block in the matrix.
-  uniforms: { blocks: "u32", count: "u32", first: "u32" },
+  // Blocks and values of this piece, and where its codes and its largest magnitudes begin in what is bound.
+  uniforms: { blocks: "u32", count: "u32", firstWord: "u32", first: "u32" },
   body: `${fileValues(from)}${DIVIDED}
 // Past the end there are zeros.
 fn four(i: u32) -> vec4<f32> {
@@ -72,7 +72,7 @@ fn main(
     if (largest == 0.0 || at * 4u + 4u >= u.count) { high = vec4<u32>(); }
     let code = low.y | (low.x << 4u) | (low.w << 8u) | (low.z << 12u) |
       (high.y << 16u) | (high.x << 20u) | (high.w << 24u) | (high.z << 28u);
-    codes[(u.first + block) * ${BLOCK / 8}u + word] = code;
+    codes[u.firstWord + block * ${BLOCK / 8}u + word] = code;
   }
 }`,
 }));
@@ -85,10 +85,13 @@ export function encodeBlocks(
   absmax: Tensor,
 ): void {
   const number = Math.ceil(count / BLOCK);
+  const codeWords = { first: first / 8, count: Math.ceil(count / 8) };
+  const c = boundPart(codes, codeWords, gpu.maxBinding);
+  const most = boundPart(absmax, { first: first / BLOCK, count: number }, gpu.maxBinding);
   gpu.run(
     blocks({ from }),
-    [words, codes, absmax],
-    { blocks: number, count, first: first / BLOCK },
+    [words, c.tensor, most.tensor],
+    { blocks: number, count, firstWord: c.first, first: most.first },
     groupGrid(Math.ceil(number / THREADS)),
     { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 0.5) + 4 * number },
   );
