@@ -12,6 +12,7 @@ import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
+import * as common from "../cli/common_settings.ts";
 import { choice, flag, worded } from "../cli/settings.ts";
 import { type ModelConfig, weightShapes } from "../model/families/config.ts";
 import { fromFloat32, toFloat32 } from "../model/formats/half.ts";
@@ -21,6 +22,7 @@ import { tensorBytes, type TensorToWrite } from "../model/formats/write_safetens
 import type { FileDtype } from "../model/formats/weights.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
+import { frozenKinds, type QuantizationSettings } from "../model/transformer/quantization.ts";
 import { loadWeights } from "../model/checkpoint/load.ts";
 import { presetConfig } from "../model/families/presets.ts";
 
@@ -30,6 +32,8 @@ const schema = z.strictObject({
   dtype: choice(["f16", "f32", "bf16"]).default("f16").describe(
     "The file's dtype; f16 and f32 go to tensors of the same dtype, bf16 to f16.",
   ),
+  quantization: common.quantization,
+  double_quantization: common.double_quantization,
   json: flag().default(false).describe("Print one JSON object."),
 });
 
@@ -111,13 +115,16 @@ async function secondsOf(work: () => Promise<void>): Promise<number> {
   return (performance.now() - start) / 1000;
 }
 
-/** Compares the first and the last tensor, a block's and a norm with the file. */
+/** Compares the first and the last tensor, a block's and a norm with the file; none that is quantised. */
 async function checkWeights(gpu: Gpu, { weights, config }: Llama, folder: string): Promise<void> {
   const source = openHuggingFace(folder);
   const middle = `model.layers.${config.num_hidden_layers >> 1}.mlp.down_proj.weight`;
   const norm = "model.norm.weight";
   const names = [weights[0].name, middle, norm, present(weights.at(-1), "weight").name];
-  for (const { name, value } of weights.filter(({ name }) => names.includes(name))) {
+  const checked = weights.filter(({ name, operand: { kind } }) =>
+    names.includes(name) && kind.element !== undefined
+  );
+  for (const { name, value } of checked) {
     const { dtype, bytes } = source.info(name);
     const file = new Uint8Array(bytes);
     await source.read(name, 0, file);
@@ -132,8 +139,16 @@ async function checkWeights(gpu: Gpu, { weights, config }: Llama, folder: string
   source.close();
 }
 
+/** What is loaded, and into what. */
+interface LoadedModel {
+  folder: string;
+  file: string;
+  dtype: FileDtype;
+  quantized: QuantizationSettings;
+}
+
 /** Loads the model onto a device of its own, as a program that has just started does. */
-async function load(folder: string, dtype: FileDtype, check: boolean) {
+async function load({ folder, dtype, quantized }: LoadedModel, check: boolean) {
   const gpu = await openGpu();
   const before = Deno.memoryUsage().rss;
   let model: Llama | undefined, most = before;
@@ -143,7 +158,8 @@ async function load(folder: string, dtype: FileDtype, check: boolean) {
     const precision = dtype === "F32" ? "fp32" : "mixed";
     const numerics = numericsOf({ precision, exact_products: false });
     const mode = scoreMode({ maxTokens: 1, maxTargets: 1 });
-    model = new Llama(gpu.memory, { config, numerics, mode });
+    const frozen = frozenKinds(config, quantized, source);
+    model = new Llama(gpu.memory, { config, numerics, mode, frozen });
     const progress = () => most = Math.max(most, Deno.memoryUsage().rss);
     await loadWeights(gpu, model, { name: folder, config, weights: source }, { seed: 0, progress });
   });
@@ -154,11 +170,10 @@ async function load(folder: string, dtype: FileDtype, check: boolean) {
 
 /** Times both in turns with the page cache in one state; undefined where it can't be had. */
 async function measure(
-  folder: string,
-  file: string,
-  dtype: FileDtype,
+  loading: LoadedModel,
   page_cache: Row["page_cache"],
 ): Promise<Row | undefined> {
+  const { file } = loading;
   const prepare = async () => page_cache === "warm" || await dropFromCache(file);
   const cat = () => secondsOf(() => run("cat", [file]));
   const cats: number[] = [], loads: number[] = [];
@@ -168,7 +183,7 @@ async function measure(
     if (!await prepare()) return undefined;
     cats.push(await cat());
     await prepare();
-    const loaded = await load(folder, dtype, i === 0 && page_cache === "warm");
+    const loaded = await load(loading, i === 0 && page_cache === "warm");
     loads.push(loaded.seconds);
     grown = Math.max(grown, loaded.grown);
   }
@@ -183,15 +198,17 @@ async function measure(
   };
 }
 
-function report({ gpu, software, bytes, dtype, rows }: {
+function report({ gpu, software, bytes, dtype, quantization, rows }: {
   gpu: string;
   software: boolean;
   bytes: number;
   dtype: FileDtype;
+  quantization: QuantizationSettings["quantization"];
   rows: readonly Row[];
 }): void {
   const medians = rows.map(({ page_cache }) => `${REPEATS[page_cache]} ${page_cache}`).join(", ");
-  console.log(`${gpu}; ${(bytes / 1e9).toFixed(2)} GB of ${dtype}, medians (${medians})`);
+  const into = quantization === "none" ? "" : ` into ${quantization}`;
+  console.log(`${gpu}; ${(bytes / 1e9).toFixed(2)} GB of ${dtype}${into}, medians (${medians})`);
   const names = ["page cache", "cat", "load", "load / cat", "GB/s", "host memory"];
   console.log(names.map((name) => name.padStart(13)).join(""));
   for (const row of rows) {
@@ -212,6 +229,8 @@ function report({ gpu, software, bytes, dtype, rows }: {
 export async function benchLoad(args: string[]): Promise<void> {
   const flags = parseFlags(LOAD, args);
   const dtype = flags.dtype.toUpperCase() as FileDtype;
+  const { quantization, double_quantization } = flags;
+  const quantized = { quantization, double_quantization, quantization_skip: [] };
   const { name: gpuName, software } = await openGpu().then((gpu) => (gpu.close(), gpu));
   const folder = Deno.makeTempDirSync();
   const interrupted = () => {
@@ -224,11 +243,12 @@ export async function benchLoad(args: string[]): Promise<void> {
     await writeHuggingFace(model, config, weights(config, dtype), { maxFileBytes: Infinity });
     const file = join(model, "model.safetensors"), rows: Row[] = [];
     for (const state of ["warm", "cold"] as const) {
-      const row = await measure(model, file, dtype, state);
+      const row = await measure({ folder: model, file, dtype, quantized }, state);
       if (row !== undefined) rows.push(row);
       else console.error(`${state}: dd can't drop files from the page cache here`);
     }
-    const result = { gpu: gpuName, software, bytes: Deno.statSync(file).size, dtype, rows };
+    const { size: bytes } = Deno.statSync(file);
+    const result = { gpu: gpuName, software, bytes, dtype, quantization, rows };
     if (flags.json) console.log(JSON.stringify(result, null, 2));
     else report(result);
   } finally {

@@ -198,6 +198,24 @@ export interface Gemma2Fixture {
   loss: number;
 }
 
+/**
+ * quantized/cases.json: steps of AdamW from the adapter in the model's folder `adapter`, on a base that is quantised;
+ * each over the next two samples, one a micro-batch.
+ */
+export interface QuantizedFixture {
+  learning_rate: number;
+  samples: ReferenceSample[];
+  cases: {
+    /** Folder in quantized/. */
+    model: string;
+    quantization: "nf4" | "int8";
+    double_quantization: boolean;
+    steps: { losses: number[]; grad_norm: number }[];
+    /** The first loss on the base as the file has it. */
+    unquantized_loss: number;
+  }[];
+}
+
 /** rope.json: frequencies in radians a position. */
 export interface RopeCase extends RopeOptions {
   frequencies: number[];
@@ -216,6 +234,7 @@ export interface FixtureFiles {
   "gemma2/cases.json": Gemma2Fixture;
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
+  "quantized/cases.json": QuantizedFixture;
   /** What PEFT makes of configurations: rank and scale by module, and whole weights; null where it refuses. */
   "adapter_rules.json": {
     config: Record<string, unknown>;

@@ -109,6 +109,20 @@ export function storedBytes(dtype: Dtype, shape: readonly number[]): number {
   return roundUp(shape.reduce((a, b) => a * b, 1) * bytesOf(dtype), 16);
 }
 
+/**
+ * What is bound to write `count` elements of a tensor: all of it or, where that exceeds a binding of `limit` bytes, the
+ * part around them; and where they begin in it.
+ */
+export function boundPart(
+  tensor: Tensor,
+  { first, count }: { first: number; count: number },
+  limit: number,
+): { tensor: Tensor; first: number } {
+  if (tensor.bytes <= limit) return { tensor, first };
+  const within = first % (ALIGNMENT / bytesOf(tensor.dtype));
+  return { tensor: tensor.view([within + count], first - within), first: within };
+}
+
 /** One piece of a tensor too large to bind at once. */
 export interface RowRange {
   start: number;

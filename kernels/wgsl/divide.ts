@@ -22,18 +22,20 @@ fn divided(a: f32, b: f32) -> f32 {
   if (any(exponents < vec2<i32>(1)) || any(exponents > vec2<i32>(254)) || exponent < 1 || exponent > 253) {
     return a / b;
   }
-  var quotient = 1u;
-  var rest = dividend - divisor;
-  for (var i = 0u; i < 23u; i++) {
-    rest *= 2u;
-    quotient *= 2u;
-    if (rest >= divisor) {
-      rest -= divisor;
-      quotient += 1u;
-    }
+  // An estimate is off by few units. So is the rest by few times the divisor: it is right modulo 2^32.
+  var quotient = u32(f32(dividend) / f32(divisor) * 8388608.0);
+  var rest = bitcast<i32>((dividend << 23u) - quotient * divisor);
+  let step = i32(divisor);
+  while (rest < 0) {
+    rest += step;
+    quotient -= 1u;
   }
-  rest *= 2u;
-  if (rest > divisor || (rest == divisor && quotient % 2u == 1u)) { quotient += 1u; }
+  while (rest >= step) {
+    rest -= step;
+    quotient += 1u;
+  }
+  rest *= 2;
+  if (rest > step || (rest == step && quotient % 2u == 1u)) { quotient += 1u; }
   // A quotient that was rounded up to the next power of two carries into the exponent.
   return bitcast<f32>((u32(exponent) << 23u) + (quotient - 0x800000u));
 }`;

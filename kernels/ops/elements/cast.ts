@@ -54,6 +54,56 @@ export function fileValues(raw: RawDtype): string {
 fn file_values(i: u32) -> vec4<f32> { return ${DECODE[raw]}; }`;
 }
 
+/** Of eight elements, the 16 or 32 bytes of `words` at i: the largest bits of magnitudes, and the elements. */
+const EIGHT: Record<RawDtype, { loads: string; magnitudes: string; values: [string, string] }> = {
+  F32: {
+    loads: "let a = words[2u * i];\n  let b = words[2u * i + 1u];",
+    magnitudes: "max(a & vec4<u32>(0x7fffffffu), b & vec4<u32>(0x7fffffffu))",
+    values: ["bitcast<vec4<f32>>(a)", "bitcast<vec4<f32>>(b)"],
+  },
+  F16: {
+    loads: "let a = words[i];",
+    magnitudes: "max(a & vec4<u32>(0x7fffu), (a >> vec4<u32>(16u)) & vec4<u32>(0x7fffu))",
+    values: [
+      "vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y))",
+      "vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w))",
+    ],
+  },
+  BF16: {
+    loads: "let a = words[i];",
+    magnitudes: "max((a << vec4<u32>(16u)) & vec4<u32>(0x7fffffffu), a & vec4<u32>(0x7fff0000u))",
+    values: [
+      "bitcast<vec4<f32>>(vec4<u32>(a.x << 16u, a.x & 0xffff0000u, a.y << 16u, a.y & 0xffff0000u))",
+      "bitcast<vec4<f32>>(vec4<u32>(a.z << 16u, a.z & 0xffff0000u, a.w << 16u, a.w & 0xffff0000u))",
+    ],
+  },
+};
+
+/**
+ * WGSL that reads eight elements at a time of a binding `words` of u32, raw: `file_eight(i) -> Eight`, elements 8i to
+ * 8i + 7, and `file_magnitudes(i) -> vec4<u32>`, the larger bits of magnitudes of each two of them. Such bits are in
+ * the order of the magnitudes, with infinities and NaN above all numbers; `file_magnitude(bits) -> f32` is the number.
+ */
+export function fileEights(raw: RawDtype): string {
+  const { loads, magnitudes, values: [low, high] } = EIGHT[raw];
+  return `
+struct Eight {
+  low: vec4<f32>,
+  high: vec4<f32>,
+}
+fn file_eight(i: u32) -> Eight {
+  ${loads}
+  return Eight(${low}, ${high});
+}
+fn file_magnitudes(i: u32) -> vec4<u32> {
+  ${loads}
+  return ${magnitudes};
+}
+fn file_magnitude(bits: u32) -> f32 {
+  return ${raw === "F16" ? "unpack2x16float(bits).x" : "bitcast<f32>(bits)"};
+}`;
+}
+
 const decode = programFamily("cast_bytes", ({ raw, y }: { raw: RawDtype; y: Dtype }) => ({
   bindings: [
     { name: "words", dtype: "u32", access: "read" },

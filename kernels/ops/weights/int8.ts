@@ -7,10 +7,10 @@
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type Binding, programFamily } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
-import { fileValues, type RawDtype } from "../elements/cast.ts";
-import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
+import { fileEights, type RawDtype } from "../elements/cast.ts";
+import { flagNotFinite, NAN } from "../elements/not_finite.ts";
 import { codesBinding, eightBitLoads } from "./eight_bit.ts";
 import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
 
@@ -29,13 +29,30 @@ const encode = programFamily("int8_encode", ({ from }: { from: RawDtype }) => ({
     { name: "codes", dtype: "u32", access: "write", scalar: true },
     { name: "scales", dtype: "f16", access: "write", scalar: true },
   ],
-  // Blocks of this piece, and the first of them in the matrix.
-  uniforms: { blocks: "u32", first: "u32" },
-  body: `${fileValues(from)}${DIVIDED}
-fn rounded(x: vec4<f32>) -> vec4<i32> {
+  // Blocks of this piece, and where their codes and their scales begin in what is bound, in words.
+  uniforms: { blocks: "u32", firstCodes: "u32", firstScales: "u32" },
+  body: `${fileEights(from)}${DIVIDED}
+fn rounded(x: vec4<f32>) -> u32 {
   let size = abs(x);
   let below = floor(size);
-  return vec4<i32>(sign(x) * (below + floor(2.0 * (size - below))));
+  let q = vec4<u32>(vec4<i32>(sign(x) * (below + floor(2.0 * (size - below))))) & vec4<u32>(255u);
+  return q.x | (q.y << 8u) | (q.z << 16u) | (q.w << 24u);
+}
+// Codes of a block, and its scale.
+fn block(at: u32, to: u32) -> f32 {
+  var most = vec4<u32>();
+  for (var i = 0u; i < ${BLOCK / 8}u; i++) { most = max(most, file_magnitudes(at + i)); }
+  let largest = file_magnitude(max(max(most.x, most.y), max(most.z, most.w)));
+  let scale = divided(largest, 127.0);
+  var inverse = 0.0;
+  if (scale > 0.0) { inverse = divided(1.0, scale); }
+  for (var i = 0u; i < ${BLOCK / 8}u; i++) {
+    let x = file_eight(at + i);
+    codes[to + 2u * i] = rounded(x.low * inverse);
+    codes[to + 2u * i + 1u] = rounded(x.high * inverse);
+  }
+  let infinite = (bitcast<u32>(largest) & 0x7f800000u) == 0x7f800000u;
+  return bitcast<f32>(select(bitcast<u32>(scale), ${NAN}, infinite));
 }
 @compute @workgroup_size(${THREADS})
 fn main(
@@ -46,26 +63,11 @@ fn main(
   let start = ((group.y * groups.x + group.x) * ${THREADS}u + thread) * ${BLOCKS}u;
   if (start >= u.blocks) { return; }
   var scales_of = vec2<f32>();
-  for (var b = 0u; b < ${BLOCKS}u && start + b < u.blocks; b++) {
-    let at = (start + b) * ${BLOCK / 4}u;
-    var most = vec4<f32>();
-    var faulty = vec4<bool>();
-    for (var i = 0u; i < ${BLOCK / 4}u; i++) {
-      let x = file_values(at + i);
-      most = max(most, abs(x));
-      faulty |= ${notFinite("x")};
-    }
-    let largest = max(max(most.x, most.y), max(most.z, most.w));
-    let scale = divided(largest, 127.0);
-    var inverse = 0.0;
-    if (scale > 0.0) { inverse = divided(1.0, scale); }
-    for (var i = 0u; i < ${BLOCK / 4}u; i++) {
-      let q = rounded(file_values(at + i) * inverse);
-      codes[(u.first + start + b) * ${BLOCK / 4}u + i] = pack4xI8(q);
-    }
-    scales_of[b] = bitcast<f32>(select(bitcast<u32>(scale), ${NAN}, any(faulty)));
+  scales_of.x = block(start * ${BLOCK / 8}u, u.firstCodes + start * ${BLOCK / 4}u);
+  if (start + 1u < u.blocks) {
+    scales_of.y = block((start + 1u) * ${BLOCK / 8}u, u.firstCodes + (start + 1u) * ${BLOCK / 4}u);
   }
-  scales[(u.first + start) / ${BLOCKS}u] = pack2x16float(scales_of);
+  scales[u.firstScales + start / ${BLOCKS}u] = pack2x16float(scales_of);
 }`,
 }));
 
@@ -97,11 +99,15 @@ export const INT8: WeightKind = {
   encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
     const { words, from, first, count } = piece, blocks = count / BLOCK;
     const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));
-    const tensors = [words, codes, scales];
-    gpu.run(encode({ from }), tensors, { blocks, first: first / BLOCK }, grid, {
-      flops: 0,
-      bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks,
-    });
+    const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
+    const s = boundPart(scales, { first: first / BLOCK, count: blocks }, gpu.maxBinding);
+    gpu.run(
+      encode({ from }),
+      [words, c.tensor, s.tensor],
+      { blocks, firstCodes: c.first, firstScales: s.first / BLOCKS },
+      grid,
+      { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks },
+    );
   },
 
   flagNotFinite(gpu, [, scales], at) {

@@ -9,7 +9,7 @@
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type Binding, programFamily, writesScalars } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
@@ -26,8 +26,8 @@ const encode = programFamily("int8_rows_encode", ({ from }: { from: RawDtype }) 
     ...writesScalars("u32", "codes"),
     ...writesScalars("f32", "scales"),
   ],
-  // Rows of this piece, fours of values of a row, and the first row in the matrix.
-  uniforms: { rows: "u32", fours: "u32", first: "u32" },
+  // Rows of this piece, fours of values of a row, and where their codes and scales begin in what is bound.
+  uniforms: { rows: "u32", fours: "u32", firstWord: "u32", first: "u32" },
   body: `${fileValues(from)}${DIVIDED}
 var<workgroup> most: array<f32, ${THREADS}>;
 var<workgroup> faulty: array<u32, ${THREADS}>;
@@ -61,7 +61,7 @@ fn main(
   if (size > 0.0) { factor = divided(127.0, size); }
   for (var i = thread; i < u.fours; i += ${THREADS}u) {
     let q = vec4<i32>(round(file_values(row * u.fours + i) * factor));
-    codes[(u.first + row) * u.fours + i] = pack4xI8(q);
+    codes[u.firstWord + row * u.fours + i] = pack4xI8(q);
   }
   if (thread == 0u) {
     let bits = bitcast<u32>(divided(size, 127.0));
@@ -98,8 +98,10 @@ export const INT8_ROWS: WeightKind = {
   encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
     const { words, from, first, count, values } = piece;
     const columns = values / scales.size, rows = count / columns;
-    const uniforms = { rows, fours: columns / 4, first: first / columns };
-    gpu.run(encode({ from }), [words, codes, scales], uniforms, groupGrid(rows), {
+    const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
+    const s = boundPart(scales, { first: first / columns, count: rows }, gpu.maxBinding);
+    const uniforms = { rows, fours: columns / 4, firstWord: c.first, first: s.first };
+    gpu.run(encode({ from }), [words, c.tensor, s.tensor], uniforms, groupGrid(rows), {
       flops: 0,
       bytes: count * ((from === "F32" ? 4 : 2) + 1) + 4 * rows,
     });

@@ -7,10 +7,10 @@
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
-import { fileValues, type RawDtype } from "../elements/cast.ts";
-import { NAN, notFinite } from "../elements/not_finite.ts";
+import { fileEights, type RawDtype } from "../elements/cast.ts";
+import { NAN } from "../elements/not_finite.ts";
 import type { EncodedPiece, FlagPlace } from "./kind.ts";
 import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_MIDPOINTS } from "./nf4_values.ts";
 
@@ -24,24 +24,45 @@ export const WORK_BESIDE = 1 + DYNAMIC_MAP.length;
 /** Threads of a workgroup that encodes, each a block. */
 const THREADS = 64;
 
+/** Which of so many midpoints is compared with next, by what was found before, the last of it first. */
+function chosen(midpoints: readonly number[], found: readonly string[]): string {
+  if (midpoints.length === 1) return `vec4<f32>(${midpoints[0]})`;
+  const [bit, ...before] = found;
+  const [below, above] = [0, 1].map((odd) =>
+    chosen(midpoints.filter((_, i) => i % 2 === odd), before)
+  );
+  return `select(${below}, ${above}, ${bit})`;
+}
+
+/** WGSL lines that return how many of the midpoints each of four numbers `x` is above, by halving. */
+function search(): string {
+  const found: string[] = [], lines: string[] = [];
+  for (let step = 8; step >= 1; step /= 2) {
+    const midpoints = [...NF4_MIDPOINTS].filter((_, i) => i % (2 * step) === step - 1);
+    lines.push(`  let above${step} = x > ${chosen(midpoints, found)};`);
+    found.unshift(`above${step}`);
+  }
+  const bits = [8, 4, 2, 1].map((n) => `select(vec4<u32>(), vec4<u32>(${n}u), above${n})`);
+  return [...lines, `  return ${bits.join(" | ")};`].join("\n");
+}
+
 const blocks = programFamily("nf4_encode", ({ from }: { from: RawDtype }) => ({
   bindings: [
     { name: "words", dtype: "u32", access: "read" },
     ...writesScalars("u32", "codes"),
     ...writesScalars("f32", "absmax"),
   ],
-  // Blocks and values of this piece, and the first block in the matrix.
-  uniforms: { blocks: "u32", count: "u32", first: "u32" },
-  body: `${fileValues(from)}${DIVIDED}
-// Past the end there are zeros.
-fn four(i: u32) -> vec4<f32> {
-  let inside = i * 4u + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(u.count);
-  return select(vec4<f32>(), file_values(i), inside);
-}
+  // Blocks and values of this piece, and where its codes and its largest magnitudes begin in what is bound.
+  uniforms: { blocks: "u32", count: "u32", firstWord: "u32", first: "u32" },
+  body: `${fileEights(from)}${DIVIDED}
 fn codes_of(x: vec4<f32>) -> vec4<u32> {
-  var code = vec4<u32>();
-${Array.from(NF4_MIDPOINTS, (t) => `  code += vec4<u32>(x > vec4<f32>(${t}));`).join("\n")}
-  return code;
+${search()}
+}
+fn word_of(x: Eight, inverse: f32) -> u32 {
+  let low = codes_of(x.low * inverse);
+  let high = codes_of(x.high * inverse);
+  return low.y | (low.x << 4u) | (low.w << 8u) | (low.z << 12u) |
+    (high.y << 16u) | (high.x << 20u) | (high.w << 24u) | (high.z << 28u);
 }
 @compute @workgroup_size(${THREADS})
 fn main(
@@ -51,28 +72,36 @@ fn main(
 ) {
   let block = (group.y * groups.x + group.x) * ${THREADS}u + thread;
   if (block >= u.blocks) { return; }
-  var most = vec4<f32>();
-  var faulty = vec4<bool>();
-  for (var i = 0u; i < ${BLOCK / 4}u; i++) {
-    let x = four(block * ${BLOCK / 4}u + i);
-    most = max(most, abs(x));
-    faulty |= ${notFinite("x")};
+  let start = block * ${BLOCK / 8}u;
+  let to = u.firstWord + start;
+  let inside = min(u.count - block * ${BLOCK}u, ${BLOCK}u);
+  let whole = inside / 8u;
+  let rest = inside % 8u;
+  var most = vec4<u32>();
+  for (var i = 0u; i < whole; i++) { most = max(most, file_magnitudes(start + i)); }
+  var largest = file_magnitude(max(max(most.x, most.y), max(most.z, most.w)));
+  // Past the end there are zeros. A loop is left out by drivers that take both ways of a condition.
+  var last = Eight();
+  for (var i = rest; i > 0u; i = 0u) {
+    let x = file_eight(start + whole);
+    last.low = select(vec4<f32>(), x.low, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(rest));
+    last.high = select(vec4<f32>(), x.high, vec4<u32>(4u, 5u, 6u, 7u) < vec4<u32>(rest));
+    let bits = max(bitcast<vec4<u32>>(abs(last.low)), bitcast<vec4<u32>>(abs(last.high)));
+    let both = max(bits, vec4<u32>(bitcast<u32>(largest)));
+    largest = bitcast<f32>(max(max(both.x, both.y), max(both.z, both.w)));
   }
-  let largest = max(max(most.x, most.y), max(most.z, most.w));
-  absmax[u.first + block] = bitcast<f32>(select(bitcast<u32>(largest), ${NAN}, any(faulty)));
+  let infinite = (bitcast<u32>(largest) & 0x7f800000u) == 0x7f800000u;
+  absmax[u.first + block] = bitcast<f32>(select(bitcast<u32>(largest), ${NAN}, infinite));
   var inverse = 0.0;
   if (largest > 0.0) { inverse = divided(1.0, largest); }
-  for (var word = 0u; word < ${BLOCK / 8}u; word++) {
-    let at = block * ${BLOCK / 4}u + word * 2u;
-    if (at * 4u >= u.count) { break; }
-    var low = codes_of(four(at) * inverse);
-    var high = codes_of(four(at + 1u) * inverse);
-    // What a block of zeros is divided by is no number, which is above no midpoint. Past the end codes are 0.
-    if (largest == 0.0) { low = vec4<u32>(); }
-    if (largest == 0.0 || at * 4u + 4u >= u.count) { high = vec4<u32>(); }
-    let code = low.y | (low.x << 4u) | (low.w << 8u) | (low.z << 12u) |
-      (high.y << 16u) | (high.x << 20u) | (high.w << 24u) | (high.z << 28u);
-    codes[(u.first + block) * ${BLOCK / 8}u + word] = code;
+  // What a block of zeros is divided by is no number, which is above no midpoint.
+  let mask = select(0xffffffffu, 0u, largest == 0.0);
+  for (var i = 0u; i < whole; i++) {
+    codes[to + i] = word_of(file_eight(start + i), inverse) & mask;
+  }
+  // Past the end codes are 0.
+  for (var i = rest; i > 0u; i = 0u) {
+    codes[to + whole] = word_of(last, inverse) & mask & select(0xffffffffu, 0xffffu, rest <= 4u);
   }
 }`,
 }));
@@ -85,10 +114,13 @@ export function encodeBlocks(
   absmax: Tensor,
 ): void {
   const number = Math.ceil(count / BLOCK);
+  const codeWords = { first: first / 8, count: Math.ceil(count / 8) };
+  const c = boundPart(codes, codeWords, gpu.maxBinding);
+  const most = boundPart(absmax, { first: first / BLOCK, count: number }, gpu.maxBinding);
   gpu.run(
     blocks({ from }),
-    [words, codes, absmax],
-    { blocks: number, count, first: first / BLOCK },
+    [words, c.tensor, most.tensor],
+    { blocks: number, count, firstWord: c.first, first: most.first },
     groupGrid(Math.ceil(number / THREADS)),
     { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 0.5) + 4 * number },
   );
@@ -124,11 +156,14 @@ fn main(@builtin(local_invocation_index) thread: u32) {
 }`,
 }));
 
-const scales = programFamily("nf4_scales", () => ({
+/** Threads of a workgroup, which has the blocks of a group: a software driver's barriers are expensive. */
+const scaleThreads = ({ software }: Gpu) => software ? 8 : GROUP;
+
+const scales = programFamily("nf4_scales", ({ threads }: { threads: number }) => ({
   bindings: [...readsScalars("f32", "absmax"), ...writesScalars("u32", "scales")],
   uniforms: { blocks: "u32" },
   body: `${DIVIDED}
-var<workgroup> largest: array<f32, ${GROUP}>;
+var<workgroup> largest: array<f32, ${threads}>;
 var<workgroup> codes: array<u32, ${GROUP}>;
 fn map(code: u32) -> f32 { return absmax[u.blocks + 1u + code]; }
 // The nearest number of the map; of two as near the even one.
@@ -142,18 +177,21 @@ fn nearest(x: f32) -> u32 {
   let middle = (low + high) * 0.5;
   return select(at, min(at + 1u, 255u), x > middle || (x == middle && at % 2u == 1u));
 }
-@compute @workgroup_size(${GROUP})
+@compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) id: vec3<u32>,
   @builtin(num_workgroups) grid: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
 ) {
   let group = id.y * grid.x + id.x;
-  let block = group * ${GROUP}u + thread;
+  if (group * ${GROUP}u >= u.blocks) { return; }
+  let first = group * ${GROUP}u;
+  let inside = min(u.blocks - first, ${GROUP}u);
   let offset = absmax[u.blocks];
-  let x = select(0.0, absmax[min(block, u.blocks - 1u)] - offset, block < u.blocks);
-  largest[thread] = abs(x);
-  for (var half = ${GROUP / 2}u; half > 0u; half /= 2u) {
+  var size = 0.0;
+  for (var i = thread; i < inside; i += ${threads}u) { size = max(size, abs(absmax[first + i] - offset)); }
+  largest[thread] = size;
+  for (var half = ${threads / 2}u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (thread < half) { largest[thread] = max(largest[thread], largest[thread + half]); }
   }
@@ -161,13 +199,16 @@ fn main(
   let most = largest[0];
   var inverse = 0.0;
   if (most > 0.0) { inverse = divided(1.0, most); }
-  codes[thread] = select(0u, nearest(x * inverse), block < u.blocks);
+  for (var i = thread; i < ${GROUP}u; i += ${threads}u) {
+    var code = 0u;
+    if (i < inside) { code = nearest((absmax[first + i] - offset) * inverse); }
+    codes[i] = code;
+  }
   workgroupBarrier();
   let at = group * ${GROUP_WORDS}u;
-  if (group * ${GROUP}u >= u.blocks) { return; }
-  if (thread < ${GROUP / 4}u) {
-    let first = thread * 4u;
-    scales[at + thread] = codes[first] | (codes[first + 1u] << 8u) | (codes[first + 2u] << 16u) | (codes[first + 3u] << 24u);
+  for (var i = thread; i < ${GROUP / 4}u; i += ${threads}u) {
+    let c = i * 4u;
+    scales[at + i] = codes[c] | (codes[c + 1u] << 8u) | (codes[c + 2u] << 16u) | (codes[c + 3u] << 24u);
   }
   if (thread == 0u) {
     scales[at + ${GROUP / 4}u] = bitcast<u32>(most);
@@ -193,10 +234,16 @@ export function quantizeScales(
   gpu.write(work, DYNAMIC_MAP.slice(), number + 1);
   gpu.run(mean({}), [work], { blocks: number }, [1], { flops: number, bytes: 4 * number });
   const groups = Math.ceil(number / GROUP);
-  gpu.run(scales({}), [work, y], { blocks: number }, groupGrid(groups), {
-    flops: 0,
-    bytes: 5 * number,
-  });
+  gpu.run(
+    scales({ threads: scaleThreads(gpu) }),
+    [work, y],
+    { blocks: number },
+    groupGrid(groups),
+    {
+      flops: 0,
+      bytes: 5 * number,
+    },
+  );
 }
 
 const notFiniteScales = programFamily("nf4_not_finite", () => ({

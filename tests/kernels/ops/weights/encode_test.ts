@@ -4,6 +4,7 @@ import type { RawDtype } from "../../../../kernels/ops/elements/cast.ts";
 import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import { NF4_MIDPOINTS } from "../../../../kernels/ops/weights/nf4_values.ts";
 import { makeOperand, type WeightOperand } from "../../../../kernels/ops/weights/operand.ts";
+import { withHardwarePrograms } from "../../hardware_programs.ts";
 import { assertClose, download, gpuTest, poisoned, randomArray, upload } from "../../harness.ts";
 import { planesOf, QUANTIZED } from "./encoded.ts";
 import { nf4Planes, quantizeNf4 } from "./nf4_reference.ts";
@@ -20,6 +21,24 @@ function weights(count: number): Float32Array {
   return values;
 }
 
+const RAW = ["F32", "F16", "BF16"] as const satisfies RawDtype[];
+
+/** The nearest values, or of bf16 near ones, that a file of this type holds. */
+function held(values: Float32Array, from: RawDtype): Float32Array {
+  if (from === "F32") return values;
+  if (from === "F16") return values.map(Math.f16round);
+  const bits = new Uint32Array(values.slice().buffer).map((word) => word & 0xffff0000);
+  return new Float32Array(bits.buffer);
+}
+
+/** Such values as the bytes of that file. */
+function bytesOf(values: Float32Array, from: RawDtype): Uint8Array<ArrayBuffer> {
+  if (from === "F32") return new Uint8Array(values.slice().buffer);
+  if (from === "F16") return new Uint8Array(Float16Array.from(values).buffer);
+  const words = new Uint32Array(values.slice().buffer);
+  return new Uint8Array(Uint16Array.from(words, (word) => word >>> 16).buffer);
+}
+
 /** Encodes values piece by piece, as they come from a file. */
 async function encode(
   gpu: Gpu,
@@ -33,10 +52,7 @@ async function encode(
   kind.writeTables(gpu, operand.tensors);
   for (let first = 0; first < values.length; first += piece) {
     const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
-    gpu.write(
-      words,
-      new Uint8Array((from === "F32" ? part.slice() : Float16Array.from(part)).buffer),
-    );
+    gpu.write(words, bytesOf(part, from));
     kind.encode(gpu, operand.tensors, {
       words,
       from,
@@ -66,30 +82,35 @@ function q8(values: Float32Array): [Uint8Array, Uint8Array] {
   return [new Uint8Array(codes.buffer), new Uint8Array(scales.buffer)];
 }
 
-for (const columns of [192, 176]) {
+/** Rows of whole blocks, matrices that end within a block, and within eight values of one. */
+for (const [rows, columns] of [[130, 192], [130, 176], [5, 52]]) {
   for (const double of [true, false]) {
-    const name = double ? "nf4" : "nf4_f32";
-    gpuTest(`${name} has bitsandbytes' codes and scales, rows of ${columns}`, async (gpu) => {
-      const rows = 4 * 31 * 64 / 16 + 4, values = weights(rows * columns);
-      const operand = await encode(gpu, name, values, { columns, piece: 64 * 97 });
-      const planes = await planesOf(gpu, operand);
-      // The mean of the scales may be rounded otherwise; PyTorch's depends on its order of summing.
-      const offset = double ? new Float32Array(planes[1])[65] : undefined;
-      const { nested } = quantizeNf4(values, { double });
-      if (nested !== undefined) {
-        assertClose([offset!], [nested.offset], { atol: 0, rtol: 2 ** -23 });
-      }
-      const expected = nf4Planes(quantizeNf4(values, { double, offset }));
-      for (const [i, plane] of expected.entries()) {
-        assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `plane ${i}`);
-      }
+    const name = double ? "nf4" : "nf4_f32", what = `rows of ${columns}`;
+    gpuTest(`${name} has bitsandbytes' codes and scales, ${what}`, async (gpu) => {
+      await withHardwarePrograms(gpu, async (gpu) => {
+        for (const from of RAW) {
+          const values = held(weights(rows * columns), from);
+          const operand = await encode(gpu, name, values, { columns, from, piece: 64 * 97 });
+          const planes = await planesOf(gpu, operand);
+          // The mean of the scales may be rounded otherwise; PyTorch's depends on its order of summing.
+          const offset = double ? new Float32Array(planes[1])[65] : undefined;
+          const { nested } = quantizeNf4(values, { double });
+          if (nested !== undefined) {
+            assertClose([offset!], [nested.offset], { atol: 0, rtol: 2 ** -23 });
+          }
+          const expected = nf4Planes(quantizeNf4(values, { double, offset }));
+          for (const [i, plane] of expected.entries()) {
+            assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from} ${i}`);
+          }
+        }
+      });
     });
   }
 }
 
-gpuTest("int8 has GGUF's codes and scales, from f32 and from f16", async (gpu) => {
-  for (const from of ["F32", "F16"] as const) {
-    const values = weights(96 * 35).map((v) => from === "F32" ? v : Math.f16round(v));
+gpuTest("int8 has GGUF's codes and scales, from every type of a file", async (gpu) => {
+  for (const from of RAW) {
+    const values = held(weights(96 * 35), from);
     const expected = q8(values);
     const operand = await encode(gpu, "int8", values, { columns: 96, from, piece: 64 * 11 });
     const planes = await planesOf(gpu, operand);
@@ -119,7 +140,7 @@ function byRows(values: Float32Array, columns: number): [Uint8Array, Uint8Array]
 gpuTest("int8_rows has bitsandbytes' codes and scales, from f32 and from f16", async (gpu) => {
   for (const columns of [60, 320]) {
     for (const from of ["F32", "F16"] as const) {
-      const values = weights(columns * 28).map((v) => from === "F32" ? v : Math.f16round(v));
+      const values = held(weights(columns * 28), from);
       values.fill(0, 3 * columns, 4 * columns);
       values.set([127, 0.5, 1.5, -2.5, -0.5], 4 * columns); // halves
       const expected = byRows(values, columns);
