@@ -72,14 +72,7 @@ export async function merge(args: string[]): Promise<number | void> {
   const began = performance.now();
   const change = new AdapterMerge(gpu, adapter, source.config, flags.adapter);
   const trained = otherBase(adapter, source);
-  if (trained !== undefined) {
-    console.error(
-      `The adapter was trained beside weights in ${
-        describeBase(trained)
-      }, whose rounding it makes up for, too. It is ` +
-        `merged into those of "${flags.model}" as they are: the merged model's answers differ from those in training.`,
-    );
-  }
+  if (trained !== undefined) noteOtherBase(trained, flags.model);
   const written = await writeModel(source, flags, "Merging", change);
   gpu.close();
   source.weights.close();
@@ -112,6 +105,15 @@ function otherBase({ metadata }: Adapter, { weights }: FileModel): BaseQuantizat
   if (trained === undefined || trained.quantization !== "none") return trained;
   const own = quantizedTypes(weights).map(([type]) => type);
   return trained.stored.every((type) => own.includes(type)) ? undefined : trained;
+}
+
+/** Says that an adapter is not merged into the weights that it was trained beside. */
+function noteOtherBase(trained: BaseQuantization, model: string): void {
+  const beside = describeBase(trained);
+  console.error(
+    `The adapter was trained beside weights in ${beside}, whose rounding it makes up for, too. It is merged into ` +
+      `those of "${model}" as they are: the merged model's answers differ from those in training.`,
+  );
 }
 
 /**

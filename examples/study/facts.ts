@@ -5,6 +5,8 @@
  *
  * @module
  */
+import { weightKind } from "../../kernels/ops/weights/kinds.ts";
+import { NESTED_BLOCK, NF4_BLOCK } from "../../kernels/ops/weights/nf4_values.ts";
 import { weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { adapterShapes } from "../../model/adapter/adapter_folder.ts";
@@ -12,7 +14,9 @@ import { keepNothing } from "./checkpoint_chain.ts";
 import { halfLimits } from "./half_updates.ts";
 import { linearGradients } from "./linear_accumulation.ts";
 import { bytesPerParameter } from "./mixed_memory.ts";
+import { FROM_END, OUTERMOST } from "./nf4_values.ts";
 import { grouped } from "./numbers.ts";
+import { bitsPerWeight, OUTLIER } from "./quantization_error.ts";
 import type { Source } from "./sources.ts";
 
 /** A phrase of the study guide with at least one number. */
@@ -130,6 +134,28 @@ export const FACTS: Fact[] = [
     `${bytes.mixed.trained.toFixed(0)} bytes instead of ${bytes.fp32.trained.toFixed(0)}`,
     `${bytes.mixed.frozen.toFixed(0)} bytes instead of ${bytes.fp32.frozen.toFixed(0)}`,
   ),
+  // QLoRA.
+  ...cited("qlora", "The paper counts 0.127 bits"),
+  ...computed(
+    `one in ${grouped(OUTLIER.every)} is ${OUTLIER.times} times as large`,
+    `from a half to ${grouped(OUTERMOST, 4)}`,
+    `the middle of the last is 1/${FROM_END.sixteen} from the end, of fifteen parts 1/${FROM_END.fifteen}`,
+    `1 − (1/${FROM_END.sixteen} + 1/${FROM_END.fifteen})/2`,
+    `has ${weightKind("int8").planes(hidden)[1].values} weights in a block and its scale in f16`,
+    `has ${NF4_BLOCK} weights in a block and its scale in f32`,
+    `the scales of ${NESTED_BLOCK} blocks as 8-bit codes`,
+    `here they have ${grouped(bitsPerWeight(weightKind("nf4")) - 4, 3)}`,
+    "LoRA of rank 16 on q and v",
+  ),
+  ...[
+    { text: "8 + 16/32 = 8.5 bits", kind: "int8", bits: 8 + 16 / 32 },
+    { text: "4 + 32/64 = 4.5 bits", kind: "nf4_f32", bits: 4 + 32 / 64 },
+    { text: "4 + 8/64 + 64/16,384 = 4.129 bits", kind: "nf4", bits: 4 + 8 / 64 + 64 / 16384 },
+  ].map(({ text, kind, bits }) => ({
+    text,
+    holds: () =>
+      bitsPerWeight(weightKind(kind)) === bits && text.includes(`= ${Number(bits.toFixed(3))} `),
+  })),
   ...cited("mixedPrecision", "increases the memory requirements for the weights by 50 %"),
 ];
 

@@ -69,6 +69,9 @@ export const SOURCES = {
   intrinsic:
     'Aghajanyan et al., "Intrinsic Dimensionality Explains the Effectiveness of Language Model ' +
     'Fine-Tuning", 2020, arXiv:2012.13255',
+  qlora: 'Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, arXiv:2305.14314',
+  blockWise:
+    'Dettmers et al., "8-bit Optimizers via Block-wise Quantization", 2021, arXiv:2110.02861',
   mixedPrecision: 'Micikevicius et al., "Mixed Precision Training", 2017, arXiv:1710.03740',
 } as const;
 

@@ -35,7 +35,19 @@ import {
   parameterLines,
   planRun,
 } from "../../examples/study/mixed_memory.ts";
+import {
+  derivedValues,
+  lines as quantileLines,
+  roundedValues,
+} from "../../examples/study/nf4_values.ts";
 import { picture } from "../../examples/study/picture.ts";
+import { formatCosts, lines as formatLines } from "../../examples/study/quantization_error.ts";
+import { lines as gradientLines, productErrors } from "../../examples/study/quantized_gradient.ts";
+import {
+  memoryLines as quantizedMemoryLines,
+  planQuantized,
+} from "../../examples/study/quantized_memory.ts";
+import { lines as quantizedRunLines, quantizedRuns } from "../../examples/study/quantized_run.ts";
 import {
   kindErrors,
   kindLines,
@@ -45,6 +57,7 @@ import {
 } from "../../examples/study/svd_image.ts";
 import { lines as updateRankLines, RANK, updateRanks } from "../../examples/study/svd_updates.ts";
 import { byteFallback, byteLines, sampleLines } from "../../examples/study/training_sample.ts";
+import { NF4_VALUES } from "../../kernels/ops/weights/nf4_values.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { chapter, CHAPTERS, quotations } from "./guide.ts";
@@ -180,6 +193,58 @@ gpuTest("study: a merged adapter costs nothing in inference", async (gpu) => {
   assert.ok(moved > 0.1, "the adapter has an effect");
   assert.ok(apart(after, adapted) < 0.02 * moved, "merged, the model computes the same");
   assertQuoted("merged_lora.ts", mergedLines(costs));
+});
+
+Deno.test("study: NF4's numbers are quantiles of a normal distribution", () => {
+  const derived = derivedValues();
+  assert.equal(derived.length, NF4_VALUES.length);
+  derived.forEach((value, code) => assert.ok(Math.abs(value - NF4_VALUES[code]) < 2.5e-7));
+  assert.deepEqual(roundedValues(), NF4_VALUES);
+  assertQuoted("nf4_values.ts", quantileLines());
+});
+
+gpuTest("study: bits and errors of quantised weights", async (gpu) => {
+  const costs = await formatCosts(gpu);
+  const [int8, nf4, nested, equal, whole] = costs;
+  assert.ok(int8.error < 0.1 * nf4.error, "eight bits are far closer");
+  assert.ok(nested.error > nf4.error && nested.error < 1.01 * nf4.error, "scales hardly matter");
+  assert.ok(nf4.error < 0.9 * equal.error && equal.error < whole.error);
+  const outliers = costs.map(({ errorWithOutliers }) => errorWithOutliers);
+  assert.ok(outliers[1] < 0.8 * outliers[3], "more is gained with outliers");
+  assert.ok(outliers[1] < 1.2 * nf4.error && outliers[4] > 5 * whole.error, "blocks contain them");
+  assertQuoted("quantization_error.ts", formatLines(costs));
+});
+
+gpuTest("study: gradients flow through the rounded weights", async (gpu) => {
+  const errors = await productErrors(gpu);
+  for (const { ofCodes, ofWeights } of errors) assert.ok(ofCodes < 1e-5 && ofWeights > 0.08);
+  assertQuoted("quantized_gradient.ts", gradientLines(errors));
+});
+
+Deno.test("study: memory of quantised weights", () => {
+  const plan = (quantization: "none" | "int8" | "nf4", checkpointing: "none" | "block") =>
+    planQuantized({ model: "llama2-7b", quantization, checkpointing });
+  const share = (quantization: "none" | "nf4") =>
+    1 - plan(quantization, "block").total / plan(quantization, "none").total;
+  assert.ok(share("nf4") > 2 * share("none"), "checkpointing saves a larger part");
+  const [dense, nf4] = [plan("none", "none").peak, plan("nf4", "none").peak];
+  assert.deepEqual(
+    [nf4.activation, nf4.gradient, nf4.optimizer],
+    [dense.activation, dense.gradient, dense.optimizer],
+  );
+  assert.ok(nf4.parameter < 0.3 * dense.parameter);
+  assertQuoted("quantized_memory.ts", quantizedMemoryLines());
+});
+
+gpuTest("study: adapters make up for rounding", async (gpu) => {
+  const runs = await quantizedRuns(gpu), [none, int8, nf4] = runs;
+  near(none.moved, none.trained, 1e-6);
+  const [before, after] = [nf4.before - none.before, nf4.trained - none.trained];
+  near(before, 0.2, 0.1);
+  assert.ok(after > 0 && after < before / 3, "most of the difference is gone");
+  for (const loss of ["before", "trained", "moved"] as const) near(int8[loss], none[loss], 0.01);
+  assert.ok(Math.abs(nf4.moved - nf4.trained) < after, "nearly as good on the weights before");
+  assertQuoted("quantized_run.ts", quantizedRunLines(runs));
 });
 
 Deno.test("study: a training sample, and bytes for what has no token", async () => {

@@ -12,6 +12,7 @@ export const CHAPTERS: string[] = [
   "gradient_checkpointing",
   "lora",
   "mixed_precision",
+  "quantization",
 ].map((name) => `docs/study/${name}.md`);
 
 /** A chapter's text. */
@@ -47,6 +48,7 @@ const NAMES = [
   /\b(GPT|T|C|f|fp|Top)-?\d+\b/g, // GPT-3, T5, C4, f16, fp32
   /\b(?:LLaMA|Llama)[- ]\d(?: \d+B)?\b/g, // Llama 2, LLaMA-2 7B
   /\bevery:\d\b/g,
+  /\b(?:nf4|NF4|int8|Q8_0)\b/g,
 ];
 
 const folded = (text: string) => text.replace(/\s+/g, " ");
