@@ -194,7 +194,7 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
     uniforms: UNIFORMS,
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `
-var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${b.functions("b", 8)}
+var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${b.functions("b", 8, true)}
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -211,7 +211,7 @@ ${stageA.declare}${stageB.declare}${
       repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.zeros};`))
     }
 ${load(pairs, 0, 0)}
-${repeat(tiles, (set) => load(singles, set, set * depth))}
+${repeat(tiles, (set) => load(singles, set, set * depth))}${b.setup("b", threads)}
 loop {
 ${
       repeat(tiles, (set) => `

@@ -138,7 +138,7 @@ export const tiledMatmul = programFamily(
       uniforms: UNIFORMS,
       extensions: operands === "f16" ? ["f16"] : [],
       body: `
-${stage.module}${kindOfB.functions("b", 4)}
+${stage.module}${kindOfB.functions("b", 4, true)}
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
 let rowBase = group.x * ${blockM}u;
@@ -157,7 +157,7 @@ let kEnd = min(u.k, kBegin + u.kPerSplit);
 ${stage.declare}
 ${results(tile, operands)}
 var k0 = kBegin;
-${stage.load}
+${stage.load}${kindOfB.setup("b", threads)}
 loop {
 if (k0 >= kEnd) { break; }
 ${stage.store}

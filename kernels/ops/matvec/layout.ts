@@ -68,11 +68,11 @@ function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
 export function matvecLayout(
   device: MatvecDevice,
   { m, n, k, widths, columns, splitInput = false, swiglu = false }: MatvecSize,
-  { wide = widestOf(widths, k), ...given }: MatvecGeometry = {},
+  given: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
-  const vectors = k / wide;
   if (!whole) {
+    const { wide = widestOf(widths, k) } = given;
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
   }
@@ -80,12 +80,16 @@ export function matvecLayout(
   const gridded = m === 1 &&
     (coded ? n >= MANY_COLUMNS || splitInput : n < MOST_COLUMNS_OF_GRID && !swiglu);
   const four = swiglu || splitInput || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
+  // Without a grid, whose rows are few and long, more loads at once.
+  const narrow = columns === 4 && !gridded;
   const {
+    wide = widestOf(narrow ? [8, 4] : widths, k),
     // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
-    steps: target = splitInput ? 1 : coded ? 2 : 4,
+    steps: target = splitInput ? 1 : coded && !narrow ? 2 : 4,
     outputs = coded ? (n % columns === 0 ? columns : 4) : four ? 4 : 2,
     ahead = !splitInput && !coded,
   } = given;
+  const vectors = k / wide;
   const most = device.workgroupThreads;
   // Without subgroups sums are made by a tree over halves, of a power of two threads.
   const rounded = (count: number) =>

@@ -131,17 +131,11 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   };
 }
 
-/** What is to be done before weights are multiplied. */
-function setupOf({ b }: MatvecKind, { wide, threads }: MatvecLayout): string {
-  const setup = weightKind(b).rowLoad("b", wide).setup(threads);
-  return setup === "" ? "" : `${setup}\n  workgroupBarrier();\n`;
-}
-
 /** One round of loads, for one group or for every grid-th. */
 function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
   const { weights, before, multiply, finish, sums } = sections(kind, layout);
-  const setup = setupOf(kind, layout);
+  const setup = weightKind(kind.b).setup("b", layout.threads);
   const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
   const loads = each((s) => `v${s}`);
   const places = each((s) => {
@@ -201,7 +195,7 @@ ${multiply(count)}`;
   return `
   let group = id.y * grid.x + id.x;
   if (group >= groups) { return; }
-${setupOf(kind, layout)}${before}
+${weightKind(kind.b).setup("b", layout.threads)}${before}
 ${sums}
   var v = thread;
   for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round(steps)}

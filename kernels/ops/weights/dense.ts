@@ -77,12 +77,15 @@ class Dense implements WeightKind {
     return "";
   }
 
+  setup(): string {
+    return "";
+  }
+
   rowLoad(name: string, wide: RowLoadWidth): RowLoad {
     const width = wide as LoadWidth; // one of rowWidths
     return {
       functions: "",
       type: this.registers(width).type,
-      setup: () => "",
       load: (index) => this.load(name, width, index, 0),
       product: (x, w) => {
         const dots = this.unpack(name, width, [w]).map((four, p) => `dot(${x[p]}, ${four})`);

@@ -18,7 +18,15 @@ export function eightBitLoads(
   scaleOf: (name: string, width: RowLoadWidth) => string,
 ): Pick<
   WeightKind,
-  "functions" | "registers" | "load" | "unpack" | "halves" | "rowWidths" | "rowColumns" | "rowLoad"
+  | "functions"
+  | "setup"
+  | "registers"
+  | "load"
+  | "unpack"
+  | "halves"
+  | "rowWidths"
+  | "rowColumns"
+  | "rowLoad"
 > {
   const unpack: WeightKind["unpack"] = (_name, width, [register]) => {
     const four = (code: string, scale: string) =>
@@ -33,6 +41,7 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   return ${type}<u32>(${name}[i], bitcast<u32>(${scaleOf(name, width)})${rest});
 }`;
     },
+    setup: () => "",
     registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
     load: (name, _width, index) => `${name}_codes(${index})`,
     unpack,
@@ -50,7 +59,6 @@ fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${name}[i], ${scaleOf(name, width)});
 }`,
         type: `${name}_load`,
-        setup: () => "",
         load: (index) => `load_of_${name}(${index})`,
         product: (x, w) => {
           const sum = x.map((x, p) => `dot(${x}, vec4<f32>(unpack4xI8(${word(p, w)})))`);

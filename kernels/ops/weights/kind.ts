@@ -35,8 +35,6 @@ export interface RowLoad {
   functions: string;
   /** The type of a load's registers. */
   type: string;
-  /** Statements ahead of all products, by all `threads` threads `thread`; a barrier follows. "" where there are none. */
-  setup(threads: number): string;
   /** The registers of load `index`, a WGSL expression. */
   load(index: string): string;
   /** Statements that return the sum of products of a load's values with x, as many `vec4<f32>` as it has fours. */
@@ -112,8 +110,16 @@ export interface WeightKind {
 
   /** Bindings of the tensors for loads of one width, also of a {@linkcode rowLoad}, the first of which is called `name`. */
   bindings(name: string, width: RowLoadWidth): Binding[];
-  /** Functions that the other expressions call, for loads of one width. */
-  functions(name: string, width: LoadWidth): string;
+  /**
+   * Functions that the other expressions call, for loads of one width. `shared`: tables are in workgroup memory, where
+   * {@linkcode setup} puts them.
+   */
+  functions(name: string, width: LoadWidth, shared?: boolean): string;
+  /**
+   * Statements that bring tables to workgroup memory, by all `threads` threads `thread`, with a barrier; "" where there
+   * are none. Programs of few rows and those with `shared` functions have them ahead of the first values.
+   */
+  setup(name: string, threads: number): string;
   /** Widths of {@linkcode rowLoad}, the widest first: 16 of those whose values take less than two bytes. */
   readonly rowWidths: readonly RowLoadWidth[];
   /** Of codes: columns that a product of one row had best make at once. */

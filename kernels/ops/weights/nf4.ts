@@ -40,6 +40,11 @@ const SCALES_FROM = NF4_VALUES.length;
 
 const blocksOf = (values: number) => Math.ceil(values / NF4_BLOCK);
 
+/** The sixteen values in workgroup memory, where neighbouring threads read different ones at once. */
+function sharedValues(name: string): string {
+  return `\nvar<workgroup> ${name}_values: array<f32, ${NF4_VALUES.length}>;`;
+}
+
 /** NF4 with the blocks' numbers in either form. */
 class Nf4 implements WeightKind {
   readonly columnUnit = 1;
@@ -112,10 +117,11 @@ fn ${name}_scale(block: u32) -> f32 {${scale}
 }`;
   }
 
-  functions(name: string, width: LoadWidth): string {
+  functions(name: string, width: LoadWidth, shared = false): string {
+    const table = shared ? "values" : "table";
     const codes = width === 8 ? `${name}[i]` : `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu`;
-    const four = [4, 0, 12, 8].map((shift) => `${name}_table[(codes >> ${shift}u) & 15u]`);
-    return `${this.#scale(name)}
+    const four = [4, 0, 12, 8].map((shift) => `${name}_${table}[(codes >> ${shift}u) & 15u]`);
+    return `${this.#scale(name)}${shared ? sharedValues(name) : ""}
 fn ${name}_codes(i: u32) -> vec2<u32> {
   return vec2<u32>(${codes}, bitcast<u32>(${name}_scale(i / ${NF4_BLOCK / width}u)));
 }
@@ -124,23 +130,24 @@ fn ${name}_four(codes: u32) -> vec4<f32> {
 }`;
   }
 
+  setup(name: string, threads: number): string {
+    const count = NF4_VALUES.length;
+    return `
+  for (var i = thread; i < ${count}u; i += ${threads}u) { ${name}_values[i] = ${name}_table[i]; }
+  workgroupBarrier();
+`;
+  }
+
   rowLoad(name: string, width: RowLoadWidth): RowLoad {
     const words = width / 8, type = words === 2 ? "vec2<u32>" : "u32";
     const codes = width === 4 ? `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu` : `${name}[i]`;
     return {
-      functions: `${this.#scale(name)}
-var<workgroup> ${name}_values: array<f32, ${NF4_VALUES.length}>;
+      functions: `${this.#scale(name)}${sharedValues(name)}
 struct ${name}_load { codes: ${type}, scale: f32 }
 fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${codes}, ${name}_scale(i / ${NF4_BLOCK / width}u));
 }`,
       type: `${name}_load`,
-      setup: (threads) =>
-        Array.from({ length: Math.ceil(NF4_VALUES.length / threads) }, (_, i) => {
-          const place = `thread + ${i * threads}u`;
-          return `  if (${place} < ${NF4_VALUES.length}u) { ` +
-            `${name}_values[${place}] = ${name}_table[${place}]; }`;
-        }).join("\n"),
       product: (x, w) => {
         const lines = x.map((four, p) => {
           const word = words === 2 ? `${w}.codes[${p >> 1}]` : `${w}.codes`;
