@@ -80,7 +80,7 @@ async function both(gpu: Gpu, which: typeof CASES[number], mode: Llama["mode"]) 
 }
 
 const { samples } = readFixture("quantized/cases.json");
-const PROMPTS = samples.slice(0, 4).map(({ ids }) => ids);
+const PROMPTS = samples.slice(0, 4).map(({ ids }) => Array.from(ids));
 const CONTEXT = 48, TOKENS = 8;
 
 /** Sequences at once, and whether over a cache. */
