@@ -28,6 +28,7 @@ import { allocatePlanned } from "./transformer/capacity.ts";
 import { Llama } from "./transformer/llama.ts";
 import { generateMode, numericsOf, storageOf } from "./transformer/modes.ts";
 import {
+  describeQuantization,
   frozenKinds,
   QUANTIZATIONS,
   type QuantizationSettings,
@@ -108,6 +109,8 @@ export async function loadOnto<T extends Loaded>(
 ): Promise<T> {
   const loaded = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = loaded;
   allocated?.(gpu, loaded);
+  const quantized = describeQuantization(source.name, model.weights, source.weights);
+  if (quantized !== undefined) console.error(quantized);
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed, progress });
   if (adapter !== undefined && "tensors" in adapter) loadAdapter(gpu, model, adapter);

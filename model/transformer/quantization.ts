@@ -5,6 +5,8 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
+import { megabytes } from "../../kernels/gpu/memory.ts";
+import { bytesOf } from "../../kernels/gpu/tensor.ts";
 import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
 import { weightKind } from "../../kernels/ops/weights/kinds.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
@@ -12,7 +14,7 @@ import { archSpec, type ModelConfig } from "../families/config.ts";
 import { specShapes } from "../families/spec.ts";
 import type { WeightSource } from "../formats/weights.ts";
 import { isLinearModule } from "../families/linear_modules.ts";
-import type { FrozenKinds } from "./parameters.ts";
+import type { FrozenKinds, Parameter } from "./parameters.ts";
 
 /** What `quantization` may be. */
 export const QUANTIZATIONS = ["none", "int8", "nf4"] as const;
@@ -59,7 +61,12 @@ export function frozenKinds(
     const quantized = linearModule(name) === undefined ? undefined : weights?.quantized(name);
     return quantized && weightKind(quantized.kind);
   };
-  if (kind === undefined) return stored;
+  if (kind === undefined) {
+    if (skip.length === 0) return stored;
+    throw new UserError(
+      "quantization_skip is given but quantization is none; expected quantization int8 or nf4",
+    );
+  }
   const kinds = new Map<string, WeightKind>(), modules: string[] = [];
   for (const [weight, shape] of specShapes(archSpec(config))) {
     const module = linearModule(weight);
@@ -86,4 +93,31 @@ export function frozenKinds(
     );
   }
   return (name) => kinds.get(name) ?? stored(name);
+}
+
+/**
+ * One line about linear layers that are quantised as they are loaded; undefined where none are.
+ *
+ * @param name What the model is called.
+ * @param weights Where they come from; absent of random ones.
+ */
+export function describeQuantization(
+  name: string,
+  parameters: readonly Parameter[],
+  weights?: WeightSource,
+): string | undefined {
+  const quantized = parameters.filter(({ name, operand: { kind } }) =>
+    kind.element === undefined && weights?.quantized(name)?.kind !== kind.name
+  );
+  const dense = parameters.flatMap(({ operand: { kind } }) => kind.element ?? [])[0];
+  if (quantized.length === 0 || dense === undefined) return undefined;
+  const before = quantized.filter(({ name }) => weights?.quantized(name) !== undefined).length;
+  const [{ operand: { kind } }] = quantized;
+  const sum = (bytes: (parameter: Parameter) => number) =>
+    megabytes(quantized.reduce((sum, parameter) => sum + bytes(parameter), 0)).toFixed(1);
+  const held = sum(({ operand }) => operand.bytes);
+  const otherwise = sum(({ operand }) => operand.values * bytesOf(dense));
+  return `Model "${name}": ${quantized.length} linear layers are quantised to ${kind.name}, ` +
+    `${held} MB instead of ${otherwise} in ${dense}.` +
+    (before === 0 ? "" : ` ${before} were quantised before: the errors of both add up.`);
 }

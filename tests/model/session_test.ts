@@ -115,3 +115,17 @@ gpuTest(
     assert.deepEqual(await Promise.all(prompts.map(answer)), alone);
   },
 );
+
+gpuTest("open: a quantised base answers, from less memory", async () => {
+  await using dense = await open({ ...BUILTIN, precision: "mixed" });
+  const bytes = ({ model }: Lorikeet) =>
+    model.weights.reduce((sum, { operand }) => sum + operand.bytes, 0);
+  for (const quantization of ["int8", "nf4"] as const) {
+    await using lorikeet = await open({ ...BUILTIN, precision: "mixed", quantization });
+    assert.ok(bytes(lorikeet) < bytes(dense), quantization);
+    const [{ ids }] = await collect(lorikeet.generate("Rio is a lorikeet.", { maxTokens: 8 }));
+    assert.equal(ids.length, 8);
+  }
+  const wrong: object = { ...BUILTIN, quantization: "nf8" };
+  await assert.rejects(open(wrong as typeof BUILTIN), /quantization/);
+});

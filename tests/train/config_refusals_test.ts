@@ -100,6 +100,14 @@ Deno.test("config: keys that exclude or need each other", () => {
     () => parse("--optimizer", "sgd", "--weight-decay", "0.1"),
     /weight_decay is 0\.1 but optimizer is sgd/,
   );
+  refused(
+    () => parse("--quantization", "nf4", "--lora", "off"),
+    /^quantization is nf4 but lora is off, which trains the weights themselves; expected lora on, or quantization none$/,
+  );
+  refused(
+    () => parse("--quantization-skip", "k_proj"),
+    /^quantization_skip is given but quantization is none; expected quantization int8 or nf4$/,
+  );
 });
 
 Deno.test("config: files and arguments that can't be used", () => {

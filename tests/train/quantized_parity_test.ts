@@ -4,7 +4,8 @@ import { readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { loadAdapter } from "../../model/checkpoint/load.ts";
 import { fixturePath, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
-import { openRun, runSteps, standingValues } from "./quantized.ts";
+import { standingValues } from "../quantized_model.ts";
+import { openRun, runSteps } from "./quantized.ts";
 
 const { learning_rate: learningRate, samples, cases } = readFixture("quantized/cases.json");
 const EVERY = 2;
@@ -26,7 +27,7 @@ for (const { model, quantization, double_quantization, steps, unquantized_loss }
       ...["--gradient-accumulation-steps", `${EVERY}`],
     ]);
     loadAdapter(gpu, trainer.model, readAdapter(fixturePath(`${folder}/adapter`)));
-    const held = await standingValues(gpu, trainer);
+    const held = await standingValues(gpu, trainer.model);
     assert.equal(held.size, 7 * trainer.model.config.num_hidden_layers);
     const results = await runSteps(gpu, trainer, WINDOWS, { learningRate });
     for (const [i, { losses, gradNorm }] of results.entries()) {
