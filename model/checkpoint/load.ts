@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { UserError } from "../../kernels/errors.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
@@ -14,6 +15,7 @@ import {
 } from "../../kernels/ops/elements/random.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import {
+  encoderOf,
   encodingWork,
   type WeightOperand,
   writeFileValues,
@@ -210,7 +212,11 @@ export function initializeAdapters(
   model.parametersChanged();
 }
 
-/** Fills the model's adapters with those of a PEFT folder, and the weights that it has copies of with these. */
+/**
+ * Fills the model's adapters with those of a PEFT folder, and the weights that it has copies of with these.
+ *
+ * @throws UserError where a weight is only taken as a file holds it.
+ */
 export function loadAdapter(gpu: Gpu, model: Llama, { tensors }: Adapter): void {
   for (const parameter of model.adapters) {
     const tensor = tensors.get(parameter.name);
@@ -222,7 +228,15 @@ export function loadAdapter(gpu: Gpu, model: Llama, { tensors }: Adapter): void 
   if (tied !== undefined && !weights.has(`${OUTPUT}.weight`)) weights.set(`${OUTPUT}.weight`, tied);
   for (const [name, { data }] of tensors) {
     const parameter = weights.get(copiedWeight(name) ?? "");
-    if (parameter !== undefined) setParameter(gpu, parameter, data);
+    if (parameter === undefined) continue;
+    const { kind } = destination(parameter);
+    if (kind.encoder === undefined) {
+      throw new UserError(
+        `the adapter has a copy of ${parameter.name}, which the model's file holds as ${kind.name} and values ` +
+          "can't become; expected --quantization int8 or nf4, or an adapter without the copy",
+      );
+    }
+    setParameter(gpu, parameter, data);
   }
   model.parametersChanged();
 }
@@ -251,8 +265,8 @@ function inPieces(
   count: number,
   fill: (y: Tensor, from: number) => void,
 ): void {
-  const { kind, tensors, columns, values } = weight;
-  const unit = commonMultiple(PIECE_UNIT, kind.unit(columns));
+  const { tensors, columns, values } = weight, encoder = encoderOf(weight);
+  const unit = commonMultiple(PIECE_UNIT, encoder.unit(columns));
   const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * unit)) * unit;
   const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, count)]);
   const work = encodingWork(gpu, [weight]);
@@ -260,7 +274,7 @@ function inPieces(
     const piece = staging.view([Math.min(staging.size, count - first)]);
     fill(piece, first);
     const words = piece.as("u32");
-    kind.encode(gpu, tensors, { words, from: "F32", first, count: piece.size, values, work });
+    encoder.encode(gpu, tensors, { words, from: "F32", first, count: piece.size, values, work });
   }
   gpu.free(staging);
   if (work !== undefined) gpu.free(work);

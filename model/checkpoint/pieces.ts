@@ -4,7 +4,7 @@
  * @module
  */
 import { bytesOf, type Tensor } from "../../kernels/gpu/tensor.ts";
-import { operandOf, type WeightOperand } from "../../kernels/ops/weights/operand.ts";
+import { encoderOf, operandOf, type WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "../formats/weights.ts";
 import type { Parameter } from "../transformer/parameters.ts";
 
@@ -76,8 +76,8 @@ export function* piecesOf(
       }
     }
     if (planes !== undefined) continue;
-    const { dtype, bytes } = weights.info(name), { kind, columns } = destination(parameter);
-    const size = bytesPerElement(dtype), unit = kind.unit(columns) * size;
+    const { dtype, bytes } = weights.info(name), operand = destination(parameter);
+    const size = bytesPerElement(dtype), unit = encoderOf(operand).unit(operand.columns) * size;
     const step = Math.floor(most / unit) * unit;
     if (step === 0) throw new Error(`${name} can't be encoded ${most} bytes at a time`);
     for (const { begin, end } of ranges(bytes, step)) {

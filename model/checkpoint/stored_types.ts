@@ -1,13 +1,31 @@
 /**
- * What is said of weights that become another type on their way to the GPU.
+ * What is said of weights that their file holds in blocks: as what they are held on the GPU.
  *
  * @module
  */
 import type { WeightSource } from "../formats/weights.ts";
 import type { Parameter } from "../transformer/parameters.ts";
+import { destination } from "./pieces.ts";
+
+/** Names with how often each occurs, the most frequent first. */
+class Counts {
+  readonly #counts = new Map<string, number>();
+  total = 0;
+
+  add(name: string): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+    this.total++;
+  }
+
+  toString(): string {
+    const sorted = [...this.#counts].sort(([, a], [, b]) => b - a);
+    return sorted.map(([name, count]) => `${count} in ${name}`).join(", ");
+  }
+}
 
 /**
- * One line about tensors that their file holds in blocks, by type with their number; undefined where there are none.
+ * One line about tensors that their file holds in blocks: the kinds of weights that they become
+ * (kernels/ops/weights/kinds.ts), each with the types in the file and their number; undefined where there are none.
  *
  * @param name What the model is called.
  */
@@ -16,17 +34,17 @@ export function describeConversion(
   weights: WeightSource,
   parameters: readonly Parameter[],
 ): string | undefined {
-  const counts = new Map<string, number>(), becomes = new Set<string>();
-  for (const { name, operand: { kind } } of parameters) {
-    const { stored, dtype: read } = weights.info(name);
+  const kinds = new Map<string, Counts>();
+  for (const parameter of parameters) {
+    const { stored, dtype: read } = weights.info(parameter.name);
     if (stored === undefined || stored === read) continue;
-    counts.set(stored, (counts.get(stored) ?? 0) + 1);
-    becomes.add(kind.element ?? kind.name);
+    const { kind } = destination(parameter), counts = kinds.get(kind.name) ?? new Counts();
+    counts.add(stored);
+    kinds.set(kind.name, counts);
   }
-  if (counts.size === 0) return undefined;
-  const sorted = [...counts].sort(([, a], [, b]) => b - a);
-  const types = sorted.map(([type, count]) => `${count} in ${type}`).join(", ");
-  return `Model "${name}" has quantised weights (${types}); they are loaded as ${
-    [...becomes].join(" and ")
-  }.`;
+  if (kinds.size === 0) return undefined;
+  const sorted = [...kinds].sort(([, a], [, b]) => b.total - a.total);
+  const becomes = sorted.map(([kind, counts]) => `${kind} (${counts})`);
+  const last = becomes.pop(), list = [...(becomes.length > 0 ? [becomes.join(", ")] : []), last];
+  return `Model "${name}" has quantised weights; they are loaded as ${list.join(" and ")}.`;
 }

@@ -14,7 +14,7 @@ const MOST_BYTES = 1 << 20;
 export interface Units {
   /** How many units there are. */
   count: number;
-  /** Bytes of one, a multiple of 4. */
+  /** Bytes of one. */
   bytes: number;
   /** Writes `out.length` bytes of units from unit `first` on; `out` begins at a multiple of 4 in its buffer. */
   make(first: number, out: Uint8Array): Promise<void>;

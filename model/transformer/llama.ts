@@ -122,8 +122,11 @@ export class Llama {
       trained === "adapters" ? [...lora?.replaced ?? [], ...lora?.biases ?? []] : [],
     );
     const isTrained = (name: string) => trained === "weights" || own.has(name);
+    // What the adapter has copies of is these, which nobody quantised.
+    const frozen: FrozenKinds = (name) =>
+      lora?.replaced.includes(name) ? undefined : options.frozen?.(name);
     for (const [label, specs] of weightGroups(spec, isTrained)) {
-      for (const p of allocateParameters(memory, label, specs, numerics.storage, options.frozen)) {
+      for (const p of allocateParameters(memory, label, specs, numerics.storage, frozen)) {
         byName.set(p.name, p);
       }
     }

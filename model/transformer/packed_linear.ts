@@ -48,12 +48,20 @@ export interface Linear {
 /** A layer with the first of its columns in y. */
 export type PlacedLinear = Linear & { readonly from: number };
 
+/** Weights one below the other, with the first of their columns in y. */
+export interface PlacedWeight {
+  readonly weight: WeightOperand;
+  readonly from: number;
+}
+
 /** Layers of one input, as one. */
 export interface PackedLinear {
   readonly layers: readonly PlacedLinear[];
   /** Columns of y. */
   readonly width: number;
-  /** All weights as one matrix `[Σ out, in]`, and all their gradients, where memory holds them so. */
+  /** The weights as few matrices: those of neighbours are one where they are of one kind and memory holds them so. */
+  readonly weights: readonly PlacedWeight[];
+  /** All weights as one matrix `[Σ out, in]`, and all their gradients, where they can be. */
   readonly weight?: WeightOperand;
   readonly grad?: Tensor;
   readonly lora?: Omit<LoraGroup, "mask">;
@@ -110,16 +118,29 @@ export function packLinears(linears: readonly Linear[]): PackedLinear {
     width += linear.weight.operand.shape[0];
     return { ...linear, from };
   });
+  const weights = packWeights(layers);
   const grads = layers.map(({ weight }) => weight.trained?.grad);
   const trained = grads.filter((grad) => grad !== undefined);
   return {
     layers,
     width,
     lora: loraGroup(layers),
-    weight: packOperands(layers.map(({ weight }) => weight.operand)),
+    weights,
+    weight: weights.length === 1 ? weights[0].weight : undefined,
     grad: trained.length === layers.length ? packTensors(trained) : undefined,
     dora: layers.some(({ lora }) => lora?.dora !== undefined),
   };
+}
+
+/** As few matrices as the layers' weights can be. */
+function packWeights(layers: readonly PlacedLinear[]): PlacedWeight[] {
+  const packed: PlacedWeight[] = [];
+  for (const { weight: { operand }, from } of layers) {
+    const above = packed.at(-1), both = above && packOperands([above.weight, operand]);
+    if (both !== undefined) packed.pop();
+    packed.push({ weight: both ?? operand, from: both && above ? above.from : from });
+  }
+  return packed;
 }
 
 /** The adapters of layers, if any has one. */

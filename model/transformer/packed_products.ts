@@ -1,6 +1,6 @@
 /**
  * Products with the weights of packed linear layers: one product where the weights are one matrix in memory, otherwise
- * one for each layer.
+ * one for each matrix that they are.
  *
  * Shapes: x, dx `[T, in]`, y, dy `[T, Σ out_i]`, W_i `[out_i, in]`.
  *
@@ -17,27 +17,23 @@ type Pass = Pick<LinearPass, "rows" | "operands">;
 /** y = x·Wᵀ, added to what is there where `accumulate`. */
 export function outputProduct(
   gpu: Gpu,
-  { weight, layers }: PackedLinear,
+  { weights }: PackedLinear,
   { x, y, accumulate }: { x: Tensor; y: Tensor; accumulate: boolean },
   { rows, operands }: Pass,
 ): void {
   const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate } as const;
-  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
-  for (const { weight, from } of layers) {
-    matmul(gpu, { ...common, b: weight.operand, cFrom: from });
-  }
+  for (const { weight, from } of weights) matmul(gpu, { ...common, b: weight, cFrom: from });
 }
 
 /** dx = dy·W. */
 export function inputProduct(
   gpu: Gpu,
-  { weight, layers }: PackedLinear,
+  { weights }: PackedLinear,
   { dy, dx }: { dy: Tensor; dx: Tensor },
   { rows, operands }: Pass,
 ): void {
   const common = { orientation: "nn", a: dy, c: dx, rows, operands } as const;
-  if (weight !== undefined) return matmul(gpu, { ...common, b: weight });
-  layers.forEach(({ weight, from }, i) => {
-    matmul(gpu, { ...common, b: weight.operand, aFrom: from, accumulate: i > 0 });
+  weights.forEach(({ weight, from }, i) => {
+    matmul(gpu, { ...common, b: weight, aFrom: from, accumulate: i > 0 });
   });
 }

@@ -1,6 +1,6 @@
 /** Commands on GGUF files, from end to end. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { open } from "../../model/session.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpuTest } from "../kernels/harness.ts";
@@ -40,38 +40,49 @@ gpuTest(
   },
 );
 
-gpuTest("cli: an adapter is trained on a split GGUF model, scored and merged", async () => {
-  using folder = new TemporaryFolder();
-  const data = folder.file("data.json"), output = folder.file("run");
-  const row = { instruction: "Say a.", output: "a bird sings" };
-  Deno.writeTextFileSync(data, JSON.stringify([row, row]));
-  const exact = ["--data", data, "--precision", "fp32"];
-  const steps = ["--gradient-accumulation-steps", "1", "--learning-rate", "0.01"];
-  const trained = await lorikeetHere(
-    "train",
-    ["--model", SPLIT, "--output", output, ...exact, ...steps],
-  );
-  succeeded(trained);
-  assert.match(
-    trained.stderr,
-    /Model ".*gguf" has quantised weights \(15 in Q8_0\); they are loaded as f32\./,
-  );
-  const score = async (...of: string[]): Promise<number> => {
-    const run = await lorikeetHere("score", [...of, ...exact, "--json"]);
-    return JSON.parse(succeeded(run)).nll_per_token;
-  };
-  const adapted = ["--model", SPLIT, "--adapter", join(output, "adapter")];
-  const before = await score("--model", SPLIT), after = await score(...adapted);
-  assert.ok(after < before, `${before}, then ${after}`);
-  const merged = folder.file("merged");
-  const into = await lorikeetHere("merge", [...adapted, "--output", merged]);
-  succeeded(into);
-  assert.match(
-    into.stderr,
-    /has quantised weights \(15 in Q8_0\); what they stand for is written in f32/,
-  );
-  assert.ok(Math.abs(await score("--model", merged) - after) < 1e-4);
-});
+/** Models, and what is said of how their weights are held: one of Q8_0 in several files, one of all types. */
+const TRAINED: [path: string, said: RegExp][] = [
+  [
+    SPLIT,
+    /Model ".*gguf" has quantised weights; they are loaded as int8 \(14 in Q8_0\) and f32 \(1 in Q8_0\)\./,
+  ],
+  [
+    PIECES,
+    / as f32 \(1 in Q5_1, .*\), int8 \(2 in Q8_0, .*\), q4_k \(2 in Q4_K\), q6_k \(.*\) and q4_0 \(.*\)\./,
+  ],
+];
+
+for (const [path, said] of TRAINED) {
+  gpuTest(`cli: an adapter is trained on ${basename(path)}, scored and merged`, async () => {
+    using folder = new TemporaryFolder();
+    const data = folder.file("data.json"), output = folder.file("run");
+    const row = { instruction: "Say a.", output: "a bird sings" };
+    Deno.writeTextFileSync(data, JSON.stringify([row, row]));
+    const exact = ["--data", data, "--precision", "fp32"];
+    const steps = ["--gradient-accumulation-steps", "1", "--learning-rate", "0.01"];
+    const trained = await lorikeetHere(
+      "train",
+      ["--model", path, "--output", output, ...exact, ...steps],
+    );
+    succeeded(trained);
+    assert.match(trained.stderr, said);
+    const score = async (...of: string[]): Promise<number> => {
+      const run = await lorikeetHere("score", [...of, ...exact, "--json"]);
+      return JSON.parse(succeeded(run)).nll_per_token;
+    };
+    const adapted = ["--model", path, "--adapter", join(output, "adapter")];
+    const before = await score("--model", path), after = await score(...adapted);
+    assert.ok(after < before, `${before}, then ${after}`);
+    const merged = folder.file("merged");
+    const into = await lorikeetHere("merge", [...adapted, "--output", merged]);
+    succeeded(into);
+    assert.match(
+      into.stderr,
+      /has quantised weights \(.* in Q8_0.*\); what they stand for is written in f32/,
+    );
+    assert.ok(Math.abs(await score("--model", merged) - after) < 1e-4);
+  });
+}
 
 gpuTest("cli: a GGUF file's chat template, and open()", async () => {
   const chat = ["--template", "chat", "--prompt", "hi", "--max-tokens", "2", "--json"];

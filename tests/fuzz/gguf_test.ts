@@ -27,7 +27,7 @@ const PARTS = {
 /** Where what describes the model ends, and its weights begin. */
 const HEAD = WHOLE.length - TENSORS.reduce((sum, { data: { length } }) => sum + length, 0);
 
-/** Reads a model, its weights by parts. Numbers of four bits take less memory in the file than in a program. */
+/** Reads a model, its weights by parts and in both forms. Numbers of four bits take less memory in the file than in a program. */
 async function loadModel(path: string): Promise<void> {
   const source = openGguf(path), part = new Uint8Array(640);
   try {
@@ -35,6 +35,11 @@ async function loadModel(path: string): Promise<void> {
       const { bytes } = source.info(name);
       for (let begin = 0; begin < bytes; begin += part.length) {
         await source.read(name, begin, part.subarray(0, bytes - begin));
+      }
+      for (const { bytes, read } of source.quantized(name)?.planes ?? []) {
+        for (let begin = 0; begin < bytes; begin += part.length) {
+          await read(begin, part.subarray(0, bytes - begin));
+        }
       }
     }
   } finally {

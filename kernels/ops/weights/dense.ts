@@ -10,7 +10,7 @@ import { castBytes } from "../elements/cast.ts";
 import { flagNotFinite } from "../elements/not_finite.ts";
 import type { Float } from "../numerics.ts";
 import {
-  type EncodedPiece,
+  type Encoder,
   type FlagPlace,
   type LoadWidth,
   packHalves,
@@ -30,10 +30,20 @@ const REGISTERS: Readonly<Record<Float, Record<LoadWidth, Registers>>> = {
   f16: { 4: { type: "vec2<u32>", count: 1 }, 8: { type: "vec4<u32>", count: 1 } },
 };
 
+/** Values are cast. */
+const encoder: Encoder = {
+  unit: () => 1,
+  workElements: () => 0,
+  encode(gpu, [tensor], { words, from, first, count }) {
+    castBytes(gpu, { words, from, y: tensor.view([count], first), count });
+  },
+};
+
 /** Weights of one element type. */
 class Dense implements WeightKind {
   readonly element: Float;
   readonly columnUnit = 1;
+  readonly encoder = encoder;
   readonly rowWidths: readonly RowLoadWidth[];
 
   constructor(readonly name: Float) {
@@ -42,20 +52,8 @@ class Dense implements WeightKind {
     this.rowWidths = name === "f16" ? [8, 4] : [4];
   }
 
-  unit(): number {
-    return 1;
-  }
-
-  workElements(): number {
-    return 0;
-  }
-
   planes(): readonly Plane[] {
     return [{ suffix: "", dtype: this.name, values: 1, elements: 1 }];
-  }
-
-  encode(gpu: Gpu, [tensor]: readonly Tensor[], { words, from, first, count }: EncodedPiece): void {
-    castBytes(gpu, { words, from, y: tensor.view([count], first), count });
   }
 
   writeTables(): void {}

@@ -5,14 +5,13 @@
  * @module
  */
 import { groupGrid } from "../../gpu/elementwise.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
 import { type Binding, programFamily } from "../../gpu/program.ts";
-import { boundPart, type Tensor } from "../../gpu/tensor.ts";
+import { boundPart } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileEights, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN } from "../elements/not_finite.ts";
 import { codesBinding, eightBitLoads } from "./eight_bit.ts";
-import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
+import type { Plane, WeightKind } from "./kind.ts";
 
 /** Values of a block. */
 const BLOCK = 32;
@@ -104,12 +103,22 @@ export const INT8: WeightKind = {
   name: "int8",
   columnUnit: BLOCK,
 
-  unit() {
-    return BLOCK * BLOCKS;
-  },
-
-  workElements() {
-    return 0;
+  encoder: {
+    unit: () => BLOCK * BLOCKS,
+    workElements: () => 0,
+    encode(gpu, [codes, scales], { words, from, first, count }) {
+      const blocks = count / BLOCK;
+      const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));
+      const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
+      const s = boundPart(scales, { first: first / BLOCK, count: blocks }, gpu.maxBinding);
+      gpu.run(
+        encode({ from }),
+        [words, c.tensor, s.tensor],
+        { blocks, firstCodes: c.first, firstScales: s.first / BLOCKS },
+        grid,
+        { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks },
+      );
+    },
   },
 
   planes(columns): readonly Plane[] {
@@ -123,20 +132,6 @@ export const INT8: WeightKind = {
   },
 
   writeTables() {},
-
-  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
-    const { words, from, first, count } = piece, blocks = count / BLOCK;
-    const grid = groupGrid(Math.ceil(blocks / (THREADS * BLOCKS)));
-    const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
-    const s = boundPart(scales, { first: first / BLOCK, count: blocks }, gpu.maxBinding);
-    gpu.run(
-      encode({ from }),
-      [words, c.tensor, s.tensor],
-      { blocks, firstCodes: c.first, firstScales: s.first / BLOCKS },
-      grid,
-      { flops: 0, bytes: count * ((from === "F32" ? 4 : 2) + 1) + 2 * blocks },
-    );
-  },
 
   flagNotFinite(gpu, [, scales], at) {
     flagNotFinite(gpu, { x: scales, ...at });

@@ -7,14 +7,13 @@
  * @module
  */
 import { groupGrid } from "../../gpu/elementwise.ts";
-import type { Gpu } from "../../gpu/gpu.ts";
 import { type Binding, programFamily, writesScalars } from "../../gpu/program.ts";
-import { boundPart, type Tensor } from "../../gpu/tensor.ts";
+import { boundPart } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
 import { fileValues, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN, notFinite } from "../elements/not_finite.ts";
 import { codesBinding, eightBitLoads } from "./eight_bit.ts";
-import type { EncodedPiece, Plane, WeightKind } from "./kind.ts";
+import type { Plane, WeightKind } from "./kind.ts";
 
 /** Threads of a workgroup, which encodes a row. */
 const THREADS = 64;
@@ -75,12 +74,19 @@ export const INT8_ROWS: WeightKind = {
   name: "int8_rows",
   columnUnit: 4,
 
-  unit(columns) {
-    return columns;
-  },
-
-  workElements() {
-    return 0;
+  encoder: {
+    unit: (columns) => columns,
+    workElements: () => 0,
+    encode(gpu, [codes, scales], { words, from, first, count, values }) {
+      const columns = values / scales.size, rows = count / columns;
+      const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
+      const s = boundPart(scales, { first: first / columns, count: rows }, gpu.maxBinding);
+      const uniforms = { rows, fours: columns / 4, firstWord: c.first, first: s.first };
+      gpu.run(encode({ from }), [words, c.tensor, s.tensor], uniforms, groupGrid(rows), {
+        flops: 0,
+        bytes: count * ((from === "F32" ? 4 : 2) + 1) + 4 * rows,
+      });
+    },
   },
 
   planes(columns): readonly Plane[] {
@@ -93,18 +99,6 @@ export const INT8_ROWS: WeightKind = {
 
   writeTables(gpu, [codes, scales, table]) {
     gpu.write(table, Uint32Array.of(4 * codes.size / scales.size, 0, 0, 0));
-  },
-
-  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece) {
-    const { words, from, first, count, values } = piece;
-    const columns = values / scales.size, rows = count / columns;
-    const c = boundPart(codes, { first: first / 4, count: count / 4 }, gpu.maxBinding);
-    const s = boundPart(scales, { first: first / columns, count: rows }, gpu.maxBinding);
-    const uniforms = { rows, fours: columns / 4, firstWord: c.first, first: s.first };
-    gpu.run(encode({ from }), [words, c.tensor, s.tensor], uniforms, groupGrid(rows), {
-      flops: 0,
-      bytes: count * ((from === "F32" ? 4 : 2) + 1) + 4 * rows,
-    });
   },
 
   flagNotFinite(gpu, [, scales], place) {

@@ -65,13 +65,23 @@ export function isTable({ values }: Plane): boolean {
 export interface EncodedPiece {
   words: Tensor;
   from: RawDtype;
-  /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode WeightKind.unit}. */
+  /** Where they go: the value of the matrix, counted row by row. A multiple of {@linkcode Encoder.unit}. */
   first: number;
   count: number;
   /** Values of the whole matrix, of which the pieces come in order. */
   values: number;
-  /** Working memory of {@linkcode WeightKind.workElements} f32 elements, which lasts from piece to piece. */
+  /** Working memory of {@linkcode Encoder.workElements} f32 elements, which lasts from piece to piece. */
   work?: Tensor;
+}
+
+/** How values become weights of a kind. */
+export interface Encoder {
+  /** Pieces begin at multiples of so many values, of a matrix with so many columns. */
+  unit(columns: number): number;
+  /** Elements of the working memory that a matrix of so many values takes. */
+  workElements(values: number): number;
+  /** Writes values into the tensors of a matrix, in their order. */
+  encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;
 }
 
 /** A flag of several, u32. */
@@ -89,10 +99,8 @@ export interface WeightKind {
    * value, and files of that type are copied as they are. Weights of another kind are frozen matrices.
    */
   readonly element?: Float;
-  /** Pieces that are encoded begin at multiples of so many values, of a matrix with so many columns. */
-  unit(columns: number): number;
-  /** Elements of the working memory that encoding a matrix of so many values takes. */
-  workElements(values: number): number;
+  /** Absent where weights are only taken as a file holds them: what made the file had more to choose by than values. */
+  readonly encoder?: Encoder;
   /**
    * The tensors of a matrix with so many columns.
    *
@@ -103,8 +111,6 @@ export interface WeightKind {
   readonly columnUnit: number;
   /** Writes the tables, before anything else is written. */
   writeTables(gpu: Gpu, tensors: readonly Tensor[]): void;
-  /** Writes values into the tensors of a matrix, in their order. */
-  encode(gpu: Gpu, tensors: readonly Tensor[], piece: EncodedPiece): void;
   /** Sets a flag to 1 where a matrix has values that are no finite numbers, or had them before it was encoded. */
   flagNotFinite(gpu: Gpu, tensors: readonly Tensor[], place: FlagPlace): void;
 

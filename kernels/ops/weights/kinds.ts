@@ -9,8 +9,21 @@ import { INT8 } from "./int8.ts";
 import { INT8_ROWS } from "./int8_rows.ts";
 import type { WeightKind } from "./kind.ts";
 import { NF4, NF4_F32 } from "./nf4.ts";
+import { Q4_0 } from "./q4_0.ts";
+import { Q4_K } from "./q4_k.ts";
+import { Q6_K } from "./q6_k.ts";
 
-const KINDS: readonly WeightKind[] = [DENSE.f32, DENSE.f16, INT8, INT8_ROWS, NF4, NF4_F32];
+const KINDS: readonly WeightKind[] = [
+  DENSE.f32,
+  DENSE.f16,
+  INT8,
+  INT8_ROWS,
+  NF4,
+  NF4_F32,
+  Q4_0,
+  Q4_K,
+  Q6_K,
+];
 
 const byName = new Map(KINDS.map((kind) => [kind.name, kind]));
 

@@ -14,6 +14,7 @@ import type { Binding } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   type EncodedPiece,
+  type Encoder,
   type FlagPlace,
   type LoadWidth,
   packHalves,
@@ -48,20 +49,18 @@ function sharedValues(name: string): string {
 /** NF4 with the blocks' numbers in either form. */
 class Nf4 implements WeightKind {
   readonly columnUnit = 1;
+  readonly encoder: Encoder;
   readonly rowWidths = [16, 8, 4] as const;
   readonly rowColumns = 8;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {
     this.#double = name === "nf4";
-  }
-
-  unit(): number {
-    return NF4_BLOCK;
-  }
-
-  workElements(values: number): number {
-    return this.#double ? blocksOf(values) + WORK_BESIDE : 0;
+    this.encoder = {
+      unit: () => NF4_BLOCK,
+      workElements: (values) => this.#double ? blocksOf(values) + WORK_BESIDE : 0,
+      encode: (gpu, tensors, piece) => this.#encode(gpu, tensors, piece),
+    };
   }
 
   planes(): readonly Plane[] {
@@ -79,7 +78,7 @@ class Nf4 implements WeightKind {
     gpu.write(table, TABLE);
   }
 
-  encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece): void {
+  #encode(gpu: Gpu, [codes, scales]: readonly Tensor[], piece: EncodedPiece): void {
     const { first, count, values, work } = piece;
     if (!this.#double) return encodeBlocks(gpu, piece, codes, scales);
     if (work === undefined) throw new Error("nf4: no working memory to encode in");

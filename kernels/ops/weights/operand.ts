@@ -5,7 +5,14 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { bytesOf, type Dtype, type RowRange, splitRows, type Tensor } from "../../gpu/tensor.ts";
-import { type EncodedPiece, isTable, type Plane, planeSize, type WeightKind } from "./kind.ts";
+import {
+  type EncodedPiece,
+  type Encoder,
+  isTable,
+  type Plane,
+  planeSize,
+  type WeightKind,
+} from "./kind.ts";
 import { denseKind } from "./kinds.ts";
 
 /** A weight: a matrix `[rows, columns]`, or of the dense kinds any tensor. */
@@ -125,24 +132,38 @@ export function makeOperand(
   return new WeightOperand(kind, shape, planeTensors(kind, shape).map(make));
 }
 
+/**
+ * How values become weights of this one's kind.
+ *
+ * @throws {Error} where they are only taken as a file holds them.
+ */
+export function encoderOf({ name, kind: { name: kind, encoder } }: WeightOperand): Encoder {
+  if (encoder === undefined) throw new Error(`${name} is ${kind}, which values can't become`);
+  return encoder;
+}
+
 /** Elements of the working memory in which each of these weights can be encoded. */
 export function encodingElements(weights: readonly WeightOperand[]): number {
-  return weights.reduce((most, { kind, values }) => Math.max(most, kind.workElements(values)), 0);
+  return weights.reduce(
+    (most, { kind, values }) => Math.max(most, kind.encoder?.workElements(values) ?? 0),
+    0,
+  );
 }
 
 /** Writes values of a file: its bytes where their dtype is the weight's, otherwise by way of `piece.words`. */
 export function writeFileValues(
   gpu: Gpu,
-  { kind, tensors }: WeightOperand,
+  weight: WeightOperand,
   bytes: Uint8Array<ArrayBuffer>,
   piece: EncodedPiece,
 ): void {
+  const { kind, tensors } = weight;
   if (kind.element?.toUpperCase() === piece.from) {
     gpu.write(tensors[0].view([piece.count], piece.first), bytes);
     return;
   }
   gpu.write(piece.words, bytes);
-  kind.encode(gpu, tensors, piece);
+  encoderOf(weight).encode(gpu, tensors, piece);
 }
 
 /** Working memory in which each of these weights can be encoded, to be freed then; undefined where none takes any. */
@@ -159,7 +180,7 @@ export function encodeWeight(gpu: Gpu, weight: WeightOperand, x: Tensor): void {
   const ranges = splitRows(rows, columns * 4, gpu.maxBinding);
   for (const { start, count } of ranges) {
     const words = (ranges.length === 1 ? x : x.rows(start, count)).as("u32");
-    kind.encode(gpu, tensors, {
+    encoderOf(weight).encode(gpu, tensors, {
       words,
       from: "F32",
       first: start * columns,

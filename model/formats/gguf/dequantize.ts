@@ -50,7 +50,7 @@ function q4_1({ bytes, halves }: Blocks, at: number, out: Float32Array, to: numb
 }
 
 /** Four bytes as a little-endian number: the fifth bit of each of 32 numbers. */
-function fifthBits(bytes: Uint8Array, at: number): number {
+export function fifthBits(bytes: Uint8Array, at: number): number {
   return bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
 }
 
@@ -78,13 +78,13 @@ function q8_0({ halves, signed }: Blocks, at: number, out: Float32Array, to: num
 }
 
 /** The scale of group `j` of eight in a block of Q4_K or Q5_K: six bits of the twelve bytes from `at` on. */
-function kScale(bytes: Uint8Array, at: number, j: number): number {
+export function kScale(bytes: Uint8Array, at: number, j: number): number {
   if (j < 4) return bytes[at + j] & 63;
   return (bytes[at + j + 4] & 15) | ((bytes[at + j - 4] >> 2) & 48);
 }
 
 /** Its minimum. */
-function kMinimum(bytes: Uint8Array, at: number, j: number): number {
+export function kMinimum(bytes: Uint8Array, at: number, j: number): number {
   if (j < 4) return bytes[at + j + 4] & 63;
   return (bytes[at + j + 4] >> 4) | ((bytes[at + j] >> 2) & 48);
 }
@@ -134,7 +134,7 @@ function q6_k({ bytes, halves, signed }: Blocks, at: number, out: Float32Array, 
 }
 
 /** What the sixteen codes of IQ4_NL stand for. */
-const IQ4_NL = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+export const IQ4_NL = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 function iq4_nl({ bytes, halves }: Blocks, at: number, out: Float32Array, to: number): void {
   const d = halves[at >> 1];

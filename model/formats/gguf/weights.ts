@@ -1,6 +1,6 @@
 /**
  * A model in a GGUF file, or in several, read as if it were a Hugging Face folder: with its names, its order of rows, and
- * quantised tensors as f32.
+ * quantised tensors as f32 or as kernels hold them.
  *
  * @module
  */
@@ -18,6 +18,7 @@ import {
 } from "../weights.ts";
 import { ggufConfig } from "./config.ts";
 import { ggufName, isExpected } from "./names.ts";
+import { keptPlanes } from "./planes.ts";
 import { type GgufModel, openGgufModel } from "./split.ts";
 import { readDtype, TensorValues } from "./tensor_values.ts";
 
@@ -61,6 +62,7 @@ function findWeight(
   return {
     info: { dtype, shape: [...shape], bytes: matrix.bytes, stored: place.type.name },
     read: (begin, target) => matrix.read(begin, target),
+    quantized: shape.length === 2 ? keptPlanes(place, layout.headRows, scratch) : undefined,
   };
 }
 

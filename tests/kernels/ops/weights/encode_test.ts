@@ -3,7 +3,11 @@ import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import type { RawDtype } from "../../../../kernels/ops/elements/cast.ts";
 import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import { NF4_MIDPOINTS } from "../../../../kernels/ops/weights/nf4_values.ts";
-import { makeOperand, type WeightOperand } from "../../../../kernels/ops/weights/operand.ts";
+import {
+  encoderOf,
+  makeOperand,
+  type WeightOperand,
+} from "../../../../kernels/ops/weights/operand.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import { assertClose, download, gpuTest, poisoned, randomArray, upload } from "../../harness.ts";
 import { planesOf, QUANTIZED } from "./encoded.ts";
@@ -48,12 +52,13 @@ async function encode(
 ): Promise<WeightOperand> {
   const kind = weightKind(name), shape = [values.length / columns, columns];
   const operand = makeOperand(kind, shape, ({ dtype, shape }) => poisoned(gpu, dtype, shape));
-  const work = poisoned(gpu, "f32", [Math.max(4, kind.workElements(values.length))]);
+  const encoder = encoderOf(operand);
+  const work = poisoned(gpu, "f32", [Math.max(4, encoder.workElements(values.length))]);
   kind.writeTables(gpu, operand.tensors);
   for (let first = 0; first < values.length; first += piece) {
     const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
     gpu.write(words, bytesOf(part, from));
-    kind.encode(gpu, operand.tensors, {
+    encoder.encode(gpu, operand.tensors, {
       words,
       from,
       first,

@@ -14,10 +14,14 @@ import {
   randomArray,
   upload,
 } from "../../harness.ts";
-import { decoded, encoded, QUANTIZED, type QuantizedName } from "./encoded.ts";
+import { decoded, encoded, QUANTIZED } from "./encoded.ts";
+import { KEPT, kept } from "./kept.ts";
 
 /** Rows that are no multiple of 64 where the kind can hold them. */
-const columnsFor = (name: QuantizedName) => name === "int8" ? 160 : 176;
+const columnsFor = (name: string) => {
+  const { columnUnit } = weightKind(name);
+  return columnUnit <= 4 ? 176 : Math.ceil(160 / columnUnit) * columnUnit;
+};
 
 /** A·Bᵀ of A `[m, k]` and B `[n, k]`. */
 function times(a: ArrayLike<number>, b: ArrayLike<number>, [m, n, k]: readonly number[]) {
@@ -38,14 +42,16 @@ function transposed(values: ArrayLike<number>, rows: number, columns: number): F
 }
 
 /** A quantised matrix with blocks of different sizes, one of them zeros. */
-async function weights(gpu: Gpu, name: QuantizedName, [rows, columns]: readonly [number, number]) {
+async function weights(gpu: Gpu, name: string, [rows, columns]: readonly [number, number]) {
+  const own = KEPT.find((kept) => kept === name);
+  if (own !== undefined) return kept(gpu, own, [rows, columns]);
   const values = randomArray(rows * columns, 7).map((v, i) => v * (1 + Math.floor(i / 64) % 5));
   values.fill(0, 64, 128);
   const operand = encoded(gpu, name, values, [rows, columns]);
   return { operand, values: await decoded(gpu, operand) };
 }
 
-for (const name of QUANTIZED) {
+for (const name of [...QUANTIZED, ...KEPT]) {
   gpuTest(`products of several rows read ${name} in both orientations`, async (gpu) => {
     const n = 72, k = columnsFor(name), m = 11;
     await withHardwarePrograms(gpu, async (gpu) => {
@@ -88,7 +94,8 @@ for (const name of QUANTIZED) {
 
   gpuTest(`products of one and two rows read ${name}`, async (gpu) => {
     const n = 40;
-    for (const [m, k] of [[1, columnsFor(name)], [2, columnsFor(name)], [1, 192]]) {
+    const other = 192 % weightKind(name).columnUnit === 0 ? 192 : 512;
+    for (const [m, k] of [[1, columnsFor(name)], [2, columnsFor(name)], [1, other]]) {
       const { operand: b, values } = await weights(gpu, name, [n, k]);
       const x = quantize(randomArray(m * k, 4), "f32"), a = upload(gpu, x, "f32", [m, k]);
       const expected = times(x, values, [m, n, k]);
@@ -124,7 +131,7 @@ for (const name of QUANTIZED) {
   });
 
   matrixTest(`products on tensor cores read ${name}`, async (gpu) => {
-    const [m, n, k] = [40, 192, 320];
+    const [m, n, k] = [40, 192, columnsFor(name) === 256 ? 512 : 320];
     const { operand: B, values: b } = await weights(gpu, name, [n, k]);
     const rounded = quantize(b, "f16");
     for (const orientation of ["nt", "nn"] as const) {

@@ -10,6 +10,7 @@ import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { type Batch, makeBatch } from "../../../../model/transformer/batch.ts";
 import { Llama } from "../../../../model/transformer/llama.ts";
 import { scoreMode } from "../../../../model/transformer/modes.ts";
+import { frozenKinds } from "../../../../model/transformer/quantization.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { assertClose, gpuTest } from "../../../kernels/harness.ts";
 
@@ -28,6 +29,12 @@ const expected: Record<string, Expected> = JSON.parse(
 const MODELS = {
   sentencepiece: "sentencepiece.gguf",
   byte_level: "byte_level-00002-of-00003.gguf",
+};
+
+/** The kinds that their weights are held in. */
+const KINDS: Record<string, string[]> = {
+  sentencepiece: ["f32", "int8", "q4_0", "q4_k", "q6_k"],
+  byte_level: ["f32", "int8"],
 };
 
 for (const [name, file] of Object.entries(MODELS)) {
@@ -50,32 +57,41 @@ for (const [name, file] of Object.entries(MODELS)) {
     }
   });
 
-  gpuTest(`gguf: logits of ${file} equal transformers'`, async (gpu) => {
-    const source = openModel(path);
-    const model = new Llama(gpu.memory, {
-      config: source.config,
-      numerics: EXACT,
-      mode: scoreMode({ maxTokens: 64, maxTargets: 64 }),
-    });
-    model.initialize(gpu);
-    await loadWeights(gpu, model, source, { seed: 0 });
-    const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
-    const batch: Batch = {
-      ...makeBatch([document], null),
-      targetRows: Uint32Array.from(positions),
-      targetCount: positions.length,
-    };
-    const result = model.logits(gpu, batch);
-    const values = await gpu.readF32(result), width = result.rowSize;
-    positions.forEach((position, row) => {
-      const found = values.slice(row * width, row * width + source.config.vocab_size);
-      assertClose(found, Float32Array.from(logits[row]), {
-        atol: 1e-4,
-        rtol: 0,
-        what: `${position}`,
+  for (const isKept of [true, false]) {
+    const held = isKept ? "as kernels hold them" : "as values";
+    gpuTest(`gguf: logits of ${file} equal transformers', weights ${held}`, async (gpu) => {
+      const source = openModel(path),
+        settings = { double_quantization: true, quantization_skip: [] };
+      const model = new Llama(gpu.memory, {
+        config: source.config,
+        numerics: EXACT,
+        frozen: isKept
+          ? frozenKinds(source.config, { quantization: "none", ...settings }, source.weights)
+          : undefined,
+        mode: scoreMode({ maxTokens: 64, maxTargets: 64 }),
+      });
+      const kinds = new Set(model.weights.map(({ operand: { kind } }) => kind.name));
+      assert.deepEqual([...kinds].toSorted(), isKept ? KINDS[name] : ["f32"]);
+      model.initialize(gpu);
+      await loadWeights(gpu, model, source, { seed: 0 });
+      const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+      const batch: Batch = {
+        ...makeBatch([document], null),
+        targetRows: Uint32Array.from(positions),
+        targetCount: positions.length,
+      };
+      const result = model.logits(gpu, batch);
+      const values = await gpu.readF32(result), width = result.rowSize;
+      positions.forEach((position, row) => {
+        const found = values.slice(row * width, row * width + source.config.vocab_size);
+        assertClose(found, Float32Array.from(logits[row]), {
+          atol: 1e-4,
+          rtol: 0,
+          what: `${position}`,
+        });
       });
     });
-  });
+  }
 }
 
 Deno.test("gguf: the configuration is the one that the model was made with", () => {
