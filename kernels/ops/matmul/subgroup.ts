@@ -211,7 +211,7 @@ ${stageA.declare}${stageB.declare}${
       repeat(down, (i) => repeat(across, (j) => `var sum${i}_${j} = ${matrix.zeros};`))
     }
 ${load(pairs, 0, 0)}
-${repeat(tiles, (set) => load(singles, set, set * depth))}${b.setup("b", threads)}
+${repeat(tiles, (set) => load(singles, set, set * depth))}${b.setup?.("b", threads) ?? ""}
 loop {
 ${
       repeat(tiles, (set) => `

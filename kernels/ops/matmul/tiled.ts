@@ -157,7 +157,7 @@ let kEnd = min(u.k, kBegin + u.kPerSplit);
 ${stage.declare}
 ${results(tile, operands)}
 var k0 = kBegin;
-${stage.load}${kindOfB.setup("b", threads)}
+${stage.load}${kindOfB.setup?.("b", threads) ?? ""}
 loop {
 if (k0 >= kEnd) { break; }
 ${stage.store}

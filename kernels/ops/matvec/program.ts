@@ -135,7 +135,7 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
 function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
   const { weights, before, multiply, finish, sums } = sections(kind, layout);
-  const setup = weightKind(kind.b).setup("b", layout.threads);
+  const setup = weightKind(kind.b).setup?.("b", layout.threads) ?? "";
   const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
   const loads = each((s) => `v${s}`);
   const places = each((s) => {
@@ -195,7 +195,7 @@ ${multiply(count)}`;
   return `
   let group = id.y * grid.x + id.x;
   if (group >= groups) { return; }
-${weightKind(kind.b).setup("b", layout.threads)}${before}
+${weightKind(kind.b).setup?.("b", layout.threads) ?? ""}${before}
 ${sums}
   var v = thread;
   for (; v + ${(steps - 1) * threads}u < vectors; v += ${steps * threads}u) {${round(steps)}

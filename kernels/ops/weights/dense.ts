@@ -75,10 +75,6 @@ class Dense implements WeightKind {
     return "";
   }
 
-  setup(): string {
-    return "";
-  }
-
   rowLoad(name: string, wide: RowLoadWidth): RowLoad {
     const width = wide as LoadWidth; // one of rowWidths
     return {

@@ -19,7 +19,6 @@ export function eightBitLoads(
 ): Pick<
   WeightKind,
   | "functions"
-  | "setup"
   | "registers"
   | "load"
   | "unpack"
@@ -41,7 +40,6 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   return ${type}<u32>(${name}[i], bitcast<u32>(${scaleOf(name, width)})${rest});
 }`;
     },
-    setup: () => "",
     registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
     load: (name, _width, index) => `${name}_codes(${index})`,
     unpack,

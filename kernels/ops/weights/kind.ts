@@ -122,10 +122,10 @@ export interface WeightKind {
    */
   functions(name: string, width: LoadWidth, shared?: boolean): string;
   /**
-   * Statements that bring tables to workgroup memory, by all `threads` threads `thread`, with a barrier; "" where there
-   * are none. Programs of few rows and those with `shared` functions have them ahead of the first values.
+   * Statements that bring tables to workgroup memory, by all `threads` threads `thread`, with a barrier, where there are
+   * tables. Programs of few rows and those with `shared` functions have them ahead of the first values.
    */
-  setup(name: string, threads: number): string;
+  setup?(name: string, threads: number): string;
   /** Widths of {@linkcode rowLoad}, the widest first: 16 of those whose values take less than two bytes. */
   readonly rowWidths: readonly RowLoadWidth[];
   /** Of codes: columns that a product of one row had best make at once. */

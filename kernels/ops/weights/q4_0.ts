@@ -82,7 +82,6 @@ fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${wordsOf(name, width)}, ${scaleOf(name, width)});
 }`,
       type: `${name}_load`,
-      setup: () => "",
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
         const sum = x.map((x, p) => `dot(${x}, ${bytes(word(p, w), p)})`).join(" + ");

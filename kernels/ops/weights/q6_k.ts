@@ -109,7 +109,6 @@ fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${low}, ${high}, ${name}_group(i / ${GROUP / width}u));
 }`,
       type: `${name}_load`,
-      setup: () => "",
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
         const four = (p: number) => `vec4<f32>(unpack4xI8(${bytes(word(p, w), `${w}.high`, p)}))`;
