@@ -1,6 +1,7 @@
 /** Commands on GGUF files, from end to end. */
 import assert from "node:assert/strict";
 import { basename, join } from "node:path";
+import { openGgufModel } from "../../model/formats/gguf/split.ts";
 import { open } from "../../model/session.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpuTest } from "../kernels/harness.ts";
@@ -106,4 +107,34 @@ Deno.test("cli: a GGUF file that is none, or is missing, is refused in a sentenc
   refused(await run(), 1, `model "${path}" does not exist`);
   Deno.writeTextFileSync(path, "no model");
   refused(await run(), 1, `${path}: is no GGUF file: it is the text "no model"`);
+});
+
+gpuTest("cli: blocks whose scales are no finite numbers are refused by their tensor", async () => {
+  using folder = new TemporaryFolder();
+  const path = folder.file("m.gguf"), { tensors, close } = openGgufModel(PIECES);
+  close();
+  // Where in a block the scale is, one for each kind that holds blocks.
+  for (
+    const [name, at, refusal] of [
+      [
+        "attn_q",
+        2,
+        'self_attn.q_proj.weight" has 32 values that are NaN and 224 that are infinite',
+      ],
+      ["attn_v", 208, 'self_attn.v_proj.weight" has 256 values that are NaN'],
+      ["ffn_gate", 0, 'mlp.gate_proj.weight" has 2 values that are NaN and 30 that are infinite'],
+      ["ffn_down", 0, 'mlp.down_proj.weight" has 2 values that are NaN and 30 that are infinite'],
+    ] as const
+  ) {
+    const bytes = Deno.readFileSync(PIECES), tensor = tensors.get(`blk.0.${name}.weight`);
+    assert.ok(tensor !== undefined);
+    new DataView(bytes.buffer).setUint16(
+      tensor.position + at,
+      name === "attn_v" ? 0xfe00 : 0x7c00,
+      true,
+    );
+    Deno.writeFileSync(path, bytes);
+    const run = await lorikeetHere("generate", ["--model", path, ...PROMPT]);
+    refused(run, 1, `model "${path}": tensor "model.layers.0.${refusal}; expected finite numbers`);
+  }
 });
