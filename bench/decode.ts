@@ -195,6 +195,7 @@ export async function benchDecode(args: string[]): Promise<void> {
     provider: gpu.provider,
     model: name,
     precision: flags.precision,
+    quantization: flags.quantization,
     tokens: flags.tokens,
     logit_difference: difference,
     rows,
@@ -213,6 +214,7 @@ interface Result {
   provider: string;
   model: string;
   precision: string;
+  quantization: string;
   tokens: number;
   rows: Row[];
   uncached: { prompt: number; tokens_per_second: number };
@@ -221,9 +223,9 @@ interface Result {
 }
 
 function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Result): void {
-  console.log(
-    `${model}, ${precision}, on ${gpu} (${provider}); ${tokens} tokens after each context`,
-  );
+  const weights = rest.quantization === "none" ? "" : `, weights in ${rest.quantization}`;
+  const what = `${model}, ${precision}${weights}, on ${gpu} (${provider})`;
+  console.log(`${what}; ${tokens} tokens after each context`);
   const header = ["context", "prefill/s", "decode/s", "ms/token", "without cache ms/token"];
   const line = (cells: readonly string[]) =>
     cells.map((cell, i) => cell.padStart(Math.max(12, header[i].length + 2))).join("");

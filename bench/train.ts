@@ -84,12 +84,13 @@ function conflicts({ tokens, plot, profile, data }: Partial<Flags>): string[] {
 
 /** Lines of the table's head: what was measured. */
 function headLines({ gpu, source, config, roofs }: Bench): string[] {
-  const { precision, checkpointing, lora, optimizer } = config;
+  const { precision, quantization, checkpointing, lora, optimizer } = config;
+  const base = quantization === "none" ? "" : `, weights in ${quantization}`;
   const trained = lora
     ? `LoRA of rank ${lora.rank} on ${[lora.targets].flat().join(", ")}`
     : "all weights";
   return [
-    `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}, ${trained}, ` +
+    `${source.name}, ${source.config.num_hidden_layers} blocks, ${precision}${base}, ${trained}, ` +
     `${optimizer}, checkpointing ${checkpointing}, packing ` +
     `${config.packing ? "on" : "off"}, on ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`,
     roofLine(roofs),
@@ -208,13 +209,14 @@ async function run(flags: Flags): Promise<void> {
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const roofs = await measureRoofs(gpu, storageOf(flags.precision));
   if (gpu.profiler) gpu.profiler.roofs = roofs;
-  const config = configOf(flags, model), { precision, lora, optimizer } = config;
+  const config = configOf(flags, model), { precision, quantization, lora, optimizer } = config;
   const bench: Bench = { gpu, source, config, roofs, ignorePlan };
   const common = {
     gpu: gpu.name,
     provider: gpu.provider,
     model,
     precision,
+    quantization,
     lora: lora !== false,
     optimizer,
     checkpointing: config.checkpointing,

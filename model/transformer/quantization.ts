@@ -117,7 +117,8 @@ export function describeQuantization(
     megabytes(quantized.reduce((sum, parameter) => sum + bytes(parameter), 0)).toFixed(1);
   const held = sum(({ operand }) => operand.bytes);
   const otherwise = sum(({ operand }) => operand.values * bytesOf(dense));
-  return `Model "${name}": ${quantized.length} linear layers are quantised to ${kind.name}, ` +
+  const becomes = kind.name === "nf4_f32" ? "nf4 with scales in f32" : kind.name;
+  return `Model "${name}": ${quantized.length} linear layers are quantised to ${becomes}, ` +
     `${held} MB instead of ${otherwise} in ${dense}.` +
     (before === 0 ? "" : ` ${before} were quantised before: the errors of both add up.`);
 }

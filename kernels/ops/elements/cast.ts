@@ -54,52 +54,58 @@ export function fileValues(raw: RawDtype): string {
 fn file_values(i: u32) -> vec4<f32> { return ${DECODE[raw]}; }`;
 }
 
-/** Of eight elements, the 16 or 32 bytes of `words` at i: the largest bits of magnitudes, and the elements. */
-const EIGHT: Record<RawDtype, { loads: string; magnitudes: string; values: [string, string] }> = {
+/** Eight elements as 16 or 32 bytes of `words`: the largest bits of magnitudes, and the elements. */
+const EIGHT: Record<RawDtype, { magnitudes: string; low: string; high: string }> = {
   F32: {
-    loads: "let a = words[2u * i];\n  let b = words[2u * i + 1u];",
-    magnitudes: "max(a & vec4<u32>(0x7fffffffu), b & vec4<u32>(0x7fffffffu))",
-    values: ["bitcast<vec4<f32>>(a)", "bitcast<vec4<f32>>(b)"],
+    magnitudes: "max(x.a & vec4<u32>(0x7fffffffu), x.b & vec4<u32>(0x7fffffffu))",
+    low: "bitcast<vec4<f32>>(x.a)",
+    high: "bitcast<vec4<f32>>(x.b)",
   },
   F16: {
-    loads: "let a = words[i];",
-    magnitudes: "max(a & vec4<u32>(0x7fffu), (a >> vec4<u32>(16u)) & vec4<u32>(0x7fffu))",
-    values: [
-      "vec4<f32>(unpack2x16float(a.x), unpack2x16float(a.y))",
-      "vec4<f32>(unpack2x16float(a.z), unpack2x16float(a.w))",
-    ],
+    magnitudes: "max(x.a & vec4<u32>(0x7fffu), (x.a >> vec4<u32>(16u)) & vec4<u32>(0x7fffu))",
+    low: "vec4<f32>(unpack2x16float(x.a.x), unpack2x16float(x.a.y))",
+    high: "vec4<f32>(unpack2x16float(x.a.z), unpack2x16float(x.a.w))",
   },
   BF16: {
-    loads: "let a = words[i];",
-    magnitudes: "max((a << vec4<u32>(16u)) & vec4<u32>(0x7fffffffu), a & vec4<u32>(0x7fff0000u))",
-    values: [
-      "bitcast<vec4<f32>>(vec4<u32>(a.x << 16u, a.x & 0xffff0000u, a.y << 16u, a.y & 0xffff0000u))",
-      "bitcast<vec4<f32>>(vec4<u32>(a.z << 16u, a.z & 0xffff0000u, a.w << 16u, a.w & 0xffff0000u))",
-    ],
+    magnitudes:
+      "max((x.a << vec4<u32>(16u)) & vec4<u32>(0x7fffffffu), x.a & vec4<u32>(0x7fff0000u))",
+    low: "bitcast<vec4<f32>>((x.a.xxyy << SHIFTS) & vec4<u32>(0xffff0000u))",
+    high: "bitcast<vec4<f32>>((x.a.zzww << SHIFTS) & vec4<u32>(0xffff0000u))",
   },
 };
 
 /**
- * WGSL that reads eight elements at a time of a binding `words` of u32, raw: `file_eight(i) -> Eight`, elements 8i to
- * 8i + 7, and `file_magnitudes(i) -> vec4<u32>`, the larger bits of magnitudes of each two of them. Such bits are in
- * the order of the magnitudes, with infinities and NaN above all numbers; `file_magnitude(bits) -> f32` is the number.
+ * WGSL that holds eight elements of a binding `words` of u32, raw, as they are stored: `file_eight(i) -> Eight` has
+ * elements 8i to 8i + 7, `eight_low` and `eight_high` are their values, vec4<f32>. Of `eight_within(x, count)` all but
+ * the first `count` are zeros, an even number. `eight_magnitudes(x) -> vec4<u32>` are the larger bits of magnitudes of each
+ * two: such bits are in the order of the magnitudes, infinities and NaN above all numbers, and
+ * `magnitude(bits) -> f32` is the number.
  */
 export function fileEights(raw: RawDtype): string {
-  const { loads, magnitudes, values: [low, high] } = EIGHT[raw];
+  const { magnitudes, low, high } = EIGHT[raw];
+  const [fields, loads, masked] = raw === "F32"
+    ? [
+      "a: vec4<u32>,\n  b: vec4<u32>,",
+      "words[2u * i], words[2u * i + 1u]",
+      "select(vec4<u32>(), x.a, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count)), " +
+      "select(vec4<u32>(), x.b, vec4<u32>(4u, 5u, 6u, 7u) < vec4<u32>(count))",
+    ]
+    : [
+      "a: vec4<u32>,",
+      "words[i]",
+      "select(vec4<u32>(), x.a, vec4<u32>(0u, 2u, 4u, 6u) < vec4<u32>(count))",
+    ];
   return `
 struct Eight {
-  low: vec4<f32>,
-  high: vec4<f32>,
+  ${fields}
 }
-fn file_eight(i: u32) -> Eight {
-  ${loads}
-  return Eight(${low}, ${high});
-}
-fn file_magnitudes(i: u32) -> vec4<u32> {
-  ${loads}
-  return ${magnitudes};
-}
-fn file_magnitude(bits: u32) -> f32 {
+const SHIFTS = vec4<u32>(16u, 0u, 16u, 0u);
+fn file_eight(i: u32) -> Eight { return Eight(${loads}); }
+fn eight_within(x: Eight, count: u32) -> Eight { return Eight(${masked}); }
+fn eight_low(x: Eight) -> vec4<f32> { return ${low}; }
+fn eight_high(x: Eight) -> vec4<f32> { return ${high}; }
+fn eight_magnitudes(x: Eight) -> vec4<u32> { return ${magnitudes}; }
+fn magnitude(bits: u32) -> f32 {
   return ${raw === "F16" ? "unpack2x16float(bits).x" : "bitcast<f32>(bits)"};
 }`;
 }

@@ -8,6 +8,7 @@ import { groupGrid } from "../../gpu/elementwise.ts";
 import { type Binding, programFamily } from "../../gpu/program.ts";
 import { boundPart } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
+import { maximum, repeat } from "../../wgsl/repeat.ts";
 import { fileEights, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN } from "../elements/not_finite.ts";
 import { codesBinding, eightBitLoads } from "./eight_bit.ts";
@@ -17,6 +18,8 @@ import type { Plane, WeightKind } from "./kind.ts";
 const BLOCK = 32;
 /** Threads of a workgroup that encodes, and blocks of a thread: a word has the scales of two. */
 const THREADS = 64, BLOCKS = 2;
+/** Loads of a block. */
+const EIGHTS = BLOCK / 8;
 
 /**
  * The largest magnitude over 127 is the scale; values are rounded over the scale before that is rounded to f16, halves
@@ -39,16 +42,16 @@ fn rounded(x: vec4<f32>) -> u32 {
 }
 // Codes of a block, and its scale.
 fn block(at: u32, to: u32) -> f32 {
-  var most = vec4<u32>();
-  for (var i = 0u; i < ${BLOCK / 8}u; i++) { most = max(most, file_magnitudes(at + i)); }
-  let largest = file_magnitude(max(max(most.x, most.y), max(most.z, most.w)));
+${repeat(EIGHTS, (i) => `  let x${i} = file_eight(at + ${i}u);`)}
+  let most = ${maximum(EIGHTS, (i) => `eight_magnitudes(x${i})`)};
+  let largest = magnitude(max(max(most.x, most.y), max(most.z, most.w)));
   let scale = divided(largest, 127.0);
   var inverse = 0.0;
   if (scale > 0.0) { inverse = divided(1.0, scale); }
-  for (var i = 0u; i < ${BLOCK / 8}u; i++) {
-    let x = file_eight(at + i);
-    codes[to + 2u * i] = rounded(x.low * inverse);
-    codes[to + 2u * i + 1u] = rounded(x.high * inverse);
+${
+    repeat(EIGHTS, (i) => `
+  codes[to + ${2 * i}u] = rounded(eight_low(x${i}) * inverse);
+  codes[to + ${2 * i + 1}u] = rounded(eight_high(x${i}) * inverse);`)
   }
   let infinite = (bitcast<u32>(largest) & 0x7f800000u) == 0x7f800000u;
   return bitcast<f32>(select(bitcast<u32>(scale), ${NAN}, infinite));
@@ -62,9 +65,9 @@ fn main(
   let start = ((group.y * groups.x + group.x) * ${THREADS}u + thread) * ${BLOCKS}u;
   if (start >= u.blocks) { return; }
   var scales_of = vec2<f32>();
-  scales_of.x = block(start * ${BLOCK / 8}u, u.firstCodes + start * ${BLOCK / 4}u);
+  scales_of.x = block(start * ${EIGHTS}u, u.firstCodes + start * ${BLOCK / 4}u);
   if (start + 1u < u.blocks) {
-    scales_of.y = block((start + 1u) * ${BLOCK / 8}u, u.firstCodes + (start + 1u) * ${BLOCK / 4}u);
+    scales_of.y = block((start + 1u) * ${EIGHTS}u, u.firstCodes + (start + 1u) * ${BLOCK / 4}u);
   }
   scales[u.firstScales + start / ${BLOCKS}u] = pack2x16float(scales_of);
 }`,

@@ -9,12 +9,15 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
 import { boundPart, type Tensor } from "../../gpu/tensor.ts";
 import { DIVIDED } from "../../wgsl/divide.ts";
+import { maximum, repeat } from "../../wgsl/repeat.ts";
 import { fileEights, type RawDtype } from "../elements/cast.ts";
 import { NAN } from "../elements/not_finite.ts";
 import type { EncodedPiece, FlagPlace } from "./kind.ts";
 import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_MIDPOINTS } from "./nf4_values.ts";
 
 const BLOCK = NF4_BLOCK, GROUP = NESTED_BLOCK;
+/** Loads of a block. */
+const EIGHTS = BLOCK / 8;
 /** Words of the scales of {@linkcode NESTED_BLOCK} blocks. */
 export const GROUP_WORDS = GROUP / 4 + 2;
 
@@ -59,8 +62,8 @@ fn codes_of(x: vec4<f32>) -> vec4<u32> {
 ${search()}
 }
 fn word_of(x: Eight, inverse: f32) -> u32 {
-  let low = codes_of(x.low * inverse);
-  let high = codes_of(x.high * inverse);
+  let low = codes_of(eight_low(x) * inverse);
+  let high = codes_of(eight_high(x) * inverse);
   return low.y | (low.x << 4u) | (low.w << 8u) | (low.z << 12u) |
     (high.y << 16u) | (high.x << 20u) | (high.w << 24u) | (high.z << 28u);
 }
@@ -72,37 +75,28 @@ fn main(
 ) {
   let block = (group.y * groups.x + group.x) * ${THREADS}u + thread;
   if (block >= u.blocks) { return; }
-  let start = block * ${BLOCK / 8}u;
+  let start = block * ${EIGHTS}u;
   let to = u.firstWord + start;
+  // Past the end there are zeros.
   let inside = min(u.count - block * ${BLOCK}u, ${BLOCK}u);
-  let whole = inside / 8u;
-  let rest = inside % 8u;
-  var most = vec4<u32>();
-  for (var i = 0u; i < whole; i++) { most = max(most, file_magnitudes(start + i)); }
-  var largest = file_magnitude(max(max(most.x, most.y), max(most.z, most.w)));
-  // Past the end there are zeros. A loop is left out by drivers that take both ways of a condition.
-  var last = Eight();
-  for (var i = rest; i > 0u; i = 0u) {
-    let x = file_eight(start + whole);
-    last.low = select(vec4<f32>(), x.low, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(rest));
-    last.high = select(vec4<f32>(), x.high, vec4<u32>(4u, 5u, 6u, 7u) < vec4<u32>(rest));
-    let bits = max(bitcast<vec4<u32>>(abs(last.low)), bitcast<vec4<u32>>(abs(last.high)));
-    let both = max(bits, vec4<u32>(bitcast<u32>(largest)));
-    largest = bitcast<f32>(max(max(both.x, both.y), max(both.z, both.w)));
+${
+    repeat(EIGHTS, (i) =>
+      `  let x${i} = eight_within(file_eight(start + ${i}u), max(inside, ${8 * i}u) - ${8 * i}u);`)
   }
+  let most = ${maximum(EIGHTS, (i) => `eight_magnitudes(x${i})`)};
+  let largest = magnitude(max(max(most.x, most.y), max(most.z, most.w)));
   let infinite = (bitcast<u32>(largest) & 0x7f800000u) == 0x7f800000u;
   absmax[u.first + block] = bitcast<f32>(select(bitcast<u32>(largest), ${NAN}, infinite));
   var inverse = 0.0;
   if (largest > 0.0) { inverse = divided(1.0, largest); }
   // What a block of zeros is divided by is no number, which is above no midpoint.
   let mask = select(0xffffffffu, 0u, largest == 0.0);
-  for (var i = 0u; i < whole; i++) {
-    codes[to + i] = word_of(file_eight(start + i), inverse) & mask;
+${
+    repeat(EIGHTS, (i) =>
+      `  if (inside > ${8 * i}u) { codes[to + ${i}u] = word_of(x${i}, inverse) & mask; }`)
   }
   // Past the end codes are 0.
-  for (var i = rest; i > 0u; i = 0u) {
-    codes[to + whole] = word_of(last, inverse) & mask & select(0xffffffffu, 0xffffu, rest <= 4u);
-  }
+  if (inside % 8u == 4u) { codes[to + inside / 8u] &= 0xffffu; }
 }`,
 }));
 

@@ -109,6 +109,6 @@ Deno.test("quantization: one line says what is held, and in how much", () => {
   assert.equal(say(before, nf4), undefined);
   assert.match(
     say(before, { ...nf4, double_quantization: false }) ?? "",
-    /^Model "x": 14 linear layers are quantised to nf4_f32, 0\.\d MB instead of 0\.\d in f16\. 14 were quantised before: the errors of both add up\.$/,
+    /^Model "x": 14 linear layers are quantised to nf4 with scales in f32, 0\.\d MB instead of 0\.\d in f16\. 14 were quantised before: the errors of both add up\.$/,
   );
 });
