@@ -39,8 +39,8 @@ export interface MatvecSize {
   k: number;
   /** Numbers of weights of B that may be one load, the largest first. */
   widths: readonly RowLoadWidth[];
-  /** Where weights are codes: columns of C to make at once. */
-  columns?: 4 | 8;
+  /** Weights are codes, to be unpacked. */
+  coded?: boolean;
   /** A is attention's result as KV splits. */
   splitInput?: boolean;
   /** Half of the columns are gates of the others. */
@@ -53,8 +53,14 @@ const WHOLE_ROWS = 2;
 const MANY_COLUMNS = 8192;
 /** From so many columns on workgroups that end make room for others in time: a grid gains nothing. */
 const MOST_COLUMNS_OF_GRID = 16384;
-/** Threads of a grid for each processor: with weights asked for ahead, without, and of weights that are codes. */
-const THREADS_AHEAD = 512, THREADS_BEHIND = 1024, THREADS_CODED = 512;
+/** Threads of a grid for each processor: with weights asked for ahead, and without. */
+const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
+/**
+ * Workgroups of a grid for each processor where weights are codes. Unpacking these takes long programs, which each
+ * launch reads anew: with 8 columns instead of 4, a block of 7B took 136 µs instead of 92 in nf4 on an H200, though the
+ * same product again and again took no longer.
+ */
+const WORKGROUPS_CODED = 4;
 
 /** The most values of a row of k that may be one load. */
 function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
@@ -67,7 +73,7 @@ function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
  */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, widths, columns, splitInput = false, swiglu = false }: MatvecSize,
+  { m, n, k, widths, coded = false, splitInput = false, swiglu = false }: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
@@ -76,17 +82,14 @@ export function matvecLayout(
     const along = { threads: 128, steps: 2, outputs: 4, ...given };
     return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
   }
-  const coded = columns !== undefined;
-  const gridded = m === 1 &&
-    (coded ? n >= MANY_COLUMNS || splitInput : n < MOST_COLUMNS_OF_GRID && !swiglu);
-  const four = swiglu || splitInput || n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
-  // Without a grid, whose rows are few and long, more loads at once.
-  const narrow = columns === 4 && !gridded;
+  const gridded = m === 1 && (coded || (n < MOST_COLUMNS_OF_GRID && !swiglu));
+  const four = coded || swiglu || splitInput ||
+    n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
   const {
-    wide = widestOf(narrow ? [8, 4] : widths, k),
+    wide = widestOf(widths, k),
     // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
-    steps: target = splitInput ? 1 : coded && !narrow ? 2 : 4,
-    outputs = coded ? (n % columns === 0 ? columns : 4) : four ? 4 : 2,
+    steps: target = splitInput ? 1 : coded ? 2 : 4,
+    outputs = four ? 4 : 2,
     ahead = !splitInput && !coded,
   } = given;
   const vectors = k / wide;
@@ -96,8 +99,10 @@ export function matvecLayout(
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
-  const perProcessor = coded ? THREADS_CODED : ahead ? THREADS_AHEAD : THREADS_BEHIND;
-  const full = device.processors * Math.ceil(perProcessor / threads);
+  const perProcessor = coded
+    ? WORKGROUPS_CODED
+    : Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
+  const full = device.processors * perProcessor;
   const { grid: workgroups = gridded ? full : 0 } = given;
   const grid = workgroups < n / outputs ? workgroups : 0;
   return { whole, threads, steps, outputs, wide, grid, ahead: grid > 0 && ahead, subgroup };

@@ -24,7 +24,6 @@ export function eightBitLoads(
   | "unpack"
   | "halves"
   | "rowWidths"
-  | "rowColumns"
   | "rowLoad"
 > {
   const unpack: WeightKind["unpack"] = (_name, width, [register]) => {
@@ -46,7 +45,6 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
     halves: (name, registers) => packHalves(unpack(name, 8, registers)),
 
     rowWidths: [16, 8, 4],
-    rowColumns: 4,
     rowLoad(name, width): RowLoad {
       const words = width / 4, type = words === 1 ? "u32" : `vec${words}<u32>`;
       const word = (p: number, w: string) => words === 1 ? `${w}.codes` : `${w}.codes[${p}]`;

@@ -128,8 +128,6 @@ export interface WeightKind {
   setup?(name: string, threads: number): string;
   /** Widths of {@linkcode rowLoad}, the widest first: 16 of those whose values take less than two bytes. */
   readonly rowWidths: readonly RowLoadWidth[];
-  /** Of codes: columns that a product of one row had best make at once. */
-  readonly rowColumns?: 4 | 8;
   /** How products of few rows load a matrix, so many values at once. */
   rowLoad(name: string, width: RowLoadWidth): RowLoad;
   /** Registers of one load. */

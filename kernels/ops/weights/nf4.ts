@@ -51,7 +51,6 @@ class Nf4 implements WeightKind {
   readonly columnUnit = 1;
   readonly encoder: Encoder;
   readonly rowWidths = [16, 8, 4] as const;
-  readonly rowColumns = 8;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {

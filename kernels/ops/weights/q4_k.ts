@@ -84,7 +84,6 @@ fn ${name}_codes(i: u32) -> vec4<u32> {
   },
 
   rowWidths: [16, 8, 4],
-  rowColumns: 8,
   rowLoad(name, width) {
     const isPair = width === 16, type = isPair ? "vec2<u32>" : "u32";
     const word = (p: number, w: string) => `${w}.codes${isPair ? `[${p >> 1}]` : ""}`;

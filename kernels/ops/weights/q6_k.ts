@@ -98,7 +98,6 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   },
 
   rowWidths: [16, 8, 4],
-  rowColumns: 4,
   rowLoad(name, width) {
     const [low, high] = bitsOf(name, width);
     const word = (p: number, w: string) => `${w}.low${width === 16 ? `[${p >> 1}]` : ""}`;
