@@ -13,6 +13,7 @@ import { EXACT } from "../../../kernels/ops/numerics.ts";
 import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { loadWeights } from "../../../model/checkpoint/load.ts";
+import { weightKind } from "../../../kernels/ops/weights/kinds.ts";
 import { gpuTest } from "../../kernels/harness.ts";
 import { SMALL_CONFIG } from "../../train/runs.ts";
 
@@ -50,14 +51,14 @@ async function load(
   gpu: Gpu,
   special: Record<string, number[]>,
   dtype: FileDtype,
-  options: Pick<LlamaOptions, "numerics" | "mode">,
+  options: Pick<LlamaOptions, "numerics" | "mode" | "frozen">,
 ): Promise<void> {
   const model = new Llama(gpu.memory, { config: SMALL_CONFIG, ...options });
   const source = { name: "M", config: SMALL_CONFIG, weights: weightsWith(special, dtype) };
   try {
     await loadWeights(gpu, model, source, { seed: 0, chunkBytes: 512 });
   } finally {
-    for (const { value } of model.weights) gpu.free(value);
+    for (const { operand } of model.weights) gpu.free(operand.tensors[0]);
   }
 }
 
@@ -116,3 +117,21 @@ gpuTest("weights that are NaN or infinite are refused in any precision and dtype
     refused(/has 1 value that is infinite, and so has 1 other tensor; expected/),
   );
 });
+
+gpuTest(
+  "weights that are NaN or infinite are refused where they are quantised, too",
+  async (gpu) => {
+    for (const kind of ["int8", "nf4", "nf4_f32"]) {
+      const frozen = (name: string) => name === GATE ? weightKind(kind) : undefined;
+      for (const dtype of ["F32", "F16", "BF16"] as const) {
+        await assert.rejects(
+          load(gpu, { [GATE]: [NaN, NaN, -Infinity] }, dtype, { ...MIXED, frozen }),
+          refused(
+            /tensor "model\.layers\.1\.mlp\.gate_proj\.weight" has 2 values that are NaN and 1 that is infinite; expected/,
+          ),
+        );
+        await load(gpu, { [GATE]: [0, -3, 5] }, dtype, { ...MIXED, frozen });
+      }
+    }
+  },
+);
