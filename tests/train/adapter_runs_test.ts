@@ -20,6 +20,7 @@ import { Trainer } from "../../train/trainer.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
+import { setWeights, standingValues } from "../quantized_model.ts";
 import { assertSameTensors, parameters } from "./runs.ts";
 
 const cases = readFixture("peft.json");
@@ -131,6 +132,42 @@ for (const c of cases) {
     }
   });
 }
+
+gpuTest("adapters of every kind train on a quantised base as on its values", async (gpu) => {
+  const names = [
+    "tokens",
+    "tokens_untied",
+    "lora_bias",
+    "bias_lora_only",
+    "saved_tied",
+    "dora_embed",
+  ];
+  for (const c of cases.filter(({ name }) => names.includes(name))) {
+    const path = fixturePath(`peft/${c.name}`), adapter = readAdapter(path), windows = windowsOf(c);
+    const model = openModel(fixturePath(c.model)).config;
+    const lora = settingsFrom(settings(), adapter.config, { given: new Set(), model, what: path });
+    const start = async (quantization: "none" | "nf4") => {
+      const changes = { precision: "fp32", quantization, optimizer: "sgd" } as const;
+      const trainer = await open(gpu, c, lora, changes);
+      loadAdapter(gpu, trainer.model, adapter);
+      return trainer;
+    };
+    const quantized = await start("nf4"), dense = await start("none");
+    const values = await standingValues(gpu, quantized.model);
+    assert.equal(values.size, 7 * model.num_hidden_layers);
+    setWeights(gpu, dense.model, values);
+    dense.model.parametersChanged();
+    const actual = await steps(gpu, quantized, windows, 0);
+    for (const [i, { loss, gradNorm }] of (await steps(gpu, dense, windows, 0)).entries()) {
+      const limits = { atol: 0, rtol: 1e-4, what: `${c.name} step ${i + 1}` };
+      assertClose([actual[i].loss, actual[i].gradNorm], [loss, gradNorm], limits);
+    }
+    const expected = await parameters(gpu, dense);
+    for (const [name, data] of await parameters(gpu, quantized)) {
+      assertClose(data, expected.get(name)!, { atol: 1e-4, rtol: 1e-3, what: `${c.name} ${name}` });
+    }
+  }
+});
 
 async function trainedValues(gpu: Gpu, trainer: Trainer) {
   const values = await parameters(gpu, trainer);
