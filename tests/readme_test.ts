@@ -19,7 +19,7 @@ import {
 } from "./documents.ts";
 import { CHAPTERS } from "./study/guide.ts";
 
-const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "full_finetune.yaml"]
+const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "qlora_7b.yaml", "full_finetune.yaml"]
   .map((name) => `examples/${name}`);
 
 /** Commands with a list of flags. `bench memory` has none but `--json`. */

@@ -188,6 +188,7 @@ Deno.test("config: the examples are valid", () => {
   );
   assert.equal(course.precision, "mixed");
   assert.equal(parseTrainArguments([example("full_finetune.yaml")]).lora, false);
+  assert.equal(parseTrainArguments([example("qlora_7b.yaml")]).quantization, "nf4");
 });
 
 Deno.test("config: the help has every key with its default and a sentence", () => {
