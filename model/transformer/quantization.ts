@@ -111,7 +111,10 @@ export function describeQuantization(
   );
   const dense = parameters.flatMap(({ operand: { kind } }) => kind.element ?? [])[0];
   if (quantized.length === 0 || dense === undefined) return undefined;
-  const before = quantized.filter(({ name }) => weights?.quantized(name) !== undefined).length;
+  const before = quantized.filter(({ name }) => {
+    const { stored, dtype } = weights?.info(name) ?? {};
+    return stored !== dtype && stored !== undefined;
+  }).length;
   const [{ operand: { kind } }] = quantized;
   const sum = (bytes: (parameter: Parameter) => number) =>
     megabytes(quantized.reduce((sum, parameter) => sum + bytes(parameter), 0)).toFixed(1);

@@ -111,4 +111,8 @@ Deno.test("quantization: one line says what is held, and in how much", () => {
     say(before, { ...nf4, double_quantization: false }) ?? "",
     /^Model "x": 14 linear layers are quantised to nf4 with scales in f32, 0\.\d MB instead of 0\.\d in f16\. 14 were quantised before: the errors of both add up\.$/,
   );
+  assert.match(
+    say(fixturePath("gguf/sentencepiece.gguf"), nf4) ?? "",
+    /: 14 linear layers are quantised to nf4, .* in f16\. 10 were quantised before: /,
+  );
 });
