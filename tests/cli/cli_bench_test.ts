@@ -34,7 +34,17 @@ gpuTest("cli: bench train times every step of a run", async () => {
   const args = ["--model", "random:tiny", "--samples", "4", "--packing"];
   const result = await json("train", ...args, "--gradient-accumulation-steps", "3", "--profile");
   assert.deepEqual(Object.keys(result), [
-    ...["gpu", "provider", "model", "precision", "lora", "optimizer", "checkpointing", "packing"],
+    ...[
+      "gpu",
+      "provider",
+      "model",
+      "precision",
+      "quantization",
+      "lora",
+      "optimizer",
+      "checkpointing",
+      "packing",
+    ],
     ...["roofs", "samples", "tokens", "shared_tokens", "steps"],
     ...["trainable_parameters", "total_parameters"],
     ...["first_loss", "last_loss", "losses", "skipped_steps", "programs", "compile_seconds"],
@@ -119,7 +129,17 @@ gpuTest("cli: bench decode compares both ways of generation before it times them
     "4",
   );
   assert.deepEqual(Object.keys(result), [
-    ...["gpu", "provider", "model", "precision", "tokens", "logit_difference", "rows", "uncached"],
+    ...[
+      "gpu",
+      "provider",
+      "model",
+      "precision",
+      "quantization",
+      "tokens",
+      "logit_difference",
+      "rows",
+      "uncached",
+    ],
     ...["peak_memory_mb", "cache_mb"],
   ]);
   assert.deepEqual(Object.keys(result.rows[0]), [
