@@ -14,8 +14,8 @@ import { type BuiltinRun, openBuiltin, readTrained, train } from "./builtin_run.
 import { grouped, table } from "./numbers.ts";
 
 /** How the base is held. */
-const QUANTIZATIONS: readonly QuantizationSettings["quantization"][] = ["none", "int8", "nf4"];
-const EPOCHS = 4;
+const QUANTIZATIONS: readonly QuantizationSettings["quantization"][] = ["none", "nf4"];
+const EPOCHS = 3;
 
 /** Losses of a run, each the mean of all its samples, in nats a token. */
 export interface QuantizedRun {
