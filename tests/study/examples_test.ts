@@ -237,12 +237,11 @@ Deno.test("study: memory of quantised weights", () => {
 });
 
 gpuTest("study: adapters make up for rounding", async (gpu) => {
-  const runs = await quantizedRuns(gpu), [none, int8, nf4] = runs;
+  const runs = await quantizedRuns(gpu), [none, nf4] = runs;
   near(none.moved, none.trained, 1e-6);
   const [before, after] = [nf4.before - none.before, nf4.trained - none.trained];
   near(before, 0.2, 0.1);
   assert.ok(after > 0 && after < before / 3, "most of the difference is gone");
-  for (const loss of ["before", "trained", "moved"] as const) near(int8[loss], none[loss], 0.01);
   assert.ok(Math.abs(nf4.moved - nf4.trained) < after, "nearly as good on the weights before");
   assertQuoted("quantized_run.ts", quantizedRunLines(runs));
 });
