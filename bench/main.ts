@@ -7,7 +7,6 @@
 import { UsageError } from "../kernels/errors.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
 import { runMain } from "../cli/run_main.ts";
-import { endWithParent } from "../cli/parent.ts";
 import { benchDecode } from "./decode.ts";
 import { benchDevice } from "./device.ts";
 import { benchKernels } from "./kernels.ts";
@@ -71,7 +70,6 @@ All take --json, and all but load and memory --gpu; NAME --help tells the other 
 
 /** One of the benches, which the first argument names. */
 export async function main(args: string[]): Promise<void> {
-  endWithParent();
   const [name, ...flags] = args.filter((argument) => argument !== "--debug");
   if (name === undefined || name === "--help") {
     console.log(HELP);

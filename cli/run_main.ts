@@ -4,6 +4,7 @@
  * @module
  */
 import { UsageError, UserError } from "../kernels/errors.ts";
+import { endWithParent } from "./parent.ts";
 import { allAtRest } from "../kernels/gpu/rest.ts";
 
 /** Longest wait for a GPU that is still at work when an error ends the program, in milliseconds. */
@@ -40,8 +41,9 @@ export async function statusOf(main: Main, args: string[]): Promise<number> {
   }
 }
 
-/** Runs a program's entry point with the program's arguments and exits with its status. */
+/** Runs a program's entry point with the program's arguments and exits with its status, or with its parent. */
 export async function runMain(main: Main): Promise<never> {
+  endWithParent();
   const status = await statusOf(main, Deno.args);
   if (status !== 0) await allAtRest(LONGEST_REST);
   Deno.exit(status);

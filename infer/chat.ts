@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { lessMemory } from "../cli/less_memory.ts";
+import { runMain } from "../cli/run_main.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -175,3 +176,5 @@ function save(file: string, content: unknown): void {
   if (exists(file)) throw new UserError(`${file} exists already and is not overwritten`);
   writeJson(file, content);
 }
+
+if (import.meta.main) await runMain(chat);

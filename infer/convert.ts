@@ -9,6 +9,7 @@ import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
+import { runMain } from "../cli/run_main.ts";
 import { text } from "../cli/settings.ts";
 import { readAdapter } from "../model/adapter/adapter_folder.ts";
 import { writeGgufAdapter } from "../model/adapter/gguf_adapter.ts";
@@ -86,3 +87,5 @@ export async function convert(args: string[]): Promise<number | void> {
     console.log(`Wrote ${output}: ${tensors} tensors, ${size} MB, in ${seconds.toFixed(1)} s`);
   }
 }
+
+if (import.meta.main) await runMain(convert);

@@ -4,6 +4,7 @@
  * @module
  */
 import { lessMemory } from "../cli/less_memory.ts";
+import { runMain } from "../cli/run_main.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -188,3 +189,5 @@ function report(results: readonly GenerateResult[], context: number): void {
       `peak GPU memory: ${peak_memory_mb.toFixed(1)} MB`,
   );
 }
+
+if (import.meta.main) await runMain(generate);

@@ -1,13 +1,12 @@
 /**
- * Entry point of `lorikeet generate`, `chat`, `score`, `merge` and `convert`, which of them being the first
- * argument.
+ * Entry point of the compiled inference program: `generate`, `chat`, `score`, `merge` or `convert`, as the first argument
+ * says. `./lorikeet` runs the commands' own files.
  *
  * @module
  */
 import { UsageError } from "../kernels/errors.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
 import { runMain } from "../cli/run_main.ts";
-import { endWithParent } from "../cli/parent.ts";
 
 /** The commands, each imported when it is called; what one returns is its exit status. */
 const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
@@ -28,7 +27,6 @@ Each tells its flags with --help.`;
 
 /** One of the commands, which the first argument names. */
 export async function main([name, ...args]: string[]): Promise<number | void> {
-  endWithParent();
   if (name === undefined || name === "--help" || name === "-h") {
     console.log(HELP);
     return;

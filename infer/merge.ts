@@ -8,6 +8,7 @@ import { UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
+import { runMain } from "../cli/run_main.ts";
 import { flag, text } from "../cli/settings.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { AdapterMerge } from "../model/checkpoint/merge.ts";
@@ -166,3 +167,5 @@ function report(result: MergeResult, difference?: LogitDifference): void {
       }, the same likeliest token at ${trained.sameToken} of ${rows} positions`,
   );
 }
+
+if (import.meta.main) await runMain(merge);

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { lessMemory } from "../cli/less_memory.ts";
+import { runMain } from "../cli/run_main.ts";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
@@ -107,3 +108,5 @@ export async function score(args: string[]): Promise<void> {
   console.error(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
   if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
 }
+
+if (import.meta.main) await runMain(score);

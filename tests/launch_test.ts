@@ -69,7 +69,7 @@ Deno.test("launch: a program takes the shell's place with its arguments untouche
   assert.match(lines, /^export VK_DRIVER_FILES='\/usr\/share\/.*lvp_icd\.x86_64\.json'$/m);
   assert.match(
     lines,
-    /\nexec '\/bin\/deno' 'run' .* '\/own'\\''s\/infer\/main\.ts' 'score' "\$@"$/,
+    /\nexec '\/bin\/deno' 'run' .* '\/own'\\''s\/infer\/score\.ts' "\$@"$/,
   );
 });
 

@@ -78,8 +78,8 @@ launcherTest("generate and score may neither write nor run anything", async (sys
   await system.program("nvidia-smi", "exit 0");
   for (const command of ["generate", "score"]) {
     const args = argumentsOf(await system.run([command, "--json"]));
-    const program = args.indexOf(system.path("project", "infer/main.ts"));
-    assert.deepEqual(args.slice(program + 1), [command, "--json"]);
+    const program = args.indexOf(system.path("project", `infer/${command}.ts`));
+    assert.deepEqual(args.slice(program + 1), ["--json"]);
     assert.doesNotMatch(args.slice(0, program).join(" "), /--allow-(all|write|run|net|ffi)/);
   }
 });
@@ -95,8 +95,8 @@ launcherTest("merge and convert may write, and only merge needs Vulkan", async (
   assert.match(variableOf(merged, "VK_DRIVER_FILES") ?? "", /\.json$/);
   for (const [command, outcome] of [["convert", converted], ["merge", merged]] as const) {
     const args = argumentsOf(outcome);
-    const program = args.indexOf(system.path("project", "infer/main.ts"));
-    assert.deepEqual(args.slice(program + 1), [command, "--model", "m"]);
+    const program = args.indexOf(system.path("project", `infer/${command}.ts`));
+    assert.deepEqual(args.slice(program + 1), ["--model", "m"]);
     const flags = args.slice(0, program);
     assert.ok(flags.includes("--allow-write"), command);
     assert.equal(flags.includes("--allow-run=nvidia-smi"), command === "merge");
@@ -252,7 +252,8 @@ launcherTest("a steady plan is kept until something that it rests on changes", a
   const driver = async (...args: string[]) => {
     const outcome = await system.run(["generate", ...args]);
     assert.deepEqual([outcome.code, outcome.stderr], [0, ""]);
-    assert.deepEqual(argumentsOf(outcome).slice(-args.length - 1), ["generate", ...args]);
+    const program = system.path("project", "infer/generate.ts");
+    assert.deepEqual(argumentsOf(outcome).slice(-args.length - 1), [program, ...args]);
     return variableOf(outcome, "VK_DRIVER_FILES");
   };
   const plans = async () =>

@@ -4,7 +4,6 @@
  * @module
  */
 import { join } from "node:path";
-import { endWithParent } from "../cli/parent.ts";
 import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
@@ -119,7 +118,6 @@ function report(
 }
 
 export async function main(args: string[]): Promise<number> {
-  endWithParent();
   const given = readTrainArguments(args);
   checkOutput(given.config.output);
   const setup = await setUpTraining(given, console.log), { config } = setup;

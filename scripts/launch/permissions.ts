@@ -16,8 +16,8 @@ export interface Permissions {
 
 /** A command that is a program of the project. */
 export interface ProgramCommand {
-  /** The file that is run, from the project's folder, and what comes before the user's arguments. */
-  readonly program: readonly [file: string, ...first: string[]];
+  /** The file that is run, from the project's folder. */
+  readonly program: string;
   /** Whether it needs a GPU or a software driver. */
   readonly computes: boolean;
   /** Whether its arguments may name a YAML file with keys of the same names as its flags. */
@@ -40,14 +40,14 @@ const SERIES = {
 
 /** The commands that are programs. */
 export const PROGRAMS = {
-  train: { program: ["train/main.ts"], computes: true, readsYaml: true, permissions: TRAINS },
-  generate: { program: ["infer/main.ts", "generate"], computes: true, permissions: READS },
-  chat: { program: ["infer/main.ts", "chat"], computes: true, permissions: WRITES },
-  score: { program: ["infer/main.ts", "score"], computes: true, permissions: READS },
-  merge: { program: ["infer/main.ts", "merge"], computes: true, permissions: TRAINS },
-  convert: { program: ["infer/main.ts", "convert"], computes: false, permissions: WRITES },
+  train: { program: "train/main.ts", computes: true, readsYaml: true, permissions: TRAINS },
+  generate: { program: "infer/generate.ts", computes: true, permissions: READS },
+  chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
+  score: { program: "infer/score.ts", computes: true, permissions: READS },
+  merge: { program: "infer/merge.ts", computes: true, permissions: TRAINS },
+  convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
   bench: {
-    program: ["bench/main.ts"],
+    program: "bench/main.ts",
     computes: true,
     // Loading is compared with `cat`; `dd` drops a file from the page cache.
     permissions: { write: true, programs: ["nvidia-smi", "cat", "dd"] },
@@ -57,7 +57,7 @@ export const PROGRAMS = {
       peers: { ...SERIES, permissions: { ...SERIES.permissions, python: true } },
     },
   },
-  report: { program: ["bench/course/report.ts"], ...SERIES },
+  report: { program: "bench/course/report.ts", ...SERIES },
 } as const satisfies Record<string, ProgramCommand>;
 
 /** A command that is a program. */

@@ -57,7 +57,7 @@ async function programLines(
   environment: Environment,
 ): Promise<string[]> {
   const { root, cache, deno, args } = launch;
-  const { program: [file, ...first], computes, permissions, readsYaml } = programCommand(
+  const { program, computes, permissions, readsYaml } = programCommand(
     launch.command,
     args,
   );
@@ -85,8 +85,7 @@ async function programLines(
       has: system.has,
     }),
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
-    `${root}/${file}`,
-    ...first,
+    `${root}/${program}`,
   ];
   return [...environmentLines(environment), `exec ${quoted(words)} "$@"`];
 }

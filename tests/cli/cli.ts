@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { launcherPermissions, ROOT } from "../../scripts/compile.ts";
+import { type ProgramName, PROGRAMS } from "../../scripts/launch/permissions.ts";
 import { fixturePath } from "../fixtures.ts";
 
 /** A tokenizer of 360 ids, for models that bring none. */
@@ -14,17 +15,6 @@ export interface Outcome {
   stderr: string;
   seconds: number;
 }
-
-const ENTRY = {
-  train: ["train/main.ts"],
-  generate: ["infer/main.ts", "generate"],
-  chat: ["infer/main.ts", "chat"],
-  score: ["infer/main.ts", "score"],
-  merge: ["infer/main.ts", "merge"],
-  convert: ["infer/main.ts", "convert"],
-  bench: ["bench/main.ts"],
-  report: ["bench/course/report.ts"],
-};
 
 const permissions = new Map<string, string[]>();
 
@@ -47,21 +37,20 @@ export function nativePermissions(): string[] {
 
 /** What Deno is given to run `lorikeet <command> <args>`. */
 export async function denoArguments(
-  command: keyof typeof ENTRY,
+  command: ProgramName,
   args: readonly string[],
 ): Promise<string[]> {
-  const [file, ...first] = ENTRY[command];
   return [
     ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
     ...await permissionsOf(command),
     ...nativePermissions(),
-    ...[join(ROOT, file), ...first, ...args],
+    ...[join(ROOT, PROGRAMS[command].program), ...args],
   ];
 }
 
 /** Starts `lorikeet <command> <args>`. */
 export async function startLorikeet(
-  command: keyof typeof ENTRY,
+  command: ProgramName,
   args: readonly string[],
   env: Record<string, string> = {},
   stdin: "null" | "piped" = "null",
@@ -77,7 +66,7 @@ export async function startLorikeet(
 
 /** Runs `lorikeet <command> <args>`. */
 export async function lorikeet(
-  command: keyof typeof ENTRY,
+  command: ProgramName,
   args: readonly string[],
   env: Record<string, string> = {},
 ): Promise<Outcome> {
