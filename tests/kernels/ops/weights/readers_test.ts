@@ -5,6 +5,7 @@ import { embeddingDoraFactors } from "../../../../kernels/ops/dora/dora_embeddin
 import { doraFactors } from "../../../../kernels/ops/dora/dora.ts";
 import { embedding } from "../../../../kernels/ops/embedding/embedding.ts";
 import { matmul } from "../../../../kernels/ops/matmul/matmul.ts";
+import { allTiles } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
 import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import {
   encodeWeight,
@@ -145,9 +146,19 @@ for (const name of QUANTIZED) {
     const results = async (gpu: Gpu) => {
       const { operand: b } = await weight(gpu, name, shape);
       const c = poisoned(gpu, "f32", [m, rows]), dx = poisoned(gpu, "f32", [m, columns]);
-      const common = { rows: m, operands: "f32", b } as const;
-      matmul(gpu, { orientation: "nt", a: upload(gpu, a, "f32", [m, columns]), c, ...common });
-      matmul(gpu, { orientation: "nn", a: upload(gpu, dy, "f32", [m, rows]), c: dx, ...common });
+      // Sums of parts of K would not fit a binding of this device.
+      const common = (orientation: "nt" | "nn") => {
+        const tile = allTiles({ software: gpu.software, operands: "f32", orientation })[0];
+        return {
+          orientation,
+          rows: m,
+          operands: "f32",
+          b,
+          geometry: { ...tile, splits: 1 },
+        } as const;
+      };
+      matmul(gpu, { a: upload(gpu, a, "f32", [m, columns]), c, ...common("nt") });
+      matmul(gpu, { a: upload(gpu, dy, "f32", [m, rows]), c: dx, ...common("nn") });
       const [norm, factor] = [rows, rows].map((size) => poisoned(gpu, "f32", [size]));
       doraFactors(gpu, {
         weight: b,
