@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { UserError } from "../kernels/errors.ts";
+import { quantizedTypes } from "../model/formats/weights.ts";
 import type { Decoding } from "../model/transformer/modes.ts";
 import { refuseOtherBase } from "../model/adapter/base_copies.ts";
 import {
@@ -59,6 +61,18 @@ async function startAdapter(
   return { lora: settingsFrom(lora, adapter.config, { given, model, what: folder }), adapter };
 }
 
+/** Refuses a model whose files hold codes where the weights themselves are to be trained. */
+function refuseQuantized({ name, weights }: ModelSource): void {
+  const [first] = weights === undefined ? [] : quantizedTypes(weights);
+  if (first === undefined) return;
+  throw new UserError(
+    `model "${name}" is quantised (${first[1]} weights in ${
+      first[0]
+    }) but lora is off, which trains the weights ` +
+      "themselves; expected lora on, or the model that `lorikeet convert` makes of it",
+  );
+}
+
 /**
  * Finds the model, its adapter and the samples of a run.
  *
@@ -70,6 +84,7 @@ export async function setUpTraining(
   say: (line: string) => void,
 ): Promise<TrainingSetup> {
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
+  if (!given.config.lora) refuseQuantized(source);
   const { lora, adapter } = await startAdapter(given, source);
   const config = { ...given.config, lora };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);

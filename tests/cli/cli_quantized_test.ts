@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { baseQuantization } from "../../model/transformer/base_quantization.ts";
+import { fixturePath } from "../fixtures.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { writeBuiltinNf4 } from "../model/formats/bitsandbytes/builtin_folder.ts";
 import { succeeded, TemporaryFolder } from "./cli.ts";
@@ -92,3 +93,16 @@ gpuTest(
     assert.deepEqual([result.trained_on, result.max_logit_difference_trained], ["nf4", null]);
   },
 );
+
+Deno.test("cli: the weights of a quantised model can't be trained themselves", async () => {
+  using folder = new TemporaryFolder();
+  const model = fixturePath("gguf/sentencepiece.gguf"), output = folder.file("run");
+  const flags = ["--model", model, "--lora", "off", "--output", output];
+  const { code, stderr } = await lorikeetHere("train", flags);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^error: model ".*sentencepiece\.gguf" is quantised \(\d+ weights in \w+\) but lora is off.*; expected lora on, or .*\n$/,
+  );
+  assert.throws(() => Deno.statSync(output), Deno.errors.NotFound);
+});
