@@ -94,7 +94,9 @@ class Nf4 implements WeightKind {
     const words = width === 16 ? 2 : 1;
     return [
       { name, dtype: "u32", access: "read", words },
-      { name: `${name}_absmax`, dtype: this.#double ? "u32" : "f32", access: "read", scalar: true },
+      this.#double
+        ? { name: `${name}_absmax`, dtype: "u32", access: "read", words: 2 }
+        : { name: `${name}_absmax`, dtype: "f32", access: "read", scalar: true },
       { name: `${name}_table`, dtype: "f32", access: "read", scalar: true },
     ];
   }
@@ -103,12 +105,10 @@ class Nf4 implements WeightKind {
   #scale(name: string): string {
     const scale = this.#double
       ? `
-  let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS}u;
-  let code = (${name}_absmax[at + block % ${NESTED_BLOCK}u / 4u] >> (block % 4u * 8u)) & 255u;
-  return ${name}_table[${SCALES_FROM}u + code] * bitcast<f32>(${name}_absmax[at + ${
-        NESTED_BLOCK / 4
-      }u]) +
-    bitcast<f32>(${name}_absmax[at + ${NESTED_BLOCK / 4 + 1}u]);`
+  let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS / 2}u;
+  let word = ${name}_absmax[at + block % ${NESTED_BLOCK}u / 8u][block / 4u % 2u];
+  let nested = bitcast<vec2<f32>>(${name}_absmax[at + ${NESTED_BLOCK / 8}u]);
+  return ${name}_table[${SCALES_FROM}u + ((word >> (block % 4u * 8u)) & 255u)] * nested.x + nested.y;`
       : `\n  return ${name}_absmax[block];`;
     return `
 fn ${name}_scale(block: u32) -> f32 {${scale}
