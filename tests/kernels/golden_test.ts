@@ -83,16 +83,26 @@ const PROGRAMS: Record<string, string> = {
   loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:
     "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+  matmul_subgroup_nn_nf4:
+    "matmul_subgroup(matrices=tensor_cores,orientation=nn,a=f16,b=nf4,c=f16,accumulate=false,ragged=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+  matmul_subgroup_nt_int8:
+    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=int8,c=f16,accumulate=false,ragged=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_tiled_nn:
     "matmul(orientation=nn,a=f32,b=f16,c=f32,accumulate=false,operands=f16,blockM=64,blockN=128,blockK=32,threadM=8,threadN=8)",
   matmul_tiled_nt:
     "matmul(orientation=nt,a=f16,b=f16,c=f16,accumulate=false,operands=f32,blockM=128,blockN=128,blockK=32,threadM=8,threadN=8)",
   matmul_unstaged:
     "matmul_unstaged(orientation=nn,a=f16,b=f16,c=f32,accumulate=false,blockM=8,blockN=64,threadM=8,threadN=8)",
+  matvec_int8:
+    "matvec(a=f32,b=int8,c=f32,norm=none,normOffset=0,operands=f32,activation=none,accumulate=true,rows=1,vectors=256,groups=1024,compact=true,kvSplits=4,headDim=128,whole=true,threads=256,steps=1,outputs=4,wide=16,grid=528,ahead=false,subgroup=4)",
+  matvec_nf4:
+    "matvec(a=f32,b=nf4,c=f32,norm=f16,normOffset=0,operands=f16,activation=none,accumulate=false,rows=1,vectors=256,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=2,outputs=4,wide=16,grid=528,ahead=false,subgroup=4)",
   matvec_norm_grid:
     "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=none,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
     "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+  int8_encode: "int8_encode(from=F16)",
+  nf4_encode: "nf4_encode(from=BF16)",
   rmsnorm: "rmsnorm(w=f16,offset=0,y=f16,rstd=true,threads=512,perThread=2)",
   rmsnorm_backward:
     "rmsnorm_backward(source=split_k,w=f16,offset=0,rounded=true,threads=512,perThread=2)",
