@@ -51,6 +51,7 @@ class Nf4 implements WeightKind {
   readonly columnUnit = 1;
   readonly encoder: Encoder;
   readonly rowWidths = [16, 8, 4] as const;
+  readonly sharedBytes = NF4_VALUES.byteLength;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {
