@@ -160,6 +160,24 @@ gpuTest("int8_rows has bitsandbytes' codes and scales, from f32 and from f16", a
   }
 });
 
+gpuTest(
+  "nested scales that are no finite numbers in their file are flagged, in any group",
+  async (gpu) => {
+    const operand = await encode(gpu, "nf4", weights(64 * 300), { columns: 64, piece: 64 * 300 });
+    // Words of a group: codes of 256 scales, their factor and the mean.
+    const words = 66, factor = 64, scales = new Float32Array(await gpu.read(operand.tensors[1]));
+    for (const at of [factor, factor + 1, words + factor, words + factor + 1]) {
+      for (const [bad, expected] of [[scales[at], 0], [NaN, 1], [-Infinity, 1]]) {
+        gpu.write(operand.tensors[1], Float32Array.of(bad), at);
+        const flags = upload(gpu, [7, 0, 0, 0], "u32", [4]);
+        operand.kind.flagNotFinite(gpu, operand.tensors, { flags, slot: 1 });
+        assert.deepEqual([...await download(gpu, flags)], [7, expected, 0, 0], `${bad} at ${at}`);
+      }
+      gpu.write(operand.tensors[1], scales.subarray(at, at + 1), at);
+    }
+  },
+);
+
 gpuTest("a weight that was no finite number is flagged after it was encoded", async (gpu) => {
   for (const name of QUANTIZED) {
     for (const [bad, expected] of [[0, 0], [NaN, 1], [-Infinity, 1]]) {
