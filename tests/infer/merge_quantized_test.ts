@@ -150,6 +150,7 @@ gpuTest("merge: into a quantised model is into the values of its codes", async (
     const right = await compareLogits({ model, output: merged, gpu: "auto" }, adapter);
     assert.equal(right?.precision, "fp32");
     assert.ok(right.largest < 1e-4 * right.largestLogit, `${model}: ${right.largest}`);
+    if (model !== BNB[0]) continue;
     const without = await compareLogits({ model, output: dense, gpu: "auto" }, adapter);
     assert.ok(without!.largest > 0.01 * right.largestLogit, `${model}: ${without!.largest}`);
   }
