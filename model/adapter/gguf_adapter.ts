@@ -33,7 +33,14 @@ function refuseMore(plan: AdapterPlan, model: ModelConfig, what: string): void {
     [replaced.length > 0, `modules_to_save has copies of ${replaced[0]}`],
     [biases.length > 0, `bias is "${config.bias}"`],
     [tokens.length > 0, "trainable_token_indices are given"],
-    [model.tie_word_embeddings && modules.has(OUTPUT), "lm_head of a tied model is a target"],
+    // There both are one matrix: an adapter of either would be multiplied with in the other's place.
+    ...[EMBEDDING, OUTPUT].map((module): [is: boolean, what: string] => {
+      const name = module.slice(module.lastIndexOf(".") + 1);
+      return [
+        model.tie_word_embeddings && modules.has(module),
+        `${name} of a tied model is a target`,
+      ];
+    }),
   ];
   const found = more.find(([is]) => is);
   if (found === undefined) return;

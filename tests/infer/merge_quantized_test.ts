@@ -14,6 +14,7 @@ import type { QuantizationSettings } from "../../model/transformer/quantization.
 import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath } from "../fixtures.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
+import { assertSameTensors, assertSameValues } from "../same.ts";
 
 const BNB = ["nf4_double", "nf4_bf16", "nf4_cpu", "fp4", "int8"].map((name) =>
   fixturePath(`bnb/${name}`)
@@ -92,7 +93,7 @@ Deno.test("convert: a quantised model becomes what its codes stand for, and one 
         "(--dtype f16 or bf16 would halve that).",
     );
     const before = await valuesOf(model);
-    assert.deepEqual(await valuesOf(exact), before);
+    assertSameTensors(await valuesOf(exact), before);
     const config = JSON.parse(Deno.readTextFileSync(join(exact, "config.json")));
     assert.equal(config.quantization_config, undefined);
     assert.equal(config.dtype ?? config.torch_dtype, "float32");
@@ -102,7 +103,8 @@ Deno.test("convert: a quantised model becomes what its codes stand for, and one 
     );
     assert.match(line ?? "", /; what they stand for is written in f16\.$/);
     for (const [name, values] of await valuesOf(half)) {
-      assert.deepEqual(values, before.get(name)?.map(Math.f16round), name);
+      const rounded = before.get(name)?.map(Math.f16round) ?? assert.fail(name);
+      assertSameValues(values, rounded, name);
     }
   }
 });
@@ -141,13 +143,14 @@ gpuTest("merge: into a quantised model is into the values of its codes", async (
     await write(dense, expected, { gpu, adapter });
     const said = await write(model, merged, { gpu, adapter });
     assert.ok(said.some((line) => line.includes("quantised weights")));
-    assert.deepEqual(await valuesOf(merged), await valuesOf(expected));
+    assertSameTensors(await valuesOf(merged), await valuesOf(expected));
     const { weights } = openModel(merged);
     assert.deepEqual(quantizedTypes(weights!), []);
     weights!.close();
     const right = await compareLogits({ model, output: merged, gpu: "auto" }, adapter);
     assert.equal(right?.precision, "fp32");
     assert.ok(right.largest < 1e-4 * right.largestLogit, `${model}: ${right.largest}`);
+    if (model !== BNB[0]) continue;
     const without = await compareLogits({ model, output: dense, gpu: "auto" }, adapter);
     assert.ok(without!.largest > 0.01 * right.largestLogit, `${model}: ${without!.largest}`);
   }
@@ -165,7 +168,7 @@ gpuTest(
       await write(model, exact, { gpu, adapter });
       await write(model, folderOf, { gpu, adapter });
       const values = await valuesOf(exact);
-      assert.deepEqual(values, await valuesOf(folderOf));
+      assertSameTensors(values, await valuesOf(folderOf));
       const said = await write(model, blocks, { gpu, adapter, dtype: "q8_0" });
       assert.ok(said.some((line) => line.endsWith("what they stand for is written in q8_0.")));
       let largest = 0;

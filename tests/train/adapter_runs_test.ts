@@ -21,7 +21,8 @@ import { TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
-import { assertSameTensors, parameters } from "./runs.ts";
+import { parameters } from "./runs.ts";
+import { assertSameTensors } from "../same.ts";
 
 const cases = readFixture("peft.json");
 /** What a state says of the samples. */

@@ -11,7 +11,6 @@ import type { StepResult, Trainer } from "../../train/trainer.ts";
 import { readFixture, type TrajectoryCase } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import {
-  assertSameTensors,
   fixtureSamples,
   fixtureSubject,
   fixtureWindow,
@@ -21,6 +20,7 @@ import {
   type Settings,
   type Subject,
 } from "./runs.ts";
+import { assertSameTensors } from "../same.ts";
 
 const cases = readFixture("trajectories.json");
 const samples = fixtureSamples();

@@ -9,8 +9,9 @@ import type { AccumulationWindow } from "../../train/planner.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { openRun, runSteps } from "./quantized.ts";
-import { assertSameTensors, deviation, gradients, parameters, randomSamples } from "./runs.ts";
+import { deviation, gradients, parameters, randomSamples } from "./runs.ts";
 import { presetConfig } from "../../model/families/presets.ts";
+import { assertSameTensors } from "../same.ts";
 
 /** Windows of two micro-batches of two samples, of which the first two of a micro-batch begin alike. */
 const WINDOWS: AccumulationWindow[] = [4, 5].map((seed) => {

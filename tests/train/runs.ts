@@ -166,25 +166,6 @@ export function gradients(
   return readTrained(gpu, model, "grad");
 }
 
-/** Asserts numbers to be equal bit for bit; assert.deepEqual takes gigabytes to say that they aren't. */
-export function assertSameValues(actual: Float32Array, expected: Float32Array, what: string): void {
-  const [a, e] = [actual, expected].map((data) =>
-    new Uint32Array(data.buffer, data.byteOffset, data.length)
-  );
-  assert.equal(a.length, e.length, `${what}: length`);
-  const i = a.findIndex((bits, i) => bits !== e[i]);
-  if (i >= 0) assert.fail(`${what}[${i}]: got ${actual[i]}, expected ${expected[i]}`);
-}
-
-/** Asserts two sets of tensors to be equal bit for bit. */
-export function assertSameTensors(
-  actual: ReadonlyMap<string, Float32Array>,
-  expected: ReadonlyMap<string, Float32Array>,
-): void {
-  assert.deepEqual([...actual.keys()], [...expected.keys()]);
-  for (const [name, values] of actual) assertSameValues(values, expected.get(name)!, name);
-}
-
 /** L2 norm. */
 export function norm(values: ArrayLike<number>): number {
   let sum = 0;

@@ -9,7 +9,6 @@ import type { StepResult, Trainer } from "../../train/trainer.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import {
-  assertSameTensors,
   fixtureSamples,
   fixtureSubject,
   fixtureWindow,
@@ -18,6 +17,7 @@ import {
   type Settings,
   type Subject,
 } from "./runs.ts";
+import { assertSameTensors } from "../same.ts";
 
 const samples = fixtureSamples();
 const WINDOWS = [[[0], [1], [2]], [[3, 4], [5]], [[6], [7], [8]], [[9], [10]]]

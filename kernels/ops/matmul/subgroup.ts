@@ -77,9 +77,13 @@ function memoryOf(orientation: Orientation, tile: SubgroupTile, { m }: MatrixSha
   return { a, b, resultStride, perSubgroup, words };
 }
 
-/** Bytes of workgroup memory on tensor cores. */
-export function subgroupMemory(orientation: Orientation, tile: SubgroupTile): number {
-  return memoryOf(orientation, tile, MATRIX_SHAPES.tensor_cores).words * 16;
+/** Bytes of workgroup memory on tensor cores, with tables of B's kind. */
+export function subgroupMemory(
+  { orientation, b }: Pick<SubgroupProduct, "orientation" | "b">,
+  tile: SubgroupTile,
+): number {
+  const { words } = memoryOf(orientation, tile, MATRIX_SHAPES.tensor_cores);
+  return words * 16 + weightKind(b).sharedBytes;
 }
 
 /**

@@ -32,6 +32,8 @@ export interface MatmulTarget {
   orientation?: Orientation;
   /** Bytes of workgroup memory that a workgroup may take; 32 KiB without it. */
   memory?: number;
+  /** Bytes of it that tables of B's kind take; none without it. */
+  tables?: number;
   /** Most splits of K, where the next launch adds them up. Otherwise one launch more does. */
   maxSplits?: number;
   /** An H100's, which tiles were rated on, without it. */
@@ -122,11 +124,11 @@ export function allTiles(target: MatmulTarget): Tile[] {
 const LEAST_MEMORY = 32 << 10;
 
 function ratedTiles(
-  { software, operands = "f32", orientation, memory = LEAST_MEMORY }: MatmulTarget,
+  { software, operands = "f32", orientation, memory = LEAST_MEMORY, tables = 0 }: MatmulTarget,
 ): readonly RatedTile[] {
   const tiles = software ? SOFTWARE_TILES : TILES[operands];
   return tiles.filter(({ tile }) =>
-    tiledMemory(tile, operands) <= memory &&
+    tiledMemory(tile, operands) + tables <= memory &&
     (tile.unstaged || orientation !== "tn" || tile.threadM % ROWS_OF_WORD === 0)
   );
 }
@@ -153,7 +155,7 @@ export function wordsAcross(tile: Tile, operands: Float): number {
   return used + (((period - used) % 8) + 8) % 8;
 }
 
-/** Bytes of workgroup memory of a tile. */
+/** Bytes of workgroup memory of a tile, without tables of B's kind. */
 export function tiledMemory(tile: Tile, operands: Float): number {
   return tile.unstaged ? 0 : tile.blockK * wordsAcross(tile, operands) * 16;
 }
@@ -189,9 +191,10 @@ export function matmulGeometry(
   k: number,
   target: MatmulTarget,
 ): MatmulGeometry {
-  const { software, operands, orientation, memory, maxSplits } = target;
+  const { software, operands, orientation, memory, tables, maxSplits } = target;
   const { processors, memoryRate } = target.rates ?? H100;
-  const key = `${m},${n},${k},${software},${operands},${orientation},${memory},${maxSplits},` +
+  const key =
+    `${m},${n},${k},${software},${operands},${orientation},${memory},${tables},${maxSplits},` +
     `${processors},${memoryRate}`;
   let geometry = chosen.get(key);
   if (geometry === undefined) chosen.set(key, geometry = geometries(m, n, k, target)[0].geometry);

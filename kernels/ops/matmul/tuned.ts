@@ -19,6 +19,7 @@ import {
   type Tile,
 } from "./tiled_geometry.ts";
 import type { Orientation } from "./orientation.ts";
+import { isKind, weightKind } from "../weights/kinds.ts";
 
 /** A product that tiles are chosen for. */
 export interface AskedProduct {
@@ -122,11 +123,11 @@ export class TileChoice {
     for (const [name, numbers] of Object.entries(measured)) {
       const [blockM, blockN, blockK, threadM, threadN, splits] = numbers;
       const stored: Tile = { blockM, blockN, blockK, threadM, threadN };
-      const orientation = name.split(" ", 1)[0] as Orientation;
+      const [orientation, , b] = name.split(" ");
       const operands = name.includes(F16_MARK) ? "f16" : "f32";
-      const tile = allTiles({ ...target, orientation, operands }).find((tile) =>
-        isSame(tile, stored)
-      );
+      if (!isKind(b)) continue;
+      const asked = { orientation: orientation as Orientation, b, operands } as const;
+      const tile = allTiles(this.targetOf(asked)).find((tile) => isSame(tile, stored));
       if (tile !== undefined) this.#measured.set(name, { ...tile, splits });
     }
   }
@@ -137,8 +138,14 @@ export class TileChoice {
   }
 
   /** What tiled_geometry.ts takes besides a product's sizes. */
-  targetOf({ orientation, operands, maxSplits }: AskedProduct): MatmulTarget {
-    return { ...this.#target, orientation, operands, maxSplits };
+  targetOf(
+    { orientation, b, operands, maxSplits }: Pick<
+      AskedProduct,
+      "orientation" | "b" | "operands" | "maxSplits"
+    >,
+  ): MatmulTarget {
+    const { sharedBytes: tables } = weightKind(b);
+    return { ...this.#target, orientation, operands, tables, maxSplits };
   }
 
   /** The tiles of a product. */

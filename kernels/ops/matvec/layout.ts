@@ -30,7 +30,10 @@ export type MatvecLayout = {
 export type MatvecGeometry = Partial<MatvecLayout>;
 
 /** A device as far as layouts depend on it. */
-export type MatvecDevice = Pick<DeviceProfile, "processors" | "subgroup" | "workgroupThreads">;
+export type MatvecDevice = Pick<
+  DeviceProfile,
+  "processors" | "subgroup" | "workgroupThreads" | "workgroupBytes"
+>;
 
 /** The size of a product, and what else its layout depends on. */
 export interface MatvecSize {
@@ -41,6 +44,8 @@ export interface MatvecSize {
   widths: readonly RowLoadWidth[];
   /** Weights are codes, to be unpacked. */
   coded?: boolean;
+  /** Bytes of workgroup memory that tables of codes take. Default 0. */
+  tables?: number;
   /** A is attention's result as KV splits. */
   splitInput?: boolean;
   /** Half of the columns are gates of the others. */
@@ -67,20 +72,27 @@ function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
   return widths.find((width) => k % width === 0) ?? 4;
 }
 
+/** The most threads, a power of two, whose partial sums of so many values fit workgroup memory without subgroups. */
+function mostThreads({ workgroupBytes }: MatvecDevice, values: number, tables: number): number {
+  return 2 ** Math.floor(Math.log2((workgroupBytes - tables) / (4 * values)));
+}
+
 /**
  * What was fastest on an H100 (one row of LLaMA-2 7B: 161 µs a block with grids, 169 µs without) and, where weights are
  * codes, on an H200.
  */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, widths, coded = false, splitInput = false, swiglu = false }: MatvecSize,
+  { m, n, k, widths, coded = false, tables = 0, splitInput = false, swiglu = false }: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
   if (!whole) {
     const { wide = widestOf(widths, k) } = given;
-    const along = { threads: 128, steps: 2, outputs: 4, ...given };
-    return { ...along, whole, wide, grid: 0, ahead: false, subgroup };
+    const { outputs = 4, steps = 2 } = given;
+    const fitting = subgroup > 0 ? 128 : Math.min(128, mostThreads(device, m * outputs, tables));
+    const { threads = fitting } = given;
+    return { outputs, steps, threads, whole, wide, grid: 0, ahead: false, subgroup };
   }
   const gridded = m === 1 && (coded || (n < MOST_COLUMNS_OF_GRID && !swiglu));
   const four = coded || swiglu || splitInput ||
@@ -93,7 +105,11 @@ export function matvecLayout(
     ahead = !splitInput && !coded,
   } = given;
   const vectors = k / wide;
-  const most = device.workgroupThreads;
+  // Sums of two groups of a grid, and of the rows' squares.
+  const most = subgroup > 0 ? device.workgroupThreads : Math.min(
+    device.workgroupThreads,
+    mostThreads(device, (gridded ? 2 : 1) * m * outputs + m, tables),
+  );
   // Without subgroups sums are made by a tree over halves, of a power of two threads.
   const rounded = (count: number) =>
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));

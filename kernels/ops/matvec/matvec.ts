@@ -77,7 +77,7 @@ export interface Matvec extends Input {
 function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): void {
   const { c, m, n, k, alpha, accumulate, norm, operands = "f32", geometry } = product;
   if (m === 0) return;
-  const b = operandOf(product.b), { rowWidths, element } = b.kind;
+  const b = operandOf(product.b), { rowWidths, element, sharedBytes: tables } = b.kind;
   const headColumns = "splits" in product.a ? product.a.headDim : k;
   // A load is of one head.
   const widths = rowWidths.filter((width) => headColumns % width === 0);
@@ -86,7 +86,7 @@ function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): voi
     swiglu = activation !== "none";
   const layout = matvecLayout(
     gpu.profile,
-    { m, n, k, widths, coded, splitInput, swiglu },
+    { m, n, k, widths, coded, tables, splitInput, swiglu },
     geometry,
   );
   let { a, aOffset, aStride } = product;

@@ -44,6 +44,7 @@ class Dense implements WeightKind {
   readonly element: Float;
   readonly columnUnit = 1;
   readonly encoder = encoder;
+  readonly sharedBytes = 0;
   readonly rowWidths: readonly RowLoadWidth[];
 
   constructor(readonly name: Float) {

@@ -18,6 +18,7 @@ export function eightBitLoads(
   scaleOf: (name: string, width: RowLoadWidth) => string,
 ): Pick<
   WeightKind,
+  | "sharedBytes"
   | "functions"
   | "registers"
   | "load"
@@ -32,6 +33,7 @@ export function eightBitLoads(
     return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
   };
   return {
+    sharedBytes: 0,
     functions(name, width) {
       const type = width === 8 ? "vec4" : "vec2", rest = width === 8 ? ", 0u" : "";
       return `

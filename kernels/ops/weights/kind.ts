@@ -126,6 +126,8 @@ export interface WeightKind {
    * tables. Programs of few rows and those with `shared` functions have them ahead of the first values.
    */
   setup?(name: string, threads: number): string;
+  /** Bytes of workgroup memory that those tables take; 0 where there are none. */
+  readonly sharedBytes: number;
   /** Widths of {@linkcode rowLoad}, the widest first: 16 of those whose values take less than two bytes. */
   readonly rowWidths: readonly RowLoadWidth[];
   /** How products of few rows load a matrix, so many values at once. */

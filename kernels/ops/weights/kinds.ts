@@ -27,6 +27,11 @@ const KINDS: readonly WeightKind[] = [
 
 const byName = new Map(KINDS.map((kind) => [kind.name, kind]));
 
+/** Whether there is a kind of a name. */
+export function isKind(name: string | undefined): name is string {
+  return name !== undefined && byName.has(name);
+}
+
 /**
  * The kind of a name, which in a program's key stands for it.
  *

@@ -24,15 +24,10 @@ import {
   type RowLoadWidth,
   type WeightKind,
 } from "./kind.ts";
-import {
-  encodeBlocks,
-  flagScales,
-  GROUP_WORDS,
-  quantizeScales,
-  WORK_BESIDE,
-} from "./nf4_encode.ts";
+import { encodeBlocks, GROUP_WORDS, quantizeScales, WORK_BESIDE } from "./nf4_encode.ts";
 import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_VALUES } from "./nf4_values.ts";
 import { flagNotFinite } from "../elements/not_finite.ts";
+import { flagScalesNotFinite } from "./scales_not_finite.ts";
 
 /** The numbers that codes stand for: of values, then of blocks. */
 const TABLE = Float32Array.from([...NF4_VALUES, ...DYNAMIC_MAP]);
@@ -51,6 +46,7 @@ class Nf4 implements WeightKind {
   readonly columnUnit = 1;
   readonly encoder: Encoder;
   readonly rowWidths = [16, 8, 4] as const;
+  readonly sharedBytes = NF4_VALUES.byteLength;
   readonly #double: boolean;
 
   constructor(readonly name: "nf4" | "nf4_f32") {
@@ -86,8 +82,13 @@ class Nf4 implements WeightKind {
   }
 
   flagNotFinite(gpu: Gpu, [, scales]: readonly Tensor[], place: FlagPlace): void {
-    if (this.#double) flagScales(gpu, scales, place);
-    else flagNotFinite(gpu, { x: scales, ...place });
+    if (!this.#double) return flagNotFinite(gpu, { x: scales, ...place });
+    const at = NESTED_BLOCK / 4;
+    flagScalesNotFinite(gpu, {
+      scales,
+      place: { words: GROUP_WORDS, at, type: "two f32" },
+      ...place,
+    });
   }
 
   bindings(name: string, width: RowLoadWidth): Binding[] {

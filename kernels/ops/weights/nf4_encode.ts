@@ -12,7 +12,7 @@ import { DIVIDED } from "../../wgsl/divide.ts";
 import { maximum, repeat } from "../../wgsl/repeat.ts";
 import { fileEights, type RawDtype } from "../elements/cast.ts";
 import { NAN } from "../elements/not_finite.ts";
-import type { EncodedPiece, FlagPlace } from "./kind.ts";
+import type { EncodedPiece } from "./kind.ts";
 import { DYNAMIC_MAP, NESTED_BLOCK, NF4_BLOCK, NF4_MIDPOINTS } from "./nf4_values.ts";
 
 const BLOCK = NF4_BLOCK, GROUP = NESTED_BLOCK;
@@ -238,19 +238,4 @@ export function quantizeScales(
       bytes: 5 * number,
     },
   );
-}
-
-const notFiniteScales = programFamily("nf4_not_finite", () => ({
-  bindings: [...readsScalars("u32", "scales"), ...writesScalars("u32", "flags")],
-  uniforms: { slot: "u32" },
-  body: `
-@compute @workgroup_size(1)
-fn main() {
-  if ((scales[${GROUP_WORDS - 1}u] & 0x7f800000u) == 0x7f800000u) { flags[u.slot] = 1u; }
-}`,
-}));
-
-/** Sets a flag to 1 where the mean of a matrix's scales, and so one of them, is no finite number. */
-export function flagScales(gpu: Gpu, scales: Tensor, { flags, slot }: FlagPlace): void {
-  gpu.run(notFiniteScales({}), [scales, flags], { slot }, [1]);
 }

@@ -70,6 +70,8 @@ fn ${name}_codes(i: u32) -> vec2<u32> {
     return packHalves(this.unpack(name, 8, registers));
   },
 
+  sharedBytes: 0,
+
   rowWidths: [16, 8, 4],
   rowLoad(name, width) {
     const isPair = width === 16, type = isPair ? "vec2<u32>" : "u32";

@@ -97,6 +97,8 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
     return packHalves(this.unpack(name, 8, registers));
   },
 
+  sharedBytes: 0,
+
   rowWidths: [16, 8, 4],
   rowLoad(name, width) {
     const [low, high] = bitsOf(name, width);

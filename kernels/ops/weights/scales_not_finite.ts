@@ -11,13 +11,14 @@ import type { FlagPlace } from "./kind.ts";
 
 const THREADS = 64;
 
-/** Where scales are: word `at` of every `words`, an f32 or two f16. */
-type ScalePlace = { words: number; at: number; type: "f32" | "two f16" };
+/** Where scales are: of every `words` words those from word `at` on, one or two. */
+type ScalePlace = { words: number; at: number; type: "f32" | "two f32" | "two f16" };
 
-/** Bits of the exponents, all of which are set where a number is not finite. */
-const EXPONENTS: Readonly<Record<ScalePlace["type"], readonly string[]>> = {
-  f32: ["0x7f800000u"],
-  "two f16": ["0x7c00u", "0x7c000000u"],
+/** Of each number the word that it is in, and the bits of its exponent: all are set where it is not finite. */
+const EXPONENTS: Readonly<Record<ScalePlace["type"], readonly [word: number, bits: string][]>> = {
+  f32: [[0, "0x7f800000u"]],
+  "two f32": [[0, "0x7f800000u"], [1, "0x7f800000u"]],
+  "two f16": [[0, "0x7c00u"], [0, "0x7c000000u"]],
 };
 
 const program = programFamily("scales_not_finite", ({ words, at, type }: ScalePlace) => ({
@@ -32,9 +33,11 @@ fn main(
 ) {
   let block = (group.y * groups.x + group.x) * ${THREADS}u + thread;
   if (block >= u.blocks) { return; }
-  let scale = scales[block * ${words}u + ${at}u];
+  let first = block * ${words}u + ${at}u;
   if (${
-    EXPONENTS[type].map((bits) => `(scale & ${bits}) == ${bits}`).join(" || ")
+    EXPONENTS[type].map(([word, bits]) => `(scales[first + ${word}u] & ${bits}) == ${bits}`).join(
+      " || ",
+    )
   }) { flags[u.slot] = 1u; }
 }`,
 }));

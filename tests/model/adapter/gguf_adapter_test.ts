@@ -102,6 +102,18 @@ Deno.test("gguf adapters: plain LoRA keeps its numbers; more than that is refuse
     written(dora),
     /an adapter: use_dora is true, which an adapter in GGUF can't hold/,
   );
+  for (const module of ["embed_tokens", "lm_head"]) {
+    await assert.rejects(
+      writeGgufAdapter("never.gguf", example({ ...plain, target_modules: [module] }), {
+        model: { ...MODEL, tie_word_embeddings: true },
+        name: "a",
+        what: "an adapter",
+      }),
+      new RegExp(
+        `an adapter: ${module} of a tied model is a target, which an adapter in GGUF can't hold`,
+      ),
+    );
+  }
   await assert.rejects(
     writeGgufAdapter("never.gguf", example(plain), {
       model: { ...presetConfig("tiny"), hidden_size: 8 },

@@ -29,12 +29,8 @@ import {
 import { fixturePath, readModel } from "../../fixtures.ts";
 import { float16ToFloat32, float32ToFloat16 } from "../../kernels/half_reference.ts";
 import { download, gpuTest } from "../../kernels/harness.ts";
-import {
-  assertSameTensors,
-  assertSameValues,
-  randomSubject,
-  SMALL_CONFIG,
-} from "../../train/runs.ts";
+import { randomSubject, SMALL_CONFIG } from "../../train/runs.ts";
+import { assertSameTensors, assertSameValues } from "../../same.ts";
 
 const SIZES = { maxTokens: 4, maxTargets: 4 };
 const HALF = numericsOf({ precision: "mixed", exact_products: false });

@@ -17,6 +17,7 @@ import { openModel } from "../../../model/checkpoint/source.ts";
 import { fixturePath, readFixture } from "../../fixtures.ts";
 import { gpuTest } from "../../kernels/harness.ts";
 import { op, pickleDictionary, pthFile, type PthTensorToWrite, zipFile } from "./pth_writer.ts";
+import { assertSameValues } from "../../same.ts";
 
 let root = "";
 Deno.test.beforeAll(() => {
@@ -28,12 +29,6 @@ async function readWhole(source: WeightSource, name: string): Promise<Uint8Array
   const bytes = new Uint8Array(source.info(name).bytes);
   await source.read(name, 0, bytes);
   return bytes;
-}
-
-function assertSameBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
-  assert.equal(actual.length, expected.length, what);
-  const at = expected.findIndex((byte, i) => byte !== actual[i]);
-  assert.ok(at < 0, `${what}: byte ${at} is ${actual[at]}, expected ${expected[at]}`);
 }
 
 /** The fixtures that PyTorch wrote; two shards need an even vocabulary, so their last token is cut off. */
@@ -57,13 +52,13 @@ for (const { folder, dtype, layers, vocabulary } of WRITTEN) {
       const expected = new Uint8Array(count * (dtype === "F32" ? 4 : 2));
       fromFloat32(wide.subarray(0, count), dtype, expected);
       assert.deepEqual(meta.info(name), { dtype, shape, bytes: expected.length });
-      assertSameBytes(await readWhole(meta, name), expected, name);
+      assertSameValues(await readWhole(meta, name), expected, name);
       // And in pieces that begin anywhere.
       const pieces = new Uint8Array(expected.length), step = 1019;
       for (let at = 0; at < pieces.length; at += step) {
         await meta.read(name, at, pieces.subarray(at, at + step));
       }
-      assertSameBytes(pieces, expected, `${name} in pieces`);
+      assertSameValues(pieces, expected, `${name} in pieces`);
     }
     meta.close();
     theirs.close();
@@ -229,7 +224,7 @@ Deno.test("1, 2, 4 and 8 shards, embedding split by columns or by rows", async (
       for (const name of weightShapes(source.config).keys()) {
         const expected = new Uint8Array(expectedOf(name).buffer);
         const what = `${name} of ${shards} shards, axis ${embedding}`;
-        assertSameBytes(await readWhole(source, name), expected, what);
+        assertSameValues(await readWhole(source, name), expected, what);
       }
       source.close();
     }
@@ -241,7 +236,7 @@ Deno.test("layers: N reads only the first blocks, and checks only them", async (
   const source = openMeta(folder, { layers: 1 });
   assert.equal(source.config.num_hidden_layers, 1);
   const name = "model.layers.0.mlp.down_proj.weight";
-  assertSameBytes(await readWhole(source, name), new Uint8Array(expectedOf(name).buffer), name);
+  assertSameValues(await readWhole(source, name), new Uint8Array(expectedOf(name).buffer), name);
   assert.throws(() => source.info("model.layers.1.mlp.down_proj.weight"), {
     name: "RangeError",
     message: `${folder} has no weight "model.layers.1.mlp.down_proj.weight"`,

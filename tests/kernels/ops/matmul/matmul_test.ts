@@ -14,6 +14,7 @@ import {
 } from "../../../../kernels/ops/matmul/tiled_geometry.ts";
 import { F16_RANGE } from "../../../../kernels/ops/matmul/tiled_staging.ts";
 import type { Float } from "../../../../kernels/ops/numerics.ts";
+import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
@@ -293,13 +294,21 @@ Deno.test("matmul tiles fit the adapter's workgroup memory: 32 KiB unless it say
       operands: "f16" as const,
     }]
   ) {
+    const { operands = "f32" } = target;
     for (const memory of [undefined, 32768, 49152]) {
       const tiles = allTiles({ ...target, memory });
       assert.ok(tiles.length >= 3);
       for (const tile of tiles) {
-        assert.ok(tiledMemory(tile, target.operands ?? "f32") <= (memory ?? 32768));
+        assert.ok(tiledMemory(tile, operands) <= (memory ?? 32768));
         assert.ok(workgroupThreads(tile) <= 256);
       }
+    }
+    // Of memory that a tile fills, tables of codes leave too little for it.
+    for (const tile of target.software ? [] : allTiles(target)) {
+      const memory = tiledMemory(tile, operands), tables = weightKind("nf4").sharedBytes;
+      assert.ok(allTiles({ ...target, memory }).includes(tile) && tables > 0);
+      assert.ok(!allTiles({ ...target, memory, tables }).includes(tile));
+      assert.ok(allTiles({ ...target, memory: memory + tables, tables }).includes(tile));
     }
   }
   const depth = (memory: number) =>

@@ -17,6 +17,7 @@ import {
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { assertClose, download, poisoned, quantize, randomArray, upload } from "../../harness.ts";
 import { matrixTest } from "../../subgroup_matrices.ts";
+import { workgroupBytes } from "../../workgroup_bytes.ts";
 
 const ORIENTATIONS: Orientation[] = ["nt", "nn", "tn"];
 
@@ -131,7 +132,20 @@ for (const orientation of ORIENTATIONS) {
 Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
   for (const orientation of ORIENTATIONS) {
     for (const tile of subgroupTiles(orientation)) {
-      assert.ok(subgroupMemory(orientation, tile) <= 48 << 10, JSON.stringify(tile));
+      for (const b of ["f16", "nf4"]) {
+        const bytes = subgroupMemory({ orientation, b }, tile);
+        const kind = {
+          orientation,
+          a: "f16",
+          b,
+          c: "f16",
+          accumulate: true,
+          ragged: true,
+        } as const;
+        const { body } = subgroupMatmulSource(kind, tile);
+        assert.equal(workgroupBytes(body), bytes);
+        assert.ok(bytes <= 48 << 10, JSON.stringify(tile));
+      }
       for (const dtype of ["f16", "f32"] as Dtype[]) {
         const kind = { orientation, a: dtype, b: dtype, c: dtype, accumulate: true, ragged: true };
         subgroupMatmulSource(kind, tile);

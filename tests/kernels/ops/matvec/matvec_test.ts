@@ -6,7 +6,10 @@ import {
   type MatvecGeometry,
   matvecLayout,
 } from "../../../../kernels/ops/matvec/layout.ts";
+import { matvecProgram } from "../../../../kernels/ops/matvec/program.ts";
+import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
+import { workgroupBytes } from "../../workgroup_bytes.ts";
 import {
   assertClose,
   download,
@@ -290,7 +293,12 @@ gpuTest("matvec: a row that is attention's result as KV splits", async (gpu) => 
 /** Devices with subgroups of so many threads at least (0: without), and so large workgroups. */
 function devices(): MatvecDevice[] {
   return [0, 8, 32].flatMap((subgroup) =>
-    [256, 1024].map((workgroupThreads) => ({ ...H100, subgroup, workgroupThreads }))
+    [256, 1024].map((workgroupThreads) => ({
+      ...H100,
+      subgroup,
+      workgroupThreads,
+      workgroupBytes: workgroupThreads === 256 ? 16 << 10 : 32 << 10,
+    }))
   );
 }
 
@@ -311,6 +319,38 @@ Deno.test("matvec: layouts cover K, and every result has a thread", () => {
             assert.ok(grid === 0 || (whole && grid < n / outputs));
           }
         }
+      }
+    }
+  }
+});
+
+Deno.test("matvec: partial sums fit workgroup memory beside the norm's and the kind's tables", () => {
+  for (const device of devices()) {
+    for (const b of ["f16", "nf4"]) {
+      const { rowWidths: widths, element, sharedBytes: tables } = weightKind(b);
+      for (const [m, n, k] of [[1, 4096, 28672], [2, 32000, 28672], [3, 4096, 4096], [8, 96, 64]]) {
+        const size = { m, n, k, widths, coded: element === undefined, tables };
+        const layout = matvecLayout(device, size), { whole, wide, outputs } = layout;
+        const { body } = matvecProgram({
+          ...layout,
+          a: "f32",
+          b,
+          c: "f32",
+          activation: "none",
+          operands: "f32",
+          accumulate: false,
+          norm: whole ? "f32" : "none",
+          normOffset: 0,
+          rows: m,
+          compact: true,
+          vectors: k / wide,
+          groups: n / outputs,
+          kvSplits: 0,
+          headDim: 0,
+        });
+        const bytes = workgroupBytes(body);
+        assert.ok(bytes > 0 && bytes <= device.workgroupBytes, `${b} ${m}×${n}×${k}: ${bytes}`);
+        assert.ok(outputs * m <= layout.threads);
       }
     }
   }

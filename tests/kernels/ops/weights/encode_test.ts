@@ -12,6 +12,7 @@ import { withHardwarePrograms } from "../../hardware_programs.ts";
 import { assertClose, download, gpuTest, poisoned, randomArray, upload } from "../../harness.ts";
 import { planesOf, QUANTIZED } from "./encoded.ts";
 import { nf4Planes, quantizeNf4 } from "./nf4_reference.ts";
+import { assertSameValues } from "../../../same.ts";
 
 /** Weights of every size: a block of zeros, numbers on the midpoints between codes, rows that end within a block. */
 function weights(count: number): Float32Array {
@@ -105,7 +106,7 @@ for (const [rows, columns] of [[130, 192], [130, 176], [5, 52]]) {
           }
           const expected = nf4Planes(quantizeNf4(values, { double, offset }));
           for (const [i, plane] of expected.entries()) {
-            assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from} ${i}`);
+            assertSameValues(new Uint8Array(planes[i], 0, plane.length), plane, `${from} ${i}`);
           }
         }
       });
@@ -120,7 +121,7 @@ gpuTest("int8 has GGUF's codes and scales, from every type of a file", async (gp
     const operand = await encode(gpu, "int8", values, { columns: 96, from, piece: 64 * 11 });
     const planes = await planesOf(gpu, operand);
     for (const [i, plane] of expected.entries()) {
-      assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
+      assertSameValues(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
     }
   }
 });
@@ -153,12 +154,30 @@ gpuTest("int8_rows has bitsandbytes' codes and scales, from f32 and from f16", a
       const operand = await encode(gpu, "int8_rows", values, { columns, from, piece });
       const planes = await planesOf(gpu, operand);
       for (const [i, plane] of expected.entries()) {
-        assert.deepEqual(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
+        assertSameValues(new Uint8Array(planes[i], 0, plane.length), plane, `${from}: plane ${i}`);
       }
       assert.equal(new Uint32Array(planes[2])[0], columns);
     }
   }
 });
+
+gpuTest(
+  "nested scales that are no finite numbers in their file are flagged, in any group",
+  async (gpu) => {
+    const operand = await encode(gpu, "nf4", weights(64 * 300), { columns: 64, piece: 64 * 300 });
+    // Words of a group: codes of 256 scales, their factor and the mean.
+    const words = 66, factor = 64, scales = new Float32Array(await gpu.read(operand.tensors[1]));
+    for (const at of [factor, factor + 1, words + factor, words + factor + 1]) {
+      for (const [bad, expected] of [[scales[at], 0], [NaN, 1], [-Infinity, 1]]) {
+        gpu.write(operand.tensors[1], Float32Array.of(bad), at);
+        const flags = upload(gpu, [7, 0, 0, 0], "u32", [4]);
+        operand.kind.flagNotFinite(gpu, operand.tensors, { flags, slot: 1 });
+        assert.deepEqual([...await download(gpu, flags)], [7, expected, 0, 0], `${bad} at ${at}`);
+      }
+      gpu.write(operand.tensors[1], scales.subarray(at, at + 1), at);
+    }
+  },
+);
 
 gpuTest("a weight that was no finite number is flagged after it was encoded", async (gpu) => {
   for (const name of QUANTIZED) {

@@ -18,6 +18,7 @@ import { fixturePath } from "../../../fixtures.ts";
 import { assertClose, gpuTest } from "../../../kernels/harness.ts";
 import { openHearing } from "../hearing.ts";
 import { dequantizeNf4 } from "../../../kernels/ops/weights/nf4_reference.ts";
+import { assertSameValues } from "../../../same.ts";
 
 interface Expected {
   /** Of the f32 values of every quantised weight. */
@@ -116,7 +117,7 @@ for (const [folder, stored, kind] of FOLDERS) {
           for (const offset of [0, 1, 4]) {
             const memory = new Uint8Array(length + offset + 1).fill(7);
             await source.read(name, begin, memory.subarray(offset, offset + length));
-            assert.deepEqual(memory.slice(offset, -1), all.slice(begin, begin + length));
+            assertSameValues(memory.slice(offset, -1), all.slice(begin, begin + length), name);
             assert.equal(memory.at(-1), 7);
           }
         }
@@ -140,7 +141,7 @@ for (const [folder, stored, kind] of FOLDERS) {
         if (kind === "int8_rows") {
           // A scale is one number there, the product of two here.
           assertClose(found, values, { atol: 0, rtol: 2 ** -22, what: name });
-        } else assert.deepEqual(new Uint32Array(found.buffer), new Uint32Array(values.buffer));
+        } else assertSameValues(found, values, name);
       }
     } finally {
       source.close();

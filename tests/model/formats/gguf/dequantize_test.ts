@@ -9,6 +9,7 @@ import { bytesPerElement } from "../../../../model/formats/weights.ts";
 import { openSafetensors } from "../../../../model/formats/safetensors.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { ggufBytes, TYPE_NUMBERS } from "./gguf_writer.ts";
+import { assertSameValues } from "../../../same.ts";
 
 const ELEMENTS = 768;
 const golden = openSafetensors(fixturePath("gguf/types.safetensors"));
@@ -45,14 +46,18 @@ for (const type of Object.keys(TYPE_NUMBERS)) {
       const all = new Uint8Array(ELEMENTS * unit);
       await values.read(0, all);
       const floats = toFloat32(all, dtype), expected = bytesOf(type);
-      assert.deepEqual(new Uint8Array(floats.buffer), expected);
+      assertSameValues(new Uint8Array(floats.buffer), expected, type);
       assert.ok(new Set(floats).size > ELEMENTS / 8, "the numbers are hardly different");
       // Begin, length and place in memory of any kind: within a block, over several, at odd places.
       for (const [begin, count] of [[0, 1], [1, 2], [4, 128], [130, 900], [1020, 8], [512, 513]]) {
         for (const offset of [0, 1, 4]) {
           const memory = new Uint8Array(count + offset + 1).fill(7);
           await values.read(begin, memory.subarray(offset, offset + count));
-          assert.deepEqual(memory.slice(offset, offset + count), all.slice(begin, begin + count));
+          assertSameValues(
+            memory.slice(offset, offset + count),
+            all.slice(begin, begin + count),
+            type,
+          );
           assert.equal(memory[offset + count], 7);
         }
       }

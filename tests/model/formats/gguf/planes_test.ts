@@ -8,6 +8,7 @@ import { openGguf } from "../../../../model/formats/gguf/weights.ts";
 import type { Plane } from "../../../../model/formats/weights.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { gpuTest, poisoned, upload } from "../../../kernels/harness.ts";
+import { assertSameValues } from "../../../same.ts";
 
 /** Which kind holds a type, where one does. */
 const KINDS: Record<string, string> = {
@@ -26,7 +27,7 @@ async function planeBytes(plane: Plane): Promise<Uint8Array<ArrayBuffer>> {
   for (let at = 0, size = 1; at < bytes; at += size, size = size * 3 % 1001 + 1) {
     const length = Math.min(size, bytes - at), part = new Uint8Array(length + 8).fill(7);
     await plane.read(at, part.subarray(at % 5, at % 5 + length));
-    assert.deepEqual(part.slice(at % 5, at % 5 + length), whole.slice(at, at + length));
+    assertSameValues(part.slice(at % 5, at % 5 + length), whole.slice(at, at + length), "part");
     assert.equal(part[at % 5 + length], 7);
   }
   await assert.rejects(plane.read(bytes - 3, new Uint8Array(4)), RangeError);
@@ -57,7 +58,7 @@ for (const file of ["sentencepiece.gguf", "byte_level-00001-of-00003.gguf"]) {
         await source.read(name, 0, values);
         // Zeros of both signs are the same number.
         const numbers = (bytes: ArrayBuffer) => new Float32Array(bytes).map((v) => v + 0);
-        assert.deepEqual(
+        assertSameValues(
           numbers(await gpu.read(y)),
           numbers(values.buffer),
           `${name} in ${stored}`,
