@@ -15,7 +15,7 @@ import {
   openModelWithTokenizer,
 } from "./checkpoint/source.ts";
 import { Answer } from "./engine/answer.ts";
-import { AT_LEAST_ONE, checkChoice, checkNumber, U32 } from "./engine/checks.ts";
+import { AT_LEAST_ONE, checkChoice, checkNames, checkNumber, U32 } from "./engine/checks.ts";
 import { Engine, type SequenceOptions } from "./engine/engine.ts";
 import type { EngineSizes } from "./engine/slots.ts";
 import { contextLength } from "./families/config.ts";
@@ -278,6 +278,8 @@ export async function open(options: OpenOptions): Promise<Lorikeet> {
   checkNumber("seed", seed, U32);
   const { quantization = "none", double_quantization = true, quantization_skip = [] } = options;
   checkChoice("quantization", quantization, QUANTIZATIONS);
+  checkChoice("double_quantization", double_quantization, [true, false]);
+  checkNames("quantization_skip", quantization_skip);
   const found = await findModel(options), { source, tokenizer, adapter } = found;
   const context = Math.min(most, contextLength(source.config));
   const sizes: EngineSizes = {

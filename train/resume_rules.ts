@@ -5,7 +5,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { isObject } from "../model/files/json_file.ts";
-import { resumeRules, type TrainConfig } from "./schema.ts";
+import { KEYS, resumeRules, type TrainConfig } from "./schema.ts";
 
 /**
  * The configuration's keys that must be the same for a resumed run to be the run it goes on with, with their
@@ -23,6 +23,11 @@ function fixedSettings(config: Record<string, unknown>): Map<string, unknown> {
   return settings;
 }
 
+/** What keys are that a state doesn't name: it is older than they are, and their defaults are what was done before. */
+function defaults(): Map<string, unknown> {
+  return new Map(KEYS.map(({ name, default: value }) => [name, value]));
+}
+
 /**
  * Refuses a configuration that is not the one that a state was made with.
  *
@@ -34,9 +39,10 @@ export function checkResumedConfig(
   config: TrainConfig,
   path: string,
 ): void {
-  const [was, is] = [fixedSettings(stored), fixedSettings({ ...config })];
+  const [was, is] = [fixedSettings(stored), fixedSettings({ ...config })], unnamed = defaults();
   for (const key of new Set([...is.keys(), ...was.keys()])) {
-    const [before, now] = [was.get(key), is.get(key)].map((value) => JSON.stringify(value));
+    const values = [was.get(key) ?? unnamed.get(key), is.get(key)];
+    const [before, now] = values.map((value) => JSON.stringify(value));
     if (before === now) continue;
     throw new UsageError(
       `${path}: the run was made with ${key} ${before ?? "unset"}, not ${now ?? "unset"}; ` +

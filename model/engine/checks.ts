@@ -54,6 +54,14 @@ export function checkChoice(name: string, value: unknown, values: readonly unkno
   }
 }
 
+/** @throws {UsageError} where `value` is no list of names. */
+export function checkNames(name: string, value: unknown): void {
+  if (Array.isArray(value) && value.every((item) => typeof item === "string" && item !== "")) {
+    return;
+  }
+  throw new UsageError(`${name} is ${JSON.stringify(value)}; expected a list of names`);
+}
+
 /** @throws {UsageError} where `value` is none of a range. */
 export function checkNumber(name: string, value: number, { has, expected }: Range): void {
   if (!has(value)) throw new UsageError(`${name} is ${value}; expected ${expected}`);

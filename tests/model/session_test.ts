@@ -126,6 +126,11 @@ gpuTest("open: a quantised base answers, from less memory", async () => {
     const [{ ids }] = await collect(lorikeet.generate("Rio is a lorikeet.", { maxTokens: 8 }));
     assert.equal(ids.length, 8);
   }
-  const wrong: object = { ...BUILTIN, quantization: "nf8" };
-  await assert.rejects(open(wrong as typeof BUILTIN), /quantization/);
+  const refused = (wrong: object, message: RegExp) =>
+    assert.rejects(open({ ...BUILTIN, quantization: "nf4", ...wrong }), message);
+  await refused({ quantization: "nf8" }, /quantization is nf8; expected none, int8, nf4/);
+  await refused({ double_quantization: "no" }, /double_quantization is no; expected true, false/);
+  for (const quantization_skip of ["k_proj", null, [3], [""]]) {
+    await refused({ quantization_skip }, /quantization_skip is \S+; expected a list of names/);
+  }
 });

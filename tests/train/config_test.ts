@@ -258,6 +258,12 @@ Deno.test("config: every key says whether a resumed run may change it", () => {
     const [key] = Object.keys(changed);
     refused(() => resume(makeTrainConfig({ model: "m", ...changed })), new RegExp(key));
   }
+  // A state of before there was a key was made with what is now its default.
+  const { quantization: _, quantization_skip: __, ...older } = before;
+  checkResumedConfig({ ...older }, before, "state.json");
+  const quantized = makeTrainConfig({ model: "m", quantization: "nf4" });
+  const problem = /^state\.json: the run was made with quantization "none", not "nf4";/;
+  refused(() => checkResumedConfig({ ...older }, quantized, "state.json"), problem);
   assert.doesNotMatch(JSON.stringify(jsonSchema()), /"resume":"(same|free)"/);
   // docs/files.md names the keys that may change; where to write and what to begin from go without saying.
   const told = Deno.readTextFileSync(new URL("../../docs/files.md", import.meta.url));
