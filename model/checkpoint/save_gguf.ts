@@ -60,7 +60,10 @@ export async function saveGguf(
   using quantizers = new Quantizers();
   const taken = [...tensors], written = ggufTensors(taken, config, format, quantizers);
   const metadata: GgufMetadata = new Map([
-    ...modelMetadata(config, { name: basename(source.name), format: format ?? ownDtype(taken) }),
+    ...modelMetadata(config, {
+      name: basename(source.name, ".gguf"),
+      format: format ?? ownDtype(taken),
+    }),
     ...await tokenizerMetadata(tokenizerPath, {
       model: source.name,
       config,

@@ -1,6 +1,6 @@
 /** Adapters merged into quantised models, and quantised models converted: what is written is what their codes stand for. */
 import assert from "node:assert/strict";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { compareLogits } from "../../infer/merge_check.ts";
 import { openFiles, writeModel } from "../../infer/write_model.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
@@ -9,6 +9,7 @@ import { type Adapter, adapterShapes } from "../../model/adapter/adapter_folder.
 import { AdapterMerge } from "../../model/checkpoint/merge.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { weightShapes } from "../../model/families/config.ts";
+import { openGgufFile } from "../../model/formats/gguf/header.ts";
 import { quantizedTypes } from "../../model/formats/weights.ts";
 import type { QuantizationSettings } from "../../model/transformer/quantization.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
@@ -167,6 +168,9 @@ gpuTest(
       );
       await write(model, exact, { gpu, adapter });
       await write(model, folderOf, { gpu, adapter });
+      const { file, metadata } = openGgufFile(exact);
+      assert.equal(metadata.text("general.name"), basename(model, ".gguf"));
+      file.close();
       const values = await valuesOf(exact);
       assertSameTensors(values, await valuesOf(folderOf));
       const said = await write(model, blocks, { gpu, adapter, dtype: "q8_0" });

@@ -12,6 +12,7 @@ import { loraPlusRate } from "../../train/lora_plus.ts";
 import { Optimizer } from "../../train/optimizer.ts";
 import { type OptimizerCase, readFixture, readTensors } from "../fixtures.ts";
 import { assertClose, gpuTest, upload } from "../kernels/harness.ts";
+import { assertSameValues } from "../same.ts";
 
 /** A fixture's vector as a trained parameter; as a matrix, since only matrices are decayed. */
 function parameterOf(gpu: Gpu, { start }: OptimizerCase): TrainedParameter {
@@ -120,10 +121,10 @@ gpuTest("parameters side by side are updated at rates of their own", async (gpu)
       rtol: 1e-6,
       what: `step ${step}`,
     });
-    assert.deepEqual(a, last);
+    assertSameValues(a, last, `step ${step}`);
     gpu.write(alone.trained.grad, Float32Array.from(gradient));
     separate.step(gpu, other, learning_rates[step] / 4);
-    assert.deepEqual(a.subarray(0, n), await gpu.readF32(alone.value));
+    assertSameValues(a.subarray(0, n), await gpu.readF32(alone.value), `step ${step}`);
   }
   for (const [tensor] of [masters, grads]) gpu.free(tensor);
 });

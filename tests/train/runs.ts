@@ -4,7 +4,6 @@
  *
  * @module
  */
-import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { Tensor } from "../../kernels/gpu/tensor.ts";
 import { type ModelConfig, weightShapes } from "../../model/families/config.ts";

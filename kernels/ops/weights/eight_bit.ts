@@ -13,6 +13,20 @@ export function codesBinding(name: string, width: RowLoadWidth): Binding {
   return { name, dtype: "u32", access: "read", words };
 }
 
+/** What is made of loads that `NAME_codes(i)` makes: a signed byte for each value, then their factor in f32. */
+export const BYTE_LOADS: Pick<WeightKind, "registers" | "load" | "unpack" | "halves"> = {
+  registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
+  load: (name, _width, index) => `${name}_codes(${index})`,
+  unpack(_name, width, [register]) {
+    const four = (code: string, scale: string) =>
+      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
+    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
+  },
+  halves(name, registers) {
+    return packHalves(this.unpack(name, 8, registers));
+  },
+};
+
 /** The WGSL of a kind's loads. `scaleOf`: the scale of load `i`, counted over the whole matrix. */
 export function eightBitLoads(
   scaleOf: (name: string, width: RowLoadWidth) => string,
@@ -27,11 +41,6 @@ export function eightBitLoads(
   | "rowWidths"
   | "rowLoad"
 > {
-  const unpack: WeightKind["unpack"] = (_name, width, [register]) => {
-    const four = (code: string, scale: string) =>
-      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
-    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
-  };
   return {
     sharedBytes: 0,
     functions(name, width) {
@@ -41,10 +50,7 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   return ${type}<u32>(${name}[i], bitcast<u32>(${scaleOf(name, width)})${rest});
 }`;
     },
-    registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
-    load: (name, _width, index) => `${name}_codes(${index})`,
-    unpack,
-    halves: (name, registers) => packHalves(unpack(name, 8, registers)),
+    ...BYTE_LOADS,
 
     rowWidths: [16, 8, 4],
     rowLoad(name, width): RowLoad {

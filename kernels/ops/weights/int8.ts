@@ -11,6 +11,7 @@ import { DIVIDED } from "../../wgsl/divide.ts";
 import { maximum, repeat } from "../../wgsl/repeat.ts";
 import { fileEights, type RawDtype } from "../elements/cast.ts";
 import { flagNotFinite, NAN } from "../elements/not_finite.ts";
+import { checkBlocks } from "./blocks.ts";
 import { codesBinding, eightBitLoads } from "./eight_bit.ts";
 import type { Plane, WeightKind } from "./kind.ts";
 
@@ -125,9 +126,7 @@ export const INT8: WeightKind = {
   },
 
   planes(columns): readonly Plane[] {
-    if (columns % BLOCK !== 0) {
-      throw new Error(`rows of ${columns} values can't be held in blocks of ${BLOCK}`);
-    }
+    checkBlocks(columns, BLOCK);
     return [
       { suffix: "", dtype: "u32", values: 4, elements: 1 },
       { suffix: ".scale", dtype: "f16", values: BLOCK, elements: 1 },

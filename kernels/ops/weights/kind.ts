@@ -141,7 +141,7 @@ export interface WeightKind {
    * used, which may be the first two of a `vec4<u32>`. Registers of zeros are zeros.
    */
   unpack(name: string, width: LoadWidth, registers: readonly string[]): string[];
-  /** The values of a load of 8 as packed halves, a `vec4<u32>`. */
+  /** The values of a load of 8 as packed halves, a `vec4<u32>`, by {@linkcode functions} that are `shared`. */
   halves(name: string, registers: readonly string[]): string;
 }
 

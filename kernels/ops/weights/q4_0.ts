@@ -7,6 +7,7 @@
  * @module
  */
 import { flagNotFinite } from "../elements/not_finite.ts";
+import { checkBlocks, fourBitWords } from "./blocks.ts";
 import { packHalves, type RowLoadWidth, type WeightKind } from "./kind.ts";
 
 /** Values of a block. */
@@ -22,19 +23,13 @@ const scaleOf = (name: string, width: RowLoadWidth) => {
   return `unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u] * 0.0625`;
 };
 
-/** WGSL of the words of load `i`; the code of four values is in the lower halves. */
-const wordsOf = (name: string, width: RowLoadWidth) =>
-  width === 4 ? `${name}[i / 2u] >> (i % 2u * 4u)` : `${name}[i]`;
-
 /** The kind. */
 export const Q4_0: WeightKind = {
   name: "q4_0",
   columnUnit: BLOCK,
 
   planes(columns) {
-    if (columns % BLOCK !== 0) {
-      throw new Error(`rows of ${columns} values can't be held in blocks of ${BLOCK}`);
-    }
+    checkBlocks(columns, BLOCK);
     return [
       { suffix: "", dtype: "u32", values: 8, elements: 1 },
       { suffix: ".scale", dtype: "f16", values: BLOCK, elements: 1 },
@@ -56,7 +51,7 @@ export const Q4_0: WeightKind = {
 
   functions: (name, width) => `
 fn ${name}_codes(i: u32) -> vec2<u32> {
-  return vec2<u32>(${wordsOf(name, width)}, bitcast<u32>(${scaleOf(name, width)}));
+  return vec2<u32>(${fourBitWords(name, width)}, bitcast<u32>(${scaleOf(name, width)}));
 }`,
   registers: () => ({ type: "vec2<u32>", count: 1 }),
   load: (name, _width, index) => `${name}_codes(${index})`,
@@ -80,7 +75,7 @@ fn ${name}_codes(i: u32) -> vec2<u32> {
       functions: `
 struct ${name}_load { codes: ${type}, scale: f32 }
 fn load_of_${name}(i: u32) -> ${name}_load {
-  return ${name}_load(${wordsOf(name, width)}, ${scaleOf(name, width)});
+  return ${name}_load(${fourBitWords(name, width)}, ${scaleOf(name, width)});
 }`,
       type: `${name}_load`,
       load: (index) => `load_of_${name}(${index})`,

@@ -10,7 +10,8 @@
  *
  * @module
  */
-import { packHalves, type RowLoadWidth, type WeightKind } from "./kind.ts";
+import { checkBlocks, fourBitWords } from "./blocks.ts";
+import { packHalves, type WeightKind } from "./kind.ts";
 import { flagScalesNotFinite } from "./scales_not_finite.ts";
 
 /** Values of a block, and of a group. */
@@ -21,10 +22,6 @@ const WORDS = 4;
 /** Four codes of a word: the first four, or the others. */
 const codes = (word: string, four: number) =>
   `vec4<f32>(unpack4xU8(${four % 2 === 0 ? word : `(${word} >> 4u)`} & 0x0f0f0f0fu))`;
-
-/** WGSL of the words of load `i`; the code of four values is in the lower halves. */
-const wordsOf = (name: string, width: RowLoadWidth) =>
-  width === 4 ? `${name}[i / 2u] >> (i % 2u * 4u)` : `${name}[i]`;
 
 /** WGSL of a group's scale and minimum, both times the block's. */
 const groupFunction = (name: string) => `
@@ -42,9 +39,7 @@ export const Q4_K: WeightKind = {
   columnUnit: BLOCK,
 
   planes(columns) {
-    if (columns % BLOCK !== 0) {
-      throw new Error(`rows of ${columns} values can't be held in blocks of ${BLOCK}`);
-    }
+    checkBlocks(columns, BLOCK);
     return [
       { suffix: "", dtype: "u32", values: 8, elements: 1 },
       { suffix: ".scale", dtype: "u32", values: BLOCK, elements: WORDS },
@@ -68,7 +63,7 @@ export const Q4_K: WeightKind = {
     `${groupFunction(name)}
 fn ${name}_codes(i: u32) -> vec4<u32> {
   let group = bitcast<vec2<u32>>(${name}_group(i / ${GROUP / width}u));
-  return vec4<u32>(${wordsOf(name, width)}, group, 0u);
+  return vec4<u32>(${fourBitWords(name, width)}, group, 0u);
 }`,
   registers: () => ({ type: "vec4<u32>", count: 1 }),
   load: (name, _width, index) => `${name}_codes(${index})`,
@@ -93,7 +88,7 @@ fn ${name}_codes(i: u32) -> vec4<u32> {
       functions: `${groupFunction(name)}
 struct ${name}_load { codes: ${type}, group: vec2<f32> }
 fn load_of_${name}(i: u32) -> ${name}_load {
-  return ${name}_load(${wordsOf(name, width)}, ${name}_group(i / ${GROUP / width}u));
+  return ${name}_load(${fourBitWords(name, width)}, ${name}_group(i / ${GROUP / width}u));
 }`,
       type: `${name}_load`,
       load: (index) => `load_of_${name}(${index})`,

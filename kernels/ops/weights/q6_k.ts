@@ -9,7 +9,9 @@
  *
  * @module
  */
-import { packHalves, type RowLoadWidth, type WeightKind } from "./kind.ts";
+import { checkBlocks, fourBitWords } from "./blocks.ts";
+import { BYTE_LOADS } from "./eight_bit.ts";
+import type { RowLoadWidth, WeightKind } from "./kind.ts";
 import { flagScalesNotFinite } from "./scales_not_finite.ts";
 
 /** Values of a block, and of a group. */
@@ -26,7 +28,7 @@ const bytes = (low: string, high: string, four: number) =>
 function bitsOf(name: string, width: RowLoadWidth): [low: string, high: string] {
   const part = GROUP / width;
   return [
-    width === 4 ? `${name}[i / 2u] >> (i % 2u * 4u)` : `${name}[i]`,
+    fourBitWords(name, width),
     part === 1 ? `${name}_high[i]` : `${name}_high[i / ${part}u] >> (i % ${part}u * ${8 / part}u)`,
   ];
 }
@@ -46,9 +48,7 @@ export const Q6_K: WeightKind = {
   columnUnit: BLOCK,
 
   planes(columns) {
-    if (columns % BLOCK !== 0) {
-      throw new Error(`rows of ${columns} values can't be held in blocks of ${BLOCK}`);
-    }
+    checkBlocks(columns, BLOCK);
     return [
       { suffix: "", dtype: "u32", values: 8, elements: 1 },
       { suffix: ".high", dtype: "u32", values: 16, elements: 1 },
@@ -86,16 +86,7 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   return ${type}<u32>(${words.join(", ")}, scale${rest});
 }`;
   },
-  registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
-  load: (name, _width, index) => `${name}_codes(${index})`,
-  unpack(_name, width, [register]) {
-    const four = (code: string, scale: string) =>
-      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
-    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
-  },
-  halves(name, registers) {
-    return packHalves(this.unpack(name, 8, registers));
-  },
+  ...BYTE_LOADS,
 
   sharedBytes: 0,
 

@@ -162,6 +162,12 @@ async function sentencePieces(
   const score = pieceScores(settings);
   const pieces = tokens.map((piece, id) => ({ piece, score: score(piece), type: types[id] }));
   const scored = await asScoredPieces(pipeline, { pieces, ids });
+  if (scored.remove_extra_whitespaces) {
+    console.error(
+      "This tokenizer removes spaces at the ends of a text and second spaces in it. The GGUF file says so, but " +
+        "llama.cpp keeps them: its ids of such texts will be others.",
+    );
+  }
   return [
     ["model", text("llama")],
     ["pre", text("default")],

@@ -13,6 +13,7 @@ import {
 } from "../../../model/formats/write_safetensors.ts";
 import type { FileDtype, WeightSource } from "../../../model/formats/weights.ts";
 import { openHearing } from "./hearing.ts";
+import { assertSameValues } from "../../same.ts";
 
 let root = "";
 Deno.test.beforeAll(() => {
@@ -74,7 +75,7 @@ async function checkContents(
     const read = new Uint8Array(bytes), half = bytes >> 1;
     const parts = [read.subarray(0, half), read.subarray(half)];
     await Promise.all(parts.map((part, i) => source.read(name, i * half, part)));
-    assert.deepEqual([...read], [...weightBytes(order.indexOf(name), bytes)], name);
+    assertSameValues(read, weightBytes(order.indexOf(name), bytes), name);
   }
 }
 

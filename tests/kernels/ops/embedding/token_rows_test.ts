@@ -20,6 +20,7 @@ import {
   upload,
 } from "../../harness.ts";
 import { withMaxBinding } from "../../small_binding.ts";
+import { assertSameValues } from "../../../same.ts";
 
 const VOCAB = 257;
 /** Tokens whose rows are trained, as a file lists them: in no order, the first and the last among them. */
@@ -46,7 +47,7 @@ async function testPut(gpu: Gpu, dtype: Dtype, hidden: number): Promise<void> {
     table,
     count: TRAINED.length,
   });
-  assert.deepEqual(await download(gpu, table), expected);
+  assertSameValues(await download(gpu, table), expected, `table in ${dtype}`);
 }
 
 for (const dtype of ["f32", "f16"] as Dtype[]) {

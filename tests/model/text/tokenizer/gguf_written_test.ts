@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { presetConfig } from "../../../../model/families/presets.ts";
+import { flag } from "../../../../model/formats/gguf/values.ts";
 import { writeGguf } from "../../../../model/formats/gguf/write_gguf.ts";
 import { tokenizerMetadata } from "../../../../model/text/tokenizer/gguf_metadata.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
@@ -36,6 +37,35 @@ Deno.test("gguf tokenizers: SentencePiece's is written: a file, a folder, anothe
   await roundTrip(fixturePath("tiny_tokenizer.model"));
   await roundTrip(join(ROOT, "examples/builtin/model"));
   await roundTrip(fixturePath("gguf/sentencepiece.gguf"));
+});
+
+/** What is said on stderr while a tokenizer is written for a model with so many rows. */
+async function said(path: string, vocab_size: number) {
+  const lines: string[] = [], { error } = console;
+  console.error = (line: string) => void lines.push(line);
+  try {
+    const config = { ...presetConfig("tiny"), vocab_size };
+    return { lines, metadata: await tokenizerMetadata(path, { model: "made", config }) };
+  } finally {
+    console.error = error;
+  }
+}
+
+Deno.test("gguf tokenizers: extra spaces that only llama.cpp keeps are told of", async () => {
+  const folder = Deno.makeTempDirSync(), file = join(folder, "vocabulary.gguf");
+  try {
+    const path = fixturePath("tiny_tokenizer.model"), { vocab_size } = await loadTokenizer(path);
+    const plain = await said(path, vocab_size);
+    assert.deepEqual(plain.lines, []);
+    plain.metadata.set("tokenizer.ggml.remove_extra_whitespaces", flag(true));
+    await writeGguf(file, plain.metadata, []);
+    const { lines, metadata } = await said(file, vocab_size);
+    assert.deepEqual(metadata.get("tokenizer.ggml.remove_extra_whitespaces"), flag(true));
+    assert.equal(lines.length, 1);
+    assert.match(lines[0], /llama\.cpp keeps them: its ids of such texts will be others\.$/);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
 });
 
 interface Kind {
