@@ -61,8 +61,9 @@ function isUntied(
 }
 
 /**
- * Opens a model folder for reading. Only headers are read here; every weight's presence, shape and
- * dtype are checked against `config.json`. What bitsandbytes quantised is read as f32, and as kernels have it. Tensors that a Llama does not use (rotary `inv_freq`) are ignored;
+ * Opens a model folder for reading. Only headers are read here; every weight's presence, shape and dtype are checked
+ * against `config.json`. What bitsandbytes quantised is read as f32, and as kernels have it. Tensors that a Llama does
+ * not use (rotary `inv_freq`) are ignored;
  * biases that `config.json` does not announce, which would change the result, are not.
  *
  * Where `config.json` ties the embedding and the files hold an `lm_head` of other numbers, the model is untied, as

@@ -104,8 +104,8 @@ export function pieceValues({ dtype, bytes }: WeightPiece): Float32Array {
  * dtype and values stay are copied byte for byte; values are rounded to nearest, ties to even. Others are refused where
  * they are no finite numbers, or become infinite in their new dtype.
  *
- * @param options `dtype`: of every tensor, or of that of a shape; else each keeps its own; `change`: new values for some of them;
- *   `progress` hears of the bytes made so far and of all.
+ * @param options `dtype`: of every tensor, or of one of a shape; without it each keeps its own; `change`: new values
+ *   for some of them; `progress` hears of the bytes made so far and of all.
  */
 export function rewrittenTensors(
   source: WeightSource,
