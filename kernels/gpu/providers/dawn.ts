@@ -43,8 +43,11 @@ const FEATURES: readonly (readonly [Extension, GPUFeatureName])[] = [
   ["subgroup_matrix", "chromium-experimental-subgroup-matrix" as GPUFeatureName],
 ];
 
-/** Dawn's objects outlive the process's end only while this, which owns them all, is kept. */
-let instance: GPU | undefined;
+/**
+ * Dawn, and the file it was loaded from. Its objects outlive the process's end only while the instance, which owns them
+ * all, is kept.
+ */
+let loaded: { file: string; instance: GPU } | undefined;
 
 /** Whether the adapter's subgroups multiply f16 matrices of this shape with f32 sums. */
 function multiplies({ info }: GPUAdapter, { m, n, k, lanes }: MatrixShape): boolean {
@@ -57,7 +60,7 @@ function multiplies({ info }: GPUAdapter, { m, n, k, lanes }: MatrixShape): bool
     );
 }
 
-/** Dawn, where {@linkcode loadDawn} has loaded it. */
+/** Dawn, which is loaded from the file that `DAWN_NODE` names. */
 export const dawnProvider: Provider = {
   name: "dawn",
   dialect: {
@@ -71,11 +74,13 @@ export const dawnProvider: Provider = {
   mapsInOrder: true,
 
   async requestAdapter() {
-    if (instance === undefined) {
-      instance = loadDawn().create(OPTIONS);
-      pacePolls(globalThis as unknown as PollScope);
+    const file = dawnFile();
+    if (loaded?.file !== file) {
+      const isFirst = loaded === undefined;
+      loaded = { file, instance: loadDawn(file).create(OPTIONS) };
+      if (isFirst) pacePolls(globalThis as unknown as PollScope);
     }
-    return await instance.requestAdapter({ powerPreference: "high-performance" });
+    return await loaded.instance.requestAdapter({ powerPreference: "high-performance" });
   },
 
   adapterName({ info }) {
@@ -109,16 +114,19 @@ export const dawnProvider: Provider = {
   },
 };
 
-/** Loads the library. @throws {UserError} where it is not there, or this program may not load it. */
-function loadDawn(): DawnModule {
+/** The library's file. @throws {UserError} where it is not named, or this program may not load it. */
+function dawnFile(): string {
   if (Deno.build.standalone) throw new UserError("a compiled program can't load Dawn");
   const file = environment("DAWN_NODE");
-  if (file === undefined) {
-    throw new UserError(
-      "Dawn is not installed: run the command once as `./lorikeet ... --gpu dawn`, which fetches it, " +
-        "or name its dawn.node in DAWN_NODE",
-    );
-  }
+  if (file !== undefined) return file;
+  throw new UserError(
+    "Dawn is not installed: run the command once as `./lorikeet ... --gpu dawn`, which fetches it, " +
+      "or name its dawn.node in DAWN_NODE",
+  );
+}
+
+/** Loads the library. @throws {UserError} where it is not there. */
+function loadDawn(file: string): DawnModule {
   try {
     return createRequire(import.meta.url)(file);
   } catch (error) {
