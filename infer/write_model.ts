@@ -13,7 +13,12 @@ import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts
 import { type GgufFormat, isBlocks } from "../model/formats/gguf/quantization_mix.ts";
 import { takenDtype } from "../model/formats/gguf/written_tensors.ts";
 import { tensorBytes } from "../model/formats/write_safetensors.ts";
-import { type FileDtype, quantizedTypes, type WeightSource } from "../model/formats/weights.ts";
+import {
+  type FileDtype,
+  listTypes,
+  quantizedTypes,
+  type WeightSource,
+} from "../model/formats/weights.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { type ModelToSave, saveModel } from "../model/checkpoint/save.ts";
 import { saveGguf } from "../model/checkpoint/save_gguf.ts";
@@ -88,12 +93,11 @@ export async function openFiles(
 function noteDequantized({ name, weights }: FileModel, dtype: string | undefined): void {
   const types = quantizedTypes(weights);
   if (types.length === 0) return;
-  const counts = types.map(([type, count]) => `${count} in ${type}`).join(", ");
   const smaller = dtype === undefined ? " (--dtype f16 or bf16 would halve that)" : "";
   console.error(
-    `Model "${name}" has quantised weights (${counts}); what they stand for is written in ${
-      dtype ?? "f32"
-    }${smaller}.`,
+    `Model "${name}" has quantised weights (${
+      listTypes(types)
+    }); what they stand for is written in ${dtype ?? "f32"}${smaller}.`,
   );
 }
 

@@ -18,6 +18,7 @@ import {
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
 import { isObject } from "../model/files/json_file.ts";
+import { NOTHING_TO_SKIP } from "../model/transformer/quantization.ts";
 import {
   KEYS,
   LORA_SWITCH,
@@ -94,9 +95,7 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
   );
   rule(
     ["quantization", "quantization_skip"],
-    (c) =>
-      c.quantization === "none" && c.quantization_skip.length > 0 &&
-      "quantization_skip is given but quantization is none; expected quantization int8 or nf4",
+    (c) => c.quantization === "none" && c.quantization_skip.length > 0 && NOTHING_TO_SKIP,
   );
 }
 

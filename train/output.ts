@@ -188,7 +188,7 @@ export async function writeTrained(
       tensors,
       baseMetadata({
         ...config,
-        stored: source.weights ? quantizedTypes(source.weights).map(([type]) => type) : [],
+        stored: quantizedTypes(source.weights).map(([type]) => type),
       }),
     );
     return folder;

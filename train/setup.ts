@@ -63,13 +63,11 @@ async function startAdapter(
 
 /** Refuses a model whose files hold codes where the weights themselves are to be trained. */
 function refuseQuantized({ name, weights }: ModelSource): void {
-  const [first] = weights === undefined ? [] : quantizedTypes(weights);
+  const [first] = quantizedTypes(weights);
   if (first === undefined) return;
   throw new UserError(
-    `model "${name}" is quantised (${first[1]} weights in ${
-      first[0]
-    }) but lora is off, which trains the weights ` +
-      "themselves; expected lora on, or the model that `lorikeet convert` makes of it",
+    `model "${name}" is quantised (${first[1]} weights in ${first[0]}) but lora is off, ` +
+      "which trains the weights themselves; expected lora on, or the model that `lorikeet convert` makes of it",
   );
 }
 

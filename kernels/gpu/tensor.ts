@@ -20,6 +20,11 @@ export function roundUp(n: number, unit: number): number {
   return Math.ceil(n / unit) * unit;
 }
 
+/** The largest whole number that divides both. */
+export function greatestCommonDivisor(a: number, b: number): number {
+  return b === 0 ? a : greatestCommonDivisor(b, a % b);
+}
+
 let nextId = 0;
 
 /** A range of a GPU buffer seen as a row-major array. */

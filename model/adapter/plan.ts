@@ -71,9 +71,10 @@ function modulesOf(model: ModelConfig): Module[] {
   return [...modules.values()];
 }
 
-/** Whether names are those of a list, or end in one of them after a dot. */
-const nameMatch = (names: readonly string[]) => (name: string) =>
-  names.some((end) => name === end || name.endsWith(`.${end}`));
+/** A test of whether names are those of a list, or end in one of them after a dot. */
+export function nameMatch(names: readonly string[]): (name: string) => boolean {
+  return (name) => names.some((end) => name === end || name.endsWith(`.${end}`));
+}
 
 /** A test of names out of a pattern or a list. */
 const matcher = (names: string | readonly string[]) =>

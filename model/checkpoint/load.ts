@@ -13,7 +13,7 @@ import {
   fillUniform,
   normalNumbers,
 } from "../../kernels/ops/elements/random.ts";
-import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { greatestCommonDivisor, type Tensor } from "../../kernels/gpu/tensor.ts";
 import {
   encoderOf,
   encodingWork,
@@ -266,7 +266,8 @@ function inPieces(
   fill: (y: Tensor, from: number) => void,
 ): void {
   const { tensors, columns, values } = weight, encoder = encoderOf(weight);
-  const unit = commonMultiple(PIECE_UNIT, encoder.unit(columns));
+  const own = encoder.unit(columns),
+    unit = PIECE_UNIT * own / greatestCommonDivisor(PIECE_UNIT, own);
   const most = Math.floor(Math.min(PIECE_BYTES, gpu.maxBinding) / (4 * unit)) * unit;
   const staging = gpu.memory.tensor("workspace", "upload", "f32", [Math.min(most, count)]);
   const work = encodingWork(gpu, [weight]);
@@ -278,13 +279,6 @@ function inPieces(
   }
   gpu.free(staging);
   if (work !== undefined) gpu.free(work);
-}
-
-/** The least common multiple. */
-function commonMultiple(a: number, b: number): number {
-  let [larger, smaller] = [a, b];
-  while (smaller > 0) [larger, smaller] = [smaller, larger % smaller];
-  return a / larger * b;
 }
 
 /** `[rows, columns]` in a zero-padded larger shape; `data` itself where there is no padding. */

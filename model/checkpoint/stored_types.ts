@@ -3,25 +3,9 @@
  *
  * @module
  */
-import type { WeightSource } from "../formats/weights.ts";
+import { countTypes, listTypes, quantizedType, type WeightSource } from "../formats/weights.ts";
 import type { Parameter } from "../transformer/parameters.ts";
 import { destination } from "./pieces.ts";
-
-/** Names with how often each occurs, the most frequent first. */
-class Counts {
-  readonly #counts = new Map<string, number>();
-  total = 0;
-
-  add(name: string): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
-    this.total++;
-  }
-
-  toString(): string {
-    const sorted = [...this.#counts].sort(([, a], [, b]) => b - a);
-    return sorted.map(([name, count]) => `${count} in ${name}`).join(", ");
-  }
-}
 
 /**
  * One line about tensors that their file holds in blocks: the kinds of weights that they become
@@ -34,17 +18,16 @@ export function describeConversion(
   weights: WeightSource,
   parameters: readonly Parameter[],
 ): string | undefined {
-  const kinds = new Map<string, Counts>();
+  const kinds = new Map<string, string[]>();
   for (const parameter of parameters) {
-    const { stored, dtype: read } = weights.info(parameter.name);
-    if (stored === undefined || stored === read) continue;
-    const { kind } = destination(parameter), counts = kinds.get(kind.name) ?? new Counts();
-    counts.add(stored);
-    kinds.set(kind.name, counts);
+    const type = quantizedType(weights.info(parameter.name));
+    if (type === undefined) continue;
+    const { kind: { name } } = destination(parameter);
+    kinds.set(name, [...kinds.get(name) ?? [], type]);
   }
   if (kinds.size === 0) return undefined;
-  const sorted = [...kinds].sort(([, a], [, b]) => b.total - a.total);
-  const becomes = sorted.map(([kind, counts]) => `${kind} (${counts})`);
+  const sorted = [...kinds].sort(([, a], [, b]) => b.length - a.length);
+  const becomes = sorted.map(([kind, types]) => `${kind} (${listTypes(countTypes(types))})`);
   const last = becomes.pop(), list = [...(becomes.length > 0 ? [becomes.join(", ")] : []), last];
   return `Model "${name}" has quantised weights; they are loaded as ${list.join(" and ")}.`;
 }

@@ -95,17 +95,31 @@ export function weightSource(
   };
 }
 
-/**
- * The types in which files hold weights whose values are computed from codes, with how many weights each has, the most
- * frequent first.
- */
-export function quantizedTypes(weights: WeightSource): [type: string, count: number][] {
+/** The type in which a file holds a weight whose values are computed from codes; undefined where they are its elements. */
+export function quantizedType({ stored, dtype }: WeightInfo): string | undefined {
+  return stored === dtype ? undefined : stored;
+}
+
+/** A type, and how many weights are of it. */
+export type TypeCount = [type: string, count: number];
+
+/** How often each type occurs, the most frequent first. */
+export function countTypes(types: Iterable<string>): TypeCount[] {
   const counts = new Map<string, number>();
-  for (const name of weightShapes(weights.config).keys()) {
-    const { stored, dtype } = weights.info(name);
-    if (stored !== undefined && stored !== dtype) counts.set(stored, (counts.get(stored) ?? 0) + 1);
-  }
+  for (const type of types) counts.set(type, (counts.get(type) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a);
+}
+
+/** Counted types in words. */
+export function listTypes(types: readonly TypeCount[]): string {
+  return types.map(([type, count]) => `${count} in ${type}`).join(", ");
+}
+
+/** The types in which files hold weights whose values are computed from codes; none of random weights. */
+export function quantizedTypes(weights: WeightSource | undefined): TypeCount[] {
+  if (weights === undefined) return [];
+  const names = [...weightShapes(weights.config).keys()];
+  return countTypes(names.flatMap((name) => quantizedType(weights.info(name)) ?? []));
 }
 
 /** Whether two shapes are the same. */

@@ -202,7 +202,7 @@ export class Llama {
 
   /** Writes the tables that are neither weights nor activations. Call once before any pass. */
   initialize(gpu: Gpu): void {
-    for (const { operand: { kind, tensors } } of this.weights) kind.writeTables(gpu, tensors);
+    for (const { operand: { kind, tensors } } of this.weights) kind.writeTables?.(gpu, tensors);
     this.#ropeTables.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
     gpu.write(this.gradScaler, initialGradScaler(scale));

@@ -10,9 +10,10 @@ import { bytesOf } from "../../kernels/gpu/tensor.ts";
 import type { WeightKind } from "../../kernels/ops/weights/kind.ts";
 import { weightKind } from "../../kernels/ops/weights/kinds.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
+import { nameMatch } from "../adapter/plan.ts";
 import { archSpec, type ModelConfig } from "../families/config.ts";
 import { specShapes } from "../families/spec.ts";
-import type { WeightSource } from "../formats/weights.ts";
+import { quantizedType, type WeightSource } from "../formats/weights.ts";
 import { isLinearModule } from "../families/linear_modules.ts";
 import type { FrozenKinds, Parameter } from "./parameters.ts";
 
@@ -28,15 +29,14 @@ export interface QuantizationSettings {
   quantization_skip: readonly string[];
 }
 
+/** What is said where `quantization_skip` is given without a quantisation. */
+export const NOTHING_TO_SKIP =
+  "quantization_skip is given but quantization is none; expected quantization int8 or nf4";
+
 /** A linear layer of a block by the name of its weight; undefined for others. */
 function linearModule(weight: string): string | undefined {
   const [, module, name] = /^(model\.layers\.\d+\.\w+\.(\w+))\.weight$/.exec(weight) ?? [];
   return isLinearModule(name) ? module : undefined;
-}
-
-/** Whether a module is named, in full or by the end of its name. */
-function isNamed(module: string, names: readonly string[]): boolean {
-  return names.some((name) => module === name || module.endsWith(`.${name}`));
 }
 
 function kindOf(
@@ -63,16 +63,14 @@ export function frozenKinds(
   };
   if (kind === undefined) {
     if (skip.length === 0) return stored;
-    throw new UserError(
-      "quantization_skip is given but quantization is none; expected quantization int8 or nf4",
-    );
+    throw new UserError(NOTHING_TO_SKIP);
   }
-  const kinds = new Map<string, WeightKind>(), modules: string[] = [];
+  const kinds = new Map<string, WeightKind>(), modules: string[] = [], isSkipped = nameMatch(skip);
   for (const [weight, shape] of specShapes(archSpec(config))) {
     const module = linearModule(weight);
     if (module === undefined) continue;
     modules.push(module);
-    if (isNamed(module, skip)) continue;
+    if (isSkipped(module)) continue;
     const columns = shape[1];
     if (columns % kind.columnUnit !== 0) {
       throw new UserError(
@@ -83,7 +81,7 @@ export function frozenKinds(
     kinds.set(weight, kind);
   }
   for (const name of skip) {
-    if (modules.some((module) => isNamed(module, [name]))) continue;
+    if (modules.some(nameMatch([name]))) continue;
     const names = [...new Set(modules.map((module) => module.split(".").at(-1) ?? module))];
     throw new UserError(
       `quantization_skip: "${name}" is no quantised module, expected ${
@@ -111,10 +109,10 @@ export function describeQuantization(
   );
   const dense = parameters.flatMap(({ operand: { kind } }) => kind.element ?? [])[0];
   if (quantized.length === 0 || dense === undefined) return undefined;
-  const before = quantized.filter(({ name }) => {
-    const { stored, dtype } = weights?.info(name) ?? {};
-    return stored !== dtype && stored !== undefined;
-  }).length;
+  const before =
+    quantized.filter(({ name }) =>
+      weights !== undefined && quantizedType(weights.info(name)) !== undefined
+    ).length;
   const [{ operand: { kind } }] = quantized;
   const sum = (bytes: (parameter: Parameter) => number) =>
     megabytes(quantized.reduce((sum, parameter) => sum + bytes(parameter), 0)).toFixed(1);

@@ -1,7 +1,6 @@
 /**
  * The differences between the implementations of WebGPU that Lorikeet runs on: how one is opened, the names of its
- * features, the lines of WGSL that enable them, and how a buffer is read back, and
- * how the end of all work is waited for.
+ * features, the lines of WGSL that enable them, how a buffer is read back, and how the end of all work is waited for.
  *
  * @module
  */

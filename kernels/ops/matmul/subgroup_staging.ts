@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { greatestCommonDivisor } from "../../gpu/tensor.ts";
 import { repeat } from "../../wgsl/repeat.ts";
 import type { WeightKind } from "../weights/kind.ts";
 
@@ -170,8 +171,4 @@ var ${register} = ${type}();`
       return `tile[${name}Put${tile} + ${s * below * stride}u] = ${value};`;
     }).join("\n");
   return { declare, load, store };
-}
-
-function greatestCommonDivisor(a: number, b: number): number {
-  return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

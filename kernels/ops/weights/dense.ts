@@ -57,8 +57,6 @@ class Dense implements WeightKind {
     return [{ suffix: "", dtype: this.name, values: 1, elements: 1 }];
   }
 
-  writeTables(): void {}
-
   flagNotFinite(gpu: Gpu, [x]: readonly Tensor[], at: FlagPlace): void {
     flagNotFinite(gpu, { x, ...at });
   }

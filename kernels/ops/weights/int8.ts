@@ -133,8 +133,6 @@ export const INT8: WeightKind = {
     ];
   },
 
-  writeTables() {},
-
   flagNotFinite(gpu, [, scales], at) {
     flagNotFinite(gpu, { x: scales, ...at });
   },

@@ -109,8 +109,8 @@ export interface WeightKind {
   planes(columns: number): readonly Plane[];
   /** Columns of a matrix are a multiple of it. */
   readonly columnUnit: number;
-  /** Writes the tables, before anything else is written. */
-  writeTables(gpu: Gpu, tensors: readonly Tensor[]): void;
+  /** Writes the tables, where there are any, before anything else is written. */
+  writeTables?(gpu: Gpu, tensors: readonly Tensor[]): void;
   /** Sets a flag to 1 where a matrix has values that are no finite numbers, or had them before it was encoded. */
   flagNotFinite(gpu: Gpu, tensors: readonly Tensor[], place: FlagPlace): void;
 

@@ -176,7 +176,7 @@ export function encodingWork(gpu: Gpu, weights: readonly WeightOperand[]): Tenso
 export function encodeWeight(gpu: Gpu, weight: WeightOperand, x: Tensor): void {
   const { kind, tensors, shape, values } = weight, [rows] = shape, columns = x.rowSize;
   const work = encodingWork(gpu, [weight]);
-  kind.writeTables(gpu, tensors);
+  kind.writeTables?.(gpu, tensors);
   const ranges = splitRows(rows, columns * 4, gpu.maxBinding);
   for (const { start, count } of ranges) {
     const words = (ranges.length === 1 ? x : x.rows(start, count)).as("u32");

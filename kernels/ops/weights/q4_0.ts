@@ -36,8 +36,6 @@ export const Q4_0: WeightKind = {
     ];
   },
 
-  writeTables() {},
-
   flagNotFinite(gpu, [, scales], at) {
     flagNotFinite(gpu, { x: scales, ...at });
   },

@@ -46,8 +46,6 @@ export const Q4_K: WeightKind = {
     ];
   },
 
-  writeTables() {},
-
   flagNotFinite(gpu, [, scales], at) {
     flagScalesNotFinite(gpu, { scales, place: { words: WORDS, at: 0, type: "two f16" }, ...at });
   },

@@ -56,8 +56,6 @@ export const Q6_K: WeightKind = {
     ];
   },
 
-  writeTables() {},
-
   flagNotFinite(gpu, [, , scales], at) {
     flagScalesNotFinite(gpu, {
       scales,

@@ -3,13 +3,11 @@
  *
  * @module
  */
-import { groupGrid } from "../../gpu/elementwise.ts";
+import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily, readsScalars, writesScalars } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { FlagPlace } from "./kind.ts";
-
-const THREADS = 64;
 
 /** Where scales are: of every `words` words those from word `at` on, one or two. */
 type ScalePlace = { words: number; at: number; type: "f32" | "two f32" | "two f16" };
@@ -23,23 +21,15 @@ const EXPONENTS: Readonly<Record<ScalePlace["type"], readonly [word: number, bit
 
 const program = programFamily("scales_not_finite", ({ words, at, type }: ScalePlace) => ({
   bindings: [...readsScalars("u32", "scales"), ...writesScalars("u32", "flags")],
-  uniforms: { blocks: "u32", slot: "u32" },
-  body: `
-@compute @workgroup_size(${THREADS})
-fn main(
-  @builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) groups: vec3<u32>,
-  @builtin(local_invocation_index) thread: u32,
-) {
-  let block = (group.y * groups.x + group.x) * ${THREADS}u + thread;
-  if (block >= u.blocks) { return; }
-  let first = block * ${words}u + ${at}u;
+  // A thread has a block.
+  uniforms: { vectors: "u32", slot: "u32" },
+  body: elementMain(`
+  let first = i * ${words}u + ${at}u;
   if (${
     EXPONENTS[type].map(([word, bits]) => `(scales[first + ${word}u] & ${bits}) == ${bits}`).join(
       " || ",
     )
-  }) { flags[u.slot] = 1u; }
-}`,
+  }) { flags[u.slot] = 1u; }`),
 }));
 
 /** Sets a flag to 1 where a scale is no finite number. */
@@ -48,8 +38,8 @@ export function flagScalesNotFinite(
   { scales, place, flags, slot }: FlagPlace & { scales: Tensor; place: ScalePlace },
 ): void {
   const blocks = scales.size / place.words;
-  const grid = groupGrid(Math.ceil(blocks / THREADS));
-  gpu.run(program(place), [scales, flags], { blocks, slot }, grid, {
+  const uniforms = { vectors: blocks, slot };
+  gpu.run(program(place), [scales, flags], uniforms, elementGrid(blocks), {
     flops: 0,
     bytes: 4 * scales.size,
   });

@@ -55,7 +55,7 @@ async function encode(
   const operand = makeOperand(kind, shape, ({ dtype, shape }) => poisoned(gpu, dtype, shape));
   const encoder = encoderOf(operand);
   const work = poisoned(gpu, "f32", [Math.max(4, encoder.workElements(values.length))]);
-  kind.writeTables(gpu, operand.tensors);
+  kind.writeTables?.(gpu, operand.tensors);
   for (let first = 0; first < values.length; first += piece) {
     const part = values.subarray(first, first + piece), words = poisoned(gpu, "u32", [piece]);
     gpu.write(words, bytesOf(part, from));
