@@ -12,6 +12,7 @@
 import type { Gpu } from "../../gpu/gpu.ts";
 import type { Binding } from "../../gpu/program.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { fourBitBinding, fourBitRow } from "./blocks.ts";
 import {
   type EncodedPiece,
   type Encoder,
@@ -92,9 +93,8 @@ class Nf4 implements WeightKind {
   }
 
   bindings(name: string, width: RowLoadWidth): Binding[] {
-    const words = width === 16 ? 2 : 1;
     return [
-      { name, dtype: "u32", access: "read", words },
+      fourBitBinding(name, width),
       this.#double
         ? { name: `${name}_absmax`, dtype: "u32", access: "read", words: 2 }
         : { name: `${name}_absmax`, dtype: "f32", access: "read", scalar: true },
@@ -138,7 +138,7 @@ fn ${name}_four(codes: u32) -> vec4<f32> {
   }
 
   rowLoad(name: string, width: RowLoadWidth): RowLoad {
-    const words = width / 8, type = words === 2 ? "vec2<u32>" : "u32";
+    const { type, word } = fourBitRow(width);
     const codes = width === 4 ? `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu` : `${name}[i]`;
     return {
       functions: `${this.#scale(name)}${sharedValues(name)}
@@ -149,24 +149,19 @@ fn load_of_${name}(i: u32) -> ${name}_load {
       type: `${name}_load`,
       product: (x, w) => {
         const lines = x.map((four, p) => {
-          const word = words === 2 ? `${w}.codes[${p >> 1}]` : `${w}.codes`;
+          const of = word(`${w}.codes`, p),
+            [declare, assign] = p === 0 ? ["var ", "var sum = "] : ["", "sum += "];
           // All four bytes of a word at once, and of these the two that belong to x.
           const unpack = p % 2 === 1
             ? ""
-            : `  ${p === 0 ? "var " : ""}even = unpack4xU8((${word} >> 4u) & 0x0f0f0f0fu);
-  ${p === 0 ? "var " : ""}odd = unpack4xU8(${word} & 0x0f0f0f0fu);
+            : `  ${declare}even = unpack4xU8((${of} >> 4u) & 0x0f0f0f0fu);
+  ${declare}odd = unpack4xU8(${of} & 0x0f0f0f0fu);
 `;
-          const byte = p % 2 * 2;
-          const value = (half: string, byte: number) => `${name}_values[${half}[${byte}]]`;
-          return `${unpack}  ${p === 0 ? "var sum = " : "sum += "}dot(${four}, vec4<f32>(${
-            [
-              value("even", byte),
-              value("odd", byte),
-              value("even", byte + 1),
-              value("odd", byte + 1),
-            ]
-              .join(", ")
-          }));`;
+          const bytes = p % 2 === 0 ? [0, 1] : [2, 3];
+          const values = bytes.flatMap((byte) =>
+            ["even", "odd"].map((half) => `${name}_values[${half}[${byte}]]`)
+          );
+          return `${unpack}  ${assign}dot(${four}, vec4<f32>(${values.join(", ")}));`;
         });
         return `\n${lines.join("\n")}\n  return sum * ${w}.scale;\n`;
       },

@@ -7,7 +7,7 @@
  * @module
  */
 import { flagNotFinite } from "../elements/not_finite.ts";
-import { checkBlocks, fourBitWords } from "./blocks.ts";
+import { checkBlocks, fourBitBinding, fourBitRow, fourBitWords } from "./blocks.ts";
 import { packHalves, type RowLoadWidth, type WeightKind } from "./kind.ts";
 
 /** Values of a block. */
@@ -42,7 +42,7 @@ export const Q4_0: WeightKind = {
 
   bindings(name, width) {
     return [
-      { name, dtype: "u32", access: "read", words: width === 16 ? 2 : 1 },
+      fourBitBinding(name, width),
       { name: `${name}_scale`, dtype: "f16", access: "read", words: 1 },
     ];
   },
@@ -67,8 +67,7 @@ fn ${name}_codes(i: u32) -> vec2<u32> {
 
   rowWidths: [16, 8, 4],
   rowLoad(name, width) {
-    const isPair = width === 16, type = isPair ? "vec2<u32>" : "u32";
-    const word = (p: number, w: string) => `${w}.codes${isPair ? `[${p >> 1}]` : ""}`;
+    const { type, word } = fourBitRow(width);
     return {
       functions: `
 struct ${name}_load { codes: ${type}, scale: f32 }
@@ -78,7 +77,7 @@ fn load_of_${name}(i: u32) -> ${name}_load {
       type: `${name}_load`,
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
-        const sum = x.map((x, p) => `dot(${x}, ${bytes(word(p, w), p)})`).join(" + ");
+        const sum = x.map((x, p) => `dot(${x}, ${bytes(word(`${w}.codes`, p), p)})`).join(" + ");
         return `return (${sum}) * ${w}.scale;`;
       },
     };

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { checkBlocks, fourBitWords } from "./blocks.ts";
+import { checkBlocks, fourBitBinding, fourBitRow, fourBitWords } from "./blocks.ts";
 import { packHalves, type WeightKind } from "./kind.ts";
 import { flagScalesNotFinite } from "./scales_not_finite.ts";
 
@@ -52,7 +52,7 @@ export const Q4_K: WeightKind = {
 
   bindings(name, width) {
     return [
-      { name, dtype: "u32", access: "read", words: width === 16 ? 2 : 1 },
+      fourBitBinding(name, width),
       { name: `${name}_scale`, dtype: "u32", access: "read", words: WORDS },
     ];
   },
@@ -80,8 +80,7 @@ fn ${name}_codes(i: u32) -> vec4<u32> {
 
   rowWidths: [16, 8, 4],
   rowLoad(name, width) {
-    const isPair = width === 16, type = isPair ? "vec2<u32>" : "u32";
-    const word = (p: number, w: string) => `${w}.codes${isPair ? `[${p >> 1}]` : ""}`;
+    const { type, word } = fourBitRow(width);
     return {
       functions: `${groupFunction(name)}
 struct ${name}_load { codes: ${type}, group: vec2<f32> }
@@ -91,7 +90,7 @@ fn load_of_${name}(i: u32) -> ${name}_load {
       type: `${name}_load`,
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
-        const sum = x.map((x, p) => `dot(${x}, ${codes(word(p, w), p)})`).join(" + ");
+        const sum = x.map((x, p) => `dot(${x}, ${codes(word(`${w}.codes`, p), p)})`).join(" + ");
         // The same for all rows of weights.
         const ofX = `dot(${x.join(" + ")}, vec4<f32>(1.0))`;
         return `return (${sum}) * ${w}.group.x - ${ofX} * ${w}.group.y;`;

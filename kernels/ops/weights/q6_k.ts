@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { checkBlocks, fourBitWords } from "./blocks.ts";
+import { checkBlocks, fourBitBinding, fourBitRow, fourBitWords } from "./blocks.ts";
 import { BYTE_LOADS } from "./eight_bit.ts";
 import type { RowLoadWidth, WeightKind } from "./kind.ts";
 import { flagScalesNotFinite } from "./scales_not_finite.ts";
@@ -66,7 +66,7 @@ export const Q6_K: WeightKind = {
 
   bindings(name, width) {
     return [
-      { name, dtype: "u32", access: "read", words: width === 16 ? 2 : 1 },
+      fourBitBinding(name, width),
       { name: `${name}_high`, dtype: "u32", access: "read", words: 1 },
       { name: `${name}_scale`, dtype: "u32", access: "read", scalar: true },
     ];
@@ -90,18 +90,18 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
 
   rowWidths: [16, 8, 4],
   rowLoad(name, width) {
-    const [low, high] = bitsOf(name, width);
-    const word = (p: number, w: string) => `${w}.low${width === 16 ? `[${p >> 1}]` : ""}`;
+    const [low, high] = bitsOf(name, width), { type, word } = fourBitRow(width);
     return {
       functions: `${scaleFunction(name)}
-struct ${name}_load { low: ${width === 16 ? "vec2<u32>" : "u32"}, high: u32, scale: f32 }
+struct ${name}_load { low: ${type}, high: u32, scale: f32 }
 fn load_of_${name}(i: u32) -> ${name}_load {
   return ${name}_load(${low}, ${high}, ${name}_group(i / ${GROUP / width}u));
 }`,
       type: `${name}_load`,
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
-        const four = (p: number) => `vec4<f32>(unpack4xI8(${bytes(word(p, w), `${w}.high`, p)}))`;
+        const four = (p: number) =>
+          `vec4<f32>(unpack4xI8(${bytes(word(`${w}.low`, p), `${w}.high`, p)}))`;
         const sum = x.map((x, p) => `dot(${x}, ${four(p)})`).join(" + ");
         return `return (${sum}) * ${w}.scale;`;
       },
