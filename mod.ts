@@ -28,6 +28,9 @@
  * console.log(`The adapter is in ${await training.save()}`);
  * ```
  *
+ * `training.save()` also writes a state. With `resume: "auto"` in the configuration, the same program goes on from the last
+ * one in `output`; `await training.saveState()` between two steps saves one while the next steps run.
+ *
  * A program of another folder imports this file by its path and finds the packages by the project's deno.json:
  *
  * ```sh
@@ -118,4 +121,6 @@ export type {
 export { SupervisedFineTuning } from "./train/objective/sft.ts";
 export { type AccumulationWindow, PassPlanner, type RunSizes } from "./train/planner.ts";
 export { type StepResult, Trainer, type TrainerOptions } from "./train/trainer.ts";
+export type { Progress } from "./train/state_file.ts";
+export type { StateUnderWay } from "./train/state_saver.ts";
 export { openTraining, type Training, type TrainingStep } from "./train/training.ts";

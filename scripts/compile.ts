@@ -32,7 +32,7 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     output: "dist/lorikeet-train",
     entry: "train/main.ts",
     command: "train",
-    workers: ["train/stop_worker.ts"],
+    workers: ["train/stop_worker.ts", "train/state_worker.ts"],
   },
   {
     output: "dist/lorikeet-infer",

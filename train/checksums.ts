@@ -35,6 +35,11 @@ export function samplesChecksum(samples: readonly TokenizedSample[]): string {
 export const INSTEAD = "expected the files as they were saved: " +
   "go on from another state, or start anew without --resume";
 
+/** Files of a state that are not as they were saved: nothing of it is to be believed. */
+export class DamagedState extends UserError {
+  override name = "DamagedState";
+}
+
 /** How a sealed text ends. */
 const SEAL_START = '"sha256": "', SEAL_END = '"\n}\n', NO_CHECKSUM = "0".repeat(64);
 const SEAL_BYTES = SEAL_START.length + NO_CHECKSUM.length + SEAL_END.length;
@@ -47,11 +52,11 @@ export function sealedJson(value: Record<string, unknown>): string {
 }
 
 /**
- * Checks a file with the text of {@linkcode sealedJson}, byte by byte.
+ * The value in a file with the text of {@linkcode sealedJson}, which is checked byte by byte.
  *
- * @throws {UserError} where it can't be read or is not as it was written.
+ * @throws {DamagedState} where it is not as it was written, and {UserError} where it can't be read.
  */
-export function checkSeal(path: string): void {
+export function readSealed(path: string): unknown {
   let bytes: Uint8Array;
   try {
     bytes = Deno.readFileSync(path);
@@ -61,13 +66,18 @@ export function checkSeal(path: string): void {
   // As Latin-1 every byte is one character, so that no damage hides in how text is decoded.
   const found = SEAL.exec(new TextDecoder("latin1").decode(bytes.subarray(-SEAL_BYTES)))?.[1];
   if (found === undefined) {
-    throw new UserError(
+    throw new DamagedState(
       `${path}: does not end with its checksum: it is damaged, or of an older version; ${INSTEAD}`,
     );
   }
   const at = bytes.length - SEAL_BYTES + SEAL_START.length;
   bytes.set(new TextEncoder().encode(NO_CHECKSUM), at);
   if (checksum(bytes) !== found) {
-    throw new UserError(`${path}: is damaged: its checksum (SHA-256) is another; ${INSTEAD}`);
+    throw new DamagedState(`${path}: is damaged: its checksum (SHA-256) is another; ${INSTEAD}`);
+  }
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    throw new DamagedState(`${path}: is not valid JSON; ${INSTEAD}`);
   }
 }

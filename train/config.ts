@@ -18,6 +18,7 @@ import {
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { TRAIN } from "./flags.ts";
 import { isObject } from "../model/files/json_file.ts";
+import { didYouMean } from "../kernels/suggestion.ts";
 import { NOTHING_TO_SKIP } from "../model/transformer/quantization.ts";
 import {
   KEYS,
@@ -27,6 +28,7 @@ import {
   type TrainConfig,
   type trainSchema,
 } from "./schema.ts";
+import { allowableKeys } from "./resume_keys.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
@@ -77,7 +79,7 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
   rule(
     ["resume", "adapter"],
     (c) =>
-      c.resume !== undefined && c.adapter !== undefined &&
+      c.resume !== undefined && c.resume !== "auto" && c.adapter !== undefined &&
       "resume and adapter exclude each other; expected one of them (a state holds its adapter)",
   );
   rule(
@@ -99,18 +101,28 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
   );
 }
 
-/** `runs/` and the local time, in characters every file system takes. */
-function defaultOutput(): string {
-  const now = new Date();
-  const two = (number: number) => String(number).padStart(2, "0");
-  const date = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");
-  const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join("-");
-  return `runs/${date}_${time}`;
+/** The keys of `allow_change`, one by one. */
+function allowedChanges(given: readonly string[], problems: string[]): string[] {
+  const keys = given.flatMap((text) => text.split(",")).map((name) => name.trim());
+  const known = allowableKeys();
+  for (const key of keys) {
+    if (!known.includes(key)) {
+      problems.push(
+        `allow_change has "${key}"${didYouMean(key, known)}; expected keys out of ${
+          known.join(", ")
+        }`,
+      );
+    }
+  }
+  return keys;
 }
 
 /** Checks given values, alone and together, and fills in the defaults of the others. */
 function completeConfig(givens: Givens, lora: boolean, problems: string[]): TrainConfig {
   const checked = checkValues(KEYS, givens, problems);
+  if (checked.has("allow_change")) {
+    checked.set("allow_change", allowedChanges(checked.get("allow_change") as string[], problems));
+  }
   checkTogether(checked, lora, problems);
   refuse(problems);
   const config: Record<string, unknown> = {};
@@ -119,7 +131,6 @@ function completeConfig(givens: Givens, lora: boolean, problems: string[]): Trai
     if (name.startsWith("lora.")) settings[name.slice(5)] = value;
     else config[name] = value;
   }
-  config.output ??= defaultOutput();
   config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
   return config as TrainConfig;
 }

@@ -10,9 +10,6 @@ import type { Training } from "./training.ts";
 
 /** Evaluates a model in training on its held-out samples, and prints the losses. */
 export class Evaluation {
-  /** Losses so far, in order. */
-  readonly losses: number[] = [];
-
   constructor(readonly training: Training, readonly stop: StopRequest) {}
 
   /**
@@ -22,11 +19,11 @@ export class Evaluation {
    * @throws {Stopped} where that is asked for meanwhile, and {@linkcode NotFinite} for a loss that is no number.
    */
   async run(when: string): Promise<void> {
-    const { gpu, trainer: { model }, setup: { evaluation } } = this.training;
+    const { gpu, trainer: { model }, setup: { evaluation }, progress } = this.training;
     if (evaluation.length === 0) return;
     try {
       const loss = await meanNll(gpu, model, evaluation, () => this.stop.check());
-      this.losses.push(loss);
+      progress.evaluations.push(loss);
       console.log(`Held-out loss ${when}: ${loss.toFixed(4)}`);
     } catch (error) {
       if (error instanceof NotFinite) error.message = `held-out ${error.message}`;

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { join } from "node:path";
 import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
@@ -14,8 +13,10 @@ import type { Llama } from "../model/transformer/llama.ts";
 import { readTrainArguments } from "./config.ts";
 import { Evaluation } from "./evaluation.ts";
 import { runSteps } from "./loop.ts";
-import type { Outcome } from "./outcome.ts";
-import { checkOutput, countParameters, MetricsFile, writeSummary } from "./output.ts";
+import { LineFile } from "./line_file.ts";
+import { countParameters, writeSummary } from "./output.ts";
+import { RunFolder } from "./run_folder.ts";
+import { countSteps, plannedSteps } from "./data.ts";
 import { SampleAnswers } from "./sample_answers.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
@@ -48,7 +49,7 @@ async function compile(training: Training): Promise<void> {
 interface Run {
   training: Training;
   evaluation: Evaluation;
-  metrics: MetricsFile;
+  metrics: LineFile;
   stop: StopRequest;
   answers?: SampleAnswers;
 }
@@ -58,30 +59,39 @@ async function answer({ training: { gpu, engine }, answers }: Run): Promise<stri
   return engine && await answers?.answers(gpu, engine);
 }
 
-/** All that comes before the first step: answers and held-out loss. @returns undefined where it was stopped. */
+/**
+ * All that comes before the first step: answers and held-out loss. A run that is gone on with has the loss already.
+ *
+ * @returns undefined where it was stopped.
+ */
 async function lookBefore(run: Run): Promise<{ answers?: string[] } | undefined> {
+  const { training: { folder, progress }, evaluation, metrics, stop } = run;
   try {
     const answers = await answer(run);
-    await run.evaluation.run("before");
-    run.stop.check();
+    if (progress.evaluations.length === 0) await evaluation.run("before");
+    stop.check();
     return { answers };
   } catch (error) {
-    run.metrics.discard();
+    metrics[Symbol.dispose]();
+    folder.discard();
     if (!(error instanceof Stopped)) throw error;
     console.error("Stopped before the first step: nothing was written.");
   }
 }
 
 /** Runs the steps. */
-async function trainAll(run: Run): Promise<{ outcome: Outcome; profile?: Profile }> {
-  const { training, training: { gpu }, evaluation, metrics, stop } = run;
+async function trainAll(run: Run): Promise<{ stopped: boolean; profile?: Profile }> {
+  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop } = run;
   const epochStart = (epochsDone: number) =>
     evaluation.run(`after epoch ${epochsDone}`).catch(unlessStopped);
   await gpu.profiler?.take(); // the profile is that of the steps
-  const outcome = await runSteps(training, { metrics, stop, epochStart });
+  const [next] = plannedSteps(setup.plan, progress.step);
+  // A state that was saved between epochs is from before the evaluation there.
+  if (next !== undefined && next.epoch >= progress.evaluations.length) await epochStart(next.epoch);
+  const { stopped } = await runSteps(training, { metrics, stop, epochStart });
   const profile = await gpu.profiler?.take();
-  metrics.close();
-  return { outcome, profile };
+  metrics[Symbol.dispose]();
+  return { stopped, profile };
 }
 
 /** Lets a request to stop be answered by who called. */
@@ -101,11 +111,9 @@ async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unkn
 
 /** Prints what a finished run did. */
 function report(
-  { gpu, trainer }: Training,
-  { outcome, folder, profile }: { outcome: Outcome; folder: string; profile?: Profile },
+  { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
+  { trained, profile }: { trained: string; profile?: Profile },
 ): void {
-  const { progress: { firstLoss }, lastLoss, seconds } = outcome;
-  const { output } = trainer.config;
   console.log(`\nPeak GPU memory by category:`);
   console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
   if (profile) console.log(`\n${profileLines(profile).join("\n")}`);
@@ -114,16 +122,25 @@ function report(
     console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
   if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
-  console.log(`Files: ${folder}, ${join(output, "metrics.jsonl")}, summary.json, state/`);
+  console.log(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+}
+
+/** Whether all steps of a run were done and its results are there; says so. */
+function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolean {
+  const step = resumed?.progress.step ?? -1;
+  if (!folder.existed || !folder.hasResults || step < countSteps(plan)) return false;
+  console.log(`The run in ${folder.path} is finished: all ${step} steps are done.`);
+  return true;
 }
 
 export async function main(args: string[]): Promise<number> {
   const given = readTrainArguments(args);
-  checkOutput(given.config.output);
-  const setup = await setUpTraining(given, console.log), { config } = setup;
+  using folder = RunFolder.open(given.config);
+  const setup = await setUpTraining(given, console.log, folder.states);
+  if (isFinished(folder, setup)) return 0;
   const answers = sampleAnswers(setup);
   using stop = new StopRequest();
-  await using training = await startTraining(setup, {
+  await using training = await startTraining(setup, folder, {
     answers,
     progress: loadingBar(),
     allocated: (gpu: Gpu, { model }) => {
@@ -131,27 +148,31 @@ export async function main(args: string[]): Promise<number> {
       console.log(`Trainable: ${describeParameters(model)}`);
     },
   });
+  const { progress, setup: { config } } = training;
+  if (progress.step > 0) console.log(`Going on after step ${progress.step} of ${training.total}`);
   await compile(training);
   await stop.listen();
 
+  folder.begin();
   const evaluation = new Evaluation(training, stop);
-  const run: Run = { training, evaluation, metrics: new MetricsFile(config.output), stop, answers };
+  const metrics = new LineFile(folder.file("metrics"), progress.step);
+  const run: Run = { training, evaluation, metrics, stop, answers };
   const before = await lookBefore(run);
   if (before === undefined) return STOPPED;
-  const { outcome, profile } = await trainAll(run);
-  if (outcome.stopped) {
-    console.error(`Go on with --resume ${join(config.output, "state")} and a new --output.`);
+  const { stopped, profile } = await trainAll(run);
+  if (stopped) {
+    console.error(`Go on with --resume ${folder.path}`);
     return STOPPED;
   }
   stop.answer = "Writing the results";
-  const folder = await training.save();
+  const trained = await training.save();
   const after = await lookAfter(run);
-  const { gpu, trainer: { model, skipped } } = training, { losses: evaluations } = evaluation;
-  writeSummary(config.output, { gpu, model, config, outcome, evaluations, skipped });
+  const { gpu, trainer: { model, skipped } } = training;
+  writeSummary({ gpu, folder, progress, config, model, skipped });
   if (answers && before.answers && after.answers) {
     console.log(`\n${answers.describe(before.answers, after.answers)}`);
   }
-  report(training, { outcome, folder, profile });
+  report(training, { trained, profile });
   if (after.failure instanceof Stopped) {
     console.error("The last evaluation was left out.");
     return STOPPED;

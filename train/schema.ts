@@ -15,6 +15,7 @@ import {
   type Key,
   share,
   text,
+  texts,
   whole,
   worded,
 } from "../cli/settings.ts";
@@ -91,19 +92,20 @@ export const loraSchema = z.strictObject({
 });
 
 /**
- * All keys; `lora` and `output` get their final form in `train/config.ts`. `resume` says whether a resumed run must have
- * a key as the run it goes on with (`same`: the key decides the steps or their data, and the state does not hold it) or
- * may differ (`free`). `lora` speaks for all of its keys.
+ * All keys; `lora` gets its final form in `train/config.ts`. `resume` says whether a resumed run must have a key as the run
+ * it goes on with: `same` where the key decides the steps, or what the state is of; `allowed`, too, unless `allow_change`
+ * names it; `length` where a schedule depends on it; `contents` of a path, whose name is free and what it names must be the
+ * same; `free` where the steps stay what they are. `lora` speaks for its keys.
  */
 export const trainSchema = z.strictObject({
-  model: common.withDefault(common.model, "builtin").meta({ resume: "same" }),
-  tokenizer: common.tokenizer.meta({ resume: "free" }), // the ids that it gives must be the same, wherever it is
-  add_bos: common.add_bos.meta({ resume: "free" }), // as the tokenizer
+  model: common.withDefault(common.model, "builtin").meta({ resume: "contents" }),
+  tokenizer: common.tokenizer.meta({ resume: "contents" }),
+  add_bos: common.add_bos.meta({ resume: "free" }), // the data's ids tell
   adapter: text("folder", "a PEFT adapter folder").optional().describe(
     "PEFT adapter folder to start from.",
-  ).meta({ resume: "free" }), // the state holds it
+  ).meta({ resume: "contents" }),
   layers: common.layers.meta({ resume: "same" }),
-  data: common.withDefault(common.data, "builtin").meta({ resume: "free" }), // as the tokenizer
+  data: common.withDefault(common.data, "builtin").meta({ resume: "contents" }),
   samples: common.samples.meta({ resume: "same" }),
   eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
     .describe("Share of the samples held out, on which the loss is measured.").meta({
@@ -111,11 +113,11 @@ export const trainSchema = z.strictObject({
     }),
   max_length: common.max_length.meta({ resume: "same" }),
   output: text("folder", "a folder that does not exist yet").optional().describe(
-    "Folder for the results, which must not exist; without it, runs/<time>.",
+    "Folder for the results, which must not exist (but see resume); without it, runs/<time>.",
   ).meta({ resume: "free" }),
-  epochs: whole(1).default(1).describe("Passes over the samples.").meta({ resume: "free" }),
+  epochs: whole(1).default(1).describe("Passes over the samples.").meta({ resume: "length" }),
   max_steps: whole(1).optional().describe("Stop after so many optimizer steps.").meta({
-    resume: "free",
+    resume: "length",
   }),
   batch_size: whole(1).default(1).describe("Samples in a micro-batch.").meta({ resume: "same" }),
   gradient_accumulation_steps: whole(1).default(8).describe(
@@ -123,21 +125,21 @@ export const trainSchema = z.strictObject({
   ).meta({ resume: "same" }),
   packing: flag().default(false).describe(
     "Run the micro-batches of a step together in long rows, for speed; the step stays the same.",
-  ).meta({ resume: "same" }),
+  ).meta({ resume: "allowed" }),
   share_prefixes: flag().default(true).describe(
     "With packing, compute what samples begin with alike, such as the template of a prompt, once a step.",
-  ).meta({ resume: "same" }),
+  ).meta({ resume: "allowed" }),
   loss_normalization: choice(["sample", "token"]).default("sample").describe(
     "Whether every micro-batch, or every supervised token, of a step weighs the same.",
   ).meta({ resume: "same" }),
   learning_rate: atLeastZero().default(1e-5).describe(
     "Learning rate, the highest of the schedule.",
-  ).meta({ resume: "free" }),
+  ).meta({ resume: "allowed" }),
   schedule: choice(["constant", "linear", "cosine"]).default("constant").describe(
     "How the learning rate falls over the run.",
-  ).meta({ resume: "free" }),
+  ).meta({ resume: "allowed" }),
   warmup_steps: whole(0).default(0).describe("Steps in which a schedule first rises from 0.").meta({
-    resume: "free",
+    resume: "allowed",
   }),
   optimizer: choice(["adamw", "sgd"]).default("adamw").describe(
     "AdamW with decoupled weight decay, or SGD without momentum.",
@@ -147,26 +149,26 @@ export const trainSchema = z.strictObject({
     "b1,b2",
     "two numbers of at least 0 and less than 1",
   ).default([0.9, 0.999]).describe("AdamW's decay of its first and second moments.").meta({
-    resume: "same",
+    resume: "allowed",
   }),
   eps: aboveZero().default(1e-8).describe("Added to the root of AdamW's second moment.").meta({
-    resume: "same",
+    resume: "allowed",
   }),
   weight_decay: atLeastZero().default(0).describe("Weight decay of trainable matrices.").meta({
-    resume: "same",
+    resume: "allowed",
   }),
   max_grad_norm: atLeastZero().default(0).describe("Gradients are clipped to this norm; 0 is off.")
-    .meta({ resume: "same" }),
+    .meta({ resume: "allowed" }),
   precision: choice(["fp32", "mixed"]).default("mixed").describe(
     "fp32 throughout, or f16 storage and compute with f32 masters and loss scaling.",
   ).meta({ resume: "same" }),
-  exact_products: common.exact_products.meta({ resume: "same" }),
-  quantization: common.quantization.meta({ resume: "same" }),
-  double_quantization: common.double_quantization.meta({ resume: "same" }),
-  quantization_skip: common.quantization_skip.meta({ resume: "same" }),
+  exact_products: common.exact_products.meta({ resume: "allowed" }),
+  quantization: common.quantization.meta({ resume: "allowed" }),
+  double_quantization: common.double_quantization.meta({ resume: "allowed" }),
+  quantization_skip: common.quantization_skip.meta({ resume: "allowed" }),
   initial_loss_scale: aboveZero().default(65536).describe(
     "What mixed precision multiplies the loss by at first.",
-  ).meta({ resume: "same" }),
+  ).meta({ resume: "allowed" }),
   lora: z.union([loraSchema, z.literal(false)]).describe(
     "LoRA adapters on frozen weights; off trains all weights.",
   ).meta({ resume: "same" }),
@@ -185,8 +187,20 @@ export const trainSchema = z.strictObject({
   }),
   save_every: whole(0).default(0).describe("Save after every so many steps; 0 is only at the end.")
     .meta({ resume: "free" }),
-  resume: text("folder", "a state folder of an earlier run").optional().describe(
-    "State folder of an earlier run to go on from.",
+  keep_states: whole(1, 1000).default(2).describe("States that stay: the last so many saved.").meta(
+    {
+      resume: "free",
+    },
+  ),
+  resume: text("auto|folder", "auto, a run's folder, or that of one of its states").optional()
+    .describe(
+      "auto: go on with the run in output, or begin it; a run's folder: go on in it; a state's: a new run from there.",
+    ).meta({ resume: "free" }),
+  allow_change: texts("keys", "names of keys, with commas between them").default([]).describe(
+    "Keys (or the contents of model, data ...) that may differ from those of the run that is gone on with.",
+  ).meta({ resume: "free" }),
+  verify_weights: flag().default(false).describe(
+    "Tell whether the model is the one that the run began with by all of its bytes.",
   ).meta({ resume: "free" }),
   profile: flag().default(false).describe("Print the GPU's time by program (slower).").meta({
     resume: "free",
@@ -196,19 +210,6 @@ export const trainSchema = z.strictObject({
   }),
   gpu: common.gpu.meta({ resume: "free" }),
 });
-
-/** Whether a resumed run must have a key of the configuration as the run it goes on with. */
-export type ResumeRule = "same" | "free";
-
-/** Every key's rule; a key that says none is a mistake of the schema, which a test looks for. */
-export function resumeRules(): Map<string, ResumeRule | undefined> {
-  return new Map(
-    Object.entries(trainSchema.shape).map(([key, schema]) => {
-      const rule = schema.meta()?.resume;
-      return [key, rule === "same" || rule === "free" ? rule : undefined];
-    }),
-  );
-}
 
 /** LoRA's settings. */
 export type LoraSettings =
@@ -250,9 +251,8 @@ function blockNumbers(layers: string | number | readonly number[]): number[] {
 
 /** A checked configuration with every default filled in. */
 export type TrainConfig =
-  & Omit<z.output<typeof trainSchema>, "output" | "checkpointing" | "betas" | "lora">
+  & Omit<z.output<typeof trainSchema>, "checkpointing" | "betas" | "lora">
   & {
-    output: string;
     checkpointing: Checkpointing;
     betas: [number, number];
     /** `false` trains all weights. */

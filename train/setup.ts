@@ -14,14 +14,19 @@ import {
 } from "../model/checkpoint/source.ts";
 import { contextLength } from "../model/families/config.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
-import { parseAdapterConfig } from "../model/adapter/adapter_config.ts";
+import { type AdapterConfig, parseAdapterConfig } from "../model/adapter/adapter_config.ts";
+import { isObject } from "../model/files/json_file.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import { settingsFrom } from "./adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config.ts";
-import { plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
+import { countSteps, plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
 import { type AccumulationWindow, PassPlanner, type RunSizes } from "./planner.ts";
-import { stateAdapter } from "./state.ts";
+import { type Fingerprints, fingerprints } from "./fingerprints.ts";
+import { checkIdentity, otherFiles, type RunIdentity } from "./resume_rules.ts";
+import type { SavedState } from "./saved_states.ts";
+import { newestState } from "./state.ts";
+import type { StoredState } from "./state_file.ts";
 
 /** A run that was found to be possible, as far as files say. */
 export interface TrainingSetup extends ModelWithTokenizer {
@@ -34,6 +39,24 @@ export interface TrainingSetup extends ModelWithTokenizer {
   evaluation: readonly TokenizedSample[];
   plan: StepPlan;
   planner: PassPlanner;
+  /** Contents of the model, the data and so on, by which a state knows its run again. */
+  fingerprints: Fingerprints;
+  /** The states that the run goes on from, the newest first, and what the first whole one says; none where it begins. */
+  states: readonly SavedState[];
+  resumed?: StoredState;
+}
+
+/** What decides a run, by which a state knows it again. */
+export function identityOf({ config, plan, fingerprints }: TrainingSetup): RunIdentity {
+  return { config, total: countSteps(plan), fingerprints };
+}
+
+/** PEFT's configuration of the adapter that the run of a state began from; undefined for none. */
+function adapterOf(
+  { path, identity: { config: { lora } } }: StoredState,
+): AdapterConfig | undefined {
+  if (!isObject(lora) || lora.adapter === undefined) return undefined;
+  return parseAdapterConfig(lora.adapter, path);
 }
 
 /**
@@ -45,14 +68,14 @@ export interface TrainingSetup extends ModelWithTokenizer {
 async function startAdapter(
   { config, givenLora: given }: TrainArguments,
   source: ModelSource,
+  resumed: StoredState | undefined,
 ): Promise<{ lora: TrainConfig["lora"]; adapter?: Adapter }> {
-  const { adapter: folder, resume } = config, model = source.config;
+  const { adapter: folder } = config, model = source.config;
   let { lora } = config;
   if (!lora) return { lora };
-  const before = resume === undefined ? undefined : stateAdapter(resume);
-  if (before !== undefined && resume !== undefined) {
-    const said = parseAdapterConfig(before, resume);
-    lora = settingsFrom(lora, said, { given, model, what: resume });
+  const before = resumed && adapterOf(resumed);
+  if (resumed !== undefined && before !== undefined) {
+    lora = settingsFrom(lora, before, { given, model, what: resumed.path });
   }
   if (folder === undefined) return { lora };
   const adapter = readAdapter(folder);
@@ -75,15 +98,18 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  * Finds the model, its adapter and the samples of a run.
  *
  * @param say Told what was found, for people.
- * @throws {UserError} where a file is missing or wrong, or does not fit another.
+ * @param states The states to go on from, the newest first.
+ * @throws {UserError} where a file is missing or wrong, or does not fit another, or the states are those of another run.
  */
 export async function setUpTraining(
   given: TrainArguments,
   say: (line: string) => void,
+  states: readonly SavedState[] = [],
 ): Promise<TrainingSetup> {
+  const resumed = states.length === 0 ? undefined : newestState(states, say);
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
   if (!given.config.lora) refuseQuantized(source);
-  const { lora, adapter } = await startAdapter(given, source);
+  const { lora, adapter } = await startAdapter(given, source, resumed);
   const config = { ...given.config, lora };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
@@ -96,7 +122,30 @@ export async function setUpTraining(
   }
   const plan: StepPlan = { ...config, samples: split.train };
   const planner = PassPlanner.of(config, source.config);
-  return { ...found, config, adapter, samples, evaluation, plan, planner };
+  const prints = await fingerprints({
+    ...found,
+    adapter,
+    samples,
+    allBytes: config.verify_weights,
+  });
+  const setup: TrainingSetup = {
+    ...found,
+    config,
+    adapter,
+    samples,
+    evaluation,
+    plan,
+    planner,
+    fingerprints: prints,
+    states,
+    resumed,
+  };
+  if (resumed !== undefined) {
+    checkIdentity(resumed.identity, identityOf(setup), resumed.path);
+    const line = otherFiles(resumed.identity.fingerprints, prints);
+    if (line !== undefined) say(line);
+  }
+  return setup;
 }
 
 /** The windows of the run; where batches are the same in every epoch, one epoch shows them all. */

@@ -3,21 +3,22 @@
  *
  * @module
  */
-import { join } from "node:path";
 import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Engine } from "../model/engine/engine.ts";
 import { openSession, type Session } from "../model/session.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { samplesChecksum } from "./checksums.ts";
 import type { TrainConfig } from "./config.ts";
 import { countSteps, type PlannedStep, plannedSteps, windowSamples } from "./data.ts";
-import { checkOutput, writeTrained } from "./output.ts";
+import { writeTrained } from "./output.ts";
+import { RunFolder } from "./run_folder.ts";
 import type { SampleAnswers } from "./sample_answers.ts";
 import { learningRate } from "./schedule.ts";
-import { largestPass, setUpTraining, type TrainingSetup } from "./setup.ts";
-import { loadState, type Progress, saveState } from "./state.ts";
+import { identityOf, largestPass, setUpTraining, type TrainingSetup } from "./setup.ts";
+import { loadNewest } from "./state.ts";
+import { beginning, type Progress } from "./state_file.ts";
+import { StateSaver, type StateUnderWay } from "./state_saver.ts";
 import { pipelinedSteps, type Step, type StepDone } from "./steps.ts";
 import { type StepResult, Trainer } from "./trainer.ts";
 
@@ -40,6 +41,8 @@ export interface StartOptions {
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
   allocated?: (gpu: Gpu, loaded: LoadedTraining) => void;
+  /** Told which states are damaged. Default: `console.error`. */
+  say?: (line: string) => void;
 }
 
 /** A step of a run with its place in it. */
@@ -58,18 +61,34 @@ export interface TrainingStep extends StepResult {
 /** A run under way; made by {@linkcode openTraining}. Leaving an `await using` gives the GPU back. */
 export class Training implements AsyncDisposable {
   readonly setup: TrainingSetup;
+  /** Where the results go. */
+  readonly folder: RunFolder;
   /** Where the run stands. */
   readonly progress: Progress;
   readonly #session: Session<LoadedTraining>;
+  readonly #saver: StateSaver;
+  /** The state that was begun last, and why it can't be written. */
+  #state?: StateUnderWay;
+  #failure?: Error;
   /** Steps whose programs were compiled ahead, by number. */
   readonly #compiled = new Map<number, RunStep>();
   /** Whether a loop over the steps has begun and has not been left. */
   #running = false;
 
-  constructor(setup: TrainingSetup, session: Session<LoadedTraining>, start: Progress) {
+  constructor(
+    setup: TrainingSetup,
+    folder: RunFolder,
+    session: Session<LoadedTraining>,
+    start: Progress,
+  ) {
     this.setup = setup;
+    this.folder = folder;
     this.progress = { ...start };
     this.#session = session;
+    this.#saver = new StateSaver(session.gpu, session.loaded.trainer);
+    if (folder.existed && start.step > 0) {
+      this.#state = { step: start.step, written: Promise.resolve(folder.file("states")) };
+    }
   }
 
   get gpu(): Gpu {
@@ -114,9 +133,13 @@ export class Training implements AsyncDisposable {
     this.#running = true;
     try {
       for await (const done of pipelinedSteps(this.gpu, this.trainer, this.#steps(), mustWait)) {
-        progress.firstLoss ??= done.result.loss;
-        progress.step = done.step.step;
-        progress.microBatches += done.step.window.length;
+        const { step, result, seconds } = done;
+        progress.firstLoss ??= result.loss;
+        progress.lastLoss = result.loss;
+        progress.tokens += result.tokens;
+        progress.seconds += seconds;
+        progress.step = step.step;
+        progress.microBatches += step.window.length;
         yield done;
       }
     } finally {
@@ -136,26 +159,53 @@ export class Training implements AsyncDisposable {
   }
 
   /**
-   * Writes the output folder's `adapter/` or `model/`, and the state that `resume` goes on with.
+   * Writes the state that `resume` goes on with, and then the output folder's `adapter/` or `model/`, in place of one that
+   * was written before.
    *
    * @returns The folder of the adapter or model.
    * @throws {UserError} where it can't be written, or the weights are no finite numbers.
    */
   async save(): Promise<string> {
-    const { config } = this.setup;
-    const folder = await writeTrained(this.gpu, this.trainer.model, config, this.setup);
     await this.saveState();
-    return folder;
+    await this.saved();
+    return await writeTrained(this.gpu, this.trainer.model, this.folder, this.setup);
   }
 
-  /** Writes the state alone. */
-  async saveState(): Promise<void> {
-    const folder = join(this.setup.config.output, "state");
-    await saveState(this.gpu, this.trainer, folder, this.progress);
+  /**
+   * Saves the state alone. Steps may go on once this returns: the state was read back then, and is written meanwhile. It
+   * waits for the state before it. A state of this step that is there already, or under way, is not saved again.
+   *
+   * @throws {UserError} where the output folder can't be made, or the weights are no finite numbers.
+   */
+  async saveState(): Promise<StateUnderWay> {
+    const { progress, folder, setup } = this;
+    if (this.#state?.step === progress.step && this.#failure === undefined) return this.#state;
+    folder.begin();
+    const state = await this.#saver.save(structuredClone(progress), identityOf(setup), {
+      states: folder.file("states"),
+      keep: setup.config.keep_states,
+      sync: [folder.file("metrics"), folder.file("evaluations")],
+    });
+    this.#failure = undefined;
+    state.written.catch((error) => this.#failure = error);
+    return this.#state = state;
   }
 
+  /** Why the state that was begun last can't be written, as far as that is known. */
+  get saveFailure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Waits until the state that was begun last is written. @throws {UserError} where it can't be. */
+  async saved(): Promise<void> {
+    await this.#state?.written;
+  }
+
+  /** Waits for the state under way, whether it comes to be or not, and gives GPU and folder back. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#saver[Symbol.asyncDispose]();
     await this.#session[Symbol.asyncDispose]();
+    this.folder[Symbol.dispose]();
   }
 
   /** The steps after those done. */
@@ -179,14 +229,16 @@ export class Training implements AsyncDisposable {
 /**
  * Loads what was set up onto a GPU.
  *
+ * @param folder The run's, which the training gives back at its end.
  * @throws {UserError} where there is no GPU, or not the memory, or the state to resume does not fit.
  */
 export async function startTraining(
   setup: TrainingSetup,
-  { answers, progress, allocated }: StartOptions = {},
+  folder: RunFolder,
+  { answers, progress, allocated, say = console.error }: StartOptions = {},
 ): Promise<Training> {
-  const { config, source, adapter, planner, samples } = setup;
-  const { gpu: provider, precision, profile, seed, lora, resume } = config;
+  const { config, source, adapter, planner, states } = setup;
+  const { gpu: provider, precision, profile, seed, lora } = config;
   const sizes = largestPass(setup, answers?.sizes);
   const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
     const { weights } = source, options = { config, sizes, maxBinding, planner, weights };
@@ -208,11 +260,11 @@ export async function startTraining(
     },
   });
   try {
-    const data = samplesChecksum(samples);
-    const start: Progress = resume === undefined
-      ? { step: 0, microBatches: 0, firstLoss: null, data }
-      : loadState(session.gpu, session.loaded.trainer, resume, data);
-    return new Training(setup, session, start);
+    const { gpu, loaded: { trainer } } = session;
+    const start = states.length === 0
+      ? beginning()
+      : loadNewest(gpu, trainer, { states, identity: identityOf(setup), say });
+    return new Training(setup, folder, session, start);
   } catch (error) {
     await session[Symbol.asyncDispose]();
     throw error;
@@ -226,14 +278,20 @@ export async function startTraining(
  *   the memory.
  */
 export async function openTraining(config: TrainConfig): Promise<Training> {
-  checkOutput(config.output);
-  const setup = await setUpTraining({ config, givenLora: new Set() }, () => {});
-  const training = await startTraining(setup);
+  const folder = RunFolder.open(config);
   try {
-    await training.compile();
-    return training;
+    const say = folder.states.length === 0 ? () => {} : console.error;
+    const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder.states);
+    const training = await startTraining(setup, folder, { say });
+    try {
+      await training.compile();
+      return training;
+    } catch (error) {
+      await training[Symbol.asyncDispose]();
+      throw error;
+    }
   } catch (error) {
-    await training[Symbol.asyncDispose]();
+    folder[Symbol.dispose]();
     throw error;
   }
 }

@@ -5,7 +5,8 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { fileError, readText } from "./whole_file.ts";
+import { replaceText } from "./durable.ts";
+import { readText } from "./whole_file.ts";
 
 /** Whether a value from JSON is an object, neither null nor a list. */
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -95,11 +96,7 @@ function jsonText(value: unknown): string {
   return JSON.stringify(value, null, 2) + "\n";
 }
 
-/** Writes a value as indented JSON that ends in a newline. @throws UserError where it can't. */
+/** Writes a value as indented JSON that ends in a newline, as {@linkcode replaceText} does. @throws UserError where it can't. */
 export function writeJson(path: string, value: unknown): void {
-  try {
-    Deno.writeTextFileSync(path, jsonText(value));
-  } catch (error) {
-    throw fileError(path, "write", error);
-  }
+  replaceText(path, jsonText(value));
 }

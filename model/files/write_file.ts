@@ -4,8 +4,10 @@
  * @module
  */
 
+import { dirname } from "node:path";
+import { syncFolder } from "./durable.ts";
+import { temporaryName } from "./temporary_name.ts";
 import { fileError } from "./whole_file.ts";
-import { temporaryName } from "./write_folder.ts";
 
 /** Pieces of bytes, each valid until the next is asked for. */
 export type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -30,6 +32,7 @@ export async function writeFile(path: string, pieces: Pieces): Promise<void> {
     file.close();
     file = undefined;
     await Deno.rename(temporary, path);
+    syncFolder(dirname(path));
   } catch (error) {
     file?.close();
     await Deno.remove(temporary).catch(() => {});

@@ -4,13 +4,11 @@
  * @module
  */
 
+import { dirname } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { removeQuietly, syncFolder } from "./durable.ts";
+import { temporaryName } from "./temporary_name.ts";
 import { exists, fileError } from "./whole_file.ts";
-
-/** A name beside `path` that nothing has, so that a rename to `path` stays on one file system. */
-export function temporaryName(path: string): string {
-  return `${path.replace(/[/\\]+$/, "")}.partial-${crypto.randomUUID().slice(0, 8)}`;
-}
 
 /**
  * Makes a folder whole or not at all: `fill` writes into a temporary one beside it, which gets its
@@ -30,10 +28,35 @@ export async function writeFolder(
   try {
     await Deno.mkdir(temporary, { recursive: true });
     await fill(temporary);
+    syncFolder(temporary);
     refuse(); // Saving can take minutes; rename would replace an empty folder made meanwhile.
     await Deno.rename(temporary, folder);
+    syncFolder(dirname(folder));
   } catch (error) {
     await Deno.remove(temporary, { recursive: true }).catch(() => {});
     throw fileError(folder, "write", error);
   }
+}
+
+/**
+ * Has a folder written under a temporary name, and lets it take the place of the one that has its name.
+ *
+ * @param write Makes the folder that it is given, which is not there.
+ * @throws UserError where that can't be done: the folder that was there stays.
+ */
+export async function replaceFolder(
+  folder: string,
+  write: (fresh: string) => Promise<void>,
+): Promise<void> {
+  if (!exists(folder)) return await write(folder);
+  const [fresh, old] = [temporaryName(folder), temporaryName(folder)];
+  await write(fresh);
+  try {
+    await Deno.rename(folder, old);
+    await Deno.rename(fresh, folder);
+  } catch (error) {
+    throw fileError(folder, "write", error);
+  }
+  syncFolder(dirname(folder));
+  removeQuietly(old);
 }

@@ -21,8 +21,14 @@ export function tensorBytes(tensor: { dtype: FileDtype; shape: readonly number[]
   return tensor.shape.reduce((a, b) => a * b, bytesPerElement(tensor.dtype));
 }
 
-/** Length prefix and header, padded with spaces so that the data begins on 8 bytes. */
-function encodeHeader(tensors: TensorToWrite[], metadata: Record<string, string>): Uint8Array {
+/**
+ * Length prefix and header of a file with these tensors in this order, padded with spaces so that the data begins on 8
+ * bytes. @throws RangeError where a name or shape is invalid.
+ */
+export function encodeHeader(
+  tensors: readonly Omit<TensorToWrite, "data">[],
+  metadata: Record<string, string>,
+): Uint8Array<ArrayBuffer> {
   const names = new Set(["__metadata__"]);
   const fields = [`"__metadata__":${JSON.stringify(metadata)}`];
   let begin = 0;

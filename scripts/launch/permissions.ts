@@ -131,8 +131,8 @@ export function permissionFlags(
   return [
     "--no-prompt",
     "--allow-read",
-    // What memory and what room on a disk is free.
-    "--allow-sys=systemMemoryInfo,statfs",
+    // What memory and what room on a disk is free, and who holds a lock.
+    "--allow-sys=systemMemoryInfo,statfs,hostname",
     "--ignore-env",
     `--allow-env=${VARIABLES}`,
     ...(write ? ["--allow-write"] : []),

@@ -45,7 +45,13 @@ gpuTest(
     // Nothing of the adapter is said again, not even where the run goes on.
     const whole = await train("whole", "--adapter", adapter, "--max-steps", "3");
     const part = await train("part", "--adapter", adapter, "--max-steps", "1");
-    const rest = await train("rest", "--resume", join(part, "state"), "--max-steps", "3");
+    const rest = await train(
+      "rest",
+      "--resume",
+      join(part, "states", "step-00000001"),
+      "--max-steps",
+      "3",
+    );
     assert.deepEqual([...timeless(part), ...timeless(rest)], timeless(whole));
     const file = "adapter/adapter_model.safetensors";
     const [restored, expected] = [rest, whole].map((run) => Deno.readFileSync(join(run, file)));

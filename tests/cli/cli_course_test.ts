@@ -96,7 +96,7 @@ const here: Program = {
     const summary = JSON.parse(Deno.readTextFileSync(join(output, "summary.json")));
     const same = { ...config, output, gpu: summary.config.gpu };
     assert.deepEqual(JSON.parse(JSON.stringify(same)), summary.config);
-    Deno.renameSync(output, config.output);
+    Deno.renameSync(output, config.output ?? assert.fail());
     return { code: 0, stdout: said, stderr: "" };
   },
 };

@@ -19,6 +19,7 @@ import {
   TemporaryFolder,
 } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
+import { savedStates } from "../../train/saved_states.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { writeSpecialModel } from "../special_model.ts";
 
@@ -143,7 +144,7 @@ gpuTest(
     refused(hot, 1, /step 1: the loss is NaN, from micro-batch 1, 2; .*--precision fp32, unless/);
     assert.doesNotMatch(hot.stderr, /exact-products/);
     const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name);
-    assert.deepEqual(names(output), ["metrics.jsonl"]);
+    assert.deepEqual(names(output).sort(), ["metrics.jsonl", "run.lock"]);
     // JSON has no NaN.
     const [line] = Deno.readTextFileSync(join(output, "metrics.jsonl")).trimEnd().split("\n");
     assert.equal(JSON.parse(line).loss, null);
@@ -157,8 +158,8 @@ gpuTest(
       1,
       /step 2: the loss is NaN.*expected finite numbers: the run diverged: try a lower --learning-rate/,
     );
-    assert.deepEqual(names(diverged).sort(), ["metrics.jsonl", "state"]);
-    const { step } = JSON.parse(Deno.readTextFileSync(join(diverged, "state", "state.json")));
+    assert.deepEqual(names(diverged).sort(), ["metrics.jsonl", "run.lock", "states"]);
+    const [{ step }] = savedStates(join(diverged, "states"));
     assert.equal(step, 1);
   },
 );
@@ -215,5 +216,6 @@ gpuTest("cli: a run whose steps were all skipped writes no adapter", async () =>
     1,
     /every step was skipped.* with loss scales from 1e\+?30 down to 5e\+?29: nothing was trained, so no adapter is written; expected a lower --initial-loss-scale/,
   );
-  assert.deepEqual([...Deno.readDirSync(output)].map(({ name }) => name), ["metrics.jsonl"]);
+  const left = [...Deno.readDirSync(output)].map(({ name }) => name).sort();
+  assert.deepEqual(left, ["metrics.jsonl", "run.lock"]);
 });

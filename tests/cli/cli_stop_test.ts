@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exists, smallData, startLorikeet, TemporaryFolder, TOKENIZER } from "./cli.ts";
+import { savedStates } from "../../train/saved_states.ts";
+import { newestState } from "../../train/state.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -53,7 +55,7 @@ gpuTest("cli: SIGTERM is heard in the step that it comes in, and the state is sa
     assert.match(message, /Stopping after this step; the state is saved/);
     const after = stepsOf(output) - before;
     assert.ok(after <= 2, `${after} steps after the signal`);
-    const { step } = JSON.parse(Deno.readTextFileSync(join(output, "state", "state.json")));
+    const { step } = newestState(savedStates(join(output, "states")), assert.fail).progress;
     assert.equal(step, before + after);
   }
 });
@@ -70,7 +72,7 @@ gpuTest("cli: a second Ctrl-C stops at once", async () => {
   run.kill("SIGINT");
   const { code, stderr } = await ended;
   assert.equal(code, 130, new TextDecoder().decode(stderr));
-  assert.ok(!exists(join(output, "state")), "a state was saved");
+  assert.ok(!exists(join(output, "states")), "a state was saved");
 });
 
 gpuTest("cli: a run that is stopped before its first step leaves nothing behind", async () => {
@@ -120,7 +122,7 @@ gpuTest(
     const { code, stdout, stderr } = await ended;
     assert.equal(code, 130, new TextDecoder().decode(stderr));
     assert.doesNotMatch(new TextDecoder().decode(stdout), /Held-out loss after/);
-    const { step } = JSON.parse(Deno.readTextFileSync(join(output, "state", "state.json")));
+    const { step } = newestState(savedStates(join(output, "states")), assert.fail).progress;
     assert.equal(step, 1);
   },
 );

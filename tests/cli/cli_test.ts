@@ -56,7 +56,9 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.match(stdout, /^ {2}optimizer +\d+\.\d MB$/m);
   assert.ok(stdout.includes(join(output, "adapter")), stdout);
 
-  assert.deepEqual(names(output), ["adapter", "metrics.jsonl", "state", "summary.json"]);
+  assert.deepEqual(names(output), [
+    ...["adapter", "metrics.jsonl", "run.lock", "states", "summary.json"],
+  ]);
   const metrics = metricsOf(output);
   // 7 samples are 4 windows, the last of one micro-batch; two epochs.
   assert.deepEqual(metrics.map(({ step }) => step), [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -98,15 +100,29 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   // Stopped inside the second epoch and resumed: the same steps, to the last bit.
   const [part, rest] = [folder.file("part"), folder.file("rest")];
   succeeded(await lorikeetHere("train", [...settings, "--max-steps", "5", "--output", part]));
-  const resume = ["--resume", join(part, "state")];
-  succeeded(await lorikeetHere("train", [...settings, ...resume, "--output", rest]));
-  const steps = [...metricsOf(part), ...metricsOf(rest)];
+  const state = join(part, "states", "step-00000005");
+  succeeded(await lorikeetHere("train", [...settings, "--resume", state, "--output", rest]));
+  const first = metricsOf(part);
+  assert.match(
+    succeeded(await lorikeetHere("train", [...settings, "--resume", part])),
+    /Going on after step 5 of 8/,
+  );
   const timeless = (lines: Record<string, unknown>[]) =>
     lines.map(({ seconds: _, ...line }) => line);
-  assert.deepEqual(timeless(steps), timeless(metrics));
+  assert.deepEqual(timeless([...first, ...metricsOf(rest)]), timeless(metrics));
+  assert.deepEqual(timeless(metricsOf(part)), timeless(metrics));
   const file = "adapter/adapter_model.safetensors";
-  const [restored, expected] = [rest, output].map((run) => Deno.readFileSync(join(run, file)));
-  assertSameValues(restored, expected, file);
+  for (const run of [rest, part]) {
+    const [restored, expected] = [run, output].map((run) => Deno.readFileSync(join(run, file)));
+    assertSameValues(restored, expected, file);
+    // Of the whole run, also what was done before it was resumed.
+    const { tokens, first_loss, last_loss, skipped_steps } = summary;
+    const { runtime_s, ...rest } = summaryOf(run);
+    assert.ok(runtime_s > 0);
+    assert.deepEqual([rest.tokens, rest.first_loss, rest.last_loss, rest.skipped_steps], [
+      ...[tokens, first_loss, last_loss, skipped_steps],
+    ]);
+  }
 
   const prompt = [...RANDOM, "--prompt", "Say red.", "--max-tokens", "6", "--json"];
   const withAdapter = ["--adapter", join(output, "adapter")];
@@ -127,10 +143,10 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.deepEqual([uncached.ids, uncached.text], [tuned.ids, tuned.text]);
   assert.notDeepEqual(tuned.ids, base.ids);
   const both = [...prompt, ...withAdapter, "--prompt", "Say blue and black."];
-  const [first, second] = succeeded(await lorikeetHere("generate", both)).trimEnd().split("\n")
+  const [one, two] = succeeded(await lorikeetHere("generate", both)).trimEnd().split("\n")
     .map((line) => JSON.parse(line));
-  assert.deepEqual([first.ids, first.text], [tuned.ids, tuned.text], "an adapter in a batch");
-  assert.ok(second.prompt_ids.length > first.prompt_ids.length);
+  assert.deepEqual([one.ids, one.text], [tuned.ids, tuned.text], "an adapter in a batch");
+  assert.ok(two.prompt_ids.length > one.prompt_ids.length);
 
   const score = async (...args: string[]) => {
     const flags = [...RANDOM, "--data", data, "--json", ...args];
@@ -150,7 +166,7 @@ gpuTest("cli: Ctrl-C ends a run after its step, with a state to go on from", asy
   using folder = new TemporaryFolder();
   const data = folder.file("data.json", smallData(4));
   const settings = [...RANDOM, "--data", data, "--epochs", "100000", "--max-steps"];
-  const [part, rest] = [folder.file("part"), folder.file("rest")];
+  const part = folder.file("part");
   const run = await startLorikeet("train", [...settings, "100000", "--output", part]);
   const metrics = join(part, "metrics.jsonl");
   const begun = () => exists(metrics) && Deno.readTextFileSync(metrics).includes("\n");
@@ -160,12 +176,14 @@ gpuTest("cli: Ctrl-C ends a run after its step, with a state to go on from", asy
   const message = new TextDecoder().decode(stderr);
   assert.equal(code, 130, message);
   assert.match(message, /Stopping after this step; the state is saved/);
-  assert.ok(message.includes(`--resume ${join(part, "state")}`), message);
-  assert.deepEqual(names(part), ["metrics.jsonl", "state"]);
+  assert.ok(message.includes(`--resume ${part}\n`), message);
+  assert.deepEqual(names(part), ["metrics.jsonl", "run.lock", "states"]);
   const done = metricsOf(part).length;
-  const resume = ["--resume", join(part, "state"), "--output", rest];
+  const resume = ["--resume", "auto", "--output", part];
   succeeded(await lorikeetHere("train", [...settings, `${done + 1}`, ...resume]));
-  assert.deepEqual(metricsOf(rest).map(({ step }) => step), [done + 1]);
+  assert.deepEqual(metricsOf(part).map(({ step }) => step), [
+    ...Array.from({ length: done + 1 }, (_, i) => i + 1),
+  ]);
 });
 
 gpuTest("cli: full fine-tuning writes a model that generate loads by itself", async () => {
@@ -176,7 +194,9 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
   // Far more micro-batches and samples in them than there is data.
   args.push("--gradient-accumulation-steps", "1e12", "--batch-size", "1e12");
   succeeded(await lorikeetHere("train", [...args, "--precision", "fp32", "--max-steps", "1"]));
-  assert.deepEqual(names(output), ["metrics.jsonl", "model", "state", "summary.json"]);
+  assert.deepEqual(names(output), [
+    ...["metrics.jsonl", "model", "run.lock", "states", "summary.json"],
+  ]);
   const { trainable_percent } = summaryOf(output);
   assert.equal(trainable_percent, 100);
   const model = join(output, "model");

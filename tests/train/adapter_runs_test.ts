@@ -14,7 +14,7 @@ import { settingsFrom, trainedPlan } from "../../train/adapter_settings.ts";
 import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
 import { writeTrained } from "../../train/output.ts";
 import type { LoraSettings } from "../../train/schema.ts";
-import { loadState, saveState } from "../../train/state.ts";
+import { RunFolder } from "../../train/run_folder.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
@@ -22,11 +22,11 @@ import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { parameters } from "./runs.ts";
+import { load, progressAt, save } from "./states.ts";
 import { assertSameTensors } from "../same.ts";
 
 const cases = readFixture("peft.json");
 /** What a state says of the samples. */
-const DATA = "samples";
 
 /** The keys of `lora` with defaults where nothing is said. */
 function settings(...flags: string[]): LoraSettings {
@@ -90,15 +90,14 @@ for (const c of cases) {
       const whole = await open(gpu, c, lora, changes), [before, ...after] = windowsOf(c);
       loadAdapter(gpu, whole.model, adapter);
       await steps(gpu, whole, [before], 0);
-      const state = folder.file("state"),
-        progress = { step: 1, microBatches: 1, firstLoss: 1, data: DATA };
-      await saveState(gpu, whole, state, progress);
+      const progress = progressAt({ step: 1, microBatches: 1, firstLoss: 1, lastLoss: 1 });
+      const state = await save(gpu, whole, folder.file("states"), progress);
       const expected = await steps(gpu, whole, after, 1);
       assert.ok(expected.length > 0);
 
       const resumed = await open(gpu, c, lora, changes);
       initializeAdapters(gpu, resumed.model, { init: "kaiming", seed: 3 });
-      assert.deepEqual(loadState(gpu, resumed, state, DATA), progress);
+      assert.deepEqual(load(gpu, resumed, state), progress);
       assert.deepEqual(await steps(gpu, resumed, after, 1), expected, precision);
       assertSameTensors(await parameters(gpu, resumed), await parameters(gpu, whole));
     }
@@ -109,13 +108,13 @@ for (const c of cases) {
     const path = fixturePath(`peft/${c.name}`), adapter = readAdapter(path);
     const source = openModel(fixturePath(c.model)), model = source.config;
     const lora = settingsFrom(settings(), adapter.config, { given: new Set(), model, what: path });
-    const output = folder.file("run");
-    Deno.mkdirSync(output);
-    const trainer = await open(gpu, c, lora, { precision: "fp32", output });
+    using run = RunFolder.open({ output: folder.file("run") });
+    run.begin();
+    const trainer = await open(gpu, c, lora, { precision: "fp32" }), { config } = trainer;
     loadAdapter(gpu, trainer.model, adapter);
     await steps(gpu, trainer, windowsOf(c), 0);
     const written = readAdapter(
-      await writeTrained(gpu, trainer.model, trainer.config, { source, tokenizerPath: "" }),
+      await writeTrained(gpu, trainer.model, run, { config, source, tokenizerPath: "" }),
     );
     assert.deepEqual(
       { ...written.config, base_model_name_or_path: null },

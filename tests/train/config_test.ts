@@ -1,20 +1,22 @@
 /** What flags, YAML files and code say of a training run. */
 import assert from "node:assert/strict";
 import { statusOf } from "../../cli/run_main.ts";
+import { presetConfig } from "../../model/families/presets.ts";
 import {
   jsonSchema,
   makeTrainConfig,
   parseTrainArguments,
+  type PartialTrainConfig,
   type TrainConfig,
   trainHelp,
 } from "../../train/config.ts";
-import { checkResumedConfig } from "../../train/resume_rules.ts";
-import { KEYS, resumeRules } from "../../train/schema.ts";
+import { allowableKeys, resumeRules } from "../../train/resume_keys.ts";
+import { checkIdentity, type StoredIdentity } from "../../train/resume_rules.ts";
+import { KEYS } from "../../train/schema.ts";
 import { example, parse, parseYaml, refused } from "./config_parsing.ts";
 
 Deno.test("config: the defaults are those of the design", () => {
-  const { output, ...config } = parse("--data", "d");
-  assert.match(output, /^runs\/\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d$/);
+  const config = parse("--data", "d");
   assert.deepEqual(JSON.parse(JSON.stringify(config)), {
     model: "m",
     add_bos: "auto",
@@ -58,20 +60,27 @@ Deno.test("config: the defaults are those of the design", () => {
     seed: 42,
     shuffle: true,
     save_every: 0,
+    keep_states: 2,
+    allow_change: [],
+    verify_weights: false,
     gpu: "auto",
   });
-  for (const key of ["tokenizer", "adapter", "layers", "samples", "max_steps", "resume"] as const) {
-    assert.equal(config[key], undefined);
-  }
+  const unset = [
+    "tokenizer",
+    "adapter",
+    "layers",
+    "samples",
+    "max_steps",
+    "resume",
+    "output",
+  ] as const;
+  for (const key of unset) assert.equal(config[key], undefined);
 });
 
 Deno.test("config: without a file, model and data, the built-in example's settings are the start", () => {
   const bare = parseTrainArguments([]);
   assert.deepEqual([bare.model, bare.data], ["builtin", "builtin"]);
-  assert.deepEqual({ ...bare, output: "" }, {
-    ...parseTrainArguments([example("builtin.yaml")]),
-    output: "",
-  });
+  assert.deepEqual(bare, parseTrainArguments([example("builtin.yaml")]));
   assert.notEqual(bare.learning_rate, parse().learning_rate);
   const other = parseTrainArguments(["--learning-rate", "0.5"]);
   assert.deepEqual([other.learning_rate, other.epochs], [0.5, bare.epochs]);
@@ -235,43 +244,90 @@ Deno.test("config: --help prints and exits with 0, without reading anything", as
   assert.equal(printed.join("\n").trim(), trainHelp().trim());
 });
 
+/** What decides a run with this configuration, and nothing else. */
+function identityOf(config: TrainConfig, total = 10): StoredIdentity & { config: TrainConfig } {
+  const model = { config: presetConfig("tiny"), weights: null };
+  const data = { samples: 1, tokens: 1, sha256: "a" };
+  return { config, total, fingerprints: { model, tokenizer: "t", adapter: null, data } };
+}
+
 Deno.test("config: every key says whether a resumed run may change it", () => {
   const rules = resumeRules(), top = KEYS.filter(({ name }) => !name.includes("."));
   assert.deepEqual([...rules.keys()], top.map(({ name }) => name));
   for (const [key, rule] of rules) assert.ok(rule, `${key} says nothing`);
   const before = makeTrainConfig({ model: "m" });
-  const resume = (config: TrainConfig) => checkResumedConfig({ ...before }, config, "state.json");
-  resume(makeTrainConfig({ model: "m", learning_rate: 1, epochs: 3, checkpointing: "block" }));
-  for (
-    const changed of [
-      { share_prefixes: false },
-      { exact_products: !before.exact_products },
-      { betas: [0.9, 0.95] },
-      { eps: 1e-6 },
-      { weight_decay: 0.1 },
-      { max_grad_norm: 1 },
-      { initial_loss_scale: 2 },
-      { lora: { rank: 4 } },
-      { lora: false },
-    ]
-  ) {
+  const resume = (config: TrainConfig, was: Record<string, unknown> = before, total = 10) =>
+    checkIdentity(
+      { ...identityOf(before), config: JSON.parse(JSON.stringify(was)) },
+      identityOf(config, total),
+      "state.json",
+    );
+  resume(makeTrainConfig({ model: "./m/", epochs: 3, checkpointing: "block" }), before, 30);
+  const changes: PartialTrainConfig[] = [
+    { share_prefixes: false },
+    { exact_products: !before.exact_products },
+    { betas: [0.9, 0.95] },
+    { eps: 1e-6 },
+    { weight_decay: 0.1 },
+    { max_grad_norm: 1 },
+    { initial_loss_scale: 2 },
+    { learning_rate: 1 },
+    { schedule: "linear" },
+    { seed: 1 },
+    { lora: { rank: 4 } },
+    { lora: false },
+  ];
+  for (const changed of changes) {
     const [key] = Object.keys(changed);
-    refused(() => resume(makeTrainConfig({ model: "m", ...changed })), new RegExp(key));
+    refused(() => resume(makeTrainConfig({ model: "m", ...changed })), new RegExp(`with ${key}`));
+    if (!allowableKeys().includes(key)) continue;
+    resume(makeTrainConfig({ model: "m", ...changed, allow_change: [key] }));
   }
+  refused(
+    () => resume(makeTrainConfig({ model: "m", learning_rate: 1, seed: 1, eps: 1 })),
+    /^state\.json: the run was made with learning_rate 0\.00001, not 1; with eps 1e-8, not 1; with seed 42, not 1; expected what it began with, or --allow-change learning_rate,eps$/,
+  );
+  // A schedule depends on the run's length.
+  const linear = { model: "m", schedule: "linear" } as const;
+  const short = makeTrainConfig(linear), long = makeTrainConfig({ ...linear, epochs: 2 });
+  resume(long, { ...short }, 10);
+  refused(() => resume(long, { ...short }, 20), /made with epochs 1, not 2/);
+  resume(makeTrainConfig({ ...linear, epochs: 2, allow_change: ["epochs"] }), { ...short }, 20);
   // A state of before there was a key was made with what is now its default.
   const { quantization: _, quantization_skip: __, ...older } = before;
-  checkResumedConfig({ ...older }, before, "state.json");
+  resume(before, older);
   const quantized = makeTrainConfig({ model: "m", quantization: "nf4" });
   const problem = /^state\.json: the run was made with quantization "none", not "nf4";/;
-  refused(() => checkResumedConfig({ ...older }, quantized, "state.json"), problem);
+  refused(() => resume(quantized, older), problem);
   assert.doesNotMatch(JSON.stringify(jsonSchema()), /"resume":"(same|free)"/);
   // docs/files.md names the keys that may change; where to write and what to begin from go without saying.
   const told = Deno.readTextFileSync(new URL("../../docs/files.md", import.meta.url));
-  const section = told.slice(told.indexOf("These may change:"), told.indexOf("A state of which"));
-  const named = Array.from(section.matchAll(/`([a-z_]+)`/g), ([, key]) => key);
+  const listed = (from: string, to: string) => {
+    const section = told.slice(told.indexOf(from), told.indexOf(to, told.indexOf(from)));
+    return Array.from(section.matchAll(/`([a-z_.]+)`/g), ([, key]) => key).sort();
+  };
+  const unsaid = ["output", "resume", "allow_change"];
   const free = top.map(({ name }) => name).filter((name) => rules.get(name) === "free");
-  const unsaid = ["adapter", "output", "resume"];
-  assert.deepEqual(named.sort(), free.filter((name) => !unsaid.includes(name)).sort());
+  assert.deepEqual(
+    listed("These may change:", "These may, too"),
+    free.filter((name) => !unsaid.includes(name)).sort(),
+  );
+  assert.deepEqual(listed("`--allow-change` names:", "A run's length"), allowableKeys().sort());
+});
+
+Deno.test("config: allow_change names keys, with commas or one a flag", () => {
+  const { allow_change } = parse(
+    "--allow-change",
+    "learning_rate,data",
+    "--allow-change=lora.dropout",
+  );
+  assert.deepEqual(allow_change, ["learning_rate", "data", "lora.dropout"]);
+  assert.deepEqual(parseYaml("allow_change: [epochs]").allow_change, ["epochs"]);
+  refused(
+    () => parse("--allow-change", "learnin_rate"),
+    /allow_change has "learnin_rate"; did you mean "learning_rate"\?; expected keys out of model, /,
+  );
+  refused(() => parse("--allow-change", "optimizer"), /allow_change has "optimizer"/);
 });
 
 Deno.test("config: made in code, it is what the same flags give", () => {

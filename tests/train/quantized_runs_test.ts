@@ -4,12 +4,12 @@
  */
 import assert from "node:assert/strict";
 import { TemporaryFolder } from "../cli/cli.ts";
-import { loadState, saveState } from "../../train/state.ts";
 import type { AccumulationWindow } from "../../train/planner.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { openRun, runSteps } from "./quantized.ts";
 import { deviation, gradients, parameters, randomSamples } from "./runs.ts";
+import { load, progressAt, save } from "./states.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { assertSameTensors } from "../same.ts";
 
@@ -122,13 +122,14 @@ gpuTest("a resumed run on a quantised base goes on bit for bit", async (gpu) => 
     const open = () => openRun(gpu, `quantized/${model}`, WINDOWS, [...flags, "--precision=mixed"]);
     const whole = await open(), [before, after] = WINDOWS;
     await runSteps(gpu, whole, [before], { learningRate: 0.01 });
-    const progress = { step: 1, microBatches: before.length, firstLoss: 1, data: "samples" };
-    await saveState(gpu, whole, folder.file("state"), progress);
+    const microBatches = before.length;
+    const progress = progressAt({ step: 1, microBatches, firstLoss: 1, lastLoss: 1 });
+    const state = await save(gpu, whole, folder.file("states"), progress);
     const rest = { learningRate: 0.01, first: before.length };
     const expected = await runSteps(gpu, whole, [after], rest);
 
     const resumed = await open();
-    assert.deepEqual(loadState(gpu, resumed, folder.file("state"), "samples"), progress);
+    assert.deepEqual(load(gpu, resumed, state), progress);
     assert.deepEqual(await runSteps(gpu, resumed, [after], rest), expected, quantization);
     assertSameTensors(await parameters(gpu, resumed), await parameters(gpu, whole));
   }

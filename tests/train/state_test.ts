@@ -2,28 +2,24 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UsageError, UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { samplesChecksum, sealedJson } from "../../train/checksums.ts";
-import { loadState, type Progress, saveState } from "../../train/state.ts";
-import type { StepResult, Trainer } from "../../train/trainer.ts";
+import { GRAD_SCALER } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { sealedJson } from "../../train/checksums.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
 import { gpuTest } from "../kernels/harness.ts";
-import {
-  fixtureSamples,
-  fixtureSubject,
-  fixtureWindow,
-  openTrainer,
-  parameters,
-  type Settings,
-  type Subject,
-} from "./runs.ts";
+import { fixtureSubject, openTrainer, parameters, type Settings, type Subject } from "./runs.ts";
 import { assertSameTensors } from "../same.ts";
+import {
+  expecting,
+  load,
+  LORA,
+  namesIn,
+  progressAt,
+  save,
+  train,
+  WINDOWS,
+  withFolder,
+} from "./states.ts";
 
-const samples = fixtureSamples();
-const WINDOWS = [[[0], [1], [2]], [[3, 4], [5]], [[6], [7], [8]], [[9], [10]]]
-  .map((window) => fixtureWindow(samples, window));
-
-const LORA = fixtureSubject({ model: "llama", adapter: "adapter_qv" });
 const FULL = fixtureSubject({ model: "llama", adapter: null });
 const TIED = fixtureSubject({ model: "llama_tied", adapter: null });
 
@@ -41,39 +37,6 @@ function emptied({ adapter, weights, config }: Subject): Subject {
     : { config, weights: zeros(weights) };
 }
 
-/** Trains on windows `from` to `to`. */
-async function train(
-  gpu: Gpu,
-  trainer: Trainer,
-  progress: Progress,
-  to: number,
-): Promise<StepResult[]> {
-  const results: StepResult[] = [];
-  for (const window of WINDOWS.slice(progress.step, to)) {
-    const result = await trainer.step(gpu, window, {
-      learningRate: 0.003,
-      firstMicroBatch: progress.microBatches,
-    });
-    results.push(result);
-    progress.firstLoss ??= result.loss;
-    progress.step++;
-    progress.microBatches += window.length;
-  }
-  return results;
-}
-
-const DATA = samplesChecksum(samples);
-const start = (): Progress => ({ step: 0, microBatches: 0, firstLoss: null, data: DATA });
-
-async function withFolder(body: (folder: string) => Promise<void>): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  try {
-    await body(join(folder, "state"));
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
-
 const CASES: { what: string; subject: Subject; settings: Settings }[] = [
   { what: "LoRA fp32 with dropout", subject: LORA, settings: { dropout: 0.2 } },
   {
@@ -88,15 +51,15 @@ const CASES: { what: string; subject: Subject; settings: Settings }[] = [
 
 for (const { what, subject, settings } of CASES) {
   gpuTest(`a resumed run goes on bit for bit: ${what}`, async (gpu) => {
-    await withFolder(async (folder) => {
+    await withFolder(async (states) => {
       const whole = openTrainer(gpu, subject, WINDOWS, settings);
-      const progress = start();
+      const progress = progressAt();
       await train(gpu, whole, progress, 2);
-      await saveState(gpu, whole, folder, progress);
+      const state = await save(gpu, whole, states, progress);
       const expected = await train(gpu, whole, progress, WINDOWS.length);
 
       const resumed = openTrainer(gpu, emptied(subject), WINDOWS, settings);
-      const restored = loadState(gpu, resumed, folder, DATA);
+      const restored = load(gpu, resumed, state);
       assert.equal(restored.step, 2);
       assert.equal(restored.microBatches, 5);
       assert.equal(restored.firstLoss, progress.firstLoss);
@@ -109,41 +72,44 @@ for (const { what, subject, settings } of CASES) {
   });
 }
 
-gpuTest("a state replaces the one before it, and what a killed save left behind", async (gpu) => {
-  await withFolder(async (folder) => {
-    const trainer = openTrainer(gpu, LORA, WINDOWS);
-    const progress = start();
-    await saveState(gpu, trainer, folder, progress);
-    for (const left of [".old", ".new"]) {
-      Deno.mkdirSync(folder + left);
-      Deno.writeTextFileSync(join(folder + left, "state.json"), "{");
-    }
-    await train(gpu, trainer, progress, 1);
-    await saveState(gpu, trainer, folder, progress);
-    assert.equal(loadState(gpu, trainer, folder, DATA).step, 1);
-    const beside = [...Deno.readDirSync(join(folder, ".."))].map(({ name }) => name);
-    assert.deepEqual(beside, ["state"]);
-  });
-});
-
 gpuTest("a damaged state is refused with the file's name and what is wrong", async (gpu) => {
-  await withFolder(async (folder) => {
-    const trainer = openTrainer(gpu, LORA, WINDOWS);
-    assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(/holds no state\.json/));
-    await saveState(gpu, trainer, folder, start());
-    const json = join(folder, "state.json"), tensors = join(folder, "state.safetensors");
+  await withFolder(async (states) => {
+    const trainer = openTrainer(gpu, LORA, WINDOWS), progress = progressAt();
+    const nothing = { path: states };
+    assert.throws(() => load(gpu, trainer, nothing), expecting(/holds no state\.json/));
+    await train(gpu, trainer, progress, 1);
+    const state = await save(gpu, trainer, states, progress);
+    const json = join(state.path, "state.json"), tensors = join(state.path, "state.safetensors");
     const good = JSON.parse(Deno.readTextFileSync(json));
     const bytes = Deno.readFileSync(tensors);
     const refused = (pattern: RegExp) =>
-      assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(pattern));
+      assert.throws(() => load(gpu, trainer, state), expecting(pattern));
 
+    const control = (field: keyof typeof GRAD_SCALER, value: unknown) =>
+      good.control.with(GRAD_SCALER[field], value);
     const changes: [string, unknown, RegExp][] = [
       ["step", undefined, /state\.json: step/],
       ["step", -1, /state\.json: step/],
+      ["step", 2, /state\.json: step is 2; expected 1, which the folder's name says/],
       ["microBatches", "many", /state\.json: microBatches/],
+      ["microBatches", 0, /state\.json: microBatches/],
       ["firstLoss", "low", /state\.json: firstLoss/],
+      ["lastLoss", null, /state\.json: lastLoss/],
+      ["tokens", 0.5, /state\.json: tokens/],
+      ["seconds", -1, /state\.json: seconds/],
+      ["evaluations", [null], /state\.json: evaluations/],
       ["control", good.control.slice(1), /state\.json: control/],
       ["control", good.control.map(String), /state\.json: control/],
+      ["control", control("scale", 0), /state\.json: control/],
+      ["control", control("scale", -1), /state\.json: control/],
+      ["control", control("scale", 1e39), /state\.json: control/],
+      ["control", control("scale", null), /state\.json: control/],
+      ["control", control("steps", 0.5), /state\.json: control/],
+      ["control", control("steps", 2), /state\.json: control/],
+      ["control", control("skipped", 1), /state\.json: control/],
+      ["control", control("growth", 1e6), /state\.json: control/],
+      ["total", "long", /state\.json: total/],
+      ["fingerprints", {}, /state\.json: fingerprints/],
       ["checksums", { header: "" }, /state\.json: checksums/],
       ["config", 3, /state\.json/],
     ];
@@ -155,56 +121,26 @@ gpuTest("a damaged state is refused with the file's name and what is wrong", asy
     const { sha256: _, ...unsealed } = good;
     Deno.writeTextFileSync(json, JSON.stringify(unsealed, null, 2));
     refused(/state\.json: does not end with its checksum/);
-    Deno.writeTextFileSync(json, sealedJson(good).replace('"step": 0', '"step": 1'));
+    Deno.writeTextFileSync(json, sealedJson(good).replace('"step": 1', '"step": 0'));
     refused(/state\.json: is damaged.*start anew without --resume/);
-    Deno.writeTextFileSync(json, sealedJson(good).slice(0, -20));
-    refused(/state\.json/);
 
+    // The files of another step, one of them or both under this one's name, have the same tensors.
     Deno.writeTextFileSync(json, sealedJson(good));
-    assert.equal(loadState(gpu, trainer, folder, DATA).step, 0);
-    Deno.writeFileSync(tensors, bytes.subarray(0, -4));
-    refused(/state\.safetensors/);
-    // The tensors of another save have the same names and shapes.
-    const progress = start();
-    await train(gpu, trainer, progress, 1);
-    await saveState(gpu, trainer, folder, progress);
-    Deno.writeTextFileSync(json, sealedJson(good));
+    assert.equal(load(gpu, trainer, state).step, 1);
+    await train(gpu, trainer, progress, 2);
+    const other = await save(gpu, trainer, states, progress);
+    const swap = (name: string) =>
+      Deno.copyFileSync(join(other.path, name), join(state.path, name));
+    swap("state.safetensors");
     refused(/state\.safetensors: tensor "\S+" is damaged or of another save/);
+    swap("state.json");
+    refused(/state\.json: step is 2; expected 1/);
+    Deno.writeFileSync(tensors, bytes);
+    refused(/state\.json: step is 2; expected 1/);
+    Deno.writeTextFileSync(json, sealedJson(good));
+    assert.equal(load(gpu, trainer, state).step, 1);
     Deno.removeSync(tensors);
     refused(/state\.safetensors/);
-  });
-});
-
-gpuTest("60 flipped bits: 60 states refused, with the file's name", async (gpu) => {
-  await withFolder(async (folder) => {
-    const trainer = openTrainer(gpu, LORA, WINDOWS);
-    await saveState(gpu, trainer, folder, start());
-    const flip = (name: string, bit: number) => {
-      const path = join(folder, name), good = Deno.readFileSync(path), bytes = good.slice();
-      bytes[bit >> 3] ^= 1 << (bit & 7);
-      Deno.writeFileSync(path, bytes);
-      const where = new RegExp(name.replace(".", "\\."));
-      const what = `${name}, bit ${bit & 7} of byte ${bit >> 3}`;
-      assert.throws(() => loadState(gpu, trainer, folder, DATA), expecting(where), what);
-      Deno.writeFileSync(path, good);
-    };
-    const bits = (name: string, first: number, end: number, count: number) => {
-      for (let i = 0; i < count; i++) {
-        flip(name, 8 * Math.floor(first + (i + 0.5) / count * (end - first)) + (3 * i) % 8);
-      }
-    };
-    const { size } = Deno.statSync(join(folder, "state.safetensors"));
-    const head = 8 + Number(
-      new DataView(Deno.readFileSync(join(folder, "state.safetensors")).buffer).getBigUint64(
-        0,
-        true,
-      ),
-    );
-    bits("state.safetensors", 0, 8, 8);
-    bits("state.safetensors", 8, head, 16);
-    bits("state.safetensors", head, size, 16);
-    bits("state.json", 0, Deno.statSync(join(folder, "state.json")).size, 20);
-    assert.equal(loadState(gpu, trainer, folder, DATA).step, 0, "undamaged");
   });
 });
 
@@ -215,88 +151,72 @@ gpuTest("weights that are no finite numbers are not saved over a good state", as
     ["beyond f16", FULL, { precision: "mixed" }, 1e5],
   ];
   for (const [what, subject, settings, value] of cases) {
-    await withFolder(async (folder) => {
+    await withFolder(async (states) => {
       const trainer = openTrainer(gpu, subject, WINDOWS, settings);
-      await saveState(gpu, trainer, folder, start());
+      const state = await save(gpu, trainer, states, progressAt());
       const parameter = trainer.model.trained.at(-1)!;
       const values = new Float32Array(parameter.shape.reduce((a, b) => a * b));
       values[values.length - 1] = value;
       setParameter(gpu, parameter, values);
       await assert.rejects(
-        saveState(gpu, trainer, folder, { ...start(), step: 1 }),
+        save(gpu, trainer, states, progressAt()),
         (error) =>
           error instanceof UserError && error.message.startsWith(`tensor "${parameter.name}" of`) &&
-          error.message.includes("the state is not saved"),
+          error.message.includes("the state of step 0 is not saved"),
         what,
       );
-      assert.equal(loadState(gpu, trainer, folder, DATA).step, 0);
-      await saveState(gpu, trainer, folder, { ...start(), step: 2 });
-      assert.equal(loadState(gpu, trainer, folder, DATA).step, 2);
+      assert.equal(load(gpu, trainer, state).step, 0);
+      await save(gpu, trainer, states, progressAt());
+      assert.deepEqual(namesIn(states), ["step-00000000"]);
     });
   }
 });
 
-gpuTest("a state of other samples is refused, wherever they are", async (gpu) => {
-  await withFolder(async (folder) => {
-    const trainer = openTrainer(gpu, LORA, WINDOWS);
-    await saveState(gpu, trainer, folder, start());
-    const changed = samples.map((sample) => ({ ...sample, ids: sample.ids.slice() }));
-    changed[3].ids[2]++;
-    const masked = samples.with(1, { ...samples[1], promptLength: samples[1].promptLength + 1 });
-    for (const others of [changed, masked, samples.slice(1), samples.toReversed()]) {
-      const data = samplesChecksum(others);
-      assert.notEqual(data, DATA);
-      assert.throws(
-        () => loadState(gpu, trainer, folder, data),
-        expecting(/made with other samples/),
-      );
-    }
-    const moved = openTrainer(gpu, LORA, WINDOWS, { data: "elsewhere.json", tokenizer: "here" });
-    assert.equal(loadState(gpu, moved, folder, samplesChecksum(samples)).step, 0);
-  });
-});
-
-gpuTest("a state of another configuration is refused by key", async (gpu) => {
-  await withFolder(async (folder) => {
-    await saveState(gpu, openTrainer(gpu, LORA, WINDOWS), folder, start());
+gpuTest("a state of another run is refused by key, and with both values", async (gpu) => {
+  await withFolder(async (states) => {
+    const state = await save(gpu, openTrainer(gpu, LORA, WINDOWS), states, progressAt());
     const others: [string, Subject, Settings][] = [
-      ["seed", LORA, { seed: 1 }],
-      ["batch_size", LORA, { batch_size: 2 }],
-      ["gradient_accumulation_steps", LORA, { gradient_accumulation_steps: 4 }],
-      ["optimizer", LORA, { optimizer: "sgd" }],
+      ["seed 42, not 1", LORA, { seed: 1 }],
+      ["batch_size 1, not 2", LORA, { batch_size: 2 }],
+      ["gradient_accumulation_steps 8, not 4", LORA, { gradient_accumulation_steps: 4 }],
+      ['optimizer "adamw", not "sgd"', LORA, { optimizer: "sgd" }],
       ["precision", LORA, { precision: "mixed" }],
       ["samples", LORA, { samples: 3 }],
       ["share_prefixes", LORA, { share_prefixes: false }],
       ["exact_products", LORA, { exact_products: true }],
-      ["betas", LORA, { betas: [0.8, 0.999] }],
+      ["betas [0.9,0.999], not [0.8,0.999]", LORA, { betas: [0.8, 0.999] }],
       ["eps", LORA, { eps: 1e-6 }],
       ["weight_decay", LORA, { weight_decay: 0.1 }],
       ["max_grad_norm", LORA, { max_grad_norm: 1 }],
       ["initial_loss_scale", LORA, { initial_loss_scale: 2 }],
-      ["lora.dropout", LORA, { dropout: 0.3 }],
+      ["learning_rate", LORA, { learning_rate: 2 }],
+      ["schedule", LORA, { schedule: "cosine" }],
+      ["lora.dropout 0, not 0.3", LORA, { dropout: 0.3 }],
       ["lora", FULL, {}],
     ];
     for (const [key, subject, settings] of others) {
       const trainer = openTrainer(gpu, subject, WINDOWS, settings);
       assert.throws(
-        () => loadState(gpu, trainer, folder, DATA),
-        (error) =>
-          error instanceof UsageError &&
-          error.message.includes(`made with ${key} `),
+        () => load(gpu, trainer, state),
+        (error) => error instanceof UsageError && error.message.includes(`made with ${key}`),
         key,
       );
     }
-    // What may differ: where a longer run ends, and how its memory is used.
-    const longer = openTrainer(gpu, LORA, WINDOWS, { epochs: 3, checkpointing: "block" });
-    assert.equal(loadState(gpu, longer, folder, DATA).step, 0);
+    // What may differ: where a longer run ends, where its files are, and how its memory is used.
+    const settings = { epochs: 3, checkpointing: "block", data: "elsewhere.json" } as const;
+    const longer = openTrainer(gpu, LORA, WINDOWS, settings);
+    assert.equal(load(gpu, longer, state).step, 0);
+    const rate = { learning_rate: 2, betas: [0.8, 0.9], allow_change: ["learning_rate"] };
+    const faster = openTrainer(gpu, LORA, WINDOWS, rate as Settings);
+    assert.throws(() => load(gpu, faster, state), expecting(/: the run was made with betas/));
+    faster.config.allow_change.push("betas");
+    assert.equal(load(gpu, faster, state).step, 0);
+    const trainer = openTrainer(gpu, LORA, WINDOWS);
+    assert.throws(
+      () => load(gpu, trainer, state, "others"),
+      expecting(
+        /made with data of 1 samples, 1 tokens, …samples, not of 1 samples, 1 tokens, …others/,
+      ),
+    );
   });
 });
-
-/** A check for a UserError of one line that matches. */
-function expecting(pattern: RegExp): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(error instanceof UserError, String(error));
-    assert.match(error.message, pattern);
-    return true;
-  };
-}

@@ -1,0 +1,95 @@
+/**
+ * Files of JSON lines that grow while a run goes on: metrics.jsonl and the like. Each line tells of a step.
+ *
+ * @module
+ */
+import { isObject } from "../model/files/json_file.ts";
+import { writeAllSync } from "../model/files/durable.ts";
+import { exists, fileError } from "../model/files/whole_file.ts";
+
+/** A line, with the step that it tells of. */
+export type StepLine = { step: number } & Record<string, unknown>;
+
+/** A line's value, where it is whole and of a step. */
+function parseLine(text: string): StepLine | undefined {
+  try {
+    const value = JSON.parse(text);
+    if (isObject(value) && Number.isSafeInteger(value.step)) return value as StepLine;
+  } catch {
+    // What a killed program wrote last may have no end.
+  }
+}
+
+/** Where the last line of a step up to `step` ends, in bytes, and what it says. */
+function lastLine(bytes: Uint8Array, step: number): { end: number; line?: StepLine } {
+  const NEWLINE = 10;
+  let end = bytes.lastIndexOf(NEWLINE) + 1;
+  while (end > 0) {
+    // `lastIndexOf` counts from the end where it is told a negative index.
+    const start = end === 1 ? 0 : bytes.lastIndexOf(NEWLINE, end - 2) + 1;
+    const line = parseLine(new TextDecoder().decode(bytes.subarray(start, end - 1)));
+    if (line !== undefined && line.step <= step) return { end, line };
+    end = start;
+  }
+  return { end: 0 };
+}
+
+/** A file of lines that is open to get more, each written at once. */
+export class LineFile implements Disposable {
+  /** The last line that the file began with, where it had any. */
+  readonly last?: StepLine;
+  readonly #file: Deno.FsFile;
+  /** Bytes of whole lines. */
+  #size: number;
+
+  /**
+   * Opens a file, or makes it.
+   *
+   * @param step The step that a run goes on from: lines of later ones are cut off, and one that has no end. The others stay.
+   * @throws {UserError} where it can't be read or written.
+   */
+  constructor(readonly path: string, step: number) {
+    try {
+      const { end, line } = lastLine(
+        exists(path) ? Deno.readFileSync(path) : new Uint8Array(),
+        step,
+      );
+      this.last = line;
+      this.#size = end;
+      this.#file = Deno.openSync(path, { write: true, create: true });
+      this.#cut();
+    } catch (error) {
+      throw fileError(path, "write", error);
+    }
+  }
+
+  /**
+   * Adds a line; where that fails, the file has none of it.
+   *
+   * @throws {UserError} where it can't be written.
+   */
+  write(line: StepLine): void {
+    const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
+    try {
+      writeAllSync(this.#file, bytes);
+      this.#size += bytes.length;
+    } catch (error) {
+      try {
+        this.#cut();
+      } catch {
+        // A torn line is cut off by the run that goes on.
+      }
+      throw fileError(this.path, "write", error);
+    }
+  }
+
+  /** Takes off what comes after the whole lines. */
+  #cut(): void {
+    this.#file.truncateSync(this.#size);
+    this.#file.seekSync(this.#size, Deno.SeekMode.Start);
+  }
+
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
