@@ -95,6 +95,8 @@ const VARIABLES = [
   "LORIKEET_LIMITS",
   "LORIKEET_TILES",
   "DAWN_NODE",
+  // What memory the launcher found the job to have.
+  "LORIKEET_JOB_MEMORY",
   // By this a series tells its runs its process, with which they end.
   "LORIKEET_PARENT",
 ];
