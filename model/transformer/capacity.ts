@@ -39,7 +39,7 @@ function adviceInJob(advice: string): string {
   const limit = hostMemory()?.limit;
   return limit === undefined
     ? advice
-    : `${advice}\nMore memory: by a job that is given more; it is limited by ${limit}.`;
+    : `${advice}\nMore memory: for the job, which ${limit} limits.`;
 }
 
 /** A run that does not fit: the plan or the driver said so. */
