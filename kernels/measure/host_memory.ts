@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { environment } from "../gpu/providers/environment.ts";
 
 /** Memory that can be had. */
 export interface HostMemory {
@@ -16,7 +17,7 @@ export interface HostMemory {
  * control groups, Slurm's variables and rlimits (scripts/launch/job_memory.sh), which no program may read.
  */
 function jobMemory(): Required<HostMemory> | undefined {
-  const [, bytes, limit] = /^(\d{1,17}) (.+)$/.exec(Deno.env.get("LORIKEET_JOB_MEMORY") ?? "") ??
+  const [, bytes, limit] = /^(\d{1,17}) (.+)$/.exec(environment("LORIKEET_JOB_MEMORY") ?? "") ??
     [];
   return bytes === undefined ? undefined : { bytes: Number(bytes), limit };
 }

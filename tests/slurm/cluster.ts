@@ -6,7 +6,6 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { ROOT } from "../../scripts/compile.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 
 /** The programs of a cluster, and where a root's PATH need not lead. */
@@ -74,11 +73,11 @@ export class SlurmCluster implements AsyncDisposable {
   readonly #folder = new TemporaryFolder();
   readonly #daemons: Deno.ChildProcess[] = [];
 
-  private constructor() {}
+  private constructor(private readonly workplace: string) {}
 
-  /** Starts the daemons, and waits until the node takes jobs. */
-  static async start(): Promise<SlurmCluster> {
-    const cluster = new SlurmCluster();
+  /** Starts the daemons, and waits until the node takes jobs. @param workplace Where jobs are submitted and work. */
+  static async start(workplace: string): Promise<SlurmCluster> {
+    const cluster = new SlurmCluster(workplace);
     try {
       await cluster.#start();
       return cluster;
@@ -126,7 +125,7 @@ export class SlurmCluster implements AsyncDisposable {
   async #output(program: string, args: string[]): Promise<{ success: boolean; stdout: string }> {
     const { success, stdout, stderr } = await new Deno.Command(program, {
       args,
-      cwd: ROOT,
+      cwd: this.workplace,
       env: { SLURM_CONF: this.#folder.file("slurm.conf"), NO_COLOR: "1" },
       stdin: "null",
     }).output();
@@ -134,7 +133,7 @@ export class SlurmCluster implements AsyncDisposable {
     return { success, stdout: text.decode(success ? stdout : stderr) };
   }
 
-  /** Runs a program of Slurm's in the project's folder. @returns What it printed. */
+  /** Runs a program of Slurm's. @returns What it printed. */
   async run(program: string, ...args: string[]): Promise<string> {
     const { success, stdout } = await this.#output(program, args);
     assert.ok(success, `${program} ${args.join(" ")}: ${stdout}`);

@@ -1,6 +1,7 @@
 /** The job scripts of examples/slurm/ on a cluster of this machine. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { ROOT } from "../../scripts/compile.ts";
 import {
   exists,
   lorikeet,
@@ -14,8 +15,10 @@ import { SlurmCluster, whyNoCluster } from "./cluster.ts";
 
 const NO_CLUSTER = whyNoCluster();
 
-/** Also runs the built-in example for minutes. */
-const LONG = Deno.env.get("LORIKEET_SLURM") === "long";
+/** Why the built-in example isn't run for minutes. */
+const NOT_LONG = Deno.env.get("LORIKEET_SLURM") === "long"
+  ? NO_CLUSTER
+  : "LORIKEET_SLURM is not long";
 
 function slurmTest(
   name: string,
@@ -27,7 +30,11 @@ function slurmTest(
     ignore: ignored !== undefined,
     async fn() {
       using folder = new TemporaryFolder();
-      await using cluster = await SlurmCluster.start();
+      // A folder in which the scripts find what they do in the project's, and which the runs may fill.
+      for (const name of ["lorikeet", "examples"]) {
+        await Deno.symlink(join(ROOT, name), folder.file(name));
+      }
+      await using cluster = await SlurmCluster.start(folder.path);
       await body(cluster, folder);
     },
   });
@@ -69,9 +76,12 @@ class Job {
   }
 
   /** Waits until the run in `output` has written so many steps. */
-  async untilStep(output: string, steps: number, seconds?: number): Promise<void> {
-    const written = () => stepsOf(output).length;
-    await this.cluster.until(`step ${steps} of ${this.text}`, () => written() >= steps, seconds);
+  async untilStep(output: string, steps: number): Promise<void> {
+    await this.cluster.until(`${steps} steps`, async () => {
+      const state = await this.field("JobState") ?? "";
+      assert.match(state, /PENDING|CONFIGURING|RUNNING|REQUEUE|COMPLETING/, this.text);
+      return stepsOf(output).length >= steps;
+    });
   }
 
   /** Sends a signal to the job's shell, as `--signal=B:` does. */
@@ -148,3 +158,59 @@ slurmTest("a long run goes on where it was stopped, to the same bytes", async (c
   assert.match(job.text, /^Part 1 ends [^]*^Part 2 ends /m, "the log was emptied");
   assertSame(output, whole);
 });
+
+slurmTest("the parts of a chain go on after each other", async (cluster, folder) => {
+  const whole = folder.file("whole"), output = folder.file("run"), log = folder.file("log");
+  const run = tinyRun(folder, 700);
+  const reference = lorikeet("train", [...run, "--output", whole]);
+  const args = [...run, "--output", output], flags = ["--array=1-3%1"];
+  const job = await Job.submit(cluster, { script: "chain.sh", flags, args, log });
+  await job.untilStep(output, 20);
+  await job.warn("_1");
+  await cluster.untilDone();
+  succeeded(await reference);
+  // The third finds nothing to do.
+  const parts = job.text.split(/^Part \d of 3 begins .*$/m);
+  assert.equal(parts.length, 4, job.text);
+  assert.match(parts[2], /^Trained /m);
+  assert.doesNotMatch(parts[3], /^error:|^Trained /m);
+  assertSame(output, whole);
+});
+
+slurmTest("the runs of a sweep are compared in a table", async (cluster, folder) => {
+  const log = folder.file("log"), flags = ["--array=0,4,8"], args = tinyRun(folder, 64);
+  const sweep = await Job.submit(cluster, { script: "sweep.sh", flags, args, log });
+  const table = await Job.submit(cluster, {
+    script: "sweep_table.sh",
+    flags: [`--dependency=afterany:${sweep.id}`],
+    args: [`runs/sweep-${sweep.id}`],
+    log: folder.file("table"),
+  });
+  await cluster.untilDone();
+  assert.equal(await table.field("ExitCode"), "0:0", sweep.text + table.text);
+  for (const run of ["rate5e-4-seed1", "rate2e-3-seed2", "rate8e-3-seed3"]) {
+    assert.ok(table.text.includes(run), table.text);
+  }
+});
+
+slurmTest(
+  "the built-in example under a limit of two minutes gives the bytes of a run without",
+  async (cluster, folder) => {
+    const whole = folder.file("whole"), output = folder.file("run"), log = folder.file("log");
+    const run = ["--epochs", "60"];
+    // USR2 comes 30 to 60 seconds before the limit.
+    const flags = ["--time=00:02:00", "--signal=B:USR2@30"];
+    const args = [...run, "--output", output];
+    const job = await Job.submit(cluster, { script: "long_run.sh", flags, args, log });
+    await cluster.untilDone(3600);
+    const restarts = Number(await job.field("Restarts"));
+    console.log(`${restarts} restarts\n${job.text}`);
+    assert.ok(restarts >= 2, job.text);
+    assert.equal(await job.field("ExitCode"), "0:0", job.text);
+    const began = performance.now();
+    succeeded(await lorikeet("train", [...run, "--output", whole]));
+    console.log(`Without a limit it took ${Math.round((performance.now() - began) / 1000)} s`);
+    assertSame(output, whole);
+  },
+  NOT_LONG,
+);
