@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { TemporaryFolder } from "../cli/cli.ts";
+import { exists, TemporaryFolder } from "../cli/cli.ts";
 
 /** The programs of a cluster, and where a root's PATH need not lead. */
 const DAEMONS = ["munged", "slurmctld", "slurmd"] as const;
@@ -159,13 +159,11 @@ export class SlurmCluster implements AsyncDisposable {
     await this.until("all jobs are done", async () => await queue() === "", seconds);
   }
 
+  /** The last lines that the daemons wrote. */
   #logs(): string {
-    return DAEMONS.map((name) => {
-      try {
-        return Deno.readTextFileSync(this.#folder.file(`${name}.out`));
-      } catch {
-        return "";
-      }
+    return DAEMONS.flatMap((name) => {
+      const log = this.#folder.file(`${name}.out`);
+      return exists(log) ? Deno.readTextFileSync(log).split("\n").slice(-10) : [];
     }).join("\n");
   }
 

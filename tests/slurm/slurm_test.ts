@@ -138,11 +138,11 @@ slurmTest("a run that is cancelled saves its state", async (cluster, folder) => 
 
 slurmTest("a long run goes on where it was stopped, to the same bytes", async (cluster, folder) => {
   const whole = folder.file("whole"), output = folder.file("run"), log = folder.file("log");
-  const run = tinyRun(folder, 1500);
+  const run = tinyRun(folder, 256);
   const reference = lorikeet("train", [...run, "--output", whole]);
   const args = [...run, "--output", output];
   const job = await Job.submit(cluster, { script: "long_run.sh", args, log });
-  for (const steps of [20, 200]) {
+  for (const steps of [10, 100]) {
     const restarts = await job.field("Restarts");
     await job.untilStep(output, steps);
     await job.warn();
@@ -161,11 +161,11 @@ slurmTest("a long run goes on where it was stopped, to the same bytes", async (c
 
 slurmTest("the parts of a chain go on after each other", async (cluster, folder) => {
   const whole = folder.file("whole"), output = folder.file("run"), log = folder.file("log");
-  const run = tinyRun(folder, 700);
+  const run = tinyRun(folder, 256);
   const reference = lorikeet("train", [...run, "--output", whole]);
   const args = [...run, "--output", output], flags = ["--array=1-3%1"];
   const job = await Job.submit(cluster, { script: "chain.sh", flags, args, log });
-  await job.untilStep(output, 20);
+  await job.untilStep(output, 10);
   await job.warn("_1");
   await cluster.untilDone();
   succeeded(await reference);
