@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { hostMemory } from "../kernels/measure/host_memory.ts";
 import { ROOT } from "../scripts/compile.ts";
 import { TemporaryFolder } from "./cli/cli.ts";
+import { fakeDeno, FakeSystem, variableOf } from "./fake_system.ts";
 import { Variables } from "./variables.ts";
 
 const MEBIBYTE = 2 ** 20;
@@ -36,7 +37,7 @@ function find(
   return { found: text.decode(stdout), stderr: text.decode(stderr) };
 }
 
-function memoryTest(name: string, body: () => void): void {
+function memoryTest(name: string, body: () => void | Promise<void>): void {
   const windows = Deno.build.os === "windows";
   const ignored = windows ? " (ignored: no POSIX shell on Windows)" : "";
   Deno.test({ name: `job memory: ${name}${ignored}`, ignore: windows, fn: body });
@@ -159,6 +160,22 @@ memoryTest("the limits of the shell count beyond what Deno takes of them itself"
     stderr,
     /^the address space is limited to 8589934592 bytes \(ulimit -v\), and Deno needs \d+/,
   );
+});
+
+memoryTest("the launcher hands it on, planned and by the kept plan", async () => {
+  await using system = await FakeSystem.create();
+  await system.program("deno", fakeDeno("2.9.6"));
+  await system.softwareDriver();
+  const handedOn = async (env: Record<string, string>) =>
+    variableOf(await system.run(["train"], { env }), "LORIKEET_JOB_MEMORY");
+  assert.equal(await handedOn({ SLURM_MEM_PER_NODE: "5" }), `${5 * MEBIBYTE} SLURM_MEM_PER_NODE`);
+  assert.equal(await handedOn({ SLURM_MEM_PER_NODE: "6" }), `${6 * MEBIBYTE} SLURM_MEM_PER_NODE`);
+  assert.equal(await handedOn({ LORIKEET_JOB_MEMORY: "7 of another start" }), "unset");
+  const limits = "Max address space  8589934592  unlimited  bytes\n";
+  await system.file("proc/self/limits", limits);
+  const { code, stderr } = await system.run(["--version"]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^error: the address space is limited to 8589934592 bytes/);
 });
 
 Deno.test("job memory: the program has the less of the job's memory and the machine's", () => {
