@@ -10,5 +10,5 @@
 ##SBATCH --partition=cpu
 ##SBATCH --account=my_course
 
-# Runs that failed, or that never began, have no summary: the table is of the others.
+# Runs that failed, or that have not ended, are in the table with what they came to.
 exec ./lorikeet compare "$1"/*/
