@@ -44,14 +44,14 @@ const LOWER_RATE = "the run diverged: try a lower --learning-rate or --max-grad-
  * Looks at what was trained before it is written, over something older and better maybe.
  *
  * @param doing What is not done otherwise.
- * @throws {Diverged} where a weight is NaN or infinite in the dtype that is computed in.
+ * @throws {NotFinite} where a weight is NaN or infinite in the dtype that is computed in.
  */
 export async function refuseDiverged(gpu: Gpu, model: Llama, doing: string): Promise<void> {
   const [first, ...others] = await notFiniteNames(gpu, model.trained);
   if (first === undefined) return;
   const and = others.length === 0 ? "" : ` and ${others.length} more`;
   const what = `tensor "${first}"${and} of what is trained holds NaN or infinity, so ${doing}`;
-  throw new Diverged(new NotFinite(what, model, LOWER_RATE).message);
+  throw new NotFinite(what, model, LOWER_RATE);
 }
 
 /** What a run's health is judged by. */
@@ -68,6 +68,7 @@ export class Health {
   readonly settings: Settings;
   readonly #guessing: number;
   #firstLoss: number | null;
+  #goodUntil = 0;
   #stuck = 0;
   #beyond = 0;
   /** Steps so far that were not skipped, and whether one of them had a gradient. */
@@ -85,6 +86,11 @@ export class Health {
   /** Whether the last steps look as if the run diverged: a state of theirs is to replace no older one. */
   get doubtful(): boolean {
     return this.#beyond > 0;
+  }
+
+  /** The last step whose weights are known to be good: the step after it had a loss as it should be. */
+  get goodUntil(): number {
+    return this.#goodUntil;
   }
 
   /**
@@ -117,6 +123,7 @@ export class Health {
 
   #lookAtLoss(step: number, { loss }: StepResult): void {
     this.#beyond = loss > this.#ruined ? this.#beyond + 1 : 0;
+    if (this.#beyond === 0) this.#goodUntil = step - 1;
     if (this.#beyond >= MOST_BEYOND) throw this.#diverged(step);
   }
 

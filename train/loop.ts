@@ -4,7 +4,7 @@
  * @module
  */
 import { ProgressBar } from "../cli/progress.ts";
-import { Health } from "./health.ts";
+import type { Health } from "./health.ts";
 import type { LineFile, StepLine } from "./line_file.ts";
 import type { StopRequest } from "./stop_request.ts";
 import type { StepDone } from "./steps.ts";
@@ -37,19 +37,15 @@ function metricsLine({ step, result, seconds }: StepDone<RunStep>): StepLine {
  */
 export async function runSteps(
   training: Training,
-  { metrics, stop, epochStart }: {
+  { metrics, stop, health, epochStart }: {
     metrics: LineFile;
     stop: StopRequest;
+    health: Health;
     epochStart: (epochsDone: number) => Promise<void>;
   },
 ): Promise<{ stopped: boolean }> {
-  const { progress, trainer, setup: { config, source } } = training;
+  const { progress, trainer, setup: { config } } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
-  const health = new Health({
-    settings: config,
-    vocabulary: source.config.vocab_size,
-    firstLoss: progress.firstLoss,
-  });
   // A state that was put off is saved as soon as the run looks well again.
   let putOff = false, last: StepDone<RunStep> | undefined;
   const saves = (step: number) =>

@@ -14,6 +14,8 @@ import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { readTrainArguments, type TrainArguments } from "./config.ts";
 import { Evaluation } from "./evaluation.ts";
+import { Health } from "./health.ts";
+import { withLastState } from "./last_state.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
 import { countParameters, writeSummary } from "./output.ts";
@@ -54,6 +56,7 @@ interface Run {
   evaluation: Evaluation;
   metrics: LineFile;
   stop: StopRequest;
+  health: Health;
   answers?: SampleAnswers;
 }
 
@@ -85,14 +88,14 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
 
 /** Runs the steps. */
 async function trainAll(run: Run): Promise<{ stopped: boolean; profile?: Profile }> {
-  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop } = run;
+  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop, health } = run;
   const epochStart = (epochsDone: number) =>
     evaluation.run(`after epoch ${epochsDone}`).catch(unlessStopped);
   await gpu.profiler?.take(); // the profile is that of the steps
   const [next] = plannedSteps(setup.plan, progress.step);
   // A state that was saved between epochs is from before the evaluation there.
   if (next !== undefined && next.epoch >= progress.evaluations.length) await epochStart(next.epoch);
-  const { stopped } = await runSteps(training, { metrics, stop, epochStart });
+  const { stopped } = await runSteps(training, { metrics, stop, health, epochStart });
   const profile = await gpu.profiler?.take();
   metrics[Symbol.dispose]();
   return { stopped, profile };
@@ -149,7 +152,8 @@ async function prepare(
   stop: StopRequest,
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
   const check = () => stop.check();
-  const setup = await setUpTraining(given, console.log, folder.states, check);
+  const { states } = folder;
+  const setup = await setUpTraining(given, console.log, { states, check });
   if (isFinished(folder, setup)) return undefined;
   check();
   const answers = sampleAnswers(setup), bar = loadingBar();
@@ -179,9 +183,8 @@ async function prepare(
 }
 
 /** Trains and writes what comes of it. @returns The exit code. */
-async function train(run: Run): Promise<number> {
+async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
-  const before = await lookBefore(run);
   stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
@@ -218,7 +221,20 @@ export async function main(args: string[]): Promise<number> {
     stop.watchFile(folder.file("stop"));
     const evaluation = new Evaluation(training, stop);
     const metrics = new LineFile(folder.file("metrics"), training.progress.step);
-    return await train({ training, evaluation, metrics, stop, answers });
+    const { source, config } = training.setup;
+    const health = new Health({
+      settings: config,
+      vocabulary: source.config.vocab_size,
+      firstLoss: training.progress.firstLoss,
+    });
+    const run: Run = { training, evaluation, metrics, stop, health, answers };
+    const before = await lookBefore(run);
+    try {
+      return await train(run, before);
+    } catch (error) {
+      await training.saved().catch(() => {}); // the error says more
+      throw withLastState(error, folder, health.goodUntil);
+    }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     console.error("Stopped before the first step: nothing was written.");

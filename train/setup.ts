@@ -98,15 +98,14 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  * Finds the model, its adapter and the samples of a run.
  *
  * @param say Told what was found, for people.
- * @param states The states to go on from, the newest first.
- * @param check Called now and then; what it throws ends the search.
+ * @param options.states The states to go on from, the newest first.
+ * @param options.check Called now and then; what it throws ends the search.
  * @throws {UserError} where a file is missing or wrong, or does not fit another, or the states are those of another run.
  */
 export async function setUpTraining(
   given: TrainArguments,
   say: (line: string) => void,
-  states: readonly SavedState[] = [],
-  check?: () => void,
+  { states = [], check }: { states?: readonly SavedState[]; check?: () => void } = {},
 ): Promise<TrainingSetup> {
   const resumed = states.length === 0 ? undefined : newestState(states, say);
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
