@@ -281,7 +281,7 @@ export async function openTraining(config: TrainConfig): Promise<Training> {
   const folder = RunFolder.open(config);
   try {
     const say = folder.states.length === 0 ? () => {} : console.error;
-    const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder.states);
+    const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder);
     const training = await startTraining(setup, folder, { say });
     try {
       await training.compile();

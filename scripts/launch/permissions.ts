@@ -99,6 +99,8 @@ const VARIABLES = [
   "LORIKEET_JOB_MEMORY",
   // By this a series tells its runs its process, with which they end.
   "LORIKEET_PARENT",
+  // By this the launcher says whether it was started by `nohup`.
+  "LORIKEET_HANGUP",
 ];
 
 /** Deno's flags for tests, which write to temporary folders and run the launcher and Deno. */
