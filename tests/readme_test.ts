@@ -23,7 +23,16 @@ const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "qlora_7b.yaml", "full_finet
   .map((name) => `examples/${name}`);
 
 /** Commands with a list of flags. `bench memory` has none but `--json`. */
-const COMMANDS = ["train", "generate", "chat", "score", "merge", "convert", "report"] as const;
+const COMMANDS = [
+  "train",
+  "generate",
+  "chat",
+  "score",
+  "merge",
+  "convert",
+  "doctor",
+  "report",
+] as const;
 const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]
   .concat("train", "tune");
 

@@ -8,6 +8,11 @@ import { Refused, sayLastWords, type System } from "./system.ts";
 
 const VERSION = "0.6.2";
 
+/** Where Dawn's library lies once it was fetched. */
+export function dawnLibrary(store: string): string {
+  return `${store}/dawn-${VERSION}/dawn.node`;
+}
+
 /**
  * Sets DAWN_NODE to Dawn's library where it was fetched before; `dawn` fetches it.
  *
@@ -23,7 +28,7 @@ export function prepareDawn(
   if (gpu === "deno") return undefined;
   const own = environment.get("DAWN_NODE");
   if (own !== undefined) return own;
-  const library = `${store}/dawn-${VERSION}/dawn.node`;
+  const library = dawnLibrary(store);
   if (!system.exists(library)) {
     if (gpu !== "dawn") return undefined;
     fetchDawn(system, library, { deno, store });

@@ -23,14 +23,25 @@ export interface ProgramCommand {
   /** Whether its arguments may name a YAML file with keys of the same names as its flags. */
   readonly readsYaml?: boolean;
   readonly permissions: Permissions;
+  /** Whether the launcher tells it what it sees of the machine (survey.ts). */
+  readonly surveys?: boolean;
   /** Where the first argument names a variant: what is different for it. */
-  readonly variants?: Readonly<Record<string, Pick<ProgramCommand, "computes" | "permissions">>>;
+  readonly variants?: Readonly<
+    Record<string, Pick<ProgramCommand, "computes" | "permissions" | "surveys">>
+  >;
 }
 
 const READS: Permissions = { write: false, programs: [] };
 const WRITES: Permissions = { write: true, programs: [] };
 /** `nvidia-smi` tells the free memory of GPUs. */
 const TRAINS: Permissions = { write: true, programs: ["nvidia-smi"] };
+
+/** A process of `doctor` for each thing that may crash or hang. */
+const PROBE = {
+  computes: true,
+  surveys: false,
+  permissions: { write: false, programs: ["nvidia-smi"] },
+} as const;
 
 /** A series only starts other commands, which compute. */
 const SERIES = {
@@ -46,6 +57,13 @@ export const PROGRAMS = {
   score: { program: "infer/score.ts", computes: true, permissions: READS },
   merge: { program: "infer/merge.ts", computes: true, permissions: TRAINS },
   convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
+  doctor: {
+    program: "doctor/main.ts",
+    computes: false,
+    surveys: true,
+    permissions: { write: true, programs: ["nvidia-smi", "./lorikeet"] },
+    variants: { probe: PROBE },
+  },
   bench: {
     program: "bench/main.ts",
     computes: true,
@@ -95,6 +113,8 @@ const VARIABLES = [
   "LORIKEET_LIMITS",
   "LORIKEET_TILES",
   "DAWN_NODE",
+  // By this the launcher tells `doctor` what it sees of the machine.
+  "LORIKEET_SURVEY",
   // By this a series tells its runs its process, with which they end.
   "LORIKEET_PARENT",
 ];

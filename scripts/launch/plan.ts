@@ -19,6 +19,7 @@ import {
 } from "./permissions.ts";
 import { quote, quoted } from "./shell.ts";
 import { Refused, type System } from "./system.ts";
+import { survey } from "./survey.ts";
 import { prepareVulkan } from "./vulkan.ts";
 
 /** What the shell knows. */
@@ -57,10 +58,14 @@ async function programLines(
   environment: Environment,
 ): Promise<string[]> {
   const { root, cache, deno, args } = launch;
-  const { program, computes, permissions, readsYaml } = programCommand(
+  const { program, computes, permissions, readsYaml, surveys } = programCommand(
     launch.command,
     args,
   );
+  if (surveys) {
+    const seen = survey(system, environment, { store: storeOf(launch), cache });
+    environment.set("LORIKEET_SURVEY", JSON.stringify(seen));
+  }
   const needsGpu = computes && !asksForHelp(args);
   const gpu = needsGpu ? await requestedGpu(args, system, { readsYaml }) : "deno";
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
