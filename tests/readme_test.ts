@@ -32,6 +32,7 @@ const COMMANDS = [
   "convert",
   "doctor",
   "report",
+  "bundle",
 ] as const;
 const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]
   .concat("train", "tune");

@@ -82,7 +82,7 @@ export const PROGRAMS = {
 export type ProgramName = keyof typeof PROGRAMS;
 
 /** The commands that are not programs of the project. */
-export const TOOLS = ["test", "check", "ok", "compile", "deno"] as const;
+export const TOOLS = ["test", "check", "ok", "compile", "bundle", "deno"] as const;
 
 /** Every command, as the help lists them. */
 export const COMMANDS: readonly string[] = [...Object.keys(PROGRAMS), ...TOOLS];
@@ -90,6 +90,11 @@ export const COMMANDS: readonly string[] = [...Object.keys(PROGRAMS), ...TOOLS];
 /** Whether a command is a program of the project. */
 export function isProgram(command: string): command is ProgramName {
   return Object.hasOwn(PROGRAMS, command);
+}
+
+/** Whether a bundle has the command. Measurements draw and print with packages that are twice as large as all else. */
+export function isBundled(command: string): boolean {
+  return isProgram(command) && !PROGRAMS[command].program.startsWith("bench/");
 }
 
 /** What the command `name` is with these arguments. */

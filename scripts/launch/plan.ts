@@ -11,6 +11,7 @@ import { asksForHelp, readFlag, requestedGpu } from "./flags.ts";
 import {
   COMMANDS,
   flagsAnywhere,
+  isBundled,
   isProgram,
   permissionFlags,
   programCommand,
@@ -157,6 +158,17 @@ const COMPILE_FLAGS = [
   "--allow-env=DENORT_BIN",
 ];
 
+/** What `bundle` may do: it also asks Deno, which is first on the PATH, what the programs import. */
+const BUNDLE_FLAGS = [
+  "--quiet",
+  "--no-prompt",
+  "--allow-read",
+  "--allow-write",
+  "--allow-run=tar,gzip,xz,deno",
+  "--ignore-env",
+  "--allow-env=NO_COLOR,TERM,COLUMNS",
+];
+
 async function toolLines(
   launch: Launch,
   system: System,
@@ -180,6 +192,19 @@ async function toolLines(
         ...environmentLines(environment),
         enter,
         `exec ${quoted([deno, "run", ...COMPILE_FLAGS, "scripts/compile.ts"])} "$@"`,
+      ];
+    case "bundle":
+      return [
+        ...environmentLines(environment),
+        `exec ${
+          quoted([
+            deno,
+            "run",
+            ...commonFlags(launch),
+            ...BUNDLE_FLAGS,
+            `${root}/scripts/bundle.ts`,
+          ])
+        } "$@"`,
       ];
     default: {
       const steps = [[deno, "fmt", "--check"], [deno, "lint"], [...checkTypes, "."]];
@@ -220,6 +245,10 @@ export async function planLines(launch: Launch, system: System): Promise<string[
       prepareVulkan(system, environment, { store: storeOf(launch), install: true });
     }
     return ["exit 0"];
+  }
+  // A bundle has Deno beside the launcher.
+  if (!isBundled(command) && COMMANDS.includes(command) && system.exists(`${root}/deno`)) {
+    throw new Refused(`${command} is not part of a bundle: run it in the project's folder`);
   }
   if (isProgram(command)) return await programLines({ ...launch, command }, system, environment);
   if (!COMMANDS.includes(command)) return await refuseUnknown(command);
