@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { gpu } from "../cli/common_settings.ts";
+import { LORIKEET } from "../cli/launcher.ts";
 import { runMain } from "../cli/run_main.ts";
 import { flag, text } from "../cli/settings.ts";
 import { UserError } from "../kernels/errors.ts";
@@ -71,7 +72,7 @@ async function checkGraphics(
 async function doctor(args: string[]): Promise<number> {
   const flags = parseFlags(DOCTOR, args);
   const seen = readSurvey(), { cache, store, denoDir } = seen;
-  const run = probing(join(ROOT, "lorikeet"));
+  const run = probing(LORIKEET);
   // Measured while nothing else is at work.
   const usual = await run({ gpu: flags.gpu, measure: true });
   const checks = [

@@ -42,6 +42,12 @@ function distribution(name: string): string {
   if (name === "Linux x86_64") return "linux-x64";
   if (name === "Linux aarch64" || name === "Linux arm64") return "linux-arm64";
   if (name.startsWith("Darwin")) return "darwin-universal";
+  if (name.startsWith("Windows")) {
+    throw new Refused(
+      "Dawn is not fetched on Windows, where it has not been tried: expected --gpu auto or deno, or your own " +
+        "dawn.node in DAWN_NODE.",
+    );
+  }
   throw new Refused(
     `npm's webgpu has no Dawn for this system (${name}): expected --gpu auto or deno.`,
   );
