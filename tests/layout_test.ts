@@ -48,6 +48,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "cli": ["kernels", "kernels/gpu"],
   "train": ["kernels", "kernels/*", "model", "model/*", "cli", "examples"],
   "infer": ["kernels", "kernels/*", "model", "model/*", "cli"],
+  "doctor": ["kernels", "kernels/*", "model/*", "cli", "scripts"],
   "bench": ["kernels", "kernels/*", "model", "model/*", "cli", "train", "deno.json"],
   "scripts": ["kernels", "cli"],
   "examples": ["kernels", "kernels/*", "model", "model/*", "train", "bench"],

@@ -28,7 +28,17 @@ const JOBS = [...Deno.readDirSync(join(ROOT, "examples/slurm"))].map(({ name }) 
 );
 
 /** Commands with a list of flags. `bench memory` has none but `--json`. */
-const COMMANDS = ["train", "generate", "chat", "score", "merge", "convert", "report"] as const;
+const COMMANDS = [
+  "train",
+  "generate",
+  "chat",
+  "score",
+  "merge",
+  "convert",
+  "doctor",
+  "report",
+  "bundle",
+] as const;
 const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]
   .concat("train", "tune");
 
