@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { printable } from "../kernels/terminal.ts";
 
 const BAR = 20;
 /** Seconds between lines where there is no terminal. */
@@ -40,8 +41,10 @@ export class ProgressBar {
     const left = now > done ? seconds / (now - done) * (total - now) : 0;
     const filled = Math.round(BAR * now / total);
     const bar = "█".repeat(filled) + "░".repeat(BAR - filled);
-    const line = `${this.label} ${bar} ${now}/${total}  ${words}  ` +
-      (last ? `took ${clock(seconds)}` : `${clock(left)} left`);
+    const line = printable(
+      `${this.label} ${bar} ${now}/${total}  ${words}  ` +
+        (last ? `took ${clock(seconds)}` : `${clock(left)} left`),
+    );
     // A line that wraps could not be drawn over.
     this.#write(
       this.#terminal

@@ -5,6 +5,7 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { printable } from "../kernels/terminal.ts";
 
 /** Reads lines one by one. */
 export interface LineInput {
@@ -23,7 +24,7 @@ class TerminalInput implements LineInput {
   read(prompt: string): Promise<string | undefined> {
     const ahead = this.#ahead.shift();
     if (ahead !== undefined) {
-      process.stdout.write(`${prompt}${ahead}\n`);
+      process.stdout.write(`${prompt}${printable(ahead)}\n`);
       return Promise.resolve(ahead);
     }
     // An interface for each line: in between the terminal is as ever, and Ctrl-C is a signal.

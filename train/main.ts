@@ -9,6 +9,7 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
+import { noteLine, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { readTrainArguments } from "./config.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -42,7 +43,7 @@ async function compile(training: Training): Promise<void> {
   const began = performance.now();
   const programs = await training.compile();
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`Compiled ${programs} programs in ${seconds} s`);
+  printLine(`Compiled ${programs} programs in ${seconds} s`);
 }
 
 /** A run and those who take part in it. */
@@ -75,7 +76,7 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] } | undefined>
     metrics[Symbol.dispose]();
     folder.discard();
     if (!(error instanceof Stopped)) throw error;
-    console.error("Stopped before the first step: nothing was written.");
+    noteLine("Stopped before the first step: nothing was written.");
   }
 }
 
@@ -114,29 +115,29 @@ function report(
   { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
   { trained, profile }: { trained: string; profile?: Profile },
 ): void {
-  console.log(`\nPeak GPU memory by category:`);
-  console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (profile) console.log(`\n${profileLines(profile).join("\n")}`);
-  console.log(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
+  printLine(`\nPeak GPU memory by category:`);
+  printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
+  if (profile) printLine(`\n${profileLines(profile).join("\n")}`);
+  printLine(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
   if (firstLoss !== null && lastLoss !== null) {
-    console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
+    printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
-  if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
-  console.log(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
+  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
 }
 
 /** Whether all steps of a run were done and its results are there; says so. */
 function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolean {
   const step = resumed?.progress.step ?? -1;
   if (!folder.existed || !folder.hasResults || step < countSteps(plan)) return false;
-  console.log(`The run in ${folder.path} is finished: all ${step} steps are done.`);
+  printLine(`The run in ${folder.path} is finished: all ${step} steps are done.`);
   return true;
 }
 
 export async function main(args: string[]): Promise<number> {
   const given = readTrainArguments(args);
   using folder = RunFolder.open(given.config);
-  const setup = await setUpTraining(given, console.log, folder.states);
+  const setup = await setUpTraining(given, printLine, folder.states);
   if (isFinished(folder, setup)) return 0;
   const answers = sampleAnswers(setup);
   using stop = new StopRequest();
@@ -144,12 +145,12 @@ export async function main(args: string[]): Promise<number> {
     answers,
     progress: loadingBar(),
     allocated: (gpu: Gpu, { model }) => {
-      console.log(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
-      console.log(`Trainable: ${describeParameters(model)}`);
+      printLine(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
+      printLine(`Trainable: ${describeParameters(model)}`);
     },
   });
   const { progress, setup: { config } } = training;
-  if (progress.step > 0) console.log(`Going on after step ${progress.step} of ${training.total}`);
+  if (progress.step > 0) printLine(`Going on after step ${progress.step} of ${training.total}`);
   await compile(training);
   await stop.listen();
 
@@ -161,7 +162,7 @@ export async function main(args: string[]): Promise<number> {
   if (before === undefined) return STOPPED;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
-    console.error(`Go on with --resume ${folder.path}`);
+    noteLine(`Go on with --resume ${folder.path}`);
     return STOPPED;
   }
   stop.answer = "Writing the results";
@@ -170,11 +171,11 @@ export async function main(args: string[]): Promise<number> {
   const { gpu, trainer: { model, skipped } } = training;
   writeSummary({ gpu, folder, progress, config, model, skipped });
   if (answers && before.answers && after.answers) {
-    console.log(`\n${answers.describe(before.answers, after.answers)}`);
+    printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
   report(training, { trained, profile });
   if (after.failure instanceof Stopped) {
-    console.error("The last evaluation was left out.");
+    noteLine("The last evaluation was left out.");
     return STOPPED;
   }
   if (after.failure !== undefined) throw after.failure;

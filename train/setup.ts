@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import type { StyledText } from "../kernels/terminal.ts";
 import { quantizedTypes } from "../model/formats/weights.ts";
 import type { Decoding } from "../model/transformer/modes.ts";
 import { refuseOtherBase } from "../model/adapter/base_copies.ts";
@@ -103,7 +104,7 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  */
 export async function setUpTraining(
   given: TrainArguments,
-  say: (line: string) => void,
+  say: (line: string | StyledText) => void,
   states: readonly SavedState[] = [],
 ): Promise<TrainingSetup> {
   const resumed = states.length === 0 ? undefined : newestState(states, say);
@@ -114,7 +115,9 @@ export async function setUpTraining(
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
   const samples = await loadDataset(tokenizer, { ...config, context, say });
-  say(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
+  say("");
+  say(describeSample(tokenizer, samples[0], Deno.stdout.isTerminal()));
+  say("");
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = Array.from(split.evaluation, (i) => samples[i]);
   if (config.eval_fraction > 0) {

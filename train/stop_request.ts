@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { noteLine } from "../kernels/terminal.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 type Signal = typeof SIGNALS[number];
@@ -20,7 +21,7 @@ export type StopMessage = Int32Array<ArrayBuffer | SharedArrayBuffer> | string;
 /** Takes down one signal, and says so of the first. */
 function takeDown(notes: Int32Array, signal: Signal, answer: string): void {
   const before = Atomics.add(notes, REQUESTS, 1);
-  if (before === 0) console.error(`\n${answer} (Ctrl-C again: stop at once).`);
+  if (before === 0) noteLine(`\n${answer} (Ctrl-C again: stop at once).`);
   // Only a person means it when he asks twice: a cluster's step is sent SIGTERM twice.
   else if (signal === "SIGINT") Atomics.store(notes, AT_ONCE, 1);
 }
