@@ -169,7 +169,9 @@ export function readFlags(
   const givens: Givens = new Map();
   for (const [attribute, value] of Object.entries(command.opts())) {
     const key = keys.get(attribute);
-    if (key) givens.set(key.name, { value: fromFlag(value, key.kind), where: asFlag(key.name) });
+    if (key === undefined) continue;
+    const flag = asFlag(key.name);
+    givens.set(key.name, { value: fromFlag(value, key.kind), where: flag, place: flag });
   }
   return { givens, operands: parsed.operands };
 }

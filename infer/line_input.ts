@@ -5,6 +5,7 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { UserError } from "../kernels/errors.ts";
 import { printable } from "../kernels/terminal.ts";
 
 /** Reads lines one by one. */
@@ -60,6 +61,9 @@ class TerminalInput implements LineInput {
   }
 }
 
+/** Characters of a message at most: what has no end of line is no conversation. */
+const MOST_CHARACTERS = 1_000_000;
+
 /** From a pipe or file, without prompts. */
 class PipeInput implements LineInput {
   readonly #lines = this.#read();
@@ -69,6 +73,11 @@ class PipeInput implements LineInput {
     for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + chunk).split(/\r?\n/);
       rest = lines.pop() ?? "";
+      if (rest.length > MOST_CHARACTERS) {
+        throw new UserError(
+          `standard input has a line of more than ${MOST_CHARACTERS} characters; expected messages`,
+        );
+      }
       yield* lines;
     }
     if (rest !== "") yield rest;

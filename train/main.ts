@@ -9,9 +9,11 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
-import { noteLine, printLine } from "../kernels/terminal.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { readTrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments } from "./config.ts";
+import { dryRunLines } from "./dry_run.ts";
+import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
@@ -136,6 +138,10 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
 
 export async function main(args: string[]): Promise<number> {
   const given = readTrainArguments(args);
+  if (given.schema) {
+    printJson(jsonSchema(), 2);
+    return 0;
+  }
   using folder = RunFolder.open(given.config);
   const setup = await setUpTraining(given, printLine, folder.states);
   if (isFinished(folder, setup)) return 0;
@@ -152,9 +158,15 @@ export async function main(args: string[]): Promise<number> {
   const { progress, setup: { config } } = training;
   if (progress.step > 0) printLine(`Going on after step ${progress.step} of ${training.total}`);
   await compile(training);
+  if (given.dry_run) {
+    printLine(`\n${(await dryRunLines(training)).join("\n")}`);
+    return 0;
+  }
   await stop.listen();
 
   folder.begin();
+  const origins = { places: given.places, state: setup.resumed?.path };
+  writeEffectiveConfig(folder.file("config"), config, origins);
   const evaluation = new Evaluation(training, stop);
   const metrics = new LineFile(folder.file("metrics"), progress.step);
   const run: Run = { training, evaluation, metrics, stop, answers };

@@ -111,6 +111,7 @@ export async function allocatePlanned<T>(
 ): Promise<T> {
   const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
   if (!ignorePlan) checkFits(plan, have, advice);
+  gpu.memory.available = have;
   gpu.device.pushErrorScope("out-of-memory");
   const allocated = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {

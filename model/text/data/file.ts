@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
+import { regularFileSize } from "../../../kernels/regular_file.ts";
 import { refuseStandIn } from "../../files/whole_file.ts";
 
 /** What data files may be, for messages. */
@@ -42,13 +43,13 @@ export async function readDataFile(path: string): Promise<Uint8Array<ArrayBuffer
   const file = `data file "${path}"`;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    const { isDirectory, isFile, isFifo, size } = Deno.statSync(path);
-    if (isDirectory) {
+    if (Deno.statSync(path).isDirectory) {
       throw new UserError(`data "${path}" is a folder; expected one file of ${FORMATS}`);
     }
-    if (!isFile && !isFifo) throw new UserError(`${file} is no file; expected one of ${FORMATS}`);
+    const size = regularFileSize(path);
     if (size > MOST_BYTES) throw tooLarge(file);
-    bytes = Deno.readFileSync(path);
+    // Files of /proc have no size, and some of them no end.
+    bytes = size === 0 ? new Uint8Array() : Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof UserError) throw error;
     if (error instanceof Deno.errors.NotFound) {
