@@ -13,6 +13,9 @@ export const FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet";
 /** Bytes of a data file at most, unpacked: what one array holds everywhere. */
 const MOST_BYTES = 2 ** 31 - 1;
 
+/** Bytes of a row at most: V8's strings hold some five times as much, and no model reads a hundredth of it. */
+export const MOST_ROW_BYTES = 100_000_000;
+
 /** Kinds of files by their first bytes, which can't be read, and what to do about it. */
 const OTHERS: [magic: string, kind: string][] = [
   ["PK\x03\x04", "a ZIP archive (as .xlsx files are, too); unpack it, or save the table as CSV"],
