@@ -144,7 +144,7 @@ gpuTest(
     refused(hot, 1, /step 1: the loss is NaN, from micro-batch 1, 2; .*--precision fp32, unless/);
     assert.doesNotMatch(hot.stderr, /exact-products/);
     const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name);
-    assert.deepEqual(names(output).sort(), ["metrics.jsonl", "run.lock"]);
+    assert.deepEqual(names(output).sort(), ["config.yaml", "metrics.jsonl", "run.lock"]);
     // JSON has no NaN.
     const [line] = Deno.readTextFileSync(join(output, "metrics.jsonl")).trimEnd().split("\n");
     assert.equal(JSON.parse(line).loss, null);
@@ -158,7 +158,12 @@ gpuTest(
       1,
       /step 2: the loss is NaN.*expected finite numbers: the run diverged: try a lower --learning-rate/,
     );
-    assert.deepEqual(names(diverged).sort(), ["metrics.jsonl", "run.lock", "states"]);
+    assert.deepEqual(names(diverged).sort(), [
+      "config.yaml",
+      "metrics.jsonl",
+      "run.lock",
+      "states",
+    ]);
     const [{ step }] = savedStates(join(diverged, "states"));
     assert.equal(step, 1);
   },
@@ -217,5 +222,5 @@ gpuTest("cli: a run whose steps were all skipped writes no adapter", async () =>
     /every step was skipped.* with loss scales from 1e\+?30 down to 5e\+?29: nothing was trained, so no adapter is written; expected a lower --initial-loss-scale/,
   );
   const left = [...Deno.readDirSync(output)].map(({ name }) => name).sort();
-  assert.deepEqual(left, ["metrics.jsonl", "run.lock"]);
+  assert.deepEqual(left, ["config.yaml", "metrics.jsonl", "run.lock"]);
 });
