@@ -13,6 +13,7 @@ import { UsageError, UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { loadingBar } from "../cli/progress.ts";
 import * as common from "../cli/common_settings.ts";
@@ -181,7 +182,7 @@ export async function benchDecode(args: string[]): Promise<void> {
   const rows: Row[] = [];
   for (const context of contexts) {
     rows.push(await measure(gpu, engine, uncached, { context, tokens: flags.tokens }));
-    if (!flags.json) console.error(`context ${context}`);
+    if (!flags.json) noteLine(`context ${context}`);
   }
   const prompt = randomIds(Math.min(64, context - flags.tokens), source.config.vocab_size);
   const answers: number[] = [];
@@ -205,7 +206,7 @@ export async function benchDecode(args: string[]): Promise<void> {
   };
   gpu.close();
   if (flags.plot !== undefined) await plot(flags.plot, result);
-  if (flags.json) console.log(JSON.stringify(result, null, 2));
+  if (flags.json) printJson(result, 2);
   else print(result);
 }
 
@@ -225,11 +226,11 @@ interface Result {
 function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Result): void {
   const weights = rest.quantization === "none" ? "" : `, weights in ${rest.quantization}`;
   const what = `${model}, ${precision}${weights}, on ${gpu} (${provider})`;
-  console.log(`${what}; ${tokens} tokens after each context`);
+  printLine(`${what}; ${tokens} tokens after each context`);
   const header = ["context", "prefill/s", "decode/s", "ms/token", "without cache ms/token"];
   const line = (cells: readonly string[]) =>
     cells.map((cell, i) => cell.padStart(Math.max(12, header[i].length + 2))).join("");
-  console.log(line(header));
+  printLine(line(header));
   for (const row of rows) {
     const cells = [
       String(row.context),
@@ -238,10 +239,10 @@ function print({ gpu, provider, model, precision, tokens, rows, ...rest }: Resul
       row.milliseconds_per_token.toFixed(2),
       row.uncached_milliseconds_per_token.toFixed(2),
     ];
-    console.log(line(cells));
+    printLine(line(cells));
   }
   const { uncached, peak_memory_mb, cache_mb } = rest;
-  console.log(
+  printLine(
     `without cache, ${tokens} tokens after ${uncached.prompt}: ` +
       `${uncached.tokens_per_second.toFixed(1)} tokens/s; ` +
       `peak memory ${peak_memory_mb.toFixed(1)} MB, of it KV cache ${cache_mb.toFixed(1)} MB`,

@@ -11,6 +11,7 @@ import { availableBytes } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag } from "../cli/settings.ts";
 import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { trainSchema } from "../train/schema.ts";
 
 const DEVICE = command(
@@ -51,8 +52,8 @@ export async function benchDevice(args: string[]): Promise<void> {
     available_mb: bytes === undefined ? undefined : megabytes(bytes),
   };
   gpu.close();
-  if (json) console.log(JSON.stringify(info, null, 2));
+  if (json) printJson(info, 2);
   else {for (const [key, value] of Object.entries(info)) {
-      console.log(`${key}: ${value ?? "unknown"}`);
+      printLine(`${key}: ${value ?? "unknown"}`);
     }}
 }

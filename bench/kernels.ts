@@ -11,6 +11,7 @@ import { limitOf } from "../kernels/gpu/roofline.ts";
 import { copySeconds, squareSide } from "../kernels/measure/roofs.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
 import { gpuSeconds } from "../kernels/measure/timing.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { choice, flag, text, worded } from "../cli/settings.ts";
@@ -119,7 +120,7 @@ async function measure(
       if (only !== undefined && !kernel.name.includes(only)) continue;
       timed.push(await time(context, kernel));
       const { name, seconds } = timed[timed.length - 1];
-      console.error(`${dtype} ${name}: ${(1e6 * seconds).toFixed(1)} µs`);
+      noteLine(`${dtype} ${name}: ${(1e6 * seconds).toFixed(1)} µs`);
     }
   }
   return timed;
@@ -160,8 +161,8 @@ export async function benchKernels(args: string[]): Promise<void> {
   if (flags.plot !== undefined) {
     await plotRoofline(flags.plot, `${gpu.name} (${gpu.provider})`, rows, bandwidth);
   }
-  if (flags.json) return console.log(JSON.stringify(result, null, 2));
-  console.log(`${model} on ${gpu.name} (${gpu.provider}); medians of batches`);
-  console.log(`copy, read plus written: ${(bandwidth / 1e9).toFixed(1)} GB/s`);
-  console.log(rows.map(line).join("\n"));
+  if (flags.json) return printJson(result, 2);
+  printLine(`${model} on ${gpu.name} (${gpu.provider}); medians of batches`);
+  printLine(`copy, read plus written: ${(bandwidth / 1e9).toFixed(1)} GB/s`);
+  printLine(rows.map(line).join("\n"));
 }

@@ -11,6 +11,7 @@ import { UserError } from "../kernels/errors.ts";
 import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { choice, flag, worded } from "../cli/settings.ts";
@@ -208,9 +209,9 @@ function report({ gpu, software, bytes, dtype, quantization, rows }: {
 }): void {
   const medians = rows.map(({ page_cache }) => `${REPEATS[page_cache]} ${page_cache}`).join(", ");
   const into = quantization === "none" ? "" : ` into ${quantization}`;
-  console.log(`${gpu}; ${(bytes / 1e9).toFixed(2)} GB of ${dtype}${into}, medians (${medians})`);
+  printLine(`${gpu}; ${(bytes / 1e9).toFixed(2)} GB of ${dtype}${into}, medians (${medians})`);
   const names = ["page cache", "cat", "load", "load / cat", "GB/s", "host memory"];
-  console.log(names.map((name) => name.padStart(13)).join(""));
+  printLine(names.map((name) => name.padStart(13)).join(""));
   for (const row of rows) {
     const cells = [
       row.page_cache,
@@ -220,9 +221,9 @@ function report({ gpu, software, bytes, dtype, quantization, rows }: {
       row.gigabytes_per_second.toFixed(2),
       `+${row.host_memory_mb.toFixed(0)} MB`,
     ];
-    console.log(cells.map((cell) => cell.padStart(13)).join(""));
+    printLine(cells.map((cell) => cell.padStart(13)).join(""));
   }
-  if (software) console.log("A software driver's host memory has the loaded model in it.");
+  if (software) printLine("A software driver's host memory has the loaded model in it.");
 }
 
 /** Runs the bench and prints a table, or JSON. */
@@ -250,11 +251,11 @@ export async function benchLoad(args: string[]): Promise<void> {
     for (const state of ["warm", "cold"] as const) {
       const row = await measure({ folder: model, file, dtype, quantized }, state);
       if (row !== undefined) rows.push(row);
-      else console.error(`${state}: dd can't drop files from the page cache here`);
+      else noteLine(`${state}: dd can't drop files from the page cache here`);
     }
     const { size: bytes } = Deno.statSync(file);
     const result = { gpu: gpuName, software, bytes, dtype, quantization, rows };
-    if (flags.json) console.log(JSON.stringify(result, null, 2));
+    if (flags.json) printJson(result, 2);
     else report(result);
   } finally {
     Deno.removeSignalListener("SIGINT", interrupted);

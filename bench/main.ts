@@ -6,6 +6,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
+import { printLine } from "../kernels/terminal.ts";
 import { runMain } from "../cli/run_main.ts";
 import { benchDecode } from "./decode.ts";
 import { benchDevice } from "./device.ts";
@@ -23,7 +24,7 @@ import { benchTune } from "./tune.ts";
 /** A bench that has no flag but `--json`. */
 function plain(bench: (json: boolean) => void | Promise<void>) {
   return async (flags: readonly string[]) => {
-    if (flags.includes("--help")) return console.log(HELP);
+    if (flags.includes("--help")) return printLine(HELP);
     const unknown = flags.find((flag) => flag !== "--json");
     if (unknown !== undefined) {
       throw new UsageError(`flag ${unknown} is unknown${didYouMean(unknown, ["--json"])}`);
@@ -72,7 +73,7 @@ All take --json, and all but load and memory --gpu; NAME --help tells the other 
 export async function main(args: string[]): Promise<void> {
   const [name, ...flags] = args.filter((argument) => argument !== "--debug");
   if (name === undefined || name === "--help") {
-    console.log(HELP);
+    printLine(HELP);
     return;
   }
   const bench = BENCHES[name as keyof typeof BENCHES];

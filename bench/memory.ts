@@ -10,6 +10,7 @@
 import { UserError } from "../kernels/errors.ts";
 import { CATEGORIES, megabytes, type MemoryTable } from "../kernels/gpu/memory.ts";
 import { ALIGNMENT } from "../kernels/gpu/tensor.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { planMemory } from "../model/transformer/capacity.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { presetConfig } from "../model/families/presets.ts";
@@ -106,10 +107,10 @@ function again({ blocks, attentions }: Row["recomputed"]): string {
 export function benchMemory(json: boolean): void {
   const rows = MODES.map(planMode);
   if (json) {
-    console.log(JSON.stringify({ model: MODEL, tokens: SIZES.maxTokens, rows }, null, 2));
+    printJson({ model: MODEL, tokens: SIZES.maxTokens, rows }, 2);
     return;
   }
-  console.log(
+  printLine(
     `${MODEL}, LoRA of rank 16 on q and v, mixed precision, ${SIZES.maxTokens} tokens at a time; ` +
       "planned, in MB",
   );
@@ -120,5 +121,5 @@ export function benchMemory(json: boolean): void {
     return [row.checkpointing, ...cells, share, again(row.recomputed)];
   });
   const head = ["mode", ...CATEGORIES, "total", "of none", "run again"];
-  console.log(tableLines([head, ...lines], false).join("\n"));
+  printLine(tableLines([head, ...lines], false).join("\n"));
 }

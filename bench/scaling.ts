@@ -6,6 +6,7 @@
  */
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import { planMemory } from "../model/transformer/capacity.ts";
 import { contextLength } from "../model/families/config.ts";
 import { supervisedTokens } from "../model/text/prompt.ts";
@@ -68,7 +69,7 @@ export async function benchScaling(given: Bench, lengths: readonly number[]): Pr
     const targets = window[0].reduce((sum, sample) => sum + supervisedTokens(sample), 0);
     const flops = trainingFlops(config, { documents, targets, lora });
     const plan = planMemory(gpu.memory.limits, makeTrainer(bench, sizesOf([window])));
-    console.error(`${tokens} tokens: ${seconds.toFixed(3)} s`);
+    noteLine(`${tokens} tokens: ${seconds.toFixed(3)} s`);
     rows.push({
       tokens,
       seconds,

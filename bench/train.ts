@@ -14,6 +14,7 @@ import { profileLines } from "../kernels/gpu/profiler.ts";
 import { limitOf, type Roofs } from "../kernels/gpu/roofline.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag, text, whole, worded } from "../cli/settings.ts";
@@ -187,7 +188,7 @@ export async function benchTrain(args: string[]): Promise<void> {
     if (flags.json && error instanceof DoesNotFit) {
       const { by, needed, total, available } = error;
       const refused: Refused = { refused: { by, needed, total, available } };
-      console.log(JSON.stringify(refused, null, 2));
+      printJson(refused, 2);
     }
     throw error;
   }
@@ -204,7 +205,7 @@ async function run(flags: Flags): Promise<void> {
   const model = flags.model ?? await defaultModel(gpu);
   const { source, samples } = await openSamples(
     { ...flags, model },
-    json ? () => {} : console.error,
+    json ? () => {} : noteLine,
   );
   if (gpu.profiler) gpu.profiler.granularity = "nothing";
   const roofs = await measureRoofs(gpu, storageOf(flags.precision));
@@ -231,17 +232,17 @@ async function run(flags: Flags): Promise<void> {
     if (plot !== undefined) {
       await plotScaling(plot, `Training step: ${model}, ${config.precision}, ${gpu.name}`, scaling);
     }
-    if (json) console.log(JSON.stringify({ ...common, ...scaling }, null, 2));
-    else console.log([...headLines(bench), ...scalingLines(scaling)].join("\n"));
+    if (json) printJson({ ...common, ...scaling }, 2);
+    else printLine([...headLines(bench), ...scalingLines(scaling)].join("\n"));
   } else {
     const { result, profile } = await runBench(bench, samples);
     if (json) {
       const programs = profile && { profile: profileJson(profile) };
-      console.log(JSON.stringify({ ...common, ...result, ...programs }, null, 2));
+      printJson({ ...common, ...result, ...programs }, 2);
     } else {
       const lines = [...headLines(bench), ...resultLines(result)];
       if (profile) lines.push("", ...profiledLines(profile));
-      console.log(lines.join("\n"));
+      printLine(lines.join("\n"));
     }
   }
   gpu.close();

@@ -17,6 +17,7 @@ import {
   useTiles,
 } from "../kernels/ops/matmul/tuned.ts";
 import { environment } from "../kernels/gpu/providers/environment.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { ProgressBar } from "../cli/progress.ts";
@@ -134,7 +135,7 @@ export async function benchTune(args: string[]): Promise<void> {
     measured_seconds: sum(tuned, "best"),
     products: tuned,
   };
-  if (json) return console.log(JSON.stringify(result, null, 2));
-  console.log(`${gpu.name} (${gpu.provider}), ${model}, ${precision}`);
-  console.log([...lines(tuned), `Kept in ${path}; remove it to have none.`].join("\n"));
+  if (json) return printJson(result, 2);
+  printLine(`${gpu.name} (${gpu.provider}), ${model}, ${precision}`);
+  printLine([...lines(tuned), `Kept in ${path}; remove it to have none.`].join("\n"));
 }

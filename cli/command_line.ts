@@ -7,6 +7,7 @@
 import { Command as Parser, CommanderError, Option } from "commander";
 import type { z } from "zod";
 import { UsageError } from "../kernels/errors.ts";
+import { printLine } from "../kernels/terminal.ts";
 import { HelpShown } from "./run_main.ts";
 import {
   asFlag,
@@ -93,7 +94,7 @@ export function helpText(line: CommandLine): string {
  */
 export function helpIfAsked(line: CommandLine, args: readonly string[]): void {
   if (!args.includes("--help") && !args.includes("-h")) return;
-  console.log(helpText(line).trimEnd());
+  printLine(helpText(line).trimEnd());
   throw new HelpShown();
 }
 
@@ -168,7 +169,9 @@ export function readFlags(
   const givens: Givens = new Map();
   for (const [attribute, value] of Object.entries(command.opts())) {
     const key = keys.get(attribute);
-    if (key) givens.set(key.name, { value: fromFlag(value, key.kind), where: asFlag(key.name) });
+    if (key === undefined) continue;
+    const flag = asFlag(key.name);
+    givens.set(key.name, { value: fromFlag(value, key.kind), where: flag, place: flag });
   }
   return { givens, operands: parsed.operands };
 }

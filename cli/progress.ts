@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { printable } from "../kernels/terminal.ts";
 
 import { writeToStderr } from "./tolerant_output.ts";
 
@@ -51,8 +52,10 @@ export class ProgressBar {
     const left = now > done ? seconds / (now - done) * (total - now) : 0;
     const filled = Math.round(BAR * now / total);
     const bar = "█".repeat(filled) + "░".repeat(BAR - filled);
-    const line = `${this.label} ${bar} ${now}/${total}  ${words}  ` +
-      (last ? `took ${clock(seconds)}` : `${clock(left)} left`);
+    const line = printable(
+      `${this.label} ${bar} ${now}/${total}  ${words}  ` +
+        (last ? `took ${clock(seconds)}` : `${clock(left)} left`),
+    );
     // A line that wraps could not be drawn over.
     writeToStderr(
       this.#terminal ? `\r\x1b[2K${line.slice(0, columns() - 1)}${last ? "\n" : ""}` : `${line}\n`,

@@ -9,6 +9,7 @@ import { EXIT, ExitError } from "./exit_codes.ts";
 import { endWithParent } from "./parent.ts";
 import { outliveHangUp } from "./signals.ts";
 import { tolerateStderr } from "./tolerant_output.ts";
+import { noteError, noteLine } from "../kernels/terminal.ts";
 
 /** Longest wait for a GPU that is still at work when an error ends the program, in milliseconds. */
 const LONGEST_REST = 10_000;
@@ -35,17 +36,17 @@ export async function statusOf(main: Main, args: string[]): Promise<number> {
   } catch (error) {
     if (error instanceof HelpShown) return EXIT.done;
     const debug = args.includes("--debug");
-    if (debug && error instanceof Error) console.error(error.stack);
+    if (debug && error instanceof Error) noteLine(error.stack ?? "");
     if (error instanceof UserError) {
-      console.error(`error: ${error.message}`);
+      noteError(error.message);
       return errorStatus(error);
     }
     if (error instanceof Deno.errors.BrokenPipe) {
-      console.error("error: the output was closed before all of it was written");
+      noteError("the output was closed before all of it was written");
       return EXIT.error;
     }
     const message = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    console.error(`error: ${message}${debug ? "" : " (run again with --debug for the stack)"}`);
+    noteError(`${message}${debug ? "" : " (run again with --debug for the stack)"}`);
     return EXIT.error;
   }
 }

@@ -146,10 +146,13 @@ export function asFlag(name: string): string {
   return `--${name.replaceAll("_", "-")}`;
 }
 
-/** A value as it was given, and what to call its place in messages. */
+/** A value as it was given. */
 export interface Given {
   value: unknown;
+  /** What to call it in messages. */
   where: string;
+  /** Where it was given: a flag, or a file's line. */
+  place: string;
 }
 
 /** Given values by dotted key; a group's own name stands for its switch. */

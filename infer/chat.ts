@@ -9,6 +9,7 @@ import { runMain } from "../cli/run_main.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
+import { noteError, noteLine, printText } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { choice, text, whole } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
@@ -89,7 +90,7 @@ export async function chat(args: string[]): Promise<void> {
   });
   const { gpu, loaded: { also: engine } } = session;
   await gpu.finish();
-  console.error(
+  noteLine(
     `${source.name}, template ${template}, context ${context} tokens. /help lists the commands.`,
   );
   const stop = stopTokens(source.config, tokenizer, source.folder);
@@ -98,7 +99,7 @@ export async function chat(args: string[]): Promise<void> {
     const least = Math.min(LEAST_ANSWER, Math.ceil(context / 2));
     const { ids, forgotten } = conversation.ask(content, context - least);
     if (forgotten > 0) {
-      console.error(
+      noteLine(
         `(the oldest ${forgotten === 1 ? "turn was" : `${forgotten} turns were`} ` +
           "forgotten: the context is full)",
       );
@@ -108,7 +109,7 @@ export async function chat(args: string[]): Promise<void> {
     answer.end();
     conversation.answer(answer.text.trim());
   });
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
+  if (gpu.profiler) noteLine(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
 }
 
 /** Answers until the model or Ctrl-C ends it. */
@@ -139,34 +140,31 @@ async function converse(
   { model, adapter }: ChatFlags,
   reply: (content: string, print: (text: string) => void) => Promise<void>,
 ): Promise<void> {
-  const print = (text: string) => {
-    Deno.stdout.writeSync(new TextEncoder().encode(text));
-  };
   while (true) {
     const line = (await input.read("> "))?.trim();
     if (line === undefined || line === "/exit") return;
     if (line === "") continue;
     try {
       if (!line.startsWith("/")) {
-        await reply(line, print);
-        print("\n");
+        await reply(line, printText);
+        printText("\n");
         continue;
       }
       const [command, file = ""] = line.split(/\s+(.*)/);
-      if (command === "/help") console.error(HELP);
+      if (command === "/help") noteLine(HELP);
       else if (command === "/reset") {
         conversation.reset();
-        console.error("(forgotten)");
+        noteLine("(forgotten)");
       } else if (command === "/save") {
         save(file, { model, adapter: adapter ?? null, messages: conversation.messages });
-        console.error(`(written to ${file})`);
+        noteLine(`(written to ${file})`);
       } else {
         throw new UserError(`${command} is unknown; expected /reset, /save FILE, /help or /exit`);
       }
     } catch (error) {
       // A mistake in what was typed ends nothing; a model that can't answer does.
       if (!(error instanceof UserError) || error instanceof NotFinite) throw error;
-      console.error(`error: ${error.message}`);
+      noteError(error.message);
     }
   }
 }

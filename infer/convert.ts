@@ -8,6 +8,7 @@ import { basename } from "node:path";
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { runMain } from "../cli/run_main.ts";
 import { text } from "../cli/settings.ts";
@@ -80,11 +81,11 @@ export async function convert(args: string[]): Promise<number | void> {
   if (flags.adapter === undefined) noteMissingTokenizer(source);
   const seconds = (performance.now() - began) / 1000;
   const result: ConvertResult = { ...written, seconds: Number(seconds.toFixed(3)) };
-  if (flags.json) console.log(JSON.stringify(result));
+  if (flags.json) printJson(result);
   else {
     const { output, tensors, bytes } = result;
     const size = megabytes(bytes).toFixed(1);
-    console.log(`Wrote ${output}: ${tensors} tensors, ${size} MB, in ${seconds.toFixed(1)} s`);
+    printLine(`Wrote ${output}: ${tensors} tensors, ${size} MB, in ${seconds.toFixed(1)} s`);
   }
 }
 

@@ -8,6 +8,7 @@ import { runMain } from "../cli/run_main.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
+import { noteLine, printJson, printText } from "../kernels/terminal.ts";
 import type { BeamSearcher } from "../model/engine/beams.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
@@ -83,7 +84,7 @@ export async function generate(args: string[]): Promise<void> {
   // Weights still on their way would count as time of the first token.
   await gpu.finish();
   const { cache } = engine.slots;
-  console.error(
+  noteLine(
     cache === undefined
       ? "KV cache: none"
       : `KV cache: ${sizes.sequences} × ${sizes.context} tokens in ${sizes.cache}, ` +
@@ -96,12 +97,12 @@ export async function generate(args: string[]): Promise<void> {
     const results = await answerGroup(asked, group, number);
     for (const result of results) {
       number++;
-      if (flags.json) console.log(JSON.stringify(result));
-      else if (prompts.length > 1) write(`${number}: ${result.text}\n`);
+      if (flags.json) printJson(result);
+      else if (prompts.length > 1) printText(`${number}: ${result.text}\n`);
     }
     report(results, contextLength(config));
   }
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
+  if (gpu.profiler) noteLine(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
 }
 
 /** What every group of prompts is answered with. */
@@ -122,7 +123,7 @@ async function answerGroup(
   prompts: readonly number[][],
   firstSubsequence: number,
 ): Promise<GenerateResult[]> {
-  const print = alone && !flags.json ? write : () => {};
+  const print = alone && !flags.json ? printText : () => {};
   const decode = (ids: readonly number[]) => tokenizer.decode(ids);
   const answers = prompts.map(() => new Answer(decode, flags.stop ?? [], print));
   const maxTokens = flags.max_tokens;
@@ -166,23 +167,19 @@ async function answerGroup(
   });
 }
 
-function write(text: string): void {
-  Deno.stdout.writeSync(new TextEncoder().encode(text));
-}
-
 /** Says on stderr how it went. */
 function report(results: readonly GenerateResult[], context: number): void {
   const [{ prefill_tokens_per_second, decode_tokens_per_second, peak_memory_mb }] = results;
   const tokens = (lists: readonly number[][]) => lists.reduce((sum, ids) => sum + ids.length, 0);
   for (const { prompt_ids, ids } of results) {
     if (prompt_ids.length + ids.length < context) continue;
-    console.error(`Stopped at the model's context of ${context} tokens.`);
+    noteLine(`Stopped at the model's context of ${context} tokens.`);
   }
   const decode = decode_tokens_per_second === null
     ? ""
     : ` at ${decode_tokens_per_second} a second`;
   const several = results.length > 1;
-  console.error(
+  noteLine(
     `Prompt${several ? "s" : ""}: ${tokens(results.map((r) => r.prompt_ids))} tokens ` +
       `at ${prefill_tokens_per_second} a second; ` +
       `answer${several ? "s" : ""}: ${tokens(results.map((r) => r.ids))} tokens${decode}; ` +

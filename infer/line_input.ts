@@ -5,6 +5,8 @@
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { UserError } from "../kernels/errors.ts";
+import { printable } from "../kernels/terminal.ts";
 
 /** Reads lines one by one. */
 export interface LineInput {
@@ -23,7 +25,7 @@ class TerminalInput implements LineInput {
   read(prompt: string): Promise<string | undefined> {
     const ahead = this.#ahead.shift();
     if (ahead !== undefined) {
-      process.stdout.write(`${prompt}${ahead}\n`);
+      process.stdout.write(`${prompt}${printable(ahead)}\n`);
       return Promise.resolve(ahead);
     }
     // An interface for each line: in between the terminal is as ever, and Ctrl-C is a signal.
@@ -59,6 +61,9 @@ class TerminalInput implements LineInput {
   }
 }
 
+/** Characters of a message at most: what has no end of line is no conversation. */
+const MOST_CHARACTERS = 1_000_000;
+
 /** From a pipe or file, without prompts. */
 class PipeInput implements LineInput {
   readonly #lines = this.#read();
@@ -68,6 +73,11 @@ class PipeInput implements LineInput {
     for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
       const lines = (rest + chunk).split(/\r?\n/);
       rest = lines.pop() ?? "";
+      if (rest.length > MOST_CHARACTERS) {
+        throw new UserError(
+          `standard input has a line of more than ${MOST_CHARACTERS} characters; expected messages`,
+        );
+      }
       yield* lines;
     }
     if (rest !== "") yield rest;

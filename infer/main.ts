@@ -6,6 +6,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
+import { printLine } from "../kernels/terminal.ts";
 import { runMain } from "../cli/run_main.ts";
 
 /** The commands, each imported when it is called; what one returns is its exit status. */
@@ -28,7 +29,7 @@ Each tells its flags with --help.`;
 /** One of the commands, which the first argument names. */
 export async function main([name, ...args]: string[]): Promise<number | void> {
   if (name === undefined || name === "--help" || name === "-h") {
-    console.log(HELP);
+    printLine(HELP);
     return;
   }
   if (!Object.hasOwn(COMMANDS, name)) {

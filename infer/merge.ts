@@ -7,6 +7,7 @@ import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { openGpu } from "../kernels/gpu/gpu.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { runMain } from "../cli/run_main.ts";
 import { flag, text } from "../cli/settings.ts";
@@ -83,7 +84,7 @@ export async function merge(args: string[]): Promise<number | void> {
   const difference = flags.check ? await compare(flags, adapter, trained) : undefined;
   if (flags.check && difference?.precision !== "fp32") {
     const instead = difference ? "compared in mixed precision" : "not compared";
-    console.error(`The model does not fit the GPU in fp32: merged and unmerged were ${instead}.`);
+    noteLine(`The model does not fit the GPU in fp32: merged and unmerged were ${instead}.`);
   }
   const result: MergeResult = {
     output: written.output,
@@ -96,7 +97,7 @@ export async function merge(args: string[]): Promise<number | void> {
     bytes: written.bytes,
     seconds: Number(seconds.toFixed(3)),
   };
-  if (flags.json) console.log(JSON.stringify(result));
+  if (flags.json) printJson(result);
   else report(result, difference);
 }
 
@@ -111,7 +112,7 @@ function otherBase({ metadata }: Adapter, { weights }: FileModel): BaseQuantizat
 /** Says that an adapter is not merged into the weights that it was trained beside. */
 function noteOtherBase(trained: BaseQuantization, model: string): void {
   const beside = describeBase(trained);
-  console.error(
+  noteLine(
     `The adapter was trained beside weights in ${beside}, whose rounding it makes up for, too. It is merged into ` +
       `those of "${model}" as they are: the merged model's answers differ from those in training.`,
   );
@@ -148,19 +149,19 @@ async function compare(
 /** Says on stdout how it went. */
 function report(result: MergeResult, difference?: LogitDifference): void {
   const { output, tensors, merged_tensors, bytes, seconds } = result;
-  console.log(
+  printLine(
     `Wrote ${output}: ${tensors} tensors, ${merged_tensors} of them merged, ` +
       `${megabytes(bytes).toFixed(1)} MB, in ${seconds.toFixed(1)} s`,
   );
   if (difference === undefined) return;
   const { largest, largestLogit, rows, precision } = difference;
-  console.log(
+  printLine(
     `Largest logit difference between merged and unmerged: ${largest.toPrecision(3)} ` +
       `(largest logit ${largestLogit.toPrecision(3)}; ${rows} positions, ${precision})`,
   );
   const { trained } = difference;
   if (trained === undefined) return;
-  console.log(
+  printLine(
     `Beside the model in ${result.trained_on}, as it was trained: largest logit difference ` +
       `${
         trained.largest.toPrecision(3)

@@ -7,6 +7,7 @@ import { loadingBar } from "../cli/progress.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import { type FoundModel, type Loaded, openSession, type Session } from "../model/session.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { frozenKinds } from "../model/transformer/quantization.ts";
@@ -59,5 +60,5 @@ export async function loadModel<T>(
 }
 
 function sayGpu(gpu: Gpu): void {
-  console.error(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
+  noteLine(`GPU: ${gpu.name} (${gpu.provider}: ${gpu.reason})`);
 }

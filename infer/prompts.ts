@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import { contextLength } from "../model/families/config.ts";
 import { chatEncoder, type ChatTemplate, type Message } from "../model/text/templates/chat.ts";
 import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
@@ -47,7 +48,7 @@ async function readQuestions(data: string, limit?: number): Promise<Sample[]> {
   // The readers of data files are large, and a prompt does without them.
   const { loadSamples } = await import("../model/text/data/load.ts");
   const { samples, notes } = await loadSamples(data, { limit, outputs: false });
-  notes.forEach((note) => console.error(note));
+  notes.forEach((note) => noteLine(note));
   samples.forEach((sample, i) => {
     if (!("completion" in sample) || sample.prompt !== "") return;
     throw new UserError(`data file "${data}": row ${i + 1} is plain text, not an instruction`);

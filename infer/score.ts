@@ -9,6 +9,7 @@ import { runMain } from "../cli/run_main.ts";
 import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { ProgressBar } from "../cli/progress.ts";
@@ -86,7 +87,7 @@ export async function score(args: string[]): Promise<void> {
   const samples = await loadDataset(found.tokenizer, {
     ...flags,
     context: contextLength(found.source.config),
-    say: console.error,
+    say: noteLine,
   });
   const mode = scoringMode(samples);
   const also = () => undefined;
@@ -99,14 +100,14 @@ export async function score(args: string[]): Promise<void> {
   const bar = new ProgressBar("Scoring", samples.length);
   const nll = await meanNll(gpu, model, samples, (done) => bar.update(done, "samples"));
   const result = scoreResult(samples, nll);
-  if (flags.json) console.log(JSON.stringify(result));
+  if (flags.json) printJson(result);
   else {
-    console.log(`Negative log-likelihood per token: ${nll.toFixed(6)} nats`);
-    console.log(`Perplexity: ${result.perplexity.toFixed(4)}`);
-    console.log(`Supervised tokens: ${result.tokens}`);
+    printLine(`Negative log-likelihood per token: ${nll.toFixed(6)} nats`);
+    printLine(`Perplexity: ${result.perplexity.toFixed(4)}`);
+    printLine(`Supervised tokens: ${result.tokens}`);
   }
-  console.error(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
-  if (gpu.profiler) console.error(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
+  noteLine(`Peak GPU memory: ${megabytes(gpu.memory.peakTotal).toFixed(1)} MB`);
+  if (gpu.profiler) noteLine(`\n${profileLines(await gpu.profiler.take()).join("\n")}`);
 }
 
 if (import.meta.main) await runMain(score);

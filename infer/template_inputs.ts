@@ -6,16 +6,15 @@
 import type { ChatTemplate } from "../model/text/templates/chat.ts";
 import type { JsonText, TemplateInputs } from "../model/text/templates/chat_rendering.ts";
 import { hasChatTemplate } from "../model/text/templates/chat_template.ts";
-import { fileError } from "../model/files/whole_file.ts";
+import { readText } from "../model/files/whole_file.ts";
 import type { TemplateFlags } from "./flags.ts";
 
-/** A file of JSON as it is written. */
+/** Tools and conversations are small; a file beyond this is something else. */
+const MAX_BYTES = 100_000_000;
+
+/** A file of JSON as it is written. @throws UserError where it can't be read or is too large. */
 export function readJsonFile(file: string): JsonText {
-  try {
-    return { json: Deno.readTextFileSync(file), name: file };
-  } catch (error) {
-    throw fileError(file, "read", error);
-  }
+  return { json: readText(file, { what: "a JSON file", maxBytes: MAX_BYTES }), name: file };
 }
 
 /**

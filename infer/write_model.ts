@@ -7,6 +7,7 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import * as common from "../cli/common_settings.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { choice, text } from "../cli/settings.ts";
@@ -96,7 +97,7 @@ function noteDequantized({ name, weights }: FileModel, dtype: string | undefined
   const types = quantizedTypes(weights);
   if (types.length === 0) return;
   const smaller = dtype === undefined ? " (--dtype f16 or bf16 would halve that)" : "";
-  console.error(
+  noteLine(
     `Model "${name}" has quantised weights (${
       listTypes(types)
     }); what they stand for is written in ${dtype ?? "f32"}${smaller}.`,
@@ -106,7 +107,7 @@ function noteDequantized({ name, weights }: FileModel, dtype: string | undefined
 /** Says so where a model was written without a tokenizer. */
 export function noteMissingTokenizer({ name, tokenizerPath }: FileModel): void {
   if (tokenizerPath !== undefined) return;
-  console.error(`Model "${name}" brings no tokenizer; --tokenizer FILE would add one.`);
+  noteLine(`Model "${name}" brings no tokenizer; --tokenizer FILE would add one.`);
 }
 
 /** Thrown where the writing is to stop, to undo what was done of it. */
@@ -185,7 +186,7 @@ export async function writeModel(
     await saveModel(output, model);
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
-    console.error(`\nStopped; ${output} was not made.`);
+    noteLine(`\nStopped; ${output} was not made.`);
     return { code: SIGNAL_EXIT[error.signal] };
   } finally {
     for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);

@@ -7,6 +7,7 @@
 import { type Gpu, type GpuOptions, openGpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import type { Dtype } from "../kernels/gpu/tensor.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import type { AdapterPlan } from "./adapter/plan.ts";
 import { initializeAdapters, loadAdapter, loadWeights } from "./checkpoint/load.ts";
 import {
@@ -110,7 +111,7 @@ export async function loadOnto<T extends Loaded>(
   const loaded = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = loaded;
   allocated?.(gpu, loaded);
   const quantized = describeQuantization(source.name, model.weights, source.weights);
-  if (quantized !== undefined) console.error(quantized);
+  if (quantized !== undefined) noteLine(quantized);
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed, progress });
   if (adapter !== undefined && "tensors" in adapter) loadAdapter(gpu, model, adapter);

@@ -185,6 +185,16 @@ Deno.test("layout: at most 12 files lie at the top of kernels/", () => {
   assert.ok(top.length > 0 && top.length <= 12, top.join(", "));
 });
 
+Deno.test("layout: commands print by kernels/terminal.ts alone, which writes out what a terminal obeys", () => {
+  const printing =
+    /\bconsole\.|\bDeno\.(?:stdout|stderr)\.write|\bprocess\.(?:stdout|stderr)\.write/;
+  const found = FILES.filter((path) => !/^(?:tests|examples|scripts)\//.test(named(path)))
+    .filter((path) => printing.test(Deno.readTextFileSync(path))).map(named);
+  // Both redraw a line of a terminal: one that is typed, and one of progress.
+  const redraw = ["cli/progress.ts", "infer/line_input.ts"];
+  assert.deepEqual(found.sort(), [...redraw, "kernels/terminal.ts"].sort());
+});
+
 Deno.test("layout: no two families of programs have one name", async () => {
   // A module that declares a known name throws when it is imported.
   const declared: string[] = [];

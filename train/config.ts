@@ -16,7 +16,7 @@ import {
   suggestion,
 } from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
-import { TRAIN } from "./flags.ts";
+import { type RunOptions, runOptions, TRAIN } from "./flags.ts";
 import { isObject } from "../model/files/json_file.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
 import { NOTHING_TO_SKIP } from "../model/transformer/quantization.ts";
@@ -158,7 +158,7 @@ export function makeTrainConfig({ lora = true, ...rest }: PartialTrainConfig): T
     if (!KEYS.some((key) => key.name === name)) {
       problems.push(`unknown key "${name}"${suggestion(name, KEYS)}`);
     }
-    givens.set(name, { value, where: name });
+    givens.set(name, { value, where: name, place: "the program" });
   }
   return completeConfig(givens, lora !== false, problems);
 }
@@ -167,6 +167,12 @@ export function makeTrainConfig({ lora = true, ...rest }: PartialTrainConfig): T
 export interface TrainArguments {
   config: TrainConfig;
   givenLora: ReadonlySet<string>;
+}
+
+/** What a command line asks for: a configuration, where each key of it was given, and what else is to be done. */
+export interface TrainCommand extends TrainArguments, RunOptions {
+  /** The flag, or the file and line, of every key that was given. */
+  places: ReadonlyMap<string, string>;
 }
 
 /**
@@ -180,8 +186,8 @@ export function parseTrainArguments(args: string[]): TrainConfig {
   return readTrainArguments(args).config;
 }
 
-/** As {@linkcode parseTrainArguments}, with the keys that were given. */
-export function readTrainArguments(args: string[]): TrainArguments {
+/** As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys. */
+export function readTrainArguments(args: string[]): TrainCommand {
   helpIfAsked(TRAIN, args);
   const problems: string[] = [];
   const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
@@ -194,6 +200,7 @@ export function readTrainArguments(args: string[]): TrainArguments {
   } else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
   }
+  const options = runOptions(flags, problems);
   const givens: Givens = new Map([...file, ...flags]);
   const config = completeConfig(givens, loraSwitch(file, flags, problems), problems);
   const prefix = "lora.";
@@ -202,5 +209,6 @@ export function readTrainArguments(args: string[]): TrainArguments {
       name.slice(prefix.length)
     ),
   );
-  return { config, givenLora };
+  const places = new Map([...givens].map(([name, { place }]) => [name, place]));
+  return { config, givenLora, places, ...options };
 }

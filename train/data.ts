@@ -18,21 +18,29 @@ function mix(x: number): number {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
-/** A 32-bit random number that is a function of its four coordinates (a counter-based generator). */
-function random(seed: number, purpose: number, epoch: number, counter: number): number {
-  let x = mix(seed + 0x9e3779b9);
-  for (const coordinate of [purpose, epoch, counter]) {
-    x = mix(x ^ mix(coordinate + 0x9e3779b9));
-  }
-  return x;
+/** A state and one more coordinate as a state. */
+function mixIn(state: number, coordinate: number): number {
+  return mix(state ^ mix(coordinate + 0x9e3779b9));
 }
 
-/** A Fisher-Yates shuffle of 0 … count − 1. */
+/** 0 … count − 1. */
+function ascending(count: number): Uint32Array {
+  const order = new Uint32Array(count);
+  for (let i = 0; i < count; i++) order[i] = i;
+  return order;
+}
+
+/**
+ * A Fisher-Yates shuffle of 0 … count − 1. Its 32-bit random numbers are functions of four coordinates, the last of
+ * which is the position (a counter-based generator).
+ */
 function permutation(count: number, seed: number, purpose: number, epoch: number): Uint32Array {
-  const order = Uint32Array.from({ length: count }, (_, i) => i);
+  const order = ascending(count);
+  const state = mixIn(mixIn(mix(seed + 0x9e3779b9), purpose), epoch);
   for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(random(seed, purpose, epoch, i) / 2 ** 32 * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
+    const j = Math.floor(mixIn(state, i) / 2 ** 32 * (i + 1)), swapped = order[i];
+    order[i] = order[j];
+    order[j] = swapped;
   }
   return order;
 }
@@ -50,9 +58,7 @@ export function epochOrder(
   seed: number,
   shuffle: boolean,
 ): Uint32Array {
-  return shuffle
-    ? permutation(count, seed, SHUFFLE, epoch)
-    : Uint32Array.from({ length: count }, (_, i) => i);
+  return shuffle ? permutation(count, seed, SHUFFLE, epoch) : ascending(count);
 }
 
 /**
@@ -116,6 +122,12 @@ export interface PlannedStep {
   window: number[][];
 }
 
+/** The optimizer steps of an epoch. */
+export function stepsInEpoch(plan: StepPlan): number {
+  const microBatches = Math.ceil(plan.samples.length / plan.batch_size);
+  return Math.ceil(microBatches / plan.gradient_accumulation_steps);
+}
+
 function epochWindows(plan: StepPlan, epoch: number): number[][][] {
   const positions = epochOrder(plan.samples.length, epoch, plan.seed, plan.shuffle);
   const order = Array.from(positions, (position) => plan.samples[position]);
@@ -127,8 +139,10 @@ function epochWindows(plan: StepPlan, epoch: number): number[][][] {
  * in a run from the start, which is what resuming needs.
  */
 export function* plannedSteps(plan: StepPlan, done: number = 0): Generator<PlannedStep> {
-  let step = 0;
-  for (let epoch = 0; epoch < plan.epochs; epoch++) {
+  // Epochs that are done need not be put in order once more.
+  const perEpoch = stepsInEpoch(plan), first = perEpoch === 0 ? 0 : Math.floor(done / perEpoch);
+  let step = first * perEpoch;
+  for (let epoch = first; epoch < plan.epochs; epoch++) {
     const windows = epochWindows(plan, epoch);
     for (const [i, window] of windows.entries()) {
       if (step >= (plan.max_steps ?? Infinity)) return;
@@ -148,8 +162,5 @@ export function windowSamples(
 
 /** The number of optimizer steps of a whole run, for the schedule and the progress bar. */
 export function countSteps(plan: StepPlan): number {
-  const perEpoch = Math.ceil(
-    Math.ceil(plan.samples.length / plan.batch_size) / plan.gradient_accumulation_steps,
-  );
-  return Math.min(perEpoch * plan.epochs, plan.max_steps ?? Infinity);
+  return Math.min(stepsInEpoch(plan) * plan.epochs, plan.max_steps ?? Infinity);
 }

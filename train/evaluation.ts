@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { printLine } from "../kernels/terminal.ts";
 import { meanNll } from "../model/transformer/evaluate.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import type { StopRequest } from "./stop_request.ts";
@@ -24,7 +25,7 @@ export class Evaluation {
     try {
       const loss = await meanNll(gpu, model, evaluation, () => this.stop.check());
       progress.evaluations.push(loss);
-      console.log(`Held-out loss ${when}: ${loss.toFixed(4)}`);
+      printLine(`Held-out loss ${when}: ${loss.toFixed(4)}`);
     } catch (error) {
       if (error instanceof NotFinite) error.message = `held-out ${error.message}`;
       throw error;

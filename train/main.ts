@@ -11,8 +11,11 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
+import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { readTrainArguments, type TrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { dryRunLines } from "./dry_run.ts";
+import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
 import { Health } from "./health.ts";
 import { withLastState } from "./last_state.ts";
@@ -47,7 +50,7 @@ async function compile(training: Training): Promise<void> {
   const began = performance.now();
   const programs = await training.compile();
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  console.log(`Compiled ${programs} programs in ${seconds} s`);
+  printLine(`Compiled ${programs} programs in ${seconds} s`);
 }
 
 /** A run and those who take part in it. */
@@ -121,22 +124,22 @@ function report(
   { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
   { trained, profile }: { trained: string; profile?: Profile },
 ): void {
-  console.log(`\nPeak GPU memory by category:`);
-  console.log(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (profile) console.log(`\n${profileLines(profile).join("\n")}`);
-  console.log(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
+  printLine(`\nPeak GPU memory by category:`);
+  printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
+  if (profile) printLine(`\n${profileLines(profile).join("\n")}`);
+  printLine(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
   if (firstLoss !== null && lastLoss !== null) {
-    console.log(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
+    printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
-  if (trainer.skipped > 0) console.log(`Steps skipped for overflow: ${trainer.skipped}`);
-  console.log(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
+  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
 }
 
 /** Whether all steps of a run were done and its results are there; says so. */
 function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolean {
   const step = resumed?.progress.step ?? -1;
   if (!folder.existed || !folder.hasResults || step < countSteps(plan)) return false;
-  console.log(`The run in ${folder.path} is finished: all ${step} steps are done.`);
+  printLine(`The run in ${folder.path} is finished: all ${step} steps are done.`);
   return true;
 }
 
@@ -153,7 +156,7 @@ async function prepare(
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
   const check = () => stop.check();
   const { states } = folder;
-  const setup = await setUpTraining(given, console.log, { states, check });
+  const setup = await setUpTraining(given, printLine, { states, check });
   if (isFinished(folder, setup)) return undefined;
   check();
   const answers = sampleAnswers(setup), bar = loadingBar();
@@ -165,14 +168,14 @@ async function prepare(
     },
     allocated: (gpu: Gpu, { model }) => {
       check();
-      console.log(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
-      console.log(`Trainable: ${describeParameters(model)}`);
+      printLine(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
+      printLine(`Trainable: ${describeParameters(model)}`);
     },
   });
   try {
     check();
     const { step } = training.progress;
-    if (step > 0) console.log(`Going on after step ${step} of ${training.total}`);
+    if (step > 0) printLine(`Going on after step ${step} of ${training.total}`);
     await compile(training);
     check();
     return { training, answers };
@@ -188,7 +191,7 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
   stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
-    console.error(`Go on with --resume ${folder.path}`);
+    noteLine(`Go on with --resume ${folder.path}`);
     return stop.code;
   }
   stop.answer = "Writing the results";
@@ -197,11 +200,11 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
   const { gpu, trainer: { model, skipped } } = training;
   writeSummary({ gpu, folder, progress, config, model, skipped });
   if (answers && before.answers && after.answers) {
-    console.log(`\n${answers.describe(before.answers, after.answers)}`);
+    printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
   report(training, { trained, profile });
   if (after.failure instanceof Stopped) {
-    console.error("The last evaluation was left out.");
+    noteLine("The last evaluation was left out.");
     return stop.code;
   }
   if (after.failure !== undefined) throw after.failure;
@@ -210,6 +213,10 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
 
 export async function main(args: string[]): Promise<number> {
   const given = readTrainArguments(args);
+  if (given.schema) {
+    printJson(jsonSchema(), 2);
+    return EXIT.done;
+  }
   using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   try {
@@ -217,7 +224,13 @@ export async function main(args: string[]): Promise<number> {
     if (prepared === undefined) return EXIT.done;
     const { training, answers } = prepared;
     await using _ = training;
+    if (given.dry_run) {
+      printLine(`\n${(await dryRunLines(training)).join("\n")}`);
+      return EXIT.done;
+    }
     folder.begin();
+    const origins = { places: given.places, state: training.setup.resumed?.path };
+    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
     stop.watchFile(folder.file("stop"));
     const evaluation = new Evaluation(training, stop);
     const metrics = new LineFile(folder.file("metrics"), training.progress.step);
@@ -237,7 +250,7 @@ export async function main(args: string[]): Promise<number> {
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
-    console.error("Stopped before the first step: nothing was written.");
+    noteLine("Stopped before the first step: nothing was written.");
     return stop.code;
   }
 }

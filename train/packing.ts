@@ -33,7 +33,7 @@ export function passTokens(pass: readonly PackedSample[]): number {
 }
 
 /** Longest row that micro-batches are joined to; beyond it there is nothing to gain but memory. */
-const MAX_ROW_TOKENS = 4096;
+export const MAX_ROW_TOKENS = 4096;
 
 /**
  * Which micro-batches of a window run together: each while the row stays within `maxTokens`. A

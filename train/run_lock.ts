@@ -5,6 +5,7 @@
  */
 import { hostname } from "node:os";
 import { UserError } from "../kernels/errors.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import { writeAllSync } from "../model/files/durable.ts";
 import { isObject } from "../model/files/json_file.ts";
 import { fileError } from "../model/files/whole_file.ts";
@@ -63,7 +64,7 @@ export class RunLock implements Disposable {
     try {
       return this.#file.tryLockSync(true);
     } catch (error) {
-      console.error(
+      noteLine(
         `${this.path}: this file system has no locks (${(error as Error).message}); ` +
           "make sure that no other run works in the folder.",
       );

@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import type { StyledText } from "../kernels/terminal.ts";
 import { quantizedTypes } from "../model/formats/weights.ts";
 import type { Decoding } from "../model/transformer/modes.ts";
 import { refuseOtherBase } from "../model/adapter/base_copies.ts";
@@ -20,13 +21,14 @@ import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import { settingsFrom } from "./adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config.ts";
-import { countSteps, plannedSteps, splitEvaluation, type StepPlan, windowSamples } from "./data.ts";
-import { type AccumulationWindow, PassPlanner, type RunSizes } from "./planner.ts";
+import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
 import { type Fingerprints, fingerprints } from "./fingerprints.ts";
+import { PassPlanner, type RunSizes } from "./planner.ts";
 import { checkIdentity, otherFiles, type RunIdentity } from "./resume_rules.ts";
 import type { SavedState } from "./saved_states.ts";
 import { newestState } from "./state.ts";
 import type { StoredState } from "./state_file.ts";
+import { windowSizes } from "./window_sizes.ts";
 
 /** A run that was found to be possible, as far as files say. */
 export interface TrainingSetup extends ModelWithTokenizer {
@@ -104,7 +106,7 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  */
 export async function setUpTraining(
   given: TrainArguments,
-  say: (line: string) => void,
+  say: (line: string | StyledText) => void,
   { states = [], check }: { states?: readonly SavedState[]; check?: () => void } = {},
 ): Promise<TrainingSetup> {
   const resumed = states.length === 0 ? undefined : newestState(states, say);
@@ -115,7 +117,9 @@ export async function setUpTraining(
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
   const samples = await loadDataset(tokenizer, { ...config, context, say, check });
-  say(`\n${describeSample(tokenizer, samples[0], Deno.stdout.isTerminal())}\n`);
+  say("");
+  say(describeSample(tokenizer, samples[0], Deno.stdout.isTerminal()));
+  say("");
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = Array.from(split.evaluation, (i) => samples[i]);
   if (config.eval_fraction > 0) {
@@ -149,15 +153,6 @@ export async function setUpTraining(
   return setup;
 }
 
-/** The windows of the run; where batches are the same in every epoch, one epoch shows them all. */
-function* allWindows({ config, plan, samples }: TrainingSetup): Generator<AccumulationWindow> {
-  const { shuffle, batch_size, packing } = config;
-  const same = !shuffle || (batch_size === 1 && !packing);
-  for (const { window } of plannedSteps(same ? { ...plan, epochs: 1 } : plan)) {
-    yield windowSamples(window, samples);
-  }
-}
-
 /**
  * The largest pass of the run, its evaluation and its decoding included.
  *
@@ -167,8 +162,8 @@ export function largestPass(
   setup: TrainingSetup,
   decoded?: Decoding,
 ): RunSizes {
-  const { config, plan, planner, evaluation } = setup;
-  const sizes = planner.sizes(allWindows(setup));
+  const { config, plan, evaluation } = setup;
+  const sizes = windowSizes(setup);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
   const also = new PassPlanner().sizes([evaluation.map((sample) => [sample])]);
   return {

@@ -10,6 +10,7 @@
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { hostMemory } from "../kernels/measure/host_memory.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import { encodeHeader } from "../model/formats/write_safetensors.ts";
 import { refuseDiverged } from "./health.ts";
 import type { RunIdentity } from "./resume_rules.ts";
@@ -152,7 +153,7 @@ export class StateSaver implements AsyncDisposable {
       const { reason, isFile } = answer;
       this.#fail(isFile ? new UserError(reason) : new Error(reason));
     } else {
-      if (answer.problem !== undefined) console.error(answer.problem);
+      if (answer.problem !== undefined) noteLine(answer.problem);
       this.#writing?.resolve(answer.path);
     }
   }

@@ -12,6 +12,7 @@ import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
 import { STOP_SIGNALS, stopSignals } from "../cli/signals.ts";
 import { removeQuietly } from "../model/files/durable.ts";
 import { exists } from "../model/files/whole_file.ts";
+import { noteLine } from "../kernels/terminal.ts";
 
 /**
  * Indexes of the shared memory. Signals are written by their place in {@linkcode STOP_SIGNALS}, counted from 1; from
@@ -52,7 +53,7 @@ function takeDown(notes: Int32Array, signal: StopSignal): boolean {
 
 /** Says that a signal was heard. */
 function say(answer: string): void {
-  console.error(`\n${answer} (Ctrl-C again: stop at once).`);
+  noteLine(`\n${answer} (Ctrl-C again: stop at once).`);
 }
 
 /**

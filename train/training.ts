@@ -6,6 +6,7 @@
 import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import type { Engine } from "../model/engine/engine.ts";
 import { openSession, type Session } from "../model/session.ts";
 import type { Llama } from "../model/transformer/llama.ts";
@@ -41,7 +42,7 @@ export interface StartOptions {
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
   allocated?: (gpu: Gpu, loaded: LoadedTraining) => void;
-  /** Told which states are damaged. Default: `console.error`. */
+  /** Told which states are damaged. Default: on standard error. */
   say?: (line: string) => void;
 }
 
@@ -235,7 +236,7 @@ export class Training implements AsyncDisposable {
 export async function startTraining(
   setup: TrainingSetup,
   folder: RunFolder,
-  { answers, progress, allocated, say = console.error }: StartOptions = {},
+  { answers, progress, allocated, say = noteLine }: StartOptions = {},
 ): Promise<Training> {
   const { config, source, adapter, planner, states } = setup;
   const { gpu: provider, precision, profile, seed, lora } = config;
@@ -280,7 +281,7 @@ export async function startTraining(
 export async function openTraining(config: TrainConfig): Promise<Training> {
   const folder = RunFolder.open(config);
   try {
-    const say = folder.states.length === 0 ? () => {} : console.error;
+    const say = folder.states.length === 0 ? () => {} : noteLine;
     const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder);
     const training = await startTraining(setup, folder, { say });
     try {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { printJson, printLine } from "../../kernels/terminal.ts";
 import { z } from "zod";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { text } from "../../cli/settings.ts";
@@ -31,5 +32,6 @@ const PEERS = command(
 export async function benchPeers(args: string[]): Promise<void> {
   const { folder, json, markdown, ...settings } = parseFlags(PEERS, args);
   const result = await peers(await Measurements.open(folder, settings.gpu), settings);
-  console.log(json ? JSON.stringify(result, null, 2) : peersLines(result, markdown).join("\n"));
+  if (json) printJson(result, 2);
+  else printLine(peersLines(result, markdown).join("\n"));
 }

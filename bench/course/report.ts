@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { printLine } from "../../kernels/terminal.ts";
 import { join } from "node:path";
 import { z } from "zod";
 import { runMain } from "../../cli/run_main.ts";
@@ -49,7 +50,7 @@ export async function main(args: string[]): Promise<void> {
   const flags = args.filter((argument) => argument !== "--debug");
   const { folder, output = folder, ...settings } = parseFlags(REPORT, flags);
   const results = await collect(await Measurements.open(folder, settings.gpu), settings);
-  for (const path of await writeReport(output, await reportOf(results))) console.log(path);
+  for (const path of await writeReport(output, await reportOf(results))) printLine(path);
 }
 
 if (import.meta.main) await runMain(main);

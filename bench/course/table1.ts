@@ -8,6 +8,7 @@
 import { z } from "zod";
 import { present } from "../../kernels/present.ts";
 import { UserError } from "../../kernels/errors.ts";
+import { printJson, printLine } from "../../kernels/terminal.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { ProgressBar } from "../../cli/progress.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
@@ -253,6 +254,6 @@ const TABLE1 = command(
 export async function benchTable1(args: string[]): Promise<void> {
   const { folder, json, markdown, ...settings } = parseFlags(TABLE1, args);
   const table = await table1(await Measurements.open(folder, settings.gpu), settings);
-  if (json) console.log(JSON.stringify(table, null, 2));
-  else console.log(table1Lines(table, markdown).join("\n"));
+  if (json) printJson(table, 2);
+  else printLine(table1Lines(table, markdown).join("\n"));
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { printJson, printLine } from "../../kernels/terminal.ts";
 import { z } from "zod";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { Measurements } from "./measurements.ts";
@@ -21,6 +22,6 @@ const TABLE2 = command(
 export async function benchTable2(args: string[]): Promise<void> {
   const { folder, json, markdown: asMarkdown, ...settings } = parseFlags(TABLE2, args);
   const table = await table2(await Measurements.open(folder, settings.gpu), settings);
-  if (json) console.log(JSON.stringify(table, null, 2));
-  else console.log(asMarkdown ? markdown(table) : table2Lines(table, false).join("\n"));
+  if (json) printJson(table, 2);
+  else printLine(asMarkdown ? markdown(table) : table2Lines(table, false).join("\n"));
 }

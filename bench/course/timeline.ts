@@ -18,6 +18,7 @@ import {
   megabytes,
   type MemoryTable,
 } from "../../kernels/gpu/memory.ts";
+import { printJson, printLine } from "../../kernels/terminal.ts";
 import { makeBatch } from "../../model/transformer/batch.ts";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import { flag, text, whole } from "../../cli/settings.ts";
@@ -192,8 +193,8 @@ export async function benchTimeline(args: string[]): Promise<void> {
   };
   gpu.close();
   if (flags.plot !== undefined) await plotTimeline(flags.plot, timeline);
-  if (flags.json) console.log(JSON.stringify(timeline));
-  else console.log(timelineLines(timeline).join("\n"));
+  if (flags.json) printJson(timeline);
+  else printLine(timelineLines(timeline).join("\n"));
 }
 
 /** How far into the step the most of a category is in use. */

@@ -20,7 +20,7 @@ export async function sampleLines(tokenizer: Tokenizer): Promise<string[]> {
   const sample = encodeSample(tokenizer, samples[2], 512);
   const targets = supervisedTokens(sample);
   return [
-    ...describeSample(tokenizer, sample).split("\n"),
+    ...describeSample(tokenizer, sample).codes.split("\n"),
     "",
     `${sample.ids.length} tokens: ${sample.promptLength} of the prompt, ${targets} targets`,
   ];

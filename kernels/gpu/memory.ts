@@ -58,6 +58,8 @@ export class Memory {
   #peakTotal = 0;
   #scratchBytes = 0;
   #encodingBytes = 0;
+  /** Bytes that could be allocated before anything was, where anybody knows. */
+  available?: number;
   readonly #buffers = new Map<GPUBuffer, { category: Category; bytes: number }>();
 
   constructor(

@@ -7,6 +7,7 @@
  */
 import { type Program, wgsl, wgslError } from "./program.ts";
 import type { Provider } from "./providers/provider.ts";
+import { noteText } from "../terminal.ts";
 
 /** A compiled program. */
 export interface Pipeline {
@@ -91,7 +92,7 @@ export class Pipelines {
     const { device } = this;
     this.#begun.add(program.id);
     const code = wgsl(program, this.provider.dialect);
-    if (this.print) console.error(`// ${program.key}\n${code}\n`);
+    if (this.print) noteText(`// ${program.key}\n${code}\n`);
     const uniformBytes = program.uniformNames.length * 4;
     const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
       binding: i + 1,

@@ -25,7 +25,7 @@ import { writeSafetensors } from "../formats/write_safetensors.ts";
 import type { TensorEntry, TensorFile } from "../formats/tensor_file.ts";
 import { brief, readJson, writeJson } from "../files/json_file.ts";
 import { bytesPerElement, type FileDtype, isFileDtype, sameShape } from "../formats/weights.ts";
-import { exists } from "../files/whole_file.ts";
+import { exists, isFolder } from "../files/whole_file.ts";
 import { writeFolder } from "../files/write_folder.ts";
 
 /** A tensor in host memory. */
@@ -76,7 +76,7 @@ function openTensors(folder: string): TensorFile {
  */
 export function readAdapter(folder: string): Adapter {
   const configPath = join(folder, CONFIG_FILE);
-  if (!exists(configPath) && exists(folder)) throw noAdapter(folder);
+  if (exists(folder) && (!isFolder(folder) || !exists(configPath))) throw noAdapter(folder);
   const config = parseAdapterConfig(readJson(configPath, MAX_CONFIG_BYTES), configPath);
   const file = openTensors(folder);
   try {

@@ -20,6 +20,7 @@ import {
   type WeightOperand,
   writeFileValues,
 } from "../../kernels/ops/weights/operand.ts";
+import { noteLine } from "../../kernels/terminal.ts";
 import { EMBEDDING, OUTPUT } from "../adapter/plan.ts";
 import { copiedWeight } from "../adapter/tensors.ts";
 import type { Adapter } from "../adapter/adapter_folder.ts";
@@ -88,7 +89,7 @@ export async function loadWeights(
   }
   const weights = tied ? untied(source.weights) : source.weights;
   const line = describeConversion(source.name, weights, model.weights);
-  if (line !== undefined) console.error(line);
+  if (line !== undefined) noteLine(line);
   const sizes = model.weights.map((parameter) => fileBytes(weights, parameter));
   const total = sizes.reduce((a, b) => a + b, 0);
   const pieces = piecesOf(model.weights, weights, chunkBytes);

@@ -5,6 +5,7 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
+import { noteLine } from "../../kernels/terminal.ts";
 import type { ModelConfig } from "../families/config.ts";
 import type { TensorToWrite } from "../formats/write_safetensors.ts";
 import { type FolderOptions, writeHuggingFace } from "../formats/write_huggingface.ts";
@@ -41,7 +42,7 @@ async function tokenizerToSave(
     return { endTokens, tokenizer: { files: made, others: "carried" } };
   } catch (error) {
     if (!(error instanceof UserError) || !own) throw error;
-    console.error(
+    noteLine(
       `The tokenizer is copied as it is, since it can't be read here: ${error.message}`,
     );
     return {};
@@ -71,5 +72,5 @@ export async function saveModel(folder: string, model: ModelToSave): Promise<voi
     ...await tokenizerToSave(model),
   });
   const line = describeCarried(carried);
-  if (line !== undefined) console.error(line);
+  if (line !== undefined) noteLine(line);
 }

@@ -6,6 +6,7 @@
 import { basename } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
+import { noteLine } from "../../kernels/terminal.ts";
 import { refuseFullDisk } from "../files/free_space.ts";
 import { modelMetadata } from "../formats/gguf/model_metadata.ts";
 import { Quantizers } from "../formats/gguf/quantizers.ts";
@@ -73,7 +74,7 @@ export async function saveGguf(
   ]);
   const size = ggufFileBytes(metadata, written);
   refuseFullDisk(path, size);
-  console.error(`${path} will have ${megabytes(size).toFixed(1)} MB.`);
+  noteLine(`${path} will have ${megabytes(size).toFixed(1)} MB.`);
   await writeGguf(path, metadata, written);
   const bytes = written.reduce((sum, tensor) => sum + ggufBytes(tensor), 0);
   return { tensors: written.length, bytes };

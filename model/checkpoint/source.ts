@@ -7,6 +7,7 @@
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 import { type ModelConfig, parseConfig, withLayers } from "../families/config.ts";
 import { presetConfig } from "../families/presets.ts";
 import { isGguf } from "../formats/gguf/header.ts";
@@ -86,6 +87,7 @@ export function openModel(name: string, layers?: number): ModelSource {
         `or a model folder in Hugging Face's or Meta's layout, or a GGUF file${onHub}`,
     );
   }
+  if (!isFolder(path)) regularFileSize(path);
   const format = FORMATS.find(({ fits }) => fits(path));
   if (format === undefined) {
     throw new UserError(

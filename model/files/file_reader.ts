@@ -5,6 +5,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 import { fileError, HEAD_BYTES, refuseStandIn } from "./whole_file.ts";
 
 /** Random access to one file; several reads may be under way at once (each on a handle of its own). */
@@ -24,8 +25,7 @@ export class FileReader {
     this.path = path;
     let file: Deno.FsFile | undefined;
     try {
-      // Asked before opening: opening a named pipe would wait for its writer.
-      if (!Deno.statSync(path).isFile) throw new UserError(`cannot read ${path}: it is no file`);
+      regularFileSize(path);
       file = Deno.openSync(path);
       const info = file.statSync();
       this.size = info.size;

@@ -5,6 +5,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 
 /** Why there is nothing to read: the hub's cache is of links, which can lead to nothing. */
 function missingFile(path: string): string {
@@ -130,14 +131,13 @@ export function readBytes(
 ): Uint8Array<ArrayBuffer> {
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    // Asked before opening: opening a named pipe would wait for its writer.
-    const { size, isFile } = Deno.statSync(path);
-    if (!isFile) throw new UserError(`cannot read ${path}: it is no file`);
+    const size = regularFileSize(path);
     if (size > maxBytes) {
       const most = `${what} of at most ${maxBytes / 1e6} MB`;
       throw new UserError(`${path}: is ${size} bytes, expected ${most}`);
     }
-    bytes = Deno.readFileSync(path);
+    // Files of /proc have no size, and some of them no end.
+    bytes = size === 0 ? new Uint8Array() : Deno.readFileSync(path);
   } catch (error) {
     throw fileError(path, "read", error);
   }

@@ -6,6 +6,7 @@
  */
 
 import { dirname, join } from "node:path";
+import { OwnFiles } from "./own_files.ts";
 import { TOKENIZER_FILES } from "./tokenizer_names.ts";
 import { fileError, namesIn } from "../files/whole_file.ts";
 
@@ -48,15 +49,16 @@ function entries(folder: string): { name: string; info: Deno.FileInfo | undefine
   });
 }
 
-/** The files of a folder inside the model's; undefined where it holds weights, or too much. */
-function inFolder(folder: string, depth: number): string[] | undefined {
+/** The files of a folder inside the model's; undefined where it holds weights, links out of the model's, or too much. */
+function inFolder(folder: string, own: OwnFiles, depth: number): string[] | undefined {
   const files: string[] = [];
   for (const { name, info } of entries(folder)) {
     if (name.startsWith(".")) continue;
     if (WEIGHTS.test(name) || info === undefined || info.size > MAX_BYTES) return undefined;
+    if (!own.has(join(folder, name))) return undefined;
     if (info.isFile) files.push(name);
     if (!info.isDirectory) continue;
-    const inner = depth < MAX_DEPTH ? inFolder(join(folder, name), depth + 1) : undefined;
+    const inner = depth < MAX_DEPTH ? inFolder(join(folder, name), own, depth + 1) : undefined;
     if (inner === undefined) return undefined;
     files.push(...inner.map((file) => join(name, file)));
   }
@@ -64,17 +66,23 @@ function inFolder(folder: string, depth: number): string[] | undefined {
 }
 
 /**
- * What of a model's folder belongs into one that is made of it: every file, links followed, that holds no weights
- * and is not written anew. Hidden files, which are those of Git and of caches, are not looked at.
+ * What of a model's folder belongs into one that is made of it: every file, links inside the folder followed, that
+ * holds no weights and is not written anew. Hidden files, which are those of Git and of caches, are not looked at.
  *
  * @param options `written`: names that are written anew. `tokenizer`: whether the tokenizer's files are carried over,
- *   too. `meta`: whether the folder is in Meta's layout, whose params.json becomes config.json.
+ *   too. `read`: names of files that were read as what they are called, so that they may be links to anywhere.
+ *   `meta`: whether the folder is in Meta's layout, whose params.json becomes config.json.
  */
 export function carriedFiles(
   folder: string,
-  { written, tokenizer, meta }: { written: readonly string[]; tokenizer: boolean; meta: boolean },
+  { written, tokenizer, read, meta }: {
+    written: readonly string[];
+    tokenizer: boolean;
+    read: readonly string[];
+    meta: boolean;
+  },
 ): Carried {
-  const carried: Carried = { files: [], left: [] };
+  const carried: Carried = { files: [], left: [] }, own = new OwnFiles(folder);
   let weights = 0;
   for (const { name, info } of entries(folder)) {
     if (name.startsWith(".") || written.includes(name) || OWN_WEIGHTS.test(name)) continue;
@@ -82,12 +90,14 @@ export function carriedFiles(
     if (meta && name === "params.json") continue;
     if (OF_OTHER_WEIGHTS.has(name)) carried.left.push(name);
     else if (info === undefined) carried.left.push(`${name} (a link to nothing)`);
-    else if (info.isDirectory) {
-      const inner = inFolder(join(folder, name), 1);
+    else if (!info.isDirectory && WEIGHTS.test(name)) weights++;
+    else if (!read.includes(name) && !own.has(join(folder, name))) {
+      carried.left.push(`${name} (a link out of the folder)`);
+    } else if (info.isDirectory) {
+      const inner = inFolder(join(folder, name), own, 1);
       if (inner === undefined) carried.left.push(`${name}/`);
       else carried.files.push(...inner.map((file) => join(name, file)));
-    } else if (WEIGHTS.test(name)) weights++;
-    else if (!info.isFile) carried.left.push(`${name} (no file)`);
+    } else if (!info.isFile) carried.left.push(`${name} (no file)`);
     else if (info.size > MAX_BYTES) carried.left.push(`${name} (${info.size} bytes)`);
     else carried.files.push(name);
   }

@@ -6,8 +6,9 @@
 
 import { dirname, join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 import { brief, isObject, readJson } from "../files/json_file.ts";
-import { exists, namesIn } from "../files/whole_file.ts";
+import { exists, isFolder, namesIn } from "../files/whole_file.ts";
 
 /** Weights that are not read, by a pattern of their names, and what they are. */
 const OTHER_WEIGHTS: [pattern: RegExp, what: string][] = [
@@ -100,7 +101,8 @@ export function noModel(folder: string): UserError {
 /** The refusal of an adapter without `adapter_config.json`, which says what is there instead. */
 export function noAdapter(path: string): UserError {
   const say = (problem: string) => new UserError(`${path}: ${problem}`);
-  if (Deno.statSync(path).isFile) {
+  if (!isFolder(path)) {
+    regularFileSize(path);
     return say(`is a file, expected the folder that holds the adapter's files: ${dirname(path)}`);
   }
   const names = namesIn(path), config = "adapter_config.json";

@@ -8,6 +8,7 @@
 
 import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
+import { noteLine } from "../../kernels/terminal.ts";
 import { type ModelConfig, parseConfig, weightShapes, withLayers } from "../families/config.ts";
 import { type Quantization, readQuantization } from "../families/quantization_config.ts";
 import { Fields } from "../files/json_fields.ts";
@@ -101,7 +102,7 @@ export function openHuggingFace(folder: string, options: { layers?: number } = {
       if (isUntied(tied, { found: head, weight })) {
         config = { ...config, tie_word_embeddings: false };
         weights.set(HEAD, weight);
-        console.error(
+        noteLine(
           `${configPath} says tie_word_embeddings true, but ${HEAD} of ${head.file.path} differs from ` +
             `${EMBEDDING}: the model is read as untied`,
         );
@@ -136,11 +137,11 @@ function note(
   { configPath, weights }: { configPath: string; weights: ReadonlyMap<string, StoredWeight> },
 ): void {
   if (![...weights.values()].some(({ info: { stored } }) => stored !== undefined)) {
-    console.error(
+    noteLine(
       `${configPath} has a quantization_config, but none of the weights is quantised: they are read as they are`,
     );
   } else if (bits === 8) {
-    console.error(
+    noteLine(
       `${configPath}: weights of LLM.int8() are read as they are, but activations are neither rounded to 8 bits ` +
         `nor computed with apart where they exceed llm_int8_threshold ${threshold}`,
     );

@@ -7,6 +7,9 @@
 import { join } from "node:path";
 import { exists, namesIn } from "../files/whole_file.ts";
 
+/** What holds a vocabulary. */
+export const VOCABULARY_FILES: readonly string[] = ["tokenizer.model", "tokenizer.json"];
+
 /** What says how a vocabulary is to be read, beside the file that holds it. */
 export const TOKENIZER_SETTINGS: readonly string[] = [
   "tokenizer_config.json",
@@ -22,8 +25,7 @@ const MORE_TEMPLATES = "additional_chat_templates";
 
 /** Every name in a model's folder that belongs to its tokenizer. */
 export const TOKENIZER_FILES: readonly string[] = [
-  "tokenizer.model",
-  "tokenizer.json",
+  ...VOCABULARY_FILES,
   ...TOKENIZER_SETTINGS,
   ...CHAT_TEMPLATES,
   MORE_TEMPLATES,

@@ -21,6 +21,7 @@ import { brief, isObject, readJson, readJsonToWrite, writeJson } from "../files/
 import { type FileDtype, sameShape } from "./weights.ts";
 import { exists } from "../files/whole_file.ts";
 import { writeFolder } from "../files/write_folder.ts";
+import { VOCABULARY_FILES } from "./tokenizer_names.ts";
 
 const SINGLE_FILE = "model.safetensors", INDEX_FILE = "model.safetensors.index.json";
 const CONFIG_FILE = "config.json", GENERATION_FILE = "generation_config.json";
@@ -165,7 +166,13 @@ export async function writeHuggingFace(
     if (base !== undefined) {
       const written = [CONFIG_FILE, SINGLE_FILE, INDEX_FILE];
       const keeps = tokenizer?.others !== "replaced";
-      carried = carriedFiles(base, { written, tokenizer: keeps, meta: found === undefined });
+      const read = tokenizer === undefined ? [] : VOCABULARY_FILES;
+      carried = carriedFiles(base, {
+        written,
+        tokenizer: keeps,
+        read,
+        meta: found === undefined,
+      });
       await copyFiles(base, carried.files, temporary);
     }
     if (tokenizer !== undefined) await makeFiles(temporary, tokenizer.files);

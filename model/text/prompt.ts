@@ -4,6 +4,7 @@
  * @module
  */
 
+import { StyledText } from "../../kernels/terminal.ts";
 import { textEncoder } from "./tokenizer/text_encoding.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -146,6 +147,13 @@ export function supervisedTokens(sample: TokenizedSample): number {
 /** Brackets around control tokens; the first pair that the text has none of is used. */
 const BRACKETS = ["⟨⟩", "⟪⟫", "«»", "‹›"];
 
+/** Part of a text, which ends before this position of the ids. */
+interface Piece {
+  text: string;
+  control: boolean;
+  end: number;
+}
+
 /**
  * Ids decoded in pieces: control tokens as they are written, on their own, and the text between them. `cut`
  * is a position where a piece ends, too.
@@ -154,9 +162,9 @@ function decodedPieces(
   tokenizer: Tokenizer,
   ids: readonly number[],
   cut: number,
-): { text: string; control: boolean; end: number }[] {
+): Piece[] {
   const controls = new Map([...tokenizer.special_tokens].map(([text, id]) => [id, text]));
-  const pieces: { text: string; control: boolean; end: number }[] = [];
+  const pieces: Piece[] = [];
   let begin = 0, before = "";
   const endText = (end: number) => {
     if (end === begin) return;
@@ -189,20 +197,19 @@ export function describeSample(
   tokenizer: Tokenizer,
   { ids, promptLength }: TokenizedSample,
   colour = false,
-): string {
+): StyledText {
   const pieces = decodedPieces(tokenizer, Array.from(ids), promptLength);
   const letters = pieces.filter(({ control }) => !control).map(({ text }) => text).join("");
   const [before, after] = BRACKETS.find((pair) => ![...pair].some((c) => letters.includes(c))) ??
     BRACKETS[0];
-  const written = pieces.map(({ text, control, end }) => ({
-    masked: end <= promptLength,
-    text: control
-      ? colour ? `\x1b[7m${text}\x1b[27m` : before + text + after
-      // What a terminal would obey is shown instead.
-      : text.replace(/[^\P{Cc}\n\t]/gu, "\ufffd"),
-  }));
-  const [open, close] = colour ? ["\x1b[2m", "\x1b[22m"] : ["[", "]"];
+  const written = ({ text, control }: Piece) => {
+    if (!control) return StyledText.of(text);
+    return colour ? StyledText.of(text, "inverse") : StyledText.of(before + text + after);
+  };
   const part = (masked: boolean) =>
-    written.filter((piece) => piece.masked === masked).map(({ text }) => text).join("");
-  return `${open}${part(true)}${close}${part(false)}`;
+    pieces.filter(({ end }) => end <= promptLength === masked).map(written);
+  const prompt = colour
+    ? StyledText.join(part(true), "dim")
+    : StyledText.join([StyledText.of("["), ...part(true), StyledText.of("]")]);
+  return StyledText.join([prompt, ...part(false)]);
 }

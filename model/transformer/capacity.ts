@@ -115,6 +115,7 @@ export async function allocatePlanned<T>(
   const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
   const advised = gpu.software ? adviceInJob(advice) : advice;
   if (!ignorePlan) checkFits(plan, have, advised);
+  gpu.memory.available = have;
   gpu.device.pushErrorScope("out-of-memory");
   const allocated = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {

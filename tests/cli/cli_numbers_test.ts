@@ -149,7 +149,7 @@ gpuTest(
     );
     assert.doesNotMatch(hot.stderr, /exact-products/);
     const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name);
-    assert.deepEqual(names(output).sort(), ["metrics.jsonl", "run.lock"]);
+    assert.deepEqual(names(output).sort(), ["config.yaml", "metrics.jsonl", "run.lock"]);
     // JSON has no NaN.
     const [line] = Deno.readTextFileSync(join(output, "metrics.jsonl")).trimEnd().split("\n");
     assert.equal(JSON.parse(line).loss, null);
@@ -164,7 +164,12 @@ gpuTest(
       /step 2: the loss is NaN.*expected finite numbers: the run diverged: try a lower --learning-rate/,
       /; the only state, .*step-00000001, is from just before that$/m,
     );
-    assert.deepEqual(names(diverged).sort(), ["metrics.jsonl", "run.lock", "states"]);
+    assert.deepEqual(names(diverged).sort(), [
+      "config.yaml",
+      "metrics.jsonl",
+      "run.lock",
+      "states",
+    ]);
     const [{ step }] = savedStates(join(diverged, "states"));
     assert.equal(step, 1);
   },
@@ -223,5 +228,5 @@ gpuTest("cli: a run whose steps were all skipped writes no adapter", async () =>
     /every step was skipped.* with loss scales from 1e\+?30 down to 5e\+?29: nothing was trained, so no adapter is written; expected a lower --initial-loss-scale/,
   );
   const left = [...Deno.readDirSync(output)].map(({ name }) => name).sort();
-  assert.deepEqual(left, ["metrics.jsonl", "run.lock"]);
+  assert.deepEqual(left, ["config.yaml", "metrics.jsonl", "run.lock"]);
 });

@@ -57,7 +57,7 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   assert.ok(stdout.includes(join(output, "adapter")), stdout);
 
   assert.deepEqual(names(output), [
-    ...["adapter", "metrics.jsonl", "run.lock", "states", "summary.json"],
+    ...["adapter", "config.yaml", "metrics.jsonl", "run.lock", "states", "summary.json"],
   ]);
   const metrics = metricsOf(output);
   // 7 samples are 4 windows, the last of one micro-batch; two epochs.
@@ -177,7 +177,7 @@ gpuTest("cli: Ctrl-C ends a run after its step, with a state to go on from", asy
   assert.equal(code, 130, message);
   assert.match(message, /Stopping after this step; the state is saved/);
   assert.ok(message.includes(`--resume ${part}\n`), message);
-  assert.deepEqual(names(part), ["metrics.jsonl", "run.lock", "states"]);
+  assert.deepEqual(names(part), ["config.yaml", "metrics.jsonl", "run.lock", "states"]);
   const done = metricsOf(part).length;
   const resume = ["--resume", "auto", "--output", part];
   succeeded(await lorikeetHere("train", [...settings, `${done + 1}`, ...resume]));
@@ -195,7 +195,7 @@ gpuTest("cli: full fine-tuning writes a model that generate loads by itself", as
   args.push("--gradient-accumulation-steps", "1e12", "--batch-size", "1e12");
   succeeded(await lorikeetHere("train", [...args, "--precision", "fp32", "--max-steps", "1"]));
   assert.deepEqual(names(output), [
-    ...["metrics.jsonl", "model", "run.lock", "states", "summary.json"],
+    ...["config.yaml", "metrics.jsonl", "model", "run.lock", "states", "summary.json"],
   ]);
   const { trainable_percent } = summaryOf(output);
   assert.equal(trainable_percent, 100);

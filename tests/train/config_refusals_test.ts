@@ -112,7 +112,7 @@ Deno.test("config: keys that exclude or need each other", () => {
 
 Deno.test("config: files and arguments that can't be used", () => {
   refused(() => parseTrainArguments(["missing.yaml"]), /"missing\.yaml" does not exist; expected/);
-  refused(() => parseTrainArguments([example("")]), /can't be read/);
+  refused(() => parseTrainArguments([example("")]), /it is no file, but a folder; expected/);
   refused(() => parseTrainArguments(["a", "b"]), /got "a" and "b"; expected at most one/);
   refused(() => parse("--seed"), /^--seed needs a value: expected a whole number from 0 to/);
   refused(() => parse("--lora.rank"), /^--lora\.rank needs a value: expected a whole number/);

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { UserError } from "../../errors.ts";
+import { regularFileSize } from "../../regular_file.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { environment } from "../../gpu/providers/environment.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
@@ -77,10 +78,15 @@ export function tilesKey(gpu: { name: string; provider: string }): string {
   return `${gpu.name} (${gpu.provider})`;
 }
 
+/** A file of tiles is smaller, however many GPUs it is for. */
+const MOST_BYTES = 10_000_000;
+
 /** @throws {UserError} where the file is there and can't be read, or holds something else. */
 export function readTiles(path: string): TilesFile {
   let json: unknown;
   try {
+    const size = regularFileSize(path);
+    if (size > MOST_BYTES) throw new UserError(`it has ${size} bytes`);
     json = JSON.parse(Deno.readTextFileSync(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return NO_TILES;

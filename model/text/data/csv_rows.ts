@@ -5,6 +5,7 @@
  */
 import type { CsvError, Info } from "csv/sync";
 import { UserError } from "../../../kernels/errors.ts";
+import { MOST_ROW_BYTES } from "./file.ts";
 import type { Row, Rows } from "./row.ts";
 
 const DELIMITERS = [",", "\t", ";"];
@@ -51,6 +52,8 @@ function fault({ code, message }: CsvError): string {
   switch (code) {
     case "CSV_QUOTE_NOT_CLOSED":
       return "is truncated: a value in quotes does not end";
+    case "CSV_MAX_RECORD_SIZE":
+      return `has more than ${MOST_ROW_BYTES} bytes; expected smaller rows`;
     case "INVALID_OPENING_QUOTE":
     case "CSV_INVALID_CLOSING_QUOTE":
       return "has a quote inside a value; expected such values in quotes, and each quote in them twice";
@@ -84,6 +87,7 @@ export async function csvRows(
       delimiter: delimiterOf(firstLine(bytes), isField),
       record_delimiter: ["\r\n", "\n", "\r"],
       relax_column_count: true,
+      max_record_size: MOST_ROW_BYTES,
       skip_empty_lines: true,
     };
     // A quote after blanks is no fault of this reading, which is only to see the blanks.

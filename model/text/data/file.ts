@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
+import { regularFileSize } from "../../../kernels/regular_file.ts";
 import { refuseStandIn } from "../../files/whole_file.ts";
 
 /** What data files may be, for messages. */
@@ -11,6 +12,9 @@ export const FORMATS = "JSON, JSON Lines, CSV, TSV or Parquet";
 
 /** Bytes of a data file at most, unpacked: what one array holds everywhere. */
 const MOST_BYTES = 2 ** 31 - 1;
+
+/** Bytes of a row at most: V8's strings hold some five times as much, and no model reads a hundredth of it. */
+export const MOST_ROW_BYTES = 100_000_000;
 
 /** Kinds of files by their first bytes, which can't be read, and what to do about it. */
 const OTHERS: [magic: string, kind: string][] = [
@@ -42,13 +46,13 @@ export async function readDataFile(path: string): Promise<Uint8Array<ArrayBuffer
   const file = `data file "${path}"`;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    const { isDirectory, isFile, isFifo, size } = Deno.statSync(path);
-    if (isDirectory) {
+    if (Deno.statSync(path).isDirectory) {
       throw new UserError(`data "${path}" is a folder; expected one file of ${FORMATS}`);
     }
-    if (!isFile && !isFifo) throw new UserError(`${file} is no file; expected one of ${FORMATS}`);
+    const size = regularFileSize(path);
     if (size > MOST_BYTES) throw tooLarge(file);
-    bytes = Deno.readFileSync(path);
+    // Files of /proc have no size, and some of them no end.
+    bytes = size === 0 ? new Uint8Array() : Deno.readFileSync(path);
   } catch (error) {
     if (error instanceof UserError) throw error;
     if (error instanceof Deno.errors.NotFound) {

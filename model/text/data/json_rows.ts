@@ -6,7 +6,7 @@
  */
 import { UserError } from "../../../kernels/errors.ts";
 import { UTF8 } from "../../files/whole_file.ts";
-import { FORMATS } from "./file.ts";
+import { FORMATS, MOST_ROW_BYTES } from "./file.ts";
 import { type Extent, JsonFault, JsonValues, type Member } from "./json_values.ts";
 import { parseValue, type Row, type Rows } from "./row.ts";
 
@@ -34,6 +34,11 @@ class JsonText {
   /** A row as a value. */
   row({ begin, end }: Extent, number: number, list = ""): Row {
     const where = () => `data file "${this.file}", ${list}row ${number} (line ${this.line(begin)})`;
+    if (end - begin > MOST_ROW_BYTES) {
+      throw new UserError(
+        `${where()} has ${end - begin} bytes; expected rows of at most ${MOST_ROW_BYTES}`,
+      );
+    }
     let text: string;
     try {
       text = UTF8.decode(this.bytes.subarray(begin, end));

@@ -15,6 +15,27 @@ const MARKS = [
   ["\xfe\xff", "UTF-16BE"],
 ] as const;
 
+/** Bytes that are recoded at a time: a string holds some 500 MB. */
+const PIECE_BYTES = 1 << 24;
+
+/** Text in another encoding as UTF-8. @throws {TypeError} where it is damaged. */
+function recoded(content: Uint8Array, encoding: string): Uint8Array<ArrayBuffer> {
+  const decoder = new TextDecoder(encoding, { fatal: true, ignoreBOM: true });
+  const encoder = new TextEncoder(), pieces: Uint8Array<ArrayBuffer>[] = [];
+  for (let at = 0; at < content.length; at += PIECE_BYTES) {
+    const piece = content.subarray(at, at + PIECE_BYTES);
+    pieces.push(encoder.encode(decoder.decode(piece, { stream: true })));
+  }
+  pieces.push(encoder.encode(decoder.decode()));
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
+  let end = 0;
+  for (const piece of pieces) {
+    whole.set(piece, end);
+    end += piece.length;
+  }
+  return whole;
+}
+
 /**
  * The same text in UTF-8. Whether bytes without a mark are UTF-8 is left to who decodes them.
  *
@@ -35,9 +56,8 @@ export function toUtf8(bytes: Uint8Array<ArrayBuffer>, file: string): Uint8Array
     return content;
   }
   try {
-    const text = new TextDecoder(encoding, { fatal: true, ignoreBOM: true }).decode(content);
-    return new TextEncoder().encode(text);
+    return recoded(content, encoding);
   } catch {
-    throw refuse(`damaged or too long as ${encoding}, whose byte order mark it has`);
+    throw refuse(`damaged as ${encoding}, whose byte order mark it has`);
   }
 }

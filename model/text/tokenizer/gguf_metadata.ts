@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
+import { noteLine } from "../../../kernels/terminal.ts";
 import type { ModelConfig } from "../../families/config.ts";
 import {
   flag,
@@ -111,7 +112,7 @@ function roles(tokenizer: Tokenizer, endTokens: readonly number[]): GgufVocabula
   const [eot, ...unnamed] = others.filter((id) => id !== eom);
   const lost = unnamed.map((id) => tokenizer.token(id) ?? "").filter((token) => !isEndText(token));
   if (lost.length > 0) {
-    console.error(`GGUF has no place for these tokens that end an answer: ${lost.join(", ")}.`);
+    noteLine(`GGUF has no place for these tokens that end an answer: ${lost.join(", ")}.`);
   }
   const unknown = named("unk_token"), padding = named("pad_token");
   const all = { bos, eos, eot, eom, unknown, padding };
@@ -163,7 +164,7 @@ async function sentencePieces(
   const pieces = tokens.map((piece, id) => ({ piece, score: score(piece), type: types[id] }));
   const scored = await asScoredPieces(pipeline, { pieces, ids });
   if (scored.remove_extra_whitespaces) {
-    console.error(
+    noteLine(
       "This tokenizer removes spaces at the ends of a text and second spaces in it. The GGUF file says so, but " +
         "llama.cpp keeps them: its ids of such texts will be others.",
     );

@@ -13,7 +13,9 @@ import {
   CHAT_TEMPLATES,
   moreTemplates,
   TOKENIZER_SETTINGS,
+  VOCABULARY_FILES,
 } from "../../formats/tokenizer_names.ts";
+import { OwnFiles } from "../../formats/own_files.ts";
 import { exists, isFolder } from "../../files/whole_file.ts";
 import { readTemplates } from "../../formats/gguf/vocabulary.ts";
 import { ggufTokenizer } from "./gguf/gguf_tokenizer.ts";
@@ -27,9 +29,11 @@ function settings(folder: string): string[] {
   return [...TOKENIZER_SETTINGS, ...CHAT_TEMPLATES, ...moreTemplates(folder)];
 }
 
-/** Copies of those files that a folder has. */
+/** Copies of those files that a folder has itself; its vocabulary, which was read as one, may be a link to anywhere. */
 function copies(folder: string, names: readonly string[]): FileToMake[] {
+  const own = new OwnFiles(folder);
   return names.filter((name) => exists(join(folder, name)))
+    .filter((name) => VOCABULARY_FILES.includes(name) || own.has(join(folder, name)))
     .map((name) => ({ name, content: { copyOf: join(folder, name) } }));
 }
 
@@ -83,7 +87,7 @@ async function folderFiles(folder: string): Promise<FileToMake[]> {
   if (!holdsTokenizer(folder)) {
     throw new UserError(`folder "${folder}" holds no tokenizer.model or tokenizer.json`);
   }
-  const there = copies(folder, ["tokenizer.model", "tokenizer.json", ...settings(folder)]);
+  const there = copies(folder, [...VOCABULARY_FILES, ...settings(folder)]);
   if (!there.some(({ name }) => name === "tokenizer.json")) {
     const fresh = made(await readTokenizerFolder(folder), configOf(folder));
     return [...except(there, fresh), ...fresh];

@@ -34,8 +34,8 @@ Deno.test("reads under way at once do not disturb each other", async () => {
 Deno.test("refuses what is no file, and a missing one", () => {
   const refuse = (path: string, message: RegExp) =>
     assert.throws(() => new FileReader(path), { name: "UserError", message });
-  refuse(folder, /^cannot read .*: it is no file$/);
-  refuse("/dev/null", /^cannot read \/dev\/null: it is no file$/);
+  refuse(folder, /^cannot read .*: it is no file, but a folder$/);
+  refuse("/dev/null", /^cannot read \/dev\/null: it is no file, but a device$/);
   refuse(join(folder, "none"), /^cannot read .*: it does not exist$/);
 });
 

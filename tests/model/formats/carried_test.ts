@@ -78,7 +78,7 @@ const OTHERS = {
 };
 
 Deno.test("every file that holds no weights is carried over, byte for byte", async () => {
-  const base = folderWith("base", {
+  const base = folderWith("models--x/snapshots/1", {
     ...OTHERS,
     "config.json": CONFIG_TEXT,
     ".git/config": "hidden",
@@ -93,27 +93,40 @@ Deno.test("every file that holds no weights is carried over, byte for byte", asy
     "original/params.json": "{}",
   });
   // As in the hub's cache, where files are links to others, which are read-only.
-  const blob = join(root, "blob");
+  const blob = join(root, "models--x/blobs/2");
+  Deno.mkdirSync(dirname(blob));
   Deno.writeTextFileSync(blob, "linked");
   Deno.chmodSync(blob, 0o444);
   Deno.symlinkSync(blob, join(base, "USE_POLICY.md"));
   Deno.symlinkSync(join(root, "gone"), join(base, "dangling.txt"));
+  // A model can link to what is none of it, which would be given away with what is made of the model.
+  const secret = folderWith("secret", { "key.txt": "secret" });
+  Deno.symlinkSync(join(secret, "key.txt"), join(base, "NOTICE"));
+  Deno.symlinkSync(secret, join(base, "assets"));
+  Deno.symlinkSync(join(secret, "key.txt"), join(base, "images/b.png"));
+  Deno.mkdirSync(join(base, "docs"));
+  Deno.symlinkSync("../LICENSE", join(base, "docs/LICENSE"));
   // Python refuses JSON with a byte order mark.
   Deno.writeTextFileSync(join(base, "added_tokens.json"), `\ufeff${OTHERS["added_tokens.json"]}`);
   const { folder, carried, read } = await written("carried", base);
   const [first] = Deno.readFileSync(join(folder, "added_tokens.json"));
   assert.equal(first, "{".charCodeAt(0));
-  const expected = [...Object.keys(OTHERS), "USE_POLICY.md", "config.json", "model.safetensors"];
+  const { "images/deep/a.png": _, ...kept } = OTHERS;
+  const linked = ["USE_POLICY.md", "docs/LICENSE"];
+  const expected = [...Object.keys(kept), ...linked, "config.json", "model.safetensors"];
   assert.deepEqual(filesIn(folder), expected.sort());
-  for (const [name, text] of Object.entries(OTHERS)) assert.equal(read(name), text);
+  for (const [name, text] of Object.entries(kept)) assert.equal(read(name), text);
   assert.equal(read("USE_POLICY.md"), "linked");
   const copy = Deno.lstatSync(join(folder, "USE_POLICY.md"));
   assert.ok(copy.isFile && ((copy.mode ?? 0) & 0o200) !== 0);
-  assert.equal(carried.files.length, Object.keys(OTHERS).length + 1);
+  assert.equal(carried.files.length, Object.keys(kept).length + linked.length);
   assert.deepEqual(carried.left, [
     "2 files of weights",
+    "NOTICE (a link out of the folder)",
     "adapter_config.json",
+    "assets (a link out of the folder)",
     "dangling.txt (a link to nothing)",
+    "images/",
     "original/",
   ]);
 });

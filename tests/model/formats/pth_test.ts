@@ -198,7 +198,10 @@ Deno.test("refuses files that are none of torch.save's", () => {
     ascii("Entry not found"),
     /^is no whole zip archive, which torch\.save writes: it is the text "Entry not found"$/,
   );
-  assert.throws(() => openTorchFile(folder), { name: "UserError", message: /it is no file$/ });
+  assert.throws(() => openTorchFile(folder), {
+    name: "UserError",
+    message: /it is no file, but a folder$/,
+  });
   const content = pickleDictionary({});
   refused(
     zipFile([{ name: "data.pkl", content }]),

@@ -179,7 +179,7 @@ Deno.test("refuses metadata that are not strings", () => {
 Deno.test("refuses a missing file and a folder", () => {
   const name = "UserError";
   assert.throws(() => openSafetensors(join(folder, "none")), { name, message: /does not exist$/ });
-  assert.throws(() => openSafetensors(folder), { name, message: /it is no file$/ });
+  assert.throws(() => openSafetensors(folder), { name, message: /it is no file, but a folder$/ });
 });
 
 Deno.test("messages stay short whatever a header names", () => {

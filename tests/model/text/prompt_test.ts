@@ -175,35 +175,35 @@ Deno.test("prompt: cutting keeps the first ids and says so", () => {
 Deno.test("prompt: describeSample marks the masked part and the control tokens", () => {
   const sample = encodeSample(letters, { instruction: "x", input: "", output: "no" }, 4096);
   const prompt = renderPrompt({ instruction: "x" }, "alpaca");
-  assert.equal(describeSample(letters, sample), `[⟨<s>⟩${prompt}]no⟨</s>⟩`);
+  assert.equal(describeSample(letters, sample).codes, `[⟨<s>⟩${prompt}]no⟨</s>⟩`);
   assert.equal(
-    describeSample(letters, sample, true),
+    describeSample(letters, sample, true).codes,
     `\x1b[2m\x1b[7m<s>\x1b[27m${prompt}\x1b[22mno\x1b[7m</s>\x1b[27m`,
   );
   const cut = encodeSample(letters, { instruction: "x", input: "", output: "no" }, 10);
-  assert.equal(describeSample(letters, cut), "[⟨<s>⟩Below is ]");
+  assert.equal(describeSample(letters, cut).codes, "[⟨<s>⟩Below is ]");
 });
 
 Deno.test("prompt: describeSample tells control tokens from letters, with any tokenizer's texts", () => {
   const text = encodeSample(letters, { prompt: "", completion: "<s>a</s>b" }, 4096);
-  assert.equal(describeSample(letters, text), "[⟨<s>⟩]a⟨</s>⟩b⟨</s>⟩");
+  assert.equal(describeSample(letters, text).codes, "[⟨<s>⟩]a⟨</s>⟩b⟨</s>⟩");
   const words = encodeSample(letters, { instruction: "<s>", input: "", output: "</s>" }, 4096);
-  assert.match(describeSample(letters, words), /:\n<s>\n[^]*:\]<\/s>⟨<\/s>⟩$/);
+  assert.match(describeSample(letters, words).codes, /:\n<s>\n[^]*:\]<\/s>⟨<\/s>⟩$/);
   // Brackets that the text has itself would be no sign.
   const bracketed = encodeSample(letters, { prompt: "", completion: "⟨<s>⟩a" }, 4096);
-  assert.equal(describeSample(letters, bracketed), "[⟪<s>⟫]⟨⟪<s>⟫⟩a⟪</s>⟫");
+  assert.equal(describeSample(letters, bracketed).codes, "[⟪<s>⟫]⟨⟪<s>⟫⟩a⟪</s>⟫");
   const other: Tokenizer = {
     ...letters,
     special_tokens: new Map([["<|begin|>", 1], ["<|end|>", 2], ["<|pad|>", 0]]),
   };
   const ids = Uint32Array.of(1, 97, 0, 98, 2);
   assert.equal(
-    describeSample(other, { ids, promptLength: 2, truncated: false }),
+    describeSample(other, { ids, promptLength: 2, truncated: false }).codes,
     "[⟨<|begin|>⟩a]⟨<|pad|>⟩b⟨<|end|>⟩",
   );
   // What a terminal would obey is not passed on.
   const escape = encodeSample(letters, { prompt: "", completion: "\x1b[7ma\tb\n" }, 4096);
-  assert.equal(describeSample(letters, escape, false), "[⟨<s>⟩]\ufffd[7ma\tb\n⟨</s>⟩");
+  assert.equal(describeSample(letters, escape, false).codes, "[⟨<s>⟩]\\x1b[7ma\tb\n⟨</s>⟩");
 });
 
 Deno.test("prompt: describeSample keeps the spaces around control tokens and before the first target", async () => {
@@ -213,9 +213,9 @@ Deno.test("prompt: describeSample keeps the spaces around control tokens and bef
     { instruction: "Name a bird.", input: "", output: " Hello world" },
     4096,
   );
-  assert.ok(describeSample(tokenizer, sample).endsWith("### Response:] Hello world⟨</s>⟩"));
+  assert.ok(describeSample(tokenizer, sample).codes.endsWith("### Response:] Hello world⟨</s>⟩"));
   const text = encodeSample(tokenizer, { prompt: "", completion: "Hello world </s>" }, 4096);
-  assert.equal(describeSample(tokenizer, text), "[⟨<s>⟩]Hello world ⟨</s>⟩");
+  assert.equal(describeSample(tokenizer, text).codes, "[⟨<s>⟩]Hello world ⟨</s>⟩");
 });
 
 /** labels.json: what Stanford Alpaca's code learns of samples; see make_labels.py. */

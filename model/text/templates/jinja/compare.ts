@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { spend } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { numeric } from "./integers.ts";
 import { Text } from "./text.ts";
@@ -20,12 +21,16 @@ import {
   View,
 } from "./values.ts";
 
+/** Units of work of a comparison: values can hold one another many times over. */
+const COMPARISON_UNITS = 8;
+
 function equalItems(a: readonly Value[], b: readonly Value[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i] || equal(item, b[i]));
 }
 
 /** Python's `a == b`. */
 export function equal(a: Value, b: Value): boolean {
+  spend(COMPARISON_UNITS);
   const x = numeric(a), y = numeric(b);
   if (x !== undefined && y !== undefined) {
     if (typeof x === typeof y) return x === y;

@@ -7,6 +7,7 @@ import { NO_ARGUMENTS } from "./arguments.ts";
 import { getAttribute, getItem, getSlice } from "./attributes.ts";
 import { contains, equal, ordered } from "./compare.ts";
 import type { Environment } from "./environment.ts";
+import { spend } from "./budget.ts";
 import { fail } from "./errors.ts";
 import type { CallArguments, Comparison, Expression } from "./nodes.ts";
 import { binary, signed } from "./numbers.ts";
@@ -18,6 +19,7 @@ import {
   Dict,
   iterate,
   List,
+  sizeOf,
   Thing,
   truth,
   Tuple,
@@ -26,6 +28,8 @@ import {
   type Value,
 } from "./values.ts";
 
+/** Units of work of evaluating a part. */
+const STEP_UNITS = 50;
 /** The most parts of templates that are evaluated for one conversation. */
 const MAX_STEPS = 10_000_000;
 
@@ -55,6 +59,7 @@ export class Evaluator {
   /** Counts a step, so that no template goes on for ever. */
   step(line: number): void {
     this.line = line;
+    spend(STEP_UNITS);
     if (++this.#steps > MAX_STEPS) fail(`the template takes more than ${MAX_STEPS} steps`);
   }
 
@@ -76,8 +81,12 @@ export class Evaluator {
             [this.evaluate(key, scope), this.evaluate(value, scope)] as const
           ),
         );
-      case "attribute":
-        return getAttribute(this.evaluate(node.object, scope), node.name);
+      case "attribute": {
+        // Methods of texts look through them.
+        const object = this.evaluate(node.object, scope);
+        if (object instanceof Text) spend(sizeOf(object));
+        return getAttribute(object, node.name);
+      }
       case "item":
         return getItem(this.evaluate(node.object, scope), this.evaluate(node.key, scope));
       case "slice": {
@@ -93,6 +102,7 @@ export class Evaluator {
         const value = node.input ? this.evaluate(node.input, scope, input) : input ?? null;
         const args = this.arguments(node.args, scope);
         this.line = node.line;
+        spend(sizeOf(value));
         return this.environment.filter(node.name, value, args);
       }
       case "test": {
@@ -125,6 +135,7 @@ export class Evaluator {
         let left = this.evaluate(node.first, scope);
         for (const { operator, operand } of node.rest) {
           const right = this.evaluate(operand, scope);
+          if (operator.endsWith("in")) spend(sizeOf(right));
           if (!compare(operator, left, right)) return false;
           left = right;
         }

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { withinBudget } from "./budget.ts";
 import type { Environment, Filter } from "./environment.ts";
 import { fail, TemplateError } from "./errors.ts";
 import { globals } from "./globals.ts";
@@ -74,11 +75,13 @@ export class Template {
     const scope = new Scope(new Map([...globals(now), ...variables]), undefined);
     const renderer = new Renderer(ENVIRONMENT), out: Text[] = [];
     try {
-      return guarded(() => {
-        scope.begin(this.#body.locals);
-        renderer.run(this.#body.statements, scope, out);
-        return Text.concat(out);
-      });
+      return guarded(() =>
+        withinBudget(() => {
+          scope.begin(this.#body.locals);
+          renderer.run(this.#body.statements, scope, out);
+          return Text.concat(out);
+        })
+      );
     } catch (error) {
       if (error instanceof TemplateError) error.line ??= renderer.line;
       throw error;

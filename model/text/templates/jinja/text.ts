@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { spend } from "./budget.ts";
 import { fail } from "./errors.ts";
 
 /** The longest string, in UTF-16 units. */
@@ -28,6 +29,7 @@ export class Text {
     readonly quoted: readonly number[] = NONE,
     readonly markup = false,
   ) {
+    spend(value.length);
     if (value.length > MAX_LENGTH) fail(`a text of more than ${MAX_LENGTH} characters is made`);
   }
 

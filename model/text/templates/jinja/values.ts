@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { spend } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { EMPTY, Text } from "./text.ts";
 
@@ -30,12 +31,16 @@ export interface Arguments {
   named: ReadonlyMap<string, Value>;
 }
 
+/** Units of work that an item of a list counts as. */
+const ITEM_UNITS = 16;
+
 /** The most items that a template's list may have. */
 export const MAX_ITEMS = 1_000_000;
 
 /** A `list`, which no template can change. */
 export class List {
   constructor(readonly items: readonly Value[]) {
+    spend(ITEM_UNITS * items.length);
     if (items.length > MAX_ITEMS) fail(`a list of more than ${MAX_ITEMS} items is made`);
   }
 }
@@ -44,6 +49,7 @@ export class List {
 export class Tuple {
   /** @param fields Names of the items, of a named tuple. */
   constructor(readonly items: readonly Value[], readonly fields: readonly string[] = []) {
+    spend(ITEM_UNITS * items.length);
     if (items.length > MAX_ITEMS) fail(`a tuple of more than ${MAX_ITEMS} items is made`);
   }
 }
@@ -76,6 +82,7 @@ export class Dict {
 
   /** Only for a dictionary in the making: templates can't change one. */
   set(key: Value, value: Value): void {
+    spend(2 * ITEM_UNITS);
     const hash = hashKey(key);
     // As in Python, an equal key stays as it was first.
     this.#entries.set(hash, [this.#entries.get(hash)?.[0] ?? key, value]);
@@ -227,7 +234,9 @@ export function hashKey(value: Value): string {
   if (value instanceof Text) return `s${value.value}`;
   if (value instanceof Tuple) {
     const keys = value.items.map(hashKey);
-    return `t${keys.map(({ length }) => length).join(",")}:${keys.join("")}`;
+    const key = `t${keys.map(({ length }) => length).join(",")}:${keys.join("")}`;
+    spend(key.length);
+    return key;
   }
   if (value instanceof Undefined) return "u";
   if (value instanceof Range) return `r${value.length}:${value.start}:${value.step}`;
@@ -235,6 +244,13 @@ export function hashKey(value: Value): string {
     fail(`unhashable type: '${typeName(value)}'`);
   }
   return `o${identity(value)}`;
+}
+
+/** Units of work that it takes to look through a value. */
+export function sizeOf(value: Value): number {
+  if (value instanceof Text) return value.value.length;
+  if (value instanceof List || value instanceof Tuple) return ITEM_UNITS * value.items.length;
+  return value instanceof Dict ? ITEM_UNITS * value.size : ITEM_UNITS;
 }
 
 /** Python's `bool(value)`. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { UserError } from "../../../../kernels/errors.ts";
+import { noteLine } from "../../../../kernels/terminal.ts";
 import type { Metadata } from "../../../formats/gguf/metadata.ts";
 import { openFirstSplit } from "../../../formats/gguf/split.ts";
 import {
@@ -99,7 +100,7 @@ async function byteLevelBpe(
 ): Promise<BareTokenizer> {
   const name = metadata.text(key("pre")), found = preTokenizationOf(name ?? "default");
   if (name === undefined) {
-    console.error(
+    noteLine(
       `${metadata.path} does not say how its texts are cut (${
         key("pre")
       }): they are cut as llama.cpp ` +

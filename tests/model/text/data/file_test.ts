@@ -15,7 +15,8 @@ const utf8 = (text: string) => new TextEncoder().encode(text);
 /** Text in UTF-16 after its mark. */
 function utf16(text: string, little: boolean): Uint8Array {
   const view = new DataView(new ArrayBuffer(2 + 2 * text.length));
-  [...`\ufeff${text}`].forEach((c, i) => view.setUint16(2 * i, c.charCodeAt(0), little));
+  view.setUint16(0, 0xfeff, little);
+  for (let i = 0; i < text.length; i++) view.setUint16(2 + 2 * i, text.charCodeAt(i), little);
   return new Uint8Array(view.buffer);
 }
 
@@ -111,7 +112,7 @@ const faults: [string, Uint8Array, RegExp][] = [
     utf16(line, true).slice(2),
     /is text in UTF-16 without a byte order mark/,
   ],
-  ["half of UTF-16", utf16(line, true).slice(0, -1), /is damaged or too long as UTF-16LE/],
+  ["half of UTF-16", utf16(line, true).slice(0, -1), /is damaged as UTF-16LE/],
 ];
 for (const [name, bytes, message] of faults) {
   Deno.test(`data file: ${name} is refused`, async () => {
@@ -131,4 +132,33 @@ Deno.test("data file: one that is missing, and a folder, are refused", async () 
   using folder = new TemporaryFolder();
   await assert.rejects(rowsOf(`${folder.path}/none.json`), /none\.json" does not exist; expected/);
   await assert.rejects(rowsOf(folder.path), /is a folder; expected one file of JSON/);
+});
+
+Deno.test("data: UTF-16 is recoded in pieces, no character of which is cut", async () => {
+  using folder = new TemporaryFolder();
+  // The pair of 🦜 lies across the end of the first 16 MiB.
+  const output = "a".repeat(2 ** 23 - 10) + "🦜".repeat(9);
+  const path = folder.file("large.json", utf16(JSON.stringify({ instruction: "a", output }), true));
+  const [row] = await rowsOf(path) as { output: string }[];
+  assert.ok(row.output === output);
+});
+
+Deno.test("data: a row that is too large is called so, in JSON and in tables", async () => {
+  using folder = new TemporaryFolder();
+  const large = new Uint8Array(100_000_100).fill(97);
+  for (
+    const [name, begin, message] of [
+      [
+        "row.json",
+        '{"instruction":"a","output":"',
+        /row 1 \(line 1\) has 100000100 bytes; expected/,
+      ],
+      ["row.csv", "instruction,output\nb,", /line \d+, has more than 100000000 bytes; expected/],
+    ] as const
+  ) {
+    large.set(new TextEncoder().encode(begin));
+    if (name === "row.json") large.set(new TextEncoder().encode('"}'), large.length - 2);
+    await assert.rejects(rowsOf(folder.file(name, large)), { name: "UserError", message });
+    large.fill(97);
+  }
 });
