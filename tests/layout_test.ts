@@ -192,7 +192,9 @@ Deno.test("layout: commands print by kernels/terminal.ts alone, which writes out
     .filter((path) => printing.test(Deno.readTextFileSync(path))).map(named);
   // Both redraw a line of a terminal: one that is typed, and one of progress.
   const redraw = ["cli/progress.ts", "infer/line_input.ts"];
-  assert.deepEqual(found.sort(), [...redraw, "kernels/terminal.ts"].sort());
+  // Lets output fail, whoever prints.
+  const lenient = "cli/tolerant_output.ts";
+  assert.deepEqual(found.sort(), [...redraw, lenient, "kernels/terminal.ts"].sort());
 });
 
 Deno.test("layout: no two families of programs have one name", async () => {
