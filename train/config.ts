@@ -16,7 +16,7 @@ import {
   suggestion,
 } from "../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
-import { TRAIN } from "./flags.ts";
+import { START_KEYS, type StartFlags, TRAIN } from "./flags.ts";
 import { isObject } from "../model/files/json_file.ts";
 import { didYouMean } from "../kernels/suggestion.ts";
 import { NOTHING_TO_SKIP } from "../model/transformer/quantization.ts";
@@ -169,6 +169,12 @@ export interface TrainArguments {
   givenLora: ReadonlySet<string>;
 }
 
+/** A command line of training. */
+export interface TrainCommand extends TrainArguments {
+  /** Flags of this start alone. */
+  start: StartFlags;
+}
+
 /**
  * The configuration that `[CONFIG.yaml] [--flag value …]` asks for, every default filled in. Flags
  * win over the file; without a file, `--model` and `--data`, examples/builtin.yaml is the file.
@@ -180,8 +186,8 @@ export function parseTrainArguments(args: string[]): TrainConfig {
   return readTrainArguments(args).config;
 }
 
-/** As {@linkcode parseTrainArguments}, with the keys that were given. */
-export function readTrainArguments(args: string[]): TrainArguments {
+/** As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys. */
+export function readTrainArguments(args: string[]): TrainCommand {
   helpIfAsked(TRAIN, args);
   const problems: string[] = [];
   const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
@@ -195,6 +201,10 @@ export function readTrainArguments(args: string[]): TrainArguments {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
   }
   const givens: Givens = new Map([...file, ...flags]);
+  const start = Object.fromEntries(checkValues(START_KEYS, flags, problems)) as StartFlags;
+  if (flags.has("watch_port") && start.watch === false) {
+    problems.push("--watch-port is given, but --watch is not; expected both, or neither");
+  }
   const config = completeConfig(givens, loraSwitch(file, flags, problems), problems);
   const prefix = "lora.";
   const givenLora = new Set(
@@ -202,5 +212,5 @@ export function readTrainArguments(args: string[]): TrainArguments {
       name.slice(prefix.length)
     ),
   );
-  return { config, givenLora };
+  return { config, start, givenLora };
 }
