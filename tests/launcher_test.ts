@@ -248,6 +248,15 @@ launcherTest(
   },
 );
 
+launcherTest("a Deno that can't keep its packages is told a folder", async (system) => {
+  await system.program("deno", `[ "$1" = --version ] || exit 3\n${fakeDeno("2.9.6")}`);
+  const own = await system.run(["train"], { env: { DENO_DIR: system.path("home") } });
+  assert.deepEqual([own.code, own.stderr], [3, ""]);
+  const { code, stderr } = await system.run(["train"], { env: { DENO_DIR: "/dev/null/own" } });
+  assert.equal(code, 3);
+  assert.match(stderr, /^error: Deno can't keep packages in \/dev\/null\/own: .* in DENO_DIR\.$/m);
+});
+
 launcherTest("a steady plan is kept until something that it rests on changes", async (system) => {
   const software = await ready(system);
   const driver = async (...args: string[]) => {
