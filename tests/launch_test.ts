@@ -1,12 +1,13 @@
 /** How the launch plans a start, on machines made of a list of files. */
 import assert from "node:assert/strict";
+import { TemporaryFolder } from "./cli/cli.ts";
 import { Environment } from "../scripts/launch/environment.ts";
 import { decidesByFlag, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
 import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
 import { planStart } from "../scripts/launch/plan.ts";
 import { quote, shellLines } from "../scripts/launch/shell.ts";
-import { Refused, type System } from "../scripts/launch/system.ts";
+import { Refused, type System, thisSystem } from "../scripts/launch/system.ts";
 import { type Machine, machine } from "./machine.ts";
 import { prepareVulkan } from "../scripts/launch/vulkan.ts";
 
@@ -153,4 +154,33 @@ Deno.test("launch: developers' commands never start a task, which would start th
     assert.doesNotMatch(lines, /'task'|lorikeet'/, command);
     assert.match(lines, /^exec /m);
   }
+});
+
+Deno.test({
+  name: "launch: a folder of one's own is one that nobody else made, linked or may use",
+  ignore: Deno.build.os === "windows",
+  fn() {
+    using folder = new TemporaryFolder();
+    const { makeOwnFolder } = thisSystem("Linux x86_64");
+    const path = folder.file("own");
+    assert.ok(makeOwnFolder(path) && makeOwnFolder(path));
+    assert.equal((Deno.statSync(path).mode ?? 0) & 0o777, 0o700);
+    Deno.symlinkSync(path, folder.file("link"));
+    assert.ok(!makeOwnFolder(folder.file("link")));
+    Deno.chmodSync(path, 0o755);
+    assert.ok(!makeOwnFolder(path));
+    Deno.chmodSync(path, 0o700);
+    if (Deno.uid() === 0) {
+      Deno.chownSync(path, 12345, 12345);
+      assert.ok(!makeOwnFolder(path));
+    }
+    assert.ok(!makeOwnFolder("/dev/null/own"));
+  },
+});
+
+Deno.test("launch: without a folder of one's own Mesa gets none", () => {
+  const system = { ...machine({ files: SOFTWARE }), makeOwnFolder: () => false };
+  const environment = new Environment(system);
+  prepareVulkan(system, environment, { store: "/s" });
+  assert.equal(environment.get("XDG_RUNTIME_DIR"), undefined);
 });

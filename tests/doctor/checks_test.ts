@@ -129,6 +129,8 @@ Deno.test("doctor: the adapter of a run", () => {
     "problem",
     "the GPU X can't be opened: device lost",
   ]);
+  const full = checkGpu({ failure: "the GPU is out of memory: 64 MB" });
+  assert.match(full.remedy ?? "", /nvidia-smi/);
   const known = checkGpu(
     { failure: "no GPU adapter was found: install" },
     problem("drivers", "", "."),
