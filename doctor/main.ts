@@ -14,6 +14,7 @@ import { flag, text } from "../cli/settings.ts";
 import { UserError } from "../kernels/errors.ts";
 import { environment } from "../kernels/gpu/providers/environment.ts";
 import { hostMemory } from "../kernels/measure/host_memory.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
 import type { Survey } from "../scripts/launch/survey.ts";
 import { canTrain, type Check, reportLines } from "./check.ts";
@@ -89,8 +90,8 @@ async function doctor(args: string[]): Promise<number> {
     }),
   ];
   const able = canTrain(checks);
-  if (flags.json) console.log(JSON.stringify({ can_train: able, checks }, null, 2));
-  else console.log(reportLines(checks).join("\n"));
+  if (flags.json) printJson({ can_train: able, checks }, 2);
+  else printLine(reportLines(checks).join("\n"));
   return able ? 0 : 1;
 }
 

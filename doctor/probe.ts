@@ -12,6 +12,7 @@ import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { allLimits } from "../kernels/gpu/limits.ts";
 import { onTensorCores } from "../kernels/gpu/subgroup_matrix.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
+import { printJson } from "../kernels/terminal.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { availableBytes } from "../model/transformer/capacity.ts";
 import { wrongResult } from "./known_answers.ts";
@@ -87,5 +88,5 @@ export async function probe(args: string[]): Promise<void> {
     available: await availableBytes(gpu),
     speed: flags.measure ? await measure(gpu) : undefined,
   };
-  console.log(JSON.stringify(found));
+  printJson(found);
 }
