@@ -46,7 +46,7 @@ async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage
   if (!watch) return undefined;
   const { TrainingPage } = await import("./watch/in_training.ts");
   const page = await TrainingPage.open(watch_port);
-  console.log(`Watch: ${page.url}`);
+  printLine(`Watch: ${page.url}`);
   return page;
 }
 
