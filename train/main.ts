@@ -7,13 +7,14 @@ import { EXIT } from "../cli/exit_codes.ts";
 import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import { tolerateStdout } from "../cli/tolerant_output.ts";
+import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainCommand } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -23,6 +24,7 @@ import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
 import { countParameters, writeSummary } from "./output.ts";
+import { attempt, writeResults } from "./results.ts";
 import { RunFolder } from "./run_folder.ts";
 import { countSteps, plannedSteps } from "./data.ts";
 import { SampleAnswers } from "./sample_answers.ts";
@@ -133,7 +135,7 @@ async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unkn
 /** Prints what a finished run did. */
 function report(
   { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
-  { trained, profile }: { trained: string; profile?: Profile },
+  { trained, profile }: { trained?: string; profile?: Profile },
 ): void {
   printLine(`\nPeak GPU memory by category:`);
   printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
@@ -143,7 +145,9 @@ function report(
     printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
   if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
-  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  if (trained !== undefined) {
+    printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  }
 }
 
 /** Whether all steps of a run were done and its results are there; says so. */
@@ -161,7 +165,7 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainArguments,
+  given: TrainCommand,
   folder: RunFolder,
   stop: StopRequest,
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
@@ -196,6 +200,29 @@ async function prepare(
   }
 }
 
+/** Makes the run's folder and what is in it from the start. @throws {UserError} where that can't be done. */
+function begin(
+  { places }: TrainCommand,
+  training: Training,
+  stop: StopRequest,
+  answers?: SampleAnswers,
+): Run {
+  const { folder, progress: { step, firstLoss }, setup: { source, config, resumed } } = training;
+  try {
+    folder.begin();
+    const origins = { places, state: resumed?.path };
+    writeEffectiveConfig(folder.file("config"), config, origins);
+    stop.watchFile(folder.file("stop"));
+    const metrics = new LineFile(folder.file("metrics"), step);
+    const vocabulary = source.config.vocab_size;
+    const health = new Health({ settings: config, vocabulary, firstLoss });
+    return { training, evaluation: new Evaluation(training, stop), metrics, stop, health, answers };
+  } catch (error) {
+    folder.discard();
+    throw error;
+  }
+}
+
 /** Trains and writes what comes of it. @returns The exit code. */
 async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
@@ -206,14 +233,20 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
     return stop.code;
   }
   stop.answer = "Writing the results";
-  const trained = await training.save();
+  const { trained, problems } = await writeResults(training, stop);
   const after = await lookAfter(run);
   const { gpu, trainer: { model, skipped } } = training;
-  writeSummary({ gpu, folder, progress, config, model, skipped });
+  await attempt(
+    problems,
+    () => writeSummary({ gpu, folder, progress, config, model, skipped }),
+  );
   if (answers && before.answers && after.answers) {
     printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
   report(training, { trained, profile });
+  if (problems.length > 0) {
+    throw new UserError(`not everything could be written: ${problems.join("; ")}`);
+  }
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
     return stop.code;
@@ -228,6 +261,8 @@ export async function main(args: string[]): Promise<number> {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
+  // What a dry run prints is its result.
+  using _log = given.dry_run ? undefined : tolerateStdout();
   using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
@@ -240,26 +275,14 @@ export async function main(args: string[]): Promise<number> {
       printLine(`\n${(await dryRunLines(training)).join("\n")}`);
       return EXIT.done;
     }
-    folder.begin();
-    const origins = { places: given.places, state: training.setup.resumed?.path };
-    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    const run = begin(given, training, stop, answers);
     page?.show(folder.path);
-    stop.watchFile(folder.file("stop"));
-    const evaluation = new Evaluation(training, stop);
-    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
-    const { source, config } = training.setup;
-    const health = new Health({
-      settings: config,
-      vocabulary: source.config.vocab_size,
-      firstLoss: training.progress.firstLoss,
-    });
-    const run: Run = { training, evaluation, metrics, stop, health, answers };
     const before = await lookBefore(run);
     try {
       return await train(run, before);
     } catch (error) {
       await training.saved().catch(() => {}); // the error says more
-      throw withLastState(error, folder, health.goodUntil);
+      throw withLastState(error, folder, run.health.goodUntil);
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -268,7 +291,4 @@ export async function main(args: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  tolerateStdout();
-  await runMain(main);
-}
+if (import.meta.main) await runMain(main);
