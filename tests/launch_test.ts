@@ -79,12 +79,37 @@ Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET
 Deno.test("launch: no command but test gets more than files, and few get programs", () => {
   for (const command of COMMANDS.filter((name) => name !== "test")) {
     const flags = flagsAnywhere(command, [], "/l").join(" ");
-    assert.doesNotMatch(flags, /--allow-(all|net|ffi|import)|--allow-(run|env|sys)( |$)/, command);
+    assert.doesNotMatch(flags, /--allow-(all|ffi|import)|--allow-(run|env|sys|net)( |$)/, command);
+    assert.equal(flags.includes("--allow-net"), command === "watch", command);
   }
   assert.ok(flagsAnywhere("bench", ["peers"], "/l").includes("--allow-run=nvidia-smi,/l,python3"));
   const permissions = { write: false, programs: ["a,b"], python: true };
-  const flags = permissionFlags(permissions, { lorikeet: "/l", python: "c,d", has: () => true });
+  const flags = permissionFlags(permissions, {
+    lorikeet: "/l",
+    python: "c,d",
+    args: [],
+    has: () => true,
+  });
   assert.doesNotMatch(flags.join(" "), /--allow-run/, "a comma would name two programs");
+});
+
+Deno.test("launch: watch reads the runs it is given, writes only `stop` there and serves this machine", () => {
+  const flags = flagsAnywhere("watch", ["a", "--port", "8", "--debug", "b/c"], "/own/lorikeet");
+  assert.ok(flags.includes("--allow-read=a,b/c,/own/train/watch/page"));
+  assert.ok(flags.includes("--allow-write=a/stop,b/c/stop"));
+  assert.ok(flags.includes("--allow-net=127.0.0.1"));
+  assert.ok(!flags.includes("--allow-read") && !flags.includes("--allow-write"));
+  assert.throws(
+    () => flagsAnywhere("watch", ["a,b"], "/l"),
+    /a,b: a run's folder can't have a comma/,
+  );
+});
+
+Deno.test("launch: train gets a socket only with --watch", async () => {
+  assert.match(await plan("train", ["--watch"], { files: SOFTWARE }), /'--allow-net=127\.0\.0\.1'/);
+  assert.match(await plan("train", ["--watch=true"], { files: SOFTWARE }), /--allow-net=127/);
+  assert.doesNotMatch(await plan("train", ["a"], { files: SOFTWARE }), /--allow-net/);
+  assert.ok(decidesByFlag(["--watch"]), "its plan is not that of other starts");
 });
 
 Deno.test("launch: an NVIDIA driver's libraries are found beside it", () => {

@@ -69,12 +69,13 @@ export function watchApp(runs: Runs, token: string): Hono {
 
   app.use("/api/*", withToken(token));
   /** Answers for the run whose number is in the address. */
-  const ofRun = (answer: (run: WatchedRun, context: Context) => Promise<Response> | Response) =>
-  (context: Context) => {
-    const number = context.req.param("run") ?? "";
-    const run = /^\d{1,4}$/.test(number) ? runs.all[Number(number)] : undefined;
-    return run === undefined ? context.text("No such run.", 404) : answer(run, context);
-  };
+  const ofRun =
+    (answer: (run: WatchedRun, context: Context) => Promise<Response> | Response) =>
+    (context: Context) => {
+      const number = context.req.param("run") ?? "";
+      const run = /^\d{1,4}$/.test(number) ? runs.all[Number(number)] : undefined;
+      return run === undefined ? context.text("No such run.", 404) : answer(run, context);
+    };
   app.get("/api/runs", async (context) => {
     const reading = await runs.poll(PATIENCE);
     const report: Report = { reading, runs: runs.all.map((run) => run.report()) };

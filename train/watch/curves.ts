@@ -61,7 +61,7 @@ export function curvesOf(columns: MetricColumns, view: View): Curves {
   const end = Math.max(start, Math.min(rows, columns.until(axis, to) + 1));
   const exact = end - start <= points;
   // Edges at multiples of a power of two stay where they are when the last step moves on.
-  const width = 2 ** Math.ceil(Math.log2((to - from) / points));
+  const width = 2 ** Math.ceil(Math.log2((to - from || 1) / points));
   const first = Math.floor(from / width);
   const count = exact ? end - start : Math.floor(to / width) - first + 1;
   const pointOf = (row: number) =>

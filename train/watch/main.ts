@@ -8,7 +8,7 @@ import { z } from "zod";
 import { command, helpIfAsked, readFlags, refuse } from "../../cli/command_line.ts";
 import { runMain } from "../../cli/run_main.ts";
 import { checkValues, whole } from "../../cli/settings.ts";
-import { checkRunFolders } from "./runs.ts";
+import { checkRunFolders, Runs } from "./runs.ts";
 import { serveWatchPage } from "./serve.ts";
 
 const { line, schema } = command(
@@ -31,7 +31,7 @@ export async function main(args: string[]): Promise<void> {
   const { port } = schema.parse(checked);
   const folders = [...new Map(operands.map((folder) => [resolve(folder), folder])).values()];
   checkRunFolders(folders);
-  const { url, finished } = serveWatchPage(folders, port);
+  const { url, finished } = serveWatchPage(new Runs(folders), port);
   console.log(`Watching ${folders.length === 1 ? folders[0] : `${folders.length} runs`}: ${url}`);
   console.log("Whoever has this address can read the runs and stop them. Ctrl-C ends the page.");
   await finished;

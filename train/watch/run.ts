@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { isObject } from "../../model/files/json_file.ts";
+import { RUN_FILES, type RunFile } from "../run_files.ts";
 import { MetricColumns } from "./columns.ts";
 import { Evaluations } from "./evaluations.ts";
 import { plainText } from "./plain_text.ts";
@@ -57,7 +58,7 @@ function thinned<T>(points: readonly T[], most: number): T[] {
 
 /** Whether a process holds the lock of a run's folder; undefined where there is none to be asked. */
 async function isLocked(folder: string): Promise<boolean | undefined> {
-  const path = join(folder, "run.lock");
+  const path = join(folder, RUN_FILES.lock);
   if (!(await look(path))?.isFile) return undefined;
   try {
     using file = await Deno.open(path);
@@ -82,30 +83,33 @@ export class WatchedRun {
 
   /** @param name How the page calls it. */
   constructor(readonly id: number, readonly folder: string, readonly name: string) {
-    this.#metricsFile = new Tail(join(folder, "metrics.jsonl"));
-    this.#evaluationsFile = new Tail(join(folder, "evaluations.jsonl"));
+    this.#metricsFile = new Tail(join(folder, RUN_FILES.metrics));
+    this.#evaluationsFile = new Tail(join(folder, RUN_FILES.evaluations));
   }
 
   /** Reads what is new; see {@linkcode Tail.poll} for `buffer`. */
   async poll(buffer: Uint8Array): Promise<void> {
-    const file = (name: string) => join(this.folder, name);
-    this.#folder = await Deno.stat(this.folder).catch(() => undefined);
-    this.#metrics = await look(file("metrics.jsonl"));
+    const ended = this.#summary?.mtime?.getTime(), asked = this.#stopAsked;
+    await this.#look();
     const metrics = await this.#metricsFile.poll(this.columns, buffer);
     const evaluations = await this.#evaluationsFile.poll(this.evaluations, buffer);
-    const summary = await look(file("summary.json"));
-    const finished = summary?.mtime?.getTime() !== this.#summary?.mtime?.getTime();
-    this.#summary = summary;
-    if (finished) this.#memory = memoryOf(await smallText(file("summary.json")));
-    const stopAsked = await look(file("stop")) !== undefined;
-    const asked = stopAsked !== this.#stopAsked;
-    this.#stopAsked = stopAsked;
-    if (metrics || evaluations || finished || asked) this.#version++;
+    const finished = this.#summary?.mtime?.getTime() !== ended;
+    if (finished) this.#memory = memoryOf(await smallText(join(this.folder, RUN_FILES.summary)));
+    if (metrics || evaluations || finished || asked !== this.#stopAsked) this.#version++;
+  }
+
+  /** Looks at what is there, without reading it. */
+  async #look(): Promise<void> {
+    const file = (name: RunFile) => look(join(this.folder, RUN_FILES[name]));
+    this.#folder = await Deno.stat(this.folder).catch(() => undefined);
+    this.#metrics = await file("metrics");
+    this.#summary = await file("summary");
+    this.#stopAsked = await file("stop") !== undefined;
   }
 
   /** The configuration as the run wrote it down; undefined where it did not. */
   async configuration(): Promise<string | undefined> {
-    const text = await smallText(join(this.folder, "config.yaml"));
+    const text = await smallText(join(this.folder, RUN_FILES.config));
     return text && plainText(text);
   }
 
@@ -165,6 +169,7 @@ export class WatchedRun {
    * @throws {NotStopped} where no run seems to work there: the next one would find the file and stop at once.
    */
   async stop(): Promise<void> {
+    await this.#look();
     const status = this.#status, age = this.#age;
     if (status === "finished" || status === "missing") {
       throw new NotStopped(`The run is ${status}: there is nothing to stop.`);
@@ -175,12 +180,10 @@ export class WatchedRun {
       throw new NotStopped("No program works in the run's folder: there is nothing to stop.");
     }
     try {
-      await Deno.writeTextFile(join(this.folder, "stop"), "stop", { createNew: true });
+      await Deno.writeTextFile(join(this.folder, RUN_FILES.stop), "stop", { createNew: true });
     } catch (error) {
       if (error instanceof Deno.errors.AlreadyExists) return; // somebody asked before
       throw new NotStopped("The file `stop` can't be written into the run's folder.");
     }
-    this.#stopAsked = true;
-    this.#version++;
   }
 }

@@ -30,15 +30,24 @@ export function runNames(folders: readonly string[]): string[] {
 
 /** Runs by their number, read on when somebody asks for them. */
 export class Runs {
-  readonly all: readonly WatchedRun[];
+  #all: readonly WatchedRun[] = [];
   readonly #buffer = new Uint8Array(LONGEST_LINE);
   #polling: Promise<void> | undefined;
   #next = 0;
 
   /** @param folders Of runs that may still be about to begin. */
   constructor(folders: readonly string[]) {
+    this.watch(folders);
+  }
+
+  /** Watches these instead. */
+  watch(folders: readonly string[]): void {
     const names = runNames(folders);
-    this.all = folders.map((folder, id) => new WatchedRun(id, folder, names[id]));
+    this.#all = folders.map((folder, id) => new WatchedRun(id, folder, names[id]));
+  }
+
+  get all(): readonly WatchedRun[] {
+    return this.#all;
   }
 
   /**

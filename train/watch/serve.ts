@@ -6,7 +6,7 @@
 import { UserError } from "../../kernels/errors.ts";
 import { watchApp } from "./app.ts";
 import { newToken } from "./guard.ts";
-import { Runs } from "./runs.ts";
+import type { Runs } from "./runs.ts";
 
 const HOST = "127.0.0.1";
 
@@ -16,17 +16,18 @@ export interface WatchPage {
   readonly url: string;
   /** Ends when the page is served no more. */
   readonly finished: Promise<void>;
+  /** Serves it no more, once what was asked is answered. */
+  close(): Promise<void>;
 }
 
 /**
  * Serves a page.
  *
- * @param folders Of the runs.
  * @param port 0 for any that is free.
  * @throws {UserError} where the port can't be had.
  */
-export function serveWatchPage(folders: readonly string[], port: number): WatchPage {
-  const runs = new Runs(folders), token = newToken();
+export function serveWatchPage(runs: Runs, port: number): WatchPage {
+  const token = newToken();
   const app = watchApp(runs, token);
   try {
     const server = Deno.serve(
@@ -35,7 +36,11 @@ export function serveWatchPage(folders: readonly string[], port: number): WatchP
     );
     // Long files are being read while a browser starts.
     runs.poll(0);
-    return { url: `http://${HOST}:${server.addr.port}/#${token}`, finished: server.finished };
+    return {
+      url: `http://${HOST}:${server.addr.port}/#${token}`,
+      finished: server.finished,
+      close: () => server.shutdown(),
+    };
   } catch (error) {
     if (error instanceof Deno.errors.AddrInUse || error instanceof Deno.errors.PermissionDenied) {
       throw new UserError(

@@ -140,6 +140,7 @@ class Page implements ChartActions {
     };
     for (const chart of this.#charts) chart.show(shown, view);
     const words = runs.length === 1 ? runs[0].name : `${runs.length} runs`;
+    if (runs.length === 0) return this.#say("The run has not begun yet.", false);
     const count = runs.filter(({ status }) => status === "running").length;
     this.#say(reading ? `${words}, reading` : `${words}, ${count} running`, false);
     document.title = `${words} – Lorikeet`;
