@@ -57,7 +57,7 @@ export function curvesOf(columns: MetricColumns, view: View): Curves {
   const { axis, points, smoothing } = view, places = columns.axes[axis], { rows } = columns;
   const from = Math.max(view.from, rows > 0 ? places[0] : 0);
   const to = Math.min(view.to, rows > 0 ? places[rows - 1] : 0);
-  const start = Math.max(0, columns.until(axis, from) - 1);
+  const start = Math.max(0, columns.before(axis, from) - 1);
   const end = Math.max(start, Math.min(rows, columns.until(axis, to) + 1));
   const exact = end - start <= points;
   // Edges at multiples of a power of two stay where they are when the last step moves on.

@@ -55,9 +55,9 @@ export class Evaluations implements LineReader {
     this.#all = [];
   }
 
-  lines(texts: readonly string[]): void {
-    for (const text of texts) {
-      const line = parse(text);
+  lines(text: string): void {
+    for (const own of text.split("\n")) {
+      const line = parse(own);
       if (line === undefined) continue;
       this.#all = this.#all.filter(({ step }) => step < line.step);
       this.#all.push(line);

@@ -16,8 +16,8 @@ const DECODER = new TextDecoder();
 export interface LineReader {
   /** Forgets all lines: the file is another one, or was cut back. */
   restart(): void;
-  /** Takes lines, in order. */
-  lines(texts: readonly string[]): void;
+  /** Takes the text of one or more whole lines, without the last newline. */
+  lines(text: string): void;
 }
 
 /** What is at a path, no link followed; undefined where there is nothing that can be looked at. */
@@ -111,7 +111,7 @@ export class Tail {
       start = bytes.indexOf(NEWLINE) + 1;
       this.#skipping = false;
     }
-    if (start < bytes.length) reader.lines(DECODER.decode(bytes.subarray(start, -1)).split("\n"));
+    if (start < bytes.length) reader.lines(DECODER.decode(bytes.subarray(start, -1)));
   }
 
   #advance(bytes: Uint8Array): void {

@@ -10,7 +10,7 @@ function reading(path: string, room = LONGEST_LINE): () => Promise<string[]> {
   let all: string[] = [];
   const reader = {
     restart: () => void (all = []),
-    lines: (texts: readonly string[]) => void all.push(...texts),
+    lines: (text: string) => void all.push(...text.split("\n")),
   };
   return async () => {
     await tail.poll(reader, buffer);

@@ -18,16 +18,14 @@ function tokenOf(text: string): string {
 
 /** The server, asked with the token. */
 export class Api {
-  #token: string;
+  #token = sessionStorage.getItem(KEPT) ?? "";
 
-  /** Takes the token out of the page's address, where histories would keep it. */
-  constructor() {
-    const given = tokenOf(location.hash);
-    if (given !== "") {
-      sessionStorage.setItem(KEPT, given);
-      history.replaceState(null, "", location.pathname);
-    }
-    this.#token = sessionStorage.getItem(KEPT) ?? "";
+  /** Takes the token out of the page's address, where histories would keep it. @returns Whether one was there. */
+  takeToken(): boolean {
+    if (tokenOf(location.hash) === "") return false;
+    this.useToken(location.hash);
+    history.replaceState(null, "", location.pathname);
+    return true;
   }
 
   /** Uses another token, or address with one, from now on. */

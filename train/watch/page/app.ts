@@ -11,7 +11,9 @@ import { RunList } from "./run_list.ts";
 import { AXES, type Axis, type Curves, type Report, type RunReport } from "./view.ts";
 
 /** Milliseconds until the next look: as a rule, while runs are being read, and after a failure. */
-const USUAL = 2000, SOON = 100, LATER = 5000;
+const USUAL = 2000, SOON = 50, LATER = 5000;
+/** Milliseconds between curves of runs that are still being read: the same thread reads them and makes the curves. */
+const PART = 1000;
 /** Points of a curve: more than a screen's pixels show nothing more. */
 const FEWEST = 200, MOST = 1000;
 
@@ -41,11 +43,14 @@ class Page implements ChartActions {
   #to = Infinity;
   #timer = 0;
   #looking = false;
+  /** When curves are asked for again while runs are being read. */
+  #nextPart = performance.now() + PART;
   /** Whether to look again as soon as the look under way has ended. */
   #again = false;
   #toStop: RunReport | undefined;
 
   constructor() {
+    this.#api.takeToken();
     byId("charts", HTMLElement).append(...this.#charts.map(({ figure }) => figure));
     this.#axis.addEventListener("change", () => this.showAll());
     this.#logarithmic.addEventListener("change", () => this.#lookNow());
@@ -67,6 +72,7 @@ class Page implements ChartActions {
       this.#api.useToken(byId("token", HTMLInputElement).value);
       this.#lookNow();
     });
+    addEventListener("hashchange", () => this.#api.takeToken() && this.#lookNow());
     document.addEventListener("visibilitychange", () => this.#lookNow());
     // Another size has room for more points, another scheme has other colours.
     addEventListener("resize", () => this.#lookNow());
@@ -129,6 +135,9 @@ class Page implements ChartActions {
 
   async #show({ reading, runs }: Report): Promise<void> {
     this.#list.update(runs);
+    const words = runs.length === 1 ? runs[0].name : `${runs.length} runs`;
+    if (reading && performance.now() < this.#nextPart) return this.#say(`${words}, reading`, false);
+    this.#nextPart = performance.now() + PART;
     const shown = await Promise.all(
       runs.filter((run) => this.#list.shows(run)).map((run) => this.#shownRun(run)),
     );
@@ -139,7 +148,6 @@ class Page implements ChartActions {
       logarithmic: this.#logarithmic.checked,
     };
     for (const chart of this.#charts) chart.show(shown, view);
-    const words = runs.length === 1 ? runs[0].name : `${runs.length} runs`;
     if (runs.length === 0) return this.#say("The run has not begun yet.", false);
     const count = runs.filter(({ status }) => status === "running").length;
     this.#say(reading ? `${words}, reading` : `${words}, ${count} running`, false);
