@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Report } from "../../train/watch/page/view.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { makeRun, metricsLines } from "../train/watch/run_files.ts";
+import { addressOf, end } from "../watch/served.ts";
 import { lorikeet, refused, smallData, startLorikeet, TemporaryFolder } from "./cli.ts";
 
 /** A page that a command serves. */
@@ -14,18 +15,9 @@ interface Page {
   stop(): Promise<Response>;
 }
 
-/** The page whose address a command prints. Its further output is read, so that it has room for it. */
+/** The page whose address a command prints. */
 async function pageOf(command: Deno.ChildProcess): Promise<Page> {
-  const [own, rest] = command.stdout.tee();
-  rest.cancel();
-  let text = "", address: string | undefined;
-  for await (const bytes of own.values({ preventCancel: true })) {
-    text += new TextDecoder().decode(bytes);
-    address = /http:\S+(?=\n)/.exec(text)?.[0];
-    if (address !== undefined) break;
-  }
-  own.pipeTo(new WritableStream()).catch(() => {});
-  const url = new URL(address ?? assert.fail(`no address: ${text}`));
+  const url = await addressOf(command);
   const headers = { Authorization: `Bearer ${url.hash.slice(1)}` };
   return {
     report: async () => await (await fetch(new URL("api/runs", url.origin), { headers })).json(),
@@ -45,9 +37,7 @@ Deno.test("cli: watch serves runs, and stops one that is at work", async () => {
     assert.equal((await page.stop()).status, 200);
     assert.equal(Deno.readTextFileSync(join(runs[0], "stop")), "stop");
   } finally {
-    command.kill("SIGINT");
-    await command.stderr.cancel();
-    await command.status;
+    await end(command);
   }
 });
 
