@@ -7,6 +7,7 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import { command, helpIfAsked, readFlags, refuse } from "../../cli/command_line.ts";
 import { runMain } from "../../cli/run_main.ts";
+import { printLine } from "../../kernels/terminal.ts";
 import { checkValues, whole } from "../../cli/settings.ts";
 import { checkRunFolders, Runs } from "./runs.ts";
 import { serveWatchPage } from "./serve.ts";
@@ -32,8 +33,8 @@ export async function main(args: string[]): Promise<void> {
   const folders = [...new Map(operands.map((folder) => [resolve(folder), folder])).values()];
   checkRunFolders(folders);
   const { url, finished } = serveWatchPage(new Runs(folders), port);
-  console.log(`Watching ${folders.length === 1 ? folders[0] : `${folders.length} runs`}: ${url}`);
-  console.log("Whoever has this address can read the runs and stop them. Ctrl-C ends the page.");
+  printLine(`Watching ${folders.length === 1 ? folders[0] : `${folders.length} runs`}: ${url}`);
+  printLine("Whoever has this address can read the runs and stop them. Ctrl-C ends the page.");
   await finished;
 }
 
