@@ -44,8 +44,10 @@ function describeParameters(model: Llama): string {
 }
 
 /** Serves the run's page where that is asked for, and prints its address. */
-async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage | undefined> {
-  if (!watch) return undefined;
+async function openPage(
+  { watch, watch_port, dry_run }: RunOptions,
+): Promise<TrainingPage | undefined> {
+  if (!watch || dry_run) return undefined;
   const { TrainingPage } = await import("./watch/in_training.ts");
   const page = await TrainingPage.open(watch_port);
   printLine(`Watch: ${page.url}`);
