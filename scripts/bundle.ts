@@ -26,7 +26,7 @@ const BUNDLE = command(
     compression: choice(COMPRESSIONS).default("gzip").describe(
       "gzip, which every system has, or xz, which makes it a quarter smaller.",
     ),
-    level: whole(1, 9).default(9).describe("From 1, quick, to 9, small."),
+    level: whole(1, 9).default(6).describe("From 1, quick, to 9, small."),
   }),
 );
 
