@@ -145,6 +145,9 @@ bundleTest("is unpacked once, and gives way to the launcher in it", async (machi
   assert.match((await machine.run(program, [], elsewhere)).stdout, /\/other\/lorikeet-bundle\//);
   Deno.symlinkSync(program, machine.file("bin/linked"));
   assert.equal((await machine.run("linked")).code, 7, "it finds itself on the PATH");
+  const mute = { XDG_CACHE_HOME: machine.file("mute") };
+  const silent = await machine.run("sh", ["-c", "exec linked 2>&-"], mute);
+  assert.equal(silent.code, 7, "it needs nobody to read");
 });
 
 bundleTest("starts at once share one folder", async (machine) => {
