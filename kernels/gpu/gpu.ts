@@ -24,6 +24,10 @@ import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, type Tensor } from "./tensor.ts";
 
 const STAGING_BYTES = 1 << 20;
+/** Bytes of the buffer through which more than {@linkcode LARGE_READING} is read: it lies in host memory. */
+const LARGE_STAGING = 1 << 24, LARGE_READING = 1 << 22;
+/** What buffers are used for that the host reads. */
+const readback = () => GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -74,6 +78,7 @@ export class Gpu {
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
   #staging?: GPUBuffer;
+  #largeStaging?: GPUBuffer;
   #reading = false;
   #scratch?: Tensor;
   #failure?: Error;
@@ -270,17 +275,34 @@ export class Gpu {
    * out of memory or refused a program.
    */
   async read(tensor: Tensor, overlap?: () => void): Promise<ArrayBuffer> {
+    const out = new Uint8Array(tensor.bytes);
+    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    await this.#read(tensor, out, overlap);
+    return out.buffer;
+  }
+
+  /**
+   * Reads a tensor's bytes as {@linkcode read} does, into memory that is there already: new memory takes the system
+   * longer than the copy. Much is read in larger pieces, through a buffer in host memory.
+   */
+  async readInto(tensor: Tensor, target: Uint8Array<ArrayBuffer>): Promise<void> {
+    await this.#read(tensor, target.subarray(0, tensor.bytes));
+  }
+
+  /** Fills `out` with the tensor's bytes. */
+  async #read(tensor: Tensor, out: Uint8Array<ArrayBuffer>, overlap?: () => void): Promise<void> {
     if (this.#precompiling) {
       throw new Error(`${tensor.name} can't be read while programs are precompiled`);
     }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
-    const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
-    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    const staging = overlap === undefined && out.length > LARGE_READING
+      ? this.#largeStaging ??= this.device.createBuffer({ size: LARGE_STAGING, usage: readback() })
+      : this.#staging ??= this.#makeStaging();
     const { launches } = this.#recorder.work;
     this.#reading = true;
     try {
-      for (let done = 0; done < out.length; done += STAGING_BYTES) {
-        const bytes = Math.min(STAGING_BYTES, out.length - done);
+      for (let done = 0; done < out.length; done += staging.size) {
+        const bytes = Math.min(staging.size, out.length - done);
         this.#recorder.encoder()
           .copyBufferToBuffer(
             allocated(tensor.buffer, tensor.name),
@@ -308,7 +330,6 @@ export class Gpu {
     if (this.#recorder.work.launches === launches) this.#recorder.idle();
     await pollEventLoop();
     await this.check();
-    return out.buffer;
   }
 
   /** Reads an f32 tensor, as {@linkcode read} does. */
@@ -346,6 +367,7 @@ export class Gpu {
     this.#rested();
     // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
     this.memory.freeAll();
+    this.#largeStaging?.destroy();
     this.device.destroy();
   }
 
@@ -366,8 +388,8 @@ export class Gpu {
   }
 
   #makeStaging(): GPUBuffer {
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return allocated(this.memory.buffer("workspace", "readback", STAGING_BYTES, usage), "readback");
+    const buffer = this.memory.buffer("workspace", "readback", STAGING_BYTES, readback());
+    return allocated(buffer, "readback");
   }
 }
 
