@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { Tensor } from "../kernels/gpu/tensor.ts";
-import { cutRows, padRows } from "../model/checkpoint/load.ts";
+import { padRows } from "../model/checkpoint/load.ts";
 import { brief } from "../model/files/json_file.ts";
 import { openSafetensors, type SafetensorsFile } from "../model/formats/safetensors.ts";
 import { sameShape } from "../model/formats/weights.ts";
