@@ -13,7 +13,7 @@ import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainCommand } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -26,6 +26,8 @@ import { countParameters, writeSummary } from "./output.ts";
 import { RunFolder } from "./run_folder.ts";
 import { countSteps, plannedSteps } from "./data.ts";
 import { SampleAnswers } from "./sample_answers.ts";
+import { newestState } from "./state.ts";
+import type { StoredState } from "./state_file.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
@@ -154,6 +156,32 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
   return true;
 }
 
+/** A command, the folder that it works in, and what the newest state there says. */
+interface FoundRun {
+  given: TrainCommand;
+  folder: RunFolder;
+  newest?: StoredState;
+}
+
+/** Reads the command line, and finds the run that it goes on with. */
+function findRun(args: string[]): FoundRun {
+  let found: RunFolder | undefined, newest: StoredState | undefined;
+  try {
+    const given = readTrainArguments(args, (keys) => {
+      found = RunFolder.open(keys);
+      if (found.states.length === 0) return undefined;
+      newest = newestState(found.states, noteLine);
+      // With auto, the command alone says what the run is: it may begin it as well.
+      if (keys.resume === "auto") return undefined;
+      return { path: newest.path, config: newest.identity.config };
+    });
+    return { given, folder: found ?? RunFolder.open(given.config), newest };
+  } catch (error) {
+    found?.[Symbol.dispose]();
+    throw error;
+  }
+}
+
 /**
  * Prepares a run.
  *
@@ -161,13 +189,12 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainArguments,
-  folder: RunFolder,
+  { given, folder, newest }: FoundRun,
   stop: StopRequest,
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
   const check = () => stop.check();
   const { states } = folder;
-  const setup = await setUpTraining(given, printLine, { states, check });
+  const setup = await setUpTraining(given, printLine, { states, newest, check });
   if (isFinished(folder, setup)) return undefined;
   check();
   const answers = sampleAnswers(setup), bar = loadingBar();
@@ -194,6 +221,17 @@ async function prepare(
     await training[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** Opens metrics.jsonl where the run stands. A run of its own from another's state has no lines from before. */
+function openMetrics({ folder, progress: { step } }: Training): LineFile {
+  const metrics = new LineFile(folder.file("metrics"), step), last = metrics.last?.step ?? 0;
+  if (folder.existed && last < step) {
+    noteLine(
+      `${metrics.path} ends with step ${last}, and the state is of step ${step}: lines are missing.`,
+    );
+  }
+  return metrics;
 }
 
 /** Trains and writes what comes of it. @returns The exit code. */
@@ -223,16 +261,16 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
 }
 
 export async function main(args: string[]): Promise<number> {
-  const given = readTrainArguments(args);
+  const found = findRun(args), { given } = found;
+  using folder = found.folder;
   if (given.schema) {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
-  using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
   try {
-    const prepared = await prepare(given, folder, stop);
+    const prepared = await prepare(found, stop);
     if (prepared === undefined) return EXIT.done;
     const { training, answers } = prepared;
     await using _ = training;
@@ -246,7 +284,7 @@ export async function main(args: string[]): Promise<number> {
     page?.show(folder.path);
     stop.watchFile(folder.file("stop"));
     const evaluation = new Evaluation(training, stop);
-    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
+    const metrics = openMetrics(training);
     const { source, config } = training.setup;
     const health = new Health({
       settings: config,
