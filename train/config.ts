@@ -218,7 +218,9 @@ export function readTrainArguments(args: string[], find: FindRun = () => undefin
   }
   let file: Givens = new Map();
   if (files.length === 1) file = readConfigFile(files[0], problems);
-  const keys = folderKeys(new Map([...file, ...flags])), run = keys && find(keys);
+  const keys = folderKeys(new Map([...file, ...flags]));
+  // A command that is wrong already names its mistakes first.
+  const run = keys && problems.length === 0 ? find(keys) : undefined;
   if (run !== undefined) file = new Map([...storedGivens(run.config, run.path), ...file]);
   else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);

@@ -19,15 +19,11 @@ import { Profiler } from "./profiler.ts";
 import type { Extension, Program } from "./program.ts";
 import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
 import type { Provider } from "./providers/provider.ts";
+import { Readback, STAGING_BYTES } from "./readback.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, type Tensor } from "./tensor.ts";
 
-const STAGING_BYTES = 1 << 20;
-/** Bytes of the buffer through which more than {@linkcode LARGE_READING} is read: it lies in host memory. */
-const LARGE_STAGING = 1 << 24, LARGE_READING = 1 << 22;
-/** What buffers are used for that the host reads. */
-const readback = () => GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -77,8 +73,7 @@ export class Gpu {
   #precompiling = false;
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
-  #staging?: GPUBuffer;
-  #largeStaging?: GPUBuffer;
+  readonly #readback: Readback;
   #reading = false;
   #scratch?: Tensor;
   #failure?: Error;
@@ -114,6 +109,7 @@ export class Gpu {
       maxBufferSize: limits.maxBufferSize,
       maxBinding: this.maxBinding,
     });
+    this.#readback = new Readback(device, this.memory);
     if (options.profile && device.features.has("timestamp-query")) {
       this.profiler = new Profiler(device);
     }
@@ -276,38 +272,33 @@ export class Gpu {
    */
   async read(tensor: Tensor, overlap?: () => void): Promise<ArrayBuffer> {
     const out = new Uint8Array(tensor.bytes);
-    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
-    await this.#read(tensor, out, overlap);
+    await this.readInto(tensor, out, overlap);
     return out.buffer;
   }
 
-  /**
-   * Reads a tensor's bytes as {@linkcode read} does, into memory that is there already: new memory takes the system
-   * longer than the copy. Much is read in larger pieces, through a buffer in host memory.
-   */
-  async readInto(tensor: Tensor, target: Uint8Array<ArrayBuffer>): Promise<void> {
-    await this.#read(tensor, target.subarray(0, tensor.bytes));
-  }
-
-  /** Fills `out` with the tensor's bytes. */
-  async #read(tensor: Tensor, out: Uint8Array<ArrayBuffer>, overlap?: () => void): Promise<void> {
+  /** The same into memory that is there already: new memory takes the system longer than the copy. */
+  async readInto(
+    tensor: Tensor,
+    target: Uint8Array<ArrayBuffer>,
+    overlap?: () => void,
+  ): Promise<void> {
+    const out = target.subarray(0, tensor.bytes);
+    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
     if (this.#precompiling) {
       throw new Error(`${tensor.name} can't be read while programs are precompiled`);
     }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
-    const staging = overlap === undefined && out.length > LARGE_READING
-      ? this.#largeStaging ??= this.device.createBuffer({ size: LARGE_STAGING, usage: readback() })
-      : this.#staging ??= this.#makeStaging();
+    const staging = this.#readback.staging(out.length);
     const { launches } = this.#recorder.work;
     this.#reading = true;
     try {
-      for (let done = 0; done < out.length; done += staging.size) {
-        const bytes = Math.min(staging.size, out.length - done);
+      for (let done = 0; done < out.length; done += staging.bytes) {
+        const bytes = Math.min(staging.bytes, out.length - done);
         this.#recorder.encoder()
           .copyBufferToBuffer(
             allocated(tensor.buffer, tensor.name),
             tensor.offset + done,
-            staging,
+            staging.buffer,
             0,
             bytes,
           );
@@ -318,10 +309,10 @@ export class Gpu {
           this.flush();
         }
         await this.check();
-        const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
+        const range = await this.#map(staging.buffer, bytes).catch((error) => this.#explain(error));
         this.#recorder.release();
         out.set(new Uint8Array(range), done);
-        staging.unmap();
+        staging.buffer.unmap();
       }
     } finally {
       this.#recorder.release();
@@ -367,7 +358,7 @@ export class Gpu {
     this.#rested();
     // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
     this.memory.freeAll();
-    this.#largeStaging?.destroy();
+    this.#readback.destroy();
     this.device.destroy();
   }
 
@@ -385,11 +376,6 @@ export class Gpu {
     await pollEventLoop(); // Reports are events.
     await this.check();
     throw error;
-  }
-
-  #makeStaging(): GPUBuffer {
-    const buffer = this.memory.buffer("workspace", "readback", STAGING_BYTES, readback());
-    return allocated(buffer, "readback");
   }
 }
 
