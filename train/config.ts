@@ -29,6 +29,8 @@ import {
   type trainSchema,
 } from "./schema.ts";
 import { allowableKeys } from "./resume_keys.ts";
+import { storedGivens } from "./resumed_config.ts";
+import type { RunFolderKeys } from "./run_folder.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
@@ -186,8 +188,28 @@ export function parseTrainArguments(args: string[]): TrainConfig {
   return readTrainArguments(args).config;
 }
 
-/** As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys. */
-export function readTrainArguments(args: string[]): TrainCommand {
+/**
+ * Finds the run that `output` and `resume` name.
+ *
+ * @returns The file and the configuration of its newest state, where keys are to be taken over from it.
+ */
+export type FindRun = (
+  keys: RunFolderKeys,
+) => { path: string; config: Record<string, unknown> } | undefined;
+
+/** Where a run is to go on, as far as that is well said; undefined where it is to begin. */
+function folderKeys(givens: Givens): RunFolderKeys | undefined {
+  const keys = KEYS.filter(({ name }) => name === "output" || name === "resume");
+  const { output, resume } = Object.fromEntries(checkValues(keys, givens, [])) as RunFolderKeys;
+  return resume === undefined ? undefined : { output, resume };
+}
+
+/**
+ * As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys.
+ *
+ * @param find Called where `resume` is given: keys that are not given are then those that it finds.
+ */
+export function readTrainArguments(args: string[], find: FindRun = () => undefined): TrainCommand {
   helpIfAsked(TRAIN, args);
   const problems: string[] = [];
   const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
@@ -195,9 +217,12 @@ export function readTrainArguments(args: string[]): TrainCommand {
     problems.push(`got "${files.join('" and "')}"; expected at most one configuration file`);
   }
   let file: Givens = new Map();
-  if (files.length === 1) {
-    file = readConfigFile(files[0], problems);
-  } else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
+  if (files.length === 1) file = readConfigFile(files[0], problems);
+  const keys = folderKeys(new Map([...file, ...flags]));
+  // A command that is wrong already names its mistakes first.
+  const run = keys && problems.length === 0 ? find(keys) : undefined;
+  if (run !== undefined) file = new Map([...storedGivens(run.config, run.path), ...file]);
+  else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
   }
   const options = runOptions(flags, problems);

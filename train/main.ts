@@ -28,6 +28,8 @@ import { attempt, writeResults } from "./results.ts";
 import { RunFolder } from "./run_folder.ts";
 import { countSteps, plannedSteps } from "./data.ts";
 import { SampleAnswers } from "./sample_answers.ts";
+import { newestState } from "./state.ts";
+import type { StoredState } from "./state_file.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
@@ -160,6 +162,32 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
   return true;
 }
 
+/** A command, the folder that it works in, and what the newest state there says. */
+interface FoundRun {
+  given: TrainCommand;
+  folder: RunFolder;
+  newest?: StoredState;
+}
+
+/** Reads the command line, and finds the run that it goes on with. */
+function findRun(args: string[]): FoundRun {
+  let found: RunFolder | undefined, newest: StoredState | undefined;
+  try {
+    const given = readTrainArguments(args, (keys) => {
+      found = RunFolder.open(keys);
+      if (found.states.length === 0) return undefined;
+      newest = newestState(found.states, noteLine);
+      // With auto, the command alone says what the run is: it may begin it as well.
+      if (keys.resume === "auto") return undefined;
+      return { path: newest.path, config: newest.identity.config };
+    });
+    return { given, folder: found ?? RunFolder.open(given.config), newest };
+  } catch (error) {
+    found?.[Symbol.dispose]();
+    throw error;
+  }
+}
+
 /**
  * Prepares a run.
  *
@@ -167,13 +195,12 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainCommand,
-  folder: RunFolder,
+  { given, folder, newest }: FoundRun,
   stop: StopRequest,
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
   const check = () => stop.check();
   const { states } = folder;
-  const setup = await setUpTraining(given, printLine, { states, check });
+  const setup = await setUpTraining(given, printLine, { states, newest, check });
   if (isFinished(folder, setup)) return undefined;
   check();
   const answers = sampleAnswers(setup), bar = loadingBar();
@@ -202,6 +229,17 @@ async function prepare(
   }
 }
 
+/** Opens metrics.jsonl where the run stands. A run of its own from another's state has no lines from before. */
+function openMetrics({ folder, progress: { step } }: Training): LineFile {
+  const metrics = new LineFile(folder.file("metrics"), step), last = metrics.last?.step ?? 0;
+  if (folder.existed && last < step) {
+    noteLine(
+      `${metrics.path} ends with step ${last}, and the state is of step ${step}: lines are missing.`,
+    );
+  }
+  return metrics;
+}
+
 /** Makes the run's folder and what is in it from the start. @throws {UserError} where that can't be done. */
 function begin(
   { places }: TrainCommand,
@@ -209,13 +247,13 @@ function begin(
   stop: StopRequest,
   answers?: SampleAnswers,
 ): Run {
-  const { folder, progress: { step, firstLoss }, setup: { source, config, resumed } } = training;
+  const { folder, progress: { firstLoss }, setup: { source, config, resumed } } = training;
   try {
     folder.begin();
     const origins = { places, state: resumed?.path };
     writeEffectiveConfig(folder.file("config"), config, origins);
     stop.watchFile(folder.file("stop"));
-    const metrics = new LineFile(folder.file("metrics"), step);
+    const metrics = openMetrics(training);
     const vocabulary = source.config.vocab_size;
     const health = new Health({ settings: config, vocabulary, firstLoss });
     return { training, evaluation: new Evaluation(training, stop), metrics, stop, health, answers };
@@ -258,18 +296,18 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
 }
 
 export async function main(args: string[]): Promise<number> {
-  const given = readTrainArguments(args);
+  const found = findRun(args), { given } = found;
+  using folder = found.folder;
   if (given.schema) {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
   // What a dry run prints is its result.
   using _log = given.dry_run ? undefined : tolerateStdout();
-  using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
   try {
-    const prepared = await prepare(given, folder, stop);
+    const prepared = await prepare(found, stop);
     if (prepared === undefined) return EXIT.done;
     const { training, answers } = prepared;
     await using _ = training;

@@ -100,16 +100,20 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  * Finds the model, its adapter and the samples of a run.
  *
  * @param say Told what was found, for people.
- * @param options.states The states to go on from, the newest first.
+ * @param options.states The states to go on from, the newest first, and what the first whole one says, if it was read.
  * @param options.check Called now and then; what it throws ends the search.
  * @throws {UserError} where a file is missing or wrong, or does not fit another, or the states are those of another run.
  */
 export async function setUpTraining(
   given: TrainArguments,
   say: (line: string | StyledText) => void,
-  { states = [], check }: { states?: readonly SavedState[]; check?: () => void } = {},
+  { states = [], newest, check }: {
+    states?: readonly SavedState[];
+    newest?: StoredState;
+    check?: () => void;
+  } = {},
 ): Promise<TrainingSetup> {
-  const resumed = states.length === 0 ? undefined : newestState(states, say);
+  const resumed = newest ?? (states.length === 0 ? undefined : newestState(states, say));
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
   if (!given.config.lora) refuseQuantized(source);
   const { lora, adapter } = await startAdapter(given, source, resumed);
