@@ -6,6 +6,7 @@
 import { ProgressBar } from "../cli/progress.ts";
 import type { Health } from "./health.ts";
 import type { LineFile, StepLine } from "./line_file.ts";
+import { StateKeeping } from "./state_keeping.ts";
 import type { StopRequest } from "./stop_request.ts";
 import type { StepDone } from "./steps.ts";
 import type { RunStep, Training } from "./training.ts";
@@ -46,38 +47,32 @@ export async function runSteps(
 ): Promise<{ stopped: boolean }> {
   const { progress, trainer, setup: { config } } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
-  // A state that was put off is saved as soon as the run looks well again.
-  let putOff = false, last: StepDone<RunStep> | undefined;
-  const saves = (step: number) =>
-    putOff || (config.save_every > 0 && step % config.save_every === 0);
+  const states = new StateKeeping(training);
+  let last: StepDone<RunStep> | undefined;
   // What is saved, or evaluated between epochs, are the weights of that step.
   const mustWait = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
-    saves(step) || next.epoch > epoch || stop.requested;
+    states.isDue(step) || next.epoch > epoch || stop.requested;
   for await (const done of training.run(mustWait)) {
     const { step: { step, epoch }, result } = done;
     metrics.write(metricsLine(done));
     health.look(step, result);
     last = done;
-    if (training.saveFailure !== undefined) throw training.saveFailure;
+    states.look();
     const speed = `${Math.round(progress.tokens / progress.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
     if (!done.idle) continue;
-    const due = saves(step);
-    putOff = due && health.doubtful;
-    if (due && !putOff) await training.saveState();
+    await states.keep(step, health.doubtful);
     if (!stop.requested && done.next !== undefined && done.next.epoch > epoch) {
       try {
         await epochStart(done.next.epoch);
       } catch (error) {
-        await training.saveState();
-        await training.saved();
+        await states.keepNow();
         throw error;
       }
     }
     // Also where that was asked for while the state was saved or the model evaluated.
     if (!stop.requested) continue;
-    await training.saveState();
-    await training.saved();
+    await states.keepNow();
     return { stopped: true };
   }
   health.finish(trainer.stepsTaken, last);

@@ -7,6 +7,7 @@ import { EXIT } from "../cli/exit_codes.ts";
 import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import { tolerateStdout } from "../cli/tolerant_output.ts";
+import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
@@ -23,6 +24,7 @@ import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
 import { countParameters, writeSummary } from "./output.ts";
+import { attempt, writeResults } from "./results.ts";
 import { RunFolder } from "./run_folder.ts";
 import { countSteps, plannedSteps } from "./data.ts";
 import { SampleAnswers } from "./sample_answers.ts";
@@ -133,7 +135,7 @@ async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unkn
 /** Prints what a finished run did. */
 function report(
   { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
-  { trained, profile }: { trained: string; profile?: Profile },
+  { trained, profile }: { trained?: string; profile?: Profile },
 ): void {
   printLine(`\nPeak GPU memory by category:`);
   printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
@@ -143,7 +145,9 @@ function report(
     printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
   if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
-  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  if (trained !== undefined) {
+    printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+  }
 }
 
 /** Whether all steps of a run were done and its results are there; says so. */
@@ -206,14 +210,20 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
     return stop.code;
   }
   stop.answer = "Writing the results";
-  const trained = await training.save();
+  const { trained, problems } = await writeResults(training, stop);
   const after = await lookAfter(run);
   const { gpu, trainer: { model, skipped } } = training;
-  writeSummary({ gpu, folder, progress, config, model, skipped });
+  await attempt(
+    problems,
+    () => writeSummary({ gpu, folder, progress, config, model, skipped }),
+  );
   if (answers && before.answers && after.answers) {
     printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
   report(training, { trained, profile });
+  if (problems.length > 0) {
+    throw new UserError(`not everything could be written: ${problems.join("; ")}`);
+  }
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
     return stop.code;
