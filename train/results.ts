@@ -6,6 +6,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
+import { Diverged } from "./health.ts";
 import type { StopRequest } from "./stop_request.ts";
 import type { Training } from "./training.ts";
 
@@ -65,7 +66,8 @@ export async function attempt<T>(
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof UserError) || error instanceof NotFinite) throw error;
+    const diverged = error instanceof NotFinite || error instanceof Diverged;
+    if (!(error instanceof UserError) || diverged) throw error;
     problems.push(error.message);
   }
 }

@@ -4,10 +4,16 @@
  * @module
  */
 import { UserError } from "../kernels/errors.ts";
+import type { TrainConfig } from "./config.ts";
 import type { Training } from "./training.ts";
 
 /** Milliseconds after which a state that could not be written is tried again. */
 const RETRY = 60_000;
+
+/** What is kept, as far as it matters here. */
+export type KeptTraining =
+  & Pick<Training, "saveState" | "saved" | "saveFailure" | "isSaving">
+  & { readonly setup: { readonly config: Pick<TrainConfig, "save_every"> } };
 
 /** Saves a run's state every so many steps, later where the run looks bad, and again where that failed. */
 export class StateKeeping {
@@ -16,7 +22,10 @@ export class StateKeeping {
   #failure?: Error;
   #retryAt = Infinity;
 
-  constructor(readonly training: Training, readonly now: () => number = () => performance.now()) {}
+  constructor(
+    readonly training: KeptTraining,
+    readonly now: () => number = () => performance.now(),
+  ) {}
 
   /** Whether the state after this step is to be saved. */
   isDue(step: number): boolean {
