@@ -2,36 +2,30 @@
  * Fills a disk during each kind of write of a run, takes the permission to write away, and looks at what is left. Needs
  * Linux and root, to mount a small file system in memory:
  *
- *     ./lorikeet deno run --allow-all scripts/faults.ts [NAME ...]
+ *     ./lorikeet deno run --allow-all scripts/faults/disks.ts [NAME ...]
  *
- * Prints a line a case; the exit code is that of failure where one failed.
+ * Prints a line a case; the exit code is 1 where one failed.
  *
  * @module
  */
 import { join } from "node:path";
+import {
+  doAll,
+  exists,
+  goOn,
+  leftovers,
+  linesOf,
+  must,
+  reference,
+  Run,
+  sameResults,
+  states,
+  TRAIN,
+  wait,
+} from "./run.ts";
 
-const ROOT = join(import.meta.dirname ?? ".", "..");
-const TRAIN = ["--model", "builtin", "--gradient-accumulation-steps", "4", "--max-length", "128"];
 /** Megabytes of the disk. */
 const DISK = 32;
-
-/** What is wrong in a case. */
-class Wrong extends Error {}
-
-function must(good: boolean, what: string): asserts good {
-  if (!good) throw new Wrong(what);
-}
-
-const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-function exists(path: string): boolean {
-  try {
-    Deno.lstatSync(path);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 /** A small file system in memory, and what fills it. */
 class Disk implements Disposable {
@@ -75,106 +69,6 @@ class Disk implements Disposable {
   }
 }
 
-/** A command of Lorikeet under way. */
-class Run {
-  readonly #process: Deno.ChildProcess;
-  readonly #ended: Promise<unknown>;
-  /** What it said so far. */
-  text = "";
-
-  /** @param plain Whether root's leave to write everywhere is taken from it. */
-  constructor(command: string, args: readonly string[], { plain = false, input = false } = {}) {
-    const launcher = join(ROOT, "lorikeet");
-    const drop = ["--inh-caps=-all", "--bounding-set=-all", launcher, command];
-    this.#process = new Deno.Command(plain ? "setpriv" : launcher, {
-      args: [...(plain ? drop : [command]), ...args],
-      stdin: input ? "piped" : "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    const { stdout, stderr } = this.#process;
-    this.#ended = Promise.all([stdout, stderr].map(async (stream) => {
-      for await (const text of stream.pipeThrough(new TextDecoderStream())) this.text += text;
-    }));
-  }
-
-  async type(text: string): Promise<void> {
-    const writer = this.#process.stdin.getWriter();
-    await writer.write(new TextEncoder().encode(text));
-    writer.releaseLock();
-  }
-
-  kill(signal: Deno.Signal): void {
-    this.#process.kill(signal);
-  }
-
-  async until(what: string, holds: () => boolean): Promise<void> {
-    let over = false;
-    this.#process.status.then(() => over = true);
-    for (const end = performance.now() + 120_000; !holds(); await wait(2)) {
-      must(!over && performance.now() < end, `it ended before ${what}: ${this.text}`);
-    }
-  }
-
-  /** Waits for its end. @returns The exit code. */
-  async end(): Promise<number> {
-    const { code } = await this.#process.status;
-    await this.#ended;
-    return code;
-  }
-
-  /** How often a text was said. */
-  count(pattern: RegExp): number {
-    return this.text.match(new RegExp(pattern, "g"))?.length ?? 0;
-  }
-}
-
-/** Lines of a file. */
-function linesOf(path: string): string[] {
-  return exists(path) ? Deno.readTextFileSync(path).split("\n").slice(0, -1) : [];
-}
-
-/** The lines of a run's steps without times. */
-function steps(output: string): string {
-  return linesOf(join(output, "metrics.jsonl")).map((line) => {
-    const { seconds: _, ...rest } = JSON.parse(line);
-    return JSON.stringify(rest);
-  }).join("\n");
-}
-
-/** Names in a folder and in those in it that no complete run has: what was left half written. */
-function leftovers(folder: string): string[] {
-  return [...Deno.readDirSync(folder)].flatMap(({ name, isDirectory }) => [
-    ...(/partial|\.new$|\.old$/.test(name) ? [name] : []),
-    ...(isDirectory ? leftovers(join(folder, name)) : []),
-  ]);
-}
-
-/** Whether two runs wrote the same adapter or model, and the same steps. */
-function sameResults(a: string, b: string): void {
-  const name = exists(join(a, "adapter"))
-    ? "adapter/adapter_model.safetensors"
-    : "model/model.safetensors";
-  const [one, other] = [a, b].map((folder) => Deno.readFileSync(join(folder, name)));
-  must(one.length === other.length && one.every((byte, i) => byte === other[i]), `another ${name}`);
-  must(steps(a) === steps(b), "other lines in metrics.jsonl");
-}
-
-/** The same run without a fault, by its flags. */
-const undisturbed = new Map<string, Promise<string>>();
-
-function reference(flags: readonly string[]): Promise<string> {
-  const key = flags.join(" ");
-  const made = undisturbed.get(key) ?? (async () => {
-    const output = join(Deno.makeTempDirSync({ prefix: "lorikeet-reference-" }), "run");
-    const run = new Run("train", [...TRAIN, ...flags, "--output", output]);
-    must(await run.end() === 0, run.text);
-    return output;
-  })();
-  undisturbed.set(key, made);
-  return made;
-}
-
 /** A run on a disk, with its metrics. */
 function start(
   disk: Disk,
@@ -185,18 +79,6 @@ function start(
   const run = new Run("train", [...TRAIN, ...flags, "--output", output], options);
   return { run, output, lines: () => linesOf(join(output, "metrics.jsonl")).length };
 }
-
-/** Goes on with a run, which then has what one without a fault has. */
-async function goOn(output: string, flags: readonly string[]): Promise<void> {
-  const again = new Run("train", [...TRAIN, ...flags, "--output", output, "--resume", "auto"]);
-  must(await again.end() === 0, again.text);
-  sameResults(output, await reference(flags));
-}
-
-const states = (output: string) => {
-  const folder = join(output, "states");
-  return exists(folder) ? [...Deno.readDirSync(folder)].map(({ name }) => name).sort() : [];
-};
 
 /** A run whose disk is full from a step on, and after some seconds no more. */
 async function passing(disk: Disk, flags: readonly string[], message: RegExp): Promise<void> {
@@ -351,19 +233,10 @@ const CASES: Record<string, (disk: Disk) => Promise<void>> = {
 
 if (import.meta.main) {
   const names = Deno.args.length > 0 ? Deno.args : Object.keys(CASES);
-  let failed = 0;
-  for (const name of names) {
-    const began = performance.now();
-    using disk = new Disk();
-    const why = await CASES[name](disk).then(() => undefined, (error) => error);
-    const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    console.log(`${why === undefined ? "ok    " : "FAILED"} ${name} (${seconds} s)`);
-    if (why === undefined) continue;
-    failed++;
-    console.log(why instanceof Wrong ? `  ${why.message}` : why);
-  }
-  for (const output of undisturbed.values()) {
-    Deno.removeSync(join(await output, ".."), { recursive: true });
-  }
-  Deno.exit(failed > 0 ? 1 : 0);
+  await doAll(
+    new Map(names.map((name) => [name, async () => {
+      using disk = new Disk();
+      await CASES[name](disk);
+    }])),
+  );
 }
