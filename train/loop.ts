@@ -45,7 +45,7 @@ export async function runSteps(
     epochStart: (epochsDone: number) => Promise<void>;
   },
 ): Promise<{ stopped: boolean }> {
-  const { progress, trainer, setup: { config } } = training;
+  const { progress, trainer } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
   const states = new StateKeeping(training);
   let last: StepDone<RunStep> | undefined;

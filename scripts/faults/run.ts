@@ -23,7 +23,7 @@ export function must(good: boolean, what: string): asserts good {
   if (!good) throw new Wrong(what);
 }
 
-export const wait = (milliseconds: number) =>
+export const wait = (milliseconds: number): Promise<unknown> =>
   new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export function exists(path: string): boolean {
@@ -150,7 +150,8 @@ export async function goOn(output: string, flags: readonly string[]): Promise<vo
   sameResults(output, await reference(flags));
 }
 
-export const states = (output: string) => {
+/** The names of a run's states, the oldest first. */
+export const states = (output: string): string[] => {
   const folder = join(output, "states");
   return exists(folder) ? [...Deno.readDirSync(folder)].map(({ name }) => name).sort() : [];
 };
