@@ -14,7 +14,7 @@ import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainCommand } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
@@ -165,7 +165,7 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainArguments,
+  given: TrainCommand,
   folder: RunFolder,
   stop: StopRequest,
 ): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
@@ -196,6 +196,29 @@ async function prepare(
     return { training, answers };
   } catch (error) {
     await training[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/** Makes the run's folder and what is in it from the start. @throws {UserError} where that can't be done. */
+function begin(
+  { places }: TrainCommand,
+  training: Training,
+  stop: StopRequest,
+  answers?: SampleAnswers,
+): Run {
+  const { folder, progress: { step, firstLoss }, setup: { source, config, resumed } } = training;
+  try {
+    folder.begin();
+    const origins = { places, state: resumed?.path };
+    writeEffectiveConfig(folder.file("config"), config, origins);
+    stop.watchFile(folder.file("stop"));
+    const metrics = new LineFile(folder.file("metrics"), step);
+    const vocabulary = source.config.vocab_size;
+    const health = new Health({ settings: config, vocabulary, firstLoss });
+    return { training, evaluation: new Evaluation(training, stop), metrics, stop, health, answers };
+  } catch (error) {
+    folder.discard();
     throw error;
   }
 }
@@ -238,6 +261,8 @@ export async function main(args: string[]): Promise<number> {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
+  // What a dry run prints is its result.
+  using _log = given.dry_run ? undefined : tolerateStdout();
   using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
@@ -250,26 +275,14 @@ export async function main(args: string[]): Promise<number> {
       printLine(`\n${(await dryRunLines(training)).join("\n")}`);
       return EXIT.done;
     }
-    folder.begin();
-    const origins = { places: given.places, state: training.setup.resumed?.path };
-    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    const run = begin(given, training, stop, answers);
     page?.show(folder.path);
-    stop.watchFile(folder.file("stop"));
-    const evaluation = new Evaluation(training, stop);
-    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
-    const { source, config } = training.setup;
-    const health = new Health({
-      settings: config,
-      vocabulary: source.config.vocab_size,
-      firstLoss: training.progress.firstLoss,
-    });
-    const run: Run = { training, evaluation, metrics, stop, health, answers };
     const before = await lookBefore(run);
     try {
       return await train(run, before);
     } catch (error) {
       await training.saved().catch(() => {}); // the error says more
-      throw withLastState(error, folder, health.goodUntil);
+      throw withLastState(error, folder, run.health.goodUntil);
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -278,7 +291,4 @@ export async function main(args: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  tolerateStdout();
-  await runMain(main);
-}
+if (import.meta.main) await runMain(main);

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import { Diverged } from "./health.ts";
@@ -45,7 +46,7 @@ export async function writeResults(
     const isLast = performance.now() - began + between > longest || stop.requested;
     if (problems.length < 2 || isLast) return { trained, problems };
     if (isFirst) {
-      console.error(
+      noteLine(
         `${
           problems.join("; ")
         }. All that was trained since the last state would be lost: this is tried again ` +

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
 import type { TrainConfig } from "./config.ts";
 import type { Training } from "./training.ts";
@@ -55,12 +56,12 @@ export class StateKeeping {
   look(): void {
     const { saveFailure, isSaving } = this.training;
     if (saveFailure === this.#failure || isSaving) return;
-    if (saveFailure === undefined) console.error("\nThe state is written again.");
+    if (saveFailure === undefined) noteLine("\nThe state is written again.");
     else if (!(saveFailure instanceof UserError)) throw saveFailure;
     else {
       this.#retryAt = this.now() + RETRY;
       if (this.#failure === undefined) {
-        console.error(`\n${saveFailure.message}; the run goes on, and tries again in a minute`);
+        noteLine(`\n${saveFailure.message}; the run goes on, and tries again in a minute`);
       }
     }
     this.#failure = saveFailure;
