@@ -114,7 +114,7 @@ async function noResults(
   disk.fill(room);
   must(await run.end() === 1, `exit code: ${run.text}`);
   must(
-    /error: .*cannot write .*No space left.*the last good state is .*-00000040/.test(run.text),
+    /error: .*cannot write .*No space left.*the last good state is that of step 40/.test(run.text),
     run.text,
   );
   must(!exists(join(output, result)), `half of ${result} is there`);
@@ -136,7 +136,7 @@ const CASES: Record<string, (disk: Disk) => Promise<void>> = {
     run.kill("SIGTERM");
     must(await run.end() === 1, `exit code: ${run.text}`);
     must(
-      /error: cannot write .*states.*the last good state is .*step-\d+/.test(run.text),
+      /error: cannot write .*states.*the last good state is that of step \d+/.test(run.text),
       run.text,
     );
     must(leftovers(output).length === 0, `left: ${leftovers(output)}`);
