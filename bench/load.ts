@@ -229,6 +229,11 @@ function report({ gpu, software, bytes, dtype, quantization, rows }: {
 /** Runs the bench and prints a table, or JSON. */
 export async function benchLoad(args: string[]): Promise<void> {
   const flags = parseFlags(LOAD, args);
+  if (Deno.build.os === "windows") {
+    throw new UserError(
+      "bench load compares with `cat`, which Windows lacks; expected another system",
+    );
+  }
   const dtype = flags.dtype.toUpperCase() as FileDtype;
   const { quantization, double_quantization } = flags;
   const quantized = { quantization, double_quantization, quantization_skip: [] };

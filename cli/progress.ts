@@ -5,6 +5,7 @@
  * @module
  */
 import { printable } from "../kernels/terminal.ts";
+import { writeToStderr } from "./tolerant_output.ts";
 
 const BAR = 20;
 /** Seconds between lines where there is no terminal. */
@@ -16,6 +17,15 @@ export function clock(seconds: number): string {
   const two = (n: number) => String(n).padStart(2, "0");
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** Columns of the terminal, which may be gone by now. */
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns;
+  } catch {
+    return 80;
+  }
 }
 
 /** A progress bar on stderr. */
@@ -46,15 +56,9 @@ export class ProgressBar {
         (last ? `took ${clock(seconds)}` : `${clock(left)} left`),
     );
     // A line that wraps could not be drawn over.
-    this.#write(
-      this.#terminal
-        ? `\r\x1b[2K${line.slice(0, Deno.consoleSize().columns - 1)}${last ? "\n" : ""}`
-        : `${line}\n`,
+    writeToStderr(
+      this.#terminal ? `\r\x1b[2K${line.slice(0, columns() - 1)}${last ? "\n" : ""}` : `${line}\n`,
     );
-  }
-
-  #write(text: string): void {
-    Deno.stderr.writeSync(new TextEncoder().encode(text));
   }
 }
 

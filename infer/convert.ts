@@ -68,7 +68,7 @@ async function convertAdapter(
   return { output, ...await writeGgufAdapter(output, adapter, of) };
 }
 
-/** Runs the command; 130 where it was stopped. */
+/** Runs the command. @returns The exit code where it was stopped. */
 export async function convert(args: string[]): Promise<number | void> {
   const flags = parseFlags(CONVERT, args);
   const source = await openFiles(flags);
@@ -77,7 +77,7 @@ export async function convert(args: string[]): Promise<number | void> {
     ? await writeModel(source, flags, "Converting")
     : await convertAdapter(flags.adapter, source, flags);
   source.weights.close();
-  if (written === undefined) return 130;
+  if ("code" in written) return written.code;
   if (flags.adapter === undefined) noteMissingTokenizer(source);
   const seconds = (performance.now() - began) / 1000;
   const result: ConvertResult = { ...written, seconds: Number(seconds.toFixed(3)) };

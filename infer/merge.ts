@@ -64,7 +64,7 @@ export interface MergeResult extends Written {
   seconds: number;
 }
 
-/** Runs the command; 130 where it was stopped. */
+/** Runs the command. @returns The exit code where it was stopped. */
 export async function merge(args: string[]): Promise<number | void> {
   const flags = parseFlags(MERGE, args);
   const source = await openFiles(flags);
@@ -78,7 +78,7 @@ export async function merge(args: string[]): Promise<number | void> {
   const written = await writeModel(source, flags, "Merging", change);
   gpu.close();
   source.weights.close();
-  if (written === undefined) return 130;
+  if ("code" in written) return written.code;
   noteMissingTokenizer(source);
   const seconds = (performance.now() - began) / 1000;
   const difference = flags.check ? await compare(flags, adapter, trained) : undefined;

@@ -7,9 +7,11 @@
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
 import { noteLine } from "../kernels/terminal.ts";
+import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
 import * as common from "../cli/common_settings.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { choice, text } from "../cli/settings.ts";
+import { stopSignals } from "../cli/signals.ts";
 import { rewrittenTensors, type WeightChange } from "../model/formats/rewrite.ts";
 import { type GgufFormat, isBlocks } from "../model/formats/gguf/quantization_mix.ts";
 import { takenDtype } from "../model/formats/gguf/written_tensors.ts";
@@ -108,11 +110,18 @@ export function noteMissingTokenizer({ name, tokenizerPath }: FileModel): void {
   noteLine(`Model "${name}" brings no tokenizer; --tokenizer FILE would add one.`);
 }
 
-/** Ctrl-C, and what a cluster sends before it takes a node away. */
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
-
 /** Thrown where the writing is to stop, to undo what was done of it. */
-class Stopped extends Error {}
+class Stopped extends Error {
+  constructor(readonly signal: StopSignal) {
+    super(signal);
+  }
+}
+
+/** What is left of a writing that was stopped. */
+export interface StoppedWriting {
+  /** The command's exit code. */
+  code: number;
+}
 
 const FORMATS: Record<string, GgufFormat> = {
   f32: "F32",
@@ -139,33 +148,33 @@ function folderDtype(format: GgufFormat | undefined): FileDtype | undefined {
 }
 
 /**
- * Writes the model with all that belongs to it. Ctrl-C or SIGTERM undoes it.
+ * Writes the model with all that belongs to it. Ctrl-C or another signal that asks to stop undoes it.
  *
  * @param verb For the progress bar: what is done to the model.
  * @param change New values for some weights.
- * @returns Undefined where it was stopped.
+ * @returns What was written, or the exit code where it was stopped.
  */
 export async function writeModel(
   source: FileModel,
   { output, dtype }: WriteFlags,
   verb: string,
   change?: WeightChange,
-): Promise<Written | undefined> {
-  let stopped = false;
-  const stop = () => {
-    stopped = true;
-  };
+): Promise<Written | StoppedWriting> {
+  let stopped: StopSignal | undefined;
+  const listeners = stopSignals().map((signal) =>
+    [signal, () => void (stopped ??= signal)] as const
+  );
   noteDequantized(source, dtype);
   const bar = loadingBar(verb), format = ggufFormat(dtype), isFile = isGgufName(output);
   const tensors = rewrittenTensors(source.weights, {
     dtype: isFile ? (shape) => takenDtype(shape, format) : folderDtype(format),
     change,
     progress(done, total) {
-      if (stopped) throw new Stopped();
+      if (stopped !== undefined) throw new Stopped(stopped);
       bar(done, total);
     },
   });
-  for (const signal of SIGNALS) Deno.addSignalListener(signal, stop);
+  for (const [signal, listener] of listeners) Deno.addSignalListener(signal, listener);
   const model: ModelToSave = {
     source,
     config: change?.config ?? source.config,
@@ -178,9 +187,9 @@ export async function writeModel(
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
     noteLine(`\nStopped; ${output} was not made.`);
-    return undefined;
+    return { code: SIGNAL_EXIT[error.signal] };
   } finally {
-    for (const signal of SIGNALS) Deno.removeSignalListener(signal, stop);
+    for (const [signal, listener] of listeners) Deno.removeSignalListener(signal, listener);
   }
   const bytes = tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
   return { output, tensors: tensors.length, bytes };

@@ -94,6 +94,11 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
+/** Where Deno puts a program. */
+function pathOf({ output }: CompiledProgram): string {
+  return join(ROOT, Deno.build.os === "windows" ? `${output}.exe` : output);
+}
+
 async function compile(program: CompiledProgram): Promise<void> {
   const denort = Deno.env.get("DENORT_BIN");
   if (denort && !await exists(denort)) {
@@ -117,7 +122,7 @@ async function compile(program: CompiledProgram): Promise<void> {
   if (!success) {
     throw new UserError(`deno compile ${program.entry} failed:\n${decode(stderr).trim()}`);
   }
-  await checkStarts(join(ROOT, program.output), denort);
+  await checkStarts(pathOf(program), denort);
 }
 
 /** Removes a binary that does not start the program: `deno` itself as base gives an open REPL. */
@@ -136,7 +141,7 @@ async function main(): Promise<void> {
   await Deno.mkdir(join(ROOT, "dist"), { recursive: true });
   for (const program of PROGRAMS) {
     await compile(program);
-    const path = join(ROOT, program.output);
+    const path = pathOf(program);
     const megabytes = ((await Deno.stat(path)).size / 1e6).toFixed(0);
     console.log(`made ${relative(Deno.cwd(), path)} (${megabytes} MB)`);
   }

@@ -40,7 +40,7 @@ case "$*" in *scripts/launch.ts*)
 esac
 printf 'arg:%s\\n' "$@"
 printf 'cwd:%s\\n' "$PWD"
-for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DENO_DIR DENO_NO_UPDATE_CHECK DENO_WEBGPU_BACKEND DAWN_NODE LORIKEET_TILES; do
+for name in VK_DRIVER_FILES VK_ICD_FILENAMES LD_LIBRARY_PATH XDG_RUNTIME_DIR DENO_DIR DENO_NO_UPDATE_CHECK DENO_WEBGPU_BACKEND DAWN_NODE LORIKEET_TILES LORIKEET_JOB_MEMORY; do
   eval "printf 'env:%s=%s\\n' $name \\"\\\${$name-unset}\\""
 done`;
 }

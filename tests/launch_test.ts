@@ -4,45 +4,11 @@ import { Environment } from "../scripts/launch/environment.ts";
 import { decidesByFlag, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
 import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
-import { planLines } from "../scripts/launch/plan.ts";
-import { quote } from "../scripts/launch/shell.ts";
+import { planStart } from "../scripts/launch/plan.ts";
+import { quote, shellLines } from "../scripts/launch/shell.ts";
 import { Refused, type System } from "../scripts/launch/system.ts";
+import { type Machine, machine } from "./machine.ts";
 import { prepareVulkan } from "../scripts/launch/vulkan.ts";
-
-interface Machine {
-  name?: string;
-  files?: Record<string, string>;
-  env?: Record<string, string>;
-  programs?: string[];
-}
-
-/** A machine that can be asked and not changed; `said` is what the user was told. */
-function machine(
-  { name = "Linux x86_64", files = {}, env = {}, programs = [] }: Machine,
-): System & { said: string[] } {
-  const refuse = () => assert.fail("a plan changes nothing here");
-  const said: string[] = [];
-  return {
-    name,
-    said,
-    exists: (path) =>
-      Object.keys(files).some((file) => file === path || file.startsWith(`${path}/`)),
-    names: (folder) =>
-      Object.keys(files).filter((file) => file.startsWith(`${folder}/`))
-        .map((file) => file.slice(folder.length + 1).split("/")[0]).sort(),
-    read: (path) => files[path],
-    opens: (path) => Object.hasOwn(files, path),
-    makeFolder: () => true,
-    makeScratch: refuse,
-    write: refuse,
-    move: refuse,
-    remove: refuse,
-    env: (variable) => env[variable],
-    has: (program) => programs.includes(program),
-    run: () => ({ success: false, stdout: "", written: "" }),
-    say: (line) => said.push(line),
-  };
-}
 
 const SOFTWARE = {
   "/usr/lib/x86_64-linux-gnu/libvulkan.so.1": "",
@@ -51,7 +17,7 @@ const SOFTWARE = {
 
 async function plan(command: string, args: string[], made: Machine = {}): Promise<string> {
   const launch = { root: "/own's", cache: "/cache", deno: "/bin/deno", command, args };
-  return (await planLines(launch, machine(made))).join("\n");
+  return shellLines(await planStart(launch, machine(made))).join("\n");
 }
 
 Deno.test("launch: the permissions of no command are asked for in vain", async () => {

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
-const COMMANDS = "train generate chat score merge convert bench report test check ok compile deno"
-  .split(
-    " ",
-  );
+const COMMANDS =
+  "train generate chat score merge convert doctor bench report test check ok compile deno"
+    .split(
+      " ",
+    );
 
 function launcherTest(name: string, body: (system: FakeSystem) => Promise<void>): void {
   const windows = Deno.build.os === "windows";

@@ -49,6 +49,16 @@ vulkanTest("an NVIDIA GPU's driver comes first, wherever it lies", async (system
   );
 });
 
+vulkanTest("sees what Deno shows only to those that may do everything, as /dev", async (system) => {
+  if (Deno.build.os !== "linux") return;
+  await system.softwareDriver();
+  await system.file("dev/nvidiactl");
+  await system.file("etc/vulkan/icd.d/nvidia_icd.json");
+  const sysroot = `/proc/self/root${system.path("system")}`;
+  const outcome = await system.run(["train"], { env: { LORIKEET_SYSROOT: sysroot } });
+  assert.equal(driverOf(outcome), `${sysroot}/etc/vulkan/icd.d/nvidia_icd.json`);
+});
+
 vulkanTest("an NVIDIA GPU without its Vulkan driver is pointed out", async (system) => {
   const software = await system.softwareDriver();
   await system.file("dev/nvidia0");

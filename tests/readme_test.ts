@@ -22,8 +22,23 @@ import { CHAPTERS } from "./study/guide.ts";
 const EXAMPLES = ["builtin.yaml", "alpaca_7b.yaml", "qlora_7b.yaml", "full_finetune.yaml"]
   .map((name) => `examples/${name}`);
 
+/** The job scripts for Slurm. */
+const JOBS = [...Deno.readDirSync(join(ROOT, "examples/slurm"))].map(({ name }) =>
+  `examples/slurm/${name}`
+);
+
 /** Commands with a list of flags. `bench memory` has none but `--json`. */
-const COMMANDS = ["train", "generate", "chat", "score", "merge", "convert", "report"] as const;
+const COMMANDS = [
+  "train",
+  "generate",
+  "chat",
+  "score",
+  "merge",
+  "convert",
+  "doctor",
+  "report",
+  "bundle",
+] as const;
 const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]
   .concat("train", "tune");
 
@@ -149,9 +164,12 @@ Deno.test("documents and examples name only flags that exist", async () => {
     read("scripts/launch/help.txt"),
     read("bench/main.ts"),
   ];
+  const jobs = JOBS.flatMap((path) => read(path).split("\n"));
+  const slurms = jobs.filter((line) => line.startsWith("#SBATCH"));
   // The last is a flag of Deno's tests.
-  const known = new Set([...texts.flatMap(flagsOf), "--filter"]);
-  const named = [...DOCUMENTS, ...EXAMPLES].flatMap((path) => flagsOf(read(path)));
+  const known = new Set([...texts, ...slurms].flatMap(flagsOf)).add("--filter");
+  const commands = jobs.filter((line) => !line.startsWith("#"));
+  const named = [...[...DOCUMENTS, ...EXAMPLES].map(read), ...commands].flatMap(flagsOf);
   assert.ok(named.length > 20);
   // A boolean's opposite is not in the help.
   const exists = (flag: string) => known.has(flag) || known.has(flag.replace(/^--no-/, "--"));

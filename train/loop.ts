@@ -4,7 +4,7 @@
  * @module
  */
 import { ProgressBar } from "../cli/progress.ts";
-import { Health } from "./health.ts";
+import type { Health } from "./health.ts";
 import type { LineFile, StepLine } from "./line_file.ts";
 import type { StopRequest } from "./stop_request.ts";
 import type { StepDone } from "./steps.ts";
@@ -33,20 +33,23 @@ function metricsLine({ step, result, seconds }: StepDone<RunStep>): StepLine {
  *
  * @param epochStart Called between epochs with the number of those done; may end early where `stop` asks.
  *   The state is saved where it throws.
- * @throws {UserError} where a loss is no number or steps are skipped in vain; see {@linkcode Health}.
+ * @throws {Diverged} where the run gets nowhere; see {@linkcode Health}.
  */
 export async function runSteps(
   training: Training,
-  { metrics, stop, epochStart }: {
+  { metrics, stop, health, epochStart }: {
     metrics: LineFile;
     stop: StopRequest;
+    health: Health;
     epochStart: (epochsDone: number) => Promise<void>;
   },
 ): Promise<{ stopped: boolean }> {
   const { progress, trainer, setup: { config } } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
-  const health = new Health(config);
-  const saves = (step: number) => config.save_every > 0 && step % config.save_every === 0;
+  // A state that was put off is saved as soon as the run looks well again.
+  let putOff = false, last: StepDone<RunStep> | undefined;
+  const saves = (step: number) =>
+    putOff || (config.save_every > 0 && step % config.save_every === 0);
   // What is saved, or evaluated between epochs, are the weights of that step.
   const mustWait = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
     saves(step) || next.epoch > epoch || stop.requested;
@@ -54,11 +57,14 @@ export async function runSteps(
     const { step: { step, epoch }, result } = done;
     metrics.write(metricsLine(done));
     health.look(step, result);
+    last = done;
     if (training.saveFailure !== undefined) throw training.saveFailure;
     const speed = `${Math.round(progress.tokens / progress.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
     if (!done.idle) continue;
-    if (saves(step)) await training.saveState();
+    const due = saves(step);
+    putOff = due && health.doubtful;
+    if (due && !putOff) await training.saveState();
     if (!stop.requested && done.next !== undefined && done.next.epoch > epoch) {
       try {
         await epochStart(done.next.epoch);
@@ -74,6 +80,6 @@ export async function runSteps(
     await training.saved();
     return { stopped: true };
   }
-  health.finish(trainer.stepsTaken);
+  health.finish(trainer.stepsTaken, last);
   return { stopped: false };
 }

@@ -3,18 +3,22 @@
  *
  * @module
  */
+import { EXIT } from "../cli/exit_codes.ts";
 import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
+import { tolerateStdout } from "../cli/tolerant_output.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
+import { Health } from "./health.ts";
+import { withLastState } from "./last_state.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
 import { countParameters, writeSummary } from "./output.ts";
@@ -25,8 +29,9 @@ import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
 
-/** Exit code of a program that somebody stopped. */
-const STOPPED = 130;
+/** What a request to stop is answered with while a run is prepared, and while it trains. */
+const PREPARING = "Stopping before the first step; nothing is written";
+const TRAINING = "Stopping after this step; the state is saved";
 
 /** `28672 of 1078400 parameters (2.6588 %)`. */
 function describeParameters(model: Llama): string {
@@ -54,44 +59,46 @@ interface Run {
   evaluation: Evaluation;
   metrics: LineFile;
   stop: StopRequest;
+  health: Health;
   answers?: SampleAnswers;
 }
 
 /** The model's answers to the sample prompts, where there are any. */
-async function answer({ training: { gpu, engine }, answers }: Run): Promise<string[] | undefined> {
-  return engine && await answers?.answers(gpu, engine);
+async function answer(run: Run): Promise<string[] | undefined> {
+  const { training: { gpu, engine }, stop, answers } = run;
+  return engine && await answers?.answers(gpu, engine, () => stop.check());
 }
 
 /**
  * All that comes before the first step: answers and held-out loss. A run that is gone on with has the loss already.
  *
- * @returns undefined where it was stopped.
+ * @throws {Stopped} where that is asked for meanwhile.
  */
-async function lookBefore(run: Run): Promise<{ answers?: string[] } | undefined> {
+async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
   const { training: { folder, progress }, evaluation, metrics, stop } = run;
   try {
     const answers = await answer(run);
+    stop.check();
     if (progress.evaluations.length === 0) await evaluation.run("before");
     stop.check();
     return { answers };
   } catch (error) {
     metrics[Symbol.dispose]();
     folder.discard();
-    if (!(error instanceof Stopped)) throw error;
-    noteLine("Stopped before the first step: nothing was written.");
+    throw error;
   }
 }
 
 /** Runs the steps. */
 async function trainAll(run: Run): Promise<{ stopped: boolean; profile?: Profile }> {
-  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop } = run;
+  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop, health } = run;
   const epochStart = (epochsDone: number) =>
     evaluation.run(`after epoch ${epochsDone}`).catch(unlessStopped);
   await gpu.profiler?.take(); // the profile is that of the steps
   const [next] = plannedSteps(setup.plan, progress.step);
   // A state that was saved between epochs is from before the evaluation there.
   if (next !== undefined && next.epoch >= progress.evaluations.length) await epochStart(next.epoch);
-  const { stopped } = await runSteps(training, { metrics, stop, epochStart });
+  const { stopped } = await runSteps(training, { metrics, stop, health, epochStart });
   const profile = await gpu.profiler?.take();
   metrics[Symbol.dispose]();
   return { stopped, profile };
@@ -136,46 +143,56 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
   return true;
 }
 
-export async function main(args: string[]): Promise<number> {
-  const given = readTrainArguments(args);
-  if (given.schema) {
-    printJson(jsonSchema(), 2);
-    return 0;
-  }
-  using folder = RunFolder.open(given.config);
-  const setup = await setUpTraining(given, printLine, folder.states);
-  if (isFinished(folder, setup)) return 0;
-  const answers = sampleAnswers(setup);
-  using stop = new StopRequest();
-  await using training = await startTraining(setup, folder, {
+/**
+ * Prepares a run.
+ *
+ * @returns undefined where there is nothing left to do.
+ * @throws {Stopped} where that is asked for meanwhile.
+ */
+async function prepare(
+  given: TrainArguments,
+  folder: RunFolder,
+  stop: StopRequest,
+): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
+  const check = () => stop.check();
+  const { states } = folder;
+  const setup = await setUpTraining(given, printLine, { states, check });
+  if (isFinished(folder, setup)) return undefined;
+  check();
+  const answers = sampleAnswers(setup), bar = loadingBar();
+  const training = await startTraining(setup, folder, {
     answers,
-    progress: loadingBar(),
+    progress: (done, total) => {
+      check();
+      bar(done, total);
+    },
     allocated: (gpu: Gpu, { model }) => {
+      check();
       printLine(`GPU: ${gpu.name} (${gpu.provider}: ${reasonOf(gpu)})`);
       printLine(`Trainable: ${describeParameters(model)}`);
     },
   });
-  const { progress, setup: { config } } = training;
-  if (progress.step > 0) printLine(`Going on after step ${progress.step} of ${training.total}`);
-  await compile(training);
-  if (given.dry_run) {
-    printLine(`\n${(await dryRunLines(training)).join("\n")}`);
-    return 0;
+  try {
+    check();
+    const { step } = training.progress;
+    if (step > 0) printLine(`Going on after step ${step} of ${training.total}`);
+    await compile(training);
+    check();
+    return { training, answers };
+  } catch (error) {
+    await training[Symbol.asyncDispose]();
+    throw error;
   }
-  await stop.listen();
+}
 
-  folder.begin();
-  const origins = { places: given.places, state: setup.resumed?.path };
-  writeEffectiveConfig(folder.file("config"), config, origins);
-  const evaluation = new Evaluation(training, stop);
-  const metrics = new LineFile(folder.file("metrics"), progress.step);
-  const run: Run = { training, evaluation, metrics, stop, answers };
-  const before = await lookBefore(run);
-  if (before === undefined) return STOPPED;
+/** Trains and writes what comes of it. @returns The exit code. */
+async function train(run: Run, before: { answers?: string[] }): Promise<number> {
+  const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
+  stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
     noteLine(`Go on with --resume ${folder.path}`);
-    return STOPPED;
+    return stop.code;
   }
   stop.answer = "Writing the results";
   const trained = await training.save();
@@ -188,10 +205,57 @@ export async function main(args: string[]): Promise<number> {
   report(training, { trained, profile });
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
-    return STOPPED;
+    return stop.code;
   }
   if (after.failure !== undefined) throw after.failure;
-  return 0;
+  return EXIT.done;
 }
 
-if (import.meta.main) await runMain(main);
+export async function main(args: string[]): Promise<number> {
+  const given = readTrainArguments(args);
+  if (given.schema) {
+    printJson(jsonSchema(), 2);
+    return EXIT.done;
+  }
+  using folder = RunFolder.open(given.config);
+  using stop = new StopRequest(PREPARING);
+  try {
+    const prepared = await prepare(given, folder, stop);
+    if (prepared === undefined) return EXIT.done;
+    const { training, answers } = prepared;
+    await using _ = training;
+    if (given.dry_run) {
+      printLine(`\n${(await dryRunLines(training)).join("\n")}`);
+      return EXIT.done;
+    }
+    folder.begin();
+    const origins = { places: given.places, state: training.setup.resumed?.path };
+    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    stop.watchFile(folder.file("stop"));
+    const evaluation = new Evaluation(training, stop);
+    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
+    const { source, config } = training.setup;
+    const health = new Health({
+      settings: config,
+      vocabulary: source.config.vocab_size,
+      firstLoss: training.progress.firstLoss,
+    });
+    const run: Run = { training, evaluation, metrics, stop, health, answers };
+    const before = await lookBefore(run);
+    try {
+      return await train(run, before);
+    } catch (error) {
+      await training.saved().catch(() => {}); // the error says more
+      throw withLastState(error, folder, health.goodUntil);
+    }
+  } catch (error) {
+    if (!(error instanceof Stopped)) throw error;
+    noteLine("Stopped before the first step: nothing was written.");
+    return stop.code;
+  }
+}
+
+if (import.meta.main) {
+  tolerateStdout();
+  await runMain(main);
+}

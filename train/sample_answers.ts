@@ -45,10 +45,10 @@ export class SampleAnswers {
     return new Engine(memory, model, this.sizes);
   }
 
-  /** The model's answers, the most likely token each time. */
-  async answers(gpu: Gpu, engine: Engine): Promise<string[]> {
+  /** The model's answers, the most likely token each time; what `check` throws ends them. */
+  async answers(gpu: Gpu, engine: Engine, check: () => void): Promise<string[]> {
     const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id] };
-    const answers = await engine.answers(gpu, this.#prompts, options);
+    const answers = await engine.answers(gpu, this.#prompts, options, check);
     return answers.map((ids) => this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
   }
 

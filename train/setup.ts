@@ -100,13 +100,14 @@ function refuseQuantized({ name, weights }: ModelSource): void {
  * Finds the model, its adapter and the samples of a run.
  *
  * @param say Told what was found, for people.
- * @param states The states to go on from, the newest first.
+ * @param options.states The states to go on from, the newest first.
+ * @param options.check Called now and then; what it throws ends the search.
  * @throws {UserError} where a file is missing or wrong, or does not fit another, or the states are those of another run.
  */
 export async function setUpTraining(
   given: TrainArguments,
   say: (line: string | StyledText) => void,
-  states: readonly SavedState[] = [],
+  { states = [], check }: { states?: readonly SavedState[]; check?: () => void } = {},
 ): Promise<TrainingSetup> {
   const resumed = states.length === 0 ? undefined : newestState(states, say);
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
@@ -115,7 +116,7 @@ export async function setUpTraining(
   const config = { ...given.config, lora };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
-  const samples = await loadDataset(tokenizer, { ...config, context, say });
+  const samples = await loadDataset(tokenizer, { ...config, context, say, check });
   say("");
   say(describeSample(tokenizer, samples[0], Deno.stdout.isTerminal()));
   say("");

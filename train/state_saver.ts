@@ -9,6 +9,7 @@
  */
 import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
+import { hostMemory } from "../kernels/measure/host_memory.ts";
 import { noteLine } from "../kernels/terminal.ts";
 import { encodeHeader } from "../model/formats/write_safetensors.ts";
 import { refuseDiverged } from "./health.ts";
@@ -21,13 +22,9 @@ import type { Trainer } from "./trainer.ts";
 /** Bytes that may wait for the disk where nothing is known about the memory, and in any case. */
 const LEAST_BYTES = 1 << 28;
 
-/** Half of the host memory that is free now. */
+/** Half of the host memory that this process may still take now. */
 function mostBytes(): number {
-  try {
-    return Math.max(LEAST_BYTES, Deno.systemMemoryInfo().available / 2);
-  } catch {
-    return LEAST_BYTES;
-  }
+  return Math.max(LEAST_BYTES, (hostMemory()?.bytes ?? 0) / 2);
 }
 
 /** Where a state goes, and what is done with it. */

@@ -3,7 +3,11 @@
  *
  * @module
  */
+import { tolerateStderr } from "../cli/tolerant_output.ts";
 import { stopListener } from "./stop_request.ts";
 
-const listen = stopListener();
+tolerateStderr();
+/** The thread as those see it who started it. */
+const port = self as unknown as Worker;
+const listen = stopListener(() => port.postMessage("listening"));
 self.addEventListener("message", (event) => listen((event as MessageEvent).data));

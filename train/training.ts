@@ -42,7 +42,7 @@ export interface StartOptions {
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
   allocated?: (gpu: Gpu, loaded: LoadedTraining) => void;
-  /** Told which states are damaged. Default: on standard error. */
+  /** Told which states are damaged. Default: `noteLine`. */
   say?: (line: string) => void;
 }
 
@@ -282,7 +282,7 @@ export async function openTraining(config: TrainConfig): Promise<Training> {
   const folder = RunFolder.open(config);
   try {
     const say = folder.states.length === 0 ? () => {} : noteLine;
-    const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder.states);
+    const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder);
     const training = await startTraining(setup, folder, { say });
     try {
       await training.compile();

@@ -7,6 +7,7 @@
  */
 import { join } from "node:path";
 import { z } from "zod";
+import { LORIKEET } from "../../cli/launcher.ts";
 import project from "../../deno.json" with { type: "json" };
 import { UserError } from "../../kernels/errors.ts";
 import { environment } from "../../kernels/gpu/providers/environment.ts";
@@ -14,7 +15,7 @@ import { readJson } from "../../model/files/json_file.ts";
 import { exists } from "../../model/files/whole_file.ts";
 import { replaceFile } from "../replace_file.ts";
 import type { DeviceInfo } from "../device.ts";
-import { LORIKEET, type Outcome, runProcess } from "./processes.ts";
+import { type Outcome, runProcess } from "./processes.ts";
 import { lorikeetSources } from "./sources.ts";
 
 /** Lorikeet's version. */

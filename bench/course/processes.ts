@@ -4,14 +4,10 @@
  * @module
  */
 import { setTimeout } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { UserError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { PARENT } from "../../cli/parent.ts";
 import { nvidiaGpus } from "../../kernels/measure/nvidia_smi.ts";
-
-/** The launcher, which runs Lorikeet's commands. */
-export const LORIKEET: string = fileURLToPath(new URL("../../lorikeet", import.meta.url));
 
 /** What a process left behind. */
 export interface Outcome {

@@ -31,7 +31,7 @@ export function limitsName(requested?: LimitsName): LimitsName {
 }
 
 /** All limits of an adapter that programs and memory make use of. */
-function allLimits(limits: GPUSupportedLimits): Record<string, number> {
+export function allLimits(limits: GPUSupportedLimits): Record<string, number> {
   return {
     maxBufferSize: Math.min(limits.maxBufferSize, MOST_ALLOCATED),
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,

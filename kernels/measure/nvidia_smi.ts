@@ -25,8 +25,9 @@ export async function nvidiaGpus(): Promise<NvidiaGpu[]> {
       ],
       stdout: "piped",
       stderr: "null",
-      // Deno hands LD_LIBRARY_PATH, which the launcher may set, only to programs allowed everything.
-      clearEnv: true,
+      // Deno hands LD_LIBRARY_PATH, which the launcher may set, only to programs allowed everything. On Windows there
+      // is none, and programs need some of what there is.
+      clearEnv: Deno.build.os !== "windows",
     }).output();
     if (!success) return [];
     return new TextDecoder().decode(stdout).trim().split("\n").map((line) => {

@@ -238,14 +238,22 @@ export class Engine {
     }
   }
 
-  /** The tokens of the answers that {@linkcode generate} gives. */
+  /**
+   * The tokens of the answers that {@linkcode generate} gives.
+   *
+   * @param check Called at every token; what it throws ends the answers.
+   */
   async answers(
     gpu: Gpu,
     prompts: readonly (readonly number[])[],
     options: SequenceOptions,
+    check?: () => void,
   ): Promise<number[][]> {
     const answers = prompts.map((): number[] => []);
-    for await (const { index, id } of this.generate(gpu, prompts, options)) answers[index].push(id);
+    for await (const { index, id } of this.generate(gpu, prompts, options)) {
+      check?.();
+      answers[index].push(id);
+    }
     return answers;
   }
 

@@ -8,6 +8,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { FIXED_WORKSPACE, type Gpu } from "../../kernels/gpu/gpu.ts";
 import { SPLIT_BYTES } from "../../kernels/ops/matmul/tiled_geometry.ts";
 import { megabytes, Memory, memoryLines, type MemoryTable } from "../../kernels/gpu/memory.ts";
+import { hostMemory } from "../../kernels/measure/host_memory.ts";
 import { nvidiaGpus } from "../../kernels/measure/nvidia_smi.ts";
 
 /**
@@ -27,16 +28,18 @@ async function nvidiaFreeBytes(name: string): Promise<number | undefined> {
 
 /** Bytes that can be allocated; undefined where they are not known. */
 export async function availableBytes(gpu: Gpu): Promise<number | undefined> {
-  if (gpu.software) {
-    try {
-      return Deno.systemMemoryInfo().available;
-    } catch {
-      return undefined;
-    }
-  }
+  if (gpu.software) return hostMemory()?.bytes;
   return /nvidia|geforce|rtx|tesla|quadro/i.test(gpu.name)
     ? await nvidiaFreeBytes(gpu.name)
     : undefined;
+}
+
+/** Advice to need less memory, and to ask for more where the job has the least of it. */
+function adviceInJob(advice: string): string {
+  const limit = hostMemory()?.limit;
+  return limit === undefined
+    ? advice
+    : `${advice}\nMore memory: for the job, which ${limit} limits.`;
 }
 
 /** A run that does not fit: the plan or the driver said so. */
@@ -110,13 +113,14 @@ export async function allocatePlanned<T>(
   { ignorePlan = false } = {},
 ): Promise<T> {
   const plan = planMemory(gpu.memory.limits, allocate), have = await availableBytes(gpu);
-  if (!ignorePlan) checkFits(plan, have, advice);
+  const advised = gpu.software ? adviceInJob(advice) : advice;
+  if (!ignorePlan) checkFits(plan, have, advised);
   gpu.memory.available = have;
   gpu.device.pushErrorScope("out-of-memory");
   const allocated = allocate(gpu.memory);
   if (await gpu.device.popErrorScope() !== null) {
     gpu.close();
-    throw new DoesNotFit(plan, "driver", have, advice);
+    throw new DoesNotFit(plan, "driver", have, advised);
   }
   return allocated;
 }

@@ -8,6 +8,11 @@ import { Refused, sayLastWords, type System } from "./system.ts";
 
 const VERSION = "0.6.2";
 
+/** Where Dawn's library lies once it was fetched. */
+export function dawnLibrary(store: string): string {
+  return `${store}/dawn-${VERSION}/dawn.node`;
+}
+
 /**
  * Sets DAWN_NODE to Dawn's library where it was fetched before; `dawn` fetches it.
  *
@@ -23,7 +28,7 @@ export function prepareDawn(
   if (gpu === "deno") return undefined;
   const own = environment.get("DAWN_NODE");
   if (own !== undefined) return own;
-  const library = `${store}/dawn-${VERSION}/dawn.node`;
+  const library = dawnLibrary(store);
   if (!system.exists(library)) {
     if (gpu !== "dawn") return undefined;
     fetchDawn(system, library, { deno, store });
@@ -37,6 +42,12 @@ function distribution(name: string): string {
   if (name === "Linux x86_64") return "linux-x64";
   if (name === "Linux aarch64" || name === "Linux arm64") return "linux-arm64";
   if (name.startsWith("Darwin")) return "darwin-universal";
+  if (name.startsWith("Windows")) {
+    throw new Refused(
+      "Dawn is not fetched on Windows, where it has not been tried: expected --gpu auto or deno, or your own " +
+        "dawn.node in DAWN_NODE.",
+    );
+  }
   throw new Refused(
     `npm's webgpu has no Dawn for this system (${name}): expected --gpu auto or deno.`,
   );

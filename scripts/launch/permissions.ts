@@ -23,14 +23,25 @@ export interface ProgramCommand {
   /** Whether its arguments may name a YAML file with keys of the same names as its flags. */
   readonly readsYaml?: boolean;
   readonly permissions: Permissions;
+  /** Whether the launcher tells it what it sees of the machine (survey.ts). */
+  readonly surveys?: boolean;
   /** Where the first argument names a variant: what is different for it. */
-  readonly variants?: Readonly<Record<string, Pick<ProgramCommand, "computes" | "permissions">>>;
+  readonly variants?: Readonly<
+    Record<string, Pick<ProgramCommand, "computes" | "permissions" | "surveys">>
+  >;
 }
 
 const READS: Permissions = { write: false, programs: [] };
 const WRITES: Permissions = { write: true, programs: [] };
 /** `nvidia-smi` tells the free memory of GPUs. */
 const TRAINS: Permissions = { write: true, programs: ["nvidia-smi"] };
+
+/** A process of `doctor` for each thing that may crash or hang. */
+const PROBE = {
+  computes: true,
+  surveys: false,
+  permissions: { write: false, programs: ["nvidia-smi"] },
+} as const;
 
 /** A series only starts other commands, which compute. */
 const SERIES = {
@@ -46,6 +57,13 @@ export const PROGRAMS = {
   score: { program: "infer/score.ts", computes: true, permissions: READS },
   merge: { program: "infer/merge.ts", computes: true, permissions: TRAINS },
   convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
+  doctor: {
+    program: "doctor/main.ts",
+    computes: false,
+    surveys: true,
+    permissions: { write: true, programs: ["nvidia-smi", "./lorikeet"] },
+    variants: { probe: PROBE },
+  },
   bench: {
     program: "bench/main.ts",
     computes: true,
@@ -64,7 +82,7 @@ export const PROGRAMS = {
 export type ProgramName = keyof typeof PROGRAMS;
 
 /** The commands that are not programs of the project. */
-export const TOOLS = ["test", "check", "ok", "compile", "deno"] as const;
+export const TOOLS = ["test", "check", "ok", "compile", "bundle", "deno"] as const;
 
 /** Every command, as the help lists them. */
 export const COMMANDS: readonly string[] = [...Object.keys(PROGRAMS), ...TOOLS];
@@ -72,6 +90,11 @@ export const COMMANDS: readonly string[] = [...Object.keys(PROGRAMS), ...TOOLS];
 /** Whether a command is a program of the project. */
 export function isProgram(command: string): command is ProgramName {
   return Object.hasOwn(PROGRAMS, command);
+}
+
+/** Whether a bundle has the command. Measurements draw and print with packages that are twice as large as all else. */
+export function isBundled(command: string): boolean {
+  return isProgram(command) && !PROGRAMS[command].program.startsWith("bench/");
 }
 
 /** What the command `name` is with these arguments. */
@@ -95,8 +118,14 @@ const VARIABLES = [
   "LORIKEET_LIMITS",
   "LORIKEET_TILES",
   "DAWN_NODE",
+  // What memory the launcher found the job to have.
+  "LORIKEET_JOB_MEMORY",
+  // By this the launcher tells `doctor` what it sees of the machine.
+  "LORIKEET_SURVEY",
   // By this a series tells its runs its process, with which they end.
   "LORIKEET_PARENT",
+  // By this the launcher says whether it was started by `nohup`.
+  "LORIKEET_HANGUP",
 ];
 
 /** Deno's flags for tests, which write to temporary folders and run the launcher and Deno. */

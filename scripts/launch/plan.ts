@@ -1,7 +1,5 @@
 /**
- * From a command to the shell's last lines: the environment, and the program that takes the shell's place.
- *
- * The launcher's shell evaluates them, so that the program has its process, terminal and signals.
+ * From a command to how it is started: the environment, and the program with its arguments.
  *
  * @module
  */
@@ -11,14 +9,16 @@ import { asksForHelp, readFlag, requestedGpu } from "./flags.ts";
 import {
   COMMANDS,
   flagsAnywhere,
+  isBundled,
   isProgram,
   permissionFlags,
   programCommand,
   type ProgramName,
   TEST_FLAGS,
 } from "./permissions.ts";
-import { quote, quoted } from "./shell.ts";
+import { isWindows, pathWith } from "./paths.ts";
 import { Refused, type System } from "./system.ts";
+import { survey } from "./survey.ts";
 import { prepareVulkan } from "./vulkan.ts";
 
 /** What the shell knows. */
@@ -34,11 +34,20 @@ export interface Launch {
   readonly args: readonly string[];
 }
 
-/** The shell's lines for changes of the environment. */
-function environmentLines({ changes }: Environment): string[] {
-  return [...changes].map(([name, value]) =>
-    value === undefined ? `unset ${name}` : `export ${name}=${quote(value)}`
-  );
+/** How a command is started. */
+export interface Plan {
+  /** Changes of the environment: new values, or undefined where a variable is to be unset. */
+  readonly changes: ReadonlyMap<string, string | undefined>;
+  /** What is printed. */
+  readonly prints?: string;
+  /** The folder to go to. */
+  readonly folder?: string;
+  /** Programs that have to succeed first. */
+  readonly steps?: readonly (readonly string[])[];
+  /** The program and its first arguments, which the user's follow. Absent where all is done. */
+  readonly program?: readonly string[];
+  /** Arguments after the user's. */
+  readonly last?: readonly string[];
 }
 
 /** What the project's folder keeps of what was fetched. */
@@ -51,16 +60,27 @@ function commonFlags({ root }: Launch): string[] {
   return ["--frozen", "--config", `${root}/deno.json`];
 }
 
-async function programLines(
+/** Where older drivers of NVIDIA have `nvidia-smi` on Windows: in no folder of the PATH. */
+function nvidiaSmiFolder(system: System): string | undefined {
+  if (!isWindows(system) || system.has("nvidia-smi")) return undefined;
+  const folder = `${system.env("ProgramFiles") ?? "C:/Program Files"}/NVIDIA Corporation/NVSMI`;
+  return system.exists(`${folder}/nvidia-smi.exe`) ? folder : undefined;
+}
+
+async function programPlan(
   launch: Launch & { command: ProgramName },
   system: System,
   environment: Environment,
-): Promise<string[]> {
+): Promise<Plan> {
   const { root, cache, deno, args } = launch;
-  const { program, computes, permissions, readsYaml } = programCommand(
+  const { program, computes, permissions, readsYaml, surveys } = programCommand(
     launch.command,
     args,
   );
+  if (surveys) {
+    const seen = survey(system, environment, { store: storeOf(launch), cache });
+    environment.set("LORIKEET_SURVEY", JSON.stringify(seen));
+  }
   const needsGpu = computes && !asksForHelp(args);
   const gpu = needsGpu ? await requestedGpu(args, system, { readsYaml }) : "deno";
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
@@ -74,26 +94,31 @@ async function programLines(
   }
   // What `bench tune` measures on a GPU, every command finds there.
   environment.setDefault("LORIKEET_TILES", `${cache}/lorikeet/tiles.json`);
+  const smi = nvidiaSmiFolder(system);
+  if (smi !== undefined) {
+    const path = environment.get("PATH") ?? "";
+    environment.set("PATH", pathWith(path, smi, { windows: true, last: true }));
+  }
   const words = [
     deno,
     "run",
     "--quiet",
     ...commonFlags(launch),
     ...permissionFlags(permissions, {
-      lorikeet: `${root}/lorikeet`,
+      lorikeet: `${root}/${isWindows(system) ? "lorikeet.cmd" : "lorikeet"}`,
       python: readFlag("python", args) ?? "python3",
-      has: system.has,
+      has: (name) => system.has(name) || (name === "nvidia-smi" && smi !== undefined),
     }),
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
     `${root}/${program}`,
   ];
-  return [...environmentLines(environment), `exec ${quoted(words)} "$@"`];
+  return { changes: environment.changes, program: words };
 }
 
 /** Developers' commands, which may start Deno again by its name. */
-function putDenoFirst({ deno }: Launch, environment: Environment): void {
-  const folder = deno.slice(0, deno.lastIndexOf("/"));
-  environment.set("PATH", `${folder}:${environment.get("PATH") ?? ""}`);
+function putDenoFirst({ deno }: Launch, system: System, environment: Environment): void {
+  const folder = deno.slice(0, deno.lastIndexOf("/")), windows = isWindows(system);
+  environment.set("PATH", pathWith(environment.get("PATH") ?? "", folder, { windows }));
 }
 
 /** Folders of tests that run as one suite each (tests/suites/suite.ts). */
@@ -110,11 +135,11 @@ function allTests(root: string, system: System): string[] {
   );
 }
 
-async function testLines(
+async function testPlan(
   launch: Launch,
   system: System,
   environment: Environment,
-): Promise<string[]> {
+): Promise<Plan> {
   const { root, deno, args } = launch;
   const gpu = await requestedGpu([], system);
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
@@ -136,10 +161,7 @@ async function testLines(
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
   ];
   const all = args.some((argument) => system.exists(argument)) ? [] : allTests(root, system);
-  return [
-    ...environmentLines(environment),
-    `exec ${quoted(words)} "$@" ${quoted(all)}`.trimEnd(),
-  ];
+  return { changes: environment.changes, program: words, last: all };
 }
 
 /** What `compile` may do. */
@@ -152,37 +174,46 @@ const COMPILE_FLAGS = [
   "--allow-env=DENORT_BIN",
 ];
 
-async function toolLines(
+/** What `bundle` may do: it also asks Deno, which is first on the PATH, what the programs import. */
+const BUNDLE_FLAGS = [
+  "--quiet",
+  "--no-prompt",
+  "--allow-read",
+  "--allow-write",
+  "--allow-run=tar,gzip,xz,deno",
+  "--ignore-env",
+  "--allow-env=NO_COLOR,TERM,COLUMNS",
+];
+
+async function toolPlan(
   launch: Launch,
   system: System,
   environment: Environment,
-): Promise<string[]> {
+): Promise<Plan> {
   const { root, deno, command, args } = launch;
-  putDenoFirst(launch, environment);
-  const enter = `cd -- ${quote(root)}`;
+  putDenoFirst(launch, system, environment);
+  const { changes } = environment;
   const checkTypes = [deno, "check", "--frozen"];
   switch (command) {
+    case "deno":
+      return { changes, program: [deno] };
     case "test":
-      return await testLines(launch, system, environment);
+      return await testPlan(launch, system, environment);
     case "check":
-      return [
-        ...environmentLines(environment),
-        enter,
-        `exec ${quoted([...checkTypes, ...(args.length > 0 ? [] : ["."])])} "$@"`,
-      ];
+      return { changes, folder: root, program: [...checkTypes, ...(args.length > 0 ? [] : ["."])] };
     case "compile":
-      return [
-        ...environmentLines(environment),
-        enter,
-        `exec ${quoted([deno, "run", ...COMPILE_FLAGS, "scripts/compile.ts"])} "$@"`,
-      ];
+      return {
+        changes,
+        folder: root,
+        program: [deno, "run", ...COMPILE_FLAGS, "scripts/compile.ts"],
+      };
+    case "bundle": {
+      const flags = [...commonFlags(launch), ...BUNDLE_FLAGS];
+      return { changes, program: [deno, "run", ...flags, `${root}/scripts/bundle.ts`] };
+    }
     default: {
       const steps = [[deno, "fmt", "--check"], [deno, "lint"], [...checkTypes, "."]];
-      return [
-        enter,
-        ...steps.map((step) => `${quoted(step)} || exit`),
-        ...await testLines(launch, system, environment),
-      ];
+      return { ...await testPlan(launch, system, environment), folder: root, steps };
     }
   }
 }
@@ -196,27 +227,47 @@ async function refuseUnknown(command: string): Promise<never> {
   );
 }
 
+/** What `--version` prints. */
+function versions({ root, deno }: Launch, system: System): string {
+  const version = /"version": *"(.*)"/.exec(system.read(`${root}/deno.json`) ?? "")?.[1];
+  const said = system.run(deno, ["--version"]).stdout;
+  return `lorikeet ${version}\ndeno ${/^deno (\S+)/.exec(said)?.[1]}`;
+}
+
 /**
- * The shell's lines that run a command.
+ * How a command is started.
  *
- * @throws {Refused} where it can't be run.
+ * @throws {Refused} where it can't be.
  */
-export async function planLines(launch: Launch, system: System): Promise<string[]> {
+export async function planStart(launch: Launch, system: System): Promise<Plan> {
   const { root, command, args } = launch;
-  const environment = new Environment(system);
+  const environment = new Environment(system), { changes } = environment;
   environment.rename("LORIKEET_LIBRARY_PATH", "LD_LIBRARY_PATH");
-  if (command === "permissions") { // for those who want to see what a command may do
-    const [name = "", ...rest] = args;
-    if (!COMMANDS.includes(name)) return await refuseUnknown(name);
-    return [`printf '%s\\n' ${quote(flagsAnywhere(name, rest, `${root}/lorikeet`).join(" "))}`];
-  }
-  if (command === "--install") {
-    if (system.name.startsWith("Linux")) {
-      prepareVulkan(system, environment, { store: storeOf(launch), install: true });
+  switch (command) {
+    // The shell answers these by itself, where there is one.
+    case "--help":
+    case "-h":
+    case "help":
+      return { changes, prints: system.read(`${root}/scripts/launch/help.txt`)?.trimEnd() };
+    case "--version":
+    case "-V":
+      return { changes, prints: versions(launch, system) };
+    case "--install":
+      if (system.name.startsWith("Linux")) {
+        prepareVulkan(system, environment, { store: storeOf(launch), install: true });
+      }
+      return { changes };
+    case "permissions": { // for those who want to see what a command may do
+      const [name = "", ...rest] = args;
+      if (!COMMANDS.includes(name)) return await refuseUnknown(name);
+      return { changes, prints: flagsAnywhere(name, rest, `${root}/lorikeet`).join(" ") };
     }
-    return ["exit 0"];
   }
-  if (isProgram(command)) return await programLines({ ...launch, command }, system, environment);
+  // A bundle has Deno beside the launcher.
+  if (!isBundled(command) && COMMANDS.includes(command) && system.exists(`${root}/deno`)) {
+    throw new Refused(`${command} is not part of a bundle: run it in the project's folder`);
+  }
+  if (isProgram(command)) return await programPlan({ ...launch, command }, system, environment);
   if (!COMMANDS.includes(command)) return await refuseUnknown(command);
-  return await toolLines(launch, system, environment);
+  return await toolPlan(launch, system, environment);
 }

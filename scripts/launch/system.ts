@@ -4,6 +4,8 @@
  * @module
  */
 
+import { isWindows, programFiles } from "./paths.ts";
+
 /** How a program ended, and the last of what it wrote. */
 export interface Ended {
   readonly success: boolean;
@@ -84,9 +86,9 @@ export function thisSystem(name: string): System {
     remove: (path) => Deno.removeSync(path, { recursive: true }),
     env: (name) => Deno.env.get(name) || undefined,
     has(program) {
-      const folders = program.includes("/") ? [""] : (Deno.env.get("PATH") ?? "").split(":");
-      return folders.some((folder) => {
-        const path = program.includes("/") ? program : `${folder || "."}/${program}`;
+      const [path = "", extensions] = ["PATH", "PATHEXT"].map((name) => Deno.env.get(name));
+      const files = programFiles(program, { path, extensions, windows: isWindows({ name }) });
+      return files.some((path) => {
         const info = attempt(() => Deno.statSync(path));
         return info?.isFile === true && ((info.mode ?? 0o111) & 0o111) !== 0;
       });

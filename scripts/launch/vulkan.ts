@@ -30,12 +30,24 @@ function addLibraryFolder(environment: Environment, folder: string): void {
   environment.set("LD_LIBRARY_PATH", folders === undefined ? folder : `${folder}:${folders}`);
 }
 
+/** A loader that is there. */
+export interface Loader {
+  /** Its path, or its name where ldconfig alone knows the path. */
+  readonly path: string;
+  /** The folder that LD_LIBRARY_PATH has to name for it to be loaded, where it lies in no usual one. */
+  readonly folder?: string;
+}
+
 /**
- * Whether the loader can be loaded; adds its folder to LD_LIBRARY_PATH if need be.
+ * Where the loader is; undefined where it can't be loaded.
  *
  * @param sysroot The folder that /usr, /etc and /dev are looked for in; empty for the machine's own.
  */
-export function findLoader(system: System, environment: Environment, sysroot: string): boolean {
+export function locateLoader(
+  system: System,
+  environment: Environment,
+  sysroot: string,
+): Loader | undefined {
   const usual = [
     `/usr/lib/${processor(system)}-linux-gnu`,
     `/lib/${processor(system)}-linux-gnu`,
@@ -46,11 +58,12 @@ export function findLoader(system: System, environment: Environment, sysroot: st
   ].map((folder) => sysroot + folder);
   const given = (environment.get("LD_LIBRARY_PATH") ?? "").split(":").filter((name) => name !== "");
   const holdsLoader = (folder: string) => system.exists(`${folder}/${LOADER}`);
-  if ([...usual, ...given].some(holdsLoader)) return true;
+  const at = [...usual, ...given].find(holdsLoader);
+  if (at !== undefined) return { path: `${at}/${LOADER}` };
   // Users often lack the sbin folders, where ldconfig lives.
   const path = `${environment.get("PATH") ?? ""}:/usr/sbin:/sbin`;
   const known = system.run("sh", ["-c", "ldconfig -p"], { env: { PATH: path } });
-  if (known.stdout.includes(LOADER)) return true;
+  if (known.stdout.includes(LOADER)) return { path: LOADER };
   const [sdk, conda] = ["VULKAN_SDK", "CONDA_PREFIX"].map((name) => environment.get(name));
   const others = [
     ...[
@@ -64,17 +77,22 @@ export function findLoader(system: System, environment: Environment, sysroot: st
     ...(conda === undefined ? [] : [`${conda}/lib`]),
   ];
   const folder = others.find(holdsLoader);
-  if (folder === undefined) return false;
-  addLibraryFolder(environment, folder);
-  return true;
+  return folder === undefined ? undefined : { path: `${folder}/${LOADER}`, folder };
 }
 
-/** Driver files by whose they are. */
-function driverFiles(
-  system: System,
-  sysroot: string,
-): Record<"nvidia" | "software" | "other", string[]> {
-  const files = { nvidia: [] as string[], software: [] as string[], other: [] as string[] };
+/** Whether the loader can be loaded; adds its folder to LD_LIBRARY_PATH if need be. */
+function findLoader(system: System, environment: Environment, sysroot: string): boolean {
+  const loader = locateLoader(system, environment, sysroot);
+  if (loader?.folder !== undefined) addLibraryFolder(environment, loader.folder);
+  return loader !== undefined;
+}
+
+/** Paths of driver files, by whose they are. */
+export type DriverFiles = Record<"nvidia" | "software" | "other", string[]>;
+
+/** The driver files that loaders look for. */
+export function driverFiles(system: System, sysroot: string): DriverFiles {
+  const files: DriverFiles = { nvidia: [], software: [], other: [] };
   const software = [`lvp_icd.${processor(system)}.json`, "lvp_icd.json"];
   for (const folder of DRIVER_FOLDERS.map((name) => sysroot + name)) {
     for (const name of system.names(folder).filter((name) => name.endsWith(".json"))) {
@@ -87,16 +105,31 @@ function driverFiles(
   return files;
 }
 
+/** Whether NVIDIA's kernel driver has a GPU. */
+export function hasNvidiaGpu(system: System, sysroot: string): boolean {
+  return ["nvidiactl", "nvidia0"].some((name) => system.exists(`${sysroot}/dev/${name}`));
+}
+
+/** The devices of GPUs that Mesa's drivers open. */
+export function renderNodes(system: System, sysroot: string): string[] {
+  const nodes = system.names(`${sysroot}/dev/dri`).filter((name) => name.startsWith("renderD"))
+    .map((name) => `${sysroot}/dev/dri/${name}`);
+  const windows = `${sysroot}/dev/dxg`; // in Windows' subsystem for Linux
+  return system.exists(windows) ? [...nodes, windows] : nodes;
+}
+
+/** The variables by which users and the launcher name a driver; the second is for loaders before 1.3.207. */
+export const DRIVER_VARIABLES = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"] as const;
+
 /**
  * Whether a driver is there. Where only one kind can work, names it in VK_DRIVER_FILES, so that the
  * loader does not start (and hear complaints from) drivers of hardware that is not there.
  */
-export function findDriver(system: System, environment: Environment, sysroot: string): boolean {
-  const chosen = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
-  if (chosen.some((name) => environment.get(name) !== undefined)) return true;
+function findDriver(system: System, environment: Environment, sysroot: string): boolean {
+  if (DRIVER_VARIABLES.some((name) => environment.get(name) !== undefined)) return true;
   const files = driverFiles(system, sysroot);
   let driver: string | undefined;
-  if (["nvidiactl", "nvidia0"].some((name) => system.exists(`${sysroot}/dev/${name}`))) {
+  if (hasNvidiaGpu(system, sysroot)) {
     [driver] = files.nvidia;
     if (driver === undefined) {
       system.say(
@@ -108,15 +141,12 @@ export function findDriver(system: System, environment: Environment, sysroot: st
     }
   }
   if (driver === undefined && files.other.length > 0) {
-    const nodes = system.names(`${sysroot}/dev/dri`).filter((name) => name.startsWith("renderD"))
-      .map((name) => `${sysroot}/dev/dri/${name}`);
     // Several drivers may fit this GPU: the loader tries them, the software driver among them.
-    if ([...nodes, `${sysroot}/dev/dxg`].some((node) => system.opens(node))) return true;
+    if (renderNodes(system, sysroot).some((node) => system.opens(node))) return true;
   }
   driver ??= files.software[0];
   if (driver === undefined) return false;
-  // The second name is for loaders before 1.3.207.
-  for (const name of chosen) environment.set(name, driver);
+  for (const name of DRIVER_VARIABLES) environment.set(name, driver);
   return true;
 }
 

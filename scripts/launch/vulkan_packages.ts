@@ -12,7 +12,7 @@ function isRoot(system: System): boolean {
 }
 
 /** The command that installs Mesa's software driver and the loader on this system, where one is known. */
-function installCommand(system: System, sysroot: string): string | undefined {
+export function installCommand(system: System, sysroot: string): string | undefined {
   if (system.has("apt-get")) {
     return `${isRoot(system) ? "" : "sudo "}apt-get install -y ${DEBIAN_PACKAGES.join(" ")}`;
   }

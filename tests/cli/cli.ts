@@ -105,7 +105,7 @@ export function succeeded({ code, stdout, stderr }: Outcome): string {
  */
 export function refused(
   { code, stderr }: Outcome,
-  expected: 1 | 2,
+  expected: 1 | 2 | 3,
   ...patterns: (RegExp | string)[]
 ): void {
   assert.equal(code, expected, stderr);

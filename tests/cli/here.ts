@@ -17,6 +17,8 @@ const ENTRY: Record<string, { main: () => Promise<Main>; first?: string }> = {
   chat: { main: infer, first: "chat" },
   merge: { main: infer, first: "merge" },
   convert: { main: infer, first: "convert" },
+  doctor: { main: async () => (await import("../../doctor/main.ts")).main },
+  bundle: { main: async () => (await import("../../scripts/bundle.ts")).main },
   bench: { main: async () => (await import("../../bench/main.ts")).main },
   report: { main: async () => (await import("../../bench/course/report.ts")).main },
 };

@@ -16,21 +16,26 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
  * @param max_length Longer samples are cut at so many tokens.
  * @param context The model's own limit on them.
  * @param say Told what was read, a line at a time.
+ * @param check Called between samples; what it throws ends the reading.
  * @throws {UserError} where the file is wrong or nothing is left.
  */
 export async function loadDataset(
   tokenizer: Tokenizer,
-  { data, samples: limit, max_length, context, say }: {
+  { data, samples: limit, max_length, context, say, check }: {
     data: string;
     samples?: number;
     max_length: number;
     context: number;
     say: (line: string) => void;
+    check?: () => void;
   },
 ): Promise<TokenizedSample[]> {
   const maxLength = Math.min(max_length, context);
   const loaded = await loadSamples(data, { limit });
-  const all = loaded.samples.map((sample) => encodeSample(tokenizer, sample, maxLength));
+  const all = loaded.samples.map((sample) => {
+    check?.();
+    return encodeSample(tokenizer, sample, maxLength);
+  });
   const samples = all.filter((sample) => supervisedTokens(sample) > 0);
   const truncated = samples.filter((sample) => sample.truncated).length;
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
