@@ -5,11 +5,11 @@
  */
 import { UsageError, UserError } from "../kernels/errors.ts";
 import { allAtRest } from "../kernels/gpu/rest.ts";
-import { noteError, noteLine } from "../kernels/terminal.ts";
 import { EXIT, ExitError } from "./exit_codes.ts";
 import { endWithParent } from "./parent.ts";
 import { outliveHangUp } from "./signals.ts";
 import { tolerateStderr } from "./tolerant_output.ts";
+import { noteError, noteLine } from "../kernels/terminal.ts";
 
 /** Longest wait for a GPU that is still at work when an error ends the program, in milliseconds. */
 const LONGEST_REST = 10_000;

@@ -100,13 +100,14 @@ export async function checkDrivers(vulkan: VulkanSurvey, run: RunProbe): Promise
 /** The adapter that a run gets. @param drivers The check of the drivers, where there are any. */
 export function checkGpu(probed: Probed, drivers?: Check): Check {
   if (!("found" in probed)) {
+    const { failure } = probed;
     if (drivers?.status === "problem") {
-      return problem("gpu", probed.failure.split(/[:;] /)[0], "Do what is said of the drivers.");
+      return problem("gpu", failure.split(/[:;] /)[0], "Do what is said of the drivers.");
     }
-    const remedy =
-      "Update the driver or take another WebGPU (--gpu deno or dawn); where it worked before, restart " +
-      "the machine.";
-    return problem("gpu", probed.failure, remedy);
+    const remedy = /out of memory/i.test(failure)
+      ? "See with `nvidia-smi` which programs hold the GPU's memory, and end them or wait for them."
+      : "Update the driver or take another WebGPU (--gpu deno or dawn); where it worked before, restart the machine.";
+    return problem("gpu", failure, remedy);
   }
   const { gpu, provider, reason, software } = probed.found;
   const found = `${gpu} (${provider}: ${reason})`, details = { gpu, provider, reason, software };

@@ -13,6 +13,8 @@ import { runMain } from "../cli/run_main.ts";
 import { flag, text } from "../cli/settings.ts";
 import { UserError } from "../kernels/errors.ts";
 import { environment } from "../kernels/gpu/providers/environment.ts";
+import { hostMemory } from "../kernels/measure/host_memory.ts";
+import { printJson, printLine } from "../kernels/terminal.ts";
 import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
 import { printJson, printLine } from "../kernels/terminal.ts";
 import type { Survey } from "../scripts/launch/survey.ts";
@@ -76,10 +78,11 @@ async function doctor(args: string[]): Promise<number> {
   const run = probing(LORIKEET);
   // Measured while nothing else is at work.
   const usual = await run({ gpu: flags.gpu, measure: true });
+  const memory = hostMemory();
   const checks = [
     checkDeno(Deno.version.deno, denoVersions(ROOT), seen.system),
     ...await checkGraphics(seen, usual, run),
-    checkHostMemory(Deno.systemMemoryInfo()),
+    ...(memory === undefined ? [] : [checkHostMemory(Deno.systemMemoryInfo().total, memory)]),
     checkRunFolder(flags.output),
     checkCaches({
       "Deno's": denoDir ?? join(cache, "deno"),

@@ -4,6 +4,7 @@
  * @module
  */
 import { megabytes } from "../kernels/gpu/memory.ts";
+import type { HostMemory } from "../kernels/measure/host_memory.ts";
 import type { NvidiaGpu } from "../kernels/measure/nvidia_smi.ts";
 import { type Check, ok, warning } from "./check.ts";
 import type { Probe } from "./probe.ts";
@@ -45,14 +46,14 @@ export function checkDeviceMemory(probe: Probe, gpus: readonly NvidiaGpu[]): Che
   return warning("gpu memory", found, remedy, details);
 }
 
-/** What the system says of its memory. */
-type SystemMemory = Pick<Deno.SystemMemoryInfo, "total" | "available">;
-
-/** The host's memory. */
-export function checkHostMemory({ total, available }: SystemMemory): Check {
-  const details = { total_mb: megabytes(total), available_mb: megabytes(available) };
-  const found = `${mb(available)} available of ${mb(total)}`;
-  if (available >= LEAST_HOST) return ok("host memory", found, details);
-  const remedy = "End other programs, or ask for a job with more memory.";
+/** The host's memory. @param total All that the machine has, in bytes. @param memory What a run may take of it. */
+export function checkHostMemory(total: number, { bytes, limit }: HostMemory): Check {
+  const details = { total_mb: megabytes(total), available_mb: megabytes(bytes), limit };
+  const by = limit === undefined ? "" : `, limited by ${limit}`;
+  const found = `${mb(bytes)} available of ${mb(total)}${by}`;
+  if (bytes >= LEAST_HOST) return ok("host memory", found, details);
+  const remedy = limit === undefined
+    ? "End other programs, or ask for a machine with more memory."
+    : "Ask for a job with more memory.";
   return warning("host memory", found, remedy, details);
 }

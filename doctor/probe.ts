@@ -12,6 +12,7 @@ import { type Gpu, openGpu } from "../kernels/gpu/gpu.ts";
 import { allLimits } from "../kernels/gpu/limits.ts";
 import { onTensorCores } from "../kernels/gpu/subgroup_matrix.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
+import { printJson } from "../kernels/terminal.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { printJson } from "../kernels/terminal.ts";
 import { availableBytes } from "../model/transformer/capacity.ts";

@@ -6,8 +6,8 @@
  */
 import { z } from "zod";
 import { UserError } from "../kernels/errors.ts";
-import { noteLine } from "../kernels/terminal.ts";
 import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import * as common from "../cli/common_settings.ts";
 import { loadingBar } from "../cli/progress.ts";
 import { choice, text } from "../cli/settings.ts";

@@ -22,7 +22,9 @@ export interface CompiledProgram {
   readonly output: string;
   readonly entry: string;
   readonly command: string;
-  /** Modules of other threads, which no import names. */
+  /** Arguments that need leave of their own: a program has it, whatever it is started with. */
+  readonly args: readonly string[];
+  /** Modules of other threads, and folders of what these open: no import names them. */
   readonly workers: readonly string[];
 }
 
@@ -32,12 +34,19 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     output: "dist/lorikeet-train",
     entry: "train/main.ts",
     command: "train",
-    workers: ["train/stop_worker.ts", "train/state_worker.ts"],
+    args: ["--watch"],
+    workers: [
+      "train/stop_worker.ts",
+      "train/state_worker.ts",
+      "train/watch/worker.ts",
+      "train/watch/page",
+    ],
   },
   {
     output: "dist/lorikeet-infer",
     entry: "infer/main.ts",
     command: "merge",
+    args: [],
     workers: ["model/formats/gguf/quantize_worker.ts"],
   },
 ];
@@ -56,9 +65,12 @@ export async function includedFiles(folder: string = BUILTIN): Promise<string[]>
   return paths.sort();
 }
 
-/** The flags that the launcher gives `command` on a machine that has all programs. */
-export function launcherPermissions(command: string): readonly string[] {
-  return flagsAnywhere(command, [], join(ROOT, "lorikeet"));
+/** The flags that the launcher gives `command` with `args` on a machine that has all programs. */
+export function launcherPermissions(
+  command: string,
+  args: readonly string[] = [],
+): readonly string[] {
+  return flagsAnywhere(command, args, join(ROOT, "lorikeet"));
 }
 
 /** Arguments of `deno compile` for one program. */
@@ -107,7 +119,7 @@ async function compile(program: CompiledProgram): Promise<void> {
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: compileArguments(
       program,
-      launcherPermissions(program.command),
+      launcherPermissions(program.command, program.args),
       await includedFiles(),
     ),
     cwd: ROOT,

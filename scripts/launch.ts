@@ -17,8 +17,8 @@ import { Refused, type System, thisSystem } from "./launch/system.ts";
 /** Whether the next start of this command with other plain arguments would have the same plan. */
 function isSteady({ command, args }: Launch): boolean {
   if (!isProgram(command)) return false;
-  const { variants }: ProgramCommand = PROGRAMS[command];
-  return variants === undefined && !decidesByFlag(args);
+  const { variants, permissions }: ProgramCommand = PROGRAMS[command];
+  return variants === undefined && !permissions.runs && !decidesByFlag(args);
 }
 
 /** Keeps a plan in the project's folder, where that can be written. */

@@ -90,14 +90,16 @@ Deno.test({
   fn() {
     const [train, infer] = PROGRAMS;
     const flagsOf = (program: typeof train) =>
-      compileArguments(program, launcherPermissions(program.command), []);
+      compileArguments(program, launcherPermissions(program.command, program.args), []);
     const [trainFlags, inferFlags] = [flagsOf(train), flagsOf(infer)];
     // One program has all of inference's commands, and so what the one that writes models may do.
     for (const flags of [trainFlags, inferFlags]) {
       assert.ok(flags.includes("--allow-write") && flags.includes("--allow-run=nvidia-smi"));
       assert.ok(flags.includes("--no-prompt") && flags.includes("--allow-read"));
-      assert.doesNotMatch(flags.join(" "), /--allow-(all|net|ffi)/);
+      assert.doesNotMatch(flags.join(" "), /--allow-(all|ffi|net( |$))/);
     }
+    assert.ok(trainFlags.includes("--allow-net=127.0.0.1"), "for --watch");
+    assert.doesNotMatch(inferFlags.join(" "), /--allow-net/);
     assert.equal(trainFlags.at(-1), train.entry);
   },
 });

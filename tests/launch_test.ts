@@ -1,12 +1,13 @@
 /** How the launch plans a start, on machines made of a list of files. */
 import assert from "node:assert/strict";
+import { TemporaryFolder } from "./cli/cli.ts";
 import { Environment } from "../scripts/launch/environment.ts";
 import { decidesByFlag, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
 import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
 import { planStart } from "../scripts/launch/plan.ts";
 import { quote, shellLines } from "../scripts/launch/shell.ts";
-import { Refused, type System } from "../scripts/launch/system.ts";
+import { Refused, type System, thisSystem } from "../scripts/launch/system.ts";
 import { type Machine, machine } from "./machine.ts";
 import { prepareVulkan } from "../scripts/launch/vulkan.ts";
 
@@ -79,12 +80,37 @@ Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET
 Deno.test("launch: no command but test gets more than files, and few get programs", () => {
   for (const command of COMMANDS.filter((name) => name !== "test")) {
     const flags = flagsAnywhere(command, [], "/l").join(" ");
-    assert.doesNotMatch(flags, /--allow-(all|net|ffi|import)|--allow-(run|env|sys)( |$)/, command);
+    assert.doesNotMatch(flags, /--allow-(all|ffi|import)|--allow-(run|env|sys|net)( |$)/, command);
+    assert.equal(flags.includes("--allow-net"), command === "watch", command);
   }
   assert.ok(flagsAnywhere("bench", ["peers"], "/l").includes("--allow-run=nvidia-smi,/l,python3"));
   const permissions = { write: false, programs: ["a,b"], python: true };
-  const flags = permissionFlags(permissions, { lorikeet: "/l", python: "c,d", has: () => true });
+  const flags = permissionFlags(permissions, {
+    lorikeet: "/l",
+    python: "c,d",
+    args: [],
+    has: () => true,
+  });
   assert.doesNotMatch(flags.join(" "), /--allow-run/, "a comma would name two programs");
+});
+
+Deno.test("launch: watch reads the runs it is given, writes only `stop` there and serves this machine", () => {
+  const flags = flagsAnywhere("watch", ["a", "--port", "8", "--debug", "b/c"], "/own/lorikeet");
+  assert.ok(flags.includes("--allow-read=a,b/c,/own/train/watch/page"));
+  assert.ok(flags.includes("--allow-write=a/stop,b/c/stop"));
+  assert.ok(flags.includes("--allow-net=127.0.0.1"));
+  assert.ok(!flags.includes("--allow-read") && !flags.includes("--allow-write"));
+  assert.throws(
+    () => flagsAnywhere("watch", ["a,b"], "/l"),
+    /a,b: a run's folder can't have a comma/,
+  );
+});
+
+Deno.test("launch: train gets a socket only with --watch", async () => {
+  assert.match(await plan("train", ["--watch"], { files: SOFTWARE }), /'--allow-net=127\.0\.0\.1'/);
+  assert.match(await plan("train", ["--watch=true"], { files: SOFTWARE }), /--allow-net=127/);
+  assert.doesNotMatch(await plan("train", ["a"], { files: SOFTWARE }), /--allow-net/);
+  assert.ok(decidesByFlag(["--watch"]), "its plan is not that of other starts");
 });
 
 Deno.test("launch: an NVIDIA driver's libraries are found beside it", () => {
@@ -128,4 +154,33 @@ Deno.test("launch: developers' commands never start a task, which would start th
     assert.doesNotMatch(lines, /'task'|lorikeet'/, command);
     assert.match(lines, /^exec /m);
   }
+});
+
+Deno.test({
+  name: "launch: a folder of one's own is one that nobody else made, linked or may use",
+  ignore: Deno.build.os === "windows",
+  fn() {
+    using folder = new TemporaryFolder();
+    const { makeOwnFolder } = thisSystem("Linux x86_64");
+    const path = folder.file("own");
+    assert.ok(makeOwnFolder(path) && makeOwnFolder(path));
+    assert.equal((Deno.statSync(path).mode ?? 0) & 0o777, 0o700);
+    Deno.symlinkSync(path, folder.file("link"));
+    assert.ok(!makeOwnFolder(folder.file("link")));
+    Deno.chmodSync(path, 0o755);
+    assert.ok(!makeOwnFolder(path));
+    Deno.chmodSync(path, 0o700);
+    if (Deno.uid() === 0) {
+      Deno.chownSync(path, 12345, 12345);
+      assert.ok(!makeOwnFolder(path));
+    }
+    assert.ok(!makeOwnFolder("/dev/null/own"));
+  },
+});
+
+Deno.test("launch: without a folder of one's own Mesa gets none", () => {
+  const system = { ...machine({ files: SOFTWARE }), makeOwnFolder: () => false };
+  const environment = new Environment(system);
+  prepareVulkan(system, environment, { store: "/s" });
+  assert.equal(environment.get("XDG_RUNTIME_DIR"), undefined);
 });

@@ -243,10 +243,25 @@ launcherTest(
     assert.equal(variableOf(usual, "DENO_DIR"), "unset");
     const homeless = await system.run(["train"], { env: { HOME: "/dev/null/home" } });
     assert.equal(variableOf(homeless, "DENO_DIR"), system.path("project/.deno/cache"));
-    const own = await system.run(["train"], { env: { HOME: undefined, DENO_DIR: "/own" } });
-    assert.equal(variableOf(own, "DENO_DIR"), "/own");
+    const own = await system.run(["train"], {
+      env: { HOME: undefined, DENO_DIR: system.path("own") },
+    });
+    assert.equal(variableOf(own, "DENO_DIR"), system.path("own"));
   },
 );
+
+launcherTest("a Deno that can't keep its packages is told a folder", async (system) => {
+  await ready(system);
+  const { code, stdout, stderr } = await system.run(["train"], {
+    env: { DENO_DIR: "/dev/null/own" },
+  });
+  assert.deepEqual([code, stdout], [1, ""]);
+  assert.match(
+    stderr,
+    /^error: Deno can't keep npm's packages in \/dev\/null\/own: .* in DENO_DIR\.\n$/,
+  );
+  assert.equal((await system.run(["--version"], { env: { DENO_DIR: "/dev/null/own" } })).code, 0);
+});
 
 launcherTest("a steady plan is kept until something that it rests on changes", async (system) => {
   const software = await ready(system);

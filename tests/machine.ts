@@ -27,6 +27,7 @@ export function machine(
     read: (path) => files[path],
     opens: (path) => Object.hasOwn(files, path),
     makeFolder: () => true,
+    makeOwnFolder: () => true,
     makeScratch: refuse,
     write: refuse,
     move: refuse,

@@ -37,6 +37,7 @@ const COMMANDS = [
   "convert",
   "doctor",
   "report",
+  "watch",
   "bundle",
 ] as const;
 const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]

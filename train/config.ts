@@ -202,6 +202,9 @@ export function readTrainArguments(args: string[]): TrainCommand {
   }
   const options = runOptions(flags, problems);
   const givens: Givens = new Map([...file, ...flags]);
+  if (flags.has("watch_port") && options.watch === false) {
+    problems.push("--watch-port is given, but --watch is not; expected both, or neither");
+  }
   const config = completeConfig(givens, loraSwitch(file, flags, problems), problems);
   const prefix = "lora.";
   const givenLora = new Set(

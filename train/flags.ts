@@ -6,7 +6,7 @@
 
 import { z } from "zod";
 import { type CommandLine, helpText } from "../cli/command_line.ts";
-import { checkValues, describeKey, flag, type Givens, type Key } from "../cli/settings.ts";
+import { checkValues, describeKey, flag, type Givens, type Key, whole } from "../cli/settings.ts";
 import { KEYS } from "./schema.ts";
 
 /** Flags that are no keys of a configuration: what is to be done with it. */
@@ -17,6 +17,10 @@ const runSchema = z.strictObject({
   schema: flag().default(false).describe(
     "Print the configuration file's JSON Schema, for editors, and end.",
   ),
+  watch: flag().default(false).describe(
+    "Show the run on a page for a browser on this machine; its address is printed.",
+  ),
+  watch_port: whole(0, 65535).default(0).describe("That page's port; 0 is any that is free."),
 });
 
 /** What is to be done with a configuration. */

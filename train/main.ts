@@ -19,6 +19,7 @@ import { writeEffectiveConfig } from "./effective_config.ts";
 import { Evaluation } from "./evaluation.ts";
 import { Health } from "./health.ts";
 import { withLastState } from "./last_state.ts";
+import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
 import { LineFile } from "./line_file.ts";
 import { countParameters, writeSummary } from "./output.ts";
@@ -28,6 +29,7 @@ import { SampleAnswers } from "./sample_answers.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
+import type { TrainingPage } from "./watch/in_training.ts";
 
 /** What a request to stop is answered with while a run is prepared, and while it trains. */
 const PREPARING = "Stopping before the first step; nothing is written";
@@ -37,6 +39,15 @@ const TRAINING = "Stopping after this step; the state is saved";
 function describeParameters(model: Llama): string {
   const { trainable, total } = countParameters(model);
   return `${trainable} of ${total} parameters (${(100 * trainable / total).toFixed(4)} %)`;
+}
+
+/** Serves the run's page where that is asked for, and prints its address. */
+async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage | undefined> {
+  if (!watch) return undefined;
+  const { TrainingPage } = await import("./watch/in_training.ts");
+  const page = await TrainingPage.open(watch_port);
+  printLine(`Watch: ${page.url}`);
+  return page;
 }
 
 /** The prompts that a run answers before and after: the built-in example has some. */
@@ -219,6 +230,7 @@ export async function main(args: string[]): Promise<number> {
   }
   using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
+  using page = await openPage(given);
   try {
     const prepared = await prepare(given, folder, stop);
     if (prepared === undefined) return EXIT.done;
@@ -231,6 +243,7 @@ export async function main(args: string[]): Promise<number> {
     folder.begin();
     const origins = { places: given.places, state: training.setup.resumed?.path };
     writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    page?.show(folder.path);
     stop.watchFile(folder.file("stop"));
     const evaluation = new Evaluation(training, stop);
     const metrics = new LineFile(folder.file("metrics"), training.progress.step);

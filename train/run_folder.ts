@@ -8,6 +8,7 @@ import { UsageError, UserError } from "../kernels/errors.ts";
 import { removeQuietly, syncFolder } from "../model/files/durable.ts";
 import { isTemporaryName } from "../model/files/temporary_name.ts";
 import { exists, fileError, isFolder, namesIn } from "../model/files/whole_file.ts";
+import { RUN_FILES, type RunFile } from "./run_files.ts";
 import { RunLock } from "./run_lock.ts";
 import {
   clearStates,
@@ -16,25 +17,6 @@ import {
   savedStates,
   stateAt,
 } from "./saved_states.ts";
-
-/** What lies in a run's folder. */
-const RUN_FILES = {
-  lock: "run.lock",
-  config: "config.yaml",
-  metrics: "metrics.jsonl",
-  evaluations: "evaluations.jsonl",
-  states: "states",
-  adapter: "adapter",
-  model: "model",
-  best: "best",
-  summary: "summary.json",
-  csv: "metrics.csv",
-  tensorboard: "tensorboard",
-  stop: "stop",
-} as const;
-
-/** One thing in a run's folder. */
-export type RunFile = keyof typeof RUN_FILES;
 
 /** What a run has made before it has results. */
 const BEFORE_RESULTS: readonly RunFile[] = [

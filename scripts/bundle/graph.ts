@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { fileURLToPath } from "node:url";
+import { join, relative } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { UserError } from "../../kernels/errors.ts";
 
 /** An npm package of Deno's resolution. */
@@ -49,21 +50,25 @@ function deno(root: string, args: readonly string[]): string {
  * @param entries Paths from the project's folder.
  */
 export function moduleGraph(root: string, entries: readonly string[]): ModuleGraph {
-  deno(root, ["cache", "--quiet", "--frozen", ...entries]);
-  const graphs = entries.map((entry) =>
-    JSON.parse(deno(root, ["info", "--json", "--frozen", entry])) as {
-      modules: ModuleInfo[];
-      npmPackages: Record<string, NpmPackage>;
-    }
-  );
-  const modules = graphs.flatMap(({ modules }) => modules);
-  const files = modules.map(({ specifier }) => specifier)
-    .filter((specifier) => specifier.startsWith("file:")).map((url) => fileURLToPath(url));
-  const imported = modules.flatMap(({ npmPackage }) => npmPackage ?? []);
+  // Deno tells of one module at a time: so one that imports them all.
+  const all = Deno.makeTempFileSync({ suffix: ".ts" });
+  let graph: { modules: ModuleInfo[]; npmPackages: Record<string, NpmPackage> };
+  try {
+    const urls = entries.map((entry) => pathToFileURL(join(root, entry)).href);
+    Deno.writeTextFileSync(all, urls.map((url) => `import ${JSON.stringify(url)};\n`).join(""));
+    const frozen = ["--frozen", "--config", join(root, "deno.json"), all];
+    deno(root, ["cache", "--quiet", ...frozen]);
+    graph = JSON.parse(deno(root, ["info", "--json", ...frozen]));
+  } finally {
+    Deno.removeSync(all);
+  }
+  const files = graph.modules.map(({ specifier }) => specifier)
+    .filter((specifier) => specifier.startsWith("file:")).map((url) => fileURLToPath(url))
+    .filter((path) => !relative(root, path).startsWith(".."));
   return {
-    files: [...new Set(files)].sort(),
-    npmImports: [...new Set(imported)].sort(),
-    packages: Object.assign({}, ...graphs.map(({ npmPackages }) => npmPackages)),
+    files: files.sort(),
+    npmImports: [...new Set(graph.modules.flatMap(({ npmPackage }) => npmPackage ?? []))].sort(),
+    packages: graph.npmPackages,
   };
 }
 

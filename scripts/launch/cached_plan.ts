@@ -48,10 +48,17 @@ export function noting(system: System): NotingSystem {
         else facts.add(`[ ! -e ${quote(path)} ]`);
         return opens;
       },
-      makeFolder(path, mode) {
-        const made = system.makeFolder(path, mode);
+      makeFolder(path) {
+        const made = system.makeFolder(path);
         if (made) facts.add(`[ -d ${quote(path)} ] && [ -w ${quote(path)} ]`);
         else testable = false;
+        return made;
+      },
+      makeOwnFolder(path) {
+        const made = system.makeOwnFolder(path);
+        if (made) {
+          facts.add(`[ -d ${quote(path)} ] && [ -w ${quote(path)} ] && [ -O ${quote(path)} ]`);
+        } else testable = false;
         return made;
       },
       env(name) {

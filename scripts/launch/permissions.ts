@@ -4,6 +4,8 @@
  * @module
  */
 
+import { Refused } from "./system.ts";
+
 /** What Deno lets a program do. */
 export interface Permissions {
   /** Whether it may write files. */
@@ -12,6 +14,10 @@ export interface Permissions {
   readonly programs: readonly string[];
   /** Whether the user may name one more program, a Python, by `--python`. */
   readonly python?: boolean;
+  /** Whether it serves a page to this machine: always, or where it is given `--watch`. */
+  readonly serves?: "always" | "--watch";
+  /** Whether its arguments name folders of runs: of files, it reads only theirs, and writes only `stop` in them. */
+  readonly runs?: boolean;
 }
 
 /** A command that is a program of the project. */
@@ -34,7 +40,9 @@ export interface ProgramCommand {
 const READS: Permissions = { write: false, programs: [] };
 const WRITES: Permissions = { write: true, programs: [] };
 /** `nvidia-smi` tells the free memory of GPUs. */
-const TRAINS: Permissions = { write: true, programs: ["nvidia-smi"] };
+const MERGES: Permissions = { write: true, programs: ["nvidia-smi"] };
+const TRAINS: Permissions = { ...MERGES, serves: "--watch" };
+const WATCHES: Permissions = { write: false, programs: [], serves: "always", runs: true };
 
 /** A process of `doctor` for each thing that may crash or hang. */
 const PROBE = {
@@ -55,7 +63,7 @@ export const PROGRAMS = {
   generate: { program: "infer/generate.ts", computes: true, permissions: READS },
   chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
-  merge: { program: "infer/merge.ts", computes: true, permissions: TRAINS },
+  merge: { program: "infer/merge.ts", computes: true, permissions: MERGES },
   convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
   doctor: {
     program: "doctor/main.ts",
@@ -64,6 +72,7 @@ export const PROGRAMS = {
     permissions: { write: true, programs: ["nvidia-smi", "./lorikeet"] },
     variants: { probe: PROBE },
   },
+  watch: { program: "train/watch/main.ts", computes: false, permissions: WATCHES },
   bench: {
     program: "bench/main.ts",
     computes: true,
@@ -128,7 +137,7 @@ const VARIABLES = [
   "LORIKEET_HANGUP",
 ];
 
-/** Deno's flags for tests, which write to temporary folders and run the launcher and Deno. */
+/** Deno's flags for tests, which write to temporary folders, run the launcher and Deno, and ask the page's server. */
 export const TEST_FLAGS: readonly string[] = [
   "--no-prompt",
   "--allow-read",
@@ -136,36 +145,68 @@ export const TEST_FLAGS: readonly string[] = [
   "--allow-run",
   "--allow-env",
   "--allow-sys",
+  "--allow-net=127.0.0.1",
 ];
+
+/** The folders among the arguments of `watch`. */
+function runFolders(args: readonly string[]): string[] {
+  const runs = args.filter((argument, i) => !argument.startsWith("-") && args[i - 1] !== "--port");
+  for (const run of runs) {
+    // Deno would take it for two folders.
+    if (run.includes(",")) {
+      throw new Refused(`${run}: a run's folder can't have a comma in its path here`, 1);
+    }
+  }
+  return runs;
+}
+
+/** Deno's flags for files. */
+function fileFlags(
+  { write, runs }: Permissions,
+  { lorikeet, args }: { lorikeet: string; args: readonly string[] },
+): string[] {
+  if (!runs) return ["--allow-read", ...(write ? ["--allow-write"] : [])];
+  const folders = runFolders(args), root = lorikeet.slice(0, lorikeet.lastIndexOf("/"));
+  const stops = folders.map((folder) => `${folder}/stop`);
+  return [
+    `--allow-read=${[...folders, `${root}/train/watch/page`]}`,
+    ...(stops.length > 0 ? [`--allow-write=${stops}`] : []),
+  ];
+}
 
 /**
  * Deno's flags for these permissions.
  *
  * @param lorikeet The launcher's path.
+ * @param args The command's arguments, which may ask for a page or name the runs.
  * @param python What `--python` names, where the permissions allow one.
  * @param has Whether the machine has a program: Deno warns about those that it can't find.
  */
 export function permissionFlags(
-  { write, programs, python: anyPython }: Permissions,
-  { lorikeet, python, has }: {
+  permissions: Permissions,
+  { lorikeet, python, args, has }: {
     lorikeet: string;
     python: string;
+    args: readonly string[];
     has: (program: string) => boolean;
   },
 ): string[] {
+  const { programs, python: anyPython, serves } = permissions;
   const named = anyPython ? [...programs, python] : programs;
   // A comma would name two programs.
   const there = named.map((name) => name === "./lorikeet" ? lorikeet : name)
     .filter((name) => name === lorikeet || (!name.includes(",") && has(name)));
+  const served = serves === "always" ||
+    serves !== undefined && args.some((argument) => argument.startsWith(serves));
   return [
     "--no-prompt",
-    "--allow-read",
+    ...fileFlags(permissions, { lorikeet, args }),
     // What memory and what room on a disk is free, and who holds a lock.
     "--allow-sys=systemMemoryInfo,statfs,hostname",
     "--ignore-env",
     `--allow-env=${VARIABLES}`,
-    ...(write ? ["--allow-write"] : []),
     ...(there.length > 0 ? [`--allow-run=${there}`] : []),
+    ...(served ? ["--allow-net=127.0.0.1"] : []),
   ];
 }
 
@@ -177,5 +218,5 @@ export function flagsAnywhere(
 ): readonly string[] {
   if (name === "test") return TEST_FLAGS;
   const permissions = isProgram(name) ? programCommand(name, args).permissions : READS;
-  return permissionFlags(permissions, { lorikeet, python: "python3", has: () => true });
+  return permissionFlags(permissions, { lorikeet, python: "python3", args, has: () => true });
 }

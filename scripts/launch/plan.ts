@@ -107,6 +107,7 @@ async function programPlan(
     ...permissionFlags(permissions, {
       lorikeet: `${root}/${isWindows(system) ? "lorikeet.cmd" : "lorikeet"}`,
       python: readFlag("python", args) ?? "python3",
+      args,
       has: (name) => system.has(name) || (name === "nvidia-smi" && smi !== undefined),
     }),
     ...(native === undefined ? [] : [`--allow-ffi=${native}`]),

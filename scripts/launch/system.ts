@@ -26,7 +26,9 @@ export interface System {
   /** Whether the file can be opened for reading and writing, as a device must be. */
   opens(path: string): boolean;
   /** Makes a folder and those above it; false where that fails or it can't be written. */
-  makeFolder(path: string, mode?: number): boolean;
+  makeFolder(path: string): boolean;
+  /** The same for one that must be this user's alone: false where another user made it, may use it or linked it. */
+  makeOwnFolder(path: string): boolean;
   /** Makes a new folder in `folder` and gives its path. */
   makeScratch(folder: string): string;
   write(path: string, text: string): void;
@@ -59,6 +61,15 @@ function attempt<T>(action: () => T): T | undefined {
   }
 }
 
+function makeFolder(path: string, mode?: number): boolean {
+  return attempt(() => {
+    Deno.mkdirSync(path, { recursive: true, mode });
+    const probe = Deno.makeTempFileSync({ dir: path, prefix: "probe." });
+    Deno.removeSync(probe);
+    return true;
+  }) ?? false;
+}
+
 /** The machine itself. @param name As `uname -sm` has it. */
 export function thisSystem(name: string): System {
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -73,13 +84,12 @@ export function thisSystem(name: string): System {
       file?.close();
       return file !== undefined;
     },
-    makeFolder: (path, mode) =>
-      attempt(() => {
-        Deno.mkdirSync(path, { recursive: true, mode });
-        const probe = Deno.makeTempFileSync({ dir: path, prefix: "probe." });
-        Deno.removeSync(probe);
-        return true;
-      }) ?? false,
+    makeFolder: (path) => makeFolder(path),
+    makeOwnFolder(path) {
+      if (!makeFolder(path, 0o700)) return false;
+      const { isDirectory, uid, mode } = Deno.lstatSync(path);
+      return isDirectory && uid === Deno.uid() && ((mode ?? 0) & 0o077) === 0;
+    },
     makeScratch: (folder) => Deno.makeTempDirSync({ dir: folder, prefix: "install." }),
     write: (path, text) => Deno.writeTextFileSync(path, text),
     move: (from, to) => Deno.renameSync(from, to),

@@ -174,9 +174,9 @@ export function prepareVulkan(
   // Mesa complains on stderr where this is unset or no folder.
   const runtime = environment.get("XDG_RUNTIME_DIR");
   if (runtime !== undefined && system.exists(`${runtime}/.`)) return;
-  const folder = system.makeFolder(store)
-    ? `${store}/runtime`
-    : `${environment.get("TMPDIR") ?? "/tmp"}/lorikeet-${Deno.uid()}`;
-  system.makeFolder(folder, 0o700);
-  environment.set("XDG_RUNTIME_DIR", folder);
+  const folder = [
+    ...(system.makeFolder(store) ? [`${store}/runtime`] : []),
+    `${environment.get("TMPDIR") ?? "/tmp"}/lorikeet-${Deno.uid()}`,
+  ].find((path) => system.makeOwnFolder(path));
+  if (folder !== undefined) environment.set("XDG_RUNTIME_DIR", folder);
 }

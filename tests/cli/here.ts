@@ -20,6 +20,7 @@ const ENTRY: Record<string, { main: () => Promise<Main>; first?: string }> = {
   doctor: { main: async () => (await import("../../doctor/main.ts")).main },
   bundle: { main: async () => (await import("../../scripts/bundle.ts")).main },
   bench: { main: async () => (await import("../../bench/main.ts")).main },
+  watch: { main: async () => (await import("../../train/watch/main.ts")).main },
   report: { main: async () => (await import("../../bench/course/report.ts")).main },
 };
 

@@ -129,6 +129,8 @@ Deno.test("doctor: the adapter of a run", () => {
     "problem",
     "the GPU X can't be opened: device lost",
   ]);
+  const full = checkGpu({ failure: "the GPU is out of memory: 64 MB" });
+  assert.match(full.remedy ?? "", /nvidia-smi/);
   const known = checkGpu(
     { failure: "no GPU adapter was found: install" },
     problem("drivers", "", "."),
@@ -228,8 +230,11 @@ Deno.test("doctor: memory that others hold is warned of", () => {
   assert.equal(checkDeviceMemory(PROBE, held).status, "warning");
   assert.match(checkDeviceMemory(PROBE, []).found, /^not known/);
   assert.equal(checkDeviceMemory({ ...PROBE, software: true }, held).status, "ok");
-  assert.equal(checkHostMemory({ total: 8 * gigabyte, available: 4 * gigabyte }).status, "ok");
-  assert.equal(checkHostMemory({ total: 8 * gigabyte, available: gigabyte / 2 }).status, "warning");
+  assert.equal(checkHostMemory(8 * gigabyte, { bytes: 4 * gigabyte }).status, "ok");
+  assert.equal(checkHostMemory(8 * gigabyte, { bytes: gigabyte / 2 }).status, "warning");
+  const job = checkHostMemory(8 * gigabyte, { bytes: gigabyte / 2, limit: "SLURM_MEM_PER_NODE" });
+  assert.equal(job.found, "512 MB available of 8192 MB, limited by SLURM_MEM_PER_NODE");
+  assert.match(job.remedy ?? "", /a job with more memory/);
 });
 
 Deno.test("doctor: folders that can't be written", () => {

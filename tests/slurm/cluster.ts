@@ -144,7 +144,7 @@ export class SlurmCluster implements AsyncDisposable {
   async until(
     what: string,
     holds: () => boolean | Promise<boolean>,
-    seconds = 60,
+    seconds = 120,
   ): Promise<void> {
     const end = performance.now() + 1000 * seconds;
     while (!await holds()) {
