@@ -16,7 +16,6 @@ import { environment } from "../kernels/gpu/providers/environment.ts";
 import { hostMemory } from "../kernels/measure/host_memory.ts";
 import { printJson, printLine } from "../kernels/terminal.ts";
 import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
-import { printJson, printLine } from "../kernels/terminal.ts";
 import type { Survey } from "../scripts/launch/survey.ts";
 import { canTrain, type Check, reportLines } from "./check.ts";
 import { checkDeno, denoVersions } from "./deno.ts";

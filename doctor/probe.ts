@@ -14,7 +14,6 @@ import { onTensorCores } from "../kernels/gpu/subgroup_matrix.ts";
 import { measureRoofs } from "../kernels/measure/roofs.ts";
 import { printJson } from "../kernels/terminal.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
-import { printJson } from "../kernels/terminal.ts";
 import { availableBytes } from "../model/transformer/capacity.ts";
 import { wrongResult } from "./known_answers.ts";
 

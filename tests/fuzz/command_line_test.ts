@@ -6,7 +6,7 @@ import type { ProgramName } from "../../scripts/launch/permissions.ts";
 import { fixturePath } from "../fixtures.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { lorikeetHere } from "../cli/here.ts";
-import { demand, TRIES, Worst } from "./commands.ts";
+import { demand, tries, Worst } from "./commands.ts";
 import { hostileValue } from "./hostile_values.ts";
 import { type Picker, randomPicker } from "./mutate.ts";
 
@@ -61,12 +61,13 @@ function hostileFlag(flags: readonly string[], pick: Picker): string[] {
 
 Deno.test("fuzz: odd command lines end well or with one clear sentence", async () => {
   using folder = new TemporaryFolder();
-  const pick = randomPicker(1902), worst = new Worst(), output = join(folder.path, "out");
+  const worst = new Worst(), output = join(folder.path, "out");
   const flags = new Map<string, string[]>();
   for (const [command] of COMMANDS) {
     if (!flags.has(command)) flags.set(command, await flagsOf(command));
   }
-  for (let i = 0; i < TRIES; i++) {
+  for (const number of tries()) {
+    const pick = randomPicker(29_000_000 + number);
     const [command, ...right] = COMMANDS[pick(COMMANDS.length)];
     const known = flags.get(command) ?? [];
     const odd = Array.from({ length: 1 + pick(3) }, () => hostileFlag(known, pick)).flat();

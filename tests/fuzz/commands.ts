@@ -9,10 +9,15 @@ import { printable } from "../../kernels/terminal.ts";
 import type { ProgramName } from "../../scripts/launch/permissions.ts";
 import { exists, type Outcome, startLorikeet } from "../cli/cli.ts";
 
-/** How many inputs of a kind are tried: the variable's number, or a few. */
-export const TRIES = Number(Deno.env.get("LORIKEET_FUZZ_INPUTS") ?? 6);
-/** Whether they are worth telling of. */
-const MANY = Deno.env.get("LORIKEET_FUZZ_INPUTS") !== undefined;
+/** Which inputs of a kind are tried: as many as the variable says, or those of a range such as 400-1000; a few without it. */
+const ASKED = Deno.env.get("LORIKEET_FUZZ_INPUTS");
+const [FIRST, LAST] = (ASKED ?? "5").split("-").map(Number);
+
+/** Numbers of the inputs that are tried. */
+export function tries(): number[] {
+  const [from, to] = LAST === undefined ? [0, FIRST] : [FIRST, LAST];
+  return Array.from({ length: to - from }, (_, i) => from + i);
+}
 
 /** Of a processor; a machine that has other work takes longer. */
 const MOST_SECONDS = 5;
@@ -68,17 +73,20 @@ function hasSteps(folder: string): boolean {
 /** The slowest and the largest run of a test, for those who want to know. */
 export class Worst {
   #busy = 0;
+  #runs = 0;
   #kilobytes = 0;
   readonly #codes = new Map<number, number>();
 
   add({ busy, kilobytes, code }: Measured): void {
+    this.#runs++;
     this.#busy = Math.max(this.#busy, busy);
     this.#kilobytes = Math.max(this.#kilobytes, kilobytes);
     this.#codes.set(code, (this.#codes.get(code) ?? 0) + 1);
+    if (this.#runs % 100 === 0) this.tell();
   }
 
   tell(): void {
-    if (!MANY) return;
+    if (ASKED === undefined) return;
     const codes = [...this.#codes].map(([code, runs]) => `${runs} with exit code ${code}`);
     const [slowest, largest] = [this.#busy.toFixed(1), (this.#kilobytes / 1000).toFixed(0)];
     console.log(`${codes.join(", ")}; slowest ${slowest} s, largest ${largest} MB`);
