@@ -5,7 +5,6 @@
  * @module
  */
 import { printable } from "../kernels/terminal.ts";
-
 import { writeToStderr } from "./tolerant_output.ts";
 
 const BAR = 20;

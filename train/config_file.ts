@@ -82,6 +82,7 @@ function parse(text: string, file: string, lineCounter: LineCounter): Document {
 export function readYaml(text: string, file: string, problems: string[]): Givens {
   const lineCounter = new LineCounter(), document = parse(text, file, lineCounter);
   const givens: Givens = new Map(), seen = new Set<string>();
+  const known = new Set(KEYS.map(({ name }) => name));
   let unknown = 0;
   const walk = (map: unknown, prefix: string) => {
     if (!isMap(map)) return;
@@ -89,7 +90,7 @@ export function readYaml(text: string, file: string, problems: string[]): Givens
       const key = isScalar(pair.key) ? pair.key : undefined;
       const name = `${prefix}${key?.value ?? pair.key}`;
       const place = `${file}, line ${lineCounter.linePos(key?.range?.[0] ?? 0).line}`;
-      if (!KEYS.some((key) => key.name === name)) {
+      if (!known.has(name)) {
         if (++unknown <= MOST_UNKNOWN) {
           problems.push(`unknown key ${name} (${place})${suggestion(name, KEYS)}`);
         }

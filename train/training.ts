@@ -42,7 +42,7 @@ export interface StartOptions {
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
   allocated?: (gpu: Gpu, loaded: LoadedTraining) => void;
-  /** Told which states are damaged. Default: on standard error. */
+  /** Told which states are damaged. Default: `noteLine`. */
   say?: (line: string) => void;
 }
 

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { endlessWord, MOST_LOOKS_AT_NAMES } from "../files/backtracking.ts";
+
 /** A pattern that can't be carried over. */
 export class PatternProblem extends Error {}
 
@@ -91,10 +93,17 @@ export function fromPython(pattern: string): string {
       i += upTo === null ? 1 : upTo[0].length;
     }
   }
+  let expression: RegExp;
   try {
-    new RegExp(text);
+    expression = new RegExp(text);
   } catch {
     throw new PatternProblem(`is ${JSON.stringify(pattern)}, which is no pattern`);
+  }
+  if (endlessWord(expression, MOST_LOOKS_AT_NAMES) !== undefined) {
+    throw new PatternProblem(
+      `is ${JSON.stringify(pattern)}, which would take for ever; expected no repetition of what ` +
+        "repeats itself",
+    );
   }
   return text;
 }

@@ -2,6 +2,9 @@ import assert from "node:assert/strict";
 import { UsageError } from "../../kernels/errors.ts";
 import { parseYaml } from "./config_parsing.ts";
 
+/** Seconds on a machine that has much other work; alone, each text takes a tenth of one. */
+const SOON = 8;
+
 /** Refuses a text in a time that a person does not notice much. */
 function refusedSoon(text: string, message: RegExp): void {
   const began = performance.now();
@@ -12,7 +15,7 @@ function refusedSoon(text: string, message: RegExp): void {
     return true;
   });
   const seconds = (performance.now() - began) / 1000;
-  assert.ok(seconds < 2, `${seconds} s for ${JSON.stringify(text.slice(0, 40))}`);
+  assert.ok(seconds < SOON, `${seconds} s for ${JSON.stringify(text.slice(0, 40))}`);
 }
 
 Deno.test("config: a file that is too large is refused by its size", () => {

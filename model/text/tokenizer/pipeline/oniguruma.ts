@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { endlessWord } from "../../../files/backtracking.ts";
 import type { Patterns } from "./steps.ts";
 
 /** Whether a tokenizer.json has patterns: only then is the translator loaded. */
@@ -36,13 +37,22 @@ function withWords(pattern: string): string {
 export async function loadPatterns(): Promise<Patterns> {
   const { toRegExp } = await import("oniguruma-to-es");
   return (pattern) => {
+    let translated: RegExp;
     try {
-      return toRegExp(withWords(pattern), { global: true });
+      translated = toRegExp(withWords(pattern), { global: true });
     } catch (error) {
       const why = (error as Error).message.replaceAll(/\s+/g, " ");
       throw new RangeError(
         `has the pattern ${JSON.stringify(pattern)}, which is not supported: ${why}`,
       );
     }
+    const word = endlessWord(translated);
+    if (word === undefined) return translated;
+    throw new RangeError(
+      `has the pattern ${
+        JSON.stringify(pattern)
+      }, which would take for ever where a text repeats ` +
+        `${JSON.stringify(word)}; expected no repetition of what repeats itself`,
+    );
   };
 }
