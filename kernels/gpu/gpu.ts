@@ -11,7 +11,7 @@ import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
 import type { Cost, Use, Work } from "./work.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
-import { pollEventLoop } from "./event_loop.ts";
+import { pollEventLoop, whileReported } from "./event_loop.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -24,8 +24,6 @@ import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, type Tensor } from "./tensor.ts";
 
-/** Rounds of the event loop in which a device reports why a call has failed. */
-const REPORT_ROUNDS = 50;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -375,11 +373,7 @@ export class Gpu {
    * report.
    */
   async #explain(error: unknown): Promise<never> {
-    // Reports are events, and come some rounds of the event loop after the call has failed.
-    for (let i = 0; i < REPORT_ROUNDS; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      await this.check();
-    }
+    await whileReported(() => this.check());
     throw error;
   }
 }
