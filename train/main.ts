@@ -8,24 +8,28 @@ import { clock, loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import { tolerateStdout } from "../cli/tolerant_output.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { memoryLines } from "../kernels/gpu/memory.ts";
+import { megabytes, memoryLines } from "../kernels/gpu/memory.ts";
 import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
+import { contextLength } from "../model/families/config.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
-import { Evaluation } from "./evaluation.ts";
+import type { Evaluation } from "./evaluation/evaluation.ts";
+import type { EvaluationPrompts } from "./evaluation/evaluation_prompts.ts";
+import { EvaluationHistory } from "./evaluation/history.ts";
+import { SampleAnswers } from "./evaluation/sample_answers.ts";
+import { evaluationPrompts, openEvaluation } from "./evaluation_run.ts";
 import { Health } from "./health.ts";
 import { withLastState } from "./last_state.ts";
 import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
-import { LineFile } from "./line_file.ts";
+import { MetricsFiles } from "./metrics/metrics_files.ts";
 import { countParameters, writeSummary } from "./output.ts";
 import { RunFolder } from "./run_folder.ts";
-import { countSteps, plannedSteps } from "./data.ts";
-import { SampleAnswers } from "./sample_answers.ts";
+import { countSteps } from "./data.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
@@ -51,9 +55,10 @@ async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage
 }
 
 /** The prompts that a run answers before and after: the built-in example has some. */
-function sampleAnswers({ config, tokenizer }: TrainingSetup): SampleAnswers | undefined {
+function sampleAnswers({ config, tokenizer, source }: TrainingSetup): SampleAnswers | undefined {
   const { model, data } = config;
-  return model === "builtin" && data === "builtin" ? new SampleAnswers(tokenizer) : undefined;
+  if (model !== "builtin" || data !== "builtin") return undefined;
+  return new SampleAnswers(tokenizer, contextLength(source.config));
 }
 
 /** Compiles what the first steps take, and says so. */
@@ -68,16 +73,17 @@ async function compile(training: Training): Promise<void> {
 interface Run {
   training: Training;
   evaluation: Evaluation;
-  metrics: LineFile;
+  metrics: MetricsFiles;
   stop: StopRequest;
   health: Health;
   answers?: SampleAnswers;
 }
 
 /** The model's answers to the sample prompts, where there are any. */
-async function answer(run: Run): Promise<string[] | undefined> {
-  const { training: { gpu, engine }, stop, answers } = run;
-  return engine && await answers?.answers(gpu, engine, () => stop.check());
+async function answer({ training, stop, answers }: Run): Promise<string[] | undefined> {
+  if (answers === undefined) return undefined;
+  const engine = training.engine(answers.prompts);
+  return await answers.answers(training.gpu, engine, () => stop.check());
 }
 
 /**
@@ -86,15 +92,14 @@ async function answer(run: Run): Promise<string[] | undefined> {
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
-  const { training: { folder, progress }, evaluation, metrics, stop } = run;
+  const { training: { folder, progress }, evaluation, stop } = run;
   try {
     const answers = await answer(run);
     stop.check();
-    if (progress.evaluations.length === 0) await evaluation.run("before");
+    await evaluation.run(progress.step);
     stop.check();
     return { answers };
   } catch (error) {
-    metrics[Symbol.dispose]();
     folder.discard();
     throw error;
   }
@@ -102,28 +107,17 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
 
 /** Runs the steps. */
 async function trainAll(run: Run): Promise<{ stopped: boolean; profile?: Profile }> {
-  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop, health } = run;
-  const epochStart = (epochsDone: number) =>
-    evaluation.run(`after epoch ${epochsDone}`).catch(unlessStopped);
+  const { training, training: { gpu }, evaluation, metrics, stop, health } = run;
   await gpu.profiler?.take(); // the profile is that of the steps
-  const [next] = plannedSteps(setup.plan, progress.step);
-  // A state that was saved between epochs is from before the evaluation there.
-  if (next !== undefined && next.epoch >= progress.evaluations.length) await epochStart(next.epoch);
-  const { stopped } = await runSteps(training, { metrics, stop, health, epochStart });
+  const { stopped } = await runSteps(training, { metrics, stop, health, evaluation });
   const profile = await gpu.profiler?.take();
-  metrics[Symbol.dispose]();
   return { stopped, profile };
-}
-
-/** Lets a request to stop be answered by who called. */
-function unlessStopped(error: unknown): void {
-  if (!(error instanceof Stopped)) throw error;
 }
 
 /** What comes once the results are written, which can fail or be left out. */
 async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unknown }> {
   try {
-    await run.evaluation.run("after");
+    await run.evaluation.run(run.training.progress.step);
     return { answers: await answer(run) };
   } catch (failure) {
     return { failure };
@@ -133,7 +127,11 @@ async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unkn
 /** Prints what a finished run did. */
 function report(
   { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
-  { trained, profile }: { trained: string; profile?: Profile },
+  { trained, profile, history }: {
+    trained: string;
+    profile?: Profile;
+    history: EvaluationHistory;
+  },
 ): void {
   printLine(`\nPeak GPU memory by category:`);
   printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
@@ -142,16 +140,34 @@ function report(
   if (firstLoss !== null && lastLoss !== null) {
     printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
   }
+  const { best } = history;
+  if (best !== undefined) {
+    printLine(`Best held-out loss: ${best.loss.toFixed(4)} after step ${best.step}`);
+  }
   if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
   printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
 }
 
-/** Whether all steps of a run were done and its results are there; says so. */
-function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolean {
-  const step = resumed?.progress.step ?? -1;
-  if (!folder.existed || !folder.hasResults || step < countSteps(plan)) return false;
-  printLine(`The run in ${folder.path} is finished: all ${step} steps are done.`);
+/** Whether all steps of a run were done, or it was ended early, and its results are there; says so. */
+function isFinished(folder: RunFolder, { resumed, plan, config }: TrainingSetup): boolean {
+  if (!folder.existed || !folder.hasResults || resumed === undefined) return false;
+  const { step, evaluations } = resumed.progress, total = countSteps(plan);
+  const history = new EvaluationHistory(config, evaluations);
+  if (step < total && !history.exhausted) return false;
+  const why = step < total
+    ? `it ended early after step ${step} of ${total}, as ${history.reason}`
+    : `all ${step} steps are done`;
+  printLine(`The run in ${folder.path} is finished: ${why}.`);
   return true;
+}
+
+/** A run that is about to begin, with what it is asked. */
+interface Prepared {
+  training: Training;
+  /** Prompts that are answered before and after it. */
+  answers?: SampleAnswers;
+  /** Prompts that are answered at every evaluation. */
+  prompts?: EvaluationPrompts;
 }
 
 /**
@@ -164,15 +180,15 @@ async function prepare(
   given: TrainArguments,
   folder: RunFolder,
   stop: StopRequest,
-): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
+): Promise<Prepared | undefined> {
   const check = () => stop.check();
   const { states } = folder;
   const setup = await setUpTraining(given, printLine, { states, check });
   if (isFinished(folder, setup)) return undefined;
   check();
-  const answers = sampleAnswers(setup), bar = loadingBar();
+  const answers = sampleAnswers(setup), prompts = evaluationPrompts(setup), bar = loadingBar();
   const training = await startTraining(setup, folder, {
-    answers,
+    prompts: [answers, prompts].flatMap((some) => some?.prompts ?? []),
     progress: (done, total) => {
       check();
       bar(done, total);
@@ -189,7 +205,7 @@ async function prepare(
     if (step > 0) printLine(`Going on after step ${step} of ${training.total}`);
     await compile(training);
     check();
-    return { training, answers };
+    return { training, answers, prompts };
   } catch (error) {
     await training[Symbol.asyncDispose]();
     throw error;
@@ -199,26 +215,31 @@ async function prepare(
 /** Trains and writes what comes of it. @returns The exit code. */
 async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
+  const { evaluation: { history }, metrics } = run;
   stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
     noteLine(`Go on with --resume ${folder.path}`);
     return stop.code;
   }
+  if (history.exhausted) {
+    printLine(`Ended early after step ${progress.step} of ${training.total}: ${history.reason}.`);
+  }
   stop.answer = "Writing the results";
   const trained = await training.save();
   const after = await lookAfter(run);
   const { gpu, trainer: { model, skipped } } = training;
-  writeSummary({ gpu, folder, progress, config, model, skipped });
+  writeSummary({ gpu, folder, progress, config, model, skipped, history });
   if (answers && before.answers && after.answers) {
     printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
-  report(training, { trained, profile });
+  report(training, { trained, profile, history });
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
     return stop.code;
   }
   if (after.failure !== undefined) throw after.failure;
+  metrics.end();
   return EXIT.done;
 }
 
@@ -234,7 +255,7 @@ export async function main(args: string[]): Promise<number> {
   try {
     const prepared = await prepare(given, folder, stop);
     if (prepared === undefined) return EXIT.done;
-    const { training, answers } = prepared;
+    const { training, answers, prompts } = prepared;
     await using _ = training;
     if (given.dry_run) {
       printLine(`\n${(await dryRunLines(training)).join("\n")}`);
@@ -245,9 +266,14 @@ export async function main(args: string[]): Promise<number> {
     writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
     page?.show(folder.path);
     stop.watchFile(folder.file("stop"));
-    const evaluation = new Evaluation(training, stop);
-    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
     const { source, config } = training.setup;
+    using metrics = new MetricsFiles(folder, {
+      ...config,
+      evaluates: training.setup.evaluation.length > 0,
+      step: training.progress.step,
+      peakMemoryMb: () => megabytes(training.gpu.memory.peakTotal),
+    });
+    const evaluation = openEvaluation(training, { metrics, prompts, stop });
     const health = new Health({
       settings: config,
       vocabulary: source.config.vocab_size,

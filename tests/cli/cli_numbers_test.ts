@@ -228,5 +228,5 @@ gpuTest("cli: a run whose steps were all skipped writes no adapter", async () =>
     /every step was skipped.* with loss scales from 1e\+?30 down to 5e\+?29: nothing was trained, so no adapter is written; expected a lower --initial-loss-scale/,
   );
   const left = [...Deno.readDirSync(output)].map(({ name }) => name).sort();
-  assert.deepEqual(left, ["config.yaml", "metrics.jsonl", "run.lock"]);
+  assert.deepEqual(left, ["config.yaml", "evaluations.jsonl", "metrics.jsonl", "run.lock"]);
 });
