@@ -4,10 +4,12 @@
  * @module
  */
 import { ProgressBar } from "../cli/progress.ts";
+import { noteLine } from "../kernels/terminal.ts";
 import type { Evaluation } from "./evaluation/evaluation.ts";
 import type { Health } from "./health.ts";
 import type { MetricsLine } from "./metrics/lines.ts";
 import type { MetricsFiles } from "./metrics/metrics_files.ts";
+import { StateKeeping } from "./state_keeping.ts";
 import { Stopped, type StopRequest } from "./stop_request.ts";
 import type { StepDone } from "./steps.ts";
 import type { RunStep, Training } from "./training.ts";
@@ -47,15 +49,13 @@ export async function runSteps(
     evaluation: Evaluation;
   },
 ): Promise<{ stopped: boolean }> {
-  const { progress, trainer, setup: { config } } = training;
+  const { progress, trainer } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
-  // A state that was put off is saved as soon as the run looks well again.
-  let putOff = false, last: StepDone<RunStep> | undefined;
-  const saves = (step: number) =>
-    putOff || (config.save_every > 0 && step % config.save_every === 0);
+  const states = new StateKeeping(training);
+  let last: StepDone<RunStep> | undefined;
   // What is saved, or evaluated, are the weights of that step.
   const mustWait = ({ step }: { step: number }) =>
-    saves(step) || evaluation.isDue(step) || stop.requested;
+    states.isDue(step) || evaluation.isDue(step) || stop.requested;
   // Where it goes on, a run may have come to its end in the evaluation after the state.
   if (evaluation.history.exhausted) return { stopped: false };
   for await (const done of training.run(mustWait)) {
@@ -63,21 +63,20 @@ export async function runSteps(
     metrics.step(metricsLine(done));
     health.look(step, result);
     last = done;
-    if (training.saveFailure !== undefined) throw training.saveFailure;
+    states.look();
     const speed = `${Math.round(progress.tokens / progress.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
     if (!done.idle) continue;
-    const due = saves(step);
-    putOff = due && health.doubtful;
-    if (due && !putOff) await training.saveState();
+    await states.keep(step, health.doubtful);
     if (!stop.requested && done.next !== undefined && evaluation.isDue(step)) {
       bar.endLine();
       try {
         await evaluation.run(step);
       } catch (error) {
-        await training.saveState();
-        await training.saved();
-        if (!(error instanceof Stopped)) throw error;
+        if (!(error instanceof Stopped)) {
+          await states.keepNow().catch(({ message }) => noteLine(message));
+          throw error;
+        }
       }
     }
     // Also where that was asked for while the state was saved or the model evaluated.
@@ -85,8 +84,7 @@ export async function runSteps(
       if (evaluation.history.exhausted) break;
       continue;
     }
-    await training.saveState();
-    await training.saved();
+    await states.keepNow();
     return { stopped: true };
   }
   health.finish(trainer.stepsTaken, last);

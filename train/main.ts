@@ -4,22 +4,21 @@
  * @module
  */
 import { EXIT } from "../cli/exit_codes.ts";
-import { clock, loadingBar } from "../cli/progress.ts";
+import { loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import { tolerateStdout } from "../cli/tolerant_output.ts";
+import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { megabytes, memoryLines } from "../kernels/gpu/memory.ts";
-import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import type { Profile } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { contextLength } from "../model/families/config.ts";
-import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { jsonSchema, readTrainArguments, type TrainCommand } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
 import type { Evaluation } from "./evaluation/evaluation.ts";
 import type { EvaluationPrompts } from "./evaluation/evaluation_prompts.ts";
-import { EvaluationHistory } from "./evaluation/history.ts";
 import { SampleAnswers } from "./evaluation/sample_answers.ts";
 import { evaluationPrompts, openEvaluation } from "./evaluation_run.ts";
 import { Health } from "./health.ts";
@@ -27,9 +26,10 @@ import { withLastState } from "./last_state.ts";
 import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
 import { MetricsFiles } from "./metrics/metrics_files.ts";
-import { countParameters, writeSummary } from "./output.ts";
+import { writeSummary } from "./output.ts";
+import { attempt, writeResults } from "./results.ts";
+import { describeParameters, isFinished, report } from "./report.ts";
 import { RunFolder } from "./run_folder.ts";
-import { countSteps } from "./data.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
@@ -38,12 +38,6 @@ import type { TrainingPage } from "./watch/in_training.ts";
 /** What a request to stop is answered with while a run is prepared, and while it trains. */
 const PREPARING = "Stopping before the first step; nothing is written";
 const TRAINING = "Stopping after this step; the state is saved";
-
-/** `28672 of 1078400 parameters (2.6588 %)`. */
-function describeParameters(model: Llama): string {
-  const { trainable, total } = countParameters(model);
-  return `${trainable} of ${total} parameters (${(100 * trainable / total).toFixed(4)} %)`;
-}
 
 /** Serves the run's page where that is asked for, and prints its address. */
 async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage | undefined> {
@@ -124,43 +118,6 @@ async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unkn
   }
 }
 
-/** Prints what a finished run did. */
-function report(
-  { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
-  { trained, profile, history }: {
-    trained: string;
-    profile?: Profile;
-    history: EvaluationHistory;
-  },
-): void {
-  printLine(`\nPeak GPU memory by category:`);
-  printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (profile) printLine(`\n${profileLines(profile).join("\n")}`);
-  printLine(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
-  if (firstLoss !== null && lastLoss !== null) {
-    printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
-  }
-  const { best } = history;
-  if (best !== undefined) {
-    printLine(`Best held-out loss: ${best.loss.toFixed(4)} after step ${best.step}`);
-  }
-  if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
-  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
-}
-
-/** Whether all steps of a run were done, or it was ended early, and its results are there; says so. */
-function isFinished(folder: RunFolder, { resumed, plan, config }: TrainingSetup): boolean {
-  if (!folder.existed || !folder.hasResults || resumed === undefined) return false;
-  const { step, evaluations } = resumed.progress, total = countSteps(plan);
-  const history = new EvaluationHistory(config, evaluations);
-  if (step < total && !history.exhausted) return false;
-  const why = step < total
-    ? `it ended early after step ${step} of ${total}, as ${history.reason}`
-    : `all ${step} steps are done`;
-  printLine(`The run in ${folder.path} is finished: ${why}.`);
-  return true;
-}
-
 /** A run that is about to begin, with what it is asked. */
 interface Prepared {
   training: Training;
@@ -177,7 +134,7 @@ interface Prepared {
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainArguments,
+  given: TrainCommand,
   folder: RunFolder,
   stop: StopRequest,
 ): Promise<Prepared | undefined> {
@@ -212,6 +169,38 @@ async function prepare(
   }
 }
 
+/**
+ * Makes the run's folder and what is in it from the start.
+ *
+ * @throws {UserError} where that can't be done; nothing is left of it then.
+ */
+function begin(
+  { places }: TrainCommand,
+  { training, answers, prompts }: Prepared,
+  stop: StopRequest,
+): Run {
+  const { folder, progress: { step, firstLoss }, setup } = training;
+  const { source, config, evaluation: { length }, resumed } = setup;
+  try {
+    folder.begin();
+    writeEffectiveConfig(folder.file("config"), config, { places, state: resumed?.path });
+    stop.watchFile(folder.file("stop"));
+    const metrics = new MetricsFiles(folder, {
+      ...config,
+      evaluates: length > 0,
+      step,
+      peakMemoryMb: () => megabytes(training.gpu.memory.peakTotal),
+    });
+    const vocabulary = source.config.vocab_size;
+    const health = new Health({ settings: config, vocabulary, firstLoss });
+    const evaluation = openEvaluation(training, { metrics, prompts, stop });
+    return { training, evaluation, metrics, stop, health, answers };
+  } catch (error) {
+    folder.discard();
+    throw error;
+  }
+}
+
 /** Trains and writes what comes of it. @returns The exit code. */
 async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
@@ -219,6 +208,9 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
   stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
+    const missing: string[] = [];
+    await attempt(missing, () => metrics.end());
+    missing.forEach(noteLine);
     noteLine(`Go on with --resume ${folder.path}`);
     return stop.code;
   }
@@ -226,20 +218,26 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
     printLine(`Ended early after step ${progress.step} of ${training.total}: ${history.reason}.`);
   }
   stop.answer = "Writing the results";
-  const trained = await training.save();
+  const { trained, problems } = await writeResults(training, stop);
   const after = await lookAfter(run);
   const { gpu, trainer: { model, skipped } } = training;
-  writeSummary({ gpu, folder, progress, config, model, skipped, history });
+  await attempt(
+    problems,
+    () => writeSummary({ gpu, folder, progress, config, model, skipped, history }),
+  );
   if (answers && before.answers && after.answers) {
     printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
   report(training, { trained, profile, history });
+  await attempt(problems, () => metrics.end());
+  if (problems.length > 0) {
+    throw new UserError(`not everything could be written: ${problems.join("; ")}`);
+  }
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
     return stop.code;
   }
   if (after.failure !== undefined) throw after.failure;
-  metrics.end();
   return EXIT.done;
 }
 
@@ -249,43 +247,28 @@ export async function main(args: string[]): Promise<number> {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
+  // What a dry run prints is its result.
+  using _log = given.dry_run ? undefined : tolerateStdout();
   using folder = RunFolder.open(given.config);
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
   try {
     const prepared = await prepare(given, folder, stop);
     if (prepared === undefined) return EXIT.done;
-    const { training, answers, prompts } = prepared;
-    await using _ = training;
+    await using training = prepared.training;
     if (given.dry_run) {
       printLine(`\n${(await dryRunLines(training)).join("\n")}`);
       return EXIT.done;
     }
-    folder.begin();
-    const origins = { places: given.places, state: training.setup.resumed?.path };
-    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    const run = begin(given, prepared, stop);
+    using _metrics = run.metrics;
     page?.show(folder.path);
-    stop.watchFile(folder.file("stop"));
-    const { source, config } = training.setup;
-    using metrics = new MetricsFiles(folder, {
-      ...config,
-      evaluates: training.setup.evaluation.length > 0,
-      step: training.progress.step,
-      peakMemoryMb: () => megabytes(training.gpu.memory.peakTotal),
-    });
-    const evaluation = openEvaluation(training, { metrics, prompts, stop });
-    const health = new Health({
-      settings: config,
-      vocabulary: source.config.vocab_size,
-      firstLoss: training.progress.firstLoss,
-    });
-    const run: Run = { training, evaluation, metrics, stop, health, answers };
     const before = await lookBefore(run);
     try {
       return await train(run, before);
     } catch (error) {
       await training.saved().catch(() => {}); // the error says more
-      throw withLastState(error, folder, health.goodUntil);
+      throw withLastState(error, folder, run.health.goodUntil);
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -294,7 +277,4 @@ export async function main(args: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  tolerateStdout();
-  await runMain(main);
-}
+if (import.meta.main) await runMain(main);

@@ -81,10 +81,15 @@ class OpenState {
     this.#temporary = join(states, hiddenName(name, "new"));
     this.#header = checksum(header);
     removeQuietly(this.#temporary);
-    Deno.mkdirSync(this.#temporary, { recursive: true });
-    const tensors = join(this.#temporary, STATE_TENSORS);
-    this.#file = Deno.openSync(tensors, { write: true, createNew: true });
-    writeAllSync(this.#file, header);
+    try {
+      Deno.mkdirSync(this.#temporary, { recursive: true });
+      const tensors = join(this.#temporary, STATE_TENSORS);
+      this.#file = Deno.openSync(tensors, { write: true, createNew: true });
+      writeAllSync(this.#file, header);
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
   }
 
   write(tensor: string, bytes: Uint8Array): void {

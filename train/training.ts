@@ -72,6 +72,7 @@ export class Training implements AsyncDisposable {
   /** The state that was begun last, and why it can't be written. */
   #state?: StateUnderWay;
   #failure?: Error;
+  #isSaving = false;
   /** Steps whose programs were compiled ahead, by number. */
   readonly #compiled = new Map<number, RunStep>();
   /** Whether a loop over the steps has begun and has not been left. */
@@ -171,6 +172,11 @@ export class Training implements AsyncDisposable {
   async save(): Promise<string> {
     await this.saveState();
     await this.saved();
+    return await this.writeTrained();
+  }
+
+  /** Writes the adapter or model alone, as {@linkcode save} does. */
+  async writeTrained(): Promise<string> {
     return await writeTrained(this.gpu, this.trainer.model, this.folder.path, this.setup);
   }
 
@@ -190,8 +196,14 @@ export class Training implements AsyncDisposable {
       sync: [folder.file("metrics"), folder.file("evaluations")],
     });
     this.#failure = undefined;
-    state.written.catch((error) => this.#failure = error);
+    this.#isSaving = true;
+    state.written.catch((error) => this.#failure = error).finally(() => this.#isSaving = false);
     return this.#state = state;
+  }
+
+  /** Whether a state is being written. */
+  get isSaving(): boolean {
+    return this.#isSaving;
   }
 
   /** Why the state that was begun last can't be written, as far as that is known. */

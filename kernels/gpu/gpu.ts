@@ -24,6 +24,8 @@ import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, type Tensor } from "./tensor.ts";
 
 const STAGING_BYTES = 1 << 20;
+/** Rounds of the event loop in which a device reports why a call has failed. */
+const REPORT_ROUNDS = 50;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -360,8 +362,11 @@ export class Gpu {
    * report.
    */
   async #explain(error: unknown): Promise<never> {
-    await pollEventLoop(); // Reports are events.
-    await this.check();
+    // Reports are events, and come some rounds of the event loop after the call has failed.
+    for (let i = 0; i < REPORT_ROUNDS; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      await this.check();
+    }
     throw error;
   }
 
