@@ -85,6 +85,33 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
       "resume and adapter exclude each other; expected one of them (a state holds its adapter)",
   );
   rule(
+    ["eval_data", "eval_fraction"],
+    (c) =>
+      c.eval_data !== undefined && c.eval_fraction > 0 &&
+      "eval_data and eval_fraction exclude each other; expected one of them",
+  );
+  for (const key of ["eval_every", "eval_samples", "keep_best", "early_stopping"] as const) {
+    rule(
+      [key, "eval_data", "eval_fraction"],
+      (c) =>
+        Number(c[key]) > 0 && c.eval_data === undefined && c.eval_fraction === 0 &&
+        `${key} is ${c[key]} but nothing is held out; expected eval_data or eval_fraction`,
+    );
+  }
+  rule(
+    ["early_stopping", "early_stopping_min_delta"],
+    (c) =>
+      c.early_stopping_min_delta > 0 && c.early_stopping === 0 &&
+      `early_stopping_min_delta is ${c.early_stopping_min_delta} but early_stopping is 0; ` +
+        "expected early_stopping of at least 1",
+  );
+  rule(
+    ["eval_prompts", "eval_data", "eval_fraction"],
+    (c) =>
+      c.eval_prompts.length > 0 && c.eval_data === undefined && c.eval_fraction === 0 &&
+      "eval_prompts are given but nothing is held out; expected eval_data or eval_fraction",
+  );
+  rule(
     ["adapter"],
     (c) =>
       c.adapter !== undefined && !lora &&
