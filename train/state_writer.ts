@@ -24,8 +24,10 @@ import {
 import type { TensorChecksums } from "./state_file.ts";
 import type { StatePiece } from "./state_tensors.ts";
 
-/** What the writing thread is sent, in this order: `begin`, the tensors' bytes, `end`. */
+/** What the writing thread is sent: `begin`, the tensors' bytes, `end`, in this order. */
 export type WriterMessage =
+  /** Memory of which the system is to give the first bytes for good; it comes back at once. */
+  | { kind: "touch"; memory: ArrayBuffer; bytes: number }
   | {
     kind: "begin";
     /** The run's `states/`. */
@@ -49,7 +51,7 @@ export type WriterMessage =
 
 /** What it answers. */
 export type WriterAnswer =
-  /** Memory of a piece that is written. */
+  /** Memory of a piece that is written, or was touched. */
   | { kind: "took"; memory: ArrayBuffer }
   /** @param problem What could not be removed of the states that are superfluous now. */
   | { kind: "written"; path: string; problem?: string }
@@ -166,8 +168,9 @@ export function stateWriter(
       const { states, step, header } = message;
       path = join(states, stateName(step));
       attempt(() => open = new OpenState(states, step, header));
-    } else if (message.kind === "bytes") {
-      attempt(() => open?.write(message));
+    } else if (message.kind === "bytes" || message.kind === "touch") {
+      if (message.kind === "touch") new Uint8Array(message.memory, 0, message.bytes).fill(0);
+      else attempt(() => open?.write(message));
       const { memory } = message;
       answer({ kind: "took", memory }, [memory]);
     } else if (message.kind === "abandon") {

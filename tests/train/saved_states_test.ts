@@ -141,6 +141,7 @@ gpuTest(
       const blocked = join(states, "blocked");
       Deno.writeTextFileSync(blocked, "");
       await using saver = new StateSaver(gpu, trainer, () => 1);
+      saver.prepare();
       const begin = (states: string) =>
         saver.save(progress, identity(trainer), { states, keep: 2, sync: [] });
       const { written } = await begin(blocked);
