@@ -8,7 +8,7 @@
  * @module
  */
 import type { Hash } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import { removeQuietly, syncFolder, writeAllSync } from "../model/files/durable.ts";
 import { exists, fileError } from "../model/files/whole_file.ts";
@@ -126,6 +126,7 @@ class OpenState {
     if (exists(this.path)) removeState({ path: this.path });
     Deno.renameSync(this.#temporary, this.path);
     syncFolder(this.states);
+    syncFolder(dirname(this.states)); // which got its name with the first state
   }
 
   abandon(): void {
