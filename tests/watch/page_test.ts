@@ -32,7 +32,7 @@ function pageTest(
   browserTest(`watch page: ${name}`, (tab) =>
     inFolder(async (parent) => {
       const folders = Object.entries(files).map(([name, own]) => makeRun(join(parent, name), own));
-      const served = serveWatchPage(new Runs(folders), 0);
+      const served = await serveWatchPage(new Runs(folders), 0);
       const { page } = tab;
       try {
         await body({
@@ -41,7 +41,7 @@ function pageTest(
           folders,
           text: (selector) => page.$eval(selector, (element) => element.textContent ?? ""),
           until: async (expression) => {
-            await page.waitForFunction(expression, { timeout: 10_000, polling: 50 });
+            await page.waitForFunction(expression, { timeout: 30_000, polling: 50 });
           },
         });
       } finally {
