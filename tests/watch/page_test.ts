@@ -64,6 +64,7 @@ const TWO = {
   first: {
     "metrics.jsonl": metricsLines(1, 40),
     "evaluations.jsonl": evaluation(40, 1.5, "Fine."),
+    "config.yaml": "# GPU memory: 40.7 MB (parameter 2.1, workspace 38.6)\n",
   },
   second: { "metrics.jsonl": metricsLines(1, 20), "summary.json": '{"peak_memory_mb":41.2}' },
 };
@@ -106,6 +107,7 @@ pageTest("it follows a run that goes on and one that goes back", TWO, async (sho
   Deno.writeTextFileSync(path, metricsLines(1, 30));
   await until(`${cell("Step")} === "30"`);
   assert.equal(await page.evaluate(cell("State")), "running");
+  assert.equal(await page.evaluate(cell("Memory")), "40.7 MB");
   Deno.removeSync(folder, { recursive: true });
   await until(`${cell("State")} === "folder is gone"`);
   assert.deepEqual(faults, []);
