@@ -289,7 +289,7 @@ export async function main(args: string[]): Promise<number> {
     if (prepared === undefined) return EXIT.done;
     await using training = prepared.training;
     if (given.dry_run) {
-      printLine(`\n${(await dryRunLines(training)).join("\n")}`);
+      printLine(`\n${(await dryRunLines(training, () => stop.check())).join("\n")}`);
       return EXIT.done;
     }
     const run = begin(given, prepared, stop);
