@@ -33,6 +33,8 @@ export class ProgressBar {
   readonly #start = performance.now();
   readonly #terminal = Deno.stderr.isTerminal();
   #lastLine = -Infinity;
+  /** Whether the bar's line on the terminal has no end yet. */
+  #open = false;
 
   /** @param total Units of work in all; @param done Units done before this run. */
   constructor(readonly label: string, readonly total: number, readonly done = 0) {}
@@ -55,10 +57,17 @@ export class ProgressBar {
       `${this.label} ${bar} ${now}/${total}  ${words}  ` +
         (last ? `took ${clock(seconds)}` : `${clock(left)} left`),
     );
+    this.#open = this.#terminal && !last;
     // A line that wraps could not be drawn over.
     writeToStderr(
       this.#terminal ? `\r\x1b[2K${line.slice(0, columns() - 1)}${last ? "\n" : ""}` : `${line}\n`,
     );
+  }
+
+  /** Ends the line on a terminal, for something else that is to be printed. */
+  endLine(): void {
+    if (this.#open) writeToStderr("\n");
+    this.#open = false;
   }
 }
 

@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { noteLine } from "../kernels/terminal.ts";
 
 /** Calls `write`; what it throws is left aside. @returns the error. */
 function attempt(write: () => void): unknown {
@@ -26,8 +27,11 @@ export function tolerateStderr(): void {
   console.error = (...values) => void attempt(() => error(...values));
 }
 
-/** From now on so does `console.log`; the first line that can't be written is said on standard error. */
-export function tolerateStdout(): void {
+/**
+ * From now on so does `console.log`, until what this returns is disposed. The first line that can't be written is said on
+ * standard error.
+ */
+export function tolerateStdout(): Disposable {
   const { log } = console;
   let failed = false;
   console.log = (...values) => {
@@ -35,6 +39,7 @@ export function tolerateStdout(): void {
     if (error === undefined || failed) return;
     failed = true;
     const why = error instanceof Error ? error.message : String(error);
-    console.error(`Standard output can't be written (${why}): the work goes on without it.`);
+    noteLine(`Standard output can't be written (${why}): the work goes on without it.`);
   };
+  return { [Symbol.dispose]: () => void (console.log = log) };
 }

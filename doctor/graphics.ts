@@ -202,10 +202,13 @@ export async function checkDawn(
     const details = { fetched: true, library, opens: true, gpu, tensor_cores: tensorCores };
     return ok("dawn", `${gpu}, ${tensorCores ? "with" : "without"} tensor cores`, details);
   }
+  const remedy = /found no GPU/.test(probed.failure)
+    ? "Use --gpu deno, or a newer driver: Dawn takes Mesa's software driver from version 25 on."
+    : "Use --gpu deno, or remove that file (or unset DAWN_NODE) and let `--gpu dawn` fetch it again.";
   return warning(
     "dawn",
     `${library} does not open a GPU: ${probed.failure}`,
-    "Use --gpu deno, or remove that file (or unset DAWN_NODE) and let `--gpu dawn` fetch it again.",
+    remedy,
     { fetched: true, library, opens: false, failure: probed.failure },
   );
 }

@@ -11,6 +11,7 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import { runMain } from "../cli/run_main.ts";
 import { choice, text, whole } from "../cli/settings.ts";
 import { UserError } from "../kernels/errors.ts";
+import { printLine } from "../kernels/terminal.ts";
 import { COMPRESSIONS, writeBundle } from "./bundle/file.ts";
 import { fillFolder } from "./bundle/contents.ts";
 import { dawnLibrary } from "./launch/dawn.ts";
@@ -26,7 +27,7 @@ const BUNDLE = command(
     compression: choice(COMPRESSIONS).default("gzip").describe(
       "gzip, which every system has, or xz, which makes it a quarter smaller.",
     ),
-    level: whole(1, 9).default(9).describe("From 1, quick, to 9, small."),
+    level: whole(1, 9).default(6).describe("From 1, quick, to 9, small."),
   }),
 );
 
@@ -62,7 +63,7 @@ export function main(args: string[]): Promise<void> {
     const { compression, level } = flags, denoVersion = Deno.version.deno;
     const bytes = writeBundle(folder, output, { compression, level, version, system, denoVersion });
     const megabytes = (bytes / 1e6).toFixed(1);
-    console.log(`made ${flags.output} (${megabytes} MB, ${dawn ? "with" : "without"} Dawn)`);
+    printLine(`made ${flags.output} (${megabytes} MB, ${dawn ? "with" : "without"} Dawn)`);
   } finally {
     Deno.removeSync(scratch, { recursive: true });
   }

@@ -25,6 +25,30 @@ const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const uname = (flag: string) =>
   decode(new Deno.Command("uname", { args: [flag] }).outputSync().stdout).trim();
 
+function isThere(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
+/** Where a program of the system lies. */
+function place(tool: string): string {
+  const path = ["/usr/bin", "/bin", "/sbin"].map((folder) => join(folder, tool)).find(isThere);
+  assert.ok(path, tool);
+  return path;
+}
+
+/** Whether this user may run a program without a network. */
+function canIsolate(): boolean {
+  try {
+    return new Deno.Command("unshare", { args: ["-n", "true"] }).outputSync().success;
+  } catch {
+    return false;
+  }
+}
+
 /** A machine with few programs and an empty home folder. */
 class Machine extends TemporaryFolder {
   readonly home: string = this.file("home");
@@ -34,10 +58,7 @@ class Machine extends TemporaryFolder {
     super();
     for (const name of ["home", "bin"]) Deno.mkdirSync(this.file(name));
     for (const tool of tools) {
-      const found = ["/usr/bin", "/bin"].map((folder) => join(folder, tool))
-        .find((path) => Deno.statSync(path).isFile);
-      assert.ok(found);
-      Deno.symlinkSync(found, this.file(`bin/${tool}`));
+      Deno.symlinkSync(place(tool), this.file(`bin/${tool}`));
     }
   }
 
@@ -145,6 +166,9 @@ bundleTest("is unpacked once, and gives way to the launcher in it", async (machi
   assert.match((await machine.run(program, [], elsewhere)).stdout, /\/other\/lorikeet-bundle\//);
   Deno.symlinkSync(program, machine.file("bin/linked"));
   assert.equal((await machine.run("linked")).code, 7, "it finds itself on the PATH");
+  const mute = { XDG_CACHE_HOME: machine.file("mute") };
+  const silent = await machine.run("sh", ["-c", "exec linked 2>&-"], mute);
+  assert.equal(silent.code, 7, "it needs nobody to read");
 });
 
 bundleTest("starts at once share one folder", async (machine) => {
@@ -156,7 +180,7 @@ bundleTest("starts at once share one folder", async (machine) => {
 
 bundleTest("that is stopped while it unpacks leaves nothing that counts", async (machine) => {
   const program = machine.bundle();
-  Deno.symlinkSync("/bin/sleep", machine.file("bin/sleep"));
+  Deno.symlinkSync(place("sleep"), machine.file("bin/sleep"));
   const stopped = async (signal: Deno.Signal) => {
     machine.program("gzip", `: >"${machine.file("begun")}"; exec sleep 0.5`);
     const child = machine.start(program);
@@ -170,18 +194,10 @@ bundleTest("that is stopped while it unpacks leaves nothing that counts", async 
   assert.deepEqual(machine.unpacked(), []);
   assert.equal(await stopped("SIGKILL"), 137);
   assert.match(machine.unpacked().join(), /^\.unpacking\.[^,]*$/);
-  machine.program("gzip", `exec "${["/usr/bin/gzip", "/bin/gzip"].find(isThere)}" "$@"`);
+  machine.program("gzip", `exec "${place("gzip")}" "$@"`);
   assert.equal((await machine.run(program)).code, 7);
   assert.match(machine.unpacked().join(), /^lorikeet-[^,]*$/, "what was left is gone");
 });
-
-function isThere(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-}
 
 bundleTest("that is damaged or cut is refused", async (machine) => {
   const program = machine.bundle(), whole = Deno.readFileSync(program);
@@ -242,7 +258,7 @@ bundleTest("says where it can't run", async (machine) => {
       await machine.run(machine.bundle({ compression: "xz" })),
       /there is no xz on the PATH/,
     );
-    machine.program("xz", `exec "${["/usr/bin/xz", "/bin/xz"].find(isThere)}" "$@"`);
+    machine.program("xz", `exec "${place("xz")}" "$@"`);
     assert.equal((await machine.run(machine.file("lorikeet"))).code, 7);
   }
 });
@@ -315,8 +331,7 @@ gpuTest("bundle: the real one trains in an empty home without network, npm and D
   assert.equal(made.code, 0, decode(made.stderr));
   assert.match(decode(made.stdout), /^made .*lorikeet \(\d+\.\d MB, with(out)? Dawn\)\n$/);
 
-  const isolated = new Deno.Command("unshare", { args: ["-n", "true"] }).outputSync();
-  const offline = isolated.success ? ["/usr/bin/unshare", "-n", program] : [program];
+  const offline = canIsolate() ? [place("unshare"), "-n", program] : [program];
   const run = (...args: string[]) => machine.run(offline[0], [...offline.slice(1), ...args]);
   const trained = await run("train", "--max-steps", "2", "--output", "out");
   assert.equal(trained.code, 0, trained.stderr);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
 const COMMANDS =
-  "train generate chat score merge convert doctor bench report test check ok compile deno"
+  "train compare generate chat score merge convert doctor bench report test check ok compile deno"
     .split(
       " ",
     );
@@ -74,12 +74,17 @@ launcherTest("nvidia-smi may be run where it is", async (system) => {
   assert.ok(argumentsOf(await system.run(["train"])).includes("--allow-run=nvidia-smi"));
 });
 
-launcherTest("generate and score may neither write nor run anything", async (system) => {
+launcherTest("generate, score and compare may neither write nor run anything", async (system) => {
   await ready(system);
   await system.program("nvidia-smi", "exit 0");
-  for (const command of ["generate", "score"]) {
+  const programs = {
+    generate: "infer/generate.ts",
+    score: "infer/score.ts",
+    compare: "train/compare/main.ts",
+  };
+  for (const [command, file] of Object.entries(programs)) {
     const args = argumentsOf(await system.run([command, "--json"]));
-    const program = args.indexOf(system.path("project", `infer/${command}.ts`));
+    const program = args.indexOf(system.path("project", file));
     assert.deepEqual(args.slice(program + 1), ["--json"]);
     assert.doesNotMatch(args.slice(0, program).join(" "), /--allow-(all|write|run|net|ffi)/);
   }

@@ -30,6 +30,7 @@ const JOBS = [...Deno.readDirSync(join(ROOT, "examples/slurm"))].map(({ name }) 
 /** Commands with a list of flags. `bench memory` has none but `--json`. */
 const COMMANDS = [
   "train",
+  "compare",
   "generate",
   "chat",
   "score",

@@ -29,6 +29,8 @@ import {
   type trainSchema,
 } from "./schema.ts";
 import { allowableKeys } from "./resume_keys.ts";
+import { storedGivens } from "./resumed_config.ts";
+import type { RunFolderKeys } from "./run_folder.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";
@@ -81,6 +83,33 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
     (c) =>
       c.resume !== undefined && c.resume !== "auto" && c.adapter !== undefined &&
       "resume and adapter exclude each other; expected one of them (a state holds its adapter)",
+  );
+  rule(
+    ["eval_data", "eval_fraction"],
+    (c) =>
+      c.eval_data !== undefined && c.eval_fraction > 0 &&
+      "eval_data and eval_fraction exclude each other; expected one of them",
+  );
+  for (const key of ["eval_every", "eval_samples", "keep_best", "early_stopping"] as const) {
+    rule(
+      [key, "eval_data", "eval_fraction"],
+      (c) =>
+        Number(c[key]) > 0 && c.eval_data === undefined && c.eval_fraction === 0 &&
+        `${key} is ${c[key]} but nothing is held out; expected eval_data or eval_fraction`,
+    );
+  }
+  rule(
+    ["early_stopping", "early_stopping_min_delta"],
+    (c) =>
+      c.early_stopping_min_delta > 0 && c.early_stopping === 0 &&
+      `early_stopping_min_delta is ${c.early_stopping_min_delta} but early_stopping is 0; ` +
+        "expected early_stopping of at least 1",
+  );
+  rule(
+    ["eval_prompts", "eval_data", "eval_fraction"],
+    (c) =>
+      c.eval_prompts.length > 0 && c.eval_data === undefined && c.eval_fraction === 0 &&
+      "eval_prompts are given but nothing is held out; expected eval_data or eval_fraction",
   );
   rule(
     ["adapter"],
@@ -186,8 +215,28 @@ export function parseTrainArguments(args: string[]): TrainConfig {
   return readTrainArguments(args).config;
 }
 
-/** As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys. */
-export function readTrainArguments(args: string[]): TrainCommand {
+/**
+ * Finds the run that `output` and `resume` name.
+ *
+ * @returns The file and the configuration of its newest state, where keys are to be taken over from it.
+ */
+export type FindRun = (
+  keys: RunFolderKeys,
+) => { path: string; config: Record<string, unknown> } | undefined;
+
+/** Where a run is to go on, as far as that is well said; undefined where it is to begin. */
+function folderKeys(givens: Givens): RunFolderKeys | undefined {
+  const keys = KEYS.filter(({ name }) => name === "output" || name === "resume");
+  const { output, resume } = Object.fromEntries(checkValues(keys, givens, [])) as RunFolderKeys;
+  return resume === undefined ? undefined : { output, resume };
+}
+
+/**
+ * As {@linkcode parseTrainArguments}, with the keys that were given and the flags that are no keys.
+ *
+ * @param find Called where `resume` is given: keys that are not given are then those that it finds.
+ */
+export function readTrainArguments(args: string[], find: FindRun = () => undefined): TrainCommand {
   helpIfAsked(TRAIN, args);
   const problems: string[] = [];
   const { givens: flags, operands: files } = readFlags(TRAIN, args, problems);
@@ -195,16 +244,16 @@ export function readTrainArguments(args: string[]): TrainCommand {
     problems.push(`got "${files.join('" and "')}"; expected at most one configuration file`);
   }
   let file: Givens = new Map();
-  if (files.length === 1) {
-    file = readConfigFile(files[0], problems);
-  } else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
+  if (files.length === 1) file = readConfigFile(files[0], problems);
+  const keys = folderKeys(new Map([...file, ...flags]));
+  // A command that is wrong already names its mistakes first.
+  const run = keys && problems.length === 0 ? find(keys) : undefined;
+  if (run !== undefined) file = new Map([...storedGivens(run.config, run.path), ...file]);
+  else if (files.length === 0 && !flags.has("model") && !flags.has("data")) {
     file = readYaml(builtinYaml, "examples/builtin.yaml", problems);
   }
   const options = runOptions(flags, problems);
   const givens: Givens = new Map([...file, ...flags]);
-  if (flags.has("watch_port") && options.watch === false) {
-    problems.push("--watch-port is given, but --watch is not; expected both, or neither");
-  }
   const config = completeConfig(givens, loraSwitch(file, flags, problems), problems);
   const prefix = "lora.";
   const givenLora = new Set(

@@ -4,7 +4,7 @@
  * @module
  */
 import { printable, printableJson } from "../kernels/terminal.ts";
-import { fileError } from "../model/files/whole_file.ts";
+import { replaceText } from "../model/files/durable.ts";
 import { KEYS, type TrainConfig } from "./schema.ts";
 
 /** What the values of a configuration came from. */
@@ -91,11 +91,7 @@ export function effectiveYaml(config: TrainConfig, origins: Origins): string {
   ].join("\n");
 }
 
-/** Writes a run's configuration to a file. @throws {UserError} where it can't. */
+/** Writes a run's configuration to a file, whole or not at all. @throws {UserError} where it can't. */
 export function writeEffectiveConfig(path: string, config: TrainConfig, origins: Origins): void {
-  try {
-    Deno.writeTextFileSync(path, effectiveYaml(config, origins));
-  } catch (error) {
-    throw fileError(path, "write", error);
-  }
+  replaceText(path, effectiveYaml(config, origins));
 }

@@ -39,6 +39,13 @@ export interface WeightsFingerprint {
   whole?: string;
 }
 
+/** What samples hold as training sees them. */
+export interface SamplesFingerprint {
+  samples: number;
+  tokens: number;
+  sha256: string;
+}
+
 /** What a run is made from. */
 export interface Fingerprints {
   model: {
@@ -50,7 +57,9 @@ export interface Fingerprints {
   tokenizer: string;
   /** The checksum of the adapter that the run began from, or `null`. */
   adapter: string | null;
-  data: { samples: number; tokens: number; sha256: string };
+  data: SamplesFingerprint;
+  /** Held-out samples in a file of their own, or `null`. */
+  evalData: SamplesFingerprint | null;
 }
 
 /** The bytes that a tensor is read from. */
@@ -149,6 +158,14 @@ function adapterChecksum({ config, tensors }: Adapter): string {
   return hash.digest("hex");
 }
 
+function samplesFingerprint(samples: readonly TokenizedSample[]): SamplesFingerprint {
+  return {
+    samples: samples.length,
+    tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0),
+    sha256: samplesChecksum(samples),
+  };
+}
+
 /**
  * The fingerprints of a run's inputs.
  *
@@ -156,9 +173,14 @@ function adapterChecksum({ config, tensors }: Adapter): string {
  * @throws {UserError} where a file can't be read.
  */
 export async function fingerprints(
-  { source, tokenizer, adapter, samples, allBytes }:
+  { source, tokenizer, adapter, samples, evalData, allBytes }:
     & Pick<ModelWithTokenizer, "source" | "tokenizer">
-    & { adapter?: Adapter; samples: readonly TokenizedSample[]; allBytes: boolean },
+    & {
+      adapter?: Adapter;
+      samples: readonly TokenizedSample[];
+      evalData?: readonly TokenizedSample[];
+      allBytes: boolean;
+    },
 ): Promise<Fingerprints> {
   const { weights } = source;
   return {
@@ -170,10 +192,7 @@ export async function fingerprints(
     },
     tokenizer: tokenizerChecksum(tokenizer),
     adapter: adapter === undefined ? null : adapterChecksum(adapter),
-    data: {
-      samples: samples.length,
-      tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0),
-      sha256: samplesChecksum(samples),
-    },
+    data: samplesFingerprint(samples),
+    evalData: evalData === undefined ? null : samplesFingerprint(evalData),
   };
 }

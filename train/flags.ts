@@ -33,7 +33,11 @@ export const RUN_KEYS: readonly Key[] = Object.entries(runSchema.shape).map(([na
 
 /** The flags that are no keys. */
 export function runOptions(flags: Givens, problems: string[]): RunOptions {
-  return Object.fromEntries(checkValues(RUN_KEYS, flags, problems)) as RunOptions;
+  const options = Object.fromEntries(checkValues(RUN_KEYS, flags, problems)) as RunOptions;
+  if (flags.has("watch_port") && options.watch === false) {
+    problems.push("--watch-port is given, but --watch is not; expected both, or neither");
+  }
+  return options;
 }
 
 /** `lorikeet train`. */

@@ -13,13 +13,17 @@ import { savedStates } from "./saved_states.ts";
  *
  * @param goodUntil The last step whose state is known to be good.
  */
-function lastState(folder: RunFolder, goodUntil: number): string {
+function lastState(folder: Pick<RunFolder, "path" | "file">, goodUntil: number): string {
   const states = savedStates(folder.file("states")), [newest] = states;
   if (newest === undefined) return "no state was saved before that";
   const good = states.find(({ step = 0 }) => step <= goodUntil);
-  if (good === undefined) return `the only state, ${newest.path}, is from just before that`;
-  const how = good === newest ? folder.path : `that folder and a new --output`;
-  return `the last good state is ${good.path}; go on from it with --resume ${how}`;
+  if (good === undefined) {
+    const [all, are] = states.length > 1 ? ["states", "are"] : ["state", "is"];
+    const paths = states.map(({ path }) => path).join(" and ");
+    return `the only ${all}, ${paths}, ${are} from just before that`;
+  }
+  const how = good === newest ? folder.path : `${good.path} and a new --output`;
+  return `the last good state is that of step ${good.step}; go on from it with --resume ${how}`;
 }
 
 /**
@@ -28,7 +32,11 @@ function lastState(folder: RunFolder, goodUntil: number): string {
  *
  * @param goodUntil The last step whose state is known to be good, where the error is the training's. Default: all are.
  */
-export function withLastState(error: unknown, folder: RunFolder, goodUntil = Infinity): unknown {
+export function withLastState(
+  error: unknown,
+  folder: Pick<RunFolder, "path" | "file">,
+  goodUntil = Infinity,
+): unknown {
   if (!(error instanceof Error)) return error;
   const diverged = error instanceof Diverged || error instanceof NotFinite;
   const message = `${error.message}; ${lastState(folder, diverged ? goodUntil : Infinity)}`;

@@ -4,14 +4,18 @@
  * @module
  */
 import { ProgressBar } from "../cli/progress.ts";
+import { noteLine } from "../kernels/terminal.ts";
+import type { Evaluation } from "./evaluation/evaluation.ts";
 import type { Health } from "./health.ts";
-import type { LineFile, StepLine } from "./line_file.ts";
-import type { StopRequest } from "./stop_request.ts";
+import type { MetricsLine } from "./metrics/lines.ts";
+import type { MetricsFiles } from "./metrics/metrics_files.ts";
+import { StateKeeping } from "./state_keeping.ts";
+import { Stopped, type StopRequest } from "./stop_request.ts";
 import type { StepDone } from "./steps.ts";
 import type { RunStep, Training } from "./training.ts";
 
 /** The line of a step in metrics.jsonl. */
-function metricsLine({ step, result, seconds }: StepDone<RunStep>): StepLine {
+function metricsLine({ step, result, seconds }: StepDone<RunStep>): MetricsLine {
   const { loss, losses, gradNorm, lossScale, skipped, tokens } = result;
   return {
     step: step.step,
@@ -31,53 +35,56 @@ function metricsLine({ step, result, seconds }: StepDone<RunStep>): StepLine {
  * Runs the steps still to be done. Of a run that fails, the states stay that were saved. States are written while later
  * steps run; a stopped run's is written when this returns.
  *
- * @param epochStart Called between epochs with the number of those done; may end early where `stop` asks.
- *   The state is saved where it throws.
+ * Evaluations are made between steps; the state is saved where one throws, or is asked to stop.
+ *
+ * @returns Whether somebody asked to stop. A run that its evaluations end early has done its steps.
  * @throws {Diverged} where the run gets nowhere; see {@linkcode Health}.
  */
 export async function runSteps(
   training: Training,
-  { metrics, stop, health, epochStart }: {
-    metrics: LineFile;
+  { metrics, stop, health, evaluation }: {
+    metrics: MetricsFiles;
     stop: StopRequest;
     health: Health;
-    epochStart: (epochsDone: number) => Promise<void>;
+    evaluation: Evaluation;
   },
 ): Promise<{ stopped: boolean }> {
-  const { progress, trainer, setup: { config } } = training;
+  const { progress, trainer } = training;
   const bar = new ProgressBar("Training", training.total, progress.step);
-  // A state that was put off is saved as soon as the run looks well again.
-  let putOff = false, last: StepDone<RunStep> | undefined;
-  const saves = (step: number) =>
-    putOff || (config.save_every > 0 && step % config.save_every === 0);
-  // What is saved, or evaluated between epochs, are the weights of that step.
-  const mustWait = ({ step, epoch }: { step: number; epoch: number }, next: { epoch: number }) =>
-    saves(step) || next.epoch > epoch || stop.requested;
+  const states = new StateKeeping(training);
+  let last: StepDone<RunStep> | undefined;
+  // What is saved, or evaluated, are the weights of that step.
+  const mustWait = ({ step }: { step: number }) =>
+    states.isDue(step) || evaluation.isDue(step) || stop.requested;
+  // Where it goes on, a run may have come to its end in the evaluation after the state.
+  if (evaluation.history.exhausted) return { stopped: false };
   for await (const done of training.run(mustWait)) {
-    const { step: { step, epoch }, result } = done;
-    metrics.write(metricsLine(done));
+    const { step: { step }, result } = done;
+    metrics.step(metricsLine(done));
     health.look(step, result);
     last = done;
-    if (training.saveFailure !== undefined) throw training.saveFailure;
+    states.look();
     const speed = `${Math.round(progress.tokens / progress.seconds)} tokens/s`;
     bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
     if (!done.idle) continue;
-    const due = saves(step);
-    putOff = due && health.doubtful;
-    if (due && !putOff) await training.saveState();
-    if (!stop.requested && done.next !== undefined && done.next.epoch > epoch) {
+    await states.keep(step, health.doubtful);
+    if (!stop.requested && done.next !== undefined && evaluation.isDue(step)) {
+      bar.endLine();
       try {
-        await epochStart(done.next.epoch);
+        await evaluation.run(step);
       } catch (error) {
-        await training.saveState();
-        await training.saved();
-        throw error;
+        if (!(error instanceof Stopped)) {
+          await states.keepNow().catch(({ message }) => noteLine(message));
+          throw error;
+        }
       }
     }
     // Also where that was asked for while the state was saved or the model evaluated.
-    if (!stop.requested) continue;
-    await training.saveState();
-    await training.saved();
+    if (!stop.requested) {
+      if (evaluation.history.exhausted) break;
+      continue;
+    }
+    await states.keepNow();
     return { stopped: true };
   }
   health.finish(trainer.stepsTaken, last);

@@ -4,28 +4,34 @@
  * @module
  */
 import { EXIT } from "../cli/exit_codes.ts";
-import { clock, loadingBar } from "../cli/progress.ts";
+import { loadingBar } from "../cli/progress.ts";
 import { runMain } from "../cli/run_main.ts";
 import { tolerateStdout } from "../cli/tolerant_output.ts";
+import { UserError } from "../kernels/errors.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { memoryLines } from "../kernels/gpu/memory.ts";
-import { type Profile, profileLines } from "../kernels/gpu/profiler.ts";
+import { megabytes } from "../kernels/gpu/memory.ts";
+import type { Profile } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
-import type { Llama } from "../model/transformer/llama.ts";
-import { jsonSchema, readTrainArguments, type TrainArguments } from "./config.ts";
+import { contextLength } from "../model/families/config.ts";
+import { jsonSchema, readTrainArguments, type TrainCommand } from "./config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./effective_config.ts";
-import { Evaluation } from "./evaluation.ts";
+import type { Evaluation } from "./evaluation/evaluation.ts";
+import type { EvaluationPrompts } from "./evaluation/evaluation_prompts.ts";
+import { SampleAnswers } from "./evaluation/sample_answers.ts";
+import { evaluationPrompts, openEvaluation } from "./evaluation_run.ts";
 import { Health } from "./health.ts";
 import { withLastState } from "./last_state.ts";
 import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
-import { LineFile } from "./line_file.ts";
-import { countParameters, writeSummary } from "./output.ts";
+import { MetricsFiles } from "./metrics/metrics_files.ts";
+import { writeSummary } from "./output.ts";
+import { attempt, writeResults } from "./results.ts";
+import { describeParameters, isFinished, report } from "./report.ts";
 import { RunFolder } from "./run_folder.ts";
-import { countSteps, plannedSteps } from "./data.ts";
-import { SampleAnswers } from "./sample_answers.ts";
+import { newestState } from "./state.ts";
+import type { StoredState } from "./state_file.ts";
 import { setUpTraining, type TrainingSetup } from "./setup.ts";
 import { Stopped, StopRequest } from "./stop_request.ts";
 import { startTraining, type Training } from "./training.ts";
@@ -35,15 +41,11 @@ import type { TrainingPage } from "./watch/in_training.ts";
 const PREPARING = "Stopping before the first step; nothing is written";
 const TRAINING = "Stopping after this step; the state is saved";
 
-/** `28672 of 1078400 parameters (2.6588 %)`. */
-function describeParameters(model: Llama): string {
-  const { trainable, total } = countParameters(model);
-  return `${trainable} of ${total} parameters (${(100 * trainable / total).toFixed(4)} %)`;
-}
-
 /** Serves the run's page where that is asked for, and prints its address. */
-async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage | undefined> {
-  if (!watch) return undefined;
+async function openPage(
+  { watch, watch_port, dry_run }: RunOptions,
+): Promise<TrainingPage | undefined> {
+  if (!watch || dry_run) return undefined;
   const { TrainingPage } = await import("./watch/in_training.ts");
   const page = await TrainingPage.open(watch_port);
   printLine(`Watch: ${page.url}`);
@@ -51,9 +53,10 @@ async function openPage({ watch, watch_port }: RunOptions): Promise<TrainingPage
 }
 
 /** The prompts that a run answers before and after: the built-in example has some. */
-function sampleAnswers({ config, tokenizer }: TrainingSetup): SampleAnswers | undefined {
+function sampleAnswers({ config, tokenizer, source }: TrainingSetup): SampleAnswers | undefined {
   const { model, data } = config;
-  return model === "builtin" && data === "builtin" ? new SampleAnswers(tokenizer) : undefined;
+  if (model !== "builtin" || data !== "builtin") return undefined;
+  return new SampleAnswers(tokenizer, contextLength(source.config));
 }
 
 /** Compiles what the first steps take, and says so. */
@@ -68,16 +71,17 @@ async function compile(training: Training): Promise<void> {
 interface Run {
   training: Training;
   evaluation: Evaluation;
-  metrics: LineFile;
+  metrics: MetricsFiles;
   stop: StopRequest;
   health: Health;
   answers?: SampleAnswers;
 }
 
 /** The model's answers to the sample prompts, where there are any. */
-async function answer(run: Run): Promise<string[] | undefined> {
-  const { training: { gpu, engine }, stop, answers } = run;
-  return engine && await answers?.answers(gpu, engine, () => stop.check());
+async function answer({ training, stop, answers }: Run): Promise<string[] | undefined> {
+  if (answers === undefined) return undefined;
+  const engine = training.engine(answers.prompts);
+  return await answers.answers(training.gpu, engine, () => stop.check());
 }
 
 /**
@@ -86,15 +90,14 @@ async function answer(run: Run): Promise<string[] | undefined> {
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
-  const { training: { folder, progress }, evaluation, metrics, stop } = run;
+  const { training: { folder, progress }, evaluation, stop } = run;
   try {
     const answers = await answer(run);
     stop.check();
-    if (progress.evaluations.length === 0) await evaluation.run("before");
+    await evaluation.run(progress.step);
     stop.check();
     return { answers };
   } catch (error) {
-    metrics[Symbol.dispose]();
     folder.discard();
     throw error;
   }
@@ -102,56 +105,56 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
 
 /** Runs the steps. */
 async function trainAll(run: Run): Promise<{ stopped: boolean; profile?: Profile }> {
-  const { training, training: { gpu, progress, setup }, evaluation, metrics, stop, health } = run;
-  const epochStart = (epochsDone: number) =>
-    evaluation.run(`after epoch ${epochsDone}`).catch(unlessStopped);
+  const { training, training: { gpu }, evaluation, metrics, stop, health } = run;
   await gpu.profiler?.take(); // the profile is that of the steps
-  const [next] = plannedSteps(setup.plan, progress.step);
-  // A state that was saved between epochs is from before the evaluation there.
-  if (next !== undefined && next.epoch >= progress.evaluations.length) await epochStart(next.epoch);
-  const { stopped } = await runSteps(training, { metrics, stop, health, epochStart });
+  const { stopped } = await runSteps(training, { metrics, stop, health, evaluation });
   const profile = await gpu.profiler?.take();
-  metrics[Symbol.dispose]();
   return { stopped, profile };
-}
-
-/** Lets a request to stop be answered by who called. */
-function unlessStopped(error: unknown): void {
-  if (!(error instanceof Stopped)) throw error;
 }
 
 /** What comes once the results are written, which can fail or be left out. */
 async function lookAfter(run: Run): Promise<{ answers?: string[]; failure?: unknown }> {
   try {
-    await run.evaluation.run("after");
+    await run.evaluation.run(run.training.progress.step);
     return { answers: await answer(run) };
   } catch (failure) {
     return { failure };
   }
 }
 
-/** Prints what a finished run did. */
-function report(
-  { gpu, trainer, folder, progress: { firstLoss, lastLoss, seconds } }: Training,
-  { trained, profile }: { trained: string; profile?: Profile },
-): void {
-  printLine(`\nPeak GPU memory by category:`);
-  printLine(memoryLines(gpu.memory.peak, gpu.memory.peakTotal).join("\n"));
-  if (profile) printLine(`\n${profileLines(profile).join("\n")}`);
-  printLine(`\nTrained ${describeParameters(trainer.model)} in ${clock(seconds)}`);
-  if (firstLoss !== null && lastLoss !== null) {
-    printLine(`Loss: ${firstLoss.toFixed(4)} first, ${lastLoss.toFixed(4)} last`);
-  }
-  if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
-  printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+/** A run that is about to begin, with what it is asked. */
+interface Prepared {
+  training: Training;
+  /** Prompts that are answered before and after it. */
+  answers?: SampleAnswers;
+  /** Prompts that are answered at every evaluation. */
+  prompts?: EvaluationPrompts;
 }
 
-/** Whether all steps of a run were done and its results are there; says so. */
-function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolean {
-  const step = resumed?.progress.step ?? -1;
-  if (!folder.existed || !folder.hasResults || step < countSteps(plan)) return false;
-  printLine(`The run in ${folder.path} is finished: all ${step} steps are done.`);
-  return true;
+/** A command, the folder that it works in, and what the newest state there says. */
+interface FoundRun {
+  given: TrainCommand;
+  folder: RunFolder;
+  newest?: StoredState;
+}
+
+/** Reads the command line, and finds the run that it goes on with. */
+function findRun(args: string[]): FoundRun {
+  let found: RunFolder | undefined, newest: StoredState | undefined;
+  try {
+    const given = readTrainArguments(args, (keys) => {
+      found = RunFolder.open(keys);
+      if (found.states.length === 0) return undefined;
+      newest = newestState(found.states, noteLine);
+      // With auto, the command alone says what the run is: it may begin it as well.
+      if (keys.resume === "auto") return undefined;
+      return { path: newest.path, config: newest.identity.config };
+    });
+    return { given, folder: found ?? RunFolder.open(given.config), newest };
+  } catch (error) {
+    found?.[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /**
@@ -161,18 +164,17 @@ function isFinished(folder: RunFolder, { resumed, plan }: TrainingSetup): boolea
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function prepare(
-  given: TrainArguments,
-  folder: RunFolder,
+  { given, folder, newest }: FoundRun,
   stop: StopRequest,
-): Promise<{ training: Training; answers?: SampleAnswers } | undefined> {
+): Promise<Prepared | undefined> {
   const check = () => stop.check();
   const { states } = folder;
-  const setup = await setUpTraining(given, printLine, { states, check });
+  const setup = await setUpTraining(given, printLine, { states, newest, check });
   if (isFinished(folder, setup)) return undefined;
   check();
-  const answers = sampleAnswers(setup), bar = loadingBar();
+  const answers = sampleAnswers(setup), prompts = evaluationPrompts(setup), bar = loadingBar();
   const training = await startTraining(setup, folder, {
-    answers,
+    prompts: [answers, prompts].flatMap((some) => some?.prompts ?? []),
     progress: (done, total) => {
       check();
       bar(done, total);
@@ -189,9 +191,41 @@ async function prepare(
     if (step > 0) printLine(`Going on after step ${step} of ${training.total}`);
     await compile(training);
     check();
-    return { training, answers };
+    return { training, answers, prompts };
   } catch (error) {
     await training[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+/**
+ * Makes the run's folder and what is in it from the start.
+ *
+ * @throws {UserError} where that can't be done; nothing is left of it then.
+ */
+function begin(
+  { places }: TrainCommand,
+  { training, answers, prompts }: Prepared,
+  stop: StopRequest,
+): Run {
+  const { folder, progress: { step, firstLoss }, setup } = training;
+  const { source, config, evaluation: { length }, resumed } = setup;
+  try {
+    folder.begin();
+    writeEffectiveConfig(folder.file("config"), config, { places, state: resumed?.path });
+    stop.watchFile(folder.file("stop"));
+    const metrics = new MetricsFiles(folder, {
+      ...config,
+      evaluates: length > 0,
+      step,
+      peakMemoryMb: () => megabytes(training.gpu.memory.peakTotal),
+    });
+    const vocabulary = source.config.vocab_size;
+    const health = new Health({ settings: config, vocabulary, firstLoss });
+    const evaluation = openEvaluation(training, { metrics, prompts, stop });
+    return { training, evaluation, metrics, stop, health, answers };
+  } catch (error) {
+    folder.discard();
     throw error;
   }
 }
@@ -199,21 +233,35 @@ async function prepare(
 /** Trains and writes what comes of it. @returns The exit code. */
 async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
+  const { evaluation: { history }, metrics } = run;
   stop.answer = TRAINING;
   const { stopped, profile } = await trainAll(run);
   if (stopped) {
+    const missing: string[] = [];
+    await attempt(missing, () => metrics.end());
+    missing.forEach(noteLine);
     noteLine(`Go on with --resume ${folder.path}`);
     return stop.code;
   }
+  if (history.exhausted) {
+    printLine(`Ended early after step ${progress.step} of ${training.total}: ${history.reason}.`);
+  }
   stop.answer = "Writing the results";
-  const trained = await training.save();
+  const { trained, problems } = await writeResults(training, stop);
   const after = await lookAfter(run);
   const { gpu, trainer: { model, skipped } } = training;
-  writeSummary({ gpu, folder, progress, config, model, skipped });
+  await attempt(
+    problems,
+    () => writeSummary({ gpu, folder, progress, config, model, skipped, history }),
+  );
   if (answers && before.answers && after.answers) {
     printLine(`\n${answers.describe(before.answers, after.answers)}`);
   }
-  report(training, { trained, profile });
+  report(training, { trained, profile, history });
+  await attempt(problems, () => metrics.end());
+  if (problems.length > 0) {
+    throw new UserError(`not everything could be written: ${problems.join("; ")}`);
+  }
   if (after.failure instanceof Stopped) {
     noteLine("The last evaluation was left out.");
     return stop.code;
@@ -223,43 +271,33 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
 }
 
 export async function main(args: string[]): Promise<number> {
-  const given = readTrainArguments(args);
+  const found = findRun(args), { given } = found;
+  using folder = found.folder;
   if (given.schema) {
     printJson(jsonSchema(), 2);
     return EXIT.done;
   }
-  using folder = RunFolder.open(given.config);
+  // What a dry run prints is its result.
+  using _log = given.dry_run ? undefined : tolerateStdout();
   using stop = new StopRequest(PREPARING);
   using page = await openPage(given);
   try {
-    const prepared = await prepare(given, folder, stop);
+    const prepared = await prepare(found, stop);
     if (prepared === undefined) return EXIT.done;
-    const { training, answers } = prepared;
-    await using _ = training;
+    await using training = prepared.training;
     if (given.dry_run) {
       printLine(`\n${(await dryRunLines(training)).join("\n")}`);
       return EXIT.done;
     }
-    folder.begin();
-    const origins = { places: given.places, state: training.setup.resumed?.path };
-    writeEffectiveConfig(folder.file("config"), training.setup.config, origins);
+    const run = begin(given, prepared, stop);
+    using _metrics = run.metrics;
     page?.show(folder.path);
-    stop.watchFile(folder.file("stop"));
-    const evaluation = new Evaluation(training, stop);
-    const metrics = new LineFile(folder.file("metrics"), training.progress.step);
-    const { source, config } = training.setup;
-    const health = new Health({
-      settings: config,
-      vocabulary: source.config.vocab_size,
-      firstLoss: training.progress.firstLoss,
-    });
-    const run: Run = { training, evaluation, metrics, stop, health, answers };
     const before = await lookBefore(run);
     try {
       return await train(run, before);
     } catch (error) {
       await training.saved().catch(() => {}); // the error says more
-      throw withLastState(error, folder, health.goodUntil);
+      throw withLastState(error, folder, run.health.goodUntil);
     }
   } catch (error) {
     if (!(error instanceof Stopped)) throw error;
@@ -268,7 +306,4 @@ export async function main(args: string[]): Promise<number> {
   }
 }
 
-if (import.meta.main) {
-  tolerateStdout();
-  await runMain(main);
-}
+if (import.meta.main) await runMain(main);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { CATEGORIES, megabytes } from "../kernels/gpu/memory.ts";
 import { copyNames, PREFIX } from "../model/adapter/tensors.ts";
@@ -15,6 +16,7 @@ import { type Parameter, parameterCount } from "../model/transformer/parameters.
 import { baseMetadata } from "../model/transformer/base_quantization.ts";
 import { quantizedTypes } from "../model/formats/weights.ts";
 import { saveModel } from "../model/checkpoint/save.ts";
+import type { EvaluationHistory } from "./evaluation/history.ts";
 import { refuseDiverged } from "./health.ts";
 import type { RunFolder } from "./run_folder.ts";
 import type { TrainingSetup } from "./setup.ts";
@@ -28,9 +30,14 @@ export function countParameters(model: Llama): { trainable: number; total: numbe
   return { trainable: sum(model.trained), total: sum(model.weights) + sum(model.adapters) };
 }
 
+/** What the summary says of the evaluations on held-out samples. */
+function evaluationFigures({ losses, best, exhausted }: EvaluationHistory) {
+  return { eval_losses: losses, best_evaluation: best, stopped_early: exhausted };
+}
+
 /** Writes summary.json: figures of the whole run, of the parts that were resumed, too. @throws {UserError} where it can't. */
 export function writeSummary(
-  { gpu, folder, progress, config, model, skipped }: {
+  { gpu, folder, progress, config, model, skipped, history }: {
     gpu: Gpu;
     folder: RunFolder;
     progress: Progress;
@@ -38,9 +45,11 @@ export function writeSummary(
     model: Llama;
     /** Steps skipped for overflow. */
     skipped: number;
+    /** The evaluations on held-out samples. */
+    history: EvaluationHistory;
   },
 ): void {
-  const { firstLoss, lastLoss, tokens, seconds, evaluations } = progress;
+  const { firstLoss, lastLoss, tokens, seconds } = progress;
   const { trainable, total } = countParameters(model);
   const { peak, peakTotal } = gpu.memory;
   const round = (bytes: number) => Number(megabytes(bytes).toFixed(3));
@@ -56,7 +65,7 @@ export function writeSummary(
     first_loss: firstLoss,
     last_loss: lastLoss,
     skipped_steps: skipped,
-    ...(evaluations.length > 0 ? { eval_losses: evaluations } : {}),
+    ...(history.isEmpty ? {} : evaluationFigures(history)),
     gpu: gpu.name,
     provider: gpu.provider,
     config: { ...config, output: folder.path },
@@ -67,19 +76,20 @@ export function writeSummary(
  * Writes what was trained: `adapter/` in PEFT's format, or the whole model as a Hugging Face folder
  * `model/` in the dtype it was computed in, with all else that belonged to the model it began from.
  *
+ * @param parent The folder in which they lie.
  * @returns The folder.
  * @throws {UserError} where it can't be written, or the weights are no finite numbers.
  */
 export async function writeTrained(
   gpu: Gpu,
   model: Llama,
-  run: RunFolder,
+  parent: string,
   { config, source, tokenizerPath }: Pick<TrainingSetup, "config" | "source" | "tokenizerPath">,
 ): Promise<string> {
   const plan = model.options.lora;
   await refuseDiverged(gpu, model, `no ${plan ? "adapter" : "model"} is written`);
   if (plan !== undefined) {
-    const folder = run.file("adapter");
+    const folder = join(parent, "adapter");
     const tensors = new Map<string, AdapterTensor>();
     for (const { name, shape, trained, value } of model.trained) {
       const tensor = trained?.master ?? value;
@@ -97,7 +107,7 @@ export async function writeTrained(
     await replaceFolder(folder, (fresh) => writeAdapter(fresh, adapter, tensors, metadata));
     return folder;
   }
-  const folder = run.file("model");
+  const folder = join(parent, "model");
   const dtype = model.numerics.storage === "f16" ? "F16" : "F32";
   const tensors = model.weights.map((parameter) => ({
     name: parameter.name,

@@ -6,7 +6,7 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { brief, isObject } from "../model/files/json_file.ts";
-import type { Fingerprints, WeightsFingerprint } from "./fingerprints.ts";
+import type { Fingerprints, SamplesFingerprint, WeightsFingerprint } from "./fingerprints.ts";
 import { mayBeAllowed, resumeRule } from "./resume_keys.ts";
 import { KEYS, type TrainConfig } from "./schema.ts";
 
@@ -117,12 +117,16 @@ function changedContents(was: Fingerprints, is: Fingerprints): Difference[] {
     const a = was.adapter === null ? "none" : short(was.adapter);
     changes.push({ key: "adapter", was: `adapter contents ${a}`, is: short(is.adapter) });
   }
-  if (was.data.sha256 !== is.data.sha256) {
-    const [a, b] = [was, is].map(({ data: { samples, tokens, sha256 } }) =>
+  const changedSamples = (key: string, was: SamplesFingerprint, is: SamplesFingerprint) => {
+    if (was.sha256 === is.sha256) return;
+    const [a, b] = [was, is].map(({ samples, tokens, sha256 }) =>
       `${samples} samples, ${tokens} tokens, ${short(sha256)}`
     );
-    changes.push({ key: "data", was: `data of ${a}`, is: `of ${b}` });
-  }
+    changes.push({ key, was: `${key} of ${a}`, is: `of ${b}` });
+  };
+  changedSamples("data", was.data, is.data);
+  // Losses on other samples are not to be compared; a run may begin to be evaluated, or no longer be.
+  if (was.evalData && is.evalData) changedSamples("eval_data", was.evalData, is.evalData);
   return changes;
 }
 

@@ -16,6 +16,7 @@ export const RUN_FILES = {
   best: "best",
   summary: "summary.json",
   csv: "metrics.csv",
+  evaluationsCsv: "evaluations.csv",
   tensorboard: "tensorboard",
   stop: "stop",
 } as const;

@@ -25,6 +25,8 @@ const BEFORE_RESULTS: readonly RunFile[] = [
   "metrics",
   "evaluations",
   "csv",
+  "evaluationsCsv",
+  "tensorboard",
   "stop",
 ];
 

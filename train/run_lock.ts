@@ -59,10 +59,17 @@ export class RunLock implements Disposable {
     }
   }
 
-  /** Whether this process has the lock now. Where a file system knows no locks, there are none to keep. */
+  /**
+   * Whether this process has the lock now. Where a file system knows no locks, there are none to keep. Who only asks whether
+   * a run is under way (compare/run_record.ts) has the lock for a moment, so a lock that is taken is asked for again.
+   */
   #take(): boolean {
     try {
-      return this.#file.tryLockSync(true);
+      for (let tries = 0; tries < 3; tries++) {
+        if (this.#file.tryLockSync(true)) return true;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+      }
+      return false;
     } catch (error) {
       noteLine(
         `${this.path}: this file system has no locks (${(error as Error).message}); ` +

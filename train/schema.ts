@@ -21,6 +21,7 @@ import {
 } from "../cli/settings.ts";
 import { ALL_LINEAR } from "../model/adapter/adapter_config.ts";
 import { isLinearModule, LINEAR_MODULES } from "../model/families/linear_modules.ts";
+import { evaluationKeys } from "./evaluation_keys.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = [
@@ -111,6 +112,7 @@ export const trainSchema = z.strictObject({
     .describe("Share of the samples held out, on which the loss is measured.").meta({
       resume: "same",
     }),
+  ...evaluationKeys,
   max_length: common.max_length.meta({ resume: "same" }),
   output: text("folder", "a folder that does not exist yet").optional().describe(
     "Folder for the results, which must not exist (but see resume); without it, runs/<time>.",

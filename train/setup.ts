@@ -19,6 +19,7 @@ import { type AdapterConfig, parseAdapterConfig } from "../model/adapter/adapter
 import { isObject } from "../model/files/json_file.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { settingsFrom } from "./adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config.ts";
 import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
@@ -37,7 +38,7 @@ export interface TrainingSetup extends ModelWithTokenizer {
   /** The adapter to start from. */
   adapter?: Adapter;
   samples: readonly TokenizedSample[];
-  /** Those of the samples that are held out. */
+  /** Held-out samples: some of those above, or those of a file of their own. */
   evaluation: readonly TokenizedSample[];
   plan: StepPlan;
   planner: PassPlanner;
@@ -96,20 +97,35 @@ function refuseQuantized({ name, weights }: ModelSource): void {
   );
 }
 
+/** All samples of a file of held-out ones. */
+async function heldOutData(
+  tokenizer: Tokenizer,
+  options: Parameters<typeof loadDataset>[1],
+): Promise<TokenizedSample[]> {
+  const all = { ...options, called: "Held out", samples: undefined };
+  const samples = await loadDataset(tokenizer, all);
+  options.say("");
+  return samples;
+}
+
 /**
  * Finds the model, its adapter and the samples of a run.
  *
  * @param say Told what was found, for people.
- * @param options.states The states to go on from, the newest first.
+ * @param options.states The states to go on from, the newest first, and what the first whole one says, if it was read.
  * @param options.check Called now and then; what it throws ends the search.
  * @throws {UserError} where a file is missing or wrong, or does not fit another, or the states are those of another run.
  */
 export async function setUpTraining(
   given: TrainArguments,
   say: (line: string | StyledText) => void,
-  { states = [], check }: { states?: readonly SavedState[]; check?: () => void } = {},
+  { states = [], newest, check }: {
+    states?: readonly SavedState[];
+    newest?: StoredState;
+    check?: () => void;
+  } = {},
 ): Promise<TrainingSetup> {
-  const resumed = states.length === 0 ? undefined : newestState(states, say);
+  const resumed = newest ?? (states.length === 0 ? undefined : newestState(states, say));
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
   if (!given.config.lora) refuseQuantized(source);
   const { lora, adapter } = await startAdapter(given, source, resumed);
@@ -121,7 +137,9 @@ export async function setUpTraining(
   say(describeSample(tokenizer, samples[0], Deno.stdout.isTerminal()));
   say("");
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
-  const evaluation = Array.from(split.evaluation, (i) => samples[i]);
+  const evaluation = config.eval_data === undefined
+    ? Array.from(split.evaluation, (i) => samples[i])
+    : await heldOutData(tokenizer, { ...config, data: config.eval_data, context, say });
   if (config.eval_fraction > 0) {
     say(`Held out: ${evaluation.length} of ${samples.length} samples\n`);
   }
@@ -131,6 +149,7 @@ export async function setUpTraining(
     ...found,
     adapter,
     samples,
+    evalData: config.eval_data === undefined ? undefined : evaluation,
     allBytes: config.verify_weights,
   });
   const setup: TrainingSetup = {

@@ -8,6 +8,7 @@ import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import { brief, isObject } from "../model/files/json_file.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { DamagedState, INSTEAD, readSealed } from "./checksums.ts";
+import { type EvaluationRecord, isEvaluationRecord } from "./evaluation/history.ts";
 import type { StoredIdentity } from "./resume_rules.ts";
 import { type SavedState, STATE_JSON } from "./saved_states.ts";
 
@@ -22,8 +23,8 @@ export interface Progress {
   /** Tokens trained on, and the seconds that the steps took. */
   tokens: number;
   seconds: number;
-  /** Losses of the held-out samples: before, after each epoch, at the end. */
-  evaluations: number[];
+  /** The evaluations on held-out samples, in order. */
+  evaluations: EvaluationRecord[];
 }
 
 /** Where a run begins. */
@@ -104,9 +105,8 @@ export function readStateJson(state: SavedState): StoredState {
   }
   need("tokens", isCount(tokens), "a whole number of at least 0");
   need("seconds", typeof seconds === "number" && seconds >= 0, "a number of at least 0");
-  const areLosses = Array.isArray(evaluations) &&
-    evaluations.every((loss) => typeof loss === "number");
-  need("evaluations", areLosses, "a list of losses");
+  const areEvaluations = Array.isArray(evaluations) && evaluations.every(isEvaluationRecord);
+  need("evaluations", areEvaluations, "a list of evaluations with their steps and losses");
   need(
     "control",
     isGradScaler(control, done),
@@ -130,7 +130,7 @@ export function readStateJson(state: SavedState): StoredState {
       lastLoss: stored.lastLoss as number | null,
       tokens: tokens as number,
       seconds: seconds as number,
-      evaluations: evaluations as number[],
+      evaluations: evaluations as EvaluationRecord[],
     },
     gradScaler: Float32Array.from(scaler),
     identity: { config, total, fingerprints } as unknown as StoredIdentity,

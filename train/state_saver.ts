@@ -15,16 +15,57 @@ import { encodeHeader } from "../model/formats/write_safetensors.ts";
 import { refuseDiverged } from "./health.ts";
 import type { RunIdentity } from "./resume_rules.ts";
 import { type Progress, stateFields } from "./state_file.ts";
-import { stateTensors, tensorPieces } from "./state_tensors.ts";
+import { PIECE_MEMORY, statePieces, stateTensors } from "./state_tensors.ts";
 import type { WriterAnswer, WriterMessage } from "./state_writer.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** Bytes that may wait for the disk where nothing is known about the memory, and in any case. */
 const LEAST_BYTES = 1 << 28;
 
-/** Half of the host memory that this process may still take now. */
+/** Half of the host memory that this process may still take. */
 function mostBytes(): number {
   return Math.max(LEAST_BYTES, (hostMemory()?.bytes ?? 0) / 2);
+}
+
+/**
+ * Memory for pieces, which goes to the writing thread and comes back: new memory takes the system several times as long as
+ * the copy. What was taken once is kept for the next state.
+ */
+class PieceMemory {
+  readonly #free: ArrayBuffer[] = [];
+  #left: number;
+  #waiting?: () => void;
+
+  /** @param most Bytes in all; at least one piece is given out. */
+  constructor(most: number) {
+    this.#left = Math.max(1, Math.floor(most / PIECE_MEMORY));
+  }
+
+  /** Some memory, as soon as there is some. @param given Whether nobody wants it any more. */
+  async take(given: () => boolean): Promise<ArrayBuffer | undefined> {
+    while (!given()) {
+      const free = this.#free.pop();
+      if (free !== undefined) return free;
+      if (this.#left > 0) {
+        this.#left--;
+        return new ArrayBuffer(PIECE_MEMORY);
+      }
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting = resolve;
+      await promise;
+    }
+  }
+
+  /** Takes memory back. */
+  giveBack(memory: ArrayBuffer): void {
+    this.#free.push(memory);
+    this.wake();
+  }
+
+  /** Lets who waits look again. */
+  wake(): void {
+    this.#waiting?.();
+  }
 }
 
 /** Where a state goes, and what is done with it. */
@@ -60,11 +101,9 @@ export class StateSaver implements AsyncDisposable {
   #writing?: Writing;
   /** The last state, once it is over: it never rejects. */
   #last: Promise<unknown> = Promise.resolve();
-  /** Bytes that were sent and are not written yet, and who waits for fewer. */
-  #waiting = 0;
-  #awaitsRoom?: () => void;
+  #memory?: PieceMemory;
 
-  /** @param most Bytes that may wait for the disk. */
+  /** @param most Bytes that may wait for the disk; asked at the first state. */
   constructor(readonly gpu: Gpu, readonly trainer: Trainer, readonly most = mostBytes) {}
 
   /**
@@ -88,21 +127,18 @@ export class StateSaver implements AsyncDisposable {
     const { promise: written, resolve, reject } = Promise.withResolvers<string>();
     const writing: Writing = this.#writing = { resolve, reject, failed: false };
     this.#last = written.catch(() => {});
-    const tensors = [...stateTensors(trainer)], most = this.most();
+    const tensors = stateTensors(trainer), pieces = this.#memory ??= new PieceMemory(this.most());
     const header = encodeHeader(
       tensors.map(({ name, shape }) => ({ name, dtype: "F32", shape })),
       { format: "pt" },
     );
     this.#send({ kind: "begin", states, step, header });
     try {
-      for (const tensor of tensors) {
-        for await (const bytes of tensorPieces(gpu, tensor)) {
-          await this.#room(bytes.length, most);
-          if (writing.failed) return { step, written };
-          this.#waiting += bytes.length;
-          this.#send({ kind: "bytes", tensor: tensor.name, bytes }, [bytes.buffer]);
-        }
+      const memory = () => pieces.take(() => writing.failed);
+      for await (const piece of statePieces(gpu, tensors, memory)) {
+        this.#send({ kind: "bytes", ...piece }, [piece.memory]);
       }
+      if (writing.failed) return { step, written };
     } catch (error) {
       this.#send({ kind: "abandon" });
       reject(error);
@@ -110,15 +146,6 @@ export class StateSaver implements AsyncDisposable {
     }
     this.#send({ kind: "end", fields, keep, sync });
     return { step, written };
-  }
-
-  /** Waits until so many more bytes may wait for the disk. */
-  async #room(bytes: number, most: number): Promise<void> {
-    while (this.#waiting > 0 && this.#waiting + bytes > most && !this.#writing?.failed) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#awaitsRoom = resolve;
-      await promise;
-    }
   }
 
   #send(message: WriterMessage, transfer: Transferable[] = []): void {
@@ -133,6 +160,7 @@ export class StateSaver implements AsyncDisposable {
     worker.addEventListener("error", (event) => {
       event.preventDefault();
       this.#endThread();
+      this.#memory = undefined; // It went with the thread.
       this.#fail(new Error(`the thread that writes states ended: ${event.message}`));
     });
     worker.postMessage(port2, [port2]);
@@ -147,8 +175,7 @@ export class StateSaver implements AsyncDisposable {
 
   #hear(answer: WriterAnswer): void {
     if (answer.kind === "took") {
-      this.#waiting -= answer.bytes;
-      this.#awaitsRoom?.();
+      this.#memory?.giveBack(answer.memory);
     } else if (answer.kind === "failed") {
       const { reason, isFile } = answer;
       this.#fail(isFile ? new UserError(reason) : new Error(reason));
@@ -162,7 +189,7 @@ export class StateSaver implements AsyncDisposable {
     if (this.#writing === undefined) return;
     this.#writing.failed = true;
     this.#writing.reject(error);
-    this.#awaitsRoom?.();
+    this.#memory?.wake();
   }
 
   /** Waits for the last state, whether it comes to be or not, and ends the thread. */

@@ -22,6 +22,7 @@ import {
   stateName,
 } from "./saved_states.ts";
 import type { TensorChecksums } from "./state_file.ts";
+import type { StatePiece } from "./state_tensors.ts";
 
 /** What the writing thread is sent, in this order: `begin`, the tensors' bytes, `end`. */
 export type WriterMessage =
@@ -33,8 +34,7 @@ export type WriterMessage =
     /** What state.safetensors begins with. */
     header: Uint8Array<ArrayBuffer>;
   }
-  /** The next bytes of a tensor. */
-  | { kind: "bytes"; tensor: string; bytes: Uint8Array<ArrayBuffer> }
+  | { kind: "bytes" } & StatePiece
   | {
     kind: "end";
     /** state.json without checksums. */
@@ -49,8 +49,8 @@ export type WriterMessage =
 
 /** What it answers. */
 export type WriterAnswer =
-  /** So many bytes take no memory any more. */
-  | { kind: "took"; bytes: number }
+  /** Memory of a piece that is written. */
+  | { kind: "took"; memory: ArrayBuffer }
   /** @param problem What could not be removed of the states that are superfluous now. */
   | { kind: "written"; path: string; problem?: string }
   /** Nothing was written; what comes of this state is ignored. @param isFile Whether a file was the reason. */
@@ -81,17 +81,26 @@ class OpenState {
     this.#temporary = join(states, hiddenName(name, "new"));
     this.#header = checksum(header);
     removeQuietly(this.#temporary);
-    Deno.mkdirSync(this.#temporary, { recursive: true });
-    const tensors = join(this.#temporary, STATE_TENSORS);
-    this.#file = Deno.openSync(tensors, { write: true, createNew: true });
-    writeAllSync(this.#file, header);
+    try {
+      Deno.mkdirSync(this.#temporary, { recursive: true });
+      const tensors = join(this.#temporary, STATE_TENSORS);
+      this.#file = Deno.openSync(tensors, { write: true, createNew: true });
+      writeAllSync(this.#file, header);
+    } catch (error) {
+      this.abandon();
+      throw error;
+    }
   }
 
-  write(tensor: string, bytes: Uint8Array): void {
-    let hash = this.#hashes.get(tensor);
-    if (hash === undefined) this.#hashes.set(tensor, hash = startChecksum());
-    hash.update(bytes);
-    writeAllSync(this.#file, bytes);
+  write({ memory, parts }: StatePiece): void {
+    let at = 0;
+    for (const { tensor, bytes } of parts) {
+      let hash = this.#hashes.get(tensor);
+      if (hash === undefined) this.#hashes.set(tensor, hash = startChecksum());
+      hash.update(new Uint8Array(memory, at, bytes));
+      at += bytes;
+    }
+    writeAllSync(this.#file, new Uint8Array(memory, 0, at));
   }
 
   finish(fields: Record<string, unknown>, sync: readonly string[]): void {
@@ -138,7 +147,7 @@ function pruned(states: string, step: number, keep: number): string | undefined 
 
 /** The writing thread's part, to be called with each message in order. */
 export function stateWriter(
-  answer: (answer: WriterAnswer) => void,
+  answer: (answer: WriterAnswer, transfer?: Transferable[]) => void,
 ): (message: WriterMessage) => void {
   let open: OpenState | undefined, path = "";
   const attempt = (work: () => void) => {
@@ -158,9 +167,9 @@ export function stateWriter(
       path = join(states, stateName(step));
       attempt(() => open = new OpenState(states, step, header));
     } else if (message.kind === "bytes") {
-      const { tensor, bytes } = message;
-      attempt(() => open?.write(tensor, bytes));
-      answer({ kind: "took", bytes: bytes.length });
+      attempt(() => open?.write(message));
+      const { memory } = message;
+      answer({ kind: "took", memory }, [memory]);
     } else if (message.kind === "abandon") {
       open?.abandon();
       open = undefined;

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { present } from "../kernels/present.ts";
 import { lessMemory } from "../cli/less_memory.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
@@ -12,9 +13,9 @@ import { openSession, type Session } from "../model/session.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import type { TrainConfig } from "./config.ts";
 import { countSteps, type PlannedStep, plannedSteps, windowSamples } from "./data.ts";
+import { decodingOf, type PromptSet } from "./evaluation/prompt_set.ts";
 import { writeTrained } from "./output.ts";
 import { RunFolder } from "./run_folder.ts";
-import type { SampleAnswers } from "./sample_answers.ts";
 import { learningRate } from "./schedule.ts";
 import { identityOf, largestPass, setUpTraining, type TrainingSetup } from "./setup.ts";
 import { loadNewest } from "./state.ts";
@@ -30,14 +31,14 @@ const FIRST_WINDOWS = 16;
 export interface LoadedTraining {
   model: Llama;
   trainer: Trainer;
-  /** Answers sample prompts, where there are any. */
-  engine?: Engine;
+  /** What answers prompts between steps. */
+  engines: ReadonlyMap<PromptSet, Engine>;
 }
 
 /** How a run starts. */
 export interface StartOptions {
   /** Prompts that are answered between steps. */
-  answers?: SampleAnswers;
+  prompts?: readonly PromptSet[];
   /** Told the bytes of weights that are loaded, and all. */
   progress?: (done: number, total: number) => void;
   /** Called once all is allocated, before anything is loaded. */
@@ -71,6 +72,7 @@ export class Training implements AsyncDisposable {
   /** The state that was begun last, and why it can't be written. */
   #state?: StateUnderWay;
   #failure?: Error;
+  #isSaving = false;
   /** Steps whose programs were compiled ahead, by number. */
   readonly #compiled = new Map<number, RunStep>();
   /** Whether a loop over the steps has begun and has not been left. */
@@ -100,8 +102,9 @@ export class Training implements AsyncDisposable {
     return this.#session.loaded.trainer;
   }
 
-  get engine(): Engine | undefined {
-    return this.#session.loaded.engine;
+  /** What answers prompts that the run was started with. */
+  engine(prompts: PromptSet): Engine {
+    return present(this.#session.loaded.engines.get(prompts), "an engine for the prompts");
   }
 
   /** Steps of the whole run. */
@@ -169,7 +172,12 @@ export class Training implements AsyncDisposable {
   async save(): Promise<string> {
     await this.saveState();
     await this.saved();
-    return await writeTrained(this.gpu, this.trainer.model, this.folder, this.setup);
+    return await this.writeTrained();
+  }
+
+  /** Writes the adapter or model alone, as {@linkcode save} does. */
+  async writeTrained(): Promise<string> {
+    return await writeTrained(this.gpu, this.trainer.model, this.folder.path, this.setup);
   }
 
   /**
@@ -188,8 +196,14 @@ export class Training implements AsyncDisposable {
       sync: [folder.file("metrics"), folder.file("evaluations")],
     });
     this.#failure = undefined;
-    state.written.catch((error) => this.#failure = error);
+    this.#isSaving = true;
+    state.written.catch((error) => this.#failure = error).finally(() => this.#isSaving = false);
     return this.#state = state;
+  }
+
+  /** Whether a state is being written. */
+  get isSaving(): boolean {
+    return this.#isSaving;
   }
 
   /** Why the state that was begun last can't be written, as far as that is known. */
@@ -236,16 +250,17 @@ export class Training implements AsyncDisposable {
 export async function startTraining(
   setup: TrainingSetup,
   folder: RunFolder,
-  { answers, progress, allocated, say = noteLine }: StartOptions = {},
+  { prompts = [], progress, allocated, say = noteLine }: StartOptions = {},
 ): Promise<Training> {
   const { config, source, adapter, planner, states } = setup;
   const { gpu: provider, precision, profile, seed, lora } = config;
-  const sizes = largestPass(setup, answers?.sizes);
+  const sizes = largestPass(setup, decodingOf(prompts));
   const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
     const { weights } = source, options = { config, sizes, maxBinding, planner, weights };
     const trainer = new Trainer(memory, source.config, options);
     const { model } = trainer;
-    return { model, trainer, engine: answers?.engine(memory, model) };
+    const engines = new Map(prompts.map((set) => [set, set.engine(memory, model)]));
+    return { model, trainer, engines };
   };
   const session = await openSession(source, make, {
     gpu: { provider, precision, profile },

@@ -22,3 +22,14 @@ export async function pollEventLoop(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 0));
   last = performance.now();
 }
+
+/** Rounds of the event loop in which a device reports why a call has failed. */
+const REPORT_ROUNDS = 50;
+
+/** Calls `look` again and again while reports of a failed call may come: they are events, and come some rounds later. */
+export async function whileReported(look: () => Promise<void>): Promise<void> {
+  for (let i = 0; i < REPORT_ROUNDS; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    await look();
+  }
+}

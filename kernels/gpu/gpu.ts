@@ -11,7 +11,7 @@ import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
 import type { Cost, Use, Work } from "./work.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
-import { pollEventLoop } from "./event_loop.ts";
+import { pollEventLoop, whileReported } from "./event_loop.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
 import { Memory } from "./memory.ts";
 import { Pipelines } from "./pipelines.ts";
@@ -19,11 +19,11 @@ import { Profiler } from "./profiler.ts";
 import type { Extension, Program } from "./program.ts";
 import { type Choice, chooseAdapter, type ProviderName } from "./providers/choose.ts";
 import type { Provider } from "./providers/provider.ts";
+import { Readback, STAGING_BYTES } from "./readback.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, type Tensor } from "./tensor.ts";
 
-const STAGING_BYTES = 1 << 20;
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
 
@@ -73,7 +73,7 @@ export class Gpu {
   #precompiling = false;
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
-  #staging?: GPUBuffer;
+  readonly #readback: Readback;
   #reading = false;
   #scratch?: Tensor;
   #failure?: Error;
@@ -109,6 +109,7 @@ export class Gpu {
       maxBufferSize: limits.maxBufferSize,
       maxBinding: this.maxBinding,
     });
+    this.#readback = new Readback(device, this.memory);
     if (options.profile && device.features.has("timestamp-query")) {
       this.profiler = new Profiler(device);
     }
@@ -270,22 +271,34 @@ export class Gpu {
    * out of memory or refused a program.
    */
   async read(tensor: Tensor, overlap?: () => void): Promise<ArrayBuffer> {
+    const out = new Uint8Array(tensor.bytes);
+    await this.readInto(tensor, out, overlap);
+    return out.buffer;
+  }
+
+  /** The same into memory that is there already: new memory takes the system longer than the copy. */
+  async readInto(
+    tensor: Tensor,
+    target: Uint8Array<ArrayBuffer>,
+    overlap?: () => void,
+  ): Promise<void> {
+    const out = target.subarray(0, tensor.bytes);
+    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
     if (this.#precompiling) {
       throw new Error(`${tensor.name} can't be read while programs are precompiled`);
     }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);
-    const out = new Uint8Array(tensor.bytes), staging = this.#staging ??= this.#makeStaging();
-    if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
+    const staging = this.#readback.staging(out.length);
     const { launches } = this.#recorder.work;
     this.#reading = true;
     try {
-      for (let done = 0; done < out.length; done += STAGING_BYTES) {
-        const bytes = Math.min(STAGING_BYTES, out.length - done);
+      for (let done = 0; done < out.length; done += staging.bytes) {
+        const bytes = Math.min(staging.bytes, out.length - done);
         this.#recorder.encoder()
           .copyBufferToBuffer(
             allocated(tensor.buffer, tensor.name),
             tensor.offset + done,
-            staging,
+            staging.buffer,
             0,
             bytes,
           );
@@ -296,10 +309,10 @@ export class Gpu {
           this.flush();
         }
         await this.check();
-        const range = await this.#map(staging, bytes).catch((error) => this.#explain(error));
+        const range = await this.#map(staging.buffer, bytes).catch((error) => this.#explain(error));
         this.#recorder.release();
         out.set(new Uint8Array(range), done);
-        staging.unmap();
+        staging.buffer.unmap();
       }
     } finally {
       this.#recorder.release();
@@ -308,7 +321,6 @@ export class Gpu {
     if (this.#recorder.work.launches === launches) this.#recorder.idle();
     await pollEventLoop();
     await this.check();
-    return out.buffer;
   }
 
   /** Reads an f32 tensor, as {@linkcode read} does. */
@@ -346,6 +358,7 @@ export class Gpu {
     this.#rested();
     // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
     this.memory.freeAll();
+    this.#readback.destroy();
     this.device.destroy();
   }
 
@@ -360,14 +373,8 @@ export class Gpu {
    * report.
    */
   async #explain(error: unknown): Promise<never> {
-    await pollEventLoop(); // Reports are events.
-    await this.check();
+    await whileReported(() => this.check());
     throw error;
-  }
-
-  #makeStaging(): GPUBuffer {
-    const usage = GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST;
-    return allocated(this.memory.buffer("workspace", "readback", STAGING_BYTES, usage), "readback");
   }
 }
 

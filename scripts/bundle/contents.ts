@@ -44,15 +44,13 @@ export function projectFiles(root: string, graph: ModuleGraph): string[] {
 
 /** The configuration of the unpacked folder: packages come from `node_modules`, and there is no lock file. */
 function configurations(root: string, placed: readonly Placed[]) {
-  const { version, exports, compilerOptions, imports } = JSON.parse(
+  const { version, compilerOptions, imports } = JSON.parse(
     Deno.readTextFileSync(join(root, "deno.json")),
   ) as Record<string, unknown> & { imports: Record<string, string> };
   const there = new Map(placed.map(({ name, version }) => [`npm:${name}@${version}`, name]));
   const kept = Object.entries(imports).filter(([, target]) => there.has(target));
   const deno = {
-    name: "lorikeet",
     version,
-    exports,
     nodeModulesDir: "manual",
     lock: false,
     imports: Object.fromEntries(kept),

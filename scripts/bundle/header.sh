@@ -58,7 +58,7 @@ unpack() {
   trap 'exit 143' HUP TERM
   rm -rf -- "$scratch"
   mkdir -m 700 -- "$scratch"
-  printf 'Unpacking Lorikeet into %s (%s MB, one time)...\n' "$folder" "$megabytes" >&2
+  printf 'Unpacking Lorikeet into %s (%s MB, one time)...\n' "$folder" "$megabytes" >&2 || :
   said=$(extract 2>&1) ||
     fail "Lorikeet could not be unpacked into $store ($(printf '%s' "$said" | sed -n 1p)): expected $megabytes MB \
 free there, and a whole file $self."

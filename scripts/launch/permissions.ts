@@ -60,6 +60,7 @@ const SERIES = {
 /** The commands that are programs. */
 export const PROGRAMS = {
   train: { program: "train/main.ts", computes: true, readsYaml: true, permissions: TRAINS },
+  compare: { program: "train/compare/main.ts", computes: false, permissions: READS },
   generate: { program: "infer/generate.ts", computes: true, permissions: READS },
   chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },

@@ -16,17 +16,10 @@ export interface Outcome {
   seconds: number;
 }
 
-const permissions = new Map<string, string[]>();
-
-/** The launcher's permissions, asked for once a command. */
-async function permissionsOf(command: string): Promise<string[]> {
-  let flags = permissions.get(command);
-  if (flags === undefined) {
-    // Deno warns about programs that it is told of and can't find; what they'd say is not tested.
-    flags = (await launcherPermissions(command)).filter((flag) => !flag.startsWith("--allow-run"));
-    permissions.set(command, flags);
-  }
-  return flags;
+/** The launcher's permissions. */
+function permissionsOf(command: string, args: readonly string[]): string[] {
+  // Deno warns about programs that it is told of and can't find; what they'd say is not tested.
+  return launcherPermissions(command, args).filter((flag) => !flag.startsWith("--allow-run"));
 }
 
 /** Leave to load Dawn, where the tests were given it. */
@@ -36,27 +29,27 @@ export function nativePermissions(): string[] {
 }
 
 /** What Deno is given to run `lorikeet <command> <args>`. */
-export async function denoArguments(
+export function denoArguments(
   command: ProgramName,
   args: readonly string[],
-): Promise<string[]> {
+): string[] {
   return [
     ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
-    ...await permissionsOf(command),
+    ...permissionsOf(command, args),
     ...nativePermissions(),
     ...[join(ROOT, PROGRAMS[command].program), ...args],
   ];
 }
 
 /** Starts `lorikeet <command> <args>`. */
-export async function startLorikeet(
+export function startLorikeet(
   command: ProgramName,
   args: readonly string[],
   env: Record<string, string> = {},
   stdin: "null" | "piped" = "null",
-): Promise<Deno.ChildProcess> {
+): Deno.ChildProcess {
   return new Deno.Command(Deno.execPath(), {
-    args: await denoArguments(command, args),
+    args: denoArguments(command, args),
     env: { NO_COLOR: "1", ...env },
     stdin,
     stdout: "piped",

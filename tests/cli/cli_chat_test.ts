@@ -229,7 +229,7 @@ const terminalTest = hasScript
 terminalTest("cli chat: in a terminal, lines are edited and keys work", async () => {
   using folder = new TemporaryFolder();
   const file = folder.file("talk.json");
-  const args = await denoArguments("chat", ramblingModel(folder));
+  const args = denoArguments("chat", ramblingModel(folder));
   const quoted = [Deno.execPath(), ...args].map((arg) => `'${arg}'`).join(" ");
   const terminal = new Deno.Command("/usr/bin/script", {
     args: ["--quiet", "--flush", "--return", "--command", `exec ${quoted}`, "/dev/null"],

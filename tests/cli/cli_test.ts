@@ -101,10 +101,14 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
   const [part, rest] = [folder.file("part"), folder.file("rest")];
   succeeded(await lorikeetHere("train", [...settings, "--max-steps", "5", "--output", part]));
   const state = join(part, "states", "step-00000005");
-  succeeded(await lorikeetHere("train", [...settings, "--resume", state, "--output", rest]));
+  const all = ["--max-steps", "none"];
+  succeeded(
+    await lorikeetHere("train", [...settings, "--resume", state, ...all, "--output", rest]),
+  );
   const first = metricsOf(part);
   assert.match(
-    succeeded(await lorikeetHere("train", [...settings, "--resume", part])),
+    // What isn't said again is as the run has it.
+    succeeded(await lorikeetHere("train", ["--resume", part, ...all])),
     /Going on after step 5 of 8/,
   );
   const timeless = (lines: Record<string, unknown>[]) =>

@@ -12,6 +12,7 @@ const infer = async () => (await import("../../infer/main.ts")).main;
 /** A command's entry point, and what comes before its arguments. */
 const ENTRY: Record<string, { main: () => Promise<Main>; first?: string }> = {
   train: { main: async () => (await import("../../train/main.ts")).main },
+  compare: { main: async () => (await import("../../train/compare/main.ts")).main },
   generate: { main: infer, first: "generate" },
   score: { main: infer, first: "score" },
   chat: { main: infer, first: "chat" },

@@ -167,6 +167,10 @@ Deno.test("doctor: Dawn is opened where it was fetched, once", async () => {
   });
   assert.equal(broken.status, "warning");
   assert.match(broken.found, /^\/dawn\.node .*: Dawn can't be loaded$/);
+  assert.match(broken.remedy ?? "", /remove that file/);
+  const failure = "Dawn found no GPU that it can use";
+  const old = await checkDawn("/dawn.node", { found: PROBE }, () => Promise.resolve({ failure }));
+  assert.match(old.remedy ?? "", /newer driver/);
 });
 
 Deno.test("doctor: rates stand beside the data sheet's of known GPUs", () => {

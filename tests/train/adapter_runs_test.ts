@@ -114,7 +114,7 @@ for (const c of cases) {
     loadAdapter(gpu, trainer.model, adapter);
     await steps(gpu, trainer, windowsOf(c), 0);
     const written = readAdapter(
-      await writeTrained(gpu, trainer.model, run, { config, source, tokenizerPath: "" }),
+      await writeTrained(gpu, trainer.model, run.path, { config, source, tokenizerPath: "" }),
     );
     assert.deepEqual(
       { ...written.config, base_model_name_or_path: null },

@@ -22,6 +22,15 @@ Deno.test("config: the defaults are those of the design", () => {
     add_bos: "auto",
     data: "d",
     eval_fraction: 0,
+    eval_every: 0,
+    eval_samples: 0,
+    eval_prompts: [],
+    eval_max_tokens: 64,
+    keep_best: false,
+    early_stopping: 0,
+    early_stopping_min_delta: 0,
+    tensorboard: false,
+    csv: false,
     max_length: 512,
     epochs: 1,
     batch_size: 1,
@@ -70,6 +79,7 @@ Deno.test("config: the defaults are those of the design", () => {
     "adapter",
     "layers",
     "samples",
+    "eval_data",
     "max_steps",
     "resume",
     "output",
@@ -248,7 +258,11 @@ Deno.test("config: --help prints and exits with 0, without reading anything", as
 function identityOf(config: TrainConfig, total = 10): StoredIdentity & { config: TrainConfig } {
   const model = { config: presetConfig("tiny"), weights: null };
   const data = { samples: 1, tokens: 1, sha256: "a" };
-  return { config, total, fingerprints: { model, tokenizer: "t", adapter: null, data } };
+  return {
+    config,
+    total,
+    fingerprints: { model, tokenizer: "t", adapter: null, data, evalData: null },
+  };
 }
 
 Deno.test("config: every key says whether a resumed run may change it", () => {

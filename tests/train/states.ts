@@ -30,6 +30,7 @@ export function identity(trainer: Trainer, sha256 = "samples"): RunIdentity {
     tokenizer: "tokenizer",
     adapter: null,
     data: { samples: 1, tokens: 1, sha256 },
+    evalData: null,
   };
   return { config, total: 100, fingerprints };
 }

@@ -36,6 +36,25 @@ gpuTest(
   },
 );
 
+gpuTest(
+  "the time between steps, such as that of an evaluation, is in the seconds of none",
+  async (gpu) => {
+    const subject = fixtureSubject({ model: "llama", adapter: "adapter_qv" });
+    const trainer = openTrainer(gpu, subject, STEPS.map((s) => s.window));
+    await trainer.precompile(gpu, STEPS.map((s) => s.window));
+    const between = 2000, began = performance.now();
+    let seconds = 0;
+    for await (const done of pipelinedSteps(gpu, trainer, STEPS, () => true)) {
+      seconds += done.seconds;
+      if (done.next !== undefined) {
+        await new Promise((resolve) => setTimeout(resolve, between / (STEPS.length - 1)));
+      }
+    }
+    const whole = (performance.now() - began) / 1000;
+    assert.ok(seconds <= whole - between / 1000, `${seconds} of ${whole} s`);
+  },
+);
+
 gpuTest("the programs of a step are compiled before it is recorded", async (gpu) => {
   const windows = STEPS.map((s) => s.window);
   const trainer = openTrainer(

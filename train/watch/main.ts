@@ -7,8 +7,8 @@ import { resolve } from "node:path";
 import { z } from "zod";
 import { command, helpIfAsked, readFlags, refuse } from "../../cli/command_line.ts";
 import { runMain } from "../../cli/run_main.ts";
-import { checkValues, whole } from "../../cli/settings.ts";
 import { printLine } from "../../kernels/terminal.ts";
+import { checkValues, whole } from "../../cli/settings.ts";
 import { checkRunFolders, Runs } from "./runs.ts";
 import { serveWatchPage } from "./serve.ts";
 

@@ -21,7 +21,7 @@ import type { Float } from "../numerics.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 import type { Orientation } from "./orientation.ts";
 import { type SplitKPartials, sumSplitK } from "../split_k/split_k.ts";
-import { subgroupFits, subgroupMatmul } from "./subgroup.ts";
+import { sharesScales, subgroupFits, subgroupMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
 import { tiledMatmul } from "./tiled.ts";
 import { type MatmulGeometry, SPLIT_BYTES, splitK, splitKBytes } from "./tiled_geometry.ts";
@@ -79,7 +79,7 @@ function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: numbe
 
 function programOf(
   { matrices }: Gpu,
-  { orientation, a, b, c, k, accumulate, operands }: BoundProduct,
+  { orientation, a, b, c, k, bStride, accumulate, operands }: BoundProduct,
   geometry: Geometry,
 ): Program {
   const { blockM, blockN, blockK } = geometry;
@@ -93,6 +93,7 @@ function programOf(
       c: c.dtype,
       accumulate,
       ragged: k % blockK !== 0,
+      sharedScales: sharesScales(b.kind, bStride),
       blockM,
       blockN,
       blockK,

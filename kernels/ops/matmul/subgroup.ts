@@ -29,6 +29,7 @@ import { denseKind, weightKind } from "../weights/kinds.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
 import { depthOf, type SubgroupTile } from "./subgroup_geometry.ts";
 import {
+  codeStaging,
   pairStaging,
   type StagedTile,
   stagedTile,
@@ -52,6 +53,12 @@ export function subgroupFits(
   return [...along, aOffset, aStride, bStride].every((size) => size % 8 === 0);
 }
 
+/** Whether eight neighbouring loads of rows of so many values have scales in common that threads can share. */
+export function sharesScales(kind: WeightKind, columns: number): boolean {
+  const loads = kind.tileLoad?.("b").scale.loads;
+  return loads !== undefined && columns % (8 * loads) === 0;
+}
+
 /** The entries of a product's program key, without the tile's. */
 export type SubgroupProduct = {
   orientation: Orientation;
@@ -63,6 +70,8 @@ export type SubgroupProduct = {
   accumulate: boolean;
   /** K is no multiple of the tile's blockK. */
   ragged: boolean;
+  /** Neighbouring threads share scales of B, see {@linkcode sharesScales}. */
+  sharedScales: boolean;
 };
 
 /** Where the tiles of A and B lie in workgroup memory, and where results pass through it at the end. */
@@ -133,7 +142,7 @@ export function subgroupMatmulSource(
   tile: SubgroupTile,
   shape: MatrixShape = MATRIX_SHAPES.tensor_cores,
 ): ProgramSource {
-  const { orientation, c, accumulate, ragged } = product;
+  const { orientation, c, accumulate, ragged, sharedScales } = product;
   const a = denseKind(product.a), b = weightKind(product.b);
   const { blockM, blockN, blockK, subgroupsM, subgroupsN } = tile, depth = depthOf(tile);
   const threads = subgroupsM * subgroupsN * shape.lanes;
@@ -151,8 +160,12 @@ export function subgroupMatmulSource(
     inPairs(staged)
       ? pairStaging(name, staged, { first, kind, threads, ragged })
       : staging(name, staged, { first, kind, threads, ragged, sets: tiles });
-  const stageA = stage("a", tileA, 0, a), stageB = stage("b", tileB, tileA.size, b);
-  const pairs = [...inPairs(tileA) ? [stageA] : [], ...inPairs(tileB) ? [stageB] : []];
+  const codes = sharedScales ? b.tileLoad?.("b") : undefined;
+  const stageA = stage("a", tileA, 0, a);
+  const stageB = codes
+    ? codeStaging("b", tileB, { first: tileA.size, load: codes, threads, ragged, sets: tiles })
+    : stage("b", tileB, tileA.size, b);
+  const pairs = [...inPairs(tileA) ? [stageA] : [], ...inPairs(tileB) && !codes ? [stageB] : []];
   const singles = [stageA, stageB].filter((staged) => !pairs.includes(staged));
 
   const load = (operands: Staging[], set: number, ahead: number) =>
@@ -198,13 +211,15 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
     uniforms: UNIFORMS,
     extensions: ["f16", "subgroups", "subgroup_matrix"],
     body: `
-var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${b.functions("b", 8, true)}
+var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${
+      codes?.functions ?? b.functions("b", 8, true)
+    }
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
   @builtin(subgroup_id) subgroup: u32,
-) {
+${codes ? "  @builtin(subgroup_invocation_id) lane: u32,\n" : ""}) {
 let rowBase = group.x * ${blockM}u;
 let columnBase = group.y * ${blockN}u;
 let aFirst = subgroup / ${subgroupsN}u * ${firstOf(tileA, partM)};
@@ -242,10 +257,10 @@ type SubgroupVariant = { matrices: MatrixName } & SubgroupProduct & SubgroupTile
 export const subgroupMatmul = programFamily(
   "matmul_subgroup",
   (
-    { matrices, orientation, a, b, c, accumulate, ragged, ...tile }: SubgroupVariant,
+    { matrices, orientation, a, b, c, accumulate, ragged, sharedScales, ...tile }: SubgroupVariant,
   ) =>
     subgroupMatmulSource(
-      { orientation, a, b, c, accumulate, ragged },
+      { orientation, a, b, c, accumulate, ragged, sharedScales },
       tile,
       MATRIX_SHAPES[matrices],
     ),

@@ -6,7 +6,7 @@
  */
 import { greatestCommonDivisor } from "../../gpu/tensor.ts";
 import { repeat } from "../../wgsl/repeat.ts";
-import type { WeightKind } from "../weights/kind.ts";
+import type { TileLoad, WeightKind } from "../weights/kind.ts";
 
 /** A tile of A or B in workgroup memory. Its rows are rows of A or B where memory runs along k, otherwise rows of k. */
 export interface StagedTile {
@@ -113,6 +113,82 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
       const loaded = Array.from({ length: registers }, (_, r) => register(set, s, r));
       return `tile[${put}] = ${kind.halves(name, loaded)};`;
     }).join("\n");
+  return { declare, load, store };
+}
+
+/**
+ * The same for codes, of whose loads neighbours have one scale: a thread makes the scales of some of its words, and has
+ * the others from the lanes beside it, whose words at the same place are of the same block.
+ *
+ * @throws {Error} where the threads can't share the tile evenly.
+ */
+export function codeStaging(
+  name: "a" | "b",
+  { alongK, rows, words, stride }: StagedTile,
+  { first, load: { type, load: loadOf, scale, halves }, threads, ragged, sets }:
+    & Omit<StagingOptions, "kind">
+    & { sets: number; load: TileLoad },
+): Staging {
+  const count = rows * words / threads;
+  const lanes = Math.min(scale.loads, greatestCommonDivisor(words, 8));
+  if (!Number.isInteger(count)) {
+    throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
+  }
+  const [base, limit] = RANGES[name];
+  const rowOf = (row: string) =>
+    alongK && words === 4 ? `((${row}) & ~7u) | ((${row}) % 2u * 4u) | ((${row}) / 2u % 4u)` : row;
+  /** A word of the tile, of those that the threads share: where it is in the operand. */
+  const placed = (to: string, unit: string) => {
+    const index = alongK
+      ? `(u.${name}Offset + min(${base} + ${to}Row, ${limit} - 1u) * u.${name}Stride) / 2u + ${to}Word`
+      : `(u.${name}Offset + ${to}Row * u.${name}Stride) / 2u` +
+        ` + min(${base} / 8u + ${to}Word, ${limit} / 8u - 1u)`;
+    return `let ${to}Row = ${rowOf(`(${unit}) / ${words}u`)};
+let ${to}Word = (${unit}) % ${words}u;
+let ${to}At = ${index};`;
+  };
+  const loaded = (
+    to: string,
+    register: string,
+    { type, source }: { type: string; source: (index: string) => string },
+  ) => {
+    const value = source(`${to}At + ${alongK ? "kLoad / 8u" : `kLoad * u.${name}Stride / 2u`}`);
+    const k = `kLoad + ${alongK ? `${to}Word * 8u` : `${to}Row`}`;
+    return ragged
+      ? `if (${k} < kEnd) { ${register} = ${value}; } else { ${register} = ${type}(); }`
+      : `${register} = ${value};`;
+  };
+  const each = Array.from({ length: count }, (_, s) => `${name}Code${s}`);
+  const scales = Array.from({ length: Math.ceil(count / lanes) }, (_, g) => `${name}Scale${g}`);
+  const all = [
+    ...each.map((to) => ({ to, type, load: loadOf })),
+    ...scales.map((to) => ({ to, type: scale.type, load: scale.load })),
+  ];
+  const declare = `
+let ${name}Lane = thread % ${lanes}u;
+${each.map((to, s) => placed(to, `thread + ${s * threads}u`)).join("\n")}
+${each.map((to) => `let ${to}Put = ${first}u + ${to}Row * ${stride}u + ${to}Word;`).join("\n")}
+${
+    scales.map((to, g) =>
+      placed(to, `thread + min(${g * lanes}u + ${name}Lane, ${count - 1}u) * ${threads}u`)
+    ).join("\n")
+  }
+${repeat(sets, (set) => all.map(({ to, type }) => `var ${to}_${set} = ${type}();`).join("\n"))}
+`;
+  const load = (set: number) =>
+    all.map(({ to, type, load }) => loaded(to, `${to}_${set}`, { type, source: load })).join("\n");
+  const store = (set: number) =>
+    `{
+let neighbour = lane - ${name}Lane;
+${scales.map((to) => `let ${to}Value = ${scale.value(`${to}_${set}`)};`).join("\n")}
+${
+      each.map((to, s) => {
+        const own = `${scales[Math.floor(s / lanes)]}Value`;
+        const factor = lanes === 1 ? own : `subgroupShuffle(${own}, neighbour + ${s % lanes}u)`;
+        return `tile[${to}Put] = ${halves(`${to}_${set}`, factor)};`;
+      }).join("\n")
+    }
+}`;
   return { declare, load, store };
 }
 

@@ -67,6 +67,21 @@ const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
  */
 const WORKGROUPS_CODED = 4;
 
+/**
+ * The same where codes are looked up in a table, which is work enough for few threads: of these numbers the one whose
+ * rounds are fullest.
+ */
+const WORKGROUPS_LOOKUPS = [3, 2];
+
+/** Workgroups for each processor of these with which so many groups leave the fewest idle in the last round. */
+function fullestRounds(groups: number, processors: number): number {
+  const places = (perProcessor: number) => {
+    const round = perProcessor * processors;
+    return Math.ceil(groups / round) * round;
+  };
+  return WORKGROUPS_LOOKUPS.reduce((best, other) => places(other) < places(best) ? other : best);
+}
+
 /** The most values of a row of k that may be one load. */
 function widestOf(widths: readonly RowLoadWidth[], k: number): RowLoadWidth {
   return widths.find((width) => k % width === 0) ?? 4;
@@ -94,15 +109,16 @@ export function matvecLayout(
     const { threads = fitting } = given;
     return { outputs, steps, threads, whole, wide, grid: 0, ahead: false, subgroup };
   }
+  const lookups = tables > 0;
   const gridded = m === 1 && (coded || (n < MOST_COLUMNS_OF_GRID && !swiglu));
   const four = coded || swiglu || splitInput ||
     n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
   const {
     wide = widestOf(widths, k),
     // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
-    steps: target = splitInput ? 1 : coded ? 2 : 4,
+    steps: target = splitInput || lookups ? 1 : coded ? 2 : 4,
     outputs = four ? 4 : 2,
-    ahead = !splitInput && !coded,
+    ahead = !splitInput && (!coded || lookups),
   } = given;
   const vectors = k / wide;
   // Sums of two groups of a grid, and of the rows' squares.
@@ -115,7 +131,9 @@ export function matvecLayout(
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
-  const perProcessor = coded
+  const perProcessor = lookups
+    ? fullestRounds(n / outputs, device.processors)
+    : coded
     ? WORKGROUPS_CODED
     : Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
   const full = device.processors * perProcessor;

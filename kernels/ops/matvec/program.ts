@@ -22,6 +22,7 @@ import {
   wholeInput,
 } from "./input.ts";
 import type { MatvecLayout } from "./layout.ts";
+import { SharedScales, sharingLanes } from "./scales.ts";
 import { partialCount, partialSums, sumOverWorkgroup } from "./sums.ts";
 
 /** What a product computes, as far as its program depends on it. */
@@ -65,8 +66,12 @@ fn rounded(x: vec4<f32>) -> vec4<f32> {
 
 /** Sections of the body that each way of walking puts in its own order. */
 interface Sections {
+  /** Values that the other sections use. */
+  declared: string;
   /** A thread's weights of `group`, the loads at these places, into names that begin with `to`. */
   weights(declare: string, to: string, group: string, loads: readonly string[]): string;
+  /** Puts the weights of so many steps whose names begin with `from` into those that begin with `to`. */
+  advance(to: string, from: string, steps: number): string;
   /** What C holds, where it is added to. */
   before: string;
   /** Adds products of the input and weights of `steps` steps to the sums. */
@@ -79,10 +84,25 @@ interface Sections {
 function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   const { c, accumulate, rows, compact, groups } = kind, { outputs, wide } = layout;
   const b = weightKind(kind.b).rowLoad("b", wide), activation = activationOf(kind);
+  const { scale } = b, lanes = sharingLanes(b, layout, kind.vectors);
+  const shared = lanes > 1 ? new SharedScales(lanes, outputs) : undefined;
+  const scaled = scale === undefined ? 0 : shared?.columns ?? outputs;
   const own = activation ? outputs / 2 : outputs, stored = storedColumns(c), width = own / stored;
   const names = Array.from({ length: rows * outputs }, (_, n) => `sum${n}`);
   const rowOfB = (group: string, j: number) =>
     `${j < own ? "" : `groups * ${own}u + `}${group} * ${own}u + ${j % own}u`;
+  /** The row of B of one of the columns that a lane has the scales of. */
+  const rowOfScale = (group: string, j: number) => {
+    if (shared === undefined) return rowOfB(group, j);
+    const column = `(sharedColumn + ${j}u)`, first = `${group} * ${own}u + ${column}`;
+    return activation ? `${column} / ${own}u * groups * ${own}u + ${first} % ${own}u` : first;
+  };
+  const scaleName = (to: string, j: number, s: number) => `${to}Scale${j}_${s}`;
+  const valueOf = (j: number, s: number) => scale?.value(scaleName("w", j, s)) ?? "1.0";
+  const product = (n: number, s: number) => {
+    const registers = registersOf(Math.floor(n / outputs), s, layout);
+    return `multiplied(${registers.join(", ")}, w${n % outputs}_${s})`;
+  };
   const at = (group: string) => {
     const start = compact ? `i * ${groups * width}u` : "u.cOffset + i * u.cStride";
     return `let at = ${start} + ${group} * ${width}u + column;`;
@@ -96,16 +116,39 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
     ? `vec2<f32>(${value("2u * column")}, ${value("2u * column + 1u")})`
     : value("column");
   const added = `${values}${accumulate ? " + before" : ""}`;
+  const sumsOf = ({ columns }: SharedScales, i: number) =>
+    names.slice(i * outputs, i * outputs + columns);
+  const sharedStep = (shared: SharedScales, s: number) => {
+    const scales = Array.from({ length: scaled }, (_, j) => `scale${j}`);
+    return [
+      ...scales.map((name, j) => `  let ${name} = ${valueOf(j, s)};`),
+      ...names.map((sum, n) => `  let of_${sum} = ${product(n, s)};`),
+      ...Array.from({ length: rows }, (_, i) => {
+        const products = names.slice(i * outputs, (i + 1) * outputs).map((sum) => `of_${sum}`);
+        return shared.add(products, scales, sumsOf(shared, i));
+      }),
+    ].join("\n");
+  };
   return {
+    declared: shared?.declared ?? "",
     weights: (declare, to, group, loads) =>
-      repeat(
-        outputs,
-        (j) =>
-          loads.map((v, s) => {
-            const load = b.load(`(${rowOfB(group, j)}) * vectors + ${v}`);
-            return `  ${declare}${to}${j}_${s} = ${load};`;
-          }).join("\n"),
-      ),
+      repeat(outputs + scaled, (n) =>
+        loads.map((v, s) => {
+          if (n < outputs) {
+            return `  ${declare}${to}${n}_${s} = ${
+              b.load(`(${rowOfB(group, n)}) * vectors + ${v}`)
+            };`;
+          }
+          const j = n - outputs, index = `(${rowOfScale(group, j)}) * vectors + ${v}`;
+          return `  ${declare}${scaleName(to, j, s)} = ${scale?.load(index)};`;
+        }).join("\n")),
+    advance: (to, from, steps) =>
+      repeat(outputs + scaled, (n) =>
+        repeat(steps, (s) => {
+          const name = (of: string) =>
+            n < outputs ? `${of}${n}_${s}` : scaleName(of, n - outputs, s);
+          return `  ${name(to)} = ${name(from)};`;
+        })),
     before: accumulate
       ? `  var before = ${stored === 2 ? "vec2<f32>()" : "0.0"};
   if (i < ${rows}u) {
@@ -114,27 +157,33 @@ function sections(kind: MatvecKind, layout: MatvecLayout): Sections {
   }`
       : "",
     multiply: (count) =>
-      repeat(count, (s) =>
-        names.map((sum, n) => {
-          const registers = registersOf(Math.floor(n / outputs), s, layout);
-          return `  ${sum} += multiplied(${registers.join(", ")}, w${n % outputs}_${s});`;
-        }).join("\n")),
+      repeat(count, (s) => {
+        if (shared !== undefined) return `  {\n${sharedStep(shared, s)}\n  }`;
+        return names.map((sum, n) =>
+          `  ${sum} += ${product(n, s)}${scale ? ` * ${valueOf(n % outputs, s)}` : ""};`
+        ).join("\n");
+      }),
     finish: (first) => `
   let first = ${first};
-  ${sumOverWorkgroup("partial", names, (i) => `first + ${i}u`, layout)}
+  ${
+      shared === undefined
+        ? sumOverWorkgroup("partial", names, (i) => `first + ${i}u`, layout)
+        : repeat(rows, (i) => shared.addUp(sumsOf(shared, i), `first + ${i * outputs}u`))
+    }
   workgroupBarrier();
   if (i < ${rows}u) {
     ${at("group")}
     c[at] = ${stored === 2 ? `pack2x16float(${added})` : added};
   }`,
-    sums: names.map((sum) => `  var ${sum} = 0.0;`).join("\n"),
+    sums: names.filter((_, n) => n % outputs < (shared?.columns ?? outputs))
+      .map((sum) => `  var ${sum} = 0.0;`).join("\n"),
   };
 }
 
 /** One round of loads, for one group or for every grid-th. */
 function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
   const { threads, steps, outputs, grid, ahead } = layout, { rows, vectors, groups } = kind;
-  const { weights, before, multiply, finish, sums } = sections(kind, layout);
+  const { declared, weights, advance, before, multiply, finish, sums } = sections(kind, layout);
   const setup = weightKind(kind.b).setup?.("b", layout.threads) ?? "";
   const each = (line: (s: number) => string) => Array.from({ length: steps }, (_, s) => line(s));
   const loads = each((s) => `v${s}`);
@@ -149,7 +198,7 @@ function wholeBody(kind: MatvecKind, layout: MatvecLayout): string {
     return `
   let group = id.y * grid.x + id.x;
   if (group >= groups) { return; }
-${places}
+${places}${declared}
 ${weights("let ", "w", "group", loads)}
 ${setup}${before}
 ${wholeInput(kind, layout, false)}
@@ -157,9 +206,8 @@ ${sums}
 ${multiply(steps)}
 ${finish("0u")}`;
   }
-  const advance = repeat(outputs, (j) => repeat(steps, (s) => `  w${j}_${s} = next${j}_${s};`));
   return `
-${places}
+${places}${declared}
 ${weights("var ", "w", "id.x", loads)}
 ${setup}${wholeInput(kind, layout, true)}
   // Partial sums of successive groups lie in two buffers, so that a barrier a group is enough.
@@ -172,7 +220,11 @@ ${before}
 ${ahead ? weights("let ", "next", "after", loads) : ""}
 ${sums}
 ${multiply(steps)}
-${ahead ? advance : `if (after < groups) {\n${weights("", "w", "after", loads)}\n}`}
+${
+    ahead
+      ? advance("w", "next", steps)
+      : `if (after < groups) {\n${weights("", "w", "after", loads)}\n}`
+  }
 ${finish("buffer")}
     buffer = ${rows * outputs}u - buffer;
   }`;

@@ -74,30 +74,33 @@ fn main(
 }`,
 }));
 
-const LOADS = eightBitLoads((name, width) => {
-  const block = `i / ${BLOCK / width}u`;
-  return `unpack2x16float(${name}_scale[${block} / 2u])[${block} % 2u]`;
+const LOADS = eightBitLoads({
+  values: BLOCK,
+  word: (name, width) => `${name}_scale[i / ${2 * BLOCK / width}u]`,
+  rest: (width) => `i / ${BLOCK / width}u % 2u * 16u`,
+  value: (word, shift) => `unpack2x16float(${word} >> ${shift}).x`,
 });
 
 /**
- * Functions for loads of 8 that become halves. q and the scale are exact in f16, so that one rounding is left, as in
+ * The function that makes halves of four numbers. q and the scale are exact in f16, so that one rounding is left, as in
  * f32. A byte below the exponent of 1024 makes a number that is 1024 more, without a conversion, which takes long.
  */
-function halfFunctions(name: string): string {
+function pairFunction(name: string): string {
   return `
-fn ${name}_codes(i: u32) -> vec4<u32> {
-  let block = i / ${BLOCK / 8}u;
-  let scale = (${name}_scale[block / 2u] >> (block % 2u * 16u)) & 0xffffu;
-  return vec4<u32>(${name}[i], scale | (scale << 16u), 0u);
-}
-fn ${name}_pairs(codes: u32, scale: vec2<f16>) -> vec2<u32> {
+fn ${name}_pairs(codes: u32, factor: f32) -> vec2<u32> {
+  let scale = vec2<f16>(f16(factor));
   let raised = codes ^ 0x80808080u;
   let even = (bitcast<vec2<f16>>((raised & 0x00ff00ffu) | 0x64006400u) - 1152.0h) * scale;
   let odd = (bitcast<vec2<f16>>(((raised >> 8u) & 0x00ff00ffu) | 0x64006400u) - 1152.0h) * scale;
   return vec2<u32>(bitcast<u32>(vec2<f16>(even.x, odd.x)), bitcast<u32>(vec2<f16>(even.y, odd.y)));
+}`;
 }
+
+/** Functions for loads of 8 that become halves. */
+function halfFunctions(name: string): string {
+  return `${LOADS.functions(name, 8)}${pairFunction(name)}
 fn ${name}_halves(w: vec4<u32>) -> vec4<u32> {
-  let scale = bitcast<vec2<f16>>(w.z);
+  let scale = unpack2x16float(w.z >> w.w).x;
   return vec4<u32>(${name}_pairs(w.x, scale), ${name}_pairs(w.y, scale));
 }`;
 }
@@ -147,4 +150,14 @@ export const INT8: WeightKind = {
   functions: (name, width, shared) =>
     width === 8 && shared ? halfFunctions(name) : LOADS.functions(name, width, shared),
   halves: (name, [register]) => `${name}_halves(${register})`,
+
+  tileLoad(name) {
+    const load = LOADS.rowLoad(name, 8);
+    return {
+      ...load,
+      functions: `${load.functions}${pairFunction(name)}`,
+      halves: (codes, scale) =>
+        `vec4<u32>(${name}_pairs(${codes}.x, ${scale}), ${name}_pairs(${codes}.y, ${scale}))`,
+    };
+  },
 };

@@ -113,5 +113,10 @@ export const INT8_ROWS: WeightKind = {
     ];
   },
 
-  ...eightBitLoads((name, width) => `${name}_scale[i / (${name}_columns[0] / ${width}u)]`),
+  ...eightBitLoads({
+    values: 64,
+    word: (name, width) => `bitcast<u32>(${name}_scale[i / (${name}_columns[0] / ${width}u)])`,
+    rest: () => "0u",
+    value: (word) => `bitcast<f32>(${word})`,
+  }),
 };

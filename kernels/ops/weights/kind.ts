@@ -37,8 +37,35 @@ export interface RowLoad {
   type: string;
   /** The registers of load `index`, a WGSL expression. */
   load(index: string): string;
-  /** Statements that return the sum of products of a load's values with x, as many `vec4<f32>` as it has fours. */
+  /**
+   * Statements that return the sum of products of a load's values with x, as many `vec4<f32>` as it has fours; without
+   * the scale.
+   */
   product(x: readonly string[], registers: string): string;
+  /** What the values are multiplied by, where that is one number for a load. */
+  scale?: RowScale;
+}
+
+/**
+ * How tiles on tensor cores load eight values at once, where neighbouring loads have one scale: each thread makes some of
+ * the scales, and has the others from its neighbours.
+ */
+export interface TileLoad extends RowLoad {
+  scale: RowScale;
+  /** The values of a load with their scale as packed halves, a `vec4<u32>`. Registers of zeros are zeros. */
+  halves(registers: string, scale: string): string;
+}
+
+/** How products of few rows load the scale of a load. */
+export interface RowScale {
+  /** Loads that have the same, from the first of a row on: a power of two. */
+  loads: number;
+  /** The type of its registers. */
+  type: string;
+  /** The registers of load `index`, a WGSL expression: what memory has, as nothing may wait for it yet. */
+  load(index: string): string;
+  /** The scale, f32, of registers. */
+  value(registers: string): string;
 }
 
 /** One of the tensors of a matrix. */
@@ -132,6 +159,8 @@ export interface WeightKind {
   readonly rowWidths: readonly RowLoadWidth[];
   /** How products of few rows load a matrix, so many values at once. */
   rowLoad(name: string, width: RowLoadWidth): RowLoad;
+  /** How tiles on tensor cores load it, where loads share scales; its tables are where {@linkcode setup} puts them. */
+  tileLoad?(name: string): TileLoad;
   /** Registers of one load. */
   registers(width: LoadWidth): Registers;
   /** The value of a register of load `index`, a WGSL expression of {@linkcode Registers.type}. */

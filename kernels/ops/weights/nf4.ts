@@ -23,6 +23,8 @@ import {
   type Registers,
   type RowLoad,
   type RowLoadWidth,
+  type RowScale,
+  type TileLoad,
   type WeightKind,
 } from "./kind.ts";
 import { encodeBlocks, GROUP_WORDS, quantizeScales, WORK_BESIDE } from "./nf4_encode.ts";
@@ -95,37 +97,65 @@ class Nf4 implements WeightKind {
   bindings(name: string, width: RowLoadWidth): Binding[] {
     return [
       fourBitBinding(name, width),
-      this.#double
-        ? { name: `${name}_absmax`, dtype: "u32", access: "read", words: 2 }
-        : { name: `${name}_absmax`, dtype: "f32", access: "read", scalar: true },
+      { name: `${name}_absmax`, dtype: this.#double ? "u32" : "f32", access: "read", scalar: true },
       { name: `${name}_table`, dtype: "f32", access: "read", scalar: true },
     ];
   }
 
-  /** The function of a block's scale. */
+  /**
+   * WGSL of what memory has of load `i` beside its codes: `word`, `rest` and `nested`, each a u32. Nothing is made of what
+   * is loaded, as registers are not to wait for memory. `rest` is where the codes begin in their word, and from bit 8 on
+   * where the scale's code begins; `nested` where its factor is, which is never at 0.
+   */
+  #scaleWords(name: string, width: RowLoadWidth): { word: string; rest: string; nested: string } {
+    const block = `(i / ${NF4_BLOCK / width}u)`, from = width === 4 ? "i % 2u * 16u" : "0u";
+    if (!this.#double) {
+      return { word: `bitcast<u32>(${name}_absmax[${block}])`, rest: from, nested: "0u" };
+    }
+    const group = `${block} / ${NESTED_BLOCK}u * ${GROUP_WORDS}u`;
+    return {
+      word: `${name}_absmax[${group} + ${block} % ${NESTED_BLOCK}u / 4u]`,
+      rest: `(${from}) | ((${block} % 4u * 8u) << 8u)`,
+      nested: `${group} + ${NESTED_BLOCK / 4}u`,
+    };
+  }
+
+  /** The function that makes a scale of these words; of zeros it makes zero. */
   #scale(name: string): string {
     const scale = this.#double
       ? `
-  let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS / 2}u;
-  let word = ${name}_absmax[at + block % ${NESTED_BLOCK}u / 8u][block / 4u % 2u];
-  let nested = bitcast<vec2<f32>>(${name}_absmax[at + ${NESTED_BLOCK / 8}u]);
-  return ${name}_table[${SCALES_FROM}u + ((word >> (block % 4u * 8u)) & 255u)] * nested.x + nested.y;`
-      : `\n  return ${name}_absmax[block];`;
+  let code = (word >> (rest >> 8u)) & 255u;
+  let scale = ${name}_table[${SCALES_FROM}u + code] * bitcast<f32>(${name}_absmax[nested]) +
+    bitcast<f32>(${name}_absmax[nested + 1u]);
+  return select(0.0, scale, nested != 0u);`
+      : `\n  return bitcast<f32>(word);`;
     return `
-fn ${name}_scale(block: u32) -> f32 {${scale}
+fn ${name}_scale(word: u32, rest: u32, nested: u32) -> f32 {${scale}
 }`;
   }
 
   functions(name: string, width: LoadWidth, shared = false): string {
-    const table = shared ? "values" : "table";
-    const codes = width === 8 ? `${name}[i]` : `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu`;
+    const table = shared ? "values" : "table",
+      { word, rest, nested } = this.#scaleWords(name, width);
     const four = [4, 0, 12, 8].map((shift) => `${name}_${table}[(codes >> ${shift}u) & 15u]`);
     return `${this.#scale(name)}${shared ? sharedValues(name) : ""}
-fn ${name}_codes(i: u32) -> vec2<u32> {
-  return vec2<u32>(${codes}, bitcast<u32>(${name}_scale(i / ${NF4_BLOCK / width}u)));
+fn ${name}_codes(i: u32) -> vec4<u32> {
+  return vec4<u32>(${name}[i / ${8 / width}u], ${word}, ${rest}, ${nested});
 }
 fn ${name}_four(codes: u32) -> vec4<f32> {
   return vec4<f32>(${four.join(", ")});
+}
+fn ${name}_first(w: vec4<u32>) -> vec4<f32> {
+  return ${name}_four(w.x >> (w.z & 255u)) * ${name}_scale(w.y, w.z, w.w);
+}
+fn ${name}_second(w: vec4<u32>) -> vec4<f32> {
+  return ${name}_four(w.x >> 16u) * ${name}_scale(w.y, w.z, w.w);
+}
+fn ${name}_halves(w: vec4<u32>) -> vec4<u32> {
+  let scale = ${name}_scale(w.y, w.z, w.w);
+  let first = ${name}_four(w.x) * scale;
+  let second = ${name}_four(w.x >> 16u) * scale;
+  return ${packHalves(["first", "second"])};
 }`;
   }
 
@@ -137,19 +167,19 @@ fn ${name}_four(codes: u32) -> vec4<f32> {
 `;
   }
 
-  rowLoad(name: string, width: RowLoadWidth): RowLoad {
+  rowLoad(name: string, width: RowLoadWidth): RowLoad & { scale: RowScale } {
     const { type, word } = fourBitRow(width);
     const codes = width === 4 ? `(${name}[i / 2u] >> (i % 2u * 16u)) & 0xffffu` : `${name}[i]`;
     return {
-      functions: `${this.#scale(name)}${sharedValues(name)}
-struct ${name}_load { codes: ${type}, scale: f32 }
-fn load_of_${name}(i: u32) -> ${name}_load {
-  return ${name}_load(${codes}, ${name}_scale(i / ${NF4_BLOCK / width}u));
-}`,
-      type: `${name}_load`,
+      functions: `${sharedValues(name)}
+fn load_of_${name}(i: u32) -> ${type} {
+  return ${codes};
+}${this.#rowScale(name, width)}`,
+      type,
+      load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
         const lines = x.map((four, p) => {
-          const of = word(`${w}.codes`, p),
+          const of = word(w, p),
             [declare, assign] = p === 0 ? ["var ", "var sum = "] : ["", "sum += "];
           // All four bytes of a word at once, and of these the two that belong to x.
           const unpack = p % 2 === 1
@@ -163,14 +193,59 @@ fn load_of_${name}(i: u32) -> ${name}_load {
           );
           return `${unpack}  ${assign}dot(${four}, vec4<f32>(${values.join(", ")}));`;
         });
-        return `\n${lines.join("\n")}\n  return sum * ${w}.scale;\n`;
+        return `\n${lines.join("\n")}\n  return sum;\n`;
       },
-      load: (index) => `load_of_${name}(${index})`,
+      scale: {
+        loads: NF4_BLOCK / width,
+        type: this.#double ? "vec4<u32>" : "f32",
+        load: (index) => `scale_of_${name}(${index})`,
+        value: (registers) => this.#double ? `${name}_scale_value(${registers})` : registers,
+      },
     };
   }
 
+  tileLoad(name: string): TileLoad {
+    const load = this.rowLoad(name, 8);
+    const pair = (j: number) =>
+      `pack2x16float(vec2<f32>(${name}_values[even[${j}]], ${name}_values[odd[${j}]]) * scale)`;
+    return {
+      ...load,
+      functions: `${load.functions}
+fn ${name}_eight(codes: u32, scale: f32) -> vec4<u32> {
+  let even = unpack4xU8((codes >> 4u) & 0x0f0f0f0fu);
+  let odd = unpack4xU8(codes & 0x0f0f0f0fu);
+  return vec4<u32>(${[0, 1, 2, 3].map(pair).join(", ")});
+}`,
+      halves: (codes, scale) => `${name}_eight(${codes}, ${scale})`,
+    };
+  }
+
+  /** WGSL of the scale of a load: what memory has of it, and the number that this makes. */
+  #rowScale(name: string, width: RowLoadWidth): string {
+    const block = `i / ${NF4_BLOCK / width}u`;
+    if (!this.#double) {
+      return `
+fn scale_of_${name}(i: u32) -> f32 { return ${name}_absmax[${block}]; }`;
+    }
+    return `
+fn scale_of_${name}(i: u32) -> vec4<u32> {
+  let block = ${block};
+  let at = block / ${NESTED_BLOCK}u * ${GROUP_WORDS}u;
+  return vec4<u32>(
+    ${name}_absmax[at + block % ${NESTED_BLOCK}u / 4u],
+    block % 4u * 8u,
+    ${name}_absmax[at + ${NESTED_BLOCK / 4}u],
+    ${name}_absmax[at + ${NESTED_BLOCK / 4 + 1}u],
+  );
+}
+fn ${name}_scale_value(w: vec4<u32>) -> f32 {
+  let code = ${name}_table[${SCALES_FROM}u + ((w.x >> w.y) & 255u)];
+  return code * bitcast<f32>(w.z) + bitcast<f32>(w.w);
+}`;
+  }
+
   registers(): Registers {
-    return { type: "vec2<u32>", count: 1 };
+    return { type: "vec4<u32>", count: 1 };
   }
 
   load(name: string, _width: LoadWidth, index: string): string {
@@ -178,14 +253,12 @@ fn load_of_${name}(i: u32) -> ${name}_load {
   }
 
   unpack(name: string, width: LoadWidth, [register]: readonly string[]): string[] {
-    const four = (codes: string) => `(${name}_four(${codes}) * bitcast<f32>(${register}.y))`;
-    return width === 8
-      ? [four(`${register}.x`), four(`${register}.x >> 16u`)]
-      : [four(`${register}.x`)];
+    const first = `${name}_first(${register})`;
+    return width === 8 ? [first, `${name}_second(${register})`] : [first];
   }
 
-  halves(name: string, registers: readonly string[]): string {
-    return packHalves(this.unpack(name, 8, registers));
+  halves(name: string, [register]: readonly string[]): string {
+    return `${name}_halves(${register})`;
   }
 }
 

@@ -70,15 +70,22 @@ fn ${name}_codes(i: u32) -> vec2<u32> {
     const { type, word } = fourBitRow(width);
     return {
       functions: `
-struct ${name}_load { codes: ${type}, scale: f32 }
-fn load_of_${name}(i: u32) -> ${name}_load {
-  return ${name}_load(${fourBitWords(name, width)}, ${scaleOf(name, width)});
+fn load_of_${name}(i: u32) -> ${type} { return ${fourBitWords(name, width)}; }
+fn scale_of_${name}(i: u32) -> vec2<u32> {
+  let block = i / ${BLOCK / width}u;
+  return vec2<u32>(${name}_scale[block / 2u], block % 2u * 16u);
 }`,
-      type: `${name}_load`,
+      type,
       load: (index) => `load_of_${name}(${index})`,
       product: (x, w) => {
-        const sum = x.map((x, p) => `dot(${x}, ${bytes(word(`${w}.codes`, p), p)})`).join(" + ");
-        return `return (${sum}) * ${w}.scale;`;
+        const sum = x.map((x, p) => `dot(${x}, ${bytes(word(w, p), p)})`).join(" + ");
+        return `return ${sum};`;
+      },
+      scale: {
+        loads: BLOCK / width,
+        type: "vec2<u32>",
+        load: (index) => `scale_of_${name}(${index})`,
+        value: (registers) => `(unpack2x16float(${registers}.x >> ${registers}.y).x * 0.0625)`,
       },
     };
   },

@@ -12,6 +12,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
  * Reads and tokenises samples, without those that the cut at the maximum length left no target.
  *
  * @param data A data file of any format that is read, or `builtin`.
+ * @param called What it is called in what is said.
  * @param samples Only the first so many rows of it.
  * @param max_length Longer samples are cut at so many tokens.
  * @param context The model's own limit on them.
@@ -21,8 +22,9 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
  */
 export async function loadDataset(
   tokenizer: Tokenizer,
-  { data, samples: limit, max_length, context, say, check }: {
+  { data, called = "Data", samples: limit, max_length, context, say, check }: {
     data: string;
+    called?: string;
     samples?: number;
     max_length: number;
     context: number;
@@ -40,7 +42,7 @@ export async function loadDataset(
   const truncated = samples.filter((sample) => sample.truncated).length;
   const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
   const count = (n: number) => n === 1 ? "1 sample" : `${n} samples`;
-  say(`Data: ${data}, ${count(samples.length)}, ${tokens} tokens`);
+  say(`${called}: ${data}, ${count(samples.length)}, ${tokens} tokens`);
   for (const note of loaded.notes) say(`  ${note}`);
   if (truncated > 0) say(`  ${count(truncated)} cut at ${maxLength} tokens`);
   const dropped = all.filter((sample) => supervisedTokens(sample) === 0);

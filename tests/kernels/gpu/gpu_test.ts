@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { openGpu } from "../../../kernels/gpu/gpu.ts";
 import { clear, copy } from "../../../kernels/ops/elements/bytes.ts";
 import { Memory, memoryLines } from "../../../kernels/gpu/memory.ts";
@@ -39,6 +40,22 @@ gpuTest("a read longer than the staging buffer comes back whole", async (gpu) =>
   const values = Float64Array.from({ length: 600_000 }, (_, i) => i);
   const read = await download(gpu, upload(gpu, values, "f32", [values.length]));
   assert.equal(read.findIndex((v, i) => v !== i), -1);
+});
+
+gpuTest("any size is read, new or into memory that is there", async (gpu) => {
+  const MIB = 1 << 18, most = 17 * MIB + 4;
+  const values = Uint32Array.from({ length: most }, (_, i) => Math.imul(i, 2654435761));
+  const tensor = gpu.memory.tensor("workspace", "values", "u32", [most]);
+  gpu.write(tensor, values);
+  const target = new Uint8Array(4 * most + 16).fill(7);
+  for (const size of [4, MIB, MIB + 4, 4 * MIB + 4, 16 * MIB, most]) {
+    const part = tensor.view([size]), expected = new Uint8Array(values.buffer, 0, 4 * size);
+    assert.ok(Buffer.from(await gpu.read(part)).equals(expected), `${size} values`);
+    await gpu.readInto(part, target);
+    assert.ok(Buffer.from(target.buffer, 0, 4 * size).equals(expected), `${size} values again`);
+    assert.equal(target[4 * most], 7);
+  }
+  gpu.free(tensor);
 });
 
 gpuTest("what is recorded during a reading follows it, in order", async (gpu) => {

@@ -11,6 +11,11 @@ const HEIGHT = 230, TALL = 300;
 /** Share of the width that an arrow key moves by. */
 const KEY_STEP = 0.02;
 
+/** Seconds between names on an axis of time. */
+const CLOCK_STEPS = [1, 2, 5, 10, 15, 30].flatMap((n) => [n, 60 * n])
+  .concat([1, 2, 3, 6, 12, 24, 48, 96, 240, 480, 960].map((hours) => 3600 * hours))
+  .sort((a, b) => a - b);
+
 /** A run as charts show it. */
 export interface ShownRun {
   readonly id: number;
@@ -60,6 +65,9 @@ export function placeText(axis: Axis, place: number): string {
   if (axis === "seconds") return clock(place);
   return `${axis === "step" ? "step" : "tokens"} ${short(Math.round(place))}`;
 }
+
+/** Whether an event begins or ends a selection. */
+const isDrag = (type: string) => type === "mousedown" || type === "mouseup";
 
 const colour = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -156,7 +164,11 @@ export class Chart {
       height: wide ? TALL : HEIGHT,
       legend: { show: false },
       cursor: {
-        sync: { key: "runs" },
+        // Others follow the cursor, and are not selected in: all are zoomed together.
+        sync: {
+          key: "runs",
+          filters: { pub: (type) => type.startsWith("mouse") && !isDrag(type) },
+        },
         drag: { x: true, y: false, setScale: false },
         points: { show: false },
         bind: { dblclick: () => () => (this.#actions.showAll(), null) },
@@ -169,6 +181,8 @@ export class Chart {
         {
           stroke: ink,
           grid,
+          space: 80,
+          ...(axis === "seconds" ? { incrs: CLOCK_STEPS } : {}),
           values: (_, splits) =>
             splits.map((value) => axis === "seconds" ? clock(value) : short(value)),
         },

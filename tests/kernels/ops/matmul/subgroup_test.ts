@@ -64,6 +64,7 @@ async function check(gpu: Gpu, { orientation, tile, sizes, dtypes, ...rest }: Pr
       c: cDtype,
       accumulate,
       ragged: k % blockK !== 0,
+      sharedScales: false,
       ...tile,
     }),
     [A, B, C],
@@ -132,7 +133,7 @@ for (const orientation of ORIENTATIONS) {
 Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
   for (const orientation of ORIENTATIONS) {
     for (const tile of subgroupTiles(orientation)) {
-      for (const b of ["f16", "nf4"]) {
+      for (const [b, sharedScales] of [["f16", false], ["nf4", false], ["nf4", true]] as const) {
         const bytes = subgroupMemory({ orientation, b }, tile);
         const kind = {
           orientation,
@@ -141,19 +142,32 @@ Deno.test("tensor cores: every tile fits 48 KiB and is shared evenly", () => {
           c: "f16",
           accumulate: true,
           ragged: true,
+          sharedScales,
         } as const;
         const { body } = subgroupMatmulSource(kind, tile);
         assert.equal(workgroupBytes(body), bytes);
         assert.ok(bytes <= 48 << 10, JSON.stringify(tile));
       }
       for (const dtype of ["f16", "f32"] as Dtype[]) {
-        const kind = { orientation, a: dtype, b: dtype, c: dtype, accumulate: true, ragged: true };
+        const kind = {
+          orientation,
+          a: dtype,
+          b: dtype,
+          c: dtype,
+          accumulate: true,
+          ragged: true,
+          sharedScales: false,
+        };
         subgroupMatmulSource(kind, tile);
       }
       const odd = { ...tile, blockM: tile.blockM + 8 };
       const kind = { orientation, a: "f16", b: "f16", c: "f16" } as const;
       assert.throws(
-        () => subgroupMatmulSource({ ...kind, accumulate: false, ragged: false }, odd),
+        () =>
+          subgroupMatmulSource(
+            { ...kind, accumulate: false, ragged: false, sharedScales: false },
+            odd,
+          ),
         /can't share/,
       );
     }

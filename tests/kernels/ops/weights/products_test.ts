@@ -1,5 +1,6 @@
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { matmul } from "../../../../kernels/ops/matmul/matmul.ts";
+import type { MatvecGeometry } from "../../../../kernels/ops/matvec/layout.ts";
 import { matvec, matvecSwiglu } from "../../../../kernels/ops/matvec/matvec.ts";
 import { weightKind } from "../../../../kernels/ops/weights/kinds.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
@@ -100,9 +101,15 @@ for (const name of [...QUANTIZED, ...KEPT]) {
       const { operand: b, values } = await weights(gpu, name, [n, k]);
       const x = quantize(randomArray(m * k, 4), "f32"), a = upload(gpu, x, "f32", [m, k]);
       const expected = times(x, values, [m, n, k]);
-      for (const wide of weightKind(name).rowWidths.filter((width) => k % width === 0)) {
-        const whole = wide >= 8, c = poisoned(gpu, "f32", [m, n]);
-        const places = { aOffset: 0, aStride: k, cOffset: 0, cStride: n };
+      const layouts = weightKind(name).rowWidths.filter((width) => k % width === 0)
+        .map((wide): MatvecGeometry => ({ whole: wide >= 8, wide }));
+      // Lanes share scales as far as a group has columns and a device subgroups; the next group's come ahead.
+      if (m === 1) {
+        layouts.push({ grid: 2, ahead: true }, { grid: 3, subgroup: 0, ahead: true });
+        layouts.push({ outputs: 8 }, { outputs: 2, steps: 2 });
+      }
+      for (const geometry of layouts) {
+        const c = poisoned(gpu, "f32", [m, n]);
         matvec(gpu, {
           a,
           b,
@@ -112,13 +119,16 @@ for (const name of [...QUANTIZED, ...KEPT]) {
           k,
           alpha: 1,
           accumulate: false,
-          ...places,
-          geometry: { whole, wide },
+          aOffset: 0,
+          aStride: k,
+          cOffset: 0,
+          cStride: n,
+          geometry,
         });
         assertClose(await download(gpu, c), expected, {
           atol: 1e-3,
           rtol: 1e-5,
-          what: `${m} ${wide}`,
+          what: `${m} ${JSON.stringify(geometry)}`,
         });
       }
       const c = poisoned(gpu, "f32", [m, n / 2]);

@@ -3,15 +3,13 @@
  *
  * @module
  */
-import heldOutJson from "../examples/builtin/held_out.json" with { type: "text" };
-import type { Gpu } from "../kernels/gpu/gpu.ts";
-import type { Memory } from "../kernels/gpu/memory.ts";
-import { Engine } from "../model/engine/engine.ts";
-import type { EngineSizes } from "../model/engine/slots.ts";
-import type { Llama } from "../model/transformer/llama.ts";
-import { parseSamples } from "../model/text/data/load.ts";
-import { type AlpacaSample, encodePrompt, renderPrompt } from "../model/text/prompt.ts";
-import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
+import heldOutJson from "../../examples/builtin/held_out.json" with { type: "text" };
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type { Engine } from "../../model/engine/engine.ts";
+import { parseSamples } from "../../model/text/data/load.ts";
+import { type AlpacaSample, encodePrompt, renderPrompt } from "../../model/text/prompt.ts";
+import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
+import { PromptSet } from "./prompt_set.ts";
 
 /** Tokens of an answer at most; the longest right one has fewer. */
 const ANSWER_TOKENS = 20;
@@ -19,36 +17,27 @@ const ANSWER_TOKENS = 20;
 /** Prompts the run never trains on. */
 export class SampleAnswers {
   readonly samples: readonly AlpacaSample[];
-  readonly #prompts: number[][];
+  readonly prompts: PromptSet;
 
-  constructor(readonly tokenizer: Tokenizer) {
+  /** @param context The model's limit on prompt and answer. */
+  constructor(readonly tokenizer: Tokenizer, context: number) {
     const { samples } = parseSamples(heldOutJson, "held_out.json");
     this.samples = samples.filter((sample) => "instruction" in sample);
-    this.#prompts = this.samples.map((s) =>
+    const prompts = this.samples.map((s) =>
       Array.from(encodePrompt(tokenizer, renderPrompt(s, "alpaca")))
     );
-  }
-
-  /** All prompts at once. */
-  get sizes(): EngineSizes {
-    const lengths = this.#prompts.map(({ length }) => length);
-    return {
-      sequences: lengths.length,
-      context: Math.max(...lengths) + ANSWER_TOKENS,
-      promptTokens: lengths.reduce((sum, length) => sum + length, 0),
+    const stop = [tokenizer.eos_id];
+    this.prompts = new PromptSet(prompts, {
+      maxTokens: ANSWER_TOKENS,
+      context,
       cache: "f32",
-    };
-  }
-
-  /** What answering takes beside the model. */
-  engine(memory: Memory, model: Llama): Engine {
-    return new Engine(memory, model, this.sizes);
+      stop,
+    });
   }
 
   /** The model's answers, the most likely token each time; what `check` throws ends them. */
   async answers(gpu: Gpu, engine: Engine, check: () => void): Promise<string[]> {
-    const options = { maxTokens: ANSWER_TOKENS, stop: [this.tokenizer.eos_id] };
-    const answers = await engine.answers(gpu, this.#prompts, options, check);
+    const answers = await this.prompts.answers(gpu, engine, check);
     return answers.map((ids) => this.tokenizer.decode(ids).trim().replaceAll("\n", "⏎"));
   }
 
