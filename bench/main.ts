@@ -15,6 +15,7 @@ import { benchLoad } from "./load.ts";
 import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./course/peers.ts";
 import { LONGEST } from "./samples.ts";
+import { benchSave } from "./save.ts";
 import { benchTable1 } from "./course/table1.ts";
 import { benchTable2 } from "./course/table2_command.ts";
 import { benchTimeline } from "./course/timeline.ts";
@@ -40,6 +41,7 @@ const BENCHES = {
   load: benchLoad,
   memory: plain(benchMemory),
   peers: benchPeers,
+  save: benchSave,
   table1: benchTable1,
   table2: benchTable2,
   timeline: benchTimeline,
@@ -57,6 +59,7 @@ const HELP = `lorikeet bench NAME [--flag value ...]
   memory    what fine-tuning llama2-7b plans to allocate in every checkpointing mode; no GPU needed
   peers     table 2's rows in turn with the same in PyTorch, where a Python has it, and the ratios:
             [--python python3] [--model M] [--samples 200] [--only TEXT] [--folder DIR] [--markdown]
+  save      a run that saves states beside one that doesn't: [--model M] [--lora off] [--every 50] [--folder DIR]
   table1    the course's table 1: which way each technique moves memory and computation, with the numbers
   table2    the course's table 2: memory and time of every combination of its techniques, each in a
             process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]

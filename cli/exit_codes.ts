@@ -17,13 +17,14 @@ export const EXIT = {
   diverged: 3,
 } as const;
 
-/** How a command ends that was stopped by a signal: 128 and the signal's number on Linux, on every system. */
+/** How a command ends that was stopped by a signal: 128 and the signal's number on Linux, or on Windows. */
 export const SIGNAL_EXIT = {
   SIGHUP: 129,
   SIGINT: 130,
   SIGQUIT: 131,
   SIGUSR2: 140,
   SIGTERM: 143,
+  SIGBREAK: 149,
   SIGXCPU: 152,
 } as const;
 

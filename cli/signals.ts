@@ -6,13 +6,16 @@
 import { environment } from "../kernels/gpu/providers/environment.ts";
 import { SIGNAL_EXIT, type StopSignal } from "./exit_codes.ts";
 
-/** Those that a program can hear on Windows: Ctrl-C, and that its window is closed. */
-const WINDOWS: readonly StopSignal[] = ["SIGINT", "SIGHUP"];
+/** Those of Windows: Ctrl-C, Ctrl-Break, and that the window is closed. */
+const WINDOWS: readonly StopSignal[] = ["SIGINT", "SIGBREAK", "SIGHUP"];
 
 /** Those that a program can hear on this system. */
 export const STOP_SIGNALS: readonly StopSignal[] = Deno.build.os === "windows"
   ? WINDOWS
-  : Object.keys(SIGNAL_EXIT) as StopSignal[];
+  : (Object.keys(SIGNAL_EXIT) as StopSignal[]).filter((signal) => signal !== "SIGBREAK");
+
+/** Those that a person sends: asked twice, it wants more than once. */
+export const PERSONAL: readonly StopSignal[] = ["SIGINT", "SIGQUIT", "SIGBREAK"];
 
 /**
  * The environment variable by which the launcher says whether SIGHUP was `ignored` when it was started, as `nohup`

@@ -41,7 +41,17 @@ const COMMANDS = [
   "watch",
   "bundle",
 ] as const;
-const BENCHES = ["decode", "device", "kernels", "load", "peers", "table1", "table2", "timeline"]
+const BENCHES = [
+  "decode",
+  "device",
+  "kernels",
+  "load",
+  "peers",
+  "save",
+  "table1",
+  "table2",
+  "timeline",
+]
   .concat("train", "tune");
 
 let helps: Promise<Map<string, string>> | undefined;

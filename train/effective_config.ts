@@ -5,6 +5,7 @@
  */
 import { printable, printableJson } from "../kernels/terminal.ts";
 import { replaceText } from "../model/files/durable.ts";
+import { type MemoryFigures, memoryNote } from "./memory_note.ts";
 import { KEYS, type TrainConfig } from "./schema.ts";
 
 /** What the values of a configuration came from. */
@@ -13,6 +14,8 @@ export interface Origins {
   places: ReadonlyMap<string, string>;
   /** The state that the run goes on from. */
   state?: string;
+  /** The memory that the run takes, where it is known. */
+  memory?: MemoryFigures;
 }
 
 /** Keys of `lora` that an adapter to start from decides. */
@@ -66,7 +69,7 @@ function line(
 /**
  * A configuration as YAML: every key with its value, and in a comment the flag, the file and line, the adapter or the
  * state that it came from, or `default`. Keys without a value are there without one. Read as a configuration, it is
- * the same.
+ * the same. The run's memory stands at its end.
  *
  * @param config With the keys of `lora` that an adapter decides.
  */
@@ -87,6 +90,7 @@ export function effectiveYaml(config: TrainConfig, origins: Origins): string {
     "# The configuration that this run had, and where each value of it came from.",
     comment(`Paths are relative to ${Deno.cwd()}`),
     ...lines,
+    ...(origins.memory === undefined ? [] : [memoryNote(origins.memory)]),
     "",
   ].join("\n");
 }

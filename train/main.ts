@@ -25,6 +25,7 @@ import { Health } from "./health.ts";
 import { withLastState } from "./last_state.ts";
 import type { RunOptions } from "./flags.ts";
 import { runSteps } from "./loop.ts";
+import { memoryFigures } from "./memory_note.ts";
 import { MetricsFiles } from "./metrics/metrics_files.ts";
 import { writeSummary } from "./output.ts";
 import { attempt, writeResults } from "./results.ts";
@@ -212,7 +213,9 @@ function begin(
   const { source, config, evaluation: { length }, resumed } = setup;
   try {
     folder.begin();
-    writeEffectiveConfig(folder.file("config"), config, { places, state: resumed?.path });
+    const memory = memoryFigures(training.gpu.memory);
+    const origins = { places, state: resumed?.path, memory };
+    writeEffectiveConfig(folder.file("config"), config, origins);
     stop.watchFile(folder.file("stop"));
     const metrics = new MetricsFiles(folder, {
       ...config,

@@ -5,7 +5,6 @@
  */
 import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { CATEGORIES, megabytes } from "../kernels/gpu/memory.ts";
 import { copyNames, PREFIX } from "../model/adapter/tensors.ts";
 import { type AdapterTensor, writeAdapter } from "../model/adapter/adapter_folder.ts";
 import { writeJson } from "../model/files/json_file.ts";
@@ -18,6 +17,7 @@ import { quantizedTypes } from "../model/formats/weights.ts";
 import { saveModel } from "../model/checkpoint/save.ts";
 import type { EvaluationHistory } from "./evaluation/history.ts";
 import { refuseDiverged } from "./health.ts";
+import { memoryFigures } from "./memory_note.ts";
 import type { RunFolder } from "./run_folder.ts";
 import type { TrainingSetup } from "./setup.ts";
 import type { Progress } from "./state_file.ts";
@@ -51,14 +51,13 @@ export function writeSummary(
 ): void {
   const { firstLoss, lastLoss, tokens, seconds } = progress;
   const { trainable, total } = countParameters(model);
-  const { peak, peakTotal } = gpu.memory;
-  const round = (bytes: number) => Number(megabytes(bytes).toFixed(3));
+  const memory = memoryFigures(gpu.memory);
   writeJson(folder.file("summary"), {
     runtime_s: seconds,
     tokens,
     tokens_per_second: tokens / seconds,
-    peak_memory_mb: round(peakTotal),
-    memory_mb: Object.fromEntries(CATEGORIES.map((category) => [category, round(peak[category])])),
+    peak_memory_mb: memory.total,
+    memory_mb: memory.categories,
     trainable_parameters: trainable,
     total_parameters: total,
     trainable_percent: 100 * trainable / total,

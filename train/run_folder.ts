@@ -88,6 +88,7 @@ export class RunFolder implements Disposable {
   readonly #named: boolean;
   #path: string;
   #lock?: RunLock;
+  #begun = false;
 
   private constructor(path: string | undefined, states: readonly SavedState[], lock?: RunLock) {
     this.#named = path !== undefined;
@@ -183,12 +184,18 @@ export class RunFolder implements Disposable {
 
   /**
    * Makes the folder, where it is not there, and locks it. Where its name was not given and another run has taken it
-   * meanwhile, it gets another one.
+   * meanwhile, it gets another one. A run that goes on has no results yet, though it had some before it was made longer.
    *
    * @throws {UserError} where it can't be made, or was made by another run.
    */
   begin(): void {
-    if (this.#lock !== undefined) return;
+    if (this.#begun) return;
+    this.#begun = true;
+    if (this.#lock !== undefined) {
+      removeQuietly(this.file("summary"));
+      syncFolder(this.#path);
+      return;
+    }
     const first = this.#path;
     for (let i = 1;; i++) {
       this.#path = i === 1 ? first : `${first}-${i}`;

@@ -15,7 +15,7 @@ import { encodeHeader } from "../model/formats/write_safetensors.ts";
 import { refuseDiverged } from "./health.ts";
 import type { RunIdentity } from "./resume_rules.ts";
 import { type Progress, stateFields } from "./state_file.ts";
-import { PIECE_MEMORY, statePieces, stateTensors } from "./state_tensors.ts";
+import { PIECE_MEMORY, pieceSizes, statePieces, stateTensors } from "./state_tensors.ts";
 import type { WriterAnswer, WriterMessage } from "./state_writer.ts";
 import type { Trainer } from "./trainer.ts";
 
@@ -46,14 +46,19 @@ class PieceMemory {
     while (!given()) {
       const free = this.#free.pop();
       if (free !== undefined) return free;
-      if (this.#left > 0) {
-        this.#left--;
-        return new ArrayBuffer(PIECE_MEMORY);
-      }
+      const [fresh] = this.reserve(1);
+      if (fresh !== undefined) return fresh;
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#waiting = resolve;
       await promise;
     }
+  }
+
+  /** Takes new memory for so many pieces, as far as there may be, to be given back later. */
+  reserve(pieces: number): ArrayBuffer[] {
+    const count = Math.min(pieces, this.#left);
+    this.#left -= count;
+    return Array.from({ length: count }, () => new ArrayBuffer(PIECE_MEMORY));
   }
 
   /** Takes memory back. */
@@ -103,8 +108,20 @@ export class StateSaver implements AsyncDisposable {
   #last: Promise<unknown> = Promise.resolve();
   #memory?: PieceMemory;
 
-  /** @param most Bytes that may wait for the disk; asked at the first state. */
+  /** @param most Bytes that may wait for the disk; asked once. */
   constructor(readonly gpu: Gpu, readonly trainer: Trainer, readonly most = mostBytes) {}
+
+  /** Has the other thread take the memory for a state, which the system gives slowly: the first state then needn't wait. */
+  prepare(): void {
+    const sizes = pieceSizes(stateTensors(this.trainer));
+    for (const [i, memory] of this.#pieces().reserve(sizes.length).entries()) {
+      this.#send({ kind: "touch", memory, bytes: sizes[i] }, [memory]);
+    }
+  }
+
+  #pieces(): PieceMemory {
+    return this.#memory ??= new PieceMemory(this.most());
+  }
 
   /**
    * Reads the state back and has it written. It waits for the state before it, but not for its own.
@@ -127,7 +144,7 @@ export class StateSaver implements AsyncDisposable {
     const { promise: written, resolve, reject } = Promise.withResolvers<string>();
     const writing: Writing = this.#writing = { resolve, reject, failed: false };
     this.#last = written.catch(() => {});
-    const tensors = stateTensors(trainer), pieces = this.#memory ??= new PieceMemory(this.most());
+    const tensors = stateTensors(trainer), pieces = this.#pieces();
     const header = encodeHeader(
       tensors.map(({ name, shape }) => ({ name, dtype: "F32", shape })),
       { format: "pt" },
@@ -160,8 +177,8 @@ export class StateSaver implements AsyncDisposable {
     worker.addEventListener("error", (event) => {
       event.preventDefault();
       this.#endThread();
-      this.#memory = undefined; // It went with the thread.
       this.#fail(new Error(`the thread that writes states ended: ${event.message}`));
+      this.#memory = undefined; // It went with the thread.
     });
     worker.postMessage(port2, [port2]);
     return { worker, port };

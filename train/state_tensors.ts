@@ -96,6 +96,17 @@ function groups(tensors: readonly StateTensor[]): Rows[][] {
   return groups;
 }
 
+/** Bytes of memory that neighbours take. */
+function span(group: readonly Rows[]): number {
+  const last = group[group.length - 1];
+  return last.offset + last.stored - group[0].offset;
+}
+
+/** Bytes of each piece that {@linkcode statePieces} reads. */
+export function pieceSizes(tensors: readonly StateTensor[]): number[] {
+  return groups(tensors).map(span);
+}
+
 /** Closes the gaps between and the padding in rows, in place: in the file there are none. */
 function pack(values: Float32Array, group: readonly Rows[]): void {
   const [{ offset: from }] = group;
@@ -128,8 +139,7 @@ export async function* statePieces(
   for (const group of groups(tensors)) {
     const target = await memory();
     if (target === undefined) return;
-    const [{ state, offset }] = group, last = group[group.length - 1];
-    const floats = (last.offset + last.stored - offset) / 4, { name, buffer } = state.tensor;
+    const [{ state, offset }] = group, floats = span(group) / 4, { name, buffer } = state.tensor;
     const range = new Tensor(name, "f32", [floats], buffer, offset);
     await gpu.readInto(range, new Uint8Array(target));
     pack(new Float32Array(target, 0, floats), group);

@@ -8,7 +8,7 @@
  * @module
  */
 import type { Hash } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import { removeQuietly, syncFolder, writeAllSync } from "../model/files/durable.ts";
 import { exists, fileError } from "../model/files/whole_file.ts";
@@ -24,8 +24,10 @@ import {
 import type { TensorChecksums } from "./state_file.ts";
 import type { StatePiece } from "./state_tensors.ts";
 
-/** What the writing thread is sent, in this order: `begin`, the tensors' bytes, `end`. */
+/** What the writing thread is sent: `begin`, the tensors' bytes, `end`, in this order. */
 export type WriterMessage =
+  /** Memory of which the system is to give the first bytes for good; it comes back at once. */
+  | { kind: "touch"; memory: ArrayBuffer; bytes: number }
   | {
     kind: "begin";
     /** The run's `states/`. */
@@ -49,7 +51,7 @@ export type WriterMessage =
 
 /** What it answers. */
 export type WriterAnswer =
-  /** Memory of a piece that is written. */
+  /** Memory of a piece that is written, or was touched. */
   | { kind: "took"; memory: ArrayBuffer }
   /** @param problem What could not be removed of the states that are superfluous now. */
   | { kind: "written"; path: string; problem?: string }
@@ -124,6 +126,7 @@ class OpenState {
     if (exists(this.path)) removeState({ path: this.path });
     Deno.renameSync(this.#temporary, this.path);
     syncFolder(this.states);
+    syncFolder(dirname(this.states)); // which got its name with the first state
   }
 
   abandon(): void {
@@ -166,8 +169,9 @@ export function stateWriter(
       const { states, step, header } = message;
       path = join(states, stateName(step));
       attempt(() => open = new OpenState(states, step, header));
-    } else if (message.kind === "bytes") {
-      attempt(() => open?.write(message));
+    } else if (message.kind === "bytes" || message.kind === "touch") {
+      if (message.kind === "touch") new Uint8Array(message.memory, 0, message.bytes).fill(0);
+      else attempt(() => open?.write(message));
       const { memory } = message;
       answer({ kind: "took", memory }, [memory]);
     } else if (message.kind === "abandon") {

@@ -9,7 +9,7 @@
  * @module
  */
 import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
-import { STOP_SIGNALS, stopSignals } from "../cli/signals.ts";
+import { PERSONAL, STOP_SIGNALS, stopSignals } from "../cli/signals.ts";
 import { removeQuietly } from "../model/files/durable.ts";
 import { exists } from "../model/files/whole_file.ts";
 import { noteLine } from "../kernels/terminal.ts";
@@ -46,8 +46,7 @@ function takeDown(notes: Int32Array, signal: StopSignal): boolean {
   const place = STOP_SIGNALS.indexOf(signal), number = place + 1, now = Date.now() % 2 ** 31;
   const again = now - Atomics.exchange(notes, HEARD + place, now) < SAME;
   if (Atomics.compareExchange(notes, FIRST, 0, number) === 0) return true;
-  const person = signal === "SIGINT" || signal === "SIGQUIT";
-  if (person && !again) Atomics.store(notes, AT_ONCE, number);
+  if (PERSONAL.includes(signal) && !again) Atomics.store(notes, AT_ONCE, number);
   return false;
 }
 

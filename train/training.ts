@@ -89,6 +89,7 @@ export class Training implements AsyncDisposable {
     this.progress = { ...start };
     this.#session = session;
     this.#saver = new StateSaver(session.gpu, session.loaded.trainer);
+    if (setup.config.save_every > 0) this.#saver.prepare();
     if (folder.existed && start.step > 0) {
       this.#state = { step: start.step, written: Promise.resolve(folder.file("states")) };
     }

@@ -96,6 +96,11 @@ async function passing(disk: Disk, flags: readonly string[], message: RegExp): P
 
 const LONG = ["--max-steps", "60"], SAVING = [...LONG, "--save-every", "2"];
 const SOME = ["--max-steps", "40"], FULL = [...SOME, "--lora", "off", "--precision", "fp32"];
+const EVALUATED = [
+  ...LONG,
+  ...["--eval-fraction", "0.05", "--eval-every", "3", "--eval-samples", "4"],
+  ...["--csv", "--tensorboard"],
+];
 const SHORT = ["--max-steps", "6", "--save-every", "6"],
   HELD_OUT = [...SHORT, "--eval-fraction", "0.5"];
 
@@ -126,6 +131,12 @@ async function noResults(
 /** The cases by name. */
 const CASES: Record<string, (disk: Disk) => Promise<void>> = {
   metrics: (disk) => passing(disk, LONG, /cannot write .*metrics\.jsonl.*the run goes on/),
+
+  evaluations: (disk) =>
+    passing(disk, EVALUATED, /cannot write .*evaluations\.jsonl.*the run goes on/),
+
+  "best adapter": (disk) =>
+    passing(disk, [...EVALUATED, "--keep-best"], /cannot write .*metrics\.jsonl.*the run goes on/),
 
   state: (disk) => passing(disk, SAVING, /cannot write .*states\/step-\d+.*the run goes on/),
 

@@ -102,9 +102,9 @@ export function linesOf(path: string): string[] {
   return exists(path) ? Deno.readTextFileSync(path).split("\n").slice(0, -1) : [];
 }
 
-/** The lines of a run's steps without times. */
-function steps(output: string): string {
-  return linesOf(join(output, "metrics.jsonl")).map((line) => {
+/** The lines of a run's steps or evaluations, without times. */
+function timeless(path: string): string {
+  return linesOf(path).map((line) => {
     const { seconds: _, ...rest } = JSON.parse(line);
     return JSON.stringify(rest);
   }).join("\n");
@@ -125,7 +125,9 @@ export function sameResults(a: string, b: string): void {
     : "model/model.safetensors";
   const [one, other] = [a, b].map((folder) => Deno.readFileSync(join(folder, name)));
   must(one.length === other.length && one.every((byte, i) => byte === other[i]), `another ${name}`);
-  must(steps(a) === steps(b), "other lines in metrics.jsonl");
+  for (const file of ["metrics.jsonl", "evaluations.jsonl"]) {
+    must(timeless(join(a, file)) === timeless(join(b, file)), `other lines in ${file}`);
+  }
 }
 
 /** The same run without a fault, by its flags. */

@@ -10,6 +10,7 @@
  */
 import { join } from "node:path";
 import { SIGNAL_EXIT, type StopSignal } from "../../cli/exit_codes.ts";
+import { STOP_SIGNALS } from "../../cli/signals.ts";
 import { doAll, exists, goOn, leftovers, linesOf, must, Run, states, TRAIN, wait } from "./run.ts";
 
 const FLAGS = ["--max-steps", "30", "--save-every", "3", "--eval-fraction", "0.2"];
@@ -65,8 +66,7 @@ async function disturb(signal: StopSignal, name: string): Promise<Found> {
 }
 
 if (import.meta.main) {
-  const all = Object.keys(SIGNAL_EXIT) as StopSignal[];
-  const signals = Deno.args.length > 0 ? Deno.args as StopSignal[] : all;
+  const signals = Deno.args.length > 0 ? Deno.args as StopSignal[] : STOP_SIGNALS;
   await doAll(
     new Map(signals.map((signal) => [signal, async () => {
       const found: Found[] = [];

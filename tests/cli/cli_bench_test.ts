@@ -192,6 +192,23 @@ gpuTest(
   },
 );
 
+gpuTest("cli: bench save times a run with states and without, and leaves none", async () => {
+  using folder = new TemporaryFolder();
+  const args = ["--samples", "16", "--gradient-accumulation-steps", "1", "--every", "2"];
+  args.push("--model", "builtin", "--data", "builtin", "--states", "2", "--folder", folder.path);
+  const result = await json("save", ...args);
+  assert.deepEqual(Object.keys(result), [
+    ...["gpu", "state_mb", "every", "median_step_seconds", "waits_seconds", "written_seconds"],
+    ...["steps_meanwhile", "overhead"],
+  ]);
+  for (const key of ["waits_seconds", "written_seconds", "steps_meanwhile"]) {
+    assert.equal(result[key].length, 2, key);
+  }
+  const { state_mb, waits_seconds: [waited], written_seconds: [written] } = result;
+  assert.ok(state_mb > 0.3 && waited > 0 && written >= waited && result.overhead > -1);
+  assert.deepEqual([...Deno.readDirSync(folder.path)], []);
+});
+
 gpuTest("cli: bench tune, killed in the middle, keeps what it measured", async () => {
   using folder = new TemporaryFolder();
   const file = folder.file("tiles.json");

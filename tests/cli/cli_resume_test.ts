@@ -79,51 +79,65 @@ function saving(output: string): boolean {
   return exists(states) && [...Deno.readDirSync(states)].some(({ name }) => name.endsWith(".new"));
 }
 
+const KILLS = LONG ? 100 : 2;
+
+/**
+ * Kills a run at a time of its own, or while a state is written.
+ *
+ * @param when Milliseconds from now on, or from when a state begins to be written.
+ * @returns What ended, and whether it left a state half written.
+ */
+async function killAt(
+  process: Deno.ChildProcess,
+  output: string,
+  { when, aimed }: { when: number; aimed: boolean },
+): Promise<{ finished: boolean; torn: boolean }> {
+  const ended = process.output();
+  let over = false;
+  process.status.then(() => over = true);
+  const until = async (holds: () => boolean) => {
+    while (!over && !holds()) await new Promise((resolve) => setTimeout(resolve, 0));
+  };
+  if (aimed) {
+    await until(() => !saving(output)); // what the kill before left half written
+    await until(() => saving(output));
+  }
+  const time = performance.now() + when;
+  await until(() => performance.now() >= time);
+  if (!over) process.kill("SIGKILL");
+  const { success, signal, stderr } = await ended, text = new TextDecoder().decode(stderr);
+  assert.ok(success || signal === "SIGKILL", text);
+  assert.doesNotMatch(text, /damaged|missing/);
+  return { finished: success, torn: saving(output) };
+}
+
 gpuTest(
-  `cli: after ${
-    LONG ? 100 : 2
-  } SIGKILLs, half of them while a state is written, a run has the same bytes`,
+  `cli: after ${KILLS} SIGKILLs, half of them in a save, a run has the same bytes`,
   async () => {
     using folder = new TemporaryFolder();
-    const kills = LONG ? 100 : 2, next = random(19), share = () => (next() + 1) / 2;
-    const flags = [
-      ...TWELVE,
-      "--data",
-      folder.file("data.json", smallData(40)),
-      "--save-every",
-      "1",
-    ];
-    const whole = folder.file("whole"), began = performance.now();
+    const data = folder.file("data.json", smallData(40)), whole = folder.file("whole");
+    const flags = [...TWELVE, "--data", data, "--save-every", "1"];
+    const next = random(19), share = () => (next() + 1) / 2, began = performance.now();
     succeeded(await lorikeet("train", [...flags, "--output", whole]));
     const expected = resultOf(whole), duration = performance.now() - began;
-    let killed = 0, finished = 0;
-    for (let run = 0; killed < kills || finished < run; run++) {
-      const output = folder.file(`run${run}`), command = [...flags, "--output", output];
-      for (;;) {
-        const process = await startLorikeet("train", [...command, "--resume", "auto"]);
-        const ended = process.output(), until = performance.now() + share() * duration;
-        let over = false;
-        process.status.then(() => over = true);
-        const aimed = killed % 2 === 0, delay = 4 * share();
-        while (!over && killed < kills && (aimed ? !saving(output) : performance.now() < until)) {
-          await new Promise((resolve) => setTimeout(resolve, 0));
-        }
-        if (!over && killed < kills) {
-          if (aimed) await new Promise((resolve) => setTimeout(resolve, delay));
-          process.kill("SIGKILL");
-        }
-        const { success, signal, stderr } = await ended, text = new TextDecoder().decode(stderr);
-        assert.ok(success || signal === "SIGKILL", text);
-        assert.doesNotMatch(text, /damaged|missing/);
-        if (success) break;
+    let killed = 0, torn = 0, run = 0;
+    while (killed < KILLS) {
+      const output = folder.file(`run${run++}`);
+      const start = () =>
+        startLorikeet("train", [...flags, "--output", output, "--resume", "auto"]);
+      while (killed < KILLS) {
+        const aimed = killed % 2 === 0, when = share() * (aimed ? 4 : duration);
+        const left = await killAt(await start(), output, { when, aimed });
+        if (left.finished) break;
         killed++;
+        torn += Number(left.torn);
         const { length } = savedStates(join(output, "states"));
         assert.ok(length <= 3, `${length} states`);
       }
-      finished++;
+      succeeded(await lorikeet("train", [...flags, "--output", output, "--resume", "auto"]));
       assert.deepEqual(resultOf(output), expected, `run ${run} after ${killed} kills`);
     }
-    assert.equal(killed, kills);
+    if (LONG) assert.ok(torn >= 10, `only ${torn} kills left a state half written`);
   },
 );
 
@@ -132,20 +146,10 @@ gpuTest("cli: a run goes on with what it began with, wherever that lies", async 
   const model = folder.file("model"), data = folder.file("data.json", smallData(8));
   copyFolder(new URL("../../examples/builtin/model", import.meta.url).pathname, model);
   const output = folder.file("run"), other = folder.file("moved");
-  const run = (...flags: string[]) =>
-    lorikeetHere("train", [
-      ...[
-        "--model",
-        model,
-        "--data",
-        data,
-        "--gradient-accumulation-steps",
-        "4",
-        "--resume",
-        "auto",
-      ],
-      ...["--lora.rank", "4", "--precision", "fp32", "--output", output, ...flags],
-    ]);
+  const flags = ["--model", model, "--data", data, "--gradient-accumulation-steps", "4"];
+  flags.push("--lora.rank", "4", "--precision", "fp32");
+  const run = (...more: string[]) =>
+    lorikeetHere("train", [...flags, "--resume", "auto", "--output", output, ...more]);
   succeeded(await run("--max-steps", "1"));
   copyFolder(model, other);
   const moved = folder.file("other.json", smallData(8));

@@ -109,6 +109,22 @@ Deno.test("run folder: auto goes on in what is a run's, or begins there", () => 
   assert.ok(!exists(join(temporary.path, "others", "run.lock")), "nothing is put there");
 });
 
+Deno.test("run folder: results of a run that is made longer count no more once it goes on", () => {
+  using temporary = new TemporaryFolder();
+  const files = ["adapter/x", "summary.json", stateFiles(3)];
+  const output = makeFolder(temporary.file("run"), ...files);
+  {
+    using run = RunFolder.open({ output, resume: "auto" });
+    assert.ok(run.hasResults);
+    run.begin();
+    assert.ok(!run.hasResults);
+    makeFolder(output, "summary.json");
+    run.begin();
+    assert.ok(run.hasResults, "those that it has written itself");
+  }
+  assert.deepEqual(namesIn(output), ["adapter", "run.lock", "states", "summary.json"]);
+});
+
 Deno.test("run folder: a run's folder is gone on in, and a state's begins another run", () => {
   using temporary = new TemporaryFolder();
   const run = makeFolder(temporary.file("run"), stateFiles(5), stateFiles(7));

@@ -5,7 +5,8 @@ import { clearStates, savedStates } from "../../train/saved_states.ts";
 import { loadNewest, newestState } from "../../train/state.ts";
 import { StateSaver } from "../../train/state_saver.ts";
 import { gpuTest } from "../kernels/harness.ts";
-import { openTrainer } from "./runs.ts";
+import { assertSameTensors } from "../same.ts";
+import { openTrainer, parameters } from "./runs.ts";
 import {
   expecting,
   identity,
@@ -43,16 +44,23 @@ gpuTest("the last states stay, and nothing of what a killed save left behind", a
 });
 
 gpuTest(
-  "60 flipped bits and 20 truncations: 80 states refused, with the file's name",
+  "60 flipped bits and 20 truncations: 80 states refused by the file's name, and the one before taken",
   async (gpu) => {
     await withFolder(async (states) => {
-      const trainer = openTrainer(gpu, LORA, WINDOWS);
-      const state = await save(gpu, trainer, states, progressAt());
+      const trainer = openTrainer(gpu, LORA, WINDOWS), progress = progressAt();
+      const older = await save(gpu, trainer, states, progress);
+      const before = await parameters(gpu, trainer);
+      await train(gpu, trainer, progress, 1);
+      const state = await save(gpu, trainer, states, progress);
       const damage = (name: string, what: string, change: (bytes: Uint8Array) => Uint8Array) => {
         const path = join(state.path, name), good = Deno.readFileSync(path);
         Deno.writeFileSync(path, change(good.slice()));
         const where = new RegExp(name.replace(".", "\\."));
         assert.throws(() => load(gpu, trainer, state), expecting(where), `${name}, ${what}`);
+        const said: string[] = [], say = (line: string) => said.push(line);
+        const found = { states: [state, older], identity: identity(trainer), say };
+        assert.equal(loadNewest(gpu, trainer, found).step, 0, `${name}, ${what}`);
+        assert.match(said.join(), where);
         Deno.writeFileSync(path, good);
       };
       const flip = (name: string, bit: number) =>
@@ -84,7 +92,8 @@ gpuTest(
           });
         }
       }
-      assert.equal(load(gpu, trainer, state).step, 0, "undamaged");
+      assertSameTensors(await parameters(gpu, trainer), before);
+      assert.equal(load(gpu, trainer, state).step, 1, "undamaged");
     });
   },
 );
@@ -132,6 +141,7 @@ gpuTest(
       const blocked = join(states, "blocked");
       Deno.writeTextFileSync(blocked, "");
       await using saver = new StateSaver(gpu, trainer, () => 1);
+      saver.prepare();
       const begin = (states: string) =>
         saver.save(progress, identity(trainer), { states, keep: 2, sync: [] });
       const { written } = await begin(blocked);

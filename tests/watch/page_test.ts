@@ -32,7 +32,7 @@ function pageTest(
   browserTest(`watch page: ${name}`, (tab) =>
     inFolder(async (parent) => {
       const folders = Object.entries(files).map(([name, own]) => makeRun(join(parent, name), own));
-      const served = serveWatchPage(new Runs(folders), 0);
+      const served = await serveWatchPage(new Runs(folders), 0);
       const { page } = tab;
       try {
         await body({
@@ -41,7 +41,7 @@ function pageTest(
           folders,
           text: (selector) => page.$eval(selector, (element) => element.textContent ?? ""),
           until: async (expression) => {
-            await page.waitForFunction(expression, { timeout: 10_000, polling: 50 });
+            await page.waitForFunction(expression, { timeout: 30_000, polling: 50 });
           },
         });
       } finally {
@@ -64,6 +64,7 @@ const TWO = {
   first: {
     "metrics.jsonl": metricsLines(1, 40),
     "evaluations.jsonl": evaluation(40, 1.5, "Fine."),
+    "config.yaml": "# GPU memory: 40.7 MB (parameter 2.1, workspace 38.6)\n",
   },
   second: { "metrics.jsonl": metricsLines(1, 20), "summary.json": '{"peak_memory_mb":41.2}' },
 };
@@ -106,6 +107,7 @@ pageTest("it follows a run that goes on and one that goes back", TWO, async (sho
   Deno.writeTextFileSync(path, metricsLines(1, 30));
   await until(`${cell("Step")} === "30"`);
   assert.equal(await page.evaluate(cell("State")), "running");
+  assert.equal(await page.evaluate(cell("Memory")), "40.7 MB");
   Deno.removeSync(folder, { recursive: true });
   await until(`${cell("State")} === "folder is gone"`);
   assert.deepEqual(faults, []);

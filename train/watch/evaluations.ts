@@ -49,34 +49,40 @@ function parse(text: string): EvaluationLine | undefined {
 
 /** The lines of evaluations.jsonl, the last ones with their answers. */
 export class Evaluations implements LineReader {
-  #all: EvaluationLine[] = [];
+  #all: Omit<EvaluationLine, "samples">[] = [];
+  #answered: EvaluationLine[] = [];
 
   restart(): void {
     this.#all = [];
+    this.#answered = [];
   }
 
   lines(text: string): void {
     for (const own of text.split("\n")) {
       const line = parse(own);
-      if (line === undefined) continue;
-      this.#all = this.#all.filter(({ step }) => step < line.step);
-      this.#all.push(line);
-      const answered = this.answered;
-      if (answered.length > MOST_ANSWERED) {
-        const i = this.#all.indexOf(answered[0]);
-        this.#all[i] = { ...answered[0], samples: [] };
-      }
-      if (this.#all.length > MOST) this.#all.shift();
+      if (line !== undefined) this.#add(line);
     }
   }
 
-  /** All, in order of their steps. */
-  get all(): readonly EvaluationLine[] {
+  #add(line: EvaluationLine): void {
+    const { step, loss, samples } = line;
+    if (step <= (this.#all.at(-1)?.step ?? -1)) { // a run that went back
+      this.#all = this.#all.filter((other) => other.step < step);
+      this.#answered = this.#answered.filter((other) => other.step < step);
+    }
+    this.#all.push({ step, loss });
+    if (samples.length > 0) this.#answered.push(line);
+    if (this.#all.length > MOST) this.#all.shift();
+    if (this.#answered.length > MOST_ANSWERED) this.#answered.shift();
+  }
+
+  /** All, in order of their steps, without their answers. */
+  get all(): readonly Omit<EvaluationLine, "samples">[] {
     return this.#all;
   }
 
   /** Those with answers. */
   get answered(): readonly EvaluationLine[] {
-    return this.#all.filter(({ samples }) => samples.length > 0);
+    return this.#answered;
   }
 }

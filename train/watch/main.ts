@@ -32,7 +32,7 @@ export async function main(args: string[]): Promise<void> {
   const { port } = schema.parse(checked);
   const folders = [...new Map(operands.map((folder) => [resolve(folder), folder])).values()];
   checkRunFolders(folders);
-  const { url, finished } = serveWatchPage(new Runs(folders), port);
+  const { url, finished } = await serveWatchPage(new Runs(folders), port);
   printLine(`Watching ${folders.length === 1 ? folders[0] : `${folders.length} runs`}: ${url}`);
   printLine("Whoever has this address can read the runs and stop them. Ctrl-C ends the page.");
   await finished;

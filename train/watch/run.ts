@@ -5,6 +5,7 @@
  */
 import { join } from "node:path";
 import { isObject } from "../../model/files/json_file.ts";
+import { readMemoryNote } from "../memory_note.ts";
 import { RUN_FILES, type RunFile } from "../run_files.ts";
 import { MetricColumns } from "./columns.ts";
 import { Evaluations } from "./evaluations.ts";
@@ -77,6 +78,7 @@ export class WatchedRun {
   #folder: Deno.FileInfo | undefined;
   #metrics: Deno.FileInfo | undefined;
   #summary: Deno.FileInfo | undefined;
+  #config: Deno.FileInfo | undefined;
   #stopAsked = false;
   #memory: MemoryUse | null = null;
   #version = 0;
@@ -89,13 +91,24 @@ export class WatchedRun {
 
   /** Reads what is new; see {@linkcode Tail.poll} for `buffer`. */
   async poll(buffer: Uint8Array): Promise<void> {
-    const ended = this.#summary?.mtime?.getTime(), asked = this.#stopAsked;
+    const before = this.#whole, asked = this.#stopAsked;
     await this.#look();
     const metrics = await this.#metricsFile.poll(this.columns, buffer);
     const evaluations = await this.#evaluationsFile.poll(this.evaluations, buffer);
-    const finished = this.#summary?.mtime?.getTime() !== ended;
-    if (finished) this.#memory = memoryOf(await smallText(join(this.folder, RUN_FILES.summary)));
-    if (metrics || evaluations || finished || asked !== this.#stopAsked) this.#version++;
+    const changed = this.#whole !== before;
+    if (changed) this.#memory = await this.#readMemory();
+    if (metrics || evaluations || changed || asked !== this.#stopAsked) this.#version++;
+  }
+
+  /** When the files changed that are written whole. */
+  get #whole(): string {
+    return [this.#summary, this.#config].map((info) => info?.mtime?.getTime()).join();
+  }
+
+  /** The memory that the run took, or says that it takes. */
+  async #readMemory(): Promise<MemoryUse | null> {
+    const text = (name: RunFile) => smallText(join(this.folder, RUN_FILES[name]));
+    return memoryOf(await text("summary")) ?? readMemoryNote(await text("config") ?? "") ?? null;
   }
 
   /** Looks at what is there, without reading it. */
@@ -104,6 +117,7 @@ export class WatchedRun {
     this.#folder = await Deno.stat(this.folder).catch(() => undefined);
     this.#metrics = await file("metrics");
     this.#summary = await file("summary");
+    this.#config = await file("config");
     this.#stopAsked = await file("stop") !== undefined;
   }
 

@@ -10,16 +10,17 @@ import { serveWatchPage } from "./serve.ts";
 const runs = new Runs([]);
 
 /** Begins to serve. */
-function serve(port: number): PageAnswer {
+async function serve(port: number): Promise<PageAnswer> {
   try {
-    return { url: serveWatchPage(runs, port).url };
+    const { url } = await serveWatchPage(runs, port);
+    return { url };
   } catch (error) {
     return { problem: error instanceof Error ? error.message : String(error) };
   }
 }
 
-self.addEventListener("message", (event) => {
+self.addEventListener("message", async (event) => {
   const request: PageRequest = (event as MessageEvent).data;
   if ("folder" in request) runs.watch([request.folder]);
-  else (self as unknown as Worker).postMessage(serve(request.port));
+  else (self as unknown as Worker).postMessage(await serve(request.port));
 });

@@ -68,7 +68,7 @@ function serverTest(name: string, body: (server: Server) => Promise<void>): void
     inFolder(async (parent) => {
       Deno.writeTextFileSync(join(parent, "secret"), "secret");
       const folder = makeRun(join(parent, "run"), { "metrics.jsonl": metricsLines(1, 10) });
-      const page = serveWatchPage(new Runs([folder]), 0), url = new URL(page.url);
+      const page = await serveWatchPage(new Runs([folder]), 0), url = new URL(page.url);
       const port = Number(url.port), own = `127.0.0.1:${port}`;
       const headers = { Host: own, Authorization: `Bearer ${url.hash.slice(1)}` };
       try {
@@ -255,11 +255,31 @@ serverTest("a run that is at its end, or at work nowhere, is not stopped", async
   assert.match(await refused(), /^409 The run is finished/);
 });
 
+serverTest("connections are bounded, and the page is there again once they end", async (server) => {
+  const { port, ask } = server, connections: Deno.Conn[] = [];
+  const request = new TextEncoder().encode("GET /icon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  let answered = 0;
+  for (let i = 0; i < 80; i++) {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    connections.push(connection);
+    await connection.write(request).catch(() => {});
+    // One too many is closed without an answer.
+    const count = await connection.read(new Uint8Array(1000)).catch(() => null);
+    if (count !== null) answered++;
+  }
+  assert.equal(answered, 64);
+  for (const connection of connections) connection.close();
+  for (;;) { // The server learns of the ends after a moment.
+    const status = await ask({}).then(({ status }) => status, () => 0);
+    if (status === 200) break;
+  }
+});
+
 Deno.test("watch server: a port that is taken is named", async () => {
-  const page = serveWatchPage(new Runs([]), 0), port = Number(new URL(page.url).port);
+  const page = await serveWatchPage(new Runs([]), 0), port = Number(new URL(page.url).port);
   try {
-    assert.throws(
-      () => serveWatchPage(new Runs([]), port),
+    await assert.rejects(
+      serveWatchPage(new Runs([]), port),
       new RegExp(`^UserError: port ${port} is taken`),
     );
   } finally {

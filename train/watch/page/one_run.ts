@@ -77,7 +77,7 @@ export class OneRun {
 
   #memoryOf({ memory }: RunReport): HTMLElement {
     if (memory === null) {
-      return element("p", { class: "hint" }, "A run writes down its memory at its end.");
+      return element("p", { class: "hint" }, "The run has not written down its memory.");
     }
     const { total, categories } = memory, all = Object.entries({ ...categories, total });
     return element(

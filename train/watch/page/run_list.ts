@@ -18,8 +18,10 @@ const STATES: Record<RunStatus, string> = {
 
 /** What stands in the cells after a run's name, by the heading. */
 const CELLS: Record<string, (run: RunReport) => string> = {
-  State: ({ status, age }) =>
-    status === "silent" && age !== null ? `silent for ${clock(age)}` : STATES[status],
+  State: ({ status, age, unreadable }) => {
+    const text = status === "silent" && age !== null ? `silent for ${clock(age)}` : STATES[status];
+    return unreadable === 0 ? text : `${text}, ${unreadable} lines unreadable`;
+  },
   Step: ({ step }) => String(step),
   Epoch: ({ epoch }) => epoch === null ? "–" : epoch.toFixed(2),
   Loss: ({ loss }) => short(loss),
