@@ -197,6 +197,25 @@ Deno.test("layout: commands print by kernels/terminal.ts alone, which writes out
   assert.deepEqual(found.sort(), [redraws, lenient, "kernels/terminal.ts"].sort());
 });
 
+Deno.test("layout: a file that reads another asks first whether it is one", () => {
+  const opening = /\bDeno\.(?:readFile|readTextFile|open)(?:Sync)?\(/;
+  const asking = /\bregularFileSize\(|\bisFile\b/;
+  // Both open what is the program's own: a folder of a run to sync it, and a list of versions.
+  const own = ["doctor/deno.ts", "model/files/durable.ts", "train/watch/assets.ts"];
+  const found = FILES.filter((path) =>
+    /^(?:kernels|model|train|infer|cli|doctor)\//.test(named(path))
+  )
+    .filter((path) => {
+      const text = Deno.readTextFileSync(path).replace(
+        /\{ (?:read: true, )?write: true[^}]*\}/g,
+        "write",
+      );
+      return opening.test(text.replace(/\bDeno\.open(?:Sync)?\([^)]*\bwrite\b/g, "")) &&
+        !asking.test(text);
+    }).map(named);
+  assert.deepEqual(found.sort(), own);
+});
+
 Deno.test("layout: no two families of programs have one name", async () => {
   // A module that declares a known name throws when it is imported.
   const declared: string[] = [];

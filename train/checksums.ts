@@ -5,6 +5,7 @@
  */
 import { createHash, type Hash } from "node:crypto";
 import { UserError } from "../kernels/errors.ts";
+import { regularFileSize } from "../kernels/regular_file.ts";
 import { fileError } from "../model/files/whole_file.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 
@@ -59,6 +60,7 @@ export function sealedJson(value: Record<string, unknown>): string {
 export function readSealed(path: string): unknown {
   let bytes: Uint8Array;
   try {
+    regularFileSize(path);
     bytes = Deno.readFileSync(path);
   } catch (error) {
     throw fileError(path, "read", error);

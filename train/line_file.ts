@@ -6,6 +6,7 @@
 import { isObject } from "../model/files/json_file.ts";
 import { writeAllSync } from "../model/files/durable.ts";
 import { exists, fileError } from "../model/files/whole_file.ts";
+import { regularFileSize } from "../kernels/regular_file.ts";
 
 /** A line, with the step that it tells of. */
 export type StepLine = { step: number } & Record<string, unknown>;
@@ -50,6 +51,7 @@ export class LineFile implements Disposable {
    */
   constructor(readonly path: string, step: number) {
     try {
+      if (exists(path)) regularFileSize(path);
       const { end, line } = lastLine(
         exists(path) ? Deno.readFileSync(path) : new Uint8Array(),
         step,

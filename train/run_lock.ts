@@ -6,6 +6,7 @@
 import { hostname } from "node:os";
 import { UserError } from "../kernels/errors.ts";
 import { noteLine } from "../kernels/terminal.ts";
+import { regularFileSize } from "../kernels/regular_file.ts";
 import { writeAllSync } from "../model/files/durable.ts";
 import { isObject } from "../model/files/json_file.ts";
 import { fileError } from "../model/files/whole_file.ts";
@@ -13,6 +14,7 @@ import { fileError } from "../model/files/whole_file.ts";
 /** Who holds a lock, as its file says; undefined where that can't be read. */
 function holder(path: string): string | undefined {
   try {
+    regularFileSize(path);
     const value: unknown = JSON.parse(Deno.readTextFileSync(path));
     if (!isObject(value)) return undefined;
     const { pid, host, started } = value;

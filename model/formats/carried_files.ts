@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { OwnFiles } from "./own_files.ts";
 import { TOKENIZER_FILES } from "./tokenizer_names.ts";
 import { fileError, namesIn } from "../files/whole_file.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 
 /** Weights, states of training and what describes them, by their names. */
 const WEIGHTS =
@@ -115,6 +116,7 @@ const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf];
  */
 async function copyFile(from: string, to: string): Promise<void> {
   try {
+    regularFileSize(from);
     using source = await Deno.open(from);
     const start = new Uint8Array(BYTE_ORDER_MARK.length);
     const marked = to.endsWith(".json") && await source.read(start) === start.length &&

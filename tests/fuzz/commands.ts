@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { printable } from "../../kernels/terminal.ts";
 import type { ProgramName } from "../../scripts/launch/permissions.ts";
-import { exists, type Outcome, startLorikeet } from "../cli/cli.ts";
+import { denoArguments, exists, type Outcome, TemporaryFolder } from "../cli/cli.ts";
 
 /** Which inputs of a kind are tried: as many as the variable says, or those of a range such as 400-1000; a few without it. */
 const ASKED = Deno.env.get("LORIKEET_FUZZ_INPUTS");
@@ -22,46 +22,35 @@ export function tries(): number[] {
 /** Of a processor; a machine that has other work takes longer. */
 const MOST_SECONDS = 5;
 const MOST_KILOBYTES = 300_000, MOST_CHARACTERS = 10_000;
-/** Milliseconds after which a command does not end. */
-const PATIENCE = 60_000;
+/** Seconds after which a command does not end. */
+const PATIENCE = 100;
+/** GNU's `time`, which tells what a process took. Deno itself may not be asked about other processes. */
+const TIME = "/usr/bin/time";
 
 /** What a run of a command was, and took. */
 interface Measured extends Outcome {
-  /** Seconds of a processor, and most memory. */
+  /** Seconds of a processor, and most memory; 0 where `time` is missing. */
   busy: number;
   kilobytes: number;
 }
 
-/** Processor time and most memory of a process so far; nothing where the system does not say. */
-function taken(pid: number): { busy: number; kilobytes: number } {
-  try {
-    const [, kilobytes = "0"] = /VmHWM:\s*(\d+)/.exec(
-      Deno.readTextFileSync(`/proc/${pid}/status`),
-    ) ?? [];
-    const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-    // User and system time, in hundredths of a second on every Linux there is.
-    return { busy: (Number(fields[11]) + Number(fields[12])) / 100, kilobytes: Number(kilobytes) };
-  } catch {
-    return { busy: 0, kilobytes: 0 };
-  }
-}
-
 async function measure(command: ProgramName, args: readonly string[]): Promise<Measured> {
-  const began = performance.now(), process = await startLorikeet(command, args);
-  let most = { busy: 0, kilobytes: 0 };
-  const timer = setInterval(() => {
-    const now = taken(process.pid);
-    most = {
-      busy: Math.max(most.busy, now.busy),
-      kilobytes: Math.max(most.kilobytes, now.kilobytes),
-    };
-    if (performance.now() - began > PATIENCE) process.kill("SIGKILL");
-  }, 20);
-  const { code, stdout, stderr } = await process.output();
-  clearInterval(timer);
-  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  using folder = new TemporaryFolder();
+  const file = folder.file("time", "0 0 0"), began = performance.now();
+  const timed = exists(TIME) ? [TIME, "-q", "-o", file, "-f", "%U %S %M"] : [];
+  const [program, ...words] = [...timed, "timeout", `${PATIENCE}`, Deno.execPath()];
+  const { code, stdout, stderr } = await new Deno.Command(program, {
+    args: [...words, ...await denoArguments(command, args)],
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
   const seconds = (performance.now() - began) / 1000;
-  return { code, stdout: text(stdout), stderr: text(stderr), seconds, ...most };
+  const [user, system, kilobytes] = Deno.readTextFileSync(file).trim().split(" ").map(Number);
+  const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  const busy = user + system;
+  return { code, stdout: text(stdout), stderr: text(stderr), seconds, busy, kilobytes };
 }
 
 /** Whether a run's folder is one in which steps were done. */

@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import { parse } from "yaml";
 import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 import { isObject, readJson } from "../../model/files/json_file.ts";
 import { exists, fileError, isFolder, readText } from "../../model/files/whole_file.ts";
 import { BrokenLine } from "../metrics/read_lines.ts";
@@ -66,6 +67,7 @@ function flattened(config: Record<string, unknown>): Record<string, unknown> {
 function isLocked(path: string): boolean {
   if (!exists(path)) return false;
   try {
+    regularFileSize(path);
     using file = Deno.openSync(path);
     if (!file.tryLockSync(false)) return true;
     file.unlockSync();

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { writeAllSync } from "../../model/files/durable.ts";
 import { exists, fileError, namesIn } from "../../model/files/whole_file.ts";
 import { eventRecord, eventRecords, type LoggedEvent, type Scalars } from "./event.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 
 /** `events.out.tfevents.` and seconds since 1970, by which TensorBoard orders the files. */
 const NAME = /^events\.out\.tfevents\.(\d{10})\.lorikeet$/;
@@ -18,6 +19,7 @@ const NAME = /^events\.out\.tfevents\.(\d{10})\.lorikeet$/;
 /** A file's bytes after the last event of these steps, and whether values are among them. */
 function keptBytes(path: string, step: number): { bytes: number; values: boolean } {
   const kept = { bytes: 0, values: false };
+  regularFileSize(path);
   for (const record of eventRecords(Deno.readFileSync(path))) {
     if (record.step > step) break;
     kept.bytes = record.end;

@@ -5,6 +5,7 @@
  * @module
  */
 import { isObject } from "../../model/files/json_file.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 
 /** Bytes read at a time, and bytes of a line at most. */
 const CHUNK_BYTES = 1 << 20, MOST_LINE_BYTES = 1 << 26;
@@ -22,6 +23,7 @@ function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
 
 /** The whole lines of a file as bytes. What follows the last newline is still being written, or was cut short. */
 function* lines(path: string): Generator<Uint8Array> {
+  regularFileSize(path);
   using file = Deno.openSync(path);
   const chunk = new Uint8Array(CHUNK_BYTES);
   let rest: Uint8Array = new Uint8Array(), number = 1;
