@@ -174,6 +174,8 @@ export function weightsNote(was: Fingerprints, is: Fingerprints): string | undef
   const other = now.files.find((file) => !known.has(key(file)));
   if (other === undefined) return;
   const how = before.whole === undefined ? " from the start of a run" : "";
-  return `The model's files are not those that the run began with (${key(other)}); the bytes that were looked ` +
+  return `The model's files are not those that the run began with (${
+    key(other)
+  }); the bytes that were looked ` +
     `at are the same. --verify-weights${how} compares all of them.`;
 }
