@@ -91,7 +91,7 @@ async function answer({ training, stop, answers }: Run): Promise<string[] | unde
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
-  const { training: { folder, progress }, evaluation, stop } = run;
+  const { training: { folder, progress }, evaluation, metrics, stop } = run;
   try {
     const answers = await answer(run);
     stop.check();
@@ -99,6 +99,7 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
     stop.check();
     return { answers };
   } catch (error) {
+    metrics[Symbol.dispose](); // Windows removes no file that is open.
     folder.discard();
     throw error;
   }
