@@ -19,27 +19,23 @@ gpuTest(
     const drained = stdout.pipeTo(new WritableStream());
     const reader = stderr.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
-    const until = async (pattern: RegExp | (() => boolean)) => {
-      while (pattern instanceof RegExp ? !pattern.test(text) : !pattern()) {
-        if (typeof pattern === "function") {
-          await new Promise((resolve) => setTimeout(resolve, 5));
-          continue;
-        }
+    const says = async (pattern: RegExp) => {
+      while (!pattern.test(text)) {
         const { value, done } = await reader.read();
         assert.ok(!done, text);
         text += value;
       }
     };
-    await until(() => savedStates(states).length > 0);
+    while (savedStates(states).length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
     const aside = folder.file("aside");
     Deno.renameSync(states, aside);
     Deno.writeTextFileSync(states, "in the way"); // also where the tests run as root
-    await until(/cannot write .*states.*; the run goes on, and tries again/);
+    await says(/cannot write .*states.*; the run goes on, and tries again/);
     Deno.removeSync(states);
     Deno.renameSync(aside, states);
-    await until(/The state is written again/);
+    await says(/The state is written again/);
     run.kill("SIGTERM");
-    await until(/Go on with/);
+    await says(/Go on with/);
     await reader.cancel();
     assert.equal((await run.status).code, 143);
     await drained;
