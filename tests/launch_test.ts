@@ -106,6 +106,14 @@ Deno.test("launch: watch reads the runs it is given, writes only `stop` there an
   );
 });
 
+Deno.test("launch: compare reads the runs it is given, and nothing else", () => {
+  const flags = flagsAnywhere("compare", ["--csv", "a", "b/c", "--json"], "/own/lorikeet");
+  assert.deepEqual(flags.filter((flag) => /^--allow-(?!sys|env)/.test(flag)), [
+    "--allow-read=a,b/c",
+  ]);
+  assert.doesNotMatch(flagsAnywhere("compare", ["--help"], "/l").join(" "), /--allow-read/);
+});
+
 Deno.test("launch: train gets a socket only with --watch", async () => {
   assert.match(await plan("train", ["--watch"], { files: SOFTWARE }), /'--allow-net=127\.0\.0\.1'/);
   assert.match(await plan("train", ["--watch=true"], { files: SOFTWARE }), /--allow-net=127/);

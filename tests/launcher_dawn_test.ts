@@ -74,6 +74,24 @@ dawnTest("DAWN_NODE names another library", async (system) => {
   await assert.rejects(Deno.stat(system.path("bin/deno.installs")));
 });
 
+dawnTest("a Dawn behind a link may be loaded from where it lies", async (system) => {
+  await Deno.mkdir(system.path("scratch"));
+  await Deno.symlink(system.path("scratch"), system.path("project/.deno"));
+  const outcome = await system.run(["train", "--gpu", "dawn"]);
+  const library = system.path("scratch/dawn-0.6.2/dawn.node");
+  assert.deepEqual(native(outcome), [`--allow-ffi=${library}`]);
+  for (let i = 0; i < 2; i++) { // planned, and by the kept plan
+    assert.deepEqual(native(await system.run(["train"])), [`--allow-ffi=${library}`]);
+  }
+  await Deno.remove(system.path("project/.deno"));
+  await Deno.mkdir(system.path("moved"));
+  await Deno.rename(system.path("scratch/dawn-0.6.2"), system.path("moved/dawn-0.6.2"));
+  await Deno.rename(system.path("scratch/plans"), system.path("moved/plans"));
+  await Deno.symlink(system.path("moved"), system.path("project/.deno"));
+  const moved = system.path("moved/dawn-0.6.2/dawn.node");
+  assert.deepEqual(native(await system.run(["train"])), [`--allow-ffi=${moved}`]);
+});
+
 dawnTest("a Dawn that can't be fetched says why and leaves nothing", async (system) => {
   await system.program(
     "deno",

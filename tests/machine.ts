@@ -26,6 +26,7 @@ export function machine(
         .map((file) => file.slice(folder.length + 1).split("/")[0]).sort(),
     read: (path) => files[path],
     opens: (path) => Object.hasOwn(files, path),
+    realPath: (path) => Object.hasOwn(files, path) ? path : undefined,
     makeFolder: () => true,
     makeOwnFolder: () => true,
     makeScratch: refuse,

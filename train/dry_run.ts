@@ -38,9 +38,13 @@ export function plannedTokens(
 }
 
 /** Tokens a second of a few steps of the run, which change the model in memory alone. */
-async function measure(training: Training): Promise<{ steps: number; tokensPerSecond: number }> {
+async function measure(
+  training: Training,
+  check: () => void,
+): Promise<{ steps: number; tokensPerSecond: number }> {
   let steps = 0, tokens = 0, seconds = 0, first: number | undefined;
   for await (const { result, seconds: taken } of training.run()) {
+    check();
     if (first === undefined) first = result.tokens / taken;
     else {
       steps++;
@@ -54,8 +58,15 @@ async function measure(training: Training): Promise<{ steps: number; tokensPerSe
     : { steps: 1, tokensPerSecond: first ?? NaN };
 }
 
-/** What a run would do and take, a line each. Changes the model in memory. */
-export async function dryRunLines(training: Training): Promise<string[]> {
+/**
+ * What a run would do and take, a line each. Changes the model in memory.
+ *
+ * @param check Called between steps; what it throws ends the measurement.
+ */
+export async function dryRunLines(
+  training: Training,
+  check: () => void = () => {},
+): Promise<string[]> {
   const { gpu, setup: { config: { max_length }, plan, samples, evaluation }, progress, total } =
     training;
   const { available } = gpu.memory;
@@ -75,7 +86,7 @@ export async function dryRunLines(training: Training): Promise<string[]> {
     `  ${"there is".padEnd(12)}${have}`,
   ];
   if (left === 0) return [...lines, "Nothing is left to do."];
-  const { steps, tokensPerSecond } = await measure(training);
+  const { steps, tokensPerSecond } = await measure(training, check);
   const measured = `${Math.round(tokensPerSecond)} tokens/s in ${steps} measured ${
     steps === 1 ? "step" : "steps"
   }`;

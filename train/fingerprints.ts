@@ -196,3 +196,15 @@ export async function fingerprints(
     evalData: evalData === undefined ? null : samplesFingerprint(evalData),
   };
 }
+
+/**
+ * Fingerprints of a run that goes on: where not all bytes of the weights were read again, and what was read is the same, the
+ * checksum of all is still that which the run began with.
+ */
+export function keepWhole(is: Fingerprints, was: Fingerprints): Fingerprints {
+  const [now, before] = [is.model.weights, was.model.weights];
+  if (now === null || before === null || now.whole !== undefined) return is;
+  const same = JSON.stringify(now.tensors) === JSON.stringify(before.tensors);
+  if (!same || before.whole === undefined) return is;
+  return { ...is, model: { ...is.model, weights: { ...now, whole: before.whole } } };
+}

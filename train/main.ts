@@ -91,7 +91,7 @@ async function answer({ training, stop, answers }: Run): Promise<string[] | unde
  * @throws {Stopped} where that is asked for meanwhile.
  */
 async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
-  const { training: { folder, progress }, evaluation, stop } = run;
+  const { training: { folder, progress }, evaluation, metrics, stop } = run;
   try {
     const answers = await answer(run);
     stop.check();
@@ -99,6 +99,7 @@ async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
     stop.check();
     return { answers };
   } catch (error) {
+    metrics[Symbol.dispose](); // Windows removes no file that is open.
     folder.discard();
     throw error;
   }
@@ -233,25 +234,35 @@ function begin(
   }
 }
 
+/** Ends a run that somebody stopped, whose state is saved. @returns The exit code. */
+async function stopped(
+  { training: { folder }, metrics, stop }: Run,
+  what = "",
+): Promise<number> {
+  const missing: string[] = [];
+  await attempt(missing, () => metrics.end());
+  missing.forEach(noteLine);
+  noteLine(`${what}Go on with --resume ${folder.path}`);
+  return stop.code;
+}
+
 /** Trains and writes what comes of it. @returns The exit code. */
 async function train(run: Run, before: { answers?: string[] }): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
   const { evaluation: { history }, metrics } = run;
   stop.answer = TRAINING;
-  const { stopped, profile } = await trainAll(run);
-  if (stopped) {
-    const missing: string[] = [];
-    await attempt(missing, () => metrics.end());
-    missing.forEach(noteLine);
-    noteLine(`Go on with --resume ${folder.path}`);
-    return stop.code;
-  }
+  const { stopped: isStopped, profile } = await trainAll(run);
+  if (isStopped) return await stopped(run);
   if (history.exhausted) {
     printLine(`Ended early after step ${progress.step} of ${training.total}: ${history.reason}.`);
   }
   stop.answer = "Writing the results";
   const { trained, problems } = await writeResults(training, stop);
   const after = await lookAfter(run);
+  if (after.failure instanceof Stopped && problems.length === 0) {
+    // Without a summary the run is not finished: what goes on with it evaluates it.
+    return await stopped(run, "The last evaluation was left out. ");
+  }
   const { gpu, trainer: { model, skipped } } = training;
   await attempt(
     problems,
@@ -264,10 +275,6 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
   await attempt(problems, () => metrics.end());
   if (problems.length > 0) {
     throw new UserError(`not everything could be written: ${problems.join("; ")}`);
-  }
-  if (after.failure instanceof Stopped) {
-    noteLine("The last evaluation was left out.");
-    return stop.code;
   }
   if (after.failure !== undefined) throw after.failure;
   return EXIT.done;
@@ -289,7 +296,7 @@ export async function main(args: string[]): Promise<number> {
     if (prepared === undefined) return EXIT.done;
     await using training = prepared.training;
     if (given.dry_run) {
-      printLine(`\n${(await dryRunLines(training)).join("\n")}`);
+      printLine(`\n${(await dryRunLines(training, () => stop.check())).join("\n")}`);
       return EXIT.done;
     }
     const run = begin(given, prepared, stop);

@@ -1,6 +1,6 @@
 /**
- * A run's memory, as a line of its configuration: it is the same from the first step on, so that whoever watches the run
- * need not wait for summary.json.
+ * A run's memory, as a line of its configuration: nearly all of it is allocated before the first step, so that whoever
+ * watches the run need not wait for summary.json.
  *
  * @module
  */

@@ -6,7 +6,12 @@
  */
 import { UsageError } from "../kernels/errors.ts";
 import { brief, isObject } from "../model/files/json_file.ts";
-import type { Fingerprints, SamplesFingerprint, WeightsFingerprint } from "./fingerprints.ts";
+import type {
+  Fingerprints,
+  SamplesFingerprint,
+  WeightFile,
+  WeightsFingerprint,
+} from "./fingerprints.ts";
 import { mayBeAllowed, resumeRule } from "./resume_keys.ts";
 import { KEYS, type TrainConfig } from "./schema.ts";
 
@@ -152,19 +157,25 @@ export function checkIdentity(was: StoredIdentity, is: RunIdentity, path: string
 }
 
 /**
- * What is to be told of a model's files that are not those that a run began with, though their sampled bytes are the same:
- * a copied folder, or one in which a few bytes have changed.
+ * What is to be told of a model's weights: that all bytes can't be compared though somebody asked for it, or that its files
+ * are not those that a run began with, though their sampled bytes are the same (a copied folder, or one in which a few bytes
+ * have changed).
  */
-export function otherFiles(was: Fingerprints, is: Fingerprints): string | undefined {
+export function weightsNote(was: Fingerprints, is: Fingerprints): string | undefined {
   const [before, now] = [was, is].map(({ model }) => model.weights);
-  if (!before || !now || (before.whole !== undefined && before.whole === now.whole)) return;
-  const key = ({ name, bytes, modified }: WeightsFingerprint["files"][number]) =>
-    `${name}, ${bytes} bytes, of ${modified}`;
-  const known = new Set(before.files.map(key)),
-    other = now.files.find((file) => !known.has(key(file)));
+  if (!before || !now) return;
+  if (now.whole !== undefined) {
+    return before.whole === undefined
+      ? "The run began without --verify-weights: all bytes of the model's files are compared from now on."
+      : undefined;
+  }
+  const key = ({ name, bytes, modified }: WeightFile) => `${name}, ${bytes} bytes, of ${modified}`;
+  const known = new Set(before.files.map(key));
+  const other = now.files.find((file) => !known.has(key(file)));
   if (other === undefined) return;
+  const how = before.whole === undefined ? " from the start of a run" : "";
   return `The model's files are not those that the run began with (${
     key(other)
   }); the bytes that were looked ` +
-    "at are the same. --verify-weights from the start of a run compares all of them.";
+    `at are the same. --verify-weights${how} compares all of them.`;
 }

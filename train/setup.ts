@@ -23,9 +23,9 @@ import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { settingsFrom } from "./adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config.ts";
 import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
-import { type Fingerprints, fingerprints } from "./fingerprints.ts";
+import { type Fingerprints, fingerprints, keepWhole } from "./fingerprints.ts";
 import { PassPlanner, type RunSizes } from "./planner.ts";
-import { checkIdentity, otherFiles, type RunIdentity } from "./resume_rules.ts";
+import { checkIdentity, type RunIdentity, weightsNote } from "./resume_rules.ts";
 import type { SavedState } from "./saved_states.ts";
 import { newestState } from "./state.ts";
 import type { StoredState } from "./state_file.ts";
@@ -166,8 +166,9 @@ export async function setUpTraining(
   };
   if (resumed !== undefined) {
     checkIdentity(resumed.identity, identityOf(setup), resumed.path);
-    const line = otherFiles(resumed.identity.fingerprints, prints);
+    const line = weightsNote(resumed.identity.fingerprints, prints);
     if (line !== undefined) say(line);
+    return { ...setup, fingerprints: keepWhole(prints, resumed.identity.fingerprints) };
   }
   return setup;
 }

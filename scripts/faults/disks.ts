@@ -197,6 +197,20 @@ const CASES: Record<string, (disk: Disk) => Promise<void>> = {
     must(exists(join(output, "summary.json")), "no summary.json");
   },
 
+  async "convert and merge"(disk) {
+    disk.fill(1_500_000); // the model has 2 MB
+    const adapter = join(await reference(SOME), "adapter");
+    for (const flags of [[], ["--adapter", adapter]]) {
+      for (const name of ["model", "model.gguf"]) {
+        const [command, output] = [flags.length > 0 ? "merge" : "convert", disk.file(name)];
+        const run = new Run(command, ["--model", "builtin", "--output", output, ...flags]);
+        must(await run.end() === 1, run.text);
+        must(/error: cannot write .*(No space left|are free there)/.test(run.text), run.text);
+        must([...Deno.readDirSync(disk.path)].length === 1, `something is left of ${name}`);
+      }
+    }
+  },
+
   async "chat's /save"(disk) {
     const chat = new Run(
       "chat",

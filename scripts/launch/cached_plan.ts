@@ -48,6 +48,12 @@ export function noting(system: System): NotingSystem {
         else facts.add(`[ ! -e ${quote(path)} ]`);
         return opens;
       },
+      realPath(path) {
+        const real = system.realPath(path);
+        if (real === undefined) testable = false;
+        else facts.add(`[ ${quote(path)} -ef ${quote(real)} ]`);
+        return real;
+      },
       makeFolder(path) {
         const made = system.makeFolder(path);
         if (made) facts.add(`[ -d ${quote(path)} ] && [ -w ${quote(path)} ]`);

@@ -16,8 +16,11 @@ export interface Permissions {
   readonly python?: boolean;
   /** Whether it serves a page to this machine: always, or where it is given `--watch`. */
   readonly serves?: "always" | "--watch";
-  /** Whether its arguments name folders of runs: of files, it reads only theirs, and writes only `stop` in them. */
-  readonly runs?: boolean;
+  /**
+   * Whether its arguments name folders of runs: of files, it reads only theirs. One that `watches` has a page to read as
+   * well, and writes `stop` in them.
+   */
+  readonly runs?: "reads" | "watches";
 }
 
 /** A command that is a program of the project. */
@@ -42,7 +45,8 @@ const WRITES: Permissions = { write: true, programs: [] };
 /** `nvidia-smi` tells the free memory of GPUs. */
 const MERGES: Permissions = { write: true, programs: ["nvidia-smi"] };
 const TRAINS: Permissions = { ...MERGES, serves: "--watch" };
-const WATCHES: Permissions = { write: false, programs: [], serves: "always", runs: true };
+const WATCHES: Permissions = { write: false, programs: [], serves: "always", runs: "watches" };
+const COMPARES: Permissions = { write: false, programs: [], runs: "reads" };
 
 /** A process of `doctor` for each thing that may crash or hang. */
 const PROBE = {
@@ -60,7 +64,7 @@ const SERIES = {
 /** The commands that are programs. */
 export const PROGRAMS = {
   train: { program: "train/main.ts", computes: true, readsYaml: true, permissions: TRAINS },
-  compare: { program: "train/compare/main.ts", computes: false, permissions: READS },
+  compare: { program: "train/compare/main.ts", computes: false, permissions: COMPARES },
   generate: { program: "infer/generate.ts", computes: true, permissions: READS },
   chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
@@ -149,7 +153,7 @@ export const TEST_FLAGS: readonly string[] = [
   "--allow-net=127.0.0.1",
 ];
 
-/** The folders among the arguments of `watch`. */
+/** The folders of runs among the arguments. */
 function runFolders(args: readonly string[]): string[] {
   const runs = args.filter((argument, i) => !argument.startsWith("-") && args[i - 1] !== "--port");
   for (const run of runs) {
@@ -168,6 +172,7 @@ function fileFlags(
 ): string[] {
   if (!runs) return ["--allow-read", ...(write ? ["--allow-write"] : [])];
   const folders = runFolders(args), root = lorikeet.slice(0, lorikeet.lastIndexOf("/"));
+  if (runs === "reads") return folders.length > 0 ? [`--allow-read=${folders}`] : [];
   const stops = folders.map((folder) => `${folder}/stop`);
   return [
     `--allow-read=${[...folders, `${root}/train/watch/page`]}`,

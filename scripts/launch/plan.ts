@@ -60,6 +60,11 @@ function commonFlags({ root }: Launch): string[] {
   return ["--frozen", "--config", `${root}/deno.json`];
 }
 
+/** Deno's flags for a library, which it looks for where it lies once links are followed. */
+function nativeFlags(system: System, library: string | undefined): string[] {
+  return library === undefined ? [] : [`--allow-ffi=${system.realPath(library) ?? library}`];
+}
+
 /** Where older drivers of NVIDIA have `nvidia-smi` on Windows: in no folder of the PATH. */
 function nvidiaSmiFolder(system: System): string | undefined {
   if (!isWindows(system) || system.has("nvidia-smi")) return undefined;
@@ -110,7 +115,7 @@ async function programPlan(
       args,
       has: (name) => system.has(name) || (name === "nvidia-smi" && smi !== undefined),
     }),
-    ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
+    ...nativeFlags(system, native),
     `${root}/${program}`,
   ];
   return { changes: environment.changes, program: words };
@@ -159,7 +164,7 @@ async function testPlan(
     "--no-check",
     ...commonFlags(launch),
     ...TEST_FLAGS,
-    ...(native === undefined ? [] : [`--allow-ffi=${native}`]),
+    ...nativeFlags(system, native),
   ];
   const all = args.some((argument) => system.exists(argument)) ? [] : allTests(root, system);
   return { changes: environment.changes, program: words, last: all };

@@ -25,6 +25,8 @@ export interface System {
   read(path: string): string | undefined;
   /** Whether the file can be opened for reading and writing, as a device must be. */
   opens(path: string): boolean;
+  /** Where a file lies once links are followed; undefined where it is not there. */
+  realPath(path: string): string | undefined;
   /** Makes a folder and those above it; false where that fails or it can't be written. */
   makeFolder(path: string): boolean;
   /** The same for one that must be this user's alone: false where another user made it, may use it or linked it. */
@@ -84,6 +86,7 @@ export function thisSystem(name: string): System {
       file?.close();
       return file !== undefined;
     },
+    realPath: (path) => attempt(() => Deno.realPathSync(path)),
     makeFolder: (path) => makeFolder(path),
     makeOwnFolder(path) {
       if (!makeFolder(path, 0o700)) return false;

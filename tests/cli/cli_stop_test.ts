@@ -166,3 +166,23 @@ gpuTest(
     assert.equal(savedStep(output), 1);
   },
 );
+
+gpuTest("cli: a run that is stopped in its last evaluation is gone on with", async () => {
+  using folder = new TemporaryFolder();
+  const output = folder.file("run"), data = folder.file("data.json", smallData(300));
+  const flags = [...TINY, "--data", data, "--eval-fraction", "0.5", "--batch-size", "150"];
+  flags.push("--gradient-accumulation-steps", "1", "--output", output);
+  const run = await startLorikeet("train", flags), ended = run.output();
+  await until(run, () => exists(join(output, "adapter")));
+  run.kill("SIGTERM");
+  const { code, message } = await endOf(ended);
+  assert.equal(code, 143, message);
+  assert.match(message, /The last evaluation was left out\. Go on with --resume/);
+  assert.ok(!exists(join(output, "summary.json")), "a summary without the last evaluation");
+
+  const again = await endOf((await startLorikeet("train", ["--resume", output])).output());
+  assert.equal(again.code, 0, again.message);
+  const lines = Deno.readTextFileSync(join(output, "evaluations.jsonl")).trimEnd().split("\n");
+  assert.deepEqual(lines.map((line) => JSON.parse(line).step), [0, 1]);
+  assert.ok(exists(join(output, "summary.json")));
+});

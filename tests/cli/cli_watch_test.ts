@@ -52,6 +52,7 @@ Deno.test("cli: watch refuses what is no run, and a port that is none", async ()
     "does not exist; expected a run",
   );
   refused(await lorikeetHere("watch", [file]), 1, "is no folder; expected that of a run");
+  refused(await lorikeetHere("watch", [folder.path]), 1, 'holds "file" and nothing of a run');
   refused(
     await lorikeetHere("watch", [folder.path, "--port", "65536"]),
     2,

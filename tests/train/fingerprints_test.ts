@@ -10,8 +10,8 @@ import { openSafetensors } from "../../model/formats/safetensors.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
 import { makeTrainConfig } from "../../train/config.ts";
-import { type Fingerprints, fingerprints } from "../../train/fingerprints.ts";
-import { checkIdentity, otherFiles } from "../../train/resume_rules.ts";
+import { type Fingerprints, fingerprints, keepWhole } from "../../train/fingerprints.ts";
+import { checkIdentity, weightsNote } from "../../train/resume_rules.ts";
 import { TemporaryFolder, TOKENIZER } from "../cli/cli.ts";
 import { fixturePath } from "../fixtures.ts";
 import { fixtureSamples } from "./runs.ts";
@@ -91,13 +91,13 @@ Deno.test("fingerprints: a copied or moved model is the same, and a changed one 
   using folder = new TemporaryFolder();
   const was = await printsOf(), copy = copyModel(folder.file("copy"));
   const weights = join(copy, "model.safetensors");
-  assert.equal(otherFiles(was, await printsOf()), undefined);
+  assert.equal(weightsNote(was, await printsOf()), undefined);
   check(was, await printsOf({ model: "builtin" }));
   Deno.utimeSync(weights, 1e9, 1e9);
   const copied = await printsOf({ model: `${copy}/` });
   check(was, copied);
   assert.match(
-    otherFiles(was, copied) ?? "",
+    weightsNote(was, copied) ?? "",
     /not those that the run began with \(model\.safetensors, 2103552 bytes, of 2001-09-09T01:46:40/,
   );
 
@@ -125,15 +125,19 @@ Deno.test("fingerprints: a byte that no sample has is found where all are read",
   const copy = copyModel(folder.file("copy"));
   const was = await printsOf({ allBytes: true });
   flip(copy, "model.layers.1.mlp.down_proj.weight", 5000);
-  const is = await printsOf({ model: copy });
+  const is = await printsOf({ model: copy }), all = await printsOf({ model: copy, allBytes: true });
   check(was, is);
-  assert.ok(otherFiles(was, is));
-  differs(
-    was,
-    await printsOf({ model: copy, allBytes: true }),
-    "model",
-    new RegExp(`with model weights ${SUM}, not ${SUM};`),
-  );
+  assert.match(weightsNote(was, is) ?? "", /--verify-weights compares all of them\.$/);
+  const pattern = new RegExp(`with model weights ${SUM}, not ${SUM};`);
+  differs(was, all, "model", pattern);
+  // A part of the run in which nobody asked does not lose what it began with.
+  const kept = keepWhole(is, was);
+  assert.equal(kept.model.weights?.whole, was.model.weights?.whole);
+  differs(kept, all, "model", pattern);
+  assert.equal(keepWhole(all, was), all);
+  check(is, all);
+  assert.match(weightsNote(is, all) ?? "", /^The run began without --verify-weights: all bytes/);
+  assert.equal(weightsNote(was, await printsOf({ allBytes: true })), undefined);
 });
 
 Deno.test("fingerprints: of quantised weights, and of none", async () => {

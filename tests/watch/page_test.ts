@@ -163,7 +163,8 @@ pageTest("everything to press has a name, and every chart a description", TWO, a
   const { page, served, until } = shown;
   await page.goto(served.url);
   await until(OPEN);
-  const tree = await page.accessibility.snapshot();
+  await until("document.querySelector('#memory meter') !== null");
+  const tree = await page.accessibility.snapshot({ interestingOnly: false });
   const found: string[] = [];
   const visit = (node: typeof tree): void => {
     if (node === null) return;
@@ -175,8 +176,10 @@ pageTest("everything to press has a name, and every chart a description", TWO, a
   };
   visit(tree);
   const expected = ["button Stop first", "checkbox first", "checkbox second", "slider Loss"]
-    .concat("slider Smoothing 0.60", "combobox By", "button Zoom in", "meter total");
-  for (const name of expected.slice(0, 4)) assert.ok(found.includes(name), `${name}: ${found}`);
+    .concat("slider Smoothing", "combobox By", "button Zoom in", "meter total");
+  for (const name of expected) {
+    assert.ok(found.some((other) => other.startsWith(name)), `${name}: ${found}`);
+  }
   assert.ok(!found.includes("button Stop second"), "a finished run has none");
 });
 

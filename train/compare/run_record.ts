@@ -8,8 +8,10 @@ import { parse } from "yaml";
 import { UserError } from "../../kernels/errors.ts";
 import { regularFileSize } from "../../kernels/regular_file.ts";
 import { isObject, readJson } from "../../model/files/json_file.ts";
-import { exists, fileError, isFolder, namesIn, readText } from "../../model/files/whole_file.ts";
+import { exists, fileError, isFolder, readText } from "../../model/files/whole_file.ts";
 import { BrokenLine } from "../metrics/read_lines.ts";
+import { RUN_FILES, type RunFile } from "../run_files.ts";
+import { savedStates } from "../saved_states.ts";
 import {
   type EvaluationFigures,
   readEvaluations,
@@ -75,13 +77,6 @@ function isLocked(path: string): boolean {
   }
 }
 
-/** The step of the newest state in `states/`. */
-function newestState(folder: string): number | null {
-  if (!exists(folder)) return null;
-  const steps = namesIn(folder).flatMap((name) => /^step-(\d{8,15})$/.exec(name)?.[1] ?? []);
-  return steps.length === 0 ? null : Math.max(...steps.map(Number));
-}
-
 /** An object of a JSON file, or of a YAML file; undefined where there is no such file. */
 function objectIn(path: string): Record<string, unknown> | undefined {
   if (!exists(path)) return undefined;
@@ -130,8 +125,8 @@ export function readRun(folder: string): RunRecord {
   };
   const problems: string[] = [];
   /** Does a part; what is wrong with a file is kept, and the other parts are still told. */
-  const look = (name: string, part: (path: string) => void) => {
-    const path = join(folder, name);
+  const look = (file: RunFile, part: (path: string) => void) => {
+    const name = RUN_FILES[file], path = join(folder, name);
     try {
       if (exists(path)) part(path);
     } catch (error) {
@@ -144,23 +139,23 @@ export function readRun(folder: string): RunRecord {
     }
   };
   let summary: Record<string, unknown> | undefined;
-  look("config.yaml", (path) => record.config = flattened(objectIn(path) ?? {}));
-  look("metrics.jsonl", (path) => readSteps(path, record));
-  look("evaluations.jsonl", (path) => readEvaluations(path, record));
-  look("states", (path) => record.resumable_from = newestState(path));
-  look("summary.json", (path) => {
+  look("config", (path) => record.config = flattened(objectIn(path) ?? {}));
+  look("metrics", (path) => readSteps(path, record));
+  look("evaluations", (path) => readEvaluations(path, record));
+  look("states", (path) => record.resumable_from = savedStates(path)[0]?.step ?? null);
+  look("summary", (path) => {
     summary = objectIn(path);
     const memory = summary?.peak_memory_mb;
     if (typeof memory === "number") record.peak_memory_mb = memory;
     if (isObject(summary?.config)) record.config = flattened(summary.config);
   });
   if (record.seconds > 0) record.tokens_per_second = record.tokens / record.seconds;
-  if (!exists(join(folder, "metrics.jsonl"))) {
-    const isRun = ["run.lock", "config.yaml"].some((name) => exists(join(folder, name)));
-    if (!isRun) problems.push("it holds no metrics.jsonl, and is no run's folder");
+  const has = (file: RunFile) => exists(join(folder, RUN_FILES[file]));
+  if (!has("metrics") && !has("lock") && !has("config")) {
+    problems.push(`it holds no ${RUN_FILES.metrics}, and is no run's folder`);
   }
   if (problems.length > 0) record.problem = problems.join("; ");
-  record.state = stateOf(record, summary, isLocked(join(folder, "run.lock")));
+  record.state = stateOf(record, summary, isLocked(join(folder, RUN_FILES.lock)));
   return record;
 }
 

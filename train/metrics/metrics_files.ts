@@ -109,6 +109,6 @@ export class MetricsFiles implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const file of this.#open) file[Symbol.dispose]();
+    for (const file of this.#open.splice(0)) file[Symbol.dispose]();
   }
 }

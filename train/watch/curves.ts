@@ -6,6 +6,9 @@
 import type { MetricColumns } from "./columns.ts";
 import { type Curve, type Curves, type Metric, METRICS, type View } from "./page/view.ts";
 
+/** What the run decides and does not measure: a mean with the past would show what was never so. */
+const DECIDED: readonly Metric[] = ["learning_rate", "loss_scale"];
+
 /** The rows that a view shows, and which point each of them belongs to. */
 interface Points {
   /** First row, and the one after the last. */
@@ -70,7 +73,8 @@ export function curvesOf(columns: MetricColumns, view: View): Curves {
   const x = exact
     ? places.slice(start, end)
     : Float64Array.from({ length: count }, (_, point) => (first + point + 0.5) * width);
-  const of = (metric: Metric) => curve(columns.metrics[metric], chosen, smoothing);
+  const of = (metric: Metric) =>
+    curve(columns.metrics[metric], chosen, DECIDED.includes(metric) ? 0 : smoothing);
   return {
     exact,
     x,

@@ -180,7 +180,7 @@ export class WatchedRun {
   /**
    * Asks the run to save its state and stop, by the file `stop` in its folder.
    *
-   * @throws {NotStopped} where no run seems to work there: the next one would find the file and stop at once.
+   * @throws {NotStopped} where no run seems to work there, which would find the file.
    */
   async stop(): Promise<void> {
     await this.#look();

@@ -6,7 +6,8 @@
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { UserError } from "../../kernels/errors.ts";
-import { exists, isFolder } from "../../model/files/whole_file.ts";
+import { exists, isFolder, namesIn } from "../../model/files/whole_file.ts";
+import { RUN_FILES } from "../run_files.ts";
 import { plainText } from "./plain_text.ts";
 import { WatchedRun } from "./run.ts";
 import { LONGEST_LINE } from "./tail.ts";
@@ -87,5 +88,11 @@ export function checkRunFolders(folders: readonly string[]): void {
   for (const folder of folders) {
     if (!exists(folder)) throw new UserError(`${folder} does not exist; expected a run's folder`);
     if (!isFolder(folder)) throw new UserError(`${folder} is no folder; expected that of a run`);
+    const names = namesIn(folder), own: readonly string[] = Object.values(RUN_FILES);
+    if (names.length > 0 && !names.some((name) => own.includes(name))) {
+      throw new UserError(
+        `${folder} holds "${names[0]}" and nothing of a run; expected the folder of a run`,
+      );
+    }
   }
 }

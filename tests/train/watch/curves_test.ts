@@ -93,6 +93,12 @@ Deno.test("watch curves: the moving average has no bias at its start and skips w
   });
   assert.deepEqual([...loss.line], expected);
   assert.deepEqual([...loss.low], values.map((value) => value ?? NaN));
+  const scales = new MetricColumns();
+  scales.lines(
+    [8, 4, 4].map((loss_scale, i) => metricsLine(i + 1, { loss_scale }).trim()).join("\n"),
+  );
+  const { metrics: { loss_scale } } = curvesOf(scales, { ...ALL, smoothing });
+  assert.deepEqual([...loss_scale.line], [8, 4, 4], "what the run decides has no mean");
 });
 
 Deno.test("watch curves: by tokens and by time, and where there is nothing", () => {
