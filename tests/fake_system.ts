@@ -83,7 +83,14 @@ export class FakeSystem implements AsyncDisposable {
     const parts = [...Deno.readDirSync(join(ROOT, "scripts/launch"))];
     for (
       const file of [
-        ...["lorikeet", "deno.json", "deno.lock", "kernels/suggestion.ts", "scripts/launch.ts"],
+        ...[
+          "lorikeet",
+          "deno.json",
+          "deno.lock",
+          "kernels/suggestion.ts",
+          "kernels/terminal.ts",
+          "scripts/launch.ts",
+        ],
         ...parts.map(({ name }) => `scripts/launch/${name}`),
       ]
     ) {

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { printable } from "../kernels/terminal.ts";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
 const COMMANDS =
@@ -46,6 +47,9 @@ launcherTest("an unknown command names the nearest and the known ones", async (s
   const far = await system.run(["quux*"]);
   assert.equal(far.code, 2);
   assert.match(far.stderr, /unknown command "quux\*" \(the commands are/);
+  const odd = await system.run([`\x1b]0;a\x07${"b".repeat(1000)}`]);
+  assert.match(odd.stderr, /unknown command "\\x1b\]0;a\\x07b+\.\.\.b+" \(the/);
+  assert.equal(printable(odd.stderr), odd.stderr);
 });
 
 launcherTest("train keeps folder and arguments, and may not use the network", async (system) => {

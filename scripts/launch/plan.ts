@@ -224,10 +224,15 @@ async function toolPlan(
   }
 }
 
+/** Characters of an unknown command that are told. */
+const LONGEST_NAME = 100;
+
 async function refuseUnknown(command: string): Promise<never> {
   const { didYouMean } = await import("../../kernels/suggestion.ts");
+  const { printable, shortened } = await import("../../kernels/terminal.ts");
+  const named = printable(shortened(command, LONGEST_NAME));
   throw new Refused(
-    `unknown command "${command}"${didYouMean(command, COMMANDS)} ` +
+    `unknown command "${named}"${didYouMean(named, COMMANDS)} ` +
       `(the commands are ${COMMANDS.join(", ")})`,
     2,
   );
