@@ -30,7 +30,7 @@ import {
 } from "./schema.ts";
 import { allowableKeys } from "./resume_keys.ts";
 import { storedGivens } from "./resumed_config.ts";
-import type { RunFolderKeys } from "./run_folder.ts";
+import type { RunFolderKeys } from "./schema.ts";
 
 export { trainHelp } from "./flags.ts";
 export { type Checkpointing, jsonSchema, type LoraSettings, type TrainConfig } from "./schema.ts";

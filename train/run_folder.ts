@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { RunFolderKeys } from "./schema.ts";
 import { dirname, join, resolve } from "node:path";
 import { UsageError, UserError } from "../kernels/errors.ts";
 import { removeQuietly, syncFolder } from "../model/files/durable.ts";
@@ -29,14 +30,6 @@ const BEFORE_RESULTS: readonly RunFile[] = [
   "tensorboard",
   "stop",
 ];
-
-/** Which folder a run works in, and what it goes on from: the keys of its configuration. */
-export interface RunFolderKeys {
-  /** The folder. Default: a new one by the time. */
-  output?: string;
-  /** `auto`, the folder of a run, or that of a state. */
-  resume?: string;
-}
 
 /** `runs/` and the local time, in characters every file system takes. */
 function folderByTime(): string {

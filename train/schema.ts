@@ -261,6 +261,14 @@ export type TrainConfig =
     lora: LoraSettings | false;
   };
 
+/** Which folder a run works in, and what it goes on from: the keys of its configuration. */
+export interface RunFolderKeys {
+  /** The folder. Default: a new one by the time. */
+  output?: string;
+  /** `auto`, the folder of a run, or that of a state. */
+  resume?: string;
+}
+
 /** The switch of LoRA, whose own keys are those of a group. */
 export const LORA_SWITCH: Key = {
   name: "lora",
