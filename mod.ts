@@ -111,7 +111,7 @@ export {
   parseTrainArguments,
   type PartialTrainConfig,
   type TrainConfig,
-} from "./train/config.ts";
+} from "./train/config/config.ts";
 export type {
   LogLikelihoods,
   Objective,
@@ -121,6 +121,6 @@ export type {
 export { SupervisedFineTuning } from "./train/objective/sft.ts";
 export { type AccumulationWindow, PassPlanner, type RunSizes } from "./train/planner.ts";
 export { type StepResult, Trainer, type TrainerOptions } from "./train/trainer.ts";
-export type { Progress } from "./train/state_file.ts";
-export type { StateUnderWay } from "./train/state_saver.ts";
+export type { Progress } from "./train/states/state_file.ts";
+export type { StateUnderWay } from "./train/states/state_saver.ts";
 export { openTraining, type Training, type TrainingStep } from "./train/training.ts";

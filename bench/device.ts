@@ -12,7 +12,7 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import { flag } from "../cli/settings.ts";
 import { nvidiaGpus } from "../kernels/measure/nvidia_smi.ts";
 import { printJson, printLine } from "../kernels/terminal.ts";
-import { trainSchema } from "../train/schema.ts";
+import { trainSchema } from "../train/config/schema.ts";
 
 const DEVICE = command(
   "bench device",

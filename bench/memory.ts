@@ -15,7 +15,7 @@ import { planMemory } from "../model/transformer/capacity.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { presetConfig } from "../model/families/presets.ts";
 import { type ActivationPlan, activationPlan } from "../model/transformer/checkpointing.ts";
-import { type LoraSettings, makeTrainConfig } from "../train/config.ts";
+import { type LoraSettings, makeTrainConfig } from "../train/config/config.ts";
 import type { RunSizes } from "../train/planner.ts";
 import { Trainer } from "../train/trainer.ts";
 import { LONGEST } from "./samples.ts";

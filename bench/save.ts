@@ -12,11 +12,11 @@ import { UserError } from "../kernels/errors.ts";
 import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
 import { printJson, printLine } from "../kernels/terminal.ts";
-import { makeTrainConfig } from "../train/config.ts";
-import { stateAt } from "../train/saved_states.ts";
-import { trainSchema } from "../train/schema.ts";
+import { makeTrainConfig } from "../train/config/config.ts";
+import { stateAt } from "../train/states/saved_states.ts";
+import { trainSchema } from "../train/config/schema.ts";
 import { identityOf } from "../train/setup.ts";
-import { loadState } from "../train/state.ts";
+import { loadState } from "../train/states/state.ts";
 import { openTraining, type Training } from "../train/training.ts";
 
 const { shape } = trainSchema;

@@ -20,7 +20,7 @@ import { makeBatch } from "../model/transformer/batch.ts";
 import type { ModelConfig } from "../model/families/config.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf, scoreMode } from "../model/transformer/modes.ts";
-import type { TrainConfig } from "../train/schema.ts";
+import type { TrainConfig } from "../train/config/schema.ts";
 import { PassPlanner } from "../train/planner.ts";
 import { Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";

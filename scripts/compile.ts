@@ -36,8 +36,8 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     command: "train",
     args: ["--watch"],
     workers: [
-      "train/stop_worker.ts",
-      "train/state_worker.ts",
+      "train/run/stop_worker.ts",
+      "train/states/state_worker.ts",
       "train/watch/worker.ts",
       "train/watch/page",
     ],

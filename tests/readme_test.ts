@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { ROOT } from "../scripts/compile.ts";
-import { KEYS } from "../train/schema.ts";
+import { KEYS } from "../train/config/schema.ts";
 import { refused, succeeded } from "./cli/cli.ts";
 import { lorikeetHere } from "./cli/here.ts";
 import {

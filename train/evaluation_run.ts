@@ -12,9 +12,9 @@ import { Evaluation } from "./evaluation/evaluation.ts";
 import { EvaluationPrompts } from "./evaluation/evaluation_prompts.ts";
 import { EvaluationHistory, type EvaluationRecord, recordOf } from "./evaluation/history.ts";
 import type { MetricsFiles } from "./metrics/metrics_files.ts";
-import { writeTrained } from "./output.ts";
+import { writeTrained } from "./run/output.ts";
 import type { TrainingSetup } from "./setup.ts";
-import type { StopRequest } from "./stop_request.ts";
+import type { StopRequest } from "./run/stop_request.ts";
 import type { Training } from "./training.ts";
 
 /** The prompts that a run answers at its evaluations, where it does. @throws {UserError} where they can't be answered. */

@@ -10,7 +10,7 @@ import { notFiniteNames } from "../model/checkpoint/finite_weights.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { numericsOf } from "../model/transformer/modes.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
-import type { TrainConfig } from "./config.ts";
+import type { TrainConfig } from "./config/config.ts";
 import type { StepResult } from "./trainer.ts";
 
 /** The loss scale that is never halved (kernels/ops/optimizer/loss_scale.ts); that of precision fp32. */

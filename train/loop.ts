@@ -10,7 +10,7 @@ import type { Health } from "./health.ts";
 import type { MetricsLine } from "./metrics/lines.ts";
 import type { MetricsFiles } from "./metrics/metrics_files.ts";
 import { StateKeeping } from "./state_keeping.ts";
-import { Stopped, type StopRequest } from "./stop_request.ts";
+import { Stopped, type StopRequest } from "./run/stop_request.ts";
 import type { StepDone } from "./steps.ts";
 import type { RunStep, Training } from "./training.ts";
 

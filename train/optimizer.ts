@@ -13,7 +13,7 @@ import type { Memory } from "../kernels/gpu/memory.ts";
 import { sgd } from "../kernels/ops/optimizer/sgd.ts";
 import type { Tensor } from "../kernels/gpu/tensor.ts";
 import type { Parameter, TrainedParameter } from "../model/transformer/parameters.ts";
-import type { TrainConfig } from "./config.ts";
+import type { TrainConfig } from "./config/config.ts";
 
 /** Good steps after which the loss scale doubles, as in PyTorch's GradScaler. */
 const GROWTH_INTERVAL = 2000;

@@ -10,8 +10,8 @@ import { printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { countSteps } from "./data.ts";
 import { EvaluationHistory } from "./evaluation/history.ts";
-import { countParameters } from "./output.ts";
-import type { RunFolder } from "./run_folder.ts";
+import { countParameters } from "./run/output.ts";
+import type { RunFolder } from "./run/run_folder.ts";
 import type { TrainingSetup } from "./setup.ts";
 import type { Training } from "./training.ts";
 

@@ -8,7 +8,7 @@ import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import { Diverged } from "./health.ts";
-import type { StopRequest } from "./stop_request.ts";
+import type { StopRequest } from "./run/stop_request.ts";
 import type { Training } from "./training.ts";
 
 /** Milliseconds between attempts, and in which they are made. */

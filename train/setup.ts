@@ -20,15 +20,15 @@ import { isObject } from "../model/files/json_file.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
-import { settingsFrom } from "./adapter_settings.ts";
-import type { TrainArguments, TrainConfig } from "./config.ts";
+import { settingsFrom } from "./config/adapter_settings.ts";
+import type { TrainArguments, TrainConfig } from "./config/config.ts";
 import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
-import { type Fingerprints, fingerprints, keepWhole } from "./fingerprints.ts";
+import { type Fingerprints, fingerprints, keepWhole } from "./states/fingerprints.ts";
 import { PassPlanner, type RunSizes } from "./planner.ts";
-import { checkIdentity, type RunIdentity, weightsNote } from "./resume_rules.ts";
-import type { SavedState } from "./saved_states.ts";
-import { newestState } from "./state.ts";
-import type { StoredState } from "./state_file.ts";
+import { checkIdentity, type RunIdentity, weightsNote } from "./states/resume_rules.ts";
+import type { SavedState } from "./states/saved_states.ts";
+import { newestState } from "./states/state.ts";
+import type { StoredState } from "./states/state_file.ts";
 import { windowSizes } from "./window_sizes.ts";
 
 /** A run that was found to be possible, as far as files say. */

@@ -5,7 +5,7 @@
  */
 import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
-import type { TrainConfig } from "./config.ts";
+import type { TrainConfig } from "./config/config.ts";
 import type { Training } from "./training.ts";
 
 /** Milliseconds after which a state that could not be written is tried again. */

@@ -5,7 +5,7 @@
  * @module
  */
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
-import type { TrainConfig } from "./config.ts";
+import type { TrainConfig } from "./config/config.ts";
 import {
   countSteps,
   epochOrder,

@@ -4,7 +4,7 @@
  * @module
  */
 import { flag, text, whole } from "../../cli/settings.ts";
-import { trainSchema } from "../../train/schema.ts";
+import { trainSchema } from "../../train/config/schema.ts";
 import { courseModelFlag } from "./table2.ts";
 
 const { shape } = trainSchema;

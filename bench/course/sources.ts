@@ -8,7 +8,7 @@ import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Folders and files that decide what Lorikeet's commands measure; a report's words are not among them. */
 const LORIKEET_SOURCES = [

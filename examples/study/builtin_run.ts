@@ -10,7 +10,7 @@ import { contextLength } from "../../model/families/config.ts";
 import { cutRows } from "../../model/checkpoint/load.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadDataset } from "../../model/text/data/dataset.ts";
-import { makeTrainConfig, type PartialTrainConfig } from "../../train/config.ts";
+import { makeTrainConfig, type PartialTrainConfig } from "../../train/config/config.ts";
 import { plannedSteps, windowSamples } from "../../train/data.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { type StepResult, Trainer } from "../../train/trainer.ts";

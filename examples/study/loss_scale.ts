@@ -11,7 +11,7 @@
 import { present } from "../../kernels/present.ts";
 import { type Gpu, openGpu } from "../../kernels/gpu/gpu.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
-import type { PartialTrainConfig } from "../../train/config.ts";
+import type { PartialTrainConfig } from "../../train/config/config.ts";
 import { type BuiltinRun, openBuiltin, readTrained, train } from "./builtin_run.ts";
 import { half } from "./half_updates.ts";
 import { deviation, lessThan, moreThan, sum, table } from "./numbers.ts";

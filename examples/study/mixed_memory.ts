@@ -9,7 +9,7 @@
 import { CATEGORIES, megabytes, type MemoryTable } from "../../kernels/gpu/memory.ts";
 import { planMemory } from "../../model/transformer/capacity.ts";
 import { presetConfig } from "../../model/families/presets.ts";
-import { makeTrainConfig } from "../../train/config.ts";
+import { makeTrainConfig } from "../../train/config/config.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { grouped, table } from "./numbers.ts";
 

@@ -10,7 +10,7 @@ import { LONGEST } from "../../bench/samples.ts";
 import { megabytes, type MemoryTable } from "../../kernels/gpu/memory.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { planMemory } from "../../model/transformer/capacity.ts";
-import { makeTrainConfig } from "../../train/config.ts";
+import { makeTrainConfig } from "../../train/config/config.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { grouped, table } from "./numbers.ts";
 

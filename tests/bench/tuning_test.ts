@@ -9,7 +9,7 @@ import {
   TUNED_STEP,
 } from "../../kernels/ops/matmul/tuned.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import { parseTrainArguments } from "../../train/config/config.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const MODEL = "random:tiny";

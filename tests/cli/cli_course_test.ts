@@ -23,7 +23,7 @@ import {
 } from "../../bench/course/table2.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { ROOT } from "../../scripts/compile.ts";
-import { readTrainArguments } from "../../train/config.ts";
+import { readTrainArguments } from "../../train/config/config.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { exists, lorikeet, succeeded, TemporaryFolder, TOKENIZER } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";

@@ -19,7 +19,7 @@ import {
   TemporaryFolder,
 } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
-import { savedStates } from "../../train/saved_states.ts";
+import { savedStates } from "../../train/states/saved_states.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { writeSpecialModel } from "../special_model.ts";
 

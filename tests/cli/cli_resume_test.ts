@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
-import { savedStates } from "../../train/saved_states.ts";
+import { savedStates } from "../../train/states/saved_states.ts";
 import { gpuTest, random } from "../kernels/harness.ts";
 import {
   exists,

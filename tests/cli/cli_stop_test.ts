@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exists, smallData, startLorikeet, TemporaryFolder, TOKENIZER } from "./cli.ts";
 import { gpuTest } from "../kernels/harness.ts";
-import { savedStates } from "../../train/saved_states.ts";
-import { newestState } from "../../train/state.ts";
+import { savedStates } from "../../train/states/saved_states.ts";
+import { newestState } from "../../train/states/state.ts";
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { exists, smallData, startLorikeet, TemporaryFolder, TOKENIZER } from "./cli.ts";
 import { gpuTest } from "../kernels/harness.ts";
-import { savedStates } from "../../train/saved_states.ts";
+import { savedStates } from "../../train/states/saved_states.ts";
 
 gpuTest(
   "cli: a run whose states can't be written goes on, and writes them when they can",

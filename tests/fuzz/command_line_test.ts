@@ -1,7 +1,7 @@
 /** Command lines that nobody means: `LORIKEET_FUZZ_INPUTS=1000` tries so many. */
 import { join } from "node:path";
 import { helpText } from "../../cli/command_line.ts";
-import { TRAIN } from "../../train/flags.ts";
+import { TRAIN } from "../../train/config/flags.ts";
 import type { ProgramName } from "../../scripts/launch/permissions.ts";
 import { fixturePath } from "../fixtures.ts";
 import { TemporaryFolder } from "../cli/cli.ts";

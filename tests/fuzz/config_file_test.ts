@@ -1,7 +1,7 @@
 /** Configuration files that are damaged: `LORIKEET_FUZZ_INPUTS=1000` tries so many. */
 import { join } from "node:path";
-import { readTrainArguments } from "../../train/config.ts";
-import { effectiveYaml } from "../../train/effective_config.ts";
+import { readTrainArguments } from "../../train/config/config.ts";
+import { effectiveYaml } from "../../train/config/effective_config.ts";
 import { ROOT } from "../../scripts/compile.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { demand, tries, Worst } from "./commands.ts";

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { initializeAdapters, setParameter } from "../../model/checkpoint/load.ts";
-import type { LoraSettings, TrainConfig } from "../../train/schema.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import type { LoraSettings, TrainConfig } from "../../train/config/schema.ts";
+import { parseTrainArguments } from "../../train/config/config.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";

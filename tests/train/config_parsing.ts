@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../../kernels/errors.ts";
-import { parseTrainArguments, type TrainConfig } from "../../train/config.ts";
+import { parseTrainArguments, type TrainConfig } from "../../train/config/config.ts";
 
 /** The path of an example configuration. */
 export const example = (name: string): string =>

@@ -9,10 +9,10 @@ import {
   type PartialTrainConfig,
   type TrainConfig,
   trainHelp,
-} from "../../train/config.ts";
-import { allowableKeys, resumeRules } from "../../train/resume_keys.ts";
-import { checkIdentity, type StoredIdentity } from "../../train/resume_rules.ts";
-import { KEYS } from "../../train/schema.ts";
+} from "../../train/config/config.ts";
+import { allowableKeys, resumeRules } from "../../train/config/resume_keys.ts";
+import { checkIdentity, type StoredIdentity } from "../../train/states/resume_rules.ts";
+import { KEYS } from "../../train/config/schema.ts";
 import { example, parse, parseYaml, refused } from "./config_parsing.ts";
 
 Deno.test("config: the defaults are those of the design", () => {

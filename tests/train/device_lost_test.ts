@@ -1,8 +1,8 @@
 /** A GPU that is gone in the middle of a run. */
 import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
-import { makeTrainConfig } from "../../train/config.ts";
-import { savedStates } from "../../train/saved_states.ts";
+import { makeTrainConfig } from "../../train/config/config.ts";
+import { savedStates } from "../../train/states/saved_states.ts";
 import { openTraining } from "../../train/training.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { gpuTest } from "../kernels/harness.ts";

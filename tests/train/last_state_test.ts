@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { UserError } from "../../kernels/errors.ts";
 import { NotFinite } from "../../model/transformer/not_finite.ts";
 import { Diverged } from "../../train/health.ts";
-import { withLastState } from "../../train/last_state.ts";
-import { stateName } from "../../train/saved_states.ts";
+import { withLastState } from "../../train/run/last_state.ts";
+import { stateName } from "../../train/states/saved_states.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 
 const range = { numerics: { storage: "f32", operands: "f32" }, mode: { kind: "train" } } as const;

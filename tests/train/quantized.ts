@@ -2,7 +2,7 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { initializeAdapters, loadWeights } from "../../model/checkpoint/load.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
-import { parseTrainArguments } from "../../train/config.ts";
+import { parseTrainArguments } from "../../train/config/config.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { type StepResult, Trainer } from "../../train/trainer.ts";
 import { fixturePath } from "../fixtures.ts";

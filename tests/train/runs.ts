@@ -18,7 +18,7 @@ import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { Objective } from "../../train/objective/objective.ts";
-import { type TrainConfig, trainSchema } from "../../train/schema.ts";
+import { type TrainConfig, trainSchema } from "../../train/config/schema.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
 import {

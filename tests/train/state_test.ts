@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { UsageError, UserError } from "../../kernels/errors.ts";
 import { GRAD_SCALER } from "../../kernels/ops/optimizer/loss_scale.ts";
-import { sealedJson } from "../../train/checksums.ts";
+import { sealedJson } from "../../train/states/checksums.ts";
 import { setParameter } from "../../model/checkpoint/load.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { fixtureSubject, openTrainer, parameters, type Settings, type Subject } from "./runs.ts";

@@ -1,7 +1,7 @@
 /** A run from code: its steps in one loop or several, and what is refused. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { makeTrainConfig } from "../../train/config.ts";
+import { makeTrainConfig } from "../../train/config/config.ts";
 import { openTraining, type Training } from "../../train/training.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
 import { gpuTest } from "../kernels/harness.ts";

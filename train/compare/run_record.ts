@@ -10,8 +10,8 @@ import { regularFileSize } from "../../kernels/regular_file.ts";
 import { isObject, readJson } from "../../model/files/json_file.ts";
 import { exists, fileError, isFolder, readText } from "../../model/files/whole_file.ts";
 import { BrokenLine } from "../metrics/read_lines.ts";
-import { RUN_FILES, type RunFile } from "../run_files.ts";
-import { savedStates } from "../saved_states.ts";
+import { RUN_FILES, type RunFile } from "../run/run_files.ts";
+import { savedStates } from "../states/saved_states.ts";
 import {
   type EvaluationFigures,
   readEvaluations,

@@ -4,8 +4,8 @@
  * @module
  */
 import { noteLine } from "../../kernels/terminal.ts";
-import { LineFile } from "../line_file.ts";
-import type { RunFolder } from "../run_folder.ts";
+import { LineFile } from "../run/line_file.ts";
+import type { RunFolder } from "../run/run_folder.ts";
 import { CsvFile } from "./csv_file.ts";
 import { EventFile } from "./event_file.ts";
 import { EVALUATION_FIELDS, type EvaluationLine, type MetricsLine, STEP_FIELDS } from "./lines.ts";

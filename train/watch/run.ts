@@ -5,8 +5,8 @@
  */
 import { join } from "node:path";
 import { isObject } from "../../model/files/json_file.ts";
-import { readMemoryNote } from "../memory_note.ts";
-import { RUN_FILES, type RunFile } from "../run_files.ts";
+import { readMemoryNote } from "../config/memory_note.ts";
+import { RUN_FILES, type RunFile } from "../run/run_files.ts";
 import { MetricColumns } from "./columns.ts";
 import { Evaluations } from "./evaluations.ts";
 import { plainText } from "./plain_text.ts";

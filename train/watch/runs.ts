@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { UserError } from "../../kernels/errors.ts";
 import { exists, isFolder, namesIn } from "../../model/files/whole_file.ts";
-import { RUN_FILES } from "../run_files.ts";
+import { RUN_FILES } from "../run/run_files.ts";
 import { plainText } from "./plain_text.ts";
 import { WatchedRun } from "./run.ts";
 import { LONGEST_LINE } from "./tail.ts";

@@ -14,8 +14,8 @@ import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/mod
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
-import { settingsFrom } from "../../../train/adapter_settings.ts";
-import { type LoraSettings, type TrainConfig, trainSchema } from "../../../train/schema.ts";
+import { settingsFrom } from "../../../train/config/adapter_settings.ts";
+import { type LoraSettings, type TrainConfig, trainSchema } from "../../../train/config/schema.ts";
 import { PassPlanner } from "../../../train/planner.ts";
 import { Trainer } from "../../../train/trainer.ts";
 import { fixturePath, type PeftCase, readFixture, readModel, readTensors } from "../../fixtures.ts";

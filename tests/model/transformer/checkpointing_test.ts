@@ -8,7 +8,7 @@ import { LINEAR_MODULES, type LinearModule } from "../../../model/families/linea
 import { numericsOf, trainMode } from "../../../model/transformer/modes.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { type ActivationPlan, activationPlan } from "../../../model/transformer/checkpointing.ts";
-import type { TrainConfig } from "../../../train/schema.ts";
+import type { TrainConfig } from "../../../train/config/schema.ts";
 import { gpuTest } from "../../kernels/harness.ts";
 import {
   deviation,

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { printable, printableJson } from "../kernels/terminal.ts";
-import { replaceText } from "../model/files/durable.ts";
+import { printable, printableJson } from "../../kernels/terminal.ts";
+import { replaceText } from "../../model/files/durable.ts";
 import { type MemoryFigures, memoryNote } from "./memory_note.ts";
 import { KEYS, type TrainConfig } from "./schema.ts";
 

@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { SIGNAL_EXIT, type StopSignal } from "../cli/exit_codes.ts";
-import { PERSONAL, STOP_SIGNALS, stopSignals } from "../cli/signals.ts";
-import { removeQuietly } from "../model/files/durable.ts";
-import { exists } from "../model/files/whole_file.ts";
-import { noteLine } from "../kernels/terminal.ts";
+import { SIGNAL_EXIT, type StopSignal } from "../../cli/exit_codes.ts";
+import { PERSONAL, STOP_SIGNALS, stopSignals } from "../../cli/signals.ts";
+import { removeQuietly } from "../../model/files/durable.ts";
+import { exists } from "../../model/files/whole_file.ts";
+import { noteLine } from "../../kernels/terminal.ts";
 
 /**
  * Indexes of the shared memory. Signals are written by their place in {@linkcode STOP_SIGNALS}, counted from 1; from

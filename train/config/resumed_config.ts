@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { Givens } from "../cli/settings.ts";
-import { isObject } from "../model/files/json_file.ts";
+import type { Givens } from "../../cli/settings.ts";
+import { isObject } from "../../model/files/json_file.ts";
 import { KEYS } from "./schema.ts";
 
 /** Keys that are of one part of a run, and have their defaults in the next: what it writes and what it is run on. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { NotFinite } from "../model/transformer/not_finite.ts";
-import { Diverged } from "./health.ts";
+import { NotFinite } from "../../model/transformer/not_finite.ts";
+import { Diverged } from "../health.ts";
 import type { RunFolder } from "./run_folder.ts";
-import { savedStates } from "./saved_states.ts";
+import { savedStates } from "../states/saved_states.ts";
 
 /**
  * Says where a run can be gone on from.

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { tolerateStderr } from "../cli/tolerant_output.ts";
+import { tolerateStderr } from "../../cli/tolerant_output.ts";
 import { stopListener } from "./stop_request.ts";
 
 tolerateStderr();

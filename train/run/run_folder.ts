@@ -3,12 +3,12 @@
  *
  * @module
  */
-import type { RunFolderKeys } from "./schema.ts";
+import type { RunFolderKeys } from "../config/schema.ts";
 import { dirname, join, resolve } from "node:path";
-import { UsageError, UserError } from "../kernels/errors.ts";
-import { removeQuietly, syncFolder } from "../model/files/durable.ts";
-import { isTemporaryName } from "../model/files/temporary_name.ts";
-import { exists, fileError, isFolder, namesIn } from "../model/files/whole_file.ts";
+import { UsageError, UserError } from "../../kernels/errors.ts";
+import { removeQuietly, syncFolder } from "../../model/files/durable.ts";
+import { isTemporaryName } from "../../model/files/temporary_name.ts";
+import { exists, fileError, isFolder, namesIn } from "../../model/files/whole_file.ts";
 import { RUN_FILES, type RunFile } from "./run_files.ts";
 import { RunLock } from "./run_lock.ts";
 import {
@@ -17,7 +17,7 @@ import {
   type SavedState,
   savedStates,
   stateAt,
-} from "./saved_states.ts";
+} from "../states/saved_states.ts";
 
 /** What a run has made before it has results. */
 const BEFORE_RESULTS: readonly RunFile[] = [

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { CATEGORIES, megabytes, type Memory } from "../kernels/gpu/memory.ts";
+import { CATEGORIES, megabytes, type Memory } from "../../kernels/gpu/memory.ts";
 
 /** Memory of a GPU in MB (10^6 bytes). */
 export interface MemoryFigures {

@@ -5,8 +5,8 @@
  */
 
 import type { z } from "zod";
-import builtinYaml from "../examples/builtin.yaml" with { type: "text" };
-import { helpIfAsked, readFlags, refuse } from "../cli/command_line.ts";
+import builtinYaml from "../../examples/builtin.yaml" with { type: "text" };
+import { helpIfAsked, readFlags, refuse } from "../../cli/command_line.ts";
 import {
   asFlag,
   checkValues,
@@ -14,12 +14,12 @@ import {
   type Givens,
   shown,
   suggestion,
-} from "../cli/settings.ts";
+} from "../../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
 import { type RunOptions, runOptions, TRAIN } from "./flags.ts";
-import { isObject } from "../model/files/json_file.ts";
-import { didYouMean } from "../kernels/suggestion.ts";
-import { NOTHING_TO_SKIP } from "../model/transformer/quantization.ts";
+import { isObject } from "../../model/files/json_file.ts";
+import { didYouMean } from "../../kernels/suggestion.ts";
+import { NOTHING_TO_SKIP } from "../../model/transformer/quantization.ts";
 import {
   KEYS,
   LORA_SWITCH,

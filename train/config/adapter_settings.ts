@@ -4,17 +4,17 @@
  *
  * @module
  */
-import { UsageError } from "../kernels/errors.ts";
-import { type AdapterPlan, adapterPlan } from "../model/adapter/plan.ts";
-import type { ModelConfig } from "../model/families/config.ts";
+import { UsageError } from "../../kernels/errors.ts";
+import { type AdapterPlan, adapterPlan } from "../../model/adapter/plan.ts";
+import type { ModelConfig } from "../../model/families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
   adapterConfigJson,
   ALL_LINEAR,
   parseAdapterConfig,
-} from "../model/adapter/adapter_config.ts";
-import { LINEAR_MODULES } from "../model/families/linear_modules.ts";
+} from "../../model/adapter/adapter_config.ts";
+import { LINEAR_MODULES } from "../../model/families/linear_modules.ts";
 import type { LoraSettings } from "./schema.ts";
 
 /** What a run's adapter is called in messages. */

@@ -7,17 +7,17 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { hostMemory } from "../kernels/measure/host_memory.ts";
-import { noteLine } from "../kernels/terminal.ts";
-import { encodeHeader } from "../model/formats/write_safetensors.ts";
-import { refuseDiverged } from "./health.ts";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { hostMemory } from "../../kernels/measure/host_memory.ts";
+import { noteLine } from "../../kernels/terminal.ts";
+import { encodeHeader } from "../../model/formats/write_safetensors.ts";
+import { refuseDiverged } from "../health.ts";
 import type { RunIdentity } from "./resume_rules.ts";
 import { type Progress, stateFields } from "./state_file.ts";
 import { PIECE_MEMORY, pieceSizes, statePieces, stateTensors } from "./state_tensors.ts";
 import type { WriterAnswer, WriterMessage } from "./state_writer.ts";
-import type { Trainer } from "./trainer.ts";
+import type { Trainer } from "../trainer.ts";
 
 /** Bytes that may wait for the disk where nothing is known about the memory, and in any case. */
 const LEAST_BYTES = 1 << 28;

@@ -4,10 +4,10 @@
  * @module
  */
 import { createHash, type Hash } from "node:crypto";
-import { UserError } from "../kernels/errors.ts";
-import { regularFileSize } from "../kernels/regular_file.ts";
-import { fileError } from "../model/files/whole_file.ts";
-import type { TokenizedSample } from "../model/text/prompt.ts";
+import { UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
+import { fileError } from "../../model/files/whole_file.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 
 /** A checksum to be fed piece by piece, at some 1.7 GB/s where the processor knows SHA. */
 export function startChecksum(): Hash {

@@ -5,10 +5,10 @@
  */
 
 import { CST, type Document, isMap, isScalar, Lexer, LineCounter, parseDocument } from "yaml";
-import { UsageError, UserError } from "../kernels/errors.ts";
-import { regularFileSize } from "../kernels/regular_file.ts";
-import { type Givens, suggestion } from "../cli/settings.ts";
-import { readText } from "../model/files/whole_file.ts";
+import { UsageError, UserError } from "../../kernels/errors.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
+import { type Givens, suggestion } from "../../cli/settings.ts";
+import { readText } from "../../model/files/whole_file.ts";
 import { KEYS } from "./schema.ts";
 
 /** Bytes of a file at most; a configuration has a few thousand. */

@@ -4,18 +4,18 @@
  * @module
  */
 import { join } from "node:path";
-import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { Tensor } from "../kernels/gpu/tensor.ts";
-import { padRows } from "../model/checkpoint/load.ts";
-import { brief } from "../model/files/json_file.ts";
-import { openSafetensors, type SafetensorsFile } from "../model/formats/safetensors.ts";
-import { sameShape } from "../model/formats/weights.ts";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { Tensor } from "../../kernels/gpu/tensor.ts";
+import { padRows } from "../../model/checkpoint/load.ts";
+import { brief } from "../../model/files/json_file.ts";
+import { openSafetensors, type SafetensorsFile } from "../../model/formats/safetensors.ts";
+import { sameShape } from "../../model/formats/weights.ts";
 import { checksum, DamagedState, INSTEAD, startChecksum } from "./checksums.ts";
 import { STATE_JSON, STATE_TENSORS } from "./saved_states.ts";
 import type { TensorChecksums } from "./state_file.ts";
-import type { OptimizedParameter } from "./optimizer.ts";
-import type { Trainer } from "./trainer.ts";
+import type { OptimizedParameter } from "../optimizer.ts";
+import type { Trainer } from "../trainer.ts";
 
 /** Bytes read at a time, from the GPU and from a file. */
 const PIECE_BYTES = 1 << 24;

@@ -4,11 +4,11 @@
  * @module
  */
 import { join } from "node:path";
-import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
-import { brief, isObject } from "../model/files/json_file.ts";
-import { exists } from "../model/files/whole_file.ts";
+import { GRAD_SCALER } from "../../kernels/ops/optimizer/loss_scale.ts";
+import { brief, isObject } from "../../model/files/json_file.ts";
+import { exists } from "../../model/files/whole_file.ts";
 import { DamagedState, INSTEAD, readSealed } from "./checksums.ts";
-import { type EvaluationRecord, isEvaluationRecord } from "./evaluation/history.ts";
+import { type EvaluationRecord, isEvaluationRecord } from "../evaluation/history.ts";
 import type { StoredIdentity } from "./resume_rules.ts";
 import { type SavedState, STATE_JSON } from "./saved_states.ts";
 

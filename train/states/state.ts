@@ -7,16 +7,16 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
-import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { refreshValue } from "../model/checkpoint/load.ts";
-import { brief } from "../model/files/json_file.ts";
+import { UserError } from "../../kernels/errors.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { refreshValue } from "../../model/checkpoint/load.ts";
+import { brief } from "../../model/files/json_file.ts";
 import { DamagedState } from "./checksums.ts";
 import { checkIdentity, type RunIdentity } from "./resume_rules.ts";
 import type { SavedState } from "./saved_states.ts";
 import { type Progress, readStateJson, type StoredState } from "./state_file.ts";
 import { restoreTensors } from "./state_tensors.ts";
-import type { Trainer } from "./trainer.ts";
+import type { Trainer } from "../trainer.ts";
 
 /** Tries states from the newest on, and says which are damaged. @throws {UserError} where all are. */
 function firstWhole<T>(

@@ -5,7 +5,7 @@
  */
 
 import { z } from "zod";
-import * as common from "../cli/common_settings.ts";
+import * as common from "../../cli/common_settings.ts";
 import {
   aboveZero,
   atLeastZero,
@@ -18,9 +18,9 @@ import {
   texts,
   whole,
   worded,
-} from "../cli/settings.ts";
-import { ALL_LINEAR } from "../model/adapter/adapter_config.ts";
-import { isLinearModule, LINEAR_MODULES } from "../model/families/linear_modules.ts";
+} from "../../cli/settings.ts";
+import { ALL_LINEAR } from "../../model/adapter/adapter_config.ts";
+import { isLinearModule, LINEAR_MODULES } from "../../model/families/linear_modules.ts";
 import { evaluationKeys } from "./evaluation_keys.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
@@ -93,7 +93,7 @@ export const loraSchema = z.strictObject({
 });
 
 /**
- * All keys; `lora` gets its final form in `train/config.ts`. `resume` says whether a resumed run must have a key as the run
+ * All keys; `lora` gets its final form in `train/config/config.ts`. `resume` says whether a resumed run must have a key as the run
  * it goes on with: `same` where the key decides the steps, or what the state is of; `allowed`, too, unless `allow_change`
  * names it; `length` where a schedule depends on it; `contents` of a path, whose name is free and what it names must be the
  * same; `free` where the steps stay what they are. `lora` speaks for its keys.

@@ -5,14 +5,14 @@
  * @module
  */
 import { join } from "node:path";
-import type { Adapter } from "../model/adapter/adapter_folder.ts";
-import { adapterConfigJson } from "../model/adapter/adapter_config.ts";
-import type { ModelSource, ModelWithTokenizer } from "../model/checkpoint/source.ts";
-import { type ModelConfig, weightShapes } from "../model/families/config.ts";
-import { fileError, namesIn } from "../model/files/whole_file.ts";
-import type { Plane, WeightSource } from "../model/formats/weights.ts";
-import type { TokenizedSample } from "../model/text/prompt.ts";
-import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
+import type { Adapter } from "../../model/adapter/adapter_folder.ts";
+import { adapterConfigJson } from "../../model/adapter/adapter_config.ts";
+import type { ModelSource, ModelWithTokenizer } from "../../model/checkpoint/source.ts";
+import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
+import { fileError, namesIn } from "../../model/files/whole_file.ts";
+import type { Plane, WeightSource } from "../../model/formats/weights.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
+import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import { checksum, samplesChecksum, startChecksum } from "./checksums.ts";
 
 /** Bytes of one sample of a tensor, and how many are taken. */

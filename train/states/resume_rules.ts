@@ -4,16 +4,16 @@
  *
  * @module
  */
-import { UsageError } from "../kernels/errors.ts";
-import { brief, isObject } from "../model/files/json_file.ts";
+import { UsageError } from "../../kernels/errors.ts";
+import { brief, isObject } from "../../model/files/json_file.ts";
 import type {
   Fingerprints,
   SamplesFingerprint,
   WeightFile,
   WeightsFingerprint,
 } from "./fingerprints.ts";
-import { mayBeAllowed, resumeRule } from "./resume_keys.ts";
-import { KEYS, type TrainConfig } from "./schema.ts";
+import { mayBeAllowed, resumeRule } from "../config/resume_keys.ts";
+import { KEYS, type TrainConfig } from "../config/schema.ts";
 
 /** Something that is not as it was. */
 export interface Difference {

@@ -9,9 +9,9 @@
  */
 import type { Hash } from "node:crypto";
 import { dirname, join } from "node:path";
-import { UserError } from "../kernels/errors.ts";
-import { removeQuietly, syncFolder, writeAllSync } from "../model/files/durable.ts";
-import { exists, fileError } from "../model/files/whole_file.ts";
+import { UserError } from "../../kernels/errors.ts";
+import { removeQuietly, syncFolder, writeAllSync } from "../../model/files/durable.ts";
+import { exists, fileError } from "../../model/files/whole_file.ts";
 import { checksum, sealedJson, startChecksum } from "./checksums.ts";
 import {
   hiddenName,

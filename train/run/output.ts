@@ -4,24 +4,24 @@
  * @module
  */
 import { join } from "node:path";
-import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { copyNames, PREFIX } from "../model/adapter/tensors.ts";
-import { type AdapterTensor, writeAdapter } from "../model/adapter/adapter_folder.ts";
-import { writeJson } from "../model/files/json_file.ts";
-import { replaceFolder } from "../model/files/write_folder.ts";
-import type { Llama } from "../model/transformer/llama.ts";
-import { cutRows } from "../model/checkpoint/load.ts";
-import { type Parameter, parameterCount } from "../model/transformer/parameters.ts";
-import { baseMetadata } from "../model/transformer/base_quantization.ts";
-import { quantizedTypes } from "../model/formats/weights.ts";
-import { saveModel } from "../model/checkpoint/save.ts";
-import type { EvaluationHistory } from "./evaluation/history.ts";
-import { refuseDiverged } from "./health.ts";
-import { memoryFigures } from "./memory_note.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import { copyNames, PREFIX } from "../../model/adapter/tensors.ts";
+import { type AdapterTensor, writeAdapter } from "../../model/adapter/adapter_folder.ts";
+import { writeJson } from "../../model/files/json_file.ts";
+import { replaceFolder } from "../../model/files/write_folder.ts";
+import type { Llama } from "../../model/transformer/llama.ts";
+import { cutRows } from "../../model/checkpoint/load.ts";
+import { type Parameter, parameterCount } from "../../model/transformer/parameters.ts";
+import { baseMetadata } from "../../model/transformer/base_quantization.ts";
+import { quantizedTypes } from "../../model/formats/weights.ts";
+import { saveModel } from "../../model/checkpoint/save.ts";
+import type { EvaluationHistory } from "../evaluation/history.ts";
+import { refuseDiverged } from "../health.ts";
+import { memoryFigures } from "../config/memory_note.ts";
 import type { RunFolder } from "./run_folder.ts";
-import type { TrainingSetup } from "./setup.ts";
-import type { Progress } from "./state_file.ts";
-import type { TrainConfig } from "./config.ts";
+import type { TrainingSetup } from "../setup.ts";
+import type { Progress } from "../states/state_file.ts";
+import type { TrainConfig } from "../config/config.ts";
 
 /** Numbers of trained and of all parameters. */
 export function countParameters(model: Llama): { trainable: number; total: number } {

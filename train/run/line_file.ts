@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { isObject } from "../model/files/json_file.ts";
-import { writeAllSync } from "../model/files/durable.ts";
-import { exists, fileError } from "../model/files/whole_file.ts";
-import { regularFileSize } from "../kernels/regular_file.ts";
+import { isObject } from "../../model/files/json_file.ts";
+import { writeAllSync } from "../../model/files/durable.ts";
+import { exists, fileError } from "../../model/files/whole_file.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
 
 /** A line, with the step that it tells of. */
 export type StepLine = { step: number } & Record<string, unknown>;

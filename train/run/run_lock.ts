@@ -4,12 +4,12 @@
  * @module
  */
 import { hostname } from "node:os";
-import { UserError } from "../kernels/errors.ts";
-import { noteLine } from "../kernels/terminal.ts";
-import { regularFileSize } from "../kernels/regular_file.ts";
-import { writeAllSync } from "../model/files/durable.ts";
-import { isObject } from "../model/files/json_file.ts";
-import { fileError } from "../model/files/whole_file.ts";
+import { UserError } from "../../kernels/errors.ts";
+import { noteLine } from "../../kernels/terminal.ts";
+import { regularFileSize } from "../../kernels/regular_file.ts";
+import { writeAllSync } from "../../model/files/durable.ts";
+import { isObject } from "../../model/files/json_file.ts";
+import { fileError } from "../../model/files/whole_file.ts";
 
 /** Who holds a lock, as its file says; undefined where that can't be read. */
 function holder(path: string): string | undefined {

@@ -5,8 +5,15 @@
  */
 
 import { z } from "zod";
-import { type CommandLine, helpText } from "../cli/command_line.ts";
-import { checkValues, describeKey, flag, type Givens, type Key, whole } from "../cli/settings.ts";
+import { type CommandLine, helpText } from "../../cli/command_line.ts";
+import {
+  checkValues,
+  describeKey,
+  flag,
+  type Givens,
+  type Key,
+  whole,
+} from "../../cli/settings.ts";
 import { KEYS } from "./schema.ts";
 
 /** Flags that are no keys of a configuration: what is to be done with it. */

@@ -4,8 +4,8 @@
  * @module
  */
 import { basename, dirname, join, resolve } from "node:path";
-import { removeQuietly } from "../model/files/durable.ts";
-import { exists, namesIn } from "../model/files/whole_file.ts";
+import { removeQuietly } from "../../model/files/durable.ts";
+import { exists, namesIn } from "../../model/files/whole_file.ts";
 
 /** The files of a state. */
 export const STATE_JSON = "state.json", STATE_TENSORS = "state.safetensors";

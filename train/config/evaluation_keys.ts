@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { atLeastZero, flag, text, texts, whole } from "../cli/settings.ts";
+import { atLeastZero, flag, text, texts, whole } from "../../cli/settings.ts";
 
 /** The keys, with the same rules as those of {@linkcode trainSchema}: none of them changes a step. */
 export const evaluationKeys = {
