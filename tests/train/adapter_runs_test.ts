@@ -22,7 +22,7 @@ import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { parameters } from "./runs.ts";
-import { load, progressAt, save } from "./states.ts";
+import { load, progressAt, save } from "./states/states.ts";
 import { assertSameTensors } from "../same.ts";
 
 const cases = readFixture("peft.json");

@@ -9,7 +9,7 @@ import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { openRun, runSteps } from "./quantized.ts";
 import { deviation, gradients, parameters, randomSamples } from "./runs.ts";
-import { load, progressAt, save } from "./states.ts";
+import { load, progressAt, save } from "./states/states.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { assertSameTensors } from "../same.ts";
 

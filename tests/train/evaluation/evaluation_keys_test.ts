@@ -1,5 +1,5 @@
 /** What the keys of evaluations demand of each other. */
-import { parse, refused } from "../config_parsing.ts";
+import { parse, refused } from "../config/config_parsing.ts";
 
 Deno.test("evaluation keys: held-out samples are a share or a file, and all else needs them", () => {
   refused(

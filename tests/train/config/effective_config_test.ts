@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { printable } from "../../kernels/terminal.ts";
-import { jsonSchema, readTrainArguments, type TrainConfig } from "../../train/config/config.ts";
-import { effectiveYaml, writeEffectiveConfig } from "../../train/config/effective_config.ts";
-import { KEYS } from "../../train/config/schema.ts";
-import { TemporaryFolder } from "../cli/cli.ts";
-import { ROOT } from "../../scripts/compile.ts";
+import { printable } from "../../../kernels/terminal.ts";
+import { jsonSchema, readTrainArguments, type TrainConfig } from "../../../train/config/config.ts";
+import { effectiveYaml, writeEffectiveConfig } from "../../../train/config/effective_config.ts";
+import { KEYS } from "../../../train/config/schema.ts";
+import { TemporaryFolder } from "../../cli/cli.ts";
+import { ROOT } from "../../../scripts/compile.ts";
 
 const COMMANDS: string[][] = [
   [],

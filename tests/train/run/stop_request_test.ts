@@ -1,7 +1,7 @@
 /** Requests to stop without real signals, which tests/cli/cli_stop_test.ts sends. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { stopListener, StopRequest } from "../../train/run/stop_request.ts";
+import { stopListener, StopRequest } from "../../../train/run/stop_request.ts";
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 

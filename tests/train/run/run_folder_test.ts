@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UserError } from "../../kernels/errors.ts";
-import { LineFile } from "../../train/run/line_file.ts";
-import { RunFolder } from "../../train/run/run_folder.ts";
-import { stateName } from "../../train/states/saved_states.ts";
-import { exists, TemporaryFolder } from "../cli/cli.ts";
-import { expecting, namesIn } from "./states.ts";
+import { UserError } from "../../../kernels/errors.ts";
+import { LineFile } from "../../../train/run/line_file.ts";
+import { RunFolder } from "../../../train/run/run_folder.ts";
+import { stateName } from "../../../train/states/saved_states.ts";
+import { exists, TemporaryFolder } from "../../cli/cli.ts";
+import { expecting, namesIn } from "../states/states.ts";
 
 /** Makes a folder with files of a line each. */
 function makeFolder(path: string, ...files: string[]): string {
@@ -151,14 +151,14 @@ Deno.test("run folder: a run's folder is gone on in, and a state's begins anothe
 
 /** Opens the folder in a process of its own, which says how that went and stays until it is killed. */
 async function holding(output: string): Promise<{ process: Deno.ChildProcess; said: string }> {
-  const module = new URL("../../train/run/run_folder.ts", import.meta.url);
+  const module = new URL("../../../train/run/run_folder.ts", import.meta.url);
   const script = `const { RunFolder } = await import(${JSON.stringify(module.href)});
     try { RunFolder.open(${
     JSON.stringify({ output, resume: "auto" })
   }).begin(); console.log("open"); }
     catch (error) { console.log(error.message); }
     setInterval(() => {}, 1000);`;
-  const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
+  const config = fileURLToPath(new URL("../../../deno.json", import.meta.url));
   const process = new Deno.Command(Deno.execPath(), {
     args: ["eval", "--quiet", "--no-check", "--config", config, script],
     stdout: "piped",

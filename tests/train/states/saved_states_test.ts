@@ -1,12 +1,12 @@
 /** The states of a run's folder: how they are kept, what damage is found in them, and what is taken then. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { clearStates, savedStates } from "../../train/states/saved_states.ts";
-import { loadNewest, newestState } from "../../train/states/state.ts";
-import { StateSaver } from "../../train/states/state_saver.ts";
-import { gpuTest } from "../kernels/harness.ts";
-import { assertSameTensors } from "../same.ts";
-import { openTrainer, parameters } from "./runs.ts";
+import { clearStates, savedStates } from "../../../train/states/saved_states.ts";
+import { loadNewest, newestState } from "../../../train/states/state.ts";
+import { StateSaver } from "../../../train/states/state_saver.ts";
+import { gpuTest } from "../../kernels/harness.ts";
+import { assertSameTensors } from "../../same.ts";
+import { openTrainer, parameters } from "../runs.ts";
 import {
   expecting,
   identity,

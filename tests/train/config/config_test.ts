@@ -1,7 +1,7 @@
 /** What flags, YAML files and code say of a training run. */
 import assert from "node:assert/strict";
-import { statusOf } from "../../cli/run_main.ts";
-import { presetConfig } from "../../model/families/presets.ts";
+import { statusOf } from "../../../cli/run_main.ts";
+import { presetConfig } from "../../../model/families/presets.ts";
 import {
   jsonSchema,
   makeTrainConfig,
@@ -9,10 +9,10 @@ import {
   type PartialTrainConfig,
   type TrainConfig,
   trainHelp,
-} from "../../train/config/config.ts";
-import { allowableKeys, resumeRules } from "../../train/config/resume_keys.ts";
-import { checkIdentity, type StoredIdentity } from "../../train/states/resume_rules.ts";
-import { KEYS } from "../../train/config/schema.ts";
+} from "../../../train/config/config.ts";
+import { allowableKeys, resumeRules } from "../../../train/config/resume_keys.ts";
+import { checkIdentity, type StoredIdentity } from "../../../train/states/resume_rules.ts";
+import { KEYS } from "../../../train/config/schema.ts";
 import { example, parse, parseYaml, refused } from "./config_parsing.ts";
 
 Deno.test("config: the defaults are those of the design", () => {
@@ -315,7 +315,7 @@ Deno.test("config: every key says whether a resumed run may change it", () => {
   refused(() => resume(quantized, older), problem);
   assert.doesNotMatch(JSON.stringify(jsonSchema()), /"resume":"(same|free)"/);
   // docs/files.md names the keys that may change; where to write and what to begin from go without saying.
-  const told = Deno.readTextFileSync(new URL("../../docs/files.md", import.meta.url));
+  const told = Deno.readTextFileSync(new URL("../../../docs/files.md", import.meta.url));
   const listed = (from: string, to: string) => {
     const section = told.slice(told.indexOf(from), told.indexOf(to, told.indexOf(from)));
     return Array.from(section.matchAll(/`([a-z_.]+)`/g), ([, key]) => key).sort();

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { UsageError } from "../../kernels/errors.ts";
+import { UsageError } from "../../../kernels/errors.ts";
 import { parseYaml } from "./config_parsing.ts";
 
 /** Seconds on a machine that has much other work; alone, each text takes a tenth of one. */

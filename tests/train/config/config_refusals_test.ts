@@ -1,6 +1,6 @@
 /** Each flag, key and file that is refused, and what the refusal says. */
 import assert from "node:assert/strict";
-import { parseTrainArguments } from "../../train/config/config.ts";
+import { parseTrainArguments } from "../../../train/config/config.ts";
 import { example, parse, parseYaml, refused } from "./config_parsing.ts";
 
 Deno.test("config: unknown flags and keys name the nearest", () => {

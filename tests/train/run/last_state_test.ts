@@ -1,12 +1,12 @@
 /** What an error that ends a run says of where it can be gone on from. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UserError } from "../../kernels/errors.ts";
-import { NotFinite } from "../../model/transformer/not_finite.ts";
-import { Diverged } from "../../train/health.ts";
-import { withLastState } from "../../train/run/last_state.ts";
-import { stateName } from "../../train/states/saved_states.ts";
-import { TemporaryFolder } from "../cli/cli.ts";
+import { UserError } from "../../../kernels/errors.ts";
+import { NotFinite } from "../../../model/transformer/not_finite.ts";
+import { Diverged } from "../../../train/health.ts";
+import { withLastState } from "../../../train/run/last_state.ts";
+import { stateName } from "../../../train/states/saved_states.ts";
+import { TemporaryFolder } from "../../cli/cli.ts";
 
 const range = { numerics: { storage: "f32", operands: "f32" }, mode: { kind: "train" } } as const;
 

@@ -1,8 +1,8 @@
 /** Training configurations from flags and YAML, for the tests of them. */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { UsageError } from "../../kernels/errors.ts";
-import { parseTrainArguments, type TrainConfig } from "../../train/config/config.ts";
+import { UsageError } from "../../../kernels/errors.ts";
+import { parseTrainArguments, type TrainConfig } from "../../../train/config/config.ts";
 
 /** The path of an example configuration. */
 export const example = (name: string): string =>

@@ -5,17 +5,17 @@
  */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UserError } from "../../kernels/errors.ts";
-import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type { Fingerprints } from "../../train/states/fingerprints.ts";
-import type { AccumulationWindow } from "../../train/planner.ts";
-import type { RunIdentity } from "../../train/states/resume_rules.ts";
-import { type SavedState, stateAt } from "../../train/states/saved_states.ts";
-import { loadState } from "../../train/states/state.ts";
-import { beginning, type Progress } from "../../train/states/state_file.ts";
-import { StateSaver } from "../../train/states/state_saver.ts";
-import type { StepResult, Trainer } from "../../train/trainer.ts";
-import { fixtureSamples, fixtureSubject, fixtureWindow, type Subject } from "./runs.ts";
+import { UserError } from "../../../kernels/errors.ts";
+import type { Gpu } from "../../../kernels/gpu/gpu.ts";
+import type { Fingerprints } from "../../../train/states/fingerprints.ts";
+import type { AccumulationWindow } from "../../../train/planner.ts";
+import type { RunIdentity } from "../../../train/states/resume_rules.ts";
+import { type SavedState, stateAt } from "../../../train/states/saved_states.ts";
+import { loadState } from "../../../train/states/state.ts";
+import { beginning, type Progress } from "../../../train/states/state_file.ts";
+import { StateSaver } from "../../../train/states/state_saver.ts";
+import type { StepResult, Trainer } from "../../../train/trainer.ts";
+import { fixtureSamples, fixtureSubject, fixtureWindow, type Subject } from "../runs.ts";
 
 /** Where a run stands, in part. */
 export function progressAt(part: Partial<Progress> = {}): Progress {

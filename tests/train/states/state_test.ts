@@ -1,13 +1,13 @@
 /** Saving and resuming: a resumed run goes on bit for bit, and anything else is refused. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UsageError, UserError } from "../../kernels/errors.ts";
-import { GRAD_SCALER } from "../../kernels/ops/optimizer/loss_scale.ts";
-import { sealedJson } from "../../train/states/checksums.ts";
-import { setParameter } from "../../model/checkpoint/load.ts";
-import { gpuTest } from "../kernels/harness.ts";
-import { fixtureSubject, openTrainer, parameters, type Settings, type Subject } from "./runs.ts";
-import { assertSameTensors } from "../same.ts";
+import { UsageError, UserError } from "../../../kernels/errors.ts";
+import { GRAD_SCALER } from "../../../kernels/ops/optimizer/loss_scale.ts";
+import { sealedJson } from "../../../train/states/checksums.ts";
+import { setParameter } from "../../../model/checkpoint/load.ts";
+import { gpuTest } from "../../kernels/harness.ts";
+import { fixtureSubject, openTrainer, parameters, type Settings, type Subject } from "../runs.ts";
+import { assertSameTensors } from "../../same.ts";
 import {
   expecting,
   load,
