@@ -6,7 +6,7 @@ import { parseTrainArguments, type TrainConfig } from "../../../train/config/con
 
 /** The path of an example configuration. */
 export const example = (name: string): string =>
-  fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
+  fileURLToPath(new URL(`../../../examples/${name}`, import.meta.url));
 
 /** The configuration of `args` on top of the defaults alone. */
 export const parse = (...args: string[]): TrainConfig =>

@@ -3,20 +3,20 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { UsageError } from "../../kernels/errors.ts";
-import { readAdapter } from "../../model/adapter/adapter_folder.ts";
-import { openModel } from "../../model/checkpoint/source.ts";
-import { openSafetensors } from "../../model/formats/safetensors.ts";
-import type { TokenizedSample } from "../../model/text/prompt.ts";
-import { loadTokenizer } from "../../model/text/tokenizer/load.ts";
-import { makeTrainConfig } from "../../train/config/config.ts";
-import { type Fingerprints, fingerprints, keepWhole } from "../../train/states/fingerprints.ts";
-import { checkIdentity, weightsNote } from "../../train/states/resume_rules.ts";
-import { TemporaryFolder, TOKENIZER } from "../cli/cli.ts";
-import { fixturePath } from "../fixtures.ts";
-import { fixtureSamples } from "./runs.ts";
+import { UsageError } from "../../../kernels/errors.ts";
+import { readAdapter } from "../../../model/adapter/adapter_folder.ts";
+import { openModel } from "../../../model/checkpoint/source.ts";
+import { openSafetensors } from "../../../model/formats/safetensors.ts";
+import type { TokenizedSample } from "../../../model/text/prompt.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
+import { makeTrainConfig } from "../../../train/config/config.ts";
+import { type Fingerprints, fingerprints, keepWhole } from "../../../train/states/fingerprints.ts";
+import { checkIdentity, weightsNote } from "../../../train/states/resume_rules.ts";
+import { TemporaryFolder, TOKENIZER } from "../../cli/cli.ts";
+import { fixturePath } from "../../fixtures.ts";
+import { fixtureSamples } from "../runs.ts";
 
-const MODEL = fileURLToPath(new URL("../../examples/builtin/model", import.meta.url));
+const MODEL = fileURLToPath(new URL("../../../examples/builtin/model", import.meta.url));
 
 /** Copies the built-in model. */
 function copyModel(to: string): string {

@@ -1,7 +1,7 @@
 /** A run's memory in its configuration. */
 import assert from "node:assert/strict";
-import { Memory } from "../../kernels/gpu/memory.ts";
-import { memoryFigures, memoryNote, readMemoryNote } from "../../train/config/memory_note.ts";
+import { Memory } from "../../../kernels/gpu/memory.ts";
+import { memoryFigures, memoryNote, readMemoryNote } from "../../../train/config/memory_note.ts";
 
 Deno.test("memory note: what is written is read, wherever it stands", () => {
   assert.equal(memoryFigures(new Memory()).total, 0);
