@@ -27,24 +27,23 @@ export function decidesByFlag(args: readonly string[]): boolean {
   return args.some((argument) => /^(--gpu|--python|--watch|--help$|-h$)/.test(argument));
 }
 
+/** A line of a YAML file with the key `gpu`, or the key inside of brackets. */
+const GPU_KEY = /^(?:\{[^\n]*\b)?["']?gpu["']?[ \t]*:[ \t]*["']?([\w-]+)/m;
+
 /**
- * The value of `gpu` in the YAML file among a command's arguments. A file with mistakes has none: the program
- * tells them. An argument after a flag is taken for the flag's value, unless it is named as a YAML file.
+ * The value of `gpu` in the YAML file among a command's arguments. The line with it is looked for: the program reads the
+ * whole file, and tells what is wrong with it. An argument after a flag is taken for the flag's value, unless it is named
+ * as a YAML file.
  */
-export async function gpuOfYaml(
+export function gpuOfYaml(
   args: readonly string[],
   system: Pick<System, "read">,
-): Promise<string | undefined> {
+): string | undefined {
   for (const [i, argument] of args.entries()) {
     const isValue = args[i - 1]?.startsWith("--") && !args[i - 1].includes("=");
     if (argument.startsWith("-") || (isValue && !/\.ya?ml$/i.test(argument))) continue;
-    const text = system.read(argument);
-    if (text === undefined) continue;
-    try {
-      const { parse } = await import("yaml");
-      const gpu: unknown = parse(text, { logLevel: "error" })?.gpu;
-      if (typeof gpu === "string") return gpu;
-    } catch { /* the program reads the file again and says what is wrong */ }
+    const gpu = GPU_KEY.exec(system.read(argument) ?? "")?.[1];
+    if (gpu !== undefined) return gpu;
   }
   return undefined;
 }
@@ -53,11 +52,11 @@ export async function gpuOfYaml(
  * The WebGPU that a command asks for: `auto`, `deno`, `dawn` or what else the user wrote. A flag wins over the
  * YAML file; where they say nothing or `auto`, LORIKEET_GPU decides.
  */
-export async function requestedGpu(
+export function requestedGpu(
   args: readonly string[],
   system: Pick<System, "read" | "env">,
   { readsYaml = false }: { readsYaml?: boolean } = {},
-): Promise<string> {
-  const said = readFlag("gpu", args) ?? (readsYaml ? await gpuOfYaml(args, system) : undefined);
+): string {
+  const said = readFlag("gpu", args) ?? (readsYaml ? gpuOfYaml(args, system) : undefined);
   return (said === "auto" ? undefined : said) ?? system.env("LORIKEET_GPU") ?? "auto";
 }

@@ -87,7 +87,7 @@ async function programPlan(
     environment.set("LORIKEET_SURVEY", JSON.stringify(seen));
   }
   const needsGpu = computes && !asksForHelp(args);
-  const gpu = needsGpu ? await requestedGpu(args, system, { readsYaml }) : "deno";
+  const gpu = needsGpu ? requestedGpu(args, system, { readsYaml }) : "deno";
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
   if (needsGpu && system.name.startsWith("Linux")) {
     prepareVulkan(system, environment, { store: storeOf(launch) });
@@ -147,7 +147,7 @@ async function testPlan(
   environment: Environment,
 ): Promise<Plan> {
   const { root, deno, args } = launch;
-  const gpu = await requestedGpu([], system);
+  const gpu = requestedGpu([], system);
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
   if (system.name.startsWith("Linux")) {
     prepareVulkan(system, environment, { store: storeOf(launch) });

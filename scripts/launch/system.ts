@@ -6,6 +6,15 @@
 
 import { isWindows, programFiles } from "./paths.ts";
 
+/** Bytes of a file that the launch reads at most; what it looks for stands in small ones. */
+const MOST_BYTES = 1_000_000;
+
+/** A small file's text. Opening a pipe would wait for its writer, and a device may have no end. */
+function readSmallFile(path: string): string | undefined {
+  const { isFile, size } = Deno.statSync(path);
+  return isFile && size <= MOST_BYTES ? Deno.readTextFileSync(path) : undefined;
+}
+
 /** How a program ended, and the last of what it wrote. */
 export interface Ended {
   readonly success: boolean;
@@ -80,7 +89,7 @@ export function thisSystem(name: string): System {
     exists: (path) => attempt(() => Deno.statSync(path)) !== undefined,
     names: (folder) =>
       attempt(() => [...Deno.readDirSync(folder)].map(({ name }) => name).sort()) ?? [],
-    read: (path) => attempt(() => Deno.readTextFileSync(path)),
+    read: (path) => attempt(() => readSmallFile(path)),
     opens(path) {
       const file = attempt(() => Deno.openSync(path, { read: true, write: true }));
       file?.close();

@@ -62,6 +62,26 @@ Deno.test(
   },
 );
 
+Deno.test(
+  "cli: the launcher reads no pipe, no device and no large file either",
+  posix,
+  async () => {
+    using folder = new TemporaryFolder();
+    const pipe = join(folder.path, "pipe.yaml");
+    makePipe(pipe);
+    const large = folder.file("large.yaml", "key: 1\n".repeat(200_000));
+    for (const path of [pipe, "/dev/zero", large]) {
+      const { code, stderr } = await new Deno.Command("timeout", {
+        args: ["30", join(ROOT, "lorikeet"), "train", path],
+        stdin: "null",
+        stdout: "null",
+      }).output();
+      assert.equal(code, 2);
+      assert.match(new TextDecoder().decode(stderr), /^error: .*(a pipe|a device|1400000 bytes)/m);
+    }
+  },
+);
+
 Deno.test("cli: a pipe in a model's folder is refused by name", posix, async () => {
   for (const name of FILES) {
     using folder = new TemporaryFolder();

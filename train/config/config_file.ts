@@ -128,7 +128,10 @@ export function readConfigFile(path: string, problems: string[]): Givens {
       text = readText(path, { what: "a configuration", maxBytes: MAX_BYTES });
     }
   } catch (error) {
-    if (error instanceof UserError) throw new UsageError(`${error.message}; expected a YAML file`);
+    if (error instanceof UserError) {
+      const { message } = error;
+      throw new UsageError(message.includes("expected") ? message : `${message}; expected YAML`);
+    }
     const reason = error instanceof Deno.errors.NotFound
       ? "does not exist"
       : `can't be read (${(error as Error).message})`;
