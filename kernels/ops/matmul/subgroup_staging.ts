@@ -48,27 +48,42 @@ interface StagingOptions {
 const RANGES = { a: ["rowBase", "u.m"], b: ["columnBase", "u.n"] } as const;
 
 /**
+ * The row of a tile that a thread's word is in. Eight neighbouring threads store two rows of four words: rows r and
+ * r + 4, which meet in no bank.
+ */
+function rowOf({ alongK, words }: StagedTile, row: string): string {
+  return alongK && words === 4
+    ? `((${row}) & ~7u) | ((${row}) % 2u * 4u) | ((${row}) / 2u % 4u)`
+    : row;
+}
+
+/** Where a word of a tile is in the operand. Past its last row that row is read again; its results are not stored. */
+function wordIndex(name: "a" | "b", { alongK }: StagedTile, row: string, word: string): string {
+  const [base, limit] = RANGES[name];
+  return alongK
+    ? `(u.${name}Offset + min(${base} + ${row}, ${limit} - 1u) * u.${name}Stride) / 2u + ${word}`
+    : `(u.${name}Offset + (${row}) * u.${name}Stride) / 2u` +
+      ` + min(${base} / 8u + ${word}, ${limit} / 8u - 1u)`;
+}
+
+/**
  * How the threads of a workgroup share an operand's tile. Each of `sets` sets of registers holds one.
  *
  * @throws {Error} where the threads can't share the tile evenly.
  */
 export function staging(
   name: "a" | "b",
-  { alongK, rows, words, stride }: StagedTile,
+  tile: StagedTile,
   { first, kind, threads, ragged, sets }: StagingOptions & { sets: number },
 ): Staging {
-  const count = rows * words / threads;
+  const { alongK, rows, words, stride } = tile, count = rows * words / threads;
   if (!Number.isInteger(count)) {
     throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
   }
   // After so many of a thread's words the pattern repeats some rows below.
   const period = words / greatestCommonDivisor(words, threads);
-  const [base, limit] = RANGES[name];
   const { type, count: registers } = kind.registers(8);
   const register = (set: number, s: number, r: number) => `${name}${set}_${s}_${r}`;
-  // Eight neighbouring threads store two rows of four words: rows r and r + 4, which meet in no bank.
-  const rowOf = (row: string) =>
-    alongK && words === 4 ? `((${row}) & ~7u) | ((${row}) % 2u * 4u) | ((${row}) / 2u % 4u)` : row;
   const shares = Array.from({ length: count }, (_, s) => {
     const below = Math.floor(s / period) * period * threads / words;
     const row = `${name}Row${s % period} + ${below}u`, word = `${name}Word${s % period}`;
@@ -81,15 +96,11 @@ export function staging(
     };
   });
   const declare = repeat(Math.min(period, count), (e) => `
-let ${name}Row${e} = ${rowOf(`(thread + ${e * threads}u) / ${words}u`)};
+let ${name}Row${e} = ${rowOf(tile, `(thread + ${e * threads}u) / ${words}u`)};
 let ${name}Word${e} = (thread + ${e * threads}u) % ${words}u;
 let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`) +
     shares.map(({ s, row, word, at }) => {
-      // Past the last row of A or B the last row is read again; its results are not stored.
-      const index = alongK
-        ? `(u.${name}Offset + min(${base} + ${row}, ${limit} - 1u) * u.${name}Stride) / 2u + ${word}`
-        : `(u.${name}Offset + (${row}) * u.${name}Stride) / 2u` +
-          ` + min(${base} / 8u + ${word}, ${limit} / 8u - 1u)`;
+      const index = wordIndex(name, tile, row, word);
       return `let ${at} = ${index};\n` +
         repeat(
           sets,
@@ -124,29 +135,21 @@ let ${name}Put${e} = ${first}u + ${name}Row${e} * ${stride}u + ${name}Word${e};`
  */
 export function codeStaging(
   name: "a" | "b",
-  { alongK, rows, words, stride }: StagedTile,
+  tile: StagedTile,
   { first, load: { type, load: loadOf, scale, halves }, threads, ragged, sets }:
     & Omit<StagingOptions, "kind">
     & { sets: number; load: TileLoad },
 ): Staging {
-  const count = rows * words / threads;
+  const { alongK, rows, words, stride } = tile, count = rows * words / threads;
   const lanes = Math.min(scale.loads, greatestCommonDivisor(words, 8));
   if (!Number.isInteger(count)) {
     throw new Error(`${threads} threads can't share ${rows} rows of ${words} words`);
   }
-  const [base, limit] = RANGES[name];
-  const rowOf = (row: string) =>
-    alongK && words === 4 ? `((${row}) & ~7u) | ((${row}) % 2u * 4u) | ((${row}) / 2u % 4u)` : row;
   /** A word of the tile, of those that the threads share: where it is in the operand. */
-  const placed = (to: string, unit: string) => {
-    const index = alongK
-      ? `(u.${name}Offset + min(${base} + ${to}Row, ${limit} - 1u) * u.${name}Stride) / 2u + ${to}Word`
-      : `(u.${name}Offset + ${to}Row * u.${name}Stride) / 2u` +
-        ` + min(${base} / 8u + ${to}Word, ${limit} / 8u - 1u)`;
-    return `let ${to}Row = ${rowOf(`(${unit}) / ${words}u`)};
+  const placed = (to: string, unit: string) =>
+    `let ${to}Row = ${rowOf(tile, `(${unit}) / ${words}u`)};
 let ${to}Word = (${unit}) % ${words}u;
-let ${to}At = ${index};`;
-  };
+let ${to}At = ${wordIndex(name, tile, `${to}Row`, `${to}Word`)};`;
   const loaded = (
     to: string,
     register: string,

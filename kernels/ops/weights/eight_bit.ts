@@ -19,21 +19,6 @@ export function codesBinding(name: string, width: RowLoadWidth): Binding {
   return { name, dtype: "u32", access: "read", words };
 }
 
-/** What is made of loads that `NAME_codes(i)` makes: a signed byte for each value, then their factor in f32. */
-export const BYTE_LOADS: Pick<WeightKind, "registers" | "load" | "unpack" | "halves"> = {
-  registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
-  load: (name, _width, index) => `${name}_codes(${index})`,
-  unpack(_name, width, [register]) {
-    const four = (code: string, scale: string) =>
-      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
-    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
-  },
-  halves(name, registers) {
-    return packHalves(this.unpack(name, 8, registers));
-  },
-};
-
-/** The WGSL of a kind's loads. `scaleOf`: the scale of load `i`, counted over the whole matrix. */
 /** How the scale of a load is read, in two steps: registers are not to wait for what memory gives. */
 export interface ScaleRead {
   /** Values of a row that have the same, a power of two. */

@@ -10,8 +10,7 @@
  * @module
  */
 import { checkBlocks, fourBitBinding, fourBitRow, fourBitWords } from "./blocks.ts";
-import { BYTE_LOADS } from "./eight_bit.ts";
-import type { RowLoadWidth, WeightKind } from "./kind.ts";
+import { packHalves, type RowLoadWidth, type WeightKind } from "./kind.ts";
 import { flagScalesNotFinite } from "./scales_not_finite.ts";
 
 /** Values of a block, and of a group. */
@@ -84,7 +83,16 @@ fn ${name}_codes(i: u32) -> ${type}<u32> {
   return ${type}<u32>(${words.join(", ")}, scale${rest});
 }`;
   },
-  ...BYTE_LOADS,
+  registers: (width) => ({ type: width === 8 ? "vec4<u32>" : "vec2<u32>", count: 1 }),
+  load: (name, _width, index) => `${name}_codes(${index})`,
+  unpack(_name, width, [register]) {
+    const four = (code: string, scale: string) =>
+      `(vec4<f32>(unpack4xI8(${register}.${code})) * bitcast<f32>(${register}.${scale}))`;
+    return width === 8 ? [four("x", "z"), four("y", "z")] : [four("x", "y")];
+  },
+  halves(name, registers) {
+    return packHalves(this.unpack(name, 8, registers));
+  },
 
   sharedBytes: 0,
 
