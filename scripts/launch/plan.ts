@@ -72,11 +72,11 @@ function nvidiaSmiFolder(system: System): string | undefined {
   return system.exists(`${folder}/nvidia-smi.exe`) ? folder : undefined;
 }
 
-async function programPlan(
+function programPlan(
   launch: Launch & { command: ProgramName },
   system: System,
   environment: Environment,
-): Promise<Plan> {
+): Plan {
   const { root, cache, deno, args } = launch;
   const { program, computes, permissions, readsYaml, surveys } = programCommand(
     launch.command,
@@ -141,11 +141,11 @@ function allTests(root: string, system: System): string[] {
   );
 }
 
-async function testPlan(
+function testPlan(
   launch: Launch,
   system: System,
   environment: Environment,
-): Promise<Plan> {
+): Plan {
   const { root, deno, args } = launch;
   const gpu = requestedGpu([], system);
   const native = prepareDawn(system, environment, { gpu, deno, store: storeOf(launch) });
@@ -191,11 +191,11 @@ const BUNDLE_FLAGS = [
   "--allow-env=NO_COLOR,TERM,COLUMNS",
 ];
 
-async function toolPlan(
+function toolPlan(
   launch: Launch,
   system: System,
   environment: Environment,
-): Promise<Plan> {
+): Plan {
   const { root, deno, command, args } = launch;
   putDenoFirst(launch, system, environment);
   const { changes } = environment;
@@ -204,7 +204,7 @@ async function toolPlan(
     case "deno":
       return { changes, program: [deno] };
     case "test":
-      return await testPlan(launch, system, environment);
+      return testPlan(launch, system, environment);
     case "check":
       return { changes, folder: root, program: [...checkTypes, ...(args.length > 0 ? [] : ["."])] };
     case "compile":
@@ -219,7 +219,7 @@ async function toolPlan(
     }
     default: {
       const steps = [[deno, "fmt", "--check"], [deno, "lint"], [...checkTypes, "."]];
-      return { ...await testPlan(launch, system, environment), folder: root, steps };
+      return { ...testPlan(launch, system, environment), folder: root, steps };
     }
   }
 }
@@ -278,7 +278,7 @@ export async function planStart(launch: Launch, system: System): Promise<Plan> {
   if (!isBundled(command) && COMMANDS.includes(command) && system.exists(`${root}/deno`)) {
     throw new Refused(`${command} is not part of a bundle: run it in the project's folder`);
   }
-  if (isProgram(command)) return await programPlan({ ...launch, command }, system, environment);
+  if (isProgram(command)) return programPlan({ ...launch, command }, system, environment);
   if (!COMMANDS.includes(command)) return await refuseUnknown(command);
-  return await toolPlan(launch, system, environment);
+  return toolPlan(launch, system, environment);
 }

@@ -98,9 +98,9 @@ gpuTest("cli: under nohup SIGHUP is outlived, and a file asks a run to stop", as
 
 gpuTest("cli: a third Ctrl-C stops at once, if the second one did not", async () => {
   using folder = new TemporaryFolder();
-  const output = folder.file("run"), data = folder.file("data.json", smallData(400));
-  // The first step takes some seconds; a second Ctrl-C is noticed when it ends.
-  const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "400"];
+  const output = folder.file("run"), data = folder.file("data.json", smallData(4000));
+  // The first step takes half a minute; a second Ctrl-C is noticed when it ends.
+  const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "4000"];
   const run = await startLorikeet("train", [...flags, "--output", output]), ended = run.output();
   await until(run, () => exists(join(output, "metrics.jsonl")));
   run.kill("SIGINT");
@@ -113,7 +113,7 @@ gpuTest("cli: a third Ctrl-C stops at once, if the second one did not", async ()
     assert.ok(error instanceof TypeError, "the second one was noticed already");
   }
   const killed = performance.now(), { code, message } = await endOf(ended);
-  assert.ok(performance.now() - killed < 1000);
+  assert.ok(performance.now() - killed < 10_000);
   assert.equal(code, 130, message);
   assert.ok(!exists(join(output, "states")), "a state was saved");
 });
