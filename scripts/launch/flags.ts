@@ -42,7 +42,7 @@ export async function gpuOfYaml(
     if (text === undefined) continue;
     try {
       const { parse } = await import("yaml");
-      const gpu: unknown = parse(text, { logLevel: "error" })?.gpu;
+      const gpu: unknown = parse(text, { logLevel: "error", uniqueKeys: false })?.gpu;
       if (typeof gpu === "string") return gpu;
     } catch { /* the program reads the file again and says what is wrong */ }
   }

@@ -21,7 +21,7 @@ export interface System {
   exists(path: string): boolean;
   /** Names in a folder, sorted; none where it can't be read. */
   names(folder: string): string[];
-  /** A file's text; undefined where it can't be read. */
+  /** A small file's text; undefined where it can't be read, is no file, or has more bytes than a configuration may have. */
   read(path: string): string | undefined;
   /** Whether the file can be opened for reading and writing, as a device must be. */
   opens(path: string): boolean;
@@ -72,6 +72,16 @@ function makeFolder(path: string, mode?: number): boolean {
   }) ?? false;
 }
 
+/** Bytes of a file at most that the launcher reads; `train` takes no larger configuration. */
+const MAX_BYTES = 50_000;
+
+/** A small file's text. Pipes and devices are not opened: they may have no end. Files of /proc have no size. */
+function readSmall(path: string): string | undefined {
+  const { isFile, size } = Deno.statSync(path);
+  if (!isFile || size > MAX_BYTES) return undefined;
+  return size === 0 ? "" : Deno.readTextFileSync(path);
+}
+
 /** The machine itself. @param name As `uname -sm` has it. */
 export function thisSystem(name: string): System {
   const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
@@ -80,7 +90,7 @@ export function thisSystem(name: string): System {
     exists: (path) => attempt(() => Deno.statSync(path)) !== undefined,
     names: (folder) =>
       attempt(() => [...Deno.readDirSync(folder)].map(({ name }) => name).sort()) ?? [],
-    read: (path) => attempt(() => Deno.readTextFileSync(path)),
+    read: (path) => attempt(() => readSmall(path)),
     opens(path) {
       const file = attempt(() => Deno.openSync(path, { read: true, write: true }));
       file?.close();
