@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { UserError } from "./errors.ts";
 
 /**
  * What a terminal obeys, or what turns the order of what stands on a line: C0 but newline and tab, DEL, C1, and
@@ -68,16 +69,33 @@ export class StyledText {
   }
 }
 
+/**
+ * Writes to standard output.
+ *
+ * @throws {UserError} where that can't be done, as on a full disk; a pipe that is closed remains what it is.
+ */
+function toStdout(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    if (!(error instanceof Error) || error instanceof Deno.errors.BrokenPipe) throw error;
+    throw new UserError(`standard output can't be written: ${error.message}`);
+  }
+}
+
 /** Prints a line, or several, on standard output. */
 export function printLine(line: string | StyledText): void {
-  console.log(typeof line === "string" ? printable(line) : line.codes);
+  const text = typeof line === "string" ? printable(line) : line.codes;
+  toStdout(() => console.log(text));
 }
 
 /** Prints a piece of text on standard output, with nothing after it. */
 export function printText(text: string): void {
   // Where a piece ends between the two characters of a line's end, the rest of it comes with the next.
   const bytes = new TextEncoder().encode(printable(text.replace(/\r$/, "")));
-  for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+  toStdout(() => {
+    for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
+  });
 }
 
 /** Prints a line, or several, on standard error: what a person is told beside the result. Long lines lose their middle. */
@@ -107,5 +125,5 @@ export function printableJson(value: unknown, indent?: number): string {
 
 /** Prints a value as JSON on standard output. */
 export function printJson(value: unknown, indent?: number): void {
-  console.log(printableJson(value, indent));
+  toStdout(() => console.log(printableJson(value, indent)));
 }

@@ -54,6 +54,27 @@ Deno.test("launch: flags are read in both forms, the last wins", () => {
   assert.ok(!decidesByFlag(["--prompt", "which gpu? --help"]));
 });
 
+Deno.test({
+  name: "launch: what may have no end, and what is too large for a configuration, is not read",
+  ignore: Deno.build.os === "windows",
+  fn() {
+    using folder = new TemporaryFolder();
+    const { read } = thisSystem("Linux x86_64"), pipe = folder.file("pipe");
+    assert.ok(new Deno.Command("mkfifo", { args: [pipe] }).outputSync().success);
+    const keys = (count: number) => Array.from({ length: count }, (_, i) => `k${i}: 1\n`).join("");
+    const large = folder.file("large.yaml", keys(100_000));
+    for (const path of ["/dev/zero", "/dev/null", pipe, large, folder.path]) {
+      assert.equal(read(path), undefined, path);
+    }
+    const small = folder.file("small.yaml", `gpu: dawn\n${keys(4000)}`), began = performance.now();
+    assert.equal(
+      requestedGpu([small], thisSystem("Linux x86_64"), { readsYaml: true }),
+      "dawn",
+    );
+    assert.ok(performance.now() - began < 10_000, "keys are compared with one another");
+  },
+});
+
 Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET_GPU's", async () => {
   const files = {
     "a.yaml": "gpu: dawn",
@@ -74,7 +95,7 @@ Deno.test("launch: the WebGPU is the flag's, then the YAML file's, then LORIKEET
   assert.equal(await wanted(["a.yaml"], env), "dawn");
   assert.equal(await wanted(["auto.yaml"], env), "deno");
   assert.equal(await wanted(["a.yaml", "--gpu", "auto"], env), "deno");
-  assert.equal(await requestedGpu(["a.yaml"], machine({ files })), "auto", "another command");
+  assert.equal(requestedGpu(["a.yaml"], machine({ files })), "auto", "another command");
 });
 
 Deno.test("launch: no command but test gets more than files, and few get programs", () => {

@@ -85,19 +85,25 @@ async function answer({ training, stop, answers }: Run): Promise<string[] | unde
   return await answers.answers(training.gpu, engine, () => stop.check());
 }
 
+/** What the model answers before the first step that this program does, and the steps that others did before it. */
+interface Before {
+  answers?: string[];
+  step: number;
+}
+
 /**
  * All that comes before the first step: answers and held-out loss. A run that is gone on with has the loss already.
  *
  * @throws {Stopped} where that is asked for meanwhile.
  */
-async function lookBefore(run: Run): Promise<{ answers?: string[] }> {
+async function lookBefore(run: Run): Promise<Before> {
   const { training: { folder, progress }, evaluation, metrics, stop } = run;
   try {
     const answers = await answer(run);
     stop.check();
     await evaluation.run(progress.step);
     stop.check();
-    return { answers };
+    return { answers, step: progress.step };
   } catch (error) {
     metrics[Symbol.dispose](); // Windows removes no file that is open.
     folder.discard();
@@ -247,7 +253,7 @@ async function stopped(
 }
 
 /** Trains and writes what comes of it. @returns The exit code. */
-async function train(run: Run, before: { answers?: string[] }): Promise<number> {
+async function train(run: Run, before: Before): Promise<number> {
   const { training, training: { folder, progress, setup: { config } }, stop, answers } = run;
   const { evaluation: { history }, metrics } = run;
   stop.answer = TRAINING;
@@ -269,7 +275,7 @@ async function train(run: Run, before: { answers?: string[] }): Promise<number> 
     () => writeSummary({ gpu, folder, progress, config, model, skipped, history }),
   );
   if (answers && before.answers && after.answers) {
-    printLine(`\n${answers.describe(before.answers, after.answers)}`);
+    printLine(`\n${answers.describe(before.answers, after.answers, before.step)}`);
   }
   report(training, { trained, profile, history });
   await attempt(problems, () => metrics.end());

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { join } from "node:path";
 import { UserError } from "../kernels/errors.ts";
 import type { StyledText } from "../kernels/terminal.ts";
 import { quantizedTypes } from "../model/formats/weights.ts";
@@ -26,7 +27,7 @@ import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
 import { type Fingerprints, fingerprints, keepWhole } from "./states/fingerprints.ts";
 import { PassPlanner, type RunSizes } from "./planner.ts";
 import { checkIdentity, type RunIdentity, weightsNote } from "./states/resume_rules.ts";
-import type { SavedState } from "./states/saved_states.ts";
+import { type SavedState, STATE_JSON } from "./states/saved_states.ts";
 import { newestState } from "./states/state.ts";
 import type { StoredState } from "./states/state_file.ts";
 import { windowSizes } from "./window_sizes.ts";
@@ -44,7 +45,7 @@ export interface TrainingSetup extends ModelWithTokenizer {
   planner: PassPlanner;
   /** Contents of the model, the data and so on, by which a state knows its run again. */
   fingerprints: Fingerprints;
-  /** The states that the run goes on from, the newest first, and what the first whole one says; none where it begins. */
+  /** The states that the run goes on from, the newest whole one first, and what that one says; none where it begins. */
   states: readonly SavedState[];
   resumed?: StoredState;
 }
@@ -161,7 +162,10 @@ export async function setUpTraining(
     plan,
     planner,
     fingerprints: prints,
-    states,
+    // The damaged ones above it have been told.
+    states: states.slice(
+      Math.max(0, states.findIndex(({ path }) => join(path, STATE_JSON) === resumed?.path)),
+    ),
     resumed,
   };
   if (resumed !== undefined) {

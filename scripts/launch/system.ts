@@ -6,13 +6,17 @@
 
 import { isWindows, programFiles } from "./paths.ts";
 
-/** Bytes of a file that the launch reads at most; what it looks for stands in small ones. */
-const MOST_BYTES = 1_000_000;
+/** Bytes of a file that the launch reads at most; `train` takes no larger configuration. */
+const MOST_BYTES = 50_000;
 
-/** A small file's text. Opening a pipe would wait for its writer, and a device may have no end. */
+/**
+ * A small file's text. Opening a pipe would wait for its writer, and a device may have no end. Neither may what says that
+ * it has no bytes, as files of /proc do.
+ */
 function readSmallFile(path: string): string | undefined {
   const { isFile, size } = Deno.statSync(path);
-  return isFile && size <= MOST_BYTES ? Deno.readTextFileSync(path) : undefined;
+  if (!isFile || size > MOST_BYTES) return undefined;
+  return size === 0 ? "" : Deno.readTextFileSync(path);
 }
 
 /** How a program ended, and the last of what it wrote. */
@@ -30,7 +34,7 @@ export interface System {
   exists(path: string): boolean;
   /** Names in a folder, sorted; none where it can't be read. */
   names(folder: string): string[];
-  /** A file's text; undefined where it can't be read. */
+  /** A small file's text; undefined where it can't be read, is no file, or has more bytes than a configuration may have. */
   read(path: string): string | undefined;
   /** Whether the file can be opened for reading and writing, as a device must be. */
   opens(path: string): boolean;

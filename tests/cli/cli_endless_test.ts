@@ -97,3 +97,16 @@ Deno.test("cli: a pipe in a model's folder is refused by name", posix, async () 
     await refusedSoon(args, "", new RegExp(`${name}.*pipe`));
   }
 });
+
+Deno.test({
+  name: "cli: what is standard input under a file's name is refused without Deno's advice",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    for (const path of ["/dev/stdin", "/dev/full", "/proc/self/fd/0", "/dev"]) {
+      const [inFile, inData] = [["train", path], ["train", "--data", path]] as const;
+      for (const args of path === "/dev" ? [inData] : [inFile, inData]) {
+        await refusedSoon(args, path, /^error: cannot read \/.*: it is among the system's own/);
+      }
+    }
+  },
+});

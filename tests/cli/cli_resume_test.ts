@@ -209,4 +209,9 @@ gpuTest("cli: a run goes on with what it began with, wherever that lies", async 
     gap.stderr,
     /metrics\.jsonl ends with step 0, and the state is of step 4: lines are/,
   );
+  // A damaged state is told once, though two look for the newest.
+  Deno.mkdirSync(join(output, "states/step-00000099"));
+  const damaged = await run("--model", other, ...more, "--epochs", "4");
+  assert.match(succeeded(damaged), /Going on after step 6 of 8/);
+  assert.equal(damaged.stderr.split("step-00000099 holds no state.json").length, 2, damaged.stderr);
 });

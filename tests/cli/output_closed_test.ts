@@ -47,3 +47,17 @@ full(FULL, async () => {
   assert.ok(exists(join(output, "adapter")));
   assert.equal((await run(">/dev/full 2>&1")).code, 1); // the folder is there already
 });
+
+const RESULT = "cli: a result that can't be written is an error in words";
+(Deno.build.os === "linux" ? Deno.test : Deno.test.ignore)(RESULT, async () => {
+  using folder = new TemporaryFolder();
+  for (const flag of ["--json", "--csv"]) {
+    const args = await denoArguments("compare", [folder.path, flag]);
+    const { code, stderr } = await new Deno.Command("sh", {
+      args: ["-c", `exec "$0" "$@" >/dev/full`, Deno.execPath(), ...args],
+    }).output();
+    const said = new TextDecoder().decode(stderr);
+    assert.equal(code, 1, said);
+    assert.match(said, /^error: standard output can't be written: No space left on device .*\n$/);
+  }
+});

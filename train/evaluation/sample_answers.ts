@@ -46,8 +46,8 @@ export class SampleAnswers {
     return this.samples.filter(({ output }, i) => answers[i] === output.trim()).length;
   }
 
-  /** Prompts with both answers, for people. */
-  describe(before: readonly string[], after: readonly string[]): string {
+  /** Prompts with both answers, for people. @param done Steps before the first answers, of a run that was gone on with. */
+  describe(before: readonly string[], after: readonly string[], done: number): string {
     const parts = this.samples.map(({ instruction, input, output }, i) => {
       const mark = (answer: string) => answer === output.trim() ? "✓" : "✗";
       return [
@@ -58,8 +58,9 @@ export class SampleAnswers {
       ].join("\n");
     });
     const total = this.samples.length;
-    return `Held-out prompts, before and after:\n\n${parts.join("\n\n")}\n\n` +
-      `Right answers: ${this.right(before)} of ${total} before, ${
+    const first = done === 0 ? "before" : `before step ${done + 1}`;
+    return `Held-out prompts, ${first} and after:\n\n${parts.join("\n\n")}\n\n` +
+      `Right answers: ${this.right(before)} of ${total} ${first}, ${
         this.right(after)
       } of ${total} after.`;
   }

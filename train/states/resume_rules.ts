@@ -149,8 +149,10 @@ export function checkIdentity(was: StoredIdentity, is: RunIdentity, path: string
   const MOST = 5;
   const parts = changes.slice(0, MOST).map(({ was, is }) => `with ${was}, not ${is}`);
   if (changes.length > MOST) parts.push(`and ${changes.length - MOST} more differ`);
-  const able = new Set(changes.map(({ key }) => key).filter(mayBeAllowed));
-  const or = able.size === 0 ? "" : `, or --allow-change ${[...able].join(",")}`;
+  const keys = new Set(changes.map(({ key }) => key)), able = [...keys].filter(mayBeAllowed);
+  const fixed = [...keys].filter((key) => !able.includes(key));
+  const but = fixed.length === 0 ? "" : ` with ${fixed.join(", ")} as it was`;
+  const or = able.length === 0 ? "" : `, or --allow-change ${able.join(",")}${but}`;
   throw new UsageError(
     `${path}: the run was made ${parts.join("; ")}; expected what it began with${or}`,
   );

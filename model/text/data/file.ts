@@ -4,7 +4,7 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { regularFileSize } from "../../../kernels/regular_file.ts";
+import { infoOf, regularFileSize } from "../../../kernels/regular_file.ts";
 import { refuseStandIn } from "../../files/whole_file.ts";
 
 /** What data files may be, for messages. */
@@ -46,7 +46,7 @@ export async function readDataFile(path: string): Promise<Uint8Array<ArrayBuffer
   const file = `data file "${path}"`;
   let bytes: Uint8Array<ArrayBuffer>;
   try {
-    if (Deno.statSync(path).isDirectory) {
+    if (infoOf(path).isDirectory) {
       throw new UserError(`data "${path}" is a folder; expected one file of ${FORMATS}`);
     }
     const size = regularFileSize(path);

@@ -299,7 +299,7 @@ Deno.test("config: every key says whether a resumed run may change it", () => {
   }
   refused(
     () => resume(makeTrainConfig({ model: "m", learning_rate: 1, seed: 1, eps: 1 })),
-    /^state\.json: the run was made with learning_rate 0\.00001, not 1; with eps 1e-8, not 1; with seed 42, not 1; expected what it began with, or --allow-change learning_rate,eps$/,
+    /^state\.json: the run was made with learning_rate 0\.00001, not 1; with eps 1e-8, not 1; with seed 42, not 1; expected what it began with, or --allow-change learning_rate,eps with seed as it was$/,
   );
   // A schedule depends on the run's length.
   const linear = { model: "m", schedule: "linear" } as const;
