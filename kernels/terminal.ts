@@ -89,10 +89,14 @@ export function printLine(line: string | StyledText): void {
   toStdout(() => console.log(text));
 }
 
-/** Prints a piece of text on standard output, with nothing after it. */
+/** Whether the last piece ended with a carriage return, which may be the first half of a line's end. */
+let endedWithReturn = false;
+
+/** Prints a piece of text on standard output, with nothing after it. A carriage return at its end comes with the next. */
 export function printText(text: string): void {
-  // Where a piece ends between the two characters of a line's end, the rest of it comes with the next.
-  const bytes = new TextEncoder().encode(printable(text.replace(/\r$/, "")));
+  const whole = endedWithReturn ? `\r${text}` : text;
+  endedWithReturn = whole.endsWith("\r");
+  const bytes = new TextEncoder().encode(printable(endedWithReturn ? whole.slice(0, -1) : whole));
   toStdout(() => {
     for (let done = 0; done < bytes.length;) done += Deno.stdout.writeSync(bytes.subarray(done));
   });

@@ -88,6 +88,7 @@ export class FakeSystem implements AsyncDisposable {
           "deno.json",
           "deno.lock",
           "kernels/suggestion.ts",
+          "kernels/errors.ts",
           "kernels/terminal.ts",
           "scripts/launch.ts",
         ],

@@ -214,7 +214,7 @@ gpuTest(
     assert.deepEqual(talk.map(({ role }) => role), ["user", "assistant", "user", "assistant"]);
     assert.deepEqual([talk[0].content, talk[2].content], ["Hello 1", "Hello 2"]);
     for (const { content } of [talk[1], talk[3]]) {
-      assert.ok(output.text.includes(printable(content)));
+      assert.ok(output.text.includes(printable(`${content}\n`)), JSON.stringify(content));
     }
   },
 );

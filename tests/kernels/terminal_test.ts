@@ -4,6 +4,7 @@ import {
   noteLine,
   printable,
   printableJson,
+  printText,
   shortened,
   StyledText,
 } from "../../kernels/terminal.ts";
@@ -72,4 +73,19 @@ Deno.test("terminal: styled text has the program's codes and no others", () => {
     "dim",
   );
   assert.equal(text.codes, "\x1b[2m\x1b[7m<s>\\x1b[0m\x1b[27ma\\x07\x1b[22m");
+});
+
+Deno.test("terminal: a carriage return at the end of a piece comes with the next", () => {
+  const { writeSync } = Deno.stdout, decoder = new TextDecoder();
+  let written = "";
+  Deno.stdout.writeSync = (bytes) => {
+    written += decoder.decode(bytes);
+    return bytes.length;
+  };
+  try {
+    for (const piece of ["a\r", "\nb\r", "\r", "c\r", "", "\n"]) printText(piece);
+  } finally {
+    Deno.stdout.writeSync = writeSync;
+  }
+  assert.equal(written, "a\nb\\r\\rc\n");
 });
