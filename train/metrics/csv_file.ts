@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { replaceText, writeAllSync } from "../../model/files/durable.ts";
+import { replaceText } from "../../model/files/durable.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { fileError } from "../../model/files/whole_file.ts";
+import { AppendFile } from "../run/append_file.ts";
 import { csvLine, type CsvValue } from "./csv.ts";
 import { BrokenLine, readLines } from "./read_lines.ts";
 
@@ -14,9 +15,7 @@ type Line<F extends string> = { readonly [name in F]: CsvValue };
 
 /** A CSV file that is open to get more. */
 export class CsvFile<F extends string> implements Disposable {
-  readonly #file: Deno.FsFile;
-  /** Bytes of whole lines. */
-  #size: number;
+  readonly #file: AppendFile;
 
   /**
    * Makes the file anew from the lines that there are: it is whole also where an earlier part of the run had none.
@@ -28,8 +27,7 @@ export class CsvFile<F extends string> implements Disposable {
     try {
       const rows = Array.from(readLines(from), (line) => this.#row(line as unknown as Line<F>));
       replaceText(path, csvLine(fields) + rows.join(""));
-      this.#file = Deno.openSync(path, { write: true });
-      this.#size = this.#file.seekSync(0, Deno.SeekMode.End);
+      this.#file = new AppendFile(path, {});
     } catch (error) {
       if (error instanceof BrokenLine) throw new UserError(`${from}: ${error.message}`);
       throw fileError(path, "write", error);
@@ -38,15 +36,7 @@ export class CsvFile<F extends string> implements Disposable {
 
   /** Adds a line; where that fails, the file has none of it. @throws {UserError} then. */
   write(line: Line<F>): void {
-    const bytes = new TextEncoder().encode(this.#row(line));
-    try {
-      this.#file.truncateSync(this.#size);
-      this.#file.seekSync(this.#size, Deno.SeekMode.Start);
-      writeAllSync(this.#file, bytes);
-      this.#size += bytes.length;
-    } catch (error) {
-      throw fileError(this.path, "write", error);
-    }
+    this.#file.append(new TextEncoder().encode(this.#row(line)));
   }
 
   #row(line: Line<F>): string {
@@ -54,6 +44,6 @@ export class CsvFile<F extends string> implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file[Symbol.dispose]();
   }
 }

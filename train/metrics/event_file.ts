@@ -8,8 +8,8 @@
  * @module
  */
 import { join } from "node:path";
-import { writeAllSync } from "../../model/files/durable.ts";
 import { exists, fileError, namesIn } from "../../model/files/whole_file.ts";
+import { AppendFile } from "../run/append_file.ts";
 import { eventRecord, eventRecords, type LoggedEvent, type Scalars } from "./event.ts";
 import { regularFileSize } from "../../kernels/regular_file.ts";
 
@@ -54,10 +54,8 @@ function cutBack(folder: string, step: number): number {
 /** The event file of a run that is begun or resumed. */
 export class EventFile implements Disposable {
   readonly path: string;
-  readonly #file: Deno.FsFile;
+  readonly #file: AppendFile;
   readonly #clock: () => number;
-  /** Bytes of whole events. */
-  #size = 0;
 
   /**
    * Makes the file, and the folder where there is none.
@@ -73,7 +71,7 @@ export class EventFile implements Disposable {
     this.path = join(folder, `events.out.tfevents.${String(seconds).padStart(10, "0")}.lorikeet`);
     try {
       Deno.mkdirSync(folder, { recursive: true });
-      this.#file = Deno.openSync(this.path, { write: true, createNew: true });
+      this.#file = new AppendFile(this.path, { createNew: true });
     } catch (error) {
       throw fileError(folder, "write", error);
     }
@@ -88,19 +86,10 @@ export class EventFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file[Symbol.dispose]();
   }
 
   #write(step: number, what: LoggedEvent["what"]): void {
-    const bytes = eventRecord({ wallTime: this.#clock(), step, what });
-    try {
-      // What a write that failed has left.
-      this.#file.truncateSync(this.#size);
-      this.#file.seekSync(this.#size, Deno.SeekMode.Start);
-      writeAllSync(this.#file, bytes);
-      this.#size += bytes.length;
-    } catch (error) {
-      throw fileError(this.path, "write", error);
-    }
+    this.#file.append(eventRecord({ wallTime: this.#clock(), step, what }));
   }
 }

@@ -4,9 +4,9 @@
  * @module
  */
 import { isObject } from "../../model/files/json_file.ts";
-import { writeAllSync } from "../../model/files/durable.ts";
 import { exists, fileError } from "../../model/files/whole_file.ts";
 import { regularFileSize } from "../../kernels/regular_file.ts";
+import { AppendFile } from "./append_file.ts";
 
 /** A line, with the step that it tells of. */
 export type StepLine = { step: number } & Record<string, unknown>;
@@ -39,9 +39,7 @@ function lastLine(bytes: Uint8Array, step: number): { end: number; line?: StepLi
 export class LineFile implements Disposable {
   /** The last line that the file began with, where it had any. */
   readonly last?: StepLine;
-  readonly #file: Deno.FsFile;
-  /** Bytes of whole lines. */
-  #size: number;
+  readonly #file: AppendFile;
 
   /**
    * Opens a file, or makes it.
@@ -57,9 +55,7 @@ export class LineFile implements Disposable {
         step,
       );
       this.last = line;
-      this.#size = end;
-      this.#file = Deno.openSync(path, { write: true, create: true });
-      this.#cut();
+      this.#file = new AppendFile(path, { create: true }, end);
     } catch (error) {
       throw fileError(path, "write", error);
     }
@@ -71,27 +67,10 @@ export class LineFile implements Disposable {
    * @throws {UserError} where it can't be written.
    */
   write(line: StepLine): void {
-    const bytes = new TextEncoder().encode(JSON.stringify(line) + "\n");
-    try {
-      writeAllSync(this.#file, bytes);
-      this.#size += bytes.length;
-    } catch (error) {
-      try {
-        this.#cut();
-      } catch {
-        // A torn line is cut off by the run that goes on.
-      }
-      throw fileError(this.path, "write", error);
-    }
-  }
-
-  /** Takes off what comes after the whole lines. */
-  #cut(): void {
-    this.#file.truncateSync(this.#size);
-    this.#file.seekSync(this.#size, Deno.SeekMode.Start);
+    this.#file.append(new TextEncoder().encode(JSON.stringify(line) + "\n"));
   }
 
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file[Symbol.dispose]();
   }
 }
