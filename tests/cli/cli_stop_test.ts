@@ -98,11 +98,13 @@ gpuTest("cli: under nohup SIGHUP is outlived, and a file asks a run to stop", as
 
 gpuTest("cli: a third Ctrl-C stops at once, if the second one did not", async () => {
   using folder = new TemporaryFolder();
-  const output = folder.file("run"), data = folder.file("data.json", smallData(4000));
-  // The first step takes half a minute; a second Ctrl-C is noticed when it ends.
-  const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "4000"];
-  const run = await startLorikeet("train", [...flags, "--output", output]), ended = run.output();
-  await until(run, () => exists(join(output, "metrics.jsonl")));
+  const output = folder.file("run"), data = folder.file("data.json", smallData(600));
+  // A step takes some seconds; a second Ctrl-C is noticed when it ends.
+  const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "600"];
+  flags.push("--epochs", "100", "--output", output);
+  const run = await startLorikeet("train", flags), ended = run.output();
+  // Another step is under way then; a request before the first one ends a run at once.
+  await until(run, () => stepsOf(output) >= 1);
   run.kill("SIGINT");
   await wait(1100); // within a second it is the same request
   run.kill("SIGINT");
