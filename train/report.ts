@@ -10,10 +10,24 @@ import { printLine } from "../kernels/terminal.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import { countSteps } from "./data.ts";
 import { EvaluationHistory } from "./evaluation/history.ts";
+import { exists } from "../model/files/whole_file.ts";
 import { countParameters } from "./run/output.ts";
+import { RUN_FILES, type RunFile } from "./run/run_files.ts";
 import type { RunFolder } from "./run/run_folder.ts";
 import type { TrainingSetup } from "./setup.ts";
 import type { Training } from "./training.ts";
+
+/** What a finished run may have beside what it trained and its metrics, and which of it are folders. */
+const OTHER_FILES = [
+  "csv",
+  "tensorboard",
+  "evaluations",
+  "evaluationsCsv",
+  "best",
+  "summary",
+  "states",
+] as const satisfies RunFile[];
+const FOLDERS: ReadonlySet<RunFile> = new Set(["tensorboard", "best", "states"]);
 
 /** `28672 of 1078400 parameters (2.6588 %)`. */
 export function describeParameters(model: Llama): string {
@@ -43,7 +57,9 @@ export function report(
   }
   if (trainer.skipped > 0) printLine(`Steps skipped for overflow: ${trainer.skipped}`);
   if (trained !== undefined) {
-    printLine(`Files: ${trained}, ${folder.file("metrics")}, summary.json, states/`);
+    const others = OTHER_FILES.filter((name) => exists(folder.file(name)));
+    const names = others.map((name) => RUN_FILES[name] + (FOLDERS.has(name) ? "/" : ""));
+    printLine(`Files: ${[trained, folder.file("metrics"), ...names].join(", ")}`);
   }
 }
 

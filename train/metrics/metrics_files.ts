@@ -53,6 +53,8 @@ export class MetricsFiles implements Disposable {
     if (folder.existed && last < step) {
       const what = `${metrics.path} ends with step ${last}`;
       noteLine(`${what}, and the state is of step ${step}: lines are missing.`);
+    } else if (metrics.hasGap) {
+      noteLine(`${metrics.path} has no line of some steps before step ${last}: lines are missing.`);
     }
     this.#steps.push(new RetriedWrites(metrics.path, (line) => metrics.write({ ...line })));
     if (evaluates) {

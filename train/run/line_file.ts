@@ -21,9 +21,18 @@ function parseLine(text: string): StepLine | undefined {
   }
 }
 
+const NEWLINE = 10;
+
+/** How many lines there are, and the first one's step. */
+function linesFrom(bytes: Uint8Array): { lines: number; first?: number } {
+  let lines = 0;
+  for (let at = bytes.indexOf(NEWLINE); at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lines++;
+  const first = parseLine(new TextDecoder().decode(bytes.subarray(0, bytes.indexOf(NEWLINE))));
+  return { lines, first: first?.step };
+}
+
 /** Where the last line of a step up to `step` ends, in bytes, and what it says. */
 function lastLine(bytes: Uint8Array, step: number): { end: number; line?: StepLine } {
-  const NEWLINE = 10;
   let end = bytes.lastIndexOf(NEWLINE) + 1;
   while (end > 0) {
     // `lastIndexOf` counts from the end where it is told a negative index.
@@ -39,6 +48,8 @@ function lastLine(bytes: Uint8Array, step: number): { end: number; line?: StepLi
 export class LineFile implements Disposable {
   /** The last line that the file began with, where it had any. */
   readonly last?: StepLine;
+  /** Whether some step between its first and its last line has none. For files of a line a step. */
+  readonly hasGap: boolean;
   readonly #file: AppendFile;
 
   /**
@@ -50,11 +61,11 @@ export class LineFile implements Disposable {
   constructor(readonly path: string, step: number) {
     try {
       if (exists(path)) regularFileSize(path);
-      const { end, line } = lastLine(
-        exists(path) ? Deno.readFileSync(path) : new Uint8Array(),
-        step,
-      );
+      const bytes = exists(path) ? Deno.readFileSync(path) : new Uint8Array();
+      const { end, line } = lastLine(bytes, step);
+      const { lines, first = 1 } = linesFrom(bytes.subarray(0, end));
       this.last = line;
+      this.hasGap = line !== undefined && lines < line.step - first + 1;
       this.#file = new AppendFile(path, { create: true }, end);
     } catch (error) {
       throw fileError(path, "write", error);

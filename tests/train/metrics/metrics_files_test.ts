@@ -5,6 +5,7 @@ import { CsvFile } from "../../../train/metrics/csv_file.ts";
 import { eventRecords } from "../../../train/metrics/event.ts";
 import { EventFile } from "../../../train/metrics/event_file.ts";
 import { RetriedWrites } from "../../../train/metrics/retried_writes.ts";
+import { LineFile } from "../../../train/run/line_file.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
 
 /** What a function says on standard error, a line each. */
@@ -40,6 +41,21 @@ Deno.test("metrics: what can't be written waits, in order, and is said once", ()
   assert.equal(noted(() => [5, 6].forEach((value) => writes.add(value))).length, 1);
   assert.throws(() => writes.end(), /no space left; its last 2 entries are missing$/);
   assert.deepEqual(written, [1, 2, 3, 4]);
+});
+
+Deno.test("metrics: a file that goes on says whether it lacks steps in its middle", () => {
+  using folder = new TemporaryFolder();
+  const text = (...steps: number[]) => steps.map((step) => `{"step":${step}}\n`).join("");
+  const opened = (steps: number[], at: number) => {
+    using file = new LineFile(folder.file("metrics.jsonl", text(...steps)), at);
+    return { last: file.last?.step, hasGap: file.hasGap };
+  };
+  assert.deepEqual(opened([1, 2, 3, 4], 3), { last: 3, hasGap: false });
+  assert.deepEqual(opened([1, 2, 4], 4), { last: 4, hasGap: true });
+  assert.deepEqual(opened([1, 2, 4], 2), { last: 2, hasGap: false });
+  // A run from another's state begins where that ends.
+  assert.deepEqual(opened([6, 7], 7), { last: 7, hasGap: false });
+  assert.deepEqual(opened([], 0), { last: undefined, hasGap: false });
 });
 
 /** Has every write to a file end after some bytes with an error, as on a full disk. */
