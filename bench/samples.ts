@@ -6,6 +6,7 @@
  */
 import { pcg4d } from "../kernels/wgsl/hash.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
+import { targetsAfter } from "../model/text/targets.ts";
 
 /** Tokens of the first 200 samples of Alpaca with Llama 2's tokenizer, BOS and EOS included: 24,200. */
 // deno-fmt-ignore
@@ -66,7 +67,7 @@ export function randomSample(index: number, vocab: number, limit: number): Token
   begin(COMMON.all, 3);
   return {
     ids,
-    promptLength: Math.min(PROMPTS[place], tokens - 1),
+    targets: targetsAfter(Math.min(PROMPTS[place], tokens - 1), ids),
     truncated: tokens < TOKENS[place],
   };
 }

@@ -25,6 +25,7 @@ import { PassPlanner } from "../train/planner.ts";
 import { Trainer } from "../train/trainer.ts";
 import { MOST_ERROR, Samples, Tensors, valuesOf } from "./kernel_case.ts";
 import { randomIds, randomRow } from "./samples.ts";
+import { targetsAfter } from "../model/text/targets.ts";
 
 /** Geometries are measured that the model in tiled_geometry.ts thinks at most so many times slower than its best. */
 const DOUBT = 1.25;
@@ -82,7 +83,7 @@ export async function askedProducts(
   });
   const batches = tokens.map((count) => {
     const ids = Uint32Array.from(randomIds(count, model.vocab_size));
-    const document = { ids, promptLength: count - 1, weight: 1 };
+    const document = { ids, targets: targetsAfter(count - 1, ids), weight: 1 };
     return makeBatch([document], generator.slidingWindows[0]);
   });
   await gpu.precompile(() => {

@@ -50,7 +50,7 @@ function checkPrompts(config: ModelConfig): Batch {
       (_, i) =>
         i === 0 ? config.bos_token_id ?? 0 : (7919 * i + 104729 * prompt) % config.vocab_size,
     );
-    return { ids, promptLength: length, weight: 0 };
+    return { ids, targets: [], weight: 0 };
   });
   const batch = makeBatch(documents, widestWindow(archSpec(config)));
   const targetRows = Uint32Array.from({ length: batch.tokens }, (_, i) => i);

@@ -6,7 +6,8 @@
 import { fileURLToPath } from "node:url";
 import type { RopeOptions } from "../kernels/ops/rope/rope.ts";
 import { type ModelConfig, parseConfig } from "../model/families/config.ts";
-import type { ReferenceSample } from "./model/reference_model.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
+import { targetsAfter } from "../model/text/targets.ts";
 
 /** A float32 tensor as a fixture file holds it, row-major. */
 export interface FixtureTensor {
@@ -117,6 +118,21 @@ export interface GreedyCase extends FixtureSubject {
   smallest_margin: number;
 }
 
+/** Ids of which those before `promptLength` are no targets. */
+export interface FixtureSample {
+  ids: number[];
+  promptLength: number;
+}
+
+/** Samples of a file as the model sees them. */
+export function tokenizedSamples(samples: readonly FixtureSample[]): TokenizedSample[] {
+  return samples.map(({ ids, promptLength }) => ({
+    ids: Uint32Array.from(ids),
+    targets: targetsAfter(promptLength, ids),
+    truncated: false,
+  }));
+}
+
 /** score.json: `nll[sample][i]` is of the target at position promptLength + i. */
 export interface ScoreCase extends FixtureSubject {
   tokens: number;
@@ -140,7 +156,7 @@ export interface FamilyFixture {
     /** A name of `logits`. */
     variant: string;
     train: "lora" | "full";
-    samples: ReferenceSample[];
+    samples: FixtureSample[];
     loss: number;
     file: string;
   }[];
@@ -153,7 +169,7 @@ export interface FamilyFixture {
 export interface PeftCase {
   name: string;
   model: FixtureModel;
-  samples: ReferenceSample[];
+  samples: FixtureSample[];
   /** Rows of the first sample, and their logits. */
   positions: number[];
   logits: number[][];
@@ -190,7 +206,7 @@ export interface Gemma2Fixture {
     final_logit_softcapping: number;
   };
   adapter: { rank: number; alpha: number; targets: string[] };
-  samples: ReferenceSample[];
+  samples: FixtureSample[];
   /** Of every row of the first sample, without the adapter and with it. */
   logits: number[][];
   adapted_logits: number[][];
@@ -204,7 +220,7 @@ export interface Gemma2Fixture {
  */
 export interface QuantizedFixture {
   learning_rate: number;
-  samples: ReferenceSample[];
+  samples: FixtureSample[];
   cases: {
     /** Folder in quantized/. */
     model: string;
@@ -223,7 +239,7 @@ export interface RopeCase extends RopeOptions {
 
 /** The JSON files and what they hold. */
 export interface FixtureFiles {
-  "samples.json": ReferenceSample[];
+  "samples.json": FixtureSample[];
   "logits.json": LogitsCase[];
   "gradients.json": GradientsCase[];
   "trajectories.json": TrajectoryCase[];

@@ -10,6 +10,7 @@
  */
 import { commonPrefix } from "../model/transformer/common_prefix.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
+import { promptLengthOf } from "../model/text/targets.ts";
 
 /** A sample in a pass. */
 export interface PackedSample {
@@ -92,9 +93,9 @@ export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
   return groups.flat();
 }
 
-/** Tokens whose rows predict no target: rows before the prompt's last. */
-function sharable({ sample: { ids, promptLength } }: PackedSample): number {
-  return Math.max(0, Math.min(promptLength, ids.length) - 1);
+/** Tokens whose rows predict no target: rows before the one of the first target. */
+function sharable({ sample }: PackedSample): number {
+  return Math.max(0, promptLengthOf(sample) - 1);
 }
 
 function compare(a: Uint32Array, b: Uint32Array): number {

@@ -35,6 +35,7 @@ import { defaultModel, modelFlag } from "../default_model.ts";
 import { LONGEST, randomRow } from "../samples.ts";
 import { tableLines } from "../text_table.ts";
 import { openTrainer } from "../train_run.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 const { shape } = trainSchema;
 const schema = z.strictObject({
@@ -149,7 +150,7 @@ async function tracedInference(
   const documents = samples.map(({ ids }, i) => ({
     ids,
     weight,
-    promptLength: i === samples.length - 1 ? ids.length - 1 : ids.length,
+    targets: i === samples.length - 1 ? targetsAfter(ids.length - 1, ids) : [],
   }));
   const batch = makeBatch(documents, widestWindow(archSpec(config)));
   const mode = scoreMode({ maxTokens: batch.tokens, maxTargets: batch.targetCount });

@@ -22,7 +22,7 @@ export async function sampleLines(tokenizer: Tokenizer): Promise<string[]> {
   return [
     ...describeSample(tokenizer, sample).codes.split("\n"),
     "",
-    `${sample.ids.length} tokens: ${sample.promptLength} of the prompt, ${targets} targets`,
+    `${sample.ids.length} tokens: ${sample.ids.length - targets} of the prompt, ${targets} targets`,
   ];
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { StyledText } from "../../kernels/terminal.ts";
+import { countTargets, type Span, targetsAfter } from "./targets.ts";
 import { textEncoder } from "./tokenizer/text_encoding.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -40,8 +41,8 @@ export type Sample = AlpacaSample | RawSample;
 export interface TokenizedSample {
   /** BOS, prompt, output, EOS. */
   ids: Uint32Array;
-  /** Ids before this position are masked: they are read, but not targets of the loss. */
-  promptLength: number;
+  /** Targets of the loss, in ascending order and apart; other ids are only read, and so is the first. */
+  targets: readonly Span[];
   /** Whether `ids` was cut at the maximum length, and so lacks its EOS. */
   truncated: boolean;
 }
@@ -132,16 +133,17 @@ export function encodeSample(
   const [prompt, all] = encodeBoth(tokenizer, sample), { eos_id } = tokenizer;
   const ended = "completion" in sample && all.at(-1) === eos_id;
   const ids = ended ? all : Uint32Array.from([...all, eos_id]);
+  const kept = ids.slice(0, maxLength);
   return {
-    ids: ids.slice(0, maxLength),
-    promptLength: Math.min(Math.max(prompt.length, 1), ids.length, maxLength),
+    ids: kept,
+    targets: targetsAfter(prompt.length, kept),
     truncated: ids.length > maxLength,
   };
 }
 
 /** Number of targets of the loss; 0 where the cut left nothing but the prompt. */
-export function supervisedTokens(sample: TokenizedSample): number {
-  return sample.ids.length - sample.promptLength;
+export function supervisedTokens({ targets }: TokenizedSample): number {
+  return countTargets(targets);
 }
 
 /** Brackets around control tokens; the first pair that the text has none of is used. */
@@ -155,13 +157,13 @@ interface Piece {
 }
 
 /**
- * Ids decoded in pieces: control tokens as they are written, on their own, and the text between them. `cut`
- * is a position where a piece ends, too.
+ * Ids decoded in pieces: control tokens as they are written, on their own, and the text between them. `cuts`
+ * are positions where a piece ends, too.
  */
 function decodedPieces(
   tokenizer: Tokenizer,
   ids: readonly number[],
-  cut: number,
+  cuts: ReadonlySet<number>,
 ): Piece[] {
   const controls = new Map([...tokenizer.special_tokens].map(([text, id]) => [id, text]));
   const pieces: Piece[] = [];
@@ -177,7 +179,7 @@ function decodedPieces(
     [begin, before] = [end, whole];
   };
   for (const [i, id] of ids.entries()) {
-    if (i === cut) endText(i);
+    if (cuts.has(i)) endText(i);
     const text = controls.get(id);
     if (text === undefined) continue;
     endText(i);
@@ -189,16 +191,16 @@ function decodedPieces(
 }
 
 /**
- * A sample decoded for people, with the masked part dim (with `colour`) or in [brackets]. Control tokens are
+ * A sample decoded for people, with the masked parts dim (with `colour`) or in [brackets]. Control tokens are
  * written as the tokenizer does, and told from letters that look the same: inverse, or in ⟨brackets⟩ of
  * their own.
  */
 export function describeSample(
   tokenizer: Tokenizer,
-  { ids, promptLength }: TokenizedSample,
+  { ids, targets }: TokenizedSample,
   colour = false,
 ): StyledText {
-  const pieces = decodedPieces(tokenizer, Array.from(ids), promptLength);
+  const pieces = decodedPieces(tokenizer, Array.from(ids), new Set(targets.flat()));
   const letters = pieces.filter(({ control }) => !control).map(({ text }) => text).join("");
   const [before, after] = BRACKETS.find((pair) => ![...pair].some((c) => letters.includes(c))) ??
     BRACKETS[0];
@@ -206,10 +208,21 @@ export function describeSample(
     if (!control) return StyledText.of(text);
     return colour ? StyledText.of(text, "inverse") : StyledText.of(before + text + after);
   };
-  const part = (masked: boolean) =>
-    pieces.filter(({ end }) => end <= promptLength === masked).map(written);
-  const prompt = colour
-    ? StyledText.join(part(true), "dim")
-    : StyledText.join([StyledText.of("["), ...part(true), StyledText.of("]")]);
-  return StyledText.join([prompt, ...part(false)]);
+  const part = (from: number, to: number) =>
+    pieces.filter(({ end }) => from < end && end <= to).map(written);
+  const masked = (from: number, to: number) => {
+    if (from === to) return [];
+    return [
+      colour
+        ? StyledText.join(part(from, to), "dim")
+        : StyledText.join([StyledText.of("["), ...part(from, to), StyledText.of("]")]),
+    ];
+  };
+  const parts: StyledText[] = [];
+  let at = 0;
+  for (const [begin, end] of targets) {
+    parts.push(...masked(at, begin), ...part(begin, end));
+    at = end;
+  }
+  return StyledText.join([...parts, ...masked(at, ids.length)]);
 }

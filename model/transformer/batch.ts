@@ -13,13 +13,14 @@ import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
 import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
 import { clipStarts } from "../../kernels/ops/rows/clip_starts.ts";
+import { promptLengthOf, type Span } from "../text/targets.ts";
 import { commonPrefix } from "./common_prefix.ts";
 
 /** One document with the weight that each of its targets has in the loss. */
 export interface Document {
   ids: Uint32Array;
-  /** Ids before this position are no targets. */
-  promptLength: number;
+  /** Which ids are targets; the first never is. */
+  targets: readonly Span[];
   /** Weight of each target's negative log-likelihood. */
   weight: number;
   /** Which of the model's `losses` its targets add up in. Default 0. */
@@ -114,12 +115,14 @@ export function makeBatch(
   }
   placed.sort((a, b) => (a.document.slot ?? 0) - (b.document.slot ?? 0));
   const rows: number[] = [], targets: number[] = [], weights: number[] = [];
-  for (const { document: { ids, promptLength, weight, slot = 0 }, first } of placed) {
-    const firstRow = rows.length;
-    for (let i = Math.max(1, promptLength); i < ids.length; i++) {
-      rows.push(first + i - 1);
-      targets.push(ids[i]);
-      weights.push(weight);
+  for (const { document, first } of placed) {
+    const { ids, weight, slot = 0 } = document, firstRow = rows.length;
+    for (const [begin, end] of document.targets) {
+      for (let i = begin; i < end; i++) {
+        rows.push(first + i - 1);
+        targets.push(ids[i]);
+        weights.push(weight);
+      }
     }
     const group = batch.lossGroups.at(-1);
     if (group?.slot === slot) group.rows += rows.length - firstRow;
@@ -133,15 +136,12 @@ export function makeBatch(
 }
 
 /** That a document's first rows can be those of `head`. */
-function checkShared(
-  { ids, promptLength, shared = 0 }: Document,
-  head: Uint32Array,
-  width: number,
-) {
+function checkShared(document: Document, head: Uint32Array, width: number) {
+  const { ids, shared = 0 } = document, promptLength = promptLengthOf(document);
   if (commonPrefix(ids, head) < shared) {
     throw new Error(`batch: a document does not begin with the ${shared} ids that it shares`);
   }
-  if (shared >= Math.max(1, promptLength)) {
+  if (shared >= promptLength) {
     throw new Error(`batch: ${shared} shared ids of a prompt of ${promptLength} reach its targets`);
   }
   if (ids.length > width) {

@@ -8,6 +8,7 @@ import { lossEnds } from "../../bench/train_run.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { PassPlanner } from "../../train/planner.ts";
 import { supervisedTokens } from "../../model/text/prompt.ts";
+import { promptLengthOf } from "../../model/text/targets.ts";
 
 const sum = (numbers: readonly number[]) => numbers.reduce((total, number) => total + number, 0);
 
@@ -19,8 +20,8 @@ Deno.test("bench samples: 200 are as long as Alpaca's first, and cut ones keep a
   assert.equal(sum(samples.map(supervisedTokens)), 24200 - 12953);
   assert.equal(Math.max(...samples.map(supervisedTokens)), 337);
   for (let i = 0; i < 200; i++) {
-    const { ids, promptLength, truncated } = randomSample(i, 40, 60);
-    assert.ok(ids.length <= 60 && promptLength < ids.length && promptLength > 0);
+    const sample = randomSample(i, 40, 60), { ids, truncated } = sample;
+    assert.ok(ids.length <= 60 && supervisedTokens(sample) > 0 && promptLengthOf(sample) > 0);
     assert.equal(truncated, lengths[i] > 60);
     assert.ok(ids.every((id) => id >= 3 && id < 40));
   }

@@ -13,6 +13,7 @@ import { epochOrder } from "../../train/data.ts";
 import { lorikeet, refused, TemporaryFolder } from "./cli.ts";
 import { fakeLauncher } from "../fake_launcher.ts";
 import { gpu } from "../kernels/harness.ts";
+import { promptLengthOf } from "../../model/text/targets.ts";
 
 const SETTINGS: PeersSettings = {
   model: "random:tiny",
@@ -147,8 +148,8 @@ Deno.test("bench peers: PyTorch is given the samples that Lorikeet trains on, in
   assert.deepEqual(
     samples,
     [...epochOrder(3, 0, 42, true)].map((i) => {
-      const { ids, promptLength } = randomSample(i, vocab_size, 512);
-      return { ids: [...ids], prompt_length: promptLength };
+      const sample = randomSample(i, vocab_size, 512);
+      return { ids: [...sample.ids], prompt_length: promptLengthOf(sample) };
     }),
   );
   assert.deepEqual([device, settings], [

@@ -32,7 +32,7 @@ for (const c of readFixture("peft.json")) {
     llama.initialize(gpu);
     await loadWeights(gpu, llama, merged, { seed: 0 });
     const [{ ids }] = c.samples;
-    const batch = makeBatch([{ ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 }]);
+    const batch = makeBatch([{ ids: Uint32Array.from(ids), targets: [], weight: 0 }]);
     const targetRows = Uint32Array.from(c.positions);
     const logits = llama.logits(gpu, { ...batch, targetRows, targetCount: targetRows.length });
     const values = await gpu.readF32(logits), width = logits.rowSize;

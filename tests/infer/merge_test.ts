@@ -22,6 +22,7 @@ import { exists, TemporaryFolder } from "../cli/cli.ts";
 import { fixturePath, readFixture, readTensors } from "../fixtures.ts";
 import { gpu, gpuTest } from "../kernels/harness.ts";
 import { writeZeros } from "../model/checkpoint/made_weights.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 const names = (folder: string) => [...Deno.readDirSync(folder)].map(({ name }) => name).sort();
 
@@ -40,7 +41,7 @@ async function merge(gpu: Gpu, model: string, adapter: Adapter, output: string):
  * the answer's ids again.
  */
 async function likeliest(gpu: Gpu, model: Llama, ids: number[]): Promise<number[]> {
-  const document = { ids: Uint32Array.from(ids), promptLength: 1, weight: 0 };
+  const document = { ids: Uint32Array.from(ids), targets: targetsAfter(1, ids), weight: 0 };
   const logits = model.logits(gpu, makeBatch([document], null));
   const values = await gpu.readF32(logits), width = logits.rowSize;
   return ids.slice(1).map((_, row) => {

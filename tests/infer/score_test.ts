@@ -3,9 +3,8 @@ import assert from "node:assert/strict";
 import { UserError } from "../../kernels/errors.ts";
 import { scoreResult, scoringMode } from "../../infer/score.ts";
 import { meanNll } from "../../model/transformer/evaluate.ts";
-import type { TokenizedSample } from "../../model/text/prompt.ts";
 import { loadFixtureModel } from "../fixture_model.ts";
-import { readFixture } from "../fixtures.ts";
+import { readFixture, tokenizedSamples } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 
 Deno.test("score: a perplexity beyond every number is refused", () => {
@@ -18,11 +17,7 @@ Deno.test("score: a perplexity beyond every number is refused", () => {
 });
 
 gpuTest("score: mean and perplexity are PyTorch's", async (gpu) => {
-  const samples = readFixture("samples.json").map(({ ids, promptLength }): TokenizedSample => ({
-    ids: Uint32Array.from(ids),
-    promptLength,
-    truncated: false,
-  }));
+  const samples = tokenizedSamples(readFixture("samples.json"));
   for (const c of readFixture("score.json")) {
     const model = await loadFixtureModel(gpu, c, { mode: scoringMode(samples) });
     const done: number[] = [];

@@ -19,9 +19,16 @@ export function referenceLogits(model: ReferenceModel, sequences: Vector[]): Flo
   return new Pass(model, sequences, 0).logits;
 }
 
-/** Supervised tokens: every id from the prompt's end on, the first id never being a target. */
+/** Positions of a sample's targets. */
+function targetsOf({ targets }: ReferenceSample): number[] {
+  return targets.flatMap(([begin, end]) =>
+    Array.from({ length: end - begin }, (_, i) => begin + i)
+  );
+}
+
+/** How many tokens of a sample are targets. */
 export function supervisedTokens(sample: ReferenceSample): number {
-  return Math.max(0, sample.ids.length - Math.max(1, sample.promptLength));
+  return targetsOf(sample).length;
 }
 
 /** Negative log-likelihoods of each sample's supervised tokens, in order. */
@@ -31,7 +38,7 @@ export function referenceNll(model: ReferenceModel, samples: ReferenceSample[]):
   let row = 0;
   return samples.map((sample) => {
     const nll = [];
-    for (let p = Math.max(1, sample.promptLength); p < sample.ids.length; p++) {
+    for (const p of targetsOf(sample)) {
       const own = logits.subarray((row + p - 1) * vocab_size, (row + p) * vocab_size);
       nll.push(logSumExp(own) - own[sample.ids[p]]);
     }
@@ -89,8 +96,8 @@ function weighedNll(
   const dLogits = new Float64Array(logits.length);
   let loss = 0, start = 0;
   batch.forEach((sample, i) => {
-    const { ids } = sample, tokens = supervisedTokens(sample), weight = weights[i];
-    for (let p = ids.length - tokens; p < ids.length; p++) {
+    const { ids } = sample, weight = weights[i];
+    for (const p of targetsOf(sample)) {
       const at = (start + p - 1) * vocabulary;
       const own = logits.subarray(at, at + vocabulary);
       const normalizer = logSumExp(own);

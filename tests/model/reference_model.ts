@@ -1,5 +1,6 @@
 /** A Llama and its adapter as the reference (reference.ts) takes them. */
 import type { ModelConfig } from "../../model/families/config.ts";
+import type { Span } from "../../model/text/targets.ts";
 
 /** The part of the configuration that the computation depends on; RoPE is not scaled here. */
 export type ReferenceConfig =
@@ -18,10 +19,10 @@ export type ReferenceConfig =
   >
   & { sliding_window?: number | null };
 
-/** Ids of which those before `promptLength` are no targets. */
+/** Ids, and which of them are targets. */
 export interface ReferenceSample {
   ids: ArrayLike<number>;
-  promptLength: number;
+  targets: readonly Span[];
 }
 
 /** Flat tensors by Hugging Face's (base weights) or PEFT's (adapter) names. */

@@ -6,6 +6,7 @@ import {
   readFixture,
   readModel,
   readTensors,
+  tokenizedSamples,
 } from "../fixtures.ts";
 import {
   globalNorm,
@@ -61,7 +62,7 @@ Deno.test("the reference's logits are PyTorch's", () => {
 });
 
 Deno.test("the reference's losses and gradients are PyTorch's, per tensor", () => {
-  const samples = readFixture("samples.json");
+  const samples = tokenizedSamples(readFixture("samples.json"));
   for (const expected of readFixture("gradients.json")) {
     const batch = expected.samples.map((index) => samples[index]);
     const actual = referenceWindow(load(expected), [batch], expected.loss_normalization);
@@ -80,7 +81,7 @@ Deno.test("the reference's losses and gradients are PyTorch's, per tensor", () =
 });
 
 Deno.test("the reference's scores and first windows are PyTorch's", () => {
-  const samples = readFixture("samples.json");
+  const samples = tokenizedSamples(readFixture("samples.json"));
   for (const expected of readFixture("score.json")) {
     const nll = referenceNll(load(expected), samples.slice(0, 4));
     nll.forEach((values, sample) => {
@@ -132,9 +133,9 @@ function oddModel(
   const adapter = new Map<string, Float64Array>();
   const masks = new Map<string, Float64Array>();
   const samples = [
-    { ids: [1, 4, 2, 9, 2], promptLength: 2 },
-    { ids: [1, 2], promptLength: 1 },
-    { ids: [1, 5, 5, 10, 0, 3, 2], promptLength: 6 },
+    { ids: [1, 4, 2, 9, 2], targets: [[2, 5]] as const },
+    { ids: [1, 2], targets: [[1, 2]] as const },
+    { ids: [1, 5, 5, 10, 0, 3, 2], targets: [[1, 3], [6, 7]] as const },
   ];
   for (let layer = 0; layer < 2; layer++) {
     const at = `model.layers.${layer}.`;

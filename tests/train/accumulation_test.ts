@@ -24,6 +24,7 @@ import {
   SMALL_CONFIG,
   type Subject,
 } from "./runs.ts";
+import { promptLengthOf, targetsAfter } from "../../model/text/targets.ts";
 
 const MODULES = Object.keys(LINEAR_MODULES) as LinearModule[];
 const SUBJECTS = {
@@ -142,7 +143,8 @@ function alike(
   const made = randomSamples(SMALL_CONFIG, lengths, seed);
   for (const place of places) {
     made[place].ids.set(made[places[0]].ids.subarray(0, shared));
-    made[place].promptLength = Math.max(made[place].promptLength, shared + 1);
+    const prompt = Math.max(promptLengthOf(made[place]), shared + 1);
+    made[place].targets = targetsAfter(prompt, made[place].ids);
   }
   return made;
 }
@@ -154,6 +156,9 @@ for (const [what, subject] of Object.entries(SUBJECTS)) {
       // Two templates, a sample of each at both ends, one as short as can be, and one sample apart.
       const first = alike([30, 50, 17, 40], 15, [0, 1, 2, 3], 5);
       const second = alike([60, 25, 12], 22, [0, 1], 6);
+      // As chats of several turns have them.
+      first[1].targets = [[17, 20], [33, 34], [49, 50]];
+      second[2].targets = [[1, 3], [6, 11]];
       const all = [first[0], second[0], second[2], first[1], first[2], second[1], first[3]];
       for (const batch_size of [1, 3]) {
         const window = Array.from(
@@ -184,7 +189,8 @@ Deno.test("samples are grouped so that a row has the fewest tokens", () => {
   const tokens = (text: string) => Uint32Array.from(text, (letter) => letter.charCodeAt(0));
   const pack = (texts: string[], promptLength: number) =>
     sharePrefixes(texts.map((text, slot) => {
-      const sample = { ids: tokens(text), promptLength, truncated: false };
+      const ids = tokens(text);
+      const sample = { ids, targets: targetsAfter(promptLength, ids), truncated: false };
       return { slot, index: 0, sample, shared: 0 };
     })).map(({ slot, shared }) => [slot, shared]);
   const long = "abcdefghijklmnop", other = "ABCDEFGHIJ";
@@ -243,7 +249,7 @@ Deno.test("sizes are exactly the largest of the passes that a planner makes, eac
 gpuTest("precompiling has every number of tokens and of targets, in few passes", async (gpu) => {
   const make = (length: number, promptLength: number): TokenizedSample => {
     const [{ ids }] = randomSamples(SMALL_CONFIG, [length], length);
-    return { ids, promptLength, truncated: false };
+    return { ids, targets: targetsAfter(promptLength, ids), truncated: false };
   };
   // The last length has no number of targets that was not there before.
   const single = [3, 5, 9, 33, 65, 130, 70].flatMap((length) =>
@@ -254,7 +260,7 @@ gpuTest("precompiling has every number of tokens and of targets, in few passes",
   const shared = [[[1, 2], [3]], [[4], [5]]].map((window): AccumulationWindow =>
     window.map((last) => {
       const ids = Uint32Array.from([...base, ...last]);
-      return [{ ids, promptLength: 20, truncated: false }];
+      return [{ ids, targets: targetsAfter(20, ids), truncated: false }];
     })
   );
   for (const [settings, windows] of [[{}, single], [{ packing: true }, shared]] as const) {
@@ -305,7 +311,7 @@ Deno.test("rows of packed micro-batches keep order, cut nothing and stay within 
 Deno.test("run sizes are those of the largest pass, packed or not", () => {
   const make = (length: number, promptLength: number): TokenizedSample => ({
     ids: new Uint32Array(length),
-    promptLength,
+    targets: targetsAfter(promptLength, { length }),
     truncated: false,
   });
   const windows = [[[make(10, 4)], [make(7, 1), make(2, 1)]], [[make(12, 11)]]];

@@ -8,6 +8,7 @@ import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { gpuTest, randomArray } from "../kernels/harness.ts";
 import { deviation, gradients, randomSamples, randomSubject, SMALL_CONFIG } from "./runs.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 const MODEL = { ...SMALL_CONFIG, num_hidden_layers: 5, tie_word_embeddings: false };
 const SUBJECT = randomSubject(MODEL);
@@ -16,7 +17,7 @@ const SUBJECT = randomSubject(MODEL);
 function makeWindow(): AccumulationWindow {
   const samples = randomSamples(MODEL, [31, 27, 14, 9]), shared = 12;
   samples[1].ids.set(samples[0].ids.subarray(0, shared));
-  for (const sample of samples.slice(0, 2)) sample.promptLength = shared + 1;
+  for (const sample of samples.slice(0, 2)) sample.targets = targetsAfter(shared + 1, sample.ids);
   return samples.map((sample) => [sample]);
 }
 

@@ -18,7 +18,7 @@ import { RunFolder } from "../../train/run/run_folder.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
 import { Trainer } from "../../train/trainer.ts";
 import { TemporaryFolder } from "../cli/cli.ts";
-import { fixturePath, type PeftCase, readFixture } from "../fixtures.ts";
+import { fixturePath, type PeftCase, readFixture, tokenizedSamples } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { setWeights, standingValues } from "../quantized_model.ts";
 import { parameters } from "./runs.ts";
@@ -36,9 +36,7 @@ function settings(...flags: string[]): LoraSettings {
 }
 
 const windowsOf = ({ samples }: PeftCase): AccumulationWindow[] =>
-  samples.map(({ ids, promptLength }) => [
-    [{ ids: Uint32Array.from(ids), promptLength, truncated: false }],
-  ]);
+  tokenizedSamples(samples).map((sample) => [[sample]]);
 
 /** A trainer of a case's model with its weights. */
 async function open(
@@ -272,9 +270,9 @@ gpuTest("a new adapter leaves the model as it was, and every part of it learns",
         initial_loss_scale: 256,
       });
       initializeAdapters(gpu, trainer.model, { init: "kaiming", seed: 1 });
-      const weights = windows.map((window) => window[0][0]).map(({ ids, promptLength }) => ({
+      const weights = windows.map((window) => window[0][0]).map(({ ids, targets }) => ({
         ids,
-        promptLength,
+        targets,
         weight: 1,
       }));
       const before = await parameters(gpu, trainer);

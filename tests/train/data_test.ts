@@ -9,6 +9,7 @@ import {
   type StepPlan,
 } from "../../train/data.ts";
 import { lossWeights } from "../../train/objective/sft.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 const range = (count: number) => Array.from({ length: count }, (_, i) => i);
 
@@ -115,7 +116,7 @@ Deno.test("data: countSteps is the number of planned steps", () => {
 /** A sample with so many masked and supervised tokens. */
 const tokenized = (promptLength: number, supervised: number): TokenizedSample => ({
   ids: new Uint32Array(promptLength + supervised),
-  promptLength,
+  targets: targetsAfter(promptLength, { length: promptLength + supervised }),
   truncated: false,
 });
 

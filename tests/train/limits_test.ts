@@ -11,6 +11,7 @@ import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { workgroupBytes } from "../kernels/workgroup_bytes.ts";
 import { Variables } from "../variables.ts";
 import { openTrainer, randomSamples, randomSubject, SMALL_CONFIG } from "./runs.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 /** The most that a program may take: https://www.w3.org/TR/webgpu/#limits. */
 const GUARANTEED = {
@@ -83,7 +84,7 @@ async function train(options: GpuOptions, precision: "fp32" | "mixed") {
   const [base, other] = randomSamples(SMALL_CONFIG, [30, 9]);
   const sharing = [1, 2].map((last) => ({
     ids: Uint32Array.from([...base.ids.subarray(0, 20), last, last]),
-    promptLength: 20,
+    targets: targetsAfter(20, { length: 22 }),
     truncated: false,
   }));
   const window = [[...sharing], [other]];

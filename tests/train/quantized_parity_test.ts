@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { loadAdapter } from "../../model/checkpoint/load.ts";
-import { fixturePath, readFixture } from "../fixtures.ts";
+import { fixturePath, readFixture, tokenizedSamples } from "../fixtures.ts";
 import { assertClose, gpuTest } from "../kernels/harness.ts";
 import { standingValues } from "../quantized_model.ts";
 import { openRun, runSteps } from "./quantized.ts";
@@ -12,9 +12,7 @@ const EVERY = 2;
 const WINDOWS = Array.from(
   { length: samples.length / EVERY },
   (_, step) =>
-    samples.slice(step * EVERY, (step + 1) * EVERY).map(({ ids, promptLength }) => [
-      { ids: Uint32Array.from(ids), promptLength, truncated: false },
-    ]),
+    tokenizedSamples(samples.slice(step * EVERY, (step + 1) * EVERY)).map((sample) => [sample]),
 );
 
 for (const { model, quantization, double_quantization, steps, unquantized_loss } of cases) {

@@ -12,13 +12,14 @@ import { deviation, gradients, parameters, randomSamples } from "./runs.ts";
 import { load, progressAt, save } from "./states/states.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import { assertSameTensors } from "../same.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 /** Windows of two micro-batches of two samples, of which the first two of a micro-batch begin alike. */
 const WINDOWS: AccumulationWindow[] = [4, 5].map((seed) => {
   const config = { ...presetConfig("tiny"), vocab_size: 61 };
   const [a, b, c, d] = randomSamples(config, [19, 16, 14, 9], seed);
   b.ids.set(a.ids.subarray(0, 10));
-  a.promptLength = b.promptLength = 11;
+  for (const sample of [a, b]) sample.targets = targetsAfter(11, sample.ids);
   return [[a, b], [c, d]];
 });
 

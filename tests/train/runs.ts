@@ -27,9 +27,11 @@ import {
   readAdapter,
   readFixture,
   readModel,
+  tokenizedSamples,
 } from "../fixtures.ts";
 import { random, randomArray } from "../kernels/harness.ts";
 import { adapterTensorName } from "../adapter_names.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 /** A model's configuration and tensors, and an adapter's, under the names of their files. */
 export interface Subject {
@@ -59,11 +61,7 @@ export function fixtureSubject({ model, adapter: name }: FixtureSubject): Subjec
 
 /** The samples of samples.json. */
 export function fixtureSamples(): TokenizedSample[] {
-  return readFixture("samples.json").map(({ ids, promptLength }) => ({
-    ids: Uint32Array.from(ids),
-    promptLength,
-    truncated: false,
-  }));
+  return tokenizedSamples(readFixture("samples.json"));
 }
 
 /** Windows of sample indexes as windows of samples. */
@@ -238,7 +236,7 @@ export function randomSamples(
   const below = (limit: number) => Math.floor((next() + 1) / 2 * limit);
   return lengths.map((length) => ({
     ids: Uint32Array.from({ length }, () => below(config.vocab_size)),
-    promptLength: 1 + below(length / 2),
+    targets: targetsAfter(1 + below(length / 2), { length }),
     truncated: false,
   }));
 }

@@ -3,6 +3,7 @@ import { plannedSteps, type StepPlan, windowSamples } from "../../train/data.ts"
 import { PassPlanner, type RunSizes } from "../../train/planner.ts";
 import { type WindowPlan, windowSizes } from "../../train/window_sizes.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
+import { targetsAfter } from "../../model/text/targets.ts";
 
 /** A generator of whole numbers below a bound, the same every time (Numerical Recipes' LCG). */
 function numbers(seed: number): (below: number) => number {
@@ -15,7 +16,7 @@ function numbers(seed: number): (below: number) => number {
 
 function sample(length: number, promptLength: number): TokenizedSample {
   const ids = Uint32Array.from({ length }, (_, i) => i % 7);
-  return { ids, promptLength, truncated: false };
+  return { ids, targets: targetsAfter(promptLength, ids), truncated: false };
 }
 
 function randomPlan(random: (below: number) => number): WindowPlan {

@@ -55,11 +55,12 @@ export class EvaluationPrompts {
     { evaluation, context }: { evaluation: readonly TokenizedSample[]; context: number },
   ): EvaluationPrompts | undefined {
     const asked: Asked[] = [], beginning = tokenizer.prefix_ids.length;
-    for (const { ids, promptLength } of evaluation) {
+    for (const { ids, targets } of evaluation) {
       if (asked.length >= eval_samples) break;
-      if (promptLength <= Math.max(beginning, 1)) continue; // text without a prompt
-      const expected = tokenizer.decode(Array.from(ids.subarray(promptLength)));
-      asked.push({ ids: Array.from(ids.subarray(0, promptLength)), expected });
+      const [begin, end] = targets.at(-1) ?? [0, 0];
+      if (begin <= Math.max(beginning, 1)) continue; // text without a prompt
+      const expected = tokenizer.decode(Array.from(ids.subarray(begin, end)));
+      asked.push({ ids: Array.from(ids.subarray(0, begin)), expected });
     }
     if (eval_samples > 0 && asked.length === 0) {
       throw new UserError(

@@ -8,6 +8,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { regularFileSize } from "../../kernels/regular_file.ts";
 import { fileError } from "../../model/files/whole_file.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
+import type { Span } from "../../model/text/targets.ts";
 
 /** A checksum to be fed piece by piece, at some 1.7 GB/s where the processor knows SHA. */
 export function startChecksum(): Hash {
@@ -20,16 +21,28 @@ export function checksum(bytes: Uint8Array | string): string {
 }
 
 /**
- * The checksum of samples as training sees them: their ids and where their prompts end, in order. It does not depend on
+ * The checksum of samples as training sees them: their ids and which of them are targets, in order. It does not depend on
  * the names or formats of the files that they came from.
  */
 export function samplesChecksum(samples: readonly TokenizedSample[]): string {
   const hash = startChecksum();
-  for (const { ids, promptLength } of samples) {
-    hash.update(new Uint8Array(Uint32Array.of(ids.length, promptLength).buffer));
+  for (const { ids, targets } of samples) {
+    hash.update(new Uint8Array(Uint32Array.from(sampleHeader(ids, targets)).buffer));
     hash.update(new Uint8Array(Uint32Array.from(ids).buffer));
   }
   return hash.digest("hex");
+}
+
+/** No sample has so many ids. */
+const SEVERAL_SPANS = 0xffff_ffff;
+
+/**
+ * What tells a sample's targets: where the ids end and where its prompt does, if the targets are all that follow. No other
+ * sample has the same numbers.
+ */
+function sampleHeader(ids: Uint32Array, targets: readonly Span[]): readonly number[] {
+  if (targets.length === 1 && targets[0][1] === ids.length) return [ids.length, targets[0][0]];
+  return [SEVERAL_SPANS, ids.length, targets.length, ...targets.flat()];
 }
 
 /** What a damaged file is to be answered with. */

@@ -19,6 +19,7 @@ import { type Combination, courseData, nameOf, techniqueFlags } from "../table2.
 import type { Table2Plan, Table2Settings } from "../table2.ts";
 import { openSamples } from "../../train_samples.ts";
 import { lossEnds, sum } from "../../train_run.ts";
+import { promptLengthOf } from "../../../model/text/targets.ts";
 
 const SCRIPT = fileURLToPath(new URL("torch_rows.py", import.meta.url));
 
@@ -184,8 +185,7 @@ export async function writeSubject(
   const text = JSON.stringify({
     config: configJson(source.config),
     samples: Array.from(order, (i) => {
-      const { ids, promptLength } = samples[i];
-      return { ids: [...ids], prompt_length: promptLength };
+      return { ids: [...samples[i].ids], prompt_length: promptLengthOf(samples[i]) };
     }),
     device,
     seed,

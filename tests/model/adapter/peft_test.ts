@@ -18,9 +18,17 @@ import { settingsFrom } from "../../../train/config/adapter_settings.ts";
 import { type LoraSettings, type TrainConfig, trainSchema } from "../../../train/config/schema.ts";
 import { PassPlanner } from "../../../train/planner.ts";
 import { Trainer } from "../../../train/trainer.ts";
-import { fixturePath, type PeftCase, readFixture, readModel, readTensors } from "../../fixtures.ts";
+import {
+  fixturePath,
+  type PeftCase,
+  readFixture,
+  readModel,
+  readTensors,
+  tokenizedSamples,
+} from "../../fixtures.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
 import { gradients } from "../../train/runs.ts";
+import { supervisedTokens } from "../../../model/text/prompt.ts";
 import { referenceWindow } from "../reference.ts";
 
 const cases = readFixture("peft.json");
@@ -49,18 +57,10 @@ async function fill(gpu: Gpu, model: Llama, c: PeftCase, adapter: Adapter): Prom
   loadAdapter(gpu, model, adapter);
 }
 
-const samplesOf = ({ samples }: PeftCase) =>
-  samples.map(({ ids, promptLength }) => ({
-    ids: Uint32Array.from(ids),
-    promptLength,
-    truncated: false,
-  }));
-
 /** The documents of a case in one pass, every supervised token weighing the same. */
 function batchOf(c: PeftCase): Batch {
-  const samples = samplesOf(c);
-  const supervised = samples.map(({ ids, promptLength }) => ids.length - promptLength);
-  const weight = 1 / supervised.reduce((a, b) => a + b);
+  const samples = tokenizedSamples(c.samples);
+  const weight = 1 / samples.map(supervisedTokens).reduce((a, b) => a + b);
   return makeBatch(samples.map((sample) => ({ ...sample, weight })));
 }
 
@@ -99,7 +99,7 @@ for (const c of cases) {
           ...ids.keys(),
         ]]] as const
       ) {
-        const document = { ids: ids.subarray(0, length), promptLength: length, weight: 0 };
+        const document = { ids: ids.subarray(0, length), targets: [], weight: 0 };
         const logits = model.logits(gpu, {
           ...makeBatch([document]),
           targetRows: Uint32Array.from(positions),
@@ -153,7 +153,7 @@ for (const c of cases) {
       }) as TrainConfig;
       const settings = { given: new Set<string>(), model, what: c.name };
       config.lora = settingsFrom(config.lora as LoraSettings, adapter.config, settings);
-      const window = [samplesOf(c)], sizes = new PassPlanner(config).sizes([window]);
+      const window = [tokenizedSamples(c.samples)], sizes = new PassPlanner(config).sizes([window]);
       const trainer = new Trainer(gpu.memory, model, { config, sizes, maxBinding: gpu.maxBinding });
       await fill(gpu, trainer.model, c, adapter);
       for (const [i, { loss, grad_norm }] of expected.entries()) {
@@ -202,7 +202,7 @@ for (const c of cases.filter(({ name }) => DROPPED.includes(name))) {
           weights: new Map(tensors.map(([name, { data }]) => [name, data])),
         },
       };
-      const expected = referenceWindow(reference, [c.samples], "token");
+      const expected = referenceWindow(reference, [tokenizedSamples(c.samples)], "token");
       model.loss(gpu, batch, { backward: true, dropout: mask });
       const [loss] = await gpu.readF32(model.losses);
       assertClose([loss], [expected.loss], { atol: 0, rtol: 1e-5, what: "loss" });

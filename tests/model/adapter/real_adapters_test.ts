@@ -21,6 +21,7 @@ import { TemporaryFolder } from "../../cli/cli.ts";
 import { readFixture } from "../../fixtures.ts";
 import { assertClose } from "../../kernels/harness.ts";
 import { realFolder, realTest } from "../../real.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 interface Expected {
   prompt_ids: number[];
@@ -57,7 +58,7 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
     await loadWeights(gpu, model, source, { seed: 0 });
     loadAdapter(gpu, model, adapter);
     const prompt = expected.prompt_ids, last = prompt.length - 1;
-    const document = { ids: Uint32Array.from(prompt), promptLength: prompt.length, weight: 0 };
+    const document = { ids: Uint32Array.from(prompt), targets: [], weight: 0 };
     const batch = makeBatch([document]);
     const targetRows = Uint32Array.of(0, last);
     const logits = model.logits(gpu, { ...batch, targetRows, targetCount: 2 });
@@ -77,7 +78,7 @@ realTest("real adapters: logits and greedy tokens are PEFT's, pissa is refused",
     assert.deepEqual(ids.slice(0, before), expected.greedy.slice(0, before), name);
     const text = Uint32Array.from([...prompt, ...expected.greedy]);
     const rows = expected.greedy.map((_, i) => last + i);
-    const whole = makeBatch([{ ids: text, promptLength: text.length, weight: 0 }]);
+    const whole = makeBatch([{ ids: text, targets: [], weight: 0 }]);
     const all = model.logits(gpu, {
       ...whole,
       targetRows: Uint32Array.from(rows),
@@ -101,7 +102,7 @@ realTest("real adapters: three steps of training on equal PEFT's", async (gpu) =
   const { learning_rate, gradient_accumulation_steps: every } = given;
   const samples = given.ids.map((ids) => ({
     ids: Uint32Array.from(ids),
-    promptLength: 1,
+    targets: targetsAfter(1, ids),
     truncated: false,
   }));
   for (const [name, steps] of Object.entries(readFixture("real_steps.json"))) {
@@ -169,7 +170,7 @@ realTest("real adapters: merged models say what PEFT says of model and adapter",
     model.initialize(gpu);
     await loadWeights(gpu, model, source, { seed: 0 });
     const ids = Uint32Array.from(expected.prompt_ids), last = ids.length - 1;
-    const batch = makeBatch([{ ids, promptLength: ids.length, weight: 0 }]);
+    const batch = makeBatch([{ ids, targets: [], weight: 0 }]);
     const targetRows = Uint32Array.of(0, last);
     const logits = model.logits(gpu, { ...batch, targetRows, targetCount: 2 });
     const values = await gpu.readF32(logits), width = logits.rowSize;

@@ -46,7 +46,7 @@ function makeModel(gpu: Gpu, sizes: EngineSizes): Llama {
 async function nextLogprobs(gpu: Gpu, model: Llama, ids: readonly number[]): Promise<number[]> {
   const batch = makeBatch([{
     ids: Uint32Array.from([...ids, 0]),
-    promptLength: ids.length,
+    targets: [[ids.length, ids.length + 1]],
     weight: 1,
   }]);
   const logits = Array.from(

@@ -17,6 +17,7 @@ import { parameterCount } from "../../../model/transformer/parameters.ts";
 import { type FixtureSubject, type GreedyCase, readFixture } from "../../fixtures.ts";
 import { assertClose, gpuTest, randomArray } from "../../kernels/harness.ts";
 import { loadForEngine, makeEngine, SIZES } from "./engines.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 const TOKENS = 24;
 /** Where each token takes passes over all before it, and for what does not depend on how many there are. */
@@ -141,7 +142,8 @@ gpuTest("generate: prefill and decode give the logits of one full pass", async (
       slots.step(gpu, 1, sampler);
     }
     // One pass over everything, with the logits that say what each of these tokens is.
-    const batch = makeBatch([{ ids: Uint32Array.from(ids), promptLength: from, weight: 1 }], null);
+    const document = { ids: Uint32Array.from(ids), targets: targetsAfter(from, ids), weight: 1 };
+    const batch = makeBatch([document], null);
     const full = await gpu.readF32(model.logits(gpu, batch));
     const width = full.length / 64;
     made.forEach((row, i) => {

@@ -13,7 +13,7 @@ import { Llama } from "../../../model/transformer/llama.ts";
 import { generateMode, scoreMode } from "../../../model/transformer/modes.ts";
 import { parameterOf } from "../../../model/transformer/parameters.ts";
 import { frozenKinds, type QuantizationSettings } from "../../../model/transformer/quantization.ts";
-import { fixturePath, readFixture } from "../../fixtures.ts";
+import { fixturePath, readFixture, tokenizedSamples } from "../../fixtures.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
 import { encoded, planesOf } from "../../kernels/ops/weights/encoded.ts";
 import { setWeights, standingValues } from "../../quantized_model.ts";
@@ -115,11 +115,7 @@ for (const which of CASES) {
 }
 
 gpuTest("a quantised model's beams and scores are those of its values", async (gpu) => {
-  const documents = samples.map(({ ids, promptLength }) => ({
-    ids: Uint32Array.from(ids),
-    promptLength,
-    truncated: false,
-  }));
+  const documents = tokenizedSamples(samples);
   for (const which of CASES.filter(({ adapter }) => adapter === undefined)) {
     const sizes = { sequences: 3, context: CONTEXT, promptTokens: CONTEXT, cache: "f32" } as const;
     const models = await both(gpu, which, generateMode(sizes));

@@ -12,7 +12,13 @@ import { numericsOf, scoreMode, trainMode } from "../../../model/transformer/mod
 import { Llama, type LlamaOptions } from "../../../model/transformer/llama.ts";
 import { cutRows, loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
-import { type FamilyFixture, fixturePath, readFixture, readTensors } from "../../fixtures.ts";
+import {
+  type FamilyFixture,
+  fixturePath,
+  readFixture,
+  readTensors,
+  tokenizedSamples,
+} from "../../fixtures.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
 import { fixtureSubject, openTrainer } from "../../train/runs.ts";
 
@@ -50,7 +56,7 @@ for (const c of variants) {
       const model = await loadVariant(gpu, c, {
         numerics: numericsOf({ precision, exact_products: false }),
       });
-      const document = { ids: Uint32Array.from(c.ids), promptLength: c.ids.length, weight: 0 };
+      const document = { ids: Uint32Array.from(c.ids), targets: [], weight: 0 };
       const batch: Batch = {
         ...makeBatch([document], model.config.sliding_window),
         targetRows: Uint32Array.from(c.positions),
@@ -86,7 +92,7 @@ for (const c of gradients) {
       if (lora) loadAdapter(gpu, model, adapter);
       const supervised = c.samples.map(({ ids, promptLength }) => ids.length - promptLength);
       const weight = 1 / supervised.reduce((a, b) => a + b);
-      const documents = c.samples.map((s) => ({ ...s, ids: Uint32Array.from(s.ids), weight }));
+      const documents = tokenizedSamples(c.samples).map((sample) => ({ ...sample, weight }));
       const batch = makeBatch(documents, model.config.sliding_window);
       model.loss(gpu, batch, { backward: true });
       const [loss] = await gpu.readF32(model.losses);
@@ -114,9 +120,7 @@ for (const c of gradients) {
       const adapter = c.train === "lora" ? "family_adapter" : null;
       const subject = fixtureSubject({ model: variant.model, adapter });
       subject.config = variantConfig(variant);
-      const window = c.samples.map((
-        s,
-      ) => [{ ...s, ids: Uint32Array.from(s.ids), truncated: false }]);
+      const window = tokenizedSamples(c.samples).map((sample) => [sample]);
       const settings = { loss_normalization: "token", packing: true } as const;
       const trainer = openTrainer(gpu, subject, [window], settings);
       const result = await trainer.step(gpu, window, { learningRate: 1e-3, firstMicroBatch: 0 });
@@ -145,7 +149,7 @@ Deno.test("a folder's announced biases are its weights, those of cut layers no o
 Deno.test("makeBatch: a window bounds keys and queries within each document", () => {
   const documents = [5, 2].map((length) => ({
     ids: new Uint32Array(length),
-    promptLength: 1,
+    targets: [],
     weight: 1,
   }));
   const { starts, ends, queryEnds } = makeBatch(documents, 3);

@@ -76,7 +76,7 @@ async function logitsOf(gpu: Gpu, folder: string, layers: number, ids: number[])
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 0 });
   const batch: Batch = {
-    ...makeBatch([{ ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 }]),
+    ...makeBatch([{ ids: Uint32Array.from(ids), targets: [], weight: 0 }]),
     targetRows: Uint32Array.from(ids.keys()),
     targetCount: ids.length,
   };

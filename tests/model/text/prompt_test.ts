@@ -16,6 +16,7 @@ import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import type { Tokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { hasShared, sharedPath, sharedReason } from "../../shared.ts";
+import { promptLengthOf } from "../../../model/text/targets.ts";
 
 const tiny = fixturePath("tiny_tokenizer.model");
 
@@ -69,7 +70,8 @@ Deno.test("prompt: encodePrompt puts BOS first, once", () => {
 Deno.test("prompt: a sample is BOS, prompt, output, EOS, masked up to the output", async () => {
   const tokenizer = await loadTokenizer(tiny);
   const sample = { instruction: "Name a bird.", input: "", output: "Lorikeet" };
-  const { ids, promptLength, truncated } = encodeSample(tokenizer, sample, 4096);
+  const encoded = encodeSample(tokenizer, sample, 4096), promptLength = promptLengthOf(encoded);
+  const { ids, truncated } = encoded;
   const prompt = encodePrompt(tokenizer, renderPrompt(sample, "alpaca"));
   assert.deepEqual(ids.slice(0, promptLength), prompt);
   assert.equal(ids.indexOf(1), 0);
@@ -83,8 +85,8 @@ Deno.test("prompt: as many tokens as the prompt alone has are masked, also one t
   const plain = encodeSample(letters, { instruction: "x", input: "", output: "no" }, 4096);
   assert.equal(supervisedTokens(plain), 3);
   const spanning = encodeSample(letters, { instruction: "x", input: "", output: "yes" }, 4096);
-  assert.equal(spanning.promptLength, plain.promptLength);
-  assert.deepEqual([...spanning.ids.slice(spanning.promptLength - 1)], [999, 101, 115, 2]);
+  assert.deepEqual(promptLengthOf(spanning), promptLengthOf(plain));
+  assert.deepEqual([...spanning.ids.slice(promptLengthOf(spanning) - 1)], [999, 101, 115, 2]);
 });
 
 Deno.test("prompt: the mask ends where the sample does", () => {
@@ -103,7 +105,7 @@ Deno.test("prompt: the mask ends where the sample does", () => {
 Deno.test("prompt: the first token is no target where no BOS precedes it", () => {
   const bare: Tokenizer = { ...letters, bos_id: undefined, prefix_ids: [] };
   const sample = encodeSample(bare, { prompt: "", completion: "ab" }, 4096);
-  assert.deepEqual([[...sample.ids], sample.promptLength], [[97, 98, 2], 1]);
+  assert.deepEqual([[...sample.ids], sample.targets], [[97, 98, 2], [[1, 3]]]);
 });
 
 Deno.test("prompt: a system text and a history, of which only the last answer is learnt", () => {
@@ -118,11 +120,8 @@ Deno.test("prompt: a system text and a history, of which only the last answer is
     "### Instruction:\nTwo?\n\n### Response:Two.\n\n" +
     "### Instruction:\nAnd now?\n\n### Input:\nhere\n\n### Response:";
   assert.equal(renderPrompt({ ...sample, history: [...sample.history] }, "alpaca"), expected);
-  const { ids, promptLength } = encodeSample(
-    letters,
-    { ...sample, history: [...sample.history] },
-    4096,
-  );
+  const encoded = encodeSample(letters, { ...sample, history: [...sample.history] }, 4096);
+  const { ids } = encoded, promptLength = promptLengthOf(encoded);
   assert.equal(letters.decode([...ids.slice(0, promptLength)]), expected);
   assert.equal(letters.decode([...ids.slice(promptLength)]), "Three.");
   assert.equal(
@@ -166,10 +165,10 @@ Deno.test("prompt: cutting keeps the first ids and says so", () => {
   const cut = encodeSample(letters, sample, length - 2);
   assert.deepEqual(cut.ids, whole.ids.slice(0, -2));
   assert.equal(cut.truncated, true);
-  assert.equal(cut.promptLength, whole.promptLength);
+  assert.equal(promptLengthOf(cut), promptLengthOf(whole));
   assert.equal(supervisedTokens(cut), supervisedTokens(whole) - 2);
   const gone = encodeSample(letters, sample, 10);
-  assert.deepEqual([gone.ids.length, gone.promptLength, supervisedTokens(gone)], [10, 10, 0]);
+  assert.deepEqual([gone.ids.length, gone.targets, supervisedTokens(gone)], [10, [], 0]);
 });
 
 Deno.test("prompt: describeSample marks the masked part and the control tokens", () => {
@@ -198,8 +197,16 @@ Deno.test("prompt: describeSample tells control tokens from letters, with any to
   };
   const ids = Uint32Array.of(1, 97, 0, 98, 2);
   assert.equal(
-    describeSample(other, { ids, promptLength: 2, truncated: false }).codes,
+    describeSample(other, { ids, targets: [[2, 5]], truncated: false }).codes,
     "[⟨<|begin|>⟩a]⟨<|pad|>⟩b⟨<|end|>⟩",
+  );
+  assert.equal(
+    describeSample(other, { ids, targets: [[1, 2], [3, 4]], truncated: false }).codes,
+    "[⟨<|begin|>⟩]a[⟨<|pad|>⟩]b[⟨<|end|>⟩]",
+  );
+  assert.equal(
+    describeSample(other, { ids, targets: [], truncated: false }).codes,
+    "[⟨<|begin|>⟩a⟨<|pad|>⟩b⟨<|end|>⟩]",
   );
   // What a terminal would obey is not passed on.
   const escape = encodeSample(letters, { prompt: "", completion: "\x1b[7ma\tb\n" }, 4096);
@@ -231,7 +238,11 @@ Deno.test("prompt: ids and first targets are those of Alpaca's training code", a
   assert.ok(labels.tiny.length >= 10);
   for (const { sample, ids, first_target } of labels.tiny) {
     const encoded = encodeSample(tokenizer, sample, 4096);
-    assert.deepEqual([[...encoded.ids], encoded.promptLength], [ids, first_target], sample.output);
+    assert.deepEqual(
+      [[...encoded.ids], encoded.targets],
+      [ids, [[first_target, ids.length]]],
+      sample.output,
+    );
   }
 });
 
@@ -244,7 +255,8 @@ Deno.test({
     const { samples, notes } = await loadSamples(sharedPath("alpaca_data_200.json"));
     const encoded = samples.map((sample) => encodeSample(tokenizer, sample, 4096));
     assert.deepEqual([samples.length, notes], [200, []]);
-    for (const [i, { ids, promptLength }] of encoded.entries()) {
+    for (const [i, sample] of encoded.entries()) {
+      const { ids } = sample, promptLength = promptLengthOf(sample);
       const crc = crc32(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
       assert.deepEqual([ids.length, promptLength, crc], labels.alpaca.sentencepiece[i], `${i}`);
       assert.equal(promptLength, labels.alpaca.transformers[i][1], `${i}`);

@@ -3,10 +3,11 @@ import { archSpec } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { attendedPairs, type Document, makeBatch } from "../../../model/transformer/batch.ts";
 import { narrowestWindow, widestWindow } from "../../../model/transformer/layers.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 const document = (ids: number[], rest: Partial<Document> = {}): Document => ({
   ids: Uint32Array.from(ids),
-  promptLength: 3,
+  targets: targetsAfter(3, ids),
   weight: 1,
   ...rest,
 });
@@ -64,6 +65,15 @@ Deno.test("a batch: targets go by slot, wherever their documents lie", () => {
   assert.equal(batch.excludedKeys, undefined);
   // Targets of a document that shares rows lie in its own.
   assert.deepEqual([...makeBatch([head, follower]).targetRows], [2, 4, 5]);
+});
+
+Deno.test("a batch: only what lies within the spans is a target", () => {
+  const several = document([5, 6, 7, 8, 9], { targets: [[1, 2], [3, 4]], weight: 2 });
+  const batch = makeBatch([document([1, 2, 3]), several, document([4, 3], { targets: [[1, 2]] })]);
+  assert.deepEqual([...batch.targetRows], [3, 5, 8]);
+  assert.deepEqual([...batch.targets], [6, 8, 3]);
+  assert.deepEqual([...batch.weights], [2, 2, 1]);
+  assert.deepEqual(batch.lossGroups, [{ slot: 0, firstRow: 0, rows: 3 }]);
 });
 
 Deno.test("a batch: what can't be shared is refused", () => {

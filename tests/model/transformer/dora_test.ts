@@ -1,6 +1,12 @@
 /** DoRA in the float64 reference against PEFT. */
 import assert from "node:assert/strict";
-import { type PeftCase, readFixture, readModel, readTensors } from "../../fixtures.ts";
+import {
+  type PeftCase,
+  readFixture,
+  readModel,
+  readTensors,
+  tokenizedSamples,
+} from "../../fixtures.ts";
 import { referenceLogits, referenceWindow } from "../reference.ts";
 import type { ReferenceModel } from "../reference_model.ts";
 
@@ -42,7 +48,7 @@ for (const c of cases) {
       assert.ok(error < 1e-5, `row ${position}: off by ${error}`);
     });
     for (const drop of c.dropped ? [false, true] : [false]) {
-      const actual = referenceWindow(referenceOf(c, drop), [c.samples], "token");
+      const actual = referenceWindow(referenceOf(c, drop), [tokenizedSamples(c.samples)], "token");
       const expected = drop ? c.dropped!.loss : c.loss;
       assert.ok(
         Math.abs(actual.loss - expected) < 1e-6 * expected,

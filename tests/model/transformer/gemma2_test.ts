@@ -19,7 +19,7 @@ import {
   scoreMode,
   trainMode,
 } from "../../../model/transformer/modes.ts";
-import { readFixture, readTensors } from "../../fixtures.ts";
+import { readFixture, readTensors, tokenizedSamples } from "../../fixtures.ts";
 import { withHardwarePrograms } from "../../kernels/hardware_programs.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
 
@@ -102,7 +102,7 @@ for (const [precision, tolerance] of [["fp32", 1e-4], ["mixed", 5e-2]] as const)
     const numerics = numericsOf({ precision, exact_products: false });
     for (const adapted of [false, true]) {
       const model = gemma(gpu, scoreMode(SIZES), adapted, numerics);
-      const document = { ids: TOKENS, promptLength: ids.length, weight: 0 };
+      const document = { ids: TOKENS, targets: [], weight: 0 };
       const batch = makeBatch([document], model.slidingWindows[0]);
       const targetRows = Uint32Array.from(TOKENS.keys());
       const logits = model.logits(gpu, { ...batch, targetRows, targetCount: ids.length });
@@ -136,7 +136,7 @@ gpuTest("Gemma 2: prefill and decoding give transformers' logits", async (own) =
 gpuTest("Gemma 2: loss and the adapter's gradients equal PEFT's", async (gpu) => {
   const supervised = samples.map(({ ids, promptLength }) => ids.length - promptLength);
   const weight = 1 / supervised.reduce((a, b) => a + b);
-  const documents = samples.map((s) => ({ ...s, ids: Uint32Array.from(s.ids), weight }));
+  const documents = tokenizedSamples(samples).map((sample) => ({ ...sample, weight }));
   const expected = readTensors("gemma2/gradients.safetensors");
   for (const checkpointing of ["none", "block"]) {
     const mode = trainMode({ ...SIZES, trained: "adapters", checkpointing });

@@ -7,12 +7,13 @@ import { cutRows } from "../../../model/checkpoint/load.ts";
 import { loadFixtureModel } from "../../fixture_model.ts";
 import { readFixture, readTensors } from "../../fixtures.ts";
 import { assertClose, gpuTest } from "../../kernels/harness.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 gpuTest("logits equal PyTorch's, base, adapters, tied and untied", async (gpu) => {
   for (const c of readFixture("logits.json")) {
     const model = await loadFixtureModel(gpu, c);
     const batch: Batch = {
-      ...makeBatch([{ ids: Uint32Array.from(c.ids), promptLength: c.ids.length, weight: 0 }]),
+      ...makeBatch([{ ids: Uint32Array.from(c.ids), targets: [], weight: 0 }]),
       targetRows: Uint32Array.from(c.positions),
       targetCount: c.positions.length,
     };
@@ -46,7 +47,7 @@ gpuTest("per-tensor gradients equal PyTorch's, full and LoRA, sample and token",
     const total = counts.reduce((a, b) => a + b, 0);
     const batch = makeBatch(window.map((s, i) => ({
       ids: Uint32Array.from(s.ids),
-      promptLength: s.promptLength,
+      targets: targetsAfter(s.promptLength, s.ids),
       weight: c.loss_normalization === "token" ? 1 / total : 1 / (counts[i] * window.length),
     })));
     model.loss(gpu, batch, { backward: true });

@@ -19,6 +19,7 @@ import { generateMode, type Mode, scoreMode, trainMode } from "../../../model/tr
 import { withHardwarePrograms } from "../../kernels/hardware_programs.ts";
 import { assertClose, gpuTest, randomArray } from "../../kernels/harness.ts";
 import { forwardLogits, meanLoss } from "./spec_reference.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 const CONFIG: ModelConfig = {
   ...presetConfig("tiny"),
@@ -133,7 +134,7 @@ for (const [what, spec] of Object.entries(SPECS)) {
       const row = (i: number) => expected.subarray(i * vocab, (i + 1) * vocab);
       const model = modelOf(gpu, spec, weights, scoreMode(SIZES));
       const batch = makeBatch(
-        [{ ids: IDS, promptLength: IDS.length, weight: 0 }],
+        [{ ids: IDS, targets: [], weight: 0 }],
         model.slidingWindows[0],
       );
       const targetRows = Uint32Array.from(IDS.keys());
@@ -164,7 +165,8 @@ for (const [what, spec] of Object.entries(SPECS)) {
     for (const checkpointing of ["none", "block", "attention"]) {
       const mode = trainMode({ ...SIZES, trained: "weights", checkpointing });
       const model = modelOf(gpu, spec, weights, mode);
-      const batch = makeBatch([{ ids: IDS, promptLength: 1, weight }], model.slidingWindows[0]);
+      const document = { ids: IDS, targets: targetsAfter(1, IDS), weight };
+      const batch = makeBatch([document], model.slidingWindows[0]);
       model.loss(gpu, batch, { backward: true });
       const [loss] = await gpu.readF32(model.losses);
       assertClose([loss], [meanLoss(spec, weights, IDS)], { atol: 0, rtol: 1e-5, what: "loss" });

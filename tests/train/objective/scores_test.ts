@@ -25,6 +25,7 @@ import {
   trainConfig,
 } from "../runs.ts";
 import { lossOf, MarginObjective } from "./margin.ts";
+import { targetsAfter } from "../../../model/text/targets.ts";
 
 const ADAPTER = { rank: 4, alpha: 8, targets: ["q_proj", "v_proj", "down_proj"] as const };
 const SUBJECT = randomSubject(SMALL_CONFIG, ADAPTER);
@@ -34,7 +35,7 @@ const WINDOW = makeWindow();
 function makeWindow(): AccumulationWindow {
   const [a, b, c, d, e] = randomSamples(SMALL_CONFIG, [19, 9, 14, 17, 16], 4), shared = 10;
   for (const sample of [d, e]) sample.ids.set(a.ids.subarray(0, shared));
-  for (const sample of [a, d, e]) sample.promptLength = shared + 1;
+  for (const sample of [a, d, e]) sample.targets = targetsAfter(shared + 1, sample.ids);
   return [[a, b], [c], [d, e]];
 }
 

@@ -166,8 +166,12 @@ Deno.test("fingerprints: other samples, another vocabulary or adapter are named"
   const was = await printsOf(), samples = fixtureSamples();
   const changed = samples.map((sample) => ({ ...sample, ids: sample.ids.slice() }));
   changed[3].ids[2]++;
-  const masked = samples.with(1, { ...samples[1], promptLength: samples[1].promptLength + 1 });
-  for (const others of [changed, masked, samples.slice(1), samples.toReversed()]) {
+  const [begin, end] = samples[1].targets[0];
+  const masks = [[[begin + 1, end]], [[begin, end - 1]], [[begin, begin + 1], [begin + 2, end]]];
+  const masked = masks.map((targets) =>
+    samples.with(1, { ...samples[1], targets: targets as [number, number][] })
+  );
+  for (const others of [changed, ...masked, samples.slice(1), samples.toReversed()]) {
     differs(
       was,
       await printsOf({ samples: others }),

@@ -162,7 +162,7 @@ for (const [folder, stored, kind] of FOLDERS) {
       }
       model.initialize(gpu);
       await loadWeights(gpu, model, source, { seed: 0 });
-      const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+      const document = { ids: Uint32Array.from(ids), targets: [], weight: 0 };
       const result = model.logits(gpu, {
         ...makeBatch([document], null),
         targetRows: Uint32Array.from(positions),

@@ -74,7 +74,7 @@ for (const [name, file] of Object.entries(MODELS)) {
       assert.deepEqual([...kinds].toSorted(), isKept ? KINDS[name] : ["f32"]);
       model.initialize(gpu);
       await loadWeights(gpu, model, source, { seed: 0 });
-      const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+      const document = { ids: Uint32Array.from(ids), targets: [], weight: 0 };
       const batch: Batch = {
         ...makeBatch([document], null),
         targetRows: Uint32Array.from(positions),
