@@ -18,7 +18,7 @@
  *
  * @module
  */
-import type { ModelConfig } from "../model/families/config.ts";
+import { archSpec, type ModelConfig, withLayers } from "../model/families/config.ts";
 import { adapterShapes } from "../model/adapter/adapter_folder.ts";
 
 /** What a step works on. */
@@ -49,17 +49,22 @@ export function trainingFlops(
   const { hidden_size: hidden, num_hidden_layers: blocks, head_dim } = config;
   const heads = config.num_attention_heads, kvHeads = config.num_key_value_heads;
   const sum = (lengths: readonly number[]) => lengths.reduce((sum, length) => sum + length, 0);
-  const tokens = sum(documents) - sum(shared), { sliding_window: window } = config;
-  const pairs = documentPairs(documents, window) - documentPairs(shared, window);
+  const tokens = sum(documents) - sum(shared);
+  // Summed over the blocks, whose windows may differ.
+  const pairs = sum(
+    archSpec(config).layers.map(({ window }) =>
+      documentPairs(documents, window) - documentPairs(shared, window)
+    ),
+  );
   const qkv = hidden * (heads + 2 * kvHeads) * head_dim;
   const linear = qkv + hidden * heads * head_dim + 3 * hidden * config.intermediate_size;
   const attention = 4 * pairs * heads * head_dim;
   const logits = 2 * targets * hidden * config.vocab_size;
-  const forward = 2 * tokens * linear * blocks + attention * blocks + logits;
-  const backward = forward + attention * blocks;
+  const forward = 2 * tokens * linear * blocks + attention + logits;
+  const backward = forward + attention;
   if (!lora) return forward + backward + 2 * tokens * linear * blocks + logits;
 
-  const one = { ...config, num_hidden_layers: 1 };
+  const one = withLayers(config, 1, "the model");
   const shapes = adapterShapes(one, { r: lora.rank, target_modules: lora.targets });
   let elements = 0, inputs = 0;
   for (const [name, [height, width]] of shapes) {

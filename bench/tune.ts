@@ -24,6 +24,7 @@ import { ProgressBar } from "../cli/progress.ts";
 import { flag, text, whole } from "../cli/settings.ts";
 import { replaceFile } from "./replace_file.ts";
 import { openModel } from "../model/checkpoint/source.ts";
+import { withLayers } from "../model/families/config.ts";
 import { makeTrainConfig } from "../train/config/config.ts";
 import { trainSchema } from "../train/config/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
@@ -105,7 +106,7 @@ export async function benchTune(args: string[]): Promise<void> {
   const model = flags.model ?? await defaultModel(gpu);
   const { config: whole } = openModel(model);
   // All blocks but the first are alike.
-  const config = { ...whole, num_hidden_layers: Math.min(2, whole.num_hidden_layers) };
+  const config = withLayers(whole, Math.min(2, whole.num_hidden_layers), model);
   const training = makeTrainConfig({ model, precision, lora: flags.lora });
   const steps = Math.floor(flags.tokens / TUNED_STEP);
   const tokens = Array.from({ length: steps }, (_, i) => TUNED_STEP * (i + 1));

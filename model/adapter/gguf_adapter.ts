@@ -8,12 +8,11 @@
 import { UserError } from "../../kernels/errors.ts";
 import { type AdapterPlan, EMBEDDING, OUTPUT } from "./plan.ts";
 import { loraNames } from "./tensors.ts";
-import type { ModelConfig } from "../families/config.ts";
+import { ggufArchitecture, type ModelConfig } from "../families/config.ts";
 import { type Adapter, type AdapterTensor, checkAdapter } from "./adapter_folder.ts";
 import { refuseFullDisk } from "../files/free_space.ts";
 import { fromFloat32 } from "../formats/half.ts";
 import { bytesPerElement, type FileDtype } from "../formats/weights.ts";
-import { architectureOf } from "../formats/gguf/model_metadata.ts";
 import { ggufName } from "../formats/gguf/names.ts";
 import { f32, type GgufMetadata, text } from "../formats/gguf/values.ts";
 import {
@@ -115,7 +114,7 @@ export async function writeGgufAdapter(
     add(`${gguf}.lora_b`, rows);
   }
   const metadata: GgufMetadata = new Map([
-    ["general.architecture", text(architectureOf(model))],
+    ["general.architecture", text(ggufArchitecture(model))],
     ["general.type", text("adapter")],
     ["general.name", text(name)],
     ["adapter.type", text("lora")],

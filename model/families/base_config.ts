@@ -6,13 +6,14 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
+import { type Activation, ACTIVATIONS } from "../../kernels/ops/activation/swiglu.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import { isLinearModule, type LinearModule } from "./linear_modules.ts";
+import type { LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
 import { brief } from "../files/json_file.ts";
 import { readQuantization } from "./quantization_config.ts";
-import { readRope } from "./rope_scaling.ts";
-import type { ArchSpec, LayerSpec } from "./spec.ts";
+import { readRope, ropeFields, ropeScalingJson } from "./rope_scaling.ts";
+import type { ArchSpec } from "./spec.ts";
 
 /** Hyperparameters of any family, named as in Hugging Face's `config.json`. */
 export interface BaseConfig {
@@ -28,18 +29,23 @@ export interface BaseConfig {
   num_attention_heads: number;
   /** Divides `num_attention_heads`; each key/value head serves that many query heads. */
   num_key_value_heads: number;
-  /** Width of one head: a multiple of 8, at most 256. `hidden_size / num_attention_heads` by default. */
+  /** Width of one head: a multiple of 8, at most 256. */
   head_dim: number;
+  /** The activation of the gated MLP. */
+  hidden_act: Activation;
   /** Longest context the model was made for, in tokens. */
   max_position_embeddings: number;
   rms_norm_eps: number;
-  /** Base of the rotary frequencies. */
+  /** Base of the rotary frequencies, of the layers without a window where they differ. */
   rope_theta: number;
-  /** How the rotary frequencies are changed for longer contexts; null where they are not. */
+  /** How these frequencies are changed for longer contexts; null where they are not. */
   rope_scaling: RopeScaling | null;
-  /** Keys that a query attends to, its own included; null where it is all from the text's start. */
+  /**
+   * Keys that a query attends to, its own included, in the layers that have such a window; null where none has. Which
+   * have one the specification says ({@linkcode ArchSpec}).
+   */
   sliding_window: number | null;
-  /** Whether the q, k, v and o projections have biases. */
+  /** Whether the attention's projections have biases; which of them the specification says. */
   attention_bias: boolean;
   /** Whether the gate, up and down projections have biases. */
   mlp_bias: boolean;
@@ -53,27 +59,64 @@ export interface BaseConfig {
   eos_token_ids: number[];
 }
 
-/** What each family reads in its own way. */
-export type FamilyKeys = "model_type" | "sliding_window" | "attention_bias" | "mlp_bias";
+/** What every family reads alike. */
+export type CommonKeys = Exclude<
+  keyof BaseConfig,
+  "model_type" | "sliding_window" | "attention_bias" | "mlp_bias"
+>;
+
+/** A family's configuration without what every family reads alike. */
+export type OwnConfig<C extends BaseConfig> = C extends BaseConfig ? Omit<C, CommonKeys> : never;
+
+/** What a family's `config.json` means where it leaves these out, as `transformers` has it. */
+export interface FamilyDefaults {
+  readonly max_position_embeddings: number;
+  /** Null where it is `num_attention_heads`. */
+  readonly num_key_value_heads: number | null;
+  /** Null where it is `hidden_size / num_attention_heads`. */
+  readonly head_dim: number | null;
+  readonly hidden_act: Activation;
+  readonly rms_norm_eps: number;
+  readonly rope_theta: number;
+  readonly tie_word_embeddings: boolean;
+  readonly bos_token_id: number | null;
+  readonly eos_token_id: number | null;
+}
+
+/** The defaults of `transformers`' LlamaConfig, which most families share. */
+export const LLAMA_DEFAULTS: FamilyDefaults = {
+  max_position_embeddings: 2048,
+  num_key_value_heads: null,
+  head_dim: null,
+  hidden_act: "silu",
+  rms_norm_eps: 1e-6,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+  bos_token_id: 1,
+  eos_token_id: 2,
+};
 
 /** One family of models. */
 export interface Family<C extends BaseConfig> {
   readonly model_type: C["model_type"];
   /** Its class in `transformers`. */
   readonly architecture: string;
-  /** What its `config.json` means where it leaves these out, as `transformers` has it. */
-  readonly defaults: {
-    readonly max_position_embeddings: number;
-    /** Absent where it is `num_attention_heads`. */
-    readonly num_key_value_heads?: number;
-  };
-  /** Keys of {@linkcode NOT_BUILT} that it reads itself. */
+  /** Its architecture in GGUF, as llama.cpp calls it; null where the family is not written as GGUF. */
+  readonly gguf: string | null;
+  readonly defaults: FamilyDefaults;
+  /** Whether all layers are rotated alike, or those that attend to everything and those with a window differ. */
+  readonly ropes: "one" | "by layer type";
+  /** The key of the activation. */
+  readonly activationKey: "hidden_act" | "hidden_activation";
+  /** Keys of {@linkcode NOT_BUILT} that it reads itself, or that its class in `transformers` has no use for. */
   readonly reads: readonly string[];
+  /** Keys of its configuration that are lists with an entry for each layer. */
+  readonly byLayer: readonly ("layer_types" | "no_rope_layers")[];
   /** What the base doesn't read. @throws UserError that names the field. */
-  read(fields: Fields): Omit<C, keyof BaseConfig> & Pick<C, FamilyKeys>;
+  read(fields: Fields, common: Pick<BaseConfig, CommonKeys>): OwnConfig<C>;
   /** What such a model computes. */
   spec(config: C): ArchSpec;
-  /** Keys of `config.json` besides those of every family. */
+  /** Keys of `config.json` besides those of every family, or with another value. */
   json(config: C): Record<string, unknown>;
   /** The model with a bias in a module; undefined where it has no place for it. */
   withBias(config: C, module: LinearModule): C | undefined;
@@ -94,15 +137,14 @@ const LIMITS = {
 /** Largest window taken from a file. */
 export const MOST_WINDOW = 2 ** 31;
 
-const RMS_NORM_EPS_DEFAULT = 1e-6;
-
 /**
  * What `config.json` may say that changes the computation and that a family has to read itself: each key with the
  * values that leave a Llama as it is. An absent key and `null` always do.
  */
 const NOT_BUILT: Record<string, readonly unknown[]> = {
-  hidden_act: ["silu"],
   attention_dropout: [0],
+  residual_dropout: [0],
+  attention_out_bias: [false],
   partial_rotary_factor: [1],
   rope_interleaved: [false],
   auto_map: [],
@@ -112,15 +154,18 @@ const NOT_BUILT: Record<string, readonly unknown[]> = {
   attn_logit_softcapping: [],
   embedding_multiplier: [1],
   residual_multiplier: [1],
+  attention_multiplier: [],
   logits_scaling: [1],
+  query_pre_attn_scalar: [],
+  use_bidirectional_attention: [false],
+  no_rope_layers: [],
+  clip_qkv: [],
+  per_layer_config: [],
 };
 
-/** Reads the configuration of a model of this family. @throws UserError that names the field. */
-export function readConfig<C extends BaseConfig>(
-  fields: Fields,
-  family: Family<C>,
-): Omit<C, keyof BaseConfig> & Pick<C, FamilyKeys> & Omit<BaseConfig, FamilyKeys> {
-  const { json } = fields, { architecture, defaults } = family;
+/** Refuses what a family's computation would have to change for. @throws UserError that names the field. */
+function refuseUnknown<C extends BaseConfig>(fields: Fields, family: Family<C>): void {
+  const { json } = fields, { architecture } = family;
   if (fields.has("architectures")) {
     const names = json.architectures;
     if (!Array.isArray(names) || !names.includes(architecture)) {
@@ -134,22 +179,40 @@ export function readConfig<C extends BaseConfig>(
   }
   // What it says is read with the weights (model/formats/huggingface.ts).
   readQuantization(fields);
+}
+
+/** The activation, by its name in `transformers`. */
+function readActivation(fields: Fields, field: string, absent: Activation): Activation {
+  if (!fields.has(field)) return absent;
+  const name = fields.json[field], known = Object.keys(ACTIVATIONS) as Activation[];
+  // Two names of one function.
+  const found = known.find((activation) => activation === (name === "swish" ? "silu" : name));
+  const names = known.map((activation) => `"${activation}"`).join(" or ");
+  return found ?? fields.fail(field, `${names}: nothing else is supported`);
+}
+
+/** Reads the configuration of a model of this family. @throws UserError that names the field. */
+export function readConfig<C extends BaseConfig>(
+  fields: Fields,
+  family: Family<C>,
+): OwnConfig<C> & Pick<BaseConfig, CommonKeys> {
+  const { json } = fields, { defaults } = family;
+  refuseUnknown(fields, family);
 
   const count = (field: keyof typeof LIMITS) => fields.count(field, LIMITS[field]);
   const hidden = count("hidden_size"), heads = count("num_attention_heads");
-  if (!fields.has("head_dim") && hidden % heads !== 0) {
+  // A null is not the family's default: `transformers` then takes what follows from the other sizes.
+  const headDim = json.head_dim === undefined ? defaults.head_dim : null;
+  if (!fields.has("head_dim") && headDim === null && hidden % heads !== 0) {
     fields.fail("num_attention_heads", `a divisor of hidden_size ${hidden}`);
   }
   const vocab = count("vocab_size");
   const context = fields.has("max_position_embeddings")
     ? count("max_position_embeddings")
     : defaults.max_position_embeddings;
-  // A null is not the family's default: `transformers` then takes as many as there are heads.
-  const keyHeads = json.num_key_value_heads === undefined
-    ? defaults.num_key_value_heads ?? heads
-    : heads;
-  const eosIds = fields.tokenIds("eos_token_id", 2, vocab);
-  const config = {
+  const keyHeads = json.num_key_value_heads === undefined ? defaults.num_key_value_heads : null;
+  const eosIds = fields.tokenIds("eos_token_id", defaults.eos_token_id, vocab);
+  const common: Pick<BaseConfig, CommonKeys> = {
     vocab_size: vocab,
     hidden_size: hidden,
     intermediate_size: count("intermediate_size"),
@@ -157,25 +220,28 @@ export function readConfig<C extends BaseConfig>(
     num_attention_heads: heads,
     num_key_value_heads: fields.has("num_key_value_heads")
       ? count("num_key_value_heads")
-      : keyHeads,
-    head_dim: fields.has("head_dim") ? count("head_dim") : hidden / heads,
+      : keyHeads ?? heads,
+    head_dim: fields.has("head_dim") ? count("head_dim") : headDim ?? hidden / heads,
+    hidden_act: readActivation(fields, family.activationKey, defaults.hidden_act),
     max_position_embeddings: context,
     rms_norm_eps: fields.has("rms_norm_eps")
       ? fields.number("rms_norm_eps", (v) => v > 0 && v < 1, "a number between 0 and 1")
-      : RMS_NORM_EPS_DEFAULT,
-    ...readRope(fields, context),
-    ...family.read(fields),
-    tie_word_embeddings: fields.boolean("tie_word_embeddings", false),
-    bos_token_id: fields.tokenIds("bos_token_id", 1, vocab).at(0) ?? null,
+      : defaults.rms_norm_eps,
+    ...readRope(family.ropes === "one" ? fields : ropeFields(fields, "full_attention"), {
+      context,
+      theta: defaults.rope_theta,
+    }),
+    tie_word_embeddings: fields.boolean("tie_word_embeddings", defaults.tie_word_embeddings),
+    bos_token_id: fields.tokenIds("bos_token_id", defaults.bos_token_id, vocab).at(0) ?? null,
     eos_token_id: eosIds.at(0) ?? null,
     eos_token_ids: eosIds,
   };
-  checkKernelShapes(config, fields.file);
-  return config;
+  checkKernelShapes(common, fields.file);
+  return { ...common, ...family.read(fields, common) };
 }
 
 /** The constraints of the kernels: vec4 loads along every row, one head in a workgroup's memory. */
-function checkKernelShapes(config: Omit<BaseConfig, FamilyKeys>, file: string): void {
+function checkKernelShapes(config: Pick<BaseConfig, CommonKeys>, file: string): void {
   if (config.num_attention_heads % config.num_key_value_heads !== 0) {
     throw new UserError(
       `${file}: num_key_value_heads is ${config.num_key_value_heads}, ` +
@@ -194,63 +260,6 @@ function checkKernelShapes(config: Omit<BaseConfig, FamilyKeys>, file: string): 
   }
 }
 
-/**
- * That `layer_types` says the same of every layer as the window does.
- *
- * @throws UserError that names the field.
- */
-export function checkLayerTypes(fields: Fields, window: number | null): void {
-  if (!fields.has("layer_types")) return;
-  const types = fields.json.layer_types;
-  const expected = window === null ? "full_attention" : "sliding_attention";
-  if (!Array.isArray(types) || types.some((type) => type !== expected)) {
-    fields.fail("layer_types", `"${expected}" in every layer`);
-  }
-}
-
-/**
- * What a Llama with these hyperparameters computes: norms before attention and MLP, every layer alike. Families
- * that differ from it change what they get.
- */
-export function llamaSpec(config: BaseConfig): ArchSpec {
-  const { head_dim, sliding_window: window, attention_bias, mlp_bias } = config;
-  const layer: LayerSpec = {
-    window,
-    rope: {
-      theta: config.rope_theta,
-      scaling: config.rope_scaling,
-      trainedPositions: config.max_position_embeddings,
-    },
-    scale: 1 / Math.sqrt(head_dim),
-    softcap: null,
-  };
-  return {
-    vocab_size: config.vocab_size,
-    hidden_size: config.hidden_size,
-    intermediate_size: config.intermediate_size,
-    num_attention_heads: config.num_attention_heads,
-    num_key_value_heads: config.num_key_value_heads,
-    head_dim,
-    tie_word_embeddings: config.tie_word_embeddings,
-    norm: { eps: config.rms_norm_eps, offset: 0 },
-    activation: "silu",
-    layers: Array.from({ length: config.num_hidden_layers }, () => layer),
-    norms: { preAttention: "input_layernorm", preMlp: "post_attention_layernorm" },
-    qkNorm: null,
-    biases: new Set([
-      ...attention_bias ? ATTENTION_MODULES : [],
-      ...mlp_bias ? MLP_MODULES : [],
-    ]),
-    embedding_multiplier: 1,
-    residual_multiplier: 1,
-    logits_multiplier: 1,
-    logits_softcap: null,
-  };
-}
-
-const ATTENTION_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"].filter(isLinearModule);
-const MLP_MODULES = ["gate_proj", "up_proj", "down_proj"].filter(isLinearModule);
-
 /** Keys of `config.json` that every family has, in the spelling that `transformers` 4 and 5 read. */
 export function baseJson(config: BaseConfig, architecture: string): Record<string, unknown> {
   const { eos_token_ids } = config;
@@ -261,7 +270,7 @@ export function baseJson(config: BaseConfig, architecture: string): Record<strin
     bos_token_id: config.bos_token_id,
     eos_token_id: eos_token_ids.length > 1 ? eos_token_ids : config.eos_token_id,
     head_dim: config.head_dim,
-    hidden_act: "silu",
+    hidden_act: config.hidden_act,
     hidden_size: config.hidden_size,
     initializer_range: 0.02,
     intermediate_size: config.intermediate_size,
@@ -276,11 +285,4 @@ export function baseJson(config: BaseConfig, architecture: string): Record<strin
     use_cache: true,
     vocab_size: config.vocab_size,
   };
-}
-
-/** Releases that know `llama3` call its type `rope_type`; the others are older than that name. */
-function ropeScalingJson(scaling: RopeScaling | null): Record<string, unknown> | null {
-  if (scaling?.type !== "llama3") return scaling;
-  const { type: rope_type, ...rest } = scaling;
-  return { ...rest, rope_type };
 }

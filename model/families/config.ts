@@ -15,10 +15,11 @@ import { isObject } from "../files/json_file.ts";
 import { type BaseConfig, baseJson, type Family, readConfig } from "./base_config.ts";
 import { LLAMA } from "./llama.ts";
 import { MISTRAL } from "./mistral.ts";
+import { QWEN2 } from "./qwen2.ts";
 import { type ArchSpec, specShapes } from "./spec.ts";
 
 /** The families, by `model_type`. */
-const FAMILIES = { llama: LLAMA, mistral: MISTRAL };
+const FAMILIES = { llama: LLAMA, mistral: MISTRAL, qwen2: QWEN2 };
 
 type Families = typeof FAMILIES;
 /** The configuration of a family. */
@@ -108,5 +109,24 @@ export function withLayers(config: ModelConfig, layers: number, what: string): M
       `layers is ${layers}, expected a whole number from 1 to the ${most} of ${what}`,
     );
   }
-  return { ...config, num_hidden_layers: layers };
+  const { byLayer } = familyOf(config);
+  const lists = Object.entries(config).filter(([key]) => byLayer.some((name) => name === key));
+  const cut = lists.map(([key, list]) => [key, list.slice(0, layers)]);
+  return { ...config, num_hidden_layers: layers, ...Object.fromEntries(cut) };
+}
+
+/** Its architecture in GGUF, as llama.cpp calls it. @throws {UserError} where the model can't be written as GGUF. */
+export function ggufArchitecture(config: ModelConfig): string {
+  const { gguf, defaults } = familyOf(config), { model_type, hidden_act } = config;
+  if (gguf === null) {
+    throw new UserError(
+      `model_type is "${model_type}", which is not written as GGUF; expected a model of another family`,
+    );
+  }
+  if (hidden_act !== defaults.hidden_act) {
+    throw new UserError(
+      `hidden_act is "${hidden_act}", which GGUF has no key for; expected "${defaults.hidden_act}"`,
+    );
+  }
+  return gguf;
 }

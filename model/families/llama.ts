@@ -4,15 +4,11 @@
  *
  * @module
  */
-import { LINEAR_MODULES } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
-import {
-  type BaseConfig,
-  checkLayerTypes,
-  type Family,
-  llamaSpec,
-  MOST_WINDOW,
-} from "./base_config.ts";
+import { type BaseConfig, type Family, LLAMA_DEFAULTS, MOST_WINDOW } from "./base_config.ts";
+import { withKeyedBias } from "./biases.ts";
+import { checkLayerTypes } from "./layer_types.ts";
+import { llamaSpec } from "./llama_spec.ts";
 
 /** `transformers`' LlamaConfig. */
 export interface LlamaConfig extends BaseConfig {
@@ -32,8 +28,12 @@ function refuseWindow(fields: Fields): void {
 export const LLAMA: Family<LlamaConfig> = {
   model_type: "llama",
   architecture: "LlamaForCausalLM",
-  defaults: { max_position_embeddings: 2048 },
+  gguf: "llama",
+  defaults: LLAMA_DEFAULTS,
+  ropes: "one",
+  activationKey: "hidden_act",
   reads: [],
+  byLayer: [],
   read(fields) {
     refuseWindow(fields);
     checkLayerTypes(fields, null);
@@ -46,8 +46,5 @@ export const LLAMA: Family<LlamaConfig> = {
   },
   spec: llamaSpec,
   json: ({ attention_bias, mlp_bias }) => ({ attention_bias, mlp_bias, pretraining_tp: 1 }),
-  withBias: (config, module) =>
-    LINEAR_MODULES[module] === "self_attn"
-      ? { ...config, attention_bias: true }
-      : { ...config, mlp_bias: true },
+  withBias: withKeyedBias,
 };

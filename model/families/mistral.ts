@@ -5,56 +5,57 @@
  * @module
  */
 import type { Fields } from "../files/json_fields.ts";
-import {
-  type BaseConfig,
-  checkLayerTypes,
-  type Family,
-  llamaSpec,
-  MOST_WINDOW,
-} from "./base_config.ts";
+import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
+import { refuseBias } from "./biases.ts";
+import { checkLayerTypes, readWindow } from "./layer_types.ts";
+import { llamaSpec } from "./llama_spec.ts";
 
 /** `transformers`' MistralConfig. */
 export interface MistralConfig extends BaseConfig {
   model_type: "mistral";
 }
 
-/** The window where `config.json` leaves it out: `transformers`' MistralConfig. */
-const WINDOW_DEFAULT = 4096;
+/** What `transformers`' MistralConfig takes where `config.json` leaves it out. */
+export const MISTRAL_DEFAULTS = {
+  ...LLAMA_DEFAULTS,
+  max_position_embeddings: 131072,
+  num_key_value_heads: 8,
+};
+/** The window there. */
+export const MISTRAL_WINDOW = 4096;
 
 /**
  * Keys that a query attends to. Keys by which other families switch the window off, wholly or for some layers,
  * must not contradict it.
  */
-function readWindow(fields: Fields): number | null {
-  const isUsed = fields.boolean("use_sliding_window", true), { json } = fields;
-  let window = fields.has("sliding_window") ? fields.count("sliding_window", MOST_WINDOW) : null;
-  if (json.sliding_window === undefined) window = WINDOW_DEFAULT;
+function everyLayersWindow(fields: Fields): number | null {
+  const isUsed = fields.boolean("use_sliding_window", true);
+  const window = readWindow(fields, MISTRAL_WINDOW);
   if (window === null) return null;
   if (!isUsed) fields.fail("use_sliding_window", "true beside sliding_window");
-  if (fields.has("max_window_layers") && json.max_window_layers !== 0) {
-    fields.fail("max_window_layers", "0: a window in some layers only is not supported");
+  if (fields.has("max_window_layers") && fields.json.max_window_layers !== 0) {
+    fields.fail("max_window_layers", "0: a Mistral has the window in all layers");
   }
   return window;
-}
-
-function refuseBias(fields: Fields, field: "attention_bias" | "mlp_bias"): false {
-  if (fields.boolean(field, false)) fields.fail(field, "false: a Mistral has no biases");
-  return false;
 }
 
 export const MISTRAL: Family<MistralConfig> = {
   model_type: "mistral",
   architecture: "MistralForCausalLM",
-  defaults: { max_position_embeddings: 131072, num_key_value_heads: 8 },
+  gguf: "llama",
+  defaults: MISTRAL_DEFAULTS,
+  ropes: "one",
+  activationKey: "hidden_act",
   reads: [],
+  byLayer: [],
   read(fields) {
-    const window = readWindow(fields);
+    const window = everyLayersWindow(fields);
     checkLayerTypes(fields, window);
     return {
       model_type: "mistral",
       sliding_window: window,
-      attention_bias: refuseBias(fields, "attention_bias"),
-      mlp_bias: refuseBias(fields, "mlp_bias"),
+      attention_bias: refuseBias(fields, "attention_bias", "a Mistral"),
+      mlp_bias: refuseBias(fields, "mlp_bias", "a Mistral"),
     };
   },
   spec: llamaSpec,

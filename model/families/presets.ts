@@ -8,11 +8,13 @@ import { UsageError } from "../../kernels/errors.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
 import type { ModelConfig } from "./config.ts";
 
+type LlamaConfig = Extract<ModelConfig, { model_type: "llama" | "mistral" }>;
+
 /** A model with the given sizes, and Llama 2's values for everything else. */
 function preset(
   sizes:
     & Pick<
-      ModelConfig,
+      LlamaConfig,
       | "hidden_size"
       | "intermediate_size"
       | "num_hidden_layers"
@@ -20,13 +22,14 @@ function preset(
       | "num_key_value_heads"
       | "max_position_embeddings"
     >
-    & Partial<ModelConfig>,
-): ModelConfig {
+    & Partial<LlamaConfig>,
+): LlamaConfig {
   const eos = sizes.eos_token_id ?? 2;
   return {
     model_type: "llama",
     vocab_size: 32000,
     head_dim: sizes.hidden_size / sizes.num_attention_heads,
+    hidden_act: "silu",
     rms_norm_eps: 1e-5,
     rope_theta: 10000,
     rope_scaling: null,

@@ -7,7 +7,7 @@
  */
 
 import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import type { Fields } from "../files/json_fields.ts";
+import { Fields } from "../files/json_fields.ts";
 import { brief, isObject } from "../files/json_file.ts";
 
 /** RoPE's base and scaling, as in `ModelConfig`. */
@@ -75,13 +75,16 @@ function parseScaling(fields: Fields, field: string, context: number): RopeScali
 }
 
 /**
- * Reads base and scaling of RoPE. An absent base is 10000, as in `transformers`.
+ * Reads base and scaling of RoPE.
  *
- * @param context max_position_embeddings.
+ * @param options `context`: max_position_embeddings; `theta`: the base where the file has none.
  * @throws UserError that names the field: yarn, longrope, mrope and other kinds, missing or wrong
  *   factors, two fields that disagree.
  */
-export function readRope(fields: Fields, context: number): RopeConfig {
+export function readRope(
+  fields: Fields,
+  { context, theta: absent }: { context: number; theta: number },
+): RopeConfig {
   let theta = fields.has("rope_theta")
     ? fields.number("rope_theta", positive, "a positive number")
     : undefined;
@@ -100,5 +103,37 @@ export function readRope(fields: Fields, context: number): RopeConfig {
     }
     theta = inner as number;
   }
-  return { rope_theta: theta ?? 10000, rope_scaling: scaling ?? null };
+  return { rope_theta: theta ?? absent, rope_scaling: scaling ?? null };
+}
+
+/** Which layers attend to everything, and which to a window: the names in `layer_types` and `rope_parameters`. */
+export type LayerType = "full_attention" | "sliding_attention";
+
+/**
+ * What a file says about RoPE in the layers of a type: its entry of `rope_parameters`. Releases 4 write `rope_theta`
+ * and `rope_scaling` for the layers without a window, and `rope_local_base_freq` for the others.
+ *
+ * @throws UserError where `rope_parameters` is not by type.
+ */
+export function ropeFields(fields: Fields, type: LayerType): Fields {
+  const { json, file } = fields, byType = json.rope_parameters ?? {};
+  const isNamed = (name: string) => name === "full_attention" || name === "sliding_attention";
+  if (!isObject(byType) || !Object.keys(byType).every(isNamed)) {
+    return fields.fail(
+      "rope_parameters",
+      '"full_attention" and "sliding_attention", each with its own',
+    );
+  }
+  const { rope_theta, rope_scaling, rope_local_base_freq } = json;
+  const older = type === "full_attention"
+    ? { rope_theta, rope_scaling }
+    : { rope_theta: rope_local_base_freq };
+  return new Fields({ ...older, rope_parameters: byType[type] }, file);
+}
+
+/** Releases that know `llama3` call its type `rope_type`; the others are older than that name. */
+export function ropeScalingJson(scaling: RopeScaling | null): Record<string, unknown> | null {
+  if (scaling?.type !== "llama3") return scaling;
+  const { type: rope_type, ...rest } = scaling;
+  return { ...rest, rope_type };
 }

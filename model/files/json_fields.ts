@@ -46,15 +46,16 @@ export class Fields {
   }
 
   /** Token ids below `vocabSize`: one, or a list of several; none where the file says null or -1. */
-  tokenIds(field: string, absent: number, vocabSize: number): number[] {
+  tokenIds(field: string, absent: number | null, vocabSize: number): number[] {
     const given = this.json[field];
     if (given === null || given === -1) return [];
+    if (given === undefined && absent === null) return [];
     const ids = given === undefined ? [absent] : Array.isArray(given) ? given : [given];
     const known = (id: unknown) => Number.isSafeInteger(id) && id as number >= 0;
-    if (!ids.every((id) => known(id) && id < vocabSize)) {
+    if (!ids.every((id) => known(id) && (id as number) < vocabSize)) {
       const unset = given === undefined ? ` (${absent} where the file says nothing)` : "";
       this.fail(field, `a token id below vocab_size ${vocabSize}${unset}`);
     }
-    return ids;
+    return ids as number[];
   }
 }

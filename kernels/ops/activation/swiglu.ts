@@ -13,7 +13,7 @@ import { programFamily, reads, writes } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
 import { type Activation, ACTIVATIONS } from "../../wgsl/activations.ts";
 
-export type { Activation } from "../../wgsl/activations.ts";
+export { type Activation, ACTIVATIONS } from "../../wgsl/activations.ts";
 
 /** WGSL: where vector i of a row's half is found, in `width` vectors of gate followed by as many of up. */
 const PLACES = `

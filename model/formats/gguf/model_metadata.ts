@@ -5,15 +5,9 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import type { ModelConfig } from "../../families/config.ts";
+import { ggufArchitecture, type ModelConfig } from "../../families/config.ts";
 import { f32, type GgufMetadata, type GgufValue, text, u32 } from "./values.ts";
 import type { GgufFormat } from "./quantization_mix.ts";
-
-/** GGUF's architecture of each family. */
-const ARCHITECTURES: Readonly<Record<ModelConfig["model_type"], string>> = {
-  llama: "llama",
-  mistral: "llama",
-};
 
 /** `general.file_type`: what most matrices are in. */
 const FILE_TYPES: Readonly<Record<GgufFormat, number>> = {
@@ -27,11 +21,6 @@ const FILE_TYPES: Readonly<Record<GgufFormat, number>> = {
 
 /** The layout of blocks, which has been the same since 2023. */
 const QUANTIZATION_VERSION = 2;
-
-/** GGUF's architecture of a model. */
-export function architectureOf({ model_type }: ModelConfig): string {
-  return ARCHITECTURES[model_type];
-}
 
 /** Scaling of RoPE; Llama 3.1's is a tensor. */
 function ropeScaling({ rope_scaling: scaling }: ModelConfig): [string, GgufValue][] {
@@ -58,7 +47,7 @@ export function modelMetadata(
   config: ModelConfig,
   { name, format }: { name: string; format: GgufFormat },
 ): GgufMetadata {
-  const architecture = architectureOf(config);
+  const architecture = ggufArchitecture(config);
   const keys: [string, GgufValue][] = [
     ["block_count", u32(config.num_hidden_layers)],
     ["context_length", u32(config.max_position_embeddings)],

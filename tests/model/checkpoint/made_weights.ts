@@ -1,5 +1,6 @@
 /** Weights made up for tests of what reads them: in host memory, or in files of zeros. */
 import { join } from "node:path";
+import type { BaseConfig } from "../../../model/families/base_config.ts";
 import { configJson, type ModelConfig, weightShapes } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
 import { fromFloat32 } from "../../../model/formats/half.ts";
@@ -11,7 +12,7 @@ import {
 } from "../../../model/formats/weights.ts";
 
 /** A Llama of one block with these sizes; heads of 8. */
-export function smallConfig(sizes: Partial<ModelConfig>): ModelConfig {
+export function smallConfig(sizes: Partial<Omit<BaseConfig, "model_type">>): ModelConfig {
   return {
     ...presetConfig("tiny"),
     vocab_size: 12,

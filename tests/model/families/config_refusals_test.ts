@@ -36,7 +36,7 @@ Deno.test("parseConfig: unknown kinds of scaling are refused by their name", () 
 });
 
 const REFUSED: [field: string, value: unknown][] = [
-  ["model_type", "qwen2"],
+  ["model_type", "gpt2"],
   ["model_type", undefined],
   ["architectures", ["LlamaForSequenceClassification"]],
   ["hidden_act", "gelu"],

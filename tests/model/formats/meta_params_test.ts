@@ -50,6 +50,7 @@ const expected = {
   num_attention_heads: 32,
   num_key_value_heads: 32,
   head_dim: 128,
+  hidden_act: "silu",
   max_position_embeddings: 4096,
   rms_norm_eps: 1e-5,
   rope_theta: 10000,

@@ -106,6 +106,7 @@ Deno.test("gguf: the configuration is the one that the model was made with", () 
     num_attention_heads: 4,
     num_key_value_heads: 2,
     head_dim: 8,
+    hidden_act: "silu",
     max_position_embeddings: 128,
     rms_norm_eps: 1e-5,
     rope_theta: 5000,

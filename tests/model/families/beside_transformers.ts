@@ -1,0 +1,127 @@
+/** A model's folder on the GPU, compared with what transformers and PEFT computed of it in float32. */
+import assert from "node:assert/strict";
+import type { Gpu } from "../../../kernels/gpu/gpu.ts";
+import { EXACT, type Numerics } from "../../../kernels/ops/numerics.ts";
+import { checkAdapter, readAdapter } from "../../../model/adapter/adapter_folder.ts";
+import { loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
+import { openModel } from "../../../model/checkpoint/source.ts";
+import { Engine } from "../../../model/engine/engine.ts";
+import { makeBatch } from "../../../model/transformer/batch.ts";
+import { Llama } from "../../../model/transformer/llama.ts";
+import { generateMode, scoreMode } from "../../../model/transformer/modes.ts";
+import { PassPlanner } from "../../../train/planner.ts";
+import { Trainer } from "../../../train/trainer.ts";
+import { assertClose } from "../../kernels/harness.ts";
+import { type Settings, trainConfig } from "../../train/runs.ts";
+
+/** One optimizer step. */
+export interface Step {
+  losses: number[];
+  grad_norm: number;
+}
+
+/** What training is compared by. */
+export interface TrainingCase {
+  learning_rate: number;
+  gradient_accumulation_steps: number;
+  /** Every token but the first is a target. */
+  ids: number[][];
+  steps: Step[];
+}
+
+/** Compares the logits of some rows of a text. */
+export async function assertLogits(
+  gpu: Gpu,
+  folder: string,
+  { ids, rows }: { ids: readonly number[]; rows: ReadonlyMap<number, readonly number[]> },
+  { numerics, tolerance }: { numerics: Numerics; tolerance: number },
+): Promise<void> {
+  const source = openModel(folder);
+  const mode = scoreMode({ maxTokens: ids.length, maxTargets: rows.size });
+  const model = new Llama(gpu.memory, { config: source.config, numerics, mode });
+  model.initialize(gpu);
+  await loadWeights(gpu, model, source, { seed: 0 });
+  const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+  const batch = makeBatch([document], model.slidingWindows[0]);
+  const targetRows = Uint32Array.from(rows.keys());
+  const logits = model.logits(gpu, { ...batch, targetRows, targetCount: rows.size });
+  const values = await gpu.readF32(logits), width = logits.rowSize;
+  [...rows].forEach(([row, expected], i) => {
+    const actual = values.subarray(i * width, i * width + expected.length);
+    // What float32 can tell is relative to the row's largest.
+    const atol = tolerance * Math.max(...expected.map(Math.abs));
+    assertClose(actual, expected, { atol, rtol: 0, what: `row ${row}` });
+  });
+}
+
+/** Compares greedily chosen tokens: alone and in a batch of four, with a cache and without. */
+export async function assertGreedy(
+  gpu: Gpu,
+  folder: string,
+  { prompt, greedy }: { prompt: readonly number[]; greedy: readonly number[] },
+): Promise<void> {
+  for (const [sequences, cache] of [[1, "f32"], [4, "f32"], [4, undefined]] as const) {
+    const source = openModel(folder), context = prompt.length + greedy.length;
+    const sizes = { sequences, context, promptTokens: context, cache };
+    const model = new Llama(gpu.memory, {
+      config: source.config,
+      numerics: EXACT,
+      mode: generateMode(sizes),
+    });
+    const engine = new Engine(gpu.memory, model, sizes);
+    model.initialize(gpu);
+    await loadWeights(gpu, model, source, { seed: 0 });
+    // The others of the batch are shorter, so that rows of a step are at different positions.
+    const prompts = Array.from({ length: sequences }, (_, i) => prompt.slice(0, prompt.length - i));
+    const options = { maxTokens: greedy.length, stop: [] };
+    const answers = await engine.answers(gpu, prompts, options);
+    assert.deepEqual(answers[0], greedy, `${sequences} sequences, cache ${cache ?? "none"}`);
+  }
+}
+
+/** Compares steps of training: of an adapter where one is given, else of all weights. */
+export async function assertTraining(
+  gpu: Gpu,
+  folder: string,
+  { learning_rate, gradient_accumulation_steps: every, ids, steps }: TrainingCase,
+  { adapter: path, tolerance = { loss: 1e-4, norm: 1e-3 }, ...settings }: Settings & {
+    adapter?: string;
+    tolerance?: { loss: number; norm: number };
+  },
+): Promise<void> {
+  const source = openModel(folder);
+  const adapter = path === undefined ? undefined : readAdapter(path);
+  const targets = adapter && checkAdapter(adapter, source.config, path!);
+  const { r: rank, lora_alpha: alpha } = adapter?.config ?? { r: 0, lora_alpha: 0 };
+  const config = trainConfig({
+    adapter: targets && {
+      rank,
+      alpha,
+      targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+      weights: new Map(),
+    },
+  }, { learning_rate, gradient_accumulation_steps: every, ...settings });
+  const samples = ids.map((tokens) => ({
+    ids: Uint32Array.from(tokens),
+    promptLength: 1,
+    truncated: false,
+  }));
+  const windows = steps.map((_, step) =>
+    samples.slice(every * step, every * (step + 1)).map((sample) => [sample])
+  );
+  const sizes = PassPlanner.of(config, source.config).sizes(windows);
+  const { maxBinding } = gpu;
+  const trainer = new Trainer(gpu.memory, source.config, { config, sizes, maxBinding });
+  trainer.model.initialize(gpu);
+  await loadWeights(gpu, trainer.model, source, { seed: 0 });
+  if (adapter !== undefined) loadAdapter(gpu, trainer.model, adapter);
+  for (const [i, { losses, grad_norm }] of steps.entries()) {
+    const result = await trainer.step(gpu, windows[i], {
+      learningRate: learning_rate,
+      firstMicroBatch: every * i,
+    });
+    const { loss, norm } = tolerance;
+    assertClose(result.losses, losses, { atol: 0, rtol: loss, what: `losses ${i}` });
+    assertClose([result.gradNorm], [grad_norm], { atol: 0, rtol: norm, what: `norm ${i}` });
+  }
+}

@@ -1,0 +1,33 @@
+/** Models that transformers wrote: its logits, its greedy tokens, and three steps of PEFT's training. */
+import { join } from "node:path";
+import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { numericsOf } from "../../../model/transformer/modes.ts";
+import { realFolder, realTest } from "../../real.ts";
+import { assertGreedy, assertLogits, assertTraining } from "./beside_transformers.ts";
+
+const MIXED = numericsOf({ precision: "mixed", exact_products: false });
+const NAMES = ["qwen2"];
+
+/** A JSON file of the archive. */
+function read(...path: string[]) {
+  return JSON.parse(Deno.readTextFileSync(join(realFolder(), "models", ...path)));
+}
+
+for (const name of NAMES) {
+  realTest(`real ${name}: logits and greedy tokens are transformers'`, async (gpu) => {
+    const folder = join(realFolder(), "models", name);
+    const { prompt_ids: prompt, logits_first, logits_last, greedy } = read(name, "expected.json");
+    const rows = new Map([[0, logits_first], [prompt.length - 1, logits_last]]);
+    await assertLogits(gpu, folder, { ids: prompt, rows }, { numerics: EXACT, tolerance: 1e-4 });
+    await assertLogits(gpu, folder, { ids: prompt, rows }, { numerics: MIXED, tolerance: 1e-2 });
+    await assertGreedy(gpu, folder, { prompt, greedy });
+  });
+
+  realTest(`real ${name}: three steps of training are PEFT's`, async (gpu) => {
+    const folder = join(realFolder(), "models", name), adapter = join(folder, "train_adapter");
+    const training = read(name, "train_expected.json");
+    await assertTraining(gpu, folder, training, { adapter });
+    const tolerance = { loss: 1e-2, norm: 1e-2 };
+    await assertTraining(gpu, folder, training, { adapter, precision: "mixed", tolerance });
+  });
+}
