@@ -16,10 +16,11 @@ import { type BaseConfig, baseJson, type Family, readConfig } from "./base_confi
 import { LLAMA } from "./llama.ts";
 import { MISTRAL } from "./mistral.ts";
 import { QWEN2 } from "./qwen2.ts";
+import { QWEN3 } from "./qwen3.ts";
 import { type ArchSpec, specShapes } from "./spec.ts";
 
 /** The families, by `model_type`. */
-const FAMILIES = { llama: LLAMA, mistral: MISTRAL, qwen2: QWEN2 };
+const FAMILIES = { llama: LLAMA, mistral: MISTRAL, qwen2: QWEN2, qwen3: QWEN3 };
 
 type Families = typeof FAMILIES;
 /** The configuration of a family. */

@@ -6,7 +6,7 @@ import { realFolder, realTest } from "../../real.ts";
 import { assertGreedy, assertLogits, assertTraining } from "./beside_transformers.ts";
 
 const MIXED = numericsOf({ precision: "mixed", exact_products: false });
-const NAMES = ["qwen2"];
+const NAMES = ["qwen2", "qwen3"];
 
 /** A JSON file of the archive. */
 function read(...path: string[]) {
