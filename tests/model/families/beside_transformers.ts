@@ -1,4 +1,5 @@
 /** A model's folder on the GPU, compared with what transformers and PEFT computed of it in float32. */
+import { targetsAfter } from "../../../model/text/targets.ts";
 import assert from "node:assert/strict";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import { EXACT, type Numerics } from "../../../kernels/ops/numerics.ts";
@@ -41,7 +42,7 @@ export async function assertLogits(
   const model = new Llama(gpu.memory, { config: source.config, numerics, mode });
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed: 0 });
-  const document = { ids: Uint32Array.from(ids), promptLength: ids.length, weight: 0 };
+  const document = { ids: Uint32Array.from(ids), targets: [], weight: 0 };
   const batch = makeBatch([document], model.slidingWindows[0]);
   const targetRows = Uint32Array.from(rows.keys());
   const logits = model.logits(gpu, { ...batch, targetRows, targetCount: rows.size });
@@ -103,7 +104,7 @@ export async function assertTraining(
   }, { learning_rate, gradient_accumulation_steps: every, ...settings });
   const samples = ids.map((tokens) => ({
     ids: Uint32Array.from(tokens),
-    promptLength: 1,
+    targets: targetsAfter(1, tokens),
     truncated: false,
   }));
   const windows = steps.map((_, step) =>
