@@ -44,6 +44,10 @@ export const samples = whole(1).optional().describe(
   "Use only the first so many rows of the data; the others aren't even checked.",
 );
 
+/** The format of rows; see model/text/data/formats/. */
+export const data_format = choice(["auto", "alpaca", "prompt-completion", "text"]).default("auto")
+  .describe("Format of the data's rows; auto: their fields tell it.");
+
 /** Tokens of a sample at most. */
 export const max_length = whole(2).default(512).describe(
   "Longer samples are cut at so many tokens.",

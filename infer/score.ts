@@ -27,6 +27,7 @@ const schema = z.strictObject({
   ...modelKeys,
   data: common.data,
   samples: common.samples,
+  data_format: common.data_format,
   max_length: common.max_length,
   ...runKeys,
 });

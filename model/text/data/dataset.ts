@@ -14,6 +14,7 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
  * @param data A data file of any format that is read, or `builtin`.
  * @param called What it is called in what is said.
  * @param samples Only the first so many rows of it.
+ * @param data_format The name of the rows' format; without it, or `auto`, their fields tell it.
  * @param max_length Longer samples are cut at so many tokens.
  * @param context The model's own limit on them.
  * @param say Told what was read, a line at a time.
@@ -22,10 +23,11 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
  */
 export async function loadDataset(
   tokenizer: Tokenizer,
-  { data, called = "Data", samples: limit, max_length, context, say, check }: {
+  { data, called = "Data", samples: limit, data_format, max_length, context, say, check }: {
     data: string;
     called?: string;
     samples?: number;
+    data_format?: string;
     max_length: number;
     context: number;
     say: (line: string) => void;
@@ -33,7 +35,7 @@ export async function loadDataset(
   },
 ): Promise<TokenizedSample[]> {
   const maxLength = Math.min(max_length, context);
-  const loaded = await loadSamples(data, { limit });
+  const loaded = await loadSamples(data, { limit, data_format });
   const all = loaded.samples.map((sample) => {
     check?.();
     return encodeSample(tokenizer, sample, maxLength);

@@ -20,6 +20,8 @@ export interface LoadOptions {
   limit?: number;
   /** Whether samples need outputs. Questions to be answered don't. Default: they do. */
   outputs?: boolean;
+  /** The name of the rows' format. Default: their fields tell it. */
+  data_format?: string;
 }
 
 /** Samples, with what a user is to be told about the file. */
@@ -49,17 +51,11 @@ function emptyNotes(empty: ReadonlyMap<string, number>): string[] {
   );
 }
 
-/** What is to be learnt of a sample, and what it is called. */
-function answerOf(sample: Sample): [text: string, name: string] {
-  if ("instruction" in sample) return [sample.output, "output"];
-  return [sample.completion, sample.prompt === "" ? "text" : "completion"];
-}
-
 /** Rows as samples, without those whose output is blank. */
 function toSamples(
   { rows, notes, unread = new Map() }: Rows,
   file: string,
-  { limit = Infinity, outputs = true }: LoadOptions,
+  { limit = Infinity, outputs = true, data_format }: LoadOptions,
 ): LoadedSamples {
   const samples: Sample[] = [];
   const unused = new Map<string, number>(unread), empty = new Map<string, number>();
@@ -68,13 +64,12 @@ function toSamples(
   let number = 0;
   for (const row of rows) {
     if (++number > limit) break;
-    const { sample, used } = toSample(row, outputs);
+    const { sample, empty: name, used } = toSample(row, { outputs, data_format });
     for (const [name, value] of Object.entries(row.value ?? {})) {
       if (value !== null && !used.has(name)) countOne(unused, name);
     }
-    const [text, name] = answerOf(sample);
-    if (outputs && text.trim() === "") countOne(empty, name);
-    else samples.push(sample);
+    if (name === undefined) samples.push(sample);
+    else countOne(empty, name);
   }
   if (number === 0) {
     throw new UserError(`data file "${file}" holds no rows; expected at least one`);

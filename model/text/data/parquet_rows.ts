@@ -6,7 +6,7 @@
 import type { AsyncBuffer, FileMetaData } from "parquet";
 import { UserError } from "../../../kernels/errors.ts";
 import { checkMetadata, checkPages, Damage, type PageReaders } from "./parquet_check.ts";
-import type { Row, Rows, Value } from "./row.ts";
+import { Literal, type Row, type Rows, type Value } from "./row.ts";
 
 /** What stands for bytes that are no UTF-8, which decoded would become other text in silence. */
 const NOT_TEXT = Symbol("not UTF-8");
@@ -15,16 +15,18 @@ const NOT_TEXT = Symbol("not UTF-8");
 class NotText extends Error {}
 
 /**
- * A value as text or what holds text: whole numbers in all their digits, and whole ones of a type that has
- * fractions as `4.0`.
+ * A value: whole numbers in all their digits, and whole ones of a type that has fractions as `4.0`.
  */
 function toValue(value: unknown, fraction: boolean): Value {
   if (value === null) return null;
   if (value === NOT_TEXT) throw new NotText();
   // Nulls are null: what is undefined was read from beyond a dictionary's or a column's end.
   if (value === undefined) throw new Damage("a column has fewer values than rows");
-  if (typeof value === "number" && fraction && Number.isInteger(value)) return value.toFixed(1);
-  if (typeof value !== "object") return String(value);
+  if (typeof value === "number" && fraction && Number.isInteger(value)) {
+    return new Literal(value.toFixed(1));
+  }
+  if (typeof value === "string") return value;
+  if (typeof value !== "object") return new Literal(String(value));
   if (Array.isArray(value)) return value.map((element) => toValue(element, fraction));
   // Dates and binary data are no text.
   if (ArrayBuffer.isView(value) || value instanceof Date) return {};

@@ -4,11 +4,18 @@
  * @module
  */
 
-/**
- * What a field holds. Numbers and booleans are text as the file writes them, so that `4.0`, `1e3` and
- * `12345678901234567890` stay what they are.
- */
-export type Value = string | null | Value[] | { [name: string]: Value };
+/** A number or a boolean as the file writes it, so that `4.0`, `1e3` and `12345678901234567890` stay what they are. */
+export class Literal {
+  constructor(readonly source: string) {}
+}
+
+/** An object's fields. */
+export interface Fields {
+  [name: string]: Value;
+}
+
+/** What a field holds. */
+export type Value = string | Literal | null | Value[] | Fields;
 
 /** One record. */
 export interface Row {
@@ -31,23 +38,35 @@ export interface Rows {
 export function kindOf(value: Value): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "a list";
-  return typeof value === "object" ? "an object" : "text";
+  return isFields(value) ? "an object" : "text";
+}
+
+/** A text, or a number or boolean as it is written; undefined for all else. */
+export function asText(value: Value): string | undefined {
+  return value instanceof Literal ? value.source : typeof value === "string" ? value : undefined;
+}
+
+/** Whether a value is an object of fields. */
+export function isFields(value: Value): value is Fields {
+  return typeof value === "object" && value !== null && !Array.isArray(value) &&
+    !(value instanceof Literal);
 }
 
 /** Numbers and booleans as they are written. `context` is JavaScript's JSON.parse source text access. */
-function asText(_key: string, value: unknown, context?: { source?: string }): unknown {
-  return typeof value === "number" || typeof value === "boolean" ? context?.source : value;
+function asWritten(_key: string, value: unknown, context?: { source?: string }): unknown {
+  if (typeof value !== "number" && typeof value !== "boolean") return value;
+  return new Literal(context?.source ?? String(value));
 }
 
+/** Whether a value holds neither numbers nor booleans. */
 function isPlain(value: unknown): boolean {
-  return typeof value === "string" || value === null;
+  if (typeof value === "string" || value === null) return true;
+  return typeof value === "object" && Object.values(value).every(isPlain);
 }
 
 /** A value of JSON. */
 export function parseValue(json: string): Value {
   const value = JSON.parse(json);
-  const plain = isPlain(value) ||
-    typeof value === "object" && !Array.isArray(value) && Object.values(value).every(isPlain);
   // A reviver takes several times as long.
-  return plain ? value : JSON.parse(json, asText);
+  return isPlain(value) ? value : JSON.parse(json, asWritten);
 }

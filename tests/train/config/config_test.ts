@@ -21,6 +21,7 @@ Deno.test("config: the defaults are those of the design", () => {
     model: "m",
     add_bos: "auto",
     data: "d",
+    data_format: "auto",
     eval_fraction: 0,
     eval_every: 0,
     eval_samples: 0,

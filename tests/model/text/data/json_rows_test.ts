@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { jsonRows } from "../../../../model/text/data/json_rows.ts";
-import type { Value } from "../../../../model/text/data/row.ts";
+import { Literal, type Value } from "../../../../model/text/data/row.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 
 const one = { instruction: "Name a bird.", input: "", output: "Lorikeet" };
@@ -51,20 +51,21 @@ Deno.test("json rows: an empty list beside one of rows is none", () => {
   assert.deepEqual(values(JSON.stringify({ errors: [], data: [one, two] })), [one, two]);
 });
 
-Deno.test("json rows: numbers and booleans are text as they are written, at any depth", () => {
+Deno.test("json rows: numbers and booleans stay as they are written, at any depth", () => {
+  const written = (source: string) => new Literal(source);
   const text = '{"a": 4, "b": 4.0, "c": -1e3, "d": 12345678901234567890, "e": true, "f": null, ' +
     '"g": [1.50, {"h": false}], "i": "4"}';
   assert.deepEqual(values(text), [{
-    a: "4",
-    b: "4.0",
-    c: "-1e3",
-    d: "12345678901234567890",
-    e: "true",
+    a: written("4"),
+    b: written("4.0"),
+    c: written("-1e3"),
+    d: written("12345678901234567890"),
+    e: written("true"),
     f: null,
-    g: ["1.50", { h: "false" }],
+    g: [written("1.50"), { h: written("false") }],
     i: "4",
   }]);
-  assert.deepEqual(values("[1, true]"), ["1", "true"]);
+  assert.deepEqual(values("[1, true]"), [written("1"), written("true")]);
 });
 
 Deno.test("json rows: names and characters that JavaScript or JSON treats specially", () => {

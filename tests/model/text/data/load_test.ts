@@ -168,12 +168,6 @@ const faults: [string, unknown, RegExp][] = [
     { ...one, history: [["a", null]] },
     /history's turn 1 is a list of some/,
   ],
-  [
-    "messages",
-    { messages: [{ role: "user" }] },
-    /: messages is a chat, which can't be read; expected/,
-  ],
-  ["conversations", { id: 1, conversations: [] }, /: conversations is a chat, which can't be read/],
   ["a prompt alone", { prompt: "a" }, /: completion is missing; expected text/],
   ["a completion alone", { completion: "a" }, /: prompt is missing; expected text/],
   [
@@ -197,6 +191,17 @@ for (const [name, row, message] of faults) {
     });
   });
 }
+
+Deno.test("samples: a format that is named decides which fields are read", () => {
+  const row = { ...one, prompt: "a", completion: "b", text: "c" };
+  const sampleOf = (data_format: string) => load([row], { data_format }).samples[0];
+  assert.deepEqual(sampleOf("auto"), one);
+  assert.deepEqual(sampleOf("alpaca"), one);
+  assert.deepEqual(sampleOf("prompt-completion"), { prompt: "a", completion: "b" });
+  assert.deepEqual(sampleOf("text"), { prompt: "", completion: "c" });
+  assert.throws(() => load([one], { data_format: "text" }), /: text is missing; expected text/);
+  assert.throws(() => load([{ text: "a" }], { data_format: "alpaca" }), /: instruction is missing/);
+});
 
 Deno.test("samples: a file without rows is refused", () => {
   assert.throws(() => load([]), /data file "some.json" holds no rows; expected at least one/);

@@ -1,0 +1,16 @@
+/**
+ * The formats of data that are known.
+ *
+ * @module
+ */
+import { ALPACA } from "./alpaca.ts";
+import type { DataFormat } from "./format.ts";
+import { PROMPT_COMPLETION } from "./prompt_completion.ts";
+import { TEXT } from "./text.ts";
+
+/** All of them; a row that two could be is in the first. */
+export const DATA_FORMATS = [
+  ALPACA,
+  PROMPT_COMPLETION,
+  TEXT,
+] as const satisfies readonly DataFormat[];
