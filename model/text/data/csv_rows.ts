@@ -5,8 +5,8 @@
  */
 import type { CsvError, Info } from "csv/sync";
 import { UserError } from "../../../kernels/errors.ts";
-import { MOST_ROW_BYTES } from "./file.ts";
-import type { Row, Rows } from "./row.ts";
+import { joined, MOST_ROW_BYTES } from "./file.ts";
+import type { Row } from "./row.ts";
 
 const DELIMITERS = [",", "\t", ";"];
 
@@ -62,68 +62,186 @@ function fault({ code, message }: CsvError): string {
   }
 }
 
-/**
- * Reads a table.
- *
- * @param bytes UTF-8 for which {@linkcode isTable} holds.
- * @param file What to call it in messages.
- * @param limit Only the first so many rows; the others aren't even checked.
- */
-export async function csvRows(
-  bytes: Uint8Array,
-  file: string,
-  isField: (name: string) => boolean,
-  limit: number,
-): Promise<Rows> {
-  const { isUtf8, Buffer } = await import("node:buffer");
-  if (!isUtf8(bytes)) {
-    throw new UserError(`data file "${file}" is not UTF-8 text; expected a table in UTF-8`);
+const [NEWLINE, RETURN, QUOTE] = [0x0a, 0x0d, 0x22];
+
+/** Line breaks, of which `\r\n` is one. */
+function lineBreaks(bytes: Uint8Array): number {
+  let breaks = 0;
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i] === NEWLINE || (bytes[i] === RETURN && bytes[i + 1] !== NEWLINE)) breaks++;
   }
-  const { parse } = await import("csv/sync");
-  let records: Record[];
-  try {
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  return breaks;
+}
+
+/** What reads a table's text, loaded where there is one. */
+async function load() {
+  const [{ parse }, { isUtf8, Buffer }] = await Promise.all([
+    import("csv/sync"),
+    import("node:buffer"),
+  ]);
+  return { parse, isUtf8, Buffer };
+}
+
+/** What a table is read by. */
+interface TableOptions {
+  /** What to call it in messages. */
+  file: string;
+  isField: (name: string) => boolean;
+  /** Only the first so many rows; the others aren't even checked. */
+  limit: number;
+}
+
+/** Reads rows out of a table that is handed to it in pieces: {@linkcode push} until {@linkcode finish}. */
+export class TableRows {
+  readonly notes: readonly string[] = [];
+  readonly #options: TableOptions;
+  readonly #delimiter: string | undefined;
+  readonly #loaded: Awaited<ReturnType<typeof load>>;
+  #isWhole = false;
+  #held: Uint8Array<ArrayBufferLike> = new Uint8Array();
+  /** How much of it was looked at, where its last whole record ends, and whether what follows is inside quotes. */
+  #seen = 0;
+  #end = 0;
+  #isQuoted = false;
+  /** Lines and rows before what is held. */
+  #lines = 0;
+  #number = 0;
+  #names?: readonly string[];
+  #isSpaced = false;
+  /** What is wrong after the rows that were taken last. */
+  #fault?: unknown;
+
+  private constructor(
+    options: TableOptions,
+    delimiter: string | undefined,
+    loaded: Awaited<ReturnType<typeof load>>,
+  ) {
+    this.#options = options;
+    this.#delimiter = delimiter;
+    this.#loaded = loaded;
+  }
+
+  /** @param head The text's beginning, for which {@linkcode isTable} holds. */
+  static async open(head: Uint8Array, options: TableOptions): Promise<TableRows> {
+    return new TableRows(options, delimiterOf(firstLine(head), options.isField), await load());
+  }
+
+  /** Bytes that are held. */
+  get heldBytes(): number {
+    return this.#held.length;
+  }
+
+  /** Whether no more text is needed: there is none, or all rows are read that were asked for. */
+  get isDone(): boolean {
+    return this.#isWhole || this.#number >= this.#options.limit;
+  }
+
+  /** More text in UTF-8. */
+  push(piece: Uint8Array): void {
+    this.#held = this.#held.length === 0 ? piece : joined([this.#held, piece]);
+  }
+
+  /** There is no more text. */
+  finish(): void {
+    this.#isWhole = true;
+  }
+
+  /**
+   * The rows of all records that are whole; none where more text is needed, or there are no more.
+   *
+   * @throws {UserError} Where they can't be read.
+   */
+  take(): Row[] {
+    this.#look();
+    // A quote that does not end leaves all that follows without an end of a record.
+    const isAll = this.#isWhole || (this.#end === 0 && this.#held.length > MOST_ROW_BYTES);
+    const end = isAll ? this.#held.length : this.#end;
+    const most = this.#options.limit - this.#number;
+    if (this.#fault !== undefined) throw this.#fault;
+    if (end === 0 || most <= 0) return [];
+    const part = this.#held.subarray(0, end), rows: Row[] = [];
+    try {
+      for (const record of this.#records(part, most)) rows.push(this.#row(record));
+    } catch (error) {
+      if (rows.length === 0) throw error;
+      // Rows before a fault come before it.
+      this.#fault = error;
+    }
+    this.#held = this.#held.subarray(end);
+    this.#seen = Math.max(0, this.#seen - end);
+    this.#end = 0;
+    this.#lines += lineBreaks(part);
+    return rows;
+  }
+
+  /** Looks for the end of the last whole record: quotes come in pairs before it. */
+  #look(): void {
+    const held = this.#held;
+    // Whether a line ends after the last byte, the next one tells.
+    for (; this.#seen < held.length - 1; this.#seen++) {
+      const byte = held[this.#seen];
+      if (byte === QUOTE) this.#isQuoted = !this.#isQuoted;
+      else if (this.#isQuoted) continue;
+      else if (byte === NEWLINE || (byte === RETURN && held[this.#seen + 1] !== NEWLINE)) {
+        this.#end = this.#seen + 1;
+      }
+    }
+  }
+
+  /** The records of a part, without the names that the first one has. */
+  #records(part: Uint8Array, most: number): Record[] {
+    const { file } = this.#options, { parse, isUtf8, Buffer } = this.#loaded;
+    if (!isUtf8(part)) {
+      throw new UserError(`data file "${file}" is not UTF-8 text; expected a table in UTF-8`);
+    }
+    const text = Buffer.from(part.buffer, part.byteOffset, part.length);
     const common = {
-      delimiter: delimiterOf(firstLine(bytes), isField),
+      delimiter: this.#delimiter,
       record_delimiter: ["\r\n", "\n", "\r"],
       relax_column_count: true,
       max_record_size: MOST_ROW_BYTES,
       skip_empty_lines: true,
     };
-    // A quote after blanks is no fault of this reading, which is only to see the blanks.
-    const [names = []] = parse(text, { ...common, relax_quotes: true, to: 1 });
-    records = parse(text, {
-      ...common,
-      ltrim: isSpaced(names),
-      info: true,
-      ...(Number.isFinite(limit) ? { to: limit + 1 } : {}),
-    }) as unknown as Record[];
-  } catch (error) {
-    const { lines } = error as CsvError & { lines?: number };
-    throw new UserError(`data file "${file}", line ${lines}, ${fault(error as CsvError)}`);
+    const isFirst = this.#names === undefined, to = most + (isFirst ? 1 : 0);
+    try {
+      if (isFirst) {
+        // A quote after blanks is no fault of this reading, which is only to see the blanks.
+        const [names = []] = parse(text, { ...common, relax_quotes: true, to: 1 });
+        this.#isSpaced = isSpaced(names);
+      }
+      const records = parse(text, {
+        ...common,
+        ltrim: this.#isSpaced,
+        info: true,
+        ...(Number.isFinite(to) ? { to } : {}),
+      }) as unknown as Record[];
+      if (isFirst) this.#names = this.#columns(records.shift()?.record ?? []);
+      return records;
+    } catch (error) {
+      if (error instanceof UserError) throw error;
+      const { lines = 0 } = error as CsvError & { lines?: number };
+      throw new UserError(
+        `data file "${file}", line ${this.#lines + lines}, ${fault(error as CsvError)}`,
+      );
+    }
   }
-  const [header, ...rows] = records;
-  return { rows: tableRows(header.record, rows, file), notes: [] };
-}
 
-/** Records as rows; names that are there twice, or too few or many values, are refused. */
-function* tableRows(
-  header: readonly string[],
-  records: Iterable<Record>,
-  file: string,
-): Generator<Row, void> {
-  const names = header.map((name) => name.trim());
-  const twice = names.find((name, i) => name !== "" && names.indexOf(name) < i);
-  if (twice !== undefined) {
-    throw new UserError(`data file "${file}" has two columns named ${twice}; expected one`);
+  /** Names of the first record, of which none is there twice. */
+  #columns(header: readonly string[]): string[] {
+    const names = header.map((name) => name.trim());
+    const twice = names.find((name, i) => name !== "" && names.indexOf(name) < i);
+    if (twice === undefined) return names;
+    throw new UserError(
+      `data file "${this.#options.file}" has two columns named ${twice}; expected one`,
+    );
   }
-  let number = 0;
-  for (const { record, info: { lines } } of records) {
-    number++;
-    const row = number;
+
+  /** A record as a row; one that has too few or many values is refused where it is asked for. */
+  #row({ record, info: { lines } }: Record): Row {
+    const names = this.#names ?? [], number = ++this.#number, before = this.#lines;
     const where = () => {
       const breaks = record.join("").split("\n").length - 1;
-      return `data file "${file}", row ${row} (line ${lines - breaks})`;
+      return `data file "${this.#options.file}", row ${number} (line ${before + lines - breaks})`;
     };
     if (record.length !== names.length) {
       throw new UserError(
@@ -133,6 +251,7 @@ function* tableRows(
     }
     // An empty cell is how tables write that there is no value.
     const entries = names.map((name, i) => [name, record[i] === "" ? null : record[i]] as const);
-    yield { where, value: Object.fromEntries(entries) };
+    const size = record.reduce((sum, { length }) => sum + length, 0);
+    return { where, value: Object.fromEntries(entries), size };
   }
 }

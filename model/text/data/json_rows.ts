@@ -5,199 +5,285 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { UTF8 } from "../../files/whole_file.ts";
-import { FORMATS, MOST_ROW_BYTES } from "./file.ts";
-import { type Extent, JsonFault, JsonValues, type Member } from "./json_values.ts";
-import { parseValue, type Row, type Rows } from "./row.ts";
+import { FORMATS, MOST_ROW_BYTES, MOST_WHOLE_BYTES } from "./file.ts";
+import { chooseList, listsOfRows } from "./json_lists.ts";
+import { JsonText } from "./json_text.ts";
+import { JsonFault, type JsonValues } from "./json_values.ts";
+import type { Extent, Row } from "./row.ts";
 
-/** JSON text with the name of its file. */
-class JsonText {
-  /** Bytes before `#counted` hold `#lines` line breaks. */
-  #counted = 0;
-  #lines = 0;
+/** What comes next in a text of rows: what begins it, a row or an end, what follows a row, nothing more. */
+type Place = "start" | "row" | "separator" | "end";
 
-  constructor(readonly bytes: Uint8Array, readonly file: string) {}
+/** Lines that are no row alone before lines are no longer taken for rows. */
+const MOST_BROKEN_LINES = 8;
 
-  /** Line of a byte, from 1. */
-  line(at: number): number {
-    if (at < this.#counted) this.#counted = this.#lines = 0;
-    for (; this.#counted < at; this.#counted++) {
-      if (this.bytes[this.#counted] === 0x0a) this.#lines++;
-    }
-    return this.#lines + 1;
+const NEWLINE = 0x0a, OPEN_OBJECT = 0x7b, CLOSE_OBJECT = 0x7d;
+
+/** Whether a byte may stand behind a row on its line. */
+const isBlank = (byte: number) => byte === 0x20 || byte === 0x0d || byte === 0x09;
+
+/** How JSON is read. */
+export interface JsonOptions {
+  /** What to call the file in messages. */
+  file: string;
+  /** Whether a name is a field of rows; an object that has none is looked into for lists. */
+  isField: (name: string) => boolean;
+  /** Only the first so many rows; the others aren't even checked. */
+  limit: number;
+  /** Where the text begins in the file, for the extents of its rows; undefined where it lies there otherwise. */
+  begin?: number;
+}
+
+/** Reads rows out of JSON text that is handed to it in pieces: {@linkcode push} until {@linkcode finish}. */
+export class JsonRows {
+  readonly #text: JsonText;
+  readonly #options: JsonOptions;
+  #place: Place = "start";
+  /** Whether rows are elements of a list, and where it begins, and what is said of it before a row's number. */
+  #list?: { line: number; called: string };
+  #number = 1;
+  #brokenLines = 0;
+  #notes: string[] = [];
+  /** What is wrong after the rows that were taken last. */
+  #fault?: unknown;
+
+  constructor(options: JsonOptions) {
+    this.#text = new JsonText(options.file, options.begin);
+    this.#options = options;
   }
 
-  values(extent: Extent = { begin: 0, end: this.bytes.length }): JsonValues {
-    return new JsonValues(this.bytes, extent);
+  /** Lines on what else the file holds; complete once a row was read. */
+  get notes(): readonly string[] {
+    return this.#notes;
   }
 
-  /** A row as a value. */
-  row({ begin, end }: Extent, number: number, list = ""): Row {
-    const where = () => `data file "${this.file}", ${list}row ${number} (line ${this.line(begin)})`;
-    if (end - begin > MOST_ROW_BYTES) {
+  /** Whether no more text is needed: there is none, or all rows are read that were asked for. */
+  get isDone(): boolean {
+    return this.#text.isWhole || this.#number > this.#options.limit;
+  }
+
+  /** Bytes that are held. */
+  get heldBytes(): number {
+    return this.#text.bytes.length - this.#text.at;
+  }
+
+  /** More text in UTF-8. @throws {UserError} Where a row has more bytes than a row may have. */
+  push(piece: Uint8Array): void {
+    const text = this.#text, isStart = this.#place === "start";
+    if (this.heldBytes > MOST_ROW_BYTES && !isStart) {
       throw new UserError(
-        `${where()} has ${end - begin} bytes; expected rows of at most ${MOST_ROW_BYTES}`,
+        `data file "${text.file}", row ${this.#number} (line ${
+          text.line(text.at)
+        }) has more than ` +
+          `${MOST_ROW_BYTES} bytes; expected smaller rows`,
       );
     }
-    let text: string;
-    try {
-      text = UTF8.decode(this.bytes.subarray(begin, end));
-    } catch {
-      throw new UserError(`${where()} is not UTF-8 text; expected JSON in UTF-8`);
+    if (this.heldBytes + piece.length > MOST_WHOLE_BYTES) {
+      throw new UserError(
+        `data file "${text.file}" is an object of more than 2 GiB; expected JSON Lines, or a list`,
+      );
     }
+    text.push(piece);
+  }
+
+  /** There is no more text. */
+  finish(): void {
+    this.#text.isWhole = true;
+  }
+
+  /**
+   * The rows that the text has so far; none where more text is needed, or there are no more.
+   *
+   * @throws {UserError} Where it is no JSON, or a row is none.
+   */
+  take(): Row[] {
+    return this.#take(() => this.#lineRow() ?? this.#nextRow());
+  }
+
+  /** As {@linkcode take}, but only where they are. */
+  locate(): Extent[] {
+    return this.#take(() => this.#lineExtent() ?? this.#nextExtent());
+  }
+
+  #take<T>(next: () => T | undefined): T[] {
+    const taken: T[] = [];
+    if (this.#fault !== undefined) throw this.#fault;
     try {
-      return { where, value: parseValue(text) };
+      while (this.#number <= this.#options.limit) {
+        if (this.#place === "start" && !this.#start()) break;
+        const row = next();
+        if (row === undefined) break;
+        taken.push(row);
+        this.#number++;
+      }
     } catch (error) {
-      const message = (error as Error).message.replaceAll(/\s+/g, " ");
-      throw new UserError(
-        `${where()} is not JSON (${message}); expected an object with its fields`,
-      );
+      const fault = error instanceof JsonFault ? this.#text.refusal(error, this.#number) : error;
+      if (taken.length === 0) throw fault;
+      // Rows before a fault come before it.
+      this.#fault = fault;
     }
+    return taken;
   }
 
-  /** A fault as one sentence. */
-  refusal({ message, at, ended }: JsonFault, number: number): UserError {
-    const where = `${message} (row ${number}, line ${this.line(at)})`;
-    return new UserError(
-      `data file "${this.file}" is ${ended ? "truncated" : "not JSON"}: ${where}; ` +
-        "expected a list of rows, JSON Lines, or objects one after another",
-    );
-  }
-}
-
-/** Calls a reader; what it finds that is no JSON becomes a sentence. */
-function* guarded(text: JsonText, list: string, extents: Iterable<Extent>): Generator<Row, void> {
-  let number = 1;
-  try {
-    for (const extent of extents) {
-      yield text.row(extent, number, list);
-      number++;
+  /** Whether it is known where the rows are. */
+  #start(): boolean {
+    const text = this.#text, values = text.values(), first = values.next();
+    text.at = values.at;
+    if (first === undefined) {
+      if (text.isWhole) {
+        throw new UserError(`data file "${text.file}" is empty; expected ${FORMATS}`);
+      }
+      return false;
     }
-  } catch (error) {
-    throw error instanceof JsonFault ? text.refusal(error, number) : error;
+    if (first === "[") {
+      this.#list = { line: text.line(text.at), called: "" };
+      text.at++;
+    } else if (!this.#startOfObjects(values)) return false;
+    this.#place = "row";
+    return true;
   }
-}
 
-/** A list, and nothing after it. */
-function* listExtents(values: JsonValues): Generator<Extent, void> {
-  yield* values.elements();
-  if (values.next() !== undefined) throw new JsonFault("more follows after the list", values.at);
-}
-
-/** Objects one after another, with commas between them or without. */
-function* objectExtents(values: JsonValues): Generator<Extent, void> {
-  while (values.next() !== undefined) {
-    yield values.value();
-    values.take(",");
+  /** The same where an object comes first, which may be a row, or hold lists of rows if it is the only one. */
+  #startOfObjects(values: JsonValues): boolean {
+    const text = this.#text;
+    try {
+      values.value();
+    } catch (error) {
+      // Reading it as a row says what is wrong.
+      if (error instanceof JsonFault) return text.isWhole || !error.ended;
+      throw error;
+    }
+    if (values.next() !== undefined) return true;
+    if (!text.isWhole) return false;
+    const lists = listsOfRows(text, this.#options.isField);
+    if (lists.length === 0) return true;
+    const { begin, called, notes } = chooseList(text, lists);
+    this.#notes = notes;
+    this.#list = { line: text.line(begin), called };
+    text.at = begin + 1;
+    return true;
   }
-}
 
-/** Number of a list's rows, which are read no further. */
-function count(text: JsonText, list: Extent): number {
-  let rows = 0;
-  try {
-    for (const _ of text.values(list).elements()) rows++;
-  } catch (error) {
-    throw error instanceof JsonFault ? text.refusal(error, rows + 1) : error;
+  /** A row that is a line of its own, as nearly all are: to parse it tells where it ends. */
+  #lineRow(): Row | undefined {
+    const end = this.#lineEnd();
+    if (end === undefined) return undefined;
+    const text = this.#text, row = text.plainRow({ begin: text.at, end }, this.#number);
+    if (row === undefined) {
+      this.#brokenLines++;
+      return undefined;
+    }
+    this.#pass(end);
+    return row;
   }
-  return rows;
-}
 
-/** Whether a value is a list without elements. */
-function isEmptyList(text: JsonText, member: Extent): boolean {
-  const list = text.values(member);
-  return list.take("[") && list.next() === "]";
-}
-
-/**
- * The list of rows that an object around lists means: `train`, or the only one.
- *
- * @throws {UserError} Where that is not clear, or it has no rows.
- */
-function chooseList(text: JsonText, lists: readonly Member[]): Rows {
-  const chosen = lists.find(({ key }) => key === "train") ?? lists[0];
-  const names = (members: readonly Member[]) => members.map(({ key }) => JSON.stringify(key));
-  if (chosen.key !== "train" && lists.length > 1) {
-    throw new UserError(
-      `data file "${text.file}" holds several lists of rows, ${names(lists).join(", ")}; ` +
-        'expected one, or one that is named "train"',
-    );
+  /**
+   * The place of such a row. Between two values JSON has a comma or a bracket, so that `}` at the end of a line and `{`
+   * at the beginning of the next are never those of one value.
+   */
+  #lineExtent(): Extent | undefined {
+    const end = this.#lineEnd(), { at, bytes } = this.#text;
+    if (end === undefined || bytes[end + 1] !== OPEN_OBJECT) return undefined;
+    let last = end - 1;
+    while (last > at && isBlank(bytes[last])) last--;
+    if (bytes[last] !== CLOSE_OBJECT) return undefined;
+    this.#pass(end);
+    return this.#text.extent({ begin: at, end: last + 1 });
   }
-  const others = lists.filter((member) => member !== chosen)
-    .map((member) => {
-      const rows = count(text, member);
-      return `${JSON.stringify(member.key)} (${rows} ${rows === 1 ? "row" : "rows"})`;
-    });
-  if (isEmptyList(text, chosen)) {
-    const rows = others.length === 0 ? "" : ` (beside it: ${others.join(", ")})`;
-    throw new UserError(
-      `data file "${text.file}": its list ${names([chosen])[0]} holds no rows${rows}; ` +
-        "expected at least one",
-    );
-  }
-  const list = `${names([chosen])[0]}, `;
-  const left = others.length === 0 ? "" : `; left out: ${others.join(", ")}`;
-  return {
-    rows: guarded(text, list, listExtents(text.values(chosen))),
-    notes: [`Rows of ${names([chosen])[0]}${left}`],
-  };
-}
 
-/**
- * Lists of rows in an object, or in the only object in it; none where it has fields of a row itself. Lists without
- * elements count where there are no others, or one is named `train`.
- */
-function listsIn(text: JsonText, extent: Extent, isField: (name: string) => boolean): Member[] {
-  const object = text.values(extent);
-  object.next();
-  const members = object.members();
-  if (members.some(({ key }) => isField(key))) return [];
-  const lists = members.filter((member) => {
-    const list = text.values(member);
-    return list.take("[") && list.next() === "{";
-  });
-  const empty = members.filter((member) => isEmptyList(text, member));
-  if (empty.some(({ key }) => key === "train")) return [...lists, ...empty];
-  const objects = members.filter((member) => text.values(member).next() === "{");
-  const inner = lists.length === 0 && objects.length === 1
-    ? listsIn(text, objects[0], isField)
-    : lists;
-  return inner.length === 0 ? empty : inner;
-}
-
-/** Lists of rows in the only object of a file. */
-function listsOfRows(text: JsonText, isField: (name: string) => boolean): Member[] {
-  const values = text.values();
-  values.next();
-  try {
-    const { end } = values.value();
-    return values.next() === undefined ? listsIn(text, { begin: 0, end }, isField) : [];
-  } catch (error) {
-    // Reading it as rows says what is wrong.
-    if (error instanceof JsonFault) return [];
-    throw error;
+  /** Where the line ends that an object begins here; undefined where lines are no rows, or the end is not there yet. */
+  #lineEnd(): number | undefined {
+    if (this.#list !== undefined || this.#brokenLines > MOST_BROKEN_LINES) return undefined;
+    const text = this.#text, { bytes } = text;
+    // Blank lines and what separates rows otherwise are left to the general way.
+    if (this.#place === "separator" && bytes[text.at] === NEWLINE) text.at++;
+    if (bytes[text.at] !== OPEN_OBJECT) return undefined;
+    const end = bytes.indexOf(NEWLINE, text.at);
+    return end < 0 ? undefined : end;
   }
-}
 
-/**
- * Rows of JSON, parsed one at a time as they are asked for.
- *
- * @param bytes UTF-8 that begins with `[` or `{`.
- * @param file What to call it in messages.
- * @param isField Whether a name is a field of rows; an object that has none is looked into for lists.
- */
-export function jsonRows(
-  bytes: Uint8Array,
-  file: string,
-  isField: (name: string) => boolean,
-): Rows {
-  const text = new JsonText(bytes, file), values = text.values();
-  const first = values.next();
-  if (first === undefined) {
-    throw new UserError(`data file "${file}" is empty; expected ${FORMATS}`);
+  #pass(end: number): void {
+    this.#text.at = end;
+    this.#place = "separator";
   }
-  if (first === "[") return { rows: guarded(text, "", listExtents(values)), notes: [] };
-  const lists = listsOfRows(text, isField);
-  if (lists.length > 0) return chooseList(text, lists);
-  return { rows: guarded(text, "", objectExtents(values)), notes: [] };
+
+  #nextRow(): Row | undefined {
+    const extent = this.#next();
+    return extent && this.#text.row(extent, this.#number, this.#list?.called);
+  }
+
+  #nextExtent(): Extent | undefined {
+    const extent = this.#next();
+    return extent && this.#text.extent(extent);
+  }
+
+  /** The next row wherever it lies; undefined where more text is needed, or there are no more. */
+  #next(): Extent | undefined {
+    const text = this.#text;
+    if (this.#place === "end") {
+      this.#checkEnd();
+      return undefined;
+    }
+    const values = text.values();
+    if (this.#place === "separator" && !this.#separator(values)) return undefined;
+    if (!this.#comes(values)) return undefined;
+    if (this.#list !== undefined && values.next() === "]") {
+      if (this.#number > 1) throw new JsonFault('"," before the end of the list', values.at);
+      return this.#closeList(values);
+    }
+    let extent: Extent;
+    try {
+      extent = values.value();
+    } catch (error) {
+      if (error instanceof JsonFault && error.ended && !text.isWhole) return undefined;
+      throw error;
+    }
+    // A word, such as a number, may go on.
+    if (extent.end === text.bytes.length && !text.isWhole) return undefined;
+    this.#pass(extent.end);
+    return extent;
+  }
+
+  /** Goes past what lies between rows. @returns Whether it is there, and a row follows. */
+  #separator(values: JsonValues): boolean {
+    if (!this.#comes(values)) return false;
+    if (this.#list === undefined) values.take(",");
+    else if (values.next() === "]") {
+      this.#closeList(values);
+      return false;
+    } else if (!values.take(",")) throw new JsonFault('expected "," or "]" after a row', values.at);
+    this.#place = "row";
+    this.#text.at = values.at;
+    return true;
+  }
+
+  #closeList(values: JsonValues): undefined {
+    values.take("]");
+    this.#text.at = values.at;
+    this.#place = "end";
+    this.#checkEnd();
+  }
+
+  /** After a list comes nothing; in an object with lists, what was looked at already. */
+  #checkEnd(): void {
+    if (this.#list === undefined || this.#list.called !== "") return;
+    const values = this.#text.values(), more = values.next();
+    this.#text.at = values.at;
+    if (more !== undefined) throw new JsonFault("more follows after the list", values.at);
+  }
+
+  /** Whether anything comes that is no blank. @throws {JsonFault} Where a list does not end. */
+  #comes(values: JsonValues): boolean {
+    const text = this.#text, first = values.next();
+    text.at = values.at;
+    // A byte order mark may be cut.
+    if (first !== undefined) return text.isWhole || text.bytes.length - values.at >= 3;
+    if (!text.isWhole) return false;
+    if (this.#list === undefined) {
+      this.#place = "end";
+      return false;
+    }
+    const { line } = this.#list;
+    throw new JsonFault("the list does not end", values.at, { ended: true, line });
+  }
 }

@@ -4,18 +4,23 @@
  * @module
  */
 
+import type { Extent } from "./row.ts";
+
 /** A fault of JSON text that is no JSON, at a byte. */
 export class JsonFault extends Error {
-  /** @param ended Whether the text ended before its value did. */
-  constructor(message: string, readonly at: number, readonly ended: boolean = false) {
-    super(message);
-  }
-}
+  /** Whether the text ended before its value did. */
+  readonly ended: boolean;
+  /** Its line, from 1, where that is known. */
+  readonly line?: number;
 
-/** A value's bytes, from `begin` up to `end`. */
-export interface Extent {
-  begin: number;
-  end: number;
+  constructor(message: string, readonly at: number, { ended = false, line }: {
+    ended?: boolean;
+    line?: number;
+  } = {}) {
+    super(message);
+    this.ended = ended;
+    this.line = line;
+  }
 }
 
 /** A member of an object. */
@@ -89,10 +94,14 @@ export class JsonValues {
     const begin = this.#at++;
     if (this.take("]")) return;
     for (;;) {
-      if (this.next() === undefined) throw new JsonFault("the list does not end", begin, true);
+      if (this.next() === undefined) {
+        throw new JsonFault("the list does not end", begin, { ended: true });
+      }
       yield this.value();
       if (this.take("]")) return;
-      if (this.next() === undefined) throw new JsonFault("the list does not end", begin, true);
+      if (this.next() === undefined) {
+        throw new JsonFault("the list does not end", begin, { ended: true });
+      }
       if (!this.take(",")) throw new JsonFault('expected "," or "]" after a row', this.#at);
       if (this.next() === "]") throw new JsonFault('"," before the end of the list', this.#at);
     }
@@ -134,7 +143,7 @@ export class JsonValues {
         throw new JsonFault("a string does not end on its line", begin);
       }
     }
-    throw new JsonFault("a string does not end", begin, true);
+    throw new JsonFault("a string does not end", begin, { ended: true });
   }
 
   #brackets(): void {
@@ -150,7 +159,7 @@ export class JsonValues {
         if (++depth > MOST_DEPTH) throw new JsonFault(`nested more than ${MOST_DEPTH} deep`, begin);
       } else if ((byte === CLOSE_OBJECT || byte === CLOSE_LIST) && --depth === 0) return;
     }
-    throw new JsonFault("a value does not end", begin, true);
+    throw new JsonFault("a value does not end", begin, { ended: true });
   }
 
   #word(): void {

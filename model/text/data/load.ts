@@ -6,9 +6,10 @@
 import builtinJson from "../../../examples/builtin/instructions.json" with { type: "text" };
 import { UserError } from "../../../kernels/errors.ts";
 import type { Sample } from "../prompt.ts";
-import { jsonRows } from "./json_rows.ts";
-import type { Rows } from "./row.ts";
-import { readRows } from "./rows.ts";
+import { DataFile } from "./file.ts";
+import { JsonRows } from "./json_rows.ts";
+import type { Row, Rows } from "./row.ts";
+import { openRows } from "./rows.ts";
 import { isField, toSample } from "./sample.ts";
 
 /** The name that stands for the samples of examples/builtin, which are part of the program. */
@@ -51,34 +52,61 @@ function emptyNotes(empty: ReadonlyMap<string, number>): string[] {
   );
 }
 
-/** Rows as samples, without those whose output is blank. */
-function toSamples(
-  { rows, notes, unread = new Map() }: Rows,
-  file: string,
-  { limit = Infinity, outputs = true, data_format }: LoadOptions,
-): LoadedSamples {
-  const samples: Sample[] = [];
-  const unused = new Map<string, number>(unread), empty = new Map<string, number>();
-  const countOne = (counts: Map<string, number>, name: string) =>
-    void counts.set(name, (counts.get(name) ?? 0) + 1);
-  let number = 0;
-  for (const row of rows) {
-    if (++number > limit) break;
-    const { sample, empty: name, used } = toSample(row, { outputs, data_format });
+/** Makes samples of rows, and counts what there is to be told of them. */
+export class SampleReader {
+  readonly #file: string;
+  readonly #options: LoadOptions;
+  #rows = 0;
+  #samples = 0;
+  readonly #unused = new Map<string, number>();
+  readonly #empty = new Map<string, number>();
+
+  /** @param file What to call it in messages. */
+  constructor(file: string, options: LoadOptions) {
+    this.#file = file;
+    this.#options = options;
+  }
+
+  /**
+   * A row's sample; undefined where it holds nothing to learn.
+   *
+   * @throws {UserError} Where the row is none of the samples that are known.
+   */
+  read(row: Row): Sample | undefined {
+    this.#rows++;
+    const { outputs = true, data_format } = this.#options;
+    const { sample, empty, used } = toSample(row, { outputs, data_format });
     for (const [name, value] of Object.entries(row.value ?? {})) {
-      if (value !== null && !used.has(name)) countOne(unused, name);
+      if (value !== null && !used.has(name)) countOne(this.#unused, name);
     }
-    if (name === undefined) samples.push(sample);
-    else countOne(empty, name);
+    if (empty !== undefined) {
+      countOne(this.#empty, empty);
+      return undefined;
+    }
+    this.#samples++;
+    return sample;
   }
-  if (number === 0) {
-    throw new UserError(`data file "${file}" holds no rows; expected at least one`);
+
+  /**
+   * Lines on what was read so far.
+   *
+   * @throws {UserError} Where there are no rows, or no samples among them.
+   */
+  notes({ notes, unread = new Map() }: Pick<Rows, "notes" | "unread">): string[] {
+    if (this.#rows === 0) {
+      throw new UserError(`data file "${this.#file}" holds no rows; expected at least one`);
+    }
+    const unused = new Map([...unread, ...this.#unused]);
+    const lines = [...notes, ...unusedNote(unused), ...emptyNotes(this.#empty)];
+    if (this.#samples > 0) return lines;
+    throw new UserError(
+      `data file "${this.#file}": nothing is left to learn (${lines.at(-1)})`,
+    );
   }
-  const lines = [...notes, ...unusedNote(unused), ...emptyNotes(empty)];
-  if (samples.length === 0) {
-    throw new UserError(`data file "${file}": nothing is left to learn (${lines.at(-1)})`);
-  }
-  return { samples, notes: lines };
+}
+
+function countOne(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
 }
 
 /**
@@ -87,7 +115,17 @@ function toSamples(
  * @param file What to call it in messages.
  */
 export function parseSamples(json: string, file: string, options: LoadOptions = {}): LoadedSamples {
-  return toSamples(jsonRows(new TextEncoder().encode(json), file, isField), file, options);
+  const { limit = Infinity } = options, reader = new SampleReader(file, options);
+  const rows = new JsonRows({ file, isField, limit }), samples: Sample[] = [];
+  rows.push(new TextEncoder().encode(json));
+  rows.finish();
+  for (let some = rows.take(); some.length > 0; some = rows.take()) {
+    for (const row of some) {
+      const sample = reader.read(row);
+      if (sample !== undefined) samples.push(sample);
+    }
+  }
+  return { samples, notes: reader.notes(rows) };
 }
 
 /**
@@ -102,5 +140,14 @@ export async function loadSamples(
   options: LoadOptions = {},
 ): Promise<LoadedSamples> {
   if (path === BUILTIN_DATA) return parseSamples(builtinJson, BUILTIN_DATA, options);
-  return toSamples(await readRows(path, isField, options.limit ?? Infinity), path, options);
+  using file = await DataFile.open(path);
+  const rows = await openRows(file, { isField, limit: options.limit ?? Infinity });
+  const reader = new SampleReader(path, options), samples: Sample[] = [];
+  for (let some = await rows.next(); some !== undefined; some = await rows.next()) {
+    for (const row of some) {
+      const sample = reader.read(row);
+      if (sample !== undefined) samples.push(sample);
+    }
+  }
+  return { samples, notes: reader.notes(rows) };
 }

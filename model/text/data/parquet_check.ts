@@ -12,6 +12,13 @@ import type {
   SchemaTree,
 } from "parquet";
 
+/** Where a Parquet file's bytes are read from. */
+export interface ParquetBytes {
+  size: number;
+  /** Fills `target` from byte `position` on. */
+  read(position: number, target: Uint8Array): void;
+}
+
 /** What is wrong with a file, before the sentence around it. */
 export class Damage extends Error {}
 
@@ -150,7 +157,7 @@ function checkDataPage(
  * @throws {Damage} Where pages have no sizes, leave the chunk, or hold other numbers of values than they say.
  */
 export function checkPages(
-  bytes: Uint8Array<ArrayBuffer>,
+  bytes: ParquetBytes,
   chunk: Chunk,
   readers: PageReaders,
 ): void {
@@ -158,10 +165,11 @@ export function checkPages(
     chunk.meta;
   const begin = Number(dictionary_page_offset || data_page_offset);
   const size = Number(total_compressed_size);
-  if (!isSize(begin) || !isSize(size) || begin + size > bytes.length) {
+  if (!isSize(begin) || !isSize(size) || begin + size > bytes.size) {
     throw new Damage("a column lies outside of the file");
   }
-  const column = bytes.subarray(begin, begin + size);
+  const column = new Uint8Array(size);
+  bytes.read(begin, column);
   const reader = { view: new DataView(column.buffer, column.byteOffset, size), offset: 0 };
   let values = 0;
   while (reader.offset < size) {

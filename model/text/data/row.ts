@@ -23,15 +23,32 @@ export interface Row {
   where: () => string;
   /** What it holds by field; a record that is no object is refused where it is used. */
   value: Value;
+  /** About as many bytes as its text has. */
+  size: number;
+  /** Its bytes in the file, where it is JSON that lies there as it is. */
+  extent?: Extent;
 }
 
-/** Rows of a file, with what a user is to be told about them. */
+/** A stretch of bytes, from `begin` up to `end`. */
+export interface Extent {
+  begin: number;
+  end: number;
+}
+
+/** Rows of a file, read as they are asked for. */
 export interface Rows {
-  rows: Iterable<Row>;
-  /** Lines on what else the file holds. */
-  notes: string[];
-  /** Fields that were left unread, with the rows that have them; their value in a row is null. */
-  unread?: ReadonlyMap<string, number>;
+  /**
+   * The next rows, one at least; undefined where there are no more.
+   *
+   * @throws {UserError} Where they are damaged.
+   */
+  next(): Promise<readonly Row[] | undefined>;
+  /** As `next`, but only where they are, unparsed; only where rows have an `extent`. */
+  locate?(): Promise<readonly Extent[] | undefined>;
+  /** Lines on what else the file holds, for a user; complete once a row was read. */
+  readonly notes: readonly string[];
+  /** Fields that are left unread, with the rows that have them; their value in a row is null. */
+  readonly unread?: ReadonlyMap<string, number>;
 }
 
 /** What a value is, with its article, for messages. */
@@ -64,9 +81,15 @@ function isPlain(value: unknown): boolean {
   return typeof value === "object" && Object.values(value).every(isPlain);
 }
 
-/** A value of JSON. */
-export function parseValue(json: string): Value {
+/** A value of JSON without numbers and booleans; undefined where it has some. @throws {SyntaxError} where it is none. */
+export function parsePlain(json: string): Value | undefined {
   const value = JSON.parse(json);
+  return isPlain(value) ? value : undefined;
+}
+
+/** A value of JSON. @throws {SyntaxError} where it is none. */
+export function parseValue(json: string): Value {
+  const plain = parsePlain(json);
   // A reviver takes several times as long.
-  return isPlain(value) ? value : JSON.parse(json, asWritten);
+  return plain === undefined ? JSON.parse(json, asWritten) : plain;
 }

@@ -4,40 +4,121 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { csvRows, isTable } from "./csv_rows.ts";
-import { FORMATS, readDataFile, startsWith } from "./file.ts";
-import { jsonRows } from "./json_rows.ts";
-import { parquetRows } from "./parquet_rows.ts";
-import type { Rows } from "./row.ts";
-import { toUtf8 } from "./utf8.ts";
+import { isTable, TableRows } from "./csv_rows.ts";
+import { type DataFile, FORMATS, HEAD_BYTES, joined, startsWith, takeBytes } from "./file.ts";
+import { JsonRows } from "./json_rows.ts";
+import { ParquetRows } from "./parquet_rows.ts";
+import type { Extent, Row, Rows } from "./row.ts";
+import { type Utf8Text, utf8Text } from "./utf8.ts";
+
+/** What is read of a data file. */
+export interface RowOptions {
+  /** Which fields of rows are known. */
+  isField: (name: string) => boolean;
+  /** Only the first so many rows are needed. */
+  limit: number;
+}
 
 /**
- * Opens a data file.
+ * The rows of a data file, which stays open.
  *
- * @param isField Which fields of rows are known.
- * @param limit Only the first so many rows are needed.
- * @throws {UserError} Where it can't be read; the rows throw it where they are damaged.
+ * @throws {UserError} Where it can't be read; `next` throws it where rows are damaged.
  */
-export async function readRows(
-  path: string,
-  isField: (name: string) => boolean,
-  limit: number,
-): Promise<Rows> {
-  const bytes = await readDataFile(path);
-  if (startsWith(bytes, "PAR1")) return await parquetRows(bytes, path, isField, limit);
-  const text = toUtf8(bytes, path);
-  if (text.every(isBlank)) {
-    throw new UserError(`data file "${path}" is empty; expected ${FORMATS}`);
+export async function openRows(file: DataFile, options: RowOptions): Promise<Rows> {
+  const { path } = file, { isField } = options;
+  if (startsWith(file.head, "PAR1")) return await openParquet(file, options);
+  const { pieces, begin } = utf8Text(file), head = await firstText(pieces, path);
+  if (isTable(head, isField)) {
+    return new TextRows(await TableRows.open(head, { file: path, ...options }), head, pieces);
   }
-  if (isTable(text, isField)) return await csvRows(text, path, isField, limit);
-  const first = new TextDecoder().decode(text.subarray(0, 4096)).trimStart()[0];
-  if (first === "[" || first === "{") return jsonRows(text, path, isField);
+  const first = new TextDecoder().decode(head.subarray(0, HEAD_BYTES)).trimStart()[0];
+  if (first === "[" || first === "{") {
+    const json = new JsonRows({ file: path, begin, ...options });
+    return begin === undefined
+      ? new TextRows(json, head, pieces)
+      : new PlainJson(json, head, pieces);
+  }
   throw new UserError(
     `data file "${path}" is neither JSON nor a table with a first line of names; expected ${FORMATS} ` +
       "with fields such as instruction, input and output",
   );
 }
 
+async function openParquet(file: DataFile, { isField, limit }: RowOptions): Promise<Rows> {
+  const options = { file: file.path, isField, limit };
+  if (!file.isPacked) {
+    const { size } = file, read = (at: number, target: Uint8Array) => file.read(at, target);
+    return await ParquetRows.open({ size, read }, options);
+  }
+  const bytes = await file.whole(), { length: size } = bytes;
+  const read = (at: number, target: Uint8Array) =>
+    target.set(bytes.subarray(at, at + target.length));
+  return await ParquetRows.open({ size, read }, options);
+}
+
+/** The text's beginning. @throws {UserError} Where there is nothing but blanks. */
+async function firstText(pieces: Utf8Text["pieces"], path: string): Promise<Uint8Array> {
+  const head = await takeBytes(pieces, HEAD_BYTES);
+  if (!head.every(isBlank)) return head;
+  for (;;) {
+    const { value, done } = await pieces.next();
+    if (done) break;
+    if (!value.every(isBlank)) return head;
+  }
+  throw new UserError(`data file "${path}" is empty; expected ${FORMATS}`);
+}
+
 function isBlank(byte: number): boolean {
   return byte === 0x20 || byte >= 0x09 && byte <= 0x0d;
+}
+
+/** Rows of text, which is read as they are asked for. */
+class TextRows<R extends TableRows | JsonRows> implements Rows {
+  constructor(
+    protected readonly reader: R,
+    head: Uint8Array,
+    readonly pieces: Utf8Text["pieces"],
+  ) {
+    reader.push(head);
+  }
+
+  get notes(): readonly string[] {
+    return this.reader.notes;
+  }
+
+  next(): Promise<readonly Row[] | undefined> {
+    return this.take(() => this.reader.take());
+  }
+
+  /** What a reader takes from the text, of which it gets more until it finds something. */
+  protected async take<T>(take: () => readonly T[]): Promise<readonly T[] | undefined> {
+    for (;;) {
+      const taken = take();
+      if (taken.length > 0) return taken;
+      if (this.reader.isDone) return undefined;
+      await this.#more();
+    }
+  }
+
+  /** At least as much as is held, so that a long row is not looked at once for every piece. */
+  async #more(): Promise<void> {
+    const { reader } = this, more: Uint8Array[] = [];
+    for (let bytes = 0; bytes === 0 || bytes < reader.heldBytes;) {
+      const { value, done } = await this.pieces.next();
+      if (done) {
+        reader.finish();
+        break;
+      }
+      more.push(value);
+      bytes += value.length;
+    }
+    if (more.length > 0) reader.push(joined(more));
+  }
+}
+
+/** Rows of JSON that lies in the file as it is, so that any of them can be read again. */
+class PlainJson extends TextRows<JsonRows> {
+  locate(): Promise<readonly Extent[] | undefined> {
+    return this.take(() => this.reader.locate());
+  }
 }

@@ -1,15 +1,22 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
-import { csvRows, isTable } from "../../../../model/text/data/csv_rows.ts";
+import { isTable, TableRows } from "../../../../model/text/data/csv_rows.ts";
+import type { Row } from "../../../../model/text/data/row.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
-async function read(text: string, limit = Infinity) {
-  const bytes = bytesOf(text);
+async function read(text: string | Uint8Array, limit = Infinity, piece = 1 << 20) {
+  const bytes = typeof text === "string" ? bytesOf(text) : text, rows: Row[] = [];
   assert.ok(isTable(bytes, isField), "a table");
-  const { rows } = await csvRows(bytes, "some.csv", isField, limit);
-  return [...rows];
+  const reader = await TableRows.open(bytes, { file: "some.csv", isField, limit });
+  for (let at = 0; at < bytes.length; at += piece) {
+    reader.push(bytes.slice(at, at + piece));
+    rows.push(...reader.take());
+  }
+  reader.finish();
+  for (let more = reader.take(); more.length > 0; more = reader.take()) rows.push(...more);
+  return rows;
 }
 
 const header = "instruction,input,output";
@@ -54,8 +61,14 @@ const tables: [string, string, Record<string, string | null>[]][] = [
   ["words that mean nothing elsewhere", `${header}\nNA,null,None`, [row("NA", "null", "None")]],
 ];
 for (const [name, text, expected] of tables) {
-  Deno.test(`csv rows: ${name}`, async () => {
-    assert.deepEqual((await read(text)).map(({ value }) => value), expected);
+  Deno.test(`csv rows: ${name}, whole and in pieces of any size`, async () => {
+    const whole = await read(text);
+    assert.deepEqual(whole.map(({ value }) => value), expected);
+    for (const piece of [1, 2, 3, 7, 30, 31, 32, 33]) {
+      const rows = await read(text, Infinity, piece);
+      const known = (rows: Row[]) => rows.map(({ value, where }) => [value, where()]);
+      assert.deepEqual(known(rows), known(whole), `pieces of ${piece}`);
+    }
   });
 }
 
@@ -104,6 +117,7 @@ const faults: [string, string, RegExp][] = [
 ];
 for (const [name, text, message] of faults) {
   Deno.test(`csv rows: ${name} is refused`, async () => {
+    await assert.rejects(read(text, Infinity, 9), message);
     await assert.rejects(read(text), (error) => {
       assert.ok(error instanceof UserError);
       assert.ok(error.message.startsWith('data file "some.csv"'), error.message);
@@ -116,8 +130,5 @@ for (const [name, text, message] of faults) {
 Deno.test("csv rows: what is no UTF-8 is refused", async () => {
   const bytes = bytesOf(`${header}\n?,b,c`);
   bytes[bytes.indexOf(0x3f)] = 0xe9;
-  await assert.rejects(
-    csvRows(bytes, "some.csv", isField, Infinity),
-    /is not UTF-8 text; expected/,
-  );
+  await assert.rejects(read(bytes), /is not UTF-8 text; expected/);
 });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import { UserError } from "../../../../kernels/errors.ts";
-import { readRows } from "../../../../model/text/data/rows.ts";
+import { DataFile } from "../../../../model/text/data/file.ts";
+import type { Row } from "../../../../model/text/data/row.ts";
+import { openRows } from "../../../../model/text/data/rows.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
@@ -23,7 +25,12 @@ function utf16(text: string, little: boolean): Uint8Array {
 const gzip = (bytes: Uint8Array) => Uint8Array.from(gzipSync(bytes));
 
 async function rowsOf(path: string) {
-  return Array.from((await readRows(path, isField, Infinity)).rows, ({ value }) => value);
+  using file = await DataFile.open(path);
+  const reader = await openRows(file, { isField, limit: Infinity }), rows: Row[] = [];
+  for (let some = await reader.next(); some !== undefined; some = await reader.next()) {
+    rows.push(...some);
+  }
+  return rows.map(({ value }) => value);
 }
 
 /** What a file is called, its name and its bytes; each holds the row above. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
-import { jsonRows } from "../../../../model/text/data/json_rows.ts";
-import { Literal, type Value } from "../../../../model/text/data/row.ts";
+import { JsonRows } from "../../../../model/text/data/json_rows.ts";
+import { Literal, type Row, type Value } from "../../../../model/text/data/row.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 
 const one = { instruction: "Name a bird.", input: "", output: "Lorikeet" };
@@ -9,8 +9,24 @@ const two = { instruction: "Add.", input: "1 2", output: "3" };
 const [line, other] = [one, two].map((sample) => JSON.stringify(sample));
 const pretty = [one, two].map((sample) => JSON.stringify(sample, null, 2));
 
-const read = (text: string) => jsonRows(new TextEncoder().encode(text), "some.json", isField);
-const values = (text: string): Value[] => Array.from(read(text).rows, ({ value }) => value);
+/** All rows of a text that comes in pieces of so many bytes, those before a fault first. */
+function* rowsOf(reader: JsonRows, bytes: Uint8Array, piece: number): Generator<Row, void> {
+  for (let at = 0; at < bytes.length; at += piece) {
+    reader.push(bytes.slice(at, at + piece));
+    yield* reader.take();
+  }
+  reader.finish();
+  for (let rows = reader.take(); rows.length > 0; rows = reader.take()) yield* rows;
+}
+
+function read(text: string | Uint8Array, { limit = Infinity, piece = 1 << 20 } = {}) {
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
+  const reader = new JsonRows({ file: "some.json", isField, limit, begin: 0 });
+  const rows = [...rowsOf(reader, bytes, piece)];
+  return { rows, notes: reader.notes };
+}
+const values = (text: string, piece?: number): Value[] =>
+  read(text, { piece }).rows.map(({ value }) => value);
 
 /** What a layout of two rows is called, and its text. */
 const layouts: [string, string][] = [
@@ -30,7 +46,11 @@ const layouts: [string, string][] = [
   ],
 ];
 for (const [name, text] of layouts) {
-  Deno.test(`json rows: ${name}`, () => assert.deepEqual(values(text), [one, two]));
+  Deno.test(`json rows: ${name}, whole and in pieces of any size`, () => {
+    for (const piece of [undefined, 1, 2, 3, 7, 31, 64, 101]) {
+      assert.deepEqual(values(text, piece), [one, two], `pieces of ${piece}`);
+    }
+  });
 }
 
 Deno.test("json rows: a row alone, also one that holds lists of objects", () => {
@@ -78,9 +98,8 @@ Deno.test("json rows: names and characters that JavaScript or JSON treats specia
 });
 
 Deno.test("json rows: a row knows its number and line; those that aren't asked for aren't parsed", () => {
-  const rows = read(`${line}\n\n${other}\n{broken`).rows[Symbol.iterator]();
-  const places = [rows.next(), rows.next()].map(({ value }) => value.where());
-  assert.deepEqual(places, [
+  const { rows } = read(`${line}\n\n${other}\n{broken`, { limit: 2 });
+  assert.deepEqual(rows.map(({ where }) => where()), [
     'data file "some.json", row 1 (line 1)',
     'data file "some.json", row 2 (line 3)',
   ]);
@@ -144,6 +163,7 @@ const faults: [string, string, RegExp][] = [
 ];
 for (const [name, text, message] of faults) {
   Deno.test(`json rows: ${name} is refused`, () => {
+    assert.throws(() => values(text, 13), message);
     assert.throws(() => values(text), (error) => {
       assert.ok(error instanceof UserError);
       assert.ok(error.message.startsWith('data file "some.json"'), error.message);
@@ -157,6 +177,28 @@ for (const [name, text, message] of faults) {
 Deno.test("json rows: a row that is no UTF-8 is refused by its place", () => {
   const bytes = new TextEncoder().encode(`${line}\n{"a": "?"}`);
   bytes[bytes.indexOf(0x3f)] = 0xe9;
-  const { rows } = jsonRows(bytes, "some.json", isField);
-  assert.throws(() => [...rows], /row 2 \(line 2\) is not UTF-8 text/);
+  assert.throws(() => read(bytes), /row 2 \(line 2\) is not UTF-8 text/);
+});
+
+Deno.test("json rows: what they are located at is what they are read from", () => {
+  const texts = layouts.slice(0, 9).map(([, text]) => text);
+  const many = Array.from({ length: 50 }, (_, i) => [line, other][i % 2]);
+  for (const text of [...texts, many.join("\n"), `${many.join("\r\n")}\n`, many.join(" ,\n")]) {
+    const bytes = new TextEncoder().encode(text);
+    const whole = read(text).rows;
+    for (const piece of [1, 5, 17, 1000]) {
+      const reader = new JsonRows({ file: "some.json", isField, limit: Infinity, begin: 100 });
+      const found = [];
+      for (let at = 0; at < bytes.length; at += piece) {
+        reader.push(bytes.slice(at, at + piece));
+        found.push(...reader.locate());
+      }
+      reader.finish();
+      found.push(...reader.locate());
+      const rows = found.map(({ begin, end }) =>
+        JSON.parse(new TextDecoder().decode(bytes.subarray(begin - 100, end - 100)))
+      );
+      assert.deepEqual(rows, whole.map(({ value }) => value), `pieces of ${piece}: ${text}`);
+    }
+  }
 });

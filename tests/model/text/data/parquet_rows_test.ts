@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
-import { parquetRows } from "../../../../model/text/data/parquet_rows.ts";
-import { Literal, type Value } from "../../../../model/text/data/row.ts";
+import { ParquetRows } from "../../../../model/text/data/parquet_rows.ts";
+import { Literal, type Row, type Value } from "../../../../model/text/data/row.ts";
 import { isField } from "../../../../model/text/data/sample.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { concat } from "../../formats/pth_writer.ts";
@@ -13,8 +13,16 @@ const expected: Record<string, Record<string, Value>[]> = JSON.parse(
 );
 
 async function read(bytes: Uint8Array<ArrayBuffer>, limit = Infinity) {
-  const { rows, unread } = await parquetRows(bytes, "some.parquet", isField, limit);
-  return { rows: [...rows], unread };
+  const from = {
+    size: bytes.length,
+    read: (at: number, target: Uint8Array) => target.set(bytes.subarray(at, at + target.length)),
+  };
+  const reader = await ParquetRows.open(from, { file: "some.parquet", isField, limit });
+  const rows: Row[] = [];
+  for (let some = await reader.next(); some !== undefined; some = await reader.next()) {
+    rows.push(...some);
+  }
+  return { rows, unread: reader.unread };
 }
 
 /** A value with text in place of numbers and booleans, which are text in the file of what is expected. */
