@@ -187,6 +187,40 @@ export interface PeftCase {
   dropped?: { p: number; loss: number; kept: Record<string, string> };
 }
 
+/** One optimizer step. */
+export interface FamilyStep {
+  losses: number[];
+  grad_norm: number;
+}
+
+/** A tiny model of families.json. */
+export interface FamilyCase {
+  name: string;
+  /** Its `config.json`. */
+  config: Record<string, unknown>;
+  /** Of its tensors, and of its adapter's. */
+  shapes: Record<string, number[]>;
+  adapter: Record<string, number[]>;
+  prompt: number[];
+  /** By row of the prompt. */
+  logits: Record<string, number[]>;
+  adapted_logits: Record<string, number[]>;
+  greedy: number[];
+  /** Every token but the first is a target; each is a micro-batch. */
+  samples: number[][];
+  full: FamilyStep[];
+  lora: FamilyStep[];
+}
+
+/** families.json: tiny models with uncommon options. */
+export interface FamiliesFixture {
+  learning_rate: number;
+  gradient_accumulation_steps: number;
+  /** What every adapter's `adapter_config.json` says. */
+  adapter: Record<string, unknown>;
+  cases: FamilyCase[];
+}
+
 /** gemma2/cases.json: a tiny Gemma 2 and an adapter of it, as transformers' configuration says it. */
 export interface Gemma2Fixture {
   config: {
@@ -248,6 +282,7 @@ export interface FixtureFiles {
   "score.json": ScoreCase[];
   "family.json": FamilyFixture;
   "gemma2/cases.json": Gemma2Fixture;
+  "families.json": FamiliesFixture;
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
   "quantized/cases.json": QuantizedFixture;

@@ -13,14 +13,37 @@ import { modernConfig } from "./first_conversions.ts";
 import { Fields } from "../files/json_fields.ts";
 import { isObject } from "../files/json_file.ts";
 import { type BaseConfig, baseJson, type Family, readConfig } from "./base_config.ts";
+import { EXAONE4 } from "./exaone4.ts";
+import { GEMMA2 } from "./gemma2.ts";
+import { GEMMA3_TEXT } from "./gemma3.ts";
+import { GRANITE } from "./granite.ts";
 import { LLAMA } from "./llama.ts";
+import { MINISTRAL } from "./ministral.ts";
 import { MISTRAL } from "./mistral.ts";
+import { OLMO2 } from "./olmo2.ts";
+import { OLMO3 } from "./olmo3.ts";
 import { QWEN2 } from "./qwen2.ts";
 import { QWEN3 } from "./qwen3.ts";
+import { SEED_OSS } from "./seed_oss.ts";
+import { SMOLLM3 } from "./smollm3.ts";
 import { type ArchSpec, specShapes } from "./spec.ts";
 
 /** The families, by `model_type`. */
-const FAMILIES = { llama: LLAMA, mistral: MISTRAL, qwen2: QWEN2, qwen3: QWEN3 };
+const FAMILIES = {
+  llama: LLAMA,
+  mistral: MISTRAL,
+  ministral: MINISTRAL,
+  qwen2: QWEN2,
+  qwen3: QWEN3,
+  smollm3: SMOLLM3,
+  granite: GRANITE,
+  olmo2: OLMO2,
+  olmo3: OLMO3,
+  seed_oss: SEED_OSS,
+  exaone4: EXAONE4,
+  gemma2: GEMMA2,
+  gemma3_text: GEMMA3_TEXT,
+};
 
 type Families = typeof FAMILIES;
 /** The configuration of a family. */
@@ -42,7 +65,7 @@ const familyOf = ({ model_type }: ModelConfig): Family<BaseConfig> => FAMILIES[m
  * @param json The parsed file.
  * @param file Its name, for messages.
  * @throws UserError that names the field, for everything that is missing, malformed or not honoured
- *   (another architecture, YaRN, a window in some layers only, quantized weights ...).
+ *   (another architecture, YaRN, layers of another type, quantized weights ...).
  */
 export function parseConfig(json: unknown, file: string): ModelConfig {
   if (!isObject(json)) throw new UserError(`${file}: expected a JSON object`);

@@ -39,19 +39,26 @@ export function readWindow(fields: Fields, absent: number | null): number | null
   return fields.has("sliding_window") ? fields.count("sliding_window", MOST_WINDOW) : null;
 }
 
+/** A window by layer, and what the layers are where `config.json` doesn't say it. */
+export interface WindowRule {
+  /** Keys that a query attends to in a layer that has the window; null where none can have it. */
+  window: number | null;
+  /** False where `use_sliding_window` is what forbids it. */
+  isUsed?: boolean;
+  /** Whether a layer has it where the file has no `layer_types`. */
+  absent: (layer: number) => boolean;
+}
+
 /**
  * Which layers have the window.
  *
  * @param layers How many there are.
- * @param options `window`: the window, or null; `absent`: whether a layer has it where the file has no
- *   `layer_types`.
- * @throws UserError that names the field: other types of layers, as many as layers they are not, a window
- *   without its width.
+ * @throws UserError that names the field: other types of layers, not as many as layers, a window without its width.
  */
 export function readLayerTypes(
   fields: Fields,
   layers: number,
-  { window, absent }: { window: number | null; absent: (layer: number) => boolean },
+  { window, isUsed = true, absent }: WindowRule,
 ): LayerType[] {
   const said = fields.has("layer_types") ? fields.json.layer_types : undefined;
   const types: unknown[] = Array.isArray(said)
@@ -70,6 +77,7 @@ export function readLayerTypes(
     );
   }
   if (window === null && known.includes("sliding_attention")) {
+    if (!isUsed) fields.fail("use_sliding_window", "true where layer_types has sliding_attention");
     fields.fail("sliding_window", "the number of keys that layers of sliding_attention attend to");
   }
   return known;

@@ -37,11 +37,8 @@ export function readQwenWindow(
     ? fields.number("max_window_layers", (n) => Number.isSafeInteger(n) && n >= 0, "a whole number")
     : MAX_WINDOW_LAYERS;
   const window = isUsed ? said : null;
-  const absent = (layer: number) => window !== null && layer >= first;
-  return {
-    sliding_window: window,
-    layer_types: readLayerTypes(fields, layers, { window, absent }),
-  };
+  const rule = { window, isUsed, absent: (layer: number) => window !== null && layer >= first };
+  return { sliding_window: window, layer_types: readLayerTypes(fields, layers, rule) };
 }
 
 /** The keys of it, as those releases read it too that know no `layer_types`. */

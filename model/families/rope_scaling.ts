@@ -137,3 +137,10 @@ export function ropeScalingJson(scaling: RopeScaling | null): Record<string, unk
   const { type: rope_type, ...rest } = scaling;
   return { ...rest, rope_type };
 }
+
+/** The same for classes of `transformers` that were written later: they know `rope_type` alone. */
+export function ropeTypeJson(scaling: RopeScaling | null): Record<string, unknown> | null {
+  if (scaling === null) return null;
+  const { type: rope_type, ...rest } = scaling;
+  return { ...rest, rope_type };
+}

@@ -73,6 +73,11 @@ export function readJsonToWrite(path: string): unknown {
   });
 }
 
+/** A number that Python reads as a float also where it is whole; `JSON.stringify` writes it so. */
+export function asFloat(value: number): unknown {
+  return Number.isInteger(value) && Math.abs(value) < 1e21 ? rawJSON(value.toFixed(1)) : value;
+}
+
 /** Parts of JSON that TypeScript's library doesn't describe yet: what a number's text was, and such a text. */
 type Reviver = (key: string, value: unknown, context?: { source?: string }) => unknown;
 const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown };

@@ -6,7 +6,21 @@ import { realFolder, realTest } from "../../real.ts";
 import { assertGreedy, assertLogits, assertTraining } from "./beside_transformers.ts";
 
 const MIXED = numericsOf({ precision: "mixed", exact_products: false });
-const NAMES = ["qwen2", "qwen3"];
+const NAMES = [
+  "mistral",
+  "mistral_hd32",
+  "qwen2",
+  "qwen3",
+  "smollm3",
+  "granite",
+  "olmo2",
+  "seed_oss",
+  "exaone4",
+  "gemma2",
+  "gemma3text",
+];
+/** Was trained there with the dropout of its config.json, whose random numbers are PyTorch's. */
+const WITH_DROPOUT = "seed_oss";
 
 /** A JSON file of the archive. */
 function read(...path: string[]) {
@@ -23,6 +37,7 @@ for (const name of NAMES) {
     await assertGreedy(gpu, folder, { prompt, greedy });
   });
 
+  if (name === WITH_DROPOUT) continue;
   realTest(`real ${name}: three steps of training are PEFT's`, async (gpu) => {
     const folder = join(realFolder(), "models", name), adapter = join(folder, "train_adapter");
     const training = read(name, "train_expected.json");
