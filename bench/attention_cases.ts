@@ -4,7 +4,8 @@
  * @module
  */
 import { attention, attentionBackward } from "../kernels/ops/attention/attention.ts";
-import { rope, ropeTable } from "../kernels/ops/rope/rope.ts";
+import { ropeTable } from "../kernels/ops/rope/frequencies.ts";
+import { rope } from "../kernels/ops/rope/rope.ts";
 import { bytesOf, type Tensor } from "../kernels/gpu/tensor.ts";
 import {
   type BenchContext,
@@ -155,11 +156,13 @@ async function backwardError(
 function ropeCase(context: BenchContext, tensors: Tensors, qkv: Tensor, sizes: Sizes): KernelCase {
   const { gpu, config, dtype } = context, { tokens, headDim } = sizes;
   const heads = sizes.heads + sizes.kvHeads;
-  const cosines = ropeTable({ headDim, theta: config.rope_theta, positions: tokens });
+  const rotary = { dims: headDim, pairs: "halves" } as const;
+  const cosines = ropeTable({ headDim, rotary, theta: config.rope_theta, positions: tokens });
   const table = tensors.zeros("f32", [tokens, headDim]);
   gpu.write(table, cosines);
   const positions = tensors.of(Uint32Array.from({ length: tokens }, (_, i) => i));
-  const run = () => rope(gpu, { x: qkv, table, positions, rows: tokens, heads, headDim });
+  const run = () =>
+    rope(gpu, { x: qkv, rotation: { table, positions, rotary }, rows: tokens, heads, headDim });
   return {
     name: `rope ${tokens}×${heads}×${headDim}`,
     tokens,

@@ -4,7 +4,7 @@
  * expected values don't depend on the code under test.
  */
 import { fileURLToPath } from "node:url";
-import type { RopeOptions } from "../kernels/ops/rope/rope.ts";
+import type { FrequencyOptions } from "../kernels/ops/rope/frequencies.ts";
 import { type ModelConfig, parseConfig } from "../model/families/config.ts";
 import type { TokenizedSample } from "../model/text/prompt.ts";
 import { targetsAfter } from "../model/text/targets.ts";
@@ -267,7 +267,8 @@ export interface QuantizedFixture {
 }
 
 /** rope.json: frequencies in radians a position. */
-export interface RopeCase extends RopeOptions {
+export interface RopeCase extends Omit<FrequencyOptions, "dims"> {
+  headDim: number;
   frequencies: number[];
 }
 

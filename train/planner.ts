@@ -5,7 +5,7 @@
  * @module
  */
 import { archSpec, type ModelConfig } from "../model/families/config.ts";
-import { narrowestWindow } from "../model/transformer/layers.ts";
+import { longestSharing } from "../model/transformer/layers.ts";
 import type { Decoding } from "../model/transformer/modes.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import {
@@ -67,16 +67,16 @@ export class PassPlanner {
 
   /**
    * @param settings Default: every micro-batch is a pass.
-   * @param slidingWindow The narrowest of the model's layers; samples that it cuts share nothing.
+   * @param longestSharing The longest sample that may share its beginning; null where any may.
    */
   constructor(
     readonly settings: PackingOptions = { packing: false, share_prefixes: false },
-    readonly slidingWindow: number | null = null,
+    readonly longestSharing: number | null = null,
   ) {}
 
   /** The planner for a model. */
   static of(settings: PackingOptions, model: ModelConfig): PassPlanner {
-    return new PassPlanner(settings, narrowestWindow(archSpec(model)));
+    return new PassPlanner(settings, longestSharing(archSpec(model)));
   }
 
   /**
@@ -137,7 +137,7 @@ export class PassPlanner {
   /** Whether samples of a row may share their beginnings. */
   #shares({ longest }: Row): boolean {
     const { packing, share_prefixes } = this.settings;
-    return packing && share_prefixes && longest <= (this.slidingWindow ?? Infinity);
+    return packing && share_prefixes && longest <= (this.longestSharing ?? Infinity);
   }
 
   #plan(window: AccumulationWindow, row: Row): PlannedPass {

@@ -65,7 +65,7 @@ export class BeamSearcher {
 
     this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], sampler);
     let live = [{ slot: 0, ids: [...prompt] }];
-    const prompted = new Set([0]);
+    let prompted = new Set([0]);
     while (true) {
       const rows = 1 + Math.max(...live.map(({ slot }) => slot));
       const found = new Uint32Array(await gpu.read(ids.view([rows * count])), 0, rows * count);
@@ -82,14 +82,20 @@ export class BeamSearcher {
       const next = search.advance(candidates);
       tick?.();
       if (search.live === 0) break;
-      const length = live[0].ids.length;
+      const length = live[0].ids.length, outgrows = this.slots.outgrows(live[0].slot);
       const parents = next.map(({ parent }) => parent);
       const { slots, copies } = assignSlots(parents, live.map(({ slot }) => slot), beams);
       live = next.map(({ parent, token }, i) => ({
         slot: slots[i],
         ids: [...live[parent].ids, token],
       }));
-      for (const { from, to } of copies) {
+      if (outgrows) {
+        const fed = live.map(({ slot, ids }) => ({ slot, ids: ids.slice(0, -1) }));
+        this.slots.rotateAsLong(gpu, fed);
+        // What lies in other slots, the prompt included, are keys of a shorter text.
+        prompted = new Set(slots);
+      }
+      for (const { from, to } of outgrows ? [] : copies) {
         const first = prompted.has(to) ? prompt.length : 0;
         prompted.add(to);
         this.slots.copy(gpu, { from, to, first, tokens: length - first });

@@ -265,14 +265,25 @@ export class Engine {
       const admitted = this.#prefill(gpu);
       if (admitted.length > 0) return { steps: 1, sequences: admitted };
     }
+    if (!this.#rotateAsLong(gpu, decoded)) return undefined;
     const needed = Math.max(0, ...decoded.map(({ most, asked }) => most - asked));
-    const steps = Math.min(this.#chunkSteps, needed);
+    const room = decoded.map(({ slot = 0 }) => this.slots.roomToGrow(slot));
+    const steps = Math.min(this.#chunkSteps, needed, ...room);
     if (steps === 0) return undefined;
     for (let step = 0; step < steps; step++) {
       this.slots.step(gpu, this.#count, this.#sampler(gpu, step));
     }
     for (const sequence of decoded) sequence.asked += steps;
     return { steps, sequences: decoded };
+  }
+
+  /** Makes keys again of texts that are about to outgrow them; false while the host doesn't know all of their tokens. */
+  #rotateAsLong(gpu: Gpu, decoded: readonly Sequence[]): boolean {
+    const outgrown = decoded.filter(({ slot = 0 }) => this.slots.outgrows(slot));
+    if (outgrown.some((s) => s.slotIds.length < s.prompt.length + s.asked)) return false;
+    const fed = outgrown.map(({ slot = 0, slotIds }) => ({ slot, ids: slotIds.slice(0, -1) }));
+    this.slots.rotateAsLong(gpu, fed);
+    return true;
   }
 
   /** Gives waiting sequences the slots that are free, and computes their prompts. */
@@ -284,7 +295,7 @@ export class Engine {
       const { prompt, options: { reuse = false } } = sequence;
       const reusable = (slot: number) => {
         const previous = this.#sequences[slot];
-        return previous && reuse ? this.slots.reusable(previous.slotIds, prompt) : 0;
+        return previous && reuse ? this.slots.reusable(slot, previous.slotIds, prompt) : 0;
       };
       const best = free.reduce((best, slot) => reusable(slot) > reusable(best) ? slot : best);
       free.splice(free.indexOf(best), 1);

@@ -12,6 +12,8 @@ export interface PromptPiece {
   ids: ArrayLike<number>;
   /** Position of the first. */
   from: number;
+  /** Tokens of the whole sequence, those of other pieces included. */
+  length: number;
   /** First row of the sequence in the cache. */
   base: number;
   /** Whether its last token's logits are wanted. */
@@ -28,6 +30,7 @@ export function layPieces(
   const batch = {
     ids: column(),
     positions: column(),
+    lengths: column(),
     starts: column(),
     ends: column(),
     queryEnds: column().fill(tokens),
@@ -35,13 +38,14 @@ export function layPieces(
   };
   const targetRows: number[] = [];
   let row = 0;
-  for (const { ids, from, base, last } of pieces) {
+  for (const { ids, from, length, base, last } of pieces) {
     // The row of the sequence's first key, where this pass looks for keys.
     const firstKey = cached ? base : row;
     for (let i = 0; i < ids.length; i++) {
       const position = from + i;
       batch.ids[row] = ids[i];
       batch.positions[row] = position;
+      batch.lengths[row] = length;
       batch.starts[row] = firstKey + Math.max(0, position + 1 - slidingWindow);
       batch.ends[row] = firstKey + position + 1;
       if (batch.cacheRows) batch.cacheRows[row] = base + position;

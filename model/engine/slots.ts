@@ -49,6 +49,8 @@ export class Slots {
   readonly #limits: Tensor;
   /** Tokens of each slot that were fed, those that the host doesn't know yet included. */
   readonly #fed: number[];
+  /** Whether the keys of each slot are those of a text of more than {@linkcode Llama.shortTexts} tokens. */
+  readonly #long: boolean[];
   /** Whether the slots' rows, which never change, were written to the GPU. */
   #ready = false;
 
@@ -69,11 +71,13 @@ export class Slots {
     this.#next = new BatchTensors(memory, sequences, {
       withKeyRows: true,
       slidingWindows: model.slidingWindows,
+      shortTexts: model.shortTexts,
     });
     this.#keyRows = present(this.#next.keyRows, "rows of keys");
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
+    this.#long = Array(sequences).fill(false);
   }
 
   /** Keys and values of the slots' tokens, where they are kept. */
@@ -91,9 +95,37 @@ export class Slots {
     return this.#next.positions;
   }
 
+  /** Whether a text of so many tokens is rotated as long ones are. */
+  #isLong(tokens: number): boolean {
+    return tokens > (this.model.shortTexts ?? Infinity);
+  }
+
+  /**
+   * Whether a slot's next token makes its text one that is rotated as long ones are, while its keys are those of a short one:
+   * {@linkcode rotateAsLong} has to make them again.
+   */
+  outgrows(slot: number): boolean {
+    return this.cache !== undefined && !this.#long[slot] && this.#isLong(this.#fed[slot] + 1);
+  }
+
+  /** How many tokens a slot can be fed before it {@linkcode outgrows} its keys. */
+  roomToGrow(slot: number): number {
+    if (this.cache === undefined || this.#long[slot]) return Infinity;
+    return (this.model.shortTexts ?? Infinity) - this.#fed[slot];
+  }
+
+  /** Computes keys and values of slots, as those of longer texts; `ids` are what was fed. */
+  rotateAsLong(gpu: Gpu, slots: readonly { slot: number; ids: readonly number[] }[]): void {
+    for (const { slot } of slots) this.#long[slot] = true;
+    const length = 1 + (this.model.shortTexts ?? 0);
+    for (const { slot, ids } of slots) {
+      this.#computeAlone(gpu, { slot, ids, cached: 0 }, { length, last: false });
+    }
+  }
+
   /** How many first tokens of a prompt are in the cache of a slot whose tokens were `ids`. Its last token was not fed. */
-  reusable(ids: readonly number[], prompt: readonly number[]): number {
-    if (this.cache === undefined) return 0;
+  reusable(slot: number, ids: readonly number[], prompt: readonly number[]): number {
+    if (this.cache === undefined || this.#long[slot] !== this.#isLong(prompt.length)) return 0;
     // The last row of a full slot is anyone's.
     const cached = Math.min(ids.length, this.sizes.context) - 1;
     // The prompt's last token is computed in any case: its logits are needed.
@@ -106,6 +138,7 @@ export class Slots {
     if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
       throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
     }
+    for (const { slot, ids } of prompts) this.#long[slot] = this.#isLong(ids.length);
     this.#place(gpu, prompts);
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
@@ -120,17 +153,37 @@ export class Slots {
       if (!follows || tokens + ids.length > most || cached > 0) flush();
       if (together.length === 0) first = slot;
       if (cached === 0 && ids.length <= most) {
-        together.push({ ids, from: 0, base, last: true });
+        together.push({ ids, from: 0, length: ids.length, base, last: true });
         tokens += ids.length;
         continue;
       }
-      for (let from = cached; from < ids.length; from += most) {
-        const end = Math.min(from + most, ids.length);
-        const piece = { ids: ids.slice(from, end), from, base, last: end === ids.length };
-        this.#pass(gpu, [piece], slot, sampler);
-      }
+      this.#computeAlone(gpu, { slot, ids, cached }, { length: ids.length, last: true }, sampler);
     }
     flush();
+  }
+
+  /**
+   * Computes one slot's tokens in as many passes as they take.
+   *
+   * @param of `length`: tokens of the text that they are rotated for. `last`: whether the last one's logits are wanted.
+   */
+  #computeAlone(
+    gpu: Gpu,
+    { slot, ids, cached }: Prompt,
+    { length, last }: { length: number; last: boolean },
+    sampler: Sampler = () => {},
+  ): void {
+    const { mode: { maxTokens: most } } = this.model, base = slot * this.sizes.context;
+    for (let from = cached; from < ids.length; from += most) {
+      const end = Math.min(from + most, ids.length);
+      const isLast = last && end === ids.length;
+      this.#pass(
+        gpu,
+        [{ ids: ids.slice(from, end), from, length, base, last: isLast }],
+        slot,
+        sampler,
+      );
+    }
   }
 
   /** Feeds the next token of each of the first `count` slots. */
@@ -166,6 +219,7 @@ export class Slots {
     gpu: Gpu,
     { from, to, first, tokens }: { from: number; to: number; first: number; tokens: number },
   ): void {
+    this.#long[to] = this.#long[from];
     if (tokens === 0) return;
     const { context } = this.sizes;
     const range = { from: from * context + first, to: to * context + first, rows: tokens };
@@ -215,7 +269,7 @@ export class Slots {
     const pieces = this.#fed.slice(0, count).map((tokens, slot): PromptPiece => {
       const first = slot * this.sizes.context;
       const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
-      return { ids, from: 0, base: 0, last: true };
+      return { ids, from: 0, length: tokens, base: 0, last: true };
     });
     this.#pass(gpu, pieces, 0, sampler);
   }

@@ -7,7 +7,7 @@
 
 import { UserError } from "../../kernels/errors.ts";
 import { type Activation, ACTIVATIONS } from "../../kernels/ops/activation/swiglu.ts";
-import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
+import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
 import type { LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
 import { brief } from "../files/json_file.ts";
@@ -78,6 +78,8 @@ export interface FamilyDefaults {
   readonly hidden_act: Activation;
   readonly rms_norm_eps: number;
   readonly rope_theta: number;
+  /** Null where the family's files have it with the scaling of RoPE alone. */
+  readonly original_max_position_embeddings: number | null;
   readonly tie_word_embeddings: boolean;
   readonly bos_token_id: number | null;
   readonly eos_token_id: number | null;
@@ -91,6 +93,7 @@ export const LLAMA_DEFAULTS: FamilyDefaults = {
   hidden_act: "silu",
   rms_norm_eps: 1e-6,
   rope_theta: 10000,
+  original_max_position_embeddings: null,
   tie_word_embeddings: false,
   bos_token_id: 1,
   eos_token_id: 2,
@@ -191,6 +194,13 @@ function readActivation(fields: Fields, field: string, absent: Activation): Acti
   return found ?? fields.fail(field, `${names}: nothing else is supported`);
 }
 
+/** The context before RoPE was scaled, where the family's files have it beside the scaling. */
+function readOriginal(fields: Fields, absent: number | null): number | null {
+  const field = "original_max_position_embeddings";
+  if (absent === null || !fields.has(field)) return absent;
+  return fields.count(field, LIMITS.max_position_embeddings);
+}
+
 /** Reads the configuration of a model of this family. @throws UserError that names the field. */
 export function readConfig<C extends BaseConfig>(
   fields: Fields,
@@ -230,6 +240,8 @@ export function readConfig<C extends BaseConfig>(
     ...readRope(family.ropes === "one" ? fields : ropeFields(fields, "full_attention"), {
       context,
       theta: defaults.rope_theta,
+      original: readOriginal(fields, defaults.original_max_position_embeddings),
+      partial: family.reads.includes("partial_rotary_factor"),
     }),
     tie_word_embeddings: fields.boolean("tie_word_embeddings", defaults.tie_word_embeddings),
     bos_token_id: fields.tokenIds("bos_token_id", defaults.bos_token_id, vocab).at(0) ?? null,
@@ -237,7 +249,25 @@ export function readConfig<C extends BaseConfig>(
     eos_token_ids: eosIds,
   };
   checkKernelShapes(common, fields.file);
-  return { ...common, ...family.read(fields, common) };
+  const config = { ...common, ...family.read(fields, common) };
+  checkRotation(family.spec(config as unknown as C), fields);
+  return config;
+}
+
+/** That pairs are rotated, as many as there are factors for. */
+function checkRotation({ layers, head_dim }: ArchSpec, fields: Fields): void {
+  for (const { rope } of layers) {
+    if (rope === null) continue;
+    const { rotary: { dims }, scaling } = rope;
+    if (dims < 2 || dims % 2 !== 0 || dims > head_dim) {
+      fields.fail("partial_rotary_factor", `an even part of head_dim ${head_dim}`);
+    }
+    if (scaling?.type !== "longrope") continue;
+    const lists = [scaling.short_factor, scaling.long_factor];
+    if (lists.every(({ length }) => length === dims / 2)) continue;
+    const field = fields.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+    fields.fail(field, `lists of ${dims / 2} factors, one for each pair that is rotated`);
+  }
 }
 
 /** The constraints of the kernels: vec4 loads along every row, one head in a workgroup's memory. */

@@ -6,7 +6,7 @@
  */
 import type { Fields } from "../files/json_fields.ts";
 import type { BaseConfig } from "./base_config.ts";
-import { LINEAR_MODULES, type LinearModule } from "./linear_modules.ts";
+import { type LinearModule, submoduleOf } from "./linear_modules.ts";
 
 /**
  * A key that a family has no use for, and that must not say otherwise.
@@ -26,7 +26,7 @@ export function refuseBias(
 
 /** The model with biases in attention or MLP, where `config.json` has a key for both. */
 export function withKeyedBias<C extends BaseConfig>(config: C, module: LinearModule): C {
-  return LINEAR_MODULES[module] === "self_attn"
+  return submoduleOf(module) === "self_attn"
     ? { ...config, attention_bias: true }
     : { ...config, mlp_bias: true };
 }
@@ -36,5 +36,5 @@ export function withAttentionBias<C extends BaseConfig>(
   config: C,
   module: LinearModule,
 ): C | undefined {
-  return LINEAR_MODULES[module] === "self_attn" ? { ...config, attention_bias: true } : undefined;
+  return submoduleOf(module) === "self_attn" ? { ...config, attention_bias: true } : undefined;
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { BaseConfig } from "./base_config.ts";
-import type { LinearModule } from "./linear_modules.ts";
+import { type LinearModule, SEPARATE_LAYERS } from "./linear_modules.ts";
 import type { ArchSpec, LayerSpec } from "./spec.ts";
 
 const ATTENTION_MODULES = ["q_proj", "k_proj", "v_proj", "o_proj"] as const;
@@ -22,6 +22,7 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
       theta: config.rope_theta,
       scaling: config.rope_scaling,
       trainedPositions: config.max_position_embeddings,
+      rotary: { dims: head_dim, pairs: "halves" },
     },
     scale: 1 / Math.sqrt(head_dim),
     softcap: null,
@@ -39,6 +40,7 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
     layers: Array.from({ length: config.num_hidden_layers }, () => layer),
     norms: { preAttention: "input_layernorm", preMlp: "post_attention_layernorm" },
     qkNorm: null,
+    linears: SEPARATE_LAYERS,
     biases: new Set<LinearModule>([
       ...attention_bias ? ATTENTION_MODULES : [],
       ...mlp_bias ? MLP_MODULES : [],

@@ -6,9 +6,10 @@
  * @module
  */
 
-import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
+import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
 import { Fields } from "../files/json_fields.ts";
 import { brief, isObject } from "../files/json_file.ts";
+import { EARLIER_KINDS, positive, ROPE_KINDS } from "./rope_kinds.ts";
 
 /** RoPE's base and scaling, as in `ModelConfig`. */
 export interface RopeConfig {
@@ -16,82 +17,78 @@ export interface RopeConfig {
   rope_scaling: RopeScaling | null;
 }
 
-const positive = (value: unknown): value is number =>
-  typeof value === "number" && value > 0 && Number.isFinite(value);
+/** What decides how a file's RoPE is read. */
+export interface RopeReading {
+  /** max_position_embeddings. */
+  context: number;
+  /** The base where the file has none. */
+  theta: number;
+  /**
+   * original_max_position_embeddings where the file has it beside the scaling, whose own is not looked at; null where it is in
+   * the scaling alone.
+   */
+  original: number | null;
+  /** Whether the file may say that a part of each head is rotated. */
+  partial: boolean;
+}
 
-const atLeastOne = (value: unknown): value is number => positive(value) && value >= 1;
-
-/** What each kind of scaling must say besides its type. */
-const SCALING_FIELDS: Record<string, Record<string, (value: unknown) => boolean>> = {
-  default: {},
-  linear: { factor: atLeastOne },
-  dynamic: { factor: atLeastOne },
-  llama3: {
-    factor: atLeastOne,
-    low_freq_factor: positive,
-    high_freq_factor: positive,
-    original_max_position_embeddings: (value) => positive(value) && Number.isSafeInteger(value),
-  },
-};
+const KIND_NAMES = Object.keys(ROPE_KINDS).map((name) => `"${name}"`);
 
 /** The scaling that one field announces; null where it is the plain one. */
-function parseScaling(fields: Fields, field: string, context: number): RopeScaling | null {
-  const value = fields.json[field];
+function parseScaling(fields: Fields, field: string, reading: RopeReading): RopeScaling | null {
+  const value = fields.json[field], { context, original, partial } = reading;
   if (!isObject(value)) return fields.fail(field, "an object or null");
   const given = [value.rope_type, value.type].filter((name) => (name ?? null) !== null);
-  const type = given[0] ?? "default";
-  if (given.some((name) => name !== type)) fields.fail(field, "a type and a rope_type that agree");
-  if (typeof type !== "string" || !Object.hasOwn(SCALING_FIELDS, type)) {
-    return fields.fail(
-      field,
-      `type "default", "linear", "dynamic" or "llama3": ${brief(type)} is not supported`,
-    );
+  const said = given[0] ?? "default";
+  if (given.some((name) => name !== said)) fields.fail(field, "a type and a rope_type that agree");
+  const type = typeof said === "string" ? EARLIER_KINDS[said] ?? said : said;
+  if (typeof type !== "string" || !Object.hasOwn(ROPE_KINDS, type)) {
+    const names = `${KIND_NAMES.slice(0, -1).join(", ")} or ${KIND_NAMES.at(-1)}`;
+    return fields.fail(field, `type ${names}: ${brief(said)} is not supported`);
   }
+  const { keys, scaling: scalingOf } = ROPE_KINDS[type];
   // Keys that leave this kind of scaling as it is.
-  const inert: Record<string, unknown> = { rope_type: type, type, rope_theta: value.rope_theta };
-  inert.partial_rotary_factor = 1;
+  const inert: Record<string, unknown> = {
+    rope_type: said,
+    type: said,
+    rope_theta: value.rope_theta,
+    partial_rotary_factor: partial ? value.partial_rotary_factor : 1,
+  };
   if (type === "dynamic") inert.original_max_position_embeddings = context;
-  const validators = SCALING_FIELDS[type];
   for (const key of Object.keys(value)) {
-    if (Object.hasOwn(validators, key) || value[key] === null || inert[key] === value[key]) {
-      continue;
-    }
+    if (Object.hasOwn(keys, key) || value[key] === null || inert[key] === value[key]) continue;
     fields.fail(field, `no ${brief(key)} of that value with type "${type}"`);
   }
-  for (const [key, ok] of Object.entries(validators)) {
-    if (!ok(value[key])) {
-      const least = key === "factor" ? "of at least 1" : "above 0";
-      fields.fail(field, `a number "${key}" ${least} with type "${type}"`);
-    }
+  const values: Record<string, unknown> = {};
+  for (const [key, { is, expected, may }] of Object.entries(keys)) {
+    const value = (fields.json[field] as Record<string, unknown>)[key];
+    if (value === undefined ? may === "be absent" : value === null && may !== undefined) continue;
+    if (!is(value)) fields.fail(field, `${expected} as "${key}" with type "${type}"`);
+    values[key] = value;
   }
-  if (type === "default") return null;
-  const scaling = Object.fromEntries(Object.keys(validators).map((key) => [key, value[key]]));
-  if (
-    type === "llama3" && !(scaling.low_freq_factor as number < (scaling.high_freq_factor as number))
-  ) {
+  if (original !== null && Object.hasOwn(keys, "original_max_position_embeddings")) {
+    values.original_max_position_embeddings = original;
+  }
+  const scaling = scalingOf(values, context);
+  if (scaling?.type === "llama3" && !(scaling.low_freq_factor < scaling.high_freq_factor)) {
     fields.fail(field, "a low_freq_factor below high_freq_factor");
   }
-  return { type, ...scaling } as RopeScaling;
+  return scaling;
 }
 
 /**
  * Reads base and scaling of RoPE.
  *
- * @param options `context`: max_position_embeddings; `theta`: the base where the file has none.
- * @throws UserError that names the field: yarn, longrope, mrope and other kinds, missing or wrong
- *   factors, two fields that disagree.
+ * @throws UserError that names the field: mrope and other kinds, missing or wrong factors, two fields that disagree.
  */
-export function readRope(
-  fields: Fields,
-  { context, theta: absent }: { context: number; theta: number },
-): RopeConfig {
+export function readRope(fields: Fields, reading: RopeReading): RopeConfig {
   let theta = fields.has("rope_theta")
     ? fields.number("rope_theta", positive, "a positive number")
     : undefined;
   let scaling: RopeScaling | null | undefined;
   for (const field of ["rope_scaling", "rope_parameters"]) {
     if (!fields.has(field)) continue;
-    const parsed = parseScaling(fields, field, context);
+    const parsed = parseScaling(fields, field, reading);
     if (scaling !== undefined && JSON.stringify(scaling) !== JSON.stringify(parsed)) {
       fields.fail(field, "the same scaling as in rope_scaling");
     }
@@ -103,7 +100,7 @@ export function readRope(
     }
     theta = inner as number;
   }
-  return { rope_theta: theta ?? absent, rope_scaling: scaling ?? null };
+  return { rope_theta: theta ?? reading.theta, rope_scaling: scaling ?? null };
 }
 
 /** Which layers attend to everything, and which to a window: the names in `layer_types` and `rope_parameters`. */
@@ -131,9 +128,9 @@ export function ropeFields(fields: Fields, type: LayerType): Fields {
   return new Fields({ ...older, rope_parameters: byType[type] }, file);
 }
 
-/** Releases that know `llama3` call its type `rope_type`; the others are older than that name. */
+/** Releases that know the newer kinds call their type `rope_type`; `linear` and `dynamic` are older than that name. */
 export function ropeScalingJson(scaling: RopeScaling | null): Record<string, unknown> | null {
-  if (scaling?.type !== "llama3") return scaling;
+  if (scaling === null || scaling.type === "linear" || scaling.type === "dynamic") return scaling;
   const { type: rope_type, ...rest } = scaling;
   return { ...rest, rope_type };
 }

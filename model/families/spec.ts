@@ -17,8 +17,9 @@
  */
 import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
 import type { NormKind } from "../../kernels/ops/norm/rmsnorm.ts";
-import type { RopeScaling } from "../../kernels/ops/rope/rope.ts";
-import { LINEAR_MODULES, type LinearModule } from "./linear_modules.ts";
+import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
+import type { Rotary } from "../../kernels/wgsl/rotate.ts";
+import { type LinearLayers, type LinearModule, submoduleOf } from "./linear_modules.ts";
 
 /** Rotary position embedding of a layer. */
 export interface RopeSpec {
@@ -27,6 +28,8 @@ export interface RopeSpec {
   readonly scaling: RopeScaling | null;
   /** The context that the model was trained on, which `dynamic` scaling starts from. */
   readonly trainedPositions: number;
+  /** Which elements of a head are rotated, and which of them are pairs. */
+  readonly rotary: Rotary;
 }
 
 /** What differs from layer to layer. */
@@ -71,7 +74,9 @@ export interface ArchSpec {
   /** Name of the norm's module in a block, by place; absent where the block has none there. */
   readonly norms: Readonly<Partial<Record<NormPlace, string>>>;
   readonly qkNorm: QkNormSpec | null;
-  /** The linear layers of a block that have biases. */
+  /** The linear layers of a block. */
+  readonly linears: LinearLayers;
+  /** Those that have biases. */
   readonly biases: ReadonlySet<LinearModule>;
   /** What the embedding, what a block adds to the residual stream, and the logits are multiplied by. */
   readonly embedding_multiplier: number;
@@ -81,7 +86,7 @@ export interface ArchSpec {
   readonly logits_softcap: number | null;
 }
 
-/** `[out, in]` of the linear layers of a block, in load order. */
+/** `[out, in]` of the linear layers that blocks have. */
 function linearShapes(spec: ArchSpec): Record<LinearModule, [out: number, input: number]> {
   const { hidden_size: hidden, intermediate_size: inner } = spec;
   const queries = spec.num_attention_heads * spec.head_dim;
@@ -90,21 +95,23 @@ function linearShapes(spec: ArchSpec): Record<LinearModule, [out: number, input:
     q_proj: [queries, hidden],
     k_proj: [keys, hidden],
     v_proj: [keys, hidden],
+    qkv_proj: [queries + 2 * keys, hidden],
     o_proj: [hidden, queries],
     gate_proj: [inner, hidden],
     up_proj: [inner, hidden],
+    gate_up_proj: [2 * inner, hidden],
     down_proj: [hidden, inner],
   };
 }
 
 /** The weights of one block in load order, by name within the block. */
 function blockShapes(spec: ArchSpec): [name: string, shape: number[]][] {
-  const { hidden_size: hidden, head_dim, norms, qkNorm, biases } = spec;
+  const { hidden_size: hidden, head_dim, norms, qkNorm, linears, biases } = spec;
   const linear = linearShapes(spec);
   const normed = (name: string | undefined, width: number): [string, number[]][] =>
     name === undefined ? [] : [[`${name}.weight`, [width]]];
   const layer = (module: LinearModule): [string, number[]][] => {
-    const name = `${LINEAR_MODULES[module]}.${module}`, shape = linear[module];
+    const name = `${submoduleOf(module)}.${module}`, shape = linear[module];
     const bias: [string, number[]][] = biases.has(module) ? [[`${name}.bias`, [shape[0]]]] : [];
     return [[`${name}.weight`, shape], ...bias];
   };
@@ -112,17 +119,14 @@ function blockShapes(spec: ArchSpec): [name: string, shape: number[]][] {
     qkNorm?.over === "row" ? linear[module][0] : head_dim;
   return [
     ...normed(norms.preAttention, hidden),
-    ...layer("q_proj"),
-    ...layer("k_proj"),
-    ...layer("v_proj"),
-    ...layer("o_proj"),
+    ...linears.qkv.flatMap(layer),
+    ...linears.o.flatMap(layer),
     ...normed(qkNorm?.q, qkWidth("q_proj")),
     ...normed(qkNorm?.k, qkWidth("k_proj")),
     ...normed(norms.postAttention, hidden),
     ...normed(norms.preMlp, hidden),
-    ...layer("gate_proj"),
-    ...layer("up_proj"),
-    ...layer("down_proj"),
+    ...linears.gateUp.flatMap(layer),
+    ...linears.down.flatMap(layer),
     ...normed(norms.postMlp, hidden),
   ];
 }

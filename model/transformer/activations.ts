@@ -12,13 +12,11 @@ import {
   mostSplits,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
+import type { PackedName } from "../families/linear_modules.ts";
 import type { ArchSpec } from "../families/spec.ts";
 import type { ActivationPlan } from "./checkpointing.ts";
 import type { DoraWorkspace } from "./packed_linear.ts";
 import type { Decoding } from "./modes.ts";
-
-/** The packed linear layers of a block, each with one input. */
-export type PackedName = "qkv" | "o" | "gateUp" | "down";
 
 /** A norm's input and 1/rms, where backward can't make them again. */
 export interface NormInput {

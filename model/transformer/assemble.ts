@@ -7,13 +7,19 @@ import { present } from "../../kernels/present.ts";
 import type { DoraModule } from "../../kernels/ops/dora/dora.ts";
 import type { Memory, TensorSpec } from "../../kernels/gpu/memory.ts";
 import { roundUp } from "../../kernels/gpu/tensor.ts";
-import type { ActivationSizes, PackedName } from "./activations.ts";
+import type { ActivationSizes } from "./activations.ts";
 import { type AdapterPlan, OUTPUT } from "../adapter/plan.ts";
 import { loraNames, loraShapes } from "../adapter/tensors.ts";
 import type { Block } from "./block.ts";
-import type { ModelConfig } from "../families/config.ts";
+import { archSpec, type ModelConfig } from "../families/config.ts";
 import { type ArchSpec, type NormPlace, specShapes } from "../families/spec.ts";
-import { isLinearModule, LINEAR_MODULES, type LinearModule } from "../families/linear_modules.ts";
+import {
+  isLinearModule,
+  type LinearLayers,
+  type LinearModule,
+  type PackedName,
+  submoduleOf,
+} from "../families/linear_modules.ts";
 import {
   type Dora,
   isPlain,
@@ -24,14 +30,6 @@ import {
   trainsPacked,
 } from "./packed_linear.ts";
 import { type Parameter, parameterOf, type ParameterSpec, storedShape } from "./parameters.ts";
-
-/** Layers of a block that share an input, in the order of their columns. */
-const PACKED_MODULES: Readonly<Record<PackedName, readonly LinearModule[]>> = {
-  qkv: ["q_proj", "k_proj", "v_proj"],
-  o: ["o_proj"],
-  gateUp: ["gate_proj", "up_proj"],
-  down: ["down_proj"],
-};
 
 /** Weights that share a buffer: each block's, and each of the rest. */
 export function weightGroups(
@@ -52,12 +50,21 @@ export function weightGroups(
   return groups;
 }
 
+/** The linear layers of a block, in their order. */
+const linearsOf = ({ qkv, o, gateUp, down }: LinearLayers): LinearModule[] => [
+  ...qkv,
+  ...o,
+  ...gateUp,
+  ...down,
+];
+
 /** The modules whose inputs and launches a module shares, itself included. */
-function packedWith(module: string): string[] {
+function packedWith(linears: LinearLayers, module: string): string[] {
   const [, block, name] = /^(model\.layers\.\d+\.)\w+\.(\w+)$/.exec(module) ?? [];
   if (!isLinearModule(name)) return [module];
-  const group = Object.values(PACKED_MODULES).find((modules) => modules.includes(name)) ?? [name];
-  return group.map((module) => `${block}${LINEAR_MODULES[module]}.${module}`);
+  const groups = Object.values<readonly LinearModule[]>(linears);
+  const group = groups.find((modules) => modules.includes(name)) ?? [name];
+  return group.map((module) => `${block}${submoduleOf(module)}.${module}`);
 }
 
 /**
@@ -68,11 +75,11 @@ export function loraSpecs(
   plan: AdapterPlan,
   trained: boolean,
 ): ParameterSpec[] {
-  const stored = new Map<string, number[]>();
+  const stored = new Map<string, number[]>(), { linears } = archSpec(config);
   const shapes = loraShapes(config, plan);
   const shapeOf = (name: string) => present(shapes.get(name), `tensor ${name}`);
   for (const module of plan.modules.keys()) {
-    const ranks = packedWith(module).map((name) => plan.modules.get(name)?.rank ?? 0);
+    const ranks = packedWith(linears, module).map((name) => plan.modules.get(name)?.rank ?? 0);
     const rank = roundUp(Math.max(...ranks), 4), { a, b } = loraNames(module);
     stored.set(a, [rank, storedShape(shapeOf(a))[1]]);
     stored.set(b, [storedShape(shapeOf(b))[0], rank]);
@@ -143,14 +150,14 @@ function linearOf(
 export function makeBlock(
   layer: number,
   parts: Parts,
-  { ropeTable, keyRanges }: Pick<Block, "ropeTable" | "keyRanges">,
+  { rope, keyRanges }: Pick<Block, "rope" | "keyRanges">,
 ): Block {
-  const modules = Object.keys(LINEAR_MODULES).filter(isLinearModule);
-  const { spec: { norms, qkNorm, layers }, weights } = parts;
+  const { spec: { norms, qkNorm, layers, linears }, weights } = parts;
+  const modules = linearsOf(linears);
   const normOf = (name: string) => parameterOf(weights, `model.layers.${layer}.${name}.weight`);
   const pack = (name: PackedName) =>
-    packLinears(PACKED_MODULES[name].map((module) => {
-      const name = `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}`;
+    packLinears(linears[name].map((module) => {
+      const name = `model.layers.${layer}.${submoduleOf(module)}.${module}`;
       return linearOf(parts, name, layer * modules.length + modules.indexOf(module));
     }));
   const normAt = (place: NormPlace): [NormPlace, Parameter][] => {
@@ -166,7 +173,7 @@ export function makeBlock(
     o: pack("o"),
     gateUp: pack("gateUp"),
     down: pack("down"),
-    ropeTable,
+    rope,
     keyRanges,
     scale: layers[layer].scale,
     softcap: layers[layer].softcap,
@@ -175,9 +182,9 @@ export function makeBlock(
 
 /** The output projection: the embedding's table where the two are tied. */
 export function makeOutput(parts: Parts, embedding: Parameter): PackedLinear {
-  const { spec: { layers }, weights } = parts;
+  const { spec: { layers, linears }, weights } = parts;
   const tied = weights.has(`${OUTPUT}.weight`) ? [] : [[`${OUTPUT}.weight`, embedding] as const];
-  const subsequence = layers.length * Object.keys(LINEAR_MODULES).length;
+  const subsequence = layers.length * linearsOf(linears).length;
   return packLinears([
     linearOf({ ...parts, weights: new Map([...weights, ...tied]) }, OUTPUT, subsequence),
   ]);

@@ -11,6 +11,7 @@ import { groupTokens } from "../../kernels/ops/embedding/embedding.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import { lastTokenRows } from "../../kernels/ops/rope/table_rows.ts";
 import { takeTokens } from "../../kernels/ops/sampling/token_history.ts";
 import { clipStarts } from "../../kernels/ops/rows/clip_starts.ts";
 import { promptLengthOf, type Span } from "../text/targets.ts";
@@ -49,6 +50,8 @@ export interface Batch {
   history?: Tensor;
   /** Position of each token in its document `[T]`. */
   positions: Uint32Array;
+  /** Tokens of its document, which longer ones than a row of RoPE's tables is for are told by `[T]`. */
+  lengths: Uint32Array;
   /** First and one-past-last key that each token attends to `[T]`. */
   starts: Uint32Array;
   ends: Uint32Array;
@@ -83,6 +86,7 @@ export function makeBatch(
     targetCount: 0,
     ids: new Uint32Array(tokens),
     positions: new Uint32Array(tokens),
+    lengths: new Uint32Array(tokens),
     starts: new Uint32Array(tokens),
     ends: new Uint32Array(tokens),
     queryEnds: new Uint32Array(tokens),
@@ -103,6 +107,7 @@ export function makeBatch(
     batch.ids.set(ids.subarray(shared), start);
     for (let i = start; i < end; i++) {
       batch.positions[i] = i - start + shared;
+      batch.lengths[i] = ids.length;
       batch.starts[i] = shared > 0 ? head.start : Math.max(start, i - width + 1);
       batch.queryEnds[i] = Math.min(end, i + width);
       batch.ends[i] = i + 1;
@@ -171,10 +176,13 @@ export interface KeyRanges {
 export class BatchTensors {
   readonly ids: Tensor;
   readonly positions: Tensor;
+  /** Row of RoPE's tables for each token; its position where the tables are alike for texts of all lengths. */
+  readonly tableRows: Tensor;
   readonly ends: Tensor;
   /** By sliding window of the model's layers, the widest first: batches are laid out for that one. */
   readonly keyRanges: readonly KeyRanges[];
   readonly #excludedKeys?: Tensor;
+  readonly #shortTexts: number | null;
   readonly targetRows: Tensor;
   readonly targets: Tensor;
   readonly weights: Tensor;
@@ -193,22 +201,32 @@ export class BatchTensors {
    * @param maxTokens Most tokens of a micro-batch.
    * @param options `grouped`: the embedding is trained. `withKeyRows`: keys and values go to a cache or to
    *   working memory. `excludes`:
-   *   documents may share rows. `slidingWindows`: those of the model's layers, the widest first.
+   *   documents may share rows. `slidingWindows`: those of the model's layers, the widest first. `shortTexts`: as of
+   *   {@linkcode RopeTables}.
    */
   constructor(
     memory: Memory,
     maxTokens: number,
-    { grouped = false, withKeyRows = false, excludes = false, slidingWindows = [null] }: {
+    {
+      grouped = false,
+      withKeyRows = false,
+      excludes = false,
+      slidingWindows = [null],
+      shortTexts = null,
+    }: {
       grouped?: boolean;
       withKeyRows?: boolean;
       excludes?: boolean;
       slidingWindows?: readonly (number | null)[];
+      shortTexts?: number | null;
     },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
       memory.tensor("workspace", name, dtype, [size]);
     this.ids = make("ids");
     this.positions = make("positions");
+    this.#shortTexts = shortTexts;
+    this.tableRows = shortTexts === null ? this.positions : make("table_rows");
     this.keyRanges = slidingWindows.map((slidingWindow) => ({
       slidingWindow,
       starts: make("starts"),
@@ -256,6 +274,11 @@ export class BatchTensors {
     ) {
       gpu.write(this[name], batch[name]);
     }
+    const short = this.#shortTexts;
+    if (short !== null) {
+      const { positions, lengths } = batch;
+      gpu.write(this.tableRows, positions.map((p, i) => lengths[i] > short ? short + p : p));
+    }
     if (batch.history) {
       takeTokens(gpu, { ids: this.ids, history: batch.history, rows: batch.tokens });
     }
@@ -272,8 +295,13 @@ export class BatchTensors {
     }
   }
 
-  /** Clips the key ranges of narrower sliding windows to those of the widest, for `rows` tokens that each are the next of a sequence. */
-  clipKeyRanges(gpu: Gpu, rows: number): void {
+  /**
+   * What follows from positions and the widest sliding window's key ranges, for `rows` tokens that each are the next of a
+   * sequence: the key ranges of narrower windows, and rows of RoPE's tables.
+   */
+  completeRows(gpu: Gpu, rows: number): void {
+    const { positions, tableRows } = this, shortTexts = this.#shortTexts;
+    if (shortTexts !== null) lastTokenRows(gpu, { positions, tableRows, rows, shortTexts });
     const { ends, keyRanges: [{ starts }, ...narrower] } = this;
     for (const { slidingWindow, starts: clipped } of narrower) {
       if (slidingWindow !== null) clipStarts(gpu, { starts, ends, clipped, rows, slidingWindow });

@@ -22,9 +22,11 @@ import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/spli
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
 import { addSplitK, rmsnorm } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
+import type { RowRotation } from "../../kernels/ops/rope/rope.ts";
 import type { ArchSpec, NormPlace } from "../families/spec.ts";
 import type { ForwardWorkspace, InnerActivations, NormInput } from "./activations.ts";
 import type { BatchTensors } from "./batch.ts";
+import type { LayerRope } from "./layers.ts";
 import { linear, linearSplitK } from "./linear.ts";
 import type { DropoutState, LinearPass, PackedLinear } from "./packed_linear.ts";
 import type { Parameter } from "./parameters.ts";
@@ -45,8 +47,8 @@ export interface Block {
   /** gate_proj, up_proj. */
   gateUp: PackedLinear;
   down: PackedLinear;
-  /** Cosines and sines of its positions. */
-  ropeTable: Tensor;
+  /** How its queries and keys are rotated. */
+  rope: LayerRope;
   /** Which of the batch's key ranges are those of its sliding window. */
   keyRanges: number;
   /** What its scores q·k are multiplied by. */
@@ -208,6 +210,11 @@ export function linearPass(
   rows = batch.tokens,
 ): LinearPass {
   return { rows, dropout, operands, dora: forward.dora };
+}
+
+/** How the rows of a pass are rotated in a block. */
+export function rotationOf({ batch }: BlockPass, { rope }: Block): RowRotation {
+  return { table: rope.table, rotary: rope.rotary, positions: batch.tableRows };
 }
 
 /** Sizes and key ranges of attention in a pass. */

@@ -38,6 +38,7 @@ import {
   operand,
   preNorm,
   project,
+  rotationOf,
 } from "./block.ts";
 import { linear } from "./linear.ts";
 import { addSplits, type GemvPass, linearGemv, swigluGemv, takesSplits } from "./linear_gemv.ts";
@@ -198,8 +199,7 @@ function attend(
     cachedK: k,
     cachedV: v,
     index: present(batch.keyRows, "rows of keys"),
-    table: block.ropeTable,
-    positions: batch.positions,
+    rotation: rotationOf(pass, block),
   };
   if (decode !== null) {
     return attentionDecode(gpu, { ...appended, starts, ends, out, ...decode, uncombined });

@@ -17,13 +17,7 @@ import { type SplitKPartials, sumSplitK } from "../../kernels/ops/split_k/split_
 import { normInPlaceBackward } from "../../kernels/ops/norm/norm_in_place.ts";
 import { rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
 import { rope } from "../../kernels/ops/rope/rope.ts";
-import type {
-  NormInput,
-  PackedName,
-  TrainActivations,
-  TrainedAttention,
-  TrainedInner,
-} from "./activations.ts";
+import type { NormInput, TrainActivations, TrainedAttention, TrainedInner } from "./activations.ts";
 import {
   attentionSizes,
   type Block,
@@ -40,8 +34,10 @@ import {
   preNorm,
   project,
   qkNormParts,
+  rotationOf,
 } from "./block.ts";
 import { linear, linearBackward, linearBackwardSplitK, projectDown } from "./linear.ts";
+import type { PackedName } from "../families/linear_modules.ts";
 import { type PackedLinear, readsInput } from "./packed_linear.ts";
 
 /** What the blocks of a training pass share. */
@@ -81,8 +77,7 @@ function attend(pass: TrainPass, block: Block, index: number, n: Tensor): Tensor
   normQueriesAndKeys(pass, block, qkv, qkNorm);
   rope(gpu, {
     x: qkv,
-    table: block.ropeTable,
-    positions: batch.positions,
+    rotation: rotationOf(pass, block),
     rows: batch.tokens,
     headDim: spec.head_dim,
     heads: spec.num_attention_heads + spec.num_key_value_heads,
@@ -183,7 +178,7 @@ export function blockBackward(
     ...attentionSizes(pass, block),
     f16Sums: pass.operands === "f16",
     queryEnds: batch.keyRanges[block.keyRanges].queryEnds,
-    rotation: { table: block.ropeTable, positions: batch.positions },
+    rotation: rotationOf(pass, block),
   });
   qkNormBackward(pass, block, stored.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);

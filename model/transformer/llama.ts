@@ -78,6 +78,8 @@ export class Llama {
   readonly mode: Mode;
   /** Windows of the layers, each once; batches are laid out for the first, which is the widest. */
   readonly slidingWindows: readonly (number | null)[];
+  /** As of {@linkcode RopeTables}. */
+  readonly shortTexts: number | null;
   /** The base model's parameters in load order, and the adapters'. */
   readonly weights: readonly Parameter[];
   readonly adapters: readonly Parameter[];
@@ -140,6 +142,7 @@ export class Llama {
     const parts: Parts = { spec, weights: byName, adapters, plan: lora, dora };
     const tokens = Math.max(maxTokens, decoding?.sequences ?? 0);
     const ropeTables = this.#ropeTables = new RopeTables(memory, spec, positions);
+    this.shortTexts = ropeTables.shortTexts;
     const shared = { tokens, ropeTables, slidingWindows: this.slidingWindows };
     const { input, blocks, output } = this.#network = makeNetwork(memory, parts, shared);
     const scoring = mode.kind === "train" ? mode.scoring : null;
@@ -186,6 +189,7 @@ export class Llama {
       withKeyRows: mode.kind !== "train" || decoding !== null,
       excludes: mode.kind === "train" && mode.sharedPrefixes,
       slidingWindows: this.slidingWindows,
+      shortTexts: this.shortTexts,
     });
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
     this.scores = scoring && memory.tensor("workspace", "scores", "f32", [scoring.slots]);
@@ -319,7 +323,7 @@ export class Llama {
    */
   decode(gpu: Gpu, batch: BatchTensors, cache: DecodePass): Tensor {
     if (this.#decode === null) throw new Error("a model that is not made to generate can't decode");
-    batch.clipKeyRanges(gpu, batch.tokens);
+    batch.completeRows(gpu, batch.tokens);
     const decode = { workspace: this.#decode, longest: cache.longest };
     const pass = { ...this.#inferPass(gpu, batch, cache), decode };
     return this.#head.logits(gpu, this.#infer(pass));

@@ -38,7 +38,7 @@ export function makeNetwork(
   const input = new InputEnd(memory, parts, tokens);
   const blocks = parts.spec.layers.map(({ rope, window }, layer) =>
     makeBlock(layer, parts, {
-      ropeTable: ropeTables.of(rope),
+      rope: ropeTables.of(rope),
       keyRanges: slidingWindows.indexOf(window),
     })
   );

@@ -26,13 +26,13 @@ const PROGRAMS: Record<string, string> = {
   attention_f16:
     "attention(dtype=f16,kv=f16,out=f16,withLse=true,excludes=false,softcap=false,shape=32x32,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=false,softcap=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=halves,excludes=true,packed=false,softcap=false,shape=32x32,headDim=128,chunk=8,stage=f32,f16Sums=false,unroll=true)",
   attention_backward_f16:
-    "attention_backward(dtype=f16,rotated=true,excludes=false,packed=false,softcap=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
+    "attention_backward(dtype=f16,rotated=halves,excludes=false,packed=false,softcap=false,shape=32x32_256,headDim=128,chunk=16,stage=f16,f16Sums=true,unroll=true)",
   attention_backward_matrices:
-    "attention_backward_matrices(rotated=true,excludes=true,packed=false,softcap=false,matrices=tensor_cores,headDim=128)",
+    "attention_backward_matrices(rotated=halves,excludes=true,packed=false,softcap=false,matrices=tensor_cores,headDim=128)",
   attention_backward_matrices_softcap:
-    "attention_backward_matrices(rotated=false,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
+    "attention_backward_matrices(rotated=none,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
   attention_decode_f16:
     "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,softcap=false,threads=256,packed=false)",
   attention_decode_heads:
@@ -47,14 +47,17 @@ const PROGRAMS: Record<string, string> = {
   attention_unstaged:
     "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true,softcap=false)",
   attention_backward_packed:
-    "attention_backward(dtype=f32,rotated=true,excludes=true,packed=true,softcap=false,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
+    "attention_backward(dtype=f32,rotated=halves,excludes=true,packed=true,softcap=false,shape=32x32,headDim=64,chunk=4,stage=f32,f16Sums=false,unroll=true)",
   attention_pack_rows: "attention_pack_rows(fields=starts+ends+query_ends+excluded_keys+positions)",
   attention_unstaged_key:
-    "attention_unstaged_key(dtype=f16,rotated=true,excludes=false,packed=false,softcap=false,headDim=16)",
+    "attention_unstaged_key(dtype=f16,rotated=halves,excludes=false,packed=false,softcap=false,headDim=16)",
   attention_unstaged_query:
-    "attention_unstaged_query(dtype=f32,rotated=true,excludes=false,packed=false,softcap=false,headDim=16)",
-  rope: "rope(x=f16)",
-  rope_append: "rope_append(qkv=f32,cache=f16)",
+    "attention_unstaged_query(dtype=f32,rotated=halves,excludes=false,packed=false,softcap=false,headDim=16)",
+  rope: "rope(x=f16,pairs=halves,back=false)",
+  rope_neighbours_back: "rope(x=f32,pairs=neighbours,back=true)",
+  rope_part: "rope_part(x=f16,back=false)",
+  table_rows: "table_rows",
+  rope_append: "rope_append(qkv=f32,cache=f16,pairs=halves)",
   adamw: "adamw(value=f16)",
   add_split_k_norm:
     "add_split_k(inPlace=true,w=f16,offset=0,n=f16,rstd=true,threads=512,perThread=2)",

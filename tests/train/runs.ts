@@ -10,8 +10,8 @@ import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import {
   isLinearModule,
-  LINEAR_MODULES,
   type LinearModule,
+  submoduleOf,
 } from "../../model/families/linear_modules.ts";
 import type { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
@@ -216,7 +216,7 @@ export function randomSubject(
   for (let layer = 0; layer < config.num_hidden_layers; layer++) {
     for (const module of targets) {
       const [out, input] = shapes.get(
-        `model.layers.${layer}.${LINEAR_MODULES[module]}.${module}.weight`,
+        `model.layers.${layer}.${submoduleOf(module)}.${module}.weight`,
       )!;
       const name = (matrix: "A" | "B") => adapterTensorName(layer, module, matrix);
       adapter.set(name("A"), draw([rank, input], 1 / Math.sqrt(input)));

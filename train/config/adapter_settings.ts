@@ -6,7 +6,7 @@
  */
 import { UsageError } from "../../kernels/errors.ts";
 import { type AdapterPlan, adapterPlan } from "../../model/adapter/plan.ts";
-import type { ModelConfig } from "../../model/families/config.ts";
+import { archSpec, type ModelConfig } from "../../model/families/config.ts";
 import {
   type AdapterConfig,
   adapterConfig,
@@ -14,7 +14,11 @@ import {
   ALL_LINEAR,
   parseAdapterConfig,
 } from "../../model/adapter/adapter_config.ts";
-import { LINEAR_MODULES } from "../../model/families/linear_modules.ts";
+import {
+  isLinearModule,
+  layerHolding,
+  type LinearModule,
+} from "../../model/families/linear_modules.ts";
 import type { LoraSettings } from "./schema.ts";
 
 /** What a run's adapter is called in messages. */
@@ -22,9 +26,16 @@ const NAME = "the adapter";
 /** Modules outside of blocks, by full name: PEFT then takes them whatever the blocks are. */
 const OUTSIDE: Readonly<Record<string, string>> = { embed_tokens: "model.embed_tokens" };
 
-/** `target_modules` as PEFT has it. All linear layers are named: other programs don't know the word for them. */
-function targetModules({ targets, layers }: LoraSettings): string[] {
-  const names = targets === ALL_LINEAR ? Object.keys(LINEAR_MODULES) : [...targets];
+/**
+ * `target_modules` as PEFT has it. All linear layers are named: other programs don't know the word for them. A layer that the
+ * model has as a part of another stands for that one.
+ */
+function targetModules({ targets, layers }: LoraSettings, model: ModelConfig): string[] {
+  const { linears } = archSpec(model);
+  const all = Object.values<readonly LinearModule[]>(linears).flat();
+  const ownName = (name: string) =>
+    isLinearModule(name) ? layerHolding(linears, name) ?? name : name;
+  const names = targets === ALL_LINEAR ? all : [...new Set(Array.from(targets, ownName))];
   return layers === undefined ? names : names.map((name) => OUTSIDE[name] ?? name);
 }
 
@@ -43,7 +54,7 @@ function trainedConfig(lora: LoraSettings, model: ModelConfig): AdapterConfig {
     r: lora.rank,
     lora_alpha: lora.alpha,
     lora_dropout: lora.dropout,
-    target_modules: targetModules(lora),
+    target_modules: targetModules(lora, model),
     layers_to_transform: lora.layers ?? null,
     modules_to_save: lora.modules_to_save.length === 0 ? null : lora.modules_to_save,
     use_rslora: lora.rslora,
@@ -107,7 +118,7 @@ export function settingsFrom(
       alpha: { lora_alpha: lora.alpha },
       rslora: { use_rslora: lora.rslora },
       dora: { use_dora: lora.dora },
-      targets: { target_modules: targetModules(lora) },
+      targets: { target_modules: targetModules(lora, model) },
       layers: { layers_to_transform: lora.layers ?? null },
       modules_to_save: { modules_to_save: lora.modules_to_save },
     }[key as keyof typeof KEYS];

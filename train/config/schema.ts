@@ -20,12 +20,16 @@ import {
   worded,
 } from "../../cli/settings.ts";
 import { ALL_LINEAR } from "../../model/adapter/adapter_config.ts";
-import { isLinearModule, LINEAR_MODULES } from "../../model/families/linear_modules.ts";
+import {
+  FUSED_MODULES,
+  isLinearModule,
+  LINEAR_MODULES,
+} from "../../model/families/linear_modules.ts";
 import { evaluationKeys } from "./evaluation_keys.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = [
-  ...Object.keys(LINEAR_MODULES).filter(isLinearModule),
+  ...Object.keys({ ...LINEAR_MODULES, ...FUSED_MODULES }).filter(isLinearModule),
   "lm_head",
   "embed_tokens",
 ] as const;
@@ -64,7 +68,7 @@ export const loraSchema = z.strictObject({
     "names",
     `${ALL_LINEAR}, or a list of different names out of ${LORA_TARGETS.join(", ")}`,
   ).default(["q_proj", "v_proj"]).describe(
-    "Layers that get an adapter; all-linear: the seven of every block.",
+    "Layers that get an adapter; all-linear: all of every block.",
   ),
   layers: worded(
     z.union([

@@ -27,7 +27,8 @@ import {
   unstagedKeyGradient,
   unstagedQueryGradient,
 } from "./unstaged.ts";
-import { gradientBindings, packRows } from "./row_index.ts";
+import { fuses, rope, type RowRotation } from "../rope/rope.ts";
+import { gradientBindings, type GradientVariant, packRows } from "./row_index.ts";
 import { gradientSource } from "./tiled/gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
 import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
@@ -49,8 +50,8 @@ const matrixGradients = programFamily("attention_backward_matrices", matrixGradi
  *
  * Where the device binds fewer buffers than a program reads, the arrays of rows are packed into one before.
  *
- * @param rotation Undo RoPE in dq and dk: its table and the rows' positions (see rope.ts). Left out where q and k
- *   were not rotated.
+ * @param rotation Undo RoPE in dq and dk, in the same launch where it {@linkcode fuses}. Left out where q and k were not
+ *   rotated.
  * @throws {Error} where q, k and v, or their gradients, are not parts of one tensor.
  */
 export function attentionBackward(
@@ -69,7 +70,7 @@ export function attentionBackward(
     dq,
     dk,
     dv,
-    rotation,
+    rotation: given,
     ...options
   }:
     & AttentionOptions
@@ -87,7 +88,7 @@ export function attentionBackward(
       dq: Heads;
       dk: Heads;
       dv: Heads;
-      rotation?: { table: Tensor; positions: Tensor };
+      rotation?: RowRotation;
     },
 ): void {
   const { rows, heads, kvHeads, headDim, shape, pairs = rows * (rows + 1) / 2 } = options;
@@ -96,18 +97,26 @@ export function attentionBackward(
   if (k.tensor !== qkv || v.tensor !== qkv || dk.tensor !== gradient || dv.tensor !== gradient) {
     throw new Error("attention: q, k and v, or their gradients, are not parts of one tensor");
   }
-  if (rotation !== undefined && headDim % 8 !== 0) {
+  if (given !== undefined && headDim % 8 !== 0) {
     throw new Error(`attention: head_dim ${headDim} can't be rotated in pairs of vectors`);
   }
+  const rotation = given !== undefined && fuses(given, headDim) ? given : undefined;
+  const rotateBack = () => {
+    if (given === undefined || rotation !== undefined) return;
+    if (dq.from !== 0 || dk.from !== heads * headDim) {
+      throw new Error("attention: gradients of k are not beside those of q");
+    }
+    rope(gpu, { x: gradient, rotation: given, rows, heads: heads + kvHeads, headDim, back: true });
+  };
   const fields = {
     starts,
     ends,
     query_ends: queryEnds,
     ...excludedKeys && { excluded_keys: excludedKeys },
   };
-  const variant = {
+  const variant: GradientVariant = {
     dtype,
-    rotated: rotation !== undefined,
+    rotated: rotation?.rotary.pairs ?? "none",
     excludes: excludedKeys !== undefined,
     packed: false,
     softcap: (options.softcap ?? null) !== null,
@@ -141,7 +150,7 @@ export function attentionBackward(
     const key = unstagedKeyGradient({ ...variant, excludes, headDim });
     const keyCost = { flops: 4 * product, bytes: bytes(3, 4) };
     gpu.run(key, tensorsOf(starts, queryEnds), uniforms, [groups, kvHeads], keyCost);
-    return;
+    return rotateBack();
   }
   const tensors = tensorsOf(starts, ends, queryEnds, ...excluded);
   const cost = { flops: 7 * product, bytes: bytes(4, 4) };
@@ -152,7 +161,7 @@ export function attentionBackward(
     const { dtype: _, ...rest } = variant;
     const program = matrixGradients({ ...rest, ...matrices });
     gpu.run(program, tensors, sizes, [heads, 2 * tiles], cost);
-    return;
+    return rotateBack();
   }
   const key = choosePlan("backward", {
     keys: pairs / rows,
@@ -163,4 +172,5 @@ export function attentionBackward(
   });
   const tiles = Math.ceil(rows / keyedPlan(key).rows);
   gpu.run(gradients({ ...variant, ...key }), tensors, uniforms, [heads, 2 * tiles], cost);
+  rotateBack();
 }

@@ -15,6 +15,7 @@ import {
   writesScalars,
 } from "../../gpu/program.ts";
 import { type Dtype, roundUp, type Tensor } from "../../gpu/tensor.ts";
+import type { RotaryPairs } from "../../wgsl/rotate.ts";
 
 /** Words of a row in each array; see attention.ts and excluded_keys.ts for what they are. */
 const WORDS = { starts: 1, ends: 1, query_ends: 1, positions: 1, excluded_keys: 2 } as const;
@@ -83,11 +84,17 @@ export function packRows(gpu: Gpu, arrays: RowTensors, rows: number): Tensor {
   return packed;
 }
 
+/** How a sum's rows are rotated back: WGSL for a row's first vector in RoPE's table, and the pairs. */
+export interface SumRotation {
+  angles: (row: string) => string;
+  pairs: RotaryPairs;
+}
+
 /** How the gradient programs differ in what they are bound to. */
 export interface GradientBindings {
   dtype: Dtype;
-  /** RoPE is undone in dq and dk: there are its table and the rows' positions. */
-  rotated: boolean;
+  /** The pairs whose rotation is undone in dq and dk, by RoPE's table and the rows' positions; or `none`. */
+  rotated: RotaryPairs | "none";
   /** Rows have a range of excluded keys (excluded_keys.ts). */
   excludes: boolean;
   /** Rows' words are packed. */
@@ -100,13 +107,23 @@ export interface GradientVariant extends GradientBindings {
   softcap: boolean;
 }
 
+/** How rows of `vectors` are rotated back; undefined where they are not. */
+export function sumRotation(
+  { rotated }: Pick<GradientBindings, "rotated">,
+  word: RowWord,
+  vectors: number,
+): SumRotation | undefined {
+  if (rotated === "none") return undefined;
+  return { pairs: rotated, angles: (row) => `${word("positions", row)} * ${vectors}u` };
+}
+
 /** The fields of a gradient's records. */
 export function gradientFields(
   { rotated, excludes }: Pick<GradientBindings, "rotated" | "excludes">,
 ): RowField[] {
   const fields: RowField[] = ["starts", "ends", "query_ends"];
   if (excludes) fields.push("excluded_keys");
-  if (rotated) fields.push("positions");
+  if (rotated !== "none") fields.push("positions");
   return fields;
 }
 
@@ -116,9 +133,10 @@ export function gradientBindings(
   ranges: readonly RowField[] = ["starts", "ends", "query_ends"],
 ): Binding[] {
   const inputs = [...reads(dtype, "qkv", "out", "dout"), ...readsScalars("f32", "lse")];
-  const gradient = writes(dtype, "gradient"), table = rotated ? reads("f32", "table") : [];
+  const gradient = writes(dtype, "gradient"), isRotated = rotated !== "none";
+  const table = isRotated ? reads("f32", "table") : [];
   if (packed) return [...inputs, ...readsScalars("u32", "row_index"), ...gradient, ...table];
   const fields = excludes ? [...ranges, "excluded_keys"] : ranges;
-  const positions = rotated ? readsScalars("u32", "positions") : [];
+  const positions = isRotated ? readsScalars("u32", "positions") : [];
   return [...inputs, ...readsScalars("u32", ...fields), ...gradient, ...table, ...positions];
 }

@@ -10,7 +10,7 @@
 import { programFamily, reads, readsScalars, writes, writesScalars } from "../../gpu/program.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
 import { corrected, DECLARE_MASKED, weightOf } from "../../wgsl/online_softmax.ts";
-import { rotateBack } from "../../wgsl/rotate.ts";
+import { type RotaryPairs, rotateBack } from "../../wgsl/rotate.ts";
 import { declareSoftcap, softcapUniform } from "../../wgsl/softcap.ts";
 import { excludedBindings } from "./excluded_keys.ts";
 import { headStart, headUniforms } from "./heads.ts";
@@ -61,17 +61,17 @@ const load = (vectors: number, name: string, binding: string, base: string) =>
 const store = (vectors: number, binding: string, base: string, name: string, factor = "1.0") =>
   each(vectors, (e) => `store_${binding}(${base} + ${e}, ${name}[${e}] * ${factor});`);
 
-/** {@linkcode store} with RoPE's rotation undone: elements i and i + d/2 of a head row are a pair. */
+/** {@linkcode store} with RoPE's rotation undone. */
 const storeRotatedBack = (
   vectors: number,
   binding: string,
   base: string,
-  { name, word }: { name: string; word: RowWord },
+  { name, word, pairs }: { name: string; word: RowWord; pairs: RotaryPairs },
 ) =>
   `  let angle = ${word("positions", "row")} * ${vectors}u;\n` +
   each(vectors / 2, (e) => {
     const half = `${vectors / 2}u`;
-    const pair = rotateBack({ first: "a", second: "b", cos: "cos", sin: "sin" });
+    const pair = rotateBack({ first: "a", second: "b", cos: "cos", sin: "sin" }, pairs);
     return `{
     let cos = load_table(angle + ${e});
     let sin = load_table(angle + ${half} + ${e});
@@ -206,9 +206,9 @@ ${pairGradient(n, variant.softcap)}
 ${each(n, (e) => `sum[${e}] += ds * k[${e}];`)}
   }
 ${
-        variant.rotated
-          ? storeRotatedBack(n, "gradient", stored, { name: "sum", word })
-          : store(n, "gradient", stored, "sum")
+        variant.rotated === "none"
+          ? store(n, "gradient", stored, "sum")
+          : storeRotatedBack(n, "gradient", stored, { name: "sum", word, pairs: variant.rotated })
       }
 }`,
     };
@@ -243,9 +243,9 @@ ${each(n, (e) => `dv[${e}] += weight * g[${e}]; dk[${e}] += ds * q[${e}];`)}
     }
   }
 ${
-        variant.rotated
-          ? storeRotatedBack(n, "gradient", stored, { name: "dk", word })
-          : store(n, "gradient", stored, "dk")
+        variant.rotated === "none"
+          ? store(n, "gradient", stored, "dk")
+          : storeRotatedBack(n, "gradient", stored, { name: "dk", word, pairs: variant.rotated })
       }
 ${store(n, "gradient", headStart("dv", "row", "head", n), "dv")}
 }`,

@@ -1,11 +1,12 @@
 /**
- * Rotary position embedding, in Hugging Face's convention (rotate_half): within a head of D
- * elements, i and i + D/2 are a pair, rotated at position p by p times their frequency, θ^(−2i/D) where
- * nothing is scaled.
+ * Rotary position embedding: pairs of elements within a head of D elements are rotated at position p by p times their
+ * frequency (frequencies.ts), i and i + D/2 in Hugging Face's convention (rotate_half):
+ * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Where only the first elements of a head are
+ * rotated, or neighbours are the pairs, {@linkcode Rotary} says so.
  *
- * Shapes: x `[T, ≥ heads·D]` f32 or f16, its first heads in place; positions `[T]` u32. D is a multiple of 8.
- * y_i = x_i cos − x_{i+D/2} sin, y_{i+D/2} = x_{i+D/2} cos + x_i sin. Backward, the same rotation by
- * the opposite angle, is part of attention's. Source: Su et al., "RoFormer", 2021.
+ * Shapes: x `[T, ≥ heads·D]` f32 or f16, its first heads in place; positions `[T]` u32. D is a multiple of 8. Backward
+ * is the same rotation by the opposite angle, which attention's gradients do themselves where they {@linkcode fuses}.
+ * Source: Su et al., "RoFormer", 2021.
  *
  * @module
  */
@@ -13,91 +14,42 @@ import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-import { rotate } from "../../wgsl/rotate.ts";
+import { isWhole, type Rotary, type RotaryPairs, rotate, rotateBack } from "../../wgsl/rotate.ts";
 
-/** How frequencies are changed for contexts longer than a model was trained on; `transformers`' names. */
-export type RopeScaling =
-  | { type: "linear"; factor: number }
-  | { type: "dynamic"; factor: number }
-  | {
-    type: "llama3";
-    factor: number;
-    low_freq_factor: number;
-    high_freq_factor: number;
-    original_max_position_embeddings: number;
-  };
-
-/** What decides the angles. */
-export interface RopeOptions {
-  headDim: number;
-  /** θ, the base of the frequencies. */
-  theta: number;
-  /** Positions that the run was planned for: no token lies at one of these or beyond. */
-  positions: number;
-  scaling?: RopeScaling | null;
-  /** The context the model was trained on, max_position_embeddings; `dynamic` scaling needs it. */
-  trainedPositions?: number;
+/** How rows are rotated. */
+export interface RowRotation {
+  /** As frequencies.ts makes it `[positions, width]` f32. */
+  table: Tensor;
+  /** The row of the table for each row `[T]` u32. */
+  positions: Tensor;
+  rotary: Rotary;
 }
 
 /**
- * The D/2 frequencies, in radians a position, in float64. With factor f:
- *  - plain: θ^(−2i/D);
- *  - linear: those divided by f, as if positions were closer together (Chen et al., "Extending Context
- *    Window of Large Language Models via Positional Interpolation", 2023);
- *  - dynamic ("NTK-aware"): θ · (f·L/M − (f − 1))^(D/(D−2)) in place of θ, where M is the trained
- *    context. L is max(positions, M), one length for the whole run: keys in a cache stay right, and the
- *    result is `transformers`' for a single forward pass over L tokens;
- *  - llama3: waves longer than original/low_freq_factor are divided by f, those shorter than
- *    original/high_freq_factor stay, and between the two it is interpolated (Llama 3.1's release).
+ * Whether programs that rotate two vectors, half a head apart, can do it: the pairs of all of the head, or neighbours.
+ * Other rotations are launches of their own.
  */
-export function ropeFrequencies(options: RopeOptions): Float64Array {
-  const { headDim, theta, positions, scaling, trainedPositions } = options;
-  let base = theta;
-  if (scaling?.type === "dynamic") {
-    if (trainedPositions === undefined) throw new Error("dynamic RoPE needs trainedPositions");
-    const length = Math.max(positions, trainedPositions);
-    const stretch = scaling.factor * length / trainedPositions - (scaling.factor - 1);
-    base *= stretch ** (headDim / (headDim - 2));
-  }
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => {
-    const frequency = base ** (-2 * i / headDim);
-    if (scaling?.type === "linear") return frequency / scaling.factor;
-    if (scaling?.type !== "llama3") return frequency;
-    const { factor, low_freq_factor: low, high_freq_factor: high } = scaling;
-    const waves = scaling.original_max_position_embeddings * frequency / (2 * Math.PI);
-    const share = Math.min(1, Math.max(0, (waves - low) / (high - low)));
-    return frequency * (share + (1 - share) / factor);
-  });
+export function fuses({ rotary }: Pick<RowRotation, "rotary">, headDim: number): boolean {
+  return rotary.pairs === "neighbours" || isWhole(rotary, headDim);
 }
 
-/**
- * Cosines and sines `[positions, D]`: row p holds D/2 cosines and then D/2 sines. Made on the host
- * in float64, because a GPU's sin and cos are only good near zero.
- */
-export function ropeTable(options: RopeOptions): Float32Array {
-  const { headDim, positions } = options;
-  const half = headDim / 2;
-  const table = new Float32Array(positions * headDim);
-  ropeFrequencies(options).forEach((frequency, i) => {
-    for (let p = 0; p < positions; p++) {
-      table[p * headDim + i] = Math.cos(p * frequency);
-      table[p * headDim + half + i] = Math.sin(p * frequency);
-    }
-  });
-  return table;
-}
-
-const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
-
-const program = programFamily("rope", ({ x }: { x: Dtype }) => ({
-  bindings: [
-    { name: "x", dtype: x, access: "write" },
-    { name: "table", dtype: "f32", access: "read" },
-    { name: "positions", dtype: "u32", access: "read", scalar: true },
-  ],
-  // `half` is half a head's vectors, `stride` those from row to row.
-  uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32" },
-  body: elementMain(`
+/** Two vectors at once, half a head apart. */
+const program = programFamily(
+  "rope",
+  ({ x, pairs, back }: { x: Dtype; pairs: RotaryPairs; back: boolean }) => {
+    const pair = (back ? rotateBack : rotate)(
+      { first: "a", second: "b", cos: "c", sin: "s" },
+      pairs,
+    );
+    return {
+      bindings: [
+        { name: "x", dtype: x, access: "write" },
+        { name: "table", dtype: "f32", access: "read" },
+        { name: "positions", dtype: "u32", access: "read", scalar: true },
+      ],
+      // `half` is half a head's vectors, `stride` those from row to row.
+      uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32" },
+      body: elementMain(`
   let head = i / u.half;
   let lane = i % u.half;
   let row = positions[head / u.heads] * 2u * u.half;
@@ -108,24 +60,78 @@ const program = programFamily("rope", ({ x }: { x: Dtype }) => ({
   let b = load_x(at + u.half);
   store_x(at, ${pair.first});
   store_x(at + u.half, ${pair.second});`),
-}));
+    };
+  },
+);
 
-/** Rotates the first `heads` heads of `rows` rows of x in place; attention's backward rotates gradients back. */
+/**
+ * One head a thread, which alone writes its elements: the halves of what is rotated of it may begin anywhere in a
+ * vector.
+ */
+const partProgram = programFamily(
+  "rope_part",
+  ({ x, back }: { x: Dtype; back: boolean }) => {
+    const point = {
+      first: "a",
+      second: "b",
+      cos: "table[row + n]",
+      sin: "table[row + u.pairs + n]",
+    };
+    const pair = (back ? rotateBack : rotate)(point, "halves");
+    return {
+      bindings: [
+        { name: "x", dtype: x, access: "write" },
+        { name: "table", dtype: "f32", access: "read", scalar: true },
+        { name: "positions", dtype: "u32", access: "read", scalar: true },
+      ],
+      // `size` is a head's vectors, `stride` those from row to row, `pairs` those of its elements that are rotated.
+      uniforms: { vectors: "u32", heads: "u32", size: "u32", stride: "u32", pairs: "u32" },
+      body: `
+fn put(at: u32, element: u32, value: f32) {
+  var vector = load_x(at + element / 4u);
+  vector[element % 4u] = value;
+  store_x(at + element / 4u, vector);
+}
+${
+        elementMain(`
+  let row = positions[i / u.heads] * 2u * u.pairs;
+  let at = i / u.heads * u.stride + i % u.heads * u.size;
+  for (var n = 0u; n < u.pairs; n++) {
+    let m = n + u.pairs;
+    let a = load_x(at + n / 4u)[n % 4u];
+    let b = load_x(at + m / 4u)[m % 4u];
+    put(at, n, ${pair.first});
+    put(at, m, ${pair.second});
+  }`)
+      }`,
+    };
+  },
+);
+
+/** Rotates the first `heads` heads of `rows` rows of x in place, or with `back` by the opposite angles. */
 export function rope(
   gpu: Gpu,
-  { x, table, positions, rows, heads, headDim }: {
+  { x, rotation: { table, positions, rotary }, rows, heads, headDim, back = false }: {
     x: Tensor;
-    table: Tensor;
-    positions: Tensor;
+    rotation: RowRotation;
     rows: number;
     heads: number;
     headDim: number;
+    back?: boolean;
   },
 ): void {
+  const { dims, pairs } = rotary, stride = x.rowSize / 4, tensors = [x, table, positions];
+  const cost = {
+    flops: 3 * rows * heads * dims,
+    bytes: rows * (2 * heads * headDim * bytesOf(x.dtype) + 4 * table.rowSize),
+  };
+  if (!fuses({ rotary }, headDim)) {
+    const vectors = rows * heads,
+      uniforms = { vectors, heads, size: headDim / 4, stride, pairs: dims / 2 };
+    gpu.run(partProgram({ x: x.dtype, back }), tensors, uniforms, elementGrid(vectors), cost);
+    return;
+  }
   const half = headDim / 8, vectors = rows * heads * half;
-  const uniforms = { vectors, heads, half, stride: x.rowSize / 4 };
-  gpu.run(program({ x: x.dtype }), [x, table, positions], uniforms, elementGrid(vectors), {
-    flops: 3 * rows * heads * headDim,
-    bytes: rows * headDim * (2 * heads * bytesOf(x.dtype) + 4),
-  });
+  const uniforms = { vectors, heads, half, stride };
+  gpu.run(program({ x: x.dtype, pairs, back }), tensors, uniforms, elementGrid(vectors), cost);
 }

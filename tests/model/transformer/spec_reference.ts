@@ -4,7 +4,9 @@
  *
  * @module
  */
-import { ropeTable } from "../../../kernels/ops/rope/rope.ts";
+import { ropeFrequencies } from "../../../kernels/ops/rope/frequencies.ts";
+import { FUSED_MODULES } from "../../../model/families/linear_modules.ts";
+import { rotateHead } from "../../kernels/ops/rope/rotaries.ts";
 import type { ArchSpec, LayerSpec } from "../../../model/families/spec.ts";
 
 type Weights = ReadonlyMap<string, Float64Array>;
@@ -51,15 +53,38 @@ function norm(
 /** Rotates the heads of x `[T, heads · d]` by their positions. */
 function rotate(x: Float64Array, { rope }: LayerSpec, tokens: number, d: number): Float64Array {
   if (rope === null) return x;
-  const table = ropeTable({ headDim: d, positions: tokens, ...rope }),
-    y = new Float64Array(x.length);
-  const width = x.length / tokens;
-  for (let at = 0; at < x.length; at++) {
-    const angle = Math.floor(at / width) * d, i = at % d, half = d / 2;
-    const [cos, sin] = [table[angle + i % half], table[angle + half + i % half]];
-    y[at] = i < half ? x[at] * cos - x[at + half] * sin : x[at] * cos + x[at - half] * sin;
+  const { rotary, scaling } = rope, { dims } = rotary, y = x.slice();
+  const frequencies = ropeFrequencies({ dims, positions: tokens, ...rope });
+  const factor = scaling !== null && "attention_factor" in scaling ? scaling.attention_factor : 1;
+  for (let at = 0; at < x.length; at += d) {
+    const position = Math.floor(at * tokens / x.length);
+    rotateHead(y, at, rotary, (pair) => position * frequencies[pair]);
+    for (let i = 0; i < dims; i++) y[at + i] *= factor;
   }
   return y;
+}
+
+/** The weights with each fused layer as the layers that it holds. */
+function separated(spec: ArchSpec, weights: Weights): Weights {
+  const { hidden_size: hidden, head_dim: d, intermediate_size: inner } = spec;
+  const queries = spec.num_attention_heads * d, keys = spec.num_key_value_heads * d;
+  const rows: Record<string, number> = {
+    q_proj: queries,
+    k_proj: keys,
+    v_proj: keys,
+    gate_proj: inner,
+    up_proj: inner,
+  };
+  return new Map([...weights].flatMap(([name, values]): [string, Float64Array][] => {
+    const fused = Object.keys(FUSED_MODULES).find((fused) => name.includes(`.${fused}.`));
+    if (fused === undefined) return [[name, values]];
+    let from = 0;
+    return FUSED_MODULES[fused as keyof typeof FUSED_MODULES].map((part) => {
+      const to = from + rows[part] * hidden, own = values.subarray(from, to);
+      from = to;
+      return [name.replace(`.${fused}.`, `.${part}.`), own];
+    });
+  }));
 }
 
 function attention(
@@ -94,7 +119,8 @@ function attention(
 }
 
 /** Logits `[T, vocabulary]` of one document. */
-export function forwardLogits(spec: ArchSpec, weights: Weights, ids: Uint32Array): Float64Array {
+export function forwardLogits(spec: ArchSpec, given: Weights, ids: Uint32Array): Float64Array {
+  const weights = separated(spec, given);
   const { hidden_size: hidden, head_dim: d, norms, qkNorm } = spec;
   const tokens = ids.length, table = weights.get("model.embed_tokens.weight")!;
   let x = Float64Array.from(

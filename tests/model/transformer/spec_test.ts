@@ -6,13 +6,15 @@ import { adapterConfig } from "../../../model/adapter/adapter_config.ts";
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../../kernels/gpu/tensor.ts";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
+import type { RopeScaling } from "../../../kernels/ops/rope/frequencies.ts";
 import { DENSE } from "../../../kernels/ops/weights/dense.ts";
 import type { WeightKind } from "../../../kernels/ops/weights/kind.ts";
 import { loadWeights, setParameter } from "../../../model/checkpoint/load.ts";
 import { Slots } from "../../../model/engine/slots.ts";
 import { archSpec, type ModelConfig } from "../../../model/families/config.ts";
 import { presetConfig } from "../../../model/families/presets.ts";
-import { type ArchSpec, specShapes } from "../../../model/families/spec.ts";
+import { FUSED_LAYERS } from "../../../model/families/linear_modules.ts";
+import { type ArchSpec, type RopeSpec, specShapes } from "../../../model/families/spec.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
 import { generateMode, type Mode, scoreMode, trainMode } from "../../../model/transformer/modes.ts";
@@ -32,7 +34,33 @@ const CONFIG: ModelConfig = {
   head_dim: 8,
 };
 const LLAMA = archSpec(CONFIG), [LAYER] = LLAMA.layers;
-const ROPE = { theta: 100, scaling: null, trainedPositions: 64 };
+const ROPE: RopeSpec = {
+  theta: 100,
+  scaling: null,
+  trainedPositions: 64,
+  rotary: { dims: 8, pairs: "halves" },
+};
+/** The last layer's rotations, in as many layers. */
+const rotated = (...ropes: RopeSpec[]): ArchSpec => ({
+  ...LLAMA,
+  layers: ropes.map((rope) => ({ ...LAYER, rope })),
+});
+const YARN: RopeScaling = {
+  type: "yarn",
+  factor: 4,
+  original_max_position_embeddings: 10,
+  beta_fast: 2,
+  beta_slow: 0.5,
+  truncate: false,
+  attention_factor: 1.3,
+};
+const LONGROPE: RopeScaling = {
+  type: "longrope",
+  original_max_position_embeddings: 13,
+  short_factor: [1, 1.5, 2],
+  long_factor: [1, 3, 5],
+  attention_factor: 1.2,
+};
 
 /** Specifications in the manner of published families. */
 const SPECS: Record<string, ArchSpec> = {
@@ -88,6 +116,34 @@ const SPECS: Record<string, ArchSpec> = {
       rope: ROPE,
     }],
   },
+  "fused linear layers": { ...LLAMA, linears: FUSED_LAYERS },
+  "neighbours": rotated({ ...ROPE, rotary: { dims: 8, pairs: "neighbours" } }, ROPE),
+  "parts of each head": rotated(
+    { ...ROPE, rotary: { dims: 4, pairs: "halves" } },
+    { ...ROPE, rotary: { dims: 6, pairs: "halves" } },
+    { ...ROPE, rotary: { dims: 6, pairs: "neighbours" } },
+  ),
+  "yarn": rotated({ ...ROPE, scaling: YARN }, {
+    ...ROPE,
+    scaling: YARN,
+    rotary: { dims: 6, pairs: "halves" },
+  }),
+};
+
+/** Specifications whose rotation depends on a text's length. */
+const LONG_TEXTS: Record<string, ArchSpec> = {
+  "longrope": rotated(
+    ...Array(3).fill({
+      ...ROPE,
+      scaling: LONGROPE,
+      rotary: { dims: 6, pairs: "halves" },
+    }),
+  ),
+  "longrope of neighbours, and another rotation": rotated(ROPE, {
+    ...ROPE,
+    scaling: LONGROPE,
+    rotary: { dims: 6, pairs: "neighbours" },
+  }),
 };
 
 const IDS = Uint32Array.from({ length: 19 }, (_, i) => (7 * i + 3) % CONFIG.vocab_size);
@@ -126,6 +182,61 @@ function modelOf(
 const SIZES = { maxTokens: IDS.length, maxTargets: IDS.length },
   LIMITS = { atol: 1e-4, rtol: 1e-4 };
 
+for (const [what, spec] of Object.entries(LONG_TEXTS)) {
+  gpuTest(
+    `specification: ${what}: texts of every length, side by side and as they grow`,
+    async (own) => {
+      await withHardwarePrograms(own, async (gpu) => {
+        const weights = weightsOf(spec), vocab = spec.vocab_size;
+        /** Logits after a text. */
+        const after = (ids: Uint32Array) => forwardLogits(spec, weights, ids).slice(-vocab);
+        const lengths = [12, 13, 14, 19, 1];
+        const texts = lengths.map((length) => IDS.subarray(0, length));
+        const tokens = lengths.reduce((a, b) => a + b);
+        const sizes = { maxTokens: tokens, maxTargets: tokens, maxPosition: IDS.length };
+        const model = modelOf(gpu, spec, weights, scoreMode(sizes));
+        const batch = makeBatch(texts.map((ids) => ({ ids, promptLength: ids.length, weight: 0 })));
+        let row = -1;
+        const targetRows = Uint32Array.from(lengths, (length) => row += length);
+        const logits = model.logits(gpu, { ...batch, targetRows, targetCount: lengths.length });
+        const expected = texts.flatMap((ids) => [...after(ids)]);
+        assertClose(
+          (await gpu.readF32(logits)).subarray(0, expected.length),
+          expected,
+          { ...LIMITS, what: "one pass" },
+        );
+        for (const cache of ["f32", undefined] as const) {
+          const sizes = { sequences: 2, context: IDS.length, promptTokens: 24, cache };
+          const generating = modelOf(gpu, spec, weights, generateMode(sizes));
+          const slots = new Slots(gpu.memory, generating, sizes);
+          let last: Tensor | undefined;
+          const sampler = (logits: Tensor) => last = logits;
+          // One of them is longer by three tokens.
+          const prompts = [12, 9].map((length, slot) => ({
+            slot,
+            ids: [...IDS.subarray(0, length)],
+            cached: 0,
+          }));
+          slots.prefill(gpu, prompts, sampler);
+          for (let step = 0; step < 7; step++) {
+            const values = await gpu.readF32(last!.rows(0, 2));
+            for (const { slot, ids } of prompts) {
+              const own = values.subarray(slot * vocab, (slot + 1) * vocab);
+              const what = `cache ${cache}, ${ids.length} tokens`;
+              assertClose(own, after(Uint32Array.from(ids)), { ...LIMITS, what });
+            }
+            const outgrown = prompts.filter(({ slot }) => slots.outgrows(slot));
+            slots.rotateAsLong(gpu, outgrown);
+            for (const { ids } of prompts) ids.push(IDS[ids.length]);
+            gpu.write(slots.ids, Uint32Array.from(prompts, ({ ids }) => ids[ids.length - 1]));
+            slots.step(gpu, 2, sampler);
+          }
+        }
+      });
+    },
+  );
+}
+
 for (const [what, spec] of Object.entries(SPECS)) {
   gpuTest(`specification: ${what}: logits of a pass, of prefill and decoding`, async (own) => {
     await withHardwarePrograms(own, async (gpu) => {
@@ -158,7 +269,9 @@ for (const [what, spec] of Object.entries(SPECS)) {
       }
     });
   });
+}
 
+for (const [what, spec] of Object.entries({ ...SPECS, ...LONG_TEXTS })) {
   gpuTest(`specification: ${what}: loss and gradients`, async (gpu) => {
     const weights = weightsOf(spec), weight = 1 / (IDS.length - 1);
     const made: Map<string, Float32Array>[] = [];

@@ -1,8 +1,8 @@
 /**
  * Attention of single queries over many keys (flash-decoding): every query is the next token of another sequence, so
  * its keys are the work. The token's own key and value don't lie in the cache
- * yet: the same launch rotates query and key by the token's position, appends key and value to the cache, and
- * attends to them.
+ * yet: the same launch rotates query and key by the token's position (where it {@linkcode fuses}), appends key and value to
+ * the cache, and attends to them.
  *
  * Equations are those of rope.ts and attention.ts. Shapes: qkv `[rows, (heads + 2·kvHeads) · D]`, the columns of
  * q, then k, then v, and out `[rows, heads · D]`, both f32 or f16; cachedK and cachedV `[L, kvHeads · D]`, f32 or
@@ -25,6 +25,7 @@ import { decodeProgram } from "./program.ts";
 import { prefersUnstaged } from "../unstaged.ts";
 import { combineSplits, type SplitAttention } from "./kv_splits.ts";
 import type { Gpu } from "../../../gpu/gpu.ts";
+import { fuses, rope, type RowRotation } from "../../rope/rope.ts";
 import { ropeAppend } from "../../rope/rope_append.ts";
 import { bytesOf, type Tensor } from "../../../gpu/tensor.ts";
 
@@ -92,12 +93,11 @@ export interface DecodeGeometry {
  */
 export function attentionDecode(
   gpu: Gpu,
-  { qkv, cachedK, cachedV, table, positions, index, starts, ends, out, workspace, ...options }: {
+  { qkv, cachedK, cachedV, rotation, index, starts, ends, out, workspace, ...options }: {
     qkv: Tensor;
     cachedK: Tensor;
     cachedV: Tensor;
-    table: Tensor;
-    positions: Tensor;
+    rotation: RowRotation;
     index: Tensor;
     starts: Tensor;
     ends: Tensor;
@@ -121,13 +121,15 @@ export function attentionDecode(
   const { scale = defaultScale(headDim), softcap = null } = options;
   const sizes = { rows, heads, kvHeads, headDim };
   if (options.unstaged ?? prefersUnstaged(gpu.software, headDim)) {
-    ropeAppend(gpu, { qkv, cachedK, cachedV, table, positions, index, ...sizes });
+    ropeAppend(gpu, { qkv, cachedK, cachedV, rotation, index, ...sizes });
     const [q, k, v] = [qkv, cachedK, cachedV].map((tensor) => ({ tensor, from: 0 }));
     const pairs = rows * longest;
     const how = { scale, softcap, pairs, unstaged: true };
     attention(gpu, { q, k, v, starts, ends, out, ...sizes, ...how });
     return;
   }
+  const { table, positions, rotary } = rotation, isFused = fuses(rotation, headDim);
+  if (!isFused) rope(gpu, { x: qkv, rotation, rows, heads: heads + kvHeads, headDim });
   const uncombined = options.uncombined === true && rows === 1 && longest <= MOST_UNCOMBINED_KEYS;
   const perGroup = headsPerGroup(heads / kvHeads);
   const {
@@ -146,7 +148,8 @@ export function attentionDecode(
     keyLoads,
     subgroups,
     softcap: softcap !== null,
-  };
+    pairs: isFused ? rotary.pairs : "none",
+  } as const;
   const { limits } = gpu.device;
   const threads = geometry.threads ??
     decodeThreads({ ...shape, threads: Math.min(mostThreads, THREADS[perGroup - 1]) }, limits);
@@ -160,12 +163,11 @@ export function attentionDecode(
     1;
   const { partialOut, softmaxStats } = workspace;
   const packed = MOST_BINDINGS > gpu.maxBindings;
-  const words = packed
-    ? [packRows(gpu, { positions, starts, ends }, rows)]
-    : [positions, starts, ends];
+  const arrays = { ...isFused && { positions }, starts, ends };
+  const words = packed ? [packRows(gpu, arrays, rows)] : Object.values(arrays);
   gpu.run(
     decodeProgram({ ...shape, threads, columnGroups, packed }),
-    [qkv, cachedK, cachedV, table, ...words, out, partialOut, softmaxStats],
+    [qkv, cachedK, cachedV, ...isFused ? [table] : [], ...words, out, partialOut, softmaxStats],
     {
       heads,
       kv_heads: kvHeads,

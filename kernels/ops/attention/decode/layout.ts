@@ -5,6 +5,7 @@
  * @module
  */
 import type { Dtype } from "../../../gpu/tensor.ts";
+import type { RotaryPairs } from "../../../wgsl/rotate.ts";
 
 /** What a layout follows from. */
 export interface DecodeShape {
@@ -24,6 +25,8 @@ export interface DecodeShape {
   subgroups: boolean;
   /** Scores are capped (score.ts). */
   softcap: boolean;
+  /** The pairs that are rotated, or `none` where queries and keys were rotated before. */
+  pairs: RotaryPairs | "none";
 }
 
 /** Loads of values that a thread has under way at once. */

@@ -38,8 +38,7 @@ export function cacheRow(key: string, { lanes }: DecodeLayout): string {
 }
 
 /** Declarations of what follows. */
-export function tokenDeclarations({ kv, heads, vectors }: DecodeLayout): string {
-  const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" });
+export function tokenDeclarations({ kv, heads, vectors, pairs }: DecodeLayout): string {
   return `${conversions(kv)}
 var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
 // As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
@@ -47,7 +46,19 @@ var<workgroup> own_key: array<Stored, ${vectors}>;
 var<workgroup> own_value: array<Stored, ${vectors}>;
 var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
 
-/** Vectors \`at\` and half a head further, rotated by the angles of a position. */
+${rotatedVectors(vectors, pairs)}`;
+}
+
+/** WGSL of the vectors that attention reads. */
+function rotatedVectors(vectors: number, pairs: DecodeLayout["pairs"]): string {
+  if (pairs === "none") {
+    return `/** Vectors \`at\` and half a head further, which were rotated before. */
+fn rotated(at: u32, angle: u32) -> array<vec4<f32>, 2> {
+  return array<vec4<f32>, 2>(load_qkv(at), load_qkv(at + ${vectors / 2}u));
+}`;
+  }
+  const pair = rotate({ first: "a", second: "b", cos: "c", sin: "s" }, pairs);
+  return `/** Vectors \`at\` and half a head further, rotated by the angles of a position. */
 fn rotated(at: u32, angle: u32) -> array<vec4<f32>, 2> {
   let a = load_qkv(at);
   let b = load_qkv(at + ${vectors / 2}u);
@@ -58,9 +69,12 @@ fn rotated(at: u32, angle: u32) -> array<vec4<f32>, 2> {
 }
 
 /** Leaves the rotated queries for all threads to read, and where the split has the token its key and value. */
-export function rotateToken({ heads, threads, vectors }: DecodeLayout, word: RowWord): string {
+export function rotateToken(
+  { heads, threads, vectors, pairs }: DecodeLayout,
+  word: RowWord,
+): string {
   return `
-  let angles = ${word("positions", "row")} * ${vectors}u;
+  let angles = ${pairs === "none" ? "0u" : `${word("positions", "row")} * ${vectors}u`};
   let row_start = row * (u.heads + 2u * u.kv_heads) * ${vectors}u;
   for (var i = thread; i < ${heads * vectors / 2}u; i += ${threads}u) {
     let h = i / ${vectors / 2}u;

@@ -14,7 +14,7 @@ import {
 } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import { softcapUniform } from "../../../wgsl/softcap.ts";
-import { type RowWord, rowWords } from "../row_index.ts";
+import { type RowField, type RowWord, rowWords } from "../row_index.ts";
 import { columnThreads, type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
 import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";
 import { addToken, rotateToken, storeToken, tokenDeclarations } from "./own_token.ts";
@@ -111,20 +111,22 @@ export interface DecodeVariant extends DecodeShape {
   packed: boolean;
 }
 
-/** What the rows' records hold. */
-export const DECODE_FIELDS = ["positions", "starts", "ends"] as const;
+/** What the program reads of each row. */
+export function decodeFields({ pairs }: Pick<DecodeShape, "pairs">): readonly RowField[] {
+  return pairs === "none" ? ["starts", "ends"] : ["positions", "starts", "ends"];
+}
 
 /** The program of a variant. */
 export const decodeProgram = programFamily("attention_decode", (variant: DecodeVariant) => {
-  const { q, kv, subgroups, softcap, packed } = variant;
+  const { q, kv, subgroups, softcap, pairs, packed } = variant, fields = decodeFields(variant);
   const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", words: 4 });
   return {
     bindings: [
       ...reads(q, "qkv"),
       cached("cached_k"),
       cached("cached_v"),
-      ...reads("f32", "table"),
-      ...readsScalars("u32", ...packed ? ["row_index"] : DECODE_FIELDS),
+      ...pairs === "none" ? [] : reads("f32", "table"),
+      ...readsScalars("u32", ...packed ? ["row_index"] : fields),
       ...writes(q, "out"),
       ...writes("f32", "partial_out"),
       ...writesScalars("f32", "softmax_stats"),
@@ -138,6 +140,6 @@ export const decodeProgram = programFamily("attention_decode", (variant: DecodeV
       ...softcapUniform(softcap),
     },
     extensions: subgroups ? ["subgroups"] : [],
-    body: body(decodeLayout(variant), rowWords(packed ? DECODE_FIELDS : undefined)),
+    body: body(decodeLayout(variant), rowWords(packed ? fields : undefined)),
   };
 });

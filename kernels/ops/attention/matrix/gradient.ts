@@ -9,7 +9,13 @@ import { repeat } from "../../../wgsl/repeat.ts";
 import { declareSoftcap, softcapUniform } from "../../../wgsl/softcap.ts";
 import { headUniforms } from "../heads.ts";
 import { nextTile, readExcluded } from "../excluded_keys.ts";
-import { gradientBindings, gradientFields, type GradientVariant, rowWords } from "../row_index.ts";
+import {
+  gradientBindings,
+  gradientFields,
+  type GradientVariant,
+  rowWords,
+  sumRotation,
+} from "../row_index.ts";
 import { scoreAndSlope } from "../score.ts";
 import {
   addProducts,
@@ -205,7 +211,7 @@ fn main(
       storeMatrixSums(plan, "sum", {
         binding: "gradient",
         start: (row) => `${row} * u.dq_stride + to_first`,
-        rotation: rotated ? (row) => `${word("positions", row)} * ${vectors}u` : undefined,
+        rotation: sumRotation(variant, word, vectors),
       }, `u.scale * ${1 / WEIGHT_SCALE}.0`)
     }
   if (key_side) {

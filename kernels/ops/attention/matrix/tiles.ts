@@ -7,6 +7,7 @@
 import type { Binding } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import { rotateBack } from "../../../wgsl/rotate.ts";
+import type { SumRotation } from "../row_index.ts";
 import type { MatrixPlan } from "./plan.ts";
 
 /** Bindings of head rows that are read in words. */
@@ -175,11 +176,11 @@ ${
   });
 }
 
-/** Where a weighted sum goes: a binding, WGSL for a row's first vector in it, and RoPE's where it is rotated back. */
+/** Where a weighted sum goes: a binding, WGSL for a row's first vector in it, and how it is rotated back, where it is. */
 export interface SumTarget {
   binding: string;
   start: (row: string) => string;
-  rotation?: (row: string) => string;
+  rotation?: SumRotation;
 }
 
 /**
@@ -200,15 +201,18 @@ export function storeMatrixSums(
       `${sum}${i}_${j}`,
     );
   });
-  const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" });
-  const stored = rotation === undefined
-    ? `store_${binding}(to, lo);
-    store_${binding}(to + ${words}u, hi);`
-    : `let angle = ${rotation("row")} + pair;
+  const rotated = ({ angles, pairs }: SumRotation) => {
+    const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" }, pairs);
+    return `let angle = ${angles("row")} + pair;
     let cos = load_table(angle);
     let sin = load_table(angle + ${words}u);
     store_${binding}(to, ${pair.first});
     store_${binding}(to + ${words}u, ${pair.second});`;
+  };
+  const stored = rotation === undefined
+    ? `store_${binding}(to, lo);
+    store_${binding}(to + ${words}u, hi);`
+    : rotated(rotation);
   return `workgroupBarrier();
 ${parts}
 workgroupBarrier();

@@ -11,7 +11,13 @@
 import type { ProgramSource } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import { declareSoftcap } from "../../../wgsl/softcap.ts";
-import { gradientBindings, gradientFields, type GradientVariant, rowWords } from "../row_index.ts";
+import {
+  gradientBindings,
+  gradientFields,
+  type GradientVariant,
+  rowWords,
+  sumRotation,
+} from "../row_index.ts";
 import { headUniforms } from "../heads.ts";
 import { scoreAndSlope } from "../score.ts";
 import { nextTile, outsideExcluded, readExcluded } from "../excluded_keys.ts";
@@ -217,9 +223,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         binding: "gradient",
         start: (row) => `(first + ${row}) * u.dq_stride + to_first`,
         exists: (row) => `first + ${row} < u.rows`,
-        rotation: rotated
-          ? (row) => `${word("positions", `first + ${row}`)} * ${vectors}u`
-          : undefined,
+        rotation: sumRotation(
+          variant,
+          (field, row, part) => word(field, `first + ${row}`, part),
+          vectors,
+        ),
       }, () => `u.scale * ${factor}`)
     }
   if (key_side) {

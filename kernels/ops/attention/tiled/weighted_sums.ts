@@ -7,6 +7,7 @@ import { repeat } from "../../../wgsl/repeat.ts";
 import { COMPONENTS, weightVector } from "./scores.ts";
 import { get, loop, type Tile } from "./staging.ts";
 import { rotateBack } from "../../../wgsl/rotate.ts";
+import type { SumRotation } from "../row_index.ts";
 import type { AttentionPlan } from "./plan.ts";
 
 /** The thread's place in a weighted sum: rows from `sum_first` on, pairs `sum_pair<k>` of each piece. */
@@ -115,8 +116,8 @@ export interface Target {
   start: (row: string) => string;
   /** WGSL for whether there is such a row. */
   exists: (row: string) => string;
-  /** WGSL for a row's first vector in RoPE's table, where rows are to be rotated back. */
-  rotation?: (row: string) => string;
+  /** How rows are rotated back, where they are. */
+  rotation?: SumRotation;
 }
 
 /** Stores a weighted sum, each row times `factor`. */
@@ -135,7 +136,10 @@ export function storeSums(
     ].filter(Boolean);
     const offset = c * chunk + k * sumLanes, to = `to + ${offset}u`;
     if (rotation !== undefined) {
-      const pair = rotateBack({ first: `${at}_lo`, second: `${at}_hi`, cos: "cos", sin: "sin" });
+      const pair = rotateBack(
+        { first: `${at}_lo`, second: `${at}_hi`, cos: "cos", sin: "sin" },
+        rotation.pairs,
+      );
       const back = `let cos = load_table(angle + ${offset}u) * factor;
 let sin = load_table(angle + ${offset + pairs}u) * factor;
 store_${binding}(${to}, ${pair.first});
@@ -155,7 +159,7 @@ ${
     `if (!sum_idle && ${exists(`sum_first + ${i}u`)}) {
 let to = ${start(`sum_first + ${i}u`)} + sum_lane;
 let factor = ${factor(i)};
-${rotation === undefined ? "" : `let angle = ${rotation(`sum_first + ${i}u`)} + sum_lane;`}
+${rotation === undefined ? "" : `let angle = ${rotation.angles(`sum_first + ${i}u`)} + sum_lane;`}
 ${repeat(chunks, (c) => repeat(sumPairs, (k) => store(i, c, k)))}
 }`);
 }

@@ -10,7 +10,9 @@ import {
   decodeThreads,
 } from "../../../../kernels/ops/attention/decode/layout.ts";
 import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
-import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
+import { ropeTable, tableWidth } from "../../../../kernels/ops/rope/frequencies.ts";
+import type { Rotary } from "../../../../kernels/wgsl/rotate.ts";
+import { plainAngle, rotaries, rotateHead, whole } from "../rope/rotaries.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference, type KeyRanges, type Shape } from "./attention_reference.ts";
 import {
@@ -32,23 +34,8 @@ interface Case extends Shape {
   /** The splits are left uncombined, and are combined here. */
   uncombined?: boolean;
   geometry?: DecodeGeometry;
-}
-
-/** A head rotated by an angle of the table, in place. */
-function rotation(
-  x: Float64Array,
-  at: number,
-  headDim: number,
-  table: Float32Array,
-  position: number,
-) {
-  const half = headDim / 2, row = position * headDim;
-  for (let i = 0; i < half; i++) {
-    const [c, s] = [table[row + i], table[row + half + i]];
-    const [a, b] = [x[at + i], x[at + half + i]];
-    x[at + i] = a * c - b * s;
-    x[at + half + i] = b * c + a * s;
-  }
+  /** Default: all of the head in halves. */
+  rotary?: Rotary;
 }
 
 function decodeTest(name: string, cases: readonly Case[]): void {
@@ -57,13 +44,14 @@ function decodeTest(name: string, cases: readonly Case[]): void {
       const { keyRanges, dtypes: given, unstaged = false, uncombined, geometry, ...shape } of cases
     ) {
       const dtypes = given ?? ["f32", "f32"] as const;
-      const { heads, kvHeads, headDim } = shape, rows = keyRanges.starts.length;
+      const { heads, kvHeads, headDim, rotary = whole(headDim) } = shape,
+        rows = keyRanges.starts.length;
       const lengths = keyRanges.ends.map((end, i) => end - keyRanges.starts[i]);
       const longest = Math.max(...lengths), keys = Math.max(...keyRanges.ends) + 3;
       const [own, shared] = [heads * headDim, kvHeads * headDim], width = own + 2 * shared;
       // Positions as with a window: other than the place in the range.
       const at = Array.from({ length: rows }, (_, t) => 3 * t + 1);
-      const table = ropeTable({ headDim, theta: 10000, positions: 3 * rows, scaling: null });
+      const table = ropeTable({ headDim, rotary, theta: 10000, positions: 3 * rows });
       const qkv = quantize(randomArray(rows * width, 1), dtypes[0]);
       const make = (seed: number) => quantize(randomArray(keys * shared, seed), dtypes[1]);
       const [k, v] = [make(2), make(3)];
@@ -76,8 +64,11 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         qkv: upload(gpu, qkv, dtypes[0], [rows, width]),
         cachedK: upload(gpu, k, dtypes[1], [keys, shared]),
         cachedV: upload(gpu, v, dtypes[1], [keys, shared]),
-        table: upload(gpu, table, "f32", [3 * rows, headDim]),
-        positions: upload(gpu, at, "u32", [rows]),
+        rotation: {
+          rotary,
+          table: upload(gpu, table, "f32", [3 * rows, tableWidth(rotary, headDim)]),
+          positions: upload(gpu, at, "u32", [rows]),
+        },
         index: upload(gpu, keyRanges.ends.map((end) => end - 1), "u32", [rows]),
         starts: upload(gpu, keyRanges.starts, "u32", [rows]),
         ends: upload(gpu, keyRanges.ends, "u32", [rows]),
@@ -96,16 +87,15 @@ function decodeTest(name: string, cases: readonly Case[]): void {
       const q = new Float64Array(rows * own);
       for (let t = 0; t < rows; t++) {
         const from = t * width, row = (keyRanges.ends[t] - 1) * shared;
-        for (let h = 0; h < heads; h++) rotation(qkv, from + h * headDim, headDim, table, at[t]);
-        for (let h = 0; h < kvHeads; h++) {
-          rotation(qkv, from + own + h * headDim, headDim, table, at[t]);
+        for (let h = 0; h < heads + kvHeads; h++) {
+          rotateHead(qkv, from + h * headDim, rotary, plainAngle(10000, rotary, at[t]));
         }
         q.set(qkv.subarray(from, from + own), t * own);
         k.set(quantize(qkv.subarray(from + own, from + own + shared), dtypes[1]), row);
         v.set(quantize(qkv.subarray(from + own + shared, from + width), dtypes[1]), row);
       }
       const what =
-        `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${uncombined}`;
+        `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${uncombined}, ${rotary.dims} ${rotary.pairs}`;
       const expected = attentionReference(q, k, v, keyRanges, shape).out;
       const limits = { ...tolerance(dtypes[0]), what };
       // A rotated key next to the middle of two halves may go to either.
@@ -193,6 +183,22 @@ decodeTest(
     keyRanges: { starts: [2, 150], ends: [140, 190] },
   })),
 );
+decodeTest(
+  "neighbours, and a part of each head",
+  [16, 40].flatMap((headDim) =>
+    rotaries(headDim).flatMap((rotary): Case[] => [
+      { heads: 4, kvHeads: 2, headDim, rotary, keyRanges: scattered, dtypes: ["f32", "f16"] },
+      {
+        heads: 4,
+        kvHeads: 2,
+        headDim,
+        rotary,
+        keyRanges: { starts: [3], ends: [40] },
+        unstaged: true,
+      },
+    ])
+  ),
+);
 decodeTest("the programs for software drivers", [
   { ...small, keyRanges: { starts: [700, 0, 300], ends: [1029, 257, 301] }, unstaged: true },
   { ...small, keyRanges: { starts: [9], ends: [50] }, unstaged: true, dtypes: ["f32", "f16"] },
@@ -206,7 +212,14 @@ Deno.test("attention of single queries: as many splits as its workspace has room
 });
 
 Deno.test("attention of single queries: a tile has all of its keys, and a thread for each", () => {
-  const same = { q: "f32", heads: 1, columnGroups: 1, subgroups: true, softcap: false } as const;
+  const same = {
+    q: "f32",
+    heads: 1,
+    columnGroups: 1,
+    subgroups: true,
+    softcap: false,
+    pairs: "halves",
+  } as const;
   for (const kv of ["f32", "f16"] as const) {
     for (const headDim of [8, 16, 40, 64, 80, 96, 128, 256]) {
       for (const threads of [128, 256, 512]) {
@@ -232,6 +245,7 @@ Deno.test("attention of single queries: workgroups fit what a device grants", ()
     keyLoads: 16,
     subgroups: false,
     softcap: false,
+    pairs: "halves",
   } as const;
   for (const [invocations, memory] of [[256, 16 << 10], [1024, 32 << 10]]) {
     const limits = {

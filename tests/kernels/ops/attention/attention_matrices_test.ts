@@ -1,3 +1,4 @@
+import { whole } from "../rope/rotaries.ts";
 import assert from "node:assert/strict";
 import { matrixForwardSource } from "../../../../kernels/ops/attention/matrix/forward.ts";
 import { matrixGradientSource } from "../../../../kernels/ops/attention/matrix/gradient.ts";
@@ -52,7 +53,14 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
       { host, keyRanges, expected, sizes: shape, dtype: "f16" },
       { limits, what },
       how,
-      true,
+      whole(shape.headDim),
+    );
+    await checkBackward(
+      gpu,
+      { host, keyRanges, expected, sizes: shape, dtype: "f16" },
+      { limits, what },
+      how,
+      { dims: shape.headDim, pairs: "neighbours" },
     );
   }
 });
@@ -77,7 +85,7 @@ matrixTest("attention on subgroup matrices takes documents that share rows", asy
       { host, keyRanges, expected, sizes: shape, dtype: "f16" },
       { limits, what },
       how,
-      true,
+      whole(shape.headDim),
     );
   }
 });
@@ -155,7 +163,7 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
         const source of [
           matrixForwardSource({ withLse: true, excludes: true, softcap: false, matrices, headDim }),
           matrixGradientSource({
-            rotated: true,
+            rotated: "halves",
             excludes: true,
             packed: false,
             softcap: false,

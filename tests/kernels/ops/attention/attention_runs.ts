@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { attention, attentionBackward } from "../../../../kernels/ops/attention/attention.ts";
 import type { ShapeName } from "../../../../kernels/ops/attention/tiled/plan.ts";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
-import { ropeTable } from "../../../../kernels/ops/rope/rope.ts";
+import { ropeTable, tableWidth } from "../../../../kernels/ops/rope/frequencies.ts";
+import type { Rotary } from "../../../../kernels/wgsl/rotate.ts";
+import { plainAngle, rotateHead } from "../rope/rotaries.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import {
   attentionReference as reference,
@@ -48,19 +50,6 @@ function referenceBackward(
     }
   }
   return { dq, dk, dv };
-}
-
-/** Turns every head of gradients by the opposite of its row's angles, in place. */
-function rotateBack(gradient: Float64Array, positions: number[], headDim: number): void {
-  const half = headDim / 2, width = gradient.length / positions.length;
-  for (let from = 0; from < gradient.length; from += headDim) {
-    for (let i = 0; i < half; i++) {
-      const angle = positions[Math.floor(from / width)] / 100 ** (i / half);
-      const a = gradient[from + i], b = gradient[from + half + i];
-      gradient[from + i] = a * Math.cos(angle) + b * Math.sin(angle);
-      gradient[from + half + i] = b * Math.cos(angle) - a * Math.sin(angle);
-    }
-  }
 }
 
 /** The rows that attend to each other. */
@@ -241,22 +230,28 @@ export async function checkBackward(
   },
   { limits, what }: { limits: { atol: number; rtol: number }; what: string },
   { gap = 4, ...how }: How,
-  rotated = false,
+  rotary?: Rotary,
 ): Promise<void> {
   const { heads, kvHeads, headDim } = sizes, rows = keyRanges.starts.length;
   const out = quantize(expected.out, dtype), lse = quantize(expected.lse, "f32");
   const want = referenceBackward(host, { out, lse }, keyRanges, sizes);
   const positions = keyRanges.starts.map((_, i) => 3 * i % 50);
-  if (rotated) {
-    rotateBack(want.dq, positions, headDim);
-    rotateBack(want.dk, positions, headDim);
-  }
-  const rotation = rotated
-    ? {
-      table: upload(gpu, ropeTable({ headDim, theta: 100, positions: 50 }), "f32", [50, headDim]),
-      positions: upload(gpu, positions, "u32", [rows]),
+  if (rotary !== undefined) {
+    for (const gradient of [want.dq, want.dk]) {
+      for (let at = 0; at < gradient.length; at += headDim) {
+        const position = positions[Math.floor(at * rows / gradient.length)];
+        rotateHead(gradient, at, rotary, plainAngle(100, rotary, position), -1);
+      }
     }
-    : undefined;
+  }
+  const rotation = rotary && {
+    rotary,
+    table: upload(gpu, ropeTable({ headDim, rotary, theta: 100, positions: 50 }), "f32", [
+      50,
+      tableWidth(rotary, headDim),
+    ]),
+    positions: upload(gpu, positions, "u32", [rows]),
+  };
   const wide = [rows, heads * headDim];
   const widths = [heads * headDim, kvHeads * headDim, kvHeads * headDim];
   const [q, k, v] = joined(gpu, [host.q, host.k, host.v], widths, dtype, gap);

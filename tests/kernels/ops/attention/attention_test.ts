@@ -1,3 +1,4 @@
+import { rotaries, rotaryName, whole } from "../rope/rotaries.ts";
 import assert from "node:assert/strict";
 import { attention } from "../../../../kernels/ops/attention/attention.ts";
 import { prefersUnstaged } from "../../../../kernels/ops/attention/unstaged.ts";
@@ -214,7 +215,7 @@ bothTest(
             { host, keyRanges, expected, sizes, dtype },
             { limits: wide, what },
             how,
-            true,
+            whole(headDim),
           );
         }
       }
@@ -275,9 +276,26 @@ bothTest("attention's backward undoes RoPE", async (gpu, unstaged) => {
     const what = `of head_dim ${headDim}, rotated back`;
     await checkBackward(gpu, { host, keyRanges, expected, sizes: shape, dtype }, { limits, what }, {
       unstaged,
-    }, true);
+    }, whole(headDim));
   }
 });
+
+bothTest(
+  "attention's backward undoes RoPE of neighbours, and of a part of each head",
+  async (gpu, unstaged) => {
+    for (const [headDim, dtype] of [[16, "f32"], [40, "f16"]] as const) {
+      const shape = { heads: 4, kvHeads: 2, headDim }, keyRanges = documents([1, 40, 28]);
+      const rows = keyRanges.starts.length, host = inputs(shape, rows, rows, dtype);
+      const expected = reference(host.q, host.k, host.v, keyRanges, shape);
+      const limits = dtype === "f16" ? tolerance("f16") : { atol: 5e-5, rtol: 5e-5 };
+      const subject = { host, keyRanges, expected, sizes: shape, dtype };
+      for (const rotary of rotaries(headDim)) {
+        const what = `of head_dim ${headDim}, ${rotaryName(rotary)}`;
+        await checkBackward(gpu, subject, { limits, what }, { unstaged, gap: 0 }, rotary);
+      }
+    }
+  },
+);
 
 bothTest("attention uses no more rows than it is told and needs no lse", async (gpu, unstaged) => {
   const shape = { heads: 2, kvHeads: 1, headDim: 24 }, rows = 33, allocated = 40;
