@@ -14,17 +14,6 @@
  */
 export type RotaryPairs = "halves" | "neighbours";
 
-/** Which elements of a head are rotated: the first `dims`, an even number, in pairs. */
-export interface Rotary {
-  readonly dims: number;
-  readonly pairs: RotaryPairs;
-}
-
-/** Whether all elements of a head are rotated. */
-export function isWhole({ dims }: Rotary, headDim: number): boolean {
-  return dims === headDim;
-}
-
 /** WGSL names of two vectors, and of the two of the table: cosines and sines of `halves`, else one for each vector. */
 export interface Rotation {
   first: string;

@@ -147,6 +147,8 @@ export const MOST_WINDOW = 2 ** 31;
 const NOT_BUILT: Record<string, readonly unknown[]> = {
   attention_dropout: [0],
   residual_dropout: [0],
+  resid_pdrop: [0],
+  embd_pdrop: [0],
   attention_out_bias: [false],
   partial_rotary_factor: [1],
   rope_interleaved: [false],

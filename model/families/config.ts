@@ -17,11 +17,13 @@ import { EXAONE4 } from "./exaone4.ts";
 import { GEMMA2 } from "./gemma2.ts";
 import { GEMMA3_TEXT } from "./gemma3.ts";
 import { GRANITE } from "./granite.ts";
+import { HELIUM } from "./helium.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL } from "./ministral.ts";
 import { MISTRAL } from "./mistral.ts";
 import { OLMO2 } from "./olmo2.ts";
 import { OLMO3 } from "./olmo3.ts";
+import { PHI3 } from "./phi3.ts";
 import { QWEN2 } from "./qwen2.ts";
 import { QWEN3 } from "./qwen3.ts";
 import { SEED_OSS } from "./seed_oss.ts";
@@ -43,6 +45,8 @@ const FAMILIES = {
   exaone4: EXAONE4,
   gemma2: GEMMA2,
   gemma3_text: GEMMA3_TEXT,
+  phi3: PHI3,
+  helium: HELIUM,
 };
 
 type Families = typeof FAMILIES;
@@ -65,7 +69,7 @@ const familyOf = ({ model_type }: ModelConfig): Family<BaseConfig> => FAMILIES[m
  * @param json The parsed file.
  * @param file Its name, for messages.
  * @throws UserError that names the field, for everything that is missing, malformed or not honoured
- *   (another architecture, YaRN, layers of another type, quantized weights ...).
+ *   (another architecture, mrope, layers of another type, ...).
  */
 export function parseConfig(json: unknown, file: string): ModelConfig {
   if (!isObject(json)) throw new UserError(`${file}: expected a JSON object`);
@@ -111,11 +115,16 @@ export function withBias(config: ModelConfig, module: LinearModule): ModelConfig
 
 /**
  * Most tokens of a text that the model can be given: `max_position_embeddings`, times the factor where
- * RoPE is scaled as `linear` or `dynamic`. With `llama3` the factor is in max_position_embeddings already.
+ * RoPE is scaled as `linear` or `dynamic`. With `llama3` and `longrope` the factor is in max_position_embeddings already,
+ * with `yarn` in some files.
  */
 export function contextLength(
   { max_position_embeddings: trained, rope_scaling: scaling }: ModelConfig,
 ): number {
+  if (scaling?.type === "yarn") {
+    const { factor, original_max_position_embeddings: original } = scaling;
+    return Math.max(trained, Math.floor(factor * original));
+  }
   const stretched = scaling?.type === "linear" || scaling?.type === "dynamic";
   return stretched ? Math.floor(trained * scaling.factor) : trained;
 }

@@ -18,7 +18,7 @@
 import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
 import type { NormKind } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
-import type { Rotary } from "../../kernels/wgsl/rotate.ts";
+import type { Rotary } from "../../kernels/ops/rope/rotary.ts";
 import { type LinearLayers, type LinearModule, submoduleOf } from "./linear_modules.ts";
 
 /** Rotary position embedding of a layer. */

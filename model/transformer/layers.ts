@@ -7,7 +7,7 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { ropeTable, tableWidth } from "../../kernels/ops/rope/frequencies.ts";
-import type { Rotary } from "../../kernels/wgsl/rotate.ts";
+import type { Rotary } from "../../kernels/ops/rope/rotary.ts";
 import type { ArchSpec, RopeSpec } from "../families/spec.ts";
 
 /** The sliding windows of a model's layers, each once, the widest first. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { isWhole, type Rotary } from "../../wgsl/rotate.ts";
+import { isWhole, type Rotary } from "./rotary.ts";
 
 /** How frequencies are changed for contexts longer than a model was trained on; `transformers`' names. */
 export type RopeScaling =

@@ -14,7 +14,8 @@ import { elementGrid, elementMain } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
 import { bytesOf, type Dtype, type Tensor } from "../../gpu/tensor.ts";
-import { isWhole, type Rotary, type RotaryPairs, rotate, rotateBack } from "../../wgsl/rotate.ts";
+import { type RotaryPairs, rotate, rotateBack } from "../../wgsl/rotate.ts";
+import { isWhole, type Rotary } from "./rotary.ts";
 
 /** How rows are rotated. */
 export interface RowRotation {

@@ -25,15 +25,22 @@ Deno.test("parseConfig: a Mistral that contradicts itself is refused by name", (
 });
 
 Deno.test("parseConfig: unknown kinds of scaling are refused by their name", () => {
-  for (const type of ["yarn", "longrope", "su", "mrope"]) {
+  for (const type of ["mrope", "proportional", "3d"]) {
     assert.throws(() => parse({ rope_scaling: { rope_type: type, factor: 4 } }), {
       name: "UserError",
       message:
         `c.json: rope_scaling is {"rope_type":"${type}","factor":4}, expected type "default", ` +
-        `"linear", "dynamic" or "llama3": "${type}" is not supported`,
+        `"linear", "dynamic", "llama3", "yarn" or "longrope": "${type}" is not supported`,
     });
   }
 });
+
+const LONGROPE = {
+  type: "longrope",
+  short_factor: Array(8).fill(1),
+  long_factor: Array(8).fill(2),
+  original_max_position_embeddings: 64,
+};
 
 const REFUSED: [field: string, value: unknown][] = [
   ["model_type", "gpt2"],
@@ -56,6 +63,14 @@ const REFUSED: [field: string, value: unknown][] = [
   ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 4 }],
   ["rope_scaling", { ...LLAMA_3_SCALING, low_freq_factor: 0 }],
   ["rope_scaling", { ...LLAMA_3_SCALING, original_max_position_embeddings: 0.5 }],
+  ["rope_scaling", { rope_type: "yarn", factor: 0.5 }],
+  ["rope_scaling", { rope_type: "yarn", factor: 4, truncate: 1 }],
+  ["rope_scaling", { rope_type: "yarn", factor: 4, finetuned: true }],
+  ["rope_scaling", { rope_type: "yarn", factor: 4, attention_factor: -1 }],
+  ["rope_scaling", { ...LONGROPE, long_factor: undefined }],
+  ["rope_scaling", { ...LONGROPE, long_factor: [1, 0, 1, 1, 1, 1, 1, 1] }],
+  ["rope_scaling", { ...LONGROPE, short_factor: [1, 1] }],
+  ["rope_scaling", { ...LONGROPE, original_max_position_embeddings: "64" }],
   ["rope_scaling", "linear"],
   ["rope_parameters", { rope_type: "yarn" }],
   ["rope_parameters", { full_attention: { rope_type: "default" } }],

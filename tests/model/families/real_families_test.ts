@@ -18,6 +18,9 @@ const NAMES = [
   "exaone4",
   "gemma2",
   "gemma3text",
+  "helium",
+  "llama_yarn",
+  "phi3",
 ];
 /** Was trained there with the dropout of its config.json, whose random numbers are PyTorch's. */
 const WITH_DROPOUT = "seed_oss";

@@ -195,7 +195,7 @@ for (const [what, spec] of Object.entries(LONG_TEXTS)) {
         const tokens = lengths.reduce((a, b) => a + b);
         const sizes = { maxTokens: tokens, maxTargets: tokens, maxPosition: IDS.length };
         const model = modelOf(gpu, spec, weights, scoreMode(sizes));
-        const batch = makeBatch(texts.map((ids) => ({ ids, promptLength: ids.length, weight: 0 })));
+        const batch = makeBatch(texts.map((ids) => ({ ids, targets: [], weight: 0 })));
         let row = -1;
         const targetRows = Uint32Array.from(lengths, (length) => row += length);
         const logits = model.logits(gpu, { ...batch, targetRows, targetCount: lengths.length });

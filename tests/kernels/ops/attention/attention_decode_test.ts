@@ -11,7 +11,7 @@ import {
 } from "../../../../kernels/ops/attention/decode/layout.ts";
 import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable, tableWidth } from "../../../../kernels/ops/rope/frequencies.ts";
-import type { Rotary } from "../../../../kernels/wgsl/rotate.ts";
+import type { Rotary } from "../../../../kernels/ops/rope/rotary.ts";
 import { plainAngle, rotaries, rotateHead, whole } from "../rope/rotaries.ts";
 import type { Dtype } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference, type KeyRanges, type Shape } from "./attention_reference.ts";

@@ -4,7 +4,7 @@ import { attention, attentionBackward } from "../../../../kernels/ops/attention/
 import type { ShapeName } from "../../../../kernels/ops/attention/tiled/plan.ts";
 import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { ropeTable, tableWidth } from "../../../../kernels/ops/rope/frequencies.ts";
-import type { Rotary } from "../../../../kernels/wgsl/rotate.ts";
+import type { Rotary } from "../../../../kernels/ops/rope/rotary.ts";
 import { plainAngle, rotateHead } from "../rope/rotaries.ts";
 import type { Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import {

@@ -1,5 +1,5 @@
 /** Ways to rotate a head, and the rotation in float64 straight from the definition. */
-import type { Rotary } from "../../../../kernels/wgsl/rotate.ts";
+import type { Rotary } from "../../../../kernels/ops/rope/rotary.ts";
 
 /** All of a head in halves, as most models do. */
 export const whole = (headDim: number): Rotary => ({ dims: headDim, pairs: "halves" });
@@ -41,5 +41,10 @@ export function rotateHead(
 }
 
 /** The angle of a pair at a position, where nothing is scaled. */
-export const plainAngle = (theta: number, { dims }: Rotary, position: number) => (pair: number) =>
-  position / theta ** (2 * pair / dims);
+export function plainAngle(
+  theta: number,
+  { dims }: Rotary,
+  position: number,
+): (pair: number) => number {
+  return (pair) => position / theta ** (2 * pair / dims);
+}

@@ -1,0 +1,78 @@
+/**
+ * Phi-3 and Phi-4-mini: a Llama whose q, k and v are one linear layer, and gate and up another. A part of each head may
+ * be rotated, with other frequencies in long texts. Source: Abdin et al., "Phi-3 Technical Report", 2024.
+ *
+ * @module
+ */
+import type { Fields } from "../files/json_fields.ts";
+import { isObject } from "../files/json_file.ts";
+import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
+import { refuseBias } from "./biases.ts";
+import { checkLayerTypes, readWindow } from "./layer_types.ts";
+import { FUSED_LAYERS } from "./linear_modules.ts";
+import { llamaSpec } from "./llama_spec.ts";
+
+/** `transformers`' Phi3Config. */
+export interface Phi3Config extends BaseConfig {
+  model_type: "phi3";
+  /** Which part of each head is rotated; rounded down to whole elements. */
+  partial_rotary_factor: number;
+}
+
+/** The part of each head that is rotated, which releases 5 write with the rest of RoPE. */
+function readPart(fields: Fields): number {
+  const { rope_scaling, rope_parameters, partial_rotary_factor } = fields.json;
+  const nested = [rope_scaling, rope_parameters].filter(isObject)
+    .map((rope) => rope.partial_rotary_factor);
+  const part = [...nested, partial_rotary_factor].find((value) => (value ?? null) !== null) ?? 1;
+  const isPart = typeof part === "number" && part > 0 && part <= 1;
+  return isPart ? part : fields.fail("partial_rotary_factor", "a number above 0, up to 1");
+}
+
+export const PHI3: Family<Phi3Config> = {
+  model_type: "phi3",
+  architecture: "Phi3ForCausalLM",
+  gguf: null,
+  defaults: {
+    ...LLAMA_DEFAULTS,
+    max_position_embeddings: 4096,
+    original_max_position_embeddings: 4096,
+    rms_norm_eps: 1e-5,
+    eos_token_id: 32000,
+  },
+  ropes: "one",
+  activationKey: "hidden_act",
+  reads: ["partial_rotary_factor"],
+  byLayer: [],
+  read(fields) {
+    const window = readWindow(fields, null);
+    checkLayerTypes(fields, window);
+    return {
+      model_type: "phi3",
+      sliding_window: window,
+      partial_rotary_factor: readPart(fields),
+      attention_bias: refuseBias(fields, "attention_bias", "a Phi-3"),
+      mlp_bias: refuseBias(fields, "mlp_bias", "a Phi-3"),
+    };
+  },
+  spec(config) {
+    const spec = llamaSpec(config), { head_dim, partial_rotary_factor: part } = config;
+    const rotary = { dims: Math.floor(head_dim * part), pairs: "halves" } as const;
+    return {
+      ...spec,
+      linears: FUSED_LAYERS,
+      layers: spec.layers.map((layer) => ({
+        ...layer,
+        rope: layer.rope && { ...layer.rope, rotary },
+      })),
+    };
+  },
+  json: ({ sliding_window, partial_rotary_factor, rope_scaling }) => ({
+    sliding_window,
+    partial_rotary_factor,
+    ...rope_scaling?.type === "longrope"
+      ? { original_max_position_embeddings: rope_scaling.original_max_position_embeddings }
+      : {},
+  }),
+  withBias: () => undefined,
+};
