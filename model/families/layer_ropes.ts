@@ -26,7 +26,8 @@ export function readLocalRope(
   if (fields.has("rope_local_base_freq")) {
     fields.number("rope_local_base_freq", (v) => v > 0, "a positive number");
   }
-  return readRope(ropeFields(fields, "sliding_attention"), options);
+  const reading = { ...options, original: null, partial: false };
+  return readRope(ropeFields(fields, "sliding_attention"), reading);
 }
 
 /** The specification with each layer's own RoPE. */

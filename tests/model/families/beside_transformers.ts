@@ -8,6 +8,7 @@ import { checkAdapter, readAdapter } from "../../../model/adapter/adapter_folder
 import { loadAdapter, loadWeights } from "../../../model/checkpoint/load.ts";
 import { AdapterMerge } from "../../../model/checkpoint/merge.ts";
 import { openModel } from "../../../model/checkpoint/source.ts";
+import { isLinearModule } from "../../../model/families/linear_modules.ts";
 import { Engine } from "../../../model/engine/engine.ts";
 import { makeBatch } from "../../../model/transformer/batch.ts";
 import { Llama } from "../../../model/transformer/llama.ts";
@@ -100,7 +101,7 @@ export async function assertMerged(
   assert.deepEqual(same, before);
 }
 
-/** Compares steps of training: of an adapter where one is given, else of all weights. */
+/** Compares steps of training: of an adapter where one is given, else of all weights. Returns what was trained. */
 export async function assertTraining(
   gpu: Gpu,
   folder: string,
@@ -109,7 +110,7 @@ export async function assertTraining(
     adapter?: string;
     tolerance?: { loss: number; norm: number };
   },
-): Promise<void> {
+): Promise<Llama> {
   const source = openModel(folder);
   const adapter = path === undefined ? undefined : readAdapter(path);
   const targets = adapter && checkAdapter(adapter, source.config, path!);
@@ -118,7 +119,8 @@ export async function assertTraining(
     adapter: targets && {
       rank,
       alpha,
-      targets: ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+      targets: [...new Set(Array.from(targets.modules.keys(), (name) => name.split(".").at(-1)))]
+        .filter(isLinearModule),
       weights: new Map(),
     },
   }, { learning_rate, gradient_accumulation_steps: every, ...settings });
@@ -145,4 +147,5 @@ export async function assertTraining(
     assertClose(result.losses, losses, { atol: 0, rtol: loss, what: `losses ${i}` });
     assertClose([result.gradNorm], [grad_norm], { atol: 0, rtol: norm, what: `norm ${i}` });
   }
+  return trainer.model;
 }
