@@ -110,6 +110,31 @@ export interface OptimizerCase {
   weights: number[][];
 }
 
+/** preferences.json: steps of an objective, as TRL does them on `llama` with `adapter_qv` from micro-batches of its rows in order. */
+export interface PreferenceFixture {
+  eos: number;
+  learningRate: number;
+  /** Micro-batches of a step. */
+  accumulation: number;
+  /** Ids without their end. */
+  pairs: { prompt: number[]; chosen: number[]; rejected: number[] }[];
+  /** Rows for kto. */
+  unpaired: { prompt: number[]; completion: number[]; label: boolean }[];
+  cases: PreferenceCase[];
+}
+
+export interface PreferenceCase {
+  name: string;
+  objective: "dpo" | "orpo" | "kto" | "simpo";
+  /** Keys of the configuration that are not the defaults. */
+  keys: Record<string, number | boolean>;
+  /** Rows of a micro-batch. */
+  batchSize: number;
+  maxLength: number;
+  /** TRL's names of metrics. */
+  steps: { losses: number[]; gradNorm: number; metrics: Record<string, number> }[];
+}
+
 /** greedy.json: the 24 ids that follow `prompt`, the end token not being a stop. */
 export interface GreedyCase extends FixtureSubject {
   prompt: number[];
@@ -278,6 +303,7 @@ export interface FixtureFiles {
   "logits.json": LogitsCase[];
   "gradients.json": GradientsCase[];
   "trajectories.json": TrajectoryCase[];
+  "preferences.json": PreferenceFixture;
   "optimizers.json": OptimizerCase[];
   "greedy.json": GreedyCase[];
   "score.json": ScoreCase[];

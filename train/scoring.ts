@@ -9,6 +9,8 @@ import { type AccumulationWindow, type PlannedPass, samplesIn } from "./planner.
 /** A pass with the places of its samples. */
 export interface ScoredPass {
   pass: PlannedPass;
+  /** Where its micro-batch 0 is among those of all windows that are scored together. */
+  firstSlot: number;
   /** The place of each sample among all of the passes, in the pass's order. */
   places: readonly number[];
 }
@@ -17,14 +19,18 @@ export interface ScoredPass {
  * Passes with the places of their samples, which are counted through. Targets are laid out by place here and by
  * micro-batch in the loss pass. Both give one order, on which dropout at the output projection depends.
  */
-export function scoredPasses(passes: readonly PlannedPass[]): ScoredPass[] {
+export function scoredPasses(
+  windows: readonly { passes: readonly PlannedPass[]; firstSlot: number }[],
+): ScoredPass[] {
   let next = 0;
-  return passes.map((pass) => {
-    const { samples } = pass, first = next;
-    const order = samples.toSorted((a, b) => a.slot - b.slot);
-    next += samples.length;
-    return { pass, places: samples.map((sample) => first + order.indexOf(sample)) };
-  });
+  return windows.flatMap(({ passes, firstSlot }) =>
+    passes.map((pass) => {
+      const { samples } = pass, first = next;
+      const order = samples.toSorted((a, b) => a.slot - b.slot);
+      next += samples.length;
+      return { pass, firstSlot, places: samples.map((sample) => first + order.indexOf(sample)) };
+    })
+  );
 }
 
 /**
@@ -40,9 +46,9 @@ export function logLikelihoods(
   const samples = samplesIn(window);
   return Array.from({ length: nll.length / samples }, (_, model) => {
     const found = window.map((samples) => new Array<number>(samples.length));
-    for (const { pass, places } of passes) {
+    for (const { pass, firstSlot, places } of passes) {
       pass.samples.forEach(({ slot, index }, i) => {
-        found[slot][index] = -nll[model * samples + places[i]];
+        found[firstSlot + slot][index] = -nll[model * samples + places[i]];
       });
     }
     return found;

@@ -12,17 +12,23 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
-import type { ModelConfig } from "../model/families/config.ts";
+import { contextLength, type ModelConfig } from "../model/families/config.ts";
 import type { WeightSource } from "../model/formats/weights.ts";
 import { Llama } from "../model/transformer/llama.ts";
 import { numericsOf } from "../model/transformer/modes.ts";
 import { frozenKinds } from "../model/transformer/quantization.ts";
-import type { DropoutState } from "../model/transformer/packed_linear.ts";
+import { type DropoutState, NO_DROPOUT } from "../model/transformer/packed_linear.ts";
 import { trainedPlan } from "./config/adapter_settings.ts";
 import type { TrainConfig } from "./config/config.ts";
 import { loraPlusRate } from "./lora_plus.ts";
-import type { LogLikelihoods, Objective, WeighedWindow } from "./objective/objective.ts";
-import { SupervisedFineTuning } from "./objective/sft.ts";
+import { objectiveOf } from "./objective/choose.ts";
+import type {
+  Figures,
+  LogLikelihoods,
+  Objective,
+  WeighedWindow,
+  WindowLosses,
+} from "./objective/objective.ts";
 import { Optimizer } from "./optimizer.ts";
 import type { PackedSample } from "./packing.ts";
 import {
@@ -47,6 +53,8 @@ export interface StepResult {
   skipped: boolean;
   /** Tokens of the window's samples. */
   tokens: number;
+  /** What the objective tells beside the loss. */
+  figures: Figures;
 }
 
 /** What a step is told beside its samples. */
@@ -70,7 +78,7 @@ export interface TrainerOptions {
   maxBinding: number;
   /** Plans of the run's windows, where some were made. Default: the configuration's planner. */
   planner?: PassPlanner;
-  /** What is minimised. Default: supervised fine-tuning as the configuration has it. */
+  /** What is minimised. Default: the configuration's. */
   objective?: Objective;
   /** Where the model's weights come from, which may be quantised there already. */
   weights?: WeightSource;
@@ -98,8 +106,8 @@ export class Trainer {
     const { maxSamples = maxMicroBatches * config.batch_size, ...pass } = rest;
     this.config = config;
     this.planner = options.planner ?? PassPlanner.of(config, modelConfig);
-    this.objective = options.objective ?? new SupervisedFineTuning(config.loss_normalization);
-    const { scoredWith } = this.objective;
+    this.objective = options.objective ?? objectiveOf(config, contextLength(modelConfig));
+    const { scoredWith, scoredBeside } = this.objective;
     this.#lossScale = precision === "mixed" ? config.initial_loss_scale : 1;
     this.model = new Llama(memory, {
       config: modelConfig,
@@ -112,7 +120,7 @@ export class Trainer {
         checkpointing,
         lossSlots: maxMicroBatches,
         scoring: scoredWith.length === 0 ? null : {
-          slots: scoredWith.length * maxSamples,
+          slots: scoredWith.length * maxSamples * (scoredBeside === null ? 1 : 2),
           reference: scoredWith.includes("reference"),
         },
         sharedPrefixes: config.packing && config.share_prefixes,
@@ -147,15 +155,37 @@ export class Trainer {
     window: AccumulationWindow,
     { firstMicroBatch }: Pick<StepOptions, "firstMicroBatch">,
   ): Promise<LogLikelihoods[]> {
-    const { scores } = this.model;
+    return await this.#score(gpu, window, ({ slot }) => this.#dropout(firstMicroBatch + slot));
+  }
+
+  /**
+   * The losses of held-out samples by an objective that asks for scores. Nothing is dropped out, and nothing learnt.
+   *
+   * @param window One that the plan has room for.
+   */
+  async evaluate(gpu: Gpu, window: AccumulationWindow): Promise<WindowLosses> {
+    const scores = await this.#score(gpu, window, () => NO_DROPOUT);
+    return this.objective.weigh(window, scores).losses(new Float32Array());
+  }
+
+  async #score(
+    gpu: Gpu,
+    window: AccumulationWindow,
+    dropout: (pass: PlannedPass) => DropoutState,
+  ): Promise<LogLikelihoods[]> {
+    const { model: { scores }, objective, planner } = this;
     if (scores === null) return [];
-    const samples = samplesIn(window), values = this.objective.scoredWith.length * samples;
+    const beside = objective.scoredBeside?.(window) ?? [], all = [...window, ...beside];
+    const samples = samplesIn(all), values = objective.scoredWith.length * samples;
     if (values > scores.size) {
       throw new Error(`a window of ${samples} samples exceeds the plan's ${scores.size} scores`);
     }
-    const passes = scoredPasses(this.planner.passes(window));
-    for (const scored of passes) this.#scorePass(gpu, scored, { samples, firstMicroBatch });
-    return logLikelihoods(window, passes, await gpu.readF32(scores.view([values])));
+    const passes = scoredPasses([
+      { passes: planner.passes(window), firstSlot: 0 },
+      { passes: planner.passes(beside), firstSlot: window.length },
+    ]);
+    for (const scored of passes) this.#scorePass(gpu, scored, samples, dropout(scored.pass));
+    return logLikelihoods(all, passes, await gpu.readF32(scores.view([values])));
   }
 
   /**
@@ -205,20 +235,29 @@ export class Trainer {
    * @returns Programs compiled, when all are ready.
    */
   async precompile(gpu: Gpu, windows: Iterable<AccumulationWindow>): Promise<number> {
-    const fresh: PlannedPass[] = [];
-    for (const window of windows) {
+    const fresh: PlannedPass[] = [], beside: PlannedPass[] = [];
+    const take = (into: PlannedPass[], window: AccumulationWindow, what: string) => {
       for (const pass of this.planner.passes(window)) {
         const { tokens, shares, targets } = pass;
-        if (this.#takeSizes(`${tokens} tokens, ${shares}`, `${targets} targets`)) fresh.push(pass);
+        const sizes = [`${what}${tokens} tokens, ${shares}`, `${what}${targets} targets`];
+        if (this.#takeSizes(...sizes)) into.push(pass);
       }
+    };
+    for (const window of windows) {
+      take(fresh, window, "");
+      const others = this.objective.scoredBeside?.(window);
+      if (others !== undefined) take(beside, others, "beside: ");
     }
     const optimizer = this.#takeSizes("optimizer");
-    if (fresh.length === 0 && !optimizer) return 0;
+    if (fresh.length === 0 && beside.length === 0 && !optimizer) return 0;
     return await gpu.precompile(() => {
-      for (const scored of scoredPasses(fresh)) {
-        this.#scorePass(gpu, scored, { samples: 0, firstMicroBatch: 0 });
-        // Weights, like places, make no difference to the programs.
-        this.#runPass(gpu, this.#batch(scored.pass, ({ slot }) => ({ slot, weight: 0 })), 0);
+      // Weights, like places and slots, make no difference to the programs.
+      const passes = [...fresh, ...beside], dropout = this.#dropout(0);
+      for (const scored of scoredPasses([{ passes, firstSlot: 0 }])) {
+        this.#scorePass(gpu, scored, 0, dropout);
+      }
+      for (const pass of fresh) {
+        this.#runPass(gpu, this.#batch(pass, ({ slot }) => ({ slot, weight: 0 })), 0);
       }
       if (optimizer) {
         this.optimizer.clearGradients(gpu);
@@ -278,12 +317,7 @@ export class Trainer {
   }
 
   /** The forward passes that score a pass's samples, with the dropout that {@linkcode #runPass} has. */
-  #scorePass(
-    gpu: Gpu,
-    { pass, places }: ScoredPass,
-    { samples, firstMicroBatch }: { samples: number; firstMicroBatch: number },
-  ): void {
-    const dropout = this.#dropout(firstMicroBatch + pass.slot);
+  #scorePass(gpu: Gpu, { pass, places }: ScoredPass, samples: number, dropout: DropoutState): void {
     this.objective.scoredWith.forEach((scorer, i) => {
       const first = i * samples;
       const batch = this.#batch(pass, (_, i) => ({ slot: first + places[i], weight: 1 }));

@@ -37,6 +37,9 @@ export interface RawSample {
 /** What a model learns from, or answers. */
 export type Sample = AlpacaSample | RawSample;
 
+/** What a sample is to a preference: the better answer or the worse one to a prompt, or the prompt alone. */
+export type PreferencePart = "chosen" | "rejected" | "prompt";
+
 /** A sample as the model sees it. */
 export interface TokenizedSample {
   /** BOS, prompt, output, EOS. */
@@ -45,7 +48,12 @@ export interface TokenizedSample {
   targets: readonly Span[];
   /** Whether `ids` was cut at the maximum length, and so lacks its EOS. */
   truncated: boolean;
+  /** Of a preference, its part in it. */
+  part?: PreferencePart;
 }
+
+/** The samples of a row of data, which stay together in a micro-batch. */
+export type SampleGroup = readonly TokenizedSample[];
 
 /** How an instruction becomes the text of a prompt. */
 export type PromptTemplate = "alpaca" | "none";

@@ -28,7 +28,7 @@ export interface Document {
   slot?: number;
   /**
    * Its first ids that it shares with the nearest document before it that shares none: the rows of that document
-   * serve both. The next token of such a row is no target. Default 0.
+   * serve both. The next token of such a row is no target of this document. Default 0.
    */
   shared?: number;
 }

@@ -6,7 +6,7 @@
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { Tensor } from "../../kernels/gpu/tensor.ts";
-import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
+import { contextLength, type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { presetConfig } from "../../model/families/presets.ts";
 import {
   isLinearModule,
@@ -17,6 +17,7 @@ import type { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
+import { objectiveOf } from "../../train/objective/choose.ts";
 import type { Objective } from "../../train/objective/objective.ts";
 import { type TrainConfig, trainSchema } from "../../train/config/schema.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";
@@ -95,10 +96,12 @@ export function openTrainer(
   gpu: Gpu,
   subject: Subject,
   windows: Iterable<AccumulationWindow>,
-  { objective, ...settings }: Settings & { objective?: Objective } = {},
+  { minimised, ...settings }: Settings & { minimised?: Objective } = {},
 ): Trainer {
   const config = trainConfig(subject, settings);
-  const sizes = PassPlanner.of(config, subject.config).sizes(windows);
+  const objective = minimised ?? objectiveOf(config, contextLength(subject.config));
+  const all = [...windows].flatMap((window) => [window, objective.scoredBeside?.(window) ?? []]);
+  const sizes = PassPlanner.of(config, subject.config).sizes(all);
   const trainer = new Trainer(gpu.memory, subject.config, {
     config,
     sizes,

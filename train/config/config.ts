@@ -28,6 +28,7 @@ import {
   type TrainConfig,
   type trainSchema,
 } from "./schema.ts";
+import { type ObjectiveKeys, objectiveProblems, ownSettings } from "./objective_keys.ts";
 import { allowableKeys } from "./resume_keys.ts";
 import { storedGivens } from "./resumed_config.ts";
 import type { RunFolderKeys } from "./schema.ts";
@@ -128,6 +129,9 @@ function checkTogether(checked: Map<string, unknown>, lora: boolean, problems: s
     ["quantization", "quantization_skip"],
     (c) => c.quantization === "none" && c.quantization_skip.length > 0 && NOTHING_TO_SKIP,
   );
+  if (checked.has("objective")) {
+    problems.push(...objectiveProblems(Object.fromEntries(checked), lora));
+  }
 }
 
 /** The keys of `allow_change`, one by one. */
@@ -160,6 +164,8 @@ function completeConfig(givens: Givens, lora: boolean, problems: string[]): Trai
     if (name.startsWith("lora.")) settings[name.slice(5)] = value;
     else config[name] = value;
   }
+  const keys = config as ObjectiveKeys;
+  Object.assign(config, ownSettings(keys.objective, keys));
   config.lora = lora ? loraSettings(settings as z.output<typeof loraSchema>) : false;
   return config as TrainConfig;
 }

@@ -26,6 +26,7 @@ import {
   LINEAR_MODULES,
 } from "../../model/families/linear_modules.ts";
 import { evaluationKeys } from "./evaluation_keys.ts";
+import { objectiveKeys } from "./objective_keys.ts";
 
 /** What LoRA can adapt, by Hugging Face's names. */
 const LORA_TARGETS = [
@@ -126,7 +127,7 @@ export const trainSchema = z.strictObject({
   max_steps: whole(1).optional().describe("Stop after so many optimizer steps.").meta({
     resume: "length",
   }),
-  batch_size: whole(1).default(1).describe("Samples in a micro-batch.").meta({ resume: "same" }),
+  batch_size: whole(1).default(1).describe("Rows of data in a micro-batch: samples, or pairs of a preference.").meta({ resume: "same" }),
   gradient_accumulation_steps: whole(1).default(8).describe(
     "Micro-batches whose gradients are added up for one optimizer step.",
   ).meta({ resume: "same" }),
@@ -136,6 +137,7 @@ export const trainSchema = z.strictObject({
   share_prefixes: flag().default(true).describe(
     "With packing, compute what samples begin with alike, such as the template of a prompt, once a step.",
   ).meta({ resume: "allowed" }),
+  ...objectiveKeys,
   loss_normalization: choice(["sample", "token"]).default("sample").describe(
     "Whether every micro-batch, or every supervised token, of a step weighs the same.",
   ).meta({ resume: "same" }),

@@ -22,12 +22,17 @@ export type ScoredModel = "policy" | "reference";
 /** Log-likelihoods of samples: sums over their supervised tokens, in nats, by micro-batch and sample. */
 export type LogLikelihoods = readonly (readonly number[])[];
 
+/** What an objective tells of a window beside its loss, by name; NaN where the window has nothing of the kind. */
+export type Figures = Readonly<Record<string, number>>;
+
 /** The losses of a window. */
 export interface WindowLosses {
   /** Of the whole window, whose gradient the optimizer step takes. */
   loss: number;
   /** Of each micro-batch by itself. */
   losses: number[];
+  /** The objective's `figures`. */
+  figures: Figures;
 }
 
 /** A window's weights, and what its losses are. */
@@ -43,10 +48,18 @@ export interface WeighedWindow {
 export interface Objective {
   /** The models that score a window before it is weighed. Each costs a forward pass over the window. */
   readonly scoredWith: readonly ScoredModel[];
+  /** Names of what it tells of a window beside its loss. */
+  readonly figures: readonly string[];
+  /**
+   * Samples that are scored beside those of a window and not trained on, one for each; null where there are none. They are the
+   * same object for the same window.
+   */
+  readonly scoredBeside: ((window: AccumulationWindow) => AccumulationWindow) | null;
   /**
    * Weighs the targets of a window before the passes run that take its gradients.
    *
-   * @param scores Of each model of `scoredWith`, in its order.
+   * @param scores Of each model of `scoredWith`, in its order: those of the window's micro-batches, and then those of the
+   *   samples that are scored beside it.
    */
   weigh(window: AccumulationWindow, scores: readonly LogLikelihoods[]): WeighedWindow;
 }

@@ -56,6 +56,8 @@ export function lossWeights(
 /** Supervised fine-tuning with one of the means. */
 export class SupervisedFineTuning implements Objective {
   readonly scoredWith = [];
+  readonly scoredBeside = null;
+  readonly figures = [];
 
   constructor(readonly normalization: LossNormalization) {}
 
@@ -67,6 +69,7 @@ export class SupervisedFineTuning implements Objective {
       losses: window.map((_, slot) =>
         sums[slot] * weights.microBatch[slot][0] / weights.window[slot][0]
       ),
+      figures: {},
     });
     return { weights: weights.window, losses };
   }

@@ -22,6 +22,8 @@ const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / 
 /** The mean over the window's samples of {@linkcode lossOf}. */
 export class MarginObjective implements Objective {
   readonly scoredWith = ["policy", "reference"] as const;
+  readonly scoredBeside = null;
+  readonly figures = [];
   /** What the last window was weighed by and with, and the sums that its passes found. */
   scores: readonly LogLikelihoods[] = [];
   weights: number[][] = [];
@@ -40,7 +42,7 @@ export class MarginObjective implements Objective {
       weights: this.weights,
       losses: (sums) => {
         this.sums = sums.slice(0, window.length);
-        return { loss: mean(losses.flat()), losses: losses.map(mean) };
+        return { loss: mean(losses.flat()), losses: losses.map(mean), figures: {} };
       },
     };
   }

@@ -113,7 +113,7 @@ const CASES: Record<string, { settings: Settings; limit: number }> = {
 for (const [what, { settings, limit }] of Object.entries(CASES)) {
   gpuTest(`weights from scores give the reference's losses and gradients: ${what}`, async (gpu) => {
     const objective = new MarginObjective();
-    const given = { initial_loss_scale: 256, ...settings, objective };
+    const given = { initial_loss_scale: 256, ...settings, minimised: objective };
     const trainer = openTrainer(gpu, SUBJECT, [WINDOW], given);
     await trainer.precompile(gpu, [WINDOW]);
     const before = gpu.pipelines.count;
@@ -154,7 +154,7 @@ gpuTest("steps that wait for scores are the same one by one and in turn", async 
     learningRate: 0.01,
     firstMicroBatch: 3 * i,
   }));
-  const settings = { dropout: 0.2, packing: true, objective: new MarginObjective() };
+  const settings = { dropout: 0.2, packing: true, minimised: new MarginObjective() };
   const open = () => openTrainer(gpu, SUBJECT, [WINDOW], settings);
   const single = open(), expected: StepResult[] = [];
   for (const step of steps) expected.push(await single.step(gpu, step.window, step));
