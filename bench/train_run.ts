@@ -145,7 +145,7 @@ export async function runBench(
 ): Promise<{ result: TrainResult; profile?: TrainProfile }> {
   const { gpu, config, source, roofs } = bench;
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
-    .map(({ window }) => windowSamples(window, samples));
+    .map(({ window }) => windowSamples(window, samples.map((sample) => [sample])));
   const sizes: RunSizes = {
     ...PassPlanner.of(config, source.config).sizes(windows),
     maxMicroBatches: Math.max(...windows.map((window) => window.length)),

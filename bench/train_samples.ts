@@ -41,6 +41,7 @@ export async function openSamples(
   const context = contextLength(source.config);
   return {
     source,
-    samples: await loadDataset(tokenizer, { data, samples: count, max_length, context, say }),
+    samples: (await loadDataset(tokenizer, { data, samples: count, max_length, context, say }))
+      .flat(),
   };
 }

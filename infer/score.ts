@@ -85,12 +85,12 @@ export function scoreResult(
 export async function score(args: string[]): Promise<void> {
   const flags = parseFlags(SCORE, args);
   const found = await findModel(flags);
-  const samples = await loadDataset(found.tokenizer, {
+  const groups = await loadDataset(found.tokenizer, {
     ...flags,
     context: contextLength(found.source.config),
     say: noteLine,
   });
-  const mode = scoringMode(samples);
+  const samples = groups.flat(), mode = scoringMode(samples);
   const also = () => undefined;
   await using session = await loadModel(found, flags, {
     mode,

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { TokenizedSample } from "../model/text/prompt.ts";
+import type { SampleGroup, TokenizedSample } from "../model/text/prompt.ts";
 
 /** Purposes that random numbers are drawn for, so that they don't repeat one another. */
 const SHUFFLE = 1, EVALUATION = 2;
@@ -99,7 +99,7 @@ export function accumulationWindows(
 
 /** What decides the steps of a run. */
 export interface StepPlan {
-  /** Indexes of the samples to train on. */
+  /** Indexes of the rows of data to train on. */
   samples: ArrayLike<number>;
   epochs: number;
   /** Stop after so many optimizer steps, even inside an epoch. */
@@ -118,7 +118,7 @@ export interface PlannedStep {
   epoch: number;
   /** How much of the epochs is done after it: 1.5 is the middle of the second. */
   progress: number;
-  /** Micro-batch → sample indexes. */
+  /** Micro-batch → indexes of rows. */
   window: number[][];
 }
 
@@ -155,9 +155,17 @@ export function* plannedSteps(plan: StepPlan, done: number = 0): Generator<Plann
 /** The samples of a window of indexes. */
 export function windowSamples(
   window: readonly (readonly number[])[],
-  samples: readonly TokenizedSample[],
+  groups: readonly SampleGroup[],
 ): TokenizedSample[][] {
-  return window.map((microBatch) => microBatch.map((i) => samples[i]));
+  return window.map((microBatch) => microBatch.flatMap((i) => groups[i]));
+}
+
+/** Windows in which held-out samples are evaluated: a micro-batch each. */
+export function evaluationWindows(
+  groups: readonly SampleGroup[],
+  batchSize: number,
+): { rows: number; window: TokenizedSample[][] }[] {
+  return chunks(groups, batchSize).map((rows) => ({ rows: rows.length, window: [rows.flat()] }));
 }
 
 /** The number of optimizer steps of a whole run, for the schedule and the progress bar. */

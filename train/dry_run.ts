@@ -6,7 +6,7 @@
  */
 import { clock } from "../cli/progress.ts";
 import { megabytes, memoryLines } from "../kernels/gpu/memory.ts";
-import type { TokenizedSample } from "../model/text/prompt.ts";
+import type { SampleGroup } from "../model/text/prompt.ts";
 import { plannedSteps, type StepPlan, stepsInEpoch } from "./data.ts";
 import type { Training } from "./training.ts";
 
@@ -16,11 +16,12 @@ const MEASURED_STEPS = 8, MEASURED_SECONDS = 10;
 /** Tokens that the steps after the first `done` read, however many epochs there are. */
 export function plannedTokens(
   plan: StepPlan,
-  samples: readonly TokenizedSample[],
+  groups: readonly SampleGroup[],
   done: number,
 ): number {
   const lengths = (indexes: ArrayLike<number>) =>
-    Array.from(indexes, (i) => samples[i].ids.length).reduce((sum, length) => sum + length, 0);
+    Array.from(indexes, (i) => groups[i].reduce((sum, { ids }) => sum + ids.length, 0))
+      .reduce((sum, length) => sum + length, 0);
   const ofEpoch = lengths(plan.samples), perEpoch = stepsInEpoch(plan);
   /** Tokens of the first so many steps: of whole epochs without looking at their order, and of a begun one. */
   const upTo = (steps: number) => {
@@ -72,7 +73,7 @@ export async function dryRunLines(
   const { available } = gpu.memory;
   const left = Math.max(0, total - progress.step);
   const tokens = plannedTokens(plan, samples, progress.step);
-  const cut = samples.filter(({ truncated }) => truncated).length;
+  const cut = samples.filter((group) => group.some(({ truncated }) => truncated)).length;
   const heldOut = evaluation.length > 0 ? `, ${evaluation.length} held out` : "";
   const have = available === undefined
     ? "unknown"

@@ -22,7 +22,10 @@ export function evaluationPrompts(
   { tokenizer, config, evaluation, source }: TrainingSetup,
 ): EvaluationPrompts | undefined {
   const context = contextLength(source.config);
-  return EvaluationPrompts.of(tokenizer, config, { evaluation, context });
+  return EvaluationPrompts.of(tokenizer, config, {
+    evaluation: evaluation.flatMap((group) => group.slice(0, 1)),
+    context,
+  });
 }
 
 /** Whether the weights that a run has now are to be kept as the best, and keeps them. */
@@ -46,8 +49,7 @@ export function openEvaluation(
     stop: StopRequest;
   },
 ): Evaluation {
-  const { gpu, trainer: { model }, progress, folder, setup: { config, plan, evaluation } } =
-    training;
+  const { gpu, trainer, progress, folder, setup: { config, plan, evaluation } } = training;
   const { evaluated } = metrics, isKnown = progress.evaluations.at(-1)?.step === evaluated?.step;
   // The state of a step is saved before its evaluation.
   if (evaluated !== undefined && !isKnown) progress.evaluations.push(recordOf(evaluated));
@@ -55,7 +57,7 @@ export function openEvaluation(
   best?.recover();
   return new Evaluation({
     gpu,
-    model,
+    trainer,
     samples: evaluation,
     answering: prompts && { prompts, engine: training.engine(prompts.prompts) },
     plan: { plan, eval_every: config.eval_every },

@@ -9,6 +9,7 @@ import type { Evaluation } from "./evaluation/evaluation.ts";
 import type { Health } from "./health.ts";
 import type { MetricsLine } from "./metrics/lines.ts";
 import type { MetricsFiles } from "./metrics/metrics_files.ts";
+import { describeFigures } from "./objective/describe.ts";
 import { StateKeeping } from "./state_keeping.ts";
 import { Stopped, type StopRequest } from "./run/stop_request.ts";
 import type { StepDone } from "./steps.ts";
@@ -16,7 +17,7 @@ import type { RunStep, Training } from "./training.ts";
 
 /** The line of a step in metrics.jsonl. */
 function metricsLine({ step, result, seconds }: StepDone<RunStep>): MetricsLine {
-  const { loss, losses, gradNorm, lossScale, skipped, tokens } = result;
+  const { loss, losses, gradNorm, lossScale, skipped, tokens, figures } = result;
   return {
     step: step.step,
     epoch: step.progress,
@@ -28,6 +29,7 @@ function metricsLine({ step, result, seconds }: StepDone<RunStep>): MetricsLine 
     skipped,
     tokens,
     seconds,
+    ...figures,
   };
 }
 
@@ -65,7 +67,8 @@ export async function runSteps(
     last = done;
     states.look();
     const speed = `${Math.round(progress.tokens / progress.seconds)} tokens/s`;
-    bar.update(step, `loss ${result.loss.toFixed(4)}  ${speed}`);
+    const loss = [`loss ${result.loss.toFixed(4)}`, describeFigures(result.figures)];
+    bar.update(step, [...loss.filter((part) => part !== undefined), speed].join("  "));
     if (!done.idle) continue;
     await states.keep(step, health.doubtful);
     if (!stop.requested && done.next !== undefined && evaluation.isDue(step)) {

@@ -217,7 +217,7 @@ function begin(
   stop: StopRequest,
 ): Run {
   const { folder, progress: { step, firstLoss }, setup } = training;
-  const { source, config, evaluation: { length }, resumed } = setup;
+  const { source, config, objective, evaluation: { length }, resumed } = setup;
   try {
     folder.begin();
     const memory = memoryFigures(training.gpu.memory);
@@ -227,6 +227,7 @@ function begin(
     const metrics = new MetricsFiles(folder, {
       ...config,
       evaluates: length > 0,
+      figures: objective.figures,
       step,
       peakMemoryMb: () => megabytes(training.gpu.memory.peakTotal),
     });

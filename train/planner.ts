@@ -43,7 +43,7 @@ export interface RunSizes {
   decoding?: Decoding;
   /** Most micro-batches of a window. Default: the configuration's, which data may be too short for. */
   maxMicroBatches?: number;
-  /** Most samples of a window. Default: those of as many whole micro-batches. */
+  /** Most samples of a window. Default: those of as many whole micro-batches, one a row of data. */
   maxSamples?: number;
 }
 

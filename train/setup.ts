@@ -18,14 +18,19 @@ import { contextLength } from "../model/families/config.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../model/adapter/adapter_config.ts";
 import { isObject } from "../model/files/json_file.ts";
-import { loadDataset } from "../model/text/data/dataset.ts";
-import { describeSample, type TokenizedSample } from "../model/text/prompt.ts";
+import { type DatasetOptions, loadDataset } from "../model/text/data/dataset.ts";
+import { describeSample, type SampleGroup } from "../model/text/prompt.ts";
+import { promptLengthOf } from "../model/text/targets.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { settingsFrom } from "./config/adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config/config.ts";
-import { countSteps, splitEvaluation, type StepPlan } from "./data.ts";
+import { countSteps, evaluationWindows, splitEvaluation, type StepPlan } from "./data.ts";
+import { judgementOf } from "./config/objective_keys.ts";
+import { objectiveOf } from "./config/configured_objective.ts";
+import type { Objective } from "./objective/objective.ts";
+import { withPrompt } from "./objective/orpo.ts";
 import { type Fingerprints, fingerprints, keepWhole } from "./states/fingerprints.ts";
-import { PassPlanner, type RunSizes } from "./planner.ts";
+import { type AccumulationWindow, PassPlanner, type RunSizes } from "./planner.ts";
 import { checkIdentity, type RunIdentity, weightsNote } from "./states/resume_rules.ts";
 import { type SavedState, STATE_JSON } from "./states/saved_states.ts";
 import { newestState } from "./states/state.ts";
@@ -38,9 +43,12 @@ export interface TrainingSetup extends ModelWithTokenizer {
   config: TrainConfig;
   /** The adapter to start from. */
   adapter?: Adapter;
-  samples: readonly TokenizedSample[];
-  /** Held-out samples: some of those above, or those of a file of their own. */
-  evaluation: readonly TokenizedSample[];
+  /** What is minimised. */
+  objective: Objective;
+  /** The samples of each row of data. */
+  samples: readonly SampleGroup[];
+  /** Held-out ones: some of those above, or those of a file of their own. */
+  evaluation: readonly SampleGroup[];
   plan: StepPlan;
   planner: PassPlanner;
   /** Contents of the model, the data and so on, by which a state knows its run again. */
@@ -98,15 +106,15 @@ function refuseQuantized({ name, weights }: ModelSource): void {
   );
 }
 
-/** All samples of a file of held-out ones. */
-async function heldOutData(
+/** The samples of a data file, as the objective of a run takes them. */
+async function loadGroups(
   tokenizer: Tokenizer,
-  options: Parameters<typeof loadDataset>[1],
-): Promise<TokenizedSample[]> {
-  const all = { ...options, called: "Held out", samples: undefined };
-  const samples = await loadDataset(tokenizer, all);
+  { objective }: TrainConfig,
+  options: Omit<DatasetOptions, "judgement">,
+): Promise<SampleGroup[]> {
+  const groups = await loadDataset(tokenizer, { ...options, judgement: judgementOf(objective) });
   options.say("");
-  return samples;
+  return objective === "orpo" ? groups.map(withPrompt) : groups;
 }
 
 /**
@@ -133,30 +141,40 @@ export async function setUpTraining(
   const config = { ...given.config, lora };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
-  const samples = await loadDataset(tokenizer, { ...config, context, say, check });
-  say("");
-  say(describeSample(tokenizer, samples[0], Deno.stdout.isTerminal()));
-  say("");
+  const samples = await loadGroups(tokenizer, config, { ...config, context, say, check });
+  for (const sample of samples[0].filter(({ part }) => part !== "prompt")) {
+    say(describeSample(tokenizer, sample, Deno.stdout.isTerminal()));
+    say("");
+  }
   const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
   const evaluation = config.eval_data === undefined
     ? Array.from(split.evaluation, (i) => samples[i])
-    : await heldOutData(tokenizer, { ...config, data: config.eval_data, context, say });
+    : await loadGroups(tokenizer, config, {
+      ...config,
+      data: config.eval_data,
+      called: "Held out",
+      samples: undefined,
+      context,
+      say,
+    });
   if (config.eval_fraction > 0) {
-    say(`Held out: ${evaluation.length} of ${samples.length} samples\n`);
+    const word = judgementOf(config.objective) === "pairs" ? "pairs" : "samples";
+    say(`Held out: ${evaluation.length} of ${samples.length} ${word}\n`);
   }
   const plan: StepPlan = { ...config, samples: split.train };
-  const planner = PassPlanner.of(config, source.config);
+  const planner = PassPlanner.of(config, source.config), objective = objectiveOf(config, context);
   const prints = await fingerprints({
     ...found,
     adapter,
-    samples,
-    evalData: config.eval_data === undefined ? undefined : evaluation,
+    samples: samples.flat(),
+    evalData: config.eval_data === undefined ? undefined : evaluation.flat(),
     allBytes: config.verify_weights,
   });
   const setup: TrainingSetup = {
     ...found,
     config,
     adapter,
+    objective,
     samples,
     evaluation,
     plan,
@@ -177,6 +195,33 @@ export async function setUpTraining(
   return setup;
 }
 
+/** Windows that an evaluation runs, and what is scored beside them. */
+function* evaluated(
+  { evaluation, objective, config: { batch_size } }: TrainingSetup,
+): Generator<AccumulationWindow> {
+  if (objective.scoredWith.length === 0) {
+    yield evaluation;
+    return;
+  }
+  for (const { window } of evaluationWindows(evaluation, batch_size)) {
+    yield window;
+    const beside = objective.scoredBeside?.(window);
+    if (beside !== undefined) yield beside;
+  }
+}
+
+/** The most tokens of a prompt with the answer to another one, where such are scored. */
+function longestBeside({ objective, samples, evaluation, config, source }: TrainingSetup): number {
+  if (objective.scoredBeside === null) return 0;
+  let prompt = 0, answer = 0;
+  for (const sample of [...samples, ...evaluation].flat()) {
+    const length = promptLengthOf(sample);
+    prompt = Math.max(prompt, length);
+    answer = Math.max(answer, sample.ids.length - length);
+  }
+  return Math.min(prompt + answer, config.max_length, contextLength(source.config));
+}
+
 /**
  * The largest pass of the run, its evaluation and its decoding included.
  *
@@ -186,16 +231,24 @@ export function largestPass(
   setup: TrainingSetup,
   decoded?: Decoding,
 ): RunSizes {
-  const { config, plan, evaluation } = setup;
+  const { config, plan, objective, planner } = setup;
   const sizes = windowSizes(setup);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
-  const also = new PassPlanner().sizes([evaluation.map((sample) => [sample])]);
+  const alone = objective.scoredWith.length === 0;
+  const also = (alone ? new PassPlanner() : planner).sizes(evaluated(setup));
   return {
     maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
     maxTargets: Math.max(sizes.maxTargets, also.maxTargets, decoded?.sequences ?? 0),
-    maxPosition: Math.max(sizes.maxPosition, also.maxPosition, decoded?.context ?? 0),
+    maxPosition: Math.max(
+      sizes.maxPosition,
+      also.maxPosition,
+      longestBeside(setup),
+      decoded?.context ?? 0,
+    ),
     decoding: decoded,
     maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
-    maxSamples: sizes.maxSamples,
+    maxSamples: alone
+      ? sizes.maxSamples
+      : Math.max(sizes.maxSamples ?? 0, also.maxSamples ?? 0),
   };
 }

@@ -21,7 +21,7 @@ import { type DropoutState, NO_DROPOUT } from "../model/transformer/packed_linea
 import { trainedPlan } from "./config/adapter_settings.ts";
 import type { TrainConfig } from "./config/config.ts";
 import { loraPlusRate } from "./lora_plus.ts";
-import { objectiveOf } from "./objective/choose.ts";
+import { objectiveOf } from "./config/configured_objective.ts";
 import type {
   Figures,
   LogLikelihoods,

@@ -253,11 +253,12 @@ export async function startTraining(
   folder: RunFolder,
   { prompts = [], progress, allocated, say = noteLine }: StartOptions = {},
 ): Promise<Training> {
-  const { config, source, adapter, planner, states } = setup;
+  const { config, source, adapter, objective, planner, states } = setup;
   const { gpu: provider, precision, profile, seed, lora } = config;
   const sizes = largestPass(setup, decodingOf(prompts));
   const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
-    const { weights } = source, options = { config, sizes, maxBinding, planner, weights };
+    const { weights } = source;
+    const options = { config, sizes, maxBinding, objective, planner, weights };
     const trainer = new Trainer(memory, source.config, options);
     const { model } = trainer;
     const engines = new Map(prompts.map((set) => [set, set.engine(memory, model)]));

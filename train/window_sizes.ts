@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import { type SampleGroup, supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import type { TrainConfig } from "./config/config.ts";
 import {
   countSteps,
@@ -15,6 +15,7 @@ import {
   windowSamples,
 } from "./data.ts";
 import { MAX_ROW_TOKENS } from "./packing.ts";
+import type { Objective } from "./objective/objective.ts";
 import type { PassPlanner, RunSizes } from "./planner.ts";
 
 /** Samples, over all epochs, up to which windows are looked at: these numbers take about a second. */
@@ -25,19 +26,32 @@ export interface WindowPlan {
   config: Pick<TrainConfig, "shuffle" | "batch_size" | "gradient_accumulation_steps" | "packing">;
   plan: StepPlan;
   planner: PassPlanner;
-  samples: readonly TokenizedSample[];
+  /** The samples of each row of data. */
+  samples: readonly SampleGroup[];
+  objective: Pick<Objective, "scoredBeside">;
 }
 
-/** Lengths of the samples that are trained on. */
+/** Lengths of the rows that are trained on. */
 interface Lengths {
+  /** Tokens, and targets, of all samples of a row. */
   tokens: Uint32Array;
   targets: Uint32Array;
+  /** Samples of a row, and tokens of the longest. */
+  samples: Uint32Array;
+  longest: Uint32Array;
 }
 
 function lengthsOf({ plan, samples }: WindowPlan): Lengths {
-  const of = (length: (sample: TokenizedSample) => number) =>
+  const of = (length: (group: SampleGroup) => number) =>
     Uint32Array.from(plan.samples, (i) => length(samples[i]));
-  return { tokens: of(({ ids }) => ids.length), targets: of(supervisedTokens) };
+  const sum = (length: (sample: TokenizedSample) => number) =>
+    of((group) => group.reduce((total, sample) => total + length(sample), 0));
+  return {
+    tokens: sum(({ ids }) => ids.length),
+    targets: sum(supervisedTokens),
+    samples: of(({ length }) => length),
+    longest: of((group) => Math.max(...group.map(({ ids }) => ids.length))),
+  };
 }
 
 /** Whether every epoch has the same micro-batches, up to their order. */
@@ -55,16 +69,16 @@ function unpackedSizes({ config, plan }: WindowPlan, lengths: Lengths, visits: n
     for (let first = 0; first < end; first += batch_size) {
       let tokens = 0, targets = 0;
       for (let at = first; at < Math.min(end, first + batch_size); at++) {
-        const length = lengths.tokens[order[at]];
-        tokens += length;
-        targets += lengths.targets[order[at]];
-        sizes.maxPosition = Math.max(sizes.maxPosition, length);
+        const row = order[at];
+        tokens += lengths.tokens[row];
+        targets += lengths.targets[row];
+        sizes.maxPosition = Math.max(sizes.maxPosition, lengths.longest[row]);
       }
       sizes.maxTokens = Math.max(sizes.maxTokens, tokens);
       sizes.maxTargets = Math.max(sizes.maxTargets, targets);
     }
-    sizes.maxSamples = Math.max(sizes.maxSamples, Math.min(end, batch_size * accumulation));
   }
+  sizes.maxSamples = largest(lengths.samples, Math.min(count, visits, batch_size * accumulation));
   return sizes;
 }
 
@@ -76,7 +90,8 @@ function largest(numbers: Uint32Array, count: number): number {
 }
 
 /** What no order of the samples exceeds. */
-function boundedSizes({ config }: WindowPlan, { tokens, targets }: Lengths): RunSizes {
+function boundedSizes({ config }: WindowPlan, lengths: Lengths): RunSizes {
+  const { tokens, targets } = lengths;
   const { batch_size, gradient_accumulation_steps, packing } = config;
   const inWindow = Math.min(tokens.length, batch_size * gradient_accumulation_steps);
   const inBatch = Math.min(tokens.length, batch_size), batchTokens = largest(tokens, inBatch);
@@ -85,7 +100,8 @@ function boundedSizes({ config }: WindowPlan, { tokens, targets }: Lengths): Run
     ? Math.min(largest(tokens, inWindow), Math.max(MAX_ROW_TOKENS, batchTokens))
     : batchTokens;
   const maxTargets = Math.min(maxTokens, largest(targets, packing ? inWindow : inBatch));
-  return { maxTokens, maxTargets, maxPosition: largest(tokens, 1), maxSamples: inWindow };
+  const maxPosition = largest(lengths.longest, 1), maxSamples = largest(lengths.samples, inWindow);
+  return { maxTokens, maxTargets, maxPosition, maxSamples };
 }
 
 /**
@@ -93,12 +109,12 @@ function boundedSizes({ config }: WindowPlan, { tokens, targets }: Lengths): Run
  * packing, they are exact; of more, nothing is larger.
  */
 export function windowSizes(of: WindowPlan): RunSizes {
-  const { planner, config, samples } = of, visits = samplesVisited(of);
+  const { planner, config } = of, visits = samplesVisited(of);
   if (visits > (config.packing ? MOST_PACKED : MOST_UNPACKED)) {
     return boundedSizes(of, lengthsOf(of));
   }
   if (!config.packing) return unpackedSizes(of, lengthsOf(of), visits);
-  return planner.sizes(windows(shown(of), samples));
+  return planner.sizes(windows(of));
 }
 
 /** The steps that show all windows: where batches are the same in every epoch, one epoch shows them. */
@@ -114,6 +130,12 @@ function samplesVisited(of: WindowPlan): number {
   return epochs * count + Math.min(count, (steps - epochs * perEpoch) * inStep);
 }
 
-function* windows(plan: StepPlan, samples: readonly TokenizedSample[]) {
-  for (const { window } of plannedSteps(plan)) yield windowSamples(window, samples);
+/** The windows of these steps, and what is scored beside them. */
+function* windows(of: WindowPlan) {
+  for (const { window: indexes } of plannedSteps(shown(of))) {
+    const window = windowSamples(indexes, of.samples);
+    yield window;
+    const beside = of.objective.scoredBeside?.(window);
+    if (beside !== undefined) yield beside;
+  }
 }

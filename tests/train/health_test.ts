@@ -11,6 +11,7 @@ const step = (result: Partial<StepResult> = {}): StepResult => ({
   lossScale: 1,
   skipped: false,
   tokens: 8,
+  figures: {},
   ...result,
 });
 const skipped = (lossScale: number) => step({ lossScale, skipped: true, gradNorm: NaN });

@@ -17,7 +17,7 @@ import type { Llama } from "../../model/transformer/llama.ts";
 import { cutRows, setParameter } from "../../model/checkpoint/load.ts";
 import type { Parameter } from "../../model/transformer/parameters.ts";
 import type { TokenizedSample } from "../../model/text/prompt.ts";
-import { objectiveOf } from "../../train/objective/choose.ts";
+import { objectiveOf } from "../../train/config/configured_objective.ts";
 import type { Objective } from "../../train/objective/objective.ts";
 import { type TrainConfig, trainSchema } from "../../train/config/schema.ts";
 import { type AccumulationWindow, PassPlanner } from "../../train/planner.ts";

@@ -20,10 +20,13 @@ function sample(length: number, promptLength: number): TokenizedSample {
 }
 
 function randomPlan(random: (below: number) => number): WindowPlan {
-  const samples = Array.from({ length: 1 + random(30) }, () => {
-    const length = 2 + random(40);
-    return sample(length, 1 + random(length - 1));
-  });
+  // Rows of one sample, or pairs, or pairs with their prompts.
+  const size = 1 + random(3);
+  const samples = Array.from({ length: 1 + random(30) }, () =>
+    Array.from({ length: size }, () => {
+      const length = 2 + random(40);
+      return sample(length, 1 + random(length - 1));
+    }));
   const plan: StepPlan = {
     samples: samples.map((_, i) => i).slice(random(2)).concat(0),
     epochs: 1 + random(4),
@@ -35,7 +38,13 @@ function randomPlan(random: (below: number) => number): WindowPlan {
   };
   const settings = { packing: random(2) === 0, share_prefixes: random(2) === 0 };
   const planner = new PassPlanner(settings);
-  return { config: { ...plan, ...settings }, plan, planner, samples };
+  return {
+    config: { ...plan, ...settings },
+    plan,
+    planner,
+    samples,
+    objective: { scoredBeside: null },
+  };
 }
 
 /** The sizes over every window, one by one. */
@@ -69,7 +78,7 @@ Deno.test("window sizes of more epochs than can be looked at exceed those of any
 });
 
 Deno.test("window sizes of 20,000 epochs are found at once", () => {
-  const samples = Array.from({ length: 600 }, (_, i) => sample(20 + i % 90, 10));
+  const samples = Array.from({ length: 600 }, (_, i) => [sample(20 + i % 90, 10)]);
   for (const packing of [false, true]) {
     const plan: StepPlan = {
       samples: samples.map((_, i) => i),
@@ -81,7 +90,13 @@ Deno.test("window sizes of 20,000 epochs are found at once", () => {
     };
     const planner = new PassPlanner({ packing, share_prefixes: true });
     const began = performance.now();
-    const { maxSamples } = windowSizes({ config: { ...plan, packing }, plan, planner, samples });
+    const { maxSamples } = windowSizes({
+      config: { ...plan, packing },
+      plan,
+      planner,
+      samples,
+      objective: { scoredBeside: null },
+    });
     const last = plannedSteps(plan, 20_000 * 75 - 1).next().value;
     assert.ok(performance.now() - began < 2000);
     assert.deepEqual([maxSamples, last?.step, last?.progress], [8, 20_000 * 75, 20_000]);

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { aboveZero, atLeastZero, choice, flag, shown, worded } from "../../cli/settings.ts";
+import type { Judgement } from "../../model/text/data/formats/preference.ts";
 import { MARGIN_LOSSES } from "../objective/margin_loss.ts";
 
 /** What can be minimised. */
@@ -78,6 +79,12 @@ export function ownSettings<N extends ObjectiveName>(
     : DEFAULTS[name];
   const entries = Object.entries(defaults).map(([key, value]) => [key, given[key as OwnKey] ?? value]);
   return Object.fromEntries(entries) as OwnSettings<N>;
+}
+
+/** What is made of the rows of data for an objective; undefined where they are no preferences. */
+export function judgementOf(objective: ObjectiveName): Judgement | undefined {
+  if (objective === "sft") return undefined;
+  return objective === "kto" ? "labels" : "pairs";
 }
 
 const list = (words: readonly string[]) =>

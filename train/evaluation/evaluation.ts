@@ -6,21 +6,22 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { printLine } from "../../kernels/terminal.ts";
 import type { Engine } from "../../model/engine/engine.ts";
-import { supervisedTokens, type TokenizedSample } from "../../model/text/prompt.ts";
-import { meanNll } from "../../model/transformer/evaluate.ts";
-import type { Llama } from "../../model/transformer/llama.ts";
+import { type SampleGroup, supervisedTokens } from "../../model/text/prompt.ts";
 import { NotFinite } from "../../model/transformer/not_finite.ts";
 import { describeAnswer, type EvaluationPrompts } from "./evaluation_prompts.ts";
 import { type EvaluationHistory, type EvaluationResult, recordOf } from "./history.ts";
+import { describeFigures } from "../objective/describe.ts";
+import type { Trainer } from "../trainer.ts";
+import { measureHeldOut } from "./measure.ts";
 import { epochsAfter, type EvaluationPlan, evaluationTime, isEvaluated } from "./schedule.ts";
 
 /** What is evaluated, with what, and who is told. */
 export interface EvaluationParts {
   gpu: Gpu;
   /** The model in training. */
-  model: Llama;
+  trainer: Trainer;
   /** Held-out samples; with none, nothing is ever evaluated. */
-  samples: readonly TokenizedSample[];
+  samples: readonly SampleGroup[];
   /** What is answered, and by what. */
   answering?: { prompts: EvaluationPrompts; engine: Engine };
   plan: EvaluationPlan;
@@ -31,8 +32,6 @@ export interface EvaluationParts {
   /** Told each result; the weights are still those of its step. `isBest`: no loss before was as low. */
   done: (result: EvaluationResult, isBest: boolean) => Promise<void>;
 }
-
-const finiteOrNull = (value: number) => Number.isFinite(value) ? value : null;
 
 /** The evaluations of a run. */
 export class Evaluation {
@@ -64,22 +63,21 @@ export class Evaluation {
     const { history, plan, done } = this.#parts;
     const result = { step, epoch: epochsAfter(plan.plan, step), ...await this.#measure() };
     const { loss, perplexity, samples } = result, when = evaluationTime(plan, step);
-    const words = `Held-out loss ${when}: ${loss.toFixed(4)}, perplexity ${
-      (perplexity ?? Infinity).toPrecision(4)
-    }`;
+    const others = describeFigures(result) ??
+      `perplexity ${(perplexity ?? Infinity).toPrecision(4)}`;
+    const words = `Held-out loss ${when}: ${loss.toFixed(4)}, ${others}`;
     printLine([words, ...samples.map(describeAnswer)].join("\n"));
     await done(result, history.add(recordOf(result)));
   }
 
   async #measure(): Promise<Omit<EvaluationResult, "step" | "epoch">> {
-    const { gpu, model, samples, answering, check } = this.#parts, began = performance.now();
+    const { gpu, trainer, samples, answering, check } = this.#parts, began = performance.now();
     try {
-      const loss = await meanNll(gpu, model, samples, check);
-      const tokens = samples.reduce((sum, sample) => sum + supervisedTokens(sample), 0);
+      const { loss, perplexity, figures } = await measureHeldOut(gpu, trainer, samples, check);
+      const tokens = samples.flat().reduce((sum, sample) => sum + supervisedTokens(sample), 0);
       const answers = await answering?.prompts.answers(gpu, answering.engine, check) ?? [];
       const seconds = (performance.now() - began) / 1000;
-      const perplexity = finiteOrNull(Math.exp(loss));
-      return { loss, perplexity, tokens, seconds, samples: answers };
+      return { loss, perplexity, tokens, seconds, ...figures, samples: answers };
     } catch (error) {
       if (error instanceof NotFinite) error.message = `held-out ${error.message}`;
       throw error;

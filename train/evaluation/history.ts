@@ -3,17 +3,18 @@
  *
  * @module
  */
+import type { FigureName } from "../objective/objective.ts";
 import { isObject } from "../../model/files/json_file.ts";
 
-/** What an evaluation found, in numbers. */
-export interface EvaluationRecord {
+/** What an evaluation found, in numbers; with an objective of preferences, its figures are some of them. */
+export interface EvaluationRecord extends Partial<Record<FigureName, number | null>> {
   /** Steps done. */
   step: number;
   /** How much of the epochs is done: 1.5 is the middle of the second. */
   epoch: number;
-  /** Mean negative log-likelihood of a supervised token, in nats. */
+  /** Mean negative log-likelihood of a supervised token, in nats; with an objective of preferences, its own. */
   loss: number;
-  /** exp(loss); null where JSON can't hold it. */
+  /** exp(loss); null where it is no loss of a token, and where JSON can't hold it. */
   perplexity: number | null;
   /** Supervised tokens of the held-out samples. */
   tokens: number;

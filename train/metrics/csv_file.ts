@@ -10,8 +10,8 @@ import { AppendFile } from "../run/append_file.ts";
 import { csvLine, type CsvValue } from "./csv.ts";
 import { BrokenLine, readLines } from "./read_lines.ts";
 
-/** A line's fields by name. */
-type Line<F extends string> = { readonly [name in F]: CsvValue };
+/** A line's fields by name; one that it lacks is empty. */
+type Line<F extends string> = { readonly [name in F]?: CsvValue };
 
 /** A CSV file that is open to get more. */
 export class CsvFile<F extends string> implements Disposable {
@@ -40,7 +40,7 @@ export class CsvFile<F extends string> implements Disposable {
   }
 
   #row(line: Line<F>): string {
-    return csvLine(this.fields.map((name) => line[name]));
+    return csvLine(this.fields.map((name) => line[name] ?? null));
   }
 
   [Symbol.dispose](): void {

@@ -4,9 +4,13 @@
  * @module
  */
 import type { EvaluationResult } from "../evaluation/history.ts";
+import type { FigureName } from "../objective/objective.ts";
 
-/** A line of metrics.jsonl; a number that JSON can't hold (NaN, infinity) is null. */
-export interface MetricsLine {
+/**
+ * A line of metrics.jsonl; a number that JSON can't hold (NaN, infinity) is null. With an objective of preferences, its figures
+ * are some of the fields.
+ */
+export interface MetricsLine extends Partial<Record<FigureName, number | null>> {
   /** Optimizer steps done, this one included. */
   step: number;
   /** How much of the epochs is done: 1.5 is the middle of the second. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { noteLine } from "../../kernels/terminal.ts";
+import type { FigureName } from "../objective/objective.ts";
 import { LineFile } from "../run/line_file.ts";
 import type { RunFolder } from "../run/run_folder.ts";
 import { CsvFile } from "./csv_file.ts";
@@ -22,6 +23,8 @@ export interface MetricsOptions {
   evaluates: boolean;
   /** The step that the run goes on from; what the files tell of later ones is cut off. */
   step: number;
+  /** What the objective tells of a step beside its loss. */
+  figures: readonly FigureName[];
   /** The most GPU memory that the run has taken so far, in MB. */
   peakMemoryMb: () => number;
 }
@@ -45,7 +48,7 @@ export class MetricsFiles implements Disposable {
   }
 
   #openAll(folder: RunFolder, options: MetricsOptions): EvaluationLine | undefined {
-    const { csv, tensorboard, evaluates, step, peakMemoryMb } = options;
+    const { csv, tensorboard, evaluates, step, figures, peakMemoryMb } = options;
     let evaluated: EvaluationLine | undefined;
     const metrics = this.#keep(new LineFile(folder.file("metrics"), step));
     const last = metrics.last?.step ?? 0;
@@ -63,12 +66,12 @@ export class MetricsFiles implements Disposable {
       this.#evaluations.push(new RetriedWrites(file.path, (line) => file.write({ ...line })));
     }
     if (csv) {
-      const file = this.#keep(new CsvFile(folder.file("csv"), STEP_FIELDS, metrics.path));
+      const file = this.#keep(new CsvFile(folder.file("csv"), [...STEP_FIELDS, ...figures], metrics.path));
       this.#steps.push(new RetriedWrites(file.path, (line) => file.write(line)));
     }
     if (csv && evaluates) {
       const [path, from] = [folder.file("evaluationsCsv"), folder.file("evaluations")];
-      const file = this.#keep(new CsvFile(path, EVALUATION_FIELDS, from));
+      const file = this.#keep(new CsvFile(path, [...EVALUATION_FIELDS, ...figures], from));
       this.#evaluations.push(new RetriedWrites(path, (line) => file.write(line)));
     }
     if (tensorboard) {
@@ -76,11 +79,11 @@ export class MetricsFiles implements Disposable {
       this.#steps.push(
         new RetriedWrites(
           file.path,
-          (line) => file.write(line.step, stepScalars(line, peakMemoryMb())),
+          (line) => file.write(line.step, stepScalars(line, peakMemoryMb(), figures)),
         ),
       );
       const write = (line: EvaluationLine) =>
-        file.write(line.step, evaluationScalars(line), evaluationTexts(line));
+        file.write(line.step, evaluationScalars(line, figures), evaluationTexts(line));
       this.#evaluations.push(new RetriedWrites(file.path, write));
     }
     return evaluated;

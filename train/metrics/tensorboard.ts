@@ -4,14 +4,32 @@
  *
  * @module
  */
+import type { FigureName } from "../objective/objective.ts";
 import type { EvaluationLine, MetricsLine } from "./lines.ts";
 import type { Scalars } from "./event.ts";
 
 /** A number that JSON can't hold is null in a line. */
 const number = (value: number | null) => value ?? NaN;
 
-/** The scalars of a step: `train/` and the names of metrics.jsonl, the throughput, and the memory. */
-export function stepScalars(line: MetricsLine, peakMemoryMb: number): Scalars {
+/** The figures of a line that an objective tells, after a tag's beginning. */
+function figureScalars(
+  line: MetricsLine | EvaluationLine,
+  figures: readonly FigureName[],
+  beginning: string,
+): Scalars {
+  return Object.fromEntries(figures.map((name) => [beginning + name, number(line[name] ?? null)]));
+}
+
+/**
+ * The scalars of a step: `train/` and the names of metrics.jsonl, the throughput, and the memory.
+ *
+ * @param figures Those that the run's objective tells.
+ */
+export function stepScalars(
+  line: MetricsLine,
+  peakMemoryMb: number,
+  figures: readonly FigureName[],
+): Scalars {
   return {
     "train/loss": number(line.loss),
     "train/epoch": line.epoch,
@@ -23,16 +41,21 @@ export function stepScalars(line: MetricsLine, peakMemoryMb: number): Scalars {
     "train/seconds": line.seconds,
     "train/tokens_per_second": line.tokens / line.seconds,
     "train/peak_memory_mb": peakMemoryMb,
+    ...figureScalars(line, figures, "train/"),
   };
 }
 
 /** The scalars of an evaluation. */
-export function evaluationScalars(line: EvaluationLine): Scalars {
+export function evaluationScalars(
+  line: EvaluationLine,
+  figures: readonly FigureName[],
+): Scalars {
   return {
     "eval/loss": line.loss,
     "eval/perplexity": number(line.perplexity),
     "eval/tokens": line.tokens,
     "eval/seconds": line.seconds,
+    ...figureScalars(line, figures, "eval/"),
   };
 }
 

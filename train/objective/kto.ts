@@ -39,8 +39,8 @@ interface Gain {
   /** The policy's log-likelihood less the reference's. */
   ratio: number;
   loss: number;
-  /** Whether it is on the right side of the point of comparison. */
-  isRight: boolean;
+  /** 1 where it is on the right side of the point of comparison, ½ on it. */
+  right: number;
 }
 
 /**
@@ -81,7 +81,7 @@ export class KahnemanTverskyOptimization implements Objective {
         const [sign, weight] = part === "chosen" ? [1, desirable_weight] : [-1, undesirable_weight];
         const missed = sigmoid(-beta * sign * (ratio - kl)), share = 1 / (samples.length * window.length);
         weights[slot][index] = sign * weight * beta * missed * (1 - missed) * share;
-        return { sample, ratio, loss: weight * missed, isRight: missed < 0.5 };
+        return { sample, ratio, loss: weight * missed, right: Number(missed < 0.5) + Number(missed === 0.5) / 2 };
       });
       return { kl, gains, loss: mean(gains.map(({ loss }) => loss)) };
     });
@@ -100,7 +100,7 @@ export class KahnemanTverskyOptimization implements Objective {
     return {
       rewards_chosen: chosen,
       rewards_rejected: rejected,
-      rewards_accuracies: mean(gains.map(({ isRight }) => Number(isRight))),
+      rewards_accuracies: mean(gains.map(({ right }) => right)),
       rewards_margins: chosen - rejected,
       logps_chosen: of("chosen", logp),
       logps_rejected: of("rejected", logp),

@@ -22,8 +22,23 @@ export type ScoredModel = "policy" | "reference";
 /** Log-likelihoods of samples: sums over their supervised tokens, in nats, by micro-batch and sample. */
 export type LogLikelihoods = readonly (readonly number[])[];
 
-/** What an objective tells of a window beside its loss, by name; NaN where the window has nothing of the kind. */
-export type Figures = Readonly<Record<string, number>>;
+/**
+ * What objectives of preferences tell of a window beside its loss, under the names that TRL has for it: rewards of chosen and of
+ * rejected answers, how often they are in order and by how much they differ, log-likelihoods, ORPO's loss on chosen answers, and
+ * KTO's point of comparison.
+ */
+export type FigureName =
+  | "rewards_chosen"
+  | "rewards_rejected"
+  | "rewards_accuracies"
+  | "rewards_margins"
+  | "logps_chosen"
+  | "logps_rejected"
+  | "nll_loss"
+  | "kl";
+
+/** Figures by name; NaN where a window has nothing of the kind. */
+export type Figures = Readonly<Partial<Record<FigureName, number>>>;
 
 /** The losses of a window. */
 export interface WindowLosses {
@@ -49,7 +64,7 @@ export interface Objective {
   /** The models that score a window before it is weighed. Each costs a forward pass over the window. */
   readonly scoredWith: readonly ScoredModel[];
   /** Names of what it tells of a window beside its loss. */
-  readonly figures: readonly string[];
+  readonly figures: readonly FigureName[];
   /**
    * Samples that are scored beside those of a window and not trained on, one for each; null where there are none. They are the
    * same object for the same window.

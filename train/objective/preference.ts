@@ -85,13 +85,18 @@ export interface PairRewards {
   logps: { chosen: number; rejected: number };
 }
 
-/** The figures of pairs: means over all of them. */
+/**
+ * The figures of pairs: means over all of them. A pair whose rewards are equal, as all are before DPO's first step, is half right;
+ * TRL has it wrong.
+ */
 export function rewardFigures(pairs: readonly PairRewards[]): Figures {
   const of = (value: (pair: PairRewards) => number) => mean(pairs.map(value));
   return {
     rewards_chosen: of(({ rewards }) => rewards.chosen),
     rewards_rejected: of(({ rewards }) => rewards.rejected),
-    rewards_accuracies: of(({ rewards }) => Number(rewards.chosen > rewards.rejected)),
+    rewards_accuracies: of(({ rewards: { chosen, rejected } }) =>
+      Number(chosen > rejected) + Number(chosen === rejected) / 2
+    ),
     rewards_margins: of(({ rewards }) => rewards.chosen - rewards.rejected),
     logps_chosen: of(({ logps }) => logps.chosen),
     logps_rejected: of(({ logps }) => logps.rejected),

@@ -21,12 +21,13 @@ export function checksum(bytes: Uint8Array | string): string {
 }
 
 /**
- * The checksum of samples as training sees them: their ids and which of them are targets, in order. It does not depend on
+ * The checksum of samples as training sees them: their ids, which of them are targets, and of preferences their parts, in order. It does not depend on
  * the names or formats of the files that they came from.
  */
 export function samplesChecksum(samples: readonly TokenizedSample[]): string {
   const hash = startChecksum();
-  for (const { ids, targets } of samples) {
+  for (const { ids, targets, part } of samples) {
+    if (part !== undefined) hash.update(part);
     hash.update(new Uint8Array(Uint32Array.from(sampleHeader(ids, targets)).buffer));
     hash.update(new Uint8Array(Uint32Array.from(ids).buffer));
   }

@@ -5,8 +5,9 @@
  */
 import builtinJson from "../../../examples/builtin/instructions.json" with { type: "text" };
 import { UserError } from "../../../kernels/errors.ts";
-import type { Sample } from "../prompt.ts";
+import type { PreferencePart, Sample } from "../prompt.ts";
 import { DataFile } from "./file.ts";
+import { judgedRows, type Judgement, PREFERENCE_FIELDS } from "./formats/preference.ts";
 import { JsonRows } from "./json_rows.ts";
 import type { Row, Rows } from "./row.ts";
 import { openRows } from "./rows.ts";
@@ -44,47 +45,97 @@ function unusedNote(unused: ReadonlyMap<string, number>): string[] {
 }
 
 /** A line on rows that were left out. */
-function emptyNotes(empty: ReadonlyMap<string, number>): string[] {
+function emptyNotes(empty: ReadonlyMap<string, number>, word: string): string[] {
   return [...empty].map(([name, rows]) =>
     rows === 1
-      ? `1 sample left out: its ${name} is empty`
-      : `${rows} samples left out: their ${name} is empty`
+      ? `1 ${word} left out: its ${name} is empty`
+      : `${rows} ${word}s left out: their ${name} is empty`
   );
 }
 
-/** Makes samples of rows, and counts what there is to be told of them. */
-export class SampleReader {
+/** A sample, with its part where it is one of a preference. */
+export interface PartSample {
+  sample: Sample;
+  part?: PreferencePart;
+}
+
+/** Samples that stay together. */
+export type PartGroup = readonly PartSample[];
+
+/** What is read of a data file of samples or of preferences. */
+export interface GroupOptions extends LoadOptions {
+  /** What is made of rows of preferences. Default: rows are no preferences. */
+  judgement?: Judgement;
+}
+
+/** A group, or what of the row holds nothing to learn in it; and which fields were asked for. */
+interface ReadGroup {
+  group: PartGroup;
+  empty?: string;
+  used: ReadonlySet<string>;
+}
+
+/** The groups of a row. @throws {UserError} Where the row is none that is known. */
+function readGroups(
+  row: Row,
+  { outputs = true, data_format, judgement }: GroupOptions,
+): ReadGroup[] {
+  if (judgement === undefined) {
+    const { sample, empty, used } = toSample(row, { outputs, data_format });
+    return [{ group: [{ sample }], empty, used }];
+  }
+  return judgedRows(row, judgement).map((answers) => {
+    const used = new Set(PREFERENCE_FIELDS), group: PartSample[] = [];
+    let missing: string | undefined;
+    for (const { part, row, name } of answers) {
+      const { sample, empty, used: own } = toSample(row, { outputs, data_format });
+      own.forEach((field) => used.add(field));
+      group.push({ sample, part });
+      if (empty !== undefined) missing ??= name;
+    }
+    return { group, empty: missing, used };
+  });
+}
+
+/** Which names fields of rows may have. */
+function fieldsOf({ judgement }: GroupOptions): (name: string) => boolean {
+  return judgement === undefined
+    ? isField
+    : (name) => isField(name) || PREFERENCE_FIELDS.includes(name);
+}
+
+/** Makes groups of samples of rows, and counts what there is to be told of them. */
+export class GroupReader {
   readonly #file: string;
-  readonly #options: LoadOptions;
+  readonly #options: GroupOptions;
   #rows = 0;
-  #samples = 0;
+  #groups = 0;
   readonly #unused = new Map<string, number>();
   readonly #empty = new Map<string, number>();
 
   /** @param file What to call it in messages. */
-  constructor(file: string, options: LoadOptions) {
+  constructor(file: string, options: GroupOptions) {
     this.#file = file;
     this.#options = options;
   }
 
   /**
-   * A row's sample; undefined where it holds nothing to learn.
+   * A row's groups of samples, without those that hold nothing to learn.
    *
-   * @throws {UserError} Where the row is none of the samples that are known.
+   * @throws {UserError} Where the row is none that is known.
    */
-  read(row: Row): Sample | undefined {
+  read(row: Row): PartGroup[] {
     this.#rows++;
-    const { outputs = true, data_format } = this.#options;
-    const { sample, empty, used } = toSample(row, { outputs, data_format });
+    const read = readGroups(row, this.#options), groups: PartGroup[] = [];
     for (const [name, value] of Object.entries(row.value ?? {})) {
-      if (value !== null && !used.has(name)) countOne(this.#unused, name);
+      if (value !== null && !read.some(({ used }) => used.has(name))) countOne(this.#unused, name);
     }
-    if (empty !== undefined) {
-      countOne(this.#empty, empty);
-      return undefined;
+    for (const { group, empty } of read) {
+      if (empty === undefined) groups.push(group);
+      else countOne(this.#empty, empty);
     }
-    this.#samples++;
-    return sample;
+    this.#groups += groups.length;
+    return groups;
   }
 
   /**
@@ -97,8 +148,9 @@ export class SampleReader {
       throw new UserError(`data file "${this.#file}" holds no rows; expected at least one`);
     }
     const unused = new Map([...unread, ...this.#unused]);
-    const lines = [...notes, ...unusedNote(unused), ...emptyNotes(this.#empty)];
-    if (this.#samples > 0) return lines;
+    const word = this.#options.judgement === "pairs" ? "pair" : "sample";
+    const lines = [...notes, ...unusedNote(unused), ...emptyNotes(this.#empty, word)];
+    if (this.#groups > 0) return lines;
     throw new UserError(
       `data file "${this.#file}": nothing is left to learn (${lines.at(-1)})`,
     );
@@ -115,17 +167,19 @@ function countOne(counts: Map<string, number>, name: string): void {
  * @param file What to call it in messages.
  */
 export function parseSamples(json: string, file: string, options: LoadOptions = {}): LoadedSamples {
-  const { limit = Infinity } = options, reader = new SampleReader(file, options);
-  const rows = new JsonRows({ file, isField, limit }), samples: Sample[] = [];
+  const { limit = Infinity } = options, reader = new GroupReader(file, options);
+  const rows = new JsonRows({ file, isField, limit }), groups: PartGroup[] = [];
   rows.push(new TextEncoder().encode(json));
   rows.finish();
   for (let some = rows.take(); some.length > 0; some = rows.take()) {
-    for (const row of some) {
-      const sample = reader.read(row);
-      if (sample !== undefined) samples.push(sample);
-    }
+    for (const row of some) groups.push(...reader.read(row));
   }
-  return { samples, notes: reader.notes(rows) };
+  return { samples: samplesOf(groups), notes: reader.notes(rows) };
+}
+
+/** The samples of groups. */
+function samplesOf(groups: readonly PartGroup[]): Sample[] {
+  return groups.flat().map(({ sample }) => sample);
 }
 
 /**
@@ -139,15 +193,30 @@ export async function loadSamples(
   path: string,
   options: LoadOptions = {},
 ): Promise<LoadedSamples> {
-  if (path === BUILTIN_DATA) return parseSamples(builtinJson, BUILTIN_DATA, options);
-  using file = await DataFile.open(path);
-  const rows = await openRows(file, { isField, limit: options.limit ?? Infinity });
-  const reader = new SampleReader(path, options), samples: Sample[] = [];
-  for (let some = await rows.next(); some !== undefined; some = await rows.next()) {
-    for (const row of some) {
-      const sample = reader.read(row);
-      if (sample !== undefined) samples.push(sample);
-    }
+  const { groups, notes } = await loadGroups(path, options);
+  return { samples: samplesOf(groups), notes };
+}
+
+/** Reads a data file as {@linkcode loadSamples} does, the samples in groups, also those of preferences. */
+export async function loadGroups(
+  path: string,
+  options: GroupOptions = {},
+): Promise<{ groups: PartGroup[]; notes: string[] }> {
+  if (path === BUILTIN_DATA && options.judgement === undefined) {
+    const { samples, notes } = parseSamples(builtinJson, BUILTIN_DATA, options);
+    return { groups: samples.map((sample) => [{ sample }]), notes };
   }
-  return { samples, notes: reader.notes(rows) };
+  if (path === BUILTIN_DATA) {
+    throw new UserError(
+      `data "${path}" are answers without others to compare them with; expected a file of preferences`,
+    );
+  }
+  using file = await DataFile.open(path);
+  const limit = options.limit ?? Infinity;
+  const rows = await openRows(file, { isField: fieldsOf(options), limit });
+  const reader = new GroupReader(path, options), groups: PartGroup[] = [];
+  for (let some = await rows.next(); some !== undefined; some = await rows.next()) {
+    for (const row of some) groups.push(...reader.read(row));
+  }
+  return { groups, notes: reader.notes(rows) };
 }

@@ -6,6 +6,7 @@
 import { UserError } from "../../../kernels/errors.ts";
 import type { DataFormat, ReadOptions, ReadRow } from "./formats/format.ts";
 import { DATA_FORMATS } from "./formats/formats.ts";
+import { isPreference } from "./formats/preference.ts";
 import { RowFields } from "./formats/row_fields.ts";
 import { isFields, kindOf, type Row } from "./row.ts";
 
@@ -56,11 +57,17 @@ function formatOf(fields: RowFields, name: string): DataFormat {
  * @throws {UserError} Where it is in no format that is known, or a field is missing or wrong; names the row.
  */
 export function toSample(
-  { where, value }: Row,
+  { where, value }: Pick<Row, "where" | "value">,
   { data_format = "auto", ...options }: SampleOptions,
 ): ReadRow & { used: ReadonlySet<string> } {
   if (!isFields(value)) {
     throw new UserError(`${where()} is ${kindOf(value)}; expected an object with ${EXPECTED}`);
+  }
+  if (options.outputs && isPreference({ value })) {
+    throw new UserError(
+      `${where()} has a preference (chosen and rejected); expected ${EXPECTED}, ` +
+        "or to train with objective dpo, orpo, kto or simpo",
+    );
   }
   const fields = new RowFields(where, value), { used } = fields;
   if (!options.outputs) ["output", "response", "completion"].forEach((name) => used.add(name));

@@ -38,6 +38,7 @@ Deno.test("config: the defaults are those of the design", () => {
     gradient_accumulation_steps: 8,
     packing: false,
     share_prefixes: true,
+    objective: "sft",
     loss_normalization: "sample",
     learning_rate: 1e-5,
     schedule: "constant",

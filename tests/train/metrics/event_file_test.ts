@@ -35,10 +35,10 @@ function writeSteps(folder: string, step: number, last: number, begin: number): 
   let now = begin;
   using file = new EventFile(folder, step, () => now += 0.25);
   for (const line of STEPS.filter((line) => line.step > step && line.step <= last)) {
-    file.write(line.step, stepScalars(line, 41.25));
+    file.write(line.step, stepScalars(line, 41.25, []));
     const evaluation = EVALUATIONS.find((evaluation) => evaluation.step === line.step);
     if (evaluation === undefined) continue;
-    file.write(line.step, evaluationScalars(evaluation), evaluationTexts(evaluation));
+    file.write(line.step, evaluationScalars(evaluation, []), evaluationTexts(evaluation));
   }
 }
 

@@ -26,7 +26,7 @@ Deno.test("dataset: cuts at the shorter limit, leaves out what has no target lef
       const said: string[] = [];
       const say = (line: string) => void said.push(line);
       const found = await loadDataset(tokenizer, { data: file, samples, max_length, context, say });
-      return { lengths: found.map(({ ids }) => ids.length), said };
+      return { lengths: found.flat().map(({ ids }) => ids.length), said };
     };
     for (const { lengths, said } of [await load(limit, 9999), await load(9999, limit)]) {
       assert.deepEqual(lengths, [short, limit]);
@@ -60,7 +60,7 @@ Deno.test("dataset: says what else the file holds, and where the prompt has all 
     context: 4096,
     say: (line: string) => void said.push(line),
   };
-  const [{ ids }] = await loadDataset(tokenizer, load);
+  const [[{ ids }]] = await loadDataset(tokenizer, load);
   assert.deepEqual(said, [
     `Data: ${file}, 1 sample, ${ids.length} tokens`,
     '  Rows of "train"; left out: "test" (2 rows)',
@@ -72,7 +72,7 @@ Deno.test("dataset: says what else the file holds, and where the prompt has all 
   const pairs = [{ prompt: "a", completion: "b" }, { prompt: "a", completion: "c" }];
   said.length = 0;
   const data = folder.file("pairs.json", JSON.stringify(pairs));
-  const [kept] = await loadDataset(odd, { ...load, data });
+  const [[kept]] = await loadDataset(odd, { ...load, data });
   assert.deepEqual([...kept.ids], [1, 3, 4, 5, 2]);
   assert.equal(said[1], "  1 sample left out: the prompt alone has as many tokens as the whole");
 });

@@ -173,7 +173,7 @@ const faults: [string, unknown, RegExp][] = [
   [
     "preferences",
     { prompt: "a", chosen: "b", rejected: "c" },
-    /: completion is missing; expected text/,
+    / has a preference \(chosen and rejected\); expected instruction .* objective dpo, orpo, kto or simpo/,
   ],
   [
     "a chat for a prompt",

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { ownSettings } from "../config/objective_keys.ts";
-import type { TrainConfig } from "../config/schema.ts";
-import { DirectPreferenceOptimization } from "./dpo.ts";
-import { KahnemanTverskyOptimization } from "./kto.ts";
-import type { Objective } from "./objective.ts";
-import { OddsRatioPreferenceOptimization } from "./orpo.ts";
-import { SupervisedFineTuning } from "./sft.ts";
-import { SimplePreferenceOptimization } from "./simpo.ts";
+import { ownSettings } from "./objective_keys.ts";
+import type { TrainConfig } from "./schema.ts";
+import { DirectPreferenceOptimization } from "../objective/dpo.ts";
+import { KahnemanTverskyOptimization } from "../objective/kto.ts";
+import type { Objective } from "../objective/objective.ts";
+import { OddsRatioPreferenceOptimization } from "../objective/orpo.ts";
+import { SupervisedFineTuning } from "../objective/sft.ts";
+import { SimplePreferenceOptimization } from "../objective/simpo.ts";
 
 /** @param context The model's limit on a sample's tokens. */
 export function objectiveOf(config: TrainConfig, context: number): Objective {

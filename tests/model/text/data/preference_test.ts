@@ -1,0 +1,168 @@
+/** Rows of preferences: which answers they have, how these are encoded, and what is wrong with them. */
+import assert from "node:assert/strict";
+import { UserError } from "../../../../kernels/errors.ts";
+import { loadDataset } from "../../../../model/text/data/dataset.ts";
+import type { Judgement } from "../../../../model/text/data/formats/preference.ts";
+import { loadGroups } from "../../../../model/text/data/load.ts";
+import { encodeSample, supervisedTokens } from "../../../../model/text/prompt.ts";
+import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
+import { TemporaryFolder } from "../../../cli/cli.ts";
+import { fixturePath } from "../../../fixtures.ts";
+
+const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
+
+/** The preferences of a file with this text, or with these rows as JSON. */
+async function load(
+  rows: unknown[] | string,
+  judgement: Judgement = "pairs",
+  data_format?: string,
+) {
+  using folder = new TemporaryFolder();
+  const text = typeof rows === "string" ? rows : JSON.stringify(rows);
+  return await loadGroups(folder.file("rows", text), { judgement, data_format });
+}
+
+const chosen = (sample: object) => ({ part: "chosen", sample });
+const rejected = (sample: object) => ({ part: "rejected", sample });
+const raw = (prompt: string, completion: string) => ({ prompt, completion });
+
+Deno.test("preferences: pairs beside a prompt, in Alpaca's fields, and with the prompt in both", async () => {
+  const { groups, notes } = await load([
+    { prompt: "Q:", chosen: " yes", rejected: " no", score: 1 },
+    { instruction: "Ask", input: "Bird", chosen: "A", rejected: "B" },
+    { chosen: "Human: hi Assistant: good day", rejected: "Human: hi Assistant: go" },
+    { chosen: "Q: 🦜🦜", rejected: "Q: 🦜🐦" },
+  ]);
+  const ask = { instruction: "Ask", input: "Bird" };
+  assert.deepEqual(groups, [
+    [chosen(raw("Q:", " yes")), rejected(raw("Q:", " no"))],
+    [chosen({ ...ask, output: "A" }), rejected({ ...ask, output: "B" })],
+    [chosen(raw("Q: 🦜", "🦜")), rejected(raw("Q: 🦜", "🐦"))],
+  ]);
+  assert.deepEqual(notes, [
+    "Fields not used: score (1 row)",
+    "1 pair left out: its rejected is empty",
+  ]);
+});
+
+Deno.test("preferences: a space before what differs belongs to the answers, as in TRL", async () => {
+  const { groups } = await load([{ chosen: "Q: a b", rejected: "Q: a c" }]);
+  assert.deepEqual(groups, [[chosen(raw("Q: a", " b")), rejected(raw("Q: a", " c"))]]);
+});
+
+Deno.test("preferences: labels in every way of writing them, and pairs taken apart", async () => {
+  const good = chosen(raw("p", "a")), bad = rejected(raw("p", "a"));
+  const row = { prompt: "p", completion: "a" };
+  for (const label of [true, 1, "true", "True"]) {
+    assert.deepEqual((await load([{ ...row, label }], "labels")).groups, [[good]]);
+    assert.deepEqual((await load([{ ...row, kto_tag: label }], "labels")).groups, [[good]]);
+  }
+  for (const label of [false, 0, "false", "False"]) {
+    assert.deepEqual((await load([{ ...row, label }], "labels")).groups, [[bad]]);
+  }
+  const table = await load("prompt,completion,label\np,a,False\np,a,1\n", "labels");
+  assert.deepEqual(table, { groups: [[bad], [good]], notes: [] });
+  const alpaca = await load([{ instruction: "i", output: "o", label: true }], "labels");
+  assert.deepEqual(alpaca.groups, [[chosen({ instruction: "i", input: "", output: "o" })]]);
+  const apart = await load([{ prompt: "p", chosen: "a", rejected: " " }], "labels");
+  assert.deepEqual(apart, {
+    groups: [[good]],
+    notes: ["1 sample left out: its rejected is empty"],
+  });
+});
+
+const pair = { prompt: "p", chosen: "a", rejected: "b" };
+const faults: [string, unknown, RegExp, Judgement?][] = [
+  ["text", "x", / is text; expected an object with chosen and rejected/],
+  [
+    "no rejected",
+    { prompt: "p", chosen: "a" },
+    /: rejected is missing; expected chosen and rejected/,
+  ],
+  [
+    "a misspelt name",
+    { prompt: "p", chosen: "a", rejectd: "b" },
+    /: rejected is missing; .*rejectd/,
+  ],
+  ["an object", { ...pair, chosen: { a: "b" } }, /: chosen is an object; expected text or a list/],
+  [
+    "a list and a text",
+    { ...pair, chosen: ["a"] },
+    /: one of chosen and rejected is a list .* alike$/,
+  ],
+  [
+    "no prompt",
+    { chosen: "a", rejected: "b" },
+    /: prompt is missing, and chosen and rejected don't/,
+  ],
+  [
+    "labels for pairs",
+    { prompt: "p", completion: "a", label: true },
+    /: chosen is missing; expected/,
+  ],
+  [
+    "no label",
+    { prompt: "p", completion: "a" },
+    / has neither a label nor chosen and rejected;/,
+    "labels",
+  ],
+  [
+    "a label of another kind",
+    { ...raw("p", "a"), label: "good" },
+    /: label is "good"; expected true/,
+    "labels",
+  ],
+  [
+    "a label that is a list",
+    { ...raw("p", "a"), label: [1] },
+    /: label is a list; expected true/,
+    "labels",
+  ],
+  [
+    "a label without an answer",
+    { prompt: "p", label: 1 },
+    /: completion is missing; expected/,
+    "labels",
+  ],
+];
+for (const [what, row, message, judgement = "pairs"] of faults) {
+  Deno.test(`preferences: ${what} is refused by the row's number`, async () => {
+    const first = judgement === "pairs" ? pair : { ...raw("p", "a"), label: true };
+    await assert.rejects(load([first, row], judgement), (error: Error) => {
+      assert.ok(error instanceof UserError, String(error));
+      assert.match(error.message, /rows", row 2 \(line 1\)/);
+      assert.match(error.message, message);
+      return true;
+    });
+  });
+}
+
+Deno.test("preferences: sides are encoded as prompt and completion, and a pair without one is left out", async () => {
+  const rows = [
+    { prompt: "a b", chosen: " c", rejected: " d e f g h i j" },
+    { prompt: "a b c d e f g h i j k l m n o p q r", chosen: " c", rejected: " d" },
+  ];
+  using folder = new TemporaryFolder();
+  const data = folder.file("rows.json", JSON.stringify(rows)), said: string[] = [];
+  const [better, worse] = [" c", " d e f g h i j"].map((completion) =>
+    encodeSample(tokenizer, { prompt: "a b", completion }, 1e6)
+  );
+  const max_length = better.ids.length + 1;
+  assert.ok(worse.ids.length > max_length);
+  const options = { data, judgement: "pairs", max_length, context: 999 } as const;
+  const groups = await loadDataset(tokenizer, { ...options, say: (line) => void said.push(line) });
+  assert.equal(groups.length, 1);
+  const [first, second] = groups[0];
+  assert.deepEqual(first, { ...better, part: "chosen" });
+  assert.deepEqual([...second.ids], [...worse.ids.subarray(0, max_length)]);
+  assert.ok(second.truncated && supervisedTokens(second) > 0 && second.part === "rejected");
+  assert.deepEqual(said, [
+    `Data: ${data}, 1 pair, ${better.ids.length + max_length} tokens`,
+    `  1 pair cut at ${max_length} tokens`,
+    `  1 pair left out: nothing of an answer is within ${max_length} tokens`,
+  ]);
+  await assert.rejects(
+    loadDataset(tokenizer, { ...options, max_length: 2, say: () => {} }),
+    /no pair has any of its answers within max_length 2$/,
+  );
+});
