@@ -66,8 +66,8 @@ const LEAST_SHARED = 8;
 /**
  * Groups samples by what they begin with, so that a row of them has the fewest tokens: in lexical order, those of a
  * group are neighbours, and of all divisions into groups that share their common beginning the best is taken. A
- * group's first sample shares nothing, the others its beginning, of which none of their own targets is part, nor the row before
- * one. The first sample may have targets there.
+ * group's first sample shares nothing, the others its beginning. Targets are not shared, nor is the row before one; but a
+ * prompt that is learnt by itself serves the samples that it is the prompt of, which don't learn it.
  */
 export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
   const sorted = [...row].sort((a, b) => compare(a.sample.ids, b.sample.ids));
@@ -75,11 +75,12 @@ export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
   const best = [{ saved: 0, from: 0, shared: 0 }];
   for (let end = 1; end <= sorted.length; end++) {
     best.push({ saved: best[end - 1].saved, from: end - 1, shared: 0 });
-    let shared = Infinity;
+    let others = Infinity;
     for (let from = end - 2; from >= 0; from--) {
       const { ids } = sorted[from + 1].sample;
       const common = commonPrefix(sorted[from].sample.ids, ids);
-      shared = Math.min(shared, sharable(sorted[from + 1]), common);
+      others = Math.min(others, sharable(sorted[from + 1]), common);
+      const shared = Math.min(others, lendable(sorted[from]));
       if (shared < LEAST_SHARED) break;
       const saved = best[from].saved + shared * (end - 1 - from);
       if (saved > best[end].saved) best[end] = { saved, from, shared };
@@ -98,6 +99,12 @@ export function sharePrefixes(row: readonly PackedSample[]): PackedSample[] {
 /** Tokens whose rows predict no target: rows before the one of the first target. */
 function sharable({ sample }: PackedSample): number {
   return Math.max(0, promptLengthOf(sample) - 1);
+}
+
+/** Tokens whose rows may serve other samples, too. */
+function lendable(packed: PackedSample): number {
+  const { ids, part } = packed.sample;
+  return part === "prompt" ? ids.length : sharable(packed);
 }
 
 function compare(a: Uint32Array, b: Uint32Array): number {

@@ -7,7 +7,7 @@ import { makeTrainConfig, type PartialTrainConfig } from "../../../train/config/
 import { marginLoss } from "../../../train/objective/margin_loss.ts";
 import type { LogLikelihoods, Objective } from "../../../train/objective/objective.ts";
 import { withPrompt } from "../../../train/objective/orpo.ts";
-import type { AccumulationWindow } from "../../../train/planner.ts";
+import { type AccumulationWindow, PassPlanner } from "../../../train/planner.ts";
 import { assertClose, random } from "../../kernels/harness.ts";
 
 type Part = NonNullable<TokenizedSample["part"]>;
@@ -143,4 +143,14 @@ Deno.test("a pair without its rejected side, and a sample that is no preference,
     () => objective.weigh([[{ ...chosen, part: undefined }]], [[[0]]]),
     /part in a preference/,
   );
+});
+
+Deno.test("a prompt that orpo learns serves both of its answers in a packed row", () => {
+  const window = [[...withPrompt(pair(3, 20, 2, 3))]], packing = true;
+  const [shared] = new PassPlanner({ packing, share_prefixes: true }).passes(window);
+  // The row before an answer predicts its first token, which is another one for each.
+  assert.equal(shared.tokens, 20 + (1 + 2) + (1 + 3));
+  assert.equal(shared.targets, 19 + 2 + 3);
+  const [alone] = new PassPlanner({ packing, share_prefixes: false }).passes(window);
+  assert.equal(alone.tokens, 20 + 22 + 23);
 });

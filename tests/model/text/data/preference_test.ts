@@ -15,11 +15,10 @@ const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
 async function load(
   rows: unknown[] | string,
   judgement: Judgement = "pairs",
-  data_format?: string,
 ) {
   using folder = new TemporaryFolder();
   const text = typeof rows === "string" ? rows : JSON.stringify(rows);
-  return await loadGroups(folder.file("rows", text), { judgement, data_format });
+  return await loadGroups(folder.file("rows", text), { judgement });
 }
 
 const chosen = (sample: object) => ({ part: "chosen", sample });
