@@ -247,8 +247,6 @@ export function largestPass(
     ),
     decoding: decoded,
     maxMicroBatches: Math.min(microBatches, config.gradient_accumulation_steps),
-    maxSamples: alone
-      ? sizes.maxSamples
-      : Math.max(sizes.maxSamples ?? 0, also.maxSamples ?? 0),
+    maxSamples: alone ? sizes.maxSamples : Math.max(sizes.maxSamples ?? 0, also.maxSamples ?? 0),
   };
 }

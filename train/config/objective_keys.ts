@@ -77,7 +77,9 @@ export function ownSettings<N extends ObjectiveName>(
   const defaults: Partial<ObjectiveKeys> = name === "dpo" && given.loss_type === "ipo"
     ? { ...DEFAULTS.dpo, length_normalization: true }
     : DEFAULTS[name];
-  const entries = Object.entries(defaults).map(([key, value]) => [key, given[key as OwnKey] ?? value]);
+  const entries = Object.entries(defaults).map((
+    [key, value],
+  ) => [key, given[key as OwnKey] ?? value]);
   return Object.fromEntries(entries) as OwnSettings<N>;
 }
 

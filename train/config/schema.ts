@@ -127,7 +127,9 @@ export const trainSchema = z.strictObject({
   max_steps: whole(1).optional().describe("Stop after so many optimizer steps.").meta({
     resume: "length",
   }),
-  batch_size: whole(1).default(1).describe("Rows of data in a micro-batch: samples, or pairs of a preference.").meta({ resume: "same" }),
+  batch_size: whole(1).default(1).describe(
+    "Rows of data in a micro-batch: samples, or pairs of a preference.",
+  ).meta({ resume: "same" }),
   gradient_accumulation_steps: whole(1).default(8).describe(
     "Micro-batches whose gradients are added up for one optimizer step.",
   ).meta({ resume: "same" }),

@@ -66,7 +66,9 @@ export class MetricsFiles implements Disposable {
       this.#evaluations.push(new RetriedWrites(file.path, (line) => file.write({ ...line })));
     }
     if (csv) {
-      const file = this.#keep(new CsvFile(folder.file("csv"), [...STEP_FIELDS, ...figures], metrics.path));
+      const file = this.#keep(
+        new CsvFile(folder.file("csv"), [...STEP_FIELDS, ...figures], metrics.path),
+      );
       this.#steps.push(new RetriedWrites(file.path, (line) => file.write(line)));
     }
     if (csv && evaluates) {

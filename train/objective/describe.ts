@@ -12,6 +12,7 @@ export function describeFigures(
   >,
 ): string | undefined {
   if (accuracy === undefined) return undefined;
-  const shown = (value: number | null | undefined, digits: number) => (value ?? NaN).toFixed(digits);
+  const shown = (value: number | null | undefined, digits: number) =>
+    (value ?? NaN).toFixed(digits);
   return `accuracy ${shown(accuracy, 3)}, margin ${shown(margin, 3)}`;
 }

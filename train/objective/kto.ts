@@ -23,7 +23,11 @@ export interface KtoSettings {
 }
 
 /** A prompt with the answer to another one, cut at so many tokens. */
-function unrelated(prompt: TokenizedSample, answer: TokenizedSample, most: number): TokenizedSample {
+function unrelated(
+  prompt: TokenizedSample,
+  answer: TokenizedSample,
+  most: number,
+): TokenizedSample {
   const begin = promptLengthOf(prompt), from = promptLengthOf(answer);
   const all = [...prompt.ids.subarray(0, begin), ...answer.ids.subarray(from)];
   const ids = Uint32Array.from(all.slice(0, most)), shift = begin - from;
@@ -75,13 +79,22 @@ export class KahnemanTverskyOptimization implements Objective {
     const weights = window.map((samples) => new Array<number>(samples.length).fill(0));
     const found = batches.slice(0, window.length).map((samples, slot) => {
       const beside = batches[window.length + slot];
-      const kl = Math.max(0, mean(beside.map(({ scores: [policy, reference] }) => policy - reference)));
+      const kl = Math.max(
+        0,
+        mean(beside.map(({ scores: [policy, reference] }) => policy - reference)),
+      );
       const gains = samples.map((sample): Gain => {
         const { part, index, scores: [policy, reference] } = sample, ratio = policy - reference;
         const [sign, weight] = part === "chosen" ? [1, desirable_weight] : [-1, undesirable_weight];
-        const missed = sigmoid(-beta * sign * (ratio - kl)), share = 1 / (samples.length * window.length);
+        const missed = sigmoid(-beta * sign * (ratio - kl)),
+          share = 1 / (samples.length * window.length);
         weights[slot][index] = sign * weight * beta * missed * (1 - missed) * share;
-        return { sample, ratio, loss: weight * missed, right: Number(missed < 0.5) + Number(missed === 0.5) / 2 };
+        return {
+          sample,
+          ratio,
+          loss: weight * missed,
+          right: Number(missed < 0.5) + Number(missed === 0.5) / 2,
+        };
       });
       return { kl, gains, loss: mean(gains.map(({ loss }) => loss)) };
     });

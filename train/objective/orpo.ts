@@ -9,14 +9,7 @@ import { promptLengthOf } from "../../model/text/targets.ts";
 import type { AccumulationWindow } from "../planner.ts";
 import { sigmoid, softplus } from "./logistic.ts";
 import type { LogLikelihoods, Objective, WeighedWindow } from "./objective.ts";
-import {
-  judged,
-  mean,
-  type Pair,
-  pairsOf,
-  REWARD_FIGURES,
-  rewardFigures,
-} from "./preference.ts";
+import { judged, mean, type Pair, pairsOf, REWARD_FIGURES, rewardFigures } from "./preference.ts";
 
 /** What decides it. */
 export interface OrpoSettings {

@@ -5,7 +5,11 @@
  * @module
  */
 import { present } from "../../kernels/present.ts";
-import { type PreferencePart, supervisedTokens, type TokenizedSample } from "../../model/text/prompt.ts";
+import {
+  type PreferencePart,
+  supervisedTokens,
+  type TokenizedSample,
+} from "../../model/text/prompt.ts";
 import type { AccumulationWindow } from "../planner.ts";
 import type { Figures, LogLikelihoods, WeighedWindow } from "./objective.ts";
 

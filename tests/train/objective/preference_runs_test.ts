@@ -1,6 +1,7 @@
 /** Runs that learn preferences: what they write, that they go on where they stopped, and what they take. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parse as parseCsv } from "csv/sync";
 import { Memory } from "../../../kernels/gpu/memory.ts";
 import { parseTrainArguments } from "../../../train/config/config.ts";
@@ -25,6 +26,8 @@ function pairData(count: number): string {
 const RUN = ["--model", "random:tiny", "--tokenizer", TOKENIZER, "--epochs", "2"]
   .concat(["--batch-size", "2", "--gradient-accumulation-steps", "2"])
   .concat(["--learning-rate", "3e-3", "--packing"]);
+
+const EXAMPLE = "../../../examples/preference.yaml";
 
 type Line = Record<string, unknown>;
 
@@ -118,6 +121,17 @@ for (const [objective, figures, ...flags] of OBJECTIVES) {
     },
   );
 }
+
+gpuTest("the built-in model learns the example's preference from half of its pairs", async () => {
+  using folder = new TemporaryFolder();
+  const output = folder.file("run"), config = fileURLToPath(new URL(EXAMPLE, import.meta.url));
+  const short = ["--samples", "56", "--eval-every", "100", "--eval-samples", "0"];
+  succeeded(await lorikeetHere("train", [config, ...short, "--output", output]));
+  const [before, after] = linesOf(output, "evaluations.jsonl");
+  assert.deepEqual([before.rewards_accuracies, before.rewards_margins], [0.5, 0]);
+  assert.ok(Number(after.rewards_accuracies) > 0.8, JSON.stringify(after));
+  assert.ok(Number(after.rewards_margins) > 0.5, JSON.stringify(after));
+});
 
 Deno.test("dpo takes at most a tenth more memory than sft with the same rows", async () => {
   using folder = new TemporaryFolder();
