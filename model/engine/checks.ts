@@ -5,6 +5,11 @@
  */
 import { UsageError } from "../../kernels/errors.ts";
 import type { Sampling } from "../../kernels/ops/sampling/sample.ts";
+import { MOST_LOGPROBS } from "../../kernels/ops/sampling/token_logprobs.ts";
+import type { Choice, LogitAdjustments } from "./token_chooser.ts";
+
+/** The largest number that is added to logits. */
+const MOST_ADJUSTMENT = 1e6;
 
 /** Some numbers, and their description. */
 interface Range {
@@ -26,6 +31,11 @@ export const U32 = wholeFrom(0, 2 ** 32 - 1);
 const SHARE: Range = {
   has: (value) => value >= 0 && value <= 1,
   expected: "a number from 0 to 1",
+};
+/** What is added to logits: as much as leaves them finite. */
+const FINITE: Range = {
+  has: (value) => Math.abs(value) <= MOST_ADJUSTMENT,
+  expected: `a number from ${-MOST_ADJUSTMENT} to ${MOST_ADJUSTMENT}`,
 };
 const TOKENS: Range = { // Infinity is as many as there is room for.
   has: (value) => value === Infinity || wholeFrom(0).has(value),
@@ -68,16 +78,12 @@ export function checkNumber(name: string, value: number, { has, expected }: Rang
 }
 
 /**
- * @param penalized Whether the engine has room for repetition penalties.
+ * @param room What the engine has room for.
  * @throws {UsageError} where a sequence can't be sampled so.
  */
 export function checkSequenceOptions(
-  { sampling, maxTokens, subsequence }: {
-    sampling: Sampling;
-    maxTokens: number;
-    subsequence: number;
-  },
-  penalized: boolean,
+  { sampling, maxTokens, subsequence, adjustments, logprobs }: Choice & { maxTokens: number },
+  room: Readonly<Record<"penalized" | "adjusted" | "recorded", boolean>> & { vocab: number },
 ): void {
   checkNumber("maxTokens", maxTokens, TOKENS);
   checkNumber("subsequence", subsequence, U32);
@@ -85,11 +91,30 @@ export function checkSequenceOptions(
     checkNumber(`sampling.${name}`, sampling[name], SAMPLING[name]);
   }
   const { repetition_penalty } = sampling;
-  if (repetition_penalty !== 1 && !penalized) {
+  if (repetition_penalty !== 1 && !room.penalized) {
     throw new UsageError(
       `sampling.repetition_penalty is ${repetition_penalty}, for which this engine has no memory; ` +
         "expected 1, or an engine that is opened with `penalized`",
     );
+  }
+  if (adjustments !== undefined) {
+    if (!room.adjusted) throw new UsageError("this engine has no memory for `adjustments`");
+    checkAdjustments(adjustments, room.vocab);
+  }
+  if (logprobs === undefined) return;
+  if (!room.recorded) throw new UsageError("this engine has no memory for `logprobs`");
+  checkNumber("logprobs", logprobs, wholeFrom(0, MOST_LOGPROBS));
+}
+
+function checkAdjustments(
+  { frequency_penalty, presence_penalty, logit_bias }: LogitAdjustments,
+  vocab: number,
+): void {
+  checkNumber("adjustments.frequency_penalty", frequency_penalty, FINITE);
+  checkNumber("adjustments.presence_penalty", presence_penalty, FINITE);
+  for (const [id, bias] of logit_bias) {
+    checkNumber("a token of adjustments.logit_bias", id, wholeFrom(0, vocab - 1));
+    checkNumber(`the bias of token ${id}`, bias, FINITE);
   }
 }
 

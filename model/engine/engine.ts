@@ -7,25 +7,25 @@
  *
  * @module
  */
-import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
-import {
-  NOT_FINITE,
-  sample,
-  type Sampling,
-  samplingSettings,
-  type SamplingSteps,
-  samplingSteps,
-  SETTINGS_WORDS,
-} from "../../kernels/ops/sampling/sample.ts";
+import { NOT_FINITE, type Sampling } from "../../kernels/ops/sampling/sample.ts";
+import type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
 import { checkPrompt, checkSequenceOptions } from "./checks.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
+import {
+  type Choice,
+  type ChoiceRoom,
+  type ChosenLayout,
+  type LogitAdjustments,
+  TokenChooser,
+} from "./token_chooser.ts";
 
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
+export type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
+export type { ChoiceRoom, LogitAdjustments } from "./token_chooser.ts";
 
 /** The most likely token each time. */
 export const GREEDY: Sampling = {
@@ -37,8 +37,6 @@ export const GREEDY: Sampling = {
   seed: 0,
 };
 
-/** Steps of a chunk at most. */
-const MOST_STEPS = 32;
 /** The time that a chunk is to take: text is to flow. */
 const CHUNK_MILLISECONDS = 50;
 /**
@@ -50,7 +48,7 @@ const GROWTH = 2;
 /** Steps of the next chunk, after one that took so long. */
 function nextSteps(steps: number, milliseconds: number): number {
   const fitting = Math.round(CHUNK_MILLISECONDS * steps / milliseconds);
-  return Math.max(1, Math.min(fitting, GROWTH * steps, MOST_STEPS));
+  return Math.max(1, Math.min(fitting, GROWTH * steps));
 }
 
 /** How a sequence goes on. */
@@ -63,6 +61,10 @@ export interface SequenceOptions {
   stop: readonly number[];
   /** Which subsequence of random numbers the sequence draws from; u32. Default 0. */
   subsequence?: number;
+  /** Default: none. */
+  adjustments?: LogitAdjustments;
+  /** Tell of each token's log-probability, and of those of so many of the likeliest ones. Default: tell nothing. */
+  logprobs?: number;
   /**
    * Reuse what a free slot's cache has of the prompt, as in conversations. The weights must not have changed since.
    */
@@ -81,7 +83,7 @@ export class Sequence {
   slot?: number;
   /** Tokens recorded so far, including those that are not read yet. */
   asked = 0;
-  readonly sampling: Sampling;
+  readonly choice: Choice;
   /** The tokens of its slot that the host knows: the prompt's, the answer's and the one that ended it. */
   readonly slotIds: number[];
 
@@ -91,7 +93,8 @@ export class Sequence {
     readonly most: number,
     readonly options: SequenceOptions,
   ) {
-    this.sampling = options.sampling ?? GREEDY;
+    const { sampling = GREEDY, subsequence = 0, adjustments, logprobs } = options;
+    this.choice = { sampling, subsequence, adjustments, logprobs };
     this.slotIds = [...prompt];
     if (most <= 0) this.finished = "length";
   }
@@ -101,31 +104,27 @@ export class Sequence {
 export interface Token {
   sequence: Sequence;
   id: number;
+  /** Where its sequence asks for them. */
+  logprobs?: TokenLogprobs;
 }
 
 /** Steps that are recorded and not read yet, and the sequences whose tokens they make. */
 interface Chunk {
   steps: number;
+  layout: ChosenLayout;
   sequences: readonly Sequence[];
 }
 
 /** Decodes sequences of a model. */
 export class Engine {
   readonly slots: Slots;
-  /** Tokens of the steps since the last reading `[steps, slots]`. */
-  readonly #sampled: Tensor;
-  /** How each slot's tokens are chosen `[slots, SETTINGS_WORDS]`. */
-  readonly #settings: Tensor;
-  /** Which tokens each slot's sequence has had `[slots, padded vocabulary]`. */
-  readonly #seen?: Tensor;
+  readonly #chooser: TokenChooser;
   /** The last sequence of each slot: its tokens are what the slot holds. */
   readonly #sequences: (Sequence | undefined)[];
   /** Slots that a step computes: up to the last that was live when a prompt came in. */
   #count = 0;
   #waiting: Sequence[] = [];
   #recorded?: Chunk;
-  /** What the sequences in the slots need done. */
-  #steps: SamplingSteps = samplingSteps([], 0);
   /** The chunk that is being read, for all who ask for it. */
   #stepping?: Promise<Token[]>;
   /** Steps of the next chunk, and when the last one was read. */
@@ -134,21 +133,17 @@ export class Engine {
 
   /**
    * @param model Made to generate, with sizes that are no smaller.
-   * @param penalized Whether a repetition penalty will be asked for.
+   * @param room What sequences may ask for.
    */
   constructor(
     memory: Memory,
     readonly model: Llama,
     readonly sizes: EngineSizes,
-    { penalized = false }: { penalized?: boolean } = {},
+    room: ChoiceRoom = {},
   ) {
     this.slots = new Slots(memory, model, sizes);
-    const { sequences } = sizes, { vocab_size } = model.config;
-    const make = (name: string, ...shape: number[]) =>
-      memory.tensor("workspace", name, "u32", shape);
-    this.#sampled = make("sampled_tokens", MOST_STEPS, sequences);
-    this.#settings = make("sampling_settings", sequences, SETTINGS_WORDS);
-    if (penalized) this.#seen = make("seen", sequences, roundUp(vocab_size, 4));
+    const { sequences } = sizes;
+    this.#chooser = new TokenChooser(memory, model.config.vocab_size, sequences, room);
     this.#sequences = Array(sequences).fill(undefined);
   }
 
@@ -159,11 +154,13 @@ export class Engine {
    * @throws {UsageError} where the prompt does not fit the sizes planned, or an option is out of its range.
    */
   admit(prompt: readonly number[], options: SequenceOptions): Sequence {
-    const { context } = this.sizes, { sampling = GREEDY, maxTokens, subsequence = 0 } = options;
-    checkPrompt(prompt, { context, vocab: this.model.config.vocab_size });
-    checkSequenceOptions({ sampling, maxTokens, subsequence }, this.#seen !== undefined);
-    const most = Math.min(options.maxTokens, context - prompt.length);
+    const { context } = this.sizes,
+      { vocab_size: vocab } = this.model.config,
+      { maxTokens } = options;
+    checkPrompt(prompt, { context, vocab });
+    const most = Math.min(maxTokens, context - prompt.length);
     const sequence = new Sequence(prompt, most, options);
+    checkSequenceOptions({ ...sequence.choice, maxTokens }, this.#chooser);
     if (sequence.finished === undefined) this.#waiting.push(sequence);
     return sequence;
   }
@@ -190,8 +187,8 @@ export class Engine {
     const chunk = isNeeded ? this.#recorded : this.#record(gpu);
     this.#recorded = undefined;
     if (chunk === undefined) return [];
-    const { steps } = chunk;
-    const read = await gpu.read(this.#sampled.rows(0, steps), () => {
+    const { steps, layout } = chunk;
+    const read = await gpu.read(this.#chooser.chosen(steps, layout), () => {
       this.#recorded = this.#record(gpu);
     });
     const tokens = this.#collect(new Uint32Array(read), chunk);
@@ -263,18 +260,20 @@ export class Engine {
     // Without a cache a pass computes all slots, so that new sequences come when the others have ended.
     if (this.slots.cache !== undefined || decoded.length === 0) {
       const admitted = this.#prefill(gpu);
-      if (admitted.length > 0) return { steps: 1, sequences: admitted };
+      const { layout } = this.#chooser;
+      if (admitted.length > 0) return { steps: 1, layout, sequences: admitted };
     }
     if (!this.#rotateAsLong(gpu, decoded)) return undefined;
     const needed = Math.max(0, ...decoded.map(({ most, asked }) => most - asked));
     const room = decoded.map(({ slot = 0 }) => this.slots.roomToGrow(slot));
-    const steps = Math.min(this.#chunkSteps, needed, ...room);
+    const { layout, mostSteps } = this.#chooser;
+    const steps = Math.min(this.#chunkSteps, needed, mostSteps, ...room);
     if (steps === 0) return undefined;
     for (let step = 0; step < steps; step++) {
       this.slots.step(gpu, this.#count, this.#sampler(gpu, step));
     }
     for (const sequence of decoded) sequence.asked += steps;
-    return { steps, sequences: decoded };
+    return { steps, layout, sequences: decoded };
   }
 
   /** Makes keys again of texts that are about to outgrow them; false while the host doesn't know all of their tokens. */
@@ -306,75 +305,50 @@ export class Engine {
       sequence.asked = 1;
       this.#sequences[slot] = sequence;
     }
-    const live = this.#sequences.filter(isLive);
     this.#count = 1 + this.#sequences.findLastIndex(isLive);
-    this.#steps = samplingSteps(live.map(({ sampling }) => sampling), this.model.config.vocab_size);
-    gpu.write(this.#settings, this.#allSettings());
-    if (this.#steps.penalty) {
-      for (const { sequence } of prompts) {
-        this.#markPrompt(gpu, sequence);
-      }
-    }
+    this.#chooser.set(
+      gpu,
+      this.#sequences.map((sequence) => {
+        if (sequence === undefined) return undefined;
+        const { prompt, choice } = sequence;
+        return { prompt, choice, live: isLive(sequence) };
+      }),
+      prompts.map(({ slot }) => slot),
+    );
     this.slots.prefill(gpu, prompts, this.#sampler(gpu, 0));
     this.#chunkSteps = 1;
     this.#began = performance.now();
     return prompts.map(({ sequence }) => sequence);
   }
 
-  #allSettings(): Uint32Array {
-    const all = new Uint32Array(this.#settings.size);
-    this.#sequences.forEach((sequence, slot) => {
-      if (sequence === undefined) return;
-      const { sampling, options: { subsequence = 0 } } = sequence;
-      all.set(samplingSettings(sampling, subsequence), slot * SETTINGS_WORDS);
-    });
-    return all;
-  }
-
-  /** Marks the tokens of a sequence's prompt as seen by it, and no others. */
-  #markPrompt(gpu: Gpu, { prompt, slot = 0 }: Sequence): void {
-    const seen = present(this.#seen, "room for what was seen");
-    const flags = new Uint32Array(seen.rowSize);
-    for (const id of prompt) flags[id] = 1;
-    gpu.write(seen, flags, slot * seen.rowSize);
-  }
-
   /** Chooses the next token of slots, as step `step` of a chunk. */
   #sampler(gpu: Gpu, step: number): Sampler {
+    const { ids, positions } = this.slots;
     return (logits, first, rows) =>
-      sample(gpu, {
-        logits,
-        vocab: this.model.config.vocab_size,
-        rows,
-        first,
-        ids: this.slots.ids,
-        sampled: this.#sampled,
-        step,
-        stride: this.sizes.sequences,
-        positions: this.slots.positions,
-        settings: this.#settings,
-        seen: this.#seen,
-        steps: this.#steps,
-      });
+      this.#chooser.choose(gpu, { logits, first, rows, step, ids, positions });
   }
 
   /** Gives a chunk's tokens to their sequences. */
-  #collect(sampled: Uint32Array, { steps, sequences }: Chunk): Token[] {
+  #collect(read: Uint32Array, { steps, layout, sequences }: Chunk): Token[] {
     const tokens: Token[] = [];
     for (let step = 0; step < steps; step++) {
       for (const sequence of sequences) {
-        if (sequence.finished !== undefined || sequence.slot === undefined) continue;
-        const { ids, most, options: { stop, subsequence = 0 } } = sequence;
-        const id = sampled[step * this.sizes.sequences + sequence.slot];
+        const { ids, most, slot, options: { stop }, choice } = sequence;
+        if (sequence.finished !== undefined || slot === undefined) continue;
+        const id = read[step * layout.stride + slot];
         if (id === NOT_FINITE) {
-          const which = `prompt ${subsequence + 1}, token ${ids.length + 1}`;
+          const which = `prompt ${choice.subsequence + 1}, token ${ids.length + 1}`;
           throw notFiniteLogits(`${which} of the answer`, this.model);
         }
         sequence.slotIds.push(id);
         if (stop.includes(id)) sequence.finished = "stop";
         else {
           ids.push(id);
-          tokens.push({ sequence, id });
+          const { logprobs: count } = choice;
+          const logprobs = count === undefined
+            ? undefined
+            : this.#chooser.logprobs(read, layout, { step, slot, count });
+          tokens.push({ sequence, id, logprobs });
           if (ids.length >= most) sequence.finished = "length";
         }
       }

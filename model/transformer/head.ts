@@ -87,8 +87,10 @@ export class Head {
   constructor(
     memory: Memory,
     readonly spec: ArchSpec,
-    { rows: S, dtype, output, trainedRows, idle }: {
+    { rows: S, whole, dtype, output, trainedRows, idle }: {
       rows: number;
+      /** Whether the logits of all rows are wanted at once, and not in chunks. */
+      whole: boolean;
       dtype: Dtype;
       /** The output projection, with all that a pass may have of it. */
       output: PackedLinear;
@@ -107,7 +109,7 @@ export class Head {
     this.#gathered = rowsIn(idle?.gathered, "gathered", "f32");
     this.#normed = rowsIn(idle?.normed, "final_normed", dtype);
     this.#rstd = make("final_rstd", "f32", [S]);
-    this.#logits = make("logits", "f32", [chunkRows(vocabulary, S), vocabulary]);
+    this.#logits = make("logits", "f32", [whole ? S : chunkRows(vocabulary, S), vocabulary]);
     this.#nll = make("nll", "f32", [S]);
     const chunk = this.#logits.shape[0], width = loraWidth(output);
     if (width > 0) this.#loraHidden = make("output_lora_hidden", "f32", [chunk, width]);
@@ -151,8 +153,11 @@ export class Head {
 
   /** Logits `[rows, padded vocabulary]` f32; rows ≤ one chunk. */
   logits(gpu: Gpu, input: HeadInput): Tensor {
-    const { norm, rows } = input;
-    const x = this.#gather(gpu, input), c = this.#logits, pass = this.#pass(input, 0, rows);
+    const { norm, rows } = input, c = this.#logits;
+    if (rows > c.shape[0]) {
+      throw new Error(`logits of ${rows} rows exceed the plan's ${c.shape[0]}`);
+    }
+    const x = this.#gather(gpu, input), pass = this.#pass(input, 0, rows);
     if (takesMatvec(gpu, rows)) {
       const how = { ...pass, ...this.spec.norm, norm, normed: this.#normed };
       linearGemv(gpu, input.output, x, c, how);

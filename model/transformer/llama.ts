@@ -179,6 +179,7 @@ export class Llama {
     };
     this.#head = new Head(memory, spec, {
       rows: maxTargets,
+      whole: mode.kind === "generate",
       dtype: mode.kind === "train" ? numerics.storage : "f32",
       output,
       trainedRows: input.outputRows,

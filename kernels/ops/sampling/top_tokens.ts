@@ -28,6 +28,52 @@ export { NOT_FINITE } from "../../wgsl/token_order.ts";
 /** Most tokens a row can be asked for. */
 export const MOST_TOP_TOKENS = 64;
 
+/** What programs declare that look for the first tokens of a row: `logits` are bound, and `count` is a uniform. */
+export const TOP_TOKENS = `${TOKEN_KEYS}
+fn keysAt(i: u32) -> vec4<u32> { return keysOf(load_logits(row + i)); }
+${PLACES}
+${countSearch("firstTokens", "u.count")}
+${sumOfThreads(THREADS)}
+var<workgroup> collected: atomic<u32>;
+var<workgroup> tokens: array<vec2<u32>, ${MOST_TOP_TOKENS}>;`;
+
+/** WGSL that collects the (key, id) of a row's first tokens in `tokens`, and leaves its `top` logit and its `logSum`. */
+export const COLLECT_TOP_TOKENS = `row = group.x * (u.width / 4u);
+  ${FIRST_OF_ROW}
+  let top = valuesOf(vec4<u32>(firstOfThreads(thread, first.x, first.y).x)).x;
+  let place = firstTokens(thread, vec2<u32>());
+  var partial = 0.0;
+  ${
+  overRow(`
+    let ids = i * 4u + LANES;
+    let possible = (ids < vec4<u32>(u.vocab)) & (keys > vec4<u32>());
+    partial += dot(select(vec4<f32>(), exp(valuesOf(keys) - top), possible), vec4<f32>(1.0));
+    let kept = within(place, ids, keys);
+    if (any(kept)) {
+      ${
+    perLane(`if (kept.LANE) {
+        tokens[atomicAdd(&collected, 1u)] = vec2<u32>(keys.LANE, ids.LANE);
+      }`)
+  }
+    }`)
+}
+  let logSum = log(sumOfThreads(thread, partial));`;
+
+/**
+ * WGSL that leaves a thread's `token` and its `index`: the number of tokens before it, from `base` on. They were
+ * collected in any order.
+ */
+export function tokenIndex(base: string): string {
+  return `// Collected in any order: a token's index is the number of tokens before it.
+  let token = tokens[thread];
+  var index = ${base};
+  for (var i = 0u; i < u.count; i++) {
+    let other = tokens[i];
+    let before = other.x > token.x || (other.x == token.x && other.y < token.y);
+    index += select(0u, 1u, before);
+  }`;
+}
+
 const program = programFamily("top_tokens", () => ({
   bindings: [
     { name: "logits", dtype: "f32", access: "read" },
@@ -35,45 +81,13 @@ const program = programFamily("top_tokens", () => ({
     { name: "logprobs", dtype: "f32", access: "write", scalar: true },
   ],
   uniforms: { ...ORDER_UNIFORMS, count: "u32" },
-  body: `${TOKEN_KEYS}
-fn keysAt(i: u32) -> vec4<u32> { return keysOf(load_logits(row + i)); }
-${PLACES}
-${countSearch("firstTokens", "u.count")}
-${sumOfThreads(THREADS)}
-var<workgroup> collected: atomic<u32>;
-var<workgroup> tokens: array<vec2<u32>, ${MOST_TOP_TOKENS}>;
+  body: `${TOP_TOKENS}
 
 @compute @workgroup_size(${THREADS})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-  row = group.x * (u.width / 4u);
-  ${FIRST_OF_ROW}
-  let top = valuesOf(vec4<u32>(firstOfThreads(thread, first.x, first.y).x)).x;
-  let place = firstTokens(thread, vec2<u32>());
-  var partial = 0.0;
-  ${
-    overRow(`
-    let ids = i * 4u + LANES;
-    let possible = (ids < vec4<u32>(u.vocab)) & (keys > vec4<u32>());
-    partial += dot(select(vec4<f32>(), exp(valuesOf(keys) - top), possible), vec4<f32>(1.0));
-    let kept = within(place, ids, keys);
-    if (any(kept)) {
-      ${
-      perLane(`if (kept.LANE) {
-        tokens[atomicAdd(&collected, 1u)] = vec2<u32>(keys.LANE, ids.LANE);
-      }`)
-    }
-    }`)
-  }
-  let logSum = log(sumOfThreads(thread, partial));
+  ${COLLECT_TOP_TOKENS}
   if (thread >= u.count) { return; }
-  // Collected in any order: a token's index is the number of tokens before it.
-  let token = tokens[thread];
-  var index = group.x * u.count;
-  for (var i = 0u; i < u.count; i++) {
-    let other = tokens[i];
-    let before = other.x > token.x || (other.x == token.x && other.y < token.y);
-    index += select(0u, 1u, before);
-  }
+  ${tokenIndex("group.x * u.count")}
   ids[index] = select(token.y, NO_TOKEN, atomicLoad(&faults) != 0u);
   // A variable, because an infinite constant is an error.
   var infinite = 0xff800000u;

@@ -242,7 +242,7 @@ gpuTest(
     for (const sequences of [1, 4]) {
       for (const cache of ["f32", undefined] as const) {
         const sizes = { sequences, cache };
-        const engine = await makeEngine(gpu, cases[0], { sizes, penalized: true });
+        const engine = await makeEngine(gpu, cases[0], { sizes, room: { penalized: true } });
         const maxTokens = cache === undefined ? TOKENS / 2 : TOKENS;
         const ids = await answers(gpu, engine, prompts, { maxTokens, sampling });
         expected ??= ids;
@@ -263,7 +263,7 @@ gpuTest(
   "generate: a strong repetition penalty repeats neither the prompt's tokens nor the answer's",
   async (gpu) => {
     const [{ prompt, ...subject }] = readFixture("greedy.json");
-    const engine = await makeEngine(gpu, subject, { penalized: true });
+    const engine = await makeEngine(gpu, subject, { room: { penalized: true } });
     const sampling = { ...GREEDY, repetition_penalty: 50 };
     const long = [...prompt, ...randomArray(40, 3).map((v) => Math.floor(Math.abs(v) * 130))];
     const [ids] = await answers(gpu, engine, [long], { sampling });
@@ -300,13 +300,16 @@ gpuTest(
         stop: [],
         subsequence: i,
       });
-      const alone = await makeEngine(gpu, cases[0], { penalized: true, sizes: { cache } });
+      const alone = await makeEngine(gpu, cases[0], {
+        room: { penalized: true },
+        sizes: { cache },
+      });
       const expected: number[][] = [];
       for (const [i, { prompt }] of cases.entries()) {
         expected.push((await alone.answers(gpu, [prompt], optionsOf(i)))[0]);
       }
       const engine = await makeEngine(gpu, cases[0], {
-        penalized: true,
+        room: { penalized: true },
         sizes: { cache, sequences: 2 },
       });
       const sequences: Sequence[] = [];

@@ -1,6 +1,6 @@
 /** Engines of fixture models, for the tests of what they make. */
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
-import { Engine } from "../../../model/engine/engine.ts";
+import { type ChoiceRoom, Engine } from "../../../model/engine/engine.ts";
 import type { EngineSizes } from "../../../model/engine/slots.ts";
 import type { Llama, LlamaOptions } from "../../../model/transformer/llama.ts";
 import { generateMode, type PassSizes } from "../../../model/transformer/modes.ts";
@@ -28,15 +28,15 @@ export async function loadForEngine(
 export async function makeEngine(
   gpu: Gpu,
   subject: FixtureSubject,
-  { penalized, sizes: given = {}, passes, ...options }: Partial<Omit<LlamaOptions, "mode">> & {
+  { room, sizes: given = {}, passes, ...options }: Partial<Omit<LlamaOptions, "mode">> & {
     sizes?: Partial<EngineSizes>;
     passes?: Partial<PassSizes>;
-    penalized?: boolean;
+    room?: ChoiceRoom;
   } = {},
 ): Promise<Engine> {
   const merged = { ...SIZES, ...given };
   const sizes = { ...merged, promptTokens: merged.sequences * merged.context };
   const mode = { ...generateMode(sizes), ...passes };
   const model = await loadForEngine(gpu, subject, { mode, ...options });
-  return new Engine(gpu.memory, model, sizes, { penalized });
+  return new Engine(gpu.memory, model, sizes, room);
 }
