@@ -1,7 +1,7 @@
 /** Who the page's server answers, and what; asked by bytes on a socket, which no client puts right. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { isOwnHost } from "../../../train/watch/guard.ts";
+import { isLoopbackName } from "../../../http/guard.ts";
 import { Runs } from "../../../train/watch/runs.ts";
 import { serveWatchPage } from "../../../train/watch/serve.ts";
 import { decodeCurves, type Report } from "../../../train/watch/page/view.ts";
@@ -111,12 +111,12 @@ serverTest(
 
 Deno.test("watch server: names of this machine, at any port: that of a tunnel's other end", () => {
   for (const host of ["127.0.0.1", "localhost:1", "LOCALHOST:65535", "[::1]:80"]) {
-    assert.ok(isOwnHost(host), host);
+    assert.ok(isLoopbackName(host), host);
   }
   for (const host of ["", "127.0.0.2", "localhost.evil", "localhost:", "a@localhost", "[::2]"]) {
-    assert.ok(!isOwnHost(host), host);
+    assert.ok(!isLoopbackName(host), host);
   }
-  assert.ok(!isOwnHost(undefined));
+  assert.ok(!isLoopbackName(undefined));
 });
 
 serverTest("a foreign Origin is refused, also with the token", async ({ ask, port, folder }) => {
