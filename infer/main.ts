@@ -1,5 +1,5 @@
 /**
- * Entry point of the compiled inference program: `generate`, `chat`, `score`, `merge` or `convert`, as the first argument
+ * Entry point of the compiled inference program: `generate`, `chat`, `serve`, `score`, `merge` or `convert`, as the first argument
  * says. `./lorikeet` runs the commands' own files.
  *
  * @module
@@ -13,6 +13,7 @@ import { runMain } from "../cli/run_main.ts";
 const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
   generate: async (args) => (await import("./generate.ts")).generate(args),
   chat: async (args) => (await import("./chat.ts")).chat(args),
+  serve: async (args) => (await import("./serve/main.ts")).serve(args),
   score: async (args) => (await import("./score.ts")).score(args),
   merge: async (args) => (await import("./merge.ts")).merge(args),
   convert: async (args) => (await import("./convert.ts")).convert(args),
@@ -20,6 +21,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
 
 const HELP = `lorikeet generate   answers prompts
 lorikeet chat       is a conversation in the terminal
+lorikeet serve      answers requests as OpenAI's API does
 lorikeet score      measures how likely a model finds the answers of a data set
 lorikeet merge      writes a model with an adapter merged into it
 lorikeet convert    writes a model of Meta's layout, a GGUF file, or another dtype, as a Hugging Face folder

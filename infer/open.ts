@@ -15,7 +15,9 @@ import { type Mode, numericsOf, storageOf } from "../model/transformer/modes.ts"
 import type { CacheFlags, ModelFlags } from "./flags.ts";
 
 /** Element type of the KV cache. */
-export function cacheDtype({ cache_dtype, precision }: CacheFlags): Dtype {
+export function cacheDtype(
+  { cache_dtype, precision }: Pick<CacheFlags, "cache_dtype" | "precision">,
+): Dtype {
   if (cache_dtype !== "auto") return cache_dtype;
   return storageOf(precision);
 }
@@ -35,7 +37,7 @@ export interface LoadRun<T> {
  * @throws {UserError} where there is no GPU, or not the memory: then before anything is allocated.
  */
 export async function loadModel<T>(
-  { source, adapter }: FoundModel,
+  { source, adapter }: Pick<FoundModel, "source" | "adapter">,
   flags: ModelFlags,
   { mode, also, advice }: LoadRun<T>,
 ): Promise<Session<Loaded & { also: T }>> {

@@ -18,7 +18,8 @@ import { Refused, type System, thisSystem } from "./launch/system.ts";
 function isSteady({ command, args }: Launch): boolean {
   if (!isProgram(command)) return false;
   const { variants, permissions }: ProgramCommand = PROGRAMS[command];
-  return variants === undefined && !permissions.runs && !decidesByFlag(args);
+  const { runs, serves } = permissions;
+  return variants === undefined && !runs && serves !== "address" && !decidesByFlag(args);
 }
 
 /** Keeps a plan in the project's folder, where that can be written. */

@@ -33,3 +33,14 @@ export async function whileReported(look: () => Promise<void>): Promise<void> {
     await look();
   }
 }
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Lets events of other threads in, and of the network, at once: the loop waits for a thread to answer, as it has nothing
+ * of its own to do meanwhile. It takes 0.16 ms (Deno 2.9.6); a message comes 3 ms late between bursts of work of 5 ms, as
+ * with a timer, and 58 ms with `setImmediate`.
+ */
+export async function letEventsIn(): Promise<void> {
+  await crypto.subtle.digest("SHA-256", NOTHING);
+}

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { readFlag } from "./flags.ts";
 import { Refused } from "./system.ts";
 
 /** What Deno lets a program do. */
@@ -14,8 +15,11 @@ export interface Permissions {
   readonly programs: readonly string[];
   /** Whether the user may name one more program, a Python, by `--python`. */
   readonly python?: boolean;
-  /** Whether it serves a page to this machine: always, or where it is given `--watch`. */
-  readonly serves?: "always" | "--watch";
+  /**
+   * Whether it serves a page to this machine, always or where it is given `--watch`, or the `address` that `--host` and
+   * `--port` name.
+   */
+  readonly serves?: "always" | "--watch" | "address";
   /**
    * Whether its arguments name folders of runs: of files, it reads only theirs. One that `watches` has a page to read as
    * well, and writes `stop` in them.
@@ -46,6 +50,7 @@ const WRITES: Permissions = { write: true, programs: [] };
 const MERGES: Permissions = { write: true, programs: ["nvidia-smi"] };
 const TRAINS: Permissions = { ...MERGES, serves: "--watch" };
 const WATCHES: Permissions = { write: false, programs: [], serves: "always", runs: "watches" };
+const SERVES: Permissions = { ...READS, serves: "address" };
 const COMPARES: Permissions = { write: false, programs: [], runs: "reads" };
 
 /** A process of `doctor` for each thing that may crash or hang. */
@@ -67,6 +72,7 @@ export const PROGRAMS = {
   compare: { program: "train/compare/main.ts", computes: false, permissions: COMPARES },
   generate: { program: "infer/generate.ts", computes: true, permissions: READS },
   chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
+  serve: { program: "infer/serve/main.ts", computes: true, permissions: SERVES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
   merge: { program: "infer/merge.ts", computes: true, permissions: MERGES },
   convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
@@ -180,6 +186,23 @@ function fileFlags(
   ];
 }
 
+/** The address that a command serves, as its arguments have it. */
+function servedAddress(args: readonly string[]): string {
+  const host = readFlag("host", args) ?? "127.0.0.1", port = readFlag("port", args) ?? "8080";
+  // Whatever else it is, the command refuses: then it needs no socket.
+  if (!/^[\da-f.:]+$/i.test(host) || !/^\d{1,5}$/.test(port)) return "127.0.0.1";
+  const name = host.includes(":") ? `[${host}]` : host;
+  return Number(port) === 0 ? name : `${name}:${Number(port)}`;
+}
+
+/** What a command may serve; undefined where it serves nothing. */
+function servedBy({ serves }: Permissions, args: readonly string[]): string | undefined {
+  if (serves === "address") return servedAddress(args);
+  const isServed = serves === "always" ||
+    serves !== undefined && args.some((argument) => argument.startsWith(serves));
+  return isServed ? "127.0.0.1" : undefined;
+}
+
 /**
  * Deno's flags for these permissions.
  *
@@ -197,13 +220,12 @@ export function permissionFlags(
     has: (program: string) => boolean;
   },
 ): string[] {
-  const { programs, python: anyPython, serves } = permissions;
+  const { programs, python: anyPython } = permissions;
   const named = anyPython ? [...programs, python] : programs;
   // A comma would name two programs.
   const there = named.map((name) => name === "./lorikeet" ? lorikeet : name)
     .filter((name) => name === lorikeet || (!name.includes(",") && has(name)));
-  const served = serves === "always" ||
-    serves !== undefined && args.some((argument) => argument.startsWith(serves));
+  const served = servedBy(permissions, args);
   return [
     "--no-prompt",
     ...fileFlags(permissions, { lorikeet, args }),
@@ -212,7 +234,7 @@ export function permissionFlags(
     "--ignore-env",
     `--allow-env=${VARIABLES}`,
     ...(there.length > 0 ? [`--allow-run=${there}`] : []),
-    ...(served ? ["--allow-net=127.0.0.1"] : []),
+    ...(served === undefined ? [] : [`--allow-net=${served}`]),
   ];
 }
 

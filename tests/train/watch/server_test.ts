@@ -5,61 +5,15 @@ import { isLoopbackName } from "../../../http/guard.ts";
 import { Runs } from "../../../train/watch/runs.ts";
 import { serveWatchPage } from "../../../train/watch/serve.ts";
 import { decodeCurves, type Report } from "../../../train/watch/page/view.ts";
+import { askRaw, type RawAnswer, type RawRequest } from "../../raw_http.ts";
 import { inFolder, makeRun, metricsLines } from "./run_files.ts";
-
-/** What is asked, where it is not the page itself that asks. */
-interface Request {
-  method?: string;
-  path?: string;
-  headers?: Record<string, string>;
-  body?: string;
-}
-
-interface Answer {
-  status: number;
-  headers: Headers;
-  text: string;
-  bytes: Uint8Array<ArrayBuffer>;
-}
 
 /** A server for a test: one run of ten steps, in a folder beside a file that nobody is to see. */
 interface Server {
   folder: string;
   port: number;
   /** Asks as the page does, but for what is given; a header that is empty is left out. */
-  ask(request: Request): Promise<Answer>;
-}
-
-async function ask(port: number, { method, path, headers, body }: Request): Promise<Answer> {
-  using connection = await Deno.connect({ hostname: "127.0.0.1", port });
-  const lines = Object.entries(headers ?? {}).filter(([, value]) => value !== "");
-  const head = [
-    `${method ?? "GET"} ${path ?? "/api/runs"} HTTP/1.1`,
-    ...lines.map(([name, value]) => `${name}: ${value}`),
-    "Connection: close",
-  ];
-  await connection.write(new TextEncoder().encode(`${head.join("\r\n")}\r\n\r\n${body ?? ""}`));
-  return await answerFrom(connection);
-}
-
-/** An answer, read to its end and no further: a server may still wait for a body that it has refused. */
-async function answerFrom(connection: Deno.Conn): Promise<Answer> {
-  let bytes = new Uint8Array(0);
-  for await (const piece of connection.readable.values({ preventCancel: true })) {
-    bytes = new Uint8Array([...bytes, ...piece]);
-    const text = new TextDecoder("latin1").decode(bytes), end = text.indexOf("\r\n\r\n");
-    if (end < 0) continue;
-    const [first, ...fields] = text.slice(0, end).split("\r\n");
-    const headers = new Headers(fields.map((line) => {
-      const colon = line.indexOf(":");
-      return [line.slice(0, colon), line.slice(colon + 1).trim()] as [string, string];
-    }));
-    const content = bytes.slice(end + 4);
-    if (content.length < Number(headers.get("content-length") ?? 0)) continue;
-    const status = Number(first.split(" ")[1]);
-    return { status, headers, text: new TextDecoder().decode(content), bytes: content };
-  }
-  throw new Error("the connection ended before the answer");
+  ask(request: RawRequest): Promise<RawAnswer>;
 }
 
 /** A test with a server. */
@@ -75,7 +29,12 @@ function serverTest(name: string, body: (server: Server) => Promise<void>): void
         await body({
           folder,
           port,
-          ask: (request) => ask(port, { ...request, headers: { ...headers, ...request.headers } }),
+          ask: (request) =>
+            askRaw(port, {
+              path: "/api/runs",
+              ...request,
+              headers: { ...headers, ...request.headers },
+            }),
         });
       } finally {
         await page.close();
@@ -148,7 +107,7 @@ serverTest("what a browser sends for another site is refused", async ({ ask }) =
 serverTest("without the token nothing is told and nothing stopped", async ({ ask, folder }) => {
   const wrong = ["", "Bearer", "Bearer wrong", "Bearer " + "x".repeat(500), "Basic eDp5"];
   for (const Authorization of wrong) {
-    const requests: Request[] = [
+    const requests: RawRequest[] = [
       { path: "/api/runs" },
       { path: "/api/runs/0/curves?axis=step" },
       { path: "/api/runs/0/configuration" },

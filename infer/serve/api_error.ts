@@ -1,0 +1,89 @@
+/**
+ * Errors in the shape that OpenAI's API gives them: https://platform.openai.com/docs/guides/error-codes.
+ *
+ * @module
+ */
+import type { z } from "zod";
+import { didYouMean } from "../../kernels/suggestion.ts";
+
+/** OpenAI's kinds of errors. */
+const TYPES = {
+  400: "invalid_request_error",
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  405: "invalid_request_error",
+  408: "timeout_error",
+  413: "invalid_request_error",
+  414: "invalid_request_error",
+  415: "invalid_request_error",
+  429: "rate_limit_error",
+  500: "server_error",
+  503: "server_error",
+} as const;
+
+/** A status that an error may have. */
+export type ErrorStatus = keyof typeof TYPES;
+
+/** What an answer that failed holds. */
+export interface ErrorBody {
+  error: { message: string; type: string; param: string | null; code: string | null };
+}
+
+/** A request that can't be answered, and why. */
+export class ApiError extends Error {
+  override name = "ApiError";
+
+  /**
+   * @param param The field that is wrong.
+   * @param code What programs know the error by.
+   * @param retryAfter Seconds after which to ask again.
+   */
+  constructor(
+    readonly status: ErrorStatus,
+    message: string,
+    readonly details: { param?: string; code?: string; retryAfter?: number } = {},
+  ) {
+    super(message);
+  }
+
+  get body(): ErrorBody {
+    const { param = null, code = null } = this.details;
+    return { error: { message: this.message, type: TYPES[this.status], param, code } };
+  }
+
+  /** The answer to the request. */
+  response(): Response {
+    const { retryAfter } = this.details;
+    const headers = retryAfter === undefined ? undefined : { "Retry-After": `${retryAfter}` };
+    return Response.json(this.body, { status: this.status, headers });
+  }
+}
+
+/** A field as its path is written: `messages[0].role`. */
+function written(path: readonly PropertyKey[]): string {
+  return path.map((key, i) =>
+    typeof key === "number" ? `[${key}]` : i === 0 ? String(key) : `.${String(key)}`
+  ).join("");
+}
+
+/** The keys of a schema's objects, for suggestions. */
+export type KnownFields = (path: readonly PropertyKey[]) => readonly string[];
+
+/** What is wrong with a request's body, told of its first fault. */
+export function invalidBody(error: z.ZodError, known: readonly string[]): ApiError {
+  const [issue] = error.issues, param = written(issue.path);
+  if (issue.code === "unrecognized_keys") {
+    const [key] = issue.keys, field = written([...issue.path, key]);
+    const hint = issue.path.length === 0 ? didYouMean(key, known) : "";
+    return new ApiError(400, `${field}: this field is unknown here${hint}`, {
+      param: field,
+      code: "unknown_parameter",
+    });
+  }
+  const where = param === "" ? "the body" : param;
+  return new ApiError(400, `${where}: ${issue.message}`, {
+    param: param || undefined,
+    code: "invalid_value",
+  });
+}

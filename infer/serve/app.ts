@@ -1,0 +1,113 @@
+/**
+ * The server, apart from its socket: who is let in, what is answered, and how errors are told.
+ *
+ * @module
+ */
+import { bodyLimit } from "hono/body-limit";
+import { HTTPException } from "hono/http-exception";
+import { secureHeaders } from "hono/secure-headers";
+import { OpenAPIHono } from "hono-openapi";
+import { bearerOf, hostName, LOOPBACK_NAMES, refusalOf } from "../../http/guard.ts";
+import { ApiError, type ErrorStatus } from "./api_error.ts";
+import { chatCompletions } from "./endpoints/chat_completions.ts";
+import { completions } from "./endpoints/completions.ts";
+import type { App, Endpoint } from "./endpoints/endpoint.ts";
+import { health } from "./endpoints/health.ts";
+import { models } from "./endpoints/models.ts";
+import { asApiError } from "./events.ts";
+import type { Serving } from "./serving.ts";
+
+const ENDPOINTS: readonly Endpoint[] = [models, chatCompletions, completions, health];
+
+/** Bytes of a body at most. */
+const LARGEST_BODY = 8 << 20;
+
+/** Who may ask. */
+export interface Access {
+  /** The address that is listened on. */
+  readonly host: string;
+  /** Whether every address of the machine is. */
+  readonly everywhere: boolean;
+  /** The machine's name in its network. */
+  readonly hostname: string;
+  /** Keys of those who may; all may where there are none. */
+  readonly keys: readonly string[];
+}
+
+/** Headers of every answer: no other page shows it or loads anything of it. */
+const HEADERS = secureHeaders({
+  contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+  xFrameOptions: "DENY",
+  referrerPolicy: "no-referrer",
+  crossOriginResourcePolicy: "same-origin",
+  crossOriginOpenerPolicy: "same-origin",
+  strictTransportSecurity: false,
+});
+
+/** Whether a Host header names this server. */
+function servedHost({ host, everywhere, hostname }: Access) {
+  const names = [...LOOPBACK_NAMES, host, `[${host}]`, ...(everywhere ? [hostname] : [])]
+    .map((name) => name.toLowerCase());
+  // An address is no name that another site could have changed.
+  const isAddress = (name: string) => /^(\d{1,3}(\.\d{1,3}){3}|\[[\da-f:.]+\])$/.test(name);
+  return (given: string | undefined): boolean => {
+    const name = hostName(given);
+    return name !== undefined && (names.includes(name) || (everywhere && isAddress(name)));
+  };
+}
+
+/** An error of Hono's own as one of ours. */
+function ownError(error: unknown): ApiError {
+  if (!(error instanceof HTTPException)) return asApiError(error);
+  if (error.status === 400) {
+    return new ApiError(400, "the body is no JSON", { code: "invalid_json" });
+  }
+  return new ApiError(error.status as ErrorStatus, error.message);
+}
+
+/** The server of a model. */
+export function serveApp(serving: Serving, access: Access): App {
+  const app: App = new OpenAPIHono();
+  const isServed = servedHost(access), { keys } = access, bearer = bearerOf(keys);
+  app.use(HEADERS);
+  app.use(async (context, next) => {
+    await next();
+    context.header("Cache-Control", "no-store");
+  });
+  app.use(async ({ req, set, env }, next) => {
+    const refusal = refusalOf({ url: req.url, header: (name) => req.header(name) }, isServed);
+    if (refusal !== undefined) throw new ApiError(refusal.status, refusal.message);
+    const key = bearer(req.header("authorization"));
+    if (keys.length > 0 && key < 0 && req.path !== "/health") {
+      throw new ApiError(
+        401,
+        "the API key is missing or wrong; expected Authorization: Bearer KEY",
+        {
+          code: "invalid_api_key",
+        },
+      );
+    }
+    set("client", key < 0 ? env.address : `key ${key}`);
+    await next();
+  });
+  app.post("*", async ({ req }, next) => {
+    const type = req.header("content-type") ?? "";
+    if (!/^application\/json\s*(;|$)/i.test(type)) {
+      throw new ApiError(415, `the body is ${type || "of no type"}; expected application/json`);
+    }
+    await next();
+  });
+  app.use(bodyLimit({
+    maxSize: LARGEST_BODY,
+    onError: () => {
+      throw new ApiError(413, `the body is too large; expected at most ${LARGEST_BODY} bytes`);
+    },
+  }));
+  for (const endpoint of ENDPOINTS) endpoint(app, serving);
+  app.notFound(({ req }) =>
+    new ApiError(404, `there is no ${req.method} ${req.path} here`, { code: "unknown_url" })
+      .response()
+  );
+  app.onError((error) => ownError(error).response());
+  return app;
+}

@@ -1,0 +1,143 @@
+/**
+ * The engine's side of a server: sequences come and go between steps, and what the steps make is told at once.
+ *
+ * @module
+ */
+import { letEventsIn } from "../../kernels/gpu/event_loop.ts";
+import type { Gpu } from "../../kernels/gpu/gpu.ts";
+import type {
+  Engine,
+  Sequence,
+  SequenceOptions,
+  TokenLogprobs,
+} from "../../model/engine/engine.ts";
+import { NotFinite } from "../../model/transformer/not_finite.ts";
+import type { Piece } from "./messages.ts";
+
+/** Turns of the event loop at most in which messages that were sent are waited for before the next step. */
+const MOST_TURNS = 20;
+
+/** A sequence that goes on, and its tokens of the last step. */
+interface Running {
+  readonly sequence: Sequence;
+  ids: number[];
+  logprobs: TokenLogprobs[];
+}
+
+/** Runs an engine for others. */
+export class EngineHost {
+  readonly #running = new Map<number, Running>();
+  readonly #numbers = new Map<Sequence, number>();
+  #wake = Promise.withResolvers<void>();
+  #ended = false;
+  #received = 0;
+
+  /**
+   * @param tell Told what each step made.
+   * @param posted Counts the messages that were sent; see {@linkcode received}.
+   */
+  constructor(
+    readonly gpu: Gpu,
+    readonly engine: Engine,
+    readonly tell: (pieces: Piece[]) => void,
+    readonly posted: Int32Array,
+  ) {}
+
+  /** To be called for each message that came, once it was obeyed. */
+  received(): void {
+    this.#received++;
+    this.#wake.resolve();
+  }
+
+  /** Admits a sequence. What is wrong with it is told as its problem. */
+  admit(id: number, prompt: readonly number[], options: SequenceOptions): void {
+    try {
+      const sequence = this.engine.admit(prompt, options);
+      this.#running.set(id, { sequence, ids: [], logprobs: [] });
+      this.#numbers.set(sequence, id);
+    } catch (error) {
+      this.tell([{ id, ids: [], problem: (error as Error).message }]);
+    }
+  }
+
+  /** Ends a sequence, of which nothing more is told. */
+  evict(id: number): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    this.engine.evict(running.sequence);
+    this.#forget(id, running);
+  }
+
+  /** Makes {@linkcode run} return after the present step. */
+  end(): void {
+    this.#ended = true;
+    this.#wake.resolve();
+  }
+
+  /**
+   * Makes tokens for as long as there are sequences, and waits for the next, until {@linkcode end} is called.
+   *
+   * @throws where the GPU fails.
+   */
+  async run(): Promise<void> {
+    while (!this.#ended) {
+      await this.#hear();
+      if (this.#ended) return;
+      this.#tellEnds();
+      if (this.#running.size === 0) {
+        await this.#wake.promise;
+        this.#wake = Promise.withResolvers();
+        continue;
+      }
+      try {
+        for (const { sequence, id, logprobs } of await this.engine.step(this.gpu)) {
+          const running = this.#running.get(this.#numbers.get(sequence) ?? -1);
+          running?.ids.push(id);
+          if (logprobs !== undefined) running?.logprobs.push(logprobs);
+        }
+      } catch (error) {
+        this.#fail((error as Error).message);
+        // A prompt may do that to a damaged model; another may not.
+        if (!(error instanceof NotFinite)) throw error;
+      }
+      this.#tellEnds();
+    }
+  }
+
+  /** Lets in the messages that were sent. */
+  async #hear(): Promise<void> {
+    for (let turn = 0; turn < MOST_TURNS; turn++) {
+      if (Atomics.load(this.posted, 0) === this.#received) return;
+      await letEventsIn();
+    }
+  }
+
+  /** Tells the tokens of the last step, and which sequences have ended. */
+  #tellEnds(): void {
+    const pieces: Piece[] = [];
+    for (const [id, running] of this.#running) {
+      const { sequence: { finished, choice }, ids, logprobs } = running;
+      if (ids.length === 0 && finished === undefined) continue;
+      const told = choice.logprobs === undefined ? {} : { logprobs };
+      if (finished === undefined || finished === "evicted") pieces.push({ id, ids, ...told });
+      else {
+        pieces.push({ id, ids, ...told, finished });
+        this.#forget(id, running);
+      }
+      running.ids = [];
+      running.logprobs = [];
+    }
+    if (pieces.length > 0) this.tell(pieces);
+  }
+
+  #fail(problem: string): void {
+    const ids = [...this.#running.keys()];
+    for (const id of ids) this.evict(id);
+    this.tell(ids.map((id) => ({ id, ids: [], problem })));
+  }
+
+  #forget(id: number, { sequence }: Running): void {
+    this.#running.delete(id);
+    this.#numbers.delete(sequence);
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * The command line of `lorikeet serve`.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { command, parseFlags } from "../../cli/command_line.ts";
+import { choice, text, whole } from "../../cli/settings.ts";
+import { cacheKeys, modelKeys, runKeys, templateKeys } from "../flags.ts";
+import { ownTemplateFlags } from "../template_inputs.ts";
+
+const { adapter: _adapter, ...servedKeys } = modelKeys;
+const { json: _json, profile: _profile, ...serveRunKeys } = runKeys;
+
+const schema = z.strictObject({
+  ...servedKeys,
+  port: whole(0, 65535).default(8080).describe("The port to listen on; 0 is any that is free."),
+  host: text("address", "an IP address of this machine, such as 127.0.0.1 or 0.0.0.0")
+    .default("127.0.0.1").describe(
+      "The address to listen on. One that other machines reach needs --api-key-file.",
+    ),
+  api_key_file: text("file", "a file with an API key a line").optional().describe(
+    "Answer only those who send one of this file's API keys, a line each.",
+  ),
+  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
+    "How conversations are written out: Alpaca's or Llama 2's way, the model's own chat template, or plainly; auto is the model's own where it has one, else alpaca.",
+  ),
+  template_kwargs: templateKeys.template_kwargs,
+  sequences: whole(1, 1024).default(16).describe("Answers that are made at once."),
+  context: whole(16).default(4096).describe(
+    "Tokens of a prompt and its answer at most; the model's own context is a limit too.",
+  ),
+  queue: whole(0, 100_000).default(256).describe(
+    "Answers that may wait for their turn; further requests are refused with status 429.",
+  ),
+  timeout: whole(1, 86_400).default(600).describe("Seconds after which an answer is ended."),
+  cache_dtype: cacheKeys.cache_dtype,
+  ...serveRunKeys,
+});
+
+const SERVE = command(
+  "serve",
+  "--model M [--flag value ...]",
+  "Answers requests as OpenAI's API does, on this machine only or, with keys, for others: conversations,\n" +
+    "texts, streams. Ctrl-C finishes the answers that are being made, a second one ends at once.",
+  schema,
+);
+
+/** The flags of `lorikeet serve`, checked, with every default filled in. */
+export type ServeFlags = z.output<typeof schema>;
+
+/** Addresses that only this machine reaches. */
+const LOOPBACK = /^(127(\.\d{1,3}){3}|::1)$/;
+const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|[\da-f:]*:[\da-f:.]*)$/i;
+
+/** Flags that don't go together. */
+function conflicts(flags: Partial<ServeFlags>): string[] {
+  const { host, api_key_file } = flags, problems = ownTemplateFlags(flags);
+  if (host === undefined) return problems;
+  if (!ADDRESS.test(host)) {
+    problems.push(`--host is "${host}"; expected an IP address, such as 127.0.0.1 or 0.0.0.0`);
+  } else if (!LOOPBACK.test(host) && api_key_file === undefined) {
+    problems.push(
+      `--host ${host} lets other machines ask; expected --api-key-file with the keys of those who may`,
+    );
+  }
+  return problems;
+}
+
+/**
+ * The flags of `lorikeet serve`. `--help` prints the help and ends the program.
+ *
+ * @throws {UsageError} of all problems, one a line.
+ */
+export function parseServeArguments(args: string[]): ServeFlags {
+  return parseFlags(SERVE, args, conflicts);
+}

@@ -1,0 +1,154 @@
+/**
+ * `lorikeet serve`: a model behind an API that programs know. This thread feeds the GPU; another one (worker.ts) answers
+ * requests.
+ *
+ * @module
+ */
+import { SIGNAL_EXIT, type StopSignal } from "../../cli/exit_codes.ts";
+import { lessMemory } from "../../cli/less_memory.ts";
+import { runMain } from "../../cli/run_main.ts";
+import { PERSONAL, stopSignals } from "../../cli/signals.ts";
+import { UserError } from "../../kernels/errors.ts";
+import { megabytes } from "../../kernels/gpu/memory.ts";
+import { noteLine, printLine } from "../../kernels/terminal.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { Engine } from "../../model/engine/engine.ts";
+import type { EngineSizes } from "../../model/engine/slots.ts";
+import { contextLength } from "../../model/families/config.ts";
+import { generateMode } from "../../model/transformer/modes.ts";
+import { cacheDtype, loadModel } from "../open.ts";
+import { EngineHost } from "./engine_host.ts";
+import { parseServeArguments, type ServeFlags } from "./flags.ts";
+import { readKeys } from "./keys.ts";
+import type { ServeSettings, ToEngine, ToServer } from "./messages.ts";
+
+/** Where the server is asked. */
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}/v1`;
+}
+
+/** The thread that answers requests. */
+class ServerThread implements Disposable {
+  readonly posted: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+  readonly #worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
+  readonly #listening = Promise.withResolvers<number>();
+
+  /** Obeys what the thread asks of the engine, once there is one. */
+  obey: (message: ToEngine) => void = () => {};
+
+  constructor() {
+    this.#worker.addEventListener("message", ({ data }: MessageEvent<ToEngine>) => {
+      if (data.kind === "listening") this.#listening.resolve(data.port);
+      else if (data.kind === "failed") this.#listening.reject(new UserError(data.message));
+      else this.obey(data);
+    });
+    this.#worker.addEventListener("error", (event) => {
+      event.preventDefault();
+      this.#listening.reject(new Error(event.message));
+      this.obey({ kind: "failed", message: event.message });
+    });
+  }
+
+  tell(message: ToServer): void {
+    this.#worker.postMessage(message);
+  }
+
+  /** Makes it listen. @returns its port. @throws {UserError} where it can't. */
+  async listen(settings: ServeSettings): Promise<number> {
+    this.tell({ kind: "serve", settings, posted: this.posted });
+    return await this.#listening.promise;
+  }
+
+  [Symbol.dispose](): void {
+    this.#worker.terminate();
+  }
+}
+
+/**
+ * Makes the first signal finish what is being answered, and the second end the program.
+ *
+ * @returns what stops listening.
+ */
+function onSignals(finish: () => void): () => void {
+  let asked = false;
+  const listeners = stopSignals().map((signal) => {
+    const heard = () => {
+      if (asked && PERSONAL.includes(signal)) Deno.exit(SIGNAL_EXIT[signal]);
+      if (asked) return;
+      asked = true;
+      finish();
+    };
+    Deno.addSignalListener(signal as Deno.Signal, heard);
+    return [signal, heard] as const;
+  });
+  return () => {
+    for (const [signal, heard] of listeners) Deno.removeSignalListener(signal, heard);
+  };
+}
+
+function settingsOf(flags: ServeFlags, context: number): ServeSettings {
+  const { host, port, model, tokenizer, add_bos, layers, template, template_kwargs } = flags;
+  const { sequences, queue, timeout, api_key_file } = flags;
+  const keys = api_key_file === undefined ? [] : readKeys(api_key_file);
+  const bounds = { sequences, context, queue, timeout };
+  const names = { model, tokenizer, add_bos, layers, template, template_kwargs };
+  return { host, port, keys, ...names, ...bounds };
+}
+
+/** Runs the command. */
+export async function serve(args: string[]): Promise<void> {
+  const flags = parseServeArguments(args), { sequences } = flags;
+  const source = openModel(flags.model, flags.layers);
+  const context = Math.min(flags.context, contextLength(source.config));
+  using thread = new ServerThread();
+  // What is wrong with the port, the tokenizer or the template is said before the weights are loaded.
+  const port = await thread.listen(settingsOf(flags, context));
+  const sizes: EngineSizes = {
+    sequences,
+    context,
+    promptTokens: sequences * context,
+    cache: cacheDtype(flags),
+  };
+  const room = { penalized: true, adjusted: true, logprobs: true };
+  await using session = await loadModel({ source }, { ...flags, profile: false }, {
+    mode: generateMode(sizes),
+    also: (memory, model) => new Engine(memory, model, sizes, room),
+    advice: lessMemory("fewer --sequences, a smaller --context"),
+  });
+  const { gpu, loaded: { also: engine } } = session;
+  await gpu.finish();
+  const host = new EngineHost(
+    gpu,
+    engine,
+    (pieces) => thread.tell({ kind: "pieces", pieces }),
+    thread.posted,
+  );
+  let failure: string | undefined;
+  thread.obey = (message) => {
+    if (message.kind === "admit") host.admit(message.id, message.prompt, message.options);
+    else if (message.kind === "evict") host.evict(message.id);
+    else {
+      if (message.kind === "failed") failure = message.message;
+      host.end();
+    }
+    host.received();
+  };
+  const stopListening = onSignals(() => {
+    noteLine("Finishing the answers that are being made; Ctrl-C again ends at once.");
+    thread.tell({ kind: "finish" });
+  });
+  try {
+    thread.tell({ kind: "ready" });
+    const memory = megabytes(engine.slots.cache?.bytes ?? 0).toFixed(1);
+    noteLine(
+      `${source.name}: ${sequences} answers at once of ${context} tokens, cache ${memory} MB.`,
+    );
+    printLine(`Serving ${urlOf(flags.host, port)}`);
+    await host.run();
+  } finally {
+    stopListening();
+  }
+  if (failure !== undefined) throw new Error(`the thread that answers requests: ${failure}`);
+}
+
+if (import.meta.main) await runMain(serve);

@@ -1,0 +1,91 @@
+/**
+ * A server without its engine: tokenizer, template and socket. Sequences go to whom `post` tells of them.
+ *
+ * @module
+ */
+import { basename } from "node:path";
+import { serveSocket } from "../../http/socket.ts";
+import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
+import { chatEncoder } from "../../model/text/templates/chat.ts";
+import { stopTokens } from "../../model/text/tokenizer/stop_tokens.ts";
+import { resolveTemplate, templateInputs } from "../template_inputs.ts";
+import { serveApp } from "./app.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import type { Piece, ServeSettings, ToEngine } from "./messages.ts";
+
+/** Connections at a time. */
+const MOST_CONNECTIONS = 1024;
+/** Milliseconds that a connection may take to ask, and a reader to take more of its answer. */
+const ASK_PATIENCE = 30_000, READ_PATIENCE = 60_000;
+
+/** A server that listens. */
+export interface ModelServer {
+  readonly port: number;
+  /** To be called when the engine takes sequences. */
+  ready(): void;
+  /** Takes what the engine made. */
+  receive(pieces: readonly Piece[]): void;
+  /** Takes nothing more; `post` is told `finished` when the running answers have ended. */
+  finish(): void;
+  /** Ends all connections. */
+  close(): Promise<void>;
+}
+
+/** What a model is called: the last part of its path. */
+export function modelName(model: string): string {
+  return model.startsWith("random:") ? model : basename(model) || model;
+}
+
+/**
+ * Opens a model's tokenizer and template, and listens.
+ *
+ * @throws {UserError} where one of them can't be had.
+ */
+export async function serveModel(
+  settings: ServeSettings,
+  post: (message: ToEngine) => void,
+): Promise<ModelServer> {
+  const { model, host, port, sequences, queue, context, timeout, keys } = settings;
+  const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(settings);
+  source.weights?.close();
+  const template = resolveTemplate(settings.template, tokenizerPath);
+  const { template_kwargs } = settings;
+  const inputs = templateInputs({ tools: undefined, template_kwargs }, tokenizerPath);
+  const sent = () => post({ kind: "finished" });
+  const dispatcher = new Dispatcher(post, { sequences, queue }, () => {
+    socket.finish();
+    // What is on its way to a reader arrives there.
+    void Promise.race([socket.finished, new Promise((end) => setTimeout(end, READ_PATIENCE))])
+      .then(sent);
+  });
+  const app = serveApp({
+    name: modelName(model),
+    created: Math.floor(Date.now() / 1000),
+    tokenizer,
+    encodeChat: await chatEncoder(template, tokenizer, inputs),
+    stop: stopTokens(source.config, tokenizer, source.folder),
+    vocab: source.config.vocab_size,
+    context,
+    timeout,
+    dispatcher,
+  }, {
+    host,
+    everywhere: host === "0.0.0.0" || host === "::",
+    hostname: Deno.hostname(),
+    keys,
+  });
+  const socket = await serveSocket((request, from) => app.fetch(request, from), {
+    host,
+    port,
+    mostConnections: MOST_CONNECTIONS,
+    askPatience: ASK_PATIENCE,
+    readPatience: READ_PATIENCE,
+  });
+  return {
+    port: socket.port,
+    ready: () => dispatcher.open(),
+    receive: (pieces) => dispatcher.receive(pieces),
+    finish: () => dispatcher.finish(),
+    close: () => socket.close(),
+  };
+}

@@ -1,0 +1,77 @@
+/**
+ * What is served, as requests see it: names, tokenizer, template and bounds, and who hands sequences to the engine.
+ *
+ * @module
+ */
+import { UserError } from "../../kernels/errors.ts";
+import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
+import type { ChatEncoder } from "../../model/text/templates/chat.ts";
+import { ApiError } from "./api_error.ts";
+import type { Dispatcher } from "./dispatcher.ts";
+
+/** Characters of a token at most: longer texts than the context's tokens of them are refused unread. */
+const LONGEST_TOKEN = 256;
+
+/** What is served. */
+export interface Serving {
+  /** The name of the model. */
+  readonly name: string;
+  /** When it was opened, in seconds since 1970. */
+  readonly created: number;
+  readonly tokenizer: Tokenizer;
+  /** Turns a conversation into ids. */
+  readonly encodeChat: ChatEncoder;
+  /** Tokens that end an answer. */
+  readonly stop: readonly number[];
+  /** Tokens that there are. */
+  readonly vocab: number;
+  /** Tokens of a sequence at most, prompt and answer. */
+  readonly context: number;
+  /** Seconds that an answer may take. */
+  readonly timeout: number;
+  readonly dispatcher: Dispatcher;
+}
+
+/** @throws {ApiError} where no model of this name is served. */
+export function checkModel({ name }: Serving, asked: string): void {
+  if (asked === name) return;
+  throw new ApiError(404, `model "${asked}" is not served here; expected "${name}"`, {
+    param: "model",
+    code: "model_not_found",
+  });
+}
+
+/**
+ * Ids of what a request asks to continue, by a function that makes them of it.
+ *
+ * @param param The field that it is in, and `length` its characters.
+ * @throws {ApiError} where they are no prompt, or leave no room for an answer.
+ */
+export function promptIds(
+  { context }: Serving,
+  { param, length }: { param: string; length: number },
+  encode: () => Iterable<number>,
+): number[] {
+  const tooLong = (has: string) =>
+    new ApiError(
+      400,
+      `${param}: ${has}; expected at most ${
+        context - 1
+      } tokens, so that an answer has room in a context of ${context}`,
+      { param, code: "context_length_exceeded" },
+    );
+  if (length > context * LONGEST_TOKEN) throw tooLong(`${length} characters are too many`);
+  let ids: number[];
+  try {
+    ids = Array.from(encode());
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new ApiError(400, error.message, { param, code: "invalid_value" });
+  }
+  if (ids.length >= context) throw tooLong(`the prompt has ${ids.length} tokens`);
+  if (ids.length > 0) return ids;
+  throw new ApiError(400, `${param}: the prompt has no token; expected a text`, {
+    param,
+    code: "invalid_value",
+  });
+}

@@ -1,0 +1,114 @@
+/** Who the server answers, and what it refuses. */
+import assert from "node:assert/strict";
+import { chat, serverTest, text } from "./in_process.ts";
+
+const KEY = "0123456789abcdef", OTHER = "fedcba9876543210";
+
+serverTest("a foreign Host is refused", {}, async ({ ask, post, port, told }) => {
+  const hosts = ["evil.example", `evil.example:${port}`, "127.0.0.1.evil.example", "192.168.0.1"];
+  for (const Host of hosts) {
+    assert.equal((await ask({ path: "/v1/models", headers: { Host } })).status, 403, Host);
+    const { status, text: body } = await post("/v1/chat/completions", chat(), { Host });
+    assert.equal(status, 403, Host);
+    assert.deepEqual(JSON.parse(body), {
+      error: {
+        message: "This Host is not served here.",
+        type: "permission_error",
+        param: null,
+        code: null,
+      },
+    });
+  }
+  for (const Host of ["localhost:1", "[::1]", "127.0.0.1"]) {
+    assert.equal((await ask({ path: "/v1/models", headers: { Host } })).status, 200, Host);
+  }
+  assert.deepEqual(told, []);
+});
+
+serverTest("a foreign Origin or site is refused", {}, async ({ ask, post, port, told }) => {
+  for (
+    const Origin of [
+      "http://evil.example",
+      "null",
+      "http://127.0.0.1:1",
+      `https://127.0.0.1:${port}`,
+    ]
+  ) {
+    assert.equal((await post("/v1/chat/completions", chat(), { Origin })).status, 403, Origin);
+    const preflight = await ask({ method: "OPTIONS", path: "/v1/models", headers: { Origin } });
+    assert.equal(preflight.status, 403);
+    assert.equal(preflight.headers.get("access-control-allow-origin"), null);
+  }
+  const site = { "Sec-Fetch-Site": "cross-site" };
+  assert.equal((await ask({ path: "/v1/models", headers: site })).status, 403);
+  const own = { Origin: `http://127.0.0.1:${port}` };
+  assert.equal((await ask({ path: "/v1/models", headers: own })).status, 200);
+  assert.deepEqual(told, []);
+});
+
+serverTest("without a key nothing but health is told", { keys: [KEY, OTHER] }, async (server) => {
+  const { ask, post, told } = server;
+  const wrong = ["", "Bearer", `Bearer ${KEY}x`, `Bearer ${KEY.slice(1)}`, `Basic ${KEY}`, KEY];
+  for (const Authorization of wrong) {
+    const headers = { Authorization };
+    for (const path of ["/v1/models", "/v1/none", "/"]) {
+      const { status, text: body } = await ask({ path, headers });
+      assert.equal(status, 401, `${path} with ${Authorization}`);
+      assert.equal(JSON.parse(body).error.code, "invalid_api_key");
+    }
+    assert.equal((await post("/v1/completions", text(), headers)).status, 401);
+    assert.equal((await ask({ path: "/health", headers })).status, 200);
+  }
+  for (const key of [KEY, OTHER]) {
+    const headers = { Authorization: `Bearer ${key}` };
+    assert.equal((await ask({ path: "/v1/models", headers })).status, 200);
+  }
+  assert.deepEqual(told, []);
+});
+
+serverTest("paths outside are refused, in OpenAI's shape", {}, async ({ ask, port }) => {
+  const paths = ["/../deno.json", "/v1/../../etc/passwd", "/v1/models/..%2f..%2fsecret", "//etc"];
+  for (const path of [...paths, "/v1/files", "/v1/models/other", "/index.html"]) {
+    const { status, text: body } = await ask({ path });
+    assert.equal(status, 404, path);
+    const { error } = JSON.parse(body);
+    assert.equal(error.type, "not_found_error");
+    assert.doesNotMatch(body, /root:|imports/);
+  }
+  assert.equal((await ask({ path: `/v1/models?${"x".repeat(3000)}` })).status, 414);
+  const { headers } = await ask({ path: "/v1/models", headers: { Host: `localhost:${port}` } });
+  assert.match(headers.get("content-security-policy") ?? "", /default-src 'none'/);
+  assert.equal(headers.get("x-content-type-options"), "nosniff");
+  assert.equal(headers.get("cache-control"), "no-store");
+});
+
+serverTest(
+  "bodies that are too large, of another type, or no JSON are refused",
+  {},
+  async (server) => {
+    const { ask, post, told } = server, path = "/v1/completions";
+    const json = { "Content-Type": "application/json" };
+    const long = {
+      method: "POST",
+      path,
+      headers: { ...json, "Content-Length": "1000000000" },
+      body: "x",
+    };
+    assert.equal((await ask(long)).status, 413);
+    const large = text({ user: "x".repeat(9 << 20) });
+    assert.equal((await post(path, large)).status, 413);
+    const pieces = `${(9 << 20).toString(16)}\r\n${"x".repeat(9 << 20)}\r\n0\r\n\r\n`;
+    const chunked = { ...json, "Transfer-Encoding": "chunked" };
+    assert.equal((await ask({ method: "POST", path, headers: chunked, body: pieces })).status, 413);
+    assert.equal((await post(path, text(), { "Content-Type": "text/plain" })).status, 415);
+    for (const broken of ["", "{", "\u0000", '{"model":"builtin",}', "\ud800"]) {
+      const { status, text: body } = await post(path, broken);
+      assert.equal(status, 400, broken);
+      assert.match(JSON.parse(body).error.message, /the body is no JSON/, broken);
+    }
+    for (const strange of ["[]", "null", "3", '"x"']) {
+      assert.equal((await post(path, strange)).status, 400, strange);
+    }
+    assert.deepEqual(told, []);
+  },
+);
