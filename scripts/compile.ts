@@ -24,6 +24,8 @@ export interface CompiledProgram {
   readonly command: string;
   /** Arguments that need leave of their own: a program has it, whatever it is started with. */
   readonly args: readonly string[];
+  /** Addresses that it may serve besides, where a command serves the one that it is told. */
+  readonly serves?: readonly string[];
   /** Modules of other threads, and folders of what these open: no import names them. */
   readonly workers: readonly string[];
 }
@@ -47,7 +49,9 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     entry: "infer/main.ts",
     command: "merge",
     args: [],
-    workers: ["model/formats/gguf/quantize_worker.ts"],
+    // No other machine is reached by these.
+    serves: ["127.0.0.1", "[::1]", "0.0.0.0", "[::]"],
+    workers: ["model/formats/gguf/quantize_worker.ts", "infer/serve/worker.ts"],
   },
 ];
 
@@ -87,6 +91,7 @@ export function compileArguments(
     "--exclude-unused-npm",
     ...[...program.workers, ...included].flatMap((path) => ["--include", path]),
     ...permissions,
+    ...(program.serves ? [`--allow-net=${program.serves}`] : []),
     "--output",
     program.output,
     program.entry,

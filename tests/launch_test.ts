@@ -102,7 +102,7 @@ Deno.test("launch: no command but test gets more than files, and few get program
   for (const command of COMMANDS.filter((name) => name !== "test")) {
     const flags = flagsAnywhere(command, [], "/l").join(" ");
     assert.doesNotMatch(flags, /--allow-(all|ffi|import)|--allow-(run|env|sys|net)( |$)/, command);
-    assert.equal(flags.includes("--allow-net"), command === "watch", command);
+    assert.equal(flags.includes("--allow-net"), ["watch", "serve"].includes(command), command);
   }
   assert.ok(flagsAnywhere("bench", ["peers"], "/l").includes("--allow-run=nvidia-smi,/l,python3"));
   const permissions = { write: false, programs: ["a,b"], python: true };
@@ -125,6 +125,22 @@ Deno.test("launch: watch reads the runs it is given, writes only `stop` there an
     () => flagsAnywhere("watch", ["a,b"], "/l"),
     /a,b: a run's folder can't have a comma/,
   );
+});
+
+Deno.test("launch: serve gets the address and port that it is given, and writes nothing", () => {
+  const net = (...args: string[]) =>
+    flagsAnywhere("serve", ["--model", "m", ...args], "/l").filter((flag) =>
+      /^--allow-(net|write)/.test(flag)
+    );
+  assert.deepEqual(net(), ["--allow-net=127.0.0.1:8080"]);
+  assert.deepEqual(net("--port", "90", "--host=0.0.0.0"), ["--allow-net=0.0.0.0:90"]);
+  assert.deepEqual(net("--host", "::1", "--port=8"), ["--allow-net=[::1]:8"]);
+  assert.deepEqual(net("--port", "0"), ["--allow-net=127.0.0.1"]);
+  // What is no address gives leave for nothing else.
+  for (const host of ["", "example.com", "a,b", "0.0.0.0,example.com"]) {
+    assert.deepEqual(net("--host", host), ["--allow-net=127.0.0.1"], host);
+  }
+  assert.deepEqual(net("--port", "1,example.com"), ["--allow-net=127.0.0.1"]);
 });
 
 Deno.test("launch: compare reads the runs it is given, and nothing else", () => {

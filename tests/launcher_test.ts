@@ -3,7 +3,7 @@ import { printable } from "../kernels/terminal.ts";
 import { argumentsOf, fakeDeno, fakeNpm, FakeSystem, variableOf } from "./fake_system.ts";
 
 const COMMANDS =
-  "train compare generate chat score merge convert doctor bench report test check ok compile deno"
+  "train compare generate chat serve score merge convert doctor bench report test check ok compile deno"
     .split(
       " ",
     );

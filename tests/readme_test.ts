@@ -33,6 +33,7 @@ const COMMANDS = [
   "compare",
   "generate",
   "chat",
+  "serve",
   "score",
   "merge",
   "convert",

@@ -67,10 +67,11 @@ function written(path: readonly PropertyKey[]): string {
   ).join("");
 }
 
-/** The keys of a schema's objects, for suggestions. */
-export type KnownFields = (path: readonly PropertyKey[]) => readonly string[];
-
-/** What is wrong with a request's body, told of its first fault. */
+/**
+ * What is wrong with a request's body, told of its first fault.
+ *
+ * @param known The fields of a body, for suggestions.
+ */
 export function invalidBody(error: z.ZodError, known: readonly string[]): ApiError {
   const [issue] = error.issues, param = written(issue.path);
   if (issue.code === "unrecognized_keys") {

@@ -10,7 +10,6 @@ import { cacheKeys, modelKeys, runKeys, templateKeys } from "../flags.ts";
 import { ownTemplateFlags } from "../template_inputs.ts";
 
 const { adapter: _adapter, ...servedKeys } = modelKeys;
-const { json: _json, profile: _profile, ...serveRunKeys } = runKeys;
 
 const schema = z.strictObject({
   ...servedKeys,
@@ -35,14 +34,17 @@ const schema = z.strictObject({
   ),
   timeout: whole(1, 86_400).default(600).describe("Seconds after which an answer is ended."),
   cache_dtype: cacheKeys.cache_dtype,
-  ...serveRunKeys,
+  seed: whole(0, 2 ** 32 - 1).default(42).describe(
+    "Decides the weights of random: models; requests have seeds of their own.",
+  ),
+  gpu: runKeys.gpu,
 });
 
 const SERVE = command(
   "serve",
   "--model M [--flag value ...]",
-  "Answers requests as OpenAI's API does, on this machine only or, with keys, for others: conversations,\n" +
-    "texts, streams. Ctrl-C finishes the answers that are being made, a second one ends at once.",
+  "Answers requests as OpenAI's API does, of this machine or, with keys, of others. Ctrl-C finishes the\n" +
+    "answers that are being made, a second one ends at once.",
   schema,
 );
 

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { SIGNAL_EXIT, type StopSignal } from "../../cli/exit_codes.ts";
+import { SIGNAL_EXIT } from "../../cli/exit_codes.ts";
 import { lessMemory } from "../../cli/less_memory.ts";
 import { runMain } from "../../cli/run_main.ts";
 import { PERSONAL, stopSignals } from "../../cli/signals.ts";
@@ -78,7 +78,7 @@ function onSignals(finish: () => void): () => void {
       asked = true;
       finish();
     };
-    Deno.addSignalListener(signal as Deno.Signal, heard);
+    Deno.addSignalListener(signal, heard);
     return [signal, heard] as const;
   });
   return () => {

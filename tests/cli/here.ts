@@ -14,6 +14,7 @@ const ENTRY: Record<string, { main: () => Promise<Main>; first?: string }> = {
   train: { main: async () => (await import("../../train/main.ts")).main },
   compare: { main: async () => (await import("../../train/compare/main.ts")).main },
   generate: { main: infer, first: "generate" },
+  serve: { main: infer, first: "serve" },
   score: { main: infer, first: "score" },
   chat: { main: infer, first: "chat" },
   merge: { main: infer, first: "merge" },

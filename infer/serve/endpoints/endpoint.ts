@@ -28,8 +28,10 @@ export function answers(description: string): { 200: { description: string } } {
 }
 
 /** Refuses bodies that are not of a schema, in words. */
-export function bodyHook(schema: z.ZodObject) {
-  return (result: { success: boolean; error?: z.ZodError }): undefined => {
+export function bodyHook(
+  schema: z.ZodObject,
+): (result: { success: boolean; error?: z.ZodError }) => undefined {
+  return (result) => {
     if (result.error !== undefined) throw invalidBody(result.error, Object.keys(schema.shape));
   };
 }

@@ -17,6 +17,9 @@ const QUESTIONS = Array.from(
 const [QUESTION] = QUESTIONS;
 const BUILTIN = ["--model", MODEL, "--gpu", "deno"];
 
+/** What OpenAI's API does not know: the model's own end does not count. */
+const ENDLESS = { ignore_eos: true };
+
 interface Served {
   command: Deno.ChildProcess;
   client: OpenAI;
@@ -44,9 +47,7 @@ const question = (content: string) => ({
 async function generated(questions: readonly string[]): Promise<string[]> {
   const prompts = questions.flatMap((content) => ["--prompt", content]);
   const rest = ["--max-tokens", `${TOKENS}`, "--batch-size", "1", "--json"];
-  const { stdout } = {
-    stdout: succeeded(await lorikeetHere("generate", [...BUILTIN, ...prompts, ...rest])),
-  };
+  const stdout = succeeded(await lorikeetHere("generate", [...BUILTIN, ...prompts, ...rest]));
   return stdout.trim().split("\n").map((line) => JSON.parse(line).text);
 }
 
@@ -148,13 +149,12 @@ gpuTest("serve: a seed repeats, penalties and biases count, a stop text ends", a
   });
   assert.equal(stopped.message.content, greedy.slice(0, greedy.indexOf(` ${word}`)));
   assert.equal(stopped.finish_reason, "stop");
-  const [id] = [340];
   const biased = await client.completions.create({
     model: MODEL,
     prompt: "The",
     temperature: 0,
     max_tokens: 4,
-    logit_bias: { [id]: 100 },
+    logit_bias: { "340": 100 },
     logprobs: 0,
   });
   const repeated = new Set(biased.choices[0].logprobs?.tokens?.map((token) => token.trim()));
@@ -177,9 +177,9 @@ gpuTest("serve: openai's client is told of errors, and may abort", async () => {
   const stop = new AbortController();
   const stream = await client.chat.completions.create({
     ...question(QUESTION),
+    ...ENDLESS,
     max_tokens: 400,
     stream: true,
-    ...{ ignore_eos: true },
   }, { signal: stop.signal });
   for await (const _ of stream) stop.abort();
   const { baseURL } = client;
@@ -246,9 +246,9 @@ gpuTest("serve: Ctrl-C finishes the answers that are being made", async () => {
   const { command, client } = await served();
   const stream = await client.chat.completions.create({
     ...question(QUESTION),
+    ...ENDLESS,
     max_tokens: 60,
     stream: true,
-    ...{ ignore_eos: true },
   });
   let ended: string | null = null, isAsked = false;
   for await (const { choices: [{ finish_reason }] } of stream) {

@@ -43,7 +43,7 @@ gpuTest("tokenLogprobs tells of the chosen token and the likeliest ones", async 
         const logSum = Math.log(row.reduce((sum, x) => sum + Math.exp(x - largest), 0));
         const sequence = first + r;
         const { logprob, top } = readRecord(words, base + sequence * RECORD_WORDS, count);
-        const ids = order([...row]).slice(0, count), what = `${count} of ${vocab}, row ${r}`;
+        const ids = order(row).slice(0, count), what = `${count} of ${vocab}, row ${r}`;
         assert.deepEqual(top.map(({ id }) => id), ids, what);
         assertClose(
           [logprob, ...top.map((token) => token.logprob)],
