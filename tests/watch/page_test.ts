@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { Runs } from "../../train/watch/runs.ts";
 import { serveWatchPage, type WatchPage } from "../../train/watch/serve.ts";
-import { inFolder, makeRun, metricsLines } from "../train/watch/run_files.ts";
+import { inFolder, makeRun, metricsLine, metricsLines } from "../train/watch/run_files.ts";
 import { browserTest, LAPTOP, PHONE, type Watched } from "./chromium.ts";
 
 /** Text that would be a picture or a script, if it were taken for more than text, and that turns direction. */
@@ -110,6 +110,26 @@ pageTest("it follows a run that goes on and one that goes back", TWO, async (sho
   assert.equal(await page.evaluate(cell("Memory")), "40.7 MB");
   Deno.removeSync(folder, { recursive: true });
   await until(`${cell("State")} === "folder is gone"`);
+  assert.deepEqual(faults, []);
+});
+
+pageTest("rewards have charts while a run that has them is shown", {
+  plain: { "metrics.jsonl": metricsLines(1, 2) },
+  pairs: {
+    "metrics.jsonl": metricsLine(1, { rewards_accuracies: 0.5, rewards_margins: -2 }) +
+      metricsLine(2, { rewards_accuracies: 0.5, rewards_margins: -2 }),
+  },
+}, async ({ page, served, until, faults }) => {
+  await page.goto(served.url);
+  await until("document.querySelectorAll('#charts canvas').length === 7");
+  await until(`${words("rewards_margins")}.endsWith(" -2")`);
+  await page.click("#log");
+  await until(`${words("rewards_accuracies")}.endsWith(" 0.5")`);
+  await page.click("#runs tr:nth-of-type(2) input[type=checkbox]");
+  const hidden = ["rewards_accuracies", "rewards_margins"].map((metric) =>
+    `document.querySelector("#chart-${metric}").hidden`
+  );
+  await until(hidden.join(" && "));
   assert.deepEqual(faults, []);
 });
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { LineReader } from "./tail.ts";
-import type { Axis, Metric, RunReport } from "./page/view.ts";
+import { type Axis, type Metric, METRICS, type RunReport } from "./page/view.ts";
 
 /** Figures of a run's last step, and the sums up to it. */
 export type LastStep = Pick<
@@ -21,6 +21,14 @@ function number(value: unknown): number {
   return typeof value === "number" ? value : NaN;
 }
 
+/** A column for each metric. */
+function columnsOf(make: (metric: Metric) => Float32Array): Record<Metric, Float32Array> {
+  return Object.fromEntries(METRICS.map((metric) => [metric, make(metric)])) as Record<
+    Metric,
+    Float32Array
+  >;
+}
+
 /** The lines of metrics.jsonl. */
 export class MetricColumns implements LineReader {
   /** Number of steps. */
@@ -33,13 +41,7 @@ export class MetricColumns implements LineReader {
     tokens: new Float64Array(FIRST_ROOM),
     seconds: new Float64Array(FIRST_ROOM),
   };
-  metrics: Record<Metric, Float32Array> = {
-    loss: new Float32Array(FIRST_ROOM),
-    learning_rate: new Float32Array(FIRST_ROOM),
-    grad_norm: new Float32Array(FIRST_ROOM),
-    throughput: new Float32Array(FIRST_ROOM),
-    loss_scale: new Float32Array(FIRST_ROOM),
-  };
+  metrics = columnsOf(() => new Float32Array(FIRST_ROOM));
   #epoch = new Float32Array(FIRST_ROOM);
   /** Steps skipped so far. */
   #skipped = new Uint32Array(FIRST_ROOM);
@@ -115,11 +117,8 @@ export class MetricColumns implements LineReader {
     axes.step[row] = step;
     axes.tokens[row] = tokens + (row > 0 ? axes.tokens[row - 1] : 0);
     axes.seconds[row] = seconds + (row > 0 ? axes.seconds[row - 1] : 0);
-    metrics.loss[row] = number(line.loss);
-    metrics.learning_rate[row] = number(line.learning_rate);
-    metrics.grad_norm[row] = number(line.grad_norm);
+    for (const metric of METRICS) metrics[metric][row] = number(line[metric]);
     metrics.throughput[row] = seconds > 0 ? tokens / seconds : NaN;
-    metrics.loss_scale[row] = number(line.loss_scale);
     this.#epoch[row] = number(line.epoch);
     this.#skipped[row] = Number(line.skipped === true) + (row > 0 ? this.#skipped[row - 1] : 0);
     this.rows++;
@@ -135,13 +134,7 @@ export class MetricColumns implements LineReader {
     };
     const { axes: { step, tokens, seconds }, metrics } = this;
     this.axes = { step: doubled(step), tokens: doubled(tokens), seconds: doubled(seconds) };
-    this.metrics = {
-      loss: doubled(metrics.loss),
-      learning_rate: doubled(metrics.learning_rate),
-      grad_norm: doubled(metrics.grad_norm),
-      throughput: doubled(metrics.throughput),
-      loss_scale: doubled(metrics.loss_scale),
-    };
+    this.metrics = columnsOf((metric) => doubled(metrics[metric]));
     this.#epoch = doubled(this.#epoch);
     this.#skipped = doubled(this.#skipped);
   }

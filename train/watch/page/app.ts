@@ -21,8 +21,10 @@ const KINDS: readonly ChartKind[] = [
   { metric: "loss", title: "Loss", wide: true },
   { metric: "learning_rate", title: "Learning rate" },
   { metric: "grad_norm", title: "Gradient norm" },
-  { metric: "throughput", title: "Throughput (tokens/s)" },
+  { metric: "throughput", title: "Throughput (tokens/s)", linear: true },
   { metric: "loss_scale", title: "Loss scale" },
+  { metric: "rewards_accuracies", title: "Reward accuracy", linear: true, optional: true },
+  { metric: "rewards_margins", title: "Reward margin", linear: true, optional: true },
 ];
 
 class Page implements ChartActions {

@@ -41,11 +41,15 @@ export interface ChartActions {
   showAll(): void;
 }
 
-/** A metric's chart: its title, what it is a number of, and whether a logarithmic scale suits it. */
+/** A metric's chart. */
 export interface ChartKind {
   readonly metric: Metric;
   readonly title: string;
   readonly wide?: boolean;
+  /** Whether a logarithmic scale does not suit it. */
+  readonly linear?: boolean;
+  /** Whether it is hidden while no run that is shown has the metric. */
+  readonly optional?: boolean;
 }
 
 /** A line of the chart: which run's, and of what. */
@@ -110,7 +114,10 @@ export class Chart {
   /** Shows runs. */
   show(runs: readonly ShownRun[], view: ChartView): void {
     this.#view = view;
-    const { axis, logarithmic } = view, { metric } = this.#kind;
+    const { axis, logarithmic } = view, { metric, optional = false } = this.#kind;
+    this.figure.hidden = optional &&
+      !runs.some(({ curves }) => curves.metrics[metric].line.some(Number.isFinite));
+    if (this.figure.hidden) return;
     const lines: Line[] = [], tables: uPlot.AlignedData[] = [];
     for (const run of runs) {
       const { x, metrics: { [metric]: { low, high, line } } } = run.curves;
@@ -140,7 +147,7 @@ export class Chart {
   }
 
   #options(): uPlot.Options {
-    const { axis, logarithmic } = this.#view, { metric, title, wide } = this.#kind;
+    const { axis, logarithmic } = this.#view, { linear = false, title, wide } = this.#kind;
     const ink = colour("--quiet"), card = colour("--card");
     const grid = { stroke: colour("--grid"), width: 1 };
     const bands: uPlot.Band[] = [];
@@ -175,7 +182,7 @@ export class Chart {
       },
       scales: {
         x: { time: false, range: (_, least, most) => this.#range(least, most) },
-        y: { distr: logarithmic && metric !== "throughput" ? 3 : 1 },
+        y: { distr: logarithmic && !linear ? 3 : 1 },
       },
       axes: [
         {

@@ -9,8 +9,16 @@
 export const AXES = ["step", "tokens", "seconds"] as const;
 export type Axis = typeof AXES[number];
 
-/** What is drawn, by its field in metrics.jsonl; throughput is tokens by seconds. */
-export const METRICS = ["loss", "learning_rate", "grad_norm", "throughput", "loss_scale"] as const;
+/** What is drawn, by its field in metrics.jsonl; throughput is tokens by seconds. Runs of preferences alone have rewards. */
+export const METRICS = [
+  "loss",
+  "learning_rate",
+  "grad_norm",
+  "throughput",
+  "loss_scale",
+  "rewards_accuracies",
+  "rewards_margins",
+] as const;
 export type Metric = typeof METRICS[number];
 
 /** Points of a curve at most. */
