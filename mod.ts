@@ -82,13 +82,8 @@ export {
   encodeChat,
   type Message,
 } from "./model/text/templates/chat.ts";
-export {
-  encodePrompt,
-  encodeRaw,
-  encodeSample,
-  renderPrompt,
-  type Sample,
-} from "./model/text/prompt.ts";
+export { encodePrompt, encodeRaw, encodeSample, renderPrompt } from "./model/text/prompt.ts";
+export type { Sample } from "./model/text/sample.ts";
 export {
   type AnswerOptions,
   type AnswerPiece,

@@ -37,11 +37,17 @@ export async function openSamples(
     const samples = Array.from({ length: count }, (_, i) => randomSample(i, vocab_size, limit));
     return { source, samples };
   }
-  const { source, tokenizer } = await openModelWithTokenizer(subject);
+  const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(subject);
   const context = contextLength(source.config);
   return {
     source,
-    samples: (await loadDataset(tokenizer, { data, samples: count, max_length, context, say }))
-      .flat(),
+    samples: (await loadDataset(tokenizer, {
+      data,
+      samples: count,
+      tokenizerPath,
+      max_length,
+      context,
+      say,
+    })).flat(),
   };
 }

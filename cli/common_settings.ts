@@ -6,7 +6,7 @@
  */
 import { z } from "zod";
 import { PROVIDERS } from "../kernels/gpu/providers/choose.ts";
-import { choice, flag, text, whole, worded } from "./settings.ts";
+import { choice, flag, named, text, whole, worded } from "./settings.ts";
 
 /** What to call a model; see model/checkpoint/source.ts. */
 export const model = text("path", "a model folder or GGUF file, random:<size>, or builtin")
@@ -45,8 +45,44 @@ export const samples = whole(1).optional().describe(
 );
 
 /** The format of rows; see model/text/data/formats/. */
-export const data_format = choice(["auto", "alpaca", "prompt-completion", "text"]).default("auto")
-  .describe("Format of the data's rows; auto: their fields tell it.");
+export const data_format = named("format", [
+  "auto",
+  "alpaca",
+  "prompt-completion",
+  "messages",
+  "sharegpt",
+  "text",
+]).default("auto").describe("Format of the data's rows; auto: their fields tell it.");
+
+/** Names of templates, and files with one; see model/text/templates/template_names.ts. */
+export function template(description: string): z.ZodDefault<z.ZodType<string, string>> {
+  const names = ["auto", "alpaca", "llama2", "chatml", "chat", "none"] as const;
+  return worded(
+    z.union([z.enum(names), z.string().regex(/[./\\]/)]),
+    "template",
+    `one of ${names.join(", ")}, or a file with a template in Jinja`,
+  ).default("auto").describe(description);
+}
+
+/** What of samples is learnt; see model/text/sample_encoder.ts. */
+export const train_on = choice(["last", "assistant", "all"]).default("last").describe(
+  "What of a conversation is learnt: the assistant's last message, all of its messages, or every token.",
+);
+
+/** Variables of templates. */
+export const template_kwargs = text("json", "a JSON object").optional().describe(
+  "Variables for the model's own chat template, as a JSON object: '{\"enable_thinking\": false}'.",
+);
+
+/** The keys that decide how samples become tokens. */
+export const encodingKeys = {
+  data_format,
+  template: template(
+    "How conversations are written out; auto: by the model's own chat template where it has one, else Alpaca's. Instructions are in Alpaca's with auto.",
+  ),
+  template_kwargs,
+  train_on,
+};
 
 /** Tokens of a sample at most. */
 export const max_length = whole(2).default(512).describe(

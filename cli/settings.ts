@@ -75,11 +75,19 @@ export function texts(
   return schema;
 }
 
+/** One of several words, which are called something for short. */
+export function named<const T extends readonly [string, ...string[]]>(
+  value: string,
+  values: T,
+): z.ZodEnum<{ [K in T[number]]: K }> {
+  return worded(z.enum(values), value, `one of ${values.join(", ")}`);
+}
+
 /** One of a few words. */
 export function choice<const T extends readonly [string, ...string[]]>(
   values: T,
 ): z.ZodEnum<{ [K in T[number]]: K }> {
-  return worded(z.enum(values), values.join("|"), `one of ${values.join(", ")}`);
+  return named(values.join("|"), values);
 }
 
 /**

@@ -11,7 +11,8 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
 import { noteError, noteLine, printText } from "../kernels/terminal.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
-import { choice, text, whole } from "../cli/settings.ts";
+import * as common from "../cli/common_settings.ts";
+import { text, whole } from "../cli/settings.ts";
 import { contextLength } from "../model/families/config.ts";
 import { Engine } from "../model/engine/engine.ts";
 import type { EngineSizes } from "../model/engine/slots.ts";
@@ -27,14 +28,15 @@ import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./fla
 import { type LineInput, openLineInput } from "./line_input.ts";
 import { findModel } from "../model/session.ts";
 import { cacheDtype, loadModel } from "./open.ts";
-import { ownTemplateFlags, resolveTemplate, templateInputs } from "./template_inputs.ts";
+import { ownTemplateFlags, templateInputs } from "./template_inputs.ts";
+import { templateOf } from "../model/text/templates/template_names.ts";
 
 const { json: _, ...chatRunKeys } = runKeys;
 
 const schema = z.strictObject({
   ...modelKeys,
-  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
-    "How the conversation is written out: Alpaca's or Llama 2's way, the model's own chat template, or plainly; auto is the model's own where it has one, else alpaca.",
+  template: common.template(
+    "How the conversation is written out: Alpaca's or Llama 2's way, in ChatML, by the model's own chat template or a file, or plainly; auto is the model's own where it has one, else alpaca.",
   ),
   ...templateKeys,
   system: text("text", "instructions for the model").optional().describe(
@@ -71,9 +73,10 @@ export async function chat(args: string[]): Promise<void> {
   const flags = parseFlags(CHAT, args, ownTemplateFlags);
   const found = await findModel(flags);
   const { source, tokenizer, tokenizerPath } = found;
-  const template = resolveTemplate(flags.template, tokenizerPath);
+  const template = templateOf(flags.template, tokenizerPath);
   // What is wrong with the template is said now and not at every message.
-  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
+  const inputs = templateInputs(flags, tokenizerPath, template);
+  const encode = await chatEncoder(template.kind, tokenizer, inputs);
   const context = Math.min(flags.context, contextLength(source.config));
   const sizes: EngineSizes = {
     sequences: 1,
@@ -91,7 +94,7 @@ export async function chat(args: string[]): Promise<void> {
   const { gpu, loaded: { also: engine } } = session;
   await gpu.finish();
   noteLine(
-    `${source.name}, template ${template}, context ${context} tokens. /help lists the commands.`,
+    `${source.name}, template ${template.name}, context ${context} tokens. /help lists the commands.`,
   );
   const stop = stopTokens(source.config, tokenizer, source.folder);
   const decode = (ids: readonly number[]) => tokenizer.decode(ids);

@@ -60,9 +60,7 @@ export const templateKeys = {
   tools: text("file", "a JSON file with a list of tools").optional().describe(
     "Tools that the model may call: a JSON list of their schemas, for the model's own chat template.",
   ),
-  template_kwargs: text("json", "a JSON object").optional().describe(
-    "Variables for the model's own chat template, as a JSON object: '{\"enable_thinking\": false}'.",
-  ),
+  template_kwargs: common.template_kwargs,
 };
 
 /** The flags that {@linkcode templateKeys} give a command. */

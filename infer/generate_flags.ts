@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
-import { choice, text, texts, whole, worded } from "../cli/settings.ts";
+import { text, texts, whole, worded } from "../cli/settings.ts";
 import { cacheKeys, modelKeys, runKeys, samplingKeys, templateKeys } from "./flags.ts";
 import { ownTemplateFlags } from "./template_inputs.ts";
 
@@ -27,8 +27,8 @@ const schema = z.strictObject({
   ),
   samples: common.samples,
   batch_size: whole(1, 256).default(8).describe("Prompts that are answered at once."),
-  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
-    "What is put around the prompt: Alpaca's or Llama 2's words, the model's own chat template, or nothing; auto is alpaca, and for --messages the model's own where it has one.",
+  template: common.template(
+    "What is put around the prompt: Alpaca's, Llama 2's or ChatML's words, the model's own chat template or a file, or nothing; auto is alpaca, and for --messages the model's own where it has one.",
   ),
   ...templateKeys,
   max_tokens: whole(1).default(128).describe("Stop after so many tokens."),

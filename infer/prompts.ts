@@ -6,28 +6,25 @@
 import { UserError } from "../kernels/errors.ts";
 import { noteLine } from "../kernels/terminal.ts";
 import { contextLength } from "../model/families/config.ts";
-import { chatEncoder, type ChatTemplate, type Message } from "../model/text/templates/chat.ts";
-import { encodePrompt, type Instruction, renderPrompt, type Sample } from "../model/text/prompt.ts";
+import { chatEncoder, type Message } from "../model/text/templates/chat.ts";
+import { type NamedTemplate, templateOf } from "../model/text/templates/template_names.ts";
+import { encodePrompt, renderPrompt, type TextSample } from "../model/text/prompt.ts";
+import { conversationOf, isChat, type Sample } from "../model/text/sample.ts";
+import { SampleEncoder } from "../model/text/sample_encoder.ts";
 import type { GenerateFlags } from "./generate_flags.ts";
 import type { FoundModel } from "../model/session.ts";
-import { readJsonFile, resolveTemplate, templateInputs } from "./template_inputs.ts";
+import { readJsonFile, templateInputs } from "./template_inputs.ts";
 
 /** One prompt as ids. */
 interface Prompt {
   ids: Uint32Array;
-  template: ChatTemplate;
+  template: NamedTemplate;
 }
 
-/** An instruction with its history as a conversation. */
-function messagesOf({ system, history = [], ...question }: Instruction): Message[] {
-  return [
-    ...(system ? [{ role: "system", content: system }] : []),
-    ...history.flatMap(([question, answer]): Message[] => [
-      { role: "user", content: question },
-      { role: "assistant", content: answer },
-    ]),
-    { role: "user", content: renderPrompt(question, "none") },
-  ];
+/** An instruction, or a prompt, as a conversation. */
+function questionOf(sample: TextSample): readonly Message[] {
+  if ("completion" in sample) return [{ role: "user", content: sample.prompt }];
+  return conversationOf(sample).slice(0, -1);
 }
 
 /** The conversation of --messages. */
@@ -36,10 +33,11 @@ async function prepareConversation(
   flags: GenerateFlags,
   file: string,
 ): Promise<Prompt[]> {
-  const template = resolveTemplate(flags.template, tokenizerPath);
+  const template = templateOf(flags.template, tokenizerPath);
   const { readMessages } = await import("../model/text/templates/chat_rendering.ts");
   const messages = readMessages(readJsonFile(file));
-  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
+  const inputs = templateInputs(flags, tokenizerPath, template);
+  const encode = await chatEncoder(template.kind, tokenizer, inputs);
   return [{ ids: encode(messages), template }];
 }
 
@@ -59,27 +57,33 @@ async function readQuestions(data: string, limit?: number): Promise<Sample[]> {
 /** The instructions of --prompt or --data. */
 async function prepareInstructions(found: FoundModel, flags: GenerateFlags): Promise<Prompt[]> {
   const { tokenizer, tokenizerPath } = found, { prompt = [], input, data, samples } = flags;
-  const template = flags.template === "auto" ? "alpaca" : flags.template;
   const asked: Sample[] = data !== undefined
     ? await readQuestions(data, samples)
     : prompt.map((instruction) =>
       // A prompt without a template stands for itself: control tokens in it count.
-      template === "none"
-        ? { prompt: renderPrompt({ instruction, input }, template), completion: "" }
+      flags.template === "none"
+        ? { prompt: renderPrompt({ instruction, input }, "none"), completion: "" }
         : { instruction, input, output: "" }
     );
-  if (template === "alpaca" || template === "none") {
-    const encode = (sample: Sample) =>
-      "completion" in sample
+  const plain = templateOf(flags.template === "auto" ? "alpaca" : flags.template, tokenizerPath);
+  const inputs = templateInputs(flags, tokenizerPath, plain);
+  const encode = await chatEncoder(plain.kind, tokenizer, inputs);
+  const chat = templateOf(flags.template, tokenizerPath);
+  const encoder = new SampleEncoder(tokenizer, { ...flags, tokenizerPath, tools: inputs.tools });
+  const prompts: Prompt[] = [];
+  for (const sample of asked) {
+    if (isChat(sample)) {
+      prompts.push({ ids: await encoder.prompt(sample), template: chat });
+    } else if (plain.kind !== "alpaca" && plain.kind !== "none") {
+      prompts.push({ ids: encode(questionOf(sample)), template: plain });
+    } else {
+      const ids = "completion" in sample
         ? Uint32Array.from(tokenizer.encodeText(sample.prompt))
-        : encodePrompt(tokenizer, renderPrompt(sample, template));
-    return asked.map((sample) => ({ ids: encode(sample), template }));
+        : encodePrompt(tokenizer, renderPrompt(sample, plain.kind));
+      prompts.push({ ids, template: plain });
+    }
   }
-  const encode = await chatEncoder(template, tokenizer, templateInputs(flags, tokenizerPath));
-  return asked.map((sample) => {
-    const own = "completion" in sample;
-    return { ids: encode(messagesOf(own ? { instruction: sample.prompt } : sample)), template };
-  });
+  return prompts;
 }
 
 /**
@@ -102,7 +106,7 @@ export async function preparePrompts(
       );
     }
     if (ids.length < context) return Array.from(ids);
-    const has = `${ids.length} tokens${template === "none" ? "" : " with its template"}`;
+    const has = `${ids.length} tokens${template.kind === "none" ? "" : " with its template"}`;
     const which = prompts.length > 1 ? `prompt ${i + 1}` : "the prompt";
     throw new UserError(
       `${which} has ${has}, but model "${source.name}" has a context of ${context}; ` +

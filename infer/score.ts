@@ -27,7 +27,7 @@ const schema = z.strictObject({
   ...modelKeys,
   data: common.data,
   samples: common.samples,
-  data_format: common.data_format,
+  ...common.encodingKeys,
   max_length: common.max_length,
   ...runKeys,
 });
@@ -87,6 +87,7 @@ export async function score(args: string[]): Promise<void> {
   const found = await findModel(flags);
   const groups = await loadDataset(found.tokenizer, {
     ...flags,
+    tokenizerPath: found.tokenizerPath,
     context: contextLength(found.source.config),
     say: noteLine,
   });

@@ -3,9 +3,8 @@
  *
  * @module
  */
-import type { ChatTemplate } from "../model/text/templates/chat.ts";
 import type { JsonText, TemplateInputs } from "../model/text/templates/chat_rendering.ts";
-import { hasChatTemplate } from "../model/text/templates/chat_template.ts";
+import type { NamedTemplate } from "../model/text/templates/template_names.ts";
 import { readText } from "../model/files/whole_file.ts";
 import type { TemplateFlags } from "./flags.ts";
 
@@ -25,9 +24,11 @@ export function readJsonFile(file: string): JsonText {
 export function templateInputs(
   { tools, template_kwargs }: TemplateFlags,
   tokenizerPath: string,
+  { source }: NamedTemplate,
 ): TemplateInputs {
   return {
     folder: tokenizerPath,
+    template: source,
     tools: tools === undefined ? undefined : readJsonFile(tools),
     variables: template_kwargs === undefined
       ? undefined
@@ -35,20 +36,14 @@ export function templateInputs(
   };
 }
 
-/** The template that `auto` stands for: the model's own where it has one, else Alpaca's. */
-export function resolveTemplate(
-  template: ChatTemplate | "auto",
-  tokenizerPath: string,
-): ChatTemplate {
-  if (template !== "auto") return template;
-  return hasChatTemplate(tokenizerPath) ? "chat" : "alpaca";
-}
+/** Templates that know no tools and variables. */
+const PLAIN = ["alpaca", "llama2", "none"];
 
-/** Flags that are for the model's own template, given with another. */
+/** Flags that are for templates in Jinja, given with another. */
 export function ownTemplateFlags(
   { template, tools, template_kwargs }: Partial<TemplateFlags> & { template?: string },
 ): string[] {
-  if (template === undefined || template === "chat" || template === "auto") return [];
+  if (template === undefined || !PLAIN.some((name) => name === template)) return [];
   const given = [
     ...(tools === undefined ? [] : ["--tools"]),
     ...(template_kwargs === undefined ? [] : ["--template-kwargs"]),

@@ -141,7 +141,8 @@ export async function setUpTraining(
   const config = { ...given.config, lora };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
-  const samples = await loadGroups(tokenizer, config, { ...config, context, say, check });
+  const reading = { ...config, tokenizerPath: found.tokenizerPath, context, say };
+  const samples = await loadGroups(tokenizer, config, { ...reading, check });
   for (const sample of samples[0].filter(({ part }) => part !== "prompt")) {
     say(describeSample(tokenizer, sample, Deno.stdout.isTerminal()));
     say("");
@@ -150,12 +151,10 @@ export async function setUpTraining(
   const evaluation = config.eval_data === undefined
     ? Array.from(split.evaluation, (i) => samples[i])
     : await loadGroups(tokenizer, config, {
-      ...config,
+      ...reading,
       data: config.eval_data,
       called: "Held out",
       samples: undefined,
-      context,
-      say,
     });
   if (config.eval_fraction > 0) {
     const word = judgementOf(config.objective) === "pairs" ? "pairs" : "samples";

@@ -31,9 +31,14 @@ export async function openBuiltin(gpu: Gpu, settings: PartialTrainConfig): Promi
     shuffle: false,
     ...settings,
   });
-  const { source, tokenizer } = await openModelWithTokenizer(config);
+  const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(config);
   const context = contextLength(source.config);
-  const samples = await loadDataset(tokenizer, { ...config, context, say: () => {} });
+  const samples = await loadDataset(tokenizer, {
+    ...config,
+    tokenizerPath,
+    context,
+    say: () => {},
+  });
   const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes = PassPlanner.of(config, source.config).sizes(windows);

@@ -8,16 +8,20 @@
  */
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { loadSamples } from "../../model/text/data/load.ts";
-import { describeSample, encodeSample, supervisedTokens } from "../../model/text/prompt.ts";
+import { describeSample, supervisedTokens } from "../../model/text/prompt.ts";
+import { SampleEncoder } from "../../model/text/sample_encoder.ts";
 import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 
 /** A word of the built-in corpus, and a character that is not in it. */
 const WORD = "A parrot", CHARACTER = "🦜";
 
 /** What the study guide quotes of a sample: the third one, which has no input. */
-export async function sampleLines(tokenizer: Tokenizer): Promise<string[]> {
+export async function sampleLines(
+  { tokenizer, tokenizerPath }: { tokenizer: Tokenizer; tokenizerPath: string },
+): Promise<string[]> {
   const { samples } = await loadSamples("builtin", { limit: 3 });
-  const sample = encodeSample(tokenizer, samples[2], 512);
+  const encoder = new SampleEncoder(tokenizer, { tokenizerPath });
+  const sample = await encoder.encode(samples[2], 512);
   const targets = supervisedTokens(sample);
   return [
     ...describeSample(tokenizer, sample).codes.split("\n"),
@@ -47,7 +51,7 @@ export function byteLines(
 }
 
 if (import.meta.main) {
-  const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
-  const lines = [...await sampleLines(tokenizer), "", ...byteLines(byteFallback(tokenizer))];
+  const found = await openModelWithTokenizer({ model: "builtin" });
+  const lines = [...await sampleLines(found), "", ...byteLines(byteFallback(found.tokenizer))];
   console.log(lines.join("\n"));
 }

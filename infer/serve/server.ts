@@ -7,8 +7,9 @@ import { basename } from "node:path";
 import { serveSocket } from "../../http/socket.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { chatEncoder } from "../../model/text/templates/chat.ts";
+import { templateOf } from "../../model/text/templates/template_names.ts";
 import { stopTokens } from "../../model/text/tokenizer/stop_tokens.ts";
-import { resolveTemplate, templateInputs } from "../template_inputs.ts";
+import { templateInputs } from "../template_inputs.ts";
 import { serveApp } from "./app.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import type { Piece, ServeSettings, ToEngine } from "./messages.ts";
@@ -48,9 +49,9 @@ export async function serveModel(
   const { model, host, port, sequences, queue, context, timeout, keys } = settings;
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(settings);
   source.weights?.close();
-  const template = resolveTemplate(settings.template, tokenizerPath);
+  const template = templateOf(settings.template, tokenizerPath);
   const { template_kwargs } = settings;
-  const inputs = templateInputs({ tools: undefined, template_kwargs }, tokenizerPath);
+  const inputs = templateInputs({ tools: undefined, template_kwargs }, tokenizerPath, template);
   const sent = () => post({ kind: "finished" });
   const dispatcher = new Dispatcher(post, { sequences, queue }, () => {
     socket.finish();
@@ -62,7 +63,7 @@ export async function serveModel(
     name: modelName(model),
     created: Math.floor(Date.now() / 1000),
     tokenizer,
-    encodeChat: await chatEncoder(template, tokenizer, inputs),
+    encodeChat: await chatEncoder(template.kind, tokenizer, inputs),
     stop: stopTokens(source.config, tokenizer, source.folder),
     vocab: source.config.vocab_size,
     context,

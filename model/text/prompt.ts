@@ -34,8 +34,8 @@ export interface RawSample {
   completion: string;
 }
 
-/** What a model learns from, or answers. */
-export type Sample = AlpacaSample | RawSample;
+/** What a model learns from, or answers, without a chat template. */
+export type TextSample = AlpacaSample | RawSample;
 
 /** What a sample is to a preference: the better answer or the worse one to a prompt, or the prompt alone. */
 export type PreferencePart = "chosen" | "rejected" | "prompt";
@@ -78,22 +78,42 @@ export function renderPrompt(
     return [...(system ? [system] : []), ...history.flat(), instruction, ...(input ? [input] : [])]
       .join("\n");
   }
-  return alpacaText(system || (input ? WITH_INPUT : ALPACA_OPENING), [
+  return alpacaTurns(openingOf({ system, input }), [
     ...history.map(([instruction, answer]) => ({ instruction, answer })),
     { instruction, input },
-  ]);
+  ]).text;
 }
 
-/** Alpaca's template: the opening sentences, and a section for each instruction with what is answered so far. */
-function alpacaText(
+/** What Alpaca's template begins with: the system text, or its own sentences. */
+export function openingOf({ system, input }: { system?: string; input?: string }): string {
+  return system || (input ? WITH_INPUT : ALPACA_OPENING);
+}
+
+/** Part of a text, in UTF-16 units. */
+export interface TextRange {
+  start: number;
+  end: number;
+}
+
+/**
+ * Alpaca's template: the opening sentences, and a section for each instruction with what is answered so far.
+ *
+ * @returns the text, and where its answers are.
+ */
+export function alpacaTurns(
   opening: string,
-  turns: readonly { instruction: string; input?: string; answer?: string }[],
-): string {
-  const sections = turns.map(({ instruction, input, answer = "" }) => {
+  sections: readonly { instruction: string; input?: string; answer?: string }[],
+): { text: string; answers: TextRange[] } {
+  let text = opening;
+  const answers: TextRange[] = [];
+  for (const { instruction, input, answer } of sections) {
     const given = input ? `### Input:\n${input}\n\n` : "";
-    return `### Instruction:\n${instruction}\n\n${given}### Response:${answer}`;
-  });
-  return [opening, ...sections].join("\n\n");
+    text += `\n\n### Instruction:\n${instruction}\n\n${given}### Response:`;
+    if (answer === undefined) continue;
+    answers.push({ start: text.length, end: text.length + answer.length });
+    text += answer;
+  }
+  return { text, answers };
 }
 
 /**
@@ -114,7 +134,10 @@ export function encodeRaw(tokenizer: Tokenizer, text: string): Uint32Array {
 }
 
 /** The ids of a sample's prompt, and of all of it without its end. */
-function encodeBoth(tokenizer: Tokenizer, sample: Sample): [prompt: Uint32Array, all: Uint32Array] {
+function encodeBoth(
+  tokenizer: Tokenizer,
+  sample: TextSample,
+): [prompt: Uint32Array, all: Uint32Array] {
   if ("completion" in sample) {
     const { prompt, completion } = sample;
     return [encodeRaw(tokenizer, prompt), encodeRaw(tokenizer, prompt + completion)];
@@ -135,7 +158,7 @@ function encodeBoth(tokenizer: Tokenizer, sample: Sample): [prompt: Uint32Array,
  */
 export function encodeSample(
   tokenizer: Tokenizer,
-  sample: Sample,
+  sample: TextSample,
   maxLength: number,
 ): TokenizedSample {
   const [prompt, all] = encodeBoth(tokenizer, sample), { eos_id } = tokenizer;

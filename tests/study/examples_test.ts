@@ -247,10 +247,10 @@ gpuTest("study: adapters make up for rounding", async (gpu) => {
 });
 
 Deno.test("study: a training sample, and bytes for what has no token", async () => {
-  const { tokenizer } = await openModelWithTokenizer({ model: "builtin" });
-  const fallback = byteFallback(tokenizer);
+  const found = await openModelWithTokenizer({ model: "builtin" });
+  const fallback = byteFallback(found.tokenizer);
   assert.equal(fallback.decoded, "A parrot 🦜");
-  assertQuoted("training_sample.ts", await sampleLines(tokenizer));
+  assertQuoted("training_sample.ts", await sampleLines(found));
   assertQuoted("training_sample.ts", byteLines(fallback));
 });
 

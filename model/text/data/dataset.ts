@@ -4,45 +4,65 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import {
-  encodeSample,
-  type SampleGroup,
-  supervisedTokens,
-  type TokenizedSample,
-} from "../prompt.ts";
+import { type SampleGroup, supervisedTokens, type TokenizedSample } from "../prompt.ts";
+import { isChat } from "../sample.ts";
+import { type EncodingOptions, SampleEncoder } from "../sample_encoder.ts";
+import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Judgement } from "./formats/preference.ts";
 import { loadGroups } from "./load.ts";
-import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 
 /** What is read of a data file, and how. */
-export interface DatasetOptions {
+export interface DatasetOptions extends EncodingOptions {
+  /** A data file of any format that is read, or `builtin`. */
   data: string;
+  /** What it is called in what is said. */
   called?: string;
+  /** Only the first so many rows of it. */
   samples?: number;
+  /** The name of the rows' format; without it, or `auto`, their fields tell it. */
   data_format?: string;
+  /** What is made of rows of preferences; without it, rows are no preferences. */
   judgement?: Judgement;
+  /** Longer samples are cut at so many tokens. */
   max_length: number;
+  /** The model's own limit on them. */
   context: number;
+  /** Told what was read, a line at a time. */
   say: (line: string) => void;
+  /** Called between samples; what it throws ends the reading. */
   check?: () => void;
 }
 
-/** The samples of a data file as ids, in groups. */
-async function encodedGroups(
+/** The samples of a data file as ids, and how many groups were left out. */
+interface EncodedData {
+  groups: SampleGroup[];
+  notes: string[];
+  /** As the cut left nothing of an answer, as no message is to be learnt, and as a prompt has as many tokens as the whole. */
+  left: { cut: number; unanswered: number; spanned: number };
+}
+
+async function encodedData(
   tokenizer: Tokenizer,
-  { data, samples: limit, max_length, context, check, ...options }: DatasetOptions,
-): Promise<{ groups: SampleGroup[]; notes: string[] }> {
-  const maxLength = Math.min(max_length, context);
-  const { data_format, judgement } = options;
-  const { groups, notes } = await loadGroups(data, { limit, data_format, judgement });
-  const encoded = groups.map((group) => {
+  { data, samples: limit, data_format, judgement, check, ...options }: DatasetOptions,
+): Promise<EncodedData> {
+  const maxLength = Math.min(options.max_length, options.context);
+  const loaded = await loadGroups(data, { limit, data_format, judgement });
+  const encoder = new SampleEncoder(tokenizer, options);
+  const groups: SampleGroup[] = [], left = { cut: 0, unanswered: 0, spanned: 0 };
+  for (const group of loaded.groups) {
     check?.();
-    return group.map(({ sample, part }): TokenizedSample => {
-      const encoded = encodeSample(tokenizer, sample, maxLength);
-      return part === undefined ? encoded : { ...encoded, part };
-    });
-  });
-  return { groups: encoded, notes };
+    const encoded: TokenizedSample[] = [];
+    for (const { sample, part } of group) {
+      const one = await encoder.encode(sample, maxLength);
+      encoded.push(part === undefined ? one : { ...one, part });
+    }
+    const lost = encoded.findIndex((sample) => supervisedTokens(sample) === 0);
+    if (lost < 0) groups.push(encoded);
+    else if (encoded[lost].ids.length === maxLength) left.cut++;
+    else if (isChat(group[lost].sample)) left.unanswered++;
+    else left.spanned++;
+  }
+  return { groups, notes: [...loaded.notes, ...encoder.notes], left };
 }
 
 /** How many there are, in words. */
@@ -51,15 +71,6 @@ const count = (n: number, word: string) => `${n} ${word}${n === 1 ? "" : "s"}`;
 /**
  * Reads and tokenises samples, without those that the cut at the maximum length left no target, nor what belongs to such a one.
  *
- * @param data A data file of any format that is read, or `builtin`.
- * @param called What it is called in what is said.
- * @param samples Only the first so many rows of it.
- * @param data_format The name of the rows' format; without it, or `auto`, their fields tell it.
- * @param judgement What is made of rows of preferences; without it, rows are no preferences.
- * @param max_length Longer samples are cut at so many tokens.
- * @param context The model's own limit on them.
- * @param say Told what was read, a line at a time.
- * @param check Called between samples; what it throws ends the reading.
  * @throws {UserError} where the file is wrong or nothing is left.
  */
 export async function loadDataset(
@@ -67,36 +78,26 @@ export async function loadDataset(
   options: DatasetOptions,
 ): Promise<SampleGroup[]> {
   const { data, called = "Data", judgement, max_length, context, say } = options;
-  const maxLength = Math.min(max_length, context);
-  const { groups: all, notes } = await encodedGroups(tokenizer, options);
-  const hasTargets = (sample: TokenizedSample) => supervisedTokens(sample) > 0;
-  const groups = all.filter((group) => group.every(hasTargets)), samples = groups.flat();
-  const word = judgement === "pairs" ? "pair" : "sample";
+  const maxLength = Math.min(max_length, context), isPair = judgement === "pairs";
+  const { groups, notes, left } = await encodedData(tokenizer, options);
+  const word = isPair ? "pair" : "sample";
   const truncated = groups.filter((group) => group.some(({ truncated }) => truncated)).length;
-  const tokens = samples.reduce((sum, { ids }) => sum + ids.length, 0);
+  const tokens = groups.flat().reduce((sum, { ids }) => sum + ids.length, 0);
   say(`${called}: ${data}, ${count(groups.length, word)}, ${tokens} tokens`);
   for (const note of notes) say(`  ${note}`);
   if (truncated > 0) say(`  ${count(truncated, word)} cut at ${maxLength} tokens`);
-  const dropped = all.filter((group) => !group.every(hasTargets));
-  const cut =
-    dropped.filter((group) =>
-      group.some((sample) => !hasTargets(sample) && sample.ids.length === maxLength)
-    ).length;
-  const output = judgement === "pairs" ? "an answer" : "the output";
-  if (cut > 0) {
-    say(`  ${count(cut, word)} left out: nothing of ${output} is within ${maxLength} tokens`);
-  }
-  if (dropped.length > cut) {
-    say(
-      `  ${
-        count(dropped.length - cut, word)
-      } left out: the prompt alone has as many tokens as the whole`,
-    );
+  const why = [
+    [left.cut, `nothing of ${isPair ? "an answer" : "the output"} is within ${maxLength} tokens`],
+    [left.unanswered, "no message by the assistant is to be learnt"],
+    [left.spanned, "the prompt alone has as many tokens as the whole"],
+  ] as const;
+  for (const [lost, reason] of why) {
+    if (lost > 0) say(`  ${count(lost, word)} left out: ${reason}`);
   }
   if (groups.length === 0) {
     throw new UserError(
       `data "${data}": no ${word} has any of its ${
-        judgement === "pairs" ? "answers" : "output"
+        isPair ? "answers" : "output"
       } within max_length ${maxLength}`,
     );
   }

@@ -5,7 +5,8 @@
  */
 import builtinJson from "../../../examples/builtin/instructions.json" with { type: "text" };
 import { UserError } from "../../../kernels/errors.ts";
-import type { PreferencePart, Sample } from "../prompt.ts";
+import type { PreferencePart } from "../prompt.ts";
+import type { Sample } from "../sample.ts";
 import { DataFile } from "./file.ts";
 import { judgedRows, type Judgement, PREFERENCE_FIELDS } from "./formats/preference.ts";
 import { JsonRows } from "./json_rows.ts";

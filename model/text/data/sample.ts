@@ -11,7 +11,7 @@ import { RowFields } from "./formats/row_fields.ts";
 import { isFields, kindOf, type Row } from "./row.ts";
 
 const FORMATS: readonly DataFormat[] = DATA_FORMATS;
-const NAMES = new Set([...FORMATS.flatMap(({ fields }) => fields), "messages", "conversations"]);
+const NAMES = new Set(FORMATS.flatMap(({ fields }) => fields));
 
 /** Whether a field of this name may be one of a sample's. */
 export function isField(name: string): boolean {

@@ -8,9 +8,10 @@ import { type ChatTemplateSource, findChatTemplate } from "./chat_template.ts";
 import { TemplateError } from "./jinja/errors.ts";
 import { readJsonText } from "./jinja/json.ts";
 import { Template } from "./jinja/template.ts";
-import { Text } from "./jinja/text.ts";
-import { Dict, List, text, typeName, type Value } from "./jinja/values.ts";
-import type { Message } from "./messages.ts";
+import { str } from "./jinja/repr.ts";
+import { type Origin, Text } from "./jinja/text.ts";
+import { Dict, List, text, truth, typeName, type Value } from "./jinja/values.ts";
+import type { Conversation, Message } from "./messages.ts";
 
 /** JSON as it is written, and what to call it in messages. */
 export interface JsonText {
@@ -22,8 +23,12 @@ export interface JsonText {
 export interface TemplateInputs {
   /** Where the tokenizer is, or its file. */
   folder?: string;
+  /** A template in place of the one that is there. */
+  template?: ChatTemplateSource;
   /** A list of tools, as JSON schemas. */
   tools?: JsonText;
+  /** Whether conversations have tools, of their own or these. Default: whether there are these. */
+  hasTools?: boolean;
   /** An object of variables; `chat_template` is the name of the template to take. */
   variables?: JsonText;
 }
@@ -41,31 +46,36 @@ function parse({ json, name }: JsonText): Value {
 }
 
 /** The same value with all its texts quoted, but those that `isOwn` tells. */
-function quote(value: Value, isOwn: (key: string) => boolean = () => false): Value {
-  if (value instanceof Text) return Text.quote(value.value);
-  if (value instanceof List) return new List(value.items.map((item) => quote(item)));
+function quote(
+  value: Value,
+  origin: Origin,
+  isOwn: (key: string) => boolean = () => false,
+): Value {
+  if (value instanceof Text) return Text.quote(value.value, origin);
+  if (value instanceof List) return new List(value.items.map((item) => quote(item, origin)));
   if (!(value instanceof Dict)) return value;
   return new Dict(
     value.items().map(([key, item]) => {
       const own = key instanceof Text && isOwn(key.value) && item instanceof Text;
-      return [quote(key), own ? item : quote(item)] as const;
+      return [quote(key, origin), own ? item : quote(item, origin)] as const;
     }),
   );
 }
 
 /** Parts of a content, and calls of tools: of what type each is, is no quotation. */
-function quoteParts(value: Value): Value {
-  if (!(value instanceof List)) return quote(value);
-  return new List(value.items.map((part) => quote(part, (key) => key === "type")));
+function quoteParts(value: Value, origin: Origin): Value {
+  if (!(value instanceof List)) return quote(value, origin);
+  return new List(value.items.map((part) => quote(part, origin, (key) => key === "type")));
 }
 
 /**
  * A message as the template sees it. Templates make control tokens of roles and types, so these count as
  * the template's own words; all else is quoted.
  */
-function toValue({ role, content, record }: Message): Dict {
+function toValue({ role, content, record }: Message, number: number): Dict {
+  const origin: Origin = { quoted: true, from: number };
   if (record === undefined) {
-    const quoted = content === null ? null : Text.quote(content);
+    const quoted = content === null ? null : Text.quote(content, origin);
     return new Dict([[text("role"), text(role)], [text("content"), quoted]]);
   }
   return new Dict(
@@ -73,7 +83,8 @@ function toValue({ role, content, record }: Message): Dict {
       const name = key instanceof Text ? key.value : "";
       if (name === "role") return [key, value] as const;
       const parts = name === "content" || name === "tool_calls";
-      return [quote(key), parts ? quoteParts(value) : quote(value)] as const;
+      const quoted = parts ? quoteParts(value, origin) : quote(value, origin);
+      return [quote(key, origin), quoted] as const;
     }),
   );
 }
@@ -125,46 +136,90 @@ function refused({ file }: ChatTemplateSource, error: unknown): unknown {
   return new UserError(`${file}: the chat template${line}, can't be rendered: ${error.message}`);
 }
 
-/**
- * Reads the model's own template with what it is given.
- *
- * @param tokens Texts of the named control tokens; one that the tokenizer lacks is undefined in the template.
- * @param now What the time is, for templates that ask.
- * @returns what renders conversations up to where the assistant goes on.
- * @throws UserError where there is no template, or it is no Jinja, or the inputs are wrong; the function,
- *   where the template refuses the messages or fails.
- */
-export function openChatTemplate(
-  { folder, tools, variables }: TemplateInputs,
-  tokens: ReadonlyMap<string, string>,
-  now?: () => Date,
-): (messages: readonly Message[]) => Rendering {
-  const named = variables ? readVariables(variables) : new Map<string, Value>();
-  const name = chosenName(named, variables?.name ?? "");
-  const toolList = tools ? readTools(tools) : undefined;
-  const source = findChatTemplate(folder, { name, tools: tools !== undefined });
-  const documents = named.get("documents") ?? null;
-  let template: Template;
-  try {
-    template = new Template(source.source);
-  } catch (error) {
-    throw refused(source, error);
-  }
-  return (messages) => {
-    const given = new Map<string, Value>([
-      ["tools", toolList ? quote(toolList) : null],
-      ["add_generation_prompt", true],
-      ...[...tokens].map(([name, token]) => [name, text(token)] as const),
-      ...named,
-      ["documents", quote(documents)],
-      ["messages", new List(messages.map(toValue))],
-    ]);
+/** Whether a template says what the model makes, as `transformers` tells it. */
+const GENERATION = /\{%-?\s*generation\s*-?%\}/;
+
+/** Renders a conversation: its first messages, and what asks the assistant to go on if that is wanted. */
+export type RenderConversation = (messages: number, asks: boolean) => Rendering;
+
+/** A template that was read, with what it is given beside conversations. */
+export class OpenChatTemplate {
+  /** Whether it says by `generation` what of a conversation the model makes. */
+  readonly saysGenerated: boolean;
+  readonly #template: Template;
+
+  /**
+   * @param source The template, and what to call it in messages.
+   * @param given Variables of every conversation by name.
+   * @param now What the time is, for templates that ask.
+   * @throws UserError where it is no Jinja.
+   */
+  constructor(
+    readonly source: ChatTemplateSource,
+    readonly given: ReadonlyMap<string, Value>,
+    readonly now?: () => Date,
+  ) {
+    this.saysGenerated = GENERATION.test(source.source);
     try {
-      return template.render(given, now);
+      this.#template = new Template(source.source);
     } catch (error) {
       throw refused(source, error);
     }
-  };
+  }
+
+  /**
+   * A conversation to be rendered. Tools and variables of its own come before those of every one.
+   *
+   * @returns what throws a UserError where the template refuses the messages or fails.
+   */
+  conversation({ messages, tools, variables }: Conversation): RenderConversation {
+    const values = messages.map(toValue), numbers = new Map<Value, number>();
+    values.forEach((value, i) => numbers.set(value, i));
+    const own = variables?.items().map(([name, value]) => [str(name).value, value] as const) ?? [];
+    const given = new Map<string, Value>([...this.given, ...own]);
+    if (tools !== undefined) given.set("tools", quote(tools, { quoted: true }));
+    return (count, asks) => {
+      given.set("messages", new List(values.slice(0, count)));
+      given.set("add_generation_prompt", asks);
+      try {
+        return this.#template.render(given, this.now, numbers);
+      } catch (error) {
+        throw refused(this.source, error);
+      }
+    };
+  }
+
+  /** A conversation, up to where the assistant goes on unless a variable says otherwise. */
+  render(messages: readonly Message[]): Rendering {
+    const asks = this.given.get("add_generation_prompt") ?? true;
+    return this.conversation({ messages })(messages.length, truth(asks));
+  }
+}
+
+/**
+ * Reads the model's own template, or the one given, with what it is given beside conversations.
+ *
+ * @param tokens Texts of the named control tokens; one that the tokenizer lacks is undefined in the template.
+ * @param now What the time is, for templates that ask.
+ * @throws UserError where there is no template, or it is no Jinja, or the inputs are wrong.
+ */
+export function openChatTemplate(
+  { folder, template, tools, hasTools = tools !== undefined, variables }: TemplateInputs,
+  tokens: ReadonlyMap<string, string>,
+  now?: () => Date,
+): OpenChatTemplate {
+  const named = variables ? readVariables(variables) : new Map<string, Value>();
+  const name = chosenName(named, variables?.name ?? "");
+  const toolList = tools ? readTools(tools) : undefined;
+  const source = template ?? findChatTemplate(folder, { name, tools: hasTools });
+  const quoted: Origin = { quoted: true };
+  const given = new Map<string, Value>([
+    ["tools", toolList ? quote(toolList, quoted) : null],
+    ...[...tokens].map(([name, token]) => [name, text(token)] as const),
+    ...named,
+    ["documents", quote(named.get("documents") ?? null, quoted)],
+  ]);
+  return new OpenChatTemplate(source, given, now);
 }
 
 /**

@@ -33,7 +33,8 @@ const OTHERS = "the other templates are alpaca, llama2 and none";
 /** The largest template read; the longest in use have some 20 kB. */
 const MAX_BYTES = 1_000_000;
 
-function readTemplate(file: string): ChatTemplateSource {
+/** A template in a file of its own. @throws UserError where it can't be read. */
+export function readTemplate(file: string): ChatTemplateSource {
   const bytes = readBytes(file, { what: "a chat template", maxBytes: MAX_BYTES });
   // As in Python, a mark at the beginning is part of the text.
   const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Dict } from "./jinja/values.ts";
+import type { Dict, List } from "./jinja/values.ts";
 
 /** One turn of a conversation, or the system's instructions before the first. */
 export interface Message {
@@ -13,4 +13,13 @@ export interface Message {
   content: string | null;
   /** The message with all its fields, where it is from JSON: what the model's own template sees. */
   record?: Dict;
+}
+
+/** Messages with what the model's own template is given beside them. */
+export interface Conversation {
+  messages: readonly Message[];
+  /** Tools that the model may call, as JSON schemas. */
+  tools?: List;
+  /** Variables of the template, for this conversation alone. */
+  variables?: Dict;
 }

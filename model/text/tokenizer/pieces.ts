@@ -11,10 +11,17 @@ export type Piece = string | number | null;
 /** U+2581, which stands for a space inside pieces. */
 export const SPACE_SYMBOL = "\u2581";
 
+const ENCODER = new TextEncoder();
+
 /** The byte that a piece such as `<0x0A>` stands for. */
 export function pieceByte(piece: string): number | undefined {
   const match = /^<0x([0-9A-Fa-f]{2})>$/.exec(piece);
   return match === null ? undefined : parseInt(match[1], 16);
+}
+
+/** How many bytes of a text a piece stands for that is no byte itself. */
+export function pieceBytes(piece: string): number {
+  return ENCODER.encode(piece.replaceAll(SPACE_SYMBOL, " ")).length;
 }
 
 /** The piece that stands for a byte: `<0x0A>`. */

@@ -111,17 +111,19 @@ export function pipelineTokenizer(folder: FolderTokenizer): Tokenizer {
       named(name, () => pipeline.encode(text.toWellFormed(), "ordinary"));
     const parsed = split_special_tokens ? "split" : "all";
     const gap = gapToken(folder);
-    const encodeSpecial = (text: string, isPlain?: IsPlain) =>
+    const encodeSections = (text: string, isPlain?: IsPlain) =>
       named(name, () => {
-        const ids = pipeline.encode(text.toWellFormed(), parsed, { isPlain });
-        if (gap !== undefined && ids.includes(gap.id)) {
+        const sections = pipeline.sections(text.toWellFormed(), parsed, { isPlain });
+        if (gap !== undefined && sections.some(({ ids }) => ids.includes(gap.id))) {
           throw new RangeError(
             `reads ${gap.text} as a gap between two parts of a text, which is not supported; ` +
               "expected a text without it",
           );
         }
-        return ids;
+        return sections;
       });
+    const encodeSpecial = (text: string, isPlain?: IsPlain) =>
+      encodeSections(text, isPlain).flatMap(({ ids }) => ids);
     const base_vocab_size = size(tokenIds(pipeline.parts.model).values());
     return {
       vocab_size: Math.max(base_vocab_size, size(added.tokens.keys())),
@@ -136,6 +138,7 @@ export function pipelineTokenizer(folder: FolderTokenizer): Tokenizer {
       token: (id) => texts.get(id),
       encode,
       encodeSpecial,
+      encodeSections,
       encodeText: textEncoder({ bos_id, eos_id, prefix, suffix, encodeSpecial }),
       encodeParts: (parts) =>
         named(

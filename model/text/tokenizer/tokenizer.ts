@@ -4,11 +4,23 @@
  * @module
  */
 
+import type { Split } from "./token_places.ts";
+
 /** Whether BOS stands before a text: as the tokenizer has it, or always, or never. */
 export type AddBos = "auto" | "always" | "never";
 
 /** Whether what stands between two UTF-16 offsets of a text stays letters, whatever it reads as. */
 export type IsPlain = (start: number, end: number) => boolean;
+
+/** A part of a text that is encoded on its own: a control token, or what is between two of them. */
+export interface EncodedSection {
+  /** UTF-16 offsets in the text. */
+  readonly start: number;
+  readonly end: number;
+  readonly ids: readonly number[];
+  /** How many of them are before an offset of the text. */
+  split(at: number): Split;
+}
 
 /** Text to token ids and back. */
 export interface Tokenizer {
@@ -46,6 +58,8 @@ export interface Tokenizer {
    *   token: what users wrote into a chat template.
    */
   encodeSpecial(text: string, isPlain?: IsPlain): number[];
+  /** The ids of {@linkcode encodeSpecial} with the parts of the text that they are of, which make up all of it. */
+  encodeSections(text: string, isPlain?: IsPlain): EncodedSection[];
   /**
    * Ids of `text` as `transformers` gives them: control tokens written out become their ids, and
    * `prefix_ids` and `suffix_ids` stand around it. A BOS or EOS that stands there already is not doubled.

@@ -69,6 +69,11 @@ export function tokenizerForModel(
     ...tokenizer,
     encode: (text) => checked(tokenizer.encode(text)),
     encodeSpecial: (text, isPlain) => checked(tokenizer.encodeSpecial(text, isPlain)),
+    encodeSections: (text, isPlain) => {
+      const sections = tokenizer.encodeSections(text, isPlain);
+      sections.forEach(({ ids }) => checkIds(ids, tokenizer, vocab_size, names));
+      return sections;
+    },
     encodeText: (text) => checked(tokenizer.encodeText(text)),
     encodeParts: (parts) => checked(tokenizer.encodeParts(parts)),
   };

@@ -8,14 +8,16 @@ import {
   encodeRaw,
   encodeSample,
   renderPrompt,
-  type Sample,
   supervisedTokens,
+  type TextSample,
 } from "../../../model/text/prompt.ts";
 import { splitSpecial } from "../../../model/text/tokenizer/special_tokens.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import type { Tokenizer } from "../../../model/text/tokenizer/tokenizer.ts";
 import { fixturePath } from "../../fixtures.ts";
 import { hasShared, sharedPath, sharedReason } from "../../shared.ts";
+import type { Sample } from "../../../model/text/sample.ts";
+import { SampleEncoder } from "../../../model/text/sample_encoder.ts";
 import { promptLengthOf } from "../../../model/text/targets.ts";
 
 const tiny = fixturePath("tiny_tokenizer.model");
@@ -36,6 +38,12 @@ const letters: Tokenizer = {
   encode: (text) =>
     (text.match(/:y|[^]/g) ?? []).map((piece) => piece === ":y" ? 999 : piece.charCodeAt(0)),
   encodeSpecial: (text) => letters.encodeParts(splitSpecial(text, letters.special_tokens)),
+  encodeSections: (text) => [{
+    start: 0,
+    end: text.length,
+    ids: letters.encodeSpecial(text),
+    split: (at) => [at, at],
+  }],
   encodeParts: (parts) =>
     parts.flatMap((part) => typeof part === "number" ? part : letters.encode(part)),
   decode: (ids) =>
@@ -131,7 +139,7 @@ Deno.test("prompt: a system text and a history, of which only the last answer is
 });
 
 Deno.test("prompt: control tokens count in raw text and are letters in Alpaca's fields", () => {
-  const ids = (sample: Sample) => [...encodeSample(letters, sample, 4096).ids];
+  const ids = (sample: TextSample) => [...encodeSample(letters, sample, 4096).ids];
   const text = (completion: string) => ids({ prompt: "", completion });
   assert.deepEqual(text("a"), [1, 97, 2]);
   assert.deepEqual(text("<s>a</s>"), [1, 97, 2]);
@@ -246,14 +254,20 @@ Deno.test("prompt: ids and first targets are those of Alpaca's training code", a
   }
 });
 
+/** Samples with LLaMA-2's tokenizer. */
+async function encodedSamples(samples: readonly Sample[], maxLength: number) {
+  const tokenizerPath = sharedPath("llama2/tokenizer.model");
+  const encoder = new SampleEncoder(await loadTokenizer(tokenizerPath), { tokenizerPath });
+  return await Promise.all(samples.map((sample) => encoder.encode(sample, maxLength)));
+}
+
 Deno.test({
   name:
     `prompt: targets of the 200 Alpaca samples are those of Alpaca's code, all of them${sharedReason}`,
   ignore: !hasShared,
   async fn() {
-    const tokenizer = await loadTokenizer(sharedPath("llama2/tokenizer.model"));
     const { samples, notes } = await loadSamples(sharedPath("alpaca_data_200.json"));
-    const encoded = samples.map((sample) => encodeSample(tokenizer, sample, 4096));
+    const encoded = await encodedSamples(samples, 4096);
     assert.deepEqual([samples.length, notes], [200, []]);
     for (const [i, sample] of encoded.entries()) {
       const { ids } = sample, promptLength = promptLengthOf(sample);
@@ -270,9 +284,8 @@ Deno.test({
   name: `prompt: the 200 Alpaca samples are 24,200 tokens${sharedReason}`,
   ignore: !hasShared,
   async fn() {
-    const tokenizer = await loadTokenizer(sharedPath("llama2/tokenizer.model"));
     const loaded = await loadSamples(sharedPath("alpaca_data_200.json"));
-    const samples = loaded.samples.map((sample) => encodeSample(tokenizer, sample, 405));
+    const samples = await encodedSamples(loaded.samples, 405);
     assert.equal(samples.length, 200);
     assert.equal(samples.reduce((sum, { ids }) => sum + ids.length, 0), 24200);
     assert.ok(samples.every(({ truncated }) => !truncated));

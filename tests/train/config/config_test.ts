@@ -22,6 +22,8 @@ Deno.test("config: the defaults are those of the design", () => {
     add_bos: "auto",
     data: "d",
     data_format: "auto",
+    template: "auto",
+    train_on: "last",
     eval_fraction: 0,
     eval_every: 0,
     eval_samples: 0,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Sample } from "../../prompt.ts";
+import type { Sample } from "../../sample.ts";
 import type { RowFields } from "./row_fields.ts";
 
 /** What is made of a row. */

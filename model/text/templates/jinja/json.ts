@@ -20,6 +20,15 @@ export interface JsonStyle {
   sortKeys: boolean;
 }
 
+/** How Python writes by itself, with all characters as they are. */
+export const JSON_STYLE: JsonStyle = {
+  ensureAscii: false,
+  indent: undefined,
+  itemSeparator: text(", "),
+  keySeparator: text(": "),
+  sortKeys: false,
+};
+
 const ESCAPED: Readonly<Record<string, string>> = {
   '"': '\\"',
   "\\": "\\\\",

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Environment } from "./environment.ts";
 import { Evaluator } from "./evaluator.ts";
 import { fail } from "./errors.ts";
 import { Namespace } from "./globals.ts";
@@ -34,6 +35,11 @@ const MAX_CALLS = 150;
 /** Renders statements. */
 export class Renderer extends Evaluator {
   #calls = 0;
+
+  /** @param messages Numbers of the messages, which tell what is written while a loop is at one. */
+  constructor(environment: Environment, readonly messages: ReadonlyMap<Value, number>) {
+    super(environment);
+  }
 
   /** Statements that write to `out`. */
   run(statements: readonly Statement[], scope: Scope, out: Text[]): Ending {
@@ -99,7 +105,9 @@ export class Renderer extends Evaluator {
         return "done";
       }
       case "generation":
-        out.push(this.#written(node.body, scope));
+        out.push(
+          this.#written(node.body, scope).from((origin) => ({ ...origin, generated: true })),
+        );
         return "done";
       case "scope":
         return this.run(node.body.statements, scope.enter(node.body.locals), out);
@@ -170,7 +178,12 @@ export class Renderer extends Evaluator {
       const inner = scope.enter(body.locals);
       inner.set("loop", loop);
       this.#assign(node.target, loop.current, inner);
-      const ending = this.run(body.statements, inner, out);
+      const message = this.messages.get(loop.current);
+      const turn: Text[] = message === undefined ? out : [];
+      const ending = this.run(body.statements, inner, turn);
+      if (message !== undefined) {
+        out.push(Text.concat(turn).from((origin) => ({ during: message, ...origin })));
+      }
       // As in Jinja2, a turn that is left early does not count for `else`.
       if (ending === "break") break;
       if (ending === "done") ran = true;

@@ -10,7 +10,7 @@ const CASED = /\p{Cased}/u;
 /** A string changed as a whole; where its length changes, each code point on its own. */
 function changeCase(value: Text, change: (text: string) => string): Text {
   const changed = change(value.value);
-  if (value.quoted.length === 0) return value.as(changed);
+  if (value.runs.length === 0) return value.as(changed);
   if (changed.length !== value.value.length) return value.map(change);
   // Of equal length, each unit is where it was.
   let at = 0;

@@ -69,11 +69,17 @@ export class Template {
    *
    * @param variables What it is given by name.
    * @param now What the time is, for `strftime_now`.
+   * @param messages Numbers of the messages among the variables' values, by which the text tells what was written
+   *   during the turn of each in a loop.
    * @throws TemplateError with the line, where Jinja2 refuses it or the template itself does.
    */
-  render(variables: ReadonlyMap<string, Value>, now: () => Date = () => new Date()): Text {
+  render(
+    variables: ReadonlyMap<string, Value>,
+    now: () => Date = () => new Date(),
+    messages: ReadonlyMap<Value, number> = new Map(),
+  ): Text {
     const scope = new Scope(new Map([...globals(now), ...variables]), undefined);
-    const renderer = new Renderer(ENVIRONMENT), out: Text[] = [];
+    const renderer = new Renderer(ENVIRONMENT, messages), out: Text[] = [];
     try {
       return guarded(() =>
         withinBudget(() => {

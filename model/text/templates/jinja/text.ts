@@ -3,7 +3,8 @@
  *
  * A chat template writes control tokens, and so may a user into a message. What a template makes of a
  * message depends on the message alone, so nothing may be put into it: instead, each string carries which
- * of its characters are quoted from messages, and every operation on strings keeps that.
+ * of its characters are quoted from messages, and every operation on strings keeps that. The same tells which
+ * message a template was at when it wrote something, from which follows what of a conversation is learnt.
  *
  * @module
  */
@@ -14,45 +15,68 @@ import { fail } from "./errors.ts";
 const MAX_LENGTH = 20_000_000;
 
 const SURROGATE = /[\ud800-\udfff]/;
-const NONE: readonly number[] = [];
+
+/** Where characters are from. */
+export interface Origin {
+  /** Whether they are quoted from what the template was given, and so are letters whatever they read as. */
+  readonly quoted: boolean;
+  /** The number of the message that they are quoted from; undefined for what is no message's. */
+  readonly from?: number;
+  /** The number of the message whose turn of a loop they were written in. */
+  readonly during?: number;
+  /** Whether the template says that the model makes them (`generation`). */
+  readonly generated?: boolean;
+}
+
+/** UTF-16 units of one origin. */
+export interface Run {
+  readonly start: number;
+  readonly end: number;
+  readonly origin: Origin;
+}
+
+const NONE: readonly Run[] = [];
+/** What the template itself writes. */
+const OWN: Origin = { quoted: false };
+const QUOTED: Origin = { quoted: true };
 
 /** A Python `str`: indexed by code points. */
 export class Text {
   #points: Uint32Array | null | undefined;
 
   /**
-   * @param quoted Ranges of UTF-16 units that are quoted: start and end of each, ascending and apart.
+   * @param runs What is not the template's own alone, in ascending order and apart.
    * @param markup Whether it is a `Markup`, which `safe` and `escape` make.
    */
   constructor(
     readonly value: string,
-    readonly quoted: readonly number[] = NONE,
+    readonly runs: readonly Run[] = NONE,
     readonly markup = false,
   ) {
     spend(value.length);
     if (value.length > MAX_LENGTH) fail(`a text of more than ${MAX_LENGTH} characters is made`);
   }
 
-  /** A string all of whose characters are quoted. */
-  static quote(value: string): Text {
-    return value === "" ? EMPTY : new Text(value, [0, value.length]);
+  /** A string all of whose characters are quoted, where they are from. */
+  static quote(value: string, origin = QUOTED): Text {
+    return value === "" ? EMPTY : new Text(value, [{ start: 0, end: value.length, origin }]);
   }
 
   /** Strings one after the other. */
   static concat(parts: readonly Text[], markup = false): Text {
-    const quoted: number[] = [];
+    const runs: Run[] = [];
     let offset = 0;
     for (const part of parts) {
-      for (let i = 0; i < part.quoted.length; i += 2) {
-        const start = part.quoted[i] + offset, end = part.quoted[i + 1] + offset;
-        if (quoted.length > 0 && quoted[quoted.length - 1] === start) {
-          quoted[quoted.length - 1] = end;
-        } else quoted.push(start, end);
+      for (const run of part.runs) {
+        const start = run.start + offset, end = run.end + offset, last = runs.at(-1);
+        if (last?.end === start && last.origin === run.origin) {
+          runs[runs.length - 1] = { ...last, end };
+        } else runs.push({ start, end, origin: run.origin });
       }
       offset += part.value.length;
       if (offset > MAX_LENGTH) break;
     }
-    return new Text(parts.map(({ value }) => value).join(""), quoted, markup);
+    return new Text(parts.map(({ value }) => value).join(""), runs, markup);
   }
 
   /** Strings with another between each two. */
@@ -105,12 +129,12 @@ export class Text {
   /** The part between two UTF-16 offsets. */
   cut(start: number, end: number = this.value.length): Text {
     if (start <= 0 && end >= this.value.length) return this;
-    const quoted: number[] = [];
-    for (let i = 0; i < this.quoted.length; i += 2) {
-      const from = Math.max(this.quoted[i], start), to = Math.min(this.quoted[i + 1], end);
-      if (from < to) quoted.push(from - start, to - start);
+    const runs: Run[] = [];
+    for (const run of this.runs) {
+      const from = Math.max(run.start, start), to = Math.min(run.end, end);
+      if (from < to) runs.push({ start: from - start, end: to - start, origin: run.origin });
     }
-    return new Text(this.value.slice(start, end), quoted, this.markup);
+    return new Text(this.value.slice(start, end), runs, this.markup);
   }
 
   /** The part between two code points, both between 0 and `length`. */
@@ -130,7 +154,7 @@ export class Text {
   /** The string with each code point replaced by what `change` makes of it. */
   map(change: (point: string, index: number) => string): Text {
     const points = [...this.value];
-    if (this.quoted.length === 0) return new Text(points.map(change).join(""), NONE, this.markup);
+    if (this.runs.length === 0) return new Text(points.map(change).join(""), NONE, this.markup);
     const parts: Text[] = [];
     let offset = 0;
     points.forEach((point, i) => {
@@ -142,26 +166,46 @@ export class Text {
 
   /** Another text in place of this one, quoted where any of this one is. */
   as(value: string): Text {
-    const quoted = this.quoted.length > 0 && value !== "" ? [0, value.length] : NONE;
-    return new Text(value, quoted, this.markup);
+    const run = this.runs.find(({ origin }) => origin.quoted) ?? this.runs.at(0);
+    const runs = run !== undefined && value !== ""
+      ? [{ start: 0, end: value.length, origin: run.origin }]
+      : NONE;
+    return new Text(value, runs, this.markup);
+  }
+
+  /** The string with what is changed of where its characters are from. */
+  from(change: (origin: Origin) => Origin): Text {
+    if (this.value === "") return this;
+    const changed = new Map<Origin, Origin>(), runs: Run[] = [];
+    const add = (start: number, end: number, origin: Origin) => {
+      if (start === end) return;
+      const to = changed.get(origin) ?? change(origin);
+      changed.set(origin, to);
+      runs.push({ start, end, origin: to });
+    };
+    let at = 0;
+    for (const { start, end, origin } of this.runs) {
+      add(at, start, OWN);
+      add(start, end, origin);
+      at = end;
+    }
+    add(at, this.value.length, OWN);
+    return new Text(this.value, runs, this.markup);
   }
 
   /** The string as an ordinary one, in place of a `Markup`. */
   plain(): Text {
-    return this.markup ? new Text(this.value, this.quoted) : this;
+    return this.markup ? new Text(this.value, this.runs) : this;
   }
 
   /** The string as `Markup`. */
   marked(): Text {
-    return this.markup ? this : new Text(this.value, this.quoted, true);
+    return this.markup ? this : new Text(this.value, this.runs, true);
   }
 
   /** Whether any unit between two UTF-16 offsets is quoted. */
   isQuoted(start: number, end: number): boolean {
-    for (let i = 0; i < this.quoted.length; i += 2) {
-      if (this.quoted[i] < end && start < this.quoted[i + 1]) return true;
-    }
-    return false;
+    return this.runs.some((run) => run.origin.quoted && run.start < end && start < run.end);
   }
 }
 

@@ -18,6 +18,10 @@ import { type Normalizer, normalizer } from "./normalizers.ts";
 import { type PreTokenizer, preTokenizer, type Word } from "./pre_tokenizers.ts";
 import type { Patterns } from "./steps.ts";
 import type { SubwordModel } from "./subword_model.ts";
+import { pieceByte, pieceBytes } from "../pieces.ts";
+import { controlSection, splitter } from "../token_places.ts";
+import type { EncodedSection, IsPlain } from "../tokenizer.ts";
+import { tokenBytes } from "./byte_level.ts";
 
 /** The parts of a tokenizer.json; `post_processor` can be set later, when ids are known. */
 export interface PipelineParts {
@@ -110,21 +114,22 @@ export class Pipeline {
   encode(
     text: string,
     parsed: Parsed,
-    { first = true, isPlain }: {
-      first?: boolean;
-      isPlain?: (start: number, end: number) => boolean;
-    } = {},
+    { first = true, isPlain }: { first?: boolean; isPlain?: IsPlain } = {},
   ): number[] {
+    return this.sections(text, parsed, { first, isPlain }).flatMap(({ ids }) => ids);
+  }
+
+  /** The ids of {@linkcode encode} with the parts of the text that they are of. */
+  sections(
+    text: string,
+    parsed: Parsed,
+    { first = true, isPlain }: { first?: boolean; isPlain?: IsPlain } = {},
+  ): EncodedSection[] {
     const letters = parsed === "ordinary" || (parsed === "all" && isPlain !== undefined);
     const model = letters ? this.#plain : this.#model;
     const counts = ({ content }: AddedToken, start: number, end: number) =>
       !this.added.isSpecial(content) || (parsed === "all" && !isPlain?.(start, end));
-    const ids: number[] = [];
-    for (const section of this.added.sections(text, counts)) {
-      if (section.id !== undefined) {
-        ids.push(section.id);
-        continue;
-      }
+    const encode = (text: string, section: { start: number; end: number }): number[] => {
       const normal = this.#normalize(text.slice(section.start, section.end));
       const begins = first && section.start === 0 && !normal.shifted;
       const places = isPlain === undefined ? undefined : new OriginalPlaces(text, section);
@@ -132,6 +137,7 @@ export class Pipeline {
         const place = places?.of(token.content, normal.text, start) ?? section;
         return counts(token, place.start, place.end);
       };
+      const ids: number[] = [];
       for (const { id, start, end } of this.added.normalizedSections(normal.text, takes)) {
         const part: Word = {
           text: normal.text.slice(start, end),
@@ -140,8 +146,33 @@ export class Pipeline {
         if (id !== undefined) ids.push(id);
         else this.#words(part, model, ids);
       }
-    }
-    return ids;
+      return ids;
+    };
+    return this.added.sections(text, counts).map(({ start, end, id }): EncodedSection => {
+      if (id !== undefined) return controlSection(id, start, end);
+      const ids = encode(text, { start, end });
+      const split = splitter({
+        text: text.slice(start, end),
+        ids,
+        bytesOf: (id) => this.#bytesOf(id),
+        encodeUpTo: (at) => encode(text.slice(0, start + at), { start, end: start + at }),
+      });
+      return { start, end, ids, split: (at) => split(at - start) };
+    });
+  }
+
+  /** How many bytes of a text a token stands for. */
+  #bytesOf(id: number): number | undefined {
+    const token = this.texts.get(id);
+    if (token === undefined || this.added.isSpecial(token)) return undefined;
+    if (this.#isByteLevel) return tokenBytes(token).length;
+    return pieceByte(token) === undefined ? pieceBytes(token) : 1;
+  }
+
+  /** Whether tokens are written in the alphabet of bytes. */
+  get #isByteLevel(): boolean {
+    const { pre_tokenizer, normalizer } = this.parts;
+    return JSON.stringify([pre_tokenizer, normalizer]).includes('"ByteLevel"');
   }
 
   #words(part: Word, model: SubwordModel, ids: number[]): void {

@@ -9,11 +9,12 @@ import type { EventEmitter } from "node:events";
 import process from "node:process";
 import sentencepiece from "sentencepiece-js";
 import { UserError } from "../../../../kernels/errors.ts";
-import { decodePieces, type Piece, pieceByte } from "../pieces.ts";
+import { decodePieces, type Piece, pieceByte, pieceBytes } from "../pieces.ts";
 import { BYTE, CONTROL, readSentencePieceFile, UNKNOWN } from "./sentencepiece_file.ts";
 import { textEncoder } from "../text_encoding.ts";
+import { controlSection, splitter } from "../token_places.ts";
 import { joinText, splitSpecial } from "../special_tokens.ts";
-import type { IsPlain, Tokenizer } from "../tokenizer.ts";
+import type { EncodedSection, IsPlain, Tokenizer } from "../tokenizer.ts";
 
 /**
  * What is used of the library's processor, which comes without types. Its `decodeIds` is not: it loses a
@@ -95,6 +96,25 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
     joinText(parts).flatMap((part) => typeof part === "number" ? part : encode(part));
   const encodeSpecial = (text: string, isPlain?: IsPlain) =>
     encodeParts(splitSpecial(text, controls, isPlain));
+  const bytesOf = (id: number) => {
+    const piece = pieces.at(id) ?? null, { type } = model.pieces[id];
+    if (typeof piece === "number") return 1;
+    return piece === null || type === UNKNOWN ? undefined : pieceBytes(piece);
+  };
+  const encodeSections = (text: string, isPlain?: IsPlain) => {
+    let end = 0;
+    return splitSpecial(text, controls, isPlain).map((part): EncodedSection => {
+      const start = end;
+      if (typeof part === "string") {
+        end += part.length;
+        const ids = encode(part), encodeUpTo = (at: number) => encode(part.slice(0, at));
+        const split = splitter({ text: part, ids, bytesOf, encodeUpTo });
+        return { start, end, ids, split: (at) => split(at - start) };
+      }
+      end += model.pieces[part].piece.length;
+      return controlSection(part, start, end);
+    });
+  };
   const prefix = [bos_id];
   const named_tokens = new Map([["bos_token", model.bos_piece], ["eos_token", model.eos_piece]]);
   const unknown = model.pieces.at(Math.max(0, model.unk_id))?.piece;
@@ -112,6 +132,7 @@ export async function loadSentencePiece(file: string): Promise<Tokenizer> {
     token: (id) => model.pieces.at(id)?.piece,
     encode,
     encodeSpecial,
+    encodeSections,
     encodeText: textEncoder({ bos_id, eos_id, prefix, suffix: [], encodeSpecial }),
     encodeParts,
     decode: (ids) => decodePieces(ids, pieces, firstSpace),

@@ -6,7 +6,8 @@ import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
-const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
+const tokenizerPath = fixturePath("tiny_tokenizer.model");
+const tokenizer = await loadTokenizer(tokenizerPath);
 
 Deno.test("dataset: cuts at the shorter limit, leaves out what has no target left, and says so", async () => {
   const samples = [
@@ -25,7 +26,14 @@ Deno.test("dataset: cuts at the shorter limit, leaves out what has no target lef
     const load = async (max_length: number, context: number, samples?: number) => {
       const said: string[] = [];
       const say = (line: string) => void said.push(line);
-      const found = await loadDataset(tokenizer, { data: file, samples, max_length, context, say });
+      const found = await loadDataset(tokenizer, {
+        data: file,
+        tokenizerPath,
+        samples,
+        max_length,
+        context,
+        say,
+      });
       return { lengths: found.flat().map(({ ids }) => ids.length), said };
     };
     for (const { lengths, said } of [await load(limit, 9999), await load(9999, limit)]) {
@@ -56,6 +64,7 @@ Deno.test("dataset: says what else the file holds, and where the prompt has all 
   const said: string[] = [];
   const load = {
     data: file,
+    tokenizerPath,
     max_length: 4096,
     context: 4096,
     say: (line: string) => void said.push(line),

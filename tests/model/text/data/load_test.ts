@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
 import { type LoadOptions, loadSamples, parseSamples } from "../../../../model/text/data/load.ts";
-import type { Sample } from "../../../../model/text/prompt.ts";
+import type { Sample } from "../../../../model/text/sample.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
@@ -176,9 +176,9 @@ const faults: [string, unknown, RegExp][] = [
     / has a preference \(chosen and rejected\); expected instruction .* objective dpo, orpo, kto or simpo/,
   ],
   [
-    "a chat for a prompt",
-    { prompt: [{ role: "user" }], completion: "" },
-    /: prompt is a list; exp/,
+    "a chat for a prompt and text for its completion",
+    { prompt: [{ role: "user", content: "a" }], completion: "b" },
+    /: completion is text, and prompt a list; expected messages in both$/,
   ],
 ];
 for (const [name, row, message] of faults) {

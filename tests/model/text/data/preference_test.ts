@@ -9,7 +9,8 @@ import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath } from "../../../fixtures.ts";
 
-const tokenizer = await loadTokenizer(fixturePath("tiny_tokenizer.model"));
+const tokenizerPath = fixturePath("tiny_tokenizer.model");
+const tokenizer = await loadTokenizer(tokenizerPath);
 
 /** The preferences of a file with this text, or with these rows as JSON. */
 async function load(
@@ -148,7 +149,7 @@ Deno.test("preferences: sides are encoded as prompt and completion, and a pair w
   );
   const max_length = better.ids.length + 1;
   assert.ok(worse.ids.length > max_length);
-  const options = { data, judgement: "pairs", max_length, context: 999 } as const;
+  const options = { data, tokenizerPath, judgement: "pairs", max_length, context: 999 } as const;
   const groups = await loadDataset(tokenizer, { ...options, say: (line) => void said.push(line) });
   assert.equal(groups.length, 1);
   const [first, second] = groups[0];

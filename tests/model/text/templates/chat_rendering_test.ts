@@ -117,7 +117,7 @@ function rendered(source: string, inputs: { tools?: string; variables?: string }
     variables: json(variables, "--kwargs"),
   };
   const now = () => new Date(2026, 0, 7, 15, 4, 5);
-  return openChatTemplate(given, NAMED, now)([user("hi")]).value;
+  return openChatTemplate(given, NAMED, now).render([user("hi")]).value;
 }
 
 Deno.test("chat: templates see what transformers gives them", () => {
@@ -173,7 +173,7 @@ Deno.test("chat: messages of a file keep their fields", async () => {
     "chat_template.jinja":
       "{% for m in messages %}{{ m.role }}:{{ m.name }}:{{ m.content | tojson }}{% endfor %}",
   });
-  const render = (json: string) => openChatTemplate({ folder }, NAMED)(read(json)).value;
+  const render = (json: string) => openChatTemplate({ folder }, NAMED).render(read(json)).value;
   assert.equal(render(parts), 'user:Ann:[{"type": "text", "text": " a "}]');
   assert.equal(render('{"messages": [{"role": "boss", "content": " "}]}'), 'boss::" "');
   await refused([message], "alpaca", /message 1 .* no text as its content, which template alpaca/);

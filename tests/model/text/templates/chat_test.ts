@@ -167,7 +167,7 @@ for (const [name, { tokens, source, expected }] of Object.entries(OWN)) {
   Deno.test(`chat: a template of ${name}'s shape`, async () => {
     const folder = folderWith(source, tokens);
     const own = await loadTokenizer(folder);
-    assert.equal(openChatTemplate({ folder }, NAMED)(TALK).value, expected);
+    assert.equal(openChatTemplate({ folder }, NAMED).render(TALK).value, expected);
     const ids = [...await encodeChat(TALK, "chat", own, { folder })];
     assert.deepEqual(ids, own.encodeSpecial(expected));
     assert.equal(ids.includes(BOS), expected.startsWith("<s>"));

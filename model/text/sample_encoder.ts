@@ -1,0 +1,176 @@
+/**
+ * From a sample of any kind to token ids and targets: the one way of training, scoring and evaluation.
+ *
+ * @module
+ */
+import { UserError } from "../../kernels/errors.ts";
+import { present } from "../../kernels/present.ts";
+import {
+  type AlpacaSample,
+  alpacaTurns,
+  encodeSample,
+  openingOf,
+  type TokenizedSample,
+} from "./prompt.ts";
+import { type ChatSample, conversationOf, isChat, type Sample } from "./sample.ts";
+import { type Span, targetsAfter } from "./targets.ts";
+import type { ChatTurnEncoder, EncodedConversation } from "./templates/chat_turns.ts";
+import type { JsonText } from "./templates/chat_rendering.ts";
+import { encodeAnswers, encodePlain, encodePlainTurns } from "./templates/plain_templates.ts";
+import { type NamedTemplate, templateOf } from "./templates/template_names.ts";
+import type { Tokenizer } from "./tokenizer/tokenizer.ts";
+
+/** What of a conversation is learnt: the assistant's last message, all of its messages, or every token. */
+export type TrainOn = "last" | "assistant" | "all";
+
+/** How samples are encoded. */
+export interface EncodingOptions {
+  /** Folder or file of the tokenizer, where the model's own template is. */
+  tokenizerPath: string;
+  /** As of {@linkcode templateOf}; with `auto`, instructions are in Alpaca's. Default: `auto`. */
+  template?: string;
+  /** Tools of conversations that bring none. */
+  tools?: JsonText;
+  /** Variables of the template, as a JSON object. */
+  template_kwargs?: string;
+  /** Default: `last`. */
+  train_on?: TrainOn;
+}
+
+/** The same ids up to a length, of which at least the first is no target. */
+function cut(ids: readonly number[], targets: readonly Span[], maxLength: number): TokenizedSample {
+  const end = Math.min(ids.length, maxLength);
+  const kept = targets.map(([from, to]): Span => [Math.max(1, from), Math.min(end, to)]);
+  return {
+    ids: Uint32Array.from(ids.slice(0, end)),
+    targets: kept.filter(([from, to]) => from < to),
+    truncated: ids.length > maxLength,
+  };
+}
+
+/** Puts before what is wrong with a sample where that is. */
+function named<T>({ where }: Pick<ChatSample, "where">, encode: () => T): T {
+  try {
+    return encode();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError(`${where()}: ${error.message}`);
+  }
+}
+
+/** Encodes samples of a run. */
+export class SampleEncoder {
+  readonly #named: NamedTemplate;
+  readonly #trainOn: TrainOn;
+  #chats: ChatTurnEncoder | undefined;
+
+  /** @throws {UserError} where the template is a file that can't be read. */
+  constructor(readonly tokenizer: Tokenizer, readonly options: EncodingOptions) {
+    this.#named = templateOf(options.template ?? "auto", options.tokenizerPath);
+    this.#trainOn = options.train_on ?? "last";
+  }
+
+  /**
+   * Ids and targets, cut at `maxLength` ids.
+   *
+   * @throws {UserError} where a conversation does not fit its template; names the sample.
+   */
+  async encode(sample: Sample, maxLength: number): Promise<TokenizedSample> {
+    if (isChat(sample)) return await this.#chat(sample, maxLength);
+    if ("instruction" in sample) return await this.#instruction(sample, maxLength);
+    return this.#whole(encodeSample(this.tokenizer, sample, maxLength));
+  }
+
+  /** Lines on what templates left out of conversations, for people. */
+  get notes(): string[] {
+    return this.#chats?.notes ?? [];
+  }
+
+  /** A sample without turns, of which all is learnt where all is to be. */
+  #whole(sample: TokenizedSample): TokenizedSample {
+    return this.#trainOn === "all" ? { ...sample, targets: targetsAfter(1, sample.ids) } : sample;
+  }
+
+  #instruction(sample: AlpacaSample, maxLength: number) {
+    const { template = "auto" } = this.options, messages = conversationOf(sample);
+    if (template !== "auto" && template !== "alpaca") {
+      const answers = messages.flatMap(({ role }, i) => role === "assistant" ? [i] : []);
+      const blank = new Set<number>(),
+        where = () => `the instruction ${JSON.stringify(sample.instruction)}`;
+      return this.#chat({ messages, answers, blank, prompt: 0, where }, maxLength);
+    }
+    if (this.#trainOn !== "assistant" || sample.history === undefined) {
+      return this.#whole(encodeSample(this.tokenizer, sample, maxLength));
+    }
+    const { instruction, input, output, history } = sample;
+    const { text, answers } = alpacaTurns(openingOf(sample), [
+      ...history.map(([instruction, answer]) => ({ instruction, answer })),
+      { instruction, input, answer: output },
+    ]);
+    const encoded = encodeAnswers(text, answers, this.tokenizer);
+    return cut(encoded.ids, encoded.answers.flat(), maxLength);
+  }
+
+  async #chat(sample: ChatSample, maxLength: number): Promise<TokenizedSample> {
+    await this.#open();
+    const { ids, targets } = named(sample, () => this.#encodeChat(sample));
+    const all = this.#trainOn === "all" && sample.prompt === 0;
+    return cut(ids, all ? [[0, ids.length]] : targets, maxLength);
+  }
+
+  /** The messages that are to be learnt, if they say anything. */
+  #wanted({ answers, blank }: ChatSample): readonly number[] {
+    const wanted = this.#trainOn === "last" ? answers.slice(-1) : answers;
+    return wanted.every((number) => blank.has(number)) ? [] : wanted;
+  }
+
+  /** The ids of a conversation, and the targets that depend on its turns. */
+  #encodeChat(sample: ChatSample): EncodedConversation {
+    const { prompt } = sample, all = this.#trainOn === "all";
+    const wanted = all ? (prompt === 0 ? [] : [prompt]) : this.#wanted(sample);
+    const { kind } = this.#named;
+    if (kind === "chat") {
+      const chats = present(this.#chats, "a chat template");
+      return chats.encode(sample, { answers: wanted, andRest: all });
+    }
+    const { ids, turns } = encodePlainTurns(kind, sample.messages, this.tokenizer);
+    const targets = wanted.flatMap((number) => turns.get(number) ?? []);
+    const from = targets.at(0)?.[0] ?? ids.length;
+    return { ids: [...ids], targets: all ? [[from, ids.length]] : targets };
+  }
+
+  /**
+   * Ids of a conversation up to where the assistant is asked for what ends it.
+   *
+   * @throws {UserError} as {@linkcode encode} does.
+   */
+  async prompt({ messages, ...sample }: ChatSample): Promise<Uint32Array> {
+    await this.#open();
+    const last = messages.findLastIndex(({ role }) => role !== "assistant");
+    const asked = { ...sample, messages: messages.slice(0, last + 1) }, { kind } = this.#named;
+    return named(sample, () =>
+      Uint32Array.from(
+        kind === "chat"
+          ? present(this.#chats, "a chat template").prompt(asked)
+          : encodePlain(kind, asked.messages, this.tokenizer),
+      ));
+  }
+
+  /** Reads a template in Jinja, when the first conversation needs it. */
+  async #open(): Promise<void> {
+    if (this.#named.kind === "chat") this.#chats ??= await this.#openChats();
+  }
+
+  async #openChats(): Promise<ChatTurnEncoder> {
+    const { tokenizerPath, template_kwargs, tools } = this.options;
+    const { ChatTurnEncoder } = await import("./templates/chat_turns.ts");
+    return new ChatTurnEncoder(this.tokenizer, {
+      folder: tokenizerPath,
+      template: this.#named.source,
+      tools,
+      variables: template_kwargs === undefined
+        ? undefined
+        : { json: template_kwargs, name: "template_kwargs" },
+    });
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * What a chat template makes of messages that may be written in several ways, found by rendering small conversations; and
+ * messages in the way that it understands.
+ *
+ * @module
+ */
+import { UserError } from "../../../kernels/errors.ts";
+import type { OpenChatTemplate } from "./chat_rendering.ts";
+import { TemplateError } from "./jinja/errors.ts";
+import { JSON_STYLE, readJsonText, writeJsonText } from "./jinja/json.ts";
+import { Dict, List, text, type Value } from "./jinja/values.ts";
+import { Text } from "./jinja/text.ts";
+import type { Message } from "./messages.ts";
+
+/** How the arguments of a tool call are to be written: as they are, as an object, or as its JSON text. */
+type ArgumentsForm = "as given" | "object" | "text";
+
+const dict = (fields: Record<string, Value>) =>
+  new Dict(Object.entries(fields).map(([name, value]) => [text(name), value] as const));
+
+const withContent = (role: string, content: Value): Message => ({
+  role,
+  content: content instanceof Text ? content.value : null,
+  record: dict({ role: text(role), content }),
+});
+
+const parts = (value: string) => new List([dict({ type: text("text"), text: text(value) })]);
+
+/** The texts of a content's parts; undefined where it has none, or others. */
+function textParts(content: Value | undefined): string[] | undefined {
+  if (!(content instanceof List)) return undefined;
+  const texts = content.items.map((part) => part instanceof Dict ? part.text("text") : part);
+  return texts.every((part) => part instanceof Text) ? texts.map(({ value }) => value) : undefined;
+}
+
+/** A message with another value of a field. */
+function changed(message: Message, name: string, value: Value): Message {
+  if (message.record === undefined) return message;
+  const record = new Dict([...message.record.items(), [text(name), value]]);
+  const content = name === "content" ? value instanceof Text ? value.value : null : message.content;
+  const role = name === "role" && value instanceof Text ? value.value : message.role;
+  return { role, content, record };
+}
+
+/** A message whose parts of text are one text, a line each, as servers join them. */
+export function joinedParts(message: Message): Message {
+  const texts = textParts(message.record?.text("content"));
+  return texts === undefined ? message : changed(message, "content", text(texts.join("\n")));
+}
+
+/** The way of a template with messages; each is found when the first message needs it. */
+export class TemplateHabits {
+  #takesParts: boolean | undefined;
+  #takesDeveloper: boolean | undefined;
+  #arguments: ArgumentsForm | undefined;
+
+  constructor(readonly template: OpenChatTemplate) {}
+
+  /** What the template writes; undefined where it fails. */
+  #try(...messages: Message[]) {
+    try {
+      return this.template.conversation({ messages })(messages.length, false);
+    } catch (error) {
+      if (error instanceof UserError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether it writes a content in parts as it writes their text. */
+  get takesParts(): boolean {
+    if (this.#takesParts !== undefined) return this.#takesParts;
+    const given = this.#try(withContent("user", parts("a")), withContent("assistant", parts("b")));
+    const plain = this.#try(withContent("user", text("a")), withContent("assistant", text("b")));
+    return this.#takesParts = given !== undefined && given.value === plain?.value;
+  }
+
+  /** Whether it writes messages of this role. */
+  get takesDeveloper(): boolean {
+    if (this.#takesDeveloper !== undefined) return this.#takesDeveloper;
+    const written = this.#try(
+      withContent("developer", text("a")),
+      withContent("user", text("b")),
+    );
+    return this.#takesDeveloper = written?.runs.some(({ origin }) => origin.from === 0) ?? false;
+  }
+
+  /** What it takes for the arguments of a call: who writes `{'x': 'y'}` of an object wants its JSON text. */
+  get arguments(): ArgumentsForm {
+    if (this.#arguments !== undefined) return this.#arguments;
+    const written = (value: Value) => {
+      const call = dict({
+        id: text("abcdefghi"),
+        type: text("function"),
+        function: dict({ name: text("f"), arguments: value }),
+      });
+      const record = dict({
+        role: text("assistant"),
+        content: text(""),
+        tool_calls: new List([call]),
+      });
+      return this.#try(
+        withContent("user", text("a")),
+        { role: "assistant", content: "", record },
+      )?.value;
+    };
+    const object = written(dict({ x: text("y") })), json = written(text('{"x": "y"}'));
+    if (object === json) return this.#arguments = "as given";
+    const wantsText = object === undefined || object.includes("{'x': 'y'}");
+    return this.#arguments = wantsText ? "text" : "object";
+  }
+
+  /** A tool call as the template understands it. @param which What to call it in messages. */
+  #call(call: Value, which: string): Value {
+    if (!(call instanceof Dict)) return call;
+    const inner = call.text("function");
+    if (inner instanceof Dict) {
+      return new Dict([...call.items(), [text("function"), this.#call(inner, which)]]);
+    }
+    const given = call.text("arguments");
+    if (given === undefined) return call;
+    return new Dict([...call.items(), [text("arguments"), this.#argumentsOf(given, which)]]);
+  }
+
+  #argumentsOf(given: Value, which: string): Value {
+    if (given instanceof Dict && this.arguments === "text") return writeJsonText(given, JSON_STYLE);
+    if (!(given instanceof Text) || this.arguments !== "object") return given;
+    if (given.value.trim() === "") return new Dict();
+    try {
+      const value = readJsonText(given.value);
+      if (value instanceof Dict) return value;
+    } catch (error) {
+      if (!(error instanceof TemplateError)) throw error;
+    }
+    throw new UserError(`${which}: its arguments are text; expected a JSON object`);
+  }
+
+  /**
+   * A message as the template understands it.
+   *
+   * @param number Its number in the conversation.
+   * @throws {UserError} where the arguments of a call are no JSON object, and the template needs one.
+   */
+  adapt(message: Message, number: number): Message {
+    let adapted = message;
+    if (message.role === "developer" && !this.takesDeveloper) {
+      adapted = changed(adapted, "role", text("system"));
+    }
+    if (textParts(message.record?.text("content")) !== undefined && !this.takesParts) {
+      adapted = joinedParts(adapted);
+    }
+    const calls = message.record?.text("tool_calls");
+    if (!(calls instanceof List)) return adapted;
+    const which = `message ${number + 1}, tool call`;
+    const understood = calls.items.map((call, i) => this.#call(call, `${which} ${i + 1}`));
+    return changed(adapted, "tool_calls", new List(understood));
+  }
+}
