@@ -1,5 +1,5 @@
 /**
- * Lorikeet fine-tunes and runs Llama models on one GPU, with WGSL kernels through WebGPU.
+ * Lorikeet fine-tunes and runs language models on one GPU, with WGSL kernels through WebGPU.
  *
  * The commands (`./lorikeet train`, `generate`, `score`) are what most people want; this module is for
  * programs that drive the same parts themselves. The built-in model continues a text, piece by piece:

@@ -12,7 +12,7 @@ import type { LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
 import { brief } from "../files/json_file.ts";
 import { readQuantization } from "./quantization_config.ts";
-import { readRope, ropeFields, ropeScalingJson } from "./rope_scaling.ts";
+import { readRope, ropeScalingJson } from "./rope_scaling.ts";
 import type { ArchSpec } from "./spec.ts";
 
 /** Hyperparameters of any family, named as in Hugging Face's `config.json`. */
@@ -107,8 +107,8 @@ export interface Family<C extends BaseConfig> {
   /** Its architecture in GGUF, as llama.cpp calls it; null where the family is not written as GGUF. */
   readonly gguf: string | null;
   readonly defaults: FamilyDefaults;
-  /** Whether all layers are rotated alike, or those that attend to everything and those with a window differ. */
-  readonly ropes: "one" | "by layer type";
+  /** The fields that say how the layers without a window are rotated, among those of the file. */
+  ropeFields(fields: Fields): Fields;
   /** The key of the activation. */
   readonly activationKey: "hidden_act" | "hidden_activation";
   /** Keys of {@linkcode NOT_BUILT} that it reads itself, or that its class in `transformers` has no use for. */
@@ -239,7 +239,7 @@ export function readConfig<C extends BaseConfig>(
     rms_norm_eps: fields.has("rms_norm_eps")
       ? fields.number("rms_norm_eps", (v) => v > 0 && v < 1, "a number between 0 and 1")
       : defaults.rms_norm_eps,
-    ...readRope(family.ropes === "one" ? fields : ropeFields(fields, "full_attention"), {
+    ...readRope(family.ropeFields(fields), {
       context,
       theta: defaults.rope_theta,
       original: readOriginal(fields, defaults.original_max_position_embeddings),

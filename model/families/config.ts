@@ -20,6 +20,7 @@ import { GRANITE } from "./granite.ts";
 import { HELIUM } from "./helium.ts";
 import { LLAMA } from "./llama.ts";
 import { MINISTRAL } from "./ministral.ts";
+import { MINISTRAL3 } from "./ministral3.ts";
 import { MISTRAL } from "./mistral.ts";
 import { OLMO2 } from "./olmo2.ts";
 import { OLMO3 } from "./olmo3.ts";
@@ -35,6 +36,7 @@ const FAMILIES = {
   llama: LLAMA,
   mistral: MISTRAL,
   ministral: MINISTRAL,
+  ministral3: MINISTRAL3,
   qwen2: QWEN2,
   qwen3: QWEN3,
   smollm3: SMOLLM3,
@@ -116,9 +118,13 @@ export function withBias(config: ModelConfig, module: LinearModule): ModelConfig
 /**
  * Most tokens of a text that the model can be given: `max_position_embeddings`, times the factor where
  * RoPE is scaled as `linear` or `dynamic`. With `llama3` and `longrope` the factor is in max_position_embeddings already,
- * with `yarn` in some files.
+ * with `yarn` in some files. A specification may be of shorter texts only.
  */
-export function contextLength(
+export function contextLength(config: ModelConfig): number {
+  return Math.min(stretchedContext(config), archSpec(config).longestText ?? Infinity);
+}
+
+function stretchedContext(
   { max_position_embeddings: trained, rope_scaling: scaling }: ModelConfig,
 ): number {
   if (scaling?.type === "yarn") {

@@ -40,7 +40,7 @@ export const EXAONE4: Family<Exaone4Config> = {
     rms_norm_eps: 1e-5,
     bos_token_id: 0,
   },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: ["layer_types"],

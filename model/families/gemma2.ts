@@ -95,7 +95,7 @@ export const GEMMA2: Family<Gemma2Config> = {
   architecture: "Gemma2ForCausalLM",
   gguf: null,
   defaults: GEMMA_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_activation",
   reads: ["attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"],
   byLayer: ["layer_types"],

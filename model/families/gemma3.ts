@@ -17,6 +17,7 @@ import {
 } from "./gemma2.ts";
 import { type LayerRopes, readLocalRope, ropesJson, withLayerRopes } from "./layer_ropes.ts";
 import { patternOf, readLayerTypes, readWindow } from "./layer_types.ts";
+import { ropeFieldsOf } from "./rope_scaling.ts";
 
 /** `transformers`' Gemma3TextConfig. */
 export interface Gemma3TextConfig extends GemmaConfig, LayerRopes {
@@ -30,7 +31,7 @@ export const GEMMA3_TEXT: Family<Gemma3TextConfig> = {
   architecture: "Gemma3ForCausalLM",
   gguf: null,
   defaults: { ...GEMMA_DEFAULTS, max_position_embeddings: 131072, rope_theta: 1e6 },
-  ropes: "by layer type",
+  ropeFields: (fields) => ropeFieldsOf(fields, "full_attention"),
   activationKey: "hidden_activation",
   // The first of these its class in transformers leaves unused.
   reads: ["attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar"],

@@ -27,7 +27,7 @@ export const GRANITE: Family<GraniteConfig> = {
   architecture: "GraniteForCausalLM",
   gguf: null,
   defaults: LLAMA_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: ["embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"],
   byLayer: [],

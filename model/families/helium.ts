@@ -29,7 +29,7 @@ export const HELIUM: Family<HeliumConfig> = {
     rms_norm_eps: 1e-8,
     rope_theta: 1e5,
   },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: [],

@@ -5,7 +5,7 @@
  */
 import type { Fields } from "../files/json_fields.ts";
 import type { LayeredConfig } from "./layer_types.ts";
-import { readRope, type RopeConfig, ropeFields, ropeTypeJson } from "./rope_scaling.ts";
+import { readRope, type RopeConfig, ropeFieldsOf, ropeTypeJson } from "./rope_scaling.ts";
 import type { ArchSpec } from "./spec.ts";
 
 /** A configuration whose layers with a window are rotated in another way than `rope_theta` and `rope_scaling` say. */
@@ -27,7 +27,7 @@ export function readLocalRope(
     fields.number("rope_local_base_freq", (v) => v > 0, "a positive number");
   }
   const reading = { ...options, original: null, partial: false };
-  return readRope(ropeFields(fields, "sliding_attention"), reading);
+  return readRope(ropeFieldsOf(fields, "sliding_attention"), reading);
 }
 
 /** The specification with each layer's own RoPE. */

@@ -30,7 +30,7 @@ export const LLAMA: Family<LlamaConfig> = {
   architecture: "LlamaForCausalLM",
   gguf: "llama",
   defaults: LLAMA_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: [],

@@ -49,5 +49,6 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
     residual_multiplier: 1,
     logits_multiplier: 1,
     logits_softcap: null,
+    longestText: null,
   };
 }

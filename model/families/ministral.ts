@@ -19,7 +19,7 @@ export const MINISTRAL: Family<MinistralConfig> = {
   architecture: "MinistralForCausalLM",
   gguf: null,
   defaults: MISTRAL_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: ["layer_types"],

@@ -44,7 +44,7 @@ export const MISTRAL: Family<MistralConfig> = {
   architecture: "MistralForCausalLM",
   gguf: "llama",
   defaults: MISTRAL_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: [],

@@ -40,7 +40,7 @@ export const OLMO2: Family<Olmo2Config> = {
   architecture: "Olmo2ForCausalLM",
   gguf: null,
   defaults: OLMO_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: [],

@@ -9,6 +9,7 @@ import type { Family } from "./base_config.ts";
 import { refuseBias, withAttentionBias } from "./biases.ts";
 import { type LayerRopes, readLocalRope, ropesJson, withLayerRopes } from "./layer_ropes.ts";
 import { layeredSpec, readLayerTypes, readWindow } from "./layer_types.ts";
+import { ropeFieldsOf } from "./rope_scaling.ts";
 import { OLMO_DEFAULTS, OLMO_NORMS } from "./olmo2.ts";
 
 /** `transformers`' Olmo3Config. */
@@ -30,7 +31,7 @@ export const OLMO3: Family<Olmo3Config> = {
   architecture: "Olmo3ForCausalLM",
   gguf: null,
   defaults: { ...OLMO_DEFAULTS, rope_theta: THETA },
-  ropes: "by layer type",
+  ropeFields: (fields) => ropeFieldsOf(fields, "full_attention"),
   activationKey: "hidden_act",
   reads: [],
   byLayer: ["layer_types"],

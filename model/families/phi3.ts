@@ -40,7 +40,7 @@ export const PHI3: Family<Phi3Config> = {
     rms_norm_eps: 1e-5,
     eos_token_id: 32000,
   },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: ["partial_rotary_factor"],
   byLayer: [],

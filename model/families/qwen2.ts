@@ -59,7 +59,7 @@ export const QWEN2: Family<Qwen2Config> = {
   architecture: "Qwen2ForCausalLM",
   gguf: null,
   defaults: QWEN_DEFAULTS,
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: ["layer_types"],

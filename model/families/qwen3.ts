@@ -19,7 +19,7 @@ export const QWEN3: Family<Qwen3Config> = {
   architecture: "Qwen3ForCausalLM",
   gguf: null,
   defaults: { ...QWEN_DEFAULTS, head_dim: 128 },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: [],
   byLayer: ["layer_types"],

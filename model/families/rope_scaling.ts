@@ -112,7 +112,7 @@ export type LayerType = "full_attention" | "sliding_attention";
  *
  * @throws UserError where `rope_parameters` is not by type.
  */
-export function ropeFields(fields: Fields, type: LayerType): Fields {
+export function ropeFieldsOf(fields: Fields, type: LayerType): Fields {
   const { json, file } = fields, byType = json.rope_parameters ?? {};
   const isNamed = (name: string) => name === "full_attention" || name === "sliding_attention";
   if (!isObject(byType) || !Object.keys(byType).every(isNamed)) {

@@ -35,7 +35,7 @@ export const SEED_OSS: Family<SeedOssConfig> = {
     head_dim: 128,
     bos_token_id: 0,
   },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   // Its dropouts are of the pre-training: the published model names them, and what runs a model leaves them out.
   reads: ["attention_dropout", "residual_dropout", "attention_out_bias"],

@@ -46,7 +46,7 @@ export const SMOLLM3: Family<SmolLM3Config> = {
     bos_token_id: 128000,
     eos_token_id: 128001,
   },
-  ropes: "one",
+  ropeFields: (fields) => fields,
   activationKey: "hidden_act",
   reads: ["no_rope_layers"],
   byLayer: ["layer_types", "no_rope_layers"],

@@ -84,6 +84,8 @@ export interface ArchSpec {
   readonly logits_multiplier: number;
   /** What the logits are then capped to; null where they are not. */
   readonly logits_softcap: number | null;
+  /** Most tokens of a text that all of this is said of; null where it is so of any text. */
+  readonly longestText: number | null;
 }
 
 /** `[out, in]` of the linear layers that blocks have. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import {
   archSpec,
   configJson,
+  contextLength,
   parseConfig,
   weightShapes,
   withLayers,
@@ -239,6 +240,17 @@ Deno.test("parseConfig: RoPE of Gemma 3's layers, in the keys of releases 4 and 
   ]);
 });
 
+Deno.test("parseConfig: a Ministral 3 is for texts in which its queries don't grow", () => {
+  const rope = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 512 };
+  const said = (keys: Record<string, unknown>) =>
+    parse("ministral3", { max_position_embeddings: 2048, rope_parameters: { ...rope, ...keys } });
+  assert.equal(contextLength(said({ llama_4_scaling_beta: 0.1 })), 512);
+  assert.equal(contextLength(said({ llama_4_scaling_beta: 0 })), 2048);
+  const plain = parse("ministral3");
+  assert.equal(contextLength(plain), 16384);
+  assert.deepEqual([plain.rope_theta, plain.rope_scaling?.type], [1e6, "yarn"]);
+});
+
 Deno.test("parseConfig: the scale of Gemma's embeddings is rounded as a float32", () => {
   const { embedding_multiplier } = archSpec(parse("gemma2", { hidden_size: 60, head_dim: 16 }));
   assert.equal(embedding_multiplier, Math.fround(Math.sqrt(60)));
@@ -284,6 +296,7 @@ Deno.test("parseConfig: families refuse by name what they don't honour", () => {
       ["gemma3_text", "rope_local_base_freq", 0],
       ["gemma3_text", "rope_parameters", { rope_theta: 1e4 }],
       ["ministral", "attention_bias", true],
+      ["ministral3", "sliding_window", 0],
       ["mistral", "attention_dropout", 0.1],
       ["llama", "per_layer_config", { 0: { head_dim: 8 } }],
       ["llama", "residual_dropout", 0.1],
@@ -294,4 +307,8 @@ Deno.test("parseConfig: families refuse by name what they don't honour", () => {
     const refusal = { name: "UserError", message };
     assert.throws(() => parse(family, { ...more, [field]: value }), refusal, what);
   }
+  assert.throws(() => parse("ministral3", { rope_parameters: { rope_type: "default" } }), {
+    message:
+      "c.json: rope_parameters: llama_4_scaling_beta is missing, expected a number from 0 on",
+  });
 });

@@ -1,6 +1,9 @@
 /** Models that transformers wrote: its logits, its greedy tokens, and three steps of PEFT's training. */
+import assert from "node:assert/strict";
 import { join } from "node:path";
 import { EXACT } from "../../../kernels/ops/numerics.ts";
+import { encodePrompt } from "../../../model/text/prompt.ts";
+import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { numericsOf } from "../../../model/transformer/modes.ts";
 import { realFolder, realTest } from "../../real.ts";
 import { assertGreedy, assertLogits, assertTraining } from "./beside_transformers.ts";
@@ -33,7 +36,10 @@ function read(...path: string[]) {
 for (const name of NAMES) {
   realTest(`real ${name}: logits and greedy tokens are transformers'`, async (gpu) => {
     const folder = join(realFolder(), "models", name);
-    const { prompt_ids: prompt, logits_first, logits_last, greedy } = read(name, "expected.json");
+    const expected = read(name, "expected.json"), { prompt_ids: prompt, greedy } = expected;
+    const tokenizer = await loadTokenizer(folder);
+    assert.deepEqual([...encodePrompt(tokenizer, expected.prompt)], prompt);
+    const { logits_first, logits_last } = expected;
     const rows = new Map([[0, logits_first], [prompt.length - 1, logits_last]]);
     await assertLogits(gpu, folder, { ids: prompt, rows }, { numerics: EXACT, tolerance: 1e-4 });
     await assertLogits(gpu, folder, { ids: prompt, rows }, { numerics: MIXED, tolerance: 1e-2 });
