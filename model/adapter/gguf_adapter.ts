@@ -8,12 +8,12 @@
 import { UserError } from "../../kernels/errors.ts";
 import { type AdapterPlan, EMBEDDING, OUTPUT } from "./plan.ts";
 import { loraNames } from "./tensors.ts";
-import { ggufArchitecture, type ModelConfig } from "../families/config.ts";
+import { ggufFamily, type ModelConfig } from "../families/config.ts";
 import { type Adapter, type AdapterTensor, checkAdapter } from "./adapter_folder.ts";
 import { refuseFullDisk } from "../files/free_space.ts";
 import { fromFloat32 } from "../formats/half.ts";
 import { bytesPerElement, type FileDtype } from "../formats/weights.ts";
-import { ggufName } from "../formats/gguf/names.ts";
+import { ggufPlaces } from "../formats/gguf/names.ts";
 import { f32, type GgufMetadata, text } from "../formats/gguf/values.ts";
 import {
   ggufBytes,
@@ -92,6 +92,7 @@ export async function writeGgufAdapter(
 ): Promise<{ tensors: number; bytes: number }> {
   const { model, name, what, dtype } = of, plan = checkAdapter(adapter, model, what);
   refuseMore(plan, model, what);
+  const placeOf = ggufPlaces(model);
   const alpha = plan.config.lora_alpha, tensors: GgufTensor[] = [];
   const add = (name: string, { shape, data, dtype: own = "F32" }: AdapterTensor) => {
     const type = dtype ?? own;
@@ -104,7 +105,7 @@ export async function writeGgufAdapter(
   };
   for (const [module, { rank, scale }] of plan.modules) {
     const names = loraNames(module), a = tensor(names.a), b = tensor(names.b);
-    const { gguf, permuted: isPermuted } = ggufName(`${module}.weight`);
+    const { gguf, permuted: isPermuted } = placeOf(`${module}.weight`);
     // What a module's own scale differs by from the common one is in its B.
     const factor = scale * rank / alpha;
     const isCommon = Math.abs(factor - 1) < 1e-12;
@@ -114,7 +115,7 @@ export async function writeGgufAdapter(
     add(`${gguf}.lora_b`, rows);
   }
   const metadata: GgufMetadata = new Map([
-    ["general.architecture", text(ggufArchitecture(model))],
+    ["general.architecture", text(ggufFamily(model).architecture)],
     ["general.type", text("adapter")],
     ["general.name", text(name)],
     ["adapter.type", text("lora")],

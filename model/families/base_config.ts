@@ -10,6 +10,7 @@ import { type Activation, ACTIVATIONS } from "../../kernels/ops/activation/swigl
 import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
 import type { LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
+import type { GgufFamily } from "./gguf.ts";
 import { brief } from "../files/json_file.ts";
 import { readQuantization } from "./quantization_config.ts";
 import { readRope, ropeScalingJson } from "./rope_scaling.ts";
@@ -104,8 +105,8 @@ export interface Family<C extends BaseConfig> {
   readonly model_type: C["model_type"];
   /** Its class in `transformers`. */
   readonly architecture: string;
-  /** Its architecture in GGUF, as llama.cpp calls it; null where the family is not written as GGUF. */
-  readonly gguf: string | null;
+  /** How llama.cpp has it; null where it does not. */
+  readonly gguf: GgufFamily | null;
   readonly defaults: FamilyDefaults;
   /** The fields that say how the layers without a window are rotated, among those of the file. */
   ropeFields(fields: Fields): Fields;

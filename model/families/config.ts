@@ -8,6 +8,7 @@
  */
 
 import { UsageError, UserError } from "../../kernels/errors.ts";
+import type { GgufFamily } from "./gguf.ts";
 import type { LinearModule } from "./linear_modules.ts";
 import { modernConfig } from "./first_conversions.ts";
 import { Fields } from "../files/json_fields.ts";
@@ -154,18 +155,19 @@ export function withLayers(config: ModelConfig, layers: number, what: string): M
   return { ...config, num_hidden_layers: layers, ...Object.fromEntries(cut) };
 }
 
-/** Its architecture in GGUF, as llama.cpp calls it. @throws {UserError} where the model can't be written as GGUF. */
-export function ggufArchitecture(config: ModelConfig): string {
-  const { gguf, defaults } = familyOf(config), { model_type, hidden_act } = config;
-  if (gguf === null) {
-    throw new UserError(
-      `model_type is "${model_type}", which is not written as GGUF; expected a model of another family`,
-    );
-  }
-  if (hidden_act !== defaults.hidden_act) {
-    throw new UserError(
-      `hidden_act is "${hidden_act}", which GGUF has no key for; expected "${defaults.hidden_act}"`,
-    );
-  }
-  return gguf;
+/** How llama.cpp has its family. @throws {UserError} where it does not. */
+export function ggufFamily(config: ModelConfig): GgufFamily {
+  const { gguf } = familyOf(config);
+  if (gguf !== null) return gguf;
+  throw new UserError(
+    `model_type is "${config.model_type}", which llama.cpp doesn't have, so that it is not written as GGUF; expected ` +
+      "a model of another family",
+  );
+}
+
+/** The families that llama.cpp has, by `model_type`; the first of an architecture stands for it. */
+export function ggufFamilies(): [model_type: string, gguf: GgufFamily][] {
+  return Object.entries(FAMILIES).flatMap(([type, { gguf }]): [string, GgufFamily][] =>
+    gguf === null ? [] : [[type, gguf]]
+  );
 }

@@ -7,6 +7,7 @@
 import type { Fields } from "../files/json_fields.ts";
 import { type BaseConfig, type Family, LLAMA_DEFAULTS, MOST_WINDOW } from "./base_config.ts";
 import { withKeyedBias } from "./biases.ts";
+import { LLAMA_GGUF } from "./gguf.ts";
 import { checkLayerTypes } from "./layer_types.ts";
 import { llamaSpec } from "./llama_spec.ts";
 
@@ -28,7 +29,7 @@ function refuseWindow(fields: Fields): void {
 export const LLAMA: Family<LlamaConfig> = {
   model_type: "llama",
   architecture: "LlamaForCausalLM",
-  gguf: "llama",
+  gguf: LLAMA_GGUF,
   defaults: LLAMA_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

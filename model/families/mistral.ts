@@ -7,6 +7,7 @@
 import type { Fields } from "../files/json_fields.ts";
 import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { refuseBias } from "./biases.ts";
+import { LLAMA_GGUF } from "./gguf.ts";
 import { checkLayerTypes, readWindow } from "./layer_types.ts";
 import { llamaSpec } from "./llama_spec.ts";
 
@@ -42,7 +43,7 @@ function everyLayersWindow(fields: Fields): number | null {
 export const MISTRAL: Family<MistralConfig> = {
   model_type: "mistral",
   architecture: "MistralForCausalLM",
-  gguf: "llama",
+  gguf: LLAMA_GGUF,
   defaults: MISTRAL_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

@@ -8,6 +8,7 @@ import type { Fields } from "../files/json_fields.ts";
 import { isObject } from "../files/json_file.ts";
 import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { refuseBias } from "./biases.ts";
+import { PLAIN_GGUF, WINDOW_FIELD } from "./gguf.ts";
 import { checkLayerTypes, readWindow } from "./layer_types.ts";
 import { FUSED_LAYERS } from "./linear_modules.ts";
 import { llamaSpec } from "./llama_spec.ts";
@@ -32,7 +33,13 @@ function readPart(fields: Fields): number {
 export const PHI3: Family<Phi3Config> = {
   model_type: "phi3",
   architecture: "Phi3ForCausalLM",
-  gguf: null,
+  gguf: {
+    ...PLAIN_GGUF,
+    architecture: "phi3",
+    rotatesParts: true,
+    scalings: ["longrope"],
+    fields: [WINDOW_FIELD],
+  },
   defaults: {
     ...LLAMA_DEFAULTS,
     max_position_embeddings: 4096,

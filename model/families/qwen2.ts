@@ -7,6 +7,7 @@
 import type { Fields } from "../files/json_fields.ts";
 import { type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { refuseBias } from "./biases.ts";
+import { PLAIN_GGUF, QKV_BIASES } from "./gguf.ts";
 import { type LayeredConfig, layeredSpec, readLayerTypes, readWindow } from "./layer_types.ts";
 import type { LinearModule } from "./linear_modules.ts";
 
@@ -57,7 +58,7 @@ export function qwenWindowJson(
 export const QWEN2: Family<Qwen2Config> = {
   model_type: "qwen2",
   architecture: "Qwen2ForCausalLM",
-  gguf: null,
+  gguf: { ...PLAIN_GGUF, architecture: "qwen2", biases: QKV_BIASES },
   defaults: QWEN_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

@@ -6,6 +6,7 @@
  */
 import type { Family } from "./base_config.ts";
 import { refuseBias, withAttentionBias } from "./biases.ts";
+import { PLAIN_GGUF } from "./gguf.ts";
 import { type LayeredConfig, layeredSpec } from "./layer_types.ts";
 import { QWEN_DEFAULTS, qwenWindowJson, readQwenWindow } from "./qwen2.ts";
 
@@ -17,7 +18,7 @@ export interface Qwen3Config extends LayeredConfig {
 export const QWEN3: Family<Qwen3Config> = {
   model_type: "qwen3",
   architecture: "Qwen3ForCausalLM",
-  gguf: null,
+  gguf: { ...PLAIN_GGUF, architecture: "qwen3" },
   defaults: { ...QWEN_DEFAULTS, head_dim: 128 },
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

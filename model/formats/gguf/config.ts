@@ -5,12 +5,14 @@
  */
 
 import { UserError } from "../../../kernels/errors.ts";
-import { type ModelConfig, parseConfig } from "../../families/config.ts";
+import { ggufFamilies, type ModelConfig, parseConfig } from "../../families/config.ts";
+import type { GgufFamily } from "../../families/gguf.ts";
 import { brief } from "../../files/json_file.ts";
-import type { GgufModel } from "./split.ts";
+import { ArchitectureKeys } from "./architecture_keys.ts";
 import type { Metadata } from "./metadata.ts";
-import { EMBEDDING, OUTPUT, ROPE_FACTORS } from "./names.ts";
-import { ropeScaling } from "./rope_factors.ts";
+import { EMBEDDING, OUTPUT } from "./names.ts";
+import { readScaling } from "./rope_keys.ts";
+import type { GgufModel } from "./split.ts";
 import { endTokens, readVocabulary } from "./vocabulary.ts";
 
 /** Sizes beyond any Llama, small enough that no product overflows. */
@@ -34,59 +36,6 @@ const PLAIN: Readonly<Record<string, readonly (number | boolean)[]>> = {
   "use_parallel_residual": [false],
 };
 
-/** The shortest decimal that is the same number as f32, to which what is in the file was rounded. */
-function shortest(value: number): number {
-  for (let digits = 1; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === Math.fround(value)) return short;
-  }
-  return value;
-}
-
-/** The metadata of one architecture. */
-class ArchitectureKeys {
-  constructor(readonly metadata: Metadata, readonly architecture: string) {}
-
-  key(name: string): string {
-    return `${this.architecture}.${name}`;
-  }
-
-  /** A whole number that has to be there. */
-  count(name: string, most: number): number {
-    const count = this.metadata.count(this.key(name), most);
-    return count ?? this.metadata.fail(this.key(name), `a whole number from 1 to ${most}`);
-  }
-
-  optional(name: string, most: number, least = 1): number | undefined {
-    return this.metadata.count(this.key(name), most, least);
-  }
-
-  number(name: string): number | undefined {
-    const value = this.metadata.number(this.key(name));
-    return value === undefined ? undefined : shortest(value);
-  }
-
-  /** Refuses a key unless it is absent or says what is computed anyway. */
-  expect(name: string, values: readonly unknown[]): void {
-    const key = this.key(name);
-    if (!this.metadata.has(key) || values.some((value) => this.metadata.is(key, value))) return;
-    this.metadata.fail(key, `${values.map(String).join(" or ")}: nothing else is supported`);
-  }
-}
-
-/** The scaling of RoPE that the metadata name; what `rope_freqs.weight` says is read elsewhere. */
-function namedScaling(keys: ArchitectureKeys): Record<string, unknown> | null {
-  const factor = keys.number("rope.scaling.factor") ?? keys.number("rope.scale_linear");
-  const type = keys.metadata.text(keys.key("rope.scaling.type")) ??
-    (factor === undefined ? "none" : "linear");
-  if (type === "none" || type === "linear" && (factor === undefined || factor === 0)) return null;
-  if (type === "linear") return { type, factor };
-  return keys.metadata.fail(
-    keys.key("rope.scaling.type"),
-    `"none" or "linear": another scaling is not supported`,
-  );
-}
-
 /** That the embedding is a matrix of that width; its rows are the vocabulary. */
 function vocabularySize({ tensors, metadata: { path } }: GgufModel, hidden: number): number {
   const shape = tensors.get(EMBEDDING)?.shape;
@@ -100,22 +49,34 @@ function vocabularySize({ tensors, metadata: { path } }: GgufModel, hidden: numb
   );
 }
 
-/** What the frequencies of RoPE are divided by, where the file has it. */
-function storedFactors(
-  { tensors, metadata: { path } }: GgufModel,
-  headDim: number,
-): Float32Array | undefined {
-  const place = tensors.get(ROPE_FACTORS);
-  if (place === undefined) return undefined;
-  if (place.type.name !== "F32" || place.bytes !== headDim / 2 * 4) {
-    throw new UserError(
-      `${path}: tensor "${ROPE_FACTORS}" has ${place.bytes} bytes in ${place.type.name}, expected ` +
-        `${headDim / 2} numbers in F32`,
-    );
+/** The family of a file's architecture. */
+function familyOf(metadata: Metadata): { model_type: string; gguf: GgufFamily } {
+  const architecture = metadata.text("general.architecture"), families = ggufFamilies();
+  const found = families.find(([, gguf]) => gguf.architecture === architecture);
+  if (found === undefined) {
+    const names = new Set(families.map(([, gguf]) => `"${gguf.architecture}"`));
+    return metadata.fail("general.architecture", `one of ${[...names].join(", ")}`);
   }
-  const bytes = new Uint8Array(place.bytes);
-  place.file.readSync(place.position, bytes);
-  return new Float32Array(bytes.buffer);
+  const [model_type, gguf] = found;
+  return { model_type, gguf };
+}
+
+/** How many elements of a head are rotated. */
+function rotatedElements(keys: ArchitectureKeys, headDim: number, partial: boolean): number {
+  if (!partial) keys.expect("rope.dimension_count", [headDim]);
+  return keys.optional("rope.dimension_count", headDim) ?? headDim;
+}
+
+/**
+ * The fields of config.json that a family's own keys hold. A window of no keys is none.
+ *
+ * @throws UserError that names the key.
+ */
+function ownFields(keys: ArchitectureKeys, { fields }: GgufFamily): Record<string, unknown> {
+  return Object.fromEntries(fields.map(({ key, field, type }): [string, unknown] => {
+    if (type === "f32") return [field, keys.number(key)];
+    return [field, keys.optional(key, MAX_WINDOW, 0) || null];
+  }));
 }
 
 /**
@@ -128,12 +89,11 @@ export function ggufConfig(model: GgufModel): ModelConfig {
   // An adapter has its model's architecture, a projector of pictures one of its own.
   const type = metadata.text("general.type");
   if (type !== undefined && type !== "model") metadata.fail("general.type", `"model"`);
-  const architecture = metadata.text("general.architecture");
-  if (architecture !== "llama") {
-    return metadata.fail("general.architecture", `"llama", which Llama and Mistral are in GGUF`);
+  const { model_type, gguf } = familyOf(metadata);
+  const keys = new ArchitectureKeys(metadata, gguf.architecture);
+  for (const [name, values] of Object.entries(PLAIN)) {
+    if (!gguf.fields.some(({ key }) => key === name)) keys.expect(name, values);
   }
-  const keys = new ArchitectureKeys(metadata, architecture);
-  for (const [name, values] of Object.entries(PLAIN)) keys.expect(name, values);
   const hidden_size = keys.count("embedding_length", MAX_SIZE);
   const heads = keys.count("attention.head_count", MAX_SIZE);
   const headDim = keys.optional("attention.key_length", MAX_HEAD) ?? hidden_size / heads;
@@ -141,33 +101,34 @@ export function ggufConfig(model: GgufModel): ModelConfig {
     metadata.fail(keys.key("attention.head_count"), `a divisor of embedding_length ${hidden_size}`);
   }
   keys.expect("attention.value_length", [headDim]);
-  keys.expect("rope.dimension_count", [headDim]);
+  const rotated = rotatedElements(keys, headDim, gguf.rotatesParts);
   const theta = keys.number("rope.freq_base") ?? 10000;
-  const factors = storedFactors(model, headDim);
-  const divided = factors && ropeScaling(factors, { headDim, theta, file: path });
-  const vocab_size = vocabularySize(model, hidden_size);
-  const window = keys.optional("attention.sliding_window", MAX_WINDOW, 0);
+  const context = keys.count("context_length", MAX_CONTEXT);
+  const scaling = readScaling(model, keys, { headDim, theta, pairs: rotated / 2, context });
   const vocabulary = readVocabulary(metadata);
   const ends = vocabulary === undefined ? [] : endTokens(vocabulary);
-  return parseConfig({
-    model_type: window ? "mistral" : "llama",
-    sliding_window: window || null,
-    vocab_size,
+  const said = {
+    model_type,
+    vocab_size: vocabularySize(model, hidden_size),
     hidden_size,
     intermediate_size: keys.count("feed_forward_length", MAX_SIZE),
     num_hidden_layers: keys.count("block_count", MAX_LAYERS),
     num_attention_heads: heads,
     num_key_value_heads: keys.optional("attention.head_count_kv", heads) ?? heads,
     head_dim: headDim,
-    max_position_embeddings: keys.count("context_length", MAX_CONTEXT),
+    max_position_embeddings: context,
     rms_norm_eps: keys.number("attention.layer_norm_rms_epsilon") ??
       metadata.fail(keys.key("attention.layer_norm_rms_epsilon"), "a number between 0 and 1"),
     rope_theta: theta,
-    rope_scaling: namedScaling(keys) ?? divided,
+    rope_scaling: scaling,
+    original_max_position_embeddings: scaling?.original_max_position_embeddings,
+    partial_rotary_factor: rotated / headDim,
     attention_bias: tensors.has("blk.0.attn_q.bias"),
     mlp_bias: tensors.has("blk.0.ffn_gate.bias"),
     tie_word_embeddings: !tensors.has(OUTPUT),
     bos_token_id: vocabulary?.ids.bos ?? null,
     eos_token_id: ends.length > 0 ? ends : null,
-  }, path);
+    ...ownFields(keys, gguf),
+  };
+  return parseConfig({ ...said, ...gguf.implied(said) }, path);
 }

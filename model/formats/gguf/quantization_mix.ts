@@ -30,6 +30,7 @@ function getsMoreBits(layer: number, layers: number): boolean {
 function mixedType(name: string, config: ModelConfig): WrittenBlocks {
   const { num_hidden_layers: layers, num_attention_heads, num_key_value_heads } = config;
   const [, layer, matrix] = /^blk\.(\d+)\.(.+)\.weight$/.exec(name) ?? [];
+  if (matrix === "attn_qkv") return "Q5_K";
   if (matrix !== "attn_v" && matrix !== "ffn_down") return "Q4_K";
   if (getsMoreBits(Number(layer), layers)) return "Q6_K";
   // LLaMA-2 70B's values are an eighth of its queries.

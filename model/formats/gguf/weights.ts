@@ -16,8 +16,10 @@ import {
   type WeightSource,
   weightSource,
 } from "../weights.ts";
+import { toFloat32 } from "../half.ts";
 import { ggufConfig } from "./config.ts";
-import { ggufName, isExpected } from "./names.ts";
+import type { TensorInfo } from "./header.ts";
+import { type GgufPlace, ggufPlaces, isExpected } from "./names.ts";
 import { keptPlanes } from "./planes.ts";
 import { type GgufModel, openGgufModel } from "./split.ts";
 import { readDtype, TensorValues } from "./tensor_values.ts";
@@ -28,18 +30,36 @@ function checkNames({ tensors }: GgufModel, known: Iterable<string>): void {
   for (const [name, { file }] of tensors) {
     if (names.has(name) || isExpected(name)) continue;
     throw new UserError(
-      `${file.path}: tensor ${brief(name)} is no part of a Llama as the metadata describe it`,
+      `${file.path}: tensor ${brief(name)} is no part of a model as the metadata describe it`,
     );
   }
+}
+
+/** A norm whose numbers are more in the file by an offset, as F32. */
+function shiftedVector(place: TensorInfo, offset: number, scratch: Scratch): StoredWeight {
+  const dtype = readDtype(place.type), [size] = place.shape;
+  let shifted: Promise<Uint8Array> | undefined;
+  const read = async (): Promise<Uint8Array> => {
+    const bytes = new Uint8Array(size * bytesPerElement(dtype));
+    await new TensorValues(place, scratch).read(0, bytes);
+    const values = dtype === "F32" ? new Float32Array(bytes.buffer) : toFloat32(bytes, dtype);
+    return new Uint8Array(values.map((value) => value - offset).buffer);
+  };
+  return {
+    info: { dtype: "F32", shape: [size], bytes: 4 * size, stored: "F32" },
+    async read(begin, target) {
+      target.set((await (shifted ??= read())).subarray(begin, begin + target.length));
+    },
+  };
 }
 
 /** Finds a weight, checked against its shape. */
 function findWeight(
   { tensors, metadata: { path } }: GgufModel,
-  name: string,
+  { gguf, permuted, offset }: GgufPlace,
   { shape, headDim, scratch }: { shape: readonly number[]; headDim: number; scratch: Scratch },
 ): StoredWeight {
-  const { gguf, permuted } = ggufName(name), place = tensors.get(gguf);
+  const place = tensors.get(gguf);
   if (place === undefined) throw new UserError(`${path}: tensor ${brief(gguf)} is missing`);
   if (!sameShape(place.shape, shape)) {
     throw new UserError(
@@ -49,6 +69,7 @@ function findWeight(
         brief(shape),
     );
   }
+  if (offset !== 0) return shiftedVector(place, offset, scratch);
   const [rows, columns = 1] = shape, values = new TensorValues(place, scratch);
   const dtype = readDtype(place.type);
   const layout = {
@@ -79,11 +100,13 @@ export function openGguf(path: string, options: { layers?: number } = {}): Weigh
   const weights = new Map<string, StoredWeight>();
   try {
     const whole = ggufConfig(model), { layers } = options;
-    checkNames(model, Array.from(weightShapes(whole).keys(), (name) => ggufName(name).gguf));
+    const placeOf = ggufPlaces(whole);
+    checkNames(model, Array.from(weightShapes(whole).keys(), (name) => placeOf(name).gguf));
     const config = layers === undefined ? whole : withLayers(whole, layers, path);
     const scratch = new Scratch();
     for (const [name, shape] of weightShapes(config)) {
-      weights.set(name, findWeight(model, name, { shape, headDim: config.head_dim, scratch }));
+      const of = { shape, headDim: config.head_dim, scratch };
+      weights.set(name, findWeight(model, placeOf(name), of));
     }
     return weightSource(path, { config, weights, close: () => model.close() });
   } catch (error) {

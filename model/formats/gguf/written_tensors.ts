@@ -9,11 +9,11 @@ import type { ModelConfig } from "../../families/config.ts";
 import type { FileDtype } from "../weights.ts";
 import type { Pieces } from "../../files/write_file.ts";
 import type { TensorToWrite } from "../write_safetensors.ts";
-import { ggufName, ROPE_FACTORS } from "./names.ts";
+import { ggufPlaces } from "./names.ts";
 import { blockType, type GgufFormat, isBlocks } from "./quantization_mix.ts";
 import type { WrittenBlocks } from "./quantize.ts";
 import type { Quantizers } from "./quantizers.ts";
-import { ropeFactors } from "./rope_factors.ts";
+import { scalingTensors } from "./rope_keys.ts";
 import { storedBytes } from "./tensor_types.ts";
 import type { GgufTensor } from "./write_gguf.ts";
 
@@ -88,12 +88,12 @@ async function* permutedHeads(
   }
 }
 
-/** What RoPE's frequencies are divided by, as a tensor; undefined where the metadata say it all. */
-function factorTensor({ rope_scaling, head_dim, rope_theta }: ModelConfig): GgufTensor | undefined {
-  if (rope_scaling?.type !== "llama3") return undefined;
-  const factors = Float32Array.from(ropeFactors(rope_scaling, head_dim, rope_theta));
-  const data = [new Uint8Array(factors.buffer)];
-  return { name: ROPE_FACTORS, type: "F32", shape: [factors.length], data };
+/** Norms in F32 with what is added to them. */
+async function* shifted(data: Pieces, offset: number): AsyncGenerator<Uint8Array> {
+  for await (const piece of data) {
+    const values = new Float32Array(piece.buffer, piece.byteOffset, piece.length / 4);
+    yield new Uint8Array(values.map((value) => value + offset).buffer);
+  }
 }
 
 /**
@@ -109,14 +109,13 @@ export function ggufTensors(
   format: GgufFormat | undefined,
   quantizers: Quantizers,
 ): GgufTensor[] {
-  const factors = factorTensor(config);
+  const placeOf = ggufPlaces(config);
   const weights = tensors.map((tensor): GgufTensor => {
-    const { shape } = tensor, { gguf: name, permuted } = ggufName(tensor.name);
+    const { shape } = tensor, { gguf: name, permuted, offset } = placeOf(tensor.name);
     const blocks = blockType({ name, shape }, format, config);
     const written = blocks ?? tensor.dtype;
-    const data = blocks === undefined
-      ? tensor.data
-      : quantized(tensor.name, blocks, tensor.data, quantizers);
+    const own = offset === 0 ? tensor.data : shifted(tensor.data, offset);
+    const data = blocks === undefined ? own : quantized(tensor.name, blocks, own, quantizers);
     const rowBytes = storedBytes(written, [shape[1] ?? 1]);
     return {
       name,
@@ -125,5 +124,5 @@ export function ggufTensors(
       data: permuted ? permutedHeads(data, config.head_dim, rowBytes) : data,
     };
   });
-  return factors === undefined ? weights : [factors, ...weights];
+  return [...scalingTensors(config), ...weights];
 }

@@ -7,7 +7,7 @@ import { presetConfig } from "../../../model/families/presets.ts";
 import { adapterConfig } from "../../../model/adapter/adapter_config.ts";
 import { type Adapter, checkAdapter } from "../../../model/adapter/adapter_folder.ts";
 import { openGgufFile } from "../../../model/formats/gguf/header.ts";
-import { ggufName } from "../../../model/formats/gguf/names.ts";
+import { ggufPlaces } from "../../../model/formats/gguf/names.ts";
 import { writeGgufAdapter } from "../../../model/adapter/gguf_adapter.ts";
 import { example, MODEL } from "./adapter_folders.ts";
 
@@ -58,10 +58,10 @@ Deno.test("gguf adapters: each update is PEFT's, rows of q and k permuted, the e
   assert.equal(metadata.text("adapter.type"), "lora");
   assert.equal(metadata.text("general.architecture"), "llama");
   assert.equal(metadata.number("adapter.lora.alpha"), 12);
-  const plan = checkAdapter(adapter, MODEL, "an adapter");
+  const plan = checkAdapter(adapter, MODEL, "an adapter"), placeOf = ggufPlaces(MODEL);
   assert.equal(values.size, 2 * plan.modules.size);
   for (const [module, { rank, scale }] of plan.modules) {
-    const names = loraNames(module), { gguf, permuted } = ggufName(`${module}.weight`);
+    const names = loraNames(module), { gguf, permuted } = placeOf(`${module}.weight`);
     const a = values.get(`${gguf}.lora_a`) ?? assert.fail(module);
     const b = values.get(`${gguf}.lora_b`) ?? assert.fail(module);
     const before = (name: string) => adapter.tensors.get(name)?.data ?? assert.fail(name);

@@ -76,11 +76,11 @@ const REFUSED: [change: Change, message: RegExp][] = [
   [entry("general.type", value.text("adapter")), /: general\.type is "adapter", expected "model"$/],
   [
     entry("general.architecture", value.text("gpt2")),
-    /: general\.architecture is "gpt2", expected "llama"/,
+    /: general\.architecture is "gpt2", expected one of "llama", /,
   ],
   [
     entry("general.architecture", undefined),
-    /: general\.architecture is missing, expected "llama"/,
+    /: general\.architecture is missing, expected one of "llama", /,
   ],
   [
     entry("llama.block_count", undefined),
@@ -139,7 +139,7 @@ const REFUSED: [change: Change, message: RegExp][] = [
   [without("blk.0.ffn_up.weight"), /: tensor "blk\.0\.ffn_up\.weight" is missing$/],
   [
     besides(tensor("blk.0.ffn_gate_exps.weight", "F32", 4)),
-    /"blk\.0\.ffn_gate_exps\.weight" is no part of a Llama/,
+    /"blk\.0\.ffn_gate_exps\.weight" is no part of a model as the metadata/,
   ],
   [
     besides(tensor("rope_freqs.weight", "F32", 4)),
