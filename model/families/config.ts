@@ -155,13 +155,12 @@ export function withLayers(config: ModelConfig, layers: number, what: string): M
   return { ...config, num_hidden_layers: layers, ...Object.fromEntries(cut) };
 }
 
-/** How llama.cpp has its family. @throws {UserError} where it does not. */
+/** How llama.cpp has its family. @throws {UserError} where the family is not written as GGUF. */
 export function ggufFamily(config: ModelConfig): GgufFamily {
   const { gguf } = familyOf(config);
   if (gguf !== null) return gguf;
   throw new UserError(
-    `model_type is "${config.model_type}", which llama.cpp doesn't have, so that it is not written as GGUF; expected ` +
-      "a model of another family",
+    `model_type is "${config.model_type}", which is not written as GGUF; expected a model of another family`,
   );
 }
 

@@ -15,6 +15,7 @@ import {
   readWindow,
 } from "./layer_types.ts";
 import { POST_NORMS } from "./olmo2.ts";
+import { PLAIN_GGUF, WINDOW_FIELD } from "./gguf.ts";
 
 /** `transformers`' Exaone4Config. */
 export interface Exaone4Config extends LayeredConfig {
@@ -33,7 +34,16 @@ function readPattern(fields: Fields): number {
 export const EXAONE4: Family<Exaone4Config> = {
   model_type: "exaone4",
   architecture: "Exaone4ForCausalLM",
-  gguf: null,
+  gguf: {
+    ...PLAIN_GGUF,
+    architecture: "exaone4",
+    scalings: ["linear", "llama3", "yarn"],
+    fields: [WINDOW_FIELD],
+    // Windows are those of the 32B alone, which is told by its layers.
+    implied: ({ num_hidden_layers, sliding_window }) => ({
+      sliding_window: num_hidden_layers === 64 ? sliding_window ?? WINDOW : null,
+    }),
+  },
   defaults: {
     ...LLAMA_DEFAULTS,
     num_key_value_heads: 32,

@@ -10,6 +10,7 @@ import { type Family, type FamilyDefaults, LLAMA_DEFAULTS } from "./base_config.
 import { refuseBias, withAttentionBias } from "./biases.ts";
 import { type LayeredConfig, layeredSpec, readLayerTypes, readWindow } from "./layer_types.ts";
 import type { ArchSpec } from "./spec.ts";
+import { LAYERS_FIELD, PLAIN_GGUF, WINDOW_FIELD } from "./gguf.ts";
 
 /** What the configurations of Gemma 2 and 3 have in common. */
 export interface GemmaConfig extends LayeredConfig {
@@ -90,10 +91,36 @@ export function gemmaJson(config: GemmaConfig): Record<string, unknown> {
   };
 }
 
+/**
+ * The scale of scores that llama.cpp has no key for: 1/√head_dim, and in the model of 27 billion parameters, which is told
+ * by its layers, 1/√(hidden_size / heads).
+ */
+export function impliedScale(
+  { num_hidden_layers, hidden_size, num_attention_heads, head_dim }: Readonly<
+    Record<string, unknown>
+  >,
+  layersOf27B: number,
+): Record<string, unknown> {
+  const isLargest = num_hidden_layers === layersOf27B;
+  return {
+    query_pre_attn_scalar: isLargest ? Number(hidden_size) / Number(num_attention_heads) : head_dim,
+  };
+}
+
 export const GEMMA2: Family<Gemma2Config> = {
   model_type: "gemma2",
   architecture: "Gemma2ForCausalLM",
-  gguf: null,
+  gguf: {
+    ...PLAIN_GGUF,
+    architecture: "gemma2",
+    fields: [
+      WINDOW_FIELD,
+      LAYERS_FIELD,
+      { key: "attn_logit_softcapping", field: "attn_logit_softcapping", type: "f32" },
+      { key: "final_logit_softcapping", field: "final_logit_softcapping", type: "f32" },
+    ],
+    implied: (said) => ({ ...impliedScale(said, 46), tie_word_embeddings: true }),
+  },
   defaults: GEMMA_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_activation",

@@ -12,12 +12,14 @@ import {
   type GemmaConfig,
   gemmaJson,
   gemmaSpec,
+  impliedScale,
   readCap,
   readQueryScalar,
 } from "./gemma2.ts";
 import { type LayerRopes, readLocalRope, ropesJson, withLayerRopes } from "./layer_ropes.ts";
 import { patternOf, readLayerTypes, readWindow } from "./layer_types.ts";
 import { ropeFieldsOf } from "./rope_scaling.ts";
+import { LAYERS_FIELD, PLAIN_GGUF, WINDOW_FIELD } from "./gguf.ts";
 
 /** `transformers`' Gemma3TextConfig. */
 export interface Gemma3TextConfig extends GemmaConfig, LayerRopes {
@@ -29,7 +31,17 @@ const LOCAL_THETA = 10000, PATTERN = 6;
 export const GEMMA3_TEXT: Family<Gemma3TextConfig> = {
   model_type: "gemma3_text",
   architecture: "Gemma3ForCausalLM",
-  gguf: null,
+  gguf: {
+    ...PLAIN_GGUF,
+    architecture: "gemma3",
+    fields: [
+      WINDOW_FIELD,
+      LAYERS_FIELD,
+      { key: "final_logit_softcapping", field: "final_logit_softcapping", type: "f32" },
+      { key: "rope.freq_base_swa", field: "rope_local_base_freq", type: "f32" },
+    ],
+    implied: (said) => impliedScale(said, 62),
+  },
   defaults: { ...GEMMA_DEFAULTS, max_position_embeddings: 131072, rope_theta: 1e6 },
   ropeFields: (fields) => ropeFieldsOf(fields, "full_attention"),
   activationKey: "hidden_activation",

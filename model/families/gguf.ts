@@ -12,7 +12,8 @@ export interface GgufField {
   /** Without the architecture's name before it. */
   readonly key: string;
   readonly field: string;
-  readonly type: "u32" | "f32";
+  /** `windows`: whether each layer has a window; where a file doesn't say, the family's layers are what they are by default. */
+  readonly type: "u32" | "f32" | "windows";
 }
 
 /** How llama.cpp has a family. */
@@ -44,6 +45,13 @@ export const WINDOW_FIELD: GgufField = {
   key: "attention.sliding_window",
   field: "sliding_window",
   type: "u32",
+};
+
+/** `layer_types` of config.json. */
+export const LAYERS_FIELD: GgufField = {
+  key: "attention.sliding_window_pattern",
+  field: "layer_types",
+  type: "windows",
 };
 
 /** Biases of q, k and v. */

@@ -8,6 +8,7 @@ import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { withKeyedBias } from "./biases.ts";
 import { llamaSpec } from "./llama_spec.ts";
 import { ropeTypeJson } from "./rope_scaling.ts";
+import { LLAMA_LIKE_GGUF } from "./gguf.ts";
 
 /** `transformers`' GraniteConfig. */
 export interface GraniteConfig extends BaseConfig {
@@ -25,7 +26,16 @@ export interface GraniteConfig extends BaseConfig {
 export const GRANITE: Family<GraniteConfig> = {
   model_type: "granite",
   architecture: "GraniteForCausalLM",
-  gguf: null,
+  gguf: {
+    ...LLAMA_LIKE_GGUF,
+    architecture: "granite",
+    fields: [
+      { key: "attention.scale", field: "attention_multiplier", type: "f32" },
+      { key: "embedding_scale", field: "embedding_multiplier", type: "f32" },
+      { key: "logit_scale", field: "logits_scaling", type: "f32" },
+      { key: "residual_scale", field: "residual_multiplier", type: "f32" },
+    ],
+  },
   defaults: LLAMA_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { asFloat } from "../files/json_file.ts";
+import { asFloat, isObject } from "../files/json_file.ts";
 import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { refuseBias, withAttentionBias } from "./biases.ts";
 import { llamaSpec } from "./llama_spec.ts";
 import type { ArchSpec } from "./spec.ts";
+import { type GgufFamily, LAYERS_FIELD, PLAIN_GGUF, WINDOW_FIELD } from "./gguf.ts";
 
 /** `transformers`' Olmo2Config. */
 export interface Olmo2Config extends BaseConfig {
@@ -35,10 +36,33 @@ export const OLMO_NORMS: Pick<ArchSpec, "norms" | "qkNorm"> = {
   qkNorm: { over: "row", q: "self_attn.q_norm", k: "self_attn.k_norm" },
 };
 
+/**
+ * OLMo 2 and 3, which a window tells apart. Layers that have one are rotated by the same base, without the scaling. The output
+ * projection is never the embedding.
+ */
+export const OLMO_GGUF: GgufFamily = {
+  ...PLAIN_GGUF,
+  architecture: "olmo2",
+  fields: [WINDOW_FIELD, LAYERS_FIELD],
+  implied({ sliding_window: window, rope_theta, rope_scaling }) {
+    const tie_word_embeddings = false;
+    if (!window) return { model_type: "olmo2", tie_word_embeddings };
+    const plain = { rope_type: "default", rope_theta };
+    return {
+      model_type: "olmo3",
+      tie_word_embeddings,
+      rope_parameters: {
+        full_attention: isObject(rope_scaling) ? { ...rope_scaling, rope_theta } : plain,
+        sliding_attention: plain,
+      },
+    };
+  },
+};
+
 export const OLMO2: Family<Olmo2Config> = {
   model_type: "olmo2",
   architecture: "Olmo2ForCausalLM",
-  gguf: null,
+  gguf: OLMO_GGUF,
   defaults: OLMO_DEFAULTS,
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",

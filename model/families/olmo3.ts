@@ -10,7 +10,7 @@ import { refuseBias, withAttentionBias } from "./biases.ts";
 import { type LayerRopes, readLocalRope, ropesJson, withLayerRopes } from "./layer_ropes.ts";
 import { layeredSpec, readLayerTypes, readWindow } from "./layer_types.ts";
 import { ropeFieldsOf } from "./rope_scaling.ts";
-import { OLMO_DEFAULTS, OLMO_NORMS } from "./olmo2.ts";
+import { OLMO_DEFAULTS, OLMO_GGUF, OLMO_NORMS } from "./olmo2.ts";
 
 /** `transformers`' Olmo3Config. */
 export interface Olmo3Config extends LayerRopes {
@@ -29,7 +29,7 @@ function refuseCommonTheta(fields: Fields): void {
 export const OLMO3: Family<Olmo3Config> = {
   model_type: "olmo3",
   architecture: "Olmo3ForCausalLM",
-  gguf: null,
+  gguf: OLMO_GGUF,
   defaults: { ...OLMO_DEFAULTS, rope_theta: THETA },
   ropeFields: (fields) => ropeFieldsOf(fields, "full_attention"),
   activationKey: "hidden_act",

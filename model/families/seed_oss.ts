@@ -8,6 +8,7 @@ import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { withKeyedBias } from "./biases.ts";
 import { llamaSpec } from "./llama_spec.ts";
 import type { LinearModule } from "./linear_modules.ts";
+import { PLAIN_GGUF, QKV_BIASES } from "./gguf.ts";
 
 /** `transformers`' SeedOssConfig. */
 export interface SeedOssConfig extends BaseConfig {
@@ -27,7 +28,12 @@ function biased(config: SeedOssConfig): Set<LinearModule> {
 export const SEED_OSS: Family<SeedOssConfig> = {
   model_type: "seed_oss",
   architecture: "SeedOssForCausalLM",
-  gguf: null,
+  gguf: {
+    ...PLAIN_GGUF,
+    architecture: "seed_oss",
+    norms: { ...PLAIN_GGUF.norms, preMlp: PLAIN_GGUF.norms.postAttention },
+    biases: QKV_BIASES,
+  },
   defaults: {
     ...LLAMA_DEFAULTS,
     max_position_embeddings: 524288,

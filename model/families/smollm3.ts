@@ -8,6 +8,7 @@ import type { Fields } from "../files/json_fields.ts";
 import { type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { withKeyedBias } from "./biases.ts";
 import { type LayeredConfig, layeredSpec, readLayerTypes, readWindow } from "./layer_types.ts";
+import { LLAMA_LIKE_GGUF, PLAIN_GGUF } from "./gguf.ts";
 
 /** `transformers`' SmolLM3Config. */
 export interface SmolLM3Config extends LayeredConfig {
@@ -36,7 +37,13 @@ function readRotated(fields: Fields, layers: number): number[] {
 export const SMOLLM3: Family<SmolLM3Config> = {
   model_type: "smollm3",
   architecture: "SmolLM3ForCausalLM",
-  gguf: null,
+  gguf: {
+    ...LLAMA_LIKE_GGUF,
+    architecture: "smollm3",
+    biases: [],
+    scalings: PLAIN_GGUF.scalings,
+    implied: () => ({ no_rope_layer_interval: INTERVAL }),
+  },
   defaults: {
     ...LLAMA_DEFAULTS,
     max_position_embeddings: 32768,

@@ -38,6 +38,22 @@ export class ArchitectureKeys {
     return value === undefined ? undefined : shortest(value);
   }
 
+  /**
+   * Whether each layer has a window: a list that says it, or every how many layers one has none, the last of them. Undefined
+   * where there is no such key.
+   */
+  windows(name: string, layers: number): boolean[] | undefined {
+    const key = this.key(name);
+    if (!this.metadata.has(key)) return undefined;
+    if (!this.metadata.isList(key)) {
+      const period = this.metadata.count(key, layers, 0) ?? 0;
+      return Array.from({ length: layers }, (_, i) => period === 0 || (i + 1) % period !== 0);
+    }
+    const flags = this.metadata.flags(key);
+    if (flags?.length === layers) return flags;
+    return this.metadata.fail(key, `one for each of ${layers} layers`);
+  }
+
   /** Refuses a key unless it is absent or says what is computed anyway. */
   expect(name: string, values: readonly unknown[]): void {
     const key = this.key(name);

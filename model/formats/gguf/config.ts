@@ -67,14 +67,22 @@ function rotatedElements(keys: ArchitectureKeys, headDim: number, partial: boole
   return keys.optional("rope.dimension_count", headDim) ?? headDim;
 }
 
+/** What `layer_types` calls a layer. */
+const layerType = (hasWindow: boolean) => hasWindow ? "sliding_attention" : "full_attention";
+
 /**
  * The fields of config.json that a family's own keys hold. A window of no keys is none.
  *
  * @throws UserError that names the key.
  */
-function ownFields(keys: ArchitectureKeys, { fields }: GgufFamily): Record<string, unknown> {
+function ownFields(
+  keys: ArchitectureKeys,
+  { fields }: GgufFamily,
+  layers: number,
+): Record<string, unknown> {
   return Object.fromEntries(fields.map(({ key, field, type }): [string, unknown] => {
     if (type === "f32") return [field, keys.number(key)];
+    if (type === "windows") return [field, keys.windows(key, layers)?.map(layerType)];
     return [field, keys.optional(key, MAX_WINDOW, 0) || null];
   }));
 }
@@ -94,6 +102,7 @@ export function ggufConfig(model: GgufModel): ModelConfig {
   for (const [name, values] of Object.entries(PLAIN)) {
     if (!gguf.fields.some(({ key }) => key === name)) keys.expect(name, values);
   }
+  const layers = keys.count("block_count", MAX_LAYERS);
   const hidden_size = keys.count("embedding_length", MAX_SIZE);
   const heads = keys.count("attention.head_count", MAX_SIZE);
   const headDim = keys.optional("attention.key_length", MAX_HEAD) ?? hidden_size / heads;
@@ -112,7 +121,7 @@ export function ggufConfig(model: GgufModel): ModelConfig {
     vocab_size: vocabularySize(model, hidden_size),
     hidden_size,
     intermediate_size: keys.count("feed_forward_length", MAX_SIZE),
-    num_hidden_layers: keys.count("block_count", MAX_LAYERS),
+    num_hidden_layers: layers,
     num_attention_heads: heads,
     num_key_value_heads: keys.optional("attention.head_count_kv", heads) ?? heads,
     head_dim: headDim,
@@ -128,7 +137,7 @@ export function ggufConfig(model: GgufModel): ModelConfig {
     tie_word_embeddings: !tensors.has(OUTPUT),
     bos_token_id: vocabulary?.ids.bos ?? null,
     eos_token_id: ends.length > 0 ? ends : null,
-    ...ownFields(keys, gguf),
+    ...ownFields(keys, gguf, layers),
   };
   return parseConfig({ ...said, ...gguf.implied(said) }, path);
 }

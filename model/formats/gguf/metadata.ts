@@ -236,6 +236,24 @@ export class Metadata {
     return type.list(bytes.buffer);
   }
 
+  /** A list of flags, or of numbers that stand for them. */
+  flags(key: string): boolean[] | undefined {
+    const place = this.#values.get(key);
+    if (!(place instanceof StoredArray) || place.type !== BOOL) {
+      const numbers = this.numbers(key);
+      const all: Iterable<number | bigint> | undefined = numbers;
+      return all && Array.from(all, (number) => Number(number) !== 0);
+    }
+    const bytes = new Uint8Array(place.count);
+    if (bytes.length > 0) this.file.readSync(place.position, bytes);
+    return Array.from(bytes, (byte) => byte !== 0);
+  }
+
+  /** Whether a key has a list. */
+  isList(key: string): boolean {
+    return this.#values.get(key) instanceof StoredArray;
+  }
+
   /** A list of texts. */
   texts(key: string): string[] | undefined {
     const place = this.#values.get(key);

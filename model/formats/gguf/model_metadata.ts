@@ -12,12 +12,11 @@ import {
   type ModelConfig,
   parseConfig,
 } from "../../families/config.ts";
-import type { GgufFamily } from "../../families/gguf.ts";
-import type { LinearModule } from "../../families/linear_modules.ts";
+import type { GgufFamily, GgufField } from "../../families/gguf.ts";
 import type { ArchSpec } from "../../families/spec.ts";
 import { brief } from "../../files/json_file.ts";
 import { scalingKeys } from "./rope_keys.ts";
-import { f32, type GgufMetadata, type GgufValue, text, u32 } from "./values.ts";
+import { f32, flags, type GgufMetadata, type GgufValue, text, u32 } from "./values.ts";
 import type { GgufFormat } from "./quantization_mix.ts";
 
 /** `general.file_type`: what most matrices are in. */
@@ -55,6 +54,11 @@ const SAID = [
   "eos_token_id",
 ];
 
+/** What a `config.json` of the model says, every number as one. */
+function saidBy(config: ModelConfig): Record<string, unknown> {
+  return JSON.parse(JSON.stringify(configJson(config)));
+}
+
 /** Elements of a head that are rotated. */
 function rotatedElements({ layers, head_dim }: ArchSpec): number {
   return layers.find(({ rope }) => rope !== null)?.rope?.rotary.dims ?? head_dim;
@@ -73,44 +77,57 @@ function isSame(a: unknown, b: unknown): boolean {
     first.every(([key, value]) => other.has(key) && isSame(value, other.get(key)));
 }
 
+/** What a reader makes of a file that has these fields. */
+function readAs(
+  config: ModelConfig,
+  family: GgufFamily,
+  fields: readonly GgufField[],
+): ModelConfig {
+  const names = new Set([...SAID, ...fields.map(({ field }) => field)]);
+  const held = Object.entries(saidBy(config)).filter(([field]) => names.has(field));
+  const said = { model_type: config.model_type, ...Object.fromEntries(held) };
+  return parseConfig({ ...said, ...family.implied(said) }, "the GGUF file");
+}
+
 /**
- * Refuses a model that the file would not say: its reader would make another one of it.
+ * The family's own fields that a file needs, so that its reader makes the same model of it.
  *
- * @throws UserError that names the field of config.json.
+ * @throws UserError that names the field of config.json which no key holds.
  */
-function checkSaid(config: ModelConfig, family: GgufFamily): void {
-  const json = configJson(config), { architecture, fields, biases } = family;
-  const spec = archSpec(config);
-  const without = [...spec.biases].find((module: LinearModule) => !biases.includes(module));
+function neededFields(config: ModelConfig, family: GgufFamily): GgufField[] {
+  const { architecture, fields, biases } = family, spec = archSpec(config);
+  const without = [...spec.biases].find((module) => !biases.includes(module));
   if (without !== undefined) {
     throw new UserError(
       `the model has a bias in ${without}, which GGUF has no place for with architecture "${architecture}"; expected ` +
         "a model without it",
     );
   }
-  const names = new Set([...SAID, ...fields.map(({ field }) => field)]);
-  const held = Object.entries(json).filter(([field]) => names.has(field));
-  const said = { model_type: config.model_type, ...Object.fromEntries(held) };
-  const read = parseConfig({ ...said, ...family.implied(said) }, "the GGUF file");
-  if (isSame(spec, archSpec(read))) return;
-  const other = configJson(read);
-  const field = Object.keys(json).find((key) =>
-    key !== "model_type" && key !== "architectures" && !isSame(json[key], other[key])
-  );
+  // Windows by layer are said where they are others than the family's: llama.cpp has the key since 2025.
+  const few = fields.filter(({ type }) => type !== "windows");
+  if (isSame(spec, archSpec(readAs(config, family, few)))) return few;
+  const read = readAs(config, family, fields);
+  if (isSame(spec, archSpec(read))) return [...fields];
+  const json = saidBy(config), other = saidBy(read);
+  const field =
+    Object.keys(json).find((key) =>
+      key !== "model_type" && key !== "architectures" && !isSame(json[key], other[key])
+    ) ?? "model_type";
   throw new UserError(
     `${field} is ${
-      brief(field && json[field])
-    }, which GGUF has no key for with architecture "${architecture}"; ` +
-      `expected ${brief(field && other[field])}, which llama.cpp computes with`,
+      brief(json[field])
+    }, which GGUF has no key for with architecture "${architecture}"; expected ` +
+      `${brief(other[field])}, which llama.cpp computes with`,
   );
 }
 
 /** The keys of a family's own fields. */
-function ownKeys(config: ModelConfig, { fields }: GgufFamily): [string, GgufValue][] {
-  const json = configJson(config);
+function ownKeys(config: ModelConfig, fields: readonly GgufField[]): [string, GgufValue][] {
+  const json = saidBy(config);
   return fields.flatMap(({ key, field, type }): [string, GgufValue][] => {
     const value = json[field];
     if (value === null || value === undefined) return [];
+    if (Array.isArray(value)) return [[key, flags(value.map((v) => v === "sliding_attention"))]];
     return [[key, type === "u32" ? u32(Number(value)) : f32(Number(value))]];
   });
 }
@@ -127,7 +144,6 @@ export function modelMetadata(
 ): GgufMetadata {
   const family = ggufFamily(config), { architecture } = family;
   const scaling = scalingKeys(config, family);
-  checkSaid(config, family);
   const keys: [string, GgufValue][] = [
     ["block_count", u32(config.num_hidden_layers)],
     ["context_length", u32(config.max_position_embeddings)],
@@ -142,7 +158,7 @@ export function modelMetadata(
     ["rope.freq_base", f32(config.rope_theta)],
     ["vocab_size", u32(config.vocab_size)],
     ...scaling,
-    ...ownKeys(config, family),
+    ...ownKeys(config, neededFields(config, family)),
   ];
   return new Map([
     ["general.architecture", text(architecture)],

@@ -7,7 +7,6 @@
  * @module
  */
 
-import { UserError } from "../../../kernels/errors.ts";
 import type { ModelConfig } from "../../families/config.ts";
 
 type RopeScaling = ModelConfig["rope_scaling"];
@@ -50,15 +49,15 @@ function solved(factors: ArrayLike<number>, headDim: number, theta: number): Lla
 }
 
 /**
- * The scaling that divides the frequencies so.
+ * The scaling that divides the frequencies so: Llama 3.1's where its rule gives these factors, else one of LongRoPE that has
+ * the same for texts of all lengths.
  *
  * @param factors One of each frequency, `head_dim / 2` of them.
- * @param file Its name, for the message.
- * @throws UserError where no such scaling does.
+ * @param of `context`: max_position_embeddings.
  */
 export function ropeScaling(
   factors: ArrayLike<number>,
-  { headDim, theta, file }: { headDim: number; theta: number; file: string },
+  { headDim, theta, context }: { headDim: number; theta: number; context: number },
 ): RopeScaling {
   const all = Array.from(factors);
   if (all.every((factor) => factor === 1)) return null;
@@ -76,9 +75,11 @@ export function ropeScaling(
     const expected = ropeFactors(scaling, headDim, theta);
     return expected.every((divisor, i) => Math.abs(divisor / all[i] - 1) < TOLERANCE);
   });
-  if (found !== undefined) return found;
-  throw new UserError(
-    `${file}: rope_freqs.weight divides RoPE's frequencies in another way than Llama 3.1 does, which is not ` +
-      "supported",
-  );
+  return found ?? {
+    type: "longrope",
+    original_max_position_embeddings: context,
+    short_factor: all,
+    long_factor: all,
+    attention_factor: 1,
+  };
 }

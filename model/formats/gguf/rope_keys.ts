@@ -45,6 +45,11 @@ export function scalingKeys(
       return [["rope.scaling.type", text("linear")], ["rope.scaling.factor", f32(scaling.factor)]];
     case "yarn": {
       const { factor, beta_fast, beta_slow, attention_factor } = scaling;
+      if (!scaling.truncate) {
+        throw new UserError(
+          "rope_scaling has truncate false, which GGUF has no key for; expected true",
+        );
+      }
       const rest = attention_factor / yarnFactor(factor);
       const keys: [string, GgufValue][] = [
         ["rope.scaling.type", text("yarn")],
@@ -173,6 +178,6 @@ export function readScaling(
     );
   }
   const factors = storedFactors(model, ROPE_FACTORS, headDim / 2);
-  const scaling = factors && ropeScaling(factors, { headDim, theta, file: metadata.path });
+  const scaling = factors && ropeScaling(factors, { headDim, theta, context });
   return scaling === undefined ? null : { ...scaling };
 }

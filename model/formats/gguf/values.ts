@@ -74,6 +74,10 @@ export function text(value: string): GgufValue {
   return { type: STRING, bytes: textBytes(value) };
 }
 
+export function flags(values: readonly boolean[]): GgufValue {
+  return list(BOOL, values.length, values.map((value) => Uint8Array.of(Number(value))));
+}
+
 export function texts(values: readonly string[]): GgufValue {
   return list(STRING, values.length, values.map(textBytes));
 }

@@ -145,10 +145,6 @@ const REFUSED: [change: Change, message: RegExp][] = [
     besides(tensor("rope_freqs.weight", "F32", 4)),
     /: tensor "rope_freqs\.weight" has 16 bytes in F32, expected 8/,
   ],
-  [
-    besides(tensor("rope_freqs.weight", "F32", 8)),
-    /: rope_freqs\.weight divides RoPE's frequencies in another way/,
-  ],
 ];
 
 Deno.test("gguf: what is no Llama as it is computed here is refused by its key or tensor", () => {
@@ -163,7 +159,7 @@ Deno.test("gguf: what is no Llama as it is computed here is refused by its key o
 });
 
 Deno.test("gguf: RoPE's scaling is found from what the frequencies are divided by", () => {
-  const headDim = 128, theta = 5e5, file = "m.gguf";
+  const headDim = 128, theta = 5e5, context = 1000;
   const cases = [[8, 1, 4, 8192], [32, 1, 4, 8192], [4, 1, 8, 4096], [16, 2, 6, 3000]];
   for (const [factor, low, high, original] of cases) {
     const factors = Float32Array.from({ length: headDim / 2 }, (_, i) => {
@@ -173,13 +169,20 @@ Deno.test("gguf: RoPE's scaling is found from what the frequencies are divided b
       const smooth = (original / wavelength - low) / (high - low);
       return 1 / ((1 - smooth) / factor + smooth);
     });
-    const scaling = ropeScaling(factors, { headDim, theta, file });
+    const scaling = ropeScaling(factors, { headDim, theta, context });
     assert.ok(scaling?.type === "llama3" && scaling.factor === factor);
     // Scaled alike, all three lengths give the same frequencies.
-    const { low_freq_factor, high_freq_factor, original_max_position_embeddings: context } =
-      scaling;
+    const { low_freq_factor, high_freq_factor, original_max_position_embeddings: found } = scaling;
     assert.ok(Math.abs(high_freq_factor / low_freq_factor / (high / low) - 1) < 1e-3);
-    assert.ok(Math.abs(context / low_freq_factor / (original / low) - 1) < 1e-3);
+    assert.ok(Math.abs(found / low_freq_factor / (original / low) - 1) < 1e-3);
   }
-  assert.equal(ropeScaling(new Float32Array(64).fill(1), { headDim, theta, file }), null);
+  assert.equal(ropeScaling(new Float32Array(64).fill(1), { headDim, theta, context }), null);
+  const others = Float32Array.from({ length: 64 }, (_, i) => 1 + i % 3);
+  assert.deepEqual(ropeScaling(others, { headDim, theta, context }), {
+    type: "longrope",
+    original_max_position_embeddings: context,
+    short_factor: [...others],
+    long_factor: [...others],
+    attention_factor: 1,
+  });
 });
