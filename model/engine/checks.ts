@@ -17,7 +17,8 @@ interface Range {
   expected: string;
 }
 
-function wholeFrom(least: number, most = Infinity): Range {
+/** Whole numbers, both ends included. */
+export function wholeFrom(least: number, most = Infinity): Range {
   return {
     has: (value) => Number.isInteger(value) && value >= least && value <= most,
     expected: most === Infinity

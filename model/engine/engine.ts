@@ -13,7 +13,7 @@ import { NOT_FINITE, type Sampling } from "../../kernels/ops/sampling/sample.ts"
 import type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
-import { checkPrompt, checkSequenceOptions } from "./checks.ts";
+import { checkNumber, checkPrompt, checkSequenceOptions, wholeFrom } from "./checks.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 import {
   type Choice,
@@ -65,6 +65,8 @@ export interface SequenceOptions {
   adjustments?: LogitAdjustments;
   /** Tell of each token's log-probability, and of those of so many of the likeliest ones. Default: tell nothing. */
   logprobs?: number;
+  /** Which of the model's adapters it has, counted from 1, where the model has several. Default: 0, none. */
+  adapter?: number;
   /**
    * Reuse what a free slot's cache has of the prompt, as in conversations. The weights must not have changed since.
    */
@@ -84,6 +86,7 @@ export class Sequence {
   /** Tokens recorded so far, including those that are not read yet. */
   asked = 0;
   readonly choice: Choice;
+  readonly adapter: number;
   /** The tokens of its slot that the host knows: the prompt's, the answer's and the one that ended it. */
   readonly slotIds: number[];
 
@@ -95,6 +98,7 @@ export class Sequence {
   ) {
     const { sampling = GREEDY, subsequence = 0, adjustments, logprobs } = options;
     this.choice = { sampling, subsequence, adjustments, logprobs };
+    this.adapter = options.adapter ?? 0;
     this.slotIds = [...prompt];
     if (most <= 0) this.finished = "length";
   }
@@ -161,6 +165,7 @@ export class Engine {
     const most = Math.min(maxTokens, context - prompt.length);
     const sequence = new Sequence(prompt, most, options);
     checkSequenceOptions({ ...sequence.choice, maxTokens }, this.#chooser);
+    checkNumber("adapter", sequence.adapter, wholeFrom(0, this.model.adapterCount));
     if (sequence.finished === undefined) this.#waiting.push(sequence);
     return sequence;
   }
@@ -294,11 +299,13 @@ export class Engine {
       const { prompt, options: { reuse = false } } = sequence;
       const reusable = (slot: number) => {
         const previous = this.#sequences[slot];
-        return previous && reuse ? this.slots.reusable(slot, previous.slotIds, prompt) : 0;
+        if (!previous || !reuse || previous.adapter !== sequence.adapter) return 0;
+        return this.slots.reusable(slot, previous.slotIds, prompt);
       };
       const best = free.reduce((best, slot) => reusable(slot) > reusable(best) ? slot : best);
       free.splice(free.indexOf(best), 1);
-      return { sequence, slot: best, ids: prompt, cached: reusable(best) };
+      const { adapter } = sequence;
+      return { sequence, slot: best, ids: prompt, cached: reusable(best), adapter };
     }).sort((a, b) => a.slot - b.slot);
     for (const { sequence, slot } of prompts) {
       sequence.slot = slot;

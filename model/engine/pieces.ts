@@ -18,6 +18,8 @@ export interface PromptPiece {
   base: number;
   /** Whether its last token's logits are wanted. */
   last: boolean;
+  /** The adapter of its sequence, counted from 1; 0 for none. */
+  adapter: number;
 }
 
 /** Pieces laid end to end. `slidingWindow`: most keys a token sees. `history`: as in {@linkcode Batch}. */
@@ -35,10 +37,11 @@ export function layPieces(
     ends: column(),
     queryEnds: column().fill(tokens),
     cacheRows: cached ? column() : undefined,
+    adapters: column(),
   };
   const targetRows: number[] = [];
   let row = 0;
-  for (const { ids, from, length, base, last } of pieces) {
+  for (const { ids, from, length, base, last, adapter } of pieces) {
     // The row of the sequence's first key, where this pass looks for keys.
     const firstKey = cached ? base : row;
     for (let i = 0; i < ids.length; i++) {
@@ -48,6 +51,7 @@ export function layPieces(
       batch.lengths[row] = length;
       batch.starts[row] = firstKey + Math.max(0, position + 1 - slidingWindow);
       batch.ends[row] = firstKey + position + 1;
+      batch.adapters[row] = adapter;
       if (batch.cacheRows) batch.cacheRows[row] = base + position;
       row++;
     }

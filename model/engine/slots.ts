@@ -35,6 +35,8 @@ export interface Prompt {
   ids: readonly number[];
   /** Its first tokens whose keys and values are in the slot already, which are not computed again. */
   cached: number;
+  /** The adapter of its sequence, counted from 1. Default: 0, none. */
+  adapter?: number;
 }
 
 /** The slots of an engine, and the buffers that decoding needs besides the model's. */
@@ -51,6 +53,8 @@ export class Slots {
   readonly #fed: number[];
   /** Whether the keys of each slot are those of a text of more than {@linkcode Llama.shortTexts} tokens. */
   readonly #long: boolean[];
+  /** The adapter of each slot's sequence. */
+  readonly #adapters: Uint32Array;
   /** Whether the slots' rows, which never change, were written to the GPU. */
   #ready = false;
 
@@ -72,11 +76,13 @@ export class Slots {
       withKeyRows: true,
       slidingWindows: model.slidingWindows,
       shortTexts: model.shortTexts,
+      adapted: model.adapterCount > 0,
     });
     this.#keyRows = present(this.#next.keyRows, "rows of keys");
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
     this.#fed = Array(sequences).fill(0);
+    this.#adapters = new Uint32Array(sequences);
     this.#long = Array(sequences).fill(false);
   }
 
@@ -138,7 +144,10 @@ export class Slots {
     if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
       throw new Error(`prompts exceed the plan's ${sequences} sequences of ${context} tokens`);
     }
-    for (const { slot, ids } of prompts) this.#long[slot] = this.#isLong(ids.length);
+    for (const { slot, ids, adapter = 0 } of prompts) {
+      this.#long[slot] = this.#isLong(ids.length);
+      this.#adapters[slot] = adapter;
+    }
     this.#place(gpu, prompts);
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
@@ -153,7 +162,8 @@ export class Slots {
       if (!follows || tokens + ids.length > most || cached > 0) flush();
       if (together.length === 0) first = slot;
       if (cached === 0 && ids.length <= most) {
-        together.push({ ids, from: 0, length: ids.length, base, last: true });
+        const adapter = this.#adapters[slot];
+        together.push({ ids, from: 0, length: ids.length, base, last: true, adapter });
         tokens += ids.length;
         continue;
       }
@@ -174,12 +184,13 @@ export class Slots {
     sampler: Sampler = () => {},
   ): void {
     const { mode: { maxTokens: most } } = this.model, base = slot * this.sizes.context;
+    const adapter = this.#adapters[slot];
     for (let from = cached; from < ids.length; from += most) {
       const end = Math.min(from + most, ids.length);
       const isLast = last && end === ids.length;
       this.#pass(
         gpu,
-        [{ ids: ids.slice(from, end), from, length, base, last: isLast }],
+        [{ ids: ids.slice(from, end), from, length, base, last: isLast, adapter }],
         slot,
         sampler,
       );
@@ -249,6 +260,7 @@ export class Slots {
     }
     for (const { slot, ids } of live) this.#fed[slot] = ids.length;
     gpu.write(this.positions, Uint32Array.from(this.#fed, (tokens) => Math.max(0, tokens - 1)));
+    if (this.#next.adapters) gpu.write(this.#next.adapters.tokens, this.#adapters);
     const { history } = this.#kept;
     if (history === undefined) return;
     const tokens = new Uint32Array(history.size);
@@ -269,7 +281,8 @@ export class Slots {
     const pieces = this.#fed.slice(0, count).map((tokens, slot): PromptPiece => {
       const first = slot * this.sizes.context;
       const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
-      return { ids, from: 0, length: tokens, base: 0, last: true };
+      const adapter = this.#adapters[slot];
+      return { ids, from: 0, length: tokens, base: 0, last: true, adapter };
     });
     this.#pass(gpu, pieces, 0, sampler);
   }

@@ -66,6 +66,8 @@ export interface Batch {
   lossGroups: LossGroup[];
   /** Row of the KV cache that each token's key and value go to `[T]`; absent without a cache. */
   cacheRows?: Uint32Array;
+  /** Adapter of each token, counted from 1, 0 for none `[T]`; absent where all have the same. */
+  adapters?: Uint32Array;
 }
 
 /**
@@ -188,6 +190,8 @@ export class BatchTensors {
   readonly weights: Tensor;
   /** Row of the KV cache, or of working memory, that each token's key and value go to `[T]`. */
   readonly keyRows?: Tensor;
+  /** Adapter of each token `[T]` and of each target row `[S]`, where they have several. */
+  readonly adapters?: { tokens: Tensor; targets: Tensor };
   /** Tokens grouped by id, for the embedding's gradient. */
   readonly groups?: { uniqueIds: Tensor; offsets: Tensor; positions: Tensor };
   tokens = 0;
@@ -202,7 +206,7 @@ export class BatchTensors {
    * @param options `grouped`: the embedding is trained. `withKeyRows`: keys and values go to a cache or to
    *   working memory. `excludes`:
    *   documents may share rows. `slidingWindows`: those of the model's layers, the widest first. `shortTexts`: as of
-   *   {@linkcode RopeTables}.
+   *   {@linkcode RopeTables}. `adapted`: tokens have adapters of their own.
    */
   constructor(
     memory: Memory,
@@ -213,12 +217,14 @@ export class BatchTensors {
       excludes = false,
       slidingWindows = [null],
       shortTexts = null,
+      adapted = false,
     }: {
       grouped?: boolean;
       withKeyRows?: boolean;
       excludes?: boolean;
       slidingWindows?: readonly (number | null)[];
       shortTexts?: number | null;
+      adapted?: boolean;
     },
   ) {
     const make = (name: string, dtype: Dtype = "u32", size = maxTokens) =>
@@ -238,6 +244,7 @@ export class BatchTensors {
     this.weights = make("weights", "f32");
     if (excludes) this.#excludedKeys = make("excluded_keys", "u32", 2 * maxTokens);
     if (withKeyRows) this.keyRows = make("key_rows");
+    if (adapted) this.adapters = { tokens: make("adapters"), targets: make("target_adapters") };
     if (grouped) {
       this.groups = {
         uniqueIds: make("unique_ids"),
@@ -285,6 +292,11 @@ export class BatchTensors {
     gpu.write(this.weights, batch.weights);
     if (this.keyRows !== undefined) {
       gpu.write(this.keyRows, batch.cacheRows ?? Uint32Array.from(batch.ids.keys()));
+    }
+    if (this.adapters !== undefined) {
+      const { adapters = new Uint32Array(batch.tokens), targetRows } = batch;
+      gpu.write(this.adapters.tokens, adapters);
+      gpu.write(this.adapters.targets, targetRows.map((row) => adapters[row]));
     }
     if (this.groups !== undefined) {
       const groups = groupTokens(batch.ids);

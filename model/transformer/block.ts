@@ -17,6 +17,7 @@
 import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import type { RowAdapters } from "../../kernels/ops/lora/own_ranks.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
@@ -66,6 +67,8 @@ export interface BlockPass {
   /** What products may round their operands to. */
   operands: Float;
   forward: ForwardWorkspace;
+  /** Which adapter each row has, where they have several. */
+  rowAdapters?: RowAdapters;
 }
 
 /** A norm whose input is what a launch writes. */
@@ -206,10 +209,10 @@ export function project(
 
 /** What a packed linear layer takes from the pass. */
 export function linearPass(
-  { batch, dropout, operands, forward }: BlockPass,
+  { batch, dropout, operands, forward, rowAdapters }: BlockPass,
   rows = batch.tokens,
 ): LinearPass {
-  return { rows, dropout, operands, dora: forward.dora };
+  return { rows, dropout, operands, dora: forward.dora, rowAdapters };
 }
 
 /** How the rows of a pass are rotated in a block. */

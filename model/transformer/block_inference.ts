@@ -17,6 +17,7 @@ import {
   type DecodeWorkspace,
 } from "../../kernels/ops/attention/decode/attention_decode.ts";
 import type { SplitAttention } from "../../kernels/ops/attention/decode/kv_splits.ts";
+import type { RowAdapters } from "../../kernels/ops/lora/own_ranks.ts";
 import { singleSplit } from "../../kernels/ops/split_k/split_k.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { addSplitK } from "../../kernels/ops/norm/rmsnorm.ts";
@@ -51,6 +52,8 @@ export interface InferPass extends BlockPass {
   keys: (index: number) => BlockKeys;
   /** Where every row is the next token of a sequence: working memory, and most keys of a query; else null. */
   decode: { workspace: DecodeWorkspace; longest: number } | null;
+  /** As `rowAdapters`, for the rows that logits are made of. */
+  outputAdapters?: RowAdapters;
 }
 
 /** The rows of a pass that logits are made of. */
@@ -61,6 +64,8 @@ export interface OutputRows {
   /** Where their residual stream goes `[rows, hidden]` f32, and attention's output `[rows, heads · head_dim]`. */
   x: Tensor;
   out: Tensor;
+  /** As of a pass, for these rows. */
+  rowAdapters?: RowAdapters;
 }
 
 /** The norm at the start of a block; undefined where it has none. */
@@ -109,7 +114,11 @@ export function blockInference(
   if (rows === 0) return;
   gatherRows(gpu, { x: out, index: rowIndex, y: output.out, rows });
   gatherRows(gpu, { x, index: rowIndex, y: output.x, rows });
-  finish(pass, block, { rows, out: output.out, x: output.x });
+  finish({ ...pass, rowAdapters: output.rowAdapters }, block, {
+    rows,
+    out: output.out,
+    x: output.x,
+  });
 }
 
 /** What follows attention, on `rows` rows of its output and of the residual stream. */

@@ -12,6 +12,7 @@ import { softcap } from "../../kernels/ops/elements/softcap.ts";
 import { gatherRows, scatterRows } from "../../kernels/ops/rows/gather.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
+import type { RowAdapters } from "../../kernels/ops/lora/own_ranks.ts";
 import { takesMatvec } from "../../kernels/ops/matvec/matvec.ts";
 import { takeColumns } from "../../kernels/ops/embedding/token_rows.ts";
 import { type Memory, overlay } from "../../kernels/gpu/memory.ts";
@@ -58,6 +59,8 @@ export interface HeadInput {
   /** What products may round their operands to. */
   operands: Float;
   dropout: DropoutState;
+  /** Which adapter each row has, where they have several. */
+  rowAdapters?: RowAdapters;
 }
 
 /** Where the gradient of the residual stream goes. */
@@ -178,7 +181,7 @@ export class Head {
   }
 
   /** The output projection's pass over a chunk, which has dropout masks of its own. */
-  #pass({ operands, dropout }: HeadInput, firstRow: number, rows: number): LinearPass {
+  #pass({ operands, dropout, rowAdapters }: HeadInput, firstRow: number, rows: number): LinearPass {
     const seed = (dropout.seed ^ Math.imul(firstRow, CHUNK_HASH)) >>> 0;
     return {
       rows,
@@ -186,6 +189,7 @@ export class Head {
       dropout: { ...dropout, seed },
       loraHidden: this.#loraHidden,
       dora: this.#dora,
+      rowAdapters,
     };
   }
 

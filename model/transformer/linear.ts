@@ -13,6 +13,7 @@ import { present } from "../../kernels/present.ts";
 import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
+import { keepOwnRanks } from "../../kernels/ops/lora/own_ranks.ts";
 import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
@@ -22,6 +23,7 @@ import {
   isPlain,
   type LinearGradients,
   type LinearPass,
+  loraWidth,
   type PackedLinear,
   trainsAdapters,
 } from "./packed_linear.ts";
@@ -52,16 +54,15 @@ export function addRest(
   y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows, dropout: mask, loraHidden } = pass;
+  const { rows, dropout: mask, rowAdapters } = pass;
   addBiases(gpu, packed, y, rows);
   projectDown(gpu, packed, x, pass);
   if (packed.lora === undefined) return;
-  loraUp(gpu, {
-    loraHidden: present(loraHidden, HIDDEN),
-    group: { ...packed.lora, mask },
-    y,
-    rows,
-  });
+  const loraHidden = present(pass.loraHidden, HIDDEN);
+  if (rowAdapters !== undefined) {
+    keepOwnRanks(gpu, { loraHidden, rows, width: loraWidth(packed), ...rowAdapters });
+  }
+  loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows });
 }
 
 function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number): void {

@@ -48,6 +48,7 @@ import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { makeNetwork, type Network } from "./network.ts";
 import { backwardPass, forwardPass, inferencePass } from "./passes.ts";
+import { OwnRanks } from "./own_ranks.ts";
 import {
   allocateParameters,
   type FrozenKinds,
@@ -67,6 +68,8 @@ export interface LlamaOptions {
   frozen?: FrozenKinds;
   /** The adapter there is room for: what {@linkcode checkAdapter} found of it, or a plan of a new one. */
   lora?: AdapterPlan;
+  /** Where the adapter is several, whose ranks lie side by side: which of them each rank is of, counted from 1. */
+  owners?: Uint32Array;
   mode: Mode;
 }
 
@@ -102,6 +105,7 @@ export class Llama {
   readonly #head: Head;
   readonly #batch: BatchTensors;
   readonly #ropeTables: RopeTables;
+  readonly #ownRanks?: OwnRanks;
   /** What its passes run through. */
   readonly #network: Network;
   /** The same without the adapter, for scores of the model alone; null where there are none. */
@@ -167,6 +171,7 @@ export class Llama {
       this.#inference = inferActivations(memory, spec, inference, numerics.storage);
     }
     this.#decode = decoding && decodeWorkspace(memory, spec, decoding);
+    if (options.owners !== undefined) this.#ownRanks = new OwnRanks(memory, options.owners);
     const extraSplits = lora && mode.kind === "train" ? 1 : 0;
     memory.needScratch(splitKBytes(maxTokens, spec.hidden_size, extraSplits));
     const { product } = this.#inference.forward, d = this.#training?.backward;
@@ -191,6 +196,7 @@ export class Llama {
       excludes: mode.kind === "train" && mode.sharedPrefixes,
       slidingWindows: this.slidingWindows,
       shortTexts: this.shortTexts,
+      adapted: options.owners !== undefined,
     });
     const lossSlots = mode.kind === "train" ? mode.lossSlots : 1;
     this.scores = scoring && memory.tensor("workspace", "scores", "f32", [scoring.slots]);
@@ -198,6 +204,11 @@ export class Llama {
       { name: "gradScaler", dtype: "f32", shape: [initialGradScaler(1).length] },
       { name: "losses", dtype: "f32", shape: [lossSlots] },
     ]);
+  }
+
+  /** How many adapters rows may choose of; 0 where all have the same. */
+  get adapterCount(): number {
+    return this.#ownRanks?.count ?? 0;
   }
 
   /** Everything that is trained. */
@@ -209,6 +220,7 @@ export class Llama {
   initialize(gpu: Gpu): void {
     for (const { operand: { kind, tensors } } of this.weights) kind.writeTables?.(gpu, tensors);
     this.#ropeTables.initialize(gpu);
+    this.#ownRanks?.initialize(gpu);
     const scale = this.mode.kind === "train" ? this.mode.initialLossScale : 1;
     gpu.write(this.gradScaler, initialGradScaler(scale));
     this.#network.input.initialize(gpu);
@@ -367,6 +379,7 @@ export class Llama {
     const activations = this.#inference, { keys } = activations;
     return {
       ...this.#pass(gpu, batch, NO_DROPOUT),
+      ...this.#ownRanks?.of(batch),
       activations,
       keys: (index) => {
         const found = cache?.blocks[index] ?? keys;

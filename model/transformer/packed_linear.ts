@@ -8,6 +8,7 @@
  * @module
  */
 import type { LoraGroup } from "../../kernels/ops/lora/lora.ts";
+import type { RowAdapters } from "../../kernels/ops/lora/own_ranks.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import {
@@ -98,6 +99,8 @@ export interface LinearPass {
   loraHidden?: Tensor;
   /** For layers with DoRA. */
   dora?: DoraWorkspace;
+  /** Which of several adapters, whose ranks lie side by side, each row has; absent where all have the same. */
+  rowAdapters?: RowAdapters;
 }
 
 /** Operands of a backward pass: the layer's input and the gradient of its output. */

@@ -46,8 +46,9 @@ export function inferencePass(
 ): HeadInput {
   const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
   const { targetRows: index, targetCount: rows, tokens } = batch;
+  const rowAdapters = rows < tokens ? pass.outputAdapters : pass.rowAdapters;
   const output = outputRows !== null && rows < tokens
-    ? { index, rows, x: gathered, out: outputRows }
+    ? { index, rows, x: gathered, out: outputRows, rowAdapters }
     : undefined;
   input.forward(gpu, batch, x);
   blocks.forEach((block, b) => {
@@ -55,7 +56,7 @@ export function inferencePass(
     if (after === undefined) return blockInference(pass, block, b, x, { output });
     blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
   });
-  const common = { rows, norm, output: projection, operands, dropout };
+  const common = { rows, norm, output: projection, operands, dropout, rowAdapters };
   if (output !== undefined) return { ...common, x: output.x };
   return { ...common, x, index: rows === tokens ? undefined : index };
 }
