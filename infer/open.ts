@@ -38,7 +38,7 @@ export interface LoadRun<T> {
  */
 export async function loadModel<T>(
   { source, adapter }: Pick<FoundModel, "source" | "adapter">,
-  flags: ModelFlags,
+  flags: Omit<ModelFlags, "adapter">,
   { mode, also, advice }: LoadRun<T>,
 ): Promise<Session<Loaded & { also: T }>> {
   const make = (memory: Memory) => {
@@ -47,6 +47,7 @@ export async function loadModel<T>(
       numerics: numericsOf(flags),
       frozen: frozenKinds(source.config, flags, source.weights),
       lora: adapter?.plan,
+      owners: adapter?.owners,
       mode,
     });
     return { model, also: also(memory, model) };

@@ -36,7 +36,11 @@ import {
 } from "./transformer/quantization.ts";
 
 /** An adapter that was read and found to fit its model. */
-export type FittingAdapter = Adapter & { plan: AdapterPlan };
+export type FittingAdapter = Adapter & {
+  plan: AdapterPlan;
+  /** Where it is several in one: see {@linkcode LlamaOptions.owners}. */
+  owners?: Uint32Array;
+};
 
 /** A model that was found and checked; its weights are still in their files. */
 export interface FoundModel extends ModelWithTokenizer {

@@ -10,6 +10,8 @@ import type { Serving } from "./serving.ts";
 /** What is to be answered, and how. */
 export interface AnswerRequest {
   readonly fields: AnswerFields;
+  /** As of {@linkcode adapterNamed}. */
+  readonly adapter: number;
   /** Each is answered `n` times. */
   readonly prompts: readonly (readonly number[])[];
   /** Tokens of an answer at most. */
@@ -56,7 +58,7 @@ export interface WholeAnswer {
  */
 export function beginAnswers(
   { dispatcher, tokenizer, stop, vocab, timeout }: Serving,
-  { fields, prompts, maxTokens, logprobs, echo }: AnswerRequest,
+  { fields, adapter, prompts, maxTokens, logprobs, echo }: AnswerRequest,
   { client, signal }: Asker,
 ): Answers {
   const sampling = samplingOf(fields), adjustments = adjustmentsOf(fields, vocab);
@@ -67,6 +69,7 @@ export function beginAnswers(
       options: {
         sampling,
         adjustments,
+        adapter,
         logprobs,
         maxTokens,
         stop: fields.ignore_eos ? [] : stop,

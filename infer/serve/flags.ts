@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { basename } from "node:path";
 import { z } from "zod";
 import { command, parseFlags } from "../../cli/command_line.ts";
-import { choice, text, whole } from "../../cli/settings.ts";
+import { choice, text, texts, whole } from "../../cli/settings.ts";
 import { cacheKeys, modelKeys, runKeys, templateKeys } from "../flags.ts";
 import { ownTemplateFlags } from "../template_inputs.ts";
 
@@ -13,6 +14,9 @@ const { adapter: _adapter, ...servedKeys } = modelKeys;
 
 const schema = z.strictObject({
   ...servedKeys,
+  adapter: texts("name=folder", "a name, =, and a PEFT adapter folder").default([]).describe(
+    "An adapter to serve beside the model, and its name in requests: mine=runs/<time>/adapter. May be given several times.",
+  ),
   port: whole(0, 65535).default(8080).describe("The port to listen on; 0 is any that is free."),
   host: text("address", "an IP address of this machine, such as 127.0.0.1 or 0.0.0.0")
     .default("127.0.0.1").describe(
@@ -55,9 +59,36 @@ export type ServeFlags = z.output<typeof schema>;
 const LOOPBACK = /^(127(\.\d{1,3}){3}|::1)$/;
 const ADDRESS = /^(\d{1,3}(\.\d{1,3}){3}|[\da-f:]*:[\da-f:.]*)$/i;
 
+/** An adapter and its name. */
+export interface AdapterFlag {
+  readonly name: string;
+  readonly folder: string;
+}
+
+/** What a value of --adapter says; undefined where it is no name and folder. */
+export function adapterOf(given: string): AdapterFlag | undefined {
+  const [, name, folder] = /^([^=\s]+)=(.+)$/.exec(given) ?? [];
+  return name === undefined ? undefined : { name, folder };
+}
+
+/** What a model is called: the last part of its path. */
+export function modelName(model: string): string {
+  return model.startsWith("random:") ? model : basename(model) || model;
+}
+
 /** Flags that don't go together. */
 function conflicts(flags: Partial<ServeFlags>): string[] {
-  const { host, api_key_file } = flags, problems = ownTemplateFlags(flags);
+  const { host, api_key_file, adapter = [] } = flags, problems = ownTemplateFlags(flags);
+  const names = adapter.map((given) => adapterOf(given)?.name);
+  for (const [i, name] of names.entries()) {
+    if (name === undefined) {
+      problems.push(
+        `--adapter is "${adapter[i]}"; expected a name, = and a folder: mine=runs/<time>/adapter`,
+      );
+    } else if (names.indexOf(name) < i || name === modelName(flags.model ?? "")) {
+      problems.push(`--adapter ${adapter[i]}: the name ${name} is taken; expected another one`);
+    }
+  }
   if (host === undefined) return problems;
   if (!ADDRESS.test(host)) {
     problems.push(`--host is "${host}"; expected an IP address, such as 127.0.0.1 or 0.0.0.0`);

@@ -11,14 +11,16 @@ import { PERSONAL, stopSignals } from "../../cli/signals.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { noteLine, printLine } from "../../kernels/terminal.ts";
+import { combineAdapters, type CombinedAdapters } from "../../model/adapter/combined.ts";
+import { checkAdapter, readAdapter } from "../../model/adapter/adapter_folder.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { Engine } from "../../model/engine/engine.ts";
 import type { EngineSizes } from "../../model/engine/slots.ts";
-import { contextLength } from "../../model/families/config.ts";
+import { contextLength, type ModelConfig } from "../../model/families/config.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
 import { cacheDtype, loadModel } from "../open.ts";
 import { EngineHost } from "./engine_host.ts";
-import { parseServeArguments, type ServeFlags } from "./flags.ts";
+import { adapterOf, modelName, parseServeArguments, type ServeFlags } from "./flags.ts";
 import { readKeys } from "./keys.ts";
 import type { ServeSettings, ToEngine, ToServer } from "./messages.ts";
 
@@ -88,17 +90,28 @@ function onSignals(finish: () => void): () => void {
 
 function settingsOf(flags: ServeFlags, context: number): ServeSettings {
   const { host, port, model, tokenizer, add_bos, layers, template, template_kwargs } = flags;
-  const { sequences, queue, timeout, api_key_file } = flags;
+  const { sequences, queue, timeout, api_key_file, adapter } = flags;
+  const names = [modelName(model), ...adapter.flatMap((given) => adapterOf(given)?.name ?? [])];
   const keys = api_key_file === undefined ? [] : readKeys(api_key_file);
   const bounds = { sequences, context, queue, timeout };
-  const names = { model, tokenizer, add_bos, layers, template, template_kwargs };
-  return { host, port, keys, ...names, ...bounds };
+  const texts = { model, tokenizer, add_bos, layers, template, template_kwargs };
+  return { host, port, keys, names, ...texts, ...bounds };
+}
+
+/** The adapters to serve, side by side. @throws {UserError} where one of them can't be. */
+function readAdapters({ adapter }: ServeFlags, config: ModelConfig): CombinedAdapters | undefined {
+  const named = adapter.flatMap((given) => adapterOf(given) ?? []).map(({ name, folder }) => {
+    const adapter = readAdapter(folder);
+    return { ...adapter, name, plan: checkAdapter(adapter, config, folder) };
+  });
+  return named.length === 0 ? undefined : combineAdapters(named, config);
 }
 
 /** Runs the command. */
 export async function serve(args: string[]): Promise<void> {
   const flags = parseServeArguments(args), { sequences } = flags;
   const source = openModel(flags.model, flags.layers);
+  const adapters = readAdapters(flags, source.config);
   const context = Math.min(flags.context, contextLength(source.config));
   using thread = new ServerThread();
   // What is wrong with the port, the tokenizer or the template is said before the weights are loaded.
@@ -110,11 +123,15 @@ export async function serve(args: string[]): Promise<void> {
     cache: cacheDtype(flags),
   };
   const room = { penalized: true, adjusted: true, logprobs: true };
-  await using session = await loadModel({ source }, { ...flags, profile: false }, {
-    mode: generateMode(sizes),
-    also: (memory, model) => new Engine(memory, model, sizes, room),
-    advice: lessMemory("fewer --sequences, a smaller --context"),
-  });
+  await using session = await loadModel(
+    { source, adapter: adapters },
+    { ...flags, profile: false },
+    {
+      mode: generateMode(sizes),
+      also: (memory, model) => new Engine(memory, model, sizes, room),
+      advice: lessMemory("fewer --sequences, a smaller --context"),
+    },
+  );
   const { gpu, loaded: { also: engine } } = session;
   await gpu.finish();
   const host = new EngineHost(

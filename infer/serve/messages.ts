@@ -15,6 +15,8 @@ export interface ServeSettings {
   /** Keys of those who may ask; all may where there are none. */
   readonly keys: readonly string[];
   readonly model: string;
+  /** Names of what is served: the model's, then those of its adapters. */
+  readonly names: readonly string[];
   readonly tokenizer?: string;
   readonly add_bos: AddBos;
   readonly layers?: number;

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { basename } from "node:path";
 import { serveSocket } from "../../http/socket.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { chatEncoder } from "../../model/text/templates/chat.ts";
@@ -32,11 +31,6 @@ export interface ModelServer {
   close(): Promise<void>;
 }
 
-/** What a model is called: the last part of its path. */
-export function modelName(model: string): string {
-  return model.startsWith("random:") ? model : basename(model) || model;
-}
-
 /**
  * Opens a model's tokenizer and template, and listens.
  *
@@ -46,7 +40,7 @@ export async function serveModel(
   settings: ServeSettings,
   post: (message: ToEngine) => void,
 ): Promise<ModelServer> {
-  const { model, host, port, sequences, queue, context, timeout, keys } = settings;
+  const { names, host, port, sequences, queue, context, timeout, keys } = settings;
   const { source, tokenizer, tokenizerPath } = await openModelWithTokenizer(settings);
   source.weights?.close();
   const template = templateOf(settings.template, tokenizerPath);
@@ -60,7 +54,7 @@ export async function serveModel(
       .then(sent);
   });
   const app = serveApp({
-    name: modelName(model),
+    names,
     created: Math.floor(Date.now() / 1000),
     tokenizer,
     encodeChat: await chatEncoder(template.kind, tokenizer, inputs),

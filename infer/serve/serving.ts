@@ -14,8 +14,8 @@ const LONGEST_TOKEN = 256;
 
 /** What is served. */
 export interface Serving {
-  /** The name of the model. */
-  readonly name: string;
+  /** What is served: the model's name, then those of its adapters. */
+  readonly names: readonly string[];
   /** When it was opened, in seconds since 1970. */
   readonly created: number;
   readonly tokenizer: Tokenizer;
@@ -32,10 +32,16 @@ export interface Serving {
   readonly dispatcher: Dispatcher;
 }
 
-/** @throws {ApiError} where no model of this name is served. */
-export function checkModel({ name }: Serving, asked: string): void {
-  if (asked === name) return;
-  throw new ApiError(404, `model "${asked}" is not served here; expected "${name}"`, {
+/**
+ * Which adapter a request asks for, counted from 1; 0 for the model without one.
+ *
+ * @throws {ApiError} where nothing of this name is served.
+ */
+export function adapterNamed({ names }: Serving, asked: string): number {
+  const found = names.indexOf(asked);
+  if (found >= 0) return found;
+  const served = names.map((name) => `"${name}"`).join(" or ");
+  throw new ApiError(404, `model "${asked}" is not served here; expected ${served}`, {
     param: "model",
     code: "model_not_found",
   });

@@ -12,7 +12,7 @@ import { ApiError } from "../api_error.ts";
 import { conversationOf, messageField } from "../conversation.ts";
 import { eventStream } from "../events.ts";
 import { answerFields, ignoredFields } from "../fields.ts";
-import { checkModel, promptIds, type Serving } from "../serving.ts";
+import { adapterNamed, promptIds, type Serving } from "../serving.ts";
 import { answers, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
 const schema = z.strictObject({
@@ -105,7 +105,7 @@ async function* chunks(head: Head, request: ChatRequest, begun: Answers) {
 export function chatCompletions(app: App, serving: Serving): void {
   app.openapi(route, async (context) => {
     const request = context.req.valid("json"), { messages, model } = request;
-    checkModel(serving, model);
+    const adapter = adapterNamed(serving, model);
     const logprobs = logprobsOf(request);
     const { length, read } = conversationOf(messages);
     const what = { param: "messages", length };
@@ -113,7 +113,7 @@ export function chatCompletions(app: App, serving: Serving): void {
     const most = request.max_completion_tokens ?? request.max_tokens ?? Infinity;
     const begun = beginAnswers(
       serving,
-      { fields: request, prompts: [prompt], maxTokens: most, logprobs, echo: false },
+      { fields: request, adapter, prompts: [prompt], maxTokens: most, logprobs, echo: false },
       { client: context.get("client"), signal: context.req.raw.signal },
     );
     const head: Head = {

@@ -11,7 +11,7 @@ import { type Answers, beginAnswers, type Usage, wholeAnswers } from "../answeri
 import { ApiError } from "../api_error.ts";
 import { eventStream } from "../events.ts";
 import { answerFields, ignoredFields } from "../fields.ts";
-import { checkModel, promptIds, type Serving } from "../serving.ts";
+import { adapterNamed, promptIds, type Serving } from "../serving.ts";
 import { answers, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
 /** Prompts of a request at most. */
@@ -159,13 +159,14 @@ async function* chunks(
 export function completions(app: App, serving: Serving): void {
   app.openapi(route, async (context) => {
     const request = context.req.valid("json"), { model, n, echo, max_tokens, logprobs } = request;
-    checkModel(serving, model);
+    const adapter = adapterNamed(serving, model);
     checkTogether(request);
     const prompts = promptsOf(serving, request);
     const begun = beginAnswers(
       serving,
       {
         fields: request,
+        adapter,
         prompts: prompts.map(({ ids }) => ids),
         maxTokens: max_tokens ?? MAX_TOKENS,
         logprobs: logprobs ?? undefined,

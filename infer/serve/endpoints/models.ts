@@ -4,7 +4,7 @@
  * @module
  */
 import { createRoute } from "hono-openapi";
-import { checkModel, type Serving } from "../serving.ts";
+import { adapterNamed, type Serving } from "../serving.ts";
 import { answers, type App } from "./endpoint.ts";
 
 const list = createRoute({
@@ -15,17 +15,28 @@ const list = createRoute({
 });
 
 /** A model as OpenAI's API tells of it. */
-function describe({ name, created, context }: Serving) {
-  return { id: name, object: "model", created, owned_by: "lorikeet", max_model_len: context };
+function describe({ names: [base, ...adapters], created, context }: Serving, name: string) {
+  // As other servers tell of adapters.
+  const parent = adapters.includes(name) ? base : null;
+  return {
+    id: name,
+    object: "model",
+    created,
+    owned_by: "lorikeet",
+    parent,
+    max_model_len: context,
+  };
 }
 
 export function models(app: App, serving: Serving): void {
   app.openapi(list, (context) => {
-    return context.json({ object: "list", data: [describe(serving)] });
+    const data = serving.names.map((name) => describe(serving, name));
+    return context.json({ object: "list", data });
   });
   // Names may hold slashes, which a parameter of a path may not.
   app.get("/v1/models/*", (context) => {
-    checkModel(serving, decodeURIComponent(context.req.path.slice("/v1/models/".length)));
-    return context.json(describe(serving));
+    const name = decodeURIComponent(context.req.path.slice("/v1/models/".length));
+    adapterNamed(serving, name);
+    return context.json(describe(serving, name));
   });
 }

@@ -28,6 +28,7 @@ const SETTINGS: ServeSettings = {
   port: 0,
   keys: [],
   model: "builtin",
+  names: ["builtin"],
   add_bos: "auto",
   template: "auto",
   sequences: 2,
