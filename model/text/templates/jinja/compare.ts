@@ -48,7 +48,10 @@ export function equal(a: Value, b: Value): boolean {
       return other !== undefined && equal(value, other);
     });
   }
-  if (a instanceof Undefined) return b instanceof Undefined;
+  if (a instanceof Undefined) {
+    a.use();
+    return b instanceof Undefined;
+  }
   if (a instanceof Range) {
     if (!(b instanceof Range) || a.length !== b.length) return false;
     return a.length === 0 || (a.start === b.start && (a.length === 1 || a.step === b.step));

@@ -1,6 +1,5 @@
 /**
- * Jinja2's lexer, with the settings of chat templates: `trim_blocks` (a block takes the newline after it),
- * `lstrip_blocks` (and the blanks before it on its line), no line statements.
+ * Jinja2's lexer, without line statements.
  *
  * @module
  */
@@ -14,14 +13,27 @@ export type Token =
   | { type: "float"; value: number; line: number }
   | { type: "{{" | "}}" | "{%" | "%}" | "end"; value: string; line: number };
 
+/** How Jinja2 is set up to read a template. */
+export interface LexerSettings {
+  /** `trim_blocks` and `lstrip_blocks`: a block takes the newline after it, and the blanks before it on its line. */
+  trimsBlocks: boolean;
+  /** `keep_trailing_newline`: a newline at the template's end is part of what it writes. */
+  keepsNewline: boolean;
+}
+
 const BEGIN = /\{[{%#]/g;
 const RAW = new RegExp(`\\{%([-+]?)[${SPACE}]*raw[${SPACE}]*(?:-%\\}[${SPACE}]*|%\\})`, "y");
-const END_RAW = new RegExp(
-  `\\{%([-+]?)[${SPACE}]*endraw[${SPACE}]*(?:\\+%\\}|-%\\}[${SPACE}]*|%\\}\\n?)`,
-  "g",
-);
-const END_COMMENT = new RegExp(`\\+#\\}|-#\\}[${SPACE}]*|#\\}\\n?`, "g");
-const END_BLOCK = new RegExp(`\\+%\\}|-%\\}[${SPACE}]*|%\\}\\n?`, "y");
+
+/** What ends blocks, where they take this after them. */
+const ends = (newline: string) => ({
+  raw: new RegExp(
+    `\\{%([-+]?)[${SPACE}]*endraw[${SPACE}]*(?:\\+%\\}|-%\\}[${SPACE}]*|%\\}${newline})`,
+    "g",
+  ),
+  comment: new RegExp(`\\+#\\}|-#\\}[${SPACE}]*|#\\}${newline}`, "g"),
+  block: new RegExp(`\\+%\\}|-%\\}[${SPACE}]*|%\\}${newline}`, "y"),
+});
+const TRIMMED_ENDS = ends("\\n?"), KEPT_ENDS = ends("");
 const END_VARIABLE = new RegExp(`-\\}\\}[${SPACE}]*|\\}\\}`, "y");
 const BLANKS = new RegExp(`[${SPACE}]+`, "y");
 const FLOAT =
@@ -33,10 +45,10 @@ const OPERATOR = /\/\/|\*\*|==|!=|>=|<=|[-+/*%~[\](){}><=.:|,;]/y;
 const TRAILING_BLANKS = new RegExp(`[${SPACE}]+$`);
 const ONLY_BLANKS = new RegExp(`^[${SPACE}]+$`);
 
-/** `text` without white space at its end, or, before a block, without blanks that begin its line. */
-function stripBefore(text: string, sign: string, lineStarts: boolean, variable: boolean): string {
+/** `text` without white space at its end, or, before what strips its line, without blanks that begin it. */
+function stripBefore(text: string, sign: string, lineStarts: boolean, strips: boolean): string {
   if (sign === "-") return text.replace(TRAILING_BLANKS, "");
-  if (sign === "+" || variable) return text;
+  if (sign === "+" || !strips) return text;
   const line = text.lastIndexOf("\n") + 1;
   return (line > 0 || lineStarts) && ONLY_BLANKS.test(text.slice(line))
     ? text.slice(0, line)
@@ -91,10 +103,15 @@ class Lexer {
   #line = 1;
   #counted = 0;
   #lineStarts = true;
+  readonly #trims: boolean;
+  readonly #ends: typeof TRIMMED_ENDS;
 
-  constructor(source: string) {
+  constructor(source: string, { trimsBlocks, keepsNewline }: LexerSettings) {
     const normalized = source.replace(/\r\n?/g, "\n");
-    this.#source = normalized.endsWith("\n") ? normalized.slice(0, -1) : normalized;
+    const ends = !keepsNewline && normalized.endsWith("\n");
+    this.#source = ends ? normalized.slice(0, -1) : normalized;
+    this.#trims = trimsBlocks;
+    this.#ends = trimsBlocks ? TRIMMED_ENDS : KEPT_ENDS;
   }
 
   /** Line of a position that is not before those asked for earlier. */
@@ -134,7 +151,7 @@ class Lexer {
     const raw = kind === "{%" ? this.#match(RAW) : null;
     const next = this.#source[begin.index + 2];
     const sign = raw?.[1] ?? (next === "-" || next === "+" ? next : "");
-    this.#data(stripBefore(text, sign, this.#lineStarts, kind === "{{"), from);
+    this.#data(stripBefore(text, sign, this.#lineStarts, this.#trims && kind !== "{{"), from);
     const line = this.#lineAt(begin.index);
     this.#position += raw?.[0].length ?? 2 + sign.length;
     if (raw) {
@@ -149,15 +166,15 @@ class Lexer {
   }
 
   #raw(line: number): void {
-    const from = this.#position, end = this.#match(END_RAW);
+    const from = this.#position, end = this.#match(this.#ends.raw);
     if (end === null) fail("Missing end of raw directive", line);
     const text = this.#source.slice(from, end.index);
-    this.#data(stripBefore(text, end[1], this.#lineStarts, false), from);
+    this.#data(stripBefore(text, end[1], this.#lineStarts, this.#trims), from);
     this.#leave(end.index + end[0].length);
   }
 
   #comment(line: number): void {
-    const end = this.#match(END_COMMENT);
+    const end = this.#match(this.#ends.comment);
     if (end === null) fail("Missing end of comment tag", line);
     this.#leave(end.index + end[0].length);
   }
@@ -169,7 +186,9 @@ class Lexer {
 
   /** What is between `{{` and `}}`, or `{%` and `%}`. */
   #code(kind: "{{" | "{%"): void {
-    const [end, type] = kind === "{{" ? [END_VARIABLE, "}}" as const] : [END_BLOCK, "%}" as const];
+    const [end, type] = kind === "{{"
+      ? [END_VARIABLE, "}}" as const]
+      : [this.#ends.block, "%}" as const];
     const open: string[] = [];
     while (this.#position < this.#source.length) {
       const line = this.#lineAt(this.#position);
@@ -229,6 +248,6 @@ class Lexer {
  *
  * @throws TemplateError with the line, where there is something that belongs to no token.
  */
-export function tokenize(source: string): Token[] {
-  return new Lexer(source).run();
+export function tokenize(source: string, settings: LexerSettings): Token[] {
+  return new Lexer(source, settings).run();
 }

@@ -8,7 +8,7 @@
  */
 import { fail } from "./errors.ts";
 import { ExpressionParser } from "./expressions.ts";
-import { tokenize } from "./lexer.ts";
+import { type LexerSettings, tokenize } from "./lexer.ts";
 import type { Body, Expression, Macro, Signature, Statement, Target } from "./nodes.ts";
 import { resolveNames } from "./scopes.ts";
 import { usedNames } from "./used_names.ts";
@@ -262,8 +262,9 @@ function refuseLoop(target: Target): void {
 export function parseTemplate(
   source: string,
   known: { filters: ReadonlySet<string>; tests: ReadonlySet<string> },
+  settings: LexerSettings,
 ): Body {
-  const template = body(new TemplateParser(tokenize(source)).parse());
+  const template = body(new TemplateParser(tokenize(source, settings)).parse());
   resolveNames(template, known);
   return template;
 }

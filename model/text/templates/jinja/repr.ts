@@ -69,7 +69,10 @@ function joined(open: string, parts: readonly Text[], close: string): Text {
 /** Python's `repr(value)`. */
 export function repr(value: Value): Text {
   if (value instanceof Text) return quoteText(value);
-  if (value instanceof Undefined) return text("Undefined");
+  if (value instanceof Undefined) {
+    value.print();
+    return text("Undefined");
+  }
   if (value instanceof List) return joined("[", value.items.map(repr), "]");
   if (value instanceof Tuple) {
     return joined("(", value.items.map(repr), value.items.length === 1 ? ",)" : ")");
@@ -93,7 +96,10 @@ export function str(value: Value): Text {
   if (typeof value === "boolean") return text(value ? "True" : "False");
   if (typeof value === "bigint") return text(String(value));
   if (typeof value === "number") return text(floatText(value));
-  if (value instanceof Undefined) return text("");
+  if (value instanceof Undefined) {
+    value.print();
+    return text("");
+  }
   if (value instanceof Range) {
     const step = value.step === 1n ? "" : `, ${value.step}`;
     return text(`range(${value.start}, ${value.stop}${step})`);

@@ -1,6 +1,6 @@
 /**
- * Jinja2's templates, as transformers sets Jinja2 up for chats: in an immutable sandbox, with `trim_blocks`,
- * `lstrip_blocks`, `break` and `continue`, the tag `generation`, and a `tojson` that escapes no HTML.
+ * Jinja2's templates, as transformers sets Jinja2 up for chats unless they are set up otherwise: in an immutable sandbox,
+ * with `trim_blocks`, `lstrip_blocks`, `break` and `continue`, the tag `generation`, and a `tojson` that escapes no HTML.
  *
  * https://jinja.palletsprojects.com/en/stable/templates/ is the language; transformers'
  * utils/chat_template_utils.py the set-up.
@@ -11,6 +11,7 @@ import { withinBudget } from "./budget.ts";
 import type { Environment, Filter } from "./environment.ts";
 import { fail, TemplateError } from "./errors.ts";
 import { globals } from "./globals.ts";
+import type { LexerSettings } from "./lexer.ts";
 import type { Body } from "./nodes.ts";
 import { NUMBER_FILTERS } from "./number_filters.ts";
 import { parseTemplate } from "./parser.ts";
@@ -20,7 +21,7 @@ import { SEQUENCE_FILTERS } from "./sequence_filters.ts";
 import { TESTS } from "./tests.ts";
 import { Text } from "./text.ts";
 import { TEXT_FILTERS } from "./text_filters.ts";
-import type { Value } from "./values.ts";
+import { type Value, withUndefined } from "./values.ts";
 
 const FILTERS: ReadonlyMap<string, Filter> = new Map([
   ...TEXT_FILTERS,
@@ -28,20 +29,38 @@ const FILTERS: ReadonlyMap<string, Filter> = new Map([
   ...SEQUENCE_FILTERS,
 ]);
 
-const ENVIRONMENT: Environment = {
-  filter(name, input, args) {
-    const filter = FILTERS.get(name);
-    return filter ? filter(input, args, ENVIRONMENT) : fail(`there is no filter '${name}'`);
-  },
-  test(name, input, args) {
-    const test = TESTS.get(name);
-    return test ? test(input, args, ENVIRONMENT) : fail(`there is no test '${name}'`);
-  },
-  hasFilter: (name) => FILTERS.has(name),
-  hasTest: (name) => TESTS.has(name),
+/** How Jinja2 is set up for templates. */
+export interface TemplateSettings extends LexerSettings {
+  /** Whether all uses of what is undefined are errors: `StrictUndefined`. */
+  strict: boolean;
+  /** Filters beside Jinja2's own. */
+  filters: ReadonlyMap<string, Filter>;
+}
+
+/** What transformers sets for chat templates. */
+const CHAT: TemplateSettings = {
+  trimsBlocks: true,
+  keepsNewline: false,
+  strict: false,
+  filters: new Map(),
 };
 
-const KNOWN = { filters: new Set(FILTERS.keys()), tests: new Set(TESTS.keys()) };
+/** The filters that there are, and Jinja2's tests. */
+function environmentOf(filters: ReadonlyMap<string, Filter>): Environment {
+  const environment: Environment = {
+    filter(name, input, args) {
+      const filter = filters.get(name);
+      return filter ? filter(input, args, environment) : fail(`there is no filter '${name}'`);
+    },
+    test(name, input, args) {
+      const test = TESTS.get(name);
+      return test ? test(input, args, environment) : fail(`there is no test '${name}'`);
+    },
+    hasFilter: (name) => filters.has(name),
+    hasTest: (name) => TESTS.has(name),
+  };
+  return environment;
+}
 
 /** @throws TemplateError in place of an overflow of the stack. */
 function guarded<T>(run: () => T): T {
@@ -58,10 +77,14 @@ function guarded<T>(run: () => T): T {
 /** A template that was read. */
 export class Template {
   readonly #body: Body;
+  readonly #environment: Environment;
 
   /** @throws TemplateError with the line, where it is no Jinja. */
-  constructor(source: string) {
-    this.#body = guarded(() => parseTemplate(source, KNOWN));
+  constructor(source: string, readonly settings: TemplateSettings = CHAT) {
+    const filters = new Map([...FILTERS, ...settings.filters]);
+    this.#environment = environmentOf(filters);
+    const known = { filters: new Set(filters.keys()), tests: new Set(TESTS.keys()) };
+    this.#body = guarded(() => parseTemplate(source, known, settings));
   }
 
   /**
@@ -79,15 +102,16 @@ export class Template {
     messages: ReadonlyMap<Value, number> = new Map(),
   ): Text {
     const scope = new Scope(new Map([...globals(now), ...variables]), undefined);
-    const renderer = new Renderer(ENVIRONMENT, messages), out: Text[] = [];
+    const renderer = new Renderer(this.#environment, messages), out: Text[] = [];
     try {
-      return guarded(() =>
-        withinBudget(() => {
-          scope.begin(this.#body.locals);
-          renderer.run(this.#body.statements, scope, out);
-          return Text.concat(out);
-        })
-      );
+      return withUndefined(this.settings.strict, () =>
+        guarded(() =>
+          withinBudget(() => {
+            scope.begin(this.#body.locals);
+            renderer.run(this.#body.statements, scope, out);
+            return Text.concat(out);
+          })
+        ));
     } catch (error) {
       if (error instanceof TemplateError) error.line ??= renderer.line;
       throw error;

@@ -131,13 +131,48 @@ export class Stream {
   constructor(readonly iterator: Iterator<Value>, readonly type = "generator") {}
 }
 
-/** A variable, item or attribute that there is none of. It prints as nothing; most else is an error. */
+/** Whether the rendering under way takes all uses of what is undefined for errors. */
+let strictlyUndefined = false;
+
+/** Runs a rendering in which printing, testing or going through what is undefined is an error, where `strict` says so. */
+export function withUndefined<T>(strict: boolean, run: () => T): T {
+  strictlyUndefined = strict;
+  try {
+    return run();
+  } finally {
+    strictlyUndefined = false;
+  }
+}
+
+/**
+ * A variable, item or attribute that there is none of. It prints as nothing, is false and has no items, unless it is
+ * strictly undefined; most else is an error.
+ */
 export class Undefined {
   constructor(readonly message: string) {}
+
+  /** Called for what is an error only where it is strictly undefined. @throws TemplateError then. */
+  use(): void {
+    if (strictlyUndefined) this.fail();
+  }
+
+  /** Called where it would be printed. @throws TemplateError where that is an error. */
+  print(): void {
+    this.use();
+  }
 
   /** @throws TemplateError that says what is undefined. */
   fail(): never {
     fail(this.message);
+  }
+}
+
+/** A field that a record lacks, though others have it: false and without items in any rendering, and never printed. */
+export class Absent extends Undefined {
+  override use(): void {}
+
+  override print(): void {
+    this.fail();
   }
 }
 
@@ -238,7 +273,10 @@ export function hashKey(value: Value): string {
     spend(key.length);
     return key;
   }
-  if (value instanceof Undefined) return "u";
+  if (value instanceof Undefined) {
+    value.use();
+    return "u";
+  }
   if (value instanceof Range) return `r${value.length}:${value.start}:${value.step}`;
   if (value instanceof List || value instanceof Dict || value instanceof View) {
     fail(`unhashable type: '${typeName(value)}'`);
@@ -255,7 +293,11 @@ export function sizeOf(value: Value): number {
 
 /** Python's `bool(value)`. */
 export function truth(value: Value): boolean {
-  if (value === null || value instanceof Undefined) return false;
+  if (value === null) return false;
+  if (value instanceof Undefined) {
+    value.use();
+    return false;
+  }
   if (typeof value === "boolean") return value;
   if (typeof value === "bigint") return value !== 0n;
   if (typeof value === "number") return value !== 0;
@@ -273,7 +315,10 @@ export function lengthOf(value: Value): number | undefined {
   if (value instanceof List || value instanceof Tuple) return value.items.length;
   if (value instanceof Dict) return value.size;
   if (value instanceof View) return value.dict.size;
-  if (value instanceof Undefined) return 0;
+  if (value instanceof Undefined) {
+    value.use();
+    return 0;
+  }
   return value instanceof Thing ? value.length : undefined;
 }
 
@@ -289,7 +334,10 @@ export function iteratorOf(value: Value): Iterator<Value> | undefined {
   if (value instanceof View) return value.items()[Symbol.iterator]();
   if (value instanceof Range) return rangeItems(value);
   if (value instanceof Stream) return value.iterator;
-  if (value instanceof Undefined) return [][Symbol.iterator]();
+  if (value instanceof Undefined) {
+    value.use();
+    return [][Symbol.iterator]();
+  }
   return undefined;
 }
 
