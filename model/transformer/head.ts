@@ -6,6 +6,7 @@
  */
 import { present } from "../../kernels/present.ts";
 import { crossEntropy, weightedSums } from "../../kernels/ops/loss/cross_entropy.ts";
+import { greedyTargets } from "../../kernels/ops/loss/greedy.ts";
 import { clear } from "../../kernels/ops/elements/bytes.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
 import { softcap } from "../../kernels/ops/elements/softcap.ts";
@@ -18,7 +19,7 @@ import { takeColumns } from "../../kernels/ops/embedding/token_rows.ts";
 import { type Memory, overlay } from "../../kernels/gpu/memory.ts";
 import type { Float } from "../../kernels/ops/numerics.ts";
 import { rmsnorm, rmsnormBackward } from "../../kernels/ops/norm/rmsnorm.ts";
-import type { Dtype, Tensor } from "../../kernels/gpu/tensor.ts";
+import { type Dtype, roundUp, type Tensor } from "../../kernels/gpu/tensor.ts";
 import type { BatchTensors } from "./batch.ts";
 import type { ArchSpec } from "../families/spec.ts";
 import { linearGemv } from "./linear_gemv.ts";
@@ -78,6 +79,8 @@ export class Head {
   readonly #rstd: Tensor;
   readonly #logits: Tensor;
   readonly #nll: Tensor;
+  /** The same, and in the next row whether targets are what greedy decoding would choose; absent where nobody asks. */
+  readonly #outcomes?: Tensor;
   /** Gradients of the gathered and of the normed rows; absent without backward. */
   readonly #gradients?: { gathered: Tensor; normed: Tensor };
   /** Of the output projection's adapter, for a chunk of rows. */
@@ -90,7 +93,7 @@ export class Head {
   constructor(
     memory: Memory,
     readonly spec: ArchSpec,
-    { rows: S, whole, dtype, output, trainedRows, idle }: {
+    { rows: S, whole, dtype, output, trainedRows, idle, greedy = false }: {
       rows: number;
       /** Whether the logits of all rows are wanted at once, and not in chunks. */
       whole: boolean;
@@ -101,6 +104,8 @@ export class Head {
       trainedRows?: TrainedOutputRows;
       /** Working memory that the head may use, each apart from the others; absent without backward. */
       idle?: Record<"gathered" | "normed" | "gatheredGrad" | "normedGrad", Tensor>;
+      /** Whether it tells of each target if greedy decoding would choose it. */
+      greedy?: boolean;
     },
   ) {
     const { hidden_size: H } = spec;
@@ -113,7 +118,8 @@ export class Head {
     this.#normed = rowsIn(idle?.normed, "final_normed", dtype);
     this.#rstd = make("final_rstd", "f32", [S]);
     this.#logits = make("logits", "f32", [whole ? S : chunkRows(vocabulary, S), vocabulary]);
-    this.#nll = make("nll", "f32", [S]);
+    if (greedy) this.#outcomes = make("nll_and_greedy", "f32", [2, roundUp(S, CHUNK_UNIT)]);
+    this.#nll = this.#outcomes?.rows(0, 1) ?? make("nll", "f32", [S]);
     const chunk = this.#logits.shape[0], width = loraWidth(output);
     if (width > 0) this.#loraHidden = make("output_lora_hidden", "f32", [chunk, width]);
     if (trainsAdapters(output)) {
@@ -198,6 +204,11 @@ export class Head {
     return this.#nll;
   }
 
+  /** Those of the targets, and in the next row 1 for each that greedy decoding would choose `[2, S or more]` f32. */
+  get outcomes(): Tensor | undefined {
+    return this.#outcomes;
+  }
+
   /**
    * Weighted sums of the targets' negative log-likelihoods into `losses`, a slot a group, and, where `gradient` is
    * given, the gradient of x (times the loss scale, gradScaler[0]), written whole into `dx`.
@@ -226,6 +237,10 @@ export class Head {
       const pass = this.#pass(input, firstRow, count);
       linear(gpu, output, a, logits, pass);
       this.#multiply(gpu, logits, count);
+      if (this.#outcomes !== undefined) {
+        const greedy = this.#outcomes.rows(1, 1);
+        greedyTargets(gpu, { logits, targets, greedy, rows: count, firstRow, vocab });
+      }
       const sizes = { rows: count, firstRow, vocab, softcap: cap, backward: work !== undefined };
       crossEntropy(gpu, { logits, targets, weights, nll, gradScaler, ...sizes });
       if (work === undefined) continue;

@@ -189,11 +189,12 @@ export class Llama {
       output,
       trainedRows: input.outputRows,
       idle,
+      greedy: mode.kind === "score" && mode.greedy,
     });
     this.#batch = new BatchTensors(memory, maxTokens, {
       grouped: input.isTrained,
       withKeyRows: mode.kind !== "train" || decoding !== null,
-      excludes: mode.kind === "train" && mode.sharedPrefixes,
+      excludes: mode.kind !== "generate" && mode.sharedPrefixes,
       slidingWindows: this.slidingWindows,
       shortTexts: this.shortTexts,
       adapted: options.owners !== undefined,
@@ -314,6 +315,20 @@ export class Llama {
   /** Negative log-likelihood of each target of the last pass `[targets]` f32. */
   get nll(): Tensor {
     return this.#head.nll;
+  }
+
+  /**
+   * Of each target of the last {@linkcode loss} its negative log-likelihood, and whether greedy decoding would choose it
+   * (1 or 0), of a model that is made to score with `greedy`. `overlap`: as of {@linkcode Gpu.read}.
+   */
+  async readTargets(
+    gpu: Gpu,
+    overlap?: () => void,
+  ): Promise<{ nll: Float32Array; greedy: Float32Array }> {
+    const { outcomes } = this.#head;
+    if (outcomes === undefined) throw new Error("a model that is not made to tell it was asked");
+    const values = await gpu.readF32(outcomes, overlap), { rowSize } = outcomes;
+    return { nll: values.subarray(0, rowSize), greedy: values.subarray(rowSize) };
   }
 
   /**

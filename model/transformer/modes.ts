@@ -72,6 +72,12 @@ export interface Score extends PassSizes {
   readonly kind: "score";
   /** Tokens of one document at most. */
   readonly maxPosition: number;
+  /** Whether documents of a batch may share the rows of their common prefix. */
+  readonly sharedPrefixes: boolean;
+  /** Whether it is told of each target if greedy decoding would choose it. */
+  readonly greedy: boolean;
+  /** What is generated between passes; null where nothing is. */
+  readonly decoding: Decoding | null;
 }
 
 /** Prefill of prompts, then a token a sequence and step. */
@@ -99,9 +105,16 @@ export function trainMode(
   };
 }
 
-/** Scoring documents of at most `maxPosition` tokens; by default one may fill a pass. */
+/** Scoring documents of at most `maxPosition` tokens; by default one may fill a pass, and only losses are told. */
 export function scoreMode(sizes: PassSizes & Partial<Score>): Score {
-  return { kind: "score", maxPosition: sizes.maxTokens, ...sizes };
+  return {
+    kind: "score",
+    maxPosition: sizes.maxTokens,
+    sharedPrefixes: false,
+    greedy: false,
+    decoding: null,
+    ...sizes,
+  };
 }
 
 /** What sizes a generation. */
@@ -127,10 +140,12 @@ export function generateMode({ sequences, context, promptTokens, cache }: Genera
 
 /** Positions that tokens can have. */
 export function positionsOf(mode: Mode): number {
-  return mode.kind === "generate" ? mode.decoding.context : mode.maxPosition;
+  if (mode.kind === "generate") return mode.decoding.context;
+  const decoded = mode.kind === "score" ? mode.decoding?.context ?? 0 : 0;
+  return Math.max(mode.maxPosition, decoded);
 }
 
 /** What is decoded; null where nothing is. */
 export function decodingOf(mode: Mode): Decoding | null {
-  return mode.kind === "score" ? null : mode.decoding;
+  return mode.decoding;
 }

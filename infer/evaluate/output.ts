@@ -1,0 +1,43 @@
+/**
+ * Files that results are written to. Nothing else may be written, so there is no temporary one beside them.
+ *
+ * @module
+ */
+import { fileError } from "../../model/files/whole_file.ts";
+
+/** A file that can be written. */
+export interface Output {
+  /** Writes texts, in place of what the file holds. */
+  write(texts: Iterable<string>): void;
+}
+
+/** Writes all of the bytes. */
+function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
+/**
+ * Looks whether a file can be written, before anything is computed for it.
+ *
+ * @throws {UserError} where it can't.
+ */
+export function openOutput(path: string | undefined): Output | undefined {
+  if (path === undefined) return undefined;
+  const guarded = (use: (file: Deno.FsFile) => void) => {
+    try {
+      using file = Deno.openSync(path, { write: true, create: true });
+      use(file);
+    } catch (error) {
+      throw fileError(path, "write", error);
+    }
+  };
+  guarded(() => {});
+  return {
+    write: (texts) =>
+      guarded((file) => {
+        file.truncateSync();
+        const encoder = new TextEncoder();
+        for (const text of texts) writeAll(file, encoder.encode(text));
+      }),
+  };
+}
