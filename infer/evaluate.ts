@@ -177,10 +177,12 @@ export async function evaluate(args: string[]): Promise<void> {
   const settings = settingsOf(flags, found);
   const prepared: PreparedTask[] = [];
   for (const task of loaded.tasks) prepared.push(await prepareTask(task, settings));
-  const limit = contextLength(found.source.config);
+  const { config } = found.source;
+  // As lm-evaluation-harness has it: without what RoPE is scaled by, which --max-length may make use of.
+  const { max_length: maxLength = config.max_position_embeddings } = flags;
   const encoder = new RequestEncoder(
     found.tokenizer,
-    Math.min(flags.max_length ?? limit, limit),
+    Math.min(maxLength, contextLength(config)),
   );
   const requests = makeRequests(prepared, encoder);
   const { continuations, prompts, truncated } = requests;

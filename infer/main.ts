@@ -1,6 +1,6 @@
 /**
- * Entry point of the compiled inference program: `generate`, `chat`, `serve`, `score`, `merge` or `convert`, as the first argument
- * says. `./lorikeet` runs the commands' own files.
+ * Entry point of the compiled inference program: `generate`, `chat`, `serve`, `score`, `evaluate`, `merge` or `convert`, as
+ * the first argument says. `./lorikeet` runs the commands' own files.
  *
  * @module
  */
@@ -15,6 +15,7 @@ const COMMANDS: Record<string, (args: string[]) => Promise<number | void>> = {
   chat: async (args) => (await import("./chat.ts")).chat(args),
   serve: async (args) => (await import("./serve/main.ts")).serve(args),
   score: async (args) => (await import("./score.ts")).score(args),
+  evaluate: async (args) => (await import("./evaluate.ts")).evaluate(args),
   merge: async (args) => (await import("./merge.ts")).merge(args),
   convert: async (args) => (await import("./convert.ts")).convert(args),
 };
@@ -23,6 +24,7 @@ const HELP = `lorikeet generate   answers prompts
 lorikeet chat       is a conversation in the terminal
 lorikeet serve      answers requests as OpenAI's API does
 lorikeet score      measures how likely a model finds the answers of a data set
+lorikeet evaluate   measures a model on tasks of lm-evaluation-harness
 lorikeet merge      writes a model with an adapter merged into it
 lorikeet convert    writes a model of Meta's layout, a GGUF file, or another dtype, as a Hugging Face folder
 

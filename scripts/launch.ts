@@ -18,8 +18,9 @@ import { Refused, type System, thisSystem } from "./launch/system.ts";
 function isSteady({ command, args }: Launch): boolean {
   if (!isProgram(command)) return false;
   const { variants, permissions }: ProgramCommand = PROGRAMS[command];
-  const { runs, serves } = permissions;
-  return variants === undefined && !runs && serves !== "address" && !decidesByFlag(args);
+  const { runs, serves, writesTo } = permissions;
+  return variants === undefined && !runs && !writesTo && serves !== "address" &&
+    !decidesByFlag(args);
 }
 
 /** Keeps a plan in the project's folder, where that can be written. */

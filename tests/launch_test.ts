@@ -151,6 +151,17 @@ Deno.test("launch: compare reads the runs it is given, and nothing else", () => 
   assert.doesNotMatch(flagsAnywhere("compare", ["--help"], "/l").join(" "), /--allow-read/);
 });
 
+Deno.test("launch: evaluate writes the files that its flags name, and nothing else", () => {
+  const flags = (...args: string[]) =>
+    flagsAnywhere("evaluate", args, "/l").filter((flag) => /^--allow-(?!sys|env)/.test(flag));
+  assert.deepEqual(flags("--tasks", "t.yaml", "--json"), ["--allow-read"]);
+  assert.deepEqual(flags("--output", "a b.json", "--log_samples=s.jsonl", "--model", "m"), [
+    "--allow-read",
+    "--allow-write=a b.json,s.jsonl",
+  ]);
+  assert.throws(() => flags("--output", "a,b"), /a,b: a file to write can't have a comma/);
+});
+
 Deno.test("launch: train gets a socket only with --watch", async () => {
   assert.match(await plan("train", ["--watch"], { files: SOFTWARE }), /'--allow-net=127\.0\.0\.1'/);
   assert.match(await plan("train", ["--watch=true"], { files: SOFTWARE }), /--allow-net=127/);

@@ -35,6 +35,7 @@ const COMMANDS = [
   "chat",
   "serve",
   "score",
+  "evaluate",
   "merge",
   "convert",
   "doctor",

@@ -91,7 +91,7 @@ function comparing(settings: Record<string, unknown>, where: string): (text: str
 }
 
 function metricOf(entry: Record<string, unknown>, type: OutputType, where: string): Metric {
-  const { metric: name, aggregation, higher_is_better, hf_evaluate: _, ...settings } = entry;
+  const { metric: name, aggregation, higher_is_better, hf_evaluate: _, ...more } = entry;
   const { kinds } = METRICS[type], names = Object.keys(kinds);
   if (typeof name !== "string" || !Object.hasOwn(kinds, name)) {
     const near = typeof name === "string" ? didYouMean(name, names) : "";
@@ -117,6 +117,8 @@ function metricOf(entry: Record<string, unknown>, type: OutputType, where: strin
     );
   }
   const generated = type === "generate_until";
+  // How groups weigh their tasks stands in the groups; lm-evaluation-harness passes over it here.
+  const { weight_by_size: __, ...settings } = more;
   if (!generated && Object.keys(settings).length > 0) {
     throw new UserError(`${of} has ${brief(settings)}, of which it knows nothing`);
   }
@@ -124,7 +126,7 @@ function metricOf(entry: Record<string, unknown>, type: OutputType, where: strin
     name,
     aggregation: how,
     higherIsBetter: higher_is_better ?? kind.higherIsBetter,
-    comparable: generated ? comparing(settings, of) : (text) => text,
+    comparable: generated ? comparing(more, of) : (text) => text,
   };
 }
 

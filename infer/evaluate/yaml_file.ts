@@ -53,6 +53,9 @@ function parse(source: string, file: string): YamlObject {
       intAsBigInt: true,
       merge: true,
       prettyErrors: false,
+      // As PyYAML reads them: of keys that are there twice the last counts, and lines of a quoted text begin anywhere.
+      uniqueKeys: false,
+      strict: false,
       customTags: (tags) => [...tags.filter((tag) => !isTimestamp(tag)), FUNCTION],
       lineCounter,
     });

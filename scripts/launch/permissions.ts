@@ -11,6 +11,8 @@ import { Refused } from "./system.ts";
 export interface Permissions {
   /** Whether it may write files. */
   readonly write: boolean;
+  /** Flags that name the only files which it may write, where it may not write all. */
+  readonly writesTo?: readonly string[];
   /** Programs that it may run, by name or, for the launcher, by `./lorikeet`. */
   readonly programs: readonly string[];
   /** Whether the user may name one more program, a Python, by `--python`. */
@@ -46,6 +48,7 @@ export interface ProgramCommand {
 
 const READS: Permissions = { write: false, programs: [] };
 const WRITES: Permissions = { write: true, programs: [] };
+const EVALUATES: Permissions = { ...READS, writesTo: ["--output", "--log-samples"] };
 /** `nvidia-smi` tells the free memory of GPUs. */
 const MERGES: Permissions = { write: true, programs: ["nvidia-smi"] };
 const TRAINS: Permissions = { ...MERGES, serves: "--watch" };
@@ -74,6 +77,7 @@ export const PROGRAMS = {
   chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
   serve: { program: "infer/serve/main.ts", computes: true, permissions: SERVES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
+  evaluate: { program: "infer/evaluate.ts", computes: true, permissions: EVALUATES },
   merge: { program: "infer/merge.ts", computes: true, permissions: MERGES },
   convert: { program: "infer/convert.ts", computes: false, permissions: WRITES },
   doctor: {
@@ -171,11 +175,33 @@ function runFolders(args: readonly string[]): string[] {
   return runs;
 }
 
+/** The files among the arguments that are values of these flags, which may be spelt with underscores. */
+function namedFiles(args: readonly string[], flags: readonly string[]): string[] {
+  const flagOf = (argument = "") => argument.split("=")[0].replaceAll("_", "-");
+  const files = args.flatMap((argument, i) => {
+    if (argument.includes("=") && flags.includes(flagOf(argument))) {
+      return [argument.slice(argument.indexOf("=") + 1)];
+    }
+    return flags.includes(flagOf(args[i - 1])) && !args[i - 1].includes("=") ? [argument] : [];
+  }).filter((file) => file !== "");
+  for (const file of files) {
+    // Deno would take it for two files.
+    if (file.includes(",")) {
+      throw new Refused(`${file}: a file to write can't have a comma in its path here`, 1);
+    }
+  }
+  return files;
+}
+
 /** Deno's flags for files. */
 function fileFlags(
-  { write, runs }: Permissions,
+  { write, writesTo, runs }: Permissions,
   { lorikeet, args }: { lorikeet: string; args: readonly string[] },
 ): string[] {
+  if (writesTo !== undefined) {
+    const files = namedFiles(args, writesTo);
+    return ["--allow-read", ...(files.length > 0 ? [`--allow-write=${files}`] : [])];
+  }
   if (!runs) return ["--allow-read", ...(write ? ["--allow-write"] : [])];
   const folders = runFolders(args), root = lorikeet.slice(0, lorikeet.lastIndexOf("/"));
   if (runs === "reads") return folders.length > 0 ? [`--allow-read=${folders}`] : [];

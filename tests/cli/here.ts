@@ -17,6 +17,7 @@ const ENTRY: Record<string, { main: () => Promise<Main>; first?: string }> = {
   serve: { main: infer, first: "serve" },
   score: { main: infer, first: "score" },
   chat: { main: infer, first: "chat" },
+  evaluate: { main: infer, first: "evaluate" },
   merge: { main: infer, first: "merge" },
   convert: { main: infer, first: "convert" },
   doctor: { main: async () => (await import("../../doctor/main.ts")).main },
