@@ -12,11 +12,11 @@ import { didYouMean, nearest } from "../kernels/suggestion.ts";
 interface Wording {
   value: string;
   expected: string;
+  /** Of a list: whether its entries are given with a flag each. */
+  repeated?: boolean;
 }
 
 const wordings = z.registry<Wording>();
-/** Lists whose entries are given with a flag each. */
-const repeated = new WeakSet<z.ZodType>();
 
 /** Attaches the words for a schema's values. */
 export function worded<T extends z.ZodType>(schema: T, value: string, expected: string): T {
@@ -70,8 +70,8 @@ export function texts(
   expected: string,
   minimum = 1,
 ): z.ZodArray<z.ZodString> {
-  const schema = worded(z.array(z.string().min(minimum)), value, expected);
-  repeated.add(schema);
+  const schema = z.array(z.string().min(minimum));
+  wordings.add(schema, { value, expected, repeated: true });
   return schema;
 }
 
@@ -131,20 +131,21 @@ export function describeKey(name: string, schema: z.ZodType): Key {
   }
   const optional = inner instanceof z.ZodOptional;
   if (inner instanceof z.ZodOptional) inner = inner.def.innerType as z.ZodType;
-  const wording = wordings.get(inner) as Wording;
+  const { repeated = false, ...wording } = wordings.get(inner) as Wording;
   let kind: ValueKind = "string";
-  // A list that may be one word besides is written as a list.
+  // A list that may be one word besides is written as a list, and such a number as a number.
   if (inner instanceof z.ZodUnion) {
     const list = inner.options.find((option) =>
       option instanceof z.ZodArray && !(option.element instanceof z.ZodNumber)
     );
     if (list !== undefined) kind = "strings";
+    else if (inner.options.some((option) => option instanceof z.ZodNumber)) kind = "number";
   }
   if (inner instanceof z.ZodNumber) kind = "number";
   if (inner instanceof z.ZodBoolean) kind = "boolean";
   if (inner instanceof z.ZodArray) {
     kind = inner.element instanceof z.ZodNumber ? "numbers" : "strings";
-    if (repeated.has(inner)) kind = "repeated";
+    if (repeated) kind = "repeated";
   }
   return { name, kind, schema, optional, default: fallback, description, ...wording };
 }

@@ -44,7 +44,7 @@ const SEQUENCES = 16;
 const schema = z.strictObject({
   ...modelKeys,
   tasks: texts("file", "a YAML file of a task or a group, as lm-evaluation-harness has them")
-    .min(1).describe(
+    .describe(
       "YAML file of a task or a group of tasks in lm-evaluation-harness's format; may be repeated.",
     ),
   limit: worded(

@@ -4,20 +4,25 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { csvRows } from "../../model/text/data/csv_rows.ts";
-import { readDataFile } from "../../model/text/data/file.ts";
-import { jsonRowsAs } from "../../model/text/data/json_rows.ts";
-import { checkCell, parquetRowsAs } from "../../model/text/data/parquet_rows.ts";
-import type { Row } from "../../model/text/data/row.ts";
-import { toUtf8 } from "../../model/text/data/utf8.ts";
-import { readJsonText } from "../../model/text/templates/jinja/json.ts";
+import { UTF8 } from "../../model/files/whole_file.ts";
+import { DataFile, takeBytes } from "../../model/text/data/file.ts";
+import {
+  asText,
+  type Fields,
+  isFields,
+  kindOf,
+  Literal,
+  type Row,
+  type Value as FileValue,
+} from "../../model/text/data/row.ts";
+import { openRows } from "../../model/text/data/rows.ts";
+import { utf8Text } from "../../model/text/data/utf8.ts";
 import { str } from "../../model/text/templates/jinja/repr.ts";
 import {
   Absent,
   Dict,
   List,
   text,
-  typeName,
   Undefined,
   type Value,
 } from "../../model/text/templates/jinja/values.ts";
@@ -43,81 +48,83 @@ export interface Split {
   features: ReadonlySet<string>;
 }
 
-const PYTHON_DATE = (date: Date) =>
-  date.toISOString().replace("T", " ").replace(/(?:\.000)?Z$/, "");
-
-/** A value of a Parquet file. */
-function cellValue(value: unknown, fraction: boolean): Value {
+/** A value of a data file. */
+function valueOf(value: FileValue): Value {
   if (value === null) return null;
-  checkCell(value);
-  if (typeof value === "boolean" || typeof value === "bigint") return value;
-  if (typeof value === "number") {
-    return fraction || !Number.isInteger(value) ? value : BigInt(value);
-  }
   if (typeof value === "string") return text(value);
-  if (Array.isArray(value)) return new List(value.map((item) => cellValue(item, fraction)));
-  if (value instanceof Date) return text(PYTHON_DATE(value));
-  if (ArrayBuffer.isView(value)) return new Undefined("the column holds binary data, not text");
-  return new Dict(
-    Object.entries(value as object).map(([key, item]) => [text(key), cellValue(item, fraction)]),
-  );
-}
-
-function asDict(value: Value, where: () => string): Dict {
-  if (value instanceof Dict) return value;
-  throw new UserError(`${where()} is a ${typeName(value)}; expected an object with fields`);
-}
-
-function* jsonDocuments(bytes: Uint8Array<ArrayBuffer>, file: string): Generator<Document> {
-  for (const { where, value } of jsonRowsAs(toUtf8(bytes, file), file, readJsonText)) {
-    yield { where, fields: asDict(value, where) };
+  if (Array.isArray(value)) return new List(value.map(valueOf));
+  if (!(value instanceof Literal)) {
+    return new Dict(Object.entries(value).map(([key, item]) => [text(key), valueOf(item)]));
   }
+  const { source } = value;
+  if (source === "true" || source === "false") return source === "true";
+  return /^-?\d+$/.test(source) ? BigInt(source) : Number(source);
 }
 
-async function parquetDocuments(bytes: Uint8Array<ArrayBuffer>, file: string): Promise<Document[]> {
-  const reading = { isField: () => true, limit: Infinity, readCell: cellValue };
-  const { rows } = await parquetRowsAs(bytes, file, reading);
-  return Array.from(rows, ({ where, value }) => ({
-    where,
-    fields: new Dict(Object.entries(value).map(([key, item]) => [text(key), item])),
+/** Rows of a file as it holds them. */
+async function readRows(file: DataFile, format: "json" | "table" | "parquet"): Promise<Row[]> {
+  const rows = await openRows(file, { isField: () => true, limit: Infinity, format });
+  const all: Row[] = [];
+  for (let next = await rows.next(); next !== undefined; next = await rows.next()) {
+    for (const row of next) all.push(row);
+  }
+  return all;
+}
+
+function fieldsOf({ value, where }: Row): Fields {
+  if (isFields(value)) return value;
+  throw new UserError(`${where()} is ${kindOf(value)}; expected an object with fields`);
+}
+
+/** Rows of JSON; in Parquet, what is an object without fields here is a date or binary data, which templates can't read. */
+function typedRows(rows: readonly Row[], format: "json" | "parquet"): Document[] {
+  const hidden = "the column holds dates or binary data; expected text or numbers";
+  const isHidden = (value: FileValue) =>
+    format === "parquet" && isFields(value) && Object.keys(value).length === 0;
+  return rows.map((row) => ({
+    where: row.where,
+    fields: new Dict(
+      Object.entries(fieldsOf(row)).map((
+        [name, value],
+      ) => [text(name), isHidden(value) ? new Undefined(hidden) : valueOf(value)]),
+    ),
   }));
 }
 
-async function csvDocuments(bytes: Uint8Array<ArrayBuffer>, file: string): Promise<Document[]> {
-  const { rows } = await csvRows(toUtf8(bytes, file), file, () => true, Infinity);
-  const all: Row[] = [...rows];
-  const records = all.map(({ value }) => value as Record<string, string | null>);
+function tableRows(rows: readonly Row[]): Document[] {
+  const records = rows.map(fieldsOf);
   const names = [...new Set(records.flatMap(Object.keys))];
-  const columns = names.map((name) => columnValues(records.map((record) => record[name] ?? "")));
-  return all.map(({ where }, row) => ({
+  const columns = names.map((name) =>
+    columnValues(records.map((record) => asText(record[name] ?? null) ?? ""))
+  );
+  return rows.map(({ where }, row) => ({
     where,
     fields: new Dict(names.map((name, i) => [text(name), columns[i][row]])),
   }));
 }
 
-function textDocuments(bytes: Uint8Array<ArrayBuffer>, file: string): Document[] {
-  const whole = new TextDecoder().decode(toUtf8(bytes, file));
+async function lines(file: DataFile): Promise<Document[]> {
+  const { pieces } = utf8Text(file);
+  const whole = UTF8.decode(await takeBytes(pieces, Infinity)), { path } = file;
   const lines = whole.split(/\r\n|\r|\n/);
   if (lines.at(-1) === "") lines.pop();
   return lines.map((line, i) => ({
-    where: () => `data file "${file}", line ${i + 1}`,
+    where: () => `data file "${path}", line ${i + 1}`,
     fields: new Dict([[text("text"), text(line)]]),
   }));
 }
 
 /** The rows of one file. */
-async function readFile(file: string, format: DataFormat): Promise<Document[]> {
-  const bytes = await readDataFile(file);
-  if (bytes.length === 0) return [];
+async function readFile(path: string, format: DataFormat): Promise<Document[]> {
+  using file = await DataFile.open(path);
   switch (format) {
     case "json":
-      return [...jsonDocuments(bytes, file)];
-    case "csv":
-      return await csvDocuments(bytes, file);
     case "parquet":
-      return await parquetDocuments(bytes, file);
+      return typedRows(await readRows(file, format), format);
+    case "csv":
+      return tableRows(await readRows(file, "table"));
     case "text":
-      return textDocuments(bytes, file);
+      return await lines(file);
   }
 }
 

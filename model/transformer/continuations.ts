@@ -101,16 +101,16 @@ export function planContinuations(
     .flatMap((indices) => familiesOf(indices, continuations, limits))
     .sort((a, b) => b.rows - a.rows);
   const passes: Family[][] = [];
-  let rows = Infinity, members = 0;
+  let pass: Family[] | undefined, rows = 0, members = 0;
   for (const family of families) {
     rows += family.rows;
     members += family.members.length;
-    if (rows > limits.tokens || members > limits.continuations) {
-      passes.push([]);
+    if (pass === undefined || rows > limits.tokens || members > limits.continuations) {
+      passes.push(pass = []);
       rows = family.rows;
       members = family.members.length;
     }
-    passes[passes.length - 1].push(family);
+    pass.push(family);
   }
   return { continuations, passes };
 }

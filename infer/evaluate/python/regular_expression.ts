@@ -45,6 +45,9 @@ const literal = (character: string) =>
 const literalInClass = (character: string) =>
   /[\^$\\.*+?()[\]{}|/&!#%,:;<=>@`~-]/.test(character) ? `\\${character}` : character;
 
+/** A character by its octal number. */
+const codePoint = (octal: string) => `\\u{${Number.parseInt(octal, 8).toString(16)}}`;
+
 /** Reads a pattern from its beginning to its end. */
 class Translator {
   #at = 0;
@@ -119,6 +122,8 @@ class Translator {
 
   /** What follows a backslash outside brackets. */
   #escape(): void {
+    const octal = this.#take(/[0-3][0-7]{2}/u);
+    if (octal) return void (this.#out += codePoint(octal[0]));
     const reference = this.#take(/[1-9]\d?/u);
     if (reference) return void (this.#out += `(?:\\${reference[0]})`);
     const letter = this.#take(/[AZbBdDwWsS]/u)?.[0];
@@ -148,7 +153,7 @@ class Translator {
     const code = this.#take(/x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})/u);
     if (code) return `\\u{${code[1] ?? code[2] ?? code[3]}}`;
     const octal = this.#take(/0[0-7]{0,2}/u);
-    if (octal) return `\\u{${Number.parseInt(octal[0], 8).toString(16)}}`;
+    if (octal) return codePoint(octal[0]);
     const character = this.#take(/[^]/u)?.[0];
     if (character === undefined) this.#refuse("ends in a backslash");
     if (Object.hasOwn(CONTROLS, character)) return CONTROLS[character];

@@ -17,6 +17,8 @@ export interface RowOptions {
   isField: (name: string) => boolean;
   /** Only the first so many rows are needed. */
   limit: number;
+  /** The format where it is known; else the content tells. */
+  format?: "json" | "table" | "parquet";
 }
 
 /**
@@ -25,10 +27,12 @@ export interface RowOptions {
  * @throws {UserError} Where it can't be read; `next` throws it where rows are damaged.
  */
 export async function openRows(file: DataFile, options: RowOptions): Promise<Rows> {
-  const { path } = file, { isField } = options;
-  if (startsWith(file.head, "PAR1")) return await openParquet(file, options);
+  const { path } = file, { isField, format } = options;
+  if (format === "parquet" || (format === undefined && startsWith(file.head, "PAR1"))) {
+    return await openParquet(file, options);
+  }
   const { pieces, begin } = utf8Text(file), head = await firstText(pieces, path);
-  if (isTable(head, isField)) {
+  if (format === "table" || (format === undefined && isTable(head, isField))) {
     return new TextRows(await TableRows.open(head, { file: path, ...options }), head, pieces);
   }
   const first = new TextDecoder().decode(head.subarray(0, HEAD_BYTES)).trimStart()[0];
