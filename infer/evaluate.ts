@@ -13,7 +13,7 @@ import { megabytes } from "../kernels/gpu/memory.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { Engine } from "../model/engine/engine.ts";
-import { contextLength } from "../model/families/config.ts";
+import { archSpec, contextLength } from "../model/families/config.ts";
 import { findModel, type FoundModel } from "../model/session.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import {
@@ -21,8 +21,7 @@ import {
   planContinuations,
   scoreContinuations,
 } from "../model/transformer/continuations.ts";
-import { archSpec } from "../model/families/config.ts";
-import { slidingWindowsOf } from "../model/transformer/layers.ts";
+import { longestSharing } from "../model/transformer/layers.ts";
 import { generateMode, type Score, storageOf } from "../model/transformer/modes.ts";
 import { chatRenderer } from "./evaluate/chat.ts";
 import { RequestEncoder } from "./evaluate/encoding.ts";
@@ -126,7 +125,7 @@ async function respond(
   const plan = planContinuations(continuations, {
     tokens: auto ? PASS_TOKENS : Infinity,
     continuations: flags.batch_size === "auto" ? Infinity : flags.batch_size,
-    slidingWindow: slidingWindowsOf(archSpec(config))[0],
+    longestSharing: longestSharing(archSpec(config)),
   });
   const sizes = prompts.length === 0 ? undefined : engineSizes(prompts, {
     sequences: flags.batch_size === "auto" ? SEQUENCES : flags.batch_size,

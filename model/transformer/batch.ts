@@ -321,17 +321,28 @@ export class BatchTensors {
   }
 }
 
-/** The key ranges of a narrower sliding window. @throws {Error} where documents share rows, which it would cut. */
+/**
+ * The key ranges of a narrower sliding window. Documents that share rows keep theirs: none is longer than the window, and
+ * their rows lie further apart than their tokens.
+ *
+ * @throws {Error} where the window would cut a document that shares rows.
+ */
 function clipped(
-  { starts, ends, queryEnds, excludedKeys }: Batch,
+  { tokens, positions, starts, ends, queryEnds, excludedKeys }: Batch,
   slidingWindow: number | null,
 ): Pick<Batch, "starts" | "queryEnds"> {
-  if (excludedKeys !== undefined) {
-    throw new Error("batch: a sliding window in some layers cuts documents that share ids");
+  const width = slidingWindow ?? Infinity, isShared = new Uint8Array(tokens);
+  for (let i = 0; excludedKeys !== undefined && i < tokens; i++) {
+    const [from, to] = excludedKeys.subarray(2 * i, 2 * i + 2);
+    if (from === to) continue;
+    if (positions[i] >= width) {
+      throw new Error("batch: a sliding window in some layers cuts documents that share ids");
+    }
+    isShared[i] = 1;
+    isShared.fill(1, starts[i], from);
   }
-  const width = slidingWindow ?? Infinity;
   return {
-    starts: starts.map((start, i) => Math.max(start, ends[i] - width)),
-    queryEnds: queryEnds.map((end, i) => Math.min(end, i + width)),
+    starts: starts.map((start, i) => isShared[i] ? start : Math.max(start, ends[i] - width)),
+    queryEnds: queryEnds.map((end, i) => isShared[i] ? end : Math.min(end, i + width)),
   };
 }

@@ -52,8 +52,8 @@ export interface PassLimits {
   tokens: number;
   /** Continuations of a pass at most. */
   continuations: number;
-  /** The widest sliding window of the model's layers. */
-  slidingWindow: number | null;
+  /** Tokens of a continuation's input at most that may share rows, as of `longestSharing`; null where any may. */
+  longestSharing: number | null;
 }
 
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -71,8 +71,7 @@ function familiesOf(
   for (const index of longestFirst) {
     const { input } = continuations[index], family = families.at(-1);
     const first = family && continuations[family.members[0].index].input;
-    // A sliding window would cut what is shared from a longer one.
-    const fits = input.length <= (limits.slidingWindow ?? Infinity);
+    const fits = (first?.length ?? 0) <= (limits.longestSharing ?? Infinity);
     const shared = first && fits ? commonPrefix(input, first) : 0;
     const added = input.length - shared;
     if (

@@ -27,16 +27,27 @@ const ESCAPES: Readonly<Record<string, string>> = {
   v: "\v",
 };
 
+const ESCAPE =
+  /\\(?:x(?<byte>[0-9a-fA-F]{2})|u(?<short>[0-9a-fA-F]{4})|U(?<long>[0-9a-fA-F]{8})|(?<octal>[0-7]{1,3})|(?<other>[^]))/g;
+
+/** What an escape stands for. */
+function characterOf(escape: RegExpMatchArray): string {
+  const { byte, short, long, octal, other = "" } = escape.groups ?? {};
+  const hex: string | undefined = byte ?? short ?? long;
+  if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
+  if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal, 8));
+  if ("xuUN".includes(other)) throw new NoLiteral(`a text has the escape ${escape[0]}`);
+  return ESCAPES[other] ?? ("\\'\"".includes(other) ? other : escape[0]);
+}
+
 /** What a text's escapes stand for. */
 function unescape(written: string): string {
-  const pattern = /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{1,3})|([^]))/g;
-  return written.replace(pattern, (whole, byte, short, long, octal, other) => {
-    const hex = byte ?? short ?? long;
-    if (hex !== undefined) return String.fromCodePoint(Number.parseInt(hex, 16));
-    if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal, 8));
-    if ("xuUN".includes(other)) throw new NoLiteral(`a text has the escape ${whole}`);
-    return ESCAPES[other] ?? ("\\'\"".includes(other) ? other : whole);
-  });
+  let text = "", end = 0;
+  for (const escape of written.matchAll(ESCAPE)) {
+    text += written.slice(end, escape.index) + characterOf(escape);
+    end = escape.index + escape[0].length;
+  }
+  return text + written.slice(end);
 }
 
 class Reader {

@@ -212,16 +212,27 @@ export function substitute(
   text: string,
   count = 0,
 ): string {
-  let done = 0;
-  return text.replace(expression, (...found) => {
-    const [whole] = found as string[];
-    if (count > 0 && ++done > count) return whole;
-    const names: Record<string, string> = typeof found.at(-1) === "object" ? found.at(-1) : {};
-    const group = (name: string) => (/^\d+$/.test(name) ? found[Number(name)] : names[name]) ?? "";
-    return replacement.replace(
-      /\\(?:g<(\w+)>|([1-9]\d?)|(n)|(t)|(\\))/g,
-      (_, name, number, newline, tab, backslash) =>
-        newline ? "\n" : tab ? "\t" : backslash ? "\\" : group(name ?? number),
-    );
-  });
+  let out = "", end = 0, done = 0;
+  for (const match of text.matchAll(expression)) {
+    if (count > 0 && done++ === count) break;
+    out += text.slice(end, match.index) + expanded(replacement, match);
+    end = match.index + match[0].length;
+  }
+  return out + text.slice(end);
+}
+
+const REFERENCE = /\\(?:g<(?<name>\w+)>|(?<number>[1-9]\d?)|(?<letter>[nt\\]))/g;
+const LETTERS: Readonly<Record<string, string>> = { n: "\n", t: "\t", "\\": "\\" };
+
+/** A replacement with what the groups of a match hold. */
+function expanded(replacement: string, match: RegExpMatchArray): string {
+  let out = "", end = 0;
+  for (const reference of replacement.matchAll(REFERENCE)) {
+    const { name, number, letter } = reference.groups ?? {};
+    const group = name ?? number;
+    const held = /^\d+$/.test(group ?? "") ? match[Number(group)] : match.groups?.[group ?? ""];
+    out += replacement.slice(end, reference.index) + (letter ? LETTERS[letter] : held ?? "");
+    end = reference.index + reference[0].length;
+  }
+  return out + replacement.slice(end);
 }

@@ -38,7 +38,10 @@ async function outcomesOf(
   limits: { tokens: number; continuations: number },
   slidingWindow: number | null = null,
 ): Promise<{ outcomes: Outcome[]; rows: number; passes: number }> {
-  const plan = planContinuations(continuations, { ...limits, slidingWindow });
+  const plan = planContinuations(continuations, {
+    ...limits,
+    longestSharing: slidingWindow,
+  });
   const spec = archSpec(readModel("llama").config);
   const model = await loadFixtureModel(gpu, { model: "llama", adapter: null }, {
     mode: continuationMode(plan),
@@ -93,7 +96,7 @@ gpuTest("continuations: log-likelihoods are the reference's", async (gpu) => {
 
 gpuTest("continuations: neither passes, nor a sliding window, change what is said", async (gpu) => {
   const continuations = questions(5);
-  for (const window of [null, 9]) {
+  for (const window of [null, 9, 20]) {
     const one = { tokens: Infinity, continuations: 1 };
     const alone = await outcomesOf(gpu, continuations, one, window);
     assert.equal(alone.passes, continuations.length);
