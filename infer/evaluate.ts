@@ -92,8 +92,8 @@ const schema = z.strictObject({
 const EVALUATE = command(
   "evaluate",
   "--model M --tasks FILE [--flag value ...]",
-  "Evaluates a model on tasks in lm-evaluation-harness's format, whose data lies on disk: multiple choice\n" +
-    "and other log-likelihoods, perplexity of texts, and exact matches of generated answers.",
+  "Measures a model on tasks in lm-evaluation-harness's format, whose data lies on disk: choices by\n" +
+    "log-likelihood, perplexity of texts, and exact matches of generated answers.",
   schema,
 );
 
