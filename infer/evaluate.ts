@@ -37,6 +37,8 @@ import { loadModel } from "./open.ts";
 
 /** Tokens of a pass, where nothing is said: more are no faster. */
 const PASS_TOKENS = 2048;
+/** Fewer rows are encoded before a bar could be read. */
+const QUICK_ROWS = 1000;
 /** Answers at once, where nothing is said. */
 const SEQUENCES = 16;
 
@@ -183,7 +185,9 @@ export async function evaluate(args: string[]): Promise<void> {
     found.tokenizer,
     Math.min(maxLength, contextLength(config)),
   );
-  const requests = makeRequests(prepared, encoder);
+  const rows = prepared.reduce((sum, { rows }) => sum + rows.length, 0);
+  const encoding = rows < QUICK_ROWS ? undefined : new ProgressBar("Encoding", rows);
+  const requests = makeRequests(prepared, encoder, (done) => encoding?.update(done, "rows"));
   const { continuations, prompts, truncated } = requests;
   noteLine(
     `Tasks: ${

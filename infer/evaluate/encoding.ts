@@ -13,7 +13,7 @@ export interface ScoredIds {
   /** What the model reads: context and continuation without the last id, cut from the left. */
   input: number[];
   /** The continuation, each id of which the model foretells at the end of the input. */
-  continuation: number[];
+  continuation: readonly number[];
   /** Whether ids of the context were cut. */
   truncated: boolean;
 }
@@ -23,6 +23,8 @@ export class RequestEncoder {
   /** What stands before a text that has no context: BOS, or EOS where there is none. */
   readonly prefixId: number;
   readonly #prefixText: string;
+  /** The last context: choices have theirs in common. */
+  #context = { text: "", ids: [] as readonly number[] };
 
   /** @param maxLength Tokens that the model reads at most. */
   constructor(readonly tokenizer: Tokenizer, readonly maxLength: number) {
@@ -53,11 +55,16 @@ export class RequestEncoder {
         : this.#scored([this.prefixId], ids, where);
     }
     const kept = stripEnd(context);
-    const whole = this.encode(context + continuation), before = this.encode(kept);
+    if (this.#context.text !== kept) this.#context = { text: kept, ids: this.encode(kept) };
+    const whole = this.encode(context + continuation), { ids: before } = this.#context;
     return this.#scored(before, whole.slice(before.length), where);
   }
 
-  #scored(context: number[], continuation: number[], where: () => string): ScoredIds {
+  #scored(
+    context: readonly number[],
+    continuation: readonly number[],
+    where: () => string,
+  ): ScoredIds {
     if (continuation.length === 0) {
       throw new UserError(`${where()} adds no token to what is before it; expected some text`);
     }

@@ -19,9 +19,12 @@ export interface ExactMatchSettings {
 const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 const DIGITS = /[0-9]/g;
 
-/** A text without what does not count. */
-export function comparable(settings: ExactMatchSettings): (text: string) => string {
-  const expressions = settings.regexes_to_ignore.map(pythonExpression);
+/** Makes a text one without what does not count. @param where What has the settings, for messages. */
+export function comparable(
+  settings: ExactMatchSettings,
+  where: string,
+): (text: string) => string {
+  const expressions = settings.regexes_to_ignore.map((each) => pythonExpression(each, where));
   return (text) => {
     let kept = expressions.reduce((rest, each) => substitute(each, "", rest), text);
     if (settings.ignore_case) kept = lower(new Text(kept)).value;

@@ -50,17 +50,21 @@ const REGEX = {
   fallback: z.string().default("[invalid]"),
 };
 
+/** Makes a filter of its settings; `where` is what it is in, for messages. */
+type Make<S> = (settings: S, where: string) => Filter;
+
 /** A filter with the settings that it takes. */
-function define<S extends z.ZodObject>(schema: S, make: (settings: z.output<S>) => Filter) {
-  return { schema, make: (settings: unknown) => make(schema.parse(settings)) };
+function define<S extends z.ZodObject>(schema: S, make: Make<z.output<S>>) {
+  return {
+    schema,
+    make: (settings: unknown, where: string) => make(schema.parse(settings), where),
+  };
 }
 
 const nothing = z.strictObject({});
 
 /** The filters by their names. */
-const FILTERS: Readonly<
-  Record<string, { schema: z.ZodObject; make: (settings: unknown) => Filter }>
-> = {
+const FILTERS: Readonly<Record<string, { schema: z.ZodObject; make: Make<unknown> }>> = {
   take_first: define(nothing, () => (answers) => listOf(answers)[0]),
   take_first_k: define(
     z.strictObject({ k: z.int().min(1) }),
@@ -80,8 +84,8 @@ const FILTERS: Readonly<
         Object.hasOwn(mapping_dict, answer) ? mapping_dict[answer] : default_value
       ),
   ),
-  regex: define(z.strictObject(REGEX), ({ regex_pattern, group_select, fallback }) => {
-    const expression = pythonExpression(regex_pattern);
+  regex: define(z.strictObject(REGEX), ({ regex_pattern, group_select, fallback }, where) => {
+    const expression = pythonExpression(regex_pattern, where);
     return oneByOne((answer) => regexMatch(expression, answer, group_select) ?? fallback);
   }),
   multi_choice_regex: define(
@@ -91,7 +95,7 @@ const FILTERS: Readonly<
       ignore_punctuation: z.boolean().default(false),
       regexes_to_ignore: z.array(z.string()).default([]),
     }),
-    (settings) => oneByOne(multiChoiceFilter(settings)),
+    (settings, where) => oneByOne(multiChoiceFilter(settings, where)),
   ),
 };
 
@@ -107,7 +111,7 @@ function readFilter(entry: unknown, where: string): Filter {
   }
   const { schema, make } = FILTERS[name];
   const read = schema.safeParse(settings);
-  if (read.success) return make(settings);
+  if (read.success) return make(settings, `${where}: ${name}`);
   const [issue] = read.error.issues;
   throw new UserError(
     `${where}: ${name} has ${brief(settings)} (${

@@ -87,7 +87,7 @@ function comparing(settings: Record<string, unknown>, where: string): (text: str
     );
   }
   const { regexes_to_ignore, ...more } = read.data;
-  return comparable({ ...more, regexes_to_ignore: regexes_to_ignore ?? [] });
+  return comparable({ ...more, regexes_to_ignore: regexes_to_ignore ?? [] }, where);
 }
 
 function metricOf(entry: Record<string, unknown>, type: OutputType, where: string): Metric {

@@ -37,13 +37,16 @@ function choicesOf({ fields, where }: Document): string[] {
 
 /**
  * Makes the filter. What the expression matches comes first, then the text of a choice, then its letter after a colon.
+ *
+ * @param where What has the settings, for messages.
  */
 export function multiChoiceFilter(
   settings: MultiChoiceSettings,
+  where: string,
 ): (answer: string, document: Document) => string {
   const { group_select, fallback } = settings;
-  const expression = pythonExpression(settings.regex_pattern);
-  const ignored = settings.regexes_to_ignore.map(pythonExpression);
+  const expression = pythonExpression(settings.regex_pattern, where);
+  const ignored = settings.regexes_to_ignore.map((each) => pythonExpression(each, where));
   const simplified = (text: string) => {
     let kept = ignored.reduce((rest, each) => substitute(each, "", rest), text);
     if (settings.ignore_case) kept = lower(new Text(kept)).value;
@@ -64,7 +67,7 @@ export function multiChoiceFilter(
     const text = regexMatch(named, simplified(answer), group_select);
     if (text) return letters.get(text) ?? text;
     const names = texts.map((_, i) => String.fromCharCode(65 + i));
-    const afterColon = pythonExpression(`:[\\s]*(${names.map(escaped).join("|")})`);
+    const afterColon = pythonExpression(`:[\\s]*(${names.map(escaped).join("|")})`, where);
     const letter = regexMatch(afterColon, answer, group_select);
     return letter ? `(${letter})` : fallback;
   };

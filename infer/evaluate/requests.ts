@@ -99,16 +99,23 @@ class Gatherer {
 /**
  * Encodes the questions of tasks.
  *
+ * @param progress Told after each row how many are done.
  * @throws {UserError} where a text makes no token, or too many, with its file and row.
  */
 export function makeRequests(
   tasks: readonly PreparedTask[],
   encoder: RequestEncoder,
+  progress?: (done: number) => void,
 ): Requests {
   const gatherer = new Gatherer(encoder);
+  let done = 0;
   const all = tasks.map((prepared): TaskRequests => ({
     prepared,
-    rows: prepared.rows.map((row) => gatherer.row(prepared, row)),
+    rows: prepared.rows.map((row) => {
+      const requests = gatherer.row(prepared, row);
+      progress?.(++done);
+      return requests;
+    }),
   }));
   const { continuations, prompts, truncated } = gatherer;
   return { tasks: all, continuations, prompts, truncated };

@@ -154,8 +154,10 @@ function check<S extends z.ZodObject>(schema: S, values: YamlObject, where: stri
     }
     if (!known.includes(key)) {
       throw new UserError(
-        `${where}: unknown key ${JSON.stringify(key)}${didYouMean(key, known)}; expected keys of ` +
-          "lm-evaluation-harness's tasks",
+        `${where}: unknown key ${
+          JSON.stringify(key)
+        }; expected keys of lm-evaluation-harness's tasks` +
+          didYouMean(key, known),
       );
     }
     if (key !== "metadata") refuseFunctions(value, `${where}: ${key}`);

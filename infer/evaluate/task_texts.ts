@@ -22,7 +22,7 @@ const regexReplace: Filter = (input, args) => {
   const { pattern, repl, count } = bind("regex_replace", args, ["pattern", "repl", "count"], {
     count: 0n,
   });
-  const expression = pythonExpression(asText("regex_replace", pattern).value);
+  const expression = pythonExpression(asText("regex_replace", pattern).value, "regex_replace");
   const replacement = asText("regex_replace", repl).value;
   const most = Number(asInteger(count));
   return text(substitute(expression, replacement, asText("regex_replace", input).value, most));
@@ -40,6 +40,8 @@ export type Target = string | number | (string | number)[];
 
 /** A template, a field or a value, as a key of the task has it. */
 export type Source = string | number | readonly string[];
+
+const withArticle = (name: string) => `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
 
 /** Reads a task's rows. */
 export class TaskTexts {
@@ -95,7 +97,7 @@ export class TaskTexts {
   }
 
   #wrong(document: Document, key: string, value: Value, expected: string): UserError {
-    const is = typeName(value) === "Undefined" ? "missing" : `a ${typeName(value)}`;
+    const is = typeName(value) === "Undefined" ? "missing" : withArticle(typeName(value));
     return new UserError(
       `${document.where()}, ${this.where}: ${key} is ${is}; expected ${expected}`,
     );
@@ -145,7 +147,7 @@ export class TaskTexts {
     }
     return list.items.map((item, i) => {
       if (item instanceof Text && item.value !== "") return item.value;
-      const is = item instanceof Text ? "empty" : `a ${typeName(item)}`;
+      const is = item instanceof Text ? "empty" : withArticle(typeName(item));
       throw new UserError(
         `${document.where()}, ${this.where}: choice ${i} of doc_to_choice is ${is}; expected text`,
       );

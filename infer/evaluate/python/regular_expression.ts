@@ -57,10 +57,12 @@ class Translator {
   #dotAll = false;
   #out = "";
 
-  constructor(readonly pattern: string) {}
+  constructor(readonly pattern: string, readonly where: string) {}
 
   #refuse(what: string): never {
-    throw new UserError(`the regular expression ${JSON.stringify(this.pattern)} ${what}`);
+    throw new UserError(
+      `${this.where}: the regular expression ${JSON.stringify(this.pattern)} ${what}`,
+    );
   }
 
   #take(expression: RegExp): RegExpExecArray | null {
@@ -185,10 +187,11 @@ class Translator {
 /**
  * The expression for JavaScript, with the flags `g` and `v`.
  *
+ * @param where What has the pattern, for messages.
  * @throws {UserError} where it is none, or has what JavaScript has not.
  */
-export function pythonExpression(pattern: string): RegExp {
-  return new Translator(pattern).run();
+export function pythonExpression(pattern: string, where: string): RegExp {
+  return new Translator(pattern, where).run();
 }
 
 /** `re.findall`: the matches, or what their groups hold, one alone by itself. */
