@@ -57,7 +57,7 @@ export function chatRenderer(
       role,
       content: continues && i === turns.length - 1 ? content + END_TAG : content,
     }));
-    return continues ? beforeEnd(goesOn(messages).value) : asks(messages).value;
+    return continues ? beforeEnd(goesOn.render(messages).value) : asks.render(messages).value;
   };
   return (turns, continues) => {
     try {
