@@ -204,9 +204,16 @@ export class Head {
     return this.#nll;
   }
 
-  /** Those of the targets, and in the next row 1 for each that greedy decoding would choose `[2, S or more]` f32. */
-  get outcomes(): Tensor | undefined {
-    return this.#outcomes;
+  /** As of `Llama.readTargets`. */
+  async readTargets(
+    gpu: Gpu,
+    overlap?: () => void,
+  ): Promise<{ nll: Float32Array; greedy: Float32Array }> {
+    if (this.#outcomes === undefined) {
+      throw new Error("a model that is not made to tell it was asked");
+    }
+    const values = await gpu.readF32(this.#outcomes, overlap), { rowSize } = this.#outcomes;
+    return { nll: values.subarray(0, rowSize), greedy: values.subarray(rowSize) };
   }
 
   /**

@@ -321,14 +321,8 @@ export class Llama {
    * Of each target of the last {@linkcode loss} its negative log-likelihood, and whether greedy decoding would choose it
    * (1 or 0), of a model that is made to score with `greedy`. `overlap`: as of {@linkcode Gpu.read}.
    */
-  async readTargets(
-    gpu: Gpu,
-    overlap?: () => void,
-  ): Promise<{ nll: Float32Array; greedy: Float32Array }> {
-    const { outcomes } = this.#head;
-    if (outcomes === undefined) throw new Error("a model that is not made to tell it was asked");
-    const values = await gpu.readF32(outcomes, overlap), { rowSize } = outcomes;
-    return { nll: values.subarray(0, rowSize), greedy: values.subarray(rowSize) };
+  readTargets(gpu: Gpu, overlap?: () => void): ReturnType<Head["readTargets"]> {
+    return this.#head.readTargets(gpu, overlap);
   }
 
   /**
