@@ -252,10 +252,8 @@ export class Llama {
   }
 
   /**
-   * Forward pass of a micro-batch, its loss (or one loss a group of its documents) into `losses`:
-   * Σ weight · nll over the targets.
-   * With `backward`, the gradients of the loss (times the loss scale) are added to those of what is
-   * trained.
+   * Forward pass of a micro-batch, its loss (or one a group of its documents) into `losses`: Σ weight · nll over the targets.
+   * With `backward`, the gradients of the loss (times the loss scale) are added to those of what is trained.
    */
   loss(
     gpu: Gpu,
@@ -326,8 +324,7 @@ export class Llama {
   }
 
   /**
-   * Logits `[rows, padded vocabulary]` f32 at the batch's target rows. With a cache, its tokens are
-   * added to it.
+   * Logits `[rows, padded vocabulary]` f32 at the batch's target rows. With a cache, its tokens are added to it.
    */
   logits(gpu: Gpu, batch: Batch, cache?: CachePass): Tensor {
     this.#write(gpu, batch);
