@@ -297,6 +297,22 @@ export interface RopeCase extends Omit<FrequencyOptions, "dims"> {
   frequencies: number[];
 }
 
+/** A message of chat_masks/cases.json; some have more fields. */
+export interface ChatMasksMessage {
+  role: string;
+  content: string;
+  reasoning_content?: string;
+}
+
+/** chat_masks/cases.json: rows of data by kind, and what is learnt of them by template and kind. */
+export interface ChatMasksFixture {
+  conversations: Record<string, { messages: ChatMasksMessage[] }[]>;
+  cases: Record<string, {
+    template: string;
+    results: Record<string, [length: number, checksum: number, targets: [number, number][]][]>;
+  }>;
+}
+
 /** The JSON files and what they hold. */
 export interface FixtureFiles {
   "samples.json": FixtureSample[];
@@ -313,6 +329,7 @@ export interface FixtureFiles {
   "rope.json": RopeCase[];
   "peft.json": PeftCase[];
   "quantized/cases.json": QuantizedFixture;
+  "chat_masks/cases.json": ChatMasksFixture;
   /** What PEFT makes of configurations: rank and scale by module, and whole weights; null where it refuses. */
   "adapter_rules.json": {
     config: Record<string, unknown>;
