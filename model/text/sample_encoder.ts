@@ -16,7 +16,12 @@ import { type ChatSample, conversationOf, isChat, type Sample } from "./sample.t
 import { type Span, targetsAfter } from "./targets.ts";
 import type { ChatTurnEncoder, EncodedConversation } from "./templates/chat_turns.ts";
 import type { JsonText } from "./templates/chat_rendering.ts";
-import { encodeAnswers, encodePlain, encodePlainTurns } from "./templates/plain_templates.ts";
+import {
+  encodeAnswers,
+  encodePlain,
+  encodePlainTurns,
+  plainMessages,
+} from "./templates/plain_templates.ts";
 import { type NamedTemplate, templateOf } from "./templates/template_names.ts";
 import type { Tokenizer } from "./tokenizer/tokenizer.ts";
 
@@ -63,6 +68,7 @@ export class SampleEncoder {
   readonly #named: NamedTemplate;
   readonly #trainOn: TrainOn;
   #chats: ChatTurnEncoder | undefined;
+  #toolsLost = 0;
 
   /** @throws {UserError} where the template is a file that can't be read. */
   constructor(readonly tokenizer: Tokenizer, readonly options: EncodingOptions) {
@@ -83,7 +89,10 @@ export class SampleEncoder {
 
   /** Lines on what templates left out of conversations, for people. */
   get notes(): string[] {
-    return this.#chats?.notes ?? [];
+    const lost = this.#toolsLost;
+    if (lost === 0) return this.#chats?.notes ?? [];
+    const samples = lost === 1 ? "1 sample" : `${lost} samples`;
+    return [`Template ${this.#named.name} writes nothing of the tools of ${samples}`];
   }
 
   /** A sample without turns, of which all is learnt where all is to be. */
@@ -133,7 +142,9 @@ export class SampleEncoder {
       const chats = present(this.#chats, "a chat template");
       return chats.encode(sample, { answers: wanted, andRest: all });
     }
-    const { ids, turns } = encodePlainTurns(kind, sample.messages, this.tokenizer);
+    if (sample.tools !== undefined) this.#toolsLost++;
+    const messages = plainMessages(sample.messages, kind);
+    const { ids, turns } = encodePlainTurns(kind, messages, this.tokenizer);
     const targets = wanted.flatMap((number) => turns.get(number) ?? []);
     const from = targets.at(0)?.[0] ?? ids.length;
     return { ids: [...ids], targets: all ? [[from, ids.length]] : targets };
@@ -152,7 +163,7 @@ export class SampleEncoder {
       Uint32Array.from(
         kind === "chat"
           ? present(this.#chats, "a chat template").prompt(asked)
-          : encodePlain(kind, asked.messages, this.tokenizer),
+          : encodePlain(kind, plainMessages(asked.messages, kind), this.tokenizer),
       ));
   }
 

@@ -11,7 +11,7 @@ import { templateIds } from "../tokenizer/vocabulary_check.ts";
 import { type OpenChatTemplate, openChatTemplate, type TemplateInputs } from "./chat_rendering.ts";
 import { TemplateHabits } from "./habits.ts";
 import { Text } from "./jinja/text.ts";
-import { Dict, List } from "./jinja/values.ts";
+import { calledNames } from "./message_parts.ts";
 import type { Conversation, Message } from "./messages.ts";
 import { tokenSpans } from "./token_spans.ts";
 import { turnsOf } from "./turns.ts";
@@ -31,17 +31,6 @@ export interface EncodedConversation {
 }
 
 const isAssistant = ({ role }: Message) => role === "assistant";
-
-/** Names of the functions that a message calls. */
-function calledNames({ record }: Message): string[] {
-  const calls = record?.text("tool_calls");
-  if (!(calls instanceof List)) return [];
-  return calls.items.flatMap((call) => {
-    const inner = call instanceof Dict ? call.text("function") ?? call : undefined;
-    const name = inner instanceof Dict ? inner.text("name") : undefined;
-    return name instanceof Text ? [name.value] : [];
-  });
-}
 
 /** What of each message was written. */
 function writtenOf(whole: Text): Map<number, string> {

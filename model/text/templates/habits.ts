@@ -10,6 +10,7 @@ import { TemplateError } from "./jinja/errors.ts";
 import { JSON_STYLE, readJsonText, writeJsonText } from "./jinja/json.ts";
 import { Dict, List, text, type Value } from "./jinja/values.ts";
 import { Text } from "./jinja/text.ts";
+import { changed, joinedParts, textParts } from "./message_parts.ts";
 import type { Message } from "./messages.ts";
 
 /** How the arguments of a tool call are to be written: as they are, as an object, or as its JSON text. */
@@ -25,28 +26,6 @@ const withContent = (role: string, content: Value): Message => ({
 });
 
 const parts = (value: string) => new List([dict({ type: text("text"), text: text(value) })]);
-
-/** The texts of a content's parts; undefined where it has none, or others. */
-function textParts(content: Value | undefined): string[] | undefined {
-  if (!(content instanceof List)) return undefined;
-  const texts = content.items.map((part) => part instanceof Dict ? part.text("text") : part);
-  return texts.every((part) => part instanceof Text) ? texts.map(({ value }) => value) : undefined;
-}
-
-/** A message with another value of a field. */
-function changed(message: Message, name: string, value: Value): Message {
-  if (message.record === undefined) return message;
-  const record = new Dict([...message.record.items(), [text(name), value]]);
-  const content = name === "content" ? value instanceof Text ? value.value : null : message.content;
-  const role = name === "role" && value instanceof Text ? value.value : message.role;
-  return { role, content, record };
-}
-
-/** A message whose parts of text are one text, a line each, as servers join them. */
-export function joinedParts(message: Message): Message {
-  const texts = textParts(message.record?.text("content"));
-  return texts === undefined ? message : changed(message, "content", text(texts.join("\n")));
-}
 
 /** The way of a template with messages; each is found when the first message needs it. */
 export class TemplateHabits {

@@ -8,6 +8,7 @@ import { alpacaTurns, openingOf, type TextRange } from "../prompt.ts";
 import type { Span } from "../targets.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import { SPACE } from "./jinja/text.ts";
+import { calledNames, joinedParts } from "./message_parts.ts";
 import type { Message } from "./messages.ts";
 import { tokenSpans } from "./token_spans.ts";
 
@@ -156,6 +157,30 @@ function joinedLines(messages: readonly Message[]): { text: string; answers: Tex
     if (role === "assistant") answers.push({ start, end: text.length });
   });
   return { text, answers };
+}
+
+/**
+ * Messages of data as these templates take them: parts of text as one text, and a developer's as the system's.
+ *
+ * @throws UserError where one calls a tool.
+ */
+export function plainMessages(
+  messages: readonly Message[],
+  template: PlainTemplate,
+): readonly Message[] {
+  return messages.map((message, i) => {
+    const [name] = calledNames(message);
+    if (name !== undefined) {
+      throw new UserError(
+        `message ${i + 1} calls the tool ${
+          JSON.stringify(name)
+        }, which template ${template} does ` +
+          "not write; --template chat is the model's own",
+      );
+    }
+    const { role, content } = joinedParts(message);
+    return { role: role === "developer" ? "system" : role, content };
+  });
 }
 
 /** A conversation up to the last message by the assistant, after which EOS stands. */
