@@ -73,7 +73,8 @@ async function prepareInstructions(found: FoundModel, flags: GenerateFlags): Pro
   const prompts: Prompt[] = [];
   for (const sample of asked) {
     if (isChat(sample)) {
-      prompts.push({ ids: await encoder.prompt(sample), template: chat });
+      await encoder.openFor(sample);
+      prompts.push({ ids: encoder.prompt(sample), template: chat });
     } else if (plain.kind !== "alpaca" && plain.kind !== "none") {
       prompts.push({ ids: encode(questionOf(sample)), template: plain });
     } else {

@@ -6,6 +6,8 @@
 import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
 import { contextLength } from "../model/families/config.ts";
+import { SampleEncoder } from "../model/text/sample_encoder.ts";
+import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
 import { BestFolder } from "./evaluation/best.ts";
 import { Evaluation } from "./evaluation/evaluation.ts";
@@ -18,13 +20,20 @@ import type { StopRequest } from "./run/stop_request.ts";
 import type { Training } from "./training.ts";
 
 /** The prompts that a run answers at its evaluations, where it does. @throws {UserError} where they can't be answered. */
-export function evaluationPrompts(
-  { tokenizer, config, evaluation, source }: TrainingSetup,
-): EvaluationPrompts | undefined {
-  const context = contextLength(source.config);
+export async function evaluationPrompts(
+  { tokenizer, tokenizerPath, config, evaluation, source }: TrainingSetup,
+): Promise<EvaluationPrompts | undefined> {
+  const encoder = new SampleEncoder(tokenizer, { ...config, tokenizerPath });
+  const questions: Uint32Array[] = [];
+  for (const instruction of config.eval_prompts) {
+    await encoder.openFor({ instruction, input: "", output: "" });
+    questions.push(encoder.question(instruction));
+  }
   return EvaluationPrompts.of(tokenizer, config, {
     evaluation: evaluation.flatMap((group) => group.slice(0, 1)),
-    context,
+    context: contextLength(source.config),
+    stop: stopTokens(source.config, tokenizer, source.folder),
+    questions,
   });
 }
 

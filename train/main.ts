@@ -180,7 +180,9 @@ async function prepare(
   const setup = await setUpTraining(given, printLine, { states, newest, check });
   if (isFinished(folder, setup)) return undefined;
   check();
-  const answers = sampleAnswers(setup), prompts = evaluationPrompts(setup), bar = loadingBar();
+  const answers = sampleAnswers(setup),
+    prompts = await evaluationPrompts(setup),
+    bar = loadingBar();
   const training = await startTraining(setup, folder, {
     prompts: [answers, prompts].flatMap((some) => some?.prompts ?? []),
     progress: (done, total) => {

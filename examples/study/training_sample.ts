@@ -21,7 +21,8 @@ export async function sampleLines(
 ): Promise<string[]> {
   const { samples } = await loadSamples("builtin", { limit: 3 });
   const encoder = new SampleEncoder(tokenizer, { tokenizerPath });
-  const sample = await encoder.encode(samples[2], 512);
+  await encoder.openFor(samples[2]);
+  const sample = encoder.encode(samples[2], 512);
   const targets = supervisedTokens(sample);
   return [
     ...describeSample(tokenizer, sample).codes.split("\n"),

@@ -6,7 +6,8 @@
 import { basename } from "node:path";
 import { z } from "zod";
 import { command, parseFlags } from "../../cli/command_line.ts";
-import { choice, text, texts, whole } from "../../cli/settings.ts";
+import * as common from "../../cli/common_settings.ts";
+import { text, texts, whole } from "../../cli/settings.ts";
 import { cacheKeys, modelKeys, runKeys, templateKeys } from "../flags.ts";
 import { ownTemplateFlags } from "../template_inputs.ts";
 
@@ -25,8 +26,8 @@ const schema = z.strictObject({
   api_key_file: text("file", "a file with an API key a line").optional().describe(
     "Answer only those who send one of this file's API keys, a line each.",
   ),
-  template: choice(["auto", "alpaca", "llama2", "chat", "none"]).default("auto").describe(
-    "How conversations are written out: Alpaca's or Llama 2's way, the model's own chat template, or plainly; auto is the model's own where it has one, else alpaca.",
+  template: common.template(
+    "How conversations are written out: Alpaca's or Llama 2's way, in ChatML, by the model's own chat template or a file, or plainly; auto is the model's own where it has one, else alpaca.",
   ),
   template_kwargs: templateKeys.template_kwargs,
   sequences: whole(1, 1024).default(16).describe("Answers that are made at once."),

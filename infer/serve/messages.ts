@@ -6,7 +6,7 @@
  */
 import type { SequenceOptions, TokenLogprobs } from "../../model/engine/engine.ts";
 import type { AddBos } from "../../model/text/tokenizer/tokenizer.ts";
-import type { ChatTemplate } from "../../model/text/templates/chat.ts";
+import type { TemplateName } from "../../model/text/templates/template_names.ts";
 
 /** What is served, where, and within which bounds. */
 export interface ServeSettings {
@@ -20,7 +20,7 @@ export interface ServeSettings {
   readonly tokenizer?: string;
   readonly add_bos: AddBos;
   readonly layers?: number;
-  readonly template: ChatTemplate | "auto";
+  readonly template: TemplateName;
   /** Variables of the model's own template, as JSON. */
   readonly template_kwargs?: string;
   /** Sequences at once. */

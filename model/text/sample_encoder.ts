@@ -8,8 +8,10 @@ import { present } from "../../kernels/present.ts";
 import {
   type AlpacaSample,
   alpacaTurns,
+  encodePrompt,
   encodeSample,
   openingOf,
+  renderPrompt,
   type TokenizedSample,
 } from "./prompt.ts";
 import { type ChatSample, conversationOf, isChat, type Sample } from "./sample.ts";
@@ -63,7 +65,10 @@ function named<T>({ where }: Pick<ChatSample, "where">, encode: () => T): T {
   }
 }
 
-/** Encodes samples of a run. */
+/** Characters of an instruction by which a message names it. */
+const NAMED_CHARACTERS = 60;
+
+/** Encodes samples of a run. What one of them needs is to be opened before it is encoded. */
 export class SampleEncoder {
   readonly #named: NamedTemplate;
   readonly #trainOn: TrainOn;
@@ -77,14 +82,33 @@ export class SampleEncoder {
   }
 
   /**
+   * Reads the template that samples like this one need, if it was not read before.
+   *
+   * @throws {UserError} where there is no such template, or it is no Jinja.
+   */
+  async openFor(sample: Sample): Promise<void> {
+    if (this.#named.kind !== "chat" || this.#chats !== undefined) return;
+    if (isChat(sample) || "instruction" in sample && this.#writesInstructions) {
+      this.#chats = await this.#openChats();
+    }
+  }
+
+  /**
    * Ids and targets, cut at `maxLength` ids.
    *
+   * @param sample One that {@linkcode openFor} was asked for, or like it.
    * @throws {UserError} where a conversation does not fit its template; names the sample.
    */
-  async encode(sample: Sample, maxLength: number): Promise<TokenizedSample> {
-    if (isChat(sample)) return await this.#chat(sample, maxLength);
-    if ("instruction" in sample) return await this.#instruction(sample, maxLength);
+  encode(sample: Sample, maxLength: number): TokenizedSample {
+    if (isChat(sample)) return this.#chat(sample, maxLength);
+    if ("instruction" in sample) return this.#instruction(sample, maxLength);
     return this.#whole(encodeSample(this.tokenizer, sample, maxLength));
+  }
+
+  /** Whether instructions are in a template that is not Alpaca's. */
+  get #writesInstructions(): boolean {
+    const { template = "auto" } = this.options;
+    return template !== "auto" && template !== "alpaca";
   }
 
   /** Lines on what templates left out of conversations, for people. */
@@ -100,12 +124,12 @@ export class SampleEncoder {
     return this.#trainOn === "all" ? { ...sample, targets: targetsAfter(1, sample.ids) } : sample;
   }
 
-  #instruction(sample: AlpacaSample, maxLength: number) {
-    const { template = "auto" } = this.options, messages = conversationOf(sample);
-    if (template !== "auto" && template !== "alpaca") {
+  #instruction(sample: AlpacaSample, maxLength: number): TokenizedSample {
+    if (this.#writesInstructions) {
+      const messages = conversationOf(sample), blank = new Set<number>();
       const answers = messages.flatMap(({ role }, i) => role === "assistant" ? [i] : []);
-      const blank = new Set<number>(),
-        where = () => `the instruction ${JSON.stringify(sample.instruction)}`;
+      const begin = JSON.stringify(sample.instruction.slice(0, NAMED_CHARACTERS));
+      const where = () => `the instruction ${begin}`;
       return this.#chat({ messages, answers, blank, prompt: 0, where }, maxLength);
     }
     if (this.#trainOn !== "assistant" || sample.history === undefined) {
@@ -120,8 +144,7 @@ export class SampleEncoder {
     return cut(encoded.ids, encoded.answers.flat(), maxLength);
   }
 
-  async #chat(sample: ChatSample, maxLength: number): Promise<TokenizedSample> {
-    await this.#open();
+  #chat(sample: ChatSample, maxLength: number): TokenizedSample {
     const { ids, targets } = named(sample, () => this.#encodeChat(sample));
     const all = this.#trainOn === "all" && sample.prompt === 0;
     return cut(ids, all ? [[0, ids.length]] : targets, maxLength);
@@ -155,8 +178,7 @@ export class SampleEncoder {
    *
    * @throws {UserError} as {@linkcode encode} does.
    */
-  async prompt({ messages, ...sample }: ChatSample): Promise<Uint32Array> {
-    await this.#open();
+  prompt({ messages, ...sample }: ChatSample): Uint32Array {
     const last = messages.findLastIndex(({ role }) => role !== "assistant");
     const asked = { ...sample, messages: messages.slice(0, last + 1) }, { kind } = this.#named;
     return named(sample, () =>
@@ -167,9 +189,14 @@ export class SampleEncoder {
       ));
   }
 
-  /** Reads a template in Jinja, when the first conversation needs it. */
-  async #open(): Promise<void> {
-    if (this.#named.kind === "chat") this.#chats ??= await this.#openChats();
+  /** The ids that ask for the answer to an instruction alone. @throws {UserError} as {@linkcode encode} does. */
+  question(instruction: string): Uint32Array {
+    const asked: AlpacaSample = { instruction, input: "", output: "" };
+    if (!this.#writesInstructions) {
+      return encodePrompt(this.tokenizer, renderPrompt(asked, "alpaca"));
+    }
+    const messages = conversationOf(asked), where = () => "eval_prompts";
+    return this.prompt({ messages, answers: [], blank: new Set(), prompt: 0, where });
   }
 
   async #openChats(): Promise<ChatTurnEncoder> {

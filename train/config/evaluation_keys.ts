@@ -17,7 +17,7 @@ export const evaluationKeys = {
     "Answer the prompts of so many held-out samples at every evaluation.",
   ).meta({ resume: "free" }),
   eval_prompts: texts("text", "a list of texts that are not empty").default([]).describe(
-    "Instructions to be answered at every evaluation, in Alpaca's template; the flag may be repeated.",
+    "Instructions to be answered at every evaluation, in Alpaca's template or the one that template names; the flag may be repeated.",
   ).meta({ resume: "free" }),
   eval_max_tokens: whole(1, 4096).default(64).describe("Tokens of such an answer at most.").meta({
     resume: "free",

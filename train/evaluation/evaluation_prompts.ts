@@ -7,7 +7,7 @@ import { UserError } from "../../kernels/errors.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { shortened } from "../../kernels/terminal.ts";
 import type { Engine } from "../../model/engine/engine.ts";
-import { encodePrompt, renderPrompt, type TokenizedSample } from "../../model/text/prompt.ts";
+import type { TokenizedSample } from "../../model/text/prompt.ts";
 import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import { storageOf } from "../../model/transformer/modes.ts";
 import type { SampleAnswer } from "./history.ts";
@@ -16,7 +16,6 @@ import { PromptSet } from "./prompt_set.ts";
 /** What the configuration says of the prompts. */
 export interface PromptKeys {
   eval_samples: number;
-  eval_prompts: readonly string[];
   eval_max_tokens: number;
   precision: "fp32" | "mixed";
 }
@@ -46,20 +45,29 @@ export class EvaluationPrompts {
    * Chooses the prompts: those of the first held-out samples that have one, and those of the configuration.
    *
    * @param from `evaluation`: the held-out samples. `context`: the model's limit on prompt and answer.
+   *   `stop`: tokens that end an answer. `questions`: the prompts of the configuration as ids.
    * @returns undefined where nothing is asked for.
    * @throws {UserError} where no held-out sample has a prompt, or a prompt leaves no room for an answer.
    */
   static of(
     tokenizer: Tokenizer,
-    { eval_samples, eval_prompts, eval_max_tokens: maxTokens, precision }: PromptKeys,
-    { evaluation, context }: { evaluation: readonly TokenizedSample[]; context: number },
+    { eval_samples, eval_max_tokens: maxTokens, precision }: PromptKeys,
+    { evaluation, context, stop, questions }: {
+      evaluation: readonly TokenizedSample[];
+      context: number;
+      stop: readonly number[];
+      questions: readonly Uint32Array[];
+    },
   ): EvaluationPrompts | undefined {
     const asked: Asked[] = [], beginning = tokenizer.prefix_ids.length;
     for (const { ids, targets } of evaluation) {
       if (asked.length >= eval_samples) break;
       const [begin, end] = targets.at(-1) ?? [0, 0];
       if (begin <= Math.max(beginning, 1)) continue; // text without a prompt
-      const expected = tokenizer.decode(Array.from(ids.subarray(begin, end)));
+      const answer = Array.from(ids.subarray(begin, end));
+      // A template may write more after what ends a turn.
+      const last = answer.findLastIndex((id) => stop.includes(id));
+      const expected = tokenizer.decode(last < 0 ? answer : answer.slice(0, last));
       asked.push({ ids: Array.from(ids.subarray(0, begin)), expected });
     }
     if (eval_samples > 0 && asked.length === 0) {
@@ -68,13 +76,9 @@ export class EvaluationPrompts {
           "expected eval_samples 0, or eval_prompts",
       );
     }
-    for (const instruction of eval_prompts) {
-      asked.push({
-        ids: Array.from(encodePrompt(tokenizer, renderPrompt({ instruction }, "alpaca"))),
-      });
-    }
+    for (const ids of questions) asked.push({ ids: Array.from(ids) });
     if (asked.length === 0) return undefined;
-    const options = { maxTokens, context, cache: storageOf(precision), stop: [tokenizer.eos_id] };
+    const options = { maxTokens, context, cache: storageOf(precision), stop };
     const prompts = new PromptSet(asked.map(({ ids }) => ids), options);
     return new EvaluationPrompts(tokenizer, asked, prompts);
   }

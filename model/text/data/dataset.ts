@@ -53,7 +53,8 @@ async function encodedData(
     check?.();
     const encoded: TokenizedSample[] = [];
     for (const { sample, part } of group) {
-      const one = await encoder.encode(sample, maxLength);
+      await encoder.openFor(sample);
+      const one = encoder.encode(sample, maxLength);
       encoded.push(part === undefined ? one : { ...one, part });
     }
     const lost = encoded.findIndex((sample) => supervisedTokens(sample) === 0);

@@ -258,7 +258,7 @@ Deno.test("prompt: ids and first targets are those of Alpaca's training code", a
 async function encodedSamples(samples: readonly Sample[], maxLength: number) {
   const tokenizerPath = sharedPath("llama2/tokenizer.model");
   const encoder = new SampleEncoder(await loadTokenizer(tokenizerPath), { tokenizerPath });
-  return await Promise.all(samples.map((sample) => encoder.encode(sample, maxLength)));
+  return samples.map((sample) => encoder.encode(sample, maxLength));
 }
 
 Deno.test({

@@ -3,7 +3,7 @@ import { UserError } from "../../../kernels/errors.ts";
 import { parseSamples } from "../../../model/text/data/load.ts";
 import { encodeChat } from "../../../model/text/templates/chat.ts";
 import { describeSample, encodeSample, supervisedTokens } from "../../../model/text/prompt.ts";
-import { isChat } from "../../../model/text/sample.ts";
+import { isChat, type Sample } from "../../../model/text/sample.ts";
 import { type EncodingOptions, SampleEncoder } from "../../../model/text/sample_encoder.ts";
 import { loadTokenizer } from "../../../model/text/tokenizer/load.ts";
 import { withBos } from "../../../model/text/tokenizer/vocabulary_check.ts";
@@ -29,10 +29,15 @@ function encoderOf({ maxLength: _, ...options }: Options) {
   return new SampleEncoder(tokenizer, { tokenizerPath, ...options });
 }
 
+async function encode(encoder: SampleEncoder, sample: Sample, maxLength = 1e6) {
+  await encoder.openFor(sample);
+  return encoder.encode(sample, maxLength);
+}
+
 /** What a row's samples are, with what is not learnt in brackets. */
 async function shown(row: unknown, options: Options = {}): Promise<string> {
   const [sample] = parseSamples(JSON.stringify([row]), "some.json").samples;
-  const encoded = await encoderOf(options).encode(sample, options.maxLength ?? 1e6);
+  const encoded = await encode(encoderOf(options), sample, options.maxLength);
   return describeSample(tokenizer, encoded).codes;
 }
 
@@ -77,9 +82,9 @@ Deno.test("encoder: blank answers end a turn among others, and are nothing alone
 Deno.test("encoder: a cut keeps the targets that are left", async () => {
   const [sample] = parseSamples(JSON.stringify([TALK]), "some.json").samples;
   const encoder = encoderOf({ template: plain, train_on: "assistant" });
-  const whole = await encoder.encode(sample, 1e6), [[begin, end], [next]] = whole.targets;
+  const whole = await encode(encoder, sample), [[begin, end], [next]] = whole.targets;
   for (let length = 1; length <= whole.ids.length; length++) {
-    const { ids, targets, truncated } = await encoder.encode(sample, length);
+    const { ids, targets, truncated } = await encode(encoder, sample, length);
     assert.deepEqual(ids, whole.ids.slice(0, length));
     assert.equal(truncated, length < whole.ids.length);
     const left = whole.targets.map(([from, to]) => [from, Math.min(to, length)])
@@ -94,11 +99,11 @@ Deno.test("encoder: what the prompt of chat is, up to every answer, is not learn
     const [sample] = parseSamples(JSON.stringify([TALK]), "some.json").samples;
     assert.ok(isChat(sample));
     const encoder = encoderOf({ template, train_on: "assistant" });
-    const { ids, targets } = await encoder.encode(sample, 1e6);
+    const { ids, targets } = await encode(encoder, sample);
     assert.equal(targets.length, 2, template);
     for (const [i, [begin]] of targets.entries()) {
       const messages = sample.messages.slice(0, 2 * i + 1);
-      const asked = await encoder.prompt({ ...sample, messages });
+      const asked = encoder.prompt({ ...sample, messages });
       assert.deepEqual(ids.slice(0, begin), asked, `${template} ${i}`);
       if (template === plain || template === "chatml") continue;
       const kind = template as "alpaca" | "llama2" | "none";
@@ -140,7 +145,7 @@ Deno.test("encoder: templates without roles of their own", async () => {
 Deno.test("encoder: instructions stay in Alpaca's template unless another is named", async () => {
   const sample = { instruction: "Add.", input: "1 2", output: "3" };
   const whole = encodeSample(tokenizer, sample, 1e6);
-  const of = (options: Options) => encoderOf(options).encode(sample, 1e6);
+  const of = (options: Options) => encode(encoderOf(options), sample);
   for (const template of ["auto", "alpaca"]) assert.deepEqual(await of({ template }), whole);
   assert.deepEqual((await of({ train_on: "all" })).targets, [[1, whole.ids.length]]);
   assert.deepEqual(await of({ train_on: "assistant" }), whole);
@@ -164,7 +169,7 @@ Deno.test("encoder: BOS is there once, whoever writes it", async () => {
       const own = withBos(tokenizer, add_bos, "t");
       const [sample] = parseSamples(JSON.stringify([TALK]), "some.json").samples;
       const encoder = new SampleEncoder(own, { tokenizerPath, template });
-      const { ids, targets } = await encoder.encode(sample, 1e6);
+      const { ids, targets } = await encode(encoder, sample);
       assert.equal(ids.filter((id) => id === bos).length, count);
       assert.equal(own.decode([...ids.slice(...targets[0])]), "Bye\n");
     }
@@ -272,7 +277,7 @@ Deno.test("encoder: what a template leaves out is refused, or told", async () =>
   ];
   const encoder = encoderOf({ template: few });
   for (const sample of parseSamples(JSON.stringify(rows), "a.json").samples) {
-    assert.ok(supervisedTokens(await encoder.encode(sample, 1e6)) > 0);
+    assert.ok(supervisedTokens(await encode(encoder, sample)) > 0);
   }
   assert.deepEqual(encoder.notes, [
     "The chat template writes nothing of the system message of 2 samples",
@@ -281,7 +286,7 @@ Deno.test("encoder: what a template leaves out is refused, or told", async () =>
   ]);
   const alpaca = encoderOf({ template: "alpaca" });
   const [sample] = parseSamples(JSON.stringify(rows), "a.json").samples;
-  await alpaca.encode(sample, 1e6);
+  await encode(alpaca, sample);
   assert.deepEqual(alpaca.notes, ["Template alpaca writes nothing of the tools of 1 sample"]);
 });
 

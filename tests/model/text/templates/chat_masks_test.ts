@@ -15,7 +15,8 @@ const { conversations, cases } = readFixture("chat_masks/cases.json");
 async function encode(rows: readonly unknown[], template: string, train_on: TrainOn) {
   const encoder = new SampleEncoder(tokenizer, { tokenizerPath, template, train_on });
   const { samples } = parseSamples(JSON.stringify(rows), "rows.json");
-  return await Promise.all(samples.map((sample) => encoder.encode(sample, 1e6)));
+  await encoder.openFor(samples[0]);
+  return samples.map((sample) => encoder.encode(sample, 1e6));
 }
 
 for (const [name, { template, results }] of Object.entries(cases)) {
