@@ -74,6 +74,15 @@ export const template_kwargs = text("json", "a JSON object").optional().describe
   "Variables for the model's own chat template, as a JSON object: '{\"enable_thinking\": false}'.",
 );
 
+/** The date that templates are told. */
+export const template_date = worded(
+  z.string().regex(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/),
+  "date",
+  "a date such as 2026-01-31",
+).optional().describe(
+  "Date that a chat template is told which writes one; without it today's, and of a run that goes on the first day's.",
+);
+
 /** The keys that decide how samples become tokens. */
 export const encodingKeys = {
   data_format,
@@ -81,6 +90,7 @@ export const encodingKeys = {
     "How conversations are written out; auto: by the model's own chat template where it has one, else Alpaca's. Instructions are in Alpaca's with auto.",
   ),
   template_kwargs,
+  template_date,
   train_on,
 };
 

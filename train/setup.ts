@@ -21,6 +21,7 @@ import { isObject } from "../model/files/json_file.ts";
 import { type DatasetOptions, loadDataset } from "../model/text/data/dataset.ts";
 import { describeSample, type SampleGroup } from "../model/text/prompt.ts";
 import { promptLengthOf } from "../model/text/targets.ts";
+import { asksDate } from "../model/text/templates/template_names.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { settingsFrom } from "./config/adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config/config.ts";
@@ -96,6 +97,19 @@ async function startAdapter(
   return { lora: settingsFrom(lora, adapter.config, { given, model, what: folder }), adapter };
 }
 
+/** The day that a run's template is told, if it asks: that on which the run began, unless the configuration says another. */
+function templateDate(
+  { config: { template, template_date } }: TrainArguments,
+  { tokenizerPath }: ModelWithTokenizer,
+  resumed: StoredState | undefined,
+): string | undefined {
+  if (template_date !== undefined || !asksDate(template, tokenizerPath)) return template_date;
+  const before = resumed?.identity.config.template_date;
+  if (typeof before === "string") return before;
+  const now = new Date(), two = (number: number) => String(number).padStart(2, "0");
+  return `${now.getFullYear()}-${two(now.getMonth() + 1)}-${two(now.getDate())}`;
+}
+
 /** Refuses a model whose files hold codes where the weights themselves are to be trained. */
 function refuseQuantized({ name, weights }: ModelSource): void {
   const [first] = quantizedTypes(weights);
@@ -138,7 +152,7 @@ export async function setUpTraining(
   const found = await openModelWithTokenizer(given.config), { source, tokenizer } = found;
   if (!given.config.lora) refuseQuantized(source);
   const { lora, adapter } = await startAdapter(given, source, resumed);
-  const config = { ...given.config, lora };
+  const config = { ...given.config, lora, template_date: templateDate(given, found, resumed) };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
   const reading = { ...config, tokenizerPath: found.tokenizerPath, context, say };

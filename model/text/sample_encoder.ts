@@ -40,6 +40,8 @@ export interface EncodingOptions {
   tools?: JsonText;
   /** Variables of the template, as a JSON object. */
   template_kwargs?: string;
+  /** The day that templates are told which ask for it, as 2026-01-31. Default: today. */
+  template_date?: string;
   /** Default: `last`. */
   train_on?: TrainOn;
 }
@@ -200,7 +202,7 @@ export class SampleEncoder {
   }
 
   async #openChats(): Promise<ChatTurnEncoder> {
-    const { tokenizerPath, template_kwargs, tools } = this.options;
+    const { tokenizerPath, template_kwargs, template_date, tools } = this.options;
     const { ChatTurnEncoder } = await import("./templates/chat_turns.ts");
     return new ChatTurnEncoder(this.tokenizer, {
       folder: tokenizerPath,
@@ -209,6 +211,6 @@ export class SampleEncoder {
       variables: template_kwargs === undefined
         ? undefined
         : { json: template_kwargs, name: "template_kwargs" },
-    });
+    }, template_date === undefined ? new Date() : new Date(`${template_date}T00:00`));
   }
 }

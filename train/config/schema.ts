@@ -113,10 +113,11 @@ export const trainSchema = z.strictObject({
   layers: common.layers.meta({ resume: "same" }),
   data: common.withDefault(common.data, "builtin").meta({ resume: "contents" }),
   samples: common.samples.meta({ resume: "same" }),
-  // What the next four decide, the data's ids and targets tell.
+  // What the next five decide, the data's ids and targets tell.
   data_format: common.encodingKeys.data_format.meta({ resume: "free" }),
   template: common.encodingKeys.template.meta({ resume: "free" }),
   template_kwargs: common.encodingKeys.template_kwargs.meta({ resume: "free" }),
+  template_date: common.encodingKeys.template_date.meta({ resume: "free" }),
   train_on: common.encodingKeys.train_on.meta({ resume: "free" }),
   eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
     .describe("Share of the samples held out, on which the loss is measured.").meta({

@@ -104,9 +104,11 @@ export class ChatTurnEncoder {
   readonly #control: ReadonlySet<number>;
   readonly #lost = new Map<Lost, number>();
 
-  /** @throws UserError where there is no template, or it is no Jinja, or the inputs are wrong. */
-  constructor(readonly tokenizer: Tokenizer, readonly inputs: TemplateInputs, now = new Date()) {
-    // All conversations of a run are of one time.
+  /**
+   * @param now What the time is for all conversations.
+   * @throws UserError where there is no template, or it is no Jinja, or the inputs are wrong.
+   */
+  constructor(readonly tokenizer: Tokenizer, readonly inputs: TemplateInputs, now: Date) {
     this.#now = () => now;
     this.#control = new Set(tokenizer.special_tokens.values());
     this.#open(false);

@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { type ChatTemplateSource, hasChatTemplate, readTemplate } from "./chat_template.ts";
+import {
+  chatTemplates,
+  type ChatTemplateSource,
+  hasChatTemplate,
+  readTemplate,
+} from "./chat_template.ts";
 import type { PlainTemplate } from "./plain_templates.ts";
 
 /** A name: those below, `auto`, `chat` for the model's own template, or a file with one in Jinja. */
@@ -44,4 +49,12 @@ export function templateOf(name: TemplateName, tokenizerPath: string): NamedTemp
     default:
       return { name, kind: "chat", source: readTemplate(name) };
   }
+}
+
+/** Whether a template may write what day it is. @throws UserError as {@linkcode templateOf} does. */
+export function asksDate(name: TemplateName, tokenizerPath: string): boolean {
+  const { kind, source } = templateOf(name, tokenizerPath);
+  if (kind !== "chat") return false;
+  const sources = source === undefined ? [...chatTemplates(tokenizerPath).values()] : [source];
+  return sources.some(({ source }) => source.includes("strftime_now"));
 }
