@@ -6,13 +6,12 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { type Activation, ACTIVATIONS } from "../../kernels/ops/activation/swiglu.ts";
+import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
 import type { LinearModule } from "./linear_modules.ts";
 import type { Fields } from "../files/json_fields.ts";
 import type { GgufFamily } from "./gguf.ts";
-import { brief } from "../files/json_file.ts";
-import { readQuantization } from "./quantization_config.ts";
+import { readActivation, refuseOthers } from "./honoured_keys.ts";
 import { readRope, ropeScalingJson } from "./rope_scaling.ts";
 import type { ArchSpec } from "./spec.ts";
 
@@ -112,7 +111,7 @@ export interface Family<C extends BaseConfig> {
   ropeFields(fields: Fields): Fields;
   /** The key of the activation. */
   readonly activationKey: "hidden_act" | "hidden_activation";
-  /** Keys of {@linkcode NOT_BUILT} that it reads itself, or that its class in `transformers` has no use for. */
+  /** Keys that {@linkcode refuseOthers} must not: it reads them, or its class in `transformers` has no use for them. */
   readonly reads: readonly string[];
   /** Keys of its configuration that are lists with an entry for each layer. */
   readonly byLayer: readonly ("layer_types" | "no_rope_layers")[];
@@ -141,62 +140,6 @@ const LIMITS = {
 /** Largest window taken from a file. */
 export const MOST_WINDOW = 2 ** 31;
 
-/**
- * What `config.json` may say that changes the computation and that a family has to read itself: each key with the
- * values that leave a Llama as it is. An absent key and `null` always do.
- */
-const NOT_BUILT: Record<string, readonly unknown[]> = {
-  attention_dropout: [0],
-  residual_dropout: [0],
-  resid_pdrop: [0],
-  embd_pdrop: [0],
-  attention_out_bias: [false],
-  partial_rotary_factor: [1],
-  rope_interleaved: [false],
-  auto_map: [],
-  is_encoder_decoder: [false],
-  add_cross_attention: [false],
-  final_logit_softcapping: [],
-  attn_logit_softcapping: [],
-  embedding_multiplier: [1],
-  residual_multiplier: [1],
-  attention_multiplier: [],
-  logits_scaling: [1],
-  query_pre_attn_scalar: [],
-  use_bidirectional_attention: [false],
-  no_rope_layers: [],
-  clip_qkv: [],
-  per_layer_config: [],
-};
-
-/** Refuses what a family's computation would have to change for. @throws UserError that names the field. */
-function refuseUnknown<C extends BaseConfig>(fields: Fields, family: Family<C>): void {
-  const { json } = fields, { architecture } = family;
-  if (fields.has("architectures")) {
-    const names = json.architectures;
-    if (!Array.isArray(names) || !names.includes(architecture)) {
-      fields.fail("architectures", `["${architecture}"]`);
-    }
-  }
-  for (const [field, plain] of Object.entries(NOT_BUILT)) {
-    if (family.reads.includes(field)) continue;
-    if (!fields.has(field) || plain.includes(json[field])) continue;
-    fields.fail(field, `${plain.length > 0 ? brief(plain[0]) : "none"}: nothing else is supported`);
-  }
-  // What it says is read with the weights (model/formats/huggingface.ts).
-  readQuantization(fields);
-}
-
-/** The activation, by its name in `transformers`. */
-function readActivation(fields: Fields, field: string, absent: Activation): Activation {
-  if (!fields.has(field)) return absent;
-  const name = fields.json[field], known = Object.keys(ACTIVATIONS) as Activation[];
-  // Two names of one function.
-  const found = known.find((activation) => activation === (name === "swish" ? "silu" : name));
-  const names = known.map((activation) => `"${activation}"`).join(" or ");
-  return found ?? fields.fail(field, `${names}: nothing else is supported`);
-}
-
 /** The context before RoPE was scaled, where the family's files have it beside the scaling. */
 function readOriginal(fields: Fields, absent: number | null): number | null {
   const field = "original_max_position_embeddings";
@@ -210,7 +153,7 @@ export function readConfig<C extends BaseConfig>(
   family: Family<C>,
 ): OwnConfig<C> & Pick<BaseConfig, CommonKeys> {
   const { json } = fields, { defaults } = family;
-  refuseUnknown(fields, family);
+  refuseOthers(fields, family);
 
   const count = (field: keyof typeof LIMITS) => fields.count(field, LIMITS[field]);
   const hidden = count("hidden_size"), heads = count("num_attention_heads");

@@ -68,6 +68,8 @@ export const GEMMA3_TEXT: Family<Gemma3TextConfig> = {
   spec: (config) => ({
     ...withLayerRopes(gemmaSpec(config), config),
     qkNorm: { over: "head", q: "self_attn.q_norm", k: "self_attn.k_norm" },
+    // The factor of a scaled RoPE is in it already.
+    longestText: config.max_position_embeddings,
   }),
   json: (config) => ({
     ...gemmaJson(config),

@@ -251,6 +251,12 @@ Deno.test("parseConfig: a Ministral 3 is for texts in which its queries don't gr
   assert.deepEqual([plain.rope_theta, plain.rope_scaling?.type], [1e6, "yarn"]);
 });
 
+Deno.test("contextLength: a Gemma 3's has the factor of its RoPE already", () => {
+  const rope_scaling = { rope_type: "linear", factor: 8 };
+  const config = parse("gemma3_text", { max_position_embeddings: 1024, rope_scaling });
+  assert.equal(contextLength(config), 1024);
+});
+
 Deno.test("parseConfig: the scale of Gemma's embeddings is rounded as a float32", () => {
   const { embedding_multiplier } = archSpec(parse("gemma2", { hidden_size: 60, head_dim: 16 }));
   assert.equal(embedding_multiplier, Math.fround(Math.sqrt(60)));
