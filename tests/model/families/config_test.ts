@@ -26,6 +26,12 @@ Deno.test("presets have the published numbers of weights", () => {
   assert.equal(weightCount("llama3.2-1b"), 1_235_814_400);
   assert.equal(weightCount("mistral-7b"), 7_241_732_096);
   assert.equal(weightCount("smollm-135m"), 134_515_008);
+  assert.equal(weightCount("qwen2.5-7b"), 7_615_616_512);
+  assert.equal(weightCount("qwen3-8b"), 8_190_735_360);
+  assert.equal(weightCount("smollm3-3b"), 3_075_098_624);
+  assert.equal(weightCount("phi4-mini"), 3_836_021_760);
+  // Of 4,300,079,472 that the published one has, the others are its picture encoder's.
+  assert.equal(weightCount("gemma3-4b"), 3_880_263_168);
 });
 
 /** What published files mean: a preset, and what differs from it. */
