@@ -53,9 +53,10 @@ const PROGRAMS: Record<string, string> = {
     "attention_unstaged_key(dtype=f16,rotated=halves,excludes=false,packed=false,softcap=false,headDim=16)",
   attention_unstaged_query:
     "attention_unstaged_query(dtype=f32,rotated=halves,excludes=false,packed=false,softcap=false,headDim=16)",
-  rope: "rope(x=f16,pairs=halves,back=false)",
-  rope_neighbours_back: "rope(x=f32,pairs=neighbours,back=true)",
-  rope_part: "rope_part(x=f16,back=false)",
+  rope: "rope(x=f16,pairs=halves,whole=true,back=false)",
+  rope_elements: "rope_elements(x=f16,back=false)",
+  rope_neighbours_back: "rope(x=f32,pairs=neighbours,whole=true,back=true)",
+  rope_part: "rope(x=f16,pairs=halves,whole=false,back=false)",
   table_rows: "table_rows",
   rope_append: "rope_append(qkv=f32,cache=f16,pairs=halves)",
   adamw: "adamw(value=f16)",

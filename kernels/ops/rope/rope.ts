@@ -34,10 +34,19 @@ export function fuses({ rotary }: Pick<RowRotation, "rotary">, headDim: number):
   return rotary.pairs === "neighbours" || isWhole(rotary, headDim);
 }
 
-/** Two vectors at once, half a head apart. */
+/** What programs differ in. */
+interface RopeVariant {
+  x: Dtype;
+  pairs: RotaryPairs;
+  /** Whether vectors of all of a head are handled. */
+  whole: boolean;
+  back: boolean;
+}
+
+/** Two vectors at once, half of what is rotated of a head apart. */
 const program = programFamily(
   "rope",
-  ({ x, pairs, back }: { x: Dtype; pairs: RotaryPairs; back: boolean }) => {
+  ({ x, pairs, whole, back }: RopeVariant) => {
     const pair = (back ? rotateBack : rotate)(
       { first: "a", second: "b", cos: "c", sin: "s" },
       pairs,
@@ -48,15 +57,21 @@ const program = programFamily(
         { name: "table", dtype: "f32", access: "read" },
         { name: "positions", dtype: "u32", access: "read", scalar: true },
       ],
-      // `half` is half a head's vectors, `stride` those from row to row.
-      uniforms: { vectors: "u32", heads: "u32", half: "u32", stride: "u32" },
+      // `half` is half the vectors that are handled of a head, `size` all of a head's, `stride` those from row to row.
+      uniforms: {
+        vectors: "u32",
+        heads: "u32",
+        half: "u32",
+        stride: "u32",
+        ...whole ? {} : { size: "u32" } as const,
+      },
       body: elementMain(`
   let head = i / u.half;
   let lane = i % u.half;
   let row = positions[head / u.heads] * 2u * u.half;
   let c = load_table(row + lane);
   let s = load_table(row + u.half + lane);
-  let at = head / u.heads * u.stride + head % u.heads * 2u * u.half + lane;
+  let at = head / u.heads * u.stride + head % u.heads * ${whole ? "2u * u.half" : "u.size"} + lane;
   let a = load_x(at);
   let b = load_x(at + u.half);
   store_x(at, ${pair.first});
@@ -65,12 +80,9 @@ const program = programFamily(
   },
 );
 
-/**
- * One head a thread, which alone writes its elements: the halves of what is rotated of it may begin anywhere in a
- * vector.
- */
-const partProgram = programFamily(
-  "rope_part",
+/** One head a thread, which alone writes its elements: the halves of what is rotated of it may begin within a vector. */
+const elementProgram = programFamily(
+  "rope_elements",
   ({ x, back }: { x: Dtype; back: boolean }) => {
     const point = {
       first: "a",
@@ -126,13 +138,15 @@ export function rope(
     flops: 3 * rows * heads * dims,
     bytes: rows * (2 * heads * headDim * bytesOf(x.dtype) + 4 * table.rowSize),
   };
-  if (!fuses({ rotary }, headDim)) {
+  const fused = fuses({ rotary }, headDim);
+  if (!fused && dims % 8 !== 0) {
     const vectors = rows * heads,
       uniforms = { vectors, heads, size: headDim / 4, stride, pairs: dims / 2 };
-    gpu.run(partProgram({ x: x.dtype, back }), tensors, uniforms, elementGrid(vectors), cost);
+    gpu.run(elementProgram({ x: x.dtype, back }), tensors, uniforms, elementGrid(vectors), cost);
     return;
   }
-  const half = headDim / 8, vectors = rows * heads * half;
-  const uniforms = { vectors, heads, half, stride };
-  gpu.run(program({ x: x.dtype, pairs, back }), tensors, uniforms, elementGrid(vectors), cost);
+  const half = (fused ? headDim : dims) / 8, vectors = rows * heads * half;
+  const uniforms = { vectors, heads, half, stride, ...fused ? {} : { size: headDim / 4 } };
+  const variant = { x: x.dtype, pairs, whole: fused, back };
+  gpu.run(program(variant), tensors, uniforms, elementGrid(vectors), cost);
 }
