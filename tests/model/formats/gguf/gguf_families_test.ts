@@ -19,7 +19,9 @@ import { rewrittenTensors } from "../../../../model/formats/rewrite.ts";
 import type { WeightSource } from "../../../../model/formats/weights.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
 import { fixturePath, readFixture } from "../../../fixtures.ts";
-import { assertClose } from "../../../kernels/harness.ts";
+import { EXACT } from "../../../../kernels/ops/numerics.ts";
+import { assertClose, gpuTest } from "../../../kernels/harness.ts";
+import { assertLogits } from "../../families/beside_transformers.ts";
 import { encode, memoryWeights } from "../../checkpoint/made_weights.ts";
 
 /** The configurations of the tiny models that transformers ran, by name. */
@@ -151,3 +153,21 @@ Deno.test("gguf: models of every family are read as they were written, or refuse
   const missing = ggufFamilies().filter(([type]) => !written.has(type)).map(([type]) => type);
   assert.deepEqual(missing, []);
 });
+
+/** `gguf_families/expected.json`, by family. */
+type Expected = Record<string, { ids: number[]; positions: number[]; logits: number[][] }>;
+
+const MADE = fixturePath("gguf_families");
+const expected: Expected = JSON.parse(Deno.readTextFileSync(join(MADE, "expected.json")));
+for (const [name, { ids, positions, logits }] of Object.entries(expected)) {
+  gpuTest(
+    `gguf: a file that Python's gguf wrote is the model of transformers: ${name}`,
+    async (gpu) => {
+      const path = join(MADE, `${name}.gguf`), source = openGguf(path);
+      source.close();
+      assert.equal(source.config.model_type, name);
+      const rows = new Map(positions.map((position, i) => [position, logits[i]]));
+      await assertLogits(gpu, path, { ids, rows }, { numerics: EXACT, tolerance: 1e-4 });
+    },
+  );
+}
