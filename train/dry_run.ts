@@ -6,7 +6,7 @@
  */
 import { clock } from "../cli/progress.ts";
 import { megabytes, memoryLines } from "../kernels/gpu/memory.ts";
-import type { SampleGroup } from "../model/text/prompt.ts";
+import { type SampleGroup, tokensOf } from "../model/text/prompt.ts";
 import { plannedSteps, type StepPlan, stepsInEpoch } from "./data.ts";
 import type { Training } from "./training.ts";
 
@@ -20,8 +20,7 @@ export function plannedTokens(
   done: number,
 ): number {
   const lengths = (indexes: ArrayLike<number>) =>
-    Array.from(indexes, (i) => groups[i].reduce((sum, { ids }) => sum + ids.length, 0))
-      .reduce((sum, length) => sum + length, 0);
+    tokensOf(Array.from(indexes, (i) => groups[i]).flat());
   const ofEpoch = lengths(plan.samples), perEpoch = stepsInEpoch(plan);
   /** Tokens of the first so many steps: of whole epochs without looking at their order, and of a begun one. */
   const upTo = (steps: number) => {

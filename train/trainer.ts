@@ -12,6 +12,7 @@ import type { Gpu } from "../kernels/gpu/gpu.ts";
 import { GRAD_SCALER } from "../kernels/ops/optimizer/loss_scale.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { type Batch, type Document, makeBatch } from "../model/transformer/batch.ts";
+import { tokensOf } from "../model/text/prompt.ts";
 import { contextLength, type ModelConfig } from "../model/families/config.ts";
 import type { WeightSource } from "../model/formats/weights.ts";
 import { Llama } from "../model/transformer/llama.ts";
@@ -221,7 +222,7 @@ export class Trainer {
       gradNorm: gradScaler[GRAD_SCALER.gradNorm],
       lossScale: this.#lossScale,
       skipped: gradScaler[GRAD_SCALER.skip] === 1,
-      tokens: window.flat().reduce((sum, { ids }) => sum + ids.length, 0),
+      tokens: tokensOf(window.flat()),
     };
     this.readGradScaler(gradScaler);
     return result;

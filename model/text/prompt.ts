@@ -55,6 +55,13 @@ export interface TokenizedSample {
 /** The samples of a row of data, which stay together in a micro-batch. */
 export type SampleGroup = readonly TokenizedSample[];
 
+/** Tokens of samples; those of a prompt alone are also its answers'. */
+export function tokensOf(samples: Iterable<TokenizedSample>): number {
+  let tokens = 0;
+  for (const { ids, part } of samples) if (part !== "prompt") tokens += ids.length;
+  return tokens;
+}
+
 /** How an instruction becomes the text of a prompt. */
 export type PromptTemplate = "alpaca" | "none";
 

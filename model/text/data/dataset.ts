@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../../kernels/errors.ts";
 import { type SampleGroup, supervisedTokens, type TokenizedSample } from "../prompt.ts";
-import { isChat } from "../sample.ts";
+import { isChat, type Sample } from "../sample.ts";
 import { type EncodingOptions, SampleEncoder } from "../sample_encoder.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Judgement } from "./formats/preference.ts";
@@ -33,6 +33,30 @@ export interface DatasetOptions extends EncodingOptions {
   check?: () => void;
 }
 
+/**
+ * Encodes samples of preferences, whose prompts are never learnt: of a prompt with messages after it, as TRL has it, all that
+ * follows the prompt counts, or with `assistant` the assistant's messages alone.
+ */
+class AnswerEncoder {
+  readonly #turns: SampleEncoder;
+  readonly #others: SampleEncoder;
+
+  constructor(tokenizer: Tokenizer, options: EncodingOptions) {
+    const train_on = options.train_on === "assistant" ? "assistant" : "all";
+    this.#turns = new SampleEncoder(tokenizer, { ...options, train_on });
+    this.#others = new SampleEncoder(tokenizer, { ...options, train_on: "last" });
+  }
+
+  async encode(sample: Sample, maxLength: number): Promise<TokenizedSample> {
+    const encoder = isChat(sample) && sample.prompt > 0 ? this.#turns : this.#others;
+    return await encoder.encode(sample, maxLength);
+  }
+
+  get notes(): string[] {
+    return [...this.#turns.notes, ...this.#others.notes];
+  }
+}
+
 /** The samples of a data file as ids, and how many groups were left out. */
 interface EncodedData {
   groups: SampleGroup[];
@@ -47,7 +71,9 @@ async function encodedData(
 ): Promise<EncodedData> {
   const maxLength = Math.min(options.max_length, options.context);
   const loaded = await loadGroups(data, { limit, data_format, judgement });
-  const encoder = new SampleEncoder(tokenizer, options);
+  const encoder = judgement === undefined
+    ? new SampleEncoder(tokenizer, options)
+    : new AnswerEncoder(tokenizer, options);
   const groups: SampleGroup[] = [], left = { cut: 0, unanswered: 0, spanned: 0 };
   for (const group of loaded.groups) {
     check?.();

@@ -76,6 +76,16 @@ interface ReadGroup {
   used: ReadonlySet<string>;
 }
 
+/** Says in messages what the answer of a row is called in the file. */
+function naming<T>(name: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof UserError) || !error.message.includes(": completion")) throw error;
+    throw new UserError(error.message.replace(": completion", `: ${name}`));
+  }
+}
+
 /** The groups of a row. @throws {UserError} Where the row is none that is known. */
 function readGroups(
   row: Row,
@@ -89,7 +99,8 @@ function readGroups(
     const used = new Set(PREFERENCE_FIELDS), group: PartSample[] = [];
     let missing: string | undefined;
     for (const { part, row, name } of answers) {
-      const { sample, empty, used: own } = toSample(row, { outputs, data_format });
+      const read = { outputs, data_format };
+      const { sample, empty, used: own } = naming(name, () => toSample(row, read));
       own.forEach((field) => used.add(field));
       group.push({ sample, part });
       if (empty !== undefined) missing ??= name;

@@ -120,6 +120,7 @@ function pairOf(where: () => string, value: Fields, judgement: Judgement): Judge
       return [made("chosen", { completion: chosen }), made("rejected", { completion: rejected })];
     }
     const length = commonLength(chosen, rejected), prompt = chosen.slice(0, length);
+    if (length === 0) throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
     return [
       made("chosen", { prompt, completion: chosen.slice(length) }),
       made("rejected", { prompt, completion: rejected.slice(length) }),
@@ -134,16 +135,19 @@ function pairOf(where: () => string, value: Fields, judgement: Judgement): Judge
   const [better, worse] = [asText(chosen) ?? "", asText(rejected) ?? ""];
   const prompt = commonText(better, worse);
   if (prompt.trim() === "") {
-    throw new UserError(
-      `${where()}: prompt is missing, and chosen and rejected don't begin alike; expected ${
-        EXPECTED[judgement]
-      }`,
-    );
+    throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
   }
   return [
     made("chosen", { prompt, completion: better.slice(prompt.length) }),
     made("rejected", { prompt, completion: worse.slice(prompt.length) }),
   ];
+}
+
+/** What is wrong with a row of which no prompt can be made. */
+function withoutPrompt(judgement: Judgement): string {
+  return `prompt is missing, and chosen and rejected don't begin alike; expected ${
+    EXPECTED[judgement]
+  }`;
 }
 
 /** How many messages two conversations have in common at their beginning; the last of neither is one of them. */

@@ -1,7 +1,7 @@
 /** Rows of preferences: which answers they have, how these are encoded, and what is wrong with them. */
 import assert from "node:assert/strict";
 import { UserError } from "../../../../kernels/errors.ts";
-import { loadDataset } from "../../../../model/text/data/dataset.ts";
+import { type DatasetOptions, loadDataset } from "../../../../model/text/data/dataset.ts";
 import type { Judgement } from "../../../../model/text/data/formats/preference.ts";
 import { loadGroups } from "../../../../model/text/data/load.ts";
 import { encodeSample, supervisedTokens } from "../../../../model/text/prompt.ts";
@@ -165,4 +165,79 @@ Deno.test("preferences: sides are encoded as prompt and completion, and a pair w
     loadDataset(tokenizer, { ...options, max_length: 2, say: () => {} }),
     /no pair has any of its answers within max_length 2$/,
   );
+});
+
+const user = (content: string) => ({ role: "user", content });
+const assistant = (content: string) => ({ role: "assistant", content });
+
+/** What of a sample of these rows is read, and what is learnt, as ChatML writes it. */
+async function conversation(rows: unknown[], options: Partial<DatasetOptions> = {}) {
+  using folder = new TemporaryFolder();
+  const data = folder.file("rows.json", JSON.stringify(rows));
+  const groups = await loadDataset(tokenizer, {
+    data,
+    tokenizerPath,
+    judgement: "pairs",
+    template: "chatml",
+    max_length: 999,
+    context: 999,
+    say: () => {},
+    ...options,
+  });
+  return groups.map((group) =>
+    group.map(({ ids, targets, part }) => {
+      const text = (from: number, to: number) => tokenizer.decode([...ids.subarray(from, to)]);
+      return { part, prompt: text(0, targets[0][0]), learnt: targets.map((span) => text(...span)) };
+    })
+  );
+}
+
+Deno.test("preferences: messages beside a prompt, in whole conversations, and with the prompt as text", async () => {
+  const asked = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
+  const expected = [
+    { part: "chosen", prompt: asked, learnt: ["good day<|im_end|>\n"] },
+    { part: "rejected", prompt: asked, learnt: ["no<|im_end|>\n"] },
+  ];
+  const answers = { chosen: [assistant("good day")], rejected: [assistant("no")] };
+  const whole = {
+    chosen: [user("hi"), ...answers.chosen],
+    rejected: [user("hi"), ...answers.rejected],
+  };
+  const rows = [{ prompt: [user("hi")], ...answers }, whole, { ...whole, prompt: "hi" }];
+  assert.deepEqual(await conversation(rows), rows.map(() => expected));
+  const [[turns]] = await conversation([
+    {
+      prompt: [user("hi")],
+      chosen: [assistant("a"), user("b"), assistant("c")],
+      rejected: [assistant("d")],
+    },
+  ]);
+  const [first, last] = ["a<|im_end|>\n", "c<|im_end|>\n"];
+  const between = "<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\n";
+  assert.deepEqual(turns, { part: "chosen", prompt: asked, learnt: [first + between + last] });
+  const [[own]] = await conversation([
+    {
+      prompt: [user("hi")],
+      chosen: [assistant("a"), user("b"), assistant("c")],
+      rejected: [assistant("d")],
+    },
+  ], { train_on: "assistant" });
+  assert.deepEqual(own, { part: "chosen", prompt: asked, learnt: [first, last] });
+  const labelled = [{ prompt: [user("hi")], completion: answers.chosen, label: true }];
+  assert.deepEqual(await conversation(labelled, { judgement: "labels" }), [[expected[0]]]);
+});
+
+Deno.test("preferences: messages that are no answer are refused by the row's own names", async () => {
+  const others = [{ chosen: [user("a"), assistant("b")], rejected: [user("c"), assistant("d")] }];
+  await assert.rejects(conversation(others), /row 1 \(line 1\): prompt is missing, and chosen and/);
+  const rows = [{
+    chosen: [user("a"), user("b"), assistant("c")],
+    rejected: [user("a"), assistant("b"), assistant("d")],
+  }];
+  await assert.rejects(
+    conversation(rows),
+    /row 1 \(line 1\): chosen begins with a message by "user"/,
+  );
+  const empty = [{ prompt: [user("a")], chosen: [], rejected: [assistant("d")] }];
+  await assert.rejects(conversation(empty), /row 1 \(line 1\): chosen has no message; expected/);
 });
