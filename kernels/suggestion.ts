@@ -15,8 +15,8 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return bestDistance <= Math.max(2, Math.ceil(word.length / 2)) ? best : undefined;
 }
 
-/** `did you mean "x"?` for messages, or an empty string where nothing is near. */
+/** `did you mean "x"?` for messages, or an empty string where nothing is near. A name from a file may hold line breaks. */
 export function didYouMean(word: string, candidates: readonly string[]): string {
   const near = nearest(word, candidates);
-  return near === undefined ? "" : `; did you mean "${near}"?`;
+  return near === undefined ? "" : `; did you mean ${JSON.stringify(near)}?`;
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
-import { loadSamples } from "../../model/text/data/load.ts";
+import { loadGroups, loadSamples } from "../../model/text/data/load.ts";
 import { fixturePath } from "../fixtures.ts";
 import { ascii } from "../model/formats/pth_writer.ts";
 import { MemoryFolder } from "./memory_folder.ts";
@@ -51,6 +51,29 @@ Deno.test("20,000 damaged data files of text load or are refused in a sentence",
   // Some must load and most must not, in many ways, or the damage tests too little.
   assert.ok(loaded > 2000 && loaded < 12_000, `${loaded} loaded`);
   assert.ok(problems.size > 40, [...problems].join("\n"));
+});
+
+const PREFERENCES = [
+  { prompt: "a", chosen: " b", rejected: " c" },
+  { prompt: "a", completion: " b", label: false },
+  {
+    chosen: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }],
+    rejected: [{ role: "user", content: "a" }, { role: "assistant", content: "c" }],
+  },
+];
+
+Deno.test("5,000 damaged files of preferences load or are refused in a sentence", async () => {
+  const { loaded, problems } = await fuzz({
+    seed: 20260104,
+    rounds: 5000,
+    total: 8,
+    damage: (pick) => ({
+      "rows.json": new TextEncoder().encode(mutateJson(JSON.stringify(PREFERENCES), pick)),
+    }),
+    load: (folder) => loadGroups(join(folder, "rows.json"), { judgement: "labels" }),
+  });
+  assert.ok(loaded > 500 && loaded < 4500, `${loaded} loaded`);
+  assert.ok(problems.size > 20, [...problems].join("\n"));
 });
 
 const packed = Array.from(TABLES.concat(JSONS), (text) => Uint8Array.from(gzipSync(text)));

@@ -90,57 +90,67 @@ function isGood(where: () => string, name: string, value: Value): boolean {
   throw new UserError(`${where()}: ${name} is ${is}; expected true or false`);
 }
 
+/** An answer of a pair: text, or messages, of which one may stand alone. */
+function answerOf(
+  where: () => string,
+  value: Fields,
+  { name, judgement }: { name: "chosen" | "rejected"; judgement: Judgement },
+): string | Value[] {
+  if (!has(value, name)) {
+    const near = didYouMean(name, Object.keys(value));
+    throw new UserError(`${where()}: ${name} is missing; expected ${EXPECTED[judgement]}${near}`);
+  }
+  const answer = value[name];
+  if (Array.isArray(answer)) return answer;
+  if (isFields(answer) && ("role" in answer || "from" in answer)) return [answer];
+  const text = asText(answer);
+  if (text !== undefined) return text;
+  throw new UserError(
+    `${where()}: ${name} is ${kindOf(answer)}; expected text or a list of messages`,
+  );
+}
+
+/** Fields that may hold the messages before an answer: TRL's, and LLaMA-Factory's. */
+const ASKED = ["prompt", "messages", "conversations"];
+
 /** Both answers as rows; a prompt that they begin with is taken off them. */
 function pairOf(where: () => string, value: Fields, judgement: Judgement): JudgedRow[] {
-  for (const name of ["chosen", "rejected"]) {
-    if (!has(value, name)) {
-      const near = didYouMean(name, Object.keys(value));
-      throw new UserError(`${where()}: ${name} is missing; expected ${EXPECTED[judgement]}${near}`);
+  const [chosen, rejected] = (["chosen", "rejected"] as const).map((name) =>
+    answerOf(where, value, { name, judgement })
+  );
+  const { chosen: _, rejected: __, ...rest } = value;
+  const rows = (prompt: Fields, better: Fields, worse: Fields): JudgedRow[] => {
+    const row = (part: "chosen" | "rejected", answer: Fields) => {
+      return { part, row: { where, value: { ...rest, ...prompt, ...answer } }, name: part };
+    };
+    return [row("chosen", better), row("rejected", worse)];
+  };
+  if (typeof chosen !== "string" && typeof rejected !== "string") {
+    const asked = ASKED.find((name) => Array.isArray(rest[name]));
+    if (asked !== undefined) {
+      const prompt = rest[asked];
+      ASKED.forEach((name) => delete rest[name]);
+      return rows({ prompt }, { completion: chosen }, { completion: rejected });
     }
-    if (asText(value[name]) === undefined && !Array.isArray(value[name])) {
-      throw new UserError(
-        `${where()}: ${name} is ${kindOf(value[name])}; expected text or a list of messages`,
-      );
-    }
+    // Some files have the question as text beside whole conversations.
+    const length = commonLength(chosen, rejected), prompt = chosen.slice(0, length);
+    if (length === 0) throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
+    const [better, worse] = [chosen, rejected].map((all) => ({ completion: all.slice(length) }));
+    return rows({ prompt }, better, worse);
   }
-  const { chosen, rejected, ...rest } = value;
-  if (Array.isArray(chosen) !== Array.isArray(rejected)) {
+  if (typeof chosen !== "string" || typeof rejected !== "string") {
     throw new UserError(
       `${where()}: one of chosen and rejected is a list of messages and the other is text; expected both alike`,
     );
   }
-  const made = (part: "chosen" | "rejected", fields: Fields): JudgedRow => ({
-    part,
-    row: { where, value: { ...rest, ...fields } },
-    name: part,
-  });
-  if (Array.isArray(chosen) && Array.isArray(rejected)) {
-    // Some files have the question as text beside whole conversations.
-    if (Array.isArray(value.prompt)) {
-      return [made("chosen", { completion: chosen }), made("rejected", { completion: rejected })];
-    }
-    const length = commonLength(chosen, rejected), prompt = chosen.slice(0, length);
-    if (length === 0) throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
-    return [
-      made("chosen", { prompt, completion: chosen.slice(length) }),
-      made("rejected", { prompt, completion: rejected.slice(length) }),
-    ];
-  }
-  if (has(value, "instruction")) {
-    return [made("chosen", { output: chosen }), made("rejected", { output: rejected })];
-  }
-  if (has(value, "prompt")) {
-    return [made("chosen", { completion: chosen }), made("rejected", { completion: rejected })];
-  }
-  const [better, worse] = [asText(chosen) ?? "", asText(rejected) ?? ""];
-  const prompt = commonText(better, worse);
-  if (prompt.trim() === "") {
-    throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
-  }
-  return [
-    made("chosen", { prompt, completion: better.slice(prompt.length) }),
-    made("rejected", { prompt, completion: worse.slice(prompt.length) }),
-  ];
+  if (has(value, "instruction")) return rows({}, { output: chosen }, { output: rejected });
+  if (has(value, "prompt")) return rows({}, { completion: chosen }, { completion: rejected });
+  const prompt = commonText(chosen, rejected);
+  if (prompt.trim() === "") throw new UserError(`${where()}: ${withoutPrompt(judgement)}`);
+  const [better, worse] = [chosen, rejected].map((all) => ({
+    completion: all.slice(prompt.length),
+  }));
+  return rows({ prompt }, better, worse);
 }
 
 /** What is wrong with a row of which no prompt can be made. */

@@ -203,7 +203,19 @@ Deno.test("preferences: messages beside a prompt, in whole conversations, and wi
     chosen: [user("hi"), ...answers.chosen],
     rejected: [user("hi"), ...answers.rejected],
   };
-  const rows = [{ prompt: [user("hi")], ...answers }, whole, { ...whole, prompt: "hi" }];
+  const [good] = answers.chosen, [bad] = answers.rejected;
+  const rows = [
+    { prompt: [user("hi")], ...answers },
+    whole,
+    { ...whole, prompt: "hi" },
+    // As LLaMA-Factory has them.
+    {
+      conversations: [{ from: "human", value: "hi" }],
+      chosen: { from: "gpt", value: good.content },
+      rejected: { from: "gpt", value: bad.content },
+    },
+    { messages: [user("hi")], chosen: good, rejected: bad },
+  ];
   assert.deepEqual(await conversation(rows), rows.map(() => expected));
   const [[turns]] = await conversation([
     {
@@ -225,6 +237,10 @@ Deno.test("preferences: messages beside a prompt, in whole conversations, and wi
   assert.deepEqual(own, { part: "chosen", prompt: asked, learnt: [first, last] });
   const labelled = [{ prompt: [user("hi")], completion: answers.chosen, label: true }];
   assert.deepEqual(await conversation(labelled, { judgement: "labels" }), [[expected[0]]]);
+  const [[bare]] = await conversation([{ messages: whole.rejected, kto_tag: false }], {
+    judgement: "labels",
+  });
+  assert.deepEqual([bare.part, bare.prompt], ["rejected", asked]);
 });
 
 Deno.test("preferences: messages that are no answer are refused by the row's own names", async () => {
