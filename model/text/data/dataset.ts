@@ -47,9 +47,16 @@ class AnswerEncoder {
     this.#others = new SampleEncoder(tokenizer, { ...options, train_on: "last" });
   }
 
-  async encode(sample: Sample, maxLength: number): Promise<TokenizedSample> {
-    const encoder = isChat(sample) && sample.prompt > 0 ? this.#turns : this.#others;
-    return await encoder.encode(sample, maxLength);
+  async openFor(sample: Sample): Promise<void> {
+    await this.#encoderOf(sample).openFor(sample);
+  }
+
+  encode(sample: Sample, maxLength: number): TokenizedSample {
+    return this.#encoderOf(sample).encode(sample, maxLength);
+  }
+
+  #encoderOf(sample: Sample): SampleEncoder {
+    return isChat(sample) && sample.prompt > 0 ? this.#turns : this.#others;
   }
 
   get notes(): string[] {
