@@ -24,6 +24,9 @@ import { adapterOf, modelName, parseServeArguments, type ServeFlags } from "./fl
 import { readKeys } from "./keys.ts";
 import type { ServeSettings, ToEngine, ToServer } from "./messages.ts";
 
+/** Tokens of prompts between two steps of the answers that are being made. */
+const INTERLEAVED = 1024;
+
 /** Where the server is asked. */
 function urlOf(host: string, port: number): string {
   return `http://${host.includes(":") ? `[${host}]` : host}:${port}/v1`;
@@ -122,13 +125,13 @@ export async function serve(args: string[]): Promise<void> {
     promptTokens: sequences * context,
     cache: cacheDtype(flags),
   };
-  const room = { penalized: true, adjusted: true, logprobs: true };
+  const options = { penalized: true, adjusted: true, logprobs: true, interleaved: INTERLEAVED };
   await using session = await loadModel(
     { source, adapter: adapters },
     { ...flags, profile: false },
     {
       mode: generateMode(sizes),
-      also: (memory, model) => new Engine(memory, model, sizes, room),
+      also: (memory, model) => new Engine(memory, model, sizes, options),
       advice: lessMemory("fewer --sequences, a smaller --context"),
     },
   );

@@ -9,33 +9,20 @@
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
-import { NOT_FINITE, type Sampling } from "../../kernels/ops/sampling/sample.ts";
+import { NOT_FINITE } from "../../kernels/ops/sampling/sample.ts";
 import type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
 import { checkNumber, checkPrompt, checkSequenceOptions, wholeFrom } from "./checks.ts";
+import { PromptFiller } from "./prompt_filler.ts";
+import { GREEDY, isDecoded, isLive, Sequence, type SequenceOptions } from "./sequence.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
-import {
-  type Choice,
-  type ChoiceRoom,
-  type ChosenLayout,
-  type LogitAdjustments,
-  TokenChooser,
-} from "./token_chooser.ts";
+import { type ChoiceRoom, type ChosenLayout, TokenChooser } from "./token_chooser.ts";
 
+export { GREEDY, Sequence, type SequenceOptions } from "./sequence.ts";
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
 export type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 export type { ChoiceRoom, LogitAdjustments } from "./token_chooser.ts";
-
-/** The most likely token each time. */
-export const GREEDY: Sampling = {
-  temperature: 0,
-  top_k: 0,
-  top_p: 1,
-  min_p: 0,
-  repetition_penalty: 1,
-  seed: 0,
-};
 
 /** The time that a chunk is to take: text is to flow. */
 const CHUNK_MILLISECONDS = 50;
@@ -51,59 +38,6 @@ function nextSteps(steps: number, milliseconds: number): number {
   return Math.max(1, Math.min(fitting, GROWTH * steps));
 }
 
-/** How a sequence goes on. */
-export interface SequenceOptions {
-  /** Default: {@linkcode GREEDY}. */
-  sampling?: Sampling;
-  /** Tokens of the answer at most. */
-  maxTokens: number;
-  /** Tokens that end the answer; they are not part of it. */
-  stop: readonly number[];
-  /** Which subsequence of random numbers the sequence draws from; u32. Default 0. */
-  subsequence?: number;
-  /** Default: none. */
-  adjustments?: LogitAdjustments;
-  /** Tell of each token's log-probability, and of those of so many of the likeliest ones. Default: tell nothing. */
-  logprobs?: number;
-  /** Which of the model's adapters it has, counted from 1, where the model has several. Default: 0, none. */
-  adapter?: number;
-  /**
-   * Reuse what a free slot's cache has of the prompt, as in conversations. The weights must not have changed since.
-   */
-  reuse?: boolean;
-}
-
-/** A sequence of an {@linkcode Engine}: a prompt, and its answer so far. */
-export class Sequence {
-  /** Tokens of the answer, without the one that ended it. */
-  readonly ids: number[] = [];
-  /** Why it ended, once it has. */
-  finished?: "stop" | "length" | "evicted";
-  /** Whether its client evicted it, though more of its tokens may have been read. */
-  evicted = false;
-  /** Its slot, once it is prefilled. */
-  slot?: number;
-  /** Tokens recorded so far, including those that are not read yet. */
-  asked = 0;
-  readonly choice: Choice;
-  readonly adapter: number;
-  /** The tokens of its slot that the host knows: the prompt's, the answer's and the one that ended it. */
-  readonly slotIds: number[];
-
-  /** @param most Tokens of the answer that there is room for. */
-  constructor(
-    readonly prompt: readonly number[],
-    readonly most: number,
-    readonly options: SequenceOptions,
-  ) {
-    const { sampling = GREEDY, subsequence = 0, adjustments, logprobs } = options;
-    this.choice = { sampling, subsequence, adjustments, logprobs };
-    this.adapter = options.adapter ?? 0;
-    this.slotIds = [...prompt];
-    if (most <= 0) this.finished = "length";
-  }
-}
-
 /** A token of a sequence's answer. */
 export interface Token {
   sequence: Sequence;
@@ -112,17 +46,34 @@ export interface Token {
   logprobs?: TokenLogprobs;
 }
 
-/** Steps that are recorded and not read yet, and the sequences whose tokens they make. */
-interface Chunk {
+/** Steps of a chunk, and the sequences whose tokens they make. */
+interface ChunkPart {
+  first: number;
   steps: number;
-  layout: ChosenLayout;
   sequences: readonly Sequence[];
+}
+
+/** Steps that are recorded and not read yet. */
+interface Chunk {
+  layout: ChosenLayout;
+  /** In the order of their steps. */
+  parts: readonly ChunkPart[];
+}
+
+/** What an engine is made for besides its sizes. */
+export interface EngineOptions extends ChoiceRoom {
+  /**
+   * Tokens of prompts that are computed between two steps of the other sequences at most. Default: prompts are computed
+   * whole, while the others wait, and nothing is copied from slot to slot.
+   */
+  interleaved?: number;
 }
 
 /** Decodes sequences of a model. */
 export class Engine {
   readonly slots: Slots;
   readonly #chooser: TokenChooser;
+  readonly #filler: PromptFiller;
   /** The last sequence of each slot: its tokens are what the slot holds. */
   readonly #sequences: (Sequence | undefined)[];
   /** Slots that a step computes: up to the last that was live when a prompt came in. */
@@ -137,18 +88,19 @@ export class Engine {
 
   /**
    * @param model Made to generate, with sizes that are no smaller.
-   * @param room What sequences may ask for.
+   * @param options What sequences may ask for, and how prompts come in.
    */
   constructor(
     memory: Memory,
     readonly model: Llama,
     readonly sizes: EngineSizes,
-    room: ChoiceRoom = {},
+    readonly options: EngineOptions = {},
   ) {
     this.slots = new Slots(memory, model, sizes);
     const { sequences } = sizes;
-    this.#chooser = new TokenChooser(memory, model.config.vocab_size, sequences, room);
+    this.#chooser = new TokenChooser(memory, model.config.vocab_size, sequences, options);
     this.#sequences = Array(sequences).fill(undefined);
+    this.#filler = new PromptFiller(this.slots, this.#sequences, options.interleaved);
   }
 
   /**
@@ -188,11 +140,12 @@ export class Engine {
   }
 
   async #step(gpu: Gpu): Promise<Token[]> {
-    const isNeeded = this.#recorded?.sequences.some(isLive);
+    const isNeeded = this.#recorded?.parts.some(({ sequences }) => sequences.some(isLive));
     const chunk = isNeeded ? this.#recorded : this.#record(gpu);
     this.#recorded = undefined;
     if (chunk === undefined) return [];
-    const { steps, layout } = chunk;
+    const { layout, parts } = chunk;
+    const steps = Math.max(...parts.map(({ first, steps }) => first + steps));
     const read = await gpu.read(this.#chooser.chosen(steps, layout), () => {
       this.#recorded = this.#record(gpu);
     });
@@ -259,26 +212,36 @@ export class Engine {
     return answers;
   }
 
-  /** Records the next chunk: the prompts that wait for a slot, or steps of all sequences. */
+  /** Records the next chunk: prompts that wait for a slot, steps of all sequences, or both where they are interleaved. */
   #record(gpu: Gpu): Chunk | undefined {
-    const decoded = this.#sequences.filter(isLive);
+    const decoded = this.#sequences.filter(isDecoded);
     // Without a cache a pass computes all slots, so that new sequences come when the others have ended.
-    if (this.slots.cache !== undefined || decoded.length === 0) {
-      const admitted = this.#prefill(gpu);
-      const { layout } = this.#chooser;
-      if (admitted.length > 0) return { steps: 1, layout, sequences: admitted };
-    }
-    if (!this.#rotateAsLong(gpu, decoded)) return undefined;
-    const needed = Math.max(0, ...decoded.map(({ most, asked }) => most - asked));
-    const room = decoded.map(({ slot = 0 }) => this.slots.roomToGrow(slot));
-    const { layout, mostSteps } = this.#chooser;
-    const steps = Math.min(this.#chunkSteps, needed, mostSteps, ...room);
+    const mayPrefill = this.slots.cache !== undefined || decoded.length === 0;
+    const prefilled = mayPrefill ? this.#prefill(gpu) : undefined;
+    const { layout } = this.#chooser;
+    const prompts = prefilled && { first: 0, steps: 1, sequences: prefilled };
+    const first = prompts === undefined ? 0 : 1;
+    const steps = prompts === undefined || this.options.interleaved !== undefined
+      ? this.#decode(gpu, first, [...decoded, ...prefilled ?? []])
+      : undefined;
+    const parts = [prompts, steps].filter((part) => part !== undefined);
+    return parts.length === 0 ? undefined : { layout, parts };
+  }
+
+  /** Records steps of sequences, from step `first` of the chunk on; undefined where there is none to make now. */
+  #decode(gpu: Gpu, first: number, sequences: readonly Sequence[]): ChunkPart | undefined {
+    if (!this.#rotateAsLong(gpu, sequences)) return undefined;
+    const needed = Math.max(0, ...sequences.map(({ most, asked }) => most - asked));
+    const room = sequences.map(({ slot = 0 }) => this.slots.roomToGrow(slot));
+    const most = this.#chooser.mostSteps - first,
+      fitting = this.#filler.isBusy ? 1 : this.#chunkSteps;
+    const steps = Math.min(fitting, needed, most, ...room);
     if (steps === 0) return undefined;
-    for (let step = 0; step < steps; step++) {
+    for (let step = first; step < first + steps; step++) {
       this.slots.step(gpu, this.#count, this.#sampler(gpu, step));
     }
-    for (const sequence of decoded) sequence.asked += steps;
-    return { steps, layout, sequences: decoded };
+    for (const sequence of sequences) sequence.asked += steps;
+    return { first, steps, sequences };
   }
 
   /** Makes keys again of texts that are about to outgrow them; false while the host doesn't know all of their tokens. */
@@ -290,42 +253,33 @@ export class Engine {
     return true;
   }
 
-  /** Gives waiting sequences the slots that are free, and computes their prompts. */
-  #prefill(gpu: Gpu): Sequence[] {
-    const free = [...this.#sequences.keys()].filter((slot) => !isLive(this.#sequences[slot]));
-    const admitted = this.#waiting.splice(0, free.length);
-    if (admitted.length === 0) return [];
-    const prompts = admitted.map((sequence) => {
-      const { prompt, options: { reuse = false } } = sequence;
-      const reusable = (slot: number) => {
-        const previous = this.#sequences[slot];
-        if (!previous || !reuse || previous.adapter !== sequence.adapter) return 0;
-        return this.slots.reusable(slot, previous.slotIds, prompt);
-      };
-      const best = free.reduce((best, slot) => reusable(slot) > reusable(best) ? slot : best);
-      free.splice(free.indexOf(best), 1);
-      const { adapter } = sequence;
-      return { sequence, slot: best, ids: prompt, cached: reusable(best), adapter };
-    }).sort((a, b) => a.slot - b.slot);
-    for (const { sequence, slot } of prompts) {
-      sequence.slot = slot;
-      sequence.asked = 1;
-      this.#sequences[slot] = sequence;
+  /**
+   * Gives waiting sequences the slots that are free, and computes prompts.
+   *
+   * @returns the sequences whose prompts are computed now; undefined where there was nothing to compute.
+   */
+  #prefill(gpu: Gpu): Sequence[] | undefined {
+    this.#filler.assign(this.#waiting);
+    const pieces = this.#filler.next(gpu);
+    if (pieces.length === 0) return undefined;
+    const complete = pieces.map(({ sequence }) => sequence).filter(isDecoded);
+    for (const sequence of complete) sequence.asked = 1;
+    this.#count = 1 + this.#sequences.findLastIndex(isDecoded);
+    if (complete.length > 0) {
+      this.#chooser.set(
+        gpu,
+        this.#sequences.map((sequence) => {
+          if (sequence === undefined) return undefined;
+          const { prompt, choice } = sequence;
+          return { prompt, choice, live: isDecoded(sequence) };
+        }),
+        complete.flatMap(({ slot }) => slot ?? []),
+      );
     }
-    this.#count = 1 + this.#sequences.findLastIndex(isLive);
-    this.#chooser.set(
-      gpu,
-      this.#sequences.map((sequence) => {
-        if (sequence === undefined) return undefined;
-        const { prompt, choice } = sequence;
-        return { prompt, choice, live: isLive(sequence) };
-      }),
-      prompts.map(({ slot }) => slot),
-    );
-    this.slots.prefill(gpu, prompts, this.#sampler(gpu, 0));
+    this.slots.prefill(gpu, pieces, this.#sampler(gpu, 0));
     this.#chunkSteps = 1;
     this.#began = performance.now();
-    return prompts.map(({ sequence }) => sequence);
+    return complete;
   }
 
   /** Chooses the next token of slots, as step `step` of a chunk. */
@@ -336,9 +290,12 @@ export class Engine {
   }
 
   /** Gives a chunk's tokens to their sequences. */
-  #collect(read: Uint32Array, { steps, layout, sequences }: Chunk): Token[] {
+  #collect(read: Uint32Array, { layout, parts }: Chunk): Token[] {
     const tokens: Token[] = [];
-    for (let step = 0; step < steps; step++) {
+    const steps = parts.flatMap(({ first, steps, sequences }) =>
+      Array.from({ length: steps }, (_, i) => ({ step: first + i, sequences }))
+    );
+    for (const { step, sequences } of steps) {
       for (const sequence of sequences) {
         const { ids, most, slot, options: { stop }, choice } = sequence;
         if (sequence.finished !== undefined || slot === undefined) continue;
@@ -362,10 +319,6 @@ export class Engine {
     }
     return tokens;
   }
-}
-
-function isLive(sequence: Sequence | undefined): sequence is Sequence {
-  return sequence !== undefined && sequence.finished === undefined;
 }
 
 /** What ends an answer whose next token can't be told. */

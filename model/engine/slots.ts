@@ -35,6 +35,8 @@ export interface Prompt {
   ids: readonly number[];
   /** Its first tokens whose keys and values are in the slot already, which are not computed again. */
   cached: number;
+  /** One past its last token to compute. Default: all are. */
+  until?: number;
   /** The adapter of its sequence, counted from 1. Default: 0, none. */
   adapter?: number;
 }
@@ -138,7 +140,10 @@ export class Slots {
     return Math.max(0, Math.min(commonPrefix(prompt, ids), cached, prompt.length - 1));
   }
 
-  /** Computes prompts, by slot in ascending order, in place of their slots' earlier sequences. */
+  /**
+   * Computes prompts, by slot in ascending order, in place of their slots' earlier sequences. `sampler` gets the logits of
+   * those that are computed to their end.
+   */
   prefill(gpu: Gpu, prompts: readonly Prompt[], sampler: Sampler): void {
     const { sequences, context } = this.sizes;
     if (prompts.some(({ slot, ids }) => slot >= sequences || ids.length > context)) {
@@ -148,7 +153,7 @@ export class Slots {
       this.#long[slot] = this.#isLong(ids.length);
       this.#adapters[slot] = adapter;
     }
-    this.#place(gpu, prompts);
+    this.#place(gpu, prompts.map(({ slot, ids, until }) => ({ slot, ids: ids.slice(0, until) })));
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
     let together: PromptPiece[] = [], tokens = 0, first = 0;
@@ -156,18 +161,21 @@ export class Slots {
       if (together.length > 0) this.#pass(gpu, together, first, sampler);
       [together, tokens] = [[], 0];
     };
-    for (const { slot, ids, cached } of prompts) {
-      const base = slot * context;
+    for (const { slot, ids, cached, until = ids.length } of prompts) {
+      const base = slot * context, { length } = ids, count = until - cached;
       const follows = together.length > 0 && slot === first + together.length;
-      if (!follows || tokens + ids.length > most || cached > 0) flush();
+      const isWhole = until === length && count <= most;
+      if (!follows || tokens + count > most || !isWhole) flush();
       if (together.length === 0) first = slot;
-      if (cached === 0 && ids.length <= most) {
+      if (isWhole) {
         const adapter = this.#adapters[slot];
-        together.push({ ids, from: 0, length: ids.length, base, last: true, adapter });
-        tokens += ids.length;
+        const piece = { ids: ids.slice(cached), from: cached, length, base, last: true, adapter };
+        together.push(piece);
+        tokens += count;
         continue;
       }
-      this.#computeAlone(gpu, { slot, ids, cached }, { length: ids.length, last: true }, sampler);
+      const prompt = { slot, ids: ids.slice(0, until), cached };
+      this.#computeAlone(gpu, prompt, { length, last: until === length }, sampler);
     }
     flush();
   }

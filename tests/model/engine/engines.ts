@@ -1,6 +1,6 @@
 /** Engines of fixture models, for the tests of what they make. */
 import type { Gpu } from "../../../kernels/gpu/gpu.ts";
-import { type ChoiceRoom, Engine } from "../../../model/engine/engine.ts";
+import { Engine, type EngineOptions } from "../../../model/engine/engine.ts";
 import type { EngineSizes } from "../../../model/engine/slots.ts";
 import type { Llama, LlamaOptions } from "../../../model/transformer/llama.ts";
 import { generateMode, type PassSizes } from "../../../model/transformer/modes.ts";
@@ -31,7 +31,7 @@ export async function makeEngine(
   { room, sizes: given = {}, passes, ...options }: Partial<Omit<LlamaOptions, "mode">> & {
     sizes?: Partial<EngineSizes>;
     passes?: Partial<PassSizes>;
-    room?: ChoiceRoom;
+    room?: EngineOptions;
   } = {},
 ): Promise<Engine> {
   const merged = { ...SIZES, ...given };
