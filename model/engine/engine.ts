@@ -15,7 +15,7 @@ import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
 import { checkNumber, checkPrompt, checkSequenceOptions, wholeFrom } from "./checks.ts";
 import { PromptFiller } from "./prompt_filler.ts";
-import { GREEDY, isDecoded, isLive, Sequence, type SequenceOptions } from "./sequence.ts";
+import { isDecoded, isLive, Sequence, type SequenceOptions } from "./sequence.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 import { type ChoiceRoom, type ChosenLayout, TokenChooser } from "./token_chooser.ts";
 
