@@ -41,23 +41,19 @@ function beforeEnd(rendered: string): string {
  * @throws {UserError} where there is no template, or it is wrong.
  */
 export function chatRenderer(
-  { tokenizer, folder, variables = "{}" }: ChatInputs,
+  { tokenizer, folder, variables }: ChatInputs,
 ): (turns: readonly Turn[], continues: boolean) => string {
-  const open = (json: string) =>
-    openChatTemplate(
-      { folder, variables: { json, name: "--template-kwargs" } },
-      tokenizer.named_tokens,
-    );
-  const asks = open(variables);
-  const goesOn = open(
-    JSON.stringify({ ...JSON.parse(variables), add_generation_prompt: false }),
-  );
+  const given = variables === undefined
+    ? undefined
+    : { json: variables, name: "--template-kwargs" };
+  const template = openChatTemplate({ folder, variables: given }, tokenizer.named_tokens);
   const render = (turns: readonly Turn[], continues: boolean): string => {
     const messages = turns.map(({ role, content }, i): Message => ({
       role,
       content: continues && i === turns.length - 1 ? content + END_TAG : content,
     }));
-    return continues ? beforeEnd(goesOn.render(messages).value) : asks.render(messages).value;
+    const { value } = template.conversation({ messages })(messages.length, !continues);
+    return continues ? beforeEnd(value) : value;
   };
   return (turns, continues) => {
     try {

@@ -1,5 +1,7 @@
 /** `lorikeet evaluate` beside lm-evaluation-harness on the same files (tests/fixtures/make_evaluate.py). */
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { fixturePath } from "../../fixtures.ts";
 import { gpuTest } from "../../kernels/harness.ts";
 import { succeeded, TemporaryFolder } from "../../cli/cli.ts";
@@ -47,10 +49,14 @@ function assertMetric(actual: Told, expected: Told, what: string): void {
 }
 
 /** Runs the command and compares all of its results with what lm-evaluation-harness has for these names. */
-async function compare(names: readonly string[], args: readonly string[]): Promise<void> {
+async function compare(
+  names: readonly string[],
+  args: readonly string[],
+  model = "builtin",
+): Promise<void> {
   using folder = new TemporaryFolder();
   const samples = folder.file("samples.jsonl"), output = folder.file("results.json");
-  const common = ["--model", "builtin", "--precision", "fp32", "--bootstrap-iters", "2000"];
+  const common = ["--model", model, "--precision", "fp32", "--bootstrap-iters", "2000"];
   const files = ["--output", output, "--log-samples", samples, "--json"];
   const outcome = await lorikeetHere("evaluate", [...common, ...files, ...args]);
   const printed = JSON.parse(succeeded(outcome));
@@ -104,6 +110,28 @@ gpuTest("evaluate: contexts are cut from the left, and more examples drawn", asy
 gpuTest("evaluate: another seed, a share of the rows and an instruction before all", async () => {
   const flags = ["--limit", "0.2", "--fewshot-seed", "99", "--system-instruction", "Be brief."];
   await compare(["seeded"], [...tasks("birds_choice"), ...flags]);
+});
+
+/** The built-in model with the fixture's chat template. */
+function chatModel(folder: TemporaryFolder): string {
+  const from = fileURLToPath(new URL("../../../examples/builtin/model", import.meta.url));
+  for (const { name } of Deno.readDirSync(from)) {
+    Deno.copyFileSync(join(from, name), folder.file(name));
+  }
+  const template = "chat_template.jinja";
+  Deno.copyFileSync(fixturePath(`evaluate/${template}`), folder.file(template));
+  return folder.path;
+}
+
+gpuTest("evaluate: conversations are rendered, and one without its system message", async () => {
+  using folder = new TemporaryFolder();
+  const model = chatModel(folder), chat = ["--apply-chat-template", "--limit", "3"];
+  const choice = [...tasks("birds_choice"), ...chat];
+  await compare(["chat"], choice, model);
+  await compare(["chat_refused"], [...choice, "--num-fewshot", "4"], model);
+  const oneTurn = ["--no-fewshot-as-multiturn", "--system-instruction", "Be brief."];
+  await compare(["chat_one_turn"], [...choice, ...oneTurn], model);
+  await compare(["chat_prefix"], [...tasks("birds_several"), ...chat], model);
 });
 
 gpuTest("evaluate: people get a table, groups before their tasks", async () => {
