@@ -40,6 +40,7 @@ export function llamaSpec(config: BaseConfig): ArchSpec {
     layers: Array.from({ length: config.num_hidden_layers }, () => layer),
     norms: { preAttention: "input_layernorm", preMlp: "post_attention_layernorm" },
     qkNorm: null,
+    queryGrowth: null,
     linears: SEPARATE_LAYERS,
     biases: new Set<LinearModule>([
       ...attention_bias ? ATTENTION_MODULES : [],

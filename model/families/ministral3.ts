@@ -82,11 +82,10 @@ export const MINISTRAL3: Family<Ministral3Config> = {
         : context,
     };
   },
-  // What grows begins to beyond the original context: longer texts are refused.
-  spec: (config) => ({
-    ...llamaSpec(config),
-    longestText: config.llama_4_scaling_beta === 0 ? null : config.original_max_position_embeddings,
-  }),
+  spec(config) {
+    const { llama_4_scaling_beta: beta, original_max_position_embeddings: period } = config;
+    return { ...llamaSpec(config), queryGrowth: beta === 0 ? null : { beta, period } };
+  },
   json: (config) => ({
     pad_token_id: null,
     rope_parameters: {

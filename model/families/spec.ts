@@ -11,11 +11,12 @@
  * have one by layer. A norm multiplies by its weight plus `norm.offset`.
  *
  * Each norm stands where the specification names one, and is the identity where it doesn't. q and k are normed
- * (`qk`) before they are rotated.
+ * (`qk`) before they are rotated, and q may grow with its position.
  *
  * @module
  */
 import type { Activation } from "../../kernels/ops/activation/swiglu.ts";
+import type { Growth } from "../../kernels/ops/elements/growth.ts";
 import type { NormKind } from "../../kernels/ops/norm/rmsnorm.ts";
 import type { RopeScaling } from "../../kernels/ops/rope/frequencies.ts";
 import type { Rotary } from "../../kernels/ops/rope/rotary.ts";
@@ -74,6 +75,8 @@ export interface ArchSpec {
   /** Name of the norm's module in a block, by place; absent where the block has none there. */
   readonly norms: Readonly<Partial<Record<NormPlace, string>>>;
   readonly qkNorm: QkNormSpec | null;
+  /** How queries then grow with their positions; null where they don't. */
+  readonly queryGrowth: Growth | null;
   /** The linear layers of a block. */
   readonly linears: LinearLayers;
   /** Those that have biases. */

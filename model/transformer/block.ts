@@ -18,6 +18,7 @@ import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { RowAdapters } from "../../kernels/ops/lora/own_ranks.ts";
+import { grow } from "../../kernels/ops/elements/growth.ts";
 import { scale } from "../../kernels/ops/elements/scale.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import { normInPlace } from "../../kernels/ops/norm/norm_in_place.ts";
@@ -101,19 +102,30 @@ export function norm(pass: BlockPass, next: NextNorm | undefined, x: Tensor): Te
   return y;
 }
 
-/** Norms queries and keys in place, where the block has norms for them; `keep`: where backward follows. */
+/** Multiplies queries, or their gradients, by what grows with their positions, where something does. */
+export function growQueries({ gpu, spec, batch }: BlockPass, qkv: Tensor): void {
+  if (spec.queryGrowth === null) return;
+  const { tokens: rows, positions } = batch, columns = spec.num_attention_heads * spec.head_dim;
+  grow(gpu, { x: qkv, positions, growth: spec.queryGrowth, rows, columns });
+}
+
+/**
+ * Norms queries and keys in place, where the block has norms for them, and grows queries; `keep`: where backward
+ * follows.
+ */
 export function normQueriesAndKeys(
   pass: BlockPass,
   { qkNorm }: Block,
   qkv: Tensor,
   keep?: NormInput,
 ): void {
-  if (qkNorm === null) return;
   const { gpu, spec, batch: { tokens: rows } } = pass;
-  for (const { w, columns, place } of qkNormParts(pass, qkNorm)) {
+  for (const { w, columns, place } of qkNorm === null ? [] : qkNormParts(pass, qkNorm)) {
     const inputs = keep && { ...keep, ...place };
     normInPlace(gpu, { x: qkv, w: w.value, columns, rows, ...spec.norm, keep: inputs });
   }
+  // A rotation doesn't change it.
+  growQueries(pass, qkv);
 }
 
 /** The columns of queries and of keys that are normed, and where their inputs are stored. */

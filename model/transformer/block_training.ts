@@ -25,6 +25,7 @@ import {
   branch,
   type BranchName,
   branchNorm,
+  growQueries,
   isDirect,
   linearPass,
   type NextNorm,
@@ -180,6 +181,7 @@ export function blockBackward(
     queryEnds: batch.keyRanges[block.keyRanges].queryEnds,
     rotation: rotationOf(pass, block),
   });
+  growQueries(pass, d.qkv);
   qkNormBackward(pass, block, stored.qkNorm);
   const n = inputAgain(pass, block.qkv, attentionNorm, x);
   const qkvGradients = { ...gradients("qkv", loraHidden), x: n, dy: d.qkv };

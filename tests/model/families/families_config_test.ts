@@ -240,15 +240,19 @@ Deno.test("parseConfig: RoPE of Gemma 3's layers, in the keys of releases 4 and 
   ]);
 });
 
-Deno.test("parseConfig: a Ministral 3 is for texts in which its queries don't grow", () => {
+Deno.test("parseConfig: how a Ministral 3's queries grow, and its RoPE where the file has none", () => {
   const rope = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 512 };
-  const said = (keys: Record<string, unknown>) =>
-    parse("ministral3", { max_position_embeddings: 2048, rope_parameters: { ...rope, ...keys } });
-  assert.equal(contextLength(said({ llama_4_scaling_beta: 0.1 })), 512);
-  assert.equal(contextLength(said({ llama_4_scaling_beta: 0 })), 2048);
+  const growth = (keys: Record<string, unknown>) => {
+    const rope_parameters = { ...rope, ...keys };
+    return archSpec(parse("ministral3", { max_position_embeddings: 2048, rope_parameters }))
+      .queryGrowth;
+  };
+  assert.deepEqual(growth({ llama_4_scaling_beta: 0.2 }), { beta: 0.2, period: 512 });
+  assert.equal(growth({ llama_4_scaling_beta: 0 }), null);
   const plain = parse("ministral3");
-  assert.equal(contextLength(plain), 16384);
+  assert.deepEqual(archSpec(plain).queryGrowth, { beta: 0.1, period: 16384 });
   assert.deepEqual([plain.rope_theta, plain.rope_scaling?.type], [1e6, "yarn"]);
+  assert.equal(contextLength(plain), 262144);
 });
 
 Deno.test("contextLength: a Gemma 3's has the factor of its RoPE already", () => {
