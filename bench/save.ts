@@ -13,6 +13,7 @@ import { megabytes } from "../kernels/gpu/memory.ts";
 import { median } from "../kernels/measure/timing.ts";
 import { printJson, printLine } from "../kernels/terminal.ts";
 import { makeTrainConfig } from "../train/config/config.ts";
+import * as common from "../cli/common_settings.ts";
 import { stateAt } from "../train/states/saved_states.ts";
 import { trainSchema } from "../train/config/schema.ts";
 import { identityOf } from "../train/setup.ts";
@@ -24,7 +25,7 @@ const { shape } = trainSchema;
 const schema = z.strictObject({
   model: shape.model,
   tokenizer: shape.tokenizer,
-  data: shape.data,
+  data: common.withDefault(common.data, "builtin"),
   samples: shape.samples,
   precision: shape.precision,
   checkpointing: shape.checkpointing,

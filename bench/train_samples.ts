@@ -41,13 +41,15 @@ export async function openSamples(
   const context = contextLength(source.config);
   return {
     source,
-    samples: (await loadDataset(tokenizer, {
-      data,
-      samples: count,
-      tokenizerPath,
-      max_length,
-      context,
-      say,
-    })).flat(),
+    samples: [
+      ...await loadDataset(tokenizer, {
+        data,
+        samples: count,
+        tokenizerPath,
+        max_length,
+        context,
+        say,
+      }),
+    ].flat(),
   };
 }

@@ -14,13 +14,26 @@ interface Wording {
   expected: string;
   /** Of a list: whether its entries are given with a flag each. */
   repeated?: boolean;
+  /** What is wrong with a value, where that can be told of a part of it: it takes the place of `expected` in messages. */
+  problem?: (value: unknown) => string | undefined;
 }
 
 const wordings = z.registry<Wording>();
 
 /** Attaches the words for a schema's values. */
-export function worded<T extends z.ZodType>(schema: T, value: string, expected: string): T {
-  wordings.add(schema, { value, expected });
+export function worded<T extends z.ZodType>(
+  schema: T,
+  value: string,
+  expected: string,
+  problem?: Wording["problem"],
+): T {
+  wordings.add(schema, { value, expected, problem });
+  return schema;
+}
+
+/** A list, or a value that may be one, whose entries are given with a flag each. */
+export function repeatable<T extends z.ZodType>(schema: T): T {
+  wordings.add(schema, { ...wordings.get(schema) as Wording, repeated: true });
   return schema;
 }
 
@@ -70,9 +83,7 @@ export function texts(
   expected: string,
   minimum = 1,
 ): z.ZodArray<z.ZodString> {
-  const schema = z.array(z.string().min(minimum));
-  wordings.add(schema, { value, expected, repeated: true });
-  return schema;
+  return repeatable(worded(z.array(z.string().min(minimum)), value, expected));
 }
 
 /** One of several words, which are called something for short. */
@@ -118,6 +129,8 @@ export interface Key {
   value: string;
   /** What a value must be, for messages. */
   expected: string;
+  /** What is wrong with a part of a value, where that can be told. */
+  problem?: (value: unknown) => string | undefined;
 }
 
 /** A key of a schema made of the parts above. */
@@ -138,7 +151,7 @@ export function describeKey(name: string, schema: z.ZodType): Key {
     const list = inner.options.find((option) =>
       option instanceof z.ZodArray && !(option.element instanceof z.ZodNumber)
     );
-    if (list !== undefined) kind = "strings";
+    if (list !== undefined) kind = repeated ? "repeated" : "strings";
     else if (inner.options.some((option) => option instanceof z.ZodNumber)) kind = "number";
   }
   if (inner instanceof z.ZodNumber) kind = "number";
@@ -215,7 +228,12 @@ export function checkValues(
     }
     const choices = key.value.includes("|") ? key.value.split("|") : [];
     const hint = typeof value === "string" ? didYouMean(value, choices) : "";
-    problems.push(`${given.where} is ${shown(value)}; expected ${key.expected}${hint}`);
+    const problem = key.problem?.(value);
+    problems.push(
+      problem === undefined
+        ? `${given.where} is ${shown(value)}; expected ${key.expected}${hint}`
+        : `${given.where}: ${problem}`,
+    );
   }
   return checked;
 }

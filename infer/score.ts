@@ -91,7 +91,7 @@ export async function score(args: string[]): Promise<void> {
     context: contextLength(found.source.config),
     say: noteLine,
   });
-  const samples = groups.flat(), mode = scoringMode(samples);
+  const samples = [...groups].flat(), mode = scoringMode(samples);
   const also = () => undefined;
   await using session = await loadModel(found, flags, {
     mode,

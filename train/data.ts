@@ -6,44 +6,14 @@
  * @module
  */
 
+import { UserError } from "../kernels/errors.ts";
+import type { SampleList } from "../model/text/data/sample_list.ts";
 import type { SampleGroup, TokenizedSample } from "../model/text/prompt.ts";
+import { mixtureOrder, type Source } from "./mixture.ts";
+import { ascending, permutation } from "./random_order.ts";
 
-/** Purposes that random numbers are drawn for, so that they don't repeat one another. */
+/** Purposes of orders by chance. */
 const SHUFFLE = 1, EVALUATION = 2;
-
-/** The finaliser of MurmurHash3: every bit of the result depends on every bit of `x`. */
-function mix(x: number): number {
-  x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
-  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
-  return (x ^ (x >>> 16)) >>> 0;
-}
-
-/** A state and one more coordinate as a state. */
-function mixIn(state: number, coordinate: number): number {
-  return mix(state ^ mix(coordinate + 0x9e3779b9));
-}
-
-/** 0 … count − 1. */
-function ascending(count: number): Uint32Array {
-  const order = new Uint32Array(count);
-  for (let i = 0; i < count; i++) order[i] = i;
-  return order;
-}
-
-/**
- * A Fisher-Yates shuffle of 0 … count − 1. Its 32-bit random numbers are functions of four coordinates, the last of
- * which is the position (a counter-based generator).
- */
-function permutation(count: number, seed: number, purpose: number, epoch: number): Uint32Array {
-  const order = ascending(count);
-  const state = mixIn(mixIn(mix(seed + 0x9e3779b9), purpose), epoch);
-  for (let i = count - 1; i > 0; i--) {
-    const j = Math.floor(mixIn(state, i) / 2 ** 32 * (i + 1)), swapped = order[i];
-    order[i] = order[j];
-    order[j] = swapped;
-  }
-  return order;
-}
 
 /**
  * The order in which an epoch visits samples 0 … count − 1: as they are, or by a Fisher-Yates
@@ -58,7 +28,7 @@ export function epochOrder(
   seed: number,
   shuffle: boolean,
 ): Uint32Array {
-  return shuffle ? permutation(count, seed, SHUFFLE, epoch) : ascending(count);
+  return shuffle ? permutation(count, seed, { purpose: SHUFFLE, epoch }) : ascending(count);
 }
 
 /**
@@ -70,37 +40,41 @@ export function splitEvaluation(
   fraction: number,
   seed: number,
 ): { train: Uint32Array; evaluation: Uint32Array } {
-  const asked = fraction > 0 ? Math.max(1, Math.round(count * fraction)) : 0;
+  if (fraction === 0) return { evaluation: new Uint32Array(), train: ascending(count) };
+  const asked = Math.max(1, Math.round(count * fraction));
   const heldOut = Math.max(0, Math.min(asked, count - 1));
-  const order = permutation(count, seed, EVALUATION, 0);
+  const order = permutation(count, seed, { purpose: EVALUATION, epoch: 0 });
   return { evaluation: order.slice(0, heldOut).sort(), train: order.slice(heldOut).sort() };
 }
 
-/** Cuts a list into parts of `size`; the last one holds what is left. */
-function chunks<T>(list: ArrayLike<T>, size: number): T[][] {
-  const parts: T[][] = [];
-  for (let i = 0; i < list.length; i += size) {
-    parts.push(Array.prototype.slice.call(list, i, i + size));
-  }
-  return parts;
+/** Cuts a list into parts of `size`, from the `from`-th on; the last one holds what is left. */
+function* chunks(list: Uint32Array, size: number, from: number): Generator<Uint32Array, void> {
+  for (let at = from * size; at < list.length; at += size) yield list.subarray(at, at + size);
 }
 
 /**
  * The windows of an epoch: window → micro-batch → sample indexes. The last window, and the last
  * micro-batch in it, may be short.
+ *
+ * @param from Without so many first windows.
  */
-export function accumulationWindows(
-  order: ArrayLike<number>,
+export function* accumulationWindows(
+  order: Uint32Array,
   batchSize: number,
   accumulation: number,
-): number[][][] {
-  return chunks(chunks(order, batchSize), accumulation);
+  from: number = 0,
+): Generator<number[][], void> {
+  for (const window of chunks(order, batchSize * accumulation, from)) {
+    yield Array.from(chunks(window, batchSize, 0), (microBatch) => [...microBatch]);
+  }
 }
 
 /** What decides the steps of a run. */
 export interface StepPlan {
   /** Indexes of the rows of data to train on. */
   samples: ArrayLike<number>;
+  /** The same by file, where an epoch takes of each its share by weight: some several times, some not at all. */
+  mixture?: readonly Source[];
   epochs: number;
   /** Stop after so many optimizer steps, even inside an epoch. */
   max_steps?: number;
@@ -128,10 +102,11 @@ export function stepsInEpoch(plan: StepPlan): number {
   return Math.ceil(microBatches / plan.gradient_accumulation_steps);
 }
 
-function epochWindows(plan: StepPlan, epoch: number): number[][][] {
-  const positions = epochOrder(plan.samples.length, epoch, plan.seed, plan.shuffle);
-  const order = Array.from(positions, (position) => plan.samples[position]);
-  return accumulationWindows(order, plan.batch_size, plan.gradient_accumulation_steps);
+/** The samples that an epoch visits, in order. */
+export function epochSamples(plan: StepPlan, epoch: number): Uint32Array {
+  if (plan.mixture !== undefined) return mixtureOrder(plan.mixture, epoch, plan);
+  return epochOrder(plan.samples.length, epoch, plan.seed, plan.shuffle)
+    .map((position) => plan.samples[position]);
 }
 
 /**
@@ -139,33 +114,62 @@ function epochWindows(plan: StepPlan, epoch: number): number[][][] {
  * in a run from the start, which is what resuming needs.
  */
 export function* plannedSteps(plan: StepPlan, done: number = 0): Generator<PlannedStep> {
+  const { batch_size, gradient_accumulation_steps, max_steps = Infinity } = plan;
   // Epochs that are done need not be put in order once more.
   const perEpoch = stepsInEpoch(plan), first = perEpoch === 0 ? 0 : Math.floor(done / perEpoch);
-  let step = first * perEpoch;
   for (let epoch = first; epoch < plan.epochs; epoch++) {
-    const windows = epochWindows(plan, epoch);
-    for (const [i, window] of windows.entries()) {
-      if (step >= (plan.max_steps ?? Infinity)) return;
-      step++;
-      if (step > done) yield { step, epoch, progress: epoch + (i + 1) / windows.length, window };
+    if (epoch * perEpoch >= max_steps) return;
+    const order = epochSamples(plan, epoch);
+    let i = Math.max(0, done - epoch * perEpoch);
+    for (const window of accumulationWindows(order, batch_size, gradient_accumulation_steps, i)) {
+      const step = epoch * perEpoch + ++i;
+      if (step > max_steps) return;
+      yield { step, epoch, progress: epoch + i / perEpoch, window };
     }
   }
 }
 
-/** The samples of a window of indexes. */
+/**
+ * The samples of a window of indexes. Where a row of data that is read only now has nothing to learn, the next one that
+ * has takes its place.
+ *
+ * @param among The rows that may, ascending.
+ */
 export function windowSamples(
   window: readonly (readonly number[])[],
-  groups: readonly SampleGroup[],
+  groups: SampleList,
+  among: ArrayLike<number> = [],
 ): TokenizedSample[][] {
-  return window.map((microBatch) => microBatch.flatMap((i) => groups[i]));
+  return window.map((microBatch) =>
+    microBatch.flatMap((i) => groups.at(i) ?? nextGroup(i, groups, among))
+  );
+}
+
+/** The group of the first row after this one that has something to learn; after the last row comes the first. */
+function nextGroup(index: number, groups: SampleList, among: ArrayLike<number>): SampleGroup {
+  let first = 0;
+  for (let end = among.length; first < end;) {
+    const middle = (first + end) >> 1;
+    if (among[middle] <= index) first = middle + 1;
+    else end = middle;
+  }
+  for (let i = 0; i < among.length; i++) {
+    const group = groups.at(among[(first + i) % among.length]);
+    if (group !== undefined) return group;
+  }
+  throw new UserError("no sample of the data has any of its output within max_length");
 }
 
 /** Windows in which held-out samples are evaluated: a micro-batch each. */
 export function evaluationWindows(
-  groups: readonly SampleGroup[],
+  groups: SampleList,
   batchSize: number,
 ): { rows: number; window: TokenizedSample[][] }[] {
-  return chunks(groups, batchSize).map((rows) => ({ rows: rows.length, window: [rows.flat()] }));
+  const all = [...groups], count = Math.ceil(all.length / batchSize);
+  return Array.from({ length: count }, (_, i) => {
+    const rows = all.slice(i * batchSize, (i + 1) * batchSize);
+    return { rows: rows.length, window: [rows.flat()] };
+  });
 }
 
 /** The number of optimizer steps of a whole run, for the schedule and the progress bar. */

@@ -6,6 +6,8 @@
 import { noteLine } from "../kernels/terminal.ts";
 import { UserError } from "../kernels/errors.ts";
 import { contextLength } from "../model/families/config.ts";
+import type { SampleList } from "../model/text/data/sample_list.ts";
+import type { TokenizedSample } from "../model/text/prompt.ts";
 import { SampleEncoder } from "../model/text/sample_encoder.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import { NotFinite } from "../model/transformer/not_finite.ts";
@@ -19,6 +21,11 @@ import type { TrainingSetup } from "./setup.ts";
 import type { StopRequest } from "./run/stop_request.ts";
 import type { Training } from "./training.ts";
 
+/** The first sample of each group. */
+function* firstSamples(groups: SampleList): Generator<TokenizedSample, void> {
+  for (const group of groups) yield* group.slice(0, 1);
+}
+
 /** The prompts that a run answers at its evaluations, where it does. @throws {UserError} where they can't be answered. */
 export async function evaluationPrompts(
   { tokenizer, tokenizerPath, config, evaluation, source }: TrainingSetup,
@@ -30,7 +37,7 @@ export async function evaluationPrompts(
     questions.push(encoder.question(instruction));
   }
   return EvaluationPrompts.of(tokenizer, config, {
-    evaluation: evaluation.flatMap((group) => group.slice(0, 1)),
+    evaluation: firstSamples(evaluation),
     context: contextLength(source.config),
     stop: stopTokens(source.config, tokenizer, source.folder),
     questions,

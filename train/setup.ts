@@ -18,24 +18,22 @@ import { contextLength } from "../model/families/config.ts";
 import { type Adapter, checkAdapter, readAdapter } from "../model/adapter/adapter_folder.ts";
 import { type AdapterConfig, parseAdapterConfig } from "../model/adapter/adapter_config.ts";
 import { isObject } from "../model/files/json_file.ts";
-import { type DatasetOptions, loadDataset } from "../model/text/data/dataset.ts";
-import { describeSample, type SampleGroup } from "../model/text/prompt.ts";
+import { eachSample, type SampleList } from "../model/text/data/sample_list.ts";
+import { describeSample } from "../model/text/prompt.ts";
 import { promptLengthOf } from "../model/text/targets.ts";
 import { asksDate } from "../model/text/templates/template_names.ts";
-import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { settingsFrom } from "./config/adapter_settings.ts";
 import type { TrainArguments, TrainConfig } from "./config/config.ts";
-import { countSteps, evaluationWindows, splitEvaluation, type StepPlan } from "./data.ts";
-import { judgementOf } from "./config/objective_keys.ts";
+import { countSteps, evaluationWindows, type StepPlan } from "./data.ts";
 import { objectiveOf } from "./config/configured_objective.ts";
 import type { Objective } from "./objective/objective.ts";
-import { withPrompt } from "./objective/orpo.ts";
 import { type Fingerprints, fingerprints, keepWhole } from "./states/fingerprints.ts";
 import { type AccumulationWindow, PassPlanner, type RunSizes } from "./planner.ts";
 import { checkIdentity, type RunIdentity, weightsNote } from "./states/resume_rules.ts";
 import { type SavedState, STATE_JSON } from "./states/saved_states.ts";
 import { newestState } from "./states/state.ts";
 import type { StoredState } from "./states/state_file.ts";
+import { firstGroup, loadHeldOut, loadRunSamples } from "./run_samples.ts";
 import { windowSizes } from "./window_sizes.ts";
 
 /** A run that was found to be possible, as far as files say. */
@@ -47,9 +45,9 @@ export interface TrainingSetup extends ModelWithTokenizer {
   /** What is minimised. */
   objective: Objective;
   /** The samples of each row of data. */
-  samples: readonly SampleGroup[];
+  samples: SampleList;
   /** Held-out ones: some of those above, or those of a file of their own. */
-  evaluation: readonly SampleGroup[];
+  evaluation: SampleList;
   plan: StepPlan;
   planner: PassPlanner;
   /** Contents of the model, the data and so on, by which a state knows its run again. */
@@ -120,17 +118,6 @@ function refuseQuantized({ name, weights }: ModelSource): void {
   );
 }
 
-/** The samples of a data file, as the objective of a run takes them. */
-async function loadGroups(
-  tokenizer: Tokenizer,
-  { objective }: TrainConfig,
-  options: Omit<DatasetOptions, "judgement">,
-): Promise<SampleGroup[]> {
-  const groups = await loadDataset(tokenizer, { ...options, judgement: judgementOf(objective) });
-  options.say("");
-  return objective === "orpo" ? groups.map(withPrompt) : groups;
-}
-
 /**
  * Finds the model, its adapter and the samples of a run.
  *
@@ -155,32 +142,21 @@ export async function setUpTraining(
   const config = { ...given.config, lora, template_date: templateDate(given, found, resumed) };
   say(`Model: ${config.model}, ${source.config.num_hidden_layers} blocks`);
   const context = contextLength(source.config);
-  const reading = { ...config, tokenizerPath: found.tokenizerPath, context, say };
-  const samples = await loadGroups(tokenizer, config, { ...reading, check });
-  for (const sample of samples[0].filter(({ part }) => part !== "prompt")) {
+  const reading = { tokenizerPath: found.tokenizerPath, context, say };
+  const loaded = await loadRunSamples(tokenizer, config, { ...reading, check });
+  const { samples, heldOut } = loaded;
+  for (const sample of firstGroup(samples).filter(({ part }) => part !== "prompt")) {
     say(describeSample(tokenizer, sample, Deno.stdout.isTerminal()));
     say("");
   }
-  const split = splitEvaluation(samples.length, config.eval_fraction, config.seed);
-  const evaluation = config.eval_data === undefined
-    ? Array.from(split.evaluation, (i) => samples[i])
-    : await loadGroups(tokenizer, config, {
-      ...reading,
-      data: config.eval_data,
-      called: "Held out",
-      samples: undefined,
-    });
-  if (config.eval_fraction > 0) {
-    const word = judgementOf(config.objective) === "pairs" ? "pairs" : "samples";
-    say(`Held out: ${evaluation.length} of ${samples.length} ${word}\n`);
-  }
-  const plan: StepPlan = { ...config, samples: split.train };
+  const evaluation = await loadHeldOut(tokenizer, config, { ...reading, samples, heldOut });
+  const plan: StepPlan = { ...config, ...loaded.train };
   const planner = PassPlanner.of(config, source.config), objective = objectiveOf(config, context);
   const prints = await fingerprints({
     ...found,
     adapter,
-    samples: samples.flat(),
-    evalData: config.eval_data === undefined ? undefined : evaluation.flat(),
+    data: loaded.sources,
+    evalData: config.eval_data === undefined ? undefined : evaluation,
     allBytes: config.verify_weights,
   });
   const setup: TrainingSetup = {
@@ -213,7 +189,7 @@ function* evaluated(
   { evaluation, objective, config: { batch_size } }: TrainingSetup,
 ): Generator<AccumulationWindow> {
   if (objective.scoredWith.length === 0) {
-    yield evaluation;
+    for (const group of evaluation) yield [group];
     return;
   }
   for (const { window } of evaluationWindows(evaluation, batch_size)) {
@@ -223,14 +199,26 @@ function* evaluated(
   }
 }
 
+/** The largest passes of an evaluation. */
+function evaluatedSizes(setup: TrainingSetup): RunSizes {
+  const { evaluation: { mostTokens, length }, objective, planner } = setup;
+  if (mostTokens !== undefined && length > 0) {
+    return { maxTokens: mostTokens, maxTargets: mostTokens, maxPosition: mostTokens };
+  }
+  const alone = objective.scoredWith.length === 0;
+  return (alone ? new PassPlanner() : planner).sizes(evaluated(setup));
+}
+
 /** The most tokens of a prompt with the answer to another one, where such are scored. */
 function longestBeside({ objective, samples, evaluation, config, source }: TrainingSetup): number {
   if (objective.scoredBeside === null) return 0;
   let prompt = 0, answer = 0;
-  for (const sample of [...samples, ...evaluation].flat()) {
-    const length = promptLengthOf(sample);
-    prompt = Math.max(prompt, length);
-    answer = Math.max(answer, sample.ids.length - length);
+  for (const list of [samples, evaluation]) {
+    for (const sample of eachSample(list)) {
+      const length = promptLengthOf(sample);
+      prompt = Math.max(prompt, length);
+      answer = Math.max(answer, sample.ids.length - length);
+    }
   }
   return Math.min(prompt + answer, config.max_length, contextLength(source.config));
 }
@@ -244,11 +232,11 @@ export function largestPass(
   setup: TrainingSetup,
   decoded?: Decoding,
 ): RunSizes {
-  const { config, plan, objective, planner } = setup;
+  const { config, plan, objective } = setup;
   const sizes = windowSizes(setup);
   const microBatches = Math.ceil(plan.samples.length / config.batch_size);
   const alone = objective.scoredWith.length === 0;
-  const also = (alone ? new PassPlanner() : planner).sizes(evaluated(setup));
+  const also = evaluatedSizes(setup);
   return {
     maxTokens: Math.max(sizes.maxTokens, also.maxTokens),
     maxTargets: Math.max(sizes.maxTargets, also.maxTargets, decoded?.sequences ?? 0),

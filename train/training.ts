@@ -145,6 +145,7 @@ export class Training implements AsyncDisposable {
         progress.seconds += seconds;
         progress.step = step.step;
         progress.microBatches += step.window.length;
+        this.setup.samples.lookAhead?.();
         yield done;
       }
     } finally {
@@ -221,6 +222,7 @@ export class Training implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#saver[Symbol.asyncDispose]();
     await this.#session[Symbol.asyncDispose]();
+    this.setup.samples[Symbol.dispose]?.();
     this.folder[Symbol.dispose]();
   }
 
@@ -231,7 +233,7 @@ export class Training implements AsyncDisposable {
     for (const { window, ...place } of plannedSteps(plan, this.progress.step)) {
       const step = this.#compiled.get(place.step) ?? {
         ...place,
-        window: windowSamples(window, samples),
+        window: windowSamples(window, samples, plan.samples),
         learningRate: learningRate(config, place.step, total),
         firstMicroBatch,
       };

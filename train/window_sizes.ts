@@ -4,11 +4,12 @@
  *
  * @module
  */
-import { type SampleGroup, supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
+import type { SampleList } from "../model/text/data/sample_list.ts";
+import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
 import type { TrainConfig } from "./config/config.ts";
 import {
   countSteps,
-  epochOrder,
+  epochSamples,
   plannedSteps,
   type StepPlan,
   stepsInEpoch,
@@ -27,11 +28,11 @@ export interface WindowPlan {
   plan: StepPlan;
   planner: PassPlanner;
   /** The samples of each row of data. */
-  samples: readonly SampleGroup[];
+  samples: SampleList;
   objective: Pick<Objective, "scoredBeside">;
 }
 
-/** Lengths of the rows that are trained on. */
+/** Lengths of rows by index; 0 of those that are not trained on. */
 interface Lengths {
   /** Tokens, and targets, of all samples of a row. */
   tokens: Uint32Array;
@@ -42,20 +43,23 @@ interface Lengths {
 }
 
 function lengthsOf({ plan, samples }: WindowPlan): Lengths {
-  const of = (length: (group: SampleGroup) => number) =>
-    Uint32Array.from(plan.samples, (i) => length(samples[i]));
-  const sum = (length: (sample: TokenizedSample) => number) =>
-    of((group) => group.reduce((total, sample) => total + length(sample), 0));
-  return {
-    tokens: sum(({ ids }) => ids.length),
-    targets: sum(supervisedTokens),
-    samples: of(({ length }) => length),
-    longest: of((group) => Math.max(...group.map(({ ids }) => ids.length))),
-  };
+  const numbers = () => new Uint32Array(samples.length);
+  const lengths = { tokens: numbers(), targets: numbers(), samples: numbers(), longest: numbers() };
+  for (let at = 0; at < plan.samples.length; at++) {
+    const i = plan.samples[at], group = samples.at(i) ?? [];
+    const sum = (length: (sample: TokenizedSample) => number) =>
+      group.reduce((total, sample) => total + length(sample), 0);
+    lengths.tokens[i] = sum(({ ids }) => ids.length);
+    lengths.targets[i] = sum(supervisedTokens);
+    lengths.samples[i] = group.length;
+    lengths.longest[i] = Math.max(...group.map(({ ids }) => ids.length));
+  }
+  return lengths;
 }
 
 /** Whether every epoch has the same micro-batches, up to their order. */
-function repeats({ config: { shuffle, batch_size, packing } }: WindowPlan): boolean {
+function repeats({ config: { shuffle, batch_size, packing }, plan }: WindowPlan): boolean {
+  if (plan.mixture !== undefined) return false;
   return !shuffle || (batch_size === 1 && !packing);
 }
 
@@ -64,7 +68,7 @@ function unpackedSizes({ config, plan }: WindowPlan, lengths: Lengths, visits: n
   const { batch_size, gradient_accumulation_steps: accumulation } = config;
   const count = plan.samples.length, sizes = smallest();
   for (let epoch = 0, left = visits; left > 0; epoch++, left -= count) {
-    const order = epochOrder(count, epoch, plan.seed, plan.shuffle);
+    const order = epochSamples(plan, epoch);
     const end = Math.min(count, left);
     for (let first = 0; first < end; first += batch_size) {
       let tokens = 0, targets = 0;
@@ -78,38 +82,64 @@ function unpackedSizes({ config, plan }: WindowPlan, lengths: Lengths, visits: n
       sizes.maxTargets = Math.max(sizes.maxTargets, targets);
     }
   }
-  sizes.maxSamples = largest(lengths.samples, Math.min(count, visits, batch_size * accumulation));
+  const inWindow = Math.min(count, visits, batch_size * accumulation);
+  sizes.maxSamples = largest(lengths.samples, inWindow, plan);
   return sizes;
 }
 
 const smallest = () => ({ maxTokens: 1, maxTargets: 1, maxPosition: 1, maxSamples: 1 });
 
-/** The sum of the `count` largest numbers. */
-function largest(numbers: Uint32Array, count: number): number {
-  return numbers.toSorted().subarray(-count).reduce((sum, number) => sum + number, 0);
+/** The sum of the `count` largest numbers of rows; in a mixture, a window may have the same row several times. */
+function largest(numbers: Uint32Array, count: number, { samples, mixture }: StepPlan): number {
+  const sorted = Uint32Array.from(samples, (i) => numbers[i]).sort();
+  if (mixture !== undefined) return count * sorted[sorted.length - 1];
+  return sorted.subarray(-count).reduce((sum, number) => sum + number, 0);
 }
 
 /** What no order of the samples exceeds. */
-function boundedSizes({ config }: WindowPlan, lengths: Lengths): RunSizes {
-  const { tokens, targets } = lengths;
-  const { batch_size, gradient_accumulation_steps, packing } = config;
-  const inWindow = Math.min(tokens.length, batch_size * gradient_accumulation_steps);
-  const inBatch = Math.min(tokens.length, batch_size), batchTokens = largest(tokens, inBatch);
+function boundedSizes({ config, plan }: WindowPlan, lengths: Lengths): RunSizes {
+  const { tokens, targets } = lengths, { packing } = config;
+  const { inBatch, inWindow } = most(config, plan);
+  const batchTokens = largest(tokens, inBatch, plan);
   // Micro-batches are joined up to a number of tokens, and none is cut.
   const maxTokens = packing
-    ? Math.min(largest(tokens, inWindow), Math.max(MAX_ROW_TOKENS, batchTokens))
+    ? Math.min(largest(tokens, inWindow, plan), Math.max(MAX_ROW_TOKENS, batchTokens))
     : batchTokens;
-  const maxTargets = Math.min(maxTokens, largest(targets, packing ? inWindow : inBatch));
-  const maxPosition = largest(lengths.longest, 1), maxSamples = largest(lengths.samples, inWindow);
-  return { maxTokens, maxTargets, maxPosition, maxSamples };
+  const maxTargets = Math.min(maxTokens, largest(targets, packing ? inWindow : inBatch, plan));
+  const maxPosition = largest(lengths.longest, 1, plan);
+  return {
+    maxTokens,
+    maxTargets,
+    maxPosition,
+    maxSamples: largest(lengths.samples, inWindow, plan),
+  };
+}
+
+/** Rows of a micro-batch and of a window at most. */
+function most({ batch_size, gradient_accumulation_steps }: WindowPlan["config"], plan: StepPlan) {
+  const count = plan.samples.length;
+  return {
+    inBatch: Math.min(count, batch_size),
+    inWindow: Math.min(count, batch_size * gradient_accumulation_steps),
+  };
+}
+
+/** What no samples exceed of which none has more tokens. */
+function sizesWithin(mostTokens: number, { config, plan }: WindowPlan): RunSizes {
+  const { inBatch, inWindow } = most(config, plan), batchTokens = inBatch * mostTokens;
+  const maxTokens = config.packing
+    ? Math.min(inWindow * mostTokens, Math.max(MAX_ROW_TOKENS, batchTokens))
+    : batchTokens;
+  return { maxTokens, maxTargets: maxTokens, maxPosition: mostTokens, maxSamples: inWindow };
 }
 
 /**
  * The largest passes of a run's steps. Of up to {@linkcode MOST_UNPACKED} samples over all epochs, and fewer with
- * packing, they are exact; of more, nothing is larger.
+ * packing, they are exact; of more, and of samples that are not tokenised yet, nothing is larger.
  */
 export function windowSizes(of: WindowPlan): RunSizes {
-  const { planner, config } = of, visits = samplesVisited(of);
+  const { planner, config, samples: { mostTokens } } = of, visits = samplesVisited(of);
+  if (mostTokens !== undefined) return sizesWithin(mostTokens, of);
   if (visits > (config.packing ? MOST_PACKED : MOST_UNPACKED)) {
     return boundedSizes(of, lengthsOf(of));
   }

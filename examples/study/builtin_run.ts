@@ -35,11 +35,13 @@ export async function openBuiltin(gpu: Gpu, settings: PartialTrainConfig): Promi
   const context = contextLength(source.config);
   const samples = await loadDataset(tokenizer, {
     ...config,
+    data: "builtin",
     tokenizerPath,
     context,
     say: () => {},
   });
-  const windows = [...plannedSteps({ ...config, samples: samples.map((_, i) => i) })]
+  const all = Array.from({ length: samples.length }, (_, i) => i);
+  const windows = [...plannedSteps({ ...config, samples: all })]
     .map(({ window }) => windowSamples(window, samples));
   const sizes = PassPlanner.of(config, source.config).sizes(windows);
   const make = (memory: Memory) =>

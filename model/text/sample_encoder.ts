@@ -76,6 +76,8 @@ export class SampleEncoder {
   readonly #trainOn: TrainOn;
   #chats: ChatTurnEncoder | undefined;
   #toolsLost = 0;
+  /** Why no conversation can be encoded. */
+  #fault: unknown;
 
   /** @throws {UserError} where the template is a file that can't be read. */
   constructor(readonly tokenizer: Tokenizer, readonly options: EncodingOptions) {
@@ -92,6 +94,19 @@ export class SampleEncoder {
     if (this.#named.kind !== "chat" || this.#chats !== undefined) return;
     if (isChat(sample) || "instruction" in sample && this.#writesInstructions) {
       this.#chats = await this.#openChats();
+    }
+  }
+
+  /**
+   * Reads the template that samples of any kind may need. What is wrong with it is told by the first sample that
+   * needs it.
+   */
+  async openForAny(): Promise<void> {
+    if (this.#named.kind !== "chat" || this.#chats !== undefined) return;
+    try {
+      this.#chats = await this.#openChats();
+    } catch (error) {
+      this.#fault = error;
     }
   }
 
@@ -147,6 +162,7 @@ export class SampleEncoder {
   }
 
   #chat(sample: ChatSample, maxLength: number): TokenizedSample {
+    if (this.#fault !== undefined) throw this.#fault;
     const { ids, targets } = named(sample, () => this.#encodeChat(sample));
     const all = this.#trainOn === "all" && sample.prompt === 0;
     return cut(ids, all ? [[0, ids.length]] : targets, maxLength);

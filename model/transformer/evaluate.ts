@@ -20,21 +20,22 @@ import { supervisedTokens, type TokenizedSample } from "../text/prompt.ts";
 export async function meanNll(
   gpu: Gpu,
   model: Llama,
-  samples: readonly TokenizedSample[],
+  samples: Iterable<TokenizedSample> & { readonly length: number },
   progress?: (done: number) => void,
 ): Promise<number> {
-  let sum = 0, count = 0;
-  for (const [i, sample] of samples.entries()) {
+  let sum = 0, count = 0, done = 0;
+  for (const sample of samples) {
+    done++;
     const batch = makeBatch([{ ...sample, weight: 1 }], model.slidingWindows[0]);
     model.loss(gpu, batch, { backward: false });
     const [nll] = await gpu.readF32(model.losses);
     if (!Number.isFinite(nll)) {
-      const what = `sample ${i + 1} of ${samples.length}: its negative log-likelihood is ${nll}`;
+      const what = `sample ${done} of ${samples.length}: its negative log-likelihood is ${nll}`;
       throw new NotFinite(what, model, DAMAGED);
     }
     sum += nll;
     count += supervisedTokens(sample);
-    progress?.(i + 1);
+    progress?.(done);
   }
   return sum / count;
 }

@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { UserError } from "../../kernels/errors.ts";
 import { loadGroups, loadSamples } from "../../model/text/data/load.ts";
+import { JsonRows } from "../../model/text/data/json_rows.ts";
+import { isField } from "../../model/text/data/sample.ts";
 import { fixturePath } from "../fixtures.ts";
 import { ascii } from "../model/formats/pth_writer.ts";
 import { MemoryFolder } from "./memory_folder.ts";
@@ -101,4 +103,46 @@ Deno.test("4,000 damaged files of gzip and Parquet load or are refused in a sent
     assert.ok(seconds < 3, `round ${round}: took ${seconds.toFixed(1)} s`);
   }
   assert.ok(loaded > 40 && loaded < 3000, `${loaded} loaded`);
+});
+
+/** The rows of a text that comes in pieces, those before a fault, and the fault. */
+function inPieces(bytes: Uint8Array, size: () => number): unknown[] {
+  const reader = new JsonRows({ file: "rows", isField, limit: Infinity, begin: 0 });
+  const found: unknown[] = [];
+  const take = () => {
+    for (const { value, where, extent } of reader.take()) found.push([value, where(), extent]);
+  };
+  try {
+    for (let at = 0; at < bytes.length;) {
+      const piece = bytes.slice(at, at += size());
+      reader.push(piece);
+      take();
+    }
+    reader.finish();
+    // What is wrong comes after the rows before it.
+    take();
+    take();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    found.push(error.message);
+  }
+  return found;
+}
+
+Deno.test("10,000 damaged texts of JSON are the same rows and faults in pieces of any size", () => {
+  const pick = randomPicker(20260104);
+  let faults = 0, read = 0;
+  for (let round = 0; round < 10_000; round++) {
+    const text = one(JSONS, pick);
+    const bytes = pick(3) === 0
+      ? mutateBytes(new TextEncoder().encode(text), pick)
+      : new TextEncoder().encode(mutateJson(text, pick));
+    if (bytes.length === 0) continue;
+    const whole = inPieces(bytes, () => bytes.length), most = one([7, 64, 300], pick);
+    const parts = inPieces(bytes, () => 1 + pick(most));
+    assert.deepEqual(parts, whole, `round ${round}`);
+    if (typeof whole.at(-1) === "string") faults++;
+    read += whole.length;
+  }
+  assert.ok(faults > 2000 && read > 10_000, `${faults} faults, ${read} rows and faults`);
 });

@@ -4,10 +4,12 @@ import {
   accumulationWindows,
   countSteps,
   epochOrder,
+  epochSamples,
   plannedSteps,
   splitEvaluation,
   type StepPlan,
 } from "../../train/data.ts";
+import { sharesOf } from "../../train/mixture.ts";
 import { lossWeights } from "../../train/objective/sft.ts";
 import { targetsAfter } from "../../model/text/targets.ts";
 
@@ -60,9 +62,13 @@ Deno.test("data: the evaluation split at its edges", () => {
 });
 
 Deno.test("data: the last window and the last micro-batch may be short", () => {
-  assert.deepEqual(accumulationWindows(range(7), 2, 3), [[[0, 1], [2, 3], [4, 5]], [[6]]]);
-  assert.deepEqual(accumulationWindows(Uint32Array.of(3, 1, 2), 1, 2), [[[3], [1]], [[2]]]);
-  assert.deepEqual(accumulationWindows([], 2, 3), []);
+  const windows = (order: number[], ...sizes: [number, number, number?]) => [
+    ...accumulationWindows(Uint32Array.from(order), ...sizes),
+  ];
+  assert.deepEqual(windows(range(7), 2, 3), [[[0, 1], [2, 3], [4, 5]], [[6]]]);
+  assert.deepEqual(windows(range(7), 2, 3, 1), [[[6]]]);
+  assert.deepEqual(windows([3, 1, 2], 1, 2), [[[3], [1]], [[2]]]);
+  assert.deepEqual(windows([], 2, 3), []);
 });
 
 const plan: StepPlan = {
@@ -145,4 +151,56 @@ Deno.test("data: accumulating 8 batches of 1 weighs as one batch of 8", () => {
 
 Deno.test("data: a sample with nothing supervised has no weight to give", () => {
   assert.throws(() => lossWeights([[tokenized(3, 0)]], "sample"), RangeError);
+});
+
+Deno.test("data: a mixture's shares add up, by the largest remainders", () => {
+  assert.deepEqual(sharesOf(10, [1, 1]), [5, 5]);
+  assert.deepEqual(sharesOf(10, [2, 1]), [7, 3]);
+  assert.deepEqual(sharesOf(10, [1, 1, 1]), [4, 3, 3]);
+  assert.deepEqual(sharesOf(1001, [0.7, 0.2, 0.1]), [701, 200, 100]);
+  assert.deepEqual(sharesOf(3, [1, 1e6]), [0, 3]);
+});
+
+/** Two files of 4 and 12 samples, of which the smaller has three quarters of every epoch. */
+const mixed: StepPlan = {
+  samples: range(16),
+  mixture: [{ samples: range(4), weight: 3 }, {
+    samples: range(12).map((i) => i + 4),
+    weight: 1,
+  }],
+  epochs: 6,
+  batch_size: 2,
+  gradient_accumulation_steps: 2,
+  seed: 42,
+  shuffle: true,
+};
+const isSmall = (sample: number) => sample < 4;
+
+for (const shuffle of [true, false]) {
+  Deno.test(`data: a mixture has its shares in every epoch, shuffle ${shuffle}`, () => {
+    const plan = { ...mixed, shuffle }, epochs = range(6).map((i) => [...epochSamples(plan, i)]);
+    for (const epoch of epochs) assert.equal(epoch.filter(isSmall).length, 12);
+    const small = epochs.flat().filter(isSmall), large = epochs.flat().filter((i) => !isSmall(i));
+    // A file begins again once all of it was there, and goes on from epoch to epoch.
+    for (let at = 0; at < small.length; at += 4) {
+      assert.deepEqual(small.slice(at, at + 4).sort(), [0, 1, 2, 3]);
+    }
+    for (const at of [0, 12]) {
+      const pass = large.slice(at, at + 12).sort((a, b) => a - b);
+      assert.deepEqual(pass, range(12).map((i) => i + 4));
+    }
+    const passes = new Set(range(18).map((i) => small.slice(4 * i, 4 * i + 4).join()));
+    assert.equal(passes.size > 5, shuffle);
+    if (!shuffle) assert.deepEqual(epochs[0].map(isSmall).slice(0, 4), [true, true, false, true]);
+  });
+}
+
+Deno.test("data: a mixture's steps resumed anywhere are those of a run from the start", () => {
+  for (const plan of [mixed, { ...mixed, shuffle: false }, { ...mixed, max_steps: 9 }]) {
+    const all = [...plannedSteps(plan)];
+    assert.equal(countSteps(plan), all.length);
+    for (let done = 0; done <= all.length; done++) {
+      assert.deepEqual([...plannedSteps(plan, done)], all.slice(done));
+    }
+  }
 });

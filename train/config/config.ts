@@ -16,6 +16,7 @@ import {
   suggestion,
 } from "../../cli/settings.ts";
 import { readConfigFile, readYaml } from "./config_file.ts";
+import { dataFiles, weightsProblem } from "./data_keys.ts";
 import { type RunOptions, runOptions, TRAIN } from "./flags.ts";
 import { isObject } from "../../model/files/json_file.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
@@ -155,6 +156,12 @@ function completeConfig(givens: Givens, lora: boolean, problems: string[]): Trai
   const checked = checkValues(KEYS, givens, problems);
   if (checked.has("allow_change")) {
     checked.set("allow_change", allowedChanges(checked.get("allow_change") as string[], problems));
+  }
+  if (checked.has("data")) {
+    const data = dataFiles(checked.get("data") as z.output<typeof trainSchema>["data"]);
+    checked.set("data", data);
+    const problem = weightsProblem(data);
+    if (problem !== undefined) problems.push(problem);
   }
   checkTogether(checked, lora, problems);
   refuse(problems);

@@ -25,6 +25,7 @@ import {
   isLinearModule,
   LINEAR_MODULES,
 } from "../../model/families/linear_modules.ts";
+import { type DataFiles, dataKeys } from "./data_keys.ts";
 import { evaluationKeys } from "./evaluation_keys.ts";
 import { objectiveKeys } from "./objective_keys.ts";
 
@@ -111,20 +112,12 @@ export const trainSchema = z.strictObject({
     "PEFT adapter folder to start from.",
   ).meta({ resume: "contents" }),
   layers: common.layers.meta({ resume: "same" }),
-  data: common.withDefault(common.data, "builtin").meta({ resume: "contents" }),
-  samples: common.samples.meta({ resume: "same" }),
-  // What the next five decide, the data's ids and targets tell.
-  data_format: common.encodingKeys.data_format.meta({ resume: "free" }),
-  template: common.encodingKeys.template.meta({ resume: "free" }),
-  template_kwargs: common.encodingKeys.template_kwargs.meta({ resume: "free" }),
-  template_date: common.encodingKeys.template_date.meta({ resume: "free" }),
-  train_on: common.encodingKeys.train_on.meta({ resume: "free" }),
+  ...dataKeys,
   eval_fraction: worded(z.number().min(0).max(0.5), "number", "a number from 0 to 0.5").default(0)
     .describe("Share of the samples held out, on which the loss is measured.").meta({
       resume: "same",
     }),
   ...evaluationKeys,
-  max_length: common.max_length.meta({ resume: "same" }),
   output: text("folder", "a folder that does not exist yet").optional().describe(
     "Folder for the results, which must not exist (but see resume); without it, runs/<time>.",
   ).meta({ resume: "free" }),
@@ -267,8 +260,9 @@ function blockNumbers(layers: string | number | readonly number[]): number[] {
 
 /** A checked configuration with every default filled in. */
 export type TrainConfig =
-  & Omit<z.output<typeof trainSchema>, "checkpointing" | "betas" | "lora">
+  & Omit<z.output<typeof trainSchema>, "data" | "checkpointing" | "betas" | "lora">
   & {
+    data: DataFiles;
     checkpointing: Checkpointing;
     betas: [number, number];
     /** `false` trains all weights. */

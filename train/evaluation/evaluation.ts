@@ -6,7 +6,8 @@
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { printLine } from "../../kernels/terminal.ts";
 import type { Engine } from "../../model/engine/engine.ts";
-import { type SampleGroup, supervisedTokens } from "../../model/text/prompt.ts";
+import { eachSample, type SampleList } from "../../model/text/data/sample_list.ts";
+import { supervisedTokens } from "../../model/text/prompt.ts";
 import { NotFinite } from "../../model/transformer/not_finite.ts";
 import { describeAnswer, type EvaluationPrompts } from "./evaluation_prompts.ts";
 import { type EvaluationHistory, type EvaluationResult, recordOf } from "./history.ts";
@@ -21,7 +22,7 @@ export interface EvaluationParts {
   /** The model in training. */
   trainer: Trainer;
   /** Held-out samples; with none, nothing is ever evaluated. */
-  samples: readonly SampleGroup[];
+  samples: SampleList;
   /** What is answered, and by what. */
   answering?: { prompts: EvaluationPrompts; engine: Engine };
   plan: EvaluationPlan;
@@ -33,9 +34,18 @@ export interface EvaluationParts {
   done: (result: EvaluationResult, isBest: boolean) => Promise<void>;
 }
 
+/** Targets of all samples. */
+function countTargets(samples: SampleList): number {
+  let targets = 0;
+  for (const sample of eachSample(samples)) targets += supervisedTokens(sample);
+  return targets;
+}
+
 /** The evaluations of a run. */
 export class Evaluation {
   readonly #parts: EvaluationParts;
+  /** Targets of all samples, once they were counted. */
+  #tokens?: number;
 
   constructor(parts: EvaluationParts) {
     this.#parts = parts;
@@ -74,7 +84,7 @@ export class Evaluation {
     const { gpu, trainer, samples, answering, check } = this.#parts, began = performance.now();
     try {
       const { loss, perplexity, figures } = await measureHeldOut(gpu, trainer, samples, check);
-      const tokens = samples.flat().reduce((sum, sample) => sum + supervisedTokens(sample), 0);
+      const tokens = this.#tokens ??= countTargets(samples);
       const answers = await answering?.prompts.answers(gpu, answering.engine, check) ?? [];
       const seconds = (performance.now() - began) / 1000;
       return { loss, perplexity, tokens, seconds, ...figures, samples: answers };

@@ -53,7 +53,7 @@ export class EvaluationPrompts {
     tokenizer: Tokenizer,
     { eval_samples, eval_max_tokens: maxTokens, precision }: PromptKeys,
     { evaluation, context, stop, questions }: {
-      evaluation: readonly TokenizedSample[];
+      evaluation: Iterable<TokenizedSample>;
       context: number;
       stop: readonly number[];
       questions: readonly Uint32Array[];

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type { SampleGroup } from "../../model/text/prompt.ts";
+import { eachSample, type SampleList } from "../../model/text/data/sample_list.ts";
 import { meanNll } from "../../model/transformer/evaluate.ts";
 import { DAMAGED, NotFinite } from "../../model/transformer/not_finite.ts";
 import { evaluationWindows } from "../data.ts";
@@ -31,12 +31,12 @@ export interface Measured {
 export async function measureHeldOut(
   gpu: Gpu,
   trainer: Trainer,
-  groups: readonly SampleGroup[],
+  groups: SampleList,
   check: () => void,
 ): Promise<Measured> {
   const { objective, model, config } = trainer;
   if (objective.scoredWith.length === 0) {
-    const loss = await meanNll(gpu, model, groups.flat(), check), perplexity = Math.exp(loss);
+    const loss = await meanNll(gpu, model, eachSample(groups), check), perplexity = Math.exp(loss);
     return { loss, perplexity: Number.isFinite(perplexity) ? perplexity : null, figures: {} };
   }
   const windows = evaluationWindows(groups, config.batch_size);

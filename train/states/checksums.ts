@@ -24,7 +24,7 @@ export function checksum(bytes: Uint8Array | string): string {
  * The checksum of samples as training sees them: their ids, which of them are targets, and of preferences their parts, in order. It does not depend on
  * the names or formats of the files that they came from.
  */
-export function samplesChecksum(samples: readonly TokenizedSample[]): string {
+export function samplesChecksum(samples: Iterable<TokenizedSample>): string {
   const hash = startChecksum();
   for (const { ids, targets, part } of samples) {
     if (part !== undefined) hash.update(part);

@@ -11,7 +11,12 @@ import type { ModelSource, ModelWithTokenizer } from "../../model/checkpoint/sou
 import { type ModelConfig, weightShapes } from "../../model/families/config.ts";
 import { fileError, namesIn } from "../../model/files/whole_file.ts";
 import type { Plane, WeightSource } from "../../model/formats/weights.ts";
-import type { TokenizedSample } from "../../model/text/prompt.ts";
+import {
+  eachSample,
+  type SampleList,
+  type SamplesFingerprint,
+  SampleSubset,
+} from "../../model/text/data/sample_list.ts";
 import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import { checksum, samplesChecksum, startChecksum } from "./checksums.ts";
 
@@ -37,13 +42,6 @@ export interface WeightsFingerprint {
   files: WeightFile[];
   /** The checksum of all bytes, where somebody asked for it. */
   whole?: string;
-}
-
-/** What samples hold as training sees them. */
-export interface SamplesFingerprint {
-  samples: number;
-  tokens: number;
-  sha256: string;
 }
 
 /** What a run is made from. */
@@ -158,11 +156,42 @@ function adapterChecksum({ config, tensors }: Adapter): string {
   return hash.digest("hex");
 }
 
-function samplesFingerprint(samples: readonly TokenizedSample[]): SamplesFingerprint {
+/** Of samples that are not all tokenised, so many first ones are. */
+const FIRST_SAMPLES = 32;
+
+function samplesFingerprint(samples: SampleList): SamplesFingerprint {
+  if (samples.contents === undefined) {
+    let count = 0, tokens = 0;
+    for (const { ids } of eachSample(samples)) {
+      count++;
+      tokens += ids.length;
+    }
+    return { samples: count, tokens, sha256: samplesChecksum(eachSample(samples)) };
+  }
+  // Template, format and maximum length show in the first samples.
+  const first = new SampleSubset(samples, Array.from({ length: FIRST_SAMPLES }, (_, i) => i));
+  const sha256 = checksum(samples.contents.sha256 + samplesChecksum(eachSample(first)));
+  return { ...samples.contents, sha256 };
+}
+
+/** What a run learns from: a file, or several with their weights. */
+export interface DataSource {
+  samples: SampleList;
+  weight?: number;
+}
+
+/** The fingerprint of all files of a run. */
+function dataFingerprint(sources: readonly DataSource[]): SamplesFingerprint {
+  const prints = sources.map(({ samples }) => samplesFingerprint(samples));
+  if (prints.length === 1) return prints[0];
+  const sum = (name: "samples" | "tokens" | "bytes") =>
+    prints.reduce((sum, print) => sum + (print[name] ?? 0), 0);
+  const parts = prints.map(({ sha256 }, i) => `${sha256} ${sources[i].weight ?? ""}`);
   return {
-    samples: samples.length,
-    tokens: samples.reduce((sum, { ids }) => sum + ids.length, 0),
-    sha256: samplesChecksum(samples),
+    samples: sum("samples"),
+    tokens: sum("tokens"),
+    bytes: sum("bytes"),
+    sha256: checksum(parts.join("\n")),
   };
 }
 
@@ -173,12 +202,12 @@ function samplesFingerprint(samples: readonly TokenizedSample[]): SamplesFingerp
  * @throws {UserError} where a file can't be read.
  */
 export async function fingerprints(
-  { source, tokenizer, adapter, samples, evalData, allBytes }:
+  { source, tokenizer, adapter, data, evalData, allBytes }:
     & Pick<ModelWithTokenizer, "source" | "tokenizer">
     & {
       adapter?: Adapter;
-      samples: readonly TokenizedSample[];
-      evalData?: readonly TokenizedSample[];
+      data: readonly DataSource[];
+      evalData?: SampleList;
       allBytes: boolean;
     },
 ): Promise<Fingerprints> {
@@ -192,7 +221,7 @@ export async function fingerprints(
     },
     tokenizer: tokenizerChecksum(tokenizer),
     adapter: adapter === undefined ? null : adapterChecksum(adapter),
-    data: samplesFingerprint(samples),
+    data: dataFingerprint(data),
     evalData: evalData === undefined ? null : samplesFingerprint(evalData),
   };
 }

@@ -6,12 +6,8 @@
  */
 import { UsageError } from "../../kernels/errors.ts";
 import { brief, isObject } from "../../model/files/json_file.ts";
-import type {
-  Fingerprints,
-  SamplesFingerprint,
-  WeightFile,
-  WeightsFingerprint,
-} from "./fingerprints.ts";
+import type { SamplesFingerprint } from "../../model/text/data/sample_list.ts";
+import type { Fingerprints, WeightFile, WeightsFingerprint } from "./fingerprints.ts";
 import { mayBeAllowed, resumeRule } from "../config/resume_keys.ts";
 import { KEYS, type TrainConfig } from "../config/schema.ts";
 
@@ -124,9 +120,10 @@ function changedContents(was: Fingerprints, is: Fingerprints): Difference[] {
   }
   const changedSamples = (key: string, was: SamplesFingerprint, is: SamplesFingerprint) => {
     if (was.sha256 === is.sha256) return;
-    const [a, b] = [was, is].map(({ samples, tokens, sha256 }) =>
-      `${samples} samples, ${tokens} tokens, ${short(sha256)}`
-    );
+    const [a, b] = [was, is].map(({ samples, tokens, bytes, sha256 }) => {
+      const size = bytes ? `${bytes} bytes` : `${tokens} tokens`;
+      return `${samples} samples, ${size}, ${short(sha256)}`;
+    });
     changes.push({ key, was: `${key} of ${a}`, is: `of ${b}` });
   };
   changedSamples("data", was.data, is.data);

@@ -138,7 +138,7 @@ export class TableRows {
 
   /** More text in UTF-8. */
   push(piece: Uint8Array): void {
-    this.#held = this.#held.length === 0 ? piece : joined([this.#held, piece]);
+    this.#held = joined([this.#held, piece]);
   }
 
   /** There is no more text. */

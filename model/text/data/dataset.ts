@@ -4,12 +4,17 @@
  * @module
  */
 import { UserError } from "../../../kernels/errors.ts";
-import { type SampleGroup, supervisedTokens, type TokenizedSample } from "../prompt.ts";
-import { isChat, type Sample } from "../sample.ts";
-import { type EncodingOptions, SampleEncoder } from "../sample_encoder.ts";
+import type { EncodingOptions } from "../sample_encoder.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import { DataFile } from "./file.ts";
 import type { Judgement } from "./formats/preference.ts";
-import { loadGroups } from "./load.ts";
+import { counted, GroupEncoder, type LongSamples } from "./group_encoder.ts";
+import { GroupReader, groupWord, openData, type PartGroup } from "./load.ts";
+import type { Row, Rows } from "./row.ts";
+import type { SampleList } from "./sample_list.ts";
+import { RowsInFile, SpooledRows } from "./stored_rows.ts";
+import { StreamedSamples } from "./streamed.ts";
+import { TokenStore } from "./token_store.ts";
 
 /** What is read of a data file, and how. */
 export interface DatasetOptions extends EncodingOptions {
@@ -23,117 +28,168 @@ export interface DatasetOptions extends EncodingOptions {
   data_format?: string;
   /** What is made of rows of preferences; without it, rows are no preferences. */
   judgement?: Judgement;
-  /** Longer samples are cut at so many tokens. */
+  /** Longer samples are cut at so many tokens, or what `long_samples` says. */
   max_length: number;
-  /** The model's own limit on them. */
+  long_samples?: LongSamples;
+  /** The model's own limit on tokens. */
   context: number;
+  /** Whether samples of large files are tokenised only when they are asked for. Their order then counts rows. */
+  streams?: boolean;
   /** Told what was read, a line at a time. */
   say: (line: string) => void;
   /** Called between samples; what it throws ends the reading. */
   check?: () => void;
 }
 
-/**
- * Encodes samples of preferences, whose prompts are never learnt: of a prompt with messages after it, as TRL has it, all that
- * follows the prompt counts, or with `assistant` the assistant's messages alone.
- */
-class AnswerEncoder {
-  readonly #turns: SampleEncoder;
-  readonly #others: SampleEncoder;
+/** Files with more bytes are large, as text or packed: to tokenise all of one takes longer than a quarter of a minute. */
+const LARGE_BYTES = 64 << 20, LARGE_PACKED_BYTES = 16 << 20;
+/** Rows of large files are tokenised at once up to so many bytes: it takes a second. */
+const AT_ONCE_BYTES = 4 << 20;
 
-  constructor(tokenizer: Tokenizer, options: EncodingOptions) {
-    const train_on = options.train_on === "assistant" ? "assistant" : "all";
-    this.#turns = new SampleEncoder(tokenizer, { ...options, train_on });
-    this.#others = new SampleEncoder(tokenizer, { ...options, train_on: "last" });
-  }
-
-  async openFor(sample: Sample): Promise<void> {
-    await this.#encoderOf(sample).openFor(sample);
-  }
-
-  encode(sample: Sample, maxLength: number): TokenizedSample {
-    return this.#encoderOf(sample).encode(sample, maxLength);
-  }
-
-  #encoderOf(sample: Sample): SampleEncoder {
-    return isChat(sample) && sample.prompt > 0 ? this.#turns : this.#others;
-  }
-
-  get notes(): string[] {
-    return [...this.#turns.notes, ...this.#others.notes];
-  }
+/** A row with the samples that it holds. */
+interface ReadRow {
+  row: Row;
+  groups: readonly PartGroup[];
 }
 
-/** The samples of a data file as ids, and how many groups were left out. */
-interface EncodedData {
-  groups: SampleGroup[];
-  notes: string[];
-  /** As the cut left nothing of an answer, as no message is to be learnt, and as a prompt has as many tokens as the whole. */
-  left: { cut: number; unanswered: number; spanned: number };
-}
+/** Reads a data file. */
+class DatasetReader {
+  readonly #tokenizer: Tokenizer;
+  readonly #options: DatasetOptions;
+  readonly #maxLength: number;
+  readonly #reader: GroupReader;
+  readonly #encoder: GroupEncoder;
 
-async function encodedData(
-  tokenizer: Tokenizer,
-  { data, samples: limit, data_format, judgement, check, ...options }: DatasetOptions,
-): Promise<EncodedData> {
-  const maxLength = Math.min(options.max_length, options.context);
-  const loaded = await loadGroups(data, { limit, data_format, judgement });
-  const encoder = judgement === undefined
-    ? new SampleEncoder(tokenizer, options)
-    : new AnswerEncoder(tokenizer, options);
-  const groups: SampleGroup[] = [], left = { cut: 0, unanswered: 0, spanned: 0 };
-  for (const group of loaded.groups) {
-    check?.();
-    const encoded: TokenizedSample[] = [];
-    for (const { sample, part } of group) {
-      await encoder.openFor(sample);
-      const one = encoder.encode(sample, maxLength);
-      encoded.push(part === undefined ? one : { ...one, part });
+  constructor(tokenizer: Tokenizer, options: DatasetOptions) {
+    this.#tokenizer = tokenizer;
+    this.#options = options;
+    this.#maxLength = Math.min(options.max_length, options.context);
+    this.#reader = this.#newReader();
+    this.#encoder = this.#newEncoder();
+  }
+
+  /** All samples, tokenised. @param known Rows that were read before. */
+  async all(rows: Rows, known: readonly ReadRow[] = []): Promise<SampleList> {
+    const { check } = this.#options, store = new TokenStore();
+    let tokens = 0;
+    for (let some: readonly ReadRow[] | undefined = known; some; some = await this.#next(rows)) {
+      for (const group of some.flatMap(({ groups }) => groups)) {
+        check?.();
+        for (const encoded of await this.#encoder.encode(group)) {
+          store.add(encoded);
+          tokens += encoded.reduce((sum, { ids }) => sum + ids.length, 0);
+        }
+      }
     }
-    const lost = encoded.findIndex((sample) => supervisedTokens(sample) === 0);
-    if (lost < 0) groups.push(encoded);
-    else if (encoded[lost].ids.length === maxLength) left.cut++;
-    else if (isChat(group[lost].sample)) left.unanswered++;
-    else left.spanned++;
+    this.#tell(rows, store.length, `${tokens} tokens`);
+    return store;
   }
-  return { groups, notes: [...loaded.notes, ...encoder.notes], left };
+
+  /** All samples of a large file: those of a few rows tokenised, those of many as they are asked for. */
+  async fewOrStreamed(rows: Rows): Promise<SampleList> {
+    const known: ReadRow[] = [];
+    for (let bytes = 0; bytes <= AT_ONCE_BYTES;) {
+      const some = await this.#next(rows);
+      if (some === undefined) return await this.all(rows, known);
+      known.push(...some);
+      bytes += some.reduce((sum, { row }) => sum + row.size, 0);
+    }
+    const { data } = this.#options;
+    const stored = rows.locate === undefined
+      ? new SpooledRows(data)
+      : new RowsInFile(await DataFile.open(data));
+    try {
+      return await this.#streamed(rows, known, stored);
+    } catch (error) {
+      stored[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async #streamed(
+    rows: Rows,
+    known: readonly ReadRow[],
+    stored: RowsInFile | SpooledRows,
+  ): Promise<SampleList> {
+    const { check } = this.#options;
+    for (const { row } of known) stored.add(row);
+    let checked = stored.length;
+    if (stored instanceof RowsInFile) {
+      const tell = (begin: number, end: number) => stored.addPlace(begin, end);
+      while (await rows.locate?.(tell)) check?.();
+    } else {
+      for (let some = await this.#next(rows); some; some = await this.#next(rows)) {
+        check?.();
+        for (const { row } of some) stored.add(row);
+      }
+      checked = stored.length;
+    }
+    const { length } = stored, megabytes = (stored.bytes / 1e6).toFixed(1);
+    this.#tell(rows, length, `${megabytes} MB`, [
+      "Tokenised as the run comes to them",
+      ...(checked === length
+        ? []
+        : [`Of the rows, ${checked} were looked at; the others are while the run goes on`]),
+    ]);
+    const reader = this.#newReader(), encoder = this.#newEncoder();
+    await encoder.open();
+    // The first samples may have one answer each.
+    const contents = stored.fingerprint(this.#options.train_on ?? "last");
+    return new StreamedSamples(stored, {
+      check: (row) => void reader.read(row),
+      encode: (row) => reader.read(row).flatMap((group) => encoder.encodeNow(group))[0],
+    }, { checked, mostTokens: this.#maxLength, contents });
+  }
+
+  /** The next rows that hold something to learn; undefined where there are no more. */
+  async #next(rows: Rows): Promise<ReadRow[] | undefined> {
+    const some = await rows.next();
+    return some?.map((row) => ({ row, groups: this.#reader.read(row) }))
+      .filter(({ groups }) => groups.length > 0);
+  }
+
+  /** Says what was read. @throws {UserError} where nothing is left of it. */
+  #tell(rows: Rows, groups: number, size: string, more: readonly string[] = []): void {
+    const { data, called = "Data", judgement, say } = this.#options, word = groupWord(judgement);
+    const isPair = judgement === "pairs", notes = this.#reader.notes(rows);
+    const cut = this.#encoder.notes(word, isPair ? "an answer" : "the output");
+    say(`${called}: ${data}, ${counted(groups, word)}, ${size}`);
+    for (const note of [...more, ...notes, ...cut]) say(`  ${note}`);
+    if (groups > 0) return;
+    throw new UserError(
+      `data "${data}": no ${word} has any of its ${isPair ? "answers" : "output"} within ` +
+        `max_length ${this.#maxLength}`,
+    );
+  }
+
+  #newReader(): GroupReader {
+    const { data, data_format, judgement } = this.#options;
+    return new GroupReader(data, { data_format, judgement });
+  }
+
+  #newEncoder(): GroupEncoder {
+    const { long_samples = "cut" } = this.#options, maxLength = this.#maxLength;
+    return new GroupEncoder(this.#tokenizer, { ...this.#options, maxLength, long_samples });
+  }
 }
 
-/** How many there are, in words. */
-const count = (n: number, word: string) => `${n} ${word}${n === 1 ? "" : "s"}`;
-
 /**
- * Reads and tokenises samples, without those that the cut at the maximum length left no target, nor what belongs to such a one.
+ * Reads and tokenises samples, without those that have no target within the maximum length.
  *
+ * @returns The samples. Where they are streamed, they keep a file open until they are disposed.
  * @throws {UserError} where the file is wrong or nothing is left.
  */
 export async function loadDataset(
   tokenizer: Tokenizer,
   options: DatasetOptions,
-): Promise<SampleGroup[]> {
-  const { data, called = "Data", judgement, max_length, context, say } = options;
-  const maxLength = Math.min(max_length, context), isPair = judgement === "pairs";
-  const { groups, notes, left } = await encodedData(tokenizer, options);
-  const word = isPair ? "pair" : "sample";
-  const truncated = groups.filter((group) => group.some(({ truncated }) => truncated)).length;
-  const tokens = groups.flat().reduce((sum, { ids }) => sum + ids.length, 0);
-  say(`${called}: ${data}, ${count(groups.length, word)}, ${tokens} tokens`);
-  for (const note of notes) say(`  ${note}`);
-  if (truncated > 0) say(`  ${count(truncated, word)} cut at ${maxLength} tokens`);
-  const why = [
-    [left.cut, `nothing of ${isPair ? "an answer" : "the output"} is within ${maxLength} tokens`],
-    [left.unanswered, "no message by the assistant is to be learnt"],
-    [left.spanned, "the prompt alone has as many tokens as the whole"],
-  ] as const;
-  for (const [lost, reason] of why) {
-    if (lost > 0) say(`  ${count(lost, word)} left out: ${reason}`);
-  }
-  if (groups.length === 0) {
-    throw new UserError(
-      `data "${data}": no ${word} has any of its ${
-        isPair ? "answers" : "output"
-      } within max_length ${maxLength}`,
-    );
-  }
-  return groups;
+): Promise<SampleList> {
+  const { data, samples: limit, judgement, streams = false, long_samples } = options;
+  const reader = new DatasetReader(tokenizer, options);
+  using opened = await openData(data, { limit, judgement });
+  const { rows, file } = opened;
+  const most = file?.isPacked || file?.isParquet ? LARGE_PACKED_BYTES : LARGE_BYTES;
+  // How many pieces texts are split into only their tokens tell.
+  const isPlain = long_samples !== "split" && judgement === undefined;
+  const isLarge = streams && isPlain && file !== undefined && file.size > most;
+  return isLarge ? await reader.fewOrStreamed(rows) : await reader.all(rows);
 }

@@ -18,7 +18,7 @@ export const MOST_WHOLE_BYTES = 2 ** 31 - 1;
 export const MOST_ROW_BYTES = 100_000_000;
 
 /** Bytes that are read, or unpacked, at a time. */
-const PIECE_BYTES = 1 << 20, UNPACKED_BYTES = 1 << 18;
+const PIECE_BYTES = 1 << 20, PACKED_BYTES = 1 << 18, UNPACKED_BYTES = 1 << 18;
 
 /** So many first bytes tell what a file is. */
 export const HEAD_BYTES = 4096;
@@ -63,10 +63,10 @@ export async function takeBytes(
   for (let have = 0; have < bytes;) {
     const { value, done } = await pieces.next();
     if (done) break;
-    first.push(value);
+    first.push(value.slice());
     have += value.length;
   }
-  return first.length === 1 ? first[0] : joined(first);
+  return joined(first);
 }
 
 /** Opens a file. @throws {UserError} where it is missing, a folder or a pipe. */
@@ -125,9 +125,14 @@ export class DataFile implements Disposable {
     }
   }
 
-  /** Whether the content is packed, so that it is only read from its beginning on. */
+  /** Whether gzip packed the content, so that it is only read from its beginning on. */
   get isPacked(): boolean {
     return this.#reader !== undefined && startsWith(this.#reader.head, "\x1f\x8b");
+  }
+
+  /** Whether the content is a Parquet file. */
+  get isParquet(): boolean {
+    return startsWith(this.head, "PAR1");
   }
 
   /** Bytes of the file as it lies there. */
@@ -140,17 +145,21 @@ export class DataFile implements Disposable {
     this.#reader?.readSync(position, target);
   }
 
-  /** The content in pieces, from its beginning on. @throws {UserError} where it can't be unpacked. */
+  /**
+   * The content in pieces, from its beginning on. A piece is good until the next one is asked for, which may take its place.
+   *
+   * @throws {UserError} where it can't be unpacked.
+   */
   async *pieces(bytes: number = PIECE_BYTES): AsyncGenerator<Uint8Array, void> {
     if (this.isPacked) yield* this.#unpacked();
     else yield* this.#stored(bytes);
   }
 
   /** All of the content, unpacked. @throws {UserError} where it is too large for that. */
-  async whole(): Promise<Uint8Array<ArrayBuffer>> {
+  async whole(): Promise<Uint8Array> {
     const pieces: Uint8Array[] = [];
     let size = 0;
-    for await (const piece of this.pieces()) {
+    for await (const piece of this.#unpacked()) {
       pieces.push(piece);
       size += piece.length;
       if (size > MOST_WHOLE_BYTES) throw this.#tooLarge();
@@ -169,11 +178,17 @@ export class DataFile implements Disposable {
   }
 
   *#stored(bytes: number): Generator<Uint8Array, void> {
+    const buffer = new Uint8Array(Math.min(bytes, this.size));
     for (let at = 0; at < this.size; at += bytes) {
-      const piece = new Uint8Array(Math.min(bytes, this.size - at));
+      const piece = buffer.subarray(0, Math.min(bytes, this.size - at));
       this.read(at, piece);
       yield piece;
     }
+  }
+
+  /** Pieces that stay, as a stream holds several of them. */
+  *#packed(): Generator<Uint8Array, void> {
+    for (const piece of this.#stored(PACKED_BYTES)) yield piece.slice();
   }
 
   /** `DecompressionStream` would not take a file of several members, as joined files are. */
@@ -182,7 +197,7 @@ export class DataFile implements Disposable {
       import("node:zlib"),
       import("node:stream"),
     ]);
-    const packed = Readable.from(this.#stored(PIECE_BYTES));
+    const packed = Readable.from(this.#packed());
     const gunzip = createGunzip({ chunkSize: UNPACKED_BYTES });
     let readFault: unknown;
     packed.on("error", (error) => {

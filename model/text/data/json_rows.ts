@@ -97,28 +97,34 @@ export class JsonRows {
    * @throws {UserError} Where it is no JSON, or a row is none.
    */
   take(): Row[] {
-    return this.#take(() => this.#lineRow() ?? this.#nextRow());
+    const rows: Row[] = [];
+    this.#take(() => {
+      const row = this.#lineRow() ?? this.#nextRow();
+      if (row !== undefined) rows.push(row);
+      return row !== undefined;
+    });
+    return rows;
   }
 
-  /** As {@linkcode take}, but only where they are. */
-  locate(): Extent[] {
-    return this.#take(() => this.#lineExtent() ?? this.#nextExtent());
+  /** As {@linkcode take}, but only tells where they are in the file. @returns How many there were. */
+  locate(tell: (begin: number, end: number) => void): number {
+    return this.#take(() => this.#locateLine(tell) || this.#locateNext(tell));
   }
 
-  #take<T>(next: () => T | undefined): T[] {
-    const taken: T[] = [];
+  /** Takes rows one by one. @returns How many. */
+  #take(next: () => boolean): number {
+    let taken = 0;
     if (this.#fault !== undefined) throw this.#fault;
     try {
       while (this.#number <= this.#options.limit) {
         if (this.#place === "start" && !this.#start()) break;
-        const row = next();
-        if (row === undefined) break;
-        taken.push(row);
+        if (!next()) break;
+        taken++;
         this.#number++;
       }
     } catch (error) {
       const fault = error instanceof JsonFault ? this.#text.refusal(error, this.#number) : error;
-      if (taken.length === 0) throw fault;
+      if (taken === 0) throw fault;
       // Rows before a fault come before it.
       this.#fault = fault;
     }
@@ -173,7 +179,7 @@ export class JsonRows {
       this.#brokenLines++;
       return undefined;
     }
-    this.#pass(end);
+    this.#passLine(end);
     return row;
   }
 
@@ -181,14 +187,15 @@ export class JsonRows {
    * The place of such a row. Between two values JSON has a comma or a bracket, so that `}` at the end of a line and `{`
    * at the beginning of the next are never those of one value.
    */
-  #lineExtent(): Extent | undefined {
+  #locateLine(tell: (begin: number, end: number) => void): boolean {
     const end = this.#lineEnd(), { at, bytes } = this.#text;
-    if (end === undefined || bytes[end + 1] !== OPEN_OBJECT) return undefined;
+    if (end === undefined || bytes[end + 1] !== OPEN_OBJECT) return false;
     let last = end - 1;
     while (last > at && isBlank(bytes[last])) last--;
-    if (bytes[last] !== CLOSE_OBJECT) return undefined;
-    this.#pass(end);
-    return this.#text.extent({ begin: at, end: last + 1 });
+    if (bytes[last] !== CLOSE_OBJECT) return false;
+    tell(this.#text.placeOf(at), this.#text.placeOf(last + 1));
+    this.#passLine(end);
+    return true;
   }
 
   /** Where the line ends that an object begins here; undefined where lines are no rows, or the end is not there yet. */
@@ -202,8 +209,8 @@ export class JsonRows {
     return end < 0 ? undefined : end;
   }
 
-  #pass(end: number): void {
-    this.#text.at = end;
+  #passLine(end: number): void {
+    this.#text.passLine(end);
     this.#place = "separator";
   }
 
@@ -212,9 +219,12 @@ export class JsonRows {
     return extent && this.#text.row(extent, this.#number, this.#list?.called);
   }
 
-  #nextExtent(): Extent | undefined {
+  #locateNext(tell: (begin: number, end: number) => void): boolean {
     const extent = this.#next();
-    return extent && this.#text.extent(extent);
+    if (extent !== undefined) {
+      tell(this.#text.placeOf(extent.begin), this.#text.placeOf(extent.end));
+    }
+    return extent !== undefined;
   }
 
   /** The next row wherever it lies; undefined where more text is needed, or there are no more. */
@@ -240,7 +250,8 @@ export class JsonRows {
     }
     // A word, such as a number, may go on.
     if (extent.end === text.bytes.length && !text.isWhole) return undefined;
-    this.#pass(extent.end);
+    text.at = extent.end;
+    this.#place = "separator";
     return extent;
   }
 

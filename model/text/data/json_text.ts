@@ -5,7 +5,7 @@
  */
 import { UserError } from "../../../kernels/errors.ts";
 import { UTF8 } from "../../files/whole_file.ts";
-import { joined, MOST_ROW_BYTES } from "./file.ts";
+import { MOST_ROW_BYTES } from "./file.ts";
 import { type JsonFault, JsonValues } from "./json_values.ts";
 import { type Extent, parsePlain, parseValue, type Row, type Value } from "./row.ts";
 
@@ -17,6 +17,8 @@ export class JsonText {
   at = 0;
   /** Whether no more is to come. */
   isWhole = false;
+  /** Where it is held, with room behind it. */
+  #buffer = new Uint8Array();
   /** Bytes of the text before those that are held. */
   #passed = 0;
   /** Bytes before `#counted` hold `#lines` line breaks, those that are no longer held included. */
@@ -34,8 +36,15 @@ export class JsonText {
     this.line(this.at);
     this.#passed += this.at;
     this.#counted -= this.at;
-    const rest = this.bytes.subarray(this.at);
-    this.bytes = rest.length === 0 ? piece : joined([rest, piece]);
+    const rest = this.bytes.subarray(this.at), size = rest.length + piece.length;
+    if (size <= this.#buffer.length) this.#buffer.copyWithin(0, this.at, this.bytes.length);
+    else {
+      const larger = new Uint8Array(rest.length === 0 ? size : Math.max(size, 2 * rest.length));
+      larger.set(rest);
+      this.#buffer = larger;
+    }
+    this.#buffer.set(piece, rest.length);
+    this.bytes = this.#buffer.subarray(0, size);
     this.at = 0;
   }
 
@@ -47,8 +56,16 @@ export class JsonText {
     return this.#lines + 1;
   }
 
+  /** Goes past the line that ends with the break at `end`. */
+  passLine(end: number): void {
+    this.line(this.at);
+    this.#lines++;
+    this.#counted = this.at = end + 1;
+  }
+
   #breaks(begin: number, end: number): number {
     let breaks = 0;
+    if (begin === end) return breaks;
     for (let at = this.bytes.indexOf(0x0a, begin); at >= 0 && at < end; breaks++) {
       at = this.bytes.indexOf(0x0a, at + 1);
     }
@@ -59,10 +76,9 @@ export class JsonText {
     return new JsonValues(this.bytes, extent);
   }
 
-  /** Where bytes that are held lie in the file. */
-  extent({ begin, end }: Extent): Extent {
-    const before = this.#passed + (this.#begin ?? 0);
-    return { begin: before + begin, end: before + end };
+  /** Where a byte that is held lies in the file. */
+  placeOf(at: number): number {
+    return this.#passed + (this.#begin ?? 0) + at;
   }
 
   /** A row that has plain fields alone, and nothing beside it; undefined for anything else. */
@@ -83,13 +99,13 @@ export class JsonText {
     return row;
   }
 
-  #row(extent: Extent, value: Value, number: number, list = ""): Row {
-    const line = this.line(extent.begin);
+  #row({ begin, end }: Extent, value: Value, number: number, list = ""): Row {
+    const line = this.line(begin), isInFile = this.#begin !== undefined;
     return {
       where: () => `data file "${this.file}", ${list}row ${number} (line ${line})`,
       value,
-      size: extent.end - extent.begin,
-      extent: this.#begin === undefined ? undefined : this.extent(extent),
+      size: end - begin,
+      extent: isInFile ? { begin: this.placeOf(begin), end: this.placeOf(end) } : undefined,
     };
   }
 

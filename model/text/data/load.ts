@@ -109,6 +109,11 @@ function readGroups(
   });
 }
 
+/** What a group is called. */
+export function groupWord(judgement: Judgement | undefined): "pair" | "sample" {
+  return judgement === "pairs" ? "pair" : "sample";
+}
+
 /** Which names fields of rows may have. */
 function fieldsOf({ judgement }: GroupOptions): (name: string) => boolean {
   return judgement === undefined
@@ -160,7 +165,7 @@ export class GroupReader {
       throw new UserError(`data file "${this.#file}" holds no rows; expected at least one`);
     }
     const unused = new Map([...unread, ...this.#unused]);
-    const word = this.#options.judgement === "pairs" ? "pair" : "sample";
+    const word = groupWord(this.#options.judgement);
     const lines = [...notes, ...unusedNote(unused), ...emptyNotes(this.#empty, word)];
     if (this.#groups > 0) return lines;
     throw new UserError(
@@ -173,25 +178,80 @@ function countOne(counts: Map<string, number>, name: string): void {
   counts.set(name, (counts.get(name) ?? 0) + 1);
 }
 
+/** Rows of JSON text that is there as a whole. */
+class TextRows implements Rows {
+  readonly #rows: JsonRows;
+
+  constructor(json: string, file: string, limit = Infinity) {
+    this.#rows = new JsonRows({ file, isField, limit });
+    this.#rows.push(new TextEncoder().encode(json));
+    this.#rows.finish();
+  }
+
+  get notes(): readonly string[] {
+    return this.#rows.notes;
+  }
+
+  next(): Promise<readonly Row[] | undefined> {
+    return Promise.resolve(this.take());
+  }
+
+  take(): readonly Row[] | undefined {
+    const rows = this.#rows.take();
+    return rows.length > 0 ? rows : undefined;
+  }
+}
+
+/** The samples of groups. */
+function samplesOf(groups: readonly PartGroup[]): Sample[] {
+  return groups.flat().map(({ sample }) => sample);
+}
+
 /**
  * The samples of JSON text.
  *
  * @param file What to call it in messages.
  */
 export function parseSamples(json: string, file: string, options: LoadOptions = {}): LoadedSamples {
-  const { limit = Infinity } = options, reader = new GroupReader(file, options);
-  const rows = new JsonRows({ file, isField, limit }), groups: PartGroup[] = [];
-  rows.push(new TextEncoder().encode(json));
-  rows.finish();
-  for (let some = rows.take(); some.length > 0; some = rows.take()) {
+  const reader = new GroupReader(file, options), groups: PartGroup[] = [];
+  const rows = new TextRows(json, file, options.limit);
+  for (let some = rows.take(); some !== undefined; some = rows.take()) {
     for (const row of some) groups.push(...reader.read(row));
   }
   return { samples: samplesOf(groups), notes: reader.notes(rows) };
 }
 
-/** The samples of groups. */
-function samplesOf(groups: readonly PartGroup[]): Sample[] {
-  return groups.flat().map(({ sample }) => sample);
+/** Rows of a data file, or of the built-in samples. */
+export interface OpenData extends Disposable {
+  rows: Rows;
+  /** The file; the built-in samples have none. */
+  file?: DataFile;
+}
+
+/**
+ * Opens a data file.
+ *
+ * @param path A file of any format that is read, or `builtin`.
+ * @throws {UserError} Where it is missing, unreadable, empty or something else.
+ */
+export async function openData(path: string, options: GroupOptions): Promise<OpenData> {
+  const { limit = Infinity } = options;
+  if (path === BUILTIN_DATA) {
+    if (options.judgement !== undefined) {
+      throw new UserError(
+        `data "${path}" are answers without others to compare them with; expected a file of preferences`,
+      );
+    }
+    return { rows: new TextRows(builtinJson, BUILTIN_DATA, limit), [Symbol.dispose]() {} };
+  }
+  const file = await DataFile.open(path), close = () => file[Symbol.dispose]();
+  try {
+    const rows = await openRows(file, { isField: fieldsOf(options), limit });
+    return { rows, file, [Symbol.dispose]: close };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 /**
@@ -214,19 +274,8 @@ export async function loadGroups(
   path: string,
   options: GroupOptions = {},
 ): Promise<{ groups: PartGroup[]; notes: string[] }> {
-  if (path === BUILTIN_DATA && options.judgement === undefined) {
-    const { samples, notes } = parseSamples(builtinJson, BUILTIN_DATA, options);
-    return { groups: samples.map((sample) => [{ sample }]), notes };
-  }
-  if (path === BUILTIN_DATA) {
-    throw new UserError(
-      `data "${path}" are answers without others to compare them with; expected a file of preferences`,
-    );
-  }
-  using file = await DataFile.open(path);
-  const limit = options.limit ?? Infinity;
-  const rows = await openRows(file, { isField: fieldsOf(options), limit });
-  const reader = new GroupReader(path, options), groups: PartGroup[] = [];
+  using opened = await openData(path, options);
+  const { rows } = opened, reader = new GroupReader(path, options), groups: PartGroup[] = [];
   for (let some = await rows.next(); some !== undefined; some = await rows.next()) {
     for (const row of some) groups.push(...reader.read(row));
   }

@@ -43,8 +43,12 @@ export interface Rows {
    * @throws {UserError} Where they are damaged.
    */
   next(): Promise<readonly Row[] | undefined>;
-  /** As `next`, but only where they are, unparsed; only where rows have an `extent`. */
-  locate?(): Promise<readonly Extent[] | undefined>;
+  /**
+   * As `next`, but only tells where the rows are, unparsed. There where rows have an `extent`.
+   *
+   * @returns Whether there were any.
+   */
+  locate?(tell: (begin: number, end: number) => void): Promise<boolean>;
   /** Lines on what else the file holds, for a user; complete once a row was read. */
   readonly notes: readonly string[];
   /** Fields that are left unread, with the rows that have them; their value in a row is null. */

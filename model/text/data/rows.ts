@@ -5,10 +5,10 @@
  */
 import { UserError } from "../../../kernels/errors.ts";
 import { isTable, TableRows } from "./csv_rows.ts";
-import { type DataFile, FORMATS, HEAD_BYTES, joined, startsWith, takeBytes } from "./file.ts";
+import { type DataFile, FORMATS, HEAD_BYTES, takeBytes } from "./file.ts";
 import { JsonRows } from "./json_rows.ts";
 import { ParquetRows } from "./parquet_rows.ts";
-import type { Extent, Row, Rows } from "./row.ts";
+import type { Row, Rows } from "./row.ts";
 import { type Utf8Text, utf8Text } from "./utf8.ts";
 
 /** What is read of a data file. */
@@ -28,7 +28,7 @@ export interface RowOptions {
  */
 export async function openRows(file: DataFile, options: RowOptions): Promise<Rows> {
   const { path } = file, { isField, format } = options;
-  if (format === "parquet" || (format === undefined && startsWith(file.head, "PAR1"))) {
+  if (format === "parquet" || (format === undefined && file.isParquet)) {
     return await openParquet(file, options);
   }
   const { pieces, begin } = utf8Text(file), head = await firstText(pieces, path);
@@ -90,39 +90,38 @@ class TextRows<R extends TableRows | JsonRows> implements Rows {
     return this.reader.notes;
   }
 
-  next(): Promise<readonly Row[] | undefined> {
-    return this.take(() => this.reader.take());
+  async next(): Promise<readonly Row[] | undefined> {
+    let rows: readonly Row[] = [];
+    const isThere = await this.until(() => {
+      rows = this.reader.take();
+      return rows.length > 0;
+    });
+    return isThere ? rows : undefined;
   }
 
-  /** What a reader takes from the text, of which it gets more until it finds something. */
-  protected async take<T>(take: () => readonly T[]): Promise<readonly T[] | undefined> {
+  /** Gives the reader more text until it finds something. @returns Whether it did. */
+  protected async until(finds: () => boolean): Promise<boolean> {
     for (;;) {
-      const taken = take();
-      if (taken.length > 0) return taken;
-      if (this.reader.isDone) return undefined;
+      if (finds()) return true;
+      if (this.reader.isDone) return false;
       await this.#more();
     }
   }
 
   /** At least as much as is held, so that a long row is not looked at once for every piece. */
   async #more(): Promise<void> {
-    const { reader } = this, more: Uint8Array[] = [];
-    for (let bytes = 0; bytes === 0 || bytes < reader.heldBytes;) {
+    const { reader } = this, wanted = Math.max(1, 2 * reader.heldBytes);
+    do {
       const { value, done } = await this.pieces.next();
-      if (done) {
-        reader.finish();
-        break;
-      }
-      more.push(value);
-      bytes += value.length;
-    }
-    if (more.length > 0) reader.push(joined(more));
+      if (done) return reader.finish();
+      reader.push(value);
+    } while (reader.heldBytes < wanted);
   }
 }
 
 /** Rows of JSON that lies in the file as it is, so that any of them can be read again. */
 class PlainJson extends TextRows<JsonRows> {
-  locate(): Promise<readonly Extent[] | undefined> {
-    return this.take(() => this.reader.locate());
+  locate(tell: (begin: number, end: number) => void): Promise<boolean> {
+    return this.until(() => this.reader.locate(tell) > 0);
   }
 }

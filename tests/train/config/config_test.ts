@@ -35,6 +35,7 @@ Deno.test("config: the defaults are those of the design", () => {
     tensorboard: false,
     csv: false,
     max_length: 512,
+    long_samples: "cut",
     epochs: 1,
     batch_size: 1,
     gradient_accumulation_steps: 8,

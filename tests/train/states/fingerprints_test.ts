@@ -55,7 +55,7 @@ async function printsOf(inputs: Inputs = {}): Promise<Fingerprints> {
         source,
         tokenizer: await loadTokenizer(tokenizer ?? source.tokenizerPath ?? assert.fail()),
         adapter: adapter === undefined ? undefined : readAdapter(adapter),
-        samples,
+        data: [{ samples: samples.map((sample) => [sample]) }],
         allBytes: inputs.allBytes ?? false,
       }),
     ));
@@ -151,7 +151,7 @@ Deno.test("fingerprints: of quantised weights, and of none", async () => {
     assert.ok(new Set(prints).size > prints.length / 2 && weights.whole);
   }
   const random = { source: openModel("random:tiny"), tokenizer: await loadTokenizer(TOKENIZER) };
-  const tiny = await fingerprints({ ...random, samples: [], allBytes: true });
+  const tiny = await fingerprints({ ...random, data: [{ samples: [] }], allBytes: true });
   assert.equal(tiny.model.weights, null);
   const { config } = tiny.model, changed = { config, weights: (await printsOf()).model.weights };
   differs(

@@ -188,14 +188,15 @@ Deno.test("json rows: what they are located at is what they are read from", () =
     const whole = read(text).rows;
     for (const piece of [1, 5, 17, 1000]) {
       const reader = new JsonRows({ file: "some.json", isField, limit: Infinity, begin: 100 });
-      const found = [];
+      const found: [number, number][] = [];
+      const locate = () => reader.locate((begin, end) => void found.push([begin, end]));
       for (let at = 0; at < bytes.length; at += piece) {
         reader.push(bytes.slice(at, at + piece));
-        found.push(...reader.locate());
+        locate();
       }
       reader.finish();
-      found.push(...reader.locate());
-      const rows = found.map(({ begin, end }) =>
+      locate();
+      const rows = found.map(([begin, end]) =>
         JSON.parse(new TextDecoder().decode(bytes.subarray(begin - 100, end - 100)))
       );
       assert.deepEqual(rows, whole.map(({ value }) => value), `pieces of ${piece}: ${text}`);

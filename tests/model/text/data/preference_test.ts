@@ -152,7 +152,7 @@ Deno.test("preferences: sides are encoded as prompt and completion, and a pair w
   const options = { data, tokenizerPath, judgement: "pairs", max_length, context: 999 } as const;
   const groups = await loadDataset(tokenizer, { ...options, say: (line) => void said.push(line) });
   assert.equal(groups.length, 1);
-  const [first, second] = groups[0];
+  const [first, second] = groups.at(0) ?? [];
   assert.deepEqual(first, { ...better, part: "chosen" });
   assert.deepEqual([...second.ids], [...worse.ids.subarray(0, max_length)]);
   assert.ok(second.truncated && supervisedTokens(second) > 0 && second.part === "rejected");
