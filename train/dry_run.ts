@@ -7,14 +7,12 @@
 import { clock } from "../cli/progress.ts";
 import { megabytes, memoryLines } from "../kernels/gpu/memory.ts";
 import type { SampleList } from "../model/text/data/sample_list.ts";
-import type { SampleGroup } from "../model/text/prompt.ts";
+import { tokensOf } from "../model/text/prompt.ts";
 import { plannedSteps, type StepPlan, stepsInEpoch } from "./data.ts";
 import type { Training } from "./training.ts";
 
 /** Steps that are timed, and seconds after which no further one is begun. The first step warms up. */
 const MEASURED_STEPS = 8, MEASURED_SECONDS = 10;
-
-const tokensOf = (group: SampleGroup) => group.reduce((sum, { ids }) => sum + ids.length, 0);
 
 /**
  * Tokens that the steps after the first `done` read, however many epochs there are; undefined where samples are not

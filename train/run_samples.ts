@@ -40,7 +40,7 @@ async function loadGroups(
 ): Promise<SampleList> {
   const groups = await loadDataset(tokenizer, { ...options, judgement: judgementOf(objective) });
   if (objective !== "orpo") return groups;
-  const withPrompts = new TokenStore();
+  const withPrompts = new TokenStore({ spills: true });
   for (const group of groups) withPrompts.add(withPrompt(group));
   return withPrompts;
 }

@@ -33,7 +33,10 @@ export interface DatasetOptions extends EncodingOptions {
   long_samples?: LongSamples;
   /** The model's own limit on tokens. */
   context: number;
-  /** Whether samples of large files are tokenised only when they are asked for. Their order then counts rows. */
+  /**
+   * Whether samples of large files are tokenised only when they are asked for, so that their order counts rows, and
+   * tokens that are very many go to a temporary file.
+   */
   streams?: boolean;
   /** Told what was read, a line at a time. */
   say: (line: string) => void;
@@ -70,7 +73,7 @@ class DatasetReader {
 
   /** All samples, tokenised. @param known Rows that were read before. */
   async all(rows: Rows, known: readonly ReadRow[] = []): Promise<SampleList> {
-    const { check } = this.#options, store = new TokenStore();
+    const { check, streams } = this.#options, store = new TokenStore({ spills: streams });
     let tokens = 0;
     for (let some: readonly ReadRow[] | undefined = known; some; some = await this.#next(rows)) {
       for (const group of some.flatMap(({ groups }) => groups)) {
@@ -176,7 +179,7 @@ class DatasetReader {
 /**
  * Reads and tokenises samples, without those that have no target within the maximum length.
  *
- * @returns The samples. Where they are streamed, they keep a file open until they are disposed.
+ * @returns The samples. Where they are streamed, or very many, they keep a file open until they are disposed.
  * @throws {UserError} where the file is wrong or nothing is left.
  */
 export async function loadDataset(

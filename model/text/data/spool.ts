@@ -79,7 +79,7 @@ export class Spool implements Disposable {
 function spoolError(error: unknown): unknown {
   if (!(error instanceof Error)) return error;
   return new UserError(
-    `the temporary file for data can't be written (${error.message}); ` +
+    `the temporary file for data can't be used (${error.message}); ` +
       "expected room for the rows unpacked in the folder that TMPDIR names",
   );
 }

@@ -35,6 +35,16 @@ Deno.test("token store: gives back what was put in, in any order", () => {
   assert.deepEqual([store.at(-1), store.at(1200)], [undefined, undefined]);
 });
 
+Deno.test("token store: what is more than memory is to hold comes back from a temporary file", () => {
+  const groups = randomGroups(1600), store = new TokenStore({ spills: true, memoryBytes: 1 << 20 });
+  groups.forEach((group) => store.add(group));
+  assert.deepEqual([...store], groups);
+  for (const i of [1599, 0, 800, 3]) assert.deepEqual(store.at(i), groups[i]);
+  store[Symbol.dispose]();
+  // The first are no longer there.
+  assert.throws(() => [...store], /the temporary file for data can't be used/);
+});
+
 Deno.test("sample lists: some of a list, several lists, and their samples one by one", () => {
   const groups = randomGroups(20), lists = [groups.slice(0, 7), [], groups.slice(7)];
   const joined = new JoinedSamples(lists);
