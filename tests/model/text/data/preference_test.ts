@@ -184,12 +184,11 @@ async function conversation(rows: unknown[], options: Partial<DatasetOptions> = 
     say: () => {},
     ...options,
   });
-  return groups.map((group) =>
+  return Array.from(groups, (group) =>
     group.map(({ ids, targets, part }) => {
       const text = (from: number, to: number) => tokenizer.decode([...ids.subarray(from, to)]);
       return { part, prompt: text(0, targets[0][0]), learnt: targets.map((span) => text(...span)) };
-    })
-  );
+    }));
 }
 
 Deno.test("preferences: messages beside a prompt, in whole conversations, and with the prompt as text", async () => {
