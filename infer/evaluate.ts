@@ -39,8 +39,8 @@ import { loadModel } from "./open.ts";
 const PASS_TOKENS = 2048;
 /** Fewer rows are encoded before a bar could be read. */
 const QUICK_ROWS = 1000;
-/** Answers at once, where nothing is said. */
-const SEQUENCES = 16;
+/** Answers at once, where nothing is said, and tokens that their keys and values may be of. */
+const SEQUENCES = 16, CACHED_TOKENS = 16_384;
 
 const schema = z.strictObject({
   ...modelKeys,
@@ -64,7 +64,7 @@ const schema = z.strictObject({
     "integer|auto",
     "a whole number of at least 1, or auto",
   ).default("auto").describe(
-    "Requests of a pass, and answers at once, at most; auto is as many as make 2048 tokens, and 16 answers.",
+    "Requests of a pass, and answers at once, at most; auto is as many as make 2048 tokens, and up to 16 answers.",
   ),
   max_length: whole(2).optional().describe(
     "Tokens that the model reads at most, in place of its own limit; longer contexts lose their beginning.",
@@ -131,6 +131,7 @@ async function respond(
   });
   const sizes = prompts.length === 0 ? undefined : engineSizes(prompts, {
     sequences: flags.batch_size === "auto" ? SEQUENCES : flags.batch_size,
+    tokens: auto ? CACHED_TOKENS : Infinity,
     cache: storageOf(flags.precision),
   });
   const scored = continuationMode(plan), generated = sizes && generateMode(sizes);

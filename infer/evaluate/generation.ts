@@ -21,17 +21,18 @@ export interface Answering {
   stopText: string;
 }
 
-/** The sizes of an engine for prompts, so many at once. */
+/** The sizes of an engine for prompts, so many at once, of which the cache has no more than so many tokens but for one. */
 export function engineSizes(
   prompts: readonly Prompt[],
-  { sequences, cache }: { sequences: number; cache: Dtype },
+  { sequences, tokens, cache }: { sequences: number; tokens: number; cache: Dtype },
 ): EngineSizes {
   let context = 1, longest = 1;
   for (const { ids, generation } of prompts) {
     context = Math.max(context, ids.length + generation.maxTokens);
     longest = Math.max(longest, ids.length);
   }
-  const slots = Math.min(sequences, prompts.length);
+  const fitting = Math.max(1, Math.floor(tokens / context));
+  const slots = Math.min(sequences, prompts.length, fitting);
   return { sequences: slots, context, promptTokens: slots * longest, cache };
 }
 

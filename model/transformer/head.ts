@@ -78,6 +78,8 @@ export class Head {
   readonly #normed: Tensor;
   readonly #rstd: Tensor;
   readonly #logits: Tensor;
+  /** Rows of a chunk of logits. */
+  readonly #chunk: number;
   readonly #nll: Tensor;
   /** The same, and in the next row whether targets are what greedy decoding would choose; absent where nobody asks. */
   readonly #outcomes?: Tensor;
@@ -93,10 +95,10 @@ export class Head {
   constructor(
     memory: Memory,
     readonly spec: ArchSpec,
-    { rows: S, whole, dtype, output, trainedRows, idle, greedy = false }: {
+    { rows: S, atOnce, dtype, output, trainedRows, idle, greedy = false }: {
       rows: number;
-      /** Whether the logits of all rows are wanted at once, and not in chunks. */
-      whole: boolean;
+      /** Most rows whose logits are wanted at once, and not in chunks. */
+      atOnce: number;
       dtype: Dtype;
       /** The output projection, with all that a pass may have of it. */
       output: PackedLinear;
@@ -117,7 +119,8 @@ export class Head {
     this.#gathered = rowsIn(idle?.gathered, "gathered", "f32");
     this.#normed = rowsIn(idle?.normed, "final_normed", dtype);
     this.#rstd = make("final_rstd", "f32", [S]);
-    this.#logits = make("logits", "f32", [whole ? S : chunkRows(vocabulary, S), vocabulary]);
+    this.#chunk = chunkRows(vocabulary, S);
+    this.#logits = make("logits", "f32", [Math.max(this.#chunk, atOnce), vocabulary]);
     if (greedy) this.#outcomes = make("nll_and_greedy", "f32", [2, roundUp(S, CHUNK_UNIT)]);
     this.#nll = this.#outcomes?.rows(0, 1) ?? make("nll", "f32", [S]);
     const chunk = this.#logits.shape[0], width = loraWidth(output);
@@ -237,7 +240,7 @@ export class Head {
     const { vocab_size: vocab, logits_softcap: cap, norm: { offset } } = this.spec;
     const work = gradient && present(this.#gradients, "room for the gradient of the output end");
     this.#norm(gpu, input, this.#gather(gpu, input));
-    const step = logits.shape[0];
+    const step = this.#chunk;
     for (let firstRow = 0; firstRow < rows; firstRow += step) {
       const count = Math.min(step, rows - firstRow);
       const a = this.#normed.rows(firstRow, count);

@@ -184,7 +184,7 @@ export class Llama {
     };
     this.#head = new Head(memory, spec, {
       rows: maxTargets,
-      whole: mode.kind === "generate",
+      atOnce: decoding?.sequences ?? 0,
       dtype: mode.kind === "train" ? numerics.storage : "f32",
       output,
       trainedRows: input.outputRows,
