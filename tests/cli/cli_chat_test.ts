@@ -278,6 +278,6 @@ Deno.test("cli chat: what is refused at the start", async () => {
   refused(
     await chatAbout(["--model", "builtin", "--template", "chat"], "Hi\n"),
     1,
-    "the model has no template of its own; the other templates are alpaca, llama2 and none\n",
+    "the model has no template of its own; the other templates are alpaca, llama2, chatml and none, or a file\n",
   );
 });

@@ -234,7 +234,7 @@ gpuTest("cli generate: templates", async () => {
   refused(
     await lorikeetHere("generate", [...args, "--template", "chat"]),
     1,
-    /tokenizer_config.json does not exist.*; the other templates are alpaca, llama2 and none\n$/,
+    /tokenizer_config.json does not exist.*; the other templates are alpaca, llama2, chatml and none, or a file\n$/,
   );
 });
 

@@ -28,7 +28,7 @@ export interface TemplateChoice {
   tools?: boolean;
 }
 
-const OTHERS = "the other templates are alpaca, llama2 and none";
+const OTHERS = "the other templates are alpaca, llama2, chatml and none, or a file";
 
 /** The largest template read; the longest in use have some 20 kB. */
 const MAX_BYTES = 1_000_000;

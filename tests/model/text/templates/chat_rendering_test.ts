@@ -45,7 +45,8 @@ Deno.test("chat: where a template is from", async () => {
     /chat_template is \[\{"name"/,
     folderOf(config([{ name: "default" }])),
   );
-  const none = /tokenizer_config\.json has no chat_template, nor .* alpaca, llama2 and none/;
+  const none =
+    /tokenizer_config\.json has no chat_template, nor .* alpaca, llama2, chatml and none, or a file/;
   await refused(TALK, "chat", none, folderOf(config(undefined)));
   const bare = folderOf({ "config.json": {} });
   await refused(
