@@ -92,6 +92,7 @@ const BY_NAME: Readonly<Record<string, PreTokenization>> = {
   "olmo": GPT_2,
   "jais": GPT_2,
   "trillion": GPT_2,
+  "exaone4": GPT_2,
   "starcoder": STARCODER,
   "refact": STARCODER,
   "command-r": { ...STARCODER, normalizer: { type: "NFC" } },
@@ -103,6 +104,12 @@ const BY_NAME: Readonly<Record<string, PreTokenization>> = {
   "deepseek-r1-qwen": QWEN_2,
   "megrez": QWEN_2,
   "stablelm2": QWEN_2,
+  "seed-coder": {
+    steps: split(
+      `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\\r\\n]+|\\s*[\\r\\n]+` +
+        "|\\s+(?!\\S)|\\s+",
+    ),
+  },
   "gpt-4o": GPT_4O,
   "llama4": GPT_4O,
   "tekken": { steps: split(o200k("\\p{N}", "")), ignore_merges: true, adds_bos: true },
@@ -162,7 +169,10 @@ function stepKey(step: unknown): string {
   // Patterns that match all of a text: what is between matches is removed, and there is nothing.
   const isolates = behavior === "Isolated" && invert !== true ||
     behavior === "Removed" && invert === true;
-  if (type === "Split" && isolates && isObject(pattern)) return `Split ${pattern.Regex}`;
+  if (type === "Split" && isolates && isObject(pattern)) {
+    // Some files have line breaks in the pattern where others have escapes.
+    return `Split ${pattern.Regex}`.replaceAll("\r", "\\r").replaceAll("\n", "\\n");
+  }
   if (type === "Digits") return `Digits ${individual_digits === true}`;
   return JSON.stringify(step);
 }

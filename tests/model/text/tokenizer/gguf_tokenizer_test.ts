@@ -13,7 +13,7 @@ import { makeFiles } from "../../../../model/formats/carried_files.ts";
 import { readSentencePieceFile } from "../../../../model/text/tokenizer/sentencepiece/sentencepiece_file.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { tokenizerFiles } from "../../../../model/text/tokenizer/tokenizer_files.ts";
-import { PRE_NAMES } from "../../../../model/text/tokenizer/gguf/pre_tokenizers.ts";
+import { PRE_NAMES, preNameOf } from "../../../../model/text/tokenizer/gguf/pre_tokenizers.ts";
 import type { Tokenizer } from "../../../../model/text/tokenizer/tokenizer.ts";
 import { fixturePath } from "../../../fixtures.ts";
 import { ggufBytes, value, type ValueToWrite } from "../../formats/gguf/gguf_writer.ts";
@@ -162,6 +162,18 @@ Deno.test("gguf tokenizers: every name cuts texts into what they are made of", a
       );
     }
   }
+});
+
+Deno.test("gguf tokenizers: a pattern with line breaks has the name of the one with escapes", () => {
+  const nameOf = (breaks: string) => {
+    const regex = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^${breaks}\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}` +
+      `| ?[^\\s\\p{L}\\p{N}${breaks}]+|\\s*[${breaks}]+|\\s+(?!\\S)|\\s+`;
+    const split = { type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false };
+    const bytes = { type: "ByteLevel", add_prefix_space: false, use_regex: false };
+    const pre_tokenizer = { type: "Sequence", pretokenizers: [split, bytes] };
+    return preNameOf({ normalizer: null, pre_tokenizer, ignore_merges: false });
+  };
+  assert.deepEqual([nameOf("\r\n"), nameOf("\\r\\n")], ["seed-coder", "seed-coder"]);
 });
 
 Deno.test("gguf tokenizers: written for transformers they give the same ids", async () => {
