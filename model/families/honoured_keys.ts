@@ -18,6 +18,7 @@ const PLAIN_VALUES: Record<string, readonly unknown[]> = {
   resid_pdrop: [0],
   embd_pdrop: [0],
   attention_out_bias: [false],
+  lm_head_bias: [false],
   partial_rotary_factor: [1],
   rope_interleaved: [false],
   auto_map: [],

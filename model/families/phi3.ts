@@ -20,6 +20,9 @@ export interface Phi3Config extends BaseConfig {
   partial_rotary_factor: number;
 }
 
+/** Its class in `transformers`. */
+const ARCHITECTURE = "Phi3ForCausalLM";
+
 /** The part of each head that is rotated, which releases 5 write with the rest of RoPE. */
 function readPart(fields: Fields): number {
   const { rope_scaling, rope_parameters, partial_rotary_factor } = fields.json;
@@ -30,9 +33,18 @@ function readPart(fields: Fields): number {
   return isPart ? part : fields.fail("partial_rotary_factor", "a number above 0, up to 1");
 }
 
+/** Published files name code of their own, which `transformers` has as this family since release 4.41. */
+function checkCode(fields: Fields): void {
+  if (!fields.has("auto_map")) return;
+  const { auto_map: map } = fields.json;
+  const code = isObject(map) ? map.AutoModelForCausalLM : undefined;
+  if (code === undefined || typeof code === "string" && code.endsWith(`.${ARCHITECTURE}`)) return;
+  fields.fail("auto_map", `none, or the code of ${ARCHITECTURE}`);
+}
+
 export const PHI3: Family<Phi3Config> = {
   model_type: "phi3",
-  architecture: "Phi3ForCausalLM",
+  architecture: ARCHITECTURE,
   gguf: {
     ...PLAIN_GGUF,
     architecture: "phi3",
@@ -49,9 +61,10 @@ export const PHI3: Family<Phi3Config> = {
   },
   ropeFields: (fields) => fields,
   activationKey: "hidden_act",
-  reads: ["partial_rotary_factor"],
+  reads: ["auto_map", "partial_rotary_factor"],
   byLayer: [],
   read(fields) {
+    checkCode(fields);
     const window = readWindow(fields, null);
     checkLayerTypes(fields, window);
     return {

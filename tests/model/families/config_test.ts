@@ -67,6 +67,7 @@ const MEANINGS: Record<string, [preset: string, changes?: Partial<ModelConfig>]>
     sliding_window: null,
     vocab_size: 131072,
   }],
+  "microsoft/Phi-4-mini-instruct": ["phi4-mini"],
 };
 
 Deno.test("parseConfig: published files mean what they say, and are written back", () => {

@@ -308,6 +308,9 @@ Deno.test("parseConfig: families refuse by name what they don't honour", () => {
       ["ministral", "attention_bias", true],
       ["ministral3", "sliding_window", 0],
       ["mistral", "attention_dropout", 0.1],
+      ["phi3", "auto_map", { AutoModelForCausalLM: "modeling_phi3_small.Phi3SmallForCausalLM" }],
+      ["phi3", "resid_pdrop", 0.1],
+      ["phi3", "lm_head_bias", true],
       ["llama", "per_layer_config", { 0: { head_dim: 8 } }],
       ["llama", "residual_dropout", 0.1],
     ];

@@ -24,6 +24,9 @@ Deno.test("gguf: Q4_K_M has Q6_K for half of the values and down projections, an
   assert.equal(blockType(embedding, "Q4_0", tied), "Q6_K");
   const values = { name: "blk.10.attn_v.weight", shape: [64, 8192] };
   assert.equal(blockType(values, "Q4_K_M", LLAMA_70B), "Q5_K");
+  // Queries, keys and values in one.
+  const fused = { name: "blk.10.attn_qkv.weight", shape: [64, 3072] };
+  assert.equal(blockType(fused, "Q4_K_M", presetConfig("phi4-mini")), "Q5_K");
 });
 
 Deno.test("gguf: rows that are no whole blocks of 256 have others of 32, or none", () => {
