@@ -94,6 +94,8 @@ export class Trainer {
   readonly objective: Objective;
   /** Numbers of tokens and of targets that programs were compiled for, and whether the optimizer's were. */
   readonly #compiled = new Set<string>();
+  /** Scores whose pass by the policy was the last to run, and was all of the window. */
+  #passed: readonly LogLikelihoods[] | undefined;
   #lossScale: number;
   /** Steps skipped and steps taken so far, those of the runs that this one goes on with included. */
   skipped = 0;
@@ -149,7 +151,7 @@ export class Trainer {
 
   /**
    * What the objective weighs a window by: the log-likelihoods of its samples by each model that is asked for. Without
-   * any, nothing is recorded, and nothing waits.
+   * any, nothing is recorded, and nothing waits. Until {@linkcode record} takes them, nothing else may run on the model.
    */
   async score(
     gpu: Gpu,
@@ -181,12 +183,18 @@ export class Trainer {
     if (values > scores.size) {
       throw new Error(`a window of ${samples} samples exceeds the plan's ${scores.size} scores`);
     }
+    const own = planner.passes(window);
     const passes = scoredPasses([
-      { passes: planner.passes(window), firstSlot: 0 },
+      { passes: own, firstSlot: 0 },
       { passes: planner.passes(beside), firstSlot: window.length },
     ]);
-    for (const scored of passes) this.#scorePass(gpu, scored, samples, dropout(scored.pass));
-    return logLikelihoods(all, passes, await gpu.readF32(scores.view([values])));
+    // The pass by the policy over the window comes last, so that the loss pass finds what it left behind.
+    for (const scored of passes.toReversed()) {
+      this.#scorePass(gpu, scored, samples, dropout(scored.pass));
+    }
+    const found = logLikelihoods(all, passes, await gpu.readF32(scores.view([values])));
+    this.#passed = own.length === 1 && objective.scoredWith[0] === "policy" ? found : undefined;
+    return found;
   }
 
   /**
@@ -293,10 +301,12 @@ export class Trainer {
     scores: readonly LogLikelihoods[],
   ): WeighedWindow {
     const weighed = this.objective.weigh(window, scores), { weights } = weighed;
+    const passed = this.#passed === scores;
+    this.#passed = undefined;
     this.optimizer.clearGradients(gpu);
     for (const pass of this.planner.passes(window)) {
       const weigh = ({ slot, index }: PackedSample) => ({ slot, weight: weights[slot][index] });
-      this.#runPass(gpu, this.#batch(pass, weigh), firstMicroBatch + pass.slot);
+      this.#runPass(gpu, this.#batch(pass, weigh), firstMicroBatch + pass.slot, passed);
     }
     return weighed;
   }
@@ -313,17 +323,18 @@ export class Trainer {
     return makeBatch(documents, this.model.slidingWindows[0]);
   }
 
-  #runPass(gpu: Gpu, batch: Batch, step: number): void {
-    this.model.loss(gpu, batch, { backward: true, dropout: this.#dropout(step) });
+  #runPass(gpu: Gpu, batch: Batch, step: number, passed = false): void {
+    this.model.loss(gpu, batch, { backward: true, dropout: this.#dropout(step), passed });
   }
 
   /** The forward passes that score a pass's samples, with the dropout that {@linkcode #runPass} has. */
   #scorePass(gpu: Gpu, { pass, places }: ScoredPass, samples: number, dropout: DropoutState): void {
-    this.objective.scoredWith.forEach((scorer, i) => {
+    const { scoredWith } = this.objective;
+    for (const [i, scorer] of [...scoredWith.entries()].toReversed()) {
       const first = i * samples;
       const batch = this.#batch(pass, (_, i) => ({ slot: first + places[i], weight: 1 }));
       this.model.score(gpu, batch, { adapter: scorer === "policy", dropout });
-    });
+    }
   }
 
   /** What decides the masks of a micro-batch of the run. */

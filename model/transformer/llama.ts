@@ -47,8 +47,8 @@ import { type DropoutState, NO_DROPOUT } from "./packed_linear.ts";
 import { RopeTables, slidingWindowsOf } from "./layers.ts";
 import { decodingOf, type Mode, positionsOf } from "./modes.ts";
 import { makeNetwork, type Network } from "./network.ts";
-import { backwardPass, forwardPass, inferencePass } from "./passes.ts";
 import { OwnRanks } from "./own_ranks.ts";
+import { backwardPass, forwardPass, inferencePass, type LossOptions } from "./passes.ts";
 import {
   allocateParameters,
   type FrozenKinds,
@@ -258,7 +258,7 @@ export class Llama {
   loss(
     gpu: Gpu,
     batch: Batch,
-    { backward, dropout = NO_DROPOUT }: { backward: boolean; dropout?: DropoutState },
+    { backward, dropout = NO_DROPOUT, passed = false }: LossOptions,
   ): void {
     this.#write(gpu, batch);
     const losses = { batch: this.#batch, gradScaler: this.gradScaler, losses: this.losses };
@@ -268,7 +268,7 @@ export class Llama {
       return this.#head.loss(gpu, { ...input, ...losses });
     }
     const pass = this.#trainPass(gpu, this.#training, dropout);
-    const output = forwardPass(this.#network, pass), { index } = output;
+    const output = forwardPass(this.#network, pass, passed), { index } = output;
     const gradient = backward ? { dx: this.#training.backward.residual, index } : undefined;
     this.#head.loss(gpu, { ...output, ...losses, gradient });
     if (backward) backwardPass(this.#network, pass);

@@ -17,19 +17,39 @@ import {
 } from "./block_training.ts";
 import type { HeadInput } from "./head.ts";
 import type { Network } from "./network.ts";
+import type { DropoutState } from "./packed_linear.ts";
 
-/** A pass that keeps what backward reads. */
+/** How the loss of a micro-batch is taken. */
+export interface LossOptions {
+  backward: boolean;
+  /** Default: nothing is dropped out. */
+  dropout?: DropoutState;
+  /**
+   * Whether the last pass scored the same documents with the adapter and the same dropout: it left behind what the forward part
+   * of this one would. Default false.
+   */
+  passed?: boolean;
+}
+
+/**
+ * A pass that keeps what backward reads.
+ *
+ * @param passed Whether it was the last thing to run, so that it is there.
+ */
 export function forwardPass(
   { input, blocks, norm, output }: Network,
   pass: TrainPass,
+  passed = false,
 ): HeadInput & { index: Tensor } {
   const { gpu, batch, dropout, operands, activations: { plan, residual } } = pass;
   const residualAt = (b: number) => residual[plan.residual[b]];
-  input.forward(gpu, batch, residualAt(0));
-  blocks.forEach((block, b) => {
-    const next = normAfter(blocks, pass, b);
-    blockForward(pass, block, b, { x: residualAt(b), y: residualAt(b + 1), normed: b > 0, next });
-  });
+  if (!passed) {
+    input.forward(gpu, batch, residualAt(0));
+    blocks.forEach((block, b) => {
+      const next = normAfter(blocks, pass, b), normed = b > 0;
+      blockForward(pass, block, b, { x: residualAt(b), y: residualAt(b + 1), normed, next });
+    });
+  }
   const { targetRows: index, targetCount: rows } = batch, x = residualAt(blocks.length);
   return { x, index, rows, norm, output, operands, dropout };
 }

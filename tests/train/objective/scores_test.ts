@@ -148,6 +148,28 @@ for (const [what, { settings, limit }] of Object.entries(CASES)) {
   });
 }
 
+gpuTest("what scoring left behind is to the bit what the loss pass would do again", async (gpu) => {
+  for (const checkpointing of ["none", "block", "attention"] as const) {
+    for (const precision of ["fp32", "mixed"] as const) {
+      const given = { dropout: 0.3, packing: true, checkpointing, precision };
+      const trainer = openTrainer(gpu, SUBJECT, [WINDOW], {
+        ...given,
+        minimised: new MarginObjective(),
+      });
+      const options = { learningRate: 0, firstMicroBatch: 7 };
+      const step = async (again: boolean) => {
+        const scores = await trainer.score(gpu, WINDOW, options);
+        const taken = again ? structuredClone(scores) : scores;
+        const result = await trainer.finish(gpu, trainer.record(gpu, WINDOW, options, taken));
+        return { result, gradients: await gradients(gpu, trainer) };
+      };
+      const left = await step(false), computed = await step(true);
+      assert.deepEqual(left, computed, `${checkpointing}, ${precision}`);
+      assert.ok(left.result.gradNorm > 0);
+    }
+  }
+});
+
 gpuTest("steps that wait for scores are the same one by one and in turn", async (gpu) => {
   const steps = [WINDOW, WINDOW.slice(1)].map((window, i) => ({
     window,
