@@ -121,6 +121,9 @@ export interface PreferenceFixture {
   /** Rows for kto. */
   unpaired: { prompt: number[]; completion: number[]; label: boolean }[];
   cases: PreferenceCase[];
+  /** Rows of data, and the ids that TRL makes of them with `tiny_tokenizer.model` and this chat template. */
+  template: string;
+  encoded: { rows: Record<string, unknown>[]; ids: Record<string, number[]>[] }[];
 }
 
 export interface PreferenceCase {

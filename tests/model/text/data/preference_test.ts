@@ -7,7 +7,7 @@ import { loadGroups } from "../../../../model/text/data/load.ts";
 import { encodeSample, supervisedTokens } from "../../../../model/text/prompt.ts";
 import { loadTokenizer } from "../../../../model/text/tokenizer/load.ts";
 import { TemporaryFolder } from "../../../cli/cli.ts";
-import { fixturePath } from "../../../fixtures.ts";
+import { fixturePath, readFixture } from "../../../fixtures.ts";
 
 const tokenizerPath = fixturePath("tiny_tokenizer.model");
 const tokenizer = await loadTokenizer(tokenizerPath);
@@ -255,4 +255,31 @@ Deno.test("preferences: messages that are no answer are refused by the row's own
   );
   const empty = [{ prompt: [user("a")], chosen: [], rejected: [assistant("d")] }];
   await assert.rejects(conversation(empty), /row 1 \(line 1\): chosen has no message; expected/);
+});
+
+Deno.test("preferences: ids and targets are those of TRL's trainers, text and messages", async () => {
+  const { template, encoded } = readFixture("preferences.json");
+  using folder = new TemporaryFolder();
+  const path = folder.file("template.jinja", template);
+  for (const { rows, ids } of encoded) {
+    const groups = await loadDataset(tokenizer, {
+      data: folder.file("rows.json", JSON.stringify(rows)),
+      tokenizerPath,
+      judgement: "label" in rows[0] ? "labels" : "pairs",
+      template: path,
+      max_length: 999,
+      context: 999,
+      say: () => {},
+    });
+    const expected = ids.map(({ prompt_ids: prompt, ...answers }) =>
+      Object.values(answers).map((answer) => ({
+        ids: [...prompt, ...answer],
+        targets: [[prompt.length, prompt.length + answer.length]],
+      }))
+    );
+    const actual = groups.map((group) =>
+      group.map(({ ids, targets }) => ({ ids: [...ids], targets }))
+    );
+    assert.deepEqual(actual, expected, JSON.stringify(rows));
+  }
 });
