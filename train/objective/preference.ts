@@ -39,12 +39,10 @@ export interface JudgedSample {
 export interface Pair {
   chosen: JudgedSample;
   rejected: JudgedSample;
-  /** The prompt by itself, where an objective learns that, too. */
-  prompt?: JudgedSample;
 }
 
 /** What a sample is to a preference. @throws {Error} for one that is none. */
-export function partOf({ part }: TokenizedSample): PreferencePart {
+function partOf({ part }: TokenizedSample): PreferencePart {
   return present(part, "a sample's part in a preference");
 }
 
@@ -52,12 +50,11 @@ export function partOf({ part }: TokenizedSample): PreferencePart {
 export function judged(
   window: AccumulationWindow,
   scores: readonly LogLikelihoods[],
-  parts: (sample: TokenizedSample) => PreferencePart = partOf,
 ): JudgedSample[][] {
   return window.map((samples, slot) =>
     samples.map((sample, index) => ({
       sample,
-      part: parts(sample),
+      part: partOf(sample),
       index,
       tokens: supervisedTokens(sample),
       scores: scores.map((model) => model[slot][index]),
@@ -65,14 +62,14 @@ export function judged(
   );
 }
 
-/** The pairs of a micro-batch: a chosen sample, its rejected one, and the prompt's where there is one. */
+/** The pairs of a micro-batch: each chosen sample with the rejected one after it. */
 export function pairsOf(samples: readonly JudgedSample[]): Pair[] {
   const pairs: Pair[] = [];
   for (const [i, chosen] of samples.entries()) {
     if (chosen.part !== "chosen") continue;
-    const rejected = samples[i + 1], prompt = samples[i + 2];
+    const rejected = samples[i + 1];
     if (rejected?.part !== "rejected") throw new Error("a chosen sample without its rejected one");
-    pairs.push({ chosen, rejected, ...prompt?.part === "prompt" ? { prompt } : {} });
+    pairs.push({ chosen, rejected });
   }
   return pairs;
 }
