@@ -14,8 +14,11 @@ export type Judgement = "pairs" | "labels";
 
 /** Names of what says whether an answer is good: TRL's, and LLaMA-Factory's. */
 const LABELS = ["label", "kto_tag"] as const;
+/** OpenAI's names of both answers, beside an `input` with messages and tools. */
+const OPENAI = { chosen: "preferred_output", rejected: "non_preferred_output" };
 /** Fields that rows of preferences have beside those of other formats. */
-export const PREFERENCE_FIELDS: readonly string[] = ["chosen", "rejected", ...LABELS];
+export const PREFERENCE_FIELDS: readonly string[] = ["chosen", "rejected", ...LABELS]
+  .concat("input", Object.values(OPENAI));
 /** Names of an answer in other formats, and of what else is learnt there. */
 const ANSWERS = ["completion", "output", "response"];
 const LEARNT = [...ANSWERS, "text", "messages", "conversations"];
@@ -35,7 +38,7 @@ export interface JudgedRow {
 /** Whether a row has a preference and nothing else to learn. */
 export function isPreference({ value }: Pick<Row, "value">): boolean {
   const hasOne = (names: string[]) => isFields(value) && names.some((name) => has(value, name));
-  return hasOne(["chosen", "rejected"]) && !hasOne(LEARNT);
+  return hasOne(["chosen", "rejected", ...Object.values(OPENAI)]) && !hasOne(LEARNT);
 }
 
 function has(fields: Fields, name: string): boolean {
@@ -54,12 +57,16 @@ const EXPECTED = {
  * @returns Those that stay together: the chosen and the rejected one of `pairs`, each alone of `labels`.
  * @throws {UserError} where a field is missing or wrong; names the row.
  */
-export function judgedRows({ where, value }: RowContent, judgement: Judgement): JudgedRow[][] {
-  if (!isFields(value)) {
+export function judgedRows(
+  { where, value: given }: RowContent,
+  judgement: Judgement,
+): JudgedRow[][] {
+  if (!isFields(given)) {
     throw new UserError(
-      `${where()} is ${kindOf(value)}; expected an object with ${EXPECTED[judgement]}`,
+      `${where()} is ${kindOf(given)}; expected an object with ${EXPECTED[judgement]}`,
     );
   }
+  const value = renamed(given);
   if (judgement === "pairs" || has(value, "chosen") || has(value, "rejected")) {
     const pair = pairOf(where, value, judgement);
     return judgement === "pairs" ? [pair] : pair.map((one) => [one]);
@@ -74,6 +81,15 @@ export function judgedRows({ where, value }: RowContent, judgement: Judgement): 
   const { [name]: _, ...rest } = value;
   const answer = ANSWERS.find((name) => has(rest, name)) ?? ANSWERS[0];
   return [[{ part, row: { where, value: rest }, name: answer }]];
+}
+
+/** A row of OpenAI's under the names that others have; another row as it is. */
+function renamed(value: Fields): Fields {
+  const { chosen, rejected } = OPENAI;
+  if (!has(value, chosen) && !has(value, rejected)) return value;
+  const { input = null, [chosen]: better = null, [rejected]: worse = null, ...rest } = value;
+  const { messages = null, tools = null } = isFields(input) ? input : {};
+  return { ...rest, prompt: messages, tools, chosen: better, rejected: worse };
 }
 
 /** Whether a label says that an answer is good. */

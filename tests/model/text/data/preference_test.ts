@@ -214,6 +214,12 @@ Deno.test("preferences: messages beside a prompt, in whole conversations, and wi
       rejected: { from: "gpt", value: bad.content },
     },
     { messages: [user("hi")], chosen: good, rejected: bad },
+    // As OpenAI has them.
+    {
+      input: { messages: [user("hi")], tools: [], parallel_tool_calls: true },
+      preferred_output: answers.chosen,
+      non_preferred_output: answers.rejected,
+    },
   ];
   assert.deepEqual(await conversation(rows), rows.map(() => expected));
   const [[turns]] = await conversation([
@@ -277,8 +283,9 @@ Deno.test("preferences: ids and targets are those of TRL's trainers, text and me
         targets: [[prompt.length, prompt.length + answer.length]],
       }))
     );
-    const actual = groups.map((group) =>
-      group.map(({ ids, targets }) => ({ ids: [...ids], targets }))
+    const actual = Array.from(
+      groups,
+      (group) => group.map(({ ids, targets }) => ({ ids: [...ids], targets })),
     );
     assert.deepEqual(actual, expected, JSON.stringify(rows));
   }
