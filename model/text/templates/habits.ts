@@ -10,8 +10,11 @@ import { TemplateError } from "./jinja/errors.ts";
 import { JSON_STYLE, readJsonText, writeJsonText } from "./jinja/json.ts";
 import { Dict, List, text, type Value } from "./jinja/values.ts";
 import { Text } from "./jinja/text.ts";
-import { changed, joinedParts, textParts } from "./message_parts.ts";
+import { changed, joinedParts } from "./message_parts.ts";
 import type { Message } from "./messages.ts";
+
+/** How contents are to be written: as they are, as text, or as parts. */
+type ContentForm = "as given" | "text" | "parts";
 
 /** How the arguments of a tool call are to be written: as they are, as an object, or as its JSON text. */
 type ArgumentsForm = "as given" | "object" | "text";
@@ -29,7 +32,7 @@ const parts = (value: string) => new List([dict({ type: text("text"), text: text
 
 /** The way of a template with messages; each is found when the first message needs it. */
 export class TemplateHabits {
-  #takesParts: boolean | undefined;
+  #content: ContentForm | undefined;
   #takesDeveloper: boolean | undefined;
   #arguments: ArgumentsForm | undefined;
 
@@ -45,12 +48,16 @@ export class TemplateHabits {
     }
   }
 
-  /** Whether it writes a content in parts as it writes their text. */
-  get takesParts(): boolean {
-    if (this.#takesParts !== undefined) return this.#takesParts;
-    const given = this.#try(withContent("user", parts("a")), withContent("assistant", parts("b")));
-    const plain = this.#try(withContent("user", text("a")), withContent("assistant", text("b")));
-    return this.#takesParts = given !== undefined && given.value === plain?.value;
+  /** What it takes for contents: texts or parts alike, or one of them. */
+  get content(): ContentForm {
+    if (this.#content !== undefined) return this.#content;
+    const written = (of: (value: string) => Value) =>
+      this.#try(withContent("user", of("a")), withContent("assistant", of("b")));
+    const given = written(parts), plain = written(text);
+    const says = (written: typeof given) =>
+      written?.runs.some(({ origin }) => origin.from === 0) ?? false;
+    if (given !== undefined && given.value === plain?.value) return this.#content = "as given";
+    return this.#content = says(given) && !says(plain) ? "parts" : "text";
   }
 
   /** Whether it writes messages of this role. */
@@ -124,8 +131,10 @@ export class TemplateHabits {
     if (message.role === "developer" && !this.takesDeveloper) {
       adapted = changed(adapted, "role", text("system"));
     }
-    if (textParts(message.record?.text("content")) !== undefined && !this.takesParts) {
-      adapted = joinedParts(adapted);
+    const { content } = adapted;
+    if (content === null && this.content === "text") adapted = joinedParts(adapted);
+    else if (content !== null && this.content === "parts") {
+      adapted = changed(adapted, "content", parts(content));
     }
     const calls = message.record?.text("tool_calls");
     if (!(calls instanceof List)) return adapted;

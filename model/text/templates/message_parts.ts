@@ -8,16 +8,22 @@ import { Dict, List, text, type Value } from "./jinja/values.ts";
 import type { Message } from "./messages.ts";
 
 /** The texts of a content's parts; undefined where it has none, or others. */
-export function textParts(content: Value | undefined): string[] | undefined {
+function textParts(content: Value | undefined): string[] | undefined {
   if (!(content instanceof List)) return undefined;
   const texts = content.items.map((part) => part instanceof Dict ? part.text("text") : part);
   return texts.every((part) => part instanceof Text) ? texts.map(({ value }) => value) : undefined;
 }
 
+/** A message with all its fields. */
+function recordOf({ role, content, record }: Message): Dict {
+  if (record !== undefined) return record;
+  const said = content === null ? null : text(content);
+  return new Dict([[text("role"), text(role)], [text("content"), said]]);
+}
+
 /** A message with another value of a field. */
 export function changed(message: Message, name: string, value: Value): Message {
-  if (message.record === undefined) return message;
-  const record = new Dict([...message.record.items(), [text(name), value]]);
+  const record = new Dict([...recordOf(message).items(), [text(name), value]]);
   const content = name === "content" ? value instanceof Text ? value.value : null : message.content;
   const role = name === "role" && value instanceof Text ? value.value : message.role;
   return { role, content, record };

@@ -319,3 +319,16 @@ Deno.test("encoder: where it can't be told what the assistant makes, the reason 
     /has no template of its own/,
   );
 });
+
+Deno.test("encoder: a template that takes parts alone gets texts as parts", async () => {
+  const partsOnly = templateFile(
+    "{% for m in messages %}{{ '<|begin|>' + m.role + ':' }}{% for p in m.content %}" +
+      "{% if p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{{ '<|end|>' }}{% endfor %}" +
+      "{% if add_generation_prompt %}{{ '<|begin|>assistant:' }}{% endif %}",
+  );
+  const expected = "[⟨<|begin|>⟩user:Hi⟨<|end|>⟩⟨<|begin|>⟩assistant:]Hello⟨<|end|>⟩";
+  const row = { messages: TALK.messages.slice(0, 2) };
+  assert.equal(await shown(row, { template: partsOnly }), expected);
+  const instruction = { instruction: "Hi", output: "Hello" };
+  assert.equal(await shown(instruction, { template: partsOnly }), expected);
+});
