@@ -76,7 +76,9 @@ export const template_kwargs = text("json", "a JSON object").optional().describe
 
 /** The date that templates are told. */
 export const template_date = worded(
-  z.string().regex(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/),
+  z.string().regex(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/).refine((day) =>
+    new Date(`${day}T00:00Z`).toISOString().startsWith(day)
+  ),
   "date",
   "a date such as 2026-01-31",
 ).optional().describe(
