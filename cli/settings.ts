@@ -31,12 +31,6 @@ export function worded<T extends z.ZodType>(
   return schema;
 }
 
-/** A list, or a value that may be one, whose entries are given with a flag each. */
-export function repeatable<T extends z.ZodType>(schema: T): T {
-  wordings.add(schema, { ...wordings.get(schema) as Wording, repeated: true });
-  return schema;
-}
-
 /** A string that is not empty. */
 export function text(value: string, expected: string): z.ZodString {
   return worded(z.string().min(1), value, expected);
@@ -83,7 +77,9 @@ export function texts(
   expected: string,
   minimum = 1,
 ): z.ZodArray<z.ZodString> {
-  return repeatable(worded(z.array(z.string().min(minimum)), value, expected));
+  const schema = z.array(z.string().min(minimum));
+  wordings.add(schema, { value, expected, repeated: true });
+  return schema;
 }
 
 /** One of several words, which are called something for short. */
@@ -151,7 +147,7 @@ export function describeKey(name: string, schema: z.ZodType): Key {
     const list = inner.options.find((option) =>
       option instanceof z.ZodArray && !(option.element instanceof z.ZodNumber)
     );
-    if (list !== undefined) kind = repeated ? "repeated" : "strings";
+    if (list !== undefined) kind = "strings";
     else if (inner.options.some((option) => option instanceof z.ZodNumber)) kind = "number";
   }
   if (inner instanceof z.ZodNumber) kind = "number";

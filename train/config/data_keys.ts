@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import * as common from "../../cli/common_settings.ts";
-import { choice, repeatable, shown, worded } from "../../cli/settings.ts";
+import { choice, shown, worded } from "../../cli/settings.ts";
 import { didYouMean } from "../../kernels/suggestion.ts";
 
 const WEIGHT = z.number().min(1e-6).max(1e6);
@@ -59,19 +59,17 @@ function listProblem(value: unknown): string | undefined {
 
 /** The keys, with the same rules as those of {@linkcode trainSchema}. */
 export const dataKeys = {
-  data: repeatable(
-    worded(
-      z.union([
-        z.string().min(1),
-        z.array(z.union([z.string().min(1), entrySchema])).min(1),
-      ]),
-      "file",
-      `${FILE}, or a list of such, each a path or ${ENTRY}`,
-      listProblem,
-    ),
+  data: worded(
+    z.union([
+      z.string().min(1),
+      z.array(z.union([z.string().min(1), entrySchema])).min(1),
+    ]),
+    "file",
+    `${FILE}, or a list of such, each a path or ${ENTRY}`,
+    listProblem,
   ).default("builtin").describe(
     "Samples as JSON, JSON Lines, CSV, TSV or Parquet, also packed by gzip, or builtin; or a list of such files, " +
-      "with weights or without; the flag may be repeated.",
+      "with weights or without.",
   ).meta({ resume: "contents" }),
   samples: common.samples.meta({ resume: "same" }),
   // What the next five decide, the data's ids and targets tell.

@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { parse, parseYaml, refused } from "./config_parsing.ts";
 
 Deno.test("data: one file is a path, several are entries, by flags or in a file", () => {
-  assert.equal(parse("--data", "a,b.json").data, "a,b.json");
-  assert.deepEqual(parse("--data", "a", "--data", "b").data, [{ path: "a" }, { path: "b" }]);
-  assert.equal(parseYaml("data: a").data, "a");
+  assert.deepEqual(parse("--data", "a, b.json").data, [{ path: "a" }, { path: "b.json" }]);
+  assert.equal(parse("--data", "a", "--data", "b").data, "b");
+  assert.equal(parseYaml("data: a, b").data, "a, b");
   assert.equal(parseYaml("data: [a]").data, "a");
   const mixture = parseYaml(
     "data: [{path: a, weight: 3}, {path: b, weight: 0.5, samples: 7, format: text}]",
@@ -18,6 +18,10 @@ Deno.test("data: one file is a path, several are entries, by flags or in a file"
     { path: "a" },
     { path: "b", samples: 1 },
   ]);
+});
+
+Deno.test("data: a flag that ends with a comma is refused", () => {
+  refused(() => parse("--data", "a,"), /^--data: entry 2 is ""; expected a path/);
 });
 
 const faults: [data: string, RegExp][] = [
