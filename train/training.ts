@@ -145,8 +145,9 @@ export class Training implements AsyncDisposable {
         progress.seconds += seconds;
         progress.step = step.step;
         progress.microBatches += step.window.length;
-        this.setup.samples.lookAhead?.();
         yield done;
+        // While the next step is under way.
+        this.setup.samples.lookAhead?.();
       }
     } finally {
       this.#running = false;
