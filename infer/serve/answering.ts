@@ -5,6 +5,7 @@
  */
 import { type AnswerPart, readAnswer, together, type ToldToken } from "./answers.ts";
 import { adjustmentsOf, type AnswerFields, samplingOf, stopsOf } from "./fields.ts";
+import type { Grammar } from "./grammar/json_schema.ts";
 import type { Serving } from "./serving.ts";
 
 /** What is to be answered, and how. */
@@ -18,6 +19,8 @@ export interface AnswerRequest {
   readonly maxTokens: number;
   /** How many of the likeliest tokens are told of beside each; undefined where nothing is. */
   readonly logprobs: number | undefined;
+  /** The form of the answers. */
+  readonly grammar?: Grammar;
   /** Whether the answers' texts go on from their prompts'. */
   readonly echo: boolean;
 }
@@ -57,8 +60,8 @@ export interface WholeAnswer {
  * @throws {ApiError} where a field is wrong, or there is no room.
  */
 export function beginAnswers(
-  { dispatcher, tokenizer, stop, vocab, timeout }: Serving,
-  { fields, adapter, prompts, maxTokens, logprobs, echo }: AnswerRequest,
+  { dispatcher, metrics, tokenizer, stop, vocab, timeout }: Serving,
+  { fields, adapter, prompts, maxTokens, logprobs, grammar, echo }: AnswerRequest,
   { client, signal }: Asker,
 ): Answers {
   const sampling = samplingOf(fields), adjustments = adjustmentsOf(fields, vocab);
@@ -66,6 +69,7 @@ export function beginAnswers(
   const asks = prompts.flatMap((prompt, p) =>
     Array.from({ length: n }, (_, choice) => ({
       prompt,
+      grammar,
       options: {
         sampling,
         adjustments,
@@ -81,7 +85,9 @@ export function beginAnswers(
   const ending = AbortSignal.any([signal, AbortSignal.timeout(1000 * timeout)]);
   const generations = dispatcher.ask(client, asks, ending);
   const prompt_tokens = prompts.reduce((sum, { length }) => sum + length, 0);
+  metrics.promptTokens += prompt_tokens;
   let completion_tokens = 0;
+  const asked = performance.now(), begun = new Set<number>();
   async function* counted(): Answers["parts"] {
     const reading = { tokenizer, stops: stopsOf(fields), told: logprobs !== undefined };
     try {
@@ -89,7 +95,12 @@ export function beginAnswers(
         readAnswer(generation, { ...reading, before: echo ? asks[i].prompt : [] })
       );
       for await (const { index, part } of together(all)) {
+        if (part.count > 0 && !begun.has(index)) {
+          begun.add(index);
+          metrics.firstToken.add((performance.now() - asked) / 1000);
+        }
         completion_tokens += part.count;
+        metrics.answerTokens += part.count;
         yield { index, part };
       }
     } finally {

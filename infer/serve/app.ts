@@ -13,11 +13,34 @@ import { chatCompletions } from "./endpoints/chat_completions.ts";
 import { completions } from "./endpoints/completions.ts";
 import type { App, Endpoint } from "./endpoints/endpoint.ts";
 import { health } from "./endpoints/health.ts";
+import { metrics } from "./endpoints/metrics.ts";
 import { models } from "./endpoints/models.ts";
+import { openapi } from "./endpoints/openapi.ts";
+import { tokenize } from "./endpoints/tokenize.ts";
 import { asApiError } from "./events.ts";
 import type { Serving } from "./serving.ts";
 
-const ENDPOINTS: readonly Endpoint[] = [models, chatCompletions, completions, health];
+const ENDPOINTS: readonly Endpoint[] = [
+  models,
+  chatCompletions,
+  completions,
+  tokenize,
+  health,
+  metrics,
+  openapi,
+];
+
+/** Paths whose answers are counted each. */
+export const COUNTED_PATHS: readonly string[] = [
+  "/v1/models",
+  "/v1/chat/completions",
+  "/v1/completions",
+  "/tokenize",
+  "/detokenize",
+  "/health",
+  "/metrics",
+  "/openapi.json",
+];
 
 /** Bytes of a body at most. */
 const LARGEST_BODY = 8 << 20;
@@ -73,6 +96,7 @@ export function serveApp(serving: Serving, access: Access): App {
   app.use(async (context, next) => {
     await next();
     context.header("Cache-Control", "no-store");
+    serving.metrics.answered(context.req.path, context.res.status);
   });
   app.use(async ({ req, set, env }, next) => {
     const refusal = refusalOf({ url: req.url, header: (name) => req.header(name) }, isServed);

@@ -5,6 +5,8 @@
  */
 import type { SequenceOptions } from "../../model/engine/engine.ts";
 import { ApiError } from "./api_error.ts";
+import type { Grammar } from "./grammar/json_schema.ts";
+import type { Vocabulary } from "./grammar/masks.ts";
 import { Generation } from "./generation.ts";
 import type { Piece, ToEngine } from "./messages.ts";
 
@@ -12,6 +14,8 @@ import type { Piece, ToEngine } from "./messages.ts";
 export interface SequenceAsk {
   readonly prompt: readonly number[];
   readonly options: SequenceOptions;
+  /** The form of its answer. */
+  readonly grammar?: Grammar;
 }
 
 interface Waiting extends SequenceAsk {
@@ -38,17 +42,20 @@ export class Dispatcher {
   #next = 0;
   #ready = false;
   #finishing = false;
+  #knowsVocabulary = false;
   /** Seconds that a sequence takes, as a moving mean. */
   #mean = 0;
 
   /**
    * @param post Tells the engine's thread.
    * @param finished Called once all is done after {@linkcode finish}.
+   * @param vocabulary The tokens that there are, for answers of a form.
    */
   constructor(
     readonly post: (message: ToEngine) => void,
     readonly limits: { readonly sequences: number; readonly queue: number },
     readonly finished: () => void,
+    readonly vocabulary: () => Vocabulary,
   ) {}
 
   get load(): Load {
@@ -141,9 +148,13 @@ export class Dispatcher {
       this.#waiting.delete(client);
       if (own.length > 0) this.#waiting.set(client, own);
       if (next === undefined) continue;
-      const { id, prompt, options, generation } = next;
+      const { id, prompt, options, grammar, generation } = next;
       this.#running.set(id, { generation, began: performance.now() });
-      this.post({ kind: "admit", id, prompt, options });
+      if (grammar !== undefined && !this.#knowsVocabulary) {
+        this.#knowsVocabulary = true;
+        this.post({ kind: "vocabulary", vocabulary: this.vocabulary() });
+      }
+      this.post({ kind: "admit", id, prompt, options, grammar });
     }
     if (this.#finishing && this.#running.size === 0) this.finished();
   }

@@ -5,14 +5,10 @@
  */
 import { letEventsIn } from "../../kernels/gpu/event_loop.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type {
-  Engine,
-  Sequence,
-  SequenceOptions,
-  TokenLogprobs,
-} from "../../model/engine/engine.ts";
+import type { Engine, Sequence, TokenLogprobs } from "../../model/engine/engine.ts";
 import { NotFinite } from "../../model/transformer/not_finite.ts";
-import type { Piece } from "./messages.ts";
+import type { GrammarMasks, Vocabulary } from "./grammar/masks.ts";
+import type { Piece, ToEngine } from "./messages.ts";
 
 /** Turns of the event loop at most in which messages that were sent are waited for before the next step. */
 const MOST_TURNS = 20;
@@ -22,12 +18,16 @@ interface Running {
   readonly sequence: Sequence;
   ids: number[];
   logprobs: TokenLogprobs[];
+  readonly mask?: Disposable;
 }
 
 /** Runs an engine for others. */
 export class EngineHost {
   readonly #running = new Map<number, Running>();
   readonly #numbers = new Map<Sequence, number>();
+  /** Sequences whose masks are being made. */
+  readonly #coming = new Set<number>();
+  readonly #masks = Promise.withResolvers<GrammarMasks>();
   #wake = Promise.withResolvers<void>();
   #ended = false;
   #received = 0;
@@ -49,19 +49,34 @@ export class EngineHost {
     this.#wake.resolve();
   }
 
+  /** Sets which tokens there are, for answers of a form. */
+  async know(vocabulary: Vocabulary): Promise<void> {
+    // Most servers do without the library.
+    const { GrammarMasks } = await import("./grammar/masks.ts");
+    this.#masks.resolve(new GrammarMasks(vocabulary));
+  }
+
   /** Admits a sequence. What is wrong with it is told as its problem. */
-  admit(id: number, prompt: readonly number[], options: SequenceOptions): void {
+  async admit({ id, prompt, options, grammar }: ToEngine & { kind: "admit" }): Promise<void> {
+    this.#coming.add(id);
     try {
-      const sequence = this.engine.admit(prompt, options);
-      this.#running.set(id, { sequence, ids: [], logprobs: [] });
+      const most = Math.min(options.maxTokens, this.engine.sizes.context - prompt.length);
+      const mask = grammar && await (await this.#masks.promise).begin(grammar, most);
+      // Its client may have left meanwhile.
+      if (!this.#coming.delete(id)) return mask?.[Symbol.dispose]();
+      const sequence = this.engine.admit(prompt, { ...options, mask });
+      this.#running.set(id, { sequence, ids: [], logprobs: [], mask });
       this.#numbers.set(sequence, id);
     } catch (error) {
+      this.#coming.delete(id);
       this.tell([{ id, ids: [], problem: (error as Error).message }]);
     }
+    this.#wake.resolve();
   }
 
   /** Ends a sequence, of which nothing more is told. */
   evict(id: number): void {
+    this.#coming.delete(id);
     const running = this.#running.get(id);
     if (running === undefined) return;
     this.engine.evict(running.sequence);
@@ -136,7 +151,8 @@ export class EngineHost {
     this.tell(ids.map((id) => ({ id, ids: [], problem })));
   }
 
-  #forget(id: number, { sequence }: Running): void {
+  #forget(id: number, { sequence, mask }: Running): void {
+    mask?.[Symbol.dispose]();
     this.#running.delete(id);
     this.#numbers.delete(sequence);
   }

@@ -145,8 +145,13 @@ export async function serve(args: string[]): Promise<void> {
   );
   let failure: string | undefined;
   thread.obey = (message) => {
-    if (message.kind === "admit") host.admit(message.id, message.prompt, message.options);
-    else if (message.kind === "evict") host.evict(message.id);
+    if (message.kind === "admit") void host.admit(message);
+    else if (message.kind === "vocabulary") {
+      host.know(message.vocabulary).catch((error: Error) => {
+        failure = error.message;
+        host.end();
+      });
+    } else if (message.kind === "evict") host.evict(message.id);
     else {
       if (message.kind === "failed") failure = message.message;
       host.end();

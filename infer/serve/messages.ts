@@ -7,6 +7,8 @@
 import type { SequenceOptions, TokenLogprobs } from "../../model/engine/engine.ts";
 import type { AddBos } from "../../model/text/tokenizer/tokenizer.ts";
 import type { TemplateName } from "../../model/text/templates/template_names.ts";
+import type { Grammar } from "./grammar/json_schema.ts";
+import type { Vocabulary } from "./grammar/masks.ts";
 
 /** What is served, where, and within which bounds. */
 export interface ServeSettings {
@@ -42,7 +44,11 @@ export type ToEngine =
     readonly id: number;
     readonly prompt: readonly number[];
     readonly options: SequenceOptions;
+    /** The form of the answer. */
+    readonly grammar?: Grammar;
   }
+  /** The tokens that there are, before the first answer of a form. */
+  | { readonly kind: "vocabulary"; readonly vocabulary: Vocabulary }
   | { readonly kind: "evict"; readonly id: number }
   /** All answers are finished, after `finish`. */
   | { readonly kind: "finished" };

@@ -9,8 +9,10 @@ import { chatEncoder } from "../../model/text/templates/chat.ts";
 import { templateOf } from "../../model/text/templates/template_names.ts";
 import { stopTokens } from "../../model/text/tokenizer/stop_tokens.ts";
 import { templateInputs } from "../template_inputs.ts";
-import { serveApp } from "./app.ts";
+import { COUNTED_PATHS, serveApp } from "./app.ts";
 import { Dispatcher } from "./dispatcher.ts";
+import { vocabularyOf } from "./grammar/vocabulary.ts";
+import { Metrics } from "./metrics.ts";
 import type { Piece, ServeSettings, ToEngine } from "./messages.ts";
 
 /** Connections at a time. */
@@ -46,23 +48,25 @@ export async function serveModel(
   const template = templateOf(settings.template, tokenizerPath);
   const { template_kwargs } = settings;
   const inputs = templateInputs({ tools: undefined, template_kwargs }, tokenizerPath, template);
+  const stop = stopTokens(source.config, tokenizer, source.folder);
   const sent = () => post({ kind: "finished" });
   const dispatcher = new Dispatcher(post, { sequences, queue }, () => {
     socket.finish();
     // What is on its way to a reader arrives there.
     void Promise.race([socket.finished, new Promise((end) => setTimeout(end, READ_PATIENCE))])
       .then(sent);
-  });
+  }, () => vocabularyOf(tokenizer, { size: source.config.vocab_size, stop }));
   const app = serveApp({
     names,
     created: Math.floor(Date.now() / 1000),
     tokenizer,
     encodeChat: await chatEncoder(template.kind, tokenizer, inputs),
-    stop: stopTokens(source.config, tokenizer, source.folder),
+    stop,
     vocab: source.config.vocab_size,
     context,
     timeout,
     dispatcher,
+    metrics: new Metrics(COUNTED_PATHS),
   }, {
     host,
     everywhere: host === "0.0.0.0" || host === "::",

@@ -8,6 +8,7 @@ import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import type { ChatEncoder } from "../../model/text/templates/chat.ts";
 import { ApiError } from "./api_error.ts";
 import type { Dispatcher } from "./dispatcher.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** Characters of a token at most: longer texts than the context's tokens of them are refused unread. */
 const LONGEST_TOKEN = 256;
@@ -30,6 +31,7 @@ export interface Serving {
   /** Seconds that an answer may take. */
   readonly timeout: number;
   readonly dispatcher: Dispatcher;
+  readonly metrics: Metrics;
 }
 
 /**

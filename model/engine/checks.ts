@@ -83,7 +83,9 @@ export function checkNumber(name: string, value: number, { has, expected }: Rang
  * @throws {UsageError} where a sequence can't be sampled so.
  */
 export function checkSequenceOptions(
-  { sampling, maxTokens, subsequence, adjustments, logprobs }: Choice & { maxTokens: number },
+  { sampling, maxTokens, subsequence, adjustments, masked, logprobs }: Choice & {
+    maxTokens: number;
+  },
   room: Readonly<Record<"penalized" | "adjusted" | "recorded", boolean>> & { vocab: number },
 ): void {
   checkNumber("maxTokens", maxTokens, TOKENS);
@@ -102,6 +104,7 @@ export function checkSequenceOptions(
     if (!room.adjusted) throw new UsageError("this engine has no memory for `adjustments`");
     checkAdjustments(adjustments, room.vocab);
   }
+  if (masked && !room.adjusted) throw new UsageError("this engine has no memory for a `mask`");
   if (logprobs === undefined) return;
   if (!room.recorded) throw new UsageError("this engine has no memory for `logprobs`");
   checkNumber("logprobs", logprobs, wholeFrom(0, MOST_LOGPROBS));

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { Memory } from "../../kernels/gpu/memory.ts";
 import { NOT_FINITE } from "../../kernels/ops/sampling/sample.ts";
@@ -15,11 +16,11 @@ import type { Llama } from "../transformer/llama.ts";
 import { DAMAGED, NotFinite } from "../transformer/not_finite.ts";
 import { checkNumber, checkPrompt, checkSequenceOptions, wholeFrom } from "./checks.ts";
 import { PromptFiller } from "./prompt_filler.ts";
-import { isDecoded, isLive, Sequence, type SequenceOptions } from "./sequence.ts";
+import { isDecoded, isLive, isMasked, Sequence, type SequenceOptions } from "./sequence.ts";
 import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 import { type ChoiceRoom, type ChosenLayout, TokenChooser } from "./token_chooser.ts";
 
-export { GREEDY, Sequence, type SequenceOptions } from "./sequence.ts";
+export { GREEDY, Sequence, type SequenceOptions, type TokenMask } from "./sequence.ts";
 export type { Sampling } from "../../kernels/ops/sampling/sample.ts";
 export type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 export type { ChoiceRoom, LogitAdjustments } from "./token_chooser.ts";
@@ -140,15 +141,19 @@ export class Engine {
   }
 
   async #step(gpu: Gpu): Promise<Token[]> {
+    const masked = [...this.#sequences, ...this.#waiting].filter(isLive).filter(isMasked);
+    await Promise.all(masked.map(askMask));
     const isNeeded = this.#recorded?.parts.some(({ sequences }) => sequences.some(isLive));
     const chunk = isNeeded ? this.#recorded : this.#record(gpu);
     this.#recorded = undefined;
     if (chunk === undefined) return [];
     const { layout, parts } = chunk;
     const steps = Math.max(...parts.map(({ first, steps }) => first + steps));
-    const read = await gpu.read(this.#chooser.chosen(steps, layout), () => {
+    // Where a mask waits for a token, nothing is recorded before that is read.
+    const ahead = masked.some(isLive) ? undefined : () => {
       this.#recorded = this.#record(gpu);
-    });
+    };
+    const read = await gpu.read(this.#chooser.chosen(steps, layout), ahead);
     const tokens = this.#collect(new Uint32Array(read), chunk);
     const now = performance.now();
     this.#chunkSteps = nextSteps(steps, now - this.#began);
@@ -221,7 +226,9 @@ export class Engine {
     const { layout } = this.#chooser;
     const prompts = prefilled && { first: 0, steps: 1, sequences: prefilled };
     const first = prompts === undefined ? 0 : 1;
-    const steps = prompts === undefined || this.options.interleaved !== undefined
+    const mayDecode = prompts === undefined ||
+      (this.options.interleaved !== undefined && !prompts.sequences.some(isMasked));
+    const steps = mayDecode
       ? this.#decode(gpu, first, [...decoded, ...prefilled ?? []])
       : undefined;
     const parts = [prompts, steps].filter((part) => part !== undefined);
@@ -235,8 +242,10 @@ export class Engine {
     const room = sequences.map(({ slot = 0 }) => this.slots.roomToGrow(slot));
     const most = this.#chooser.mostSteps - first,
       fitting = this.#filler.isBusy ? 1 : this.#chunkSteps;
-    const steps = Math.min(fitting, needed, most, ...room);
+    const masked = sequences.filter(isMasked);
+    const steps = Math.min(masked.length > 0 ? 1 : fitting, needed, most, ...room);
     if (steps === 0) return undefined;
+    for (const sequence of masked) this.#allow(gpu, sequence);
     for (let step = first; step < first + steps; step++) {
       this.slots.step(gpu, this.#count, this.#sampler(gpu, step));
     }
@@ -259,7 +268,11 @@ export class Engine {
    * @returns the sequences whose prompts are computed now; undefined where there was nothing to compute.
    */
   #prefill(gpu: Gpu): Sequence[] | undefined {
-    this.#filler.assign(this.#waiting);
+    // One that came while a chunk is read has not asked its mask yet.
+    const ready = this.#waiting.filter((sequence) => !isMasked(sequence) || sequence.allowed);
+    const later = this.#waiting.filter((sequence) => !ready.includes(sequence));
+    this.#filler.assign(ready);
+    this.#waiting = [...ready, ...later];
     const pieces = this.#filler.next(gpu);
     if (pieces.length === 0) return undefined;
     const complete = pieces.map(({ sequence }) => sequence).filter(isDecoded);
@@ -276,10 +289,16 @@ export class Engine {
         complete.flatMap(({ slot }) => slot ?? []),
       );
     }
+    for (const sequence of complete.filter(isMasked)) this.#allow(gpu, sequence);
     this.slots.prefill(gpu, pieces, this.#sampler(gpu, 0));
     this.#chunkSteps = 1;
     this.#began = performance.now();
     return complete;
+  }
+
+  /** Writes which tokens may come next in a sequence. */
+  #allow(gpu: Gpu, { slot = 0, allowed }: Sequence): void {
+    this.#chooser.allow(gpu, slot, present(allowed, "mask of the next token"));
   }
 
   /** Chooses the next token of slots, as step `step` of a chunk. */
@@ -305,6 +324,8 @@ export class Engine {
           throw notFiniteLogits(`${which} of the answer`, this.model);
         }
         sequence.slotIds.push(id);
+        sequence.options.mask?.accept(id);
+        sequence.allowed = undefined;
         if (stop.includes(id)) sequence.finished = "stop";
         else {
           ids.push(id);
@@ -319,6 +340,12 @@ export class Engine {
     }
     return tokens;
   }
+}
+
+/** Asks a sequence's mask for the next token, where that was not done yet. */
+async function askMask(sequence: Sequence): Promise<void> {
+  const { most, ids, options: { mask } } = sequence;
+  sequence.allowed ??= await mask?.allowed(most - ids.length);
 }
 
 /** What ends an answer whose next token can't be told. */

@@ -16,6 +16,18 @@ export const GREEDY: Sampling = {
   seed: 0,
 };
 
+/** Which tokens may come next in an answer, as a grammar decides. */
+export interface TokenMask {
+  /**
+   * Bits of the tokens: bit id mod 32 of word ⌊id / 32⌋.
+   *
+   * @param left Tokens that the answer has room for.
+   */
+  allowed(left: number): Promise<Uint32Array>;
+  /** Takes the token that has come, be it the one that ends the answer. */
+  accept(id: number): void;
+}
+
 /** How a sequence goes on. */
 export interface SequenceOptions {
   /** Default: {@linkcode GREEDY}. */
@@ -30,6 +42,11 @@ export interface SequenceOptions {
   adjustments?: LogitAdjustments;
   /** Tell of each token's log-probability, and of those of so many of the likeliest ones. Default: tell nothing. */
   logprobs?: number;
+  /**
+   * Which tokens may come. The host has to read each token before the next one then, and all sequences wait for it.
+   * Default: all may.
+   */
+  mask?: TokenMask;
   /** Which of the model's adapters it has, counted from 1, where the model has several. Default: 0, none. */
   adapter?: number;
   /**
@@ -53,6 +70,8 @@ export class Sequence {
   prefilled = 0;
   /** Tokens recorded so far, including those that are not read yet. */
   asked = 0;
+  /** Bits of the tokens that may come next, where there is a mask and it was asked. */
+  allowed?: Uint32Array;
   readonly choice: Choice;
   readonly adapter: number;
   /** The tokens of its slot that the host knows: the prompt's, the answer's and the one that ended it. */
@@ -64,12 +83,17 @@ export class Sequence {
     readonly most: number,
     readonly options: SequenceOptions,
   ) {
-    const { sampling = GREEDY, subsequence = 0, adjustments, logprobs } = options;
-    this.choice = { sampling, subsequence, adjustments, logprobs };
+    const { sampling = GREEDY, subsequence = 0, adjustments, logprobs, mask } = options;
+    this.choice = { sampling, subsequence, adjustments, logprobs, masked: mask !== undefined };
     this.adapter = options.adapter ?? 0;
     this.slotIds = [...prompt];
     if (most <= 0) this.finished = "length";
   }
+}
+
+/** Whether a sequence has a mask. */
+export function isMasked({ options }: Sequence): boolean {
+  return options.mask !== undefined;
 }
 
 /** Whether a sequence goes on. */

@@ -50,6 +50,8 @@ export interface Choice {
   /** Which subsequence of random numbers it draws from; u32. */
   readonly subsequence: number;
   readonly adjustments?: LogitAdjustments;
+  /** Whether only some tokens may come: see {@linkcode TokenChooser.allow}. */
+  readonly masked?: boolean;
   /** How many of the likeliest tokens are told of beside each token; absent where log-probabilities are not. */
   readonly logprobs?: number;
 }
@@ -207,7 +209,8 @@ export class TokenChooser {
       for (const { slot, prompt } of came) this.#markPrompt(gpu, slot, prompt);
     }
     this.#counts = going.some(({ adjustments }) => needsCounts(adjustments));
-    this.#adjusts = this.#counts || going.some(({ adjustments }) => isBiased(adjustments));
+    this.#adjusts = this.#counts ||
+      going.some(({ adjustments, masked }) => masked || isBiased(adjustments));
     if (!this.#adjusts) return;
     this.#setAdjustments(gpu, held);
     for (const { slot, choice } of came) this.#beginAdjustments(gpu, slot, choice);
@@ -226,9 +229,9 @@ export class TokenChooser {
     const words = new Uint32Array(settings.size);
     for (const [slot, chosen] of held.entries()) {
       const { frequency_penalty = 0, presence_penalty = 0 } = chosen?.choice.adjustments ?? {};
-      const biased = isBiased(chosen?.choice.adjustments);
+      const biased = isBiased(chosen?.choice.adjustments), masked = chosen?.choice.masked ?? false;
       words.set(
-        adjustmentWords({ frequency_penalty, presence_penalty, biased, masked: false }),
+        adjustmentWords({ frequency_penalty, presence_penalty, biased, masked }),
         slot * ADJUSTMENT_WORDS,
       );
     }
@@ -245,6 +248,12 @@ export class TokenChooser {
     const row = new Float32Array(biases.rowSize);
     for (const [id, bias] of adjustments.logit_bias) row[id] = bias;
     gpu.write(biases, row, slot * biases.rowSize);
+  }
+
+  /** Says which tokens may come next in slots that are masked. @param bits `[allowedWords(vocab)]`. */
+  allow(gpu: Gpu, slot: number, bits: Uint32Array): void {
+    const { allowed } = present(this.#adjusting, ADJUSTING);
+    gpu.write(allowed, bits, slot * allowed.rowSize);
   }
 
   /** Chooses tokens. */

@@ -12,6 +12,7 @@ import { ApiError } from "../api_error.ts";
 import { conversationOf, messageField } from "../conversation.ts";
 import { eventStream } from "../events.ts";
 import { answerFields, ignoredFields } from "../fields.ts";
+import { grammarOf, responseFormatField } from "../response_format.ts";
 import { adapterNamed, promptIds, type Serving } from "../serving.ts";
 import { answers, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
@@ -23,7 +24,7 @@ const schema = z.strictObject({
   max_completion_tokens: z.int().min(1).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
-  response_format: z.strictObject({ type: z.literal("text") }).nullish(),
+  response_format: responseFormatField.nullish(),
 });
 type ChatRequest = z.output<typeof schema>;
 
@@ -110,10 +111,19 @@ export function chatCompletions(app: App, serving: Serving): void {
     const { length, read } = conversationOf(messages);
     const what = { param: "messages", length };
     const prompt = promptIds(serving, what, () => serving.encodeChat(read()));
+    const grammar = grammarOf(request.response_format, request);
     const most = request.max_completion_tokens ?? request.max_tokens ?? Infinity;
     const begun = beginAnswers(
       serving,
-      { fields: request, adapter, prompts: [prompt], maxTokens: most, logprobs, echo: false },
+      {
+        fields: request,
+        adapter,
+        prompts: [prompt],
+        maxTokens: most,
+        logprobs,
+        grammar,
+        echo: false,
+      },
       { client: context.get("client"), signal: context.req.raw.signal },
     );
     const head: Head = {

@@ -1,0 +1,116 @@
+/** Schemas of all kinds that a server keeps, and a validator that is not its own. */
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+
+const person = {
+  type: "object",
+  properties: {
+    name: { type: "string", minLength: 1, maxLength: 40 },
+    age: { type: "integer", minimum: 0, maximum: 129 },
+  },
+  required: ["name", "age"],
+  additionalProperties: false,
+};
+
+/** By name. */
+export const SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
+  person,
+  nested: {
+    type: "object",
+    properties: {
+      team: { type: "array", items: person, minItems: 1, maxItems: 3 },
+      at: {
+        type: "object",
+        properties: { x: { type: "number" }, y: { type: "number" } },
+        required: ["x", "y"],
+      },
+      note: { type: ["string", "null"] },
+    },
+    required: ["team", "at"],
+  },
+  enums: {
+    type: "object",
+    properties: {
+      colour: { enum: ["red", "green", 'a "quoted" \\ word', "größer ☃"] },
+      level: { type: "integer", enum: [1, 2, 3, "four"] },
+      kind: { const: { a: [1, null] } },
+    },
+    required: ["colour", "level", "kind"],
+  },
+  unions: {
+    type: "object",
+    properties: {
+      value: { anyOf: [{ type: "integer" }, { type: "string", maxLength: 5 }, person] },
+      shape: {
+        oneOf: [
+          { type: "object", properties: { is: { const: "dot" } }, required: ["is"] },
+          {
+            type: "object",
+            properties: { is: { const: "disc" }, r: { type: "number" } },
+            required: ["is", "r"],
+          },
+        ],
+      },
+    },
+    required: ["value", "shape"],
+  },
+  optional: {
+    type: "object",
+    properties: {
+      a: { type: "boolean" },
+      b: { type: "null" },
+      c: { type: "integer" },
+      d: { type: "string" },
+    },
+    required: ["c"],
+  },
+  recursive: {
+    $ref: "#/$defs/tree",
+    $defs: {
+      tree: {
+        type: "object",
+        properties: {
+          label: { type: "string" },
+          children: { type: "array", items: { $ref: "#/$defs/tree" } },
+        },
+        required: ["label", "children"],
+      },
+    },
+  },
+  long: {
+    type: "array",
+    items: { type: "string", minLength: 5, maxLength: 200 },
+    minItems: 2,
+    maxItems: 3,
+  },
+  tuple: {
+    type: "array",
+    prefixItems: [{ type: "string", format: "date" }, { type: "boolean" }],
+    items: { type: "integer", exclusiveMinimum: -21, exclusiveMaximum: 1001 },
+    minItems: 3,
+    maxItems: 6,
+  },
+  map: {
+    type: "object",
+    additionalProperties: { type: "array", items: { type: "integer", minimum: 95 } },
+  },
+  formats: {
+    type: "object",
+    properties: {
+      when: { type: "string", format: "date-time" },
+      id: { type: "string", format: "uuid" },
+      mail: { type: "string", format: "email" },
+      host: { type: "string", format: "ipv4" },
+      at: { type: "string", format: "time" },
+    },
+    required: ["when", "id", "mail", "host", "at"],
+  },
+  anything: {},
+};
+
+/** What is wrong with a value; undefined where it is valid. */
+export function faultOf(schema: Record<string, unknown>, value: unknown): string | undefined {
+  const ajv = new Ajv2020({ strict: false });
+  (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
+  return ajv.validate(schema, value) ? undefined : ajv.errorsText();
+}
