@@ -42,6 +42,17 @@ function checkCode(fields: Fields): void {
   fields.fail("auto_map", `none, or the code of ${ARCHITECTURE}`);
 }
 
+/** `transformers` opens no Phi-3 with another scaling. */
+function checkScaling(fields: Fields): void {
+  for (const field of ["rope_scaling", "rope_parameters"]) {
+    const value = fields.json[field];
+    if (!isObject(value)) continue;
+    const type = value.rope_type ?? value.type ?? "default";
+    if (["default", "longrope", "su"].includes(String(type))) continue;
+    fields.fail(field, 'type "default" or "longrope"');
+  }
+}
+
 export const PHI3: Family<Phi3Config> = {
   model_type: "phi3",
   architecture: ARCHITECTURE,
@@ -65,6 +76,7 @@ export const PHI3: Family<Phi3Config> = {
   byLayer: [],
   read(fields) {
     checkCode(fields);
+    checkScaling(fields);
     const window = readWindow(fields, null);
     checkLayerTypes(fields, window);
     return {

@@ -310,6 +310,7 @@ Deno.test("parseConfig: families refuse by name what they don't honour", () => {
       ["mistral", "attention_dropout", 0.1],
       ["phi3", "auto_map", { AutoModelForCausalLM: "modeling_phi3_small.Phi3SmallForCausalLM" }],
       ["phi3", "resid_pdrop", 0.1],
+      ["phi3", "rope_scaling", { type: "yarn", factor: 4 }],
       ["phi3", "lm_head_bias", true],
       ["llama", "per_layer_config", { 0: { head_dim: 8 } }],
       ["llama", "residual_dropout", 0.1],

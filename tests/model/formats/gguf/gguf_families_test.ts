@@ -103,6 +103,7 @@ const REFUSED: Readonly<Record<string, RegExp>> = {
   "ministral: types": /^model_type is "ministral", which is not written as GGUF/,
   "ministral: window everywhere": /^model_type is "ministral"/,
   "ministral3: YaRN": /^model_type is "ministral3"/,
+  "ministral3: queries that grow": /^model_type is "ministral3"/,
   "ministral3: no scaling said": /^model_type is "ministral3"/,
   "qwen2: window from layer 1": /^layer_types is .* architecture "qwen2"/,
   "qwen2: types, linear": /^layer_types is .* architecture "qwen2"/,
