@@ -32,6 +32,8 @@ export interface GgufFamily {
   readonly scalings: readonly RopeScaling["type"][];
   /** Keys besides those of every family. */
   readonly fields: readonly GgufField[];
+  /** config.json with what the keys hold at its top, where the family has that within another field. */
+  flat(json: Record<string, unknown>): Record<string, unknown>;
   /**
    * Fields of config.json that llama.cpp has no key for, as it takes them. A model that says otherwise is not written.
    *
@@ -70,6 +72,7 @@ export const PLAIN_GGUF: Omit<GgufFamily, "architecture"> = {
   biases: [],
   scalings: ["linear", "yarn"],
   fields: [],
+  flat: (json) => json,
   implied: () => ({}),
 };
 

@@ -8,6 +8,7 @@ import { Fields } from "../files/json_fields.ts";
 import { isObject } from "../files/json_file.ts";
 import { type BaseConfig, type Family, LLAMA_DEFAULTS } from "./base_config.ts";
 import { refuseBias } from "./biases.ts";
+import { type GgufFamily, PLAIN_GGUF } from "./gguf.ts";
 import { checkLayerTypes, readWindow } from "./layer_types.ts";
 import { llamaSpec } from "./llama_spec.ts";
 import { ropeTypeJson } from "./rope_scaling.ts";
@@ -45,16 +46,46 @@ function ropeOf(fields: Fields): [field: string, values: Record<string, unknown>
 function ropeFields(fields: Fields): Fields {
   const [field, values] = ropeOf(fields);
   const { llama_4_scaling_beta: _, max_position_embeddings: __, ...rope } = values;
-  if ((rope.rope_type ?? rope.type ?? "default") === "default") {
+  if (["default", "linear"].includes(String(rope.rope_type ?? rope.type ?? "default"))) {
     delete rope.original_max_position_embeddings;
   }
   return new Fields({ ...fields.json, rope_parameters: undefined, [field]: rope }, fields.file);
 }
 
+/** As llama.cpp has it since December 2025. Queries grow beyond the context before YaRN, or beyond the whole. */
+const GGUF: GgufFamily = {
+  ...PLAIN_GGUF,
+  architecture: "mistral3",
+  permutesHeads: true,
+  fields: [{ key: "attention.temperature_scale", field: "llama_4_scaling_beta", type: "f32" }],
+  flat({ rope_parameters, ...json }) {
+    const { llama_4_scaling_beta, original_max_position_embeddings, rope_theta, ...scaling } =
+      rope_parameters as Record<string, unknown>;
+    const rope_scaling = scaling.rope_type === "default" ? null : scaling;
+    return {
+      ...json,
+      llama_4_scaling_beta,
+      original_max_position_embeddings,
+      rope_theta,
+      rope_scaling,
+    };
+  },
+  implied: ({ rope_scaling, original_max_position_embeddings, ...said }) => ({
+    rope_scaling: null,
+    rope_parameters: {
+      ...rope_scaling ?? { rope_type: "default" },
+      rope_theta: said.rope_theta,
+      llama_4_scaling_beta: said.llama_4_scaling_beta ?? 0,
+      original_max_position_embeddings: original_max_position_embeddings ??
+        said.max_position_embeddings,
+    },
+  }),
+};
+
 export const MINISTRAL3: Family<Ministral3Config> = {
   model_type: "ministral3",
   architecture: "Ministral3ForCausalLM",
-  gguf: null,
+  gguf: GGUF,
   defaults: {
     ...LLAMA_DEFAULTS,
     max_position_embeddings: 262144,

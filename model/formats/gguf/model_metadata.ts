@@ -55,8 +55,8 @@ const SAID = [
 ];
 
 /** What a `config.json` of the model says, every number as one. */
-function saidBy(config: ModelConfig): Record<string, unknown> {
-  return JSON.parse(JSON.stringify(configJson(config)));
+function saidBy(config: ModelConfig, { flat }: GgufFamily): Record<string, unknown> {
+  return flat(JSON.parse(JSON.stringify(configJson(config))));
 }
 
 /** Elements of a head that are rotated. */
@@ -84,7 +84,7 @@ function readAs(
   fields: readonly GgufField[],
 ): ModelConfig {
   const names = new Set([...SAID, ...fields.map(({ field }) => field)]);
-  const held = Object.entries(saidBy(config)).filter(([field]) => names.has(field));
+  const held = Object.entries(saidBy(config, family)).filter(([field]) => names.has(field));
   const said = { model_type: config.model_type, ...Object.fromEntries(held) };
   return parseConfig({ ...said, ...family.implied(said) }, "the GGUF file");
 }
@@ -108,7 +108,7 @@ function neededFields(config: ModelConfig, family: GgufFamily): GgufField[] {
   if (isSame(spec, archSpec(readAs(config, family, few)))) return few;
   const read = readAs(config, family, fields);
   if (isSame(spec, archSpec(read))) return [...fields];
-  const json = saidBy(config), other = saidBy(read);
+  const json = saidBy(config, family), other = saidBy(read, family);
   const field =
     Object.keys(json).find((key) =>
       key !== "model_type" && key !== "architectures" && !isSame(json[key], other[key])
@@ -122,8 +122,8 @@ function neededFields(config: ModelConfig, family: GgufFamily): GgufField[] {
 }
 
 /** The keys of a family's own fields. */
-function ownKeys(config: ModelConfig, fields: readonly GgufField[]): [string, GgufValue][] {
-  const json = saidBy(config);
+function ownKeys(config: ModelConfig, family: GgufFamily): [string, GgufValue][] {
+  const json = saidBy(config, family), fields = neededFields(config, family);
   return fields.flatMap(({ key, field, type }): [string, GgufValue][] => {
     const value = json[field];
     if (value === null || value === undefined) return [];
@@ -158,7 +158,7 @@ export function modelMetadata(
     ["rope.freq_base", f32(config.rope_theta)],
     ["vocab_size", u32(config.vocab_size)],
     ...scaling,
-    ...ownKeys(config, neededFields(config, family)),
+    ...ownKeys(config, family),
   ];
   return new Map([
     ["general.architecture", text(architecture)],

@@ -18,7 +18,8 @@ import type { GgufTensor } from "./write_gguf.ts";
 const BETA_FAST = 32, BETA_SLOW = 1;
 
 /** What YaRN multiplies rotated queries and keys by as a rule, which llama.cpp does whatever a file says. */
-const yarnFactor = (factor: number) => factor <= 1 ? 1 : 0.1 * Math.log(factor) + 1;
+const yarnFactor = (factor: number, weight = 1) =>
+  factor <= 1 ? 1 : 0.1 * weight * Math.log(factor) + 1;
 
 /** `linear, yarn or longrope`. */
 const listed = (names: readonly string[]) =>
@@ -114,7 +115,8 @@ function storedFactors(
 /** YaRN as the metadata have it. */
 function yarn(keys: ArchitectureKeys, factor: number, context: number): Record<string, unknown> {
   keys.expect("rope.scaling.yarn_ext_factor", [1, -1]);
-  keys.expect("rope.scaling.yarn_log_multiplier", [0]);
+  // mscale_all_dim, with an mscale of 1; none where it is 0.
+  const all = keys.number("rope.scaling.yarn_log_multiplier") ?? 0;
   const rest = (keys.number("rope.scaling.attn_factor") ?? 1) *
     (keys.number("rope.scaling.yarn_attn_factor") ?? 1);
   return {
@@ -126,7 +128,7 @@ function yarn(keys: ArchitectureKeys, factor: number, context: number): Record<s
     ) ?? context,
     beta_fast: keys.number("rope.scaling.yarn_beta_fast") ?? BETA_FAST,
     beta_slow: keys.number("rope.scaling.yarn_beta_slow") ?? BETA_SLOW,
-    attention_factor: rest * yarnFactor(factor),
+    attention_factor: rest * yarnFactor(factor) / (all === 0 ? 1 : yarnFactor(factor, all)),
   };
 }
 

@@ -253,6 +253,16 @@ Deno.test("parseConfig: how a Ministral 3's queries grow, and its RoPE where the
   assert.deepEqual(archSpec(plain).queryGrowth, { beta: 0.1, period: 16384 });
   assert.deepEqual([plain.rope_theta, plain.rope_scaling?.type], [1e6, "yarn"]);
   assert.equal(contextLength(plain), 262144);
+  const rope_parameters = {
+    rope_type: "linear",
+    factor: 2,
+    original_max_position_embeddings: 512,
+    llama_4_scaling_beta: 0.2,
+  };
+  const linear = parse("ministral3", { max_position_embeddings: 2048, rope_parameters });
+  assert.deepEqual(archSpec(linear).queryGrowth, { beta: 0.2, period: 512 });
+  const written = JSON.parse(JSON.stringify(configJson(linear)));
+  assert.deepEqual(parseConfig(written, "written"), linear);
 });
 
 Deno.test("contextLength: a Gemma 3's has the factor of its RoPE already", () => {
