@@ -9,15 +9,32 @@ import type { Message } from "../../model/text/templates/chat.ts";
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
-/** A message of a request. A content of several texts is one text, as the model is given them. */
-export const messageField = z.strictObject({
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart).min(1)], {
-    error: "expected a text, or a list of parts of type text",
-  }),
-  name: z.string().nullish(),
-  refusal: z.null().optional(),
+/** A content of several texts is one text, as the model is given them. */
+const content = z.union([z.string(), z.array(textPart).min(1)], {
+  error: "expected a text, or a list of parts of type text",
 });
+
+const toolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal("function"),
+  function: z.strictObject({ name: z.string(), arguments: z.string() }),
+});
+
+const name = z.string().nullish();
+
+/** A message of a request. */
+export const messageField = z.discriminatedUnion("role", [
+  z.strictObject({ role: z.enum(["system", "developer", "user"]), content, name }),
+  z.strictObject({
+    role: z.literal("assistant"),
+    content: content.nullish(),
+    name,
+    refusal: z.null().optional(),
+    tool_calls: z.array(toolCall).min(1).nullish(),
+  }),
+  z.strictObject({ role: z.literal("tool"), content, tool_call_id: z.string(), name }),
+]);
+type RequestMessage = z.output<typeof messageField>;
 
 /** Messages of a request, and the characters in them. */
 export interface Conversation {
@@ -26,16 +43,38 @@ export interface Conversation {
   read(): Message[];
 }
 
-/** Messages as templates take them. */
-export function conversationOf(messages: readonly z.output<typeof messageField>[]): Conversation {
-  const plain = messages.map(({ role, content, name }) => ({
+/** Templates write arguments out themselves; text that is no JSON is left as it is. */
+function argumentsOf(json: string): unknown {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return json;
+  }
+}
+
+function plainMessage(message: RequestMessage) {
+  const { role, content, name } = message;
+  const text = typeof content === "string"
+    ? content
+    : content?.map(({ text }) => text).join("") ?? "";
+  const calls = role === "assistant" && message.tool_calls
+    ? message.tool_calls.map(({ function: { name, arguments: json }, ...call }) => ({
+      ...call,
+      function: { name, arguments: argumentsOf(json) },
+    }))
+    : undefined;
+  return {
     // No template knows the newer name.
     role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map(({ text }) => text).join(""),
+    content: text,
     ...(name ? { name } : {}),
-  }));
-  return {
-    length: plain.reduce((sum, { content }) => sum + content.length, 0),
-    read: () => readMessages({ json: JSON.stringify(plain), name: "messages" }),
+    ...(calls ? { tool_calls: calls } : {}),
+    ...(role === "tool" ? { tool_call_id: message.tool_call_id } : {}),
   };
+}
+
+/** Messages as templates take them. */
+export function conversationOf(messages: readonly RequestMessage[]): Conversation {
+  const json = JSON.stringify(messages.map(plainMessage));
+  return { length: json.length, read: () => readMessages({ json, name: "messages" }) };
 }

@@ -5,13 +5,18 @@
  */
 import { serveSocket } from "../../http/socket.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
-import { chatEncoder } from "../../model/text/templates/chat.ts";
+import { type ChatEncoder, chatEncoder } from "../../model/text/templates/chat.ts";
+import type { TemplateInputs } from "../../model/text/templates/chat_rendering.ts";
+import type { Tokenizer } from "../../model/text/tokenizer/tokenizer.ts";
 import { templateOf } from "../../model/text/templates/template_names.ts";
 import { stopTokens } from "../../model/text/tokenizer/stop_tokens.ts";
 import { templateInputs } from "../template_inputs.ts";
+import type { NamedTemplate } from "../../model/text/templates/template_names.ts";
+import { ApiError } from "./api_error.ts";
 import { COUNTED_PATHS, serveApp } from "./app.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { vocabularyOf } from "./grammar/vocabulary.ts";
+import type { Serving } from "./serving.ts";
 import { Metrics } from "./metrics.ts";
 import type { Piece, ServeSettings, ToEngine } from "./messages.ts";
 
@@ -31,6 +36,40 @@ export interface ModelServer {
   finish(): void;
   /** Ends all connections. */
   close(): Promise<void>;
+}
+
+/** Sets of tools whose templates are kept. */
+const MOST_TOOL_SETS = 16;
+
+/** What makes encoders of conversations, each with the tools of a request. What is wrong with the template is said now. */
+async function chatEncoders(
+  { kind }: NamedTemplate,
+  tokenizer: Tokenizer,
+  inputs: TemplateInputs,
+): Promise<Serving["chatEncoder"]> {
+  const plain = await chatEncoder(kind, tokenizer, inputs);
+  const kept = new Map<string, ChatEncoder>();
+  return async (json) => {
+    if (json === undefined) return plain;
+    if (kind !== "chat") {
+      throw new ApiError(
+        400,
+        `tools: template ${kind} knows none; expected a model with a chat template of its own`,
+        {
+          param: "tools",
+          code: "unsupported_parameter",
+        },
+      );
+    }
+    const tools = { json, name: "tools" };
+    const encoder = kept.get(json) ?? await chatEncoder(kind, tokenizer, { ...inputs, tools });
+    // What was used last comes last.
+    kept.delete(json);
+    kept.set(json, encoder);
+    const [oldest] = kept.keys();
+    if (kept.size > MOST_TOOL_SETS) kept.delete(oldest);
+    return encoder;
+  };
 }
 
 /**
@@ -60,7 +99,7 @@ export async function serveModel(
     names,
     created: Math.floor(Date.now() / 1000),
     tokenizer,
-    encodeChat: await chatEncoder(template.kind, tokenizer, inputs),
+    chatEncoder: await chatEncoders(template, tokenizer, inputs),
     stop,
     vocab: source.config.vocab_size,
     context,

@@ -20,8 +20,12 @@ export interface Serving {
   /** When it was opened, in seconds since 1970. */
   readonly created: number;
   readonly tokenizer: Tokenizer;
-  /** Turns a conversation into ids. */
-  readonly encodeChat: ChatEncoder;
+  /**
+   * What turns a conversation into ids, with tools that the model may call as JSON, where there are some.
+   *
+   * @throws {ApiError} where the template knows no tools.
+   */
+  readonly chatEncoder: (tools?: string) => Promise<ChatEncoder>;
   /** Tokens that end an answer. */
   readonly stop: readonly number[];
   /** Tokens that there are. */

@@ -13,12 +13,14 @@ import { conversationOf, messageField } from "../conversation.ts";
 import { eventStream } from "../events.ts";
 import { answerFields, ignoredFields } from "../fields.ts";
 import { grammarOf, responseFormatField } from "../response_format.ts";
+import { toolFields, ToolText, toolUse } from "../tools.ts";
 import { adapterNamed, promptIds, type Serving } from "../serving.ts";
-import { answers, type App, bodyHook, jsonBody } from "./endpoint.ts";
+import { answers as described, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
 const schema = z.strictObject({
   ...answerFields,
   ...ignoredFields,
+  ...toolFields,
   messages: z.array(messageField).min(1),
   max_tokens: z.int().min(1).nullish(),
   max_completion_tokens: z.int().min(1).nullish(),
@@ -33,7 +35,7 @@ const route = createRoute({
   path: "/v1/chat/completions",
   summary: "Continues a conversation.",
   request: jsonBody(schema),
-  responses: answers("The answers, or server-sent events of their parts."),
+  responses: described("The answers, or server-sent events of their parts."),
 });
 
 /** What every part of an answer says. */
@@ -69,18 +71,35 @@ function logprobsOf({ logprobs, top_logprobs }: ChatRequest): number | undefined
   });
 }
 
-async function completion(head: Head, request: ChatRequest, begun: Answers) {
+/** An answer under way, and who tells calls of tools from text in it. */
+interface Begun {
+  request: ChatRequest;
+  answers: Answers;
+  toolText: () => ToolText | undefined;
+}
+
+async function completion(head: Head, { request, answers: begun, toolText }: Begun) {
   const told = request.logprobs === true;
-  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished }, index) => ({
-    index,
-    message: { role: "assistant", content: text, refusal: null },
-    logprobs: told ? toldTokens(tokens) : null,
-    finish_reason: finished,
-  }));
+  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished }, index) => {
+    const tools = toolText(), before = tools?.push(text) ?? text;
+    const { text: rest, calls } = tools?.end() ?? { text: "", calls: [] };
+    const content = before + rest, isCall = calls.length > 0;
+    return {
+      index,
+      message: {
+        role: "assistant",
+        content: isCall && content === "" ? null : content,
+        refusal: null,
+        ...(isCall ? { tool_calls: calls } : {}),
+      },
+      logprobs: told ? toldTokens(tokens) : null,
+      finish_reason: isCall ? "tool_calls" : finished,
+    };
+  });
   return { ...head, object: "chat.completion", choices, usage: begun.usage() };
 }
 
-async function* chunks(head: Head, request: ChatRequest, begun: Answers) {
+async function* chunks(head: Head, { request, answers: begun, toolText }: Begun) {
   const withUsage = request.stream_options?.include_usage === true;
   const chunk = (choices: unknown[], usage: Usage | null = null) => ({
     ...head,
@@ -92,13 +111,24 @@ async function* chunks(head: Head, request: ChatRequest, begun: Answers) {
   for (let index = 0; index < (request.n ?? 1); index++) {
     yield chunk([{ index, delta: begin, logprobs: null, finish_reason: null }]);
   }
-  for await (const { index, part: { text, tokens, finished } } of begun.parts) {
-    if (text !== "" || (tokens ?? []).length > 0) {
+  const tools = Array.from({ length: request.n ?? 1 }, toolText);
+  for await (const { index, part } of begun.parts) {
+    const { tokens, finished } = part, own = tools[index];
+    const before = own?.push(part.text) ?? part.text;
+    const { text: rest, calls } = (finished && own?.end()) || { text: "", calls: [] };
+    const content = before + rest;
+    if (content !== "" || (tokens ?? []).length > 0) {
       const logprobs = toldTokens(tokens);
-      yield chunk([{ index, delta: { content: text }, logprobs, finish_reason: null }]);
+      yield chunk([{ index, delta: { content }, logprobs, finish_reason: null }]);
     }
     if (finished === undefined) continue;
-    yield chunk([{ index, delta: {}, logprobs: null, finish_reason: finished }]);
+    const isCall = calls.length > 0;
+    if (isCall) {
+      const delta = { tool_calls: calls.map((call, i) => ({ index: i, ...call })) };
+      yield chunk([{ index, delta, logprobs: null, finish_reason: null }]);
+    }
+    const finish_reason = isCall ? "tool_calls" : finished;
+    yield chunk([{ index, delta: {}, logprobs: null, finish_reason }]);
   }
   if (withUsage) yield chunk([], begun.usage());
 }
@@ -108,12 +138,12 @@ export function chatCompletions(app: App, serving: Serving): void {
     const request = context.req.valid("json"), { messages, model } = request;
     const adapter = adapterNamed(serving, model);
     const logprobs = logprobsOf(request);
+    const use = toolUse(request), encode = await serving.chatEncoder(use.json);
     const { length, read } = conversationOf(messages);
-    const what = { param: "messages", length };
-    const prompt = promptIds(serving, what, () => serving.encodeChat(read()));
-    const grammar = grammarOf(request.response_format, request);
+    const prompt = promptIds(serving, { param: "messages", length }, () => encode(read()));
+    const grammar = use.grammar ?? grammarOf(request.response_format, request);
     const most = request.max_completion_tokens ?? request.max_tokens ?? Infinity;
-    const begun = beginAnswers(
+    const answers = beginAnswers(
       serving,
       {
         fields: request,
@@ -131,7 +161,9 @@ export function chatCompletions(app: App, serving: Serving): void {
       created: Math.floor(Date.now() / 1000),
       model,
     };
-    if (request.stream) return eventStream(chunks(head, request, begun));
-    return Response.json(await completion(head, request, begun));
+    const toolText = () => use.names.length > 0 ? new ToolText(use) : undefined;
+    const begun = { request, answers, toolText };
+    if (request.stream) return eventStream(chunks(head, begun));
+    return Response.json(await completion(head, begun));
   }, bodyHook(schema));
 }

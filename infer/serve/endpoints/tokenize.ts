@@ -39,8 +39,11 @@ const detokenizeRoute = createRoute({
 });
 
 /** The ids that a request asks for. */
-function idsOf(serving: Serving, request: z.output<typeof tokenizeSchema>): number[] {
-  const { prompt, messages, add_special_tokens } = request, { tokenizer, encodeChat } = serving;
+async function idsOf(
+  serving: Serving,
+  request: z.output<typeof tokenizeSchema>,
+): Promise<number[]> {
+  const { prompt, messages, add_special_tokens } = request, { tokenizer } = serving;
   if ((prompt === undefined) === (messages === undefined)) {
     throw new ApiError(400, "expected prompt or messages, one of them", {
       param: "prompt",
@@ -49,7 +52,8 @@ function idsOf(serving: Serving, request: z.output<typeof tokenizeSchema>): numb
   }
   if (messages !== undefined) {
     const { length, read } = conversationOf(messages);
-    return promptIds(serving, { param: "messages", length }, () => encodeChat(read()));
+    const encode = await serving.chatEncoder();
+    return promptIds(serving, { param: "messages", length }, () => encode(read()));
   }
   const text = prompt ?? "", what = { param: "prompt", length: text.length };
   return promptIds(
@@ -61,10 +65,10 @@ function idsOf(serving: Serving, request: z.output<typeof tokenizeSchema>): numb
 
 export function tokenize(app: App, serving: Serving): void {
   const { tokenizer, vocab, context, names } = serving;
-  app.openapi(tokenizeRoute, (c) => {
+  app.openapi(tokenizeRoute, async (c) => {
     const request = c.req.valid("json");
     adapterNamed(serving, request.model ?? names[0]);
-    const tokens = idsOf(serving, request);
+    const tokens = await idsOf(serving, request);
     return Response.json({ count: tokens.length, max_model_len: context, tokens });
   }, bodyHook(tokenizeSchema));
   app.openapi(detokenizeRoute, (c) => {

@@ -127,7 +127,7 @@ serverTest("what is wrong with a request is said, with the field", {}, async ({ 
       "chat/completions",
       chat({ messages: [{ role: "user", content: "x".repeat(40_000) }] }),
       "messages",
-      /40000 characters are too many/,
+      /\d+ characters are too many/,
     ],
     ["completions", text({ prompt: [] }), "prompt", /expected a text, a list of ids/],
     ["completions", text({ prompt: [1, 99999] }), "prompt", /there is no token 99999/],
