@@ -94,8 +94,10 @@ class DatasetReader {
     for (let bytes = 0; bytes <= AT_ONCE_BYTES;) {
       const some = await this.#next(rows);
       if (some === undefined) return await this.all(rows, known);
-      known.push(...some);
-      bytes += some.reduce((sum, { row }) => sum + row.size, 0);
+      for (const read of some) {
+        known.push(read);
+        bytes += read.row.size;
+      }
     }
     const { data } = this.#options;
     const stored = rows.locate === undefined

@@ -175,10 +175,8 @@ export class JsonRows {
     const end = this.#lineEnd();
     if (end === undefined) return undefined;
     const text = this.#text, row = text.plainRow({ begin: text.at, end }, this.#number);
-    if (row === undefined) {
-      this.#brokenLines++;
-      return undefined;
-    }
+    if (row === "broken") this.#brokenLines++;
+    if (row === undefined || row === "broken") return undefined;
     this.#passLine(end);
     return row;
   }
@@ -205,7 +203,7 @@ export class JsonRows {
     // Blank lines and what separates rows otherwise are left to the general way.
     if (this.#place === "separator" && bytes[text.at] === NEWLINE) text.at++;
     if (bytes[text.at] !== OPEN_OBJECT) return undefined;
-    const end = bytes.indexOf(NEWLINE, text.at);
+    const end = text.lineEnd(text.at);
     return end < 0 ? undefined : end;
   }
 

@@ -24,6 +24,9 @@ export class JsonText {
   /** Bytes before `#counted` hold `#lines` line breaks, those that are no longer held included. */
   #counted = 0;
   #lines = 0;
+  /** A place in the line that was looked at last, and where it ends; the end is -1 where it is not held. */
+  #lineBegin = Infinity;
+  #lineEnd = -1;
   readonly #begin: number | undefined;
 
   /** @param begin Where it begins in the file, in which it lies just so. */
@@ -46,6 +49,7 @@ export class JsonText {
     this.#buffer.set(piece, rest.length);
     this.bytes = this.#buffer.subarray(0, size);
     this.at = 0;
+    this.#lineBegin = Infinity;
   }
 
   /** Line of a byte that is held, from 1. */
@@ -63,12 +67,20 @@ export class JsonText {
     this.#counted = this.at = end + 1;
   }
 
-  #breaks(begin: number, end: number): number {
-    let breaks = 0;
-    if (begin === end) return breaks;
-    for (let at = this.bytes.indexOf(0x0a, begin); at >= 0 && at < end; breaks++) {
-      at = this.bytes.indexOf(0x0a, at + 1);
+  /** Where the line ends that a byte lies in; -1 where its end is not held. */
+  lineEnd(at: number): number {
+    // A long line has many rows, for each of which it is not looked through again.
+    if (at < this.#lineBegin || (this.#lineEnd >= 0 && at > this.#lineEnd)) {
+      this.#lineBegin = at;
+      this.#lineEnd = this.bytes.indexOf(0x0a, at);
     }
+    return this.#lineEnd;
+  }
+
+  #breaks(begin: number, end: number): number {
+    const part = this.bytes.subarray(begin, end);
+    let breaks = 0;
+    for (let at = part.indexOf(0x0a); at >= 0; at = part.indexOf(0x0a, at + 1)) breaks++;
     return breaks;
   }
 
@@ -81,13 +93,17 @@ export class JsonText {
     return this.#passed + (this.#begin ?? 0) + at;
   }
 
-  /** A row that has plain fields alone, and nothing beside it; undefined for anything else. */
-  plainRow({ begin, end }: Extent, number: number): Row | undefined {
+  /**
+   * A row without numbers and booleans, and with nothing beside it.
+   *
+   * @returns undefined where it has some; `broken` where the bytes are no JSON.
+   */
+  plainRow({ begin, end }: Extent, number: number): Row | "broken" | undefined {
     let value: Value | undefined;
     try {
       value = parsePlain(UTF8.decode(this.bytes.subarray(begin, end)));
     } catch {
-      return undefined;
+      return "broken";
     }
     return value === undefined ? undefined : this.#row({ begin, end }, value, number);
   }
