@@ -101,7 +101,7 @@ export function programFamilies(): ReadonlyMap<string, ProgramFamily<Variant>> {
  * values, and the entries are the program's key. Entries are told apart by their names, whatever their order; keys
  * have the order of the first record.
  *
- * @throws {Error} where another family has the name.
+ * @throws {Error} where another family has the name; the family throws where a record has other entries than the first.
  */
 export function programFamily<V extends Variant<Extract<keyof V, string>>>(
   name: string,
@@ -119,7 +119,16 @@ export function programFamily<V extends Variant<Extract<keyof V, string>>>(
       if (next === undefined) entry.next.set(value, next = new Variants());
       entry = next;
     }
-    return entry.program ??= makeProgram(keyOf(name, fields, variant), build(variant));
+    if (entry.program === undefined) {
+      const known = fields;
+      if (Object.keys(variant).some((field) => !known.some((name) => name === field))) {
+        throw new Error(
+          `${name}: programs with ${Object.keys(variant)} beside those with ${known}`,
+        );
+      }
+      entry.program = makeProgram(keyOf(name, fields, variant), build(variant));
+    }
+    return entry.program;
   };
   families.set(name, family as ProgramFamily<Variant>);
   return family;

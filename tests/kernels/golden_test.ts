@@ -34,11 +34,11 @@ const PROGRAMS: Record<string, string> = {
   attention_backward_matrices_softcap:
     "attention_backward_matrices(rotated=none,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
   attention_decode_f16:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,softcap=false,threads=256,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,softcap=false,pairs=halves,threads=256,packed=false)",
   attention_decode_heads:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,softcap=false,threads=128,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,softcap=false,pairs=halves,threads=128,packed=false)",
   attention_decode:
-    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,softcap=false,threads=256,packed=false)",
+    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,softcap=false,pairs=halves,threads=256,packed=false)",
   attention_decode_combine: "attention_decode_combine(out=f32)",
   attention_matrices:
     "attention_matrices(withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
