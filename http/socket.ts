@@ -4,7 +4,6 @@
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { Readable } from "node:stream";
 import { UserError } from "../kernels/errors.ts";
 
 /** Answers requests, as Hono's `fetch` does. */
@@ -41,6 +40,34 @@ export interface Socket {
   close(): Promise<void>;
 }
 
+/** The body of what was asked, as it is read. What breaks off is told to its reader. */
+function bodyOf(asked: IncomingMessage): ReadableStream<Uint8Array> {
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      asked.on("data", (piece: Uint8Array) => {
+        controller.enqueue(piece);
+        if ((controller.desiredSize ?? 0) <= 0) asked.pause();
+      });
+      asked.once("end", () => controller.close());
+      asked.once("error", (error) => controller.error(error));
+      asked.pause();
+    },
+    pull: () => void asked.resume(),
+    cancel: () => void asked.removeAllListeners("data"),
+  });
+}
+
+/** Milliseconds in which the rest of a body that nobody reads may come, so that its sender reads the answer. */
+const REST = 1000;
+
+/** Ends the connection of a request whose body was not read: its rest is no next request. */
+function dropRest(asked: IncomingMessage): void {
+  asked.removeAllListeners("data");
+  asked.resume();
+  const timer = setTimeout(() => asked.socket.destroy(), REST);
+  asked.socket.once("close", () => clearTimeout(timer));
+}
+
 /** What was asked; undefined where it has no path, or a method that is none. */
 function requestOf(asked: IncomingMessage, host: string, signal: AbortSignal): Request | undefined {
   const { method, url, headers } = asked;
@@ -50,7 +77,7 @@ function requestOf(asked: IncomingMessage, host: string, signal: AbortSignal): R
     if (value !== undefined) own.set(name, String(value));
   }
   const hasBody = method !== "GET" && method !== "HEAD";
-  const body = hasBody ? Readable.toWeb(asked) as unknown as ReadableStream : undefined;
+  const body = hasBody ? bodyOf(asked) : undefined;
   try {
     return new Request(`http://${host}${url}`, {
       method,
@@ -122,9 +149,14 @@ async function answer(
     reply.writeHead(response.status, headers);
     return await sendStream(response.body, reply, readPatience);
   }
-  const body = new Uint8Array(await response.arrayBuffer());
-  reply.writeHead(response.status, { ...headers, "content-length": body.length });
+  const body = new Uint8Array(await response.arrayBuffer()), isRead = asked.complete;
+  reply.writeHead(response.status, {
+    ...headers,
+    "content-length": body.length,
+    ...(isRead ? {} : { connection: "close" }),
+  });
   reply.end(body);
+  if (!isRead) dropRest(asked);
 }
 
 /** Begins to listen. @throws {UserError} where the port can't be had. */

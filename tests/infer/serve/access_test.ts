@@ -112,3 +112,15 @@ serverTest(
     assert.deepEqual(told, []);
   },
 );
+
+serverTest("a body that is refused unread holds up no later request", {}, async ({ port }) => {
+  const url = `http://127.0.0.1:${port}`, headers = { "Content-Type": "application/json" };
+  for (let i = 0; i < 3; i++) {
+    const body = JSON.stringify(text({ user: "x".repeat(9 << 20) }));
+    const refused = await fetch(`${url}/v1/completions`, { method: "POST", headers, body });
+    assert.equal(refused.status, 413);
+    assert.match((await refused.json()).error.message, /too large; expected at most 8388608 bytes/);
+    const health = await fetch(`${url}/health`);
+    assert.deepEqual(await health.json(), { status: "ok", running: 0, waiting: 0 });
+  }
+});

@@ -1,0 +1,127 @@
+/**
+ * Many clients at once: some leave in the middle of a stream, some send what is no request or too much, some read slowly. By
+ * default for a moment; LORIKEET_SERVE_SECONDS=120 makes it long, with 64 clients, and bounds the growth of memory.
+ */
+import assert from "node:assert/strict";
+import OpenAI from "openai";
+import { startLorikeet } from "../../cli/cli.ts";
+import { gpuTest, random } from "../../kernels/harness.ts";
+import { addressOf, end } from "../../watch/served.ts";
+
+const GIVEN = Deno.env.get("LORIKEET_SERVE_SECONDS");
+const SECONDS = Number(GIVEN ?? 4), CLIENTS = GIVEN === undefined ? 12 : 64;
+/** Seconds after which memory is measured first, and the part by which it may differ later. */
+const WARM = 10, MOST_GROWTH = 0.05;
+const QUESTIONS = Array.from(
+  { length: 16 },
+  (_, i) => `Question ${i}: who is afraid of ${i} mice?`,
+);
+const TOKENS = 24;
+
+/** Resident memory of a process in MB. */
+function memoryOf(pid: number): number {
+  const [, kB] = /^VmRSS:\s+(\d+)/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`)) ?? [];
+  return Number(kB) / 1000;
+}
+
+const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+gpuTest(`serve: ${CLIENTS} clients for ${SECONDS} s, some of them rude`, async () => {
+  const flags = ["--port", "0", "--sequences", "16", "--queue", "200"];
+  const command = startLorikeet("serve", ["--model", "builtin", "--gpu", "deno", ...flags]);
+  try {
+    const url = await addressOf(command), next = random(1);
+    const client = new OpenAI({ baseURL: url.href, apiKey: "none", maxRetries: 0 });
+    const asked = (content: string) => ({
+      model: "builtin",
+      messages: [{ role: "user" as const, content }],
+      max_tokens: TOKENS,
+      temperature: 0,
+    });
+    const expected: string[] = [];
+    for (const content of QUESTIONS) {
+      const { choices: [{ message }] } = await client.chat.completions.create(asked(content));
+      expected.push(message.content ?? "");
+    }
+    const until = performance.now() + 1000 * SECONDS, firsts: number[] = [];
+    const counts = { whole: 0, left: 0, refused: 0 };
+
+    /** Reads a stream to its end, or leaves after its first part. */
+    const stream = async (leaves: boolean, slow: boolean) => {
+      const i = Math.floor((next() + 1) / 2 * QUESTIONS.length), began = performance.now();
+      const stop = new AbortController();
+      const parts = await client.chat.completions.create(
+        { ...asked(QUESTIONS[i]), stream: true },
+        { signal: stop.signal },
+      );
+      let text = "";
+      for await (const { choices: [{ delta }] } of parts) {
+        if (text === "" && delta.content) firsts.push(performance.now() - began);
+        text += delta.content ?? "";
+        if (slow) await wait(30);
+        if (leaves && text !== "") stop.abort();
+      }
+      if (leaves) counts.left++;
+      else {
+        assert.equal(text, expected[i]);
+        counts.whole++;
+      }
+    };
+    const bodies = [
+      "{",
+      JSON.stringify({ model: "builtin" }),
+      JSON.stringify({ ...asked("x"), temperature: "hot" }),
+      JSON.stringify(asked("mice ".repeat(5000))),
+      JSON.stringify({ user: "x".repeat(9 << 20) }),
+    ];
+    const malformed = async () => {
+      const body = bodies[Math.floor((next() + 1) / 2 * bodies.length)];
+      const headers = { "Content-Type": "application/json" };
+      const answer = await fetch(`${url.href}/chat/completions`, { method: "POST", headers, body });
+      assert.ok(answer.status === 400 || answer.status === 413, `${answer.status}`);
+      await answer.body?.cancel();
+      counts.refused++;
+      await wait(50);
+    };
+    const kinds = [
+      () => stream(false, false),
+      () => stream(true, false),
+      malformed,
+      () => stream(false, true),
+    ];
+    const clients = Array.from({ length: CLIENTS }, async (_, i) => {
+      // A third of each, of whole streams some by slow readers.
+      const kind = i % 3 === 0 && i % 2 === 0 ? 3 : i % 3;
+      while (performance.now() < until) await kinds[kind]();
+    });
+    let warm = 0;
+    if (GIVEN !== undefined) {
+      await wait(1000 * WARM);
+      warm = memoryOf(command.pid);
+    }
+    await Promise.all(clients);
+    firsts.sort((a, b) => a - b);
+    const [p50, p99] = [0.5, 0.99].map((part) => firsts[Math.floor(part * (firsts.length - 1))]);
+    const { whole, left, refused } = counts;
+    console.log(
+      `    ${whole} whole, ${left} left, ${refused} refused; first token after ${
+        p50.toFixed(0)
+      } ms (median), ` +
+        `${p99.toFixed(0)} ms (p99)`,
+    );
+    assert.ok(whole > 0 && left > 0 && refused > 0);
+    if (GIVEN !== undefined) {
+      const last = memoryOf(command.pid);
+      console.log(`    ${warm} MB after ${WARM} s, ${last} MB at the end`);
+      assert.ok(Math.abs(last / warm - 1) <= MOST_GROWTH, `${warm} MB, then ${last} MB`);
+    }
+    for (;;) {
+      const health = await (await fetch(new URL("/health", url))).json();
+      if (health.running === 0 && health.waiting === 0) break;
+    }
+    const metrics = await (await fetch(new URL("/metrics", url))).text();
+    assert.doesNotMatch(metrics, /status="5/, metrics);
+  } finally {
+    await end(command);
+  }
+});
