@@ -16,6 +16,7 @@ import { health } from "./endpoints/health.ts";
 import { metrics } from "./endpoints/metrics.ts";
 import { models } from "./endpoints/models.ts";
 import { openapi } from "./endpoints/openapi.ts";
+import { responses } from "./endpoints/responses.ts";
 import { tokenize } from "./endpoints/tokenize.ts";
 import { asApiError } from "./events.ts";
 import type { Serving } from "./serving.ts";
@@ -24,6 +25,7 @@ const ENDPOINTS: readonly Endpoint[] = [
   models,
   chatCompletions,
   completions,
+  responses,
   tokenize,
   health,
   metrics,
@@ -35,6 +37,7 @@ export const COUNTED_PATHS: readonly string[] = [
   "/v1/models",
   "/v1/chat/completions",
   "/v1/completions",
+  "/v1/responses",
   "/tokenize",
   "/detokenize",
   "/health",

@@ -12,18 +12,32 @@ export function asApiError(error: unknown): ApiError {
     : new ApiError(500, "something went wrong here", { code: "internal_error" });
 }
 
-/** Sends events as they come and are taken. An error among them is the last. */
-export function eventStream(events: AsyncIterable<unknown>): Response {
+/**
+ * Sends events as they come and are taken. An error among them is the last.
+ *
+ * @param named Whether events have a type of their own, by which they are named, and need no `[DONE]`.
+ */
+export function eventStream(
+  events: AsyncIterable<object>,
+  { named = false }: { named?: boolean } = {},
+): Response {
   const encoder = new TextEncoder(), iterator = events[Symbol.asyncIterator]();
-  const data = (text: string) => encoder.encode(`data: ${text}\n\n`);
+  const data = (text: string, name = "") => encoder.encode(`${name}data: ${text}\n\n`);
+  const nameOf = (event: object) => named && "type" in event ? `event: ${event.type}\n` : "";
+  const failed = (error: unknown) => {
+    const { body } = asApiError(error);
+    return named
+      ? data(JSON.stringify({ ...body.error, type: "error" }), "event: error\n")
+      : data(JSON.stringify(body));
+  };
   const body = new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
         const { done, value } = await iterator.next();
-        if (!done) return controller.enqueue(data(JSON.stringify(value)));
-        controller.enqueue(data("[DONE]"));
+        if (!done) return controller.enqueue(data(JSON.stringify(value), nameOf(value)));
+        if (!named) controller.enqueue(data("[DONE]"));
       } catch (error) {
-        controller.enqueue(data(JSON.stringify(asApiError(error).body)));
+        controller.enqueue(failed(error));
       }
       controller.close();
     },

@@ -58,8 +58,8 @@ export const ignoredFields = {
   prompt_cache_retention: z.unknown().optional(),
 };
 
-/** What {@linkcode answerFields} hold. */
-export type AnswerFields = z.output<z.ZodObject<typeof answerFields>>;
+/** What {@linkcode answerFields} hold but for the model; an endpoint may know fewer of them. */
+export type AnswerFields = Partial<Omit<z.output<z.ZodObject<typeof answerFields>>, "model">>;
 
 /** Texts that end an answer. */
 export function stopsOf({ stop }: AnswerFields): string[] {

@@ -242,6 +242,50 @@ gpuTest("serve: the AI SDK answers and streams", async () => {
   assert.deepEqual((await streamed.usage).outputTokens, usage.outputTokens);
 });
 
+gpuTest("serve: openai's client gets responses, whole and as a stream", async () => {
+  const { client } = await served();
+  const { choices: [{ message }], usage: counted } = await client.chat.completions.create({
+    ...question(QUESTION),
+    temperature: 0,
+  });
+  const asked = { model: MODEL, temperature: 0, max_output_tokens: TOKENS };
+  const whole = await client.responses.create({ ...asked, input: QUESTION });
+  assert.equal(whole.output_text, message.content);
+  assert.equal(whole.usage?.total_tokens, counted?.total_tokens);
+  const input = [{ role: "user" as const, content: QUESTION }];
+  const stream = client.responses.stream({ ...asked, input });
+  let text = "";
+  stream.on("response.output_text.delta", ({ delta }) => text += delta);
+  const last = await stream.finalResponse();
+  assert.equal(text, message.content);
+  assert.equal(last.output_text, message.content);
+  assert.deepEqual(last.usage, whole.usage);
+  const cut = await client.responses.create({ ...asked, input: QUESTION, max_output_tokens: 1 });
+  assert.equal(cut.status, "incomplete");
+  assert.equal(cut.incomplete_details?.reason, "max_output_tokens");
+  await assert.rejects(
+    client.responses.create({ ...asked, input: QUESTION, previous_response_id: "resp_1" }),
+    (error: unknown) =>
+      error instanceof OpenAI.BadRequestError && error.param === "previous_response_id",
+  );
+  const form = {
+    type: "json_schema" as const,
+    name: "colour",
+    schema: {
+      type: "object",
+      properties: { colour: { enum: ["red", "green"] } },
+      required: ["colour"],
+    },
+  };
+  const kept = await client.responses.create({
+    ...asked,
+    input: QUESTION,
+    max_output_tokens: 60,
+    text: { format: form },
+  });
+  assert.match(kept.output_text, /^\{"colour": "(red|green)"\}$/);
+});
+
 gpuTest("serve: Ctrl-C finishes the answers that are being made", async () => {
   const { command, client } = await served();
   const stream = await client.chat.completions.create({
