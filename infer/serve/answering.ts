@@ -60,7 +60,7 @@ export interface WholeAnswer {
  * @throws {ApiError} where a field is wrong, or there is no room.
  */
 export function beginAnswers(
-  { dispatcher, metrics, tokenizer, stop, vocab, timeout }: Serving,
+  { dispatcher, metrics, tokenizer, stop, vocab }: Serving,
   { fields, adapter, prompts, maxTokens, logprobs, grammar, echo }: AnswerRequest,
   { client, signal }: Asker,
 ): Answers {
@@ -82,8 +82,7 @@ export function beginAnswers(
       },
     }))
   );
-  const ending = AbortSignal.any([signal, AbortSignal.timeout(1000 * timeout)]);
-  const generations = dispatcher.ask(client, asks, ending);
+  const generations = dispatcher.ask(client, asks, signal);
   const prompt_tokens = prompts.reduce((sum, { length }) => sum + length, 0);
   metrics.promptTokens += prompt_tokens;
   let completion_tokens = 0;

@@ -53,7 +53,12 @@ export class Dispatcher {
    */
   constructor(
     readonly post: (message: ToEngine) => void,
-    readonly limits: { readonly sequences: number; readonly queue: number },
+    readonly limits: {
+      readonly sequences: number;
+      readonly queue: number;
+      /** Seconds that an answer may take. */
+      readonly timeout: number;
+    },
     readonly finished: () => void,
     readonly vocabulary: () => Vocabulary,
   ) {}
@@ -115,15 +120,26 @@ export class Dispatcher {
     }
     const own = this.#waiting.get(client) ?? [];
     this.#waiting.set(client, own);
+    const cancel = () => asked.forEach(({ generation }) => generation.cancel());
+    // Nothing of a request is kept once its answers have ended.
+    const timer = setTimeout(cancel, 1000 * this.limits.timeout);
+    let left = asks.length;
+    const ended = () => {
+      if (--left > 0) return;
+      clearTimeout(timer);
+      signal.removeEventListener("abort", cancel);
+    };
     const asked = asks.map((ask): Waiting => {
       const id = this.#next++;
-      const generation = new Generation((byItself) => this.#end(client, id, byItself));
+      const generation = new Generation((byItself) => {
+        this.#end(client, id, byItself);
+        ended();
+      });
       return { ...ask, id, generation };
     });
     own.push(...asked);
-    const cancel = () => asked.forEach(({ generation }) => generation.cancel());
+    signal.addEventListener("abort", cancel);
     if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel, { once: true });
     this.#proceed();
     return asked.map(({ generation }) => generation);
   }

@@ -89,7 +89,7 @@ export async function serveModel(
   const inputs = templateInputs({ tools: undefined, template_kwargs }, tokenizerPath, template);
   const stop = stopTokens(source.config, tokenizer, source.folder);
   const sent = () => post({ kind: "finished" });
-  const dispatcher = new Dispatcher(post, { sequences, queue }, () => {
+  const dispatcher = new Dispatcher(post, { sequences, queue, timeout }, () => {
     socket.finish();
     // What is on its way to a reader arrives there.
     void Promise.race([socket.finished, new Promise((end) => setTimeout(end, READ_PATIENCE))])
@@ -103,7 +103,6 @@ export async function serveModel(
     stop,
     vocab: source.config.vocab_size,
     context,
-    timeout,
     dispatcher,
     metrics: new Metrics(COUNTED_PATHS),
   }, {

@@ -32,8 +32,6 @@ export interface Serving {
   readonly vocab: number;
   /** Tokens of a sequence at most, prompt and answer. */
   readonly context: number;
-  /** Seconds that an answer may take. */
-  readonly timeout: number;
   readonly dispatcher: Dispatcher;
   readonly metrics: Metrics;
 }
