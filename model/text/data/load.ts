@@ -98,7 +98,8 @@ function readGroups(
   return judgedRows(row, judgement).map((answers) => {
     const used = new Set(PREFERENCE_FIELDS), group: PartSample[] = [];
     let missing: string | undefined;
-    for (const { part, row, name } of answers) {
+    for (const { part, row, name, asked } of answers) {
+      if (asked !== undefined) used.add(asked);
       const read = { outputs, data_format };
       const { sample, empty, used: own } = naming(name, () => toSample(row, read));
       own.forEach((field) => used.add(field));

@@ -33,6 +33,8 @@ export interface JudgedRow {
   row: RowContent;
   /** What the answer is called in the row of the file. */
   name: string;
+  /** The field of the file whose messages are the row's `prompt`, where it has another name. */
+  asked?: string;
 }
 
 /** Whether a row has a preference and nothing else to learn. */
@@ -113,7 +115,7 @@ function answerOf(
   { name, judgement }: { name: "chosen" | "rejected"; judgement: Judgement },
 ): string | Value[] {
   if (!has(value, name)) {
-    const near = didYouMean(name, Object.keys(value));
+    const near = didYouMean(name, Object.keys(value).filter((other) => has(value, other)));
     throw new UserError(`${where()}: ${name} is missing; expected ${EXPECTED[judgement]}${near}`);
   }
   const answer = value[name];
@@ -146,7 +148,8 @@ function pairOf(where: () => string, value: Fields, judgement: Judgement): Judge
     if (asked !== undefined) {
       const prompt = rest[asked];
       ASKED.forEach((name) => delete rest[name]);
-      return rows({ prompt }, { completion: chosen }, { completion: rejected });
+      return rows({ prompt }, { completion: chosen }, { completion: rejected })
+        .map((row) => ({ ...row, asked }));
     }
     // Some files have the question as text beside whole conversations.
     const length = commonLength(chosen, rejected), prompt = chosen.slice(0, length);

@@ -84,6 +84,11 @@ const faults: [string, unknown, RegExp, Judgement?][] = [
     { prompt: "p", chosen: "a", rejectd: "b" },
     /: rejected is missing; .*rejectd/,
   ],
+  [
+    "a null, which is no other name",
+    { ...pair, chosen: null },
+    /: chosen is missing; expected chosen and rejected, beside prompt or instruction$/,
+  ],
   ["an object", { ...pair, chosen: { a: "b" } }, /: chosen is an object; expected text or a list/],
   [
     "a list and a text",
@@ -246,6 +251,16 @@ Deno.test("preferences: messages beside a prompt, in whole conversations, and wi
     judgement: "labels",
   });
   assert.deepEqual([bare.part, bare.prompt], ["rejected", asked]);
+});
+
+Deno.test("preferences: a field whose messages are the prompt is not told of as unused", async () => {
+  const answers = { chosen: assistant("a"), rejected: assistant("b") };
+  for (const field of ["prompt", "messages", "conversations"]) {
+    const rows = [{ [field]: [user("hi")], ...answers, id: 1 }];
+    for (const judgement of ["pairs", "labels"] as const) {
+      assert.deepEqual((await load(rows, judgement)).notes, ["Fields not used: id (1 row)"]);
+    }
+  }
 });
 
 Deno.test("preferences: messages that are no answer are refused by the row's own names", async () => {
