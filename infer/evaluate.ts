@@ -174,7 +174,8 @@ async function respond(
 export async function evaluate(args: string[]): Promise<void> {
   const flags = parseFlags(EVALUATE, args);
   const loaded = loadTasks(flags.tasks);
-  const output = openOutput(flags.output), samples = openOutput(flags.log_samples);
+  using output = openOutput(flags.output);
+  using samples = openOutput(flags.log_samples);
   const found = await findModel(flags);
   const settings = settingsOf(flags, found);
   const prepared: PreparedTask[] = [];

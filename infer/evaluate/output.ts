@@ -5,8 +5,8 @@
  */
 import { fileError } from "../../model/files/whole_file.ts";
 
-/** A file that can be written. */
-export interface Output {
+/** A file that can be written. One that was not there and is never written is gone at its end. */
+export interface Output extends Disposable {
   /** Writes texts, in place of what the file holds. */
   write(texts: Iterable<string>): void;
 }
@@ -14,6 +14,17 @@ export interface Output {
 /** Writes all of the bytes. */
 function writeAll(file: Deno.FsFile, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
+/** Makes an empty file where none is. @returns Whether it did. */
+function makeEmpty(path: string): boolean {
+  try {
+    Deno.openSync(path, { write: true, createNew: true }).close();
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return false;
+    throw fileError(path, "write", error);
+  }
 }
 
 /**
@@ -31,13 +42,19 @@ export function openOutput(path: string | undefined): Output | undefined {
       throw fileError(path, "write", error);
     }
   };
-  guarded(() => {});
+  let isEmpty = makeEmpty(path);
+  if (!isEmpty) guarded(() => {});
   return {
-    write: (texts) =>
+    write(texts) {
+      isEmpty = false;
       guarded((file) => {
         file.truncateSync();
         const encoder = new TextEncoder();
         for (const text of texts) writeAll(file, encoder.encode(text));
-      }),
+      });
+    },
+    [Symbol.dispose]() {
+      if (isEmpty) Deno.removeSync(path);
+    },
   };
 }
