@@ -28,6 +28,17 @@ const withContent = (role: string, content: Value): Message => ({
   record: dict({ role: text(role), content }),
 });
 
+/** A message that calls a tool. */
+function calling(content: Value, given: Value): Message {
+  const call = dict({
+    id: text("abcdefghi"),
+    type: text("function"),
+    function: dict({ name: text("f"), arguments: given }),
+  });
+  const record = dict({ role: text("assistant"), content, tool_calls: new List([call]) });
+  return { role: "assistant", content: content instanceof Text ? content.value : null, record };
+}
+
 const parts = (value: string) => new List([dict({ type: text("text"), text: text(value) })]);
 
 /** The way of a template with messages; each is found when the first message needs it. */
@@ -35,6 +46,7 @@ export class TemplateHabits {
   #content: ContentForm | undefined;
   #takesDeveloper: boolean | undefined;
   #arguments: ArgumentsForm | undefined;
+  #takesNoContent: boolean | undefined;
 
   constructor(readonly template: OpenChatTemplate) {}
 
@@ -73,26 +85,27 @@ export class TemplateHabits {
   /** What it takes for the arguments of a call: who writes `{'x': 'y'}` of an object wants its JSON text. */
   get arguments(): ArgumentsForm {
     if (this.#arguments !== undefined) return this.#arguments;
-    const written = (value: Value) => {
-      const call = dict({
-        id: text("abcdefghi"),
-        type: text("function"),
-        function: dict({ name: text("f"), arguments: value }),
-      });
-      const record = dict({
-        role: text("assistant"),
-        content: text(""),
-        tool_calls: new List([call]),
-      });
-      return this.#try(
-        withContent("user", text("a")),
-        { role: "assistant", content: "", record },
-      )?.value;
-    };
+    const written = (value: Value) =>
+      this.#try(withContent("user", text("a")), calling(text(""), value))?.value;
     const object = written(dict({ x: text("y") })), json = written(text('{"x": "y"}'));
     if (object === json) return this.#arguments = "as given";
     const wantsText = object === undefined || object.includes("{'x': 'y'}");
     return this.#arguments = wantsText ? "text" : "object";
+  }
+
+  /** Whether it takes a call without a content: who fails, or writes `None`, wants an empty one. */
+  get takesNoContent(): boolean {
+    if (this.#takesNoContent !== undefined) return this.#takesNoContent;
+    const given = this.arguments === "text" ? text("{}") : new Dict();
+    const written = (content: Value) =>
+      this.#try(withContent("user", text("a")), calling(content, given))?.value;
+    const none = written(null), empty = written(this.#emptyContent);
+    const wantsEmpty = empty !== undefined && none !== empty && (none?.includes("None") ?? true);
+    return this.#takesNoContent = !wantsEmpty;
+  }
+
+  get #emptyContent(): Value {
+    return this.content === "parts" ? new List([]) : text("");
   }
 
   /** A tool call as the template understands it. @param which What to call it in messages. */
@@ -138,6 +151,10 @@ export class TemplateHabits {
     }
     const calls = message.record?.text("tool_calls");
     if (!(calls instanceof List)) return adapted;
+    const said = adapted.record?.text("content") ?? null;
+    if (said === null && !this.takesNoContent) {
+      adapted = changed(adapted, "content", this.#emptyContent);
+    }
     const which = `message ${number + 1}, tool call`;
     const understood = calls.items.map((call, i) => this.#call(call, `${which} ${i + 1}`));
     return changed(adapted, "tool_calls", new List(understood));

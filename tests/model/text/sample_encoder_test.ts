@@ -232,6 +232,28 @@ Deno.test("encoder: arguments of calls as objects or text, as the template takes
   );
 });
 
+Deno.test("encoder: a call without a content has an empty one where the template can't do without", async () => {
+  const writing = (content: string) =>
+    templateFile(
+      `{% for m in messages %}{{ '<|begin|>' + m.role + ':' }}{{ ${content} }}` +
+        "{% for c in m.tool_calls %}{{ '!' + c.function.name }}{% endfor %}{{ '<|end|>' }}" +
+        "{% endfor %}{% if add_generation_prompt %}{{ '<|begin|>assistant:' }}{% endif %}",
+    );
+  const tool_calls = [{ type: "function", function: { name: "f", arguments: {} } }];
+  const expected = "[⟨<|begin|>⟩user:a⟨<|end|>⟩⟨<|begin|>⟩assistant:]";
+  for (const call of [{ content: null }, {}]) {
+    const row = { messages: [user("a"), { role: "assistant", ...call, tool_calls }] };
+    for (const content of ["m.content", "'' + m.content", "m.content or ''"]) {
+      const template = writing(content);
+      assert.equal(await shown(row, { template }), `${expected}!f⟨<|end|>⟩`, content);
+    }
+  }
+  // A template that tells the two apart gets what there is.
+  const row = { messages: [user("a"), { role: "assistant", content: null, tool_calls }] };
+  const template = writing("'(none)' if m.content is none else m.content");
+  assert.equal(await shown(row, { template }), `${expected}(none)!f⟨<|end|>⟩`);
+});
+
 Deno.test("encoder: a row's variables and tools, and a template of its own for those", async () => {
   const own = templateFile(
     "{{ flag }}|{{ tools | length if tools else 0 }}|" + PLAIN,
