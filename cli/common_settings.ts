@@ -74,11 +74,15 @@ export const template_kwargs = text("json", "a JSON object").optional().describe
   "Variables for the model's own chat template, as a JSON object: '{\"enable_thinking\": false}'.",
 );
 
+/** Whether a month has this day; also asked of what is no date. */
+function isDay(date: string): boolean {
+  const time = new Date(`${date}T00:00Z`);
+  return !Number.isNaN(time.valueOf()) && time.toISOString().startsWith(date);
+}
+
 /** The date that templates are told. */
 export const template_date = worded(
-  z.string().regex(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/).refine((day) =>
-    new Date(`${day}T00:00Z`).toISOString().startsWith(day)
-  ),
+  z.string().regex(/^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/).refine(isDay),
   "date",
   "a date such as 2026-01-31",
 ).optional().describe(

@@ -161,10 +161,12 @@ class DatasetReader {
     say(`${called}: ${data}, ${counted(groups, word)}, ${size}`);
     for (const note of [...more, ...notes, ...cut]) say(`  ${note}`);
     if (groups > 0) return;
-    throw new UserError(
-      `data "${data}": no ${word} has any of its ${isPair ? "answers" : "output"} within ` +
-        `max_length ${this.#maxLength}`,
-    );
+    const fault = this.#encoder.leftOutLong
+      ? `no ${word} has any of its ${
+        isPair ? "answers" : "output"
+      } within max_length ${this.#maxLength}`
+      : `nothing is left to learn (${[...notes, ...cut].at(-1)})`;
+    throw new UserError(`data "${data}": ${fault}`);
   }
 
   #newReader(): GroupReader {

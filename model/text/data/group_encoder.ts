@@ -113,6 +113,11 @@ export class GroupEncoder {
     return [];
   }
 
+  /** Whether samples were left out for their length. */
+  get leftOutLong(): boolean {
+    return this.#dropped + this.#outside > 0;
+  }
+
   /**
    * Lines on what was left out.
    *

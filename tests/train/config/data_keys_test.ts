@@ -51,3 +51,15 @@ Deno.test("long_samples: one of three words", () => {
     /--long-samples is "wrap"; expected one of cut, d/,
   );
 });
+
+Deno.test("template_date: a day that there is, and nothing else", () => {
+  for (const date of ["2024-02-29", "2026-12-31"]) {
+    assert.equal(parse("--template-date", date).template_date, date);
+  }
+  for (const date of ["2026-13-01", "2026-02-29", "2026-1-1", "today"]) {
+    refused(
+      () => parse("--template-date", date),
+      new RegExp(`^--template-date is "${date}"; expected a date such as 2026-01-31`),
+    );
+  }
+});

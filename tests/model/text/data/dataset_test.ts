@@ -122,6 +122,25 @@ Deno.test("dataset: long samples are cut, dropped or, as plain text, split", asy
   ]);
 });
 
+Deno.test("dataset: where nothing is left to learn, the reason is the length only if it is", async () => {
+  using folder = new TemporaryFolder();
+  const load = (messages: object[], max_length: number) => {
+    const data = folder.file("talk.json", JSON.stringify([{ messages }]));
+    const limits = { template: "chatml", max_length, context: 4096, say: () => {} };
+    return loadDataset(tokenizer, { data, tokenizerPath, ...limits });
+  };
+  const question = { role: "user", content: "Why?" };
+  await assert.rejects(
+    load([question], 999),
+    /: nothing is left to learn \(1 sample left out: no message by the assistant is to be learnt\)$/,
+  );
+  const answer = { role: "assistant", content: "So." };
+  await assert.rejects(
+    load([question, answer], 4),
+    /: no sample has any of its output within max_length 4$/,
+  );
+});
+
 Deno.test("split text: every id but the first is a target once, with BOS and without", () => {
   for (const prefix of [[], [7], [7, 8]]) {
     for (let length = 3; length < 40; length++) {
