@@ -26,7 +26,7 @@ import { generateMode, type Score, storageOf } from "../model/transformer/modes.
 import { chatRenderer } from "./evaluate/chat.ts";
 import { RequestEncoder } from "./evaluate/encoding.ts";
 import { answerPrompts, engineSizes } from "./evaluate/generation.ts";
-import { openOutput } from "./evaluate/output.ts";
+import { openOutputs } from "./evaluate/output.ts";
 import { type EvaluationSettings, type PreparedTask, prepareTask } from "./evaluate/prepare.ts";
 import { resultsObject, sampleLine, tableLines } from "./evaluate/report.ts";
 import { makeRequests, type Requests } from "./evaluate/requests.ts";
@@ -174,8 +174,7 @@ async function respond(
 export async function evaluate(args: string[]): Promise<void> {
   const flags = parseFlags(EVALUATE, args);
   const loaded = loadTasks(flags.tasks);
-  using output = openOutput(flags.output);
-  using samples = openOutput(flags.log_samples);
+  using outputs = openOutputs(flags);
   const found = await findModel(flags);
   const settings = settingsOf(flags, found);
   const prepared: PreparedTask[] = [];
@@ -219,8 +218,8 @@ export async function evaluate(args: string[]): Promise<void> {
     system_instruction: flags.system_instruction ?? null,
     bootstrap_iters: flags.bootstrap_iters,
   });
-  output?.write([`${JSON.stringify(object, null, 2)}\n`]);
-  samples?.write(
+  outputs.results?.write([`${JSON.stringify(object, null, 2)}\n`]);
+  outputs.samples?.write(
     tasks.values().flatMap(({ prepared: { task }, rows }) =>
       rows.values().map((row) => `${sampleLine(task.name, row)}\n`)
     ),

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { resolve } from "node:path";
+import { UsageError } from "../../kernels/errors.ts";
 import { fileError } from "../../model/files/whole_file.ts";
 
 /** A file that can be written. One that was not there and is never written is gone at its end. */
@@ -32,7 +34,7 @@ function makeEmpty(path: string): boolean {
  *
  * @throws {UserError} where it can't.
  */
-export function openOutput(path: string | undefined): Output | undefined {
+function openOutput(path: string | undefined): Output | undefined {
   if (path === undefined) return undefined;
   const guarded = (use: (file: Deno.FsFile) => void) => {
     try {
@@ -57,4 +59,39 @@ export function openOutput(path: string | undefined): Output | undefined {
       if (isEmpty) Deno.removeSync(path);
     },
   };
+}
+
+/** Files of results, each where one was asked for. */
+export interface Outputs extends Disposable {
+  /** All results together. */
+  results?: Output;
+  /** Those of each row. */
+  samples?: Output;
+}
+
+/**
+ * Looks whether both files can be written.
+ *
+ * @throws {UsageError} where they are one. @throws {UserError} where one can't be written.
+ */
+export function openOutputs(
+  { output, log_samples }: { output?: string; log_samples?: string },
+): Outputs {
+  using stack = new DisposableStack();
+  const results = stack.use(openOutput(output));
+  if (output !== undefined && log_samples !== undefined && isOneFile(output, log_samples)) {
+    throw new UsageError(`--log-samples names the file of --output, ${output}; expected another`);
+  }
+  const samples = stack.use(openOutput(log_samples)), opened = stack.move();
+  return { results, samples, [Symbol.dispose]: () => opened.dispose() };
+}
+
+/** Whether two paths lead to one file, the first of which is there. */
+function isOneFile(a: string, b: string): boolean {
+  if (resolve(a) === resolve(b)) return true;
+  try {
+    return Deno.realPathSync(a) === Deno.realPathSync(b);
+  } catch {
+    return false;
+  }
 }

@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { UserError } from "../../../kernels/errors.ts";
-import { openOutput } from "../../../infer/evaluate/output.ts";
+import { UsageError, UserError } from "../../../kernels/errors.ts";
+import { openOutputs } from "../../../infer/evaluate/output.ts";
 import { TemporaryFolder } from "../../cli/cli.ts";
 
 Deno.test("outputs: an empty file is not left where nothing was written, and nothing of another's is lost", () => {
   using folder = new TemporaryFolder();
   const made = folder.file("made.json"), kept = folder.file("kept.json", "of a run before");
   {
-    using _made = openOutput(made);
-    using _kept = openOutput(kept);
+    using _outputs = openOutputs({ output: made, log_samples: kept });
     assert.equal(Deno.readTextFileSync(made), "");
   }
   assert.throws(() => Deno.statSync(made), Deno.errors.NotFound);
@@ -21,8 +20,8 @@ Deno.test("outputs: what is written takes the place of what was there, and stays
   const made = folder.file("made.json"), kept = folder.file("kept.json", "of a run before");
   for (const path of [made, kept]) {
     {
-      using output = openOutput(path);
-      output?.write(["a", "b"]);
+      using outputs = openOutputs({ output: path });
+      outputs.results?.write(["a", "b"]);
     }
     assert.equal(Deno.readTextFileSync(path), "ab");
   }
@@ -31,10 +30,32 @@ Deno.test("outputs: what is written takes the place of what was there, and stays
 Deno.test("outputs: a file that can't be made is refused at once", () => {
   using folder = new TemporaryFolder();
   const path = join(folder.path, "missing", "made.json");
-  assert.throws(() => openOutput(path), (error) => {
-    assert(error instanceof UserError);
-    assert.match(error.message, /^cannot write .*made\.json: its folder does not exist$/);
-    return true;
-  });
-  assert.equal(openOutput(undefined), undefined);
+  assert.throws(
+    () => openOutputs({ output: folder.file("results.json"), log_samples: path }),
+    (error) => {
+      assert(error instanceof UserError);
+      assert.match(error.message, /^cannot write .*made\.json: its folder does not exist$/);
+      return true;
+    },
+  );
+  assert.throws(() => Deno.statSync(folder.file("results.json")), Deno.errors.NotFound);
+  using none = openOutputs({});
+  assert.deepEqual([none.results, none.samples], [undefined, undefined]);
+});
+
+Deno.test("outputs: both in one file are refused, however it is called, and no file is left", () => {
+  using folder = new TemporaryFolder();
+  const output = folder.file("made.json"), link = folder.file("link.json");
+  Deno.symlinkSync(output, link);
+  for (const log_samples of [output, join(folder.path, "./made.json"), link]) {
+    assert.throws(() => openOutputs({ output, log_samples }), (error) => {
+      assert(error instanceof UsageError);
+      assert.match(
+        error.message,
+        /^--log-samples names the file of --output, .*; expected another$/,
+      );
+      return true;
+    });
+    assert.throws(() => Deno.statSync(output), Deno.errors.NotFound);
+  }
 });

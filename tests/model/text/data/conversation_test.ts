@@ -151,6 +151,18 @@ Deno.test("conversations: tools and variables of a row, as they are or as JSON t
   ]);
 });
 
+Deno.test("conversations: a function alone is a tool of ShareGPT's", () => {
+  const f = { name: "f", parameters: { n: 1 } }, tool = { type: "function", function: f };
+  const conversations = [{ from: "human", value: "a" }, { from: "gpt", value: "b" }];
+  for (const tools of [[f], JSON.stringify([f]), [tool]]) {
+    assert.deepEqual(json(chatOf({ conversations, tools }).tools), [tool]);
+  }
+  const other = { type: "retrieval", name: "g" };
+  assert.deepEqual(json(chatOf({ conversations, tools: [other] }).tools), [other]);
+  // OpenAI's are as the row has them.
+  assert.deepEqual(json(chatOf({ messages: [ask, answer], tools: [f] }).tools), [f]);
+});
+
 Deno.test("conversations: told by their fields, unless a format is named", () => {
   const row = { messages: [ask, answer], conversations: [ask], text: "a" };
   assert.equal(chatOf(row).messages.length, 2);
