@@ -103,8 +103,9 @@ gpuTest("cli: a third Ctrl-C stops at once, if the second one did not", async ()
   const flags = ["--model", "builtin", "--data", data, "--gradient-accumulation-steps", "600"];
   flags.push("--epochs", "100", "--output", output);
   const run = await startLorikeet("train", flags), ended = run.output();
-  // Another step is under way then; a request before the first one ends a run at once.
+  // Requests are to come in the middle of a step: between two of them the first one ends the run.
   await until(run, () => stepsOf(output) >= 1);
+  await wait(500);
   run.kill("SIGINT");
   await wait(1100); // within a second it is the same request
   run.kill("SIGINT");
