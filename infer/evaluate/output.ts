@@ -3,9 +3,8 @@
  *
  * @module
  */
-import { resolve } from "node:path";
 import { UsageError } from "../../kernels/errors.ts";
-import { fileError } from "../../model/files/whole_file.ts";
+import { fileError, isSame } from "../../model/files/whole_file.ts";
 
 /** A file that can be written. One that was not there and is never written is gone at its end. */
 export interface Output extends Disposable {
@@ -79,19 +78,9 @@ export function openOutputs(
 ): Outputs {
   using stack = new DisposableStack();
   const results = stack.use(openOutput(output));
-  if (output !== undefined && log_samples !== undefined && isOneFile(output, log_samples)) {
+  if (output !== undefined && log_samples !== undefined && isSame(output, log_samples)) {
     throw new UsageError(`--log-samples names the file of --output, ${output}; expected another`);
   }
   const samples = stack.use(openOutput(log_samples)), opened = stack.move();
   return { results, samples, [Symbol.dispose]: () => opened.dispose() };
-}
-
-/** Whether two paths lead to one file, the first of which is there. */
-function isOneFile(a: string, b: string): boolean {
-  if (resolve(a) === resolve(b)) return true;
-  try {
-    return Deno.realPathSync(a) === Deno.realPathSync(b);
-  } catch {
-    return false;
-  }
 }

@@ -47,6 +47,18 @@ export function exists(path: string): boolean {
   }
 }
 
+/** Whether two paths lead to one file or folder, which is there. */
+export function isSame(a: string, b: string): boolean {
+  try {
+    return Deno.realPathSync(a) === Deno.realPathSync(b);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
+      return false;
+    }
+    throw fileError(a, "read", error);
+  }
+}
+
 /** The names in a folder, sorted. @throws UserError where it can't be read. */
 export function namesIn(folder: string): string[] {
   try {

@@ -8,7 +8,7 @@ import { dirname, join, resolve } from "node:path";
 import { UsageError, UserError } from "../../kernels/errors.ts";
 import { removeQuietly, syncFolder } from "../../model/files/durable.ts";
 import { isTemporaryName } from "../../model/files/temporary_name.ts";
-import { exists, fileError, isFolder, namesIn } from "../../model/files/whole_file.ts";
+import { exists, fileError, isFolder, isSame, namesIn } from "../../model/files/whole_file.ts";
 import { RUN_FILES, type RunFile } from "./run_files.ts";
 import { RunLock } from "./run_lock.ts";
 import {
@@ -61,11 +61,6 @@ function checkNew(folder: string): void {
   } catch (error) {
     throw fileError(parent, "write", error);
   }
-}
-
-/** Whether two paths lead to one folder. */
-function isSame(a: string, b: string): boolean {
-  return exists(a) && exists(b) && Deno.realPathSync(a) === Deno.realPathSync(b);
 }
 
 /**
