@@ -19,7 +19,7 @@ import { DoesNotFit } from "../model/transformer/capacity.ts";
 import { command, parseFlags } from "../cli/command_line.ts";
 import { flag, text, whole, worded } from "../cli/settings.ts";
 import { makeTrainConfig } from "../train/config/config.ts";
-import { trainSchema } from "../train/config/schema.ts";
+import { loraSchema, trainSchema } from "../train/config/schema.ts";
 import { defaultModel, modelFlag } from "./default_model.ts";
 import { benchScaling, plotScaling, scalingLines } from "./scaling.ts";
 import { openSamples } from "./train_samples.ts";
@@ -42,7 +42,8 @@ const schema = z.strictObject({
   double_quantization: shape.double_quantization,
   quantization_skip: shape.quantization_skip,
   checkpointing: shape.checkpointing,
-  lora: flag().default(true).describe("LoRA of rank 16 on q and v; off trains all weights."),
+  lora: flag().default(true).describe("LoRA of rank 16; off trains all weights."),
+  targets: loraSchema.shape.targets,
   optimizer: shape.optimizer,
   learning_rate: shape.learning_rate,
   packing: shape.packing,
@@ -152,9 +153,10 @@ function profileJson({ rows, roofs, ...profile }: TrainProfile): Record<string, 
 function configOf(flags: Flags, model: string): Bench["config"] {
   const { precision, exact_products, packing, share_prefixes, batch_size } = flags;
   const { gradient_accumulation_steps, optimizer, learning_rate } = flags;
-  const { checkpointing, lora, quantization, double_quantization, quantization_skip } = flags;
+  const { checkpointing, lora, targets } = flags;
+  const { quantization, double_quantization, quantization_skip } = flags;
   return {
-    ...makeTrainConfig({ model, checkpointing, lora }),
+    ...makeTrainConfig({ model, checkpointing, lora: lora && { targets } }),
     precision,
     exact_products,
     quantization,
