@@ -206,12 +206,16 @@ export function command<S extends z.ZodObject>(
  * The flags of a command, with every default filled in. `--help` prints the help and ends the program.
  *
  * @param conflicts What is wrong with flags that are right by themselves; those that aren't are left out.
+ *   `given` are the names of those that were given.
  * @throws {UsageError} of all problems, one a line.
  */
 export function parseFlags<S extends z.ZodObject>(
   { line, schema }: Command<S>,
   args: string[],
-  conflicts: (flags: Partial<z.output<S>>) => string[] = () => [],
+  conflicts: (
+    flags: Partial<z.output<S>>,
+    given: ReadonlySet<string>,
+  ) => string[] = () => [],
 ): z.output<S> {
   helpIfAsked(line, args);
   const problems: string[] = [];
@@ -222,7 +226,7 @@ export function parseFlags<S extends z.ZodObject>(
     );
   }
   const checked = Object.fromEntries(checkValues(line.keys, givens, problems));
-  problems.push(...conflicts(checked as Partial<z.output<S>>));
+  problems.push(...conflicts(checked as Partial<z.output<S>>, new Set(givens.keys())));
   refuse(problems);
   return schema.parse(checked);
 }

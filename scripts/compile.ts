@@ -49,8 +49,8 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     entry: "infer/main.ts",
     command: "merge",
     args: [],
-    // No other machine is reached by these.
-    serves: ["127.0.0.1", "[::1]", "0.0.0.0", "[::]"],
+    // No other machine is reached by these, be it by chat.
+    serves: ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", "localhost"],
     workers: ["model/formats/gguf/quantize_worker.ts", "infer/serve/worker.ts"],
   },
 ];

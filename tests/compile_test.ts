@@ -99,8 +99,8 @@ Deno.test({
       assert.doesNotMatch(flags.join(" "), /--allow-(all|ffi|net( |$))/);
     }
     assert.ok(trainFlags.includes("--allow-net=127.0.0.1"), "for --watch");
-    const served = "--allow-net=127.0.0.1,[::1],0.0.0.0,[::]";
-    assert.ok(inferFlags.includes(served), "for serve");
+    const served = "--allow-net=127.0.0.1,[::1],0.0.0.0,[::],localhost";
+    assert.ok(inferFlags.includes(served), "for serve, and for chat with a server");
     assert.equal(trainFlags.at(-1), train.entry);
   },
 });

@@ -80,11 +80,13 @@ export class FakeSystem implements AsyncDisposable {
     }
     await Deno.mkdir(system.path("project/scripts/launch"), { recursive: true });
     await Deno.mkdir(system.path("project/kernels"));
+    await Deno.mkdir(system.path("project/cli"));
     const parts = [...Deno.readDirSync(join(ROOT, "scripts/launch"))];
     for (
       const file of [
         ...[
           "lorikeet",
+          "cli/server_url.ts",
           "deno.json",
           "deno.lock",
           "kernels/suggestion.ts",

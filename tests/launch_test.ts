@@ -143,6 +143,32 @@ Deno.test("launch: serve gets the address and port that it is given, and writes 
   assert.deepEqual(net("--port", "1,example.com"), ["--allow-net=127.0.0.1"]);
 });
 
+Deno.test("launch: chat with a server reaches that alone, reads its key's file alone, and needs no GPU", async () => {
+  const flags = (...args: string[]) =>
+    flagsAnywhere("chat", args, "/l").filter((flag) => /^--allow-(?!sys|env)/.test(flag));
+  assert.deepEqual(flags("--server", "http://localhost:8080/v1", "--model", "m"), [
+    "--allow-write",
+    "--allow-net=localhost:8080",
+  ]);
+  assert.deepEqual(flags("--server=https://[::1]/", "--api_key_file", "a b"), [
+    "--allow-read=a b",
+    "--allow-write",
+    "--allow-net=[::1]:443",
+  ]);
+  // What is no URL of a server gives leave for nothing.
+  for (const url of ["", "localhost:80", "http://a,b", "file:///x", "http://user@a", "http://*"]) {
+    assert.deepEqual(flags("--server", url), ["--allow-write"], url);
+  }
+  assert.throws(
+    () => flags("--server", "http://a", "--api-key-file", "a,b"),
+    /a,b: a file to read can't have a comma/,
+  );
+  assert.deepEqual(flags("--model", "--server"), ["--allow-read", "--allow-write"]);
+  const lines = await plan("chat", ["--server", "http://a:1"], { name: "Linux x86_64" });
+  assert.doesNotMatch(lines, /VK_|LD_LIBRARY_PATH|ffi|allow-read/, "without a GPU or its driver");
+  assert.ok(decidesByFlag(["--server=http://a"]), "its plan is not that of other starts");
+});
+
 Deno.test("launch: compare reads the runs it is given, and nothing else", () => {
   const flags = flagsAnywhere("compare", ["--csv", "a", "b/c", "--json"], "/own/lorikeet");
   assert.deepEqual(flags.filter((flag) => /^--allow-(?!sys|env)/.test(flag)), [

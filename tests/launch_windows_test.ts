@@ -73,6 +73,15 @@ Deno.test("Windows: a command is started without Vulkan, and starts lorikeet.cmd
   assert.ok(series.program?.includes("--allow-run=C:/own/lorikeet.cmd"));
 });
 
+Deno.test("Windows: chat with a server gets its address, and its key's file", async () => {
+  const args = ["--server", "http://127.0.0.1:8080", "--api-key-file", "C:\\a b\\key"];
+  const { program = [] } = await planned("chat", args, { env: { LORIKEET_GPU: "dawn" } });
+  assert.deepEqual(program.filter((flag) => /^--allow-(net|read|ffi)/.test(flag)), [
+    "--allow-read=C:\\a b\\key",
+    "--allow-net=127.0.0.1:8080",
+  ]);
+});
+
 Deno.test("Windows: nvidia-smi is found where older drivers have it", async () => {
   const files = { [`${SMI}/nvidia-smi.exe`]: "" };
   const old = await planned("train", [], { files, env: { PATH: "C:\\Windows" } });

@@ -313,9 +313,15 @@ launcherTest("a steady plan is kept until something that it rests on changes", a
   await system.run(["train", "--seed", "1"]);
   await system.run(["train", "--seed", "2"]);
   assert.equal(await plans(), before + 3);
+  for (const server of [[], ["--server", "http://127.0.0.1:1"], ["--server=http://a"]]) {
+    const args = argumentsOf(await system.run(["chat", ...server]));
+    assert.equal(args.includes("--allow-read"), server.length === 0, `${server}`);
+    assert.equal(args.some((arg) => arg.startsWith("--allow-net")), server.length > 0);
+  }
+  assert.equal(await plans(), before + 6, "a server is looked at each time");
   await Deno.utime(system.path("project/scripts/launch/plan.ts"), 4e9, 4e9);
   await system.run(["generate"], own);
-  assert.equal(await plans(), before + 4, "another launch makes another plan");
+  assert.equal(await plans(), before + 7, "another launch makes another plan");
 });
 
 launcherTest("the program takes the launcher's process", async (system) => {

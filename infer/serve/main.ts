@@ -18,12 +18,14 @@ import { Engine } from "../../model/engine/engine.ts";
 import type { EngineSizes } from "../../model/engine/slots.ts";
 import { contextLength, type ModelConfig } from "../../model/families/config.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
+import { readApiKeys } from "../api_keys.ts";
 import { cacheDtype, loadModel } from "../open.ts";
 import { EngineHost } from "./engine_host.ts";
 import { adapterOf, modelName, parseServeArguments, type ServeFlags } from "./flags.ts";
-import { readKeys } from "./keys.ts";
 import type { ServeSettings, ToEngine, ToServer } from "./messages.ts";
 
+/** Characters of an API key at least: a shorter one could be guessed. */
+const SHORTEST_KEY = 16;
 /** Tokens of prompts between two steps of the answers that are being made. */
 const INTERLEAVED = 1024;
 
@@ -95,7 +97,7 @@ function settingsOf(flags: ServeFlags, context: number): ServeSettings {
   const { host, port, model, tokenizer, add_bos, layers, template, template_kwargs } = flags;
   const { sequences, queue, timeout, api_key_file, adapter } = flags;
   const names = [modelName(model), ...adapter.flatMap((given) => adapterOf(given)?.name ?? [])];
-  const keys = api_key_file === undefined ? [] : readKeys(api_key_file);
+  const keys = api_key_file === undefined ? [] : readApiKeys(api_key_file, SHORTEST_KEY);
   const bounds = { sequences, context, queue, timeout };
   const texts = { model, tokenizer, add_bos, layers, template, template_kwargs };
   return { host, port, keys, names, ...texts, ...bounds };

@@ -4,6 +4,7 @@
  * @module
  */
 import { dirname } from "node:path";
+import { UserError } from "../../kernels/errors.ts";
 import { fileError } from "./whole_file.ts";
 import { temporaryName } from "./temporary_name.ts";
 
@@ -48,6 +49,30 @@ export function replaceText(path: string, text: string): void {
     Deno.renameSync(temporary, path);
   } catch (error) {
     removeQuietly(temporary);
+    throw fileError(path, "write", error);
+  }
+  syncFolder(dirname(path));
+}
+
+/**
+ * Writes a small text to a file that is not there yet, and syncs it.
+ *
+ * @throws UserError where something has its name, or it can't be written; nothing is left of it then.
+ */
+export function writeNewText(path: string, text: string): void {
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(path, { write: true, createNew: true });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw fileError(path, "write", error);
+    throw new UserError(`${path} exists already and is not overwritten`);
+  }
+  try {
+    using _ = file;
+    writeAllSync(file, new TextEncoder().encode(text));
+    file.syncSync();
+  } catch (error) {
+    removeQuietly(path);
     throw fileError(path, "write", error);
   }
   syncFolder(dirname(path));

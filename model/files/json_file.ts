@@ -5,7 +5,7 @@
  */
 
 import { UserError } from "../../kernels/errors.ts";
-import { replaceText } from "./durable.ts";
+import { replaceText, writeNewText } from "./durable.ts";
 import { readText } from "./whole_file.ts";
 
 /** Whether a value from JSON is an object, neither null nor a list. */
@@ -104,4 +104,9 @@ function jsonText(value: unknown): string {
 /** Writes a value as indented JSON that ends in a newline, as {@linkcode replaceText} does. @throws UserError where it can't. */
 export function writeJson(path: string, value: unknown): void {
   replaceText(path, jsonText(value));
+}
+
+/** Writes a value so to a file that is not there yet. @throws UserError where something has its name, or it can't be written. */
+export function writeNewJson(path: string, value: unknown): void {
+  writeNewText(path, jsonText(value));
 }

@@ -24,7 +24,7 @@ export function asksForHelp(args: readonly string[]): boolean {
 
 /** Whether there are flags among the arguments on which a plan rests; the launcher's `is_plain` has the same list. */
 export function decidesByFlag(args: readonly string[]): boolean {
-  return args.some((argument) => /^(--gpu|--python|--watch|--help$|-h$)/.test(argument));
+  return args.some((argument) => /^(--gpu|--python|--watch|--server|--help$|-h$)/.test(argument));
 }
 
 /** A line of a YAML file with the key `gpu`, or the key inside of brackets. */

@@ -4,6 +4,7 @@
  * @module
  */
 
+import { serverUrl } from "../../cli/server_url.ts";
 import { readFlag } from "./flags.ts";
 import { Refused } from "./system.ts";
 
@@ -27,6 +28,8 @@ export interface Permissions {
    * well, and writes `stop` in them.
    */
   readonly runs?: "reads" | "watches";
+  /** Whether it asks the server that `--server` names: it reads no file but that of `--api-key-file`. */
+  readonly asks?: true;
 }
 
 /** A command that is a program of the project. */
@@ -44,6 +47,8 @@ export interface ProgramCommand {
   readonly variants?: Readonly<
     Record<string, Pick<ProgramCommand, "computes" | "permissions" | "surveys">>
   >;
+  /** What is different where `--server` names one to ask. */
+  readonly remote?: Pick<ProgramCommand, "computes" | "permissions">;
 }
 
 const READS: Permissions = { write: false, programs: [] };
@@ -54,6 +59,7 @@ const MERGES: Permissions = { write: true, programs: ["nvidia-smi"] };
 const TRAINS: Permissions = { ...MERGES, serves: "--watch" };
 const WATCHES: Permissions = { write: false, programs: [], serves: "always", runs: "watches" };
 const SERVES: Permissions = { ...READS, serves: "address" };
+const ASKS: Permissions = { ...WRITES, asks: true };
 const COMPARES: Permissions = { write: false, programs: [], runs: "reads" };
 
 /** A process of `doctor` for each thing that may crash or hang. */
@@ -74,7 +80,12 @@ export const PROGRAMS = {
   train: { program: "train/main.ts", computes: true, readsYaml: true, permissions: TRAINS },
   compare: { program: "train/compare/main.ts", computes: false, permissions: COMPARES },
   generate: { program: "infer/generate.ts", computes: true, permissions: READS },
-  chat: { program: "infer/chat.ts", computes: true, permissions: WRITES },
+  chat: {
+    program: "infer/chat.ts",
+    computes: true,
+    permissions: WRITES,
+    remote: { computes: false, permissions: ASKS },
+  },
   serve: { program: "infer/serve/main.ts", computes: true, permissions: SERVES },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
   evaluate: { program: "infer/evaluate.ts", computes: true, permissions: EVALUATES },
@@ -127,7 +138,8 @@ export function programCommand(name: ProgramName, args: readonly string[]): Prog
   const variant = Object.hasOwn(command.variants ?? {}, args[0] ?? "")
     ? command.variants?.[args[0]]
     : undefined;
-  return { ...command, ...variant };
+  const remote = readFlag("server", args) === undefined ? undefined : command.remote;
+  return { ...command, ...variant, ...remote };
 }
 
 /** Variables that programs may see. Others read as unset, which npm packages take better than a refusal. */
@@ -175,8 +187,16 @@ function runFolders(args: readonly string[]): string[] {
   return runs;
 }
 
-/** The files among the arguments that are values of these flags, which may be spelt with underscores. */
-function namedFiles(args: readonly string[], flags: readonly string[]): string[] {
+/**
+ * The files among the arguments that are values of these flags, which may be spelt with underscores.
+ *
+ * @param doing What is done with them, for messages.
+ */
+function namedFiles(
+  args: readonly string[],
+  flags: readonly string[],
+  doing: "read" | "write",
+): string[] {
   const flagOf = (argument = "") => argument.split("=")[0].replaceAll("_", "-");
   const files = args.flatMap((argument, i) => {
     if (argument.includes("=") && flags.includes(flagOf(argument))) {
@@ -187,7 +207,7 @@ function namedFiles(args: readonly string[], flags: readonly string[]): string[]
   for (const file of files) {
     // Deno would take it for two files.
     if (file.includes(",")) {
-      throw new Refused(`${file}: a file to write can't have a comma in its path here`, 1);
+      throw new Refused(`${file}: a file to ${doing} can't have a comma in its path here`, 1);
     }
   }
   return files;
@@ -195,11 +215,15 @@ function namedFiles(args: readonly string[], flags: readonly string[]): string[]
 
 /** Deno's flags for files. */
 function fileFlags(
-  { write, writesTo, runs }: Permissions,
+  { write, writesTo, runs, asks }: Permissions,
   { lorikeet, args }: { lorikeet: string; args: readonly string[] },
 ): string[] {
+  if (asks) {
+    const files = namedFiles(args, ["--api-key-file"], "read");
+    return [...(files.length > 0 ? [`--allow-read=${files}`] : []), "--allow-write"];
+  }
   if (writesTo !== undefined) {
-    const files = namedFiles(args, writesTo);
+    const files = namedFiles(args, writesTo, "write");
     return ["--allow-read", ...(files.length > 0 ? [`--allow-write=${files}`] : [])];
   }
   if (!runs) return ["--allow-read", ...(write ? ["--allow-write"] : [])];
@@ -251,7 +275,10 @@ export function permissionFlags(
   // A comma would name two programs.
   const there = named.map((name) => name === "./lorikeet" ? lorikeet : name)
     .filter((name) => name === lorikeet || (!name.includes(",") && has(name)));
-  const served = servedBy(permissions, args);
+  // What is no server's URL, the command refuses: then it needs no socket.
+  const net = permissions.asks
+    ? serverUrl(readFlag("server", args) ?? "")?.address
+    : servedBy(permissions, args);
   return [
     "--no-prompt",
     ...fileFlags(permissions, { lorikeet, args }),
@@ -260,7 +287,7 @@ export function permissionFlags(
     "--ignore-env",
     `--allow-env=${VARIABLES}`,
     ...(there.length > 0 ? [`--allow-run=${there}`] : []),
-    ...(served === undefined ? [] : [`--allow-net=${served}`]),
+    ...(net === undefined ? [] : [`--allow-net=${net}`]),
   ];
 }
 

@@ -12,6 +12,7 @@ import {
   TOKENIZER,
 } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
+import { follow, limited } from "./talk.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = ["--model", "builtin", "--precision", "fp32"];
@@ -139,51 +140,6 @@ function ramblingModel(folder: TemporaryFolder): string[] {
   const path = folder.file("config.json", JSON.stringify(config));
   const model = ["--model", `random:${path}`, "--tokenizer", TOKENIZER, "--seed", "1"];
   return [...model, "--context", "100000", "--max-tokens", "100000"];
-}
-
-/** What a stream has brought so far; `until` waits for more. */
-function follow(stream: ReadableStream<Uint8Array>) {
-  let text = "";
-  let grown = Promise.withResolvers<void>();
-  const done = (async () => {
-    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
-      text += chunk;
-      grown.resolve();
-      grown = Promise.withResolvers();
-    }
-    text += "[end]";
-    grown.resolve();
-  })();
-  return {
-    done,
-    get text() {
-      return text;
-    },
-    async until(what: (text: string) => boolean): Promise<void> {
-      while (!what(text)) {
-        assert.ok(!text.endsWith("[end]"), `ended too early: ${text.slice(0, 2000)}`);
-        await grown.promise;
-      }
-    },
-  };
-}
-
-/** Kills a process that runs for longer than a minute, or than its test. */
-function limited(process: Deno.ChildProcess): Disposable {
-  const kill = () => {
-    try {
-      process.kill("SIGKILL");
-    } catch {
-      // It has ended.
-    }
-  };
-  const timer = setTimeout(kill, 60_000);
-  return {
-    [Symbol.dispose]() {
-      clearTimeout(timer);
-      kill();
-    },
-  };
 }
 
 gpuTest(
