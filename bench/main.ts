@@ -16,6 +16,7 @@ import { benchMemory } from "./memory.ts";
 import { benchPeers } from "./course/peers.ts";
 import { LONGEST } from "./samples.ts";
 import { benchSave } from "./save.ts";
+import { benchServe } from "./serve/serve.ts";
 import { benchTable1 } from "./course/table1.ts";
 import { benchTable2 } from "./course/table2_command.ts";
 import { benchTimeline } from "./course/timeline.ts";
@@ -42,6 +43,7 @@ const BENCHES = {
   memory: plain(benchMemory),
   peers: benchPeers,
   save: benchSave,
+  serve: benchServe,
   table1: benchTable1,
   table2: benchTable2,
   timeline: benchTimeline,
@@ -60,6 +62,8 @@ const HELP = `lorikeet bench NAME [--flag value ...]
   peers     table 2's rows in turn with the same in PyTorch, where a Python has it, and the ratios:
             [--python python3] [--model M] [--samples 200] [--only TEXT] [--folder DIR] [--markdown]
   save      a run that saves states beside one that doesn't: [--model M] [--lora off] [--every 50] [--folder DIR]
+  serve     a server with clients that ask over HTTP: [--model M] [--clients 1,8,32,128] [--prompt 512]
+            [--tokens 128] [--prefix 2000], or one that runs already: --url http://127.0.0.1:8080
   table1    the course's table 1: which way each technique moves memory and computation, with the numbers
   table2    the course's table 2: memory and time of every combination of its techniques, each in a
             process of its own: [--model M] [--samples 200] [--folder DIR] [--markdown]

@@ -4,6 +4,7 @@
  * @module
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket as NetSocket } from "node:net";
 import { UserError } from "../kernels/errors.ts";
 
 /** Answers requests, as Hono's `fetch` does. */
@@ -186,20 +187,35 @@ async function listen(server: Server, { host, port }: SocketOptions): Promise<nu
 export async function serveSocket(fetch: Fetch, options: SocketOptions): Promise<Socket> {
   const { askPatience, mostConnections } = options;
   const limits = { requestTimeout: askPatience, headersTimeout: askPatience };
+  // Connections, and whether each has asked for what is not answered yet.
+  const connections = new Map<NetSocket, boolean>();
+  let finishing = false;
   const server = createServer(limits, (asked, reply) => {
+    const { socket } = asked;
+    connections.set(socket, true);
+    reply.once("close", () => {
+      if (finishing) socket.destroySoon();
+      else if (connections.has(socket)) connections.set(socket, false);
+    });
     // A body that breaks off is told by its reader.
     asked.on("error", () => {});
     // A connection that breaks takes its answer along.
     answer(fetch, asked, reply, options).catch(() => reply.destroy());
   });
   server.maxConnections = mostConnections;
+  server.on("connection", (socket: NetSocket) => {
+    connections.set(socket, false);
+    socket.once("close", () => connections.delete(socket));
+  });
   const finished = new Promise<void>((resolve) => server.on("close", resolve));
   return {
     port: await listen(server, options),
     finished,
     finish: () => {
+      finishing = true;
       server.close();
-      server.closeIdleConnections();
+      // Deno's `closeIdleConnections` leaves those open that were kept for further requests.
+      for (const [socket, isAsking] of connections) if (!isAsking) socket.destroy();
     },
     close: () => {
       server.close();

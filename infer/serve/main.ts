@@ -165,7 +165,7 @@ export async function serve(args: string[]): Promise<void> {
     thread.tell({ kind: "finish" });
   });
   try {
-    thread.tell({ kind: "ready" });
+    thread.tell({ kind: "ready", gpuBytes: gpu.memory.peakTotal });
     const memory = megabytes(engine.slots.cache?.bytes ?? 0).toFixed(1);
     noteLine(
       `${source.name}: ${sequences} answers at once of ${context} tokens, cache ${memory} MB.`,

@@ -74,7 +74,11 @@ export type ToServer =
     readonly posted: Int32Array;
   }
   /** The model is loaded. */
-  | { readonly kind: "ready" }
+  | {
+    readonly kind: "ready";
+    /** What was allocated on the GPU, in bytes. */
+    readonly gpuBytes: number;
+  }
   | { readonly kind: "pieces"; readonly pieces: readonly Piece[] }
   /** Take nothing more, and tell when the running answers have ended. */
   | { readonly kind: "finish" };

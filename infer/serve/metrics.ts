@@ -37,6 +37,8 @@ export class Metrics {
   readonly #requests = new Map<string, number>();
   promptTokens = 0;
   answerTokens = 0;
+  /** What was allocated on the GPU, in bytes. */
+  gpuBytes = 0;
   readonly firstToken: Histogram = new Histogram();
 
   /** @param paths Those that are counted each; all others count as one, since anyone can ask for any. */
@@ -76,6 +78,16 @@ export class Metrics {
         "Tokens of answers.",
         one("answer_tokens_total", this.answerTokens),
       ),
+      ...metric(
+        "gpu_memory_bytes",
+        "gauge",
+        "Memory that was allocated on the GPU.",
+        one("gpu_memory_bytes", this.gpuBytes),
+      ),
+      // This name is Prometheus' own.
+      "# HELP process_resident_memory_bytes Resident memory size in bytes.",
+      "# TYPE process_resident_memory_bytes gauge",
+      `process_resident_memory_bytes ${Deno.memoryUsage().rss}`,
       ...metric(
         "first_token_seconds",
         "histogram",

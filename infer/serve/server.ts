@@ -28,8 +28,8 @@ const ASK_PATIENCE = 30_000, READ_PATIENCE = 60_000;
 /** A server that listens. */
 export interface ModelServer {
   readonly port: number;
-  /** To be called when the engine takes sequences. */
-  ready(): void;
+  /** To be called when the engine takes sequences. @param gpuBytes What it has allocated on the GPU. */
+  ready(gpuBytes: number): void;
   /** Takes what the engine made. */
   receive(pieces: readonly Piece[]): void;
   /** Takes nothing more; `post` is told `finished` when the running answers have ended. */
@@ -95,6 +95,7 @@ export async function serveModel(
     void Promise.race([socket.finished, new Promise((end) => setTimeout(end, READ_PATIENCE))])
       .then(sent);
   }, () => vocabularyOf(tokenizer, { size: source.config.vocab_size, stop }));
+  const metrics = new Metrics(COUNTED_PATHS);
   const app = serveApp({
     names,
     created: Math.floor(Date.now() / 1000),
@@ -104,7 +105,7 @@ export async function serveModel(
     vocab: source.config.vocab_size,
     context,
     dispatcher,
-    metrics: new Metrics(COUNTED_PATHS),
+    metrics,
   }, {
     host,
     everywhere: host === "0.0.0.0" || host === "::",
@@ -120,7 +121,10 @@ export async function serveModel(
   });
   return {
     port: socket.port,
-    ready: () => dispatcher.open(),
+    ready: (gpuBytes) => {
+      metrics.gpuBytes = gpuBytes;
+      dispatcher.open();
+    },
     receive: (pieces) => dispatcher.receive(pieces),
     finish: () => dispatcher.finish(),
     close: () => socket.close(),

@@ -31,7 +31,7 @@ self.addEventListener("message", (event) => {
     case "serve":
       return void serve(message);
     case "ready":
-      return server?.ready();
+      return server?.ready(message.gpuBytes);
     case "pieces":
       return server?.receive(message.pieces);
     case "finish":

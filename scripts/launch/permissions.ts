@@ -30,6 +30,8 @@ export interface Permissions {
   readonly runs?: "reads" | "watches";
   /** Whether it asks the server that `--server` names: it reads no file but that of `--api-key-file`. */
   readonly asks?: true;
+  /** Whether it measures the server that `--url` names, or one of this machine. */
+  readonly measures?: true;
 }
 
 /** A command that is a program of the project. */
@@ -105,6 +107,7 @@ export const PROGRAMS = {
     // Loading is compared with `cat`; `dd` drops a file from the page cache.
     permissions: { write: true, programs: ["nvidia-smi", "cat", "dd"] },
     variants: {
+      serve: { ...SERIES, permissions: { ...SERIES.permissions, measures: true } },
       table1: SERIES,
       table2: SERIES,
       peers: { ...SERIES, permissions: { ...SERIES.permissions, python: true } },
@@ -245,6 +248,13 @@ function servedAddress(args: readonly string[]): string {
   return Number(port) === 0 ? name : `${name}:${Number(port)}`;
 }
 
+/** The server that a command asks; undefined where it asks none. What is no server's URL, the command refuses. */
+function askedBy({ asks, measures }: Permissions, args: readonly string[]): string | undefined {
+  if (asks) return serverUrl(readFlag("server", args) ?? "")?.address;
+  if (!measures) return undefined;
+  return serverUrl(readFlag("url", args) ?? "")?.address ?? "127.0.0.1";
+}
+
 /** What a command may serve; undefined where it serves nothing. */
 function servedBy({ serves }: Permissions, args: readonly string[]): string | undefined {
   if (serves === "address") return servedAddress(args);
@@ -275,10 +285,7 @@ export function permissionFlags(
   // A comma would name two programs.
   const there = named.map((name) => name === "./lorikeet" ? lorikeet : name)
     .filter((name) => name === lorikeet || (!name.includes(",") && has(name)));
-  // What is no server's URL, the command refuses: then it needs no socket.
-  const net = permissions.asks
-    ? serverUrl(readFlag("server", args) ?? "")?.address
-    : servedBy(permissions, args);
+  const net = askedBy(permissions, args) ?? servedBy(permissions, args);
   return [
     "--no-prompt",
     ...fileFlags(permissions, { lorikeet, args }),

@@ -78,7 +78,7 @@ export function serverTest(
     const { port } = server, Host = `127.0.0.1:${port}`;
     const ask = (request: RawRequest) =>
       askRaw(port, { ...request, headers: { Host, ...request.headers } });
-    server.ready();
+    server.ready(0);
     try {
       await body({
         server,

@@ -1,0 +1,235 @@
+/**
+ * What a server does for many clients over HTTP: tokens a second, times to the first token and between tokens, and what a
+ * beginning that prompts have in common saves.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { command, parseFlags } from "../../cli/command_line.ts";
+import * as common from "../../cli/common_settings.ts";
+import { flag, text, texts, whole, worded } from "../../cli/settings.ts";
+import { UsageError } from "../../kernels/errors.ts";
+import { megabytes } from "../../kernels/gpu/memory.ts";
+import { median } from "../../kernels/measure/timing.ts";
+import { noteLine, printJson } from "../../kernels/terminal.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { contextLength } from "../../model/families/config.ts";
+import { modelKeys } from "../../infer/flags.ts";
+import { readKeys } from "../../infer/serve/keys.ts";
+import { randomIds } from "../samples.ts";
+import { loadServer } from "./load.ts";
+import { writeMadeTokenizer } from "./made_tokenizer.ts";
+import { printServed, type Served, type SharedPrefix } from "./report.ts";
+import {
+  type MeasuredServer,
+  memoryOf,
+  runningServer,
+  servedNames,
+  startServer,
+} from "./server.ts";
+import { streamAnswer } from "./stream.ts";
+
+const counts = worded(
+  z.array(z.int().min(1).max(1024)).min(1),
+  "integers",
+  "numbers from 1 to 1024",
+);
+
+const { precision, quantization, double_quantization, quantization_skip } = modelKeys;
+
+const schema = z.strictObject({
+  url: text("url", "the address of a server").optional().describe(
+    "Measure the server that runs there and not one that is started.",
+  ),
+  api_key_file: text("file", "a file with an API key a line").optional().describe(
+    "A file whose first line is a key of the server at --url.",
+  ),
+  model: common.model.default("builtin"),
+  tokenizer: common.tokenizer,
+  adapter: texts("name=folder", "a name, =, and a PEFT adapter folder").default([]).describe(
+    "An adapter to serve beside the model; clients ask for the model and the adapters in turn.",
+  ),
+  layers: common.layers,
+  precision,
+  quantization,
+  double_quantization,
+  quantization_skip,
+  clients: counts.default([1, 8, 32, 128]).describe("Clients at once, in turn."),
+  prompt: whole(1).default(512).describe("Random tokens of a prompt."),
+  tokens: whole(2).default(128).describe("Tokens of an answer."),
+  rounds: whole(1).default(2).describe("Answers that each client asks for, one after the other."),
+  prefix: whole(0).default(2000).describe(
+    "Tokens that prompts have in common in the second part; 0 leaves it out.",
+  ),
+  gpu: common.gpu,
+  json: flag().default(false).describe("Print one JSON object."),
+});
+
+type Flags = z.output<typeof schema>;
+
+const SERVE = command(
+  "bench serve",
+  "[--flag value ...]",
+  "Measures a server with clients that ask over HTTP.",
+  schema,
+);
+
+/** Answers of one client that are timed at least. */
+const LEAST_ANSWERS = 4;
+/** Tokens of a prompt after those that it has in common with others. */
+const OWN_TOKENS = 32;
+/** Prompts of each kind in the second part, of whose times the median counts. */
+const PREFIX_RUNS = 7;
+/** Ids are below this where a server's vocabulary isn't known: most have more. */
+const COMMON_VOCAB = 1000;
+
+/** Prompts that begin differently from each other. */
+function promptMaker(vocab: number) {
+  let made = 0;
+  return (tokens: number) => randomIds(tokens, vocab, 1000 + made++);
+}
+type PromptMaker = ReturnType<typeof promptMaker>;
+
+/** The flags of a server, for as many sequences of as many tokens. */
+function serverWords(
+  flags: Flags,
+  { tokenizer, sequences, context }: { tokenizer?: string; sequences: number; context: number },
+): string[] {
+  const { model, layers, precision, quantization, double_quantization, gpu } = flags;
+  const given = (name: string, value: unknown) => value === undefined ? [] : [name, `${value}`];
+  return [
+    ...["--model", model, "--precision", precision, "--gpu", gpu],
+    ...given("--tokenizer", tokenizer),
+    ...given("--layers", layers),
+    ...["--quantization", quantization],
+    ...(double_quantization ? [] : ["--no-double-quantization"]),
+    ...given("--quantization-skip", flags.quantization_skip.join(",") || undefined),
+    ...flags.adapter.flatMap((adapter) => ["--adapter", adapter]),
+    ...["--sequences", `${sequences}`, "--context", `${context}`, "--queue", "1024"],
+  ];
+}
+
+/**
+ * Puts all loads on a server in turn. Before each is timed, as many clients ask at once, so that programs are compiled; one
+ * of them asks what was asked alone before.
+ */
+async function measureLoads(
+  server: MeasuredServer,
+  { clients, tokens, prompt, rounds }: Flags,
+  { next, quiet }: { next: PromptMaker; quiet: boolean },
+): Promise<Served["rows"]> {
+  const models = await servedNames(server), rows: Served["rows"] = [];
+  const alone = { ...server, model: models[0], prompt: next(prompt), tokens };
+  const { text: expected } = await streamAnswer(alone);
+  for (const count of clients) {
+    if (!quiet) noteLine(`${count} client${count === 1 ? "" : "s"}`);
+    const others = { clients: count - 1, rounds: 1, tokens, models, prompt: () => next(prompt) };
+    const [{ text }] = await Promise.all([
+      streamAnswer(alone),
+      ...(count > 1 ? [loadServer(server, others)] : []),
+    ]);
+    const result = await loadServer(server, {
+      ...others,
+      clients: count,
+      rounds: Math.max(rounds, Math.ceil(LEAST_ANSWERS / count)),
+    });
+    const { resident_bytes, ...row } = result;
+    rows.push({
+      ...row,
+      times_first_row: row.tokens_per_second /
+        (rows[0]?.tokens_per_second ?? row.tokens_per_second),
+      resident_mb: megabytes(resident_bytes),
+      answers_alike: text === expected,
+    });
+  }
+  return rows;
+}
+
+/** Times to the first token of prompts that begin alike, and of others that are as long. */
+async function measurePrefix(
+  server: MeasuredServer,
+  prefix: number,
+  next: PromptMaker,
+): Promise<SharedPrefix> {
+  const [model] = await servedNames(server), shared = next(prefix);
+  const first = async (prompt: number[]) =>
+    (await streamAnswer({ ...server, model, prompt, tokens: 1 })).first;
+  const times = { alone: [] as number[], shared: [] as number[] };
+  // The first of each kind is not counted: programs are compiled in it, and the beginning is computed.
+  for (let run = 0; run <= PREFIX_RUNS; run++) {
+    const alone = await first(next(prefix + OWN_TOKENS));
+    const after = await first([...shared, ...next(OWN_TOKENS)]);
+    if (run > 0) (times.alone.push(alone), times.shared.push(after));
+  }
+  const [first_token_ms, shared_first_token_ms] = [median(times.alone), median(times.shared)];
+  return {
+    prefix,
+    own: OWN_TOKENS,
+    first_token_ms,
+    shared_first_token_ms,
+    ratio: first_token_ms / shared_first_token_ms,
+  };
+}
+
+/** Measures a server that runs already. */
+async function measureRunning(flags: Flags, url: string): Promise<Served> {
+  const key = flags.api_key_file === undefined ? undefined : readKeys(flags.api_key_file)[0];
+  await using server = runningServer(url, key);
+  const next = promptMaker(COMMON_VOCAB), { prefix, json: quiet } = flags;
+  const rows = await measureLoads(server, flags, { next, quiet });
+  const [model] = await servedNames(server), { gpu } = await memoryOf(server);
+  return {
+    model,
+    prompt: flags.prompt,
+    tokens: flags.tokens,
+    gpu_mb: megabytes(gpu),
+    rows,
+    shared_prefix: prefix > 0 ? await measurePrefix(server, prefix, next) : undefined,
+  };
+}
+
+/** Starts servers that are as large as each part needs, and measures them. */
+async function measureStarted(flags: Flags): Promise<Served> {
+  const { model, quantization, clients, prompt, tokens, prefix, json: quiet } = flags;
+  const { config, weights, tokenizerPath } = openModel(model, flags.layers);
+  weights?.close();
+  const next = promptMaker(config.vocab_size), limit = contextLength(config);
+  const contexts = [prompt + tokens, ...(prefix > 0 ? [prefix + OWN_TOKENS + 1] : [])];
+  if (Math.max(...contexts) > limit) {
+    throw new UsageError(
+      `${model} takes ${limit} tokens; expected --prompt and --tokens together, and --prefix with ${
+        OWN_TOKENS + 1
+      } more, of at most so many`,
+    );
+  }
+  const folder = Deno.makeTempDirSync();
+  try {
+    const tokenizer = flags.tokenizer ??
+      (tokenizerPath === undefined ? writeMadeTokenizer(folder, config.vocab_size) : undefined);
+    const start = (sequences: number, context: number) =>
+      startServer(
+        serverWords(flags, { tokenizer, sequences, context: Math.max(16, context) }),
+        quiet,
+      );
+    const loads = await (async () => {
+      await using server = await start(Math.max(...clients), contexts[0]);
+      const rows = await measureLoads(server, flags, { next, quiet });
+      return { gpu_mb: megabytes((await memoryOf(server)).gpu), rows };
+    })();
+    const result = { model, quantization, prompt, tokens, ...loads };
+    if (prefix === 0) return result;
+    // Long prompts in as many slots would not fit.
+    await using server = await start(4, contexts[1]);
+    return { ...result, shared_prefix: await measurePrefix(server, prefix, next) };
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** Runs the bench and prints tables, or JSON. */
+export async function benchServe(args: string[]): Promise<void> {
+  const flags = parseFlags(SERVE, args), { url, json } = flags;
+  const served = await (url === undefined ? measureStarted(flags) : measureRunning(flags, url));
+  if (json) printJson(served, 2);
+  else printServed(served);
+}

@@ -1,0 +1,95 @@
+/**
+ * One streamed answer as a client sees it, over HTTP.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { UserError } from "../../kernels/errors.ts";
+
+/** What to ask of a server. */
+export interface StreamRequest {
+  /** The server's address, up to and with `/v1`. */
+  readonly url: string;
+  readonly key?: string;
+  /** The name that a model or an adapter has there. */
+  readonly model: string;
+  readonly prompt: readonly number[];
+  /** Tokens of the answer: it has neither more nor fewer. */
+  readonly tokens: number;
+}
+
+/** An answer, and when its parts came; times in milliseconds. */
+export interface Streamed {
+  readonly text: string;
+  /** From the request to the first part. */
+  readonly first: number;
+  /** From the request to the end. */
+  readonly whole: number;
+  /** Between two parts, of which each has one token or several. */
+  readonly gaps: readonly number[];
+}
+
+const eventSchema = z.object({
+  error: z.object({ message: z.string() }).optional(),
+  choices: z.array(z.object({ text: z.string(), finish_reason: z.string().nullable() })).default(
+    [],
+  ),
+  usage: z.object({ completion_tokens: z.int() }).nullish(),
+});
+
+/** The events of a response, parsed as they come. */
+async function* eventsOf(body: ReadableStream<Uint8Array>) {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    const events = (rest + text).split("\n\n");
+    rest = events.pop() ?? "";
+    const at = performance.now();
+    for (const event of events) {
+      if (event !== "data: [DONE]") {
+        yield { at, ...eventSchema.parse(JSON.parse(event.slice("data: ".length))) };
+      }
+    }
+  }
+}
+
+/**
+ * Asks for a greedy answer, and reads it to its end.
+ *
+ * @throws {UserError} where the server refuses, fails, or answers with another number of tokens.
+ */
+export async function streamAnswer(
+  { url, key, model, prompt, tokens }: StreamRequest,
+): Promise<Streamed> {
+  const began = performance.now();
+  const response = await fetch(`${url}/completions`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) },
+    body: JSON.stringify({
+      model,
+      prompt,
+      max_tokens: tokens,
+      temperature: 0,
+      ignore_eos: true,
+      stream: true,
+      stream_options: { include_usage: true },
+    }),
+  });
+  if (!response.ok || response.body === null) {
+    throw new UserError(`the server answered ${response.status}: ${await response.text()}`);
+  }
+  let text = "", made = 0;
+  const times: number[] = [];
+  for await (const { at, error, choices, usage } of eventsOf(response.body)) {
+    if (error !== undefined) throw new UserError(`the server failed: ${error.message}`);
+    made = usage?.completion_tokens ?? made;
+    for (const choice of choices) {
+      text += choice.text;
+      times.push(at - began);
+    }
+  }
+  if (made !== tokens) {
+    throw new UserError(`an answer had ${made} tokens where ${tokens} were asked for`);
+  }
+  const gaps = times.slice(1).map((time, i) => time - times[i]);
+  return { text, first: times[0], whole: times[times.length - 1], gaps };
+}
