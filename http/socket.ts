@@ -214,7 +214,7 @@ export async function serveSocket(fetch: Fetch, options: SocketOptions): Promise
     finish: () => {
       finishing = true;
       server.close();
-      // Deno's `closeIdleConnections` leaves those open that were kept for further requests.
+      // Deno's `closeIdleConnections` leaves those open that have asked for nothing yet.
       for (const [socket, isAsking] of connections) if (!isAsking) socket.destroy();
     },
     close: () => {

@@ -104,6 +104,15 @@ Deno.test("launch: no command but test gets more than files, and few get program
     assert.doesNotMatch(flags, /--allow-(all|ffi|import)|--allow-(run|env|sys|net)( |$)/, command);
     assert.equal(flags.includes("--allow-net"), ["watch", "serve"].includes(command), command);
   }
+  // The server that is asked is one of this machine, or the one that is named.
+  for (
+    const [url, address] of [[[], "127.0.0.1"], [["--url", "http://a.b:8/v1"], "a.b:8"], [
+      ["--url", "x"],
+      "127.0.0.1",
+    ]] as const
+  ) {
+    assert.ok(flagsAnywhere("bench", ["serve", ...url], "/l").includes(`--allow-net=${address}`));
+  }
   assert.ok(flagsAnywhere("bench", ["peers"], "/l").includes("--allow-run=nvidia-smi,/l,python3"));
   const permissions = { write: false, programs: ["a,b"], python: true };
   const flags = permissionFlags(permissions, {

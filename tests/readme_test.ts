@@ -50,6 +50,7 @@ const BENCHES = [
   "load",
   "peers",
   "save",
+  "serve",
   "table1",
   "table2",
   "timeline",

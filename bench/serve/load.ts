@@ -76,7 +76,7 @@ export async function loadServer(
   await Promise.all(Array.from({ length: clients }, async (_, client) => {
     const model = models[client % models.length];
     for (let round = 0; round < rounds; round++) {
-      const request = { ...server, model, prompt: prompts[round * clients + client], tokens };
+      const request = { server, model, prompt: prompts[round * clients + client], tokens };
       answers.push(await streamAnswer(request));
     }
   }));

@@ -7,16 +7,15 @@
 import { z } from "zod";
 import { command, parseFlags } from "../../cli/command_line.ts";
 import * as common from "../../cli/common_settings.ts";
-import { flag, text, texts, whole, worded } from "../../cli/settings.ts";
+import { choice, flag, text, texts, whole, worded } from "../../cli/settings.ts";
 import { UsageError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { median } from "../../kernels/measure/timing.ts";
 import { noteLine, printJson } from "../../kernels/terminal.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { contextLength } from "../../model/families/config.ts";
-import { modelKeys } from "../../infer/flags.ts";
-import { readKeys } from "../../infer/serve/keys.ts";
 import { randomIds } from "../samples.ts";
+import { firstKey } from "./ask.ts";
 import { loadServer } from "./load.ts";
 import { writeMadeTokenizer } from "./made_tokenizer.ts";
 import { printServed, type Served, type SharedPrefix } from "./report.ts";
@@ -35,8 +34,6 @@ const counts = worded(
   "numbers from 1 to 1024",
 );
 
-const { precision, quantization, double_quantization, quantization_skip } = modelKeys;
-
 const schema = z.strictObject({
   url: text("url", "the address of a server").optional().describe(
     "Measure the server that runs there and not one that is started.",
@@ -44,16 +41,16 @@ const schema = z.strictObject({
   api_key_file: text("file", "a file with an API key a line").optional().describe(
     "A file whose first line is a key of the server at --url.",
   ),
-  model: common.model.default("builtin"),
+  model: common.withDefault(common.model, "builtin"),
   tokenizer: common.tokenizer,
   adapter: texts("name=folder", "a name, =, and a PEFT adapter folder").default([]).describe(
     "An adapter to serve beside the model; clients ask for the model and the adapters in turn.",
   ),
   layers: common.layers,
-  precision,
-  quantization,
-  double_quantization,
-  quantization_skip,
+  precision: choice(["mixed", "fp32"]).default("mixed").describe("As in generate."),
+  quantization: common.quantization,
+  double_quantization: common.double_quantization,
+  quantization_skip: common.quantization_skip,
   clients: counts.default([1, 8, 32, 128]).describe("Clients at once, in turn."),
   prompt: whole(1).default(512).describe("Random tokens of a prompt."),
   tokens: whole(2).default(128).describe("Tokens of an answer."),
@@ -119,7 +116,7 @@ async function measureLoads(
   { next, quiet }: { next: PromptMaker; quiet: boolean },
 ): Promise<Served["rows"]> {
   const models = await servedNames(server), rows: Served["rows"] = [];
-  const alone = { ...server, model: models[0], prompt: next(prompt), tokens };
+  const alone = { server, model: models[0], prompt: next(prompt), tokens };
   const { text: expected } = await streamAnswer(alone);
   for (const count of clients) {
     if (!quiet) noteLine(`${count} client${count === 1 ? "" : "s"}`);
@@ -153,7 +150,7 @@ async function measurePrefix(
 ): Promise<SharedPrefix> {
   const [model] = await servedNames(server), shared = next(prefix);
   const first = async (prompt: number[]) =>
-    (await streamAnswer({ ...server, model, prompt, tokens: 1 })).first;
+    (await streamAnswer({ server, model, prompt, tokens: 1 })).first;
   const times = { alone: [] as number[], shared: [] as number[] };
   // The first of each kind is not counted: programs are compiled in it, and the beginning is computed.
   for (let run = 0; run <= PREFIX_RUNS; run++) {
@@ -173,7 +170,7 @@ async function measurePrefix(
 
 /** Measures a server that runs already. */
 async function measureRunning(flags: Flags, url: string): Promise<Served> {
-  const key = flags.api_key_file === undefined ? undefined : readKeys(flags.api_key_file)[0];
+  const key = flags.api_key_file === undefined ? undefined : firstKey(flags.api_key_file);
   await using server = runningServer(url, key);
   const next = promptMaker(COMMON_VOCAB), { prefix, json: quiet } = flags;
   const rows = await measureLoads(server, flags, { next, quiet });

@@ -7,13 +7,10 @@ import { PARENT } from "../../cli/parent.ts";
 import { LORIKEET } from "../../cli/launcher.ts";
 import { UserError } from "../../kernels/errors.ts";
 import { noteLine } from "../../kernels/terminal.ts";
+import { type Address, ask } from "./ask.ts";
 
 /** A server that answers. */
-export interface MeasuredServer extends AsyncDisposable {
-  /** Its address, up to and with `/v1`. */
-  readonly url: string;
-  readonly key?: string;
-}
+export type MeasuredServer = Address & AsyncDisposable;
 
 /** Memory that a server has taken, in bytes. */
 export interface ServerMemory {
@@ -93,23 +90,15 @@ export async function startServer(
   return { url, [Symbol.asyncDispose]: end };
 }
 
-/** Asks a server for JSON or text. @throws {UserError} where it refuses. */
-async function get({ url, key }: MeasuredServer, path: string): Promise<Response> {
-  const headers: HeadersInit = key ? { Authorization: `Bearer ${key}` } : {};
-  const response = await fetch(new URL(path, url), { headers });
-  if (response.ok) return response;
-  throw new UserError(`${path}: the server answered ${response.status}: ${await response.text()}`);
-}
-
 /** The names of the model and the adapters that a server has. */
 export async function servedNames(server: MeasuredServer): Promise<string[]> {
-  const { data } = await (await get(server, "/v1/models")).json();
+  const { data } = await (await ask(server, "/v1/models")).json();
   return data.map(({ id }: { id: string }) => id);
 }
 
 /** What a server says of its memory. */
 export async function memoryOf(server: MeasuredServer): Promise<ServerMemory> {
-  const text = await (await get(server, "/metrics")).text();
+  const text = await (await ask(server, "/metrics")).text();
   const value = (name: string) => Number(RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1] ?? NaN);
   return {
     resident: value("process_resident_memory_bytes"),

@@ -5,12 +5,12 @@
  */
 import { z } from "zod";
 import { UserError } from "../../kernels/errors.ts";
+import { present } from "../../kernels/present.ts";
+import { type Address, ask } from "./ask.ts";
 
 /** What to ask of a server. */
 export interface StreamRequest {
-  /** The server's address, up to and with `/v1`. */
-  readonly url: string;
-  readonly key?: string;
+  readonly server: Address;
   /** The name that a model or an adapter has there. */
   readonly model: string;
   readonly prompt: readonly number[];
@@ -58,28 +58,25 @@ async function* eventsOf(body: ReadableStream<Uint8Array>) {
  * @throws {UserError} where the server refuses, fails, or answers with another number of tokens.
  */
 export async function streamAnswer(
-  { url, key, model, prompt, tokens }: StreamRequest,
+  { server, model, prompt, tokens }: StreamRequest,
 ): Promise<Streamed> {
   const began = performance.now();
-  const response = await fetch(`${url}/completions`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) },
-    body: JSON.stringify({
-      model,
-      prompt,
-      max_tokens: tokens,
-      temperature: 0,
-      ignore_eos: true,
-      stream: true,
-      stream_options: { include_usage: true },
-    }),
+  const { body } = await ask(server, "/v1/completions", {
+    model,
+    prompt,
+    max_tokens: tokens,
+    temperature: 0,
+    ignore_eos: true,
+    stream: true,
+    stream_options: { include_usage: true },
   });
-  if (!response.ok || response.body === null) {
-    throw new UserError(`the server answered ${response.status}: ${await response.text()}`);
-  }
   let text = "", made = 0;
   const times: number[] = [];
-  for await (const { at, error, choices, usage } of eventsOf(response.body)) {
+  for await (
+    const { at, error, choices, usage } of eventsOf(
+      present(body ?? undefined, "body of the answer"),
+    )
+  ) {
     if (error !== undefined) throw new UserError(`the server failed: ${error.message}`);
     made = usage?.completion_tokens ?? made;
     for (const choice of choices) {

@@ -100,11 +100,13 @@ export async function* readAnswer(
     }
     const tokens: ToldToken[] = [];
     let count = 0;
-    for (const [i, id] of piece.ids.entries()) {
-      const record = piece.logprobs?.[i];
-      if (told && record !== undefined) tokens.push(tellOf(id, record));
-      count++;
-      if (answer.push(id)) continue;
+    // Where it does not matter which of them ends the answer, they become text all at once.
+    const groups = stops.length === 0 && !told ? [piece.ids] : piece.ids.map((id) => [id]);
+    for (const ids of groups) {
+      const record = piece.logprobs?.[count];
+      if (told && record !== undefined) tokens.push(tellOf(ids[0], record));
+      count += ids.length;
+      if (answer.push(...ids)) continue;
       finished = "stop";
       break;
     }

@@ -5,6 +5,18 @@
  */
 import type { Piece } from "./messages.ts";
 
+/** Pieces that came one after the other, as one. */
+function joined(pieces: readonly Piece[]): Piece {
+  const last = pieces[pieces.length - 1];
+  if (pieces.length === 1) return last;
+  const logprobs = pieces.flatMap(({ logprobs = [] }) => logprobs);
+  return {
+    ...last,
+    ids: pieces.flatMap(({ ids }) => ids),
+    ...(logprobs.length > 0 && { logprobs }),
+  };
+}
+
 /** A sequence of a request: what has come of it and was not taken yet. */
 export class Generation implements AsyncIterable<Piece> {
   #pieces: Piece[] = [];
@@ -35,7 +47,8 @@ export class Generation implements AsyncIterable<Piece> {
       for (;;) {
         const pieces = this.#pieces;
         this.#pieces = [];
-        yield* pieces;
+        // What a slow reader has waiting comes at once.
+        if (pieces.length > 0) yield joined(pieces);
         if (this.#pieces.length > 0) continue;
         if (this.#ended) return;
         await this.#wake.promise;

@@ -92,8 +92,11 @@ export async function serveModel(
   const dispatcher = new Dispatcher(post, { sequences, queue, timeout }, () => {
     socket.finish();
     // What is on its way to a reader arrives there.
-    void Promise.race([socket.finished, new Promise((end) => setTimeout(end, READ_PATIENCE))])
-      .then(sent);
+    const late = Promise.withResolvers<void>(), timer = setTimeout(late.resolve, READ_PATIENCE);
+    void Promise.race([socket.finished, late.promise]).then(() => {
+      clearTimeout(timer);
+      sent();
+    });
   }, () => vocabularyOf(tokenizer, { size: source.config.vocab_size, stop }));
   const metrics = new Metrics(COUNTED_PATHS);
   const app = serveApp({

@@ -38,10 +38,10 @@ export class Answer {
     this.#textStream = new TextStream(decode);
   }
 
-  /** Takes the next token; false where a stop text is complete. */
-  push(id: number): boolean {
-    this.ids.push(id);
-    return this.#advance(this.#textStream.push(id));
+  /** Takes the next tokens; false where a stop text is complete. */
+  push(...ids: readonly number[]): boolean {
+    this.ids.push(...ids);
+    return this.#advance(this.#textStream.push(...ids));
   }
 
   /** Prints what was held back: it was no stop text. */

@@ -28,9 +28,9 @@ export class TextStream {
   /** @param decode Text of ids from the first on; bytes that are no character become U+FFFD. */
   constructor(readonly decode: (ids: readonly number[]) => string) {}
 
-  /** Takes the next token; returns the text that is certain now and was not before. */
-  push(id: number): string {
-    this.#ids.push(id);
+  /** Takes the next tokens; returns the text that is certain now and was not before. */
+  push(...ids: readonly number[]): string {
+    this.#ids.push(...ids);
     this.#tail = this.decode(this.#ids);
     const piece = this.#tell(this.#tail.replace(UNFINISHED, "").length);
     if (this.#ids.length >= MOST_TOKENS) this.#forget();

@@ -4,6 +4,7 @@ import { setTimeout } from "node:timers/promises";
 import { exists, refused, startLorikeet, succeeded, TemporaryFolder } from "./cli.ts";
 import { lorikeetHere } from "./here.ts";
 import { gpuTest } from "../kernels/harness.ts";
+import { addressOf, end } from "../watch/served.ts";
 
 const json = async (...args: string[]) =>
   JSON.parse(succeeded(await lorikeetHere("bench", [...args, "--json"])));
@@ -221,4 +222,40 @@ gpuTest("cli: bench tune, killed in the middle, keeps what it measured", async (
   assert.equal(signal, "SIGKILL", new TextDecoder().decode(stderr));
   assert.equal(stdout.length, 0);
   assert.equal(Object.keys(JSON.parse(Deno.readTextFileSync(file)).tiles).length, 1);
+});
+
+gpuTest("cli: bench serve measures a server that it starts, and one that runs", async () => {
+  const words = ["--clients", "1,3", "--prompt", "20", "--tokens", "6", "--rounds", "1"];
+  const started = await json(
+    "serve",
+    ...["--model", "random:tiny", "--gpu", "deno", "--prefix", "64", ...words],
+  );
+  const command = startLorikeet("serve", ["--model", "builtin", "--gpu", "deno", "--port", "0"]);
+  try {
+    const url = (await addressOf(command)).origin;
+    const running = await json("serve", "--url", url, "--prefix", "0", ...words);
+    assert.equal(running.model, "builtin");
+    assert.equal(running.shared_prefix, undefined);
+    for (const { rows, gpu_mb } of [started, running]) {
+      assert.ok(gpu_mb > 0);
+      assert.deepEqual(rows.map(({ clients }: { clients: number }) => clients), [1, 3]);
+      for (const row of rows) {
+        assert.ok(row.answers_alike);
+        const made = row.tokens_per_second * row.seconds;
+        assert.ok(Math.abs(made - 6 * row.answers) < 1e-6, `${made}`);
+        assert.ok(row.first_token_ms.p50 > 0 && row.first_token_ms.p99 >= row.first_token_ms.p50);
+        assert.ok(row.first_token_ms.p50 + 5 * row.token_ms.p50 <= 2000 * row.seconds);
+        assert.ok(row.resident_mb > 50);
+      }
+    }
+  } finally {
+    await end(command);
+  }
+  const { prefix, first_token_ms, shared_first_token_ms, ratio } = started.shared_prefix;
+  assert.equal(prefix, 64);
+  assert.ok(Math.abs(first_token_ms / shared_first_token_ms - ratio) < 1e-9);
+  const long = await lorikeetHere("bench", ["serve", "--model", "random:tiny", "--prompt", "9999"]);
+  refused(long, 2, "expected --prompt and --tokens together");
+  const gone = await lorikeetHere("bench", ["serve", "--url", "http://127.0.0.1:1"]);
+  refused(gone, 1, "http://127.0.0.1:1");
 });

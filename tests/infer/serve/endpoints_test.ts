@@ -51,7 +51,10 @@ serverTest(
     for (const line of expected) assert.ok(after.split("\n").includes(line), `${line}\n${after}`);
     // As Prometheus reads it: a name, labels, and a number.
     for (const line of after.trimEnd().split("\n").filter((line) => !line.startsWith("# "))) {
-      assert.match(line, /^lorikeet_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [\d.e+-]+$/);
+      assert.match(
+        line,
+        /^(lorikeet|process)_[a-z_]+(\{[a-z]+="[^"]*"(,[a-z]+="[^"]*")*\})? [\d.e+-]+$/,
+      );
     }
   },
 );

@@ -130,3 +130,32 @@ serverTest(
     await assert.rejects(askRaw(port, {}), Deno.errors.ConnectionRefused);
   },
 );
+
+serverTest(
+  "a server that ends waits for no connection that asks for nothing",
+  {},
+  async (server) => {
+    const { port, admitted, give, until } = server;
+    const asking = async () => {
+      const response = await fetch(`http://127.0.0.1:${port}/v1/completions`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(text({ stream: true })),
+      });
+      return await response.text();
+    };
+    // As some clients keep one ready.
+    using _unused = await Deno.connect({ hostname: "127.0.0.1", port });
+    // Of two others one waits for nothing, and one is kept once its answer has come.
+    const both = [asking(), asking()];
+    const [one, other] = [await admitted(), await admitted()];
+    give({ id: one.id, ids: [], finished: "stop" });
+    await Promise.race(both);
+    server.server.finish();
+    const began = performance.now();
+    give({ id: other.id, ids: [5, 6], finished: "stop" });
+    await until("finished");
+    assert.ok(performance.now() - began < 5000);
+    for (const answer of await Promise.all(both)) assert.match(answer, /data: \[DONE\]/);
+  },
+);

@@ -54,7 +54,10 @@ function replace(step: Step, patterns: Patterns): Decoder {
   const pattern = patternOf(step, "decoder", patterns);
   const content = textOf(step, "content", "decoder");
   return (tokens) =>
-    tokens.map((token) => replaceMatches(token, stretches(token, pattern), content));
+    tokens.map((token) =>
+      // Most tokens have none, which is found out sooner than what their stretches are.
+      token.search(pattern) < 0 ? token : replaceMatches(token, stretches(token, pattern), content)
+    );
 }
 
 function metaspace(step: Step): Decoder {

@@ -1,0 +1,54 @@
+/**
+ * Requests to a server that is measured.
+ *
+ * @module
+ */
+import { UserError } from "../../kernels/errors.ts";
+import { readText } from "../../model/files/whole_file.ts";
+
+/** A server's address, up to and with `/v1`, and a key that it may want. */
+export interface Address {
+  readonly url: string;
+  readonly key?: string;
+}
+
+const MOST_KEY_BYTES = 1_000_000;
+
+/** The first API key of a file with one a line. @throws {UserError} where it has none. */
+export function firstKey(file: string): string {
+  const text = readText(file, { what: "a file of API keys", maxBytes: MOST_KEY_BYTES });
+  const key = text.split("\n").map((line) => line.trim())
+    .find((line) => line !== "" && !line.startsWith("#"));
+  if (key !== undefined) return key;
+  throw new UserError(`"${file}" has no API key; expected one a line`);
+}
+
+/**
+ * Asks a server.
+ *
+ * @param path From the server's root on.
+ * @param body Sent as JSON, where there is one.
+ * @throws {UserError} where it can't be reached, or refuses.
+ */
+export async function ask(
+  { url, key }: Address,
+  path: string,
+  body?: object,
+): Promise<Response> {
+  const headers = new Headers();
+  if (key !== undefined) headers.set("Authorization", `Bearer ${key}`);
+  if (body !== undefined) headers.set("Content-Type", "application/json");
+  const method = body === undefined ? "GET" : "POST";
+  let response: Response;
+  try {
+    response = await fetch(new URL(path, url), {
+      method,
+      headers,
+      body: body && JSON.stringify(body),
+    });
+  } catch (error) {
+    throw new UserError(`${url} can't be asked: ${(error as Error).message}`);
+  }
+  if (response.ok) return response;
+  throw new UserError(`${path}: the server answered ${response.status}: ${await response.text()}`);
+}
