@@ -156,26 +156,32 @@ export class Slots {
     this.#place(gpu, prompts.map(({ slot, ids, until }) => ({ slot, ids: ids.slice(0, until) })));
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
-    let together: PromptPiece[] = [], tokens = 0, first = 0;
+    let together: PromptPiece[] = [], tokens = 0;
+    // Slots whose logits the pass gives: they follow each other.
+    let first = 0, ended = 0;
     const flush = () => {
       if (together.length > 0) this.#pass(gpu, together, first, sampler);
-      [together, tokens] = [[], 0];
+      [together, tokens, ended] = [[], 0, 0];
     };
     for (const { slot, ids, cached, until = ids.length } of prompts) {
       const base = slot * context, { length } = ids, count = until - cached;
-      const follows = together.length > 0 && slot === first + together.length;
-      const isWhole = until === length && count <= most;
-      if (!follows || tokens + count > most || !isWhole) flush();
-      if (together.length === 0) first = slot;
-      if (isWhole) {
-        const adapter = this.#adapters[slot];
-        const piece = { ids: ids.slice(cached), from: cached, length, base, last: true, adapter };
-        together.push(piece);
-        tokens += count;
+      const last = until === length;
+      if (count > most) {
+        flush();
+        this.#computeAlone(
+          gpu,
+          { slot, ids: ids.slice(0, until), cached },
+          { length, last },
+          sampler,
+        );
         continue;
       }
-      const prompt = { slot, ids: ids.slice(0, until), cached };
-      this.#computeAlone(gpu, prompt, { length, last: until === length }, sampler);
+      const follows = !last || ended === 0 || slot === first + ended;
+      if (!follows || tokens + count > most) flush();
+      if (last && ended++ === 0) first = slot;
+      const adapter = this.#adapters[slot];
+      together.push({ ids: ids.slice(cached, until), from: cached, length, base, last, adapter });
+      tokens += count;
     }
     flush();
   }

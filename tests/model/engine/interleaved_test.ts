@@ -61,6 +61,25 @@ gpuTest(
   },
 );
 
+gpuTest("engine: prompts that wait together fill passes, whatever their lengths", async (gpu) => {
+  const long = CASES[CASES.length - 1], short = CASES.filter(({ prompt }) => prompt.length < 50);
+  const waiting = [...short, long, ...short], budget = 64;
+  const room = { interleaved: budget };
+  const engine = await makeEngine(gpu, SUBJECT, { room, sizes: { sequences: waiting.length } });
+  const passes: number[] = [], { model } = engine, logits = model.logits.bind(model);
+  model.logits = (gpu, batch, cache) => {
+    passes.push(batch.tokens);
+    return logits(gpu, batch, cache);
+  };
+  const all = waiting.map(({ prompt }) => engine.admit(prompt, { ...OPTIONS, reuse: false }));
+  await finish(gpu, engine, all);
+  assert.deepEqual(all.map(({ ids }) => ids), waiting.map(({ ids }) => ids.slice(0, TOKENS)));
+  const tokens = waiting.reduce((sum, { prompt }) => sum + prompt.length, 0);
+  assert.ok(long.prompt.length > budget);
+  const full = Array(Math.floor(tokens / budget)).fill(budget), rest = tokens % budget;
+  assert.deepEqual(passes, rest > 0 ? [...full, rest] : full);
+});
+
 gpuTest("engine: a stream goes on while a long prompt comes in", async (gpu) => {
   const [short, long] = [CASES[1], CASES[CASES.length - 1]];
   const room = { interleaved: 16, adjusted: true, penalized: true };
