@@ -39,6 +39,8 @@ export interface GpuOptions {
   maxBinding?: number;
   /** Take the programs for software drivers, or those for GPUs, whatever the adapter (tests). */
   software?: boolean;
+  /** Emulate subgroup matrices where the adapter has none (tests). */
+  matrices?: "emulated";
   /** Limits and features to ask of the adapter. Default: those that LORIKEET_LIMITS names, or all that it has. */
   limits?: LimitsName;
 }
@@ -62,7 +64,7 @@ export class Gpu {
   readonly maxBindings: number;
   /** What programs may use beyond WGSL's core. */
   readonly extensions: ReadonlySet<Extension>;
-  /** Matrices that subgroups multiply, where programs may use `subgroup_matrix`. */
+  /** Matrices that subgroups multiply, where programs may use their extensions. */
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
 
@@ -97,6 +99,7 @@ export class Gpu {
         .map(([name]) => name),
     );
     if (this.extensions.has("subgroup_matrix")) this.matrices = provider.matrices(adapter);
+    this.matrices ??= options.matrices;
     this.name = provider.adapterName(adapter);
     this.software = options.software ?? /llvmpipe|lavapipe|swiftshader/i.test(this.name);
     this.profile = deviceProfile(device, this);

@@ -50,11 +50,11 @@ const FEATURES: readonly (readonly [Extension, GPUFeatureName])[] = [
 let loaded: { file: string; instance: GPU } | undefined;
 
 /** Whether the adapter's subgroups multiply f16 matrices of this shape with f32 sums. */
-function multiplies({ info }: GPUAdapter, { m, n, k, lanes }: MatrixShape): boolean {
+function multiplies({ info }: GPUAdapter, { m, n, k, lanes, spelling }: MatrixShape): boolean {
   const { subgroupMatrixConfigs = [], subgroupMaxSize } = info as GPUAdapterInfo & {
     subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;
   };
-  return subgroupMaxSize === lanes &&
+  return spelling === "chromium" && subgroupMaxSize === lanes &&
     [...subgroupMatrixConfigs].some(({ componentType, resultComponentType, M, N, K }) =>
       componentType === "f16" && resultComponentType === "f32" && M === m && N === n && K === k
     );

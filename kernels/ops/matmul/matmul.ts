@@ -182,7 +182,7 @@ interface Product {
    */
   operands?: Float;
   /** Tiles to use, for tests and measurements. */
-  geometry?: MatmulGeometry;
+  geometry?: Geometry;
 }
 
 /** A product with its result. */
@@ -258,7 +258,7 @@ function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
 }
 
 /** Whether matvec.ts computes a product, which has few rows. */
-function isMatvec(gpu: Gpu, { orientation, m }: BoundProduct, geometry?: MatmulGeometry): boolean {
+function isMatvec(gpu: Gpu, { orientation, m }: BoundProduct, geometry?: Geometry): boolean {
   return orientation === "nt" && takesMatvec(gpu, m) && geometry === undefined;
 }
 

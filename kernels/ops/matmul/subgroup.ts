@@ -20,7 +20,6 @@ import {
   MATRIX_SHAPES,
   type MatrixName,
   type MatrixShape,
-  type Place,
   subgroupMatrix,
 } from "../../gpu/subgroup_matrix.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
@@ -111,8 +110,8 @@ function storeRow(
   const perRow = blockN / 4, perThread = subgroupsM * shape.m * perRow / threads;
   const stores = repeat(partN / shape.n, (j) => {
     const at = `subgroup * ${perSubgroup}u + ${j * shape.n / 4}u`;
-    const place: Place = { array: "tile", at, stride: resultStride, majority: "row" };
-    return subgroupMatrix(shape).store(place, `sum${i}_${j}`);
+    const rows = { array: "tile", at, stride: resultStride };
+    return subgroupMatrix(shape).store(rows, `sum${i}_${j}`);
   });
   return `
 ${i > 0 ? "workgroupBarrier();" : ""}
@@ -209,8 +208,8 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
   return {
     bindings: [...a.bindings("a", 8), ...b.bindings("b", 8), ...writes(c, "c")],
     uniforms: UNIFORMS,
-    extensions: ["f16", "subgroups", "subgroup_matrix"],
-    body: `
+    extensions: matrix.extensions,
+    body: `${matrix.declare}
 var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${
       codes?.functions ?? b.functions("b", 8, true)
     }

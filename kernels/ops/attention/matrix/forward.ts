@@ -93,8 +93,8 @@ export function matrixForwardSource(
       ...softcapUniform(softcap),
       ...headUniforms("q", "k", "v", "out"),
     },
-    extensions: ["f16", "subgroups", "subgroup_matrix"],
-    body: `${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
+    extensions: plan.matrix.extensions,
+    body: `${plan.matrix.declare}${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
 ${DECLARE_MASKED}${declareSoftcap(softcap, "vec4<f32>")}
 fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
 ${declareTiles(plan)}

@@ -116,8 +116,8 @@ export function matrixGradientSource(
       dk_from: "u32",
       dv_from: "u32",
     },
-    extensions: ["f16", "subgroups", "subgroup_matrix"],
-    body: `${fetchWord("qkv", "q")}
+    extensions: plan.matrix.extensions,
+    body: `${plan.matrix.declare}${fetchWord("qkv", "q")}
 ${fetchWord("dout")}${declareSoftcap(softcap, "vec4<f32>")}
 fn fetch_values(are_values: bool, row: u32, end: u32, first: u32, word: u32) -> vec4<u32> {
   if (are_values) { return fetch_qkv(row, end, first, word); }

@@ -100,7 +100,7 @@ export function makeScores(plan: MatrixPlan, name: string, tile: number): string
   return `{
 var product = ${matrix.zeros};
 ${products}
-${matrix.store({ array: "scores", at: to, stride: scoreStride, majority: "row" }, "product")}
+${matrix.store({ array: "scores", at: to, stride: scoreStride }, "product")}
 }`;
 }
 
@@ -197,7 +197,7 @@ export function storeMatrixSums(
   const parts = eachSum(plan, (i, j) => {
     const at = `subgroup * ${sumColumns * n / 4}u + ${i * m * sumStride + j * n / 4}u`;
     return matrix.store(
-      { array: "tiles", at, stride: sumStride, majority: "row" },
+      { array: "tiles", at, stride: sumStride },
       `${sum}${i}_${j}`,
     );
   });

@@ -44,24 +44,17 @@ matrixTest("attention on subgroup matrices agrees with the reference", async (gp
     assertClose(out, expected.out, { ...limits, what: `out ${what}` });
     assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: `lse ${what}` });
     assert.ok(relative(out, expected.out) < 5e-4, `out ${what} is off by the mean`);
-    await checkBackward(gpu, { host, keyRanges, expected, sizes: shape, dtype: "f16" }, {
-      limits,
-      what,
-    }, how);
-    await checkBackward(
-      gpu,
-      { host, keyRanges, expected, sizes: shape, dtype: "f16" },
-      { limits, what },
-      how,
-      whole(shape.headDim),
-    );
-    await checkBackward(
-      gpu,
-      { host, keyRanges, expected, sizes: shape, dtype: "f16" },
-      { limits, what },
-      how,
-      { dims: shape.headDim, pairs: "neighbours" },
-    );
+    // Of emulated matrices a program of wide heads takes seconds to compile.
+    const all = [undefined, whole(headDim), { dims: headDim, pairs: "neighbours" }] as const;
+    for (const rotation of gpu.matrices === "emulated" && headDim > 64 ? all.slice(1, 2) : all) {
+      await checkBackward(
+        gpu,
+        { host, keyRanges, expected, sizes: shape, dtype: "f16" },
+        { limits, what },
+        how,
+        rotation,
+      );
+    }
   }
 });
 
