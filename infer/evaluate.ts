@@ -19,13 +19,14 @@ import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import {
   continuationMode,
   planContinuations,
+  rehearseContinuations,
   scoreContinuations,
 } from "../model/transformer/continuations.ts";
 import { longestSharing } from "../model/transformer/layers.ts";
 import { generateMode, type Score, storageOf } from "../model/transformer/modes.ts";
 import { chatRenderer } from "./evaluate/chat.ts";
 import { RequestEncoder } from "./evaluate/encoding.ts";
-import { answerPrompts, engineSizes } from "./evaluate/generation.ts";
+import { answerPrompts, engineSizes, rehearseAnswers } from "./evaluate/generation.ts";
 import { openOutputs } from "./evaluate/output.ts";
 import { type EvaluationSettings, type PreparedTask, prepareTask } from "./evaluate/prepare.ts";
 import { resultsObject, sampleLine, tableLines } from "./evaluate/report.ts";
@@ -145,6 +146,10 @@ async function respond(
     mode,
     also: (memory, model) => sizes && new Engine(memory, model, sizes),
     advice: lessMemory("a smaller --batch-size or --max-length"),
+    rehearse: (gpu, engine, model) => {
+      rehearseContinuations(gpu, model, plan);
+      if (engine !== undefined) rehearseAnswers(gpu, engine, prompts);
+    },
   });
   const { gpu, loaded: { model, also: engine } } = session;
   const scoring = new ProgressBar("Scoring", continuations.length);

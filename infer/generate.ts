@@ -6,20 +6,27 @@
 import { lessMemory } from "../cli/less_memory.ts";
 import { runMain } from "../cli/run_main.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
-import { megabytes } from "../kernels/gpu/memory.ts";
+import { megabytes, type Memory } from "../kernels/gpu/memory.ts";
+import { present } from "../kernels/present.ts";
 import { profileLines } from "../kernels/gpu/profiler.ts";
 import { noteLine, printJson, printText } from "../kernels/terminal.ts";
 import type { BeamSearcher } from "../model/engine/beams.ts";
 import { contextLength } from "../model/families/config.ts";
-import { Engine } from "../model/engine/engine.ts";
+import { Engine, type SequenceOptions } from "../model/engine/engine.ts";
 import type { EngineSizes } from "../model/engine/slots.ts";
+import type { Llama } from "../model/transformer/llama.ts";
 import { generateMode } from "../model/transformer/modes.ts";
 import { stopTokens } from "../model/text/tokenizer/stop_tokens.ts";
 import type { Tokenizer } from "../model/text/tokenizer/tokenizer.ts";
 import { Answer } from "../model/engine/answer.ts";
 import { type GenerateFlags, parseGenerateArguments } from "./generate_flags.ts";
-import { findModel } from "../model/session.ts";
-import { cacheDtype, loadModel } from "./open.ts";
+import {
+  type Compilation,
+  compilationLine,
+  findModel,
+  timedCompilation,
+} from "../model/session.ts";
+import { cacheDtype, loadModel, precompile, type Rehearsal } from "./open.ts";
 import { preparePrompts } from "./prompts.ts";
 
 /** What `--json` prints for each prompt. */
@@ -29,9 +36,11 @@ export interface GenerateResult {
   prompt_ids: number[];
   /** The answer, without the token that ended it. */
   ids: number[];
+  /** The time that compiling the GPU's programs took, of the first prompts while weights were loaded or longer. */
+  compile_seconds: number;
   /**
-   * Prompt tokens by the time to the first token, in which the GPU's programs are built too. This and the next
-   * are of all prompts that were answered together.
+   * Prompt tokens by the time to the first token, in which nothing is compiled. This and the next are of all prompts
+   * that were answered together.
    */
   prefill_tokens_per_second: number;
   /** Tokens after the first by the time they took; null where there is none. */
@@ -69,20 +78,21 @@ export async function generate(args: string[]): Promise<void> {
   // A beam search fills a batch with continuations of one prompt.
   const groups = batches(prompts, flags.beams > 1 ? 1 : flags.batch_size);
   const sizes = decoderSizes(groups, flags, contextLength(config));
+  const settings = { sampling: flags, maxTokens: flags.max_tokens, stop };
   // Most runs do without it, and start sooner.
   const beams = flags.beams > 1 ? await import("../model/engine/beams.ts") : undefined;
+  const also = (memory: Memory, model: Llama) => {
+    if (beams !== undefined) return new beams.BeamSearcher(memory, model, sizes);
+    const penalized = flags.repetition_penalty !== 1;
+    return new Engine(memory, model, sizes, { penalized });
+  };
   await using session = await loadModel(found, flags, {
     mode: generateMode(sizes),
-    also: (memory, model) => {
-      if (beams !== undefined) return new beams.BeamSearcher(memory, model, sizes);
-      const penalized = flags.repetition_penalty !== 1;
-      return new Engine(memory, model, sizes, { penalized });
-    },
+    also,
     advice: lessMemory("a smaller --max-tokens or --batch-size, shorter prompts"),
+    rehearse: rehearsalOf(groups[0], settings),
   });
-  const { gpu, loaded: { also: engine } } = session;
-  // Weights still on their way would count as time of the first token.
-  await gpu.finish();
+  const { gpu, loaded: { model, also: engine } } = session;
   const { cache } = engine.slots;
   noteLine(
     cache === undefined
@@ -91,10 +101,18 @@ export async function generate(args: string[]): Promise<void> {
         `${megabytes(cache.bytes).toFixed(1)} MB`,
   );
 
-  const asked: Asked = { gpu, flags, engine, tokenizer, stop, alone: prompts.length === 1 };
-  let number = 0;
+  const asked: Asked = { gpu, flags, engine, tokenizer, settings, alone: prompts.length === 1 };
+  /** Compiles what answers to later prompts take. */
+  const compileFor = async (group: readonly number[][]) => {
+    const rehearse = rehearsalOf(group, settings);
+    const compilation = await timedCompilation(precompile(gpu, model, { also, rehearse }));
+    if (compilation.programs > 0) noteLine(compilationLine(compilation));
+    return compilation;
+  };
+  let number = 0, compilation = present(session.compilation, "a compilation");
   for (const group of groups) {
-    const results = await answerGroup(asked, group, number);
+    if (number > 0) compilation = await compileFor(group);
+    const results = await answerGroup(asked, group, { first: number, compilation });
     for (const result of results) {
       number++;
       if (flags.json) printJson(result);
@@ -111,22 +129,32 @@ interface Asked {
   flags: GenerateFlags;
   engine: Engine | BeamSearcher;
   tokenizer: Tokenizer;
-  /** Tokens that end an answer. */
-  stop: number[];
+  settings: SequenceOptions;
   /** There is one prompt, whose answer is printed as it is made. */
   alone: boolean;
 }
 
-/** Answers prompts at once; the first has this number. */
-async function answerGroup(
-  { gpu, flags, engine, tokenizer, stop, alone }: Asked,
+/** Launches what the answers to prompts take. */
+function rehearsalOf(
   prompts: readonly number[][],
-  firstSubsequence: number,
+  settings: SequenceOptions,
+): Rehearsal<Engine | BeamSearcher> {
+  return (gpu, engine) => {
+    if (engine instanceof Engine) engine.rehearse(gpu, prompts, settings);
+    else engine.rehearse(gpu, prompts[0]);
+  };
+}
+
+/** Answers prompts at once; the first has this number. What was compiled for them is told with the results. */
+async function answerGroup(
+  { gpu, flags, engine, tokenizer, settings, alone }: Asked,
+  prompts: readonly number[][],
+  { first: firstSubsequence, compilation }: { first: number; compilation: Compilation },
 ): Promise<GenerateResult[]> {
   const print = alone && !flags.json ? printText : () => {};
   const decode = (ids: readonly number[]) => tokenizer.decode(ids);
   const answers = prompts.map(() => new Answer(decode, flags.stop ?? [], print));
-  const maxTokens = flags.max_tokens;
+  const { maxTokens } = settings;
   const began = performance.now();
   let first = 0, last = 0;
   const tick = () => {
@@ -135,10 +163,10 @@ async function answerGroup(
   };
   if (!(engine instanceof Engine)) {
     const { length_penalty } = flags;
-    const ids = await engine.search(gpu, prompts[0], { length_penalty, maxTokens, stop, tick });
+    const ids = await engine.search(gpu, prompts[0], { length_penalty, ...settings, tick });
     ids.every((id) => answers[0].push(id));
   } else {
-    const options = { sampling: flags, maxTokens, stop, subsequence: firstSubsequence };
+    const options = { ...settings, subsequence: firstSubsequence };
     for await (const { sequence, index, id } of engine.generate(gpu, prompts, options)) {
       tick();
       if (!answers[index].push(id)) engine.evict(sequence);
@@ -159,6 +187,7 @@ async function answerGroup(
       text,
       prompt_ids: prompts[i],
       ids,
+      compile_seconds: Number(compilation.seconds.toFixed(3)),
       prefill_tokens_per_second: perSecond(total(prompts), first - began),
       decode_tokens_per_second: later > 0 ? perSecond(later, last - first) : null,
       peak_memory_mb: Number(megabytes(gpu.memory.peakTotal).toFixed(3)),

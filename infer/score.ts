@@ -14,7 +14,7 @@ import { command, parseFlags } from "../cli/command_line.ts";
 import * as common from "../cli/common_settings.ts";
 import { ProgressBar } from "../cli/progress.ts";
 import { contextLength } from "../model/families/config.ts";
-import { meanNll } from "../model/transformer/evaluate.ts";
+import { meanNll, rehearseNll } from "../model/transformer/evaluate.ts";
 import { DAMAGED } from "../model/transformer/not_finite.ts";
 import { loadDataset } from "../model/text/data/dataset.ts";
 import { supervisedTokens, type TokenizedSample } from "../model/text/prompt.ts";
@@ -92,11 +92,11 @@ export async function score(args: string[]): Promise<void> {
     say: noteLine,
   });
   const samples = [...groups].flat(), mode = scoringMode(samples);
-  const also = () => undefined;
   await using session = await loadModel(found, flags, {
     mode,
-    also,
+    also: () => undefined,
     advice: lessMemory("a smaller --max-length"),
+    rehearse: (gpu, _, model) => rehearseNll(gpu, model, samples),
   });
   const { gpu, loaded: { model } } = session;
   const bar = new ProgressBar("Scoring", samples.length);

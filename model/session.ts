@@ -98,6 +98,44 @@ export interface Loading<T extends Loaded> {
   ignorePlan?: boolean;
   /** Called once all is allocated, before anything is loaded. */
   allocated?: (gpu: Gpu, loaded: T) => void;
+  /** Compiles programs, with {@linkcode Gpu.precompile}, while weights are loaded; called after `allocated`. */
+  compile?: (gpu: Gpu, loaded: T) => Promise<number>;
+}
+
+/** What was compiled while weights were loaded, and after that. */
+export interface Compilation {
+  programs: number;
+  /** From when it began until all was ready. */
+  seconds: number;
+  /** Of these, those after all was loaded. */
+  waited: number;
+}
+
+/** Seconds of a compilation that are worth to be divided. */
+const LONG_COMPILATION = 1;
+
+/** Says what was compiled. */
+export function compilationLine({ programs, seconds, waited }: Compilation): string {
+  const beside = (seconds - waited).toFixed(1);
+  const part = seconds >= LONG_COMPILATION && Number(beside) > 0
+    ? `, ${beside} s of it while weights were loaded`
+    : "";
+  return `Compiled ${programs} programs in ${seconds.toFixed(1)} s${part}`;
+}
+
+/**
+ * Times a compilation.
+ *
+ * @param work Programs that are compiled, when they are.
+ * @param loaded When all is loaded, in milliseconds. Default: it is now.
+ */
+export async function timedCompilation(
+  work: Promise<number>,
+  loaded: Promise<number> = Promise.resolve(performance.now()),
+): Promise<Compilation> {
+  const began = performance.now(), programs = await work, ended = performance.now();
+  const waited = Math.max(0, ended - await loaded) / 1000;
+  return { programs, seconds: (ended - began) / 1000, waited };
 }
 
 /**
@@ -110,22 +148,39 @@ export async function loadOnto<T extends Loaded>(
   gpu: Gpu,
   source: ModelSource,
   make: (memory: Memory) => T,
-  { seed, adapter, progress, advice, ignorePlan, allocated }: Loading<T>,
+  loading: Loading<T>,
 ): Promise<T> {
+  return (await loadAndCompile(gpu, source, make, loading)).loaded;
+}
+
+async function loadAndCompile<T extends Loaded>(
+  gpu: Gpu,
+  source: ModelSource,
+  make: (memory: Memory) => T,
+  { seed, adapter, progress, advice, ignorePlan, allocated, compile }: Loading<T>,
+): Promise<{ loaded: T; compilation?: Compilation }> {
   const loaded = await allocatePlanned(gpu, make, advice, { ignorePlan }), { model } = loaded;
   allocated?.(gpu, loaded);
+  const done = Promise.withResolvers<number>();
+  const compiling = compile && timedCompilation(compile(gpu, loaded), done.promise);
+  compiling?.catch(() => {}); // heard below, unless loading fails first
   const quantized = describeQuantization(source.name, model.weights, source.weights);
   if (quantized !== undefined) noteLine(quantized);
   model.initialize(gpu);
   await loadWeights(gpu, model, source, { seed, progress });
   if (adapter !== undefined && "tensors" in adapter) loadAdapter(gpu, model, adapter);
   else if (adapter !== undefined) initializeAdapters(gpu, model, { init: adapter.init, seed });
-  return loaded;
+  if (compiling === undefined) return { loaded };
+  // Weights on their way are no part of what is waited for.
+  await gpu.finish();
+  done.resolve(performance.now());
+  return { loaded, compilation: await compiling };
 }
 
 /** An open GPU with a model on it. Leaving an `await using` gives both back. */
 export class Session<T extends Loaded> implements AsyncDisposable {
-  constructor(readonly gpu: Gpu, readonly loaded: T) {}
+  /** @param compilation Absent where nothing was to be compiled. */
+  constructor(readonly gpu: Gpu, readonly loaded: T, readonly compilation?: Compilation) {}
 
   /** Waits for the GPU and closes it. */
   async [Symbol.asyncDispose](): Promise<void> {
@@ -150,9 +205,14 @@ export async function openSession<T extends Loaded>(
       const { measureRoofs } = await import("../kernels/measure/roofs.ts");
       gpu.profiler.roofs = await measureRoofs(gpu, options.precision === "mixed" ? "f16" : "f32");
     }
-    const loaded = await loadOnto(gpu, source, (memory) => make(memory, gpu), loading);
+    const { loaded, compilation } = await loadAndCompile(
+      gpu,
+      source,
+      (memory) => make(memory, gpu),
+      loading,
+    );
     await gpu.profiler?.take();
-    return new Session(gpu, loaded);
+    return new Session(gpu, loaded, compilation);
   } catch (error) {
     source.weights?.close();
     gpu.close();

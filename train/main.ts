@@ -14,6 +14,7 @@ import type { Profile } from "../kernels/gpu/profiler.ts";
 import { reasonOf } from "../kernels/ops/matmul/tuned.ts";
 import { noteLine, printJson, printLine } from "../kernels/terminal.ts";
 import { contextLength } from "../model/families/config.ts";
+import { compilationLine } from "../model/session.ts";
 import { jsonSchema, readTrainArguments, type TrainCommand } from "./config/config.ts";
 import { dryRunLines } from "./dry_run.ts";
 import { writeEffectiveConfig } from "./config/effective_config.ts";
@@ -58,14 +59,6 @@ function sampleAnswers({ config, tokenizer, source }: TrainingSetup): SampleAnsw
   const { model, data } = config;
   if (model !== "builtin" || data !== "builtin") return undefined;
   return new SampleAnswers(tokenizer, contextLength(source.config));
-}
-
-/** Compiles what the first steps take, and says so. */
-async function compile(training: Training): Promise<void> {
-  const began = performance.now();
-  const programs = await training.compile();
-  const seconds = ((performance.now() - began) / 1000).toFixed(1);
-  printLine(`Compiled ${programs} programs in ${seconds} s`);
 }
 
 /** A run and those who take part in it. */
@@ -199,8 +192,7 @@ async function prepare(
     check();
     const { step } = training.progress;
     if (step > 0) printLine(`Going on after step ${step} of ${training.total}`);
-    await compile(training);
-    check();
+    printLine(compilationLine(training.compilation));
     return { training, answers, prompts };
   } catch (error) {
     await training[Symbol.asyncDispose]();

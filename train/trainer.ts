@@ -241,9 +241,14 @@ export class Trainer {
    * a pass takes follows from its tokens (the blocks) and from its targets (the output end): passes that bring
    * neither a number of tokens nor one of targets that was there before are left out.
    *
+   * @param between As {@linkcode Gpu.precompile} takes it.
    * @returns Programs compiled, when all are ready.
    */
-  async precompile(gpu: Gpu, windows: Iterable<AccumulationWindow>): Promise<number> {
+  async precompile(
+    gpu: Gpu,
+    windows: Iterable<AccumulationWindow>,
+    between?: () => Promise<void>,
+  ): Promise<number> {
     const fresh: PlannedPass[] = [], beside: PlannedPass[] = [];
     const take = (into: PlannedPass[], window: AccumulationWindow, what: string) => {
       for (const pass of this.planner.passes(window)) {
@@ -274,7 +279,7 @@ export class Trainer {
       }
       // Nothing of this has been computed.
       this.model.parametersChanged();
-    });
+    }, between);
   }
 
   /** Takes note of sizes; whether one of them is new. */

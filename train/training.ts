@@ -5,11 +5,12 @@
  */
 import { present } from "../kernels/present.ts";
 import { lessMemory } from "../cli/less_memory.ts";
+import { letEventsIn } from "../kernels/gpu/event_loop.ts";
 import type { Gpu } from "../kernels/gpu/gpu.ts";
 import type { Memory } from "../kernels/gpu/memory.ts";
 import { noteLine } from "../kernels/terminal.ts";
 import type { Engine } from "../model/engine/engine.ts";
-import { openSession, type Session } from "../model/session.ts";
+import { type Compilation, openSession, type Session } from "../model/session.ts";
 import type { Llama } from "../model/transformer/llama.ts";
 import type { TrainConfig } from "./config/config.ts";
 import { countSteps, type PlannedStep, plannedSteps, windowSamples } from "./data.ts";
@@ -24,8 +25,8 @@ import { StateSaver, type StateUnderWay } from "./states/state_saver.ts";
 import { pipelinedSteps, type Step, type StepDone } from "./steps.ts";
 import { type StepResult, Trainer } from "./trainer.ts";
 
-/** Windows whose programs are compiled before the first step; those of later ones while earlier steps run. */
-const FIRST_WINDOWS = 16;
+/** Steps whose programs are compiled before the first one; those of later ones while earlier steps run. */
+const FIRST_STEPS = 16;
 
 /** What a run has on the GPU. */
 export interface LoadedTraining {
@@ -73,21 +74,24 @@ export class Training implements AsyncDisposable {
   #state?: StateUnderWay;
   #failure?: Error;
   #isSaving = false;
-  /** Steps whose programs were compiled ahead, by number. */
-  readonly #compiled = new Map<number, RunStep>();
+  /** Steps that were made ahead, so that their programs could be compiled, by number. */
+  readonly #ahead: Map<number, RunStep>;
   /** Whether a loop over the steps has begun and has not been left. */
   #running = false;
 
+  /** @param ahead The first steps after `start`, as far as they were made. */
   constructor(
     setup: TrainingSetup,
     folder: RunFolder,
     session: Session<LoadedTraining>,
     start: Progress,
+    ahead: readonly RunStep[],
   ) {
     this.setup = setup;
     this.folder = folder;
     this.progress = { ...start };
     this.#session = session;
+    this.#ahead = new Map(ahead.map((step) => [step.step, step]));
     this.#saver = new StateSaver(session.gpu, session.loaded.trainer);
     if (setup.config.save_every > 0) this.#saver.prepare();
     if (folder.existed && start.step > 0) {
@@ -113,15 +117,9 @@ export class Training implements AsyncDisposable {
     return countSteps(this.setup.plan);
   }
 
-  /** Compiles the programs of the next steps. @returns Programs compiled. */
-  async compile(): Promise<number> {
-    const next: RunStep[] = [];
-    for (const step of this.#steps()) {
-      next.push(step);
-      if (next.length === FIRST_WINDOWS) break;
-    }
-    for (const step of next) this.#compiled.set(step.step, step);
-    return await this.trainer.precompile(this.gpu, next.map(({ window }) => window));
+  /** What was compiled for the first steps. */
+  get compilation(): Compilation {
+    return present(this.#session.compilation, "a compilation");
   }
 
   /**
@@ -228,20 +226,29 @@ export class Training implements AsyncDisposable {
   }
 
   /** The steps after those done. */
-  *#steps(): Generator<RunStep> {
-    const { setup: { config, plan, samples }, total } = this;
-    let firstMicroBatch = this.progress.microBatches;
-    for (const { window, ...place } of plannedSteps(plan, this.progress.step)) {
-      const step = this.#compiled.get(place.step) ?? {
-        ...place,
-        window: windowSamples(window, samples, plan.samples),
-        learningRate: learningRate(config, place.step, total),
-        firstMicroBatch,
-      };
-      this.#compiled.delete(place.step);
-      yield step;
-      firstMicroBatch += window.length;
-    }
+  #steps(): Generator<RunStep> {
+    return stepsAfter(this.setup, this.progress, this.#ahead);
+  }
+}
+
+/** The steps of a run after those done; one that was made `ahead` is taken from there. */
+function* stepsAfter(
+  { config, plan, samples }: TrainingSetup,
+  { step: done, microBatches }: Progress,
+  ahead = new Map<number, RunStep>(),
+): Generator<RunStep> {
+  const total = countSteps(plan);
+  let firstMicroBatch = microBatches;
+  for (const { window, ...place } of plannedSteps(plan, done)) {
+    const step = ahead.get(place.step) ?? {
+      ...place,
+      window: windowSamples(window, samples, plan.samples),
+      learningRate: learningRate(config, place.step, total),
+      firstMicroBatch,
+    };
+    ahead.delete(place.step);
+    yield step;
+    firstMicroBatch += window.length;
   }
 }
 
@@ -259,6 +266,8 @@ export async function startTraining(
   const { config, source, adapter, objective, planner, states } = setup;
   const { gpu: provider, precision, profile, seed, lora } = config;
   const sizes = largestPass(setup, decodingOf(prompts));
+  const planned = setup.resumed?.progress ?? beginning();
+  const ahead = [...stepsAfter(setup, planned).take(FIRST_STEPS)];
   const make = (memory: Memory, { maxBinding }: Gpu): LoadedTraining => {
     const { weights } = source;
     const options = { config, sizes, maxBinding, objective, planner, weights };
@@ -279,13 +288,16 @@ export async function startTraining(
       gpu.pipelines.print = config.print_wgsl;
       allocated?.(gpu, loaded);
     },
+    compile: (gpu, { trainer }) =>
+      trainer.precompile(gpu, ahead.map(({ window }) => window), letEventsIn),
   });
   try {
     const { gpu, loaded: { trainer } } = session;
     const start = states.length === 0
       ? beginning()
       : loadNewest(gpu, trainer, { states, identity: identityOf(setup), say });
-    return new Training(setup, folder, session, start);
+    // Of a state that is damaged, an older one is taken.
+    return new Training(setup, folder, session, start, start.step === planned.step ? ahead : []);
   } catch (error) {
     await session[Symbol.asyncDispose]();
     throw error;
@@ -303,14 +315,7 @@ export async function openTraining(config: TrainConfig): Promise<Training> {
   try {
     const say = folder.states.length === 0 ? () => {} : noteLine;
     const setup = await setUpTraining({ config, givenLora: new Set() }, () => {}, folder);
-    const training = await startTraining(setup, folder, { say });
-    try {
-      await training.compile();
-      return training;
-    } catch (error) {
-      await training[Symbol.asyncDispose]();
-      throw error;
-    }
+    return await startTraining(setup, folder, { say });
   } catch (error) {
     folder[Symbol.dispose]();
     throw error;

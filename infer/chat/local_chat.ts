@@ -18,7 +18,7 @@ import { stopTokens } from "../../model/text/tokenizer/stop_tokens.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
 import { Conversation } from "../conversation.ts";
 import { openLineInput } from "../line_input.ts";
-import { cacheDtype, loadModel } from "../open.ts";
+import { cacheDtype, loadModel, typicalPrompt } from "../open.ts";
 import { templateInputs } from "../template_inputs.ts";
 import { converse, noteForgotten } from "./converse.ts";
 import type { LocalChatFlags } from "./flags.ts";
@@ -47,9 +47,14 @@ export async function localChat(flags: LocalChatFlags): Promise<void> {
     mode: generateMode(sizes),
     also: (memory, model) => new Engine(memory, model, sizes, { penalized }),
     advice: lessMemory("a smaller --context"),
+    rehearse: (gpu, engine) =>
+      engine.rehearse(gpu, [typicalPrompt(context)], {
+        sampling: flags,
+        maxTokens: flags.max_tokens,
+        stop: [],
+      }),
   });
   const { gpu, loaded: { also: engine } } = session;
-  await gpu.finish();
   noteLine(
     `${source.name}, template ${template.name}, context ${context} tokens. /help lists the commands.`,
   );

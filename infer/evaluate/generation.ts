@@ -36,6 +36,19 @@ export function engineSizes(
   return { sequences: slots, context, promptTokens: slots * longest, cache };
 }
 
+/** Prompts in the order in which they are answered. */
+function inOrder(prompts: readonly Prompt[]): number[] {
+  // The longest first: those that begin alike come one after the other, and find their beginning in the cache.
+  return [...prompts.keys()].sort((a, b) => prompts[b].ids.length - prompts[a].ids.length);
+}
+
+/** Launches what the first answers take; see {@linkcode Engine.rehearse}. */
+export function rehearseAnswers(gpu: Gpu, engine: Engine, prompts: readonly Prompt[]): void {
+  const first = inOrder(prompts).slice(0, engine.sizes.sequences).map((i) => prompts[i]);
+  const maxTokens = Math.max(...first.map(({ generation }) => generation.maxTokens));
+  engine.rehearse(gpu, first.map(({ ids }) => ids), { maxTokens, stop: [] });
+}
+
 /**
  * The answers, in the order of the prompts.
  *
@@ -50,8 +63,7 @@ export async function answerPrompts(
   const answers = prompts.map(({ generation: { until } }) =>
     new Answer(decode, stopText === "" ? until : [...until, stopText], () => {})
   );
-  // The longest first: those that begin alike come one after the other, and find their beginning in the cache.
-  const waiting = [...prompts.keys()].sort((a, b) => prompts[b].ids.length - prompts[a].ids.length);
+  const waiting = inOrder(prompts);
   const going = new Map<Sequence, Answer>();
   let next = 0, done = 0;
   while (next < waiting.length || going.size > 0) {

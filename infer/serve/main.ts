@@ -19,7 +19,7 @@ import type { EngineSizes } from "../../model/engine/slots.ts";
 import { contextLength, type ModelConfig } from "../../model/families/config.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
 import { readApiKeys } from "../api_keys.ts";
-import { cacheDtype, loadModel } from "../open.ts";
+import { cacheDtype, loadModel, typicalPrompt } from "../open.ts";
 import { EngineHost } from "./engine_host.ts";
 import { adapterOf, modelName, parseServeArguments, type ServeFlags } from "./flags.ts";
 import type { ServeSettings, ToEngine, ToServer } from "./messages.ts";
@@ -135,10 +135,11 @@ export async function serve(args: string[]): Promise<void> {
       mode: generateMode(sizes),
       also: (memory, model) => new Engine(memory, model, sizes, options),
       advice: lessMemory("fewer --sequences, a smaller --context"),
+      rehearse: (gpu, engine) =>
+        engine.rehearse(gpu, [typicalPrompt(context)], { maxTokens: context, stop: [] }),
     },
   );
   const { gpu, loaded: { also: engine } } = session;
-  await gpu.finish();
   const host = new EngineHost(
     gpu,
     engine,

@@ -22,7 +22,7 @@ import type { Provider } from "./providers/provider.ts";
 import { Readback, STAGING_BYTES } from "./readback.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
-import { allocated, type Tensor } from "./tensor.ts";
+import { allocated, Tensor } from "./tensor.ts";
 
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
@@ -72,7 +72,8 @@ export class Gpu {
   readonly #mapsInOrder: boolean;
   readonly #finish: Provider["finish"];
   readonly #recorder: Recorder;
-  #precompiling = false;
+  /** Programs that are launched while {@linkcode precompile} lists them. */
+  #listed?: Set<Program>;
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
   readonly #readback: Readback;
@@ -154,28 +155,29 @@ export class Gpu {
   ): void {
     const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    if (this.#precompiling) return this.pipelines.prepare(program);
+    if (this.#listed !== undefined) return void this.#listed.add(program);
     this.#trace?.push(launchUse(program, tensors, cost));
     this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
   }
 
   /**
-   * Compiles the programs that `body` launches, side by side where the implementation can. Nothing is launched, copied,
-   * cleared or written in it.
+   * Compiles the programs that `body` launches, as {@linkcode Pipelines.compile} does. Nothing is launched, copied,
+   * cleared or written in it, so that its tensors need no memory.
    *
    * @returns the number of programs compiled, when all are ready.
    * @throws as {@linkcode check} does, and where `body` reads.
    */
-  async precompile(body: () => void): Promise<number> {
-    const before = this.pipelines.count;
-    this.#precompiling = true;
+  async precompile(body: () => void, between?: () => Promise<void>): Promise<number> {
+    const listed = this.#listed = new Set<Program>();
     try {
       body();
     } finally {
-      this.#precompiling = false;
+      this.#listed = undefined;
     }
-    await this.check();
-    return this.pipelines.count - before;
+    return await this.pipelines.compile(
+      listed,
+      between && (() => between().then(() => this.check())),
+    );
   }
 
   /** What `body` does with memory, in order. It runs as always. */
@@ -194,7 +196,7 @@ export class Gpu {
    * pass; a launch copies faster what fits a binding, see `copy` of ops/elements/bytes.ts.
    */
   copyBuffer(from: Tensor, to: Tensor): void {
-    if (this.#precompiling) return;
+    if (this.#listed !== undefined) return;
     this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(
@@ -208,7 +210,7 @@ export class Gpu {
 
   /** Records filling a tensor with zeros in the same way. */
   clearBuffer(tensor: Tensor): void {
-    if (this.#precompiling) return;
+    if (this.#listed !== undefined) return;
     this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(
       allocated(tensor.buffer, tensor.name),
@@ -230,7 +232,7 @@ export class Gpu {
     if (4 * first + data.byteLength > tensor.bytes) {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
-    if (this.#precompiling) return;
+    if (this.#listed !== undefined) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const whole = bytes.length & ~3, offset = tensor.offset + 4 * first;
@@ -246,6 +248,7 @@ export class Gpu {
 
   /** Working memory for one launch and the next: an f32 tensor of at least `bytes` bytes. */
   scratch(bytes: number): Tensor {
+    if (this.#listed !== undefined) return new Tensor("scratch", "f32", [bytes / 4], undefined);
     if (this.#scratch === undefined || this.#scratch.bytes < bytes) {
       if (this.#scratch !== undefined) this.free(this.#scratch);
       this.#scratch = this.memory.tensor("workspace", "scratch", "f32", [bytes / 4]);
@@ -287,7 +290,7 @@ export class Gpu {
   ): Promise<void> {
     const out = target.subarray(0, tensor.bytes);
     if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
-    if (this.#precompiling) {
+    if (this.#listed !== undefined) {
       throw new Error(`${tensor.name} can't be read while programs are precompiled`);
     }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);

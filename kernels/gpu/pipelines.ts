@@ -48,14 +48,34 @@ export class Pipelines {
     return this.#built[program.id] ??= this.#build(program);
   }
 
-  /** Builds a program's pipeline unless it is built, so that it is ready when {@linkcode check} is done. */
-  prepare(program: Program): void {
-    if (this.#begun.has(program.id)) return;
-    if (this.provider.compilesInParallel) this.#checks.push(this.#buildAside(program));
-    else this.get(program);
+  /**
+   * Builds pipelines that are neither built nor being built: side by side where the implementation can, those of the
+   * longest programs first. Otherwise one after the other.
+   *
+   * @param between Awaited between two that are built one after the other.
+   * @returns how many there are, when they are built.
+   * @throws as {@linkcode check} does.
+   */
+  async compile(programs: Iterable<Program>, between?: () => Promise<void>): Promise<number> {
+    const fresh = [...programs].filter(({ id }) => !this.#begun.has(id));
+    if (this.provider.compilesInParallel) {
+      fresh.sort((a, b) => b.body.length - a.body.length);
+      await Promise.all(fresh.map((program) => this.#buildAside(program)));
+    } else {
+      for (const [i, program] of fresh.entries()) {
+        if (i > 0 && between !== undefined) await between();
+        this.get(program);
+      }
+    }
+    await this.check();
+    return fresh.length;
   }
 
-  /** @throws {UserError} the first WGSL error, with the program's name and the offending lines. */
+  /**
+   * Waits for the reports of pipelines that were built as they were launched.
+   *
+   * @throws {UserError} the first WGSL error so far, with the program's name and the offending lines.
+   */
   async check(): Promise<void> {
     const checks = this.#checks;
     this.#checks = [];

@@ -13,7 +13,7 @@ import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { MOST_TOP_TOKENS, NOT_FINITE, topTokens } from "../../kernels/ops/sampling/top_tokens.ts";
 import { assignSlots, BeamSearch } from "./beam_search.ts";
 import { notFiniteLogits } from "./engine.ts";
-import { type EngineSizes, Slots } from "./slots.ts";
+import { type EngineSizes, type Sampler, Slots } from "./slots.ts";
 import type { Llama } from "../transformer/llama.ts";
 
 /** How to search. */
@@ -57,12 +57,8 @@ export class BeamSearcher {
     const most = Math.min(maxTokens, context - prompt.length);
     if (most <= 0) return [];
     const search = new BeamSearch({ beams, maxTokens: most, lengthPenalty: length_penalty, stop });
-    const vocab = this.model.config.vocab_size;
-    const count = Math.min(search.width, MOST_TOP_TOKENS, vocab);
-    const [ids, logprobs] = [this.#ids, this.#logprobs];
-    const sampler = (logits: Tensor, _first: number, rows: number) =>
-      topTokens(gpu, { logits, vocab, rows, count, ids, logprobs });
-
+    const count = Math.min(search.width, MOST_TOP_TOKENS, this.model.config.vocab_size);
+    const [ids, logprobs] = [this.#ids, this.#logprobs], sampler = this.#sampler(gpu, count);
     this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], sampler);
     let live = [{ slot: 0, ids: [...prompt] }];
     let prompted = new Set([0]);
@@ -105,5 +101,26 @@ export class BeamSearcher {
     }
     const best = search.hypotheses.at(0);
     return best?.stopped ? best.ids.slice(0, -1) : best?.ids ?? [];
+  }
+
+  /**
+   * Launches what a search takes, for {@linkcode Gpu.precompile}: the prompt, a copy from beam to beam, and a step of all
+   * beams. The searcher is of no use after it.
+   */
+  rehearse(gpu: Gpu, prompt: readonly number[]): void {
+    const { sequences: beams, context } = this.sizes;
+    const sampler = this.#sampler(gpu, Math.min(MOST_TOP_TOKENS, this.model.config.vocab_size));
+    this.slots.prefill(gpu, [{ slot: 0, ids: prompt, cached: 0 }], sampler);
+    if (prompt.length === context) return;
+    this.slots.copy(gpu, { from: 0, to: beams - 1, first: 0, tokens: prompt.length });
+    const ids = [...prompt, 0];
+    this.slots.set(gpu, Array.from({ length: beams }, (_, slot) => ({ slot, ids })));
+    this.slots.step(gpu, beams, sampler);
+  }
+
+  /** Finds the candidates of each row, `count` at most. */
+  #sampler(gpu: Gpu, count: number): Sampler {
+    const vocab = this.model.config.vocab_size, [ids, logprobs] = [this.#ids, this.#logprobs];
+    return (logits, _first, rows) => topTokens(gpu, { logits, vocab, rows, count, ids, logprobs });
   }
 }

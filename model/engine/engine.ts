@@ -217,6 +217,32 @@ export class Engine {
     return answers;
   }
 
+  /**
+   * Launches what answers to prompts take, for {@linkcode Gpu.precompile}: the prompts, the step after them, and steps
+   * after 2, 4, 8 ... times as many tokens as far as answers may go. The engine is of no use after it.
+   *
+   * @param prompts As many as there are slots at most.
+   */
+  rehearse(
+    gpu: Gpu,
+    prompts: readonly (readonly number[])[],
+    options: SequenceOptions,
+  ): void {
+    const sequences = prompts.map((prompt) => this.admit(prompt, options)).filter(isLive);
+    if (sequences.length === 0) return;
+    do this.#record(gpu); while (this.#filler.isBusy);
+    this.#record(gpu);
+    // Without a cache a step computes all tokens again, with other programs nearly every time.
+    if (this.slots.cache === undefined) return;
+    const most = Math.max(...sequences.map(({ prompt, most }) => prompt.length + most - 1));
+    const longest = Math.max(...sequences.map(({ prompt }) => prompt.length));
+    for (let tokens = 2 * longest; tokens < 2 * most; tokens *= 2) {
+      const ids = Array<number>(Math.min(tokens, most)).fill(0);
+      this.slots.set(gpu, sequences.flatMap(({ slot }) => slot === undefined ? [] : { slot, ids }));
+      this.slots.step(gpu, this.#count, this.#sampler(gpu, 0));
+    }
+  }
+
   /** Records the next chunk: prompts that wait for a slot, steps of all sequences, or both where they are interleaved. */
   #record(gpu: Gpu): Chunk | undefined {
     const decoded = this.#sequences.filter(isDecoded);

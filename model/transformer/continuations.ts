@@ -172,6 +172,25 @@ function batchOf(
   };
 }
 
+/** Passes whose programs are compiled before the first one. */
+const REHEARSED = 8;
+
+/** Launches what the first passes of a plan take, for {@linkcode Gpu.precompile}. */
+export function rehearseContinuations(gpu: Gpu, model: Llama, plan: ContinuationPlan): void {
+  for (const pass of plan.passes.slice(0, REHEARSED)) computePass(gpu, model, plan, pass);
+}
+
+/** Computes a pass, of which the model tells by {@linkcode Llama.readTargets}. */
+function computePass(
+  gpu: Gpu,
+  model: Llama,
+  { continuations }: ContinuationPlan,
+  pass: ContinuationPass,
+): void {
+  const batch = batchOf(pass, continuations, model.slidingWindows[0]);
+  model.loss(gpu, batch, { backward: false });
+}
+
 /**
  * Computes a plan.
  *
@@ -183,14 +202,12 @@ function batchOf(
 export async function scoreContinuations(
   gpu: Gpu,
   model: Llama,
-  { continuations, passes }: ContinuationPlan,
+  plan: ContinuationPlan,
   progress?: (done: number) => void,
 ): Promise<Outcome[]> {
-  const outcomes = new Array<Outcome>(continuations.length);
+  const { continuations, passes } = plan, outcomes = new Array<Outcome>(continuations.length);
   const record = (pass: ContinuationPass | undefined) => {
-    if (pass === undefined) return;
-    const batch = batchOf(pass, continuations, model.slidingWindows[0]);
-    model.loss(gpu, batch, { backward: false });
+    if (pass !== undefined) computePass(gpu, model, plan, pass);
   };
   record(passes[0]);
   let done = 0;

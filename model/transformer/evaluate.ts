@@ -9,6 +9,20 @@ import type { Llama } from "./llama.ts";
 import { DAMAGED, NotFinite } from "./not_finite.ts";
 import { supervisedTokens, type TokenizedSample } from "../text/prompt.ts";
 
+/** Samples whose programs are compiled before the first is scored. */
+const REHEARSED = 16;
+
+/** Launches what {@linkcode meanNll} of the first samples takes, for {@linkcode Gpu.precompile}. */
+export function rehearseNll(gpu: Gpu, model: Llama, samples: Iterable<TokenizedSample>): void {
+  for (const sample of Iterator.from(samples).take(REHEARSED)) scoreAlone(gpu, model, sample);
+}
+
+/** Scores a sample by itself. */
+function scoreAlone(gpu: Gpu, model: Llama, sample: TokenizedSample): void {
+  const batch = makeBatch([{ ...sample, weight: 1 }], model.slidingWindows[0]);
+  model.loss(gpu, batch, { backward: false });
+}
+
 /**
  * Mean negative log-likelihood per supervised token, in nats: Σ nll / count over all samples, each of
  * which runs alone. Nothing is dropped out.
@@ -26,8 +40,7 @@ export async function meanNll(
   let sum = 0, count = 0, done = 0;
   for (const sample of samples) {
     done++;
-    const batch = makeBatch([{ ...sample, weight: 1 }], model.slidingWindows[0]);
-    model.loss(gpu, batch, { backward: false });
+    scoreAlone(gpu, model, sample);
     const [nll] = await gpu.readF32(model.losses);
     if (!Number.isFinite(nll)) {
       const what = `sample ${done} of ${samples.length}: its negative log-likelihood is ${nll}`;

@@ -54,8 +54,9 @@ gpuTest("cli chat: a conversation with history, /reset, /save, /help and mistake
   const answers = [talk[1], talk[3], fresh[1]].map(({ content }) => content);
   assert.equal(words(stdout), words(answers.join(" ")));
 
-  const [gpu, ...said] = outcome.stderr.trimEnd().split("\n");
+  const [gpu, compiled, ...said] = outcome.stderr.trimEnd().split("\n");
   assert.match(gpu, /^GPU: /);
+  assert.match(compiled, /^Compiled \d+ programs in [\d.]+ s$/);
   assert.deepEqual(said, [
     "builtin, template alpaca, context 512 tokens. /help lists the commands.",
     `(written to ${first})`,

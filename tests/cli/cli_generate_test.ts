@@ -61,8 +61,8 @@ gpuTest("cli generate: prompts and data, in batches of any size, as one by one",
   const results = await generate(...few, ...each("--prompt", QUESTIONS));
   assert.equal(results.length, 3);
   assert.deepEqual(Object.keys(results[0]), [
-    ...["text", "prompt_ids", "ids", "prefill_tokens_per_second", "decode_tokens_per_second"],
-    ...["peak_memory_mb", "finish_reason"],
+    ...["text", "prompt_ids", "ids", "compile_seconds", "prefill_tokens_per_second"],
+    ...["decode_tokens_per_second", "peak_memory_mb", "finish_reason"],
   ]);
   const tokenizer = await loadTokenizer(join(ROOT, "examples/builtin/model"));
   for (const [i, instruction] of QUESTIONS.entries()) {

@@ -138,8 +138,8 @@ gpuTest("cli: train, resume, then generate and score with the adapter", async ()
     await answer(),
   ];
   assert.deepEqual(Object.keys(tuned), [
-    ...["text", "prompt_ids", "ids", "prefill_tokens_per_second", "decode_tokens_per_second"],
-    ...["peak_memory_mb", "finish_reason"],
+    ...["text", "prompt_ids", "ids", "compile_seconds", "prefill_tokens_per_second"],
+    ...["decode_tokens_per_second", "peak_memory_mb", "finish_reason"],
   ]);
   assert.equal(tuned.prompt_ids[0], 1);
   assert.ok(tuned.ids.length <= 6 && tuned.prefill_tokens_per_second > 0);

@@ -1,7 +1,20 @@
 /** Opening a model as a program does: what it answers, in pieces, and what is given back. */
 import assert from "node:assert/strict";
 import { GREEDY } from "../../model/engine/engine.ts";
-import { type AnswerOptions, type AnswerPiece, type Lorikeet, open } from "../../model/session.ts";
+import {
+  type AnswerOptions,
+  type AnswerPiece,
+  compilationLine,
+  type Lorikeet,
+  open,
+  openSession,
+} from "../../model/session.ts";
+import type { Memory } from "../../kernels/gpu/memory.ts";
+import { EXACT } from "../../kernels/ops/numerics.ts";
+import { present } from "../../kernels/present.ts";
+import { openModel } from "../../model/checkpoint/source.ts";
+import { Llama } from "../../model/transformer/llama.ts";
+import { scoreMode } from "../../model/transformer/modes.ts";
 import { gpuTest } from "../kernels/harness.ts";
 
 const BUILTIN = { model: "builtin", precision: "fp32", context: 64 } as const;
@@ -133,4 +146,53 @@ gpuTest("open: a quantised base answers, from less memory", async () => {
   for (const quantization_skip of ["k_proj", null, [3], [""]]) {
     await refused({ quantization_skip }, /quantization_skip is \S+; expected a list of names/);
   }
+});
+
+gpuTest("a session compiles while weights are loaded, and says how long it took", async () => {
+  const source = openModel("random:tiny"), { config } = source;
+  const make = (memory: Memory) => ({
+    model: new Llama(memory, {
+      config,
+      numerics: EXACT,
+      mode: scoreMode({ maxTokens: 8, maxTargets: 8 }),
+    }),
+  });
+  const told: string[] = [];
+  const options = { gpu: {}, seed: 1, advice: "", allocated: () => void told.push("allocated") };
+  const slow = async (programs: number) => {
+    told.push("compile");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    told.push("compiled");
+    return programs;
+  };
+  await using session = await openSession(source, make, {
+    ...options,
+    compile: (gpu, { model }) => {
+      assert.equal(gpu.work.launches, 0, "nothing was loaded");
+      assert.equal(model.config.vocab_size, config.vocab_size);
+      return slow(7);
+    },
+  });
+  assert.deepEqual(told, ["allocated", "compile", "compiled"]);
+  const { programs, seconds, waited } = present(session.compilation, "compilation");
+  assert.equal(programs, 7);
+  assert.ok(seconds > 0.25 && waited < seconds, `${seconds} s, of these ${waited} after loading`);
+  await assert.rejects(
+    openSession(source, make, {
+      ...options,
+      compile: () => slow(0).then(() => Promise.reject(new Error("no WGSL"))),
+    }),
+    /no WGSL/,
+  );
+});
+
+Deno.test("what was compiled, in words", () => {
+  const line = (seconds: number, waited: number) =>
+    compilationLine({ programs: 9, seconds, waited });
+  assert.equal(line(0.44, 0.1), "Compiled 9 programs in 0.4 s");
+  assert.equal(line(3, 3), "Compiled 9 programs in 3.0 s");
+  assert.equal(
+    line(3.1, 1.1),
+    "Compiled 9 programs in 3.1 s, 2.0 s of it while weights were loaded",
+  );
 });
