@@ -56,7 +56,7 @@ gpuTest("cli chat: a conversation with history, /reset, /save, /help and mistake
 
   const [gpu, compiled, ...said] = outcome.stderr.trimEnd().split("\n");
   assert.match(gpu, /^GPU: /);
-  assert.match(compiled, /^Compiled \d+ programs in [\d.]+ s$/);
+  assert.match(compiled, /^Compiled \d+ programs in [\d.]+ s/);
   assert.deepEqual(said, [
     "builtin, template alpaca, context 512 tokens. /help lists the commands.",
     `(written to ${first})`,
