@@ -42,6 +42,7 @@ export const PROGRAMS: readonly CompiledProgram[] = [
       "train/states/state_worker.ts",
       "train/watch/worker.ts",
       "train/watch/page",
+      "http/page",
     ],
   },
   {
@@ -51,7 +52,12 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     args: [],
     // No other machine is reached by these, be it by chat.
     serves: ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", "localhost"],
-    workers: ["model/formats/gguf/quantize_worker.ts", "infer/serve/worker.ts"],
+    workers: [
+      "model/formats/gguf/quantize_worker.ts",
+      "infer/serve/worker.ts",
+      "infer/serve/page",
+      "http/page",
+    ],
   },
 ];
 

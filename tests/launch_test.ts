@@ -126,7 +126,7 @@ Deno.test("launch: no command but test gets more than files, and few get program
 
 Deno.test("launch: watch reads the runs it is given, writes only `stop` there and serves this machine", () => {
   const flags = flagsAnywhere("watch", ["a", "--port", "8", "--debug", "b/c"], "/own/lorikeet");
-  assert.ok(flags.includes("--allow-read=a,b/c,/own/train/watch/page"));
+  assert.ok(flags.includes("--allow-read=a,b/c,/own/train/watch/page,/own/http/page"));
   assert.ok(flags.includes("--allow-write=a/stop,b/c/stop"));
   assert.ok(flags.includes("--allow-net=127.0.0.1"));
   assert.ok(!flags.includes("--allow-read") && !flags.includes("--allow-write"));

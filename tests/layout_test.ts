@@ -201,10 +201,10 @@ Deno.test("layout: commands print by kernels/terminal.ts alone, which writes out
 Deno.test("layout: a file that reads another asks first whether it is one", () => {
   const opening = /\bDeno\.(?:readFile|readTextFile|open)(?:Sync)?\(/;
   const asking = /\bregularFileSize\(|\bisFile\b/;
-  // Both open what is the program's own: a folder of a run to sync it, and a list of versions.
-  const own = ["doctor/deno.ts", "model/files/durable.ts", "train/watch/assets.ts"];
+  // All open what is the program's own: a list of versions, a page, and a folder of a run to sync it.
+  const own = ["doctor/deno.ts", "http/page_files.ts", "model/files/durable.ts"];
   const found = FILES.filter((path) =>
-    /^(?:kernels|model|train|infer|cli|doctor)\//.test(named(path))
+    /^(?:kernels|model|train|infer|cli|doctor|http)\//.test(named(path))
   )
     .filter((path) => {
       const text = Deno.readTextFileSync(path).replace(

@@ -234,7 +234,7 @@ function fileFlags(
   if (runs === "reads") return folders.length > 0 ? [`--allow-read=${folders}`] : [];
   const stops = folders.map((folder) => `${folder}/stop`);
   return [
-    `--allow-read=${[...folders, `${root}/train/watch/page`]}`,
+    `--allow-read=${[...folders, `${root}/train/watch/page`, `${root}/http/page`]}`,
     ...(stops.length > 0 ? [`--allow-write=${stops}`] : []),
   ];
 }

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Context, Hono } from "hono";
-import { secureHeaders } from "hono/secure-headers";
+import { pageHeaders } from "../../http/headers.ts";
 import { assets } from "./assets.ts";
 import { curvesOf } from "./curves.ts";
 import { ownPageOnly, withToken } from "./guard.ts";
@@ -14,27 +14,6 @@ import { AXES, encodeCurves, MOST_POINTS, type Report, type View } from "./page/
 
 /** Milliseconds that an answer waits for what is being read: the page shows what is there, and asks again. */
 const PATIENCE = 150;
-
-/** Headers of every answer: nothing from elsewhere is loaded, no other page shows this one, nothing is kept. */
-const HEADERS = secureHeaders({
-  contentSecurityPolicy: {
-    defaultSrc: ["'none'"],
-    scriptSrc: ["'self'"],
-    styleSrc: ["'self'"],
-    imgSrc: ["'self'"],
-    connectSrc: ["'self'"],
-    baseUri: ["'none'"],
-    formAction: ["'none'"],
-    frameAncestors: ["'none'"],
-    requireTrustedTypesFor: ["'script'"],
-    trustedTypes: ["'none'"],
-  },
-  xFrameOptions: "DENY",
-  referrerPolicy: "no-referrer",
-  crossOriginResourcePolicy: "same-origin",
-  crossOriginOpenerPolicy: "same-origin",
-  strictTransportSecurity: false,
-});
 
 /** The view that an address asks for; undefined where a part of it is wrong. */
 function viewOf(query: (name: string) => string | undefined): View | undefined {
@@ -57,7 +36,7 @@ function viewOf(query: (name: string) => string | undefined): View | undefined {
  */
 export function watchApp(runs: Runs, token: string): Hono {
   const app = new Hono();
-  app.use(HEADERS);
+  app.use(pageHeaders());
   app.use(async (context, next) => {
     await next();
     context.header("Cache-Control", "no-store");

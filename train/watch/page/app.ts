@@ -3,9 +3,9 @@
  *
  * @module
  */
+import { byId, setText } from "../../../http/page/elements.ts";
 import { Api, Refused } from "./api.ts";
 import { Chart, type ChartActions, type ChartKind, type ShownRun } from "./chart.ts";
-import { byId, setText } from "./elements.ts";
 import { OneRun } from "./one_run.ts";
 import { RunList } from "./run_list.ts";
 import { AXES, type Axis, type Curves, type Report, type RunReport } from "./view.ts";

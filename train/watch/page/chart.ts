@@ -4,8 +4,9 @@
  * @module
  */
 import uPlot from "uplot";
+import { element } from "../../../http/page/elements.ts";
 import type { Axis, Curves, EvaluationPoint, Metric } from "./view.ts";
-import { clock, element, lineStyle, short, swatch } from "./elements.ts";
+import { clock, lineStyle, short, swatch } from "./marks.ts";
 
 const HEIGHT = 230, TALL = 300;
 /** Share of the width that an arrow key moves by. */

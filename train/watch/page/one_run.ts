@@ -3,8 +3,9 @@
  *
  * @module
  */
+import { byId, element, setText } from "../../../http/page/elements.ts";
 import type { Api } from "./api.ts";
-import { byId, element, setText, short } from "./elements.ts";
+import { short } from "./marks.ts";
 import type { RunReport, SampleAnswer } from "./view.ts";
 
 /** Gives a list of choices other entries, and keeps what is chosen where that is still there. */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { byId, clock, element, setText, short, swatch } from "./elements.ts";
+import { byId, element, setText } from "../../../http/page/elements.ts";
+import { clock, short, swatch } from "./marks.ts";
 import type { RunReport, RunStatus } from "./view.ts";
 
 /** States in words. */
