@@ -3,11 +3,12 @@
  *
  * @module
  */
+import type { Context } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { HTTPException } from "hono/http-exception";
-import { secureHeaders } from "hono/secure-headers";
 import { OpenAPIHono } from "hono-openapi";
 import { bearerOf, hostName, LOOPBACK_NAMES, refusalOf } from "../../http/guard.ts";
+import { dataHeaders, pageHeaders } from "../../http/headers.ts";
 import { ApiError, type ErrorStatus } from "./api_error.ts";
 import { chatCompletions } from "./endpoints/chat_completions.ts";
 import { completions } from "./endpoints/completions.ts";
@@ -19,6 +20,7 @@ import { openapi } from "./endpoints/openapi.ts";
 import { responses } from "./endpoints/responses.ts";
 import { tokenize } from "./endpoints/tokenize.ts";
 import { asApiError } from "./events.ts";
+import type { servedPage } from "./page_files.ts";
 import type { Serving } from "./serving.ts";
 
 const ENDPOINTS: readonly Endpoint[] = [
@@ -60,15 +62,22 @@ export interface Access {
   readonly keys: readonly string[];
 }
 
-/** Headers of every answer: no other page shows it or loads anything of it. */
-const HEADERS = secureHeaders({
-  contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-  xFrameOptions: "DENY",
-  referrerPolicy: "no-referrer",
-  crossOriginResourcePolicy: "same-origin",
-  crossOriginOpenerPolicy: "same-origin",
-  strictTransportSecurity: false,
-});
+const DATA = dataHeaders(), PAGE = pageHeaders("dompurify");
+
+/** Whether a path is the page's, which holds nothing that a key is for. */
+function isOfPage(path: string): boolean {
+  return path === "/" || path.startsWith("/page/") || path.startsWith("/http/page/");
+}
+
+/** The page's files, read when the first of them is asked for: the server is to answer programs soon. */
+let pageFiles: ReturnType<typeof servedPage> | undefined;
+
+/** Answers with a file of the page. */
+async function answerPage(context: Context): Promise<Response | undefined> {
+  pageFiles ??= (await import("./page_files.ts")).servedPage();
+  const file = pageFiles.get(context.req.path);
+  return file && context.body(file.text, 200, { "Content-Type": file.type });
+}
 
 /** Whether a Host header names this server. */
 function servedHost({ host, everywhere, hostname }: Access) {
@@ -95,7 +104,7 @@ function ownError(error: unknown): ApiError {
 export function serveApp(serving: Serving, access: Access): App {
   const app: App = new OpenAPIHono();
   const isServed = servedHost(access), { keys } = access, bearer = bearerOf(keys);
-  app.use(HEADERS);
+  app.use((context, next) => (isOfPage(context.req.path) ? PAGE : DATA)(context, next));
   app.use(async (context, next) => {
     await next();
     context.header("Cache-Control", "no-store");
@@ -105,7 +114,7 @@ export function serveApp(serving: Serving, access: Access): App {
     const refusal = refusalOf({ url: req.url, header: (name) => req.header(name) }, isServed);
     if (refusal !== undefined) throw new ApiError(refusal.status, refusal.message);
     const key = bearer(req.header("authorization"));
-    if (keys.length > 0 && key < 0 && req.path !== "/health") {
+    if (keys.length > 0 && key < 0 && req.path !== "/health" && !isOfPage(req.path)) {
       throw new ApiError(
         401,
         "the API key is missing or wrong; expected Authorization: Bearer KEY",
@@ -131,6 +140,10 @@ export function serveApp(serving: Serving, access: Access): App {
     },
   }));
   for (const endpoint of ENDPOINTS) endpoint(app, serving);
+  app.get("*", async (context, next) => {
+    const page = isOfPage(context.req.path) ? await answerPage(context) : undefined;
+    return page ?? await next();
+  });
   app.notFound(({ req }) =>
     new ApiError(404, `there is no ${req.method} ${req.path} here`, { code: "unknown_url" })
       .response()

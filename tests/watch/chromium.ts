@@ -27,19 +27,28 @@ export const LAPTOP = { width: 1280, height: 800 };
 export interface Watched {
   page: Page;
   faults: string[];
+  /** The text of an element. */
+  text(selector: string): Promise<string>;
+  /** Waits until an expression of the page's is true. */
+  until(expression: string): Promise<void>;
 }
 
-/** A page that notes errors, refusals and whatever it asks of another machine than this one. */
+/** A page that notes what its console says, and whatever it asks of another machine than this one. */
 async function watched(browser: BrowserContext): Promise<Watched> {
   const page = await browser.newPage(), faults: string[] = [];
-  page.on("console", (message) => {
-    if (message.type() === "error" || message.type() === "warn") faults.push(message.text());
-  });
+  page.on("console", (message) => faults.push(message.text()));
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
     if (!request.url().startsWith("http://127.0.0.1:")) faults.push(`asks ${request.url()}`);
   });
-  return { page, faults };
+  return {
+    page,
+    faults,
+    text: (selector) => page.$eval(selector, (element) => element.textContent ?? ""),
+    until: async (expression) => {
+      await page.waitForFunction(expression, { timeout: 30_000, polling: 50 });
+    },
+  };
 }
 
 let browser: Promise<Browser> | undefined;
@@ -56,11 +65,20 @@ function theBrowser(): Promise<Browser> {
 
 Deno.test.afterAll(async () => await (await browser)?.close());
 
-/** A test with a new tab, which is ignored where there is no browser. */
-export function browserTest(name: string, body: (tab: Watched) => Promise<void>): void {
+/**
+ * A test with a new tab, which is ignored where there is no browser.
+ *
+ * @param missing What else it needs that is not there.
+ */
+export function browserTest(
+  name: string,
+  body: (tab: Watched) => Promise<void>,
+  missing?: string,
+): void {
+  const lacks = executablePath ? missing : "no Chromium";
   Deno.test({
-    name: executablePath ? name : `${name} (ignored: no Chromium)`,
-    ignore: executablePath === undefined,
+    name: lacks ? `${name} (ignored: ${lacks})` : name,
+    ignore: lacks !== undefined,
     // The browser and its pipes outlive a test.
     sanitizeOps: false,
     sanitizeResources: false,

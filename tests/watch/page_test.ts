@@ -17,10 +17,6 @@ const evaluation = (step: number, loss: number, answer: string) =>
 interface Shown extends Watched {
   served: WatchPage;
   folders: string[];
-  /** The text of an element. */
-  text(selector: string): Promise<string>;
-  /** Waits until an expression of the page's is true. */
-  until(expression: string): Promise<void>;
 }
 
 /** A test with the page of some runs, each with its files. */
@@ -33,17 +29,8 @@ function pageTest(
     inFolder(async (parent) => {
       const folders = Object.entries(files).map(([name, own]) => makeRun(join(parent, name), own));
       const served = await serveWatchPage(new Runs(folders), 0);
-      const { page } = tab;
       try {
-        await body({
-          ...tab,
-          served,
-          folders,
-          text: (selector) => page.$eval(selector, (element) => element.textContent ?? ""),
-          until: async (expression) => {
-            await page.waitForFunction(expression, { timeout: 30_000, polling: 50 });
-          },
-        });
+        await body({ ...tab, served, folders });
       } finally {
         await tab.page.close();
         await served.close();

@@ -51,7 +51,7 @@ serverTest("without a key nothing but health is told", { keys: [KEY, OTHER] }, a
   const wrong = ["", "Bearer", `Bearer ${KEY}x`, `Bearer ${KEY.slice(1)}`, `Basic ${KEY}`, KEY];
   for (const Authorization of wrong) {
     const headers = { Authorization };
-    for (const path of ["/v1/models", "/v1/none", "/"]) {
+    for (const path of ["/v1/models", "/v1/none", "/page"]) {
       const { status, text: body } = await ask({ path, headers });
       assert.equal(status, 401, `${path} with ${Authorization}`);
       assert.equal(JSON.parse(body).error.code, "invalid_api_key");
@@ -124,3 +124,49 @@ serverTest("a body that is refused unread holds up no later request", {}, async 
     assert.deepEqual(await health.json(), { status: "ok", running: 0, waiting: 0 });
   }
 });
+
+serverTest(
+  "the page holds no secret, and is served without a key",
+  { keys: [KEY] },
+  async (server) => {
+    const { ask, port, told } = server;
+    const { status, text: page, headers } = await ask({ path: "/" });
+    assert.equal(status, 200);
+    assert.match(headers.get("content-type") ?? "", /^text\/html/);
+    assert.doesNotMatch(page, new RegExp(KEY));
+    const policy = headers.get("content-security-policy") ?? "";
+    for (const part of ["default-src 'none'", "script-src 'self'", "form-action 'none'"]) {
+      assert.ok(policy.split("; ").includes(part), policy);
+    }
+    assert.match(policy, /require-trusted-types-for 'script'; trusted-types dompurify$/);
+    const named = [...page.matchAll(/ (?:src|href)="([^"]+)"/g)].map(([, path]) => `/${path}`);
+    assert.ok(named.length >= 4, named.join());
+    for (const path of named) assert.equal((await ask({ path })).status, 200, path);
+    for (
+      const path of [
+        "/page/",
+        "/page/deno.json",
+        "/page/../main.ts",
+        "/page/%2e%2e/main.ts",
+        "/http/page/none",
+      ]
+    ) {
+      assert.ok([401, 404].includes((await ask({ path })).status), path);
+    }
+    assert.equal((await ask({ path: "/", headers: { Host: "evil.example" } })).status, 403);
+    const origin = { Origin: "http://evil.example" }, site = { "Sec-Fetch-Site": "cross-site" };
+    assert.equal((await ask({ path: "/page/app.ts", headers: origin })).status, 403);
+    assert.equal((await ask({ path: "/", headers: site })).status, 403);
+    assert.equal((await ask({ path: "/", headers: { Host: `localhost:${port}` } })).status, 200);
+    assert.equal(
+      (await ask({
+        method: "POST",
+        path: "/",
+        headers: { "Content-Type": "application/json", "Content-Length": "2" },
+        body: "{}",
+      })).status,
+      404,
+    );
+    assert.deepEqual(told, []);
+  },
+);

@@ -51,58 +51,64 @@ export const chat = (fields: Record<string, unknown> = {}): Record<string, unkno
   ...fields,
 });
 
+/** Runs a test with a server whose model is loaded. */
+export async function withServer(
+  settings: Partial<ServeSettings>,
+  body: (server: TestServer) => Promise<void>,
+): Promise<void> {
+  const told: ToEngine[] = [], taken = new Set<ToEngine>();
+  let heard = Promise.withResolvers<void>();
+  const server = await serveModel({ ...SETTINGS, ...settings }, (message) => {
+    told.push(message);
+    heard.resolve();
+    heard = Promise.withResolvers();
+  });
+  const find = async <T extends ToEngine>(is: (message: ToEngine) => message is T) => {
+    for (;;) {
+      const found = told.find((message): message is T => is(message) && !taken.has(message));
+      if (found !== undefined) {
+        taken.add(found);
+        return found;
+      }
+      await heard.promise;
+    }
+  };
+  const { port } = server, Host = `127.0.0.1:${port}`;
+  const ask = (request: RawRequest) =>
+    askRaw(port, { ...request, headers: { Host, ...request.headers } });
+  server.ready(0);
+  try {
+    await body({
+      server,
+      port,
+      told,
+      admitted: () => find((message): message is Admission => message.kind === "admit"),
+      until: async (kind) => {
+        await find((message): message is ToEngine => message.kind === kind);
+      },
+      give: (piece) => server.receive([piece]),
+      ask,
+      post: (path, content, headers = {}) => {
+        const json = typeof content === "string" ? content : JSON.stringify(content);
+        const length = `${new TextEncoder().encode(json).length}`;
+        return ask({
+          method: "POST",
+          path,
+          body: json,
+          headers: { "Content-Type": "application/json", "Content-Length": length, ...headers },
+        });
+      },
+    });
+  } finally {
+    await server.close();
+  }
+}
+
 /** Registers a test with a server whose model is loaded. */
 export function serverTest(
   name: string,
   settings: Partial<ServeSettings>,
   body: (server: TestServer) => Promise<void>,
 ): void {
-  Deno.test(`serve: ${name}`, async () => {
-    const told: ToEngine[] = [], taken = new Set<ToEngine>();
-    let heard = Promise.withResolvers<void>();
-    const server = await serveModel({ ...SETTINGS, ...settings }, (message) => {
-      told.push(message);
-      heard.resolve();
-      heard = Promise.withResolvers();
-    });
-    const find = async <T extends ToEngine>(is: (message: ToEngine) => message is T) => {
-      for (;;) {
-        const found = told.find((message): message is T => is(message) && !taken.has(message));
-        if (found !== undefined) {
-          taken.add(found);
-          return found;
-        }
-        await heard.promise;
-      }
-    };
-    const { port } = server, Host = `127.0.0.1:${port}`;
-    const ask = (request: RawRequest) =>
-      askRaw(port, { ...request, headers: { Host, ...request.headers } });
-    server.ready(0);
-    try {
-      await body({
-        server,
-        port,
-        told,
-        admitted: () => find((message): message is Admission => message.kind === "admit"),
-        until: async (kind) => {
-          await find((message): message is ToEngine => message.kind === kind);
-        },
-        give: (piece) => server.receive([piece]),
-        ask,
-        post: (path, content, headers = {}) => {
-          const json = typeof content === "string" ? content : JSON.stringify(content);
-          const length = `${new TextEncoder().encode(json).length}`;
-          return ask({
-            method: "POST",
-            path,
-            body: json,
-            headers: { "Content-Type": "application/json", "Content-Length": length, ...headers },
-          });
-        },
-      });
-    } finally {
-      await server.close();
-    }
-  });
+  Deno.test(`serve: ${name}`, () => withServer(settings, body));
 }

@@ -1,0 +1,35 @@
+/**
+ * The page's own files, and those of marked and DOMPurify, as the packages have them.
+ *
+ * @module
+ */
+import dompurifyScript from "dompurify" with { type: "text" };
+import markedScript from "marked" with { type: "text" };
+import { type PageFile, pageFiles } from "../../http/page_files.ts";
+
+/** Every file by its path. */
+export function servedPage(): ReadonlyMap<string, PageFile> {
+  return pageFiles({
+    folder: new URL("./page/", import.meta.url),
+    names: [
+      "index.html",
+      "icon.svg",
+      "style.css",
+      "answers.css",
+      "answer_view.ts",
+      "api.ts",
+      "app.ts",
+      "columns.ts",
+      "conversation.ts",
+      "editor.ts",
+      "events.ts",
+      "kept.ts",
+      "markdown.ts",
+      "saving.ts",
+      "settings.ts",
+      "tokens.ts",
+      "turn_view.ts",
+    ],
+    packages: { "dompurify.js": dompurifyScript, "marked.js": markedScript },
+  }, "/page/");
+}
