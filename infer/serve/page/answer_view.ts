@@ -49,8 +49,10 @@ export class AnswerView {
   readonly #buttons: Record<"stop" | "retry" | "edit" | "copy", HTMLButtonElement>;
   #tokens: TokenText | undefined;
   #editor: HTMLFormElement | undefined;
-  /** Whether it was drawn by its tokens; undefined before it was drawn. */
-  #probabilities: boolean | undefined;
+  /** Whether it is shown by its tokens. */
+  #probabilities = false;
+  /** What was drawn: nothing is drawn twice, as that would lose what is selected or has the focus. */
+  #drawn = "";
   #timer = 0;
   #cost = 0;
 
@@ -81,9 +83,9 @@ export class AnswerView {
 
   /** Shows the answer as it is now: soon while it grows, and at once when it has ended. */
   update(probabilities: boolean): void {
-    const isNew = probabilities !== this.#probabilities;
+    const isOther = probabilities !== this.#probabilities || this.#drawn === "";
     this.#probabilities = probabilities;
-    if (this.answer.state !== "running" || isNew) return this.#draw();
+    if (this.answer.state !== "running" || isOther) return this.#draw();
     if (this.#timer !== 0) return;
     this.#timer = setTimeout(() => this.#draw(), Math.max(PAUSE, SHARE * this.#cost));
   }
@@ -92,6 +94,9 @@ export class AnswerView {
     clearTimeout(this.#timer);
     this.#timer = 0;
     const { answer } = this, { text, tokens, state, problem } = answer;
+    const now = [state, text.length, tokens?.length, this.#probabilities].join();
+    if (now === this.#drawn) return;
+    this.#drawn = now;
     const began = performance.now(), running = state === "running";
     if (this.#probabilities && tokens !== undefined && tokens.length > 0) {
       this.#tokens ??= new TokenText(`Tokens of the answer of ${answer.model}`);
@@ -120,7 +125,10 @@ export class AnswerView {
       text: this.answer.text,
       label: `Answer of ${this.answer.model}`,
       action: "Keep",
-      changed: (text) => this.#actions.correct(text),
+      changed: (text) => {
+        this.#actions.correct(text);
+        return true;
+      },
       done: () => {
         form.remove();
         this.#editor = undefined;

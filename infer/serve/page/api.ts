@@ -21,8 +21,6 @@ export interface Model {
   readonly id: string;
   /** The model that an adapter was made for; null where it is a model of its own. */
   readonly parent: string | null;
-  /** Tokens of a conversation at most. */
-  readonly max_model_len: number;
 }
 
 /** What is asked for an answer; fields that are not given are the server's to choose. */

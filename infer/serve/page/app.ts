@@ -178,7 +178,7 @@ class Page {
 
   #viewOf(i: number): TurnView {
     return new TurnView({
-      edit: (prompt) => void this.#ask(i, prompt),
+      edit: (prompt) => this.#ask(i, prompt),
       ask: (column) => void this.#askAgain(i, column),
       stop: (answer) => {
         this.#running.get(answer)?.abort();
@@ -206,17 +206,22 @@ class Page {
 
   /** Puts other turns in the place of what was said, which can be taken back. */
   #replace(turns: Turn[], said: string): void {
-    this.#stopAll();
     const before = this.#turns;
-    this.#turns = turns;
+    this.#use(turns);
     this.#say(before.length > 0 ? said : "", before.length > 0 ? before : undefined);
     this.#show();
   }
 
+  /** Goes on with other turns, and ends the answers that are in none of them. */
+  #use(turns: Turn[]): void {
+    this.#turns = turns;
+    const kept = new Set(turns.flatMap(({ answers }) => answers));
+    for (const [answer, controller] of this.#running) if (!kept.has(answer)) controller.abort();
+  }
+
   #takeBack(): void {
     if (this.#before === undefined) return;
-    this.#stopAll();
-    this.#turns = this.#before;
+    this.#use(this.#before);
     this.#say("");
     this.#show();
     this.#focusPrompt();

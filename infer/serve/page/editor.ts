@@ -18,8 +18,8 @@ export interface Editing {
   /** What the text is, and what its change is called. */
   readonly label: string;
   readonly action: string;
-  /** Called with another text that is not empty. */
-  readonly changed: (text: string) => void;
+  /** Called with a text that is not empty. @returns Whether it was taken; it stays in its field otherwise. */
+  readonly changed: (text: string) => Promise<boolean> | boolean;
   /** Called in either case, at the end. */
   readonly done: () => void;
 }
@@ -37,11 +37,10 @@ export function editor({ text, label, action, changed, done }: Editing): HTMLFor
   );
   field.value = text;
   cancel.addEventListener("click", done);
-  form.addEventListener("submit", (event) => {
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (field.value.trim() === "") return field.focus();
-    changed(field.value);
-    done();
+    if (field.value.trim() === "") field.focus();
+    else if (await changed(field.value)) done();
   });
   form.addEventListener("keydown", (event) => {
     if (event.key === "Escape") {

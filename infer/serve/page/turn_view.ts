@@ -10,8 +10,8 @@ import { editor } from "./editor.ts";
 
 /** What a person can do with a turn. */
 export interface TurnActions {
-  /** Asks something else instead, of all models that are shown. */
-  edit(prompt: string): void;
+  /** Asks something else instead, of all models that are shown. @returns Whether they could be asked. */
+  edit(prompt: string): Promise<boolean>;
   /** Asks the model of a column, anew where it has answered. */
   ask(column: number): void;
   stop(answer: Answer): void;
@@ -57,13 +57,13 @@ export class TurnView {
         ? view
         : new AnswerView(answer, this.#actionsOf(answer, column));
     });
-    const isNew = views.length !== this.#views.length ||
-      views.some((view, i) => view !== this.#views[i]);
-    if (isNew) {
-      this.#answers.replaceChildren(
-        ...views.map((view) => view instanceof AnswerView ? view.article : view),
-      );
+    for (const [column, view] of views.entries()) {
+      const shown = this.#answers.children[column];
+      const wanted = view instanceof AnswerView ? view.article : view;
+      if (shown === undefined) this.#answers.append(wanted);
+      else if (shown !== wanted) shown.replaceWith(wanted);
     }
+    for (const _ of this.#views.splice(views.length)) this.#answers.lastElementChild?.remove();
     this.#views = views;
     for (const view of views) if (view instanceof AnswerView) view.update(probabilities);
   }
@@ -92,7 +92,7 @@ export class TurnView {
     if (view instanceof HTMLElement && view.textContent === words) return view;
     const button = element("button", { type: "button" }, words);
     button.addEventListener("click", () => this.#actions.ask(column));
-    return element("div", { class: "answer" }, button);
+    return element("div", { class: "answer question" }, button);
   }
 
   #change(): void {
