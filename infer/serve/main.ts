@@ -29,9 +29,9 @@ const SHORTEST_KEY = 16;
 /** Tokens of prompts between two steps of the answers that are being made. */
 const INTERLEAVED = 1024;
 
-/** Where the server is asked. */
+/** The server's address. */
 function urlOf(host: string, port: number): string {
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}/v1`;
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}/`;
 }
 
 /** The thread that answers requests. */
@@ -171,7 +171,9 @@ export async function serve(args: string[]): Promise<void> {
     noteLine(
       `${source.name}: ${sequences} answers at once of ${context} tokens, cache ${memory} MB.`,
     );
-    printLine(`Serving ${urlOf(flags.host, port)}`);
+    const url = urlOf(flags.host, port);
+    noteLine(`A page to talk with it: ${url}`);
+    printLine(`Serving ${url}v1`);
     await host.run();
   } finally {
     stopListening();

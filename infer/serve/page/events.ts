@@ -1,6 +1,7 @@
 /**
  * Server-sent events, as far as OpenAI's API has them: `data: ` and a text, an event a paragraph
- * (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+ * (https://html.spec.whatwg.org/multipage/server-sent-events.html). npm's eventsource-parser, by which `chat` reads them, keeps
+ * its modules to itself, so that a browser could not be given them one by one.
  *
  * @module
  */
