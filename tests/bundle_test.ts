@@ -9,6 +9,7 @@ import { ROOT } from "../scripts/compile.ts";
 import { TemporaryFolder } from "./cli/cli.ts";
 import type { Outcome } from "./fake_system.ts";
 import { gpuTest } from "./kernels/harness.ts";
+import { addressOf, end } from "./watch/served.ts";
 
 /** All that a bundle needs of a system. */
 const TOOLS = "cat gzip id ls mkdir mv rm sed sh sync tail tar uname".split(" ");
@@ -317,7 +318,7 @@ Deno.test("bundle: what programs import goes in, and what only developers need s
     assert.doesNotMatch(path, /^(tests|bench|docs|findings)\/|^scripts\/(bundle|compile)/);
   }
   const names = placePackages(graph.npmImports, graph.packages).map(({ name }) => name);
-  for (const name of ["zod", "commander", "uplot", "marked", "dompurify"]) {
+  for (const name of ["zod", "uplot", "@hono/zod-openapi", "marked", "dompurify"]) {
     assert.ok(names.includes(name), name);
   }
   for (const name of ["vega", "vega-lite", "pdfmake", "axe-core", "llama-tokenizer-js"]) {
@@ -360,6 +361,20 @@ gpuTest("bundle: the real one trains in an empty home without network, npm and D
     [...Deno.readDirSync(machine.file("home/.cache"))].map(({ name }) => name),
     ["lorikeet-bundle"],
   );
+
+  const server = machine.start(program, ["serve", "--model", "builtin", "--port", "0"]);
+  try {
+    const { origin } = await addressOf(server);
+    for (
+      const path of ["/", "/page/app.ts", "/page/marked.js", "/http/page/base.css", "/v1/models"]
+    ) {
+      const response = await fetch(origin + path);
+      await response.body?.cancel();
+      assert.equal(response.status, 200, path);
+    }
+  } finally {
+    await end(server);
+  }
   const help = await run("--help");
   assert.match(help.stdout, /^ {2}train /m);
   assert.doesNotMatch(help.stdout, /^ {2}(bench|test|bundle) /m);

@@ -3,6 +3,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
   compileArguments,
+  type CompiledProgram,
   includedFiles,
   lacksBaseBinary,
   launcherPermissions,
@@ -19,8 +20,14 @@ interface ModuleInfo {
   }[];
 }
 
-/** What `deno compile` would put in: the module graph of an entry point. */
-async function moduleGraph(entry: string): Promise<ModuleInfo[]> {
+/** What `deno compile` would put in: the module graphs of a program and of its other threads. */
+async function moduleGraph({ entry, workers }: CompiledProgram): Promise<ModuleInfo[]> {
+  const threads = workers.filter((path) => path.endsWith(".ts"));
+  return (await Promise.all([entry, ...threads].map(modulesOf))).flat();
+}
+
+/** The module graph of a file. */
+async function modulesOf(entry: string): Promise<ModuleInfo[]> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["info", "--json", "--frozen", entry],
     cwd: ROOT,
@@ -36,7 +43,7 @@ function localFiles(modules: ModuleInfo[]): string[] {
 
 for (const program of PROGRAMS) {
   Deno.test(`compile: everything ${program.entry} imports would go in`, async () => {
-    const modules = await moduleGraph(program.entry);
+    const modules = await moduleGraph(program);
     const broken = modules.flatMap(({ specifier, error, dependencies = [] }) => [
       ...(error ? [`${specifier}: ${error}`] : []),
       ...dependencies.flatMap(({ code }) => code?.error ? [`${specifier}: ${code.error}`] : []),
@@ -61,7 +68,7 @@ for (const program of PROGRAMS) {
 
   Deno.test(`compile: files that ${program.entry} opens beside its modules would go in`, async () => {
     const included = [...program.workers, ...await includedFiles()];
-    for (const file of localFiles(await moduleGraph(program.entry))) {
+    for (const file of localFiles(await moduleGraph(program))) {
       if (!file.endsWith(".ts")) continue;
       const source = await Deno.readTextFile(file);
       for (const [, url] of source.matchAll(/new URL\(\s*["'`]([^"'`$]+)[^)]*import\.meta\.url/g)) {

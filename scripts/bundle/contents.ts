@@ -5,6 +5,7 @@
  * @module
  */
 import { basename, dirname, join, relative } from "node:path";
+import { PROGRAMS as COMPILED } from "../compile.ts";
 import { COMMANDS, isBundled, PROGRAMS } from "../launch/permissions.ts";
 import { type ModuleGraph, moduleGraph, npmCacheFolder } from "./graph.ts";
 import { copyPackages, type Placed } from "./packages.ts";
@@ -12,10 +13,12 @@ import { copyPackages, type Placed } from "./packages.ts";
 /** Folders of which not everything goes in. */
 const CHOSEN = ["examples", "scripts"];
 
-/** The programs that go in: paths from the project's folder. */
+/** The programs that go in, and the modules of their other threads, which no import names: paths from the project's folder. */
 export function bundledPrograms(): string[] {
-  return Object.entries(PROGRAMS).filter(([command]) => isBundled(command))
+  const programs = Object.entries(PROGRAMS).filter(([command]) => isBundled(command))
     .map(([, { program }]) => program);
+  const threads = COMPILED.flatMap(({ workers }) => workers.filter((path) => path.endsWith(".ts")));
+  return [...programs, ...threads];
 }
 
 /** Every file of a folder and those in it, as paths from `root`. */
