@@ -69,6 +69,8 @@ class Page {
     });
     this.#probabilities.addEventListener("click", () => {
       this.#told = !this.#told;
+      const isNew = this.#told && this.#turns.length > 0;
+      this.#say(isNew ? "Answers that are made from now on have probabilities." : "");
       this.#show();
     });
     this.#undo.addEventListener("click", () => this.#takeBack());

@@ -20,6 +20,15 @@ export interface Kept {
 
 const KEPT = "lorikeet.conversation";
 
+const NOTHING: Kept = {
+  turns: [],
+  draft: "",
+  models: [],
+  compares: false,
+  probabilities: false,
+  settings: {},
+};
+
 /** Turns without what takes most room. */
 function withoutTokens(turns: readonly Turn[]): Turn[] {
   return turns.map(({ prompt, answers }) => ({
@@ -30,8 +39,7 @@ function withoutTokens(turns: readonly Turn[]): Turn[] {
 
 /** What was kept, or nothing yet. Answers that were running have been broken off. */
 export function readKept(): Kept {
-  const kept: Kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null") ??
-    { turns: [], draft: "", models: [], compares: false, probabilities: false, settings: {} };
+  const kept: Kept = { ...NOTHING, ...JSON.parse(sessionStorage.getItem(KEPT) ?? "{}") };
   for (const answer of kept.turns.flatMap(({ answers }) => answers)) {
     if (answer?.state === "running") answer.state = "stopped";
   }

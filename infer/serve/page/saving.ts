@@ -4,7 +4,7 @@
  * @module
  */
 import { byId, element } from "../../../http/page/elements.ts";
-import { sampleOf } from "./conversation.ts";
+import { COLUMNS, sampleOf } from "./conversation.ts";
 import type { Kept } from "./kept.ts";
 
 /** Gives a text to the browser to save. */
@@ -24,7 +24,10 @@ function wholeConversation({ turns, settings: { system, ...sampling } }: Kept): 
 
 /** The part of the page that saves. */
 export class Saving {
-  readonly #samples = [0, 1].map((column) => byId(`save-sample-${column}`, HTMLButtonElement));
+  readonly #samples = Array.from(
+    { length: COLUMNS },
+    (_, column) => byId(`save-sample-${column}`, HTMLButtonElement),
+  );
 
   /** @param kept What is to be saved, as it is then. */
   constructor(kept: () => Kept) {

@@ -53,7 +53,11 @@ export function pageTest(
         };
         try {
           await page.setViewport(LAPTOP);
-          await page.goto(`http://127.0.0.1:${server.port}/`);
+          const url = `http://127.0.0.1:${server.port}/`;
+          page.on("request", (request) => {
+            if (!request.url().startsWith(url)) tab.faults.push(`asks ${request.url()}`);
+          });
+          await page.goto(url);
           if ((settings.keys ?? []).length === 0) await tab.until(OPEN);
           await body({
             ...server,
