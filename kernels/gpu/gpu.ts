@@ -9,7 +9,7 @@
  */
 import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
-import type { Cost, Use, Work } from "./work.ts";
+import { type Cost, launchUse, type Use, type Work } from "./work.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { pollEventLoop, whileReported } from "./event_loop.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
@@ -382,11 +382,6 @@ export class Gpu {
     await whileReported(() => this.check());
     throw error;
   }
-}
-
-function launchUse({ name, key, bindings }: Program, tensors: readonly Tensor[], cost?: Cost): Use {
-  const of = (access: "read" | "write") => tensors.filter((_, i) => bindings[i].access === access);
-  return { name, launch: { key, cost }, reads: of("read"), writes: of("write") };
 }
 
 /**

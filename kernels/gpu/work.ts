@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { Program } from "./program.ts";
 import type { Tensor } from "./tensor.ts";
 
 /** Work of one launch, for `--profile`: floating-point operations and bytes moved at least. */
@@ -25,4 +26,14 @@ export interface Use {
   reads: readonly Tensor[];
   /** What is written, in part or whole, and may be read too. */
   writes: readonly Tensor[];
+}
+
+/** The memory that a launch of a program reads and writes; tensors in the order of its bindings. */
+export function launchUse(
+  { name, key, bindings }: Program,
+  tensors: readonly Tensor[],
+  cost?: Cost,
+): Use {
+  const of = (access: "read" | "write") => tensors.filter((_, i) => bindings[i].access === access);
+  return { name, launch: { key, cost }, reads: of("read"), writes: of("write") };
 }
