@@ -14,7 +14,7 @@
  * @module
  */
 
-/** Threads of the workgroup. */
+/** Threads of the workgroup; a program that looks for the first token alone may have more. */
 export const THREADS = 256;
 /** Vectors that a thread loads before it looks at the first, to hide the memory's latency. */
 const UNROLL = 4;
@@ -41,7 +41,8 @@ export function orderUniforms(width: number, vocab: number): Record<string, numb
 }
 
 /** Keys, and the first token of the order among all threads' tokens. */
-export const TOKEN_KEYS = `
+export function tokenKeys(threads: number = THREADS): string {
+  return `
 const LANES = vec4<u32>(0u, 1u, 2u, 3u);
 const NO_TOKEN = 0xffffffffu;
 /** The lowest key of a possible token, and the largest, which infinity has. */
@@ -73,11 +74,11 @@ fn lookForFaults(keys: vec4<u32>, ids: vec4<u32>) {
   if (any(faulty & (ids < vec4<u32>(u.vocab)))) { atomicStore(&faults, 1u); }
 }
 
-var<workgroup> firsts: array<vec2<u32>, ${THREADS}>;
+var<workgroup> firsts: array<vec2<u32>, ${threads}>;
 /** The largest key and its lowest id, of one (key, id) from each thread. */
 fn firstOfThreads(thread: u32, key: u32, id: u32) -> vec2<u32> {
   firsts[thread] = vec2<u32>(key, id);
-  for (var stride = ${THREADS / 2}u; stride > 0u; stride /= 2u) {
+  for (var stride = ${threads / 2}u; stride > 0u; stride /= 2u) {
     workgroupBarrier();
     if (thread < stride) {
       let a = firsts[thread];
@@ -87,19 +88,20 @@ fn firstOfThreads(thread: u32, key: u32, id: u32) -> vec2<u32> {
   }
   return workgroupUniformLoad(&firsts[0]);
 }`;
+}
 
 /**
  * WGSL that runs `body` for every vector of four tokens of the row, with `i`, the vector's index in the row, and
  * `keys`, from the program's function `keysAt(i: u32) -> vec4<u32>`. Some `i` lie past the row's end:
  * their ids are no tokens.
  */
-export function overRow(body: string): string {
+export function overRow(body: string, threads: number = THREADS): string {
   const unrolled = (text: (j: number) => string) =>
     Array.from({ length: UNROLL }, (_, j) => text(j)).join("\n");
   return `
-  for (var base = thread; base < u.width / 4u; base += ${UNROLL * THREADS}u) {
-    ${unrolled((j) => `let keys${j} = keysAt(min(base + ${j * THREADS}u, u.width / 4u - 1u));`)}
-    ${unrolled((j) => `{ let i = base + ${j * THREADS}u; let keys = keys${j}; ${body} }`)}
+  for (var base = thread; base < u.width / 4u; base += ${UNROLL * threads}u) {
+    ${unrolled((j) => `let keys${j} = keysAt(min(base + ${j * threads}u, u.width / 4u - 1u));`)}
+    ${unrolled((j) => `{ let i = base + ${j * threads}u; let keys = keys${j}; ${body} }`)}
   }`;
 }
 
@@ -117,15 +119,15 @@ export const KEEP_FIRST = perLane(
  * Goes over the row and leaves the first of the thread's tokens in `first`, a (key, id) whose key is 0 where there is
  * none. What is not finite is told of by `lookForFaults`.
  */
-export const FIRST_OF_ROW = `
-  var first = vec2<u32>(0u, NO_TOKEN);
-  ${
-  overRow(`
+export function firstOfRow(threads: number = THREADS): string {
+  const body = `
     let ids = i * 4u + LANES;
     let found = select(vec4<u32>(), keys, ids < vec4<u32>(u.vocab));
     lookForFaults(keys, ids);
-    ${KEEP_FIRST}`)
-}`.trim();
+    ${KEEP_FIRST}`;
+  return `var first = vec2<u32>(0u, NO_TOKEN);
+  ${overRow(body, threads)}`;
+}
 
 /** Places and 64-bit weights; needed once by all of {@linkcode placeSearch}. */
 export const PLACES = `

@@ -111,7 +111,9 @@ const PROGRAMS: Record<string, string> = {
   rmsnorm_backward:
     "rmsnorm_backward(source=split_k,w=f16,offset=0,rounded=true,threads=512,perThread=2)",
   rmsnorm_offset: "rmsnorm(w=f16,offset=1,y=f16,rstd=false,threads=32,perThread=1)",
-  sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false)",
+  sample: "sample(greedy=false,topK=true,topP=true,minP=true,penalty=true,mask=false,threads=256)",
+  sample_greedy:
+    "sample(greedy=true,topK=false,topP=false,minP=false,penalty=false,mask=false,threads=1024)",
   sum_split_k: "sum_split_k(c=f16,accumulate=false)",
   swiglu: "swiglu(activation=silu,act=f16,y=f16)",
   swiglu_backward: "swiglu_backward(activation=silu,dy=f32,act=f32)",

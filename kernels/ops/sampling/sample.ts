@@ -25,7 +25,7 @@ import { type Binding, programFamily, readsScalars, type Variant } from "../../g
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
-  FIRST_OF_ROW,
+  firstOfRow,
   KEEP_FIRST,
   ORDER_UNIFORMS,
   orderUniforms,
@@ -33,7 +33,7 @@ import {
   PLACES,
   placeSearch,
   THREADS,
-  TOKEN_KEYS,
+  tokenKeys,
 } from "../../wgsl/token_order.ts";
 
 export { NOT_FINITE } from "../../wgsl/token_order.ts";
@@ -214,12 +214,22 @@ function draw({ topK, topP, minP, mask }: SampleVariant): string {
   chosen = select(firstOfThreads(thread, first.x, first.y), chosen, isGreedy);`;
 }
 
+/** Threads at most of a workgroup that looks for the most likely token alone: a row is few rounds of its loads. */
+const GREEDY_THREADS = 1024;
+
+/** Threads of a workgroup. A software driver has few cores, which more threads do not fill better. */
+function sampleThreads({ profile, software }: Gpu, greedy: boolean): number {
+  if (!greedy || software) return THREADS;
+  return 2 ** Math.floor(Math.log2(Math.min(GREEDY_THREADS, profile.workgroupThreads)));
+}
+
 interface SampleVariant extends SamplingSteps {
   mask: boolean;
+  threads: number;
 }
 
 const program = programFamily("sample", (variant: SampleVariant & Variant) => {
-  const { greedy, topK, topP, penalty, mask } = variant;
+  const { greedy, topK, topP, penalty, mask, threads } = variant;
   const bindings: Binding[] = [
     { name: "logits", dtype: "f32", access: "read" },
     { name: "ids", dtype: "u32", access: "write", scalar: true },
@@ -236,20 +246,20 @@ const program = programFamily("sample", (variant: SampleVariant & Variant) => {
       first: "u32",
       slot: "u32",
     },
-    body: `${TOKEN_KEYS}
+    body: `${tokenKeys(threads)}
 ${!greedy || penalty ? SETTINGS : ""}
 ${keysAt(penalty)}
 ${greedy ? "" : DRAWING}
 ${topK || topP ? PLACES : ""}
 ${topK ? countSearch("topK", "mostTokens") : ""}
 ${topP ? TOP_P : ""}
-@compute @workgroup_size(${THREADS})
+@compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let sequence = u.first + group.x;
   ${!greedy || penalty ? "readSettings(sequence);" : ""}
   row = group.x * (u.width / 4u);
   ${penalty ? "seenRow = sequence * (u.width / 4u);" : ""}
-  ${FIRST_OF_ROW}
+  ${firstOfRow(threads)}
   var chosen = firstOfThreads(thread, first.x, first.y);
   ${greedy ? "" : draw(variant)}
   if (thread == 0u) {
@@ -320,7 +330,15 @@ export function sample(
   if (penalty && seen !== undefined) tensors.push(seen);
   if (masked !== undefined) tensors.push(masked);
   gpu.run(
-    program({ greedy, topK, topP, minP, penalty, mask: masked !== undefined }),
+    program({
+      greedy,
+      topK,
+      topP,
+      minP,
+      penalty,
+      mask: masked !== undefined,
+      threads: sampleThreads(gpu, greedy),
+    }),
     tensors,
     { ...orderUniforms(width, vocab), first, slot: step * stride },
     [rows],

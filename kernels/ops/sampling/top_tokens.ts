@@ -13,14 +13,14 @@ import { sumOfThreads } from "../../wgsl/reduce.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
   countSearch,
-  FIRST_OF_ROW,
+  firstOfRow,
   ORDER_UNIFORMS,
   orderUniforms,
   overRow,
   perLane,
   PLACES,
   THREADS,
-  TOKEN_KEYS,
+  tokenKeys,
 } from "../../wgsl/token_order.ts";
 
 export { NOT_FINITE } from "../../wgsl/token_order.ts";
@@ -29,7 +29,7 @@ export { NOT_FINITE } from "../../wgsl/token_order.ts";
 export const MOST_TOP_TOKENS = 64;
 
 /** What programs declare that look for the first tokens of a row: `logits` are bound, and `count` is a uniform. */
-export const TOP_TOKENS = `${TOKEN_KEYS}
+export const TOP_TOKENS = `${tokenKeys()}
 fn keysAt(i: u32) -> vec4<u32> { return keysOf(load_logits(row + i)); }
 ${PLACES}
 ${countSearch("firstTokens", "u.count")}
@@ -39,7 +39,7 @@ var<workgroup> tokens: array<vec2<u32>, ${MOST_TOP_TOKENS}>;`;
 
 /** WGSL that collects the (key, id) of a row's first tokens in `tokens`, and leaves its `top` logit and its `logSum`. */
 export const COLLECT_TOP_TOKENS = `row = group.x * (u.width / 4u);
-  ${FIRST_OF_ROW}
+  ${firstOfRow()}
   let top = valuesOf(vec4<u32>(firstOfThreads(thread, first.x, first.y).x)).x;
   let place = firstTokens(thread, vec2<u32>());
   var partial = 0.0;

@@ -7,6 +7,7 @@ import {
   samplingSteps,
 } from "../../../../kernels/ops/sampling/sample.ts";
 import { AWKWARD, download, gpuTest, poisoned, upload } from "../../harness.ts";
+import { withHardwarePrograms } from "../../hardware_programs.ts";
 import {
   chiSquaredDeviate,
   distribution,
@@ -18,23 +19,37 @@ import {
 import "./sample_filters.ts";
 import { choose, logitsOf, REJECTED, SEED, settingsOf, stored } from "./sample_run.ts";
 
-gpuTest("sample: one logit that is not finite is told, wherever it is", async (gpu) => {
-  for (const vocab of [...AWKWARD, 1030, 5000]) {
-    const rows = [NaN, Infinity, -Infinity, 0].flatMap((value) =>
-      [0, Math.floor(vocab / 2), vocab - 1].map((place) => logitsOf(vocab, 1).with(place, value))
-    );
-    await choose(gpu, rows, { temperature: 0 }); // compares what the host reads
-    await choose(gpu, rows, { repetition_penalty: 1.3 }, { seen: [0] });
-  }
-});
+gpuTest(
+  "sample: one logit that is not finite is told, wherever it is",
+  (gpu) =>
+    withHardwarePrograms(gpu, async (gpu) => {
+      for (const vocab of [...AWKWARD, 1030, 5000]) {
+        const rows = [NaN, Infinity, -Infinity, 0].flatMap((value) =>
+          [0, Math.floor(vocab / 2), vocab - 1].map((place) =>
+            logitsOf(vocab, 1).with(place, value)
+          )
+        );
+        await choose(gpu, rows, { temperature: 0 }); // compares what the host reads
+        await choose(gpu, rows, { repetition_penalty: 1.3 }, { seen: [0] });
+      }
+    }),
+);
 
-gpuTest("sample: greedy takes the first of the largest", async (gpu) => {
-  for (const vocab of [...AWKWARD, 1030, 5000]) {
-    const rows = [0, 1, 2, 3].map((seed) => logitsOf(vocab, seed, seed % 2 ? 1 : 0));
-    const { tokens } = await choose(gpu, rows, { temperature: 0 });
-    assert.deepEqual([...tokens], rows.map((row) => order(processed(row))[0]), `${vocab} tokens`);
-  }
-});
+gpuTest(
+  "sample: greedy takes the first of the largest",
+  (gpu) =>
+    withHardwarePrograms(gpu, async (gpu) => {
+      for (const vocab of [...AWKWARD, 1030, 5000, 17_000]) {
+        const rows = [0, 1, 2, 3].map((seed) => logitsOf(vocab, seed, seed % 2 ? 1 : 0));
+        const { tokens } = await choose(gpu, rows, { temperature: 0 });
+        assert.deepEqual(
+          [...tokens],
+          rows.map((row) => order(processed(row))[0]),
+          `${vocab} tokens`,
+        );
+      }
+    }),
+);
 
 /** Cases of the tests by drawing: every option alone, and together. More draws where distributions are flatter. */
 const DRAWN: { name: string; options: Partial<Sampling>; seen?: number[]; count?: number }[] = [
