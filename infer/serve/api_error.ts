@@ -67,13 +67,27 @@ function written(path: readonly PropertyKey[]): string {
   ).join("");
 }
 
+/** Zod's words for a value that is none of several kinds, where a schema has none of its own. */
+const UNTOLD = "Invalid input";
+
+/** The fault that a value of several kinds has by the one that it comes closest to: whose fault lies deepest. */
+function closest(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== "invalid_union" || issue.message !== UNTOLD) return issue;
+  const first = issue.errors.flatMap(([inner]) => inner === undefined ? [] : [closest(inner)]);
+  const deepest = first.reduce(
+    (best, inner) => inner.path.length > (best?.path.length ?? 0) ? inner : best,
+    undefined as z.core.$ZodIssue | undefined,
+  );
+  return deepest === undefined ? issue : { ...deepest, path: [...issue.path, ...deepest.path] };
+}
+
 /**
  * What is wrong with a request's body, told of its first fault.
  *
  * @param known The fields of a body, for suggestions.
  */
 export function invalidBody(error: z.ZodError, known: readonly string[]): ApiError {
-  const [issue] = error.issues, param = written(issue.path);
+  const issue = closest(error.issues[0]), param = written(issue.path);
   if (issue.code === "unrecognized_keys") {
     const [key] = issue.keys, field = written([...issue.path, key]);
     const hint = issue.path.length === 0 ? didYouMean(key, known) : "";

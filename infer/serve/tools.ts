@@ -10,16 +10,19 @@ import { ApiError } from "./api_error.ts";
 import { type Grammar, jsonSchemaGrammar } from "./grammar/json_schema.ts";
 
 /** Tools of a request at most. */
-const MOST_TOOLS = 128;
+export const MOST_TOOLS = 128;
+
+/** What a function is. */
+export const functionFields = {
+  name: z.string().regex(/^[\w.-]{1,64}$/, "expected letters, digits, _, . and -, 64 at most"),
+  description: z.string().nullish(),
+  parameters: z.record(z.string(), z.unknown()).nullish(),
+  strict: z.boolean().nullish(),
+};
 
 const toolField = z.strictObject({
   type: z.literal("function"),
-  function: z.strictObject({
-    name: z.string().regex(/^[\w.-]{1,64}$/, "expected letters, digits, _, . and -, 64 at most"),
-    description: z.string().nullish(),
-    parameters: z.record(z.string(), z.unknown()).nullish(),
-    strict: z.boolean().nullish(),
-  }),
+  function: z.strictObject(functionFields),
 });
 
 /** Fields of a chat request. */
@@ -34,7 +37,8 @@ export const toolFields = {
   ], { error: "expected none, auto, required, or a function by its name" }).nullish(),
   parallel_tool_calls: z.boolean().nullish(),
 };
-type ToolFields = z.output<z.ZodObject<typeof toolFields>>;
+/** What they hold. */
+export type ToolFields = z.output<z.ZodObject<typeof toolFields>>;
 type Tool = z.output<typeof toolField>;
 
 /** A call of a tool, in OpenAI's words. */
