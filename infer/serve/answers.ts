@@ -34,13 +34,19 @@ export interface AnswerPart {
 /** Tokens before one that decide what its text is: whether a space begins it. */
 const CONTEXT_TOKENS = 4;
 
+/** Tokens before one at most, where a character of many tokens is among them. */
+const MOST_CONTEXT = 16;
+
+/** A text without the character that its end has only part of. */
+const whole = (text: string) => text.replace(/\ufffd+$/, "");
+
 /** Texts of an answer's tokens: what each adds to those before it. */
 class TokenTexts {
-  #ids: number[];
+  #ids: readonly number[];
 
   /** @param before Ids that come before the answer. */
   constructor(readonly tokenizer: Tokenizer, before: readonly number[]) {
-    this.#ids = before.slice(-CONTEXT_TOKENS);
+    this.#ids = before.slice(-MOST_CONTEXT);
   }
 
   /** The text of a token that may come next. */
@@ -50,11 +56,13 @@ class TokenTexts {
     return text.startsWith(before) ? text.slice(before.length) : this.tokenizer.decode([id]);
   }
 
-  /** The text of the next token. */
+  /** The text of the next token. A character that several tokens make is the last one's. */
   next(id: number): string {
-    const text = this.of(id);
-    this.#ids = [...this.#ids, id].slice(-CONTEXT_TOKENS);
-    return text;
+    const { tokenizer } = this, ids = [...this.#ids, id];
+    const before = whole(tokenizer.decode(this.#ids)), text = whole(tokenizer.decode(ids));
+    const few = ids.slice(-CONTEXT_TOKENS), isWhole = !tokenizer.decode(few).includes("\ufffd");
+    this.#ids = isWhole ? few : ids.slice(-MOST_CONTEXT);
+    return text.startsWith(before) ? text.slice(before.length) : tokenizer.decode([id]);
   }
 }
 

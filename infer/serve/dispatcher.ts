@@ -16,6 +16,8 @@ export interface SequenceAsk {
   readonly options: SequenceOptions;
   /** The form of its answer. */
   readonly grammar?: Grammar;
+  /** The tokens that its answer has to be. */
+  readonly given?: readonly number[];
 }
 
 interface Waiting extends SequenceAsk {
@@ -164,13 +166,13 @@ export class Dispatcher {
       this.#waiting.delete(client);
       if (own.length > 0) this.#waiting.set(client, own);
       if (next === undefined) continue;
-      const { id, prompt, options, grammar, generation } = next;
+      const { id, prompt, options, grammar, given, generation } = next;
       this.#running.set(id, { generation, began: performance.now() });
       if (grammar !== undefined && !this.#knowsVocabulary) {
         this.#knowsVocabulary = true;
         this.post({ kind: "vocabulary", vocabulary: this.vocabulary() });
       }
-      this.post({ kind: "admit", id, prompt, options, grammar });
+      this.post({ kind: "admit", id, prompt, options, grammar, given });
     }
     if (this.#finishing && this.#running.size === 0) this.finished();
   }

@@ -5,20 +5,24 @@
  */
 import { letEventsIn } from "../../kernels/gpu/event_loop.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import type { Engine, Sequence, TokenLogprobs } from "../../model/engine/engine.ts";
+import type { Engine, Sequence, TokenLogprobs, TokenMask } from "../../model/engine/engine.ts";
 import { NotFinite } from "../../model/transformer/not_finite.ts";
+import { GivenTokens } from "./given_tokens.ts";
 import type { GrammarMasks, Vocabulary } from "./grammar/masks.ts";
 import type { Piece, ToEngine } from "./messages.ts";
 
 /** Turns of the event loop at most in which messages that were sent are waited for before the next step. */
 const MOST_TURNS = 20;
 
+/** A mask, which may have something to give back. */
+type Mask = TokenMask & Partial<Disposable>;
+
 /** A sequence that goes on, and its tokens of the last step. */
 interface Running {
   readonly sequence: Sequence;
   ids: number[];
   logprobs: TokenLogprobs[];
-  readonly mask?: Disposable;
+  readonly mask?: Mask;
 }
 
 /** Runs an engine for others. */
@@ -57,13 +61,13 @@ export class EngineHost {
   }
 
   /** Admits a sequence. What is wrong with it is told as its problem. */
-  async admit({ id, prompt, options, grammar }: ToEngine & { kind: "admit" }): Promise<void> {
+  async admit(admission: ToEngine & { kind: "admit" }): Promise<void> {
+    const { id, prompt, options } = admission;
     this.#coming.add(id);
     try {
-      const most = Math.min(options.maxTokens, this.engine.sizes.context - prompt.length);
-      const mask = grammar && await (await this.#masks.promise).begin(grammar, most);
+      const mask = await this.#maskOf(admission);
       // Its client may have left meanwhile.
-      if (!this.#coming.delete(id)) return mask?.[Symbol.dispose]();
+      if (!this.#coming.delete(id)) return mask?.[Symbol.dispose]?.();
       const sequence = this.engine.admit(prompt, { ...options, mask });
       this.#running.set(id, { sequence, ids: [], logprobs: [], mask });
       this.#numbers.set(sequence, id);
@@ -72,6 +76,17 @@ export class EngineHost {
       this.tell([{ id, ids: [], problem: (error as Error).message }]);
     }
     this.#wake.resolve();
+  }
+
+  /** Which tokens may come, where not all may. */
+  async #maskOf(
+    { prompt, options, grammar, given }: ToEngine & { kind: "admit" },
+  ): Promise<Mask | undefined> {
+    const { model, sizes } = this.engine;
+    if (given !== undefined) return new GivenTokens(given, model.config.vocab_size);
+    if (grammar === undefined) return undefined;
+    const most = Math.min(options.maxTokens, sizes.context - prompt.length);
+    return await (await this.#masks.promise).begin(grammar, most);
   }
 
   /** Ends a sequence, of which nothing more is told. */
@@ -152,7 +167,7 @@ export class EngineHost {
   }
 
   #forget(id: number, { sequence, mask }: Running): void {
-    mask?.[Symbol.dispose]();
+    mask?.[Symbol.dispose]?.();
     this.#running.delete(id);
     this.#numbers.delete(sequence);
   }

@@ -46,6 +46,8 @@ export type ToEngine =
     readonly options: SequenceOptions;
     /** The form of the answer. */
     readonly grammar?: Grammar;
+    /** The tokens that the answer has to be, in place of a form. */
+    readonly given?: readonly number[];
   }
   /** The tokens that there are, before the first answer of a form. */
   | { readonly kind: "vocabulary"; readonly vocabulary: Vocabulary }

@@ -6,11 +6,11 @@
  */
 import { createRoute } from "hono-openapi";
 import { z } from "zod";
-import type { ToldToken } from "../answers.ts";
-import { type Answers, beginAnswers, type Usage, wholeAnswers } from "../answering.ts";
+import { type Answers, type Asker, beginAnswers, type Usage, wholeAnswers } from "../answering.ts";
 import { ApiError } from "../api_error.ts";
 import { eventStream } from "../events.ts";
 import { answerFields, ignoredFields } from "../fields.ts";
+import { type PromptToken, promptTokens } from "../prompt_logprobs.ts";
 import { adapterNamed, promptIds, type Serving } from "../serving.ts";
 import { answers, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
@@ -60,15 +60,19 @@ interface Head {
 /** What tokens are told of in this endpoint's older form. */
 class TokenTable {
   /** @param offset Characters of the text before the next token. */
-  constructor(public offset = 0) {}
+  constructor(public offset: number) {}
 
-  rows(tokens: readonly ToldToken[]) {
+  rows(tokens: readonly PromptToken[]) {
     return {
       tokens: tokens.map(({ text }) => text),
       token_logprobs: tokens.map(({ logprob }) => logprob),
-      top_logprobs: tokens.map(({ top }) =>
-        Object.fromEntries(top.map(({ text, logprob }) => [text, logprob]))
-      ),
+      top_logprobs: tokens.map((token) => {
+        // Nothing is told of a prompt's first token.
+        if (token.logprob === null) return null;
+        const top = token.top.map(({ text, logprob }) => [text, logprob]);
+        // The token itself is among them, be it unlikely.
+        return Object.fromEntries([...top, [token.text, token.logprob]]);
+      }),
       text_offset: tokens.map(({ text }) => {
         const at = this.offset;
         this.offset += text.length;
@@ -79,17 +83,12 @@ class TokenTable {
 }
 
 /** @throws {ApiError} where fields don't go together. */
-function checkTogether({ best_of, n, echo, logprobs }: CompletionRequest): void {
+function checkTogether({ best_of, n }: CompletionRequest): void {
   if (best_of !== null && best_of !== undefined && best_of !== (n ?? 1)) {
     const message = `best_of is ${best_of}; only n (${
       n ?? 1
     }) answers are made, none of which is left out`;
     throw new ApiError(400, message, { param: "best_of", code: "invalid_value" });
-  }
-  if (echo && logprobs !== null && logprobs !== undefined) {
-    const message =
-      "echo: log-probabilities of the prompt are not supported; leave out echo or logprobs";
-    throw new ApiError(400, message, { param: "echo", code: "invalid_value" });
   }
 }
 
@@ -114,8 +113,36 @@ function promptsOf(serving: Serving, { prompt }: CompletionRequest) {
   });
 }
 
-/** What each answer's text begins with. */
-type Beginnings = readonly string[];
+/** What an answer's text begins with. */
+interface Beginning {
+  readonly text: string;
+  /** What is told of its tokens; undefined where nothing is. */
+  readonly tokens?: readonly PromptToken[];
+}
+type Beginnings = readonly Beginning[];
+
+/** The answers' beginnings: with `echo`, their prompts. */
+async function beginningsOf(
+  serving: Serving,
+  { n, echo, logprobs }: CompletionRequest,
+  { prompts, adapter, asker }: {
+    prompts: readonly { text: string; ids: number[] }[];
+    adapter: number;
+    asker: Asker;
+  },
+): Promise<Beginnings> {
+  const told = echo && typeof logprobs === "number"
+    ? await promptTokens(
+      serving,
+      { prompts: prompts.map(({ ids }) => ids), adapter, logprobs },
+      asker,
+    )
+    : [];
+  return prompts.flatMap(({ text }, i) => {
+    const beginning: Beginning = echo ? { text, tokens: told[i] } : { text: "" };
+    return Array<Beginning>(n ?? 1).fill(beginning);
+  });
+}
 
 async function completion(
   head: Head,
@@ -123,12 +150,15 @@ async function completion(
   begun: Answers,
   beginnings: Beginnings,
 ) {
-  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished }, index) => ({
-    index,
-    text: beginnings[index] + text,
-    logprobs: typeof logprobs === "number" ? new TokenTable().rows(tokens) : null,
-    finish_reason: finished,
-  }));
+  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished }, index) => {
+    const before = beginnings[index], all = [...before.tokens ?? [], ...tokens];
+    return {
+      index,
+      text: before.text + text,
+      logprobs: typeof logprobs === "number" ? new TokenTable(0).rows(all) : null,
+      finish_reason: finished,
+    };
+  });
   return { ...head, choices, usage: begun.usage() };
 }
 
@@ -144,10 +174,11 @@ async function* chunks(
     choices,
     ...(withUsage ? { usage } : {}),
   });
-  for (const [index, text] of beginnings.entries()) {
-    if (text !== "") yield chunk([{ index, text, logprobs: null, finish_reason: null }]);
+  for (const [index, { text, tokens }] of beginnings.entries()) {
+    const logprobs = tokens === undefined ? null : new TokenTable(0).rows(tokens);
+    if (text !== "") yield chunk([{ index, text, logprobs, finish_reason: null }]);
   }
-  const tables = beginnings.map(() => new TokenTable());
+  const tables = beginnings.map(({ text }) => new TokenTable(text.length));
   for await (const { index, part: { text, tokens, finished } } of begun.parts) {
     if (text === "" && (tokens ?? []).length === 0 && finished === undefined) continue;
     const logprobs = tokens === undefined ? null : tables[index].rows(tokens);
@@ -158,10 +189,12 @@ async function* chunks(
 
 export function completions(app: App, serving: Serving): void {
   app.openapi(route, async (context) => {
-    const request = context.req.valid("json"), { model, n, echo, max_tokens, logprobs } = request;
+    const request = context.req.valid("json"), { model, echo, max_tokens, logprobs } = request;
     const adapter = adapterNamed(serving, model);
     checkTogether(request);
     const prompts = promptsOf(serving, request);
+    const asker = { client: context.get("client"), signal: context.req.raw.signal };
+    const beginnings = await beginningsOf(serving, request, { prompts, adapter, asker });
     const begun = beginAnswers(
       serving,
       {
@@ -172,7 +205,7 @@ export function completions(app: App, serving: Serving): void {
         logprobs: logprobs ?? undefined,
         echo: echo === true,
       },
-      { client: context.get("client"), signal: context.req.raw.signal },
+      asker,
     );
     const head: Head = {
       id: `cmpl-${crypto.randomUUID()}`,
@@ -180,7 +213,6 @@ export function completions(app: App, serving: Serving): void {
       created: Math.floor(Date.now() / 1000),
       model,
     };
-    const beginnings = prompts.flatMap(({ text }) => Array(n ?? 1).fill(echo ? text : ""));
     if (request.stream) return eventStream(chunks(head, request, begun, beginnings));
     return Response.json(await completion(head, request, begun, beginnings));
   }, bodyHook(schema));

@@ -139,7 +139,6 @@ serverTest("what is wrong with a request is said, with the field", {}, async ({ 
     ],
     ["completions", text({ best_of: 2 }), "best_of", /only n \(1\) answers are made/],
     ["completions", text({ suffix: "x" }), "suffix", /expected null/],
-    ["completions", text({ echo: true, logprobs: 1 }), "echo", /not supported/],
     ["completions", text({ logprobs: 6 }), "logprobs", /<=5/],
   ];
   for (const [path, body, param, message] of wrong) {
