@@ -80,7 +80,7 @@ function sameLength(from: string, to: string): string[] {
 }
 
 /** Integers of at least 0 from one to another. */
-function natural(from: number, to: number): string[] {
+export function natural(from: number, to: number): string[] {
   const [low, high] = [`${from}`, `${to}`], all: string[] = [];
   for (let length = low.length; length <= high.length; length++) {
     const first = length === low.length ? low : `1${"0".repeat(length - 1)}`;

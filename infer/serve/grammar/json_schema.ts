@@ -9,36 +9,31 @@
  */
 import { isObject } from "../../../model/files/json_file.ts";
 import { ApiError } from "../api_error.ts";
-import { FORMATS, integerBetween, JSON_RULES, literal, times } from "./json_rules.ts";
-
-/** Keywords that say nothing of what is valid. */
-const ANNOTATIONS = [
-  ...["title", "description", "default", "examples", "$schema", "$id", "$comment", "$defs"],
-  ...["definitions", "deprecated", "readOnly", "writeOnly"],
-];
-
-/** Keywords that each type has. */
-const OF_TYPE: Readonly<Record<string, readonly string[]>> = {
-  string: ["minLength", "maxLength", "format"],
-  integer: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
-  number: [],
-  boolean: [],
-  null: [],
-  array: ["items", "prefixItems", "minItems", "maxItems"],
-  object: ["properties", "required", "additionalProperties"],
-};
-const TYPES = Object.keys(OF_TYPE);
+import { mergedSchema, type Surroundings } from "./all_of.ts";
+import { boundedNumber } from "./bounds.ts";
+import { FORMATS, JSON_RULES, literal, times } from "./json_rules.ts";
+import { PatternProblem, patternRule } from "./pattern.ts";
+import {
+  ANNOTATIONS,
+  areApart,
+  hasType,
+  impliedType,
+  OF_TYPE,
+  type Schema,
+  TYPES,
+} from "./schema_kinds.ts";
 
 /** Levels of a schema at most, and of its rules. */
 const DEEPEST = 64, MOST_RULES = 5000;
-
-type Schema = Record<string, unknown>;
 
 /**
  * Characters of a string that rules count: the more there are, the longer each mask takes. Of longer ones the mask counts
  * (masks.ts), and ends them so many characters before their most.
  */
 const COUNTED = 40, ROOM = 64;
+
+/** Keywords of which one schema of several is to hold. */
+const UNIONS: readonly string[] = ["anyOf", "oneOf"];
 
 /** A grammar. */
 export interface Grammar {
@@ -50,7 +45,7 @@ export interface Grammar {
 /** Writes the rules of one schema. */
 class Writer {
   readonly #rules = new Map<string, string>();
-  /** Rules of `$ref`s. */
+  /** Rules of `$ref`s, and of schemas that were merged. */
   readonly #named = new Map<string, string>();
   /** The least of the strings' most characters, where rules don't count them, and the most of their least. */
   #longest = Infinity;
@@ -103,6 +98,7 @@ class Writer {
     if (depth > DEEPEST) this.#fail(path, `is nested too deep; expected at most ${DEEPEST} levels`);
     if (schema === true) return "any";
     if (!isObject(schema)) this.#fail(path, "is no schema; expected an object");
+    if (this.#isMixed(schema)) return this.#merged(schema, path, depth);
     if (schema.$ref !== undefined) return this.#reference(schema, path, depth);
     if (schema.const !== undefined) return this.#enumeration(schema, "const", [schema.const], path);
     if (schema.enum !== undefined) {
@@ -110,10 +106,67 @@ class Writer {
       if (!Array.isArray(values) || values.length === 0) this.#fail(`${path}.enum`, "has no value");
       return this.#enumeration(schema, "enum", values, path);
     }
-    for (const union of ["anyOf", "oneOf", "allOf"] as const) {
+    for (const union of UNIONS) {
       if (schema[union] !== undefined) return this.#union(schema, union, path, depth);
     }
     return this.#typed(schema, path, depth);
+  }
+
+  /** Whether values have to be valid by several schemas at once. */
+  #isMixed(schema: Schema): boolean {
+    const said = Object.keys(schema).filter((key) => !ANNOTATIONS.includes(key));
+    const isWhole = said.some((key) => key === "$ref" || UNIONS.includes(key));
+    return schema.allOf !== undefined || (isWhole && said.length > 1);
+  }
+
+  /** A value that is valid by all that a schema says. */
+  #merged(schema: Schema, path: string, depth: number): string {
+    const around = {
+      target: (reference: unknown, path: string) => this.#target(reference, path),
+      fail: (path: string, problem: string) => this.#fail(path, problem),
+    };
+    const merged = mergedSchema(schema, path, around), key = JSON.stringify(merged);
+    // One that refers to itself is the same again.
+    const known = this.#named.get(key);
+    if (known !== undefined) return known;
+    const name = this.#name(key);
+    this.#rules.set(name, this.#mergedUnion(merged, path, { depth, around }));
+    return name;
+  }
+
+  /** The name of a rule that may refer to itself. */
+  #name(key: string): string {
+    const name = `d${this.#named.size}`;
+    this.#named.set(key, name);
+    return name;
+  }
+
+  /** A value of a merged schema, which may have a union beside all else. */
+  #mergedUnion(
+    merged: Schema,
+    path: string,
+    { depth, around }: { depth: number; around: Surroundings },
+  ): string {
+    const keyword = UNIONS.find((union) => merged[union] !== undefined);
+    if (keyword === undefined) return this.#value(merged, path, depth + 1);
+    const { [keyword]: branches, ...rest } = merged;
+    if (!Array.isArray(branches) || Object.keys(rest).length === 0) {
+      return this.#union({ [keyword]: branches }, keyword, path, depth + 1);
+    }
+    // What is said beside a union holds in each of its branches.
+    const whole = branches.map((branch, i) =>
+      mergedSchema({ allOf: [rest, branch] }, `${path}.${keyword}[${i}]`, around)
+    );
+    return this.#union({ [keyword]: whole }, keyword, path, depth + 1);
+  }
+
+  /** @throws {ApiError} where values may be valid by several of the schemas. */
+  #checkApart(branches: unknown, path: string): void {
+    if (!Array.isArray(branches) || areApart(branches)) return;
+    this.#fail(
+      path,
+      "its schemas may be valid together; expected anyOf, or schemas of different types or constants",
+    );
   }
 
   /** Refuses keywords besides those that are understood. */
@@ -129,24 +182,28 @@ class Writer {
 
   #reference(schema: Schema, path: string, depth: number): string {
     this.#only(schema, ["$ref"], path);
-    const { $ref: reference } = schema;
+    const target = this.#target(schema.$ref, path), reference = String(schema.$ref);
+    const known = this.#named.get(reference);
+    if (known !== undefined) return known;
+    const name = this.#name(reference);
+    const body = this.#value(target, `(${reference})`, depth + 1);
+    if (body === name) this.#fail(`${path}.$ref`, `${reference} is nothing but itself`);
+    this.#rules.set(name, body);
+    return name;
+  }
+
+  /** The schema that a reference leads to. */
+  #target(reference: unknown, path: string): unknown {
     if (typeof reference !== "string" || !/^#(\/|$)/.test(reference)) {
       this.#fail(`${path}.$ref`, "expected a place in the schema, such as #/$defs/name");
     }
-    const known = this.#named.get(reference);
-    if (known !== undefined) return known;
     let target: unknown = this.root;
     for (const part of reference.split("/").slice(1)) {
       const key = decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
       target = Object.hasOwn(Object(target), key) ? (target as Schema)[key] : undefined;
     }
     if (target === undefined) this.#fail(`${path}.$ref`, `there is no ${reference}`);
-    const name = `d${this.#named.size}`;
-    this.#named.set(reference, name);
-    const body = this.#value(target, `(${reference})`, depth + 1);
-    if (body === name) this.#fail(`${path}.$ref`, `${reference} is nothing but itself`);
-    this.#rules.set(name, body);
-    return name;
+    return target;
   }
 
   #enumeration(schema: Schema, keyword: string, values: unknown[], path: string): string {
@@ -162,15 +219,7 @@ class Writer {
     if (!Array.isArray(branches) || branches.length === 0) {
       this.#fail(`${path}.${keyword}`, "expected a list of schemas");
     }
-    if (keyword === "allOf" && branches.length > 1) {
-      this.#fail(`${path}.allOf`, "several schemas at once can't be kept; expected one");
-    }
-    if (keyword === "oneOf" && !areApart(branches)) {
-      this.#fail(
-        `${path}.oneOf`,
-        "its schemas may be valid together; expected anyOf, or schemas of different types or constants",
-      );
-    }
+    if (keyword === "oneOf") this.#checkApart(branches, `${path}.oneOf`);
     const values = branches.map((branch, i) =>
       this.#value(branch, `${path}.${keyword}[${i}]`, depth + 1)
     );
@@ -198,13 +247,14 @@ class Writer {
       case "string":
         return this.#string(schema, path);
       case "integer":
-        return this.#integer(schema, path);
+      case "number":
+        return this.#number(schema, type, path);
       case "array":
         return this.#array(schema, path, depth);
       case "object":
         return this.#object(schema, path, depth);
       default:
-        return type; // number, boolean, null
+        return type; // boolean, null
     }
   }
 
@@ -228,7 +278,8 @@ class Writer {
   }
 
   #string(schema: Schema, path: string): string {
-    const { format } = schema;
+    const { format, pattern } = schema;
+    if (pattern !== undefined) return this.#pattern(schema, path);
     const [least, most] = this.#range(schema, ["minLength", "maxLength"], path);
     if (format !== undefined) {
       this.#only(schema, ["type", "format"], path);
@@ -247,19 +298,20 @@ class Writer {
     return this.#rule(`"\\"" ${times("char", least, least)} char* "\\""`);
   }
 
-  #integer(schema: Schema, path: string): string {
-    const bound = (key: string) => {
-      const value = schema[key];
-      if (value === undefined || typeof value === "number") return value;
-      this.#fail(`${path}.${key}`, "expected a number");
-    };
-    const [low, above] = [bound("minimum"), bound("exclusiveMinimum")];
-    const [high, below] = [bound("maximum"), bound("exclusiveMaximum")];
-    const least = Math.max(Math.ceil(low ?? -Infinity), Math.floor((above ?? -Infinity) + 1));
-    const most = Math.min(Math.floor(high ?? Infinity), Math.ceil((below ?? Infinity) - 1));
-    if (least > most) this.#fail(path, "no integer is between its bounds");
-    if (least === -Infinity && most === Infinity) return "integer";
-    return this.#rule(integerBetween(least, most));
+  #pattern(schema: Schema, path: string): string {
+    this.#only(schema, ["type", "pattern"], path);
+    if (typeof schema.pattern !== "string") this.#fail(`${path}.pattern`, "expected a text");
+    try {
+      return this.#rule(`"\\"" (${patternRule(schema.pattern)}) "\\""`);
+    } catch (error) {
+      if (!(error instanceof PatternProblem)) throw error;
+      this.#fail(`${path}.pattern`, error.message);
+    }
+  }
+
+  #number(schema: Schema, type: "integer" | "number", path: string): string {
+    const between = boundedNumber(schema, type, (key, problem) => this.#fail(path + key, problem));
+    return between === undefined ? type : this.#rule(between);
   }
 
   #array(schema: Schema, path: string, depth: number): string {
@@ -316,55 +368,6 @@ class Writer {
     }
     return this.#rule(`"{" ${first}`);
   }
-}
-
-/** Whether a value is of one of a schema's types. */
-function hasType(value: unknown, type: unknown): boolean {
-  if (type === undefined) return true;
-  const types = [type].flat(), own = typeOf(value);
-  return types.includes(own) || (own === "integer" && types.includes("number"));
-}
-
-function typeOf(value: unknown): string {
-  if (value === null) return "null";
-  if (Array.isArray(value)) return "array";
-  return typeof value === "number" && Number.isInteger(value) ? "integer" : typeof value;
-}
-
-/** The type that a schema's keywords are of, where it says none. */
-function impliedType(schema: Schema): string | undefined {
-  return ["object", "array", "string"].find((type) =>
-    OF_TYPE[type].some((key) => schema[key] !== undefined)
-  );
-}
-
-/** What tells values of a schema from those of others: its types, or its constants. */
-function marksOf(schema: unknown): string[] | undefined {
-  if (!isObject(schema)) return undefined;
-  const { type, properties, required } = schema;
-  const values = schema.const !== undefined ? [schema.const] : schema.enum;
-  if (Array.isArray(values)) return values.map((value) => JSON.stringify(value));
-  if (type === "object" && isObject(properties) && Array.isArray(required)) {
-    // A property of constants that all have.
-    const marks = required.flatMap((name) =>
-      (marksOf(properties[name]) ?? []).filter((mark) => /^["\d]/.test(mark))
-        .map((mark) => `object ${name} ${mark}`)
-    );
-    if (marks.length > 0) return marks;
-  }
-  const types = [type].flat().filter((one) => typeof one === "string");
-  return types.length === 0 ? undefined : types.map((one) => one === "integer" ? "number" : one);
-}
-
-/** Whether no value can be valid by two schemas. */
-function areApart(schemas: readonly unknown[]): boolean {
-  const marks = schemas.map(marksOf);
-  const known = marks.filter((mark) => mark !== undefined);
-  const all = known.flat();
-  const isMixed = all.some((mark) => /^["\d{[-]|^(true|false)$/.test(mark)) &&
-    all.some((mark) => /^(string|number|boolean|array|object)$/.test(mark));
-  return known.length === marks.length && new Set(all).size === all.length && !isMixed &&
-    !(all.includes("object") && all.some((mark) => mark.startsWith("object ")));
 }
 
 /**

@@ -1,8 +1,10 @@
 /** Schemas as grammars, and the masks that keep answers to them. */
 import assert from "node:assert/strict";
+import { ApiError } from "../../../infer/serve/api_error.ts";
 import { GrammarMasks } from "../../../infer/serve/grammar/masks.ts";
 import { integerBetween } from "../../../infer/serve/grammar/json_rules.ts";
 import { jsonSchemaGrammar } from "../../../infer/serve/grammar/json_schema.ts";
+import { numberBetween } from "../../../infer/serve/grammar/number_range.ts";
 import { vocabularyOf } from "../../../infer/serve/grammar/vocabulary.ts";
 import { openModelWithTokenizer } from "../../../model/checkpoint/source.ts";
 import { stopTokens } from "../../../model/text/tokenizer/stop_tokens.ts";
@@ -14,6 +16,9 @@ source.weights?.close();
 const stop = stopTokens(source.config, tokenizer, source.folder);
 const size = source.config.vocab_size;
 const masks = new GrammarMasks(vocabularyOf(tokenizer, { size, stop }));
+
+/** Schemas that are drawn at random; LORIKEET_SCHEMAS=2000 draws so many. */
+const SCHEMAS_DRAWN = Number(Deno.env.get("LORIKEET_SCHEMAS") ?? 60);
 
 /** The ids whose bits are set. */
 const idsOf = (bits: Uint32Array) =>
@@ -50,6 +55,99 @@ Deno.test("grammar: whatever is drawn of what a mask allows is JSON, valid by it
   }
 });
 
+/** A schema of anything that is understood, or refused. */
+function anySchema(next: () => number, depth: number): Record<string, unknown> {
+  const one = <T>(list: readonly T[]) => list[Math.floor((next() + 1) / 2 * list.length)];
+  const some = <T>(key: string, values: readonly T[], share = 0.5) =>
+    next() < 2 * share - 1 ? { [key]: one(values) } : {};
+  const inner = () => anySchema(next, depth - 1);
+  const bounds = (type: string) => ({
+    type,
+    ...some("minimum", [-20, 0, 0.5, 3], 0.4),
+    ...some("exclusiveMinimum", [-3.25, 0, 1], 0.3),
+    ...some("maximum", [3, 10.5, 400], 0.4),
+    ...some("exclusiveMaximum", [4, 5, 100.125], 0.3),
+  });
+  const makers: (() => Record<string, unknown>)[] = [
+    () => bounds("integer"),
+    () => bounds("number"),
+    () => ({ type: "boolean" }),
+    () => ({ type: one(["null", "string"]) }),
+    () => ({ type: "string", ...some("minLength", [0, 1, 4]), ...some("maxLength", [4, 9, 90]) }),
+    () => ({ type: "string", format: one(["date", "uuid", "ipv4", "email", "time"]) }),
+    () => ({ type: "string", pattern: one(Object.keys(PATTERNS)) }),
+    () => ({
+      enum: one([[1, "a", null], [true, { a: [1] }], ["b", "c"]]),
+      ...some("type", ["string"]),
+    }),
+    () => ({ const: one([1, "a", null, [1, 2]]) }),
+  ];
+  if (depth > 0) {
+    const names = ["a", "b", "c d"],
+      object = () => {
+        const properties = Object.fromEntries(
+          names.filter(() => next() > 0).map((name) => [name, inner()]),
+        );
+        return {
+          type: one(["object", "object", ["object", "null"]]),
+          properties,
+          required: Object.keys(properties).filter(() => next() > 0),
+          ...some("additionalProperties", [true, false], 0.3),
+        };
+      };
+    makers.push(
+      object,
+      object,
+      () => ({ type: "object", additionalProperties: inner() }),
+      () => ({
+        type: "array",
+        items: inner(),
+        ...some("minItems", [1, 2]),
+        ...some("maxItems", [2, 3]),
+      }),
+      () => ({
+        type: "array",
+        prefixItems: [inner(), inner()],
+        items: one([false, { type: "null" }]),
+        minItems: 2,
+      }),
+      () => ({
+        anyOf: [inner(), inner()],
+        ...some("type", ["integer", ["string", "object"]], 0.3),
+      }),
+      () => ({ oneOf: [inner(), inner()] }),
+      () => ({ allOf: [object(), object()] }),
+      () => ({ allOf: [inner(), inner()] }),
+      () => ({ ...bounds("number"), allOf: [bounds("integer"), bounds("number")] }),
+      () => ({ ...object(), anyOf: [object(), object()] }),
+    );
+  }
+  return one(makers)();
+}
+
+Deno.test("grammar: of whatever schema is not refused, what a mask allows is valid", async () => {
+  const next = random(3);
+  let kept = 0;
+  for (let i = 0; i < SCHEMAS_DRAWN; i++) {
+    const schema = anySchema(next, 3);
+    try {
+      jsonSchemaGrammar(schema, "schema");
+    } catch (error) {
+      assert.ok(error instanceof ApiError, `${error}`);
+      continue;
+    }
+    kept++;
+    for (let j = 0; j < 2; j++) {
+      // An answer without an end is cut, and says so.
+      const text = await drawn(schema, 300, next);
+      if (text === undefined) continue;
+      const fault = faultOf(schema, JSON.parse(text));
+      assert.equal(fault, undefined, `${JSON.stringify(schema)}: ${text}`);
+    }
+  }
+  assert.ok(kept > SCHEMAS_DRAWN / 2, `${kept} of ${SCHEMAS_DRAWN} schemas were kept`);
+});
+
 Deno.test("grammar: bounds of integers are kept at every edge", () => {
   const ranges = [[0, 0], [3, 17], [-5, 5], [-120, -7], [99, 101], [10, 1000], [-1, 0], [
     7,
@@ -76,12 +174,123 @@ Deno.test("grammar: bounds of integers are kept at every edge", () => {
   }
 });
 
+/** Patterns, with texts that they match and that are to be possible. */
+const PATTERNS: Readonly<Record<string, readonly string[]>> = {
+  "^[A-Z]{2}-\\d{3,5}$": ["AB-123", "ZZ-00000"],
+  "^(red|green|blue)(, (red|green|blue))*$": ["red", "blue, red, green"],
+  "^\\w+([.-]\\w+)?@[a-z]+\\.(com|org)$": ["a_1.b@x.org"],
+  "^#?(?:[\\da-f]{3}){1,2}$": ["#abc", "012def"],
+  "^(?<year>\\d{4})/(0[1-9]|1[0-2])$": ["2026/11"],
+  "^[^,;\\s]+$": ['a"b\\\\c'],
+  "^[^,]+$": ["größer ☃ 😀"],
+  "^.{3}$": ['a"\\', "x y"],
+  "colou?r": ["the colour", "größer color!"],
+  "^a|z$": ["abc", "xyz"],
+  "^(|x)y?$": ["", "xy"],
+  "^[\\]\\\\\\-^]{2}$": ["]-", "\\^"],
+  "^\\S\\D\\W\\s$": ["ab! "],
+  "^\\u00e9\\x41\\u{1F600}\\t[äöü]$": ["éA😀\tö"],
+  "^[+-]?\\d+(\\.\\d+)??$": ["-12.5"],
+  "^\\/\\$\\^\\(\\)\\{\\}\\.$": ["/$^(){}."],
+};
+
+Deno.test("grammar: strings match their patterns, and what matches is possible", async () => {
+  const next = random(2);
+  for (const [pattern, texts] of Object.entries(PATTERNS)) {
+    const schema = { type: "string", pattern };
+    for (let i = 0; i < 12; i++) {
+      const text = await drawn(schema, 200, next);
+      assert.ok(text !== undefined, `${pattern} has no end`);
+      assert.equal(faultOf(schema, JSON.parse(text)), undefined, `${pattern}: ${text}`);
+    }
+    for (const text of texts) {
+      assert.equal(faultOf(schema, text), undefined, `${pattern} does not match ${text}`);
+      // A character beyond ASCII that a pattern names comes escaped.
+      const forms = [JSON.stringify(text), escaped(JSON.stringify(text))];
+      const possible = await Promise.all(forms.map((form) => isPossible(schema, form)));
+      assert.ok(possible.includes(true), `${pattern} refuses ${text}`);
+    }
+  }
+});
+
+/** A text whose characters beyond ASCII are escaped as JSON does it. */
+const escaped = (text: string) =>
+  text.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+/** Whether masks let a text come. */
+async function isPossible(schema: unknown, text: string): Promise<boolean> {
+  using mask = await masks.begin(jsonSchemaGrammar(schema, "schema"), 1000);
+  // Without the space that a text begins with.
+  const before = tokenizer.encode("a"), ids = tokenizer.encode(`a${text}`).slice(before.length);
+  for (const id of [...ids, ...stop.slice(0, 1)]) {
+    if (!idsOf(await mask.allowed(1000)).includes(id)) return false;
+    mask.accept(id);
+  }
+  return true;
+}
+
+Deno.test("grammar: bounds of numbers are kept at every edge", async () => {
+  const bounds = [-1000, -10.25, -1, -0.5, 0, 0.001, 0.5, 1, 1.05, 9.99, 10, 123.456, 1e6];
+  const near = [0, 0.001, 0.01, 0.1, 0.4, 1, 9].flatMap((step) => [step, -step]);
+  const texts = new Set(
+    bounds.flatMap((bound) =>
+      near.flatMap((step) =>
+        [0, 1, 3].map((digits) => {
+          return (bound + step).toFixed(digits).replace(/^-(0(\.0*)?)$/, "$1");
+        })
+      )
+    ),
+  );
+  const patternOf = (expression: string) =>
+    new RegExp(`^(${
+      expression.replace(/"([^"]*)"/g, (_, text) => text.replaceAll(".", "\\."))
+        .replaceAll(" ", "")
+    })$`);
+  for (const least of [...bounds, -Infinity]) {
+    for (const most of [...bounds, Infinity]) {
+      for (const excluded of [false, true]) {
+        if (least > most || (least === -Infinity && most === Infinity)) continue;
+        const expression = numberBetween({ value: least, excluded }, { value: most, excluded });
+        const pattern = expression === "" ? undefined : patternOf(expression ?? assert.fail());
+        for (const text of texts) {
+          const value = Number(text);
+          const isValid = excluded
+            ? value > least && value < most
+            : value >= least && value <= most;
+          assert.equal(pattern?.test(text) ?? false, isValid, `${text} of ${least} to ${most}`);
+        }
+      }
+    }
+  }
+  assert.equal(await isPossible({ type: "number", exclusiveMinimum: 0, maximum: 1 }, "0.25"), true);
+  assert.equal(
+    await isPossible({ type: "number", exclusiveMinimum: 0, maximum: 1 }, "1.01"),
+    false,
+  );
+});
+
 Deno.test("grammar: what can't be kept is refused by its place", () => {
   const wrong: [unknown, RegExp][] = [
     [{ type: "integer", multipleOf: 3 }, /^schema\.multipleOf: can't be kept here/],
-    [{ type: "number", minimum: 3 }, /^schema\.minimum: can't be kept/],
+    [{ type: "number", minimum: 1, maximum: 0 }, /^schema: no number is between its bounds/],
+    [{ type: "number", minimum: 1e300 }, /^schema: has a bound of too many digits/],
+    [{ type: "number", minimum: "1" }, /^schema\.minimum: expected a number/],
+    [{ type: "number", multipleOf: 0.1 }, /^schema\.multipleOf: can't be kept/],
     [{ not: {} }, /^schema\.not: can't be kept/],
-    [{ type: "string", pattern: "a" }, /^schema\.pattern: can't be kept/],
+    [{ type: "string", pattern: "a", maxLength: 3 }, /^schema\.maxLength: can't be kept/],
+    [{ type: "string", pattern: "(" }, /^schema\.pattern: is no regular expression/],
+    [{ type: "string", pattern: "a(?=b)" }, /^schema\.pattern: \(\?= can't be kept/],
+    [{ type: "string", pattern: "(?<!a)b" }, /^schema\.pattern: \(\?< can't be kept/],
+    [{ type: "string", pattern: "(a)\\1" }, /^schema\.pattern: \\1 can't be kept/],
+    [{ type: "string", pattern: "(?<x>a)\\k<x>" }, /^schema\.pattern: \\k can't be kept/],
+    [{ type: "string", pattern: "\\bword" }, /^schema\.pattern: \\b can't be kept/],
+    [{ type: "string", pattern: "\\p{L}+" }, /^schema\.pattern: \\p can't be kept/],
+    [{ type: "string", pattern: "(^a)" }, /^schema\.pattern: \^ within a pattern can't be kept/],
+    [{ type: "string", pattern: "a$b" }, /^schema\.pattern: \$ within a pattern/],
+    [{ type: "string", pattern: "^a{1,9999}$" }, /^schema\.pattern: a repetition of more than 256/],
+    [{ type: "string", pattern: "[\u4e00-\u9fff]" }, /beyond ASCII can't be kept/],
+    [{ type: "string", pattern: "[]" }, /a class of no character can't be kept/],
+    [{ type: "string", pattern: 1 }, /^schema\.pattern: expected a text/],
     [{ type: "string", format: "uri" }, /^schema\.format: can't be kept; expected date, /],
     [{ type: "foo" }, /^schema\.type: is "foo"; expected string, /],
     [{ type: "array", uniqueItems: true }, /^schema\.uniqueItems/],
@@ -99,7 +308,37 @@ Deno.test("grammar: what can't be kept is refused by its place", () => {
       /^schema\.oneOf: its schemas may be valid together/,
     ],
     [{ oneOf: [{ const: 1 }, { type: "integer" }] }, /^schema\.oneOf/],
-    [{ allOf: [{}, {}] }, /^schema\.allOf/],
+    [
+      { allOf: [{ type: "string" }, { type: "null" }] },
+      /^schema\.allOf\[1\]\.type: has nothing in/,
+    ],
+    [
+      { allOf: [{ enum: [1, 2] }, { const: 3 }] },
+      /^schema\.allOf\[1\]\.enum: has nothing in common/,
+    ],
+    [
+      { allOf: [{ type: "string", pattern: "a" }, { pattern: "b" }] },
+      /^schema\.allOf\[1\]\.pattern: can't be kept beside/,
+    ],
+    [
+      {
+        allOf: [
+          { type: "object", properties: { a: {} }, additionalProperties: false },
+          { properties: { b: {} } },
+        ],
+      },
+      /^schema\.allOf\[0\]\.additionalProperties: can't be kept beside another schema's property "b"/,
+    ],
+    [{ allOf: [{ items: {} }, { prefixItems: [{}] }] }, /^schema\.allOf\[1\]\.prefixItems: can't/],
+    [{ allOf: [{ minimum: 5, type: "number" }, { maximum: 4 }] }, /no number is between/],
+    [{ allOf: [{ not: {} }] }, /^schema\.not: can't be kept/],
+    [{ allOf: 1 }, /^schema\.allOf: expected a list of schemas/],
+    [{ allOf: [{ $ref: "#" }] }, /refers to itself/],
+    [{ enum: [1, 2], minimum: 2 }, /^schema\.minimum: can't be kept/],
+    [{ type: "object", minProperties: 1 }, /^schema\.minProperties/],
+    [{ type: "object", propertyNames: {} }, /^schema\.propertyNames/],
+    [{ type: "object", dependentRequired: {} }, /^schema\.dependentRequired/],
+    [{ type: "array", contains: {} }, /^schema\.contains/],
     [{ type: "integer", minimum: 5, maximum: 4 }, /no integer is between/],
     [{ type: "string", minLength: 5, maxLength: 4 }, /^schema\.maxLength: is less than minLength/],
     [{ enum: [] }, /^schema\.enum: has no value/],

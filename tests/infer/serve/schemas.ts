@@ -105,6 +105,67 @@ export const SCHEMAS: Readonly<Record<string, Record<string, unknown>>> = {
     },
     required: ["when", "id", "mail", "host", "at"],
   },
+  numbers: {
+    type: "object",
+    properties: {
+      share: { type: "number", minimum: 0, maximum: 1 },
+      price: { type: "number", exclusiveMinimum: 0, maximum: 99.95 },
+      degrees: { type: ["number", "null"], minimum: -273.15, exclusiveMaximum: 100 },
+      large: { type: "number", minimum: 1000.5 },
+      small: { type: "number", exclusiveMaximum: -0.001 },
+    },
+    required: ["share", "price", "degrees", "large", "small"],
+  },
+  patterns: {
+    type: "object",
+    properties: {
+      code: { type: "string", pattern: "^[A-Z]{2}-\\d{3,5}$" },
+      path: { type: "string", pattern: "^(/[\\w.-]{1,8}){1,3}$" },
+      word: { type: ["string", "null"], pattern: "ing$" },
+      plain: { type: "string", pattern: '^[^"\\\\<>]{2,12}$' },
+    },
+    required: ["code", "path", "word", "plain"],
+  },
+  all: {
+    type: "object",
+    allOf: [
+      { $ref: "#/$defs/named" },
+      { properties: { age: { type: "number", minimum: 18 } }, required: ["age"] },
+      { properties: { age: { type: "integer", maximum: 130 }, name: { maxLength: 30 } } },
+      {
+        oneOf: [
+          {
+            properties: {
+              kind: { const: "bird" },
+              wings: { type: "integer", minimum: 2, maximum: 2 },
+            },
+          },
+          { properties: { kind: { const: "fish" }, fins: { type: "integer", minimum: 1 } } },
+        ],
+        required: ["kind"],
+      },
+    ],
+    $defs: {
+      named: {
+        type: "object",
+        properties: { name: { type: "string", minLength: 2 }, tags: { $ref: "#/$defs/tags" } },
+        required: ["name"],
+      },
+      tags: { type: "array", items: { enum: ["a", "b"] }, maxItems: 3 },
+    },
+  },
+  beside: {
+    type: "object",
+    properties: {
+      id: { type: "integer", minimum: 1 },
+      next: { $ref: "#", type: ["object", "null"] },
+    },
+    required: ["id"],
+    anyOf: [
+      { properties: { x: { type: "number" } }, required: ["x"] },
+      { properties: { y: { type: "boolean" } }, required: ["y"] },
+    ],
+  },
   anything: {},
 };
 
