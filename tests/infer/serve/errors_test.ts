@@ -131,9 +131,14 @@ serverTest("a failure of the engine is openai's InternalServerError", {}, async 
     for await (const event of events) if (event.type === "error") return event.message;
   })();
   assert.match(String(await heard.catch((error) => error.message)), message);
+  // While it finishes an answer, it takes no other.
+  const last = client.completions.create(textBody());
+  const running = await admitted();
   server.server.finish();
   await fails(client.completions.create(textBody()), OpenAI.InternalServerError, {
     message: /^503 /,
     status: 503,
   });
+  give({ id: running.id, ids: [5], finished: "stop" });
+  assert.equal((await last).choices.length, 1);
 });
