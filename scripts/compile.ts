@@ -38,6 +38,7 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     command: "train",
     args: ["--watch"],
     workers: [
+      "kernels/gpu/compile_worker.ts",
       "train/run/stop_worker.ts",
       "train/states/state_worker.ts",
       "train/watch/worker.ts",
@@ -53,6 +54,7 @@ export const PROGRAMS: readonly CompiledProgram[] = [
     // No other machine is reached by these, be it by chat.
     serves: ["127.0.0.1", "[::1]", "0.0.0.0", "[::]", "localhost"],
     workers: [
+      "kernels/gpu/compile_worker.ts",
       "model/formats/gguf/quantize_worker.ts",
       "infer/serve/worker.ts",
       "infer/serve/page",

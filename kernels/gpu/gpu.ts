@@ -10,6 +10,7 @@
 import { UserError } from "../errors.ts";
 import { restBeforeExit } from "./rest.ts";
 import { type Cost, launchUse, type Use, type Work } from "./work.ts";
+import { compilersFor } from "./compilers.ts";
 import { type DeviceProfile, deviceProfile } from "./device_profile.ts";
 import { pollEventLoop, whileReported } from "./event_loop.ts";
 import { type LimitsName, limitsName, openDevice } from "./limits.ts";
@@ -41,6 +42,8 @@ export interface GpuOptions {
   software?: boolean;
   /** Emulate subgroup matrices where the adapter has none (tests). */
   matrices?: "emulated";
+  /** Devices that compile beside this one. Default: as many as pay. */
+  compilers?: number;
   /** Limits and features to ask of the adapter. Default: those that LORIKEET_LIMITS names, or all that it has. */
   limits?: LimitsName;
 }
@@ -68,9 +71,7 @@ export class Gpu {
   readonly matrices?: MatrixName;
   readonly profiler?: Profiler;
 
-  readonly #map: Provider["map"];
-  readonly #mapsInOrder: boolean;
-  readonly #finish: Provider["finish"];
+  readonly #provider: Provider;
   readonly #recorder: Recorder;
   /** Programs that are launched while {@linkcode precompile} lists them. */
   #listed?: Set<Program>;
@@ -91,10 +92,9 @@ export class Gpu {
     const { provider, adapter, reason } = choice, { limits } = device;
     this.#rested = restBeforeExit(() => this[Symbol.asyncDispose]());
     this.provider = provider.name;
-    this.#map = provider.map;
-    this.#mapsInOrder = provider.mapsInOrder;
-    this.#finish = provider.finish;
-    this.pipelines = new Pipelines(device, provider);
+    this.#provider = provider;
+    const compilers = compilersFor(choice, limitsName(options.limits), options.compilers);
+    this.pipelines = new Pipelines(device, provider, compilers);
     this.extensions = new Set(
       provider.extensions(adapter).filter(([, feature]) => device.features.has(feature))
         .map(([name]) => name),
@@ -310,12 +310,14 @@ export class Gpu {
           );
         this.flush();
         if (overlap !== undefined) {
-          if (!this.#mapsInOrder) this.#recorder.defer();
+          if (!this.#provider.mapsInOrder) this.#recorder.defer();
           overlap();
           this.flush();
         }
         await this.check();
-        const range = await this.#map(staging.buffer, bytes).catch((error) => this.#explain(error));
+        const range = await this.#provider.map(staging.buffer, bytes).catch((error) =>
+          this.#explain(error)
+        );
         this.#recorder.release();
         out.set(new Uint8Array(range), done);
         staging.buffer.unmap();
@@ -338,7 +340,7 @@ export class Gpu {
   async finish(): Promise<void> {
     this.flush();
     this.#recorder.release();
-    await this.#finish(this.device.queue);
+    await this.#provider.finish(this.device.queue);
     await this.check();
   }
 
@@ -361,6 +363,7 @@ export class Gpu {
   /** Gives the device back. */
   close(): void {
     this.#closed = true;
+    this.pipelines.end();
     this.#rested();
     // wgpu keeps a destroyed device's buffers until the garbage collector finds them.
     this.memory.freeAll();
@@ -370,7 +373,7 @@ export class Gpu {
 
   /** Waits until the GPU has done everything submitted, and gives the device back. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#finish(this.device.queue);
+    await this.#provider.finish(this.device.queue);
     this.close();
   }
 
@@ -387,8 +390,7 @@ export class Gpu {
 /**
  * Opens the GPU.
  *
- * @throws {UserError} where no adapter is found, saying what to install, or where it gives no device; and as
- * {@linkcode limitsName} does.
+ * @throws {UserError} where there is no adapter, or it gives no device; and as {@linkcode limitsName} does.
  */
 export async function openGpu(options: GpuOptions = {}): Promise<Gpu> {
   const limits = limitsName(options.limits);

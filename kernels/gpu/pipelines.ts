@@ -5,7 +5,10 @@
  *
  * @module
  */
-import { type Program, wgsl, wgslError } from "./program.ts";
+import { compileAside, type Compilers } from "./compilers.ts";
+import { letEventsIn } from "./event_loop.ts";
+import { type PipelinePlan, pipelineSource, planPipeline } from "./pipeline_source.ts";
+import { type Program, wgslError } from "./program.ts";
 import type { Provider } from "./providers/provider.ts";
 import { noteText } from "../terminal.ts";
 
@@ -15,12 +18,10 @@ export interface Pipeline {
   layout: GPUBindGroupLayout;
 }
 
-/** What a pipeline is built from. */
-interface Plan {
-  module: GPUShaderModule;
-  layout: GPUBindGroupLayout;
-  descriptor: GPUComputePipelineDescriptor;
-}
+/** Programs that are too few to be compiled on other devices. */
+const FEW_PROGRAMS = 8;
+/** A driver that takes so many milliseconds for a program has to compile it, and likely the others too. */
+const LONG = 50;
 
 /** The pipelines made so far. */
 export class Pipelines {
@@ -28,14 +29,20 @@ export class Pipelines {
   readonly #built: (Pipeline | undefined)[] = [];
   /** Ids of the programs that were built or are being built. */
   readonly #begun = new Set<number>();
+  /** Pipelines that are being built aside, by program id. */
+  readonly #aside = new Map<number, Promise<void>>();
+  /** What pipelines will be built from, as far as it was made ahead, by program id. */
+  readonly #plans = new Map<number, PipelinePlan>();
   #checks: Promise<void>[] = [];
   #failure?: Error;
+  #ended = false;
   /** Prints each program's WGSL once, for debugging. */
   print = false;
 
   constructor(
     readonly device: GPUDevice,
     readonly provider: Pick<Provider, "dialect" | "compilesInParallel">,
+    readonly compilers?: Compilers,
   ) {}
 
   /** Number of programs built or being built. */
@@ -49,26 +56,84 @@ export class Pipelines {
   }
 
   /**
-   * Builds pipelines that are neither built nor being built: side by side where the implementation can, those of the
-   * longest programs first. Otherwise one after the other.
+   * Builds pipelines that are neither built nor being built, those of the longest programs first: side by side where the
+   * implementation can, otherwise one after the other. Where the driver has to compile many, other devices do it.
    *
    * @param between Awaited between two that are built one after the other.
    * @returns how many there are, when they are built.
    * @throws as {@linkcode check} does.
    */
   async compile(programs: Iterable<Program>, between?: () => Promise<void>): Promise<number> {
-    const fresh = [...programs].filter(({ id }) => !this.#begun.has(id));
-    if (this.provider.compilesInParallel) {
-      fresh.sort((a, b) => b.body.length - a.body.length);
-      await Promise.all(fresh.map((program) => this.#buildAside(program)));
-    } else {
-      for (const [i, program] of fresh.entries()) {
-        if (i > 0 && between !== undefined) await between();
-        this.get(program);
-      }
+    const fresh = [...programs].filter(({ id }) => !this.#begun.has(id))
+      .sort((a, b) => b.body.length - a.body.length);
+    const { compilers } = this;
+    if (compilers !== undefined && fresh.length >= FEW_PROGRAMS) {
+      const [middle] = fresh.slice(fresh.length >> 1);
+      if (await this.#takesLong(middle)) await this.#compileAside(compilers, fresh, between);
     }
+    if (this.provider.compilesInParallel) {
+      await Promise.all(fresh.map((program) => this.#buildAside(program)));
+    } else await this.#buildInTurn(fresh, between);
     await this.check();
     return fresh.length;
+  }
+
+  /** Ends compilations on other devices. */
+  end(): void {
+    this.#ended = true;
+  }
+
+  async #buildInTurn(programs: readonly Program[], between?: () => Promise<void>): Promise<void> {
+    for (const [i, program] of programs.entries()) {
+      if (i > 0 && between !== undefined) await between();
+      this.get(program);
+    }
+  }
+
+  /** Builds a pipeline; whether the driver takes {@linkcode LONG}, so that it may not be built yet. */
+  async #takesLong(program: Program): Promise<boolean> {
+    if (!this.provider.compilesInParallel) {
+      this.#parse(program);
+      const began = performance.now();
+      this.get(program);
+      return performance.now() - began > LONG;
+    }
+    const built = this.#buildAside(program).then(() => false);
+    const long = Promise.withResolvers<boolean>();
+    const timer = setTimeout(() => long.resolve(true), LONG);
+    return await Promise.race([built, long.promise]).finally(() => clearTimeout(timer));
+  }
+
+  /** Compiles programs on other devices, and builds each pipeline when the driver has it. */
+  async #compileAside(
+    compilers: Compilers,
+    programs: readonly Program[],
+    between: () => Promise<void> = letEventsIn,
+  ): Promise<void> {
+    const left = programs.filter(({ id }) => !this.#begun.has(id));
+    const sources = left.map((program) => pipelineSource(program, this.provider.dialect));
+    const ready: Program[] = [];
+    let more = Promise.withResolvers<void>(), isOver = false;
+    const compiled = (index: number) => {
+      if (this.provider.compilesInParallel) this.#buildAside(left[index]);
+      else ready.push(left[index]);
+      more.resolve();
+    };
+    const over = compileAside(compilers, sources, compiled, () => this.#ended)
+      .then(() => isOver = true);
+    if (this.provider.compilesInParallel) return void await over;
+    // While others compile, this thread parses, which takes a tenth of the time.
+    const unparsed = left.values();
+    while (!isOver || ready.length > 0) {
+      const program = ready.shift(), next = program ?? unparsed.next().value;
+      if (program !== undefined) this.get(program);
+      else if (next !== undefined) this.#parse(next);
+      else {
+        await Promise.race([more.promise, over]);
+        more = Promise.withResolvers();
+      }
+      await between();
+    }
   }
 
   /**
@@ -95,11 +160,16 @@ export class Pipelines {
     return { pipeline, layout };
   }
 
-  async #buildAside(program: Program): Promise<void> {
-    this.device.pushErrorScope("validation");
+  /** Builds a pipeline on a thread of the implementation, once. */
+  #buildAside(program: Program): Promise<void> {
+    let built = this.#aside.get(program.id);
+    if (built === undefined) this.#aside.set(program.id, built = this.#startAside(program));
+    return built;
+  }
+
+  async #startAside(program: Program): Promise<void> {
+    this.#parse(program);
     const { module, layout, descriptor } = this.#plan(program);
-    // A wrong module's error is reported once more with the pipeline.
-    this.device.popErrorScope();
     try {
       const pipeline = await this.device.createComputePipelineAsync(descriptor);
       this.#built[program.id] ??= { pipeline, layout };
@@ -108,32 +178,23 @@ export class Pipelines {
     }
   }
 
-  #plan(program: Program): Plan {
-    const { device } = this;
+  /** Parses a program ahead. A wrong one's error is reported once more with the pipeline. */
+  #parse(program: Program): void {
+    if (this.#built[program.id] !== undefined || this.#plans.has(program.id)) return;
+    this.device.pushErrorScope("validation");
+    this.#plans.set(program.id, this.#plan(program));
+    this.device.popErrorScope();
+  }
+
+  /** What a pipeline is built from. */
+  #plan(program: Program): PipelinePlan {
+    const parsed = this.#plans.get(program.id);
+    this.#plans.delete(program.id);
+    if (parsed !== undefined) return parsed;
     this.#begun.add(program.id);
-    const code = wgsl(program, this.provider.dialect);
-    if (this.print) noteText(`// ${program.key}\n${code}\n`);
-    const uniformBytes = program.uniformNames.length * 4;
-    const entries: GPUBindGroupLayoutEntry[] = program.bindings.map((b, i) => ({
-      binding: i + 1,
-      visibility: GPUShaderStage.COMPUTE,
-      buffer: { type: b.access === "read" ? "read-only-storage" : "storage" },
-    }));
-    if (uniformBytes > 0) {
-      entries.push({
-        binding: 0,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true, minBindingSize: uniformBytes },
-      });
-    }
-    const module = device.createShaderModule({ label: program.key, code });
-    const layout = device.createBindGroupLayout({ entries });
-    const descriptor = {
-      label: program.key,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint: "main" },
-    };
-    return { module, layout, descriptor };
+    const source = pipelineSource(program, this.provider.dialect);
+    if (this.print) noteText(`// ${program.key}\n${source.code}\n`);
+    return planPipeline(this.device, source);
   }
 
   async #fail(program: Program, module: GPUShaderModule, { message }: GPUError): Promise<void> {
