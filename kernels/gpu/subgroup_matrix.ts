@@ -75,6 +75,8 @@ export interface SubgroupMatrix {
   loadRight(place: Place): string;
   /** left·right + sum. */
   multiplyAdd(left: string, right: string, sum: string): string;
+  /** Sums that were written. */
+  loadSum(place: Rows): string;
   /** Writes sums as f32, row after row. */
   store(place: Rows, sum: string): string;
 }
@@ -96,6 +98,8 @@ function chromium({ m, n, k }: Size): SubgroupMatrix {
     loadRight: (place) => load(`subgroup_matrix_right<f16, ${n}, ${k}>`, place),
     multiplyAdd: (left, right, sum) =>
       `subgroupMatrixMultiplyAccumulate(${left}, ${right}, ${sum})`,
+    loadSum: (place) =>
+      load(`subgroup_matrix_result<f32, ${n}, ${m}>`, { ...place, majority: "row" }),
     store: ({ array, at, stride }, sum) =>
       `subgroupMatrixStore<row_major>(&${array}, ${at}, ${sum}, ${stride}u);`,
   };
@@ -120,6 +124,10 @@ function shuffles(): SubgroupMatrix {
     loadLeft: (place) => load(place, place.majority === "row"),
     loadRight: (place) => load(place, place.majority === "column"),
     multiplyAdd: (left, right, sum) => `multiply_add(${left}, ${right}, ${sum})`,
+    loadSum: ({ array, at, stride }) => {
+      const line = `${at} + thread % 8u * ${stride}u`;
+      return `MatrixLine(bitcast<vec4<f32>>(${array}[${line}]), bitcast<vec4<f32>>(${array}[${line} + 1u]))`;
+    },
     store: ({ array, at, stride }, sum) =>
       `{ let line = ${at} + thread % 8u * ${stride}u;
 ${array}[line] = bitcast<vec4<u32>>(${sum}.lo);

@@ -41,9 +41,10 @@ const PROGRAMS: Record<string, string> = {
     "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,softcap=false,pairs=halves,threads=256,packed=false)",
   attention_decode_combine: "attention_decode_combine(out=f32)",
   attention_matrices:
-    "attention_matrices(withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
+    "attention_matrices(dtype=f16,out=f16,withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
   attention_matrices_softcap:
-    "attention_matrices(withLse=true,excludes=false,softcap=true,matrices=tensor_cores,headDim=64)",
+    "attention_matrices(dtype=f32,out=f32,withLse=false,excludes=true,softcap=true,matrices=tensor_cores,headDim=64)",
+  attention_statistics: "attention_statistics(headDim=128)",
   attention_unstaged:
     "attention_unstaged(dtype=f16,kv=f16,headDim=16,withLse=true,excludes=true,softcap=false)",
   attention_backward_packed:

@@ -15,7 +15,8 @@
  * No matrix of scores is stored: a workgroup takes a tile of queries of one head and walks over
  * tiles of keys with a running maximum and sum. Arithmetic is f32, in powers of two; with `f16Operands` q is
  * rounded to f16 first. With `f16Sums` products are of f16, and so are sums over 32 elements of a head row or
- * over a tile of 32 keys.
+ * over a tile of 32 keys. On subgroup matrices, which either takes, q and the weights of values are rounded to f16,
+ * and all sums are f32.
  * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning",
  * 2023; grouped queries: Ainslie et al., "GQA", 2023.
  *
@@ -32,7 +33,7 @@ import {
   keyedPlan,
   uniformValues,
 } from "./tiled/plan.ts";
-import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
+import { forwardPlan, inWords, matrixKey } from "./matrix/plan.ts";
 import { matrixForwardSource } from "./matrix/forward.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
@@ -84,11 +85,11 @@ export function attention(
     gpu.run(program, tensors, uniforms, [Math.ceil(rows / UNSTAGED_THREADS), heads], cost);
     return;
   }
-  const matrices = matrixKey(gpu, options, [q, k, v, out]);
+  const matrices = matrixKey(gpu, options, { halves: [k, v], either: [q] });
   if (matrices !== undefined) {
-    const tiles = Math.ceil(rows / matrixPlan(matrices).rows);
+    const tiles = Math.ceil(rows / forwardPlan(matrices).rows);
     const sizes = { ...uniforms, ...inWords(headValues({ q, k, v })) };
-    const program = matrixForward({ ...variant, ...matrices });
+    const program = matrixForward({ dtype, out: out.dtype, ...variant, ...matrices });
     gpu.run(program, tensors, sizes, [heads, tiles], cost);
     return;
   }

@@ -20,7 +20,7 @@
  */
 import type { Gpu } from "../../gpu/gpu.ts";
 import { programFamily } from "../../gpu/program.ts";
-import type { Tensor } from "../../gpu/tensor.ts";
+import { ALIGNMENT, roundUp, type Tensor } from "../../gpu/tensor.ts";
 import {
   prefersUnstaged,
   UNSTAGED_THREADS,
@@ -31,7 +31,8 @@ import { fuses, rope, type RowRotation } from "../rope/rope.ts";
 import { gradientBindings, type GradientVariant, packRows } from "./row_index.ts";
 import { gradientSource } from "./tiled/gradient.ts";
 import { type Heads, headValues } from "./heads.ts";
-import { inWords, matrixKey, matrixPlan } from "./matrix/plan.ts";
+import { gradientPlan, inWords, matrixKey } from "./matrix/plan.ts";
+import { statisticsBytes, statisticsGroups, statisticsSource } from "./matrix/delta.ts";
 import { matrixGradientSource } from "./matrix/gradient.ts";
 import {
   type AttentionOptions,
@@ -43,6 +44,7 @@ import {
 } from "./tiled/plan.ts";
 
 const gradients = programFamily("attention_backward", gradientSource);
+const statisticsOf = programFamily("attention_statistics", statisticsSource);
 const matrixGradients = programFamily("attention_backward_matrices", matrixGradientSource);
 
 /**
@@ -122,12 +124,21 @@ export function attentionBackward(
     softcap: (options.softcap ?? null) !== null,
   };
   variant.packed = gradientBindings(variant).length > gpu.maxBindings;
+  const matrices = unstaged
+    ? undefined
+    : matrixKey(gpu, options, { halves: [q, k, v, out, dout, dq, dk, dv] });
+  const statisticsMemory = matrices === undefined
+    ? 0
+    : roundUp(statisticsBytes(rows, heads), ALIGNMENT);
   const packed = variant.packed
-    ? packRows(gpu, { ...fields, ...rotation && { positions: rotation.positions } }, rows)
+    ? packRows(gpu, { ...fields, ...rotation && { positions: rotation.positions } }, {
+      rows,
+      after: statisticsMemory,
+    })
     : undefined;
-  /** What a program is bound to that reads these arrays of rows. */
-  const tensorsOf = (...arrays: Tensor[]) => {
-    const inputs = [qkv, out, dout, lse], table = rotation ? [rotation.table] : [];
+  /** What a program is bound to that reads these inputs and arrays of rows. */
+  const tensorsOf = (inputs: Tensor[], ...arrays: Tensor[]) => {
+    const table = rotation ? [rotation.table] : [];
     if (packed !== undefined) return [...inputs, packed, gradient, ...table];
     const positions = rotation ? [rotation.positions] : [];
     return [...inputs, ...arrays, gradient, ...table, ...positions];
@@ -139,28 +150,37 @@ export function attentionBackward(
     ...uniformValues(options),
     ...headValues({ q, k, v, out, dout, dq, dk, dv }),
   };
-  const product = 2 * heads * headDim * pairs;
+  const product = 2 * heads * headDim * pairs, inputs = [qkv, out, dout, lse];
   if (unstaged) {
     const groups = Math.ceil(rows / UNSTAGED_THREADS);
     const query = unstagedQueryGradient({ ...variant, headDim });
     const queryCost = { flops: 3 * product, bytes: bytes(4, 2) };
-    gpu.run(query, tensorsOf(starts, ends, ...excluded), uniforms, [groups, heads], queryCost);
+    const queryTensors = tensorsOf(inputs, starts, ends, ...excluded);
+    gpu.run(query, queryTensors, uniforms, [groups, heads], queryCost);
     // What queries exclude they exclude from `query_ends` on: only records have it.
     const excludes = variant.excludes && variant.packed;
     const key = unstagedKeyGradient({ ...variant, excludes, headDim });
     const keyCost = { flops: 4 * product, bytes: bytes(3, 4) };
-    gpu.run(key, tensorsOf(starts, queryEnds), uniforms, [groups, kvHeads], keyCost);
+    gpu.run(key, tensorsOf(inputs, starts, queryEnds), uniforms, [groups, kvHeads], keyCost);
     return rotateBack();
   }
-  const tensors = tensorsOf(starts, ends, queryEnds, ...excluded);
   const cost = { flops: 7 * product, bytes: bytes(4, 4) };
-  const matrices = matrixKey(gpu, options, [q, k, v, out, dout, dq, dk, dv]);
+  const arrays = [starts, ends, queryEnds, ...excluded];
   if (matrices !== undefined) {
-    const tiles = Math.ceil(rows / matrixPlan(matrices).rows);
+    const statistics = gpu.scratch(statisticsMemory).view([heads, 2 * rows]);
     const sizes = { ...uniforms, ...inWords(headValues({ q, k, v, out, dout })) };
+    gpu.run(
+      statisticsOf({ headDim }),
+      [out, dout, lse, statistics],
+      sizes,
+      [statisticsGroups(rows, heads, headDim)],
+      { flops: 2 * rows * heads * headDim, bytes: headBytes(dtype, rows, 2 * heads, headDim) },
+    );
+    const tiles = Math.ceil(rows / gradientPlan(matrices).rows);
     const { dtype: _, ...rest } = variant;
     const program = matrixGradients({ ...rest, ...matrices });
-    gpu.run(program, tensors, sizes, [heads, 2 * tiles], cost);
+    const tensors = tensorsOf([qkv, dout, statistics], ...arrays);
+    gpu.run(program, tensors, sizes, [heads, 2 * tiles], { ...cost, bytes: bytes(3, 4) });
     return rotateBack();
   }
   const key = choosePlan("backward", {
@@ -171,6 +191,12 @@ export function attentionBackward(
     ...deviceWish(gpu, options),
   });
   const tiles = Math.ceil(rows / keyedPlan(key).rows);
-  gpu.run(gradients({ ...variant, ...key }), tensors, uniforms, [heads, 2 * tiles], cost);
+  gpu.run(
+    gradients({ ...variant, ...key }),
+    tensorsOf(inputs, ...arrays),
+    uniforms,
+    [heads, 2 * tiles],
+    cost,
+  );
   rotateBack();
 }

@@ -43,10 +43,10 @@ export function outsideExcluded(column: string, i: number, excludes: boolean): s
 }
 
 /**
- * WGSL for where the tile of the other side after the one at `tile` begins. What the workgroup's first query
+ * WGSL for where the tile of the other side after the one at `tile` begins, the name of a variable. What the workgroup's first query
  * excludes, from `skip_low` to `skip_high`, is left out, as no later query attends to it either.
  */
-export function nextTile(columns: number, excludes: boolean): string {
-  const next = `tile + ${columns}u`;
+export function nextTile(columns: number, excludes: boolean, tile = "tile"): string {
+  const next = `${tile} + ${columns}u`;
   return excludes ? `select(${next}, skip_high, ${next} >= skip_low && ${next} < skip_high)` : next;
 }

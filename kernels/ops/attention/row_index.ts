@@ -71,11 +71,17 @@ const pack = programFamily("attention_pack_rows", ({ fields }: { fields: string 
 /**
  * Packs arrays of `rows` rows into one of records, in working memory: it is good for the launches that follow
  * until other working memory is asked for.
+ *
+ * @param after Bytes of working memory before the records, left to something else: a multiple of ALIGNMENT.
  */
-export function packRows(gpu: Gpu, arrays: RowTensors, rows: number): Tensor {
+export function packRows(
+  gpu: Gpu,
+  arrays: RowTensors,
+  { rows, after = 0 }: { rows: number; after?: number },
+): Tensor {
   const names = Object.keys(arrays) as RowField[], { words } = recordOf(names);
   const bytes = 4 * rows * words;
-  const packed = gpu.scratch(roundUp(bytes, 16)).view([rows, words]).as("u32");
+  const packed = gpu.scratch(after + roundUp(bytes, 16)).view([rows, words], after / 4).as("u32");
   const tensors = [...Object.values(arrays), packed];
   gpu.run(pack({ fields: names.join("+") }), tensors, { vectors: rows }, elementGrid(rows), {
     flops: 0,

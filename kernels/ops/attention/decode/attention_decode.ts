@@ -164,7 +164,7 @@ export function attentionDecode(
   const { partialOut, softmaxStats } = workspace;
   const packed = MOST_BINDINGS > gpu.maxBindings;
   const arrays = { ...isFused && { positions }, starts, ends };
-  const words = packed ? [packRows(gpu, arrays, rows)] : Object.values(arrays);
+  const words = packed ? [packRows(gpu, arrays, { rows })] : Object.values(arrays);
   gpu.run(
     decodeProgram({ ...shape, threads, columnGroups, packed }),
     [qkv, cachedK, cachedV, ...isFused ? [table] : [], ...words, out, partialOut, softmaxStats],

@@ -1,14 +1,28 @@
 /**
  * The program of attention on subgroup matrices (see attention.ts for the contract).
  *
- * A subgroup can't scale the rows of its sums, so there is no running maximum to correct them by: a first walk over
- * the keys finds each query's log-sum-exp, a second adds up the values by the final weights.
+ * A subgroup can't scale the rows of its sums. So weights are relative to a reference, the highest score of a row's first
+ * tile, and sums go through workgroup memory to be scaled only where a score exceeds it by so much that weights near the
+ * largest f16: hardly ever.
+ *
+ * In a step of the walk the scores of the next tile are multiplied beside the values of the present one, and the two tiles
+ * after are on their way from memory.
+ * Source: Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work Partitioning", 2023; references
+ * that are kept: Dao et al., "FlashAttention-4", 2025.
  *
  * @module
  */
-import { type ProgramSource, readsScalars, writes, writesScalars } from "../../../gpu/program.ts";
+import {
+  type Binding,
+  type ProgramSource,
+  reads,
+  readsScalars,
+  writes,
+  writesScalars,
+} from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
-import { corrected, DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
+import { DECLARE_MASKED, weightOf } from "../../../wgsl/online_softmax.ts";
 import { declareSoftcap, softcapUniform } from "../../../wgsl/softcap.ts";
 import { headStart, headUniforms } from "../heads.ts";
 import { excludedBindings, nextTile, readExcluded } from "../excluded_keys.ts";
@@ -18,71 +32,70 @@ import {
   addProducts,
   attends,
   declareMatrixSums,
-  declareTiles,
-  type FetchWord,
-  fetchWord,
+  declareScores,
+  eachMatrix,
+  hasMasked,
   loadOwn,
   makeScores,
   matrixPlaces,
-  readScores,
   readsWords,
-  storeMatrixSums,
-  storeWeights,
-  type TileWords,
+  scoreWord,
+  stagedRow,
+  stageSums,
+  storeScores,
+  threadsWeights,
   tileWords,
+  weightsOf,
+  type WordOfRow,
 } from "./tiles.ts";
-import { type MatrixKey, matrixPlan } from "./plan.ts";
+import { forwardPlan, type MatrixKey, type MatrixPlan, scoresFrom } from "./plan.ts";
 
-/** The source of a key, with or without lse and keys that queries exclude. */
+/** Powers of two by which a score may exceed its row's reference: a weight of f16 holds 15. */
+const MOST_ABOVE = 8;
+
+/** How the forward programs differ besides their plans. */
+export interface MatrixForwardVariant {
+  /** Dtypes of q and of out; k and v are f16. */
+  dtype: Dtype;
+  out: Dtype;
+  withLse: boolean;
+  excludes: boolean;
+  softcap: boolean;
+}
+
+/** The source of a key. */
 export function matrixForwardSource(
-  { withLse, excludes, softcap, ...key }:
-    & { withLse: boolean; excludes: boolean; softcap: boolean }
-    & MatrixKey,
+  { dtype, out, withLse, excludes, softcap, ...key }: MatrixForwardVariant & MatrixKey,
 ): ProgramSource {
-  const plan = matrixPlan(key), word = rowWords();
-  const { rows, columns, threads, words, weightWords, weightPlaces: { afterScores } } = plan;
-  const fetch = (name: "k" | "v", tile: string): FetchWord => (row, word) =>
-    `fetch_${name}(${tile} + ${row}, key_end, u.${name}_from + kv_head * ${words}u, ${word})`;
-  const queries = tileWords(plan, "query", [
-    (row, word) => `fetch_q(first + ${row}, u.rows, u.q_from + head * ${words}u, ${word})`,
-  ]);
-  const keys = (tile: string) => tileWords(plan, "word", [fetch("k", tile)]);
-  const both = (tile: string) => tileWords(plan, "word", [fetch("k", tile), fetch("v", tile)]);
-  /** One walk over the keys. The next tiles are under way while these are multiplied. */
-  const walk = (tiles: (tile: string) => TileWords, weigh: string) =>
-    `${tiles("key_first").load}
-  for (var tile = key_first; tile < key_end; tile = ${nextTile(columns, excludes)}) {
-    workgroupBarrier();
-    ${tiles("tile").store}
-    workgroupBarrier();
-    let next = ${nextTile(columns, excludes)};
-    ${tiles("next").load}
-    ${makeScores(plan, "own", 0)}
-    workgroupBarrier();
-    ${readScores(plan, "s")}
-    ${attends(excludes)}
-    ${weigh}
-  }`;
-  const scores = (half: "lo" | "hi") =>
-    `let x_${half} = select(vec4<f32>(MASKED), ${
-      scoreForExp2(`s_${half}`, softcap)
-    }, attends_${half});`;
-  const weighed = (half: "lo" | "hi") =>
-    `let p_${half} = select(vec4<f32>(), ${
-      weightOf(scoreForExp2(`s_${half}`, softcap), "exponent")
-    },
-      attends_${half});`;
-  const powers = (half: "lo" | "hi") =>
-    `dot(select(vec4<f32>(), ${
-      weightOf(`x_${half}`, "highest")
-    }, attends_${half}), vec4<f32>(1.0))`;
-  const rescaled = weightOf("maximum", "highest");
+  const plan = forwardPlan(key), word = rowWords();
+  const { shape: { n }, matrix, rows, columns, threads, words, rowThreads, scoreStride } = plan;
+  const { headDim, subgroupColumns, tileWords: tile, memory } = plan;
+  const vectors = columns / rowThreads / 4, sumColumns = headDim / n / subgroupColumns;
+  const scores = scoresFrom(plan, 0);
+  const queries = tileWords(plan, { name: "query", rows, place: 0 });
+  const keys = tileWords(plan, { name: "key", rows: columns, place: 0 });
+  const values = tileWords(plan, { name: "value", rows: columns, place: tile });
+  const query: WordOfRow = (row) => {
+    const at = `min(${row}, u.rows - 1u) * u.q_stride + u.q_from + head * ${words}u + word_column`;
+    return dtype === "f16"
+      ? `q[${at}]`
+      : weightsOf(`load_q(2u * (${at}))`, `load_q(2u * (${at}) + 1u)`);
+  };
+  const other = (binding: "k" | "v"): WordOfRow => (row) =>
+    `${binding}[min(${row}, key_last) * u.${binding}_stride + ${binding}_first + word_column]`;
+  const vector = (line: (v: number) => string) => repeat(vectors, line);
+  const all = (combine: (a: string, b: string) => string, name: string) =>
+    Array.from({ length: vectors }, (_, v) => `${name}${v}`).reduce(combine);
+  const acrossRow = (line: (lane: number) => string) =>
+    repeat(Math.log2(rowThreads), (x) => line(1 << x));
+  const q: Binding[] = dtype === "f16" ? readsWords("q") : reads(dtype, "q");
   return {
     bindings: [
-      ...readsWords("q", "k", "v"),
+      ...q,
+      ...readsWords("k", "v"),
       ...readsScalars("u32", "starts", "ends"),
       ...excludedBindings(excludes),
-      ...writes("f16", "out"),
+      ...writes(out, "out"),
       ...withLse ? writesScalars("f32", "lse") : [],
     ],
     uniforms: {
@@ -93,11 +106,15 @@ export function matrixForwardSource(
       ...softcapUniform(softcap),
       ...headUniforms("q", "k", "v", "out"),
     },
-    extensions: plan.matrix.extensions,
-    body: `${plan.matrix.declare}${["q", "k", "v"].map((name) => fetchWord(name)).join("\n")}
+    extensions: matrix.extensions,
+    body: `${matrix.declare}
 ${DECLARE_MASKED}${declareSoftcap(softcap, "vec4<f32>")}
-fn highest_of(x: vec4<f32>) -> f32 { return max(max(x.x, x.y), max(x.z, x.w)); }
-${declareTiles(plan)}
+var<workgroup> tiles: array<vec4<u32>, ${memory}>;
+// What rows of sums are multiplied with.
+var<workgroup> factors: array<f32, ${rows}>;
+// One past the last tile that raised the reference of a row which had one.
+var<workgroup> raised: atomic<u32>;
+${declareScaling(plan)}
 
 @compute @workgroup_size(${threads})
 fn main(
@@ -111,7 +128,21 @@ fn main(
   let first = ((u.rows - 1u) / ${rows}u - group.y) * ${rows}u;
   let key_first = starts[first];
   let key_end = ends[min(first + ${rows}u, u.rows) - 1u];
+  // Rows from key_end on are never read: the last one is in their place, with no weight.
+  let key_last = max(key_end, 1u) - 1u;
+  let k_first = u.k_from + kv_head * ${words}u;
+  let v_first = u.v_from + kv_head * ${words}u;
   ${matrixPlaces(plan)}
+  let score_row = ${scores}u + tile_row * ${scoreStride}u;
+  let score_at = score_row + tile_part * ${vectors}u;
+  ${keys.declare}
+  ${values.declare}
+  ${keys.load("key_first", other("k"))}
+  {
+    ${queries.declare}
+    ${queries.load("first", query)}
+    ${queries.store}
+  }
   var low = 0u;
   var high = 0u;
   ${
@@ -127,72 +158,153 @@ fn main(
     high = ends[first + tile_row];
     ${readExcluded("(first + tile_row)", { excludes, word })}
   }
-  // The subgroup's own queries stay in registers.
+  workgroupBarrier();
+  ${loadOwn(plan, "0u")}
+  workgroupBarrier();
+  ${keys.store}
+  var tile = key_first;
+  var next = ${nextTile(columns, excludes)};
+  ${keys.load("next", other("k"))}
+  ${values.load("tile", other("v"))}
+  workgroupBarrier();
   {
-    ${queries.declare}
-    ${queries.load}
-    ${queries.store}
+    ${declareScores(plan)}
+    ${makeScores(plan, "0u")}
+    ${storeScores(plan, `${scores}u`)}
   }
   workgroupBarrier();
-  ${loadOwn(plan, "own", 0)}
 
-  var maximum = MASKED;
+  ${declareMatrixSums(plan, sumColumns)}
+  var reference = MASKED;
   var denominator = 0.0;
-  ${both("tile").declare}
-  ${
-      walk(
-        keys,
-        `${scores("lo")}
-    ${scores("hi")}
-    let highest = max(maximum, max(highest_of(x_lo), highest_of(x_hi)));
-    denominator = ${corrected("denominator", rescaled, `${powers("lo")} + ${powers("hi")}`)};
-    maximum = highest;`,
+  while (tile < key_end) {
+    next = ${nextTile(columns, excludes)};
+    ${keys.store}
+    ${values.store}
+    ${keys.load(nextTile(columns, excludes, "next"), other("k"))}
+    ${values.load("next", other("v"))}
+    ${vector((v) => `var score${v} = ${scoreForExp2(scoreWord("score_at", v), softcap)};`)}
+    let column = tile + tile_part * ${4 * vectors}u;
+    if (${hasMasked(plan, excludes)}) {
+      let columns0 = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
+      ${repeat(vectors - 1, (v) => `let columns${v + 1} = columns0 + ${4 * v + 4}u;`)}
+      ${
+      vector((v) =>
+        `score${v} = select(vec4<f32>(MASKED), score${v}, ${attends(`columns${v}`, excludes)});`
       )
     }
-  // Each of a row's threads has seen some of its keys.
-  ${
-      repeat(Math.log2(weightWords), (n) =>
-        `{
-    let other_maximum = subgroupShuffleXor(maximum, ${1 << n}u);
-    let other_denominator = subgroupShuffleXor(denominator, ${1 << n}u);
-    let highest = max(maximum, other_maximum);
-    denominator = ${
-          corrected(
-            "denominator",
-            rescaled,
-            `other_denominator * ${weightOf("other_maximum", "highest")}`,
-          )
-        };
-    maximum = highest;
-  }`)
     }
-  let exponent = maximum + log2(denominator);
-  ${
+    let highest_four = ${all((a, b) => `max(${a}, ${b})`, "score")};
+    var highest = max(max(highest_four.x, highest_four.y), max(highest_four.z, highest_four.w));
+    ${acrossRow((lane) => `highest = max(highest, subgroupShuffleXor(highest, ${lane}u));`)}
+    var correction = 1.0;
+    if (highest > reference + ${MOST_ABOVE}.0) {
+      correction = ${weightOf("reference", "highest")};
+      if (reference != MASKED) { atomicMax(&raised, tile + 1u); }
+      reference = highest;
+      denominator *= correction;
+    }
+    // Of a row without keys so far all weights are 0.
+    let base = select(reference, 0.0, reference == MASKED);
+    ${vector((v) => `let weight${v} = ${weightOf(`score${v}`, "base")};`)}
+    denominator += dot(${all((a, b) => `${a} + ${b}`, "weight")}, vec4<f32>(1.0));
+    ${
+      repeat(vectors / 2, (w) =>
+        `tiles[score_row + ${threadsWeights(plan, w)}] = ${
+          weightsOf(`weight${2 * w}`, `weight${2 * w + 1}`)
+        };`)
+    }
+    if (workgroupUniformLoad(&raised) == tile + 1u) {
+      if (tile_part == 0u) { factors[tile_row] = correction; }
+      ${scaleSums(plan, sumColumns)}
+      // The sums went through the tiles of keys and values.
+      {
+        ${keys.declare}
+        ${values.declare}
+        ${keys.load("next", other("k"))}
+        ${values.load("tile", other("v"))}
+        ${keys.store}
+        ${values.store}
+      }
+      workgroupBarrier();
+    }
+    ${declareScores(plan)}
+    if (next < key_end) {
+      ${makeScores(plan, "0u")}
+    }
+    ${
+      addProducts(plan, {
+        count: sumColumns,
+        weights: `${scores}u`,
+        rows: `${tile}u + subgroup_column * ${sumColumns * n / 8}u`,
+      })
+    }
+    workgroupBarrier();
+    ${storeScores(plan, `${scores}u`)}
+    workgroupBarrier();
+    tile = next;
+  }
+
+  ${acrossRow((lane) => `denominator += subgroupShuffleXor(denominator, ${lane}u);`)}
+  if (tile_part == 0u) {
+    factors[tile_row] = select(1.0 / denominator, 0.0, low >= high);
+    ${
       withLse
-        ? `if (tile_word == 0u && first + tile_row < u.rows) {
-    lse[(first + tile_row) * u.heads + head] =
-      select(exponent * ${Math.LN2}, MASKED, low >= high);
-  }`
+        ? `if (first + tile_row < u.rows) {
+      lse[(first + tile_row) * u.heads + head] =
+        select((reference + log2(denominator)) * ${Math.LN2}, MASKED, low >= high);
+    }`
         : ""
     }
-
-  ${declareMatrixSums(plan, "sum")}
-  ${
-      walk(
-        both,
-        `${weighed("lo")}
-    ${weighed("hi")}
-    ${storeWeights(plan, "p", afterScores)}
-    workgroupBarrier();
-    ${addProducts(plan, "sum", { weights: afterScores, tile: 1 })}`,
-      )
-    }
-  ${
-      storeMatrixSums(plan, "sum", {
-        binding: "out",
-        start: (row) => headStart("out", row, "head", 2 * words),
-      }, "1.0")
-    }
+  }
+  ${storeOut(plan, sumColumns)}
 }`,
   };
+}
+
+/** Declares `scale_matrices(thread, i)`: multiplies a matrix of each subgroup, of its rows i, with its rows' factors. */
+function declareScaling(plan: MatrixPlan): string {
+  const { shape: { m, n }, down, subgroupRows, subgroupColumns, threads } = plan;
+  const words = m * n / 4;
+  return `fn scale_matrices(thread: u32, i: u32) {
+  for (var w = thread; w < ${subgroupRows * subgroupColumns * words}u; w += ${threads}u) {
+    let row = w / ${subgroupColumns * words}u * ${down * m}u + i * ${m}u + w % ${words}u / ${
+    n / 4
+  }u;
+    tiles[w] = bitcast<vec4<u32>>(bitcast<vec4<f32>>(tiles[w]) * factors[row]);
+  }
+}`;
+}
+
+/** Multiplies the rows of the sums with their factors, by way of the tiles of keys and values. */
+function scaleSums(plan: MatrixPlan, sumColumns: number): string {
+  const { shape: { m, n }, matrix, down } = plan;
+  const place = { array: "tiles", at: `(subgroup * ${m * n / 4}u)`, stride: n / 4 };
+  return eachMatrix(down, sumColumns, (i, j) =>
+    `workgroupBarrier();
+${matrix.store(place, `sum${i}_${j}`)}
+workgroupBarrier();
+scale_matrices(thread, ${i}u);
+workgroupBarrier();
+sum${i}_${j} = ${matrix.loadSum(place)};`) + "\nworkgroupBarrier();";
+}
+
+/** Stores the sums times their rows' factors, by way of workgroup memory: only there can a thread find its vectors. */
+function storeOut(plan: MatrixPlan, sumColumns: number): string {
+  const { shape: { m, n }, down, subgroupRows, threads, words, sumStride } = plan;
+  const at = `subgroup_row * ${m * sumStride}u + subgroup_column * ${sumColumns * n / 4}u`;
+  return repeat(down, (i) =>
+    `workgroupBarrier();
+${stageSums(plan, i, sumColumns, at)}
+workgroupBarrier();
+for (var v = thread; v < ${subgroupRows * m * 2 * words}u; v += ${threads}u) {
+  let y = v / ${2 * words}u;
+  let x = v % ${2 * words}u;
+  let local = ${stagedRow(plan, i, "y")};
+  let row = first + local;
+  if (row < u.rows) {
+    let sum = bitcast<vec4<f32>>(tiles[y * ${sumStride}u + x]);
+    store_out(${headStart("out", "row", "head", 2 * words)} + x, sum * factors[local]);
+  }
+}`);
 }

@@ -1,11 +1,15 @@
 /**
- * The program of attention's gradients on subgroup matrices (see backward.ts for the contract, gradient.ts
- * for the scheme, which is the same here).
+ * The program of attention's gradients on subgroup matrices (see backward.ts for the contract).
+ *
+ * Half of a workgroup's subgroups, `side` 0, make a tile of scores, the others one of the gradients of weights, each with
+ * own rows of their own in registers. All threads turn the two into weights and the gradients of scores. Of keys, side 0
+ * then adds up the gradient of values and side 1 that of keys; of queries, each adds up half of the columns.
  *
  * @module
  */
 import type { ProgramSource } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
+import { rotateBack } from "../../../wgsl/rotate.ts";
 import { declareSoftcap, softcapUniform } from "../../../wgsl/softcap.ts";
 import { headUniforms } from "../heads.ts";
 import { nextTile, readExcluded } from "../excluded_keys.ts";
@@ -14,120 +18,121 @@ import {
   gradientFields,
   type GradientVariant,
   rowWords,
+  type SumRotation,
   sumRotation,
 } from "../row_index.ts";
 import { scoreAndSlope } from "../score.ts";
+import { statisticsBinding } from "./delta.ts";
 import {
   addProducts,
   attends,
   declareMatrixSums,
-  declareTiles,
-  type FetchWord,
-  fetchWord,
+  declareScores,
+  hasMasked,
   loadOwn,
   makeScores,
   matrixPlaces,
-  readScores,
   readsWords,
-  storeMatrixSums,
-  storeWeights,
+  scoreWord,
+  stagedRow,
+  stageSums,
+  storeScores,
+  threadsWeights,
   tileWords,
+  weightsOf,
 } from "./tiles.ts";
-import { type MatrixKey, matrixPlan } from "./plan.ts";
+import { gradientPlan, type MatrixKey, type MatrixPlan, scoresFrom } from "./plan.ts";
 import { ofQueries, partitionGradient } from "../work_partition.ts";
 
-/** The gradient's first bindings. */
-const HEAD_ROWS = ["qkv", "out", "dout"];
+/** Bindings of {@linkcode gradientBindings} that others are in place of: qkv, out, dout and lse. */
+const REPLACED = 4;
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
+
+const HALVES = ["lo", "hi"] as const;
 
 /** The source of a key. */
 export function matrixGradientSource(
   { rotated, excludes, packed, softcap, ...key }: Omit<GradientVariant, "dtype"> & MatrixKey,
 ): ProgramSource {
-  const plan = matrixPlan(key), variant = { dtype: "f16", rotated, excludes, packed } as const;
+  const plan = gradientPlan(key), variant = { dtype: "f16", rotated, excludes, packed } as const;
   const word = rowWords(packed ? gradientFields(variant) : undefined);
-  const { rows, columns, threads, words, stride, weightPlaces } = plan, vectors = 2 * words;
-  const { overScores, afterScores } = weightPlaces;
-  /** Threads that share a row of delta. */
-  const parts = threads / columns;
-  const fetch =
-    (name: string, from: string, end: string, start: string): FetchWord => (row, word) =>
-      `${name}${from} + ${row}, ${end}, ${start}, ${word})`;
-  const own = tileWords(plan, "own_word", [
-    fetch("fetch_qkv(", "first", "u.rows", "own_start"),
-    fetch("fetch_values(key_side, ", "first", "u.rows", "own_value_start"),
-  ]);
-  const others = (tile: string) =>
-    tileWords(plan, "word", [
-      fetch("fetch_qkv(", tile, "other_end", "start"),
-      fetch("fetch_values(!key_side, ", tile, "other_end", "value_start"),
-    ]);
-  /** delta and lse of queries from `from` on, in the words that rows of the first tile have over. */
-  const statistics = (from: string) =>
-    `{
-    let local = thread / ${parts}u;
-    let row = ${from} + local;
-    var sum = 0.0;
-    var exponent = 0.0;
-    if (row < u.rows) {
-      let at_out = row * u.out_stride + u.out_from + head * ${words}u;
-      let at_dout = row * u.dout_stride + u.dout_from + head * ${words}u;
-      for (var i = thread % ${parts}u; i < ${words}u; i += ${parts}u) {
-        sum += word_dot(out[at_out + i], dout[at_dout + i]);
-      }
-      exponent = lse[row * u.heads + head] * ${Math.LOG2E};
-    }
-    ${repeat(Math.log2(parts), (n) => `sum += subgroupShuffleXor(sum, ${1 << n}u);`)}
-    if (thread % ${parts}u == 0u) {
-      tiles[local * ${stride}u + ${words}u] =
-        vec4<u32>(bitcast<u32>(sum), bitcast<u32>(exponent), 0u, 0u);
-    }
-  }`;
-  const statistic = (name: "delta" | "exponent", row: string) =>
-    `bitcast<f32>(tiles[(${row}) * ${stride}u + ${words}u].${name === "delta" ? "x" : "y"})`;
-  const ofColumns = (name: "delta" | "exponent", half: number) => {
-    const at = (e: number) => statistic(name, `tile_word * 8u + ${4 * half + e}u`);
-    return `vec4<f32>(${[0, 1, 2, 3].map(at).join(", ")})`;
+  const { shape: { n }, matrix, rows, columns, threads, words, stride, scoreStride } = plan;
+  const { headDim, subgroupColumns, scoreWords, memory, tileWords: tile } = plan;
+  const vectors = 2 * words, sumColumns = headDim / n / subgroupColumns, half = sumColumns / 2;
+  const scores = scoresFrom(plan, 0);
+  const pair = (name: string, rows: number) =>
+    [0, 1].map((side) =>
+      tileWords(plan, { name: `${name}${side}_`, rows, place: side * rows * stride })
+    );
+  const own = pair("own_word", rows), other = pair("word", columns);
+  /** Loads rows of qkv, and beside them rows of values or of dout. */
+  const load = (tiles: typeof own, { at, last, start, valueStart, areValues }: {
+    at: string;
+    last: string;
+    start: string;
+    valueStart: string;
+    areValues: string;
+  }) => {
+    const from = (binding: string, stride: string, start: string) => (row: string) =>
+      `${binding}[min(${row}, ${last}) * u.${stride}_stride + ${start} + word_column]`;
+    return `${tiles[0].load(at, from("qkv", "q", start))}
+    if (${areValues}) {
+      ${tiles[1].load(at, from("qkv", "q", valueStart))}
+    } else {
+      ${tiles[1].load(at, from("dout", "dout", valueStart))}
+    }`;
   };
+  const loadOther = (at: string) =>
+    `${
+      load(other, {
+        at,
+        last: "other_last",
+        start: "start",
+        valueStart: "value_start",
+        areValues: "!key_side",
+      })
+    }
+    if (key_side && thread < ${columns / 4}u) {
+      ${
+      repeat(
+        4,
+        (e) =>
+          `let query${e} = statistics[head * u.rows + min(${at} + 4u * thread + ${e}u, other_last)];`,
+      )
+    }
+      query_deltas = vec4<u32>(query0.x, query1.x, query2.x, query3.x);
+      query_exponents = vec4<u32>(query0.y, query1.y, query2.y, query3.y);
+    }`;
+  const halves = (line: (half: "lo" | "hi") => string) => HALVES.map(line).join("\n");
   const score = (half: "lo" | "hi") => scoreAndSlope(`s_${half}`, softcap, `capped_${half}`);
-  const weight = (half: "lo" | "hi") =>
-    `${score(half).declare}let p_${half} = select(vec4<f32>(), exp2(${
-      score(half).forExp2
-    } - exponent_${half}),
-        attends_${half});`;
-  const gradient = (half: "lo" | "hi") =>
-    `let ds_${half} = select(vec4<f32>(), p_${half} * (dp_${half} - delta_${half})${
-      score(half).slope
-    } * ${WEIGHT_SCALE},
-        attends_${half});`;
+  const scaled = `(u.scale * ${1 / WEIGHT_SCALE}.0)`;
+  const rotation = sumRotation(variant, word, vectors);
   return {
-    bindings: [...readsWords(...HEAD_ROWS), ...gradientBindings(variant).slice(HEAD_ROWS.length)],
+    bindings: [
+      ...readsWords("qkv", "dout"),
+      statisticsBinding("read"),
+      ...gradientBindings(variant).slice(REPLACED),
+    ],
     uniforms: {
       rows: "u32",
       heads: "u32",
       kv_heads: "u32",
       scale: "f32",
       ...softcapUniform(softcap),
-      ...headUniforms("q", "out", "dout", "dq"),
+      ...headUniforms("q", "dout", "dq"),
       k_from: "u32",
       v_from: "u32",
       dk_from: "u32",
       dv_from: "u32",
     },
-    extensions: plan.matrix.extensions,
-    body: `${plan.matrix.declare}${fetchWord("qkv", "q")}
-${fetchWord("dout")}${declareSoftcap(softcap, "vec4<f32>")}
-fn fetch_values(are_values: bool, row: u32, end: u32, first: u32, word: u32) -> vec4<u32> {
-  if (are_values) { return fetch_qkv(row, end, first, word); }
-  return fetch_dout(row, end, first, word);
-}
-fn word_dot(a: vec4<u32>, b: vec4<u32>) -> f32 {
-  return dot(unpack2x16float(a.x), unpack2x16float(b.x)) + dot(unpack2x16float(a.y), unpack2x16float(b.y)) +
-    dot(unpack2x16float(a.z), unpack2x16float(b.z)) + dot(unpack2x16float(a.w), unpack2x16float(b.w));
-}
-${declareTiles(plan)}
+    extensions: matrix.extensions,
+    body: `${matrix.declare}${declareSoftcap(softcap, "vec4<f32>")}
+var<workgroup> tiles: array<vec4<u32>, ${memory}>;
+// Of a tile's queries, where the workgroup owns keys.
+var<workgroup> deltas: array<vec4<f32>, ${columns / 4}>;
+var<workgroup> exponents: array<vec4<f32>, ${columns / 4}>;
 
 @compute @workgroup_size(${threads})
 fn main(
@@ -136,92 +141,179 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
 ) {
   ${partitionGradient({ rows, unit: words, excludes, word })}
+  // Rows from other_end on are never read: the last one is in their place, with no weight.
+  let other_last = max(other_end, 1u) - 1u;
+  let side = subgroup / ${threads / 2 / plan.shape.lanes}u;
   ${matrixPlaces(plan)}
+  let score_row = ${scores}u + tile_row * ${scoreStride}u;
+  let score_at = score_row + tile_part * 2u;
+  let weight_at = score_row + ${threadsWeights(plan, 0)};
   var low = 0u;
   var high = 0u;
   ${excludes ? "var excluded_low = 0u;\n  var excluded_high = 0u;" : ""}
-  if (first + tile_row < u.rows) {
-    low = select(${word("starts", "first + tile_row")}, first + tile_row, key_side);
-    high = select(
-      ${word("ends", "first + tile_row")}, ${word("query_ends", "first + tile_row")}, key_side);
-    ${readExcluded("(first + tile_row)", { excludes, word, value: ofQueries })}
-  }
+  // A score's lse and delta are its query's: its row's in a query's gradient, its column's in a key's.
+  var delta_lo = vec4<f32>();
+  var exponent_lo = vec4<f32>();
   // The subgroup's own rows stay in registers.
   {
-    ${own.declare}
-    ${own.load}
-    ${own.store}
+    ${own.map(({ declare }) => declare).join("\n")}
+    ${
+      load(own, {
+        at: "first",
+        last: "u.rows - 1u",
+        start: "own_start",
+        valueStart: "own_value_start",
+        areValues: "key_side",
+      })
+    }
+    ${own.map(({ store }) => store).join("\n")}
   }
-  // A score's lse and delta are its query's: its row's in a query's gradient, its column's in a key's.
-  if (!key_side) ${statistics("first")}
-  workgroupBarrier();
-  ${loadOwn(plan, "own", 0)}
-  ${loadOwn(plan, "own_value", 1)}
-  var exponent_lo = vec4<f32>(${statistic("exponent", "tile_row")});
-  var exponent_hi = exponent_lo;
-  var delta_lo = vec4<f32>(${statistic("delta", "tile_row")});
+  if (first + tile_row < u.rows) {
+    let row = first + tile_row;
+    low = select(${word("starts", "row")}, row, key_side);
+    high = select(${word("ends", "row")}, ${word("query_ends", "row")}, key_side);
+    ${readExcluded("row", { excludes, word, value: ofQueries })}
+    let query = bitcast<vec2<f32>>(statistics[head * u.rows + row]);
+    delta_lo = vec4<f32>(query.x);
+    exponent_lo = vec4<f32>(query.y);
+  }
   var delta_hi = delta_lo;
-  ${declareMatrixSums(plan, "sum")}
-  ${declareMatrixSums(plan, "value_sum")}
+  var exponent_hi = exponent_lo;
+  workgroupBarrier();
+  ${loadOwn(plan, `side * ${rows * stride}u`)}
+  ${declareMatrixSums(plan, sumColumns)}
 
-    ${others("tile").declare}
+  ${other.map(({ declare }) => declare).join("\n")}
+  var query_deltas = vec4<u32>();
+  var query_exponents = vec4<u32>();
   for (; head < head_end; head++) {
     let start = select(u.k_from + kv_head * ${words}u, u.q_from + head * ${words}u, key_side);
     let value_start =
       select(u.v_from + kv_head * ${words}u, u.dout_from + head * ${words}u, key_side);
-        ${others("other_first").load}
+    ${loadOther("other_first")}
     for (var tile = other_first; tile < other_end; tile = ${nextTile(columns, excludes)}) {
       workgroupBarrier();
-      ${others("tile").store}
+      ${other.map(({ store }) => store).join("\n")}
+      if (key_side && thread < ${columns / 4}u) {
+        deltas[thread] = bitcast<vec4<f32>>(query_deltas);
+        exponents[thread] = bitcast<vec4<f32>>(query_exponents);
+      }
       workgroupBarrier();
       // The next tile is under way while this one is multiplied.
       let next = ${nextTile(columns, excludes)};
-      ${others("next").load}
-      if (key_side) ${statistics("tile")}
-      ${makeScores(plan, "own", 0)}
-      workgroupBarrier();
-      if (key_side) {
-        exponent_lo = ${ofColumns("exponent", 0)};
-        exponent_hi = ${ofColumns("exponent", 1)};
-        delta_lo = ${ofColumns("delta", 0)};
-        delta_hi = ${ofColumns("delta", 1)};
+      ${loadOther("next")}
+      {
+        ${declareScores(plan)}
+        ${makeScores(plan, `side * ${tile}u`)}
+        ${storeScores(plan, `${scores}u + side * ${scoreWords}u`)}
       }
-      ${readScores(plan, "s")}
-      ${attends(excludes)}
-      ${weight("lo")}
-      ${weight("hi")}
-      if (key_side) { ${storeWeights(plan, "p", afterScores)} }
       workgroupBarrier();
-      ${makeScores(plan, "own_value", 1)}
-      workgroupBarrier();
-      ${readScores(plan, "dp")}
-      ${gradient("lo")}
-      ${gradient("hi")}
-      workgroupBarrier();
-      ${storeWeights(plan, "ds", overScores)}
-      workgroupBarrier();
-      ${addProducts(plan, "sum", { weights: overScores, tile: 0 })}
       if (key_side) {
-        ${addProducts(plan, "value_sum", { weights: afterScores, tile: 1 })}
+        delta_lo = deltas[tile_part * 2u];
+        delta_hi = deltas[tile_part * 2u + 1u];
+        exponent_lo = exponents[tile_part * 2u];
+        exponent_hi = exponents[tile_part * 2u + 1u];
+      }
+      let s_lo = ${scoreWord("score_at", 0)};
+      let s_hi = ${scoreWord("score_at", 1)};
+      let dp_lo = ${scoreWord("score_at", scoreWords)};
+      let dp_hi = ${scoreWord("score_at", scoreWords + 1)};
+      ${
+      halves((half) =>
+        `${score(half).declare}var p_${half} = exp2(${score(half).forExp2} - exponent_${half});
+      var ds_${half} = p_${half} * (dp_${half} - delta_${half})${
+          score(half).slope
+        } * ${WEIGHT_SCALE};`
+      )
+    }
+      let column = tile + tile_part * 8u;
+      if (${hasMasked(plan, excludes)}) {
+        let columns_lo = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
+        let columns_hi = columns_lo + 4u;
+        ${
+      halves((half) =>
+        `let attends_${half} = ${attends(`columns_${half}`, excludes)};
+        p_${half} = select(vec4<f32>(), p_${half}, attends_${half});
+        ds_${half} = select(vec4<f32>(), ds_${half}, attends_${half});`
+      )
+    }
+      }
+      if (key_side) { tiles[weight_at] = ${weightsOf("p_lo", "p_hi")}; }
+      tiles[weight_at + ${scoreWords}u] = ${weightsOf("ds_lo", "ds_hi")};
+      workgroupBarrier();
+      if (key_side) {
+        let weights = ${scores}u + side * ${scoreWords}u;
+        let rows = (1u - side) * ${tile}u + subgroup_column * ${sumColumns * n / 8}u;
+        ${addProducts(plan, { count: sumColumns, weights: "weights", rows: "rows" })}
+      } else {
+        let rows = (2u * subgroup_column + side) * ${half * n / 8}u;
+        ${addProducts(plan, { count: half, weights: `${scores + scoreWords}u`, rows: "rows" })}
       }
     }
   }
-  let to_first = select(u.dq_from + group.x * ${vectors}u, u.dk_from + kv_head * ${vectors}u, key_side);
   ${
-      storeMatrixSums(plan, "sum", {
-        binding: "gradient",
-        start: (row) => `${row} * u.dq_stride + to_first`,
-        rotation: sumRotation(variant, word, vectors),
-      }, `u.scale * ${1 / WEIGHT_SCALE}.0`)
-    }
+      repeat(plan.down, (i) => {
+        const sumWords = plan.subgroupRows * plan.shape.m * plan.sumStride;
+        const row = `subgroup_row * ${plan.shape.m * plan.sumStride}u`;
+        const dk = { from: sumWords, to: `u.dk_from + kv_head * ${vectors}u`, factor: scaled };
+        const dv = { from: 0, to: `u.dv_from + kv_head * ${vectors}u`, factor: "1.0" };
+        const dq = { from: 0, to: `u.dq_from + group.x * ${vectors}u`, factor: scaled };
+        return `workgroupBarrier();
   if (key_side) {
-    ${
-      storeMatrixSums(plan, "value_sum", {
-        binding: "gradient",
-        start: (row) => `${row} * u.dq_stride + u.dv_from + kv_head * ${vectors}u`,
-      }, "1.0")
-    }
+    let at = side * ${sumWords}u + ${row} + subgroup_column * ${sumColumns * n / 4}u;
+    ${stageSums(plan, i, sumColumns, "at")}
+  } else {
+    let at = ${row} + (2u * subgroup_column + side) * ${half * n / 4}u;
+    ${stageSums(plan, i, half, "at")}
   }
+  workgroupBarrier();
+  if (key_side) {
+    ${storeSums(plan, i, dv)}
+    ${storeSums(plan, i, { ...dk, rotation })}
+  } else {
+    ${storeSums(plan, i, { ...dq, rotation })}
+  }`;
+      })
+    }
 }`,
   };
+}
+
+/** Stores staged rows of sums times a factor from a vector of the gradient's rows on; rows from `u.rows` on are left out. */
+function storeSums(
+  plan: MatrixPlan,
+  i: number,
+  { from, to, factor, rotation }: {
+    from: number;
+    to: string;
+    factor: string;
+    rotation?: SumRotation;
+  },
+): string {
+  const { shape: { m }, subgroupRows, threads, words, sumStride } = plan;
+  const rotated = ({ angles, pairs }: SumRotation) => {
+    const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" }, pairs);
+    return `let angle = ${angles("row")} + pair;
+    let cos = load_table(angle);
+    let sin = load_table(angle + ${words}u);
+    store_gradient(to, ${pair.first});
+    store_gradient(to + ${words}u, ${pair.second});`;
+  };
+  return `for (var v = thread; v < ${subgroupRows * m * words}u; v += ${threads}u) {
+  let y = v / ${words}u;
+  let pair = v % ${words}u;
+  let row = first + ${stagedRow(plan, i, "y")};
+  if (row < u.rows) {
+    let at = ${from}u + y * ${sumStride}u + pair;
+    let lo = bitcast<vec4<f32>>(tiles[at]) * ${factor};
+    let hi = bitcast<vec4<f32>>(tiles[at + ${words}u]) * ${factor};
+    let to = row * u.dq_stride + ${to} + pair;
+    ${
+    rotation === undefined
+      ? `store_gradient(to, lo);
+    store_gradient(to + ${words}u, hi);`
+      : rotated(rotation)
+  }
+  }
+}`;
 }

@@ -6,225 +6,209 @@
  */
 import type { Binding } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
-import { rotateBack } from "../../../wgsl/rotate.ts";
-import type { SumRotation } from "../row_index.ts";
-import type { MatrixPlan } from "./plan.ts";
+import { type MatrixPlan, weightWord } from "./plan.ts";
 
 /** Bindings of head rows that are read in words. */
 export function readsWords(...names: string[]): Binding[] {
   return names.map((name) => ({ name, dtype: "f16", access: "read", words: 4 }));
 }
 
-/**
- * Declares workgroup memory: `tiles` for two tiles of head rows, and `scores` for a tile of scores and one of
- * weights after it. Weights may also take the place of scores that all threads have read.
- */
-export function declareTiles(plan: MatrixPlan): string {
-  const { rows, columns, stride, weightStride, sumStride, weightPlaces } = plan;
-  const words = Math.max(2 * columns * stride, rows * sumStride);
-  return `var<workgroup> tiles: array<vec4<u32>, ${words}>;
-var<workgroup> scores: array<vec4<u32>, ${weightPlaces.afterScores + rows * weightStride}>;`;
+/** WGSL for the thread's and the subgroup's places in a tile. */
+export function matrixPlaces(plan: MatrixPlan): string {
+  const { words, rowThreads, subgroupRows, subgroupColumns } = plan;
+  return `let word_row = thread / ${words}u;
+  let word_column = thread % ${words}u;
+  let subgroup_row = subgroup / ${subgroupColumns}u % ${subgroupRows}u;
+  let subgroup_column = subgroup % ${subgroupColumns}u;
+  let tile_row = thread / ${rowThreads}u;
+  let tile_part = thread % ${rowThreads}u;`;
 }
 
-/** A function `fetch_<binding>(row, end, first, word)`: a word of a head row, zeros from row `end` on. */
-export function fetchWord(binding: string, stride: string = binding): string {
-  return `fn fetch_${binding}(row: u32, end: u32, first: u32, word: u32) -> vec4<u32> {
-  if (row >= end) { return vec4<u32>(); }
-  return ${binding}[row * u.${stride}_stride + first + word];
-}`;
-}
-
-/** Code that moves a thread's words of tiles of head rows, by way of registers. */
+/** Code that moves a thread's words of a tile of head rows, by way of registers. */
 export interface TileWords {
   declare: string;
-  /** Loads the thread's words; what waits for them runs later. */
-  load: string;
+  /** Loads the thread's words of the tile at a row; what waits for them runs later. */
+  load(tile: string, word: WordOfRow): string;
   /** Puts them into workgroup memory. */
   store: string;
 }
 
-/** WGSL for a word of a head row: row and word are expressions. */
-export type FetchWord = (row: string, word: string) => string;
+/** WGSL for the thread's word of a head row. */
+export type WordOfRow = (row: string) => string;
 
-/** The first tiles, each filled by a fetch of its own; `name` tells registers apart. */
+/** A tile of `rows` head rows that lies at `place`; `name` tells registers apart. */
 export function tileWords(
-  { columns, words, stride, threads }: MatrixPlan,
-  name: string,
-  fetches: readonly FetchWord[],
+  { words, stride, threads }: MatrixPlan,
+  { name, rows, place }: { name: string; rows: number; place: number },
 ): TileWords {
-  const count = columns * words / threads;
-  const at = (n: number) => n === 0 ? "thread" : `(thread + ${n * threads}u)`;
-  const each = (line: (t: number, n: number) => string) =>
-    fetches.map((_, t) => repeat(count, (n) => line(t, n))).join("\n");
+  const step = threads / words, count = rows / step;
   return {
-    declare: each((t, n) => `var ${name}${t}_${n} = vec4<u32>();`),
-    load: each((t, n) => {
-      const word = fetches[t](`${at(n)} / ${words}u`, `${at(n)} % ${words}u`);
-      return `${name}${t}_${n} = ${word};`;
-    }),
-    store: each((t, n) => {
-      const row = `${t * columns * stride}u + ${at(n)} / ${words}u * ${stride}u`;
-      return `tiles[${row} + ${at(n)} % ${words}u] = ${name}${t}_${n};`;
+    declare: repeat(count, (i) => `var ${name}${i} = vec4<u32>();`),
+    load: (tile, word) =>
+      repeat(count, (i) => `${name}${i} = ${word(`${tile} + word_row + ${i * step}u`)};`),
+    store: repeat(count, (i) => {
+      const at = `(word_row + ${i * step}u) * ${stride}u + word_column + ${place}u`;
+      return `tiles[${at}] = ${name}${i};`;
     }),
   };
 }
 
-/** Reads the subgroup's own rows out of tile `tile` into matrices `<name>0`, `<name>1` …. */
-export function loadOwn(plan: MatrixPlan, name: string, tile: number): string {
-  const { shape: { m, k }, matrix, columns, stride, headDim } = plan;
-  return repeat(headDim / k, (step) => {
-    const at = `own_matrix * ${m * stride}u + ${tile * columns * stride + step * k / 8}u`;
-    return `let ${name}${step} = ${
+/** A line for each matrix: down i, across j. */
+export function eachMatrix(
+  down: number,
+  across: number,
+  line: (i: number, j: number) => string,
+): string {
+  return repeat(down, (i) => repeat(across, (j) => line(i, j)));
+}
+
+/** Reads the subgroup's own rows, of a tile that begins at `from`, into matrices that stay in registers. */
+export function loadOwn(plan: MatrixPlan, from: string): string {
+  const { shape: { m, k }, matrix, down, stride, headDim } = plan;
+  return eachMatrix(down, headDim / k, (i, step) => {
+    const at = `(${from} + subgroup_row * ${down * m * stride}u + ${
+      i * m * stride + step * k / 8
+    }u)`;
+    return `let own${i}_${step} = ${
       matrix.loadLeft({ array: "tiles", at, stride, majority: "row" })
     };`;
   });
 }
 
-/** WGSL for the thread's and the subgroup's places; `tile_row` and `tile_word` are those of its weights. */
-export function matrixPlaces({ weightWords }: MatrixPlan): string {
-  return `let own_matrix = subgroup / 2u;
-let other_matrix = subgroup % 2u;
-let tile_row = thread / ${weightWords}u;
-let tile_word = thread % ${weightWords}u;`;
+/** Declares the subgroup's scores. */
+export function declareScores({ matrix, down, across }: MatrixPlan): string {
+  return eachMatrix(down, across, (i, j) => `var score${i}_${j} = ${matrix.zeros};`);
 }
 
-/** Stores the products of own rows `<name>…` and the rows of tile `tile` as scores. */
-export function makeScores(plan: MatrixPlan, name: string, tile: number): string {
-  const { shape: { m, n, k }, matrix, columns, stride, scoreStride, headDim } = plan;
-  const to = `own_matrix * ${m * scoreStride}u + other_matrix * ${n / 4}u`;
-  const products = repeat(headDim / k, (step) => {
-    const at = `other_matrix * ${n * stride}u + ${tile * columns * stride + step * k / 8}u`;
-    const right = matrix.loadRight({ array: "tiles", at, stride, majority: "column" });
-    return `product = ${matrix.multiplyAdd(`${name}${step}`, right, "product")};`;
-  });
-  return `{
-var product = ${matrix.zeros};
-${products}
-${matrix.store({ array: "scores", at: to, stride: scoreStride }, "product")}
-}`;
-}
-
-/** Reads the thread's eight scores as `<name>_lo` and `<name>_hi`. */
-export function readScores({ scoreStride }: MatrixPlan, name: string): string {
-  const at = `tile_row * ${scoreStride}u + tile_word * 2u`;
-  return `let ${name}_lo = bitcast<vec4<f32>>(scores[${at}]);
-let ${name}_hi = bitcast<vec4<f32>>(scores[${at} + 1u]);`;
-}
-
-/** WGSL for whether the thread's row attends to each of its columns of the tile at `tile`. */
-export const attends = (excludes: boolean): string =>
-  `let column_lo = vec4<u32>(tile + tile_word * 8u) + vec4<u32>(0u, 1u, 2u, 3u);
-let column_hi = column_lo + 4u;
-let attends_lo = (column_lo >= vec4<u32>(low)) & (column_lo < vec4<u32>(high))${
-    outside("lo", excludes)
-  };
-let attends_hi = (column_hi >= vec4<u32>(low)) & (column_hi < vec4<u32>(high))${
-    outside("hi", excludes)
-  };`;
-
-const outside = (half: "lo" | "hi", excludes: boolean) =>
-  excludes
-    ? ` & ((column_${half} < vec4<u32>(excluded_low)) | (column_${half} >= vec4<u32>(excluded_high)))`
-    : "";
-
-/** Stores the thread's eight weights `<name>_lo` and `<name>_hi`, rounded to f16, in the tile that begins at `place`. */
-export function storeWeights({ weightStride }: MatrixPlan, name: string, place: number): string {
-  const at = `tile_row * ${weightStride}u + tile_word + ${place}u`;
-  const pairs = ["lo.xy", "lo.zw", "hi.xy", "hi.zw"].map((pair) =>
-    `pack2x16float(${name}_${pair})`
-  );
-  return `scores[${at}] = vec4<u32>(${pairs.join(", ")});`;
-}
-
-/** A line for each matrix of the subgroup's part of a weighted sum: down i, across j. */
-function eachSum({ sumColumns }: MatrixPlan, line: (i: number, j: number) => string): string {
-  return repeat(2, (i) => repeat(sumColumns, (j) => line(i, j)));
-}
-
-/** Declares the subgroup's part of a weighted sum. */
-export function declareMatrixSums(plan: MatrixPlan, sum: string): string {
-  return eachSum(plan, (i, j) => `var ${sum}${i}_${j} = ${plan.matrix.zeros};`);
-}
-
-/** Adds the tile of weights that begins at `weights` times a tile of head rows to a weighted sum. */
-export function addProducts(
-  plan: MatrixPlan,
-  sum: string,
-  { weights, tile }: { weights: number; tile: number },
-): string {
-  const { shape: { m, n, k }, matrix, columns, stride, weightStride, sumColumns } = plan;
-  return repeat(columns / k, (step) => {
-    const left = (i: number) => {
-      const at = `${weights + i * m * weightStride + step * k / 8}u`;
-      return matrix.loadLeft({ array: "scores", at, stride: weightStride, majority: "row" });
-    };
+/** Makes the subgroup's scores: products of own rows and the rows of the tile at `tile`. */
+export function makeScores(plan: MatrixPlan, tile: string): string {
+  const { shape: { n, k }, matrix, down, across, stride, headDim } = plan;
+  return repeat(headDim / k, (step) => {
     const right = (j: number) => {
-      const from = (tile * columns + step * k) * stride + j * n / 8;
-      const at = `subgroup * ${sumColumns * n / 8}u + ${from}u`;
-      return matrix.loadRight({ array: "tiles", at, stride, majority: "row" });
+      const at = `(${tile} + subgroup_column * ${across * n * stride}u + ${
+        j * n * stride + step * k / 8
+      }u)`;
+      return matrix.loadRight({ array: "tiles", at, stride, majority: "column" });
     };
     return `{
-${repeat(2, (i) => `let left${i} = ${left(i)};`)}
-${repeat(sumColumns, (j) => `let right${j} = ${right(j)};`)}
+${repeat(across, (j) => `let right${j} = ${right(j)};`)}
 ${
-      eachSum(plan, (i, j) => {
-        const to = `${sum}${i}_${j}`;
-        return `${to} = ${matrix.multiplyAdd(`left${i}`, `right${j}`, to)};`;
-      })
+      eachMatrix(
+        down,
+        across,
+        (i, j) =>
+          `score${i}_${j} = ${
+            matrix.multiplyAdd(`own${i}_${step}`, `right${j}`, `score${i}_${j}`)
+          };`,
+      )
     }
 }`;
   });
 }
 
-/** Where a weighted sum goes: a binding, WGSL for a row's first vector in it, and how it is rotated back, where it is. */
-export interface SumTarget {
-  binding: string;
-  start: (row: string) => string;
-  rotation?: SumRotation;
+/** Stores the subgroup's scores in the tile at `tile`. */
+export function storeScores(plan: MatrixPlan, tile: string): string {
+  const { shape: { m, n }, matrix, down, across, scoreStride } = plan;
+  return eachMatrix(down, across, (i, j) => {
+    const at = `(${tile} + subgroup_row * ${down * m * scoreStride}u + subgroup_column * ${
+      across * n / 4
+    }u + ${i * m * scoreStride + j * n / 4}u)`;
+    return matrix.store({ array: "tiles", at, stride: scoreStride }, `score${i}_${j}`);
+  });
+}
+
+/** Four scores of the thread, by their number; `at`: WGSL for its first. */
+export const scoreWord = (at: string, v: number): string =>
+  `bitcast<vec4<f32>>(tiles[${at} + ${v}u])`;
+
+/** WGSL for a word of eight weights, rounded to f16. */
+export function weightsOf(lo: string, hi: string): string {
+  const pairs = [`${lo}.xy`, `${lo}.zw`, `${hi}.xy`, `${hi}.zw`];
+  return `vec4<u32>(${pairs.map((pair) => `pack2x16float(${pair})`).join(", ")})`;
+}
+
+/** WGSL for where the thread's word `w` of weights lies in its row; see {@linkcode weightWord}. */
+export function threadsWeights(plan: MatrixPlan, w: number): string {
+  return plan.columns / plan.rowThreads === 8
+    ? `tile_part / 2u * 4u + tile_part % 2u + ${weightWord(plan, 0)}u`
+    : `tile_part * 4u + ${weightWord(plan, w)}u`;
+}
+
+/** WGSL for whether the thread's row does not attend to all of its columns, from `column` on. */
+export function hasMasked({ columns, rowThreads }: MatrixPlan, excludes: boolean): string {
+  const end = `column + ${columns / rowThreads}u`;
+  return `column < low || ${end} > high${
+    excludes ? ` || (column < excluded_high && ${end} > excluded_low)` : ""
+  }`;
+}
+
+/** WGSL for whether the thread's row attends to each of four columns. */
+export const attends = (columns: string, excludes: boolean): string =>
+  `(${columns} >= vec4<u32>(low)) & (${columns} < vec4<u32>(high))${
+    excludes
+      ? ` & ((${columns} < vec4<u32>(excluded_low)) | (${columns} >= vec4<u32>(excluded_high)))`
+      : ""
+  }`;
+
+/** Declares the subgroup's part of a weighted sum: `count` matrices across. */
+export function declareMatrixSums({ matrix, down }: MatrixPlan, count: number): string {
+  return eachMatrix(down, count, (i, j) => `var sum${i}_${j} = ${matrix.zeros};`);
 }
 
 /**
- * Stores a weighted sum times `factor`, by way of workgroup memory: only there can a thread find its
- * vectors. Rows from `u.rows` on are left out.
+ * Adds weights times head rows to a weighted sum of `count` matrices across.
+ *
+ * @param weights WGSL for where the tile of scores begins that the weights lie over.
+ * @param rows WGSL for where the subgroup's first column of the tile of head rows begins.
  */
-export function storeMatrixSums(
+export function addProducts(
   plan: MatrixPlan,
-  sum: string,
-  { binding, start, rotation }: SumTarget,
-  factor: string,
+  { count, weights, rows }: { count: number; weights: string; rows: string },
 ): string {
-  const { shape: { m, n }, matrix, rows, threads, words, sumStride, sumColumns } = plan;
-  const parts = eachSum(plan, (i, j) => {
-    const at = `subgroup * ${sumColumns * n / 4}u + ${i * m * sumStride + j * n / 4}u`;
-    return matrix.store(
-      { array: "tiles", at, stride: sumStride },
-      `${sum}${i}_${j}`,
-    );
-  });
-  const rotated = ({ angles, pairs }: SumRotation) => {
-    const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" }, pairs);
-    return `let angle = ${angles("row")} + pair;
-    let cos = load_table(angle);
-    let sin = load_table(angle + ${words}u);
-    store_${binding}(to, ${pair.first});
-    store_${binding}(to + ${words}u, ${pair.second});`;
-  };
-  const stored = rotation === undefined
-    ? `store_${binding}(to, lo);
-    store_${binding}(to + ${words}u, hi);`
-    : rotated(rotation);
-  return `workgroupBarrier();
-${parts}
-workgroupBarrier();
-for (var n = thread; n < ${rows * words}u; n += ${threads}u) {
-  let row = first + n / ${words}u;
-  let pair = n % ${words}u;
-  if (row < u.rows) {
-    let at = n / ${words}u * ${sumStride}u + pair;
-    let lo = bitcast<vec4<f32>>(tiles[at]) * (${factor});
-    let hi = bitcast<vec4<f32>>(tiles[at + ${words}u]) * (${factor});
-    let to = ${start("row")} + pair;
-    ${stored}
-  }
+  const { shape: { m, n, k }, matrix, columns, stride, scoreStride, down } = plan;
+  return repeat(columns / k, (step) => {
+    const left = (i: number) => {
+      const at = `(${weights} + subgroup_row * ${down * m * scoreStride}u + ${
+        i * m * scoreStride + weightWord(plan, step * k / 8)
+      }u)`;
+      return matrix.loadLeft({ array: "tiles", at, stride: scoreStride, majority: "row" });
+    };
+    const right = (j: number) => {
+      const at = `(${rows} + ${step * k * stride + j * n / 8}u)`;
+      return matrix.loadRight({ array: "tiles", at, stride, majority: "row" });
+    };
+    return `{
+${repeat(down, (i) => `let left${i} = ${left(i)};`)}
+${
+      repeat(count, (j) =>
+        `{
+let right = ${right(j)};
+${
+          repeat(
+            down,
+            (i) => `sum${i}_${j} = ${matrix.multiplyAdd(`left${i}`, "right", `sum${i}_${j}`)};`,
+          )
+        }
+}`)
+    }
 }`;
+  });
+}
+
+/** Stores matrices `sum<i>_…` of every subgroup as rows of f32, `m` for each row of subgroups; `at`: the subgroup's first. */
+export function stageSums(plan: MatrixPlan, i: number, count: number, at: string): string {
+  const { shape: { n }, matrix, sumStride } = plan;
+  return repeat(
+    count,
+    (j) =>
+      matrix.store(
+        { array: "tiles", at: `(${at} + ${j * n / 4}u)`, stride: sumStride },
+        `sum${i}_${j}`,
+      ),
+  );
+}
+
+/** WGSL for which of the workgroup's rows is row `y` of those that {@linkcode stageSums} stores of matrices `i`. */
+export function stagedRow({ shape: { m }, down }: MatrixPlan, i: number, y: string): string {
+  return `${y} / ${m}u * ${down * m}u + ${i * m}u + ${y} % ${m}u`;
 }

@@ -4,6 +4,7 @@ import { matrixForwardSource } from "../../../../kernels/ops/attention/matrix/fo
 import { matrixGradientSource } from "../../../../kernels/ops/attention/matrix/gradient.ts";
 import { matrixKey } from "../../../../kernels/ops/attention/matrix/plan.ts";
 import { MATRIX_SHAPES, type MatrixName } from "../../../../kernels/gpu/subgroup_matrix.ts";
+import type { Gpu } from "../../../../kernels/gpu/gpu.ts";
 import { Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { attentionReference as reference } from "./attention_reference.ts";
 import {
@@ -17,8 +18,11 @@ import {
 } from "./attention_runs.ts";
 import { assertClose } from "../../harness.ts";
 import { matrixTest } from "../../subgroup_matrices.ts";
+import { workgroupBytes } from "../../workgroup_bytes.ts";
 
 const how = { unstaged: false, f16Sums: true, matrices: true, gap: 8 };
+/** Bytes of workgroup memory of a multiprocessor. */
+const WORKGROUP_MEMORY = 48 << 10;
 const limits = { atol: 3e-3, rtol: 3e-3 };
 
 matrixTest("attention on subgroup matrices agrees with the reference", async (gpu) => {
@@ -119,18 +123,21 @@ matrixTest("attention on subgroup matrices keeps large gradients finite", async 
   }, how);
 });
 
-Deno.test("attention's programs for matrices are for f16 in words, and two fit workgroup memory", () => {
+Deno.test("attention's programs for matrices are for f16 in words that fit workgroup memory", () => {
   const tensor = (dtype: "f16" | "f32", width: number) =>
     new Tensor("x", dtype, [4, width], undefined);
-  const device = { matrices: "tensor_cores" } as const, whole = tensor("f16", 256);
+  const withLimit = (maxComputeWorkgroupStorageSize: number) => ({
+    limits: { maxComputeWorkgroupStorageSize },
+  } as Gpu["device"]);
+  const limited = { device: withLimit(WORKGROUP_MEMORY) }, whole = tensor("f16", 256);
+  const device = { ...limited, matrices: "tensor_cores" } as const;
   const key = (
     options: { headDim?: number; f16Sums?: boolean; matrices?: boolean; shape?: "16x32" },
     ...tensors: Tensor[]
   ) =>
-    matrixKey(device, { headDim: 128, f16Sums: true, ...options }, [
-      whole,
-      ...tensors,
-    ]);
+    matrixKey(device, { headDim: 128, f16Sums: true, ...options }, {
+      halves: [whole, ...tensors],
+    });
   assert.deepEqual(key({}), { matrices: "tensor_cores", headDim: 128 });
   assert.deepEqual(key({ headDim: 64 }), { matrices: "tensor_cores", headDim: 64 });
   assert.equal(key({ headDim: 80 }), undefined);
@@ -141,36 +148,42 @@ Deno.test("attention's programs for matrices are for f16 in words, and two fit w
   assert.equal(key({}, tensor("f32", 256)), undefined);
   assert.equal(key({}, tensor("f16", 252)), undefined);
   assert.equal(
-    matrixKey(device, { headDim: 64, f16Sums: true }, [{ tensor: whole, from: 4 }]),
+    matrixKey(device, { headDim: 64, f16Sums: true }, { halves: [{ tensor: whole, from: 4 }] }),
     undefined,
   );
-  assert.equal(matrixKey({}, { headDim: 64, f16Sums: true, matrices: true }, [whole]), undefined);
+  assert.equal(
+    matrixKey(limited, { headDim: 64, f16Sums: true, matrices: true }, { halves: [whole] }),
+    undefined,
+  );
+  // Queries may be f32, where operands may be rounded.
+  assert.deepEqual(
+    matrixKey(device, { headDim: 64, f16Operands: true }, {
+      halves: [whole],
+      either: [tensor("f32", 256)],
+    }),
+    { matrices: "tensor_cores", headDim: 64 },
+  );
+  assert.equal(
+    matrixKey({ ...device, device: withLimit(32 << 10) }, { headDim: 128, f16Sums: true }, {
+      halves: [whole],
+    }),
+    undefined,
+  );
   // A software driver multiplies matrices slowly: only tests ask for them.
   assert.equal(
-    matrixKey({ matrices: "software" }, { headDim: 64, f16Sums: true }, [whole]),
+    matrixKey({ ...limited, matrices: "software" }, { headDim: 64, f16Sums: true }, {
+      halves: [whole],
+    }),
     undefined,
   );
-  for (const matrices of Object.keys(MATRIX_SHAPES) as MatrixName[]) {
-    for (const headDim of [64, 128]) {
-      for (
-        const source of [
-          matrixForwardSource({ withLse: true, excludes: true, softcap: false, matrices, headDim }),
-          matrixGradientSource({
-            rotated: "halves",
-            excludes: true,
-            packed: false,
-            softcap: false,
-            matrices,
-            headDim,
-          }),
-        ]
-      ) {
-        const declared = [...source.body.matchAll(/var<workgroup> \w+: array<vec4<u32>, (\d+)>/g)];
-        const total = declared.reduce((sum, [, count]) => sum + Number(count) * 16, 0);
-        assert.equal(declared.length, source.body.match(/var<workgroup>/g)!.length);
-        // A multiprocessor of an H100 holds two workgroups of so much.
-        assert.ok(total > 0 && total <= 24 << 10, `${total}`);
-      }
-    }
-  }
+  const bytes = Object.keys(MATRIX_SHAPES).flatMap((matrices) =>
+    [64, 128].flatMap((headDim) => {
+      const key = { matrices: matrices as MatrixName, headDim, excludes: true, softcap: false };
+      return [
+        matrixForwardSource({ dtype: "f32", out: "f16", withLse: true, ...key }),
+        matrixGradientSource({ rotated: "halves", packed: false, ...key }),
+      ].map(({ body }) => workgroupBytes(body));
+    })
+  );
+  assert.ok(Math.max(...bytes) <= WORKGROUP_MEMORY, `${bytes}`);
 });
