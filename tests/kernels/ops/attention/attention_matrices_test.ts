@@ -110,6 +110,25 @@ matrixTest(
   },
 );
 
+matrixTest(
+  "attention on subgroup matrices takes queries of f32 and growing scores",
+  async (gpu) => {
+    const shape = { heads: 2, kvHeads: 1, headDim: 64 }, keyRanges = documents([70, 31]);
+    const rows = keyRanges.starts.length, host = inputs(shape, rows, rows, "f16");
+    // From tile to tile the highest score of a row grows to many times what f16 holds relative to the first.
+    for (let i = 0; i < host.k.length; i++) host.k[i] *= 2 ** Math.floor(i / shape.headDim / 16);
+    const expected = reference(host.q, host.k, host.v, keyRanges, shape);
+    const sizes = { sizes: shape, dtype: "f16", queries: "f32" } as const;
+    const { out, lse } = await runForward(gpu, host, keyRanges, sizes, {
+      ...how,
+      f16Sums: false,
+      f16Operands: true,
+    });
+    assertClose(out, expected.out, { ...limits, what: "out" });
+    assertClose(lse, expected.lse, { atol: 1e-4, rtol: 1e-4, what: "lse" });
+  },
+);
+
 matrixTest("attention on subgroup matrices keeps large gradients finite", async (gpu) => {
   const shape = { heads: 1, kvHeads: 1, headDim: 64 }, keyRanges = documents([40]);
   const host = inputs(shape, 40, 40, "f16");

@@ -144,6 +144,7 @@ export interface How {
   /** Columns of padding between the heads of queries, keys and values in one tensor, and at its end. */
   gap?: number;
   unroll?: boolean;
+  f16Operands?: boolean;
   f16Sums?: boolean;
   matrices?: boolean;
   shape?: ShapeName;
@@ -187,12 +188,12 @@ function columns(values: Float64Array, rowSize: number, from: number, width: num
   );
 }
 
-/** Runs the forward; out and lse. */
+/** Runs the forward; out and lse. Queries and out may have another dtype than keys and values. */
 export async function runForward(
   gpu: Gpu,
   { q, k, v }: Record<"q" | "k" | "v", ArrayLike<number>>,
   keyRanges: KeyRanges,
-  { sizes, dtype }: { sizes: Shape; dtype: Dtype },
+  { sizes, dtype, queries: qDtype = dtype }: { sizes: Shape; dtype: Dtype; queries?: Dtype },
   { gap = 4, ...how }: How,
 ): Promise<{ out: Float64Array; lse: Float64Array }> {
   const { starts, ends } = keyRanges;
@@ -200,9 +201,9 @@ export async function runForward(
   const keys = k.length / (kvHeads * headDim);
   const narrow = kvHeads * headDim;
   // A cache has more rows than there are queries and lies apart.
-  const own = keys === rows;
+  const own = keys === rows && qDtype === dtype;
   const widths = [heads * headDim, narrow, narrow];
-  const queries = joined(gpu, own ? [q, k, v] : [q], widths, dtype, gap);
+  const queries = joined(gpu, own ? [q, k, v] : [q], widths, qDtype, gap);
   const [k_, v_] = own ? queries.slice(1) : joined(gpu, [k, v], widths.slice(1), dtype, gap);
   const tensors = {
     q: queries[0],
@@ -211,7 +212,7 @@ export async function runForward(
     starts: upload(gpu, starts, "u32", [rows]),
     ends: upload(gpu, ends, "u32", [rows]),
     excludedKeys: uploadExcluded(gpu, keyRanges),
-    out: poisoned(gpu, dtype, [rows, heads * headDim]),
+    out: poisoned(gpu, qDtype, [rows, heads * headDim]),
     lse: poisoned(gpu, "f32", [rows, heads]),
   };
   attention(gpu, { ...tensors, rows, ...sizes, ...how });
