@@ -45,6 +45,8 @@ export interface ProgramCommand {
   readonly permissions: Permissions;
   /** Whether the launcher tells it what it sees of the machine (survey.ts). */
   readonly surveys?: boolean;
+  /** Whether it runs for long in as much memory as it needs: its garbage is collected sooner than Deno would. */
+  readonly isSteady?: boolean;
   /** Where the first argument names a variant: what is different for it. */
   readonly variants?: Readonly<
     Record<string, Pick<ProgramCommand, "computes" | "permissions" | "surveys">>
@@ -88,7 +90,12 @@ export const PROGRAMS = {
     permissions: WRITES,
     remote: { computes: false, permissions: ASKS },
   },
-  serve: { program: "infer/serve/main.ts", computes: true, permissions: SERVES },
+  serve: {
+    program: "infer/serve/main.ts",
+    computes: true,
+    permissions: SERVES,
+    isSteady: true,
+  },
   score: { program: "infer/score.ts", computes: true, permissions: READS },
   evaluate: { program: "infer/evaluate.ts", computes: true, permissions: EVALUATES },
   merge: { program: "infer/merge.ts", computes: true, permissions: MERGES },
