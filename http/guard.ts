@@ -39,19 +39,29 @@ export function isLoopbackName(host: string | undefined): boolean {
   return name !== undefined && LOOPBACK_NAMES.includes(name);
 }
 
+/** Whether a page of an origin is this server's own. */
+function isOwn(origin: string, host: string | undefined, origins: readonly string[]): boolean {
+  const name = hostName(host);
+  // A page at the name of a proxy that came another way than by the proxy is anyone's.
+  const isProxied = origins.some((own) => new URL(own).hostname === name);
+  return origins.includes(origin) || (!isProxied && origin === `http://${host}`);
+}
+
 /**
  * Why a request is refused that another site may have made a browser send, or whose address is too long; undefined for
  * those that are not.
  *
  * @param isServed Whether a Host header names this server.
+ * @param origins Origins under which a proxy shows this server: `https://models.example.org`.
  */
 export function refusalOf(
   { url, header }: Asked,
   isServed: (host: string | undefined) => boolean,
+  origins: readonly string[] = [],
 ): Refusal | undefined {
   const host = header("host"), origin = header("origin");
   if (!isServed(host)) return { status: 403, message: "This Host is not served here." };
-  if (origin !== undefined && origin !== `http://${host}`) {
+  if (origin !== undefined && !isOwn(origin, host, origins)) {
     return { status: 403, message: "Foreign Origin." };
   }
   // What follows a link, as from a terminal, comes from nowhere; a foreign site's requests say `cross-site`.

@@ -60,6 +60,8 @@ export interface Access {
   readonly hostname: string;
   /** Keys of those who may; all may where there are none. */
   readonly keys: readonly string[];
+  /** Origins under which a proxy shows the server. */
+  readonly origins: readonly string[];
 }
 
 const DATA = dataHeaders(), PAGE = pageHeaders("dompurify");
@@ -80,9 +82,10 @@ async function answerPage(context: Context): Promise<Response | undefined> {
 }
 
 /** Whether a Host header names this server. */
-function servedHost({ host, everywhere, hostname }: Access) {
-  const names = [...LOOPBACK_NAMES, host, `[${host}]`, ...(everywhere ? [hostname] : [])]
-    .map((name) => name.toLowerCase());
+function servedHost({ host, everywhere, hostname, origins }: Access) {
+  const own = [...LOOPBACK_NAMES, host, `[${host}]`, ...(everywhere ? [hostname] : [])];
+  const proxied = origins.map((origin) => new URL(origin).hostname);
+  const names = [...own, ...proxied].map((name) => name.toLowerCase());
   // An address is no name that another site could have changed.
   const isAddress = (name: string) => /^(\d{1,3}(\.\d{1,3}){3}|\[[\da-f:.]+\])$/.test(name);
   return (given: string | undefined): boolean => {
@@ -103,7 +106,7 @@ function ownError(error: unknown): ApiError {
 /** The server of a model. */
 export function serveApp(serving: Serving, access: Access): App {
   const app: App = new OpenAPIHono();
-  const isServed = servedHost(access), { keys } = access, bearer = bearerOf(keys);
+  const isServed = servedHost(access), { keys, origins } = access, bearer = bearerOf(keys);
   app.use((context, next) => (isOfPage(context.req.path) ? PAGE : DATA)(context, next));
   app.use(async (context, next) => {
     await next();
@@ -111,7 +114,11 @@ export function serveApp(serving: Serving, access: Access): App {
     serving.metrics.answered(context.req.path, context.res.status);
   });
   app.use(async ({ req, set, env }, next) => {
-    const refusal = refusalOf({ url: req.url, header: (name) => req.header(name) }, isServed);
+    const refusal = refusalOf(
+      { url: req.url, header: (name) => req.header(name) },
+      isServed,
+      origins,
+    );
     if (refusal !== undefined) throw new ApiError(refusal.status, refusal.message);
     const key = bearer(req.header("authorization"));
     if (keys.length > 0 && key < 0 && req.path !== "/health" && !isOfPage(req.path)) {

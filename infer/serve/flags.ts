@@ -26,6 +26,9 @@ const schema = z.strictObject({
   api_key_file: text("file", "a file with an API key a line").optional().describe(
     "Answer only those who send one of this file's API keys, a line each.",
   ),
+  origin: texts("url", "an address such as https://models.example.org").default([]).describe(
+    "The address at which a reverse proxy shows the server to browsers: https://models.example.org. May be given several times.",
+  ),
   template: common.template(
     "How conversations are written out: Alpaca's or Llama 2's way, in ChatML, by the model's own chat template or a file, or plainly; auto is the model's own where it has one, else alpaca.",
   ),
@@ -72,6 +75,13 @@ export function adapterOf(given: string): AdapterFlag | undefined {
   return name === undefined ? undefined : { name, folder };
 }
 
+/** Whether a value of --origin is the address of a web server, and no more. */
+function isOrigin(given: string): boolean {
+  if (!URL.canParse(given)) return false;
+  const { protocol, href, origin } = new URL(given);
+  return /^https?:$/.test(protocol) && href === `${origin}/`;
+}
+
 /** What a model is called: the last part of its path. */
 export function modelName(model: string): string {
   return model.startsWith("random:") ? model : basename(model) || model;
@@ -79,7 +89,8 @@ export function modelName(model: string): string {
 
 /** Flags that don't go together. */
 function conflicts(flags: Partial<ServeFlags>): string[] {
-  const { host, api_key_file, adapter = [] } = flags, problems = ownTemplateFlags(flags);
+  const { host, api_key_file, adapter = [], origin = [] } = flags,
+    problems = ownTemplateFlags(flags);
   const names = adapter.map((given) => adapterOf(given)?.name);
   for (const [i, name] of names.entries()) {
     if (name === undefined) {
@@ -89,6 +100,9 @@ function conflicts(flags: Partial<ServeFlags>): string[] {
     } else if (names.indexOf(name) < i || name === modelName(flags.model ?? "")) {
       problems.push(`--adapter ${adapter[i]}: the name ${name} is taken; expected another one`);
     }
+  }
+  for (const given of origin.filter((given) => !isOrigin(given))) {
+    problems.push(`--origin is "${given}"; expected an address such as https://models.example.org`);
   }
   if (host === undefined) return problems;
   if (!ADDRESS.test(host)) {

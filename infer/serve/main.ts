@@ -100,7 +100,8 @@ function settingsOf(flags: ServeFlags, context: number): ServeSettings {
   const keys = api_key_file === undefined ? [] : readApiKeys(api_key_file, SHORTEST_KEY);
   const bounds = { sequences, context, queue, timeout };
   const texts = { model, tokenizer, add_bos, layers, template, template_kwargs };
-  return { host, port, keys, names, ...texts, ...bounds };
+  const origins = flags.origin.map((given) => new URL(given).origin);
+  return { host, port, keys, origins, names, ...texts, ...bounds };
 }
 
 /** The adapters to serve, side by side. @throws {UserError} where one of them can't be. */

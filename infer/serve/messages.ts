@@ -16,6 +16,8 @@ export interface ServeSettings {
   readonly port: number;
   /** Keys of those who may ask; all may where there are none. */
   readonly keys: readonly string[];
+  /** Origins under which a proxy shows it. */
+  readonly origins: readonly string[];
   readonly model: string;
   /** Names of what is served: the model's, then those of its adapters. */
   readonly names: readonly string[];

@@ -114,6 +114,7 @@ export async function serveModel(
     everywhere: host === "0.0.0.0" || host === "::",
     hostname: Deno.hostname(),
     keys,
+    origins: settings.origins,
   });
   const socket = await serveSocket((request, from) => app.fetch(request, from), {
     host,

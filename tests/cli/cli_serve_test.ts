@@ -1,6 +1,7 @@
 /** What `serve` refuses before a model is loaded, and how it begins and ends. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { present } from "../../kernels/present.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { addressOf } from "../watch/served.ts";
 import { lorikeet, refused, startLorikeet, TemporaryFolder } from "./cli.ts";
@@ -18,6 +19,13 @@ Deno.test("cli: serve refuses addresses that others reach without keys, and what
     );
   }
   refused(await serve("--host", "localhost"), 2, '--host is "localhost"; expected an IP address');
+  for (
+    const origin of ["models.example.org", "ftp://a", "https://a/b", "https://a?b", "https://a@b"]
+  ) {
+    const message =
+      `--origin is "${origin}"; expected an address such as https://models.example.org`;
+    refused(await serve("--origin", origin), 2, message);
+  }
   refused(await serve("--port", "65536"), 2, "--port is 65536; expected a whole number from 0");
   using folder = new TemporaryFolder();
   const keys = (content: string) => ["--api-key-file", folder.file("keys", content)];
@@ -59,5 +67,46 @@ gpuTest(
     command.kill("SIGTERM");
     const messages = await new Response(command.stderr).text();
     assert.equal((await command.status).code, 0, messages);
+  },
+);
+
+gpuTest(
+  "cli: serve finishes an answer after Ctrl-C, and ends at once after a second one",
+  async () => {
+    const flags = ["--model", "builtin", "--gpu", "deno", "--port", "0"];
+    const command = startLorikeet("serve", flags);
+    const url = await addressOf(command), said = new Response(command.stderr).text();
+    const ask = (max_tokens: number) => {
+      const greedy = { temperature: 0, ignore_eos: true, stream: true };
+      return fetch(`${url}/completions`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ model: "builtin", prompt: "Daisy", max_tokens, ...greedy }),
+      });
+    };
+    // As many tokens as there is room for, which takes seconds.
+    const parts = present((await ask(100_000)).body ?? undefined, "body").getReader();
+    await parts.read();
+    command.kill("SIGINT");
+    let refusal = await ask(1);
+    while (refusal.status === 200) {
+      await refusal.body?.cancel();
+      refusal = await ask(1);
+    }
+    assert.equal(refusal.status, 503);
+    assert.match(await refusal.text(), /the server is ending/);
+    for (let i = 0; i < 3; i++) assert.ok(!(await parts.read()).done, "the first answer goes on");
+    const asked = performance.now();
+    command.kill("SIGINT");
+    const { code } = await command.status, took = performance.now() - asked;
+    assert.equal(code, 130, await said);
+    assert.match(
+      await said,
+      /Finishing the answers that are being made; Ctrl-C again ends at once/,
+    );
+    assert.ok(took < 1000, `${took} ms after the second one`);
+    await assert.rejects(async () => {
+      while (!(await parts.read()).done);
+    }, "the answer is broken off");
   },
 );

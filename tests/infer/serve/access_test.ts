@@ -46,6 +46,40 @@ serverTest("a foreign Origin or site is refused", {}, async ({ ask, post, port, 
   assert.deepEqual(told, []);
 });
 
+const PROXIED = ["https://models.example.org", "https://10.0.0.9:8443"];
+
+serverTest("a proxy's origin is the server's own, and no other of its name", {
+  origins: PROXIED,
+}, async ({ ask, port }) => {
+  const status = async (Host: string, Origin?: string) =>
+    (await ask({ path: "/v1/models", headers: { Host, ...(Origin && { Origin }) } })).status;
+  const local = `127.0.0.1:${port}`;
+  for (
+    const Host of ["models.example.org", "models.example.org:443", "MODELS.example.org", local]
+  ) {
+    // The proxy keeps Host, or names the server by its own.
+    assert.equal(await status(Host), 200, Host);
+    assert.equal(await status(Host, PROXIED[0]), 200, Host);
+  }
+  assert.equal(await status("10.0.0.9:8443", PROXIED[1]), 200);
+  assert.equal(await status("10.0.0.9", PROXIED[1]), 200, "some proxies leave out the port");
+  assert.equal(await status(local, `http://${local}`), 200, "past the proxy");
+  const foreign = [
+    ["models.example.org", "http://models.example.org"],
+    ["models.example.org", "https://models.example.org:444"],
+    ["models.example.org", "https://example.org"],
+    ["models.example.org", "https://models.example.org.evil.example"],
+    ["models.example.org", "null"],
+    ["10.0.0.9:8443", "https://10.0.0.9"],
+    ["10.0.0.9:8443", "http://10.0.0.9:8443"],
+    [local, `https://${local}`],
+    [local, "https://evil.example"],
+    ["example.org", PROXIED[0]],
+    ["evil.example", "https://evil.example"],
+  ];
+  for (const [Host, Origin] of foreign) assert.equal(await status(Host, Origin), 403, Origin);
+});
+
 serverTest("without a key nothing but health is told", { keys: [KEY, OTHER] }, async (server) => {
   const { ask, post, told } = server;
   const wrong = ["", "Bearer", `Bearer ${KEY}x`, `Bearer ${KEY.slice(1)}`, `Basic ${KEY}`, KEY];

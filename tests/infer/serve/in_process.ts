@@ -27,6 +27,7 @@ const SETTINGS: ServeSettings = {
   host: "127.0.0.1",
   port: 0,
   keys: [],
+  origins: [],
   model: "builtin",
   names: ["builtin"],
   add_bos: "auto",
