@@ -1,6 +1,6 @@
 /**
  * Many clients at once: some leave in the middle of a stream, some send what is no request or too much, some read slowly. By
- * default for a moment; LORIKEET_SERVE_SECONDS=120 makes it long, with 64 clients, and bounds the growth of memory.
+ * default for a moment; LORIKEET_SERVE_SECONDS=120 makes it long, with 64 clients. What memory the server has is bounded.
  */
 import assert from "node:assert/strict";
 import OpenAI from "openai";
@@ -9,20 +9,36 @@ import { gpuTest, random } from "../../kernels/harness.ts";
 import { addressOf, end } from "../../watch/served.ts";
 
 const GIVEN = Deno.env.get("LORIKEET_SERVE_SECONDS");
-const SECONDS = Number(GIVEN ?? 4), CLIENTS = GIVEN === undefined ? 12 : 64;
-/** Seconds after which memory is measured first, and the part by which it may differ later. */
-const WARM = 10, MOST_GROWTH = 0.05;
+const SECONDS = Number(GIVEN ?? 10), CLIENTS = GIVEN === undefined ? 12 : 64;
+/**
+ * Seconds after which memory is flat, and the part by which it may differ from its mean from then on: of means over
+ * WINDOW seconds, since what is garbage comes and goes.
+ */
+const [WARM, MOST_DIFFERENCE] = GIVEN === undefined ? [4, 0.1] : [10, 0.05], WINDOW = 3;
 const QUESTIONS = Array.from(
   { length: 16 },
   (_, i) => `Question ${i}: who is afraid of ${i} mice?`,
 );
 const TOKENS = 24;
 
-/** Resident memory of a process in MB. Deno lets nobody look into /proc who may not do everything. */
-async function memoryOf(pid: number): Promise<number> {
-  const { stdout } = await new Deno.Command("ps", { args: ["-o", "rss=", "-p", `${pid}`] })
-    .output();
-  return Number(new TextDecoder().decode(stdout)) / 1000;
+const mean = (values: readonly number[]) =>
+  values.reduce((sum, value) => sum + value) / values.length;
+
+/** The resident memory of a server's process, as it tells, in MB. */
+async function memoryOf(url: URL): Promise<number> {
+  const text = await (await fetch(new URL("/metrics", url))).text();
+  return Number(/^process_resident_memory_bytes (\d+)$/m.exec(text)?.[1]) / 1e6;
+}
+
+/** Measures a server's memory every second while a test runs, from second WARM on. */
+async function watchMemory(url: URL, until: number): Promise<number[]> {
+  const found: number[] = [];
+  await wait(1000 * WARM);
+  while (performance.now() < until) {
+    found.push(await memoryOf(url));
+    await wait(1000);
+  }
+  return found;
 }
 
 const wait = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -95,8 +111,7 @@ gpuTest(`serve: ${CLIENTS} clients for ${SECONDS} s, some of them rude`, async (
       const kind = i % 3 === 0 && i % 2 === 0 ? 3 : i % 3;
       while (performance.now() < until) await kinds[kind]();
     });
-    const warm = wait(1000 * Math.min(WARM, SECONDS)).then(() => memoryOf(command.pid));
-    const [before] = await Promise.all([warm, ...clients]);
+    const [memory] = await Promise.all([watchMemory(url, until), ...clients]);
     firsts.sort((a, b) => a - b);
     const [p50, p99] = [0.5, 0.99].map((part) => firsts[Math.floor(part * (firsts.length - 1))]);
     const { whole, left, refused } = counts;
@@ -107,11 +122,17 @@ gpuTest(`serve: ${CLIENTS} clients for ${SECONDS} s, some of them rude`, async (
         `${p99.toFixed(0)} ms (p99)`,
     );
     assert.ok(whole > 0 && left > 0 && refused > 0);
-    if (GIVEN !== undefined) {
-      const last = await memoryOf(command.pid);
-      console.log(`    ${before} MB after ${WARM} s, ${last} MB at the end`);
-      assert.ok(Math.abs(last / before - 1) <= MOST_GROWTH, `${before} MB, then ${last} MB`);
-    }
+    const middle = mean(memory);
+    const windows = memory.slice(WINDOW - 1).map((_, i) => mean(memory.slice(i, i + WINDOW)));
+    const [least, most] = [Math.min(...windows), Math.max(...windows)];
+    const range = `${least.toFixed(0)} to ${most.toFixed(0)} MB, ${
+      middle.toFixed(0)
+    } MB on average`;
+    console.log(`    from second ${WARM} on: ${range}`);
+    assert.ok(
+      least >= (1 - MOST_DIFFERENCE) * middle && most <= (1 + MOST_DIFFERENCE) * middle,
+      range,
+    );
     for (;;) {
       const health = await (await fetch(new URL("/health", url))).json();
       if (health.running === 0 && health.waiting === 0) break;
