@@ -9,7 +9,12 @@ import { addressOf, end } from "../../watch/served.ts";
 import { writeBuiltinAdapter } from "./builtin_adapter.ts";
 
 const MODEL = ["--model", "builtin", "--gpu", "deno"], TOKENS = 16;
-const PROMPTS = ["Who is afraid of rain?", "The home of Daisy is", "What colour is Zaza?"];
+const PROMPTS = [
+  ...["Who is afraid of rain?", "The home of Daisy is", "What colour is Zaza?"],
+  ...Array.from({ length: 5 }, (_, i) => `Question ${i}: who is afraid of ${i} mice?`),
+];
+/** Answers at once: of the model and of each adapter to every prompt. */
+const ANSWERS = 32;
 
 /** Adapters of different ranks, scales and layers. */
 const ADAPTERS = {
@@ -19,7 +24,7 @@ const ADAPTERS = {
 };
 
 gpuTest(
-  "serve: each adapter answers under its name as generate does with it, all at once",
+  "serve: each adapter answers as generate does with it, alone and with 31 others, and a seed repeats",
   async () => {
     using folder = new TemporaryFolder();
     const folders: Record<string, string> = {};
@@ -35,32 +40,50 @@ gpuTest(
     };
     const names = Object.keys(folders);
     const flags = names.flatMap((name) => ["--adapter", `${name}=${folders[name]}`]);
-    const command = startLorikeet("serve", [...MODEL, ...flags, "--port", "0"]);
+    const rest = ["--port", "0", "--sequences", `${ANSWERS}`];
+    const command = startLorikeet("serve", [...MODEL, ...flags, ...rest]);
     try {
       const baseURL = (await addressOf(command)).href;
       const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
       const { data } = await client.models.list();
       assert.deepEqual(data.map(({ id }) => id), ["builtin", ...names]);
-      const ask = async (model: string, content: string) => {
+      const ask = async (model: string, content: string, how: object = {}) => {
         const { choices } = await client.chat.completions.create({
           model,
           messages: [{ role: "user", content }],
           max_tokens: TOKENS,
           temperature: 0,
+          ...how,
         });
         return choices[0].message.content;
       };
+      const served = ["builtin", ...names], seeded = { temperature: 1, seed: 11 };
+      assert.equal(served.length * PROMPTS.length, ANSWERS);
+      const alone = [], drawn = [];
+      for (const name of served) {
+        alone.push(await ask(name, PROMPTS[0]));
+        drawn.push(await ask(name, PROMPTS[1], seeded));
+      }
       const all = await Promise.all(
-        ["builtin", ...names].map((name) =>
-          Promise.all(PROMPTS.map((content) => ask(name, content)))
-        ),
+        served.map((name) => Promise.all(PROMPTS.map((content) => ask(name, content)))),
       );
       const expected = [await generated([])];
       for (const name of names) expected.push(await generated(["--adapter", folders[name]]));
       assert.deepEqual(all, expected);
+      assert.deepEqual(alone, expected.map(([first]) => first));
+      // The second prompt of each is drawn by a seed among the others' greedy answers.
+      const mixed = await Promise.all(
+        served.map((name) =>
+          Promise.all(PROMPTS.map((content, i) => ask(name, content, i === 1 ? seeded : {})))
+        ),
+      );
+      assert.deepEqual(mixed.map((answers) => answers[1]), drawn);
+      for (const [i, answers] of mixed.entries()) {
+        assert.deepEqual(answers.toSpliced(1, 1), expected[i].toSpliced(1, 1));
+      }
       assert.equal(new Set(all.map((texts) => texts.join())).size, all.length, "all differ");
       // A prompt that another adapter has just answered is computed anew.
-      for (const [i, name] of ["builtin", ...names].entries()) {
+      for (const [i, name] of served.entries()) {
         assert.equal(await ask(name, PROMPTS[0]), expected[i][0]);
       }
     } finally {
