@@ -40,6 +40,11 @@ Deno.test("launch: a program takes the shell's place with its arguments untouche
   );
 });
 
+Deno.test("launch: a server's garbage is collected sooner than that of other programs", async () => {
+  assert.match(await plan("serve", [], { files: SOFTWARE }), / '--v8-flags=--heap-growing-/);
+  assert.doesNotMatch(await plan("generate", [], { files: SOFTWARE }), /--v8-flags/);
+});
+
 Deno.test("launch: macOS needs no Vulkan", async () => {
   assert.doesNotMatch(await plan("train", [], { name: "Darwin arm64" }), /VK_|DENO_WEBGPU_BACKEND/);
   await assert.rejects(plan("train", []), Refused);

@@ -72,19 +72,13 @@ function nvidiaSmiFolder(system: System): string | undefined {
   return system.exists(`${folder}/nvidia-smi.exe`) ? folder : undefined;
 }
 
-/**
- * V8 waits until a heap has grown to several times of what is alive in it, so that a server under load grows for minutes. With
- * these it collects at 1.5 times; what is new has 4 MB, not 16. That takes a server's thread some 10 % more time.
- */
-const STEADY = "--v8-flags=--heap-growing-percent=50,--max-semi-space-size=4";
-
 function programPlan(
   launch: Launch & { command: ProgramName },
   system: System,
   environment: Environment,
 ): Plan {
   const { root, cache, deno, args } = launch;
-  const { program, computes, permissions, readsYaml, surveys, isSteady } = programCommand(
+  const { program, computes, permissions, readsYaml, surveys, v8Flags = [] } = programCommand(
     launch.command,
     args,
   );
@@ -122,7 +116,7 @@ function programPlan(
       has: (name) => system.has(name) || (name === "nvidia-smi" && smi !== undefined),
     }),
     ...nativeFlags(system, native),
-    ...(isSteady ? [STEADY] : []),
+    ...v8Flags,
     `${root}/${program}`,
   ];
   return { changes: environment.changes, program: words };

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { launcherPermissions, ROOT } from "../../scripts/compile.ts";
-import { type ProgramName, PROGRAMS } from "../../scripts/launch/permissions.ts";
+import { programCommand, type ProgramName, PROGRAMS } from "../../scripts/launch/permissions.ts";
 import { fixturePath } from "../fixtures.ts";
 
 /** A tokenizer of 360 ids, for models that bring none. */
@@ -35,6 +35,7 @@ export function denoArguments(
 ): string[] {
   return [
     ...["run", "--quiet", "--no-check", "--frozen", "--config", join(ROOT, "deno.json")],
+    ...programCommand(command, args).v8Flags ?? [],
     ...permissionsOf(command, args),
     ...nativePermissions(),
     ...[join(ROOT, PROGRAMS[command].program), ...args],
