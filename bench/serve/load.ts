@@ -4,7 +4,8 @@
  * @module
  */
 import { quantile } from "./quantile.ts";
-import { type MeasuredServer, memoryOf } from "./server.ts";
+import type { Address } from "./ask.ts";
+import { memoryOf } from "./server.ts";
 import { streamAnswer, type Streamed } from "./stream.ts";
 
 /** What clients ask. */
@@ -51,10 +52,12 @@ const spreadOf = (values: readonly number[]): Spread => ({
 });
 
 /** Looks at the server's memory until it is told to stop. @returns the most that it saw, in bytes. */
-function watchMemory(server: MeasuredServer): () => Promise<number> {
+function watchMemory(server: Address): () => Promise<number> {
   let most = 0, looking = Promise.resolve();
   const look = async () => {
-    most = Math.max(most, (await memoryOf(server)).resident);
+    // One that is not answered counts for nothing: where the server has ended, its answers tell.
+    const resident = await memoryOf(server).then(({ resident }) => resident, () => 0);
+    most = Math.max(most, resident);
   };
   const timer = setInterval(() => looking = look(), INTERVAL);
   return async () => {
@@ -67,20 +70,26 @@ function watchMemory(server: MeasuredServer): () => Promise<number> {
 
 /** Puts a load on a server. @throws as {@linkcode streamAnswer} does. */
 export async function loadServer(
-  server: MeasuredServer,
+  server: Address,
   { clients, rounds, tokens, models, prompt }: LoadRequest,
 ): Promise<LoadResult> {
   const answers: Streamed[] = [], stopWatching = watchMemory(server);
   const prompts = Array.from({ length: clients * rounds }, prompt);
   const began = performance.now();
-  await Promise.all(Array.from({ length: clients }, async (_, client) => {
+  const ask = async (client: number) => {
     const model = models[client % models.length];
     for (let round = 0; round < rounds; round++) {
       const request = { server, model, prompt: prompts[round * clients + client], tokens };
       answers.push(await streamAnswer(request));
     }
-  }));
-  const seconds = (performance.now() - began) / 1000;
+  };
+  let seconds = 0, resident_bytes = 0;
+  try {
+    await Promise.all(Array.from({ length: clients }, (_, client) => ask(client)));
+    seconds = (performance.now() - began) / 1000;
+  } finally {
+    resident_bytes = await stopWatching();
+  }
   return {
     clients,
     answers: answers.length,
@@ -89,6 +98,6 @@ export async function loadServer(
     first_token_ms: spreadOf(answers.map(({ first }) => first)),
     token_ms: spreadOf(answers.map(({ first, whole }) => (whole - first) / (tokens - 1))),
     gap_ms: spreadOf(answers.flatMap(({ gaps }) => gaps)),
-    resident_bytes: await stopWatching(),
+    resident_bytes,
   };
 }

@@ -15,17 +15,11 @@ import { noteLine, printJson } from "../../kernels/terminal.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { contextLength } from "../../model/families/config.ts";
 import { randomIds } from "../samples.ts";
-import { firstKey } from "./ask.ts";
+import { type Address, firstKey } from "./ask.ts";
 import { loadServer } from "./load.ts";
 import { writeMadeTokenizer } from "./made_tokenizer.ts";
 import { printServed, type Served, type SharedPrefix } from "./report.ts";
-import {
-  type MeasuredServer,
-  memoryOf,
-  runningServer,
-  servedNames,
-  startServer,
-} from "./server.ts";
+import { memoryOf, runningServer, servedNames, withServer } from "./server.ts";
 import { streamAnswer } from "./stream.ts";
 
 const counts = worded(
@@ -77,6 +71,8 @@ const LEAST_ANSWERS = 4;
 const OWN_TOKENS = 32;
 /** Prompts of each kind in the second part, of whose times the median counts. */
 const PREFIX_RUNS = 7;
+/** Slots of the server of the second part. */
+const PREFIX_SLOTS = 4;
 /** Ids are below this where a server's vocabulary isn't known: most have more. */
 const COMMON_VOCAB = 1000;
 
@@ -111,15 +107,15 @@ function serverWords(
  * of them asks what was asked alone before.
  */
 async function measureLoads(
-  server: MeasuredServer,
+  server: Address,
   { clients, tokens, prompt, rounds }: Flags,
-  { next, quiet }: { next: PromptMaker; quiet: boolean },
+  next: PromptMaker,
 ): Promise<Served["rows"]> {
   const models = await servedNames(server), rows: Served["rows"] = [];
   const alone = { server, model: models[0], prompt: next(prompt), tokens };
   const { text: expected } = await streamAnswer(alone);
   for (const count of clients) {
-    if (!quiet) noteLine(`${count} client${count === 1 ? "" : "s"}`);
+    noteLine(`${count} client${count === 1 ? "" : "s"}`);
     const others = { clients: count - 1, rounds: 1, tokens, models, prompt: () => next(prompt) };
     const [{ text }] = await Promise.all([
       streamAnswer(alone),
@@ -144,10 +140,11 @@ async function measureLoads(
 
 /** Times to the first token of prompts that begin alike, and of others that are as long. */
 async function measurePrefix(
-  server: MeasuredServer,
+  server: Address,
   prefix: number,
   next: PromptMaker,
 ): Promise<SharedPrefix> {
+  noteLine(`prompts that begin with the same ${prefix} tokens`);
   const [model] = await servedNames(server), shared = next(prefix);
   const first = async (prompt: number[]) =>
     (await streamAnswer({ server, model, prompt, tokens: 1 })).first;
@@ -168,12 +165,14 @@ async function measurePrefix(
   };
 }
 
+type Use<T> = (server: Address) => Promise<T>;
+
 /** Measures a server that runs already. */
 async function measureRunning(flags: Flags, url: string): Promise<Served> {
   const key = flags.api_key_file === undefined ? undefined : firstKey(flags.api_key_file);
-  await using server = runningServer(url, key);
-  const next = promptMaker(COMMON_VOCAB), { prefix, json: quiet } = flags;
-  const rows = await measureLoads(server, flags, { next, quiet });
+  const server = runningServer(url, key);
+  const next = promptMaker(COMMON_VOCAB), { prefix } = flags;
+  const rows = await measureLoads(server, flags, next);
   const [model] = await servedNames(server), { gpu } = await memoryOf(server);
   return {
     model,
@@ -191,8 +190,7 @@ async function measureStarted(flags: Flags): Promise<Served> {
   const { config, weights, tokenizerPath } = openModel(model, flags.layers);
   weights?.close();
   const next = promptMaker(config.vocab_size), limit = contextLength(config);
-  const contexts = [prompt + tokens, ...(prefix > 0 ? [prefix + OWN_TOKENS + 1] : [])];
-  if (Math.max(...contexts) > limit) {
+  if (prompt + tokens > limit || (prefix > 0 && prefix + OWN_TOKENS + 1 > limit)) {
     throw new UsageError(
       `${model} takes ${limit} tokens; expected --prompt and --tokens together, and --prefix with ${
         OWN_TOKENS + 1
@@ -203,21 +201,23 @@ async function measureStarted(flags: Flags): Promise<Served> {
   try {
     const tokenizer = flags.tokenizer ??
       (tokenizerPath === undefined ? writeMadeTokenizer(folder, config.vocab_size) : undefined);
-    const start = (sequences: number, context: number) =>
-      startServer(
-        serverWords(flags, { tokenizer, sequences, context: Math.max(16, context) }),
-        quiet,
-      );
-    const loads = await (async () => {
-      await using server = await start(Math.max(...clients), contexts[0]);
-      const rows = await measureLoads(server, flags, { next, quiet });
-      return { gpu_mb: megabytes((await memoryOf(server)).gpu), rows };
-    })();
-    const result = { model, quantization, prompt, tokens, ...loads };
+    const serving = <T>(sizes: { sequences: number; context: number }, use: Use<T>) =>
+      withServer(serverWords(flags, { tokenizer, ...sizes }), quiet, use);
+    const result = await serving(
+      { sequences: Math.max(...clients), context: Math.max(16, prompt + tokens) },
+      async (server) => {
+        const rows = await measureLoads(server, flags, next);
+        const gpu_mb = megabytes((await memoryOf(server)).gpu);
+        return { model, quantization, prompt, tokens, gpu_mb, rows };
+      },
+    );
     if (prefix === 0) return result;
     // Long prompts in as many slots would not fit.
-    await using server = await start(4, contexts[1]);
-    return { ...result, shared_prefix: await measurePrefix(server, prefix, next) };
+    const shared_prefix = await serving(
+      { sequences: PREFIX_SLOTS, context: prefix + OWN_TOKENS + 1 },
+      (server) => measurePrefix(server, prefix, next),
+    );
+    return { ...result, shared_prefix };
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -9,9 +9,6 @@ import { UserError } from "../../kernels/errors.ts";
 import { noteLine } from "../../kernels/terminal.ts";
 import { type Address, ask } from "./ask.ts";
 
-/** A server that answers. */
-export type MeasuredServer = Address & AsyncDisposable;
-
 /** Memory that a server has taken, in bytes. */
 export interface ServerMemory {
   /** Of the host, by its process. */
@@ -21,13 +18,9 @@ export interface ServerMemory {
 }
 
 /** One that runs already, at an address with `/v1` or without. */
-export function runningServer(url: string, key: string | undefined): MeasuredServer {
+export function runningServer(url: string, key: string | undefined): Address {
   const base = url.replace(/\/+$/, "");
-  return {
-    url: base.endsWith("/v1") ? base : `${base}/v1`,
-    key,
-    [Symbol.asyncDispose]: () => Promise.resolve(),
-  };
+  return { url: base.endsWith("/v1") ? base : `${base}/v1`, key };
 }
 
 /** Reads what a process says, line by line. */
@@ -41,17 +34,23 @@ async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<stri
   if (rest !== "") yield rest;
 }
 
+/** Lines that are told of a server that fails. */
+const LAST_LINES = 15;
+/** Milliseconds in which a server that breaks off an answer may turn out to have ended. */
+const ENDING = 3000;
+
 /**
- * Starts `lorikeet serve` and waits until it answers. It ends with this process, however that ends.
+ * Starts `lorikeet serve`, and ends it when it was used. It ends with this process, however that ends.
  *
  * @param words Its flags.
- * @param quiet Whether its progress is not shown.
- * @throws {UserError} with its last words, where it ends before.
+ * @param quiet Whether its progress is not shown; its last words are, where something fails.
+ * @throws {UserError} where it ends by itself, and what `use` throws.
  */
-export async function startServer(
+export async function withServer<T>(
   words: readonly string[],
   quiet: boolean,
-): Promise<MeasuredServer> {
+  use: (server: Address) => Promise<T>,
+): Promise<T> {
   const child = new Deno.Command(LORIKEET, {
     args: ["serve", "--port", "0", ...words],
     env: { [PARENT]: `${Deno.pid}` },
@@ -59,11 +58,10 @@ export async function startServer(
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const address = Promise.withResolvers<string | undefined>();
-  let said = "";
+  const address = Promise.withResolvers<string | undefined>(), said: string[] = [];
   const spoken = (async () => {
     for await (const line of linesOf(child.stderr)) {
-      said = line;
+      said.push(line);
       if (!quiet) noteLine(line);
     }
   })();
@@ -74,30 +72,38 @@ export async function startServer(
     }
     address.resolve(undefined);
   })();
-  const end = async () => {
-    try {
-      child.kill("SIGTERM");
-    } catch {
-      // It has ended by itself.
-    }
-    await Promise.all([child.status, spoken, printed]);
-  };
-  const url = await address.promise;
-  if (url === undefined) {
-    await end();
-    throw new UserError(`the server ended: ${said.replace(/^error: /, "")}`);
+  const ended = Promise.all([child.status, spoken, printed]);
+  let isOver = false;
+  void child.status.then(() => isOver = true);
+  try {
+    const url = await address.promise;
+    if (url === undefined) throw new UserError("the server gives no address");
+    return await use({ url });
+  } catch (error) {
+    // What its end broke off comes before the end is known.
+    const timer = Promise.withResolvers<void>(), timeout = setTimeout(timer.resolve, ENDING);
+    await Promise.race([ended, timer.promise]);
+    clearTimeout(timeout);
+    if (quiet) said.slice(-LAST_LINES).forEach(noteLine);
+    if (!isOver) throw error;
+    const { code, signal } = await child.status;
+    const how = signal === null ? `exit code ${code}` : signal;
+    const last = said.findLast((line) => line.startsWith("error: ")) ?? said.at(-1) ?? "";
+    throw new UserError(`the server ended (${how}): ${last.replace(/^error: /, "")}`);
+  } finally {
+    if (!isOver) child.kill("SIGTERM");
+    await ended;
   }
-  return { url, [Symbol.asyncDispose]: end };
 }
 
 /** The names of the model and the adapters that a server has. */
-export async function servedNames(server: MeasuredServer): Promise<string[]> {
+export async function servedNames(server: Address): Promise<string[]> {
   const { data } = await (await ask(server, "/v1/models")).json();
   return data.map(({ id }: { id: string }) => id);
 }
 
 /** What a server says of its memory. */
-export async function memoryOf(server: MeasuredServer): Promise<ServerMemory> {
+export async function memoryOf(server: Address): Promise<ServerMemory> {
   const text = await (await ask(server, "/metrics")).text();
   const value = (name: string) => Number(RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1] ?? NaN);
   return {
