@@ -47,7 +47,10 @@ export async function ask(
       body: body && JSON.stringify(body),
     });
   } catch (error) {
-    throw new UserError(`${url} can't be asked: ${(error as Error).message}`);
+    const { message, cause } = error as Error;
+    throw new UserError(
+      `${url} can't be asked: ${cause instanceof Error ? cause.message : message}`,
+    );
   }
   if (response.ok) return response;
   throw new UserError(`${path}: the server answered ${response.status}: ${await response.text()}`);

@@ -115,7 +115,6 @@ async function measureLoads(
   const alone = { server, model: models[0], prompt: next(prompt), tokens };
   const { text: expected } = await streamAnswer(alone);
   for (const count of clients) {
-    noteLine(`${count} client${count === 1 ? "" : "s"}`);
     const others = { clients: count - 1, rounds: 1, tokens, models, prompt: () => next(prompt) };
     const [{ text }] = await Promise.all([
       streamAnswer(alone),
@@ -127,6 +126,11 @@ async function measureLoads(
       rounds: Math.max(rounds, Math.ceil(LEAST_ANSWERS / count)),
     });
     const { resident_bytes, ...row } = result;
+    const { tokens_per_second, first_token_ms } = row;
+    noteLine(
+      `${count} clients: ${tokens_per_second.toFixed(0)} tokens/s, ` +
+        `first token after ${first_token_ms.p50.toFixed(0)} ms (median)`,
+    );
     rows.push({
       ...row,
       times_first_row: row.tokens_per_second /
