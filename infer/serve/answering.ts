@@ -52,6 +52,8 @@ export interface WholeAnswer {
   text: string;
   tokens: ToldToken[];
   finished: "stop" | "length";
+  /** The token of the model's own that ended it. */
+  ending?: ToldToken;
 }
 
 /**
@@ -119,11 +121,12 @@ export function beginAnswers(
 /** Waits until all answers are whole. */
 export async function wholeAnswers({ parts }: Answers): Promise<WholeAnswer[]> {
   const all: WholeAnswer[] = [];
-  for await (const { index, part: { text, tokens = [], finished } } of parts) {
+  for await (const { index, part: { text, tokens = [], finished, ending } } of parts) {
     const answer = all[index] ??= { text: "", tokens: [], finished: "stop" };
     answer.text += text;
     answer.tokens.push(...tokens);
     if (finished !== undefined) answer.finished = finished;
+    answer.ending = ending;
   }
   return all;
 }

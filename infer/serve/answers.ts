@@ -29,6 +29,8 @@ export interface AnswerPart {
   readonly count: number;
   /** Why the answer ended, with its last part. */
   readonly finished?: "stop" | "length";
+  /** The token of the model's own that ended it, which has no text in it. */
+  readonly ending?: ToldToken;
 }
 
 /** Tokens before one that decide what its text is: whether a space begins it. */
@@ -118,9 +120,11 @@ export async function* readAnswer(
       finished = "stop";
       break;
     }
+    const last = finished === undefined && told ? piece.ending : undefined;
+    const ending = last && tellOf(last.id, last.logprobs);
     finished ??= piece.finished;
     if (finished !== undefined) answer.end();
-    const part = { text, count, finished, ...(told ? { tokens } : {}) };
+    const part = { text, count, finished, ...(told ? { tokens } : {}), ending };
     text = "";
     yield part;
     if (finished !== undefined) return;

@@ -25,6 +25,12 @@ interface Running {
   readonly mask?: Mask;
 }
 
+/** What is told of the token that ended a sequence. */
+function endingOf({ sequence: { slotIds, stopLogprobs } }: Running): Pick<Piece, "ending"> {
+  const id = slotIds[slotIds.length - 1];
+  return stopLogprobs === undefined ? {} : { ending: { id, logprobs: stopLogprobs } };
+}
+
 /** Runs an engine for others. */
 export class EngineHost {
   readonly #running = new Map<number, Running>();
@@ -151,7 +157,7 @@ export class EngineHost {
       const told = choice.logprobs === undefined ? {} : { logprobs };
       if (finished === undefined || finished === "evicted") pieces.push({ id, ids, ...told });
       else {
-        pieces.push({ id, ids, ...told, finished });
+        pieces.push({ id, ids, ...told, finished, ...endingOf(running) });
         this.#forget(id, running);
       }
       running.ids = [];

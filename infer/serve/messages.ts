@@ -65,6 +65,8 @@ export interface Piece {
   readonly logprobs?: readonly TokenLogprobs[];
   /** Why the answer ended, where it has. */
   readonly finished?: "stop" | "length";
+  /** The token that ended it, which is no part of it, where log-probabilities were asked for. */
+  readonly ending?: { readonly id: number; readonly logprobs: TokenLogprobs };
   /** What ended it instead, for people. */
   readonly problem?: string;
 }

@@ -352,13 +352,15 @@ export class Engine {
         sequence.slotIds.push(id);
         sequence.options.mask?.accept(id);
         sequence.allowed = undefined;
-        if (stop.includes(id)) sequence.finished = "stop";
-        else {
+        const { logprobs: count } = choice;
+        const logprobs = count === undefined
+          ? undefined
+          : this.#chooser.logprobs(read, layout, { step, slot, count });
+        if (stop.includes(id)) {
+          sequence.finished = "stop";
+          sequence.stopLogprobs = logprobs;
+        } else {
           ids.push(id);
-          const { logprobs: count } = choice;
-          const logprobs = count === undefined
-            ? undefined
-            : this.#chooser.logprobs(read, layout, { step, slot, count });
           tokens.push({ sequence, id, logprobs });
           if (ids.length >= most) sequence.finished = "length";
         }

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Sampling } from "../../kernels/ops/sampling/sample.ts";
+import type { TokenLogprobs } from "../../kernels/ops/sampling/token_logprobs.ts";
 import type { Choice, LogitAdjustments } from "./token_chooser.ts";
 
 /** The most likely token each time. */
@@ -62,6 +63,8 @@ export class Sequence {
   readonly ids: number[] = [];
   /** Why it ended, once it has. */
   finished?: "stop" | "length" | "evicted";
+  /** Of the token that ended it, where they are asked for. */
+  stopLogprobs?: TokenLogprobs;
   /** Whether its client evicted it, though more of its tokens may have been read. */
   evicted = false;
   /** Its slot, once it has one. */

@@ -1,6 +1,7 @@
 /** `lorikeet chat --server`: with `serve`, and with servers that fail in every way. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { refusal } from "../../infer/chat/api_refusal.ts";
 import { writeBuiltinAdapter } from "../infer/serve/builtin_adapter.ts";
 import { gpuTest } from "../kernels/harness.ts";
 import { addressOf, end } from "../watch/served.ts";
@@ -211,6 +212,45 @@ Deno.test("cli chat: of a server that fails, each failure is a sentence, and the
       stream: true,
     });
   });
+});
+
+Deno.test("cli chat: refusals in the shapes of other servers are read, and what is too long is told from them", async () => {
+  const url = { base: "http://a/v1", address: "a:80" };
+  const soon = new Date(Date.now() + 60_000).toUTCString();
+  const cases: [Response, boolean, RegExp][] = [
+    // llama.cpp's.
+    [
+      Response.json({
+        error: { code: 400, message: "too large.", type: "exceed_context_size_error" },
+      }, { status: 400 }),
+      true,
+      /^http:\/\/a\/v1 refuses \(400\): too large$/,
+    ],
+    // vLLM's.
+    [
+      Response.json({
+        object: "error",
+        message: "This model's maximum context length is 8 tokens.",
+      }, { status: 400 }),
+      true,
+      /\(400\): This model's maximum context length is 8 tokens$/,
+    ],
+    // FastAPI's, and a text alone.
+    [Response.json({ detail: "Not Found" }, { status: 404 }), false, /\(404\): Not Found$/],
+    [new Response("no\nsuch thing", { status: 404 }), false, /\(404\): no such thing$/],
+    [Response.json({ error: "busy" }, { status: 503 }), false, /busy; ask again later$/],
+    [
+      new Response("", { status: 429, headers: { "Retry-After": soon } }),
+      false,
+      /\(429\); ask again in (59|60) s$/,
+    ],
+    [new Response("x".repeat(9000), { status: 500 }), false, /^.{1,560}$/],
+  ];
+  for (const [response, isTooLong, message] of cases) {
+    const error = await refusal(url, undefined, response);
+    assert.match(error.message, message);
+    assert.equal(error.isTooLong, isTooLong, error.message);
+  }
 });
 
 Deno.test("cli chat: what is refused at the start, with a server", async () => {

@@ -6,6 +6,7 @@
  */
 import { createRoute } from "hono-openapi";
 import { z } from "zod";
+import type { ToldToken } from "../answers.ts";
 import { type Answers, type Asker, beginAnswers, type Usage, wholeAnswers } from "../answering.ts";
 import { ApiError } from "../api_error.ts";
 import { eventStream } from "../events.ts";
@@ -121,6 +122,14 @@ interface Beginning {
 }
 type Beginnings = readonly Beginning[];
 
+/**
+ * The token that ended an answer, where the prompt's are told of, too: lm-evaluation-harness takes the last token told of for
+ * the first of an answer.
+ */
+function endingOf({ tokens }: Beginning, ending: ToldToken | undefined): ToldToken[] {
+  return tokens === undefined || ending === undefined ? [] : [ending];
+}
+
 /** The answers' beginnings: with `echo`, their prompts. */
 async function beginningsOf(
   serving: Serving,
@@ -150,8 +159,9 @@ async function completion(
   begun: Answers,
   beginnings: Beginnings,
 ) {
-  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished }, index) => {
-    const before = beginnings[index], all = [...before.tokens ?? [], ...tokens];
+  const choices = (await wholeAnswers(begun)).map(({ text, tokens, finished, ending }, index) => {
+    const before = beginnings[index];
+    const all = [...before.tokens ?? [], ...tokens, ...endingOf(before, ending)];
     return {
       index,
       text: before.text + text,
@@ -179,9 +189,10 @@ async function* chunks(
     if (text !== "") yield chunk([{ index, text, logprobs, finish_reason: null }]);
   }
   const tables = beginnings.map(({ text }) => new TokenTable(text.length));
-  for await (const { index, part: { text, tokens, finished } } of begun.parts) {
+  for await (const { index, part: { text, tokens, finished, ending } } of begun.parts) {
     if (text === "" && (tokens ?? []).length === 0 && finished === undefined) continue;
-    const logprobs = tokens === undefined ? null : tables[index].rows(tokens);
+    const all = tokens && [...tokens, ...endingOf(beginnings[index], ending)];
+    const logprobs = all === undefined ? null : tables[index].rows(all);
     yield chunk([{ index, text, logprobs, finish_reason: finished ?? null }]);
   }
   if (withUsage) yield chunk([], begun.usage());

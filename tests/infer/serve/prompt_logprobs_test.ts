@@ -41,13 +41,15 @@ gpuTest(
     try {
       const { href: baseURL, origin } = await addressOf(command);
       const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
-      const tokenize = async (prompt: string): Promise<number[]> => {
-        const body = JSON.stringify({ prompt }), headers = { "Content-Type": "application/json" };
+      const tokenize = async (asked: object): Promise<number[]> => {
+        const body = JSON.stringify(asked), headers = { "Content-Type": "application/json" };
         const answer = await fetch(new URL("/tokenize", origin), { method: "POST", headers, body });
         return (await answer.json()).tokens;
       };
-      const [eos] = await tokenize("</s>").then((ids) => ids.slice(-1));
-      const prompts = await Promise.all(TEXTS.map(async (text) => [...await tokenize(text), eos]));
+      const [eos] = await tokenize({ prompt: "</s>" }).then((ids) => ids.slice(-1));
+      const prompts = await Promise.all(
+        TEXTS.map(async (text) => [...await tokenize({ prompt: text }), eos]),
+      );
       for (const [model, flags] of [["builtin", []], ["mine", ["--adapter", adapter]]] as const) {
         // As lm-evaluation-harness asks: ids, one token more than is needed.
         const { choices, usage } = await client.completions.create({
@@ -87,6 +89,35 @@ gpuTest(
           );
         }
       }
+      // The end token is told of where it comes, so that the last row is always the answer's.
+      const content = "What does a parakeet eat?";
+      const question = await tokenize({ messages: [{ role: "user", content }] });
+      const greedy = { model: "builtin", temperature: 0 };
+      const answered = await client.completions.create({
+        ...greedy,
+        prompt: question,
+        max_tokens: 40,
+      });
+      assert.equal(answered.choices[0].finish_reason, "stop");
+      const reply = { prompt: answered.choices[0].text.trimEnd(), add_special_tokens: false };
+      const whole = [...question, ...await tokenize(reply)];
+      const ask = { ...greedy, prompt: whole, echo: true, logprobs: 1, max_tokens: 1 };
+      const { choices: [ended], usage: used } = await client.completions.create(ask);
+      assert.deepEqual([ended.finish_reason, used?.completion_tokens], ["stop", 0]);
+      const rows = ended.logprobs?.token_logprobs ?? [];
+      assert.equal(rows.length, whole.length + 1);
+      assert.equal(ended.logprobs?.tokens?.join(""), ended.text);
+      assert.equal(
+        rows.at(-1),
+        Math.max(...Object.values(ended.logprobs?.top_logprobs?.at(-1) ?? {})),
+      );
+      const streamed: (number | null)[] = [];
+      for await (
+        const { choices: [choice] } of await client.completions.create({ ...ask, stream: true })
+      ) {
+        streamed.push(...choice.logprobs?.token_logprobs ?? []);
+      }
+      assert.deepEqual(streamed, rows);
       // Nothing but the prompt, as text, n times, beside answers that go on; and as a stream.
       const [prompt] = TEXTS, asked = { model: "builtin", prompt, echo: true, logprobs: 2 };
       const endless = { ignore_eos: true, max_tokens: 60 };
