@@ -132,8 +132,8 @@ function finish(
     next?: NextNorm;
   },
 ): void {
-  const { gpu, spec: { activation }, activations: { inner }, forward: { product } } = pass;
-  const { gateUp, loraHidden } = inner;
+  const { gpu, spec: { activation }, activations: { inner }, forward } = pass;
+  const { gateUp, loraHidden } = inner, product = operand(pass, forward.product);
   if ("splits" in out || takesMatvec(gpu, rows)) {
     if ("splits" in out) {
       addSplits(gpu, block.o, out, x, gemvPass(pass, rows));
@@ -147,7 +147,7 @@ function finish(
     projectGemv(pass, block, "down", { input: product, x, rows });
     return;
   }
-  const residual = { x, y: x, rows }, y = operand(pass, product);
+  const residual = { x, y: x, rows };
   const mlpNorm = preNorm(block, "preMlp", inner);
   const m = project(pass, block, "o", {
     ...residual,
@@ -159,8 +159,8 @@ function finish(
     ...linearPass(pass, rows),
     loraHidden: loraHidden.gateUp,
   });
-  swiglu(gpu, { activation, gateUp, y, rows });
-  project(pass, block, "down", { ...residual, input: y, loraHidden: loraHidden.down, next });
+  swiglu(gpu, { activation, gateUp, y: product, rows });
+  project(pass, block, "down", { ...residual, input: product, loraHidden: loraHidden.down, next });
 }
 
 /** Adds a projection of a few rows to the residual stream x. */

@@ -34,12 +34,12 @@ const PROGRAMS: Record<string, string> = {
   attention_backward_matrices_softcap:
     "attention_backward_matrices(rotated=none,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
   attention_decode_f16:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=true,softcap=false,pairs=halves,threads=256,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false)",
   attention_decode_heads:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,columnGroups=4,keyLoads=8,subgroups=true,softcap=false,pairs=halves,threads=128,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false)",
   attention_decode:
-    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,columnGroups=1,keyLoads=8,subgroups=false,softcap=false,pairs=halves,threads=256,packed=false)",
-  attention_decode_combine: "attention_decode_combine(out=f32)",
+    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=0,softcap=false,pairs=halves,packed=false)",
+  attention_decode_combine: "attention_decode_combine(out=f32,headDim=128)",
   attention_matrices:
     "attention_matrices(dtype=f16,out=f16,withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
   attention_matrices_softcap:
@@ -105,7 +105,7 @@ const PROGRAMS: Record<string, string> = {
   matvec_norm_grid:
     "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=none,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
-    "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=4,wide=8,grid=0,ahead=false,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f16,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=512,steps=1,outputs=4,wide=8,grid=264,ahead=true,subgroup=4)",
   int8_encode: "int8_encode(from=F16)",
   nf4_encode: "nf4_encode(from=BF16)",
   rmsnorm: "rmsnorm(w=f16,offset=0,y=f16,rstd=true,threads=512,perThread=2)",

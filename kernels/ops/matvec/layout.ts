@@ -54,12 +54,10 @@ export interface MatvecSize {
 
 /** Most rows of A that threads keep in registers: more cost what they save. */
 const WHOLE_ROWS = 2;
-/** From so many columns on workgroups of four are enough to fill a GPU. */
-const MANY_COLUMNS = 8192;
-/** From so many columns on workgroups that end make room for others in time: a grid gains nothing. */
-const MOST_COLUMNS_OF_GRID = 16384;
-/** Threads of a grid for each processor: with weights asked for ahead, and without. */
-const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
+/** From so many columns on groups are of four, without a grid and with one, which then has large workgroups. */
+const MANY_COLUMNS = 8192, MANY_COLUMNS_OF_GRID = 16384;
+/** Threads of a grid for each processor: with weights asked for ahead, with so many columns, and without. */
+const THREADS_AHEAD = 512, THREADS_MANY = 1024, THREADS_BEHIND = 1024;
 /**
  * Workgroups of a grid for each processor where weights are codes. Unpacking these takes long programs, which each
  * launch reads anew: with 8 columns instead of 4, a block of 7B took 136 µs instead of 92 in nf4 on an H200, though the
@@ -110,14 +108,14 @@ export function matvecLayout(
     return { outputs, steps, threads, whole, wide, grid: 0, ahead: false, subgroup };
   }
   const lookups = tables > 0;
-  const gridded = m === 1 && (coded || (n < MOST_COLUMNS_OF_GRID && !swiglu));
-  const four = coded || swiglu || splitInput ||
-    n >= (gridded ? MOST_COLUMNS_OF_GRID : MANY_COLUMNS);
+  const gridded = m === 1;
+  const isMany = swiglu || n >= (gridded ? MANY_COLUMNS_OF_GRID : MANY_COLUMNS);
   const {
     wide = widestOf(widths, k),
-    // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
-    steps: target = splitInput || lookups ? 1 : coded ? 2 : 4,
-    outputs = four ? 4 : 2,
+    // Every workgroup combines the KV splits, and norms and rounds its input: there should be few workgroups, of many
+    // threads.
+    steps: target = splitInput || lookups || (gridded && isMany && !coded) ? 1 : coded ? 2 : 4,
+    outputs = coded || splitInput || isMany ? 4 : 2,
     ahead = !splitInput && (!coded || lookups),
   } = given;
   const vectors = k / wide;
@@ -135,7 +133,7 @@ export function matvecLayout(
     ? fullestRounds(n / outputs, device.processors)
     : coded
     ? WORKGROUPS_CODED
-    : Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads);
+    : Math.ceil((!ahead ? THREADS_BEHIND : isMany ? THREADS_MANY : THREADS_AHEAD) / threads);
   const full = device.processors * perProcessor;
   const { grid: workgroups = gridded ? full : 0 } = given;
   const grid = workgroups < n / outputs ? workgroups : 0;

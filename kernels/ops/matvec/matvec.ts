@@ -116,6 +116,7 @@ function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): voi
     aStride: aStride / 4,
     cOffset: cOffset / stored,
     cStride: cStride / stored,
+    zero: 0,
   };
   const program = matvecProgram({
     a: dtype,

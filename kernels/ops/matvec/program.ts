@@ -53,14 +53,11 @@ function functions({ functions, type, product }: RowLoad, wide: RowLoadWidth): s
   const parameters = x.map((name) => `${name}: vec4<f32>`).join(", ");
   return `${functions}
 fn multiplied(${parameters}, w: ${type}) -> f32 { ${product(x, "w")} }
-// What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked again.
+// What f16 makes of x. NVIDIA's compiler leaves x as it was where it is packed and unpacked, unless there is something
+// between that it does not know: the uniform is zero.
 fn rounded(x: vec4<f32>) -> vec4<f32> {
-  let bits = bitcast<vec4<u32>>(x);
-  let even = (bits >> vec4<u32>(13u)) & vec4<u32>(1u);
-  let normal = bitcast<vec4<f32>>((bits + 0xfffu + even) & vec4<u32>(0xffffe000u));
-  let subnormal = round(x * ${2 ** 24}.0) * ${2 ** -24};
-  let finite = select(normal, subnormal, abs(x) < vec4<f32>(${2 ** -14}));
-  return select(finite, finite * 3e38, abs(finite) > vec4<f32>(65504.0));
+  let packed = vec2<u32>(pack2x16float(x.xy), pack2x16float(x.zw)) ^ vec2<u32>(u.zero);
+  return vec4<f32>(unpack2x16float(packed.x), unpack2x16float(packed.y));
 }`;
 }
 
@@ -279,6 +276,7 @@ function source(kind: MatvecKind, layout: MatvecLayout): ProgramSource {
       aStride: "u32",
       cOffset: "u32",
       cStride: "u32",
+      zero: "u32",
     },
     extensions: subgroup > 0 ? ["subgroups"] : [],
     body: `${partialSums("partial", (grid > 0 ? 2 : 1) * rows * outputs, layout)}

@@ -9,18 +9,17 @@
  * f16. The keys of row t lie in rows starts[t] to ends[t] of the cache, of which the last is the token's
  * own; ranges may lie anywhere, in any order, but no row's range holds another row's token.
  *
- * A workgroup takes one row, one key head with up to {@linkcode MOST_HEADS} of the query heads that read it, and a
- * split of the keys, which it walks in tiles with a running maximum and denominator; where there are several splits
- * a second program combines them, or the product that follows. With few heads up to four workgroups share one: each works
- * out all weights, for its part of the values' columns (10.8 µs instead of 12.4 on an H100, for 32 heads and 512
- * keys). Source: "Flash-Decoding for long-context inference", Dao et al., 2023.
+ * A workgroup takes one row, up to {@linkcode MOST_HEADS} of the query heads that read one key head, and a split of the
+ * keys. Its threads share keys in slots, each with a softmax of its own, which meet at the end; where there are several
+ * splits a second program combines them, or the product that follows. Source: "Flash-Decoding for long-context
+ * inference", Dao et al., 2023.
  *
  * @module
  */
 import { attention } from "../attention.ts";
 import { packRows } from "../row_index.ts";
 import { defaultScale } from "../tiled/plan.ts";
-import { decodeLayout, decodeThreads } from "./layout.ts";
+import { fittingShape } from "./layout.ts";
 import { decodeProgram } from "./program.ts";
 import { prefersUnstaged } from "../unstaged.ts";
 import { combineSplits, type SplitAttention } from "./kv_splits.ts";
@@ -31,27 +30,30 @@ import { bytesOf, type Tensor } from "../../../gpu/tensor.ts";
 
 /** Query heads of one workgroup at most: each costs registers and workgroup memory. */
 const MOST_HEADS = 4;
-/** Threads of a workgroup of so many heads, as its memory allows. */
-const THREADS = [512, 256, 128, 128];
-/** Loads of keys that a thread has under way at once. */
-const KEY_LOADS = 16;
-/** Keys of a split at least, as a second one costs a second launch, and splits of a query's keys at most. */
-const LEAST_KEYS = 512, MOST_SPLITS = 64;
+/** Threads of a workgroup, as its memory allows, and loads of keys that a thread has under way at once. */
+const THREADS = 256, KEY_LOADS = 8;
+/** Workgroups for each processor that splits are to make. */
+const WORKGROUPS = 2;
+/** Keys of a split at least, and splits of a query's keys at most. */
+const LEAST_KEYS = 256, MOST_SPLITS = 64;
 /**
  * KV splits of a lone query with up to so many keys, where the next product combines them. Their number is fixed, since
  * the product has a program for each. Every workgroup of the product reads all splits, so they should be few.
  */
 const UNCOMBINED_SPLITS = 4, MOST_UNCOMBINED_KEYS = 2048;
-/** Loads of keys of such a query, and threads of a workgroup where a split has up to so many keys. */
-const UNCOMBINED_KEY_LOADS = 8, SHORT_SPLIT_THREADS = 256, SHORT_SPLIT_KEYS = 128;
 
 /** Storage buffers of the program where rows' words are not packed. */
 const MOST_BINDINGS = 10;
 
-/** Query heads that share a workgroup, of `sharing` that share a key head. */
-function headsPerGroup(sharing: number): number {
-  let heads = Math.min(sharing, MOST_HEADS);
-  while (sharing % heads !== 0) heads--;
+/**
+ * Query heads that share a workgroup, of `sharing` that share a key head: as few as fill the processors, each with as
+ * many splits. What they share is read once for all of them.
+ */
+function headsPerGroup(sharing: number, workgroups: number, processors: number): number {
+  let heads = 1;
+  for (let more = 2; more <= Math.min(sharing, MOST_HEADS); more++) {
+    if (sharing % more === 0 && workgroups / heads > processors) heads = more;
+  }
   return heads;
 }
 
@@ -70,16 +72,16 @@ export function mostSplits(longest: number): number {
 
 /** The layout of {@linkcode attentionDecode}; fields left out are chosen by size. */
 export interface DecodeGeometry {
-  /** Threads of a workgroup: a power of two, a head's vectors of four at least. */
+  /** Threads of a workgroup: a power of two, half of a head's vectors of four at least. */
   threads?: number;
-  /** Keys of a split at least. */
-  splitKeys?: number;
+  /** Query heads of a workgroup: a divisor of those that share a key head. */
+  heads?: number;
+  /** Splits of the keys. */
+  splits?: number;
   /** Loads of keys that a thread has under way at once. */
   keyLoads?: number;
-  /** Workgroups that share a head's columns of values, each of which works out the weights. */
-  columnGroups?: number;
-  /** Add up with subgroup functions. */
-  subgroups?: boolean;
+  /** Threads of a subgroup at least, where its functions add up; 0: without them. */
+  subgroup?: number;
 }
 
 /**
@@ -131,55 +133,50 @@ export function attentionDecode(
   const { table, positions, rotary } = rotation, isFused = fuses(rotation, headDim);
   if (!isFused) rope(gpu, { x: qkv, rotation, rows, heads: heads + kvHeads, headDim });
   const uncombined = options.uncombined === true && rows === 1 && longest <= MOST_UNCOMBINED_KEYS;
-  const perGroup = headsPerGroup(heads / kvHeads);
+  const { processors } = gpu.profile, most = mostSplits(longest);
   const {
-    subgroups = gpu.extensions.has("subgroups"),
-    keyLoads = uncombined ? UNCOMBINED_KEY_LOADS : KEY_LOADS,
-    splitKeys = uncombined ? Math.ceil(longest / UNCOMBINED_SPLITS) : LEAST_KEYS,
+    // Where the keys are many, each is read once for as many heads as can be.
+    heads: wanted = headsPerGroup(
+      heads / kvHeads,
+      rows * heads * (uncombined ? UNCOMBINED_SPLITS : most),
+      processors,
+    ),
+    subgroup = gpu.profile.subgroup,
+    keyLoads = KEY_LOADS,
   } = geometry;
-  const mostThreads = uncombined && splitKeys <= SHORT_SPLIT_KEYS ? SHORT_SPLIT_THREADS : Infinity;
-  const kv = cachedK.dtype;
-  const shape = {
+  const shape = fittingShape({
     q: qkv.dtype,
-    kv,
+    kv: cachedK.dtype,
     headDim,
-    heads: perGroup,
-    columnGroups: 1,
+    heads: wanted,
+    threads: geometry.threads ?? THREADS,
     keyLoads,
-    subgroups,
+    subgroup,
     softcap: softcap !== null,
     pairs: isFused ? rotary.pairs : "none",
-  } as const;
-  const { limits } = gpu.device;
-  const threads = geometry.threads ??
-    decodeThreads({ ...shape, threads: Math.min(mostThreads, THREADS[perGroup - 1]) }, limits);
-  const { tile, lanes } = decodeLayout({ ...shape, threads });
-  const least = tile * Math.ceil(splitKeys / tile);
-  const keysPerSplit = least * Math.max(1, Math.ceil(longest / (least * MOST_SPLITS)));
-  const splits = uncombined ? UNCOMBINED_SPLITS : Math.max(1, Math.ceil(longest / keysPerSplit));
-  const groups = heads / perGroup;
-  const columnGroups = geometry.columnGroups ??
-    [4, 2].find((n) => lanes % n === 0 && n * groups * splits * rows <= gpu.profile.processors) ??
-    1;
+  }, gpu.device.limits);
+  const groups = heads / shape.heads,
+    filling = Math.ceil(WORKGROUPS * processors / (groups * rows));
+  const { splits = uncombined ? UNCOMBINED_SPLITS : Math.min(most, filling) } = geometry;
   const { partialOut, softmaxStats } = workspace;
   const packed = MOST_BINDINGS > gpu.maxBindings;
   const arrays = { ...isFused && { positions }, starts, ends };
   const words = packed ? [packRows(gpu, arrays, { rows })] : Object.values(arrays);
   gpu.run(
-    decodeProgram({ ...shape, threads, columnGroups, packed }),
+    decodeProgram({ ...shape, packed }),
     [qkv, cachedK, cachedV, ...isFused ? [table] : [], ...words, out, partialOut, softmaxStats],
     {
       heads,
       kv_heads: kvHeads,
       splits,
-      keys_per_split: keysPerSplit,
+      keys_per_split: Math.ceil(longest / splits),
       scale,
       softcap: softcap ?? 0,
     },
-    [groups * columnGroups, splits, rows],
+    [groups, splits, rows],
     {
       flops: 4 * rows * heads * headDim * longest,
-      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(kv),
+      bytes: 2 * rows * kvHeads * headDim * longest * bytesOf(cachedK.dtype),
     },
   );
   if (splits === 1) return;

@@ -12,7 +12,7 @@ import type { Gpu } from "../../../gpu/gpu.ts";
 import { type Binding, programFamily, reads, readsScalars, writes } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype, Tensor } from "../../../gpu/tensor.ts";
-import { weightOf } from "../../../wgsl/online_softmax.ts";
+import { corrected, DECLARE_MASKED, maskedWeight, weightOf } from "../../../wgsl/online_softmax.ts";
 
 /** Results of the splits of one query's keys `[heads · head_dim]`. */
 export interface SplitAttention {
@@ -28,31 +28,82 @@ export function splitBindings(): Binding[] {
   return [...reads("f32", "partial_out"), ...readsScalars("f32", "softmax_stats")];
 }
 
-const THREADS = 64;
+/** Threads of a workgroup, which combines one head of one query: a vector of four and some of the splits each. */
+const THREADS = 256;
+/** Splits that a thread loads at once. */
+const SPLITS_AT_ONCE = 4;
 
-const combine = programFamily("attention_decode_combine", ({ out }: { out: Dtype }) => ({
-  bindings: [...splitBindings(), ...writes(out, "out")],
-  uniforms: { vectors: "u32", heads: "u32", lanes: "u32", splits: "u32" },
-  body: `
-@compute @workgroup_size(${THREADS})
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  if (id.x >= u.vectors) { return; }
-  let query = id.x / u.lanes;
-  let lane = id.x % u.lanes;
-  let first = query / u.heads * u.splits * u.heads + query % u.heads;
-  var maximum = softmax_stats[2u * first];
-  for (var r = 1u; r < u.splits; r++) { maximum = max(maximum, softmax_stats[2u * (first + r * u.heads)]); }
+/** Threads that share a vector, each with every so-many-th split: a power of two. */
+function sharingSplits(vectors: number): number {
+  return 2 ** Math.floor(Math.log2(Math.max(1, THREADS / vectors)));
+}
+
+const combine = programFamily(
+  "attention_decode_combine",
+  ({ out, headDim }: { out: Dtype; headDim: number }) => {
+    const vectors = headDim / 4, sharing = sharingSplits(vectors);
+    const each = (line: (i: number) => string) => repeat(SPLITS_AT_ONCE, line);
+    return {
+      bindings: [...splitBindings(), ...writes(out, "out")],
+      uniforms: { heads: "u32", splits: "u32" },
+      body: `
+${DECLARE_MASKED}
+var<workgroup> sums: array<array<vec4<f32>, ${vectors}>, ${sharing}>;
+var<workgroup> stats: array<vec2<f32>, ${sharing}>;
+
+@compute @workgroup_size(${vectors * sharing})
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let column = thread % ${vectors}u;
+  let share = thread / ${vectors}u;
+  let first = group.y * u.splits * u.heads + group.x;
+  var maximum = MASKED;
   var sum = vec4<f32>();
   var denominator = 0.0;
-  for (var r = 0u; r < u.splits; r++) {
-    let at = first + r * u.heads;
-    let factor = ${weightOf("softmax_stats[2u * at]", "maximum")};
-    sum += factor * load_partial_out(at * u.lanes + lane);
-    denominator += factor * softmax_stats[2u * at + 1u];
+  for (var split = share; split < u.splits; split += ${sharing * SPLITS_AT_ONCE}u) {
+    // Splits past the end are those of the last one, without weight.
+    ${
+        each((i) =>
+          `let is_split${i} = split + ${i * sharing}u < u.splits;
+    let at${i} = first + min(split + ${i * sharing}u, u.splits - 1u) * u.heads;
+    let sum${i} = load_partial_out(at${i} * ${vectors}u + column);
+    let maximum${i} = select(MASKED, softmax_stats[2u * at${i}], is_split${i});
+    let denominator${i} = softmax_stats[2u * at${i} + 1u];`
+        )
+      }
+    let before = maximum;
+    ${each((i) => `maximum = max(maximum, maximum${i});`)}
+    let correction = ${weightOf("before", "maximum")};
+    ${each((i) => `let factor${i} = ${maskedWeight(`maximum${i}`, "maximum")};`)}
+    sum = ${corrected("sum", "correction", terms((i) => `factor${i} * sum${i}`))};
+    denominator = ${
+        corrected("denominator", "correction", terms((i) => `factor${i} * denominator${i}`))
+      };
   }
-  store_out(id.x, sum / denominator);
+  sums[share][column] = sum;
+  if (column == 0u) { stats[share] = vec2<f32>(maximum, denominator); }
+  workgroupBarrier();
+  if (share > 0u) { return; }
+  ${repeat(sharing, (i) => `maximum = max(maximum, stats[${i}].x);`)}
+  sum = vec4<f32>();
+  denominator = 0.0;
+  ${
+        repeat(sharing, (i) =>
+          `{
+    let factor = ${maskedWeight(`stats[${i}].x`, "maximum")};
+    sum += factor * sums[${i}][column];
+    denominator += factor * stats[${i}].y;
+  }`)
+      }
+  store_out((group.y * u.heads + group.x) * ${vectors}u + column, sum / denominator);
 }`,
-}));
+    };
+  },
+);
+
+/** A sum of terms, one a split that is loaded at once. */
+function terms(term: (i: number) => string): string {
+  return Array.from({ length: SPLITS_AT_ONCE }, (_, i) => term(i)).join(" + ");
+}
 
 /** Combines the splits of `rows` queries into out `[rows, heads · head_dim]`. */
 export function combineSplits(
@@ -63,13 +114,13 @@ export function combineSplits(
     heads: number;
   },
 ): void {
-  const vectors = rows * heads * headDim / 4;
+  const elements = rows * heads * headDim;
   gpu.run(
-    combine({ out: out.dtype }),
+    combine({ out: out.dtype, headDim }),
     [partialOut, softmaxStats, out],
-    { vectors, heads, lanes: headDim / 4, splits },
-    [Math.ceil(vectors / THREADS)],
-    { flops: 2 * vectors * 4 * splits, bytes: 4 * vectors * 4 * splits },
+    { heads, splits },
+    [heads, rows],
+    { flops: 2 * elements * splits, bytes: 4 * elements * splits },
   );
 }
 

@@ -17,101 +17,84 @@ export interface DecodeShape {
   /** Query heads of a workgroup. */
   heads: number;
   threads: number;
-  /** Workgroups that share a head's columns of values. */
-  columnGroups: number;
-  /** Loads of keys that a thread has under way at once. */
+  /** Loads of keys that a thread has under way at once, and as many of values. */
   keyLoads: number;
-  /** Add up with subgroup functions. */
-  subgroups: boolean;
+  /** Threads of a subgroup at least, where its functions add up; 0: without them. */
+  subgroup: number;
   /** Scores are capped (score.ts). */
   softcap: boolean;
   /** The pairs that are rotated, or `none` where queries and keys were rotated before. */
   pairs: RotaryPairs | "none";
 }
 
-/** Loads of values that a thread has under way at once. */
-const VALUE_LOADS = 8;
+/** Threads that share a key at most, with subgroup functions and without. */
+const MOST_SHARING = 16, MOST_SHARING_STAGED = 4;
 
 /** How the work of one range of keys is laid out over a workgroup's threads. */
 export interface DecodeLayout extends DecodeShape {
   /** Elements of one load, which is 16 bytes, and loads of a row of keys or values. */
   wide: number;
   lanes: number;
-  /** Threads that share a key; each makes `perKey` loads of it. */
+  /** Threads that share a key and its value; each makes `perKey` loads of either. */
   sharing: number;
   perKey: number;
-  /** Keys of a thread, and of all threads together. */
+  /** Keys that are read side by side, of a thread at once, and of all threads together. */
+  slots: number;
   rounds: number;
   tile: number;
-  /** Loads of a workgroup's columns of a row of values, and rows that are read side by side. */
-  valueLanes: number;
-  places: number;
-  /** Loads of values that a thread has under way at once, and rounds of them for a tile. */
-  valueLoads: number;
-  batches: number;
-  /** Vectors of four of a head, of a load and of a workgroup's columns. */
+  /** Vectors of four of a head and of a load. */
   vectors: number;
   perLoad: number;
-  columns: number;
-}
-
-/** Threads that share a column when the places are added up. */
-export function columnThreads({ threads, columns, places }: DecodeLayout): number {
-  return Math.min(Math.floor(threads / columns), Math.ceil(Math.sqrt(places)));
-}
-
-/** Slots for the highest scores of a head: one a subgroup, which has four threads at least, or one a thread. */
-export function maximumSlots({ subgroups, threads }: DecodeLayout): number {
-  return subgroups ? Math.ceil(threads / 4) : threads;
 }
 
 /** Bytes of workgroup memory that a layout's program takes. */
 export function decodeBytes(layout: DecodeLayout): number {
-  const { kv, heads, vectors, sharing, tile, columns, places } = layout;
-  const token = heads * vectors * (16 + 4) + 2 * vectors * (kv === "f16" ? 8 : 16);
-  const tiles = 4 * heads * (sharing * tile + tile + maximumSlots(layout));
-  return token + tiles + places * (16 * columns + 4) + 4 * columnThreads(layout);
+  const { kv, heads, vectors, slots, threads, rounds, subgroup } = layout;
+  const token = heads * vectors * 16 + 2 * vectors * (kv === "f16" ? 8 : 16);
+  const parts = subgroup > 0 ? 0 : 4 * heads * rounds * threads;
+  return token + parts + heads * slots * (16 * vectors + 8);
 }
 
 /** The layout of a shape. */
 export function decodeLayout(shape: DecodeShape): DecodeLayout {
-  const { kv, headDim, threads, columnGroups, keyLoads } = shape;
+  const { kv, headDim, threads, keyLoads, subgroup } = shape;
   const wide = kv === "f16" ? 8 : 4, lanes = headDim / wide;
-  const sharing = [4, 2].find((count) => lanes % count === 0) ?? 1;
-  const perKey = lanes / sharing;
-  const rounds = Math.max(1, Math.min(sharing, Math.floor(keyLoads / perKey)));
-  const tile = rounds * threads / sharing;
-  const valueLanes = lanes / columnGroups, places = Math.floor(threads / valueLanes);
-  const valueLoads = Math.min(VALUE_LOADS, Math.ceil(tile / places));
+  const most = subgroup > 0 ? Math.min(subgroup, MOST_SHARING) : MOST_SHARING_STAGED;
+  let sharing = 1;
+  while (2 * sharing <= most && lanes % (2 * sharing) === 0) sharing *= 2;
+  const perKey = lanes / sharing, slots = threads / sharing;
+  const rounds = Math.max(1, Math.floor(keyLoads / perKey));
   return {
     ...shape,
     wide,
     lanes,
     sharing,
     perKey,
+    slots,
     rounds,
-    tile,
-    valueLanes,
-    places,
-    valueLoads,
-    batches: Math.ceil(tile / (places * valueLoads)),
+    tile: rounds * slots,
     vectors: headDim / 4,
     perLoad: wide / 4,
-    columns: headDim / 4 / columnGroups,
   };
 }
 
-/** The shape's threads, or as many of them as a device's workgroup may have and its memory allows. */
-export function decodeThreads(
-  shape: DecodeShape,
+/** The shape, with as many of its threads, and then of its heads, as a device's workgroup may have and its memory allows. */
+export function fittingShape<Shape extends DecodeShape>(
+  shape: Shape,
   limits: Pick<
     GPUSupportedLimits,
     "maxComputeInvocationsPerWorkgroup" | "maxComputeWorkgroupStorageSize"
   >,
-): number {
-  let threads = Math.min(shape.threads, limits.maxComputeInvocationsPerWorkgroup);
+): Shape {
+  let { threads, heads } = shape;
+  threads = Math.min(threads, limits.maxComputeInvocationsPerWorkgroup);
   const fits = () =>
-    decodeBytes(decodeLayout({ ...shape, threads })) <= limits.maxComputeWorkgroupStorageSize;
-  while (!fits() && threads > shape.headDim / 4) threads /= 2;
-  return threads;
+    decodeBytes(decodeLayout({ ...shape, threads, heads })) <=
+      limits.maxComputeWorkgroupStorageSize;
+  // A thread rotates two of the key's vectors of four.
+  while (!fits() && threads > shape.headDim / 8) threads /= 2;
+  while (!fits() && heads > 1) {
+    do heads--; while (shape.heads % heads !== 0);
+  }
+  return { ...shape, threads, heads };
 }

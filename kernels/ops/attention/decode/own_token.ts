@@ -6,10 +6,10 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import type { Dtype } from "../../../gpu/tensor.ts";
-import { corrected, weightOf } from "../../../wgsl/online_softmax.ts";
 import { rotate } from "../../../wgsl/rotate.ts";
 import type { RowWord } from "../row_index.ts";
 import { scoreForExp2 } from "../score.ts";
+import { addShares, addValue, keyPart, weigh } from "./slot_sums.ts";
 import type { DecodeLayout } from "./layout.ts";
 
 /** WGSL of four elements as a cache stores them, and of 16 bytes of a cache. */
@@ -44,7 +44,6 @@ var<workgroup> queries: array<array<vec4<f32>, ${vectors}>, ${heads}>;
 // As they are stored: NVIDIA's compiler leaves a value as it was that is packed and unpacked in one place.
 var<workgroup> own_key: array<Stored, ${vectors}>;
 var<workgroup> own_value: array<Stored, ${vectors}>;
-var<workgroup> own_products: array<array<f32, ${vectors}>, ${heads}>;
 
 ${rotatedVectors(vectors, pairs)}`;
 }
@@ -95,46 +94,46 @@ export function rotateToken(
   workgroupBarrier();`;
 }
 
-/** Appends key and value to the cache, and leaves the products of queries and key. */
+/** Appends key and value to the cache. */
 export function storeToken(layout: DecodeLayout): string {
-  const { heads, lanes, vectors, perLoad } = layout;
-  const load = (array: string) => {
-    const parts = Array.from(
-      { length: perLoad },
-      (_, p) => `${array}[${perLoad}u * thread + ${p}u]`,
-    );
-    return `words(array<Stored, ${perLoad}>(${parts.join(", ")}))`;
-  };
+  const { lanes } = layout;
   return `
   // One of the workgroups that share a key head stores it.
-  if (has_own && thread < ${lanes}u && columns == 0u && head % (u.heads / u.kv_heads) == 0u) {
+  if (has_own && thread < ${lanes}u && head % (u.heads / u.kv_heads) == 0u) {
     let at = ${cacheRow("end - 1u", layout)} + thread;
-    cached_k[at] = ${load("own_key")};
-    cached_v[at] = ${load("own_value")};
-  }
-  if (has_own && thread < ${vectors}u) {
-    ${
-    repeat(
-      heads,
-      (h) => `own_products[${h}][thread] = dot(queries[${h}][thread], value(own_key[thread]));`,
-    )
-  }
+    cached_k[at] = ${ownLoad("key", "thread", layout)};
+    cached_v[at] = ${ownLoad("value", "thread", layout)};
   }`;
 }
 
-/** Adds the token's own value to a column's \X. */
-export function addToken(h: number, { vectors, softcap }: DecodeLayout): string {
+/** A load of the token's own key or value, as the cache has it. */
+function ownLoad(x: "key" | "value", load: string, { perLoad }: DecodeLayout): string {
+  const parts = Array.from(
+    { length: perLoad },
+    (_, p) => `own_${x}[${perLoad}u * (${load}) + ${p}u]`,
+  );
+  return `words(array<Stored, ${perLoad}>(${parts.join(", ")}))`;
+}
+
+/** Adds the token's own key and value to the sums of the first slot. */
+export function addToken(layout: DecodeLayout): string {
+  const { heads, perKey, sharing, softcap } = layout;
+  const loads = (x: string) => Array.from({ length: perKey }, (_, i) => `${x}${i}`);
+  const scores = Array.from({ length: heads }, (_, h) => `score${h}`);
   return `
-    if (has_own) {
-      var score = 0.0;
-      ${repeat(vectors, (l) => `score += own_products[${h}][${l}];`)}
-      ${
-    softcap ? `score = ${scoreForExp2("score", softcap)};` : `score *= u.scale * ${Math.LOG2E};`
+  if (has_own) {
+    ${
+    repeat(perKey, (i) =>
+      `let k${i} = values(${ownLoad("key", `share + ${i * sharing}u`, layout)});
+    let v${i} = values(${ownLoad("value", `share + ${i * sharing}u`, layout)});`)
   }
-      maximum = max(maximum${h}, score);
-      let correction = ${weightOf(`maximum${h}`, "maximum")};
-      let weight = ${weightOf("score", "maximum")};
-      sum = ${corrected("sum", "correction", "weight * value(own_value[out_column])")};
-      denominator = ${corrected("denominator", "correction", "weight")};
-    }`;
+    ${repeat(heads, (h) => `var score${h} = ${keyPart(h, loads("k"), layout)};`)}
+    ${addShares(scores, layout)}
+    ${
+    repeat(heads, (h) =>
+      `score${h} = select(MASKED, ${scoreForExp2(`score${h}`, softcap)}, slot == 0u);
+    ${weigh(h, [`score${h}`], layout)}
+    ${addValue(h, `weight${h}_0`, loads("v"), layout)}`)
+  }
+  }`;
 }

@@ -13,72 +13,81 @@ import {
   writesScalars,
 } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
+import { weightOf } from "../../../wgsl/online_softmax.ts";
 import { softcapUniform } from "../../../wgsl/softcap.ts";
 import { type RowField, type RowWord, rowWords } from "../row_index.ts";
-import { columnThreads, type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
+import { type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
 import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";
 import { addToken, rotateToken, storeToken, tokenDeclarations } from "./own_token.ts";
+import { beginSums } from "./slot_sums.ts";
 
-/** From the threads' sums to the result of the split, or of all keys where there is one split. */
-function addUp(h: number, layout: DecodeLayout): string {
-  const { vectors, perLoad, places } = layout, parts = columnThreads(layout);
+/** Slots whose sums are written out side by side at most: there may be one for each thread. */
+const SLOTS_AT_ONCE = 16;
+
+/** WGSL for all slots, by lines for the slot of an expression. */
+function forSlots({ slots }: DecodeLayout, line: (slot: string) => string): string {
+  if (slots <= SLOTS_AT_ONCE) return repeat(slots, (s) => line(`${s}`));
+  return `for (var s = 0u; s < ${slots}u; s += ${SLOTS_AT_ONCE}u) {
+      ${repeat(SLOTS_AT_ONCE, (i) => line(`s + ${i}u`))}
+    }`;
+}
+
+/** From the slots' sums to the result of the split, or of all keys where there is one split. */
+function addUp(layout: DecodeLayout): string {
+  const { heads, vectors, perKey, perLoad, sharing, threads } = layout;
+  const column = (i: number, p: number) => `(share + ${i * sharing}u) * ${perLoad}u + ${p}u`;
+  const storeHead = (h: number) =>
+    repeat(perKey, (i) =>
+      repeat(
+        perLoad,
+        (p) => `slot_sums[${h}][slot][${column(i, p)}] = sum${h}_${i}_${p};`,
+      ));
   return `
-  if (place < ${places}u) {
-    ${repeat(perLoad, (p) => `partial[place][${perLoad}u * lane + ${p}u] = sum${h}_${p};`)}
-    if (lane == 0u) { denominators[place] = denominator${h}; }
+  ${
+    repeat(heads, (h) =>
+      `${storeHead(h)}
+  if (share == 0u) { slot_stats[${h}][slot] = vec2<f32>(maximum${h}, denominator${h}); }`)
   }
   workgroupBarrier();
-  if (part < ${parts}u) {
-    var sum = vec4<f32>();
-    var denominator = 0.0;
-    for (var p = part; p < ${places}u; p += ${parts}u) {
-      sum += partial[p][column];
-      denominator += denominators[p];
-    }
-    // Only this thread reads what it overwrites.
-    partial[part][column] = sum;
-    if (column == 0u) { part_denominators[part] = denominator; }
-  }
-  workgroupBarrier();
-  if (part == 0u) {
+  for (var t = thread; t < ${heads * vectors}u; t += ${threads}u) {
+    let h = t / ${vectors}u;
+    let column = t % ${vectors}u;
+    var maximum = MASKED;
+    ${forSlots(layout, (s) => `maximum = max(maximum, slot_stats[h][${s}].x);`)}
     var sum = vec4<f32>();
     var denominator = 0.0;
     ${
-    repeat(
-      parts,
-      (p) => `sum += partial[${p}][column];\n    denominator += part_denominators[${p}];`,
-    )
+    forSlots(layout, (s) =>
+      `{
+      let stats = slot_stats[h][${s}];
+      let factor = ${weightOf("stats.x", "maximum")};
+      sum += factor * slot_sums[h][${s}][column];
+      denominator += factor * stats.y;
+    }`)
   }
-    var maximum = maximum${h};
-    ${addToken(h, layout)}
     if (u.splits == 1u) {
-      store_out((row * u.heads + head + ${h}u) * ${vectors}u + out_column, sum / denominator);
+      store_out((row * u.heads + head + h) * ${vectors}u + column, sum / denominator);
     } else {
-      let at = (row * u.splits + group.y) * u.heads + head + ${h}u;
-      store_partial_out(at * ${vectors}u + out_column, sum);
-      if (out_column == 0u) { softmax_stats[2u * at] = maximum; softmax_stats[2u * at + 1u] = denominator; }
+      let at = (row * u.splits + group.y) * u.heads + head + h;
+      store_partial_out(at * ${vectors}u + column, sum);
+      if (column == 0u) { softmax_stats[2u * at] = maximum; softmax_stats[2u * at + 1u] = denominator; }
     }
   }`;
 }
 
 function body(layout: DecodeLayout, word: RowWord): string {
-  const { heads, threads, columnGroups, subgroups, sharing, valueLanes, columns, places } = layout;
-  const subgroupIds =
-    "@builtin(subgroup_size) size: u32,\n  @builtin(subgroup_invocation_id) subgroup_thread: u32,";
+  const { heads, threads, sharing, slots, vectors } = layout;
   return `${tokenDeclarations(layout)}
 ${tileDeclarations(layout)}
-var<workgroup> partial: array<array<vec4<f32>, ${columns}>, ${places}>;
-var<workgroup> denominators: array<f32, ${places}>;
-var<workgroup> part_denominators: array<f32, ${columnThreads(layout)}>;
+var<workgroup> slot_sums: array<array<array<vec4<f32>, ${vectors}>, ${slots}>, ${heads}>;
+var<workgroup> slot_stats: array<array<vec2<f32>, ${slots}>, ${heads}>;
 
 @compute @workgroup_size(${threads})
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
-  ${subgroups ? subgroupIds : ""}
 ) {
-  let head = group.x / ${columnGroups}u * ${heads}u;
-  let columns = group.x % ${columnGroups}u;
+  let head = group.x * ${heads}u;
   let kv_head = head / (u.heads / u.kv_heads);
   let row = group.z;
   let first = ${word("starts", "row")} + group.y * u.keys_per_split;
@@ -88,20 +97,16 @@ fn main(
   let cached_end = select(end, end - 1u, has_own);
   let last_row = max(cached_end, 1u) - 1u;
   let share = thread % ${sharing}u;
-  let key = thread / ${sharing}u;
-  let lane = thread % ${valueLanes}u;
-  let place = thread / ${valueLanes}u;
+  let slot = thread / ${sharing}u;
 
   // Keys and values of the first tile are on their way while the query is rotated.
   ${beginTiles(layout)}
   ${rotateToken(layout, word)}
   ${storeToken(layout)}
+  ${beginSums(layout)}
   ${walkTiles(layout)}
-
-  let column = thread % ${columns}u;
-  let part = thread / ${columns}u;
-  let out_column = columns * ${columns}u + column;
-  ${Array.from({ length: heads }, (_, h) => addUp(h, layout)).join("\n  workgroupBarrier();")}
+  ${addToken(layout)}
+  ${addUp(layout)}
 }`;
 }
 
@@ -118,7 +123,7 @@ export function decodeFields({ pairs }: Pick<DecodeShape, "pairs">): readonly Ro
 
 /** The program of a variant. */
 export const decodeProgram = programFamily("attention_decode", (variant: DecodeVariant) => {
-  const { q, kv, subgroups, softcap, pairs, packed } = variant, fields = decodeFields(variant);
+  const { q, kv, subgroup, softcap, pairs, packed } = variant, fields = decodeFields(variant);
   const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", words: 4 });
   return {
     bindings: [
@@ -139,7 +144,7 @@ export const decodeProgram = programFamily("attention_decode", (variant: DecodeV
       scale: "f32",
       ...softcapUniform(softcap),
     },
-    extensions: subgroups ? ["subgroups"] : [],
+    extensions: subgroup > 0 ? ["subgroups"] : [],
     body: body(decodeLayout(variant), rowWords(packed ? fields : undefined)),
   };
 });

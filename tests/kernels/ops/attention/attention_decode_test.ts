@@ -7,7 +7,7 @@ import {
 import {
   decodeBytes,
   decodeLayout,
-  decodeThreads,
+  fittingShape,
 } from "../../../../kernels/ops/attention/decode/layout.ts";
 import { combineSplits } from "../../../../kernels/ops/attention/decode/kv_splits.ts";
 import { ropeTable, tableWidth } from "../../../../kernels/ops/rope/frequencies.ts";
@@ -125,13 +125,13 @@ decodeTest("every length around a tile and a range", [
     keyRanges: { starts: [3], ends: [3 + n] },
   })),
 ]);
-decodeTest("columns of values in one workgroup, two and four", [
-  ...[1, 2, 4].map((columnGroups) => ({
-    heads: 2,
-    kvHeads: 2,
+decodeTest("one, two and four heads a workgroup", [
+  ...[1, 2, 4].map((heads) => ({
+    heads: 4,
+    kvHeads: 1,
     headDim: 64,
     keyRanges: scattered,
-    geometry: { columnGroups },
+    geometry: { heads },
     dtypes: ["f32", "f16"] as [Dtype, Dtype],
   })),
 ]);
@@ -152,8 +152,8 @@ decodeTest("splits that are left for the next product, some of them empty", [
   { ...small, keyRanges: { starts: [1, 200], ends: [101, 290] }, uncombined: true },
 ]);
 decodeTest("without subgroups", [
-  { ...small, keyRanges: { starts: [0], ends: [300] }, geometry: { subgroups: false } },
-  { ...small, keyRanges: scattered, geometry: { subgroups: false, threads: 128 } },
+  { ...small, keyRanges: { starts: [0], ends: [300] }, geometry: { subgroup: 0 } },
+  { ...small, keyRanges: scattered, geometry: { subgroup: 0, threads: 128 } },
 ]);
 decodeTest("sequences anywhere in the cache", [
   { ...small, keyRanges: scattered },
@@ -205,9 +205,8 @@ decodeTest("the programs for software drivers", [
 ]);
 
 Deno.test("attention of single queries: as many splits as its workspace has room for", () => {
-  for (const longest of [1, 511, 512, 513, 4096, 32768, 32769, 100_000]) {
-    const uncombined = longest <= 2048 ? 4 : 0;
-    assert.equal(mostSplits(longest), Math.max(uncombined, Math.min(64, Math.ceil(longest / 512))));
+  for (const longest of [1, 511, 512, 513, 4096, 16_384, 16_385, 100_000]) {
+    assert.equal(mostSplits(longest), Math.max(4, Math.min(64, Math.ceil(longest / 256))));
   }
 });
 
@@ -215,8 +214,7 @@ Deno.test("attention of single queries: a tile has all of its keys, and a thread
   const same = {
     q: "f32",
     heads: 1,
-    columnGroups: 1,
-    subgroups: true,
+    subgroup: 32,
     softcap: false,
     pairs: "halves",
   } as const;
@@ -225,12 +223,11 @@ Deno.test("attention of single queries: a tile has all of its keys, and a thread
       for (const threads of [128, 256, 512]) {
         for (const keyLoads of [8, 16]) {
           const layout = decodeLayout({ ...same, kv, headDim, threads, keyLoads });
-          const { wide, lanes, sharing, perKey, rounds, tile, places } = layout;
+          const { wide, lanes, sharing, perKey, rounds, tile } = layout;
           assert.equal(lanes * wide, headDim);
           assert.equal(sharing * perKey, lanes);
-          assert.ok(Number.isInteger(tile) && tile <= threads);
+          assert.ok(Number.isInteger(tile));
           assert.equal(tile * sharing, rounds * threads);
-          assert.ok(places >= 1 && places * lanes <= threads);
           assert.ok(rounds === 1 || rounds * perKey <= keyLoads);
         }
       }
@@ -241,27 +238,31 @@ Deno.test("attention of single queries: a tile has all of its keys, and a thread
 Deno.test("attention of single queries: workgroups fit what a device grants", () => {
   const same = {
     q: "f32",
-    columnGroups: 1,
-    keyLoads: 16,
-    subgroups: false,
+    keyLoads: 8,
     softcap: false,
     pairs: "halves",
+    threads: 256,
   } as const;
-  for (const [invocations, memory] of [[256, 16 << 10], [1024, 32 << 10]]) {
+  for (const [invocations, memory] of [[256, 16 << 10], [1024, 32 << 10], [1024, 48 << 10]]) {
     const limits = {
       maxComputeInvocationsPerWorkgroup: invocations,
       maxComputeWorkgroupStorageSize: memory,
     };
     for (const kv of ["f32", "f16"] as const) {
       for (const headDim of [8, 40, 64, 80, 128, 256]) {
-        for (const [heads, wanted] of [[1, 512], [2, 256], [3, 128], [4, 128]]) {
-          const shape = { ...same, kv, headDim, heads, threads: wanted };
-          const threads = decodeThreads(shape, limits);
-          const what = `${heads} heads of ${headDim} in ${kv}: ${threads} threads`;
-          assert.ok(threads <= invocations && threads >= headDim / 4, what);
-          assert.ok(decodeBytes(decodeLayout({ ...shape, threads })) <= memory, what);
-          // Where memory allows it, no thread is given up.
-          if (memory > 16 << 10 && headDim <= 128) assert.equal(threads, wanted, what);
+        for (const heads of [1, 2, 3, 4]) {
+          for (const subgroup of [0, 8, 32]) {
+            const shape = { ...same, kv, headDim, heads, subgroup };
+            const fitting = fittingShape(shape, limits);
+            const what = `${heads} heads of ${headDim} in ${kv}: ${JSON.stringify(fitting)}`;
+            assert.ok(fitting.threads <= invocations && fitting.threads >= headDim / 8, what);
+            assert.equal(heads % fitting.heads, 0, what);
+            assert.ok(decodeBytes(decodeLayout(fitting)) <= memory, what);
+            // Where a GPU's memory allows it, nothing is given up.
+            if (memory > 32 << 10 && [64, 128].includes(headDim) && subgroup === 32) {
+              assert.deepEqual(fitting, shape, what);
+            }
+          }
         }
       }
     }
