@@ -24,6 +24,7 @@ import { Readback, STAGING_BYTES } from "./readback.ts";
 import { Recorder, UNIFORM_BYTES, type Uniforms } from "./recorder.ts";
 import type { MatrixName } from "./subgroup_matrix.ts";
 import { allocated, Tensor } from "./tensor.ts";
+import { uploadMemories, type UploadMemory } from "./upload.ts";
 
 /** Bytes of workspace that an open device takes for itself, for plans. */
 export const FIXED_WORKSPACE = UNIFORM_BYTES + STAGING_BYTES;
@@ -235,15 +236,14 @@ export class Gpu {
     if (this.#listed !== undefined) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
-    const whole = bytes.length & ~3, offset = tensor.offset + 4 * first;
-    if (whole > 0) {
-      this.#recorder.write(allocated(tensor.buffer, tensor.name), offset, bytes.subarray(0, whole));
-    }
-    if (whole < bytes.length) {
-      const tail = new Uint8Array(4);
-      tail.set(bytes.subarray(whole));
-      this.#recorder.write(allocated(tensor.buffer, tensor.name), offset + whole, tail);
-    }
+    const buffer = allocated(tensor.buffer, tensor.name);
+    this.#recorder.write(buffer, tensor.offset + 4 * first, bytes);
+  }
+
+  /** Memories to fill with up to so many bytes each, which {@linkcode write} then takes. */
+  uploadMemories(bytes: number): UploadMemory[] {
+    const map = this.#provider.mapMemory;
+    return uploadMemories(this.device, bytes, map && { map, flush: () => this.flush() });
   }
 
   /** Working memory for one launch and the next: an f32 tensor of at least `bytes` bytes. */

@@ -12,6 +12,7 @@ import type { Profiler } from "./profiler.ts";
 import type { Program } from "./program.ts";
 import type { Provider } from "./providers/provider.ts";
 import { allocated, type Tensor } from "./tensor.ts";
+import { mappedMemory } from "./upload.ts";
 
 /** Bytes of the uniforms of one batch. */
 export const UNIFORM_BYTES = 1 << 18;
@@ -138,10 +139,17 @@ export class Recorder {
     if (this.#deferred !== undefined && this.#deferred.length > MOST_DEFERRED) this.release();
   }
 
-  /** Writes to a buffer after everything recorded so far. */
+  /** Writes to a buffer after everything recorded so far, padded with zeros to whole words. */
   write(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {
+    const memory = mappedMemory(bytes);
+    if (memory !== undefined) return memory.copy(this.encoder(), bytes, buffer, offset);
     this.submit();
-    this.#send(buffer, offset, bytes);
+    const whole = bytes.length & ~3;
+    if (whole > 0) this.#send(buffer, offset, bytes.subarray(0, whole));
+    if (whole === bytes.length) return;
+    const tail = new Uint8Array(4);
+    tail.set(bytes.subarray(whole));
+    this.#send(buffer, offset + whole, tail);
   }
 
   #send(buffer: GPUBuffer, offset: number, bytes: Uint8Array<ArrayBuffer>): void {

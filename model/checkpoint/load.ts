@@ -59,9 +59,8 @@ function untied(weights: WeightSource): WeightSource {
 /**
  * Fills the model's weights from their source, which is closed then, or from `seed` where it has none.
  *
- * Several pieces of the files are read at once into host memory, from where `gpu.write` takes them in
- * order: straight into the tensor where the file has its dtype, else through a cast. (Mapped buffers
- * would cost more: Deno copies them out and back, at 20 MB/s where an H100's host memory is uncached.)
+ * Several pieces of the files are read at once into memory of {@linkcode Gpu.uploadMemories}, from where `gpu.write` takes
+ * them in order: straight into the tensor where the file has its dtype, else through a cast.
  *
  * @param chunkBytes Bytes sent at a time, a multiple of 512: parts begin where a binding may.
  * @throws UserError where a file can't be read, weights are no finite numbers in the dtype that is computed in, or
@@ -98,16 +97,18 @@ export async function loadWeights(
   const words = gpu.memory.tensor("workspace", "upload", "u32", [room]);
   const work = encodingWork(gpu, model.weights.map(destination));
   const halves = [0, chunkBytes / 4].map((first) => words.view([chunkBytes / 4], first));
+  using stack = new DisposableStack();
+  const memories = gpu.uploadMemories(pieceBytes).map((memory) => stack.use(memory));
   /** A promise for each time that the queue was asked, in order. */
   const pending: Promise<void>[] = [];
   let done = 0, queued = 0, unsent = 0;
   try {
-    for await (const { piece, bytes } of readAhead(pieces, pieceBytes)) {
+    for await (const { piece, bytes } of readAhead(pieces, memories)) {
       upload(gpu, piece, bytes, { words: halves[0], work });
       halves.reverse();
-      done += bytes.length;
-      queued += bytes.length;
-      unsent += bytes.length;
+      done += piece.bytes;
+      queued += piece.bytes;
+      unsent += piece.bytes;
       if (unsent >= SENT_BYTES) {
         gpu.send();
         unsent = 0;

@@ -4,12 +4,10 @@
  * @module
  */
 import { bytesOf, type Tensor } from "../../kernels/gpu/tensor.ts";
+import type { UploadMemory } from "../../kernels/gpu/upload.ts";
 import { encoderOf, operandOf, type WeightOperand } from "../../kernels/ops/weights/operand.ts";
 import { bytesPerElement, type FileDtype, type WeightSource } from "../formats/weights.ts";
 import type { Parameter } from "../transformer/parameters.ts";
-
-/** Reads under way at once. Tensors are of different sizes: with fewer, small ones would hold up large ones. */
-const READS = 8;
 
 /** Bytes of a parameter. */
 export interface FilePiece {
@@ -93,31 +91,40 @@ export function* piecesOf(
   }
 }
 
+/** Reads a piece into memory, once that is ready. */
+async function readInto(memory: UploadMemory, piece: FilePiece): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = (await memory.ready()).subarray(0, piece.bytes);
+  await piece.read(bytes);
+  return bytes;
+}
+
 /**
- * The bytes of the pieces in order, while the next ones are being read. They are valid until the next piece is asked
- * for, which reuses the memory.
+ * The bytes of the pieces in order, while the next ones are being read: as many as there are memories. They are valid
+ * until the next piece is asked for, which reuses the memory.
  */
 export async function* readAhead(
   pieces: Iterable<FilePiece>,
-  most: number,
+  memories: readonly UploadMemory[],
 ): AsyncGenerator<{ piece: FilePiece; bytes: Uint8Array<ArrayBuffer> }> {
-  const idle = Array.from({ length: READS }, () => new Uint8Array(most));
-  const ahead: { piece: FilePiece; bytes: Uint8Array<ArrayBuffer>; read: Promise<void> }[] = [];
+  const ahead: {
+    piece: FilePiece;
+    memory: UploadMemory;
+    read: Promise<Uint8Array<ArrayBuffer>>;
+  }[] = [];
   const waiting = Iterator.from(pieces);
-  const start = (buffer: Uint8Array<ArrayBuffer>) => {
+  const start = (memory: UploadMemory) => {
     const { value: piece, done } = waiting.next();
     if (done) return;
-    const bytes = buffer.subarray(0, piece.bytes), read = piece.read(bytes);
+    const read = readInto(memory, piece);
     read.catch(() => {}); // awaited later, maybe after another one's failure
-    ahead.push({ piece, bytes, read });
+    ahead.push({ piece, memory, read });
   };
   try {
-    idle.forEach(start);
+    memories.forEach(start);
     for (let next = ahead.shift(); next !== undefined; next = ahead.shift()) {
-      const { piece, bytes, read } = next;
-      await read;
-      yield { piece, bytes };
-      start(new Uint8Array(bytes.buffer));
+      const { piece, memory, read } = next;
+      yield { piece, bytes: await read };
+      start(memory);
     }
   } finally {
     await Promise.allSettled(ahead.map(({ read }) => read));

@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { UserError } from "../../errors.ts";
 import type { Extension } from "../program.ts";
 import { MATRIX_SHAPES, type MatrixName, type MatrixShape } from "../subgroup_matrix.ts";
-import { pacePolls, type PollScope } from "./dawn_event_loop.ts";
+import { pacePolls, type PollPace, type PollScope } from "./dawn_event_loop.ts";
 import { environment } from "./environment.ts";
 import type { Provider } from "./provider.ts";
 
@@ -48,6 +48,7 @@ const FEATURES: readonly (readonly [Extension, GPUFeatureName])[] = [
  * all, is kept.
  */
 let loaded: { file: string; instance: GPU } | undefined;
+let pace: PollPace | undefined;
 
 /** Whether the adapter's subgroups multiply f16 matrices of this shape with f32 sums. */
 function multiplies({ info }: GPUAdapter, { m, n, k, lanes, spelling }: MatrixShape): boolean {
@@ -78,7 +79,7 @@ export const dawnProvider: Provider = {
     if (loaded?.file !== file) {
       const isFirst = loaded === undefined;
       loaded = { file, instance: loadDawn(file).create(OPTIONS) };
-      if (isFirst) pacePolls(globalThis as unknown as PollScope);
+      if (isFirst) pace = pacePolls(globalThis as unknown as PollScope);
     }
     return await loaded.instance.requestAdapter({ powerPreference: "high-performance" });
   },
@@ -107,6 +108,12 @@ export const dawnProvider: Provider = {
   async map(staging, bytes) {
     await staging.mapAsync(GPUMapMode.READ, 0, bytes);
     return staging.getMappedRange(0, bytes);
+  },
+
+  async mapMemory(buffer) {
+    await buffer.mapAsync(GPUMapMode.WRITE);
+    pace?.goOn();
+    return buffer.getMappedRange();
   },
 
   async finish(queue) {

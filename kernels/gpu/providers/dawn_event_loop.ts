@@ -24,6 +24,14 @@ export interface PollScope {
   setImmediate: (poll: Poll, ...args: unknown[]) => unknown;
 }
 
+/** What is told of waits. */
+export interface PollPace {
+  /** Something came, and more is waited for, as when files are loaded: what follows is another wait. */
+  goOn(): void;
+}
+/** Milliseconds that a wait which goes on counts as, so that its polls are not too many. */
+const WAITED = 64;
+
 /** V8's own collection of everything, which it exposes to a context made after it was told to. */
 function collector(): () => void {
   v8.setFlagsFromString("--expose-gc");
@@ -31,7 +39,7 @@ function collector(): () => void {
 }
 
 /** Replaces `setImmediate` of this scope by one that calls back in growing intervals. */
-export function pacePolls(scope: PollScope, collect: () => void = collector()): void {
+export function pacePolls(scope: PollScope, collect: () => void = collector()): PollPace {
   const soon = scope.setImmediate.bind(scope);
   const cell = new Int32Array(new SharedArrayBuffer(4));
   let began = 0, lastWait = 0, polls = 0, inPoll = false;
@@ -63,4 +71,5 @@ export function pacePolls(scope: PollScope, collect: () => void = collector()): 
       run();
     });
   };
+  return { goOn: () => began = performance.now() - WAITED };
 }

@@ -30,6 +30,8 @@ export interface Provider {
   bind(pass: GPUComputePassEncoder, group: GPUBindGroup, offset: number): void;
   /** Maps the first `bytes` bytes of a staging buffer; from the second time on without a wait. */
   map(staging: GPUBuffer, bytes: number): Promise<ArrayBuffer>;
+  /** Maps a buffer to be written, whose own memory that is; absent where it would be a copy. */
+  mapMemory?(buffer: GPUBuffer): Promise<ArrayBuffer>;
   /** Waits until everything submitted is done. */
   finish(queue: GPUQueue): Promise<void>;
 }

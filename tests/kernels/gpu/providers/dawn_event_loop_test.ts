@@ -31,6 +31,26 @@ Deno.test("Dawn's polling: a wait takes few polls, and each wait begins anew", a
   assert.ok(polls <= 21, `${polls} polls in a short wait`);
 });
 
+Deno.test("Dawn's polling: a wait in which something came is polled often again", async () => {
+  for (const comes of [false, true]) {
+    const asked: (() => void)[] = [];
+    const paced: PollScope = { setImmediate: (poll) => asked.push(poll as () => void) };
+    const pace = pacePolls(paced, () => {});
+    const later = new Promise<void>((resolve) => {
+      paced.setImmediate(() => {
+        if (comes) pace.goOn();
+        paced.setImmediate(() => resolve());
+      });
+    });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    asked[0]();
+    // Intervals of a millisecond and more are those of a timer.
+    assert.equal(asked.length, comes ? 2 : 1);
+    asked[1]?.();
+    await later;
+  }
+});
+
 Deno.test("Dawn's polling: what polls leave is collected before a wait that follows a long one", async () => {
   const paced = scope();
   let collected = 0;
