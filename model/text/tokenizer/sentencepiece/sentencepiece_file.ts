@@ -42,49 +42,49 @@ export interface SentencePieceFile {
   remove_extra_whitespaces: boolean;
 }
 
-/** One field of a protocol buffer message: varints as numbers, sub-messages and strings as bytes. */
-interface Field {
-  number: number;
-  value: number | Uint8Array;
-}
+/**
+ * Told of a field of a protocol buffer message: its number, and where its bytes are, or the value of a varint. Files have
+ * tens of thousands of messages, so that none of it is an object.
+ */
+type Visit = (number: number, begin: number, end: number, varint: number | undefined) => void;
 
 /**
- * Walks the fields of a protocol buffer message (wire types 0, 1, 2 and 5).
+ * Walks the fields of a protocol buffer message (wire types 0, 1, 2 and 5) that lies from `at` to `end`.
  *
  * @throws {RangeError} Where the bytes end inside a field or are no protocol buffer.
  */
-function* fields(bytes: Uint8Array): Generator<Field> {
-  let at = 0;
+function walk(bytes: Uint8Array, at: number, end: number, visit: Visit): void {
   const varint = () => {
     let value = 0;
     for (let factor = 1;; factor *= 128) {
-      if (at >= bytes.length) throw new RangeError("ends inside a field");
+      if (at >= end) throw new RangeError("ends inside a field");
       if (factor > 2 ** 63) throw new RangeError("has a number of more than 64 bits");
       const byte = bytes[at++];
       value += (byte & 127) * factor;
       if (byte < 128) return value;
     }
   };
-  const take = (count: number) => {
-    if (count > bytes.length - at) throw new RangeError("ends inside a field");
+  const take = (number: number, count: number) => {
+    if (count > end - at) throw new RangeError("ends inside a field");
     at += count;
-    return bytes.subarray(at - count, at);
+    visit(number, at - count, at, undefined);
   };
-  while (at < bytes.length) {
-    const tag = varint();
-    const number = Math.floor(tag / 8);
+  while (at < end) {
+    const tag = varint(), number = Math.floor(tag / 8);
     switch (tag % 8) {
-      case 0:
-        yield { number, value: varint() };
+      case 0: {
+        const value = varint();
+        visit(number, at, at, value);
         break;
+      }
       case 1:
-        yield { number, value: take(8) };
+        take(number, 8);
         break;
       case 2:
-        yield { number, value: take(varint()) };
+        take(number, varint());
         break;
       case 5:
-        yield { number, value: take(4) };
+        take(number, 4);
         break;
       default:
         throw new RangeError(`has a field of unknown wire type ${tag % 8}`);
@@ -93,13 +93,33 @@ function* fields(bytes: Uint8Array): Generator<Field> {
 }
 
 const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
+/** Bytes that are decoded one by one, where all are ASCII: a call of the decoder takes longer. */
+const SHORT_TEXT = 32;
+
+function textOf(bytes: Uint8Array, begin: number, end: number): string {
+  let text = "";
+  for (let at = begin; at < end; at++) {
+    if (bytes[at] >= 128 || end - begin > SHORT_TEXT) {
+      return UTF8.decode(bytes.subarray(begin, end));
+    }
+    text += String.fromCharCode(bytes[at]);
+  }
+  return text;
+}
+
+/** An int32; negative ones are written as 64 bits. */
+function integerOf(varint: number): number {
+  return varint >= 2 ** 63 ? varint - 2 ** 64 : varint;
+}
 
 /** The fields of a message by number; of one given several times the last, as protocol buffers have it. */
 class Message {
-  readonly #fields: Map<number, number | Uint8Array>;
+  readonly #fields = new Map<number, number | Uint8Array>();
 
-  constructor(bytes: Uint8Array) {
-    this.#fields = new Map([...fields(bytes)].map(({ number, value }) => [number, value]));
+  constructor(bytes: Uint8Array, begin: number, end: number) {
+    walk(bytes, begin, end, (number, begin, end, varint) => {
+      this.#fields.set(number, varint ?? bytes.subarray(begin, end));
+    });
   }
 
   bytes(number: number): Uint8Array {
@@ -112,22 +132,31 @@ class Message {
     return value instanceof Uint8Array ? UTF8.decode(value) : absent;
   }
 
-  /** An int32; negative ones are written as 64 bits. */
   integer(number: number, absent: number): number {
     const value = this.#fields.get(number);
-    if (typeof value !== "number") return absent;
-    return value >= 2 ** 63 ? value - 2 ** 64 : value;
+    return typeof value === "number" ? integerOf(value) : absent;
   }
 
   flag(number: number, absent: boolean): boolean {
     return this.integer(number, Number(absent)) !== 0;
   }
+}
 
-  float(number: number): number {
-    const value = this.#fields.get(number);
-    if (!(value instanceof Uint8Array) || value.length !== 4) return 0;
-    return new DataView(value.buffer, value.byteOffset).getFloat32(0, true);
-  }
+/** Reads entries of the vocabulary: SentencePiece.piece = 1, score = 2 and type = 3. */
+function pieceReader(bytes: Uint8Array): (begin: number, end: number) => SentencePiece {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let entry: SentencePiece;
+  const visit: Visit = (number, begin, end, varint) => {
+    // Of a field given several times the last counts; one of another type than its number's is as if absent.
+    if (number === 1) entry.piece = varint === undefined ? textOf(bytes, begin, end) : "";
+    else if (number === 2) entry.score = end - begin === 4 ? view.getFloat32(begin, true) : 0;
+    else if (number === 3) entry.type = varint === undefined ? 1 : integerOf(varint);
+  };
+  return (begin, end) => {
+    entry = { piece: "", score: 0, type: 1 };
+    walk(bytes, begin, end, visit);
+    return entry;
+  };
 }
 
 /** `TrainerSpec.ModelType`, by number. */
@@ -140,17 +169,14 @@ const MODEL_TYPES = ["", "unigram", "bpe", "word", "char"] as const;
  * @throws {RangeError} saying what is wrong with them.
  */
 function parse(bytes: Uint8Array): SentencePieceFile {
-  const pieces: SentencePiece[] = [];
-  let trainer: Message | undefined, normalizer: Message | undefined;
-  for (const { number, value } of fields(bytes)) {
-    if (typeof value === "number") continue;
-    if (number === 1) {
-      const piece = new Message(value);
-      pieces.push({ piece: piece.text(1, ""), score: piece.float(2), type: piece.integer(3, 1) });
-    }
-    if (number === 2) trainer = new Message(value);
-    if (number === 3) normalizer = new Message(value);
-  }
+  const pieces: SentencePiece[] = [], readPiece = pieceReader(bytes);
+  const settings = new Map<number, Message>();
+  walk(bytes, 0, bytes.length, (number, begin, end, varint) => {
+    if (varint !== undefined) return;
+    if (number === 1) pieces.push(readPiece(begin, end));
+    else if (number === 2 || number === 3) settings.set(number, new Message(bytes, begin, end));
+  });
+  const trainer = settings.get(2), normalizer = settings.get(3);
   if (pieces.length === 0) throw new RangeError("holds no pieces");
   // A file cut between two pieces is still well-formed, but the settings come after the pieces.
   if (!trainer || !normalizer) throw new RangeError("ends before its settings");
