@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { decidesByFlag } from "./launch/flags.ts";
+import { keptPlan } from "./launch/flags.ts";
 import { cachedPlan, noting } from "./launch/cached_plan.ts";
 import { isWindows, withSlashes } from "./launch/paths.ts";
 import { type Launch, planStart } from "./launch/plan.ts";
@@ -14,19 +14,26 @@ import { shellLines } from "./launch/shell.ts";
 import { startPlan } from "./launch/start.ts";
 import { Refused, type System, thisSystem } from "./launch/system.ts";
 
-/** Whether the next start of this command with other plain arguments would have the same plan. */
-function isSteady({ command, args }: Launch): boolean {
-  if (!isProgram(command)) return false;
+/** The name of the plan that the next start of this command with other plain arguments would have, too. */
+function steadyPlan({ command, args }: Launch): string | undefined {
+  if (!isProgram(command)) return undefined;
   const { variants, permissions }: ProgramCommand = PROGRAMS[command];
   const { runs, serves, writesTo } = permissions;
-  return variants === undefined && !runs && !writesTo && serves !== "address" &&
-    !decidesByFlag(args);
+  const isSteady = variants === undefined && !runs && !writesTo && serves !== "address";
+  return isSteady ? keptPlan(command, args) : undefined;
+}
+
+/** A plan to be kept. */
+interface KeptPlan {
+  name: string;
+  lines: string[];
+  facts: readonly string[];
 }
 
 /** Keeps a plan in the project's folder, where that can be written. */
-function keep(launch: Launch, system: System, plan: { lines: string[]; facts: readonly string[] }) {
-  const { root, command } = launch;
-  const folder = `${root}/.deno/plans`, file = `${folder}/${command}`;
+function keep(launch: Launch, system: System, plan: KeptPlan) {
+  const { root } = launch;
+  const folder = `${root}/.deno/plans`, file = `${folder}/${plan.name}`;
   if (!system.makeFolder(folder)) return;
   const parts = `${root}/scripts/launch`;
   const modules = [parts, `${parts}.ts`, ...system.names(parts).map((name) => `${parts}/${name}`)];
@@ -40,8 +47,11 @@ function keep(launch: Launch, system: System, plan: { lines: string[]; facts: re
 /** Plans a start for the shell, and prints its lines. */
 async function planForShell(launch: Launch, machine: System): Promise<void> {
   const { system, facts } = noting(machine);
-  const lines = shellLines(await planStart(launch, system)), restsOn = facts();
-  if (restsOn !== undefined && isSteady(launch)) keep(launch, machine, { lines, facts: restsOn });
+  const lines = shellLines(await planStart(launch, system));
+  const name = steadyPlan(launch), restsOn = facts();
+  if (restsOn !== undefined && name !== undefined) {
+    keep(launch, machine, { name, lines, facts: restsOn });
+  }
   console.log(lines.join("\n"));
 }
 

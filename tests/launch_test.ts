@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { TemporaryFolder } from "./cli/cli.ts";
 import { Environment } from "../scripts/launch/environment.ts";
-import { decidesByFlag, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
+import { decidesByFlag, keptPlan, readFlag, requestedGpu } from "../scripts/launch/flags.ts";
 import { noting } from "../scripts/launch/cached_plan.ts";
 import { COMMANDS, flagsAnywhere, permissionFlags } from "../scripts/launch/permissions.ts";
 import { planStart } from "../scripts/launch/plan.ts";
@@ -53,10 +53,18 @@ Deno.test("launch: macOS needs no Vulkan", async () => {
 Deno.test("launch: flags are read in both forms, the last wins", () => {
   assert.equal(readFlag("gpu", ["--gpu", "deno", "--gpu=dawn"]), "dawn");
   assert.equal(readFlag("gpu", ["--gpus", "deno"]), undefined);
-  for (const args of [["--gpu=deno"], ["--gpu", "deno"], ["--python", "p"], ["-h"], ["--help"]]) {
+  for (const args of [["--gpus", "deno"], ["--python", "p"], ["-h"], ["--help"]]) {
     assert.ok(decidesByFlag(args), args[0]);
+    assert.equal(keptPlan("train", args), undefined);
   }
   assert.ok(!decidesByFlag(["--prompt", "which gpu? --help"]));
+  assert.equal(keptPlan("train", ["--prompt", "which gpu? --help"]), "train");
+  for (const args of [["--gpu=dawn"], ["--gpu=deno", "--gpu", "dawn"]]) {
+    assert.equal(keptPlan("train", args), "train-dawn");
+  }
+  for (const args of [["--gpu=vulkan"], ["--gpu="], ["--gpu"]]) {
+    assert.equal(keptPlan("train", args), undefined, args[0]);
+  }
 });
 
 Deno.test({

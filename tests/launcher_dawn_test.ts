@@ -47,7 +47,7 @@ dawnTest(
     const installs = await Deno.readTextFile(system.path("bin/deno.installs"));
     assert.equal(installs.trim().split("\n").length, 1);
     const kept = await Array.fromAsync(Deno.readDir(system.path("project/.deno")));
-    assert.deepEqual(kept.map(({ name }) => name).sort(), ["dawn-0.6.2", "runtime"]);
+    assert.deepEqual(kept.map(({ name }) => name).sort(), ["dawn-0.6.2", "plans", "runtime"]);
   },
 );
 

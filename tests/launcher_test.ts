@@ -287,14 +287,21 @@ launcherTest("a steady plan is kept until something that it rests on changes", a
   assert.equal(await driver("--prompt", "a\tb"), software);
   assert.equal(await plans(), 1, "the second start uses the first's plan");
 
-  await driver("--gpu", "deno");
-  assert.equal(await plans(), 2, "a flag that decides is looked at");
+  for (
+    const args of [["--gpu", "deno"], ["--json", "--gpu=deno"], ["--gpu=dawn", "--gpu", "deno"]]
+  ) {
+    assert.equal(await driver(...args), software);
+  }
+  assert.equal(await plans(), 2, "a WebGPU that a flag names has a plan of its own");
+  await driver("--gpu", "vulkan");
+  await driver("--gpu", "vulkan");
+  assert.equal(await plans(), 4, "what is unknown is looked at each time");
 
   await system.file("dev/nvidiactl");
   const nvidia = await system.file("etc/vulkan/icd.d/nvidia_icd.json");
   assert.equal(await driver("--json"), nvidia);
   assert.equal(await driver("--json"), nvidia);
-  assert.equal(await plans(), 3, "another driver is found once");
+  assert.equal(await plans(), 5, "another driver is found once");
 
   await Deno.remove(nvidia);
   await Deno.remove(system.path("system/dev/nvidiactl"));

@@ -1,6 +1,6 @@
 /**
  * Plans that the shell may use again without asking Deno: each is cached with all that it depends on, but for the
- * arguments, which the shell looks at (`is_plain` in the launcher).
+ * arguments, which the shell looks at (`find_kept` in the launcher).
  *
  * @module
  */

@@ -22,9 +22,22 @@ export function asksForHelp(args: readonly string[]): boolean {
   return args.includes("--help") || args.includes("-h");
 }
 
-/** Whether there are flags among the arguments on which a plan rests; the launcher's `is_plain` has the same list. */
+/** Whether there are flags among the arguments on which a plan rests; the launcher's `find_kept` has the same list. */
 export function decidesByFlag(args: readonly string[]): boolean {
-  return args.some((argument) => /^(--gpu|--python|--watch|--server|--help$|-h$)/.test(argument));
+  return args.some((argument) =>
+    /^(--gpu(?!$|=)|--python|--watch|--server|--help$|-h$)/.test(argument)
+  );
+}
+
+/** The WebGPUs that a plan is kept for each, where a flag names them. */
+const GPUS: readonly string[] = ["auto", "deno", "dawn"];
+
+/** The name of the kept plan for a command; undefined where flags decide otherwise. The launcher's `find_kept` has the same. */
+export function keptPlan(command: string, args: readonly string[]): string | undefined {
+  if (decidesByFlag(args)) return undefined;
+  const gpu = readFlag("gpu", args);
+  if (gpu === undefined) return args.at(-1) === "--gpu" ? undefined : command;
+  return GPUS.includes(gpu) ? `${command}-${gpu}` : undefined;
 }
 
 /** A line of a YAML file with the key `gpu`, or the key inside of brackets. */
