@@ -30,25 +30,24 @@ import { rowWords } from "../row_index.ts";
 import { scoreForExp2 } from "../score.ts";
 import {
   addProducts,
-  attends,
   declareMatrixSums,
   declareScores,
   eachMatrix,
-  hasMasked,
   loadOwn,
   makeScores,
+  maskWeights,
   matrixPlaces,
   readsWords,
   scoreWord,
   stagedRow,
   stageSums,
   storeScores,
-  threadsWeights,
+  storeWeights,
   tileWords,
   weightsOf,
   type WordOfRow,
 } from "./tiles.ts";
-import { forwardPlan, type MatrixKey, type MatrixPlan, scoresFrom } from "./plan.ts";
+import { forwardPlan, type MatrixKey, type MatrixPlan, scoresFrom, vectorsOf } from "./plan.ts";
 
 /** Powers of two by which a score may exceed its row's reference: a weight of f16 holds 15. */
 const MOST_ABOVE = 8;
@@ -70,7 +69,7 @@ export function matrixForwardSource(
   const plan = forwardPlan(key), word = rowWords();
   const { shape: { n }, matrix, rows, columns, threads, words, rowThreads, scoreStride } = plan;
   const { headDim, subgroupColumns, tileWords: tile, memory } = plan;
-  const vectors = columns / rowThreads / 4, sumColumns = headDim / n / subgroupColumns;
+  const vectors = vectorsOf(plan), sumColumns = headDim / n / subgroupColumns;
   const scores = scoresFrom(plan, 0);
   const queries = tileWords(plan, { name: "query", rows, place: 0 });
   const keys = tileWords(plan, { name: "key", rows: columns, place: 0 });
@@ -133,14 +132,13 @@ fn main(
   let k_first = u.k_from + kv_head * ${words}u;
   let v_first = u.v_from + kv_head * ${words}u;
   ${matrixPlaces(plan)}
-  let score_row = ${scores}u + tile_row * ${scoreStride}u;
-  let score_at = score_row + tile_part * ${vectors}u;
+  let score_at = ${scores}u + tile_row * ${scoreStride}u + tile_part * ${vectors}u;
   ${keys.declare}
   ${values.declare}
-  ${keys.load("key_first", other("k"))}
   {
     ${queries.declare}
     ${queries.load("first", query)}
+    ${keys.load("key_first", other("k"))}
     ${queries.store}
   }
   var low = 0u;
@@ -184,15 +182,12 @@ fn main(
     ${keys.load(nextTile(columns, excludes, "next"), other("k"))}
     ${values.load("next", other("v"))}
     ${vector((v) => `var score${v} = ${scoreForExp2(scoreWord("score_at", v), softcap)};`)}
-    let column = tile + tile_part * ${4 * vectors}u;
-    if (${hasMasked(plan, excludes)}) {
-      let columns0 = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
-      ${repeat(vectors - 1, (v) => `let columns${v + 1} = columns0 + ${4 * v + 4}u;`)}
-      ${
-      vector((v) =>
-        `score${v} = select(vec4<f32>(MASKED), score${v}, ${attends(`columns${v}`, excludes)});`
+    ${
+      maskWeights(
+        plan,
+        excludes,
+        (v, attends) => `score${v} = select(vec4<f32>(MASKED), score${v}, ${attends});`,
       )
-    }
     }
     let highest_four = ${all((a, b) => `max(${a}, ${b})`, "score")};
     var highest = max(max(highest_four.x, highest_four.y), max(highest_four.z, highest_four.w));
@@ -208,12 +203,7 @@ fn main(
     let base = select(reference, 0.0, reference == MASKED);
     ${vector((v) => `let weight${v} = ${weightOf(`score${v}`, "base")};`)}
     denominator += dot(${all((a, b) => `${a} + ${b}`, "weight")}, vec4<f32>(1.0));
-    ${
-      repeat(vectors / 2, (w) =>
-        `tiles[score_row + ${threadsWeights(plan, w)}] = ${
-          weightsOf(`weight${2 * w}`, `weight${2 * w + 1}`)
-        };`)
-    }
+    ${storeWeights(plan, "weight", "score_at")}
     if (workgroupUniformLoad(&raised) == tile + 1u) {
       if (tile_part == 0u) { factors[tile_row] = correction; }
       ${scaleSums(plan, sumColumns)}

@@ -25,23 +25,21 @@ import { scoreAndSlope } from "../score.ts";
 import { statisticsBinding } from "./delta.ts";
 import {
   addProducts,
-  attends,
   declareMatrixSums,
   declareScores,
-  hasMasked,
   loadOwn,
   makeScores,
+  maskWeights,
   matrixPlaces,
   readsWords,
   scoreWord,
   stagedRow,
   stageSums,
   storeScores,
-  threadsWeights,
+  storeWeights,
   tileWords,
-  weightsOf,
 } from "./tiles.ts";
-import { gradientPlan, type MatrixKey, type MatrixPlan, scoresFrom } from "./plan.ts";
+import { gradientPlan, type MatrixKey, type MatrixPlan, scoresFrom, vectorsOf } from "./plan.ts";
 import { ofQueries, partitionGradient } from "../work_partition.ts";
 
 /** Bindings of {@linkcode gradientBindings} that others are in place of: qkv, out, dout and lse. */
@@ -49,8 +47,6 @@ const REPLACED = 4;
 
 /** ds is stored less by this: the loss scale brings gradients near the largest f16. */
 const WEIGHT_SCALE = 1 / 32;
-
-const HALVES = ["lo", "hi"] as const;
 
 /** The source of a key. */
 export function matrixGradientSource(
@@ -105,8 +101,8 @@ export function matrixGradientSource(
       query_deltas = vec4<u32>(query0.x, query1.x, query2.x, query3.x);
       query_exponents = vec4<u32>(query0.y, query1.y, query2.y, query3.y);
     }`;
-  const halves = (line: (half: "lo" | "hi") => string) => HALVES.map(line).join("\n");
-  const score = (half: "lo" | "hi") => scoreAndSlope(`s_${half}`, softcap, `capped_${half}`);
+  const each = (line: (v: number) => string) => repeat(vectorsOf(plan), line);
+  const score = (v: number) => scoreAndSlope(`s${v}`, softcap, `capped${v}`);
   const scaled = `(u.scale * ${1 / WEIGHT_SCALE}.0)`;
   const rotation = sumRotation(variant, word, vectors);
   return {
@@ -145,15 +141,13 @@ fn main(
   let other_last = max(other_end, 1u) - 1u;
   let side = subgroup / ${threads / 2 / plan.shape.lanes}u;
   ${matrixPlaces(plan)}
-  let score_row = ${scores}u + tile_row * ${scoreStride}u;
-  let score_at = score_row + tile_part * 2u;
-  let weight_at = score_row + ${threadsWeights(plan, 0)};
+  let score_at = ${scores}u + tile_row * ${scoreStride}u + column_part / 4u;
   var low = 0u;
   var high = 0u;
   ${excludes ? "var excluded_low = 0u;\n  var excluded_high = 0u;" : ""}
   // A score's lse and delta are its query's: its row's in a query's gradient, its column's in a key's.
-  var delta_lo = vec4<f32>();
-  var exponent_lo = vec4<f32>();
+  var row_delta = 0.0;
+  var row_exponent = 0.0;
   // The subgroup's own rows stay in registers.
   {
     ${own.map(({ declare }) => declare).join("\n")}
@@ -174,11 +168,9 @@ fn main(
     high = select(${word("ends", "row")}, ${word("query_ends", "row")}, key_side);
     ${readExcluded("row", { excludes, word, value: ofQueries })}
     let query = bitcast<vec2<f32>>(statistics[head * u.rows + row]);
-    delta_lo = vec4<f32>(query.x);
-    exponent_lo = vec4<f32>(query.y);
+    row_delta = query.x;
+    row_exponent = query.y;
   }
-  var delta_hi = delta_lo;
-  var exponent_hi = exponent_lo;
   workgroupBarrier();
   ${loadOwn(plan, `side * ${rows * stride}u`)}
   ${declareMatrixSums(plan, sumColumns)}
@@ -208,38 +200,33 @@ fn main(
         ${storeScores(plan, `${scores}u + side * ${scoreWords}u`)}
       }
       workgroupBarrier();
-      if (key_side) {
-        delta_lo = deltas[tile_part * 2u];
-        delta_hi = deltas[tile_part * 2u + 1u];
-        exponent_lo = exponents[tile_part * 2u];
-        exponent_hi = exponents[tile_part * 2u + 1u];
-      }
-      let s_lo = ${scoreWord("score_at", 0)};
-      let s_hi = ${scoreWord("score_at", 1)};
-      let dp_lo = ${scoreWord("score_at", scoreWords)};
-      let dp_hi = ${scoreWord("score_at", scoreWords + 1)};
       ${
-      halves((half) =>
-        `${score(half).declare}var p_${half} = exp2(${score(half).forExp2} - exponent_${half});
-      var ds_${half} = p_${half} * (dp_${half} - delta_${half})${
-          score(half).slope
-        } * ${WEIGHT_SCALE};`
-      )
-    }
-      let column = tile + tile_part * 8u;
-      if (${hasMasked(plan, excludes)}) {
-        let columns_lo = vec4<u32>(column) + vec4<u32>(0u, 1u, 2u, 3u);
-        let columns_hi = columns_lo + 4u;
-        ${
-      halves((half) =>
-        `let attends_${half} = ${attends(`columns_${half}`, excludes)};
-        p_${half} = select(vec4<f32>(), p_${half}, attends_${half});
-        ds_${half} = select(vec4<f32>(), ds_${half}, attends_${half});`
-      )
-    }
+      each((v) =>
+        `let s${v} = ${scoreWord("score_at", v)};
+      let dp${v} = ${scoreWord("score_at", scoreWords + v)};
+      var delta${v} = vec4<f32>(row_delta);
+      var exponent${v} = vec4<f32>(row_exponent);
+      if (key_side) {
+        delta${v} = deltas[column_part / 4u + ${v}u];
+        exponent${v} = exponents[column_part / 4u + ${v}u];
       }
-      if (key_side) { tiles[weight_at] = ${weightsOf("p_lo", "p_hi")}; }
-      tiles[weight_at + ${scoreWords}u] = ${weightsOf("ds_lo", "ds_hi")};
+      ${score(v).declare}var p${v} = exp2(${score(v).forExp2} - exponent${v});
+      var ds${v} = p${v} * (dp${v} - delta${v})${score(v).slope} * ${WEIGHT_SCALE};`
+      )
+    }
+      ${
+      maskWeights(
+        plan,
+        excludes,
+        (v, attends) =>
+          `p${v} = select(vec4<f32>(), p${v}, ${attends});
+ds${v} = select(vec4<f32>(), ds${v}, ${attends});`,
+      )
+    }
+      if (key_side) {
+        ${storeWeights(plan, "p", "score_at")}
+      }
+      ${storeWeights(plan, "ds", `score_at + ${scoreWords}u`)}
       workgroupBarrier();
       if (key_side) {
         let weights = ${scores}u + side * ${scoreWords}u;

@@ -128,12 +128,16 @@ export const gradientPlan = (key: MatrixKey): MatrixPlan => planOf(key, GRADIENT
 export const scoresFrom = ({ tileWords, scoreWords }: MatrixPlan, tile: number): number =>
   2 * tileWords + tile * scoreWords;
 
+/** Vectors of four scores in a row that a thread has. */
+export const vectorsOf = ({ columns, rowThreads }: MatrixPlan): number => columns / rowThreads / 4;
+
 /**
- * Where word `w` of a row of weights lies, from the row's first score on. A thread writes weights over the scores that it
- * has read itself: of sixteen two words, of eight one, which has its neighbour's beside it.
+ * Where word `w` of a row of weights lies, from the row's first score on. Threads write weights over scores that they have
+ * read themselves, two words side by side over every sixteen scores: over the first two words of a thread that has all
+ * sixteen, over the inner two where several share them.
  */
-export function weightWord({ columns, rowThreads }: MatrixPlan, w: number): number {
-  return 4 * (w >> 1) + w % 2 + (columns / rowThreads === 8 ? 1 : 0);
+export function weightWord(plan: MatrixPlan, w: number): number {
+  return 4 * (w >> 1) + w % 2 + (vectorsOf(plan) < 4 ? 1 : 0);
 }
 
 /**

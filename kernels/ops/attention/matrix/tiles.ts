@@ -6,7 +6,7 @@
  */
 import type { Binding } from "../../../gpu/program.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
-import { type MatrixPlan, weightWord } from "./plan.ts";
+import { type MatrixPlan, vectorsOf, weightWord } from "./plan.ts";
 
 /** Bindings of head rows that are read in words. */
 export function readsWords(...names: string[]): Binding[] {
@@ -21,7 +21,8 @@ export function matrixPlaces(plan: MatrixPlan): string {
   let subgroup_row = subgroup / ${subgroupColumns}u % ${subgroupRows}u;
   let subgroup_column = subgroup % ${subgroupColumns}u;
   let tile_row = thread / ${rowThreads}u;
-  let tile_part = thread % ${rowThreads}u;`;
+  let tile_part = thread % ${rowThreads}u;
+  let column_part = tile_part * ${4 * vectorsOf(plan)}u;`;
 }
 
 /** Code that moves a thread's words of a tile of head rows, by way of registers. */
@@ -127,23 +128,55 @@ export function weightsOf(lo: string, hi: string): string {
   return `vec4<u32>(${pairs.map((pair) => `pack2x16float(${pair})`).join(", ")})`;
 }
 
-/** WGSL for where the thread's word `w` of weights lies in its row; see {@linkcode weightWord}. */
-export function threadsWeights(plan: MatrixPlan, w: number): string {
-  return plan.columns / plan.rowThreads === 8
-    ? `tile_part / 2u * 4u + tile_part % 2u + ${weightWord(plan, 0)}u`
-    : `tile_part * 4u + ${weightWord(plan, w)}u`;
+/**
+ * Stores the thread's weights `<name>0`, `<name>1` …, rounded to f16, over its scores, which begin at `at`; see
+ * {@linkcode weightWord}.
+ */
+export function storeWeights(plan: MatrixPlan, name: string, at: string): string {
+  const vectors = vectorsOf(plan);
+  if (vectors === 1) {
+    return `{
+let own = vec2<u32>(pack2x16float(${name}0.xy), pack2x16float(${name}0.zw));
+let other = subgroupShuffleXor(own, 1u);
+if ((tile_part + 1u) % 4u >= 2u) {
+  tiles[${at}] = select(vec4<u32>(own, other), vec4<u32>(other, own), tile_part % 2u == 1u);
+}
+}`;
+  }
+  return repeat(vectors / 2, (w) => {
+    const place = vectors === 2 ? "1u - tile_part % 2u" : `${w}u`;
+    return `tiles[${at} + ${place}] = ${weightsOf(`${name}${2 * w}`, `${name}${2 * w + 1}`)};`;
+  });
 }
 
 /** WGSL for whether the thread's row does not attend to all of its columns, from `column` on. */
-export function hasMasked({ columns, rowThreads }: MatrixPlan, excludes: boolean): string {
-  const end = `column + ${columns / rowThreads}u`;
+function hasMasked(plan: MatrixPlan, excludes: boolean): string {
+  const end = `column + ${4 * vectorsOf(plan)}u`;
   return `column < low || ${end} > high${
     excludes ? ` || (column < excluded_high && ${end} > excluded_low)` : ""
   }`;
 }
 
-/** WGSL for whether the thread's row attends to each of four columns. */
-export const attends = (columns: string, excludes: boolean): string =>
+/** Runs `line` for each of the thread's vectors, with WGSL for which of its columns the row attends to, where not all. */
+export function maskWeights(
+  plan: MatrixPlan,
+  excludes: boolean,
+  line: (v: number, attends: string) => string,
+): string {
+  return `let column = tile + column_part;
+if (${hasMasked(plan, excludes)}) {
+${
+    repeat(vectorsOf(plan), (v) =>
+      `let columns${v} = vec4<u32>(column) + vec4<u32>(${
+        [0, 1, 2, 3].map((e) => `${4 * v + e}u`)
+      });
+let attends${v} = ${attends(`columns${v}`, excludes)};
+${line(v, `attends${v}`)}`)
+  }
+}`;
+}
+
+const attends = (columns: string, excludes: boolean): string =>
   `(${columns} >= vec4<u32>(low)) & (${columns} < vec4<u32>(high))${
     excludes
       ? ` & ((${columns} < vec4<u32>(excluded_low)) | (${columns} >= vec4<u32>(excluded_high)))`
