@@ -33,6 +33,7 @@ import {
   declareMatrixSums,
   declareScores,
   eachMatrix,
+  eachPiece,
   loadOwn,
   makeScores,
   maskWeights,
@@ -40,6 +41,7 @@ import {
   readsWords,
   scoreWord,
   stagedRow,
+  stagedVector,
   stageSums,
   storeScores,
   storeWeights,
@@ -281,20 +283,21 @@ sum${i}_${j} = ${matrix.loadSum(place)};`) + "\nworkgroupBarrier();";
 
 /** Stores the sums times their rows' factors, by way of workgroup memory: only there can a thread find its vectors. */
 function storeOut(plan: MatrixPlan, sumColumns: number): string {
-  const { shape: { m, n }, down, subgroupRows, threads, words, sumStride } = plan;
-  const at = `subgroup_row * ${m * sumStride}u + subgroup_column * ${sumColumns * n / 4}u`;
-  return repeat(down, (i) =>
+  const { shape: { m }, subgroupRows, threads, words, pieces, sumStride } = plan;
+  const width = 2 * words / pieces, at = `subgroup_row * ${m * sumStride}u`;
+  return eachPiece(plan, sumColumns, (part) =>
     `workgroupBarrier();
-${stageSums(plan, i, sumColumns, at)}
+${stageSums(plan, part, { at, share: "subgroup_column" })}
 workgroupBarrier();
-for (var v = thread; v < ${subgroupRows * m * 2 * words}u; v += ${threads}u) {
-  let y = v / ${2 * words}u;
-  let x = v % ${2 * words}u;
-  let local = ${stagedRow(plan, i, "y")};
+for (var v = thread; v < ${subgroupRows * m * width}u; v += ${threads}u) {
+  let y = v / ${width}u;
+  let x = v % ${width}u;
+  let local = ${stagedRow(plan, part, "y")};
   let row = first + local;
   if (row < u.rows) {
+    let vector = ${stagedVector(plan, part, "x")};
     let sum = bitcast<vec4<f32>>(tiles[y * ${sumStride}u + x]);
-    store_out(${headStart("out", "row", "head", 2 * words)} + x, sum * factors[local]);
+    store_out(${headStart("out", "row", "head", 2 * words)} + vector, sum * factors[local]);
   }
 }`);
 }

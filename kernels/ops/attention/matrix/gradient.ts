@@ -27,6 +27,7 @@ import {
   addProducts,
   declareMatrixSums,
   declareScores,
+  eachPiece,
   loadOwn,
   makeScores,
   maskWeights,
@@ -34,6 +35,7 @@ import {
   readsWords,
   scoreWord,
   stagedRow,
+  stagedVector,
   stageSums,
   storeScores,
   storeWeights,
@@ -105,6 +107,9 @@ export function matrixGradientSource(
   const score = (v: number) => scoreAndSlope(`s${v}`, softcap, `capped${v}`);
   const scaled = `(u.scale * ${1 / WEIGHT_SCALE}.0)`;
   const rotation = sumRotation(variant, word, vectors);
+  const dq = { to: `u.dq_from + group.x * ${vectors}u`, factor: scaled, rotation };
+  const dk = { to: `u.dk_from + kv_head * ${vectors}u`, factor: scaled, rotation };
+  const dv = { to: `u.dv_from + kv_head * ${vectors}u`, factor: "1.0" };
   return {
     bindings: [
       ...readsWords("qkv", "dout"),
@@ -238,69 +243,66 @@ ds${v} = select(vec4<f32>(), ds${v}, ${attends});`,
       }
     }
   }
-  ${
-      repeat(plan.down, (i) => {
-        const sumWords = plan.subgroupRows * plan.shape.m * plan.sumStride;
-        const row = `subgroup_row * ${plan.shape.m * plan.sumStride}u`;
-        const dk = { from: sumWords, to: `u.dk_from + kv_head * ${vectors}u`, factor: scaled };
-        const dv = { from: 0, to: `u.dv_from + kv_head * ${vectors}u`, factor: "1.0" };
-        const dq = { from: 0, to: `u.dq_from + group.x * ${vectors}u`, factor: scaled };
-        return `workgroupBarrier();
   if (key_side) {
-    let at = side * ${sumWords}u + ${row} + subgroup_column * ${sumColumns * n / 4}u;
-    ${stageSums(plan, i, sumColumns, "at")}
+    ${storeSums(plan, { across: sumColumns, share: "subgroup_column" }, [dv, dk])}
   } else {
-    let at = ${row} + (2u * subgroup_column + side) * ${half * n / 4}u;
-    ${stageSums(plan, i, half, "at")}
+    ${storeSums(plan, { across: half, share: "(2u * subgroup_column + side)" }, [dq])}
   }
-  workgroupBarrier();
-  if (key_side) {
-    ${storeSums(plan, i, dv)}
-    ${storeSums(plan, i, { ...dk, rotation })}
-  } else {
-    ${storeSums(plan, i, { ...dq, rotation })}
-  }`;
-      })
-    }
 }`,
   };
 }
 
-/** Stores staged rows of sums times a factor from a vector of the gradient's rows on; rows from `u.rows` on are left out. */
+/** A gradient's rows in the result. */
+interface SumTarget {
+  /** WGSL for a row's first vector from the row on, and for what the sum is multiplied with. */
+  to: string;
+  factor: string;
+  rotation?: SumRotation;
+}
+
+/** Stores a weighted sum, or that of each side, by way of workgroup memory; rows from `u.rows` on are left out. */
 function storeSums(
   plan: MatrixPlan,
-  i: number,
-  { from, to, factor, rotation }: {
-    from: number;
-    to: string;
-    factor: string;
-    rotation?: SumRotation;
-  },
+  { across, share }: { across: number; share: string },
+  targets: readonly SumTarget[],
 ): string {
-  const { shape: { m }, subgroupRows, threads, words, sumStride } = plan;
-  const rotated = ({ angles, pairs }: SumRotation) => {
-    const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" }, pairs);
-    return `let angle = ${angles("row")} + pair;
+  const { shape: { m }, subgroupRows, threads, words, pieces, sumStride } = plan;
+  const width = words / pieces, sideWords = subgroupRows * m * sumStride;
+  const row = `subgroup_row * ${m * sumStride}u`;
+  const at = targets.length === 1 ? row : `side * ${sideWords}u + ${row}`;
+  return eachPiece(plan, across, (part) => {
+    const stored = ({ to, factor, rotation }: SumTarget, side: number) =>
+      `for (var v = thread; v < ${subgroupRows * m * width}u; v += ${threads}u) {
+  let y = v / ${width}u;
+  let x = v % ${width}u;
+  let row = first + ${stagedRow(plan, part, "y")};
+  if (row < u.rows) {
+    let at = ${side * sideWords}u + y * ${sumStride}u + x;
+    let lo = bitcast<vec4<f32>>(tiles[at]) * ${factor};
+    let hi = bitcast<vec4<f32>>(tiles[at + ${width}u]) * ${factor};
+    let pair = ${stagedVector(plan, part, "x")};
+    let to = row * u.dq_stride + ${to} + pair;
+    ${storedPair(words, rotation)}
+  }
+}`;
+    return `workgroupBarrier();
+${stageSums(plan, part, { at, share })}
+workgroupBarrier();
+${targets.map(stored).join("\n")}`;
+  });
+}
+
+/** Stores vectors `lo` and `hi`, half a head apart, rotated back where they are. */
+function storedPair(words: number, rotation?: SumRotation): string {
+  if (rotation === undefined) {
+    return `store_gradient(to, lo);
+    store_gradient(to + ${words}u, hi);`;
+  }
+  const { angles, pairs } = rotation;
+  const pair = rotateBack({ first: "lo", second: "hi", cos: "cos", sin: "sin" }, pairs);
+  return `let angle = ${angles("row")} + pair;
     let cos = load_table(angle);
     let sin = load_table(angle + ${words}u);
     store_gradient(to, ${pair.first});
     store_gradient(to + ${words}u, ${pair.second});`;
-  };
-  return `for (var v = thread; v < ${subgroupRows * m * words}u; v += ${threads}u) {
-  let y = v / ${words}u;
-  let pair = v % ${words}u;
-  let row = first + ${stagedRow(plan, i, "y")};
-  if (row < u.rows) {
-    let at = ${from}u + y * ${sumStride}u + pair;
-    let lo = bitcast<vec4<f32>>(tiles[at]) * ${factor};
-    let hi = bitcast<vec4<f32>>(tiles[at + ${words}u]) * ${factor};
-    let to = row * u.dq_stride + ${to} + pair;
-    ${
-    rotation === undefined
-      ? `store_gradient(to, lo);
-    store_gradient(to + ${words}u, hi);`
-      : rotated(rotation)
-  }
-  }
-}`;
 }

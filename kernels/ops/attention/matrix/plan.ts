@@ -77,7 +77,9 @@ export interface MatrixPlan extends TileSharing {
   scoreWords: number;
   /** Threads that share a row of scores. */
   rowThreads: number;
-  /** Words of four f32 from row to row of a weighted sum on its way out. */
+  /** Pieces in which a weighted sum goes out: of each subgroup's columns as many parts. */
+  pieces: number;
+  /** Words of four f32 from row to row of such a piece. */
   sumStride: number;
   /** Words of workgroup memory. */
   memory: number;
@@ -94,7 +96,14 @@ function planOf(
   const rows = subgroupRows * down * m, columns = subgroupColumns * across * n;
   const threads = scores * subgroupRows * subgroupColumns * lanes;
   const words = headDim / 8, stride = words + 1, scoreStride = columns / 4 + 1;
-  const tileWords = columns * stride, scoreWords = rows * scoreStride, sumStride = headDim / 4 + 1;
+  const tileWords = columns * stride, scoreWords = rows * scoreStride;
+  const walk = Math.max(2 * tileWords + scores * scoreWords, scores * rows * stride);
+  const strideOf = (pieces: number) => headDim / pieces / 4 + 1;
+  const sumWords = (pieces: number) => scores * subgroupRows * m * strideOf(pieces);
+  // A subgroup has at least one matrix in each piece.
+  const most = headDim / n / (scores * subgroupColumns);
+  let pieces = 1;
+  while (sumWords(pieces) > walk && 2 * pieces <= most) pieces *= 2;
   return {
     ...sharing,
     shape,
@@ -109,12 +118,9 @@ function planOf(
     scoreStride,
     scoreWords,
     rowThreads: threads / rows,
-    sumStride,
-    memory: Math.max(
-      2 * tileWords + scores * scoreWords,
-      scores * rows * stride,
-      scores * subgroupRows * m * sumStride,
-    ),
+    pieces,
+    sumStride: strideOf(pieces),
+    memory: Math.max(walk, sumWords(pieces)),
   };
 }
 

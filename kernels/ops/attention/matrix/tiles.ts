@@ -228,20 +228,48 @@ ${
   });
 }
 
-/** Stores matrices `sum<i>_…` of every subgroup as rows of f32, `m` for each row of subgroups; `at`: the subgroup's first. */
-export function stageSums(plan: MatrixPlan, i: number, count: number, at: string): string {
-  const { shape: { n }, matrix, sumStride } = plan;
-  return repeat(
-    count,
-    (j) =>
-      matrix.store(
-        { array: "tiles", at: `(${at} + ${j * n / 4}u)`, stride: sumStride },
-        `sum${i}_${j}`,
-      ),
-  );
+/** A part of a weighted sum on its way out: the matrices `i` of all subgroups, and of their columns one of the pieces. */
+export interface SumPiece {
+  i: number;
+  piece: number;
+  /** Matrices across that a subgroup has in all. */
+  across: number;
 }
 
-/** WGSL for which of the workgroup's rows is row `y` of those that {@linkcode stageSums} stores of matrices `i`. */
-export function stagedRow({ shape: { m }, down }: MatrixPlan, i: number, y: string): string {
+/** A line for each part of a weighted sum of which a subgroup has so many matrices across. */
+export function eachPiece(
+  { down, pieces }: MatrixPlan,
+  across: number,
+  line: (part: SumPiece) => string,
+): string {
+  return eachMatrix(down, pieces, (i, piece) => line({ i, piece, across }));
+}
+
+/** Stores the subgroup's matrices of a part as rows of f32; `at`: its first; `share`: its number across. */
+export function stageSums(
+  plan: MatrixPlan,
+  { i, piece, across }: SumPiece,
+  { at, share }: { at: string; share: string },
+): string {
+  const { shape: { n }, matrix, pieces, sumStride } = plan, count = across / pieces;
+  return repeat(count, (j) => {
+    const place = `(${at} + ${share} * ${count * n / 4}u + ${j * n / 4}u)`;
+    const sum = `sum${i}_${piece * count + j}`;
+    return matrix.store({ array: "tiles", at: place, stride: sumStride }, sum);
+  });
+}
+
+/** WGSL for which vector of a head row is vector `x` of a row of a part. */
+export function stagedVector(
+  { shape: { n }, pieces }: MatrixPlan,
+  { piece, across }: SumPiece,
+  x: string,
+): string {
+  const whole = across * n / 4, part = whole / pieces;
+  return pieces === 1 ? x : `${x} / ${part}u * ${whole}u + ${x} % ${part}u + ${piece * part}u`;
+}
+
+/** WGSL for which of the workgroup's rows is row `y` of a part. */
+export function stagedRow({ shape: { m }, down }: MatrixPlan, { i }: SumPiece, y: string): string {
   return `${y} / ${m}u * ${down * m}u + ${i * m}u + ${y} % ${m}u`;
 }
