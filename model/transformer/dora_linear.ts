@@ -61,11 +61,11 @@ export function doraForward(
   const mask = { ...lora, mask: dropout }, dropped = dropout.p > 0;
   const common = { orientation: "nt", rows, operands } as const;
   const adapted = packed.layers.filter(isAdapted);
-  loraDown(gpu, { x, group: mask, loraHidden, rows });
+  loraDown(gpu, { x, group: mask, loraHidden, rows, operands });
   if (!dropped && !accumulate) {
     // The result itself has room for what the factors multiply.
     outputProduct(gpu, packed, { x, y, accumulate }, pass);
-    loraUp(gpu, { loraHidden, group: mask, y, rows });
+    loraUp(gpu, { loraHidden, group: mask, y, rows, operands });
     for (const { lora: { dora: { factor } }, from } of adapted) {
       scaleColumns(gpu, { x: y, factor, y, from, rows });
     }
@@ -83,7 +83,7 @@ export function doraForward(
       matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
     }
   }
-  loraUp(gpu, { loraHidden, group: mask, y: z, rows });
+  loraUp(gpu, { loraHidden, group: mask, y: z, rows, operands });
   for (const { lora: { dora: { factor } }, from } of adapted) {
     scaleColumns(gpu, { x: z, factor, y, from, rows, accumulate: true });
   }
@@ -121,7 +121,7 @@ export function doraBackward(
       matmul(gpu, { orientation: "nt", ...product, rows, operands });
     }
   }
-  loraUp(gpu, { loraHidden, group: mask, y: z, rows });
+  loraUp(gpu, { loraHidden, group: mask, y: z, rows, operands });
   for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
     const grad = magnitude.trained?.grad;
     if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });
@@ -142,5 +142,5 @@ export function doraBackward(
     scale(every ? dy : z);
     if (dx !== undefined) inputProduct(gpu, packed, { dy: z, dx }, pass);
   }
-  loraBackward(gpu, { x, dy: z, loraHidden, loraHiddenGrad, group: mask, dx, rows });
+  loraBackward(gpu, { x, dy: z, loraHidden, loraHiddenGrad, group: mask, dx, rows, operands });
 }

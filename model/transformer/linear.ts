@@ -54,7 +54,7 @@ export function addRest(
   y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows, dropout: mask, rowAdapters } = pass;
+  const { rows, operands, dropout: mask, rowAdapters } = pass;
   addBiases(gpu, packed, y, rows);
   projectDown(gpu, packed, x, pass);
   if (packed.lora === undefined) return;
@@ -62,7 +62,7 @@ export function addRest(
   if (rowAdapters !== undefined) {
     keepOwnRanks(gpu, { loraHidden, rows, width: loraWidth(packed), ...rowAdapters });
   }
-  loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows });
+  loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows, operands });
 }
 
 function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number): void {
@@ -78,10 +78,16 @@ export function projectDown(
   gpu: Gpu,
   { lora }: PackedLinear,
   x: Tensor,
-  { rows, dropout: mask, loraHidden }: LinearPass,
+  { rows, operands, dropout: mask, loraHidden }: LinearPass,
 ): void {
   if (lora === undefined) return;
-  loraDown(gpu, { x, group: { ...lora, mask }, loraHidden: present(loraHidden, HIDDEN), rows });
+  loraDown(gpu, {
+    x,
+    group: { ...lora, mask },
+    loraHidden: present(loraHidden, HIDDEN),
+    rows,
+    operands,
+  });
 }
 
 /**
@@ -178,7 +184,7 @@ function weightGradients(
 function adapterGradients(
   gpu: Gpu,
   packed: PackedLinear,
-  { x, dy, rows, dropout: mask, loraHidden, loraHiddenGrad }: LinearGradients,
+  { x, dy, dyRounded, rows, operands, dropout: mask, loraHidden, loraHiddenGrad }: LinearGradients,
   dx: Tensor | SplitKPartials | undefined,
 ): void {
   if (packed.lora === undefined || !trainsAdapters(packed)) return;
@@ -186,6 +192,8 @@ function adapterGradients(
   loraBackward(gpu, {
     x,
     dy,
+    dyRounded,
+    operands,
     loraHidden: present(loraHidden, HIDDEN),
     loraHiddenGrad: present(loraHiddenGrad, "room for the gradient of loraHidden"),
     group: lora,

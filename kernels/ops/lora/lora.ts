@@ -19,15 +19,9 @@
 import { type DropoutMask, maskUniforms } from "../../wgsl/dropout.ts";
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
-import { backwardX, backwardY, down, numbered, up } from "./programs.ts";
-import {
-  downTileCount,
-  gradTileCount,
-  LORA_TILES,
-  loraTileKind,
-  type LoraTiles,
-  upTileCount,
-} from "./tiles.ts";
+import { type LoraProducts, loraPrograms } from "./choice.ts";
+import { numbered } from "./programs.ts";
+import { downTileCount, gradTileCount, type LoraSizes, upTileCount } from "./tiles.ts";
 import type { SplitKPartials } from "../split_k/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
 
@@ -62,6 +56,8 @@ interface Shape {
   /** Elements of the widest layer, and of all. */
   widest: number;
   outputs: number;
+  /** Of each: its width and its first column. */
+  places: number[];
   a: Tensor[];
   b: Tensor[];
   gradA: Tensor[];
@@ -97,6 +93,7 @@ function makeShape(modules: readonly LoraModule[]): Shape {
     input,
     widest: Math.max(...outputs),
     outputs: outputs.reduce((sum, width) => sum + width, 0),
+    places: [...outputs, ...modules.map(({ from }) => from)],
     a: modules.map((m) => m.a),
     b: modules.map((m) => m.b),
     gradA: present(modules.map((m) => m.gradA)),
@@ -126,19 +123,19 @@ const ofY = ({ r, columns }: Shape, rows: number) => ({ ...columns, rows, rank: 
 /** loraHidden_i = dropout_i(x)·A_iᵀ for `rows` rows. */
 export function loraDown(
   gpu: Gpu,
-  { x, group, loraHidden, rows }: { x: Tensor; group: LoraGroup; loraHidden: Tensor; rows: number },
+  { x, group, loraHidden, rows, ...products }: LoraProducts & {
+    x: Tensor;
+    group: LoraGroup;
+    loraHidden: Tensor;
+    rows: number;
+  },
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const tileKind = loraTileKind(gpu.profile, rows);
-  const tiles = downTileCount(LORA_TILES[tileKind], { rows, rank: r, modules: count });
+  const common = { rows, rank: r, modules: count };
+  const programs = loraPrograms(gpu, { ...products, ...common, read: x, widths: [input] });
+  const tiles = downTileCount(programs.sizes, common);
   gpu.run(
-    down({
-      x: x.dtype,
-      a: a[0].dtype,
-      modules: count,
-      drop: group.mask.p > 0,
-      tileKind,
-    }),
+    programs.down({ x: x.dtype, a: a[0].dtype, modules: count, drop: group.mask.p > 0 }),
     [x, ...a, loraHidden],
     { ...ofX(shape, group, rows), tiles },
     groupGrid(tiles),
@@ -152,14 +149,20 @@ export function loraDown(
 /** y_i += s_i·loraHidden_i·B_iᵀ for `rows` rows. */
 export function loraUp(
   gpu: Gpu,
-  { loraHidden, group, y, rows }: { loraHidden: Tensor; group: LoraGroup; y: Tensor; rows: number },
+  { loraHidden, group, y, rows, ...products }: LoraProducts & {
+    loraHidden: Tensor;
+    group: LoraGroup;
+    y: Tensor;
+    rows: number;
+  },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const tileKind = loraTileKind(gpu.profile, rows);
-  const places = upTileCount(LORA_TILES[tileKind], { columns: widest, rows });
+  const common = { rows, rank: r, modules: count };
+  const programs = loraPrograms(gpu, { ...products, ...common, widths: shape.places });
+  const places = upTileCount(programs.sizes, { columns: widest, rows });
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
-    up({ b: b[0].dtype, y: y.dtype, modules: count, tileKind }),
+    programs.up({ b: b[0].dtype, y: y.dtype, modules: count }),
     [loraHidden, ...b, y],
     { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),
@@ -171,8 +174,10 @@ export function loraUp(
 }
 
 /** Operands of {@linkcode loraUpBackward}. */
-interface UpGradients {
+interface UpGradients extends LoraProducts {
   dy: Tensor;
+  /** dy in f16, for products that round it. */
+  dyRounded?: Tensor;
   loraHidden: Tensor;
   loraHiddenGrad: Tensor;
   group: LoraGroup;
@@ -185,25 +190,31 @@ interface UpGradients {
  */
 export function loraUpBackward(
   gpu: Gpu,
-  { dy, loraHidden, loraHiddenGrad, group, rows }: UpGradients,
+  { loraHidden, loraHiddenGrad, group, rows, dyRounded, ...gradients }: UpGradients,
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const tileKind = loraTileKind(gpu.profile, rows), geometry = LORA_TILES[tileKind];
-  const shared = { rank: r, modules: count };
-  const allDown = downTileCount(geometry, { rows, ...shared });
-  const gradTiles = gradTileCount(geometry, { columns: widest, ...shared });
+  const common = { rows, rank: r, modules: count };
+  const programs = loraPrograms(gpu, {
+    ...gradients,
+    ...common,
+    read: dyRounded ?? gradients.dy,
+    widths: shape.places,
+  });
+  const dy = programs.rounds ? dyRounded ?? gradients.dy : gradients.dy;
+  const { sizes } = programs;
+  const allDown = downTileCount(sizes, common);
+  const gradTiles = gradTileCount(sizes, { ...common, columns: widest });
   const run = (withLoraHiddenGrad: boolean, withGradB: boolean) => {
     const downTiles = withLoraHiddenGrad ? allDown : 0;
     const tiles = downTiles + (withGradB ? gradTiles : 0);
-    const products = Number(withLoraHiddenGrad) + Number(withGradB);
+    const productCount = Number(withLoraHiddenGrad) + Number(withGradB);
     gpu.run(
-      backwardY({
+      programs.backwardY({
         dy: dy.dtype,
         b: b[0].dtype,
         withLoraHiddenGrad,
         withGradB,
         modules: count,
-        tileKind,
       }),
       [
         dy,
@@ -216,11 +227,11 @@ export function loraUpBackward(
         dyStride: dy.rowSize / 4,
         downTiles,
         tiles,
-        columnTiles: gradColumnTiles(geometry, widest),
+        columnTiles: gradColumnTiles(sizes, widest),
       },
       groupGrid(tiles),
       {
-        flops: 2 * products * rows * outputs * r,
+        flops: 2 * productCount * rows * outputs * r,
         bytes: outputs * (rows * bytesOf(dy.dtype) + r * (8 + bytesOf(b[0].dtype))),
       },
     );
@@ -231,7 +242,7 @@ export function loraUpBackward(
 }
 
 /** Tiles side by side of gradients `columns` elements wide. */
-const gradColumnTiles = ({ gradColumns }: LoraTiles, columns: number) =>
+const gradColumnTiles = ({ gradColumns }: LoraSizes, columns: number) =>
   Math.ceil(columns / (4 * gradColumns));
 
 /**
@@ -247,25 +258,32 @@ export function loraBackward(
   { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | SplitKPartials },
 ): void {
   loraUpBackward(gpu, gradients);
-  const { loraHiddenGrad, group, rows } = gradients;
+  const { loraHiddenGrad, group, rows, operands, matrices } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
-  const tileKind = loraTileKind(gpu.profile, rows), geometry = LORA_TILES[tileKind];
-  const shared = { rank: r, modules: count };
+  const common = { rows, rank: r, modules: count };
+  const programs = loraPrograms(gpu, {
+    ...common,
+    operands,
+    matrices,
+    read: x,
+    widths: [input],
+  });
+  const { sizes } = programs;
 
   const splitK = dx !== undefined && "splits" in dx ? dx : undefined;
   if (splitK !== undefined && splitK.tensor.size < (splitK.splits + 1) * rows * input) {
     throw new Error(`${splitK.tensor.name} has no room for another split`);
   }
   const target = dx === undefined ? undefined : "splits" in dx ? dx.tensor : dx;
-  const allGrad = gradTileCount(geometry, { columns: input, ...shared });
-  const places = upTileCount(geometry, { columns: input, rows });
+  const allGrad = gradTileCount(sizes, { ...common, columns: input });
+  const places = upTileCount(sizes, { columns: input, rows });
   const run = (dx: Tensor | undefined, withGradA: boolean) => {
     const gradTiles = withGradA ? allGrad : 0;
     const tiles = gradTiles + (dx === undefined ? 0 : places.columnTiles * places.rowTiles);
     const dxBytes = dx === undefined ? 0 : bytesOf(dx.dtype) * (splitK === undefined ? 2 : 1);
     const products = Number(withGradA) + (dx === undefined ? 0 : 1);
     gpu.run(
-      backwardX({
+      programs.backwardX({
         x: x.dtype,
         a: a[0].dtype,
         dx: dx?.dtype ?? "none",
@@ -273,7 +291,6 @@ export function loraBackward(
         accumulate: splitK === undefined,
         modules: count,
         drop: group.mask.p > 0,
-        tileKind,
       }),
       [
         ...withGradA ? [x] : [],
@@ -284,7 +301,7 @@ export function loraBackward(
       ],
       {
         ...ofX(shape, group, rows),
-        columnTiles: gradColumnTiles(geometry, input),
+        columnTiles: gradColumnTiles(sizes, input),
         gradTiles,
         upTiles: places.columnTiles,
         dxFrom: (splitK?.splits ?? 0) * rows * input / 4,

@@ -19,7 +19,8 @@ import { partialsMemory } from "./snippets.ts";
 import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
 import { upX, upY } from "./up.ts";
 
-const counted = (count: number, make: (m: number) => Binding[]) =>
+/** Bindings of every module. */
+export const counted = (count: number, make: (m: number) => Binding[]) =>
   Array.from({ length: count }, (_, m) => make(m)).flat();
 
 /** Uniforms of each module under their name and its number. */
@@ -37,7 +38,7 @@ export function numbered<V>(
 type Uniforms = ProgramSource["uniforms"];
 
 /** Uniforms of the side of x, and of the side of y. */
-const xUniforms = (modules: number): Uniforms => ({
+export const xUniforms = (modules: number): Uniforms => ({
   rows: "u32",
   rank: "u32",
   width: "u32",
@@ -45,7 +46,7 @@ const xUniforms = (modules: number): Uniforms => ({
   ...MASK_UNIFORMS,
   ...numbered<"u32" | "f32">(modules, { subsequence: () => "u32" }),
 });
-const yUniforms = (modules: number): Uniforms => ({
+export const yUniforms = (modules: number): Uniforms => ({
   rows: "u32",
   rank: "u32",
   ...numbered<"u32" | "f32">(modules, {

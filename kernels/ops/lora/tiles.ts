@@ -6,20 +6,25 @@
 
 import type { DeviceProfile } from "../../gpu/device_profile.ts";
 
-/** Sizes of the tiles. */
-export interface LoraTiles {
+/** Sizes by which tiles are counted. */
+export interface LoraSizes {
   /** Threads of a workgroup. */
   threads: number;
   /** Down: rows and results a row of a workgroup, whose threads share every sum. */
   downRows: number;
   downResults: number;
-  /** Up: vectors of a row next to each other, rows of each thread, and whether B goes through workgroup memory. */
+  /** Up: vectors of a row next to each other, and rows of each thread. */
   upColumns: number;
   upRows: number;
-  upStaged: boolean;
   /** Gradients: vectors of the wide side, and of the narrow side, of a workgroup. */
   gradColumns: number;
   gradVectors: number;
+}
+
+/** Sizes of the tiles of programs without matrices. */
+export interface LoraTiles extends LoraSizes {
+  /** Up: whether B goes through workgroup memory. */
+  upStaged: boolean;
   /** Steps that are loaded before any is used, of the loops over x and of the loops over rows in gradients. */
   downAhead: number;
   gradAhead: number;
@@ -79,7 +84,7 @@ export function loraTileKind(
 
 /** Tiles of a product down to the rank, `rank` in elements. */
 export function downTileCount(
-  { downRows, downResults }: LoraTiles,
+  { downRows, downResults }: LoraSizes,
   { rows, rank, modules }: { rows: number; rank: number; modules: number },
 ): number {
   return Math.ceil(rows / downRows) * Math.ceil(rank / downResults) * modules;
@@ -87,7 +92,7 @@ export function downTileCount(
 
 /** Tiles of gradients `columns` elements wide. */
 export function gradTileCount(
-  { gradColumns, gradVectors }: LoraTiles,
+  { gradColumns, gradVectors }: LoraSizes,
   { columns, rank, modules }: { columns: number; rank: number; modules: number },
 ): number {
   return Math.ceil(columns / (4 * gradColumns)) * Math.ceil(rank / (4 * gradVectors)) * modules;
@@ -95,7 +100,7 @@ export function gradTileCount(
 
 /** Tiles of a product up to `columns` elements. */
 export function upTileCount(
-  { threads, upColumns, upRows }: LoraTiles,
+  { threads, upColumns, upRows }: LoraSizes,
   { columns, rows }: { columns: number; rows: number },
 ): { columnTiles: number; rowTiles: number } {
   return {

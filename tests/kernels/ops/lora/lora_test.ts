@@ -11,6 +11,7 @@ import {
 import type { SplitKPartials } from "../../../../kernels/ops/split_k/split_k.ts";
 import { type Dtype, Tensor } from "../../../../kernels/gpu/tensor.ts";
 import { withHardwarePrograms } from "../../hardware_programs.ts";
+import { matrixTest } from "../../subgroup_matrices.ts";
 import {
   assertClose,
   AWKWARD,
@@ -23,7 +24,7 @@ import {
   upload,
 } from "../../harness.ts";
 
-/** Sizes and dtypes of one test. Each layer has its outputs and a gap of four columns before them. */
+/** Sizes and dtypes of one test. Each layer has its outputs and a gap of columns before them. */
 interface Case {
   rows: number;
   input: number;
@@ -34,6 +35,8 @@ interface Case {
   act: Dtype;
   /** Of A and B. */
   weight: Dtype;
+  /** Whether subgroup matrices multiply, which round operands to f16. */
+  matrices: boolean;
 }
 
 const BASE: Case = {
@@ -44,8 +47,9 @@ const BASE: Case = {
   p: 0.3,
   act: "f32",
   weight: "f32",
+  matrices: false,
 };
-const SCALE = 0.75, GAP = 4;
+const SCALE = 0.75;
 
 /** a `[m, k]` times b `[k, n]`, either transposed where its name says so. */
 function product(
@@ -109,9 +113,10 @@ function reference(
 const plus = (a: Float64Array, b: Float64Array) => a.map((v, i) => v + b[i]);
 
 async function test(gpu: Gpu, change: Partial<Case>) {
-  const c = { ...BASE, ...change }, { rows, input, outputs, rank, p, act, weight } = c;
+  const c = { ...BASE, ...change }, { rows, input, outputs, rank, p, act, weight, matrices } = c;
   const count = outputs.length, mask = { p, seed: 0xdeadbeef, step: 7 };
-  const columns = outputs.reduce((sum, width) => sum + GAP + width, 0);
+  const gap = matrices ? 8 : 4;
+  const columns = outputs.reduce((sum, width) => sum + gap + width, 0);
   const what = JSON.stringify(change);
   const x = quantize(randomArray(rows * input, 1), act);
   const y = quantize(randomArray((rows + 1) * columns, 2), act);
@@ -135,10 +140,10 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   const parts: ReturnType<typeof reference>[] = [], modules: LoraModule[] = [];
   let from = 0;
   outputs.forEach((output, m) => {
-    from += GAP;
+    from += gap;
     const first = from;
-    const a = quantize(randomArray(rank * input, 10 + m), weight);
-    const b = quantize(randomArray(output * rank, 20 + m), weight);
+    const a = quantize(randomArray(rank * input, 10 + m), matrices ? "f16" : weight);
+    const b = quantize(randomArray(output * rank, 20 + m), matrices ? "f16" : weight);
     const own = Float64Array.from(
       { length: rows * output },
       (_, i) => dy[Math.floor(i / output) * columns + first + i % output],
@@ -165,11 +170,15 @@ async function test(gpu: Gpu, change: Partial<Case>) {
   const group: LoraGroup = { modules, mask };
   const limits = { atol: 1e-4, rtol: 1e-4 };
   const half = { atol: 2e-3, rtol: 2e-3 };
+  // Sums of as many products with a rounded factor.
+  const rounded = (count: number) =>
+    matrices ? { atol: 8e-3 * Math.sqrt(count), rtol: 2e-3 } : undefined;
+  const products = { operands: matrices ? "f16" : "f32", matrices } as const;
 
-  loraDown(gpu, { x: X, group, loraHidden, rows });
-  loraUp(gpu, { loraHidden, group, y: Y, rows });
+  loraDown(gpu, { x: X, group, loraHidden, rows, ...products });
+  loraUp(gpu, { loraHidden, group, y: Y, rows, ...products });
   assertClose(await download(gpu, Y), expectedY, {
-    ...act === "f16" ? half : limits,
+    ...rounded(rank) ?? (act === "f16" ? half : limits),
     what: `${what} y`,
   });
   const rowsOf = (tensor: Float64Array, m: number) =>
@@ -177,24 +186,33 @@ async function test(gpu: Gpu, change: Partial<Case>) {
 
   const before = quantize(randomArray(rows * input, 5), act);
   const dx = upload(gpu, before, act, [rows, input]);
-  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx });
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx, ...products });
   assertClose(await download(gpu, dx), plus(before, expectedDx), {
-    ...act === "f16" ? half : limits,
+    ...rounded(rank) ?? (act === "f16" ? half : limits),
     what: `${what} dx`,
   });
   // Once more into a further split, once more without dx: gradients add up.
   const splits = poisoned(gpu, "f32", [4 * rows * input]);
   const splitK: SplitKPartials = { tensor: splits, splits: 2, rows, width: input };
-  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, dx: splitK });
+  loraBackward(gpu, {
+    x: X,
+    dy: DY,
+    loraHidden,
+    loraHiddenGrad,
+    group,
+    rows,
+    dx: splitK,
+    ...products,
+  });
   assert.equal(splitK.splits, 3);
   const sums = await download(gpu, splits), split = rows * input;
   assertClose(sums.subarray(2 * split, 3 * split), expectedDx, {
-    ...limits,
+    ...rounded(rank) ?? limits,
     what: `${what} split`,
   });
   const others = [...sums.subarray(0, 2 * split), ...sums.subarray(3 * split)];
   assert.ok(others.every(Number.isNaN), `${what}: another split was written`);
-  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows });
+  loraBackward(gpu, { x: X, dy: DY, loraHidden, loraHiddenGrad, group, rows, ...products });
   const loraHiddens = await download(gpu, loraHidden),
     loraHiddenGrads = await download(gpu, loraHiddenGrad);
   for (const tensor of [loraHiddens, loraHiddenGrads]) {
@@ -210,7 +228,7 @@ async function test(gpu: Gpu, change: Partial<Case>) {
       ...limits,
       what: `${what} loraHiddenGrad ${m}`,
     });
-    const many = { atol: 1e-3, rtol: 1e-4 };
+    const many = rounded(9 * rows) ?? { atol: 1e-3, rtol: 1e-4 };
     const sumA = plus(beforeA, part.gradA.map((v) => 3 * v));
     assertClose(await download(gpu, gradA), sumA, { ...many, what: `${what} gradA ${m}` });
     const sumB = part.gradB.map((v) => 3 * v);
@@ -246,6 +264,18 @@ gpuTest(
       await test(gpu, { act: "f16", outputs: [260, 12, 12], rows: 31, p: 0 });
     }),
 );
+
+matrixTest("adapters on subgroup matrices agree with the reference", async (gpu) => {
+  const of = (change: Partial<Case>) =>
+    test(gpu, { act: "f16", outputs: [24, 40], input: 40, ...change, matrices: true });
+  // The tiles of many rows are larger.
+  for (const rows of [1, 7, 31, 33, 129, 300, 1060]) await of({ rows });
+  for (const input of [8, 136, 264]) await of({ input, rows: 33 });
+  for (const output of [8, 136, 264]) await of({ outputs: [24, output], rows: 33 });
+  for (const rank of [4, 12, 16, 20, 68]) await of({ rank, rows: 33 });
+  await of({ outputs: [264, 8, 40], rows: 65, p: 0 });
+  await of({ outputs: [40], rows: 33, weight: "f16" });
+});
 
 Deno.test("adapters of different sizes are refused", () => {
   const planned = (...shape: number[]) => new Tensor("t", "f32", shape, undefined);

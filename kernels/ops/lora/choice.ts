@@ -1,0 +1,113 @@
+/**
+ * Which programs of LoRA adapters (lora.ts) a launch takes: those on tensor cores, or those of tiles.
+ *
+ * @module
+ */
+import type { Gpu } from "../../gpu/gpu.ts";
+import type { Program } from "../../gpu/program.ts";
+import { MATRIX_SHAPES, type MatrixName, onTensorCores } from "../../gpu/subgroup_matrix.ts";
+import type { Dtype, Tensor } from "../../gpu/tensor.ts";
+import type { Float } from "../numerics.ts";
+import { type MatrixKey, matrixPlan, matrixSizes } from "./matrix/plan.ts";
+import { matrixBackwardX, matrixBackwardY, matrixDown, matrixUp } from "./matrix/programs.ts";
+import { backwardX, backwardY, down, up } from "./programs.ts";
+import { LORA_TILES, type LoraSizes, type LoraTileKind, loraTileKind } from "./tiles.ts";
+
+/** How products may be made. */
+export interface LoraProducts {
+  /** What products may round their operands to, see {@linkcode Numerics}. Default f32. */
+  operands?: Float;
+  /** Whether subgroup matrices multiply. Default: where they are tensor cores, and rows are many. */
+  matrices?: boolean;
+}
+
+/** Programs of one kind, and the sizes of their tiles. */
+export interface LoraPrograms {
+  readonly sizes: LoraSizes;
+  /** Whether they round what they multiply to f16. */
+  readonly rounds: boolean;
+  down(variant: { x: Dtype; a: Dtype; modules: number; drop: boolean }): Program;
+  up(variant: { b: Dtype; y: Dtype; modules: number }): Program;
+  backwardY(variant: {
+    dy: Dtype;
+    b: Dtype;
+    withLoraHiddenGrad: boolean;
+    withGradB: boolean;
+    modules: number;
+  }): Program;
+  backwardX(variant: {
+    x: Dtype;
+    a: Dtype;
+    dx: Dtype | "none";
+    withGradA: boolean;
+    accumulate: boolean;
+    modules: number;
+    drop: boolean;
+  }): Program;
+}
+
+/** Fewest rows that tensor cores are faster for. */
+const LEAST_ROWS = 256;
+
+/** What the choice depends on. */
+interface Launch extends LoraProducts {
+  rows: number;
+  rank: number;
+  modules: number;
+  /** x or dy, where it is read. */
+  read?: Tensor;
+  /** Widths, and first columns, of the layers' inputs or outputs. */
+  widths: readonly number[];
+}
+
+/** The programs of a launch. */
+export function loraPrograms(gpu: Gpu, launch: Launch): LoraPrograms {
+  const { rows } = launch, matrices = matricesOf(gpu, launch);
+  if (matrices === undefined) return tiled(loraTileKind(gpu.profile, rows));
+  const { m, n } = MATRIX_SHAPES[matrices], { processors } = gpu.profile;
+  const rankMatrices = launch.rank > n ? 2 : 1;
+  // Smaller tiles where larger ones would leave multiprocessors idle.
+  const fills = Math.ceil(rows / (2 * m)) * launch.modules >= processors;
+  return onMatrices({ matrices, rankMatrices, downMatrices: fills ? 2 : 1 });
+}
+
+/** The matrices that a launch takes, if any. */
+function matricesOf(
+  gpu: Pick<Gpu, "matrices">,
+  { operands, rows, read, widths, matrices }: Launch,
+): MatrixName | undefined {
+  const wanted = matrices ?? (onTensorCores(gpu.matrices) && rows >= LEAST_ROWS);
+  const suits = read === undefined || read.dtype === "f16" && read.rowSize % 8 === 0;
+  return wanted && operands === "f16" && suits && widths.every((width) => width % 8 === 0)
+    ? gpu.matrices
+    : undefined;
+}
+
+const ofTiles = new Map<LoraTileKind, LoraPrograms>();
+
+function tiled(tileKind: LoraTileKind): LoraPrograms {
+  let programs = ofTiles.get(tileKind);
+  if (programs === undefined) {
+    programs = {
+      sizes: LORA_TILES[tileKind],
+      rounds: false,
+      down: (variant) => down({ ...variant, tileKind }),
+      up: (variant) => up({ ...variant, tileKind }),
+      backwardY: (variant) => backwardY({ ...variant, tileKind }),
+      backwardX: (variant) => backwardX({ ...variant, tileKind }),
+    };
+    ofTiles.set(tileKind, programs);
+  }
+  return programs;
+}
+
+function onMatrices(key: MatrixKey): LoraPrograms {
+  return {
+    sizes: matrixSizes(matrixPlan(key)),
+    rounds: true,
+    down: ({ x: _x, ...variant }) => matrixDown({ ...variant, ...key }),
+    up: (variant) => matrixUp({ ...variant, ...key }),
+    backwardY: ({ dy: _dy, ...variant }) => matrixBackwardY({ ...variant, ...key }),
+    backwardX: ({ x: _x, ...variant }) => matrixBackwardX({ ...variant, ...key }),
+  };
+}

@@ -1,0 +1,130 @@
+/**
+ * How the programs of LoRA adapters (lora.ts) for subgroup matrices (tensor cores) lay their work out. Operands are f16,
+ * A, B, loraHidden and loraHiddenGrad rounded to it; every sum is f32.
+ *
+ * Workgroup memory is made of words of eight halves. Neither the rows of a matrix nor the words that threads write meet
+ * in a bank: a row of a tile has an odd number of words.
+ *
+ * @module
+ */
+import { repeat } from "../../../wgsl/repeat.ts";
+import {
+  MATRIX_SHAPES,
+  type MatrixName,
+  type MatrixShape,
+  type SubgroupMatrix,
+  subgroupMatrix,
+} from "../../../gpu/subgroup_matrix.ts";
+import type { LoraSizes } from "../tiles.ts";
+
+/** Subgroups of a workgroup. */
+export const SUBGROUPS = 8;
+
+/** What a plan is made from: entries of a program's key. */
+export type MatrixKey = {
+  matrices: MatrixName;
+  /** Matrices side by side that hold a tile's ranks. */
+  rankMatrices: number;
+  /** Matrices one below the other in a tile of a product down to the rank. */
+  downMatrices: number;
+};
+
+/** How the programs of a key share their work out. */
+export interface MatrixPlan {
+  shape: MatrixShape;
+  matrix: SubgroupMatrix;
+  threads: number;
+  /** Ranks of a tile. */
+  ranks: number;
+  /** Down: rows of a tile, and values of a row that all subgroups multiply at once. */
+  downRows: number;
+  downDepth: number;
+  /** Gradients: columns of the wide side of a tile, and rows that are added up at once. */
+  gradColumns: number;
+  gradDepth: number;
+  /** Up: rows and columns of a tile. */
+  upRows: number;
+  upColumns: number;
+}
+
+/** The plan of a key. */
+export function matrixPlan({ matrices, rankMatrices, downMatrices }: MatrixKey): MatrixPlan {
+  const shape = MATRIX_SHAPES[matrices], { m, n, k, lanes } = shape;
+  return {
+    shape,
+    matrix: subgroupMatrix(shape),
+    threads: SUBGROUPS * lanes,
+    ranks: rankMatrices * n,
+    downRows: downMatrices * m,
+    downDepth: SUBGROUPS * 2 * k,
+    gradColumns: 4 * n,
+    gradDepth: SUBGROUPS * k,
+    upRows: 4 * m,
+    upColumns: 8 * n,
+  };
+}
+
+/** The sizes of a plan's tiles, by which they are counted. */
+export function matrixSizes(plan: MatrixPlan): LoraSizes {
+  return {
+    threads: plan.threads,
+    downRows: plan.downRows,
+    downResults: plan.ranks,
+    upColumns: plan.upColumns / 4,
+    upRows: plan.upRows * plan.upColumns / 4 / plan.threads,
+    gradColumns: plan.gradColumns / 4,
+    gradVectors: plan.ranks / 4,
+  };
+}
+
+/** A tile of f16 in workgroup memory. */
+export interface Tile {
+  /** Its first word. */
+  first: number;
+  rows: number;
+  /** Words of a row, and from a row to the next. */
+  words: number;
+  stride: number;
+  /** Words in all. */
+  size: number;
+}
+
+/** A tile of rows of so many values. */
+export function tileOf(first: number, rows: number, values: number): Tile {
+  const words = values / 8, stride = words + 1 - words % 2;
+  return { first, rows, words, stride, size: rows * stride };
+}
+
+/** WGSL for each of a thread's words of a tile: its number, row and word, and where it is in workgroup memory. */
+export function eachWord(
+  { first, rows, words, stride }: Tile,
+  threads: number,
+  line: (word: { s: number; row: string; word: string; to: string; within: string }) => string,
+): string {
+  return repeat(Math.ceil(rows * words / threads), (s) => {
+    const at = s === 0 ? "thread" : `(thread + ${s * threads}u)`;
+    const row = `${at} / ${words}u`, word = words === 1 ? "0u" : `${at} % ${words}u`;
+    const within = (s + 1) * threads <= rows * words ? "" : `if (${at} < ${rows * words}u) `;
+    return line({ s, row, word, to: `words[${first}u + ${row} * ${stride}u + ${word}]`, within });
+  });
+}
+
+/** Workgroup memory of so many words, and what rounds eight values to one. */
+export const wordsMemory = (words: number): string => `
+var<workgroup> words: array<vec4<u32>, ${words}>;
+fn rounded(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
+  return vec4<u32>(pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
+}`;
+
+/** Declares `keepWord(w, i, subsequence)`: word w, vectors i and i + 1 of x, as dropout leaves it. */
+export const KEEP_WORD = `
+fn keepWord(word: vec4<u32>, i: u32, subsequence: u32) -> vec4<u32> {
+  let lo = keepMask(i, subsequence);
+  let hi = keepMask(i + 1u, subsequence);
+  return word & vec4<u32>(
+    select(0u, 0xffffu, lo.x) | select(0u, 0xffff0000u, lo.y),
+    select(0u, 0xffffu, lo.z) | select(0u, 0xffff0000u, lo.w),
+    select(0u, 0xffffu, hi.x) | select(0u, 0xffff0000u, hi.y),
+    select(0u, 0xffffu, hi.z) | select(0u, 0xffff0000u, hi.w),
+  );
+}`;
