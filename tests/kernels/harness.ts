@@ -109,6 +109,12 @@ export function assertClose(
   }
 }
 
+/** The root mean square of a difference, relative to what is expected. */
+export function relative(actual: Float64Array, expected: Float64Array): number {
+  const square = (x: Float64Array) => x.reduce((sum, value) => sum + value * value, 0);
+  return Math.sqrt(square(actual.map((value, i) => value - expected[i])) / square(expected));
+}
+
 /** Tolerances for results computed in f32 and stored in this dtype. */
 export function tolerance(dtype: Dtype): { atol: number; rtol: number } {
   return dtype === "f16" ? { atol: 2e-3, rtol: 2e-3 } : { atol: 2e-5, rtol: 2e-5 };

@@ -8,7 +8,7 @@ import type { Program } from "../../gpu/program.ts";
 import { MATRIX_SHAPES, type MatrixName, onTensorCores } from "../../gpu/subgroup_matrix.ts";
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 import type { Float } from "../numerics.ts";
-import { type MatrixKey, matrixPlan, matrixSizes } from "./matrix/plan.ts";
+import { matrixSizes, type MatrixTiles, matrixTiles } from "./matrix/plan.ts";
 import { matrixBackwardX, matrixBackwardY, matrixDown, matrixUp } from "./matrix/programs.ts";
 import { backwardX, backwardY, down, up } from "./programs.ts";
 import { LORA_TILES, type LoraSizes, type LoraTileKind, loraTileKind } from "./tiles.ts";
@@ -19,6 +19,8 @@ export interface LoraProducts {
   operands?: Float;
   /** Whether subgroup matrices multiply. Default: where they are tensor cores, and rows are many. */
   matrices?: boolean;
+  /** Sizes of their tiles, for measurements. */
+  tiles?: Partial<MatrixTiles>;
 }
 
 /** Programs of one kind, and the sizes of their tiles. */
@@ -61,14 +63,12 @@ interface Launch extends LoraProducts {
 }
 
 /** The programs of a launch. */
-export function loraPrograms(gpu: Gpu, launch: Launch): LoraPrograms {
+export function loraPrograms(gpu: Pick<Gpu, "matrices" | "profile">, launch: Launch): LoraPrograms {
   const { rows } = launch, matrices = matricesOf(gpu, launch);
   if (matrices === undefined) return tiled(loraTileKind(gpu.profile, rows));
-  const { m, n } = MATRIX_SHAPES[matrices], { processors } = gpu.profile;
-  const rankMatrices = launch.rank > n ? 2 : 1;
-  // Smaller tiles where larger ones would leave multiprocessors idle.
-  const fills = Math.ceil(rows / (2 * m)) * launch.modules >= processors;
-  return onMatrices({ matrices, rankMatrices, downMatrices: fills ? 2 : 1 });
+  const { m } = MATRIX_SHAPES[matrices], { rank, modules, tiles } = launch;
+  const fewRows = Math.ceil(rows / (2 * m)) * modules < gpu.profile.processors;
+  return onMatrices({ ...matrixTiles(matrices, { rank, fewRows }), ...tiles });
 }
 
 /** The matrices that a launch takes, if any. */
@@ -101,13 +101,18 @@ function tiled(tileKind: LoraTileKind): LoraPrograms {
   return programs;
 }
 
-function onMatrices(key: MatrixKey): LoraPrograms {
+function onMatrices(tiles: MatrixTiles): LoraPrograms {
+  const { matrices, ranks, downRows, downDepth, gradColumns, gradDepth, upRows, upColumns } = tiles;
+  const forRanks = { matrices, ranks }, forDown = { downRows, downDepth };
+  const forGradients = { gradColumns, gradDepth }, forUp = { upRows, upColumns };
   return {
-    sizes: matrixSizes(matrixPlan(key)),
+    sizes: matrixSizes(tiles),
     rounds: true,
-    down: ({ x: _x, ...variant }) => matrixDown({ ...variant, ...key }),
-    up: (variant) => matrixUp({ ...variant, ...key }),
-    backwardY: ({ dy: _dy, ...variant }) => matrixBackwardY({ ...variant, ...key }),
-    backwardX: ({ x: _x, ...variant }) => matrixBackwardX({ ...variant, ...key }),
+    down: ({ a, modules, drop }) => matrixDown({ a, modules, drop, ...forRanks, ...forDown }),
+    up: (variant) => matrixUp({ ...variant, ...forRanks, ...forUp }),
+    backwardY: ({ dy: _, ...variant }) =>
+      matrixBackwardY({ ...variant, ...forRanks, ...forDown, ...forGradients }),
+    backwardX: ({ x: _, ...variant }) =>
+      matrixBackwardX({ ...variant, ...forRanks, ...forGradients, ...forUp }),
   };
 }

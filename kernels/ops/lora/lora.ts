@@ -258,16 +258,10 @@ export function loraBackward(
   { x, dx, ...gradients }: UpGradients & { x: Tensor; dx?: Tensor | SplitKPartials },
 ): void {
   loraUpBackward(gpu, gradients);
-  const { loraHiddenGrad, group, rows, operands, matrices } = gradients;
+  const { loraHiddenGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const common = { rows, rank: r, modules: count };
-  const programs = loraPrograms(gpu, {
-    ...common,
-    operands,
-    matrices,
-    read: x,
-    widths: [input],
-  });
+  const programs = loraPrograms(gpu, { ...gradients, ...common, read: x, widths: [input] });
   const { sizes } = programs;
 
   const splitK = dx !== undefined && "splits" in dx ? dx : undefined;

@@ -6,13 +6,13 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { perModule } from "../snippets.ts";
-import { eachWord, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
+import { type DownTile, eachWord, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
 
 /** Which product down: of x and A, or of dy and B. */
 export type DownSide = { of: "a"; drop: boolean } | { of: "b" };
 
 /** The tiles of the wide and of the narrow operand, and where sums meet. */
-function tilesOf(plan: MatrixPlan, { of }: DownSide) {
+function tilesOf(plan: MatrixPlan<DownTile>, { of }: DownSide) {
   const { downRows, downDepth, ranks } = plan;
   const wide = tileOf(0, downRows, downDepth);
   const narrow = of === "a"
@@ -23,7 +23,7 @@ function tilesOf(plan: MatrixPlan, { of }: DownSide) {
 }
 
 /** Words of workgroup memory. */
-export function downWords(plan: MatrixPlan, side: DownSide): number {
+export function downWords(plan: MatrixPlan<DownTile>, side: DownSide): number {
   const { wide, narrow, sumStride } = tilesOf(plan, side);
   return Math.max(wide.size + narrow.size, SUBGROUPS * plan.downRows * sumStride);
 }
@@ -32,7 +32,7 @@ export function downWords(plan: MatrixPlan, side: DownSide): number {
  * `down(tile, thread, subgroup)`: loraHidden[t, i·r + j] = u.factor · Σ_k dropout_i(x)[t, k] · A_i[j, k] (`a`), or
  * loraHiddenGrad[t, i·r + j] = u.scale_i · Σ_k dy_i[t, k] · B_i[k, j] (`b`).
  */
-export function down(plan: MatrixPlan, modules: number, side: DownSide): string {
+export function down(plan: MatrixPlan<DownTile>, modules: number, side: DownSide): string {
   const { shape: { m, n, k }, matrix, threads, downRows: R, downDepth, ranks } = plan;
   const { wide, narrow, sumStride } = tilesOf(plan, side), isA = side.of === "a";
   const depth = downDepth / 8, steps = downDepth / SUBGROUPS / k;

@@ -1,40 +1,46 @@
 /**
- * Gradients of LoRA adapters on subgroup matrices, as WGSL: sums of outer products over the rows. Half of a workgroup's
- * subgroups add up one half of the rows that are in workgroup memory, the others the other half.
+ * Gradients of LoRA adapters on subgroup matrices, as WGSL: sums of outer products over the rows. Each of a workgroup's
+ * subgroups adds up a part of the rows that are in workgroup memory, for the columns of one matrix.
  *
  * @module
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { perModule } from "../snippets.ts";
-import { eachWord, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
+import { eachWord, type GradientTile, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
 
 /** Whose gradients: A's or B's. */
 export type GradientSide = { of: "a"; drop: boolean } | { of: "b" };
 
-/** Halves of the rows of a tile. */
-const HALVES = 2;
-
 /** The tiles of the wide and of the narrow operand, and the rows and the stride of the sums. */
-function tilesOf({ gradColumns, gradDepth, ranks }: MatrixPlan, { of }: GradientSide) {
+function tilesOf(
+  { gradColumns, gradDepth, ranks, shape: { n } }: MatrixPlan<GradientTile>,
+  { of }: GradientSide,
+) {
+  const across = gradColumns / n, parts = SUBGROUPS / across;
   const wide = tileOf(0, gradDepth, gradColumns), narrow = tileOf(wide.size, gradDepth, ranks);
   const [sumRows, sumColumns] = of === "a" ? [ranks, gradColumns] : [gradColumns, ranks];
-  return { wide, narrow, sumRows, sumVectors: sumColumns / 4, sumStride: sumColumns / 4 + 1 };
+  const sums = { sumRows, sumVectors: sumColumns / 4, sumStride: sumColumns / 4 + 1 };
+  return { wide, narrow, across, parts, ...sums };
 }
 
 /** Words of workgroup memory. */
-export function gradientWords(plan: MatrixPlan, side: GradientSide): number {
-  const { wide, narrow, sumRows, sumStride } = tilesOf(plan, side);
-  return Math.max(wide.size + narrow.size, HALVES * sumRows * sumStride);
+export function gradientWords(plan: MatrixPlan<GradientTile>, side: GradientSide): number {
+  const { wide, narrow, parts, sumRows, sumStride } = tilesOf(plan, side);
+  return Math.max(wide.size + narrow.size, parts * sumRows * sumStride);
 }
 
 /**
  * `gradients(tile, thread, subgroup)`: gradB[k, j] += u.scale_i · Σ_t dy[t, k] · loraHidden[t, j] (`b`) or
  * gradA[j, k] += u.factor · Σ_t loraHiddenGrad[t, j] · dropout(x)[t, k] (`a`).
  */
-export function gradients(plan: MatrixPlan, modules: number, side: GradientSide): string {
+export function gradients(
+  plan: MatrixPlan<GradientTile>,
+  modules: number,
+  side: GradientSide,
+): string {
   const { shape: { m, n, k }, matrix, threads, gradColumns: N, gradDepth: depth, ranks } = plan;
-  const { wide, narrow, sumRows, sumVectors, sumStride } = tilesOf(plan, side);
-  const isA = side.of === "a", across = SUBGROUPS / HALVES;
+  const { wide, narrow, across, parts, sumRows, sumVectors, sumStride } = tilesOf(plan, side);
+  const isA = side.of === "a";
   const tensor = isA ? "loraHiddenGrad" : "loraHidden", columns = ranks / n;
 
   /** Loads the rows from `at` on. */
@@ -73,11 +79,11 @@ ${
       `${within}{ ${to} = rounded(lo${s}, hi${s}); }`)
   }`;
 
-  const steps = depth / HALVES / k;
+  const steps = depth / parts / k;
   const wideAt = (step: number) =>
-    `half * ${depth / HALVES * wide.stride}u + own * ${n / 8}u + ${step * k * wide.stride}u`;
+    `part * ${depth / parts * wide.stride}u + own * ${n / 8}u + ${step * k * wide.stride}u`;
   const narrowAt = (step: number, j: number) =>
-    `half * ${depth / HALVES * narrow.stride}u + ${
+    `part * ${depth / parts * narrow.stride}u + ${
       narrow.first + step * k * narrow.stride + j * n / 8
     }u`;
   const multiply = repeat(steps, (step) => {
@@ -106,7 +112,7 @@ sum${j} = ${matrix.multiplyAdd("left", `right${j}`, `sum${j}`)};`)
 }`;
   });
   const sumAt = (j: number) =>
-    `half * ${sumRows * sumStride}u + ` +
+    `part * ${sumRows * sumStride}u + ` +
     (isA ? `own * ${n / 4}u + ${j * m * sumStride}u` : `own * ${m * sumStride}u + ${j * n / 4}u`);
   const add = (module: number) =>
     isA
@@ -124,7 +130,7 @@ fn gradients(tile: u32, thread: u32, subgroup: u32) {
   let rankTiles = (u.rank * 4u + ${ranks - 1}u) / ${ranks}u;
   let firstRank = tile / u.columnTiles % rankTiles * ${ranks}u;
   let layer = tile / u.columnTiles / rankTiles;
-  let half = subgroup / ${across}u;
+  let part = subgroup / ${across}u;
   let own = subgroup % ${across}u;
   ${
     isA
@@ -178,9 +184,11 @@ ${
     let row = cell / ${sumVectors}u;
     let vector = cell % ${sumVectors}u;
     let index = row * ${sumStride}u + vector;
-    let sum = bitcast<vec4<f32>>(words[index]) + bitcast<vec4<f32>>(words[index + ${
-    sumRows * sumStride
-  }u]);
+    var sum = vec4<f32>();
+${
+    repeat(parts, (p) =>
+      `    sum += bitcast<vec4<f32>>(words[index + ${p * sumRows * sumStride}u]);`)
+  }
 ${perModule(modules, add)}
   }
 }`;

@@ -20,42 +20,40 @@ import type { LoraSizes } from "../tiles.ts";
 /** Subgroups of a workgroup. */
 export const SUBGROUPS = 8;
 
-/** What a plan is made from: entries of a program's key. */
-export type MatrixKey = {
-  matrices: MatrixName;
-  /** Matrices side by side that hold a tile's ranks. */
-  rankMatrices: number;
-  /** Matrices one below the other in a tile of a product down to the rank. */
-  downMatrices: number;
-};
+/** The matrices of a program, and the ranks of a tile. */
+export type RankTile = { matrices: MatrixName; ranks: number };
+/** Down to the rank: rows of a tile, and values of a row that all subgroups multiply at once. */
+export type DownTile = { downRows: number; downDepth: number };
+/** Gradients: columns of the wide side of a tile, and rows that are added up at once. */
+export type GradientTile = { gradColumns: number; gradDepth: number };
+/** Up to a layer's width: rows and columns of a tile. */
+export type UpTile = { upRows: number; upColumns: number };
+/** The tiles of all programs; each has those that it depends on in its key. */
+export type MatrixTiles = RankTile & DownTile & GradientTile & UpTile;
 
-/** How the programs of a key share their work out. */
-export interface MatrixPlan {
+/** How a program shares its work out. */
+export type MatrixPlan<Tiles> = Tiles & RankTile & {
   shape: MatrixShape;
   matrix: SubgroupMatrix;
   threads: number;
-  /** Ranks of a tile. */
-  ranks: number;
-  /** Down: rows of a tile, and values of a row that all subgroups multiply at once. */
-  downRows: number;
-  downDepth: number;
-  /** Gradients: columns of the wide side of a tile, and rows that are added up at once. */
-  gradColumns: number;
-  gradDepth: number;
-  /** Up: rows and columns of a tile. */
-  upRows: number;
-  upColumns: number;
+};
+
+/** The plan of a program's tiles. */
+export function matrixPlan<Tiles extends RankTile>(tiles: Tiles): MatrixPlan<Tiles> {
+  const shape = MATRIX_SHAPES[tiles.matrices];
+  return { ...tiles, shape, matrix: subgroupMatrix(shape), threads: SUBGROUPS * shape.lanes };
 }
 
-/** The plan of a key. */
-export function matrixPlan({ matrices, rankMatrices, downMatrices }: MatrixKey): MatrixPlan {
-  const shape = MATRIX_SHAPES[matrices], { m, n, k, lanes } = shape;
+/** The tiles of adapters of a rank. `fewRows`: larger tiles would leave multiprocessors idle. */
+export function matrixTiles(
+  matrices: MatrixName,
+  { rank, fewRows }: { rank: number; fewRows: boolean },
+): MatrixTiles {
+  const { m, n, k } = MATRIX_SHAPES[matrices];
   return {
-    shape,
-    matrix: subgroupMatrix(shape),
-    threads: SUBGROUPS * lanes,
-    ranks: rankMatrices * n,
-    downRows: downMatrices * m,
+    matrices,
+    ranks: rank > n ? 2 * n : n,
+    downRows: fewRows ? m : 2 * m,
     downDepth: SUBGROUPS * 2 * k,
     gradColumns: 4 * n,
     gradDepth: SUBGROUPS * k,
@@ -64,16 +62,17 @@ export function matrixPlan({ matrices, rankMatrices, downMatrices }: MatrixKey):
   };
 }
 
-/** The sizes of a plan's tiles, by which they are counted. */
-export function matrixSizes(plan: MatrixPlan): LoraSizes {
+/** The sizes of tiles, by which they are counted. */
+export function matrixSizes(tiles: MatrixTiles): LoraSizes {
+  const { threads, ranks, downRows, upRows, upColumns, gradColumns } = matrixPlan(tiles);
   return {
-    threads: plan.threads,
-    downRows: plan.downRows,
-    downResults: plan.ranks,
-    upColumns: plan.upColumns / 4,
-    upRows: plan.upRows * plan.upColumns / 4 / plan.threads,
-    gradColumns: plan.gradColumns / 4,
-    gradVectors: plan.ranks / 4,
+    threads,
+    downRows,
+    downResults: ranks,
+    upColumns: upColumns / 4,
+    upRows: upRows * upColumns / 4 / threads,
+    gradColumns: gradColumns / 4,
+    gradVectors: ranks / 4,
   };
 }
 

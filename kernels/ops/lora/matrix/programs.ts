@@ -10,18 +10,27 @@ import { KEEP_MASK } from "../../../wgsl/dropout.ts";
 import { counted, xUniforms, yUniforms } from "../programs.ts";
 import { down, downWords } from "./down.ts";
 import { gradients, gradientWords } from "./gradients.ts";
-import { KEEP_WORD, type MatrixKey, type MatrixPlan, matrixPlan, wordsMemory } from "./plan.ts";
+import {
+  type DownTile,
+  type GradientTile,
+  KEEP_WORD,
+  type MatrixPlan,
+  matrixPlan,
+  type RankTile,
+  type UpTile,
+  wordsMemory,
+} from "./plan.ts";
 import { upWords, upX, upY } from "./up.ts";
 
 /** What the programs depend on besides the dtypes of their tensors. */
-type Modules = { modules: number } & MatrixKey;
+type Modules = { modules: number } & RankTile;
 
 /** f16 in words of eight. */
 const readsWords = (name: string): Binding => ({ name, dtype: "f16", access: "read", words: 4 });
 
 /** The functions of a launch, and the code that runs those of a tile. */
 function bodyOf(
-  { matrix, threads }: MatrixPlan,
+  { matrix, threads }: Pick<MatrixPlan<unknown>, "matrix" | "threads">,
   { words, functions, run }: { words: number[]; functions: string[]; run: string },
 ): string {
   return `${matrix.declare}${wordsMemory(Math.max(...words))}${functions.join("")}
@@ -41,8 +50,8 @@ fn main(
 /** loraHidden of every module. */
 export const matrixDown = programFamily(
   "lora_down_matrices",
-  ({ a, modules, drop, ...key }: { a: Dtype; drop: boolean } & Modules) => {
-    const plan = matrixPlan(key), side = { of: "a", drop } as const;
+  ({ a, modules, drop, ...tiles }: { a: Dtype; drop: boolean } & Modules & DownTile) => {
+    const plan = matrixPlan(tiles), side = { of: "a", drop } as const;
     return {
       bindings: [
         readsWords("x"),
@@ -63,8 +72,8 @@ export const matrixDown = programFamily(
 /** The modules' part of y. */
 export const matrixUp = programFamily(
   "lora_up_matrices",
-  ({ b, y, modules, ...key }: { b: Dtype; y: Dtype } & Modules) => {
-    const plan = matrixPlan(key);
+  ({ b, y, modules, ...tiles }: { b: Dtype; y: Dtype } & Modules & UpTile) => {
+    const plan = matrixPlan(tiles);
     return {
       bindings: [
         ...reads("f32", "loraHidden"),
@@ -93,12 +102,16 @@ export const matrixUp = programFamily(
 /** loraHiddenGrad and gradB, which read dy. */
 export const matrixBackwardY = programFamily(
   "lora_backward_b_matrices",
-  ({ b, withLoraHiddenGrad, withGradB, modules, ...key }: {
-    b: Dtype;
-    withLoraHiddenGrad: boolean;
-    withGradB: boolean;
-  } & Modules) => {
-    const plan = matrixPlan(key), side = { of: "b" } as const;
+  ({ b, withLoraHiddenGrad, withGradB, modules, ...tiles }:
+    & {
+      b: Dtype;
+      withLoraHiddenGrad: boolean;
+      withGradB: boolean;
+    }
+    & Modules
+    & DownTile
+    & GradientTile) => {
+    const plan = matrixPlan(tiles), side = { of: "b" } as const;
     const gradB = "gradients(tile - u.downTiles, thread, subgroup);";
     return {
       bindings: [
@@ -138,14 +151,18 @@ export const matrixBackwardY = programFamily(
 /** gradA and dx, which read loraHiddenGrad. */
 export const matrixBackwardX = programFamily(
   "lora_backward_a_matrices",
-  ({ a, dx, withGradA, accumulate, modules, drop, ...key }: {
-    a: Dtype;
-    dx: Dtype | "none";
-    withGradA: boolean;
-    accumulate: boolean;
-    drop: boolean;
-  } & Modules) => {
-    const plan = matrixPlan(key), side = { of: "a", drop } as const, withDx = dx !== "none";
+  ({ a, dx, withGradA, accumulate, modules, drop, ...tiles }:
+    & {
+      a: Dtype;
+      dx: Dtype | "none";
+      withGradA: boolean;
+      accumulate: boolean;
+      drop: boolean;
+    }
+    & Modules
+    & GradientTile
+    & UpTile) => {
+    const plan = matrixPlan(tiles), side = { of: "a", drop } as const, withDx = dx !== "none";
     return {
       bindings: [
         ...withGradA ? [readsWords("x")] : [],

@@ -5,13 +5,16 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { perModule } from "../snippets.ts";
-import { eachWord, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
+import { eachWord, type MatrixPlan, SUBGROUPS, tileOf, type UpTile } from "./plan.ts";
 
-/** Subgroups side by side; the others are below. */
-const ACROSS = 2;
+/** Subgroups one below the other, and side by side. */
+function subgroupsOf({ upRows, shape: { m } }: MatrixPlan<UpTile>) {
+  const down = Math.min(SUBGROUPS / 2, upRows / m);
+  return { down, across: SUBGROUPS / down };
+}
 
 /** The tiles of the hidden rows and of B or A, and the stride of the sums. */
-function tilesOf({ upRows, upColumns, ranks }: MatrixPlan, of: "a" | "b") {
+function tilesOf({ upRows, upColumns, ranks }: MatrixPlan<UpTile>, of: "a" | "b") {
   const hidden = tileOf(0, upRows, ranks);
   const narrow = of === "b"
     ? tileOf(hidden.size, upColumns, ranks)
@@ -20,20 +23,21 @@ function tilesOf({ upRows, upColumns, ranks }: MatrixPlan, of: "a" | "b") {
 }
 
 /** Words of workgroup memory. */
-export function upWords(plan: MatrixPlan, of: "a" | "b"): number {
+export function upWords(plan: MatrixPlan<UpTile>, of: "a" | "b"): number {
   const { hidden, narrow, sumStride } = tilesOf(plan, of);
   return Math.max(hidden.size + narrow.size, plan.upRows * sumStride);
 }
 
 /** WGSL that leaves module `module`'s product of all ranks in workgroup memory; of B that of the tile's layer. */
 function product(
-  plan: MatrixPlan,
+  plan: MatrixPlan<UpTile>,
   modules: number,
   { of, module }: { of: "a"; module: number } | { of: "b"; module: "layer" },
 ): string {
   const { shape: { m, n, k }, matrix, threads, upRows, upColumns, ranks } = plan;
   const { hidden, narrow, sumStride } = tilesOf(plan, of);
-  const rows = upRows / (SUBGROUPS / ACROSS) / m, columns = upColumns / ACROSS / n;
+  const { down, across } = subgroupsOf(plan);
+  const rows = upRows / down / m, columns = upColumns / across / n;
   const eachSum = (line: (i: number, j: number) => string) =>
     repeat(rows, (i) => repeat(columns, (j) => line(i, j)));
   const tensor = of === "b" ? "loraHidden" : "loraHiddenGrad";
@@ -73,7 +77,7 @@ ${to} = rounded(lo, hi);
       of === "b"
         ? {
           array: "words",
-          at: `subgroup % ${ACROSS}u * ${upColumns / ACROSS * narrow.stride}u + ${
+          at: `subgroup % ${across}u * ${upColumns / across * narrow.stride}u + ${
             narrow.first + j * n * narrow.stride + step * k / 8
           }u`,
           stride: narrow.stride,
@@ -81,7 +85,7 @@ ${to} = rounded(lo, hi);
         }
         : {
           array: "words",
-          at: `subgroup % ${ACROSS}u * ${upColumns / ACROSS / 8}u + ${
+          at: `subgroup % ${across}u * ${upColumns / across / 8}u + ${
             narrow.first + step * k * narrow.stride + j * n / 8
           }u`,
           stride: narrow.stride,
@@ -91,7 +95,7 @@ ${to} = rounded(lo, hi);
   const left = (i: number, step: number) =>
     matrix.loadLeft({
       array: "words",
-      at: `subgroup / ${ACROSS}u * ${rows * m * hidden.stride}u + ${
+      at: `subgroup / ${across}u * ${rows * m * hidden.stride}u + ${
         i * m * hidden.stride + step * k / 8
       }u`,
       stride: hidden.stride,
@@ -122,8 +126,8 @@ ${
 workgroupBarrier();
 ${
     eachSum((i, j) => {
-      const at = `subgroup / ${ACROSS}u * ${rows * m * sumStride}u + subgroup % ${ACROSS}u * ${
-        upColumns / ACROSS / 4
+      const at = `subgroup / ${across}u * ${rows * m * sumStride}u + subgroup % ${across}u * ${
+        upColumns / across / 4
       }u + ${i * m * sumStride + j * n / 4}u`;
       return matrix.store({ array: "words", at, stride: sumStride }, `sum${i}_${j}`);
     })
@@ -133,7 +137,7 @@ workgroupBarrier();`;
 
 /** WGSL for each of a thread's vectors of a tile: its number, row and column. */
 function eachVector(
-  { upRows, upColumns, threads }: MatrixPlan,
+  { upRows, upColumns, threads }: MatrixPlan<UpTile>,
   line: (v: { s: number; row: string; vector: string; from: string }) => string,
 ): string {
   const vectors = upColumns / 4;
@@ -145,7 +149,7 @@ function eachVector(
 }
 
 /** `up(columnTile, rowTile, layer, thread, subgroup)`: y_i[t, k] += u.scale_i · Σ_j loraHidden[t, i·r + j] · B_i[k, j]. */
-export function upY(plan: MatrixPlan, modules: number): string {
+export function upY(plan: MatrixPlan<UpTile>, modules: number): string {
   return `
 fn upY(columnTile: u32, rowTile: u32, layer: u32, thread: u32, subgroup: u32) {
   let column = columnTile * ${plan.upColumns / 4}u;
@@ -181,7 +185,7 @@ ${
  * to what is there where `accumulate`: `upX(columnTile, rowTile, thread, subgroup)`.
  */
 export function upX(
-  plan: MatrixPlan,
+  plan: MatrixPlan<UpTile>,
   modules: number,
   { drop, accumulate }: { drop: boolean; accumulate: boolean },
 ): string {

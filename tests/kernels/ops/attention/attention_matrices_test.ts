@@ -11,12 +11,11 @@ import {
   checkBackward,
   documents,
   inputs,
-  relative,
   runForward,
   SHARED,
   sharingDocuments,
 } from "./attention_runs.ts";
-import { assertClose } from "../../harness.ts";
+import { assertClose, relative } from "../../harness.ts";
 import { matrixTest } from "../../subgroup_matrices.ts";
 import { workgroupBytes } from "../../workgroup_bytes.ts";
 

@@ -150,12 +150,6 @@ export interface How {
   shape?: ShapeName;
 }
 
-/** The root mean square of a difference, relative to what is expected. */
-export function relative(actual: Float64Array, expected: Float64Array): number {
-  const square = (x: Float64Array) => x.reduce((sum, value) => sum + value * value, 0);
-  return Math.sqrt(square(actual.map((value, i) => value - expected[i])) / square(expected));
-}
-
 /** The same rows of several matrices side by side, with gaps of NaN. */
 function joined(
   gpu: Gpu,

@@ -15,7 +15,6 @@ import {
   checkBackward,
   documents,
   inputs,
-  relative,
   runForward,
   SHARED,
   sharingDocuments,
@@ -26,6 +25,7 @@ import {
   gpu as device,
   gpuTest,
   poisoned,
+  relative,
   tolerance,
   upload,
 } from "../../harness.ts";
