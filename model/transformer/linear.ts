@@ -12,15 +12,17 @@
 import { present } from "../../kernels/present.ts";
 import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
+import { loraBackward, loraDown, loraUp, loraUpdate } from "../../kernels/ops/lora/lora.ts";
+import type { ProductUpdate } from "../../kernels/ops/lora/matrix/update.ts";
 import { keepOwnRanks } from "../../kernels/ops/lora/own_ranks.ts";
 import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
-import { inputProduct, outputProduct } from "./packed_products.ts";
+import { addsUpdates, inputProduct, outputProduct } from "./packed_products.ts";
 import {
   isPlain,
+  isWithoutBias,
   type LinearGradients,
   type LinearPass,
   loraWidth,
@@ -42,8 +44,10 @@ export function linear(
     doraForward(gpu, packed, x, y, { ...pass, accumulate });
     return addBiases(gpu, packed, y, pass.rows);
   }
-  outputProduct(gpu, packed, { x, y, accumulate }, pass);
-  addRest(gpu, packed, x, y, pass);
+  const update = startUpdate(gpu, packed, { x, y }, pass);
+  outputProduct(gpu, packed, { x, y, accumulate, update }, pass);
+  if (update === undefined) addRest(gpu, packed, x, y, pass);
+  else addBiases(gpu, packed, y, pass.rows);
 }
 
 /** Adds the biases and the adapters' part to y. Not for DoRA, which multiplies what is there. */
@@ -54,14 +58,11 @@ export function addRest(
   y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows, operands, dropout: mask, rowAdapters } = pass;
+  const { rows, operands, dropout: mask } = pass;
   addBiases(gpu, packed, y, rows);
   projectDown(gpu, packed, x, pass);
   if (packed.lora === undefined) return;
   const loraHidden = present(pass.loraHidden, HIDDEN);
-  if (rowAdapters !== undefined) {
-    keepOwnRanks(gpu, { loraHidden, rows, width: loraWidth(packed), ...rowAdapters });
-  }
   loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows, operands });
 }
 
@@ -73,21 +74,37 @@ function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number):
   }
 }
 
-/** loraHidden = dropout(x)·Aᵀ, where there are adapters: all of the forward pass that backward reads. */
+/**
+ * loraHidden = dropout(x)·Aᵀ, where there are adapters: all of the forward pass that backward reads. Of several adapters
+ * each row keeps its own's.
+ */
 export function projectDown(
   gpu: Gpu,
-  { lora }: PackedLinear,
+  packed: PackedLinear,
   x: Tensor,
-  { rows, operands, dropout: mask, loraHidden }: LinearPass,
+  { rows, operands, dropout: mask, rowAdapters, ...pass }: LinearPass,
 ): void {
-  if (lora === undefined) return;
-  loraDown(gpu, {
-    x,
-    group: { ...lora, mask },
-    loraHidden: present(loraHidden, HIDDEN),
-    rows,
-    operands,
-  });
+  if (packed.lora === undefined) return;
+  const loraHidden = present(pass.loraHidden, HIDDEN);
+  loraDown(gpu, { x, group: { ...packed.lora, mask }, loraHidden, rows, operands });
+  if (rowAdapters === undefined) return;
+  keepOwnRanks(gpu, { loraHidden, rows, width: loraWidth(packed), ...rowAdapters });
+}
+
+/**
+ * Runs loraDown and gives the update that is left, where the products of y can add it; otherwise does nothing.
+ */
+function startUpdate(
+  gpu: Gpu,
+  packed: PackedLinear,
+  { x, y }: { x: Tensor; y: Tensor },
+  pass: LinearPass,
+): ProductUpdate | undefined {
+  if (packed.lora === undefined) return undefined;
+  const update = loraUpdate(packed.lora, present(pass.loraHidden, HIDDEN));
+  if (!addsUpdates(gpu, packed, { x, y, update }, pass)) return undefined;
+  projectDown(gpu, packed, x, pass);
+  return update;
 }
 
 /**
@@ -106,6 +123,12 @@ export function linearSplitK(
     return matmulSplitK(gpu, { orientation: "nt", a: x, b: weight, rows, operands });
   }
   const y = present(whole, "room for a layer's output");
+  if (!packed.dora && isWithoutBias(packed) && weight !== undefined) {
+    const update = startUpdate(gpu, packed, { x, y }, pass);
+    if (update !== undefined) {
+      return matmulSplitK(gpu, { orientation: "nt", a: x, b: weight, rows, operands, update });
+    }
+  }
   linear(gpu, packed, x, y, pass);
   return singleSplit(y, rows);
 }

@@ -181,8 +181,13 @@ export function readsInput(packed: PackedLinear): boolean {
 }
 
 /** Whether y is nothing but x·Wᵀ. */
-export function isPlain({ layers, lora }: PackedLinear): boolean {
-  return lora === undefined && layers.every(({ bias }) => bias === undefined);
+export function isPlain(packed: PackedLinear): boolean {
+  return packed.lora === undefined && isWithoutBias(packed);
+}
+
+/** Whether neither a layer nor an adapter has a bias. */
+export function isWithoutBias({ layers }: PackedLinear): boolean {
+  return layers.every(({ bias, lora }) => bias === undefined && lora?.bias === undefined);
 }
 
 /** Columns of loraHidden. */

@@ -7,21 +7,43 @@
  * @module
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { matmul } from "../../kernels/ops/matmul/matmul.ts";
+import type { ProductUpdate } from "../../kernels/ops/lora/matrix/update.ts";
+import { addsUpdate, matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { LinearPass, PackedLinear } from "./packed_linear.ts";
 
 /** The fields of a pass that products read. */
 type Pass = Pick<LinearPass, "rows" | "operands">;
 
-/** y = x·Wᵀ, added to what is there where `accumulate`. */
+/** What {@linkcode outputProduct} reads and writes. */
+interface Output {
+  x: Tensor;
+  y: Tensor;
+  /** The adapters', where {@linkcode addsUpdates}. */
+  update?: ProductUpdate;
+}
+
+/** Whether all products of {@linkcode outputProduct} can add their part of this update. */
+export function addsUpdates(
+  gpu: Gpu,
+  { weights }: PackedLinear,
+  { x, y, update }: Output,
+  { rows, operands }: Pass,
+): boolean {
+  const common = { a: x, c: y, rows, operands, update };
+  return weights.every(({ weight, from }) =>
+    addsUpdate(gpu, { ...common, b: weight, cFrom: from })
+  );
+}
+
+/** y = x·Wᵀ, and the update where there is one, added to what is there where `accumulate`. */
 export function outputProduct(
   gpu: Gpu,
   { weights }: PackedLinear,
-  { x, y, accumulate }: { x: Tensor; y: Tensor; accumulate: boolean },
+  { x, y, accumulate, update }: Output & { accumulate: boolean },
   { rows, operands }: Pass,
 ): void {
-  const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate } as const;
+  const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate, update } as const;
   for (const { weight, from } of weights) matmul(gpu, { ...common, b: weight, cFrom: from });
 }
 

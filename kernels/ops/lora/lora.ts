@@ -22,6 +22,7 @@ import type { Gpu } from "../../gpu/gpu.ts";
 import { type LoraProducts, loraPrograms } from "./choice.ts";
 import { numbered } from "./programs.ts";
 import { downTileCount, gradTileCount, type LoraSizes, upTileCount } from "./tiles.ts";
+import type { ProductUpdate } from "./matrix/update.ts";
 import type { SplitKPartials } from "../split_k/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
 
@@ -171,6 +172,20 @@ export function loraUp(
       bytes: outputs * (2 * rows * bytesOf(y.dtype) + r * bytesOf(b[0].dtype)),
     },
   );
+}
+
+/** The update of {@linkcode loraUp}, as a product of matmul.ts that makes y may add it. */
+export function loraUpdate(
+  { modules }: Omit<LoraGroup, "mask">,
+  loraHidden: Tensor,
+): ProductUpdate {
+  const { count, r, b, columns } = shapeOf(modules);
+  return {
+    updates: count,
+    up: b[0].dtype,
+    tensors: [loraHidden, ...b],
+    uniforms: { rank: r / 4, ...columns },
+  };
 }
 
 /** Operands of {@linkcode loraUpBackward}. */

@@ -17,11 +17,12 @@ import type { Program } from "../../gpu/program.ts";
 import { onTensorCores } from "../../gpu/subgroup_matrix.ts";
 import { bytesOf, splitRows, type Tensor } from "../../gpu/tensor.ts";
 import { matvec, productCost, takesMatvec } from "../matvec/matvec.ts";
+import type { ProductUpdate } from "../lora/matrix/update.ts";
 import type { Float } from "../numerics.ts";
 import { operandOf, type WeightOperand } from "../weights/operand.ts";
 import type { Orientation } from "./orientation.ts";
 import { type SplitKPartials, sumSplitK } from "../split_k/split_k.ts";
-import { sharesScales, subgroupFits, subgroupMatmul } from "./subgroup.ts";
+import { sharesScales, subgroupFits, subgroupMatmul, updatedMatmul } from "./subgroup.ts";
 import { type SubgroupGeometry, subgroupGeometry } from "./subgroup_geometry.ts";
 import { tiledMatmul } from "./tiled.ts";
 import { type MatmulGeometry, SPLIT_BYTES, splitK, splitKBytes } from "./tiled_geometry.ts";
@@ -47,10 +48,18 @@ interface BoundProduct {
   alpha: number;
   accumulate: boolean;
   operands: Float;
+  /** With the first of its columns, of all that the adapters' layers have. */
+  update?: ProductUpdate & { firstColumn: number };
 }
 
 /** Tiles of any program. */
 type Geometry = MatmulGeometry | SubgroupGeometry;
+
+/** Whether tensor cores make a product. */
+function takesTensorCores(gpu: Gpu, ranges: readonly BoundProduct[]): boolean {
+  return onTensorCores(gpu.matrices) &&
+    ranges.every((range) => range.operands === "f16" && subgroupFits(range.orientation, range));
+}
 
 /**
  * The tiles of one product, the same for all its ranges. `maxSplits`: the splits of K that there is room for, where
@@ -58,9 +67,7 @@ type Geometry = MatmulGeometry | SubgroupGeometry;
  */
 function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: number): Geometry {
   const [{ orientation, a, b, c, m, n, k, operands }] = ranges;
-  const takesMatrices = operands === "f16" && onTensorCores(gpu.matrices) &&
-    ranges.every((range) => subgroupFits(orientation, range));
-  if (takesMatrices) {
+  if (takesTensorCores(gpu, ranges)) {
     const { processors } = gpu.profile;
     return subgroupGeometry(orientation, m, n, k, { maxSplits, processors });
   }
@@ -79,13 +86,13 @@ function geometryOf(gpu: Gpu, ranges: readonly BoundProduct[], maxSplits?: numbe
 
 function programOf(
   { matrices }: Gpu,
-  { orientation, a, b, c, k, bStride, accumulate, operands }: BoundProduct,
+  { orientation, a, b, c, k, bStride, accumulate, operands, update }: BoundProduct,
   geometry: Geometry,
 ): Program {
   const { blockM, blockN, blockK } = geometry;
   if ("subgroupsM" in geometry) {
     if (matrices === undefined) throw new Error("matmul: the device multiplies no matrices");
-    return subgroupMatmul({
+    const variant = {
       matrices,
       orientation,
       a: a.dtype,
@@ -99,8 +106,12 @@ function programOf(
       blockK,
       subgroupsM: geometry.subgroupsM,
       subgroupsN: geometry.subgroupsN,
-    });
+    };
+    return update === undefined
+      ? subgroupMatmul(variant)
+      : updatedMatmul({ ...variant, updates: update.updates, up: update.up });
   }
+  if (update !== undefined) throw new Error("matmul: only tensor cores add updates");
   const { threadM, threadN } = geometry;
   return geometry.unstaged
     ? unstagedMatmul({
@@ -131,7 +142,7 @@ function programOf(
 
 /** One launch; split s of K makes rows s·m to (s + 1)·m of c, which has as many times m rows as K has splits. */
 function launch(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
-  const { a, b, c, m, n, k, alpha } = product, { blockM, blockN } = geometry;
+  const { a, b, c, m, n, k, alpha, update } = product, { blockM, blockN } = geometry;
   const { perSplit, splits } = splitK(k, geometry);
   const uniforms = {
     m,
@@ -145,10 +156,11 @@ function launch(gpu: Gpu, product: BoundProduct, geometry: Geometry): void {
     bStride: product.bStride / 4,
     cOffset: product.cOffset / 4,
     cStride: product.cStride / 4,
+    ...update && { ...update.uniforms, firstColumn: update.firstColumn / 4 },
   };
   gpu.run(
     programOf(gpu, product, geometry),
-    [a, ...b.tensors, c],
+    [a, ...b.tensors, ...update?.tensors ?? [], c],
     uniforms,
     [Math.ceil(m / blockM), Math.ceil(n / blockN), splits],
     productCost({ a, b, c }, m, n, k),
@@ -181,6 +193,8 @@ interface Product {
    * tensor cores all sums are f32. Default f32, and f32 where the device has no f16.
    */
   operands?: Float;
+  /** The adapters' update, which is not multiplied by alpha; see {@linkcode addsUpdate}. */
+  update?: ProductUpdate;
   /** Tiles to use, for tests and measurements. */
   geometry?: Geometry;
 }
@@ -205,7 +219,7 @@ function checkSizes(name: string, shape: readonly number[], orientation: Orienta
 /** Splits a product into products whose operands can be bound, over ranges of rows of the weight-like operand. */
 function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
   const { orientation, a, c, rows, alpha = 1, aFrom = 0, operands = "f32", accumulate } = product;
-  const { cFrom, cStride } = product;
+  const { cFrom, cStride, update } = product;
   const b = operandOf(product.b);
   const shared = {
     orientation,
@@ -245,7 +259,14 @@ function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
       cStride,
     };
     return orientation === "nt"
-      ? { ...range, n: count, k: width, aOffset: aFrom, cOffset: cFrom + start }
+      ? {
+        ...range,
+        n: count,
+        k: width,
+        aOffset: aFrom,
+        cOffset: cFrom + start,
+        update: update && { ...update, firstColumn: cFrom + start },
+      }
       : {
         ...range,
         n: width,
@@ -260,6 +281,26 @@ function boundProducts(gpu: Gpu, product: PlacedProduct): BoundProduct[] {
 /** Whether matvec.ts computes a product, which has few rows. */
 function isMatvec(gpu: Gpu, { orientation, m }: BoundProduct, geometry?: Geometry): boolean {
   return orientation === "nt" && takesMatvec(gpu, m) && geometry === undefined;
+}
+
+/** Whether {@linkcode matmul} can add this update to a product `nt`: tensor cores make it, and bind enough buffers. */
+export function addsUpdate(
+  gpu: Gpu,
+  { c, cFrom = 0, ...product }: Omit<Product, "geometry"> & { c: Tensor; cFrom?: number },
+): boolean {
+  if (!onTensorCores(gpu.matrices)) return false;
+  const all = {
+    ...product,
+    orientation: "nt",
+    c,
+    cFrom,
+    cStride: c.rowSize,
+    accumulate: false,
+  } as const;
+  const ranges = boundProducts(gpu, all);
+  const bindings = 2 + ranges[0].b.tensors.length + (product.update?.tensors.length ?? 0);
+  return takesTensorCores(gpu, ranges) && !ranges.some((range) => isMatvec(gpu, range)) &&
+    bindings <= gpu.maxBindings;
 }
 
 /**

@@ -23,6 +23,14 @@ import {
   subgroupMatrix,
 } from "../../gpu/subgroup_matrix.ts";
 import type { Dtype } from "../../gpu/tensor.ts";
+import {
+  addUpdates,
+  DECLARE_UPDATES,
+  updateBindings,
+  type Updates,
+  updateUniforms,
+  updateWords,
+} from "../lora/matrix/update.ts";
 import type { WeightKind } from "../weights/kind.ts";
 import { denseKind, weightKind } from "../weights/kinds.ts";
 import { type Orientation, UNIFORMS } from "./orientation.ts";
@@ -139,7 +147,10 @@ for (var s = 0u; s < ${perThread}u; s++) {
 export function subgroupMatmulSource(
   product: SubgroupProduct,
   tile: SubgroupTile,
-  shape: MatrixShape = MATRIX_SHAPES.tensor_cores,
+  { shape = MATRIX_SHAPES.tensor_cores, updated }: {
+    shape?: MatrixShape;
+    updated?: Updates;
+  } = {},
 ): ProgramSource {
   const { orientation, c, accumulate, ragged, sharedScales } = product;
   const a = denseKind(product.a), b = weightKind(product.b);
@@ -202,16 +213,27 @@ ${operands.map((operand) => operand.load(set)).join("\n")}
   });
 
   const results = repeat(down, (i) => storeRow(i, accumulate, tile, memory, shape));
+  // The first split of K adds them.
+  const updates = updated && `
+if (group.z == 0u) {
+${addUpdates(updated.updates, tile, { shape, matrix })}
+}`;
+  const words = Math.max(memory.words, updated ? updateWords(tile, shape) : 0);
 
   const firstOf = ({ alongK, stride }: StagedTile, part: number) =>
     `${alongK ? part * stride : part / 8}u`;
   return {
-    bindings: [...a.bindings("a", 8), ...b.bindings("b", 8), ...writes(c, "c")],
-    uniforms: UNIFORMS,
+    bindings: [
+      ...a.bindings("a", 8),
+      ...b.bindings("b", 8),
+      ...updated ? updateBindings(updated.updates, updated.up) : [],
+      ...writes(c, "c"),
+    ],
+    uniforms: updated ? { ...UNIFORMS, ...updateUniforms(updated.updates) } : UNIFORMS,
     extensions: matrix.extensions,
     body: `${matrix.declare}
-var<workgroup> tile: array<vec4<u32>, ${memory.words}>;${
-      codes?.functions ?? b.functions("b", 8, true)
+var<workgroup> tile: array<vec4<u32>, ${words}>;${codes?.functions ?? b.functions("b", 8, true)}${
+      updated ? DECLARE_UPDATES : ""
     }
 @compute @workgroup_size(${threads})
 fn main(
@@ -243,7 +265,7 @@ ${multiply}
 workgroupBarrier();
 k0 += ${depth}u;`)
     }
-}
+}${updates ?? ""}
 ${results}
 }`,
   };
@@ -252,15 +274,24 @@ ${results}
 /** What a program on tensor cores depends on. */
 type SubgroupVariant = { matrices: MatrixName } & SubgroupProduct & SubgroupTile;
 
+/** The source of a variant, with or without updates. */
+function sourceOf(
+  { matrices, orientation, a, b, c, accumulate, ragged, sharedScales, ...tile }: SubgroupVariant,
+  updated?: Updates,
+): ProgramSource {
+  const product = { orientation, a, b, c, accumulate, ragged, sharedScales };
+  return subgroupMatmulSource(product, tile, { shape: MATRIX_SHAPES[matrices], updated });
+}
+
 /** The program of one kind of product and one tile. */
 export const subgroupMatmul = programFamily(
   "matmul_subgroup",
-  (
-    { matrices, orientation, a, b, c, accumulate, ragged, sharedScales, ...tile }: SubgroupVariant,
-  ) =>
-    subgroupMatmulSource(
-      { orientation, a, b, c, accumulate, ragged, sharedScales },
-      tile,
-      MATRIX_SHAPES[matrices],
-    ),
+  (variant: SubgroupVariant) => sourceOf(variant),
+);
+
+/** The same with adapters' updates. */
+export const updatedMatmul = programFamily(
+  "matmul_subgroup_updated",
+  ({ updates, up, ...variant }: SubgroupVariant & { updates: number; up: Dtype }) =>
+    sourceOf(variant, { updates, up }),
 );

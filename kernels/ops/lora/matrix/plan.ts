@@ -98,22 +98,28 @@ export function tileOf(first: number, rows: number, values: number): Tile {
 export function eachWord(
   { first, rows, words, stride }: Tile,
   threads: number,
-  line: (word: { s: number; row: string; word: string; to: string; within: string }) => string,
+  line: (
+    word: { s: number; row: string; word: string; at: string; to: string; within: string },
+  ) => string,
 ): string {
   return repeat(Math.ceil(rows * words / threads), (s) => {
-    const at = s === 0 ? "thread" : `(thread + ${s * threads}u)`;
-    const row = `${at} / ${words}u`, word = words === 1 ? "0u" : `${at} % ${words}u`;
-    const within = (s + 1) * threads <= rows * words ? "" : `if (${at} < ${rows * words}u) `;
-    return line({ s, row, word, to: `words[${first}u + ${row} * ${stride}u + ${word}]`, within });
+    const own = s === 0 ? "thread" : `(thread + ${s * threads}u)`;
+    const row = `${own} / ${words}u`, word = words === 1 ? "0u" : `${own} % ${words}u`;
+    const within = (s + 1) * threads <= rows * words ? "" : `if (${own} < ${rows * words}u) `;
+    const at = `${first}u + ${row} * ${stride}u + ${word}`;
+    return line({ s, row, word, at, to: `words[${at}]`, within });
   });
 }
 
-/** Workgroup memory of so many words, and what rounds eight values to one. */
-export const wordsMemory = (words: number): string => `
-var<workgroup> words: array<vec4<u32>, ${words}>;
+/** Declares `rounded(lo, hi)`, which makes a word of eight values. */
+export const DECLARE_ROUNDED = `
 fn rounded(lo: vec4<f32>, hi: vec4<f32>) -> vec4<u32> {
   return vec4<u32>(pack2x16float(lo.xy), pack2x16float(lo.zw), pack2x16float(hi.xy), pack2x16float(hi.zw));
 }`;
+
+/** Workgroup memory of so many words, and what makes them. */
+export const wordsMemory = (words: number): string => `
+var<workgroup> words: array<vec4<u32>, ${words}>;${DECLARE_ROUNDED}`;
 
 /** Declares `keepWord(w, i, subsequence)`: word w, vectors i and i + 1 of x, as dropout leaves it. */
 export const KEEP_WORD = `
