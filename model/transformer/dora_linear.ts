@@ -12,7 +12,7 @@ import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
 import { matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
-import { inputProduct, outputProduct } from "./packed_products.ts";
+import { inputProduct, outputProduct, updateOf } from "./packed_products.ts";
 import type {
   Dora,
   LinearGradients,
@@ -62,10 +62,11 @@ export function doraForward(
   const common = { orientation: "nt", rows, operands } as const;
   const adapted = packed.layers.filter(isAdapted);
   loraDown(gpu, { x, group: mask, loraHidden, rows, operands });
+  const update = updateOf(gpu, packed, { x, y, loraHidden }, pass);
   if (!dropped && !accumulate) {
     // The result itself has room for what the factors multiply.
-    outputProduct(gpu, packed, { x, y, accumulate }, pass);
-    loraUp(gpu, { loraHidden, group: mask, y, rows, operands });
+    outputProduct(gpu, packed, { x, y, accumulate, update }, pass);
+    if (update === undefined) loraUp(gpu, { loraHidden, group: mask, y, rows });
     for (const { lora: { dora: { factor } }, from } of adapted) {
       scaleColumns(gpu, { x: y, factor, y, from, rows });
     }
@@ -74,16 +75,16 @@ export function doraForward(
   for (const layer of packed.layers) {
     const { weight: { operand: b }, from: cFrom } = layer;
     if (!isAdapted(layer)) matmul(gpu, { ...common, a: x, b, c: y, cFrom, accumulate });
-    else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom });
+    else if (!dropped) matmul(gpu, { ...common, a: x, b, c: z, cFrom, update });
     else {
       const copy = { x, y: input, rows, mask: { ...dropout, subsequence: layer.lora.subsequence } };
       dropoutCopy(gpu, copy);
-      matmul(gpu, { ...common, a: input, b, c: z, cFrom });
+      matmul(gpu, { ...common, a: input, b, c: z, cFrom, update });
       dropoutCopy(gpu, { ...copy, rest: true });
       matmul(gpu, { ...common, a: input, b, c: y, cFrom, accumulate });
     }
   }
-  loraUp(gpu, { loraHidden, group: mask, y: z, rows, operands });
+  if (update === undefined) loraUp(gpu, { loraHidden, group: mask, y: z, rows });
   for (const { lora: { dora: { factor } }, from } of adapted) {
     scaleColumns(gpu, { x: z, factor, y, from, rows, accumulate: true });
   }
@@ -113,15 +114,16 @@ export function doraBackward(
   };
 
   // z is not kept: it would take as much memory as all outputs do.
-  if (every && !dropped) outputProduct(gpu, packed, { x, y: z, accumulate: false }, pass);
+  const update = updateOf(gpu, packed, { x, y: z, loraHidden }, pass);
+  if (every && !dropped) outputProduct(gpu, packed, { x, y: z, accumulate: false, update }, pass);
   else {
     for (const layer of adapted) {
       if (dropped) dropoutCopy(gpu, { x, y: input, rows, mask: maskOf(layer) });
       const product = { a: dropped ? input : x, b: layer.weight.operand, c: z, cFrom: layer.from };
-      matmul(gpu, { orientation: "nt", ...product, rows, operands });
+      matmul(gpu, { orientation: "nt", ...product, rows, operands, update });
     }
   }
-  loraUp(gpu, { loraHidden, group: mask, y: z, rows, operands });
+  if (update === undefined) loraUp(gpu, { loraHidden, group: mask, y: z, rows });
   for (const { lora: { dora: { magnitude, norm } }, from } of adapted) {
     const grad = magnitude.trained?.grad;
     if (grad !== undefined) magnitudeGradient(gpu, { dy, z, norm, grad, from, rows });

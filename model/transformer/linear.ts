@@ -12,14 +12,14 @@
 import { present } from "../../kernels/present.ts";
 import { addBias, biasBackward } from "../../kernels/ops/rows/bias.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
-import { loraBackward, loraDown, loraUp, loraUpdate } from "../../kernels/ops/lora/lora.ts";
+import { loraBackward, loraDown, loraUp } from "../../kernels/ops/lora/lora.ts";
 import type { ProductUpdate } from "../../kernels/ops/lora/matrix/update.ts";
 import { keepOwnRanks } from "../../kernels/ops/lora/own_ranks.ts";
 import { matmul, matmulSplitK } from "../../kernels/ops/matmul/matmul.ts";
 import { singleSplit, type SplitKPartials } from "../../kernels/ops/split_k/split_k.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import { doraBackward, doraForward } from "./dora_linear.ts";
-import { addsUpdates, inputProduct, outputProduct } from "./packed_products.ts";
+import { inputProduct, outputProduct, updateOf } from "./packed_products.ts";
 import {
   isPlain,
   isWithoutBias,
@@ -58,12 +58,12 @@ export function addRest(
   y: Tensor,
   pass: LinearPass,
 ): void {
-  const { rows, operands, dropout: mask } = pass;
+  const { rows, dropout: mask } = pass;
   addBiases(gpu, packed, y, rows);
   projectDown(gpu, packed, x, pass);
   if (packed.lora === undefined) return;
   const loraHidden = present(pass.loraHidden, HIDDEN);
-  loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows, operands });
+  loraUp(gpu, { loraHidden, group: { ...packed.lora, mask }, y, rows });
 }
 
 function addBiases(gpu: Gpu, { layers }: PackedLinear, y: Tensor, rows: number): void {
@@ -101,8 +101,9 @@ function startUpdate(
   pass: LinearPass,
 ): ProductUpdate | undefined {
   if (packed.lora === undefined) return undefined;
-  const update = loraUpdate(packed.lora, present(pass.loraHidden, HIDDEN));
-  if (!addsUpdates(gpu, packed, { x, y, update }, pass)) return undefined;
+  const loraHidden = present(pass.loraHidden, HIDDEN);
+  const update = updateOf(gpu, packed, { x, y, loraHidden }, pass);
+  if (update === undefined) return undefined;
   projectDown(gpu, packed, x, pass);
   return update;
 }

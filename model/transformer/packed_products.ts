@@ -8,6 +8,7 @@
  */
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import type { ProductUpdate } from "../../kernels/ops/lora/matrix/update.ts";
+import { loraUpdate } from "../../kernels/ops/lora/lora.ts";
 import { addsUpdate, matmul } from "../../kernels/ops/matmul/matmul.ts";
 import type { Tensor } from "../../kernels/gpu/tensor.ts";
 import type { LinearPass, PackedLinear } from "./packed_linear.ts";
@@ -15,32 +16,34 @@ import type { LinearPass, PackedLinear } from "./packed_linear.ts";
 /** The fields of a pass that products read. */
 type Pass = Pick<LinearPass, "rows" | "operands">;
 
-/** What {@linkcode outputProduct} reads and writes. */
-interface Output {
-  x: Tensor;
-  y: Tensor;
-  /** The adapters', where {@linkcode addsUpdates}. */
-  update?: ProductUpdate;
-}
-
-/** Whether all products of {@linkcode outputProduct} can add their part of this update. */
-export function addsUpdates(
+/**
+ * The adapters' update that {@linkcode outputProduct} and products of single layers into y can add, given its loraHidden;
+ * undefined where they can't.
+ */
+export function updateOf(
   gpu: Gpu,
-  { weights }: PackedLinear,
-  { x, y, update }: Output,
+  { lora, weights }: PackedLinear,
+  { x, y, loraHidden }: { x: Tensor; y: Tensor; loraHidden: Tensor },
   { rows, operands }: Pass,
-): boolean {
-  const common = { a: x, c: y, rows, operands, update };
-  return weights.every(({ weight, from }) =>
+): ProductUpdate | undefined {
+  if (lora === undefined) return undefined;
+  const update = loraUpdate(lora, loraHidden), common = { a: x, c: y, rows, operands, update };
+  const adds = weights.every(({ weight, from }) =>
     addsUpdate(gpu, { ...common, b: weight, cFrom: from })
   );
+  return adds ? update : undefined;
 }
 
 /** y = x·Wᵀ, and the update where there is one, added to what is there where `accumulate`. */
 export function outputProduct(
   gpu: Gpu,
   { weights }: PackedLinear,
-  { x, y, accumulate, update }: Output & { accumulate: boolean },
+  { x, y, accumulate, update }: {
+    x: Tensor;
+    y: Tensor;
+    accumulate: boolean;
+    update?: ProductUpdate;
+  },
   { rows, operands }: Pass,
 ): void {
   const common = { orientation: "nt", a: x, c: y, rows, operands, accumulate, update } as const;

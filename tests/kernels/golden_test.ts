@@ -90,12 +90,12 @@ const PROGRAMS: Record<string, string> = {
     "lora_backward_b_matrices(b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,matrices=tensor_cores,ranks=16,downRows=32,downDepth=256,gradColumns=64,gradDepth=128)",
   lora_down_matrices:
     "lora_down_matrices(a=f32,modules=2,drop=true,matrices=tensor_cores,ranks=16,downRows=32,downDepth=256)",
-  lora_up_matrices:
-    "lora_up_matrices(b=f32,y=f16,modules=2,matrices=tensor_cores,ranks=16,upRows=64,upColumns=128)",
   lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=large_m)",
   loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:
     "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+  matmul_subgroup_updated:
+    "matmul_subgroup_updated(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f16,accumulate=false,ragged=false,sharedScales=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2,updates=2,up=f32)",
   matmul_subgroup_nn_nf4:
     "matmul_subgroup(matrices=tensor_cores,orientation=nn,a=f16,b=nf4,c=f16,accumulate=false,ragged=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_subgroup_nt_int8:

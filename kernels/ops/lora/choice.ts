@@ -9,8 +9,8 @@ import { MATRIX_SHAPES, type MatrixName, onTensorCores } from "../../gpu/subgrou
 import type { Dtype, Tensor } from "../../gpu/tensor.ts";
 import type { Float } from "../numerics.ts";
 import { matrixSizes, type MatrixTiles, matrixTiles } from "./matrix/plan.ts";
-import { matrixBackwardX, matrixBackwardY, matrixDown, matrixUp } from "./matrix/programs.ts";
-import { backwardX, backwardY, down, up } from "./programs.ts";
+import { matrixBackwardX, matrixBackwardY, matrixDown } from "./matrix/programs.ts";
+import { backwardX, backwardY, down } from "./programs.ts";
 import { LORA_TILES, type LoraSizes, type LoraTileKind, loraTileKind } from "./tiles.ts";
 
 /** How products may be made. */
@@ -29,7 +29,6 @@ export interface LoraPrograms {
   /** Whether they round what they multiply to f16. */
   readonly rounds: boolean;
   down(variant: { x: Dtype; a: Dtype; modules: number; drop: boolean }): Program;
-  up(variant: { b: Dtype; y: Dtype; modules: number }): Program;
   backwardY(variant: {
     dy: Dtype;
     b: Dtype;
@@ -92,7 +91,6 @@ function tiled(tileKind: LoraTileKind): LoraPrograms {
       sizes: LORA_TILES[tileKind],
       rounds: false,
       down: (variant) => down({ ...variant, tileKind }),
-      up: (variant) => up({ ...variant, tileKind }),
       backwardY: (variant) => backwardY({ ...variant, tileKind }),
       backwardX: (variant) => backwardX({ ...variant, tileKind }),
     };
@@ -109,7 +107,6 @@ function onMatrices(tiles: MatrixTiles): LoraPrograms {
     sizes: matrixSizes(tiles),
     rounds: true,
     down: ({ a, modules, drop }) => matrixDown({ a, modules, drop, ...forRanks, ...forDown }),
-    up: (variant) => matrixUp({ ...variant, ...forRanks, ...forUp }),
     backwardY: ({ dy: _, ...variant }) =>
       matrixBackwardY({ ...variant, ...forRanks, ...forDown, ...forGradients }),
     backwardX: ({ x: _, ...variant }) =>

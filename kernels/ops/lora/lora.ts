@@ -20,8 +20,15 @@ import { type DropoutMask, maskUniforms } from "../../wgsl/dropout.ts";
 import { groupGrid } from "../../gpu/elementwise.ts";
 import type { Gpu } from "../../gpu/gpu.ts";
 import { type LoraProducts, loraPrograms } from "./choice.ts";
-import { numbered } from "./programs.ts";
-import { downTileCount, gradTileCount, type LoraSizes, upTileCount } from "./tiles.ts";
+import { numbered, up } from "./programs.ts";
+import {
+  downTileCount,
+  gradTileCount,
+  LORA_TILES,
+  type LoraSizes,
+  loraTileKind,
+  upTileCount,
+} from "./tiles.ts";
 import type { ProductUpdate } from "./matrix/update.ts";
 import type { SplitKPartials } from "../split_k/split_k.ts";
 import { bytesOf, type Tensor } from "../../gpu/tensor.ts";
@@ -150,20 +157,14 @@ export function loraDown(
 /** y_i += s_i·loraHidden_i·B_iᵀ for `rows` rows. */
 export function loraUp(
   gpu: Gpu,
-  { loraHidden, group, y, rows, ...products }: LoraProducts & {
-    loraHidden: Tensor;
-    group: LoraGroup;
-    y: Tensor;
-    rows: number;
-  },
+  { loraHidden, group, y, rows }: { loraHidden: Tensor; group: LoraGroup; y: Tensor; rows: number },
 ): void {
   const shape = shapeOf(group.modules), { count, r, widest, outputs, b } = shape;
-  const common = { rows, rank: r, modules: count };
-  const programs = loraPrograms(gpu, { ...products, ...common, widths: shape.places });
-  const places = upTileCount(programs.sizes, { columns: widest, rows });
+  const tileKind = loraTileKind(gpu.profile, rows);
+  const places = upTileCount(LORA_TILES[tileKind], { columns: widest, rows });
   const tiles = places.columnTiles * places.rowTiles * count;
   gpu.run(
-    programs.up({ b: b[0].dtype, y: y.dtype, modules: count }),
+    up({ b: b[0].dtype, y: y.dtype, modules: count, tileKind }),
     [loraHidden, ...b, y],
     { ...ofY(shape, rows), ...places, yStride: y.rowSize / 4, tiles },
     groupGrid(tiles),

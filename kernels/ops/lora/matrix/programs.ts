@@ -20,7 +20,7 @@ import {
   type UpTile,
   wordsMemory,
 } from "./plan.ts";
-import { upWords, upX, upY } from "./up.ts";
+import { inputGradient, inputGradientWords } from "./input_gradient.ts";
 
 /** What the programs depend on besides the dtypes of their tensors. */
 type Modules = { modules: number } & RankTile;
@@ -64,36 +64,6 @@ export const matrixDown = programFamily(
         words: [downWords(plan, side)],
         functions: [drop ? KEEP_MASK + KEEP_WORD : "", down(plan, modules, side)],
         run: "down(tile, thread, subgroup);",
-      }),
-    };
-  },
-);
-
-/** The modules' part of y. */
-export const matrixUp = programFamily(
-  "lora_up_matrices",
-  ({ b, y, modules, ...tiles }: { b: Dtype; y: Dtype } & Modules & UpTile) => {
-    const plan = matrixPlan(tiles);
-    return {
-      bindings: [
-        ...reads("f32", "loraHidden"),
-        ...counted(modules, (m) => reads(b, `b${m}`)),
-        ...writes(y, "y"),
-      ],
-      uniforms: {
-        ...yUniforms(modules),
-        yStride: "u32",
-        columnTiles: "u32",
-        rowTiles: "u32",
-        tiles: "u32",
-      },
-      extensions: plan.matrix.extensions,
-      body: bodyOf(plan, {
-        words: [upWords(plan, "b")],
-        functions: [upY(plan, modules)],
-        run: `upY(
-    tile % u.columnTiles, tile / u.columnTiles % u.rowTiles, tile / u.columnTiles / u.rowTiles, thread, subgroup
-  );`,
       }),
     };
   },
@@ -183,12 +153,12 @@ export const matrixBackwardX = programFamily(
       body: bodyOf(plan, {
         words: [
           withGradA ? gradientWords(plan, side) : 0,
-          withDx ? upWords(plan, "a") : 0,
+          withDx ? inputGradientWords(plan) : 0,
         ],
         functions: [
           drop ? KEEP_MASK + KEEP_WORD : "",
           withGradA ? gradients(plan, modules, side) : "",
-          withDx ? upX(plan, modules, { drop, accumulate }) : "",
+          withDx ? inputGradient(plan, modules, { drop, accumulate }) : "",
         ],
         run: `${
           withGradA ? "if (tile < u.gradTiles) { gradients(tile, thread, subgroup); return; }" : ""
@@ -196,7 +166,7 @@ export const matrixBackwardX = programFamily(
   ${
           withDx
             ? `let up = tile - u.gradTiles;
-  upX(up % u.upTiles, up / u.upTiles, thread, subgroup);`
+  inputGradient(up % u.upTiles, up / u.upTiles, thread, subgroup);`
             : ""
         }`,
       }),
