@@ -11,7 +11,9 @@
  *     gradA_i += loraHiddenGrad_iᵀ·dropout_i(x)     dx      += Σ_i mask_i ⊙ (loraHiddenGrad_i·A_i) / (1 − p)
  *
  * Dropout is that of dropout.ts, over elements of `[T, in]`. dropout_i(x) is never stored: the mask is made
- * again wherever x is read. Every sum is f32, in the same order every time.
+ * again wherever x is read. Every sum is f32, in the same order every time. On tensor cores (choice.ts) A, B, loraHidden
+ * and loraHiddenGrad are rounded to f16 where they are multiplied, and the product that makes y adds the update
+ * (matrix/update.ts).
  * Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  *
  * @module
