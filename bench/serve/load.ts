@@ -37,8 +37,8 @@ export interface LoadResult {
   first_token_ms: Spread;
   /** From the first part to the end of an answer, by its tokens after the first one. */
   token_ms: Spread;
-  /** Between two parts of an answer. */
-  gap_ms: Spread;
+  /** Between two parts of an answer; absent where all came at once. */
+  gap_ms?: Spread;
   /** Most that the server's process had of the host's memory, in bytes. */
   resident_bytes: number;
 }
@@ -90,6 +90,7 @@ export async function loadServer(
   } finally {
     resident_bytes = await stopWatching();
   }
+  const gaps = answers.flatMap(({ gaps }) => gaps);
   return {
     clients,
     answers: answers.length,
@@ -97,7 +98,7 @@ export async function loadServer(
     tokens_per_second: answers.length * tokens / seconds,
     first_token_ms: spreadOf(answers.map(({ first }) => first)),
     token_ms: spreadOf(answers.map(({ first, whole }) => (whole - first) / (tokens - 1))),
-    gap_ms: spreadOf(answers.flatMap(({ gaps }) => gaps)),
+    gap_ms: gaps.length > 0 ? spreadOf(gaps) : undefined,
     resident_bytes,
   };
 }

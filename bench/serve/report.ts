@@ -47,8 +47,8 @@ export function printServed(
     `${model}${weights}: prompts of ${prompt} tokens, answers of ${tokens}, greedy; ` +
       `${gpu_mb.toFixed(0)} MB allocated on the GPU`,
   );
-  const both = ({ p50, p99 }: Spread, digits: number) =>
-    `${p50.toFixed(digits)} / ${p99.toFixed(digits)}`;
+  const both = (spread: Spread | undefined, digits: number) =>
+    spread ? `${spread.p50.toFixed(digits)} / ${spread.p99.toFixed(digits)}` : "none";
   const table = [
     [
       "clients",
