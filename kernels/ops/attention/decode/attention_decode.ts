@@ -163,7 +163,7 @@ export function attentionDecode(
   const arrays = { ...isFused && { positions }, starts, ends };
   const words = packed ? [packRows(gpu, arrays, { rows })] : Object.values(arrays);
   gpu.run(
-    decodeProgram({ ...shape, packed }),
+    decodeProgram({ ...shape, packed, out: out.dtype }),
     [qkv, cachedK, cachedV, ...isFused ? [table] : [], ...words, out, partialOut, softmaxStats],
     {
       heads,

@@ -12,6 +12,7 @@ import {
   writes,
   writesScalars,
 } from "../../../gpu/program.ts";
+import type { Dtype } from "../../../gpu/tensor.ts";
 import { repeat } from "../../../wgsl/repeat.ts";
 import { weightOf } from "../../../wgsl/online_softmax.ts";
 import { softcapUniform } from "../../../wgsl/softcap.ts";
@@ -114,6 +115,8 @@ fn main(
 export interface DecodeVariant extends DecodeShape {
   /** Positions, starts and ends are packed (row_index.ts). */
   packed: boolean;
+  /** What products on tensor cores round their input to, where one follows. */
+  out: Dtype;
 }
 
 /** What the program reads of each row. */
@@ -123,7 +126,7 @@ export function decodeFields({ pairs }: Pick<DecodeShape, "pairs">): readonly Ro
 
 /** The program of a variant. */
 export const decodeProgram = programFamily("attention_decode", (variant: DecodeVariant) => {
-  const { q, kv, subgroup, softcap, pairs, packed } = variant, fields = decodeFields(variant);
+  const { q, kv, subgroup, softcap, pairs, packed, out } = variant, fields = decodeFields(variant);
   const cached = (name: string): Binding => ({ name, dtype: kv, access: "write", words: 4 });
   return {
     bindings: [
@@ -132,7 +135,7 @@ export const decodeProgram = programFamily("attention_decode", (variant: DecodeV
       cached("cached_v"),
       ...pairs === "none" ? [] : reads("f32", "table"),
       ...readsScalars("u32", ...packed ? ["row_index"] : fields),
-      ...writes(q, "out"),
+      ...writes(out, "out"),
       ...writes("f32", "partial_out"),
       ...writesScalars("f32", "softmax_stats"),
     ],

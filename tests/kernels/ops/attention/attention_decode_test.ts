@@ -28,8 +28,8 @@ import {
 
 interface Case extends Shape {
   keyRanges: KeyRanges;
-  /** Of queries and results, and of the cache. */
-  dtypes?: [q: Dtype, kv: Dtype];
+  /** Of queries, of the cache, and of results where they are not queries'. */
+  dtypes?: [q: Dtype, kv: Dtype, out?: Dtype];
   unstaged?: boolean;
   /** The splits are left uncombined, and are combined here. */
   uncombined?: boolean;
@@ -45,7 +45,8 @@ function decodeTest(name: string, cases: readonly Case[]): void {
     ) {
       const dtypes = given ?? ["f32", "f32"] as const;
       const { heads, kvHeads, headDim, rotary = whole(headDim) } = shape,
-        rows = keyRanges.starts.length;
+        rows = keyRanges.starts.length,
+        outDtype = dtypes[2] ?? dtypes[0];
       const lengths = keyRanges.ends.map((end, i) => end - keyRanges.starts[i]);
       const longest = Math.max(...lengths), keys = Math.max(...keyRanges.ends) + 3;
       const [own, shared] = [heads * headDim, kvHeads * headDim], width = own + 2 * shared;
@@ -72,7 +73,7 @@ function decodeTest(name: string, cases: readonly Case[]): void {
         index: upload(gpu, keyRanges.ends.map((end) => end - 1), "u32", [rows]),
         starts: upload(gpu, keyRanges.starts, "u32", [rows]),
         ends: upload(gpu, keyRanges.ends, "u32", [rows]),
-        out: poisoned(gpu, dtypes[0], [rows, own]),
+        out: poisoned(gpu, outDtype, [rows, own]),
       };
       const splitRows = rows * mostSplits(longest) * heads;
       const workspace = {
@@ -97,7 +98,7 @@ function decodeTest(name: string, cases: readonly Case[]): void {
       const what =
         `${heads}/${kvHeads}×${headDim}, ${lengths} keys, ${dtypes}, ${unstaged} ${uncombined}, ${rotary.dims} ${rotary.pairs}`;
       const expected = attentionReference(q, k, v, keyRanges, shape).out;
-      const limits = { ...tolerance(dtypes[0]), what };
+      const limits = { ...tolerance(outDtype), what };
       // A rotated key next to the middle of two halves may go to either.
       if (dtypes[1] === "f16") limits.atol = Math.max(limits.atol, 5e-4);
       assertClose(await download(gpu, tensors.out), expected, limits);
@@ -133,6 +134,14 @@ decodeTest("one, two and four heads a workgroup", [
     keyRanges: scattered,
     geometry: { heads },
     dtypes: ["f32", "f16"] as [Dtype, Dtype],
+  })),
+]);
+decodeTest("results that a product on tensor cores follows", [
+  ...[1, 3].map((splits) => ({
+    ...small,
+    keyRanges: scattered,
+    geometry: { splits },
+    dtypes: ["f32", "f16", "f16"] as [Dtype, Dtype, Dtype],
   })),
 ]);
 decodeTest("splits that are left for the next product, some of them empty", [
