@@ -77,7 +77,9 @@ export class Engine {
   readonly #filler: PromptFiller;
   /** The last sequence of each slot: its tokens are what the slot holds. */
   readonly #sequences: (Sequence | undefined)[];
-  /** Slots that a step computes: up to the last that was live when a prompt came in. */
+  /** The last sequence of each row of steps. */
+  readonly #rows: (Sequence | undefined)[];
+  /** Rows that a step computes: up to the last that was live when a prompt came in. */
   #count = 0;
   #waiting: Sequence[] = [];
   #recorded?: Chunk;
@@ -101,7 +103,8 @@ export class Engine {
     const { sequences } = sizes;
     this.#chooser = new TokenChooser(memory, model.config.vocab_size, sequences, options);
     this.#sequences = Array(sequences).fill(undefined);
-    this.#filler = new PromptFiller(this.slots, this.#sequences, options.interleaved);
+    this.#rows = Array(sequences).fill(undefined);
+    this.#filler = new PromptFiller(this.slots, this.#sequences, this.#rows, options.interleaved);
   }
 
   /**
@@ -303,16 +306,16 @@ export class Engine {
     if (pieces.length === 0) return undefined;
     const complete = pieces.map(({ sequence }) => sequence).filter(isDecoded);
     for (const sequence of complete) sequence.asked = 1;
-    this.#count = 1 + this.#sequences.findLastIndex(isDecoded);
+    this.#count = 1 + this.#rows.findLastIndex(isDecoded);
     if (complete.length > 0) {
       this.#chooser.set(
         gpu,
-        this.#sequences.map((sequence) => {
+        this.#rows.map((sequence) => {
           if (sequence === undefined) return undefined;
           const { prompt, choice } = sequence;
           return { prompt, choice, live: isDecoded(sequence) };
         }),
-        complete.flatMap(({ slot }) => slot ?? []),
+        complete.flatMap(({ row }) => row ?? []),
       );
     }
     for (const sequence of complete.filter(isMasked)) this.#allow(gpu, sequence);
@@ -323,8 +326,8 @@ export class Engine {
   }
 
   /** Writes which tokens may come next in a sequence. */
-  #allow(gpu: Gpu, { slot = 0, allowed }: Sequence): void {
-    this.#chooser.allow(gpu, slot, present(allowed, "mask of the next token"));
+  #allow(gpu: Gpu, { row = 0, allowed }: Sequence): void {
+    this.#chooser.allow(gpu, row, present(allowed, "mask of the next token"));
   }
 
   /** Chooses the next token of slots, as step `step` of a chunk. */
@@ -342,9 +345,9 @@ export class Engine {
     );
     for (const { step, sequences } of steps) {
       for (const sequence of sequences) {
-        const { ids, most, slot, options: { stop }, choice } = sequence;
-        if (sequence.finished !== undefined || slot === undefined) continue;
-        const id = read[step * layout.stride + slot];
+        const { ids, most, row, options: { stop }, choice } = sequence;
+        if (sequence.finished !== undefined || row === undefined) continue;
+        const id = read[step * layout.stride + row];
         if (id === NOT_FINITE) {
           const which = `prompt ${choice.subsequence + 1}, token ${ids.length + 1}`;
           throw notFiniteLogits(`${which} of the answer`, this.model);
@@ -355,7 +358,7 @@ export class Engine {
         const { logprobs: count } = choice;
         const logprobs = count === undefined
           ? undefined
-          : this.#chooser.logprobs(read, layout, { step, slot, count });
+          : this.#chooser.logprobs(read, layout, { step, slot: row, count });
         if (stop.includes(id)) {
           sequence.finished = "stop";
           sequence.stopLogprobs = logprobs;

@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { present } from "../../kernels/present.ts";
 import type { Gpu } from "../../kernels/gpu/gpu.ts";
 import { commonPrefix } from "../transformer/common_prefix.ts";
 import { isLive, type Sequence } from "./sequence.ts";
@@ -40,11 +41,13 @@ export class PromptFiller {
 
   /**
    * @param held The last sequence of each slot, which this sets.
+   * @param rows The last sequence of each row of steps, which this sets: as few rows are live as can be.
    * @param budget Tokens to compute at once; undefined where prompts are computed whole.
    */
   constructor(
     readonly slots: Slots,
     readonly held: (Sequence | undefined)[],
+    readonly rows: (Sequence | undefined)[],
     readonly budget: number | undefined,
   ) {
     this.#taken = held.map(() => 0);
@@ -58,18 +61,23 @@ export class PromptFiller {
   /** Takes sequences out of those that wait, as many as there are free slots. */
   assign(waiting: Sequence[]): void {
     const free = [...this.held.keys()].filter((slot) => !isLive(this.held[slot]));
+    const freeRows = [...this.rows.keys()].filter((row) => !isLive(this.rows[row]));
     for (const sequence of waiting.splice(0, free.length)) {
       const { slot, tokens } = this.#choose(sequence, free);
       free.splice(free.indexOf(slot), 1);
+      const row = present(freeRows.shift(), "row for a slot");
       sequence.slot = slot;
+      sequence.row = row;
       sequence.prefilled = tokens;
+      this.rows[row] = sequence;
+      this.slots.giveRow(slot, row);
       this.held[slot] = sequence;
       this.#taken[slot] = ++this.#turn;
       this.#filling.push(sequence);
     }
   }
 
-  /** The pieces to compute next, which count as computed from now on; by slot in ascending order. */
+  /** The pieces to compute next, which count as computed from now on; by row in ascending order. */
   next(gpu: Gpu): PromptPart[] {
     this.#filling = this.#filling.filter(isLive);
     const parts: (PromptPart & { until: number })[] = [];
@@ -87,7 +95,7 @@ export class PromptFiller {
     // Only now: what is copied above is what was computed before.
     for (const { sequence, until } of parts) sequence.prefilled = until;
     this.#filling = this.#filling.filter(({ prompt, prefilled }) => prefilled < prompt.length);
-    return parts.sort((a, b) => a.slot - b.slot);
+    return parts.sort((a, b) => (a.sequence.row ?? 0) - (b.sequence.row ?? 0));
   }
 
   #shares({ options }: Sequence): boolean {

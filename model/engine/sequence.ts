@@ -67,8 +67,9 @@ export class Sequence {
   stopLogprobs?: TokenLogprobs;
   /** Whether its client evicted it, though more of its tokens may have been read. */
   evicted = false;
-  /** Its slot, once it has one. */
+  /** Its slot of the cache and its row of steps, once it has them. */
   slot?: number;
+  row?: number;
   /** Tokens of the prompt whose keys and values are in the slot. */
   prefilled = 0;
   /** Tokens recorded so far, including those that are not read yet. */

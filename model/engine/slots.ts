@@ -20,13 +20,14 @@ import { commonPrefix } from "../transformer/common_prefix.ts";
 import { KvCache } from "../transformer/kv_cache.ts";
 import type { Llama } from "../transformer/llama.ts";
 import { decodingOf, type GenerateSizes } from "../transformer/modes.ts";
+import { BatchRows } from "./batch_rows.ts";
 import { layPieces, type PromptPiece } from "./pieces.ts";
 
 /** What sizes an engine. */
 export type EngineSizes = GenerateSizes;
 
-/** Logits `[slots, padded vocabulary]` of the slots `first` to `first + slots`. */
-export type Sampler = (logits: Tensor, first: number, slots: number) => void;
+/** Logits `[rows, padded vocabulary]` of the rows `first` to `first + rows` of a step. */
+export type Sampler = (logits: Tensor, first: number, rows: number) => void;
 
 /** A prompt to bring in. */
 export interface Prompt {
@@ -45,9 +46,11 @@ export interface Prompt {
 export class Slots {
   /** What is kept of the slots' tokens: a cache, or the tokens `[sequences, context]` u32, for passes to read. */
   readonly #kept: { cache: KvCache; history?: undefined } | { cache?: undefined; history: Tensor };
-  /** What the model reads of the next token of each slot. */
+  /** The rows of a step. */
+  readonly #rows: BatchRows;
+  /** What the model reads of the next token of each row. */
   readonly #next: BatchTensors;
-  /** Row of the cache that each slot's next key and value go to. */
+  /** Row of the cache that each row's next key and value go to, and where those of its slot begin. */
   readonly #keyRows: Tensor;
   readonly #bases: Tensor;
   readonly #limits: Tensor;
@@ -57,8 +60,9 @@ export class Slots {
   readonly #long: boolean[];
   /** The adapter of each slot's sequence. */
   readonly #adapters: Uint32Array;
-  /** Whether the slots' rows, which never change, were written to the GPU. */
+  /** Whether what never changes was written to the GPU, and whether slots have other rows than were written. */
   #ready = false;
+  #moved = true;
 
   /** @throws {Error} where the model was made for fewer or shorter sequences. */
   constructor(memory: Memory, readonly model: Llama, readonly sizes: EngineSizes) {
@@ -83,6 +87,7 @@ export class Slots {
     this.#keyRows = present(this.#next.keyRows, "rows of keys");
     this.#bases = make("cache_bases");
     this.#limits = make("cache_limits");
+    this.#rows = new BatchRows(sequences);
     this.#fed = Array(sequences).fill(0);
     this.#adapters = new Uint32Array(sequences);
     this.#long = Array(sequences).fill(false);
@@ -93,14 +98,19 @@ export class Slots {
     return this.#kept.cache;
   }
 
-  /** Next token of each slot `[sequences]` u32, for `sampler` to write. */
+  /** Next token of each row `[sequences]` u32, for `sampler` to write. */
   get ids(): Tensor {
     return this.#next.ids;
   }
 
-  /** Position of each slot's last token, while `sampler` is called `[sequences]` u32. */
+  /** Position of each row's last token, while `sampler` is called `[sequences]` u32. */
   get positions(): Tensor {
     return this.#next.positions;
+  }
+
+  /** Gives a slot a row of steps, which is its own number before. The slot that had the row is no live one. */
+  giveRow(slot: number, row: number): void {
+    if (this.#rows.give(slot, row)) this.#moved = true;
   }
 
   /** Whether a text of so many tokens is rotated as long ones are. */
@@ -141,7 +151,7 @@ export class Slots {
   }
 
   /**
-   * Computes prompts, by slot in ascending order, in place of their slots' earlier sequences. `sampler` gets the logits of
+   * Computes prompts, by row in ascending order, in place of their slots' earlier sequences. `sampler` gets the logits of
    * those that are computed to their end.
    */
   prefill(gpu: Gpu, prompts: readonly Prompt[], sampler: Sampler): void {
@@ -157,7 +167,7 @@ export class Slots {
     if (this.cache === undefined) return this.#recompute(gpu, prompts.length, sampler);
     const most = this.model.mode.maxTokens;
     let together: PromptPiece[] = [], tokens = 0;
-    // Slots whose logits the pass gives: they follow each other.
+    // Rows whose logits the pass gives: they follow each other.
     let first = 0, ended = 0;
     const flush = () => {
       if (together.length > 0) this.#pass(gpu, together, first, sampler);
@@ -165,7 +175,7 @@ export class Slots {
     };
     for (const { slot, ids, cached, until = ids.length } of prompts) {
       const base = slot * context, { length } = ids, count = until - cached;
-      const last = until === length;
+      const last = until === length, row = this.#rows.rowOf(slot);
       if (count > most) {
         flush();
         this.#computeAlone(
@@ -176,9 +186,9 @@ export class Slots {
         );
         continue;
       }
-      const follows = !last || ended === 0 || slot === first + ended;
+      const follows = !last || ended === 0 || row === first + ended;
       if (!follows || tokens + count > most) flush();
-      if (last && ended++ === 0) first = slot;
+      if (last && ended++ === 0) first = row;
       const adapter = this.#adapters[slot];
       together.push({ ids: ids.slice(cached, until), from: cached, length, base, last, adapter });
       tokens += count;
@@ -205,15 +215,16 @@ export class Slots {
       this.#pass(
         gpu,
         [{ ids: ids.slice(from, end), from, length, base, last: isLast, adapter }],
-        slot,
+        this.#rows.rowOf(slot),
         sampler,
       );
     }
   }
 
-  /** Feeds the next token of each of the first `count` slots. */
+  /** Feeds the next token of each of the first `count` rows. */
   step(gpu: Gpu, count: number, sampler: Sampler): void {
     const { model } = this;
+    if (this.#moved) this.#place(gpu, []);
     const { positions, keyRanges: [{ starts, slidingWindow }], ends } = this.#next;
     advance(gpu, {
       positions,
@@ -225,16 +236,18 @@ export class Slots {
       rows: count,
       slidingWindow,
     });
-    for (let slot = 0; slot < count; slot++) {
+    let longest = 0;
+    for (let row = 0; row < count; row++) {
+      const slot = this.#rows.slotOf(row);
       this.#fed[slot] = Math.min(this.#fed[slot] + 1, this.sizes.context);
+      longest = Math.max(longest, this.#fed[slot]);
     }
     const { cache, history } = this.#kept;
     if (cache === undefined) {
       putTokens(gpu, { ids: this.ids, places: this.#keyRows, history, rows: count });
       return this.#recompute(gpu, count, sampler);
     }
-    const { blocks } = cache, longest = Math.max(...this.#fed.slice(0, count));
-    const next = this.#next;
+    const { blocks } = cache, next = this.#next;
     next.tokens = next.targetCount = count;
     sampler(model.decode(gpu, next, { blocks, longest }), 0, count);
   }
@@ -258,23 +271,26 @@ export class Slots {
   set(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
     this.#place(gpu, live.map(({ slot, ids }) => ({ slot, ids: ids.slice(0, -1) })));
     const next = new Uint32Array(this.sizes.sequences);
-    for (const { slot, ids } of live) next[slot] = ids[ids.length - 1];
+    for (const { slot, ids } of live) next[this.#rows.rowOf(slot)] = ids[ids.length - 1];
     gpu.write(this.ids, next);
   }
 
-  /** Writes the slots' rows, last positions and, without a cache, tokens to the GPU. */
+  /** Writes the rows' places, last positions and, without a cache, the slots' tokens to the GPU. */
   #place(gpu: Gpu, live: readonly { slot: number; ids: readonly number[] }[]): void {
     const { sequences, context } = this.sizes;
     if (!this.#ready) {
-      const slots = Uint32Array.from({ length: sequences }, (_, slot) => slot);
-      gpu.write(this.#next.targetRows, slots);
-      gpu.write(this.#bases, slots.map((slot) => slot * context));
+      gpu.write(this.#next.targetRows, Uint32Array.from({ length: sequences }, (_, row) => row));
       gpu.write(this.#limits, new Uint32Array(sequences).fill(context));
       this.#ready = true;
     }
     for (const { slot, ids } of live) this.#fed[slot] = ids.length;
-    gpu.write(this.positions, Uint32Array.from(this.#fed, (tokens) => Math.max(0, tokens - 1)));
-    if (this.#next.adapters) gpu.write(this.#next.adapters.tokens, this.#adapters);
+    const ofRows = (word: (slot: number) => number) =>
+      Uint32Array.from({ length: sequences }, (_, row) => word(this.#rows.slotOf(row)));
+    if (this.#moved) gpu.write(this.#bases, ofRows((slot) => slot * context));
+    this.#moved = false;
+    gpu.write(this.positions, ofRows((slot) => Math.max(0, this.#fed[slot] - 1)));
+    const { adapters } = this.#next;
+    if (adapters) gpu.write(adapters.tokens, ofRows((slot) => this.#adapters[slot]));
     const { history } = this.#kept;
     if (history === undefined) return;
     const tokens = new Uint32Array(history.size);
@@ -290,9 +306,10 @@ export class Slots {
     if (batch.targetCount > 0) sampler(logits, first, batch.targetCount);
   }
 
-  /** All tokens of the first `count` slots in one pass, for decoding without a cache. */
+  /** All tokens of the first `count` rows in one pass, for decoding without a cache. */
   #recompute(gpu: Gpu, count: number, sampler: Sampler): void {
-    const pieces = this.#fed.slice(0, count).map((tokens, slot): PromptPiece => {
+    const pieces = Array.from({ length: count }, (_, row): PromptPiece => {
+      const slot = this.#rows.slotOf(row), tokens = this.#fed[slot];
       const first = slot * this.sizes.context;
       const ids = Uint32Array.from({ length: tokens }, (_, position) => first + position);
       const adapter = this.#adapters[slot];
