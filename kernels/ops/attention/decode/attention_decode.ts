@@ -19,7 +19,7 @@
 import { attention } from "../attention.ts";
 import { packRows } from "../row_index.ts";
 import { defaultScale } from "../tiled/plan.ts";
-import { fittingShape } from "./layout.ts";
+import { decodeLayout, fittingShape } from "./layout.ts";
 import { decodeProgram } from "./program.ts";
 import { prefersUnstaged } from "../unstaged.ts";
 import { combineSplits, type SplitAttention } from "./kv_splits.ts";
@@ -155,9 +155,13 @@ export function attentionDecode(
     softcap: softcap !== null,
     pairs: isFused ? rotary.pairs : "none",
   }, gpu.device.limits);
-  const groups = heads / shape.heads,
-    filling = Math.ceil(WORKGROUPS * processors / (groups * rows));
-  const { splits = uncombined ? UNCOMBINED_SPLITS : Math.min(most, filling) } = geometry;
+  const groups = heads / shape.heads, { tile } = decodeLayout(shape);
+  const filling = Math.min(most, Math.ceil(WORKGROUPS * processors / (groups * rows)));
+  const even = (splits: number) => Math.ceil(longest / splits);
+  // Splits of whole tiles, but for those whose number is given.
+  const given = geometry.splits ?? (uncombined ? UNCOMBINED_SPLITS : undefined);
+  const keysPerSplit = given ? even(given) : tile * Math.ceil(even(filling) / tile);
+  const splits = given ?? even(keysPerSplit);
   const { partialOut, softmaxStats } = workspace;
   const packed = MOST_BINDINGS > gpu.maxBindings;
   const arrays = { ...isFused && { positions }, starts, ends };
@@ -169,7 +173,7 @@ export function attentionDecode(
       heads,
       kv_heads: kvHeads,
       splits,
-      keys_per_split: Math.ceil(longest / splits),
+      keys_per_split: keysPerSplit,
       scale,
       softcap: softcap ?? 0,
     },
