@@ -16,16 +16,17 @@ export interface Compiler extends Disposable {
   compile(source: PipelineSource): Promise<void>;
 }
 
-/** Where compilers come from, and how many there are to be. */
+/** Where compilers come from, how many there are to be, and how many programs each has at once. */
 export interface Compilers {
   count: number;
+  atOnce: number;
   open(): Promise<Compiler>;
 }
 
 /** Compilers at most: each takes memory and time to be opened, and the longest program takes as long as an eighth of all. */
 const MOST_COMPILERS = 8;
-/** Programs that a compiler has at once: one waits, so that no thread does. */
-const AT_ONCE = 2;
+/** Programs that a thread has at once: one waits, so that the thread doesn't. Those of a device would wait for each other by taking a core's time. */
+const OF_THREAD = 2, OF_DEVICE = 1;
 
 /** What the thread of a compiler is told first, and then: a source. */
 export interface CompilerSettings {
@@ -51,7 +52,13 @@ export function compilersFor(
 ): Compilers | undefined {
   if (count <= 0) return undefined;
   const { provider } = choice;
-  if (!provider.compilesInParallel) return { count, open: () => ThreadCompiler.open(limits) };
+  if (!provider.compilesInParallel) {
+    return {
+      count,
+      atOnce: OF_THREAD,
+      open: () => ThreadCompiler.open(limits),
+    };
+  }
   // Devices are opened on this thread: so that the first compiles meanwhile, one after the other.
   let opened: Promise<unknown> = Promise.resolve();
   const open = () => {
@@ -59,7 +66,7 @@ export function compilersFor(
     opened = next.catch(() => {});
     return next;
   };
-  return { count, open };
+  return { count, atOnce: OF_DEVICE, open };
 }
 
 /** A compiler of an implementation that compiles on threads of its own. */
@@ -136,7 +143,7 @@ class ThreadCompiler implements Compiler {
  * @param ended Whether no more is wanted.
  */
 export async function compileAside(
-  { count, open }: Compilers,
+  { count, atOnce, open }: Compilers,
   sources: readonly PipelineSource[],
   compiled: (index: number) => void,
   ended: () => boolean,
@@ -153,7 +160,7 @@ export async function compileAside(
         compiled(index);
       }
     };
-    await Promise.all(Array.from({ length: AT_ONCE }, lane));
+    await Promise.all(Array.from({ length: atOnce }, lane));
   };
   await Promise.allSettled(Array.from({ length: Math.min(count, sources.length) }, work));
 }

@@ -91,6 +91,7 @@ function notingCompilers(count: number, told: string[], failing = 0): Compilers 
   let opened = 0;
   return {
     count,
+    atOnce: 2,
     open: () => {
       const number = opened++;
       if (number < failing) return Promise.reject(new Error("no memory"));
