@@ -74,8 +74,6 @@ export class Gpu {
 
   readonly #provider: Provider;
   readonly #recorder: Recorder;
-  /** Programs that are launched while {@linkcode precompile} lists them. */
-  #listed?: Set<Program>;
   /** Everything that is recorded while {@linkcode trace} runs. */
   #trace?: Use[];
   readonly #readback: Readback;
@@ -156,7 +154,7 @@ export class Gpu {
   ): void {
     const [x, y, z] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
-    if (this.#listed !== undefined) return void this.#listed.add(program);
+    if (this.pipelines.listed !== undefined) return void this.pipelines.listed.add(program);
     this.#trace?.push(launchUse(program, tensors, cost));
     this.#recorder.launch(program, tensors, uniforms, workgroups, cost);
   }
@@ -169,11 +167,11 @@ export class Gpu {
    * @throws as {@linkcode check} does, and where `body` reads.
    */
   async precompile(body: () => void, between?: () => Promise<void>): Promise<number> {
-    const listed = this.#listed = new Set<Program>();
+    const listed = this.pipelines.listed = new Set<Program>();
     try {
       body();
     } finally {
-      this.#listed = undefined;
+      this.pipelines.listed = undefined;
     }
     return await this.pipelines.compile(
       listed,
@@ -197,7 +195,7 @@ export class Gpu {
    * pass; a launch copies faster what fits a binding, see `copy` of ops/elements/bytes.ts.
    */
   copyBuffer(from: Tensor, to: Tensor): void {
-    if (this.#listed !== undefined) return;
+    if (this.pipelines.listed !== undefined) return;
     this.#trace?.push({ name: "copy", reads: [from], writes: [to] });
     this.#recorder.encoder()
       .copyBufferToBuffer(
@@ -211,7 +209,7 @@ export class Gpu {
 
   /** Records filling a tensor with zeros in the same way. */
   clearBuffer(tensor: Tensor): void {
-    if (this.#listed !== undefined) return;
+    if (this.pipelines.listed !== undefined) return;
     this.#trace?.push({ name: "clear", reads: [], writes: [tensor] });
     this.#recorder.encoder().clearBuffer(
       allocated(tensor.buffer, tensor.name),
@@ -233,7 +231,7 @@ export class Gpu {
     if (4 * first + data.byteLength > tensor.bytes) {
       throw new Error(`${tensor.name}: ${data.byteLength} bytes do not fit ${tensor.bytes}`);
     }
-    if (this.#listed !== undefined) return;
+    if (this.pipelines.listed !== undefined) return;
     this.#trace?.push({ name: "write", reads: [], writes: [tensor] });
     const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
     const buffer = allocated(tensor.buffer, tensor.name);
@@ -248,7 +246,9 @@ export class Gpu {
 
   /** Working memory for one launch and the next: an f32 tensor of at least `bytes` bytes. */
   scratch(bytes: number): Tensor {
-    if (this.#listed !== undefined) return new Tensor("scratch", "f32", [bytes / 4], undefined);
+    if (this.pipelines.listed !== undefined) {
+      return new Tensor("scratch", "f32", [bytes / 4], undefined);
+    }
     if (this.#scratch === undefined || this.#scratch.bytes < bytes) {
       if (this.#scratch !== undefined) this.free(this.#scratch);
       this.#scratch = this.memory.tensor("workspace", "scratch", "f32", [bytes / 4]);
@@ -290,7 +290,7 @@ export class Gpu {
   ): Promise<void> {
     const out = target.subarray(0, tensor.bytes);
     if (overlap && out.length > STAGING_BYTES) throw new Error(`${tensor.name} is too large`);
-    if (this.#listed !== undefined) {
+    if (this.pipelines.listed !== undefined) {
       throw new Error(`${tensor.name} can't be read while programs are precompiled`);
     }
     if (this.#reading) throw new Error(`${tensor.name} can't be read while another reading waits`);

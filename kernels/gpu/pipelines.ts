@@ -36,6 +36,8 @@ export class Pipelines {
   #checks: Promise<void>[] = [];
   #failure?: Error;
   #ended = false;
+  /** Programs that are launched, while they are only listed to be compiled. */
+  listed?: Set<Program>;
   /** Prints each program's WGSL once, for debugging. */
   print = false;
 

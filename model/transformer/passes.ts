@@ -3,10 +3,10 @@
  *
  * @module
  */
-import type { Tensor } from "../../kernels/gpu/tensor.ts";
+import { Tensor } from "../../kernels/gpu/tensor.ts";
 import { cast } from "../../kernels/ops/elements/cast.ts";
 import { trainsBlock } from "./assemble.ts";
-import type { Block, NextNorm } from "./block.ts";
+import type { Block, BlockPass, NextNorm } from "./block.ts";
 import { blockInference, inferInputNorm, type InferPass } from "./block_inference.ts";
 import {
   blockBackward,
@@ -18,6 +18,33 @@ import {
 import type { HeadInput } from "./head.ts";
 import type { Network } from "./network.ts";
 import type { DropoutState } from "./packed_linear.ts";
+
+/** Whether the blocks of a network differ in nothing that decides about programs. */
+const uniform = new WeakMap<readonly Block[], boolean>();
+
+function areUniform(blocks: readonly Block[]): boolean {
+  let known = uniform.get(blocks);
+  if (known === undefined) {
+    const [first, ...others] = blocks.map(shapeOf);
+    uniform.set(blocks, known = others.every((other) => other === first));
+  }
+  return known;
+}
+
+/** All of a block but its values and its place. */
+function shapeOf(block: Block): string {
+  return JSON.stringify(block, (key, value) => {
+    if (value instanceof Tensor) return [value.dtype, ...value.shape];
+    if (key === "subsequence") return undefined;
+    return typeof value === "string" ? value.replace(/\blayers\.\d+\./, "") : value;
+  });
+}
+
+/** Whether a block would only launch what block 1 does, while programs are listed: neither the first nor the last. */
+function repeats({ gpu }: BlockPass, blocks: readonly Block[], b: number): boolean {
+  return gpu.pipelines.listed !== undefined && b > 1 && b < blocks.length - 1 &&
+    areUniform(blocks);
+}
 
 /** How the loss of a micro-batch is taken. */
 export interface LossOptions {
@@ -46,6 +73,7 @@ export function forwardPass(
   if (!passed) {
     input.forward(gpu, batch, residualAt(0));
     blocks.forEach((block, b) => {
+      if (plan.segments.length === 1 && repeats(pass, blocks, b)) return;
       const next = normAfter(blocks, pass, b), normed = b > 0;
       blockForward(pass, block, b, { x: residualAt(b), y: residualAt(b + 1), normed, next });
     });
@@ -72,6 +100,7 @@ export function inferencePass(
     : undefined;
   input.forward(gpu, batch, x);
   blocks.forEach((block, b) => {
+    if (repeats(pass, blocks, b)) return;
     const after = blocks.at(b + 1);
     if (after === undefined) return blockInference(pass, block, b, x, { output });
     blockInference(pass, block, b, x, { next: inferInputNorm(pass, after) });
@@ -109,6 +138,7 @@ export function backwardPass({ input, blocks }: Network, pass: TrainPass): void 
       blockForward(pass, blocks[b], b, { x, y, normed: b > first, next: following });
     }
     for (let b = last; b >= Math.max(first, lowest); b--) {
+      if (plan.segments.length === 1 && repeats(pass, blocks, b)) continue;
       const x = residual[plan.residual[b]];
       blockBackward(pass, blocks[b], b, {
         x,
