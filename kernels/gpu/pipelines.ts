@@ -11,6 +11,7 @@ import { type PipelinePlan, pipelineSource, planPipeline } from "./pipeline_sour
 import { type Program, wgslError } from "./program.ts";
 import type { Provider } from "./providers/provider.ts";
 import { noteText } from "../terminal.ts";
+import { setTimeout as delay } from "node:timers/promises";
 
 /** A compiled program. */
 export interface Pipeline {
@@ -22,6 +23,8 @@ export interface Pipeline {
 const FEW_PROGRAMS = 8;
 /** A driver that takes so many milliseconds for a program has to compile it, and likely the others too. */
 const LONG = 50;
+/** Turns of the event loop, of so many milliseconds, in which the implementation tells what is built. */
+const TURNS = 5, TURN = 2;
 
 /** The pipelines made so far. */
 export class Pipelines {
@@ -100,10 +103,12 @@ export class Pipelines {
       this.get(program);
       return performance.now() - began > LONG;
     }
-    const built = this.#buildAside(program).then(() => false);
-    const long = Promise.withResolvers<boolean>();
-    const timer = setTimeout(() => long.resolve(true), LONG);
-    return await Promise.race([built, long.promise]).finally(() => clearTimeout(timer));
+    let isBuilt = false;
+    const built = this.#buildAside(program).then(() => isBuilt = true);
+    await Promise.race([built, delay(LONG)]);
+    // This thread may have been busy meanwhile, and not have heard of it.
+    for (let turn = 0; turn < TURNS && !isBuilt; turn++) await delay(TURN);
+    return !isBuilt;
   }
 
   /** Compiles programs on other devices, and builds each pipeline when the driver has it. */

@@ -182,3 +182,18 @@ gpuTest("programs that other devices compile run, and a wrong one is told", asyn
   await assert.rejects(failing, /WGSL error in program "pipelines_wrong\(n=9\)"[^]*missing_9/);
   gpu.close();
 });
+
+Deno.test("a thread that is busy while a pipeline is built does not take the driver for a slow one", async () => {
+  const told: string[] = [];
+  const pipelines = pipelinesOf(
+    true,
+    // As Dawn tells: in a later turn of the event loop than the one in which it is built.
+    (label) =>
+      new Promise((resolve) => setTimeout(() => setTimeout(() => resolve({ label }), 1), 1)),
+    notingCompilers(2, told),
+  );
+  const compiled = pipelines.compile(MANY);
+  busy(120);
+  assert.equal(await compiled, MANY.length);
+  assert.deepEqual(told, []);
+});
