@@ -109,7 +109,7 @@ function notingCompilers(count: number, told: string[], failing = 0): Compilers 
 for (const parallel of [false, true]) {
   const where = parallel ? "aside" : "here";
   /** Pipelines of a driver that has to compile the first program that it is asked for, and has the others. */
-  const slowAtFirst = (built: string[], compilers: Compilers, milliseconds = 80) => {
+  const slowAtFirst = (built: string[], compilers: Compilers, milliseconds = 400) => {
     let isFirst = true;
     return pipelinesOf(parallel, (label) => {
       built.push(label);
