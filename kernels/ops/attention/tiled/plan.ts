@@ -225,9 +225,8 @@ export interface AttentionOptions {
   /** Take tiles of this shape. */
   shape?: ShapeName;
   /**
-   * With `f16Sums`, take the programs for subgroup matrices where there are such and sizes suit them: the default
-   * on tensor cores, where forward they take 0.86 (121 tokens) to 0.5 (968) of the time of tiles, backward 0.65
-   * to 0.48.
+   * With `f16Operands` or `f16Sums`, take the programs for subgroup matrices where there are such and sizes suit them: the
+   * default on tensor cores (docs/performance.md says what they gain).
    */
   matrices?: boolean;
 }
