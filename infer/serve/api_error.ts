@@ -38,11 +38,12 @@ export class ApiError extends Error {
    * @param param The field that is wrong.
    * @param code What programs know the error by.
    * @param retryAfter Seconds after which to ask again.
+   * @param allow Methods that the path knows.
    */
   constructor(
     readonly status: ErrorStatus,
     message: string,
-    readonly details: { param?: string; code?: string; retryAfter?: number } = {},
+    readonly details: { param?: string; code?: string; retryAfter?: number; allow?: string } = {},
   ) {
     super(message);
   }
@@ -54,8 +55,9 @@ export class ApiError extends Error {
 
   /** The answer to the request. */
   response(): Response {
-    const { retryAfter } = this.details;
-    const headers = retryAfter === undefined ? undefined : { "Retry-After": `${retryAfter}` };
+    const { retryAfter, allow } = this.details, headers = new Headers();
+    if (retryAfter !== undefined) headers.set("Retry-After", `${retryAfter}`);
+    if (allow !== undefined) headers.set("Allow", allow);
     return Response.json(this.body, { status: this.status, headers });
   }
 }

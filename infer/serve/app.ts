@@ -103,6 +103,26 @@ function ownError(error: unknown): ApiError {
   return new ApiError(error.status as ErrorStatus, error.message);
 }
 
+/** The path that another one was meant to be, as when `/v1` is missing at a client's address, or is there twice. */
+function meantPath(path: string): string | undefined {
+  const single = path.replace(/\/{2,}/g, "/").replace(/\/$/, "");
+  return [single, `/v1${single}`].find((given) => COUNTED_PATHS.includes(given)) ??
+    COUNTED_PATHS.find((known) => single.endsWith(known));
+}
+
+/** What is said of a path that is none, or is asked in a way that it does not know. */
+function unknownUrl({ routes }: App, { method, path }: { method: string; path: string }): ApiError {
+  const known = routes.filter((route) => route.path === path && route.method !== "ALL");
+  const allow = [...new Set(known.map((route) => route.method))].join(", ");
+  if (allow !== "") {
+    const message = `${path} does not know ${method}; expected ${allow}`;
+    return new ApiError(405, message, { code: "method_not_allowed", allow });
+  }
+  const meant = meantPath(path), hint = meant === undefined ? "" : `; did you mean ${meant}?`;
+  const message = `there is no ${method} ${path} here${hint}`;
+  return new ApiError(404, message, { code: "unknown_url" });
+}
+
 /** The server of a model. */
 export function serveApp(serving: Serving, access: Access): App {
   const app: App = new OpenAPIHono();
@@ -151,10 +171,7 @@ export function serveApp(serving: Serving, access: Access): App {
     const page = isOfPage(context.req.path) ? await answerPage(context) : undefined;
     return page ?? await next();
   });
-  app.notFound(({ req }) =>
-    new ApiError(404, `there is no ${req.method} ${req.path} here`, { code: "unknown_url" })
-      .response()
-  );
+  app.notFound(({ req }) => unknownUrl(app, req).response());
   app.onError((error) => ownError(error).response());
   return app;
 }

@@ -16,11 +16,24 @@ const content = z.union([z.string(), z.array(textPart).min(1)], {
 
 const toolCall = z.strictObject({
   id: z.string(),
+  // What streams number calls by comes back from clients that have joined them.
+  index: z.int().nullish(),
   type: z.literal("function"),
   function: z.strictObject({ name: z.string(), arguments: z.string() }),
 });
 
 const name = z.string().nullish();
+
+/** What answers of this server or another one hold beside a text: clients send them back as they are. */
+const answeredFields = {
+  refusal: z.null().optional(),
+  audio: z.null().optional(),
+  function_call: z.null().optional(),
+  annotations: z.array(z.unknown()).nullish(),
+  // Thoughts are no part of what was said.
+  reasoning: z.string().nullish(),
+  reasoning_content: z.string().nullish(),
+};
 
 /** A message of a request. */
 export const messageField = z.discriminatedUnion("role", [
@@ -29,8 +42,8 @@ export const messageField = z.discriminatedUnion("role", [
     role: z.literal("assistant"),
     content: content.nullish(),
     name,
-    refusal: z.null().optional(),
-    tool_calls: z.array(toolCall).min(1).nullish(),
+    tool_calls: z.array(toolCall).nullish(),
+    ...answeredFields,
   }),
   z.strictObject({ role: z.literal("tool"), content, tool_call_id: z.string(), name }),
 ]);
@@ -57,9 +70,10 @@ function plainMessage(message: RequestMessage) {
   const text = typeof content === "string"
     ? content
     : content?.map(({ text }) => text).join("") ?? "";
-  const calls = role === "assistant" && message.tool_calls
-    ? message.tool_calls.map(({ function: { name, arguments: json }, ...call }) => ({
-      ...call,
+  const calls = role === "assistant" && message.tool_calls && message.tool_calls.length > 0
+    ? message.tool_calls.map(({ id, type, function: { name, arguments: json } }) => ({
+      id,
+      type,
       function: { name, arguments: argumentsOf(json) },
     }))
     : undefined;

@@ -17,6 +17,16 @@ import { toolFields, ToolText, toolUse } from "../tools.ts";
 import { adapterNamed, promptIds, type Serving } from "../serving.ts";
 import { answers as described, type App, bodyHook, jsonBody } from "./endpoint.ts";
 
+/** What only other models heed, or what says that they are to do as all here do. */
+const hintFields = {
+  reasoning_effort: z.unknown().optional(),
+  verbosity: z.unknown().optional(),
+  prediction: z.unknown().optional(),
+  modalities: z.array(z.literal("text")).nullish(),
+  functions: z.null({ error: "expected tools in its place" }).optional(),
+  function_call: z.null({ error: "expected tool_choice in its place" }).optional(),
+};
+
 const schema = z.strictObject({
   ...answerFields,
   ...ignoredFields,
@@ -27,6 +37,7 @@ const schema = z.strictObject({
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
   response_format: responseFormatField.nullish(),
+  ...hintFields,
 });
 type ChatRequest = z.output<typeof schema>;
 

@@ -28,6 +28,16 @@ function describe({ names: [base, ...adapters], created, context }: Serving, nam
   };
 }
 
+/** A name as a path has it; one that is written wrong is a name of nothing. */
+function nameIn(path: string): string {
+  const written = path.slice("/v1/models/".length);
+  try {
+    return decodeURIComponent(written);
+  } catch {
+    return written;
+  }
+}
+
 export function models(app: App, serving: Serving): void {
   app.openapi(list, (context) => {
     const data = serving.names.map((name) => describe(serving, name));
@@ -35,7 +45,7 @@ export function models(app: App, serving: Serving): void {
   });
   // Names may hold slashes, which a parameter of a path may not.
   app.get("/v1/models/*", (context) => {
-    const name = decodeURIComponent(context.req.path.slice("/v1/models/".length));
+    const name = nameIn(context.req.path);
     adapterNamed(serving, name);
     return context.json(describe(serving, name));
   });

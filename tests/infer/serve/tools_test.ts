@@ -59,6 +59,7 @@ serverTest("the template is given tools, calls and their results", settings, asy
       role: "assistant",
       content: null,
       tool_calls: [{
+        index: 0,
         id: "call_1",
         type: "function",
         function: JSON.parse(
