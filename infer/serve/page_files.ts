@@ -21,6 +21,7 @@ export function servedPage(): ReadonlyMap<string, PageFile> {
       "app.ts",
       "columns.ts",
       "conversation.ts",
+      "copying.ts",
       "editor.ts",
       "events.ts",
       "kept.ts",

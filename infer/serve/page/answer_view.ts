@@ -5,14 +5,13 @@
  */
 import { element, setText } from "../../../http/page/elements.ts";
 import type { Answer } from "./conversation.ts";
+import { COPIES, copyButton } from "./copying.ts";
 import { editor } from "./editor.ts";
 import { markdown } from "./markdown.ts";
 import { TokenText } from "./tokens.ts";
 
 /** Milliseconds between two looks at a text that grows, and how many times what a look took. */
 const PAUSE = 40, SHARE = 4;
-/** Milliseconds for which a button says that it has copied. */
-const COPIED = 2000;
 
 /** What a person can do with an answer. */
 export interface AnswerActions {
@@ -68,7 +67,7 @@ export class AnswerView {
       stop: button("Stop", () => actions.stop()),
       retry: button("Retry", () => actions.retry()),
       edit: button("Edit", () => this.#edit()),
-      copy: button("Copy", () => void this.#copy()),
+      copy: copyButton("Copy", () => this.answer.text),
     };
     const group = { role: "group", "aria-label": `Answer of ${answer.model}`, class: "buttons" };
     this.article = element(
@@ -105,7 +104,8 @@ export class AnswerView {
         this.#body.replaceChildren(this.#tokens.list);
       }
     } else {
-      this.#body.replaceChildren(markdown(text));
+      // What is drawn anew all the time can't be pressed.
+      this.#body.replaceChildren(markdown(text, { copies: COPIES && !running }));
     }
     this.#cost = performance.now() - began;
     setText(this.#problem, problem ?? "");
@@ -115,8 +115,7 @@ export class AnswerView {
     this.#buttons.stop.hidden = !running;
     this.#buttons.retry.hidden = running;
     this.#buttons.edit.hidden = running;
-    // A browser lets pages copy that come from this machine, or by TLS.
-    this.#buttons.copy.hidden = running || text === "" || !isSecureContext;
+    this.#buttons.copy.hidden = running || text === "" || !COPIES;
   }
 
   #edit(): void {
@@ -140,12 +139,5 @@ export class AnswerView {
     this.#body.hidden = true;
     this.#body.after(form);
     form.querySelector("textarea")?.focus();
-  }
-
-  async #copy(): Promise<void> {
-    const { copy } = this.#buttons;
-    await navigator.clipboard.writeText(this.answer.text);
-    setText(copy, "Copied");
-    setTimeout(() => setText(copy, "Copy"), COPIED);
   }
 }

@@ -16,6 +16,11 @@ export class KeyNeeded extends Problem {
   override name = "KeyNeeded";
 }
 
+/** The server has another model than the one that was asked for. */
+export class ModelGone extends Problem {
+  override name = "ModelGone";
+}
+
 /** A model that is served. */
 export interface Model {
   readonly id: string;
@@ -83,6 +88,7 @@ function problemOf({ message, code }: ApiError, status = 500, wait: string | nul
     const when = wait === null ? "later" : `in ${wait} s`;
     return new Problem(`Too many answers wait already; try again ${when}.`);
   }
+  if (code === "model_not_found") return new ModelGone(sentence(message));
   if (code === "context_length_exceeded") {
     return new Problem(`The conversation is too long. ${sentence(message)}`);
   }

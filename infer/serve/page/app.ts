@@ -4,7 +4,7 @@
  * @module
  */
 import { byId, element, setText } from "../../../http/page/elements.ts";
-import { type AnswerPart, Api, KeyNeeded, Problem } from "./api.ts";
+import { type AnswerPart, Api, KeyNeeded, ModelGone, Problem } from "./api.ts";
 import { Columns } from "./columns.ts";
 import { type Answer, messagesOf, type Turn } from "./conversation.ts";
 import { isEnter } from "./editor.ts";
@@ -91,7 +91,11 @@ class Page {
     addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !event.isComposing && !hideAlternatives()) this.#stopAll();
     });
-    addEventListener("pagehide", () => keep(this.#kept));
+    addEventListener("pagehide", () => {
+      // The browser ends them then, which is no fault of the server's.
+      this.#stopAll();
+      keep(this.#kept);
+    });
     document.addEventListener("visibilitychange", () => keep(this.#kept));
     addEventListener("scroll", () => {
       this.#follows = innerHeight + scrollY > document.documentElement.scrollHeight - AT_END;
@@ -316,6 +320,7 @@ class Page {
       if (error instanceof Problem) answer.problem = error.message;
       else if (!controller.signal.aborted) throw error;
       if (error instanceof KeyNeeded) this.#askForKey();
+      if (error instanceof ModelGone) void this.#connect();
     } finally {
       this.#running.delete(answer);
       this.#show();

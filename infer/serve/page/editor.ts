@@ -26,7 +26,12 @@ export interface Editing {
 
 /** A form with a text in it, for the place where the text was; it wants the focus once it is there. */
 export function editor({ text, label, action, changed, done }: Editing): HTMLFormElement {
-  const field = element("textarea", { class: "field", rows: "2", "aria-label": label });
+  const field = element("textarea", {
+    class: "field",
+    rows: "2",
+    dir: "auto",
+    "aria-label": label,
+  });
   const cancel = element("button", { type: "button" }, "Cancel");
   const submit = element("button", { class: "strong" }, action);
   const form = element(

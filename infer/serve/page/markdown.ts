@@ -6,6 +6,7 @@
 import DOMPurify from "dompurify";
 import { Marked } from "marked";
 import { element } from "../../../http/page/elements.ts";
+import { copyButton } from "./copying.ts";
 
 /** Headings of an answer come below those of the page, of which the lowest is of this level. */
 const LEVEL = 3;
@@ -53,18 +54,30 @@ function scrolling(name: string, wide: Element): void {
   box.append(wide);
 }
 
-/** A text's elements. */
-export function markdown(text: string): DocumentFragment {
+/** What begins at the right where its own text does. */
+const DIRECTED = "p, h4, h5, h6, ul, ol, blockquote, table";
+
+/** A text's elements. @param copies Whether there is a button beside code that copies it. */
+export function markdown(text: string, { copies }: { copies: boolean }): DocumentFragment {
   level = LEVEL;
   const fragment = DOMPurify.sanitize(marked.parse(text, { async: false }), {
     ALLOWED_TAGS: TAGS,
-    ALLOWED_ATTR: ["href", "start"],
+    ALLOWED_ATTR: ["align", "href", "start"],
+    // Where these are not named, their values have to be addresses, too.
+    ADD_URI_SAFE_ATTR: ["align", "start"],
     ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
     RETURN_DOM_FRAGMENT: true,
   });
-  for (const code of fragment.querySelectorAll("pre")) scrolling("Code", code);
+  for (const directed of fragment.querySelectorAll(DIRECTED)) directed.setAttribute("dir", "auto");
+  for (const code of fragment.querySelectorAll("pre")) {
+    const box = element("div", { class: "code" });
+    code.before(box);
+    if (copies) box.append(copyButton("Copy code", () => code.textContent.replace(/\n$/, "")));
+    box.append(code);
+    scrolling("Code", code);
+  }
   for (const table of fragment.querySelectorAll("table")) scrolling("Table", table);
   return fragment;
 }

@@ -112,7 +112,7 @@ export class TokenText {
   /** @param name What the list is called. */
   constructor(name: string) {
     const role = { role: "listbox", "aria-orientation": "horizontal" };
-    this.list = element("div", { class: "tokens", "aria-label": name, ...role });
+    this.list = element("div", { class: "tokens", dir: "auto", "aria-label": name, ...role });
     this.list.addEventListener("pointerover", ({ target }) => this.#look(target));
     this.list.addEventListener("pointerleave", () => theAlternatives().hideSoon());
     this.list.addEventListener("focusin", ({ target }) => this.#look(target));

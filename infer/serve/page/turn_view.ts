@@ -29,7 +29,7 @@ export interface Shown {
 export class TurnView {
   readonly item: HTMLLIElement;
   readonly #actions: TurnActions;
-  readonly #prompt = element("p", { class: "text" });
+  readonly #prompt = element("p", { class: "text", dir: "auto" });
   readonly #answers = element("div", { class: "answers" });
   readonly #edit = element("button", { type: "button", class: "quiet" }, "Edit");
   #views: (AnswerView | HTMLElement)[] = [];

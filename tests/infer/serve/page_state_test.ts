@@ -25,6 +25,8 @@ pageTest("a reload finds the conversation, what was typed and what was set", {
   await untilTold("evict");
   assert.equal(await page.evaluate(answerText(0)), "Lulu.");
   assert.equal(await page.evaluate(answerText(1)), "In the");
+  assert.match(await tab.text("#turns > li:last-child .facts"), /stopped$/);
+  assert.equal(await tab.text("#turns > li:last-child .problem"), "");
   const values = await page.$$eval(
     "#prompt, #temperature, #system, #model-0",
     (all) => all.map((field) => (field as unknown as { value: string }).value),
