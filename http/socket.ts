@@ -35,7 +35,7 @@ export interface Socket {
   readonly port: number;
   /** Ends when it is served no more. */
   readonly finished: Promise<void>;
-  /** Takes no further connection, and ends those that wait for nothing. */
+  /** Takes no further connection, and ends those that wait for no answer. */
   finish(): void;
   /** Ends all connections. */
   close(): Promise<void>;
@@ -187,15 +187,15 @@ async function listen(server: Server, { host, port }: SocketOptions): Promise<nu
 export async function serveSocket(fetch: Fetch, options: SocketOptions): Promise<Socket> {
   const { askPatience, mostConnections } = options;
   const limits = { requestTimeout: askPatience, headersTimeout: askPatience };
-  // Connections, and whether each has asked for what is not answered yet.
-  const connections = new Map<NetSocket, boolean>();
+  // Connections, and what each has asked for that is not answered yet.
+  const connections = new Map<NetSocket, IncomingMessage | undefined>();
   let finishing = false;
   const server = createServer(limits, (asked, reply) => {
     const { socket } = asked;
-    connections.set(socket, true);
+    connections.set(socket, asked);
     reply.once("close", () => {
       if (finishing) socket.destroySoon();
-      else if (connections.has(socket)) connections.set(socket, false);
+      else if (connections.has(socket)) connections.set(socket, undefined);
     });
     // A body that breaks off is told by its reader.
     asked.on("error", () => {});
@@ -204,7 +204,7 @@ export async function serveSocket(fetch: Fetch, options: SocketOptions): Promise
   });
   server.maxConnections = mostConnections;
   server.on("connection", (socket: NetSocket) => {
-    connections.set(socket, false);
+    connections.set(socket, undefined);
     socket.once("close", () => connections.delete(socket));
   });
   const finished = new Promise<void>((resolve) => server.on("close", resolve));
@@ -215,7 +215,10 @@ export async function serveSocket(fetch: Fetch, options: SocketOptions): Promise
       finishing = true;
       server.close();
       // Deno's `closeIdleConnections` leaves those open that have asked for nothing yet.
-      for (const [socket, isAsking] of connections) if (!isAsking) socket.destroy();
+      for (const [socket, asked] of connections) {
+        // Whoever has not asked to the end is not waited for.
+        if (!asked?.complete) socket.destroy();
+      }
     },
     close: () => {
       server.close();

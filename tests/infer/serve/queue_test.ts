@@ -159,3 +159,18 @@ serverTest(
     for (const answer of await Promise.all(both)) assert.match(answer, /data: \[DONE\]/);
   },
 );
+
+serverTest("a server that ends waits for no request that has come in part", {}, async (server) => {
+  const { port, until } = server;
+  const head = `POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n` +
+    "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+  using half = await Deno.connect({ hostname: "127.0.0.1", port });
+  await half.write(new TextEncoder().encode(head));
+  // What came before has been read then.
+  await server.ask({ path: "/health" });
+  const began = performance.now();
+  server.server.finish();
+  await until("finished");
+  assert.ok(performance.now() - began < 5000);
+  assert.equal(await half.read(new Uint8Array(1)).catch(() => null), null);
+});
