@@ -83,6 +83,12 @@ function closest(issue: z.core.$ZodIssue): z.core.$ZodIssue {
   return deepest === undefined ? issue : { ...deepest, path: [...issue.path, ...deepest.path] };
 }
 
+/** What is wrong with a value, in words. */
+function fault(issue: z.core.$ZodIssue): string {
+  const isMissing = issue.code === "invalid_type" && issue.message.endsWith("received undefined");
+  return isMissing ? `is missing; expected ${issue.expected}` : issue.message;
+}
+
 /**
  * What is wrong with a request's body, told of its first fault.
  *
@@ -99,7 +105,7 @@ export function invalidBody(error: z.ZodError, known: readonly string[]): ApiErr
     });
   }
   const where = param === "" ? "the body" : param;
-  return new ApiError(400, `${where}: ${issue.message}`, {
+  return new ApiError(400, `${where}: ${fault(issue)}`, {
     param: param || undefined,
     code: "invalid_value",
   });

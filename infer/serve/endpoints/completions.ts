@@ -38,7 +38,9 @@ const schema = z.strictObject({
   logprobs: z.int().min(0).max(5).nullish(),
   echo: z.boolean().nullish(),
   best_of: z.int().nullish(),
-  suffix: z.null({ error: "text to insert before is not supported; expected null" }).optional(),
+  suffix: z.literal(["", null], {
+    error: "text to insert before is not supported; expected null",
+  }).optional(),
 });
 type CompletionRequest = z.output<typeof schema>;
 

@@ -83,7 +83,8 @@ serverTest("what is wrong with a request is said, with the field", {}, async ({ 
       /"gpt-4o" is not served here; expected "builtin"/,
     ],
     ["chat/completions", chat({ messages: [] }), "messages", /messages: /],
-    ["chat/completions", { model: "builtin" }, "messages", /messages: /],
+    ["chat/completions", { model: "builtin" }, "messages", /messages: is missing/],
+    ["chat/completions", { messages: [] }, "model", /^model: is missing; expected string$/],
     [
       "chat/completions",
       chat({ temprature: 1 }),
@@ -144,7 +145,8 @@ serverTest("what is wrong with a request is said, with the field", {}, async ({ 
   for (const [path, body, param, message] of wrong) {
     const { status, text: answer } = await post(`/v1/${path}`, body);
     const { error } = JSON.parse(answer), what = JSON.stringify(body).slice(0, 100);
-    assert.equal(status, param === "model" ? 404 : 400, `${what}: ${answer}`);
+    const isOther = param === "model" && "model" in body;
+    assert.equal(status, isOther ? 404 : 400, `${what}: ${answer}`);
     assert.equal(error.param, param, what);
     assert.match(error.message, message);
     assert.equal(error.type, status === 404 ? "not_found_error" : "invalid_request_error");

@@ -1,6 +1,6 @@
 /** What editors and agents send besides what is answered, and addresses that people give them by mistake. */
 import assert from "node:assert/strict";
-import { chat, serverTest } from "./in_process.ts";
+import { chat, serverTest, text } from "./in_process.ts";
 
 const CHAT = "/v1/chat/completions";
 
@@ -20,6 +20,12 @@ serverTest("fields for other models change nothing", {}, async ({ post, admitted
     assert.equal(status, 400, text);
     assert.ok(JSON.parse(text).error.param.startsWith(name), text);
   }
+});
+
+serverTest("an empty suffix is none", {}, async ({ post, admitted, give }) => {
+  const answer = post("/v1/completions", text({ suffix: "", best_of: 1 }));
+  give({ id: (await admitted()).id, ids: [], finished: "stop" });
+  assert.equal((await answer).status, 200);
 });
 
 serverTest("answers come back as libraries dump them", {}, async ({ post, admitted, give }) => {
