@@ -79,7 +79,8 @@ export function bearerOf(keys: readonly string[]): (authorization: string | unde
   const digest = (text: string) => createHash("sha256").update(text).digest();
   const expected = keys.map((key) => digest(`Bearer ${key}`));
   return (authorization = "") => {
-    const given = digest(authorization);
+    // The scheme's name is of any case.
+    const given = digest(authorization.replace(/^bearer +/i, "Bearer "));
     let found = -1;
     for (const [i, key] of expected.entries()) if (timingSafeEqual(given, key)) found = i;
     return found;

@@ -50,6 +50,9 @@ export const COUNTED_PATHS: readonly string[] = [
 /** Bytes of a body at most. */
 const LARGEST_BODY = 8 << 20;
 
+/** What is said to whoever knows the server by another name, such as from a container. */
+const OTHER_NAMES = " Another name of it is given by --origin http://NAME:PORT.";
+
 /** Who may ask. */
 export interface Access {
   /** The address that is listened on. */
@@ -139,7 +142,10 @@ export function serveApp(serving: Serving, access: Access): App {
       isServed,
       origins,
     );
-    if (refusal !== undefined) throw new ApiError(refusal.status, refusal.message);
+    if (refusal !== undefined) {
+      const hint = isServed(req.header("host")) ? "" : OTHER_NAMES;
+      throw new ApiError(refusal.status, `${refusal.message}${hint}`);
+    }
     const key = bearer(req.header("authorization"));
     if (keys.length > 0 && key < 0 && req.path !== "/health" && !isOfPage(req.path)) {
       throw new ApiError(

@@ -12,7 +12,8 @@ serverTest("a foreign Host is refused", {}, async ({ ask, post, port, told }) =>
     assert.equal(status, 403, Host);
     assert.deepEqual(JSON.parse(body), {
       error: {
-        message: "This Host is not served here.",
+        message:
+          "This Host is not served here. Another name of it is given by --origin http://NAME:PORT.",
         type: "permission_error",
         param: null,
         code: null,
@@ -93,8 +94,8 @@ serverTest("without a key nothing but health is told", { keys: [KEY, OTHER] }, a
     assert.equal((await post("/v1/completions", text(), headers)).status, 401);
     assert.equal((await ask({ path: "/health", headers })).status, 200);
   }
-  for (const key of [KEY, OTHER]) {
-    const headers = { Authorization: `Bearer ${key}` };
+  for (const Authorization of [`Bearer ${KEY}`, `Bearer ${OTHER}`, `bearer  ${KEY}`]) {
+    const headers = { Authorization };
     assert.equal((await ask({ path: "/v1/models", headers })).status, 200);
   }
   assert.deepEqual(told, []);
