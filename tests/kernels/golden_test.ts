@@ -113,7 +113,7 @@ const PROGRAMS: Record<string, string> = {
   matvec_norm_grid:
     "matvec(a=f32,b=f16,c=f32,norm=f16,normOffset=0,operands=f16,activation=none,accumulate=false,rows=1,vectors=512,groups=3072,compact=true,kvSplits=0,headDim=0,whole=true,threads=128,steps=4,outputs=2,wide=8,grid=528,ahead=true,subgroup=4)",
   matvec_swiglu:
-    "matvec(a=f32,b=f16,c=f16,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=512,steps=1,outputs=4,wide=8,grid=264,ahead=true,subgroup=4)",
+    "matvec(a=f32,b=f16,c=f16,norm=f16,normOffset=0,operands=f16,activation=silu,accumulate=false,rows=1,vectors=512,groups=5504,compact=true,kvSplits=0,headDim=0,whole=true,threads=256,steps=2,outputs=4,wide=8,grid=264,ahead=true,subgroup=4)",
   int8_encode: "int8_encode(from=F16)",
   nf4_encode: "nf4_encode(from=BF16)",
   rmsnorm: "rmsnorm(w=f16,offset=0,y=f16,rstd=true,threads=512,perThread=2)",

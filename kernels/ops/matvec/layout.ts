@@ -50,14 +50,21 @@ export interface MatvecSize {
   splitInput?: boolean;
   /** Half of the columns are gates of the others. */
   swiglu?: boolean;
+  /** Columns of C are stored in pairs. */
+  paired?: boolean;
 }
 
 /** Most rows of A that threads keep in registers: more cost what they save. */
 const WHOLE_ROWS = 2;
-/** From so many columns on groups are of four, without a grid and with one, which then has large workgroups. */
-const MANY_COLUMNS = 8192, MANY_COLUMNS_OF_GRID = 16384;
-/** Threads of a grid for each processor: with weights asked for ahead, with so many columns, and without. */
-const THREADS_AHEAD = 512, THREADS_MANY = 1024, THREADS_BEHIND = 1024;
+/** From so many columns on workgroups of four are enough to fill a GPU without a grid. */
+const MANY_COLUMNS = 8192;
+/** Threads of a grid for each processor at most: with weights asked for ahead, and without. */
+const THREADS_AHEAD = 512, THREADS_BEHIND = 1024;
+/**
+ * Registers of a processor, and those of a thread beside its weights and its input, about. Workgroups of a grid that
+ * have to wait for others to end would double its time.
+ */
+const REGISTERS = 65536, OTHER_REGISTERS = 24;
 /**
  * Workgroups of a grid for each processor where weights are codes. Unpacking these takes long programs, which each
  * launch reads anew: with 8 columns instead of 4, a block of 7B took 136 µs instead of 92 in nf4 on an H200, though the
@@ -96,9 +103,11 @@ function mostThreads({ workgroupBytes }: MatvecDevice, values: number, tables: n
  */
 export function matvecLayout(
   device: MatvecDevice,
-  { m, n, k, widths, coded = false, tables = 0, splitInput = false, swiglu = false }: MatvecSize,
+  size: MatvecSize,
   given: MatvecGeometry = {},
 ): MatvecLayout {
+  const { m, n, k, widths, coded = false, tables = 0 } = size;
+  const { splitInput = false, swiglu = false, paired = false } = size;
   const { whole = m <= WHOLE_ROWS, subgroup = device.subgroup } = given;
   if (!whole) {
     const { wide = widestOf(widths, k) } = given;
@@ -109,13 +118,13 @@ export function matvecLayout(
   }
   const lookups = tables > 0;
   const gridded = m === 1;
-  const isMany = swiglu || n >= (gridded ? MANY_COLUMNS_OF_GRID : MANY_COLUMNS);
+  const four = coded || splitInput || (swiglu && (paired || !gridded)) ||
+    (!gridded && n >= MANY_COLUMNS);
   const {
     wide = widestOf(widths, k),
-    // Every workgroup combines the KV splits, and norms and rounds its input: there should be few workgroups, of many
-    // threads.
-    steps: target = splitInput || lookups || (gridded && isMany && !coded) ? 1 : coded ? 2 : 4,
-    outputs = coded || splitInput || isMany ? 4 : 2,
+    // Every workgroup combines the KV splits: there should be few workgroups, of many threads.
+    steps: target = splitInput || lookups ? 1 : coded || (gridded && four) ? 2 : 4,
+    outputs = four ? 4 : 2,
     ahead = !splitInput && (!coded || lookups),
   } = given;
   const vectors = k / wide;
@@ -129,11 +138,16 @@ export function matvecLayout(
     subgroup > 0 ? roundUp(count, 32) : Math.max(32, 2 ** Math.ceil(Math.log2(count)));
   const each = Math.ceil(vectors / Math.max(target, Math.ceil(vectors / most)));
   const threads = Math.min(most, rounded(each)), steps = Math.ceil(vectors / threads);
+  // A load of weights takes four registers.
+  const registers = 4 * outputs * steps * (ahead ? 2 : 1) + steps * wide + OTHER_REGISTERS;
   const perProcessor = lookups
     ? fullestRounds(n / outputs, device.processors)
     : coded
     ? WORKGROUPS_CODED
-    : Math.ceil((!ahead ? THREADS_BEHIND : isMany ? THREADS_MANY : THREADS_AHEAD) / threads);
+    : Math.min(
+      Math.ceil((ahead ? THREADS_AHEAD : THREADS_BEHIND) / threads),
+      Math.max(1, Math.floor(REGISTERS / (threads * registers))),
+    );
   const full = device.processors * perProcessor;
   const { grid: workgroups = gridded ? full : 0 } = given;
   const grid = workgroups < n / outputs ? workgroups : 0;

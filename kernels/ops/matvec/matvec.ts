@@ -86,7 +86,7 @@ function launch(gpu: Gpu, activation: Activation | "none", product: Matvec): voi
     swiglu = activation !== "none";
   const layout = matvecLayout(
     gpu.profile,
-    { m, n, k, widths, coded, tables, splitInput, swiglu },
+    { m, n, k, widths, coded, tables, splitInput, swiglu, paired: c.dtype === "f16" },
     geometry,
   );
   let { a, aOffset, aStride } = product;

@@ -370,7 +370,8 @@ Deno.test("matvec: a row of LLaMA-2 7B is laid out as measurements said", () => 
   };
   assert.deepEqual(layout(12288, 4096), [128, 4, 2, 528, true]);
   assert.deepEqual(layout(4096, 4096, { splitInput: true }), [512, 1, 4, 264, false]);
-  assert.deepEqual(layout(22016, 4096, { swiglu: true }), [512, 1, 4, 264, true]);
-  assert.deepEqual(layout(4096, 11008), [352, 4, 2, 264, true]);
-  assert.deepEqual(layout(32000, 4096), [512, 1, 4, 264, true]);
+  assert.deepEqual(layout(22016, 4096, { swiglu: true }), [128, 4, 2, 528, true]);
+  assert.deepEqual(layout(22016, 4096, { swiglu: true, paired: true }), [256, 2, 4, 264, true]);
+  assert.deepEqual(layout(4096, 11008), [352, 4, 2, 132, true]);
+  assert.deepEqual(layout(32000, 4096), [128, 4, 2, 528, true]);
 });
