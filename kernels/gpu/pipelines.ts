@@ -19,6 +19,14 @@ export interface Pipeline {
   layout: GPUBindGroupLayout;
 }
 
+/** A character of a program on tensor cores takes a driver so many times as long as another's (NVIDIA's: 3 to 7). */
+const MATRICES = 4;
+
+/** How long a driver takes for a program, relative to others. */
+function effort({ body, extensions = [] }: Program): number {
+  return body.length * (extensions.includes("subgroup_matrix") ? MATRICES : 1);
+}
+
 /** Programs that are too few to be compiled on other devices. */
 const FEW_PROGRAMS = 8;
 /** A driver that takes so many milliseconds for a program has to compile it, and likely the others too. */
@@ -61,7 +69,7 @@ export class Pipelines {
   }
 
   /**
-   * Builds pipelines that are neither built nor being built, those of the longest programs first: side by side where the
+   * Builds pipelines that are neither built nor being built, those that take longest first: side by side where the
    * implementation can, otherwise one after the other. Where the driver has to compile many, other devices do it.
    *
    * @param between Awaited between two that are built one after the other.
@@ -70,7 +78,7 @@ export class Pipelines {
    */
   async compile(programs: Iterable<Program>, between?: () => Promise<void>): Promise<number> {
     const fresh = [...programs].filter(({ id }) => !this.#begun.has(id))
-      .sort((a, b) => b.body.length - a.body.length);
+      .sort((a, b) => effort(b) - effort(a));
     const { compilers } = this;
     if (compilers !== undefined && fresh.length >= FEW_PROGRAMS) {
       const [middle] = fresh.slice(fresh.length >> 1);

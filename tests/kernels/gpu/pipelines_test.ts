@@ -57,6 +57,19 @@ Deno.test("pipelines are built side by side, the longest programs first, and nob
   assert.deepEqual(asked.length, 3);
 });
 
+Deno.test("programs on tensor cores are built before others of their length", async () => {
+  const matrices = programFamily("pipelines_matrices", () => ({
+    ...sized({ lines: 4 }),
+    extensions: ["subgroup_matrix"],
+  }))({});
+  const asked: string[] = [];
+  await pipelinesOf(true, (label) => (asked.push(label), { label })).compile([
+    ...PROGRAMS,
+    matrices,
+  ]);
+  assert.deepEqual(asked, keys(matrices, PROGRAMS[1], PROGRAMS[2], PROGRAMS[0]));
+});
+
 Deno.test("pipelines are built one after the other, with turns for others between them", async () => {
   const told: string[] = [];
   const pipelines = pipelinesOf(false, (label) => (told.push(label), { label }));
