@@ -96,7 +96,7 @@ function checkTogether({ best_of, n }: CompletionRequest): void {
 }
 
 /** The prompts as ids, and the texts that `echo` begins the answers with. */
-function promptsOf(serving: Serving, { prompt }: CompletionRequest) {
+function promptsOf(serving: Serving, { prompt, echo }: CompletionRequest) {
   const { tokenizer, vocab } = serving;
   const isIds = (list: unknown[]): list is number[] => typeof list[0] === "number";
   const all = typeof prompt === "string" || isIds(prompt) ? [prompt] : prompt;
@@ -112,7 +112,7 @@ function promptsOf(serving: Serving, { prompt }: CompletionRequest) {
       throw new ApiError(400, message, { param, code: "invalid_value" });
     }
     const given = promptIds(serving, { param, length: one.length }, () => one);
-    return { text: tokenizer.decode(given), ids: given };
+    return { text: echo ? tokenizer.decode(given) : "", ids: given };
   });
 }
 
