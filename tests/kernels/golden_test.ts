@@ -85,11 +85,11 @@ const PROGRAMS: Record<string, string> = {
     "lora_backward_b(dy=f16,b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,tileKind=small_m)",
   lora_down: "lora_down(x=f16,a=f32,modules=2,drop=true,tileKind=large_m)",
   lora_backward_a_matrices:
-    "lora_backward_a_matrices(a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,matrices=tensor_cores,ranks=16,gradColumns=64,gradDepth=128,upRows=64,upColumns=128)",
+    "lora_backward_a_matrices(a=f32,dx=f32,withGradA=true,accumulate=false,modules=2,drop=true,matrices=tensor_cores,subgroups=8,ranks=16,ahead=2,gradColumns=64,gradDepth=128,upRows=64,upColumns=128)",
   lora_backward_b_matrices:
-    "lora_backward_b_matrices(b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,matrices=tensor_cores,ranks=16,downRows=32,downDepth=256,gradColumns=64,gradDepth=128)",
+    "lora_backward_b_matrices(b=f32,withLoraHiddenGrad=true,withGradB=true,modules=2,matrices=tensor_cores,subgroups=8,ranks=16,ahead=2,downRows=32,downDepth=256,gradColumns=64,gradDepth=128)",
   lora_down_matrices:
-    "lora_down_matrices(a=f32,modules=2,drop=true,matrices=tensor_cores,ranks=16,downRows=32,downDepth=256)",
+    "lora_down_matrices(a=f32,modules=2,drop=true,matrices=tensor_cores,subgroups=8,ranks=16,ahead=2,downRows=32,downDepth=256)",
   lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=large_m)",
   loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:

@@ -142,7 +142,13 @@ export function loraDown(
 ): void {
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const common = { rows, rank: r, modules: count };
-  const programs = loraPrograms(gpu, { ...products, ...common, read: x, widths: [input] });
+  const programs = loraPrograms(gpu, {
+    ...products,
+    ...common,
+    pass: "forward",
+    read: x,
+    widths: [input],
+  });
   const tiles = downTileCount(programs.sizes, common);
   gpu.run(
     programs.down({ x: x.dtype, a: a[0].dtype, modules: count, drop: group.mask.p > 0 }),
@@ -215,6 +221,7 @@ export function loraUpBackward(
   const programs = loraPrograms(gpu, {
     ...gradients,
     ...common,
+    pass: "backward",
     read: dyRounded ?? gradients.dy,
     widths: shape.places,
   });
@@ -279,7 +286,13 @@ export function loraBackward(
   const { loraHiddenGrad, group, rows } = gradients;
   const shape = shapeOf(group.modules), { count, r, input, a } = shape;
   const common = { rows, rank: r, modules: count };
-  const programs = loraPrograms(gpu, { ...gradients, ...common, read: x, widths: [input] });
+  const programs = loraPrograms(gpu, {
+    ...gradients,
+    ...common,
+    pass: "backward",
+    read: x,
+    widths: [input],
+  });
   const { sizes } = programs;
 
   const splitK = dx !== undefined && "splits" in dx ? dx : undefined;

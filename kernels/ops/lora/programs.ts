@@ -20,7 +20,7 @@ import { LORA_TILES, type LoraTileKind } from "./tiles.ts";
 import { upX, upY } from "./up.ts";
 
 /** Bindings of every module. */
-export const counted = (count: number, make: (m: number) => Binding[]) =>
+export const counted = (count: number, make: (m: number) => Binding[]): Binding[] =>
   Array.from({ length: count }, (_, m) => make(m)).flat();
 
 /** Uniforms of each module under their name and its number. */

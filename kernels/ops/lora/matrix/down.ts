@@ -6,7 +6,7 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { perModule } from "../snippets.ts";
-import { type DownTile, eachWord, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
+import { type DownTile, eachWord, type MatrixPlan, tileOf, walk } from "./plan.ts";
 
 /** Which product down: of x and A, or of dy and B. */
 export type DownSide = { of: "a"; drop: boolean } | { of: "b" };
@@ -25,7 +25,7 @@ function tilesOf(plan: MatrixPlan<DownTile>, { of }: DownSide) {
 /** Words of workgroup memory. */
 export function downWords(plan: MatrixPlan<DownTile>, side: DownSide): number {
   const { wide, narrow, sumStride } = tilesOf(plan, side);
-  return Math.max(wide.size + narrow.size, SUBGROUPS * plan.downRows * sumStride);
+  return Math.max(wide.size + narrow.size, plan.subgroups * plan.downRows * sumStride);
 }
 
 /**
@@ -35,48 +35,50 @@ export function downWords(plan: MatrixPlan<DownTile>, side: DownSide): number {
 export function down(plan: MatrixPlan<DownTile>, modules: number, side: DownSide): string {
   const { shape: { m, n, k }, matrix, threads, downRows: R, downDepth, ranks } = plan;
   const { wide, narrow, sumStride } = tilesOf(plan, side), isA = side.of === "a";
-  const depth = downDepth / 8, steps = downDepth / SUBGROUPS / k;
+  const depth = downDepth / 8, steps = downDepth / plan.subgroups / k;
   const [rows, columns] = [R / m, ranks / n];
   const eachSum = (line: (i: number, j: number) => string) =>
     repeat(rows, (i) => repeat(columns, (j) => line(i, j)));
 
-  /** Loads at word `at` of a row. */
-  const load = (at: string) => `
+  /** Loads a set of registers from word `at` of a row on. */
+  const load = (set: number, at: string) => `
 ${
     eachWord(wide, threads, ({ s, word }) =>
-      `wide${s} = vec4<u32>();
-if (${at} + ${word} < end) { wide${s} = ${isA ? "x" : "dy"}[wideAt${s} + ${at}]; }`)
+      `wide${set}_${s} = vec4<u32>();
+if (${at} + ${word} < end) { wide${set}_${s} = ${isA ? "x" : "dy"}[wideAt${s} + ${at}]; }`)
   }
 ${
     perModule(modules, (module) =>
-      eachWord(narrow, threads, ({ s, row, word }) =>
-        isA
-          ? `lo${s} = vec4<f32>();
-hi${s} = vec4<f32>();
-if (firstRank + ${row} < u.rank * 4u && ${at} + ${word} < end) {
+      eachWord(narrow, threads, ({ s, row, word }) => {
+        const [lo, hi] = [`lo${set}_${s}`, `hi${set}_${s}`];
+        return `${lo} = vec4<f32>();
+${hi} = vec4<f32>();
+${
+          isA
+            ? `if (firstRank + ${row} < u.rank * 4u && ${at} + ${word} < end) {
   let index = (firstRank + ${row}) * u.width + (${at} + ${word}) * 2u;
-  lo${s} = load_a${module}(index);
-  hi${s} = load_a${module}(index + 1u);
+  ${lo} = load_a${module}(index);
+  ${hi} = load_a${module}(index + 1u);
 }`
-          : `lo${s} = vec4<f32>();
-hi${s} = vec4<f32>();
-if (${at} * 8u + ${row} < end * 8u) {
+            : `if (${at} * 8u + ${row} < end * 8u) {
   let vector = firstRank / 4u + ${word} * 2u;
   let index = (${at} * 8u + ${row}) * u.rank + vector;
-  if (vector < u.rank) { lo${s} = load_b${module}(index); }
-  if (vector + 1u < u.rank) { hi${s} = load_b${module}(index + 1u); }
-}`))
+  if (vector < u.rank) { ${lo} = load_b${module}(index); }
+  if (vector + 1u < u.rank) { ${hi} = load_b${module}(index + 1u); }
+}`
+        }`;
+      }))
   }`;
-  const store = `
+  const store = (set: number) => `
 ${
     eachWord(wide, threads, ({ s, to }) => {
       const kept = isA && side.drop
-        ? `keepWord(wide${s}, (wideAt${s} + at) * 2u, subsequence)`
-        : `wide${s}`;
+        ? `keepWord(wide${set}_${s}, (wideAt${s} + at) * 2u, subsequence)`
+        : `wide${set}_${s}`;
       return `${to} = ${kept};`;
     })
   }
-${eachWord(narrow, threads, ({ s, to }) => `${to} = rounded(lo${s}, hi${s});`)}`;
+${eachWord(narrow, threads, ({ s, to }) => `${to} = rounded(lo${set}_${s}, hi${set}_${s});`)}`;
 
   const left = (i: number, step: number) => {
     const at = `subgroup * ${steps * k / 8}u + ${i * m * wide.stride + step * k / 8}u`;
@@ -138,25 +140,17 @@ ${
       return `let wideAt${s} = ${
         isA ? `${at} * (u.width / 2u)` : `${at} * (u.dyStride / 2u) + start`
       } + ${word};
-var wide${s} = vec4<u32>();`;
+${repeat(plan.ahead, (set) => `var wide${set}_${s} = vec4<u32>();`)}`;
     })
   }
 ${
     eachWord(narrow, threads, ({ s }) =>
-      `var lo${s} = vec4<f32>();
-var hi${s} = vec4<f32>();`)
+      repeat(plan.ahead, (set) =>
+        `var lo${set}_${s} = vec4<f32>();
+var hi${set}_${s} = vec4<f32>();`))
   }
 ${eachSum((i, j) => `var sum${i}_${j} = ${matrix.zeros};`)}
-${load("0u")}
-  for (var at = 0u; at < end; at += ${depth}u) {
-${store}
-    let next = at + ${depth}u;
-    if (next < end) {${load("next")}
-    }
-    workgroupBarrier();
-${multiply}
-    workgroupBarrier();
-  }
+${walk({ sets: plan.ahead, depth, end: "end", load, store, multiply })}
 ${
     eachSum((i, j) => {
       const at = `subgroup * ${R * sumStride}u + ${i * m * sumStride + j * n / 4}u`;
@@ -169,7 +163,10 @@ ${
     let vector = firstRank / 4u + cell % ${ranks / 4}u;
     let index = row * ${sumStride}u + cell % ${ranks / 4}u;
     var sum = vec4<f32>();
-${repeat(SUBGROUPS, (s) => `    sum += bitcast<vec4<f32>>(words[index + ${s * R * sumStride}u]);`)}
+${
+    repeat(plan.subgroups, (s) =>
+      `    sum += bitcast<vec4<f32>>(words[index + ${s * R * sumStride}u]);`)
+  }
     if (firstRow + row < u.rows && vector < u.rank) {
       store_${isA ? "loraHidden" : "loraHiddenGrad"}(
         ((firstRow + row) * ${modules}u + layer) * u.rank + vector,

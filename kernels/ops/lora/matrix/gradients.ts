@@ -6,17 +6,17 @@
  */
 import { repeat } from "../../../wgsl/repeat.ts";
 import { perModule } from "../snippets.ts";
-import { eachWord, type GradientTile, type MatrixPlan, SUBGROUPS, tileOf } from "./plan.ts";
+import { eachWord, type GradientTile, type MatrixPlan, tileOf, walk } from "./plan.ts";
 
 /** Whose gradients: A's or B's. */
 export type GradientSide = { of: "a"; drop: boolean } | { of: "b" };
 
 /** The tiles of the wide and of the narrow operand, and the rows and the stride of the sums. */
 function tilesOf(
-  { gradColumns, gradDepth, ranks, shape: { n } }: MatrixPlan<GradientTile>,
+  { gradColumns, gradDepth, ranks, subgroups, shape: { n } }: MatrixPlan<GradientTile>,
   { of }: GradientSide,
 ) {
-  const across = gradColumns / n, parts = SUBGROUPS / across;
+  const across = gradColumns / n, parts = subgroups / across;
   const wide = tileOf(0, gradDepth, gradColumns), narrow = tileOf(wide.size, gradDepth, ranks);
   const [sumRows, sumColumns] = of === "a" ? [ranks, gradColumns] : [gradColumns, ranks];
   const sums = { sumRows, sumVectors: sumColumns / 4, sumStride: sumColumns / 4 + 1 };
@@ -43,40 +43,40 @@ export function gradients(
   const isA = side.of === "a";
   const tensor = isA ? "loraHiddenGrad" : "loraHidden", columns = ranks / n;
 
-  /** Loads the rows from `at` on. */
-  const load = (at: string) => `
+  /** Loads a set of registers from row `at` on. */
+  const load = (set: number, at: string) => `
 ${
     eachWord(wide, threads, ({ s, row }) =>
-      `wide${s} = vec4<u32>();
-if (within${s} && ${at} + ${row} < u.rows) { wide${s} = ${
-        isA ? "x" : "dy"
-      }[wideAt${s} + ${at} * stride]; }`)
+      `wide${set}_${s} = vec4<u32>();
+if (within${s} && ${at} + ${row} < u.rows) {
+  wide${set}_${s} = ${isA ? "x" : "dy"}[wideAt${s} + (${at}) * stride];
+}`)
   }
 ${
     eachWord(narrow, threads, ({ s, row, word, within }) =>
       `${within}{
-lo${s} = vec4<f32>();
-hi${s} = vec4<f32>();
+lo${set}_${s} = vec4<f32>();
+hi${set}_${s} = vec4<f32>();
 if (${at} + ${row} < u.rows) {
   let vector = firstRank / 4u + ${word} * 2u;
   let index = ((${at} + ${row}) * ${modules}u + layer) * u.rank + vector;
-  if (vector < u.rank) { lo${s} = load_${tensor}(index); }
-  if (vector + 1u < u.rank) { hi${s} = load_${tensor}(index + 1u); }
+  if (vector < u.rank) { lo${set}_${s} = load_${tensor}(index); }
+  if (vector + 1u < u.rank) { hi${set}_${s} = load_${tensor}(index + 1u); }
 }
 }`)
   }`;
-  const store = `
+  const store = (set: number) => `
 ${
     eachWord(wide, threads, ({ s, to }) => {
       const kept = isA && side.drop
-        ? `keepWord(wide${s}, (wideAt${s} + at * stride) * 2u, subsequence)`
-        : `wide${s}`;
+        ? `keepWord(wide${set}_${s}, (wideAt${s} + at * stride) * 2u, subsequence)`
+        : `wide${set}_${s}`;
       return `${to} = ${kept};`;
     })
   }
 ${
     eachWord(narrow, threads, ({ s, to, within }) =>
-      `${within}{ ${to} = rounded(lo${s}, hi${s}); }`)
+      `${within}{ ${to} = rounded(lo${set}_${s}, hi${set}_${s}); }`)
   }`;
 
   const steps = depth / parts / k;
@@ -157,24 +157,18 @@ ${
     eachWord(wide, threads, ({ s, row, word }) =>
       `let within${s} = firstColumn / 2u + ${word} < width / 2u;
 let wideAt${s} = ${row} * stride + start + firstColumn / 2u + ${word};
-var wide${s} = vec4<u32>();`)
+${
+        repeat(plan.ahead, (set) => `var wide${set}_${s} = vec4<u32>();`)
+      }`)
   }
 ${
     eachWord(narrow, threads, ({ s }) =>
-      `var lo${s} = vec4<f32>();
-var hi${s} = vec4<f32>();`)
+      repeat(plan.ahead, (set) =>
+        `var lo${set}_${s} = vec4<f32>();
+var hi${set}_${s} = vec4<f32>();`))
   }
 ${repeat(columns, (j) => `var sum${j} = ${matrix.zeros};`)}
-${load("0u")}
-  for (var at = 0u; at < u.rows; at += ${depth}u) {
-${store}
-    let next = at + ${depth}u;
-    if (next < u.rows) {${load("next")}
-    }
-    workgroupBarrier();
-${multiply}
-    workgroupBarrier();
-  }
+${walk({ sets: plan.ahead, depth, end: "u.rows", load, store, multiply })}
 ${
     repeat(columns, (j) =>
       matrix.store({ array: "words", at: sumAt(j), stride: sumStride }, `sum${j}`))

@@ -4,7 +4,7 @@
  * @module
  */
 import { repeat } from "../../../wgsl/repeat.ts";
-import { eachWord, type MatrixPlan, SUBGROUPS, tileOf, type UpTile } from "./plan.ts";
+import { eachWord, type MatrixPlan, tileOf, type UpTile } from "./plan.ts";
 
 /** The tiles of loraHiddenGrad and A, and the stride of the sums. */
 function tilesOf({ upRows, upColumns, ranks }: MatrixPlan<UpTile>) {
@@ -27,31 +27,40 @@ function moduleSums(plan: MatrixPlan<UpTile>, modules: number, module: number): 
   const { shape: { m, n, k }, matrix, threads, upRows, upColumns, ranks } = plan;
   const { hidden, narrow, sumStride } = tilesOf(plan);
   // Subgroups one below the other, and side by side.
-  const down = Math.min(SUBGROUPS / 2, upRows / m), across = SUBGROUPS / down;
+  const down = Math.min(plan.subgroups / 2, upRows / m), across = plan.subgroups / down;
   const rows = upRows / down / m, columns = upColumns / across / n;
   const eachSum = (line: (i: number, j: number) => string) =>
     repeat(rows, (i) => repeat(columns, (j) => line(i, j)));
-  const stageHidden = eachWord(hidden, threads, ({ row, word, to, within }) =>
-    `${within}{
-let vector = first + ${word} * 2u;
-let index = (min(firstRow + ${row}, u.rows - 1u) * ${modules}u + ${module}u) * u.rank + vector;
-var lo = vec4<f32>();
-var hi = vec4<f32>();
-if (vector < u.rank) { lo = load_loraHiddenGrad(index); }
-if (vector + 1u < u.rank) { hi = load_loraHiddenGrad(index + 1u); }
-${to} = rounded(lo, hi);
-}`);
-  const stageA = eachWord(narrow, threads, ({ row, word, to, within }) =>
-    `${within}{
-var lo = vec4<f32>();
-var hi = vec4<f32>();
-if (first * 4u + ${row} < u.rank * 4u) {
-  let index = (first * 4u + ${row}) * u.width + min(column + ${word} * 2u, u.width - 2u);
-  lo = load_a${module}(index);
-  hi = load_a${module}(index + 1u);
-}
-${to} = rounded(lo, hi);
-}`);
+  const isRank = (word: string, second: number) => `first + ${word} * 2u + ${second}u < u.rank`;
+  // All loads are under way before the first of them is waited for.
+  const load = `${
+    eachWord(hidden, threads, ({ s, row, word }) =>
+      `let hidden${s} = (min(firstRow + ${row}, u.rows - 1u) * ${modules}u + ${module}u) * u.rank;
+let hiddenLo${s} = load_loraHiddenGrad(hidden${s} + min(first + ${word} * 2u, u.rank - 1u));
+let hiddenHi${s} = load_loraHiddenGrad(hidden${s} + min(first + ${word} * 2u + 1u, u.rank - 1u));`)
+  }
+${
+    eachWord(narrow, threads, ({ s, row, word }) =>
+      `let a${s} = min(first * 4u + ${row}, u.rank * 4u - 1u) * u.width + min(column + ${word} * 2u, u.width - 2u);
+let aLo${s} = load_a${module}(a${s});
+let aHi${s} = load_a${module}(a${s} + 1u);`)
+  }`;
+  const store = `${
+    eachWord(hidden, threads, ({ s, word, to, within }) =>
+      `${within}{
+${to} = rounded(
+  select(vec4<f32>(), hiddenLo${s}, ${isRank(word, 0)}),
+  select(vec4<f32>(), hiddenHi${s}, ${isRank(word, 1)}),
+);
+}`)
+  }
+${
+    eachWord(narrow, threads, ({ s, row, to, within }) =>
+      `${within}{
+let isOwn = first * 4u + ${row} < u.rank * 4u;
+${to} = rounded(select(vec4<f32>(), aLo${s}, isOwn), select(vec4<f32>(), aHi${s}, isOwn));
+}`)
+  }`;
   const left = (i: number, step: number) => {
     const at = `subgroup / ${across}u * ${rows * m * hidden.stride}u + ${
       i * m * hidden.stride + step * k / 8
@@ -86,9 +95,9 @@ ${
   });
   return `${eachSum((i, j) => `var sum${i}_${j} = ${matrix.zeros};`)}
 for (var first = 0u; first < u.rank; first += ${ranks / 4}u) {
+${load}
 workgroupBarrier();
-${stageHidden}
-${stageA}
+${store}
 workgroupBarrier();
 ${multiply}
 }

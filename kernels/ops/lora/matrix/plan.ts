@@ -18,10 +18,13 @@ import {
 import type { LoraSizes } from "../tiles.ts";
 
 /** Subgroups of a workgroup. */
-export const SUBGROUPS = 8;
+const SUBGROUPS = 8;
 
-/** The matrices of a program, and the ranks of a tile. */
-export type RankTile = { matrices: MatrixName; ranks: number };
+/**
+ * The matrices of a program, its subgroups, the ranks of a tile, and the tiles that are loaded into registers before the
+ * first of them is multiplied: a load takes longer than a tile.
+ */
+export type RankTile = { matrices: MatrixName; subgroups: number; ranks: number; ahead: number };
 /** Down to the rank: rows of a tile, and values of a row that all subgroups multiply at once. */
 export type DownTile = { downRows: number; downDepth: number };
 /** Gradients: columns of the wide side of a tile, and rows that are added up at once. */
@@ -41,7 +44,7 @@ export type MatrixPlan<Tiles> = Tiles & RankTile & {
 /** The plan of a program's tiles. */
 export function matrixPlan<Tiles extends RankTile>(tiles: Tiles): MatrixPlan<Tiles> {
   const shape = MATRIX_SHAPES[tiles.matrices];
-  return { ...tiles, shape, matrix: subgroupMatrix(shape), threads: SUBGROUPS * shape.lanes };
+  return { ...tiles, shape, matrix: subgroupMatrix(shape), threads: tiles.subgroups * shape.lanes };
 }
 
 /** The tiles of adapters of a rank. `fewRows`: larger tiles would leave multiprocessors idle. */
@@ -52,7 +55,9 @@ export function matrixTiles(
   const { m, n, k } = MATRIX_SHAPES[matrices];
   return {
     matrices,
+    subgroups: SUBGROUPS,
     ranks: rank > n ? 2 * n : n,
+    ahead: 2,
     downRows: fewRows ? m : 2 * m,
     downDepth: SUBGROUPS * 2 * k,
     gradColumns: 4 * n,
@@ -109,6 +114,38 @@ export function eachWord(
     const at = `${first}u + ${row} * ${stride}u + ${word}`;
     return line({ s, row, word, at, to: `words[${at}]`, within });
   });
+}
+
+/**
+ * A loop over tiles of `depth` from 0 to `end`: each is loaded into one of `sets` sets of registers, stored in workgroup memory from
+ * there, and multiplied. `store` has the tile's place as `at`.
+ */
+export function walk(
+  { sets, depth, end, load, store, multiply }: {
+    sets: number;
+    depth: number;
+    end: string;
+    load: (set: number, at: string) => string;
+    store: (set: number) => string;
+    multiply: string;
+  },
+): string {
+  return `${repeat(sets, (set) => load(set, `${set * depth}u`))}
+for (var tileAt = 0u; tileAt < ${end}; tileAt += ${sets * depth}u) {
+${
+    repeat(sets, (set) =>
+      `{
+let at = tileAt + ${set * depth}u;
+if (at < ${end}) {
+${store(set)}
+${load(set, `(at + ${sets * depth}u)`)}
+workgroupBarrier();
+${multiply}
+workgroupBarrier();
+}
+}`)
+  }
+}`;
 }
 
 /** Declares `rounded(lo, hi)`, which makes a word of eight values. */

@@ -79,30 +79,42 @@ export function addUpdates(
   const { hidden, up } = tilesOf(tile, shape), threads = subgroupsM * subgroupsN * lanes;
   const [partM, partN] = [blockM / subgroupsM, blockN / subgroupsN];
   const [down, across] = [partM / m, partN / n];
-  const stageHidden = (module: number) =>
-    eachWord(hidden, threads, ({ row, word, at, within }) =>
-      `${within}{
-let vector = first + ${word} * 2u;
-let index = (min(rowBase + ${row}, u.m - 1u) * ${modules}u + ${module}u) * u.rank + vector;
-var lo = vec4<f32>();
-var hi = vec4<f32>();
-if (vector < u.rank) { lo = load_hidden(index) * u.scale${module}; }
-if (vector + 1u < u.rank) { hi = load_hidden(index + 1u) * u.scale${module}; }
-tile[${at}] = rounded(lo, hi);
-}`);
-  const stageUp = (module: number) =>
-    eachWord(up, threads, ({ row, word, at, within }) =>
-      `${within}{
-let vector = first + ${word} * 2u;
-let own = column * 4u + ${row};
-let isOwn = own >= u.from${module} * 4u && own < (u.from${module} + u.width${module}) * 4u;
-let index = (own - u.from${module} * 4u) * u.rank + vector;
-var lo = vec4<f32>();
-var hi = vec4<f32>();
-if (isOwn && vector < u.rank) { lo = load_up${module}(index); }
-if (isOwn && vector + 1u < u.rank) { hi = load_up${module}(index + 1u); }
-tile[${at}] = rounded(lo, hi);
-}`);
+  // All loads are under way before the first of them is waited for: only then do they share one latency.
+  const load = (module: number) =>
+    `${
+      eachWord(hidden, threads, ({ s, row, word }) =>
+        `let hidden${s} = (min(rowBase + ${row}, u.m - 1u) * ${modules}u + ${module}u) * u.rank;
+let hiddenLo${s} = load_hidden(hidden${s} + min(first + ${word} * 2u, u.rank - 1u));
+let hiddenHi${s} = load_hidden(hidden${s} + min(first + ${word} * 2u + 1u, u.rank - 1u));`)
+    }
+${
+      eachWord(up, threads, ({ s, row, word }) =>
+        `let upOwn${s} = column * 4u + ${row} - u.from${module} * 4u;
+let up${s} = min(upOwn${s}, u.width${module} * 4u - 1u) * u.rank;
+let upLo${s} = load_up${module}(up${s} + min(first + ${word} * 2u, u.rank - 1u));
+let upHi${s} = load_up${module}(up${s} + min(first + ${word} * 2u + 1u, u.rank - 1u));`)
+    }`;
+  const isRank = (word: string, second: number) => `first + ${word} * 2u + ${second}u < u.rank`;
+  const store = (module: number) =>
+    `${
+      eachWord(hidden, threads, ({ s, word, at, within }) =>
+        `${within}{
+tile[${at}] = rounded(
+  select(vec4<f32>(), hiddenLo${s} * u.scale${module}, ${isRank(word, 0)}),
+  select(vec4<f32>(), hiddenHi${s} * u.scale${module}, ${isRank(word, 1)}),
+);
+}`)
+    }
+${
+      eachWord(up, threads, ({ s, word, at, within }) =>
+        `${within}{
+let isOwn = upOwn${s} < u.width${module} * 4u;
+tile[${at}] = rounded(
+  select(vec4<f32>(), upLo${s}, isOwn && ${isRank(word, 0)}),
+  select(vec4<f32>(), upHi${s}, isOwn && ${isRank(word, 1)}),
+);
+}`)
+    }`;
   const left = (i: number) =>
     matrix.loadLeft({
       array: "tile",
@@ -133,8 +145,8 @@ ${
         blockN / 4
       }u > u.from${module}) {
 for (var first = 0u; first < u.rank; first += ${shape.k / 4}u) {
-${stageHidden(module)}
-${stageUp(module)}
+${load(module)}
+${store(module)}
 workgroupBarrier();
 ${multiply}
 workgroupBarrier();
