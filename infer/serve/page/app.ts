@@ -39,6 +39,7 @@ class Page {
   readonly #send = byId("send", HTMLButtonElement);
   readonly #stop = byId("stop", HTMLButtonElement);
   readonly #notice = byId("notice-text", HTMLElement);
+  readonly #toEnd = byId("to-end", HTMLButtonElement);
   readonly #undo = byId("undo", HTMLButtonElement);
   readonly #announcer = byId("announcer", HTMLElement);
   readonly #probabilities = byId("probabilities", HTMLButtonElement);
@@ -98,8 +99,13 @@ class Page {
     });
     document.addEventListener("visibilitychange", () => keep(this.#kept));
     addEventListener("scroll", () => {
-      this.#follows = innerHeight + scrollY > document.documentElement.scrollHeight - AT_END;
+      this.#follows = this.#isAtEnd;
+      this.#toEnd.hidden = this.#follows;
     }, { passive: true });
+    this.#toEnd.addEventListener("click", () => {
+      this.#scrollToEnd();
+      this.#focusPrompt();
+    });
     new ResizeObserver(() => this.#follow()).observe(this.#turnList);
     this.#show();
     void this.#connect();
@@ -237,8 +243,17 @@ class Page {
     if (!TOUCH.matches) this.#prompt.focus();
   }
 
+  get #isAtEnd(): boolean {
+    return innerHeight + scrollY > document.documentElement.scrollHeight - AT_END;
+  }
+
+  #scrollToEnd(): void {
+    scrollTo(0, document.documentElement.scrollHeight);
+  }
+
   #follow(): void {
-    if (this.#follows && this.#running.size > 0) scrollTo(0, document.documentElement.scrollHeight);
+    if (this.#follows && this.#running.size > 0) this.#scrollToEnd();
+    this.#toEnd.hidden = this.#isAtEnd;
   }
 
   #stopAll(): void {

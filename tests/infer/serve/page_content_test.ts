@@ -49,6 +49,34 @@ pageTest("text goes in its own direction, and columns as they are said to", {
   assert.deepEqual(faults, []);
 });
 
+pageTest("who reads further up stays there, and comes to the end by a button", {
+  context: 4096,
+}, async (tab) => {
+  const { page, until, admitted, give, send, ids, press, faults } = tab;
+  await send("Go on.");
+  const { id } = await admitted(), lines = await ids("A line.\n\n".repeat(40));
+  const isAtEnd = "innerHeight + scrollY > document.documentElement.scrollHeight - 2";
+  const grows = async (times: number) => {
+    give({ id, ids: lines });
+    await until(`document.querySelectorAll(".answer p").length >= ${40 * times}`);
+  };
+  const button = (shown: boolean) => `document.querySelector("#to-end").hidden === ${!shown}`;
+  await grows(1);
+  await until(`${isAtEnd} && ${button(false)}`);
+  await page.evaluate("scrollTo(0, 100)");
+  await until(button(true));
+  await grows(2);
+  assert.equal(await page.evaluate("scrollY"), 100);
+  await press("To the end");
+  await until(`${isAtEnd} && ${button(false)}`);
+  assert.equal(await page.evaluate("document.activeElement.id"), "prompt");
+  await grows(3);
+  await until(`${isAtEnd} && ${button(false)}`);
+  give({ id, ids: [], finished: "stop" });
+  await until(idle(1));
+  assert.deepEqual(faults, []);
+});
+
 pageTest(
   "characters that come in several tokens are shown once they are whole",
   {},
