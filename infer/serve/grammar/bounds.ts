@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { integerBetween } from "./json_rules.ts";
+import { integerBetween } from "./integer_range.ts";
 import { numberBetween } from "./number_range.ts";
 import type { Schema } from "./schema_kinds.ts";
 
 /**
- * An expression of the numbers between a schema's bounds; undefined where it has none.
+ * A pattern of the numbers between a schema's bounds; undefined where it has none.
  *
  * @param fail Refuses what is at a place in the schema, such as `.minimum`.
  */

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { literal } from "./json_rules.ts";
+import { BEYOND, type Language, type Symbols, textOf } from "./automaton.ts";
+import { asciiJson } from "./json_rules.ts";
 
 /** Ranges in ascending order that neither overlap nor touch, both ends included. */
 export type CodePoints = readonly (readonly [first: number, last: number])[];
@@ -57,8 +58,16 @@ export const LINE_ENDS: CodePoints = charactersOf("\n\r\u2028\u2029");
 
 /** Characters that a JSON string has by escapes alone: quotation mark, backslash, controls and DEL. */
 const ESCAPED: CodePoints = union([0, 0x1f], ...charactersOf('"\\\x7f'));
-/** Those of them that have a short escape. */
-const SHORT = '"\\\b\f\n\r\t';
+/** Those of them that have a short escape, and the letters of these. */
+const SHORT: readonly (readonly [character: string, letter: string])[] = [
+  ['"', '"'],
+  ["\\", "\\"],
+  ["\b", "b"],
+  ["\f", "f"],
+  ["\n", "n"],
+  ["\r", "r"],
+  ["\t", "t"],
+];
 
 /** The parts of a set's ranges from one character to another. */
 const within = (set: CodePoints, from: number, to: number): CodePoints =>
@@ -66,47 +75,49 @@ const within = (set: CodePoints, from: number, to: number): CodePoints =>
     first <= to && last >= from ? [[Math.max(first, from), Math.min(last, to)] as const] : []
   );
 
-/** ASCII that stands for itself in a JSON string, as the inside of a class. */
-function classOf(set: CodePoints): string {
-  const hexadecimal = (code: number) => `\\x${code.toString(16).padStart(2, "0")}`;
-  return set.map(([first, last]) =>
-    first === last ? hexadecimal(first) : `${hexadecimal(first)}-${hexadecimal(last)}`
-  ).join("");
+/** The bits of characters of ASCII. */
+function symbolsOf(set: CodePoints): Symbols {
+  let symbols = 0n;
+  for (const [first, last] of set) {
+    for (let code = first; code <= last; code++) symbols |= 1n << BigInt(code);
+  }
+  return symbols;
 }
 
-/** A character as rules of a JSON string have it. */
-export function characterRule(character: string): string {
-  return literal(JSON.stringify(character).slice(1, -1));
+const sequenceOf = (...parts: Language[]): Language => ({ kind: "sequence", parts });
+
+/** A character as a JSON string has it. */
+export function characterLanguage(character: string): Language {
+  return textOf(asciiJson(JSON.stringify(character).slice(1, -1)));
 }
 
 /**
- * An expression of one character of a set, within a JSON string. Where the set has all of Unicode but for some characters beyond
- * ASCII, only those of ASCII come: a class of xgrammar can't name others (0.1.27). Undefined where nothing is left.
+ * One character of a set, within a JSON string. Where the set has all of Unicode but for some characters beyond ASCII, only
+ * those of ASCII come: a class of xgrammar can't name others (0.1.27). Undefined where nothing is left.
  *
  * @throws {RangeError} where the set has too many characters beyond ASCII to name them, and not all.
  */
-export function setRule(set: CodePoints): string | undefined {
+export function setLanguage(set: CodePoints): Language | undefined {
   const outside = complement(set), beyond = within(set, 0x80, LAST);
-  const plain = complement(union(...outside, ...ESCAPED));
-  const escapes = Array.from(SHORT).filter((one) =>
+  const missing = within(outside, 0x80, LAST);
+  const isAll = missing.length === 0, isMost = beyond.at(-1)?.[1] === LAST;
+  const count = beyond.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+  if (count > MOST_NAMED && !isMost) throw new RangeError("too many characters beyond ASCII");
+  const plain = within(complement(union(...outside, ...ESCAPED)), 0, 0x7f);
+  const symbols = symbolsOf(plain) | (isAll ? BEYOND : 0n);
+  const letters = SHORT.filter(([one]) =>
     set.some(([first, last]) => at(one) >= first && at(one) <= last)
-  ).map(characterRule);
-  const missing = within(outside, 0x80, LAST).filter(([first]) => first !== SURROGATES[0]);
-  const isAll = missing.length === 0;
-  const named = beyond.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-  const ascii = within(plain, 0, 0x7f);
-  if (isAll) {
-    const unwanted = union(...within(outside, 0, 0x7f), ...ESCAPED);
-    return [`[^${classOf(unwanted)}]`, ...escapes].join(" | ");
-  }
-  const isMost = beyond.at(-1)?.[1] === LAST;
-  if (named > MOST_NAMED && !isMost) throw new RangeError("too many characters beyond ASCII");
-  const others = isMost ? [] : beyond.flatMap(([first, last]) =>
-    Array.from(
-      { length: last - first + 1 },
-      (_, i) => characterRule(String.fromCodePoint(first + i)),
-    )
-  );
-  const all = [...(ascii.length > 0 ? [`[${classOf(ascii)}]`] : []), ...escapes, ...others];
-  return all.length > 0 ? all.join(" | ") : undefined;
+  ).map(([, letter]) => letter);
+  const escaped = symbolsOf(charactersOf(letters.join("")));
+  const named = isMost
+    ? []
+    : beyond.flatMap(([first, last]) =>
+      Array.from({ length: last - first + 1 }, (_, i) => String.fromCodePoint(first + i))
+    );
+  const parts: Language[] = [
+    ...(symbols === 0n ? [] : [{ kind: "set" as const, symbols }]),
+    ...(escaped === 0n ? [] : [sequenceOf(textOf("\\"), { kind: "set", symbols: escaped })]),
+    ...named.map(characterLanguage),
+  ];
+  return parts.length === 0 ? undefined : { kind: "union", parts };
 }

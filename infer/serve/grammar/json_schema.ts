@@ -10,9 +10,12 @@
 import { isObject } from "../../../model/files/json_file.ts";
 import { ApiError } from "../api_error.ts";
 import { mergedSchema, type Surroundings } from "./all_of.ts";
+import { textOf } from "./automaton.ts";
 import { boundedNumber } from "./bounds.ts";
-import { FORMATS, JSON_RULES, literal, times } from "./json_rules.ts";
-import { PatternProblem, patternRule } from "./pattern.ts";
+import { isOfFormat } from "./format_patterns.ts";
+import { asciiJson, FORMATS, JSON_RULES, literal, times } from "./json_rules.ts";
+import { patternLanguage, PatternProblem } from "./pattern.ts";
+import { Rules } from "./rules.ts";
 import {
   ANNOTATIONS,
   areApart,
@@ -23,8 +26,8 @@ import {
   TYPES,
 } from "./schema_kinds.ts";
 
-/** Levels of a schema at most, and of its rules. */
-const DEEPEST = 64, MOST_RULES = 5000;
+/** Levels of a schema at most. */
+const DEEPEST = 64;
 
 /**
  * Characters of a string that rules count: the more there are, the longer each mask takes. Of longer ones the mask counts
@@ -44,7 +47,7 @@ export interface Grammar {
 
 /** Writes the rules of one schema. */
 class Writer {
-  readonly #rules = new Map<string, string>();
+  readonly #rules = new Rules((path, problem) => this.#fail(path, problem));
   /** Rules of `$ref`s, and of schemas that were merged. */
   readonly #named = new Map<string, string>();
   /** The least of the strings' most characters, where rules don't count them, and the most of their least. */
@@ -56,9 +59,9 @@ class Writer {
   /** The grammar. */
   grammar(): Grammar {
     const start = this.#value(this.root, "", 0);
-    for (const name of this.#rules.keys()) this.#refuseCircle(name, []);
-    const rules = Array.from(this.#rules, ([name, body]) => `${name} ::= ${body}`);
-    const longest = this.#longest, ebnf = [`root ::= ${start}`, ...rules, JSON_RULES].join("\n");
+    this.#rules.refuseCircles();
+    const longest = this.#longest;
+    const ebnf = [`root ::= ${start}`, ...this.#rules.lines, JSON_RULES].join("\n");
     if (longest < this.#shortest + ROOM) {
       this.#fail(
         "",
@@ -69,28 +72,11 @@ class Writer {
     return longest === Infinity ? { ebnf } : { ebnf, longest };
   }
 
-  /** Refuses a schema that may be nothing but itself, as a union with a reference back to it. */
-  #refuseCircle(name: string, trail: readonly string[]): void {
-    if (trail.includes(name)) {
-      this.#fail("", "a schema refers to itself without anything around it");
-    }
-    for (const alternative of this.#rules.get(name)?.split(" | ") ?? []) {
-      if (this.#rules.has(alternative)) this.#refuseCircle(alternative, [...trail, name]);
-    }
-  }
-
   #fail(path: string, problem: string): never {
     throw new ApiError(400, `${this.param}${path}: ${problem}`, {
       param: this.param,
       code: "invalid_schema",
     });
-  }
-
-  #rule(body: string): string {
-    const name = `r${this.#rules.size}`;
-    if (this.#rules.size > MOST_RULES) this.#fail("", "the schema is too large");
-    this.#rules.set(name, body);
-    return name;
   }
 
   /** What a value of a schema is: the name of a rule, or an expression in brackets. */
@@ -210,7 +196,8 @@ class Writer {
     this.#only(schema, [keyword, "type"], path);
     const fitting = values.filter((value) => hasType(value, schema.type));
     if (fitting.length === 0) this.#fail(`${path}.${keyword}`, "has no value of its type");
-    return this.#rule(fitting.map((value) => literal(JSON.stringify(value))).join(" | "));
+    const parts = fitting.map((value) => textOf(asciiJson(JSON.stringify(value))));
+    return this.#rules.addLanguage({ kind: "union", parts }, `${path}.${keyword}`);
   }
 
   #union(schema: Schema, keyword: string, path: string, depth: number): string {
@@ -223,7 +210,7 @@ class Writer {
     const values = branches.map((branch, i) =>
       this.#value(branch, `${path}.${keyword}[${i}]`, depth + 1)
     );
-    return this.#rule(values.join(" | "));
+    return this.#rules.addUnion(values, path);
   }
 
   #typed(schema: Schema, path: string, depth: number): string {
@@ -239,7 +226,7 @@ class Writer {
     }
     this.#only(schema, ["type", ...types.flatMap((type) => OF_TYPE[type])], path);
     const values = types.map((type) => this.#ofType(type, schema, path, depth));
-    return values.length === 1 ? values[0] : this.#rule(values.join(" | "));
+    return this.#rules.addUnion(values, path);
   }
 
   #ofType(type: string, schema: Schema, path: string, depth: number): string {
@@ -279,7 +266,12 @@ class Writer {
 
   #string(schema: Schema, path: string): string {
     const { format, pattern } = schema;
-    if (pattern !== undefined) return this.#pattern(schema, path);
+    if (pattern !== undefined && isOfFormat(pattern, format)) {
+      // The pattern of emails lets more come than the format does.
+      const { [format === "email" ? "pattern" : "format"]: _, ...rest } = schema;
+      return this.#string(rest, path);
+    }
+    if (pattern !== undefined && format === undefined) return this.#pattern(schema, path);
     const [least, most] = this.#range(schema, ["minLength", "maxLength"], path);
     if (format !== undefined) {
       this.#only(schema, ["type", "format"], path);
@@ -287,22 +279,29 @@ class Writer {
       if (rule === undefined) {
         this.#fail(`${path}.format`, `can't be kept; expected ${Object.keys(FORMATS).join(", ")}`);
       }
-      return this.#rule(`"\\"" ${rule} "\\""`);
+      return this.#quoted(`^${rule}$`, path);
     }
     this.#shortest = Math.max(this.#shortest, least);
     if (most !== undefined && most <= COUNTED) {
-      return this.#rule(`"\\"" ${times("char", least, most)} "\\""`);
+      return this.#rules.add(`"\\"" ${times("char", least, most)} "\\""`);
     }
     this.#longest = Math.min(this.#longest, most ?? Infinity);
     if (least === 0) return "string";
-    return this.#rule(`"\\"" ${times("char", least, least)} char* "\\""`);
+    return this.#rules.add(`"\\"" ${times("char", least, least)} char* "\\""`);
   }
 
   #pattern(schema: Schema, path: string): string {
     this.#only(schema, ["type", "pattern"], path);
     if (typeof schema.pattern !== "string") this.#fail(`${path}.pattern`, "expected a text");
+    return this.#quoted(schema.pattern, path);
+  }
+
+  /** Strings that a pattern matches. */
+  #quoted(pattern: string, path: string): string {
+    const quote = textOf('"');
     try {
-      return this.#rule(`"\\"" (${patternRule(schema.pattern)}) "\\""`);
+      const parts = [quote, patternLanguage(pattern), quote];
+      return this.#rules.addLanguage({ kind: "sequence", parts }, `${path}.pattern`);
     } catch (error) {
       if (!(error instanceof PatternProblem)) throw error;
       this.#fail(`${path}.pattern`, error.message);
@@ -311,7 +310,9 @@ class Writer {
 
   #number(schema: Schema, type: "integer" | "number", path: string): string {
     const between = boundedNumber(schema, type, (key, problem) => this.#fail(path + key, problem));
-    return between === undefined ? type : this.#rule(between);
+    return between === undefined
+      ? type
+      : this.#rules.addLanguage(patternLanguage(`^(${between})$`), path);
   }
 
   #array(schema: Schema, path: string, depth: number): string {
@@ -330,18 +331,24 @@ class Writer {
     const needed = Math.max(0, least - fixed.length);
     if (items === false || left === 0) {
       if (needed > 0) this.#fail(`${path}.minItems`, "is more than the items that there may be");
-      return this.#rule(`"[" ${fixed.join(' ", " ') || '""'} "]"`);
+      return this.#rules.add(`"[" ${fixed.join(' ", " ') || '""'} "]"`);
     }
-    const item = this.#value(items, `${path}.items`, depth + 1), more = this.#rule(`", " ${item}`);
+    const item = this.#value(items, `${path}.items`, depth + 1),
+      more = this.#rules.add(`", " ${item}`);
     if (fixed.length > 0) {
-      return this.#rule(`"[" ${fixed.join(' ", " ')} ${times(more, needed, left)} "]"`);
+      return this.#rules.add(`"[" ${fixed.join(' ", " ')} ${times(more, needed, left)} "]"`);
     }
     const some = `"[" ${item} ${times(more, Math.max(0, needed - 1), left && left - 1)} "]"`;
-    return this.#rule(needed === 0 ? `"[]" | ${some}` : some);
+    return this.#rules.add(needed === 0 ? `"[]" | ${some}` : some);
   }
 
   #object(schema: Schema, path: string, depth: number): string {
     const { properties = {}, required = [], additionalProperties: others } = schema;
+    const { propertyNames: named = true } = schema;
+    // All of them are texts.
+    if (named !== true && JSON.stringify(named) !== `{"type":"string"}`) {
+      this.#fail(`${path}.propertyNames`, "can't be kept; leave it out");
+    }
     if (!isObject(properties)) this.#fail(`${path}.properties`, "expected an object of schemas");
     if (!Array.isArray(required)) this.#fail(`${path}.required`, "expected a list of names");
     const names = Object.keys(properties);
@@ -353,8 +360,8 @@ class Writer {
       if (others === false) return '"{}"';
       // Without a word of them, any are valid.
       const value = this.#value(others ?? true, `${path}.additionalProperties`, depth + 1);
-      const pair = this.#rule(`string ": " ${value}`), more = this.#rule(`", " ${pair}`);
-      return this.#rule(`"{}" | "{" ${pair} ${times(more, 0)} "}"`);
+      const pair = this.#rules.add(`string ": " ${value}`), more = this.#rules.add(`", " ${pair}`);
+      return this.#rules.add(`"{}" | "{" ${pair} ${times(more, 0)} "}"`);
     }
     // After each property: what may follow as the object's first, and after others.
     let first = '"}"', next = '"}"';
@@ -363,10 +370,10 @@ class Writer {
       const pair = `${literal(`${JSON.stringify(name)}: `)} ${value}`,
         isRequired = required.includes(name);
       const [asFirst, asNext] = [`${pair} ${next}`, `", " ${pair} ${next}`];
-      first = this.#rule(isRequired ? asFirst : `${asFirst} | ${first}`);
-      next = this.#rule(isRequired ? asNext : `${asNext} | ${next}`);
+      first = this.#rules.add(isRequired ? asFirst : `${asFirst} | ${first}`);
+      next = this.#rules.add(isRequired ? asNext : `${asNext} | ${next}`);
     }
-    return this.#rule(`"{" ${first}`);
+    return this.#rules.add(`"{" ${first}`);
   }
 }
 

@@ -1,12 +1,12 @@
 /**
- * Numbers between bounds, as rules of their decimal digits.
+ * Numbers between bounds, as patterns of their decimal digits.
  *
  * Numbers have at most 15 digits in all. So many a double keeps: numbers that differ as texts differ as doubles, and their order
  * is that of the texts. A bound is its shortest text, which may have more digits.
  *
  * @module
  */
-import { natural, times } from "./json_rules.ts";
+import { natural } from "./integer_range.ts";
 
 /** A bound, and whether numbers may be equal to it. */
 export interface Bound {
@@ -60,13 +60,13 @@ function moreDigits(low: Edge, high: Edge, room: number): string[] {
   const all: string[] = [];
   const follow = (digit: number, low: Edge, high: Edge) => {
     const rest = moreDigits(low, high, room - 1);
-    if (mayEnd(low, high)) all.push(`"${digit}"`);
-    if (rest.length > 0) all.push(`"${digit}" (${rest.join(" | ")})`);
+    if (mayEnd(low, high)) all.push(`${digit}`);
+    if (rest.length > 0) all.push(`${digit}(${rest.join("|")})`);
   };
   let first = least, last = most;
   if (least > most) return [];
   if (low === undefined && high !== undefined && isZero(high.digits)) {
-    return high.excluded ? [] : [times('"0"', 1, room)];
+    return high.excluded ? [] : [`0{1,${room}}`];
   }
   // What is above 0 at its end is any digits, of which one is not 0.
   const isOpen = low === undefined || (isZero(low.digits) && !low.excluded);
@@ -83,8 +83,8 @@ function moreDigits(low: Edge, high: Edge, room: number): string[] {
     last--;
   }
   if (first <= last) {
-    const head = first === last ? `"${first}"` : `[${first}-${last}]`;
-    all.push([head, ...(room > 1 ? [times("[0-9]", 0, room - 1)] : [])].join(" "));
+    const head = first === last ? `${first}` : `[${first}-${last}]`;
+    all.push(room > 1 ? `${head}[0-9]{0,${room - 1}}` : head);
   }
   return all;
 }
@@ -93,8 +93,8 @@ function moreDigits(low: Edge, high: Edge, room: number): string[] {
 function withFraction(whole: number, [low, high]: [Edge, Edge], room: number): string[] {
   const digits = moreDigits(low, high, room);
   return [
-    ...(mayEnd(low, high) ? [`"${whole}"`] : []),
-    ...(digits.length > 0 ? [`"${whole}." (${digits.join(" | ")})`] : []),
+    ...(mayEnd(low, high) ? [`${whole}`] : []),
+    ...(digits.length > 0 ? [`${whole}\\.(${digits.join("|")})`] : []),
   ];
 }
 
@@ -109,7 +109,7 @@ function positive(
   if (low.whole > high.whole) return [];
   if (low.whole === high.whole) return withFraction(low.whole, [from, to], room);
   const between = low.whole + 1 <= high.whole - 1 ? natural(low.whole + 1, high.whole - 1) : [];
-  const fraction = room > 0 ? ` ("." ${times("[0-9]", 1, room)})?` : "";
+  const fraction = room > 0 ? `(\\.[0-9]{1,${room}})?` : "";
   return [
     ...withFraction(low.whole, [from, undefined], room),
     ...between.map((digits) => digits + fraction),
@@ -118,7 +118,7 @@ function positive(
 }
 
 /**
- * An expression of the numbers between bounds; undefined where a bound has too many digits, and empty where no number is
+ * A pattern of the numbers between bounds; undefined where a bound has too many digits, and empty where no number is
  * there.
  */
 export function numberBetween(least: Bound, most: Bound): string | undefined {
@@ -146,7 +146,7 @@ export function numberBetween(least: Bound, most: Bound): string | undefined {
       high.value < 0 ? [high.decimal ?? zero, high.excluded] : [zero, true],
       [low.decimal ?? far, low.excluded],
       room,
-    ).map((digits) => `"-" ${digits}`)
+    ).map((digits) => `-${digits}`)
     : [];
   const rest = high.value >= 0
     ? positive(
@@ -155,5 +155,5 @@ export function numberBetween(least: Bound, most: Bound): string | undefined {
       room,
     )
     : [];
-  return [...negative, ...rest].join(" | ");
+  return [...negative, ...rest].join("|");
 }

@@ -1,46 +1,45 @@
 /**
- * From a regular expression to rules of the JSON strings that it matches. JSON schema's patterns are ECMAScript's with
+ * From a regular expression to the language of the JSON strings that it matches. JSON schema's patterns are ECMAScript's with
  * Unicode (https://json-schema.org/draft/2020-12/json-schema-core#section-6.4): of these, all that is regular.
  *
  * @module
  */
+import type { Language } from "./automaton.ts";
 import {
-  characterRule,
+  characterLanguage,
   charactersOf,
   type CodePoints,
   complement,
   DIGITS,
   LINE_ENDS,
-  setRule,
+  setLanguage,
   SPACE,
   union,
   WORD,
 } from "./code_points.ts";
-import { times } from "./json_rules.ts";
 
 /** Repetitions that are counted at most, and of those without an end where something has to follow. */
 const MOST_TIMES = 256, MOST_BEFORE = 40;
 
 /** Part of a pattern. */
 interface Part {
-  /** An expression where all that follows may be empty: the text may end, whatever was repeated. */
-  readonly last: string;
-  /** One where something has to follow: repetitions have an end, so that a text comes to its own. */
-  readonly inner: string;
+  /** What it is where all that follows may be empty: the text may end, whatever was repeated. */
+  readonly last: Language;
+  /** What it is where something has to follow: repetitions have an end, so that a text comes to its own. */
+  readonly inner: Language;
   /** Whether it may be empty. */
   readonly isEmpty: boolean;
 }
 
 /** A part that repeats nothing. */
-const plain = (rule: string): Part => ({ last: rule, inner: rule, isEmpty: false });
+const plain = (language: Language): Part => ({ last: language, inner: language, isEmpty: false });
 
 /** Parts one after the other. */
 function sequence(parts: readonly Part[]): Part {
-  if (parts.length === 0) return { ...plain('""'), isEmpty: true };
   const mayEnd = (i: number) => parts.slice(i + 1).every(({ isEmpty }) => isEmpty);
   return {
-    last: parts.map(({ last, inner }, i) => mayEnd(i) ? last : inner).join(" "),
-    inner: parts.map(({ inner }) => inner).join(" "),
+    last: { kind: "sequence", parts: parts.map(({ last, inner }, i) => mayEnd(i) ? last : inner) },
+    inner: { kind: "sequence", parts: parts.map(({ inner }) => inner) },
     isEmpty: parts.every(({ isEmpty }) => isEmpty),
   };
 }
@@ -48,24 +47,24 @@ function sequence(parts: readonly Part[]): Part {
 /** One of several parts. */
 function alternatives(parts: readonly Part[]): Part {
   return {
-    last: parts.map(({ last }) => last).join(" | "),
-    inner: parts.map(({ inner }) => inner).join(" | "),
+    last: { kind: "union", parts: parts.map(({ last }) => last) },
+    inner: { kind: "union", parts: parts.map(({ inner }) => inner) },
     isEmpty: parts.some(({ isEmpty }) => isEmpty),
   };
 }
 
 /** A part several times; `most` absent: any number from `least` on. */
 function repeated(part: Part, least: number, most?: number): Part {
-  const last = least > 1 ? part.inner : part.last;
+  const { last, inner } = part;
   return {
-    last: times(`(${last})`, least, most),
-    inner: times(`(${part.inner})`, least, most ?? least + MOST_BEFORE),
+    last: { kind: "repeat", part: least > 1 ? inner : last, least, most },
+    inner: { kind: "repeat", part: inner, least, most: most ?? least + MOST_BEFORE },
     isEmpty: least === 0 || part.isEmpty,
   };
 }
 
 /** Any characters. */
-const ANY = repeated(plain("char"), 0);
+const ANY = repeated(plain(setLanguage(complement([])) ?? characterLanguage(" ")), 0);
 
 /** Why a pattern can't be kept. */
 export class PatternProblem extends Error {}
@@ -98,7 +97,7 @@ class PatternReader {
   constructor(readonly source: string) {}
 
   /** The whole pattern: what a string has somewhere, unless it is tied to the string's ends. */
-  read(): string {
+  read(): Language {
     return this.#all(() => this.#tied()).last;
   }
 
@@ -147,10 +146,10 @@ class PatternReader {
       if (!isName && !this.#take(":")) this.#refuse(`(?${this.#peek()}`);
     }
     this.#depth++;
-    const { last, inner, isEmpty } = this.#all(() => this.#sequence());
+    const part = this.#all(() => this.#sequence());
     this.#take(")");
     this.#depth--;
-    return { last: `(${last})`, inner: `(${inner})`, isEmpty };
+    return part;
   }
 
   #sequence(): Part {
@@ -177,16 +176,18 @@ class PatternReader {
         return this.#refuse(`${character} within a pattern`);
       case "\\": {
         const escaped = this.#escape();
-        return typeof escaped === "string" ? plain(characterRule(escaped)) : this.#oneOf(escaped);
+        return typeof escaped === "string"
+          ? plain(characterLanguage(escaped))
+          : this.#oneOf(escaped);
       }
       default:
-        return plain(characterRule(character));
+        return plain(characterLanguage(character));
     }
   }
 
   #oneOf(set: CodePoints): Part {
     try {
-      return plain(`(${setRule(set) ?? this.#refuse("a class of no character")})`);
+      return plain(setLanguage(set) ?? this.#refuse("a class of no character"));
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       return this.#refuse("a class of many characters beyond ASCII");
@@ -256,11 +257,11 @@ class PatternReader {
 }
 
 /**
- * An expression of what is between the quotation marks of the JSON strings that a pattern matches.
+ * What is between the quotation marks of the JSON strings that a pattern matches.
  *
  * @throws {PatternProblem} where it is no pattern, or more than rules can say.
  */
-export function patternRule(pattern: string): string {
+export function patternLanguage(pattern: string): Language {
   try {
     new RegExp(pattern, "u");
   } catch {

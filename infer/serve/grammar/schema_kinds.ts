@@ -22,7 +22,7 @@ export const OF_TYPE: Readonly<Record<string, readonly string[]>> = {
   boolean: [],
   null: [],
   array: ["items", "prefixItems", "minItems", "maxItems"],
-  object: ["properties", "required", "additionalProperties"],
+  object: ["properties", "required", "additionalProperties", "propertyNames"],
 };
 /** The types that there are. */
 export const TYPES: readonly string[] = Object.keys(OF_TYPE);
