@@ -22,7 +22,10 @@ export interface PromptPiece {
   adapter: number;
 }
 
-/** Pieces laid end to end. `slidingWindow`: most keys a token sees. `history`: as in {@linkcode Batch}. */
+/**
+ * Pieces laid end to end, in the order in which their sequences lie in the cache; the wanted logits are in the order
+ * given. `slidingWindow`: most keys a token sees. `history`: as in {@linkcode Batch}.
+ */
 export function layPieces(
   pieces: readonly PromptPiece[],
   { slidingWindow, cached, history }: { slidingWindow: number; cached: boolean; history?: Tensor },
@@ -39,9 +42,12 @@ export function layPieces(
     cacheRows: cached ? column() : undefined,
     adapters: column(),
   };
-  const targetRows: number[] = [];
+  // Attention wants ranges of keys that don't go back: sequences may lie in another order than their rows.
+  const inOrder = pieces.toSorted((one, other) => one.base - other.base);
+  const lastRows = new Map<PromptPiece, number>();
   let row = 0;
-  for (const { ids, from, length, base, last, adapter } of pieces) {
+  for (const piece of inOrder) {
+    const { ids, from, length, base, adapter } = piece;
     // The row of the sequence's first key, where this pass looks for keys.
     const firstKey = cached ? base : row;
     for (let i = 0; i < ids.length; i++) {
@@ -55,8 +61,9 @@ export function layPieces(
       if (batch.cacheRows) batch.cacheRows[row] = base + position;
       row++;
     }
-    if (last) targetRows.push(row - 1);
+    if (piece.last) lastRows.set(piece, row - 1);
   }
+  const targetRows = pieces.flatMap((piece) => lastRows.get(piece) ?? []);
   const targetCount = targetRows.length;
   return {
     ...batch,

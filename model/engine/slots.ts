@@ -249,6 +249,7 @@ export class Slots {
     }
     const { blocks } = cache, next = this.#next;
     next.tokens = next.targetCount = count;
+    next.allTargets = true;
     sampler(model.decode(gpu, next, { blocks, longest }), 0, count);
   }
 

@@ -59,7 +59,7 @@ export interface Batch {
   queryEnds: Uint32Array;
   /** Where documents share rows, the keys in between that each token does not attend to `[T, 2]`. */
   excludedKeys?: Uint32Array;
-  /** Rows whose next token is a target, by slot `[S]`. */
+  /** Rows whose next token is a target, by slot `[S]`; in any order, and more than once where continuations share them. */
   targetRows: Uint32Array;
   targets: Uint32Array;
   weights: Float32Array;
@@ -198,6 +198,8 @@ export class BatchTensors {
   /** As of a {@linkcode Batch}, where this one excludes keys. */
   excludedKeys?: Tensor;
   targetCount = 0;
+  /** Whether every token is a target, in order: rows need not be looked up. */
+  allTargets = false;
   lossGroups: readonly LossGroup[] = [];
   uniqueCount = 0;
 
@@ -269,6 +271,8 @@ export class BatchTensors {
       gpu.write(this.excludedKeys, batch.excludedKeys);
     }
     this.targetCount = batch.targetCount;
+    this.allTargets = batch.targetCount === batch.tokens &&
+      batch.targetRows.every((row, i) => row === i);
     this.lossGroups = batch.lossGroups;
     for (
       const name of [

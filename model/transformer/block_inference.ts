@@ -58,7 +58,7 @@ export interface InferPass extends BlockPass {
 
 /** The rows of a pass that logits are made of. */
 export interface OutputRows {
-  /** Which they are `[rows]` u32, ascending. */
+  /** Which they are `[rows]` u32. */
   index: Tensor;
   rows: number;
   /** Where their residual stream goes `[rows, hidden]` f32, and attention's output `[rows, heads · head_dim]`. */

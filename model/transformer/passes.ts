@@ -93,8 +93,8 @@ export function inferencePass(
   gathered: Tensor,
 ): HeadInput {
   const { gpu, batch, dropout, operands, activations: { residual: x, outputRows } } = pass;
-  const { targetRows: index, targetCount: rows, tokens } = batch;
-  const rowAdapters = rows < tokens ? pass.outputAdapters : pass.rowAdapters;
+  const { targetRows: index, targetCount: rows, tokens, allTargets } = batch;
+  const rowAdapters = allTargets ? pass.rowAdapters : pass.outputAdapters;
   const output = outputRows !== null && rows < tokens
     ? { index, rows, x: gathered, out: outputRows, rowAdapters }
     : undefined;
@@ -107,7 +107,7 @@ export function inferencePass(
   });
   const common = { rows, norm, output: projection, operands, dropout, rowAdapters };
   if (output !== undefined) return { ...common, x: output.x };
-  return { ...common, x, index: rows === tokens ? undefined : index };
+  return { ...common, x, index: allTargets ? undefined : index };
 }
 
 /** The norm at the start of the block after block `b`, if there is one. */

@@ -34,7 +34,10 @@ async function check(gpu: Gpu, { rows, rank, from, y: dtype, splits }: Case) {
     scale,
     subsequence: m,
   }));
-  const tile = { blockM: 32, blockN: 64, blockK: 32, subgroupsM: 2, subgroupsN: 4 };
+  // A tile that its subgroups' threads can share, of which tensor cores have more than emulated matrices.
+  const tile = gpu.matrices === "tensor_cores"
+    ? { blockM: 64, blockN: 192, blockK: 64, subgroupsM: 2, subgroupsN: 4 }
+    : { blockM: 32, blockN: 64, blockK: 32, subgroupsM: 2, subgroupsN: 4 };
   matmul(gpu, {
     orientation: "nt",
     a: A,
