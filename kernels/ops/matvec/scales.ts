@@ -7,7 +7,6 @@
  *
  * @module
  */
-import { declareLaneBits, exchanges } from "../../wgsl/exchange.ts";
 import type { RowLoad } from "../weights/kind.ts";
 import type { MatvecLayout } from "./layout.ts";
 
@@ -20,6 +19,32 @@ export function sharingLanes(
   if (scale === undefined || !whole || subgroup < outputs) return 1;
   const lanes = Math.min(scale.loads, outputs);
   return vectors % lanes === 0 ? lanes : 1;
+}
+
+/**
+ * Halves the values that each lane has: lanes whose number has `bit` keep the later half, the others the earlier one,
+ * added to what the lane with that bit flipped has of it.
+ */
+function exchange(values: readonly string[], bit: number, to: string) {
+  const half = values.length / 2, names = Array.from({ length: half }, (_, i) => `${to}_${i}`);
+  const lines = names.map((name, i) => {
+    const [low, high] = [values[i], values[half + i]];
+    return `  let ${name} = select(${low}, ${high}, lane_${bit}) +
+    subgroupShuffleXor(select(${high}, ${low}, lane_${bit}), ${bit}u);`;
+  });
+  return { lines, names };
+}
+
+/** The same for each of these bits in turn. */
+function exchanges(values: readonly string[], bits: readonly number[], to: string) {
+  let names = [...values];
+  const lines: string[] = [];
+  for (const bit of bits) {
+    const next = exchange(names, bit, `${to}_of${bit}`);
+    lines.push(...next.lines);
+    ({ names } = next);
+  }
+  return { lines, names };
 }
 
 /** The sums of a group of columns in a product whose lanes share scales. */
@@ -43,7 +68,7 @@ export class SharedScales {
 
   /** Values that the other lines use; `sharedColumn` is the first of the lane's columns. */
   get declared(): string {
-    return declareLaneBits("lane", this.#bits) +
+    return this.#bits.map((bit) => `\n  let lane_${bit} = (lane & ${bit}u) != 0u;`).join("") +
       `\n  let sharedColumn = ${this.#firstColumn(this.#sharing)};`;
   }
 

@@ -13,7 +13,6 @@ import { declareSoftcap } from "../../../wgsl/softcap.ts";
 import { scoreForExp2 } from "../score.ts";
 import type { DecodeLayout } from "./layout.ts";
 import { cacheRow } from "./own_token.ts";
-import { divideScores, dividesScores } from "./divided_scores.ts";
 import { addShares, addValue, keyPart, weigh } from "./slot_sums.ts";
 
 /** Declarations of what follows. */
@@ -47,28 +46,9 @@ export function beginTiles(layout: DecodeLayout): string {
   ${loadRows("v", "first", layout)}`;
 }
 
-/** The weights of a tile's keys, where each thread of a slot makes those of all. @param scores Parts of them. */
-function weighScores(scores: readonly string[], layout: DecodeLayout): string {
-  const { heads, rounds, slots, softcap } = layout;
-  const masked = (score: string, r: number) =>
-    `${score} = select(MASKED, ${scoreForExp2(score, softcap)}, is_key${r});`;
-  return `${addShares(scores, layout)}
-    ${
-    repeat(rounds, (r) =>
-      `let is_key${r} = tile + ${r * slots}u + slot < cached_end;
-    ${repeat(heads, (h) => masked(`score${h}_${r}`, r))}`)
-  }
-    ${
-    repeat(
-      heads,
-      (h) => weigh(h, Array.from({ length: rounds }, (_, r) => `score${h}_${r}`), layout),
-    )
-  }`;
-}
-
 /** Leaves each slot's weighted sum of values and of weights, and its highest score, of each head. */
 export function walkTiles(layout: DecodeLayout): string {
-  const { heads, rounds, perKey, tile } = layout;
+  const { heads, rounds, perKey, slots, tile, softcap } = layout;
   const eachHead = (line: (h: number) => string) => repeat(heads, line);
   const all = Array.from({ length: rounds }, (_, r) => r);
   const loads = Array.from({ length: perKey }, (_, i) => `x${i}`);
@@ -89,7 +69,17 @@ export function walkTiles(layout: DecodeLayout): string {
     if (next_tile < cached_end) {
       ${loadRows("k", "next_tile", layout)}
     }
-    ${dividesScores(layout) ? divideScores(layout) : weighScores(scores, layout)}
+    ${addShares(scores, layout)}
+    ${
+    repeat(rounds, (r) =>
+      `let is_key${r} = tile + ${r * slots}u + slot < cached_end;
+    ${
+        eachHead((h) =>
+          `score${h}_${r} = select(MASKED, ${scoreForExp2(`score${h}_${r}`, softcap)}, is_key${r});`
+        )
+      }`)
+  }
+    ${eachHead((h) => weigh(h, all.map((r) => `score${h}_${r}`), layout))}
     ${
     repeat(rounds, (r) =>
       `{

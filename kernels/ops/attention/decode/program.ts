@@ -18,7 +18,6 @@ import { weightOf } from "../../../wgsl/online_softmax.ts";
 import { softcapUniform } from "../../../wgsl/softcap.ts";
 import { type RowField, type RowWord, rowWords } from "../row_index.ts";
 import { type DecodeLayout, decodeLayout, type DecodeShape } from "./layout.ts";
-import { declareDivided, dividesScores } from "./divided_scores.ts";
 import { beginTiles, tileDeclarations, walkTiles } from "./key_tiles.ts";
 import { addToken, rotateToken, storeToken, tokenDeclarations } from "./own_token.ts";
 import { beginSums } from "./slot_sums.ts";
@@ -78,7 +77,7 @@ function addUp(layout: DecodeLayout): string {
 }
 
 function body(layout: DecodeLayout, word: RowWord): string {
-  const { heads, threads, sharing, slots, vectors } = layout, divides = dividesScores(layout);
+  const { heads, threads, sharing, slots, vectors } = layout;
   return `${tokenDeclarations(layout)}
 ${tileDeclarations(layout)}
 var<workgroup> slot_sums: array<array<array<vec4<f32>, ${vectors}>, ${slots}>, ${heads}>;
@@ -88,7 +87,6 @@ var<workgroup> slot_stats: array<array<vec2<f32>, ${slots}>, ${heads}>;
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
   @builtin(local_invocation_index) thread: u32,
-  ${divides ? "@builtin(subgroup_invocation_id) lane: u32," : ""}
 ) {
   let head = group.x * ${heads}u;
   let kv_head = head / (u.heads / u.kv_heads);
@@ -100,7 +98,7 @@ fn main(
   let cached_end = select(end, end - 1u, has_own);
   let last_row = max(cached_end, 1u) - 1u;
   let share = thread % ${sharing}u;
-  let slot = thread / ${sharing}u;${divides ? declareDivided(layout) : ""}
+  let slot = thread / ${sharing}u;
 
   // Keys and values of the first tile are on their way while the query is rotated.
   ${beginTiles(layout)}

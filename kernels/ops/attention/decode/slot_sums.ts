@@ -51,28 +51,23 @@ export function keyPart(h: number, loads: readonly string[], { perLoad }: Decode
   ).join(" + ");
 }
 
-/** Makes a head's sums relative to `highestHEAD`, its new highest score, and adds the weights of keys. */
-export function rescale(
+/** The weights of keys with these scores, after which a head's sums are relative to the new highest score. */
+export function weigh(
   h: number,
-  weights: readonly string[],
+  scores: readonly string[],
   { perKey, perLoad }: DecodeLayout,
 ): string {
-  return `let correction${h} = ${weightOf(`maximum${h}`, `highest${h}`)};
-    maximum${h} = highest${h};
-    denominator${h} = ${corrected(`denominator${h}`, `correction${h}`, weights.join(" + "))};
-    ${repeat(perKey, (i) => repeat(perLoad, (p) => `sum${h}_${i}_${p} *= correction${h};`))}`;
-}
-
-/** The weights `weightHEAD_KEY` of keys with these scores, to whose highest a head's sums are made relative. */
-export function weigh(h: number, scores: readonly string[], layout: DecodeLayout): string {
   const highest = scores.reduce((most, score) => `max(${most}, ${score})`, `maximum${h}`);
   const weights = scores.map((_, r) => `weight${h}_${r}`);
   return `let highest${h} = ${highest};
+    let correction${h} = ${weightOf(`maximum${h}`, `highest${h}`)};
+    maximum${h} = highest${h};
     ${
-    scores.map((score, r) => `let ${weights[r]} = ${maskedWeight(score, `highest${h}`)};`)
+    scores.map((score, r) => `let ${weights[r]} = ${maskedWeight(score, `maximum${h}`)};`)
       .join("\n    ")
   }
-    ${rescale(h, weights, layout)}`;
+    denominator${h} = ${corrected(`denominator${h}`, `correction${h}`, weights.join(" + "))};
+    ${repeat(perKey, (i) => repeat(perLoad, (p) => `sum${h}_${i}_${p} *= correction${h};`))}`;
 }
 
 /** Adds a value, whose loads are these expressions of arrays of vectors, to a head's sums. */
