@@ -34,11 +34,11 @@ const PROGRAMS: Record<string, string> = {
   attention_backward_matrices_softcap:
     "attention_backward_matrices(rotated=none,excludes=false,packed=false,softcap=true,matrices=tensor_cores,headDim=64)",
   attention_decode_f16:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false,out=f32)",
   attention_decode_heads:
-    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false)",
+    "attention_decode(q=f32,kv=f16,headDim=128,heads=4,threads=256,keyLoads=8,subgroup=32,softcap=false,pairs=halves,packed=false,out=f32)",
   attention_decode:
-    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=0,softcap=false,pairs=halves,packed=false)",
+    "attention_decode(q=f32,kv=f32,headDim=128,heads=1,threads=256,keyLoads=8,subgroup=0,softcap=false,pairs=halves,packed=false,out=f32)",
   attention_decode_combine: "attention_decode_combine(out=f32,headDim=128)",
   attention_matrices:
     "attention_matrices(dtype=f16,out=f16,withLse=true,excludes=false,softcap=false,matrices=tensor_cores,headDim=128)",
@@ -93,13 +93,13 @@ const PROGRAMS: Record<string, string> = {
   lora_up: "lora_up(b=f32,y=f16,modules=2,tileKind=large_m)",
   loss_scale: "update_grad_scaler",
   matmul_subgroup_nt:
-    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f32,accumulate=false,ragged=false,sharedScales=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_subgroup_updated:
     "matmul_subgroup_updated(matrices=tensor_cores,orientation=nt,a=f16,b=f16,c=f16,accumulate=false,ragged=false,sharedScales=false,blockM=128,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2,updates=2,up=f32)",
   matmul_subgroup_nn_nf4:
-    "matmul_subgroup(matrices=tensor_cores,orientation=nn,a=f16,b=nf4,c=f16,accumulate=false,ragged=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+    "matmul_subgroup(matrices=tensor_cores,orientation=nn,a=f16,b=nf4,c=f16,accumulate=false,ragged=false,sharedScales=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_subgroup_nt_int8:
-    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=int8,c=f16,accumulate=false,ragged=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
+    "matmul_subgroup(matrices=tensor_cores,orientation=nt,a=f16,b=int8,c=f16,accumulate=false,ragged=false,sharedScales=false,blockM=64,blockN=128,blockK=64,subgroupsM=2,subgroupsN=2)",
   matmul_tiled_nn:
     "matmul(orientation=nn,a=f32,b=f16,c=f32,accumulate=false,operands=f16,blockM=64,blockN=128,blockK=32,threadM=8,threadN=8)",
   matmul_tiled_nt:
@@ -161,6 +161,8 @@ function programOf(key: string): Program {
 function filesOf(name: string, key: string): [string, string][] {
   const program = programOf(key);
   const texts = PROVIDERS.map(({ dialect }) => `// ${key}\n${wgsl(program, dialect).trimEnd()}\n`);
+  // A key without an entry that its program has makes WGSL of nothing.
+  for (const text of texts) assert.ok(!text.includes("undefined"), `${key} lacks an entry`);
   if (new Set(texts).size === 1) return [[`${name}.wgsl`, texts[0]]];
   return PROVIDERS.map((provider, i) => [`${name}.${provider.name}.wgsl`, texts[i]]);
 }
