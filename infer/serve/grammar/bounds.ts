@@ -1,5 +1,5 @@
 /**
- * Bounds of numbers, as a schema has them.
+ * Bounds of numbers and of counts, as a schema has them.
  *
  * @module
  */
@@ -39,4 +39,26 @@ export function boundedNumber(
     fail("", "has a bound of too many digits; expected 15 at most, of both together");
   }
   return between === "" ? fail("", "no number is between its bounds") : between;
+}
+
+/**
+ * The least and the most of something that is counted, such as a list's items; no most where a schema has none.
+ *
+ * @param keys The schema's keywords of both.
+ * @param fail Refuses what is at a place in the schema, such as `.minItems`.
+ */
+export function countRange(
+  schema: Schema,
+  [low, high]: readonly [string, string],
+  fail: (place: string, problem: string) => never,
+): [least: number, most: number | undefined] {
+  const count = (key: string) => {
+    const value = schema[key];
+    if (value === undefined) return value;
+    if (typeof value === "number" && Number.isInteger(value) && value >= 0) return value;
+    fail(`.${key}`, "expected a whole number of at least 0");
+  };
+  const least = count(low) ?? 0, most = count(high);
+  if (most !== undefined && most < least) fail(`.${high}`, `is less than ${low}`);
+  return [least, most];
 }

@@ -11,7 +11,7 @@ import { isObject } from "../../../model/files/json_file.ts";
 import { ApiError } from "../api_error.ts";
 import { mergedSchema, type Surroundings } from "./all_of.ts";
 import { textOf } from "./automaton.ts";
-import { boundedNumber } from "./bounds.ts";
+import { boundedNumber, countRange } from "./bounds.ts";
 import { isOfFormat } from "./format_patterns.ts";
 import { asciiJson, FORMATS, JSON_RULES, literal, times } from "./json_rules.ts";
 import { patternLanguage, PatternProblem } from "./pattern.ts";
@@ -25,6 +25,7 @@ import {
   type Schema,
   TYPES,
 } from "./schema_kinds.ts";
+import { SchemaSize } from "./schema_size.ts";
 
 /** Levels of a schema at most. */
 const DEEPEST = 64;
@@ -53,6 +54,9 @@ class Writer {
   /** The least of the strings' most characters, where rules don't count them, and the most of their least. */
   #longest = Infinity;
   #shortest = 0;
+  readonly #size = new SchemaSize((path, problem) => this.#fail(path, problem));
+  /** Rules of strings, by their patterns. */
+  readonly #patterns = new Map<string, string>();
 
   constructor(readonly root: unknown, readonly param: string) {}
 
@@ -194,6 +198,7 @@ class Writer {
 
   #enumeration(schema: Schema, keyword: string, values: unknown[], path: string): string {
     this.#only(schema, [keyword, "type"], path);
+    this.#size.add("values", values.length, `${path}.${keyword}`);
     const fitting = values.filter((value) => hasType(value, schema.type));
     if (fitting.length === 0) this.#fail(`${path}.${keyword}`, "has no value of its type");
     const parts = fitting.map((value) => textOf(asciiJson(JSON.stringify(value))));
@@ -206,6 +211,7 @@ class Writer {
     if (!Array.isArray(branches) || branches.length === 0) {
       this.#fail(`${path}.${keyword}`, "expected a list of schemas");
     }
+    this.#size.add("schemas", branches.length, `${path}.${keyword}`);
     if (keyword === "oneOf") this.#checkApart(branches, `${path}.oneOf`);
     const values = branches.map((branch, i) =>
       this.#value(branch, `${path}.${keyword}[${i}]`, depth + 1)
@@ -245,23 +251,9 @@ class Writer {
     }
   }
 
-  /** A whole number of at least 0, or what is said where there is none. */
-  #count<T>(schema: Schema, key: string, otherwise: T, path: string): number | T {
-    const value = schema[key];
-    if (value === undefined) return otherwise;
-    if (typeof value === "number" && Number.isInteger(value) && value >= 0) return value;
-    this.#fail(`${path}.${key}`, "expected a whole number of at least 0");
-  }
-
-  #range(
-    schema: Schema,
-    [low, high]: [string, string],
-    path: string,
-  ): [number, number | undefined] {
-    const least = this.#count(schema, low, 0, path);
-    const most = this.#count(schema, high, undefined, path);
-    if (most !== undefined && most < least) this.#fail(`${path}.${high}`, `is less than ${low}`);
-    return [least, most];
+  /** How many of something there may be, by the keywords of least and most. */
+  #range(schema: Schema, keys: [string, string], path: string): [number, number | undefined] {
+    return countRange(schema, keys, (place, problem) => this.#fail(path + place, problem));
   }
 
   #string(schema: Schema, path: string): string {
@@ -298,10 +290,13 @@ class Writer {
 
   /** Strings that a pattern matches. */
   #quoted(pattern: string, path: string): string {
-    const quote = textOf('"');
+    const quote = textOf('"'), known = this.#patterns.get(pattern);
+    if (known !== undefined) return known;
     try {
       const parts = [quote, patternLanguage(pattern), quote];
-      return this.#rules.addLanguage({ kind: "sequence", parts }, `${path}.pattern`);
+      const name = this.#rules.addLanguage({ kind: "sequence", parts }, `${path}.pattern`);
+      this.#patterns.set(pattern, name);
+      return name;
     } catch (error) {
       if (!(error instanceof PatternProblem)) throw error;
       this.#fail(`${path}.pattern`, error.message);
@@ -352,6 +347,7 @@ class Writer {
     if (!isObject(properties)) this.#fail(`${path}.properties`, "expected an object of schemas");
     if (!Array.isArray(required)) this.#fail(`${path}.required`, "expected a list of names");
     const names = Object.keys(properties);
+    this.#size.add("properties", names.length, `${path}.properties`);
     const strange = required.find((name) => !names.includes(name));
     if (strange !== undefined) {
       this.#fail(`${path}.required`, `names ${JSON.stringify(strange)}, which properties has not`);

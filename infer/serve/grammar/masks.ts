@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { setTimeout } from "node:timers/promises";
 import type { CompiledGrammar, GrammarCompiler, GrammarMatcher } from "xgrammar";
 import type { TokenMask } from "../../../model/engine/engine.ts";
 import type { Grammar } from "./json_schema.ts";
@@ -128,6 +129,10 @@ export class GrammarMasks {
   readonly #tables: Tables;
   readonly #compiler: Promise<GrammarCompiler>;
   readonly #compiled = new Map<string, Promise<CompiledGrammar>>();
+  /** Ends with the last of the grammars that are being compiled. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** When the next one may begin, as `performance.now()` tells time. */
+  #restUntil = -Infinity;
 
   constructor(readonly vocabulary: Vocabulary) {
     const { tokens, kind, stop } = vocabulary;
@@ -163,7 +168,7 @@ export class GrammarMasks {
     let compiled = this.#compiled.get(grammar);
     // What was used last comes last.
     this.#compiled.delete(grammar);
-    compiled ??= this.#compiler.then((compiler) => compiler.compileGrammar(grammar));
+    compiled ??= this.#compileInTurn(grammar);
     this.#compiled.set(grammar, compiled);
     const [oldest] = this.#compiled;
     if (this.#compiled.size > MOST_GRAMMARS) {
@@ -171,6 +176,25 @@ export class GrammarMasks {
       oldest[1].then((one) => one.dispose(), () => {});
     }
     compiled.catch(() => this.#compiled.delete(grammar));
+    return compiled;
+  }
+
+  /**
+   * Compiles grammars one after the other. What is compiled can't come from another thread (xgrammar's WebAssembly writes
+   * it nowhere), so that the steps of other answers wait: after each grammar they have as long as it took.
+   */
+  #compileInTurn(grammar: string): Promise<CompiledGrammar> {
+    const compiled = this.#turn.then(async () => {
+      const compiler = await this.#compiler, rest = this.#restUntil - performance.now();
+      if (rest > 0) await setTimeout(rest);
+      const began = performance.now();
+      try {
+        return await compiler.compileGrammar(grammar);
+      } finally {
+        this.#restUntil = 2 * performance.now() - began;
+      }
+    });
+    this.#turn = compiled.catch(() => {});
     return compiled;
   }
 }

@@ -5,12 +5,13 @@
  */
 import { type Language, languageRules, textOf, TooLarge } from "./automaton.ts";
 
-/** Rules of a grammar at most. */
-const MOST_RULES = 5000;
+/** Rules of a grammar at most, and characters of all: others' answers wait while it is compiled (masks.ts). */
+const MOST_RULES = 1000, LONGEST = 100_000;
 
 /** Writes rules. */
 export class Rules {
   readonly #bodies = new Map<string, string>();
+  #length = 0;
   /** Languages of rules that have one. */
   readonly #languages = new Map<string, Language>([
     ["null", textOf("null")],
@@ -27,7 +28,13 @@ export class Rules {
 
   /** Writes a rule of a name that was given before. */
   set(name: string, body: string): void {
-    if (this.#bodies.size > MOST_RULES) this.fail("", "the schema is too large");
+    this.#length += body.length;
+    if (this.#bodies.size >= MOST_RULES || this.#length > LONGEST) {
+      this.fail(
+        "",
+        "the schema is too large for a grammar; expected fewer properties, alternatives and values, or shorter ones",
+      );
+    }
     this.#bodies.set(name, body);
   }
 
@@ -63,15 +70,17 @@ export class Rules {
 
   /** Refuses rules that may be nothing but themselves, as a union with a reference back to it. */
   refuseCircles(): void {
-    for (const name of this.#bodies.keys()) this.#refuseCircle(name, []);
-  }
-
-  #refuseCircle(name: string, trail: readonly string[]): void {
-    if (trail.includes(name)) {
-      this.fail("", "a schema refers to itself without anything around it");
-    }
-    for (const alternative of this.#bodies.get(name)?.split(" | ") ?? []) {
-      if (this.#bodies.has(alternative)) this.#refuseCircle(alternative, [...trail, name]);
-    }
+    const open = new Set<string>(), done = new Set<string>();
+    const visit = (name: string) => {
+      if (open.has(name)) this.fail("", "a schema refers to itself without anything around it");
+      if (done.has(name)) return;
+      open.add(name);
+      for (const alternative of this.#bodies.get(name)?.split(" | ") ?? []) {
+        if (this.#bodies.has(alternative)) visit(alternative);
+      }
+      open.delete(name);
+      done.add(name);
+    };
+    for (const name of this.#bodies.keys()) visit(name);
   }
 }

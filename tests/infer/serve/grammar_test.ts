@@ -22,6 +22,15 @@ const masks = new GrammarMasks(vocabularyOf(tokenizer, { size, stop }));
 /** Schemas that are drawn at random; LORIKEET_SCHEMAS=2000 draws so many. */
 const SCHEMAS_DRAWN = Number(Deno.env.get("LORIKEET_SCHEMAS") ?? 60);
 
+const several = <T>(count: number, make: (i: number) => T): T[] =>
+  Array.from({ length: count }, (_, i) => make(i));
+
+/** A schema of an object with texts of these names. */
+const record = (names: readonly string[]) => ({
+  type: "object",
+  properties: Object.fromEntries(names.map((name) => [name, { type: "string" }])),
+});
+
 /** The ids whose bits are set. */
 const idsOf = (bits: Uint32Array) =>
   Array.from({ length: size }, (_, id) => id).filter((id) => bits[id >>> 5] >>> (id & 31) & 1);
@@ -312,7 +321,31 @@ Deno.test("grammar: bounds of numbers are kept at every edge", async () => {
   );
 });
 
+Deno.test("grammar: other work goes on between grammars that are compiled", async () => {
+  const grammars = several(
+    4,
+    (i) => jsonSchemaGrammar(record(several(250, (j) => `p${i}.${j}`)), "schema"),
+  );
+  // The longest that other work has waited, and what all took.
+  let last = performance.now(), longest = 0, done = false;
+  const began = last;
+  const all = Promise.all(
+    grammars.map(async (grammar) => (await masks.begin(grammar, 9))[Symbol.dispose]()),
+  )
+    .finally(() => done = true);
+  while (!done) {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+  }
+  await all;
+  const took = performance.now() - began;
+  assert.ok(longest < took / 3, `${longest} ms of ${took} ms at once`);
+});
+
 Deno.test("grammar: what can't be kept is refused by its place", () => {
+  const many = several(120, (i) => `q${i}`);
   const wrong: [unknown, RegExp][] = [
     [{ type: "integer", multipleOf: 3 }, /^schema\.multipleOf: can't be kept here/],
     [{ type: "number", minimum: 1, maximum: 0 }, /^schema: no number is between its bounds/],
@@ -343,6 +376,22 @@ Deno.test("grammar: what can't be kept is refused by its place", () => {
     [{ $ref: "#/$defs/none" }, /^schema\.\$ref: there is no #\/\$defs\/none/],
     [{ $ref: "https://example.com" }, /^schema\.\$ref: expected a place in the schema/],
     [{ $ref: "#" }, /is nothing but itself/],
+    [{ enum: several(1001, (i) => i) }, /^schema\.enum: has too many values: 1001 in the whole/],
+    [
+      { anyOf: several(300, (i) => ({ enum: several(4, (j) => `${i}.${j}`) })) },
+      /^schema\.anyOf\[250\]\.enum: has too many values: 1004 in the whole/,
+    ],
+    [{ oneOf: several(301, (i) => ({ const: i })) }, /^schema\.oneOf: has too many schemas: 301 /],
+    [
+      {
+        properties: { a: record(several(200, (i) => `p${i}`)), b: record(["c"]), c: record(many) },
+      },
+      /^schema\.properties\.\w\.properties: has too many properties: 3\d\d in the whole/,
+    ],
+    [
+      { enum: several(900, (i) => `${i * 7919 % 9973}`.repeat(9)) },
+      /^schema: the schema is too large for a grammar; expected fewer properties/,
+    ],
     [
       { $defs: { a: { anyOf: [{ $ref: "#/$defs/a" }, { type: "null" }] } }, $ref: "#/$defs/a" },
       /refers to itself/,
