@@ -19,6 +19,7 @@ import { models } from "./endpoints/models.ts";
 import { openapi } from "./endpoints/openapi.ts";
 import { responses } from "./endpoints/responses.ts";
 import { tokenize } from "./endpoints/tokenize.ts";
+import { checkBodySize } from "./body_size.ts";
 import { asApiError } from "./events.ts";
 import type { servedPage } from "./page_files.ts";
 import type { Serving } from "./serving.ts";
@@ -46,6 +47,9 @@ export const COUNTED_PATHS: readonly string[] = [
   "/metrics",
   "/openapi.json",
 ];
+
+/** Paths whose bodies may hold lists of ids. */
+const IDS_PATHS: readonly string[] = ["/v1/completions", "/detokenize"];
 
 /** Bytes of a body at most. */
 const LARGEST_BODY = 8 << 20;
@@ -172,6 +176,10 @@ export function serveApp(serving: Serving, access: Access): App {
       throw new ApiError(413, `the body is too large; expected at most ${LARGEST_BODY} bytes`);
     },
   }));
+  app.post("*", async ({ req }, next) => {
+    checkBodySize(await req.text(), IDS_PATHS.includes(req.path));
+    await next();
+  });
   for (const endpoint of ENDPOINTS) endpoint(app, serving);
   app.get("*", async (context, next) => {
     const page = isOfPage(context.req.path) ? await answerPage(context) : undefined;

@@ -1,6 +1,7 @@
 /** Who the server answers, and what it refuses. */
 import assert from "node:assert/strict";
 import { chat, serverTest, text } from "./in_process.ts";
+import { several } from "./schemas.ts";
 
 const KEY = "0123456789abcdef", OTHER = "fedcba9876543210";
 
@@ -145,6 +146,42 @@ serverTest(
       assert.equal((await post(path, strange)).status, 400, strange);
     }
     assert.deepEqual(told, []);
+  },
+);
+
+serverTest(
+  "bodies of more values than are worth their time are refused soon",
+  {},
+  async ({ post }) => {
+    const chats = "/v1/chat/completions", texts = "/v1/completions";
+    const fields = Object.fromEntries(several(400_000, (i) => [`k${i}`, 1]));
+    const bodies: [string, unknown, RegExp][] = [
+      [
+        chats,
+        chat(fields),
+        /the body holds \d{6} fields and entries of lists; expected at most 50000/,
+      ],
+      [
+        chats,
+        chat({ messages: several(200_000, () => ({ role: "user", content: "x" })) }),
+        /holds 8\d{5} /,
+      ],
+      [chats, chat({ messages: several(200_000, () => 1) }), /holds 20000\d fields/],
+      [chats, chat({ messages: [{ role: "user", content: several(200_000, () => 1) }] }), /fields/],
+      [texts, text({ prompt: [several(200_000, () => "a")] }), /holds 20000\d fields/],
+      [texts, text({ prompt: [several(200_000, () => -1)] }), /holds 20000\d fields/],
+      [texts, text({ prompt: several(2_000_000, () => 1) }), /holds 1999999 ids of tokens; /],
+      // Ids are many, and what texts hold are no values.
+      [texts, text({ prompt: several(200_000, () => 12) }), /^prompt: 200000 /],
+      [chats, chat({ user: '",:\\'.repeat(100_000), n: 0 }), /^n: /],
+    ];
+    for (const [path, body, message] of bodies) {
+      const json = JSON.stringify(body), began = performance.now();
+      const { status, text } = await post(path, json);
+      assert.equal(status, 400);
+      assert.match(JSON.parse(text).error.message, message);
+      assert.ok(performance.now() - began < 1000, `${message} took long`);
+    }
   },
 );
 

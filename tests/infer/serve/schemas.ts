@@ -175,3 +175,13 @@ export function faultOf(schema: Record<string, unknown>, value: unknown): string
   (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
   return ajv.validate(schema, value) ? undefined : ajv.errorsText();
 }
+
+/** Several of something. */
+export const several = <T>(count: number, make: (i: number) => T): T[] =>
+  Array.from({ length: count }, (_, i) => make(i));
+
+/** A schema of an object with texts of these names. */
+export const record = (names: readonly string[]): Record<string, unknown> => ({
+  type: "object",
+  properties: Object.fromEntries(names.map((name) => [name, { type: "string" }])),
+});
