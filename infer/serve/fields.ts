@@ -25,7 +25,10 @@ const stopText = z.string().min(1).max(LONGEST_STOP);
 export const answerFields = {
   model: z.string().min(1),
   n: whole(1, MOST_CHOICES).nullish(),
-  seed: z.int().nullish(),
+  seed: z.number().refine(
+    (seed) => Number.isInteger(seed) && Math.abs(seed) <= 2 ** 63,
+    "expected a whole number of 64 bits",
+  ).nullish(),
   stop: z.union([stopText, z.array(stopText).max(MOST_STOPS)]).nullish(),
   stream: z.boolean().nullish(),
   stream_options: z.strictObject({
@@ -71,9 +74,14 @@ function anySeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0];
 }
 
-/** The 32 bits of a seed that the engine knows: different small seeds stay different, and signs count. */
+/**
+ * The 32 bits of a seed that the engine knows: different small seeds stay different, and signs count. Of a seed that JSON's
+ * numbers round, the low bits are none of its own: all that it has are put together, so that the seed still repeats.
+ */
 function seedBits(seed: number): number {
-  return seed >= 0 && seed < 2 ** 31 ? seed : Number(BigInt.asUintN(32, BigInt(seed)));
+  if (seed >= 0 && seed < 2 ** 31) return seed;
+  const bits = BigInt.asUintN(64, BigInt(seed)), high = bits >> 32n;
+  return Number(BigInt.asUintN(32, Number.isSafeInteger(seed) ? bits : bits ^ high));
 }
 
 /** How a request's tokens are drawn. */

@@ -4,6 +4,7 @@
  * @module
  */
 import { serveSocket } from "../../http/socket.ts";
+import { UserError } from "../../kernels/errors.ts";
 import { openModelWithTokenizer } from "../../model/checkpoint/source.ts";
 import { type ChatEncoder, chatEncoder } from "../../model/text/templates/chat.ts";
 import type { TemplateInputs } from "../../model/text/templates/chat_rendering.ts";
@@ -16,7 +17,7 @@ import { ApiError } from "./api_error.ts";
 import { COUNTED_PATHS, serveApp } from "./app.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { vocabularyOf } from "./grammar/vocabulary.ts";
-import type { Serving } from "./serving.ts";
+import type { Serving, TemplateGiven } from "./serving.ts";
 import { Metrics } from "./metrics.ts";
 import type { Piece, ServeSettings, ToEngine } from "./messages.ts";
 
@@ -38,10 +39,13 @@ export interface ModelServer {
   close(): Promise<void>;
 }
 
-/** Sets of tools whose templates are kept. */
-const MOST_TOOL_SETS = 16;
+/** Sets of tools and variables whose templates are kept. */
+const MOST_SETS = 16;
 
-/** What makes encoders of conversations, each with the tools of a request. What is wrong with the template is said now. */
+/**
+ * What makes encoders of conversations, each with the tools and variables of a request. What is wrong with the template is
+ * said now.
+ */
 async function chatEncoders(
   { kind }: NamedTemplate,
   tokenizer: Tokenizer,
@@ -49,27 +53,44 @@ async function chatEncoders(
 ): Promise<Serving["chatEncoder"]> {
   const plain = await chatEncoder(kind, tokenizer, inputs);
   const kept = new Map<string, ChatEncoder>();
-  return async (json) => {
-    if (json === undefined) return plain;
+  return async (given = {}) => {
+    const [param] = Object.entries(given).flatMap(([name, json]) => json === undefined ? [] : [name]);
+    if (param === undefined) return plain;
     if (kind !== "chat") {
       throw new ApiError(
         400,
-        `tools: template ${kind} knows none; expected a model with a chat template of its own`,
-        {
-          param: "tools",
-          code: "unsupported_parameter",
-        },
+        `${param}: template ${kind} knows none; expected a model with a chat template of its own`,
+        { param, code: "unsupported_parameter" },
       );
     }
-    const tools = { json, name: "tools" };
-    const encoder = kept.get(json) ?? await chatEncoder(kind, tokenizer, { ...inputs, tools });
+    const key = JSON.stringify(given);
+    const encoder = kept.get(key) ?? await givenEncoder(tokenizer, inputs, given);
     // What was used last comes last.
-    kept.delete(json);
-    kept.set(json, encoder);
+    kept.delete(key);
+    kept.set(key, encoder);
     const [oldest] = kept.keys();
-    if (kept.size > MOST_TOOL_SETS) kept.delete(oldest);
+    if (kept.size > MOST_SETS) kept.delete(oldest);
     return encoder;
   };
+}
+
+/** The encoder of a model's own template that a request gives something. @throws {ApiError} where the template can't take it. */
+async function givenEncoder(
+  tokenizer: Tokenizer,
+  inputs: TemplateInputs,
+  { tools, chat_template_kwargs: asked }: TemplateGiven,
+): Promise<ChatEncoder> {
+  const param = "chat_template_kwargs";
+  try {
+    return await chatEncoder("chat", tokenizer, {
+      ...inputs,
+      tools: tools === undefined ? undefined : { json: tools, name: "tools" },
+      asked: asked === undefined ? undefined : { json: asked, name: param },
+    });
+  } catch (error) {
+    if (!(error instanceof UserError) || asked === undefined) throw error;
+    throw new ApiError(400, error.message, { param, code: "invalid_value" });
+  }
 }
 
 /**

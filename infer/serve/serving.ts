@@ -13,6 +13,14 @@ import type { Metrics } from "./metrics.ts";
 /** Characters of a token at most: longer texts than the context's tokens of them are refused unread. */
 const LONGEST_TOKEN = 256;
 
+/** What a request gives the template beside its messages, as JSON. */
+export interface TemplateGiven {
+  /** Tools that the model may call. */
+  readonly tools?: string;
+  /** Variables, as of `--template-kwargs`. */
+  readonly chat_template_kwargs?: string;
+}
+
 /** What is served. */
 export interface Serving {
   /** What is served: the model's name, then those of its adapters. */
@@ -21,11 +29,11 @@ export interface Serving {
   readonly created: number;
   readonly tokenizer: Tokenizer;
   /**
-   * What turns a conversation into ids, with tools that the model may call as JSON, where there are some.
+   * What turns a conversation into ids.
    *
-   * @throws {ApiError} where the template knows no tools.
+   * @throws {ApiError} where the template knows nothing of what it is given, or refuses it.
    */
-  readonly chatEncoder: (tools?: string) => Promise<ChatEncoder>;
+  readonly chatEncoder: (given?: TemplateGiven) => Promise<ChatEncoder>;
   /** Tokens that end an answer. */
   readonly stop: readonly number[];
   /** Tokens that there are. */

@@ -37,6 +37,8 @@ const schema = z.strictObject({
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
   response_format: responseFormatField.nullish(),
+  // As vLLM has it.
+  chat_template_kwargs: z.record(z.string(), z.unknown()).nullish(),
   ...hintFields,
 });
 type ChatRequest = z.output<typeof schema>;
@@ -78,6 +80,17 @@ function logprobsOf({ logprobs, top_logprobs }: ChatRequest): number | undefined
   if (top_logprobs === null || top_logprobs === undefined) return undefined;
   throw new ApiError(400, "top_logprobs: is given without logprobs; expected logprobs to be true", {
     param: "top_logprobs",
+    code: "invalid_value",
+  });
+}
+
+/** Variables that the template is given, as JSON. */
+function kwargsOf({ chat_template_kwargs: kwargs }: ChatRequest): string | undefined {
+  if (kwargs === null || kwargs === undefined || Object.keys(kwargs).length === 0) return undefined;
+  const field = ["messages", "tools"].find((name) => Object.hasOwn(kwargs, name));
+  if (field === undefined) return JSON.stringify(kwargs);
+  throw new ApiError(400, `chat_template_kwargs: has ${field}, which is a field of its own`, {
+    param: "chat_template_kwargs",
     code: "invalid_value",
   });
 }
@@ -149,9 +162,12 @@ export function chatCompletions(app: App, serving: Serving): void {
     const request = context.req.valid("json"), { messages, model } = request;
     const adapter = adapterNamed(serving, model);
     const logprobs = logprobsOf(request);
-    const use = toolUse(request), encode = await serving.chatEncoder(use.json);
+    const use = toolUse(request), kwargs = kwargsOf(request);
     const { length, read } = conversationOf(messages);
-    const prompt = promptIds(serving, { param: "messages", length }, () => encode(read()));
+    // The template may write out all of both.
+    const all = { param: "messages", length: length + (kwargs?.length ?? 0) };
+    const encode = await serving.chatEncoder({ tools: use.json, chat_template_kwargs: kwargs });
+    const prompt = promptIds(serving, all, () => encode(read()));
     const grammar = use.grammar ?? grammarOf(request.response_format, request);
     const most = request.max_completion_tokens ?? request.max_tokens ?? Infinity;
     const answers = beginAnswers(

@@ -60,7 +60,7 @@ function frameOf(request: ResponsesRequest) {
     previous_response_id: null,
     store: false,
     temperature: temperature ?? 1,
-    text: text ?? { format: { type: "text" } },
+    text: { ...text, format: text?.format ?? { type: "text" } },
     tool_choice: tool_choice ?? "auto",
     tools: tools ?? [],
     top_p: top_p ?? 1,

@@ -31,6 +31,8 @@ export interface TemplateInputs {
   hasTools?: boolean;
   /** An object of variables; `chat_template` is the name of the template to take. */
   variables?: JsonText;
+  /** The same of whoever asks for one conversation: they come before the others, and their texts make no control tokens. */
+  asked?: JsonText;
 }
 
 /** A conversation as text, which knows what of it is quoted from messages. */
@@ -204,15 +206,18 @@ export class OpenChatTemplate {
  * @throws UserError where there is no template, or it is no Jinja, or the inputs are wrong.
  */
 export function openChatTemplate(
-  { folder, template, tools, hasTools = tools !== undefined, variables }: TemplateInputs,
+  { folder, template, tools, hasTools = tools !== undefined, variables, asked }: TemplateInputs,
   tokens: ReadonlyMap<string, string>,
   now?: () => Date,
 ): OpenChatTemplate {
   const named = variables ? readVariables(variables) : new Map<string, Value>();
-  const name = chosenName(named, variables?.name ?? "");
+  const own = asked ? readVariables(asked) : new Map<string, Value>();
+  const usual = chosenName(named, variables?.name ?? "");
+  const name = chosenName(own, asked?.name ?? "") ?? usual;
   const toolList = tools ? readTools(tools) : undefined;
   const source = template ?? findChatTemplate(folder, { name, tools: hasTools });
   const quoted: Origin = { quoted: true };
+  for (const [name, value] of own) named.set(name, quote(value, quoted));
   const given = new Map<string, Value>([
     ["tools", toolList ? quote(toolList, quoted) : null],
     ...[...tokens].map(([name, token]) => [name, text(token)] as const),

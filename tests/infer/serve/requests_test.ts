@@ -52,6 +52,27 @@ serverTest("fields of a request decide how the engine samples", {}, async (serve
   await optionsOf(server, "/v1/chat/completions", chat(ignored));
 });
 
+serverTest("seeds have 64 bits, as far as JSON's numbers do", {}, async (server) => {
+  const seedOf = async (seed: string) => {
+    const { options } = await optionsOf(
+      server,
+      "/v1/completions",
+      `{"model":"builtin","prompt":"Daisy","seed":${seed}}`,
+    );
+    return options.sampling?.seed;
+  };
+  assert.equal(await seedOf("4294967303"), 7);
+  const large = ["9223372036854775807", "-9223372036854770000", "6148914691236517205"]
+    .concat("6148914691236550000", "1152921504606846976", "36028797018963968");
+  const seeds: (number | undefined)[] = [];
+  for (const seed of large) {
+    seeds.push(await seedOf(seed));
+    assert.equal(await seedOf(seed), seeds.at(-1), "a seed repeats");
+  }
+  assert.ok(seeds.every((seed) => Number.isInteger(seed) && seed! >= 0 && seed! < 2 ** 32));
+  assert.equal(new Set(seeds).size, large.length, "seeds that JSON tells apart stay different");
+});
+
 serverTest("prompts are texts, ids, or lists of them", { sequences: 4 }, async (server) => {
   const { post, admitted, give } = server;
   const { prompt } = await optionsOf(server, "/v1/completions", text({ prompt: "Daisy is" }));
@@ -130,6 +151,8 @@ serverTest("what is wrong with a request is said, with the field", {}, async ({ 
       "messages",
       /\d+ characters are too many/,
     ],
+    ["chat/completions", chat({ seed: 0.5 }), "seed", /^seed: expected a whole number of 64 bits$/],
+    ["completions", text({ seed: 2 ** 64 }), "seed", /expected a whole number of 64 bits/],
     ["completions", text({ prompt: [] }), "prompt", /expected a text, a list of ids/],
     ["completions", text({ prompt: [1, 99999] }), "prompt", /there is no token 99999/],
     [

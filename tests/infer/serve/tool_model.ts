@@ -13,12 +13,12 @@ const TEMPLATE = `{%- if tools %}Tools:
 {% endfor %}
 {%- if add_generation_prompt %}assistant:{% endif %}`;
 
-/** Writes it to a folder that is not there yet. */
-export function writeToolModel(folder: string): void {
+/** Writes it, with this or another template, to a folder that is not there yet. */
+export function writeToolModel(folder: string, template = TEMPLATE): void {
   const builtin = join(ROOT, "examples/builtin/model");
   Deno.mkdirSync(folder);
   for (const { name, isFile } of Deno.readDirSync(builtin)) {
     if (isFile) Deno.copyFileSync(join(builtin, name), join(folder, name));
   }
-  Deno.writeTextFileSync(join(folder, "chat_template.jinja"), TEMPLATE);
+  Deno.writeTextFileSync(join(folder, "chat_template.jinja"), template);
 }

@@ -22,6 +22,49 @@ serverTest("fields for other models change nothing", {}, async ({ post, admitted
   }
 });
 
+serverTest("what agents send with every response changes nothing", {}, async (server) => {
+  const { post, admitted, give } = server, path = "/v1/responses";
+  const plain = { model: "builtin", input: "Who is afraid of rain?" };
+  const hints = {
+    text: { verbosity: "low" },
+    reasoning: { effort: "medium", summary: "auto" },
+    include: ["reasoning.encrypted_content"],
+    previous_response_id: null,
+    conversation: null,
+    max_tool_calls: null,
+    truncation: "disabled",
+    store: false,
+    parallel_tool_calls: true,
+    tools: [],
+  };
+  const prompts: number[][] = [];
+  for (const fields of [{}, hints, { text: { format: null }, reasoning: null, include: [] }]) {
+    const answer = post(path, { ...plain, ...fields }), { id, prompt } = await admitted();
+    give({ id, ids: [], finished: "stop" });
+    const { status, text } = await answer;
+    assert.equal(status, 200, text);
+    assert.deepEqual(JSON.parse(text).text.format, { type: "text" });
+    prompts.push([...prompt]);
+  }
+  assert.deepEqual(prompts.slice(1), [prompts[0], prompts[0]]);
+  const wrong: [object, string, RegExp][] = [
+    [{ reasoning: { summary: "detailed" } }, "reasoning.summary", /not told apart here/],
+    [{ reasoning: { budget: 3 } }, "reasoning.budget", /unknown here/],
+    [{ include: ["message.output_text.logprobs"] }, "include[0]", /have no log-probabilities/],
+    [{ include: ["thoughts"] }, "include[0]", /expected reasoning\.encrypted_content, /],
+    [{ text: { verbosity: "loud" } }, "text.verbosity", /"low"/],
+    [{ previous_response_id: "resp_1" }, "previous_response_id", /nothing is kept here; expected/],
+    [{ conversation: "conv_1" }, "conversation", /nothing is kept here/],
+    [{ background: true }, "background", /false/],
+  ];
+  for (const [fields, param, message] of wrong) {
+    const { status, text } = await post(path, { ...plain, ...fields });
+    const { error } = JSON.parse(text);
+    assert.deepEqual([status, error.param], [400, param], text);
+    assert.match(error.message, message);
+  }
+});
+
 serverTest("an empty suffix is none", {}, async ({ post, admitted, give }) => {
   const answer = post("/v1/completions", text({ suffix: "", best_of: 1 }));
   give({ id: (await admitted()).id, ids: [], finished: "stop" });
