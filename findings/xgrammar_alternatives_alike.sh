@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # @mlc-ai/web-xgrammar 0.1.27, with which JavaScript programs keep a model's answers to a grammar, takes texts outside of it
-# where a rule's alternatives both begin and end alike: of "a" | "ab" | "abb" | "ca" | "cab" | "cabb" it takes abbb and any number of b, too.
+# where a rule's alternatives both begin and end alike: of "a" | "ab" | "abb" | "ca" | "cab" | "cabb" it takes any
+# number of b at the end.
 # An enum of the same six values in a JSON schema, by the library's own compileJSONSchema, lets "abbb" through as well.
 # Rules of which no two alternatives begin alike give it nothing to merge wrongly, and take the six texts and no other.
 #

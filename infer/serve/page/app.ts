@@ -9,13 +9,12 @@ import { Columns } from "./columns.ts";
 import { type Answer, messagesOf, type Turn } from "./conversation.ts";
 import { isEnter } from "./editor.ts";
 import { keep, type Kept, readKept } from "./kept.ts";
+import { KeyForm } from "./key_form.ts";
 import { Saving } from "./saving.ts";
+import { Scrolling } from "./scrolling.ts";
 import { Settings } from "./settings.ts";
 import { ALTERNATIVES, hideAlternatives } from "./tokens.ts";
 import { TurnView } from "./turn_view.ts";
-
-/** Pixels from the end of the page at which a person reads what comes. */
-const AT_END = 80;
 
 /** Writing on a phone takes half of it: the keyboard comes when it is asked for. */
 const TOUCH = matchMedia("(pointer: coarse)");
@@ -33,19 +32,23 @@ function add(answer: Answer, { text, tokens, count }: AnswerPart, after: number)
 
 class Page {
   readonly #api = new Api();
-  readonly #keyForm = byId("key-form", HTMLFormElement);
   readonly #turnList = byId("turns", HTMLOListElement);
   readonly #prompt = byId("prompt", HTMLTextAreaElement);
   readonly #send = byId("send", HTMLButtonElement);
   readonly #stop = byId("stop", HTMLButtonElement);
   readonly #notice = byId("notice-text", HTMLElement);
-  readonly #toEnd = byId("to-end", HTMLButtonElement);
   readonly #undo = byId("undo", HTMLButtonElement);
   readonly #announcer = byId("announcer", HTMLElement);
   readonly #probabilities = byId("probabilities", HTMLButtonElement);
   readonly #settings: Settings;
   readonly #columns: Columns;
   readonly #saving: Saving;
+  readonly #keyForm = new KeyForm((key) => this.#useKey(key));
+  readonly #scrolling = new Scrolling(
+    this.#turnList,
+    () => this.#running.size > 0,
+    () => this.#focusPrompt(),
+  );
   #turns: Turn[];
   #views: TurnView[] = [];
   #told: boolean;
@@ -53,8 +56,6 @@ class Page {
   readonly #running = new Map<Answer, AbortController>();
   /** The turns before the last change of what was said already. */
   #before: Turn[] | undefined;
-  /** Whether the end of the page stays in view. */
-  #follows = true;
 
   constructor() {
     const kept = readKept(), changed = () => this.#show();
@@ -85,10 +86,6 @@ class Page {
       event.preventDefault();
       void this.#sendPrompt();
     });
-    this.#keyForm.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#useKey();
-    });
     addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !event.isComposing && !hideAlternatives()) this.#stopAll();
     });
@@ -98,15 +95,6 @@ class Page {
       keep(this.#kept);
     });
     document.addEventListener("visibilitychange", () => keep(this.#kept));
-    addEventListener("scroll", () => {
-      this.#follows = this.#isAtEnd;
-      this.#toEnd.hidden = this.#follows;
-    }, { passive: true });
-    this.#toEnd.addEventListener("click", () => {
-      this.#scrollToEnd();
-      this.#focusPrompt();
-    });
-    new ResizeObserver(() => this.#follow()).observe(this.#turnList);
     this.#show();
     void this.#connect();
   }
@@ -126,36 +114,23 @@ class Page {
   async #connect(): Promise<boolean> {
     try {
       this.#columns.offer(await this.#api.models());
-      this.#keyForm.hidden = true;
       this.#say("");
       this.#show();
+      if (this.#keyForm.done()) this.#focusPrompt();
       return true;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      this.#say(error.message);
-      if (error instanceof KeyNeeded) this.#askForKey();
+      const isOfKey = error instanceof KeyNeeded;
+      this.#say(isOfKey ? "" : error.message);
+      if (isOfKey) this.#keyForm.ask(error.message);
       return false;
     }
   }
 
-  #askForKey(): void {
-    this.#keyForm.hidden = false;
-    byId("key", HTMLInputElement).focus();
-  }
-
-  #useKey(): void {
-    const field = byId("key", HTMLInputElement);
-    try {
-      this.#api.useKey(field.value);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      return this.#say(error.message);
-    }
-    void this.#connect().then((known) => {
-      if (!known) return;
-      field.value = "";
-      this.#focusPrompt();
-    });
+  /** @throws {Problem} where it can't be a key. */
+  #useKey(key: string): void {
+    this.#api.useKey(key);
+    void this.#connect();
   }
 
   /** Says something about the page, and whether it can be taken back. */
@@ -243,19 +218,6 @@ class Page {
     if (!TOUCH.matches) this.#prompt.focus();
   }
 
-  get #isAtEnd(): boolean {
-    return innerHeight + scrollY > document.documentElement.scrollHeight - AT_END;
-  }
-
-  #scrollToEnd(): void {
-    scrollTo(0, document.documentElement.scrollHeight);
-  }
-
-  #follow(): void {
-    if (this.#follows && this.#running.size > 0) this.#scrollToEnd();
-    this.#toEnd.hidden = this.#isAtEnd;
-  }
-
   #stopAll(): void {
     for (const controller of this.#running.values()) controller.abort();
   }
@@ -290,7 +252,7 @@ class Page {
       this.#say("");
       this.#turns = turns;
     }
-    this.#follows = true;
+    this.#scrolling.follow();
     for (const column of this.#columns.shown.keys()) void this.#answer(i, column, sampling);
     return true;
   }
@@ -334,7 +296,7 @@ class Page {
       answer.state = controller.signal.aborted ? "stopped" : "failed";
       if (error instanceof Problem) answer.problem = error.message;
       else if (!controller.signal.aborted) throw error;
-      if (error instanceof KeyNeeded) this.#askForKey();
+      if (error instanceof KeyNeeded) this.#keyForm.ask(error.message);
       if (error instanceof ModelGone) void this.#connect();
     } finally {
       this.#running.delete(answer);

@@ -46,11 +46,28 @@ pageTest("a key is asked for where the server wants one, and kept in the tab alo
   await until("!document.querySelector('#key-form').hidden");
   assert.equal(await page.evaluate("document.activeElement.id"), "key");
   await page.type("#prompt", "Typed before");
+  // What is wrong with a key stands by its field, until another one is typed.
+  const said = (problem: string) =>
+    until(`document.querySelector('#key-problem').textContent === '${problem}'`);
+  const isInvalid = () => page.$eval("#key", (field) => field.getAttribute("aria-invalid"));
+  await said("The API key is missing or wrong.");
+  await page.type("#key", "wr ong");
+  assert.deepEqual([await text("#key-problem"), await isInvalid()], ["", null]);
+  await page.keyboard.press("Enter");
+  await said("A key has letters, digits and signs, and no spaces.");
+  await page.$eval("#key", (field) => (field as unknown as { value: string }).value = "");
   await page.type("#key", "wrong");
   await page.keyboard.press("Enter");
-  await until(
-    "document.querySelector('#notice-text').textContent === 'The API key is missing or wrong.'",
+  await said("The API key is missing or wrong.");
+  assert.equal(await isInvalid(), "true");
+  const described = await page.$eval("#key", (field) => field.getAttribute("aria-describedby"));
+  assert.equal(described, "key-problem");
+  assert.equal(await text("#notice-text"), "");
+  const [field, problem] = await page.$$eval(
+    "#key, #key-problem",
+    (all) => all.map((one) => one.getBoundingClientRect().top),
   );
+  assert.ok(problem > field && problem - field < 80, "the problem is below its field");
   await page.$eval("#key", (field) => (field as unknown as { value: string }).value = "");
   await page.type("#key", KEY);
   await page.keyboard.press("Enter");
