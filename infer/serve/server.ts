@@ -54,7 +54,9 @@ async function chatEncoders(
   const plain = await chatEncoder(kind, tokenizer, inputs);
   const kept = new Map<string, ChatEncoder>();
   return async (given = {}) => {
-    const [param] = Object.entries(given).flatMap(([name, json]) => json === undefined ? [] : [name]);
+    const [param] = Object.entries(given).flatMap(([name, json]) =>
+      json === undefined ? [] : [name]
+    );
     if (param === undefined) return plain;
     if (kind !== "chat") {
       throw new ApiError(

@@ -36,7 +36,8 @@ export function responses(app: App, serving: Serving): void {
   app.openapi(route, async (context) => {
     const request = context.req.valid("json");
     const adapter = adapterNamed(serving, request.model);
-    const use = toolUse(toolFieldsOf(request)), encode = await serving.chatEncoder({ tools: use.json });
+    const use = toolUse(toolFieldsOf(request)),
+      encode = await serving.chatEncoder({ tools: use.json });
     const { length, read } = conversationOf(messagesOf(request));
     const prompt = promptIds(serving, { param: "input", length }, () => encode(read()));
     const begun = beginAnswers(
