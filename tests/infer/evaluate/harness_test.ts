@@ -21,10 +21,13 @@ const EXPECTED: Record<string, Expected> = JSON.parse(
   Deno.readTextFileSync(fixturePath("evaluate/expected.json")),
 );
 
-/** Log-likelihoods, of which float32 sums are as far apart as this, are equal. */
+/**
+ * Log-likelihoods, of which float32 sums are as far apart as this, are equal. One of these, -288.06887 in float64, is
+ * -288.06891 by PyTorch, -288.06896 by the programs for software drivers and -288.06876 by those for GPUs.
+ */
 function isNear(actual: unknown, expected: number): boolean {
   return typeof actual === "number" &&
-    Math.abs(actual - expected) <= 1e-4 + 2e-7 * Math.abs(expected);
+    Math.abs(actual - expected) <= 1e-4 + 5e-7 * Math.abs(expected);
 }
 
 /** Numbers with fractions near each other, and all else the same. */
