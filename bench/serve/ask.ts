@@ -4,23 +4,11 @@
  * @module
  */
 import { UserError } from "../../kernels/errors.ts";
-import { readText } from "../../model/files/whole_file.ts";
 
 /** A server's address, up to and with `/v1`, and a key that it may want. */
 export interface Address {
   readonly url: string;
   readonly key?: string;
-}
-
-const MOST_KEY_BYTES = 1_000_000;
-
-/** The first API key of a file with one a line. @throws {UserError} where it has none. */
-export function firstKey(file: string): string {
-  const text = readText(file, { what: "a file of API keys", maxBytes: MOST_KEY_BYTES });
-  const key = text.split("\n").map((line) => line.trim())
-    .find((line) => line !== "" && !line.startsWith("#"));
-  if (key !== undefined) return key;
-  throw new UserError(`"${file}" has no API key; expected one a line`);
 }
 
 /**

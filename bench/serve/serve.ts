@@ -12,10 +12,11 @@ import { UsageError } from "../../kernels/errors.ts";
 import { megabytes } from "../../kernels/gpu/memory.ts";
 import { median } from "../../kernels/measure/timing.ts";
 import { noteLine, printJson } from "../../kernels/terminal.ts";
+import { readApiKeys } from "../../model/files/api_keys.ts";
 import { openModel } from "../../model/checkpoint/source.ts";
 import { contextLength } from "../../model/families/config.ts";
 import { randomIds } from "../samples.ts";
-import { type Address, firstKey } from "./ask.ts";
+import type { Address } from "./ask.ts";
 import { loadServer } from "./load.ts";
 import { writeMadeTokenizer } from "./made_tokenizer.ts";
 import { printServed, type Served, type SharedPrefix } from "./report.ts";
@@ -173,7 +174,7 @@ type Use<T> = (server: Address) => Promise<T>;
 
 /** Measures a server that runs already. */
 async function measureRunning(flags: Flags, url: string): Promise<Served> {
-  const key = flags.api_key_file === undefined ? undefined : firstKey(flags.api_key_file);
+  const [key] = flags.api_key_file === undefined ? [] : readApiKeys(flags.api_key_file);
   const server = runningServer(url, key);
   const next = promptMaker(COMMON_VOCAB), { prefix } = flags;
   const rows = await measureLoads(server, flags, next);

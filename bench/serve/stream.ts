@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { createParser } from "eventsource-parser";
 import { z } from "zod";
 import { UserError } from "../../kernels/errors.ts";
 import { present } from "../../kernels/present.ts";
@@ -39,15 +40,13 @@ const eventSchema = z.object({
 
 /** The events of a response, parsed as they come. */
 async function* eventsOf(body: ReadableStream<Uint8Array>) {
-  let rest = "";
+  const events: string[] = [];
+  const parser = createParser({ onEvent: ({ data }) => events.push(data) });
   for await (const text of body.pipeThrough(new TextDecoderStream())) {
-    const events = (rest + text).split("\n\n");
-    rest = events.pop() ?? "";
     const at = performance.now();
-    for (const event of events) {
-      if (event !== "data: [DONE]") {
-        yield { at, ...eventSchema.parse(JSON.parse(event.slice("data: ".length))) };
-      }
+    parser.feed(text);
+    for (const data of events.splice(0)) {
+      if (data !== "[DONE]") yield { at, ...eventSchema.parse(JSON.parse(data)) };
     }
   }
 }

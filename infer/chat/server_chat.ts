@@ -7,7 +7,7 @@ import { UserError } from "../../kernels/errors.ts";
 import { noteLine } from "../../kernels/terminal.ts";
 import type { Message } from "../../model/text/templates/chat.ts";
 import { openLineInput } from "../line_input.ts";
-import { readApiKeys } from "../api_keys.ts";
+import { readApiKeys } from "../../model/files/api_keys.ts";
 import { ApiClient } from "./api_client.ts";
 import { ServerRefusal } from "./api_refusal.ts";
 import { converse, noteForgotten, type Partner } from "./converse.ts";

@@ -18,7 +18,7 @@ import { Engine } from "../../model/engine/engine.ts";
 import type { EngineSizes } from "../../model/engine/slots.ts";
 import { contextLength, type ModelConfig } from "../../model/families/config.ts";
 import { generateMode } from "../../model/transformer/modes.ts";
-import { readApiKeys } from "../api_keys.ts";
+import { readApiKeys } from "../../model/files/api_keys.ts";
 import { cacheDtype, loadModel, typicalPrompt } from "../open.ts";
 import { EngineHost } from "./engine_host.ts";
 import { adapterOf, modelName, parseServeArguments, type ServeFlags } from "./flags.ts";

@@ -5,7 +5,7 @@
  */
 /// <reference lib="deno.worker" />
 import type { CompilerSettings } from "./compilers.ts";
-import { openDevice } from "./limits.ts";
+import { openCompilingDevice } from "./limits.ts";
 import { type PipelineSource, planPipeline } from "./pipeline_source.ts";
 import { denoProvider } from "./providers/deno.ts";
 
@@ -14,10 +14,7 @@ let device: GPUDevice | undefined;
 /** Opens the device, or compiles on it; what is wrong with a program is for the device that launches it to say. */
 async function obey(message: CompilerSettings | PipelineSource): Promise<void> {
   if ("limits" in message) {
-    const adapter = await denoProvider.requestAdapter();
-    if (adapter === null) throw new Error("the adapter is gone");
-    const choice = { provider: denoProvider, adapter, reason: "compiling" };
-    device = await openDevice(choice, { limits: message.limits, timestamps: false });
+    device = await openCompilingDevice(denoProvider, message.limits);
     device.addEventListener("uncapturederror", (event) => event.preventDefault());
   } else if (device !== undefined) {
     device.createComputePipeline(planPipeline(device, message).descriptor);

@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { type LimitsName, openDevice } from "./limits.ts";
+import { type LimitsName, openCompilingDevice } from "./limits.ts";
 import { type PipelineSource, planPipeline } from "./pipeline_source.ts";
 import type { Choice } from "./providers/choose.ts";
 import type { Provider } from "./providers/provider.ts";
@@ -74,10 +74,7 @@ class DeviceCompiler implements Compiler {
   constructor(readonly device: GPUDevice) {}
 
   static async open(provider: Provider, limits: LimitsName): Promise<DeviceCompiler> {
-    const adapter = await provider.requestAdapter();
-    if (adapter === null) throw new Error("the adapter is gone");
-    const choice = { provider, adapter, reason: "compiling" };
-    return new DeviceCompiler(await openDevice(choice, { limits, timestamps: false }));
+    return new DeviceCompiler(await openCompilingDevice(provider, limits));
   }
 
   async compile(source: PipelineSource): Promise<void> {

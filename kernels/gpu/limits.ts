@@ -6,6 +6,7 @@
 import { UsageError, UserError } from "../errors.ts";
 import type { Choice } from "./providers/choose.ts";
 import { environment } from "./providers/environment.ts";
+import type { Provider } from "./providers/provider.ts";
 
 /**
  * What a device may do: `adapter`, all that its adapter can, or `default`, what the WebGPU specification
@@ -50,7 +51,7 @@ export function allLimits(limits: GPUSupportedLimits): Record<string, number> {
  * @throws {UserError} where the adapter gives no device.
  */
 export async function openDevice(
-  { provider, adapter }: Choice,
+  { provider, adapter }: Pick<Choice, "provider" | "adapter">,
   { limits, timestamps }: { limits: LimitsName; timestamps: boolean },
 ): Promise<GPUDevice> {
   const request = (requiredFeatures: GPUFeatureName[]) =>
@@ -67,4 +68,18 @@ export async function openDevice(
     const name = provider.adapterName(adapter);
     throw new UserError(`the GPU ${name} can't be opened: ${error.message}`);
   });
+}
+
+/**
+ * Opens one more device of a provider, which only compiles.
+ *
+ * @throws {Error} where the adapter is gone or gives no device.
+ */
+export async function openCompilingDevice(
+  provider: Provider,
+  limits: LimitsName,
+): Promise<GPUDevice> {
+  const adapter = await provider.requestAdapter();
+  if (adapter === null) throw new Error("the adapter is gone");
+  return await openDevice({ provider, adapter }, { limits, timestamps: false });
 }

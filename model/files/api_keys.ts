@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { UserError } from "../kernels/errors.ts";
-import { readText } from "../model/files/whole_file.ts";
+import { UserError } from "../../kernels/errors.ts";
+import { readText } from "./whole_file.ts";
 
 const MAX_BYTES = 1_000_000;
 
